@@ -1,0 +1,262 @@
+//! What a configuration is once it has been parsed: every value valid, every reference resolved.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroUsize},
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+/// A whole configuration. Every value is valid and every reference resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// This host.
+    pub node: Node,
+    /// Where the operator and Prometheus reach the agent.
+    pub admin: Admin,
+    /// The packet path.
+    pub dataplane: Dataplane,
+    /// Limits of the HTTP front, for all its services.
+    pub http: Http,
+    /// The pools, in the order of the file.
+    pub pools: Vec<Arc<Pool>>,
+    /// The services, in the order of the file.
+    pub services: Vec<Service>,
+}
+
+/// The name of a node, service, pool or backend: 1 to 63 of `a-z A-Z 0-9 . _ -` and, for backends
+/// that were given as a bare address, `:` and brackets.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Parses a name; `None` when it is empty, longer than 63 bytes or has other characters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':' | b'[' | b']')
+        };
+        ((1..=63).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// `[node]`: this host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// The name that this host goes by in status and logs.
+    pub name: Name,
+    /// The network interface that the XDP program is attached to, at most 15 bytes.
+    pub interface: String,
+}
+
+/// `[admin]`: where the operator and Prometheus reach the agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// HTTP: `/metrics`, `/healthz`, `/`, the JSON status. Reading only.
+    pub listen: SocketAddr,
+    /// The Unix socket of `lb status`, `lb backend …`, `lb reload`: mode 0600.
+    /// Default `/run/lb/lb.sock`.
+    pub socket: PathBuf,
+}
+
+/// `[dataplane]`: the packet path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataplane {
+    /// Where maps, program and link are pinned. Default `/sys/fs/bpf/lb`.
+    pub pin_path: PathBuf,
+    /// Entries of the flow table; a connection takes two. Default 1,048,576.
+    pub max_flows: u32,
+    /// Source ports of NAT, reserved from the kernel's own. Default 10240-32767.
+    pub source_ports: RangeInclusive<u16>,
+    /// Native or generic XDP. Default auto.
+    pub xdp_mode: XdpModeChoice,
+}
+
+/// How the XDP program is attached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum XdpModeChoice {
+    /// Native where the driver has it, generic where it does not.
+    Auto,
+    /// Native, or refuse to start.
+    Native,
+    /// Generic.
+    Generic,
+}
+
+/// `[http]`: limits of the HTTP front.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// Worker threads. Default: one a core.
+    pub workers: NonZeroUsize,
+    /// From the first byte of a request to the end of its head, TLS handshake apart. Default 10 s.
+    pub header_timeout: Duration,
+    /// The longest pause within a request's body. Default 30 s.
+    pub body_timeout: Duration,
+    /// The longest pause between two requests. Default 60 s.
+    pub idle_timeout: Duration,
+    /// A TLS handshake. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// Connecting to a backend. Default 2 s.
+    pub connect_timeout: Duration,
+    /// From a request sent to the head of its response, and the longest pause within its body.
+    /// Default 60 s.
+    pub response_timeout: Duration,
+    /// Bytes of a request's or response's head. Default 16384.
+    pub max_header_bytes: usize,
+    /// Idle connections kept to one backend by one worker. Default 64.
+    pub idle_connections: usize,
+    /// Proxies whose `X-Forwarded-*` headers are believed and extended. Default none.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+}
+
+/// A pool of backends that serve the same thing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// The pool's name, unique.
+    pub name: Name,
+    /// How a backend is chosen.
+    pub balance: Balance,
+    /// How backends are checked; `None`: always up.
+    pub check: Option<Check>,
+    /// The backends, at least one, names and addresses unique in the pool.
+    pub backends: Vec<Backend>,
+}
+
+/// How a backend is chosen for a new connection or request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Balance {
+    /// Each in turn, by weight.
+    RoundRobin,
+    /// The one with the fewest connections for its weight. HTTP front only.
+    LeastConnections,
+    /// Two at random, the less loaded of them. HTTP front only.
+    RandomTwo,
+    /// The same client address, the same backend.
+    Source,
+    /// Maglev over the whole flow.
+    Maglev,
+}
+
+/// One backend of a pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// The backend's name; its address where the file gives no name.
+    pub name: Name,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share.
+    pub weight: Weight,
+}
+
+/// A backend's share of its pool, 1 to 256.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Weight(NonZeroU16);
+
+impl Weight {
+    /// The share of a backend that has none configured.
+    pub const ONE: Self = Self(NonZeroU16::MIN);
+
+    /// `None` outside 1 to 256.
+    #[must_use]
+    pub fn new(weight: u16) -> Option<Self> {
+        NonZeroU16::new(weight)
+            .filter(|weight| weight.get() <= 256)
+            .map(Self)
+    }
+
+    /// The weight as a number.
+    #[must_use]
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+/// How the backends of a pool are checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// What a check does.
+    pub kind: CheckKind,
+    /// From the start of one check to the start of the next. Default 2 s.
+    pub interval: Duration,
+    /// After this a check has failed; at most `interval`. Default 1 s.
+    pub timeout: Duration,
+    /// Successes in a row that bring a backend up. Default 2.
+    pub rise: u32,
+    /// Failures in a row that take it down. Default 3.
+    pub fall: u32,
+}
+
+/// What a check does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckKind {
+    /// Connects.
+    Tcp,
+    /// Sends `GET path` and wants a status in the range.
+    Http {
+        /// The request target, begins with `/`. Default `/`.
+        path: String,
+        /// The Host header. Default: the backend's address.
+        host: Option<String>,
+        /// The statuses that mean healthy. Default 200 to 399.
+        expect: RangeInclusive<u16>,
+    },
+}
+
+/// A service: an address that clients connect to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// The service's name, unique.
+    pub name: Name,
+    /// The address and port; unique.
+    pub listen: SocketAddr,
+    /// Who serves it, and how.
+    pub mode: Mode,
+    /// Its backends.
+    pub pool: Arc<Pool>,
+}
+
+/// Who serves a service, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mode {
+    /// TCP, steered in the kernel.
+    Tcp {
+        /// How packets reach the backends.
+        forward: Forward,
+    },
+    /// HTTP without TLS, by the agent.
+    Http,
+    /// HTTPS, by the agent.
+    Https {
+        /// PEM files, each a certificate chain and its key; at least one. The first is the one for
+        /// clients that send no name, or one that no certificate has.
+        certificates: Vec<PathBuf>,
+    },
+}
+
+/// How the kernel forwards a packet to a backend.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Forward {
+    /// Rewrites both addresses: backends need nothing.
+    Nat,
+}

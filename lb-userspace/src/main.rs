@@ -1,0 +1,5 @@
+//! The binary `lb`.
+
+fn main() -> std::process::ExitCode {
+    lb::cli::main()
+}
