@@ -23,12 +23,13 @@ pub struct FlowKey {
 }
 
 const _CHECK: () = {
+    assert!(core::mem::offset_of!(Flow, backend) == 40 && core::mem::offset_of!(Flow, seen) == 44);
     assert!(
         size_of::<FlowKey>() == 16,
         "the key of a flow is sixteen bytes"
     );
     assert!(
-        size_of::<Flow>() == 44,
+        size_of::<Flow>() == 48,
         "a flow has no padding that the kernel could leave unset"
     );
 };
@@ -49,7 +50,7 @@ impl FlowKey {
 
 /// One direction of a connection: the value of the map `flows_v4`.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Flow {
     /// Source address that its packets leave with.
     pub source: [u8; 4],
@@ -71,13 +72,16 @@ pub struct Flow {
     pub interface: u32,
     /// The generation in which the next hop was looked up.
     pub generation: u32,
+    /// Zero.
+    pub reserved: u32,
     /// The backend, as a number of the map `backends`.
     pub backend: u16,
     /// A [`Direction`] as its number.
     pub direction: u8,
     /// A [`State`] as its number.
     pub state: u8,
-    /// When the last packet came, as a [`Tick`].
+    /// When the last packet came, as a [`Tick`]. With the three fields before it, this is an
+    /// aligned word of eight bytes: see [`Flow::stamp`].
     pub seen: u32,
 }
 
@@ -116,6 +120,15 @@ impl Flow {
         } else {
             Direction::Out
         }
+    }
+
+    /// The word of eight bytes that changes with every change of hands or state: backend,
+    /// direction, state and time, as they stand in memory. BPF compares and exchanges no less.
+    #[must_use]
+    #[inline(always)]
+    pub const fn stamp(&self) -> u64 {
+        let ([b0, b1], [s0, s1, s2, s3]) = (self.backend.to_ne_bytes(), self.seen.to_ne_bytes());
+        u64::from_ne_bytes([b0, b1, self.direction, self.state, s0, s1, s2, s3])
     }
 
     /// Whether it has been idle for longer than its state allows.

@@ -57,6 +57,7 @@ pub(crate) fn open<T: Tables>(
         source_mac: [0; 6],
         interface: 0,
         generation: 0,
+        reserved: 0,
         backend: connection.backend_id,
         direction: Direction::In as u8,
         state: State::OPENING.0,
@@ -94,6 +95,7 @@ fn flow_back(connection: &Connection<'_>, generation: u32, now: Tick) -> (FlowKe
         source_mac: [0; 6],
         interface: 0,
         generation: 0,
+        reserved: 0,
         backend: connection.backend_id,
         direction: Direction::Out as u8,
         state: State::OPENING.0,
@@ -159,9 +161,9 @@ fn reclaim<T: Tables>(tables: &T, now: Tick, key: &FlowKey) -> bool {
         if same && !there.is_gone(now) {
             return false;
         }
-        if same && entry.claim(Tick(there.seen), now) {
+        if same && entry.claim(&there, now) {
             tables.remove_flow(&client);
         }
     }
-    entry.claim(Tick(old.seen), now)
+    entry.claim(&old, now)
 }

@@ -82,9 +82,9 @@ pub trait Entry {
     /// Notes another next hop.
     fn set_next_hop(&self, hop: &NextHop, generation: u32);
 
-    /// Notes `now` if the entry was still last seen at `seen`; of several packets that try at the
-    /// same time, one succeeds.
-    fn claim(&self, seen: Tick, now: Tick) -> bool;
+    /// Notes `now` as the time if the entry still has the stamp of `old`; of several packets that
+    /// try at the same time, one succeeds.
+    fn claim(&self, old: &Flow, now: Tick) -> bool;
 }
 
 /// Why the flow table took no entry.

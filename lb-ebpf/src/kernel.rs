@@ -1,6 +1,6 @@
 //! The tables under XDP: BPF maps and helpers.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::arch::asm;
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -22,9 +22,7 @@ use lb_common::{
     verdict::{Drop, Verdict},
 };
 
-use crate::maps::{
-    BACKENDS, CURSORS, FLOWS_V4, RINGS, SERVICES, SETTINGS, TRAFFIC, VERDICTS,
-};
+use crate::maps::{BACKENDS, CURSORS, FLOWS_V4, RINGS, SERVICES, SETTINGS, TRAFFIC, VERDICTS};
 
 /// The tables, for one packet.
 pub(crate) struct Kernel<'a> {
@@ -52,7 +50,10 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the kernel's field has 32 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel's field has 32 bits"
+    )]
     fn ingress(&self) -> u32 {
         self.context.ingress_ifindex() as u32
     }
@@ -64,14 +65,22 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn add_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
-        FLOWS_V4.insert(key, flow, u64::from(BPF_NOEXIST)).map_err(|error| {
-            if error == -EEXIST { Refused::Exists } else { Refused::Full }
-        })
+        FLOWS_V4
+            .insert(key, flow, u64::from(BPF_NOEXIST))
+            .map_err(|error| {
+                if error == -EEXIST {
+                    Refused::Exists
+                } else {
+                    Refused::Full
+                }
+            })
     }
 
     #[inline(always)]
     fn put_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
-        FLOWS_V4.insert(key, flow, u64::from(BPF_ANY)).map_err(|_error| Refused::Full)
+        FLOWS_V4
+            .insert(key, flow, u64::from(BPF_ANY))
+            .map_err(|_error| Refused::Full)
     }
 
     #[inline(always)]
@@ -94,7 +103,9 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn turn(&self, service: ServiceId) -> u32 {
-        let Some(cursor) = CURSORS.get_ptr_mut(u32::from(service)) else { return 0 };
+        let Some(cursor) = CURSORS.get_ptr_mut(u32::from(service)) else {
+            return 0;
+        };
         // SAFETY: this CPU's own entry, and no other program runs on it meanwhile.
         unsafe {
             let turn = *cursor;
@@ -162,11 +173,34 @@ impl Entry for MapEntry {
     }
 
     #[inline(always)]
-    fn claim(&self, seen: Tick, now: Tick) -> bool {
-        // SAFETY: a value of the map, and `seen` is aligned to its four bytes.
-        let word = unsafe { AtomicU32::from_ptr(&raw mut (*self.0).seen) };
-        word.compare_exchange(seen.0, now.0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    fn claim(&self, old: &Flow, now: Tick) -> bool {
+        let claimed = Flow { seen: now.0, ..*old };
+        // SAFETY: a value of the map, aligned to eight bytes, and so is the word at `backend`: the
+        // contract checks its place.
+        unsafe { exchange(&raw mut (*self.0).backend, old.stamp(), claimed.stamp()) }
     }
+}
+
+/// Writes `new` to the eight bytes at `word` if `old` stands there, and says whether it did.
+///
+/// An instruction of its own (`BPF_CMPXCHG`, Linux 5.12), for which rustc has no atomic type on
+/// this target.
+///
+/// # Safety
+/// `word` points to eight readable and writable bytes, aligned to eight.
+#[inline(always)]
+unsafe fn exchange(word: *mut u16, old: u64, new: u64) -> bool {
+    let found: u64;
+    // SAFETY: as the caller promises; the instruction reads and writes those bytes and r0 alone.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inlateout("r0") old => found,
+        );
+    }
+    found == old
 }
 
 /// Asks the kernel's routing table and neighbour table.
@@ -183,7 +217,10 @@ fn fib_lookup(
     let mut lookup: FibLookup = unsafe { core::mem::zeroed() };
     lookup.family = AF_INET;
     lookup.l4_protocol = lb_common::wire::PROTOCOL_TCP;
-    #[expect(clippy::cast_possible_truncation, reason = "the kernel's field has 32 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel's field has 32 bits"
+    )]
     {
         lookup.ifindex = context.ingress_ifindex() as u32;
     }
@@ -191,7 +228,12 @@ fn fib_lookup(
     lookup.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(destination);
     // SAFETY: the context is this program's, and the structure is on our stack with its own size.
     let result = unsafe {
-        bpf_fib_lookup(context.as_ptr(), &raw mut lookup, size_of::<FibLookup>() as i32, 0)
+        bpf_fib_lookup(
+            context.as_ptr(),
+            &raw mut lookup,
+            size_of::<FibLookup>() as i32,
+            0,
+        )
     };
     if result == i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
         Ok(NextHop {

@@ -2,6 +2,7 @@
 //!
 //! Thin on purpose: the packet logic is `lb_common::steer`, and here are its two traits over
 //! packet memory and BPF maps.
+#![feature(asm_experimental_arch)]
 #![no_std]
 #![no_main]
 
@@ -33,7 +34,10 @@ pub fn pass(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "an XDP action is a small number")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an XDP action is a small number"
+)]
 #[expect(clippy::cast_sign_loss, reason = "an XDP action is not negative")]
 fn redirected(interface: u32) -> u32 {
     // SAFETY: takes two numbers and touches no memory of ours.

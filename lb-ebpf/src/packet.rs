@@ -34,7 +34,8 @@ impl Memory for PacketMemory<'_> {
     fn at<T: FromBytes + Immutable + KnownLayout + Unaligned>(&self, offset: usize) -> Option<&T> {
         // SAFETY: the `T` lies within the packet, which is ours until the program returns; any
         // bytes are a `T`, at any address; and nothing writes while `self` is borrowed.
-        self.address::<T>(offset).map(|address| unsafe { &*address })
+        self.address::<T>(offset)
+            .map(|address| unsafe { &*address })
     }
 
     #[inline(always)]
@@ -43,7 +44,8 @@ impl Memory for PacketMemory<'_> {
         offset: usize,
     ) -> Option<&mut T> {
         // SAFETY: as above, and `self` is borrowed for this one reference alone.
-        self.address::<T>(offset).map(|address| unsafe { &mut *address })
+        self.address::<T>(offset)
+            .map(|address| unsafe { &mut *address })
     }
 
     #[inline(always)]

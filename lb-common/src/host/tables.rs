@@ -203,8 +203,8 @@ impl Entry for HostEntry {
         self.change(|flow| flow.goes_by(hop, generation));
     }
 
-    fn claim(&self, seen: Tick, now: Tick) -> bool {
-        let free = self.0.get().seen == seen.0;
+    fn claim(&self, old: &Flow, now: Tick) -> bool {
+        let free = self.0.get().stamp() == old.stamp();
         if free {
             self.set_seen(now);
         }
