@@ -159,20 +159,45 @@ fn render_location(
     } = location;
     let gutter = " ".repeat(digits(*line));
     let bar = paint.with(BLUE, "|");
+    let (snippet, column, width) = window(snippet, *column as usize, *width as usize);
     // A tab before the marker is as wide as the tab above it.
     let indent: String = snippet
         .chars()
-        .take(column.saturating_sub(1) as usize)
+        .take(column - 1)
         .map(|character| if character == '\t' { '\t' } else { ' ' })
         .collect();
-    let carets = paint.with(marker, &"^".repeat(*width as usize));
+    let carets = paint.with(marker, &"^".repeat(width));
     let arrow = paint.with(BLUE, "-->");
     let number = paint.with(BLUE, &line.to_string());
     let path = file.display();
-    _ = write!(text, "\n{gutter}{arrow} {path}:{line}:{column}");
+    _ = write!(text, "\n{gutter}{arrow} {path}:{line}:{}", location.column);
     _ = write!(text, "\n{gutter} {bar}");
     _ = write!(text, "\n{number} {bar} {snippet}");
     _ = write!(text, "\n{gutter} {bar} {indent}{carets}");
+}
+
+/// What is shown of a line that is longer than a terminal: the part around the marker, with the
+/// marker's column in it and its width.
+fn window(line: &str, column: usize, width: usize) -> (String, usize, usize) {
+    const WIDEST: usize = 140;
+    const BEFORE: usize = 60;
+    let column = column.max(1);
+    if line.chars().count() <= WIDEST {
+        return (line.to_owned(), column, width);
+    }
+    let skipped = (column - 1).saturating_sub(BEFORE);
+    let mut shown = String::new();
+    if skipped > 0 {
+        shown.push('…');
+    }
+    let mut rest = line.chars().skip(skipped);
+    shown.extend(rest.by_ref().take(WIDEST));
+    if rest.next().is_some() {
+        shown.push('…');
+    }
+    let column = column - skipped + usize::from(skipped > 0);
+    let room = (shown.chars().count() + 1).saturating_sub(column).max(1);
+    (shown, column, width.min(room))
 }
 
 fn render_hint(text: &mut String, hint: &str, gutter: usize, paint: Paint) {

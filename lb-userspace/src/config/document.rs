@@ -1,6 +1,6 @@
 //! The file as a whole.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{fs::File, io::Read as _, net::SocketAddr, path::Path};
 
 use toml::{Spanned, de::DeTable};
 
@@ -8,7 +8,7 @@ use super::{
     Config, Diagnostic, Errors, ha, host,
     listeners::{self, Listener},
     pool::{self, PoolDraft},
-    schema::Schema,
+    schema::{Absent, Schema},
     section::Section,
     service::{self, ServiceDraft},
     source::{Reported, Source},
@@ -126,13 +126,21 @@ fn sections(root: &Section<'_>) -> Result<Config, Reported> {
         .table(&ha::HA)
         .and_then(|ha| ha.as_ref().map(ha::read).transpose());
     let pools = read_pools(root);
-    let services = read_services(root, &pools);
-    let admin_listen = admin.as_ref().ok().map(|(_, listen)| listen);
-    let admin_given = root.place("admin").is_some();
-    refuse_clashes(root.source(), admin_listen, admin_given, &services);
-    warn_of_idle_pools(root.source(), &pools, &services);
-    let pools: Option<Vec<_>> = pools.into_iter().map(|draft| draft.pool).collect();
-    let services: Option<Vec<_>> = services.into_iter().map(|draft| draft.service).collect();
+    let pool_drafts = pools.as_deref().ok();
+    let services = read_services(root, pool_drafts);
+    let service_drafts = services.as_deref().unwrap_or_default();
+    refuse_clashes(
+        root,
+        admin.as_ref().ok().map(|(_, listen)| listen),
+        service_drafts,
+    );
+    warn_of_idle_pools(
+        root.source(),
+        pool_drafts.unwrap_or_default(),
+        service_drafts,
+    );
+    let pools: Option<Vec<_>> = pools?.into_iter().map(|draft| draft.pool).collect();
+    let services: Option<Vec<_>> = services?.into_iter().map(|draft| draft.service).collect();
     Ok(Config {
         node: node?,
         admin: admin?.0,
@@ -161,7 +169,9 @@ fn single<T>(
 fn missing(root: &Section<'_>, schema: &Schema) -> Reported {
     let message = format!("there is no {}", schema.header);
     let required = schema.keys.iter().filter_map(|key| match key.absent() {
-        super::schema::Absent::Refused(example) => Some(format!("\n{} = {example}", key.name())),
+        Absent::Refused(example) | Absent::Elsewhere(example, _) => {
+            Some(format!("\n{} = {example}", key.name()))
+        }
         _ => None,
     });
     let hint = format!(
@@ -172,40 +182,42 @@ fn missing(root: &Section<'_>, schema: &Schema) -> Reported {
     root.error(message, hint)
 }
 
-fn read_pools(root: &Section<'_>) -> Vec<PoolDraft> {
-    let pools: Vec<_> = root.tables(&pool::POOL).iter().map(pool::read).collect();
-    if root.place("pool").is_none() {
-        missing(root, &pool::POOL);
+fn read_pools(root: &Section<'_>) -> Result<Vec<PoolDraft>, Reported> {
+    let sections = root.tables(&pool::POOL)?;
+    if sections.is_empty() {
+        return Err(missing(root, &pool::POOL));
     }
+    let pools: Vec<_> = sections.iter().map(pool::read).collect();
     let names = pools.iter().filter_map(|pool| pool.name.as_ref());
+    // What stands twice is reported, and checked further all the same.
     _ = unique::refuse_twice("pool", "in this file", names, root.source());
-    pools
+    Ok(pools)
 }
 
-fn read_services(root: &Section<'_>, pools: &[PoolDraft]) -> Vec<ServiceDraft> {
-    let sections = root.tables(&service::SERVICE);
-    let services: Vec<_> = sections
-        .iter()
-        .map(|section| service::read(section, pools))
-        .collect();
-    if root.place("service").is_none() {
-        missing(root, &service::SERVICE);
+fn read_services(
+    root: &Section<'_>,
+    pools: Option<&[PoolDraft]>,
+) -> Result<Vec<ServiceDraft>, Reported> {
+    let sections = root.tables(&service::SERVICE)?;
+    if sections.is_empty() {
+        return Err(missing(root, &service::SERVICE));
     }
+    let services = sections.iter().map(|section| service::read(section, pools));
+    let services: Vec<_> = services.collect();
     let names = services.iter().filter_map(|service| service.name.as_ref());
     _ = unique::refuse_twice("service", "in this file", names, root.source());
-    services
+    Ok(services)
 }
 
 fn refuse_clashes(
-    source: &Source<'_>,
-    admin: Option<&Spanned<std::net::SocketAddr>>,
-    admin_given: bool,
+    root: &Section<'_>,
+    admin: Option<&Spanned<SocketAddr>>,
     services: &[ServiceDraft],
 ) {
     let admin = admin.map(|address| Listener {
         label: "[admin]".to_owned(),
         address: address.clone(),
-        given: admin_given,
+        given: root.place("admin").is_some(),
     });
     let services = services.iter().filter_map(|service| {
         let name = service.name.as_ref().map(Spanned::get_ref);
@@ -219,7 +231,7 @@ fn refuse_clashes(
         })
     });
     let all: Vec<_> = admin.into_iter().chain(services).collect();
-    listeners::refuse_clashes(&all, source);
+    listeners::refuse_clashes(&all, root.source());
 }
 
 fn warn_of_idle_pools(source: &Source<'_>, pools: &[PoolDraft], services: &[ServiceDraft]) {

@@ -273,11 +273,7 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
         response_timeout: response_timeout?.into_inner(),
         max_header_bytes: max_header_bytes?.into_inner() as usize,
         idle_connections: idle_connections?.into_inner() as usize,
-        trusted_proxies: trusted_proxies?
-            .into_inner()
-            .into_iter()
-            .map(Spanned::into_inner)
-            .collect(),
+        trusted_proxies: trusted_proxies?.into_inner().all()?,
     })
 }
 

@@ -124,7 +124,8 @@ impl Kind for Time {
                 format!("write \"{integer}s\" for seconds or \"{integer}ms\" for milliseconds");
             return Err(source.error(node.span(), message, hint));
         }
-        let text = string(node, noun, &self.describe(), source)?;
+        let wanted = format!("a {}", self.describe());
+        let text = string(node, noun, &wanted, source)?;
         let Some(time) = duration::parse(text) else {
             let message = format!("{noun} {} is not a duration", quoted(text));
             return Err(source.error(node.span(), message, duration_hint(text)));
@@ -170,7 +171,14 @@ where
                 let hint = format!("write it without quotes: {text}");
                 return Err(source.error(node.span(), message, hint));
             }
-            _ => return Err(wrong_type(node, noun, &self.describe(), source)),
+            _ => {
+                return Err(wrong_type(
+                    node,
+                    noun,
+                    &format!("a {}", self.describe()),
+                    source,
+                ));
+            }
         };
         number(integer)
             .and_then(|number| N::try_from(number).ok())
@@ -180,7 +188,7 @@ where
                 source.error(
                     node.span(),
                     message,
-                    format!("a {}, is allowed", self.describe()),
+                    format!("it must be a {}", self.describe()),
                 )
             })
     }
@@ -278,8 +286,32 @@ pub(super) struct List<K> {
     pub(super) noun: &'static str,
 }
 
+/// What could be read of a list.
+pub(super) struct Listed<T> {
+    /// The items that are valid, in their order.
+    pub(super) items: Vec<Spanned<T>>,
+    /// Whether those are all.
+    pub(super) complete: Result<(), Reported>,
+}
+
+impl<T> Listed<T> {
+    /// A list without items.
+    pub(super) fn empty() -> Self {
+        Self {
+            items: Vec::new(),
+            complete: Ok(()),
+        }
+    }
+
+    /// All items, if all of them are valid.
+    pub(super) fn all(self) -> Result<Vec<T>, Reported> {
+        self.complete?;
+        Ok(self.items.into_iter().map(Spanned::into_inner).collect())
+    }
+}
+
 impl<K: Kind> Kind for List<K> {
-    type Value = Vec<Spanned<K::Value>>;
+    type Value = Listed<K::Value>;
 
     fn describe(&self) -> String {
         format!("list of: {}", self.of.describe())
@@ -300,15 +332,14 @@ impl<K: Kind> Kind for List<K> {
             let hint = matches!(node.get_ref(), DeValue::String(_)).then_some(hint);
             return Err(source.error(node.span(), message, hint));
         };
-        // All are read before the first failure counts: each is reported.
-        let read: Vec<_> = items
-            .iter()
-            .map(|item| {
-                let value = self.of.read(item, self.noun, source)?;
-                Ok(Spanned::new(item.span(), value))
-            })
-            .collect();
-        read.into_iter().collect()
+        let mut read = Listed::empty();
+        for item in &**items {
+            match self.of.read(item, self.noun, source) {
+                Ok(value) => read.items.push(Spanned::new(item.span(), value)),
+                Err(reported) => read.complete = Err(reported),
+            }
+        }
+        Ok(read)
     }
 }
 

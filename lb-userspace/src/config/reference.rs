@@ -37,6 +37,7 @@ fn write_key(page: &mut String, key: &dyn Entry) {
     let default = match key.absent() {
         Absent::Refused(_) => "must be given".to_owned(),
         Absent::Is(default) => format!("`{default}`"),
+        Absent::Elsewhere(_, meaning) => format!("must be given, unless {meaning}"),
         Absent::Means(meaning) => meaning.to_owned(),
     };
     let (name, value, meaning) = (key.name(), key.describe(), key.meaning());
@@ -45,7 +46,7 @@ fn write_key(page: &mut String, key: &dyn Entry) {
 
 const INTRODUCTION: &str = r#"# Configuration
 
-<!-- Written from the code: `UPDATE=1 cargo test -p lb-userspace --test config_reference`. -->
+<!-- Written from the code: `UPDATE=1 cargo test -p lb-userspace --test config reference`. -->
 
 `lb` reads one [TOML](https://toml.io) file. `lb check --config FILE` says whether it is right, and
 if not, everything that is wrong with it: the line, what was found and what to write. Exit code 2
