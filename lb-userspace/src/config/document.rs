@@ -11,8 +11,8 @@ use super::{
     schema::{Absent, Schema},
     section::Section,
     service::{self, ServiceDraft},
-    source::{Reported, Source},
-    unique,
+    source::{Reported, Source, WHOLE_FILE},
+    syntax, unique,
 };
 
 /// The whole file: its sections are tables without a header of their own.
@@ -64,7 +64,7 @@ impl Config {
         let warnings = source.finish()?;
         // A value that is missing without a reason would be a mistake of the parser itself.
         let config = config.map_err(|Reported| {
-            let message = format!("{} could not be read", file.display());
+            let message = "the configuration could not be read".to_owned();
             Errors::about_file(file, message, "this is a mistake in lb: please report it")
         })?;
         Ok(Parsed { config, warnings })
@@ -80,18 +80,18 @@ fn read_file(file: &Path) -> Result<String, Errors> {
     File::open(file)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| {
-            let message = format!("cannot read the configuration {}: {error}", file.display());
+            let message = format!("cannot read the configuration: {error}");
             fail(message, "give the path of an lb.toml with --config")
         })?;
     if bytes.len() as u64 > LARGEST {
-        let message = format!("{} is larger than 1 MiB", file.display());
-        return Err(fail(message, "is it the configuration?"));
+        let message = "the configuration is larger than 1 MiB".to_owned();
+        return Err(fail(message, "is it the right file?"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..place];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let message = format!("{} is not UTF-8 in line {line}", file.display());
+        let message = format!("the configuration is not UTF-8 in line {line}");
         fail(message, "TOML is UTF-8: save the file in that encoding")
     })
 }
@@ -99,22 +99,10 @@ fn read_file(file: &Path) -> Result<String, Errors> {
 fn document(source: &Source<'_>, text: &str) -> Result<Config, Reported> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Err(report_syntax(source, &errors));
+        return Err(syntax::report(source, &errors));
     }
-    let root = Section::open(source, &ROOT, tree.get_ref(), 0..0);
+    let root = Section::open(source, &ROOT, tree.get_ref(), WHOLE_FILE);
     sections(&root)
-}
-
-/// Reports mistakes of syntax, one a line: what follows one in its line is seldom another.
-fn report_syntax(source: &Source<'_>, errors: &[toml::de::Error]) -> Reported {
-    let mut line = 0;
-    for error in errors {
-        let span = error.span().unwrap_or_default();
-        if std::mem::replace(&mut line, source.line(&span)) != source.line(&span) {
-            source.error(span, format!("not TOML: {}", error.message()), None);
-        }
-    }
-    Reported
 }
 
 fn sections(root: &Section<'_>) -> Result<Config, Reported> {
@@ -162,7 +150,12 @@ fn single<T>(
     match root.table(schema)? {
         Some(section) => read(&section),
         None if required => Err(missing(root, schema)),
-        None => read(&Section::open(root.source(), schema, &DeTable::new(), 0..0)),
+        None => read(&Section::open(
+            root.source(),
+            schema,
+            &DeTable::new(),
+            WHOLE_FILE,
+        )),
     }
 }
 

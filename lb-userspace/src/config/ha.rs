@@ -13,7 +13,8 @@ use toml::Spanned;
 use super::{
     ElasticIp, Ha, InterfaceAddress, Moves, VrrpVersion, address, aws,
     duration::spell,
-    kind::{Bool, List, Text, Time, Whole},
+    kind::{Bool, Text, Time, Whole},
+    list::List,
     schema::{Absent, Key, Schema},
     section::Section,
     source::Reported,

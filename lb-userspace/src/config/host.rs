@@ -13,7 +13,8 @@ use toml::Spanned;
 use super::{
     Admin, Dataplane, Http, Node, XdpModeChoice,
     address::{ADMIN_LISTEN, IP},
-    kind::{Choice, List, Text, Time, Whole},
+    kind::{Choice, Text, Time, Whole},
+    list::List,
     model::Name,
     schema::{Absent, Key, Schema},
     section::Section,

@@ -7,7 +7,8 @@ use toml::Spanned;
 use super::{
     Backend, Balance, Check, Name, Pool, Weight, address,
     check::{self, CHECK},
-    kind::{Choice, List, Listed, Text, Whole},
+    kind::{Choice, Text, Whole},
+    list::{List, Listed},
     schema::{Absent, Key, Schema},
     section::Section,
     source::{Reported, Source},

@@ -6,7 +6,8 @@ use toml::Spanned;
 
 use super::{
     Balance, Forward, Mode, Name, Pool, Service, address,
-    kind::{Choice, List, Listed, Text},
+    kind::{Choice, Text},
+    list::{List, Listed},
     pool::PoolDraft,
     schema::{Absent, Entry, Key, Schema},
     section::Section,

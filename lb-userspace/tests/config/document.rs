@@ -4,7 +4,7 @@ use std::fs;
 
 use lb::config::{Config, Errors};
 
-use super::{BASE, edited, parse, refused, refused_text};
+use super::{edited, parse, refused, refused_text};
 
 fn load(content: &[u8]) -> Errors {
     let folder = tempfile::tempdir().expect("a folder");
@@ -83,10 +83,7 @@ fn a_section_that_is_a_value_is_refused() {
         "node = \"lb-a\"\npool = []\nservice = [1]\n",
         r#"
 error: there is no [[pool]]
- --> lb.toml:1:1
-  |
-1 | node = "lb-a"
-  | ^
+ --> lb.toml
   = help: add one:
           [[pool]]
           name = "web"
@@ -113,30 +110,21 @@ fn a_file_without_sections_is_refused() {
         "# nothing yet\n",
         r#"
 error: there is no [node]
- --> lb.toml:1:1
-  |
-1 | # nothing yet
-  | ^
+ --> lb.toml
   = help: add one:
           [node]
           name = "lb-a"
           interface = "eth0"
 
 error: there is no [[pool]]
- --> lb.toml:1:1
-  |
-1 | # nothing yet
-  | ^
+ --> lb.toml
   = help: add one:
           [[pool]]
           name = "web"
           backends = ["10.0.0.6:80"]
 
 error: there is no [[service]]
- --> lb.toml:1:1
-  |
-1 | # nothing yet
-  | ^
+ --> lb.toml
   = help: add one:
           [[service]]
           name = "http"
@@ -153,18 +141,21 @@ fn an_empty_file_is_refused() {
         "",
         r#"
 error: there is no [node]
+ --> lb.toml
   = help: add one:
           [node]
           name = "lb-a"
           interface = "eth0"
 
 error: there is no [[pool]]
+ --> lb.toml
   = help: add one:
           [[pool]]
           name = "web"
           backends = ["10.0.0.6:80"]
 
 error: there is no [[service]]
+ --> lb.toml
   = help: add one:
           [[service]]
           name = "http"
@@ -181,11 +172,12 @@ fn a_mistake_of_syntax_is_refused() {
         r#"name = "lb-a""#,
         "name = lb-a",
         r#"
-error: not TOML: string values must be quoted, expected literal string
+error: the value of name is text and has no quotes
  --> lb.toml:2:8
   |
 2 | name = lb-a
   |        ^^^^
+  = help: write name = "lb-a"
 "#,
     );
 }
@@ -196,11 +188,12 @@ fn an_address_without_quotes_is_refused() {
         r#""127.0.0.1:9145""#,
         "127.0.0.1:9145",
         r#"
-error: not TOML: invalid float, expected nothing
+error: the value of listen is text and has no quotes
  --> lb.toml:6:15
   |
 6 | listen = 127.0.0.1:9145
   |               ^^^^^^^^^
+  = help: write listen = "127.0.0.1:9145"
 "#,
     );
 }
@@ -241,11 +234,12 @@ fn a_key_twice_is_refused() {
         r#"interface = "eth0""#,
         "interface = \"eth0\"\ninterface = \"eth1\"",
         r#"
-error: not TOML: duplicate key
+error: interface stands twice
  --> lb.toml:4:1
   |
 4 | interface = "eth1"
   | ^^^^^^^^^
+  = help: keep one of them
 "#,
     );
 }
@@ -256,11 +250,58 @@ fn a_section_twice_is_refused() {
         "[dataplane]",
         "[node]\n[dataplane]",
         r#"
-error: not TOML: duplicate key
+error: [node] stands twice
  --> lb.toml:9:2
   |
 9 | [node]
   |  ^^^^
+  = help: put its keys under one header; those of which there may be several, as of pool and service, have double brackets
+"#,
+    );
+}
+
+#[test]
+fn an_array_without_an_end_is_refused() {
+    refused(
+        r#"["192.0.2.1"]"#,
+        r#"["192.0.2.1""#,
+        r#"
+error: not TOML: missing comma between array elements, expected `,`
+  --> lb.toml:20:1
+   |
+20 | [[pool]]
+   | ^
+   = help: is the bracket missing that ends the list above?
+"#,
+    );
+}
+
+#[test]
+fn a_control_character_is_refused() {
+    refused(
+        r#"name = "lb-a""#,
+        "name = \"lb\u{7}a\"",
+        r#"
+error: not TOML: invalid basic string, expected non-double-quote visible characters, `\`
+ --> lb.toml:2:11
+  |
+2 | name = "lb�a"
+  |           ^
+"#,
+    );
+}
+
+#[test]
+fn a_number_with_a_leading_zero_is_refused() {
+    refused(
+        "workers = 2",
+        "workers = 02",
+        r#"
+error: not TOML: unexpected leading zero
+  --> lb.toml:16:11
+   |
+16 | workers = 02
+   |           ^
 "#,
     );
 }
@@ -268,19 +309,41 @@ error: not TOML: duplicate key
 #[test]
 fn several_mistakes_of_syntax_are_refused() {
     refused_text(
-        "[node]\nname = \ninterface = eth0\n",
+        "[node]\nname =\ninterface = eth0 # the first\n\n[node]\nname = \"a\"\nname = \"b\"\n",
         r#"
-error: not TOML: string values must be quoted, expected literal string
- --> lb.toml:2:8
+error: name has no value
+ --> lb.toml:2:7
   |
-2 | name = 
-  |        ^
+2 | name =
+  |       ^
 
-error: not TOML: string values must be quoted, expected literal string
+error: the value of interface is text and has no quotes
  --> lb.toml:3:13
   |
-3 | interface = eth0
+3 | interface = eth0 # the first
   |             ^^^^
+  = help: write interface = "eth0"
+
+error: [node] stands twice
+ --> lb.toml:5:2
+  |
+5 | [node]
+  |  ^^^^
+  = help: put its keys under one header; those of which there may be several, as of pool and service, have double brackets
+
+error: name stands twice
+ --> lb.toml:6:1
+  |
+6 | name = "a"
+  | ^^^^
+  = help: keep one of them
+
+error: name stands twice
+ --> lb.toml:7:1
+  |
+7 | name = "b"
+  | ^^^^
+  = help: keep one of them
 "#,
     );
 }
@@ -308,7 +371,7 @@ fn a_file_that_is_not_there_is_an_error() {
     let errors = Config::load(&file).expect_err("there is none");
     let file = file.display();
     let said = format!(
-        "error: cannot read the configuration {file}: No such file or directory (os error 2)\n  \
+        "error: cannot read the configuration: No such file or directory (os error 2)\n --> {file}\n  \
          = help: give the path of an lb.toml with --config\n\n1 error in {file}"
     );
     assert_eq!(errors.to_string(), said);
@@ -326,7 +389,7 @@ fn text_that_is_not_utf_8_is_an_error_with_its_line() {
     let errors = load(b"# one\n# two \xff\n");
     let message = &errors.diagnostics()[0].message;
     assert!(
-        message.ends_with("lb.toml is not UTF-8 in line 2"),
+        message.ends_with("the configuration is not UTF-8 in line 2"),
         "{message}"
     );
 }
@@ -336,7 +399,7 @@ fn a_file_that_is_far_too_large_is_an_error() {
     let errors = load(&vec![b'#'; (1 << 20) + 1]);
     let message = &errors.diagnostics()[0].message;
     assert!(
-        message.ends_with("lb.toml is larger than 1 MiB"),
+        message.ends_with("the configuration is larger than 1 MiB"),
         "{message}"
     );
 }
@@ -352,7 +415,7 @@ fn errors_of_several_sections_are_reported_together_in_the_order_of_the_file() {
     let lines: Vec<_> = errors
         .diagnostics()
         .iter()
-        .filter_map(|error| error.line())
+        .filter_map(lb::config::Diagnostic::line)
         .collect();
     assert_eq!(lines, [3, 16, 24, 52, 59]);
     assert!(
@@ -434,4 +497,15 @@ fn the_default_of_admin_clashes_as_a_given_listener_does() {
     let errors = parse(&text).expect_err("a clash").to_string();
     let hint = "127.0.0.1:9145 is the default of [admin]: write another in the file";
     assert!(errors.contains(hint), "{errors}");
+}
+
+#[test]
+fn a_file_that_is_something_else_does_not_flood_the_terminal() {
+    let bad: String = (0..2_000)
+        .map(|number| format!("key{number} = 1\n"))
+        .collect();
+    let errors = parse(&bad).expect_err("no configuration");
+    assert_eq!(errors.diagnostics().len(), 1_000);
+    let end = "\n\n2003 errors in lb.toml, 1003 of them not shown";
+    assert!(errors.to_string().ends_with(end));
 }

@@ -19,6 +19,6 @@ fn the_reference_page_is_what_the_parser_allows() {
         written == generated,
         "docs/configuration.md differs from the parser's own tables, first in line {}; \
          write it anew:\n\n    UPDATE=1 cargo test -p lb-userspace --test config reference\n",
-        differing.map_or_else(|| written.lines().count(), |index| index) + 1,
+        differing.unwrap_or_else(|| written.lines().count()) + 1,
     );
 }

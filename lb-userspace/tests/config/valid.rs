@@ -87,7 +87,7 @@ fn defaults_are_those_of_the_model() {
     assert_eq!(config.http.response_timeout, Duration::from_secs(60));
     assert_eq!(config.http.max_header_bytes, 16_384);
     assert_eq!(config.http.idle_connections, 64);
-    assert_eq!(config.http.trusted_proxies, [] as [std::net::IpAddr; 0]);
+    assert!(config.http.trusted_proxies.is_empty());
     assert_eq!(config.pools[0].balance, Balance::RoundRobin);
     assert_eq!(config.pools[0].check, None);
     assert_eq!(config.pools[0].backends[0].weight.get(), 1);
