@@ -1,11 +1,12 @@
 //! The file as a whole.
 
-use std::{fs::File, io::Read as _, net::SocketAddr, path::Path};
+use std::{fs::File, io::Read as _, path::Path};
 
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Config, Diagnostic, Errors, ha, host,
+    Config, Diagnostic, Errors, ha,
+    host::{self, AdminDraft},
     listeners::{self, Listener},
     pool::{self, PoolDraft},
     schema::{Absent, Schema},
@@ -117,11 +118,7 @@ fn sections(root: &Section<'_>) -> Result<Config, Reported> {
     let pool_drafts = pools.as_deref().ok();
     let services = read_services(root, pool_drafts);
     let service_drafts = services.as_deref().unwrap_or_default();
-    refuse_clashes(
-        root,
-        admin.as_ref().ok().map(|(_, listen)| listen),
-        service_drafts,
-    );
+    refuse_clashes(admin.as_ref().ok(), service_drafts, root.source());
     warn_of_idle_pools(
         root.source(),
         pool_drafts.unwrap_or_default(),
@@ -131,7 +128,7 @@ fn sections(root: &Section<'_>) -> Result<Config, Reported> {
     let services: Option<Vec<_>> = services?.into_iter().map(|draft| draft.service).collect();
     Ok(Config {
         node: node?,
-        admin: admin?.0,
+        admin: admin?.admin,
         dataplane: dataplane?,
         http: http?,
         ha: ha?,
@@ -202,15 +199,11 @@ fn read_services(
     Ok(services)
 }
 
-fn refuse_clashes(
-    root: &Section<'_>,
-    admin: Option<&Spanned<SocketAddr>>,
-    services: &[ServiceDraft],
-) {
-    let admin = admin.map(|address| Listener {
+fn refuse_clashes(admin: Option<&AdminDraft>, services: &[ServiceDraft], source: &Source<'_>) {
+    let admin = admin.map(|draft| Listener {
         label: "[admin]".to_owned(),
-        address: address.clone(),
-        given: root.place("admin").is_some(),
+        address: draft.listen.clone(),
+        given: draft.listen_given,
     });
     let services = services.iter().filter_map(|service| {
         let name = service.name.as_ref().map(Spanned::get_ref);
@@ -224,7 +217,7 @@ fn refuse_clashes(
         })
     });
     let all: Vec<_> = admin.into_iter().chain(services).collect();
-    listeners::refuse_clashes(&all, root.source());
+    listeners::refuse_clashes(&all, source);
 }
 
 fn warn_of_idle_pools(source: &Source<'_>, pools: &[PoolDraft], services: &[ServiceDraft]) {
@@ -234,8 +227,7 @@ fn warn_of_idle_pools(source: &Source<'_>, pools: &[PoolDraft], services: &[Serv
             .any(|service| service.pool_name.as_ref() == Some(name.get_ref()));
         if !used {
             let message = format!("no service uses pool \"{}\"", name.get_ref());
-            let hint =
-                "its backends are checked all the same; leave it out, or name it in a service";
+            let hint = "leave it out, or name it in a service";
             source.warning(name.span(), message, hint.to_owned());
         }
     }

@@ -79,16 +79,29 @@ static SOCKET: Key<Text<PathBuf>> = Key {
     meaning: "The Unix socket of `lb status`, `lb backend` and `lb reload`. Its mode is 0600.",
 };
 
-/// Reads `[admin]`. The listener comes with its place, for the search for listeners that clash.
-pub(super) fn admin(section: &Section<'_>) -> Result<(Admin, Spanned<SocketAddr>), Reported> {
+/// `[admin]`, with what the search for listeners that clash needs to know.
+pub(super) struct AdminDraft {
+    /// The section.
+    pub(super) admin: Admin,
+    /// Where it listens, with the place of that.
+    pub(super) listen: Spanned<SocketAddr>,
+    /// Whether the file says so, or it is the default.
+    pub(super) listen_given: bool,
+}
+
+/// Reads `[admin]`.
+pub(super) fn admin(section: &Section<'_>) -> Result<AdminDraft, Reported> {
     let listen = section.value(&ADMIN_LISTEN_KEY);
     let socket = section.value(&SOCKET);
     let listen = listen?;
-    let admin = Admin {
-        listen: *listen.get_ref(),
-        socket: socket?.into_inner(),
-    };
-    Ok((admin, listen))
+    Ok(AdminDraft {
+        admin: Admin {
+            listen: *listen.get_ref(),
+            socket: socket?.into_inner(),
+        },
+        listen,
+        listen_given: section.place(ADMIN_LISTEN_KEY.name).is_some(),
+    })
 }
 
 pub(super) static DATAPLANE: Schema = Schema {

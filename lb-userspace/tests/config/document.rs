@@ -491,12 +491,14 @@ fn tabs_and_wide_lines_keep_the_marker_in_its_place() {
 
 #[test]
 fn the_default_of_admin_clashes_as_a_given_listener_does() {
-    let text = edited("[admin]\nlisten = \"127.0.0.1:9145\"\n", "[admin]\n");
+    let text = edited("listen = \"127.0.0.1:9145\"\n", "");
     let text = text.replace("172.31.0.68:443", "127.0.0.1:9145");
-    let text = text.replace("[admin]\nsocket = \"/run/lb/lb.sock\"\n", "");
-    let errors = parse(&text).expect_err("a clash").to_string();
-    let hint = "127.0.0.1:9145 is the default of [admin]: write another in the file";
-    assert!(errors.contains(hint), "{errors}");
+    let without_section = text.replace("[admin]\nsocket = \"/run/lb/lb.sock\"\n", "");
+    for text in [text, without_section] {
+        let errors = parse(&text).expect_err("a clash").to_string();
+        let hint = "127.0.0.1:9145 is the default of [admin]: write another in the file";
+        assert!(errors.contains(hint), "{errors}");
+    }
 }
 
 #[test]

@@ -56,6 +56,19 @@ fn the_example_file_is_right() {
 }
 
 #[test]
+fn the_smallest_useful_file_of_the_design_is_right() {
+    let parsed = read(include_str!("design.toml"));
+    let warnings: Vec<_> = parsed
+        .warnings
+        .iter()
+        .map(lb::config::Diagnostic::line)
+        .collect();
+    assert_eq!(warnings, [Some(29)], "only [ha] is warned of");
+    assert_eq!(parsed.config.pools[0].backends.len(), 4);
+    assert_eq!(parsed.config.services.len(), 2);
+}
+
+#[test]
 fn what_the_example_shows_as_defaults_is_right_too() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/lb.toml");
     let text = std::fs::read_to_string(file).expect("deploy/lb.toml");
