@@ -1,6 +1,7 @@
 //! `cargo xtask …`: everything a person does to this repository.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod checks;
 mod child;
 mod demo;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{setup::Purpose, workspace::Workspace};
+use crate::{bench::Bench, setup::Purpose, workspace::Workspace};
 
 /// Everything a person does to this repository.
 #[derive(Parser)]
@@ -48,6 +49,9 @@ enum Task {
     },
     /// Check the code and run every test: unit, property, kernel, end to end
     Test,
+    /// Measure, beside peers, in one run
+    #[command(subcommand)]
+    Bench(Bench),
     /// Check the code only: format, clippy, dependencies
     Lint,
 }
@@ -70,6 +74,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Build => demo::build(&workspace),
         Task::Demo { once } => demo::demo(&workspace, once),
         Task::Test => test::run(&workspace),
+        Task::Bench(bench) => bench::run(&workspace, &bench),
         Task::Lint => test::lint(&workspace),
     }
 }

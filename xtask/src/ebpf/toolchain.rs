@@ -20,7 +20,8 @@ const DEBIAN_OLDEST: (u32, u32) = (1, 96);
 /// A cargo and a rustc that can build for [`TARGET`], and the linker.
 pub(crate) struct Toolchain {
     compiler: Compiler,
-    unaligned_loads: bool,
+    /// What the linker says of itself.
+    linker: String,
 }
 
 /// One of the two compilers, and what it says of itself.
@@ -39,7 +40,7 @@ impl Toolchain {
     pub(crate) fn find() -> anyhow::Result<Self> {
         Ok(Self {
             compiler: Compiler::find()?,
-            unaligned_loads: linker_knows_unaligned_loads()?,
+            linker: linker()?,
         })
     }
 
@@ -68,26 +69,21 @@ impl Toolchain {
                 cargo
             }
         };
+        cargo.args(["--target", TARGET]).env("RUSTFLAGS", RUSTFLAGS);
         cargo
-            .args(["--target", TARGET])
-            .env("RUSTFLAGS", self.rustflags());
-        cargo
-    }
-
-    fn rustflags(&self) -> String {
-        let mut flags = "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2".to_owned();
-        // With bpf-linker's own setting LLVM stores no constant range inline, and the verifier
-        // refuses the calls of `memset` that come of it.
-        flags.push_str(" -C link-arg=--disable-expand-memcpy-in-order");
-        if self.unaligned_loads && false {
-            // A packet's fields lie at odd places. Without this LLVM loads them byte by byte;
-            // the kernel allows whole loads wherever the CPU does them well. Given to the linker,
-            // where the code is generated, and not to rustc, which calls the feature unstable.
-            flags.push_str(" -C link-arg=--cpu-features=+allows-misaligned-mem-access");
-        }
-        flags
     }
 }
+
+/// Flags for rustc and, behind `link-arg`, for bpf-linker.
+///
+/// With bpf-linker's own setting of `bpf-expand-memcpy-in-order` LLVM stores no constant range inline,
+/// and the verifier refuses the calls of `memset` that come of it.
+///
+/// LLVM 22's feature `allows-misaligned-mem-access` is not among them. It would load a packet's
+/// fields at odd places whole, where LLVM now loads bytes; but it holds for the stack as well,
+/// and the verifier refuses any misaligned access there.
+const RUSTFLAGS: &str = "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2 \
+    -C link-arg=--disable-expand-memcpy-in-order";
 
 impl fmt::Display for Toolchain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,12 +94,8 @@ impl fmt::Display for Toolchain {
             ),
             Compiler::Nightly(_) => ("rustup's nightly", "it has rust-src to compile core from"),
         };
-        let loads = if self.unaligned_loads && false {
-            "single unaligned loads"
-        } else {
-            "byte-wise unaligned loads: bpf-linker is built on an LLVM before 22"
-        };
-        write!(f, "{name} {} ({why}; {loads})", self.compiler.short())
+        let compiler = self.compiler.short();
+        write!(f, "{name} {compiler} ({why}), {}", self.linker)
     }
 }
 
@@ -198,10 +190,9 @@ fn nightly() -> anyhow::Result<String> {
     Ok(version)
 }
 
-fn linker_knows_unaligned_loads() -> anyhow::Result<bool> {
-    let help = child::output(child::command("bpf-linker").arg("--help"))
-        .context("the eBPF linker was not found: run `cargo xtask setup`")?;
-    Ok(help.contains("allows-misaligned-mem-access"))
+fn linker() -> anyhow::Result<String> {
+    child::output(child::command("bpf-linker").arg("--version"))
+        .context("the eBPF linker was not found: run `cargo xtask setup`")
 }
 
 /// Major and minor of `rustc 1.96.0 (…)`.
