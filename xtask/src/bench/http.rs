@@ -57,6 +57,10 @@ struct WorkFigures {
 }
 
 fn measure(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::Result<()> {
+    if !WORKS.iter().any(|work| is_wanted(work, arguments)) {
+        let names = WORKS.map(|work| work.name).join("; ");
+        bail!("--only is part of no work's name: these are {names}");
+    }
     namespace::furnish()?;
     let directory = tempfile::Builder::new().prefix("lb-bench-").tempdir()?;
     let site = Site::raise(directory.path())?;
@@ -124,7 +128,8 @@ fn rounds(
     };
     for proxy in proxies {
         // Fills caches and pools of connections; not counted.
-        cost(work, proxy, site, 1)?;
+        work.load(proxy.kind.port(), 1, site)
+            .with_context(|| format!("{} did not get warm", proxy.kind.name()))?;
     }
     for round in 0..arguments.rounds {
         eprintln!("{}: round {} of {}", work.name, round + 1, arguments.rounds);

@@ -72,7 +72,10 @@ impl Work {
             Tool::Handshakes => count_s_time(&output, Session::New),
             Tool::Resumptions => count_s_time(&output, Session::Resumed),
         };
-        count.with_context(|| format!("the load \"{}\" was not all served:\n{output}", self.name))
+        count.with_context(|| {
+            let output = readable(&output);
+            format!("the load \"{}\" was not all served:\n{output}\n", self.name)
+        })
     }
 
     fn command(&self, port: u16, seconds: u32, site: &Site) -> Command {
@@ -109,6 +112,12 @@ impl Work {
         }
         command
     }
+}
+
+/// Without the lines that hold a letter for each connection.
+fn readable(output: &str) -> String {
+    let lines: Vec<_> = output.lines().filter(|line| line.len() < 200).collect();
+    lines.join("\n")
 }
 
 /// `91220 requests in 3.00s, 108.53MB read`, and no line of errors.

@@ -175,6 +175,7 @@ http {{
     }}
     server {{
         listen {ADDRESS}:{port} ssl http2 backlog=4096;
+        server_name bench.example;
         ssl_certificate {certificate};
         ssl_certificate_key {key};
         ssl_protocols TLSv1.2 TLSv1.3;
