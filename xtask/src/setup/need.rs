@@ -150,6 +150,13 @@ pub(crate) const NEEDS: &[Need] = &[
         purposes: RUNS,
     },
     Need {
+        name: "sysctl",
+        why: "makes a host of the lab forward packets",
+        probe: Probe::Program("sysctl"),
+        source: Source::Packages(&["procps"]),
+        purposes: LAB,
+    },
+    Need {
         name: "ethtool",
         why: "has veth compute checksums, as a network card would",
         probe: Probe::Program("ethtool"),
@@ -207,10 +214,10 @@ pub(crate) const NEEDS: &[Need] = &[
     },
     Need {
         name: "haproxy",
-        why: "a peer to measure against",
+        why: "a peer to measure against, and to test the lab itself with",
         probe: Probe::Program("haproxy"),
         source: Source::Packages(&["haproxy"]),
-        purposes: &[Bench],
+        purposes: &[Test, Bench],
     },
     Need {
         name: "wrk",
