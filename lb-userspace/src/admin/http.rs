@@ -107,7 +107,10 @@ async fn read_request(stream: &mut TcpStream) -> io::Result<Result<Request, Resp
             Ok(Some(request)) => return Ok(Ok(request)),
             Err(refusal) => return Ok(Err(refusal)),
             Ok(None) if head.len() >= MAX_HEAD => {
-                return Ok(Err(Response::text(431, "The request's head is too long.\n")));
+                return Ok(Err(Response::text(
+                    431,
+                    "The request's head is too long.\n",
+                )));
             }
             Ok(None) => {}
         }
@@ -125,13 +128,21 @@ fn parse(head: &[u8]) -> Result<Option<Request>, Response> {
             return Err(Response::text(431, "The request has too many headers.\n"));
         }
         Err(error) => {
-            return Err(Response::text(400, &format!("This is no HTTP/1 request: {error}.\n")));
+            return Err(Response::text(
+                400,
+                &format!("This is no HTTP/1 request: {error}.\n"),
+            ));
         }
     }
     let is_head = match request.method {
         Some("GET") => false,
         Some("HEAD") => true,
-        _ => return Err(Response::text(405, "Only GET and HEAD: changes go by `lb`.\n")),
+        _ => {
+            return Err(Response::text(
+                405,
+                "Only GET and HEAD: changes go by `lb`.\n",
+            ));
+        }
     };
     let target = request.path.unwrap_or_default();
     let path = target.split_once('?').map_or(target, |(path, _)| path);
@@ -198,7 +209,11 @@ impl Response {
     fn to_bytes(&self, is_head: bool) -> Vec<u8> {
         let code = http::StatusCode::from_u16(self.code).unwrap_or_default();
         let reason = code.canonical_reason().unwrap_or_default();
-        let allow = if self.code == 405 { "Allow: GET, HEAD\r\n" } else { "" };
+        let allow = if self.code == 405 {
+            "Allow: GET, HEAD\r\n"
+        } else {
+            ""
+        };
         let head = format!(
             "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}\
              Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\

@@ -5,11 +5,14 @@
 //! connections has a limit.
 
 mod client;
+#[cfg(test)]
+mod examples;
 mod http;
 mod page;
 mod protocol;
 mod socket;
 mod status;
+pub mod wording;
 
 pub use client::{Client, ClientError};
 pub use http::serve as serve_http;

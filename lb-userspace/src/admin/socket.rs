@@ -21,6 +21,9 @@ use super::{Answer, Request, Source, protocol::MAX_REQUEST};
 const MAX_CONNECTIONS: usize = 32;
 /// A client has this long to send its request, and again to take the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long, and for how many bytes, what a client still sends is read and thrown away: closing
+/// before would reset the connection and may cost it the answer.
+const LINGER: (Duration, u64) = (Duration::from_secs(1), 64 * 1024);
 /// After an accept that failed (no file descriptors, as a rule).
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -163,9 +166,9 @@ async fn converse(
     let answer = match timeout(DEADLINE, reading.read_line(&mut line)).await {
         Err(_elapsed) => Answer::Error(format!("no request came within {DEADLINE:?}")),
         Ok(Err(error)) => Answer::Error(format!("the request is not text: {error}")),
-        Ok(Ok(_)) if !line.ends_with('\n') => {
-            Answer::Error(format!("a request is one line of at most {MAX_REQUEST} bytes"))
-        }
+        Ok(Ok(_)) if !line.ends_with('\n') => Answer::Error(format!(
+            "a request is one line of at most {MAX_REQUEST} bytes"
+        )),
         Ok(Ok(_)) => match serde_json::from_str(&line) {
             Ok(request) => answer(request, source, commands).await,
             Err(error) => Answer::Error(format!("the request is not one of ours: {error}")),
@@ -174,7 +177,11 @@ async fn converse(
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
     timeout(DEADLINE, writing.write_all(&text)).await??;
-    writing.shutdown().await
+    writing.shutdown().await?;
+    let (time, most) = LINGER;
+    let mut rest = reading.into_inner().into_inner().take(most);
+    let _drained = timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    Ok(())
 }
 
 async fn answer(

@@ -221,22 +221,23 @@ pub(crate) mod examples {
     pub(crate) fn status() -> Status {
         let moment = |second| Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
         let now = 1_800_000_000;
-        let backend = |name: &str, address: &str, state, order, error: Option<&str>| BackendStatus {
-            name: name.to_owned(),
-            address: address.parse().expect("an address"),
-            weight: 1,
-            state,
-            since: moment(now - 200),
-            order,
-            last_check: Some(CheckStatus {
-                at: moment(now - 1),
-                seconds: 0.0012,
-                error: error.map(str::to_owned),
-            }),
-            connections: 250,
-            packets: 2500,
-            requests: 250,
-        };
+        let backend =
+            |name: &str, address: &str, state, order, error: Option<&str>| BackendStatus {
+                name: name.to_owned(),
+                address: address.parse().expect("an address"),
+                weight: 1,
+                state,
+                since: moment(now - 200),
+                order,
+                last_check: Some(CheckStatus {
+                    at: moment(now - 1),
+                    seconds: 0.0012,
+                    error: error.map(str::to_owned),
+                }),
+                connections: 250,
+                packets: 2500,
+                requests: 250,
+            };
         Status {
             version: "0.1.0".to_owned(),
             node: "lb-a".to_owned(),
@@ -307,7 +308,10 @@ mod tests {
     fn a_status_survives_json() {
         let status = examples::status();
         let text = serde_json::to_string(&status).expect("JSON");
-        assert!(text.contains(r#""since":"2027-01-15T07:56:40.000Z""#), "{text}");
+        assert!(
+            text.contains(r#""since":"2027-01-15T07:56:40.000Z""#),
+            "{text}"
+        );
         let read: Status = serde_json::from_str(&text).expect("a status");
         assert_eq!(read, status);
     }

@@ -62,7 +62,7 @@ impl Checks {
     /// Checks the backends of these pools and no others. A backend whose check stays the same
     /// keeps its rhythm. Must be called within a tokio runtime.
     pub fn apply(&mut self, pools: &[Arc<Pool>]) {
-        let wanted = wanted(pools);
+        let wanted = checked_backends(pools);
         let count = wanted.len();
         let mut before = std::mem::take(&mut self.running);
         for (index, (id, check)) in wanted.into_iter().enumerate() {
@@ -82,7 +82,8 @@ impl Checks {
     }
 }
 
-fn wanted(pools: &[Arc<Pool>]) -> Vec<(BackendId, &Check)> {
+/// The backends of these pools that have a check, in order.
+pub(super) fn checked_backends(pools: &[Arc<Pool>]) -> Vec<(BackendId, &Check)> {
     let checked = pools
         .iter()
         .filter_map(|pool| Some((pool, pool.check.as_ref()?)));

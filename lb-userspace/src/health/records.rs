@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use super::{Checked, Failure, Streak};
-use crate::{config::Check, pool::BackendId};
+use super::{Checked, Failure, Streak, checks::checked_backends};
+use crate::{config::Pool, pool::BackendId};
 
 /// What is known of the checks of all backends.
 #[derive(Clone, Debug, Default)]
@@ -30,20 +31,17 @@ pub struct LastCheck {
 }
 
 impl Records {
-    /// The records of these backends, each with its check and whether it is taken to be healthy.
-    /// What was known of a backend whose check stays is kept.
+    /// The records of the backends of these pools. A backend that is new is taken to be as healthy
+    /// as `healthy` says; what was known of one whose check stays is kept.
     #[must_use]
-    pub fn renewed(
-        &self,
-        backends: impl Iterator<Item = (BackendId, &Check, bool)>,
-    ) -> Self {
-        let records = backends.map(|(id, check, healthy)| {
+    pub fn renewed(&self, pools: &[Arc<Pool>], healthy: impl Fn(&BackendId) -> bool) -> Self {
+        let records = checked_backends(pools).into_iter().map(|(id, check)| {
             let known = self.0.get(&id);
-            let fresh = Streak::new(check, healthy);
+            let counting = known.map(|known| &known.streak);
             let record = Record {
-                streak: match known {
-                    Some(known) if known.streak.has_limits_of(check) => known.streak.clone(),
-                    _ => fresh,
+                streak: match counting.filter(|streak| streak.has_limits_of(check)) {
+                    Some(streak) => streak.clone(),
+                    None => Streak::new(check, healthy(&id)),
                 },
                 last: known.and_then(|known| known.last.clone()),
             };
@@ -75,16 +73,25 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{CheckKind, Name};
+    use crate::config::{Backend, Balance, Check, CheckKind, Name, Weight};
 
-    fn check(fall: u32) -> Check {
-        Check {
-            kind: CheckKind::Tcp,
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
-            rise: 2,
-            fall,
-        }
+    fn pools(fall: u32) -> [Arc<Pool>; 1] {
+        [Arc::new(Pool {
+            name: Name::parse("web").expect("a name"),
+            balance: Balance::RoundRobin,
+            check: Some(Check {
+                kind: CheckKind::Tcp,
+                interval: Duration::from_secs(2),
+                timeout: Duration::from_secs(1),
+                rise: 2,
+                fall,
+            }),
+            backends: vec![Backend {
+                name: Name::parse("web1").expect("a name"),
+                address: web1().address,
+                weight: Weight::ONE,
+            }],
+        })]
     }
 
     fn web1() -> BackendId {
@@ -102,13 +109,13 @@ mod tests {
         }
     }
 
-    fn records(check: &Check) -> Records {
-        Records::default().renewed([(web1(), check, true)].into_iter())
+    fn records(fall: u32) -> Records {
+        Records::default().renewed(&pools(fall), |_| true)
     }
 
     #[test]
     fn the_last_check_is_remembered_with_its_failure() {
-        let mut records = records(&check(2));
+        let mut records = records(2);
         let now = SystemTime::UNIX_EPOCH;
         assert_eq!(records.record(outcome(Ok(())), now), None);
         assert!(
@@ -124,12 +131,11 @@ mod tests {
 
     #[test]
     fn a_reload_keeps_the_count_of_failures() {
-        let check = check(2);
-        let mut records = records(&check);
+        let mut records = records(2);
         let now = SystemTime::UNIX_EPOCH;
         records.record(outcome(Ok(())), now);
         records.record(outcome(Err(Failure::Refused)), now);
-        let mut renewed = records.renewed([(web1(), &check, true)].into_iter());
+        let mut renewed = records.renewed(&pools(2), |_| true);
         let turned = renewed.record(outcome(Err(Failure::Refused)), now);
         assert_eq!(turned, Some(false));
     }
