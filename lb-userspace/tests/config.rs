@@ -1,6 +1,6 @@
 //! The configuration's contract with its user: what is read, and what is said about mistakes.
-use std::{fs, path::Path};
 use lb::config::Config;
+use std::{fs, path::Path};
 #[test]
 fn the_example_file_parses() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/lb.toml");

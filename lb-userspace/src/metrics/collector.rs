@@ -23,7 +23,6 @@ impl Collector for Readings {
         self.encode_kernel(encoder)?;
         self.encode_backends(encoder)?;
         self.encode_http(encoder)?;
-        self.encode_certificates(encoder)?;
         self.encode_process(encoder)
     }
 }
@@ -122,18 +121,41 @@ impl Readings {
         for one in &self.latencies {
             seconds.histogram(&[one.service.as_str()], one)?;
         }
+        let mut connections = Samples::begin(encoder, &families::HTTP_CONNECTIONS)?;
+        for (service, open) in &self.open_connections {
+            connections.gauge(&[service.as_str()], *open as f64)?;
+        }
+        let mut refusals = Samples::begin(encoder, &families::HTTP_REFUSALS)?;
+        for (service, reason, count) in &self.refusals {
+            refusals.counter(&[service.as_str(), reason], *count)?;
+        }
+        let mut retries = Samples::begin(encoder, &families::HTTP_RETRIES)?;
+        for (service, count) in &self.retries {
+            retries.counter(&[service.as_str()], *count)?;
+        }
+        let mut backends = Samples::begin(encoder, &families::BACKEND_CONNECTIONS)?;
+        for (service, backend, in_use) in &self.backend_connections {
+            backends.gauge(&[service.as_str(), backend.as_str()], *in_use as f64)?;
+        }
+        self.encode_tls(encoder)
+    }
+
+    fn encode_tls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut handshakes = Samples::begin(encoder, &families::TLS_HANDSHAKES)?;
         for one in &self.handshakes {
             let resumed = if one.resumed { "true" } else { "false" };
             handshakes.counter(&[one.version, resumed], one.handshakes)?;
         }
-        Ok(())
-    }
-
-    fn encode_certificates(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut failures = Samples::begin(encoder, &families::TLS_FAILURES)?;
+        for (service, count) in &self.handshake_failures {
+            failures.counter(&[service.as_str()], *count)?;
+        }
         let mut expiry = Samples::begin(encoder, &families::CERTIFICATE_EXPIRY)?;
         for one in &self.certificates {
-            expiry.gauge(&[&one.name, &one.file], unix_seconds(one.expires))?;
+            expiry.gauge(
+                &[one.service.as_str(), &one.name, &one.file],
+                unix_seconds(one.expires),
+            )?;
         }
         Ok(())
     }

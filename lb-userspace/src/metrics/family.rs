@@ -55,10 +55,20 @@ families! {
     HTTP_REQUESTS: Counter "lb_http_requests_total" ["service", "backend", "code"]
         "Requests that the HTTP front answered; backend is empty where it answered by itself.";
     HTTP_SECONDS: Histogram "lb_http_request_seconds" ["service"]
-        "Time from the first byte of a request to the last byte of its response.";
+        "Time from the end of a request's head to the end of its response.";
+    HTTP_CONNECTIONS: Gauge "lb_http_connections" ["service"]
+        "Client connections that the HTTP front has open.";
+    HTTP_REFUSALS: Counter "lb_http_refusals_total" ["service", "reason"]
+        "Requests that the HTTP front refused before it chose a backend.";
+    HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]
+        "Requests that were sent to a second backend, the first could not be connected to.";
+    BACKEND_CONNECTIONS: Gauge "lb_backend_connections" ["service", "backend"]
+        "Connections of the HTTP front to a backend that have a request under way.";
     TLS_HANDSHAKES: Counter "lb_tls_handshakes_total" ["version", "resumed"]
         "TLS handshakes that succeeded.";
-    CERTIFICATE_EXPIRY: Gauge "lb_certificate_expiry_seconds" ["name", "file"]
+    TLS_FAILURES: Counter "lb_tls_handshake_failures_total" ["service"]
+        "TLS handshakes that failed or took too long.";
+    CERTIFICATE_EXPIRY: Gauge "lb_certificate_expiry_seconds" ["service", "name", "file"]
         "When a certificate ends, in seconds since 1970-01-01 UTC.";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
         "User and system CPU time that the agent spent.";

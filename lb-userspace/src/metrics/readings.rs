@@ -31,6 +31,16 @@ pub struct Readings {
     pub latencies: Vec<LatencyReading>,
     /// TLS handshakes of the HTTP front.
     pub handshakes: Vec<HandshakeReading>,
+    /// TLS handshakes that failed, by service.
+    pub handshake_failures: Vec<(Name, u64)>,
+    /// Client connections of the HTTP front open now, by service.
+    pub open_connections: Vec<(Name, u64)>,
+    /// Requests that the HTTP front refused: service, reason, how many.
+    pub refusals: Vec<(Name, &'static str, u64)>,
+    /// Requests that were sent to a second backend, by service.
+    pub retries: Vec<(Name, u64)>,
+    /// Connections of the HTTP front to backends in use now: service, backend, how many.
+    pub backend_connections: Vec<(Name, Name, u64)>,
     /// The certificates that it serves.
     pub certificates: Vec<CertificateReading>,
     /// The agent's own process.
@@ -63,7 +73,7 @@ pub struct RequestReading {
     pub requests: u64,
 }
 
-/// How long the requests of one service took, from the first byte in to the last byte out.
+/// How long the requests of one service took, from the end of the head to the end of the response.
 #[derive(Clone, Debug)]
 pub struct LatencyReading {
     /// The service.
@@ -89,6 +99,8 @@ pub struct HandshakeReading {
 /// One certificate.
 #[derive(Clone, Debug)]
 pub struct CertificateReading {
+    /// The service that serves it.
+    pub service: Name,
     /// The first name it is for.
     pub name: String,
     /// The PEM file it comes from.

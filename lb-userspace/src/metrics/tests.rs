@@ -81,7 +81,13 @@ fn readings() -> Readings {
             resumed: true,
             handshakes: 4,
         }],
+        handshake_failures: vec![(name("https"), 2)],
+        open_connections: vec![(name("https"), 11)],
+        refusals: vec![(name("https"), "two_hosts", 3)],
+        retries: vec![(name("https"), 1)],
+        backend_connections: vec![(name("https"), name("web1"), 5)],
         certificates: vec![CertificateReading {
+            service: name("https"),
             name: "example.org".to_owned(),
             file: r#"/etc/lb/tls/a "quoted" \ name.pem"#.to_owned(),
             expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
@@ -114,6 +120,11 @@ fn every_sample_stands_where_it_should() {
         r#"lb_http_request_seconds_count{service="https"} 8"#,
         r#"lb_http_request_seconds_sum{service="https"} 1.25"#,
         r#"lb_tls_handshakes_total{version="1.3",resumed="true"} 4"#,
+        r#"lb_tls_handshake_failures_total{service="https"} 2"#,
+        r#"lb_http_connections{service="https"} 11"#,
+        r#"lb_http_refusals_total{service="https",reason="two_hosts"} 3"#,
+        r#"lb_http_retries_total{service="https"} 1"#,
+        r#"lb_backend_connections{service="https",backend="web1"} 5"#,
         "process_start_time_seconds 1700000000",
     ] {
         let found = text.lines().any(|found| {
