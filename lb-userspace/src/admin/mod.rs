@@ -18,6 +18,8 @@ pub use client::{Client, ClientError};
 pub use http::serve as serve_http;
 pub use protocol::{Answer, Request};
 pub use socket::{AdminSocket, Command, SocketError};
+#[cfg(test)]
+pub(crate) use status::examples::status as examples_of_status;
 pub use status::{
     BackendStatus, CertificateStatus, CheckStatus, Moment, PoolStatus, ServiceStatus, State,
     Status, XdpStatus,

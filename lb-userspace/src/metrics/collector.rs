@@ -9,7 +9,7 @@ use std::{
 use lb_common::backend::BackendState;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
+    encoding::{DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet},
     metrics::MetricType,
 };
 
@@ -42,22 +42,22 @@ impl Readings {
     fn encode_kernel(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut verdicts = Samples::begin(encoder, &families::XDP_PACKETS)?;
         for count in &self.kernel.verdicts {
-            verdicts.counter(&[count.verdict, count.reason], count.packets)?;
+            verdicts.counter(&[count.verdict, count.reason], &count.packets)?;
         }
         let services = self.services();
         let mut packets = Samples::begin(encoder, &families::SERVICE_PACKETS)?;
         for (service, sum) in &services {
-            packets.counter(&[service.as_str(), "in"], sum.packets_in)?;
-            packets.counter(&[service.as_str(), "out"], sum.packets_out)?;
+            packets.counter(&[service.as_str(), "in"], &sum.packets_in)?;
+            packets.counter(&[service.as_str(), "out"], &sum.packets_out)?;
         }
         let mut bytes = Samples::begin(encoder, &families::SERVICE_BYTES)?;
         for (service, sum) in &services {
-            bytes.counter(&[service.as_str(), "in"], sum.bytes_in)?;
-            bytes.counter(&[service.as_str(), "out"], sum.bytes_out)?;
+            bytes.counter(&[service.as_str(), "in"], &sum.bytes_in)?;
+            bytes.counter(&[service.as_str(), "out"], &sum.bytes_out)?;
         }
         let mut connections = Samples::begin(encoder, &families::SERVICE_CONNECTIONS)?;
         for (service, sum) in &services {
-            connections.counter(&[service.as_str()], sum.connections)?;
+            connections.counter(&[service.as_str()], &sum.connections)?;
         }
         let mut backends = Samples::begin(encoder, &families::BACKEND_PACKETS)?;
         for traffic in &self.kernel.traffic {
@@ -65,8 +65,8 @@ impl Readings {
                 continue;
             };
             let labels = |direction| [traffic.service.as_str(), backend.as_str(), direction];
-            backends.counter(&labels("in"), traffic.packets_in)?;
-            backends.counter(&labels("out"), traffic.packets_out)?;
+            backends.counter(&labels("in"), &traffic.packets_in)?;
+            backends.counter(&labels("out"), &traffic.packets_out)?;
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Readings {
         for one in &self.requests {
             let backend = one.backend.as_ref().map_or("", Name::as_str);
             let labels = [one.service.as_str(), backend, &one.code.to_string()];
-            requests.counter(&labels, one.requests)?;
+            requests.counter(&labels, &one.requests)?;
         }
         let mut seconds = Samples::begin(encoder, &families::HTTP_SECONDS)?;
         for one in &self.latencies {
@@ -127,11 +127,11 @@ impl Readings {
         }
         let mut refusals = Samples::begin(encoder, &families::HTTP_REFUSALS)?;
         for (service, reason, count) in &self.refusals {
-            refusals.counter(&[service.as_str(), reason], *count)?;
+            refusals.counter(&[service.as_str(), reason], count)?;
         }
         let mut retries = Samples::begin(encoder, &families::HTTP_RETRIES)?;
         for (service, count) in &self.retries {
-            retries.counter(&[service.as_str()], *count)?;
+            retries.counter(&[service.as_str()], count)?;
         }
         let mut backends = Samples::begin(encoder, &families::BACKEND_CONNECTIONS)?;
         for (service, backend, in_use) in &self.backend_connections {
@@ -144,11 +144,11 @@ impl Readings {
         let mut handshakes = Samples::begin(encoder, &families::TLS_HANDSHAKES)?;
         for one in &self.handshakes {
             let resumed = if one.resumed { "true" } else { "false" };
-            handshakes.counter(&[one.version, resumed], one.handshakes)?;
+            handshakes.counter(&[one.version, resumed], &one.handshakes)?;
         }
         let mut failures = Samples::begin(encoder, &families::TLS_FAILURES)?;
         for (service, count) in &self.handshake_failures {
-            failures.counter(&[service.as_str()], *count)?;
+            failures.counter(&[service.as_str()], count)?;
         }
         let mut expiry = Samples::begin(encoder, &families::CERTIFICATE_EXPIRY)?;
         for one in &self.certificates {
@@ -163,7 +163,7 @@ impl Readings {
     fn encode_process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let process = &self.process;
         if let Some(cpu) = process.cpu {
-            Samples::begin(encoder, &families::PROCESS_CPU)?.counter(&[], cpu.as_secs_f64())?;
+            Samples::begin(encoder, &families::PROCESS_CPU)?.counter(&[], &cpu.as_secs_f64())?;
         }
         let gauges = [
             (
@@ -228,13 +228,9 @@ impl<'a> Samples<'a> {
         })
     }
 
-    fn counter(
-        &mut self,
-        values: &[&str],
-        value: impl prometheus_client::encoding::EncodeCounterValue,
-    ) -> fmt::Result {
+    fn counter(&mut self, values: &[&str], value: &impl EncodeCounterValue) -> fmt::Result {
         let encode = |sample: &mut MetricEncoder<'_>| {
-            sample.encode_counter::<NoLabelSet, _, u64>(&value, None)
+            sample.encode_counter::<NoLabelSet, _, u64>(value, None)
         };
         self.sample(values, encode)
     }
