@@ -13,6 +13,9 @@ use crate::{host::Host, process::Process};
 /// Where nginx finds its files and clients put theirs, inside the host.
 pub const WWW: &str = "/run/nginx/www";
 
+/// The size of `/slow` and `/100k`, in bytes: all of them are `y`.
+pub const SLOW_BYTES: usize = 100 << 10;
+
 /// How long nginx may take to listen.
 const STARTING: Duration = Duration::from_secs(10);
 
@@ -75,7 +78,7 @@ impl Web {
         self.host.script(&format!(
             "mkdir -p {WWW}/upload /run/nginx/tmp\n\
              head -c 1024 /dev/zero | tr '\\0' x >{WWW}/1k\n\
-             head -c 102400 /dev/zero | tr '\\0' y >{WWW}/100k"
+             head -c {SLOW_BYTES} /dev/zero | tr '\\0' y >{WWW}/100k"
         ))?;
         self.host
             .write("/run/nginx/nginx.conf", configuration(self.name()))?;
@@ -131,13 +134,23 @@ impl Web {
     }
 
     /// The requests that nginx answered, a line each: `client "request line" status
-    /// xff="X-Forwarded-For" xfp="X-Forwarded-Proto" xfh="X-Forwarded-Host"`.
+    /// agent="User-Agent" xff="X-Forwarded-For" xfp="X-Forwarded-Proto" xfh="X-Forwarded-Host"`.
     ///
     /// # Errors
     /// When there is no log.
     pub fn access_log(&self) -> Result<Vec<String>> {
         let log = self.host.read("/run/nginx/access.log")?;
         Ok(log.lines().map(str::to_owned).collect())
+    }
+
+    /// The lines of the access log that are of one user agent: health checks have their own.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn requests_of(&self, agent: &str) -> Result<Vec<String>> {
+        let mut lines = self.access_log()?;
+        lines.retain(|line| line.contains(&format!("agent=\"{agent}\"")));
+        Ok(lines)
     }
 }
 
@@ -150,7 +163,7 @@ pid /run/nginx/nginx.pid;
 error_log /run/nginx/error.log warn;
 events {{ worker_connections 4096; }}
 http {{
-    log_format lab '$remote_addr "$request" $status xff="$http_x_forwarded_for" xfp="$http_x_forwarded_proto" xfh="$http_x_forwarded_host"';
+    log_format lab '$remote_addr "$request" $status agent="$http_user_agent" xff="$http_x_forwarded_for" xfp="$http_x_forwarded_proto" xfh="$http_x_forwarded_host"';
     access_log /run/nginx/access.log lab;
     client_body_temp_path /run/nginx/tmp/body;
     proxy_temp_path /run/nginx/tmp/proxy;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 
-use super::{Body, Plan, Reuse};
+use super::{Body, Plan, Reuse, USER_AGENT};
 use crate::certificate::Authority;
 
 /// More headers than any server of the lab sends.
@@ -65,7 +65,8 @@ impl Connection {
             Reuse::Always => "keep-alive",
         };
         let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: {connection}\r\n\r\n",
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {USER_AGENT}\r\n\
+             Connection: {connection}\r\n\r\n",
             plan.path, plan.host
         );
         let stream = self.0.get_mut();

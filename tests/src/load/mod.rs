@@ -28,6 +28,9 @@ use connection::Connection;
 pub use connection::trust;
 pub use report::{Answer, Failure, Report};
 
+/// What the load generator calls itself.
+pub const USER_AGENT: &str = "lb-lab";
+
 /// What to ask, of whom, and how often.
 #[derive(Clone, Debug)]
 pub struct Plan {
