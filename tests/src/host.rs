@@ -41,6 +41,9 @@ cat <&3 >/dev/null &
 wait $!
 "#;
 
+/// What the holder of a host calls itself; its host's name is its last argument.
+pub const HOLDER: &str = "lb-lab-host";
+
 /// How long a host may take to come up: generous, for a machine that builds at the same time.
 const RAISING: Duration = Duration::from_secs(10);
 
@@ -158,16 +161,18 @@ impl Host {
         Process::start(self, name, command)
     }
 
-    /// Runs `work` on a thread of ours whose sockets are in this host's network.
+    /// Runs `work` on a thread of ours whose sockets are in this host's network. Such a thread does
+    /// not keep the host alive.
     pub fn inside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> JoinHandle<Result<T>> {
-        let host = self.clone();
+        let network = File::open(format!("/proc/{}/ns/net", self.pid()));
+        let name = self.name().to_owned();
         thread::spawn(move || {
-            let network = File::open(format!("/proc/{}/ns/net", host.pid()))?;
-            setns(network, CloneFlags::CLONE_NEWNET)
-                .with_context(|| format!("could not enter the network of {}", host.name()))?;
+            network
+                .and_then(|network| Ok(setns(network, CloneFlags::CLONE_NEWNET)?))
+                .with_context(|| format!("could not enter the network of {name}"))?;
             work()
         })
     }
@@ -249,7 +254,7 @@ fn holder(name: &str) -> Command {
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(["--net", "--mount", "--uts", "--pid", "--fork"])
         .args(["--kill-child", "--mount-proc", "--"])
-        .args(["sh", "-c", HOLD, "hold", name])
+        .args(["sh", "-c", HOLD, HOLDER, name])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

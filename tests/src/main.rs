@@ -1,5 +1,8 @@
 //! `lb-lab`: the lab on the command line.
 
+mod demo;
+mod door;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -15,18 +18,36 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Raises the lab with an agent, sends traffic, breaks things and shows what happens.
+    Demo {
+        /// Ends after the last step, with an exit code, where the lab would stay to be tried.
+        #[arg(long)]
+        once: bool,
+    },
     /// Raises the lab without a balancer, prints each host and how to enter it, and stays.
     Up,
+    /// Runs a command on a host of the lab that was raised last.
+    Exec {
+        /// The host: client, igw, lb-a, router, web1 to web4.
+        host: String,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Up => up(),
+    let (done, told) = match Arguments::parse().command {
+        Command::Demo { once } => (demo::run(once), true),
+        Command::Up => (up(), false),
+        Command::Exec { host, command } => (door::run(&host, &command), false),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lb-lab: {error:#}");
+            if !told {
+                eprintln!("lb-lab: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{Host, Lab, Process, topology::SITE, wait};
 pub use metrics::{Metrics, Sample};
-pub use settings::Settings;
+pub use settings::{ADMIN, Settings};
 
 /// The configuration's place on a balancer host.
 pub const CONFIG_FILE: &str = "/run/lb/lb.toml";
@@ -38,6 +38,7 @@ const ENDING: Duration = Duration::from_secs(30);
 pub struct Agent {
     host: Host,
     process: Process,
+    quiet: bool,
 }
 
 impl Agent {
@@ -64,11 +65,20 @@ impl Agent {
                 path_of(&binary()?)?,
                 &["run", "--config", CONFIG_FILE],
             )?,
+            quiet: false,
         };
         match agent.wait_until_it_serves() {
             Ok(()) => Ok(agent),
             Err(error) => Err(error.context(format!("the agent logged:\n{}", agent.log()))),
         }
+    }
+
+    /// Keeps its log to itself when it ends. Otherwise the log is printed, for the reader of a
+    /// failed test.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
     }
 
     /// The host it runs on.
@@ -136,7 +146,7 @@ impl Agent {
     /// # Errors
     /// When it does not answer with 200.
     pub fn metrics_text(&self) -> Result<String> {
-        let url = format!("http://{}/metrics", settings::ADMIN);
+        let url = format!("http://{ADMIN}/metrics");
         self.host.run("curl", &["-sS", "--fail", "-m", "5", &url])
     }
 
@@ -185,6 +195,18 @@ impl Agent {
             let up = metrics.samples("lb_backend_up", &[]);
             Ok(!up.is_empty() && up.iter().all(|sample| sample.value == 1.0))
         })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if !self.quiet {
+            println!(
+                "the log of the agents of {}:\n{}",
+                self.host.name(),
+                self.log()
+            );
+        }
     }
 }
 

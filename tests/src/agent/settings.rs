@@ -6,7 +6,7 @@ use super::CERTIFICATE_FILE;
 use crate::{Lab, topology::BALANCERS, web::Web};
 
 /// Where the agent's metrics are, on its host.
-pub(super) const ADMIN: &str = "127.0.0.1:9145";
+pub const ADMIN: &str = "127.0.0.1:9145";
 
 /// What a test may want different in the design's configuration.
 #[derive(Clone, Debug)]

@@ -155,6 +155,13 @@ pub struct Load {
     sender: JoinHandle<Result<()>>,
 }
 
+/// How far somebody who watches has read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    answers: usize,
+    failures: usize,
+}
+
 #[derive(Debug)]
 struct Shared {
     left: AtomicU64,
@@ -163,10 +170,26 @@ struct Shared {
 }
 
 impl Load {
-    /// The figures so far.
+    /// How many requests have come to an end, whichever.
     #[must_use]
-    pub fn so_far(&self) -> Report {
-        self.shared.with_report(|report| report.clone())
+    pub fn done(&self) -> usize {
+        self.shared
+            .with_report(|report| report.answers.len() + report.failures.len())
+    }
+
+    /// What came since `seen`, which is moved on.
+    #[must_use]
+    pub fn news(&self, seen: &mut Seen) -> Report {
+        self.shared.with_report(|report| {
+            let news = Report {
+                connections: report.connections,
+                answers: report.answers[seen.answers..].to_vec(),
+                failures: report.failures[seen.failures..].to_vec(),
+            };
+            seen.answers = report.answers.len();
+            seen.failures = report.failures.len();
+            news
+        })
     }
 
     /// Stops and returns the figures. A request on its way is waited for.
