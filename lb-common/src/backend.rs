@@ -1,5 +1,26 @@
 //! What a backend is to the balancer.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A backend's place in the map `backends`: one for each pair of service and backend.
+pub type BackendId = u32;
+
+/// A backend of one service: the value of the map `backends`.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct Backend {
+    /// IPv4 address.
+    pub address: [u8; 4],
+    /// TCP port.
+    pub port: u16,
+    /// The service that this entry belongs to.
+    pub service: u16,
+    /// A [`BackendState`] as its number; 0 is an unused entry.
+    pub state: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
 /// Whether a backend takes connections.
 ///
 /// The numbers are part of the contract with the kernel: they stand in the map `backends`.
@@ -12,4 +33,21 @@ pub enum BackendState {
     Draining = 2,
     /// Out of the ring at once.
     Down = 3,
+}
+
+impl BackendState {
+    /// The state as it stands in the map.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl Backend {
+    /// Whether a connection that is still being opened has to look for another backend.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_down(&self) -> bool {
+        self.state == BackendState::Down.number()
+    }
 }

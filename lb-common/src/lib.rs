@@ -1,5 +1,34 @@
 //! The contract between the kernel and the agent, and the packet logic that both run.
-#![no_std]
+//!
+//! The packet logic is one library with two homes: [`steer`](steer::steer) runs under XDP over
+//! packet memory and BPF maps, and on the host over byte slices and hash tables, where tests and
+//! fuzzers reach it. What differs between the homes is behind two traits, [`memory::Memory`] and
+//! [`tables::Tables`].
+//!
+//! Byte order lives on the wire: the types of [`wire`] carry it. Everywhere else a number is in
+//! the machine's own order and an address is its four octets.
+#![cfg_attr(not(feature = "host"), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod checksum;
+pub mod flow;
+pub mod limits;
+pub mod memory;
+pub mod parse;
+pub mod service;
+pub mod settings;
+pub mod steer;
+pub mod tables;
+pub mod tcp;
+pub mod traffic;
+pub mod verdict;
+pub mod wire;
+
+mod hash;
+mod nat;
+
+#[cfg(feature = "host")]
+pub mod host;
+#[cfg(feature = "host")]
+pub mod ring;

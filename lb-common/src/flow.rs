@@ -1,0 +1,195 @@
+//! Flows: one direction of one connection each, with the rewrite that its packets get.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{checksum::Delta, service::ServiceKey, tcp::State, traffic::Direction, wire::Mac};
+
+/// What tells flows apart, as it stands in an arriving packet: the key of the map `flows_v4`.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct FlowKey {
+    /// IPv4 address of the sender.
+    pub source: [u8; 4],
+    /// IPv4 address of the receiver.
+    pub destination: [u8; 4],
+    /// Port of the sender.
+    pub source_port: u16,
+    /// Port of the receiver.
+    pub destination_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+const _CHECK: () = {
+    assert!(core::mem::offset_of!(Flow, backend) == 40 && core::mem::offset_of!(Flow, seen) == 44);
+    assert!(
+        size_of::<FlowKey>() == 16,
+        "the key of a flow is sixteen bytes"
+    );
+    assert!(
+        size_of::<Flow>() == 48,
+        "a flow has no padding that the kernel could leave unset"
+    );
+};
+
+impl FlowKey {
+    /// The service that a packet of this flow would be for.
+    #[must_use]
+    #[inline(always)]
+    pub const fn service(&self) -> ServiceKey {
+        ServiceKey {
+            address: self.destination,
+            port: self.destination_port,
+            protocol: self.protocol,
+            reserved: 0,
+        }
+    }
+}
+
+/// One direction of a connection: the value of the map `flows_v4`.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C, align(8))]
+pub struct Flow {
+    /// Source address that its packets leave with.
+    pub source: [u8; 4],
+    /// Destination address that its packets leave with.
+    pub destination: [u8; 4],
+    /// Source port that its packets leave with.
+    pub source_port: u16,
+    /// Destination port that its packets leave with.
+    pub destination_port: u16,
+    /// What changes in the IPv4 checksum: addresses, and one hop less.
+    pub address_delta: u16,
+    /// What changes in the TCP checksum: addresses and ports.
+    pub segment_delta: u16,
+    /// The next hop.
+    pub destination_mac: Mac,
+    /// Our own interface towards it.
+    pub source_mac: Mac,
+    /// The number of that interface.
+    pub interface: u32,
+    /// The generation in which the next hop was looked up.
+    pub generation: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The backend, as a number of the map `backends`.
+    pub backend: u16,
+    /// A [`Direction`] as its number.
+    pub direction: u8,
+    /// A [`State`] as its number.
+    pub state: u8,
+    /// When the last packet came, as a [`Tick`]. With the three fields before it, this is an
+    /// aligned word of eight bytes: see [`Flow::stamp`].
+    pub seen: u32,
+}
+
+/// Where packets go next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NextHop {
+    /// The neighbour's MAC address.
+    pub destination_mac: Mac,
+    /// The MAC address of our own interface.
+    pub source_mac: Mac,
+    /// The number of that interface.
+    pub interface: u32,
+}
+
+impl Flow {
+    /// The flow of the other direction, by the key that its packets arrive with.
+    #[must_use]
+    #[inline(always)]
+    pub const fn partner(&self, protocol: u8) -> FlowKey {
+        FlowKey {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol,
+            reserved: [0; 3],
+        }
+    }
+
+    /// Which way its packets go.
+    #[must_use]
+    #[inline(always)]
+    pub const fn direction(&self) -> Direction {
+        if self.direction == Direction::In as u8 {
+            Direction::In
+        } else {
+            Direction::Out
+        }
+    }
+
+    /// The word of eight bytes that changes with every change of hands or state: backend,
+    /// direction, state and time, as they stand in memory. BPF compares and exchanges no less.
+    #[must_use]
+    #[inline(always)]
+    pub const fn stamp(&self) -> u64 {
+        let ([b0, b1], [s0, s1, s2, s3]) = (self.backend.to_ne_bytes(), self.seen.to_ne_bytes());
+        u64::from_ne_bytes([b0, b1, self.direction, self.state, s0, s1, s2, s3])
+    }
+
+    /// Whether it has been idle for longer than its state allows.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_gone(&self, now: Tick) -> bool {
+        now.since(Tick(self.seen)) > State(self.state).timeout()
+    }
+
+    /// Sets the rewrite of a packet that arrives with `key`, its checksum changes too.
+    #[inline(always)]
+    pub(crate) const fn rewrites(&mut self, key: &FlowKey) {
+        let addresses = Delta::ZERO
+            .address(key.source, self.source)
+            .address(key.destination, self.destination);
+        let segment = addresses
+            .word(key.source_port, self.source_port)
+            .word(key.destination_port, self.destination_port);
+        self.address_delta = addresses.plus(Delta::ONE_HOP).folded();
+        self.segment_delta = segment.folded();
+    }
+
+    /// Takes another next hop.
+    #[inline(always)]
+    pub const fn goes_by(&mut self, hop: &NextHop, generation: u32) {
+        self.destination_mac = hop.destination_mac;
+        self.source_mac = hop.source_mac;
+        self.interface = hop.interface;
+        self.generation = generation;
+    }
+}
+
+/// A moment on the kernel's monotonic clock, in units of 2³⁰ ns (1.07 s): fine enough for
+/// time-outs, and one shift away from what the kernel returns.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    /// The moment `nanoseconds` after the host started.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "wraps after 146 years")]
+    pub const fn at_nanoseconds(nanoseconds: u64) -> Self {
+        Self((nanoseconds >> 30) as u32)
+    }
+
+    /// A span of at least `seconds`.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a tick is longer than a second"
+    )]
+    pub const fn seconds(seconds: u32) -> Self {
+        Self((seconds as u64 * 1_000_000_000).div_ceil(1 << 30) as u32)
+    }
+
+    /// The span from `earlier` to this moment; none if `earlier` is a clock of another CPU that
+    /// runs a tick ahead.
+    #[must_use]
+    #[inline(always)]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self(self.0.saturating_sub(earlier.0))
+    }
+}

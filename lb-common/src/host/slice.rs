@@ -1,0 +1,30 @@
+//! A packet as a slice of bytes.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::memory::Memory;
+
+/// A packet as a slice of bytes.
+#[derive(Debug)]
+pub struct Slice<'a>(pub &'a mut [u8]);
+
+impl Memory for Slice<'_> {
+    fn at<T: FromBytes + Immutable + KnownLayout + Unaligned>(&self, offset: usize) -> Option<&T> {
+        T::ref_from_prefix(self.0.get(offset..)?)
+            .ok()
+            .map(|(header, _rest)| header)
+    }
+
+    fn at_mut<T: FromBytes + IntoBytes + KnownLayout + Unaligned>(
+        &mut self,
+        offset: usize,
+    ) -> Option<&mut T> {
+        T::mut_from_prefix(self.0.get_mut(offset..)?)
+            .ok()
+            .map(|(header, _rest)| header)
+    }
+
+    fn has(&self, length: usize) -> bool {
+        self.0.len() >= length
+    }
+}

@@ -1,0 +1,17 @@
+//! How much of everything there can be.
+
+/// Services, steered or not.
+pub const SERVICES: u32 = 256;
+
+/// Backends, counted once for each service that uses them.
+pub const BACKENDS: u32 = 4096;
+
+/// Slots of a ring: a prime, as Maglev wants it (NSDI 2016, section 3.4), and about a hundred
+/// times the backends of a large pool, so that shares are exact to a percent.
+pub const RING_SLOTS: u32 = 16_381;
+
+/// Entries of the flow table where the configuration gives none; a connection takes two.
+pub const FLOWS: u32 = 1 << 20;
+
+/// Candidate source ports that a new flow tries before it gives up.
+pub const SOURCE_PORT_TRIES: u32 = 16;

@@ -1,0 +1,229 @@
+//! Where a packet goes: parse, find its flow or begin one, rewrite, verdict.
+
+use crate::{
+    backend::Backend,
+    checksum,
+    flow::{Flow, FlowKey, NextHop, Tick},
+    hash,
+    memory::Memory,
+    nat::{self, Connection},
+    parse::{Packet, parse},
+    service::{Pick, Service},
+    settings::Settings,
+    tables::{Entry, Tables},
+    tcp::State,
+    traffic::{Direction, TrafficSlot},
+    verdict::{Drop, Pass, Steered, Verdict},
+    wire::{Ethernet, Ipv4, Tcp},
+};
+
+/// Decides on one packet, rewrites it where it is steered, and counts it.
+#[inline(always)]
+pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
+    let verdict = match decide(memory, tables) {
+        Ok(verdict) | Err(verdict) => verdict,
+    };
+    tables.count_verdict(verdict);
+    verdict
+}
+
+#[inline(always)]
+fn decide<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, Verdict> {
+    let packet = parse(memory)?;
+    let settings = tables.settings().ok_or(Verdict::Pass(Pass::NotAService))?;
+    let now = tables.now();
+    if let Some((entry, flow)) = find_flow(tables, &settings, now, &packet) {
+        return follow(memory, tables, now, &packet, &entry, &flow);
+    }
+    steer_new(memory, tables, &settings, now, &packet)
+}
+
+/// The packet's flow, if it has one that still goes on.
+#[inline(always)]
+fn find_flow<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    now: Tick,
+    packet: &Packet,
+) -> Option<(T::Entry, Flow)> {
+    let entry = tables.flow(&packet.key)?;
+    let mut flow = entry.read();
+    let begins_anew = packet.flags.opens() && State(flow.state).is_over();
+    if begins_anew || flow.is_gone(now) {
+        return None;
+    }
+    if flow.generation != settings.generation {
+        refresh(tables, settings.generation, &entry, &mut flow)?;
+    }
+    Some((entry, flow))
+}
+
+/// Looks at backend and next hop again; `None` where another backend is to be chosen.
+#[inline(always)]
+fn refresh<T: Tables>(
+    tables: &T,
+    generation: u32,
+    entry: &T::Entry,
+    flow: &mut Flow,
+) -> Option<()> {
+    if State(flow.state).is_opening() && tables.backend(flow.backend.into())?.is_down() {
+        return None;
+    }
+    // Without a better one the old next hop serves on: it worked until now.
+    let hop = tables
+        .next_hop(flow.source, flow.destination)
+        .unwrap_or(NextHop {
+            destination_mac: flow.destination_mac,
+            source_mac: flow.source_mac,
+            interface: flow.interface,
+        });
+    flow.goes_by(&hop, generation);
+    entry.set_next_hop(&hop, generation);
+    Some(())
+}
+
+/// A packet of a flow that is known.
+#[inline(always)]
+fn follow<M: Memory, T: Tables>(
+    memory: &mut M,
+    tables: &T,
+    now: Tick,
+    packet: &Packet,
+    entry: &T::Entry,
+    flow: &Flow,
+) -> Result<Verdict, Verdict> {
+    rewrite(memory, packet, flow)?;
+    if flow.seen != now.0 {
+        entry.set_seen(now);
+    }
+    let before = State(flow.state);
+    let after = before.after(flow.direction(), packet.flags);
+    if after != before {
+        entry.set_state(after);
+        if let Some(partner) = tables.flow(&flow.partner(packet.key.protocol)) {
+            partner.set_state(after);
+        }
+    }
+    let slot = TrafficSlot::of_backend(flow.backend.into());
+    tables.count_traffic(slot, flow.direction(), packet.length, false);
+    Ok(sent(tables, Steered::Flow, flow.interface))
+}
+
+/// A packet without a flow.
+#[inline(always)]
+fn steer_new<M: Memory, T: Tables>(
+    memory: &mut M,
+    tables: &T,
+    settings: &Settings,
+    now: Tick,
+    packet: &Packet,
+) -> Result<Verdict, Verdict> {
+    let service = tables
+        .service(&packet.key.service())
+        .ok_or(Verdict::Pass(Pass::NotAService))?;
+    if service.is_agents() {
+        let slot = TrafficSlot::of_service(service.id);
+        tables.count_traffic(slot, Direction::In, packet.length, packet.flags.opens());
+        return Ok(Verdict::Pass(Pass::Agent));
+    }
+    if !packet.flags.opens() {
+        return Err(Verdict::Pass(Pass::NoFlow));
+    }
+    let (backend_id, backend) =
+        choose(tables, &service, &packet.key).ok_or(Verdict::Pass(Pass::NoBackend))?;
+    let connection = Connection {
+        client: &packet.key,
+        backend: (backend.address, backend.port),
+        backend_id,
+        there: tables
+            .next_hop(packet.key.destination, backend.address)
+            .map_err(Verdict::Drop)?,
+        back: hop_back(memory, tables, packet)?,
+    };
+    has_a_hop_left(packet)?;
+    let flow = nat::open(tables, settings, now, &connection).map_err(Verdict::Drop)?;
+    rewrite(memory, packet, &flow)?;
+    let slot = TrafficSlot::of_backend(backend_id.into());
+    tables.count_traffic(slot, Direction::In, packet.length, true);
+    Ok(sent(tables, Steered::NewFlow, flow.interface))
+}
+
+/// The backend for a new flow.
+#[inline(always)]
+fn choose<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> Option<(u16, Backend)> {
+    if service.slots == 0 {
+        return None;
+    }
+    let number = if service.pick == Pick::Turn as u8 {
+        tables.turn(service.id)
+    } else if service.pick == Pick::Source as u8 {
+        hash::of_source(key)
+    } else {
+        hash::of_flow(key)
+    };
+    let id = tables.ring(service.id, number % service.slots)?;
+    let backend = tables.backend(id)?;
+    Some((u16::try_from(id).ok()?, backend))
+}
+
+/// The way back to the client: by route, or else the way that its packet came.
+#[inline(always)]
+fn hop_back<M: Memory, T: Tables>(
+    memory: &M,
+    tables: &T,
+    packet: &Packet,
+) -> Result<NextHop, Verdict> {
+    let key = &packet.key;
+    if let Ok(hop) = tables.next_hop(key.destination, key.source) {
+        return Ok(hop);
+    }
+    let ethernet = memory.at::<Ethernet>(0).ok_or(TRUNCATED)?;
+    Ok(NextHop {
+        destination_mac: ethernet.source,
+        source_mac: ethernet.destination,
+        interface: tables.ingress(),
+    })
+}
+
+#[inline(always)]
+const fn has_a_hop_left(packet: &Packet) -> Result<(), Verdict> {
+    if packet.ttl > 1 {
+        Ok(())
+    } else {
+        Err(Verdict::Drop(Drop::TtlExpired))
+    }
+}
+
+/// Gives a packet the addresses of its flow. All bounds are checked before a byte is changed.
+#[inline(always)]
+fn rewrite<M: Memory>(memory: &mut M, packet: &Packet, flow: &Flow) -> Result<(), Verdict> {
+    has_a_hop_left(packet)?;
+    let tcp = memory.at_mut::<Tcp>(packet.transport).ok_or(TRUNCATED)?;
+    tcp.source.set(flow.source_port);
+    tcp.destination.set(flow.destination_port);
+    tcp.checksum
+        .set(checksum::updated(tcp.checksum.get(), flow.segment_delta));
+
+    let ipv4 = memory.at_mut::<Ipv4>(packet.network).ok_or(TRUNCATED)?;
+    ipv4.source = flow.source;
+    ipv4.destination = flow.destination;
+    ipv4.ttl = packet.ttl - 1;
+    ipv4.checksum
+        .set(checksum::updated(ipv4.checksum.get(), flow.address_delta));
+
+    let ethernet = memory.at_mut::<Ethernet>(0).ok_or(TRUNCATED)?;
+    ethernet.destination = flow.destination_mac;
+    ethernet.source = flow.source_mac;
+    Ok(())
+}
+
+#[inline(always)]
+fn sent<T: Tables>(tables: &T, how: Steered, interface: u32) -> Verdict {
+    if interface == tables.ingress() {
+        Verdict::Transmit(how)
+    } else {
+        Verdict::Redirect(how, interface)
+    }
+}
+
+const TRUNCATED: Verdict = Verdict::Drop(Drop::Truncated);

@@ -1,0 +1,82 @@
+//! What is counted by service and backend.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{backend::BackendId, limits, service::ServiceId};
+
+/// The value of the per-CPU map `traffic`. Bytes are counted from the IP header on.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
+)]
+#[repr(C)]
+pub struct Traffic {
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+    /// Connections begun.
+    pub connections: u64,
+}
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Direction {
+    /// From the client.
+    In = 0,
+    /// To the client.
+    Out = 1,
+}
+
+/// An entry of the map `traffic`: first one for each service, for what no backend is chosen for,
+/// then one for each backend.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TrafficSlot(u32);
+
+impl TrafficSlot {
+    /// How many there are.
+    pub const COUNT: u32 = limits::SERVICES + limits::BACKENDS;
+
+    /// The entry of a service that the agent serves.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_service(id: ServiceId) -> Self {
+        Self(id as u32)
+    }
+
+    /// The entry of a backend.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_backend(id: BackendId) -> Self {
+        Self(limits::SERVICES + id)
+    }
+
+    /// The index in the map.
+    #[must_use]
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+}
+
+impl Traffic {
+    /// Counts one packet.
+    #[inline(always)]
+    pub const fn count(&mut self, direction: Direction, bytes: u16, opens: bool) {
+        match direction {
+            Direction::In => {
+                self.packets_in += 1;
+                self.bytes_in += bytes as u64;
+            }
+            Direction::Out => {
+                self.packets_out += 1;
+                self.bytes_out += bytes as u64;
+            }
+        }
+        self.connections += opens as u64;
+    }
+}

@@ -1,0 +1,148 @@
+//! What becomes of a packet, and why. Every packet ends in exactly one of these.
+
+/// What becomes of a packet, and why.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Up to the host's own network stack.
+    Pass(Pass),
+    /// Nowhere.
+    Drop(Drop),
+    /// Rewritten, out of the interface it came in by.
+    Transmit(Steered),
+    /// Rewritten, out of another interface.
+    Redirect(Steered, u32),
+}
+
+/// Why a packet goes up to the host's own network stack.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Pass {
+    /// Neither IPv4 nor anything else that is steered.
+    NotIp,
+    /// IPv4, but not TCP.
+    NotTcp,
+    /// A fragment: it has no ports to tell where it belongs.
+    Fragment,
+    /// For no service.
+    NotAService,
+    /// For a service that the agent's listener serves.
+    Agent,
+    /// For a steered service, of a connection that is not known: the host answers with a reset.
+    NoFlow,
+    /// For a service none of whose backends takes connections: the host answers with a reset.
+    NoBackend,
+}
+
+/// Why a packet goes nowhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Drop {
+    /// Ends within a header.
+    Truncated,
+    /// An IPv4 header that contradicts itself or the packet's length (RFC 791, section 3.1).
+    BadIpv4,
+    /// A TCP header that contradicts itself or the packet's length (RFC 9293, section 3.1).
+    BadTcp,
+    /// Has no hop left.
+    TtlExpired,
+    /// There is no route to where it must go, or the host does not forward.
+    NoRoute,
+    /// The next hop's MAC address is not known yet.
+    NoNeighbour,
+    /// Each source port tried holds a flow to the same backend.
+    NoSourcePort,
+    /// The flow table took no entry.
+    TableFull,
+}
+
+/// How a packet came to be steered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Steered {
+    /// Its flow was known.
+    Flow,
+    /// It began a flow.
+    NewFlow,
+}
+
+/// A verdict's entry in the map `verdicts`, with the words that users see.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Counter {
+    /// The index in the map.
+    pub index: u32,
+    /// `pass`, `drop`, `transmit` or `redirect`.
+    pub verdict: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Each verdict's entry in the map `verdicts`.
+pub const COUNTERS: [Counter; 19] = [
+    counter(Verdict::Pass(Pass::NotIp), "pass", "not_ip"),
+    counter(Verdict::Pass(Pass::NotTcp), "pass", "not_tcp"),
+    counter(Verdict::Pass(Pass::Fragment), "pass", "fragment"),
+    counter(Verdict::Pass(Pass::NotAService), "pass", "not_a_service"),
+    counter(Verdict::Pass(Pass::Agent), "pass", "agent"),
+    counter(Verdict::Pass(Pass::NoFlow), "pass", "no_flow"),
+    counter(Verdict::Pass(Pass::NoBackend), "pass", "no_backend"),
+    counter(Verdict::Drop(Drop::Truncated), "drop", "truncated"),
+    counter(Verdict::Drop(Drop::BadIpv4), "drop", "bad_ipv4"),
+    counter(Verdict::Drop(Drop::BadTcp), "drop", "bad_tcp"),
+    counter(Verdict::Drop(Drop::TtlExpired), "drop", "ttl_expired"),
+    counter(Verdict::Drop(Drop::NoRoute), "drop", "no_route"),
+    counter(Verdict::Drop(Drop::NoNeighbour), "drop", "no_neighbour"),
+    counter(Verdict::Drop(Drop::NoSourcePort), "drop", "no_source_port"),
+    counter(Verdict::Drop(Drop::TableFull), "drop", "table_full"),
+    counter(Verdict::Transmit(Steered::Flow), "transmit", "flow"),
+    counter(Verdict::Transmit(Steered::NewFlow), "transmit", "new_flow"),
+    counter(Verdict::Redirect(Steered::Flow, 0), "redirect", "flow"),
+    counter(
+        Verdict::Redirect(Steered::NewFlow, 0),
+        "redirect",
+        "new_flow",
+    ),
+];
+
+/// Entries of the map `verdicts`: sixteen for each kind of verdict, so that a new reason does not
+/// move the old ones under a pinned map.
+pub const COUNTER_SLOTS: u32 = 64;
+
+impl Verdict {
+    /// The verdict's entry in the map `verdicts`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn counter(self) -> u32 {
+        match self {
+            Self::Pass(reason) => reason as u32,
+            Self::Drop(reason) => 16 + reason as u32,
+            Self::Transmit(reason) => 32 + reason as u32,
+            Self::Redirect(reason, _) => 48 + reason as u32,
+        }
+    }
+}
+
+const fn counter(verdict: Verdict, word: &'static str, reason: &'static str) -> Counter {
+    Counter {
+        index: verdict.counter(),
+        verdict: word,
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_verdicts_share_a_counter() {
+        for (place, counter) in COUNTERS.iter().enumerate() {
+            assert!(counter.index < COUNTER_SLOTS);
+            assert!(
+                COUNTERS[..place]
+                    .iter()
+                    .all(|other| other.index != counter.index
+                        && (other.verdict, other.reason) != (counter.verdict, counter.reason))
+            );
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The tables under XDP: BPF maps and helpers.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{
+        BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST,
+        bpf_fib_lookup as FibLookup,
+    },
+    helpers::{bpf_fib_lookup, bpf_ktime_get_coarse_ns},
+    programs::XdpContext,
+};
+use lb_common::{
+    backend::{Backend, BackendId},
+    flow::{Flow, FlowKey, NextHop, Tick},
+    service::{Service, ServiceId, ServiceKey},
+    settings::Settings,
+    tables::{Entry, Refused, Tables},
+    tcp::State,
+    traffic::{Direction, TrafficSlot},
+    verdict::{Drop, Verdict},
+};
+
+use crate::maps::{BACKENDS, CURSORS, FLOWS_V4, RINGS, SERVICES, SETTINGS, TRAFFIC, VERDICTS};
+
+/// The tables, for one packet.
+pub(crate) struct Kernel<'a> {
+    context: &'a XdpContext,
+}
+
+impl<'a> Kernel<'a> {
+    pub(crate) const fn new(context: &'a XdpContext) -> Self {
+        Self { context }
+    }
+}
+
+impl Tables for Kernel<'_> {
+    type Entry = MapEntry;
+
+    #[inline(always)]
+    fn settings(&self) -> Option<Settings> {
+        SETTINGS.get(0).copied()
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Tick {
+        // SAFETY: takes nothing and returns a number. Coarse: it reads no clock register.
+        Tick::at_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel's field has 32 bits"
+    )]
+    fn ingress(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<MapEntry> {
+        FLOWS_V4.get_ptr_mut(key).map(MapEntry)
+    }
+
+    #[inline(always)]
+    fn add_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
+        FLOWS_V4
+            .insert(key, flow, u64::from(BPF_NOEXIST))
+            .map_err(|error| {
+                if error == -EEXIST {
+                    Refused::Exists
+                } else {
+                    Refused::Full
+                }
+            })
+    }
+
+    #[inline(always)]
+    fn put_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
+        FLOWS_V4
+            .insert(key, flow, u64::from(BPF_ANY))
+            .map_err(|_error| Refused::Full)
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) {
+        // It may have been evicted already: then it is gone, as was asked.
+        let _gone = FLOWS_V4.remove(key);
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        // SAFETY: copied at once; an entry that the agent replaces meanwhile is freed only after
+        // this program has returned (RCU).
+        unsafe { SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn ring(&self, service: ServiceId, slot: u32) -> Option<BackendId> {
+        RINGS.get_value(u32::from(service), &slot).copied()
+    }
+
+    #[inline(always)]
+    fn turn(&self, service: ServiceId) -> u32 {
+        let Some(cursor) = CURSORS.get_ptr_mut(u32::from(service)) else {
+            return 0;
+        };
+        // SAFETY: this CPU's own entry, and no other program runs on it meanwhile.
+        unsafe {
+            let turn = *cursor;
+            *cursor = turn.wrapping_add(1);
+            turn
+        }
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: BackendId) -> Option<Backend> {
+        BACKENDS.get(id).copied()
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, Drop> {
+        fib_lookup(self.context, source, destination)
+    }
+
+    #[inline(always)]
+    fn count_verdict(&self, verdict: Verdict) {
+        if let Some(counter) = VERDICTS.get_ptr_mut(verdict.counter()) {
+            // SAFETY: this CPU's own entry.
+            unsafe { *counter += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn count_traffic(&self, slot: TrafficSlot, direction: Direction, bytes: u16, opens: bool) {
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(slot.index()) {
+            // SAFETY: this CPU's own entry.
+            unsafe { (*traffic).count(direction, bytes, opens) };
+        }
+    }
+}
+
+/// An entry of the map `flows_v4`. It stays readable until the program returns, even when it is
+/// removed or evicted meanwhile (kernel/bpf/hashtab.c frees and reuses elements after RCU or, for
+/// LRU lists, may reuse them at once: a packet then sees another flow's numbers, never bad memory).
+pub(crate) struct MapEntry(*mut Flow);
+
+impl Entry for MapEntry {
+    #[inline(always)]
+    fn read(&self) -> Flow {
+        // SAFETY: a value of the map, aligned and readable; what another CPU writes meanwhile are
+        // single fields, each of which is valid with any number in it.
+        unsafe { *self.0 }
+    }
+
+    #[inline(always)]
+    fn set_seen(&self, now: Tick) {
+        // SAFETY: a value of the map; all writers write the time.
+        unsafe { (*self.0).seen = now.0 };
+    }
+
+    #[inline(always)]
+    fn set_state(&self, state: State) {
+        // SAFETY: a value of the map; one byte.
+        unsafe { (*self.0).state = state.0 };
+    }
+
+    #[inline(always)]
+    fn set_next_hop(&self, hop: &NextHop, generation: u32) {
+        // SAFETY: a value of the map; two CPUs that write at once write the same.
+        unsafe { (*self.0).goes_by(hop, generation) };
+    }
+
+    #[inline(always)]
+    fn claim(&self, old: &Flow, now: Tick) -> bool {
+        let claimed = Flow { seen: now.0, ..*old };
+        // SAFETY: a value of the map, aligned to eight bytes, and so is the word at `backend`: the
+        // contract checks its place.
+        unsafe { exchange(&raw mut (*self.0).backend, old.stamp(), claimed.stamp()) }
+    }
+}
+
+/// Writes `new` to the eight bytes at `word` if `old` stands there, and says whether it did.
+///
+/// An instruction of its own (`BPF_CMPXCHG`, Linux 5.12), for which rustc has no atomic type on
+/// this target.
+///
+/// # Safety
+/// `word` points to eight readable and writable bytes, aligned to eight.
+#[inline(always)]
+unsafe fn exchange(word: *mut u16, old: u64, new: u64) -> bool {
+    let found: u64;
+    // SAFETY: as the caller promises; the instruction reads and writes those bytes and r0 alone.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inlateout("r0") old => found,
+        );
+    }
+    found == old
+}
+
+/// Asks the kernel's routing table and neighbour table.
+///
+/// The lookup is that of a forwarded packet: the interface must have forwarding switched on
+/// (net/core/filter.c, `bpf_ipv4_fib_lookup`).
+#[inline(always)]
+fn fib_lookup(
+    context: &XdpContext,
+    source: [u8; 4],
+    destination: [u8; 4],
+) -> Result<NextHop, Drop> {
+    // SAFETY: a C structure of numbers, for which zero is valid throughout.
+    let mut lookup: FibLookup = unsafe { core::mem::zeroed() };
+    lookup.family = AF_INET;
+    lookup.l4_protocol = lb_common::wire::PROTOCOL_TCP;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the kernel's field has 32 bits"
+    )]
+    {
+        lookup.ifindex = context.ingress_ifindex() as u32;
+    }
+    lookup.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(source);
+    lookup.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(destination);
+    // SAFETY: the context is this program's, and the structure is on our stack with its own size.
+    let result = unsafe {
+        bpf_fib_lookup(
+            context.as_ptr(),
+            &raw mut lookup,
+            size_of::<FibLookup>() as i32,
+            0,
+        )
+    };
+    if result == i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
+        Ok(NextHop {
+            destination_mac: lookup.dmac,
+            source_mac: lookup.smac,
+            interface: lookup.ifindex,
+        })
+    } else if result == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
+        Err(Drop::NoNeighbour)
+    } else {
+        Err(Drop::NoRoute)
+    }
+}
+
+/// The address family of IPv4 (linux/socket.h).
+const AF_INET: u8 = 2;
+
+/// What the kernel returns for an entry that is there already (asm-generic/errno-base.h).
+const EEXIST: i32 = 17;

@@ -1,0 +1,53 @@
+//! The maps, by the names that `bpftool` and the pins show.
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::{
+    backend::{Backend, BackendId},
+    flow::{Flow, FlowKey},
+    limits,
+    service::{Service, ServiceKey},
+    settings::Settings,
+    traffic::{Traffic, TrafficSlot},
+    verdict::COUNTER_SLOTS,
+};
+
+/// One entry: what the agent tells about everything at once.
+#[btf_map(name = "settings")]
+pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// Who listens where.
+#[btf_map(name = "services")]
+pub(crate) static SERVICES: HashMap<ServiceKey, Service, { limits::SERVICES as usize }> =
+    HashMap::new();
+
+/// A backend for each number in the rings.
+#[btf_map(name = "backends")]
+pub(crate) static BACKENDS: Array<Backend, { limits::BACKENDS as usize }> = Array::new();
+
+/// A ring for each service, swapped whole.
+#[btf_map(name = "rings")]
+pub(crate) static RINGS: ArrayOfMaps<Ring, { limits::SERVICES as usize }> = ArrayOfMaps::new();
+
+/// Each slot of a ring names a backend.
+pub(crate) type Ring = Array<BackendId, { limits::RING_SLOTS as usize }>;
+
+/// Whose turn it is, for each service and CPU.
+#[btf_map(name = "cursors")]
+pub(crate) static CURSORS: PerCpuArray<u32, { limits::SERVICES as usize }> = PerCpuArray::new();
+
+/// Both directions of each connection. The agent sets its size before it loads the program.
+#[btf_map(name = "flows_v4")]
+pub(crate) static FLOWS_V4: LruHashMap<FlowKey, Flow, { limits::FLOWS as usize }> =
+    LruHashMap::new();
+
+/// Packets by verdict and reason.
+#[btf_map(name = "verdicts")]
+pub(crate) static VERDICTS: PerCpuArray<u64, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
+
+/// Packets and bytes by service and backend.
+#[btf_map(name = "traffic")]
+pub(crate) static TRAFFIC: PerCpuArray<Traffic, { TrafficSlot::COUNT as usize }> =
+    PerCpuArray::new();

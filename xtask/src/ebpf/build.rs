@@ -1,0 +1,92 @@
+//! Builds the package `lb-ebpf` for the kernel.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+use super::toolchain::Toolchain;
+use crate::{child, workspace::Workspace};
+
+/// Builds `lb-ebpf`; returns the objects, as copied to [`Workspace::ebpf_objects`].
+///
+/// # Errors
+/// The build failed, or an object could not be copied.
+pub(crate) fn objects(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let built = build(workspace, toolchain)?;
+    if built.is_empty() {
+        bail!("the package lb-ebpf was built, but it has no binary: none became an eBPF object");
+    }
+    built
+        .iter()
+        .map(|executable| publish(executable, &workspace.ebpf_objects()))
+        .collect()
+}
+
+fn build(workspace: &Workspace, toolchain: &Toolchain) -> anyhow::Result<Vec<PathBuf>> {
+    let mut cargo = toolchain.cargo("build");
+    cargo
+        .args(["--release", "--package", "lb-ebpf"])
+        .arg("--message-format=json-render-diagnostics")
+        // A directory of its own: the flags and the compiler differ from the host's, and each
+        // would throw away what the other built.
+        .arg("--target-dir")
+        .arg(workspace.target.join("ebpf-build"))
+        .current_dir(&workspace.root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut running = cargo
+        .spawn()
+        .with_context(|| format!("could not start `{}`", child::line(&cargo)))?;
+    let messages = running
+        .stdout
+        .take()
+        .context("cargo's standard output is not a pipe")?;
+    let mut executables = Vec::new();
+    for line in BufReader::new(messages).lines() {
+        let line = line.context("could not read what cargo says")?;
+        // Other programs' lines may stand between cargo's.
+        if let Ok(Message {
+            executable: Some(executable),
+        }) = serde_json::from_str(&line)
+        {
+            executables.push(executable);
+        }
+    }
+    let status = running.wait().context("could not wait for cargo")?;
+    if !status.success() {
+        bail!("lb-ebpf was not built: `{}`: {status}", child::line(&cargo));
+    }
+    Ok(executables)
+}
+
+/// What is wanted of cargo's `compiler-artifact` message.
+#[derive(Deserialize)]
+struct Message {
+    executable: Option<PathBuf>,
+}
+
+/// Copies an object to where the agent's build script finds it; leaves an equal one untouched, so
+/// that the agent is not built again.
+fn publish(executable: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
+    let name = executable
+        .file_name()
+        .with_context(|| format!("{} names no file", executable.display()))?;
+    let object = directory.join(name).with_extension("o");
+    let bytes = fs::read(executable)
+        .with_context(|| format!("could not read the object {}", executable.display()))?;
+    if fs::read(&object).ok().as_deref() != Some(&*bytes) {
+        fs::create_dir_all(directory)
+            .and_then(|()| fs::write(&object, &bytes))
+            .with_context(|| format!("could not write the object {}", object.display()))?;
+    }
+    Ok(object)
+}

@@ -1,0 +1,156 @@
+//! Programs in an ELF object, and how many instructions each has.
+
+use std::collections::HashSet;
+
+use anyhow::{Context as _, bail};
+use object::{
+    File, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex,
+    SectionKind, Symbol, SymbolKind,
+};
+
+/// Bytes of an eBPF instruction; a 64-bit load takes two.
+const INSTRUCTION: u64 = 8;
+/// `BPF_JMP | BPF_CALL`.
+const CALL: u8 = 0x85;
+/// `src_reg` of a call to a function of the same object (`BPF_PSEUDO_CALL`).
+const PSEUDO_CALL: u8 = 1;
+
+/// A program: what the kernel can attach.
+pub(crate) struct Program {
+    /// Its name.
+    pub(crate) name: String,
+    /// The ELF section, which says what it attaches to.
+    pub(crate) section: String,
+    /// Instructions, those of the functions it calls included.
+    pub(crate) instructions: usize,
+}
+
+/// The programs of an object: the functions outside `.text`, by name.
+///
+/// # Errors
+/// The object contradicts itself.
+pub(crate) fn programs(file: &File<'_>) -> anyhow::Result<Vec<Program>> {
+    let mut programs = Vec::new();
+    for function in functions(file)? {
+        let section = section(file, function.section)?;
+        let name = section.name().context("a section has no readable name")?;
+        if name != ".text" {
+            programs.push(Program {
+                name: function.name.clone(),
+                section: name.to_owned(),
+                instructions: instructions(file, &function)?,
+            });
+        }
+    }
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(programs)
+}
+
+#[derive(Clone, Eq, Hash, PartialEq)]
+struct Function {
+    section: SectionIndex,
+    address: u64,
+    size: u64,
+    name: String,
+}
+
+fn functions(file: &File<'_>) -> anyhow::Result<Vec<Function>> {
+    file.symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
+        .map(|symbol| {
+            Ok(Function {
+                section: symbol
+                    .section_index()
+                    .context("a function lies in no section")?,
+                address: symbol.address(),
+                size: symbol.size(),
+                name: symbol
+                    .name()
+                    .context("a function has no readable name")?
+                    .to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// Instructions of a function and of all that it calls, each counted once, as the kernel loads it.
+fn instructions(file: &File<'_>, program: &Function) -> anyhow::Result<usize> {
+    let all = functions(file)?;
+    let mut reached = HashSet::from([program.clone()]);
+    let mut unread = vec![program.clone()];
+    while let Some(function) = unread.pop() {
+        for (section, address) in calls(file, &function)? {
+            let Some(callee) = all
+                .iter()
+                .find(|callee| callee.section == section && callee.address == address)
+            else {
+                bail!("{} calls a function that is not there", function.name);
+            };
+            if reached.insert(callee.clone()) {
+                unread.push(callee.clone());
+            }
+        }
+    }
+    let bytes: u64 = reached.iter().map(|function| function.size).sum();
+    Ok(usize::try_from(bytes / INSTRUCTION)?)
+}
+
+/// Where the calls within a function lead: sections and addresses.
+fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionIndex, u64)>> {
+    let section = section(file, function.section)?;
+    let code = section
+        .data_range(function.address, function.size)?
+        .with_context(|| format!("{} reaches beyond its section", function.name))?;
+    let mut calls = Vec::new();
+    for (index, instruction) in (0u64..).zip(code.chunks_exact(8)) {
+        let &[opcode, registers, _, _, a, b, c, d] = instruction else {
+            continue;
+        };
+        if opcode != CALL || registers >> 4 != PSEUDO_CALL {
+            continue;
+        }
+        let place = function.address + index * INSTRUCTION;
+        let relative = i64::from(i32::from_le_bytes([a, b, c, d])) + 1;
+        let relocation = section.relocations().find(|(at, _)| *at == place);
+        calls.push(
+            match relocation.map(|(_, relocation)| relocation.target()) {
+                Some(RelocationTarget::Symbol(symbol)) => {
+                    callee(&file.symbol_by_index(symbol)?, relative)?
+                }
+                // Within one section the linker has already written the distance.
+                _ => (
+                    function.section,
+                    place.wrapping_add_signed(relative * INSTRUCTION.cast_signed()),
+                ),
+            },
+        );
+    }
+    Ok(calls)
+}
+
+/// What a relocated call leads to: the function that the symbol is, or one within the section that
+/// the symbol stands for.
+fn callee(symbol: &Symbol<'_, '_>, relative: i64) -> anyhow::Result<(SectionIndex, u64)> {
+    let section = symbol
+        .section_index()
+        .context("a call leads out of the object")?;
+    Ok(if symbol.kind() == SymbolKind::Section {
+        (
+            section,
+            (relative * INSTRUCTION.cast_signed()).cast_unsigned(),
+        )
+    } else {
+        (section, symbol.address())
+    })
+}
+
+fn section<'data, 'file>(
+    file: &'file File<'data>,
+    index: SectionIndex,
+) -> anyhow::Result<object::Section<'data, 'file>> {
+    let section = file.section_by_index(index)?;
+    if section.kind() != SectionKind::Text {
+        bail!("section {} holds a function but no code", index.0);
+    }
+    Ok(section)
+}

@@ -1,0 +1,46 @@
+//! Where things lie in this repository.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+/// The repository and its target directory.
+pub(crate) struct Workspace {
+    /// The directory of the workspace's `Cargo.toml`.
+    pub(crate) root: PathBuf,
+    /// Where cargo builds; `CARGO_TARGET_DIR` where that is set.
+    pub(crate) target: PathBuf,
+}
+
+impl Workspace {
+    /// The workspace that this program was built from.
+    ///
+    /// # Errors
+    /// The repository was moved away since.
+    pub(crate) fn find() -> anyhow::Result<Self> {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = package
+            .parent()
+            .filter(|root| root.join("Cargo.toml").is_file())
+            .with_context(|| {
+                format!(
+                    "this xtask was built in {}, where there is no workspace any more: \
+                     start it with `cargo xtask` in the repository",
+                    package.display()
+                )
+            })?
+            .to_owned();
+        let target = env::var_os("CARGO_TARGET_DIR")
+            .filter(|directory| !directory.is_empty())
+            .map_or_else(|| root.join("target"), |directory| root.join(directory));
+        Ok(Self { root, target })
+    }
+
+    /// Where `build-ebpf` puts its objects: one `NAME.o` for each binary of `lb-ebpf`.
+    pub(crate) fn ebpf_objects(&self) -> PathBuf {
+        self.target.join("ebpf")
+    }
+}
