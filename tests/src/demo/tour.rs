@@ -1,6 +1,6 @@
 //! What there is to try while the lab stands.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use lab::{
@@ -19,7 +19,7 @@ use super::{Stage, screen::Tone};
 pub(crate) fn offer(stage: &Stage) -> Result<()> {
     let lab = &stage.lab;
     let door = |host: &Host, target: SocketAddr| forward::open(host, target);
-    let elastic = |port| SocketAddr::from((Ipv4Addr::from(ELASTIC_IP), port));
+    let elastic = |port| SocketAddr::from((ELASTIC_IP, port));
     let http = door(&lab.client, elastic(80))?;
     let https = door(&lab.client, elastic(443))?;
     let admin = door(lab.lb_a(), ADMIN.parse()?)?;
