@@ -27,6 +27,11 @@ fn no_connection_breaks_when_the_agent_is_killed_and_the_counters_go_on() -> Res
     thread::sleep(Duration::from_secs(3));
     let agent = Agent::start_again(lab.lb_a())?;
     let after = agent.metrics()?;
+    let status = agent.status()?;
+    ensure!(
+        status["xdp"]["adopted"] == true,
+        "it began anew: {status:#}"
+    );
     thread::sleep(Duration::from_secs(4));
 
     let (kept, fresh) = (kept.stop()?, fresh.stop()?);
