@@ -41,7 +41,7 @@ fn the_demo_runs_after_an_earlier_one_was_killed() -> Result<()> {
 
 #[test]
 fn a_demo_whose_agent_does_not_start_ends_with_1() -> Result<()> {
-    let output = demo()?.env("LB_BINARY", "/bin/false").output()?;
+    let output = lb_lab().env("LB_BINARY", "/bin/false").output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(
         output.status.code() == Some(1) && said.contains("FAILED"),
@@ -69,8 +69,13 @@ fn run_once() -> Result<()> {
 }
 
 fn demo() -> Result<Command> {
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_lb-lab"));
-    demo.args(["demo", "--once"])
-        .env("LB_BINARY", agent::binary()?);
+    let mut demo = lb_lab();
+    demo.env("LB_BINARY", agent::binary()?);
     Ok(demo)
+}
+
+fn lb_lab() -> Command {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_lb-lab"));
+    demo.args(["demo", "--once"]);
+    demo
 }
