@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{checksum::Delta, service::ServiceKey, tcp::State, traffic::Direction, wire::Mac};
+use crate::{checksum::Delta, service::ServiceKey, tcp::State, traffic::Direction};
 
 /// What tells flows apart, as it stands in an arriving packet: the key of the map `flows_v4`.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -16,10 +16,8 @@ pub struct FlowKey {
     pub source_port: u16,
     /// Port of the receiver.
     pub destination_port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
+    /// IP protocol number; a word wide, so that the key has no gap.
+    pub protocol: u32,
 }
 
 const _CHECK: () = {
@@ -38,12 +36,15 @@ impl FlowKey {
     /// The service that a packet of this flow would be for.
     #[must_use]
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a protocol number has eight bits"
+    )]
     pub const fn service(&self) -> ServiceKey {
         ServiceKey {
             address: self.destination,
             port: self.destination_port,
-            protocol: self.protocol,
-            reserved: 0,
+            protocol: self.protocol as u16,
         }
     }
 }
@@ -60,10 +61,10 @@ pub struct Flow {
     pub source_port: u16,
     /// Destination port that its packets leave with.
     pub destination_port: u16,
-    /// What changes in the IPv4 checksum: addresses, and one hop less.
-    pub address_delta: u16,
     /// What changes in the TCP checksum: addresses and ports.
     pub segment_delta: u16,
+    /// What changes in the IPv4 checksum: addresses, and one hop less.
+    pub address_delta: u16,
     /// The next hop.
     pub destination_mac: Mac,
     /// Our own interface towards it.
@@ -72,8 +73,6 @@ pub struct Flow {
     pub interface: u32,
     /// The generation in which the next hop was looked up.
     pub generation: u32,
-    /// Zero.
-    pub reserved: u32,
     /// The backend, as a number of the map `backends`.
     pub backend: u16,
     /// A [`Direction`] as its number.
@@ -83,6 +82,31 @@ pub struct Flow {
     /// When the last packet came, as a [`Tick`]. With the three fields before it, this is an
     /// aligned word of eight bytes: see [`Flow::stamp`].
     pub seen: u32,
+}
+
+/// A MAC address that begins at a word of its own: the verifier wants what is on the stack aligned.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C, align(4))]
+pub struct Mac {
+    /// The address.
+    pub octets: [u8; 6],
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+impl Mac {
+    /// No address.
+    pub const ZERO: Self = Self::new([0; 6]);
+
+    /// The address with these octets.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(octets: [u8; 6]) -> Self {
+        Self {
+            octets,
+            reserved: [0; 2],
+        }
+    }
 }
 
 /// Where packets go next.
@@ -100,14 +124,13 @@ impl Flow {
     /// The flow of the other direction, by the key that its packets arrive with.
     #[must_use]
     #[inline(always)]
-    pub const fn partner(&self, protocol: u8) -> FlowKey {
+    pub const fn partner(&self, protocol: u32) -> FlowKey {
         FlowKey {
             source: self.destination,
             destination: self.source,
             source_port: self.destination_port,
             destination_port: self.source_port,
             protocol,
-            reserved: [0; 3],
         }
     }
 

@@ -84,8 +84,7 @@ fn ipv4<M: Memory>(memory: &M, network: usize) -> Result<Packet, Verdict> {
         destination,
         source_port,
         destination_port,
-        protocol: PROTOCOL_TCP,
-        reserved: [0; 3],
+        protocol: u32::from(PROTOCOL_TCP),
     };
     Ok(Packet {
         network,

@@ -13,10 +13,8 @@ pub struct ServiceKey {
     pub address: [u8; 4],
     /// Port.
     pub port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// IP protocol number; two bytes wide, so that the key has no gap.
+    pub protocol: u16,
 }
 
 /// What happens to the connections of a service: the value of the map `services`.

@@ -3,7 +3,7 @@
 use crate::{
     backend::Backend,
     checksum,
-    flow::{Flow, FlowKey, NextHop, Tick},
+    flow::{Flow, FlowKey, Mac, NextHop, Tick},
     hash,
     memory::Memory,
     nat::{self, Connection},
@@ -179,8 +179,8 @@ fn hop_back<M: Memory, T: Tables>(
     }
     let ethernet = memory.at::<Ethernet>(0).ok_or(TRUNCATED)?;
     Ok(NextHop {
-        destination_mac: ethernet.source,
-        source_mac: ethernet.destination,
+        destination_mac: Mac::new(ethernet.source),
+        source_mac: Mac::new(ethernet.destination),
         interface: tables.ingress(),
     })
 }
@@ -212,8 +212,8 @@ fn rewrite<M: Memory>(memory: &mut M, packet: &Packet, flow: &Flow) -> Result<()
         .set(checksum::updated(ipv4.checksum.get(), flow.address_delta));
 
     let ethernet = memory.at_mut::<Ethernet>(0).ok_or(TRUNCATED)?;
-    ethernet.destination = flow.destination_mac;
-    ethernet.source = flow.source_mac;
+    ethernet.destination = flow.destination_mac.octets;
+    ethernet.source = flow.source_mac.octets;
     Ok(())
 }
 

@@ -15,17 +15,14 @@ pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 /// IP protocol number of TCP.
 pub const PROTOCOL_TCP: u8 = 6;
 
-/// A MAC address.
-pub type Mac = [u8; 6];
-
 /// The Ethernet header (IEEE 802.3).
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Ethernet {
     /// To whom.
-    pub destination: Mac,
+    pub destination: [u8; 6],
     /// From whom.
-    pub source: Mac,
+    pub source: [u8; 6],
     /// What follows.
     pub ethertype: U16,
 }

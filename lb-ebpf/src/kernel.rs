@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     backend::{Backend, BackendId},
-    flow::{Flow, FlowKey, NextHop, Tick},
+    flow::{Flow, FlowKey, Mac, NextHop, Tick},
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     tables::{Entry, Refused, Tables},
@@ -121,7 +121,7 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, Drop> {
-        fib_lookup(self.context, source, destination)
+        fib_lookup(self.context, self.ingress(), source, destination)
     }
 
     #[inline(always)]
@@ -174,7 +174,10 @@ impl Entry for MapEntry {
 
     #[inline(always)]
     fn claim(&self, old: &Flow, now: Tick) -> bool {
-        let claimed = Flow { seen: now.0, ..*old };
+        let claimed = Flow {
+            seen: now.0,
+            ..*old
+        };
         // SAFETY: a value of the map, aligned to eight bytes, and so is the word at `backend`: the
         // contract checks its place.
         unsafe { exchange(&raw mut (*self.0).backend, old.stamp(), claimed.stamp()) }
@@ -210,35 +213,31 @@ unsafe fn exchange(word: *mut u16, old: u64, new: u64) -> bool {
 #[inline(always)]
 fn fib_lookup(
     context: &XdpContext,
+    ifindex: u32,
     source: [u8; 4],
     destination: [u8; 4],
 ) -> Result<NextHop, Drop> {
-    // SAFETY: a C structure of numbers, for which zero is valid throughout.
-    let mut lookup: FibLookup = unsafe { core::mem::zeroed() };
+    let mut question = Question { words: [0; 8] };
+    // SAFETY: all of it was just set to zero, which is valid for each field; it is made of numbers.
+    let lookup = unsafe { &mut question.lookup };
     lookup.family = AF_INET;
     lookup.l4_protocol = lb_common::wire::PROTOCOL_TCP;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the kernel's field has 32 bits"
-    )]
-    {
-        lookup.ifindex = context.ingress_ifindex() as u32;
-    }
+    lookup.ifindex = ifindex;
     lookup.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(source);
     lookup.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(destination);
     // SAFETY: the context is this program's, and the structure is on our stack with its own size.
     let result = unsafe {
         bpf_fib_lookup(
             context.as_ptr(),
-            &raw mut lookup,
+            &raw mut *lookup,
             size_of::<FibLookup>() as i32,
             0,
         )
     };
     if result == i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
         Ok(NextHop {
-            destination_mac: lookup.dmac,
-            source_mac: lookup.smac,
+            destination_mac: mac(&lookup.dmac),
+            source_mac: mac(&lookup.smac),
             interface: lookup.ifindex,
         })
     } else if result == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
@@ -247,6 +246,32 @@ fn fib_lookup(
         Err(Drop::NoRoute)
     }
 }
+
+/// Reads a MAC address by halfwords: left alone, LLVM reads four bytes at once wherever they lie,
+/// and the verifier wants reads of the stack aligned.
+#[inline(always)]
+fn mac(octets: &[u8; 6]) -> Mac {
+    let halfwords: *const u16 = octets.as_ptr().cast();
+    // SAFETY: three halfwords are the six octets, at an even place of an aligned structure.
+    let [first, second, third] = unsafe {
+        [
+            halfwords.read_volatile(),
+            halfwords.add(1).read_volatile(),
+            halfwords.add(2).read_volatile(),
+        ]
+        .map(u16::to_ne_bytes)
+    };
+    Mac::new([first[0], first[1], second[0], second[1], third[0], third[1]])
+}
+
+/// A lookup on the stack, cleared by words: cleared by its own fields, which end in two MAC
+/// addresses, LLVM writes across word boundaries, and the verifier wants the stack aligned.
+union Question {
+    words: [u64; 8],
+    lookup: FibLookup,
+}
+
+const _CHECK: () = assert!(size_of::<FibLookup>() == 64);
 
 /// The address family of IPv4 (linux/socket.h).
 const AF_INET: u8 = 2;
