@@ -54,12 +54,6 @@ impl Process {
         })
     }
 
-    /// Its process ID, as the outside sees it.
-    #[must_use]
-    pub fn pid(&self) -> Option<i32> {
-        self.pid.map(Pid::as_raw)
-    }
-
     /// Sends it a signal.
     ///
     /// # Errors

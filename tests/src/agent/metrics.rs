@@ -52,12 +52,6 @@ impl Metrics {
             .map(|sample| sample.value)
             .sum()
     }
-
-    /// All samples of all metrics.
-    #[must_use]
-    pub fn all(&self) -> &[Sample] {
-        &self.samples
-    }
 }
 
 impl Sample {

@@ -87,11 +87,6 @@ impl Agent {
         &self.host
     }
 
-    /// The agent's own process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
     /// What the agents of this host have logged.
     #[must_use]
     pub fn log(&self) -> String {

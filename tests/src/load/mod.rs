@@ -7,7 +7,7 @@ mod connection;
 mod report;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -104,16 +104,6 @@ impl Plan {
         })
     }
 
-    /// The same towards another address.
-    #[must_use]
-    pub fn at(self, address: Ipv4Addr) -> Self {
-        let port = self.address.port();
-        Self {
-            address: SocketAddr::from((address, port)),
-            ..self
-        }
-    }
-
     /// Sends all `requests` from a host and waits for the end.
     ///
     /// # Errors
@@ -137,22 +127,38 @@ impl Plan {
                 .map(|_| {
                     let (plan, shared) = (Arc::clone(&plan), Arc::clone(&work));
                     // A thread inherits the network that its parent has entered.
-                    thread::spawn(move || worker(&plan, &shared))
+                    thread::spawn(move || {
+                        worker(&plan, &shared);
+                        Ok(())
+                    })
                 })
                 .collect();
-            workers
-                .into_iter()
-                .try_for_each(|worker| joined(thread::spawn(move || Ok(worker.join()))).map(drop))
+            workers.into_iter().try_for_each(joined)
         });
-        Load { shared, sender }
+        Load {
+            _end: End(Arc::clone(&shared)),
+            shared,
+            sender,
+        }
     }
 }
 
-/// Load that is being sent.
+/// Load that is being sent. Dropping it stops it.
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
     sender: JoinHandle<Result<()>>,
+    _end: End,
+}
+
+/// Stops the load when its watcher goes, on whatever way.
+#[derive(Debug)]
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How far somebody who watches has read.

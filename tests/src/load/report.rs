@@ -71,15 +71,6 @@ impl Report {
         }
     }
 
-    /// When the last request that one backend answered was begun.
-    #[must_use]
-    pub fn last_begun_at(&self, backend: &str) -> Option<Instant> {
-        (self.answers.iter())
-            .filter(|answer| answer.backend == backend)
-            .map(|answer| answer.began)
-            .max()
-    }
-
     /// Wants every request answered.
     ///
     /// # Errors
