@@ -1,64 +1,47 @@
 //! The kernel's side of the agent: loads, attaches and pins the XDP program, keeps its maps in
 //! step with the configuration, and reads its counters.
+//!
+//! All that the kernel holds is pinned: maps, program and link. The agent may crash, restart or be
+//! upgraded while flows go on; the next agent adopts the pins and replaces the program atomically.
 
-use crate::config::Name;
+mod attach;
+mod counters;
+mod error;
+mod host;
+mod layout;
+mod lock;
+mod maps;
+mod netlink;
+mod object;
+mod pins;
+mod sysctl;
+mod watch;
 
-/// What the kernel counted since the maps were made (they outlive the agent).
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Counters {
-    /// Packets by verdict and reason: every packet is in exactly one.
-    pub verdicts: Vec<VerdictCount>,
-    /// Traffic by service and, where the kernel steers it, by backend.
-    pub traffic: Vec<Traffic>,
-}
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-/// Packets that ended in one verdict.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VerdictCount {
-    /// `pass`, `drop`, `transmit` or `redirect`.
-    pub verdict: &'static str,
-    /// Why, in lower-case words joined by `_`.
-    pub reason: &'static str,
-    /// How many packets.
-    pub packets: u64,
-}
-
-/// What went through one service to one backend.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Traffic {
-    /// The service.
-    pub service: Name,
-    /// The backend, where the kernel chose one.
-    pub backend: Option<Name>,
-    /// Packets from clients.
-    pub packets_in: u64,
-    /// Bytes from clients, IP header on.
-    pub bytes_in: u64,
-    /// Packets to clients.
-    pub packets_out: u64,
-    /// Bytes to clients, IP header on.
-    pub bytes_out: u64,
-    /// Connections begun.
-    pub connections: u64,
-}
-
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum XdpMode {
-    /// In the driver.
-    Native,
-    /// In the network stack.
-    Generic,
-}
+pub use self::{
+    attach::XdpMode,
+    counters::{Counters, Traffic, VerdictCount},
+    error::Error,
+};
+use self::{layout::Layout, lock::Lock, maps::Maps, pins::Pins, watch::Watch};
+use crate::{config, pool::PoolView};
 
 /// The XDP program, attached, and its maps. The pins outlive this value: dropping it forwards on.
 #[derive(Debug)]
-pub struct Dataplane {}
-
-/// Why an operation on the kernel's side failed: what was attempted, on what, what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(String);
+pub struct Dataplane {
+    maps: Arc<Mutex<Maps>>,
+    layout: Layout,
+    mode: XdpMode,
+    adopted: bool,
+    settings: config::Dataplane,
+    pins: Pins,
+    _watch: Watch,
+    _lock: Lock,
+}
 
 impl Dataplane {
     /// Loads the program and attaches it, or adopts what an earlier agent pinned and swaps the
@@ -66,12 +49,50 @@ impl Dataplane {
     ///
     /// # Errors
     /// Whatever keeps the host from forwarding: nothing is left half-attached.
-    pub fn open(
-        node: &crate::config::Node,
-        settings: &crate::config::Dataplane,
+    pub fn open(node: &config::Node, settings: &config::Dataplane) -> Result<Self, Error> {
+        host::require_privileges()?;
+        let interface = host::Interface::find(&node.interface)?;
+        let pins = Pins::at(&settings.pin_path);
+        let adopted = pins.exist();
+        pins.create()?;
+        let lock = Lock::take(pins.root()).inspect_err(|_error| pins.forget_if_empty())?;
+        match Self::bring_up(interface, settings, pins.clone(), adopted, lock) {
+            Ok(dataplane) => Ok(dataplane),
+            Err(error) => {
+                if !adopted {
+                    // What this call made is of no use to anybody.
+                    let _removed = pins.remove_all();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn bring_up(
+        interface: host::Interface,
+        settings: &config::Dataplane,
+        pins: Pins,
+        adopted: bool,
+        lock: Lock,
     ) -> Result<Self, Error> {
-        let _ = (node, settings);
-        Err(Error("not built yet".to_owned()))
+        pins.check_layout(settings.max_flows)?;
+        sysctl::prepare(&interface.name, &settings.source_ports)?;
+        let mut loaded = object::load(&pins, settings.max_flows)?;
+        let maps = Maps::take(&mut loaded)?;
+        let mode = attach::attach(&mut loaded, &interface, settings.xdp_mode, &pins)?;
+        let layout = Layout::adopted(&maps.services()?, &maps.backends()?);
+        let maps = Arc::new(Mutex::new(maps));
+        let watch = Watch::start(&maps)?;
+        Ok(Self {
+            maps,
+            layout,
+            mode,
+            adopted,
+            settings: settings.clone(),
+            pins,
+            _watch: watch,
+            _lock: lock,
+        })
     }
 
     /// Makes the kernel say what the configuration and the pools say. Checks all before it changes
@@ -81,10 +102,15 @@ impl Dataplane {
     /// More services or backends than the maps hold, or the kernel's refusal.
     pub fn apply(
         &mut self,
-        services: &[crate::config::Service],
-        pools: &[std::sync::Arc<crate::pool::PoolView>],
+        services: &[config::Service],
+        pools: &[Arc<PoolView>],
     ) -> Result<(), Error> {
-        let _ = (services, pools);
+        let next = self.layout.next(services, pools)?;
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        maps.set_source_ports(&self.settings.source_ports)?;
+        maps.write(&self.layout, &next)?;
+        drop(maps);
+        self.layout = next;
         Ok(())
     }
 
@@ -92,8 +118,12 @@ impl Dataplane {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn pool_changed(&mut self, pool: &crate::pool::PoolView) -> Result<(), Error> {
-        let _ = pool;
+    pub fn pool_changed(&mut self, pool: &PoolView) -> Result<(), Error> {
+        let next = self.layout.with_pool(pool);
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        maps.write(&self.layout, &next)?;
+        drop(maps);
+        self.layout = next;
         Ok(())
     }
 
@@ -102,27 +132,41 @@ impl Dataplane {
     /// # Errors
     /// The kernel's refusal.
     pub fn counters(&self) -> Result<Counters, Error> {
-        Ok(Counters::default())
+        let maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        counters::read(&maps, &self.layout)
     }
 
     /// How the program is attached.
     #[must_use]
     pub fn mode(&self) -> XdpMode {
-        XdpMode::Native
+        self.mode
     }
 
     /// Whether flows of an earlier agent were adopted.
     #[must_use]
     pub fn adopted(&self) -> bool {
-        false
+        self.adopted
+    }
+
+    /// Where maps, program and link are pinned.
+    #[must_use]
+    pub fn pin_path(&self) -> &std::path::Path {
+        self.pins.root()
     }
 
     /// Detaches the program and removes the pins: forwarding ends. Returns what was removed.
     ///
     /// # Errors
     /// The kernel's refusal, or an agent that still runs.
-    pub fn unload(settings: &crate::config::Dataplane) -> Result<Vec<std::path::PathBuf>, Error> {
-        let _ = settings;
-        Ok(Vec::new())
+    pub fn unload(settings: &config::Dataplane) -> Result<Vec<PathBuf>, Error> {
+        let pins = Pins::at(&settings.pin_path);
+        if !pins.exist() {
+            return Ok(Vec::new());
+        }
+        host::require_privileges()?;
+        let lock = Lock::take(pins.root())?;
+        let removed = pins.remove_all();
+        drop(lock);
+        removed
     }
 }

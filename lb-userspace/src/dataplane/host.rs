@@ -1,0 +1,111 @@
+//! What the host must offer: privileges and the interface.
+
+use std::fs;
+
+use super::Error;
+
+/// A network interface.
+#[derive(Clone, Debug)]
+pub(super) struct Interface {
+    pub(super) name: String,
+    pub(super) index: u32,
+}
+
+impl Interface {
+    /// Finds an interface by its name.
+    pub(super) fn find(name: &str) -> Result<Self, Error> {
+        match nix::net::if_::if_nametoindex(name) {
+            Ok(index) => Ok(Self {
+                name: name.to_owned(),
+                index,
+            }),
+            Err(_no_such) => Err(Error::new(format!(
+                "there is no network interface \"{name}\" here; there are: {}",
+                names().join(", ")
+            ))),
+        }
+    }
+}
+
+fn names() -> Vec<String> {
+    let mut names: Vec<String> = nix::net::if_::if_nameindex()
+        .map(|all| {
+            all.iter()
+                .map(|one| one.name().to_string_lossy().into_owned())
+                .collect()
+        })
+        .unwrap_or_default();
+    names.sort();
+    names
+}
+
+/// What the agent needs of the kernel, and why (capabilities(7)).
+const NEEDED: [(&str, u32, &str); 3] = [
+    ("CAP_BPF", 39, "to load the XDP program and its maps"),
+    ("CAP_NET_ADMIN", 12, "to attach it to the interface"),
+    ("CAP_PERFMON", 38, "for the verifier to accept it"),
+];
+
+/// Since Linux 5.8 its parts have names of their own; it still holds them all.
+const SYS_ADMIN: u32 = 21;
+
+/// Refuses to go on without the capabilities that loading and attaching take.
+pub(super) fn require_privileges() -> Result<(), Error> {
+    let Some(effective) = effective_capabilities() else {
+        return Ok(());
+    };
+    let missing = missing_of(effective);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "not enough privileges: {}; run lb with sudo, or by its systemd unit, which grants them",
+        missing.join(" and ")
+    )))
+}
+
+fn missing_of(effective: u64) -> Vec<String> {
+    let has = |bit: u32| effective >> bit & 1 == 1;
+    NEEDED
+        .iter()
+        .filter(|&&(name, bit, _why)| !has(bit) && (name == "CAP_NET_ADMIN" || !has(SYS_ADMIN)))
+        .map(|(name, _bit, why)| format!("{name} is missing ({why})"))
+        .collect()
+}
+
+/// The effective capabilities of this process (proc_pid_status(5)).
+fn effective_capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_capability_is_named_with_its_use() {
+        assert_eq!(missing_of(u64::MAX), Vec::<String>::new());
+        assert_eq!(missing_of(1 << SYS_ADMIN | 1 << 12), Vec::<String>::new());
+        let missing = missing_of(1 << 12 | 1 << 38);
+        assert_eq!(
+            missing,
+            ["CAP_BPF is missing (to load the XDP program and its maps)"]
+        );
+        assert_eq!(missing_of(0).len(), 3);
+    }
+
+    #[test]
+    fn an_interface_that_does_not_exist_is_refused_with_those_that_do() {
+        let error = Interface::find("nosuch0")
+            .expect_err("there is none")
+            .to_string();
+        assert!(
+            error.contains("\"nosuch0\"") && error.contains("lo"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,457 @@
+//! Which service and which backend has which number in the maps, and what the maps say of them.
+//!
+//! Pure: what a configuration asks for in, what the maps are to hold out. Numbers stay with their
+//! service and backend across reloads and restarts, for flows and counters refer to them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use lb_common::{
+    backend::{Backend, BackendId, BackendState},
+    limits,
+    ring::{Member, Ring},
+    service::{Handling, Pick, Service, ServiceId, ServiceKey},
+    wire::PROTOCOL_TCP,
+};
+
+use super::Error;
+use crate::{
+    config::{self, Balance, Mode, Name},
+    pool::PoolView,
+};
+
+/// What the maps hold.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layout {
+    /// The services that the kernel sees, in the order of the configuration.
+    pub(super) services: Vec<Placed>,
+    /// Who has which number.
+    pub(super) numbers: Numbers,
+}
+
+/// A service with its place in the maps.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Placed {
+    pub(super) key: ServiceKey,
+    pub(super) name: Name,
+    /// The value of the map `services`.
+    pub(super) value: Service,
+    /// For a service that is steered in the kernel.
+    pub(super) ring: Option<Arc<Ring>>,
+    pub(super) backends: Vec<PlacedBackend>,
+    pool: Name,
+    balance: Balance,
+}
+
+/// A backend with its place in the maps.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct PlacedBackend {
+    pub(super) id: BackendId,
+    pub(super) name: Name,
+    /// The value of the map `backends`.
+    pub(super) value: Backend,
+    weight: u16,
+}
+
+/// Who has which number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) services: HashMap<ServiceKey, ServiceId>,
+    pub(super) backends: HashMap<BackendIdentity, BackendId>,
+    /// Where the search for a free number begins: after the last one given, so that a number
+    /// rests for as long as possible before another gets it.
+    next_backend: BackendId,
+}
+
+/// What makes a backend the same one: its service, address and port.
+type BackendIdentity = (ServiceId, [u8; 4], u16);
+
+impl Layout {
+    /// What an earlier agent left in the maps: the numbers count, the names are not there.
+    pub(super) fn adopted(
+        services: &[(ServiceKey, Service)],
+        backends: &[(BackendId, Backend)],
+    ) -> Self {
+        let backends: HashMap<_, _> = backends
+            .iter()
+            .map(|(id, value)| ((value.service, value.address, value.port), *id))
+            .collect();
+        let next_backend = backends.values().max().map_or(0, |highest| highest + 1);
+        let services = services
+            .iter()
+            .map(|(key, value)| (*key, value.id))
+            .collect();
+        Self {
+            services: Vec::new(),
+            numbers: Numbers {
+                services,
+                backends,
+                next_backend,
+            },
+        }
+    }
+
+    /// What the maps are to hold for this configuration.
+    pub(super) fn next(
+        &self,
+        services: &[config::Service],
+        pools: &[Arc<PoolView>],
+    ) -> Result<Self, Error> {
+        let mut numbers = self.numbers.clone();
+        let visible: Vec<(&config::Service, ServiceKey)> = services
+            .iter()
+            .filter_map(|service| key_of(service).transpose().map(|key| (service, key)))
+            .map(|(service, key)| key.map(|key| (service, key)))
+            .collect::<Result<_, Error>>()?;
+        let keys: HashSet<ServiceKey> = visible.iter().map(|(_service, key)| *key).collect();
+        numbers.services.retain(|key, _id| keys.contains(key));
+        let placed = visible
+            .into_iter()
+            .map(|(service, key)| {
+                let view = pools
+                    .iter()
+                    .find(|view| view.pool.name == service.pool.name)
+                    .ok_or_else(|| {
+                        Error::new(format!("pool {} is not known", service.pool.name))
+                    })?;
+                Placed::new(service, key, view, &mut numbers)
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        let used: HashSet<BackendId> = placed
+            .iter()
+            .flat_map(|service| &service.backends)
+            .map(|one| one.id)
+            .collect();
+        numbers.backends.retain(|_identity, id| used.contains(id));
+        Ok(Self {
+            services: placed,
+            numbers,
+        })
+    }
+
+    /// The same with other states for the backends of one pool.
+    pub(super) fn with_pool(&self, view: &PoolView) -> Self {
+        let mut next = self.clone();
+        for service in next
+            .services
+            .iter_mut()
+            .filter(|service| service.pool == view.pool.name)
+        {
+            for backend in &mut service.backends {
+                let place = view
+                    .pool
+                    .backends
+                    .iter()
+                    .position(|one| one.name == backend.name);
+                if let Some(state) = place.and_then(|place| view.states.get(place)) {
+                    backend.value.state = state.number();
+                }
+            }
+            service.fill_ring();
+        }
+        next
+    }
+}
+
+/// The key of a service, if the kernel can see it; an error if it would have to and cannot.
+fn key_of(service: &config::Service) -> Result<Option<ServiceKey>, Error> {
+    let steered = matches!(service.mode, Mode::Tcp { .. });
+    match service.listen {
+        SocketAddr::V4(listen) if !listen.ip().is_unspecified() => Ok(Some(ServiceKey {
+            address: listen.ip().octets(),
+            port: listen.port(),
+            protocol: u16::from(PROTOCOL_TCP),
+        })),
+        _ if !steered => Ok(None),
+        _ => Err(Error::new(format!(
+            "service {} listens on {}: the kernel steers by one IPv4 address, such as 10.0.0.1:80",
+            service.name, service.listen
+        ))),
+    }
+}
+
+impl Placed {
+    fn new(
+        service: &config::Service,
+        key: ServiceKey,
+        view: &PoolView,
+        numbers: &mut Numbers,
+    ) -> Result<Self, Error> {
+        let id = numbers.service(key)?;
+        let steered = matches!(service.mode, Mode::Tcp { .. });
+        let backends = if steered {
+            view.pool
+                .backends
+                .iter()
+                .zip(&view.states)
+                .map(|(backend, state)| PlacedBackend::new(id, backend, *state, numbers))
+                .collect::<Result<_, Error>>()?
+        } else {
+            Vec::new()
+        };
+        let balance = view.pool.balance;
+        let handling = if steered {
+            Handling::Nat
+        } else {
+            Handling::Agent
+        };
+        let value = Service {
+            id,
+            handling: handling as u8,
+            pick: pick(balance) as u8,
+            slots: 0,
+        };
+        let mut placed = Self {
+            key,
+            name: service.name.clone(),
+            value,
+            ring: None,
+            backends,
+            pool: view.pool.name.clone(),
+            balance,
+        };
+        if steered {
+            placed.fill_ring();
+        }
+        Ok(placed)
+    }
+
+    /// Fills the ring from the backends that take new connections.
+    fn fill_ring(&mut self) {
+        if self.value.is_agents() {
+            return;
+        }
+        let members: Vec<Member> = self
+            .backends
+            .iter()
+            .filter(|backend| backend.value.state == BackendState::Up.number())
+            .map(|backend| Member {
+                id: backend.id,
+                identity: (backend.value.address, backend.value.port),
+                weight: backend.weight,
+            })
+            .collect();
+        let ring = match pick(self.balance) {
+            Pick::Turn => Ring::turns(&members),
+            Pick::Flow | Pick::Source => Ring::maglev(&members),
+        };
+        self.value.slots = ring.used;
+        self.ring = Some(Arc::new(ring));
+    }
+}
+
+/// How the kernel picks for a balance. The two that look at load are for the HTTP front; the
+/// configuration refuses them for a steered service.
+const fn pick(balance: Balance) -> Pick {
+    match balance {
+        Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo => Pick::Turn,
+        Balance::Source => Pick::Source,
+        Balance::Maglev => Pick::Flow,
+    }
+}
+
+impl PlacedBackend {
+    fn new(
+        service: ServiceId,
+        backend: &config::Backend,
+        state: BackendState,
+        numbers: &mut Numbers,
+    ) -> Result<Self, Error> {
+        let IpAddr::V4(address) = backend.address.ip() else {
+            return Err(Error::new(format!(
+                "backend {} has an IPv6 address: the kernel steers to IPv4 backends only",
+                backend.name
+            )));
+        };
+        let (address, port) = (address.octets(), backend.address.port());
+        let id = numbers.backend((service, address, port))?;
+        let value = Backend {
+            address,
+            port,
+            service,
+            state: state.number(),
+            reserved: [0; 3],
+        };
+        Ok(Self {
+            id,
+            name: backend.name.clone(),
+            value,
+            weight: backend.weight.get(),
+        })
+    }
+}
+
+impl Numbers {
+    fn service(&mut self, key: ServiceKey) -> Result<ServiceId, Error> {
+        if let Some(&id) = self.services.get(&key) {
+            return Ok(id);
+        }
+        let taken: HashSet<ServiceId> = self.services.values().copied().collect();
+        let id = (0..limits::SERVICES)
+            .filter_map(|id| ServiceId::try_from(id).ok())
+            .find(|id| !taken.contains(id))
+            .ok_or_else(|| {
+                Error::new(format!("there are more than {} services", limits::SERVICES))
+            })?;
+        self.services.insert(key, id);
+        Ok(id)
+    }
+
+    fn backend(&mut self, identity: BackendIdentity) -> Result<BackendId, Error> {
+        if let Some(&id) = self.backends.get(&identity) {
+            return Ok(id);
+        }
+        let taken: HashSet<BackendId> = self.backends.values().copied().collect();
+        let id = (0..limits::BACKENDS)
+            .map(|step| (self.next_backend + step) % limits::BACKENDS)
+            .find(|id| !taken.contains(id))
+            .ok_or_else(|| {
+                Error::new(format!(
+                    "there are more than {} backends, counted once for each service",
+                    limits::BACKENDS
+                ))
+            })?;
+        self.next_backend = id + 1;
+        self.backends.insert(identity, id);
+        Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Forward, Pool, Weight};
+
+    fn pool(last_octets: &[u8]) -> Arc<Pool> {
+        let backends = last_octets
+            .iter()
+            .map(|octet| config::Backend {
+                name: Name::parse(&format!("web{octet}")).expect("a name"),
+                address: SocketAddr::from(([10, 0, 0, *octet], 80)),
+                weight: Weight::ONE,
+            })
+            .collect();
+        Arc::new(Pool {
+            name: Name::parse("web").expect("a name"),
+            balance: Balance::RoundRobin,
+            check: None,
+            backends,
+        })
+    }
+
+    fn service(pool: &Arc<Pool>, port: u16, mode: Mode) -> config::Service {
+        config::Service {
+            name: Name::parse(&format!("s{port}")).expect("a name"),
+            listen: SocketAddr::from(([172, 31, 0, 68], port)),
+            mode,
+            pool: Arc::clone(pool),
+        }
+    }
+
+    const STEERED: Mode = Mode::Tcp {
+        forward: Forward::Nat,
+    };
+
+    fn view(pool: &Arc<Pool>, states: &[BackendState]) -> Arc<PoolView> {
+        Arc::new(PoolView {
+            pool: Arc::clone(pool),
+            states: states.to_vec(),
+        })
+    }
+
+    fn ids(layout: &Layout) -> Vec<BackendId> {
+        layout.services[0]
+            .backends
+            .iter()
+            .map(|backend| backend.id)
+            .collect()
+    }
+
+    #[test]
+    fn numbers_stay_when_the_maps_are_adopted_or_others_leave() {
+        let up = BackendState::Up;
+        let three = pool(&[6, 7, 9]);
+        let first = Layout::default()
+            .next(&[service(&three, 80, STEERED)], &[view(&three, &[up; 3])])
+            .expect("fits");
+        let services = [(first.services[0].key, first.services[0].value)];
+        let backends: Vec<_> = first.services[0]
+            .backends
+            .iter()
+            .map(|one| (one.id, one.value))
+            .collect();
+        let two = pool(&[9, 7]);
+        let later = Layout::adopted(&services, &backends)
+            .next(&[service(&two, 80, STEERED)], &[view(&two, &[up; 2])])
+            .expect("fits");
+        assert_eq!(ids(&first), [0, 1, 2]);
+        assert_eq!(ids(&later), [2, 1]);
+    }
+
+    #[test]
+    fn a_number_rests_before_another_backend_gets_it() {
+        let up = BackendState::Up;
+        let (old, new) = (pool(&[6]), pool(&[7]));
+        let first = Layout::default()
+            .next(&[service(&old, 80, STEERED)], &[view(&old, &[up])])
+            .expect("fits");
+        let later = first
+            .next(&[service(&new, 80, STEERED)], &[view(&new, &[up])])
+            .expect("fits");
+        assert_eq!((ids(&first), ids(&later)), (vec![0], vec![1]));
+    }
+
+    #[test]
+    fn a_backend_that_is_down_or_draining_is_in_no_slot() {
+        let four = pool(&[6, 7, 9, 19]);
+        let states = [
+            BackendState::Up,
+            BackendState::Down,
+            BackendState::Draining,
+            BackendState::Up,
+        ];
+        let layout = Layout::default()
+            .next(
+                &[service(&four, 80, STEERED)],
+                &[view(&four, &[BackendState::Up; 4])],
+            )
+            .expect("fits")
+            .with_pool(&view(&four, &states));
+        let ring = layout.services[0].ring.as_ref().expect("steered");
+        assert!(ring.slots.iter().all(|slot| [0, 3].contains(slot)));
+        assert_eq!(
+            layout.services[0].backends[1].value.state,
+            BackendState::Down.number()
+        );
+    }
+
+    #[test]
+    fn a_service_of_the_agent_has_no_ring_and_no_backends() {
+        let one = pool(&[6]);
+        let layout = Layout::default()
+            .next(
+                &[service(&one, 443, Mode::Http)],
+                &[view(&one, &[BackendState::Up])],
+            )
+            .expect("fits");
+        assert!(layout.services[0].value.is_agents() && layout.services[0].ring.is_none());
+        assert!(layout.services[0].backends.is_empty());
+    }
+
+    #[test]
+    fn a_steered_service_needs_an_address_of_its_own() {
+        let one = pool(&[6]);
+        let mut everywhere = service(&one, 80, STEERED);
+        everywhere.listen = SocketAddr::from(([0, 0, 0, 0], 80));
+        let refused = Layout::default().next(&[everywhere], &[view(&one, &[BackendState::Up])]);
+        assert!(
+            refused
+                .expect_err("no address")
+                .to_string()
+                .contains("0.0.0.0:80")
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! What outlives the agent: maps, program and link, pinned in a BPF file system.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::maps::MapInfo;
+use lb_common::{
+    backend::Backend,
+    flow::{Flow, FlowKey},
+    service::{Service, ServiceKey},
+    settings::Settings,
+    traffic::Traffic,
+};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::Error;
+
+/// Each map by its name, with the sizes of its keys and values in bytes.
+const MAPS: [(&str, usize, usize); 8] = [
+    ("settings", 4, size_of::<Settings>()),
+    ("services", size_of::<ServiceKey>(), size_of::<Service>()),
+    ("backends", 4, size_of::<Backend>()),
+    ("rings", 4, 4),
+    ("cursors", 4, 4),
+    ("flows_v4", size_of::<FlowKey>(), size_of::<Flow>()),
+    ("verdicts", 4, 8),
+    ("traffic", 4, size_of::<Traffic>()),
+];
+
+/// The directory of the pins.
+#[derive(Clone, Debug)]
+pub(super) struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// The pins under `root`.
+    pub(super) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The directory itself.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the link is pinned.
+    pub(super) fn link(&self) -> PathBuf {
+        self.root.join("link")
+    }
+
+    /// Where the program is pinned.
+    pub(super) fn program(&self) -> PathBuf {
+        self.root.join("program")
+    }
+
+    /// Where each map is pinned, by its name.
+    pub(super) fn maps(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        let directory = self.root.join("maps");
+        MAPS.iter()
+            .map(move |&(name, _key, _value)| (name, directory.join(name)))
+    }
+
+    /// Whether an earlier agent left a link: then there is something to adopt.
+    pub(super) fn exist(&self) -> bool {
+        self.link().exists()
+    }
+
+    /// Makes the directories. They must lie in a BPF file system.
+    pub(super) fn create(&self) -> Result<(), Error> {
+        let attempt = |path: &Path| format!("cannot make the directory {}", path.display());
+        let parent = self.root.parent().unwrap_or(&self.root);
+        let is_bpf = statfs(parent).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+        if !is_bpf {
+            return Err(Error::new(format!(
+                "{} is not in a BPF file system; mount one: `sudo mount -t bpf bpf /sys/fs/bpf`",
+                parent.display()
+            )));
+        }
+        let maps = self.root.join("maps");
+        fs::create_dir_all(&maps).map_err(|error| Error::of(&attempt(&maps), &error))
+    }
+
+    /// Refuses pinned maps that this version cannot read, before anything is touched.
+    pub(super) fn check_layout(&self, max_flows: u32) -> Result<(), Error> {
+        for ((name, path), (_name, key, value)) in self.maps().zip(MAPS) {
+            if !path.exists() {
+                continue;
+            }
+            let attempt = format!("cannot look at the pinned map {}", path.display());
+            let info = MapInfo::from_pin(&path).map_err(|error| Error::of(&attempt, &error))?;
+            let found = (info.key_size() as usize, info.value_size() as usize);
+            if found != (key, value) {
+                return Err(Error::new(format!(
+                    "the pinned map {} has keys of {} and values of {} bytes, this version of lb \
+                     has {key} and {value}: `lb unload` removes it, and ends all flows",
+                    path.display(),
+                    found.0,
+                    found.1,
+                )));
+            }
+            if name == "flows_v4" && info.max_entries() != max_flows {
+                return Err(Error::new(format!(
+                    "max_flows is {max_flows}, but the flow table that is pinned has room for {}: \
+                     a table cannot change its size while flows go on; keep {} or run `lb unload` \
+                     first, which ends all flows",
+                    info.max_entries(),
+                    info.max_entries(),
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the link first, which detaches the program, then all else. Returns what was removed.
+    pub(super) fn remove_all(&self) -> Result<Vec<PathBuf>, Error> {
+        let files = [self.link(), self.program()]
+            .into_iter()
+            .chain(self.maps().map(|(_name, path)| path));
+        let mut removed = Vec::new();
+        for path in files {
+            match fs::remove_file(&path) {
+                Ok(()) => removed.push(path),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(Error::of(
+                        &format!("cannot remove {}", path.display()),
+                        &error,
+                    ));
+                }
+            }
+        }
+        self.forget_if_empty();
+        Ok(removed)
+    }
+
+    /// Removes the directories, if nothing is pinned in them.
+    pub(super) fn forget_if_empty(&self) {
+        for directory in [self.root.join("maps"), self.root.clone()] {
+            // Not empty, or not there: either way it is as it should be.
+            let _left = fs::remove_dir(directory);
+        }
+    }
+}

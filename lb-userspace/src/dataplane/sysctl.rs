@@ -1,0 +1,65 @@
+//! The settings of the host's network stack that steering rests on.
+
+use std::{fs, ops::RangeInclusive};
+
+use super::Error;
+
+/// Where the kernel lists the ports that it must not hand out by itself.
+const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+
+/// Switches forwarding on for the interface, for the kernel answers route look-ups only then, and
+/// keeps its own sockets away from the source ports of NAT.
+pub(super) fn prepare(interface: &str, source_ports: &RangeInclusive<u16>) -> Result<(), Error> {
+    write(
+        &format!("/proc/sys/net/ipv4/conf/{interface}/forwarding"),
+        "1",
+    )?;
+    let reserved = fs::read_to_string(RESERVED_PORTS).unwrap_or_default();
+    write(RESERVED_PORTS, &with_range(reserved.trim(), source_ports))
+}
+
+/// The list with our range in it, whatever else is there.
+fn with_range(list: &str, range: &RangeInclusive<u16>) -> String {
+    let own = format!("{}-{}", range.start(), range.end());
+    if list.is_empty() {
+        return own;
+    }
+    if list.split(',').any(|entry| covers(entry, range)) {
+        return list.to_owned();
+    }
+    format!("{list},{own}")
+}
+
+fn covers(entry: &str, range: &RangeInclusive<u16>) -> bool {
+    let (first, last) = entry.split_once('-').unwrap_or((entry, entry));
+    let (Ok(first), Ok(last)) = (first.trim().parse::<u16>(), last.trim().parse::<u16>()) else {
+        return false;
+    };
+    first <= *range.start() && last >= *range.end()
+}
+
+fn write(path: &str, value: &str) -> Result<(), Error> {
+    if fs::read_to_string(path).is_ok_and(|present| present.trim() == value) {
+        return Ok(());
+    }
+    fs::write(path, value)
+        .map_err(|error| Error::of(&format!("cannot write \"{value}\" to {path}"), &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_reserved_stays_reserved() {
+        assert_eq!(with_range("", &(10_240..=32_767)), "10240-32767");
+        assert_eq!(
+            with_range("8080,9000-9010", &(10_240..=32_767)),
+            "8080,9000-9010,10240-32767"
+        );
+        assert_eq!(
+            with_range("8080,10000-40000", &(10_240..=32_767)),
+            "8080,10000-40000"
+        );
+    }
+}
