@@ -1,1 +1,22 @@
-//! The lab.
+//! The lab: hosts as network namespaces, real peers as processes, on the addresses of the first
+//! user's setup.
+//!
+//! [`Lab::raise`] makes it in a second or two; dropping it, or the end of the process in whatever
+//! way, ends all of it. Two labs do not see each other.
+
+pub mod agent;
+pub mod cable;
+pub mod certificate;
+pub mod forward;
+pub mod gateway;
+pub mod host;
+pub mod load;
+pub mod process;
+mod spawner;
+pub mod topology;
+pub mod wait;
+pub mod web;
+
+pub use host::Host;
+pub use process::Process;
+pub use topology::Lab;

@@ -1,1 +1,66 @@
-fn main() {}
+//! `lb-lab`: the lab on the command line.
+
+mod demo;
+mod door;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use lab::Lab;
+
+#[derive(Parser)]
+#[command(name = "lb-lab", about = "The lab of lb: hosts as network namespaces")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Raises the lab with an agent, sends traffic, breaks things and shows what happens.
+    Demo {
+        /// Ends after the last step, with an exit code, where the lab would stay to be tried.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Raises the lab without a balancer, prints each host and how to enter it, and stays.
+    Up,
+    /// Runs a command on a host of the lab that was raised last.
+    Exec {
+        /// The host: client, igw, lb-a, router, web1 to web4.
+        host: String,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let (done, told) = match Arguments::parse().command {
+        Command::Demo { once } => (demo::run(once), true),
+        Command::Up => (up(), false),
+        Command::Exec { host, command } => (door::run(&host, &command), false),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !told {
+                eprintln!("lb-lab: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The lab ends with us; we end by a signal.
+fn up() -> Result<()> {
+    let lab = Lab::raise()?;
+    for host in lab.hosts() {
+        println!("{:8} {:8} nsenter -t {1} -a", host.name(), host.pid());
+    }
+    println!();
+    loop {
+        std::thread::park();
+    }
+}

@@ -50,6 +50,10 @@ pub(super) const WITH_PREFIX: Text<InterfaceAddress> = Text {
 };
 
 fn listen(text: &str, usual_port: u16) -> Result<SocketAddr, Complaint> {
+    if text.starts_with(':') {
+        let hint = format!("write \"0.0.0.0{text}\" for every IPv4 address, or one address");
+        return Err(Complaint::new("has no address", hint));
+    }
     let address = socket_address(text, usual_port)?;
     if is_of_many(address.ip()) {
         return Err(Complaint::new(
@@ -115,8 +119,7 @@ fn not_an_address(text: &str, usual_port: u16) -> Complaint {
         return no_ip(text, example);
     };
     if host.is_empty() {
-        let hint = format!("write \"0.0.0.0{text}\" for every IPv4 address, or one address");
-        return Complaint::new("has no address", hint);
+        return Complaint::new("has no address", example);
     }
     if let Ok(ip) = host.parse::<Ipv4Addr>() {
         return bad_port(IpAddr::V4(ip), port, usual_port);

@@ -38,10 +38,13 @@ pub struct Location {
     pub line: u32,
     /// The character in the line, counted from 1.
     pub column: u32,
+    /// The line itself, without its end, control characters other than tab replaced; of a line
+    /// that is too long for a terminal the part around the place.
+    pub snippet: String,
+    /// How many characters of `snippet` stand before the place.
+    pub marker: u32,
     /// How many characters are meant, at least 1.
     pub width: u32,
-    /// The line itself, without its end; control characters other than tab replaced.
-    pub snippet: String,
 }
 
 impl Diagnostic {
@@ -70,7 +73,11 @@ impl Diagnostic {
                 render_location(&mut text, &self.file, location, paint, code);
                 digits(location.line)
             }
-            None => 1,
+            None => {
+                let arrow = paint.with(BLUE, "-->");
+                _ = write!(text, "\n {arrow} {}", self.file.display());
+                1
+            }
         };
         if let Some(hint) = &self.hint {
             render_hint(&mut text, hint, gutter, paint);
@@ -85,31 +92,36 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Every error of a configuration, in the order of the file; at least one.
+/// Every error of a configuration, in the order of the file; at least one. Of more than a thousand
+/// the first thousand, and how many there are.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Errors(Vec<Diagnostic>);
+pub struct Errors {
+    shown: Vec<Diagnostic>,
+    count: usize,
+}
 
 impl Errors {
-    /// `None` when there is nothing to report.
-    pub(super) fn new(diagnostics: Vec<Diagnostic>) -> Option<Self> {
-        (!diagnostics.is_empty()).then_some(Self(diagnostics))
+    /// The first of `count` errors.
+    pub(super) fn new(shown: Vec<Diagnostic>, count: usize) -> Self {
+        Self { shown, count }
     }
 
     /// An error about the file as a whole.
     pub(super) fn about_file(file: &Path, message: String, hint: &str) -> Self {
-        Self(vec![Diagnostic {
+        let error = Diagnostic {
             severity: Severity::Error,
             file: file.to_owned(),
             location: None,
             message,
             hint: Some(hint.to_owned()),
-        }])
+        };
+        Self::new(vec![error], 1)
     }
 
     /// The errors, in the order of the file.
     #[must_use]
     pub fn diagnostics(&self) -> &[Diagnostic] {
-        &self.0
+        &self.shown
     }
 
     /// Every error, a blank line between two, and a line that counts them. `colour` adds ANSI
@@ -117,7 +129,7 @@ impl Errors {
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let mut text = String::new();
-        for diagnostic in &self.0 {
+        for diagnostic in &self.shown {
             text.push_str(&diagnostic.render(colour));
             text.push_str("\n\n");
         }
@@ -126,13 +138,15 @@ impl Errors {
     }
 
     fn summary(&self) -> String {
-        let count = self.0.len();
-        let noun = if count == 1 { "error" } else { "errors" };
-        let file = self.0.first().map_or_else(
-            || "the configuration".into(),
-            |first| first.file.display().to_string(),
-        );
-        format!("{count} {noun} in {file}")
+        let Self { shown, count } = self;
+        let noun = if *count == 1 { "error" } else { "errors" };
+        let file = shown.first().map(|first| first.file.display());
+        let file = file.map_or_else(String::new, |file| format!(" in {file}"));
+        let rest = match count - shown.len() {
+            0 => String::new(),
+            rest => format!(", {rest} of them not shown"),
+        };
+        format!("{count} {noun}{file}{rest}")
     }
 }
 
@@ -156,13 +170,14 @@ fn render_location(
         column,
         width,
         snippet,
+        marker: offset,
     } = location;
     let gutter = " ".repeat(digits(*line));
     let bar = paint.with(BLUE, "|");
     // A tab before the marker is as wide as the tab above it.
     let indent: String = snippet
         .chars()
-        .take(column.saturating_sub(1) as usize)
+        .take(*offset as usize)
         .map(|character| if character == '\t' { '\t' } else { ' ' })
         .collect();
     let carets = paint.with(marker, &"^".repeat(*width as usize));

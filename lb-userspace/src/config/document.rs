@@ -5,14 +5,15 @@ use std::{fs::File, io::Read as _, path::Path};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Config, Diagnostic, Errors, ha, host,
+    Config, Diagnostic, Errors, ha,
+    host::{self, AdminDraft},
     listeners::{self, Listener},
     pool::{self, PoolDraft},
-    schema::Schema,
+    schema::{Absent, Schema},
     section::Section,
     service::{self, ServiceDraft},
-    source::{Reported, Source},
-    unique,
+    source::{Reported, Source, WHOLE_FILE},
+    syntax, unique,
 };
 
 /// The whole file: its sections are tables without a header of their own.
@@ -64,7 +65,7 @@ impl Config {
         let warnings = source.finish()?;
         // A value that is missing without a reason would be a mistake of the parser itself.
         let config = config.map_err(|Reported| {
-            let message = format!("{} could not be read", file.display());
+            let message = "the configuration could not be read".to_owned();
             Errors::about_file(file, message, "this is a mistake in lb: please report it")
         })?;
         Ok(Parsed { config, warnings })
@@ -80,18 +81,18 @@ fn read_file(file: &Path) -> Result<String, Errors> {
     File::open(file)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
         .map_err(|error| {
-            let message = format!("cannot read the configuration {}: {error}", file.display());
+            let message = format!("cannot read the configuration: {error}");
             fail(message, "give the path of an lb.toml with --config")
         })?;
     if bytes.len() as u64 > LARGEST {
-        let message = format!("{} is larger than 1 MiB", file.display());
-        return Err(fail(message, "is it the configuration?"));
+        let message = "the configuration is larger than 1 MiB".to_owned();
+        return Err(fail(message, "is it the right file?"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..place];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let message = format!("{} is not UTF-8 in line {line}", file.display());
+        let message = format!("the configuration is not UTF-8 in line {line}");
         fail(message, "TOML is UTF-8: save the file in that encoding")
     })
 }
@@ -99,22 +100,10 @@ fn read_file(file: &Path) -> Result<String, Errors> {
 fn document(source: &Source<'_>, text: &str) -> Result<Config, Reported> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Err(report_syntax(source, &errors));
+        return Err(syntax::report(source, &errors));
     }
-    let root = Section::open(source, &ROOT, tree.get_ref(), 0..0);
+    let root = Section::open(source, &ROOT, tree.get_ref(), WHOLE_FILE);
     sections(&root)
-}
-
-/// Reports mistakes of syntax, one a line: what follows one in its line is seldom another.
-fn report_syntax(source: &Source<'_>, errors: &[toml::de::Error]) -> Reported {
-    let mut line = 0;
-    for error in errors {
-        let span = error.span().unwrap_or_default();
-        if std::mem::replace(&mut line, source.line(&span)) != source.line(&span) {
-            source.error(span, format!("not TOML: {}", error.message()), None);
-        }
-    }
-    Reported
 }
 
 fn sections(root: &Section<'_>) -> Result<Config, Reported> {
@@ -126,16 +115,20 @@ fn sections(root: &Section<'_>) -> Result<Config, Reported> {
         .table(&ha::HA)
         .and_then(|ha| ha.as_ref().map(ha::read).transpose());
     let pools = read_pools(root);
-    let services = read_services(root, &pools);
-    let admin_listen = admin.as_ref().ok().map(|(_, listen)| listen);
-    let admin_given = root.place("admin").is_some();
-    refuse_clashes(root.source(), admin_listen, admin_given, &services);
-    warn_of_idle_pools(root.source(), &pools, &services);
-    let pools: Option<Vec<_>> = pools.into_iter().map(|draft| draft.pool).collect();
-    let services: Option<Vec<_>> = services.into_iter().map(|draft| draft.service).collect();
+    let pool_drafts = pools.as_deref().ok();
+    let services = read_services(root, pool_drafts);
+    let service_drafts = services.as_deref().unwrap_or_default();
+    refuse_clashes(admin.as_ref().ok(), service_drafts, root.source());
+    warn_of_idle_pools(
+        root.source(),
+        pool_drafts.unwrap_or_default(),
+        service_drafts,
+    );
+    let pools: Option<Vec<_>> = pools?.into_iter().map(|draft| draft.pool).collect();
+    let services: Option<Vec<_>> = services?.into_iter().map(|draft| draft.service).collect();
     Ok(Config {
         node: node?,
-        admin: admin?.0,
+        admin: admin?.admin,
         dataplane: dataplane?,
         http: http?,
         ha: ha?,
@@ -154,14 +147,21 @@ fn single<T>(
     match root.table(schema)? {
         Some(section) => read(&section),
         None if required => Err(missing(root, schema)),
-        None => read(&Section::open(root.source(), schema, &DeTable::new(), 0..0)),
+        None => read(&Section::open(
+            root.source(),
+            schema,
+            &DeTable::new(),
+            WHOLE_FILE,
+        )),
     }
 }
 
 fn missing(root: &Section<'_>, schema: &Schema) -> Reported {
     let message = format!("there is no {}", schema.header);
     let required = schema.keys.iter().filter_map(|key| match key.absent() {
-        super::schema::Absent::Refused(example) => Some(format!("\n{} = {example}", key.name())),
+        Absent::Refused(example) | Absent::Elsewhere(example, _) => {
+            Some(format!("\n{} = {example}", key.name()))
+        }
         _ => None,
     });
     let hint = format!(
@@ -172,40 +172,38 @@ fn missing(root: &Section<'_>, schema: &Schema) -> Reported {
     root.error(message, hint)
 }
 
-fn read_pools(root: &Section<'_>) -> Vec<PoolDraft> {
-    let pools: Vec<_> = root.tables(&pool::POOL).iter().map(pool::read).collect();
-    if root.place("pool").is_none() {
-        missing(root, &pool::POOL);
+fn read_pools(root: &Section<'_>) -> Result<Vec<PoolDraft>, Reported> {
+    let sections = root.tables(&pool::POOL)?;
+    if sections.is_empty() {
+        return Err(missing(root, &pool::POOL));
     }
+    let pools: Vec<_> = sections.iter().map(pool::read).collect();
     let names = pools.iter().filter_map(|pool| pool.name.as_ref());
+    // What stands twice is reported, and checked further all the same.
     _ = unique::refuse_twice("pool", "in this file", names, root.source());
-    pools
+    Ok(pools)
 }
 
-fn read_services(root: &Section<'_>, pools: &[PoolDraft]) -> Vec<ServiceDraft> {
-    let sections = root.tables(&service::SERVICE);
-    let services: Vec<_> = sections
-        .iter()
-        .map(|section| service::read(section, pools))
-        .collect();
-    if root.place("service").is_none() {
-        missing(root, &service::SERVICE);
+fn read_services(
+    root: &Section<'_>,
+    pools: Option<&[PoolDraft]>,
+) -> Result<Vec<ServiceDraft>, Reported> {
+    let sections = root.tables(&service::SERVICE)?;
+    if sections.is_empty() {
+        return Err(missing(root, &service::SERVICE));
     }
+    let services = sections.iter().map(|section| service::read(section, pools));
+    let services: Vec<_> = services.collect();
     let names = services.iter().filter_map(|service| service.name.as_ref());
     _ = unique::refuse_twice("service", "in this file", names, root.source());
-    services
+    Ok(services)
 }
 
-fn refuse_clashes(
-    source: &Source<'_>,
-    admin: Option<&Spanned<std::net::SocketAddr>>,
-    admin_given: bool,
-    services: &[ServiceDraft],
-) {
-    let admin = admin.map(|address| Listener {
+fn refuse_clashes(admin: Option<&AdminDraft>, services: &[ServiceDraft], source: &Source<'_>) {
+    let admin = admin.map(|draft| Listener {
         label: "[admin]".to_owned(),
-        address: address.clone(),
-        given: admin_given,
+        address: draft.listen.clone(),
+        given: draft.listen_given,
     });
     let services = services.iter().filter_map(|service| {
         let name = service.name.as_ref().map(Spanned::get_ref);
@@ -229,8 +227,7 @@ fn warn_of_idle_pools(source: &Source<'_>, pools: &[PoolDraft], services: &[Serv
             .any(|service| service.pool_name.as_ref() == Some(name.get_ref()));
         if !used {
             let message = format!("no service uses pool \"{}\"", name.get_ref());
-            let hint =
-                "its backends are checked all the same; leave it out, or name it in a service";
+            let hint = "leave it out, or name it in a service";
             source.warning(name.span(), message, hint.to_owned());
         }
     }

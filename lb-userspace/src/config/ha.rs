@@ -13,7 +13,8 @@ use toml::Spanned;
 use super::{
     ElasticIp, Ha, InterfaceAddress, Moves, VrrpVersion, address, aws,
     duration::spell,
-    kind::{Bool, List, Text, Time, Whole},
+    kind::{Bool, Text, Time, Whole},
+    list::List,
     schema::{Absent, Key, Schema},
     section::Section,
     source::Reported,
@@ -286,7 +287,7 @@ fn read_addresses(
     source: Option<&Spanned<IpAddr>>,
 ) -> Result<Vec<InterfaceAddress>, Reported> {
     let addresses = section.value(&ADDRESSES)?;
-    if addresses.get_ref().is_empty() {
+    if addresses.get_ref().complete.is_ok() && addresses.get_ref().items.is_empty() {
         let message = "[ha.virtual_ip] has no addresses";
         let hint = "add at least one: addresses = [\"172.31.0.200/20\"]";
         return Err(section
@@ -294,9 +295,8 @@ fn read_addresses(
             .error(addresses.span(), message, hint.to_owned()));
     }
     let addresses = addresses.into_inner();
-    let shown = addresses
-        .iter()
-        .map(|read| Spanned::new(read.span(), read.get_ref().address));
+    let shown = addresses.items.iter();
+    let shown = shown.map(|read| Spanned::new(read.span(), read.get_ref().address));
     let shown: Vec<_> = shown.collect();
     super::unique::refuse_twice(
         "virtual address",
@@ -305,7 +305,7 @@ fn read_addresses(
         section.source(),
     )?;
     refuse_other_family(section, &shown, source)?;
-    Ok(addresses.into_iter().map(Spanned::into_inner).collect())
+    addresses.all()
 }
 
 fn refuse_other_family(

@@ -13,7 +13,8 @@ use toml::Spanned;
 use super::{
     Admin, Dataplane, Http, Node, XdpModeChoice,
     address::{ADMIN_LISTEN, IP},
-    kind::{Choice, List, Text, Time, Whole},
+    kind::{Choice, Text, Time, Whole},
+    list::List,
     model::Name,
     schema::{Absent, Key, Schema},
     section::Section,
@@ -78,16 +79,29 @@ static SOCKET: Key<Text<PathBuf>> = Key {
     meaning: "The Unix socket of `lb status`, `lb backend` and `lb reload`. Its mode is 0600.",
 };
 
-/// Reads `[admin]`. The listener comes with its place, for the search for listeners that clash.
-pub(super) fn admin(section: &Section<'_>) -> Result<(Admin, Spanned<SocketAddr>), Reported> {
+/// `[admin]`, with what the search for listeners that clash needs to know.
+pub(super) struct AdminDraft {
+    /// The section.
+    pub(super) admin: Admin,
+    /// Where it listens, with the place of that.
+    pub(super) listen: Spanned<SocketAddr>,
+    /// Whether the file says so, or it is the default.
+    pub(super) listen_given: bool,
+}
+
+/// Reads `[admin]`.
+pub(super) fn admin(section: &Section<'_>) -> Result<AdminDraft, Reported> {
     let listen = section.value(&ADMIN_LISTEN_KEY);
     let socket = section.value(&SOCKET);
     let listen = listen?;
-    let admin = Admin {
-        listen: *listen.get_ref(),
-        socket: socket?.into_inner(),
-    };
-    Ok((admin, listen))
+    Ok(AdminDraft {
+        admin: Admin {
+            listen: *listen.get_ref(),
+            socket: socket?.into_inner(),
+        },
+        listen,
+        listen_given: section.place(ADMIN_LISTEN_KEY.name).is_some(),
+    })
 }
 
 pub(super) static DATAPLANE: Schema = Schema {
@@ -273,11 +287,7 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
         response_timeout: response_timeout?.into_inner(),
         max_header_bytes: max_header_bytes?.into_inner() as usize,
         idle_connections: idle_connections?.into_inner() as usize,
-        trusted_proxies: trusted_proxies?
-            .into_inner()
-            .into_iter()
-            .map(Spanned::into_inner)
-            .collect(),
+        trusted_proxies: trusted_proxies?.into_inner().all()?,
     })
 }
 

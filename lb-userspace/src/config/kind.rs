@@ -124,7 +124,8 @@ impl Kind for Time {
                 format!("write \"{integer}s\" for seconds or \"{integer}ms\" for milliseconds");
             return Err(source.error(node.span(), message, hint));
         }
-        let text = string(node, noun, &self.describe(), source)?;
+        let wanted = format!("a {}", self.describe());
+        let text = string(node, noun, &wanted, source)?;
         let Some(time) = duration::parse(text) else {
             let message = format!("{noun} {} is not a duration", quoted(text));
             return Err(source.error(node.span(), message, duration_hint(text)));
@@ -170,7 +171,14 @@ where
                 let hint = format!("write it without quotes: {text}");
                 return Err(source.error(node.span(), message, hint));
             }
-            _ => return Err(wrong_type(node, noun, &self.describe(), source)),
+            _ => {
+                return Err(wrong_type(
+                    node,
+                    noun,
+                    &format!("a {}", self.describe()),
+                    source,
+                ));
+            }
         };
         number(integer)
             .and_then(|number| N::try_from(number).ok())
@@ -180,7 +188,7 @@ where
                 source.error(
                     node.span(),
                     message,
-                    format!("a {}, is allowed", self.describe()),
+                    format!("it must be a {}", self.describe()),
                 )
             })
     }
@@ -270,48 +278,6 @@ impl<T: Copy + Sync> Kind for Choice<T> {
     }
 }
 
-/// A list.
-pub(super) struct List<K> {
-    /// What stands in it.
-    pub(super) of: K,
-    /// What messages call one of them.
-    pub(super) noun: &'static str,
-}
-
-impl<K: Kind> Kind for List<K> {
-    type Value = Vec<Spanned<K::Value>>;
-
-    fn describe(&self) -> String {
-        format!("list of: {}", self.of.describe())
-    }
-
-    fn read(
-        &self,
-        node: &Node<'_>,
-        noun: &str,
-        source: &Source<'_>,
-    ) -> Result<Self::Value, Reported> {
-        let Some(items) = node.get_ref().as_array() else {
-            let message = format!("{noun} is {}; it must be a list", type_name(node.get_ref()));
-            let hint = format!(
-                "write it in brackets: {noun} = [{}]",
-                source.text(&node.span())
-            );
-            let hint = matches!(node.get_ref(), DeValue::String(_)).then_some(hint);
-            return Err(source.error(node.span(), message, hint));
-        };
-        // All are read before the first failure counts: each is reported.
-        let read: Vec<_> = items
-            .iter()
-            .map(|item| {
-                let value = self.of.read(item, self.noun, source)?;
-                Ok(Spanned::new(item.span(), value))
-            })
-            .collect();
-        read.into_iter().collect()
-    }
-}
-
 fn string<'n>(
     node: &'n Node<'_>,
     noun: &str,
@@ -353,7 +319,8 @@ fn plain(description: &str) -> String {
     description.replace('`', "")
 }
 
-fn type_name(value: &DeValue<'_>) -> &'static str {
+/// What messages call the type of a value.
+pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
         DeValue::Integer(_) => "a whole number",

@@ -14,6 +14,7 @@ mod duration;
 mod ha;
 mod host;
 mod kind;
+mod list;
 mod listeners;
 mod model;
 mod pool;
@@ -24,6 +25,7 @@ mod service;
 mod source;
 mod steered;
 mod suggest;
+mod syntax;
 mod text;
 mod unique;
 

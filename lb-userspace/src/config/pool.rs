@@ -7,7 +7,8 @@ use toml::Spanned;
 use super::{
     Backend, Balance, Check, Name, Pool, Weight, address,
     check::{self, CHECK},
-    kind::{Choice, List, Text, Whole},
+    kind::{Choice, Text, Whole},
+    list::{List, Listed},
     schema::{Absent, Key, Schema},
     section::Section,
     source::{Reported, Source},
@@ -56,7 +57,10 @@ static BACKENDS: Key<List<Text<SocketAddr>>> = Key {
         of: address::BACKEND,
         noun: "backend address",
     },
-    absent: Absent::Means("the backends are in `[[pool.backend]]`"),
+    absent: Absent::Elsewhere(
+        "[\"10.0.0.6:80\"]",
+        "the backends are in `[[pool.backend]]`",
+    ),
     meaning: "The backends, where an address is all there is to say. Each is named after its \
               address and has weight 1.",
 };
@@ -145,44 +149,59 @@ fn read_check(section: &Section<'_>) -> Result<Option<Check>, Reported> {
 /// A backend whose address is valid, as far as it could be read.
 struct ReadBackend {
     address: Spanned<SocketAddr>,
-    name: Option<Spanned<Name>>,
-    weight: Option<Weight>,
+    name: Result<Option<Spanned<Name>>, Reported>,
+    weight: Result<Weight, Reported>,
 }
 
 impl ReadBackend {
     fn backend(&self) -> Option<Backend> {
+        let address = *self.address.get_ref();
         Some(Backend {
-            name: self.name.as_ref()?.get_ref().clone(),
-            address: *self.address.get_ref(),
-            weight: self.weight?,
+            name: match self.name.as_ref().ok()? {
+                Some(name) => name.get_ref().clone(),
+                None => Name::parse(&address.to_string())?,
+            },
+            address,
+            weight: self.weight.ok()?,
         })
     }
 }
 
 /// The backends with a valid address, and whether those are all and without fault.
 fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reported>) {
-    let bare = section.optional(&BACKENDS);
+    let (listed, tables) = match backends_given(section) {
+        Ok(given) => given,
+        Err(reported) => return (Vec::new(), Err(reported)),
+    };
+    let mut complete = listed.complete;
+    let mut backends: Vec<_> = listed.items.into_iter().map(bare_backend).collect();
+    for table in &tables {
+        match backend_table(table) {
+            Ok(backend) => backends.push(backend),
+            Err(reported) => complete = Err(reported),
+        }
+    }
+    let unique = refuse_twice(&backends, section.source());
+    (backends, complete.and(unique))
+}
+
+/// The list or the tables, whichever the pool has.
+fn backends_given<'a>(
+    section: &Section<'a>,
+) -> Result<(Listed<SocketAddr>, Vec<Section<'a>>), Reported> {
+    let listed = section.optional(&BACKENDS);
     let tables = section.tables(&BACKEND);
     if let (Some(list), Some(_)) = (section.place("backends"), section.place("backend")) {
         let message = format!("{} has both backends and [[pool.backend]]", section.label());
         let hint = "keep one of them: put every backend in a [[pool.backend]], or in the list";
-        let reported = section.source().error(list, message, hint.to_owned());
-        return (Vec::new(), Err(reported));
+        return Err(section.source().error(list, message, hint.to_owned()));
     }
-    let bare = match bare {
-        Ok(bare) => bare.map(Spanned::into_inner).unwrap_or_default(),
-        Err(reported) => return (Vec::new(), Err(reported)),
-    };
-    if bare.is_empty() && tables.is_empty() {
-        return (Vec::new(), Err(no_backends(section)));
+    let (listed, tables) = (listed?.map(Spanned::into_inner), tables?);
+    let listed = listed.unwrap_or_else(Listed::empty);
+    if listed.complete.is_ok() && listed.items.is_empty() && tables.is_empty() {
+        return Err(no_backends(section));
     }
-    let bare = bare.into_iter().map(bare_backend);
-    let read: Vec<_> = bare.chain(tables.iter().map(backend_table)).collect();
-    let complete = read.iter().all(Result::is_ok);
-    let backends: Vec<_> = read.into_iter().flatten().collect();
-    let unique = refuse_twice(&backends, section.source());
-    let complete = if complete { unique } else { Err(Reported) };
-    (backends, complete)
+    Ok((listed, tables))
 }
 
 fn no_backends(section: &Section<'_>) -> Reported {
@@ -192,40 +211,33 @@ fn no_backends(section: &Section<'_>) -> Reported {
     section.source().error(place, message, hint.to_owned())
 }
 
-fn bare_backend(address: Spanned<SocketAddr>) -> Result<ReadBackend, Reported> {
-    Ok(ReadBackend {
-        name: name_of(&address),
-        weight: Some(Weight::ONE),
+fn bare_backend(address: Spanned<SocketAddr>) -> ReadBackend {
+    ReadBackend {
+        name: Ok(None),
+        weight: Ok(Weight::ONE),
         address,
-    })
+    }
 }
 
 fn backend_table(section: &Section<'_>) -> Result<ReadBackend, Reported> {
     let name = section.optional(&BACKEND_NAME);
     let weight = section.value(&BACKEND_WEIGHT);
-    let address = section.value(&BACKEND_ADDRESS)?;
     Ok(ReadBackend {
-        name: name
-            .ok()
-            .and_then(|name| name.or_else(|| name_of(&address))),
-        weight: weight
-            .ok()
-            .and_then(|weight| Weight::new(weight.into_inner())),
-        address,
+        name,
+        weight: weight.and_then(|weight| Weight::new(weight.into_inner()).ok_or(Reported)),
+        address: section.value(&BACKEND_ADDRESS)?,
     })
-}
-
-/// The name of a backend that was given none.
-fn name_of(address: &Spanned<SocketAddr>) -> Option<Spanned<Name>> {
-    let name = Name::parse(&address.get_ref().to_string())?;
-    Some(Spanned::new(address.span(), name))
 }
 
 fn refuse_twice(backends: &[ReadBackend], source: &Source<'_>) -> Result<(), Reported> {
     let addresses = backends.iter().map(|backend| &backend.address);
     let addresses =
         super::unique::refuse_twice("backend address", "in this pool", addresses, source);
-    let names = backends.iter().filter_map(|backend| backend.name.as_ref());
+    // Names that were made from addresses clash only where the addresses do, and with no others:
+    // a name that is given has no colon.
+    let names = backends
+        .iter()
+        .filter_map(|backend| backend.name.as_ref().ok()?.as_ref());
     let names = super::unique::refuse_twice("backend", "in this pool", names, source);
     addresses.and(names)
 }

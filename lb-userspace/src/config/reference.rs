@@ -37,6 +37,7 @@ fn write_key(page: &mut String, key: &dyn Entry) {
     let default = match key.absent() {
         Absent::Refused(_) => "must be given".to_owned(),
         Absent::Is(default) => format!("`{default}`"),
+        Absent::Elsewhere(_, meaning) => format!("must be given, unless {meaning}"),
         Absent::Means(meaning) => meaning.to_owned(),
     };
     let (name, value, meaning) = (key.name(), key.describe(), key.meaning());
@@ -45,7 +46,7 @@ fn write_key(page: &mut String, key: &dyn Entry) {
 
 const INTRODUCTION: &str = r#"# Configuration
 
-<!-- Written from the code: `UPDATE=1 cargo test -p lb-userspace --test config_reference`. -->
+<!-- Written from the code: `UPDATE=1 cargo test -p lb-userspace --test config reference`. -->
 
 `lb` reads one [TOML](https://toml.io) file. `lb check --config FILE` says whether it is right, and
 if not, everything that is wrong with it: the line, what was found and what to write. Exit code 2
@@ -100,3 +101,80 @@ Two things are accepted with a warning: a pool that no service uses, and `[ha]`.
 Whether the interface exists, and whether the certificate files can be read and fit their keys, is
 not seen from the text alone: the agent looks when it starts and when it reloads.
 "#;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{super::Config, Absent, ROOT, Schema};
+
+    /// The shortest text that opens a section, in which nothing else has to be right.
+    fn opened(schema: &Schema) -> String {
+        let parent = match schema.path().split_once('.') {
+            Some(("pool", _)) => "[[pool]]\n",
+            Some((parent, _)) => &format!("[{parent}]\n"),
+            None => "",
+        };
+        format!("{parent}{}\n", schema.header)
+    }
+
+    #[test]
+    fn every_key_of_the_reference_is_read() {
+        for schema in ROOT.tables.iter().flat_map(|table| table.walk()) {
+            for key in schema.keys {
+                // No key is a date: only one that nobody reads would let it pass.
+                let text = format!("{}{} = 1979-05-27\n", opened(schema), key.name());
+                let place = u32::try_from(text.lines().count()).expect("a short text");
+                let errors = Config::parse(Path::new("lb.toml"), &text).expect_err("a date");
+                let said = errors.diagnostics().iter().any(|error| {
+                    error.line() == Some(place) && error.message.contains(" is a date")
+                });
+                assert!(
+                    said,
+                    "{} {} is not read:\n{errors}",
+                    schema.header,
+                    key.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_and_default_of_the_reference_is_valid() {
+        let mut values = 0;
+        for schema in ROOT.tables.iter().flat_map(|table| table.walk()) {
+            for key in schema.keys {
+                let (Absent::Is(value) | Absent::Refused(value) | Absent::Elsewhere(value, _)) =
+                    key.absent()
+                else {
+                    continue;
+                };
+                values += 1;
+                let text = format!("{}{} = {value}\n", opened(schema), key.name());
+                let place = u32::try_from(text.lines().count()).expect("a short text");
+                let errors = Config::parse(Path::new("lb.toml"), &text).expect_err("the rest");
+                // That it refers to what is not there, or needs another key, is not its fault.
+                let complaint = errors.diagnostics().iter().find(|error| {
+                    error.line() == Some(place) && !error.message.contains("a check of type")
+                });
+                assert_eq!(
+                    complaint,
+                    None,
+                    "{} {} = {value}",
+                    schema.header,
+                    key.name()
+                );
+            }
+        }
+        assert!(values > 30, "only {values} values were looked at");
+    }
+
+    #[test]
+    fn the_smallest_file_of_the_page_is_valid() {
+        let page = super::reference_page();
+        let (_, text) = page.split_once("```toml\n").expect("a file in the page");
+        let (text, _) = text.split_once("```").expect("its end");
+        let parsed = Config::parse(Path::new("lb.toml"), text).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(parsed.warnings, []);
+    }
+}

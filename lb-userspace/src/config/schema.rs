@@ -65,6 +65,8 @@ pub(super) enum Absent {
     Is(&'static str),
     /// There is no value, and this is what that means.
     Means(&'static str),
+    /// It must be given, with an example as for `Refused`, unless this holds.
+    Elsewhere(&'static str, &'static str),
 }
 
 /// A [`Key`] whatever its kind.

@@ -47,7 +47,9 @@ impl<'a> Section<'a> {
         match (self.optional(key)?, key.absent) {
             (Some(value), _) => Ok(value),
             (None, Absent::Is(default)) => self.default(key, default),
-            (None, Absent::Refused(example)) => Err(self.missing(key.name, example)),
+            (None, Absent::Refused(example) | Absent::Elsewhere(example, _)) => {
+                Err(self.missing(key.name, example))
+            }
             (None, Absent::Means(_)) => Err(self.missing(key.name, "…")),
         }
     }
@@ -96,36 +98,37 @@ impl<'a> Section<'a> {
     }
 
     /// The tables of this name within the section, in the order of the file.
-    pub(super) fn tables(&self, schema: &'static Schema) -> Vec<Section<'a>> {
+    pub(super) fn tables(&self, schema: &'static Schema) -> Result<Vec<Section<'a>>, Reported> {
         let Some(node) = self.table.get(schema.name) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         match node.get_ref() {
-            DeValue::Array(items) => items
-                .iter()
-                .filter_map(|item| self.item(schema, item))
-                .collect(),
+            DeValue::Array(items) => {
+                // Those that are tables are read, whatever the others are.
+                let tables: Vec<_> = items.iter().map(|item| self.item(schema, item)).collect();
+                match tables.iter().any(Result::is_ok) {
+                    true => Ok(tables.into_iter().flatten().collect()),
+                    false => tables.into_iter().collect(),
+                }
+            }
             DeValue::Table(_) => {
-                let message = format!("there may be several of {}: it is a list", schema.path());
+                let message = format!("{} is a list: there may be several", schema.path());
                 let hint = format!("write the header in double brackets: {}", schema.header);
-                self.source.error(node.span(), message, hint);
-                Vec::new()
+                Err(self.source.error(node.span(), message, hint))
             }
             _ => {
                 let wanted = format!("a list of tables, {}", schema.header);
-                wrong_type(node, schema.name, &wanted, self.source);
-                Vec::new()
+                Err(wrong_type(node, schema.name, &wanted, self.source))
             }
         }
     }
 
-    fn item(&self, schema: &'static Schema, item: &'a Node<'a>) -> Option<Section<'a>> {
+    fn item(&self, schema: &'static Schema, item: &'a Node<'a>) -> Result<Section<'a>, Reported> {
         let DeValue::Table(table) = item.get_ref() else {
             let wanted = format!("a table, {}", schema.header);
-            wrong_type(item, schema.name, &wanted, self.source);
-            return None;
+            return Err(wrong_type(item, schema.name, &wanted, self.source));
         };
-        Some(Section::open(self.source, schema, table, item.span()))
+        Ok(Section::open(self.source, schema, table, item.span()))
     }
 
     /// Reports an error about the section as a whole.
@@ -192,28 +195,29 @@ impl<'a> Section<'a> {
         let key_quoted = quoted(key);
         if self.schema.name.is_empty() {
             let message = format!("there is no section {key_quoted}");
-            let hint = self.hint(key, allowed, &format!("sections are: {list}"));
+            let hint = unknown_key_hint(key, allowed, &format!("sections are: {list}"));
             self.source.error(span, message, hint);
         } else {
             let message = format!("{} has no key {key_quoted}", self.schema.header);
-            let hint = self.hint(key, allowed, &format!("allowed here: {list}"));
+            let hint = unknown_key_hint(key, allowed, &format!("allowed here: {list}"));
             self.source.error(span, message, hint);
         }
     }
+}
 
-    fn hint(&self, key: &str, allowed: &[&'static str], list: &str) -> String {
-        if let Some(near) = suggest::nearest(key, allowed.iter().copied()) {
-            return format!("did you mean {near}?\n{list}");
-        }
-        let elsewhere: Vec<_> = ROOT
-            .walk()
-            .into_iter()
-            .filter(|schema| !schema.header.is_empty() && schema.allowed().contains(&key))
-            .map(|schema| schema.header)
-            .collect();
-        if elsewhere.is_empty() {
-            return list.to_owned();
-        }
-        format!("{key} belongs in {}\n{list}", suggest::listed(&elsewhere))
+/// What a key that is not allowed was meant to be, and the `list` of those that are.
+fn unknown_key_hint(key: &str, allowed: &[&'static str], list: &str) -> String {
+    if let Some(near) = suggest::nearest(key, allowed.iter().copied()) {
+        return format!("did you mean {near}?\n{list}");
     }
+    let elsewhere: Vec<_> = ROOT
+        .walk()
+        .into_iter()
+        .filter(|schema| !schema.header.is_empty() && schema.allowed().contains(&key))
+        .map(|schema| schema.header)
+        .collect();
+    if elsewhere.is_empty() {
+        return list.to_owned();
+    }
+    format!("{key} belongs in {}\n{list}", suggest::listed(&elsewhere))
 }

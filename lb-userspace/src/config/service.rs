@@ -6,7 +6,8 @@ use toml::Spanned;
 
 use super::{
     Balance, Forward, Mode, Name, Pool, Service, address,
-    kind::{Choice, List, Text},
+    kind::{Choice, Text},
+    list::{List, Listed},
     pool::PoolDraft,
     schema::{Absent, Entry, Key, Schema},
     section::Section,
@@ -102,15 +103,15 @@ pub(super) struct ServiceDraft {
     pub(super) service: Option<Service>,
 }
 
-/// Reads a `[[service]]`.
-pub(super) fn read(section: &Section<'_>, pools: &[PoolDraft]) -> ServiceDraft {
+/// Reads a `[[service]]`. Without `pools`, which could not be read, its pool is not looked up.
+pub(super) fn read(section: &Section<'_>, pools: Option<&[PoolDraft]>) -> ServiceDraft {
     let name = section.value(&NAME).ok();
     let listen = section.value(&LISTEN).ok();
     let served = section.value(&MODE).ok().map(Spanned::into_inner);
     let pool_name = section.value(&POOL).ok();
     let pool = pool_name
         .as_ref()
-        .and_then(|name| find_pool(section, name, pools));
+        .and_then(|name| find_pool(section, name, pools?));
     let mode = read_mode(section, served);
     let mut fitting = Ok(());
     if let Some(listen) = &listen {
@@ -146,10 +147,10 @@ fn find_pool<'p>(
         .find(|pool| name_of(pool) == Some(wanted.get_ref()));
     // A pool whose name could not be read may be the one that is meant.
     if found.is_none() && pools.iter().all(|pool| pool.name.is_some()) {
-        let names: Vec<_> = pools.iter().filter_map(name_of).map(Name::as_str).collect();
+        let mut names: Vec<_> = pools.iter().filter_map(name_of).map(Name::as_str).collect();
+        names.dedup();
         let hint = match suggest::nearest(wanted.get_ref().as_str(), names.iter().copied()) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None if names.is_empty() => "add a [[pool]] of that name".to_owned(),
             None => format!("the pools of this file: {}", names.join(", ")),
         };
         let message = format!("there is no pool \"{}\"", wanted.get_ref());
@@ -197,29 +198,28 @@ fn refuse_key(section: &Section<'_>, key: &str, mode: &str, hint: &str) -> Resul
 
 fn https_certificates(
     section: &Section<'_>,
-    certificates: Option<Spanned<Vec<Spanned<PathBuf>>>>,
+    certificates: Option<Spanned<Listed<PathBuf>>>,
 ) -> Result<Vec<PathBuf>, Reported> {
     let (place, files) = match certificates {
         Some(list) => (list.span(), list.into_inner()),
-        None => (section.span(), Vec::new()),
+        None => (section.span(), Listed::empty()),
     };
-    if files.is_empty() {
+    if files.complete.is_ok() && files.items.is_empty() {
         let message = format!("{} has mode \"https\" and no certificates", section.label());
         let hint = "add: certificates = [\"/etc/lb/tls/example.com.pem\"], \
                     a certificate chain and its key in one file";
         return Err(section.source().error(place, message, hint.to_owned()));
     }
-    let shown: Vec<_> = files
-        .iter()
-        .map(|file| Spanned::new(file.span(), file.get_ref().display().to_string()))
-        .collect();
+    let shown = files.items.iter();
+    let shown = shown.map(|file| Spanned::new(file.span(), file.get_ref().display().to_string()));
+    let shown: Vec<_> = shown.collect();
     super::unique::refuse_twice(
         "certificate",
         "in this list",
         shown.iter(),
         section.source(),
     )?;
-    Ok(files.into_iter().map(Spanned::into_inner).collect())
+    files.all()
 }
 
 fn refuse_itself(

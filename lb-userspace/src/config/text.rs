@@ -189,7 +189,7 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, Complaint> {
         return Err(Complaint::new("begins below 1024", hint));
     }
     if to - from < FEWEST - 1 {
-        let found = format!("has {} ports only", to - from + 1);
+        let found = format!("has only {} ports", to - from + 1);
         let hint = format!(
             "every connection to a backend holds one: give it {FEWEST} or more, \"10240-32767\", say"
         );

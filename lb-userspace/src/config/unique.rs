@@ -20,10 +20,6 @@ pub(super) fn refuse_twice<'v, T: Eq + Hash + Display + 'v>(
             first.insert(value.get_ref(), value.span());
             continue;
         };
-        // A backend named after its address, twice, is one mistake and not two.
-        if *before == value.span() {
-            continue;
-        }
         let message = format!("{noun} \"{}\" stands twice {scope}", value.get_ref());
         let hint = format!("the first is in line {}", source.line(before));
         unique = Err(source.error(value.span(), message, hint));

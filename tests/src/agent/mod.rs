@@ -1,0 +1,287 @@
+//! The agent of `lb` on a balancer host: the real binary, from outside.
+
+mod metrics;
+mod settings;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Output},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{Host, Lab, Process, topology::SITE, wait};
+pub use metrics::{Metrics, Sample};
+pub use settings::{ADMIN, Settings};
+
+/// The configuration's place on a balancer host.
+pub const CONFIG_FILE: &str = "/run/lb/lb.toml";
+
+/// The place of the site's certificate and key on a balancer host.
+pub const CERTIFICATE_FILE: &str = "/run/lb/tls/site.pem";
+
+/// The folder of the pins, on a balancer host.
+pub const PINS: &str = "/sys/fs/bpf/lb";
+
+/// How long the agent may take to serve, and to have found its backends up.
+const STARTING: Duration = Duration::from_secs(20);
+
+/// How long the agent may take to end when it is asked to.
+const ENDING: Duration = Duration::from_secs(30);
+
+/// A running agent. Dropping it kills it; what it pinned forwards on until its host ends.
+#[derive(Debug)]
+pub struct Agent {
+    host: Host,
+    process: Process,
+    quiet: bool,
+}
+
+impl Agent {
+    /// Starts an agent on the lab's first balancer and waits until it serves and every backend is
+    /// up.
+    ///
+    /// # Errors
+    /// When it does not come up in time: with what it logged.
+    pub fn start(lab: &Lab, settings: &Settings) -> Result<Self> {
+        install_certificate(lab)?;
+        lab.lb_a().write(CONFIG_FILE, settings.toml())?;
+        Self::start_again(lab.lb_a())
+    }
+
+    /// Starts an agent with the configuration and certificate that lie on the host.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_again(host: &Host) -> Result<Self> {
+        let mut agent = Self {
+            host: host.clone(),
+            process: host.spawn(
+                "lb",
+                path_of(&binary()?)?,
+                &["run", "--config", CONFIG_FILE],
+            )?,
+            quiet: false,
+        };
+        match agent.wait_until_it_serves() {
+            Ok(()) => Ok(agent),
+            Err(error) => Err(error.context(format!("the agent logged:\n{}", agent.log()))),
+        }
+    }
+
+    /// Keeps its log to itself when it ends. Otherwise the log is printed, for the reader of a
+    /// failed test.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
+    /// The host it runs on.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What the agents of this host have logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Kills it at once: it can tidy nothing up.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn sigkill(mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Asks it to end, and waits.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub fn sigterm(mut self) -> Result<ExitStatus> {
+        self.process.signal(Signal::SIGTERM)?;
+        self.process.wait(ENDING)
+    }
+
+    /// Runs `lb …` beside it, as its operator would, and returns what that printed.
+    ///
+    /// # Errors
+    /// When it does not end with 0.
+    pub fn operate(&self, arguments: &[&str]) -> Result<String> {
+        self.host.run(path_of(&binary()?)?, arguments)
+    }
+
+    /// `lb status --json`.
+    ///
+    /// # Errors
+    /// When the command fails or prints no JSON.
+    pub fn status(&self) -> Result<Value> {
+        serde_json::from_str(&self.operate(&["status", "--json"])?)
+            .context("`lb status --json` printed no JSON")
+    }
+
+    /// Writes other settings and has them taken over.
+    ///
+    /// # Errors
+    /// When the agent refuses them.
+    pub fn reconfigure(&self, settings: &Settings) -> Result<()> {
+        self.host.write(CONFIG_FILE, settings.toml())?;
+        self.operate(&["reload"]).map(drop)
+    }
+
+    /// What `/metrics` says, as text.
+    ///
+    /// # Errors
+    /// When it does not answer with 200.
+    pub fn metrics_text(&self) -> Result<String> {
+        let url = format!("http://{ADMIN}/metrics");
+        self.host.run("curl", &["-sS", "--fail", "-m", "5", &url])
+    }
+
+    /// What `/metrics` says.
+    ///
+    /// # Errors
+    /// When it does not answer, or with something that cannot be read.
+    pub fn metrics(&self) -> Result<Metrics> {
+        Metrics::parse(&self.metrics_text()?)
+    }
+
+    /// Whether a backend is up, by its metric.
+    ///
+    /// # Errors
+    /// When the agent does not say.
+    pub fn is_up(&self, backend: &str) -> Result<bool> {
+        let metrics = self.metrics()?;
+        let samples = metrics.samples("lb_backend_up", &[("backend", backend)]);
+        ensure!(
+            !samples.is_empty(),
+            "there is no lb_backend_up of {backend}"
+        );
+        Ok(samples.iter().all(|sample| sample.value == 1.0))
+    }
+
+    /// Waits until a backend is up or down.
+    ///
+    /// # Errors
+    /// When it does not become so within `limit`.
+    pub fn wait_for_backend(&self, backend: &str, up: bool, limit: Duration) -> Result<()> {
+        let state = if up { "up" } else { "down" };
+        wait::until_true(&format!("{backend} {state}"), limit, || {
+            Ok(self.is_up(backend)? == up)
+        })
+    }
+
+    fn wait_until_it_serves(&mut self) -> Result<()> {
+        wait::until_true("the agent with all backends up", STARTING, || {
+            if !self.process.is_running()? {
+                bail!("the agent ended");
+            }
+            // No answer yet is no answer; what is wrong for good shows at the deadline.
+            let Ok(metrics) = self.metrics() else {
+                return Ok(false);
+            };
+            let up = metrics.samples("lb_backend_up", &[]);
+            Ok(!up.is_empty() && up.iter().all(|sample| sample.value == 1.0))
+        })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if !self.quiet {
+            println!(
+                "the log of the agents of {}:\n{}",
+                self.host.name(),
+                self.log()
+            );
+        }
+    }
+}
+
+/// Puts the site's certificate and its key where the configuration has them.
+///
+/// # Errors
+/// When it cannot be made or written.
+pub fn install_certificate(lab: &Lab) -> Result<()> {
+    let certificate = lab.authority.certify(SITE)?;
+    lab.lb_a().write(CERTIFICATE_FILE, certificate.pem())
+}
+
+/// Runs `lb run` on a host where it should refuse to, and returns what came of it.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn try_to_run(host: &Host) -> Result<Output> {
+    let lb = binary()?;
+    // An agent that does start is ended: its status, 124, is no refusal.
+    Ok(under(host, &["timeout", "--signal=KILL", "15"])
+        .arg(lb)
+        .args(["run", "--config", CONFIG_FILE])
+        .output()?)
+}
+
+/// Runs `lb run` without a capability.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn try_to_run_without(host: &Host, capabilities: &str) -> Result<Output> {
+    let set = format!("--bounding-set={capabilities}");
+    let wrapper = ["timeout", "--signal=KILL", "15", "setpriv", &set, "--"];
+    Ok(under(host, &wrapper)
+        .arg(binary()?)
+        .args(["run", "--config", CONFIG_FILE])
+        .output()?)
+}
+
+fn under(host: &Host, wrapper: &[&str]) -> Command {
+    let mut command = host.command(wrapper[0]);
+    command.args(&wrapper[1..]);
+    command
+}
+
+/// The binary `lb`: what `LB_BINARY` names, or what cargo built beside us.
+///
+/// # Errors
+/// When there is none: how to get it.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("LB_BINARY") {
+        let named = PathBuf::from(named);
+        ensure!(
+            named.is_file(),
+            "LB_BINARY is {}, where there is no file",
+            named.display()
+        );
+        return Ok(named.canonicalize()?);
+    }
+    let ours = env::current_exe()?;
+    // `target/debug/lb-lab`, or a test in `target/debug/deps`.
+    let profile = (ours.ancestors().skip(1).take(2))
+        .find(|folder| !folder.ends_with("deps"))
+        .context("we run from no folder")?;
+    let target = profile.parent().unwrap_or(profile);
+    [
+        profile.to_owned(),
+        target.join("release"),
+        target.join("debug"),
+    ]
+    .iter()
+    .map(|folder| folder.join("lb"))
+    .find(|lb| lb.is_file())
+    .with_context(|| {
+        format!(
+            "there is no `lb` in {}: build it with `cargo xtask build`, or name one in LB_BINARY",
+            target.display()
+        )
+    })
+}
+
+fn path_of(binary: &Path) -> Result<&str> {
+    binary.to_str().context("the path of `lb` is not UTF-8")
+}

@@ -1,0 +1,62 @@
+//! Certificates of the lab: an authority that the client trusts, and what it signs.
+
+use anyhow::Result;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+/// A certificate authority that lives as long as the lab.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate with its key, both PEM.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The chain: this one certificate.
+    pub chain: String,
+    /// Its key, P-256, PKCS #8.
+    pub key: String,
+}
+
+impl Certificate {
+    /// Chain and key in one text, as HAProxy and `lb` want it.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        format!("{}{}", self.chain, self.key)
+    }
+}
+
+impl Authority {
+    /// A new authority with a key of its own.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn new() -> Result<Self> {
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Authority of the lab");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        Ok(Self { issuer })
+    }
+
+    /// The certificate that clients trust.
+    #[must_use]
+    pub fn certificate_pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate for a name, with a new P-256 key.
+    ///
+    /// # Errors
+    /// When `name` is not a DNS name.
+    pub fn certify(&self, name: &str) -> Result<Certificate> {
+        let key = KeyPair::generate()?;
+        let params = CertificateParams::new(vec![name.to_owned()])?;
+        Ok(Certificate {
+            chain: params.signed_by(&key, &self.issuer)?.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+}

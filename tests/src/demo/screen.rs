@@ -1,0 +1,150 @@
+//! What the demo prints: aligned, coloured only on a terminal, progress redrawn only there.
+
+use std::{
+    env,
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+/// The width of the column that says what a line is about.
+const LABEL: usize = 34;
+
+/// The width of a full bar.
+const BAR: usize = 30;
+
+/// Where the demo prints.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Screen {
+    terminal: bool,
+    colour: bool,
+}
+
+/// How a text is to stand out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tone {
+    Bold,
+    Dim,
+    Good,
+    Bad,
+    Notice,
+}
+
+impl Screen {
+    pub(crate) fn new() -> Self {
+        let terminal = io::stdout().is_terminal();
+        Self {
+            terminal,
+            colour: terminal && env::var_os("NO_COLOR").is_none(),
+        }
+    }
+
+    /// The text, coloured where that is possible.
+    pub(crate) fn tinted(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Bold => 1,
+            Tone::Dim => 2,
+            Tone::Good => 32,
+            Tone::Bad => 31,
+            Tone::Notice => 33,
+        };
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// The headline of a step.
+    pub(crate) fn headline(self, text: &str) {
+        println!("\n{}", self.tinted(Tone::Bold, text));
+    }
+
+    /// What was done, and what came of it.
+    pub(crate) fn done(self, what: &str, result: &str) {
+        self.clear();
+        let mark = self.tinted(Tone::Good, "ok");
+        println!("  {mark}  {what:LABEL$}  {result}");
+    }
+
+    /// What went wrong.
+    pub(crate) fn failed(self, why: &str) {
+        self.clear();
+        println!("  {}  {why}", self.tinted(Tone::Bad, "FAILED"));
+    }
+
+    /// A line of plain report.
+    pub(crate) fn line(self, text: &str) {
+        self.clear();
+        println!("      {text}");
+    }
+
+    /// What is being done right now. Only a terminal shows it, until the next line.
+    pub(crate) fn doing(self, what: &str) {
+        if self.terminal {
+            self.clear();
+            print!("  ..  {what}");
+            // A terminal that cannot be written to has nobody before it.
+            drop(io::stdout().flush());
+        }
+    }
+
+    /// How far it is, as [`Screen::doing`].
+    pub(crate) fn progress(self, what: &str, done: usize, all: usize) {
+        let full = BAR * done.min(all) / all.max(1);
+        let bar = format!("{}{}", "#".repeat(full), ".".repeat(BAR - full));
+        self.doing(&format!(
+            "{what:LABEL$}  [{bar}] {} of {}",
+            grouped(done),
+            grouped(all)
+        ));
+    }
+
+    /// A backend's share of something.
+    pub(crate) fn share(self, backend: &str, count: usize, all: usize) {
+        let part = count as f64 / all.max(1) as f64;
+        let bar = "#".repeat((part * BAR as f64).round() as usize);
+        self.line(&format!(
+            "{backend:6} {:>7} {:>6.1}%  {}",
+            grouped(count),
+            part * 100.0,
+            self.tinted(Tone::Dim, &bar)
+        ));
+    }
+
+    fn clear(self) {
+        if self.terminal {
+            print!("\r\x1b[2K");
+        }
+    }
+}
+
+/// 12345 as `12,345`.
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A duration to the millisecond.
+pub(crate) fn milliseconds(duration: Duration) -> String {
+    format!("{} ms", duration.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1000), "1,000");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+}

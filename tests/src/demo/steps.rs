@@ -1,0 +1,265 @@
+//! The steps of the demo. Each wants what it shows, and fails where it is not so.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Lab,
+    agent::{Agent, Settings},
+    load::{Plan, Report, Reuse},
+    topology::{ELASTIC_IP, SITE, WEBS},
+};
+
+use super::{
+    Stage,
+    screen::{Screen, grouped, milliseconds},
+    watch::Watch,
+};
+
+/// The requests of a step that counts shares.
+const REQUESTS: usize = 2000;
+
+/// How far from its due a share may be, in points of a hundred.
+const TOLERANCE: f64 = 2.0;
+
+/// How long a backend may take to be seen down or up: generous, the demo says what it took.
+const NOTICING: Duration = Duration::from_secs(10);
+
+pub(crate) fn raise(screen: Screen) -> Result<Stage> {
+    screen.headline("The lab");
+    screen.doing("raising hosts");
+    let began = Instant::now();
+    let lab = Lab::raise()?;
+    screen.done("hosts and cables raised", &milliseconds(began.elapsed()));
+    for host in lab.hosts() {
+        let addresses = host.run("ip", &["-4", "-br", "address", "show", "scope", "global"])?;
+        let addresses: Vec<&str> = addresses
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2))
+            .collect();
+        screen.line(&format!("{:8} {}", host.name(), addresses.join(", ")));
+    }
+    screen.doing("starting the agent");
+    let began = Instant::now();
+    let settings = Settings::of(&lab);
+    let agent = Agent::start(&lab, &settings)?.quiet();
+    let took = milliseconds(began.elapsed());
+    screen.done("agent on lb-a, all backends up", &took);
+    Ok(Stage {
+        screen,
+        lab,
+        settings,
+        agent: Some(agent),
+    })
+}
+
+pub(crate) fn http(stage: &Stage) -> Result<()> {
+    stage.screen.headline(&format!(
+        "1. http://{ELASTIC_IP}: a new connection for each request, steered by XDP in the kernel"
+    ));
+    dealt_evenly(stage, Plan::http())
+}
+
+pub(crate) fn https(stage: &Stage) -> Result<()> {
+    stage.screen.headline(&format!(
+        "2. https://{SITE}: TLS ends at the agent, which asks the backends"
+    ));
+    dealt_evenly(stage, Plan::https(&stage.lab)?)?;
+    let url = format!("https://{SITE}/headers");
+    let page = stage.lab.client.run(
+        "curl",
+        &["-sS", "--fail", "--cacert", lab::topology::CA_FILE, &url],
+    )?;
+    let screen = stage.screen;
+    screen.done("what a web server is told", "curl https://…/headers");
+    page.lines().for_each(|line| screen.line(line));
+    Ok(())
+}
+
+pub(crate) fn backend_dies(stage: &mut Stage) -> Result<()> {
+    let (screen, detection) = (stage.screen, stage.settings.detection());
+    screen.headline("3. web2 is killed under load, and comes back");
+    let mut watch = Watch::start(screen, &stage.lab, Reuse::Never)?;
+    watch.look_on(Duration::from_secs(1));
+
+    stage.lab.web("web2")?.kill()?;
+    let killed = Instant::now();
+    watch.remark("web2 killed");
+    let agent = stage.agent.as_ref().context("the agent does not run")?;
+    watch.look_on_until(NOTICING, || Ok(!agent.is_up("web2")?))?;
+    watch.remark("web2 is out");
+    watch.look_on(Duration::from_millis(1500));
+
+    stage.lab.web("web2")?.start()?;
+    watch.remark("web2 started");
+    watch.look_on_until(NOTICING, || agent.is_up("web2"))?;
+    watch.remark("web2 is in again");
+    let back = Instant::now();
+    watch.look_on(Duration::from_millis(1500));
+
+    let outcome = watch.stop()?;
+    let gap = (outcome.http.failures.iter())
+        .map(|failure| failure.began.saturating_duration_since(killed))
+        .max()
+        .unwrap_or_default();
+    screen.done(
+        "http: out of the ring after",
+        &format!(
+            "{} (three checks, {} apart: {} at most)",
+            milliseconds(gap),
+            milliseconds(stage.settings.interval),
+            milliseconds(detection)
+        ),
+    );
+    outcome
+        .https
+        .all_answered()
+        .context("of the HTTPS requests")?;
+    screen.done("https: requests that failed", &none_of(&outcome.https));
+    ensure!(
+        gap <= detection + Duration::from_millis(500),
+        "the dead backend was chosen for {gap:?}"
+    );
+    has_its_share(&outcome.http.since(back), "web2")?;
+    screen.done("web2 has its share again", "");
+    Ok(())
+}
+
+pub(crate) fn backend_is_drained(stage: &Stage) -> Result<()> {
+    let screen = stage.screen;
+    screen.headline("4. lb backend drain web2: what runs goes on, nothing new comes");
+    let mut watch = Watch::start(screen, &stage.lab, Reuse::Never)?;
+    watch.look_on(Duration::from_secs(1));
+    stage.agent()?.operate(&["backend", "drain", "web2"])?;
+    let drained = Instant::now();
+    watch.remark("drained");
+    watch.look_on(Duration::from_millis(1500));
+    let ready = Instant::now();
+    stage.agent()?.operate(&["backend", "ready", "web2"])?;
+    watch.remark("ready");
+    watch.look_on(Duration::from_millis(1500));
+    let outcome = watch.stop()?;
+    for report in [&outcome.http, &outcome.https] {
+        report.all_answered()?;
+        let new = (report.answers.iter())
+            .filter(|answer| answer.backend == "web2")
+            .filter(|answer| (drained..ready).contains(&answer.began))
+            .count();
+        ensure!(new == 0, "web2 got {new} new requests while it was drained");
+        has_its_share(&report.since(ready + Duration::from_millis(100)), "web2")?;
+    }
+    screen.done("http: requests that failed", &none_of(&outcome.http));
+    screen.done("https: requests that failed", &none_of(&outcome.https));
+    Ok(())
+}
+
+pub(crate) fn agent_is_killed(stage: &mut Stage) -> Result<()> {
+    let screen = stage.screen;
+    screen.headline("5. The agent is killed with SIGKILL: the kernel forwards on without it");
+    let plan = Plan {
+        reuse: Reuse::Always,
+        pause: Duration::from_millis(2),
+        ..Plan::http()
+    };
+    let load = plan.start(&stage.lab.client);
+    let watched = |what: &str, for_: Duration| {
+        let deadline = Instant::now() + for_;
+        while Instant::now() < deadline {
+            let requests = grouped(load.done());
+            screen.doing(&format!("{what}: {requests} requests on 8 connections"));
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    watched("with the agent", Duration::from_secs(2));
+    let before = kernels_count(stage.agent()?)?;
+    let agent = stage.agent.take().context("the agent does not run")?;
+    agent.sigkill()?;
+    let at_death = load.done();
+    watched("without any agent", Duration::from_secs(2));
+    let without = load.done() - at_death;
+    let began = Instant::now();
+    let agent = Agent::start_again(stage.lab.lb_a())?.quiet();
+    let took = began.elapsed();
+    let after = kernels_count(&agent)?;
+    stage.agent = Some(agent);
+    watched("with the next agent", Duration::from_secs(1));
+    let report = load.stop()?;
+
+    report.all_answered()?;
+    ensure!(
+        report.connections == 8,
+        "{} connections were needed where 8 should have lasted",
+        report.connections
+    );
+    ensure!(without > 0, "nothing was answered without the agent");
+    ensure!(after > before, "the kernel's counters began anew");
+    screen.done("answered without any agent", &grouped(without));
+    screen.done("requests that failed", &none_of(&report));
+    screen.done("connections that broke", "0 of 8");
+    screen.done("the next agent adopted all after", &milliseconds(took));
+    screen.done(
+        "packets counted before and after",
+        &format!(
+            "{} and {}",
+            grouped(before as usize),
+            grouped(after as usize)
+        ),
+    );
+    Ok(())
+}
+
+pub(crate) fn status(stage: &Stage) -> Result<()> {
+    let screen = stage.screen;
+    screen.headline("6. What the operator sees: lb status");
+    let status = stage.agent()?.operate(&["status"])?;
+    status.lines().for_each(|line| screen.line(line));
+    Ok(())
+}
+
+fn dealt_evenly(stage: &Stage, plan: Plan) -> Result<()> {
+    let screen = stage.screen;
+    let plan = Plan {
+        requests: Some(REQUESTS as u64),
+        ..plan
+    };
+    let what = format!("{} requests", grouped(REQUESTS));
+    let began = Instant::now();
+    let load = plan.start(&stage.lab.client);
+    while load.done() < REQUESTS {
+        screen.progress(&what, load.done(), REQUESTS);
+        thread::sleep(Duration::from_millis(50));
+    }
+    let report = load.finish()?;
+    report.all_answered()?;
+    let rate = REQUESTS as f64 / began.elapsed().as_secs_f64();
+    let rate = format!("all answered, {} a second", grouped(rate as usize));
+    screen.done(&what, &rate);
+    for (name, _) in WEBS {
+        let shares = report.shares();
+        screen.share(name, *shares.get(name).unwrap_or(&0), report.answers.len());
+    }
+    WEBS.iter()
+        .try_for_each(|(name, _)| has_its_share(&report, name))
+}
+
+fn has_its_share(report: &Report, backend: &str) -> Result<()> {
+    let share = report.share(backend) * 100.0;
+    let due = 100.0 / WEBS.len() as f64;
+    ensure!(
+        (share - due).abs() <= TOLERANCE,
+        "{backend} has {share:.1}% of the requests, where {due:.0}% were due: {:?}",
+        report.shares()
+    );
+    Ok(())
+}
+
+fn none_of(report: &Report) -> String {
+    format!("0 of {}", grouped(report.answers.len()))
+}
+
+fn kernels_count(agent: &Agent) -> Result<u64> {
+    Ok(agent.metrics()?.sum("lb_xdp_packets_total", &[]) as u64)
+}

@@ -1,0 +1,77 @@
+//! What there is to try while the lab stands.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+use lab::{
+    Host,
+    agent::{ADMIN, CONFIG_FILE, PINS, binary},
+    forward,
+    topology::{CA_FILE, ELASTIC_IP, SITE},
+};
+
+use super::{Stage, screen::Tone};
+
+/// Opens doors from this machine into the lab, and says what to do with them.
+///
+/// # Errors
+/// When there is no port to be had on loopback.
+pub(crate) fn offer(stage: &Stage) -> Result<()> {
+    let lab = &stage.lab;
+    let door = |host: &Host, target: SocketAddr| forward::open(host, target);
+    let elastic = |port| SocketAddr::from((ELASTIC_IP, port));
+    let http = door(&lab.client, elastic(80))?;
+    let https = door(&lab.client, elastic(443))?;
+    let admin = door(lab.lb_a(), ADMIN.parse()?)?;
+    let lb = binary()?;
+    let lb = lb.display();
+    let web2 = lab.webs.get(1).context("there is no web2")?.host();
+
+    stage
+        .screen
+        .headline("The lab stands. Try, in another terminal:");
+    say(
+        stage,
+        "from this machine, through the Elastic IP",
+        &[
+            format!("curl http://{http}/"),
+            format!("curl -k https://{https}/headers"),
+            format!("curl http://{admin}/metrics"),
+        ],
+    );
+    let on = |host: &Host, command: String| format!("sudo nsenter -t {} -a {command}", host.pid());
+    say(
+        stage,
+        "on the balancer",
+        &[
+            on(lab.lb_a(), format!("{lb} status")),
+            on(lab.lb_a(), format!("{lb} backend drain web2")),
+            on(lab.lb_a(), format!("{lb} backend ready web2")),
+            on(lab.lb_a(), format!("cat {CONFIG_FILE}")),
+            on(
+                lab.lb_a(),
+                format!("bpftool map dump pinned {PINS}/maps/flows_v4"),
+            ),
+        ],
+    );
+    say(
+        stage,
+        "on a web server, and on the client",
+        &[
+            on(web2, "pkill -KILL nginx".to_owned()),
+            on(
+                &lab.client,
+                format!("curl --cacert {CA_FILE} https://{SITE}/"),
+            ),
+        ],
+    );
+    println!("\nCtrl-C ends it all; nothing is left behind.");
+    Ok(())
+}
+
+fn say(stage: &Stage, where_: &str, commands: &[String]) {
+    println!("  {}", stage.screen.tinted(Tone::Dim, where_));
+    for command in commands {
+        println!("    {command}");
+    }
+}

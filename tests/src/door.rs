@@ -1,0 +1,52 @@
+//! Into a host of a lab that another process raised.
+
+use std::{fs, os::unix::process::CommandExt as _, process::Command};
+
+use anyhow::{Context as _, Result};
+use lab::host::HOLDER;
+
+/// Becomes a command on a host of the lab that was raised last.
+///
+/// # Errors
+/// When no lab stands, or the host cannot be entered.
+pub(crate) fn run(host: &str, command: &[String]) -> Result<()> {
+    let pid = newest(host)?.with_context(|| {
+        format!("no lab stands that has a host {host}: raise one with `lb-lab up` or `lb-lab demo`")
+    })?;
+    let error = Command::new("nsenter")
+        .args(["-t", &pid.to_string(), "-a", "--"])
+        .args(command)
+        .exec();
+    Err(error).context("could not start nsenter")
+}
+
+/// The process 1 of the host of that name that was raised last. A host has no name outside of it,
+/// but its holder's command line tells.
+fn newest(host: &str) -> Result<Option<u32>> {
+    let wanted = [b"sh\0-c\0".as_slice(), &holder_of(host)];
+    let pids = fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.starts_with(wanted[0]) && line.ends_with(wanted[1]))
+        });
+    // Holders are older than the processes on their host, so the first of each lab is its process
+    // 1; process IDs grow until they wrap, which takes millions of processes.
+    Ok(pids.filter(|pid| is_first(*pid)).max())
+}
+
+fn holder_of(host: &str) -> Vec<u8> {
+    format!("\0{HOLDER}\0{host}\0").into_bytes()
+}
+
+/// Whether a process is number 1 in its own PID namespace.
+fn is_first(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))
+            .and_then(|pids| pids.split_whitespace().last())
+            == Some("1")
+    })
+}

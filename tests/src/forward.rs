@@ -1,0 +1,45 @@
+//! A door from the machine's own loopback into a host of the lab.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    thread,
+};
+
+use anyhow::Result;
+
+use crate::Host;
+
+/// Listens on the machine's loopback and passes every connection on to `target`, as seen from
+/// `host`, until this process ends. Returns where it listens.
+///
+/// # Errors
+/// When there is no port to be had.
+pub fn open(host: &Host, target: SocketAddr) -> Result<SocketAddr> {
+    // Bound out here; what is connected below is connected in the host.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    // Whoever connects while the lab ends is refused, and needs to be told no more.
+    drop(host.inside(move || {
+        for outer in listener.incoming().flatten() {
+            thread::spawn(move || pass_on(&outer, target));
+        }
+        Ok(())
+    }));
+    Ok(address)
+}
+
+fn pass_on(outer: &TcpStream, target: SocketAddr) -> io::Result<()> {
+    let inner = TcpStream::connect(target)?;
+    let (from_inner, to_outer) = (inner.try_clone()?, outer.try_clone()?);
+    let back = thread::spawn(move || copy(&from_inner, &to_outer));
+    copy(outer, &inner);
+    drop(back.join());
+    Ok(())
+}
+
+/// Copies until one side ends, and tells the other. How it ended is the two sides' own business.
+fn copy(mut from: &TcpStream, mut to: &TcpStream) {
+    drop(io::copy(&mut from, &mut to));
+    drop(to.shutdown(Shutdown::Write));
+}

@@ -1,0 +1,285 @@
+//! A host of the lab: a network, mount, PID and UTS namespace that lives as long as its holder.
+//!
+//! Nothing of a host has a name outside of it: no named namespace, no file, no interface. When the
+//! process that raised it ends, in whatever way, the kernel ends the holder, with it every process
+//! of the host, and with those the namespaces. So there is nothing to clean up after a crash, and
+//! any number of labs stand side by side.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Output, Stdio},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sched::{CloneFlags, setns},
+    unistd::geteuid,
+};
+
+use crate::{process::Process, spawner, wait};
+
+/// What process 1 of a host does: makes the host its own, says so, and stays until its standard
+/// input ends. It is the shell, not `cat`, that stays: it reaps the orphans.
+const HOLD: &str = r#"
+set -e
+hostname "$1"
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t sysfs sysfs /sys
+mount -t bpf bpf /sys/fs/bpf
+ip link set lo up
+mkdir /run/log
+echo ready
+exec 3<&0
+cat <&3 >/dev/null &
+wait $!
+"#;
+
+/// What the holder of a host calls itself; its host's name is its last argument.
+pub const HOLDER: &str = "lb-lab-host";
+
+/// How long a host may take to come up: generous, for a machine that builds at the same time.
+const RAISING: Duration = Duration::from_secs(10);
+
+/// A host of the lab. Clones are the same host; it ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Host(Arc<Holder>);
+
+#[derive(Debug)]
+struct Holder {
+    name: String,
+    /// Process 1 of the host, as the outside sees it.
+    pid: i32,
+    child: Child,
+    /// The host ends when this closes.
+    _stdin: ChildStdin,
+}
+
+impl Host {
+    /// Raises a host with nothing but a loopback interface, a `/run` and a bpffs of its own.
+    ///
+    /// # Errors
+    /// When we are not root, or the kernel refuses a namespace or a mount.
+    pub fn raise(name: &str) -> Result<Self> {
+        ensure!(
+            geteuid().is_root(),
+            "the lab makes network namespaces and loads XDP programs, which takes root: run it with sudo"
+        );
+        let mut child = spawner::spawn(holder(name))
+            .context("could not start `setpriv` and `unshare` (package util-linux)")?;
+        let stdin = child.stdin.take().context("the holder has no stdin")?;
+        if let Err(error) = wait_until_ready(&mut child) {
+            // It may still be there, and has nothing to live for.
+            drop(child.kill());
+            drop(child.wait());
+            return Err(error.context(format!("could not raise the host {name}")));
+        }
+        let pid = only_child_of(child.id())?.context("the holder of the host is gone")?;
+        Ok(Self(Arc::new(Holder {
+            name: name.to_owned(),
+            pid,
+            child,
+            _stdin: stdin,
+        })))
+    }
+
+    /// The host's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its process 1, as the outside sees it: `nsenter -t PID -a` enters the host.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.0.pid
+    }
+
+    /// Where the outside finds a file of this host.
+    #[must_use]
+    pub fn path(&self, inside: &str) -> PathBuf {
+        Path::new("/proc")
+            .join(self.pid().to_string())
+            .join("root")
+            .join(inside.trim_start_matches('/'))
+    }
+
+    /// A command that will run in this host, in a process group of its own: a Ctrl-C on the
+    /// terminal is for the lab, not for each of its processes.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["-t", &self.pid().to_string(), "-a", "--"])
+            .arg(program)
+            .stdin(Stdio::null())
+            .process_group(0);
+        command
+    }
+
+    /// Runs a command to its end and returns what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end with 0: with what it said.
+    pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
+        let output = self.command(program).args(args).output()?;
+        let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!(
+                "on {}, `{program} {}` ended with {}: {}{}",
+                self.name(),
+                args.join(" "),
+                output.status,
+                said(&output),
+                String::from_utf8_lossy(&output.stderr),
+            );
+        }
+        Ok(said(&output))
+    }
+
+    /// Runs a shell script, which ends at its first failing line.
+    ///
+    /// # Errors
+    /// As [`Host::run`].
+    pub fn script(&self, script: &str) -> Result<String> {
+        self.run("sh", &["-ec", script])
+    }
+
+    /// Starts a command that goes on, its output in `/run/log/NAME.log` of the host.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, name: &str, program: &str, args: &[&str]) -> Result<Process> {
+        let mut command = self.command(program);
+        command.args(args);
+        Process::start(self, name, command)
+    }
+
+    /// Runs `work` on a thread of ours whose sockets are in this host's network. Such a thread does
+    /// not keep the host alive.
+    pub fn inside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> JoinHandle<Result<T>> {
+        let network = File::open(format!("/proc/{}/ns/net", self.pid()));
+        let name = self.name().to_owned();
+        thread::spawn(move || {
+            network
+                .and_then(|network| Ok(setns(network, CloneFlags::CLONE_NEWNET)?))
+                .with_context(|| format!("could not enter the network of {name}"))?;
+            work()
+        })
+    }
+
+    /// Writes a file that only root can read, and the folders above it.
+    ///
+    /// # Errors
+    /// When the host's file system refuses.
+    pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) -> Result<()> {
+        let path = self.path(inside);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        // Anew, so that the mode is ours and not that of an earlier file.
+        drop(fs::remove_file(&path));
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(content.as_ref()))
+            .with_context(|| format!("could not write {inside} on {}", self.name()))
+    }
+
+    /// Reads a file of the host.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn read(&self, inside: &str) -> Result<String> {
+        fs::read_to_string(self.path(inside))
+            .with_context(|| format!("could not read {inside} on {}", self.name()))
+    }
+
+    /// Waits until something takes connections at `address`, seen from this host.
+    ///
+    /// # Errors
+    /// When nothing does within `limit`.
+    pub fn wait_for_port(&self, address: SocketAddr, limit: Duration) -> Result<()> {
+        let attempt = self.inside(move || {
+            wait::until_true(&format!("a listener at {address}"), limit, || {
+                Ok(TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok())
+            })
+        });
+        joined(attempt)
+    }
+}
+
+/// What a thread of ours came to.
+///
+/// # Errors
+/// Its own, or that it panicked.
+pub fn joined<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
+    thread
+        .join()
+        .unwrap_or_else(|_| bail!("a thread of the lab panicked"))
+}
+
+/// The only child of a process; `None` before it has one.
+pub(crate) fn only_child_of(pid: u32) -> Result<Option<i32>> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    Ok(children
+        .split_whitespace()
+        .next()
+        .map(str::parse)
+        .transpose()?)
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // `unshare --kill-child` takes process 1 with it, and that takes the rest.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn holder(name: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "unshare"])
+        .args(["--net", "--mount", "--uts", "--pid", "--fork"])
+        .args(["--kill-child", "--mount-proc", "--"])
+        .args(["sh", "-c", HOLD, HOLDER, name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    command
+}
+
+fn wait_until_ready(child: &mut Child) -> Result<()> {
+    let stdout = child.stdout.take().context("the holder has no stdout")?;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let read = BufReader::new(stdout).read_line(&mut line);
+        // Nobody listens any more when we took too long.
+        drop(sender.send(read.map(|_| line)));
+    });
+    let line = receiver
+        .recv_timeout(RAISING)
+        .with_context(|| format!("it was not ready within {RAISING:?}"))??;
+    if line.trim() != "ready" {
+        let mut said = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            stderr.read_to_string(&mut said)?;
+        }
+        bail!("its set-up failed: {}", said.trim());
+    }
+    Ok(())
+}

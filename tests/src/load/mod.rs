@@ -1,0 +1,281 @@
+//! The load generator: many connections at once, each answer and each failure accounted for.
+//!
+//! It runs on threads of this process whose sockets are in a host's network, so that a test can
+//! watch the figures while they grow and compare their times with its own.
+
+mod connection;
+mod report;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use rustls::ClientConfig;
+
+use crate::{
+    Lab,
+    host::{Host, joined},
+    topology::{ELASTIC_IP, SITE},
+};
+use connection::Connection;
+pub use connection::trust;
+pub use report::{Answer, Failure, Report};
+
+/// What the load generator calls itself.
+pub const USER_AGENT: &str = "lb-lab";
+
+/// What to ask, of whom, and how often.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Whom.
+    pub address: SocketAddr,
+    /// TLS, for the name in `host`; `None`: plain HTTP.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// The Host header and the TLS server name.
+    pub host: String,
+    /// The request target.
+    pub path: String,
+    /// What the body must be.
+    pub body: Body,
+    /// Connections at the same time.
+    pub connections: usize,
+    /// Whether a connection serves one request or many.
+    pub reuse: Reuse,
+    /// Each connection's pause between an answer and the next request.
+    pub pause: Duration,
+    /// How long connecting may take, and each silence after it.
+    pub patience: Duration,
+    /// Requests in all; `None`: until stopped.
+    pub requests: Option<u64>,
+}
+
+/// What an answer's body must be: anything else is a failure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Body {
+    /// The name that stands in the `X-Backend` header, and a line end.
+    BackendName,
+    /// This many bytes of one kind.
+    Filled(u8, usize),
+}
+
+/// Whether a connection serves one request or many.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reuse {
+    /// A new connection for every request.
+    Never,
+    /// The same connection as long as it lives. Its end before its time is a failure.
+    Always,
+}
+
+impl Plan {
+    /// `http://` the Elastic IP, a new connection for each request, eight at a time, until stopped.
+    #[must_use]
+    pub fn http() -> Self {
+        Self {
+            address: SocketAddr::from((ELASTIC_IP, 80)),
+            tls: None,
+            host: SITE.to_owned(),
+            path: "/".to_owned(),
+            body: Body::BackendName,
+            connections: 8,
+            reuse: Reuse::Never,
+            pause: Duration::ZERO,
+            patience: Duration::from_secs(5),
+            requests: None,
+        }
+    }
+
+    /// `https://` the site, otherwise as [`Plan::http`].
+    ///
+    /// # Errors
+    /// When the lab's authority cannot be trusted.
+    pub fn https(lab: &Lab) -> Result<Self> {
+        Ok(Self {
+            address: SocketAddr::from((ELASTIC_IP, 443)),
+            tls: Some(trust(&lab.authority)?),
+            ..Self::http()
+        })
+    }
+
+    /// Sends all `requests` from a host and waits for the end.
+    ///
+    /// # Errors
+    /// When the host cannot be entered. Failed requests are in the report.
+    pub fn run(self, from: &Host) -> Result<Report> {
+        debug_assert!(self.requests.is_some(), "it would not end");
+        self.start(from).finish()
+    }
+
+    /// Starts sending from a host.
+    #[must_use]
+    pub fn start(self, from: &Host) -> Load {
+        let shared = Arc::new(Shared {
+            left: AtomicU64::new(self.requests.unwrap_or(u64::MAX)),
+            stop: AtomicBool::new(false),
+            report: Mutex::default(),
+        });
+        let (plan, work) = (Arc::new(self), Arc::clone(&shared));
+        let sender = from.inside(move || {
+            let workers: Vec<_> = (0..plan.connections)
+                .map(|_| {
+                    let (plan, shared) = (Arc::clone(&plan), Arc::clone(&work));
+                    // A thread inherits the network that its parent has entered.
+                    thread::spawn(move || {
+                        worker(&plan, &shared);
+                        Ok(())
+                    })
+                })
+                .collect();
+            workers.into_iter().try_for_each(joined)
+        });
+        Load {
+            _end: End(Arc::clone(&shared)),
+            shared,
+            sender,
+        }
+    }
+}
+
+/// Load that is being sent. Dropping it stops it.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    sender: JoinHandle<Result<()>>,
+    _end: End,
+}
+
+/// Stops the load when its watcher goes, on whatever way.
+#[derive(Debug)]
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How far somebody who watches has read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    answers: usize,
+    failures: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    left: AtomicU64,
+    stop: AtomicBool,
+    report: Mutex<Report>,
+}
+
+impl Load {
+    /// How many requests have come to an end, whichever.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        self.shared
+            .with_report(|report| report.answers.len() + report.failures.len())
+    }
+
+    /// What came since `seen`, which is moved on.
+    #[must_use]
+    pub fn news(&self, seen: &mut Seen) -> Report {
+        self.shared.with_report(|report| {
+            let news = Report {
+                connections: report.connections,
+                answers: report.answers[seen.answers..].to_vec(),
+                failures: report.failures[seen.failures..].to_vec(),
+            };
+            seen.answers = report.answers.len();
+            seen.failures = report.failures.len();
+            news
+        })
+    }
+
+    /// Stops and returns the figures. A request on its way is waited for.
+    ///
+    /// # Errors
+    /// When the host could not be entered.
+    pub fn stop(self) -> Result<Report> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.finish()
+    }
+
+    /// Waits until all requests have been sent, and returns the figures.
+    ///
+    /// # Errors
+    /// As [`Load::stop`].
+    pub fn finish(self) -> Result<Report> {
+        joined(self.sender)?;
+        Ok(self.shared.with_report(std::mem::take))
+    }
+}
+
+impl Shared {
+    fn with_report<T>(&self, look: impl FnOnce(&mut Report) -> T) -> T {
+        look(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes one of the requests that are left to send.
+    fn another(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+            && self
+                .left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok()
+    }
+}
+
+/// One connection after the other, one request after the other.
+fn worker(plan: &Plan, shared: &Shared) {
+    let mut connection = None;
+    while shared.another() {
+        let began = Instant::now();
+        match request(plan, &mut connection, shared) {
+            Ok(backend) => shared.with_report(|report| {
+                report.answers.push(Answer {
+                    began,
+                    ended: Instant::now(),
+                    backend,
+                });
+            }),
+            Err(error) => {
+                connection = None;
+                shared.with_report(|report| {
+                    report.failures.push(Failure {
+                        began,
+                        ended: Instant::now(),
+                        why: format!("{error:#}"),
+                    });
+                });
+            }
+        }
+        if !plan.pause.is_zero() {
+            thread::sleep(plan.pause);
+        }
+    }
+}
+
+fn request(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) -> Result<String> {
+    let mut open = match connection.take() {
+        Some(open) => open,
+        None => {
+            let open = Connection::open(plan)?;
+            shared.with_report(|report| report.connections += 1);
+            open
+        }
+    };
+    let backend = open.ask(plan)?;
+    if plan.reuse == Reuse::Always {
+        *connection = Some(open);
+    }
+    Ok(backend)
+}

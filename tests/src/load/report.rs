@@ -1,0 +1,92 @@
+//! What came of the load.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use anyhow::{Result, bail};
+
+/// What came of the load: every request is in exactly one of the two lists.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Connections that were opened.
+    pub connections: u64,
+    /// Requests that were answered as they should be, in the order of their ends.
+    pub answers: Vec<Answer>,
+    /// Requests that were not.
+    pub failures: Vec<Failure>,
+}
+
+/// A request that was answered as it should be.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// When it was begun, the connection included where it needed one.
+    pub began: Instant,
+    /// When the last byte had arrived.
+    pub ended: Instant,
+    /// Who answered.
+    pub backend: String,
+}
+
+/// A request that was not answered as it should be.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// When it was begun.
+    pub began: Instant,
+    /// When it was given up.
+    pub ended: Instant,
+    /// A sentence.
+    pub why: String,
+}
+
+impl Report {
+    /// How many requests each backend answered.
+    #[must_use]
+    pub fn shares(&self) -> BTreeMap<&str, usize> {
+        let mut shares = BTreeMap::new();
+        for answer in &self.answers {
+            *shares.entry(answer.backend.as_str()).or_default() += 1;
+        }
+        shares
+    }
+
+    /// The part that came from one backend, 0 to 1.
+    #[must_use]
+    pub fn share(&self, backend: &str) -> f64 {
+        let all = self.answers.len().max(1) as f64;
+        *self.shares().get(backend).unwrap_or(&0) as f64 / all
+    }
+
+    /// The report of what was begun at `from` or later.
+    #[must_use]
+    pub fn since(&self, from: Instant) -> Self {
+        Self {
+            connections: self.connections,
+            answers: (self.answers.iter())
+                .filter(|answer| answer.began >= from)
+                .cloned()
+                .collect(),
+            failures: (self.failures.iter())
+                .filter(|failure| failure.began >= from)
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// Wants every request answered.
+    ///
+    /// # Errors
+    /// When one was not: how many, and why.
+    pub fn all_answered(&self) -> Result<()> {
+        if self.failures.is_empty() {
+            return Ok(());
+        }
+        let mut kinds = BTreeMap::<&str, usize>::new();
+        for failure in &self.failures {
+            *kinds.entry(&failure.why).or_default() += 1;
+        }
+        bail!(
+            "{} of {} requests failed: {kinds:?}",
+            self.failures.len(),
+            self.failures.len() + self.answers.len()
+        )
+    }
+}

@@ -1,0 +1,126 @@
+//! A process that runs in a host until it is told to end.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
+use crate::{
+    host::{Host, only_child_of},
+    wait,
+};
+
+/// A process that runs in a host. Dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    /// `nsenter`, which waits for the process and ends as it ends.
+    entry: Child,
+    /// The process itself, as the outside sees it. `None`: it had ended before we could look.
+    pid: Option<Pid>,
+    log: PathBuf,
+    /// Keeps the host alive for as long as the process is.
+    host: Host,
+}
+
+impl Process {
+    pub(crate) fn start(host: &Host, name: &str, mut command: Command) -> Result<Self> {
+        let log = host.path(&format!("/run/log/{name}.log"));
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("could not open the log of {name}"))?;
+        let mut entry = command
+            .stdout(Stdio::from(output.try_clone()?))
+            .stderr(Stdio::from(output))
+            .spawn()
+            .with_context(|| format!("could not start {name} on {}", host.name()))?;
+        let pid = entered(&mut entry)?;
+        Ok(Self {
+            name: name.to_owned(),
+            entry,
+            pid,
+            log,
+            host: host.clone(),
+        })
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self
+            .pid
+            .with_context(|| format!("{} ended as soon as it started", self.name))?;
+        signal::kill(pid, signal).with_context(|| {
+            format!(
+                "could not send {signal} to {} on {}",
+                self.name,
+                self.host.name()
+            )
+        })
+    }
+
+    /// Kills it and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        self.entry.wait()?;
+        Ok(())
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// When it has not within `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let what = format!("the end of {}", self.name);
+        wait::until(&what, limit, || Ok(self.entry.try_wait()?))
+    }
+
+    /// Whether it runs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.entry.try_wait()?.is_none())
+    }
+
+    /// What it and its earlier namesakes on the host have printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+/// The process behind `nsenter`; `None` when it has already ended.
+fn entered(entry: &mut Child) -> Result<Option<Pid>> {
+    wait::until("nsenter's child", Duration::from_secs(5), || {
+        if entry.try_wait()?.is_some() {
+            return Ok(Some(None));
+        }
+        Ok(only_child_of(entry.id())?.map(|pid| Some(Pid::from_raw(pid))))
+    })
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let (Some(pid), Ok(None)) = (self.pid, self.entry.try_wait()) {
+            // Gone already is what we want.
+            let _ = signal::kill(pid, Signal::SIGKILL);
+        }
+        drop(self.entry.wait());
+    }
+}

@@ -1,0 +1,40 @@
+//! A thread that starts the holders of hosts and ends only with the process.
+//!
+//! `setpriv --pdeathsig` ties a child to the *thread* that started it: a lab that was raised on a
+//! short-lived thread would die with that thread.
+
+use std::{
+    io,
+    process::{Child, Command},
+    sync::{
+        OnceLock,
+        mpsc::{self, Sender},
+    },
+    thread,
+};
+
+type Order = (Command, Sender<io::Result<Child>>);
+
+/// Starts a command on the thread that outlives all others.
+pub(crate) fn spawn(command: Command) -> io::Result<Child> {
+    static ORDERS: OnceLock<Sender<Order>> = OnceLock::new();
+    let gone = || io::Error::other("the thread that starts hosts is gone");
+    let (sender, receiver) = mpsc::channel();
+    ORDERS
+        .get_or_init(start)
+        .send((command, sender))
+        .map_err(|_| gone())?;
+    receiver.recv().map_err(|_| gone())?
+}
+
+fn start() -> Sender<Order> {
+    let (sender, orders) = mpsc::channel::<Order>();
+    thread::spawn(move || {
+        for (mut command, answer) in orders {
+            // Who asked may have given up: then the child's handle is dropped, its stdin closes,
+            // and the host ends.
+            drop(answer.send(command.spawn()));
+        }
+    });
+    sender
+}

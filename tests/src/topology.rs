@@ -1,0 +1,209 @@
+//! The lab: the hosts, the cables between them, and their addresses.
+//!
+//! ```text
+//! client 198.51.100.10 ── wan 198.51.100.1 ┐
+//!                                          │ igw: Elastic IP 203.0.113.74 ⇄ its owner
+//!           lb-a 172.31.0.68 ── 172.31.0.1 ┘ (bridge, 172.31.0.0/20)
+//!                                  │
+//!                       172.31.0.2 ┐
+//!                                  │ router: the peering between the two networks
+//!                         10.0.0.1 ┘ (bridge, 10.0.0.0/24)
+//!                                  ├── web1 10.0.0.6
+//!                                  ├── web2 10.0.0.7
+//!                                  ├── web3 10.0.0.9
+//!                                  └── web4 10.0.0.19
+//! ```
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    cable::{self, End},
+    certificate::Authority,
+    gateway::InternetGateway,
+    host::Host,
+    web::Web,
+};
+
+/// What clients connect to.
+pub const ELASTIC_IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 74);
+
+/// The name that the certificate of the lab is for, and that the client resolves to the Elastic IP.
+pub const SITE: &str = "www.lab.example";
+
+/// The client's address.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+
+/// The balancers: name and address. The Elastic IP belongs to the first, to begin with.
+pub const BALANCERS: &[(&str, Ipv4Addr)] = &[("lb-a", Ipv4Addr::new(172, 31, 0, 68))];
+
+/// The web servers: name and address.
+pub const WEBS: &[(&str, Ipv4Addr)] = &[
+    ("web1", Ipv4Addr::new(10, 0, 0, 6)),
+    ("web2", Ipv4Addr::new(10, 0, 0, 7)),
+    ("web3", Ipv4Addr::new(10, 0, 0, 9)),
+    ("web4", Ipv4Addr::new(10, 0, 0, 19)),
+];
+
+/// Where the client finds the certificate of the lab's authority.
+pub const CA_FILE: &str = "/run/tls/ca.pem";
+
+/// A raised lab: hosts, cables, addresses, and four web servers that answer.
+///
+/// It ends when it is dropped, and with the process that raised it.
+#[derive(Debug)]
+pub struct Lab {
+    /// Where requests come from.
+    pub client: Host,
+    /// Owns the Elastic IP's translation.
+    pub internet_gateway: InternetGateway,
+    /// The balancer hosts, in the order of [`BALANCERS`]; nothing runs on them yet.
+    pub balancers: Vec<Host>,
+    /// Between the balancers' network and the web servers'.
+    pub router: Host,
+    /// The web servers, in the order of [`WEBS`].
+    pub webs: Vec<Web>,
+    /// Signs the certificates that the client trusts.
+    pub authority: Authority,
+}
+
+impl Lab {
+    /// Raises the lab.
+    ///
+    /// # Errors
+    /// When we are not root, a program is missing, or the kernel refuses.
+    pub fn raise() -> Result<Self> {
+        let lab = Self {
+            client: Host::raise("client")?,
+            internet_gateway: InternetGateway::new(Host::raise("igw")?),
+            balancers: raised(BALANCERS)?,
+            router: Host::raise("router")?,
+            webs: raised(WEBS)?
+                .into_iter()
+                .zip(WEBS)
+                .map(|(host, (_, address))| Web::new(host, *address))
+                .collect(),
+            authority: Authority::new()?,
+        };
+        lab.lay_cables()?;
+        lab.give_addresses()?;
+        lab.acquaint_client()?;
+        lab.start_webs()
+    }
+
+    /// The host `lb-a`.
+    #[must_use]
+    pub fn lb_a(&self) -> &Host {
+        &self.balancers[0]
+    }
+
+    /// The web server of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn web(&mut self, name: &str) -> Result<&mut Web> {
+        self.webs
+            .iter_mut()
+            .find(|web| web.name() == name)
+            .with_context(|| format!("the lab has no web server {name}"))
+    }
+
+    /// All hosts.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<&Host> {
+        let mut hosts = vec![&self.client, self.internet_gateway.host()];
+        hosts.extend(&self.balancers);
+        hosts.push(&self.router);
+        hosts.extend(self.webs.iter().map(Web::host));
+        hosts
+    }
+
+    fn lay_cables(&self) -> Result<()> {
+        let igw = self.internet_gateway.host();
+        bridge(igw, "lbnet")?;
+        bridge(&self.router, "webnet")?;
+        cable::connect(End::new(&self.client, "eth0"), End::new(igw, "wan"))?;
+        for balancer in &self.balancers {
+            let port = End::new(igw, balancer.name());
+            cable::connect(End::new(balancer, "eth0"), port)?;
+            cable::accept_xdp_frames(port)?;
+            into_bridge(port, "lbnet")?;
+        }
+        let port = End::new(igw, "router");
+        cable::connect(End::new(&self.router, "eth0"), port)?;
+        into_bridge(port, "lbnet")?;
+        for web in &self.webs {
+            let port = End::new(&self.router, web.name());
+            cable::connect(End::new(web.host(), "eth0"), port)?;
+            into_bridge(port, "webnet")?;
+        }
+        Ok(())
+    }
+
+    fn give_addresses(&self) -> Result<()> {
+        self.client.script(&format!(
+            "ip address add {CLIENT}/24 dev eth0\n\
+             ip route add default via 198.51.100.1"
+        ))?;
+        self.internet_gateway.host().script(
+            "ip address add 198.51.100.1/24 dev wan\n\
+             ip address add 172.31.0.1/20 dev lbnet\n\
+             echo 1 >/proc/sys/net/ipv4/ip_forward",
+        )?;
+        self.router.script(
+            "ip address add 172.31.0.2/20 dev eth0\n\
+             ip address add 10.0.0.1/24 dev webnet\n\
+             echo 1 >/proc/sys/net/ipv4/ip_forward",
+        )?;
+        for (host, (_, address)) in self.balancers.iter().zip(BALANCERS) {
+            host.script(&format!(
+                "ip address add {address}/20 dev eth0\n\
+                 ip route add default via 172.31.0.1\n\
+                 ip route add 10.0.0.0/24 via 172.31.0.2"
+            ))?;
+        }
+        for (web, (_, address)) in self.webs.iter().zip(WEBS) {
+            web.host().script(&format!(
+                "ip address add {address}/24 dev eth0\n\
+                 ip route add default via 10.0.0.1"
+            ))?;
+        }
+        self.internet_gateway.point_elastic_ip_at(BALANCERS[0].1)
+    }
+
+    /// Tells the client the site's name and whose certificates to trust.
+    fn acquaint_client(&self) -> Result<()> {
+        self.client
+            .write(CA_FILE, self.authority.certificate_pem())?;
+        let hosts = format!("127.0.0.1 localhost\n{ELASTIC_IP} {SITE}\n");
+        self.client.write("/run/hosts", hosts)?;
+        self.client
+            .script("mount --bind /run/hosts /etc/hosts")
+            .map(drop)
+    }
+
+    fn start_webs(mut self) -> Result<Self> {
+        self.webs.iter_mut().try_for_each(Web::begin)?;
+        self.webs.iter().try_for_each(Web::wait_until_up)?;
+        Ok(self)
+    }
+}
+
+fn raised(hosts: &[(&str, Ipv4Addr)]) -> Result<Vec<Host>> {
+    hosts.iter().map(|(name, _)| Host::raise(name)).collect()
+}
+
+fn bridge(host: &Host, name: &str) -> Result<()> {
+    // No delay before a new port forwards: nobody makes loops here.
+    host.script(&format!(
+        "ip link add {name} type bridge forward_delay 0\nip link set {name} up"
+    ))?;
+    Ok(())
+}
+
+fn into_bridge(port: End<'_>, bridge: &str) -> Result<()> {
+    port.host
+        .script(&format!("ip link set {} master {bridge}", port.interface))?;
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! The web servers: real nginx, each saying who it is.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+
+use crate::{host::Host, process::Process};
+
+/// Where nginx finds its files and clients put theirs, inside the host.
+pub const WWW: &str = "/run/nginx/www";
+
+/// The size of `/slow` and `/100k`, in bytes: all of them are `y`.
+pub const SLOW_BYTES: usize = 100 << 10;
+
+/// How long nginx may take to listen.
+const STARTING: Duration = Duration::from_secs(10);
+
+/// A web server of the lab.
+///
+/// | path | what |
+/// |---|---|
+/// | `/` | the server's name and a line end |
+/// | `/headers` | the `X-Forwarded-*` headers that arrived, a line each |
+/// | `/1k`, `/100k` | that many bytes, the same from every server |
+/// | `/slow` | the 100 KiB at 20 KiB a second |
+/// | `PUT /upload/NAME` | keeps the body as a file of that name |
+/// | any other | a file of [`WWW`] |
+///
+/// Every answer has the server's name in `X-Backend`.
+#[derive(Debug)]
+pub struct Web {
+    host: Host,
+    address: Ipv4Addr,
+    nginx: Option<Process>,
+}
+
+impl Web {
+    pub(crate) fn new(host: Host, address: Ipv4Addr) -> Self {
+        Self {
+            host,
+            address,
+            nginx: None,
+        }
+    }
+
+    /// The host it runs on.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Its name: `web1` to `web4`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.host.name()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((self.address, 80))
+    }
+
+    /// Starts nginx and waits until it listens.
+    ///
+    /// # Errors
+    /// When nginx is missing or does not listen in time: with what it logged.
+    pub fn start(&mut self) -> Result<()> {
+        self.begin()?;
+        self.wait_until_up()
+    }
+
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        self.host.script(&format!(
+            "mkdir -p {WWW}/upload /run/nginx/tmp\n\
+             head -c 1024 /dev/zero | tr '\\0' x >{WWW}/1k\n\
+             head -c {SLOW_BYTES} /dev/zero | tr '\\0' y >{WWW}/100k"
+        ))?;
+        self.host
+            .write("/run/nginx/nginx.conf", configuration(self.name()))?;
+        let arguments = ["-e", "/run/nginx/error.log", "-c", "/run/nginx/nginx.conf"];
+        self.nginx = Some(self.host.spawn("nginx", "nginx", &arguments)?);
+        Ok(())
+    }
+
+    pub(crate) fn wait_until_up(&self) -> Result<()> {
+        self.host
+            .wait_for_port(self.address(), STARTING)
+            .with_context(|| format!("nginx on {} said: {}", self.name(), self.log()))
+    }
+
+    /// Kills every process of nginx at once, as a power cut would: nothing is said to anybody.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut nginx = self
+            .nginx
+            .take()
+            .with_context(|| format!("nginx does not run on {}", self.name()))?;
+        // The master first, or it would start new workers.
+        nginx.signal(Signal::SIGKILL)?;
+        self.host.run("pkill", &["-KILL", "-x", "nginx"])?;
+        nginx.wait(STARTING)?;
+        Ok(())
+    }
+
+    /// Pulls the cable out: packets to this server vanish, and nobody is told.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn pull_cable(&self) -> Result<()> {
+        self.host.script("ip link set eth0 down").map(drop)
+    }
+
+    /// Puts the cable back.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn plug_cable(&self) -> Result<()> {
+        self.host
+            .script("ip link set eth0 up\nip route replace default via 10.0.0.1")
+            .map(drop)
+    }
+
+    /// What nginx complained of.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.host.read("/run/nginx/error.log").unwrap_or_default()
+    }
+
+    /// The requests that nginx answered, a line each: `client "request line" status
+    /// agent="User-Agent" xff="X-Forwarded-For" xfp="X-Forwarded-Proto" xfh="X-Forwarded-Host"`.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn access_log(&self) -> Result<Vec<String>> {
+        let log = self.host.read("/run/nginx/access.log")?;
+        Ok(log.lines().map(str::to_owned).collect())
+    }
+
+    /// The lines of the access log that are of one user agent: health checks have their own.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn requests_of(&self, agent: &str) -> Result<Vec<String>> {
+        let mut lines = self.access_log()?;
+        lines.retain(|line| line.contains(&format!("agent=\"{agent}\"")));
+        Ok(lines)
+    }
+}
+
+fn configuration(name: &str) -> String {
+    format!(
+        r#"user root;
+daemon off;
+worker_processes 1;
+pid /run/nginx/nginx.pid;
+error_log /run/nginx/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+    log_format lab '$remote_addr "$request" $status agent="$http_user_agent" xff="$http_x_forwarded_for" xfp="$http_x_forwarded_proto" xfh="$http_x_forwarded_host"';
+    access_log /run/nginx/access.log lab;
+    client_body_temp_path /run/nginx/tmp/body;
+    proxy_temp_path /run/nginx/tmp/proxy;
+    fastcgi_temp_path /run/nginx/tmp/fastcgi;
+    uwsgi_temp_path /run/nginx/tmp/uwsgi;
+    scgi_temp_path /run/nginx/tmp/scgi;
+    client_max_body_size 0;
+    keepalive_requests 1000000;
+    keepalive_timeout 75s;
+    sendfile on;
+    tcp_nopush on;
+    default_type text/plain;
+    server {{
+        listen 80 backlog=4096;
+        root {WWW};
+        add_header X-Backend {name} always;
+        location = / {{ return 200 "{name}\n"; }}
+        location = /headers {{
+            return 200 "x-forwarded-for: $http_x_forwarded_for\nx-forwarded-proto: $http_x_forwarded_proto\nx-forwarded-host: $http_x_forwarded_host\nhost: $http_host\n";
+        }}
+        location = /slow {{ alias {WWW}/100k; limit_rate 20k; }}
+        location /upload/ {{ dav_methods PUT; }}
+    }}
+}}
+"#
+    )
+}

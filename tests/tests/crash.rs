@@ -1,0 +1,110 @@
+//! The agent is killed at any moment, and the kernel forwards on.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Lab,
+    agent::{Agent, Metrics, Settings},
+    load::{Plan, Reuse},
+};
+
+#[test]
+fn no_connection_breaks_when_the_agent_is_killed_and_the_counters_go_on() -> Result<()> {
+    let lab = Lab::raise()?;
+    let agent = Agent::start(&lab, &Settings::of(&lab))?;
+    let gentle = |reuse| Plan {
+        reuse,
+        pause: Duration::from_millis(2),
+        ..Plan::http()
+    };
+    let kept = gentle(Reuse::Always).start(&lab.client);
+    let fresh = gentle(Reuse::Never).start(&lab.client);
+    thread::sleep(Duration::from_secs(2));
+
+    let before = agent.metrics()?;
+    agent.sigkill()?;
+    thread::sleep(Duration::from_secs(3));
+    let agent = Agent::start_again(lab.lb_a())?;
+    let after = agent.metrics()?;
+    let status = agent.status()?;
+    ensure!(
+        status["xdp"]["adopted"] == true,
+        "it began anew: {status:#}"
+    );
+    thread::sleep(Duration::from_secs(4));
+
+    let (kept, fresh) = (kept.stop()?, fresh.stop()?);
+    kept.all_answered().context("on connections that last")?;
+    fresh.all_answered().context("on new connections")?;
+    ensure!(
+        kept.connections == 8,
+        "8 connections were to last, but {} were opened",
+        kept.connections
+    );
+    println!(
+        "{} requests on 8 connections and {} on as many connections, all answered",
+        kept.answers.len(),
+        fresh.answers.len()
+    );
+    went_on(&before, &after)
+}
+
+#[test]
+fn an_agent_that_ends_in_order_hands_over_to_the_next() -> Result<()> {
+    let lab = Lab::raise()?;
+    let agent = Agent::start(&lab, &Settings::of(&lab))?;
+    let plan = Plan {
+        reuse: Reuse::Always,
+        pause: Duration::from_millis(2),
+        ..Plan::http()
+    };
+    let kept = plan.start(&lab.client);
+    thread::sleep(Duration::from_secs(1));
+    let before = agent.metrics()?;
+    let status = agent.sigterm()?;
+    ensure!(
+        status.success(),
+        "asked to end, the agent ended with {status}"
+    );
+    let agent = Agent::start_again(lab.lb_a())?;
+    went_on(&before, &agent.metrics()?)?;
+    let report = kept.stop()?;
+    ensure!(
+        report.connections == 8,
+        "{} connections",
+        report.connections
+    );
+    report.all_answered()
+}
+
+/// What the kernel counts does not begin anew with a new agent.
+fn went_on(before: &Metrics, after: &Metrics) -> Result<()> {
+    let kernels = [
+        "lb_xdp_packets_total",
+        "lb_service_packets_total",
+        "lb_service_bytes_total",
+        "lb_backend_packets_total",
+    ];
+    for name in kernels {
+        let earlier = before.samples(name, &[]);
+        ensure!(!earlier.is_empty(), "there was no {name}");
+        for sample in earlier {
+            let labels: Vec<_> = (sample.labels.iter())
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect();
+            let now = after.sum(name, &labels);
+            ensure!(
+                now >= sample.value,
+                "{name}{:?} was {} and is {now} under the next agent",
+                sample.labels,
+                sample.value
+            );
+        }
+        ensure!(
+            after.sum(name, &[]) > before.sum(name, &[]),
+            "{name} stood still while nobody watched"
+        );
+    }
+    Ok(())
+}

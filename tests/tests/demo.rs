@@ -1,0 +1,81 @@
+//! The demo, as a script would run it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::agent;
+
+/// The demo measures time and shares: two at once would measure each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn the_demo_ends_with_0_and_says_what_happened() -> Result<()> {
+    let _alone = alone();
+    run_once()
+}
+
+#[test]
+fn the_demo_runs_after_an_earlier_one_was_killed() -> Result<()> {
+    let _alone = alone();
+    let mut killed = demo()?.stdout(Stdio::piped()).spawn()?;
+    let stdout = killed.stdout.take().context("no stdout")?;
+    let under_load = BufReader::new(stdout)
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.contains("web2 killed"));
+    ensure!(
+        under_load,
+        "the first demo did not get as far as its third step"
+    );
+    killed.kill()?;
+    killed.wait()?;
+    run_once()
+}
+
+#[test]
+fn a_demo_whose_agent_does_not_start_ends_with_1() -> Result<()> {
+    let output = lb_lab().env("LB_BINARY", "/bin/false").output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.code() == Some(1) && said.contains("FAILED"),
+        "it ended with {}: {said}",
+        output.status
+    );
+    Ok(())
+}
+
+fn run_once() -> Result<()> {
+    let output = demo()?.output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    ensure!(
+        output.status.success(),
+        "the demo ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for step in ["1. http://", "2. https://", "3. ", "4. ", "5. ", "6. "] {
+        ensure!(said.contains(step), "step {step} is missing");
+    }
+    ensure!(!said.contains('\x1b'), "it colours what is no terminal");
+    Ok(())
+}
+
+fn demo() -> Result<Command> {
+    let mut demo = lb_lab();
+    demo.env("LB_BINARY", agent::binary()?);
+    Ok(demo)
+}
+
+fn lb_lab() -> Command {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_lb-lab"));
+    demo.args(["demo", "--once"]);
+    demo
+}

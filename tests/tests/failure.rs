@@ -1,0 +1,216 @@
+//! Backends die, come back and are drained, under load.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Lab,
+    agent::{Agent, Settings},
+    load::{Body, Load, Plan, Report, Reuse},
+    web::SLOW_BYTES,
+};
+
+/// What stopping to choose a dead backend may take beyond the checks that must fail.
+const ALLOWANCE: Duration = Duration::from_millis(100);
+
+/// Time is measured here: two such tests at once would measure each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn a_killed_backend_is_left_out_in_time_and_https_clients_never_notice() -> Result<()> {
+    let _alone = alone();
+    let mut lab = Lab::raise()?;
+    let settings = Settings::of(&lab);
+    let agent = Agent::start(&lab, &settings)?;
+    let loads = Loads::start(&lab)?;
+    thread::sleep(Duration::from_secs(1));
+
+    lab.web("web2")?.kill()?;
+    let killed = Instant::now();
+    agent.wait_for_backend("web2", false, settings.detection() * 3)?;
+    thread::sleep(Duration::from_secs(1));
+
+    loads
+        .stop()?
+        .left_out("web2", killed, settings.detection())?;
+    lab.web("web2")?.start()?;
+    agent.wait_for_backend("web2", true, Duration::from_secs(10))?;
+    takes_its_share(&lab, "web2")
+}
+
+#[test]
+fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
+    let _alone = alone();
+    let mut lab = Lab::raise()?;
+    let settings = Settings {
+        // A silent backend is known to be down only when the last check has run out of time.
+        timeout: Duration::from_millis(50),
+        ..Settings::of(&lab)
+    };
+    let agent = Agent::start(&lab, &settings)?;
+    let loads = Loads::start(&lab)?;
+    thread::sleep(Duration::from_secs(1));
+
+    lab.web("web2")?.pull_cable()?;
+    let silent = Instant::now();
+    agent.wait_for_backend("web2", false, settings.detection() * 3)?;
+    thread::sleep(Duration::from_secs(1));
+
+    loads
+        .stop()?
+        .left_out("web2", silent, settings.detection())?;
+    lab.web("web2")?.plug_cable()?;
+    agent.wait_for_backend("web2", true, Duration::from_secs(10))?;
+    takes_its_share(&lab, "web2")
+}
+
+#[test]
+fn a_drained_backend_ends_what_it_began_and_gets_nothing_new() -> Result<()> {
+    let _alone = alone();
+    let lab = Lab::raise()?;
+    let agent = Agent::start(&lab, &Settings::of(&lab))?;
+    let slow = |plan: Plan| {
+        let plan = Plan {
+            path: "/slow".to_owned(),
+            body: Body::Filled(b'y', SLOW_BYTES),
+            requests: Some(8),
+            ..plan
+        };
+        plan.start(&lab.client)
+    };
+    let begun = [slow(Plan::http()), slow(Plan::https(&lab)?)];
+    thread::sleep(Duration::from_secs(1));
+
+    agent.operate(&["backend", "drain", "web2"])?;
+    let drained = Instant::now();
+    for plan in [Plan::http(), Plan::https(&lab)?] {
+        let report = hundred(plan).run(&lab.client)?;
+        report.all_answered()?;
+        ensure!(
+            report.share("web2") == 0.0,
+            "web2 is drained and answered new requests: {:?}",
+            report.shares()
+        );
+    }
+    for load in begun {
+        let report = load.finish()?;
+        report.all_answered().context("of the slow downloads")?;
+        let on_web2: Vec<_> = report
+            .answers
+            .iter()
+            .filter(|answer| answer.backend == "web2")
+            .collect();
+        ensure!(
+            !on_web2.is_empty() && on_web2.iter().all(|answer| answer.ended > drained),
+            "no download from web2 was on its way when it was drained: {:?}",
+            report.shares()
+        );
+    }
+
+    agent.operate(&["backend", "ready", "web2"])?;
+    takes_its_share(&lab, "web2")
+}
+
+/// Load on both paths.
+struct Loads {
+    xdp: Load,
+    https: Vec<Load>,
+}
+
+/// What came of it.
+struct Reports {
+    xdp: Report,
+    https: Vec<Report>,
+}
+
+impl Loads {
+    fn start(lab: &Lab) -> Result<Self> {
+        let gentle = |plan: Plan| Plan {
+            connections: 4,
+            pause: Duration::from_millis(4),
+            ..plan
+        };
+        let xdp = Plan {
+            // A dead backend must not hold the generator up: it is to keep trying.
+            patience: Duration::from_millis(200),
+            connections: 16,
+            ..gentle(Plan::http())
+        };
+        let kept = Plan {
+            reuse: Reuse::Always,
+            ..gentle(Plan::https(lab)?)
+        };
+        let fresh = gentle(Plan::https(lab)?);
+        Ok(Self {
+            xdp: xdp.start(&lab.client),
+            https: vec![kept.start(&lab.client), fresh.start(&lab.client)],
+        })
+    }
+
+    fn stop(self) -> Result<Reports> {
+        Ok(Reports {
+            xdp: self.xdp.stop()?,
+            https: self
+                .https
+                .into_iter()
+                .map(Load::stop)
+                .collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl Reports {
+    /// Wants the kernel to have stopped choosing a backend in time after it died, and the clients
+    /// of HTTPS to have seen nothing of it.
+    fn left_out(&self, backend: &str, died: Instant, detection: Duration) -> Result<()> {
+        let last = (self.xdp.failures.iter())
+            .map(|failure| failure.began)
+            .max()
+            .context("no connection failed: nobody was sent to the dead backend")?;
+        let took = last.saturating_duration_since(died);
+        println!("the kernel chose {backend} for {took:?} after it died (checks: {detection:?})");
+        ensure!(
+            took <= detection + ALLOWANCE,
+            "the kernel chose {backend} until {took:?} after it died; {detection:?} and \
+             {ALLOWANCE:?} are allowed"
+        );
+        for report in &self.https {
+            ensure!(report.share(backend) > 0.1, "{:?}", report.shares());
+            report.all_answered().context("of the HTTPS requests")?;
+        }
+        Ok(())
+    }
+}
+
+fn takes_its_share(lab: &Lab, backend: &str) -> Result<()> {
+    for plan in [Plan::http(), Plan::https(lab)?] {
+        let plan = Plan {
+            requests: Some(1000),
+            ..plan
+        };
+        let report = plan.run(&lab.client)?;
+        report.all_answered()?;
+        let share = report.share(backend);
+        ensure!(
+            (0.23..=0.27).contains(&share),
+            "{backend} is back and answers {:.1}%: {:?}",
+            share * 100.0,
+            report.shares()
+        );
+    }
+    Ok(())
+}
+
+fn hundred(plan: Plan) -> Plan {
+    Plan {
+        requests: Some(100),
+        ..plan
+    }
+}

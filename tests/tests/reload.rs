@@ -1,0 +1,109 @@
+//! The configuration changes under traffic.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Lab,
+    agent::{Agent, CONFIG_FILE, Settings},
+    load::{Body, Load, Plan, Reuse},
+    web::SLOW_BYTES,
+};
+
+#[test]
+fn adding_and_removing_a_backend_loses_nothing() -> Result<()> {
+    let lab = Lab::raise()?;
+    let all = Settings::of(&lab);
+    let agent = Agent::start(&lab, &all.clone().only(&["web1", "web2", "web3"]))?;
+    let loads = loads(&lab)?;
+    let slow = Plan {
+        path: "/slow".to_owned(),
+        body: Body::Filled(b'y', SLOW_BYTES),
+        requests: Some(6),
+        connections: 6,
+        ..Plan::http()
+    };
+    let slow = slow.start(&lab.client);
+    thread::sleep(Duration::from_secs(1));
+
+    agent.reconfigure(&all)?;
+    agent.wait_for_backend("web4", true, Duration::from_secs(10))?;
+    answers_come_from(&lab, &["web1", "web2", "web3", "web4"])?;
+
+    agent.reconfigure(&all.only(&["web2", "web3", "web4"]))?;
+    answers_come_from(&lab, &["web2", "web3", "web4"])?;
+
+    let slow = slow.finish()?;
+    slow.all_answered().context("of the slow downloads")?;
+    ensure!(
+        slow.share("web1") > 0.0,
+        "no download came from the backend that was removed: {:?}",
+        slow.shares()
+    );
+    for load in loads {
+        let report = load.stop()?;
+        report.all_answered()?;
+        ensure!(report.shares().len() == 4, "{:?}", report.shares());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_refused_reload_leaves_the_old_configuration_in_force() -> Result<()> {
+    let lab = Lab::raise()?;
+    let settings = Settings::of(&lab);
+    let agent = Agent::start(&lab, &settings)?;
+    let broken = settings.toml().replace("round_robin", "round_robbing");
+    lab.lb_a().write(CONFIG_FILE, broken)?;
+    let error = agent
+        .operate(&["reload"])
+        .err()
+        .context("a broken configuration was taken over")?
+        .to_string();
+    ensure!(
+        error.contains("round_robbing") && error.contains("round_robin"),
+        "the refusal does not say what is wrong and what is allowed: {error}"
+    );
+    answers_come_from(&lab, &["web1", "web2", "web3", "web4"])?;
+
+    lab.lb_a().write(CONFIG_FILE, settings.toml())?;
+    agent.operate(&["reload"])?;
+    answers_come_from(&lab, &["web1", "web2", "web3", "web4"])
+}
+
+/// New and lasting connections on both paths, until stopped.
+fn loads(lab: &Lab) -> Result<Vec<Load>> {
+    let mut loads = Vec::new();
+    for reuse in [Reuse::Never, Reuse::Always] {
+        for plan in [Plan::http(), Plan::https(lab)?] {
+            let plan = Plan {
+                reuse,
+                connections: 4,
+                pause: Duration::from_millis(4),
+                ..plan
+            };
+            // A lasting connection through the kernel stays with its first backend.
+            if plan.tls.is_some() || reuse == Reuse::Never {
+                loads.push(plan.start(&lab.client));
+            }
+        }
+    }
+    Ok(loads)
+}
+
+fn answers_come_from(lab: &Lab, backends: &[&str]) -> Result<()> {
+    for plan in [Plan::http(), Plan::https(lab)?] {
+        let plan = Plan {
+            requests: Some(100),
+            ..plan
+        };
+        let report = plan.run(&lab.client)?;
+        report.all_answered()?;
+        let shares = report.shares();
+        ensure!(
+            shares.keys().copied().eq(backends.iter().copied()),
+            "answers should come from {backends:?}, they came from {shares:?}"
+        );
+    }
+    Ok(())
+}

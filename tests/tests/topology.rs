@@ -1,0 +1,206 @@
+//! The lab itself is what it claims to be: proven with HAProxy in the balancer's place, so that a
+//! failing test of the balancer speaks of the balancer.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Lab, Process,
+    load::Plan,
+    topology::{BALANCERS, CLIENT, SITE},
+    wait,
+};
+
+#[test]
+fn client_requests_reach_all_four_servers_through_the_elastic_ip() -> Result<()> {
+    let lab = Lab::raise()?;
+    let _haproxy = start_haproxy(&lab)?;
+
+    for plan in [Plan::http(), Plan::https(&lab)?] {
+        let report = Plan {
+            requests: Some(200),
+            ..plan
+        }
+        .run(&lab.client)?;
+        report.all_answered()?;
+        let shares = report.shares();
+        ensure!(
+            shares.len() == 4 && shares.values().all(|share| *share == 50),
+            "HAProxy deals 200 requests to four servers in turn, but they came from {shares:?}"
+        );
+    }
+    let balancer = BALANCERS[0].1.to_string();
+    for web in &lab.webs {
+        let log = web.access_log()?;
+        ensure!(
+            log.iter()
+                .all(|line| line.starts_with(&balancer) || line.starts_with("10.0.0."))
+                && log
+                    .iter()
+                    .any(|line| line.contains(&format!("xff=\"{CLIENT}\""))),
+            "{} sees other addresses than the balancer's: {log:?}",
+            web.name()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn curl_on_the_client_trusts_the_site() -> Result<()> {
+    let lab = Lab::raise()?;
+    let _haproxy = start_haproxy(&lab)?;
+    let url = format!("https://{SITE}/headers");
+    let page = lab
+        .client
+        .run("curl", &["-sS", "--cacert", lab::topology::CA_FILE, &url])?;
+    ensure!(
+        page.contains("x-forwarded-proto: https\n")
+            && page.contains(&format!("x-forwarded-for: {CLIENT}\n")),
+        "the web server saw other headers: {page}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_elastic_ip_follows_its_owner() -> Result<()> {
+    let lab = Lab::raise()?;
+    let _haproxy = start_haproxy(&lab)?;
+    let request = || Plan {
+        requests: Some(1),
+        connections: 1,
+        patience: Duration::from_millis(500),
+        ..Plan::http()
+    };
+    request().run(&lab.client)?.all_answered()?;
+    lab.internet_gateway
+        .point_elastic_ip_at([172, 31, 0, 99].into())?;
+    ensure!(
+        request().run(&lab.client)?.all_answered().is_err(),
+        "the Elastic IP points at nobody, yet somebody answered"
+    );
+    lab.internet_gateway.point_elastic_ip_at(BALANCERS[0].1)?;
+    request().run(&lab.client)?.all_answered()
+}
+
+#[test]
+fn a_pulled_cable_and_a_killed_server_are_both_silent_and_both_come_back() -> Result<()> {
+    let mut lab = Lab::raise()?;
+    let router = lab.router.clone();
+    let web2 = lab.web("web2")?;
+    let reachable = || router.wait_for_port(web2.address(), Duration::from_millis(300));
+    web2.pull_cable()?;
+    ensure!(reachable().is_err(), "web2 answers with its cable pulled");
+    web2.plug_cable()?;
+    router.wait_for_port(web2.address(), Duration::from_secs(5))?;
+    let address = web2.address();
+    web2.kill()?;
+    ensure!(
+        router
+            .wait_for_port(address, Duration::from_millis(300))
+            .is_err(),
+        "web2 answers after it was killed"
+    );
+    web2.start()?;
+    router.wait_for_port(address, Duration::from_secs(5))
+}
+
+#[test]
+fn two_labs_stand_side_by_side() -> Result<()> {
+    let (one, other) = (Lab::raise()?, Lab::raise()?);
+    let _haproxies = (start_haproxy(&one)?, start_haproxy(&other)?);
+    for lab in [&one, &other] {
+        let plan = Plan {
+            requests: Some(8),
+            ..Plan::http()
+        };
+        plan.run(&lab.client)?.all_answered()?;
+    }
+    let requests = |lab: &Lab| -> Result<usize> {
+        lab.webs
+            .iter()
+            .map(|web| Ok(web.access_log()?.len()))
+            .sum::<Result<usize>>()
+    };
+    ensure!(requests(&one)? >= 8 && requests(&other)? >= 8);
+    drop(one);
+    let plan = Plan {
+        requests: Some(8),
+        ..Plan::http()
+    };
+    plan.run(&other.client)?.all_answered()
+}
+
+#[test]
+fn a_lab_ends_with_its_process_even_by_sigkill() -> Result<()> {
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_lb-lab"))
+        .arg("up")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdout = holder.stdout.take().context("no stdout")?;
+    // A line a host: its name and the PID of its process 1.
+    let pids: Vec<String> = BufReader::new(stdout)
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| Some(line.split_whitespace().nth(1)?.to_owned()))
+        .collect();
+    ensure!(pids.len() >= 8, "`lb-lab up` names {} hosts", pids.len());
+    let alive = |pid: &&String| Path::new("/proc").join(pid).exists();
+    ensure!(pids.iter().all(|pid| alive(&pid)), "not all hosts are up");
+    holder.kill()?;
+    holder.wait()?;
+    wait::until_true("the end of every host", Duration::from_secs(5), || {
+        Ok(!pids.iter().any(|pid| alive(&pid)))
+    })
+}
+
+#[test]
+fn raising_takes_seconds_and_leaves_the_outside_alone() -> Result<()> {
+    let outside = || fs::read_to_string("/proc/net/route").context("no routes to read");
+    let (before, began) = (outside()?, Instant::now());
+    let lab = Lab::raise()?;
+    ensure!(
+        began.elapsed() < Duration::from_secs(20),
+        "the lab took {:?}",
+        began.elapsed()
+    );
+    ensure!(before == outside()?, "the machine's own routes changed");
+    drop(lab);
+    Ok(())
+}
+
+fn start_haproxy(lab: &Lab) -> Result<Process> {
+    let certificate = lab.authority.certify(SITE)?;
+    let host = lab.lb_a();
+    host.write("/run/haproxy/site.pem", certificate.pem())?;
+    let servers: String = (lab.webs.iter())
+        .map(|web| format!("  server {} {} check\n", web.name(), web.address()))
+        .collect();
+    host.write(
+        "/run/haproxy/haproxy.cfg",
+        format!(
+            "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
+             frontend plain\n  bind :80\n  default_backend web\n\
+             frontend tls\n  bind :443 ssl crt /run/haproxy/site.pem\n  option forwardfor\n  \
+             http-request set-header X-Forwarded-Proto https\n  default_backend webs\n\
+             backend web\n  balance roundrobin\n{servers}\
+             backend webs\n  balance roundrobin\n{servers}"
+        ),
+    )?;
+    let haproxy = host.spawn(
+        "haproxy",
+        "haproxy",
+        &["-db", "-f", "/run/haproxy/haproxy.cfg"],
+    )?;
+    let listener = SocketAddr::from((BALANCERS[0].1, 443));
+    host.wait_for_port(listener, Duration::from_secs(10))
+        .with_context(|| haproxy.log())?;
+    Ok(haproxy)
+}
