@@ -151,6 +151,13 @@ impl Proxy {
         state.certificates.clone()
     }
 
+    /// Whether every worker runs. One that ended takes its share of the connections with it.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        let mut workers = self.workers.iter();
+        workers.all(|worker| !worker.thread.is_finished())
+    }
+
     /// Stops accepting and lets the requests under way finish, up to `grace`. Returns when all
     /// connections are closed; blocks the calling thread.
     pub fn shutdown(self, grace: Duration) {
