@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -24,6 +25,39 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
         command.env("PATH", path);
     }
     command
+}
+
+/// Whom a command runs as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Privilege {
+    /// Whoever runs xtask.
+    User,
+    /// Root: as it is, or through sudo.
+    Root,
+}
+
+impl Privilege {
+    /// A command that runs with this privilege.
+    ///
+    /// # Errors
+    /// Root is needed, and this is neither root nor is there sudo.
+    pub(crate) fn command(self, program: &str) -> anyhow::Result<Command> {
+        if self == Self::User || is_root() {
+            return Ok(command(program));
+        }
+        if find_program("sudo").is_none() {
+            bail!("`{program}` must run as root: run this as root, or install sudo");
+        }
+        let mut sudo = command("sudo");
+        sudo.arg(program);
+        Ok(sudo)
+    }
+}
+
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> bool {
+    // The owner of a process's entry is its effective user.
+    std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }
 
 /// Runs a command with its output shown; anything but success is an error.
@@ -67,6 +101,16 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|directory| directory.join(name))
         .find(|path| path.is_file())
+}
+
+/// The search path of [`command`] with one directory before all others.
+pub(crate) fn path_with_first(directory: &str) -> OsString {
+    let mut path = OsString::from(directory);
+    if let Some(rest) = search_path() {
+        path.push(":");
+        path.push(rest);
+    }
+    path
 }
 
 /// A command as one would type it.

@@ -6,17 +6,33 @@ mod expected;
 mod report;
 pub(crate) mod toolchain;
 
-use crate::workspace::Workspace;
+use self::toolchain::Toolchain;
+use crate::{child, workspace::Workspace};
 
 /// Builds every binary of `lb-ebpf` and prints what is in each.
 ///
 /// # Errors
 /// No toolchain, a failed build, or an object that lacks something or is over its budget.
 pub(crate) fn build_and_report(workspace: &Workspace) -> anyhow::Result<()> {
-    let toolchain = toolchain::find()?;
+    let toolchain = Toolchain::find()?;
     println!("eBPF toolchain: {toolchain}");
     for object in build::objects(workspace, &toolchain)? {
         report::print(&object)?;
     }
     Ok(())
+}
+
+/// Runs clippy over `lb-ebpf` for the kernel's target, warnings as errors.
+///
+/// # Errors
+/// No toolchain, no clippy beside it, or a finding.
+pub(crate) fn clippy(workspace: &Workspace) -> anyhow::Result<()> {
+    child::run(
+        Toolchain::find()?
+            .cargo("clippy")
+            .args(["--release", "--package", "lb-ebpf", "--target-dir"])
+            .arg(workspace.target.join("ebpf-build"))
+            .current_dir(&workspace.root)
+            .args(["--", "-D", "warnings"]),
+    )
 }

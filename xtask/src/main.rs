@@ -1,16 +1,22 @@
 //! `cargo xtask …`: everything a person does to this repository.
 #![forbid(unsafe_code)]
 
+mod bench;
+mod checks;
 mod child;
+mod demo;
 mod ebpf;
+mod setup;
+mod steps;
 mod table;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::workspace::Workspace;
+use crate::{bench::Bench, setup::Purpose, workspace::Workspace};
 
 /// Everything a person does to this repository.
 #[derive(Parser)]
@@ -22,8 +28,32 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Find out what is missing on this machine, say why it is needed, and install it
+    Setup {
+        /// Only what this command needs; may be given more than once
+        #[arg(long = "for", value_name = "COMMAND", default_values = ["build", "demo", "test", "bench"])]
+        purposes: Vec<Purpose>,
+        /// Say what would be installed, and install nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Build the eBPF object, list what is in it, and fail if something is missing or too big
     BuildEbpf,
+    /// Build the eBPF object and the agent, for use
+    Build,
+    /// Build everything, raise the lab and show the balancer at work
+    Demo {
+        /// Run through once and end; not 0 if any step failed
+        #[arg(long)]
+        once: bool,
+    },
+    /// Check the code and run every test: unit, property, kernel, end to end
+    Test,
+    /// Measure, beside peers, in one run
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Check the code only: format, clippy, dependencies
+    Lint,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +69,12 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     let workspace = Workspace::find()?;
     match task {
+        Task::Setup { purposes, dry_run } => setup::run(&purposes, dry_run),
         Task::BuildEbpf => ebpf::build_and_report(&workspace),
+        Task::Build => demo::build(&workspace),
+        Task::Demo { once } => demo::demo(&workspace, once),
+        Task::Test => test::run(&workspace),
+        Task::Bench(bench) => bench::run(&workspace, &bench),
+        Task::Lint => test::lint(&workspace),
     }
 }

@@ -35,8 +35,15 @@ impl Workspace {
             .to_owned();
         let target = env::var_os("CARGO_TARGET_DIR")
             .filter(|directory| !directory.is_empty())
-            .map_or_else(|| root.join("target"), |directory| root.join(directory));
+            // A relative one is relative to where cargo was called, as xtask was.
+            .map_or_else(|| Ok(root.join("target")), std::path::absolute)
+            .context("CARGO_TARGET_DIR names no directory")?;
         Ok(Self { root, target })
+    }
+
+    /// A binary that was built as it is to be used.
+    pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
     }
 
     /// Where `build-ebpf` puts its objects: one `NAME.o` for each binary of `lb-ebpf`.

@@ -1,7 +1,9 @@
 //! The packet logic's home on the host: packets as byte slices, tables as hash maps.
 
+mod build;
 mod slice;
 mod tables;
 
+pub use build::{TcpPacket, checksum, tcp_checksum};
 pub use slice::Slice;
 pub use tables::{HostEntry, HostTables};

@@ -32,8 +32,10 @@ pub struct HostTables {
     pub rings: HashMap<ServiceId, Vec<BackendId>>,
     /// The map `backends`.
     pub backends: HashMap<BackendId, Backend>,
-    /// Neighbours by the destination that they lead to; every other destination has no route.
+    /// Next hops by the destination that they lead to.
     pub routes: HashMap<[u8; 4], NextHop>,
+    /// The next hop for every other destination.
+    pub default_route: Option<NextHop>,
     /// How many flows there is room for.
     pub room: usize,
     flows: RefCell<HashMap<FlowKey, Rc<Cell<Flow>>>>,
@@ -54,6 +56,7 @@ impl HostTables {
             rings: HashMap::new(),
             backends: HashMap::new(),
             routes: HashMap::new(),
+            default_route: None,
             room: usize::MAX,
             flows: RefCell::default(),
             turns: RefCell::default(),
@@ -158,7 +161,11 @@ impl Tables for HostTables {
     }
 
     fn next_hop(&self, _source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, Drop> {
-        self.routes.get(&destination).copied().ok_or(Drop::NoRoute)
+        self.routes
+            .get(&destination)
+            .copied()
+            .or(self.default_route)
+            .ok_or(Drop::NoRoute)
     }
 
     fn count_verdict(&self, verdict: Verdict) {

@@ -1,1 +1,35 @@
-//! To come.
+//! Where the operator and Prometheus reach the agent: HTTP for reading, a Unix socket for orders.
+//!
+//! Both ask a [`Source`] what is so, and both withstand clients that send nonsense, send nothing
+//! or read slowly: heads and lines are bounded, every exchange has a deadline, and the number of
+//! connections has a limit.
+
+mod client;
+#[cfg(test)]
+mod examples;
+mod http;
+mod page;
+mod protocol;
+mod socket;
+mod status;
+pub mod wording;
+
+pub use client::{Client, ClientError};
+pub use http::serve as serve_http;
+pub use protocol::{Answer, Request};
+pub use socket::{AdminSocket, Command, SocketError};
+#[cfg(test)]
+pub(crate) use status::examples::status as examples_of_status;
+pub use status::{
+    BackendStatus, CertificateStatus, CheckStatus, Moment, PoolStatus, ServiceStatus, State,
+    Status, XdpStatus,
+};
+
+/// What is so at this moment. Asked from many connections at once; may take a few milliseconds.
+pub trait Source: Send + Sync + 'static {
+    /// The status.
+    fn status(&self) -> Status;
+
+    /// The metrics, as text in the format asked for.
+    fn metrics(&self, format: crate::metrics::Format) -> String;
+}

@@ -1,7 +1,287 @@
 //! The command line of `lb`.
 
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    admin::{Client, Request},
+    agent::{self, Draft, DraftError},
+    config::Config,
+    dataplane::Dataplane,
+    pool::Order,
+};
+
+mod log;
+mod status;
+mod table;
+
+const DEFAULT_CONFIG: &str = "/etc/lb/lb.toml";
+const DEFAULT_SOCKET: &str = "/run/lb/lb.sock";
+
+/// What went wrong, whoever's fault: exit code 1. Of the configuration: 2.
+const FAILED: u8 = 1;
+const BAD_CONFIG: u8 = 2;
+
+/// A load balancer: XDP steers, the agent terminates TLS.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lb",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent. SIGHUP reloads; SIGTERM ends it, and flows in the kernel go on.
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// What to log: error, warn, info, debug, trace; or by module, as `lb=debug`.
+        #[arg(long, value_name = "LEVEL", env = "LB_LOG", default_value = "info")]
+        log: String,
+    },
+    /// Check a configuration: exit code 0 when it is good, 2 when it is not.
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show services, backends, certificates and the XDP program.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Take a backend out of work for maintenance, and back; no reload.
+    Backend {
+        /// What to do with it.
+        order: OrderArgument,
+        /// The backend's name, or POOL/NAME.
+        name: String,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Have the agent read its configuration again.
+    Reload {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Detach the XDP program and remove its maps: flows end. The agent must have stopped.
+    Unload {
+        /// The configuration that the agent ran with.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+        /// Where the maps are pinned, whatever a configuration says.
+        #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
+        pin_path: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct ConfigFile {
+    /// The configuration.
+    #[arg(long = "config", short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct Socket {
+    /// Where the agent listens: `admin.socket` of its configuration.
+    #[arg(long = "socket", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OrderArgument {
+    /// No new connections; established ones go on.
+    Drain,
+    /// Back to work, if its checks agree.
+    Ready,
+    /// No traffic at all.
+    Down,
+}
+
+impl From<OrderArgument> for Order {
+    fn from(argument: OrderArgument) -> Self {
+        match argument {
+            OrderArgument::Drain => Self::Drain,
+            OrderArgument::Ready => Self::Ready,
+            OrderArgument::Down => Self::Down,
+        }
+    }
+}
+
+/// What a command that fails says, and the exit code that it ends with.
+struct Failure {
+    text: String,
+    code: u8,
+}
+
 /// Runs the command that the process was started with.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { text, code }) => {
+            // There is nobody left to tell when standard error is closed.
+            let _told = writeln!(io::stderr(), "{text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run { config, log } => run_agent(&config.file, &log),
+        Command::Check { config } => check(&config.file),
+        Command::Status { json, socket } => show_status(json, &socket.path),
+        Command::Backend {
+            order,
+            name,
+            socket,
+        } => {
+            let order = order.into();
+            give(&Request::Backend { name, order }, &socket.path)
+        }
+        Command::Reload { socket } => give(&Request::Reload, &socket.path),
+        Command::Unload { config, pin_path } => unload(&config, pin_path),
+    }
+}
+
+fn run_agent(file: &Path, log: &str) -> Result<(), Failure> {
+    log::start(log).map_err(failed)?;
+    agent::run(file).map_err(|error| match error {
+        agent::Error::Draft(error) => refused(&error),
+        other => failed(other),
+    })
+}
+
+fn check(file: &Path) -> Result<(), Failure> {
+    let draft = Draft::read(file).map_err(|error| refused(&error))?;
+    let colour = has_colour(&io::stdout());
+    let mut text = String::new();
+    for warning in &draft.warnings {
+        text.push_str(&warning.render(colour));
+        text.push_str("\n\n");
+    }
+    let name = file.display();
+    let summary = agent::summary(&draft.config);
+    print(&format!("{text}{name} is good: {summary}\n"))
+}
+
+fn show_status(json: bool, socket: &Path) -> Result<(), Failure> {
+    let status = Client::new(socket).status().map_err(failed)?;
+    if json {
+        let text = serde_json::to_string_pretty(&status).map_err(failed)?;
+        return print(&(text + "\n"));
+    }
+    print(&status::render(&status, has_colour(&io::stdout())))
+}
+
+fn give(request: &Request, socket: &Path) -> Result<(), Failure> {
+    let said = Client::new(socket).order(request).map_err(failed)?;
+    print(&(said + "\n"))
+}
+
+fn unload(config: &Path, pin_path: Option<PathBuf>) -> Result<(), Failure> {
+    let pin_path = match pin_path {
+        Some(path) => path,
+        None => configured_pin_path(config)?,
+    };
+    let removed = Dataplane::unload(&pin_path).map_err(failed)?;
+    if removed.is_empty() {
+        return print(&format!("nothing is loaded under {}\n", pin_path.display()));
+    }
+    let lines = removed
+        .iter()
+        .map(|path| format!("removed {}\n", path.display()));
+    print(&lines.collect::<String>())
+}
+
+fn configured_pin_path(config: &Path) -> Result<PathBuf, Failure> {
+    match Config::load(config) {
+        Ok(parsed) => Ok(parsed.config.dataplane.pin_path),
+        Err(errors) => Err(Failure {
+            text: format!(
+                "{}\n\nWithout a good configuration, say where the maps are with --pin-path",
+                errors.render(has_colour(&io::stderr()))
+            ),
+            code: BAD_CONFIG,
+        }),
+    }
+}
+
+fn failed(error: impl Display) -> Failure {
+    Failure {
+        text: format!("lb: {error}"),
+        code: FAILED,
+    }
+}
+
+fn refused(error: &DraftError) -> Failure {
+    Failure {
+        text: error.render(has_colour(&io::stderr())),
+        code: BAD_CONFIG,
+    }
+}
+
+/// Prints to standard output. A reader that has gone away (`lb status | head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Colour is for terminals, and for people who have not said no (<https://no-color.org>).
+fn has_colour(stream: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_order_reads_as_a_sentence() {
+        let cli = Cli::try_parse_from(["lb", "backend", "drain", "web/web2"]).expect("parsed");
+        let Command::Backend { order, name, .. } = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(Order::from(order), Order::Drain);
+        assert_eq!(name, "web/web2");
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_unit() {
+        let cli = Cli::try_parse_from(["lb", "run"]).expect("parsed");
+        let Command::Run { config, .. } = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(config.file, Path::new("/etc/lb/lb.toml"));
+    }
 }

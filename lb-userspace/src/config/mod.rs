@@ -1,8 +1,38 @@
-//! The configuration: TOML in, a [`Config`] that cannot be wrong out.
+//! The configuration: TOML in, a [`Config`] that cannot be wrong out, or every error at once.
+//!
+//! A section is described once, by a `Schema` of typed keys: the parser, its hints and the
+//! reference page ([`reference_page`]) all read that. Values are read one by one from a tree that
+//! knows the place of each, so that no error hides another; what only the whole file can tell
+//! (names and listeners that stand twice, references) is looked at last.
 
+mod address;
+mod aws;
+mod check;
+mod diagnostic;
+mod document;
+mod duration;
+mod ha;
+mod host;
+mod kind;
+mod list;
+mod listeners;
 mod model;
+mod pool;
+mod reference;
+mod schema;
+mod section;
+mod service;
+mod source;
+mod steered;
+mod suggest;
+mod syntax;
+mod text;
+mod unique;
 
+pub use diagnostic::{Diagnostic, Errors, Location, Severity};
+pub use document::Parsed;
 pub use model::{
-    Admin, Backend, Balance, Check, CheckKind, Config, Dataplane, Forward, Http, Mode, Name, Node,
-    Pool, Service, Weight, XdpModeChoice,
+    Admin, Backend, Balance, Check, CheckKind, Config, Dataplane, ElasticIp, Forward, Ha, Http,
+    InterfaceAddress, Mode, Moves, Name, Node, Pool, Service, VrrpVersion, Weight, XdpModeChoice,
 };
+pub use reference::reference_page;

@@ -2,8 +2,8 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
-    num::{NonZeroU16, NonZeroUsize},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::{NonZeroU8, NonZeroU16, NonZeroUsize},
     ops::RangeInclusive,
     path::PathBuf,
     sync::Arc,
@@ -25,6 +25,9 @@ pub struct Config {
     pub pools: Vec<Arc<Pool>>,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
+    /// High availability with a peer; `None`: this host is alone. Read and validated, not acted
+    /// on yet.
+    pub ha: Option<Ha>,
 }
 
 /// The name of a node, service, pool or backend: 1 to 63 of `a-z A-Z 0-9 . _ -` and, for backends
@@ -127,7 +130,7 @@ pub struct Http {
     /// Idle connections kept to one backend by one worker. Default 64.
     pub idle_connections: usize,
     /// Proxies whose `X-Forwarded-*` headers are believed and extended. Default none.
-    pub trusted_proxies: Vec<std::net::IpAddr>,
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 /// A pool of backends that serve the same thing.
@@ -259,4 +262,75 @@ pub enum Mode {
 pub enum Forward {
     /// Rewrites both addresses: backends need nothing.
     Nat,
+}
+
+/// `[ha]`: high availability with a peer, over VRRP (RFC 9568) in unicast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ha {
+    /// The peer's address; of the same family as `source`, and another.
+    pub peer: IpAddr,
+    /// The address of this host that adverts are sent from.
+    pub source: IpAddr,
+    /// The virtual router's number, the same on both hosts.
+    pub virtual_router_id: NonZeroU8,
+    /// 1 to 254; the host with the higher one is active. Default 100.
+    pub priority: NonZeroU8,
+    /// From one advert to the next: whole centiseconds to 40.95 s in version 3, whole seconds to
+    /// 255 s in version 2. Default 1 s.
+    pub advert_interval: Duration,
+    /// Whether this host takes over from a peer with a lower priority. Default true.
+    pub preempt: bool,
+    /// What the peer speaks. Default version 3.
+    pub version: VrrpVersion,
+    /// What moves to the host that is active.
+    pub moves: Moves,
+}
+
+/// The version of VRRP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum VrrpVersion {
+    /// RFC 3768: whole seconds, IPv4 only.
+    V2,
+    /// RFC 9568.
+    V3,
+}
+
+/// What moves to the host that is active.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Moves {
+    /// `[ha.elastic_ip]`: an Elastic IP, by the EC2 API.
+    ElasticIp(ElasticIp),
+    /// `[ha.virtual_ip]`: addresses of a network of one's own, by gratuitous ARP; at least one, of
+    /// the family of [`Ha::source`]. The adverts carry them.
+    VirtualIp(Vec<InterfaceAddress>),
+}
+
+/// An Elastic IP.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ElasticIp {
+    /// `eipalloc-` and 8 or 17 hexadecimal digits.
+    pub allocation_id: String,
+    /// The region that it belongs to, such as `me-central-1`.
+    pub region: String,
+    /// `eni-` and 8 or 17 hexadecimal digits. `None`: asked of the instance metadata service.
+    pub network_interface_id: Option<String>,
+    /// The private address that it is associated with. `None`: asked of the metadata service.
+    pub private_ip: Option<Ipv4Addr>,
+    /// The URL of the EC2 API. `None`: the region's own.
+    pub endpoint: Option<String>,
+}
+
+/// An address of an interface, with the length of its network's prefix.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// 1 to 32 for IPv4, 1 to 128 for IPv6.
+    pub prefix: u8,
+}
+
+impl fmt::Display for InterfaceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
 }

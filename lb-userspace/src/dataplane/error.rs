@@ -7,7 +7,7 @@ pub struct Error(String);
 
 impl Error {
     /// An error with a sentence of its own.
-    pub(super) fn new(sentence: impl Into<String>) -> Self {
+    pub(crate) fn new(sentence: impl Into<String>) -> Self {
         Self(sentence.into())
     }
 

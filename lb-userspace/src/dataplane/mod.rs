@@ -18,7 +18,7 @@ mod sysctl;
 mod watch;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -150,7 +150,7 @@ impl Dataplane {
 
     /// Where maps, program and link are pinned.
     #[must_use]
-    pub fn pin_path(&self) -> &std::path::Path {
+    pub fn pin_path(&self) -> &Path {
         self.pins.root()
     }
 
@@ -158,8 +158,8 @@ impl Dataplane {
     ///
     /// # Errors
     /// The kernel's refusal, or an agent that still runs.
-    pub fn unload(settings: &config::Dataplane) -> Result<Vec<PathBuf>, Error> {
-        let pins = Pins::at(&settings.pin_path);
+    pub fn unload(pin_path: &Path) -> Result<Vec<PathBuf>, Error> {
+        let pins = Pins::at(pin_path);
         if !pins.exist() {
             return Ok(Vec::new());
         }

@@ -1,10 +1,20 @@
 //! Pools as they are now: the configuration, what the checks found, and what the operator said.
+//!
+//! [`Roster`] is the state machine; a [`PoolView`] is what it says of one pool, handed to all that
+//! choose backends; [`Memory`] is what outlives the agent.
 
-use std::sync::Arc;
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use lb_common::backend::BackendState;
+use serde::{Deserialize, Serialize};
 
-use crate::config;
+use crate::config::{self, Name};
+
+mod memory;
+mod roster;
+
+pub use memory::{Memory, Remembered, StateFile};
+pub use roster::{Change, Member, OrderError, Roster};
 
 /// One pool at one moment: read-only, shared by all that choose backends.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,4 +23,63 @@ pub struct PoolView {
     pub pool: Arc<config::Pool>,
     /// The state of each backend, in the order of `pool.backends`.
     pub states: Vec<BackendState>,
+}
+
+/// Which backend is meant: its pool and its address. Both stay when a reload gives it another name.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct BackendId {
+    /// The pool it belongs to.
+    pub pool: Name,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.pool, self.address)
+    }
+}
+
+/// What the operator said about a backend.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// The checks decide.
+    #[default]
+    Ready,
+    /// No new connections; established ones go on.
+    Drain,
+    /// No traffic at all.
+    Down,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Down => "down",
+        })
+    }
+}
+
+/// What checks and operator make of a backend together. A failed check takes a draining backend
+/// down too: nobody is left to answer its established flows.
+#[must_use]
+pub fn state_of(healthy: bool, order: Order) -> BackendState {
+    match (healthy, order) {
+        (false, _) | (_, Order::Down) => BackendState::Down,
+        (true, Order::Drain) => BackendState::Draining,
+        (true, Order::Ready) => BackendState::Up,
+    }
+}
+
+/// The word for a state: in status, logs and metrics.
+#[must_use]
+pub fn word_of(state: BackendState) -> &'static str {
+    match state {
+        BackendState::Up => "up",
+        BackendState::Draining => "draining",
+        BackendState::Down => "down",
+    }
 }

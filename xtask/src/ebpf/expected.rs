@@ -17,7 +17,7 @@ pub(crate) struct Expected {
 /// Every object that the agent loads.
 const OBJECTS: [Expected; 1] = [Expected {
     object: "lb-ebpf",
-    programs: &["lb"],
+    programs: &["lb", "pass"],
     maps: &[
         "services", "backends", "rings", "flows_v4", "verdicts", "traffic", "cursors", "settings",
     ],

@@ -20,60 +20,43 @@ const DEBIAN_OLDEST: (u32, u32) = (1, 96);
 /// A cargo and a rustc that can build for [`TARGET`], and the linker.
 pub(crate) struct Toolchain {
     compiler: Compiler,
-    /// What the compiler says of itself.
-    version: String,
-    unaligned_loads: bool,
+    /// What the linker says of itself.
+    linker: String,
 }
 
-enum Compiler {
+/// One of the two compilers, and what it says of itself.
+pub(crate) enum Compiler {
     /// Debian's stable compiler, with `core` already compiled for eBPF.
-    Debian,
+    Debian(String),
     /// rustup's nightly, which compiles `core` from its source.
-    Nightly,
-}
-
-/// The toolchain that this machine has: Debian's where both are there, as it needs no nightly.
-///
-/// # Errors
-/// Neither compiler, or no linker.
-pub(crate) fn find() -> anyhow::Result<Toolchain> {
-    let unaligned_loads = linker_knows_unaligned_loads()?;
-    let debian = debian();
-    let nightly = if debian.is_err() {
-        Some(nightly())
-    } else {
-        None
-    };
-    let (compiler, version) = match (debian, nightly) {
-        (Ok(version), _) => (Compiler::Debian, version),
-        (_, Some(Ok(version))) => (Compiler::Nightly, version),
-        (Err(debian), nightly) => bail!(
-            "no compiler for {TARGET} was found: {debian:#}; {}: run `cargo xtask setup`",
-            match nightly {
-                Some(Err(nightly)) => format!("{nightly:#}"),
-                _ => "rustup's nightly was not looked for".to_owned(),
-            }
-        ),
-    };
-    Ok(Toolchain {
-        compiler,
-        version,
-        unaligned_loads,
-    })
+    Nightly(String),
 }
 
 impl Toolchain {
+    /// The toolchain that this machine has.
+    ///
+    /// # Errors
+    /// Neither compiler, or no linker.
+    pub(crate) fn find() -> anyhow::Result<Self> {
+        Ok(Self {
+            compiler: Compiler::find()?,
+            linker: linker()?,
+        })
+    }
+
     /// `cargo COMMAND` for [`TARGET`].
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut cargo = match self.compiler {
-            Compiler::Debian => {
+            Compiler::Debian(_) => {
                 let mut cargo = child::command(DEBIAN_CARGO);
                 cargo.env("RUSTC", DEBIAN_RUSTC);
+                // `cargo clippy` starts the first clippy-driver on the path: it must be this one's.
+                cargo.env("PATH", child::path_with_first("/usr/bin"));
                 // aya-ebpf switches on `asm_experimental_arch`, which a stable compiler refuses.
                 cargo.env("RUSTC_BOOTSTRAP", "1").arg(subcommand);
                 cargo
             }
-            Compiler::Nightly => {
+            Compiler::Nightly(_) => {
                 let mut cargo = child::command("rustup");
                 cargo.args([
                     "run",
@@ -86,43 +69,79 @@ impl Toolchain {
                 cargo
             }
         };
+        cargo.args(["--target", TARGET]).env("RUSTFLAGS", RUSTFLAGS);
         cargo
-            .args(["--target", TARGET])
-            .env("RUSTFLAGS", self.rustflags());
-        cargo
-    }
-
-    fn rustflags(&self) -> String {
-        let mut flags = "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2".to_owned();
-        // With bpf-linker's own setting LLVM stores no constant range inline, and the verifier
-        // refuses the calls of `memset` that come of it.
-        flags.push_str(" -C link-arg=--disable-expand-memcpy-in-order");
-        if self.unaligned_loads && false {
-            // A packet's fields lie at odd places. Without this LLVM loads them byte by byte;
-            // the kernel allows whole loads wherever the CPU does them well. Given to the linker,
-            // where the code is generated, and not to rustc, which calls the feature unstable.
-            flags.push_str(" -C link-arg=--cpu-features=+allows-misaligned-mem-access");
-        }
-        flags
     }
 }
+
+/// Flags for rustc and, behind `link-arg`, for bpf-linker.
+///
+/// With bpf-linker's own setting of `bpf-expand-memcpy-in-order` LLVM stores no constant range inline,
+/// and the verifier refuses the calls of `memset` that come of it.
+///
+/// LLVM 22's feature `allows-misaligned-mem-access` is not among them. It would load a packet's
+/// fields at odd places whole, where LLVM now loads bytes; but it holds for the stack as well,
+/// and the verifier refuses any misaligned access there.
+const RUSTFLAGS: &str = "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2 \
+    -C link-arg=--disable-expand-memcpy-in-order";
 
 impl fmt::Display for Toolchain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, why) = match self.compiler {
-            Compiler::Debian => (
+            Compiler::Debian(_) => (
                 "Debian's",
                 "it has core compiled for eBPF, no nightly needed",
             ),
-            Compiler::Nightly => ("rustup's nightly", "it has rust-src to compile core from"),
+            Compiler::Nightly(_) => ("rustup's nightly", "it has rust-src to compile core from"),
         };
-        let loads = if self.unaligned_loads && false {
-            "single unaligned loads"
-        } else {
-            "byte-wise unaligned loads: bpf-linker is built on an LLVM before 22"
-        };
-        write!(f, "{name}, {} ({why}; {loads})", self.version)
+        let compiler = self.compiler.short();
+        write!(f, "{name} {compiler} ({why}), {}", self.linker)
     }
+}
+
+impl Compiler {
+    /// Debian's where both are there, as it needs no nightly.
+    ///
+    /// # Errors
+    /// There is neither.
+    pub(crate) fn find() -> anyhow::Result<Self> {
+        let debian = match debian() {
+            Ok(version) => return Ok(Self::Debian(version)),
+            Err(why_not) => why_not,
+        };
+        let nightly = match nightly() {
+            Ok(version) => return Ok(Self::Nightly(version)),
+            Err(why_not) => why_not,
+        };
+        bail!(
+            "no compiler for {TARGET} was found: {debian:#}; {nightly:#}: run `cargo xtask setup`"
+        )
+    }
+
+    /// `rustc 1.96.0`.
+    pub(crate) fn short(&self) -> String {
+        let (Self::Debian(version) | Self::Nightly(version)) = self;
+        let words: Vec<_> = version.split_whitespace().take(2).collect();
+        words.join(" ")
+    }
+
+    /// The version of clippy beside this compiler; `None` when it has none.
+    pub(crate) fn clippy(&self) -> Option<String> {
+        let mut clippy = match self {
+            Self::Debian(_) => child::command("/usr/bin/clippy-driver"),
+            Self::Nightly(_) => {
+                let mut clippy = child::command("rustup");
+                clippy.args(["run", "nightly", "clippy-driver"]);
+                clippy
+            }
+        };
+        child::output(clippy.arg("--version")).ok()
+    }
+}
+
+/// Whether Debian's compiler of this major and minor version has a `core` for eBPF beside it.
+pub(crate) fn is_new_enough(version: (u32, u32)) -> bool {
+    version >= DEBIAN_OLDEST
 }
 
 fn debian() -> anyhow::Result<String> {
@@ -132,7 +151,7 @@ fn debian() -> anyhow::Result<String> {
         }
     }
     let version = child::output(child::command(DEBIAN_RUSTC).arg("--version"))?;
-    if release(&version).is_none_or(|release| release < DEBIAN_OLDEST) {
+    if !release(&version).is_some_and(is_new_enough) {
         let (major, minor) = DEBIAN_OLDEST;
         bail!("{DEBIAN_RUSTC} is {version}, older than {major}.{minor}");
     }
@@ -171,10 +190,9 @@ fn nightly() -> anyhow::Result<String> {
     Ok(version)
 }
 
-fn linker_knows_unaligned_loads() -> anyhow::Result<bool> {
-    let help = child::output(child::command("bpf-linker").arg("--help"))
-        .context("the eBPF linker was not found: run `cargo xtask setup`")?;
-    Ok(help.contains("allows-misaligned-mem-access"))
+fn linker() -> anyhow::Result<String> {
+    child::output(child::command("bpf-linker").arg("--version"))
+        .context("the eBPF linker was not found: run `cargo xtask setup`")
 }
 
 /// Major and minor of `rustc 1.96.0 (…)`.

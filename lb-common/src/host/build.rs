@@ -1,0 +1,135 @@
+//! Packets to try the packet logic with.
+
+use crate::{
+    flow::FlowKey,
+    wire::{ETHERTYPE_IPV4, ETHERTYPE_VLAN, PROTOCOL_TCP},
+};
+
+/// A TCP packet to be built, valid down to its checksums.
+#[derive(Clone, Debug)]
+pub struct TcpPacket {
+    /// Addresses and ports.
+    pub key: FlowKey,
+    /// TCP's control bits.
+    pub flags: u8,
+    /// Hops that are left.
+    pub ttl: u8,
+    /// VLAN numbers, the outer one first.
+    pub vlans: Vec<u16>,
+    /// IP options, in words of four bytes.
+    pub ip_options: usize,
+    /// TCP options, in words of four bytes.
+    pub tcp_options: usize,
+    /// What the segment carries.
+    pub payload: Vec<u8>,
+}
+
+impl TcpPacket {
+    /// A packet without VLAN tags, options and payload.
+    #[must_use]
+    pub fn new(key: FlowKey, flags: u8) -> Self {
+        Self {
+            key,
+            flags,
+            ttl: 64,
+            vlans: Vec::new(),
+            ip_options: 0,
+            tcp_options: 0,
+            payload: Vec::new(),
+        }
+    }
+
+    /// A key of TCP.
+    #[must_use]
+    pub fn key(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> FlowKey {
+        FlowKey {
+            source: source.0,
+            destination: destination.0,
+            source_port: source.1,
+            destination_port: destination.1,
+            protocol: u32::from(PROTOCOL_TCP),
+        }
+    }
+
+    /// The bytes from the Ethernet header on.
+    ///
+    /// # Panics
+    /// When the packet is longer than IP allows.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let segment = self.segment();
+        let header = self.network_header(segment.len());
+        [self.link_header(), header, segment].concat()
+    }
+
+    fn link_header(&self) -> Vec<u8> {
+        let mut bytes = vec![2, 0, 0, 0, 0, 0x68, 2, 0, 0, 0, 0, 0x01];
+        for vlan in &self.vlans {
+            bytes.extend(ETHERTYPE_VLAN.to_be_bytes());
+            bytes.extend(vlan.to_be_bytes());
+        }
+        bytes.extend(ETHERTYPE_IPV4.to_be_bytes());
+        bytes
+    }
+
+    fn network_header(&self, segment: usize) -> Vec<u8> {
+        let words = 5 + self.ip_options;
+        let total = u16::try_from(words * 4 + segment).expect("fits into an IP packet");
+        let mut bytes = vec![0x40 | u8::try_from(words).expect("at most 15 words"), 0];
+        bytes.extend(total.to_be_bytes());
+        bytes.extend([0x12, 0x34, 0x40, 0, self.ttl, PROTOCOL_TCP, 0, 0]);
+        bytes.extend(self.key.source);
+        bytes.extend(self.key.destination);
+        bytes.resize(words * 4, 1);
+        let checksum = checksum(&bytes);
+        bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    }
+
+    fn segment(&self) -> Vec<u8> {
+        let words = 5 + self.tcp_options;
+        let mut bytes = Vec::from(self.key.source_port.to_be_bytes());
+        bytes.extend(self.key.destination_port.to_be_bytes());
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 2]);
+        bytes.extend([
+            u8::try_from(words << 4).expect("at most 15 words"),
+            self.flags,
+        ]);
+        bytes.extend([0xff, 0xff, 0, 0, 0, 0]);
+        bytes.resize(words * 4, 1);
+        bytes.extend(&self.payload);
+        let checksum = tcp_checksum(self.key.source, self.key.destination, &bytes);
+        bytes[16..18].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    }
+}
+
+/// The Internet checksum of `bytes` (RFC 1071); 0 over bytes that hold a right one.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u64 = bytes
+        .chunks(2)
+        .map(|pair| {
+            u64::from(u16::from_be_bytes([
+                pair[0],
+                pair.get(1).copied().unwrap_or(0),
+            ]))
+        })
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+/// The checksum of a TCP segment with its pseudo-header (RFC 9293, section 3.1).
+#[must_use]
+pub fn tcp_checksum(source: [u8; 4], destination: [u8; 4], segment: &[u8]) -> u16 {
+    let length = u16::try_from(segment.len()).unwrap_or(u16::MAX);
+    let mut bytes = Vec::from(source);
+    bytes.extend(destination);
+    bytes.extend([0, PROTOCOL_TCP]);
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(segment);
+    checksum(&bytes)
+}

@@ -1,0 +1,526 @@
+//! What holds for every packet and every connection that is steered.
+#![cfg(feature = "host")]
+
+use lb_common::{
+    backend::{Backend, BackendState},
+    flow::{FlowKey, Mac, NextHop, Tick},
+    host::{HostTables, Slice, TcpPacket, checksum, tcp_checksum},
+    ring::{Member, Ring},
+    service::{Handling, Pick, Service, ServiceKey},
+    settings::Settings,
+    steer::steer,
+    traffic::TrafficSlot,
+    verdict::{Drop, Pass, Steered, Verdict},
+};
+use proptest::prelude::*;
+
+const VIP: [u8; 4] = [172, 31, 0, 68];
+const CLIENT: [u8; 4] = [198, 51, 100, 10];
+const SYN: u8 = 0x02;
+const SYN_ACK: u8 = 0x12;
+const ACK: u8 = 0x10;
+const FIN_ACK: u8 = 0x11;
+const RST: u8 = 0x04;
+const GATEWAY: NextHop = hop(0x01);
+const ROUTER: NextHop = hop(0x02);
+
+const fn hop(last: u8) -> NextHop {
+    NextHop {
+        destination_mac: Mac::new([2, 0, 0, 0, 0, last]),
+        source_mac: Mac::new([2, 0, 0, 0, 0, 0x68]),
+        interface: 1,
+    }
+}
+
+/// Four backends behind :80, and a service of the agent's at :443.
+fn tables() -> HostTables {
+    let settings = Settings {
+        generation: 1,
+        first_source_port: 10_240,
+        source_ports: 1000,
+    };
+    let mut tables = HostTables::new(settings);
+    let service = |port| ServiceKey {
+        address: VIP,
+        port,
+        protocol: 6,
+    };
+    let members: Vec<Member> = [6, 7, 9, 19]
+        .into_iter()
+        .zip(0..)
+        .map(|(octet, id)| {
+            let address = [10, 0, 0, octet];
+            let state = BackendState::Up.number();
+            let backend = Backend {
+                address,
+                port: 80,
+                service: 0,
+                state,
+                reserved: [0; 3],
+            };
+            tables.backends.insert(id, backend);
+            tables.routes.insert(address, ROUTER);
+            Member {
+                id,
+                identity: (address, 80),
+                weight: 1,
+            }
+        })
+        .collect();
+    let ring = Ring::turns(&members);
+    let nat = Handling::Nat as u8;
+    let steered = Service {
+        id: 0,
+        handling: nat,
+        pick: Pick::Turn as u8,
+        slots: ring.used,
+    };
+    let agents = Service {
+        id: 1,
+        handling: Handling::Agent as u8,
+        pick: 1,
+        slots: 0,
+    };
+    tables.services.insert(service(80), steered);
+    tables.services.insert(service(443), agents);
+    tables.rings.insert(0, ring.slots);
+    tables.default_route = Some(GATEWAY);
+    tables
+}
+
+/// Steers a packet and checks what holds for each: its checksums stay right.
+fn sent(tables: &HostTables, packet: &TcpPacket) -> (Verdict, Vec<u8>) {
+    let mut bytes = packet.bytes();
+    let verdict = steer(&mut Slice(&mut bytes), tables);
+    let network = 14 + 4 * packet.vlans.len();
+    let transport = network + 20 + 4 * packet.ip_options;
+    let (source, destination) = (four(&bytes, network + 12), four(&bytes, network + 16));
+    assert_eq!(checksum(&bytes[network..transport]), 0, "IPv4 checksum");
+    assert_eq!(
+        tcp_checksum(source, destination, &bytes[transport..]),
+        0,
+        "TCP checksum"
+    );
+    (verdict, bytes)
+}
+
+fn four(bytes: &[u8], at: usize) -> [u8; 4] {
+    bytes[at..at + 4].try_into().expect("four bytes")
+}
+
+/// The key that a packet without VLAN tags and IP options carries.
+fn key(bytes: &[u8]) -> FlowKey {
+    let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    TcpPacket::key((four(bytes, 26), port(34)), (four(bytes, 30), port(36)))
+}
+
+fn answer(bytes: &[u8]) -> FlowKey {
+    let sent = key(bytes);
+    TcpPacket::key(
+        (sent.destination, sent.destination_port),
+        (sent.source, sent.source_port),
+    )
+}
+
+fn from_client(port: u16) -> FlowKey {
+    TcpPacket::key((CLIENT, port), (VIP, 80))
+}
+
+/// Opens a connection and returns the key of the backend's packets.
+fn opened(tables: &HostTables, port: u16) -> FlowKey {
+    let (verdict, bytes) = sent(tables, &TcpPacket::new(from_client(port), SYN));
+    assert_eq!(verdict, Verdict::Transmit(Steered::NewFlow));
+    let back = answer(&bytes);
+    let (verdict, _) = sent(tables, &TcpPacket::new(back, SYN_ACK));
+    assert_eq!(verdict, Verdict::Transmit(Steered::Flow));
+    let (verdict, _) = sent(tables, &TcpPacket::new(from_client(port), ACK));
+    assert_eq!(verdict, Verdict::Transmit(Steered::Flow));
+    back
+}
+
+#[test]
+fn a_connection_goes_to_a_backend_and_back_to_the_client() {
+    let tables = tables();
+    let (_, bytes) = sent(&tables, &TcpPacket::new(from_client(40_000), SYN));
+    let there = key(&bytes);
+    assert_eq!((there.source, there.destination), (VIP, [10, 0, 0, 6]));
+    assert_eq!(there.destination_port, 80);
+    assert_eq!(
+        (&bytes[..6], &bytes[6..12]),
+        (
+            &ROUTER.destination_mac.octets[..],
+            &ROUTER.source_mac.octets[..]
+        )
+    );
+    let (_, bytes) = sent(&tables, &TcpPacket::new(answer(&bytes), SYN_ACK));
+    assert_eq!(key(&bytes), TcpPacket::key((VIP, 80), (CLIENT, 40_000)));
+    assert_eq!(bytes[..6], GATEWAY.destination_mac.octets);
+    assert_eq!(bytes[22], 63, "one hop less");
+}
+
+#[test]
+fn turns_give_each_backend_its_share() {
+    let tables = tables();
+    for port in 1..=1000 {
+        opened(&tables, port);
+    }
+    for id in 0..4 {
+        assert_eq!(tables.traffic(TrafficSlot::of_backend(id)).connections, 250);
+    }
+}
+
+#[test]
+fn no_two_connections_to_a_backend_share_a_source_port() {
+    let tables = tables();
+    let mut backs: Vec<FlowKey> = (1..=2000).map(|port| opened(&tables, port)).collect();
+    backs.sort_by_key(|key| (key.source, key.destination_port));
+    assert!(backs.windows(2).all(|pair| pair[0] != pair[1]));
+    assert!(
+        backs
+            .iter()
+            .all(|key| (10_240..11_240).contains(&key.destination_port))
+    );
+}
+
+#[test]
+fn a_port_is_used_again_only_once_its_connection_is_gone() {
+    let mut tables = tables();
+    tables.settings.source_ports = 1;
+    for port in 1..=4 {
+        opened(&tables, port);
+    }
+    let late = TcpPacket::new(from_client(5), SYN);
+    assert_eq!(sent(&tables, &late).0, Verdict::Drop(Drop::NoSourcePort));
+    tables.now = Tick(tables.now.0 + 2 * Tick::seconds(3600).0);
+    let (verdict, bytes) = sent(&tables, &late);
+    assert_eq!(verdict, Verdict::Transmit(Steered::NewFlow));
+    let (verdict, bytes) = sent(&tables, &TcpPacket::new(answer(&bytes), SYN_ACK));
+    assert_eq!(
+        (verdict, key(&bytes).destination_port),
+        (Verdict::Transmit(Steered::Flow), 5)
+    );
+    let stale = tables
+        .flows()
+        .iter()
+        .filter(|(_, flow)| flow.is_gone(tables.now))
+        .count();
+    assert_eq!(
+        stale, 6,
+        "the client's flow went with the port that was taken from it"
+    );
+}
+
+#[test]
+fn a_busy_client_keeps_the_port_of_a_silent_backend() {
+    let mut tables = tables();
+    tables.settings.source_ports = 1;
+    let back = opened(&tables, 1);
+    tables.now = Tick(tables.now.0 + Tick::seconds(3000).0);
+    sent(&tables, &TcpPacket::new(from_client(1), ACK));
+    tables.now = Tick(tables.now.0 + Tick::seconds(3000).0);
+    for port in 2..=8 {
+        let (_, bytes) = sent(&tables, &TcpPacket::new(from_client(port), SYN));
+        assert_ne!(answer(&bytes), back);
+    }
+}
+
+#[test]
+fn a_client_may_use_its_port_again_once_the_connection_is_over() {
+    let tables = tables();
+    let first = opened(&tables, 40_000);
+    sent(&tables, &TcpPacket::new(from_client(40_000), FIN_ACK));
+    sent(&tables, &TcpPacket::new(first, FIN_ACK));
+    let second = opened(&tables, 40_000);
+    assert_ne!(first, second, "the next backend in turn");
+}
+
+#[test]
+fn a_repeated_syn_goes_where_the_first_one_went() {
+    let tables = tables();
+    let syn = TcpPacket::new(from_client(40_000), SYN);
+    let (_, first) = sent(&tables, &syn);
+    let (verdict, second) = sent(&tables, &syn);
+    assert_eq!(
+        (verdict, key(&first)),
+        (Verdict::Transmit(Steered::Flow), key(&second))
+    );
+}
+
+#[test]
+fn an_unanswered_syn_goes_elsewhere_when_its_backend_goes_down() {
+    let mut tables = tables();
+    let syn = TcpPacket::new(from_client(40_000), SYN);
+    let (_, first) = sent(&tables, &syn);
+    tables
+        .backends
+        .get_mut(&0)
+        .expect("the first in turn")
+        .state = BackendState::Down.number();
+    tables.settings.generation += 1;
+    let (verdict, second) = sent(&tables, &syn);
+    assert_eq!(verdict, Verdict::Transmit(Steered::NewFlow));
+    assert_ne!(key(&first).destination, key(&second).destination);
+}
+
+#[test]
+fn established_flows_go_on_when_their_backend_drains_or_goes_down() {
+    for state in [BackendState::Draining, BackendState::Down] {
+        let mut tables = tables();
+        let back = opened(&tables, 40_000);
+        tables
+            .backends
+            .get_mut(&0)
+            .expect("the first in turn")
+            .state = state.number();
+        tables.settings.generation += 1;
+        let (verdict, bytes) = sent(&tables, &TcpPacket::new(from_client(40_000), ACK));
+        assert_eq!(
+            (verdict, answer(&bytes)),
+            (Verdict::Transmit(Steered::Flow), back)
+        );
+    }
+}
+
+#[test]
+fn a_new_generation_looks_the_next_hop_up_again() {
+    let mut tables = tables();
+    opened(&tables, 40_000);
+    let moved = hop(0x77);
+    tables.routes.insert([10, 0, 0, 6], moved);
+    let ack = TcpPacket::new(from_client(40_000), ACK);
+    assert_eq!(
+        sent(&tables, &ack).1[..6],
+        ROUTER.destination_mac.octets,
+        "cached"
+    );
+    tables.settings.generation += 1;
+    assert_eq!(sent(&tables, &ack).1[..6], moved.destination_mac.octets);
+}
+
+#[test]
+fn without_a_route_to_the_client_the_answer_goes_the_way_the_packet_came() {
+    let mut tables = tables();
+    tables.default_route = None;
+    let (_, bytes) = sent(&tables, &TcpPacket::new(from_client(40_000), SYN));
+    let (_, bytes) = sent(&tables, &TcpPacket::new(answer(&bytes), SYN_ACK));
+    assert_eq!(
+        bytes[..6],
+        [2, 0, 0, 0, 0, 0x01],
+        "the sender of the client's packet"
+    );
+}
+
+#[test]
+fn each_reason_not_to_steer_has_its_verdict() {
+    let mut tables = tables();
+    let to = |port, flags| TcpPacket::new(TcpPacket::key((CLIENT, 1), (VIP, port)), flags);
+    assert_eq!(
+        sent(&tables, &to(81, SYN)).0,
+        Verdict::Pass(Pass::NotAService)
+    );
+    assert_eq!(sent(&tables, &to(443, SYN)).0, Verdict::Pass(Pass::Agent));
+    assert_eq!(sent(&tables, &to(80, ACK)).0, Verdict::Pass(Pass::NoFlow));
+    assert_eq!(sent(&tables, &to(80, RST)).0, Verdict::Pass(Pass::NoFlow));
+    let mut dying = to(80, SYN);
+    dying.ttl = 1;
+    assert_eq!(sent(&tables, &dying).0, Verdict::Drop(Drop::TtlExpired));
+    assert!(
+        tables.flows().is_empty(),
+        "a packet that goes nowhere begins no flow"
+    );
+    tables.room = 1;
+    assert_eq!(
+        sent(&tables, &to(80, SYN)).0,
+        Verdict::Drop(Drop::TableFull)
+    );
+    assert!(tables.flows().is_empty(), "half a connection is none");
+    tables.routes.clear();
+    tables.default_route = None;
+    assert_eq!(sent(&tables, &to(80, SYN)).0, Verdict::Drop(Drop::NoRoute));
+    for service in tables.services.values_mut() {
+        service.slots = 0;
+    }
+    assert_eq!(
+        sent(&tables, &to(80, SYN)).0,
+        Verdict::Pass(Pass::NoBackend)
+    );
+}
+
+#[test]
+fn a_packet_for_the_agent_is_counted_and_left_as_it_was() {
+    let tables = tables();
+    let packet = TcpPacket::new(TcpPacket::key((CLIENT, 1), (VIP, 443)), SYN);
+    let (_, bytes) = sent(&tables, &packet);
+    assert_eq!(bytes, packet.bytes());
+    let counted = tables.traffic(TrafficSlot::of_service(1));
+    assert_eq!(
+        (counted.packets_in, counted.bytes_in, counted.connections),
+        (1, 40, 1)
+    );
+}
+
+#[test]
+fn malformed_headers_have_a_verdict_of_their_own() {
+    let tables = tables();
+    let whole = TcpPacket::new(from_client(1), SYN).bytes();
+    let with = |at: usize, value: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = value;
+        steer(&mut Slice(&mut bytes), &tables)
+    };
+    assert_eq!(
+        with(14, 0x44),
+        Verdict::Drop(Drop::BadIpv4),
+        "header shorter than a header"
+    );
+    assert_eq!(
+        with(14, 0x65),
+        Verdict::Drop(Drop::BadIpv4),
+        "another version"
+    );
+    assert_eq!(
+        with(17, 0xff),
+        Verdict::Drop(Drop::BadIpv4),
+        "longer than the frame"
+    );
+    assert_eq!(
+        with(17, 19),
+        Verdict::Drop(Drop::BadIpv4),
+        "shorter than its header"
+    );
+    assert_eq!(
+        with(46, 0x40),
+        Verdict::Drop(Drop::BadTcp),
+        "header shorter than a header"
+    );
+    assert_eq!(
+        with(46, 0x60),
+        Verdict::Drop(Drop::BadTcp),
+        "header longer than the segment"
+    );
+    assert_eq!(
+        with(20, 0x20),
+        Verdict::Pass(Pass::Fragment),
+        "more fragments"
+    );
+    assert_eq!(with(23, 17), Verdict::Pass(Pass::NotTcp));
+    assert_eq!(with(12, 0x86), Verdict::Pass(Pass::NotIp));
+}
+
+fn any_packet() -> impl Strategy<Value = TcpPacket> {
+    (
+        (
+            any::<[u8; 4]>(),
+            any::<u16>(),
+            prop_oneof![Just(80), Just(443), any::<u16>()],
+        ),
+        any::<u8>(),
+        any::<u8>(),
+        prop::collection::vec(0..4096_u16, 0..=2),
+        (0..=10_usize, 0..=10_usize),
+        prop::collection::vec(any::<u8>(), 0..100),
+    )
+        .prop_map(
+            |((source, from, to), flags, ttl, vlans, (ip_options, tcp_options), payload)| {
+                let key = TcpPacket::key((source, from), (VIP, to));
+                TcpPacket {
+                    key,
+                    flags,
+                    ttl,
+                    vlans,
+                    ip_options,
+                    tcp_options,
+                    payload,
+                }
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn whatever_is_steered_keeps_right_checksums_and_its_payload(packet in any_packet()) {
+        let tables = tables();
+        let (verdict, bytes) = sent(&tables, &packet);
+        prop_assert!(bytes.ends_with(&packet.payload));
+        let steered = matches!(verdict, Verdict::Transmit(_) | Verdict::Redirect(..));
+        prop_assert_eq!(bytes != packet.bytes(), steered, "only what is steered is changed");
+        prop_assert_eq!(tables.counted(verdict), 1);
+        prop_assert_eq!(tables.counted_in_all(), 1);
+    }
+
+    #[test]
+    fn every_prefix_of_a_packet_has_a_verdict(packet in any_packet(), keep in any::<prop::sample::Index>()) {
+        let tables = tables();
+        let mut bytes = packet.bytes();
+        bytes.truncate(keep.index(bytes.len()));
+        let before = bytes.clone();
+        let verdict = steer(&mut Slice(&mut bytes), &tables);
+        prop_assert!(matches!(verdict, Verdict::Drop(Drop::Truncated | Drop::BadIpv4)), "{:?}", verdict);
+        prop_assert_eq!(bytes, before);
+    }
+}
+
+#[test]
+fn a_million_random_packets_each_end_in_one_verdict() {
+    let tables = tables();
+    let template = TcpPacket::new(from_client(1), SYN).bytes();
+    let mut random = Random(0x1b_2026);
+    for number in 0..1_000_000_u32 {
+        let mut bytes = if number % 2 == 0 {
+            mutated(&template, &mut random)
+        } else {
+            noise(&mut random)
+        };
+        steer(&mut Slice(&mut bytes), &tables);
+    }
+    assert_eq!(tables.counted_in_all(), 1_000_000);
+    assert!(
+        tables.counted(Verdict::Transmit(Steered::NewFlow)) > 0,
+        "some were good"
+    );
+}
+
+/// A good packet with a few bytes changed, and sometimes cut.
+fn mutated(template: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = template.to_vec();
+    for _ in 0..random.below(4) {
+        let at = random.below(bytes.len());
+        bytes[at] = random.byte();
+    }
+    if random.below(4) == 0 {
+        bytes.truncate(random.below(bytes.len()));
+    }
+    bytes
+}
+
+fn noise(random: &mut Random) -> Vec<u8> {
+    let length = random.below(100);
+    (0..length).map(|_| random.byte()).collect()
+}
+
+/// SplitMix64: the same packets in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        if limit == 0 {
+            0
+        } else {
+            (self.next() >> 16) as usize % limit
+        }
+    }
+
+    fn byte(&mut self) -> u8 {
+        (self.next() >> 32) as u8
+    }
+}

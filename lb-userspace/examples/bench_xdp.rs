@@ -1,0 +1,105 @@
+//! Nanoseconds a packet of the XDP program, by `BPF_PROG_TEST_RUN`; `cargo xtask bench xdp` runs it.
+//!
+//! Each figure is the average of what the kernel reports for single runs (`repeat = 1`: with more
+//! the kernel would feed the rewritten packet back in), taken in interleaved rounds, and the median
+//! over the rounds. The empty program, measured in the same rounds, is what the measuring costs.
+
+use std::collections::BTreeMap;
+
+use lb::config::Balance;
+use lb_common::host::TcpPacket;
+
+#[path = "../tests/stage/mod.rs"]
+mod stage;
+
+use stage::{Stage, VIP};
+
+const ROUNDS: usize = 31;
+const RUNS: u32 = 4000;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+fn main() {
+    let stage = Stage::raise(Balance::RoundRobin);
+    let mut out = Vec::new();
+    let client = TcpPacket::key(([198, 51, 100, 10], 40_000), (VIP, 80));
+    let known = TcpPacket::new(client, ACK).bytes();
+    let back = established(&stage, &mut out);
+    let mut elsewhere = client;
+    elsewhere.destination = [172, 31, 0, 99];
+    let not_ours = TcpPacket::new(elsewhere, ACK).bytes();
+    let mut fresh = Fresh { number: 0 };
+
+    let mut rounds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for _ in 0..ROUNDS {
+        let mut note = |name, nanoseconds| rounds.entry(name).or_default().push(nanoseconds);
+        note(
+            "empty_ns",
+            average(
+                RUNS,
+                |out| stage.feed_empty(&known, out).1.as_nanos(),
+                &mut out,
+            ),
+        );
+        note(
+            "known_flow_ns",
+            average(RUNS, |out| stage.feed(&known, out).1.as_nanos(), &mut out),
+        );
+        note(
+            "known_flow_back_ns",
+            average(RUNS, |out| stage.feed(&back, out).1.as_nanos(), &mut out),
+        );
+        note(
+            "not_ours_ns",
+            average(
+                RUNS,
+                |out| stage.feed(&not_ours, out).1.as_nanos(),
+                &mut out,
+            ),
+        );
+        let new = |out: &mut Vec<u8>| stage.feed(&fresh.syn(), out).1.as_nanos();
+        note("new_flow_ns", average(RUNS / 8, new, &mut out));
+    }
+    let figures: Vec<String> = rounds
+        .into_iter()
+        .map(|(name, mut values)| format!("\"{name}\": {:.1}", median(&mut values)))
+        .collect();
+    println!("{{{}}}", figures.join(", "));
+}
+
+/// Opens the connection of the known flow; returns a packet of the other direction.
+fn established(stage: &Stage, out: &mut Vec<u8>) -> Vec<u8> {
+    let client = TcpPacket::key(([198, 51, 100, 10], 40_000), (VIP, 80));
+    stage.feed(&TcpPacket::new(client, SYN).bytes(), out);
+    let octets = |at: usize| [out[at], out[at + 1], out[at + 2], out[at + 3]];
+    let port = u16::from_be_bytes([out[34], out[35]]);
+    let back = TcpPacket::key((octets(30), 80), (octets(26), port));
+    stage.feed(&TcpPacket::new(back, 0x12).bytes(), out);
+    let (action, _) = stage.feed(&TcpPacket::new(client, ACK).bytes(), out);
+    assert_eq!(action, 3, "XDP_TX: the flow is known");
+    TcpPacket::new(back, ACK).bytes()
+}
+
+/// SYNs of connections that were never seen.
+struct Fresh {
+    number: u32,
+}
+
+impl Fresh {
+    fn syn(&mut self) -> Vec<u8> {
+        self.number += 1;
+        let [_, a, b, c] = self.number.to_be_bytes();
+        let key = TcpPacket::key(([100, 64 + a, b, c], 1024), (VIP, 80));
+        TcpPacket::new(key, SYN).bytes()
+    }
+}
+
+fn average(runs: u32, mut run: impl FnMut(&mut Vec<u8>) -> u128, out: &mut Vec<u8>) -> f64 {
+    let total: u128 = (0..runs).map(|_| run(out)).sum();
+    total as f64 / f64::from(runs)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

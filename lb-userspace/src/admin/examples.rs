@@ -1,0 +1,21 @@
+//! A source with something of everything, for tests.
+
+use super::{Source, Status, status::examples};
+use crate::metrics::Format;
+
+pub(super) struct Example {
+    pub(super) problems: Vec<String>,
+}
+
+impl Source for Example {
+    fn status(&self) -> Status {
+        Status {
+            problems: self.problems.clone(),
+            ..examples::status()
+        }
+    }
+
+    fn metrics(&self, format: Format) -> String {
+        format!("lb_example{{format=\"{format:?}\"}} 1\n")
+    }
+}

@@ -1,0 +1,258 @@
+//! The status page: one HTML file without a script or an asset, made anew for each request.
+
+use std::fmt::{self, Write};
+
+use super::{
+    BackendStatus, CertificateStatus, PoolStatus, ServiceStatus, Status,
+    wording::{bytes, count, milliseconds, share, span},
+};
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--line:#8884;--soft:#888;--up:#1a7f37;--draining:#9a6700;--down:#cf222e}\
+@media(prefers-color-scheme:dark){:root{--up:#3fb950;--draining:#d29922;--down:#f85149}}\
+body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}\
+h1{font-size:1.4rem;margin:0}h2{font-size:1rem;margin:2rem 0 .4rem}\
+p{margin:.2rem 0;color:var(--soft)}.wide{overflow-x:auto}\
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
+th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line);white-space:nowrap}\
+th{font-weight:600;color:var(--soft);font-size:.85rem}.n{text-align:right}\
+.up{color:var(--up)}.draining{color:var(--draining)}.down,.problem{color:var(--down)}\
+.up,.draining,.down{font-weight:600}";
+
+/// The page that shows `status`.
+pub(super) fn render(status: &Status) -> String {
+    let mut page = String::with_capacity(8 * 1024);
+    // Writing to a string does not fail.
+    let _written = write_page(&mut page, status);
+    page
+}
+
+fn write_page(page: &mut String, status: &Status) -> fmt::Result {
+    let node = Escaped(&status.node);
+    write!(
+        page,
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta http-equiv=\"refresh\" content=\"2\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{node} · lb</title><style>{STYLE}</style>"
+    )?;
+    write_head(page, status)?;
+    write_services(page, &status.services)?;
+    for pool in &status.pools {
+        write_pool(page, pool, status)?;
+    }
+    write_certificates(page, status)?;
+    page.write_str(
+        "<p style=\"margin-top:2rem\"><a href=\"/metrics\">metrics</a> · \
+         <a href=\"/healthz\">healthz</a> · <a href=\"/api/v1/status\">JSON</a></p></html>\n",
+    )
+}
+
+fn write_head(page: &mut String, status: &Status) -> fmt::Result {
+    let xdp = &status.xdp;
+    write!(
+        page,
+        "<h1>{}</h1><p>lb {} · {} XDP on {} · {} packets, {} dropped · up {}</p>",
+        Escaped(&status.node),
+        Escaped(&status.version),
+        Escaped(&xdp.mode),
+        Escaped(&xdp.interface),
+        count(xdp.packets),
+        count(xdp.dropped),
+        span(status.uptime()),
+    )?;
+    for problem in &status.problems {
+        write!(page, "<p class=\"problem\">{}</p>", Escaped(problem))?;
+    }
+    Ok(())
+}
+
+fn write_services(page: &mut String, services: &[ServiceStatus]) -> fmt::Result {
+    page.write_str(
+        "<h2>Services</h2><div class=\"wide\"><table><tr><th>Service<th>Listen<th>Mode<th>Pool\
+         <th class=\"n\">Connections<th class=\"n\">Requests<th class=\"n\">In<th class=\"n\">Out",
+    )?;
+    for service in services {
+        let requests = service.requests.map_or_else(|| "–".to_owned(), count);
+        write!(
+            page,
+            "<tr><td>{}<td>{}<td>{}<td>{}<td class=\"n\">{}<td class=\"n\">{requests}\
+             <td class=\"n\">{}<td class=\"n\">{}",
+            Escaped(&service.name),
+            service.listen,
+            Escaped(&service.mode_in_words()),
+            Escaped(&service.pool),
+            count(service.connections),
+            bytes(service.bytes_in),
+            bytes(service.bytes_out),
+        )?;
+    }
+    page.write_str("</table></div>")
+}
+
+fn write_pool(page: &mut String, pool: &PoolStatus, status: &Status) -> fmt::Result {
+    write!(
+        page,
+        "<h2>Pool {}</h2><p>{} · {}</p><div class=\"wide\"><table><tr><th>Backend<th>Address\
+         <th>State<th>Since<th>Last check<th class=\"n\">Weight<th class=\"n\">Connections\
+         <th class=\"n\">Packets<th class=\"n\">Requests",
+        Escaped(&pool.name),
+        Escaped(&pool.balance),
+        Escaped(pool.check.as_deref().unwrap_or("not checked")),
+    )?;
+    for backend in &pool.backends {
+        write_backend(page, backend, pool, status)?;
+    }
+    page.write_str("</table></div>")
+}
+
+fn write_backend(
+    page: &mut String,
+    backend: &BackendStatus,
+    pool: &PoolStatus,
+    status: &Status,
+) -> fmt::Result {
+    let state = backend.state.as_str();
+    write!(
+        page,
+        "<tr><td>{}<td>{}<td class=\"{state}\">{}<td>{}<td>{}<td class=\"n\">{}\
+         <td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}",
+        Escaped(&backend.name),
+        backend.address,
+        backend.state_in_words(),
+        span(status.now.since(backend.since)),
+        Escaped(&backend.last_check_in_words()),
+        backend.weight,
+        count(backend.connections),
+        share(backend.packets, pool.packets()),
+        share(backend.requests, pool.requests()),
+    )
+}
+
+fn write_certificates(page: &mut String, status: &Status) -> fmt::Result {
+    if status.certificates.is_empty() {
+        return Ok(());
+    }
+    page.write_str(
+        "<h2>Certificates</h2><div class=\"wide\"><table><tr><th>Names<th>File\
+         <th class=\"n\">Days left",
+    )?;
+    for certificate in &status.certificates {
+        let CertificateStatus { file, names, .. } = certificate;
+        write!(
+            page,
+            "<tr><td>{}<td>{}<td class=\"n\">{}",
+            Escaped(&names.join(", ")),
+            Escaped(&file.to_string_lossy()),
+            certificate.days_left(status.now),
+        )?;
+    }
+    page.write_str("</table></div>")
+}
+
+impl ServiceStatus {
+    /// `tcp, nat` or `https`.
+    #[must_use]
+    pub fn mode_in_words(&self) -> String {
+        match &self.forward {
+            Some(forward) => format!("{}, {forward}", self.mode),
+            None => self.mode.clone(),
+        }
+    }
+}
+
+impl PoolStatus {
+    /// Packets to and from all of its backends.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.backends.iter().map(|backend| backend.packets).sum()
+    }
+
+    /// Requests that all of its backends answered.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.backends.iter().map(|backend| backend.requests).sum()
+    }
+}
+
+impl BackendStatus {
+    /// The state, and whose word it is where it is the operator's.
+    #[must_use]
+    pub fn state_in_words(&self) -> String {
+        let state = self.state.as_str();
+        match (self.state, self.order) {
+            (super::State::Down, crate::pool::Order::Down) => format!("{state} (by order)"),
+            (super::State::Down, crate::pool::Order::Drain) => format!("{state} (drained)"),
+            _ => state.to_owned(),
+        }
+    }
+
+    /// How long the last check took, or why it failed.
+    #[must_use]
+    pub fn last_check_in_words(&self) -> String {
+        match &self.last_check {
+            None => "–".to_owned(),
+            Some(check) => match &check.error {
+                None => milliseconds(check.seconds),
+                Some(error) => error.clone(),
+            },
+        }
+    }
+}
+
+/// Text made safe to stand in HTML, in attributes too.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '&' => f.write_str("&amp;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::status::examples;
+
+    #[test]
+    fn the_page_shows_every_service_backend_and_certificate() {
+        let page = render(&examples::status());
+        for wanted in [
+            "lb-a",
+            "native XDP on eth0",
+            "172.31.0.68:443",
+            "tcp, nat",
+            "web1",
+            "10.0.0.9:80",
+            "class=\"draining\">draining",
+            "connection refused",
+            "33.3%",
+            "www.example.org",
+            "61",
+        ] {
+            assert!(page.contains(wanted), "{wanted} is missing:\n{page}");
+        }
+    }
+
+    #[test]
+    fn what_a_backend_or_a_file_name_says_stays_text() {
+        let mut status = examples::status();
+        status.certificates[0].file = "/x/<script>alert(1)</script>".into();
+        status
+            .problems
+            .push("\"><img src=x onerror=alert(1)>".to_owned());
+        let page = render(&status);
+        assert!(!page.contains("<script"), "{page}");
+        assert!(!page.contains("<img"), "{page}");
+    }
+}

@@ -1,0 +1,38 @@
+//! What is said on the admin socket: one line of JSON each way, then the connection ends.
+
+use serde::{Deserialize, Serialize};
+
+use super::Status;
+use crate::pool::Order;
+
+/// The longest line that a request may be, in bytes.
+pub(super) const MAX_REQUEST: usize = 4 * 1024;
+
+/// What the command line asks of the agent.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// What is so.
+    Status,
+    /// An order for a backend.
+    Backend {
+        /// `NAME` or `POOL/NAME`.
+        name: String,
+        /// What to do.
+        order: Order,
+    },
+    /// Read the configuration again.
+    Reload,
+}
+
+/// What the agent answers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// Done: a sentence that says what.
+    Done(String),
+    /// Not done: a sentence that says why.
+    Error(String),
+}

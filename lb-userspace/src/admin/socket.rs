@@ -1,0 +1,212 @@
+//! The agent's end of the admin socket.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{Answer, Request, Source, protocol::MAX_REQUEST};
+
+/// Connections at one time.
+const MAX_CONNECTIONS: usize = 32;
+/// A client has this long to send its request, and again to take the answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How long, and for how many bytes, what a client still sends is read and thrown away: closing
+/// before would reset the connection and may cost it the answer.
+const LINGER: (Duration, u64) = (Duration::from_secs(1), 64 * 1024);
+/// After an accept that failed (no file descriptors, as a rule).
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A request that changes something, on its way to the agent.
+#[derive(Debug)]
+pub struct Command {
+    /// What is asked: never [`Request::Status`].
+    pub request: Request,
+    /// Where the sentence goes that says what came of it.
+    pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+/// Why there is no admin socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody answers on it.
+    #[error(
+        "another agent is running: it answers on {}. Stop it first, or give this one an \
+         `admin.socket` of its own", .0.display()
+    )]
+    InUse(PathBuf),
+    /// Something else stands in its place.
+    #[error("cannot make the admin socket {}: there is a file that is no socket", .0.display())]
+    NotASocket(PathBuf),
+    /// The system refused.
+    #[error("cannot make the admin socket {}: {source}", path.display())]
+    Refused {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The socket, bound and mode 0600. Removed when dropped.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: UnixListener,
+    /// The value that guards the file: dropped, the file is removed.
+    file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Nothing depends on it: the next agent replaces a stale socket.
+        let _removed = fs::remove_file(&self.0);
+    }
+}
+
+impl AdminSocket {
+    /// Binds the socket, and makes its directory (0755) where there is none. A socket that nobody
+    /// answers on is replaced. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Another agent that answers on it, or the system's refusal.
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let refused = |source| SocketError::Refused {
+            path: path.to_owned(),
+            source,
+        };
+        make_directory(path).map_err(refused)?;
+        refuse_if_taken(path)?;
+        // Made under another name, so that nobody ever sees it with a mode other than 0600.
+        let draft = path.with_extension(format!("{}.new", std::process::id()));
+        let listener = UnixListener::bind(&draft).map_err(refused)?;
+        let file = SocketFile(draft.clone());
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o600)).map_err(refused)?;
+        fs::rename(&draft, path).map_err(refused)?;
+        drop(file);
+        Ok(Self {
+            listener,
+            file: SocketFile(path.to_owned()),
+        })
+    }
+
+    /// Answers for ever. Requests that change something go to `commands`.
+    pub async fn serve(self, source: Arc<dyn Source>, commands: mpsc::Sender<Command>) {
+        let Self { listener, file } = self;
+        let _guard = file;
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let (source, commands) = (Arc::clone(&source), commands.clone());
+            tokio::spawn(async move {
+                let _place = place;
+                // A client that went away is no concern of the agent's.
+                let _ended = converse(stream, source, commands).await;
+            });
+        }
+    }
+}
+
+fn make_directory(socket: &Path) -> io::Result<()> {
+    match socket.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => {
+            let mut builder = fs::DirBuilder::new();
+            builder.recursive(true).mode(0o755).create(directory)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse_if_taken(path: &Path) -> Result<(), SocketError> {
+    match fs::symlink_metadata(path) {
+        Err(_none) => return Ok(()),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(SocketError::NotASocket(path.to_owned()));
+        }
+        Ok(_socket) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) if source.kind() != io::ErrorKind::WouldBlock => Err(SocketError::Refused {
+            path: path.to_owned(),
+            source,
+        }),
+        // Connected; or its backlog is full, which takes somebody who listens.
+        _ => Err(SocketError::InUse(path.to_owned())),
+    }
+}
+
+async fn converse(
+    stream: UnixStream,
+    source: Arc<dyn Source>,
+    commands: mpsc::Sender<Command>,
+) -> io::Result<()> {
+    let (reading, mut writing) = stream.into_split();
+    let mut line = String::new();
+    let mut reading = BufReader::new(reading.take(MAX_REQUEST as u64));
+    let answer = match timeout(DEADLINE, reading.read_line(&mut line)).await {
+        Err(_elapsed) => Answer::Error(format!("no request came within {DEADLINE:?}")),
+        Ok(Err(error)) => Answer::Error(format!("the request is not text: {error}")),
+        Ok(Ok(_)) if !line.ends_with('\n') => Answer::Error(format!(
+            "a request is one line of at most {MAX_REQUEST} bytes"
+        )),
+        Ok(Ok(_)) => match serde_json::from_str(&line) {
+            Ok(request) => answer(request, source, commands).await,
+            Err(error) => Answer::Error(format!("the request is not one of ours: {error}")),
+        },
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    timeout(DEADLINE, writing.write_all(&text)).await??;
+    writing.shutdown().await?;
+    let (time, most) = LINGER;
+    let mut rest = reading.into_inner().into_inner().take(most);
+    let _drained = timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    Ok(())
+}
+
+async fn answer(
+    request: Request,
+    source: Arc<dyn Source>,
+    commands: mpsc::Sender<Command>,
+) -> Answer {
+    const STOPPING: &str = "the agent is stopping";
+    if request == Request::Status {
+        let status = tokio::task::spawn_blocking(move || source.status()).await;
+        return match status {
+            Ok(status) => Answer::Status(Box::new(status)),
+            Err(_gone) => Answer::Error(STOPPING.to_owned()),
+        };
+    }
+    let (answer, said) = oneshot::channel();
+    if commands.send(Command { request, answer }).await.is_err() {
+        return Answer::Error(STOPPING.to_owned());
+    }
+    match said.await {
+        Ok(Ok(done)) => Answer::Done(done),
+        Ok(Err(sentence)) => Answer::Error(sentence),
+        Err(_gone) => Answer::Error(STOPPING.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

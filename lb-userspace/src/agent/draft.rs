@@ -1,0 +1,174 @@
+//! A configuration that has been read and checked against this host, and is not in force yet.
+
+use std::{fmt, path::Path};
+
+use crate::{
+    config::{Config, Diagnostic, Errors, Mode},
+    proxy,
+};
+
+/// A configuration that could be put in force.
+#[derive(Debug)]
+pub struct Draft {
+    /// The configuration.
+    pub config: Config,
+    /// What its author should know all the same.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Why a configuration cannot be put in force.
+#[derive(Debug)]
+pub enum DraftError {
+    /// The file.
+    File(Errors),
+    /// What the file names on this host: all of it, a sentence each; at least one.
+    Host(Vec<String>),
+}
+
+impl Draft {
+    /// Reads a configuration, and checks all that can be without changing anything: the file, the
+    /// certificates, the interface.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn read(file: &Path) -> Result<Self, DraftError> {
+        let parsed = Config::load(file).map_err(DraftError::File)?;
+        let problems = problems_on_this_host(&parsed.config);
+        if !problems.is_empty() {
+            return Err(DraftError::Host(problems));
+        }
+        Ok(Self {
+            config: parsed.config,
+            warnings: parsed.warnings,
+        })
+    }
+}
+
+fn problems_on_this_host(config: &Config) -> Vec<String> {
+    let mut problems: Vec<_> = missing_interface(&config.node.interface)
+        .into_iter()
+        .collect();
+    let certificates = config
+        .services
+        .iter()
+        .filter_map(|service| match &service.mode {
+            Mode::Https { certificates, .. } => Some(certificates.as_slice()),
+            _ => None,
+        });
+    let mut files: Vec<_> = certificates.flatten().cloned().collect();
+    files.sort_unstable();
+    files.dedup();
+    let errors = proxy::check_certificates(&files);
+    problems.extend(errors.iter().map(ToString::to_string));
+    problems
+}
+
+fn missing_interface(wanted: &str) -> Option<String> {
+    let interfaces = match nix::net::if_::if_nameindex() {
+        Ok(interfaces) => interfaces,
+        Err(error) => return Some(format!("cannot list this host's interfaces: {error}")),
+    };
+    let names = interfaces.iter().map(|one| one.name().to_string_lossy());
+    let names: Vec<_> = names.collect();
+    if names.iter().any(|name| name == wanted) {
+        return None;
+    }
+    Some(format!(
+        "there is no network interface {wanted:?}; `node.interface` can be {}",
+        names.join(", ")
+    ))
+}
+
+/// What a configuration has, in a line: `2 services, 1 pool, 4 backends`.
+#[must_use]
+pub fn summary(config: &Config) -> String {
+    let counted = |count: usize, noun: &str| match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    };
+    let backends = config.pools.iter().map(|pool| pool.backends.len()).sum();
+    [
+        counted(config.services.len(), "service"),
+        counted(config.pools.len(), "pool"),
+        counted(backends, "backend"),
+    ]
+    .join(", ")
+}
+
+impl DraftError {
+    /// The errors for a person, each with `error:` before it; in colour only for a terminal.
+    #[must_use]
+    pub fn render(&self, colour: bool) -> String {
+        match self {
+            Self::File(errors) => errors.render(colour),
+            Self::Host(problems) => {
+                let errors = problems.iter().map(|problem| format!("error: {problem}"));
+                errors.collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+}
+
+impl fmt::Display for DraftError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for DraftError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        [node]
+        name = "lb-a"
+        interface = "INTERFACE"
+        [[pool]]
+        name = "web"
+        backends = ["127.0.0.1:8081", "127.0.0.1:8082"]
+        [[service]]
+        name = "https"
+        listen = "127.0.0.1:8443"
+        mode = "https"
+        pool = "web"
+        certificates = ["/nonexistent/a.pem", "/nonexistent/b.pem"]
+    "#;
+
+    fn read(text: &str) -> Result<Draft, DraftError> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("lb.toml");
+        std::fs::write(&file, text).expect("written");
+        Draft::read(&file)
+    }
+
+    #[test]
+    fn everything_wrong_with_the_host_is_said_at_once() {
+        let error = read(&FILE.replace("INTERFACE", "nowhere0")).expect_err("refused");
+        let said = error.to_string();
+        assert_eq!(said.lines().count(), 3, "{said}");
+        assert!(said.contains("no network interface \"nowhere0\""), "{said}");
+        assert!(said.contains("lo"), "{said}");
+        assert!(said.contains("/nonexistent/a.pem"), "{said}");
+        assert!(said.contains("/nonexistent/b.pem"), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_an_error_of_the_file() {
+        let error = Draft::read(Path::new("/nonexistent/lb.toml")).expect_err("refused");
+        assert!(matches!(error, DraftError::File(_)), "{error}");
+    }
+
+    #[test]
+    fn a_summary_counts() {
+        let text = FILE.replace("INTERFACE", "lo");
+        let text = text.replace(r#"mode = "https""#, r#"mode = "http""#);
+        let text: String = text
+            .lines()
+            .filter(|line| !line.contains("certificates"))
+            .fold(String::new(), |text, line| text + line + "\n");
+        let draft = read(&text).expect("good");
+        assert_eq!(summary(&draft.config), "1 service, 1 pool, 2 backends");
+    }
+}

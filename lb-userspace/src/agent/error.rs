@@ -1,0 +1,51 @@
+//! Why an agent did not start.
+
+use std::{io, net::SocketAddr};
+
+use super::DraftError;
+use crate::{admin::SocketError, dataplane, proxy};
+
+/// Why an agent did not start. It left nothing behind.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration, or what it names on this host.
+    #[error(transparent)]
+    Draft(#[from] DraftError),
+    /// The system gave no threads, timers or signals.
+    #[error("cannot start the agent: {0}")]
+    Runtime(io::Error),
+    /// The admin socket; another agent, as a rule.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The admin server's address.
+    #[error(
+        "cannot listen on `admin.listen` = {address}: {source}{}",
+        hint(source)
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The HTTP front; at least one.
+    #[error("{}", lines(.0))]
+    Proxy(Vec<proxy::Error>),
+    /// The packet path.
+    #[error(transparent)]
+    Dataplane(#[from] dataplane::Error),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another agent running?",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this host has the address",
+        io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+fn lines(errors: &[proxy::Error]) -> String {
+    let sentences = errors.iter().map(ToString::to_string);
+    sentences.collect::<Vec<_>>().join("\n")
+}

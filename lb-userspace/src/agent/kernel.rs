@@ -1,0 +1,59 @@
+//! What the agent wants of the packet path: the one room that a test cannot have without a kernel
+//! that it may change.
+
+use std::sync::Arc;
+
+use crate::{
+    config::Service,
+    dataplane::{Counters, Dataplane, Error, XdpMode},
+    pool::PoolView,
+};
+
+/// The packet path, open.
+pub(super) trait Kernel: Send + 'static {
+    /// Makes the kernel say what the configuration and the pools say.
+    fn apply(&mut self, services: &[Service], pools: &[Arc<PoolView>]) -> Result<(), Error>;
+    /// Backends changed state.
+    fn pool_changed(&mut self, pool: &PoolView) -> Result<(), Error>;
+    /// Sums the counters.
+    fn counters(&self) -> Result<Counters, Error>;
+    /// How the program is attached.
+    fn mode(&self) -> XdpMode;
+    /// Whether flows of an earlier agent were adopted.
+    fn adopted(&self) -> bool;
+    /// Takes back an `open` that attached: only for a start that failed.
+    fn take_back(self) -> Result<(), Error>;
+}
+
+impl Kernel for Dataplane {
+    fn apply(&mut self, services: &[Service], pools: &[Arc<PoolView>]) -> Result<(), Error> {
+        Self::apply(self, services, pools)
+    }
+
+    fn pool_changed(&mut self, pool: &PoolView) -> Result<(), Error> {
+        Self::pool_changed(self, pool)
+    }
+
+    fn counters(&self) -> Result<Counters, Error> {
+        Self::counters(self)
+    }
+
+    fn mode(&self) -> XdpMode {
+        Self::mode(self)
+    }
+
+    fn adopted(&self) -> bool {
+        Self::adopted(self)
+    }
+
+    fn take_back(self) -> Result<(), Error> {
+        if Self::adopted(&self) {
+            // Flows of an earlier agent go on, as it left them.
+            return Ok(());
+        }
+        let pins = self.pin_path().to_owned();
+        // It holds the lock that `unload` wants.
+        drop(self);
+        Self::unload(&pins).map(|_removed| ())
+    }
+}

@@ -1,0 +1,388 @@
+//! What the agent tells about itself: status and metrics, from what the rooms say now.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    kernel::Kernel,
+    shared::{Shared, State},
+};
+use crate::{
+    admin::{
+        BackendStatus, CertificateStatus, CheckStatus, Moment, PoolStatus, ServiceStatus, Source,
+        Status, XdpStatus,
+    },
+    config::{Balance, Check, CheckKind, Forward, Mode, Name},
+    dataplane::{self, XdpMode},
+    health::LastCheck,
+    metrics::{
+        BackendReading, CertificateReading, Format, HandshakeReading, LatencyReading,
+        ProcessReading, Readings, RequestReading, render,
+    },
+    pool::{BackendId, PoolView},
+    proxy,
+};
+
+impl<K: Kernel> Source for Shared<K> {
+    fn status(&self) -> Status {
+        let observed = self.observe();
+        let state = self.read();
+        let now = Moment(SystemTime::now());
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: state.config.node.name.to_string(),
+            started: Moment(self.started),
+            now,
+            problems: observed.problems(&state),
+            xdp: observed.xdp(&state),
+            services: state
+                .config
+                .services
+                .iter()
+                .map(|service| observed.service(service))
+                .collect(),
+            pools: state
+                .roster
+                .views()
+                .map(|view| observed.pool(view, &state))
+                .collect(),
+            certificates: observed.certificates(),
+        }
+    }
+
+    fn metrics(&self, format: Format) -> String {
+        let observed = self.observe();
+        let readings = {
+            let state = self.read();
+            observed.readings(&state, self.started)
+        };
+        render(readings, format)
+    }
+}
+
+/// What kernel and HTTP front said, asked once.
+struct Observed {
+    mode: XdpMode,
+    adopted: bool,
+    kernel: Result<dataplane::Counters, String>,
+    http: proxy::Counters,
+    certificates: Vec<proxy::CertificateInfo>,
+    /// Whether the HTTP front serves.
+    is_serving: bool,
+}
+
+impl<K: Kernel> Shared<K> {
+    fn observe(&self) -> Observed {
+        let (mode, adopted, kernel) = {
+            let kernel = self.kernel();
+            (kernel.mode(), kernel.adopted(), kernel.counters())
+        };
+        let (http, certificates, is_serving) = match self.proxy().as_ref() {
+            Some(proxy) => (proxy.counters(), proxy.certificates(), true),
+            None => Default::default(),
+        };
+        Observed {
+            mode,
+            adopted,
+            kernel: kernel.map_err(|error| error.to_string()),
+            http,
+            certificates,
+            is_serving,
+        }
+    }
+}
+
+impl Observed {
+    fn problems(&self, state: &State) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Err(error) = &self.kernel {
+            problems.push(format!("the kernel's counters cannot be read: {error}"));
+        }
+        if !self.is_serving {
+            problems.push("the agent is stopping: it takes no new HTTP connections".to_owned());
+        }
+        let interface = &state.config.node.interface;
+        if nix::net::if_::if_nametoindex(interface.as_str()).is_err() {
+            problems.push(format!(
+                "the interface {interface} has gone, and XDP with it"
+            ));
+        }
+        for pool in &state.unsettled {
+            problems.push(format!(
+                "the kernel has not taken the last change of pool {pool}"
+            ));
+        }
+        problems
+    }
+
+    fn xdp(&self, state: &State) -> XdpStatus {
+        let verdicts = self
+            .kernel
+            .as_ref()
+            .map(|counters| counters.verdicts.as_slice());
+        let verdicts = verdicts.unwrap_or_default();
+        let dropped = verdicts.iter().filter(|count| count.verdict == "drop");
+        XdpStatus {
+            interface: state.config.node.interface.clone(),
+            mode: word_of_mode(self.mode).to_owned(),
+            adopted: self.adopted,
+            packets: verdicts.iter().map(|count| count.packets).sum(),
+            dropped: dropped.map(|count| count.packets).sum(),
+        }
+    }
+
+    fn traffic(&self) -> &[dataplane::Traffic] {
+        let traffic = self
+            .kernel
+            .as_ref()
+            .map(|counters| counters.traffic.as_slice());
+        traffic.unwrap_or_default()
+    }
+
+    fn service(&self, service: &crate::config::Service) -> ServiceStatus {
+        let of_service = || {
+            let traffic = self.traffic().iter();
+            traffic.filter(|traffic| traffic.service == service.name)
+        };
+        let (mode, forward, is_http) = match &service.mode {
+            Mode::Tcp {
+                forward: Forward::Nat,
+            } => ("tcp", Some("nat".to_owned()), false),
+            Mode::Http => ("http", None, true),
+            Mode::Https { .. } => ("https", None, true),
+        };
+        let requests = self.http.requests.iter();
+        let requests = requests.filter(|count| count.service == service.name);
+        ServiceStatus {
+            name: service.name.to_string(),
+            listen: service.listen,
+            mode: mode.to_owned(),
+            forward,
+            pool: service.pool.name.to_string(),
+            connections: of_service().map(|traffic| traffic.connections).sum(),
+            requests: is_http.then(|| requests.map(|count| count.count).sum()),
+            bytes_in: of_service().map(|traffic| traffic.bytes_in).sum(),
+            bytes_out: of_service().map(|traffic| traffic.bytes_out).sum(),
+        }
+    }
+
+    fn pool(&self, view: &PoolView, state: &State) -> PoolStatus {
+        let pool = &view.pool;
+        let services = state.config.services.iter();
+        let services: Vec<_> = services
+            .filter(|service| service.pool.name == pool.name)
+            .map(|service| &service.name)
+            .collect();
+        let backends = pool
+            .backends
+            .iter()
+            .zip(&view.states)
+            .map(|(backend, now)| {
+                let id = BackendId {
+                    pool: pool.name.clone(),
+                    address: backend.address,
+                };
+                let member = state.roster.member(&id);
+                let work = self.work(&services, &backend.name);
+                BackendStatus {
+                    name: backend.name.to_string(),
+                    address: backend.address,
+                    weight: backend.weight.get(),
+                    state: (*now).into(),
+                    since: Moment(member.map_or(SystemTime::UNIX_EPOCH, |member| member.since)),
+                    order: member.map(|member| member.order).unwrap_or_default(),
+                    last_check: state.records.last(&id).map(check_status),
+                    connections: work.connections,
+                    packets: work.packets,
+                    requests: work.requests,
+                }
+            });
+        PoolStatus {
+            name: pool.name.to_string(),
+            balance: word_of_balance(pool.balance).to_owned(),
+            check: pool.check.as_ref().map(check_in_words),
+            backends: backends.collect(),
+        }
+    }
+
+    /// What a backend did for these services.
+    fn work(&self, services: &[&Name], backend: &Name) -> Work {
+        let traffic = self.traffic().iter().filter(|traffic| {
+            traffic.backend.as_ref() == Some(backend) && services.contains(&&traffic.service)
+        });
+        let requests = self.http.requests.iter().filter(|count| {
+            count.backend.as_ref() == Some(backend) && services.contains(&&count.service)
+        });
+        let mut work = Work {
+            requests: requests.map(|count| count.count).sum(),
+            ..Work::default()
+        };
+        for traffic in traffic {
+            work.connections += traffic.connections;
+            work.packets += traffic.packets_in + traffic.packets_out;
+        }
+        work
+    }
+
+    fn certificates(&self) -> Vec<CertificateStatus> {
+        // Several services may serve one file.
+        let files: BTreeMap<_, _> = self
+            .certificates
+            .iter()
+            .map(|one| (&one.path, one))
+            .collect();
+        let certificates = files.into_values().map(|one| CertificateStatus {
+            file: one.path.clone(),
+            names: one.names.clone(),
+            expires: Moment(one.not_after),
+        });
+        certificates.collect()
+    }
+
+    fn readings(self, state: &State, started: SystemTime) -> Readings {
+        let http = self.http;
+        Readings {
+            version: env!("CARGO_PKG_VERSION"),
+            node: state.config.node.name.clone(),
+            interface: state.config.node.interface.clone(),
+            xdp_mode: self.mode,
+            kernel: self.kernel.unwrap_or_else(|error| {
+                tracing::error!("the kernel's counters are missing from this scrape: {error}");
+                dataplane::Counters::default()
+            }),
+            backends: backend_readings(state),
+            handshakes: handshake_readings(&http.handshakes),
+            requests: http.requests.into_iter().map(request_reading).collect(),
+            latencies: http.durations.into_iter().map(latency_reading).collect(),
+            handshake_failures: http.handshake_failures,
+            open_connections: http.open_connections,
+            refusals: http
+                .refusals
+                .into_iter()
+                .map(|one| (one.service, one.reason, one.count))
+                .collect(),
+            retries: http.retries,
+            backend_connections: http
+                .backend_connections
+                .into_iter()
+                .map(|one| (one.service, one.backend, one.in_use))
+                .collect(),
+            certificates: self
+                .certificates
+                .into_iter()
+                .map(certificate_reading)
+                .collect(),
+            process: ProcessReading::now(started),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Work {
+    connections: u64,
+    packets: u64,
+    requests: u64,
+}
+
+fn backend_readings(state: &State) -> Vec<BackendReading> {
+    let views = state.roster.views();
+    let readings = views.flat_map(|view| {
+        let backends = view.pool.backends.iter().zip(&view.states);
+        backends.map(|(backend, now)| {
+            let id = BackendId {
+                pool: view.pool.name.clone(),
+                address: backend.address,
+            };
+            BackendReading {
+                pool: view.pool.name.clone(),
+                backend: backend.name.clone(),
+                state: *now,
+                check: state.records.last(&id).map(|last| last.duration),
+            }
+        })
+    });
+    readings.collect()
+}
+
+fn request_reading(count: proxy::RequestCount) -> RequestReading {
+    RequestReading {
+        service: count.service,
+        backend: count.backend,
+        code: count.code,
+        requests: count.count,
+    }
+}
+
+fn latency_reading((service, durations): (Name, proxy::Durations)) -> LatencyReading {
+    let bounds = proxy::DURATION_BOUNDS.into_iter().chain([f64::INFINITY]);
+    LatencyReading {
+        service,
+        buckets: bounds.zip(durations.buckets).collect(),
+        sum: durations.sum,
+    }
+}
+
+/// Summed over the services: the metric has no such label.
+fn handshake_readings(counts: &[proxy::HandshakeCount]) -> Vec<HandshakeReading> {
+    let mut sums = BTreeMap::new();
+    for count in counts {
+        *sums.entry((count.version, count.resumed)).or_insert(0) += count.count;
+    }
+    let readings = sums
+        .into_iter()
+        .map(|((version, resumed), handshakes)| HandshakeReading {
+            version,
+            resumed,
+            handshakes,
+        });
+    readings.collect()
+}
+
+fn certificate_reading(info: proxy::CertificateInfo) -> CertificateReading {
+    CertificateReading {
+        service: info.service,
+        name: info.names.first().cloned().unwrap_or_default(),
+        file: info.path.display().to_string(),
+        expires: info.not_after,
+    }
+}
+
+fn check_status(last: &LastCheck) -> CheckStatus {
+    CheckStatus {
+        at: Moment(last.at),
+        seconds: last.duration.as_secs_f64(),
+        error: last.failure.as_ref().map(ToString::to_string),
+    }
+}
+
+fn check_in_words(check: &Check) -> String {
+    let every = |interval: Duration| humantime::format_duration(interval).to_string();
+    let kind = match &check.kind {
+        CheckKind::Tcp => "tcp".to_owned(),
+        CheckKind::Http { path, .. } => format!("http {path}"),
+    };
+    let Check { rise, fall, .. } = check;
+    format!(
+        "{kind} every {}, rise {rise}, fall {fall}",
+        every(check.interval)
+    )
+}
+
+pub(super) fn word_of_mode(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    }
+}
+
+fn word_of_balance(balance: Balance) -> &'static str {
+    match balance {
+        Balance::RoundRobin => "round_robin",
+        Balance::LeastConnections => "least_connections",
+        Balance::RandomTwo => "random_two",
+        Balance::Source => "source",
+        Balance::Maglev => "maglev",
+    }
+}

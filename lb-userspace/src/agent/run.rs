@@ -1,0 +1,277 @@
+//! The loop: takes in what happens, and makes every change.
+
+use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
+
+use lb_common::backend::BackendState;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    task::JoinSet,
+    time::Interval,
+};
+
+use super::{GRACE, feeds::Feeds, kernel::Kernel, report::word_of_mode, shared::Shared, summary};
+use crate::{
+    admin::{Command, Request},
+    health::{Checked, Checks},
+    pool::{Change, Order, PoolView, StateFile, word_of},
+    proxy::Proxy,
+};
+
+mod reload;
+
+/// An agent that has started.
+pub(super) struct Agent<K: Kernel> {
+    pub(super) file: PathBuf,
+    pub(super) shared: Arc<Shared<K>>,
+    pub(super) checks: Checks,
+    pub(super) outcomes: mpsc::Receiver<Checked>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) feeds: Feeds,
+    pub(super) state_file: StateFile,
+    /// The admin servers: they end with the agent.
+    pub(super) servers: JoinSet<()>,
+    /// When to try again what the kernel refused, and to tell systemd that the loop is alive.
+    pub(super) heartbeat: Interval,
+}
+
+/// The signals that the agent listens to.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl<K: Kernel> Agent<K> {
+    /// Runs until a signal says stop, then lets the requests that are under way end.
+    pub(super) async fn run(mut self, mut signals: Signals) {
+        self.announce();
+        while self.next_event(&mut signals).await {}
+        self.stop(&mut signals).await;
+    }
+
+    /// Takes in one event. False when it is time to stop.
+    async fn next_event(&mut self, signals: &mut Signals) -> bool {
+        let Signals {
+            terminate,
+            interrupt,
+            hangup,
+        } = signals;
+        tokio::select! {
+            _ = terminate.recv() => return false,
+            _ = interrupt.recv() => return false,
+            Some(checked) = self.outcomes.recv() => self.checked(checked),
+            Some(command) = self.commands.recv() => self.command(command),
+            _ = hangup.recv() => self.reload_by_signal(),
+            _ = self.heartbeat.tick() => self.beat(),
+        }
+        true
+    }
+
+    fn announce(&self) {
+        let (mode, adopted) = {
+            let kernel = self.shared.kernel();
+            (kernel.mode(), kernel.adopted())
+        };
+        let state = self.shared.read();
+        let interface = &state.config.node.interface;
+        let version = env!("CARGO_PKG_VERSION");
+        let mode = word_of_mode(mode);
+        let flows = if adopted {
+            "the flows of an earlier agent go on"
+        } else {
+            "no flows yet"
+        };
+        let services = summary(&state.config);
+        tracing::info!("lb {version} is ready: {mode} XDP on {interface}, {flows}; {services}");
+        for service in &state.config.services {
+            let (name, listen, pool) = (&service.name, service.listen, &service.pool.name);
+            tracing::info!(service = %name, %listen, %pool, "serving");
+        }
+        notify(&[
+            sd_notify::NotifyState::Ready,
+            sd_notify::NotifyState::Status(&format!("{mode} XDP on {interface}, {services}")),
+        ]);
+    }
+
+    fn checked(&mut self, checked: Checked) {
+        let now = SystemTime::now();
+        let id = checked.backend.clone();
+        let reason = match &checked.outcome {
+            Ok(()) => "checks succeed".to_owned(),
+            Err(failure) => failure.to_string(),
+        };
+        let (turned, change) = {
+            let mut state = self.shared.write();
+            let turned = state.records.record(checked, now);
+            let change = turned.and_then(|healthy| state.roster.checked(&id, healthy, now));
+            (turned.is_some(), change)
+        };
+        if let Some(change) = change {
+            self.publish(&change, &reason);
+        }
+        if turned {
+            self.remember();
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let answer = match command.request {
+            Request::Backend { name, order } => self.order(&name, order),
+            Request::Reload => self.reload(),
+            Request::Status => Err("the loop does not answer for the status".to_owned()),
+        };
+        // An operator who did not wait for the answer finds it in the log.
+        let _gone = command.answer.send(answer);
+    }
+
+    fn order(&mut self, name: &str, order: Order) -> Result<String, String> {
+        let (id, change, state) = {
+            let mut state = self.shared.write();
+            let ordered = state.roster.order(name, order, SystemTime::now());
+            let (id, change) = ordered.map_err(|error| error.to_string())?;
+            let member = state.roster.member(&id).copied();
+            (id, change, member.map(|member| word_of(member.state())))
+        };
+        tracing::info!(backend = %id, %order, "the operator gave an order");
+        if let Some(change) = &change {
+            self.publish(change, "by the operator's order");
+        }
+        let state = state.unwrap_or_default();
+        let mut answer = match change {
+            Some(_) => format!("{id} is {state} now"),
+            None => format!("{id} stays {state}"),
+        };
+        if order == Order::Ready && state == "down" {
+            answer.push_str(": its checks fail");
+        }
+        if !self.remember() {
+            answer.push_str(". A restart of the agent will forget it: see the log");
+        }
+        Ok(answer)
+    }
+
+    /// Tells everybody who chooses backends, and the log.
+    fn publish(&self, change: &Change, reason: &str) {
+        self.tell(&change.view);
+        let (pool, backend) = (&change.view.pool.name, &change.backend);
+        let (from, to) = (word_of(change.from), word_of(change.to));
+        match change.to {
+            BackendState::Down => {
+                tracing::warn!(%pool, %backend, from, to, reason, "a backend is down");
+            }
+            _ => tracing::info!(%pool, %backend, from, to, reason, "a backend is {to}"),
+        }
+        let up = change.view.states.iter();
+        if up.filter(|state| **state == BackendState::Up).count() == 0 {
+            tracing::error!(%pool, "no backend of the pool is up");
+        }
+    }
+
+    fn tell(&self, view: &Arc<PoolView>) {
+        self.feeds.send(view);
+        let pool = &view.pool.name;
+        let told = self.shared.kernel().pool_changed(view);
+        let unsettled = &mut self.shared.write().unsettled;
+        match told {
+            Ok(()) => {
+                unsettled.remove(pool);
+            }
+            Err(error) => {
+                unsettled.insert(pool.clone());
+                tracing::error!(%pool, "the kernel has not taken the change, trying again: {error}");
+            }
+        }
+    }
+
+    fn beat(&self) {
+        notify(&[sd_notify::NotifyState::Watchdog]);
+        self.retry();
+    }
+
+    fn retry(&self) {
+        let views: Vec<_> = {
+            let state = self.shared.read();
+            let views = state
+                .unsettled
+                .iter()
+                .filter_map(|pool| state.roster.view(pool));
+            views.cloned().collect()
+        };
+        for view in &views {
+            self.tell(view);
+        }
+    }
+
+    /// Keeps orders and health for the next agent. False when that failed.
+    fn remember(&self) -> bool {
+        let memory = self.shared.read().roster.memory();
+        let written = self.state_file.write(&memory);
+        if let Err(error) = &written {
+            let path = self.state_file.path().display();
+            tracing::warn!("cannot write {path}: {error}");
+        }
+        written.is_ok()
+    }
+
+    fn reload_by_signal(&mut self) {
+        // It logs both what it did and why it did not.
+        let _said = self.reload();
+    }
+
+    /// Lets requests end. Checks and orders go on meanwhile; another signal ends it at once. The
+    /// XDP program stays: what it steers goes on without an agent.
+    async fn stop(mut self, signals: &mut Signals) {
+        notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("stopping: no new HTTP connections; requests have {GRACE:?} to end");
+        let Some(proxy) = self.shared.proxy().take() else {
+            return;
+        };
+        let mut draining = tokio::task::spawn_blocking(move || drain(proxy));
+        loop {
+            tokio::select! {
+                _ended = &mut draining => break,
+                () = signals.stop() => {
+                    tracing::warn!("stopping at once: told twice");
+                    break;
+                }
+                Some(checked) = self.outcomes.recv() => self.checked(checked),
+                Some(command) = self.commands.recv() => self.command(command),
+                _ = self.heartbeat.tick() => self.beat(),
+            }
+        }
+        self.servers.shutdown().await;
+        tracing::info!("stopped; the kernel goes on steering");
+    }
+}
+
+fn drain(proxy: Proxy) {
+    proxy.shutdown(GRACE);
+}
+
+/// Tells systemd, where it listens.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        tracing::warn!("cannot notify systemd: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Reloading: the new configuration is in force as a whole, or the old one is.
+
+use std::{sync::Arc, time::SystemTime};
+
+use super::Agent;
+use crate::{
+    agent::{Draft, feeds::Feeds, kernel::Kernel, summary},
+    config::Config,
+    pool::{PoolView, Roster},
+};
+
+/// A configuration with all that goes into force with it.
+struct Next {
+    config: Config,
+    roster: Roster,
+    feeds: Feeds,
+}
+
+impl<K: Kernel> Agent<K> {
+    /// Reads the configuration again and puts it in force. Returns the sentence that says so.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; the old one stays in force.
+    pub(super) fn reload(&mut self) -> Result<String, String> {
+        match self.try_reload() {
+            Ok(done) => {
+                tracing::info!("{done}");
+                Ok(done)
+            }
+            Err(error) => {
+                tracing::error!(
+                    "the configuration in force stays, the new one is refused:\n{error}"
+                );
+                Err(format!("{error}\nThe configuration in force stays."))
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<String, String> {
+        let Draft { config, warnings } =
+            Draft::read(&self.file).map_err(|error| error.to_string())?;
+        let next = self.next(config)?;
+        self.put_in_force(&next)?;
+        let mut done = format!(
+            "{} is in force: {}",
+            self.file.display(),
+            summary(&next.config)
+        );
+        for warning in warnings {
+            done.push_str(&format!("\n{warning}"));
+        }
+        self.commit(next);
+        Ok(done)
+    }
+
+    fn next(&self, config: Config) -> Result<Next, String> {
+        let state = self.shared.read();
+        refuse_what_takes_a_restart(&state.config, &config)?;
+        let roster = state.roster.reloaded(&config.pools, SystemTime::now());
+        Ok(Next {
+            feeds: self.feeds.renewed(&roster),
+            config,
+            roster,
+        })
+    }
+
+    /// Hands the new configuration to HTTP front and kernel, which check all before they change
+    /// anything. Where the second refuses, the first gets the old one back.
+    fn put_in_force(&self, next: &Next) -> Result<(), String> {
+        self.apply_to_proxy(&next.config, &next.feeds)?;
+        let views: Vec<Arc<PoolView>> = next.roster.views().cloned().collect();
+        let applied = self.shared.kernel().apply(&next.config.services, &views);
+        applied.map_err(|error| {
+            let old = self.shared.read().config.clone();
+            match self.apply_to_proxy(&old, &self.feeds) {
+                Ok(()) => error.to_string(),
+                Err(back) => format!("{error}\nand the HTTP front did not go back: {back}"),
+            }
+        })
+    }
+
+    fn apply_to_proxy(&self, config: &Config, feeds: &Feeds) -> Result<(), String> {
+        let mut proxy = self.shared.proxy();
+        let proxy = proxy.as_mut().ok_or("the agent is stopping")?;
+        let applied = proxy.apply(&config.http, feeds.frontends(config));
+        applied.map_err(|errors| {
+            let sentences = errors.iter().map(ToString::to_string);
+            sentences.collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    /// Nothing here can fail.
+    fn commit(&mut self, next: Next) {
+        self.checks.apply(&next.config.pools);
+        next.feeds.send_all(&next.roster);
+        self.feeds = next.feeds;
+        {
+            let mut state = self.shared.write();
+            let roster = &next.roster;
+            state.records = state.records.renewed(&next.config.pools, |id| {
+                roster.member(id).is_none_or(|member| member.healthy)
+            });
+            state.config = next.config;
+            state.roster = next.roster;
+            state.unsettled.clear();
+        }
+        self.remember();
+    }
+}
+
+/// What is bound or attached once, at the start.
+fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String> {
+    let changed = [
+        ("node.name", old.node.name != new.node.name),
+        ("node.interface", old.node.interface != new.node.interface),
+        ("admin.listen", old.admin.listen != new.admin.listen),
+        ("admin.socket", old.admin.socket != new.admin.socket),
+        ("dataplane", old.dataplane != new.dataplane),
+        ("http.workers", old.http.workers != new.http.workers),
+    ];
+    let changed = changed.into_iter().filter(|(_, changed)| *changed);
+    let names: Vec<_> = changed.map(|(name, _)| format!("`{name}`")).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} changed, which takes a restart: `systemctl restart lb` (flows in the kernel go on)",
+        names.join(", ")
+    ))
+}

@@ -1,0 +1,389 @@
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use lb_common::backend::BackendState::{Down, Draining, Up};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    admin::{Client, Source, State},
+    agent::{Error, start::start},
+    config::Config,
+    dataplane::{self, Counters, XdpMode},
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_millis(100);
+const FALL: u32 = 2;
+
+/// A kernel that notes what it is told.
+#[derive(Clone, Default)]
+struct Noted(Arc<Notes>);
+
+#[derive(Default)]
+struct Notes {
+    /// The states of the last view of pool `web`, and the names of the services.
+    told: Mutex<(Vec<BackendState>, Vec<String>)>,
+    refuses: AtomicBool,
+    was_opened: AtomicBool,
+    was_taken_back: AtomicBool,
+}
+
+impl Noted {
+    fn open(&self) -> Self {
+        self.0.was_opened.store(true, SeqCst);
+        self.clone()
+    }
+
+    fn states(&self) -> Vec<BackendState> {
+        self.0.told.lock().expect("no panic").0.clone()
+    }
+
+    fn services(&self) -> Vec<String> {
+        self.0.told.lock().expect("no panic").1.clone()
+    }
+
+    fn refuse(&self, refuses: bool) {
+        self.0.refuses.store(refuses, SeqCst);
+    }
+
+    fn verdict(&self) -> Result<(), dataplane::Error> {
+        if self.0.refuses.load(SeqCst) {
+            return Err(dataplane::Error::new("no room in the map `rings`"));
+        }
+        Ok(())
+    }
+}
+
+impl Kernel for Noted {
+    fn apply(
+        &mut self,
+        services: &[crate::config::Service],
+        pools: &[Arc<PoolView>],
+    ) -> Result<(), dataplane::Error> {
+        self.verdict()?;
+        let names = services.iter().map(|service| service.name.to_string());
+        *self.0.told.lock().expect("no panic") = (pools[0].states.clone(), names.collect());
+        Ok(())
+    }
+
+    fn pool_changed(&mut self, pool: &PoolView) -> Result<(), dataplane::Error> {
+        self.verdict()?;
+        self.0
+            .told
+            .lock()
+            .expect("no panic")
+            .0
+            .clone_from(&pool.states);
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters, dataplane::Error> {
+        Ok(Counters::default())
+    }
+
+    fn mode(&self) -> XdpMode {
+        XdpMode::Native
+    }
+
+    fn adopted(&self) -> bool {
+        false
+    }
+
+    fn take_back(self) -> Result<(), dataplane::Error> {
+        self.0.was_taken_back.store(true, SeqCst);
+        Ok(())
+    }
+}
+
+/// A host with two backends in a pool, and a configuration for an agent on it.
+struct Host {
+    directory: TempDir,
+    admin: SocketAddr,
+    /// Where the service listens.
+    front: SocketAddr,
+    backends: Vec<TcpListener>,
+    kernel: Noted,
+}
+
+/// Pools with checks, or without.
+enum Checked {
+    Yes,
+    No,
+}
+
+impl Host {
+    fn new(checked: &Checked) -> Self {
+        let host = Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            admin: free_address(),
+            front: free_address(),
+            backends: (0..2).map(|_| listener()).collect(),
+            kernel: Noted::default(),
+        };
+        host.write(&host.text(checked));
+        host
+    }
+
+    fn text(&self, checked: &Checked) -> String {
+        let check = match checked {
+            Checked::Yes => {
+                let interval = INTERVAL.as_millis();
+                format!(
+                    "check = {{ type = \"tcp\", interval = \"{interval}ms\", \
+                     timeout = \"{interval}ms\", rise = 1, fall = {FALL} }}"
+                )
+            }
+            Checked::No => String::new(),
+        };
+        let backend = |index: usize| {
+            let address = self.backends[index].local_addr().expect("an address");
+            let name = index + 1;
+            format!("[[pool.backend]]\nname = \"web{name}\"\naddress = \"{address}\"\n")
+        };
+        format!(
+            "[node]\nname = \"lb-a\"\ninterface = \"lo\"\n\
+             [admin]\nlisten = \"{}\"\nsocket = \"{}\"\n\
+             [[pool]]\nname = \"web\"\n{check}\n{}{}\
+             [[service]]\nname = \"first\"\nlisten = \"{}\"\nmode = \"http\"\npool = \"web\"\n",
+            self.admin,
+            self.socket().display(),
+            backend(0),
+            backend(1),
+            self.front,
+        )
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(self.file(), text).expect("written");
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("lb.toml")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("run/lb.sock")
+    }
+
+    fn config(&self) -> Config {
+        let parsed = Config::load(&self.file());
+        parsed.unwrap_or_else(|errors| panic!("{errors}")).config
+    }
+
+    fn agent(&self) -> Result<Agent<Noted>, Error> {
+        start(self.file(), self.config(), |_, _| Ok(self.kernel.open()))
+    }
+
+    /// An agent that runs until the value is dropped.
+    fn run(&self) -> Running {
+        let agent = self.agent().expect("started");
+        let shared = Arc::clone(&agent.shared);
+        let signals = Signals::listen().expect("signals");
+        Running {
+            shared,
+            task: tokio::spawn(agent.run(signals)),
+        }
+    }
+}
+
+struct Running {
+    shared: Arc<Shared<Noted>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// As a crash ends it.
+    async fn kill(self) {
+        self.task.abort();
+        let _aborted = self.task.await;
+    }
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a listener")
+}
+
+fn free_address() -> SocketAddr {
+    listener().local_addr().expect("an address")
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Gives an order as `lb` does.
+async fn give(socket: &Path, request: Request) -> Result<String, String> {
+    let client = Client::new(socket);
+    let said = tokio::task::spawn_blocking(move || client.order(&request)).await;
+    said.expect("no panic").map_err(|error| error.to_string())
+}
+
+async fn order(host: &Host, name: &str, order: Order) -> Result<String, String> {
+    let name = name.to_owned();
+    give(&host.socket(), Request::Backend { name, order }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_kernel_learns_of_a_dead_backend_in_time_and_of_its_return() {
+    let mut host = Host::new(&Checked::Yes);
+    let _running = host.run();
+    let kernel = host.kernel.clone();
+    assert_eq!(kernel.states(), [Up, Up]);
+    // Its first check decides alone: let that one pass.
+    tokio::time::sleep(INTERVAL * 2).await;
+    let dead = host.backends.remove(1);
+    let address = dead.local_addr().expect("an address");
+    drop(dead);
+    let died = Instant::now();
+    eventually("web2 is down", || kernel.states() == [Up, Down]).await;
+    let took = died.elapsed();
+    // One more interval than is promised: the test shares its machine.
+    let promised = INTERVAL * FALL + Duration::from_millis(100);
+    assert!(took < promised + INTERVAL, "{took:?}");
+    let _back = TcpListener::bind(address).expect("the port is still free");
+    eventually("web2 is up again", || kernel.states() == [Up, Up]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_takes_effect_at_once_and_outlives_the_agent() {
+    let host = Host::new(&Checked::No);
+    let running = host.run();
+    let said = order(&host, "web2", Order::Drain).await;
+    let address = host.backends[1].local_addr().expect("an address");
+    assert_eq!(said, Ok(format!("web/{address} is draining now")));
+    assert_eq!(host.kernel.states(), [Up, Draining]);
+    running.kill().await;
+    let running = host.run();
+    assert_eq!(host.kernel.states(), [Up, Draining], "the next agent knows");
+    let status = running.shared.status();
+    assert_eq!(status.pools[0].backends[1].state, State::Draining);
+    order(&host, "web/web2", Order::Ready)
+        .await
+        .expect("reached");
+    assert_eq!(host.kernel.states(), [Up, Up]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_puts_the_new_configuration_in_force_and_keeps_orders() {
+    let host = Host::new(&Checked::No);
+    let _running = host.run();
+    order(&host, "web1", Order::Down).await.expect("reached");
+    host.write(&host.text(&Checked::No).replace("\"first\"", "\"second\""));
+    let said = give(&host.socket(), Request::Reload)
+        .await
+        .expect("reloaded");
+    assert!(
+        said.contains("is in force: 1 service, 1 pool, 2 backends"),
+        "{said}"
+    );
+    assert_eq!(host.kernel.services(), ["second"]);
+    assert_eq!(host.kernel.states(), [Down, Up]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_is_refused_leaves_everything_as_it_was() {
+    let host = Host::new(&Checked::No);
+    let running = host.run();
+    let good = host.text(&Checked::No);
+    for (bad, sentence) in [
+        (good.replace("balance", "blance") + "colour = 1\n", "error"),
+        (good.replace("\"lb-a\"", "\"lb-b\""), "`node.name` changed"),
+        (
+            good.replace("\"lo\"", "\"nowhere0\""),
+            "no network interface",
+        ),
+    ] {
+        host.write(&bad);
+        let said = give(&host.socket(), Request::Reload)
+            .await
+            .expect_err("refused");
+        assert!(said.contains(sentence), "{said}");
+        assert!(
+            said.ends_with("The configuration in force stays."),
+            "{said}"
+        );
+    }
+    host.write(&good.replace("\"first\"", "\"second\""));
+    host.kernel.refuse(true);
+    let said = give(&host.socket(), Request::Reload)
+        .await
+        .expect_err("refused");
+    assert!(said.contains("no room in the map"), "{said}");
+    assert_eq!(host.kernel.services(), ["first"]);
+    assert_eq!(running.shared.status().services[0].name, "first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_kernel_refused_is_told_again_and_is_a_problem_until_then() {
+    let host = Host::new(&Checked::No);
+    let running = host.run();
+    host.kernel.refuse(true);
+    order(&host, "web2", Order::Down).await.expect("reached");
+    assert_eq!(host.kernel.states(), [Up, Up], "it refused");
+    let problems = running.shared.status().problems;
+    assert!(
+        problems.iter().any(|one| one.contains("pool web")),
+        "{problems:?}"
+    );
+    host.kernel.refuse(false);
+    eventually("told again", || host.kernel.states() == [Up, Down]).await;
+    eventually("no problem left", || {
+        running.shared.status().problems.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_agent_never_opens_the_kernel() {
+    let host = Host::new(&Checked::No);
+    let _running = host.run();
+    let second = Host {
+        kernel: Noted::default(),
+        ..Host::new(&Checked::No)
+    };
+    second.write(&host.text(&Checked::No));
+    let error = second.agent().err().expect("refused");
+    assert!(matches!(error, Error::Socket(_)), "{error}");
+    assert!(
+        error.to_string().contains("another agent is running"),
+        "{error}"
+    );
+    assert!(!second.kernel.0.was_opened.load(SeqCst));
+    order(&host, "web1", Order::Drain)
+        .await
+        .expect("the first still answers");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_leaves_nothing_behind() {
+    let host = Host::new(&Checked::No);
+    let taken = TcpListener::bind(host.admin).expect("bound");
+    let error = host.agent().err().expect("refused");
+    assert!(
+        error.to_string().contains("is another agent running?"),
+        "{error}"
+    );
+    assert!(!host.kernel.0.was_opened.load(SeqCst));
+    assert!(!host.socket().exists());
+    drop(taken);
+    host.kernel.refuse(true);
+    let error = host.agent().err().expect("refused");
+    assert!(matches!(error, Error::Dataplane(_)), "{error}");
+    assert!(host.kernel.0.was_taken_back.load(SeqCst));
+    assert!(!host.socket().exists());
+    TcpListener::bind(host.admin).expect("free again");
+    host.kernel.refuse(false);
+    host.agent().expect("now it starts");
+}

@@ -1,0 +1,64 @@
+//! What the loop writes and the admin server reads.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::SystemTime,
+};
+
+use super::kernel::Kernel;
+use crate::{
+    config::{Config, Name},
+    health::Records,
+    pool::Roster,
+    proxy::Proxy,
+};
+
+/// What the loop writes and the admin server reads. No lock is held across an await, nor while
+/// another is taken.
+pub(super) struct Shared<K> {
+    pub(super) started: SystemTime,
+    kernel: Mutex<K>,
+    proxy: Mutex<Option<Proxy>>,
+    state: RwLock<State>,
+}
+
+/// What is in force.
+pub(super) struct State {
+    pub(super) config: Config,
+    pub(super) roster: Roster,
+    pub(super) records: Records,
+    /// Pools whose last change the kernel refused. They are tried again.
+    pub(super) unsettled: BTreeSet<Name>,
+}
+
+impl<K: Kernel> Shared<K> {
+    pub(super) fn new(kernel: K, proxy: Proxy, state: State) -> Self {
+        Self {
+            started: SystemTime::now(),
+            kernel: Mutex::new(kernel),
+            proxy: Mutex::new(Some(proxy)),
+            state: RwLock::new(state),
+        }
+    }
+
+    // A thread that panicked while it held a lock was reading, or had made its change in one
+    // assignment: what is behind the lock is whole.
+
+    pub(super) fn kernel(&self) -> MutexGuard<'_, K> {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` once the agent is stopping.
+    pub(super) fn proxy(&self) -> MutexGuard<'_, Option<Proxy>> {
+        self.proxy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

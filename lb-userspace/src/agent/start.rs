@@ -1,0 +1,139 @@
+//! The start: every step that can fail comes before the first one that others notice, and a step
+//! that fails takes back those before it.
+
+use std::{
+    collections::BTreeSet,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::{Interval, MissedTickBehavior},
+};
+
+use super::{
+    Error,
+    feeds::Feeds,
+    kernel::Kernel,
+    run::Agent,
+    shared::{Shared, State},
+};
+use crate::{
+    admin::{self, AdminSocket},
+    config::{self, Config},
+    dataplane,
+    health::{Checks, Records},
+    pool::{Memory, PoolView, Roster, StateFile},
+    proxy::Proxy,
+};
+
+/// Orders of operators that may wait.
+const WAITING_COMMANDS: usize = 16;
+/// How often the loop looks after what nobody tells it.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Starts an agent. `open` opens the packet path. Must be called within a tokio runtime.
+pub(super) fn start<K: Kernel>(
+    file: PathBuf,
+    config: Config,
+    open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
+) -> Result<Agent<K>, Error> {
+    // Two agents would take each other's connections: this is what finds that out first.
+    let socket = AdminSocket::bind(&config.admin.socket)?;
+    let listener = bind_admin(config.admin.listen)?;
+    let state_file = StateFile::beside(&config.admin.socket);
+    let roster = Roster::new(&config.pools, &recall(&state_file), SystemTime::now());
+    let feeds = Feeds::default().renewed(&roster);
+    let proxy = start_proxy(&config, &feeds)?;
+    let kernel = match open_kernel(&config, &roster, open) {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            // It served nobody yet that would be worth waiting for.
+            proxy.shutdown(Duration::ZERO);
+            return Err(error.into());
+        }
+    };
+    let (mut checks, outcomes) = Checks::new();
+    checks.apply(&config.pools);
+    let state = State {
+        records: Records::default().renewed(&config.pools, |id| {
+            roster.member(id).is_none_or(|member| member.healthy)
+        }),
+        config,
+        roster,
+        unsettled: BTreeSet::new(),
+    };
+    let shared = Arc::new(Shared::new(kernel, proxy, state));
+    let (commands, received) = mpsc::channel(WAITING_COMMANDS);
+    let mut servers = JoinSet::new();
+    let source = Arc::clone(&shared);
+    let source: Arc<dyn admin::Source> = source;
+    let _handle: AbortHandle = servers.spawn(socket.serve(Arc::clone(&source), commands));
+    let _handle: AbortHandle = servers.spawn(admin::serve_http(listener, source));
+    Ok(Agent {
+        file,
+        shared,
+        checks,
+        outcomes,
+        commands: received,
+        feeds,
+        state_file,
+        servers,
+        heartbeat: heartbeat(),
+    })
+}
+
+fn heartbeat() -> Interval {
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat
+}
+
+fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, Error> {
+    let bind = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(listener)
+    };
+    bind().map_err(|source| Error::Listen { address, source })
+}
+
+/// What an earlier agent left. A file that cannot be read costs its contents, not the start.
+fn recall(file: &StateFile) -> Memory {
+    file.read().unwrap_or_else(|error| {
+        let path = file.path().display();
+        tracing::warn!("cannot read {path}, so the operator's orders are forgotten: {error}");
+        Memory::default()
+    })
+}
+
+fn start_proxy(config: &Config, feeds: &Feeds) -> Result<Proxy, Error> {
+    let mut proxy = Proxy::start(&config.http).map_err(|error| Error::Proxy(vec![error]))?;
+    match proxy.apply(&config.http, feeds.frontends(config)) {
+        Ok(()) => Ok(proxy),
+        Err(errors) => {
+            proxy.shutdown(Duration::ZERO);
+            Err(Error::Proxy(errors))
+        }
+    }
+}
+
+fn open_kernel<K: Kernel>(
+    config: &Config,
+    roster: &Roster,
+    open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
+) -> Result<K, dataplane::Error> {
+    let mut kernel = open(&config.node, &config.dataplane)?;
+    let views: Vec<Arc<PoolView>> = roster.views().cloned().collect();
+    if let Err(error) = kernel.apply(&config.services, &views) {
+        if let Err(left) = kernel.take_back() {
+            tracing::error!("{left}");
+        }
+        return Err(error);
+    }
+    Ok(kernel)
+}

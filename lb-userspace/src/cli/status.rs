@@ -1,0 +1,183 @@
+//! `lb status` for people.
+
+use super::table::{Align, Cell, Style, Table};
+use crate::admin::{
+    BackendStatus, PoolStatus, State, Status,
+    wording::{bytes, count, share, span},
+};
+
+/// Certificates that end sooner than this many days are pointed out, and then warned of.
+const SOON: i64 = 21;
+const VERY_SOON: i64 = 7;
+
+/// The status as text.
+pub(super) fn render(status: &Status, colour: bool) -> String {
+    let mut parts = vec![head(status, colour), services(status, colour)];
+    parts.extend(status.pools.iter().map(|one| pool(one, status, colour)));
+    if !status.certificates.is_empty() {
+        parts.push(certificates(status, colour));
+    }
+    parts.join("\n")
+}
+
+fn head(status: &Status, colour: bool) -> String {
+    let xdp = &status.xdp;
+    let mut text = format!(
+        "{}  lb {}, {} XDP on {}, up {}, {} packets seen, {} dropped\n",
+        Style::Bold.paint(&status.node, colour),
+        status.version,
+        xdp.mode,
+        xdp.interface,
+        span(status.uptime()),
+        count(xdp.packets),
+        count(xdp.dropped),
+    );
+    for problem in &status.problems {
+        text.push_str(&Style::Red.paint(&format!("PROBLEM: {problem}"), colour));
+        text.push('\n');
+    }
+    text
+}
+
+fn services(status: &Status, colour: bool) -> String {
+    let mut table = Table::new(&[
+        ("SERVICE", Align::Left),
+        ("LISTEN", Align::Left),
+        ("MODE", Align::Left),
+        ("POOL", Align::Left),
+        ("CONNECTIONS", Align::Right),
+        ("REQUESTS", Align::Right),
+        ("IN", Align::Right),
+        ("OUT", Align::Right),
+    ]);
+    for service in &status.services {
+        table.push(vec![
+            Cell::new(&service.name),
+            Cell::new(service.listen.to_string()),
+            Cell::new(service.mode_in_words()),
+            Cell::new(&service.pool),
+            Cell::new(count(service.connections)),
+            Cell::new(service.requests.map_or_else(|| "–".to_owned(), count)),
+            Cell::new(bytes(service.bytes_in)),
+            Cell::new(bytes(service.bytes_out)),
+        ]);
+    }
+    table.render(colour)
+}
+
+fn pool(pool: &PoolStatus, status: &Status, colour: bool) -> String {
+    let mut table = Table::new(&[
+        ("BACKEND", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("STATE", Align::Left),
+        ("SINCE", Align::Right),
+        ("WEIGHT", Align::Right),
+        ("CONNECTIONS", Align::Right),
+        ("PACKETS", Align::Right),
+        ("REQUESTS", Align::Right),
+        ("LAST CHECK", Align::Left),
+    ]);
+    for backend in &pool.backends {
+        table.push(vec![
+            Cell::new(&backend.name),
+            Cell::new(backend.address.to_string()),
+            Cell::styled(backend.state_in_words(), style_of(backend.state)),
+            Cell::new(span(status.now.since(backend.since))),
+            Cell::new(backend.weight.to_string()),
+            Cell::new(count(backend.connections)),
+            Cell::new(share(backend.packets, pool.packets())),
+            Cell::new(share(backend.requests, pool.requests())),
+            last_check(backend, status),
+        ]);
+    }
+    let name = Style::Bold.paint(&format!("pool {}", pool.name), colour);
+    let check = pool.check.as_deref().unwrap_or("not checked");
+    format!(
+        "{name}  {}; {check}\n{}",
+        pool.balance,
+        table.render(colour)
+    )
+}
+
+fn style_of(state: State) -> Style {
+    match state {
+        State::Up => Style::Green,
+        State::Draining => Style::Yellow,
+        State::Down => Style::Red,
+    }
+}
+
+fn last_check(backend: &BackendStatus, status: &Status) -> Cell {
+    let Some(check) = &backend.last_check else {
+        return Cell::styled("–", Style::Faint);
+    };
+    let ago = span(status.now.since(check.at));
+    let text = format!("{}, {ago} ago", backend.last_check_in_words());
+    match check.error {
+        Some(_) => Cell::styled(text, Style::Red),
+        None => Cell::new(text),
+    }
+}
+
+fn certificates(status: &Status, colour: bool) -> String {
+    let mut table = Table::new(&[
+        ("CERTIFICATE", Align::Left),
+        ("DAYS LEFT", Align::Right),
+        ("FILE", Align::Left),
+    ]);
+    for certificate in &status.certificates {
+        let days = certificate.days_left(status.now);
+        let style = match days {
+            ..VERY_SOON => Style::Red,
+            VERY_SOON..SOON => Style::Yellow,
+            _ => Style::Plain,
+        };
+        table.push(vec![
+            Cell::new(certificate.names.join(", ")),
+            Cell::styled(days.to_string(), style),
+            Cell::new(certificate.file.to_string_lossy()),
+        ]);
+    }
+    table.render(colour)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::examples_of_status;
+
+    #[test]
+    fn the_table_tells_it_all() {
+        let text = render(&examples_of_status(), false);
+        let wanted = "\
+lb-a  lb 0.1.0, native XDP on eth0, up 3d 2h, 123,456 packets seen, 7 dropped
+
+SERVICE  LISTEN           MODE      POOL  CONNECTIONS  REQUESTS       IN      OUT
+http     172.31.0.68:80   tcp, nat  web           750         –  1.0 MiB  3.0 GiB
+https    172.31.0.68:443  https     web            75     1,000      0 B      0 B
+
+pool web  round_robin; GET / every 2s
+BACKEND  ADDRESS      STATE      SINCE  WEIGHT  CONNECTIONS  PACKETS  REQUESTS  LAST CHECK
+web1     10.0.0.6:80  up        3m 20s       1          250    33.3%     33.3%  1.20 ms, 1s ago
+web2     10.0.0.7:80  draining  3m 20s       1          250    33.3%     33.3%  1.20 ms, 1s ago
+web3     10.0.0.9:80  down      3m 20s       1          250    33.3%     33.3%  connection refused, 1s ago
+
+CERTIFICATE                   DAYS LEFT  FILE
+example.org, www.example.org         61  /etc/lb/tls/example.org.pem
+";
+        assert_eq!(text, wanted, "\n{text}");
+    }
+
+    #[test]
+    fn problems_stand_at_the_top() {
+        let mut status = examples_of_status();
+        status
+            .problems
+            .push("the interface eth0 has gone".to_owned());
+        let text = render(&status, false);
+        assert_eq!(
+            text.lines().nth(1),
+            Some("PROBLEM: the interface eth0 has gone")
+        );
+    }
+}

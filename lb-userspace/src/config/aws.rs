@@ -1,0 +1,74 @@
+//! What AWS calls things by.
+
+use super::kind::{Complaint, Text};
+
+/// An Elastic IP's allocation.
+pub(super) const ALLOCATION_ID: Text<String> = Text {
+    what: "`eipalloc-` and hexadecimal digits",
+    parse: |text| resource(text, "eipalloc-"),
+};
+
+/// A network interface.
+pub(super) const NETWORK_INTERFACE_ID: Text<String> = Text {
+    what: "`eni-` and hexadecimal digits",
+    parse: |text| resource(text, "eni-"),
+};
+
+/// A region.
+pub(super) const REGION: Text<String> = Text {
+    what: "region of AWS",
+    parse: region,
+};
+
+/// The URL of an API.
+pub(super) const ENDPOINT: Text<String> = Text {
+    what: "`http` or `https` URL",
+    parse: endpoint,
+};
+
+/// Resource IDs have 17 hexadecimal digits; those from before 2018 have 8.
+fn resource(text: &str, prefix: &str) -> Result<String, Complaint> {
+    let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let digits = text.strip_prefix(prefix);
+    if digits
+        .is_some_and(|digits| matches!(digits.len(), 8 | 17) && digits.bytes().all(hexadecimal))
+    {
+        return Ok(text.to_owned());
+    }
+    let found = format!("is not {prefix} and 17 hexadecimal digits");
+    let hint = format!("it looks like \"{prefix}0123456789abcdef0\"");
+    Err(Complaint::new(found, hint))
+}
+
+fn region(text: &str) -> Result<String, Complaint> {
+    let parts: Vec<_> = text.split('-').collect();
+    let word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    let valid = match &*parts {
+        [words @ .., number] => {
+            words.len() >= 2
+                && words.iter().all(word)
+                && matches!(number.as_bytes(), [digit] if digit.is_ascii_digit())
+        }
+        [] => false,
+    };
+    if !valid {
+        return Err(Complaint::new(
+            "is not a region",
+            "it looks like \"me-central-1\": a region, not one of its zones",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn endpoint(text: &str) -> Result<String, Complaint> {
+    let hint = "it looks like \"https://ec2.me-central-1.amazonaws.com\"";
+    let url: Result<http::Uri, _> = text.parse();
+    let valid = url.is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url.host().is_some_and(|host| !host.is_empty())
+    });
+    if !valid {
+        return Err(Complaint::new("is not an http or https URL", hint));
+    }
+    Ok(text.to_owned())
+}

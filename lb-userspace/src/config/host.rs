@@ -1,0 +1,296 @@
+//! The sections about this host: `[node]`, `[admin]`, `[dataplane]`, `[http]`.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    ops::RangeInclusive,
+    path::PathBuf,
+    thread,
+};
+
+use toml::Spanned;
+
+use super::{
+    Admin, Dataplane, Http, Node, XdpModeChoice,
+    address::{ADMIN_LISTEN, IP},
+    kind::{Choice, Text, Time, Whole},
+    list::List,
+    model::Name,
+    schema::{Absent, Key, Schema},
+    section::Section,
+    source::Reported,
+    text,
+};
+
+pub(super) static NODE: Schema = Schema {
+    name: "node",
+    header: "[node]",
+    about: "This host.",
+    presence: "Must be given.",
+    keys: &[&NODE_NAME, &INTERFACE],
+    tables: &[],
+};
+
+static NODE_NAME: Key<Text<Name>> = Key {
+    name: "name",
+    kind: text::NAME,
+    absent: Absent::Refused("\"lb-a\""),
+    meaning: "The name that this host goes by in status and logs.",
+};
+
+static INTERFACE: Key<Text<String>> = Key {
+    name: "interface",
+    kind: text::INTERFACE,
+    absent: Absent::Refused("\"eth0\""),
+    meaning: "The network interface that the XDP program is attached to.",
+};
+
+/// Reads `[node]`.
+pub(super) fn node(section: &Section<'_>) -> Result<Node, Reported> {
+    let name = section.value(&NODE_NAME);
+    let interface = section.value(&INTERFACE);
+    Ok(Node {
+        name: name?.into_inner(),
+        interface: interface?.into_inner(),
+    })
+}
+
+pub(super) static ADMIN: Schema = Schema {
+    name: "admin",
+    header: "[admin]",
+    about: "Where the operator and Prometheus reach the agent.",
+    presence: "May be left out.",
+    keys: &[&ADMIN_LISTEN_KEY, &SOCKET],
+    tables: &[],
+};
+
+static ADMIN_LISTEN_KEY: Key<Text<SocketAddr>> = Key {
+    name: "listen",
+    kind: ADMIN_LISTEN,
+    absent: Absent::Is("\"127.0.0.1:9145\""),
+    meaning: "HTTP: `/metrics`, `/healthz`, `/` and the JSON status. Reading only. It has no \
+              password: an address that others reach shows them the status.",
+};
+
+static SOCKET: Key<Text<PathBuf>> = Key {
+    name: "socket",
+    kind: text::SOCKET,
+    absent: Absent::Is("\"/run/lb/lb.sock\""),
+    meaning: "The Unix socket of `lb status`, `lb backend` and `lb reload`. Its mode is 0600.",
+};
+
+/// `[admin]`, with what the search for listeners that clash needs to know.
+pub(super) struct AdminDraft {
+    /// The section.
+    pub(super) admin: Admin,
+    /// Where it listens, with the place of that.
+    pub(super) listen: Spanned<SocketAddr>,
+    /// Whether the file says so, or it is the default.
+    pub(super) listen_given: bool,
+}
+
+/// Reads `[admin]`.
+pub(super) fn admin(section: &Section<'_>) -> Result<AdminDraft, Reported> {
+    let listen = section.value(&ADMIN_LISTEN_KEY);
+    let socket = section.value(&SOCKET);
+    let listen = listen?;
+    Ok(AdminDraft {
+        admin: Admin {
+            listen: *listen.get_ref(),
+            socket: socket?.into_inner(),
+        },
+        listen,
+        listen_given: section.place(ADMIN_LISTEN_KEY.name).is_some(),
+    })
+}
+
+pub(super) static DATAPLANE: Schema = Schema {
+    name: "dataplane",
+    header: "[dataplane]",
+    about: "The packet path in the kernel.",
+    presence: "May be left out.",
+    keys: &[&PIN_PATH, &MAX_FLOWS, &SOURCE_PORTS, &XDP_MODE],
+    tables: &[],
+};
+
+static PIN_PATH: Key<Text<PathBuf>> = Key {
+    name: "pin_path",
+    kind: text::PIN_PATH,
+    absent: Absent::Is("\"/sys/fs/bpf/lb\""),
+    meaning: "Where maps, program and link are pinned. Two agents on one host need two folders.",
+};
+
+static MAX_FLOWS: Key<Whole<u32>> = Key {
+    name: "max_flows",
+    kind: Whole(RangeInclusive::new(1_024, 16_777_216)),
+    absent: Absent::Is("1048576"),
+    meaning: "Entries of the flow table; a connection takes two.",
+};
+
+static SOURCE_PORTS: Key<Text<RangeInclusive<u16>>> = Key {
+    name: "source_ports",
+    kind: text::PORTS,
+    absent: Absent::Is("\"10240-32767\""),
+    meaning: "Source ports of NAT, both ends included. The agent reserves them from the kernel's \
+              own.",
+};
+
+static XDP_MODE: Key<Choice<XdpModeChoice>> = Key {
+    name: "xdp_mode",
+    kind: Choice {
+        words: &[
+            ("auto", XdpModeChoice::Auto),
+            ("native", XdpModeChoice::Native),
+            ("generic", XdpModeChoice::Generic),
+        ],
+        later: &[],
+    },
+    absent: Absent::Is("\"auto\""),
+    meaning: "How the XDP program is attached. `auto`: native where the driver has it, generic \
+              where it does not. `native`: native, or the agent refuses to start.",
+};
+
+/// Reads `[dataplane]`.
+pub(super) fn dataplane(section: &Section<'_>) -> Result<Dataplane, Reported> {
+    let pin_path = section.value(&PIN_PATH);
+    let max_flows = section.value(&MAX_FLOWS);
+    let source_ports = section.value(&SOURCE_PORTS);
+    let xdp_mode = section.value(&XDP_MODE);
+    Ok(Dataplane {
+        pin_path: pin_path?.into_inner(),
+        max_flows: max_flows?.into_inner(),
+        source_ports: source_ports?.into_inner(),
+        xdp_mode: xdp_mode?.into_inner(),
+    })
+}
+
+pub(super) static HTTP: Schema = Schema {
+    name: "http",
+    header: "[http]",
+    about: "Limits of the HTTP front: all services of mode `http` and `https` share them.",
+    presence: "May be left out.",
+    keys: &[
+        &WORKERS,
+        &HEADER_TIMEOUT,
+        &BODY_TIMEOUT,
+        &IDLE_TIMEOUT,
+        &HANDSHAKE_TIMEOUT,
+        &CONNECT_TIMEOUT,
+        &RESPONSE_TIMEOUT,
+        &MAX_HEADER_BYTES,
+        &IDLE_CONNECTIONS,
+        &TRUSTED_PROXIES,
+    ],
+    tables: &[],
+};
+
+static WORKERS: Key<Whole<u32>> = Key {
+    name: "workers",
+    kind: Whole(RangeInclusive::new(1, 1_024)),
+    absent: Absent::Means("one a core"),
+    meaning: "Worker threads.",
+};
+
+/// What a wait for a client or a backend may be set to.
+const PATIENCE: Time = Time::milliseconds(1, 24 * 3_600_000);
+
+static HEADER_TIMEOUT: Key<Time> = Key {
+    name: "header_timeout",
+    kind: PATIENCE,
+    absent: Absent::Is("\"10s\""),
+    meaning: "From the first byte of a request to the end of its head; the TLS handshake is not \
+              in it.",
+};
+
+static BODY_TIMEOUT: Key<Time> = Key {
+    name: "body_timeout",
+    kind: PATIENCE,
+    absent: Absent::Is("\"30s\""),
+    meaning: "The longest pause within a request's body.",
+};
+
+static IDLE_TIMEOUT: Key<Time> = Key {
+    name: "idle_timeout",
+    kind: PATIENCE,
+    absent: Absent::Is("\"60s\""),
+    meaning: "The longest pause between two requests of a connection.",
+};
+
+static HANDSHAKE_TIMEOUT: Key<Time> = Key {
+    name: "handshake_timeout",
+    kind: PATIENCE,
+    absent: Absent::Is("\"10s\""),
+    meaning: "The longest TLS handshake.",
+};
+
+static CONNECT_TIMEOUT: Key<Time> = Key {
+    name: "connect_timeout",
+    kind: PATIENCE,
+    absent: Absent::Is("\"2s\""),
+    meaning: "The longest wait for a connection to a backend.",
+};
+
+static RESPONSE_TIMEOUT: Key<Time> = Key {
+    name: "response_timeout",
+    kind: PATIENCE,
+    absent: Absent::Is("\"60s\""),
+    meaning: "From a request sent to the head of its response, and the longest pause within its \
+              body.",
+};
+
+static MAX_HEADER_BYTES: Key<Whole<u32>> = Key {
+    name: "max_header_bytes",
+    kind: Whole(RangeInclusive::new(1_024, 1_048_576)),
+    absent: Absent::Is("16384"),
+    meaning: "The longest head of a request or a response, in bytes.",
+};
+
+static IDLE_CONNECTIONS: Key<Whole<u32>> = Key {
+    name: "idle_connections",
+    kind: Whole(RangeInclusive::new(0, 65_536)),
+    absent: Absent::Is("64"),
+    meaning: "Idle connections that one worker keeps to one backend. 0: every request connects.",
+};
+
+static TRUSTED_PROXIES: Key<List<Text<IpAddr>>> = Key {
+    name: "trusted_proxies",
+    kind: List {
+        of: IP,
+        noun: "proxy address",
+    },
+    absent: Absent::Is("[]"),
+    meaning: "Proxies in front of this host whose `X-Forwarded-*` headers are believed and \
+              extended. Those of everyone else are replaced.",
+};
+
+/// Reads `[http]`.
+pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
+    let workers = section.optional(&WORKERS);
+    let header_timeout = section.value(&HEADER_TIMEOUT);
+    let body_timeout = section.value(&BODY_TIMEOUT);
+    let idle_timeout = section.value(&IDLE_TIMEOUT);
+    let handshake_timeout = section.value(&HANDSHAKE_TIMEOUT);
+    let connect_timeout = section.value(&CONNECT_TIMEOUT);
+    let response_timeout = section.value(&RESPONSE_TIMEOUT);
+    let max_header_bytes = section.value(&MAX_HEADER_BYTES);
+    let idle_connections = section.value(&IDLE_CONNECTIONS);
+    let trusted_proxies = section.value(&TRUSTED_PROXIES);
+    Ok(Http {
+        workers: workers?.map_or_else(one_a_core, |workers| {
+            NonZeroUsize::new(*workers.get_ref() as usize).unwrap_or(NonZeroUsize::MIN)
+        }),
+        header_timeout: header_timeout?.into_inner(),
+        body_timeout: body_timeout?.into_inner(),
+        idle_timeout: idle_timeout?.into_inner(),
+        handshake_timeout: handshake_timeout?.into_inner(),
+        connect_timeout: connect_timeout?.into_inner(),
+        response_timeout: response_timeout?.into_inner(),
+        max_header_bytes: max_header_bytes?.into_inner() as usize,
+        idle_connections: idle_connections?.into_inner() as usize,
+        trusted_proxies: trusted_proxies?.into_inner().all()?,
+    })
+}
+
+fn one_a_core() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

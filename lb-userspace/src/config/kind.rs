@@ -1,0 +1,342 @@
+//! What the value of a key may be: how it is read, and how that is said in words.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use toml::{
+    Spanned,
+    de::{DeInteger, DeValue},
+};
+
+use super::{
+    duration,
+    source::{Reported, Source},
+    suggest,
+};
+
+/// A value of the file with its place.
+pub(super) type Node<'i> = Spanned<DeValue<'i>>;
+
+/// What a value may be.
+pub(super) trait Kind: Sync {
+    /// What is read.
+    type Value;
+
+    /// What is allowed, in words: `whole number, 1 to 256`.
+    fn describe(&self) -> String;
+
+    /// Reads a value, or reports every reason why not. `noun` is what messages call it.
+    fn read(
+        &self,
+        node: &Node<'_>,
+        noun: &str,
+        source: &Source<'_>,
+    ) -> Result<Self::Value, Reported>;
+}
+
+/// What is wrong with a value: `{noun} {value} {found}`, and what to do about it.
+pub(super) struct Complaint {
+    /// How the sentence goes on after the value: `has no port`.
+    pub(super) found: String,
+    /// What to do about it.
+    pub(super) hint: String,
+}
+
+impl Complaint {
+    pub(super) fn new(found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            found: found.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+/// Text with a meaning, such as an address.
+pub(super) struct Text<T: 'static> {
+    /// What is allowed, in words.
+    pub(super) what: &'static str,
+    /// Reads it.
+    pub(super) parse: fn(&str) -> Result<T, Complaint>,
+}
+
+impl<T> Kind for Text<T> {
+    type Value = T;
+
+    fn describe(&self) -> String {
+        self.what.to_owned()
+    }
+
+    fn read(&self, node: &Node<'_>, noun: &str, source: &Source<'_>) -> Result<T, Reported> {
+        let text = string(node, noun, &self.describe(), source)?;
+        (self.parse)(text).map_err(|Complaint { found, hint }| {
+            let message = format!("{noun} {} {found}", quoted(text));
+            source.error(node.span(), message, hint)
+        })
+    }
+}
+
+/// Text or a whole number that is read as its digits: a list of statuses, say.
+pub(super) struct TextOrDigits<T: 'static>(pub(super) Text<T>);
+
+impl<T> Kind for TextOrDigits<T> {
+    type Value = T;
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn read(&self, node: &Node<'_>, noun: &str, source: &Source<'_>) -> Result<T, Reported> {
+        let DeValue::Integer(integer) = node.get_ref() else {
+            return self.0.read(node, noun, source);
+        };
+        let text = DeValue::String(integer.to_string().into());
+        self.0.read(&Spanned::new(node.span(), text), noun, source)
+    }
+}
+
+/// A length of time within bounds.
+pub(super) struct Time(pub(super) RangeInclusive<Duration>);
+
+impl Time {
+    pub(super) const fn milliseconds(from: u64, to: u64) -> Self {
+        Self(RangeInclusive::new(
+            Duration::from_millis(from),
+            Duration::from_millis(to),
+        ))
+    }
+
+    fn bounds(&self) -> String {
+        let (from, to) = (self.0.start(), self.0.end());
+        format!("{} to {}", duration::spell(*from), duration::spell(*to))
+    }
+}
+
+impl Kind for Time {
+    type Value = Duration;
+
+    fn describe(&self) -> String {
+        format!("duration, {}", self.bounds())
+    }
+
+    fn read(&self, node: &Node<'_>, noun: &str, source: &Source<'_>) -> Result<Duration, Reported> {
+        if let DeValue::Integer(integer) = node.get_ref() {
+            let message = format!("{noun} {integer} has no unit");
+            let hint =
+                format!("write \"{integer}s\" for seconds or \"{integer}ms\" for milliseconds");
+            return Err(source.error(node.span(), message, hint));
+        }
+        let wanted = format!("a {}", self.describe());
+        let text = string(node, noun, &wanted, source)?;
+        let Some(time) = duration::parse(text) else {
+            let message = format!("{noun} {} is not a duration", quoted(text));
+            return Err(source.error(node.span(), message, duration_hint(text)));
+        };
+        if !self.0.contains(&time) {
+            let (word, bounds) = match time < *self.0.start() {
+                true => ("short", self.bounds()),
+                false => ("long", self.bounds()),
+            };
+            let message = format!("{noun} {} is too {word}", quoted(text));
+            return Err(source.error(node.span(), message, format!("{bounds} is allowed")));
+        }
+        Ok(time)
+    }
+}
+
+fn duration_hint(text: &str) -> String {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return format!("give it a unit: \"{text}s\" for seconds or \"{text}ms\" for milliseconds");
+    }
+    "write whole numbers with h, m, s or ms, the longest first: \"2s\", \"100ms\", \"1m30s\"".into()
+}
+
+/// A whole number within bounds.
+pub(super) struct Whole<N: 'static>(pub(super) RangeInclusive<N>);
+
+impl<N> Kind for Whole<N>
+where
+    N: Copy + Sync + PartialOrd + TryFrom<i128> + Into<u64>,
+{
+    type Value = N;
+
+    fn describe(&self) -> String {
+        let (from, to): (u64, u64) = ((*self.0.start()).into(), (*self.0.end()).into());
+        format!("whole number, {} to {}", grouped(from), grouped(to))
+    }
+
+    fn read(&self, node: &Node<'_>, noun: &str, source: &Source<'_>) -> Result<N, Reported> {
+        let integer = match node.get_ref() {
+            DeValue::Integer(integer) => integer,
+            DeValue::String(text) if text.parse::<u64>().is_ok() => {
+                let message = format!("{noun} is text; it must be a {}", self.describe());
+                let hint = format!("write it without quotes: {text}");
+                return Err(source.error(node.span(), message, hint));
+            }
+            _ => {
+                return Err(wrong_type(
+                    node,
+                    noun,
+                    &format!("a {}", self.describe()),
+                    source,
+                ));
+            }
+        };
+        number(integer)
+            .and_then(|number| N::try_from(number).ok())
+            .filter(|number| self.0.contains(number))
+            .ok_or_else(|| {
+                let message = format!("{noun} {integer} is out of range");
+                source.error(
+                    node.span(),
+                    message,
+                    format!("it must be a {}", self.describe()),
+                )
+            })
+    }
+}
+
+/// The number, where it fits: TOML itself allows any number of digits.
+fn number(integer: &DeInteger<'_>) -> Option<i128> {
+    i128::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// `1048576` as people read it: `1,048,576`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `true` or `false`.
+pub(super) struct Bool;
+
+impl Kind for Bool {
+    type Value = bool;
+
+    fn describe(&self) -> String {
+        "`true` or `false`".to_owned()
+    }
+
+    fn read(&self, node: &Node<'_>, noun: &str, source: &Source<'_>) -> Result<bool, Reported> {
+        let value = node.get_ref().as_bool();
+        value.ok_or_else(|| wrong_type(node, noun, "true or false", source))
+    }
+}
+
+/// One of several words.
+pub(super) struct Choice<T: 'static> {
+    /// The words and what they stand for.
+    pub(super) words: &'static [(&'static str, T)],
+    /// Words of the design that this version does not have.
+    pub(super) later: &'static [&'static str],
+}
+
+impl<T> Choice<T> {
+    fn listed(&self) -> String {
+        let words: Vec<_> = self
+            .words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        suggest::listed(&words)
+    }
+}
+
+impl<T: Copy + Sync> Kind for Choice<T> {
+    type Value = T;
+
+    fn describe(&self) -> String {
+        let words: Vec<_> = self
+            .words
+            .iter()
+            .map(|(word, _)| format!("`\"{word}\"`"))
+            .collect();
+        suggest::listed(&words)
+    }
+
+    fn read(&self, node: &Node<'_>, noun: &str, source: &Source<'_>) -> Result<T, Reported> {
+        let text = string(node, noun, &self.listed(), source)?;
+        if let Some((_, value)) = self.words.iter().find(|(word, _)| *word == text) {
+            return Ok(*value);
+        }
+        if self.later.contains(&text) {
+            let message = format!("{noun} {} is not in this version of lb yet", quoted(text));
+            let hint = format!("this version has {}", self.listed());
+            return Err(source.error(node.span(), message, hint));
+        }
+        let message = format!("{noun} cannot be {}", quoted(text));
+        let hint = match suggest::nearest(text, self.words.iter().map(|(word, _)| *word)) {
+            Some(word) => format!("did you mean \"{word}\"? Allowed: {}", self.listed()),
+            None => format!("allowed: {}", self.listed()),
+        };
+        Err(source.error(node.span(), message, hint))
+    }
+}
+
+fn string<'n>(
+    node: &'n Node<'_>,
+    noun: &str,
+    wanted: &str,
+    source: &Source<'_>,
+) -> Result<&'n str, Reported> {
+    let text = node.get_ref().as_str();
+    text.ok_or_else(|| match node.get_ref() {
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            let message = format!(
+                "{noun} is {}; it must be text: {}",
+                type_name(node.get_ref()),
+                plain(wanted)
+            );
+            let hint = format!("write it in quotes: \"{}\"", source.text(&node.span()));
+            source.error(node.span(), message, hint)
+        }
+        _ => wrong_type(node, noun, wanted, source),
+    })
+}
+
+/// Reports a value of a type that cannot be meant.
+pub(super) fn wrong_type(
+    node: &Node<'_>,
+    noun: &str,
+    wanted: &str,
+    source: &Source<'_>,
+) -> Reported {
+    let message = format!(
+        "{noun} is {}; it must be: {}",
+        type_name(node.get_ref()),
+        plain(wanted)
+    );
+    source.error(node.span(), message, None)
+}
+
+/// A description without the Markdown of the reference page.
+fn plain(description: &str) -> String {
+    description.replace('`', "")
+}
+
+/// What messages call the type of a value.
+pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The text in quotes, fit to stand in a message: escaped, and not longer than a line.
+pub(super) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}

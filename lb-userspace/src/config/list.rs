@@ -1,0 +1,73 @@
+//! Lists: every item is read, whatever the others are.
+
+use toml::{Spanned, de::DeValue};
+
+use super::{
+    kind::{Kind, Node, type_name},
+    source::{Reported, Source},
+};
+
+/// A list.
+pub(super) struct List<K> {
+    /// What stands in it.
+    pub(super) of: K,
+    /// What messages call one of them.
+    pub(super) noun: &'static str,
+}
+
+/// What could be read of a list.
+pub(super) struct Listed<T> {
+    /// The items that are valid, in their order.
+    pub(super) items: Vec<Spanned<T>>,
+    /// Whether those are all.
+    pub(super) complete: Result<(), Reported>,
+}
+
+impl<T> Listed<T> {
+    /// A list without items.
+    pub(super) fn empty() -> Self {
+        Self {
+            items: Vec::new(),
+            complete: Ok(()),
+        }
+    }
+
+    /// All items, if all of them are valid.
+    pub(super) fn all(self) -> Result<Vec<T>, Reported> {
+        self.complete?;
+        Ok(self.items.into_iter().map(Spanned::into_inner).collect())
+    }
+}
+
+impl<K: Kind> Kind for List<K> {
+    type Value = Listed<K::Value>;
+
+    fn describe(&self) -> String {
+        format!("list of: {}", self.of.describe())
+    }
+
+    fn read(
+        &self,
+        node: &Node<'_>,
+        noun: &str,
+        source: &Source<'_>,
+    ) -> Result<Self::Value, Reported> {
+        let Some(items) = node.get_ref().as_array() else {
+            let message = format!("{noun} is {}; it must be a list", type_name(node.get_ref()));
+            let hint = format!(
+                "write it in brackets: {noun} = [{}]",
+                source.text(&node.span())
+            );
+            let hint = matches!(node.get_ref(), DeValue::String(_)).then_some(hint);
+            return Err(source.error(node.span(), message, hint));
+        };
+        let mut read = Listed::empty();
+        for item in &**items {
+            match self.of.read(item, self.noun, source) {
+                Ok(value) => read.items.push(Spanned::new(item.span(), value)),
+                Err(reported) => read.complete = Err(reported),
+            }
+        }
+        Ok(read)
+    }
+}

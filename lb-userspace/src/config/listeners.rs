@@ -1,0 +1,64 @@
+//! Listeners that would take each other's connections.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use toml::Spanned;
+
+use super::source::Source;
+
+/// A listener, and what messages call it.
+pub(super) struct Listener {
+    /// `service "http"`, `[admin]`.
+    pub(super) label: String,
+    /// Where it listens.
+    pub(super) address: Spanned<SocketAddr>,
+    /// Whether the file says so, or it is a default.
+    pub(super) given: bool,
+}
+
+/// Reports every listener that overlaps with one before it.
+pub(super) fn refuse_clashes(listeners: &[Listener], source: &Source<'_>) {
+    for (index, listener) in listeners.iter().enumerate() {
+        let before = listeners[..index].iter();
+        let mut clashing = before.filter(|other| overlap(&listener.address, &other.address));
+        if let Some(other) = clashing.next() {
+            report(listener, other, source);
+        }
+    }
+}
+
+fn report(listener: &Listener, other: &Listener, source: &Source<'_>) {
+    let (address, taken) = (listener.address.get_ref(), other.address.get_ref());
+    let Listener { label, .. } = listener;
+    let message = if address == taken {
+        format!("{label} listens on {address}, as {} does", other.label)
+    } else {
+        let other = &other.label;
+        format!("{label} listens on {address}, which overlaps with {taken} of {other}")
+    };
+    let hint = if other.given {
+        let line = source.line(&other.address.span());
+        format!("give one of them another address or port; the other is in line {line}")
+    } else {
+        format!(
+            "{taken} is the default of {}: write another in the file",
+            other.label
+        )
+    };
+    source.error(listener.address.span(), message, hint);
+}
+
+/// Whether a connection could belong to either. A wildcard takes the addresses of its family; the
+/// one of IPv6 takes IPv4 too, unless the system says otherwise (`net.ipv6.bindv6only`).
+fn overlap(one: &Spanned<SocketAddr>, other: &Spanned<SocketAddr>) -> bool {
+    let (one, other) = (one.get_ref(), other.get_ref());
+    one.port() == other.port()
+        && (one.ip() == other.ip() || takes(one.ip(), other.ip()) || takes(other.ip(), one.ip()))
+}
+
+fn takes(wildcard: IpAddr, address: IpAddr) -> bool {
+    match wildcard {
+        IpAddr::V4(wildcard) => wildcard.is_unspecified() && address.is_ipv4(),
+        IpAddr::V6(wildcard) => wildcard == Ipv6Addr::UNSPECIFIED,
+    }
+}

@@ -1,0 +1,243 @@
+//! `[[pool]]` and what is in it.
+
+use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
+
+use toml::Spanned;
+
+use super::{
+    Backend, Balance, Check, Name, Pool, Weight, address,
+    check::{self, CHECK},
+    kind::{Choice, Text, Whole},
+    list::{List, Listed},
+    schema::{Absent, Key, Schema},
+    section::Section,
+    source::{Reported, Source},
+    text,
+};
+
+pub(super) static POOL: Schema = Schema {
+    name: "pool",
+    header: "[[pool]]",
+    about: "A pool of backends that serve the same thing.",
+    presence: "At least one.",
+    keys: &[&NAME, &BALANCE, &BACKENDS],
+    tables: &[&CHECK, &BACKEND],
+};
+
+static NAME: Key<Text<Name>> = Key {
+    name: "name",
+    kind: text::NAME,
+    absent: Absent::Refused("\"web\""),
+    meaning: "The pool's name, unique among the pools.",
+};
+
+static BALANCE: Key<Choice<Balance>> = Key {
+    name: "balance",
+    kind: Choice {
+        words: &[
+            ("round_robin", Balance::RoundRobin),
+            ("least_connections", Balance::LeastConnections),
+            ("random_two", Balance::RandomTwo),
+            ("source", Balance::Source),
+            ("maglev", Balance::Maglev),
+        ],
+        later: &[],
+    },
+    absent: Absent::Is("\"round_robin\""),
+    meaning: "How a backend is chosen. `round_robin`: each in turn, by weight. \
+              `least_connections`: the one with the fewest for its weight. `random_two`: two at \
+              random, the less loaded of them. `source`: the same client address, the same \
+              backend. `maglev`: by a hash of the whole flow. `least_connections` and `random_two` \
+              are for services of mode `http` and `https` only.",
+};
+
+static BACKENDS: Key<List<Text<SocketAddr>>> = Key {
+    name: "backends",
+    kind: List {
+        of: address::BACKEND,
+        noun: "backend address",
+    },
+    absent: Absent::Elsewhere(
+        "[\"10.0.0.6:80\"]",
+        "the backends are in `[[pool.backend]]`",
+    ),
+    meaning: "The backends, where an address is all there is to say. Each is named after its \
+              address and has weight 1.",
+};
+
+static BACKEND: Schema = Schema {
+    name: "backend",
+    header: "[[pool.backend]]",
+    about: "A backend, in place of an entry in `backends`: a pool has the one or the other.",
+    presence: "At least one, or `backends`.",
+    keys: &[&BACKEND_NAME, &BACKEND_ADDRESS, &BACKEND_WEIGHT],
+    tables: &[],
+};
+
+static BACKEND_NAME: Key<Text<Name>> = Key {
+    name: "name",
+    kind: text::NAME,
+    absent: Absent::Means("its address"),
+    meaning: "The backend's name in status, metrics and `lb backend`, unique in the pool.",
+};
+
+static BACKEND_ADDRESS: Key<Text<SocketAddr>> = Key {
+    name: "address",
+    kind: address::BACKEND,
+    absent: Absent::Refused("\"10.0.0.6:80\""),
+    meaning: "Where it listens, unique in the pool.",
+};
+
+static BACKEND_WEIGHT: Key<Whole<u16>> = Key {
+    name: "weight",
+    kind: Whole(RangeInclusive::new(1, 256)),
+    absent: Absent::Is("1"),
+    meaning: "Its share of the pool: one of weight 2 gets twice what one of weight 1 gets. To give \
+              it nothing for a while, `lb backend drain`.",
+};
+
+/// What could be read of a pool: enough to go on checking what refers to it.
+pub(super) struct PoolDraft {
+    /// Its name, if that is valid.
+    pub(super) name: Option<Spanned<Name>>,
+    /// How it balances, if that is valid.
+    pub(super) balance: Option<Balance>,
+    /// Those of its addresses that are valid.
+    pub(super) addresses: Vec<Spanned<SocketAddr>>,
+    /// The pool, if all of it is valid.
+    pub(super) pool: Option<Arc<Pool>>,
+}
+
+/// Reads a `[[pool]]`.
+pub(super) fn read(section: &Section<'_>) -> PoolDraft {
+    let name = section.value(&NAME);
+    let balance = section.value(&BALANCE);
+    let check = read_check(section);
+    let (backends, complete) = read_backends(section);
+    let addresses = backends.iter().map(|read| read.address.clone());
+    let balance = balance.ok().map(Spanned::into_inner);
+    PoolDraft {
+        balance,
+        addresses: addresses.collect(),
+        pool: complete
+            .ok()
+            .and_then(|()| assemble(name.as_ref().ok()?, balance?, check.ok()?, &backends)),
+        name: name.ok(),
+    }
+}
+
+fn assemble(
+    name: &Spanned<Name>,
+    balance: Balance,
+    check: Option<Check>,
+    backends: &[ReadBackend],
+) -> Option<Arc<Pool>> {
+    let backends: Option<Vec<_>> = backends.iter().map(ReadBackend::backend).collect();
+    Some(Arc::new(Pool {
+        name: name.get_ref().clone(),
+        balance,
+        check,
+        backends: backends?,
+    }))
+}
+
+fn read_check(section: &Section<'_>) -> Result<Option<Check>, Reported> {
+    let table = section.table(&CHECK)?;
+    table.map(|table| check::read(&table)).transpose()
+}
+
+/// A backend whose address is valid, as far as it could be read.
+struct ReadBackend {
+    address: Spanned<SocketAddr>,
+    name: Result<Option<Spanned<Name>>, Reported>,
+    weight: Result<Weight, Reported>,
+}
+
+impl ReadBackend {
+    fn backend(&self) -> Option<Backend> {
+        let address = *self.address.get_ref();
+        Some(Backend {
+            name: match self.name.as_ref().ok()? {
+                Some(name) => name.get_ref().clone(),
+                None => Name::parse(&address.to_string())?,
+            },
+            address,
+            weight: self.weight.ok()?,
+        })
+    }
+}
+
+/// The backends with a valid address, and whether those are all and without fault.
+fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reported>) {
+    let (listed, tables) = match backends_given(section) {
+        Ok(given) => given,
+        Err(reported) => return (Vec::new(), Err(reported)),
+    };
+    let mut complete = listed.complete;
+    let mut backends: Vec<_> = listed.items.into_iter().map(bare_backend).collect();
+    for table in &tables {
+        match backend_table(table) {
+            Ok(backend) => backends.push(backend),
+            Err(reported) => complete = Err(reported),
+        }
+    }
+    let unique = refuse_twice(&backends, section.source());
+    (backends, complete.and(unique))
+}
+
+/// The list or the tables, whichever the pool has.
+fn backends_given<'a>(
+    section: &Section<'a>,
+) -> Result<(Listed<SocketAddr>, Vec<Section<'a>>), Reported> {
+    let listed = section.optional(&BACKENDS);
+    let tables = section.tables(&BACKEND);
+    if let (Some(list), Some(_)) = (section.place("backends"), section.place("backend")) {
+        let message = format!("{} has both backends and [[pool.backend]]", section.label());
+        let hint = "keep one of them: put every backend in a [[pool.backend]], or in the list";
+        return Err(section.source().error(list, message, hint.to_owned()));
+    }
+    let (listed, tables) = (listed?.map(Spanned::into_inner), tables?);
+    let listed = listed.unwrap_or_else(Listed::empty);
+    if listed.complete.is_ok() && listed.items.is_empty() && tables.is_empty() {
+        return Err(no_backends(section));
+    }
+    Ok((listed, tables))
+}
+
+fn no_backends(section: &Section<'_>) -> Reported {
+    let place = section.place("backends").unwrap_or_else(|| section.span());
+    let message = format!("{} has no backends", section.label());
+    let hint = "add at least one: backends = [\"10.0.0.6:80\"]";
+    section.source().error(place, message, hint.to_owned())
+}
+
+fn bare_backend(address: Spanned<SocketAddr>) -> ReadBackend {
+    ReadBackend {
+        name: Ok(None),
+        weight: Ok(Weight::ONE),
+        address,
+    }
+}
+
+fn backend_table(section: &Section<'_>) -> Result<ReadBackend, Reported> {
+    let name = section.optional(&BACKEND_NAME);
+    let weight = section.value(&BACKEND_WEIGHT);
+    Ok(ReadBackend {
+        name,
+        weight: weight.and_then(|weight| Weight::new(weight.into_inner()).ok_or(Reported)),
+        address: section.value(&BACKEND_ADDRESS)?,
+    })
+}
+
+fn refuse_twice(backends: &[ReadBackend], source: &Source<'_>) -> Result<(), Reported> {
+    let addresses = backends.iter().map(|backend| &backend.address);
+    let addresses =
+        super::unique::refuse_twice("backend address", "in this pool", addresses, source);
+    // Names that were made from addresses clash only where the addresses do, and with no others:
+    // a name that is given has no colon.
+    let names = backends
+        .iter()
+        .filter_map(|backend| backend.name.as_ref().ok()?.as_ref());
+    let names = super::unique::refuse_twice("backend", "in this pool", names, source);
+    addresses.and(names)
+}

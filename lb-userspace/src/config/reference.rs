@@ -1,0 +1,180 @@
+//! The reference page, written from the same schemas that the parser reads.
+
+use std::fmt::Write as _;
+
+use super::{
+    document::ROOT,
+    schema::{Absent, Entry, Schema},
+};
+
+/// `docs/configuration.md`: every section and key, with what is allowed, the default and the
+/// meaning.
+#[must_use]
+pub fn reference_page() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    for schema in ROOT.tables.iter().flat_map(|table| table.walk()) {
+        write_section(&mut page, schema);
+    }
+    page.push_str(ENDING);
+    page
+}
+
+fn write_section(page: &mut String, schema: &Schema) {
+    let Schema {
+        header,
+        about,
+        presence,
+        ..
+    } = schema;
+    _ = write!(page, "\n## `{header}`\n\n{about} {presence}\n\n");
+    page.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
+    for key in schema.keys {
+        write_key(page, *key);
+    }
+}
+
+fn write_key(page: &mut String, key: &dyn Entry) {
+    let default = match key.absent() {
+        Absent::Refused(_) => "must be given".to_owned(),
+        Absent::Is(default) => format!("`{default}`"),
+        Absent::Elsewhere(_, meaning) => format!("must be given, unless {meaning}"),
+        Absent::Means(meaning) => meaning.to_owned(),
+    };
+    let (name, value, meaning) = (key.name(), key.describe(), key.meaning());
+    _ = writeln!(page, "| `{name}` | {value} | {default} | {meaning} |");
+}
+
+const INTRODUCTION: &str = r#"# Configuration
+
+<!-- Written from the code: `UPDATE=1 cargo test -p lb-userspace --test config reference`. -->
+
+`lb` reads one [TOML](https://toml.io) file. `lb check --config FILE` says whether it is right, and
+if not, everything that is wrong with it: the line, what was found and what to write. Exit code 2
+means that it was refused. A running agent reads it again on `lb reload` or SIGHUP; where the new
+file is refused, the old one stays in force.
+
+The smallest useful file:
+
+```toml
+[node]
+name = "lb-a"
+interface = "eth0"
+
+[[pool]]
+name = "web"
+backends = ["10.0.0.6:80", "10.0.0.7:80"]
+
+[[service]]
+name = "http"
+listen = "172.31.0.68:80"
+mode = "tcp"
+pool = "web"
+```
+
+A longer one, with comments, is [`deploy/lb.toml`](../deploy/lb.toml).
+
+- Unknown sections and keys are refused, so a slip of the finger cannot go unseen.
+- Addresses are IP addresses; IPv6 stands in brackets before a port: `"[2001:db8::6]:80"`. Names are
+  not looked up.
+- A duration is text with a unit, `h`, `m`, `s` or `ms`, and may have several: `"2s"`, `"100ms"`,
+  `"1m30s"`.
+- A name is 1 to 63 of `a-z A-Z 0-9 . _ -`.
+- Sections in double brackets, `[[pool]]`, may stand in a file several times.
+"#;
+
+const ENDING: &str = r#"
+## What does not go together
+
+These are refused as well:
+
+- two services, or a service and `[admin]`, that listen on the same port of the same address; a
+  wildcard overlaps with every address of its family, and `[::]` with all of IPv4 too;
+- two pools, two services, or two backends of a pool with the same name; two backends of a pool with
+  the same address; a service that listens on the address of one of its own backends;
+- `forward` for a service of mode `http` or `https`, `certificates` for one of mode `tcp` or `http`;
+- for a service of mode `tcp`: a pool that balances by `least_connections` or `random_two`, and
+  wildcard, loopback or IPv6 addresses, its own or its backends';
+- a check whose `timeout` is longer than its `interval`.
+
+Two things are accepted with a warning: a pool that no service uses, and `[ha]`.
+
+Whether the interface exists, and whether the certificate files can be read and fit their keys, is
+not seen from the text alone: the agent looks when it starts and when it reloads.
+"#;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{super::Config, Absent, ROOT, Schema};
+
+    /// The shortest text that opens a section, in which nothing else has to be right.
+    fn opened(schema: &Schema) -> String {
+        let parent = match schema.path().split_once('.') {
+            Some(("pool", _)) => "[[pool]]\n",
+            Some((parent, _)) => &format!("[{parent}]\n"),
+            None => "",
+        };
+        format!("{parent}{}\n", schema.header)
+    }
+
+    #[test]
+    fn every_key_of_the_reference_is_read() {
+        for schema in ROOT.tables.iter().flat_map(|table| table.walk()) {
+            for key in schema.keys {
+                // No key is a date: only one that nobody reads would let it pass.
+                let text = format!("{}{} = 1979-05-27\n", opened(schema), key.name());
+                let place = u32::try_from(text.lines().count()).expect("a short text");
+                let errors = Config::parse(Path::new("lb.toml"), &text).expect_err("a date");
+                let said = errors.diagnostics().iter().any(|error| {
+                    error.line() == Some(place) && error.message.contains(" is a date")
+                });
+                assert!(
+                    said,
+                    "{} {} is not read:\n{errors}",
+                    schema.header,
+                    key.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_and_default_of_the_reference_is_valid() {
+        let mut values = 0;
+        for schema in ROOT.tables.iter().flat_map(|table| table.walk()) {
+            for key in schema.keys {
+                let (Absent::Is(value) | Absent::Refused(value) | Absent::Elsewhere(value, _)) =
+                    key.absent()
+                else {
+                    continue;
+                };
+                values += 1;
+                let text = format!("{}{} = {value}\n", opened(schema), key.name());
+                let place = u32::try_from(text.lines().count()).expect("a short text");
+                let errors = Config::parse(Path::new("lb.toml"), &text).expect_err("the rest");
+                // That it refers to what is not there, or needs another key, is not its fault.
+                let complaint = errors.diagnostics().iter().find(|error| {
+                    error.line() == Some(place) && !error.message.contains("a check of type")
+                });
+                assert_eq!(
+                    complaint,
+                    None,
+                    "{} {} = {value}",
+                    schema.header,
+                    key.name()
+                );
+            }
+        }
+        assert!(values > 30, "only {values} values were looked at");
+    }
+
+    #[test]
+    fn the_smallest_file_of_the_page_is_valid() {
+        let page = super::reference_page();
+        let (_, text) = page.split_once("```toml\n").expect("a file in the page");
+        let (text, _) = text.split_once("```").expect("its end");
+        let parsed = Config::parse(Path::new("lb.toml"), text).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(parsed.warnings, []);
+    }
+}

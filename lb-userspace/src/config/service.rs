@@ -1,0 +1,271 @@
+//! `[[service]]`.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use toml::Spanned;
+
+use super::{
+    Balance, Forward, Mode, Name, Pool, Service, address,
+    kind::{Choice, Text},
+    list::{List, Listed},
+    pool::PoolDraft,
+    schema::{Absent, Entry, Key, Schema},
+    section::Section,
+    source::Reported,
+    steered, suggest, text,
+};
+
+pub(super) static SERVICE: Schema = Schema {
+    name: "service",
+    header: "[[service]]",
+    about: "An address that clients connect to.",
+    presence: "At least one.",
+    keys: &[&NAME, &LISTEN, &MODE, &FORWARD, &POOL, &CERTIFICATES],
+    tables: &[],
+};
+
+static NAME: Key<Text<Name>> = Key {
+    name: "name",
+    kind: text::NAME,
+    absent: Absent::Refused("\"http\""),
+    meaning: "The service's name, unique among the services.",
+};
+
+static LISTEN: Key<Text<SocketAddr>> = Key {
+    name: "listen",
+    kind: address::LISTEN,
+    absent: Absent::Refused("\"172.31.0.68:80\""),
+    meaning: "The address and port that clients connect to, unique. Services of mode `http` and \
+              `https` may listen on `0.0.0.0` or `[::]`; one of mode `tcp` needs the address that \
+              its packets carry, and IPv4 in this version.",
+};
+
+static MODE: Key<Choice<Served>> = Key {
+    name: "mode",
+    kind: Choice {
+        words: &[
+            ("tcp", Served::Tcp),
+            ("http", Served::Http),
+            ("https", Served::Https),
+        ],
+        later: &["udp"],
+    },
+    absent: Absent::Refused("\"tcp\""),
+    meaning: "`tcp`: steered in the kernel. `http` and `https`: served by the agent.",
+};
+
+static FORWARD: Key<Choice<Forward>> = Key {
+    name: "forward",
+    kind: Choice {
+        words: &[("nat", Forward::Nat)],
+        later: &["dsr", "ipip", "gue"],
+    },
+    absent: Absent::Is("\"nat\""),
+    meaning: "How the kernel forwards packets to the backends. `nat`: rewrites both addresses, the \
+              backends need nothing. For `tcp` only.",
+};
+
+static POOL: Key<Text<Name>> = Key {
+    name: "pool",
+    kind: text::NAME,
+    absent: Absent::Refused("\"web\""),
+    meaning: "The name of the pool that serves it.",
+};
+
+static CERTIFICATES: Key<List<Text<PathBuf>>> = Key {
+    name: "certificates",
+    kind: List {
+        of: text::PATH,
+        noun: "certificate",
+    },
+    absent: Absent::Means("none: `https` must have at least one"),
+    meaning: "PEM files, each a certificate chain and its key. The first is for clients that send \
+              no name, or one that no certificate has. For `https` only.",
+};
+
+/// Who serves a service: a [`Mode`] without its details.
+#[derive(Clone, Copy, PartialEq)]
+enum Served {
+    Tcp,
+    Http,
+    Https,
+}
+
+/// What could be read of a service: enough to go on checking what must not clash with it.
+pub(super) struct ServiceDraft {
+    /// Its name, if that is valid.
+    pub(super) name: Option<Spanned<Name>>,
+    /// Where it listens, if that is valid.
+    pub(super) listen: Option<Spanned<SocketAddr>>,
+    /// The pool that it refers to, whether or not there is one.
+    pub(super) pool_name: Option<Name>,
+    /// The service, if all of it is valid.
+    pub(super) service: Option<Service>,
+}
+
+/// Reads a `[[service]]`. Without `pools`, which could not be read, its pool is not looked up.
+pub(super) fn read(section: &Section<'_>, pools: Option<&[PoolDraft]>) -> ServiceDraft {
+    let name = section.value(&NAME).ok();
+    let listen = section.value(&LISTEN).ok();
+    let served = section.value(&MODE).ok().map(Spanned::into_inner);
+    let pool_name = section.value(&POOL).ok();
+    let pool = pool_name
+        .as_ref()
+        .and_then(|name| find_pool(section, name, pools?));
+    let mode = read_mode(section, served);
+    let mut fitting = Ok(());
+    if let Some(listen) = &listen {
+        fitting = fitting.and(refuse_itself(section, listen, pool));
+    }
+    if served == Some(Served::Tcp) {
+        fitting = fitting.and(steered::check(section, listen.as_ref(), pool));
+        fitting = fitting.and(refuse_balance(section, pool_name.as_ref(), pool));
+    }
+    ServiceDraft {
+        service: fitting.ok().and_then(|()| {
+            Some(Service {
+                name: name.as_ref()?.get_ref().clone(),
+                listen: *listen.as_ref()?.get_ref(),
+                mode: mode.ok()?,
+                pool: pool?.pool.as_ref().map(Arc::<Pool>::clone)?,
+            })
+        }),
+        pool_name: pool_name.map(Spanned::into_inner),
+        name,
+        listen,
+    }
+}
+
+fn find_pool<'p>(
+    section: &Section<'_>,
+    wanted: &Spanned<Name>,
+    pools: &'p [PoolDraft],
+) -> Option<&'p PoolDraft> {
+    let name_of = |pool: &'p PoolDraft| Some(pool.name.as_ref()?.get_ref());
+    let found = pools
+        .iter()
+        .find(|pool| name_of(pool) == Some(wanted.get_ref()));
+    // A pool whose name could not be read may be the one that is meant.
+    if found.is_none() && pools.iter().all(|pool| pool.name.is_some()) {
+        let mut names: Vec<_> = pools.iter().filter_map(name_of).map(Name::as_str).collect();
+        names.dedup();
+        let hint = match suggest::nearest(wanted.get_ref().as_str(), names.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("the pools of this file: {}", names.join(", ")),
+        };
+        let message = format!("there is no pool \"{}\"", wanted.get_ref());
+        section.source().error(wanted.span(), message, hint);
+    }
+    found
+}
+
+fn read_mode(section: &Section<'_>, served: Option<Served>) -> Result<Mode, Reported> {
+    let forward = section.value(&FORWARD);
+    let certificates = section.optional(&CERTIFICATES);
+    match served.ok_or(Reported)? {
+        Served::Tcp => {
+            refuse_key(section, CERTIFICATES.name(), "tcp", TCP_HAS_NO_TLS)?;
+            Ok(Mode::Tcp {
+                forward: forward?.into_inner(),
+            })
+        }
+        Served::Http => {
+            let forward = refuse_key(section, FORWARD.name(), "http", AGENT_FORWARDS_NOTHING);
+            refuse_key(section, CERTIFICATES.name(), "http", HTTP_HAS_NO_TLS)?;
+            forward.map(|()| Mode::Http)
+        }
+        Served::Https => {
+            let forward = refuse_key(section, FORWARD.name(), "https", AGENT_FORWARDS_NOTHING);
+            let certificates = https_certificates(section, certificates?)?;
+            forward.map(|()| Mode::Https { certificates })
+        }
+    }
+}
+
+const TCP_HAS_NO_TLS: &str = "the kernel passes TLS on as it is, so the backends have the \
+    certificates: leave the key out, or write mode = \"https\"";
+const HTTP_HAS_NO_TLS: &str = "leave the key out, or write mode = \"https\"";
+const AGENT_FORWARDS_NOTHING: &str = "the agent connects to the backends itself: leave the key \
+    out, or write mode = \"tcp\"";
+
+fn refuse_key(section: &Section<'_>, key: &str, mode: &str, hint: &str) -> Result<(), Reported> {
+    let Some(place) = section.place(key) else {
+        return Ok(());
+    };
+    let message = format!("{} has {key}, but its mode is \"{mode}\"", section.label());
+    Err(section.source().error(place, message, hint.to_owned()))
+}
+
+fn https_certificates(
+    section: &Section<'_>,
+    certificates: Option<Spanned<Listed<PathBuf>>>,
+) -> Result<Vec<PathBuf>, Reported> {
+    let (place, files) = match certificates {
+        Some(list) => (list.span(), list.into_inner()),
+        None => (section.span(), Listed::empty()),
+    };
+    if files.complete.is_ok() && files.items.is_empty() {
+        let message = format!("{} has mode \"https\" and no certificates", section.label());
+        let hint = "add: certificates = [\"/etc/lb/tls/example.com.pem\"], \
+                    a certificate chain and its key in one file";
+        return Err(section.source().error(place, message, hint.to_owned()));
+    }
+    let shown = files.items.iter();
+    let shown = shown.map(|file| Spanned::new(file.span(), file.get_ref().display().to_string()));
+    let shown: Vec<_> = shown.collect();
+    super::unique::refuse_twice(
+        "certificate",
+        "in this list",
+        shown.iter(),
+        section.source(),
+    )?;
+    files.all()
+}
+
+fn refuse_itself(
+    section: &Section<'_>,
+    listen: &Spanned<SocketAddr>,
+    pool: Option<&PoolDraft>,
+) -> Result<(), Reported> {
+    let addresses = pool.map(|pool| &*pool.addresses).unwrap_or_default();
+    if addresses
+        .iter()
+        .all(|address| address.get_ref() != listen.get_ref())
+    {
+        return Ok(());
+    }
+    let message = format!(
+        "{} listens on {}, which is also a backend of its pool",
+        section.label(),
+        listen.get_ref()
+    );
+    let hint = "it would send everything to itself: give one of them another address";
+    Err(section
+        .source()
+        .error(listen.span(), message, hint.to_owned()))
+}
+
+fn refuse_balance(
+    section: &Section<'_>,
+    pool_name: Option<&Spanned<Name>>,
+    pool: Option<&PoolDraft>,
+) -> Result<(), Reported> {
+    let (Some(pool_name), Some(pool)) = (pool_name, pool) else {
+        return Ok(());
+    };
+    let balance = match pool.balance {
+        Some(Balance::LeastConnections) => "least_connections",
+        Some(Balance::RandomTwo) => "random_two",
+        Some(Balance::RoundRobin | Balance::Source | Balance::Maglev) | None => return Ok(()),
+    };
+    let message = format!(
+        "{} has mode \"tcp\", and its pool \"{}\" balances by {balance}",
+        section.label(),
+        pool_name.get_ref()
+    );
+    let hint = "the kernel counts no load of backends: a pool of a tcp service has \
+                balance = \"round_robin\", \"source\" or \"maglev\"";
+    Err(section
+        .source()
+        .error(pool_name.span(), message, hint.to_owned()))
+}

@@ -1,0 +1,196 @@
+//! The text that is parsed, and what has been found in it so far.
+
+use std::{cell::RefCell, collections::HashSet, ops::Range, path::Path};
+
+use super::diagnostic::{Diagnostic, Errors, Location, Severity};
+
+/// The mark of a value that could not be read: the reason has been reported already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reported;
+
+/// The place of what is about no line of the file, such as a section that is missing. No key, value
+/// or header is empty, so it is that of nothing else.
+pub(super) const WHOLE_FILE: Range<usize> = 0..0;
+
+/// Nobody reads more errors than this; a file that is not a configuration at all has one a line.
+const MOST_SHOWN: usize = 1_000;
+
+/// A file's text and the findings in it.
+pub(super) struct Source<'a> {
+    file: &'a Path,
+    text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
+    findings: RefCell<Vec<Finding>>,
+}
+
+struct Finding {
+    span: Range<usize>,
+    severity: Severity,
+    message: String,
+    hint: Option<String>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
+        Self {
+            file,
+            text,
+            lines: std::iter::once(0)
+                .chain(text.match_indices('\n').map(|(newline, _)| newline + 1))
+                .collect(),
+            findings: RefCell::default(),
+        }
+    }
+
+    /// Reports an error. The same sentence about the same place is shown once.
+    pub(super) fn error(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<Option<String>>,
+    ) -> Reported {
+        self.report(Severity::Error, span, message.into(), hint.into());
+        Reported
+    }
+
+    /// Reports a warning.
+    pub(super) fn warning(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<Option<String>>,
+    ) {
+        self.report(Severity::Warning, span, message.into(), hint.into());
+    }
+
+    fn report(
+        &self,
+        severity: Severity,
+        span: Range<usize>,
+        message: String,
+        hint: Option<String>,
+    ) {
+        self.findings.borrow_mut().push(Finding {
+            span,
+            severity,
+            message,
+            hint,
+        });
+    }
+
+    /// The text of a span, as the file has it.
+    pub(super) fn text(&self, span: &Range<usize>) -> &'a str {
+        self.text.get(span.clone()).unwrap_or_default()
+    }
+
+    /// The line that a span begins on, without its end.
+    pub(super) fn line_text(&self, span: &Range<usize>) -> &'a str {
+        let (_, line_start) = self.line_start(span);
+        let line = self.text[line_start..].split('\n').next().unwrap_or("");
+        line.strip_suffix('\r').unwrap_or(line)
+    }
+
+    /// The number of the line that a span begins on, counted from 1.
+    pub(super) fn line(&self, span: &Range<usize>) -> u32 {
+        let (line, _) = self.line_start(span);
+        u32::try_from(line).unwrap_or(u32::MAX)
+    }
+
+    /// The number of the line that a span begins on, counted from 1, and where that line begins.
+    fn line_start(&self, span: &Range<usize>) -> (usize, usize) {
+        let number = self.lines.partition_point(|start| *start <= span.start);
+        let start = number
+            .checked_sub(1)
+            .and_then(|index| self.lines.get(index));
+        (number.max(1), start.copied().unwrap_or(0))
+    }
+
+    /// All errors in the order of the file, or else the warnings.
+    pub(super) fn finish(self) -> Result<Vec<Diagnostic>, Errors> {
+        let mut findings = self.findings.take();
+        findings.sort_by_key(|finding| finding.span.start);
+        let mut known = HashSet::new();
+        findings.retain(|finding| known.insert((finding.span.clone(), finding.message.clone())));
+        let (mut errors, warnings): (Vec<_>, Vec<_>) = findings
+            .into_iter()
+            .partition(|finding| finding.severity == Severity::Error);
+        let count = errors.len();
+        errors.truncate(MOST_SHOWN);
+        let shown = |findings: Vec<Finding>| {
+            let diagnostics = findings.into_iter().map(|finding| self.diagnostic(finding));
+            diagnostics.collect::<Vec<_>>()
+        };
+        match count {
+            0 => Ok(shown(warnings)),
+            _ => Err(Errors::new(shown(errors), count)),
+        }
+    }
+
+    fn diagnostic(&self, finding: Finding) -> Diagnostic {
+        Diagnostic {
+            severity: finding.severity,
+            file: self.file.to_owned(),
+            location: (finding.span != WHOLE_FILE).then(|| self.locate(&finding.span)),
+            message: finding.message,
+            hint: finding.hint,
+        }
+    }
+
+    fn locate(&self, span: &Range<usize>) -> Location {
+        let start = self.text.floor_char_boundary(span.start);
+        let end = self.text.ceil_char_boundary(span.end.max(start));
+        let (_, line_start) = self.line_start(span);
+        let line = self.line_text(span);
+        let line_end = line_start + line.len();
+        // What goes on over several lines is marked to the end of the first.
+        let marked = self.text.get(start..end.min(line_end)).unwrap_or("");
+        let column = count(self.text[line_start..start].chars());
+        let width = count(marked.chars()).max(1);
+        let (snippet, marker, width) = window(line, column, width);
+        Location {
+            line: self.line(span),
+            column: column + 1,
+            snippet,
+            marker,
+            width,
+        }
+    }
+}
+
+/// What is shown of a line, which may be longer than a terminal is wide: the part around the
+/// marker, how many characters of that stand before the marker, and the marker's width.
+fn window(line: &str, marker: u32, width: u32) -> (String, u32, u32) {
+    const WIDEST: u32 = 140;
+    const BEFORE: u32 = 60;
+    let printable = line.chars().map(printable);
+    if count(line.chars()) <= WIDEST {
+        return (printable.collect(), marker, width);
+    }
+    let skipped = marker.saturating_sub(BEFORE);
+    let mut shown = String::new();
+    if skipped > 0 {
+        shown.push('…');
+    }
+    let mut rest = printable.skip(skipped as usize);
+    shown.extend(rest.by_ref().take(WIDEST as usize));
+    let marker = marker - skipped + u32::from(skipped > 0);
+    let room = count(shown.chars()).saturating_sub(marker).max(1);
+    if rest.next().is_some() {
+        shown.push('…');
+    }
+    (shown, marker, width.min(room))
+}
+
+/// A file may hold escape sequences; the reader's terminal is not for them.
+fn printable(character: char) -> char {
+    if character.is_control() && character != '\t' {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        character
+    }
+}
+
+fn count(items: impl Iterator) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}

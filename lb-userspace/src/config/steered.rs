@@ -1,0 +1,61 @@
+//! What the kernel can steer in this version: a service of mode `tcp` is held to it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use toml::Spanned;
+
+use super::{pool::PoolDraft, section::Section, source::Reported};
+
+/// Reports a listener or a backend that packets of a kernel-steered service cannot go through.
+pub(super) fn check(
+    section: &Section<'_>,
+    listen: Option<&Spanned<SocketAddr>>,
+    pool: Option<&PoolDraft>,
+) -> Result<(), Reported> {
+    let mut steerable = listen.map_or(Ok(()), |listen| check_listener(section, listen));
+    for backend in pool.map(|pool| &*pool.addresses).unwrap_or_default() {
+        steerable = steerable.and(check_backend(section, backend));
+    }
+    steerable
+}
+
+fn check_listener(section: &Section<'_>, listen: &Spanned<SocketAddr>) -> Result<(), Reported> {
+    let label = section.label();
+    let (found, hint) = match listen.get_ref().ip() {
+        IpAddr::V6(_) => (
+            format!("{label} listens on IPv6, which the kernel does not steer in this version yet"),
+            "write an IPv4 address, or serve it by the agent with mode = \"http\" or \"https\"",
+        ),
+        ip if ip.is_unspecified() => (
+            format!("{label} has mode \"tcp\" and a wildcard for an address"),
+            "the kernel looks a service up by the address that packets carry: write that one",
+        ),
+        ip if ip.is_loopback() => (
+            format!("{label} has mode \"tcp\" and listens on loopback"),
+            "the kernel steers packets that come from the network: write an address of this host",
+        ),
+        IpAddr::V4(_) => return Ok(()),
+    };
+    Err(section
+        .source()
+        .error(listen.span(), found, hint.to_owned()))
+}
+
+fn check_backend(section: &Section<'_>, backend: &Spanned<SocketAddr>) -> Result<(), Reported> {
+    let address = backend.get_ref();
+    let used_by = format!("{} with mode \"tcp\" uses it", section.label());
+    let (found, hint) = match address.ip() {
+        IpAddr::V6(_) => (
+            "is IPv6, which the kernel does not steer to in this version yet",
+            "write an IPv4 address, or serve it by the agent with mode = \"http\" or \"https\"",
+        ),
+        ip if ip.is_loopback() => (
+            "is on loopback, which the kernel cannot steer to",
+            "write an address that packets reach over the network",
+        ),
+        IpAddr::V4(_) => return Ok(()),
+    };
+    let message = format!("backend address \"{address}\" {found}");
+    let hint = format!("{used_by}: {hint}");
+    Err(section.source().error(backend.span(), message, hint))
+}

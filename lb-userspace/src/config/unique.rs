@@ -1,0 +1,28 @@
+//! What may stand in a file only once.
+
+use std::{collections::HashMap, fmt::Display, hash::Hash};
+
+use toml::Spanned;
+
+use super::source::{Reported, Source};
+
+/// Reports every value that stands there a second time.
+pub(super) fn refuse_twice<'v, T: Eq + Hash + Display + 'v>(
+    noun: &str,
+    scope: &str,
+    values: impl Iterator<Item = &'v Spanned<T>>,
+    source: &Source<'_>,
+) -> Result<(), Reported> {
+    let mut first = HashMap::new();
+    let mut unique = Ok(());
+    for value in values {
+        let Some(before) = first.get(value.get_ref()) else {
+            first.insert(value.get_ref(), value.span());
+            continue;
+        };
+        let message = format!("{noun} \"{}\" stands twice {scope}", value.get_ref());
+        let hint = format!("the first is in line {}", source.line(before));
+        unique = Err(source.error(value.span(), message, hint));
+    }
+    unique
+}

@@ -1,0 +1,137 @@
+//! One check on the wire.
+
+use std::{io, net::SocketAddr, ops::RangeInclusive, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::config::{Check, CheckKind};
+
+/// The most bytes that are read of a response: its head has to end within them.
+const MAX_HEAD: usize = 16 * 1024;
+/// The most headers that a response may have.
+const MAX_HEADERS: usize = 100;
+
+/// Why a check failed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// The backend refused the connection.
+    #[error("connection refused")]
+    Refused,
+    /// The time ran out.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+    /// The connection failed.
+    #[error("connection failed: {0}")]
+    Connection(String),
+    /// The connection ended before the response's head did.
+    #[error("the backend closed the connection before it answered")]
+    Closed,
+    /// Whatever came was no HTTP/1 response.
+    #[error("the answer is not an HTTP/1 response: {0}")]
+    NotHttp(String),
+    /// Another status than expected.
+    #[error("status {found}, wanted {} to {}", wanted.start(), wanted.end())]
+    Status {
+        /// The status that came.
+        found: u16,
+        /// Those that mean healthy.
+        wanted: RangeInclusive<u16>,
+    },
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            _ => Self::Connection(error.to_string()),
+        }
+    }
+}
+
+/// Checks a backend once. Takes at most `check.timeout`.
+///
+/// # Errors
+/// Why the backend is not healthy.
+pub async fn probe(backend: SocketAddr, check: &Check) -> Result<(), Failure> {
+    match timeout(check.timeout, attempt(backend, &check.kind)).await {
+        Ok(outcome) => outcome,
+        Err(_elapsed) => Err(Failure::TimedOut(check.timeout)),
+    }
+}
+
+async fn attempt(backend: SocketAddr, kind: &CheckKind) -> Result<(), Failure> {
+    let mut stream = TcpStream::connect(backend).await?;
+    match kind {
+        CheckKind::Tcp => reset_on_close(&stream),
+        CheckKind::Http { path, host, expect } => {
+            let host = host.clone().unwrap_or_else(|| backend.to_string());
+            let head = request(path, &host);
+            stream.write_all(head.as_bytes()).await?;
+            let found = read_status(&mut stream).await?;
+            reset_on_close(&stream)?;
+            if expect.contains(&found) {
+                return Ok(());
+            }
+            Err(Failure::Status {
+                found,
+                wanted: expect.clone(),
+            })
+        }
+    }
+}
+
+/// The connection is of no more use: a reset spares this host thousands of sockets in TIME_WAIT.
+fn reset_on_close(stream: &TcpStream) -> Result<(), Failure> {
+    let socket = socket2::SockRef::from(stream);
+    Ok(socket.set_linger(Some(Duration::ZERO))?)
+}
+
+fn request(path: &str, host: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lb/{} (health check)\r\n\
+         Accept: */*\r\nConnection: close\r\n\r\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// Reads the head of the response, and no more of the body than came with it.
+async fn read_status(stream: &mut TcpStream) -> Result<u16, Failure> {
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        let read = stream.read_buf(&mut head).await?;
+        if let Some(status) = parse_status(&head)? {
+            return Ok(status);
+        }
+        if read == 0 {
+            return Err(Failure::Closed);
+        }
+        if head.len() >= MAX_HEAD {
+            return Err(Failure::NotHttp(format!("a head of over {MAX_HEAD} bytes")));
+        }
+    }
+}
+
+/// The status of the final response in `head`; `None` while more has to come. Responses of 1xx are
+/// only the prelude (RFC 9110, section 15.2).
+fn parse_status(mut head: &[u8]) -> Result<Option<u16>, Failure> {
+    loop {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut response = httparse::Response::new(&mut headers);
+        let parsed = response.parse(head);
+        let length = match parsed.map_err(|error| Failure::NotHttp(error.to_string()))? {
+            httparse::Status::Partial => return Ok(None),
+            httparse::Status::Complete(length) => length,
+        };
+        match response.code {
+            Some(100..=199) => head = &head[length..],
+            code => return Ok(code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! What is known of each backend's checks.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::{Checked, Failure, Streak, checks::checked_backends};
+use crate::{config::Pool, pool::BackendId};
+
+/// What is known of the checks of all backends.
+#[derive(Clone, Debug, Default)]
+pub struct Records(HashMap<BackendId, Record>);
+
+#[derive(Clone, Debug)]
+struct Record {
+    streak: Streak,
+    last: Option<LastCheck>,
+}
+
+/// The last check of a backend.
+#[derive(Clone, Debug)]
+pub struct LastCheck {
+    /// When it ended.
+    pub at: SystemTime,
+    /// How long it took.
+    pub duration: Duration,
+    /// Why it failed; `None`: it succeeded.
+    pub failure: Option<Failure>,
+}
+
+impl Records {
+    /// The records of the backends of these pools. A backend that is new is taken to be as healthy
+    /// as `healthy` says; what was known of one whose check stays is kept.
+    #[must_use]
+    pub fn renewed(&self, pools: &[Arc<Pool>], healthy: impl Fn(&BackendId) -> bool) -> Self {
+        let records = checked_backends(pools).into_iter().map(|(id, check)| {
+            let known = self.0.get(&id);
+            let counting = known.map(|known| &known.streak);
+            let record = Record {
+                streak: match counting.filter(|streak| streak.has_limits_of(check)) {
+                    Some(streak) => streak.clone(),
+                    None => Streak::new(check, healthy(&id)),
+                },
+                last: known.and_then(|known| known.last.clone()),
+            };
+            (id, record)
+        });
+        Self(records.collect())
+    }
+
+    /// Takes in the outcome of a check. Returns the backend's new health when it turned. An
+    /// outcome for a backend that has gone is forgotten.
+    pub fn record(&mut self, checked: Checked, now: SystemTime) -> Option<bool> {
+        let record = self.0.get_mut(&checked.backend)?;
+        let turned = record.streak.step(checked.outcome.is_ok());
+        record.last = Some(LastCheck {
+            at: now,
+            duration: checked.duration,
+            failure: checked.outcome.err(),
+        });
+        turned
+    }
+
+    /// The last check of a backend; `None` before the first, and where there are no checks.
+    #[must_use]
+    pub fn last(&self, id: &BackendId) -> Option<&LastCheck> {
+        self.0.get(id)?.last.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Backend, Balance, Check, CheckKind, Name, Weight};
+
+    fn pools(fall: u32) -> [Arc<Pool>; 1] {
+        [Arc::new(Pool {
+            name: Name::parse("web").expect("a name"),
+            balance: Balance::RoundRobin,
+            check: Some(Check {
+                kind: CheckKind::Tcp,
+                interval: Duration::from_secs(2),
+                timeout: Duration::from_secs(1),
+                rise: 2,
+                fall,
+            }),
+            backends: vec![Backend {
+                name: Name::parse("web1").expect("a name"),
+                address: web1().address,
+                weight: Weight::ONE,
+            }],
+        })]
+    }
+
+    fn web1() -> BackendId {
+        BackendId {
+            pool: Name::parse("web").expect("a name"),
+            address: "10.0.0.6:80".parse().expect("an address"),
+        }
+    }
+
+    fn outcome(outcome: Result<(), Failure>) -> Checked {
+        Checked {
+            backend: web1(),
+            duration: Duration::from_millis(3),
+            outcome,
+        }
+    }
+
+    fn records(fall: u32) -> Records {
+        Records::default().renewed(&pools(fall), |_| true)
+    }
+
+    #[test]
+    fn the_last_check_is_remembered_with_its_failure() {
+        let mut records = records(2);
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(records.record(outcome(Ok(())), now), None);
+        assert!(
+            records
+                .last(&web1())
+                .is_some_and(|last| last.failure.is_none())
+        );
+        assert_eq!(records.record(outcome(Err(Failure::Refused)), now), None);
+        let last = records.last(&web1()).expect("a check");
+        assert_eq!(last.failure, Some(Failure::Refused));
+        assert_eq!(last.duration, Duration::from_millis(3));
+    }
+
+    #[test]
+    fn a_reload_keeps_the_count_of_failures() {
+        let mut records = records(2);
+        let now = SystemTime::UNIX_EPOCH;
+        records.record(outcome(Ok(())), now);
+        records.record(outcome(Err(Failure::Refused)), now);
+        let mut renewed = records.renewed(&pools(2), |_| true);
+        let turned = renewed.record(outcome(Err(Failure::Refused)), now);
+        assert_eq!(turned, Some(false));
+    }
+
+    #[test]
+    fn an_outcome_for_a_backend_that_has_gone_is_forgotten() {
+        let mut records = Records::default();
+        let turned = records.record(outcome(Err(Failure::Refused)), SystemTime::UNIX_EPOCH);
+        assert_eq!(turned, None);
+        assert!(records.last(&web1()).is_none());
+    }
+}

@@ -1,0 +1,146 @@
+//! Rise and fall: when outcomes in a row turn a backend's health.
+
+use crate::config::Check;
+
+/// The state machine of one backend's health.
+///
+/// The first outcome after a start decides alone, as in HAProxy: a backend that is taken to be
+/// healthy and is not falls at once, and one that an earlier agent left as unhealthy is back with
+/// its first success. From then on `fall` failures in a row take it down, and `rise` successes in
+/// a row bring it up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Streak {
+    rise: u32,
+    fall: u32,
+    healthy: bool,
+    /// Outcomes in a row that speak against `healthy`.
+    against: u32,
+    is_first: bool,
+}
+
+impl Streak {
+    /// A backend that is taken to be healthy, or not, until its first check.
+    #[must_use]
+    pub fn new(check: &Check, healthy: bool) -> Self {
+        Self {
+            rise: check.rise,
+            fall: check.fall,
+            healthy,
+            against: 0,
+            is_first: true,
+        }
+    }
+
+    /// Takes in the outcome of one check. Returns the new health when it turned.
+    pub fn step(&mut self, success: bool) -> Option<bool> {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        if success == self.healthy {
+            self.against = 0;
+            return None;
+        }
+        self.against = self.against.saturating_add(1);
+        let needed = if self.healthy { self.fall } else { self.rise };
+        if self.against < needed && !is_first {
+            return None;
+        }
+        self.against = 0;
+        self.healthy = success;
+        Some(success)
+    }
+
+    /// Whether it counts as `check` asks.
+    #[must_use]
+    pub fn has_limits_of(&self, check: &Check) -> bool {
+        (self.rise, self.fall) == (check.rise, check.fall)
+    }
+
+    /// Whether the backend is healthy.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.healthy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::CheckKind;
+
+    fn check(rise: u32, fall: u32) -> Check {
+        Check {
+            kind: CheckKind::Tcp,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise,
+            fall,
+        }
+    }
+
+    fn turns(streak: &mut Streak, outcomes: &[bool]) -> Vec<Option<bool>> {
+        let steps = outcomes.iter().map(|success| streak.step(*success));
+        steps.collect()
+    }
+
+    #[test]
+    fn fall_failures_in_a_row_take_it_down() {
+        let mut streak = Streak::new(&check(2, 3), true);
+        let found = turns(&mut streak, &[true, false, false, false, false]);
+        assert_eq!(found, [None, None, None, Some(false), None]);
+    }
+
+    #[test]
+    fn a_success_between_begins_the_count_anew() {
+        let mut streak = Streak::new(&check(2, 3), true);
+        let found = turns(&mut streak, &[true, false, false, true, false, false]);
+        assert_eq!(found, [None; 6]);
+    }
+
+    #[test]
+    fn rise_successes_in_a_row_bring_it_up() {
+        let mut streak = Streak::new(&check(2, 3), false);
+        let found = turns(&mut streak, &[false, true, false, true, true]);
+        assert_eq!(found, [None, None, None, None, Some(true)]);
+    }
+
+    #[test]
+    fn the_first_outcome_decides_alone() {
+        assert_eq!(Streak::new(&check(2, 3), true).step(false), Some(false));
+        assert_eq!(Streak::new(&check(2, 3), false).step(true), Some(true));
+    }
+
+    proptest! {
+        /// The definition, written another way: after the first outcome, health turns exactly when
+        /// the last `rise` or `fall` outcomes since the last turn all speak against it.
+        #[test]
+        fn health_turns_exactly_when_the_last_outcomes_agree(
+            rise in 1_u32..6,
+            fall in 1_u32..6,
+            begin in any::<bool>(),
+            outcomes in prop::collection::vec(any::<bool>(), 1..200),
+        ) {
+            let mut streak = Streak::new(&check(rise, fall), begin);
+            let mut healthy = begin;
+            let mut since_turn: Vec<bool> = Vec::new();
+            for (index, success) in outcomes.into_iter().enumerate() {
+                since_turn.push(success);
+                let needed = match (index, healthy) {
+                    (0, _) => 1,
+                    (_, true) => fall as usize,
+                    (_, false) => rise as usize,
+                };
+                let last = since_turn.iter().rev().take(needed);
+                let turns = since_turn.len() >= needed && last.clone().all(|one| *one != healthy);
+                prop_assert_eq!(streak.step(success), turns.then_some(!healthy));
+                if turns {
+                    healthy = !healthy;
+                    since_turn.clear();
+                }
+                prop_assert_eq!(streak.is_healthy(), healthy);
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The readings, written out family by family.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use lb_common::backend::BackendState;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet},
+    metrics::MetricType,
+};
+
+use super::{Readings, family as families, family::Family, readings::LatencyReading};
+use crate::{config::Name, dataplane::XdpMode, pool::word_of};
+
+impl Collector for Readings {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        self.encode_agent(encoder)?;
+        self.encode_kernel(encoder)?;
+        self.encode_backends(encoder)?;
+        self.encode_http(encoder)?;
+        self.encode_process(encoder)
+    }
+}
+
+impl Readings {
+    fn encode_agent(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut build = Samples::begin(encoder, &families::BUILD_INFO)?;
+        build.gauge(&[self.version, self.node.as_str()], 1.0)?;
+        let mut mode = Samples::begin(encoder, &families::XDP_MODE)?;
+        for (word, one) in [("native", XdpMode::Native), ("generic", XdpMode::Generic)] {
+            let value = f64::from(u8::from(self.xdp_mode == one));
+            mode.gauge(&[&self.interface, word], value)?;
+        }
+        Ok(())
+    }
+
+    fn encode_kernel(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut verdicts = Samples::begin(encoder, &families::XDP_PACKETS)?;
+        for count in &self.kernel.verdicts {
+            verdicts.counter(&[count.verdict, count.reason], &count.packets)?;
+        }
+        let services = self.services();
+        let mut packets = Samples::begin(encoder, &families::SERVICE_PACKETS)?;
+        for (service, sum) in &services {
+            packets.counter(&[service.as_str(), "in"], &sum.packets_in)?;
+            packets.counter(&[service.as_str(), "out"], &sum.packets_out)?;
+        }
+        let mut bytes = Samples::begin(encoder, &families::SERVICE_BYTES)?;
+        for (service, sum) in &services {
+            bytes.counter(&[service.as_str(), "in"], &sum.bytes_in)?;
+            bytes.counter(&[service.as_str(), "out"], &sum.bytes_out)?;
+        }
+        let mut connections = Samples::begin(encoder, &families::SERVICE_CONNECTIONS)?;
+        for (service, sum) in &services {
+            connections.counter(&[service.as_str()], &sum.connections)?;
+        }
+        let mut backends = Samples::begin(encoder, &families::BACKEND_PACKETS)?;
+        for traffic in &self.kernel.traffic {
+            let Some(backend) = &traffic.backend else {
+                continue;
+            };
+            let labels = |direction| [traffic.service.as_str(), backend.as_str(), direction];
+            backends.counter(&labels("in"), &traffic.packets_in)?;
+            backends.counter(&labels("out"), &traffic.packets_out)?;
+        }
+        Ok(())
+    }
+
+    /// The kernel counts by service and backend: summed up by service.
+    fn services(&self) -> BTreeMap<&Name, Sum> {
+        let mut services = BTreeMap::<&Name, Sum>::new();
+        for traffic in &self.kernel.traffic {
+            let sum = services.entry(&traffic.service).or_default();
+            sum.packets_in += traffic.packets_in;
+            sum.packets_out += traffic.packets_out;
+            sum.bytes_in += traffic.bytes_in;
+            sum.bytes_out += traffic.bytes_out;
+            sum.connections += traffic.connections;
+        }
+        services
+    }
+
+    fn encode_backends(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        const STATES: [BackendState; 3] =
+            [BackendState::Up, BackendState::Draining, BackendState::Down];
+        let mut up = Samples::begin(encoder, &families::BACKEND_UP)?;
+        for one in &self.backends {
+            let value = f64::from(u8::from(one.state == BackendState::Up));
+            up.gauge(&[one.pool.as_str(), one.backend.as_str()], value)?;
+        }
+        let mut state = Samples::begin(encoder, &families::BACKEND_STATE)?;
+        for one in &self.backends {
+            for candidate in STATES {
+                let labels = [one.pool.as_str(), one.backend.as_str(), word_of(candidate)];
+                state.gauge(&labels, f64::from(u8::from(one.state == candidate)))?;
+            }
+        }
+        let mut check = Samples::begin(encoder, &families::BACKEND_CHECK)?;
+        for one in &self.backends {
+            if let Some(duration) = one.check {
+                let labels = [one.pool.as_str(), one.backend.as_str()];
+                check.gauge(&labels, duration.as_secs_f64())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_http(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut requests = Samples::begin(encoder, &families::HTTP_REQUESTS)?;
+        for one in &self.requests {
+            let backend = one.backend.as_ref().map_or("", Name::as_str);
+            let labels = [one.service.as_str(), backend, &one.code.to_string()];
+            requests.counter(&labels, &one.requests)?;
+        }
+        let mut seconds = Samples::begin(encoder, &families::HTTP_SECONDS)?;
+        for one in &self.latencies {
+            seconds.histogram(&[one.service.as_str()], one)?;
+        }
+        let mut connections = Samples::begin(encoder, &families::HTTP_CONNECTIONS)?;
+        for (service, open) in &self.open_connections {
+            connections.gauge(&[service.as_str()], *open as f64)?;
+        }
+        let mut refusals = Samples::begin(encoder, &families::HTTP_REFUSALS)?;
+        for (service, reason, count) in &self.refusals {
+            refusals.counter(&[service.as_str(), reason], count)?;
+        }
+        let mut retries = Samples::begin(encoder, &families::HTTP_RETRIES)?;
+        for (service, count) in &self.retries {
+            retries.counter(&[service.as_str()], count)?;
+        }
+        let mut backends = Samples::begin(encoder, &families::BACKEND_CONNECTIONS)?;
+        for (service, backend, in_use) in &self.backend_connections {
+            backends.gauge(&[service.as_str(), backend.as_str()], *in_use as f64)?;
+        }
+        self.encode_tls(encoder)
+    }
+
+    fn encode_tls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut handshakes = Samples::begin(encoder, &families::TLS_HANDSHAKES)?;
+        for one in &self.handshakes {
+            let resumed = if one.resumed { "true" } else { "false" };
+            handshakes.counter(&[one.version, resumed], &one.handshakes)?;
+        }
+        let mut failures = Samples::begin(encoder, &families::TLS_FAILURES)?;
+        for (service, count) in &self.handshake_failures {
+            failures.counter(&[service.as_str()], count)?;
+        }
+        let mut expiry = Samples::begin(encoder, &families::CERTIFICATE_EXPIRY)?;
+        for one in &self.certificates {
+            expiry.gauge(
+                &[one.service.as_str(), &one.name, &one.file],
+                unix_seconds(one.expires),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn encode_process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let process = &self.process;
+        if let Some(cpu) = process.cpu {
+            Samples::begin(encoder, &families::PROCESS_CPU)?.counter(&[], &cpu.as_secs_f64())?;
+        }
+        let gauges = [
+            (
+                &families::PROCESS_MEMORY,
+                process.resident_bytes.map(|value| value as f64),
+            ),
+            (
+                &families::PROCESS_OPEN_FDS,
+                process.open_fds.map(|value| value as f64),
+            ),
+            (
+                &families::PROCESS_MAX_FDS,
+                process.max_fds.map(|value| value as f64),
+            ),
+            (&families::PROCESS_START, process.started.map(unix_seconds)),
+        ];
+        for (family, value) in gauges {
+            if let Some(value) = value {
+                Samples::begin(encoder, family)?.gauge(&[], value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Sum {
+    packets_in: u64,
+    packets_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    connections: u64,
+}
+
+fn unix_seconds(moment: SystemTime) -> f64 {
+    match moment.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+/// Writes the samples of one family.
+struct Samples<'a> {
+    encoder: MetricEncoder<'a>,
+    labels: &'static [&'static str],
+}
+
+impl<'a> Samples<'a> {
+    fn begin(
+        encoder: &'a mut DescriptorEncoder<'_>,
+        family: &'static Family,
+    ) -> Result<Self, fmt::Error> {
+        // The encoder appends `_total` to the samples of a counter.
+        let name = match family.kind {
+            MetricType::Counter => family.name.trim_end_matches("_total"),
+            _ => family.name,
+        };
+        let encoder = encoder.encode_descriptor(name, family.help, None, family.kind)?;
+        Ok(Self {
+            encoder,
+            labels: family.labels,
+        })
+    }
+
+    fn counter(&mut self, values: &[&str], value: &impl EncodeCounterValue) -> fmt::Result {
+        let encode = |sample: &mut MetricEncoder<'_>| {
+            sample.encode_counter::<NoLabelSet, _, u64>(value, None)
+        };
+        self.sample(values, encode)
+    }
+
+    fn gauge(&mut self, values: &[&str], value: f64) -> fmt::Result {
+        self.sample(values, |sample| sample.encode_gauge(&value))
+    }
+
+    fn histogram(&mut self, values: &[&str], reading: &LatencyReading) -> fmt::Result {
+        // The encoder takes the largest finite number for infinity.
+        let buckets = reading
+            .buckets
+            .iter()
+            .map(|(bound, count)| (bound.min(f64::MAX), *count));
+        let buckets: Vec<_> = buckets.collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        self.sample(values, |sample| {
+            sample.encode_histogram::<NoLabelSet>(reading.sum, count, &buckets, None)
+        })
+    }
+
+    fn sample(
+        &mut self,
+        values: &[&str],
+        encode: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        if values.is_empty() {
+            return encode(&mut self.encoder);
+        }
+        let labels = self.labelled(values);
+        encode(&mut self.encoder.encode_family(&labels)?)
+    }
+
+    fn labelled(&self, values: &[&str]) -> Vec<(&'static str, String)> {
+        debug_assert_eq!(self.labels.len(), values.len(), "{:?}", self.labels);
+        let values = values.iter().map(|value| escaped(value));
+        self.labels.iter().copied().zip(values).collect()
+    }
+}
+
+/// The encoder writes label values as they come.
+fn escaped(value: &str) -> String {
+    let value = value.replace('\\', "\\\\");
+    value.replace('"', "\\\"").replace('\n', "\\n")
+}

@@ -1,0 +1,83 @@
+//! The metric families that the agent exports: names, types and meanings.
+
+use prometheus_client::metrics::MetricType;
+
+/// A metric family.
+#[derive(Debug)]
+pub struct Family {
+    /// The name in Prometheus's text format.
+    pub name: &'static str,
+    /// What kind of metric it is.
+    pub kind: MetricType,
+    /// What it means, in one sentence.
+    pub help: &'static str,
+    /// The labels, in order.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! families {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            pub(super) const $constant: Family = Family {
+                name: $name,
+                kind: MetricType::$kind,
+                help: $help,
+                labels: &[$($label),*],
+            };
+        )*
+
+        /// All families, in the order of the exposition.
+        pub const FAMILIES: &[Family] = &[$($constant),*];
+    };
+}
+
+families! {
+    BUILD_INFO: Gauge "lb_build_info" ["version", "node"]
+        "Always 1; which agent this is.";
+    XDP_MODE: Gauge "lb_xdp_mode" ["interface", "mode"]
+        "1 for the mode that the XDP program is attached in, 0 for the other.";
+    XDP_PACKETS: Counter "lb_xdp_packets_total" ["verdict", "reason"]
+        "Packets that the XDP program saw, each in exactly one verdict and reason.";
+    SERVICE_PACKETS: Counter "lb_service_packets_total" ["service", "direction"]
+        "Packets of a service, in from clients or out to them.";
+    SERVICE_BYTES: Counter "lb_service_bytes_total" ["service", "direction"]
+        "Bytes of a service from the IP header on, in from clients or out to them.";
+    SERVICE_CONNECTIONS: Counter "lb_service_connections_total" ["service"]
+        "Connections that clients began with a service.";
+    BACKEND_PACKETS: Counter "lb_backend_packets_total" ["service", "backend", "direction"]
+        "Packets that the kernel forwarded between clients and a backend, in to it or out of it.";
+    BACKEND_UP: Gauge "lb_backend_up" ["pool", "backend"]
+        "1 while a backend takes new connections, 0 while it is draining or down.";
+    BACKEND_STATE: Gauge "lb_backend_state" ["pool", "backend", "state"]
+        "1 for the state that a backend is in, 0 for the others.";
+    BACKEND_CHECK: Gauge "lb_backend_check_seconds" ["pool", "backend"]
+        "How long the last health check of a backend took.";
+    HTTP_REQUESTS: Counter "lb_http_requests_total" ["service", "backend", "code"]
+        "Requests that the HTTP front answered; backend is empty where it answered by itself.";
+    HTTP_SECONDS: Histogram "lb_http_request_seconds" ["service"]
+        "Time from the end of a request's head to the end of its response.";
+    HTTP_CONNECTIONS: Gauge "lb_http_connections" ["service"]
+        "Client connections that the HTTP front has open.";
+    HTTP_REFUSALS: Counter "lb_http_refusals_total" ["service", "reason"]
+        "Requests that the HTTP front refused before it chose a backend.";
+    HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]
+        "Requests that were sent to a second backend, the first could not be connected to.";
+    BACKEND_CONNECTIONS: Gauge "lb_backend_connections" ["service", "backend"]
+        "Connections of the HTTP front to a backend that have a request under way.";
+    TLS_HANDSHAKES: Counter "lb_tls_handshakes_total" ["version", "resumed"]
+        "TLS handshakes that succeeded.";
+    TLS_FAILURES: Counter "lb_tls_handshake_failures_total" ["service"]
+        "TLS handshakes that failed or took too long.";
+    CERTIFICATE_EXPIRY: Gauge "lb_certificate_expiry_seconds" ["service", "name", "file"]
+        "When a certificate ends, in seconds since 1970-01-01 UTC.";
+    PROCESS_CPU: Counter "process_cpu_seconds_total" []
+        "User and system CPU time that the agent spent.";
+    PROCESS_MEMORY: Gauge "process_resident_memory_bytes" []
+        "Resident memory of the agent.";
+    PROCESS_OPEN_FDS: Gauge "process_open_fds" []
+        "File descriptors that the agent has open.";
+    PROCESS_MAX_FDS: Gauge "process_max_fds" []
+        "File descriptors that the agent may have open.";
+    PROCESS_START: Gauge "process_start_time_seconds" []
+        "When the agent started, in seconds since 1970-01-01 UTC.";
+}

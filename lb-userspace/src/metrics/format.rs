@@ -1,0 +1,75 @@
+//! The two text formats: OpenMetrics 1.0, and Prometheus's own 0.0.4.
+
+/// A text format.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// `application/openmetrics-text; version=1.0.0`: what Prometheus asks for.
+    OpenMetrics,
+    /// `text/plain; version=0.0.4`: for anybody else, and for `promtool check metrics`.
+    Prometheus,
+}
+
+impl Format {
+    /// The media type of OpenMetrics.
+    pub const OPEN_METRICS: &'static str = "application/openmetrics-text";
+
+    /// The value of the header Content-Type.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Turns OpenMetrics into Prometheus's text format. They differ in the name of a counter's family,
+/// which has its `_total` in the latter, and in the line at the end.
+pub(super) fn to_prometheus(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut lines = open_metrics.lines().peekable();
+    while let Some(line) = lines.next() {
+        let next = lines.peek().copied().unwrap_or_default();
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            // The type stands on the line after the help.
+            push(&mut text, "# HELP ", help, is_counter(next));
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            push(&mut text, "# TYPE ", kind, is_counter(line));
+        } else if line != "# EOF" {
+            push(&mut text, "", line, false);
+        }
+    }
+    text
+}
+
+fn is_counter(line: &str) -> bool {
+    line.starts_with("# TYPE ") && line.ends_with(" counter")
+}
+
+fn push(text: &mut String, prefix: &str, rest: &str, is_counter: bool) {
+    text.push_str(prefix);
+    match rest.split_once(' ') {
+        Some((name, rest)) if is_counter => {
+            text.push_str(name);
+            text.push_str("_total ");
+            text.push_str(rest);
+        }
+        _ => text.push_str(rest),
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_has_its_total_in_the_name_of_its_family() {
+        let open_metrics = "# HELP lb_x Packets.\n# TYPE lb_x counter\nlb_x_total{a=\"b c\"} 1\n\
+                            # HELP lb_y State.\n# TYPE lb_y gauge\nlb_y 2.5\n# EOF\n";
+        let prometheus = "# HELP lb_x_total Packets.\n# TYPE lb_x_total counter\n\
+                          lb_x_total{a=\"b c\"} 1\n\
+                          # HELP lb_y State.\n# TYPE lb_y gauge\nlb_y 2.5\n";
+        assert_eq!(to_prometheus(open_metrics), prometheus);
+    }
+}

@@ -1,0 +1,78 @@
+//! The agent's own process, from /proc (man 5 proc).
+
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
+
+use nix::{
+    sys::resource::{Resource, UsageWho, getrlimit, getrusage},
+    sys::time::TimeValLike,
+};
+
+/// What the system says of the agent's process; `None` where it does not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessReading {
+    /// User and system time.
+    pub cpu: Option<Duration>,
+    /// Resident memory, in bytes.
+    pub resident_bytes: Option<u64>,
+    /// Open file descriptors.
+    pub open_fds: Option<u64>,
+    /// The most that may be open.
+    pub max_fds: Option<u64>,
+    /// When it started.
+    pub started: Option<SystemTime>,
+}
+
+impl ProcessReading {
+    /// Reads what is so now. `started` is what the agent noted when it started.
+    #[must_use]
+    pub fn now(started: SystemTime) -> Self {
+        Self {
+            cpu: cpu(),
+            resident_bytes: resident_bytes(),
+            open_fds: open_fds(),
+            max_fds: getrlimit(Resource::RLIMIT_NOFILE)
+                .ok()
+                .map(|(soft, _)| soft),
+            started: Some(started),
+        }
+    }
+}
+
+fn cpu() -> Option<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Some(Duration::from_micros(u64::try_from(micros).ok()?))
+}
+
+/// `VmRSS:     1234 kB`, of /proc/self/status.
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+fn open_fds() -> Option<u64> {
+    let listed = fs::read_dir("/proc/self/fd").ok()?.count();
+    // The descriptor that lists them is one of them.
+    u64::try_from(listed.saturating_sub(1)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_tells_all_of_it() {
+        let reading = ProcessReading::now(SystemTime::now());
+        assert!(reading.cpu.is_some());
+        assert!(reading.resident_bytes.is_some_and(|bytes| bytes > 100_000));
+        assert!(reading.open_fds.is_some_and(|fds| fds >= 3));
+        assert!(reading.max_fds.is_some());
+    }
+}

@@ -1,0 +1,110 @@
+//! What was read for one scrape.
+
+use std::time::{Duration, SystemTime};
+
+use lb_common::backend::BackendState;
+
+use super::ProcessReading;
+use crate::{
+    config::Name,
+    dataplane::{Counters, XdpMode},
+};
+
+/// All that one scrape shows.
+#[derive(Clone, Debug)]
+pub struct Readings {
+    /// The agent's version.
+    pub version: &'static str,
+    /// `node.name`.
+    pub node: Name,
+    /// The interface that the XDP program is attached to.
+    pub interface: String,
+    /// How it is attached.
+    pub xdp_mode: XdpMode,
+    /// What the kernel counted.
+    pub kernel: Counters,
+    /// The backends of all pools.
+    pub backends: Vec<BackendReading>,
+    /// Requests of the HTTP front.
+    pub requests: Vec<RequestReading>,
+    /// How long they took.
+    pub latencies: Vec<LatencyReading>,
+    /// TLS handshakes of the HTTP front.
+    pub handshakes: Vec<HandshakeReading>,
+    /// TLS handshakes that failed, by service.
+    pub handshake_failures: Vec<(Name, u64)>,
+    /// Client connections of the HTTP front open now, by service.
+    pub open_connections: Vec<(Name, u64)>,
+    /// Requests that the HTTP front refused: service, reason, how many.
+    pub refusals: Vec<(Name, &'static str, u64)>,
+    /// Requests that were sent to a second backend, by service.
+    pub retries: Vec<(Name, u64)>,
+    /// Connections of the HTTP front to backends in use now: service, backend, how many.
+    pub backend_connections: Vec<(Name, Name, u64)>,
+    /// The certificates that it serves.
+    pub certificates: Vec<CertificateReading>,
+    /// The agent's own process.
+    pub process: ProcessReading,
+}
+
+/// One backend of one pool.
+#[derive(Clone, Debug)]
+pub struct BackendReading {
+    /// The pool.
+    pub pool: Name,
+    /// The backend.
+    pub backend: Name,
+    /// The state it is in.
+    pub state: BackendState,
+    /// How long its last check took; `None` before the first, and where there are none.
+    pub check: Option<Duration>,
+}
+
+/// Requests answered with one status by one backend.
+#[derive(Clone, Debug)]
+pub struct RequestReading {
+    /// The service.
+    pub service: Name,
+    /// The backend; `None` where the agent answered itself.
+    pub backend: Option<Name>,
+    /// The status.
+    pub code: u16,
+    /// How many.
+    pub requests: u64,
+}
+
+/// How long the requests of one service took, from the end of the head to the end of the response.
+#[derive(Clone, Debug)]
+pub struct LatencyReading {
+    /// The service.
+    pub service: Name,
+    /// Upper bounds in seconds, ascending, and how many requests lie below each but above the one
+    /// before it. The last bound is infinity.
+    pub buckets: Vec<(f64, u64)>,
+    /// The sum of all, in seconds.
+    pub sum: f64,
+}
+
+/// TLS handshakes of one kind.
+#[derive(Clone, Debug)]
+pub struct HandshakeReading {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// Whether a session was resumed.
+    pub resumed: bool,
+    /// How many.
+    pub handshakes: u64,
+}
+
+/// One certificate.
+#[derive(Clone, Debug)]
+pub struct CertificateReading {
+    /// The service that serves it.
+    pub service: Name,
+    /// The first name it is for.
+    pub name: String,
+    /// The PEM file it comes from.
+    pub file: String,
+    /// When it ends.
+    pub expires: SystemTime,
+}

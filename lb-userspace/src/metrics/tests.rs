@@ -1,0 +1,216 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    process::{Command, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use lb_common::backend::BackendState;
+
+use super::*;
+use crate::{
+    config::Name,
+    dataplane::{Counters, Traffic, VerdictCount, XdpMode},
+};
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("a name")
+}
+
+fn traffic(service: &str, backend: Option<&str>) -> Traffic {
+    Traffic {
+        service: name(service),
+        backend: backend.map(name),
+        packets_in: 10,
+        bytes_in: 1000,
+        packets_out: 20,
+        bytes_out: 2000,
+        connections: 3,
+    }
+}
+
+fn readings() -> Readings {
+    let backend = |backend, state| BackendReading {
+        pool: name("web"),
+        backend: name(backend),
+        state,
+        check: Some(Duration::from_micros(1500)),
+    };
+    Readings {
+        version: "0.1.0",
+        node: name("lb-a"),
+        interface: "eth0".to_owned(),
+        xdp_mode: XdpMode::Generic,
+        kernel: Counters {
+            verdicts: vec![VerdictCount {
+                verdict: "transmit",
+                reason: "known_flow",
+                packets: 60,
+            }],
+            traffic: vec![
+                traffic("http", Some("web1")),
+                traffic("http", Some("10.0.0.7:80")),
+                traffic("https", None),
+            ],
+        },
+        backends: vec![
+            backend("web1", BackendState::Up),
+            backend("10.0.0.7:80", BackendState::Draining),
+        ],
+        requests: vec![
+            RequestReading {
+                service: name("https"),
+                backend: Some(name("web1")),
+                code: 200,
+                requests: 7,
+            },
+            RequestReading {
+                service: name("https"),
+                backend: None,
+                code: 503,
+                requests: 1,
+            },
+        ],
+        latencies: vec![LatencyReading {
+            service: name("https"),
+            buckets: vec![(0.001, 5), (0.01, 2), (f64::INFINITY, 1)],
+            sum: 1.25,
+        }],
+        handshakes: vec![HandshakeReading {
+            version: "1.3",
+            resumed: true,
+            handshakes: 4,
+        }],
+        handshake_failures: vec![(name("https"), 2)],
+        open_connections: vec![(name("https"), 11)],
+        refusals: vec![(name("https"), "two_hosts", 3)],
+        retries: vec![(name("https"), 1)],
+        backend_connections: vec![(name("https"), name("web1"), 5)],
+        certificates: vec![CertificateReading {
+            service: name("https"),
+            name: "example.org".to_owned(),
+            file: r#"/etc/lb/tls/a "quoted" \ name.pem"#.to_owned(),
+            expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        }],
+        process: ProcessReading::now(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
+    }
+}
+
+#[test]
+fn every_sample_stands_where_it_should() {
+    let text = render(readings(), Format::Prometheus);
+    for line in [
+        r#"lb_build_info{version="0.1.0",node="lb-a"} 1"#,
+        r#"lb_xdp_mode{interface="eth0",mode="native"} 0"#,
+        r#"lb_xdp_mode{interface="eth0",mode="generic"} 1"#,
+        r#"lb_xdp_packets_total{verdict="transmit",reason="known_flow"} 60"#,
+        r#"lb_service_packets_total{service="http",direction="in"} 20"#,
+        r#"lb_service_packets_total{service="https",direction="out"} 20"#,
+        r#"lb_service_bytes_total{service="http",direction="out"} 4000"#,
+        r#"lb_service_connections_total{service="http"} 6"#,
+        r#"lb_backend_packets_total{service="http",backend="10.0.0.7:80",direction="in"} 10"#,
+        r#"lb_backend_up{pool="web",backend="web1"} 1"#,
+        r#"lb_backend_up{pool="web",backend="10.0.0.7:80"} 0"#,
+        r#"lb_backend_state{pool="web",backend="10.0.0.7:80",state="draining"} 1"#,
+        r#"lb_backend_check_seconds{pool="web",backend="web1"} 0.0015"#,
+        r#"lb_http_requests_total{service="https",backend="web1",code="200"} 7"#,
+        r#"lb_http_requests_total{service="https",backend="",code="503"} 1"#,
+        r#"lb_http_request_seconds_bucket{le="0.01",service="https"} 7"#,
+        r#"lb_http_request_seconds_bucket{le="+Inf",service="https"} 8"#,
+        r#"lb_http_request_seconds_count{service="https"} 8"#,
+        r#"lb_http_request_seconds_sum{service="https"} 1.25"#,
+        r#"lb_tls_handshakes_total{version="1.3",resumed="true"} 4"#,
+        r#"lb_tls_handshake_failures_total{service="https"} 2"#,
+        r#"lb_http_connections{service="https"} 11"#,
+        r#"lb_http_refusals_total{service="https",reason="two_hosts"} 3"#,
+        r#"lb_http_retries_total{service="https"} 1"#,
+        r#"lb_backend_connections{service="https",backend="web1"} 5"#,
+        "process_start_time_seconds 1700000000",
+    ] {
+        let found = text.lines().any(|found| {
+            found == line || found.strip_suffix(".0").is_some_and(|found| found == line)
+        });
+        assert!(found, "{line} is missing:\n{text}");
+    }
+    assert!(
+        !text.contains(r#"lb_backend_packets_total{service="https""#),
+        "the kernel chose no backend there"
+    );
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    let text = render(readings(), Format::Prometheus);
+    let mut promtool = match Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    {
+        Ok(promtool) => promtool,
+        // `cargo xtask setup` installs it; a checkout without it still has the other tests.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("skipped: there is no promtool");
+            return;
+        }
+        Err(error) => panic!("promtool does not start: {error}"),
+    };
+    let mut input = promtool.stdin.take().expect("a pipe");
+    input.write_all(text.as_bytes()).expect("written");
+    drop(input);
+    let output = promtool.wait_with_output().expect("promtool ends");
+    let said = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&said), "");
+    assert!(output.status.success());
+}
+
+#[test]
+fn each_family_is_exported_once_with_its_type_and_labels() {
+    let text = render(readings(), Format::Prometheus);
+    let types: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    let wanted: Vec<_> = FAMILIES
+        .iter()
+        .map(|family| (family.name, family.kind.as_str()))
+        .collect();
+    assert_eq!(types, wanted);
+}
+
+#[test]
+fn open_metrics_ends_as_it_has_to() {
+    let text = render(readings(), Format::OpenMetrics);
+    assert!(text.ends_with("# EOF\n"));
+    assert!(text.contains("# TYPE lb_xdp_packets counter\n"));
+}
+
+/// The reference's table rows: `| name | type | labels | meaning |`.
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let page = include_str!("../../../docs/metrics.md");
+    let rows = page.lines().filter_map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let name = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
+        let labels = cells
+            .get(3)?
+            .split(',')
+            .map(|label| label.trim().trim_matches('`'));
+        let labels = labels.filter(|label| *label != "–").map(str::to_owned);
+        Some((
+            name.to_owned(),
+            ((*cells.get(2)?).to_owned(), labels.collect()),
+        ))
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_reference_lists_exactly_what_is_exported() {
+    let exported = FAMILIES.iter().map(|family| {
+        let labels = family.labels.iter().map(|label| (*label).to_owned());
+        let kind = family.kind.as_str().to_owned();
+        (family.name.to_owned(), (kind, labels.collect()))
+    });
+    assert_eq!(documented(), exported.collect());
+}

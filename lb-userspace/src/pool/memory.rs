@@ -1,0 +1,186 @@
+//! What outlives the agent: the operator's orders, and which backends were unhealthy.
+//!
+//! It stands in a small JSON file beside the admin socket. A restarted agent so neither puts a
+//! drained backend back to work nor sends clients to one that was dead a second ago.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BackendId, Order};
+use crate::config::Name;
+
+/// What is remembered of all backends. Those that are ready and healthy need no memory.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Memory(BTreeMap<BackendId, Remembered>);
+
+/// What is remembered of one backend.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Remembered {
+    /// The operator's order.
+    pub order: Order,
+    /// What the checks said.
+    pub healthy: bool,
+}
+
+impl Memory {
+    /// Remembers what is worth it of these backends.
+    #[must_use]
+    pub fn new(backends: impl IntoIterator<Item = (BackendId, Remembered)>) -> Self {
+        let noteworthy =
+            |remembered: &Remembered| remembered.order != Order::Ready || !remembered.healthy;
+        let backends = backends.into_iter();
+        Self(backends.filter(|(_, it)| noteworthy(it)).collect())
+    }
+
+    /// What is remembered of one backend.
+    #[must_use]
+    pub fn of(&self, id: &BackendId) -> Option<Remembered> {
+        self.0.get(id).copied()
+    }
+}
+
+/// Where the memory is kept.
+#[derive(Clone, Debug)]
+pub struct StateFile {
+    path: PathBuf,
+}
+
+/// The file's form: made for people to read, too.
+#[derive(Deserialize, Serialize)]
+struct Document {
+    backends: Vec<Line>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Line {
+    pool: String,
+    address: SocketAddr,
+    order: Order,
+    healthy: bool,
+}
+
+impl StateFile {
+    /// The file `state.json` in the directory of the admin socket.
+    #[must_use]
+    pub fn beside(socket: &Path) -> Self {
+        Self {
+            path: socket.with_file_name("state.json"),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What an earlier agent left; nothing when there is no file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not one of ours.
+    pub fn read(&self) -> io::Result<Memory> {
+        let text = match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
+            text => text?,
+        };
+        let document: Document = serde_json::from_slice(&text)?;
+        // A name that no configuration can have fits no backend: it may as well be forgotten.
+        let known = document.backends.into_iter().filter_map(|line| {
+            let id = BackendId {
+                pool: Name::parse(&line.pool)?,
+                address: line.address,
+            };
+            let remembered = Remembered {
+                order: line.order,
+                healthy: line.healthy,
+            };
+            Some((id, remembered))
+        });
+        Ok(Memory::new(known))
+    }
+
+    /// Replaces the file in one step: a crash leaves the old memory or the new one.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn write(&self, memory: &Memory) -> io::Result<()> {
+        let backends = memory.0.iter().map(|(id, remembered)| Line {
+            pool: id.pool.to_string(),
+            address: id.address,
+            order: remembered.order,
+            healthy: remembered.healthy,
+        });
+        let document = Document {
+            backends: backends.collect(),
+        };
+        let draft = self.path.with_extension("json.new");
+        let mut file = File::create(&draft)?;
+        serde_json::to_writer_pretty(&mut file, &document)?;
+        file.write_all(b"\n")?;
+        fs::rename(&draft, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(address: &str) -> BackendId {
+        BackendId {
+            pool: Name::parse("web").expect("a name"),
+            address: address.parse().expect("an address"),
+        }
+    }
+
+    const DRAINED: Remembered = Remembered {
+        order: Order::Drain,
+        healthy: true,
+    };
+    const DEAD: Remembered = Remembered {
+        order: Order::Ready,
+        healthy: false,
+    };
+    const FINE: Remembered = Remembered {
+        order: Order::Ready,
+        healthy: true,
+    };
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = StateFile::beside(&directory.path().join("lb.sock"));
+        let memory = Memory::new([(id("10.0.0.6:80"), DRAINED), (id("[fd00::7]:80"), DEAD)]);
+        file.write(&memory).expect("written");
+        assert_eq!(file.read().expect("read"), memory);
+        let left = fs::read_dir(directory.path()).expect("listed").count();
+        assert_eq!(left, 1, "no draft stays behind");
+    }
+
+    #[test]
+    fn a_backend_that_is_well_needs_no_memory() {
+        let memory = Memory::new([(id("10.0.0.6:80"), FINE)]);
+        assert_eq!(memory, Memory::default());
+    }
+
+    #[test]
+    fn no_file_is_an_empty_memory() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = StateFile::beside(&directory.path().join("lb.sock"));
+        assert_eq!(file.read().expect("read"), Memory::default());
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_a_guess() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = StateFile::beside(&directory.path().join("lb.sock"));
+        fs::write(file.path(), "{\"backends\": [").expect("written");
+        file.read().expect_err("half a file");
+    }
+}

@@ -1,0 +1,305 @@
+//! The roster: every backend of every pool, and what state checks and operator put it in.
+//!
+//! Where a backend begins:
+//! - one that an earlier agent knew: as that agent left it, operator's order and health both;
+//! - any other: up, as in HAProxy.
+//!
+//! Either way its first check decides alone ([`crate::health::Streak`]), so a wrong beginning lasts
+//! for one check. A backend without a check is always healthy.
+
+use std::{sync::Arc, time::SystemTime};
+
+use lb_common::backend::BackendState;
+
+use super::{BackendId, Memory, Order, PoolView, Remembered, state_of};
+use crate::config::{self, Name};
+
+/// How many names an error lists before it stops.
+const NAMES_IN_AN_ERROR: usize = 12;
+
+/// Every backend of every pool: a pure state machine. Time comes in from outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Roster {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    view: Arc<PoolView>,
+    members: Vec<Member>,
+}
+
+/// What is known of one backend.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Member {
+    /// What the checks say; true where there are none.
+    pub healthy: bool,
+    /// What the operator said.
+    pub order: Order,
+    /// When it came into the state it is in.
+    pub since: SystemTime,
+}
+
+/// A backend that went from one state to another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its pool as it is now.
+    pub view: Arc<PoolView>,
+    /// The backend's name.
+    pub backend: Name,
+    /// The state it left.
+    pub from: BackendState,
+    /// The state it is in.
+    pub to: BackendState,
+}
+
+/// Why an order reached no backend.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum OrderError {
+    /// No pool has it.
+    #[error("no backend is called {name:?}; there are {}", listed(known))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// All there are, as `pool/backend`.
+        known: Vec<String>,
+    },
+    /// More than one pool has it.
+    #[error("{name:?} could be any of {}; say which one", listed(candidates))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// Those that it fits, as `pool/backend`.
+        candidates: Vec<String>,
+    },
+}
+
+fn listed(names: &[String]) -> String {
+    let mut text = names
+        .iter()
+        .take(NAMES_IN_AN_ERROR)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > NAMES_IN_AN_ERROR {
+        text.push_str(", …");
+    }
+    text
+}
+
+impl Roster {
+    /// A roster of these pools; what an earlier agent left in `memory` is taken over.
+    #[must_use]
+    pub fn new(pools: &[Arc<config::Pool>], memory: &Memory, now: SystemTime) -> Self {
+        Self::build(pools, now, |id| {
+            memory.of(id).map(|remembered| Member {
+                healthy: remembered.healthy,
+                order: remembered.order,
+                since: now,
+            })
+        })
+    }
+
+    /// The roster after a reload: backends that stay (same pool, same address) keep their health
+    /// and the operator's order. `self` is untouched, so a reload that fails costs nothing.
+    #[must_use]
+    pub fn reloaded(&self, pools: &[Arc<config::Pool>], now: SystemTime) -> Self {
+        Self::build(pools, now, |id| self.member(id).copied())
+    }
+
+    /// A check came to a conclusion. `None` when the state stays, or the backend has gone.
+    pub fn checked(&mut self, id: &BackendId, healthy: bool, now: SystemTime) -> Option<Change> {
+        let (entry, index) = self.place(id)?;
+        self.update(entry, index, now, |member| member.healthy = healthy)
+    }
+
+    /// The operator gives an order for `name`: a backend's name or address, with `pool/` before it
+    /// where several pools have one. Returns whom it reached, and the change that it made.
+    ///
+    /// # Errors
+    /// No backend of that name, or more than one.
+    pub fn order(
+        &mut self,
+        name: &str,
+        order: Order,
+        now: SystemTime,
+    ) -> Result<(BackendId, Option<Change>), OrderError> {
+        let (entry, index) = self.find(name)?;
+        let id = self.entries[entry].id(index);
+        let change = self.update(entry, index, now, |member| member.order = order);
+        Ok((id, change))
+    }
+
+    /// Every pool as it is now, in the order of the configuration.
+    pub fn views(&self) -> impl Iterator<Item = &Arc<PoolView>> {
+        self.entries.iter().map(|entry| &entry.view)
+    }
+
+    /// One pool as it is now.
+    #[must_use]
+    pub fn view(&self, pool: &Name) -> Option<&Arc<PoolView>> {
+        self.views().find(|view| view.pool.name == *pool)
+    }
+
+    /// What is known of one backend.
+    #[must_use]
+    pub fn member(&self, id: &BackendId) -> Option<&Member> {
+        let (entry, index) = self.place(id)?;
+        self.entries[entry].members.get(index)
+    }
+
+    /// What the next agent should know.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory::new(self.entries.iter().flat_map(|entry| {
+            let members = entry.members.iter().enumerate();
+            members.map(|(index, member)| {
+                let remembered = Remembered {
+                    order: member.order,
+                    healthy: member.healthy,
+                };
+                (entry.id(index), remembered)
+            })
+        }))
+    }
+
+    fn build(
+        pools: &[Arc<config::Pool>],
+        now: SystemTime,
+        known: impl Fn(&BackendId) -> Option<Member>,
+    ) -> Self {
+        let entries = pools.iter().map(|pool| {
+            let members = pool.backends.iter().map(|backend| {
+                let id = BackendId {
+                    pool: pool.name.clone(),
+                    address: backend.address,
+                };
+                let begin = Member {
+                    healthy: true,
+                    order: Order::Ready,
+                    since: now,
+                };
+                settle(known(&id).unwrap_or(begin), pool.check.is_some(), now)
+            });
+            Entry::new(Arc::clone(pool), members.collect())
+        });
+        Self {
+            entries: entries.collect(),
+        }
+    }
+
+    /// Changes a member, and the view with it when its state turns out another.
+    fn update(
+        &mut self,
+        entry: usize,
+        index: usize,
+        now: SystemTime,
+        change: impl FnOnce(&mut Member),
+    ) -> Option<Change> {
+        let entry = self.entries.get_mut(entry)?;
+        let member = entry.members.get_mut(index)?;
+        let from = member.state();
+        change(member);
+        let to = member.state();
+        if from == to {
+            return None;
+        }
+        member.since = now;
+        Arc::make_mut(&mut entry.view).states[index] = to;
+        Some(Change {
+            view: Arc::clone(&entry.view),
+            backend: entry.view.pool.backends[index].name.clone(),
+            from,
+            to,
+        })
+    }
+
+    fn place(&self, id: &BackendId) -> Option<(usize, usize)> {
+        let pools = self.entries.iter();
+        let entry = pools
+            .map(|entry| &entry.view.pool)
+            .position(|pool| pool.name == id.pool)?;
+        let mut backends = self.entries[entry].view.pool.backends.iter();
+        let index = backends.position(|backend| backend.address == id.address)?;
+        Some((entry, index))
+    }
+
+    fn find(&self, name: &str) -> Result<(usize, usize), OrderError> {
+        let found: Vec<_> = self.matches(name).collect();
+        match found.as_slice() {
+            [one] => Ok(*one),
+            [] => Err(OrderError::Unknown {
+                name: name.to_owned(),
+                known: self.places().map(|place| self.full_name(place)).collect(),
+            }),
+            several => Err(OrderError::Ambiguous {
+                name: name.to_owned(),
+                candidates: several.iter().map(|place| self.full_name(*place)).collect(),
+            }),
+        }
+    }
+
+    fn matches(&self, name: &str) -> impl Iterator<Item = (usize, usize)> {
+        let (pool, backend) = match name.split_once('/') {
+            Some((pool, backend)) => (Some(pool), backend),
+            None => (None, name),
+        };
+        let address = backend.parse().ok();
+        self.places().filter(move |&(entry, index)| {
+            let candidate = &self.entries[entry].view.pool;
+            let one = &candidate.backends[index];
+            pool.is_none_or(|pool| candidate.name.as_str() == pool)
+                && (one.name.as_str() == backend || Some(one.address) == address)
+        })
+    }
+
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> {
+        let entries = self.entries.iter().enumerate();
+        entries.flat_map(|(entry, pool)| (0..pool.members.len()).map(move |index| (entry, index)))
+    }
+
+    fn full_name(&self, (entry, index): (usize, usize)) -> String {
+        let pool = &self.entries[entry].view.pool;
+        format!("{}/{}", pool.name, pool.backends[index].name)
+    }
+}
+
+impl Entry {
+    fn new(pool: Arc<config::Pool>, members: Vec<Member>) -> Self {
+        let states = members.iter().map(Member::state).collect();
+        Self {
+            view: Arc::new(PoolView { pool, states }),
+            members,
+        }
+    }
+
+    fn id(&self, index: usize) -> BackendId {
+        BackendId {
+            pool: self.view.pool.name.clone(),
+            address: self.view.pool.backends[index].address,
+        }
+    }
+}
+
+impl Member {
+    /// The state that health and order make.
+    #[must_use]
+    pub fn state(&self) -> BackendState {
+        state_of(self.healthy, self.order)
+    }
+}
+
+/// A backend whose pool lost its check is healthy from then on: nobody would ever say so again.
+fn settle(member: Member, is_checked: bool, now: SystemTime) -> Member {
+    if is_checked || member.healthy {
+        return member;
+    }
+    Member {
+        healthy: true,
+        since: now,
+        ..member
+    }
+}
+
+#[cfg(test)]
+mod tests;

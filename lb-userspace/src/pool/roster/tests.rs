@@ -1,0 +1,233 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{Backend, Balance, Check, CheckKind, Weight};
+
+fn pool(name: &str, backends: &[(&str, &str)]) -> Arc<config::Pool> {
+    let backends = backends.iter().map(|(name, address)| Backend {
+        name: Name::parse(name).expect("a name"),
+        address: address.parse().expect("an address"),
+        weight: Weight::ONE,
+    });
+    Arc::new(config::Pool {
+        name: Name::parse(name).expect("a name"),
+        balance: Balance::RoundRobin,
+        check: Some(Check {
+            kind: CheckKind::Tcp,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+        }),
+        backends: backends.collect(),
+    })
+}
+
+fn without_check(pool: &config::Pool) -> Arc<config::Pool> {
+    Arc::new(config::Pool {
+        check: None,
+        ..pool.clone()
+    })
+}
+
+fn web() -> Arc<config::Pool> {
+    pool("web", &[("web1", "10.0.0.6:80"), ("web2", "10.0.0.7:80")])
+}
+
+fn id(pool: &str, address: &str) -> BackendId {
+    BackendId {
+        pool: Name::parse(pool).expect("a name"),
+        address: address.parse().expect("an address"),
+    }
+}
+
+fn at(second: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(second)
+}
+
+fn fresh(pools: &[Arc<config::Pool>]) -> Roster {
+    Roster::new(pools, &Memory::default(), at(0))
+}
+
+fn states(roster: &Roster) -> Vec<BackendState> {
+    let views = roster.views();
+    views.flat_map(|view| view.states.clone()).collect()
+}
+
+use BackendState::{Down, Draining, Up};
+
+#[test]
+fn backends_begin_up() {
+    assert_eq!(states(&fresh(&[web()])), [Up, Up]);
+}
+
+#[test]
+fn a_failed_backend_goes_down_and_comes_back() {
+    let mut roster = fresh(&[web()]);
+    let web2 = id("web", "10.0.0.7:80");
+    let change = roster.checked(&web2, false, at(5)).expect("a change");
+    assert_eq!((change.from, change.to), (Up, Down));
+    assert_eq!(change.backend.as_str(), "web2");
+    assert_eq!(change.view.states, [Up, Down]);
+    assert_eq!(roster.member(&web2).map(|member| member.since), Some(at(5)));
+    assert_eq!(roster.checked(&web2, false, at(6)), None, "said before");
+    let change = roster.checked(&web2, true, at(7)).expect("a change");
+    assert_eq!(change.view.states, [Up, Up]);
+}
+
+#[test]
+fn an_order_stands_above_the_checks() {
+    let mut roster = fresh(&[web()]);
+    let (web2, change) = roster.order("web2", Order::Down, at(1)).expect("reached");
+    assert_eq!(change.map(|change| change.to), Some(Down));
+    assert_eq!(roster.checked(&web2, false, at(2)), None);
+    assert_eq!(roster.checked(&web2, true, at(3)), None);
+    assert_eq!(states(&roster), [Up, Down]);
+    let (_, change) = roster.order("web2", Order::Ready, at(4)).expect("reached");
+    assert_eq!(change.map(|change| change.to), Some(Up));
+}
+
+#[test]
+fn a_draining_backend_that_dies_is_down_and_drains_again_when_it_returns() {
+    let mut roster = fresh(&[web()]);
+    let (web1, _) = roster.order("web1", Order::Drain, at(1)).expect("reached");
+    assert_eq!(states(&roster), [Draining, Up]);
+    roster.checked(&web1, false, at(2));
+    assert_eq!(states(&roster), [Down, Up]);
+    roster.checked(&web1, true, at(3));
+    assert_eq!(states(&roster), [Draining, Up]);
+}
+
+#[test]
+fn a_reload_keeps_the_states_of_backends_that_stay() {
+    let mut roster = fresh(&[web()]);
+    roster.order("web1", Order::Drain, at(1)).expect("reached");
+    roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
+    let after = pool(
+        "web",
+        &[
+            ("web9", "10.0.0.9:80"),
+            ("renamed", "10.0.0.7:80"),
+            ("web1", "10.0.0.6:80"),
+        ],
+    );
+    let reloaded = roster.reloaded(&[after], at(9));
+    assert_eq!(states(&reloaded), [Up, Down, Draining]);
+    let renamed = reloaded.member(&id("web", "10.0.0.7:80"));
+    assert_eq!(renamed.map(|member| member.since), Some(at(2)));
+}
+
+#[test]
+fn a_backend_whose_check_was_taken_away_is_up() {
+    let mut roster = fresh(&[web()]);
+    roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
+    let reloaded = roster.reloaded(&[without_check(&web())], at(9));
+    assert_eq!(states(&reloaded), [Up, Up]);
+}
+
+#[test]
+fn the_next_agent_takes_over_orders_and_health() {
+    let mut roster = fresh(&[web()]);
+    roster.order("web1", Order::Drain, at(1)).expect("reached");
+    roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
+    let next = Roster::new(&[web()], &roster.memory(), at(60));
+    assert_eq!(states(&next), [Draining, Down]);
+}
+
+#[test]
+fn a_name_in_two_pools_needs_its_pool() {
+    let api = pool("api", &[("web2", "10.0.0.7:8080")]);
+    let mut roster = fresh(&[web(), api]);
+    let error = roster
+        .order("web2", Order::Drain, at(1))
+        .expect_err("ambiguous");
+    assert_eq!(
+        error.to_string(),
+        r#""web2" could be any of web/web2, api/web2; say which one"#
+    );
+    assert_eq!(states(&roster), [Up, Up, Up], "nothing happened");
+    let (reached, _) = roster
+        .order("api/web2", Order::Drain, at(1))
+        .expect("reached");
+    assert_eq!(reached, id("api", "10.0.0.7:8080"));
+    assert_eq!(states(&roster), [Up, Up, Draining]);
+}
+
+#[test]
+fn a_backend_is_found_by_its_address_too() {
+    let mut roster = fresh(&[web()]);
+    let reached = roster.order("web/10.0.0.7:80", Order::Down, at(1));
+    assert_eq!(reached.expect("reached").0, id("web", "10.0.0.7:80"));
+}
+
+#[test]
+fn an_unknown_name_lists_those_there_are() {
+    let mut roster = fresh(&[web()]);
+    let error = roster
+        .order("web7", Order::Down, at(1))
+        .expect_err("unknown");
+    assert_eq!(
+        error.to_string(),
+        r#"no backend is called "web7"; there are web/web1, web/web2"#
+    );
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Checked(usize, bool),
+    Ordered(usize, Order),
+}
+
+fn event(backends: usize) -> impl Strategy<Value = Event> {
+    let order = prop_oneof![Just(Order::Ready), Just(Order::Drain), Just(Order::Down)];
+    prop_oneof![
+        (0..backends, any::<bool>()).prop_map(|(index, healthy)| Event::Checked(index, healthy)),
+        (0..backends, order).prop_map(|(index, order)| Event::Ordered(index, order)),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: a state depends on the last health and the last order
+    /// alone, a change is reported exactly when a state changed, `since` is the time of it, and
+    /// the other backends are left alone.
+    #[test]
+    fn a_state_is_the_last_health_and_the_last_order(
+        events in prop::collection::vec(event(2), 0..60),
+    ) {
+        let addresses = ["10.0.0.6:80", "10.0.0.7:80"];
+        let mut roster = fresh(&[web()]);
+        let mut model = [(true, Order::Ready, at(0)); 2];
+        for (second, event) in events.into_iter().enumerate() {
+            let now = at(second as u64 + 1);
+            let before = states(&roster);
+            let (index, change) = match event {
+                Event::Checked(index, healthy) => {
+                    model[index].0 = healthy;
+                    (index, roster.checked(&id("web", addresses[index]), healthy, now))
+                }
+                Event::Ordered(index, order) => {
+                    model[index].1 = order;
+                    let reached = roster.order(addresses[index], order, now);
+                    (index, reached.expect("reached").1)
+                }
+            };
+            let after = states(&roster);
+            prop_assert_eq!(change.is_some(), before != after);
+            if let Some(change) = change {
+                model[index].2 = now;
+                prop_assert_eq!(change.from, before[index]);
+                prop_assert_eq!(change.to, after[index]);
+                prop_assert_eq!(&change.view.states, &after);
+            }
+            for (index, (healthy, order, since)) in model.iter().enumerate() {
+                prop_assert_eq!(after[index], state_of(*healthy, *order));
+                let member = roster.member(&id("web", addresses[index])).expect("a member");
+                prop_assert_eq!(member.since, *since);
+            }
+            let again = Roster::new(&[web()], &roster.memory(), now);
+            prop_assert_eq!(states(&again), after);
+        }
+    }
+}

@@ -1,0 +1,618 @@
+//! Mistakes in `[node]`, `[admin]`, `[dataplane]` and `[http]`, and in values of any section.
+
+use super::refused;
+
+#[test]
+fn a_name_with_a_space_is_refused() {
+    refused(
+        r#"name = "lb-a""#,
+        r#"name = "lb a""#,
+        r#"
+error: name "lb a" has the character ' '
+ --> lb.toml:2:8
+  |
+2 | name = "lb a"
+  |        ^^^^^^
+  = help: a name is 1 to 63 of a-z A-Z 0-9 . _ -
+"#,
+    );
+}
+
+#[test]
+fn an_empty_name_is_refused() {
+    refused(
+        r#"name = "lb-a""#,
+        r#"name = """#,
+        r#"
+error: name "" is empty
+ --> lb.toml:2:8
+  |
+2 | name = ""
+  |        ^^
+  = help: a name is 1 to 63 of a-z A-Z 0-9 . _ -
+"#,
+    );
+}
+
+#[test]
+fn a_name_that_is_too_long_is_refused() {
+    refused(
+        r#"name = "lb-a""#,
+        r#"name = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx""#,
+        r#"
+error: name "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"… is 64 bytes long
+ --> lb.toml:2:8
+  |
+2 | name = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+  |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: a name is 1 to 63 of a-z A-Z 0-9 . _ -
+"#,
+    );
+}
+
+#[test]
+fn a_key_that_is_missing_is_refused() {
+    refused(
+        "interface = \"eth0\"\n",
+        "\n",
+        r#"
+error: [node] has no interface
+ --> lb.toml:1:1
+  |
+1 | [node]
+  | ^^^^^^
+  = help: add to it, for example: interface = "eth0"
+"#,
+    );
+}
+
+#[test]
+fn an_interface_that_is_too_long_is_refused() {
+    refused(
+        r#""eth0""#,
+        r#""enp0s31f6-uplink""#,
+        r#"
+error: interface "enp0s31f6-uplink" is 16 bytes long; the kernel allows 15
+ --> lb.toml:3:13
+  |
+3 | interface = "enp0s31f6-uplink"
+  |             ^^^^^^^^^^^^^^^^^^
+  = help: `ip link` lists the interfaces of this host
+"#,
+    );
+}
+
+#[test]
+fn an_interface_with_a_character_that_none_has_is_refused() {
+    refused(
+        r#""eth0""#,
+        r#""eth0/1""#,
+        r#"
+error: interface "eth0/1" has the character '/', which no interface has
+ --> lb.toml:3:13
+  |
+3 | interface = "eth0/1"
+  |             ^^^^^^^^
+  = help: `ip link` lists the interfaces of this host
+"#,
+    );
+}
+
+#[test]
+fn a_key_with_a_slip_is_refused() {
+    refused(
+        r#"interface = "eth0""#,
+        "interfase = \"eth0\"\ninterface = \"eth0\"",
+        r#"
+error: [node] has no key "interfase"
+ --> lb.toml:3:1
+  |
+3 | interfase = "eth0"
+  | ^^^^^^^^^
+  = help: did you mean interface?
+          allowed here: name, interface
+"#,
+    );
+}
+
+#[test]
+fn an_admin_listener_without_a_port_is_refused() {
+    refused(
+        r#""127.0.0.1:9145""#,
+        r#""127.0.0.1""#,
+        r#"
+error: listen "127.0.0.1" has no port
+ --> lb.toml:6:10
+  |
+6 | listen = "127.0.0.1"
+  |          ^^^^^^^^^^^
+  = help: write "127.0.0.1:9145"
+"#,
+    );
+}
+
+#[test]
+fn an_admin_listener_without_an_address_is_refused() {
+    refused(
+        r#""127.0.0.1:9145""#,
+        r#"":9145""#,
+        r#"
+error: listen ":9145" has no address
+ --> lb.toml:6:10
+  |
+6 | listen = ":9145"
+  |          ^^^^^^^
+  = help: write "0.0.0.0:9145" for every IPv4 address, or one address
+"#,
+    );
+}
+
+#[test]
+fn a_socket_that_is_not_a_whole_path_is_refused() {
+    refused(
+        r#""/run/lb/lb.sock""#,
+        r#""lb.sock""#,
+        r#"
+error: socket "lb.sock" does not begin with /
+ --> lb.toml:7:10
+  |
+7 | socket = "lb.sock"
+  |          ^^^^^^^^^
+  = help: write the whole path: the agent is not started in a folder of yours
+"#,
+    );
+}
+
+#[test]
+fn a_socket_path_that_the_kernel_cannot_hold_is_refused() {
+    refused(
+        r#""/run/lb/lb.sock""#,
+        r#""/run/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/lb.sock""#,
+        r#"
+error: socket "/run/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"… is 113 bytes long
+ --> lb.toml:7:10
+  |
+7 | socket = "/run/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/lb.sock"
+  |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: the kernel allows 107 for a Unix socket
+"#,
+    );
+}
+
+#[test]
+fn pins_outside_the_bpf_file_system_are_refused() {
+    refused(
+        r#""/sys/fs/bpf/lb""#,
+        r#""/var/lib/lb""#,
+        r#"
+error: pin_path "/var/lib/lb" is not under /sys/fs/bpf
+  --> lb.toml:10:12
+   |
+10 | pin_path = "/var/lib/lb"
+   |            ^^^^^^^^^^^^^
+   = help: only the BPF file system holds pins: "/sys/fs/bpf/lb", say
+"#,
+    );
+}
+
+#[test]
+fn pins_that_climb_out_of_the_bpf_file_system_are_refused() {
+    refused(
+        r#""/sys/fs/bpf/lb""#,
+        r#""/sys/fs/bpf/../lb""#,
+        r#"
+error: pin_path "/sys/fs/bpf/../lb" has .. in it
+  --> lb.toml:10:12
+   |
+10 | pin_path = "/sys/fs/bpf/../lb"
+   |            ^^^^^^^^^^^^^^^^^^^
+   = help: only the BPF file system holds pins: "/sys/fs/bpf/lb", say
+"#,
+    );
+}
+
+#[test]
+fn pins_in_the_root_of_the_bpf_file_system_are_refused() {
+    refused(
+        r#""/sys/fs/bpf/lb""#,
+        r#""/sys/fs/bpf/""#,
+        r#"
+error: pin_path "/sys/fs/bpf/" is the root of the BPF file system, which other programs use too
+  --> lb.toml:10:12
+   |
+10 | pin_path = "/sys/fs/bpf/"
+   |            ^^^^^^^^^^^^^^
+   = help: write a folder of its own: "/sys/fs/bpf/lb"
+"#,
+    );
+}
+
+#[test]
+fn pins_with_a_dot_are_refused() {
+    refused(
+        r#""/sys/fs/bpf/lb""#,
+        r#""/sys/fs/bpf/lb.1""#,
+        r#"
+error: pin_path "/sys/fs/bpf/lb.1" has a dot in it, which the BPF file system does not allow
+  --> lb.toml:10:12
+   |
+10 | pin_path = "/sys/fs/bpf/lb.1"
+   |            ^^^^^^^^^^^^^^^^^^
+   = help: only the BPF file system holds pins: "/sys/fs/bpf/lb", say
+"#,
+    );
+}
+
+#[test]
+fn too_few_flows_are_refused() {
+    refused(
+        "1048576",
+        "1023",
+        r#"
+error: max_flows 1023 is out of range
+  --> lb.toml:11:13
+   |
+11 | max_flows = 1023
+   |             ^^^^
+   = help: it must be a whole number, 1,024 to 16,777,216
+"#,
+    );
+}
+
+#[test]
+fn too_many_flows_are_refused() {
+    refused(
+        "1048576",
+        "16_777_217",
+        r#"
+error: max_flows 16777217 is out of range
+  --> lb.toml:11:13
+   |
+11 | max_flows = 16_777_217
+   |             ^^^^^^^^^^
+   = help: it must be a whole number, 1,024 to 16,777,216
+"#,
+    );
+}
+
+#[test]
+fn a_number_larger_than_any_integer_is_refused() {
+    refused(
+        "1048576",
+        "99999999999999999999999999999999999999999999",
+        r#"
+error: max_flows 99999999999999999999999999999999999999999999 is out of range
+  --> lb.toml:11:13
+   |
+11 | max_flows = 99999999999999999999999999999999999999999999
+   |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   = help: it must be a whole number, 1,024 to 16,777,216
+"#,
+    );
+}
+
+#[test]
+fn a_number_in_quotes_is_refused() {
+    refused(
+        "1048576",
+        r#""1048576""#,
+        r#"
+error: max_flows is text; it must be a whole number, 1,024 to 16,777,216
+  --> lb.toml:11:13
+   |
+11 | max_flows = "1048576"
+   |             ^^^^^^^^^
+   = help: write it without quotes: 1048576
+"#,
+    );
+}
+
+#[test]
+fn a_number_with_a_point_is_refused() {
+    refused(
+        "1048576",
+        "1048576.0",
+        r#"
+error: max_flows is a number with a point; it must be: a whole number, 1,024 to 16,777,216
+  --> lb.toml:11:13
+   |
+11 | max_flows = 1048576.0
+   |             ^^^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn source_ports_that_end_before_they_begin_are_refused() {
+    refused(
+        "10240-32767",
+        "32767-10240",
+        r#"
+error: source_ports "32767-10240" ends before it begins
+  --> lb.toml:12:16
+   |
+12 | source_ports = "32767-10240"
+   |                ^^^^^^^^^^^^^
+   = help: write "10240-32767"
+"#,
+    );
+}
+
+#[test]
+fn source_ports_that_belong_to_services_are_refused() {
+    refused(
+        "10240-32767",
+        "80-32767",
+        r#"
+error: source_ports "80-32767" begins below 1024
+  --> lb.toml:12:16
+   |
+12 | source_ports = "80-32767"
+   |                ^^^^^^^^^^
+   = help: the ports below 1024 belong to services: begin at 1024 or above
+"#,
+    );
+}
+
+#[test]
+fn source_ports_that_are_too_few_are_refused() {
+    refused(
+        "10240-32767",
+        "10240-10300",
+        r#"
+error: source_ports "10240-10300" has only 61 ports
+  --> lb.toml:12:16
+   |
+12 | source_ports = "10240-10300"
+   |                ^^^^^^^^^^^^^
+   = help: every connection to a backend holds one: give it 1024 or more, "10240-32767", say
+"#,
+    );
+}
+
+#[test]
+fn source_ports_that_are_no_range_are_refused() {
+    refused(
+        "10240-32767",
+        "10240",
+        r#"
+error: source_ports "10240" is not a range of ports
+  --> lb.toml:12:16
+   |
+12 | source_ports = "10240"
+   |                ^^^^^^^
+   = help: write "10240-32767", say
+"#,
+    );
+}
+
+#[test]
+fn a_choice_with_a_slip_is_refused() {
+    refused(
+        r#""auto""#,
+        r#""natve""#,
+        r#"
+error: xdp_mode cannot be "natve"
+  --> lb.toml:13:12
+   |
+13 | xdp_mode = "natve"
+   |            ^^^^^^^
+   = help: did you mean "native"? Allowed: "auto", "native" or "generic"
+"#,
+    );
+}
+
+#[test]
+fn a_choice_that_is_another_word_is_refused() {
+    refused(
+        r#""auto""#,
+        r#""offload""#,
+        r#"
+error: xdp_mode cannot be "offload"
+  --> lb.toml:13:12
+   |
+13 | xdp_mode = "offload"
+   |            ^^^^^^^^^
+   = help: allowed: "auto", "native" or "generic"
+"#,
+    );
+}
+
+#[test]
+fn no_workers_are_refused() {
+    refused(
+        "workers = 2",
+        "workers = 0",
+        r#"
+error: workers 0 is out of range
+  --> lb.toml:16:11
+   |
+16 | workers = 0
+   |           ^
+   = help: it must be a whole number, 1 to 1,024
+"#,
+    );
+}
+
+#[test]
+fn a_bare_number_for_a_duration_is_refused() {
+    refused(
+        r#"header_timeout = "10s""#,
+        "header_timeout = 10",
+        r#"
+error: header_timeout 10 has no unit
+  --> lb.toml:17:18
+   |
+17 | header_timeout = 10
+   |                  ^^
+   = help: write "10s" for seconds or "10ms" for milliseconds
+"#,
+    );
+}
+
+#[test]
+fn a_duration_without_a_unit_is_refused() {
+    refused(
+        r#"header_timeout = "10s""#,
+        r#"header_timeout = "10""#,
+        r#"
+error: header_timeout "10" is not a duration
+  --> lb.toml:17:18
+   |
+17 | header_timeout = "10"
+   |                  ^^^^
+   = help: give it a unit: "10s" for seconds or "10ms" for milliseconds
+"#,
+    );
+}
+
+#[test]
+fn a_duration_that_cannot_be_read_is_refused() {
+    refused(
+        r#"header_timeout = "10s""#,
+        r#"header_timeout = "1.5s""#,
+        r#"
+error: header_timeout "1.5s" is not a duration
+  --> lb.toml:17:18
+   |
+17 | header_timeout = "1.5s"
+   |                  ^^^^^^
+   = help: write whole numbers with h, m, s or ms, the longest first: "2s", "100ms", "1m30s"
+"#,
+    );
+}
+
+#[test]
+fn a_duration_of_nothing_is_refused() {
+    refused(
+        r#"header_timeout = "10s""#,
+        r#"header_timeout = "0s""#,
+        r#"
+error: header_timeout "0s" is too short
+  --> lb.toml:17:18
+   |
+17 | header_timeout = "0s"
+   |                  ^^^^
+   = help: 1ms to 24h is allowed
+"#,
+    );
+}
+
+#[test]
+fn a_duration_of_days_is_refused() {
+    refused(
+        r#"header_timeout = "10s""#,
+        r#"header_timeout = "48h""#,
+        r#"
+error: header_timeout "48h" is too long
+  --> lb.toml:17:18
+   |
+17 | header_timeout = "48h"
+   |                  ^^^^^
+   = help: 1ms to 24h is allowed
+"#,
+    );
+}
+
+#[test]
+fn a_duration_that_is_a_list_is_refused() {
+    refused(
+        r#"header_timeout = "10s""#,
+        r#"header_timeout = ["10s"]"#,
+        r#"
+error: header_timeout is a list; it must be: a duration, 1ms to 24h
+  --> lb.toml:17:18
+   |
+17 | header_timeout = ["10s"]
+   |                  ^^^^^^^
+"#,
+    );
+}
+
+#[test]
+fn a_proxy_that_is_a_network_is_refused() {
+    refused(
+        r#"["192.0.2.1"]"#,
+        r#"["192.0.2.0/24"]"#,
+        r#"
+error: proxy address "192.0.2.0/24" has a prefix
+  --> lb.toml:18:20
+   |
+18 | trusted_proxies = ["192.0.2.0/24"]
+   |                    ^^^^^^^^^^^^^^
+   = help: write single addresses: networks are not supported here
+"#,
+    );
+}
+
+#[test]
+fn a_proxy_with_a_port_is_refused() {
+    refused(
+        r#"["192.0.2.1"]"#,
+        r#"["192.0.2.1:80"]"#,
+        r#"
+error: proxy address "192.0.2.1:80" has a port
+  --> lb.toml:18:20
+   |
+18 | trusted_proxies = ["192.0.2.1:80"]
+   |                    ^^^^^^^^^^^^^^
+   = help: write the address alone: "192.0.2.1"
+"#,
+    );
+}
+
+#[test]
+fn a_proxy_that_is_not_in_a_list_is_refused() {
+    refused(
+        r#"["192.0.2.1"]"#,
+        r#""192.0.2.1""#,
+        r#"
+error: trusted_proxies is text; it must be a list
+  --> lb.toml:18:19
+   |
+18 | trusted_proxies = "192.0.2.1"
+   |                   ^^^^^^^^^^^
+   = help: write it in brackets: trusted_proxies = ["192.0.2.1"]
+"#,
+    );
+}
+
+#[test]
+fn every_bad_item_of_a_list_is_refused() {
+    refused(
+        r#"["192.0.2.1"]"#,
+        r#"["one", "192.0.2.1", "two"]"#,
+        r#"
+error: proxy address "one" is not an IP address
+  --> lb.toml:18:20
+   |
+18 | trusted_proxies = ["one", "192.0.2.1", "two"]
+   |                    ^^^^^
+   = help: write it as in "172.31.0.68" or "2001:db8::6"
+
+error: proxy address "two" is not an IP address
+  --> lb.toml:18:40
+   |
+18 | trusted_proxies = ["one", "192.0.2.1", "two"]
+   |                                        ^^^^^
+   = help: write it as in "172.31.0.68" or "2001:db8::6"
+"#,
+    );
+}
+
+#[test]
+fn a_key_of_another_section_is_refused() {
+    refused(
+        "workers = 2",
+        "workers = 2\nmax_flows = 4096",
+        r#"
+error: [http] has no key "max_flows"
+  --> lb.toml:17:1
+   |
+17 | max_flows = 4096
+   | ^^^^^^^^^
+   = help: max_flows belongs in [dataplane]
+           allowed here: workers, header_timeout, body_timeout, idle_timeout, handshake_timeout, connect_timeout, response_timeout, max_header_bytes, idle_connections, trusted_proxies
+"#,
+    );
+}

@@ -1,0 +1,226 @@
+//! A stage for the XDP program: a network namespace of this thread's own with the interface, routes
+//! and neighbours of a balancer, the program loaded by the agent's own code, and packets fed to it
+//! by `BPF_PROG_TEST_RUN`.
+
+use std::{
+    net::SocketAddr, ops::RangeInclusive, path::PathBuf, process::Command, sync::Arc,
+    time::Duration,
+};
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use lb::{
+    config::{
+        self, Backend, Balance, Forward, Mode, Name, Node, Pool, Service, Weight, XdpModeChoice,
+    },
+    dataplane::Dataplane,
+    pool::PoolView,
+};
+use lb_common::{
+    backend::BackendState,
+    flow::{Mac, NextHop},
+};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
+
+/// The balancer's address.
+pub const VIP: [u8; 4] = [172, 31, 0, 68];
+/// The last octets of the backends' addresses, 10.0.0.0/24.
+pub const BACKENDS: [u8; 4] = [6, 7, 9, 19];
+/// The source ports of NAT.
+pub const SOURCE_PORTS: RangeInclusive<u16> = 10_240..=32_767;
+
+/// The way to clients.
+pub const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 0x01];
+/// The way to backends.
+pub const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x02];
+/// The balancer's own MAC address.
+pub const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x68];
+
+/// The loaded program.
+pub struct Stage {
+    /// The agent's side.
+    pub dataplane: Dataplane,
+    /// The number of the balancer's interface.
+    pub interface: u32,
+    program: Xdp,
+    empty: Ebpf,
+}
+
+impl Stage {
+    /// Raises a stage on this thread: it leaves the machine's network for one of its own, which is
+    /// gone with the thread.
+    pub fn raise(balance: Balance) -> Self {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this needs root: run it with sudo"
+        );
+        stay_on_one_cpu();
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("own namespaces");
+        for line in SCENE.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            run(line);
+        }
+        let interface = nix::net::if_::if_nametoindex("eth0").expect("eth0");
+        let node = Node {
+            name: name("lb-a"),
+            interface: "eth0".to_owned(),
+        };
+        let settings = config::Dataplane {
+            pin_path: PathBuf::from("/sys/fs/bpf/lb"),
+            max_flows: 262_144,
+            source_ports: SOURCE_PORTS,
+            xdp_mode: XdpModeChoice::Native,
+        };
+        let mut dataplane = Dataplane::open(&node, &settings).expect("the program loads");
+        let pool = pool(balance);
+        let services = [
+            service(
+                "http",
+                80,
+                Mode::Tcp {
+                    forward: Forward::Nat,
+                },
+                &pool,
+            ),
+            service("https", 443, Mode::Http, &pool),
+        ];
+        let view = PoolView {
+            states: vec![BackendState::Up; BACKENDS.len()],
+            pool,
+        };
+        dataplane
+            .apply(&services, &[Arc::new(view)])
+            .expect("the maps are filled");
+        let program = Xdp::from_pin(
+            settings.pin_path.join("program"),
+            aya_obj::programs::XdpAttachType::Interface,
+        )
+        .expect("the pinned program");
+        Self {
+            dataplane,
+            interface,
+            program,
+            empty: empty(),
+        }
+    }
+
+    /// The next hop by the gateway or the router.
+    pub fn hop(&self, mac: [u8; 6]) -> NextHop {
+        NextHop {
+            destination_mac: Mac::new(mac),
+            source_mac: Mac::new(OWN),
+            interface: self.interface,
+        }
+    }
+
+    /// Feeds one packet to the program, as if it came in by the interface: the XDP action, what
+    /// became of the packet, and how long the kernel says that it took.
+    pub fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
+        test_run(&self.program, self.interface, packet, out)
+    }
+
+    /// The same for a program that does nothing.
+    pub fn feed_empty(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
+        let program = self.empty.program("pass").expect("the empty program");
+        let program: &Xdp = program.try_into().expect("an XDP program");
+        test_run(program, self.interface, packet, out)
+    }
+}
+
+/// The interface, its neighbours, and a BPF file system that nobody else sees.
+const SCENE: &str = "
+    mount --make-rprivate /
+    mount -t bpf bpf /sys/fs/bpf
+    ip link set lo up
+    ip link add eth0 address 02:00:00:00:00:68 type veth peer name peer0
+    ip link set peer0 up
+    ip link set eth0 up
+    ip address add 172.31.0.68/20 dev eth0
+    ip route add default via 172.31.0.1
+    ip route add 10.0.0.0/24 via 172.31.0.2
+    ip neighbour add 172.31.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
+    ip neighbour add 172.31.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
+";
+
+/// The per-CPU turns go round in one order, and no other CPU's clock or cache comes between.
+fn stay_on_one_cpu() {
+    let mut cpus = CpuSet::new();
+    cpus.set(0).expect("the first CPU");
+    sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpus).expect("stays on one CPU");
+}
+
+fn run(line: &str) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let done = Command::new(words[0])
+        .args(&words[1..])
+        .output()
+        .expect(line);
+    assert!(
+        done.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+fn empty() -> Ebpf {
+    static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
+    let mut loaded = EbpfLoader::new()
+        .map_max_entries("flows_v4", 1024)
+        .load(OBJECT)
+        .expect("loads");
+    let program: &mut Xdp = loaded
+        .program_mut("pass")
+        .expect("is there")
+        .try_into()
+        .expect("is XDP");
+    program.load().expect("is accepted");
+    loaded
+}
+
+fn test_run(program: &Xdp, interface: u32, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
+    let length = u32::try_from(packet.len()).expect("fits");
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let context: Vec<u8> = [0, length, 0, interface, 0, 0]
+        .iter()
+        .flat_map(|word: &u32| word.to_ne_bytes())
+        .collect();
+    out.resize(packet.len(), 0);
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        })
+        .expect("the kernel runs the program");
+    (result.return_value, result.duration)
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("a name")
+}
+
+fn pool(balance: Balance) -> Arc<Pool> {
+    let backends = BACKENDS
+        .iter()
+        .map(|octet| Backend {
+            name: name(&format!("web{octet}")),
+            address: SocketAddr::from(([10, 0, 0, *octet], 80)),
+            weight: Weight::ONE,
+        })
+        .collect();
+    Arc::new(Pool {
+        name: name("web"),
+        balance,
+        check: None,
+        backends,
+    })
+}
+
+fn service(text: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> Service {
+    Service {
+        name: name(text),
+        listen: SocketAddr::from((VIP, port)),
+        mode,
+        pool: Arc::clone(pool),
+    }
+}

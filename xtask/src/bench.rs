@@ -1,0 +1,81 @@
+//! `cargo xtask bench`: what the balancer costs, beside its peers, in one run.
+
+mod cpu;
+mod http;
+mod load;
+mod machine;
+mod namespace;
+mod proxy;
+mod running;
+mod samples;
+mod site;
+mod xdp;
+
+use std::{fs, path::Path, path::PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::workspace::Workspace;
+
+/// What is measured.
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// CPU time a request or connection of the HTTPS front, beside nginx and HAProxy
+    Http(HttpArguments),
+    /// Nanoseconds a packet of the XDP program, less an empty program
+    Xdp(XdpArguments),
+}
+
+/// How the HTTPS front is measured.
+#[derive(Args)]
+pub(crate) struct HttpArguments {
+    /// Rounds; each measures every proxy once
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of load on one proxy in one round
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+    seconds: u32,
+    /// Worker threads or processes of each proxy
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: u32,
+    /// Measure only these
+    #[arg(long = "proxy", value_enum, default_values_t = proxy::Kind::ALL)]
+    proxies: Vec<proxy::Kind>,
+    /// Measure only works whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+    /// Write the figures to this file as well
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Already within the namespaces that were made for it
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+/// How the XDP program is measured.
+#[derive(Args)]
+pub(crate) struct XdpArguments {
+    /// Write the figures to this file as well
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Measures, prints a table, and writes the figures where asked to.
+///
+/// # Errors
+/// The set-up or a build failed, or something could not be measured: never a slow figure.
+pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<()> {
+    match bench {
+        Bench::Http(arguments) => http::run(workspace, arguments),
+        Bench::Xdp(arguments) => xdp::run(workspace, arguments),
+    }
+}
+
+fn write_json(path: &Path, figures: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(figures)?;
+    text.push('\n');
+    fs::write(path, text)
+        .with_context(|| format!("could not write the figures to {}", path.display()))
+}

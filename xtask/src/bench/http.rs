@@ -1,0 +1,204 @@
+//! CPU time of the HTTPS front, beside nginx and HAProxy.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+use super::{
+    HttpArguments, cpu,
+    load::{WORKS, Work},
+    machine::Machine,
+    namespace,
+    proxy::{Kind, Proxy},
+    samples::Samples,
+    site::Site,
+    write_json,
+};
+use crate::{
+    demo,
+    setup::{self, Purpose},
+    table::{Column, Table},
+    workspace::Workspace,
+};
+
+/// Builds what is measured, then measures it in namespaces of its own.
+///
+/// # Errors
+/// The set-up or a build failed, a proxy did not start, or a load was not all served.
+pub(crate) fn run(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::Result<()> {
+    if arguments.inside {
+        return measure(workspace, arguments);
+    }
+    setup::ensure(Purpose::Bench)?;
+    if arguments.proxies.contains(&Kind::Lb) {
+        demo::build(workspace)?;
+    }
+    namespace::enter("--inside")
+}
+
+/// Everything that was measured, and how.
+#[derive(Serialize)]
+struct Figures {
+    machine: Machine,
+    versions: BTreeMap<Kind, String>,
+    rounds: u32,
+    seconds: u32,
+    workers: u32,
+    works: Vec<WorkFigures>,
+}
+
+#[derive(Serialize)]
+struct WorkFigures {
+    work: &'static str,
+    unit: &'static str,
+    /// Of each proxy, one figure a round.
+    cpu_microseconds: BTreeMap<Kind, Samples>,
+}
+
+fn measure(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::Result<()> {
+    if !WORKS.iter().any(|work| is_wanted(work, arguments)) {
+        let names = WORKS.map(|work| work.name).join("; ");
+        bail!("--only is part of no work's name: these are {names}");
+    }
+    namespace::furnish()?;
+    let directory = tempfile::Builder::new().prefix("lb-bench-").tempdir()?;
+    let site = Site::raise(directory.path())?;
+    let kinds = chosen(arguments);
+    let proxies = kinds
+        .iter()
+        .map(|kind| kind.start(workspace, &site, arguments.workers))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut figures = Figures {
+        machine: Machine::this(),
+        versions: versions(workspace, &kinds)?,
+        rounds: arguments.rounds,
+        seconds: arguments.seconds,
+        workers: arguments.workers,
+        works: Vec::new(),
+    };
+    for work in WORKS.iter().filter(|work| is_wanted(work, arguments)) {
+        figures
+            .works
+            .push(rounds(work, &proxies, &site, arguments)?);
+    }
+    if figures.works.is_empty() {
+        bail!("no work's name contains what --only says");
+    }
+    print(&figures, &kinds);
+    arguments
+        .json
+        .as_ref()
+        .map_or(Ok(()), |path| write_json(path, &figures))
+}
+
+fn chosen(arguments: &HttpArguments) -> Vec<Kind> {
+    let mut kinds = arguments.proxies.clone();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+fn is_wanted(work: &Work, arguments: &HttpArguments) -> bool {
+    arguments
+        .only
+        .as_ref()
+        .is_none_or(|part| work.name.contains(part))
+}
+
+fn versions(workspace: &Workspace, kinds: &[Kind]) -> anyhow::Result<BTreeMap<Kind, String>> {
+    kinds
+        .iter()
+        .map(|kind| Ok((*kind, kind.version(workspace)?)))
+        .collect()
+}
+
+/// Measures one work. Within a round the proxies follow one another at once, as the machine's
+/// clock wanders; who is first changes from round to round.
+fn rounds(
+    work: &Work,
+    proxies: &[Proxy],
+    site: &Site,
+    arguments: &HttpArguments,
+) -> anyhow::Result<WorkFigures> {
+    let mut figures = WorkFigures {
+        work: work.name,
+        unit: work.unit,
+        cpu_microseconds: BTreeMap::new(),
+    };
+    for proxy in proxies {
+        // Fills caches and pools of connections; not counted.
+        work.load(proxy.kind.port(), 1, site)
+            .with_context(|| format!("{} did not get warm", proxy.kind.name()))?;
+    }
+    for round in 0..arguments.rounds {
+        eprintln!("{}: round {} of {}", work.name, round + 1, arguments.rounds);
+        for turn in 0..proxies.len() {
+            let proxy = &proxies[(turn + round as usize) % proxies.len()];
+            let cost = cost(work, proxy, site, arguments.seconds)?;
+            let samples = figures.cpu_microseconds.entry(proxy.kind).or_default();
+            samples.push(cost);
+        }
+    }
+    Ok(figures)
+}
+
+/// CPU microseconds that a proxy spends on one request or connection.
+fn cost(work: &Work, proxy: &Proxy, site: &Site, seconds: u32) -> anyhow::Result<f64> {
+    let before = cpu::of_tree(proxy.pid());
+    let count = work
+        .load(proxy.kind.port(), seconds, site)
+        .with_context(|| format!("{} was not measured", proxy.kind.name()))?;
+    let spent = cpu::of_tree(proxy.pid()).saturating_sub(before);
+    if count == 0 || spent < Duration::from_millis(50) {
+        bail!(
+            "{} served {count} and used {spent:?} of CPU: too little to divide",
+            proxy.kind.name()
+        );
+    }
+    let count = u32::try_from(count).context("more requests than can be counted")?;
+    Ok(spent.as_secs_f64() * 1e6 / f64::from(count))
+}
+
+fn print(figures: &Figures, kinds: &[Kind]) {
+    let mut table = Table::new([
+        Column::Left("HTTPS, TLS 1.3, P-256"),
+        Column::Right("lb / nginx"),
+        Column::Right("lb / HAProxy"),
+        Column::Right("lb"),
+        Column::Right("nginx"),
+        Column::Right("HAProxy"),
+        Column::Left("CPU µs a"),
+    ]);
+    for work in &figures.works {
+        let samples = |kind| work.cpu_microseconds.get(&kind);
+        let ratio = |peer| {
+            let ratio = samples(Kind::Lb)?.ratio_to(samples(peer)?)?;
+            Some(format!("{ratio:.2}"))
+        };
+        let cost = |kind| Some(format!("{:.1}", samples(kind)?.median()?));
+        let cell = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
+        table.row([
+            work.work.to_owned(),
+            cell(ratio(Kind::Nginx)),
+            cell(ratio(Kind::HaProxy)),
+            cell(cost(Kind::Lb)),
+            cell(cost(Kind::Nginx)),
+            cell(cost(Kind::HaProxy)),
+            work.unit.to_owned(),
+        ]);
+    }
+    println!("\n{table}");
+    println!("{}", figures.machine);
+    for kind in kinds {
+        println!("{}: {}", kind.name(), figures.versions[kind]);
+    }
+    println!(
+        "User and system time of the proxy's processes, divided by what was served: medians of {} \
+         rounds of {} s, in each of which the proxies take turns; ratios are medians of each \
+         round's. {} worker(s) each, access log off, upstream keep-alive, four nginx behind on \
+         loopback; wrk (32 connections), h2load (8 connections, 16 streams each) and openssl \
+         s_time in front, all on this machine.",
+        figures.rounds, figures.seconds, figures.workers
+    );
+}

@@ -1,0 +1,43 @@
+//! What the figures were measured on.
+
+use std::{fmt, fs, thread};
+
+use serde::Serialize;
+
+/// The machine.
+#[derive(Serialize)]
+pub(crate) struct Machine {
+    kernel: String,
+    processor: String,
+    cores: usize,
+}
+
+impl Machine {
+    /// This one, as far as it tells.
+    pub(crate) fn this() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let processor = read("/proc/cpuinfo")
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+            .map_or_else(
+                || "unknown processor".to_owned(),
+                |(_, name)| name.to_owned(),
+            );
+        Self {
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            processor,
+            cores: thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kernel,
+            processor,
+            cores,
+        } = self;
+        write!(f, "{processor}, {cores} cores, Linux {kernel}")
+    }
+}

@@ -1,0 +1,235 @@
+//! The proxies that are measured, each set up as its own documentation advises for this work.
+
+use std::{fs, path::Path, process::Command};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{
+    namespace::{ADDRESS, INTERFACE},
+    running::Running,
+    site::{BACKEND_PORTS, Site},
+};
+use crate::{child, workspace::Workspace};
+
+/// Which proxy.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// Ours.
+    Lb,
+    /// nginx, from the distribution.
+    Nginx,
+    /// HAProxy, from the distribution.
+    #[value(name = "haproxy")]
+    HaProxy,
+}
+
+/// A proxy that runs.
+pub(crate) struct Proxy {
+    /// Which.
+    pub(crate) kind: Kind,
+    running: Running,
+}
+
+impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Lb, Self::Nginx, Self::HaProxy];
+
+    /// As people write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Lb => "lb",
+            Self::Nginx => "nginx",
+            Self::HaProxy => "HAProxy",
+        }
+    }
+
+    /// The port that it serves HTTPS on.
+    pub(crate) fn port(self) -> u16 {
+        match self {
+            Self::Lb => 8_443,
+            Self::Nginx => 8_444,
+            Self::HaProxy => 8_445,
+        }
+    }
+
+    /// What its program says of its version, the first line of it.
+    ///
+    /// # Errors
+    /// The program could not be run.
+    pub(crate) fn version(self, workspace: &Workspace) -> anyhow::Result<String> {
+        let mut command = self.program(workspace);
+        command.arg(match self {
+            Self::Lb => "--version",
+            Self::Nginx | Self::HaProxy => "-v",
+        });
+        let output = command.output()?;
+        // nginx writes it to its standard error.
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It did not start: with what it wrote.
+    pub(crate) fn start(
+        self,
+        workspace: &Workspace,
+        site: &Site,
+        workers: u32,
+    ) -> anyhow::Result<Proxy> {
+        let room = site.room(self.name())?;
+        let file = room.join("configuration");
+        let text = match self {
+            Self::Lb => lb(site, &room, workers),
+            Self::Nginx => nginx(site, &room, workers),
+            Self::HaProxy => haproxy(site, workers),
+        };
+        fs::write(&file, text)?;
+        let mut command = self.program(workspace);
+        match self {
+            Self::Lb => command.args(["run", "--config"]),
+            Self::Nginx => command.arg("-e").arg(room.join("error.log")).arg("-c"),
+            Self::HaProxy => command.args(["-db", "-f"]),
+        };
+        command.arg(file);
+        Ok(Proxy {
+            kind: self,
+            running: Running::start(command, &room, (ADDRESS, self.port()))?,
+        })
+    }
+
+    fn program(self, workspace: &Workspace) -> Command {
+        match self {
+            Self::Lb => child::command(workspace.release_binary("lb")),
+            Self::Nginx => child::command("/usr/sbin/nginx"),
+            Self::HaProxy => child::command("/usr/sbin/haproxy"),
+        }
+    }
+}
+
+impl Proxy {
+    /// Its first process; its workers descend from that.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+}
+
+fn lb(site: &Site, room: &Path, workers: u32) -> String {
+    let backends = BACKEND_PORTS
+        .map(|port| format!("\"127.0.0.1:{port}\""))
+        .join(", ");
+    format!(
+        r#"[node]
+name = "bench"
+interface = "{INTERFACE}"
+
+[admin]
+listen = "127.0.0.1:9145"
+socket = "{room}/lb.sock"
+
+[http]
+workers = {workers}
+
+[[pool]]
+name = "web"
+balance = "round_robin"
+check = {{ type = "http", path = "/1k", interval = "2s", timeout = "1s", rise = 1, fall = 3 }}
+backends = [{backends}]
+
+[[service]]
+name = "https"
+listen = "{ADDRESS}:{port}"
+mode = "https"
+pool = "web"
+certificates = ["{certificate}"]
+"#,
+        room = room.display(),
+        port = Kind::Lb.port(),
+        certificate = site.certificate_and_key().display(),
+    )
+}
+
+fn nginx(site: &Site, room: &Path, workers: u32) -> String {
+    let servers = BACKEND_PORTS
+        .map(|port| format!("server 127.0.0.1:{port};"))
+        .join(" ");
+    format!(
+        r#"daemon off;
+user root;
+worker_processes {workers};
+pid {room}/pid;
+error_log {room}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    proxy_temp_path {room}/temporary;
+    upstream web {{
+        {servers}
+        keepalive 64;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen {ADDRESS}:{port} ssl http2 backlog=4096;
+        server_name bench.example;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:sessions:10m;
+        location / {{
+            proxy_pass http://web;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Host $host;
+            proxy_buffers 16 8k;
+        }}
+    }}
+}}
+"#,
+        room = room.display(),
+        port = Kind::Nginx.port(),
+        certificate = site.certificate().display(),
+        key = site.key().display(),
+    )
+}
+
+fn haproxy(site: &Site, workers: u32) -> String {
+    let servers: String = (1..)
+        .zip(BACKEND_PORTS)
+        .map(|(number, port)| format!("    server web{number} 127.0.0.1:{port} check inter 2s\n"))
+        .collect();
+    format!(
+        r"global
+    nbthread {workers}
+    maxconn 4096
+    ssl-default-bind-options ssl-min-ver TLSv1.2
+
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+    option http-keep-alive
+
+frontend https
+    bind {ADDRESS}:{port} ssl crt {certificate} alpn h2,http/1.1 backlog 4096
+    option forwardfor
+    http-request set-header X-Forwarded-Proto https
+    http-request set-header X-Forwarded-Host %[req.hdr(host)]
+    default_backend web
+
+backend web
+    balance roundrobin
+    http-reuse always
+{servers}",
+        port = Kind::HaProxy.port(),
+        certificate = site.certificate_and_key().display(),
+    )
+}

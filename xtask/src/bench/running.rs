@@ -1,0 +1,76 @@
+//! A server that runs for the time of a measurement.
+
+use std::{
+    fs::{self, File},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::child;
+
+/// How long a server may take until it accepts connections.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server; ended with this value.
+pub(crate) struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Starts a server, its output going to a file in its room, and waits until it listens.
+    ///
+    /// # Errors
+    /// It ended, or did not listen in time: with the end of what it wrote.
+    pub(crate) fn start(
+        mut command: Command,
+        room: &Path,
+        address: (&str, u16),
+    ) -> anyhow::Result<Self> {
+        let log = room.join("output");
+        let output = File::create(&log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("could not start `{}`", child::line(&command)))?;
+        let mut running = Self { child };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            let ended = running.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                bail!(
+                    "`{}` does not listen on {}:{} ({}):\n{}",
+                    child::line(&command),
+                    address.0,
+                    address.1,
+                    ended.map_or_else(|| "it runs".to_owned(), |status| status.to_string()),
+                    fs::read_to_string(&log).unwrap_or_default().trim()
+                );
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(running)
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // What a killed master leaves behind ends with the namespace.
+        let killed = self.child.kill();
+        let waited = self.child.wait();
+        if let Err(error) = killed.and(waited) {
+            eprintln!("process {} could not be ended: {error}", self.child.id());
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Figures of several rounds.
+
+use serde::Serialize;
+
+/// What one proxy cost in each round.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Samples(Vec<f64>);
+
+impl Samples {
+    /// Adds a round's figure.
+    pub(crate) fn push(&mut self, figure: f64) {
+        self.0.push(figure);
+    }
+
+    /// The middle one; the mean of the two middle ones of an even number. `None` without a round.
+    pub(crate) fn median(&self) -> Option<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let upper = *sorted.get(sorted.len() / 2)?;
+        if sorted.len() % 2 == 1 {
+            return Some(upper);
+        }
+        Some(f64::midpoint(*sorted.get(sorted.len() / 2 - 1)?, upper))
+    }
+
+    /// The median of this round's figure divided by the other's of the same round: the machine's
+    /// clock wanders between rounds, far less within one.
+    pub(crate) fn ratio_to(&self, other: &Self) -> Option<f64> {
+        let ratios = self
+            .0
+            .iter()
+            .zip(&other.0)
+            .map(|(ours, theirs)| ours / theirs);
+        Self(ratios.collect()).median()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_ignores_an_outlier() {
+        assert_eq!(Samples(vec![5.0, 1_000.0, 4.0]).median(), Some(5.0));
+        assert_eq!(Samples(vec![4.0, 6.0]).median(), Some(5.0));
+        assert_eq!(Samples::default().median(), None);
+    }
+
+    #[test]
+    fn a_ratio_is_taken_within_each_round() {
+        let ours = Samples(vec![1.0, 10.0, 100.0]);
+        let theirs = Samples(vec![2.0, 20.0, 200.0]);
+        assert_eq!(ours.ratio_to(&theirs), Some(0.5));
+    }
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask build` and `cargo xtask demo`.
+
+use std::{ffi::OsString, os::unix::process::CommandExt as _};
+
+use anyhow::Context as _;
+
+use crate::{
+    checks::{HOST_PACKAGES, cargo},
+    child::{self, Privilege},
+    ebpf,
+    setup::{self, Purpose},
+    workspace::Workspace,
+};
+
+/// Builds the eBPF object and the agent, as they are to be used.
+///
+/// # Errors
+/// A build failed.
+pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
+    setup::ensure(Purpose::Build)?;
+    ebpf::build_and_report(workspace)?;
+    release(workspace, &["--package", "lb-userspace", "--bin", "lb"])?;
+    println!("{}", workspace.release_binary("lb").display());
+    Ok(())
+}
+
+/// Builds everything and becomes `lb-lab demo`.
+///
+/// # Errors
+/// The set-up or a build failed, or the demo could not be started.
+pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
+    setup::ensure(Purpose::Demo)?;
+    ebpf::build_and_report(workspace)?;
+    println!("building the agent and the lab: some minutes the first time");
+    let binaries = ["--bin", "lb", "--bin", "lb-lab"];
+    release(workspace, &[&HOST_PACKAGES[..], &binaries].concat())?;
+    let mut binary = OsString::from("LB_BINARY=");
+    binary.push(workspace.release_binary("lb"));
+    // Through `env`, as sudo lets no variable pass.
+    let mut demo = Privilege::Root.command("env")?;
+    demo.arg(binary)
+        .arg(workspace.release_binary("lb-lab"))
+        .arg("demo")
+        .args(once.then_some("--once"));
+    let failure = demo.exec();
+    Err(failure).with_context(|| format!("could not start `{}`", child::line(&demo)))
+}
+
+fn release(workspace: &Workspace, selection: &[&str]) -> anyhow::Result<()> {
+    child::run(
+        cargo(workspace)
+            .args(["build", "--release"])
+            .args(selection),
+    )
+}

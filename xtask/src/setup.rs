@@ -1,0 +1,138 @@
+//! What a machine must have before the repository can be built, tried or tested.
+
+mod apt;
+mod install;
+mod need;
+mod probe;
+
+use anyhow::bail;
+use clap::ValueEnum;
+
+use self::need::{NEEDS, Need};
+use crate::table::{Column, Table};
+
+/// What a machine is to be made ready for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Purpose {
+    /// `cargo xtask build-ebpf` and `build`.
+    Build,
+    /// `cargo xtask demo`.
+    Demo,
+    /// `cargo xtask test`.
+    Test,
+    /// `cargo xtask bench`.
+    Bench,
+}
+
+/// Prints every need with its state and installs what is missing.
+///
+/// # Errors
+/// Something is missing and cannot be installed here, or an installation failed.
+pub(crate) fn run(purposes: &[Purpose], dry_run: bool) -> anyhow::Result<()> {
+    let needs = needs_of(purposes);
+    let states = examine(&needs);
+    println!("{}", table(&states));
+    let missing = unmet(states);
+    if missing.is_empty() {
+        println!("Nothing is missing.");
+        return Ok(());
+    }
+    if !dry_run {
+        return install(&needs, &missing);
+    }
+    println!("To be done:");
+    for remedy in install::plan(&missing)? {
+        println!("  {remedy}");
+    }
+    Ok(())
+}
+
+/// The set-up that a command does by itself: silent but for one line where nothing is missing.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
+    let needs = needs_of(&[purpose]);
+    let states = examine(&needs);
+    if states.iter().all(|state| state.found.is_some()) {
+        println!("setup: all {} needs of this command are met", needs.len());
+        return Ok(());
+    }
+    println!("setup: something is missing");
+    println!("{}", table(&states));
+    install(&needs, &unmet(states))
+}
+
+/// A need, and what was found of it.
+struct State {
+    need: &'static Need,
+    /// Where or what it is; `None` when it is missing.
+    found: Option<String>,
+}
+
+fn needs_of(purposes: &[Purpose]) -> Vec<&'static Need> {
+    NEEDS
+        .iter()
+        .filter(|need| {
+            need.purposes
+                .iter()
+                .any(|purpose| purposes.contains(purpose))
+        })
+        .collect()
+}
+
+fn examine(needs: &[&'static Need]) -> Vec<State> {
+    needs
+        .iter()
+        .map(|need| State {
+            need,
+            found: need.probe.look(),
+        })
+        .collect()
+}
+
+fn unmet(states: Vec<State>) -> Vec<&'static Need> {
+    states
+        .into_iter()
+        .filter(|state| state.found.is_none())
+        .map(|state| state.need)
+        .collect()
+}
+
+fn table(states: &[State]) -> Table<3> {
+    let mut table = Table::new([
+        Column::Left("need"),
+        Column::Left("why"),
+        Column::Left("state"),
+    ]);
+    for State { need, found } in states {
+        table.row([
+            need.name.to_owned(),
+            need.why.to_owned(),
+            found
+                .clone()
+                .unwrap_or_else(|| format!("MISSING; from {}", need.source)),
+        ]);
+    }
+    table
+}
+
+fn install(needs: &[&'static Need], missing: &[&'static Need]) -> anyhow::Result<()> {
+    if apt::is_here() && missing.iter().any(|need| need.source.uses_apt()) {
+        apt::refresh()?;
+    }
+    let remedies = install::plan(missing)?;
+    for (number, remedy) in (1..).zip(&remedies) {
+        println!("[{number}/{}] {remedy}", remedies.len());
+        remedy.apply()?;
+    }
+    let left: Vec<_> = unmet(examine(needs)).iter().map(|need| need.name).collect();
+    if !left.is_empty() {
+        bail!(
+            "everything was installed, yet these were not found afterwards: {}",
+            left.join(", ")
+        );
+    }
+    println!("setup: done, nothing is missing any more");
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Debian's packages.
+
+use std::{path::Path, process};
+
+use super::need::COMPILER_PACKAGES;
+use crate::{
+    child::{self, Privilege},
+    ebpf::toolchain,
+};
+
+/// Asked by Debian's packages before they start their services.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Packages whose service would come up with the next boot and take a port, or the machine's
+/// attention: only their programs are wanted.
+const SERVICES: [(&str, &str); 3] = [
+    ("nginx", "nginx.service"),
+    ("haproxy", "haproxy.service"),
+    ("prometheus", "prometheus.service"),
+];
+
+/// Whether this distribution installs with apt.
+pub(crate) fn is_here() -> bool {
+    child::find_program("apt-get").is_some()
+}
+
+/// Fetches the lists of packages anew: without them a fresh machine knows of none.
+///
+/// # Errors
+/// Neither root nor sudo, or apt's own.
+pub(crate) fn refresh() -> anyhow::Result<()> {
+    println!("setup: apt-get update");
+    child::run(Privilege::Root.command("apt-get")?.args(["update", "-qq"]))
+}
+
+/// Whether the distribution has the compiler for eBPF, new enough, as far as its lists are known
+/// here.
+pub(crate) fn offers_ebpf_compiler() -> bool {
+    is_here()
+        && COMPILER_PACKAGES.iter().all(|package| {
+            child::output(child::command("apt-cache").args(["policy", package]))
+                .is_ok_and(|policy| candidate(&policy).is_some_and(toolchain::is_new_enough))
+        })
+}
+
+/// Major and minor of the version that apt would install.
+fn candidate(policy: &str) -> Option<(u32, u32)> {
+    let version = policy
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    let mut numbers = version.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Whether a package is installed and configured.
+pub(crate) fn is_installed(package: &str) -> bool {
+    child::output(child::command("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]))
+        .is_ok_and(|status| status == "installed")
+}
+
+/// Installs packages; their services neither start now nor with the next boot.
+///
+/// # Errors
+/// Neither root nor sudo, or apt's own.
+pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let root = Privilege::Root;
+    let held = hold_services()?;
+    let installed = child::run(
+        root.command("env")?
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install"])
+            .args(["-q", "-y", "--no-install-recommends"])
+            .args(packages),
+    );
+    if held {
+        child::run(root.command("rm")?.args(["-f", POLICY]))?;
+    }
+    installed?;
+    disable_services(packages)
+}
+
+/// Has Debian start no service while packages are installed; whether that was done here.
+///
+/// The policy holds only while this process lives: should xtask be killed, what it leaves behind
+/// forbids nothing.
+fn hold_services() -> anyhow::Result<bool> {
+    if Path::new(POLICY).exists() {
+        return Ok(false);
+    }
+    let xtask = process::id();
+    let policy = format!(
+        "#!/bin/sh\\n# From `cargo xtask setup` of lb, while it installs: start no service.\\n\
+         [ ! -d /proc/{xtask} ] || exit 101\\n"
+    );
+    let write = format!("printf '{policy}' > {POLICY} && chmod 755 {POLICY}");
+    child::run(Privilege::Root.command("sh")?.args(["-c", &write]))?;
+    Ok(true)
+}
+
+fn disable_services(installed: &[&str]) -> anyhow::Result<()> {
+    let services: Vec<_> = SERVICES
+        .iter()
+        .filter(|(package, _)| installed.contains(package))
+        .map(|(_, service)| *service)
+        .collect();
+    if services.is_empty() || !Path::new("/run/systemd/system").is_dir() {
+        return Ok(());
+    }
+    println!(
+        "{} will not start with the next boot either; `systemctl enable` brings that back",
+        services.join(", ")
+    );
+    child::run(
+        Privilege::Root
+            .command("systemctl")?
+            .args(["disable", "--quiet"])
+            .args(services),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_candidate_is_read_from_what_apt_says() {
+        let policy = "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0+dfsg1-1~deb12u2\n";
+        assert_eq!(candidate(policy), Some((1, 96)));
+        assert_eq!(candidate("rustc-web:\n  Candidate: (none)\n"), None);
+        assert_eq!(candidate(""), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! From what is missing to commands, and their running.
+
+use std::{fmt, process::Command};
+
+use anyhow::{Context as _, bail};
+
+use super::{
+    apt,
+    need::{CLIPPY_PACKAGE, COMPILER_PACKAGES, LINKER_PACKAGES, Need, Source},
+};
+use crate::{
+    child::{self, Privilege},
+    ebpf::toolchain::BPF_LINKER,
+};
+
+const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+
+/// One step that mends something.
+pub(crate) enum Remedy {
+    /// Packages from the distribution, all at once.
+    Apt(Vec<&'static str>),
+    /// A command, with what it needs in the environment.
+    Command {
+        program: &'static str,
+        arguments: Vec<String>,
+        environment: Vec<(&'static str, String)>,
+        privilege: Privilege,
+    },
+}
+
+/// The steps that bring everything that is missing, in the order to take them.
+///
+/// # Errors
+/// This distribution has no apt, or packages are missing and this is neither root nor sudo's user:
+/// with the list of packages.
+pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
+    let mut packages: Vec<&'static str> = Vec::new();
+    let mut commands = Vec::new();
+    for need in missing {
+        match need.source {
+            Source::Packages(names) => packages.extend(names),
+            Source::EbpfCompiler if apt::offers_ebpf_compiler() => {
+                packages.extend(COMPILER_PACKAGES);
+            }
+            Source::EbpfCompiler => commands.push(nightly()),
+            Source::EbpfClippy if apt::offers_ebpf_compiler() => packages.push(CLIPPY_PACKAGE),
+            Source::EbpfClippy => {
+                commands.push(rustup(&[
+                    "component",
+                    "add",
+                    "clippy",
+                    "--toolchain",
+                    "nightly",
+                ]));
+            }
+            Source::BpfLinker => {
+                packages.extend(LINKER_PACKAGES);
+                commands.push(bpf_linker());
+            }
+            Source::RustupComponent(component) => {
+                commands.push(rustup(&["component", "add", component]));
+            }
+            Source::BpfFileSystem => commands.push(mount_bpffs()),
+        }
+    }
+    packages.retain(|package| !apt::is_installed(package));
+    packages.sort_unstable();
+    packages.dedup();
+    if !packages.is_empty() && !apt::is_here() {
+        bail!(
+            "this distribution has no apt-get, so nothing was installed: install what brings the \
+             missing tools (Debian's packages are: {}), then run the command again",
+            packages.join(" ")
+        );
+    }
+    let mut remedies = Vec::new();
+    if !packages.is_empty() {
+        remedies.push(Remedy::Apt(packages));
+    }
+    remedies.extend(commands);
+    Ok(remedies)
+}
+
+impl Remedy {
+    /// Takes the step, with its output shown.
+    ///
+    /// # Errors
+    /// It failed.
+    pub(crate) fn apply(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Apt(packages) => apt::install(packages),
+            Self::Command { .. } => child::run(&mut self.command()?).with_context(|| {
+                format!("one step of the set-up failed: take it by hand, then try again: {self}")
+            }),
+        }
+    }
+
+    fn command(&self) -> anyhow::Result<Command> {
+        let Self::Command {
+            program,
+            arguments,
+            environment,
+            privilege,
+        } = self
+        else {
+            bail!("apt's step is not one command");
+        };
+        let mut command = privilege.command(program)?;
+        command
+            .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Apt(packages) => write!(
+                f,
+                "apt-get install --no-install-recommends {} (no service is started)",
+                packages.join(" ")
+            ),
+            Self::Command {
+                program,
+                arguments,
+                environment,
+                ..
+            } => {
+                for (name, value) in environment {
+                    write!(f, "{name}={value} ")?;
+                }
+                write!(f, "{program} {}", arguments.join(" "))
+            }
+        }
+    }
+}
+
+fn nightly() -> Remedy {
+    rustup(&[
+        "toolchain",
+        "install",
+        "nightly",
+        "--profile",
+        "minimal",
+        "--component",
+        "rust-src",
+    ])
+}
+
+fn rustup(arguments: &[&str]) -> Remedy {
+    Remedy::Command {
+        program: "rustup",
+        arguments: arguments.iter().map(ToString::to_string).collect(),
+        environment: Vec::new(),
+        privilege: Privilege::User,
+    }
+}
+
+fn bpf_linker() -> Remedy {
+    let arguments = [
+        "install",
+        "bpf-linker",
+        "--version",
+        BPF_LINKER,
+        "--locked",
+        "--no-default-features",
+        "--features",
+        "llvm-22",
+    ];
+    Remedy::Command {
+        program: "cargo",
+        arguments: arguments.map(str::to_owned).to_vec(),
+        environment: vec![("LLVM_PREFIX", LLVM_PREFIX.to_owned())],
+        privilege: Privilege::User,
+    }
+}
+
+fn mount_bpffs() -> Remedy {
+    let arguments = ["-t", "bpf", "bpf", "/sys/fs/bpf"];
+    Remedy::Command {
+        program: "mount",
+        arguments: arguments.map(str::to_owned).to_vec(),
+        environment: Vec::new(),
+        privilege: Privilege::Root,
+    }
+}

@@ -1,0 +1,236 @@
+//! The list of needs: one entry a tool.
+
+use std::fmt;
+
+use super::{
+    Purpose::{self, Bench, Build, Demo, Test},
+    probe::Probe,
+};
+use crate::ebpf::toolchain::BPF_LINKER;
+
+/// Something that a command of xtask cannot do without.
+pub(crate) struct Need {
+    /// What it is called.
+    pub(crate) name: &'static str,
+    /// What for.
+    pub(crate) why: &'static str,
+    /// How to see whether it is there.
+    pub(crate) probe: Probe,
+    /// What brings it.
+    pub(crate) source: Source,
+    /// Which commands need it.
+    pub(crate) purposes: &'static [Purpose],
+}
+
+/// What brings a need that is missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Source {
+    /// Debian packages.
+    Packages(&'static [&'static str]),
+    /// Debian's packages of rustc, or rustup's nightly where the distribution has none.
+    EbpfCompiler,
+    /// `cargo install`, against a LLVM of Debian's.
+    BpfLinker,
+    /// A component of rustup's default toolchain.
+    RustupComponent(&'static str),
+    /// Clippy for the compiler that builds for eBPF.
+    EbpfClippy,
+    /// The BPF file system, mounted.
+    BpfFileSystem,
+}
+
+/// Packages of the compiler for eBPF: rustc, cargo and `core` for the kernel's target.
+pub(crate) const COMPILER_PACKAGES: &[&str] =
+    &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
+
+/// The package of clippy for that compiler.
+pub(crate) const CLIPPY_PACKAGE: &str = "rust-web-clippy";
+
+/// Packages that bpf-linker is built against.
+pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
+
+impl Source {
+    /// Whether packages of the distribution may be part of it.
+    pub(crate) fn uses_apt(self) -> bool {
+        match self {
+            Self::Packages(_) | Self::EbpfCompiler | Self::EbpfClippy | Self::BpfLinker => true,
+            Self::RustupComponent(_) | Self::BpfFileSystem => false,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packages(packages) => write!(f, "apt: {}", packages.join(" ")),
+            Self::EbpfCompiler => write!(
+                f,
+                "apt: {}, or rustup: nightly with rust-src",
+                COMPILER_PACKAGES.join(" ")
+            ),
+            Self::BpfLinker => write!(
+                f,
+                "cargo install bpf-linker {BPF_LINKER}, with apt: {}",
+                LINKER_PACKAGES.join(" ")
+            ),
+            Self::RustupComponent(component) => write!(f, "rustup component add {component}"),
+            Self::EbpfClippy => write!(f, "apt: {CLIPPY_PACKAGE}, or rustup: clippy for nightly"),
+            Self::BpfFileSystem => f.write_str("mount -t bpf bpf /sys/fs/bpf"),
+        }
+    }
+}
+
+const ALL: &[Purpose] = &[Build, Demo, Test, Bench];
+const LAB: &[Purpose] = &[Demo, Test];
+const RUNS: &[Purpose] = &[Demo, Test, Bench];
+
+/// Everything that any command needs.
+pub(crate) const NEEDS: &[Need] = &[
+    Need {
+        name: "C compiler",
+        why: "builds the TLS library's cryptography",
+        probe: Probe::Program("cc"),
+        source: Source::Packages(&["build-essential"]),
+        purposes: ALL,
+    },
+    Need {
+        name: "eBPF compiler",
+        why: "builds the XDP program",
+        probe: Probe::EbpfCompiler,
+        source: Source::EbpfCompiler,
+        purposes: ALL,
+    },
+    Need {
+        name: "bpf-linker",
+        why: "links the XDP program and writes its BTF",
+        probe: Probe::BpfLinker,
+        source: Source::BpfLinker,
+        purposes: ALL,
+    },
+    Need {
+        name: "rustfmt",
+        why: "checks the format",
+        probe: Probe::CargoCommand("fmt"),
+        source: Source::RustupComponent("rustfmt"),
+        purposes: &[Test],
+    },
+    Need {
+        name: "clippy",
+        why: "checks the code",
+        probe: Probe::CargoCommand("clippy"),
+        source: Source::RustupComponent("clippy"),
+        purposes: &[Test],
+    },
+    Need {
+        name: "clippy for eBPF",
+        why: "checks the XDP program's code",
+        probe: Probe::EbpfClippy,
+        source: Source::EbpfClippy,
+        purposes: &[Test],
+    },
+    Need {
+        name: "bpffs",
+        why: "keeps maps, program and link when the agent ends",
+        probe: Probe::BpfFileSystem,
+        source: Source::BpfFileSystem,
+        purposes: RUNS,
+    },
+    Need {
+        name: "ip",
+        why: "makes network namespaces and their links",
+        probe: Probe::Program("ip"),
+        source: Source::Packages(&["iproute2"]),
+        purposes: RUNS,
+    },
+    Need {
+        name: "unshare, nsenter, setpriv",
+        why: "enter namespaces, and tie a process's life to its parent's",
+        probe: Probe::Programs(&["unshare", "nsenter", "setpriv"]),
+        source: Source::Packages(&["util-linux"]),
+        purposes: RUNS,
+    },
+    Need {
+        name: "sysctl",
+        why: "makes a host of the lab forward packets",
+        probe: Probe::Program("sysctl"),
+        source: Source::Packages(&["procps"]),
+        purposes: LAB,
+    },
+    Need {
+        name: "ethtool",
+        why: "has veth compute checksums, as a network card would",
+        probe: Probe::Program("ethtool"),
+        source: Source::Packages(&["ethtool"]),
+        purposes: RUNS,
+    },
+    Need {
+        name: "nft",
+        why: "plays the Internet gateway's address translation",
+        probe: Probe::Program("nft"),
+        source: Source::Packages(&["nftables"]),
+        purposes: LAB,
+    },
+    Need {
+        name: "nginx",
+        why: "the backends; a peer to measure against",
+        probe: Probe::Program("nginx"),
+        source: Source::Packages(&["nginx"]),
+        purposes: RUNS,
+    },
+    Need {
+        name: "curl",
+        why: "a client that is not ours",
+        probe: Probe::Program("curl"),
+        source: Source::Packages(&["curl"]),
+        purposes: LAB,
+    },
+    Need {
+        name: "openssl",
+        why: "makes certificates, measures handshakes",
+        probe: Probe::Program("openssl"),
+        source: Source::Packages(&["openssl"]),
+        purposes: &[Test, Bench],
+    },
+    Need {
+        name: "bpftool",
+        why: "reads the maps from outside",
+        probe: Probe::Program("bpftool"),
+        source: Source::Packages(&["bpftool"]),
+        purposes: LAB,
+    },
+    Need {
+        name: "promtool",
+        why: "judges the metrics",
+        probe: Probe::Program("promtool"),
+        source: Source::Packages(&["prometheus"]),
+        purposes: &[Test],
+    },
+    Need {
+        name: "tcpdump",
+        why: "shows packets when a test of the lab has failed",
+        probe: Probe::Program("tcpdump"),
+        source: Source::Packages(&["tcpdump"]),
+        purposes: &[Test],
+    },
+    Need {
+        name: "haproxy",
+        why: "a peer to measure against, and to test the lab itself with",
+        probe: Probe::Program("haproxy"),
+        source: Source::Packages(&["haproxy"]),
+        purposes: &[Test, Bench],
+    },
+    Need {
+        name: "wrk",
+        why: "loads with HTTP/1.1",
+        probe: Probe::Program("wrk"),
+        source: Source::Packages(&["wrk"]),
+        purposes: &[Bench],
+    },
+    Need {
+        name: "h2load",
+        why: "loads with HTTP/2",
+        probe: Probe::Program("h2load"),
+        source: Source::Packages(&["nghttp2-client"]),
+        purposes: &[Test, Bench],
+    },
+];

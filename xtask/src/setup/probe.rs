@@ -1,0 +1,84 @@
+//! Looks whether a need is met.
+
+use std::fs;
+
+use crate::{
+    child,
+    ebpf::toolchain::{self, BPF_LINKER},
+};
+
+/// How to see whether something is there.
+pub(crate) enum Probe {
+    /// A program by this name.
+    Program(&'static str),
+    /// All of these programs.
+    Programs(&'static [&'static str]),
+    /// `cargo NAME` works with the toolchain that runs xtask.
+    CargoCommand(&'static str),
+    /// One of the two compilers for eBPF.
+    EbpfCompiler,
+    /// Clippy beside the compiler for eBPF.
+    EbpfClippy,
+    /// bpf-linker in the version that is built with here, or a later one.
+    BpfLinker,
+    /// A BPF file system at `/sys/fs/bpf`.
+    BpfFileSystem,
+}
+
+impl Probe {
+    /// What was found, in a few words; `None` when it is missing.
+    pub(crate) fn look(&self) -> Option<String> {
+        match self {
+            Self::Program(name) => program(name),
+            Self::Programs(names) => {
+                let found: Option<Vec<_>> = names.iter().map(|name| program(name)).collect();
+                found?.into_iter().next()
+            }
+            Self::CargoCommand(name) => {
+                child::output(child::command("cargo").args([name, "--version"])).ok()
+            }
+            Self::EbpfCompiler => Some(toolchain::Compiler::find().ok()?.short()),
+            Self::EbpfClippy => toolchain::Compiler::find().ok()?.clippy(),
+            Self::BpfLinker => bpf_linker(),
+            Self::BpfFileSystem => bpf_file_system(),
+        }
+    }
+}
+
+fn program(name: &str) -> Option<String> {
+    Some(child::find_program(name)?.display().to_string())
+}
+
+fn bpf_linker() -> Option<String> {
+    let says = child::output(child::command("bpf-linker").arg("--version")).ok()?;
+    let version = says.split_whitespace().last()?;
+    (numbers(version) >= numbers(BPF_LINKER)).then(|| says.clone())
+}
+
+fn numbers(version: &str) -> Vec<u32> {
+    version
+        .split(['.', '-'])
+        .map_while(|number| number.parse().ok())
+        .collect()
+}
+
+fn bpf_file_system() -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts
+        .lines()
+        .any(|mount| mount.split_whitespace().nth(1) == Some("/sys/fs/bpf"))
+        .then(|| "/sys/fs/bpf".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(numbers("0.13.0") >= numbers("0.13.0"));
+        assert!(numbers("0.9.15") < numbers("0.13.0"));
+        assert!(numbers("1.0.0-rc1") > numbers("0.13.0"));
+        assert!(numbers("unknown") < numbers("0.13.0"));
+    }
+}

@@ -1,0 +1,119 @@
+//! `cargo xtask test`: everything that says whether the repository is sound.
+
+use std::{env::consts::ARCH, process::Command};
+
+use crate::{
+    checks::{self, HOST_PACKAGES, cargo},
+    child, ebpf,
+    setup::{self, Purpose},
+    steps::Steps,
+    workspace::Workspace,
+};
+
+/// Runs every check and every test, and sums up.
+///
+/// # Errors
+/// One of them failed; the rest ran all the same, unless nothing could be built.
+pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    if steps.take("set-up", || setup::ensure(Purpose::Test))
+        && steps.take("eBPF object", || ebpf::build_and_report(workspace))
+    {
+        steps.take("lock file", || checks::lock_file(workspace));
+        steps.take("format", || checks::format(workspace));
+        steps.take("clippy", || checks::clippy(workspace));
+        steps.take("clippy for eBPF", || checks::clippy_ebpf(workspace));
+        if steps.take("build", || build(workspace)) {
+            steps.take("unit and property tests", || unit_tests(workspace));
+            steps.take("kernel and end-to-end tests", || {
+                integration_tests(workspace)
+            });
+        }
+        if miri_is_usable() {
+            steps.take("Miri over lb-common", || miri(workspace));
+        } else {
+            let why = "rustup's nightly has no miri with rust-src on this machine";
+            steps.skip("Miri over lb-common", why);
+        }
+    }
+    steps.sum_up()
+}
+
+/// Clippy and every format check, and the dependencies where cargo-deny is installed.
+///
+/// # Errors
+/// One of them failed.
+pub(crate) fn lint(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    steps.take("eBPF object", || ebpf::build_and_report(workspace));
+    steps.take("lock file", || checks::lock_file(workspace));
+    steps.take("format", || checks::format(workspace));
+    steps.take("clippy", || checks::clippy(workspace));
+    steps.take("clippy for eBPF", || checks::clippy_ebpf(workspace));
+    if child::find_program("cargo-deny").is_some() {
+        steps.take("dependencies", || checks::dependencies(workspace));
+    } else {
+        steps.skip("dependencies", "cargo-deny is not installed");
+    }
+    steps.sum_up()
+}
+
+/// One profile serves checks, unit tests and the binaries of the end-to-end tests, so that no
+/// dependency is compiled twice.
+fn build(workspace: &Workspace) -> anyhow::Result<()> {
+    child::run(
+        cargo(workspace)
+            .arg("build")
+            .args(HOST_PACKAGES)
+            .args(["--bins", "--tests"]),
+    )
+}
+
+fn unit_tests(workspace: &Workspace) -> anyhow::Result<()> {
+    child::run(cargo_test(workspace).args(["--lib", "--bins"]))
+}
+
+/// Tests that ask the kernel or raise the lab: they need root.
+fn integration_tests(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut tests = cargo_test(workspace);
+    tests
+        .args(["--test", "*"])
+        .env("LB_BINARY", workspace.target.join("debug/lb"));
+    if !child::is_root() {
+        let runner = format!(
+            "CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER",
+            ARCH.to_uppercase()
+        );
+        tests.env(runner, "sudo --preserve-env=LB_BINARY,PATH");
+    }
+    child::run(&mut tests)
+}
+
+fn cargo_test(workspace: &Workspace) -> Command {
+    let mut test = cargo(workspace);
+    test.arg("test").args(HOST_PACKAGES).arg("--no-fail-fast");
+    test
+}
+
+fn miri_is_usable() -> bool {
+    child::output(nightly_cargo().args(["miri", "setup"])).is_ok()
+}
+
+/// Undefined behaviour and overflow in the packet logic show here, on whatever the tests feed it.
+fn miri(workspace: &Workspace) -> anyhow::Result<()> {
+    child::run(
+        nightly_cargo()
+            .args(["miri", "test", "--package", "lb-common"])
+            .current_dir(&workspace.root)
+            // Miri is slower by two orders of magnitude.
+            .env("PROPTEST_CASES", "16")
+            .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+            .env("CARGO_TARGET_DIR", workspace.target.join("miri")),
+    )
+}
+
+fn nightly_cargo() -> Command {
+    let mut cargo = child::command("rustup");
+    cargo.args(["run", "nightly", "cargo"]);
+    cargo
+}
