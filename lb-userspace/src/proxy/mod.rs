@@ -1,1 +1,321 @@
-//! To come.
+//! The HTTP front: terminates TLS, speaks HTTP to clients, chooses a backend for each request.
+//!
+//! Every worker is a thread with a runtime of its own, a listener of its own on every address
+//! (`SO_REUSEPORT`), and its own idle connections to the backends: between workers there is nothing
+//! shared but what is read only. A request takes no task, no channel and no lock.
+//!
+//! The way of a request: `worker` accepts, `serve` shakes hands, `http1` or `http2` reads a head,
+//! `message` judges and rewrites it, `exchange` chooses a backend (`balance`, `upstream`), sends it
+//! and tries again where that is safe, `receive` hands the response on.
+
+mod balance;
+mod buffer;
+mod certificates;
+mod counters;
+mod error;
+mod exchange;
+mod front;
+mod http1;
+mod http1_body;
+mod http1_sink;
+mod listener;
+mod message;
+mod receive;
+mod serve;
+mod tls;
+mod tunnel;
+mod upstream;
+mod watchdog;
+mod wire;
+mod worker;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use rustls::{ServerConfig, server::ProducesTickets};
+use tokio::sync::watch;
+
+pub use certificates::{CertificateInfo, check_certificates};
+pub use counters::{
+    BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, RefusalCount,
+    RequestCount,
+};
+pub use error::{CertificateProblem, Error};
+
+use crate::{
+    config::{self, Mode, Name, Service},
+    pool::PoolView,
+};
+use worker::{Command, FrontPlan, Plan, Worker};
+
+/// A service to be served, and its pool as it is at any moment.
+#[derive(Clone, Debug)]
+pub struct Frontend {
+    /// The service; its mode is `http` or `https`.
+    pub service: Service,
+    /// Its pool. Backends that are not up get no new request from the moment they are seen here.
+    pub pool: watch::Receiver<Arc<PoolView>>,
+}
+
+/// The HTTP front. Dropping it without [`Self::shutdown`] ends all connections.
+#[derive(Debug)]
+pub struct Proxy {
+    workers: Vec<Worker>,
+    state: Mutex<State>,
+}
+
+/// What stays from one configuration to the next.
+#[derive(Default)]
+struct State {
+    bound: HashSet<SocketAddr>,
+    certificates: Vec<CertificateInfo>,
+    /// What tickets are made with, by service: sessions outlive a change of certificates.
+    ticketers: HashMap<Name, Arc<dyn ProducesTickets>>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("bound", &self.bound)
+            .field("certificates", &self.certificates)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A frontend with all that can fail done.
+struct Prepared {
+    frontend: Frontend,
+    tls: Option<Arc<ServerConfig>>,
+    certificates: Vec<CertificateInfo>,
+    ticketer: Option<Arc<dyn ProducesTickets>>,
+    /// One for each worker, where the address is new.
+    listeners: Vec<TcpListener>,
+}
+
+impl Proxy {
+    /// Starts the workers, as many as `limits` says. They serve nothing yet.
+    ///
+    /// # Errors
+    /// A thread or its runtime could not be made.
+    pub fn start(limits: &config::Http) -> Result<Self, Error> {
+        let workers = (0..limits.workers.get())
+            .map(Worker::start)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            workers,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Serves these services from now on, and no others. Does first what can fail: reads the
+    /// certificates, binds the new listeners. Then switches: listeners whose address stays go on,
+    /// removed ones stop accepting and let their connections finish, new handshakes see new
+    /// certificates. The number of workers stays as it was at the start.
+    ///
+    /// # Errors
+    /// All that is wrong; then nothing has changed.
+    pub fn apply(&self, limits: &config::Http, frontends: Vec<Frontend>) -> Result<(), Vec<Error>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut prepared = self.prepare(&state, frontends)?;
+        if limits.workers.get() != self.workers.len() {
+            tracing::warn!(
+                running = self.workers.len(),
+                configured = limits.workers,
+                "the number of HTTP workers changes when lb is restarted"
+            );
+        }
+        let applied = self.switch(limits, &mut prepared);
+        state.remember(prepared);
+        applied.map_err(|error| vec![error])
+    }
+
+    /// What the workers counted since they started.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let workers = self.workers.iter().map(|worker| &*worker.counters);
+        counters::sum(&workers.collect::<Vec<_>>())
+    }
+
+    /// The certificates in use.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<CertificateInfo> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.certificates.clone()
+    }
+
+    /// Stops accepting and lets the requests under way finish, up to `grace`. Returns when all
+    /// connections are closed; blocks the calling thread.
+    pub fn shutdown(self, grace: Duration) {
+        for worker in &self.workers {
+            // A worker that is gone has nothing left to finish.
+            let _told = worker.commands.send(Command::Shutdown(grace));
+        }
+        for worker in self.workers {
+            drop(worker.commands);
+            if worker.thread.join().is_err() {
+                tracing::error!("a worker of the HTTP front ended with a panic");
+            }
+        }
+    }
+
+    fn prepare(
+        &self,
+        state: &State,
+        frontends: Vec<Frontend>,
+    ) -> Result<Vec<Prepared>, Vec<Error>> {
+        let mut errors = same_addresses(&frontends);
+        let mut prepared = Vec::new();
+        for frontend in frontends {
+            match self.prepare_one(state, frontend) {
+                Ok(one) => prepared.push(one),
+                Err(more) => errors.extend(more),
+            }
+        }
+        if errors.is_empty() {
+            Ok(prepared)
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn prepare_one(&self, state: &State, frontend: Frontend) -> Result<Prepared, Vec<Error>> {
+        let mut prepared = Prepared {
+            tls: None,
+            certificates: Vec::new(),
+            ticketer: None,
+            listeners: Vec::new(),
+            frontend,
+        };
+        let mut errors = prepared.set_up_tls(state).err().unwrap_or_default();
+        let Service { name, listen, .. } = &prepared.frontend.service;
+        if !state.bound.contains(listen) {
+            match listener::bind(*listen, self.workers.len()) {
+                Ok(listeners) => prepared.listeners = listeners,
+                Err(source) => errors.push(Error::Listen {
+                    service: name.clone(),
+                    address: *listen,
+                    source,
+                }),
+            }
+        }
+        if errors.is_empty() {
+            Ok(prepared)
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn switch(&self, limits: &config::Http, prepared: &mut [Prepared]) -> Result<(), Error> {
+        let limits = Arc::new(limits.clone());
+        let (done, all_done) = mpsc::channel();
+        for worker in &self.workers {
+            let plan = Plan {
+                limits: Arc::clone(&limits),
+                fronts: prepared.iter_mut().map(Prepared::plan).collect(),
+            };
+            let sent = worker.commands.send(Command::Apply(plan, done.clone()));
+            sent.map_err(|_| Error::WorkerGone)?;
+        }
+        drop(done);
+        // A worker that is gone drops its end, which ends the wait.
+        if all_done.iter().count() == self.workers.len() {
+            Ok(())
+        } else {
+            Err(Error::WorkerGone)
+        }
+    }
+}
+
+impl Prepared {
+    fn set_up_tls(&mut self, state: &State) -> Result<(), Vec<Error>> {
+        let service = &self.frontend.service;
+        let paths = match &service.mode {
+            Mode::Http => return Ok(()),
+            Mode::Https { certificates } => certificates,
+            Mode::Tcp { .. } => return Err(vec![Error::WrongMode(service.name.clone())]),
+        };
+        let (certificates, errors) = load_all(paths);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let refused = |source| {
+            vec![Error::Tls {
+                service: service.name.clone(),
+                source,
+            }]
+        };
+        let ticketer = match state.ticketers.get(&service.name) {
+            Some(ticketer) => Arc::clone(ticketer),
+            None => tls::ticketer().map_err(refused)?,
+        };
+        let config = tls::server_config(&certificates, Arc::clone(&ticketer)).map_err(refused)?;
+        let infos = certificates.into_iter().zip(paths);
+        let infos = infos.map(|(certificate, path)| CertificateInfo {
+            service: service.name.clone(),
+            path: path.clone(),
+            names: certificate.names,
+            not_after: certificate.not_after,
+        });
+        self.certificates = infos.collect();
+        self.tls = Some(Arc::new(config));
+        self.ticketer = Some(ticketer);
+        Ok(())
+    }
+
+    /// The plan for the next worker.
+    fn plan(&mut self) -> FrontPlan {
+        FrontPlan {
+            name: self.frontend.service.name.clone(),
+            listen: self.frontend.service.listen,
+            listener: self.listeners.pop(),
+            tls: self.tls.clone(),
+            pool: self.frontend.pool.clone(),
+        }
+    }
+}
+
+impl State {
+    fn remember(&mut self, prepared: Vec<Prepared>) {
+        *self = Self::default();
+        for one in prepared {
+            let service = one.frontend.service;
+            self.bound.insert(service.listen);
+            self.certificates.extend(one.certificates);
+            if let Some(ticketer) = one.ticketer {
+                self.ticketers.insert(service.name, ticketer);
+            }
+        }
+    }
+}
+
+fn load_all(paths: &[std::path::PathBuf]) -> (Vec<certificates::Certificate>, Vec<Error>) {
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for path in paths {
+        match certificates::load(path) {
+            Ok(certificate) => good.push(certificate),
+            Err(error) => bad.push(error),
+        }
+    }
+    (good, bad)
+}
+
+fn same_addresses(frontends: &[Frontend]) -> Vec<Error> {
+    let mut seen: HashMap<SocketAddr, &Name> = HashMap::new();
+    let mut errors = Vec::new();
+    for Frontend { service, .. } in frontends {
+        if let Some(first) = seen.insert(service.listen, &service.name) {
+            errors.push(Error::SameAddress {
+                first: first.clone(),
+                second: service.name.clone(),
+                address: service.listen,
+            });
+        }
+    }
+    errors
+}

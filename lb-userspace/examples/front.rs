@@ -1,0 +1,91 @@
+//! The HTTP front alone, without XDP, checks or configuration file: for measuring and trying out.
+//!
+//! `front WORKERS LISTEN CERTIFICATE.pem|plain BACKEND…`, addresses as `IP:PORT`.
+
+use std::{error::Error, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use lb::{
+    config::{Backend, Balance, Http, Mode, Name, Pool, Service, Weight},
+    pool::PoolView,
+    proxy::{Frontend, Proxy},
+};
+use lb_common::backend::BackendState;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = || {
+        arguments
+            .next()
+            .ok_or("front WORKERS LISTEN CERTIFICATE.pem|plain BACKEND…")
+    };
+    let workers: NonZeroUsize = next()?.parse()?;
+    let listen = next()?.parse()?;
+    let mode = match next()?.as_str() {
+        "plain" => Mode::Http,
+        path => Mode::Https {
+            certificates: vec![path.into()],
+        },
+    };
+    let pool = Arc::new(pool(arguments)?);
+    let (_view, receiver) = tokio::sync::watch::channel(Arc::new(PoolView {
+        states: vec![BackendState::Up; pool.backends.len()],
+        pool: Arc::clone(&pool),
+    }));
+    let name = Name::parse("front").ok_or("a name")?;
+    let service = Service {
+        name,
+        listen,
+        mode,
+        pool,
+    };
+    let limits = limits(workers);
+    let proxy = Proxy::start(&limits)?;
+    let frontend = Frontend {
+        service,
+        pool: receiver,
+    };
+    if let Err(errors) = proxy.apply(&limits, vec![frontend]) {
+        for error in errors {
+            eprintln!("{error}");
+        }
+        return Err("nothing is served".into());
+    }
+    // Until the end of the input: what starts this ends it by closing its end.
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line)? > 0 {
+        println!("{:#?}", proxy.counters());
+    }
+    proxy.shutdown(Duration::from_secs(5));
+    Ok(())
+}
+
+fn pool(addresses: impl Iterator<Item = String>) -> Result<Pool, Box<dyn Error>> {
+    let backend = |address: String| -> Result<Backend, Box<dyn Error>> {
+        Ok(Backend {
+            name: Name::parse(&address).ok_or("a backend is IP:PORT")?,
+            address: address.parse()?,
+            weight: Weight::ONE,
+        })
+    };
+    Ok(Pool {
+        name: Name::parse("backends").ok_or("a name")?,
+        balance: Balance::RoundRobin,
+        check: None,
+        backends: addresses.map(backend).collect::<Result<_, _>>()?,
+    })
+}
+
+fn limits(workers: NonZeroUsize) -> Http {
+    Http {
+        workers,
+        header_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(60),
+        handshake_timeout: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(2),
+        response_timeout: Duration::from_secs(60),
+        max_header_bytes: 16384,
+        idle_connections: 64,
+        trusted_proxies: Vec::new(),
+    }
+}

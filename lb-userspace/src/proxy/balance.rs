@@ -1,0 +1,276 @@
+//! Chooses a backend for a request. Pure: chance and load come in as arguments.
+
+use crate::config::Balance;
+
+/// Chooses among the backends of one pool, which it knows by their numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Balancer {
+    balance: Balance,
+    weights: Vec<u32>,
+    /// Round robin: how much each is owed.
+    credits: Vec<i64>,
+}
+
+/// What a choice may depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chance {
+    /// A hash of the client's address, the same in every worker.
+    pub(super) client: u64,
+    /// Random bits, fresh for each choice.
+    pub(super) random: u64,
+}
+
+impl Balancer {
+    /// A balancer over backends with these weights, each at least 1.
+    pub(super) fn new(balance: Balance, weights: Vec<u32>) -> Self {
+        let credits = vec![0; weights.len()];
+        Self {
+            balance,
+            weights,
+            credits,
+        }
+    }
+
+    /// The number of a backend that is `eligible`; `None` when none is. `load` is how many requests
+    /// a backend has under way.
+    pub(super) fn choose(
+        &mut self,
+        eligible: impl Fn(usize) -> bool,
+        load: impl Fn(usize) -> u32,
+        chance: Chance,
+    ) -> Option<usize> {
+        match self.balance {
+            Balance::RoundRobin => self.in_turn(eligible),
+            Balance::LeastConnections => self.least_loaded(eligible, load, chance.random),
+            Balance::RandomTwo => self.better_of_two(eligible, load, chance.random),
+            Balance::Source | Balance::Maglev => self.by_client(eligible, chance.client),
+        }
+    }
+
+    /// Smooth weighted round robin: every backend earns its weight, the richest is chosen and pays
+    /// for all.
+    fn in_turn(&mut self, eligible: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut total = 0;
+        let mut best: Option<usize> = None;
+        for number in (0..self.weights.len()).filter(|number| eligible(*number)) {
+            let weight = i64::from(self.weights[number]);
+            total += weight;
+            self.credits[number] += weight;
+            if best.is_none_or(|best| self.credits[number] > self.credits[best]) {
+                best = Some(number);
+            }
+        }
+        if let Some(best) = best {
+            self.credits[best] -= total;
+        }
+        best
+    }
+
+    /// The fewest requests for the weight; among equals, any.
+    fn least_loaded(
+        &self,
+        eligible: impl Fn(usize) -> bool,
+        load: impl Fn(usize) -> u32,
+        random: u64,
+    ) -> Option<usize> {
+        let count = self.weights.len();
+        let start = pick(random, count as u64);
+        (0..count)
+            .map(|step| (start + step) % count)
+            .filter(|number| eligible(*number))
+            .reduce(|best, number| {
+                if self.is_less_loaded(number, best, &load) {
+                    number
+                } else {
+                    best
+                }
+            })
+    }
+
+    fn better_of_two(
+        &self,
+        eligible: impl Fn(usize) -> bool,
+        load: impl Fn(usize) -> u32,
+        random: u64,
+    ) -> Option<usize> {
+        let one = self.at_random(&eligible, random)?;
+        let not_one = |number: usize| number != one && eligible(number);
+        let Some(other) = self.at_random(&not_one, mix(random)) else {
+            return Some(one);
+        };
+        Some(if self.is_less_loaded(other, one, &load) {
+            other
+        } else {
+            one
+        })
+    }
+
+    /// Any eligible backend, each as often as its weight says.
+    fn at_random(&self, eligible: &impl Fn(usize) -> bool, random: u64) -> Option<usize> {
+        let candidates = || (0..self.weights.len()).filter(|number| eligible(*number));
+        let total: u64 = candidates()
+            .map(|number| u64::from(self.weights[number]))
+            .sum();
+        let mut left = pick(random, total) as u64;
+        candidates().find(|number| {
+            let weight = u64::from(self.weights[*number]);
+            let found = left < weight;
+            left = left.saturating_sub(weight);
+            found
+        })
+    }
+
+    /// Rendezvous hashing by weight: a backend that goes moves only its own clients.
+    fn by_client(&self, eligible: impl Fn(usize) -> bool, client: u64) -> Option<usize> {
+        let score = |number: usize| {
+            let hash = mix(client ^ mix(number as u64 + 1));
+            // 53 bits: between 0 and 1, both left out.
+            let share = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+            -f64::from(self.weights[number]) / share.ln()
+        };
+        (0..self.weights.len())
+            .filter(|number| eligible(*number))
+            .max_by(|one, other| score(*one).total_cmp(&score(*other)))
+    }
+
+    fn is_less_loaded(&self, one: usize, other: usize, load: &impl Fn(usize) -> u32) -> bool {
+        let crossed = |mine: usize, theirs: usize| {
+            (u64::from(load(mine)) + 1) * u64::from(self.weights[theirs])
+        };
+        crossed(one, other) < crossed(other, one)
+    }
+}
+
+/// Spreads the bits of a number (the finisher of `SplitMix64`).
+pub(super) fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// A number below `bound`, or 0.
+fn pick(random: u64, bound: u64) -> usize {
+    usize::try_from((u128::from(random) * u128::from(bound)) >> 64).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Balance; 5] = [
+        Balance::RoundRobin,
+        Balance::LeastConnections,
+        Balance::RandomTwo,
+        Balance::Source,
+        Balance::Maglev,
+    ];
+
+    /// How often each backend is chosen in `requests` requests of as many clients.
+    fn spread(
+        balancer: &mut Balancer,
+        requests: u64,
+        eligible: impl Fn(usize) -> bool,
+        load: impl Fn(usize) -> u32,
+    ) -> Vec<u64> {
+        let mut chosen = vec![0; balancer.weights.len()];
+        for request in 0..requests {
+            let chance = Chance {
+                client: mix(request),
+                random: mix(!request),
+            };
+            if let Some(number) = balancer.choose(&eligible, &load, chance) {
+                chosen[number] += 1;
+            }
+        }
+        chosen
+    }
+
+    #[test]
+    fn round_robin_is_even_to_the_request() {
+        let mut balancer = Balancer::new(Balance::RoundRobin, vec![1; 4]);
+        assert_eq!(spread(&mut balancer, 1000, |_| true, |_| 0), [250; 4]);
+    }
+
+    #[test]
+    fn round_robin_follows_weights_without_bursts() {
+        let mut balancer = Balancer::new(Balance::RoundRobin, vec![3, 1]);
+        let chance = Chance {
+            client: 0,
+            random: 0,
+        };
+        let order: Vec<_> = (0..8)
+            .filter_map(|_| balancer.choose(|_| true, |_| 0, chance))
+            .collect();
+        assert_eq!(order, [0, 0, 1, 0, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn only_eligible_backends_are_chosen_whatever_the_method() {
+        for balance in ALL {
+            let mut balancer = Balancer::new(balance, vec![1, 5, 1, 9]);
+            let chosen = spread(&mut balancer, 500, |number| number % 2 == 0, |_| 0);
+            assert_eq!(chosen[1] + chosen[3], 0, "{balance:?}");
+            assert_eq!(chosen[0] + chosen[2], 500, "{balance:?}");
+            assert!(chosen[0] > 0 && chosen[2] > 0, "{balance:?}");
+            assert_eq!(
+                spread(&mut balancer, 5, |_| false, |_| 0),
+                [0; 4],
+                "{balance:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_least_loaded_for_its_weight_is_chosen() {
+        let mut balancer = Balancer::new(Balance::LeastConnections, vec![1, 4]);
+        let loads = [2, 7];
+        assert_eq!(
+            spread(&mut balancer, 10, |_| true, |number| loads[number]),
+            [0, 10]
+        );
+        let loads = [2, 12];
+        assert_eq!(
+            spread(&mut balancer, 10, |_| true, |number| loads[number]),
+            [10, 0]
+        );
+    }
+
+    #[test]
+    fn of_two_at_random_the_more_loaded_is_avoided() {
+        let mut balancer = Balancer::new(Balance::RandomTwo, vec![1; 4]);
+        let chosen = spread(
+            &mut balancer,
+            3000,
+            |_| true,
+            |number| if number == 0 { 9 } else { 0 },
+        );
+        assert_eq!(chosen[0], 0);
+        assert!(chosen[1..].iter().all(|count| *count > 800), "{chosen:?}");
+    }
+
+    #[test]
+    fn a_client_keeps_its_backend_when_another_one_goes() {
+        for balance in [Balance::Source, Balance::Maglev] {
+            let mut balancer = Balancer::new(balance, vec![1, 1, 2, 4]);
+            for client in 0..1000 {
+                let chance = Chance {
+                    client: mix(client),
+                    random: client,
+                };
+                let before = balancer.choose(|_| true, |_| 0, chance);
+                let after = balancer.choose(|number| number != 1, |_| 0, chance);
+                assert!(before == Some(1) || before == after, "{client}");
+            }
+        }
+    }
+
+    #[test]
+    fn clients_are_spread_by_weight() {
+        let mut balancer = Balancer::new(Balance::Source, vec![1, 1, 2, 4]);
+        let chosen = spread(&mut balancer, 8000, |_| true, |_| 0);
+        for (count, wanted) in chosen.iter().zip([1000, 1000, 2000, 4000]) {
+            assert!(count.abs_diff(wanted) < 150, "{chosen:?}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Each thing that can be wrong with a certificate file is told in one sentence.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+struct Pair {
+    certificate: String,
+    key: String,
+}
+
+fn pair(names: &[&str]) -> Pair {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    Pair {
+        certificate: made.cert.pem(),
+        key: made.signing_key.serialize_pem(),
+    }
+}
+
+fn file(folder: &tempfile::TempDir, text: &str, mode: u32) -> PathBuf {
+    let path = folder.path().join("site.pem");
+    fs::write(&path, text).expect("write");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
+    path
+}
+
+/// The one sentence about a file.
+fn sentence(text: &str, mode: u32) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = file(&folder, text, mode);
+    let errors = check_certificates(std::slice::from_ref(&path));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let sentence = errors[0].to_string();
+    assert!(sentence.contains(&path.display().to_string()), "{sentence}");
+    sentence
+}
+
+#[test]
+fn a_chain_and_its_key_are_good_and_described() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pair = pair(&["A.example", "*.b.example", "192.0.2.1"]);
+    let path = file(&folder, &(pair.certificate + &pair.key), 0o600);
+    let certificate = load(&path).expect("good");
+    assert_eq!(certificate.names, ["a.example", "*.b.example", "192.0.2.1"]);
+    assert!(certificate.not_after > SystemTime::now());
+    assert!(check_certificates(&[path]).is_empty());
+}
+
+#[test]
+fn every_kind_of_key_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for arguments in [
+        &["ecparam", "-genkey", "-name", "prime256v1"][..],
+        &["genrsa", "-traditional", "2048"],
+        &["genpkey", "-algorithm", "RSA"],
+        &["genpkey", "-algorithm", "ED25519"],
+    ] {
+        let openssl = |arguments: &[&str]| {
+            let output = std::process::Command::new("openssl")
+                .args(arguments)
+                .output()
+                .expect("openssl");
+            assert!(output.status.success(), "{arguments:?}");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let key = openssl(arguments);
+        let key_path = file(&folder, &key, 0o600).display().to_string();
+        let certificate = openssl(&[
+            "req", "-x509", "-key", &key_path, "-subj", "/CN=a", "-days", "1",
+        ]);
+        let path = file(&folder, &(key + &certificate), 0o600);
+        load(&path).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let errors = check_certificates(&[PathBuf::from("/nonexistent/a.pem"), "/tmp".into()]);
+    let sentences: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        sentences,
+        [
+            "certificate file /nonexistent/a.pem: there is no such file",
+            "certificate file /tmp: it is not a regular file"
+        ]
+    );
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    let pair = pair(&["a"]);
+    for mode in [0o640, 0o604, 0o660, 0o644] {
+        let sentence = sentence(&(pair.certificate.clone() + &pair.key), mode);
+        assert!(sentence.contains("chmod 600 /"), "{sentence}");
+    }
+}
+
+#[test]
+fn a_file_without_certificate_or_key_says_which_is_missing() {
+    let pair = pair(&["a"]);
+    assert!(sentence(&pair.key, 0o600).contains("no certificate"));
+    assert!(sentence(&pair.certificate, 0o600).contains("no private key"));
+    assert!(sentence("", 0o600).contains("no certificate"));
+    let both = pair.certificate + &pair.key + &pair.key;
+    assert!(sentence(&both, 0o600).contains("more than one private key"));
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused() {
+    let (one, other) = (pair(&["a"]), pair(&["a"]));
+    assert!(sentence(&(one.certificate + &other.key), 0o600).contains("does not belong"));
+}
+
+#[test]
+fn broken_pem_and_broken_certificates_are_refused() {
+    let pair = pair(&["a"]);
+    let cut = &pair.certificate[..pair.certificate.len() / 2];
+    assert!(sentence(cut, 0o600).contains("not valid PEM"));
+    let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let text = pair.certificate + empty + &pair.key;
+    assert!(sentence(&text, 0o600).contains("certificate 2 "));
+}

@@ -1,0 +1,386 @@
+//! What the proxy counts. Each worker counts for itself; the sums are made when someone asks.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use super::message::Refusal;
+use crate::config::Name;
+
+/// Upper bounds of the buckets of [`Durations`], in seconds; what is longer is in the last bucket.
+pub const DURATION_BOUNDS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Codes that are counted: 100 to 599.
+const CODES: usize = 500;
+
+/// What the proxy counted since it started, summed over its workers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counters {
+    /// Requests that were answered.
+    pub requests: Vec<RequestCount>,
+    /// How long requests took, by service.
+    pub durations: Vec<(Name, Durations)>,
+    /// TLS handshakes that succeeded.
+    pub handshakes: Vec<HandshakeCount>,
+    /// TLS handshakes that failed, time-outs included, by service.
+    pub handshake_failures: Vec<(Name, u64)>,
+    /// Client connections open now, by service.
+    pub open_connections: Vec<(Name, u64)>,
+    /// Requests that were refused before a backend was chosen.
+    pub refusals: Vec<RefusalCount>,
+    /// Requests that were sent once more, by service.
+    pub retries: Vec<(Name, u64)>,
+    /// Connections to backends in use now.
+    pub backend_connections: Vec<BackendConnections>,
+}
+
+/// Requests that ended the same way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestCount {
+    /// The service.
+    pub service: Name,
+    /// The backend that answered, or failed to; `None` when none was chosen.
+    pub backend: Option<Name>,
+    /// The status that the client was answered with, 100 to 599.
+    pub code: u16,
+    /// How many.
+    pub count: u64,
+}
+
+/// How long requests took, from the end of the head to the end of the response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Durations {
+    /// Requests by bucket: one for each of [`DURATION_BOUNDS`], and one for longer ones. Not
+    /// cumulative.
+    pub buckets: [u64; DURATION_BOUNDS.len() + 1],
+    /// The sum of all, in seconds.
+    pub sum: f64,
+}
+
+/// TLS handshakes of one kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HandshakeCount {
+    /// The service.
+    pub service: Name,
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// How many.
+    pub count: u64,
+}
+
+/// Requests refused for one reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RefusalCount {
+    /// The service.
+    pub service: Name,
+    /// Why, in lower-case words joined by `_`.
+    pub reason: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// Connections to one backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendConnections {
+    /// The service.
+    pub service: Name,
+    /// The backend.
+    pub backend: Name,
+    /// Connections with a request under way.
+    pub in_use: u64,
+}
+
+/// A number that one worker writes and anyone reads.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    /// Adds. There is one writer, so that a load and a store do, which cost less than a locked add.
+    pub(super) fn add(&self, more: u64) {
+        self.0
+            .store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    /// Takes away what was added before.
+    pub(super) fn sub(&self, less: u64) {
+        self.0
+            .store(self.0.load(Relaxed).wrapping_sub(less), Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What one worker counts. Services and backends stay for good: counters never go back.
+#[derive(Debug, Default)]
+pub(super) struct WorkerCounters {
+    services: Mutex<BTreeMap<Name, Arc<ServiceCounters>>>,
+}
+
+/// What one worker counts for one service.
+#[derive(Debug)]
+pub(super) struct ServiceCounters {
+    backends: Mutex<BTreeMap<Option<Name>, Arc<BackendCounters>>>,
+    buckets: [Count; DURATION_BOUNDS.len() + 1],
+    microseconds: Count,
+    /// By version (1.2, 1.3), then by whether resumed.
+    handshakes: [[Count; 2]; 2],
+    refusals: [Count; Refusal::ALL.len()],
+    /// Handshakes that failed.
+    pub(super) handshake_failures: Count,
+    /// Client connections open now.
+    pub(super) open_connections: Count,
+    /// Requests sent once more.
+    pub(super) retries: Count,
+    /// Responses for which no backend was chosen.
+    pub(super) no_backend: Arc<BackendCounters>,
+}
+
+/// What one worker counts for one backend of one service.
+#[derive(Debug)]
+pub(super) struct BackendCounters {
+    codes: [Count; CODES],
+    /// Connections with a request under way.
+    pub(super) in_use: Count,
+}
+
+impl WorkerCounters {
+    /// The counters of a service, new ones if it was never there.
+    pub(super) fn service(&self, name: &Name) -> Arc<ServiceCounters> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(services.entry(name.clone()).or_default())
+    }
+}
+
+impl Default for ServiceCounters {
+    fn default() -> Self {
+        let no_backend = Arc::<BackendCounters>::default();
+        Self {
+            backends: Mutex::new(BTreeMap::from([(None, Arc::clone(&no_backend))])),
+            buckets: Default::default(),
+            microseconds: Count::default(),
+            handshakes: Default::default(),
+            refusals: Default::default(),
+            handshake_failures: Count::default(),
+            open_connections: Count::default(),
+            retries: Count::default(),
+            no_backend,
+        }
+    }
+}
+
+impl Default for BackendCounters {
+    fn default() -> Self {
+        Self {
+            codes: std::array::from_fn(|_| Count::default()),
+            in_use: Count::default(),
+        }
+    }
+}
+
+impl ServiceCounters {
+    /// The counters of a backend, new ones if it was never there.
+    pub(super) fn backend(&self, name: &Name) -> Arc<BackendCounters> {
+        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(backends.entry(Some(name.clone())).or_default())
+    }
+
+    /// A request took that long.
+    pub(super) fn took(&self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < seconds);
+        self.buckets[bucket].add(1);
+        self.microseconds
+            .add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// A request was refused.
+    pub(super) fn refused(&self, refusal: Refusal) {
+        self.refusals[refusal as usize].add(1);
+    }
+
+    /// A handshake succeeded.
+    pub(super) fn shook_hands(&self, tls13: bool, resumed: bool) {
+        self.handshakes[usize::from(tls13)][usize::from(resumed)].add(1);
+    }
+}
+
+impl BackendCounters {
+    /// A request was answered with that status.
+    pub(super) fn answered(&self, status: u16) {
+        if let Some(count) = self.codes.get(usize::from(status).wrapping_sub(100)) {
+            count.add(1);
+        }
+    }
+}
+
+/// Sums what the workers counted.
+pub(super) fn sum(workers: &[&WorkerCounters]) -> Counters {
+    let mut sums: BTreeMap<Name, ServiceSum> = BTreeMap::new();
+    for worker in workers {
+        let services = worker
+            .services
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (name, service) in services.iter() {
+            sums.entry(name.clone()).or_default().add(service);
+        }
+    }
+    let mut counters = Counters::default();
+    for (name, sum) in sums {
+        sum.report(&name, &mut counters);
+    }
+    counters
+}
+
+#[derive(Default)]
+struct ServiceSum {
+    codes: BTreeMap<(Option<Name>, u16), u64>,
+    in_use: BTreeMap<Name, u64>,
+    buckets: [u64; DURATION_BOUNDS.len() + 1],
+    microseconds: u64,
+    handshakes: [[u64; 2]; 2],
+    refusals: [u64; Refusal::ALL.len()],
+    handshake_failures: u64,
+    open_connections: u64,
+    retries: u64,
+}
+
+impl ServiceSum {
+    fn add(&mut self, service: &ServiceCounters) {
+        let backends = service
+            .backends
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (name, backend) in backends.iter() {
+            for (code, count) in (100..).zip(&backend.codes) {
+                if count.value() > 0 {
+                    *self.codes.entry((name.clone(), code)).or_default() += count.value();
+                }
+            }
+            if let Some(name) = name {
+                *self.in_use.entry(name.clone()).or_default() += backend.in_use.value();
+            }
+        }
+        add_all(&mut self.buckets, &service.buckets);
+        add_all(&mut self.refusals, &service.refusals);
+        for (sums, counts) in self.handshakes.iter_mut().zip(&service.handshakes) {
+            add_all(sums, counts);
+        }
+        self.microseconds += service.microseconds.value();
+        self.handshake_failures += service.handshake_failures.value();
+        self.open_connections += service.open_connections.value();
+        self.retries += service.retries.value();
+    }
+
+    fn report(self, service: &Name, counters: &mut Counters) {
+        for ((backend, code), count) in self.codes {
+            counters.requests.push(RequestCount {
+                service: service.clone(),
+                backend,
+                code,
+                count,
+            });
+        }
+        for (backend, in_use) in self.in_use {
+            counters.backend_connections.push(BackendConnections {
+                service: service.clone(),
+                backend,
+                in_use,
+            });
+        }
+        for (version, counts) in ["1.2", "1.3"].into_iter().zip(self.handshakes) {
+            for (resumed, count) in [false, true].into_iter().zip(counts) {
+                counters.handshakes.push(HandshakeCount {
+                    service: service.clone(),
+                    version,
+                    resumed,
+                    count,
+                });
+            }
+        }
+        for (refusal, count) in Refusal::ALL.into_iter().zip(self.refusals) {
+            counters.refusals.push(RefusalCount {
+                service: service.clone(),
+                reason: refusal.reason(),
+                count,
+            });
+        }
+        let durations = Durations {
+            buckets: self.buckets,
+            sum: self.microseconds as f64 / 1e6,
+        };
+        counters.durations.push((service.clone(), durations));
+        let by_service = |list: &mut Vec<(Name, u64)>, count| list.push((service.clone(), count));
+        by_service(&mut counters.handshake_failures, self.handshake_failures);
+        by_service(&mut counters.open_connections, self.open_connections);
+        by_service(&mut counters.retries, self.retries);
+    }
+}
+
+fn add_all(sums: &mut [u64], counts: &[Count]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count.value();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).expect("a good name")
+    }
+
+    #[test]
+    fn the_workers_counts_are_summed() {
+        let workers = [WorkerCounters::default(), WorkerCounters::default()];
+        for worker in &workers {
+            let service = worker.service(&name("web"));
+            service.backend(&name("a")).answered(200);
+            service.no_backend.answered(503);
+            service.took(Duration::from_millis(1));
+            service.took(Duration::from_secs(99));
+            service.shook_hands(true, true);
+            service.refused(Refusal::Host);
+        }
+        let sums = sum(&workers.each_ref());
+        let count = |backend: Option<&str>, code| RequestCount {
+            service: name("web"),
+            backend: backend.map(name),
+            code,
+            count: 2,
+        };
+        assert_eq!(sums.requests, [count(None, 503), count(Some("a"), 200)]);
+        let durations = &sums.durations[0].1;
+        assert_eq!(durations.buckets[1], 2);
+        assert_eq!(durations.buckets[DURATION_BOUNDS.len()], 2);
+        assert!((durations.sum - 198.002).abs() < 1e-6);
+        let resumed: Vec<_> = sums
+            .handshakes
+            .iter()
+            .filter(|kind| kind.count > 0)
+            .collect();
+        assert_eq!((resumed[0].version, resumed[0].resumed), ("1.3", true));
+        let refused: Vec<_> = sums.refusals.iter().filter(|kind| kind.count > 0).collect();
+        assert_eq!((refused[0].reason, refused[0].count), ("host", 2));
+    }
+
+    #[test]
+    fn counters_stay_when_a_service_comes_back() {
+        let worker = WorkerCounters::default();
+        worker.service(&name("web")).retries.add(3);
+        worker.service(&name("web")).retries.add(1);
+        assert_eq!(sum(&[&worker]).retries, [(name("web"), 4)]);
+    }
+}

@@ -1,0 +1,130 @@
+//! What can go wrong before a client is served, each a sentence that says what to do.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use crate::config::Name;
+
+/// Why the proxy could not start, or could not take a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A worker thread could not be made.
+    #[error(
+        "cannot start a worker of the HTTP front: {0}; is a limit of threads or files reached?"
+    )]
+    Worker(#[source] io::Error),
+    /// A worker thread ended.
+    #[error("a worker of the HTTP front has ended; restart lb and report what its log said last")]
+    WorkerGone,
+    /// An address could not be listened on.
+    #[error("service \"{service}\": cannot listen on {address}: {}", listen_hint(.source))]
+    Listen {
+        /// The service.
+        service: Name,
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Two services have the same address.
+    #[error("services \"{first}\" and \"{second}\" both listen on {address}; give each its own")]
+    SameAddress {
+        /// The service that comes first.
+        first: Name,
+        /// The other.
+        second: Name,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A certificate file cannot be used.
+    #[error("certificate file {}: {problem}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: CertificateProblem,
+    },
+    /// The TLS library refused its own settings.
+    #[error("service \"{service}\": cannot set up TLS: {source}")]
+    Tls {
+        /// The service.
+        service: Name,
+        /// What rustls said.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A service that the kernel steers was handed to the proxy.
+    #[error("service \"{0}\" is not served by the HTTP front: its mode is not http or https")]
+    WrongMode(Name),
+}
+
+/// What is wrong with a certificate file.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateProblem {
+    /// It is not there.
+    #[error("there is no such file")]
+    Missing,
+    /// It is there and cannot be read.
+    #[error("cannot read it: {0}")]
+    Unreadable(#[source] io::Error),
+    /// It is no file.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// Others than its owner may read the key in it.
+    #[error(
+        "its mode is {mode:04o}, so that others than its owner can reach the private key; run: chmod 600 {}",
+        path.display()
+    )]
+    Open {
+        /// Its permission bits.
+        mode: u32,
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not PEM.
+    #[error("it is not valid PEM: {0}")]
+    Pem(String),
+    /// It has no certificate.
+    #[error(
+        "there is no certificate in it; it must hold the certificate chain and its key, both as PEM"
+    )]
+    NoCertificate,
+    /// It has no private key.
+    #[error(
+        "there is no private key in it; it must hold the certificate chain and its key (EC, RSA or PKCS #8, not encrypted), both as PEM"
+    )]
+    NoKey,
+    /// It has more than one private key.
+    #[error(
+        "there is more than one private key in it; keep the one that belongs to the first certificate"
+    )]
+    SeveralKeys,
+    /// The key cannot be used.
+    #[error("its private key cannot be used: {0}")]
+    BadKey(rustls::Error),
+    /// A certificate cannot be parsed.
+    #[error("certificate {number} in it cannot be parsed: {what}")]
+    BadCertificate {
+        /// Counted from 1.
+        number: usize,
+        /// What the parser said.
+        what: String,
+    },
+    /// Key and certificate are no pair.
+    #[error("its private key does not belong to its first certificate")]
+    Mismatch,
+}
+
+fn listen_hint(source: &io::Error) -> String {
+    let hint = match source.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there; `ss -ltnp` names it",
+        io::ErrorKind::AddrNotAvailable => {
+            "this host does not have that address; `ip address` lists what it has"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
+        }
+        _ => return source.to_string(),
+    };
+    format!("{source}: {hint}")
+}

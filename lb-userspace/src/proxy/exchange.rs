@@ -1,0 +1,391 @@
+//! One request to a backend and its response back, whatever the client speaks.
+
+use std::{cell::Cell, future::poll_fn, io::IoSlice, pin::pin, rc::Rc, task::Poll, time::Duration};
+
+use tokio::{
+    net::tcp::{ReadHalf, WriteHalf},
+    time::Instant,
+};
+
+use super::{
+    buffer::Buffer,
+    front::{Front, Peer},
+    message::{Framing, Refusal, Response, push_hexadecimal},
+    receive::{Received, receive},
+    upstream::{Lease, Member},
+    watchdog::{Expired, Watchdog},
+    wire::write_all,
+};
+use crate::config::Http;
+
+/// A request, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Order<'a> {
+    /// The service.
+    pub(super) front: &'a Front,
+    /// The client.
+    pub(super) peer: &'a Peer,
+    /// The limits when the request came.
+    pub(super) limits: &'a Http,
+    /// The head for the backend.
+    pub(super) head: &'a [u8],
+    /// How the body goes to the backend.
+    pub(super) framing: Framing,
+    /// Whether the method is HEAD.
+    pub(super) to_head: bool,
+    /// Whether it may be sent twice.
+    pub(super) idempotent: bool,
+    /// Whether the client asked for another protocol.
+    pub(super) upgrade: bool,
+    /// How far the body is.
+    pub(super) upload: &'a Upload,
+}
+
+/// How far a request's body is.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    /// When it last went on; `None`: not yet.
+    pub(super) progress: Cell<Option<Instant>>,
+    /// Whether the backend has all of it.
+    pub(super) complete: Cell<bool>,
+}
+
+/// A part of a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece<'a> {
+    /// Its bytes.
+    pub(super) data: &'a [u8],
+    /// Whether the body ends with it.
+    pub(super) last: bool,
+}
+
+/// The body of a request, as the client sends it.
+pub(super) trait Body {
+    /// The current piece, without waiting: empty when nothing arrived yet. The same one until
+    /// [`Self::next`] is called.
+    fn current(&mut self) -> Result<Piece<'_>, Refusal>;
+
+    /// Lets go of the current piece and waits for another one, or for the end.
+    async fn next(&mut self) -> Result<(), BodyError>;
+
+    /// Whether a piece was let go of, so that the request cannot be sent again.
+    fn has_moved(&self) -> bool;
+}
+
+/// Why there is no more of a body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BodyError {
+    /// The client broke the rules.
+    Refused(Refusal),
+    /// The client went away.
+    Gone,
+}
+
+/// Where a response goes.
+pub(super) trait Sink {
+    /// Takes an interim head; [`Self::body`] or [`Self::flush`] sends it.
+    fn interim(&mut self, response: &Response<'_, '_>);
+
+    /// Takes the head of the response; [`Self::body`] sends it.
+    fn begin(&mut self, response: &Response<'_, '_>);
+
+    /// Sends what was taken.
+    async fn flush(&mut self) -> Result<(), ClientGone>;
+
+    /// Sends a part of the body, and what was taken before. `more`: another part is at hand, so
+    /// that this one may wait for it.
+    async fn body(&mut self, piece: Piece<'_>, more: bool) -> Result<(), ClientGone>;
+}
+
+/// The client cannot be written to any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct ClientGone;
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The client has the whole response.
+    Answered(Rc<Member>, u16),
+    /// The backend speaks another protocol from here on; the client was told. The buffer holds what
+    /// the backend said already.
+    Upgraded(Rc<Member>, Lease, Buffer),
+    /// The client got nothing yet: it is to be told this status.
+    Failed(Option<Rc<Member>>, u16),
+    /// The client got nothing yet: its request is at fault.
+    Refused(Refusal),
+    /// The client is gone, or has a part of a response that will not be completed. With the status
+    /// it was told, where it was told one.
+    Broken(Rc<Member>, Option<u16>),
+}
+
+/// Why one attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Failure {
+    /// No connection could be made: the backend saw nothing.
+    Unreachable,
+    /// No connection was made in time: the backend saw nothing.
+    ConnectTimeout,
+    /// The connection ended before a byte of the response.
+    Dead,
+    /// The response did not come in time.
+    Timeout,
+    /// The response is none.
+    Garbage,
+    /// The request's body is at fault.
+    Refused(Refusal),
+    /// The client went away.
+    ClientGone,
+    /// The response broke off when the client had a part of it.
+    Broken(u16),
+}
+
+impl Failure {
+    /// The status for the client.
+    fn status(self) -> u16 {
+        match self {
+            Self::ConnectTimeout | Self::Timeout => 504,
+            _ => 502,
+        }
+    }
+}
+
+/// Sends a request to a backend and its response to the client. A request is sent once more where
+/// no connection could be made, and once more where it is sure to do no harm.
+pub(super) async fn exchange<B: Body, K: Sink>(
+    order: &Order<'_>,
+    body: &mut B,
+    sink: &mut K,
+    watchdog: &mut Watchdog,
+) -> Outcome {
+    let front = order.front;
+    let mut tried: Vec<Rc<Member>> = Vec::new();
+    let mut retries = Retries::default();
+    let Some(mut member) = front.choose(order.peer.hash, &tried) else {
+        return Outcome::Failed(None, 503);
+    };
+    let mut lease = Lease::idle(&member);
+    loop {
+        let reused = lease.is_some();
+        let failure = match attempt(order, (&member, lease), body, sink, watchdog).await {
+            Ok(outcome) => return outcome,
+            Err(failure) => failure,
+        };
+        if matches!(failure, Failure::Unreachable | Failure::ConnectTimeout)
+            || (failure == Failure::Dead && !reused)
+        {
+            member.upstream.avoid();
+        }
+        if !retries.allow(failure, order.idempotent && !body.has_moved()) {
+            return end(member, failure);
+        }
+        tried.push(Rc::clone(&member));
+        // A connection that was kept says little about its backend: where there is no other one, a
+        // new connection is worth a try.
+        match front.choose(order.peer.hash, &tried) {
+            Some(other) => {
+                lease = Lease::idle(&other);
+                member = other;
+            }
+            None if reused && failure == Failure::Dead => lease = None,
+            None => return end(member, failure),
+        }
+        front.counters.retries.add(1);
+    }
+}
+
+/// What may still be tried again.
+#[derive(Debug, Default)]
+struct Retries {
+    connected: bool,
+    sent: bool,
+}
+
+impl Retries {
+    fn allow(&mut self, failure: Failure, harmless: bool) -> bool {
+        match failure {
+            Failure::Unreachable | Failure::ConnectTimeout => {
+                !std::mem::replace(&mut self.connected, true)
+            }
+            Failure::Dead if harmless => !std::mem::replace(&mut self.sent, true),
+            _ => false,
+        }
+    }
+}
+
+fn end(member: Rc<Member>, failure: Failure) -> Outcome {
+    match failure {
+        Failure::Refused(refusal) => Outcome::Refused(refusal),
+        Failure::ClientGone => Outcome::Broken(member, None),
+        Failure::Broken(status) => Outcome::Broken(member, Some(status)),
+        failure => Outcome::Failed(Some(member), failure.status()),
+    }
+}
+
+async fn attempt<B: Body, K: Sink>(
+    order: &Order<'_>,
+    (member, lease): (&Rc<Member>, Option<Lease>),
+    body: &mut B,
+    sink: &mut K,
+    watchdog: &mut Watchdog,
+) -> Result<Outcome, Failure> {
+    let mut lease = match lease {
+        Some(lease) => lease,
+        None => connect(member, order.limits.connect_timeout, watchdog).await?,
+    };
+    let mut relay = order.front.spares.take();
+    let received = converse(order, &mut lease, &mut relay, (body, sink), watchdog).await;
+    let outcome = match received {
+        Ok(Received::Upgrade) => {
+            return Ok(Outcome::Upgraded(Rc::clone(member), lease, relay));
+        }
+        Ok(Received::Complete { status, keep_alive }) => {
+            if keep_alive && relay.is_empty() && order.upload.complete.get() {
+                lease.keep(order.limits.idle_connections);
+            }
+            Ok(Outcome::Answered(Rc::clone(member), status))
+        }
+        Err(failure) => Err(failure),
+    };
+    order.front.spares.give(relay);
+    outcome
+}
+
+async fn connect(
+    member: &Rc<Member>,
+    limit: Duration,
+    watchdog: &mut Watchdog,
+) -> Result<Lease, Failure> {
+    match watchdog.limit(limit, Lease::connect(member)).await {
+        Ok(Ok(lease)) => Ok(lease),
+        Ok(Err(_)) => Err(Failure::Unreachable),
+        Err(Expired) => Err(Failure::ConnectTimeout),
+    }
+}
+
+/// Sends the request and receives the response, both at once where there is a body.
+async fn converse<B: Body, K: Sink>(
+    order: &Order<'_>,
+    lease: &mut Lease,
+    relay: &mut Buffer,
+    (body, sink): (&mut B, &mut K),
+    watchdog: &mut Watchdog,
+) -> Result<Received, Failure> {
+    let (mut reader, mut writer) = lease.stream.split();
+    order.upload.progress.set(None);
+    if order.framing == Framing::Empty {
+        order.upload.complete.set(true);
+        let mut slices = [IoSlice::new(order.head)];
+        let write = write_all(&mut writer, &mut slices);
+        match watchdog.limit(order.limits.response_timeout, write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(Failure::Dead),
+            Err(Expired) => return Err(Failure::Timeout),
+        }
+        return receive(order, &mut reader, relay, sink, watchdog).await;
+    }
+    order.upload.complete.set(false);
+    both_ways(
+        order,
+        (&mut reader, &mut writer),
+        relay,
+        (body, sink),
+        watchdog,
+    )
+    .await
+}
+
+async fn both_ways<B: Body, K: Sink>(
+    order: &Order<'_>,
+    (reader, writer): (&mut ReadHalf<'_>, &mut WriteHalf<'_>),
+    relay: &mut Buffer,
+    (body, sink): (&mut B, &mut K),
+    watchdog: &mut Watchdog,
+) -> Result<Received, Failure> {
+    let mut up_watchdog = Watchdog::default();
+    let mut up = pin!(send(order, body, writer, &mut up_watchdog));
+    let mut down = pin!(receive(order, reader, relay, sink, watchdog));
+    let mut sending = true;
+    poll_fn(|context| {
+        if sending && let Poll::Ready(end) = up.as_mut().poll(context) {
+            sending = false;
+            match end {
+                Ok(()) => order.upload.complete.set(true),
+                // What the backend said before it hung up is still to be read.
+                Err(SendError::Backend) => {}
+                Err(SendError::Body(BodyError::Refused(refusal))) => {
+                    return Poll::Ready(Err(Failure::Refused(refusal)));
+                }
+                Err(SendError::Body(BodyError::Gone)) => {
+                    return Poll::Ready(Err(Failure::ClientGone));
+                }
+            }
+        }
+        down.as_mut().poll(context)
+    })
+    .await
+}
+
+enum SendError {
+    /// The backend takes no more.
+    Backend,
+    /// The client gives no more.
+    Body(BodyError),
+}
+
+/// Sends head and body, the head together with what there is of the body.
+async fn send<B: Body>(
+    order: &Order<'_>,
+    body: &mut B,
+    writer: &mut WriteHalf<'_>,
+    watchdog: &mut Watchdog,
+) -> Result<(), SendError> {
+    let refused = |refusal| SendError::Body(BodyError::Refused(refusal));
+    let chunked = order.framing == Framing::Chunked;
+    let mut head = order.head;
+    loop {
+        let piece = body.current().map_err(refused)?;
+        let write = send_piece(writer, std::mem::take(&mut head), piece, chunked);
+        match watchdog.limit(order.limits.response_timeout, write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(Expired) => return Err(SendError::Backend),
+        }
+        order.upload.progress.set(Some(Instant::now()));
+        if piece.last {
+            return Ok(());
+        }
+        match watchdog.limit(order.limits.body_timeout, body.next()).await {
+            Ok(next) => next.map_err(SendError::Body)?,
+            Err(Expired) => return Err(refused(Refusal::BodyTimeout)),
+        }
+    }
+}
+
+async fn send_piece(
+    writer: &mut WriteHalf<'_>,
+    head: &[u8],
+    piece: Piece<'_>,
+    chunked: bool,
+) -> std::io::Result<()> {
+    if !chunked {
+        let mut slices = [IoSlice::new(head), IoSlice::new(piece.data)];
+        return write_all(writer, &mut slices).await;
+    }
+    let mut size = Vec::new();
+    if !piece.data.is_empty() {
+        push_hexadecimal(&mut size, piece.data.len() as u64);
+        size.extend_from_slice(b"\r\n");
+    }
+    let end: &[u8] = match (piece.data.is_empty(), piece.last) {
+        (true, true) => b"0\r\n\r\n",
+        (true, false) => b"",
+        (false, true) => b"\r\n0\r\n\r\n",
+        (false, false) => b"\r\n",
+    };
+    let mut slices = [
+        IoSlice::new(head),
+        IoSlice::new(&size),
+        IoSlice::new(piece.data),
+        IoSlice::new(end),
+    ];
+    write_all(writer, &mut slices).await
+}

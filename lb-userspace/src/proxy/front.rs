@@ -1,0 +1,296 @@
+//! A service as one worker serves it.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+};
+
+use lb_common::backend::BackendState;
+use rustls::ServerConfig;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    balance::{Balancer, Chance, mix},
+    buffer::Buffer,
+    counters::ServiceCounters,
+    upstream::{Member, Upstreams},
+};
+use crate::{
+    config::{Http, Name},
+    pool::PoolView,
+};
+
+/// Room for what is on its way from a backend to a client.
+const RELAY_BYTES: usize = 64 * 1024;
+/// Buffers that a worker keeps for the next requests.
+const SPARE_BUFFERS: usize = 64;
+
+/// A service as one worker serves it. Its settings change in place, so that connections go on.
+#[derive(Debug)]
+pub(super) struct Front {
+    /// The service.
+    pub(super) name: Name,
+    /// The address that clients connect to, as text.
+    pub(super) local: String,
+    /// What is counted.
+    pub(super) counters: Arc<ServiceCounters>,
+    /// Set when its connections are to end.
+    pub(super) drain: Drain,
+    /// Room for responses on their way.
+    pub(super) spares: Rc<Spares>,
+    upstreams: Rc<Upstreams>,
+    settings: RefCell<Settings>,
+    targets: RefCell<Targets>,
+    random: Cell<u64>,
+}
+
+/// What a new configuration can change.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// The limits, this worker's own copy.
+    pub(super) limits: Rc<Http>,
+    /// TLS; `None`: plain HTTP.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    /// The pool.
+    pub(super) pool: watch::Receiver<Arc<PoolView>>,
+}
+
+#[derive(Debug)]
+struct Targets {
+    view: Arc<PoolView>,
+    members: Vec<Rc<Member>>,
+    balancer: Balancer,
+}
+
+impl Front {
+    /// A service at an address.
+    pub(super) fn new(
+        (name, listen): (Name, SocketAddr),
+        counters: Arc<ServiceCounters>,
+        (upstreams, spares): (Rc<Upstreams>, Rc<Spares>),
+        mut settings: Settings,
+    ) -> Self {
+        let view = Arc::clone(&settings.pool.borrow_and_update());
+        let targets = Targets::new(view, &upstreams, &counters);
+        let seed = &raw const *spares as usize as u64;
+        Self {
+            name,
+            local: listen.to_string(),
+            counters,
+            drain: Drain::default(),
+            spares,
+            upstreams,
+            settings: RefCell::new(settings),
+            targets: RefCell::new(targets),
+            random: Cell::new(mix(seed)),
+        }
+    }
+
+    /// The limits as they are now.
+    pub(super) fn limits(&self) -> Rc<Http> {
+        Rc::clone(&self.settings.borrow().limits)
+    }
+
+    /// Whether clients connect over TLS.
+    pub(super) fn is_https(&self) -> bool {
+        self.settings.borrow().tls.is_some()
+    }
+
+    /// TLS as it is now; `None`: plain HTTP.
+    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.settings.borrow().tls.clone()
+    }
+
+    /// Takes new settings, from the next request and the next handshake on.
+    pub(super) fn update(&self, settings: Settings) {
+        *self.settings.borrow_mut() = settings;
+        self.look_at_pool(true);
+    }
+
+    /// The pool's receiver, to wait for changes.
+    pub(super) fn pool(&self) -> watch::Receiver<Arc<PoolView>> {
+        self.settings.borrow().pool.clone()
+    }
+
+    /// Takes over what the checks and the operator said about the pool. Returns whether anyone can
+    /// still say more.
+    pub(super) fn look_at_pool(&self, anyway: bool) {
+        let mut settings = self.settings.borrow_mut();
+        if anyway || settings.pool.has_changed().unwrap_or(false) {
+            let view = Arc::clone(&settings.pool.borrow_and_update());
+            drop(settings);
+            self.targets
+                .borrow_mut()
+                .update(view, &self.upstreams, &self.counters);
+        }
+    }
+
+    /// Chooses a backend for a request of a client, not one of `tried`; one that could not be
+    /// reached a moment ago only where there is no other.
+    pub(super) fn choose(&self, client: u64, tried: &[Rc<Member>]) -> Option<Rc<Member>> {
+        self.look_at_pool(false);
+        let random = mix(self.random.get());
+        self.random.set(random);
+        let chance = Chance { client, random };
+        let mut targets = self.targets.borrow_mut();
+        let Targets {
+            members, balancer, ..
+        } = &mut *targets;
+        let untried = |number: usize| {
+            let upstream = &members[number].upstream;
+            members[number].up.get()
+                && !tried
+                    .iter()
+                    .any(|other| Rc::ptr_eq(&other.upstream, upstream))
+        };
+        let load = |number: usize| members[number].upstream.load();
+        let reachable = |number: usize| untried(number) && !members[number].upstream.is_avoided();
+        balancer
+            .choose(reachable, load, chance)
+            .or_else(|| balancer.choose(untried, load, chance))
+            .map(|number| Rc::clone(&members[number]))
+    }
+}
+
+impl Targets {
+    fn new(view: Arc<PoolView>, upstreams: &Upstreams, counters: &ServiceCounters) -> Self {
+        let members: Vec<_> = view
+            .pool
+            .backends
+            .iter()
+            .map(|backend| {
+                Rc::new(Member {
+                    upstream: upstreams.at(backend.address),
+                    counters: counters.backend(&backend.name),
+                    up: Cell::new(true),
+                })
+            })
+            .collect();
+        let weights = view.pool.backends.iter();
+        let weights = weights
+            .map(|backend| u32::from(backend.weight.get()))
+            .collect();
+        let balancer = Balancer::new(view.pool.balance, weights);
+        let targets = Self {
+            view,
+            members,
+            balancer,
+        };
+        targets.follow_states();
+        targets
+    }
+
+    fn update(&mut self, view: Arc<PoolView>, upstreams: &Upstreams, counters: &ServiceCounters) {
+        if *view.pool == *self.view.pool {
+            self.view = view;
+            self.follow_states();
+        } else {
+            for member in &self.members {
+                member.up.set(false);
+                member.upstream.drop_idle();
+            }
+            *self = Self::new(view, upstreams, counters);
+        }
+    }
+
+    fn follow_states(&self) {
+        for (number, member) in self.members.iter().enumerate() {
+            let up = self.view.states.get(number) == Some(&BackendState::Up);
+            if up && !member.up.get() {
+                member.upstream.trust();
+            }
+            if !up {
+                member.upstream.drop_idle();
+            }
+            member.up.set(up);
+        }
+    }
+}
+
+/// Tells connections that they are to end when they can.
+#[derive(Debug, Default)]
+pub(super) struct Drain {
+    begun: Cell<bool>,
+    waiting: Notify,
+}
+
+impl Drain {
+    /// Whether connections are to end.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    /// Begins.
+    pub(super) fn begin(&self) {
+        self.begun.set(true);
+        self.waiting.notify_waiters();
+    }
+
+    /// Waits for the beginning. Check [`Self::has_begun`] first: a beginning before the first poll
+    /// is not seen.
+    pub(super) fn beginning(&self) -> impl Future<Output = ()> {
+        self.waiting.notified()
+    }
+}
+
+/// Buffers between requests: the same few are used over and over and stay in the processor's cache.
+#[derive(Debug, Default)]
+pub(super) struct Spares(RefCell<Vec<Buffer>>);
+
+impl Spares {
+    /// An empty buffer.
+    pub(super) fn take(&self) -> Buffer {
+        let spare = self.0.borrow_mut().pop();
+        spare.unwrap_or_else(|| Buffer::with_room(RELAY_BYTES))
+    }
+
+    /// Gives a buffer back.
+    pub(super) fn give(&self, mut buffer: Buffer) {
+        let mut spares = self.0.borrow_mut();
+        if spares.len() < SPARE_BUFFERS {
+            buffer.clear();
+            spares.push(buffer);
+        }
+    }
+}
+
+/// The client at the other end of a connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Its address; that of IPv4 where it is one.
+    pub(super) address: IpAddr,
+    /// The address as text.
+    pub(super) text: String,
+    /// A hash of the address, the same in every worker and at every time.
+    pub(super) hash: u64,
+}
+
+impl Peer {
+    /// The client that connects from there.
+    pub(super) fn new(from: SocketAddr) -> Self {
+        let address = from.ip().to_canonical();
+        let hash = match address {
+            IpAddr::V4(address) => mix(u64::from(address.to_bits())),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                mix(mix(bits as u64) ^ (bits >> 64) as u64)
+            }
+        };
+        Self {
+            address,
+            text: address.to_string(),
+            hash,
+        }
+    }
+
+    /// Whether its `X-Forwarded-*` are believed.
+    pub(super) fn is_trusted(&self, limits: &Http) -> bool {
+        let trusted = &limits.trusted_proxies;
+        !trusted.is_empty()
+            && trusted
+                .iter()
+                .any(|proxy| proxy.to_canonical() == self.address)
+    }
+}

@@ -1,0 +1,346 @@
+//! A client that speaks HTTP/1.
+
+use std::{future::poll_fn, io::IoSlice, pin::Pin, pin::pin, rc::Rc, task::Poll, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use super::{
+    buffer::Buffer,
+    exchange::{Order, Outcome, Upload, exchange},
+    front::{Front, Peer},
+    http1_body::Http1Body,
+    http1_sink::Http1Sink,
+    message::{Framing, HeadScanner, Refusal, Via, header_slots, own_response, parse_request},
+    tunnel::tunnel,
+    watchdog::{Expired, Watchdog},
+    wire::Wire,
+};
+use crate::config::Http;
+
+/// Room for requests at the beginning; most heads fit.
+const INPUT_BYTES: usize = 4096;
+/// How long a client that is being hung up on may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much it may go on sending.
+const LINGER_BYTES: usize = 1 << 20;
+
+/// Serves the requests of one connection, one after another.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    front: &Front,
+    peer: &Peer,
+    watchdog: Watchdog,
+) {
+    let connection = Connection {
+        wire: Wire::new(stream),
+        input: Buffer::with_room(INPUT_BYTES),
+        head: Vec::with_capacity(1024),
+        reply: Vec::with_capacity(1024),
+        front,
+        peer,
+        watchdog,
+    };
+    connection.run().await;
+}
+
+struct Connection<'a, S> {
+    wire: Wire<S>,
+    /// What the client sent and nobody looked at yet.
+    input: Buffer,
+    /// The head for the backend.
+    head: Vec<u8>,
+    /// What waits to be sent to the client.
+    reply: Vec<u8>,
+    front: &'a Front,
+    peer: &'a Peer,
+    watchdog: Watchdog,
+}
+
+/// What came of waiting for a request.
+enum Arrival {
+    /// A head of that many bytes.
+    Head(usize),
+    /// No request.
+    Closed,
+    /// No good one.
+    Refused(Refusal),
+}
+
+/// What becomes of a connection after a request.
+enum After {
+    /// Another request.
+    Next,
+    /// It ends in order.
+    Close,
+    /// It ends in order, though the client may still be sending.
+    Linger,
+    /// It ends at once: the client is not to take what it has for complete.
+    Abort,
+    /// It becomes a tunnel.
+    Tunnel(super::upstream::Lease, Buffer),
+}
+
+/// What has to be known of a request once its head was let go of.
+struct Facts {
+    framing: Framing,
+    to_head: bool,
+    http10: bool,
+    idempotent: bool,
+    keep_alive: bool,
+    upgrade: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+    async fn run(mut self) {
+        let front = self.front;
+        let mut draining = pin!(front.drain.beginning());
+        let mut first = true;
+        loop {
+            let limits = front.limits();
+            let after = match self.next_head(&limits, first, draining.as_mut()).await {
+                Arrival::Head(length) => self.answer(length, &limits).await,
+                Arrival::Refused(refusal) => self.refuse(refusal, false).await,
+                Arrival::Closed => After::Close,
+            };
+            first = false;
+            match after {
+                After::Next => {}
+                After::Close => return self.close().await,
+                After::Linger => return self.linger().await,
+                After::Abort => return,
+                After::Tunnel(lease, late) => {
+                    let early = self.input.filled();
+                    // However a tunnel ends, there is nobody left to tell.
+                    let _ended: std::io::Result<()> =
+                        tunnel(self.wire.into_inner(), lease, early, late.filled()).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for a whole head: `idle_timeout` for its first byte (`header_timeout` on a new
+    /// connection), `header_timeout` from there to its end.
+    async fn next_head(
+        &mut self,
+        limits: &Http,
+        first: bool,
+        mut draining: Pin<&mut impl Future<Output = ()>>,
+    ) -> Arrival {
+        self.input.shrink(INPUT_BYTES);
+        self.skip_empty_line();
+        if self.input.is_empty() {
+            if self.front.drain.has_begun() && !first {
+                return Arrival::Closed;
+            }
+            let limit = if first {
+                limits.header_timeout
+            } else {
+                limits.idle_timeout
+            };
+            let room = self.input.space(limits.max_header_bytes);
+            let read = poll_fn(|context| {
+                if let Poll::Ready(read) = self.wire.poll_read(context, room) {
+                    return Poll::Ready(read.unwrap_or(0));
+                }
+                draining.as_mut().poll(context).map(|()| 0)
+            });
+            match self.watchdog.limit(limit, read).await {
+                Ok(0) | Err(Expired) => return Arrival::Closed,
+                Ok(bytes) => self.input.fill(bytes),
+            }
+        }
+        self.rest_of_head(limits).await
+    }
+
+    async fn rest_of_head(&mut self, limits: &Http) -> Arrival {
+        let mut scanner = HeadScanner::default();
+        let mut deadline = None;
+        loop {
+            self.skip_empty_line();
+            let input = self.input.filled();
+            if input
+                .first()
+                .is_some_and(|byte| !byte.is_ascii_graphic() && *byte != b'\r')
+            {
+                return Arrival::Refused(Refusal::RequestLine);
+            }
+            match scanner.scan(input) {
+                Ok(Some(length)) if length <= limits.max_header_bytes => {
+                    return Arrival::Head(length);
+                }
+                Ok(None) if input.len() < limits.max_header_bytes => {}
+                Ok(_) => return Arrival::Refused(Refusal::HeadTooLarge),
+                Err(refusal) => return Arrival::Refused(refusal),
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.header_timeout);
+            let limit = deadline.saturating_duration_since(Instant::now());
+            let read = self.wire.read(self.input.space(limits.max_header_bytes));
+            match self.watchdog.limit(limit, read).await {
+                Ok(Ok(bytes @ 1..)) => self.input.fill(bytes),
+                Ok(_) => return Arrival::Closed,
+                Err(Expired) => return Arrival::Refused(Refusal::HeaderTimeout),
+            }
+        }
+    }
+
+    /// One empty line before a request is passed over (RFC 9112 §2.2).
+    fn skip_empty_line(&mut self) {
+        if self.input.filled().starts_with(b"\r\n") {
+            self.input.consume(2);
+        }
+    }
+
+    async fn answer(&mut self, length: usize, limits: &Rc<Http>) -> After {
+        let began = std::time::Instant::now();
+        let facts = match self.read_head(length, limits) {
+            Ok(facts) => facts,
+            Err(refusal) => return self.refuse(refusal, false).await,
+        };
+        self.input.consume(length);
+        let after = self.forward(&facts, limits).await;
+        self.front.counters.took(began.elapsed());
+        after
+    }
+
+    /// Parses the head and writes the one for the backend.
+    fn read_head(&mut self, length: usize, limits: &Http) -> Result<Facts, Refusal> {
+        let https = self.front.is_https();
+        let mut slots = header_slots();
+        let request = parse_request(&self.input.filled()[..length], &mut slots, https)?;
+        let via = Via {
+            client: &self.peer.text,
+            https,
+            trusted: self.peer.is_trusted(limits),
+            local: &self.front.local,
+        };
+        self.head.clear();
+        request.write_to(&via, &mut self.head);
+        Ok(Facts {
+            framing: request.framing,
+            to_head: request.method.is_head(),
+            http10: request.http10,
+            idempotent: request.method.is_idempotent(),
+            keep_alive: request.keep_alive,
+            upgrade: request.upgrade.is_some(),
+        })
+    }
+
+    async fn forward(&mut self, facts: &Facts, limits: &Http) -> After {
+        let upload = Upload::default();
+        let order = Order {
+            front: self.front,
+            peer: self.peer,
+            limits,
+            head: &self.head,
+            framing: facts.framing,
+            to_head: facts.to_head,
+            idempotent: facts.idempotent,
+            upgrade: facts.upgrade,
+            upload: &upload,
+        };
+        let keep_alive = facts.keep_alive && !self.front.drain.has_begun();
+        let mut body = Http1Body::new(&self.wire, &mut self.input, facts.framing);
+        self.reply.clear();
+        let mut sink = Http1Sink::new(
+            &self.wire,
+            &mut self.reply,
+            (facts.http10, keep_alive),
+            &upload,
+        );
+        let outcome = exchange(&order, &mut body, &mut sink, &mut self.watchdog).await;
+        let (kept, begun) = (sink.keeps_connection(), sink.has_begun());
+        match outcome {
+            Outcome::Answered(member, status) => {
+                member.counters.answered(status);
+                match (kept, upload.complete.get()) {
+                    (true, _) => After::Next,
+                    (false, true) => After::Close,
+                    (false, false) => After::Linger,
+                }
+            }
+            Outcome::Upgraded(member, lease, late) => {
+                member.counters.answered(101);
+                After::Tunnel(lease, late)
+            }
+            Outcome::Failed(member, status) => {
+                let counters = &self.front.counters.no_backend;
+                member
+                    .as_ref()
+                    .map_or(counters, |member| &member.counters)
+                    .answered(status);
+                let bodyless = facts.framing == Framing::Empty;
+                self.say(status, None, (keep_alive && bodyless, facts.to_head))
+                    .await
+            }
+            Outcome::Refused(refusal) if begun => {
+                self.front.counters.refused(refusal);
+                After::Abort
+            }
+            Outcome::Refused(refusal) => self.refuse(refusal, facts.to_head).await,
+            Outcome::Broken(member, status) => {
+                if let Some(status) = status {
+                    member.counters.answered(status);
+                }
+                After::Abort
+            }
+        }
+    }
+
+    async fn refuse(&mut self, refusal: Refusal, to_head: bool) -> After {
+        self.front.counters.refused(refusal);
+        self.front.counters.no_backend.answered(refusal.status());
+        self.say(refusal.status(), Some(refusal), (false, to_head))
+            .await
+    }
+
+    /// Answers in place of a backend.
+    async fn say(
+        &mut self,
+        status: u16,
+        refusal: Option<Refusal>,
+        (keep_alive, to_head): (bool, bool),
+    ) -> After {
+        self.reply.clear();
+        own_response(status, refusal, (keep_alive, to_head), &mut self.reply);
+        let slices = &mut [IoSlice::new(&self.reply)];
+        match self
+            .watchdog
+            .limit(LINGER, self.wire.write_all(slices))
+            .await
+        {
+            Ok(Ok(())) if keep_alive => After::Next,
+            Ok(Ok(())) => After::Linger,
+            _ => After::Abort,
+        }
+    }
+
+    async fn close(&mut self) {
+        // The client is done, or will see the end all the same.
+        let _closed = self.watchdog.limit(LINGER, self.wire.shutdown()).await;
+    }
+
+    /// Closes so that the client can still read the response: what it goes on sending is read for
+    /// a while, as a connection closed with bytes unread is reset.
+    async fn linger(&mut self) {
+        let wire = &self.wire;
+        let input = &mut self.input;
+        input.clear();
+        let drained = async {
+            if wire.shutdown().await.is_err() {
+                return;
+            }
+            let mut left = LINGER_BYTES;
+            while let Ok(bytes @ 1..) = wire.read(input.space(INPUT_BYTES)).await {
+                left = left.saturating_sub(bytes);
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        let _ended: Result<(), Expired> = self.watchdog.limit(LINGER, drained).await;
+    }
+}

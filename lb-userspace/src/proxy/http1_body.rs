@@ -1,0 +1,124 @@
+//! The body of an HTTP/1 request, taken out of the client's bytes.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    buffer::Buffer,
+    exchange::{Body, BodyError, Piece},
+    message::{ChunkedDecoder, Framing, Refusal, Step},
+    wire::Wire,
+};
+
+/// Room for a body on its way to a backend.
+const BODY_BYTES: usize = 64 * 1024;
+
+/// The body of an HTTP/1 request. What follows it stays in the input.
+pub(super) struct Http1Body<'a, S> {
+    wire: &'a Wire<S>,
+    input: &'a mut Buffer,
+    rest: Rest,
+    piece: Option<Found>,
+    moved: bool,
+}
+
+/// What is still to come after the current piece.
+enum Rest {
+    Nothing,
+    Length(u64),
+    Chunked(Box<ChunkedDecoder>),
+}
+
+/// A piece at the beginning of the input.
+#[derive(Clone, Copy)]
+struct Found {
+    length: usize,
+    last: bool,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
+    /// The body that begins with what is in `input`.
+    pub(super) fn new(wire: &'a Wire<S>, input: &'a mut Buffer, framing: Framing) -> Self {
+        let rest = match framing {
+            Framing::Length(length) => Rest::Length(length),
+            Framing::Chunked => Rest::Chunked(Box::default()),
+            Framing::Empty | Framing::UntilClose => Rest::Nothing,
+        };
+        Self {
+            wire,
+            input,
+            rest,
+            piece: None,
+            moved: false,
+        }
+    }
+
+    /// The piece at the beginning of the input, once framing is out of its way.
+    fn find(&mut self) -> Result<Found, Refusal> {
+        let available = self.input.filled().len();
+        match &mut self.rest {
+            Rest::Nothing => Ok(Found {
+                length: 0,
+                last: true,
+            }),
+            Rest::Length(left) => {
+                let length = usize::try_from(*left).map_or(available, |left| left.min(available));
+                *left -= length as u64;
+                Ok(Found {
+                    length,
+                    last: *left == 0,
+                })
+            }
+            Rest::Chunked(decoder) => {
+                let (skip, length, last) = match decoder.step(self.input.filled())? {
+                    Step::More => (available, 0, false),
+                    Step::Data { skip, length } => (skip, length, false),
+                    Step::End { skip } => (skip, 0, true),
+                };
+                self.input.consume(skip);
+                Ok(Found { length, last })
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
+    fn current(&mut self) -> Result<Piece<'_>, Refusal> {
+        let found = match self.piece {
+            Some(found) => found,
+            None => {
+                let found = self.find()?;
+                *self.piece.insert(found)
+            }
+        };
+        Ok(Piece {
+            data: &self.input.filled()[..found.length],
+            last: found.last,
+        })
+    }
+
+    async fn next(&mut self) -> Result<(), BodyError> {
+        if let Some(found) = self.piece.take() {
+            self.input.consume(found.length);
+            self.moved |= found.length > 0;
+        }
+        loop {
+            if !self.input.is_empty() {
+                let found = self.find().map_err(BodyError::Refused)?;
+                if found.length > 0 || found.last {
+                    self.piece = Some(found);
+                    return Ok(());
+                }
+            }
+            self.input.grow(BODY_BYTES);
+            let room = self.input.space(BODY_BYTES);
+            match self.wire.read(room).await {
+                Ok(bytes @ 1..) => self.input.fill(bytes),
+                _ => return Err(BodyError::Gone),
+            }
+        }
+    }
+
+    fn has_moved(&self) -> bool {
+        self.moved
+    }
+}

@@ -1,0 +1,110 @@
+//! A response on its way to an HTTP/1 client.
+
+use std::io::IoSlice;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    exchange::{ClientGone, Piece, Sink, Upload},
+    message::{Framing, ReplyStyle, Response, push_hexadecimal},
+    wire::Wire,
+};
+
+/// Chunks are gathered up to this size where more is at hand.
+const GATHER_BYTES: usize = 32 * 1024;
+
+/// A response on its way to an HTTP/1 client.
+pub(super) struct Http1Sink<'a, S> {
+    wire: &'a Wire<S>,
+    /// What waits to be sent.
+    reply: &'a mut Vec<u8>,
+    style: ReplyStyle,
+    upload: &'a Upload,
+    begun: bool,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
+    /// `keep_alive`: the client would send another request, and may.
+    pub(super) fn new(
+        wire: &'a Wire<S>,
+        reply: &'a mut Vec<u8>,
+        (http10, keep_alive): (bool, bool),
+        upload: &'a Upload,
+    ) -> Self {
+        let style = ReplyStyle {
+            http10,
+            keep_alive,
+            chunked: false,
+        };
+        Self {
+            wire,
+            reply,
+            style,
+            upload,
+            begun: false,
+        }
+    }
+
+    /// Whether the client was told that it may send another request.
+    pub(super) fn keeps_connection(&self) -> bool {
+        self.style.keep_alive
+    }
+
+    /// Whether the head of a response was taken: nothing else can be said then.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    async fn send(&mut self, data: &[u8]) -> Result<(), ClientGone> {
+        let slices = &mut [IoSlice::new(self.reply), IoSlice::new(data)];
+        let sent = self.wire.write_all(slices).await;
+        self.reply.clear();
+        sent.map_err(|_| ClientGone)
+    }
+
+    fn push_chunk(&mut self, data: &[u8]) {
+        if !data.is_empty() {
+            push_hexadecimal(self.reply, data.len() as u64);
+            self.reply.extend_from_slice(b"\r\n");
+            self.reply.extend_from_slice(data);
+            self.reply.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink for Http1Sink<'_, S> {
+    fn interim(&mut self, response: &Response<'_, '_>) {
+        // An HTTP/1.0 client does not know them.
+        if !self.style.http10 {
+            response.write_interim_to(self.reply);
+        }
+    }
+
+    /// A response of unknown length is chunked, or ends with the connection for HTTP/1.0. One that
+    /// comes before the request is complete is the last on its connection.
+    fn begin(&mut self, response: &Response<'_, '_>) {
+        self.begun = true;
+        let unknown = matches!(response.framing, Framing::Chunked | Framing::UntilClose);
+        self.style.chunked = unknown && !self.style.http10;
+        self.style.keep_alive &= self.upload.complete.get() && !(unknown && self.style.http10);
+        response.write_to(self.style, self.reply);
+    }
+
+    async fn flush(&mut self) -> Result<(), ClientGone> {
+        self.send(&[]).await
+    }
+
+    async fn body(&mut self, piece: Piece<'_>, more: bool) -> Result<(), ClientGone> {
+        if !self.style.chunked {
+            return self.send(piece.data).await;
+        }
+        self.push_chunk(piece.data);
+        if piece.last {
+            self.reply.extend_from_slice(b"0\r\n\r\n");
+        }
+        if more && self.reply.len() < GATHER_BYTES {
+            return Ok(());
+        }
+        self.send(&[]).await
+    }
+}

@@ -1,0 +1,65 @@
+//! Listening sockets: one for each worker on the same address.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+/// Connections that wait to be accepted, at one worker.
+const BACKLOG: i32 = 4096;
+/// When a silent peer is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Binds `count` sockets to an address, so that the kernel spreads connections over them.
+///
+/// # Errors
+/// The kernel's refusal, and that another program has the address, even one that would share it.
+pub(super) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    // Without SO_REUSEPORT this fails where anyone listens.
+    socket(address)?.bind(&address.into())?;
+    (0..count).map(|_| shared(address)).collect()
+}
+
+fn shared(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A socket whose options the accepted ones inherit.
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    if address.is_ipv6() {
+        // A service has the one address that it names: `[::]` is not also `0.0.0.0`.
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_someone_has_is_refused_even_if_they_would_share() {
+        let held = bind("127.0.0.1:0".parse().expect("an address"), 1).expect("a free port");
+        let address = held[0].local_addr().expect("an address");
+        let error = bind(address, 1).expect_err("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(held);
+        assert_eq!(bind(address, 3).expect("free again").len(), 3);
+    }
+}

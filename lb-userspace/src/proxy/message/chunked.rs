@@ -1,0 +1,308 @@
+//! The chunked coding (RFC 9112 §7.1), decoded strictly.
+
+use super::Refusal;
+
+/// Bytes of all chunk extensions of one body.
+const MAX_EXTENSION_BYTES: u32 = 4096;
+/// Bytes of all trailers of one body.
+const MAX_TRAILER_BYTES: u32 = 16384;
+/// Hexadecimal digits of a chunk's size: what fits 64 bits.
+const MAX_SIZE_DIGITS: u8 = 16;
+
+/// Undoes the chunked coding of one body, however its bytes are split. Extensions and trailers are
+/// checked for their form and left out.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunkedDecoder {
+    state: State,
+    extension_bytes: u32,
+    trailer_bytes: u32,
+}
+
+/// What the decoder found at the beginning of its input.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    /// All input was framing, and more is needed.
+    More,
+    /// After `skip` bytes of framing come `length` bytes of the body, at least one.
+    Data {
+        /// Bytes of framing before the data.
+        skip: usize,
+        /// Bytes of data.
+        length: usize,
+    },
+    /// The body ended; it took `skip` more bytes of framing.
+    End {
+        /// Bytes of framing before the end.
+        skip: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Size { size: u64, digits: u8 },
+    Extension { size: u64 },
+    SizeLineFeed { size: u64 },
+    Data { left: u64 },
+    DataReturn,
+    DataLineFeed,
+    TrailerStart,
+    Trailer { colon: bool },
+    TrailerLineFeed,
+    EndLineFeed,
+    Ended,
+}
+
+impl Default for ChunkedDecoder {
+    fn default() -> Self {
+        Self {
+            state: State::Size { size: 0, digits: 0 },
+            extension_bytes: 0,
+            trailer_bytes: 0,
+        }
+    }
+}
+
+impl ChunkedDecoder {
+    /// Goes on with `input`, up to the end of the first run of data. The caller drops from its
+    /// input what the step names (all of it for [`Step::More`]) before it calls again.
+    ///
+    /// # Errors
+    /// [`Refusal::Chunk`]: the coding is broken; nothing after it can be trusted.
+    pub(crate) fn step(&mut self, input: &[u8]) -> Result<Step, Refusal> {
+        let mut at = 0;
+        loop {
+            if let State::Data { left } = self.state {
+                let available = input.len() - at;
+                if available == 0 {
+                    return Ok(Step::More);
+                }
+                let length = usize::try_from(left).map_or(available, |left| left.min(available));
+                self.state = match left - length as u64 {
+                    0 => State::DataReturn,
+                    left => State::Data { left },
+                };
+                return Ok(Step::Data { skip: at, length });
+            }
+            if self.state == State::Ended {
+                return Ok(Step::End { skip: at });
+            }
+            let Some(&byte) = input.get(at) else {
+                return Ok(Step::More);
+            };
+            at += 1;
+            self.state = self.after(byte)?;
+        }
+    }
+
+    /// The state after one byte of framing.
+    fn after(&mut self, byte: u8) -> Result<State, Refusal> {
+        Ok(match (self.state, byte) {
+            (State::Size { size, digits }, byte) if byte.is_ascii_hexdigit() => {
+                if digits == MAX_SIZE_DIGITS {
+                    return Err(Refusal::Chunk);
+                }
+                State::Size {
+                    size: size << 4 | hex_value(byte),
+                    digits: digits + 1,
+                }
+            }
+            (State::Size { size, digits: 1.. }, b'\r') => State::SizeLineFeed { size },
+            (State::Size { size, digits: 1.. }, b';') => State::Extension { size },
+            (State::Extension { size }, b'\r') => State::SizeLineFeed { size },
+            (State::Extension { size }, byte) if is_text(byte) => {
+                self.extension_bytes += 1;
+                if self.extension_bytes > MAX_EXTENSION_BYTES {
+                    return Err(Refusal::Chunk);
+                }
+                State::Extension { size }
+            }
+            (State::SizeLineFeed { size: 0 }, b'\n') => State::TrailerStart,
+            (State::SizeLineFeed { size }, b'\n') => State::Data { left: size },
+            (State::DataReturn, b'\r') => State::DataLineFeed,
+            (State::DataLineFeed, b'\n') => State::Size { size: 0, digits: 0 },
+            (State::TrailerStart, b'\r') => State::EndLineFeed,
+            (State::TrailerStart, byte) => {
+                self.count_trailer_byte()?;
+                trailer_byte(byte, false, byte)?
+            }
+            (State::Trailer { colon: true }, b'\r') => State::TrailerLineFeed,
+            (State::Trailer { colon }, byte) => {
+                self.count_trailer_byte()?;
+                trailer_byte(byte, colon, b'x')?
+            }
+            (State::TrailerLineFeed, b'\n') => State::TrailerStart,
+            (State::EndLineFeed, b'\n') => State::Ended,
+            _ => return Err(Refusal::Chunk),
+        })
+    }
+
+    fn count_trailer_byte(&mut self) -> Result<(), Refusal> {
+        self.trailer_bytes += 1;
+        if self.trailer_bytes > MAX_TRAILER_BYTES {
+            return Err(Refusal::Chunk);
+        }
+        Ok(())
+    }
+}
+
+/// The state after one byte of a trailer line; `first` is the line's first byte, or any letter.
+fn trailer_byte(byte: u8, colon: bool, first: u8) -> Result<State, Refusal> {
+    let good = if colon {
+        is_text(byte)
+    } else {
+        (byte == b':' && first != b':') || is_token(byte)
+    };
+    if good {
+        Ok(State::Trailer {
+            colon: colon || byte == b':',
+        })
+    } else {
+        Err(Refusal::Chunk)
+    }
+}
+
+fn hex_value(digit: u8) -> u64 {
+    u64::from(match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => (digit - b'A') + 10,
+    })
+}
+
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type BodyAndRest = (Vec<u8>, Vec<u8>);
+
+    /// Decodes pieces one after another.
+    fn decode(pieces: &[&[u8]]) -> Result<Option<BodyAndRest>, Refusal> {
+        let mut decoder = ChunkedDecoder::default();
+        let mut body = Vec::new();
+        for (number, piece) in pieces.iter().enumerate() {
+            let mut input = *piece;
+            loop {
+                match decoder.step(input)? {
+                    Step::More => break,
+                    Step::Data { skip, length } => {
+                        body.extend_from_slice(&input[skip..skip + length]);
+                        input = &input[skip + length..];
+                    }
+                    Step::End { skip } => {
+                        let mut rest = input[skip..].to_vec();
+                        rest.extend(pieces[number + 1..].concat());
+                        return Ok(Some((body, rest)));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    #[test]
+    fn chunks_extensions_and_trailers_are_taken_apart() {
+        let coded = b"5\r\nhello\r\n6;a=b;c=\"d\"\r\n world\r\n0\r\nX-Sum: 1\r\n\r\nGET";
+        assert_eq!(
+            decode(&[coded]),
+            Ok(Some((b"hello world".to_vec(), b"GET".to_vec())))
+        );
+    }
+
+    #[test]
+    fn a_broken_coding_is_refused() {
+        for coded in [
+            "5\nhello\r\n0\r\n\r\n",
+            "5\r\nhello0\r\n\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "+1\r\na\r\n",
+            "0x1\r\na\r\n",
+            "1 \r\na\r\n",
+            " 1\r\na\r\n",
+            "11111111111111111\r\n",
+            "1;a\nb\r\n",
+            "1;\0\r\n",
+            "0\r\n\n",
+            "0\r\nno colon\r\n\r\n",
+            "0\r\n: empty\r\n\r\n",
+            "0\r\n folded: x\r\n\r\n",
+            "0\r\nspace : x\r\n\r\n",
+            "0\r\na: b\n\r\n",
+        ] {
+            assert_eq!(
+                decode(&[coded.as_bytes()]),
+                Err(Refusal::Chunk),
+                "{coded:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn chunk_extensions_have_a_bound() {
+        let mut coded = b"1;".to_vec();
+        coded.resize(2 + MAX_EXTENSION_BYTES as usize, b'a');
+        assert_eq!(decode(&[&coded]), Ok(None));
+        coded.push(b'a');
+        assert_eq!(decode(&[&coded]), Err(Refusal::Chunk));
+    }
+
+    #[test]
+    fn many_chunks_with_small_extensions_have_a_bound() {
+        let coded = b"1;abcdefgh\r\nx\r\n".repeat(MAX_EXTENSION_BYTES as usize / 8 + 1);
+        assert_eq!(decode(&[&coded]), Err(Refusal::Chunk));
+    }
+
+    #[test]
+    fn trailers_have_a_bound() {
+        let coded = [&b"0\r\na:"[..], &vec![b'x'; MAX_TRAILER_BYTES as usize]].concat();
+        assert_eq!(decode(&[&coded]), Err(Refusal::Chunk));
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_bytes_split_anywhere_give_the_same_body(
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+            sizes in proptest::collection::vec(1usize..30, 1..20),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..10),
+        ) {
+            let mut coded = Vec::new();
+            let mut left = &body[..];
+            for size in sizes.iter().cycle() {
+                if left.is_empty() { break; }
+                let (chunk, rest) = left.split_at(left.len().min(*size));
+                coded.extend(format!("{:x}\r\n", chunk.len()).as_bytes());
+                coded.extend(chunk);
+                coded.extend(b"\r\n");
+                left = rest;
+            }
+            coded.extend(b"0\r\nA: b\r\n\r\nnext");
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(coded.len())).collect();
+            cuts.extend([0, coded.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &coded[cut[0]..cut[1]]).collect();
+            prop_assert_eq!(decode(&pieces), Ok(Some((body, b"next".to_vec()))));
+        }
+
+        #[test]
+        fn random_bytes_never_panic_and_split_the_same(
+            bytes in proptest::collection::vec(prop_oneof![
+                any::<u8>(), Just(b'\r'), Just(b'\n'), Just(b'0'), Just(b'3'), Just(b';')], 0..60),
+        ) {
+            let whole = decode(&[&bytes]);
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(decode(&single), whole);
+        }
+    }
+}

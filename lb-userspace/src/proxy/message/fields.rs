@@ -1,0 +1,142 @@
+//! Header fields: which of them the proxy itself must know.
+
+use std::mem::MaybeUninit;
+
+/// Header lines that a head may have.
+const MAX_FIELDS: usize = 100;
+
+/// Room for the header lines of one head, without the cost of clearing it.
+pub(crate) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
+
+/// Empty room for the header lines of one head.
+pub(crate) fn header_slots<'b>() -> HeaderSlots<'b> {
+    [const { MaybeUninit::uninit() }; MAX_FIELDS]
+}
+
+/// What a header field is to the proxy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FieldKind {
+    /// `Connection`.
+    Connection,
+    /// `Content-Length`.
+    ContentLength,
+    /// `Expect`.
+    Expect,
+    /// `Host`.
+    Host,
+    /// `Transfer-Encoding`.
+    TransferEncoding,
+    /// `Upgrade`.
+    Upgrade,
+    /// `X-Forwarded-For`.
+    ForwardedFor,
+    /// `X-Forwarded-Proto`.
+    ForwardedProto,
+    /// `X-Forwarded-Host`.
+    ForwardedHost,
+    /// Another field that says where a request came from: `Forwarded`, `X-Forwarded-*`, also
+    /// spelled with underscores, which CGI-like backends read as the same name.
+    ForwardedOther,
+    /// Another field that is for one hop only (RFC 9110 §7.6.1).
+    HopByHop,
+    /// Not the proxy's business.
+    EndToEnd,
+}
+
+/// Tells what a header field is to the proxy.
+pub(crate) fn kind_of(name: &str) -> FieldKind {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        2 if is("te") => FieldKind::HopByHop,
+        4 if is("host") => FieldKind::Host,
+        6 if is("expect") => FieldKind::Expect,
+        7 if is("upgrade") => FieldKind::Upgrade,
+        7 if is("trailer") => FieldKind::HopByHop,
+        9 if is("forwarded") => FieldKind::ForwardedOther,
+        10 if is("connection") => FieldKind::Connection,
+        10 if is("keep-alive") => FieldKind::HopByHop,
+        14 if is("content-length") => FieldKind::ContentLength,
+        14 if is("http2-settings") => FieldKind::HopByHop,
+        15 if is("x-forwarded-for") => FieldKind::ForwardedFor,
+        16 if is("x-forwarded-host") => FieldKind::ForwardedHost,
+        16 if is("proxy-connection") => FieldKind::HopByHop,
+        17 if is("transfer-encoding") => FieldKind::TransferEncoding,
+        17 if is("x-forwarded-proto") => FieldKind::ForwardedProto,
+        12.. if names_a_forwarder(name) => FieldKind::ForwardedOther,
+        _ => FieldKind::EndToEnd,
+    }
+}
+
+/// Whether a name begins with `x-forwarded-`, where `_` counts as `-`.
+fn names_a_forwarder(name: &str) -> bool {
+    const PREFIX: &[u8] = b"x-forwarded-";
+    let same = |(byte, wanted): (&u8, &u8)| {
+        byte.to_ascii_lowercase() == *wanted || (*byte == b'_' && *wanted == b'-')
+    };
+    name.len() >= PREFIX.len() && name.as_bytes().iter().zip(PREFIX).all(same)
+}
+
+/// The members of a comma-separated list, without the space around them, empty ones left out.
+pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+}
+
+/// Parses a Content-Length: digits alone, no sign, no list.
+pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Whether a Connection field of these names a field that is to be left out.
+pub(crate) fn named_in_connection(fields: &[httparse::Header<'_>], name: &str) -> bool {
+    fields
+        .iter()
+        .filter(|field| kind_of(field.name) == FieldKind::Connection)
+        .flat_map(|field| list_members(field.value))
+        .any(|member| member.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarding_fields_are_known_in_any_spelling() {
+        for name in [
+            "X-Forwarded-Port",
+            "x_forwarded_for",
+            "X_Forwarded-Proto",
+            "Forwarded",
+        ] {
+            assert_eq!(kind_of(name), FieldKind::ForwardedOther, "{name}");
+        }
+        assert_eq!(kind_of("X-FORWARDED-FOR"), FieldKind::ForwardedFor);
+        assert_eq!(kind_of("X-Forward"), FieldKind::EndToEnd);
+    }
+
+    #[test]
+    fn a_length_is_digits_and_nothing_else() {
+        assert_eq!(parse_length(b"0"), Some(0));
+        assert_eq!(
+            parse_length(b"18446744073709551615"),
+            Some(18_446_744_073_709_551_615)
+        );
+        for bad in [
+            "",
+            "+1",
+            "-1",
+            "1 ",
+            "1,1",
+            "0x1",
+            "18446744073709551616",
+            "1_0",
+        ] {
+            assert_eq!(parse_length(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+}

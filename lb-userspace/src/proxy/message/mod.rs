@@ -1,0 +1,41 @@
+//! HTTP/1.1 messages, strictly read and carefully rewritten (RFC 9112).
+//!
+//! Pure: bytes in, decisions and bytes out. No I/O, no clock. Whatever two programs could
+//! understand differently is refused here, so that it never reaches a backend.
+
+mod chunked;
+mod fields;
+mod forward;
+mod head;
+mod host;
+mod number;
+mod own;
+mod refusal;
+mod reply;
+mod request;
+mod response;
+
+pub(super) use chunked::{ChunkedDecoder, Step};
+pub(super) use fields::{FieldKind, HeaderSlots, header_slots, kind_of};
+pub(super) use forward::{Forwarded, Via, push_field, write_forwarded};
+pub(super) use head::HeadScanner;
+pub(super) use host::{is_host, same_host};
+pub(super) use number::push_hexadecimal;
+pub(super) use own::{own_response, own_text};
+pub(super) use refusal::Refusal;
+pub(super) use reply::ReplyStyle;
+pub(super) use request::{Method, Request, parse_request};
+pub(super) use response::{Response, parse_response};
+
+/// How the end of a body is found (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Framing {
+    /// There is no body.
+    Empty,
+    /// `Content-Length`, in bytes, not 0.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// The body ends with the connection. Responses only.
+    UntilClose,
+}

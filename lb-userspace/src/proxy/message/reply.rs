@@ -1,0 +1,141 @@
+//! What a client is sent in place of the backend's head.
+
+use super::{
+    Framing, Response,
+    fields::{FieldKind, kind_of, named_in_connection},
+    forward::push_field,
+    number::push_decimal,
+};
+
+/// How the client's connection goes on after a response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct ReplyStyle {
+    /// Whether the client speaks HTTP/1.0.
+    pub(crate) http10: bool,
+    /// Whether the connection is kept.
+    pub(crate) keep_alive: bool,
+    /// Whether the body is sent chunked.
+    pub(crate) chunked: bool,
+}
+
+impl Response<'_, '_> {
+    /// Appends the head that an HTTP/1 client is sent.
+    pub(crate) fn write_to(&self, style: ReplyStyle, out: &mut Vec<u8>) {
+        self.write_status_line(out);
+        self.write_end_to_end_fields(out);
+        if style.chunked {
+            push_field(out, "Transfer-Encoding", b"chunked");
+        }
+        if !style.keep_alive {
+            push_field(out, "Connection", b"close");
+        } else if style.http10 {
+            push_field(out, "Connection", b"keep-alive");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends an interim head (RFC 9110 §15.2), `101` with its Upgrade.
+    pub(crate) fn write_interim_to(&self, out: &mut Vec<u8>) {
+        self.write_status_line(out);
+        self.write_end_to_end_fields(out);
+        if self.status == 101 {
+            push_field(out, "Connection", b"Upgrade");
+            let upgrades =
+                |field: &&httparse::Header<'_>| kind_of(field.name) == FieldKind::Upgrade;
+            for field in self.fields.iter().filter(upgrades) {
+                push_field(out, field.name, field.value);
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The fields that are the client's to see. Content-Length is left out where there can be none.
+    pub(crate) fn end_to_end_fields(&self) -> impl Iterator<Item = &httparse::Header<'_>> {
+        let length_fits =
+            self.framing != Framing::Chunked && self.status >= 200 && self.status != 204;
+        self.fields.iter().filter(move |field| {
+            let wanted = match kind_of(field.name) {
+                FieldKind::ContentLength => return length_fits,
+                FieldKind::Connection
+                | FieldKind::TransferEncoding
+                | FieldKind::Upgrade
+                | FieldKind::HopByHop => false,
+                _ => true,
+            };
+            wanted && !(self.names_fields && named_in_connection(self.fields, field.name))
+        })
+    }
+
+    fn write_status_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        push_decimal(out, self.status.into());
+        out.push(b' ');
+        out.extend_from_slice(self.reason.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_end_to_end_fields(&self, out: &mut Vec<u8>) {
+        for field in self.end_to_end_fields() {
+            push_field(out, field.name, field.value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::message::{header_slots, parse_response};
+
+    const KEPT: ReplyStyle = ReplyStyle {
+        http10: false,
+        keep_alive: true,
+        chunked: false,
+    };
+
+    fn reply(head: &str, style: ReplyStyle) -> String {
+        let mut slots = header_slots();
+        let response = parse_response(head.as_bytes(), &mut slots, false).expect("a good head");
+        let mut out = Vec::new();
+        response.write_to(style, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn hop_by_hop_fields_are_left_out() {
+        assert_eq!(
+            reply(
+                "HTTP/1.1 200 OK\r\nServer: x\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n\
+                 Keep-Alive: timeout=5\r\nContent-Length: 5\r\n\r\n",
+                KEPT
+            ),
+            "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn the_connection_field_tells_the_client_what_happens_next() {
+        let head = "HTTP/1.0 404 Not Found\r\nContent-Length: 1\r\n\r\n";
+        let close = ReplyStyle {
+            keep_alive: false,
+            ..KEPT
+        };
+        assert!(reply(head, close).contains("\r\nConnection: close\r\n"));
+        let http10 = ReplyStyle {
+            http10: true,
+            ..KEPT
+        };
+        assert!(reply(head, http10).contains("\r\nConnection: keep-alive\r\n"));
+        assert!(!reply(head, KEPT).contains("Connection"));
+    }
+
+    #[test]
+    fn a_response_without_body_has_no_length_where_none_may_be() {
+        let out = reply("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", KEPT);
+        assert_eq!(out, "HTTP/1.1 204 No Content\r\n\r\n");
+        let out = reply(
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+            KEPT,
+        );
+        assert!(out.contains("Content-Length: 9"), "{out}");
+    }
+}

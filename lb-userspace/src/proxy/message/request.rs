@@ -1,0 +1,267 @@
+//! Request heads: parsed strictly into what may be forwarded.
+
+use super::{
+    Framing, HeaderSlots, Refusal,
+    fields::{FieldKind, kind_of, list_members, parse_length},
+    host::{is_host, same_host},
+};
+
+/// A request head that may be forwarded: its framing is beyond doubt.
+#[derive(Debug)]
+pub(crate) struct Request<'b, 'h> {
+    /// What is asked.
+    pub(crate) method: Method<'b>,
+    /// The target in origin form, but that `/` may be missing before `?` or the end; or `*`.
+    pub(crate) target: &'b str,
+    /// The host that the client named: always there in HTTP/1.1.
+    pub(crate) host: Option<&'b str>,
+    /// Whether the client speaks HTTP/1.0.
+    pub(crate) http10: bool,
+    /// How the body ends; never [`Framing::UntilClose`].
+    pub(crate) framing: Framing,
+    /// Whether the client wants to send more requests on this connection.
+    pub(crate) keep_alive: bool,
+    /// The protocols that the client would change to.
+    pub(crate) upgrade: Option<&'b [u8]>,
+    /// Whether the client waits for `100 Continue`.
+    pub(crate) expects_continue: bool,
+    /// Whether Connection names header fields.
+    pub(crate) names_fields: bool,
+    /// All header lines, as they came.
+    pub(crate) fields: &'h [httparse::Header<'b>],
+}
+
+/// A method, as the proxy needs to know it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Method<'b>(pub(crate) &'b str);
+
+impl Method<'_> {
+    /// Whether the request may be sent again after it may have reached a backend
+    /// (RFC 9110 §9.2.2).
+    pub(crate) fn is_idempotent(self) -> bool {
+        matches!(
+            self.0,
+            "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
+        )
+    }
+
+    /// Whether the response has no body whatever its header says.
+    pub(crate) fn is_head(self) -> bool {
+        self.0 == "HEAD"
+    }
+}
+
+/// Parses a whole head, the empty line included, as [`super::HeadScanner`] finds it. `https` is
+/// how the client is connected.
+///
+/// # Errors
+/// The first thing in it that makes it unsafe to forward.
+pub(crate) fn parse_request<'b, 'h>(
+    head: &'b [u8],
+    slots: &'h mut HeaderSlots<'b>,
+    https: bool,
+) -> Result<Request<'b, 'h>, Refusal> {
+    let mut parsed = httparse::Request::new(&mut []);
+    match httparse::ParserConfig::default().parse_request_with_uninit_headers(
+        &mut parsed,
+        head,
+        slots,
+    ) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(Refusal::HeaderLine),
+        Err(error) => return Err(refusal_of(error)),
+    }
+    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(Refusal::RequestLine);
+    };
+    if head[0] == b'\r' {
+        return Err(Refusal::RequestLine);
+    }
+    let http10 = minor == 0;
+    let facts = FieldFacts::collect(parsed.headers)?;
+    let host = facts.host(http10)?;
+    Ok(Request {
+        method: Method(method),
+        target: parse_target(method, target, host, https)?,
+        host,
+        http10,
+        framing: facts.framing(method, http10)?,
+        keep_alive: !facts.close && (!http10 || facts.keep_alive),
+        upgrade: facts.upgrade(http10),
+        expects_continue: facts.expects_continue && !http10,
+        names_fields: facts.names_fields,
+        fields: parsed.headers,
+    })
+}
+
+fn refusal_of(error: httparse::Error) -> Refusal {
+    match error {
+        httparse::Error::Version => Refusal::Version,
+        httparse::Error::NewLine => Refusal::BareLineEnd,
+        httparse::Error::Token => Refusal::RequestLine,
+        httparse::Error::TooManyHeaders => Refusal::TooManyHeaders,
+        _ => Refusal::HeaderLine,
+    }
+}
+
+/// What the header lines say about framing and connection.
+#[derive(Default)]
+struct FieldFacts<'b> {
+    host: Option<&'b [u8]>,
+    length: Option<&'b [u8]>,
+    transfer: Option<&'b [u8]>,
+    upgrade: Option<&'b [u8]>,
+    close: bool,
+    keep_alive: bool,
+    asks_upgrade: bool,
+    names_fields: bool,
+    expects_continue: bool,
+}
+
+impl<'b> FieldFacts<'b> {
+    fn collect(fields: &[httparse::Header<'b>]) -> Result<Self, Refusal> {
+        let mut facts = Self::default();
+        for field in fields {
+            match kind_of(field.name) {
+                FieldKind::Host => only_one(&mut facts.host, field.value, Refusal::Host)?,
+                FieldKind::ContentLength => {
+                    only_one(&mut facts.length, field.value, Refusal::ContentLength)?;
+                }
+                FieldKind::TransferEncoding => {
+                    only_one(&mut facts.transfer, field.value, Refusal::TransferEncoding)?;
+                }
+                FieldKind::Upgrade => facts.upgrade = Some(field.value),
+                FieldKind::Connection => facts.read_connection(field.value),
+                FieldKind::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => {
+                    facts.expects_continue = true;
+                }
+                FieldKind::Expect => return Err(Refusal::Expectation),
+                _ => {}
+            }
+        }
+        Ok(facts)
+    }
+
+    fn read_connection(&mut self, value: &[u8]) {
+        for member in list_members(value) {
+            if member.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if member.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if member.eq_ignore_ascii_case(b"upgrade") {
+                self.asks_upgrade = true;
+            } else {
+                self.names_fields = true;
+            }
+        }
+    }
+
+    fn host(&self, http10: bool) -> Result<Option<&'b str>, Refusal> {
+        match self.host {
+            Some(host) if is_host(host) => std::str::from_utf8(host)
+                .map(Some)
+                .map_err(|_| Refusal::Host),
+            None if http10 => Ok(None),
+            _ => Err(Refusal::Host),
+        }
+    }
+
+    fn framing(&self, method: &str, http10: bool) -> Result<Framing, Refusal> {
+        let framing = match (self.transfer, self.length) {
+            (Some(_), Some(_)) => return Err(Refusal::AmbiguousLength),
+            (Some(_), None) if http10 => return Err(Refusal::TransferEncoding),
+            (Some(coding), None) => transfer_framing(coding)?,
+            (None, Some(length)) => match parse_length(length).ok_or(Refusal::ContentLength)? {
+                0 => Framing::Empty,
+                length => Framing::Length(length),
+            },
+            (None, None) => Framing::Empty,
+        };
+        if method == "TRACE" && framing != Framing::Empty {
+            return Err(Refusal::Method);
+        }
+        Ok(framing)
+    }
+
+    /// An upgrade is passed on where it cannot be used to smuggle: never to HTTP/2 in clear text,
+    /// which would take the following requests out of the proxy's sight.
+    fn upgrade(&self, http10: bool) -> Option<&'b [u8]> {
+        let has_body = self.transfer.is_some() || self.length.is_some_and(|length| length != b"0");
+        self.upgrade.filter(|protocols| {
+            self.asks_upgrade
+                && !http10
+                && !has_body
+                && list_members(protocols).all(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"))
+        })
+    }
+}
+
+fn only_one<'b>(
+    slot: &mut Option<&'b [u8]>,
+    value: &'b [u8],
+    refusal: Refusal,
+) -> Result<(), Refusal> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(refusal),
+    }
+}
+
+fn transfer_framing(coding: &[u8]) -> Result<Framing, Refusal> {
+    if coding.eq_ignore_ascii_case(b"chunked") {
+        return Ok(Framing::Chunked);
+    }
+    let chunked = |member: &[u8]| member.eq_ignore_ascii_case(b"chunked");
+    let ends_in_chunked = list_members(coding).last().is_some_and(chunked);
+    let chunked_once = list_members(coding)
+        .filter(|member| chunked(member))
+        .count()
+        == 1;
+    if ends_in_chunked && chunked_once && list_members(coding).count() > 1 {
+        Err(Refusal::TransferCoding)
+    } else {
+        Err(Refusal::TransferEncoding)
+    }
+}
+
+/// The target in origin form, or `*` (RFC 9112 §3.2).
+fn parse_target<'b>(
+    method: &str,
+    target: &'b str,
+    host: Option<&str>,
+    https: bool,
+) -> Result<&'b str, Refusal> {
+    if method == "CONNECT" {
+        return Err(Refusal::Method);
+    }
+    let plain = |byte: u8| (0x21..=0x7e).contains(&byte) && byte != b'#';
+    if !target.bytes().all(plain) {
+        return Err(Refusal::Target);
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok(target);
+    }
+    let after_scheme = ["http://", "https://"]
+        .into_iter()
+        .find_map(|scheme| strip_scheme(target, scheme))
+        .ok_or(Refusal::Target)?;
+    let (authority, rest) =
+        after_scheme.split_at(after_scheme.find(['/', '?']).unwrap_or(after_scheme.len()));
+    if !is_host(authority.as_bytes()) {
+        return Err(Refusal::Target);
+    }
+    match host {
+        Some(host) if same_host(host.as_bytes(), authority.as_bytes(), https) => Ok(rest),
+        _ => Err(Refusal::HostMismatch),
+    }
+}
+
+fn strip_scheme<'b>(target: &'b str, scheme: &str) -> Option<&'b str> {
+    let (start, rest) = target.split_at_checked(scheme.len())?;
+    start.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

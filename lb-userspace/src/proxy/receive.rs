@@ -1,0 +1,253 @@
+//! A backend's response, read and handed on as it comes.
+
+use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf};
+
+use super::{
+    buffer::Buffer,
+    exchange::{ClientGone, Failure, Order, Piece, Sink},
+    message::{ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response},
+    watchdog::{Expired, Watchdog},
+};
+
+/// Interim responses before the final one.
+const MAX_INTERIM: u32 = 32;
+
+/// What was received.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A whole response.
+    Complete {
+        /// Its status.
+        status: u16,
+        /// Whether the backend takes another request.
+        keep_alive: bool,
+    },
+    /// `101`: another protocol begins.
+    Upgrade,
+}
+
+/// Receives the response to an order and hands it to the sink.
+pub(super) async fn receive<K: Sink>(
+    order: &Order<'_>,
+    reader: &mut ReadHalf<'_>,
+    relay: &mut Buffer,
+    sink: &mut K,
+    watchdog: &mut Watchdog,
+) -> Result<Received, Failure> {
+    let mut source = Source {
+        order,
+        reader,
+        relay,
+        watchdog,
+    };
+    for _ in 0..=MAX_INTERIM {
+        let Head {
+            status,
+            framing,
+            keep_alive,
+        } = source.head(sink).await?;
+        match status {
+            101 => {
+                source.flush(sink).await?;
+                return Ok(Received::Upgrade);
+            }
+            100..200 => source.flush(sink).await?,
+            _ => {
+                source.body(framing, sink).await.map_err(|end| match end {
+                    BodyEnd::ClientGone => Failure::ClientGone,
+                    BodyEnd::Broken => Failure::Broken(status),
+                })?;
+                return Ok(Received::Complete { status, keep_alive });
+            }
+        }
+    }
+    Err(Failure::Garbage)
+}
+
+#[derive(Clone, Copy)]
+struct Head {
+    status: u16,
+    framing: Framing,
+    keep_alive: bool,
+}
+
+/// Why a body was not handed on to its end.
+enum BodyEnd {
+    ClientGone,
+    Broken,
+}
+
+impl From<ClientGone> for BodyEnd {
+    fn from(_: ClientGone) -> Self {
+        Self::ClientGone
+    }
+}
+
+struct Source<'a, 'c> {
+    order: &'a Order<'a>,
+    reader: &'a mut ReadHalf<'c>,
+    relay: &'a mut Buffer,
+    watchdog: &'a mut Watchdog,
+}
+
+impl Source<'_, '_> {
+    /// Reads a head and lets the sink take it.
+    async fn head<K: Sink>(&mut self, sink: &mut K) -> Result<Head, Failure> {
+        let length = self.head_length().await?;
+        let head = self.take_head(length, sink)?;
+        self.relay.consume(length);
+        Ok(head)
+    }
+
+    async fn head_length(&mut self) -> Result<usize, Failure> {
+        let mut scanner = HeadScanner::default();
+        loop {
+            let scan = scanner.scan(self.relay.filled());
+            if let Some(length) = scan.map_err(|_| Failure::Garbage)? {
+                return Ok(length);
+            }
+            if self.relay.filled().len() > self.order.limits.max_header_bytes {
+                return Err(Failure::Garbage);
+            }
+            match self.read().await {
+                Ok(1..) => {}
+                Ok(0) | Err(ReadError::Failed) if self.relay.is_empty() => {
+                    return Err(Failure::Dead);
+                }
+                Ok(0) | Err(ReadError::Failed) => return Err(Failure::Garbage),
+                Err(ReadError::Expired) => return Err(Failure::Timeout),
+            }
+        }
+    }
+
+    fn take_head<K: Sink>(&self, length: usize, sink: &mut K) -> Result<Head, Failure> {
+        let mut slots = header_slots();
+        let head = &self.relay.filled()[..length];
+        let response =
+            parse_response(head, &mut slots, self.order.to_head).map_err(|_| Failure::Garbage)?;
+        match response.status {
+            101 if !self.order.upgrade => return Err(Failure::Garbage),
+            100..200 => sink.interim(&response),
+            _ => sink.begin(&response),
+        }
+        Ok(Head {
+            status: response.status,
+            framing: response.framing,
+            keep_alive: response.keep_alive,
+        })
+    }
+
+    async fn body<K: Sink>(&mut self, framing: Framing, sink: &mut K) -> Result<(), BodyEnd> {
+        match framing {
+            Framing::Empty => self.hand_on(0, true, sink).await,
+            Framing::Length(length) => self.known_length(length, sink).await,
+            Framing::Chunked => self.chunked(sink).await,
+            Framing::UntilClose => self.until_close(sink).await,
+        }
+    }
+
+    async fn known_length<K: Sink>(&mut self, mut left: u64, sink: &mut K) -> Result<(), BodyEnd> {
+        loop {
+            let available = self.relay.filled().len();
+            let length = usize::try_from(left).map_or(available, |left| left.min(available));
+            left -= length as u64;
+            self.hand_on(length, left == 0, sink).await?;
+            if left == 0 {
+                return Ok(());
+            }
+            if self.read_body().await? == 0 {
+                return Err(BodyEnd::Broken);
+            }
+        }
+    }
+
+    async fn until_close<K: Sink>(&mut self, sink: &mut K) -> Result<(), BodyEnd> {
+        loop {
+            self.hand_on(self.relay.filled().len(), false, sink).await?;
+            if self.read_body().await? == 0 {
+                return self.hand_on(0, true, sink).await;
+            }
+        }
+    }
+
+    async fn chunked<K: Sink>(&mut self, sink: &mut K) -> Result<(), BodyEnd> {
+        let mut decoder = ChunkedDecoder::default();
+        let mut nothing_sent = true;
+        loop {
+            let step = decoder.step(self.relay.filled());
+            match step.map_err(|_| BodyEnd::Broken)? {
+                Step::End { skip } => {
+                    self.relay.consume(skip);
+                    return self.hand_on(0, true, sink).await;
+                }
+                Step::Data { skip, length } => {
+                    self.relay.consume(skip);
+                    nothing_sent = false;
+                    self.hand_on(length, false, sink).await?;
+                }
+                Step::More => {
+                    self.relay.clear();
+                    if std::mem::take(&mut nothing_sent) {
+                        self.hand_on(0, false, sink).await?;
+                    }
+                    if self.read_body().await? == 0 {
+                        return Err(BodyEnd::Broken);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands the first `length` bytes to the sink.
+    async fn hand_on<K: Sink>(
+        &mut self,
+        length: usize,
+        last: bool,
+        sink: &mut K,
+    ) -> Result<(), BodyEnd> {
+        let (data, rest) = self.relay.filled().split_at(length);
+        let more = !last && !rest.is_empty();
+        let send = sink.body(Piece { data, last }, more);
+        // A client that takes nothing for so long is as good as gone.
+        match self
+            .watchdog
+            .limit(self.order.limits.idle_timeout, send)
+            .await
+        {
+            Ok(sent) => sent?,
+            Err(Expired) => return Err(BodyEnd::ClientGone),
+        }
+        self.relay.consume(length);
+        Ok(())
+    }
+
+    async fn flush<K: Sink>(&mut self, sink: &mut K) -> Result<(), Failure> {
+        let limit = self.order.limits.idle_timeout;
+        match self.watchdog.limit(limit, sink.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Failure::ClientGone),
+        }
+    }
+
+    async fn read_body(&mut self) -> Result<usize, BodyEnd> {
+        self.read().await.map_err(|_| BodyEnd::Broken)
+    }
+
+    /// Reads more. The limit counts from the last progress of the request's body.
+    async fn read(&mut self) -> Result<usize, ReadError> {
+        let room = self.relay.space(self.order.limits.max_header_bytes);
+        let read = self.reader.read(room);
+        let limit = self.order.limits.response_timeout;
+        let progress = &self.order.upload.progress;
+        match self.watchdog.limit_since(progress, limit, read).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(_)) => Err(ReadError::Failed),
+            Err(Expired) => Err(ReadError::Expired),
+        }
+    }
+}
+
+enum ReadError {
+    Failed,
+    Expired,
+}

@@ -1,0 +1,44 @@
+//! One connection of a client, from its handshake on.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use rustls::{HandshakeKind, ProtocolVersion};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{
+    front::{Front, Peer},
+    http1,
+    watchdog::Watchdog,
+};
+
+/// Room for plaintext that rustls holds before it is written: all that is read at once, so that it
+/// goes out in one piece.
+const TLS_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Serves a connection to its end.
+pub(super) async fn serve_client(stream: TcpStream, from: SocketAddr, front: &Rc<Front>) {
+    let peer = Peer::new(from);
+    let mut watchdog = Watchdog::default();
+    let Some(tls) = front.tls() else {
+        return http1::serve(stream, front, &peer, watchdog).await;
+    };
+    let limit = front.limits().handshake_timeout;
+    let handshake = TlsAcceptor::from(tls).accept_with(stream, |session| {
+        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+    });
+    match watchdog.limit(limit, handshake).await {
+        Ok(Ok(stream)) => {
+            count_handshake(&stream, front);
+            http1::serve(stream, front, &peer, watchdog).await;
+        }
+        Ok(Err(_)) | Err(_) => front.counters.handshake_failures.add(1),
+    }
+}
+
+fn count_handshake(stream: &TlsStream<TcpStream>, front: &Front) {
+    let (_, session) = stream.get_ref();
+    let tls13 = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    front.counters.shook_hands(tls13, resumed);
+}

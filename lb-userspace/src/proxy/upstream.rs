@@ -1,0 +1,201 @@
+//! Connections to backends, kept by each worker for itself.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::net::TcpStream;
+
+use super::counters::BackendCounters;
+
+/// How long a worker avoids a backend that it could not connect to, while others are there.
+const AVOIDED_FOR: Duration = Duration::from_secs(1);
+/// How long a connection is kept without use: shorter than what servers grant by default, so that
+/// it is rarely the backend that closes first.
+const IDLE_FOR: Duration = Duration::from_secs(30);
+
+/// The backends that one worker knows, by address.
+#[derive(Debug, Default)]
+pub(super) struct Upstreams {
+    by_address: RefCell<HashMap<SocketAddr, Rc<Upstream>>>,
+}
+
+impl Upstreams {
+    /// The backend at an address.
+    pub(super) fn at(&self, address: SocketAddr) -> Rc<Upstream> {
+        let mut by_address = self.by_address.borrow_mut();
+        let entry = by_address.entry(address);
+        Rc::clone(entry.or_insert_with(|| Rc::new(Upstream::new(address))))
+    }
+
+    /// Closes connections that are dead or were idle for long, forgets backends that nobody uses.
+    pub(super) fn sweep(&self) {
+        let mut by_address = self.by_address.borrow_mut();
+        by_address.retain(|_, upstream| Rc::strong_count(upstream) > 1);
+        for upstream in by_address.values() {
+            upstream.idle.borrow_mut().retain(Idle::is_usable);
+        }
+    }
+}
+
+/// One backend, as one worker sees it.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    idle: RefCell<Vec<Idle>>,
+    in_use: Cell<u32>,
+    avoided_until: Cell<Option<Instant>>,
+}
+
+impl Upstream {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            idle: RefCell::default(),
+            in_use: Cell::new(0),
+            avoided_until: Cell::new(None),
+        }
+    }
+
+    /// Requests under way.
+    pub(super) fn load(&self) -> u32 {
+        self.in_use.get()
+    }
+
+    /// Whether it was out of reach a moment ago.
+    pub(super) fn is_avoided(&self) -> bool {
+        match self.avoided_until.get() {
+            None => false,
+            Some(until) if Instant::now() < until => true,
+            Some(_) => {
+                self.avoided_until.set(None);
+                false
+            }
+        }
+    }
+
+    /// It is out of reach: others are better for a moment.
+    pub(super) fn avoid(&self) {
+        self.avoided_until.set(Some(Instant::now() + AVOIDED_FOR));
+        self.drop_idle();
+    }
+
+    /// It was judged anew by the checks.
+    pub(super) fn trust(&self) {
+        self.avoided_until.set(None);
+    }
+
+    /// Closes the connections that no request uses.
+    pub(super) fn drop_idle(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
+    fn idle_connection(&self) -> Option<TcpStream> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(connection) = idle.pop() {
+            if connection.is_usable() {
+                return Some(connection.stream);
+            }
+        }
+        None
+    }
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: TcpStream,
+    since: Instant,
+}
+
+impl Idle {
+    /// Whether nothing arrived, neither bytes nor the end, and it is not too old. Costs no system
+    /// call while nothing arrived.
+    fn is_usable(&self) -> bool {
+        let quiet = matches!(
+            self.stream.try_read(&mut [0]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock
+        );
+        quiet && self.since.elapsed() < IDLE_FOR
+    }
+}
+
+/// A backend of a service's pool.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its connections.
+    pub(super) upstream: Rc<Upstream>,
+    /// What is counted for it.
+    pub(super) counters: Arc<BackendCounters>,
+    /// Whether it takes new requests.
+    pub(super) up: Cell<bool>,
+}
+
+/// A connection to a backend with a request under way.
+#[derive(Debug)]
+pub(super) struct Lease {
+    /// The connection.
+    pub(super) stream: TcpStream,
+    _use: InUse,
+}
+
+impl Lease {
+    /// Takes an idle connection, if there is one that lives.
+    pub(super) fn idle(member: &Rc<Member>) -> Option<Self> {
+        Some(Self {
+            stream: member.upstream.idle_connection()?,
+            _use: InUse::new(member),
+        })
+    }
+
+    /// Makes a new connection.
+    pub(super) async fn connect(member: &Rc<Member>) -> io::Result<Self> {
+        let in_use = InUse::new(member);
+        let stream = TcpStream::connect(member.upstream.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            _use: in_use,
+        })
+    }
+
+    /// The request is done and the connection in order: keeps it for another one, at most `limit`
+    /// of them, unless the backend takes no new requests.
+    pub(super) fn keep(self, limit: usize) {
+        let member = &self._use.0;
+        let mut idle = member.upstream.idle.borrow_mut();
+        if member.up.get() && idle.len() < limit {
+            idle.push(Idle {
+                stream: self.stream,
+                since: Instant::now(),
+            });
+        }
+    }
+}
+
+/// Counts a connection as in use for as long as it lives.
+#[derive(Debug)]
+struct InUse(Rc<Member>);
+
+impl InUse {
+    fn new(member: &Rc<Member>) -> Self {
+        let in_use = &member.upstream.in_use;
+        in_use.set(in_use.get() + 1);
+        member.counters.in_use.add(1);
+        Self(Rc::clone(member))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let in_use = &self.0.upstream.in_use;
+        in_use.set(in_use.get() - 1);
+        self.0.counters.in_use.sub(1);
+    }
+}

@@ -1,0 +1,82 @@
+//! Reading from and writing to a client's stream, both at once from one task.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream that one task reads and writes at the same time, without a lock: it is borrowed only
+/// for the moment of a poll.
+#[derive(Debug)]
+pub(super) struct Wire<S>(RefCell<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Takes the stream.
+    pub(super) fn new(stream: S) -> Self {
+        Self(RefCell::new(stream))
+    }
+
+    /// Gives the stream back.
+    pub(super) fn into_inner(self) -> S {
+        self.0.into_inner()
+    }
+
+    /// Reads what there is, 0 at the end.
+    pub(super) async fn read(&self, room: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|context| self.poll_read(context, room)).await
+    }
+
+    /// Reads what there is, 0 at the end.
+    pub(super) fn poll_read(
+        &self,
+        context: &mut Context<'_>,
+        room: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut room = ReadBuf::new(room);
+        ready!(Pin::new(&mut *self.0.borrow_mut()).poll_read(context, &mut room))?;
+        Poll::Ready(Ok(room.filled().len()))
+    }
+
+    /// Writes all slices, one after another, down to the network.
+    pub(super) async fn write_all(&self, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let mut left = slices;
+        poll_fn(|context| poll_write_all(&mut *self.0.borrow_mut(), &mut left, context)).await?;
+        poll_fn(|context| Pin::new(&mut *self.0.borrow_mut()).poll_flush(context)).await
+    }
+
+    /// Says that nothing more will be written.
+    pub(super) async fn shutdown(&self) -> io::Result<()> {
+        poll_fn(|context| Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(context)).await
+    }
+}
+
+/// Writes all slices to a stream.
+pub(super) async fn write_all(
+    stream: &mut (impl AsyncWrite + Unpin),
+    slices: &mut [IoSlice<'_>],
+) -> io::Result<()> {
+    let mut left = slices;
+    poll_fn(|context| poll_write_all(stream, &mut left, context)).await
+}
+
+fn poll_write_all<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    left: &mut &mut [IoSlice<'_>],
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    // Leaves out slices that are empty.
+    IoSlice::advance_slices(left, 0);
+    while !left.is_empty() {
+        let written = ready!(Pin::new(&mut *stream).poll_write_vectored(context, left))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        IoSlice::advance_slices(left, written);
+    }
+    Poll::Ready(Ok(()))
+}

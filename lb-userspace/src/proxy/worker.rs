@@ -1,0 +1,338 @@
+//! One worker: a thread with a runtime, listeners, connections and backends of its own.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    future::poll_fn,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    pin::pin,
+    rc::Rc,
+    sync::{Arc, mpsc::Sender},
+    task::Poll,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, mpsc, watch},
+    task::{LocalSet, spawn_local},
+};
+
+use super::{
+    Error,
+    counters::WorkerCounters,
+    front::{Front, Settings, Spares},
+    serve::serve_client,
+    upstream::Upstreams,
+};
+use crate::{
+    config::{Http, Name},
+    pool::PoolView,
+};
+
+/// How often idle connections to backends are looked after.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How long nothing is accepted when the process has no descriptor left.
+const OUT_OF_FILES_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a worker is to serve from now on.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The limits.
+    pub(super) limits: Arc<Http>,
+    /// Every service.
+    pub(super) fronts: Vec<FrontPlan>,
+}
+
+/// One service of a plan.
+#[derive(Debug)]
+pub(super) struct FrontPlan {
+    /// The service.
+    pub(super) name: Name,
+    /// Its address.
+    pub(super) listen: SocketAddr,
+    /// A socket, where the worker has none for this address.
+    pub(super) listener: Option<StdListener>,
+    /// TLS; `None`: plain HTTP.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Its pool.
+    pub(super) pool: watch::Receiver<Arc<PoolView>>,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Serve this; says when it does.
+    Apply(Plan, Sender<()>),
+    /// Finish within that time.
+    Shutdown(Duration),
+}
+
+/// A running worker, from outside.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// Where it takes commands.
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    /// What it counts.
+    pub(super) counters: Arc<WorkerCounters>,
+    /// Its thread.
+    pub(super) thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts a worker that serves nothing yet.
+    pub(super) fn start(number: usize) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::Worker)?;
+        let counters = Arc::<WorkerCounters>::default();
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let own_counters = Arc::clone(&counters);
+        let thread = std::thread::Builder::new()
+            .name(format!("lb-http-{number}"))
+            .spawn(move || {
+                let local = LocalSet::new();
+                local.block_on(&runtime, run(receiver, own_counters));
+            })
+            .map_err(Error::Worker)?;
+        Ok(Self {
+            commands,
+            counters,
+            thread,
+        })
+    }
+}
+
+async fn run(mut commands: mpsc::UnboundedReceiver<Command>, counters: Arc<WorkerCounters>) {
+    let mut inside = Inside::new(counters);
+    let upstreams = Rc::clone(&inside.upstreams);
+    let sweeper = spawn_local(async move {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            upstreams.sweep();
+        }
+    });
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Apply(plan, done) => {
+                inside.apply(plan);
+                // Whoever asked may have gone.
+                let _told = done.send(());
+            }
+            Command::Shutdown(grace) => {
+                inside.finish(grace).await;
+                break;
+            }
+        }
+    }
+    sweeper.abort();
+}
+
+/// A worker, from inside.
+struct Inside {
+    counters: Arc<WorkerCounters>,
+    upstreams: Rc<Upstreams>,
+    spares: Rc<Spares>,
+    slots: HashMap<SocketAddr, Rc<Slot>>,
+    open: Rc<OpenConnections>,
+}
+
+/// An address that is listened on, and the service that is served there.
+struct Slot {
+    front: RefCell<Rc<Front>>,
+    stop: Notify,
+}
+
+impl Inside {
+    fn new(counters: Arc<WorkerCounters>) -> Self {
+        Self {
+            counters,
+            upstreams: Rc::default(),
+            spares: Rc::default(),
+            slots: HashMap::new(),
+            open: Rc::default(),
+        }
+    }
+
+    fn apply(&mut self, plan: Plan) {
+        let limits = Rc::new((*plan.limits).clone());
+        let mut before = std::mem::take(&mut self.slots);
+        for front in plan.fronts {
+            let listen = front.listen;
+            let slot = match before.remove(&listen) {
+                Some(slot) => Some(self.change(slot, front, &limits)),
+                None => self.open(front, &limits),
+            };
+            if let Some(slot) = slot {
+                self.slots.insert(listen, slot);
+            }
+        }
+        for slot in before.into_values() {
+            slot.close();
+        }
+    }
+
+    fn change(&self, slot: Rc<Slot>, plan: FrontPlan, limits: &Rc<Http>) -> Rc<Slot> {
+        let front = Rc::clone(&slot.front.borrow());
+        if front.name == plan.name && front.is_https() == plan.tls.is_some() {
+            front.update(Settings {
+                limits: Rc::clone(limits),
+                tls: plan.tls,
+                pool: plan.pool,
+            });
+            follow_pool(&front);
+        } else {
+            front.drain.begin();
+            *slot.front.borrow_mut() = self.front(plan, limits);
+        }
+        slot
+    }
+
+    fn open(&self, mut plan: FrontPlan, limits: &Rc<Http>) -> Option<Rc<Slot>> {
+        let listener = plan.listener.take()?;
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(service = %plan.name, "a worker cannot watch its listener: {error}");
+                return None;
+            }
+        };
+        let slot = Rc::new(Slot {
+            front: RefCell::new(self.front(plan, limits)),
+            stop: Notify::new(),
+        });
+        spawn_local(accept(listener, Rc::clone(&slot), Rc::clone(&self.open)));
+        Some(slot)
+    }
+
+    fn front(&self, plan: FrontPlan, limits: &Rc<Http>) -> Rc<Front> {
+        let settings = Settings {
+            limits: Rc::clone(limits),
+            tls: plan.tls,
+            pool: plan.pool,
+        };
+        let counters = self.counters.service(&plan.name);
+        let shared = (Rc::clone(&self.upstreams), Rc::clone(&self.spares));
+        let front = Rc::new(Front::new(
+            (plan.name, plan.listen),
+            counters,
+            shared,
+            settings,
+        ));
+        follow_pool(&front);
+        front
+    }
+
+    async fn finish(&mut self, grace: Duration) {
+        for (_, slot) in self.slots.drain() {
+            slot.close();
+        }
+        let done = self.open.none_left();
+        if tokio::time::timeout(grace, done).await.is_err() {
+            tracing::warn!(
+                connections = self.open.count.get(),
+                "connections to clients were still open when the time to finish was over"
+            );
+        }
+    }
+}
+
+/// Looks at the pool when it changes, so that idle connections to a backend that is out are
+/// closed at once. Ends with the front, with the pool's sender, and with a newer receiver.
+fn follow_pool(front: &Rc<Front>) {
+    let mut pool = front.pool();
+    let front = Rc::downgrade(front);
+    spawn_local(async move {
+        while pool.changed().await.is_ok() {
+            match front.upgrade() {
+                Some(front) if front.pool().same_channel(&pool) => front.look_at_pool(false),
+                _ => return,
+            }
+        }
+    });
+}
+
+impl Slot {
+    /// Stops accepting, and lets the connections finish.
+    fn close(&self) {
+        self.stop.notify_one();
+        self.front.borrow().drain.begin();
+    }
+}
+
+/// How many connections to clients there are.
+#[derive(Default)]
+struct OpenConnections {
+    count: Cell<usize>,
+    closed: Notify,
+    accepting: Cell<usize>,
+}
+
+impl OpenConnections {
+    async fn none_left(&self) {
+        while self.count.get() > 0 || self.accepting.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+
+    fn change(&self, counter: &Cell<usize>, up: bool) {
+        let count = counter.get();
+        counter.set(if up { count + 1 } else { count - 1 });
+        if !up {
+            self.closed.notify_one();
+        }
+    }
+}
+
+/// Accepts until the slot is closed; what waits in the socket by then is still accepted.
+async fn accept(listener: TcpListener, slot: Rc<Slot>, open: Rc<OpenConnections>) {
+    open.change(&open.accepting, true);
+    {
+        let mut stop = pin!(slot.stop.notified());
+        loop {
+            let accepted = poll_fn(|context| {
+                if stop.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(None);
+                }
+                listener.poll_accept(context).map(Some)
+            });
+            match accepted.await {
+                None => break,
+                Some(Ok(connection)) => begin(connection, &slot, &open),
+                Some(Err(error)) => survive(&error).await,
+            }
+        }
+    }
+    let waiting = || poll_fn(|context| Poll::Ready(listener.poll_accept(context)));
+    while let Poll::Ready(Ok(connection)) = waiting().await {
+        begin(connection, &slot, &open);
+    }
+    open.change(&open.accepting, false);
+}
+
+fn begin((stream, from): (TcpStream, SocketAddr), slot: &Slot, open: &Rc<OpenConnections>) {
+    let front = Rc::clone(&slot.front.borrow());
+    let open = Rc::clone(open);
+    open.change(&open.count, true);
+    front.counters.open_connections.add(1);
+    spawn_local(async move {
+        serve_client(stream, from, &front).await;
+        front.counters.open_connections.sub(1);
+        open.change(&open.count, false);
+    });
+}
+
+/// An error of one connection is not worth a word; one of the process is, and a pause.
+async fn survive(error: &io::Error) {
+    if matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    ) {
+        tracing::warn!("cannot accept a connection: {error}; raise LimitNOFILE if this goes on");
+        tokio::time::sleep(OUT_OF_FILES_PAUSE).await;
+    }
+}
