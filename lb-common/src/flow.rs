@@ -154,11 +154,11 @@ impl Flow {
         u64::from_ne_bytes([b0, b1, self.direction, self.state, s0, s1, s2, s3])
     }
 
-    /// Whether it has been idle for longer than its state allows.
+    /// Whether it has been idle for longer than its state allows, where `hertz` ticks are a second.
     #[must_use]
     #[inline(always)]
-    pub fn is_gone(&self, now: Tick) -> bool {
-        now.since(Tick(self.seen)) > State(self.state).timeout()
+    pub const fn is_gone(&self, now: Tick, hertz: u32) -> bool {
+        now.since(Tick(self.seen)) > State(self.state).timeout() * hertz
     }
 
     /// Sets the rewrite of a packet that arrives with `key`, its checksum changes too.
@@ -184,35 +184,19 @@ impl Flow {
     }
 }
 
-/// A moment on the kernel's monotonic clock, in units of 2³⁰ ns (1.07 s): fine enough for
-/// time-outs, and one shift away from what the kernel returns.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// A moment on the kernel's clock: the low 32 bits of its jiffies, which cost one load, where any
+/// call for the time would cost as much as all the rest of steering. How many make a second is in
+/// the settings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tick(pub u32);
 
 impl Tick {
-    /// The moment `nanoseconds` after the host started.
+    /// Ticks from `earlier` to this moment; none if `earlier` lies ahead, as it does when another
+    /// CPU has just written it, or when it was half of the clock's round ago (24 days at 1,000 Hz).
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "wraps after 146 years")]
-    pub const fn at_nanoseconds(nanoseconds: u64) -> Self {
-        Self((nanoseconds >> 30) as u32)
-    }
-
-    /// A span of at least `seconds`.
-    #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a tick is longer than a second"
-    )]
-    pub const fn seconds(seconds: u32) -> Self {
-        Self((seconds as u64 * 1_000_000_000).div_ceil(1 << 30) as u32)
-    }
-
-    /// The span from `earlier` to this moment; none if `earlier` is a clock of another CPU that
-    /// runs a tick ahead.
-    #[must_use]
-    #[inline(always)]
-    pub const fn since(self, earlier: Self) -> Self {
-        Self(self.0.saturating_sub(earlier.0))
+    pub const fn since(self, earlier: Self) -> u32 {
+        let span = self.0.wrapping_sub(earlier.0);
+        if span >> 31 == 0 { span } else { 0 }
     }
 }

@@ -131,7 +131,7 @@ fn take_source_port<T: Tables>(
             Err(Refused::Full) => return Err(Drop::TableFull),
             Err(Refused::Exists) => {}
         }
-        if reclaim(tables, now, key) {
+        if reclaim(tables, now, settings.hertz, key) {
             return tables
                 .put_flow(key, flow)
                 .map_err(|_refused| Drop::TableFull);
@@ -142,12 +142,12 @@ fn take_source_port<T: Tables>(
 
 /// Takes the port of a connection that is gone in both directions, the client's flow with it.
 #[inline(always)]
-fn reclaim<T: Tables>(tables: &T, now: Tick, key: &FlowKey) -> bool {
+fn reclaim<T: Tables>(tables: &T, now: Tick, hertz: u32, key: &FlowKey) -> bool {
     let Some(entry) = tables.flow(key) else {
         return false;
     };
     let old = entry.read();
-    if !old.is_gone(now) {
+    if !old.is_gone(now, hertz) {
         return false;
     }
     let client = old.partner(key.protocol);
@@ -155,7 +155,7 @@ fn reclaim<T: Tables>(tables: &T, now: Tick, key: &FlowKey) -> bool {
         // The client's key may belong to a newer connection by now, through another port.
         let there = entry.read();
         let same = there.source_port == key.destination_port && there.destination == key.source;
-        if same && !there.is_gone(now) {
+        if same && !there.is_gone(now, hertz) {
             return false;
         }
         if same && entry.claim(&there, now) {

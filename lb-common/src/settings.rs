@@ -13,4 +13,6 @@ pub struct Settings {
     pub first_source_port: u16,
     /// How many there are; 0 before the agent has spoken.
     pub source_ports: u16,
+    /// Ticks of the kernel's clock in a second.
+    pub hertz: u32,
 }

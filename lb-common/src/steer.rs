@@ -31,10 +31,12 @@ pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
 #[inline(always)]
 fn decide<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, Verdict> {
     let packet = parse(memory)?;
+    if !tables.concerns(packet.key.destination_port) {
+        return Err(Verdict::Pass(Pass::NotAService));
+    }
     if let Some(entry) = tables.flow(&packet.key) {
-        let now = tables.now();
-        if let Some(flow) = current(tables, now, &packet, &entry) {
-            return follow(memory, tables, now, &packet, &entry, &flow);
+        if let Some(flow) = current(tables, &packet, &entry) {
+            return follow(memory, tables, &packet, &entry, &flow);
         }
     }
     steer_new(memory, tables, &packet)
@@ -42,15 +44,19 @@ fn decide<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, V
 
 /// The flow in the entry, if it still goes on.
 #[inline(always)]
-fn current<T: Tables>(tables: &T, now: Tick, packet: &Packet, entry: &T::Entry) -> Option<Flow> {
+fn current<T: Tables>(tables: &T, packet: &Packet, entry: &T::Entry) -> Option<Flow> {
     let mut flow = entry.read();
     let begins_anew = packet.flags.opens() && State(flow.state).is_over();
-    if begins_anew || flow.is_gone(now) {
+    let (settings, now) = (tables.settings()?, tables.now());
+    if begins_anew || flow.is_gone(now, settings.hertz) {
         return None;
     }
-    let generation = tables.settings()?.generation;
-    if flow.generation != generation {
-        refresh(tables, generation, entry, &mut flow)?;
+    if flow.generation != settings.generation {
+        refresh(tables, settings.generation, entry, &mut flow)?;
+    }
+    // To the second is good enough, and the entry stays unwritten most of the time.
+    if now.since(Tick(flow.seen)) >= settings.hertz {
+        entry.set_seen(now);
     }
     Some(flow)
 }
@@ -84,15 +90,11 @@ fn refresh<T: Tables>(
 fn follow<M: Memory, T: Tables>(
     memory: &mut M,
     tables: &T,
-    now: Tick,
     packet: &Packet,
     entry: &T::Entry,
     flow: &Flow,
 ) -> Result<Verdict, Verdict> {
     rewrite(memory, packet, flow)?;
-    if flow.seen != now.0 {
-        entry.set_seen(now);
-    }
     let before = State(flow.state);
     let after = before.after(flow.direction(), packet.flags);
     if after != before {

@@ -22,6 +22,10 @@ pub trait Tables {
     /// The time now.
     fn now(&self) -> Tick;
 
+    /// Whether a packet to this port may belong to a service or a flow. It may not: the common
+    /// answer for the host's own traffic, and a much cheaper one than two look-ups.
+    fn concerns(&self, port: u16) -> bool;
+
     /// The interface that the packet came in by.
     fn ingress(&self) -> u32;
 

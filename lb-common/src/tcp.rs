@@ -1,6 +1,6 @@
 //! What a flow knows of its TCP connection: enough to tell when it is over.
 
-use crate::{flow::Tick, traffic::Direction};
+use crate::traffic::Direction;
 
 /// The control bits of a TCP header (RFC 9293, section 3.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -121,19 +121,19 @@ impl State {
         self.0 == Self::OPENING.0
     }
 
-    /// How long a flow in this state may be idle before it counts as gone.
+    /// Seconds that a flow in this state may be idle before it counts as gone.
     ///
     /// A connection that nobody uses is kept for an hour; one half open for a minute, as long as
     /// Linux retries; one half closed for two (Linux's `tcp_fin_timeout`, twice); one that is over
     /// for as long as segments may wander, or the backend's TIME-WAIT lasts.
     #[must_use]
     #[inline(always)]
-    pub const fn timeout(self) -> Tick {
+    pub const fn timeout(self) -> u32 {
         match self {
-            Self::ESTABLISHED => Tick::seconds(3600),
-            Self::OPENING | Self::ANSWERED | Self::LINGERING => Tick::seconds(60),
-            Self::CLOSING_BY_CLIENT | Self::CLOSING_BY_BACKEND => Tick::seconds(120),
-            _ => Tick::seconds(2),
+            Self::ESTABLISHED => 3600,
+            Self::OPENING | Self::ANSWERED | Self::LINGERING => 60,
+            Self::CLOSING_BY_CLIENT | Self::CLOSING_BY_BACKEND => 120,
+            _ => 2,
         }
     }
 }

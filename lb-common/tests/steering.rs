@@ -16,6 +16,7 @@ use proptest::prelude::*;
 
 const VIP: [u8; 4] = [172, 31, 0, 68];
 const CLIENT: [u8; 4] = [198, 51, 100, 10];
+const HERTZ: u32 = 250;
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
 const ACK: u8 = 0x10;
@@ -38,6 +39,7 @@ fn tables() -> HostTables {
         generation: 1,
         first_source_port: 10_240,
         source_ports: 1000,
+        hertz: HERTZ,
     };
     let mut tables = HostTables::new(settings);
     let service = |port| ServiceKey {
@@ -191,7 +193,7 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
     }
     let late = TcpPacket::new(from_client(5), SYN);
     assert_eq!(sent(&tables, &late).0, Verdict::Drop(Drop::NoSourcePort));
-    tables.now = Tick(tables.now.0 + 2 * Tick::seconds(3600).0);
+    tables.now = Tick(tables.now.0 + 2 * 3600 * HERTZ);
     let (verdict, bytes) = sent(&tables, &late);
     assert_eq!(verdict, Verdict::Transmit(Steered::NewFlow));
     let (verdict, bytes) = sent(&tables, &TcpPacket::new(answer(&bytes), SYN_ACK));
@@ -202,7 +204,7 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
     let stale = tables
         .flows()
         .iter()
-        .filter(|(_, flow)| flow.is_gone(tables.now))
+        .filter(|(_, flow)| flow.is_gone(tables.now, HERTZ))
         .count();
     assert_eq!(
         stale, 6,
@@ -215,9 +217,9 @@ fn a_busy_client_keeps_the_port_of_a_silent_backend() {
     let mut tables = tables();
     tables.settings.source_ports = 1;
     let back = opened(&tables, 1);
-    tables.now = Tick(tables.now.0 + Tick::seconds(3000).0);
+    tables.now = Tick(tables.now.0 + 3000 * HERTZ);
     sent(&tables, &TcpPacket::new(from_client(1), ACK));
-    tables.now = Tick(tables.now.0 + Tick::seconds(3000).0);
+    tables.now = Tick(tables.now.0 + 3000 * HERTZ);
     for port in 2..=8 {
         let (_, bytes) = sent(&tables, &TcpPacket::new(from_client(port), SYN));
         assert_ne!(answer(&bytes), back);

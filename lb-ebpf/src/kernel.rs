@@ -8,7 +8,7 @@ use aya_ebpf::{
         BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST,
         bpf_fib_lookup as FibLookup,
     },
-    helpers::{bpf_fib_lookup, bpf_ktime_get_coarse_ns},
+    helpers::{bpf_fib_lookup, generated::bpf_jiffies64},
     programs::XdpContext,
 };
 use lb_common::{
@@ -22,7 +22,11 @@ use lb_common::{
     verdict::{Drop, Verdict},
 };
 
-use crate::maps::{BACKENDS, CURSORS, FLOWS_V4, RINGS, SERVICES, SETTINGS, TRAFFIC, VERDICTS};
+use zerocopy::transmute;
+
+use crate::maps::{
+    BACKENDS, CURSORS, FLOWS_V4, PORTS, RINGS, SERVICES, SETTINGS, TRAFFIC, VERDICTS,
+};
 
 /// The tables, for one packet.
 pub(crate) struct Kernel<'a> {
@@ -44,9 +48,14 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low half is what is kept"
+    )]
     fn now(&self) -> Tick {
-        // SAFETY: takes nothing and returns a number. Coarse: it reads no clock register.
-        Tick::at_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+        // SAFETY: takes nothing and returns a number. The verifier makes one load of it
+        // (kernel/bpf/verifier.c, `do_misc_fixups`).
+        Tick(unsafe { bpf_jiffies64() } as u32)
     }
 
     #[inline(always)]
@@ -59,7 +68,18 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn concerns(&self, port: u16) -> bool {
+        let word = PORTS.get(u32::from(port) / 64).copied().unwrap_or(u64::MAX);
+        word >> (port % 64) & 1 == 1
+    }
+
+    #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<MapEntry> {
+        // By words of eight bytes: the kernel compares keys so, and a read that spans two smaller
+        // writes has to wait for both.
+        let words: [u64; 2] = transmute!(*key);
+        // SAFETY: a key has no padding, so its bytes as two words are a key, and aligned for one.
+        let key: &FlowKey = unsafe { &*words.as_ptr().cast() };
         FLOWS_V4.get_ptr_mut(key).map(MapEntry)
     }
 

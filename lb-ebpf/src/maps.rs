@@ -18,6 +18,10 @@ use lb_common::{
 #[btf_map(name = "settings")]
 pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 
+/// A bit for each port that a packet may come to for a service or a flow.
+#[btf_map(name = "ports")]
+pub(crate) static PORTS: Array<u64, 1024> = Array::new();
+
 /// Who listens where.
 #[btf_map(name = "services")]
 pub(crate) static SERVICES: HashMap<ServiceKey, Service, { limits::SERVICES as usize }> =

@@ -68,7 +68,13 @@ impl HostTables {
     /// Packets that ended in this verdict.
     #[must_use]
     pub fn counted(&self, verdict: Verdict) -> u64 {
-        self.verdicts.borrow()[verdict.counter() as usize]
+        self.counted_at(verdict.counter())
+    }
+
+    /// The entry of the map `verdicts` at `index`.
+    #[must_use]
+    pub fn counted_at(&self, index: u32) -> u64 {
+        self.verdicts.borrow()[index as usize]
     }
 
     /// Packets that ended in any verdict.
@@ -107,6 +113,10 @@ impl Tables for HostTables {
 
     fn now(&self) -> Tick {
         self.now
+    }
+
+    fn concerns(&self, _port: u16) -> bool {
+        true
     }
 
     fn ingress(&self) -> u32 {

@@ -1,6 +1,6 @@
 //! The maps, with the contract's types in place of bytes.
 
-use std::{fmt, ops::RangeInclusive};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use aya::{
     Ebpf,
@@ -23,6 +23,7 @@ use super::{Error, layout::Layout};
 /// The maps that the agent reads and writes. The flow table is the kernel's own.
 pub(super) struct Maps {
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
+    ports: Array<MapData, u64>,
     services: HashMap<MapData, [u8; size_of::<ServiceKey>()], [u8; size_of::<Service>()]>,
     backends: Array<MapData, [u8; size_of::<Backend>()]>,
     rings: ArrayOfMaps<MapData, Array<MapData, BackendId>>,
@@ -41,6 +42,7 @@ impl Maps {
     pub(super) fn take(loaded: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
             settings: taken(loaded, "settings")?,
+            ports: taken(loaded, "ports")?,
             services: taken(loaded, "services")?,
             backends: taken(loaded, "backends")?,
             rings: taken(loaded, "rings")?,
@@ -72,9 +74,11 @@ impl Maps {
             .collect())
     }
 
-    /// Tells the kernel which source ports NAT may take.
+    /// Tells the kernel which source ports NAT may take, and how fast its clock ticks.
     pub(super) fn set_source_ports(&mut self, ports: &RangeInclusive<u16>) -> Result<(), Error> {
+        self.concern(ports)?;
         let mut settings = self.settings()?;
+        settings.hertz = hertz()?;
         settings.first_source_port = *ports.start();
         settings.source_ports = ports.end() - ports.start() + 1;
         self.set_settings(settings)
@@ -109,6 +113,7 @@ impl Maps {
             if let Some(ring) = service.ring.as_ref().filter(|ring| ring.used > 0) {
                 self.swap_ring(service.value.id, ring)?;
             }
+            self.concern(&(service.key.port..=service.key.port))?;
             self.set_service(service.key, service.value)?;
         }
         for key in old.numbers.services.keys() {
@@ -152,6 +157,21 @@ impl Maps {
             sum.connections += one.connections;
             sum
         }))
+    }
+
+    /// Has the kernel look closer at packets to these ports. No port is ever taken out again: flows
+    /// may still need it, and one too many costs a look-up, not a packet.
+    fn concern(&mut self, ports: &RangeInclusive<u16>) -> Result<(), Error> {
+        let failed = |error: MapError| Error::of("cannot mark ports in the map ports", &error);
+        for index in ports.start() / 64..=ports.end() / 64 {
+            let marked = (0..64)
+                .filter(|bit| ports.contains(&(index * 64 + bit)))
+                .fold(0, |word, bit| word | 1_u64 << bit);
+            let index = u32::from(index);
+            let before = self.ports.get(&index, 0).map_err(failed)?;
+            self.ports.set(index, before | marked, 0).map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn settings(&self) -> Result<Settings, Error> {
@@ -230,6 +250,15 @@ impl Maps {
             .set(slot.index(), zero, 0)
             .map_err(|error| failed(&error))
     }
+}
+
+/// Ticks of the kernel's clock in a second: its coarse clocks advance by one tick at a time.
+fn hertz() -> Result<u32, Error> {
+    let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_err(|error| Error::of("cannot ask the kernel how fast its clock ticks", &error))?;
+    let nanoseconds = Duration::from(tick).as_nanos().max(1);
+    // 1,000,000,000 / 3,333,333 is 300 and a little: the tick is what was rounded.
+    Ok(u32::try_from((1_000_000_000 + nanoseconds / 2) / nanoseconds).unwrap_or(1000))
 }
 
 fn taken<M: TryFrom<aya::maps::Map, Error = MapError>>(

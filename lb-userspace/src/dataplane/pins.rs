@@ -18,8 +18,9 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::Error;
 
 /// Each map by its name, with the sizes of its keys and values in bytes.
-const MAPS: [(&str, usize, usize); 8] = [
+const MAPS: [(&str, usize, usize); 9] = [
     ("settings", 4, size_of::<Settings>()),
+    ("ports", 4, 8),
     ("services", size_of::<ServiceKey>(), size_of::<Service>()),
     ("backends", 4, size_of::<Backend>()),
     ("rings", 4, 4),

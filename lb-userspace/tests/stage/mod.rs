@@ -16,32 +16,22 @@ use lb::{
     dataplane::Dataplane,
     pool::PoolView,
 };
-use lb_common::{
-    backend::BackendState,
-    flow::{Mac, NextHop},
-};
+use lb_common::backend::BackendState;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 
 /// The balancer's address.
-pub const VIP: [u8; 4] = [172, 31, 0, 68];
+pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
 /// The last octets of the backends' addresses, 10.0.0.0/24.
-pub const BACKENDS: [u8; 4] = [6, 7, 9, 19];
+pub(crate) const BACKENDS: [u8; 4] = [6, 7, 9, 19];
 /// The source ports of NAT.
-pub const SOURCE_PORTS: RangeInclusive<u16> = 10_240..=32_767;
-
-/// The way to clients.
-pub const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 0x01];
-/// The way to backends.
-pub const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x02];
-/// The balancer's own MAC address.
-pub const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x68];
+pub(crate) const SOURCE_PORTS: RangeInclusive<u16> = 10_240..=32_767;
 
 /// The loaded program.
-pub struct Stage {
+pub(crate) struct Stage {
     /// The agent's side.
-    pub dataplane: Dataplane,
+    pub(crate) dataplane: Dataplane,
     /// The number of the balancer's interface.
-    pub interface: u32,
+    pub(crate) interface: u32,
     program: Xdp,
     empty: Ebpf,
 }
@@ -49,7 +39,7 @@ pub struct Stage {
 impl Stage {
     /// Raises a stage on this thread: it leaves the machine's network for one of its own, which is
     /// gone with the thread.
-    pub fn raise(balance: Balance) -> Self {
+    pub(crate) fn raise(balance: Balance) -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "this needs root: run it with sudo"
@@ -103,23 +93,14 @@ impl Stage {
         }
     }
 
-    /// The next hop by the gateway or the router.
-    pub fn hop(&self, mac: [u8; 6]) -> NextHop {
-        NextHop {
-            destination_mac: Mac::new(mac),
-            source_mac: Mac::new(OWN),
-            interface: self.interface,
-        }
-    }
-
     /// Feeds one packet to the program, as if it came in by the interface: the XDP action, what
     /// became of the packet, and how long the kernel says that it took.
-    pub fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
+    pub(crate) fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
         test_run(&self.program, self.interface, packet, out)
     }
 
     /// The same for a program that does nothing.
-    pub fn feed_empty(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
+    pub(crate) fn feed_empty(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
         let program = self.empty.program("pass").expect("the empty program");
         let program: &Xdp = program.try_into().expect("an XDP program");
         test_run(program, self.interface, packet, out)
