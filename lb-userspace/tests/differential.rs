@@ -241,7 +241,10 @@ impl Traffic {
             0 => TcpPacket::key((client, from), (VIP, 443)),
             1 => TcpPacket::key((client, from), (VIP, self.below(65_536) as u16)),
             2 => TcpPacket::key((client, from), ([172, 31, 0, 69], 80)),
-            3 | 4 if !self.backs.is_empty() => self.backs[self.below(self.backs.len())],
+            3 | 4 if !self.backs.is_empty() => {
+                let which = self.below(self.backs.len());
+                self.backs[which]
+            }
             _ => TcpPacket::key((client, from), (VIP, 80)),
         }
     }

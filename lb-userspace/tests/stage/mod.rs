@@ -107,10 +107,12 @@ impl Stage {
     }
 }
 
-/// The interface, its neighbours, and a BPF file system that nobody else sees.
+/// The interface, its neighbours, and a BPF file system that nobody else sees. Without IPv6 no
+/// packet comes in but those that are fed.
 const SCENE: &str = "
     mount --make-rprivate /
     mount -t bpf bpf /sys/fs/bpf
+    sysctl -qw net.ipv6.conf.default.disable_ipv6=1
     ip link set lo up
     ip link add eth0 address 02:00:00:00:00:68 type veth peer name peer0
     ip link set peer0 up
