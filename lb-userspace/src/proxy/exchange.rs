@@ -284,13 +284,14 @@ async fn converse<B: Body, K: Sink>(
         return receive(order, &mut reader, relay, sink, watchdog).await;
     }
     order.upload.complete.set(false);
-    both_ways(
+    // In a box, so that requests without a body carry no room for it.
+    Box::pin(both_ways(
         order,
         (&mut reader, &mut writer),
         relay,
         (body, sink),
         watchdog,
-    )
+    ))
     .await
 }
 

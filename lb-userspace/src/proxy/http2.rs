@@ -104,6 +104,16 @@ struct Activity {
     streams: Cell<usize>,
     /// When one of them ended last.
     last: Cell<Option<Instant>>,
+    /// What ended streams leave for the next ones.
+    tools: RefCell<Vec<Tools>>,
+}
+
+/// What each stream needs for itself.
+#[derive(Debug, Default)]
+struct Tools {
+    /// The head for the backend.
+    head: Vec<u8>,
+    watchdog: Watchdog,
 }
 
 /// One request and its response.
@@ -142,35 +152,43 @@ impl Stream {
             trusted: self.peer.is_trusted(&limits),
             local: &self.front.local,
         };
-        let mut head = Vec::with_capacity(1024);
+        let mut tools = self.activity.tools.borrow_mut().pop().unwrap_or_default();
+        let Tools { head, watchdog } = &mut tools;
+        head.clear();
         let responder = RefCell::new(Responder::Waiting(respond));
-        match write_http2(&parts, body.is_end_stream(), &via, &mut head) {
+        match write_http2(&parts, body.is_end_stream(), &via, head) {
             Ok(framing) => {
                 let upload = Upload::default();
                 let order = Order {
                     front: &self.front,
                     peer: &self.peer,
                     limits: &limits,
-                    head: &head,
+                    head,
                     framing,
                     to_head: method.is_head(),
                     idempotent: method.is_idempotent(),
                     upgrade: false,
                     upload: &upload,
                 };
-                self.forward(&order, body, &responder).await;
+                self.forward(&order, body, &responder, watchdog).await;
             }
             Err(refusal) => self.refuse(refusal, method, &responder).await,
         }
+        self.activity.tools.borrow_mut().push(tools);
         self.front.counters.took(began.elapsed());
     }
 
-    async fn forward(&self, order: &Order<'_>, body: RecvStream, responder: &RefCell<Responder>) {
+    async fn forward(
+        &self,
+        order: &Order<'_>,
+        body: RecvStream,
+        responder: &RefCell<Responder>,
+        watchdog: &mut Watchdog,
+    ) {
         let mut body = Http2Body::new(body, order.framing == Framing::Empty);
         let mut sink = Http2Sink::new(responder);
-        let mut watchdog = Watchdog::default();
         let outcome = {
-            let mut exchange = pin!(exchange(order, &mut body, &mut sink, &mut watchdog));
+            let mut exchange = pin!(exchange(order, &mut body, &mut sink, watchdog));
             // A request that its client took back is not worth a backend's time.
             poll_fn(|context| match exchange.as_mut().poll(context) {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),

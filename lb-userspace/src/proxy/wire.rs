@@ -72,7 +72,12 @@ fn poll_write_all<S: AsyncWrite + Unpin>(
     // Leaves out slices that are empty.
     IoSlice::advance_slices(left, 0);
     while !left.is_empty() {
-        let written = ready!(Pin::new(&mut *stream).poll_write_vectored(context, left))?;
+        let stream = Pin::new(&mut *stream);
+        // One slice is cheaper for the kernel than a list of one.
+        let written = match &**left {
+            [slice] => ready!(stream.poll_write(context, slice))?,
+            slices => ready!(stream.poll_write_vectored(context, slices))?,
+        };
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }

@@ -38,6 +38,7 @@ fn no_backend_at_all_is_503() {
     site.set(0, BackendState::Down);
     let mut client = TlsClient::tls(site.address);
     assert_eq!(client.get("/").status(), 503);
+    wait_until("it is counted", || site.answered(503) == 1);
     let requests = site.proxy().counters().requests;
     assert_eq!(
         (requests[0].backend.as_ref(), requests[0].code),
