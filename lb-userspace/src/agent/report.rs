@@ -176,7 +176,7 @@ impl Observed {
             connections: of_service().map(|traffic| traffic.connections).sum(),
             requests: is_http.then(|| requests.map(|count| count.count).sum()),
             bytes_in: of_service().map(|traffic| traffic.bytes_in).sum(),
-            bytes_out: of_service().map(|traffic| traffic.bytes_out).sum(),
+            bytes_out: (!is_http).then(|| of_service().map(|traffic| traffic.bytes_out).sum()),
         }
     }
 
