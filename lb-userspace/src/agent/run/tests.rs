@@ -292,6 +292,19 @@ async fn a_reload_puts_the_new_configuration_in_force_and_keeps_orders() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_reloads() {
+    let host = Host::new(&Checked::No);
+    let _running = host.run();
+    host.write(&host.text(&Checked::No).replace("\"first\"", "\"second\""));
+    // The agents of other tests get it as well: they read what they have read before.
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raised");
+    eventually("the new configuration is in force", || {
+        host.kernel.services() == ["second"]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_that_is_refused_leaves_everything_as_it_was() {
     let host = Host::new(&Checked::No);
     let running = host.run();
@@ -314,8 +327,8 @@ async fn a_reload_that_is_refused_leaves_everything_as_it_was() {
             "{said}"
         );
     }
-    host.write(&good.replace("\"first\"", "\"second\""));
     host.kernel.refuse(true);
+    host.write(&good.replace("\"first\"", "\"second\""));
     let said = give(&host.socket(), Request::Reload)
         .await
         .expect_err("refused");
