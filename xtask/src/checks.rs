@@ -42,12 +42,25 @@ pub(crate) fn clippy_ebpf(workspace: &Workspace) -> anyhow::Result<()> {
     ebpf::clippy(workspace)
 }
 
-/// Licences, sources and advisories are as `deny.toml` allows.
+/// Licences, sources and duplicates are as `deny.toml` allows.
 ///
 /// # Errors
 /// They are not.
 pub(crate) fn dependencies(workspace: &Workspace) -> anyhow::Result<()> {
-    child::run(cargo(workspace).args(["deny", "check"]))
+    let deny = ["deny", "check", "--hide-inclusion-graph"];
+    child::run(
+        cargo(workspace)
+            .args(deny)
+            .args(["licenses", "bans", "sources"]),
+    )
+}
+
+/// No dependency has a known weakness; the list of them is fetched anew.
+///
+/// # Errors
+/// One has, or the list could not be fetched.
+pub(crate) fn advisories(workspace: &Workspace) -> anyhow::Result<()> {
+    child::run(cargo(workspace).args(["deny", "check", "advisories"]))
 }
 
 /// Selects all packages but the kernel's. Every command names the same ones: cargo unifies the

@@ -44,6 +44,7 @@ pub(crate) fn run(purposes: &[Purpose], dry_run: bool) -> anyhow::Result<()> {
     for remedy in install::plan(&missing)? {
         println!("  {remedy}");
     }
+    println!("\nJudged by the lists of packages on this machine, which may be out of date.");
     Ok(())
 }
 

@@ -52,6 +52,7 @@ pub(crate) fn lint(workspace: &Workspace) -> anyhow::Result<()> {
     steps.take("clippy for eBPF", || checks::clippy_ebpf(workspace));
     if child::find_program("cargo-deny").is_some() {
         steps.take("dependencies", || checks::dependencies(workspace));
+        steps.take("advisories", || checks::advisories(workspace));
     } else {
         steps.skip("dependencies", "cargo-deny is not installed");
     }
