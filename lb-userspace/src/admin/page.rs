@@ -84,7 +84,7 @@ fn write_services(page: &mut String, services: &[ServiceStatus]) -> fmt::Result 
             Escaped(&service.pool),
             count(service.connections),
             bytes(service.bytes_in),
-            bytes(service.bytes_out),
+            service.bytes_out.map_or_else(|| "–".to_owned(), bytes),
         )?;
     }
     page.write_str("</table></div>")

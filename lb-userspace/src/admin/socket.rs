@@ -41,7 +41,7 @@ pub struct Command {
 pub enum SocketError {
     /// Somebody answers on it.
     #[error(
-        "another agent is running: it answers on {}. Stop it first, or give this one an \
+        "another agent is already running: it answers on {}. Stop it first, or give this one an \
          `admin.socket` of its own", .0.display()
     )]
     InUse(PathBuf),

@@ -68,8 +68,8 @@ pub struct ServiceStatus {
     pub requests: Option<u64>,
     /// Bytes from clients, IP header on.
     pub bytes_in: u64,
-    /// Bytes to clients, IP header on.
-    pub bytes_out: u64,
+    /// Bytes to clients, IP header on; `null` where the agent serves: XDP sees what comes in.
+    pub bytes_out: Option<u64>,
 }
 
 /// A pool.
@@ -261,7 +261,7 @@ pub(crate) mod examples {
                     connections: 750,
                     requests: None,
                     bytes_in: 1 << 20,
-                    bytes_out: 3 << 30,
+                    bytes_out: Some(3 << 30),
                 },
                 ServiceStatus {
                     name: "https".to_owned(),
@@ -272,7 +272,7 @@ pub(crate) mod examples {
                     connections: 75,
                     requests: Some(1000),
                     bytes_in: 0,
-                    bytes_out: 0,
+                    bytes_out: None,
                 },
             ],
             pools: vec![PoolStatus {

@@ -1,4 +1,5 @@
-//! What the agent tells about itself: status and metrics, from what the rooms say now.
+//! What the agent tells about itself: the status here, the metrics in [`readings`], both from what
+//! the rooms say now.
 
 use std::{
     collections::BTreeMap,
@@ -17,13 +18,12 @@ use crate::{
     config::{Balance, Check, CheckKind, Forward, Mode, Name},
     dataplane::{self, XdpMode},
     health::LastCheck,
-    metrics::{
-        BackendReading, CertificateReading, Format, HandshakeReading, LatencyReading,
-        ProcessReading, Readings, RequestReading, render,
-    },
+    metrics::{Format, render},
     pool::{BackendId, PoolView},
     proxy,
 };
+
+mod readings;
 
 impl<K: Kernel> Source for Shared<K> {
     fn status(&self) -> Status {
@@ -176,7 +176,7 @@ impl Observed {
             connections: of_service().map(|traffic| traffic.connections).sum(),
             requests: is_http.then(|| requests.map(|count| count.count).sum()),
             bytes_in: of_service().map(|traffic| traffic.bytes_in).sum(),
-            bytes_out: of_service().map(|traffic| traffic.bytes_out).sum(),
+            bytes_out: (!is_http).then(|| of_service().map(|traffic| traffic.bytes_out).sum()),
         }
     }
 
@@ -252,43 +252,6 @@ impl Observed {
         });
         certificates.collect()
     }
-
-    fn readings(self, state: &State, started: SystemTime) -> Readings {
-        let http = self.http;
-        Readings {
-            version: env!("CARGO_PKG_VERSION"),
-            node: state.config.node.name.clone(),
-            interface: state.config.node.interface.clone(),
-            xdp_mode: self.mode,
-            kernel: self.kernel.unwrap_or_else(|error| {
-                tracing::error!("the kernel's counters are missing from this scrape: {error}");
-                dataplane::Counters::default()
-            }),
-            backends: backend_readings(state),
-            handshakes: handshake_readings(&http.handshakes),
-            requests: http.requests.into_iter().map(request_reading).collect(),
-            latencies: http.durations.into_iter().map(latency_reading).collect(),
-            handshake_failures: http.handshake_failures,
-            open_connections: http.open_connections,
-            refusals: http
-                .refusals
-                .into_iter()
-                .map(|one| (one.service, one.reason, one.count))
-                .collect(),
-            retries: http.retries,
-            backend_connections: http
-                .backend_connections
-                .into_iter()
-                .map(|one| (one.service, one.backend, one.in_use))
-                .collect(),
-            certificates: self
-                .certificates
-                .into_iter()
-                .map(certificate_reading)
-                .collect(),
-            process: ProcessReading::now(started),
-        }
-    }
 }
 
 #[derive(Default)]
@@ -296,69 +259,6 @@ struct Work {
     connections: u64,
     packets: u64,
     requests: u64,
-}
-
-fn backend_readings(state: &State) -> Vec<BackendReading> {
-    let views = state.roster.views();
-    let readings = views.flat_map(|view| {
-        let backends = view.pool.backends.iter().zip(&view.states);
-        backends.map(|(backend, now)| {
-            let id = BackendId {
-                pool: view.pool.name.clone(),
-                address: backend.address,
-            };
-            BackendReading {
-                pool: view.pool.name.clone(),
-                backend: backend.name.clone(),
-                state: *now,
-                check: state.records.last(&id).map(|last| last.duration),
-            }
-        })
-    });
-    readings.collect()
-}
-
-fn request_reading(count: proxy::RequestCount) -> RequestReading {
-    RequestReading {
-        service: count.service,
-        backend: count.backend,
-        code: count.code,
-        requests: count.count,
-    }
-}
-
-fn latency_reading((service, durations): (Name, proxy::Durations)) -> LatencyReading {
-    let bounds = proxy::DURATION_BOUNDS.into_iter().chain([f64::INFINITY]);
-    LatencyReading {
-        service,
-        buckets: bounds.zip(durations.buckets).collect(),
-        sum: durations.sum,
-    }
-}
-
-/// Summed over the services: the metric has no such label.
-fn handshake_readings(counts: &[proxy::HandshakeCount]) -> Vec<HandshakeReading> {
-    let mut sums = BTreeMap::new();
-    for count in counts {
-        *sums.entry((count.version, count.resumed)).or_insert(0) += count.count;
-    }
-    let readings = sums
-        .into_iter()
-        .map(|((version, resumed), handshakes)| HandshakeReading {
-            version,
-            resumed,
-            handshakes,
-        });
-    readings.collect()
-}
-
-fn certificate_reading(info: proxy::CertificateInfo) -> CertificateReading {
-    CertificateReading {
-        service: info.service,
-        name: info.names.first().cloned().unwrap_or_default(),
-        file: info.path.display().to_string(),
-        expires: info.not_after,
-    }
 }
 
 fn check_status(last: &LastCheck) -> CheckStatus {

@@ -14,7 +14,7 @@ use super::{GRACE, feeds::Feeds, kernel::Kernel, report::word_of_mode, shared::S
 use crate::{
     admin::{Command, Request},
     health::{Checked, Checks},
-    pool::{Change, Order, PoolView, StateFile, word_of},
+    pool::{Change, Order, Ordered, PoolView, StateFile, word_of},
     proxy::Proxy,
 };
 
@@ -143,23 +143,25 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn order(&mut self, name: &str, order: Order) -> Result<String, String> {
-        let (id, change, state) = {
+        let ordered = {
             let mut state = self.shared.write();
-            let ordered = state.roster.order(name, order, SystemTime::now());
-            let (id, change) = ordered.map_err(|error| error.to_string())?;
-            let member = state.roster.member(&id).copied();
-            (id, change, member.map(|member| word_of(member.state())))
+            state.roster.order(name, order, SystemTime::now())
         };
-        tracing::info!(backend = %id, %order, "the operator gave an order");
+        let Ordered {
+            name,
+            state,
+            change,
+        } = ordered.map_err(|error| error.to_string())?;
+        tracing::info!(backend = name, %order, "the operator gave an order");
         if let Some(change) = &change {
             self.publish(change, "by the operator's order");
         }
-        let state = state.unwrap_or_default();
+        let word = word_of(state);
         let mut answer = match change {
-            Some(_) => format!("{id} is {state} now"),
-            None => format!("{id} stays {state}"),
+            Some(_) => format!("{name} is {word} now"),
+            None => format!("{name} stays {word}"),
         };
-        if order == Order::Ready && state == "down" {
+        if order == Order::Ready && state == BackendState::Down {
             answer.push_str(": its checks fail");
         }
         if !self.remember() {

@@ -59,7 +59,7 @@ fn services(status: &Status, colour: bool) -> String {
             Cell::new(count(service.connections)),
             Cell::new(service.requests.map_or_else(|| "–".to_owned(), count)),
             Cell::new(bytes(service.bytes_in)),
-            Cell::new(bytes(service.bytes_out)),
+            Cell::new(service.bytes_out.map_or_else(|| "–".to_owned(), bytes)),
         ]);
     }
     table.render(colour)
@@ -154,7 +154,7 @@ lb-a  lb 0.1.0, native XDP on eth0, up 3d 2h, 123,456 packets seen, 7 dropped
 
 SERVICE  LISTEN           MODE      POOL  CONNECTIONS  REQUESTS       IN      OUT
 http     172.31.0.68:80   tcp, nat  web           750         –  1.0 MiB  3.0 GiB
-https    172.31.0.68:443  https     web            75     1,000      0 B      0 B
+https    172.31.0.68:443  https     web            75     1,000      0 B        –
 
 pool web  round_robin; GET / every 2s
 BACKEND  ADDRESS      STATE      SINCE  WEIGHT  CONNECTIONS  PACKETS  REQUESTS  LAST CHECK

@@ -48,12 +48,16 @@ impl Readings {
         let mut packets = Samples::begin(encoder, &families::SERVICE_PACKETS)?;
         for (service, sum) in &services {
             packets.counter(&[service.as_str(), "in"], &sum.packets_in)?;
-            packets.counter(&[service.as_str(), "out"], &sum.packets_out)?;
+            if sum.is_steered {
+                packets.counter(&[service.as_str(), "out"], &sum.packets_out)?;
+            }
         }
         let mut bytes = Samples::begin(encoder, &families::SERVICE_BYTES)?;
         for (service, sum) in &services {
             bytes.counter(&[service.as_str(), "in"], &sum.bytes_in)?;
-            bytes.counter(&[service.as_str(), "out"], &sum.bytes_out)?;
+            if sum.is_steered {
+                bytes.counter(&[service.as_str(), "out"], &sum.bytes_out)?;
+            }
         }
         let mut connections = Samples::begin(encoder, &families::SERVICE_CONNECTIONS)?;
         for (service, sum) in &services {
@@ -81,6 +85,7 @@ impl Readings {
             sum.bytes_in += traffic.bytes_in;
             sum.bytes_out += traffic.bytes_out;
             sum.connections += traffic.connections;
+            sum.is_steered |= traffic.backend.is_some();
         }
         services
     }
@@ -196,6 +201,8 @@ struct Sum {
     bytes_in: u64,
     bytes_out: u64,
     connections: u64,
+    /// Whether answers pass XDP as well: what the agent serves only comes in by it.
+    is_steered: bool,
 }
 
 fn unix_seconds(moment: SystemTime) -> f64 {

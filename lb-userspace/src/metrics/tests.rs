@@ -105,7 +105,8 @@ fn every_sample_stands_where_it_should() {
         r#"lb_xdp_mode{interface="eth0",mode="generic"} 1"#,
         r#"lb_xdp_packets_total{verdict="transmit",reason="known_flow"} 60"#,
         r#"lb_service_packets_total{service="http",direction="in"} 20"#,
-        r#"lb_service_packets_total{service="https",direction="out"} 20"#,
+        r#"lb_service_packets_total{service="http",direction="out"} 40"#,
+        r#"lb_service_packets_total{service="https",direction="in"} 10"#,
         r#"lb_service_bytes_total{service="http",direction="out"} 4000"#,
         r#"lb_service_connections_total{service="http"} 6"#,
         r#"lb_backend_packets_total{service="http",backend="10.0.0.7:80",direction="in"} 10"#,
@@ -132,6 +133,10 @@ fn every_sample_stands_where_it_should() {
         });
         assert!(found, "{line} is missing:\n{text}");
     }
+    assert!(
+        !text.contains(r#"service="https",direction="out""#),
+        "XDP sees only what comes in"
+    );
     assert!(
         !text.contains(r#"lb_backend_packets_total{service="https""#),
         "the kernel chose no backend there"

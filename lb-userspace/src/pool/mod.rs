@@ -14,7 +14,7 @@ mod memory;
 mod roster;
 
 pub use memory::{Memory, Remembered, StateFile};
-pub use roster::{Change, Member, OrderError, Roster};
+pub use roster::{Change, Member, OrderError, Ordered, Roster};
 
 /// One pool at one moment: read-only, shared by all that choose backends.
 #[derive(Clone, Debug, PartialEq)]

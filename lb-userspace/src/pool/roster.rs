@@ -53,6 +53,17 @@ pub struct Change {
     pub to: BackendState,
 }
 
+/// An order that reached its backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ordered {
+    /// Whom it reached, as `pool/backend`.
+    pub name: String,
+    /// The state it is in now.
+    pub state: BackendState,
+    /// The change that the order made; `None` when the state stays.
+    pub change: Option<Change>,
+}
+
 /// Why an order reached no backend.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OrderError {
@@ -114,7 +125,7 @@ impl Roster {
     }
 
     /// The operator gives an order for `name`: a backend's name or address, with `pool/` before it
-    /// where several pools have one. Returns whom it reached, and the change that it made.
+    /// where several pools have one.
     ///
     /// # Errors
     /// No backend of that name, or more than one.
@@ -123,11 +134,14 @@ impl Roster {
         name: &str,
         order: Order,
         now: SystemTime,
-    ) -> Result<(BackendId, Option<Change>), OrderError> {
+    ) -> Result<Ordered, OrderError> {
         let (entry, index) = self.find(name)?;
-        let id = self.entries[entry].id(index);
         let change = self.update(entry, index, now, |member| member.order = order);
-        Ok((id, change))
+        Ok(Ordered {
+            name: self.full_name((entry, index)),
+            state: self.entries[entry].members[index].state(),
+            change,
+        })
     }
 
     /// Every pool as it is now, in the order of the configuration.

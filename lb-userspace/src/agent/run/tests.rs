@@ -261,8 +261,7 @@ async fn an_order_takes_effect_at_once_and_outlives_the_agent() {
     let host = Host::new(&Checked::No);
     let running = host.run();
     let said = order(&host, "web2", Order::Drain).await;
-    let address = host.backends[1].local_addr().expect("an address");
-    assert_eq!(said, Ok(format!("web/{address} is draining now")));
+    assert_eq!(said, Ok("web/web2 is draining now".to_owned()));
     assert_eq!(host.kernel.states(), [Up, Draining]);
     running.kill().await;
     let running = host.run();
@@ -293,6 +292,19 @@ async fn a_reload_puts_the_new_configuration_in_force_and_keeps_orders() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_reloads() {
+    let host = Host::new(&Checked::No);
+    let _running = host.run();
+    host.write(&host.text(&Checked::No).replace("\"first\"", "\"second\""));
+    // The agents of other tests get it as well: they read what they have read before.
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raised");
+    eventually("the new configuration is in force", || {
+        host.kernel.services() == ["second"]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_that_is_refused_leaves_everything_as_it_was() {
     let host = Host::new(&Checked::No);
     let running = host.run();
@@ -315,8 +327,8 @@ async fn a_reload_that_is_refused_leaves_everything_as_it_was() {
             "{said}"
         );
     }
-    host.write(&good.replace("\"first\"", "\"second\""));
     host.kernel.refuse(true);
+    host.write(&good.replace("\"first\"", "\"second\""));
     let said = give(&host.socket(), Request::Reload)
         .await
         .expect_err("refused");
@@ -357,7 +369,9 @@ async fn a_second_agent_never_opens_the_kernel() {
     let error = second.agent().err().expect("refused");
     assert!(matches!(error, Error::Socket(_)), "{error}");
     assert!(
-        error.to_string().contains("another agent is running"),
+        error
+            .to_string()
+            .contains("another agent is already running"),
         "{error}"
     );
     assert!(!second.kernel.0.was_opened.load(SeqCst));

@@ -80,19 +80,22 @@ fn a_failed_backend_goes_down_and_comes_back() {
 #[test]
 fn an_order_stands_above_the_checks() {
     let mut roster = fresh(&[web()]);
-    let (web2, change) = roster.order("web2", Order::Down, at(1)).expect("reached");
-    assert_eq!(change.map(|change| change.to), Some(Down));
+    let web2 = id("web", "10.0.0.7:80");
+    let ordered = roster.order("web2", Order::Down, at(1)).expect("reached");
+    assert_eq!((ordered.name.as_str(), ordered.state), ("web/web2", Down));
+    assert_eq!(ordered.change.map(|change| change.to), Some(Down));
     assert_eq!(roster.checked(&web2, false, at(2)), None);
     assert_eq!(roster.checked(&web2, true, at(3)), None);
     assert_eq!(states(&roster), [Up, Down]);
-    let (_, change) = roster.order("web2", Order::Ready, at(4)).expect("reached");
-    assert_eq!(change.map(|change| change.to), Some(Up));
+    let ordered = roster.order("web2", Order::Ready, at(4)).expect("reached");
+    assert_eq!(ordered.change.map(|change| change.to), Some(Up));
 }
 
 #[test]
 fn a_draining_backend_that_dies_is_down_and_drains_again_when_it_returns() {
     let mut roster = fresh(&[web()]);
-    let (web1, _) = roster.order("web1", Order::Drain, at(1)).expect("reached");
+    let web1 = id("web", "10.0.0.6:80");
+    roster.order("web1", Order::Drain, at(1)).expect("reached");
     assert_eq!(states(&roster), [Draining, Up]);
     roster.checked(&web1, false, at(2));
     assert_eq!(states(&roster), [Down, Up]);
@@ -148,10 +151,10 @@ fn a_name_in_two_pools_needs_its_pool() {
         r#""web2" could be any of web/web2, api/web2; say which one"#
     );
     assert_eq!(states(&roster), [Up, Up, Up], "nothing happened");
-    let (reached, _) = roster
+    let ordered = roster
         .order("api/web2", Order::Drain, at(1))
         .expect("reached");
-    assert_eq!(reached, id("api", "10.0.0.7:8080"));
+    assert_eq!(ordered.name, "api/web2");
     assert_eq!(states(&roster), [Up, Up, Draining]);
 }
 
@@ -159,7 +162,7 @@ fn a_name_in_two_pools_needs_its_pool() {
 fn a_backend_is_found_by_its_address_too() {
     let mut roster = fresh(&[web()]);
     let reached = roster.order("web/10.0.0.7:80", Order::Down, at(1));
-    assert_eq!(reached.expect("reached").0, id("web", "10.0.0.7:80"));
+    assert_eq!(reached.expect("reached").name, "web/web2");
 }
 
 #[test]
@@ -210,7 +213,7 @@ proptest! {
                 Event::Ordered(index, order) => {
                     model[index].1 = order;
                     let reached = roster.order(addresses[index], order, now);
-                    (index, reached.expect("reached").1)
+                    (index, reached.expect("reached").change)
                 }
             };
             let after = states(&roster);
