@@ -1,7 +1,14 @@
 //! Certificates of the lab: an authority that the client trusts, and what it signs.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
+
+/// How long a certificate is good for: as long as Let's Encrypt's were for most of their history.
+const LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A certificate authority that lives as long as the lab.
 #[derive(Debug)]
@@ -47,13 +54,17 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A certificate for a name, with a new P-256 key.
+    /// A certificate for a name, good for 90 days, with a new P-256 key.
     ///
     /// # Errors
     /// When `name` is not a DNS name.
     pub fn certify(&self, name: &str) -> Result<Certificate> {
         let key = KeyPair::generate()?;
-        let params = CertificateParams::new(vec![name.to_owned()])?;
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        let now = date_time_ymd(1970, 1, 1) + SystemTime::now().duration_since(UNIX_EPOCH)?;
+        // The client's clock is ours, but a little slack hurts nobody.
+        params.not_before = now - Duration::from_secs(3600);
+        params.not_after = now + LIFETIME;
         Ok(Certificate {
             chain: params.signed_by(&key, &self.issuer)?.pem(),
             key: key.serialize_pem(),

@@ -63,7 +63,10 @@ impl Screen {
     pub(crate) fn done(self, what: &str, result: &str) {
         self.clear();
         let mark = self.tinted(Tone::Good, "ok");
-        println!("  {mark}  {what:LABEL$}  {result}");
+        println!(
+            "  {mark}  {}",
+            format!("{what:LABEL$}  {result}").trim_end()
+        );
     }
 
     /// What went wrong.
@@ -75,7 +78,7 @@ impl Screen {
     /// A line of plain report.
     pub(crate) fn line(self, text: &str) {
         self.clear();
-        println!("      {text}");
+        println!("{}", format!("      {text}").trim_end());
     }
 
     /// What is being done right now. Only a terminal shows it, until the next line.

@@ -183,6 +183,12 @@ impl Load {
             .with_report(|report| report.answers.len() + report.failures.len())
     }
 
+    /// How many requests have failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.shared.with_report(|report| report.failures.len())
+    }
+
     /// What came since `seen`, which is moved on.
     #[must_use]
     pub fn news(&self, seen: &mut Seen) -> Report {
