@@ -1,5 +1,7 @@
 //! Where a packet goes: parse, find its flow or begin one, rewrite, verdict.
 
+use zerocopy::network_endian::U16;
+
 use crate::{
     backend::Backend,
     checksum,
@@ -9,7 +11,6 @@ use crate::{
     nat::{self, Connection},
     parse::{Packet, parse},
     service::{Pick, Service},
-    settings::Settings,
     tables::{Entry, Tables},
     tcp::State,
     traffic::{Direction, TrafficSlot},
@@ -30,32 +31,28 @@ pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
 #[inline(always)]
 fn decide<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, Verdict> {
     let packet = parse(memory)?;
-    let settings = tables.settings().ok_or(Verdict::Pass(Pass::NotAService))?;
-    let now = tables.now();
-    if let Some((entry, flow)) = find_flow(tables, &settings, now, &packet) {
-        return follow(memory, tables, now, &packet, &entry, &flow);
+    if let Some(entry) = tables.flow(&packet.key) {
+        let now = tables.now();
+        if let Some(flow) = current(tables, now, &packet, &entry) {
+            return follow(memory, tables, now, &packet, &entry, &flow);
+        }
     }
-    steer_new(memory, tables, &settings, now, &packet)
+    steer_new(memory, tables, &packet)
 }
 
-/// The packet's flow, if it has one that still goes on.
+/// The flow in the entry, if it still goes on.
 #[inline(always)]
-fn find_flow<T: Tables>(
-    tables: &T,
-    settings: &Settings,
-    now: Tick,
-    packet: &Packet,
-) -> Option<(T::Entry, Flow)> {
-    let entry = tables.flow(&packet.key)?;
+fn current<T: Tables>(tables: &T, now: Tick, packet: &Packet, entry: &T::Entry) -> Option<Flow> {
     let mut flow = entry.read();
     let begins_anew = packet.flags.opens() && State(flow.state).is_over();
     if begins_anew || flow.is_gone(now) {
         return None;
     }
-    if flow.generation != settings.generation {
-        refresh(tables, settings.generation, &entry, &mut flow)?;
+    let generation = tables.settings()?.generation;
+    if flow.generation != generation {
+        refresh(tables, generation, entry, &mut flow)?;
     }
-    Some((entry, flow))
+    Some(flow)
 }
 
 /// Looks at backend and next hop again; `None` where another backend is to be chosen.
@@ -114,8 +111,6 @@ fn follow<M: Memory, T: Tables>(
 fn steer_new<M: Memory, T: Tables>(
     memory: &mut M,
     tables: &T,
-    settings: &Settings,
-    now: Tick,
     packet: &Packet,
 ) -> Result<Verdict, Verdict> {
     let service = tables
@@ -141,7 +136,8 @@ fn steer_new<M: Memory, T: Tables>(
         back: hop_back(memory, tables, packet)?,
     };
     has_a_hop_left(packet)?;
-    let flow = nat::open(tables, settings, now, &connection).map_err(Verdict::Drop)?;
+    let settings = tables.settings().ok_or(Verdict::Pass(Pass::NotAService))?;
+    let flow = nat::open(tables, &settings, tables.now(), &connection).map_err(Verdict::Drop)?;
     rewrite(memory, packet, &flow)?;
     let slot = TrafficSlot::of_backend(backend_id.into());
     tables.count_traffic(slot, Direction::In, packet.length, true);
@@ -194,22 +190,21 @@ const fn has_a_hop_left(packet: &Packet) -> Result<(), Verdict> {
     }
 }
 
-/// Gives a packet the addresses of its flow. All bounds are checked before a byte is changed.
+/// Gives a packet the addresses of its flow. The headers are there, as parsing has shown; the
+/// checks say so to the verifier once more.
 #[inline(always)]
 fn rewrite<M: Memory>(memory: &mut M, packet: &Packet, flow: &Flow) -> Result<(), Verdict> {
     has_a_hop_left(packet)?;
     let tcp = memory.at_mut::<Tcp>(packet.transport).ok_or(TRUNCATED)?;
-    tcp.source.set(flow.source_port);
-    tcp.destination.set(flow.destination_port);
-    tcp.checksum
-        .set(checksum::updated(tcp.checksum.get(), flow.segment_delta));
+    tcp.source = U16::new(flow.source_port);
+    tcp.destination = U16::new(flow.destination_port);
+    tcp.checksum = U16::new(checksum::updated(tcp.checksum.get(), flow.segment_delta));
 
     let ipv4 = memory.at_mut::<Ipv4>(packet.network).ok_or(TRUNCATED)?;
     ipv4.source = flow.source;
     ipv4.destination = flow.destination;
     ipv4.ttl = packet.ttl - 1;
-    ipv4.checksum
-        .set(checksum::updated(ipv4.checksum.get(), flow.address_delta));
+    ipv4.checksum = U16::new(checksum::updated(ipv4.checksum.get(), flow.address_delta));
 
     let ethernet = memory.at_mut::<Ethernet>(0).ok_or(TRUNCATED)?;
     ethernet.destination = flow.destination_mac.octets;

@@ -1,8 +1,9 @@
 //! Headers as they stand on the wire. Byte order and alignment are in the types: numbers are
-//! big-endian, and any header may begin at any address.
+//! big-endian, and a header begins at an even address, as every header before it has an even
+//! length and drivers put frames at even addresses. Two bytes at a time is what BPF can then load.
 
 use zerocopy::{
-    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+    FromBytes, Immutable, IntoBytes, KnownLayout,
     network_endian::{U16, U32},
 };
 
@@ -16,8 +17,8 @@ pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 pub const PROTOCOL_TCP: u8 = 6;
 
 /// The Ethernet header (IEEE 802.3).
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C, align(2))]
 pub struct Ethernet {
     /// To whom.
     pub destination: [u8; 6],
@@ -28,8 +29,8 @@ pub struct Ethernet {
 }
 
 /// A VLAN tag (IEEE 802.1Q), which stands after an EtherType that announces it.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C, align(2))]
 pub struct Vlan {
     /// Priority, drop eligibility, VLAN number.
     pub control: U16,
@@ -38,8 +39,8 @@ pub struct Vlan {
 }
 
 /// The IPv4 header without its options (RFC 791, section 3.1).
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C, align(2))]
 pub struct Ipv4 {
     /// Version (high four bits) and header length in 32-bit words.
     pub version_and_length: u8,
@@ -64,8 +65,8 @@ pub struct Ipv4 {
 }
 
 /// The TCP header without its options (RFC 9293, section 3.1).
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C, align(2))]
 pub struct Tcp {
     /// Source port.
     pub source: U16,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::memory::Memory;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The bytes between `data` and `data_end`.
 pub(crate) struct PacketMemory<'a> {
@@ -31,18 +31,15 @@ impl<'a> PacketMemory<'a> {
 
 impl Memory for PacketMemory<'_> {
     #[inline(always)]
-    fn at<T: FromBytes + Immutable + KnownLayout + Unaligned>(&self, offset: usize) -> Option<&T> {
+    fn at<T: FromBytes + Immutable + KnownLayout>(&self, offset: usize) -> Option<&T> {
         // SAFETY: the `T` lies within the packet, which is ours until the program returns; any
-        // bytes are a `T`, at any address; and nothing writes while `self` is borrowed.
+        // bytes are a `T`, and it begins at an even address, as drivers see to; and nothing writes while `self` is borrowed.
         self.address::<T>(offset)
             .map(|address| unsafe { &*address })
     }
 
     #[inline(always)]
-    fn at_mut<T: FromBytes + IntoBytes + KnownLayout + Unaligned>(
-        &mut self,
-        offset: usize,
-    ) -> Option<&mut T> {
+    fn at_mut<T: FromBytes + IntoBytes + KnownLayout>(&mut self, offset: usize) -> Option<&mut T> {
         // SAFETY: as above, and `self` is borrowed for this one reference alone.
         self.address::<T>(offset)
             .map(|address| unsafe { &mut *address })

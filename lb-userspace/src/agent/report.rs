@@ -69,8 +69,8 @@ struct Observed {
     kernel: Result<dataplane::Counters, String>,
     http: proxy::Counters,
     certificates: Vec<proxy::CertificateInfo>,
-    /// Whether the HTTP front serves.
-    is_serving: bool,
+    /// Whether the HTTP front serves; `None` once the agent is stopping.
+    is_serving: Option<bool>,
 }
 
 impl<K: Kernel> Shared<K> {
@@ -80,7 +80,10 @@ impl<K: Kernel> Shared<K> {
             (kernel.mode(), kernel.adopted(), kernel.counters())
         };
         let (http, certificates, is_serving) = match self.proxy().as_ref() {
-            Some(proxy) => (proxy.counters(), proxy.certificates(), true),
+            Some(proxy) => {
+                let is_serving = Some(proxy.is_serving());
+                (proxy.counters(), proxy.certificates(), is_serving)
+            }
             None => Default::default(),
         };
         Observed {
@@ -100,13 +103,22 @@ impl Observed {
         if let Err(error) = &self.kernel {
             problems.push(format!("the kernel's counters cannot be read: {error}"));
         }
-        if !self.is_serving {
-            problems.push("the agent is stopping: it takes no new HTTP connections".to_owned());
+        match self.is_serving {
+            Some(true) => {}
+            Some(false) => problems.push(
+                "a worker of the HTTP front has ended: restart lb, and report what its log says"
+                    .to_owned(),
+            ),
+            None => {
+                problems.push("the agent is stopping: it takes no new HTTP connections".to_owned());
+            }
         }
         let interface = &state.config.node.interface;
-        if nix::net::if_::if_nametoindex(interface.as_str()).is_err() {
+        let index = nix::net::if_::if_nametoindex(interface.as_str()).ok();
+        if index.is_none() || index != state.interface_index {
             problems.push(format!(
-                "the interface {interface} has gone, and XDP with it"
+                "the interface {interface} has gone or was made anew, and XDP is not on it: \
+                 restart lb"
             ));
         }
         for pool in &state.unsettled {

@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) roster: Roster,
     pub(super) records: Records,
+    /// The interface's index when XDP was attached to it.
+    pub(super) interface_index: Option<u32>,
     /// Pools whose last change the kernel refused. They are tried again.
     pub(super) unsettled: BTreeSet<Name>,
 }

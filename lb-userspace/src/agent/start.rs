@@ -57,6 +57,7 @@ pub(super) fn start<K: Kernel>(
             return Err(error.into());
         }
     };
+    let interface_index = nix::net::if_::if_nametoindex(config.node.interface.as_str()).ok();
     let (mut checks, outcomes) = Checks::new();
     checks.apply(&config.pools);
     let state = State {
@@ -65,6 +66,7 @@ pub(super) fn start<K: Kernel>(
         }),
         config,
         roster,
+        interface_index,
         unsettled: BTreeSet::new(),
     };
     let shared = Arc::new(Shared::new(kernel, proxy, state));
@@ -112,7 +114,7 @@ fn recall(file: &StateFile) -> Memory {
 }
 
 fn start_proxy(config: &Config, feeds: &Feeds) -> Result<Proxy, Error> {
-    let mut proxy = Proxy::start(&config.http).map_err(|error| Error::Proxy(vec![error]))?;
+    let proxy = Proxy::start(&config.http).map_err(|error| Error::Proxy(vec![error]))?;
     match proxy.apply(&config.http, feeds.frontends(config)) {
         Ok(()) => Ok(proxy),
         Err(errors) => {

@@ -252,8 +252,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             &upload,
         );
         let outcome = exchange(&order, &mut body, &mut sink, &mut self.watchdog).await;
+        body.finish();
         let (kept, begun) = (sink.keeps_connection(), sink.has_begun());
         match outcome {
+            // A connection is kept only where the request's body was read to its end.
             Outcome::Answered(member, status) => {
                 member.counters.answered(status);
                 match (kept, upload.complete.get()) {

@@ -52,6 +52,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
         }
     }
 
+    /// Uses up the piece that was sent last: what is in the input from here on is the next request.
+    pub(super) fn finish(&mut self) {
+        if let Some(found) = self.piece.take() {
+            self.input.consume(found.length);
+            self.moved |= found.length > 0;
+        }
+    }
+
     /// The piece at the beginning of the input, once framing is out of its way.
     fn find(&mut self) -> Result<Found, Refusal> {
         let available = self.input.filled().len();
@@ -97,10 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
     }
 
     async fn next(&mut self) -> Result<(), BodyError> {
-        if let Some(found) = self.piece.take() {
-            self.input.consume(found.length);
-            self.moved |= found.length > 0;
-        }
+        self.finish();
         loop {
             if !self.input.is_empty() {
                 let found = self.find().map_err(BodyError::Refused)?;

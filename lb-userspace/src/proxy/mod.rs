@@ -18,6 +18,9 @@ mod front;
 mod http1;
 mod http1_body;
 mod http1_sink;
+mod http2;
+mod http2_body;
+mod http2_sink;
 mod listener;
 mod message;
 mod receive;
@@ -146,6 +149,13 @@ impl Proxy {
     pub fn certificates(&self) -> Vec<CertificateInfo> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.certificates.clone()
+    }
+
+    /// Whether every worker runs. One that ended takes its share of the connections with it.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        let mut workers = self.workers.iter();
+        workers.all(|worker| !worker.thread.is_finished())
     }
 
     /// Stops accepting and lets the requests under way finish, up to `grace`. Returns when all

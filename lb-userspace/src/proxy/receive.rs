@@ -240,7 +240,10 @@ impl Source<'_, '_> {
         let limit = self.order.limits.response_timeout;
         let progress = &self.order.upload.progress;
         match self.watchdog.limit_since(progress, limit, read).await {
-            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Ok(bytes)) => {
+                self.relay.fill(bytes);
+                Ok(bytes)
+            }
             Ok(Err(_)) => Err(ReadError::Failed),
             Err(Expired) => Err(ReadError::Expired),
         }

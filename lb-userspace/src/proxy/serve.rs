@@ -8,7 +8,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     front::{Front, Peer},
-    http1,
+    http1, http2,
     watchdog::Watchdog,
 };
 
@@ -30,7 +30,11 @@ pub(super) async fn serve_client(stream: TcpStream, from: SocketAddr, front: &Rc
     match watchdog.limit(limit, handshake).await {
         Ok(Ok(stream)) => {
             count_handshake(&stream, front);
-            http1::serve(stream, front, &peer, watchdog).await;
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                http2::serve(stream, front, peer, watchdog).await;
+            } else {
+                http1::serve(stream, front, &peer, watchdog).await;
+            }
         }
         Ok(Err(_)) | Err(_) => front.counters.handshake_failures.add(1),
     }

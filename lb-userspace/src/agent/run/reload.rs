@@ -80,8 +80,8 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn apply_to_proxy(&self, config: &Config, feeds: &Feeds) -> Result<(), String> {
-        let mut proxy = self.shared.proxy();
-        let proxy = proxy.as_mut().ok_or("the agent is stopping")?;
+        let proxy = self.shared.proxy();
+        let proxy = proxy.as_ref().ok_or("the agent is stopping")?;
         let applied = proxy.apply(&config.http, feeds.frontends(config));
         applied.map_err(|errors| {
             let sentences = errors.iter().map(ToString::to_string);

@@ -14,18 +14,19 @@ mod refusal;
 mod reply;
 mod request;
 mod response;
+mod translate;
 
 pub(super) use chunked::{ChunkedDecoder, Step};
-pub(super) use fields::{FieldKind, HeaderSlots, header_slots, kind_of};
-pub(super) use forward::{Forwarded, Via, push_field, write_forwarded};
+pub(super) use fields::{FieldKind, HeaderSlots, header_slots};
+pub(super) use forward::Via;
 pub(super) use head::HeadScanner;
-pub(super) use host::{is_host, same_host};
 pub(super) use number::push_hexadecimal;
 pub(super) use own::{own_response, own_text};
 pub(super) use refusal::Refusal;
 pub(super) use reply::ReplyStyle;
 pub(super) use request::{Method, Request, parse_request};
 pub(super) use response::{Response, parse_response};
+pub(super) use translate::write_http2;
 
 /// How the end of a body is found (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

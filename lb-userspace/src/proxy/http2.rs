@@ -1,0 +1,234 @@
+//! A client that speaks HTTP/2 (RFC 9113).
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::Request;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::spawn_local,
+    time::Instant,
+};
+
+use super::{
+    exchange::{Order, Outcome, Upload, exchange},
+    front::{Front, Peer},
+    http2_body::Http2Body,
+    http2_sink::{Http2Sink, Responder},
+    message::{Framing, Method, Refusal, Via, own_text, write_http2},
+    watchdog::{Expired, Watchdog},
+};
+use crate::config::Http;
+
+/// Requests at once on one connection.
+const MAX_STREAMS: u32 = 128;
+/// Bytes of one request's body that may be under way.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes of all bodies of one connection that may be under way.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of one response that wait for the client.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Requests that a client may take back before they are looked at: more end the connection
+/// (CVE-2023-44487).
+const MAX_EARLY_RESETS: usize = 32;
+
+/// Serves the requests of one connection, all at once.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    front: &Rc<Front>,
+    peer: Peer,
+    mut watchdog: Watchdog,
+) {
+    let limits = front.limits();
+    let handshake = builder(&limits).handshake::<S, Bytes>(stream);
+    let Ok(Ok(mut connection)) = watchdog.limit(limits.header_timeout, handshake).await else {
+        return;
+    };
+    let peer = Rc::new(peer);
+    let activity = Rc::<Activity>::default();
+    let mut draining = pin!(front.drain.beginning());
+    let mut ending = false;
+    loop {
+        if front.drain.has_begun() && !ending {
+            ending = true;
+            connection.graceful_shutdown();
+        }
+        let accept = poll_fn(|context| {
+            if !ending && draining.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            connection.poll_accept(context).map(Some)
+        });
+        let idle = front.limits().idle_timeout;
+        match watchdog.limit_since(&activity.last, idle, accept).await {
+            Ok(Some(Some(Ok((request, respond))))) => {
+                let served = Stream::begin(front, &peer, &activity);
+                spawn_local(served.answer(request, respond));
+            }
+            // Time to end.
+            Ok(None) => {}
+            Ok(Some(Some(Err(_)) | None)) => return,
+            Err(Expired) if activity.streams.get() > 0 => activity.last.set(Some(Instant::now())),
+            Err(Expired) if ending => return,
+            Err(Expired) => {
+                ending = true;
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn builder(limits: &Http) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX));
+    builder
+}
+
+/// What the streams of a connection do.
+#[derive(Debug, Default)]
+struct Activity {
+    /// Streams under way.
+    streams: Cell<usize>,
+    /// When one of them ended last.
+    last: Cell<Option<Instant>>,
+}
+
+/// One request and its response.
+struct Stream {
+    front: Rc<Front>,
+    peer: Rc<Peer>,
+    activity: Rc<Activity>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let streams = &self.activity.streams;
+        streams.set(streams.get() - 1);
+        self.activity.last.set(Some(Instant::now()));
+    }
+}
+
+impl Stream {
+    fn begin(front: &Rc<Front>, peer: &Rc<Peer>, activity: &Rc<Activity>) -> Self {
+        activity.streams.set(activity.streams.get() + 1);
+        Self {
+            front: Rc::clone(front),
+            peer: Rc::clone(peer),
+            activity: Rc::clone(activity),
+        }
+    }
+
+    async fn answer(self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let began = std::time::Instant::now();
+        let limits = self.front.limits();
+        let (parts, body) = request.into_parts();
+        let method = Method(parts.method.as_str());
+        let via = Via {
+            client: &self.peer.text,
+            https: self.front.is_https(),
+            trusted: self.peer.is_trusted(&limits),
+            local: &self.front.local,
+        };
+        let mut head = Vec::with_capacity(1024);
+        let responder = RefCell::new(Responder::Waiting(respond));
+        match write_http2(&parts, body.is_end_stream(), &via, &mut head) {
+            Ok(framing) => {
+                let upload = Upload::default();
+                let order = Order {
+                    front: &self.front,
+                    peer: &self.peer,
+                    limits: &limits,
+                    head: &head,
+                    framing,
+                    to_head: method.is_head(),
+                    idempotent: method.is_idempotent(),
+                    upgrade: false,
+                    upload: &upload,
+                };
+                self.forward(&order, body, &responder).await;
+            }
+            Err(refusal) => self.refuse(refusal, method, &responder).await,
+        }
+        self.front.counters.took(began.elapsed());
+    }
+
+    async fn forward(&self, order: &Order<'_>, body: RecvStream, responder: &RefCell<Responder>) {
+        let mut body = Http2Body::new(body, order.framing == Framing::Empty);
+        let mut sink = Http2Sink::new(responder);
+        let mut watchdog = Watchdog::default();
+        let outcome = {
+            let mut exchange = pin!(exchange(order, &mut body, &mut sink, &mut watchdog));
+            // A request that its client took back is not worth a backend's time.
+            poll_fn(|context| match exchange.as_mut().poll(context) {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                Poll::Pending => responder.borrow_mut().poll_reset(context).map(|()| None),
+            })
+            .await
+        };
+        let method = Method(if order.to_head { "HEAD" } else { "" });
+        match outcome {
+            Some(Outcome::Answered(member, status)) => member.counters.answered(status),
+            Some(Outcome::Failed(member, status)) => {
+                let none = &self.front.counters.no_backend;
+                let counters = member.as_ref().map_or(none, |member| &member.counters);
+                counters.answered(status);
+                say(responder, (status, None), method).await;
+            }
+            Some(Outcome::Refused(refusal)) if !responder.borrow().has_begun() => {
+                self.refuse(refusal, method, responder).await;
+            }
+            Some(Outcome::Refused(refusal)) => {
+                self.front.counters.refused(refusal);
+                responder.borrow_mut().reset(Reason::PROTOCOL_ERROR);
+            }
+            Some(Outcome::Broken(member, status)) => {
+                if let Some(status) = status {
+                    member.counters.answered(status);
+                }
+                responder.borrow_mut().reset(Reason::INTERNAL_ERROR);
+            }
+            Some(Outcome::Upgraded(..)) | None => responder.borrow_mut().reset(Reason::CANCEL),
+        }
+    }
+
+    async fn refuse(&self, refusal: Refusal, method: Method<'_>, responder: &RefCell<Responder>) {
+        self.front.counters.refused(refusal);
+        self.front.counters.no_backend.answered(refusal.status());
+        say(responder, (refusal.status(), Some(refusal)), method).await;
+    }
+}
+
+/// Answers in place of a backend.
+async fn say(
+    responder: &RefCell<Responder>,
+    (status, refusal): (u16, Option<Refusal>),
+    method: Method<'_>,
+) {
+    let text = own_text(status, refusal);
+    let response = http::Response::builder()
+        .status(status)
+        .header("content-type", "text/plain; charset=utf-8")
+        .header("content-length", text.len())
+        .header("cache-control", "no-store")
+        .body(());
+    let Ok(response) = response else { return };
+    let bodyless = method.is_head();
+    if responder.borrow_mut().begin(response, bodyless).is_ok() && !bodyless {
+        let mut sink = Http2Sink::new(responder);
+        // The client may be gone; there is nobody to tell.
+        let _sent = sink.send(text.as_bytes(), true).await;
+    }
+}

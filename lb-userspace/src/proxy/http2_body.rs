@@ -1,0 +1,69 @@
+//! The body of an HTTP/2 request.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use h2::RecvStream;
+
+use super::{
+    exchange::{Body, BodyError, Piece},
+    message::Refusal,
+};
+
+/// The body of an HTTP/2 request. The client may send on as pieces are let go of.
+pub(super) struct Http2Body {
+    stream: RecvStream,
+    piece: Bytes,
+    last: bool,
+    moved: bool,
+}
+
+impl Http2Body {
+    /// The body that a stream carries; `empty`: there is none.
+    pub(super) fn new(stream: RecvStream, empty: bool) -> Self {
+        Self {
+            stream,
+            piece: Bytes::new(),
+            last: empty,
+            moved: false,
+        }
+    }
+
+    fn let_go(&mut self) {
+        let length = self.piece.len();
+        if length > 0 {
+            self.piece = Bytes::new();
+            self.moved = true;
+            // Fails only where the stream is over, which the next read tells as well.
+            let _released = self.stream.flow_control().release_capacity(length);
+        }
+    }
+}
+
+impl Body for Http2Body {
+    fn current(&mut self) -> Result<Piece<'_>, Refusal> {
+        Ok(Piece {
+            data: &self.piece,
+            last: self.last,
+        })
+    }
+
+    async fn next(&mut self) -> Result<(), BodyError> {
+        self.let_go();
+        while self.piece.is_empty() && !self.last {
+            match poll_fn(|context| self.stream.poll_data(context)).await {
+                Some(Ok(data)) => {
+                    self.piece = data;
+                    self.last = self.stream.is_end_stream();
+                }
+                None => self.last = true,
+                Some(Err(_)) => return Err(BodyError::Gone),
+            }
+        }
+        Ok(())
+    }
+
+    fn has_moved(&self) -> bool {
+        self.moved
+    }
+}

@@ -1,0 +1,259 @@
+//! HTTP/2 requests as HTTP/1.1 (RFC 9113 §8.3), judged as strictly.
+
+use http::{HeaderMap, header, request::Parts};
+
+use super::{
+    Framing, Refusal, Via,
+    fields::{FieldKind, kind_of, parse_length},
+    forward::{Forwarded, push_field, push_length, write_forwarded},
+    host::{is_host, same_host},
+};
+
+/// Appends the HTTP/1.1 head for the backend and says how the body goes there. `ended`: the client
+/// has said that there is no body.
+///
+/// # Errors
+/// What makes the request unsafe to forward.
+pub(crate) fn write_http2(
+    parts: &Parts,
+    ended: bool,
+    via: &Via<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Framing, Refusal> {
+    let host = host(parts, via.https)?;
+    let target = target(parts)?;
+    let length = length(&parts.headers)?;
+    let framing = match (ended, length) {
+        (true, Some(1..)) => return Err(Refusal::ContentLength),
+        (true, _) | (false, Some(0)) => Framing::Empty,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::Chunked,
+    };
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    push_field(out, "Host", host.as_bytes());
+    let forwarded = write_fields(&parts.headers, via, out)?;
+    write_forwarded(out, via, &forwarded, host.as_bytes());
+    match (framing, length) {
+        (Framing::Chunked, _) => push_field(out, "Transfer-Encoding", b"chunked"),
+        (_, Some(length)) => push_length(out, length),
+        (_, None) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(framing)
+}
+
+/// `:authority`, or Host where there is none.
+fn host(parts: &Parts, https: bool) -> Result<&str, Refusal> {
+    let mut fields = parts.headers.get_all(header::HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(Refusal::Host);
+    }
+    let field = field
+        .map(|value| std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::Host))
+        .transpose()?;
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let host = authority.or(field).ok_or(Refusal::Host)?;
+    if !is_host(host.as_bytes()) {
+        return Err(Refusal::Host);
+    }
+    match field {
+        Some(field) if !same_host(field.as_bytes(), host.as_bytes(), https) => {
+            Err(Refusal::HostMismatch)
+        }
+        _ => Ok(host),
+    }
+}
+
+fn target(parts: &Parts) -> Result<&str, Refusal> {
+    if parts.method == http::Method::CONNECT {
+        return Err(Refusal::Method);
+    }
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
+    let plain = |byte: u8| (0x21..=0x7e).contains(&byte) && byte != b'#';
+    let good = target.starts_with('/') || (target == "*" && parts.method == http::Method::OPTIONS);
+    if good && target.bytes().all(plain) {
+        Ok(target)
+    } else {
+        Err(Refusal::Target)
+    }
+}
+
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Refusal::ContentLength);
+    }
+    parse_length(value.as_bytes())
+        .map(Some)
+        .ok_or(Refusal::ContentLength)
+}
+
+/// Appends the fields that are the backend's to see, cookies in one line again (§8.2.3).
+fn write_fields<'p>(
+    headers: &'p HeaderMap,
+    via: &Via<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Forwarded<'p>, Refusal> {
+    let mut forwarded = Forwarded::default();
+    for (name, value) in headers {
+        match kind_of(name.as_str()) {
+            FieldKind::EndToEnd if name == header::COOKIE => {}
+            FieldKind::EndToEnd => push_field(out, name.as_str(), value.as_bytes()),
+            FieldKind::ForwardedOther if via.trusted => {
+                push_field(out, name.as_str(), value.as_bytes());
+            }
+            kind @ (FieldKind::ForwardedFor
+            | FieldKind::ForwardedProto
+            | FieldKind::ForwardedHost)
+                if via.trusted =>
+            {
+                forwarded.add(kind, value.as_bytes());
+            }
+            // §8.2.2: a request with these is malformed.
+            FieldKind::Connection | FieldKind::TransferEncoding | FieldKind::Upgrade => {
+                return Err(Refusal::HeaderLine);
+            }
+            _ => {}
+        }
+    }
+    write_cookies(headers, out);
+    Ok(forwarded)
+}
+
+fn write_cookies(headers: &HeaderMap, out: &mut Vec<u8>) {
+    let mut separator: &[u8] = b"Cookie: ";
+    for cookie in headers.get_all(header::COOKIE) {
+        out.extend_from_slice(separator);
+        out.extend_from_slice(cookie.as_bytes());
+        separator = b"; ";
+    }
+    if separator == b"; " {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIA: Via<'_> = Via {
+        client: "192.0.2.7",
+        https: true,
+        trusted: false,
+        local: "192.0.2.1:443",
+    };
+
+    fn translated(
+        (method, uri): (&str, &str),
+        fields: &[(&str, &str)],
+        ended: bool,
+    ) -> Result<(String, Framing), Refusal> {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        let mut out = Vec::new();
+        let framing = write_http2(&parts, ended, &VIA, &mut out)?;
+        Ok((String::from_utf8(out).expect("text"), framing))
+    }
+
+    fn refused(target: (&str, &str), fields: &[(&str, &str)], ended: bool) -> Refusal {
+        translated(target, fields, ended).expect_err("to be refused")
+    }
+
+    #[test]
+    fn pseudo_headers_become_the_request_line_and_host() {
+        let fields = [
+            ("cookie", "a=1"),
+            ("accept", "*/*"),
+            ("cookie", "b=2"),
+            ("te", "trailers"),
+        ];
+        let (head, framing) =
+            translated(("GET", "https://a.example/x?y"), &fields, true).expect("good");
+        assert_eq!(framing, Framing::Empty);
+        assert_eq!(
+            head,
+            "GET /x?y HTTP/1.1\r\nHost: a.example\r\naccept: */*\r\nCookie: a=1; b=2\r\n\
+             X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
+             X-Forwarded-Host: a.example\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_body_without_length_is_chunked() {
+        let post = ("POST", "https://a/");
+        let (head, framing) = translated(post, &[], false).expect("good");
+        assert_eq!(framing, Framing::Chunked);
+        assert!(
+            head.ends_with("Transfer-Encoding: chunked\r\n\r\n"),
+            "{head}"
+        );
+        let length = [("content-length", "7")];
+        let (head, framing) = translated(post, &length, false).expect("good");
+        assert_eq!(framing, Framing::Length(7));
+        assert!(head.ends_with("Content-Length: 7\r\n\r\n"), "{head}");
+    }
+
+    #[test]
+    fn forwarding_fields_of_a_stranger_are_replaced() {
+        let fields = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-port", "1"),
+            ("forwarded", "x"),
+        ];
+        let (head, _) = translated(("GET", "https://a/"), &fields, true).expect("good");
+        assert!(head.contains("X-Forwarded-For: 192.0.2.7\r\n"), "{head}");
+        assert!(
+            !head.contains("1.1.1.1") && !head.contains("port") && !head.contains("forwarded:"),
+            "{head}"
+        );
+    }
+
+    #[test]
+    fn fields_of_a_connection_are_refused() {
+        for field in ["connection", "transfer-encoding", "upgrade"] {
+            assert_eq!(
+                refused(("GET", "https://a/"), &[(field, "x")], true),
+                Refusal::HeaderLine
+            );
+        }
+    }
+
+    #[test]
+    fn hosts_that_disagree_or_are_none_are_refused() {
+        let get = ("GET", "https://a/");
+        assert_eq!(refused(get, &[("host", "b")], true), Refusal::HostMismatch);
+        assert_eq!(
+            refused(get, &[("host", "a"), ("host", "a")], true),
+            Refusal::Host
+        );
+        assert_eq!(refused(("GET", "/"), &[], true), Refusal::Host);
+        assert_eq!(refused(("GET", "https://u@a/"), &[], true), Refusal::Host);
+        assert!(translated(("GET", "/"), &[("host", "a")], true).is_ok());
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_refused() {
+        let post = ("POST", "https://a/");
+        for fields in [
+            &[("content-length", "x")][..],
+            &[("content-length", "1"), ("content-length", "1")],
+        ] {
+            assert_eq!(refused(post, fields, false), Refusal::ContentLength);
+        }
+        let length = [("content-length", "1")];
+        assert_eq!(refused(post, &length, true), Refusal::ContentLength);
+    }
+}

@@ -1,0 +1,118 @@
+//! Large bodies, both ways.
+
+use std::{
+    io::{BufReader, Read as _, Write as _},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    backends::{Backend, ok, read_head},
+    clients::{TlsClient, curl},
+    site::Site,
+};
+
+const BYTES: usize = 64 << 20;
+
+/// Bytes of which no two parts are the same.
+fn pattern() -> Vec<u8> {
+    (0..BYTES as u64 / 8)
+        .flat_map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+        .collect()
+}
+
+/// Sends the pattern to a GET, with a length or chunked; tells a POST whether it brought it.
+fn library() -> Backend {
+    let pattern = pattern();
+    Backend::answering(move |seen| {
+        if seen.head.starts_with("POST") {
+            let text: &[u8] = if seen.body == pattern {
+                b"same"
+            } else {
+                b"different"
+            };
+            return ok(text);
+        }
+        if seen.head.contains("/chunked") {
+            let mut response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+            for chunk in pattern.chunks(100_003) {
+                write!(response, "{:x}\r\n", chunk.len()).expect("written");
+                response.extend_from_slice(chunk);
+                response.extend_from_slice(b"\r\n");
+            }
+            response.extend_from_slice(b"0\r\n\r\n");
+            return response;
+        }
+        ok(&pattern)
+    })
+}
+
+#[test]
+fn large_bodies_arrive_unchanged_both_ways_over_both_protocols() {
+    let backend = library();
+    let site = Site::https(&[backend.address]);
+    let wanted = pattern();
+    let file = site.folder.path().join("upload");
+    std::fs::write(&file, &wanted).expect("write");
+    let upload = format!("@{}", file.display());
+    for version in ["--http1.1", "--http2"] {
+        for path in ["length", "chunked"] {
+            let url = format!("https://{}/{path}", site.address);
+            let output = curl(&[version, &url]);
+            assert!(output.status.success(), "{version} {path}: {output:?}");
+            assert!(output.stdout == wanted, "{version} {path}: bytes differ");
+            let mut arguments = vec![version, "--data-binary", &upload];
+            if path == "chunked" {
+                arguments.extend(["--header", "Transfer-Encoding: chunked"]);
+            }
+            arguments.push(&url);
+            let output = curl(&arguments);
+            assert_eq!(output.stdout, b"same", "{version} {path}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_response_may_flow_while_the_request_still_does() {
+    let backend = Backend::raw(|mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+        read_head(&mut reader);
+        let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+        stream.write_all(head).expect("sent");
+        let mut part = [0; 4];
+        for _ in 0..3 {
+            reader.read_exact(&mut part).expect("a part");
+            stream.write_all(&part).expect("sent");
+        }
+    });
+    let site = Site::https(&[backend.address]);
+    let mut client = TlsClient::tls(site.address);
+    client.send("POST / HTTP/1.0\r\nContent-Length: 12\r\n\r\n");
+    client.head();
+    for part in ["one.", "two.", "tri."] {
+        client.send(part);
+        assert_eq!(client.bytes(4), part.as_bytes());
+    }
+    assert_eq!(client.rest(), b"");
+}
+
+#[test]
+fn a_backend_that_answers_before_the_body_is_heard() {
+    let backend = Backend::raw(|mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+        read_head(&mut reader);
+        let response = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!";
+        stream.write_all(response).expect("sent");
+        thread::sleep(Duration::from_millis(300));
+    });
+    let site = Site::https(&[backend.address]);
+    let mut client = TlsClient::tls(site.address);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\nxyz");
+    let response = client.response();
+    assert_eq!(response.status(), 413);
+    assert_eq!(
+        crate::backends::header(&response.head, "Connection"),
+        Some("close")
+    );
+    assert_eq!(client.rest(), b"");
+}

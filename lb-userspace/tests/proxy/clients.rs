@@ -1,0 +1,202 @@
+//! Clients made for a test.
+
+use std::{
+    io::{BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Command, Output},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+
+use crate::backends::{read_body, read_head};
+
+/// How long a client waits for bytes that do not come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection that speaks HTTP/1.
+pub(crate) struct Client<S: Read + Write> {
+    stream: BufReader<S>,
+}
+
+pub(crate) type TlsClient = Client<StreamOwned<ClientConnection, TcpStream>>;
+
+/// A response.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    pub(crate) fn status(&self) -> u16 {
+        self.head[9..12].parse().expect("a status")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl TlsClient {
+    /// Connects and shakes hands.
+    pub(crate) fn tls(address: SocketAddr) -> Self {
+        Self::tls_with(
+            address,
+            &Arc::new(client_config(&rustls::version::TLS13)),
+            "localhost",
+        )
+    }
+
+    /// Connects and shakes hands with these settings, asking for that name.
+    pub(crate) fn tls_with(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let mut session = ClientConnection::new(Arc::clone(config), name).expect("a session");
+        let mut tcp = connect(address);
+        while session.is_handshaking() {
+            session.complete_io(&mut tcp).expect("a handshake");
+        }
+        Self {
+            stream: BufReader::new(StreamOwned::new(session, tcp)),
+        }
+    }
+
+    /// The TLS session.
+    pub(crate) fn session(&self) -> &ClientConnection {
+        &self.stream.get_ref().conn
+    }
+}
+
+impl Client<TcpStream> {
+    /// Connects without TLS.
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self {
+            stream: BufReader::new(connect(address)),
+        }
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Sends bytes as they stand.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes.as_ref()).expect("sent");
+        stream.flush().expect("sent");
+    }
+
+    /// Sends a GET.
+    pub(crate) fn get(&mut self, path: &str) -> Response {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        self.response()
+    }
+
+    /// Reads a response with a length, or a chunked one.
+    pub(crate) fn response(&mut self) -> Response {
+        let head = self.head();
+        let body = read_body(&head, &mut self.stream).expect("a whole body");
+        Response { head, body }
+    }
+
+    /// Reads a head.
+    pub(crate) fn head(&mut self) -> String {
+        read_head(&mut self.stream).expect("a head")
+    }
+
+    /// Reads exactly that many bytes.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).expect("bytes");
+        bytes
+    }
+
+    /// Reads to the end of the connection.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).expect("an orderly end");
+        rest
+    }
+
+    /// Whether the connection ended, in order or not, and nothing came before.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let mut byte = [0];
+        match self.stream.read(&mut byte) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(
+                error.kind(),
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+            ),
+        }
+    }
+}
+
+/// Settings of a client that takes any certificate and remembers sessions.
+pub(crate) fn client_config(version: &'static rustls::SupportedProtocolVersion) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_no_client_auth()
+}
+
+/// Runs curl against an address.
+pub(crate) fn curl(arguments: &[&str]) -> Output {
+    Command::new("curl")
+        .args(["--silent", "--show-error", "--insecure", "--max-time", "60"])
+        .args(arguments)
+        .output()
+        .expect("curl")
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connected");
+    stream.set_nodelay(true).expect("nodelay");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream
+}
+
+#[derive(Debug)]
+struct Anyone;
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

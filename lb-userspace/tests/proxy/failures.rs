@@ -1,0 +1,234 @@
+//! Backends that fail.
+
+use std::{
+    io::{BufReader, Write as _},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    thread,
+    time::{Duration, Instant},
+};
+
+use lb_common::backend::BackendState;
+
+use crate::{
+    backends::{Backend, ok, read_head},
+    clients::{Client, TlsClient},
+    site::{Site, free_address, wait_until},
+};
+
+#[test]
+fn a_backend_that_cannot_be_reached_is_passed_over_and_then_avoided() {
+    let good = Backend::named("good");
+    let site = Site::https(&[Backend::absent(), good.address]);
+    let mut client = TlsClient::tls(site.address);
+    let began = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").text(), "good");
+    }
+    let retries = site.proxy().counters().retries[0].1;
+    let most = 1 + began.elapsed().as_secs();
+    assert!((1..=most).contains(&retries), "{retries} retries");
+}
+
+#[test]
+fn no_backend_at_all_is_503() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    site.set(0, BackendState::Down);
+    let mut client = TlsClient::tls(site.address);
+    assert_eq!(client.get("/").status(), 503);
+    let requests = site.proxy().counters().requests;
+    assert_eq!(
+        (requests[0].backend.as_ref(), requests[0].code),
+        (None, 503)
+    );
+    site.set(0, BackendState::Up);
+    assert_eq!(client.get("/").status(), 200);
+}
+
+#[test]
+fn no_backend_in_reach_is_502() {
+    let site = Site::https(&[Backend::absent(), Backend::absent()]);
+    assert_eq!(TlsClient::tls(site.address).get("/").status(), 502);
+}
+
+#[test]
+fn a_response_that_is_none_is_502() {
+    for garbage in [
+        "SSH-2.0-OpenSSH\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    ] {
+        let backend = Backend::answering(move |_| garbage.as_bytes().to_vec());
+        let site = Site::https(&[backend.address]);
+        let mut client = TlsClient::tls(site.address);
+        assert_eq!(client.get("/").status(), 502, "{garbage:?}");
+    }
+}
+
+#[test]
+fn a_response_that_does_not_come_in_time_is_504() {
+    let backend = Backend::raw(|_stream| thread::sleep(Duration::from_secs(5)));
+    let other = Backend::raw(|_stream| thread::sleep(Duration::from_secs(5)));
+    let site = Site::with_limits(&[backend.address, other.address], |limits| {
+        limits.response_timeout = Duration::from_millis(200);
+    });
+    assert_eq!(TlsClient::tls(site.address).get("/").status(), 504);
+    assert_eq!(backend.requests() + other.requests(), 1);
+}
+
+#[test]
+fn a_get_that_a_dying_backend_took_is_sent_to_another_one() {
+    let dying = Backend::answering(|_| Vec::new());
+    let good = Backend::named("good");
+    let site = Site::https(&[dying.address, good.address]);
+    let mut client = TlsClient::tls(site.address);
+    for _ in 0..6 {
+        assert_eq!(client.get("/").text(), "good");
+    }
+    assert!(dying.requests() >= 1);
+}
+
+#[test]
+fn a_post_that_a_dying_backend_took_is_never_sent_twice() {
+    let dying = ["a", "b"].map(|_| Backend::answering(|_| Vec::new()));
+    let site = Site::https(&dying.each_ref().map(|backend| backend.address));
+    let mut client = TlsClient::tls(site.address);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!(client.response().status(), 502);
+    assert_eq!(dying.iter().map(Backend::requests).sum::<usize>(), 1);
+}
+
+#[test]
+fn the_only_backend_gets_a_new_connection_when_it_closed_the_old_one() {
+    let backend = Backend::raw(|mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+        read_head(&mut reader);
+        let _done = stream.write_all(&ok(b"once"));
+        // The next request on this connection is read and left unanswered.
+        read_head(&mut reader);
+    });
+    let site = Site::https(&[backend.address]);
+    let mut client = TlsClient::tls(site.address);
+    for _ in 0..4 {
+        assert_eq!(client.get("/").text(), "once");
+    }
+}
+
+#[test]
+fn a_response_that_breaks_off_never_looks_complete() {
+    let backend = Backend::answering(|seen| {
+        if seen.head.contains("/chunked") {
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nbroken".to_vec()
+        } else {
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\nhello".to_vec()
+        }
+    });
+    let closing = Backend::raw({
+        let address = backend.address;
+        move |mut stream| {
+            let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+            let Some(head) = read_head(&mut reader) else {
+                return;
+            };
+            let mut inner = Client::plain(address);
+            inner.send(head);
+            let head = inner.head();
+            let _done = stream.write_all(head.as_bytes());
+            let _done = stream.write_all(&inner.bytes(5));
+        }
+    });
+    let site = Site::plain(&[closing.address], |_| {});
+    for path in ["/length", "/chunked"] {
+        let mut client = Client::plain(site.address);
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.head();
+        let rest = client.rest();
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "{path}");
+        assert!(rest.len() < 15, "{path}");
+    }
+}
+
+/// A real nginx that answers with its own port; killed when dropped.
+struct Nginx {
+    process: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Nginx {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let address = free_address();
+        let path = folder.path().display();
+        let text = format!(
+            "daemon off; master_process off; pid {path}/pid; error_log {path}/error;\n\
+             events {{}}\n\
+             http {{ access_log off; client_body_temp_path {path}/b; proxy_temp_path {path}/p;\n\
+             fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n\
+             server {{ listen {address}; return 200 \"{address}\"; }} }}"
+        );
+        let file = folder.path().join("nginx.conf");
+        std::fs::write(&file, text).expect("write");
+        let process = Command::new("nginx")
+            .args(["-p", &path.to_string(), "-c"])
+            .arg(&file)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx");
+        wait_until("nginx listens", || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
+        Self {
+            process,
+            address,
+            _folder: folder,
+        }
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self) {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("reaped");
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _done = self.process.kill();
+        let _done = self.process.wait();
+    }
+}
+
+#[test]
+fn clients_see_no_error_when_a_backend_is_killed_under_load() {
+    let mut backends = [Nginx::start(), Nginx::start(), Nginx::start()];
+    let site = Site::https(&backends.each_ref().map(|backend| backend.address));
+    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let killed = backends[1].address.to_string();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = TlsClient::tls(site.address);
+                while !done.load(SeqCst) {
+                    let response = client.get("/");
+                    assert_eq!(response.status(), 200, "{response:?}");
+                    answered.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        wait_until("load", || answered.load(SeqCst) > 500);
+        backends[1].kill();
+        let before = answered.load(SeqCst);
+        wait_until("more load", || answered.load(SeqCst) > before + 1000);
+        done.store(true, SeqCst);
+    });
+    let mut client = TlsClient::tls(site.address);
+    for _ in 0..10 {
+        assert_ne!(client.get("/").text(), killed);
+    }
+    assert_eq!(site.answered(502), 0);
+}

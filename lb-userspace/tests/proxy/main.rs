@@ -1,0 +1,12 @@
+//! The HTTP front on loopback: real sockets, real TLS, backends made for the test or real nginx.
+
+mod backends;
+mod bodies;
+mod clients;
+mod failures;
+mod http2;
+mod refusals;
+mod reload;
+mod requests;
+mod site;
+mod tls;

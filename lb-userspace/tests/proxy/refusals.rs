@@ -1,0 +1,128 @@
+//! Requests that are refused before any backend sees them.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    backends::Backend,
+    clients::{Client, TlsClient},
+    site::Site,
+};
+
+#[test]
+fn ambiguous_requests_are_refused_and_the_connection_closed() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let long = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "x".repeat(20_000)
+    );
+    let requests = [
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", 400),
+        ("GET / HTTP/1.1\nHost: a\n\n", 400),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
+        ("GET /\r\n\r\n", 400),
+        ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+        ("\x16\x03\x01\x02\x00\x01\x00", 400),
+        (&long, 431),
+    ];
+    for (request, status) in requests {
+        let mut client = TlsClient::tls(site.address);
+        client.send(format!(
+            "{request}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+        ));
+        let response = client.response();
+        assert_eq!(response.status(), status, "{request:?}: {response:?}");
+        assert_eq!(client.rest(), b"", "{request:?}");
+    }
+    assert_eq!(backend.requests(), 0);
+    let refusals = site.proxy().counters().refusals;
+    let refused: u64 = refusals.iter().map(|refusal| refusal.count).sum();
+    assert_eq!(refused, requests.len() as u64);
+}
+
+#[test]
+fn a_broken_chunk_ends_the_request_and_never_becomes_another_one() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let mut client = TlsClient::tls(site.address);
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         1\r\nxGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    assert_eq!(client.response().status(), 400);
+    assert!(client.has_ended());
+    assert_eq!(backend.requests(), 0);
+}
+
+#[test]
+fn a_head_that_takes_too_long_is_answered_408() {
+    let backend = Backend::named("a");
+    let site = Site::with_limits(&[backend.address], |limits| {
+        limits.header_timeout = Duration::from_millis(300);
+    });
+    let mut client = TlsClient::tls(site.address);
+    let began = Instant::now();
+    client.send("GET / HTTP/1.1\r\nHos");
+    assert_eq!(client.response().status(), 408);
+    assert!(began.elapsed() >= Duration::from_millis(290));
+    assert!(client.has_ended());
+}
+
+#[test]
+fn a_body_that_pauses_too_long_is_answered_408() {
+    let backend = Backend::named("a");
+    let site = Site::with_limits(&[backend.address], |limits| {
+        limits.body_timeout = Duration::from_millis(200);
+    });
+    let mut client = TlsClient::tls(site.address);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345");
+    assert_eq!(client.response().status(), 408);
+    assert_eq!(backend.requests(), 0);
+}
+
+#[test]
+fn idle_connections_are_closed_without_a_word() {
+    let backend = Backend::named("a");
+    let site = Site::with_limits(&[backend.address], |limits| {
+        limits.idle_timeout = Duration::from_millis(200);
+    });
+    let mut client = TlsClient::tls(site.address);
+    assert_eq!(client.get("/").status(), 200);
+    assert_eq!(client.rest(), b"");
+}
+
+#[test]
+fn a_client_that_never_shakes_hands_is_dropped_and_counted() {
+    let backend = Backend::named("a");
+    let site = Site::with_limits(&[backend.address], |limits| {
+        limits.handshake_timeout = Duration::from_millis(200);
+    });
+    assert!(Client::plain(site.address).has_ended());
+    let mut plain = Client::plain(site.address);
+    plain.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    plain.bytes(7);
+    assert!(plain.has_ended());
+    crate::site::wait_until("both failures are counted", || {
+        site.proxy().counters().handshake_failures[0].1 == 2
+    });
+}

@@ -1,0 +1,152 @@
+//! Changing what is served, and stopping.
+
+use std::{
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use lb::{
+    config::Mode,
+    proxy::{Error, Frontend},
+};
+
+use crate::{
+    backends::{Backend, header, ok},
+    clients::TlsClient,
+    site::{Site, certificate, free_address, name, wait_until},
+};
+
+#[test]
+fn connections_go_on_while_certificates_change() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let mut before = TlsClient::tls(site.address);
+    before.get("/");
+    let old = before.session().peer_certificates().expect("a chain")[0].to_vec();
+    certificate(site.folder.path(), "localhost", "localhost");
+    site.apply(site.service.clone()).expect("applied");
+    assert_eq!(before.get("/").status(), 200);
+    let after = TlsClient::tls(site.address);
+    assert_ne!(
+        after.session().peer_certificates().expect("a chain")[0].to_vec(),
+        old
+    );
+}
+
+#[test]
+fn a_configuration_with_errors_changes_nothing_and_names_them_all() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut service = site.service.clone();
+    service.listen = taken.local_addr().expect("an address");
+    service.mode = Mode::Https {
+        certificates: vec!["/nonexistent/1.pem".into(), "/nonexistent/2.pem".into()],
+    };
+    let errors = site.apply(service).expect_err("bad");
+    let sentences: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 3, "{sentences:?}");
+    assert!(matches!(errors[2], Error::Listen { .. }), "{sentences:?}");
+    assert!(sentences[0].contains("/nonexistent/1.pem"), "{sentences:?}");
+    assert_eq!(TlsClient::tls(site.address).get("/").status(), 200);
+    assert_eq!(site.proxy().certificates().len(), 1);
+}
+
+#[test]
+fn two_services_on_one_address_are_refused() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let view = std::sync::Arc::new(lb::pool::PoolView {
+        pool: std::sync::Arc::clone(&site.service.pool),
+        states: vec![lb_common::backend::BackendState::Up],
+    });
+    let pool = tokio::sync::watch::Sender::new(view);
+    let frontend = |text: &str| {
+        let mut service = site.service.clone();
+        service.name = name(text);
+        Frontend {
+            service,
+            pool: pool.subscribe(),
+        }
+    };
+    let frontends = vec![frontend("one"), frontend("two")];
+    let errors = site
+        .proxy()
+        .apply(&site.limits, frontends)
+        .expect_err("bad");
+    assert!(
+        errors[0].to_string().contains("\"one\" and \"two\""),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn a_moved_service_leaves_its_old_address_and_lets_it_finish() {
+    let backend = Backend::answering(|_| {
+        thread::sleep(Duration::from_millis(300));
+        ok(b"slow")
+    });
+    let site = Site::https(&[backend.address]);
+    let mut idle = TlsClient::tls(site.address);
+    idle.get("/");
+    let mut busy = TlsClient::tls(site.address);
+    busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the request is under way", || backend.requests() == 2);
+    let mut service = site.service.clone();
+    service.listen = free_address();
+    site.apply(service.clone()).expect("applied");
+    assert_eq!(busy.response().text(), "slow");
+    assert_eq!(busy.rest(), b"");
+    assert_eq!(idle.rest(), b"");
+    wait_until("the old address is left", || {
+        TcpStream::connect(site.address).is_err()
+    });
+    assert_eq!(TlsClient::tls(service.listen).get("/").status(), 200);
+}
+
+#[test]
+fn a_shutdown_lets_requests_finish_and_takes_no_new_ones() {
+    let backend = Backend::answering(|_| {
+        thread::sleep(Duration::from_millis(400));
+        ok(b"slow")
+    });
+    let site = Site::https(&[backend.address]);
+    let address = site.address;
+    let mut idle = TlsClient::tls(address);
+    idle.get("/");
+    let mut busy = TlsClient::tls(address);
+    busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the request is under way", || backend.requests() == 2);
+    let began = Instant::now();
+    let stopper = thread::spawn(move || site.shutdown(Duration::from_secs(10)));
+    let response = busy.response();
+    assert_eq!(response.text(), "slow");
+    assert_eq!(header(&response.head, "Content-Length"), Some("4"));
+    assert_eq!(busy.rest(), b"");
+    assert_eq!(idle.rest(), b"");
+    stopper.join().expect("stopped");
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_shutdown_does_not_wait_longer_than_its_grace() {
+    let backend = Backend::raw(|_stream| thread::sleep(Duration::from_secs(20)));
+    let site = Site::https(&[backend.address]);
+    let mut stuck = TlsClient::tls(site.address);
+    stuck.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the request is under way", || backend.requests() == 1);
+    let began = Instant::now();
+    site.shutdown(Duration::from_millis(300));
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(stuck.has_ended());
+}

@@ -1,0 +1,177 @@
+//! A proxy under test, its certificate and its pool.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    num::NonZeroUsize,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lb::{
+    config::{self, Balance, Http, Mode, Name, Pool, Service, Weight},
+    pool::PoolView,
+    proxy::{Frontend, Proxy},
+};
+use lb_common::backend::BackendState;
+use tokio::sync::watch;
+
+/// A running proxy with one service.
+pub(crate) struct Site {
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) address: SocketAddr,
+    pub(crate) limits: Http,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) service: Service,
+    view: watch::Sender<Arc<PoolView>>,
+}
+
+impl Site {
+    /// HTTPS before these backends, with the certificate of `localhost`.
+    pub(crate) fn https(backends: &[SocketAddr]) -> Self {
+        Self::start(backends, true, |_| {})
+    }
+
+    /// HTTPS, with limits of its own.
+    pub(crate) fn with_limits(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
+        Self::start(backends, true, change)
+    }
+
+    /// HTTP without TLS.
+    pub(crate) fn plain(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
+        Self::start(backends, false, change)
+    }
+
+    fn start(backends: &[SocketAddr], https: bool, change: impl Fn(&mut Http)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut limits = limits();
+        change(&mut limits);
+        let certificates = vec![certificate(folder.path(), "localhost", "localhost")];
+        let mode = if https {
+            Mode::Https { certificates }
+        } else {
+            Mode::Http
+        };
+        let pool = pool(backends);
+        let view = Arc::new(PoolView {
+            pool: Arc::clone(&pool),
+            states: vec![BackendState::Up; backends.len()],
+        });
+        let address = free_address();
+        let site = Self {
+            proxy: Some(Proxy::start(&limits).expect("workers")),
+            address,
+            limits,
+            folder,
+            service: Service {
+                name: name("site"),
+                listen: address,
+                mode,
+                pool,
+            },
+            view: watch::Sender::new(view),
+        };
+        site.apply(site.service.clone()).expect("a good service");
+        site
+    }
+
+    pub(crate) fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("running")
+    }
+
+    /// Serves this in place of what was served.
+    pub(crate) fn apply(&self, service: Service) -> Result<(), Vec<lb::proxy::Error>> {
+        let pool = self.view.subscribe();
+        let frontend = Frontend { service, pool };
+        self.proxy().apply(&self.limits, vec![frontend])
+    }
+
+    /// Sets the state of a backend.
+    pub(crate) fn set(&self, backend: usize, state: BackendState) {
+        let mut view = (**self.view.borrow()).clone();
+        view.states[backend] = state;
+        self.view.send_replace(Arc::new(view));
+    }
+
+    /// Requests counted with this status.
+    pub(crate) fn answered(&self, code: u16) -> u64 {
+        let requests = self.proxy().counters().requests;
+        let with_code = requests.iter().filter(|count| count.code == code);
+        with_code.map(|count| count.count).sum()
+    }
+
+    /// Stops gracefully.
+    pub(crate) fn shutdown(mut self, grace: Duration) {
+        self.proxy.take().expect("running").shutdown(grace);
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(proxy) = self.proxy.take() {
+            proxy.shutdown(Duration::ZERO);
+        }
+    }
+}
+
+/// Waits until something holds.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Makes a certificate file for a name.
+pub(crate) fn certificate(folder: &Path, file: &str, names: &str) -> PathBuf {
+    let names: Vec<String> = names.split(' ').map(str::to_owned).collect();
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let path = folder.join(format!("{file}.pem"));
+    std::fs::write(&path, made.cert.pem() + &made.signing_key.serialize_pem()).expect("write");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    path
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::parse(text).expect("a good name")
+}
+
+/// An address that is free at this moment.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+fn pool(backends: &[SocketAddr]) -> Arc<Pool> {
+    let backends = backends
+        .iter()
+        .zip(1..)
+        .map(|(address, number)| config::Backend {
+            name: name(&format!("web{number}")),
+            address: *address,
+            weight: Weight::ONE,
+        });
+    Arc::new(Pool {
+        name: name("pool"),
+        balance: Balance::RoundRobin,
+        check: None,
+        backends: backends.collect(),
+    })
+}
+
+fn limits() -> Http {
+    Http {
+        workers: NonZeroUsize::new(2).expect("not 0"),
+        header_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(60),
+        handshake_timeout: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(2),
+        response_timeout: Duration::from_secs(60),
+        max_header_bytes: 16384,
+        idle_connections: 64,
+        trusted_proxies: Vec::new(),
+    }
+}

@@ -1,0 +1,103 @@
+//! Handshakes: names, resumption, certificates.
+
+use std::{process::Command, sync::Arc};
+
+use lb::config::Mode;
+use rustls::{HandshakeKind, version};
+
+use crate::{
+    backends::Backend,
+    clients::{TlsClient, client_config},
+    site::{Site, certificate},
+};
+
+/// The names in the certificate that a client is shown when it asks for a name.
+fn shown(site: &Site, name: &str) -> Vec<u8> {
+    let config = Arc::new(client_config(&version::TLS13));
+    let client = TlsClient::tls_with(site.address, &config, name);
+    let chain = client.session().peer_certificates().expect("a chain");
+    chain[0].to_vec()
+}
+
+#[test]
+fn each_name_is_shown_its_certificate() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let folder = site.folder.path();
+    let mut service = site.service.clone();
+    service.mode = Mode::Https {
+        certificates: vec![
+            certificate(folder, "first", "first.example"),
+            certificate(folder, "second", "second.example *.wild.example"),
+        ],
+    };
+    site.apply(service).expect("applied");
+    let first = shown(&site, "first.example");
+    let second = shown(&site, "second.example");
+    assert_ne!(first, second);
+    assert_eq!(shown(&site, "x.wild.example"), second);
+    assert_eq!(shown(&site, "SECOND.example"), second);
+    assert_eq!(shown(&site, "x.y.wild.example"), first);
+    assert_eq!(shown(&site, "unknown.example"), first);
+    let names: Vec<_> = site
+        .proxy()
+        .certificates()
+        .into_iter()
+        .map(|info| info.names)
+        .collect();
+    assert_eq!(names[1], ["second.example", "*.wild.example"]);
+}
+
+#[test]
+fn sessions_are_resumed_whichever_worker_answers() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    for (protocol, label) in [(&version::TLS13, "1.3"), (&version::TLS12, "1.2")] {
+        let config = Arc::new(client_config(protocol));
+        let kinds: Vec<_> = (0..20)
+            .map(|_| {
+                let mut client = TlsClient::tls_with(site.address, &config, "localhost");
+                // The tickets of TLS 1.3 come with the first response.
+                assert_eq!(client.get("/").status(), 200);
+                client.session().handshake_kind()
+            })
+            .collect();
+        let resumed = kinds
+            .iter()
+            .filter(|kind| **kind == Some(HandshakeKind::Resumed));
+        assert_eq!(resumed.count(), 19, "{label}: {kinds:?}");
+        let counted = site.proxy().counters().handshakes;
+        let counted = counted
+            .iter()
+            .find(|kind| kind.version == label && kind.resumed);
+        assert_eq!(counted.map(|kind| kind.count), Some(19), "{label}");
+    }
+}
+
+#[test]
+fn openssl_resumes_with_a_session_from_a_file() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let session = site.folder.path().join("session");
+    let session = session.to_str().expect("text");
+    let s_client = |version: &str, option: &str| {
+        let script = format!(
+            "(printf 'GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n'; sleep 0.5) | \
+             openssl s_client -connect {} {version} {option} {session} 2>&1",
+            site.address
+        );
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .output()
+            .expect("openssl");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for version in ["-tls1_3", "-tls1_2"] {
+        assert!(
+            s_client(version, "-sess_out").contains("New, TLSv1"),
+            "{version}"
+        );
+        let second = s_client(version, "-sess_in");
+        assert!(second.contains("Reused, TLSv1"), "{version}: {second}");
+    }
+}
