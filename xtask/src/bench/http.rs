@@ -196,7 +196,7 @@ fn print(figures: &Figures, kinds: &[Kind]) {
     println!("\n{table}");
     println!("{}", figures.machine);
     for kind in kinds {
-        println!("{}: {}", kind.name(), figures.versions[kind]);
+        println!("{}", figures.versions[kind]);
     }
     println!(
         "User and system time of the proxy's processes, divided by what was served: medians of {} \
