@@ -77,19 +77,24 @@ fn measure(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::Result<(
         workers: arguments.workers,
         works: Vec::new(),
     };
+    let mut failed = Vec::new();
     for work in WORKS.iter().filter(|work| is_wanted(work, arguments)) {
-        figures
-            .works
-            .push(rounds(work, &proxies, &site, arguments)?);
-    }
-    if figures.works.is_empty() {
-        bail!("no work's name contains what --only says");
+        match rounds(work, &proxies, &site, arguments) {
+            Ok(measured) => figures.works.push(measured),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                failed.push(work.name);
+            }
+        }
     }
     print(&figures, &kinds);
-    arguments
-        .json
-        .as_ref()
-        .map_or(Ok(()), |path| write_json(path, &figures))
+    if let Some(path) = &arguments.json {
+        write_json(path, &figures)?;
+    }
+    if !failed.is_empty() {
+        bail!("not measured: {}", failed.join("; "));
+    }
+    Ok(())
 }
 
 fn chosen(arguments: &HttpArguments) -> Vec<Kind> {
@@ -191,7 +196,7 @@ fn print(figures: &Figures, kinds: &[Kind]) {
     println!("\n{table}");
     println!("{}", figures.machine);
     for kind in kinds {
-        println!("{}: {}", kind.name(), figures.versions[kind]);
+        println!("{}", figures.versions[kind]);
     }
     println!(
         "User and system time of the proxy's processes, divided by what was served: medians of {} \

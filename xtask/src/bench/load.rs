@@ -72,7 +72,11 @@ impl Work {
             Tool::Handshakes => count_s_time(&output, Session::New),
             Tool::Resumptions => count_s_time(&output, Session::Resumed),
         };
-        count.with_context(|| {
+        let served = count.and_then(|count| match count {
+            0 => bail!("nothing was served"),
+            count => Ok(count),
+        });
+        served.with_context(|| {
             let output = readable(&output);
             format!("the load \"{}\" was not all served:\n{output}\n", self.name)
         })
