@@ -100,7 +100,7 @@ fn a_second_agent_is_refused_and_the_first_goes_on() -> Result<()> {
     let lab = Lab::raise()?;
     let agent = Agent::start(&lab, &Settings::of(&lab))?;
     let second = agent::try_to_run(lab.lb_a())?;
-    said(&second, &["another agent is running"])?;
+    said(&second, &["already running"])?;
     for plan in [Plan::http(), Plan::https(&lab)?] {
         let plan = Plan {
             requests: Some(40),

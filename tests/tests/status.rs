@@ -8,6 +8,7 @@ use lab::{
     agent::{ADMIN, Agent, Settings},
     load::Plan,
     topology::{CA_FILE, SITE},
+    wait,
 };
 
 #[test]
@@ -93,9 +94,13 @@ fn when_no_backend_is_left_https_clients_are_told_and_service_resumes() -> Resul
             requests: Some(100),
             ..plan
         };
-        let report = plan.run(&lab.client)?;
-        report.all_answered()?;
-        ensure!(report.shares().len() == 4, "{:?}", report.shares());
+        // The state is told before the last ring is written.
+        let limit = Duration::from_secs(3);
+        wait::until_true("answers from all four", limit, || {
+            let report = plan.clone().run(&lab.client)?;
+            report.all_answered()?;
+            Ok(report.shares().len() == 4)
+        })?;
     }
     Ok(())
 }
