@@ -13,6 +13,7 @@ pub mod host;
 pub mod load;
 pub mod process;
 mod spawner;
+pub mod stall;
 pub mod topology;
 pub mod wait;
 pub mod web;
