@@ -34,10 +34,10 @@ fn decide<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, V
     if !tables.concerns(packet.key.destination_port) {
         return Err(Verdict::Pass(Pass::NotAService));
     }
-    if let Some(entry) = tables.flow(&packet.key) {
-        if let Some(flow) = current(tables, &packet, &entry) {
-            return follow(memory, tables, &packet, &entry, &flow);
-        }
+    if let Some(entry) = tables.flow(&packet.key)
+        && let Some(flow) = current(tables, &packet, &entry)
+    {
+        return follow(memory, tables, &packet, &entry, &flow);
     }
     steer_new(memory, tables, &packet)
 }
