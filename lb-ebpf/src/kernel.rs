@@ -250,7 +250,7 @@ fn fib_lookup(
         bpf_fib_lookup(
             context.as_ptr(),
             &raw mut *lookup,
-            size_of::<FibLookup>() as i32,
+            FIB_LOOKUP_SIZE,
             0,
         )
     };
@@ -291,7 +291,10 @@ union Question {
     lookup: FibLookup,
 }
 
-const _CHECK: () = assert!(size_of::<FibLookup>() == 64);
+/// As the kernel takes it.
+const FIB_LOOKUP_SIZE: i32 = 64;
+
+const _CHECK: () = assert!(size_of::<FibLookup>() == FIB_LOOKUP_SIZE as usize);
 
 /// The address family of IPv4 (linux/socket.h).
 const AF_INET: u8 = 2;
