@@ -14,16 +14,21 @@ const BYTES: u64 = 1 << 30;
 
 #[test]
 fn a_gibibyte_each_way_through_xdp_arrives_whole() -> Result<()> {
-    there_and_back(&format!("http://{SITE}"))
+    there_and_back(&format!("http://{SITE}"), "--http1.1")
 }
 
 #[test]
-fn a_gibibyte_each_way_through_tls_arrives_whole() -> Result<()> {
-    there_and_back(&format!("https://{SITE}"))
+fn a_gibibyte_each_way_through_tls_and_http_1_arrives_whole() -> Result<()> {
+    there_and_back(&format!("https://{SITE}"), "--http1.1")
+}
+
+#[test]
+fn a_gibibyte_each_way_through_tls_and_http_2_arrives_whole() -> Result<()> {
+    there_and_back(&format!("https://{SITE}"), "--http2")
 }
 
 /// Uploads random bytes, and downloads them again from where they were put.
-fn there_and_back(site: &str) -> Result<()> {
+fn there_and_back(site: &str, version: &str) -> Result<()> {
     let mut lab = Lab::raise()?;
     // One server: what was uploaded is to be found again.
     let _agent = Agent::start(&lab, &Settings::of(&lab).only(&["web1"]))?;
@@ -34,7 +39,7 @@ fn there_and_back(site: &str) -> Result<()> {
 
     let began = Instant::now();
     lab.client.script(&format!(
-        "curl -sS --fail -m 120 --cacert {CA_FILE} -T /run/random {url}"
+        "curl -sS --fail -m 300 {version} --cacert {CA_FILE} -T /run/random {url}"
     ))?;
     report("up", began);
     let server = lab.web("web1")?.host().clone();
@@ -43,7 +48,7 @@ fn there_and_back(site: &str) -> Result<()> {
 
     let began = Instant::now();
     let back = lab.client.script(&format!(
-        "curl -sS --fail -m 120 --cacert {CA_FILE} {url} | sha256sum"
+        "curl -sS --fail -m 300 {version} --cacert {CA_FILE} {url} | sha256sum"
     ))?;
     report("down", began);
     ensure!(
