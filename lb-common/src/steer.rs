@@ -34,10 +34,10 @@ fn decide<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, V
     if !tables.concerns(packet.key.destination_port) {
         return Err(Verdict::Pass(Pass::NotAService));
     }
-    if let Some(entry) = tables.flow(&packet.key) {
-        if let Some(flow) = current(tables, &packet, &entry) {
-            return follow(memory, tables, &packet, &entry, &flow);
-        }
+    if let Some(entry) = tables.flow(&packet.key)
+        && let Some(flow) = current(tables, &packet, &entry)
+    {
+        return follow(memory, tables, &packet, &entry, &flow);
     }
     steer_new(memory, tables, &packet)
 }
@@ -47,16 +47,19 @@ fn decide<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, V
 fn current<T: Tables>(tables: &T, packet: &Packet, entry: &T::Entry) -> Option<Flow> {
     let mut flow = entry.read();
     let begins_anew = packet.flags.opens() && State(flow.state).is_over();
-    let (settings, now) = (tables.settings()?, tables.now());
-    if begins_anew || flow.is_gone(now, settings.hertz) {
+    if begins_anew {
         return None;
+    }
+    let (settings, now) = (tables.settings()?, tables.now());
+    // Noted to the second: most packets find nothing to write, and no time-out is as short.
+    if now.since(Tick(flow.seen)) >= settings.hertz {
+        if flow.is_gone(now, settings.hertz) {
+            return None;
+        }
+        entry.set_seen(now);
     }
     if flow.generation != settings.generation {
         refresh(tables, settings.generation, entry, &mut flow)?;
-    }
-    // To the second is good enough, and the entry stays unwritten most of the time.
-    if now.since(Tick(flow.seen)) >= settings.hertz {
-        entry.set_seen(now);
     }
     Some(flow)
 }

@@ -246,14 +246,7 @@ fn fib_lookup(
     lookup.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(source);
     lookup.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(destination);
     // SAFETY: the context is this program's, and the structure is on our stack with its own size.
-    let result = unsafe {
-        bpf_fib_lookup(
-            context.as_ptr(),
-            &raw mut *lookup,
-            size_of::<FibLookup>() as i32,
-            0,
-        )
-    };
+    let result = unsafe { bpf_fib_lookup(context.as_ptr(), &raw mut *lookup, FIB_LOOKUP_SIZE, 0) };
     if result == i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
         Ok(NextHop {
             destination_mac: mac(&lookup.dmac),
@@ -291,7 +284,10 @@ union Question {
     lookup: FibLookup,
 }
 
-const _CHECK: () = assert!(size_of::<FibLookup>() == 64);
+/// As the kernel takes it.
+const FIB_LOOKUP_SIZE: i32 = 64;
+
+const _CHECK: () = assert!(size_of::<FibLookup>() == FIB_LOOKUP_SIZE as usize);
 
 /// The address family of IPv4 (linux/socket.h).
 const AF_INET: u8 = 2;

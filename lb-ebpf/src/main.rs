@@ -17,7 +17,8 @@ use crate::{kernel::Kernel, packet::PacketMemory};
 
 /// Steers one packet.
 #[xdp]
-pub fn lb(context: XdpContext) -> u32 {
+#[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
+fn lb(context: XdpContext) -> u32 {
     let mut memory = PacketMemory::new(&context);
     match steer(&mut memory, &Kernel::new(&context)) {
         Verdict::Pass(_) => xdp_action::XDP_PASS,
@@ -30,7 +31,7 @@ pub fn lb(context: XdpContext) -> u32 {
 /// Does nothing: what a benchmark subtracts, and what makes a driver ready to receive frames that
 /// are sent to it by XDP (a veth needs a program on the receiving end).
 #[xdp]
-pub fn pass(_context: XdpContext) -> u32 {
+fn pass(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 

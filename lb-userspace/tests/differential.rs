@@ -50,6 +50,12 @@ fn compare(balance: Balance, pick: Pick) {
     for number in 0..PACKETS / 2 {
         let packet = traffic.next();
         host.now = Tick(now_in_ticks(&host));
+        let (control, _) = stage.feed_empty(&packet, &mut out);
+        assert_eq!(
+            (control, &out),
+            (2, &packet),
+            "the way to the kernel and back changes nothing"
+        );
         let (action, _) = stage.feed(&packet, &mut out);
         let mut bytes = packet.clone();
         let verdict = steer(&mut Slice(&mut bytes), &host);

@@ -56,7 +56,7 @@ impl Dataplane {
         let adopted = pins.exist();
         pins.create()?;
         let lock = Lock::take(pins.root()).inspect_err(|_error| pins.forget_if_empty())?;
-        match Self::bring_up(interface, settings, pins.clone(), adopted, lock) {
+        match Self::bring_up(&interface, settings, pins.clone(), adopted, lock) {
             Ok(dataplane) => Ok(dataplane),
             Err(error) => {
                 if !adopted {
@@ -69,7 +69,7 @@ impl Dataplane {
     }
 
     fn bring_up(
-        interface: host::Interface,
+        interface: &host::Interface,
         settings: &config::Dataplane,
         pins: Pins,
         adopted: bool,
@@ -79,7 +79,7 @@ impl Dataplane {
         sysctl::prepare(&interface.name, &settings.source_ports)?;
         let mut loaded = object::load(&pins, settings.max_flows)?;
         let maps = Maps::take(&mut loaded)?;
-        let mode = attach::attach(&mut loaded, &interface, settings.xdp_mode, &pins)?;
+        let mode = attach::attach(&mut loaded, interface, settings.xdp_mode, &pins)?;
         let layout = Layout::adopted(&maps.services()?, &maps.backends()?);
         let maps = Arc::new(Mutex::new(maps));
         let watch = Watch::start(&maps)?;

@@ -125,7 +125,7 @@ impl Neighbours {
         for attribute in &neighbour.attributes {
             match attribute {
                 NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => {
-                    address = Some(*inet)
+                    address = Some(*inet);
                 }
                 NeighbourAttribute::LinkLayerAddress(octets) => mac = Some(octets.clone()),
                 _ => {}

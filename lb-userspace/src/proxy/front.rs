@@ -114,8 +114,8 @@ impl Front {
         self.settings.borrow().pool.clone()
     }
 
-    /// Takes over what the checks and the operator said about the pool. Returns whether anyone can
-    /// still say more.
+    /// Takes over what the checks and the operator said about the pool since the last look, or
+    /// `anyway`.
     pub(super) fn look_at_pool(&self, anyway: bool) {
         let mut settings = self.settings.borrow_mut();
         if anyway || settings.pool.has_changed().unwrap_or(false) {

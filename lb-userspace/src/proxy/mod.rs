@@ -8,6 +8,8 @@
 //! `message` judges and rewrites it, `exchange` chooses a backend (`balance`, `upstream`), sends it
 //! and tries again where that is safe, `receive` hands the response on.
 
+#![forbid(unsafe_code)]
+
 mod balance;
 mod buffer;
 mod certificates;
