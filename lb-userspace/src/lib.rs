@@ -2,6 +2,7 @@
 //!
 //! Dependencies point one way:
 //! `cli → agent → {dataplane, health, proxy, metrics, admin} → pool → config → lb-common`.
+#![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod agent;
