@@ -19,6 +19,9 @@ use lab::{
 /// What stopping to choose a dead backend may take beyond the checks that must fail.
 const ALLOWANCE: Duration = Duration::from_millis(100);
 
+/// How long the load goes on after a dead backend should be out: whoever is sent to it then, fails.
+const AFTERWARDS: Duration = Duration::from_secs(1);
+
 /// HTTPS connections of each load.
 const CONNECTIONS: usize = 4;
 
@@ -40,9 +43,10 @@ fn a_killed_backend_is_left_out_in_time_and_https_clients_never_notice() -> Resu
     lab.web("web2")?.kill()?;
     let killed = Instant::now();
     let meter = Meter::start();
-    agent.wait_for_backend("web2", false, settings.detection() * 3)?;
+    // Nobody asks the agent in the meantime: in an unoptimized build its answers cost it time.
+    thread::sleep(settings.detection() + AFTERWARDS);
     let late = meter.stop();
-    thread::sleep(Duration::from_secs(1));
+    ensure!(!agent.is_up("web2")?, "web2 is dead, and still called up");
 
     let reports = loads.stop()?;
     reports.left_out("web2", killed, settings.detection(), late)?;
@@ -70,9 +74,10 @@ fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
     lab.web("web2")?.pull_cable()?;
     let silent = Instant::now();
     let meter = Meter::start();
-    agent.wait_for_backend("web2", false, settings.detection() * 3)?;
+    // Nobody asks the agent in the meantime: in an unoptimized build its answers cost it time.
+    thread::sleep(settings.detection() + AFTERWARDS);
     let late = meter.stop();
-    thread::sleep(Duration::from_secs(1));
+    ensure!(!agent.is_up("web2")?, "web2 is dead, and still called up");
 
     let reports = loads.stop()?;
     reports.left_out("web2", silent, settings.detection(), late)?;

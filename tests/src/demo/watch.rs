@@ -17,6 +17,9 @@ use super::screen::{Screen, Tone};
 /// From one row of the table to the next.
 const ROW: Duration = Duration::from_millis(500);
 
+/// From one look at what is waited for to the next: the agent is to have time for its work too.
+const GLANCE: Duration = Duration::from_millis(25);
+
 /// Load on both paths, watched.
 pub(crate) struct Watch {
     screen: Screen,
@@ -79,7 +82,7 @@ impl Watch {
         let deadline = Instant::now() + at_most;
         let mut row = Instant::now() + ROW;
         while Instant::now() < deadline && !holds()? {
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(GLANCE);
             if Instant::now() >= row {
                 self.print_row("");
                 row += ROW;
