@@ -43,7 +43,7 @@ fn a_killed_backend_is_left_out_in_time_and_https_clients_never_notice() -> Resu
     lab.web("web2")?.kill()?;
     let killed = Instant::now();
     let meter = Meter::start();
-    // Nobody asks the agent in the meantime: in an unoptimized build its answers cost it time.
+    // Nobody asks the agent in the meantime: a tight loop of questions is load of its own.
     thread::sleep(settings.detection() + AFTERWARDS);
     let late = meter.stop();
     ensure!(!agent.is_up("web2")?, "web2 is dead, and still called up");
@@ -74,7 +74,7 @@ fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
     lab.web("web2")?.pull_cable()?;
     let silent = Instant::now();
     let meter = Meter::start();
-    // Nobody asks the agent in the meantime: in an unoptimized build its answers cost it time.
+    // Nobody asks the agent in the meantime: a tight loop of questions is load of its own.
     thread::sleep(settings.detection() + AFTERWARDS);
     let late = meter.stop();
     ensure!(!agent.is_up("web2")?, "web2 is dead, and still called up");
