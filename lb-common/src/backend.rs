@@ -44,10 +44,11 @@ impl BackendState {
 }
 
 impl Backend {
-    /// Whether a connection that is still being opened has to look for another backend.
+    /// Whether a connection that is still being opened has to look for another backend: this one
+    /// is down, or no longer in the configuration.
     #[must_use]
     #[inline(always)]
-    pub const fn is_down(&self) -> bool {
-        self.state == BackendState::Down.number()
+    pub const fn is_out(&self) -> bool {
+        self.state == BackendState::Down.number() || self.state == 0
     }
 }

@@ -161,6 +161,13 @@ impl Flow {
         now.since(Tick(self.seen)) > State(self.state).timeout() * hertz
     }
 
+    /// Whether it has been idle for so long that another connection may have its source port.
+    #[must_use]
+    #[inline(always)]
+    pub const fn lends_its_port(&self, now: Tick, hertz: u32) -> bool {
+        now.since(Tick(self.seen)) > State(self.state).port_rest() * hertz
+    }
+
     /// Sets the rewrite of a packet that arrives with `key`, its checksum changes too.
     #[inline(always)]
     pub(crate) const fn rewrites(&mut self, key: &FlowKey) {
@@ -191,12 +198,32 @@ impl Flow {
 pub struct Tick(pub u32);
 
 impl Tick {
-    /// Ticks from `earlier` to this moment; none if `earlier` lies ahead, as it does when another
-    /// CPU has just written it, or when it was half of the clock's round ago (24 days at 1,000 Hz).
+    /// Ticks from `earlier` to this moment; none if `earlier` lies a little ahead, as it does when
+    /// another CPU has just written it. The clock goes round in 49 days at 1,000 Hz: a flow that
+    /// was last seen a whole round ago looks fresh for a minute.
     #[must_use]
     #[inline(always)]
     pub const fn since(self, earlier: Self) -> u32 {
         let span = self.0.wrapping_sub(earlier.0);
-        if span >> 31 == 0 { span } else { 0 }
+        if span < u32::MAX - A_LITTLE { span } else { 0 }
+    }
+}
+
+/// Ticks that one CPU may be ahead of another: far more than they ever are.
+const A_LITTLE: u32 = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_right_over_the_clock_s_end_and_for_weeks() {
+        assert_eq!(Tick(5).since(Tick(u32::MAX - 4)), 10);
+        assert_eq!(Tick(3_000_000_000).since(Tick(0)), 3_000_000_000);
+        assert_eq!(
+            Tick(1000).since(Tick(1001)),
+            0,
+            "another CPU was a tick ahead"
+        );
     }
 }

@@ -147,7 +147,7 @@ fn reclaim<T: Tables>(tables: &T, now: Tick, hertz: u32, key: &FlowKey) -> bool 
         return false;
     };
     let old = entry.read();
-    if !old.is_gone(now, hertz) {
+    if !old.lends_its_port(now, hertz) {
         return false;
     }
     let client = old.partner(key.protocol);
@@ -155,7 +155,7 @@ fn reclaim<T: Tables>(tables: &T, now: Tick, hertz: u32, key: &FlowKey) -> bool 
         // The client's key may belong to a newer connection by now, through another port.
         let there = entry.read();
         let same = there.source_port == key.destination_port && there.destination == key.source;
-        if same && !there.is_gone(now, hertz) {
+        if same && !there.lends_its_port(now, hertz) {
             return false;
         }
         if same && entry.claim(&there, now) {

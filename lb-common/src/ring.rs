@@ -16,10 +16,8 @@ pub struct Member {
 /// A filled ring.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ring {
-    /// [`RING_SLOTS`] backends.
+    /// The slots in use, from the first on: at most [`RING_SLOTS`], none without a backend.
     pub slots: Vec<BackendId>,
-    /// How many of the slots are in use, from the first on; 0 without a backend.
-    pub used: u32,
 }
 
 impl Ring {
@@ -29,7 +27,7 @@ impl Ring {
     #[must_use]
     pub fn maglev(members: &[Member]) -> Self {
         let Some(heaviest) = members.iter().map(|member| member.weight).max() else {
-            return Self::empty();
+            return Self { slots: Vec::new() };
         };
         let mut slots = vec![None; RING_SLOTS as usize];
         let mut claims: Vec<Claim> = members.iter().map(Claim::new).collect();
@@ -49,11 +47,10 @@ impl Ring {
         }
         Self {
             slots: slots.into_iter().flatten().collect(),
-            used: RING_SLOTS,
         }
     }
 
-    /// A ring to go round slot by slot: smooth weighted round robin, whole rounds only.
+    /// A ring to go round slot by slot: one round of smooth weighted round robin.
     #[must_use]
     pub fn turns(members: &[Member]) -> Self {
         let round: i64 = members.iter().map(|member| i64::from(member.weight)).sum();
@@ -62,7 +59,7 @@ impl Ring {
             return Self::maglev(members);
         }
         let mut credit = vec![0_i64; members.len()];
-        let mut slots = Vec::with_capacity(RING_SLOTS as usize);
+        let mut slots = Vec::new();
         for _ in 0..round {
             for (credit, member) in credit.iter_mut().zip(members) {
                 *credit += i64::from(member.weight);
@@ -74,24 +71,13 @@ impl Ring {
             credit[richest] -= round;
             slots.push(members[richest].id);
         }
-        let used = slots.len() * (RING_SLOTS as usize / slots.len());
-        let slots = slots
-            .iter()
-            .copied()
-            .cycle()
-            .take(RING_SLOTS as usize)
-            .collect();
-        Self {
-            slots,
-            used: u32::try_from(used).unwrap_or(RING_SLOTS),
-        }
+        Self { slots }
     }
 
-    fn empty() -> Self {
-        Self {
-            slots: vec![0; RING_SLOTS as usize],
-            used: 0,
-        }
+    /// How many slots are in use.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(RING_SLOTS)
     }
 }
 
@@ -175,12 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn every_round_of_turns_is_exact_and_spread() {
-        let ring = Ring::turns(&members(&[1, 1, 1, 1]));
-        assert_eq!(ring.slots[..8], [0, 1, 2, 3, 0, 1, 2, 3]);
-        assert_eq!(ring.used % 4, 0);
-        let ring = Ring::turns(&members(&[3, 1]));
-        assert_eq!(ring.slots[..4], [0, 0, 1, 0]);
+    fn a_round_of_turns_is_exact_and_spread() {
+        assert_eq!(Ring::turns(&members(&[1, 1, 1, 1])).slots, [0, 1, 2, 3]);
+        assert_eq!(Ring::turns(&members(&[3, 1])).slots, [0, 0, 1, 0]);
     }
 
     #[test]
@@ -217,8 +200,12 @@ mod tests {
 
     #[test]
     fn without_backends_no_slot_is_in_use() {
-        assert_eq!(Ring::maglev(&[]).used, 0);
-        assert_eq!(Ring::turns(&[]).used, 0);
-        assert_eq!(Ring::turns(&[]).slots.len(), RING_SLOTS as usize);
+        assert_eq!(Ring::maglev(&[]).used(), 0);
+        assert_eq!(Ring::turns(&[]).used(), 0);
+    }
+
+    #[test]
+    fn a_maglev_ring_uses_every_slot() {
+        assert_eq!(Ring::maglev(&members(&[5, 1, 256])).used(), RING_SLOTS);
     }
 }

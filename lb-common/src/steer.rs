@@ -72,7 +72,7 @@ fn refresh<T: Tables>(
     entry: &T::Entry,
     flow: &mut Flow,
 ) -> Option<()> {
-    if State(flow.state).is_opening() && tables.backend(flow.backend.into())?.is_down() {
+    if State(flow.state).is_opening() && tables.backend(flow.backend.into())?.is_out() {
         return None;
     }
     // Without a better one the old next hop serves on: it worked until now.
@@ -102,7 +102,11 @@ fn follow<M: Memory, T: Tables>(
     let after = before.after(flow.direction(), packet.flags);
     if after != before {
         entry.set_state(after);
-        if let Some(partner) = tables.flow(&flow.partner(packet.key.protocol)) {
+        let protocol = packet.key.protocol;
+        if let Some(partner) = tables.flow(&flow.partner(protocol))
+            // The client may have begun another connection by now, by way of another port.
+            && partner.read().partner(protocol) == packet.key
+        {
             partner.set_state(after);
         }
     }

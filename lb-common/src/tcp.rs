@@ -131,9 +131,21 @@ impl State {
     pub const fn timeout(self) -> u32 {
         match self {
             Self::ESTABLISHED => 3600,
-            Self::OPENING | Self::ANSWERED | Self::LINGERING => 60,
             Self::CLOSING_BY_CLIENT | Self::CLOSING_BY_BACKEND => 120,
-            _ => 2,
+            _ => 60,
+        }
+    }
+
+    /// Seconds after which another connection may have the source port of one that is idle in this
+    /// state. A connection that the backend has forgotten lends its port soon, for a busy client
+    /// side would run out of ports otherwise; until then its last segments still find their way.
+    #[must_use]
+    #[inline(always)]
+    pub const fn port_rest(self) -> u32 {
+        if self.0 == Self::CLOSED.0 {
+            2
+        } else {
+            self.timeout()
         }
     }
 }

@@ -64,6 +64,18 @@ impl TrafficSlot {
 }
 
 impl Traffic {
+    /// Both counts together.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            packets_in: self.packets_in + other.packets_in,
+            bytes_in: self.bytes_in + other.bytes_in,
+            packets_out: self.packets_out + other.packets_out,
+            bytes_out: self.bytes_out + other.bytes_out,
+            connections: self.connections + other.connections,
+        }
+    }
+
     /// Counts one packet.
     #[inline(always)]
     pub const fn count(&mut self, direction: Direction, bytes: u16, opens: bool) {

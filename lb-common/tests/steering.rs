@@ -9,6 +9,7 @@ use lb_common::{
     service::{Handling, Pick, Service, ServiceKey},
     settings::Settings,
     steer::steer,
+    tcp::State,
     traffic::TrafficSlot,
     verdict::{Drop, Pass, Steered, Verdict},
 };
@@ -75,7 +76,7 @@ fn tables() -> HostTables {
         id: 0,
         handling: nat,
         pick: Pick::Turn as u8,
-        slots: ring.used,
+        slots: ring.used(),
     };
     let agents = Service {
         id: 1,
@@ -262,6 +263,44 @@ fn an_unanswered_syn_goes_elsewhere_when_its_backend_goes_down() {
     let (verdict, second) = sent(&tables, &syn);
     assert_eq!(verdict, Verdict::Transmit(Steered::NewFlow));
     assert_ne!(key(&first).destination, key(&second).destination);
+}
+
+#[test]
+fn a_late_answer_of_the_old_backend_does_not_touch_the_new_connection() {
+    let mut tables = tables();
+    let syn = TcpPacket::new(from_client(40_000), SYN);
+    let (_, first) = sent(&tables, &syn);
+    // Out of the configuration altogether: its entry is cleared.
+    tables
+        .backends
+        .get_mut(&0)
+        .expect("the first in turn")
+        .state = 0;
+    tables.settings.generation += 1;
+    let (_, second) = sent(&tables, &syn);
+    assert_ne!(key(&first).destination, key(&second).destination);
+    sent(&tables, &TcpPacket::new(answer(&first), RST));
+    let client = tables
+        .flows()
+        .into_iter()
+        .find(|(key, _)| *key == from_client(40_000));
+    assert_eq!(client.expect("still there").1.state, State::OPENING.0);
+}
+
+#[test]
+fn a_closed_connection_is_known_for_a_minute_but_lends_its_port_after_two_seconds() {
+    let mut tables = tables();
+    tables.settings.source_ports = 1;
+    let backs: Vec<FlowKey> = (1..=4).map(|port| opened(&tables, port)).collect();
+    for (port, back) in (1..=4).zip(&backs) {
+        sent(&tables, &TcpPacket::new(from_client(port), FIN_ACK));
+        sent(&tables, &TcpPacket::new(*back, FIN_ACK));
+    }
+    tables.now = Tick(tables.now.0 + 3 * HERTZ);
+    let (verdict, _) = sent(&tables, &TcpPacket::new(backs[1], FIN_ACK));
+    assert_eq!(verdict, Verdict::Transmit(Steered::Flow), "sent once more");
+    let (verdict, _) = sent(&tables, &TcpPacket::new(from_client(9), SYN));
+    assert_eq!(verdict, Verdict::Transmit(Steered::NewFlow));
 }
 
 #[test]

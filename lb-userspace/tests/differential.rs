@@ -169,7 +169,7 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
         id: 0,
         handling: nat,
         pick: pick as u8,
-        slots: ring.used,
+        slots: ring.used(),
     };
     let agents = Service {
         id: 1,

@@ -31,7 +31,7 @@ pub(super) fn attach(
     pins: &Pins,
 ) -> Result<XdpMode, Error> {
     let program = object::program(loaded)?;
-    if let Some(link) = adoptable(&pins.link(), interface)? {
+    if let Some(link) = adoptable(&pins.link(), interface, choice)? {
         program.attach_to_link(link).map_err(|error| {
             Error::of(
                 "cannot put this version of the program in place of the pinned one",
@@ -56,7 +56,11 @@ pub(super) fn attach(
 }
 
 /// The pinned link, if it is still one to this interface.
-fn adoptable(path: &Path, interface: &Interface) -> Result<Option<XdpLink>, Error> {
+fn adoptable(
+    path: &Path,
+    interface: &Interface,
+    choice: XdpModeChoice,
+) -> Result<Option<XdpLink>, Error> {
     if !path.exists() {
         return Ok(None);
     }
@@ -64,9 +68,12 @@ fn adoptable(path: &Path, interface: &Interface) -> Result<Option<XdpLink>, Erro
     let pinned = PinnedLink::from_pin(path).map_err(|error| Error::of(&attempt, &error))?;
     let link = FdLink::from(pinned);
     match attached_to(&link)? {
-        Some(index) if index == interface.index => XdpLink::try_from(link)
-            .map(Some)
-            .map_err(|error| Error::of(&attempt, &error)),
+        Some(found) if found.interface == interface.index => {
+            keeps_to(choice, found.mode)?;
+            XdpLink::try_from(link)
+                .map(Some)
+                .map_err(|error| Error::of(&attempt, &error))
+        }
         // The interface is gone, and the link with it: the pin is an empty shell.
         None => {
             fs::remove_file(path).map_err(|error| {
@@ -85,16 +92,28 @@ fn adoptable(path: &Path, interface: &Interface) -> Result<Option<XdpLink>, Erro
     }
 }
 
-/// The interface that a link attaches its program to, if there still is one.
-fn attached_to(link: &FdLink) -> Result<Option<u32>, Error> {
+/// Refuses to go on in another mode than the configuration wants: a link keeps its mode.
+fn keeps_to(choice: XdpModeChoice, mode: XdpMode) -> Result<(), Error> {
+    let (wanted, found) = match (choice, mode) {
+        (XdpModeChoice::Native, XdpMode::Generic) => ("native", "generic"),
+        (XdpModeChoice::Generic, XdpMode::Native) => ("generic", "native"),
+        _ => return Ok(()),
+    };
+    Err(Error::new(format!(
+        "xdp_mode is {wanted}, but the program that is pinned is attached in {found} mode, which \
+         cannot change while it forwards: run `lb unload` first, which ends all flows"
+    )))
+}
+
+/// Where a link attaches its program, if it still does.
+fn attached_to(link: &FdLink) -> Result<Option<netlink::Attached>, Error> {
     let info = link
         .info()
         .map_err(|error| Error::of("cannot ask the kernel about the pinned link", &error))?;
     let attached = netlink::attached_programs()?;
     Ok(attached
         .into_iter()
-        .find(|program| program.id == info.program_id())
-        .map(|program| program.interface))
+        .find(|program| program.id == info.program_id()))
 }
 
 /// Native where the driver has it, generic where it does not, as the configuration allows.

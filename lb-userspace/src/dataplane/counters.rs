@@ -60,10 +60,10 @@ pub(super) fn read(maps: &Maps, layout: &Layout) -> Result<Counters, Error> {
         .collect();
     let mut traffic = Vec::new();
     for service in &layout.services {
-        if service.value.is_agents() {
-            let counted = maps.traffic(TrafficSlot::of_service(service.value.id))?;
-            traffic.push(named(&service.name, None, counted));
-        }
+        // The agent's services are counted here; of a steered one, what went through backends
+        // that are no longer in the configuration.
+        let counted = maps.traffic(TrafficSlot::of_service(service.value.id))?;
+        traffic.push(named(&service.name, None, counted));
         for backend in &service.backends {
             let counted = maps.traffic(TrafficSlot::of_backend(backend.id))?;
             traffic.push(named(&service.name, Some(&backend.name), counted));

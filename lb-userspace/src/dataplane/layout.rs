@@ -238,7 +238,7 @@ impl Placed {
             Pick::Turn => Ring::turns(&members),
             Pick::Flow | Pick::Source => Ring::maglev(&members),
         };
-        self.value.slots = ring.used;
+        self.value.slots = ring.used();
         self.ring = Some(Arc::new(ring));
     }
 }

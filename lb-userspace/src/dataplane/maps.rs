@@ -103,18 +103,29 @@ impl Maps {
             for backend in &service.backends {
                 let known = old.numbers.backends.values().any(|id| *id == backend.id);
                 if !known {
-                    self.clear_traffic(TrafficSlot::of_backend(backend.id))?;
+                    self.set_traffic(TrafficSlot::of_backend(backend.id), Traffic::default())?;
                 }
                 self.set_backend(backend.id, backend.value)?;
             }
             if !old.numbers.services.contains_key(&service.key) {
-                self.clear_traffic(TrafficSlot::of_service(service.value.id))?;
-            }
-            if let Some(ring) = service.ring.as_ref().filter(|ring| ring.used > 0) {
-                self.swap_ring(service.value.id, ring)?;
+                self.set_traffic(
+                    TrafficSlot::of_service(service.value.id),
+                    Traffic::default(),
+                )?;
             }
             self.concern(&(service.key.port..=service.key.port))?;
-            self.set_service(service.key, service.value)?;
+            // No packet may count on a slot that is not filled: fewer are announced before the
+            // ring is swapped, more after.
+            let shrinks = service.value.slots < self.slots(service.key);
+            if shrinks {
+                self.set_service(service.key, service.value)?;
+            }
+            if let Some(ring) = service.ring.as_ref().filter(|ring| ring.used() > 0) {
+                self.swap_ring(service.value.id, ring)?;
+            }
+            if !shrinks {
+                self.set_service(service.key, service.value)?;
+            }
         }
         for key in old.numbers.services.keys() {
             if !new.numbers.services.contains_key(key) {
@@ -123,7 +134,7 @@ impl Maps {
         }
         for (identity, id) in &old.numbers.backends {
             if new.numbers.backends.get(identity) != Some(id) {
-                self.forget_backend(*id, new)?;
+                self.forget_backend(*id, identity.0, new)?;
             }
         }
         self.begin_generation()
@@ -142,20 +153,21 @@ impl Maps {
             .collect()
     }
 
+    /// Adds to the count of a slot that the kernel does not count in.
+    fn add_traffic(&mut self, slot: TrafficSlot, more: Traffic) -> Result<(), Error> {
+        let sum = self.traffic(slot)?.plus(&more);
+        self.set_traffic(slot, sum)
+    }
+
     /// What went through a slot, summed over the CPUs.
     pub(super) fn traffic(&self, slot: TrafficSlot) -> Result<Traffic, Error> {
         let values = self
             .traffic
             .get(&slot.index(), 0)
             .map_err(|error| Error::of("cannot read the map traffic", &error))?;
-        Ok(values.iter().fold(Traffic::default(), |mut sum, bytes| {
+        Ok(values.iter().fold(Traffic::default(), |sum, bytes| {
             let one: Traffic = transmute!(*bytes);
-            sum.packets_in += one.packets_in;
-            sum.bytes_in += one.bytes_in;
-            sum.packets_out += one.packets_out;
-            sum.bytes_out += one.bytes_out;
-            sum.connections += one.connections;
-            sum
+            sum.plus(&one)
         }))
     }
 
@@ -188,6 +200,15 @@ impl Maps {
             .map_err(|error| Error::of("cannot write the map settings", &error))
     }
 
+    /// Slots that the kernel uses of a service's ring now.
+    fn slots(&self, key: ServiceKey) -> u32 {
+        let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
+        self.services.get(&key, 0).map_or(0, |bytes| {
+            let service: Service = transmute!(bytes);
+            service.slots
+        })
+    }
+
     fn set_service(&mut self, key: ServiceKey, value: Service) -> Result<(), Error> {
         let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
         let value: [u8; size_of::<Service>()] = transmute!(value);
@@ -211,10 +232,22 @@ impl Maps {
             .map_err(|error| Error::of("cannot write the map backends", &error))
     }
 
-    /// Frees a number, unless another backend has it by now.
-    fn forget_backend(&mut self, id: BackendId, new: &Layout) -> Result<(), Error> {
+    /// Frees a number, unless another backend has it by now. What went through the backend stays
+    /// counted for its service: a counter never goes back.
+    fn forget_backend(
+        &mut self,
+        id: BackendId,
+        service: ServiceId,
+        new: &Layout,
+    ) -> Result<(), Error> {
         if new.numbers.backends.values().any(|used| *used == id) {
             return Ok(());
+        }
+        if new.numbers.services.values().any(|used| *used == service) {
+            self.add_traffic(
+                TrafficSlot::of_service(service),
+                self.traffic(TrafficSlot::of_backend(id))?,
+            )?;
         }
         let unused = Backend {
             address: [0; 4],
@@ -239,15 +272,19 @@ impl Maps {
             .map_err(failed)
     }
 
-    fn clear_traffic(&mut self, slot: TrafficSlot) -> Result<(), Error> {
+    /// Makes `traffic` the count of a slot.
+    fn set_traffic(&mut self, slot: TrafficSlot, traffic: Traffic) -> Result<(), Error> {
         let failed = |error: &(dyn std::error::Error + 'static)| {
-            Error::of("cannot clear a counter in the map traffic", error)
+            Error::of("cannot set a counter in the map traffic", error)
         };
         let cpus = nr_cpus().map_err(|(_path, error)| failed(&error))?;
-        let zero = PerCpuValues::try_from(vec![[0; size_of::<Traffic>()]; cpus])
-            .map_err(|error| failed(&error))?;
+        let mut values = vec![[0; size_of::<Traffic>()]; cpus];
+        if let Some(first) = values.first_mut() {
+            *first = transmute!(traffic);
+        }
+        let values = PerCpuValues::try_from(values).map_err(|error| failed(&error))?;
         self.traffic
-            .set(slot.index(), zero, 0)
+            .set(slot.index(), values, 0)
             .map_err(|error| failed(&error))
     }
 }

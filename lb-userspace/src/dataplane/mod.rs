@@ -14,6 +14,7 @@ mod maps;
 mod netlink;
 mod object;
 mod pins;
+mod resolve;
 mod sysctl;
 mod watch;
 
@@ -27,7 +28,7 @@ pub use self::{
     counters::{Counters, Traffic, VerdictCount},
     error::Error,
 };
-use self::{layout::Layout, lock::Lock, maps::Maps, pins::Pins, watch::Watch};
+use self::{layout::Layout, lock::Lock, maps::Maps, pins::Pins, resolve::Resolver, watch::Watch};
 use crate::{config, pool::PoolView};
 
 /// The XDP program, attached, and its maps. The pins outlive this value: dropping it forwards on.
@@ -39,6 +40,7 @@ pub struct Dataplane {
     adopted: bool,
     settings: config::Dataplane,
     pins: Pins,
+    resolver: Arc<Resolver>,
     _watch: Watch,
     _lock: Lock,
 }
@@ -82,7 +84,8 @@ impl Dataplane {
         let mode = attach::attach(&mut loaded, interface, settings.xdp_mode, &pins)?;
         let layout = Layout::adopted(&maps.services()?, &maps.backends()?);
         let maps = Arc::new(Mutex::new(maps));
-        let watch = Watch::start(&maps)?;
+        let resolver = Arc::new(Resolver::default());
+        let watch = Watch::start(&maps, &resolver)?;
         Ok(Self {
             maps,
             layout,
@@ -90,6 +93,7 @@ impl Dataplane {
             adopted,
             settings: settings.clone(),
             pins,
+            resolver,
             _watch: watch,
             _lock: lock,
         })
@@ -108,8 +112,13 @@ impl Dataplane {
         let next = self.layout.next(services, pools)?;
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         maps.set_source_ports(&self.settings.source_ports)?;
-        maps.write(&self.layout, &next)?;
+        if let Err(error) = maps.write(&self.layout, &next) {
+            // Back to what was: if that fails too, the first refusal says more.
+            let _as_it_was = maps.write(&next, &self.layout);
+            return Err(error);
+        }
         drop(maps);
+        self.resolver.follow(&next);
         self.layout = next;
         Ok(())
     }

@@ -19,7 +19,7 @@ use nix::sys::{
     time::{TimeVal, TimeValLike as _},
 };
 
-use super::{Error, maps::Maps, netlink};
+use super::{Error, maps::Maps, netlink, resolve::Resolver};
 
 /// Multicast groups of rtnetlink (linux/rtnetlink.h).
 const GROUP_LINK: u32 = 1;
@@ -36,8 +36,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Starts listening; each change that matters begins a new generation in `maps`.
-    pub(super) fn start(maps: &Arc<Mutex<Maps>>) -> Result<Self, Error> {
+    /// Starts listening; each change that matters begins a new generation in `maps`. In between,
+    /// `resolver` is told the time.
+    pub(super) fn start(maps: &Arc<Mutex<Maps>>, resolver: &Arc<Resolver>) -> Result<Self, Error> {
         let failed = |error: io::Error| {
             Error::of(
                 "cannot listen to the kernel's changes of routes and neighbours",
@@ -46,10 +47,11 @@ impl Watch {
         };
         let socket = subscribe().map_err(failed)?;
         let wanted = Arc::new(());
+        let resolver = Arc::clone(resolver);
         let (still_wanted, maps) = (Arc::downgrade(&wanted), Arc::downgrade(maps));
         thread::Builder::new()
             .name("lb-neighbours".to_owned())
-            .spawn(move || listen(&socket, &still_wanted, &maps))
+            .spawn(move || listen(&socket, &still_wanted, &maps, &resolver))
             .map_err(failed)?;
         Ok(Self { _wanted: wanted })
     }
@@ -66,9 +68,10 @@ fn subscribe() -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn listen(socket: &Socket, wanted: &Weak<()>, maps: &Weak<Mutex<Maps>>) {
+fn listen(socket: &Socket, wanted: &Weak<()>, maps: &Weak<Mutex<Maps>>, resolver: &Resolver) {
     let mut neighbours = Neighbours::default();
     while wanted.strong_count() > 0 {
+        resolver.tick();
         let changed = match socket.recv_from_full() {
             Ok((datagram, _from)) => {
                 // Every message is looked at: a neighbour that is passed over is not remembered.

@@ -67,11 +67,11 @@ struct Line {
 }
 
 impl StateFile {
-    /// The file `state.json` in the directory of the admin socket.
+    /// The file beside the admin socket, by its name: `lb.state.json` for `lb.sock`.
     #[must_use]
     pub fn beside(socket: &Path) -> Self {
         Self {
-            path: socket.with_file_name("state.json"),
+            path: socket.with_extension("state.json"),
         }
     }
 

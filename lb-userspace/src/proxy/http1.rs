@@ -113,9 +113,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 After::Abort => return,
                 After::Tunnel(lease, late) => {
                     let early = self.input.filled();
-                    // However a tunnel ends, there is nobody left to tell.
-                    let _ended: std::io::Result<()> =
-                        tunnel(self.wire.into_inner(), lease, early, late.filled()).await;
+                    let carried = tunnel(self.wire.into_inner(), lease, early, late.filled());
+                    // However it ends, there is nobody left to tell. It ends with the front: what
+                    // is carried knows no end of its own to wait for.
+                    if front.drain.has_begun() {
+                        return;
+                    }
+                    tokio::select! {
+                        _ended = carried => {}
+                        () = draining.as_mut() => {}
+                    }
                     return;
                 }
             }

@@ -32,6 +32,11 @@ fn shared(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// When a connection on which nothing moves is asked whether its other end is still there.
+pub(super) fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(KEEPALIVE)
+}
+
 /// A socket whose options the accepted ones inherit.
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
@@ -41,7 +46,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     )?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    socket.set_tcp_keepalive(&keepalive())?;
     if address.is_ipv6() {
         // A service has the one address that it names: `[::]` is not also `0.0.0.0`.
         socket.set_only_v6(true)?;

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::counters::BackendCounters;
+use super::{counters::BackendCounters, listener::keepalive};
 
 /// How long a worker avoids a backend that it could not connect to, while others are there.
 const AVOIDED_FOR: Duration = Duration::from_secs(1);
@@ -159,6 +159,8 @@ impl Lease {
         let in_use = InUse::new(member);
         let stream = TcpStream::connect(member.upstream.address).await?;
         stream.set_nodelay(true)?;
+        // A tunnel may be silent for long: a backend that lost its power is noticed all the same.
+        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         Ok(Self {
             stream,
             _use: in_use,

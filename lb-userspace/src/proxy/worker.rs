@@ -179,12 +179,15 @@ impl Inside {
     fn change(&self, slot: Rc<Slot>, plan: FrontPlan, limits: &Rc<Http>) -> Rc<Slot> {
         let front = Rc::clone(&slot.front.borrow());
         if front.name == plan.name && front.is_https() == plan.tls.is_some() {
+            let same_pool = front.pool().same_channel(&plan.pool);
             front.update(Settings {
                 limits: Rc::clone(limits),
                 tls: plan.tls,
                 pool: plan.pool,
             });
-            follow_pool(&front);
+            if !same_pool {
+                follow_pool(&front);
+            }
         } else {
             front.drain.begin();
             *slot.front.borrow_mut() = self.front(plan, limits);

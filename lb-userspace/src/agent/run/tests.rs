@@ -182,9 +182,22 @@ impl Host {
         start(self.file(), self.config(), |_, _| Ok(self.kernel.open()))
     }
 
+    /// An agent, once the workers of one that was dropped have let go of its listeners: within a
+    /// process nothing else waits for them.
+    fn started(&self) -> Agent<Noted> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match self.agent() {
+                Ok(agent) => return agent,
+                Err(error) if Instant::now() > deadline => panic!("not started: {error}"),
+                Err(_still_there) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
     /// An agent that runs until the value is dropped.
     fn run(&self) -> Running {
-        let agent = self.agent().expect("started");
+        let agent = self.started();
         let shared = Arc::clone(&agent.shared);
         let signals = Signals::listen().expect("signals");
         Running {
