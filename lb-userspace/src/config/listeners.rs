@@ -1,6 +1,6 @@
 //! Listeners that would take each other's connections.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use toml::Spanned;
 
@@ -48,8 +48,8 @@ fn report(listener: &Listener, other: &Listener, source: &Source<'_>) {
     source.error(listener.address.span(), message, hint);
 }
 
-/// Whether a connection could belong to either. A wildcard takes the addresses of its family; the
-/// one of IPv6 takes IPv4 too, unless the system says otherwise (`net.ipv6.bindv6only`).
+/// Whether a connection could belong to either. A wildcard takes the addresses of its family, and
+/// no others: the HTTP front binds `[::]` for IPv6 alone.
 fn overlap(one: &Spanned<SocketAddr>, other: &Spanned<SocketAddr>) -> bool {
     let (one, other) = (one.get_ref(), other.get_ref());
     one.port() == other.port()
@@ -59,6 +59,6 @@ fn overlap(one: &Spanned<SocketAddr>, other: &Spanned<SocketAddr>) -> bool {
 fn takes(wildcard: IpAddr, address: IpAddr) -> bool {
     match wildcard {
         IpAddr::V4(wildcard) => wildcard.is_unspecified() && address.is_ipv4(),
-        IpAddr::V6(wildcard) => wildcard == Ipv6Addr::UNSPECIFIED,
+        IpAddr::V6(wildcard) => wildcard.is_unspecified() && address.is_ipv6(),
     }
 }

@@ -47,7 +47,7 @@ static BALANCE: Key<Choice<Balance>> = Key {
     meaning: "How a backend is chosen. `round_robin`: each in turn, by weight. \
               `least_connections`: the one with the fewest for its weight. `random_two`: two at \
               random, the less loaded of them. `source`: the same client address, the same \
-              backend. `maglev`: by a hash of the whole flow. `least_connections` and `random_two` \
+              backend. `maglev`: by a hash of the whole flow (of the client's address alone, for services of mode `http` and `https`). `least_connections` and `random_two` \
               are for services of mode `http` and `https` only.",
 };
 

@@ -88,7 +88,7 @@ const ENDING: &str = r#"
 These are refused as well:
 
 - two services, or a service and `[admin]`, that listen on the same port of the same address; a
-  wildcard overlaps with every address of its family, and `[::]` with all of IPv4 too;
+  wildcard overlaps with every address of its family (`[::]` is IPv6 alone: for both, name both);
 - two pools, two services, or two backends of a pool with the same name; two backends of a pool with
   the same address; a service that listens on the address of one of its own backends;
 - `forward` for a service of mode `http` or `https`, `certificates` for one of mode `tcp` or `http`;

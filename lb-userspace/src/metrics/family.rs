@@ -53,15 +53,15 @@ families! {
     BACKEND_CHECK: Gauge "lb_backend_check_seconds" ["pool", "backend"]
         "How long the last health check of a backend took.";
     HTTP_REQUESTS: Counter "lb_http_requests_total" ["service", "backend", "code"]
-        "Requests that the HTTP front answered; backend is empty where it answered by itself.";
+        "Requests that the HTTP front answered; backend is empty where none was asked.";
     HTTP_SECONDS: Histogram "lb_http_request_seconds" ["service"]
         "Time from the end of a request's head to the end of its response.";
     HTTP_CONNECTIONS: Gauge "lb_http_connections" ["service"]
         "Client connections that the HTTP front has open.";
     HTTP_REFUSALS: Counter "lb_http_refusals_total" ["service", "reason"]
-        "Requests that the HTTP front refused before it chose a backend.";
+        "Requests that the HTTP front refused.";
     HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]
-        "Requests that were sent to a second backend, the first could not be connected to.";
+        "Requests that were sent once more, for want of a connection or of an answer.";
     BACKEND_CONNECTIONS: Gauge "lb_backend_connections" ["service", "backend"]
         "Connections of the HTTP front to a backend that have a request under way.";
     TLS_HANDSHAKES: Counter "lb_tls_handshakes_total" ["version", "resumed"]

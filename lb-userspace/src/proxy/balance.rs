@@ -1,5 +1,7 @@
 //! Chooses a backend for a request. Pure: chance and load come in as arguments.
 
+use std::net::{IpAddr, SocketAddr};
+
 use crate::config::Balance;
 
 /// Chooses among the backends of one pool, which it knows by their numbers.
@@ -7,6 +9,8 @@ use crate::config::Balance;
 pub(super) struct Balancer {
     balance: Balance,
     weights: Vec<u32>,
+    /// What each is hashed by: its own, so that it stays when others come or go.
+    seeds: Vec<u64>,
     /// Round robin: how much each is owed.
     credits: Vec<i64>,
 }
@@ -21,13 +25,13 @@ pub(super) struct Chance {
 }
 
 impl Balancer {
-    /// A balancer over backends with these weights, each at least 1.
-    pub(super) fn new(balance: Balance, weights: Vec<u32>) -> Self {
-        let credits = vec![0; weights.len()];
+    /// A balancer over backends with these weights, each at least 1, and addresses.
+    pub(super) fn new(balance: Balance, backends: &[(u32, SocketAddr)]) -> Self {
         Self {
             balance,
-            weights,
-            credits,
+            weights: backends.iter().map(|(weight, _)| *weight).collect(),
+            seeds: backends.iter().map(|(_, address)| seed(*address)).collect(),
+            credits: vec![0; backends.len()],
         }
     }
 
@@ -123,7 +127,7 @@ impl Balancer {
     /// Rendezvous hashing by weight: a backend that goes moves only its own clients.
     fn by_client(&self, eligible: impl Fn(usize) -> bool, client: u64) -> Option<usize> {
         let score = |number: usize| {
-            let hash = mix(client ^ mix(number as u64 + 1));
+            let hash = mix(client ^ self.seeds[number]);
             // 53 bits: between 0 and 1, both left out.
             let share = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
             -f64::from(self.weights[number]) / share.ln()
@@ -139,6 +143,16 @@ impl Balancer {
         };
         crossed(one, other) < crossed(other, one)
     }
+}
+
+/// Spreads an address, the same on every host.
+fn seed(address: SocketAddr) -> u64 {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let bits = u128::from(ip);
+    mix(mix(mix(bits as u64) ^ (bits >> 64) as u64) ^ u64::from(address.port()))
 }
 
 /// Spreads the bits of a number (the finisher of `SplitMix64`).
@@ -157,6 +171,33 @@ fn pick(random: u64, bound: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn balancer(balance: Balance, weights: Vec<u32>) -> Balancer {
+        let backends: Vec<_> = weights.into_iter().zip(1..).map(on).collect();
+        Balancer::new(balance, &backends)
+    }
+
+    fn on((weight, last): (u32, u8)) -> (u32, SocketAddr) {
+        (weight, SocketAddr::from(([10, 0, 0, last], 80)))
+    }
+
+    #[test]
+    fn a_client_stays_when_a_backend_before_its_own_leaves() {
+        let all = [on((1, 1)), on((1, 2)), on((1, 3))];
+        let mut before = Balancer::new(Balance::Source, &all);
+        let mut after = Balancer::new(Balance::Source, &all[1..]);
+        for client in 0..1000 {
+            let chance = Chance {
+                client: mix(client),
+                random: 0,
+            };
+            let was = before
+                .choose(|_| true, |_| 0, chance)
+                .expect("one of three");
+            let is = after.choose(|_| true, |_| 0, chance).expect("one of two");
+            assert!(was == 0 || was == is + 1, "{client}: {was}, {is}");
+        }
+    }
 
     const ALL: [Balance; 5] = [
         Balance::RoundRobin,
@@ -188,13 +229,13 @@ mod tests {
 
     #[test]
     fn round_robin_is_even_to_the_request() {
-        let mut balancer = Balancer::new(Balance::RoundRobin, vec![1; 4]);
+        let mut balancer = balancer(Balance::RoundRobin, vec![1; 4]);
         assert_eq!(spread(&mut balancer, 1000, |_| true, |_| 0), [250; 4]);
     }
 
     #[test]
     fn round_robin_follows_weights_without_bursts() {
-        let mut balancer = Balancer::new(Balance::RoundRobin, vec![3, 1]);
+        let mut balancer = balancer(Balance::RoundRobin, vec![3, 1]);
         let chance = Chance {
             client: 0,
             random: 0,
@@ -208,7 +249,7 @@ mod tests {
     #[test]
     fn only_eligible_backends_are_chosen_whatever_the_method() {
         for balance in ALL {
-            let mut balancer = Balancer::new(balance, vec![1, 5, 1, 9]);
+            let mut balancer = balancer(balance, vec![1, 5, 1, 9]);
             let chosen = spread(&mut balancer, 500, |number| number % 2 == 0, |_| 0);
             assert_eq!(chosen[1] + chosen[3], 0, "{balance:?}");
             assert_eq!(chosen[0] + chosen[2], 500, "{balance:?}");
@@ -223,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_least_loaded_for_its_weight_is_chosen() {
-        let mut balancer = Balancer::new(Balance::LeastConnections, vec![1, 4]);
+        let mut balancer = balancer(Balance::LeastConnections, vec![1, 4]);
         let loads = [2, 7];
         assert_eq!(
             spread(&mut balancer, 10, |_| true, |number| loads[number]),
@@ -238,7 +279,7 @@ mod tests {
 
     #[test]
     fn of_two_at_random_the_more_loaded_is_avoided() {
-        let mut balancer = Balancer::new(Balance::RandomTwo, vec![1; 4]);
+        let mut balancer = balancer(Balance::RandomTwo, vec![1; 4]);
         let chosen = spread(
             &mut balancer,
             3000,
@@ -252,7 +293,7 @@ mod tests {
     #[test]
     fn a_client_keeps_its_backend_when_another_one_goes() {
         for balance in [Balance::Source, Balance::Maglev] {
-            let mut balancer = Balancer::new(balance, vec![1, 1, 2, 4]);
+            let mut balancer = balancer(balance, vec![1, 1, 2, 4]);
             for client in 0..1000 {
                 let chance = Chance {
                     client: mix(client),
@@ -267,7 +308,7 @@ mod tests {
 
     #[test]
     fn clients_are_spread_by_weight() {
-        let mut balancer = Balancer::new(Balance::Source, vec![1, 1, 2, 4]);
+        let mut balancer = balancer(Balance::Source, vec![1, 1, 2, 4]);
         let chosen = spread(&mut balancer, 8000, |_| true, |_| 0);
         for (count, wanted) in chosen.iter().zip([1000, 1000, 2000, 4000]) {
             assert!(count.abs_diff(wanted) < 150, "{chosen:?}");

@@ -168,11 +168,11 @@ impl Targets {
                 })
             })
             .collect();
-        let weights = view.pool.backends.iter();
-        let weights = weights
-            .map(|backend| u32::from(backend.weight.get()))
+        let backends = view.pool.backends.iter();
+        let backends: Vec<_> = backends
+            .map(|backend| (u32::from(backend.weight.get()), backend.address))
             .collect();
-        let balancer = Balancer::new(view.pool.balance, weights);
+        let balancer = Balancer::new(view.pool.balance, &backends);
         let targets = Self {
             view,
             members,

@@ -307,22 +307,6 @@ error: service "https" listens on 0.0.0.0:80, which overlaps with 172.31.0.68:80
 }
 
 #[test]
-fn an_ipv6_wildcard_over_another_service_is_refused() {
-    refused(
-        r#""172.31.0.68:443""#,
-        r#""[::]:80""#,
-        r#"
-error: service "https" listens on [::]:80, which overlaps with 172.31.0.68:80 of service "http"
-  --> lb.toml:50:10
-   |
-50 | listen = "[::]:80"
-   |          ^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 43
-"#,
-    );
-}
-
-#[test]
 fn the_admin_listener_in_the_way_is_refused() {
     refused(
         r#""172.31.0.68:443""#,

@@ -230,6 +230,11 @@ fn pools_of_the_agent_s_services_may_hold_ipv6_and_count_load() {
 }
 
 #[test]
+fn the_wildcard_of_ipv6_takes_no_ipv4() {
+    read(&edited("172.31.0.68:443", "[::]:80"));
+}
+
+#[test]
 fn one_port_on_two_addresses_is_no_clash() {
     read(&edited("\"172.31.0.68:443\"", "\"172.31.0.69:80\""));
 }
