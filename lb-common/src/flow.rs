@@ -33,6 +33,19 @@ const _CHECK: () = {
 };
 
 impl FlowKey {
+    /// The key of packets the other way.
+    #[must_use]
+    #[inline(always)]
+    pub const fn turned(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol: self.protocol,
+        }
+    }
+
     /// The service that a packet of this flow would be for.
     #[must_use]
     #[inline(always)]
@@ -95,9 +108,6 @@ pub struct Mac {
 }
 
 impl Mac {
-    /// No address.
-    pub const ZERO: Self = Self::new([0; 6]);
-
     /// The address with these octets.
     #[must_use]
     #[inline(always)]
@@ -121,6 +131,33 @@ pub struct NextHop {
 }
 
 impl Flow {
+    /// A flow that begins now: its packets leave as `leaving` by `hop`, to or from `backend`.
+    #[inline(always)]
+    pub(crate) const fn begun(
+        leaving: &FlowKey,
+        hop: &NextHop,
+        generation: u32,
+        (backend, direction): (u16, Direction),
+        now: Tick,
+    ) -> Self {
+        Self {
+            source: leaving.source,
+            destination: leaving.destination,
+            source_port: leaving.source_port,
+            destination_port: leaving.destination_port,
+            segment_delta: 0,
+            address_delta: 0,
+            destination_mac: hop.destination_mac,
+            source_mac: hop.source_mac,
+            interface: hop.interface,
+            generation,
+            backend,
+            direction: direction as u8,
+            state: State::OPENING.0,
+            seen: now.0,
+        }
+    }
+
     /// The flow of the other direction, by the key that its packets arrive with.
     #[must_use]
     #[inline(always)]

@@ -1,12 +1,11 @@
 //! A new connection's two flows, and the source port that keeps it apart from all others.
 
 use crate::{
-    flow::{Flow, FlowKey, Mac, NextHop, Tick},
+    flow::{Flow, FlowKey, NextHop, Tick},
     hash,
     limits::SOURCE_PORT_TRIES,
     settings::Settings,
     tables::{Entry, Refused, Tables},
-    tcp::State,
     traffic::Direction,
     verdict::Drop,
 };
@@ -46,23 +45,13 @@ pub(crate) fn open<T: Tables>(
         &mut back,
     )?;
 
-    let mut there = Flow {
-        source: client.destination,
-        destination: connection.backend.0,
-        source_port: back_key.destination_port,
-        destination_port: connection.backend.1,
-        segment_delta: 0,
-        address_delta: 0,
-        destination_mac: Mac::ZERO,
-        source_mac: Mac::ZERO,
-        interface: 0,
-        generation: 0,
-        backend: connection.backend_id,
-        direction: Direction::In as u8,
-        state: State::OPENING.0,
-        seen: now.0,
-    };
-    there.goes_by(&connection.there, settings.generation);
+    let mut there = Flow::begun(
+        &back_key.turned(),
+        &connection.there,
+        settings.generation,
+        (connection.backend_id, Direction::In),
+        now,
+    );
     there.rewrites(client);
     if tables.put_flow(client, &there).is_err() {
         tables.remove_flow(&back_key);
@@ -82,23 +71,13 @@ fn flow_back(connection: &Connection<'_>, generation: u32, now: Tick) -> (FlowKe
         destination_port: 0,
         protocol: client.protocol,
     };
-    let mut flow = Flow {
-        source: client.destination,
-        destination: client.source,
-        source_port: client.destination_port,
-        destination_port: client.source_port,
-        segment_delta: 0,
-        address_delta: 0,
-        destination_mac: Mac::ZERO,
-        source_mac: Mac::ZERO,
-        interface: 0,
-        generation: 0,
-        backend: connection.backend_id,
-        direction: Direction::Out as u8,
-        state: State::OPENING.0,
-        seen: now.0,
-    };
-    flow.goes_by(&connection.back, generation);
+    let flow = Flow::begun(
+        &client.turned(),
+        &connection.back,
+        generation,
+        (connection.backend_id, Direction::Out),
+        now,
+    );
     (key, flow)
 }
 
