@@ -97,6 +97,20 @@ pub struct Flow {
     pub seen: u32,
 }
 
+/// A flow as one CPU remembers it: the value of the map `recent`.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C, align(8))]
+pub struct Recent {
+    /// Whose it is.
+    pub key: FlowKey,
+    /// The flow; `seen` is when it was remembered.
+    pub flow: Flow,
+    /// The epoch of its slot when it was read from the table.
+    pub epoch: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// A MAC address that begins at a word of its own: the verifier wants what is on the stack aligned.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C, align(4))]

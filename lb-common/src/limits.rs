@@ -13,5 +13,8 @@ pub const RING_SLOTS: u32 = 16_381;
 /// Entries of the flow table where the configuration gives none; a connection takes two.
 pub const FLOWS: u32 = 1 << 20;
 
+/// Flows that each CPU remembers, at 72 bytes each: well within its second-level cache.
+pub const RECENT_FLOWS: u32 = 1 << 11;
+
 /// Candidate source ports that a new flow tries before it gives up.
 pub const SOURCE_PORT_TRIES: u32 = 16;

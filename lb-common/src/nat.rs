@@ -57,6 +57,7 @@ pub(crate) fn open<T: Tables>(
         tables.remove_flow(&back_key);
         return Err(Drop::TableFull);
     }
+    tables.forget(client);
     Ok(there)
 }
 
@@ -106,14 +107,17 @@ fn take_source_port<T: Tables>(
         key.destination_port = settings.first_source_port.wrapping_add(offset);
         flow.rewrites(key);
         match tables.add_flow(key, flow) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                tables.forget(key);
+                return Ok(());
+            }
             Err(Refused::Full) => return Err(Drop::TableFull),
             Err(Refused::Exists) => {}
         }
         if reclaim(tables, now, settings.hertz, key) {
-            return tables
-                .put_flow(key, flow)
-                .map_err(|_refused| Drop::TableFull);
+            let put = tables.put_flow(key, flow);
+            tables.forget(key);
+            return put.map_err(|_refused| Drop::TableFull);
         }
     }
     Err(Drop::NoSourcePort)
@@ -139,6 +143,7 @@ fn reclaim<T: Tables>(tables: &T, now: Tick, hertz: u32, key: &FlowKey) -> bool 
         }
         if same && entry.claim(&there, now) {
             tables.remove_flow(&client);
+            tables.forget(&client);
         }
     }
     entry.claim(&old, now)

@@ -34,12 +34,31 @@ fn decide<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, V
     if !tables.concerns(packet.key.destination_port) {
         return Err(Verdict::Pass(Pass::NotAService));
     }
+    if let Some(flow) = recalled(tables, &packet) {
+        return forward(memory, tables, &packet, &flow);
+    }
+    let epoch = tables.epoch(&packet.key);
     if let Some(entry) = tables.flow(&packet.key)
         && let Some(flow) = current(tables, &packet, &entry)
     {
-        return follow(memory, tables, &packet, &entry, &flow);
+        let verdict = forward(memory, tables, &packet, &flow)?;
+        advance(tables, &packet, &entry, &flow, epoch);
+        return Ok(verdict);
     }
     steer_new(memory, tables, &packet)
+}
+
+/// The flow of an established connection that this CPU saw within the last second. What the
+/// connection's end or the next generation change goes by the flow table.
+#[inline(always)]
+fn recalled<T: Tables>(tables: &T, packet: &Packet) -> Option<Flow> {
+    if !packet.flags.are_quiet() {
+        return None;
+    }
+    let flow = tables.recall(&packet.key)?;
+    let settings = tables.settings()?;
+    let fresh = tables.now().since(Tick(flow.seen)) < settings.hertz;
+    (fresh && flow.generation == settings.generation).then_some(flow)
 }
 
 /// The flow in the entry, if it still goes on.
@@ -90,29 +109,41 @@ fn refresh<T: Tables>(
 
 /// A packet of a flow that is known.
 #[inline(always)]
-fn follow<M: Memory, T: Tables>(
+fn forward<M: Memory, T: Tables>(
     memory: &mut M,
     tables: &T,
     packet: &Packet,
-    entry: &T::Entry,
     flow: &Flow,
 ) -> Result<Verdict, Verdict> {
     rewrite(memory, packet, flow)?;
-    let before = State(flow.state);
-    let after = before.after(flow.direction(), packet.flags);
-    if after != before {
-        entry.set_state(after);
-        let protocol = packet.key.protocol;
-        if let Some(partner) = tables.flow(&flow.partner(protocol))
-            // The client may have begun another connection by now, by way of another port.
-            && partner.read().partner(protocol) == packet.key
-        {
-            partner.set_state(after);
-        }
-    }
     let slot = TrafficSlot::of_backend(flow.backend.into());
     tables.count_traffic(slot, flow.direction(), packet.length, false);
     Ok(sent(tables, Steered::Flow, flow.interface))
+}
+
+/// Notes in the table what a packet says of its connection; remembers one that just goes on.
+#[inline(always)]
+fn advance<T: Tables>(tables: &T, packet: &Packet, entry: &T::Entry, flow: &Flow, epoch: u32) {
+    let before = State(flow.state);
+    let after = before.after(flow.direction(), packet.flags);
+    if after == before {
+        if after == State::ESTABLISHED && packet.flags.are_quiet() {
+            let seen = tables.now().0;
+            tables.remember(&packet.key, &Flow { seen, ..*flow }, epoch);
+        }
+        return;
+    }
+    entry.set_state(after);
+    tables.forget(&packet.key);
+    let protocol = packet.key.protocol;
+    let partner_key = flow.partner(protocol);
+    if let Some(partner) = tables.flow(&partner_key)
+        // The client may have begun another connection by now, by way of another port.
+        && partner.read().partner(protocol) == packet.key
+    {
+        partner.set_state(after);
+        tables.forget(&partner_key);
+    }
 }
 
 /// A packet without a flow.

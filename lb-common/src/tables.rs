@@ -32,6 +32,19 @@ pub trait Tables {
     /// The flow of packets with this key.
     fn flow(&self, key: &FlowKey) -> Option<Self::Entry>;
 
+    /// The flow of packets with this key, if this CPU remembers it and nobody has had it forgotten
+    /// since: as it was remembered, without a look-up in the flow table.
+    fn recall(&self, key: &FlowKey) -> Option<Flow>;
+
+    /// What [`Self::remember`] wants to be told. Read it before the flow.
+    fn epoch(&self, key: &FlowKey) -> u32;
+
+    /// Has this CPU remember a flow as it was after `epoch` was read.
+    fn remember(&self, key: &FlowKey, flow: &Flow, epoch: u32);
+
+    /// Has every CPU forget the flow of packets with this key, after it was changed.
+    fn forget(&self, key: &FlowKey);
+
     /// Puts a flow where there is none.
     ///
     /// # Errors

@@ -19,6 +19,13 @@ impl Flags {
         self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
     }
 
+    /// Changes no state of an established connection.
+    #[must_use]
+    #[inline(always)]
+    pub const fn are_quiet(self) -> bool {
+        self.0 & (Self::FIN | Self::SYN | Self::RST) == 0
+    }
+
     /// Changes the state of a connection that is established.
     #[inline(always)]
     const fn ends(self) -> bool {

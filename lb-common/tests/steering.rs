@@ -231,10 +231,22 @@ fn a_busy_client_keeps_the_port_of_a_silent_backend() {
 fn a_client_may_use_its_port_again_once_the_connection_is_over() {
     let tables = tables();
     let first = opened(&tables, 40_000);
+    let ack = TcpPacket::new(from_client(40_000), ACK);
+    assert_eq!(
+        answer(&sent(&tables, &ack).1),
+        first,
+        "remembered from here on"
+    );
+    assert_eq!(answer(&sent(&tables, &ack).1), first);
     sent(&tables, &TcpPacket::new(from_client(40_000), FIN_ACK));
     sent(&tables, &TcpPacket::new(first, FIN_ACK));
     let second = opened(&tables, 40_000);
     assert_ne!(first, second, "the next backend in turn");
+    assert_eq!(
+        answer(&sent(&tables, &ack).1),
+        second,
+        "nothing of the first is remembered"
+    );
 }
 
 #[test]

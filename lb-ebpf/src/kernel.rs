@@ -14,6 +14,7 @@ use aya_ebpf::{
 use lb_common::{
     backend::{Backend, BackendId},
     flow::{Flow, FlowKey, Mac, NextHop, Tick},
+    limits,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     tables::{Entry, Refused, Tables},
@@ -25,7 +26,8 @@ use lb_common::{
 use zerocopy::transmute;
 
 use crate::maps::{
-    BACKENDS, CURSORS, FLOWS_V4, PORTS, RINGS, SERVICES, SETTINGS, TRAFFIC, VERDICTS,
+    BACKENDS, CURSORS, EPOCHS, FLOWS_V4, PORTS, RECENT, RINGS, SERVICES, SETTINGS, TRAFFIC,
+    VERDICTS,
 };
 
 /// The tables, for one packet.
@@ -81,6 +83,41 @@ impl Tables for Kernel<'_> {
         // SAFETY: a key has no padding, so its bytes as two words are a key, and aligned for one.
         let key: &FlowKey = unsafe { &*words.as_ptr().cast() };
         FLOWS_V4.get_ptr_mut(key).map(MapEntry)
+    }
+
+    #[inline(always)]
+    fn recall(&self, key: &FlowKey) -> Option<Flow> {
+        let place = place(key);
+        let recent = RECENT.get_ptr(place)?;
+        // SAFETY: this CPU's own entry, which nobody else writes.
+        let recent = unsafe { &*recent };
+        (recent.key == *key && recent.epoch == *EPOCHS.get(place)?).then_some(recent.flow)
+    }
+
+    #[inline(always)]
+    fn epoch(&self, key: &FlowKey) -> u32 {
+        EPOCHS.get(place(key)).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn remember(&self, key: &FlowKey, flow: &Flow, epoch: u32) {
+        if let Some(recent) = RECENT.get_ptr_mut(place(key)) {
+            // SAFETY: this CPU's own entry, and no other program runs on it meanwhile.
+            unsafe {
+                (*recent).key = *key;
+                (*recent).flow = *flow;
+                (*recent).epoch = epoch;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn forget(&self, key: &FlowKey) {
+        if let Some(epoch) = EPOCHS.get_ptr_mut(place(key)) {
+            // SAFETY: an aligned word of the map. Two CPUs that count it on at once may count one:
+            // it differs from what it was, which is all that is asked.
+            unsafe { *epoch = (*epoch).wrapping_add(1) };
+        }
     }
 
     #[inline(always)]
@@ -224,6 +261,15 @@ unsafe fn exchange(word: *mut u16, old: u64, new: u64) -> bool {
         );
     }
     found == old
+}
+
+/// A flow's place in the maps `recent` and `epochs`: one multiplication (Fibonacci hashing).
+#[inline(always)]
+fn place(key: &FlowKey) -> u32 {
+    let addresses = u32::from_ne_bytes(key.source) ^ u32::from_ne_bytes(key.destination);
+    let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
+    let spread = (addresses.rotate_left(7) ^ ports).wrapping_mul(0x9e37_79b1);
+    spread >> (32 - limits::RECENT_FLOWS.trailing_zeros())
 }
 
 /// Asks the kernel's routing table and neighbour table.

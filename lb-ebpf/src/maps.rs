@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     backend::{Backend, BackendId},
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, Recent},
     limits,
     service::{Service, ServiceKey},
     settings::Settings,
@@ -46,6 +46,17 @@ pub(crate) static CURSORS: PerCpuArray<u32, { limits::SERVICES as usize }> = Per
 #[btf_map(name = "flows_v4")]
 pub(crate) static FLOWS_V4: LruHashMap<FlowKey, Flow, { limits::FLOWS as usize }> =
     LruHashMap::new();
+
+/// Established flows that a CPU saw within the last second, by a hash of their key: what is found
+/// here needs no look-up in `flows_v4`, whose function calls cost more than all the rest.
+#[btf_map(name = "recent")]
+pub(crate) static RECENT: PerCpuArray<Recent, { limits::RECENT_FLOWS as usize }> =
+    PerCpuArray::new();
+
+/// A number for each place in `recent`, counted on when a flow there changes: what another CPU
+/// remembers under the old number is void.
+#[btf_map(name = "epochs")]
+pub(crate) static EPOCHS: Array<u32, { limits::RECENT_FLOWS as usize }> = Array::new();
 
 /// Packets by verdict and reason.
 #[btf_map(name = "verdicts")]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use lb::config::Balance;
-use lb_common::host::TcpPacket;
+use lb_common::{flow::FlowKey, host::TcpPacket};
 
 #[path = "../tests/stage/mod.rs"]
 mod stage;
@@ -16,6 +16,8 @@ use stage::{Stage, VIP};
 
 const ROUNDS: usize = 31;
 const RUNS: u32 = 4000;
+/// Connections that take their turns.
+const MANY: u32 = 16_384;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
@@ -27,6 +29,8 @@ fn main() {
     let back = established(&stage, &mut out);
     let not_ours = to(VIP, 22);
     let elsewhere = to([172, 31, 0, 99], 80);
+    let many = many_flows(&stage, &mut out);
+    let mut turn = many.iter().cycle();
     let mut fresh = Fresh { number: 0 };
 
     let mut rounds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
@@ -64,6 +68,8 @@ fn main() {
                 &mut out,
             ),
         );
+        let next = |out: &mut Vec<u8>| stage.feed(turn.next().expect("endless"), out).1.as_nanos();
+        note("many_flows_ns", average(RUNS, next, &mut out));
         let new = |out: &mut Vec<u8>| stage.feed(&fresh.syn(), out).1.as_nanos();
         note("new_flow_ns", average(RUNS / 8, new, &mut out));
     }
@@ -91,6 +97,23 @@ fn to(destination: [u8; 4], port: u16) -> Vec<u8> {
 /// Opens the connection of the known flow; returns a packet of the other direction.
 fn established(stage: &Stage, out: &mut Vec<u8>) -> Vec<u8> {
     let client = TcpPacket::key(([198, 51, 100, 10], 40_000), (VIP, 80));
+    opened(stage, client, out)
+}
+
+/// Opens far more connections than a CPU remembers; returns a packet of each from its client.
+fn many_flows(stage: &Stage, out: &mut Vec<u8>) -> Vec<Vec<u8>> {
+    (0..MANY)
+        .map(|number| {
+            let [.., high, low] = number.to_be_bytes();
+            let client = TcpPacket::key(([198, 18, high, low], 40_000), (VIP, 80));
+            opened(stage, client, out);
+            TcpPacket::new(client, ACK).bytes()
+        })
+        .collect()
+}
+
+/// Opens a connection; returns a packet from its backend.
+fn opened(stage: &Stage, client: FlowKey, out: &mut Vec<u8>) -> Vec<u8> {
     stage.feed(&TcpPacket::new(client, SYN).bytes(), out);
     let octets = |at: usize| [out[at], out[at + 1], out[at + 2], out[at + 3]];
     let port = u16::from_be_bytes([out[34], out[35]]);

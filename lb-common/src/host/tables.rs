@@ -39,6 +39,8 @@ pub struct HostTables {
     /// How many flows there is room for.
     pub room: usize,
     flows: RefCell<HashMap<FlowKey, Rc<Cell<Flow>>>>,
+    recent: RefCell<HashMap<FlowKey, Flow>>,
+    epoch: Cell<u32>,
     turns: RefCell<HashMap<ServiceId, u32>>,
     verdicts: RefCell<Vec<u64>>,
     traffic: RefCell<HashMap<u32, Traffic>>,
@@ -59,6 +61,8 @@ impl HostTables {
             default_route: None,
             room: usize::MAX,
             flows: RefCell::default(),
+            recent: RefCell::default(),
+            epoch: Cell::new(0),
             turns: RefCell::default(),
             verdicts: RefCell::new(vec![0; COUNTER_SLOTS as usize]),
             traffic: RefCell::default(),
@@ -128,6 +132,25 @@ impl Tables for HostTables {
             .borrow()
             .get(key)
             .map(|flow| HostEntry(Rc::clone(flow)))
+    }
+
+    fn recall(&self, key: &FlowKey) -> Option<Flow> {
+        self.recent.borrow().get(key).copied()
+    }
+
+    fn epoch(&self, _key: &FlowKey) -> u32 {
+        self.epoch.get()
+    }
+
+    fn remember(&self, key: &FlowKey, flow: &Flow, epoch: u32) {
+        if epoch == self.epoch.get() {
+            self.recent.borrow_mut().insert(*key, *flow);
+        }
+    }
+
+    fn forget(&self, key: &FlowKey) {
+        self.epoch.set(self.epoch.get().wrapping_add(1));
+        self.recent.borrow_mut().remove(key);
     }
 
     fn add_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {

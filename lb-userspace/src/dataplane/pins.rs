@@ -8,7 +8,7 @@ use std::{
 use aya::maps::MapInfo;
 use lb_common::{
     backend::Backend,
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, Recent},
     service::{Service, ServiceKey},
     settings::Settings,
     traffic::Traffic,
@@ -18,7 +18,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::Error;
 
 /// Each map by its name, with the sizes of its keys and values in bytes.
-const MAPS: [(&str, usize, usize); 9] = [
+const MAPS: [(&str, usize, usize); 11] = [
     ("settings", 4, size_of::<Settings>()),
     ("ports", 4, 8),
     ("services", size_of::<ServiceKey>(), size_of::<Service>()),
@@ -26,6 +26,8 @@ const MAPS: [(&str, usize, usize); 9] = [
     ("rings", 4, 4),
     ("cursors", 4, 4),
     ("flows_v4", size_of::<FlowKey>(), size_of::<Flow>()),
+    ("recent", 4, size_of::<Recent>()),
+    ("epochs", 4, 4),
     ("verdicts", 4, 8),
     ("traffic", 4, size_of::<Traffic>()),
 ];

@@ -19,8 +19,8 @@ const OBJECTS: [Expected; 1] = [Expected {
     object: "lb-ebpf",
     programs: &["lb", "pass"],
     maps: &[
-        "ports", "services", "backends", "rings", "flows_v4", "verdicts", "traffic", "cursors",
-        "settings",
+        "ports", "recent", "epochs", "services", "backends", "rings", "flows_v4", "verdicts",
+        "traffic", "cursors", "settings",
     ],
 }];
 
