@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
-use crate::{host::Host, process::Process};
+use crate::{host::Host, process::Process, wait};
 
 /// Where nginx finds its files and clients put theirs, inside the host.
 pub const WWW: &str = "/run/nginx/www";
@@ -106,7 +106,10 @@ impl Web {
         nginx.signal(Signal::SIGKILL)?;
         self.host.run("pkill", &["-KILL", "-x", "nginx"])?;
         nginx.wait(STARTING)?;
-        Ok(())
+        // A killed worker holds the port until the kernel has taken it down.
+        wait::until_true("nobody listening any more", STARTING, || {
+            Ok(self.host.run("ss", &["-Htln"])?.trim().is_empty())
+        })
     }
 
     /// Pulls the cable out: packets to this server vanish, and nobody is told.
