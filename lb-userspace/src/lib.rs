@@ -1,15 +1,19 @@
 //! The agent of `lb`: one room a concern.
 //!
 //! Dependencies point one way:
-//! `cli → agent → {dataplane, health, proxy, metrics, admin} → pool → config → lb-common`.
+//! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → pool → config →
+//! {lb-ha, lb-common}`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod agent;
+pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod ha;
 pub mod health;
 pub mod metrics;
+pub mod peer;
 pub mod pool;
 pub mod proxy;

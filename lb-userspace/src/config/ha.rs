@@ -174,6 +174,18 @@ pub(super) fn read(section: &Section<'_>) -> Result<Ha, Reported> {
         preempt: preempt?.into_inner(),
         version: version?,
         moves: moves?,
+        preempt_delay: Duration::ZERO,
+        transport: super::Transport::Unicast,
+        authentication: super::Authentication::None,
+        check_source: true,
+        checksum_without_pseudo_header: false,
+        advertised_addresses: Vec::new(),
+        handover_timeout: Duration::from_secs(5),
+        min_backends: 1,
+        backends_weight: 50,
+        link: None,
+        track: Vec::new(),
+        notify: super::Notify::default(),
     })
 }
 
@@ -279,6 +291,7 @@ fn read_elastic_ip(section: &Section<'_>) -> Result<ElasticIp, Reported> {
         network_interface_id: network_interface_id?.map(Spanned::into_inner),
         private_ip: private_ip?.map(Spanned::into_inner),
         endpoint: endpoint?.map(Spanned::into_inner),
+        moves_private_ip: false,
     })
 }
 

@@ -32,7 +32,8 @@ mod unique;
 pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
 pub use model::{
-    Admin, Backend, Balance, Check, CheckKind, Config, Dataplane, ElasticIp, Forward, Ha, Http,
-    InterfaceAddress, Mode, Moves, Name, Node, Pool, Service, VrrpVersion, Weight, XdpModeChoice,
+    Admin, Authentication, Backend, Balance, Check, CheckKind, Config, Dataplane, ElasticIp,
+    Forward, Ha, Http, InterfaceAddress, Mode, Moves, Name, Node, Notify, PeerLink, Pool, Service,
+    TrackScript, Transport, VrrpVersion, Weight, XdpModeChoice,
 };
 pub use reference::reference_page;

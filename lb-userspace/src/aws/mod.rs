@@ -1,0 +1,1 @@
+//! AWS: the EC2 API and the instance metadata service.
