@@ -8,3 +8,10 @@
 #![warn(missing_docs)]
 
 pub mod advert;
+mod chance;
+pub mod elastic;
+pub mod pair;
+mod time;
+pub mod vrrp;
+
+pub use time::Time;
