@@ -153,6 +153,22 @@ impl Proxy {
         state.certificates.clone()
     }
 
+    /// Lets every connection answer once more and then end, new ones as well, while the listeners
+    /// stay; or lets connections stay again. Returns at once: see [`Self::open_connections`].
+    pub fn let_connections_end(&self, end: bool) {
+        for worker in &self.workers {
+            // One that is gone has no connections.
+            let _told = worker.commands.send(Command::LetEnd(end));
+        }
+    }
+
+    /// How many connections clients have open.
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        let open = self.counters().open_connections;
+        open.into_iter().map(|(_, open)| open).sum()
+    }
+
     /// Whether every worker runs. One that ended takes its share of the connections with it.
     #[must_use]
     pub fn is_serving(&self) -> bool {
