@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod cable;
 pub mod certificate;
+pub mod ec2;
 pub mod forward;
 pub mod gateway;
 pub mod host;
