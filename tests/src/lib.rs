@@ -12,6 +12,7 @@ pub mod forward;
 pub mod gateway;
 pub mod host;
 pub mod load;
+pub mod partition;
 pub mod process;
 mod spawner;
 pub mod stall;
