@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod forward;
 pub mod gateway;
 pub mod host;
+pub mod keepalived;
 pub mod load;
 pub mod process;
 mod spawner;
