@@ -41,6 +41,10 @@ fn tables() -> HostTables {
         first_source_port: 10_240,
         source_ports: 1000,
         hertz: HERTZ,
+        held_until: 0,
+        hold: 0,
+        sync: 0,
+        reserved: [0; 2],
     };
     let mut tables = HostTables::new(settings);
     let service = |port| ServiceKey {
