@@ -82,7 +82,8 @@ impl Record {
         let seen = Tick(now.0.wrapping_sub(u32::from(self.idle).wrapping_mul(hertz)));
         let flow = |key: FlowKey, leaving: FlowKey, direction| {
             let hop = NextHop::UNKNOWN;
-            let mut flow = Flow::begun(&leaving, &hop, FROM_PEER | mark, (backend, direction), seen);
+            let mut flow =
+                Flow::begun(&leaving, &hop, FROM_PEER | mark, (backend, direction), seen);
             flow.state = self.state;
             flow.rewrites(&key);
             (key, flow)

@@ -70,6 +70,11 @@ impl Pins {
             .map(move |&(name, _key, _value)| (name, directory.join(name)))
     }
 
+    /// Where the map of this name is pinned.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.root.join("maps").join(name)
+    }
+
     /// Whether an earlier agent left a link: then there is something to adopt.
     pub(super) fn exist(&self) -> bool {
         self.link().exists()

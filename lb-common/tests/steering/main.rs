@@ -15,6 +15,8 @@ use lb_common::{
 };
 use proptest::prelude::*;
 
+mod pair;
+
 const VIP: [u8; 4] = [172, 31, 0, 68];
 const CLIENT: [u8; 4] = [198, 51, 100, 10];
 const HERTZ: u32 = 250;
