@@ -63,6 +63,8 @@ use worker::{Command, FrontPlan, Plan, Worker};
 pub struct Frontend {
     /// The service; its mode is `http` or `https`.
     pub service: Service,
+    /// Whether its address moves between hosts: it listens there while another host has it, too.
+    pub moves: bool,
     /// Its pool. Backends that are not up get no new request from the moment they are seen here.
     pub pool: watch::Receiver<Arc<PoolView>>,
 }
@@ -222,7 +224,7 @@ impl Proxy {
         let mut errors = prepared.set_up_tls(state).err().unwrap_or_default();
         let Service { name, listen, .. } = &prepared.frontend.service;
         if !state.bound.contains(listen) {
-            match listener::bind(*listen, self.workers.len()) {
+            match listener::bind(*listen, prepared.frontend.moves, self.workers.len()) {
                 Ok(listeners) => prepared.listeners = listeners,
                 Err(source) => errors.push(Error::Listen {
                     service: name.clone(),

@@ -178,7 +178,8 @@ fn ha_is_read() {
     assert_eq!((ha.virtual_router_id.get(), ha.priority.get()), (41, 110));
     assert_eq!(ha.advert_interval, Duration::from_millis(100));
     assert_eq!((ha.preempt, ha.version), (true, VrrpVersion::V3));
-    assert!(matches!(ha.moves, Moves::ElasticIp(eip) if eip.region == "me-central-1"));
+    assert!(matches!(&ha.moves, Moves::ElasticIp(eip) if eip.region == "me-central-1"));
+    assert_eq!(ha.interface_addresses(), []);
     let link = ha.link.expect("[ha.link]");
     assert_eq!(link.secret_file, Path::new("/etc/lb/peer.secret"));
     assert_eq!(ha.track[0].name, name("uplink"));
@@ -209,7 +210,7 @@ fn ha_has_the_defaults_of_the_model() {
         (ha.check_source, ha.checksum_without_pseudo_header),
         (true, false)
     );
-    assert_eq!(ha.advertised_addresses, [] as [std::net::IpAddr; 0]);
+    assert!(ha.advertised_addresses.is_empty());
     assert_eq!(ha.handover_timeout, Duration::from_secs(5));
     assert_eq!((ha.min_backends, ha.backends_weight), (1, 50));
     let link = ha.link.expect("[ha.link]");
@@ -253,6 +254,7 @@ fn every_value_of_ha_is_read() {
     assert_eq!((ha.min_backends, ha.backends_weight), (2, 20));
     assert_eq!(ha.handover_timeout, Duration::from_millis(1_500));
     assert!(matches!(&ha.moves, Moves::ElasticIp(eip) if eip.moves_private_ip));
+    assert_eq!(ha.interface_addresses()[0].to_string(), "172.31.0.200/32");
     let link = ha.link.expect("[ha.link]");
     assert_eq!((link.port, link.share_certificates), (1234, true));
     let script = &ha.track[0];
@@ -276,7 +278,8 @@ fn a_service_may_listen_on_an_address_that_moves() {
     let to = text.find("[ha.link]").expect("the link");
     let virtual_ip = "[ha.virtual_ip]\naddresses = [\"172.31.0.200/20\"]\n";
     let config = read(&text.replace(&text[from..to], virtual_ip)).config;
-    assert_eq!(config.services[1].listen.to_string(), "172.31.0.200:443");
+    let moving = config.ha.expect("[ha]").moving_addresses();
+    assert_eq!(moving, [config.services[1].listen.ip()]);
 }
 
 #[test]

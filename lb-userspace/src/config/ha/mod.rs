@@ -5,6 +5,7 @@ mod advert;
 mod command;
 mod elastic_ip;
 mod link;
+mod moving;
 mod notify;
 mod reload;
 mod track;
