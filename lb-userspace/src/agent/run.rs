@@ -136,6 +136,9 @@ impl<K: Kernel> Agent<K> {
         let answer = match command.request {
             Request::Backend { name, order } => self.order(&name, order),
             Request::Reload => self.reload(),
+            Request::Failover => {
+                Err("this host has no [ha]: it has nobody to hand over to".to_owned())
+            }
             Request::Status => Err("the loop does not answer for the status".to_owned()),
         };
         // An operator who did not wait for the answer finds it in the log.
