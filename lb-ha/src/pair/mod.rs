@@ -320,6 +320,12 @@ impl Host {
         self.router.state()
     }
 
+    /// The priority, with what is tracked.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.router.priority()
+    }
+
     fn start(&mut self, now: Time) {
         self.started = Some(now);
         self.since = now;
