@@ -11,6 +11,7 @@ pub mod advert;
 mod chance;
 pub mod elastic;
 pub mod pair;
+pub mod streak;
 mod time;
 pub mod vrrp;
 

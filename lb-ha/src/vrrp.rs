@@ -306,11 +306,12 @@ impl Router {
         }
     }
 
-    /// The settings that may change while it runs.
-    pub fn reconfigure(&mut self, now: Time, priority: u8, preempt: bool, out: &mut Vec<Output>) {
-        let changed = priority != self.settings.priority;
-        self.settings.priority = priority;
-        self.settings.preempt = preempt;
+    /// New settings. Interval, version and address had better be what they were: the other host
+    /// does not learn of a change.
+    pub fn reconfigure(&mut self, now: Time, settings: Settings, out: &mut Vec<Output>) {
+        let changed = settings.priority != self.settings.priority;
+        self.settings = settings;
+        self.preempt_from = None;
         if changed && self.state == State::Master {
             self.advertise(now, out);
         }

@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let proxy = Proxy::start(&limits)?;
     let frontend = Frontend {
         service,
+        moves: false,
         pool: receiver,
     };
     if let Err(errors) = proxy.apply(&limits, vec![frontend]) {

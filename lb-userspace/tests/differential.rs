@@ -126,6 +126,10 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
         first_source_port: ports.0,
         source_ports: ports.1,
         hertz: hertz(),
+        held_until: 0,
+        hold: 0,
+        sync: 0,
+        reserved: [0; 2],
     };
     let mut host = HostTables::new(settings);
     let hop = |mac| NextHop {

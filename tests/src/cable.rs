@@ -46,6 +46,8 @@ pub fn connect(a: End<'_>, b: End<'_>) -> Result<()> {
         a.host.name(),
         b.host.name(),
     );
+    a.host.plugged_into(b);
+    b.host.plugged_into(a);
     plug_in(a)?;
     plug_in(b)
 }

@@ -1,10 +1,27 @@
 //! The Internet gateway: knows which host the Elastic IP belongs to, and translates.
 
-use std::{io::Write as _, net::Ipv4Addr, process::Stdio};
+use std::{
+    io::Write as _,
+    net::Ipv4Addr,
+    process::Stdio,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use crate::{host::Host, topology::ELASTIC_IP};
+use crate::{
+    host::{Host, joined},
+    topology::ELASTIC_IP,
+    wait,
+};
+
+/// From one look of the gateway at the EC2 API to the next.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// The Internet gateway of the lab's cloud.
 ///
@@ -31,37 +48,149 @@ impl InternetGateway {
     /// # Errors
     /// When `nft` is missing or the kernel refuses the rules; the old owner then keeps it.
     pub fn point_elastic_ip_at(&self, owner: Ipv4Addr) -> Result<()> {
-        // One transaction: no packet sees half of it.
-        let rules = format!(
-            "table ip elastic_ip\n\
-             delete table ip elastic_ip\n\
-             table ip elastic_ip {{\n\
-               chain inbound {{\n\
-                 type filter hook prerouting priority raw;\n\
-                 ip daddr {ELASTIC_IP} ip daddr set {owner}\n\
-               }}\n\
-               chain outbound {{\n\
-                 type filter hook postrouting priority srcnat;\n\
-                 oifname \"wan\" ip saddr {owner} ip saddr set {ELASTIC_IP}\n\
-               }}\n\
-             }}\n"
-        );
-        let mut nft = self
-            .host
-            .command("nft")
-            .args(["-f", "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        if let Some(mut stdin) = nft.stdin.take() {
-            stdin.write_all(rules.as_bytes())?;
-        }
-        let output = nft.wait_with_output()?;
-        ensure!(
-            output.status.success(),
-            "could not point the Elastic IP at {owner}: nft says {}",
-            String::from_utf8_lossy(&output.stderr).trim(),
-        );
-        Ok(())
+        self.point_elastic_ip(Some(owner))
     }
+
+    /// Gives the Elastic IP to an interface by its private address, or to nobody.
+    ///
+    /// # Errors
+    /// As [`Self::point_elastic_ip_at`].
+    pub fn point_elastic_ip(&self, owner: Option<Ipv4Addr>) -> Result<()> {
+        let translation = owner.map_or_else(String::new, |owner| {
+            format!(
+                "table ip elastic_ip {{\n\
+                   chain inbound {{\n\
+                     type filter hook prerouting priority raw;\n\
+                     ip daddr {ELASTIC_IP} ip daddr set {owner}\n\
+                   }}\n\
+                   chain outbound {{\n\
+                     type filter hook postrouting priority srcnat;\n\
+                     oifname \"wan\" ip saddr {owner} ip saddr set {ELASTIC_IP}\n\
+                   }}\n\
+                 }}\n"
+            )
+        });
+        // One transaction: no packet sees half of it.
+        let rules = format!("table ip elastic_ip\ndelete table ip elastic_ip\n{translation}");
+        nft(&self.host, &rules).context("could not point the Elastic IP")
+    }
+
+    /// Has the Elastic IP follow what `ask` says, 50 times a second, until the follower is dropped.
+    /// `ask` runs on a thread of its own whose sockets are in the gateway's network; where it has
+    /// no answer, the last one stays.
+    #[must_use]
+    pub fn follow(
+        &self,
+        ask: impl FnMut() -> Result<Option<Ipv4Addr>> + Send + 'static,
+    ) -> Follower {
+        Follower::start(self.clone(), ask)
+    }
+}
+
+/// The gateway's eye on the EC2 API: what moves the packets when the API's answer changes.
+#[derive(Debug)]
+pub struct Follower {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+/// The Elastic IP's coming to an owner.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Move {
+    /// When the gateway translated for the new owner.
+    pub at: Instant,
+    /// The new owner's private address; `None`: nobody.
+    pub owner: Option<Ipv4Addr>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    moves: Mutex<Vec<Move>>,
+}
+
+impl Follower {
+    /// Every owner so far, in order; the first is the one that was found to begin with.
+    #[must_use]
+    pub fn moves(&self) -> Vec<Move> {
+        self.shared.with_moves(|moves| moves.clone())
+    }
+
+    /// Waits until the Elastic IP is translated for this owner.
+    ///
+    /// # Errors
+    /// When it is not within `limit`.
+    pub fn wait_for(&self, owner: Option<Ipv4Addr>, limit: Duration) -> Result<()> {
+        let what = format!("the Elastic IP at {owner:?}");
+        wait::until_true(&what, limit, || {
+            let last = self.shared.with_moves(|moves| moves.last().copied());
+            Ok(last.is_some_and(|last| last.owner == owner))
+        })
+    }
+
+    fn start(
+        gateway: InternetGateway,
+        mut ask: impl FnMut() -> Result<Option<Ipv4Addr>> + Send + 'static,
+    ) -> Self {
+        let shared = Arc::<Shared>::default();
+        let followed = Arc::clone(&shared);
+        let thread = gateway.host().clone().inside(move || {
+            let mut last = None;
+            while !followed.stop.load(Ordering::Relaxed) {
+                if let Ok(owner) = ask()
+                    && last != Some(owner)
+                {
+                    gateway.point_elastic_ip(owner)?;
+                    let at = Instant::now();
+                    followed.with_moves(|moves| moves.push(Move { at, owner }));
+                    last = Some(owner);
+                }
+                thread::sleep(GLANCE);
+            }
+            Ok(())
+        });
+        Self {
+            shared,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Shared {
+    fn with_moves<T>(&self, look: impl FnOnce(&mut Vec<Move>) -> T) -> T {
+        look(&mut self.moves.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(Err(error)) = self.thread.take().map(joined) {
+            eprintln!("the gateway did not follow the Elastic IP to the end: {error:#}");
+        }
+    }
+}
+
+/// Loads rules of nftables on a host, all or none of them.
+///
+/// # Errors
+/// When `nft` is missing or the kernel refuses them.
+pub(crate) fn nft(host: &Host, rules: &str) -> Result<()> {
+    let mut nft = host
+        .command("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = nft.stdin.take() {
+        stdin.write_all(rules.as_bytes())?;
+    }
+    let output = nft.wait_with_output()?;
+    ensure!(
+        output.status.success(),
+        "nft on {} refused the rules: {}",
+        host.name(),
+        String::from_utf8_lossy(&output.stderr).trim(),
+    );
+    Ok(())
 }

@@ -12,7 +12,7 @@ use std::{
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Output, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -20,10 +20,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
     sched::{CloneFlags, setns},
-    unistd::geteuid,
+    sys::signal::{self, Signal},
+    unistd::{Pid, geteuid},
 };
 
-use crate::{process::Process, spawner, wait};
+use crate::{cable::End, process::Process, spawner, wait};
 
 /// What process 1 of a host does: makes the host its own, says so, and stays until its standard
 /// input ends. It is the shell, not `cat`, that stays: it reaps the orphans.
@@ -59,6 +60,15 @@ struct Holder {
     child: Child,
     /// The host ends when this closes.
     _stdin: ChildStdin,
+    /// Where its cables lead to.
+    far_ends: Mutex<Vec<FarEnd>>,
+}
+
+/// The other end of a cable. It does not keep the other host alive.
+#[derive(Debug)]
+struct FarEnd {
+    host: Weak<Holder>,
+    interface: String,
 }
 
 impl Host {
@@ -86,6 +96,7 @@ impl Host {
             pid,
             child,
             _stdin: stdin,
+            far_ends: Mutex::default(),
         })))
     }
 
@@ -175,6 +186,60 @@ impl Host {
                 .with_context(|| format!("could not enter the network of {name}"))?;
             work()
         })
+    }
+
+    /// Cuts all cables of this host, at their far ends: packets vanish both ways, the host sees
+    /// that it has lost its carrier, and keeps its addresses and routes.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn cut(&self) -> Result<()> {
+        self.set_far_ends("down")
+    }
+
+    /// Mends what [`Host::cut`] cut.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn mend(&self) -> Result<()> {
+        self.set_far_ends("up")
+    }
+
+    /// Ends the host as a power cut would: its cables first, so that nobody hears of the rest, then
+    /// all its processes at once. It does not come back.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn destroy(&self) -> Result<()> {
+        self.cut()?;
+        signal::kill(Pid::from_raw(self.pid()), Signal::SIGKILL)
+            .with_context(|| format!("could not kill the host {}", self.name()))
+    }
+
+    /// Remembers where a cable leads to.
+    pub(crate) fn plugged_into(&self, far: End<'_>) {
+        self.with_far_ends(|far_ends| {
+            far_ends.push(FarEnd {
+                host: Arc::downgrade(&far.host.0),
+                interface: far.interface.to_owned(),
+            });
+        });
+    }
+
+    fn set_far_ends(&self, state: &str) -> Result<()> {
+        let far_ends: Vec<_> = self.with_far_ends(|far_ends| {
+            let living = |end: &FarEnd| Some((Self(end.host.upgrade()?), end.interface.clone()));
+            far_ends.iter().filter_map(living).collect()
+        });
+        far_ends.iter().try_for_each(|(host, interface)| {
+            let setting = ["link", "set", interface.as_str(), state];
+            host.run("ip", &setting).map(drop)
+        })
+    }
+
+    fn with_far_ends<T>(&self, look: impl FnOnce(&mut Vec<FarEnd>) -> T) -> T {
+        let mut far_ends = (self.0.far_ends.lock()).unwrap_or_else(PoisonError::into_inner);
+        look(&mut far_ends)
     }
 
     /// Writes a file that only root can read, and the folders above it.

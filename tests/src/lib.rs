@@ -7,10 +7,13 @@
 pub mod agent;
 pub mod cable;
 pub mod certificate;
+pub mod ec2;
 pub mod forward;
 pub mod gateway;
 pub mod host;
+pub mod keepalived;
 pub mod load;
+pub mod partition;
 pub mod process;
 mod spawner;
 pub mod stall;

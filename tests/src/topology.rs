@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! client 198.51.100.10 ── wan 198.51.100.1 ┐
-//!                                          │ igw: Elastic IP 203.0.113.74 ⇄ its owner
-//!           lb-a 172.31.0.68 ── 172.31.0.1 ┘ (bridge, 172.31.0.0/20)
-//!                                  │
+//!                                          │ igw: Elastic IP 203.0.113.74 ⇄ its owner,
+//!   lb-a 172.31.0.68 ──┬─────── 172.31.0.1 ┤      EC2 API 172.31.0.3,
+//!   lb-b 172.31.15.233 ┘           │       │      instance metadata 169.254.169.254
+//!                                  │       ┘ (bridge, 172.31.0.0/20)
 //!                       172.31.0.2 ┐
 //!                                  │ router: the peering between the two networks
 //!                         10.0.0.1 ┘ (bridge, 10.0.0.0/24)
@@ -36,7 +37,23 @@ pub const SITE: &str = "www.lab.example";
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 
 /// The balancers: name and address. The Elastic IP belongs to the first, to begin with.
-pub const BALANCERS: &[(&str, Ipv4Addr)] = &[("lb-a", Ipv4Addr::new(172, 31, 0, 68))];
+pub const BALANCERS: &[(&str, Ipv4Addr)] = &[
+    ("lb-a", Ipv4Addr::new(172, 31, 0, 68)),
+    ("lb-b", Ipv4Addr::new(172, 31, 15, 233)),
+];
+
+/// An address that belongs to neither balancer: the one that moves between them where no Elastic
+/// IP does.
+pub const VIRTUAL_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 200);
+
+/// The length of the prefix of the balancers' network.
+pub const BALANCERS_PREFIX: u8 = 20;
+
+/// Where the EC2 API is, as the balancers see it: on the gateway's host, behind no balancer's cable.
+pub const EC2_API: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 3);
+
+/// Where the instance metadata service is, as AWS has it.
+pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// The web servers: name and address.
 pub const WEBS: &[(&str, Ipv4Addr)] = &[
@@ -98,6 +115,12 @@ impl Lab {
         &self.balancers[0]
     }
 
+    /// The host `lb-b`.
+    #[must_use]
+    pub fn lb_b(&self) -> &Host {
+        &self.balancers[1]
+    }
+
     /// The web server of this name.
     ///
     /// # Errors
@@ -146,11 +169,13 @@ impl Lab {
             "ip address add {CLIENT}/24 dev eth0\n\
              ip route add default via 198.51.100.1"
         ))?;
-        self.internet_gateway.host().script(
+        self.internet_gateway.host().script(&format!(
             "ip address add 198.51.100.1/24 dev wan\n\
              ip address add 172.31.0.1/20 dev lbnet\n\
-             echo 1 >/proc/sys/net/ipv4/ip_forward",
-        )?;
+             ip address add {EC2_API}/20 dev lbnet\n\
+             ip address add {METADATA}/32 dev lbnet\n\
+             echo 1 >/proc/sys/net/ipv4/ip_forward"
+        ))?;
         self.router.script(
             "ip address add 172.31.0.2/20 dev eth0\n\
              ip address add 10.0.0.1/24 dev webnet\n\

@@ -4,19 +4,24 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
-    Lab, Process,
+    Host, Lab, Process,
     load::Plan,
-    topology::{BALANCERS, CLIENT, SITE},
+    partition::{Lost, Way},
+    topology::{BALANCERS, BALANCERS_PREFIX, CLIENT, EC2_API, METADATA, SITE, VIRTUAL_IP, WEBS},
     wait,
 };
+
+/// How long a host that was cut off may take to serve again.
+const SETTLING: Duration = Duration::from_secs(15);
 
 #[test]
 fn client_requests_reach_all_four_servers_through_the_elastic_ip() -> Result<()> {
@@ -87,6 +92,107 @@ fn the_elastic_ip_follows_its_owner() -> Result<()> {
     );
     lab.internet_gateway.point_elastic_ip_at(BALANCERS[0].1)?;
     request().run(&lab.client)?.all_answered()
+}
+
+#[test]
+fn the_gateway_follows_what_it_is_told_of_the_elastic_ip() -> Result<()> {
+    let lab = Lab::raise()?;
+    let _haproxies = [start_haproxy(&lab)?, start_haproxy_on(&lab, 1)?];
+    let told = Arc::new(Mutex::new(Some(BALANCERS[1].1)));
+    let telling = Arc::clone(&told);
+    let tell = |owner| *told.lock().unwrap_or_else(PoisonError::into_inner) = owner;
+    let follower = lab
+        .internet_gateway
+        .follow(move || Ok(*telling.lock().unwrap_or_else(PoisonError::into_inner)));
+    let limit = Duration::from_secs(2);
+    let answers = || {
+        let plan = Plan {
+            requests: Some(4),
+            connections: 1,
+            patience: Duration::from_millis(500),
+            ..Plan::https(&lab)?
+        };
+        anyhow::Ok(plan.run(&lab.client)?.all_answered().is_ok())
+    };
+    follower.wait_for(Some(BALANCERS[1].1), limit)?;
+    ensure!(answers()?, "lb-b owns the Elastic IP and does not answer");
+    lab.lb_b().cut()?;
+    ensure!(!answers()?, "lb-b answers without a cable");
+    tell(Some(BALANCERS[0].1));
+    follower.wait_for(Some(BALANCERS[0].1), limit)?;
+    ensure!(answers()?, "lb-a owns the Elastic IP and does not answer");
+    tell(None);
+    follower.wait_for(None, limit)?;
+    ensure!(
+        !answers()?,
+        "nobody owns the Elastic IP, yet somebody answers"
+    );
+    lab.lb_b().mend()?;
+    tell(Some(BALANCERS[1].1));
+    follower.wait_for(Some(BALANCERS[1].1), limit)?;
+    // It may have given its servers up for dead.
+    wait::until_true("answers with the cable mended", SETTLING, answers)?;
+    lab.lb_b().destroy()?;
+    ensure!(!answers()?, "lb-b answers after its end");
+    let owners: Vec<_> = follower.moves().iter().map(|moved| moved.owner).collect();
+    let (a, b) = (Some(BALANCERS[0].1), Some(BALANCERS[1].1));
+    ensure!(owners == [b, a, None, b], "the moves were {owners:?}");
+    Ok(())
+}
+
+#[test]
+fn a_partition_is_between_the_balancers_only_and_heals() -> Result<()> {
+    let lab = Lab::raise()?;
+    let a = lab.lb_a().clone();
+    let (from_a, from_b) = (
+        || pings(&a, BALANCERS[1].1),
+        || pings(lab.lb_b(), BALANCERS[0].1),
+    );
+    ensure!(
+        from_a() && from_b(),
+        "the balancers do not reach each other"
+    );
+
+    let partition = lab.part(Lost::Everything, Way::Both)?;
+    ensure!(!from_a() && !from_b(), "they reach each other when parted");
+    for host in &lab.balancers {
+        ensure!(
+            pings(host, EC2_API) && pings(host, METADATA) && pings(host, WEBS[0].1),
+            "{} reaches less than it should when parted",
+            host.name()
+        );
+    }
+    partition.heal()?;
+    ensure!(from_a() && from_b(), "they stay parted");
+
+    // Nothing answers when either way is lost.
+    drop(lab.part(Lost::Everything, Way::From(1))?);
+    ensure!(from_a() && from_b(), "they stay parted");
+    let _partition = lab.part(Lost::Adverts, Way::Both)?;
+    ensure!(from_a() && from_b(), "more than adverts is lost");
+    Ok(())
+}
+
+#[test]
+fn the_virtual_ip_is_reached_wherever_it_is() -> Result<()> {
+    let lab = Lab::raise()?;
+    lab.internet_gateway.point_elastic_ip_at(VIRTUAL_IP)?;
+    let _haproxies = [start_haproxy(&lab)?, start_haproxy_on(&lab, 1)?];
+    for host in &lab.balancers {
+        let address = format!("{VIRTUAL_IP}/{BALANCERS_PREFIX}");
+        host.run("ip", &["address", "add", &address, "dev", "eth0"])?;
+        // Whoever moves the address tells its neighbours; here they are made to ask.
+        for neighbour in [lab.internet_gateway.host(), &lab.router] {
+            neighbour.run("ip", &["neighbour", "flush", "to", &VIRTUAL_IP.to_string()])?;
+        }
+        let plan = Plan {
+            requests: Some(8),
+            ..Plan::https(&lab)?
+        };
+        plan.run(&lab.client)?.all_answered()?;
+        host.run("ip", &["address", "del", &address, "dev", "eth0"])?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -176,9 +282,18 @@ fn raising_takes_seconds_and_leaves_the_outside_alone() -> Result<()> {
     Ok(())
 }
 
+fn pings(host: &Host, address: Ipv4Addr) -> bool {
+    let once = ["-c", "1", "-W", "0.3", &address.to_string()];
+    host.run("ping", &once).is_ok()
+}
+
 fn start_haproxy(lab: &Lab) -> Result<Process> {
+    start_haproxy_on(lab, 0)
+}
+
+fn start_haproxy_on(lab: &Lab, balancer: usize) -> Result<Process> {
     let certificate = lab.authority.certify(SITE)?;
-    let host = lab.lb_a();
+    let host = &lab.balancers[balancer];
     host.write("/run/haproxy/site.pem", certificate.pem())?;
     let servers: String = (lab.webs.iter())
         .map(|web| format!("  server {} {} check\n", web.name(), web.address()))
@@ -199,7 +314,7 @@ fn start_haproxy(lab: &Lab) -> Result<Process> {
         "haproxy",
         &["-db", "-f", "/run/haproxy/haproxy.cfg"],
     )?;
-    let listener = SocketAddr::from((BALANCERS[0].1, 443));
+    let listener = SocketAddr::from((BALANCERS[balancer].1, 443));
     host.wait_for_port(listener, Duration::from_secs(10))
         .with_context(|| haproxy.log())?;
     Ok(haproxy)

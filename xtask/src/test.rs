@@ -85,7 +85,7 @@ fn integration_tests(workspace: &Workspace) -> anyhow::Result<()> {
             "CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER",
             ARCH.to_uppercase()
         );
-        tests.env(runner, "sudo --preserve-env=LB_BINARY,PATH");
+        tests.env(runner, "sudo --preserve-env=LB_BINARY,LB_MOTO_SERVER,PATH");
     }
     child::run(&mut tests)
 }

@@ -50,4 +50,8 @@ impl Workspace {
     pub(crate) fn ebpf_objects(&self) -> PathBuf {
         self.target.join("ebpf")
     }
+    /// The virtual environment of moto.
+    pub(crate) fn moto(&self) -> PathBuf {
+        self.target.join("moto")
+    }
 }

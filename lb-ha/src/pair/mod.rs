@@ -97,6 +97,8 @@ pub enum Event {
         priority: u8,
         /// Whether to take over from a master with a lower priority.
         preempt: bool,
+        /// How long to hear such a master before taking over from it.
+        preempt_delay: Duration,
         /// How long requests may take to end when this host hands over.
         handover: Duration,
     },
@@ -256,13 +258,15 @@ impl Host {
             Event::Reconfigure {
                 priority,
                 preempt,
+                preempt_delay,
                 handover,
             } => {
                 self.settings.handover = handover;
+                self.settings.vrrp.priority = priority;
                 self.settings.vrrp.preempt = preempt;
-                self.route(now, |router, out| {
-                    router.reconfigure(now, priority, preempt, out);
-                });
+                self.settings.vrrp.preempt_delay = preempt_delay;
+                let vrrp = self.settings.vrrp.clone();
+                self.route(now, |router, out| router.reconfigure(now, vrrp, out));
             }
             Event::Stop => self.stop(now),
         }
@@ -314,6 +318,12 @@ impl Host {
     #[must_use]
     pub fn state(&self) -> State {
         self.router.state()
+    }
+
+    /// The priority, with what is tracked.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.router.priority()
     }
 
     fn start(&mut self, now: Time) {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
 
 use crate::{
-    config::{Config, Mode, Name},
+    config::{Config, Ha, Mode, Name},
     pool::{PoolView, Roster},
     proxy::Frontend,
 };
@@ -33,10 +33,13 @@ impl Feeds {
             Mode::Http | Mode::Https { .. } => true,
             Mode::Tcp { .. } => false,
         });
+        let moving = config.ha.as_ref().map(Ha::moving_addresses);
+        let moving = moving.unwrap_or_default();
         let frontends = by_agent.filter_map(|service| {
             let feed = self.0.get(&service.pool.name)?;
             Some(Frontend {
                 service: service.clone(),
+                moves: moving.contains(&service.listen.ip()),
                 pool: feed.subscribe(),
             })
         });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     config::Service,
-    dataplane::{Counters, Dataplane, Error, XdpMode},
+    dataplane::{Counters, Dataplane, Error, XdpMode, flows::Flows},
     pool::PoolView,
 };
 
@@ -21,6 +21,10 @@ pub(super) trait Kernel: Send + 'static {
     fn mode(&self) -> XdpMode;
     /// Whether flows of an earlier agent were adopted.
     fn adopted(&self) -> bool;
+    /// Drops what would begin a new connection, for a while, or lets it pass again.
+    fn hold(&self, on: bool) -> Result<(), Error>;
+    /// The flow table, to be shared with the peer.
+    fn flows(&self) -> Option<Flows>;
     /// Takes back an `open` that attached: only for a start that failed.
     fn take_back(self) -> Result<(), Error>;
 }
@@ -44,6 +48,14 @@ impl Kernel for Dataplane {
 
     fn adopted(&self) -> bool {
         Self::adopted(self)
+    }
+
+    fn hold(&self, on: bool) -> Result<(), Error> {
+        Self::hold(self, on)
+    }
+
+    fn flows(&self) -> Option<Flows> {
+        Some(Self::flows(self).clone())
     }
 
     fn take_back(self) -> Result<(), Error> {

@@ -49,6 +49,7 @@ impl<K: Kernel> Source for Shared<K> {
                 .map(|view| observed.pool(view, &state))
                 .collect(),
             certificates: observed.certificates(),
+            ha: None,
         }
     }
 

@@ -56,7 +56,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Show services, backends, certificates and the XDP program.
+    /// Show both hosts of the pair, services, backends, certificates and the XDP program.
     Status {
         /// As JSON.
         #[arg(long)]
@@ -70,6 +70,11 @@ enum Command {
         order: OrderArgument,
         /// The backend's name, or POOL/NAME.
         name: String,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Hand over to the other host of the pair: requests end here, then the address moves.
+    Failover {
         #[command(flatten)]
         socket: Socket,
     },
@@ -155,6 +160,7 @@ fn run(command: Command) -> Result<(), Failure> {
             let order = order.into();
             give(&Request::Backend { name, order }, &socket.path)
         }
+        Command::Failover { socket } => give(&Request::Failover, &socket.path),
         Command::Reload { socket } => give(&Request::Reload, &socket.path),
         Command::Unload { config, pin_path } => unload(&config, pin_path),
     }
@@ -274,6 +280,15 @@ mod tests {
         };
         assert_eq!(Order::from(order), Order::Drain);
         assert_eq!(name, "web/web2");
+    }
+
+    #[test]
+    fn a_hand_over_is_ordered_on_the_agents_socket() {
+        let cli = Cli::try_parse_from(["lb", "failover", "--socket", "/x"]).expect("parsed");
+        let Command::Failover { socket } = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(socket.path, Path::new("/x"));
     }
 
     #[test]

@@ -63,6 +63,8 @@ use worker::{Command, FrontPlan, Plan, Worker};
 pub struct Frontend {
     /// The service; its mode is `http` or `https`.
     pub service: Service,
+    /// Whether its address moves between hosts: it listens there while another host has it, too.
+    pub moves: bool,
     /// Its pool. Backends that are not up get no new request from the moment they are seen here.
     pub pool: watch::Receiver<Arc<PoolView>>,
 }
@@ -153,6 +155,22 @@ impl Proxy {
         state.certificates.clone()
     }
 
+    /// Lets every connection answer once more and then end, new ones as well, while the listeners
+    /// stay; or lets connections stay again. Returns at once: see [`Self::open_connections`].
+    pub fn let_connections_end(&self, end: bool) {
+        for worker in &self.workers {
+            // One that is gone has no connections.
+            let _told = worker.commands.send(Command::LetEnd(end));
+        }
+    }
+
+    /// How many connections clients have open.
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        let open = self.counters().open_connections;
+        open.into_iter().map(|(_, open)| open).sum()
+    }
+
     /// Whether every worker runs. One that ended takes its share of the connections with it.
     #[must_use]
     pub fn is_serving(&self) -> bool {
@@ -206,7 +224,7 @@ impl Proxy {
         let mut errors = prepared.set_up_tls(state).err().unwrap_or_default();
         let Service { name, listen, .. } = &prepared.frontend.service;
         if !state.bound.contains(listen) {
-            match listener::bind(*listen, self.workers.len()) {
+            match listener::bind(*listen, prepared.frontend.moves, self.workers.len()) {
                 Ok(listeners) => prepared.listeners = listeners,
                 Err(source) => errors.push(Error::Listen {
                     service: name.clone(),

@@ -83,7 +83,11 @@ impl Site {
     /// Serves this in place of what was served.
     pub(crate) fn apply(&self, service: Service) -> Result<(), Vec<lb::proxy::Error>> {
         let pool = self.view.subscribe();
-        let frontend = Frontend { service, pool };
+        let frontend = Frontend {
+            service,
+            moves: false,
+            pool,
+        };
         self.proxy().apply(&self.limits, vec![frontend])
     }
 

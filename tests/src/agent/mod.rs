@@ -1,7 +1,10 @@
 //! The agent of `lb` on a balancer host: the real binary, from outside.
 
 mod metrics;
+mod pair;
+mod scrape;
 mod settings;
+mod watch;
 
 use std::{
     env,
@@ -14,9 +17,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{Host, Lab, Process, topology::SITE, wait};
+use crate::{Host, Lab, Process, host::joined, topology::SITE, wait};
 pub use metrics::{Metrics, Sample};
-pub use settings::{ADMIN, Settings};
+pub use pair::Pair;
+pub use settings::{ADMIN, HaSettings, Moves, Settings};
+pub use watch::{Role, Sighting, Timeline, Watch};
 
 /// The configuration's place on a balancer host.
 pub const CONFIG_FILE: &str = "/run/lb/lb.toml";
@@ -24,11 +29,20 @@ pub const CONFIG_FILE: &str = "/run/lb/lb.toml";
 /// The place of the site's certificate and key on a balancer host.
 pub const CERTIFICATE_FILE: &str = "/run/lb/tls/site.pem";
 
+/// The place of the secret of the link between the agents, on both balancer hosts.
+pub const LINK_SECRET_FILE: &str = "/run/lb/peer.secret";
+
+/// Variables of the agent's environment, a line each, as systemd's `EnvironmentFile` has them.
+pub const ENVIRONMENT_FILE: &str = "/run/lb/environment";
+
 /// The folder of the pins, on a balancer host.
 pub const PINS: &str = "/sys/fs/bpf/lb";
 
 /// How long the agent may take to serve, and to have found its backends up.
 const STARTING: Duration = Duration::from_secs(20);
+
+/// How long the agent may take to answer a question.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the agent may take to end when it is asked to.
 const ENDING: Duration = Duration::from_secs(30);
@@ -42,29 +56,38 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts an agent on the lab's first balancer and waits until it serves and every backend is
-    /// up.
+    /// Installs the certificate, starts an agent on the balancer that the settings are for, and
+    /// waits until it serves and every backend is up.
     ///
     /// # Errors
     /// When it does not come up in time: with what it logged.
     pub fn start(lab: &Lab, settings: &Settings) -> Result<Self> {
         install_certificate(lab)?;
-        lab.lb_a().write(CONFIG_FILE, settings.toml())?;
-        Self::start_again(lab.lb_a())
+        Self::start_on(&lab.balancers[settings.balancer], settings)
     }
 
-    /// Starts an agent with the configuration and certificate that lie on the host.
+    /// Starts an agent on a host that has the certificate, and waits as [`Agent::start`] does.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_on(host: &Host, settings: &Settings) -> Result<Self> {
+        host.write(CONFIG_FILE, settings.toml())?;
+        Self::start_again(host)
+    }
+
+    /// Starts an agent with the configuration, certificate and environment that lie on the host.
     ///
     /// # Errors
     /// As [`Agent::start`].
     pub fn start_again(host: &Host) -> Result<Self> {
+        let mut command = host.command(binary()?);
+        command.args(["run", "--config", CONFIG_FILE]);
+        if let Ok(environment) = host.read(ENVIRONMENT_FILE) {
+            command.envs(environment.lines().filter_map(|line| line.split_once('=')));
+        }
         let mut agent = Self {
             host: host.clone(),
-            process: host.spawn(
-                "lb",
-                path_of(&binary()?)?,
-                &["run", "--config", CONFIG_FILE],
-            )?,
+            process: Process::start(host, "lb", command)?,
             quiet: false,
         };
         match agent.wait_until_it_serves() {
@@ -141,8 +164,9 @@ impl Agent {
     /// # Errors
     /// When it does not answer with 200.
     pub fn metrics_text(&self) -> Result<String> {
-        let url = format!("http://{ADMIN}/metrics");
-        self.host.run("curl", &["-sS", "--fail", "-m", "5", &url])
+        let address = ADMIN.parse()?;
+        let scrape = move || scrape::read(address, "/metrics", PATIENCE);
+        joined(self.host.inside(scrape))
     }
 
     /// What `/metrics` says.
@@ -151,6 +175,36 @@ impl Agent {
     /// When it does not answer, or with something that cannot be read.
     pub fn metrics(&self) -> Result<Metrics> {
         Metrics::parse(&self.metrics_text()?)
+    }
+
+    /// What it is in the pair, by its metrics; `None` when it does not say.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn role(&self) -> Result<Option<Role>> {
+        Ok(Role::of(&self.metrics()?))
+    }
+
+    /// Waits until it is `role`.
+    ///
+    /// # Errors
+    /// When it does not become so within `limit`.
+    pub fn wait_for_role(&self, role: Role, limit: Duration) -> Result<()> {
+        let what = format!("{} becoming {}", self.host.name(), role.name());
+        wait::until_true(&what, limit, || Ok(self.role()? == Some(role)))
+    }
+
+    /// Waits until its metrics fulfil a condition, and returns them.
+    ///
+    /// # Errors
+    /// When they do not within `limit`.
+    pub fn wait_for_metrics(
+        &self,
+        what: &str,
+        limit: Duration,
+        holds: impl Fn(&Metrics) -> bool,
+    ) -> Result<Metrics> {
+        wait::until(what, limit, || Ok(Some(self.metrics()?).filter(&holds)))
     }
 
     /// Whether a backend is up, by its metric.
@@ -205,13 +259,14 @@ impl Drop for Agent {
     }
 }
 
-/// Puts the site's certificate and its key where the configuration has them.
+/// Puts the site's certificate and its key where the configuration has them, on every balancer.
 ///
 /// # Errors
 /// When it cannot be made or written.
 pub fn install_certificate(lab: &Lab) -> Result<()> {
-    let certificate = lab.authority.certify(SITE)?;
-    lab.lb_a().write(CERTIFICATE_FILE, certificate.pem())
+    let certificate = lab.authority.certify(SITE)?.pem();
+    let mut hosts = lab.balancers.iter();
+    hosts.try_for_each(|host| host.write(CERTIFICATE_FILE, &certificate))
 }
 
 /// Runs `lb run` on a host where it should refuse to, and returns what came of it.

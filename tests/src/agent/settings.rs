@@ -1,9 +1,17 @@
 //! The configuration that the lab gives an agent.
 
-use std::{fmt::Write as _, net::SocketAddr, time::Duration};
+use std::{
+    fmt::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
-use super::CERTIFICATE_FILE;
-use crate::{Lab, topology::BALANCERS, web::Web};
+use super::{CERTIFICATE_FILE, LINK_SECRET_FILE};
+use crate::{
+    Lab,
+    topology::{BALANCERS, BALANCERS_PREFIX, VIRTUAL_IP},
+    web::Web,
+};
 
 /// Where the agent's metrics are, on its host.
 pub const ADMIN: &str = "127.0.0.1:9145";
@@ -11,6 +19,10 @@ pub const ADMIN: &str = "127.0.0.1:9145";
 /// What a test may want different in the design's configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Which balancer it is for: the index in [`BALANCERS`].
+    pub balancer: usize,
+    /// The address that the services are at.
+    pub listen: Ipv4Addr,
     /// From one check to the next.
     pub interval: Duration,
     /// After this a check has failed.
@@ -21,19 +33,86 @@ pub struct Settings {
     pub fall: u32,
     /// The backends: name and address.
     pub backends: Vec<(String, SocketAddr)>,
+    /// `[ha]`; `None`: the host is alone.
+    pub ha: Option<HaSettings>,
+    /// More tables, as they are in the file.
+    pub more: String,
+}
+
+/// `[ha]` of one host.
+#[derive(Clone, Debug)]
+pub struct HaSettings {
+    /// 1 to 254.
+    pub priority: u8,
+    /// From one advert to the next.
+    pub advert_interval: Duration,
+    /// Whether the host takes over from a lower priority.
+    pub preempt: bool,
+    /// What moves to the active host.
+    pub moves: Moves,
+    /// Whether the agents have a link: `[ha.link]`.
+    pub link: bool,
+    /// More keys of `[ha]` and tables below it, as they are in the file.
+    pub more: String,
+}
+
+/// What moves to the active host.
+#[derive(Clone, Debug)]
+pub enum Moves {
+    /// The Elastic IP, by an EC2 API.
+    ElasticIp {
+        /// Its allocation, `eipalloc-…`.
+        allocation_id: String,
+        /// The region that it belongs to.
+        region: String,
+        /// The URL of the API.
+        endpoint: String,
+        /// The host's network interface, `eni-…`. `None`: asked of the metadata service.
+        network_interface_id: Option<String>,
+    },
+    /// [`VIRTUAL_IP`], by gratuitous ARP.
+    VirtualIp,
 }
 
 impl Settings {
-    /// All web servers of the lab, checked five times a second.
+    /// All web servers of the lab, checked five times a second by `lb-a`, which is alone.
     #[must_use]
     pub fn of(lab: &Lab) -> Self {
         let backend = |web: &Web| (web.name().to_owned(), web.address());
         Self {
+            balancer: 0,
+            listen: BALANCERS[0].1,
             interval: Duration::from_millis(200),
             timeout: Duration::from_millis(100),
             rise: 2,
             fall: 3,
             backends: lab.webs.iter().map(backend).collect(),
+            ha: None,
+            more: String::new(),
+        }
+    }
+
+    /// The same for one of a pair of balancers, with adverts ten times a second and a link. The
+    /// first has the higher priority; both preempt.
+    #[must_use]
+    pub fn paired(self, balancer: usize, moves: Moves) -> Self {
+        let listen = match moves {
+            Moves::ElasticIp { .. } => BALANCERS[balancer].1,
+            Moves::VirtualIp => VIRTUAL_IP,
+        };
+        let ha = HaSettings {
+            priority: if balancer == 0 { 110 } else { 100 },
+            advert_interval: Duration::from_millis(100),
+            preempt: true,
+            moves,
+            link: true,
+            more: String::new(),
+        };
+        Self {
+            balancer,
+            listen,
+            ha: Some(ha),
+            ..self
         }
     }
 
@@ -54,9 +133,15 @@ impl Settings {
     /// The configuration file.
     #[must_use]
     pub fn toml(&self) -> String {
-        let Self { rise, fall, .. } = self;
+        let Self {
+            listen,
+            rise,
+            fall,
+            more,
+            ..
+        } = self;
         let (interval, timeout) = (self.interval.as_millis(), self.timeout.as_millis());
-        let (name, address) = BALANCERS[0];
+        let (name, _) = BALANCERS[self.balancer];
         let mut toml = format!(
             r#"[node]
 name = "{name}"
@@ -67,14 +152,14 @@ listen = "{ADMIN}"
 
 [[service]]
 name = "http"
-listen = "{address}:80"
+listen = "{listen}:80"
 mode = "tcp"
 forward = "nat"
 pool = "web"
 
 [[service]]
 name = "https"
-listen = "{address}:443"
+listen = "{listen}:443"
 mode = "https"
 pool = "web"
 certificates = ["{CERTIFICATE_FILE}"]
@@ -92,6 +177,76 @@ check = {{ type = "http", path = "/", interval = "{interval}ms", timeout = "{tim
                 "\n[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n"
             );
         }
+        if !more.is_empty() {
+            let _ = write!(toml, "\n{}\n", more.trim());
+        }
+        if let Some(ha) = &self.ha {
+            let _ = write!(toml, "\n{}", ha.toml(self.balancer));
+        }
         toml
+    }
+}
+
+impl HaSettings {
+    /// The time without an advert after which this host, as a standby, takes over (RFC 9568,
+    /// section 6.1).
+    #[must_use]
+    pub fn takeover(&self) -> Duration {
+        let skew = self.advert_interval * (256 - u32::from(self.priority)) / 256;
+        self.advert_interval * 3 + skew
+    }
+
+    fn toml(&self, balancer: usize) -> String {
+        let Self {
+            priority,
+            preempt,
+            more,
+            ..
+        } = self;
+        let interval = self.advert_interval.as_millis();
+        let (source, peer) = (BALANCERS[balancer].1, BALANCERS[1 - balancer].1);
+        let mut toml = format!(
+            r#"[ha]
+peer = "{peer}"
+source = "{source}"
+virtual_router_id = 41
+priority = {priority}
+advert_interval = "{interval}ms"
+preempt = {preempt}
+{more}
+
+"#
+        );
+        toml += &self.moves.toml(source);
+        if self.link {
+            let _ = write!(toml, "\n[ha.link]\nsecret_file = \"{LINK_SECRET_FILE}\"\n");
+        }
+        toml
+    }
+}
+
+impl Moves {
+    fn toml(&self, private_ip: Ipv4Addr) -> String {
+        match self {
+            Self::VirtualIp => {
+                format!("[ha.virtual_ip]\naddresses = [\"{VIRTUAL_IP}/{BALANCERS_PREFIX}\"]\n")
+            }
+            Self::ElasticIp {
+                allocation_id,
+                region,
+                endpoint,
+                network_interface_id,
+            } => {
+                let interface = network_interface_id
+                    .as_ref()
+                    .map_or_else(String::new, |id| {
+                        format!("network_interface_id = \"{id}\"\nprivate_ip = \"{private_ip}\"\n")
+                    });
+                format!(
+                    "[ha.elastic_ip]\nallocation_id = \"{allocation_id}\"\nregion = \"{region}\"\n\
+                     endpoint = \"{endpoint}\"\n{interface}"
+                )
+            }
+        }
     }
 }

@@ -6,11 +6,12 @@ use anyhow::{Context as _, bail};
 
 use super::{
     apt,
-    need::{CLIPPY_PACKAGE, COMPILER_PACKAGES, LINKER_PACKAGES, Need, Source},
+    need::{CLIPPY_PACKAGE, COMPILER_PACKAGES, LINKER_PACKAGES, MOTO, Need, Source, VENV_PACKAGE},
 };
 use crate::{
     child::{self, Privilege},
     ebpf::toolchain::BPF_LINKER,
+    workspace::Workspace,
 };
 
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
@@ -21,7 +22,7 @@ pub(crate) enum Remedy {
     Apt(Vec<&'static str>),
     /// A command, with what it needs in the environment.
     Command {
-        program: &'static str,
+        program: String,
         arguments: Vec<String>,
         environment: Vec<(&'static str, String)>,
         privilege: Privilege,
@@ -61,6 +62,12 @@ pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
                 commands.push(rustup(&["component", "add", component]));
             }
             Source::BpfFileSystem => commands.push(mount_bpffs()),
+            Source::Moto => {
+                if !python_makes_environments() {
+                    packages.push(VENV_PACKAGE);
+                }
+                commands.extend(moto()?);
+            }
         }
     }
     packages.retain(|package| !apt::is_installed(package));
@@ -150,7 +157,7 @@ fn nightly() -> Remedy {
 
 fn rustup(arguments: &[&str]) -> Remedy {
     Remedy::Command {
-        program: "rustup",
+        program: "rustup".to_owned(),
         arguments: arguments.iter().map(ToString::to_string).collect(),
         environment: Vec::new(),
         privilege: Privilege::User,
@@ -169,17 +176,46 @@ fn bpf_linker() -> Remedy {
         "llvm-22",
     ];
     Remedy::Command {
-        program: "cargo",
+        program: "cargo".to_owned(),
         arguments: arguments.map(str::to_owned).to_vec(),
         environment: vec![("LLVM_PREFIX", LLVM_PREFIX.to_owned())],
         privilege: Privilege::User,
     }
 }
 
+/// Debian's Python leaves out what makes a virtual environment usable.
+fn python_makes_environments() -> bool {
+    child::output(child::command("python3").args(["-c", "import ensurepip, venv"])).is_ok()
+}
+
+fn moto() -> anyhow::Result<[Remedy; 2]> {
+    let environment = Workspace::find()?.moto();
+    let environment = environment
+        .to_str()
+        .context("the target directory's name is not UTF-8")?;
+    let remedy = |program: String, arguments: &[&str]| Remedy::Command {
+        program,
+        arguments: arguments.iter().map(ToString::to_string).collect(),
+        environment: Vec::new(),
+        privilege: Privilege::User,
+    };
+    Ok([
+        remedy(
+            "python3".to_owned(),
+            // Over what an interrupted attempt left behind.
+            &["-m", "venv", "--clear", environment],
+        ),
+        remedy(
+            format!("{environment}/bin/pip"),
+            &["install", "--quiet", "--disable-pip-version-check", MOTO],
+        ),
+    ])
+}
+
 fn mount_bpffs() -> Remedy {
     let arguments = ["-t", "bpf", "bpf", "/sys/fs/bpf"];
     Remedy::Command {
-        program: "mount",
+        program: "mount".to_owned(),
         arguments: arguments.map(str::to_owned).to_vec(),
         environment: Vec::new(),
         privilege: Privilege::Root,

@@ -37,6 +37,8 @@ pub(crate) enum Source {
     EbpfClippy,
     /// The BPF file system, mounted.
     BpfFileSystem,
+    /// moto from PyPI, in a virtual environment of the target directory.
+    Moto,
 }
 
 /// Packages of the compiler for eBPF: rustc, cargo and `core` for the kernel's target.
@@ -46,6 +48,12 @@ pub(crate) const COMPILER_PACKAGES: &[&str] =
 /// The package of clippy for that compiler.
 pub(crate) const CLIPPY_PACKAGE: &str = "rust-web-clippy";
 
+/// The package that makes Python's virtual environments.
+pub(crate) const VENV_PACKAGE: &str = "python3-venv";
+
+/// moto as pip is asked for it.
+pub(crate) const MOTO: &str = "moto[server,ec2]==5.2.*";
+
 /// Packages that bpf-linker is built against.
 pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
 
@@ -53,7 +61,11 @@ impl Source {
     /// Whether packages of the distribution may be part of it.
     pub(crate) fn uses_apt(self) -> bool {
         match self {
-            Self::Packages(_) | Self::EbpfCompiler | Self::EbpfClippy | Self::BpfLinker => true,
+            Self::Packages(_)
+            | Self::EbpfCompiler
+            | Self::EbpfClippy
+            | Self::BpfLinker
+            | Self::Moto => true,
             Self::RustupComponent(_) | Self::BpfFileSystem => false,
         }
     }
@@ -76,6 +88,10 @@ impl fmt::Display for Source {
             Self::RustupComponent(component) => write!(f, "rustup component add {component}"),
             Self::EbpfClippy => write!(f, "apt: {CLIPPY_PACKAGE}, or rustup: clippy for nightly"),
             Self::BpfFileSystem => f.write_str("mount -t bpf bpf /sys/fs/bpf"),
+            Self::Moto => write!(
+                f,
+                "pip install '{MOTO}' into target/moto, with apt: {VENV_PACKAGE}"
+            ),
         }
     }
 }
@@ -168,6 +184,13 @@ pub(crate) const NEEDS: &[Need] = &[
         why: "plays the Internet gateway's address translation",
         probe: Probe::Program("nft"),
         source: Source::Packages(&["nftables"]),
+        purposes: LAB,
+    },
+    Need {
+        name: "moto",
+        why: "plays the EC2 API",
+        probe: Probe::Moto,
+        source: Source::Moto,
         purposes: LAB,
     },
     Need {

@@ -1,10 +1,11 @@
 //! Looks whether a need is met.
 
-use std::fs;
+use std::{env, fs, path::PathBuf};
 
 use crate::{
     child,
     ebpf::toolchain::{self, BPF_LINKER},
+    workspace::Workspace,
 };
 
 /// How to see whether something is there.
@@ -23,6 +24,8 @@ pub(crate) enum Probe {
     BpfLinker,
     /// A BPF file system at `/sys/fs/bpf`.
     BpfFileSystem,
+    /// moto's server, where the lab looks for it.
+    Moto,
 }
 
 impl Probe {
@@ -41,6 +44,7 @@ impl Probe {
             Self::EbpfClippy => toolchain::Compiler::find().ok()?.clippy(),
             Self::BpfLinker => bpf_linker(),
             Self::BpfFileSystem => bpf_file_system(),
+            Self::Moto => moto(),
         }
     }
 }
@@ -68,6 +72,18 @@ fn bpf_file_system() -> Option<String> {
         .lines()
         .any(|mount| mount.split_whitespace().nth(1) == Some("/sys/fs/bpf"))
         .then(|| "/sys/fs/bpf".to_owned())
+}
+
+/// As the lab looks: named in the environment, in the target directory, or on `PATH`.
+fn moto() -> Option<String> {
+    if let Some(named) = env::var_os("LB_MOTO_SERVER").map(PathBuf::from) {
+        return named.is_file().then(|| named.display().to_string());
+    }
+    let installed = Workspace::find().ok()?.moto().join("bin/moto_server");
+    if installed.is_file() {
+        return Some(installed.display().to_string());
+    }
+    program("moto_server")
 }
 
 #[cfg(test)]

@@ -1,0 +1,199 @@
+//! The loop's part in the pair: what it tells the pair, and what it does for it.
+
+use std::time::{Duration, Instant};
+
+use lb_ha::pair::{Reason, Refusal};
+use tokio::{sync::oneshot, time::Interval};
+
+use super::Agent;
+use crate::{
+    agent::{
+        kernel::Kernel,
+        pair::{Effect, Order},
+        shared::State,
+    },
+    ha::track::Facts,
+    peer::Message,
+};
+
+/// How often it is looked whether requests have ended.
+pub(in crate::agent) const LOOK: Duration = Duration::from_millis(10);
+/// How long a host that hands over waits at least: short connections through the kernel, which
+/// nobody counts, have this long to end.
+const LEAST: Duration = Duration::from_millis(250);
+/// Looks in a row that must find no connection: one may have been accepted between two counts.
+const QUIET_LOOKS: u32 = 3;
+
+/// Where an operator's order waits for its end.
+pub(in crate::agent) type Waiting = oneshot::Sender<Result<String, String>>;
+
+/// This host hands over: no new connection begins, requests end.
+#[derive(Debug)]
+pub(in crate::agent) struct Holding {
+    since: Instant,
+    quiet_looks: u32,
+    told: bool,
+}
+
+impl<K: Kernel> Agent<K> {
+    /// Takes in what the pair wants. True when it was the end of a hand-over.
+    pub(super) fn effect(&mut self, effect: Effect) -> bool {
+        match effect {
+            Effect::Hold(hold) => self.hold(hold),
+            Effect::HandedOver(outcome) => {
+                self.handed_over(outcome);
+                return true;
+            }
+            Effect::Active(active) => {
+                let offer = self.tickets.set_active(active);
+                self.tell_peer(offer.map(Message::Tickets));
+            }
+            Effect::Linked(true) => {
+                let offer = self.tickets.link_up();
+                self.tell_peer(offer.map(Message::Tickets));
+                let orders = self.shared.read().roster.told_orders();
+                self.tell_peer(Some(Message::Drains(orders)));
+            }
+            Effect::Linked(false) => {}
+            Effect::Told(message) => self.told(message),
+        }
+        false
+    }
+
+    /// An operator wants this host to hand over.
+    pub(super) fn failover(&mut self, answer: Waiting) {
+        let refused = match (&self.pair, &self.waiting) {
+            (None, _) => "this host has no [ha]: it has nobody to hand over to",
+            (Some(_), Some(_)) => "a hand-over is under way",
+            (Some(pair), None) => {
+                tracing::info!("the operator wants this host to hand over");
+                pair.order(Order::HandOver(Reason::Operator));
+                self.waiting = Some(answer);
+                return;
+            }
+        };
+        // An operator who did not wait for the answer does not need it.
+        let _gone = answer.send(Err(refused.to_owned()));
+    }
+
+    /// Looks whether requests have ended, while this host hands over.
+    pub(super) fn look_for_quiet(&mut self) {
+        let open = self.shared.proxy().as_ref().map_or(0, |proxy| proxy.open_connections());
+        let (Some(holding), Some(pair)) = (&mut self.holding, &self.pair) else {
+            return;
+        };
+        holding.quiet_looks = if open == 0 { holding.quiet_looks + 1 } else { 0 };
+        let quiet = holding.quiet_looks >= QUIET_LOOKS && holding.since.elapsed() >= LEAST;
+        if quiet && !holding.told {
+            holding.told = true;
+            pair.order(Order::Quiet);
+        }
+    }
+
+    /// What the loop tells the pair once a second, and when a backend changed.
+    pub(super) fn tell_pair(&mut self) {
+        let Some(pair) = &self.pair else {
+            return;
+        };
+        let (facts, checked) = {
+            let state = self.shared.read();
+            (facts(&state), is_checked(&state))
+        };
+        pair.order(Order::Facts(facts));
+        if checked && !self.all_checked {
+            self.all_checked = true;
+            pair.order(Order::Checked);
+        }
+    }
+
+    /// Once a second: what runs out is renewed.
+    pub(super) fn keep_up_pair(&mut self) {
+        let offer = self.tickets.tick();
+        self.tell_peer(offer.map(Message::Tickets));
+        if self.holding.is_some() {
+            self.hold_kernel(true);
+        }
+        self.tell_pair();
+    }
+
+    /// Tells the other agent, where there is one.
+    pub(super) fn tell_peer(&self, message: Option<Message>) {
+        if let (Some(pair), Some(message)) = (&self.pair, message) {
+            pair.order(Order::Tell(message));
+        }
+    }
+
+    fn told(&mut self, message: Message) {
+        match message {
+            Message::Tickets(offer) => self.tickets.heard(offer),
+            Message::Drains(orders) => self.peer_ordered(&orders),
+            Message::Certificates(_word) => {}
+        }
+    }
+
+    fn hold(&mut self, hold: bool) {
+        if hold == self.holding.is_some() {
+            return;
+        }
+        self.holding = hold.then(|| Holding {
+            since: Instant::now(),
+            quiet_looks: 0,
+            told: false,
+        });
+        tracing::info!(
+            "{}",
+            if hold {
+                "handing over: no new connections, requests end"
+            } else {
+                "new connections again"
+            }
+        );
+        self.hold_kernel(hold);
+        if let Some(proxy) = self.shared.proxy().as_ref() {
+            proxy.let_connections_end(hold);
+        }
+    }
+
+    fn hold_kernel(&self, hold: bool) {
+        if let Err(error) = self.shared.kernel().hold(hold) {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn handed_over(&mut self, outcome: Result<(), Refusal>) {
+        let said = match outcome {
+            Ok(()) => {
+                tracing::info!("handed over: the other host is active and has the address");
+                Ok("handed over: the other host is active and has the address".to_owned())
+            }
+            Err(refusal) => {
+                tracing::warn!("not handed over: {refusal}");
+                Err(format!("not handed over: {refusal}"))
+            }
+        };
+        if let Some(waiting) = self.waiting.take() {
+            let _gone = waiting.send(said);
+        }
+    }
+}
+
+/// A timer for [`LOOK`].
+pub(in crate::agent) fn look() -> Interval {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    look
+}
+
+/// Whether every backend that is checked was checked since the agent started.
+fn is_checked(state: &State) -> bool {
+    state.roster.views().all(|view| {
+        view.pool.check.is_none()
+            || view.pool.backends.iter().all(|backend| {
+                let id = crate::pool::BackendId {
+                    pool: view.pool.name.clone(),
+                    address: backend.address,
+                };
+                state.records.last(&id).is_some()
+            })
+    })
+}

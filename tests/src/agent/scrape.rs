@@ -1,0 +1,31 @@
+//! Asking the agent's HTTP port, from its own host.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// The body of the answer to `GET path`, asked from the network that the calling thread is in.
+///
+/// # Errors
+/// When nobody listens, or each silence is longer than `patience`, or the answer is not 200.
+pub(super) fn read(address: SocketAddr, path: &str, patience: Duration) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)
+        .with_context(|| format!("nobody listens at {address}"))?;
+    stream.set_read_timeout(Some(patience))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) =
+        (answer.split_once("\r\n\r\n")).context("the answer has no end of a head")?;
+    let status = head.lines().next().unwrap_or_default();
+    ensure!(
+        status.starts_with("HTTP/1.1 200"),
+        "the answer to {path} is {status:?}"
+    );
+    Ok(body.to_owned())
+}

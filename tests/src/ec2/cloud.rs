@@ -1,0 +1,185 @@
+//! What there is in the fake's account, and what each action does to it: as AWS's documents have
+//! it, and no network.
+
+use std::net::Ipv4Addr;
+
+use super::{Interface, query::Refusal};
+
+/// One Elastic IP and the interfaces that it may be associated with.
+#[derive(Clone, Debug)]
+pub struct Cloud {
+    /// The Elastic IP's allocation.
+    pub allocation_id: String,
+    /// The Elastic IP.
+    pub public_ip: Ipv4Addr,
+    /// The interfaces.
+    pub interfaces: Vec<Interface>,
+    /// The secondary private addresses of each interface.
+    pub secondary: Vec<Vec<Ipv4Addr>>,
+    /// What the Elastic IP is associated with.
+    pub association: Option<Association>,
+    associations: u32,
+}
+
+/// What an Elastic IP is associated with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Association {
+    /// `eipassoc-…`, another one for each association.
+    pub id: String,
+    /// The index in [`Cloud::interfaces`].
+    pub interface: usize,
+    /// The private address, primary or secondary.
+    pub private_ip: Ipv4Addr,
+}
+
+impl Cloud {
+    /// A cloud with an Elastic IP that belongs to nobody.
+    pub(super) fn new(public_ip: Ipv4Addr, interfaces: Vec<Interface>) -> Self {
+        Self {
+            allocation_id: "eipalloc-0123456789abcdef0".to_owned(),
+            public_ip,
+            secondary: vec![Vec::new(); interfaces.len()],
+            interfaces,
+            association: None,
+            associations: 0,
+        }
+    }
+
+    /// `AssociateAddress`: returns the association's ID.
+    pub(super) fn associate(
+        &mut self,
+        interface: usize,
+        private_ip: Option<Ipv4Addr>,
+        may_move: bool,
+    ) -> Result<String, Refusal> {
+        let private_ip = private_ip.unwrap_or(self.interfaces[interface].private_ip);
+        if !self.has(interface, private_ip) {
+            return Err(Refusal::invalid(format!(
+                "The private IP address {private_ip} is not assigned to interface '{}'",
+                self.interfaces[interface].id
+            )));
+        }
+        match &self.association {
+            Some(now) if now.interface == interface && now.private_ip == private_ip => {
+                return Ok(now.id.clone());
+            }
+            Some(now) if !may_move => {
+                return Err(Refusal::new(
+                    400,
+                    "Resource.AlreadyAssociated",
+                    format!(
+                        "resource {} is already associated with associate-id {}",
+                        self.allocation_id, now.id
+                    ),
+                ));
+            }
+            _ => {}
+        }
+        self.associations += 1;
+        let id = format!("eipassoc-{:017x}", self.associations);
+        self.association = Some(Association {
+            id: id.clone(),
+            interface,
+            private_ip,
+        });
+        Ok(id)
+    }
+
+    /// `DisassociateAddress`.
+    pub(super) fn disassociate(&mut self, association: &str) -> Result<(), Refusal> {
+        let here = |now: &Association| now.id == association;
+        if !self.association.as_ref().is_some_and(here) {
+            return Err(Refusal::new(
+                400,
+                "InvalidAssociationID.NotFound",
+                format!("The association ID '{association}' does not exist"),
+            ));
+        }
+        self.association = None;
+        Ok(())
+    }
+
+    /// `AssignPrivateIpAddresses`: the Elastic IP that is associated with an address moves with it.
+    pub(super) fn assign(
+        &mut self,
+        interface: usize,
+        address: Ipv4Addr,
+        may_move: bool,
+    ) -> Result<(), Refusal> {
+        if self.has(interface, address) {
+            return Ok(());
+        }
+        if self.interfaces.iter().any(|one| one.private_ip == address) {
+            return Err(Refusal::invalid(format!(
+                "{address} is the primary address of another interface"
+            )));
+        }
+        if let Some(holder) = self.holder_of_secondary(address) {
+            if !may_move {
+                return Err(Refusal::invalid(format!(
+                    "[{address}] is already assigned to another interface"
+                )));
+            }
+            self.secondary[holder].retain(|other| *other != address);
+        }
+        self.secondary[interface].push(address);
+        if let Some(association) = &mut self.association
+            && association.private_ip == address
+        {
+            association.interface = interface;
+        }
+        Ok(())
+    }
+
+    /// `UnassignPrivateIpAddresses`: the Elastic IP that is associated with it is so no more.
+    pub(super) fn unassign(&mut self, interface: usize, address: Ipv4Addr) -> Result<(), Refusal> {
+        if !self.secondary[interface].contains(&address) {
+            return Err(Refusal::invalid(format!(
+                "Some of the addresses [{address}] are not assigned to interface '{}'",
+                self.interfaces[interface].id
+            )));
+        }
+        self.secondary[interface].retain(|other| *other != address);
+        self.association
+            .take_if(|association| association.private_ip == address);
+        Ok(())
+    }
+
+    /// The interface of that ID.
+    pub(super) fn interface(&self, id: &str) -> Result<usize, Refusal> {
+        self.interfaces
+            .iter()
+            .position(|interface| interface.id == id)
+            .ok_or_else(|| {
+                Refusal::new(
+                    400,
+                    "InvalidNetworkInterfaceID.NotFound",
+                    format!("The networkInterface ID '{id}' does not exist"),
+                )
+            })
+    }
+
+    /// That the Elastic IP has this allocation.
+    pub(super) fn known_allocation(&self, id: &str) -> Result<(), Refusal> {
+        if id == self.allocation_id {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            400,
+            "InvalidAllocationID.NotFound",
+            format!("The allocation ID '{id}' does not exist"),
+        ))
+    }
+
+    /// Whether an interface has that private address, as its primary one or another.
+    pub(super) fn has(&self, interface: usize, address: Ipv4Addr) -> bool {
+        self.interfaces[interface].private_ip == address
+            || self.secondary[interface].contains(&address)
+    }
+
+    fn holder_of_secondary(&self, address: Ipv4Addr) -> Option<usize> {
+        self.secondary
+            .iter()
+            .position(|addresses| addresses.contains(&address))
+    }
+}

@@ -1,0 +1,195 @@
+//! A small EC2 that does as it is told.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Result;
+
+use super::{
+    Call, Cloud, Ec2, Faults, Interface, Owner,
+    api::Api,
+    http::{self, Server},
+};
+use crate::{Host, topology::ELASTIC_IP};
+
+/// An EC2 API of our own: the six actions that a balancer needs, with AWS's semantics, and with
+/// [`Faults`] as they are wanted. It ends when it is dropped.
+pub struct FakeEc2 {
+    endpoint: String,
+    place: (Option<Host>, SocketAddr),
+    allocation_id: String,
+    interfaces: Vec<Interface>,
+    api: Arc<Api>,
+    server: Mutex<Option<Server>>,
+}
+
+impl FakeEc2 {
+    /// Starts one at `address`: on a host of the lab, or in the network that we are in ourselves.
+    /// It has an interface for each of `balancers`; the Elastic IP belongs to nobody.
+    ///
+    /// # Errors
+    /// When the address cannot be listened at.
+    pub fn start(
+        host: Option<&Host>,
+        address: SocketAddr,
+        balancers: &[(&str, Ipv4Addr)],
+    ) -> Result<Self> {
+        let interfaces: Vec<_> = (1..)
+            .zip(balancers)
+            .map(|(number, (_, address))| interface(number, *address))
+            .collect();
+        let cloud = Cloud::new(ELASTIC_IP, interfaces.clone());
+        let allocation_id = cloud.allocation_id.clone();
+        let api = Arc::new(Api::new(cloud));
+        let listener = http::listen(host, address)?;
+        let address = listener.local_addr()?;
+        let server = Api::serve(&api, listener);
+        Ok(Self {
+            endpoint: format!("http://{address}"),
+            place: (host.cloned(), address),
+            allocation_id,
+            interfaces,
+            api,
+            server: Mutex::new(Some(server)),
+        })
+    }
+
+    /// Changes what is wrong with the API.
+    pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.api.state().faults);
+    }
+
+    /// Denies an action, such as `AssociateAddress`.
+    pub fn deny(&self, action: &str) {
+        self.faults(|faults| {
+            faults.denied.insert(action.to_owned());
+        });
+    }
+
+    /// Mends everything that is wrong with the API.
+    pub fn mend(&self) {
+        self.faults(|faults| *faults = Faults::default());
+    }
+
+    /// Moves the Elastic IP to the primary address of an interface, or takes it from everybody, as
+    /// a person at AWS's console would. It is no call.
+    pub fn move_to(&self, interface: Option<usize>) {
+        self.api.change(|cloud| match interface {
+            Some(interface) => drop(cloud.associate(interface, None, true)),
+            None => cloud.association = None,
+        });
+    }
+
+    /// Gives an interface a secondary private address, as a person would. It is no call.
+    pub fn give_secondary(&self, interface: usize, address: Ipv4Addr) {
+        self.api
+            .change(|cloud| drop(cloud.assign(interface, address, true)));
+    }
+
+    /// What there is in the account.
+    #[must_use]
+    pub fn cloud(&self) -> Cloud {
+        self.api.state().cloud.clone()
+    }
+
+    /// Every call so far, in the order in which they came.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.api.state().calls.clone()
+    }
+
+    /// Forgets the calls that have ended.
+    pub fn forget_calls(&self) {
+        self.api.state().calls.retain(|call| call.ended.is_none());
+    }
+
+    /// Two calls of one caller that were under way at the same time, if there were any.
+    #[must_use]
+    pub fn overlap(&self) -> Option<(Call, Call)> {
+        let calls = self.calls();
+        let of_one_caller = calls.iter().enumerate().flat_map(|(index, earlier)| {
+            let later = &calls[index + 1..];
+            later
+                .iter()
+                .filter(|later| later.from == earlier.from)
+                .map(move |later| (earlier, later))
+        });
+        of_one_caller
+            .filter(|(earlier, later)| earlier.ended.is_none_or(|ended| later.began < ended))
+            .map(|(earlier, later)| (earlier.clone(), later.clone()))
+            .next()
+    }
+
+    /// How often calls made the Elastic IP belong to somebody else.
+    #[must_use]
+    pub fn moves(&self) -> usize {
+        self.calls().iter().filter(|call| call.moved).count()
+    }
+
+    /// Stops listening and ends every connection: callers are refused. What there is stays.
+    pub fn close(&self) {
+        drop(self.server().take());
+    }
+
+    /// Listens again.
+    ///
+    /// # Errors
+    /// When somebody else listens there by now.
+    pub fn open(&self) -> Result<()> {
+        let mut server = self.server();
+        if server.is_none() {
+            let (host, address) = &self.place;
+            let listener = http::listen(host.as_ref(), *address)?;
+            *server = Some(Api::serve(&self.api, listener));
+        }
+        Ok(())
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ec2 for FakeEc2 {
+    fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    fn allocation_id(&self) -> &str {
+        &self.allocation_id
+    }
+
+    fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    fn owner(&self) -> Result<Option<Owner>> {
+        let state = self.api.state();
+        let association = &state.as_of(state.faults.settling).association;
+        Ok(association.as_ref().map(|association| Owner {
+            interface: association.interface,
+            private_ip: association.private_ip,
+        }))
+    }
+}
+
+impl fmt::Debug for FakeEc2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeEc2")
+            .field("endpoint", &self.endpoint)
+            .field("cloud", &self.cloud())
+            .finish_non_exhaustive()
+    }
+}
+
+fn interface(number: u8, address: Ipv4Addr) -> Interface {
+    Interface {
+        id: format!("eni-0123456789abcdef{number:x}"),
+        instance_id: format!("i-0123456789abcdef{number:x}"),
+        private_ip: address,
+        mac: format!("02:00:00:00:00:{number:02x}"),
+    }
+}

@@ -1,0 +1,69 @@
+//! The EC2 API and the instance metadata service, as the balancers of the lab see them.
+//!
+//! [`FakeEc2`] is a small EC2 of our own that can be slow, throttle, fail, hang and be behind the
+//! truth; [`Moto`] is the real thing as near as it is to be had without AWS. Both are an [`Ec2`],
+//! which is what the lab's Internet gateway follows. [`Imds`] is the metadata service.
+
+mod api;
+mod cloud;
+mod fake;
+mod faults;
+mod http;
+mod imds;
+mod moto;
+mod query;
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+pub use api::Call;
+pub use cloud::{Association, Cloud};
+pub use fake::FakeEc2;
+pub use faults::Faults;
+pub use imds::{Imds, Instance};
+pub use moto::Moto;
+
+/// The region that the lab is in.
+pub const REGION: &str = "me-central-1";
+
+/// A network interface of a balancer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Interface {
+    /// `eni-…`.
+    pub id: String,
+    /// The instance that it is attached to, `i-…`.
+    pub instance_id: String,
+    /// Its primary private address.
+    pub private_ip: Ipv4Addr,
+    /// Its MAC address, six pairs of digits joined by `:`.
+    pub mac: String,
+}
+
+/// Where the Elastic IP is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Owner {
+    /// The index in [`Ec2::interfaces`].
+    pub interface: usize,
+    /// The private address that the Elastic IP is translated to.
+    pub private_ip: Ipv4Addr,
+}
+
+/// An EC2 with one Elastic IP and an interface for each balancer.
+pub trait Ec2: Send + Sync {
+    /// The API's URL: what `[ha.elastic_ip] endpoint` is set to.
+    fn endpoint(&self) -> &str;
+
+    /// The Elastic IP's allocation, `eipalloc-…`.
+    fn allocation_id(&self) -> &str;
+
+    /// The balancers' interfaces, in the order in which they were named.
+    fn interfaces(&self) -> &[Interface];
+
+    /// To whom AWS's network translates the Elastic IP now. What the API says to its callers may
+    /// be behind this.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn owner(&self) -> Result<Option<Owner>>;
+}

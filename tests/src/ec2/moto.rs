@@ -1,0 +1,253 @@
+//! moto: the EC2 API as its authors read AWS's documents, not as we do.
+//!
+//! Where it is not like AWS: it refuses to reassociate unless it is told that it may; it ignores
+//! `PrivateIpAddress`; after a move both instances still show the address, so that
+//! `DescribeAddresses` alone tells the truth; an address that is assigned to another interface
+//! stays on the first as well; the Elastic IP that it allocates is one of 127.0.0.0/8.
+
+use std::{
+    env, fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Ec2, Interface, Owner, REGION, http};
+use crate::{Host, Process};
+
+/// Names the program, where it is neither beside what cargo built nor on `PATH`.
+pub(super) const PROGRAM: &str = "LB_MOTO_SERVER";
+
+/// How long moto may take to serve: it is a lot of Python to read.
+const STARTING: Duration = Duration::from_secs(60);
+
+/// An image that every moto has.
+const IMAGE: &str = "ami-12c6146b";
+
+/// A running moto with an Elastic IP and an instance for each balancer. Dropping it ends it.
+pub struct Moto {
+    host: Host,
+    address: SocketAddr,
+    endpoint: String,
+    allocation_id: String,
+    interfaces: Vec<Interface>,
+    process: Process,
+}
+
+impl Moto {
+    /// Starts moto on a host of the lab, waits until it serves, and makes an instance with a
+    /// network interface for each of `balancers` and an Elastic IP that belongs to nobody. Their
+    /// addresses must be of 172.31.0.0/20.
+    ///
+    /// # Errors
+    /// When moto is not installed, does not come up in time, or refuses.
+    pub fn start(host: &Host, address: SocketAddr, balancers: &[(&str, Ipv4Addr)]) -> Result<Self> {
+        Self::start_with(host, address, balancers, &[])
+    }
+
+    /// As [`Moto::start`], with variables of moto's own in its environment.
+    ///
+    /// # Errors
+    /// As [`Moto::start`].
+    pub fn start_with(
+        host: &Host,
+        address: SocketAddr,
+        balancers: &[(&str, Ipv4Addr)],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
+        let program = program();
+        let mut command = host.command("env");
+        command
+            .args(
+                environment
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}")),
+            )
+            .arg(program)
+            .args(["-H", &address.ip().to_string()])
+            .args(["-p", &address.port().to_string()]);
+        let process = Process::start(host, "moto", command)?;
+        host.wait_for_port(address, STARTING).with_context(|| {
+            format!(
+                "moto_server said: {}\n`cargo xtask setup` installs it; {PROGRAM} may name another",
+                process.log()
+            )
+        })?;
+        let mut moto = Self {
+            host: host.clone(),
+            address,
+            endpoint: format!("http://{address}"),
+            allocation_id: String::new(),
+            interfaces: Vec::new(),
+            process,
+        };
+        moto.furnish(balancers)
+            .with_context(|| format!("moto said: {}", moto.process.log()))?;
+        Ok(moto)
+    }
+
+    /// Makes a call of EC2's, such as `Action=DescribeAddresses`, and returns the XML that answers.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is not 200.
+    pub fn call(&self, form: &str) -> Result<String> {
+        let body = format!("{form}&Version=2016-11-15");
+        let (status, answer) = http::request(
+            Some(&self.host),
+            self.address,
+            &format!(
+                "POST / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+                 Content-Type: application/x-www-form-urlencoded\r\n\
+                 Authorization: AWS4-HMAC-SHA256 Credential=LAB/20260101/{REGION}/ec2/aws4_request, \
+                 SignedHeaders=host, Signature=0\r\nContent-Length: {}\r\n\r\n{body}",
+                self.address,
+                body.len()
+            ),
+        )?;
+        ensure!(
+            status == 200,
+            "moto answered {form} with {status}: {answer}"
+        );
+        Ok(answer)
+    }
+
+    /// Moves the Elastic IP to an interface, or takes it from everybody, as a person would.
+    ///
+    /// # Errors
+    /// When moto refuses.
+    pub fn move_to(&self, interface: Option<usize>) -> Result<()> {
+        let allocation = &self.allocation_id;
+        let Some(interface) = interface else {
+            let Some(association) = text(&self.describe()?, "associationId").map(str::to_owned)
+            else {
+                return Ok(());
+            };
+            return self
+                .call(&format!(
+                    "Action=DisassociateAddress&AssociationId={association}"
+                ))
+                .map(drop);
+        };
+        let id = &self.interfaces[interface].id;
+        self.call(&format!(
+            "Action=AssociateAddress&AllocationId={allocation}&NetworkInterfaceId={id}\
+             &AllowReassociation=true"
+        ))
+        .map(drop)
+    }
+
+    /// What moto has printed: a line for each call.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    fn furnish(&mut self, balancers: &[(&str, Ipv4Addr)]) -> Result<()> {
+        let subnets = self.call(
+            "Action=DescribeSubnets&Filter.1.Name=cidr-block&Filter.1.Value.1=172.31.0.0/20",
+        )?;
+        let subnet = wanted(&subnets, "subnetId")?;
+        for (_, address) in balancers {
+            let interface = self.instance(&subnet, *address)?;
+            self.interfaces.push(interface);
+        }
+        self.allocation_id = wanted(
+            &self.call("Action=AllocateAddress&Domain=vpc")?,
+            "allocationId",
+        )?;
+        Ok(())
+    }
+
+    fn instance(&self, subnet: &str, address: Ipv4Addr) -> Result<Interface> {
+        let made = self.call(&format!(
+            "Action=CreateNetworkInterface&SubnetId={subnet}&PrivateIpAddress={address}"
+        ))?;
+        let id = wanted(&made, "networkInterfaceId")?;
+        let run = self.call(&format!(
+            "Action=RunInstances&ImageId={IMAGE}&InstanceType=t3.micro&MinCount=1&MaxCount=1\
+             &NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.NetworkInterfaceId={id}"
+        ))?;
+        Ok(Interface {
+            instance_id: wanted(&run, "instanceId")?,
+            private_ip: address,
+            mac: wanted(&made, "macAddress")?,
+            id,
+        })
+    }
+
+    fn describe(&self) -> Result<String> {
+        self.call(&format!(
+            "Action=DescribeAddresses&AllocationId.1={}",
+            self.allocation_id
+        ))
+    }
+}
+
+impl Ec2 for Moto {
+    fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    fn allocation_id(&self) -> &str {
+        &self.allocation_id
+    }
+
+    fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    fn owner(&self) -> Result<Option<Owner>> {
+        let described = self.describe()?;
+        let id = text(&described, "networkInterfaceId").filter(|id| !id.is_empty());
+        let Some(id) = id else {
+            return Ok(None);
+        };
+        let interface = self
+            .interfaces
+            .iter()
+            .position(|interface| interface.id == id)
+            .with_context(|| format!("moto gave the Elastic IP to {id}, which we do not know"))?;
+        let private_ip = self.interfaces[interface].private_ip;
+        Ok(Some(Owner {
+            interface,
+            private_ip,
+        }))
+    }
+}
+
+impl fmt::Debug for Moto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Moto")
+            .field("endpoint", &self.endpoint)
+            .field("allocation_id", &self.allocation_id)
+            .field("interfaces", &self.interfaces)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `moto_server`: the one that is named in the environment, or was installed by xtask, or is found
+/// on `PATH`.
+fn program() -> PathBuf {
+    if let Some(named) = env::var_os(PROGRAM) {
+        return named.into();
+    }
+    let ours = env::current_exe().unwrap_or_default();
+    ours.ancestors()
+        .map(|folder| folder.join("moto/bin/moto_server"))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| "moto_server".into())
+}
+
+/// What the first element of that name holds.
+fn text<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{element}>"))?;
+    rest.split_once("</").map(|(text, _)| text)
+}
+
+fn wanted(xml: &str, element: &str) -> Result<String> {
+    text(xml, element)
+        .map(str::to_owned)
+        .with_context(|| format!("moto's answer has no {element}: {xml}"))
+}
