@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 fn one(seed: u64) -> bool {
     let plan = draw::plan(seed);
     println!("{plan:#?}");
-    let outcome = run::run(plan, true);
+    let outcome = run::run(&plan, true);
     for line in &outcome.trace {
         println!("{line}");
     }
@@ -100,8 +100,15 @@ fn many(from: u64, count: u64) -> bool {
             print!("\r\x1b[K");
         }
     });
-    let mut seen = work.seen.into_inner().unwrap_or_else(|error| error.into_inner());
-    println!("{}took {:>22.1} s", seen.figures, start.elapsed().as_secs_f64());
+    let mut seen = work
+        .seen
+        .into_inner()
+        .unwrap_or_else(|error| error.into_inner());
+    println!(
+        "{}took {:>22.1} s",
+        seen.figures,
+        start.elapsed().as_secs_f64()
+    );
     seen.failed.sort_unstable();
     for (seed, what) in &seen.failed {
         println!("seed {seed} FAILED: {what}");
@@ -129,7 +136,7 @@ fn labour(work: &Work) {
             figures: seen,
             violation,
             ..
-        } = run::run(draw::plan(seed), false);
+        } = run::run(&draw::plan(seed), false);
         figures.add(&seen);
         work.done.fetch_add(1, Ordering::Relaxed);
         if let Some(violation) = violation {
