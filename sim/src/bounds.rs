@@ -65,14 +65,14 @@ pub fn overlap_hearing(plan: &Plan) -> Duration {
 /// The taker's association is served within one call. Where the other host hears nothing, it notices
 /// that no later than one detection time after the taker did, and looks every [`ALERT_LOOK`]: a look
 /// that was under way, one that shows the address elsewhere, and one that makes sure of it. Where it
-/// still hears the taker, as a master, it looks with every advert, and is patient for two detection
-/// times from the first look that shows the address elsewhere.
+/// still hears the taker now and then, as a master, it looks with every advert: after a detection time
+/// at the latest. From the first look that shows the address elsewhere it is patient for two more.
 #[must_use]
 pub fn overlap_fresh(plan: &Plan) -> Duration {
     let calls = PROMPT * 4 + MARGIN;
     let interval = plan.hosts.iter().map(|host| host.vrrp.interval).max();
     let deaf = detection(plan) + ALERT_LOOK * 2 + calls;
-    let hearing = detection(plan) * 2 + ALERT_LOOK + interval.unwrap_or_default() + calls;
+    let hearing = detection(plan) * 3 + ALERT_LOOK + interval.unwrap_or_default() + calls;
     deaf.max(hearing)
 }
 

@@ -6,7 +6,7 @@ use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -103,7 +103,7 @@ fn many(from: u64, count: u64) -> bool {
     let mut seen = work
         .seen
         .into_inner()
-        .unwrap_or_else(|error| error.into_inner());
+        .unwrap_or_else(PoisonError::into_inner);
     println!(
         "{}took {:>22.1} s",
         seen.figures,
