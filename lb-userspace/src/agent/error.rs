@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use super::DraftError;
-use crate::{admin::SocketError, dataplane, proxy};
+use crate::{admin::SocketError, dataplane, proxy, tickets};
 
 /// Why an agent did not start. It left nothing behind.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum Error {
     /// The HTTP front; at least one.
     #[error("{}", lines(.0))]
     Proxy(Vec<proxy::Error>),
+    /// The keys of session tickets.
+    #[error("cannot start the HTTP front: {0}")]
+    Tickets(#[from] tickets::NoRandomness),
     /// The packet path.
     #[error(transparent)]
     Dataplane(#[from] dataplane::Error),

@@ -16,6 +16,7 @@ use crate::{
     health::{Checked, Checks},
     pool::{Change, Order, Ordered, PoolView, StateFile, word_of},
     proxy::Proxy,
+    tickets::TicketKeys,
 };
 
 mod reload;
@@ -29,6 +30,8 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) feeds: Feeds,
     pub(super) state_file: StateFile,
+    /// The keys of session tickets.
+    pub(super) tickets: TicketKeys,
     /// The admin servers: they end with the agent.
     pub(super) servers: JoinSet<()>,
     /// When to try again what the kernel refused, and to tell systemd that the loop is alive.
@@ -205,6 +208,8 @@ impl<K: Kernel> Agent<K> {
 
     fn beat(&self) {
         notify(&[sd_notify::NotifyState::Watchdog]);
+        // Nobody is there to be told of a new key.
+        let _offer = self.tickets.tick();
         self.retry();
     }
 

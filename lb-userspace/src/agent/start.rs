@@ -29,6 +29,7 @@ use crate::{
     health::{Checks, Records},
     pool::{Memory, PoolView, Roster, StateFile},
     proxy::Proxy,
+    tickets::TicketKeys,
 };
 
 /// Orders of operators that may wait.
@@ -48,7 +49,8 @@ pub(super) fn start<K: Kernel>(
     let state_file = StateFile::beside(&config.admin.socket);
     let roster = Roster::new(&config.pools, &recall(&state_file), SystemTime::now());
     let feeds = Feeds::default().renewed(&roster);
-    let proxy = start_proxy(&config, &feeds)?;
+    let tickets = TicketKeys::new()?;
+    let proxy = start_proxy(&config, &feeds, &tickets)?;
     let kernel = match open_kernel(&config, &roster, open) {
         Ok(kernel) => kernel,
         Err(error) => {
@@ -84,6 +86,7 @@ pub(super) fn start<K: Kernel>(
         commands: received,
         feeds,
         state_file,
+        tickets,
         servers,
         heartbeat: heartbeat(),
     })
@@ -113,8 +116,8 @@ fn recall(file: &StateFile) -> Memory {
     })
 }
 
-fn start_proxy(config: &Config, feeds: &Feeds) -> Result<Proxy, Error> {
-    let proxy = Proxy::start(&config.http).map_err(|error| Error::Proxy(vec![error]))?;
+fn start_proxy(config: &Config, feeds: &Feeds, tickets: &TicketKeys) -> Result<Proxy, Error> {
+    let proxy = Proxy::start(&config.http, tickets).map_err(|error| Error::Proxy(vec![error]))?;
     match proxy.apply(&config.http, feeds.frontends(config)) {
         Ok(()) => Ok(proxy),
         Err(errors) => {
