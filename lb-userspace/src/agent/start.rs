@@ -145,8 +145,8 @@ fn recall(file: &StateFile) -> Memory {
     })
 }
 
-fn start_proxy(config: &Config, feeds: &Feeds) -> Result<Proxy, Error> {
-    let proxy = Proxy::start(&config.http).map_err(|error| Error::Proxy(vec![error]))?;
+fn start_proxy(config: &Config, feeds: &Feeds, tickets: &TicketKeys) -> Result<Proxy, Error> {
+    let proxy = Proxy::start(&config.http, tickets).map_err(|error| Error::Proxy(vec![error]))?;
     match proxy.apply(&config.http, feeds.frontends(config)) {
         Ok(()) => Ok(proxy),
         Err(errors) => {
