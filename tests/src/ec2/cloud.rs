@@ -53,7 +53,7 @@ impl Cloud {
         may_move: bool,
     ) -> Result<String, Refusal> {
         let private_ip = private_ip.unwrap_or(self.interfaces[interface].private_ip);
-        if !self.addresses(interface).any(|own| own == private_ip) {
+        if !self.has(interface, private_ip) {
             return Err(Refusal::invalid(format!(
                 "The private IP address {private_ip} is not assigned to interface '{}'",
                 self.interfaces[interface].id
@@ -106,7 +106,7 @@ impl Cloud {
         address: Ipv4Addr,
         may_move: bool,
     ) -> Result<(), Refusal> {
-        if self.addresses(interface).any(|own| own == address) {
+        if self.has(interface, address) {
             return Ok(());
         }
         if self.interfaces.iter().any(|one| one.private_ip == address) {
@@ -171,9 +171,10 @@ impl Cloud {
         ))
     }
 
-    fn addresses(&self, interface: usize) -> impl Iterator<Item = Ipv4Addr> {
-        let primary = self.interfaces[interface].private_ip;
-        std::iter::once(primary).chain(self.secondary[interface].iter().copied())
+    /// Whether an interface has that private address, as its primary one or another.
+    pub(super) fn has(&self, interface: usize, address: Ipv4Addr) -> bool {
+        self.interfaces[interface].private_ip == address
+            || self.secondary[interface].contains(&address)
     }
 
     fn holder_of_secondary(&self, address: Ipv4Addr) -> Option<usize> {
