@@ -4,6 +4,7 @@
 //! watch the figures while they grow and compare their times with its own.
 
 mod connection;
+mod probe;
 mod report;
 
 use std::{
@@ -26,6 +27,7 @@ use crate::{
 };
 use connection::Connection;
 pub use connection::trust;
+pub use probe::Probe;
 pub use report::{Answer, Failure, Report};
 
 /// What the load generator calls itself.
@@ -116,16 +118,11 @@ impl Plan {
     /// Starts sending from a host.
     #[must_use]
     pub fn start(self, from: &Host) -> Load {
-        let shared = Arc::new(Shared {
-            left: AtomicU64::new(self.requests.unwrap_or(u64::MAX)),
-            stop: AtomicBool::new(false),
-            report: Mutex::default(),
-        });
-        let (plan, work) = (Arc::new(self), Arc::clone(&shared));
-        let sender = from.inside(move || {
+        let plan = Arc::new(self);
+        Load::start(from, plan.requests, move |shared| {
             let workers: Vec<_> = (0..plan.connections)
                 .map(|_| {
-                    let (plan, shared) = (Arc::clone(&plan), Arc::clone(&work));
+                    let (plan, shared) = (Arc::clone(&plan), Arc::clone(shared));
                     // A thread inherits the network that its parent has entered.
                     thread::spawn(move || {
                         worker(&plan, &shared);
@@ -134,12 +131,7 @@ impl Plan {
                 })
                 .collect();
             workers.into_iter().try_for_each(joined)
-        });
-        Load {
-            _end: End(Arc::clone(&shared)),
-            shared,
-            sender,
-        }
+        })
     }
 }
 
@@ -176,6 +168,25 @@ struct Shared {
 }
 
 impl Load {
+    /// Sends on a thread in a host's network.
+    fn start(
+        from: &Host,
+        requests: Option<u64>,
+        send: impl FnOnce(&Arc<Shared>) -> Result<()> + Send + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            left: AtomicU64::new(requests.unwrap_or(u64::MAX)),
+            stop: AtomicBool::new(false),
+            report: Mutex::default(),
+        });
+        let sending = Arc::clone(&shared);
+        Self {
+            _end: End(Arc::clone(&shared)),
+            shared,
+            sender: from.inside(move || send(&sending)),
+        }
+    }
+
     /// How many requests have come to an end, whichever.
     #[must_use]
     pub fn done(&self) -> usize {
@@ -244,28 +255,33 @@ impl Shared {
 fn worker(plan: &Plan, shared: &Shared) {
     let mut connection = None;
     while shared.another() {
-        let began = Instant::now();
-        match request(plan, &mut connection, shared) {
-            Ok(backend) => shared.with_report(|report| {
-                report.answers.push(Answer {
-                    began,
-                    ended: Instant::now(),
-                    backend,
-                });
-            }),
-            Err(error) => {
-                connection = None;
-                shared.with_report(|report| {
-                    report.failures.push(Failure {
-                        began,
-                        ended: Instant::now(),
-                        why: format!("{error:#}"),
-                    });
-                });
-            }
-        }
+        attempt(plan, &mut connection, shared);
         if !plan.pause.is_zero() {
             thread::sleep(plan.pause);
+        }
+    }
+}
+
+/// One request, and what came of it.
+fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
+    let began = Instant::now();
+    match request(plan, connection, shared) {
+        Ok(backend) => shared.with_report(|report| {
+            report.answers.push(Answer {
+                began,
+                ended: Instant::now(),
+                backend,
+            });
+        }),
+        Err(error) => {
+            *connection = None;
+            shared.with_report(|report| {
+                report.failures.push(Failure {
+                    began,
+                    ended: Instant::now(),
+                    why: format!("{error:#}"),
+                });
+            });
         }
     }
 }
