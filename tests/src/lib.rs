@@ -11,6 +11,7 @@ pub mod ec2;
 pub mod forward;
 pub mod gateway;
 pub mod host;
+pub mod keepalived;
 pub mod load;
 pub mod partition;
 pub mod process;

@@ -71,6 +71,11 @@ impl Process {
         })
     }
 
+    /// The process as the outside sees it; `None` when it ended before anybody could look.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
+
     /// Kills it and waits until it is gone.
     ///
     /// # Errors

@@ -1,0 +1,58 @@
+//! The Internet checksum (RFC 1071) of an advert.
+
+use std::net::IpAddr;
+
+use super::PROTOCOL;
+
+/// Where the checksum stands in an advert.
+pub(super) const OFFSET: usize = 6;
+
+/// What a checksum covers beside the advert itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Pseudo {
+    /// Nothing.
+    None,
+    /// The addresses of the packet, the protocol and the length.
+    Header { source: IpAddr, destination: IpAddr },
+}
+
+/// The checksum of `bytes`, which hold zero where it will stand; or, where they hold a checksum, 0
+/// if that is right.
+pub(super) fn of(bytes: &[u8], pseudo: Pseudo) -> u16 {
+    let sum = add(pseudo_header(bytes.len(), pseudo), bytes);
+    !fold(sum)
+}
+
+fn pseudo_header(length: usize, pseudo: Pseudo) -> u64 {
+    let Pseudo::Header {
+        source,
+        destination,
+    } = pseudo
+    else {
+        return 0;
+    };
+    let addresses = [source, destination]
+        .iter()
+        .fold(0, |sum, address| match address {
+            IpAddr::V4(v4) => add(sum, &v4.octets()),
+            IpAddr::V6(v6) => add(sum, &v6.octets()),
+        });
+    // At most a few thousand bytes: what a packet holds.
+    addresses + u64::from(PROTOCOL) + length as u64
+}
+
+fn add(sum: u64, bytes: &[u8]) -> u64 {
+    let words = bytes.chunks(2).map(|word| match word {
+        [high, low] => u16::from_be_bytes([*high, *low]),
+        [last] => u16::from_be_bytes([*last, 0]),
+        _ => 0,
+    });
+    words.fold(sum, |sum, word| sum + u64::from(word))
+}
+
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}

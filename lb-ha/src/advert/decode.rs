@@ -1,0 +1,271 @@
+//! Taking adverts apart, and refusing whatever is not one for us.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use super::{
+    Advert, Authentication, Cast, Interval, Password, Priority, Refusal, Senders, Settings, TTL,
+    Version, Wire,
+    checksum::{self, Pseudo},
+    encode::{ADVERTISEMENT, authentication_type, bound},
+    hmac::{self, Guard, Window},
+    wire::version_2_seconds,
+};
+
+/// Bytes before the addresses.
+const HEADER: usize = 8;
+
+/// A packet of VRRP as it came in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Packet<'a> {
+    /// Who sent it, by the IP header.
+    pub source: IpAddr,
+    /// Where to.
+    pub destination: IpAddr,
+    /// Its time to live, or hop limit.
+    pub ttl: u8,
+    /// What follows the IP header, all of it.
+    pub payload: &'a [u8],
+}
+
+/// Takes the adverts of one virtual router apart.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    wire: Wire,
+    guard: Option<Guard>,
+}
+
+impl Decoder {
+    /// A decoder that has heard nothing yet.
+    #[must_use]
+    pub fn new(wire: Wire) -> Self {
+        let settings = wire.settings();
+        let window = Window::of(settings.interval);
+        let guard = match &settings.authentication {
+            Authentication::Hmac(keys) => Some(Guard::new(keys.clone(), window)),
+            Authentication::None | Authentication::Password(_) => None,
+        };
+        Self { wire, guard }
+    }
+
+    /// Takes a packet apart, in the order of RFC 9568, section 7.1. `utc` is the time since 1970,
+    /// which an HMAC's replay protection wants.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it. A refused packet changes nothing here.
+    pub fn decode(&mut self, packet: &Packet<'_>, utc: Duration) -> Result<Advert, Refusal> {
+        let settings = self.wire.settings();
+        check_way(settings, packet)?;
+        let header = Header::parse(settings, packet.payload)?;
+        let (advert, trailer) = self.split(&header, packet)?;
+        self.check_sum(packet, advert)?;
+        header.check_router(settings)?;
+        let fresh = match (&self.guard, trailer) {
+            (Some(guard), Some(_)) => {
+                let bound = bound(&self.wire, packet.source);
+                Some(guard.check(packet.payload, bound, utc)?)
+            }
+            (Some(_), None) => return Err(Refusal::Unsigned),
+            (None, _) => None,
+        };
+        let rest = &advert[HEADER..];
+        let (addresses, rest) =
+            rest.split_at(rest.len().min(header.addresses_length(packet.source)));
+        let interval = header.check_version_fields(settings, rest)?;
+        let addresses = parse_addresses(addresses, packet.source);
+        check_addresses(&settings.addresses, &addresses)?;
+        if let (Some(guard), Some(fresh)) = (&mut self.guard, fresh) {
+            guard.take(fresh);
+        }
+        Ok(Advert {
+            priority: header.priority,
+            interval,
+            addresses,
+        })
+    }
+
+    /// The advert, and the trailer behind it.
+    fn split<'a>(
+        &self,
+        header: &Header,
+        packet: &Packet<'a>,
+    ) -> Result<(&'a [u8], Option<&'a [u8]>), Refusal> {
+        let payload = packet.payload;
+        let expected = header.length(packet.source);
+        let (advert, behind) = payload.split_at_checked(expected).ok_or(Refusal::Length {
+            found: payload.len(),
+            expected,
+        })?;
+        match (behind.len(), &self.guard) {
+            (0, _) => Ok((advert, None)),
+            (hmac::LENGTH, Some(_)) => Ok((advert, Some(behind))),
+            (hmac::LENGTH, None) => Err(Refusal::Signed),
+            _ => Err(Refusal::Length {
+                found: payload.len(),
+                expected,
+            }),
+        }
+    }
+
+    fn check_sum(&self, packet: &Packet<'_>, advert: &[u8]) -> Result<(), Refusal> {
+        let (source, destination) = (packet.source, packet.destination);
+        let covered = if source.is_ipv4() {
+            advert
+        } else {
+            packet.payload
+        };
+        let rule = self.wire.pseudo(source, destination);
+        if checksum::of(covered, rule) == 0 {
+            return Ok(());
+        }
+        let other = match rule {
+            Pseudo::Header { .. } => Pseudo::None,
+            Pseudo::None => Pseudo::Header {
+                source,
+                destination,
+            },
+        };
+        let either = self.wire.settings().version == Version::V3 && source.is_ipv4();
+        let other_rule = either && checksum::of(covered, other) == 0;
+        Err(Refusal::Checksum { other_rule })
+    }
+}
+
+/// What the IP header must say.
+fn check_way(settings: &Settings, packet: &Packet<'_>) -> Result<(), Refusal> {
+    let found = packet.source;
+    if found == settings.source {
+        return Err(Refusal::Own);
+    }
+    let other_family = found.is_ipv4() != settings.source.is_ipv4();
+    if other_family || (settings.senders == Senders::Peer && found != settings.peer) {
+        return Err(Refusal::Source { found });
+    }
+    let expected = settings.cast;
+    if packet.destination.is_multicast() != (expected == Cast::Multicast) {
+        let found = packet.destination;
+        return Err(Refusal::Destination { found, expected });
+    }
+    if expected == Cast::Multicast && packet.ttl != TTL {
+        return Err(Refusal::Ttl { found: packet.ttl });
+    }
+    Ok(())
+}
+
+/// The eight bytes before the addresses.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    version: Version,
+    router_id: u8,
+    priority: Priority,
+    count: u8,
+    /// In version 2 the authentication type and the seconds, in version 3 the centiseconds.
+    fields: [u8; 2],
+}
+
+impl Header {
+    fn parse(settings: &Settings, payload: &[u8]) -> Result<Self, Refusal> {
+        let length = payload.len();
+        let (header, _) = payload
+            .split_first_chunk::<HEADER>()
+            .ok_or(Refusal::TooShort { length })?;
+        let [kind, router_id, priority, count, fields @ .., _, _] = *header;
+        let expected = settings.version;
+        if kind >> 4 != expected.number() {
+            let found = kind >> 4;
+            return Err(Refusal::Version { found, expected });
+        }
+        if kind & 0xf != ADVERTISEMENT {
+            return Err(Refusal::Type { found: kind & 0xf });
+        }
+        Ok(Self {
+            version: expected,
+            router_id,
+            priority: Priority::new(priority),
+            count,
+            fields,
+        })
+    }
+
+    fn length(&self, source: IpAddr) -> usize {
+        let authentication = match self.version {
+            Version::V2 => Password::LENGTH,
+            Version::V3 => 0,
+        };
+        HEADER + self.addresses_length(source) + authentication
+    }
+
+    fn addresses_length(&self, source: IpAddr) -> usize {
+        usize::from(self.count) * if source.is_ipv4() { 4 } else { 16 }
+    }
+
+    fn check_router(&self, settings: &Settings) -> Result<(), Refusal> {
+        let (found, expected) = (self.router_id, settings.router_id);
+        if found == expected.get() {
+            return Ok(());
+        }
+        Err(Refusal::RouterId { found, expected })
+    }
+
+    /// Checks what the versions have in different places: the authentication, `rest` being what
+    /// follows the addresses, and the interval.
+    fn check_version_fields(&self, settings: &Settings, rest: &[u8]) -> Result<Interval, Refusal> {
+        let expected = settings.interval;
+        match self.version {
+            Version::V2 => {
+                let [kind, seconds] = self.fields;
+                check_password(&settings.authentication, kind, rest)?;
+                if version_2_seconds(expected) == Some(seconds) {
+                    return Ok(expected);
+                }
+                let found = Interval::from_centiseconds(u16::from(seconds) * 100);
+                Err(Refusal::Interval { found, expected })
+            }
+            Version::V3 => {
+                // The four bits before are reserved, and ignored.
+                let centiseconds = u16::from_be_bytes(self.fields) & 0xfff;
+                Interval::from_centiseconds(centiseconds).ok_or(Refusal::Interval {
+                    found: None,
+                    expected,
+                })
+            }
+        }
+    }
+}
+
+fn check_password(ours: &Authentication, found: u8, data: &[u8]) -> Result<(), Refusal> {
+    let expected = authentication_type(ours);
+    if found != expected {
+        return Err(Refusal::AuthenticationType { found, expected });
+    }
+    match ours {
+        Authentication::Password(password) if !password.is(data) => Err(Refusal::Password),
+        _ => Ok(()),
+    }
+}
+
+fn parse_addresses(bytes: &[u8], source: IpAddr) -> Vec<IpAddr> {
+    if source.is_ipv4() {
+        let (octets, _) = bytes.as_chunks::<4>();
+        return octets.iter().map(|o| Ipv4Addr::from(*o).into()).collect();
+    }
+    let (octets, _) = bytes.as_chunks::<16>();
+    octets.iter().map(|o| Ipv6Addr::from(*o).into()).collect()
+}
+
+/// keepalived 2.2 drops what is for other addresses, and so do we, unless we have none.
+fn check_addresses(ours: &[IpAddr], theirs: &[IpAddr]) -> Result<(), Refusal> {
+    if ours.is_empty() {
+        return Ok(());
+    }
+    let (found, expected) = (theirs.len(), ours.len());
+    if found != expected {
+        return Err(Refusal::AddressCount { found, expected });
+    }
+    match ours.iter().find(|address| !theirs.contains(address)) {
+        Some(missing) => Err(Refusal::Addresses { missing: *missing }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,221 @@
+//! keepalived 2.4's authentication (`draft-cassen-vrrp-auth-hmac`): a trailer of 28 bytes behind
+//! the advert, with HMAC-SHA256 cut to 128 bits, a key's number, and a time.
+//!
+//! ```text
+//! type (1) | key | reserved (2) | seconds (4) | fraction (2) | counter (2) | HMAC (16)
+//! ```
+//!
+//! The HMAC covers a header of its own (family, version, virtual router, zero, source), the advert
+//! with zero for its checksum, and the trailer with zeros for the HMAC. The time is UTC, from a
+//! sender always later than before; a receiver wants it within a window around its own clock and
+//! later than the last one from that sender.
+
+use std::{collections::VecDeque, net::IpAddr, num::NonZeroU8, time::Duration};
+
+use hmac::{Hmac, KeyInit, Mac as _};
+use sha2::Sha256;
+
+use super::{Interval, Key, Keys, Refusal, checksum};
+
+/// Bytes of the trailer.
+pub(super) const LENGTH: usize = 28;
+
+/// Bytes of the HMAC, at the trailer's end.
+const HMAC: usize = 16;
+
+/// HMAC-SHA256 cut to 128 bits.
+const SHA256: u8 = 1;
+
+/// The senders whose last time is remembered. More than two send only when something is wrong.
+const SENDERS: usize = 4;
+
+/// How far a time may be from the receiver's clock, either way: three intervals, but at least 5 s
+/// (keepalived's default).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window(Duration);
+
+impl Window {
+    pub(super) fn of(interval: Interval) -> Self {
+        Self((interval.duration() * 3).max(Duration::from_secs(5)))
+    }
+
+    /// Whole seconds: that is what the draft compares.
+    fn holds(self, time: Stamp, utc: Duration) -> Result<(), Refusal> {
+        let late = time.seconds_behind(utc);
+        if u64::from(late.unsigned_abs()) > self.0.as_secs() {
+            return Err(Refusal::Stale { late });
+        }
+        Ok(())
+    }
+}
+
+/// What an HMAC covers that does not stand in the advert.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    pub(super) source: IpAddr,
+    pub(super) version: u8,
+    pub(super) router_id: NonZeroU8,
+}
+
+/// A time on the wire: seconds since 1970 in 32 bits, a fraction in 16, and a counter for times
+/// that would be the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Stamp(u64);
+
+impl Stamp {
+    fn of(utc: Duration) -> Self {
+        let fraction = (u64::from(utc.subsec_nanos()) << 16) / 1_000_000_000;
+        // The seconds wrap in 2106, and comparing bears it.
+        Self(utc.as_secs() << 32 | fraction << 16)
+    }
+
+    /// Serial number arithmetic (RFC 1982).
+    fn is_after(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0).cast_signed() > 0
+    }
+
+    fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    fn seconds_behind(self, utc: Duration) -> i32 {
+        let now = Self::of(utc).0 >> 32;
+        (now as u32)
+            .wrapping_sub((self.0 >> 32) as u32)
+            .cast_signed()
+    }
+}
+
+/// Signs our adverts.
+#[derive(Clone, Debug)]
+pub(super) struct Signer {
+    key: Key,
+    window: Window,
+    last: Option<Stamp>,
+}
+
+impl Signer {
+    pub(super) fn new(keys: &Keys, window: Window) -> Self {
+        Self {
+            key: keys.first().clone(),
+            window,
+            last: None,
+        }
+    }
+
+    /// Puts the trailer behind an advert, whose checksum does not matter.
+    pub(super) fn sign(&mut self, advert: &mut Vec<u8>, bound: Bound, utc: Duration) {
+        let stamp = self.stamp(utc);
+        self.last = Some(stamp);
+        advert.extend([SHA256, self.key.id().get(), 0, 0]);
+        advert.extend(stamp.0.to_be_bytes());
+        let hmac = mac(&self.key, advert, bound).finalize().into_bytes();
+        advert.extend(&hmac[..HMAC]);
+    }
+
+    /// The clock, or one more than the last when the clock has not gone on. A clock that was put
+    /// back by more than receivers bear starts anew: they have then forgotten the later times.
+    fn stamp(&self, utc: Duration) -> Stamp {
+        let clock = Stamp::of(utc);
+        match self.last {
+            Some(last) if !clock.is_after(last) && self.window.holds(last, utc).is_ok() => {
+                last.next()
+            }
+            _ => clock,
+        }
+    }
+}
+
+/// Checks the trailers of others' adverts, and takes each once.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    keys: Keys,
+    window: Window,
+    /// The last time of each sender, the latest sender last.
+    heard: VecDeque<(IpAddr, Stamp)>,
+}
+
+impl Guard {
+    pub(super) fn new(keys: Keys, window: Window) -> Self {
+        Self {
+            keys,
+            window,
+            heard: VecDeque::with_capacity(SENDERS),
+        }
+    }
+
+    /// Checks an advert with its trailer, which is the last 28 bytes. Does not yet count it as
+    /// taken: that is [`Guard::take`], once all else about the advert is right.
+    pub(super) fn check(
+        &self,
+        signed: &[u8],
+        bound: Bound,
+        utc: Duration,
+    ) -> Result<Fresh, Refusal> {
+        let (covered, hmac) = signed.split_last_chunk::<HMAC>().ok_or(Refusal::Unsigned)?;
+        let (_, trailer) = covered
+            .split_last_chunk::<{ LENGTH - HMAC }>()
+            .ok_or(Refusal::Unsigned)?;
+        let [kind, key, reserved_high, reserved_low, time @ ..] = *trailer;
+        if (kind, reserved_high, reserved_low) != (SHA256, 0, 0) {
+            return Err(Refusal::Trailer);
+        }
+        let stamp = Stamp(u64::from_be_bytes(time));
+        // Before the HMAC, so that a flood of old adverts is cheap to refuse.
+        self.window.holds(stamp, utc)?;
+        let key = self.keys.find(key).ok_or(Refusal::Key { id: key })?;
+        mac(key, covered, bound)
+            .verify_truncated_left(hmac)
+            .map_err(|_| Refusal::Hmac)?;
+        let source = bound.source;
+        let last = self.heard.iter().find(|(sender, _)| *sender == source);
+        match last {
+            // A time outside the window orders nothing that the window would let in.
+            Some((_, last)) if self.window.holds(*last, utc).is_ok() && !stamp.is_after(*last) => {
+                Err(Refusal::Replayed)
+            }
+            _ => Ok(Fresh { source, stamp }),
+        }
+    }
+
+    /// From now on, this one and those before it are replays.
+    pub(super) fn take(&mut self, fresh: Fresh) {
+        self.heard.retain(|(sender, _)| *sender != fresh.source);
+        if self.heard.len() == SENDERS {
+            self.heard.pop_front();
+        }
+        self.heard.push_back((fresh.source, fresh.stamp));
+    }
+}
+
+/// A trailer that is right and new.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fresh {
+    source: IpAddr,
+    stamp: Stamp,
+}
+
+/// The HMAC of an advert and its trailer up to where the HMAC stands.
+fn mac(key: &Key, covered: &[u8], bound: Bound) -> Hmac<Sha256> {
+    let mut header = [0; 20];
+    header[1] = bound.version;
+    header[2] = bound.router_id.get();
+    match bound.source {
+        IpAddr::V4(v4) => {
+            header[0] = 4;
+            header[4..8].copy_from_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            header[0] = 6;
+            header[4..].copy_from_slice(&v6.octets());
+        }
+    }
+    let mut mac = <Hmac<Sha256> as KeyInit>::new(&(*key.secret()).into());
+    let (before, after) = covered.split_at(checksum::OFFSET.min(covered.len()));
+    mac.update(&header);
+    mac.update(before);
+    mac.update(&[0; 2]);
+    mac.update(after.get(2..).unwrap_or_default());
+    mac.update(&[0; HMAC]);
+    mac
+}

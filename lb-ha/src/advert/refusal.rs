@@ -1,0 +1,268 @@
+//! Why a packet is no advert for us.
+
+use std::{fmt, net::IpAddr, num::NonZeroU8};
+
+use super::{Cast, Interval, TTL, Version};
+
+/// Why a packet was refused: a sentence for the log, and a word for the metric's label.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The IPv4 header is not one, or not of a whole VRRP packet.
+    IpHeader,
+    /// It comes from our own address: our multicast come back, or somebody who pretends to be us.
+    Own,
+    /// It comes from somebody else than our peer.
+    Source {
+        /// Who sent it.
+        found: IpAddr,
+    },
+    /// It was sent to one where we expect multicast, or the other way round.
+    Destination {
+        /// Where it was sent to.
+        found: IpAddr,
+        /// What we expect.
+        expected: Cast,
+    },
+    /// A multicast packet has crossed a router.
+    Ttl {
+        /// Its time to live, or hop limit.
+        found: u8,
+    },
+    /// It is shorter than any advert.
+    TooShort {
+        /// Bytes.
+        length: usize,
+    },
+    /// It is of another version.
+    Version {
+        /// Its version.
+        found: u8,
+        /// Ours.
+        expected: Version,
+    },
+    /// It is no advert, and there is nothing else in VRRP.
+    Type {
+        /// Its type.
+        found: u8,
+    },
+    /// Its length is not what its count of addresses makes it.
+    Length {
+        /// Bytes.
+        found: usize,
+        /// Bytes that it should have.
+        expected: usize,
+    },
+    /// Its checksum is wrong.
+    Checksum {
+        /// It would be right by the other rule for the pseudo-header.
+        other_rule: bool,
+    },
+    /// It is of another virtual router, which is none of our business.
+    RouterId {
+        /// Its virtual router.
+        found: u8,
+        /// Ours.
+        expected: NonZeroU8,
+    },
+    /// It is authenticated in another way than ours are.
+    AuthenticationType {
+        /// RFC 2338's number: 0 not, 1 by a password, 2 by IPsec's header.
+        found: u8,
+        /// The same.
+        expected: u8,
+    },
+    /// Its password is another.
+    Password,
+    /// It has no HMAC, and we want one.
+    Unsigned,
+    /// It has an HMAC, and we have no key.
+    Signed,
+    /// Its trailer is not what we know.
+    Trailer,
+    /// Its trailer names a key that we do not have.
+    Key {
+        /// The key's number.
+        id: u8,
+    },
+    /// Its HMAC is wrong: another key, or a forgery.
+    Hmac,
+    /// Its time is too far from ours.
+    Stale {
+        /// Seconds that it is behind our clock; less than 0: before it.
+        late: i32,
+    },
+    /// It was taken before, or something later was.
+    Replayed,
+    /// Its interval is none, or in version 2 not ours.
+    Interval {
+        /// Its interval, `None`: it says 0.
+        found: Option<Interval>,
+        /// Ours.
+        expected: Interval,
+    },
+    /// It is for another number of addresses.
+    AddressCount {
+        /// How many it has.
+        found: usize,
+        /// How many we have.
+        expected: usize,
+    },
+    /// It is for other addresses.
+    Addresses {
+        /// One that we have and it has not.
+        missing: IpAddr,
+    },
+}
+
+impl Refusal {
+    /// The words of [`Refusal::word`], in the order in which a packet is checked.
+    pub const WORDS: [&str; 22] = [
+        "ip_header",
+        "own",
+        "source",
+        "destination",
+        "ttl",
+        "too_short",
+        "version",
+        "type",
+        "length",
+        "checksum",
+        "router_id",
+        "authentication_type",
+        "password",
+        "unsigned",
+        "signed",
+        "trailer",
+        "key",
+        "hmac",
+        "stale",
+        "replayed",
+        "interval",
+        "addresses",
+    ];
+
+    /// One word, for the label `reason` of a metric.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::IpHeader => "ip_header",
+            Self::Own => "own",
+            Self::Source { .. } => "source",
+            Self::Destination { .. } => "destination",
+            Self::Ttl { .. } => "ttl",
+            Self::TooShort { .. } => "too_short",
+            Self::Version { .. } => "version",
+            Self::Type { .. } => "type",
+            Self::Length { .. } => "length",
+            Self::Checksum { .. } => "checksum",
+            Self::RouterId { .. } => "router_id",
+            Self::AuthenticationType { .. } => "authentication_type",
+            Self::Password => "password",
+            Self::Unsigned => "unsigned",
+            Self::Signed => "signed",
+            Self::Trailer => "trailer",
+            Self::Key { .. } => "key",
+            Self::Hmac => "hmac",
+            Self::Stale { .. } => "stale",
+            Self::Replayed => "replayed",
+            Self::Interval { .. } => "interval",
+            Self::AddressCount { .. } | Self::Addresses { .. } => "addresses",
+        }
+    }
+
+    /// Whether this is everyday on a link with several virtual routers, and nothing to log.
+    #[must_use]
+    pub fn is_everyday(&self) -> bool {
+        matches!(self, Self::Own | Self::RouterId { .. })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::IpHeader => f.write_str("its IPv4 header is broken"),
+            Self::Own => f.write_str("it comes from our own address"),
+            Self::Source { found } => write!(
+                f,
+                "{found} is not the peer: correct `peer`, or set `check_source = false` to hear anybody"
+            ),
+            Self::Destination { found, expected } => write!(
+                f,
+                "it was sent to {found}, but `transport` is {expected} here: both hosts need the same"
+            ),
+            Self::Ttl { found } => write!(
+                f,
+                "its time to live is {found}: in multicast it must be {TTL}, so that nobody beyond a router is heard"
+            ),
+            Self::TooShort { length } => write!(f, "it has {length} bytes, an advert at least 8"),
+            Self::Version { found, expected } => write!(
+                f,
+                "it is of version {found}, ours is {expected}: set `version` to the same on both hosts"
+            ),
+            Self::Type { found } => write!(f, "its type is {found}, an advert's is 1"),
+            Self::Length { found, expected } => {
+                write!(f, "it has {found} bytes where its header means {expected}")
+            }
+            Self::Checksum { other_rule: true } => f.write_str(
+                "its checksum follows the other rule for the pseudo-header: \
+                 set `checksum_without_pseudo_header` to what the peer does",
+            ),
+            Self::Checksum { other_rule: false } => f.write_str("its checksum is wrong"),
+            Self::RouterId { found, expected } => {
+                write!(f, "it is of virtual router {found}, ours is {expected}")
+            }
+            Self::AuthenticationType { found, expected } => write!(
+                f,
+                "it is authenticated {}, ours are {}: both hosts need the same",
+                authentication(found),
+                authentication(expected),
+            ),
+            Self::Password => f.write_str("its password is not ours"),
+            Self::Unsigned => f.write_str("it has no HMAC, and a key is configured here"),
+            Self::Signed => f.write_str("it has an HMAC, and no key is configured here"),
+            Self::Trailer => f.write_str("its HMAC is of a kind that lb does not know"),
+            Self::Key { id } => write!(
+                f,
+                "it is signed with key {id}, which is not in the key file"
+            ),
+            Self::Hmac => f.write_str("its HMAC is wrong: another key, or a forgery"),
+            Self::Stale { late } => write!(
+                f,
+                "its time is {} s {} this host's clock: a replay, or one of the clocks is wrong",
+                late.unsigned_abs(),
+                if late < 0 { "ahead of" } else { "behind" },
+            ),
+            Self::Replayed => f.write_str("it was sent before: a replay"),
+            Self::Interval {
+                found: None,
+                expected,
+            } => write!(f, "its interval is 0, ours is {expected}"),
+            Self::Interval {
+                found: Some(found),
+                expected,
+            } => write!(
+                f,
+                "its interval is {found}, ours is {expected}: version 2 wants the same on both hosts"
+            ),
+            Self::AddressCount { found, expected } => write!(
+                f,
+                "it is for {found} addresses, ours for {expected}: both hosts need the same ones"
+            ),
+            Self::Addresses { missing } => write!(
+                f,
+                "it is not for {missing}, which is configured here: both hosts need the same addresses"
+            ),
+        }
+    }
+}
+
+fn authentication(number: u8) -> &'static str {
+    match number {
+        0 => "not at all",
+        1 => "by a password",
+        2 => "by IPsec's header",
+        _ => "in an unknown way",
+    }
+}

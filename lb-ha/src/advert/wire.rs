@@ -1,0 +1,239 @@
+//! What a virtual router is: the settings that its adverts are made of and measured by.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU8,
+};
+
+use super::{Authentication, Interval, checksum::Pseudo};
+
+/// What a virtual router is; [`Wire::new`] finds out whether it fits together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// The version, the same on both hosts.
+    pub version: Version,
+    /// The virtual router's number, the same on both hosts.
+    pub router_id: NonZeroU8,
+    /// The address that our adverts come from.
+    pub source: IpAddr,
+    /// The other host.
+    pub peer: IpAddr,
+    /// How adverts travel.
+    pub cast: Cast,
+    /// Whose adverts are taken.
+    pub senders: Senders,
+    /// From one of our adverts to the next.
+    pub interval: Interval,
+    /// What our adverts carry. Where there are any, those of others must be the same; where there
+    /// are none, addresses are not what moves, and theirs do not matter.
+    pub addresses: Vec<IpAddr>,
+    /// How adverts are authenticated.
+    pub authentication: Authentication,
+    /// Whether the checksum of version 3 over IPv4 leaves the pseudo-header out: RFC 9568's rule,
+    /// where keepalived by default has that of RFC 5798.
+    pub checksum_without_pseudo_header: bool,
+}
+
+/// The version of VRRP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    /// RFC 3768: whole seconds, IPv4 only.
+    V2,
+    /// RFC 9568.
+    V3,
+}
+
+impl Version {
+    /// The number on the wire.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::V2 => 2,
+            Self::V3 => 3,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number().fmt(f)
+    }
+}
+
+/// How adverts travel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cast {
+    /// To the peer.
+    Unicast,
+    /// To everybody on the link.
+    Multicast,
+}
+
+impl fmt::Display for Cast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unicast => "unicast",
+            Self::Multicast => "multicast",
+        })
+    }
+}
+
+/// Whose adverts are taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Senders {
+    /// The peer's only.
+    Peer,
+    /// Anybody's, as keepalived has it by default.
+    Anybody,
+}
+
+/// Settings that fit together: every advert of theirs can be made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wire(Settings);
+
+impl Wire {
+    /// Takes settings that fit together.
+    ///
+    /// # Errors
+    /// The first thing about them that the wire cannot carry.
+    pub fn new(settings: Settings) -> Result<Self, Misfit> {
+        let family = settings.source.is_ipv4();
+        let addresses = &settings.addresses;
+        let other = |address: &&IpAddr| address.is_ipv4() != family;
+        if let Some(address) = std::iter::once(&settings.peer).chain(addresses).find(other) {
+            return Err(Misfit::Family { address: *address });
+        }
+        if addresses.len() > usize::from(u8::MAX) {
+            return Err(Misfit::TooManyAddresses);
+        }
+        match settings.version {
+            Version::V2 if !family => return Err(Misfit::Version2OverIpv6),
+            Version::V3 if matches!(settings.authentication, Authentication::Password(_)) => {
+                return Err(Misfit::PasswordInVersion3);
+            }
+            _ => {}
+        }
+        if !carries(settings.version, settings.interval) {
+            return Err(Misfit::Interval {
+                version: settings.version,
+                interval: settings.interval,
+            });
+        }
+        Ok(Self(settings))
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0
+    }
+
+    /// Where our adverts go.
+    #[must_use]
+    pub fn destination(&self) -> IpAddr {
+        match (self.0.cast, self.0.source) {
+            (Cast::Unicast, _) => self.0.peer,
+            (Cast::Multicast, IpAddr::V4(_)) => GROUP_V4.into(),
+            (Cast::Multicast, IpAddr::V6(_)) => GROUP_V6.into(),
+        }
+    }
+
+    /// What a checksum covers beside the advert. In version 2 never anything, over IPv6 always the
+    /// pseudo-header.
+    pub(super) fn pseudo(&self, source: IpAddr, destination: IpAddr) -> Pseudo {
+        let without = match self.0.version {
+            Version::V2 => true,
+            Version::V3 => self.0.checksum_without_pseudo_header && source.is_ipv4(),
+        };
+        if without {
+            return Pseudo::None;
+        }
+        Pseudo::Header {
+            source,
+            destination,
+        }
+    }
+}
+
+/// Where multicast adverts go over IPv4 (RFC 9568, section 5.1.1.2).
+const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+
+/// The same over IPv6 (section 5.1.2.2).
+const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+
+/// The highest of version 3's 12 bits.
+const MOST_CENTISECONDS: u16 = 0xfff;
+
+fn carries(version: Version, interval: Interval) -> bool {
+    match version {
+        Version::V2 => version_2_seconds(interval).is_some(),
+        Version::V3 => interval.centiseconds() <= MOST_CENTISECONDS,
+    }
+}
+
+/// An interval as version 2 has it; `None` where it does not.
+pub(super) fn version_2_seconds(interval: Interval) -> Option<u8> {
+    let centiseconds = interval.centiseconds();
+    let whole = centiseconds.is_multiple_of(100);
+    whole.then(|| u8::try_from(centiseconds / 100).ok())?
+}
+
+/// What about settings the wire cannot carry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Misfit {
+    /// An address is not of the source's family.
+    Family {
+        /// The address.
+        address: IpAddr,
+    },
+    /// More than 255 addresses.
+    TooManyAddresses,
+    /// Version 2 is for IPv4.
+    Version2OverIpv6,
+    /// Version 3 has no password.
+    PasswordInVersion3,
+    /// Version 2 has whole seconds to 255, version 3 centiseconds to 40.95 s.
+    Interval {
+        /// The version.
+        version: Version,
+        /// The interval.
+        interval: Interval,
+    },
+}
+
+impl std::error::Error for Misfit {}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Family { address } => {
+                write!(
+                    f,
+                    "{address} is not of the family of the address that adverts come from"
+                )
+            }
+            Self::TooManyAddresses => f.write_str("an advert carries at most 255 addresses"),
+            Self::Version2OverIpv6 => {
+                f.write_str("version 2 has no IPv6: write IPv4 addresses, or version = 3")
+            }
+            Self::PasswordInVersion3 => {
+                f.write_str("version 3 has no password: authenticate by HMAC, or by nothing")
+            }
+            Self::Interval {
+                version: Version::V2,
+                interval,
+            } => write!(
+                f,
+                "version 2 cannot carry an interval of {interval}: it has whole seconds, 1 to 255"
+            ),
+            Self::Interval {
+                version: Version::V3,
+                interval,
+            } => write!(
+                f,
+                "version 3 cannot carry an interval of {interval}: at most 40.95 s"
+            ),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! The real keepalived on a host: the peer that the agent must get on with, and the one that it is
+//! measured beside.
+
+use std::{fmt::Write as _, fs, net::IpAddr, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
+use crate::{Host, Process, wait};
+
+/// Where its configuration lies on the host.
+const CONFIG_FILE: &str = "/run/keepalived/keepalived.conf";
+
+/// What its instance is called in its log.
+const INSTANCE: &str = "VI_1";
+
+/// How long it may take to read its configuration and open its sockets.
+const STARTING: Duration = Duration::from_secs(10);
+
+/// How long it may take to say goodbye, take its addresses off and end.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// What a keepalived is configured with: one instance on one interface.
+#[derive(Clone, Debug)]
+pub struct KeepalivedSettings {
+    /// The interface that adverts go out of and addresses go on.
+    pub interface: String,
+    /// `MASTER` or `BACKUP`: what it begins as.
+    pub state: Role,
+    /// The virtual router's number.
+    pub virtual_router_id: u8,
+    /// 1 to 254.
+    pub priority: u8,
+    /// 2 or 3.
+    pub version: u8,
+    /// Whole seconds in version 2, whole centiseconds in version 3.
+    pub advert_interval: Duration,
+    /// The address that adverts come from.
+    pub source: IpAddr,
+    /// The other router; `None`: adverts go to everybody on the link.
+    pub peer: Option<IpAddr>,
+    /// `ADDRESS/PREFIX` each. Version 3 refuses to start without one.
+    pub virtual_addresses: Vec<String>,
+    /// Whether it takes over from a lower priority.
+    pub preempt: bool,
+    /// How long it waits before it does. Zero: not at all.
+    pub preempt_delay: Duration,
+    /// Version 2's password.
+    pub auth_pass: Option<String>,
+    /// A script that says by its exit status whether the host is well.
+    pub track_script: Option<TrackedScript>,
+    /// A command of its `notify_master`.
+    pub notify_master: Option<String>,
+    /// A command of its `notify`, which is given the type, the name, the state and the priority.
+    pub notify: Option<String>,
+}
+
+/// A script of keepalived's `vrrp_script`.
+#[derive(Clone, Debug)]
+pub struct TrackedScript {
+    /// The command.
+    pub command: String,
+    /// From one run to the next; whole seconds.
+    pub interval: Duration,
+    /// Successes that mean well.
+    pub rise: u32,
+    /// Failures that mean not well.
+    pub fall: u32,
+}
+
+/// What a router is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// It has the address.
+    Master,
+    /// It listens.
+    Backup,
+    /// It cannot be master.
+    Fault,
+}
+
+impl KeepalivedSettings {
+    /// Version 3 in unicast on `eth0` with adverts every 100 ms, priority 100, virtual router 41,
+    /// as a backup that preempts. The addresses to advertise are for the caller to say.
+    #[must_use]
+    pub fn between(source: IpAddr, peer: IpAddr) -> Self {
+        Self {
+            interface: "eth0".to_owned(),
+            state: Role::Backup,
+            virtual_router_id: 41,
+            priority: 100,
+            version: 3,
+            advert_interval: Duration::from_millis(100),
+            source,
+            peer: Some(peer),
+            virtual_addresses: Vec::new(),
+            preempt: true,
+            preempt_delay: Duration::ZERO,
+            auth_pass: None,
+            track_script: None,
+            notify_master: None,
+            notify: None,
+        }
+    }
+
+    /// The time without an advert after which this one, as a backup, takes over: three intervals
+    /// and the skew of its priority.
+    #[must_use]
+    pub fn takeover(&self) -> Duration {
+        self.advert_interval * 3 + self.skew()
+    }
+
+    /// The time after which it takes over when the master says goodbye (RFC 3768 and RFC 9568,
+    /// section 6.1).
+    #[must_use]
+    pub fn skew(&self) -> Duration {
+        let unit = if self.version == 2 {
+            Duration::from_secs(1)
+        } else {
+            self.advert_interval
+        };
+        unit * (256 - u32::from(self.priority)) / 256
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn configuration(&self) -> String {
+        let mut text = format!(
+            "global_defs {{\n    vrrp_version {}\n    script_user root\n}}\n\n",
+            self.version
+        );
+        // Writing to a String cannot fail, here and below.
+        if let Some(script) = &self.track_script {
+            let _ = writeln!(
+                text,
+                "vrrp_script tracked {{\n    script \"{}\"\n    interval {}\n    rise {}\n    fall {}\n}}\n",
+                script.command,
+                script.interval.as_secs(),
+                script.rise,
+                script.fall,
+            );
+        }
+        let _ = writeln!(text, "vrrp_instance {INSTANCE} {{");
+        for line in self.instance() {
+            let _ = writeln!(text, "    {line}");
+        }
+        text.push_str("}\n");
+        text
+    }
+
+    fn instance(&self) -> Vec<String> {
+        let state = if self.state == Role::Master {
+            "MASTER"
+        } else {
+            "BACKUP"
+        };
+        let mut lines = vec![
+            format!("state {state}"),
+            format!("interface {}", self.interface),
+            format!("virtual_router_id {}", self.virtual_router_id),
+            format!("priority {}", self.priority),
+            format!("advert_int {}", self.advert_interval.as_secs_f64()),
+        ];
+        match self.peer {
+            Some(peer) => {
+                lines.push(format!("unicast_src_ip {}", self.source));
+                lines.push(format!("unicast_peer {{ {peer} }}"));
+            }
+            None => lines.push(format!("mcast_src_ip {}", self.source)),
+        }
+        if !self.virtual_addresses.is_empty() {
+            lines.push("virtual_ipaddress {".to_owned());
+            lines.extend(self.virtual_addresses.iter().cloned());
+            lines.push("}".to_owned());
+        }
+        if !self.preempt {
+            lines.push("nopreempt".to_owned());
+        }
+        if !self.preempt_delay.is_zero() {
+            lines.push(format!(
+                "preempt_delay {}",
+                self.preempt_delay.as_secs_f64()
+            ));
+        }
+        if let Some(password) = &self.auth_pass {
+            lines.push("authentication {".to_owned());
+            lines.push("auth_type PASS".to_owned());
+            lines.push(format!("auth_pass {password}"));
+            lines.push("}".to_owned());
+        }
+        if self.track_script.is_some() {
+            lines.push("track_script { tracked }".to_owned());
+        }
+        let commands = [
+            ("notify_master", &self.notify_master),
+            ("notify", &self.notify),
+        ];
+        for (word, command) in commands {
+            if let Some(command) = command {
+                lines.push(format!("{word} \"{command}\""));
+            }
+        }
+        lines
+    }
+}
+
+/// A running keepalived. Dropping it ends it, and its host's namespaces with their addresses are
+/// the host's to end.
+#[derive(Debug)]
+pub struct Keepalived {
+    host: Host,
+    process: Process,
+    /// Where the log of this one begins, after those of its namesakes.
+    log_begins: usize,
+}
+
+impl Keepalived {
+    /// Starts keepalived on a host and waits until it is master, backup or at fault.
+    ///
+    /// # Errors
+    /// When it is not installed, or refuses its configuration: with what it logged.
+    pub fn start(host: &Host, settings: &KeepalivedSettings) -> Result<Self> {
+        host.write(CONFIG_FILE, settings.configuration())?;
+        let arguments = [
+            "--dont-fork",
+            "--log-console",
+            "--log-detail",
+            "--vrrp",
+            "--no-syslog",
+            "--use-file",
+            CONFIG_FILE,
+            "--pid",
+            "/run/keepalived/pid",
+            "--vrrp_pid",
+            "/run/keepalived/vrrp.pid",
+        ];
+        // What an earlier one left when it was killed.
+        host.script("rm -f /run/keepalived/*.pid /run/keepalived/pid")?;
+        let log_begins = host.read("/run/log/keepalived.log").unwrap_or_default();
+        let process = host
+            .spawn("keepalived", "keepalived", &arguments)
+            .context("could not start keepalived (package keepalived)")?;
+        let mut started = Self {
+            host: host.clone(),
+            process,
+            log_begins: log_begins.len(),
+        };
+        match started.wait_until_it_runs() {
+            Ok(()) => Ok(started),
+            Err(error) => Err(error.context(format!("keepalived logged:\n{}", started.log()))),
+        }
+    }
+
+    /// What it is, by its log. `None`: it has not said yet.
+    #[must_use]
+    pub fn state(&self) -> Option<Role> {
+        self.log().lines().rev().find_map(role_entered)
+    }
+
+    /// What it has become, one after the other.
+    #[must_use]
+    pub fn states(&self) -> Vec<Role> {
+        self.log().lines().filter_map(role_entered).collect()
+    }
+
+    /// Waits until it is `role`.
+    ///
+    /// # Errors
+    /// When it does not become so within `limit`: with its log.
+    pub fn wait_for(&self, role: Role, limit: Duration) -> Result<()> {
+        let what = format!("keepalived on {} becoming {role:?}", self.host.name());
+        wait::until_true(&what, limit, || Ok(self.state() == Some(role)))
+            .with_context(|| format!("it logged:\n{}", self.log()))
+    }
+
+    /// Kills all of it at once: it says no goodbye and takes no address off.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill9(mut self) -> Result<()> {
+        // The worker first: one that outlives its parent says goodbye. There is no time for the
+        // parent to start another.
+        for child in self.children()? {
+            signal::kill(child, Signal::SIGKILL)?;
+        }
+        self.process.kill()
+    }
+
+    /// Asks it to end, and waits: it says goodbye.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub fn stop(mut self) -> Result<()> {
+        self.process.signal(Signal::SIGTERM)?;
+        let status = self.process.wait(ENDING)?;
+        ensure!(status.success(), "keepalived ended with {status}");
+        Ok(())
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = self.process.log();
+        log.get(self.log_begins..).unwrap_or_default().to_owned()
+    }
+
+    fn wait_until_it_runs(&mut self) -> Result<()> {
+        wait::until_true("keepalived with a state", STARTING, || {
+            if !self.process.is_running()? {
+                bail!("keepalived ended");
+            }
+            Ok(self.state().is_some())
+        })
+    }
+
+    /// Its worker, as the outside sees it.
+    fn children(&self) -> Result<Vec<Pid>> {
+        let pid = self.process.pid().context("keepalived does not run")?;
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        (children.split_whitespace())
+            .map(|child| Ok(Pid::from_raw(child.parse()?)))
+            .collect()
+    }
+}
+
+impl Drop for Keepalived {
+    fn drop(&mut self) {
+        if !self.process.is_running().unwrap_or(false) {
+            return;
+        }
+        // One that outlives its parent says goodbye, as if it had been stopped in order.
+        for child in self.children().unwrap_or_default() {
+            let _ = signal::kill(child, Signal::SIGKILL);
+        }
+    }
+}
+
+/// What a line of its log says that it became: `(VI_1) Entering MASTER STATE`.
+fn role_entered(line: &str) -> Option<Role> {
+    let (_, entered) = line.split_once(&format!("({INSTANCE}) Entering "))?;
+    match entered.split_whitespace().next()? {
+        "MASTER" => Some(Role::Master),
+        "BACKUP" => Some(Role::Backup),
+        "FAULT" => Some(Role::Fault),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_state_in_the_log_is_known() {
+        let line = "Fri Jan  2 10:00:00 2026: (VI_1) Entering MASTER STATE";
+        assert_eq!(role_entered(line), Some(Role::Master));
+        let line = "Fri Jan  2 10:00:00 2026: (VI_1) Entering BACKUP STATE (init)";
+        assert_eq!(role_entered(line), Some(Role::Backup));
+        assert_eq!(role_entered("(VI_1) received lower priority"), None);
+    }
+
+    #[test]
+    fn the_timers_are_those_of_the_version() {
+        let [a, b] = [1, 2].map(|last| IpAddr::from([10, 77, 0, last]));
+        let mut settings = KeepalivedSettings::between(a, b);
+        settings.priority = 128;
+        assert_eq!(settings.skew(), Duration::from_millis(50));
+        assert_eq!(settings.takeover(), Duration::from_millis(350));
+        settings.version = 2;
+        settings.advert_interval = Duration::from_secs(1);
+        assert_eq!(settings.skew(), Duration::from_millis(500));
+        assert_eq!(settings.takeover(), Duration::from_millis(3_500));
+    }
+}
