@@ -23,6 +23,7 @@ const STARTING: Duration = Duration::from_secs(10);
 const HAPROXY_FILE: &str = "/run/haproxy/haproxy.cfg";
 const CERTIFICATE_FILE: &str = "/run/haproxy/site.pem";
 const SCRIPT: &str = "/run/keepalived/failover.sh";
+const CHECK: &str = "/run/keepalived/check_haproxy.sh";
 
 /// HAProxy and keepalived on both hosts.
 pub(super) struct Peers {
@@ -39,7 +40,11 @@ impl Peers {
             host.write(CERTIFICATE_FILE, &certificate)?;
             host.write(HAPROXY_FILE, haproxy(lab))?;
             host.write(SCRIPT, script(ec2, &interface.instance_id))?;
-            fs::set_permissions(host.path(SCRIPT), Permissions::from_mode(0o700))?;
+            // Debian's pidof is another name of killall5, by which keepalived would call it.
+            host.write(CHECK, "#!/bin/sh\npidof haproxy\n")?;
+            for script in [SCRIPT, CHECK] {
+                fs::set_permissions(host.path(script), Permissions::from_mode(0o700))?;
+            }
         }
         let haproxies = [start_haproxy(lab.lb_a(), 0)?, start_haproxy(lab.lb_b(), 1)?];
         let settings = [0, 1].map(|balancer| keepalived(setup, balancer));
@@ -93,7 +98,7 @@ fn keepalived(setup: Setup, balancer: usize) -> KeepalivedSettings {
         version: 2,
         advert_interval: Duration::from_secs(1),
         track_script: Some(TrackedScript {
-            command: "pidof haproxy".to_owned(),
+            command: CHECK.to_owned(),
             interval: check(setup),
             rise: 2,
             fall: 2,
