@@ -27,7 +27,7 @@ use crate::{
 };
 use connection::Connection;
 pub use connection::trust;
-pub use probe::Probe;
+pub use probe::{Probe, outage};
 pub use report::{Answer, Failure, Report};
 
 /// What the load generator calls itself.
@@ -72,7 +72,8 @@ pub enum Body {
 pub enum Reuse {
     /// A new connection for every request.
     Never,
-    /// The same connection as long as it lives. Its end before its time is a failure.
+    /// The same connection as long as it lives. Its end in the middle of a request is a failure;
+    /// its end between two is not, and shows in the number of connections.
     Always,
 }
 
@@ -206,6 +207,7 @@ impl Load {
         self.shared.with_report(|report| {
             let news = Report {
                 connections: report.connections,
+                resumed: report.resumed,
                 answers: report.answers[seen.answers..].to_vec(),
                 failures: report.failures[seen.failures..].to_vec(),
             };
@@ -287,7 +289,7 @@ fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
 }
 
 fn request(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) -> Result<String> {
-    let mut open = match connection.take() {
+    let mut open = match connection.take().filter(Connection::is_open) {
         Some(open) => open,
         None => {
             let open = Connection::open(plan)?;
@@ -296,6 +298,9 @@ fn request(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) ->
         }
     };
     let backend = open.ask(plan)?;
+    if open.is_resumed() {
+        shared.with_report(|report| report.resumed += 1);
+    }
     if plan.reuse == Reuse::Always {
         *connection = Some(open);
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use rustls::client::Resumption;
 
 use super::{Answer, Load, Plan, Report, Reuse, attempt};
-use crate::{Host, wait};
+use crate::{Host, Lab, wait};
 
 /// Asks on a new connection again and again. A connection that gets no answer does not hold up the
 /// next one, so that the first answer after an outage is found within one interval.
@@ -80,3 +80,24 @@ impl Probe {
         self.0.stop()
     }
 }
+
+/// How long nobody answers HTTPS requests through the Elastic IP after something is lost: from just
+/// before `lose` is called to the first answer on a connection that was begun after it.
+///
+/// # Errors
+/// When nobody answers beforehand, or within `limit` afterwards; and when `lose` fails.
+pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let probe = Probe::start(Plan::https(lab)?, &lab.client);
+    probe
+        .first_answer(Instant::now(), limit)
+        .context("before anything was lost")?;
+    thread::sleep(CALM);
+    let lost = Instant::now();
+    lose()?;
+    // What was begun before this may have been answered by what is lost.
+    let answer = probe.first_answer(Instant::now(), limit)?;
+    Ok(answer.ended.duration_since(lost))
+}
+
+/// How long all is well before something is lost.
+const CALM: Duration = Duration::from_millis(300);

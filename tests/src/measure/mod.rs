@@ -4,28 +4,18 @@
 mod ours;
 mod peers;
 
-use std::{
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use lab::{
-    Lab,
-    ec2::FakeEc2,
-    gateway::Follower,
-    load::{Plan, Probe},
-    topology::BALANCERS,
-};
+use lab::{Lab, ec2::FakeEc2, gateway::Follower, load::outage, topology::BALANCERS};
 use serde_json::{Value, json};
 
 /// Longer than this nothing is waited for: it did not fail over at all.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the probe is to be answered before a loss, and after the recovery.
-const CALM: Duration = Duration::from_millis(500);
+/// How long the second host is to be active before the first comes back.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -146,30 +136,15 @@ impl Stage {
     fn round(&mut self, loss: Loss, moment: Duration) -> Result<Duration> {
         self.wait_until_calm()?;
         thread::sleep(moment);
-        let probe = Probe::start(Plan::https(&self.lab)?, &self.lab.client);
-        let began = Instant::now();
-        probe
-            .first_answer(began, LIMIT)
-            .context("before anything was lost")?;
-        thread::sleep(CALM);
-
-        let lost = Instant::now();
-        self.lose(loss)?;
-        // What was begun before this may have been answered by the host that is lost.
-        let answer = probe.first_answer(Instant::now(), LIMIT)?;
+        let Self { lab, balancers, .. } = self;
+        let gap = outage(lab, LIMIT, || match loss {
+            Loss::Process => balancers.kill(),
+            Loss::Host => lab.lb_a().cut(),
+        })?;
         self.follower.wait_for(BALANCERS[1].1, LIMIT)?;
-        thread::sleep(CALM);
-        drop(probe);
-
+        thread::sleep(SETTLING);
         self.restore(loss)?;
-        Ok(answer.ended.duration_since(lost))
-    }
-
-    fn lose(&mut self, loss: Loss) -> Result<()> {
-        match loss {
-            Loss::Process => self.balancers.kill(),
-            Loss::Host => self.lab.lb_a().cut(),
-        }
+        Ok(gap)
     }
 
     fn restore(&mut self, loss: Loss) -> Result<()> {
