@@ -15,6 +15,7 @@ pub mod keepalived;
 pub mod load;
 pub mod partition;
 pub mod process;
+pub mod scene;
 mod spawner;
 pub mod stall;
 pub mod topology;
@@ -23,4 +24,5 @@ pub mod web;
 
 pub use host::Host;
 pub use process::Process;
+pub use scene::Scene;
 pub use topology::Lab;
