@@ -20,6 +20,12 @@ pub const ALERT_LOOK: Duration = Duration::from_millis(300);
 /// The same while all is well, or the silence is old: 5 s and a fifth.
 pub const CALM_LOOK: Duration = Duration::from_secs(6);
 
+/// So long after an association descriptions may show the past.
+pub const SETTLE: Duration = Duration::from_secs(10);
+
+/// A host that handed over waits so long for the other one to have the address.
+pub const TAKING: Duration = Duration::from_secs(15);
+
 /// After the last trouble: the pair is calm within this, and within the preemption delay.
 ///
 /// A host that starts may wait 10 s for its backends. Asking for the role takes as long as requests
@@ -71,4 +77,12 @@ pub fn overlap_fresh(plan: &Plan) -> Duration {
 #[must_use]
 pub fn overlap_calm(plan: &Plan) -> Duration {
     overlap_fresh(plan) + CALM_LOOK
+}
+
+/// The same when both took the address at about the same time, so that one lost it before it was
+/// sure to have it. It cannot tell that from a description that shows the past, and waits for
+/// [`SETTLE`] before it takes the address again, whereupon the other one finds it elsewhere.
+#[must_use]
+pub fn overlap_contested(plan: &Plan) -> Duration {
+    SETTLE + overlap_calm(plan)
 }

@@ -28,6 +28,10 @@ pub struct Figures {
     pub overlap_fresh: Duration,
     /// The same when the silence was not fresh, or nobody was ever heard.
     pub overlap_calm: Duration,
+    /// The same when both had just taken the address.
+    pub overlap_contested: Duration,
+    /// The same while both were sure to have the address.
+    pub overlap_sure: Duration,
     /// The longest that none was active while one could have been.
     pub gap: Duration,
     /// The longest from the end of all troubles to the last change.
@@ -48,6 +52,8 @@ impl Figures {
         self.overlap_hearing = self.overlap_hearing.max(other.overlap_hearing);
         self.overlap_fresh = self.overlap_fresh.max(other.overlap_fresh);
         self.overlap_calm = self.overlap_calm.max(other.overlap_calm);
+        self.overlap_contested = self.overlap_contested.max(other.overlap_contested);
+        self.overlap_sure = self.overlap_sure.max(other.overlap_sure);
         self.gap = self.gap.max(other.gap);
         self.convergence = self.convergence.max(other.convergence);
     }
@@ -68,6 +74,8 @@ impl fmt::Display for Figures {
         line(f, "  that hear each other", self.overlap_hearing)?;
         line(f, "  cut off a moment ago", self.overlap_fresh)?;
         line(f, "  cut off for long", self.overlap_calm)?;
+        line(f, "  that took it at once", self.overlap_contested)?;
+        line(f, "  sure of the address", self.overlap_sure)?;
         line(f, "longest with none", self.gap)?;
         line(f, "longest until calm", self.convergence)
     }

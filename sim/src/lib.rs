@@ -15,6 +15,7 @@ pub mod draw;
 pub mod figures;
 mod link;
 mod node;
+mod overlap;
 pub mod plan;
 mod queue;
 pub mod run;

@@ -53,6 +53,12 @@ impl Link {
         self.stands == [true; 2] && self.known == [Some(self.connection); 2]
     }
 
+    /// From when on what this end says arrives without delay.
+    #[must_use]
+    pub fn flows(&self, from: Side) -> Time {
+        self.clear[from.index()]
+    }
+
     /// Whether an end is missing.
     #[must_use]
     pub fn is_broken(&self) -> bool {

@@ -40,11 +40,17 @@ pub fn run(plan: Plan, trace: bool) -> Outcome {
 
 fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     world.run_until(plan.healed)?;
+    // Without a link, two hosts that stepped back for a third machine never hear each other: a
+    // person who gave it the address has to bring it back.
+    if world.holder() == Holder::Stranger
+        && Side::BOTH.into_iter().all(|side| stepped_back(world, side))
+    {
+        world.bring_back(Side::A);
+    }
     let delay = plan.hosts.iter().map(|host| host.vrrp.preempt_delay).max();
     let mut calm = plan.healed + bounds::CALM_WITHIN + delay.unwrap_or_default();
     world.run_until(calm)?;
-    let waits = |side| world.view(side).is_some_and(|view| view.stepped_back);
-    if Side::BOTH.into_iter().any(waits) {
+    if Side::BOTH.into_iter().any(|side| stepped_back(world, side)) {
         calm += bounds::HOLD_LIMIT;
         world.run_until(calm)?;
     }
@@ -55,6 +61,10 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
         return violation(world, format!("no calm: the last change was at {changed:?}"));
     }
     one_owner(world, plan)
+}
+
+fn stepped_back(world: &World, side: Side) -> bool {
+    world.view(side).is_some_and(|view| view.stepped_back)
 }
 
 /// Exactly one host is active, and the address is there.

@@ -165,6 +165,8 @@ impl Host {
             return;
         }
         if self.router.state() == State::Backup && self.may_take(now) {
+            // It may be giving the role back before it had the address.
+            self.end_hand_over(Err(Refusal::NotTaken));
             self.handover = None;
             self.route(now, |router, out| router.take(now, out));
         } else {

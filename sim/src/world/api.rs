@@ -94,6 +94,7 @@ impl World {
 
     fn associate(&mut self, side: Side) {
         self.fact(Fact::Accepted(side));
+        self.watch.overlap().took(self.now, side);
         if self.cloud.give(self.now, Holder::Host(side)) {
             self.figures.moves += 1;
             self.address_moved();

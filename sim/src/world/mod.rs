@@ -20,6 +20,7 @@ use crate::{
     figures::Figures,
     link::{Link, News},
     node::Node,
+    overlap::Closer,
     plan::{Holder, Plan, Side},
     queue::Queue,
     watch::Watch,
@@ -370,7 +371,12 @@ impl World {
         for action in &actions {
             self.act(side, *action);
         }
-        self.nodes[side.index()].set_timer(self.now, &mut self.chance);
+        let node = &mut self.nodes[side.index()];
+        node.set_timer(self.now, &mut self.chance);
+        let outcome = |action: &Action| matches!(action, Action::HandedOver(_));
+        if node.stopping && actions.iter().any(outcome) {
+            self.stop(side);
+        }
         actions.len()
     }
 
@@ -395,7 +401,7 @@ impl World {
             self.figures.stepped_back += 1;
         }
         let holding = self.nodes[side.index()].holding;
-        self.watch.became(self.now, side, state, cause, holding);
+        self.watch.became(side, state, cause, holding);
     }
 
     fn hold(&mut self, side: Side, hold: bool) {
@@ -421,23 +427,24 @@ impl World {
 
     fn handed_over(&mut self, side: Side, outcome: Result<(), Refusal>) {
         self.fact(Fact::HandedOver(side, outcome));
-        self.watch.handed_over(side);
+        self.watch.handed_over(side, outcome);
         if outcome.is_ok() {
             self.figures.handed_over += 1;
         }
-        if self.nodes[side.index()].stopping {
-            // The agent waited for this: now it ends.
-            self.step_now(side, Event::Stop);
-            self.lose(side);
-            // Where the trouble that stopped it is not over, its end starts it.
-            let restarts = self.now + self.chance.millis(100, 1000);
-            self.queue.put(restarts, Happening::Start(side));
-        }
+    }
+
+    /// The agent waited for the outcome of its hand-over: now it ends.
+    fn stop(&mut self, side: Side) {
+        self.nodes[side.index()].stopping = false;
+        self.step_now(side, Event::Stop);
+        self.lose(side);
+        // Where the trouble that stopped it is not over, its end starts it.
+        let restarts = self.now + self.chance.millis(100, 1000);
+        self.queue.put(restarts, Happening::Start(side));
     }
 
     fn order_hand_over(&mut self, side: Side, reason: Reason) {
         if self.nodes[side.index()].host.is_some() {
-            self.watch.ordered(self.now, side);
             self.step(side, Event::HandOver(reason));
         }
     }
@@ -446,29 +453,35 @@ impl World {
     fn look(&mut self) -> Result<(), Violation> {
         let running = [0, 1].map(|side| self.nodes[side].runs());
         let active = [0, 1].map(|side| self.nodes[side].is_active());
-        self.watch.look(self.now, running, active, || {
-            [Side::A, Side::B].map(|side| {
-                let node = &self.nodes[side.index()];
-                let host = node.host.as_ref()?;
-                let now = node.clock(self.now);
-                host.view(now).heard.map(|heard| now.since(heard))
-            })
-        });
+        let closer = (active == [true; 2]).then(|| Side::BOTH.map(|side| self.closer(side)));
+        self.watch.look(self.now, running, active, closer);
         match self.watch.take_failure() {
             None => Ok(()),
             Some(what) => Err(Violation { at: self.now, what }),
         }
     }
 
+    fn closer(&self, side: Side) -> Closer {
+        let view = self.view(side);
+        let now = self.nodes[side.index()].clock(self.now);
+        Closer {
+            silent: view.and_then(|view| Some(now.since(view.heard?))),
+            sure: view.is_some_and(|view| view.has_address),
+        }
+    }
+
     /// The network, the API or the running of a host is not what it was.
     fn changed(&mut self) {
+        let by_link = self.link.is_whole() && self.conditions.link_cut == [false; 2];
         let hears = |from: Side| {
-            self.conditions.adverts_arrive(from)
-                || self.link.is_whole() && self.conditions.link_cut == [false; 2]
+            let by_link = by_link.then(|| self.link.flows(from).max(self.now));
+            let by_adverts = self.conditions.adverts_arrive(from).then_some(self.now);
+            by_adverts.or(by_link)
         };
-        let hearing = hears(Side::A) && hears(Side::B);
+        let hearing = hears(Side::A).zip(hears(Side::B));
+        let hearing = hearing.map(|(a, b)| a.max(b));
         let api = self.conditions.api_is_well();
-        self.watch.conditions(self.now, hearing, api);
+        self.watch.overlap().conditions(self.now, hearing, api);
     }
 
     fn fact(&mut self, fact: Fact) {

@@ -9,7 +9,7 @@ use super::{Happening, World};
 use crate::{
     conditions::Conditions,
     link::News,
-    plan::{Side, Trouble, What},
+    plan::{Holder, Side, Trouble, What},
 };
 
 impl World {
@@ -25,12 +25,7 @@ impl World {
             What::ClockJump { side, by } => self.jump(side, by),
             What::Fault(side) | What::Weight { side, .. } => self.stand(side),
             What::LinkReset => self.reset_link(),
-            What::MovedByHand(holder) => {
-                if self.cloud.give(self.now, holder) {
-                    self.address_moved();
-                }
-                self.watch.moved_by_hand(self.now);
-            }
+            What::MovedByHand(holder) => self.move_by_hand(holder),
             What::HandOver(side) => self.order_hand_over(side, Reason::Operator),
             What::Stop(side) => {
                 self.nodes[side.index()].stopping = self.nodes[side.index()].host.is_some();
@@ -89,6 +84,19 @@ impl World {
         })
     }
 
+    /// A person gives the address back to a host.
+    pub fn bring_back(&mut self, side: Side) {
+        self.note(|| format!("---- the address is brought back to {side:?}"));
+        self.move_by_hand(Holder::Host(side));
+    }
+
+    fn move_by_hand(&mut self, holder: Holder) {
+        if self.cloud.give(self.now, holder) {
+            self.address_moved();
+        }
+        self.watch.overlap().moved_by_hand(self.now);
+    }
+
     fn crash(&mut self, side: Side, power: bool) {
         if self.nodes[side.index()].host.is_none() {
             return;
@@ -136,7 +144,7 @@ impl World {
         let node = &mut self.nodes[side.index()];
         node.ahead += by;
         node.set_timer(self.now, &mut self.chance);
-        self.watch.clock_jumped(self.now);
+        self.watch.overlap().clock_jumped(self.now);
     }
 
     fn reconfigure(&mut self, side: Side, priority: u8, preempt: bool) {
