@@ -100,8 +100,15 @@ fn many(from: u64, count: u64) -> bool {
             print!("\r\x1b[K");
         }
     });
-    let mut seen = work.seen.into_inner().unwrap_or_else(|error| error.into_inner());
-    println!("{}took {:>22.1} s", seen.figures, start.elapsed().as_secs_f64());
+    let mut seen = work
+        .seen
+        .into_inner()
+        .unwrap_or_else(|error| error.into_inner());
+    println!(
+        "{}took {:>22.1} s",
+        seen.figures,
+        start.elapsed().as_secs_f64()
+    );
     seen.failed.sort_unstable();
     for (seed, what) in &seen.failed {
         println!("seed {seed} FAILED: {what}");

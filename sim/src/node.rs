@@ -142,7 +142,10 @@ impl Node {
             .flat_map(|source| std::iter::repeat_n(source, self.inbox[source].len()))
             .collect();
         for index in (1..order.len()).rev() {
-            order.swap(index, usize::try_from(chance.below(index as u64 + 1)).unwrap_or(0));
+            order.swap(
+                index,
+                usize::try_from(chance.below(index as u64 + 1)).unwrap_or(0),
+            );
         }
         let mut events: Vec<Event> = order
             .into_iter()

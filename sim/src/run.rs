@@ -58,7 +58,10 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     world.run_until(calm + bounds::STAYS_CALM)?;
     let changed = last_change(world);
     if changed > Time::after_start(calm) {
-        return violation(world, format!("no calm: the last change was at {changed:?}"));
+        return violation(
+            world,
+            format!("no calm: the last change was at {changed:?}"),
+        );
     }
     one_owner(world, plan)
 }

@@ -144,7 +144,9 @@ impl Watch {
             return;
         }
         if self.sides[side.index()].ordered.take().is_none() {
-            self.fail(format!("{side:?}: the outcome of a hand-over nobody ordered"));
+            self.fail(format!(
+                "{side:?}: the outcome of a hand-over nobody ordered"
+            ));
         }
     }
 

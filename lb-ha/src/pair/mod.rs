@@ -202,6 +202,8 @@ pub struct Host {
     last_beat: Option<Heartbeat>,
     cause: Cause,
     since: Time,
+    /// Whether the addresses are put on this host.
+    addresses_here: bool,
     actions: Vec<Action>,
     outputs: Vec<Output>,
 }
@@ -236,6 +238,7 @@ impl Host {
             last_beat: None,
             cause: Cause::Started,
             since: now,
+            addresses_here: false,
             actions: Vec::new(),
             outputs: Vec::new(),
         }
@@ -331,6 +334,7 @@ impl Host {
         self.since = now;
         // What an agent before this one left on the interface is not ours.
         self.actions.push(Action::Addresses { here: false });
+        self.addresses_here = false;
         self.route(now, |router, out| router.start(now, out));
         if self.settings.link {
             self.next_beat = Some(now);
@@ -339,6 +343,7 @@ impl Host {
 
     fn stop(&mut self, now: Time) {
         self.route(now, |router, out| router.stop(out));
+        self.place_addresses();
         self.started = None;
         self.next_beat = None;
         self.end_hand_over(Err(Refusal::Stopping));
@@ -432,8 +437,19 @@ impl Host {
             self.disputed = None;
         }
         self.actions.push(Action::Became(state, cause));
-        self.actions.push(Action::Addresses { here: master });
         self.role_changed_in_hand_over(state, cause);
+    }
+
+    /// The addresses follow the role. A host that stepped back only because nothing told it whose
+    /// the address is keeps what the last description said is its own: it may be the only one that
+    /// serves.
+    fn place_addresses(&mut self) {
+        let master = self.router.state() == State::Master;
+        let here = master || (self.yielding.is_some() && self.address_seen_here());
+        if here != self.addresses_here {
+            self.addresses_here = here;
+            self.actions.push(Action::Addresses { here });
+        }
     }
 
     /// After every event: what follows from where things stand.
@@ -444,6 +460,7 @@ impl Host {
         self.tick_hand_over(now);
         self.allow(now);
         self.route(now, |router, out| router.tick(now, out));
+        self.place_addresses();
         self.beat(now);
         if let Some(call) = self.keeper.as_mut().and_then(|keeper| keeper.call(now)) {
             self.actions.push(Action::Call(call));

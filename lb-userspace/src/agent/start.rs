@@ -108,9 +108,7 @@ pub(super) fn start<K: Kernel>(
 }
 
 /// The pair, where the host is not alone. It takes no part yet.
-fn open_pair(
-    config: &Config,
-) -> Result<(Option<Pair>, mpsc::UnboundedReceiver<Effect>), Error> {
+fn open_pair(config: &Config) -> Result<(Option<Pair>, mpsc::UnboundedReceiver<Effect>), Error> {
     match &config.ha {
         Some(ha) => {
             let (pair, effects) = Pair::open(config, ha)?;

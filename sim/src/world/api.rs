@@ -21,9 +21,8 @@ impl World {
     pub(super) fn call(&mut self, side: Side, call: Call) {
         let node = &mut self.nodes[side.index()];
         if let Some(before) = node.call.replace(call) {
-            self.watch.fail(format!(
-                "{side:?}: {call:?} while {before:?} is under way"
-            ));
+            self.watch
+                .fail(format!("{side:?}: {call:?} while {before:?} is under way"));
         }
         let (state, boot) = (node.state(), node.boot);
         if call == Call::Associate {

@@ -178,6 +178,8 @@ impl World {
 
     fn present(&self) -> impl Iterator<Item = &Trouble> {
         let troubles = self.plan.troubles.iter().zip(&self.troubled);
-        troubles.filter(|(_, there)| **there).map(|(trouble, _)| trouble)
+        troubles
+            .filter(|(_, there)| **there)
+            .map(|(trouble, _)| trouble)
     }
 }

@@ -81,7 +81,11 @@ impl Hands {
             }
             Moves::VirtualIp(_) | Moves::Commands => None,
         };
-        let notes = Notes::new(adverts.clone(), link.clone(), addresses.as_ref().map(Addresses::watch));
+        let notes = Notes::new(
+            adverts.clone(),
+            link.clone(),
+            addresses.as_ref().map(Addresses::watch),
+        );
         let hands = Self {
             adverts,
             link,

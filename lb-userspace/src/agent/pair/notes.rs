@@ -63,7 +63,9 @@ impl Latest {
     /// When that was, by the clock on the wall.
     pub(in crate::agent) fn when(&self, moment: Time) -> SystemTime {
         let ago = self.at.elapsed() + self.now.since(moment);
-        SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
+        SystemTime::now()
+            .checked_sub(ago)
+            .unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }
 

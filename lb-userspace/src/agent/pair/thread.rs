@@ -11,10 +11,7 @@ use lb_ha::{
     pair::{Action, Event, Host, Standing},
     vrrp::{Heard, State},
 };
-use tokio::{
-    runtime::Handle,
-    sync::mpsc,
-};
+use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     Effect, Notes, Order,
@@ -317,7 +314,9 @@ impl Thread {
 
     fn note(&mut self) {
         let now = self.now();
-        self.hands.notes().note(self.host.view(now), now, Instant::now());
+        self.hands
+            .notes()
+            .note(self.host.view(now), now, Instant::now());
         if let Some(ec2) = &self.inlets.ec2 {
             self.hands.notes().note_ec2(ec2.view());
         }

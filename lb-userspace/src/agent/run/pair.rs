@@ -78,11 +78,19 @@ impl<K: Kernel> Agent<K> {
 
     /// Looks whether requests have ended, while this host hands over.
     pub(super) fn look_for_quiet(&mut self) {
-        let open = self.shared.proxy().as_ref().map_or(0, |proxy| proxy.open_connections());
+        let open = self
+            .shared
+            .proxy()
+            .as_ref()
+            .map_or(0, |proxy| proxy.open_connections());
         let (Some(holding), Some(pair)) = (&mut self.holding, &self.pair) else {
             return;
         };
-        holding.quiet_looks = if open == 0 { holding.quiet_looks + 1 } else { 0 };
+        holding.quiet_looks = if open == 0 {
+            holding.quiet_looks + 1
+        } else {
+            0
+        };
         let quiet = holding.quiet_looks >= QUIET_LOOKS && holding.since.elapsed() >= LEAST;
         if quiet && !holding.told {
             holding.told = true;
