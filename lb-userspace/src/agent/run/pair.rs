@@ -12,7 +12,6 @@ use crate::{
         pair::{Effect, Order},
         shared::State,
     },
-    ha::track::Facts,
     peer::Message,
 };
 
@@ -98,17 +97,12 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// What the loop tells the pair once a second, and when a backend changed.
+    /// Tells the pair once when every backend was checked.
     pub(super) fn tell_pair(&mut self) {
         let Some(pair) = &self.pair else {
             return;
         };
-        let (facts, checked) = {
-            let state = self.shared.read();
-            (facts(&state), is_checked(&state))
-        };
-        pair.order(Order::Facts(facts));
-        if checked && !self.all_checked {
+        if !self.all_checked && is_checked(&self.shared.read()) {
             self.all_checked = true;
             pair.order(Order::Checked);
         }
