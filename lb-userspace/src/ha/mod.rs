@@ -1,7 +1,10 @@
 //! The shell around the pair's state machines: adverts on the wire, addresses, tracking, commands.
 
 pub mod address;
+mod command;
 mod error;
 mod netlink;
+pub mod notify;
+pub mod track;
 
 pub use error::Error;

@@ -63,6 +63,18 @@ impl Rtnetlink {
         Ok(listed)
     }
 
+    /// Asks for one thing.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn one(&mut self, message: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
+        // The acknowledgement ends the answer.
+        self.send(message, NLM_F_ACK)?;
+        let mut answer = None;
+        self.answers(|message| answer = Some(message))?;
+        answer.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
