@@ -165,6 +165,8 @@ pub struct View {
     pub peer_is_master: bool,
     /// The last description of the address.
     pub owner: Option<(Time, Owner)>,
+    /// When the address was last confirmed to be this host's.
+    pub confirmed: Option<Time>,
     /// Whether the address is confirmed to be here, as far as it is wanted here.
     pub has_address: bool,
     /// Whether this host has stepped back for a host that it cannot hear.
@@ -310,6 +312,7 @@ impl Host {
             peer: self.peer.beat(now, self.detection()),
             peer_is_master: self.peer.is_master(now, self.detection()),
             owner: keeper.and_then(Keeper::seen),
+            confirmed: keeper.and_then(Keeper::confirmed),
             has_address: self.has_address(),
             stepped_back: self.yielding.is_some(),
             handing_over: self.handover.is_some(),

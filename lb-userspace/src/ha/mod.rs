@@ -1,6 +1,7 @@
 //! The shell around the pair's state machines: adverts on the wire, addresses, tracking, commands.
 
 pub mod address;
+pub mod adverts;
 mod command;
 mod error;
 mod netlink;

@@ -10,9 +10,7 @@ use lb_ha::{
 };
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{
-    Effect, Ec2Known, LinkKnown, Notes, Order, sync::Sync, thread::Parts,
-};
+use super::{Ec2Known, Effect, LinkKnown, Notes, Order, sync::Sync, thread::Parts};
 use crate::{
     agent::Error,
     aws,
@@ -21,7 +19,7 @@ use crate::{
     ha::{
         address::{Addresses, AddressesView, Want},
         adverts::{self, Adverts, Received},
-        notify::{NotifyView, Notifier, Role},
+        notify::{Notifier, NotifyView, Role},
     },
     peer::{self, Link, Message, PeerInfo},
 };
@@ -91,11 +89,6 @@ impl Hands {
             }
             Moves::VirtualIp(_) | Moves::Commands => None,
         };
-        let notes = Notes::new(
-            adverts.clone(),
-            link.clone(),
-            addresses.as_ref().map(Addresses::watch),
-        );
         let hands = Self {
             adverts,
             link,

@@ -10,7 +10,7 @@ mod sync;
 mod thread;
 
 use std::{
-    sync::{Arc, mpsc as sync},
+    sync::{Arc, mpsc::channel},
     thread::JoinHandle,
     time::Duration,
 };
@@ -95,7 +95,7 @@ impl Pair {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Effect>), Error> {
         let (orders, received) = mpsc::unbounded_channel();
         let (effects, effected) = mpsc::unbounded_channel();
-        let (opened, outcome) = sync::channel();
+        let (opened, outcome) = channel();
         let parts = thread::Parts {
             node: config.node.clone(),
             ha: ha.clone(),

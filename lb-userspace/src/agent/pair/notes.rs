@@ -15,9 +15,7 @@ use lb_ha::{
 use crate::{
     aws,
     dataplane::flows::Flows,
-    ha::{
-        address::AddressesView, adverts, notify::NotifyView, track::Tracked,
-    },
+    ha::{address::AddressesView, adverts, notify::NotifyView, track::Tracked},
     peer::{self, PeerInfo},
 };
 

@@ -11,7 +11,10 @@ use lb_ha::{
     pair::{Action, Event, Host, Standing},
     vrrp::{Heard, State},
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
 
 use super::{
     Beginning, Effect, Notes, Order,
@@ -109,6 +112,8 @@ struct Thread {
     tracking: Option<Tracking>,
     standing: Standing,
     own_orders: mpsc::WeakUnboundedSender<Order>,
+    /// Whether everything that is tracked was looked at once.
+    looked: bool,
     /// Whether the flows of the other host came by the link that stands.
     has_flows: bool,
     /// Whether a late timer was put off once.
@@ -143,6 +148,7 @@ impl Thread {
             tracking: None,
             standing: Standing::default(),
             own_orders: parts.orders,
+            looked: false,
             has_flows: false,
             caught_up: false,
         };
@@ -211,12 +217,12 @@ impl Thread {
             }
         };
         let tracked = async {
-            match standing {
-                Some(standing) if standing.changed().await.is_ok() => {
-                    standing.borrow_and_update().clone()
-                }
-                _ => std::future::pending().await,
+            if let Some(standing) = standing
+                && standing.changed().await.is_ok()
+            {
+                return standing.borrow_and_update().clone();
             }
+            std::future::pending().await
         };
         tokio::select! {
             // What was heard comes before the timer that says that nothing was.
@@ -302,6 +308,16 @@ impl Thread {
     }
 
     fn tracked(&mut self, tracked: &track::Standing) {
+        // What nobody has looked at counts as failing: at the start that says nothing yet.
+        let tracking = self
+            .tracking
+            .as_ref()
+            .map(Tracking::view)
+            .unwrap_or_default();
+        self.looked |= tracking.iter().all(|one| one.fact.well.is_some());
+        if !self.looked {
+            return;
+        }
         self.stand(|standing| {
             standing.weight = tracked.weight;
             standing.fault = tracked.fault.is_some();
@@ -356,8 +372,15 @@ impl Thread {
             ec2: self.hands.ec2(self.inlets.ec2.as_ref()),
             addresses: self.hands.addresses(),
             notified: self.hands.notified(),
-            tracked: self.tracking.as_ref().map(Tracking::view).unwrap_or_default(),
-            flows: self.hands.flows().map(|flows| (flows, self.standing.synced)),
+            tracked: self
+                .tracking
+                .as_ref()
+                .map(Tracking::view)
+                .unwrap_or_default(),
+            flows: self
+                .hands
+                .flows()
+                .map(|flows| (flows, self.standing.synced)),
         };
         self.hands.notes().note(known);
     }

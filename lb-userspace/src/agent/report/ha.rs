@@ -1,7 +1,5 @@
 //! The pair in the status and in the metrics.
 
-use std::time::SystemTime;
-
 use lb_ha::vrrp::{Cause, State};
 
 use crate::{
@@ -13,7 +11,10 @@ use crate::{
     aws,
     config::{Ha, Moves},
     dataplane::flows::Flows,
-    ha::{notify::Outcome, track::Tracked},
+    ha::{
+        notify::{Outcome, Role},
+        track::{Effect, Tracked},
+    },
     metrics::{CallSecondsReading, ElasticIpReading, FlowsReading, HaReading, LinkReading},
     peer,
 };
@@ -42,12 +43,20 @@ pub(super) fn status(ha: &Ha, known: &Known) -> HaStatus {
 }
 
 fn tracked(one: &Tracked) -> TrackedStatus {
+    let fact = &one.fact;
+    let ok = fact.well == Some(true);
+    let effect = match fact.effect {
+        Effect::Fault if !ok => "fault".to_owned(),
+        Effect::Weight(weight) if ok == (weight > 0) => format!("{weight:+}"),
+        Effect::Backends(weight) if !ok => format!("-{weight}"),
+        Effect::Fault | Effect::Weight(_) | Effect::Backends(_) => String::new(),
+    };
     TrackedStatus {
-        name: one.name.clone(),
-        ok: one.ok,
+        name: fact.what.to_string(),
+        ok,
         since: Moment(one.since),
-        message: one.message.clone(),
-        effect: one.effect.to_string(),
+        message: fact.message.clone(),
+        effect,
     }
 }
 
@@ -124,11 +133,7 @@ fn address_status(ha: &Ha, known: &Known) -> AddressStatus {
     }
 }
 
-fn elastic_ip_status(
-    known: &Known,
-    ec2: Option<&Ec2Known>,
-    base: AddressStatus,
-) -> AddressStatus {
+fn elastic_ip_status(known: &Known, ec2: Option<&Ec2Known>, base: AddressStatus) -> AddressStatus {
     let failing = ec2.filter(|ec2| ec2.failing);
     let error = failing.and_then(|ec2| ec2.view.counters.last_error.as_ref());
     let denied = ec2.and_then(|ec2| ec2.view.inspection.as_ref());
@@ -206,13 +211,13 @@ pub(super) fn reading(ha: &Ha, known: &Known) -> HaReading {
         tracked: known
             .tracked
             .iter()
-            .map(|one| (one.name.clone(), one.ok))
+            .map(|one| (one.fact.what.to_string(), one.fact.well == Some(true)))
             .collect(),
         notify_runs: known
             .notified
             .runs
             .iter()
-            .map(|((role, outcome), count)| (role.as_str(), word_of(*outcome), *count))
+            .map(|((role, outcome), count)| (word_of_role(*role), word_of(*outcome), *count))
             .collect(),
         elastic_ip: known
             .ec2
@@ -288,5 +293,14 @@ fn word_of(outcome: Outcome) -> &'static str {
         Outcome::Failed => "failed",
         Outcome::TimedOut => "timed_out",
         Outcome::PassedOver => "passed_over",
+    }
+}
+
+fn word_of_role(role: Role) -> &'static str {
+    match role {
+        Role::Master => "master",
+        Role::Backup => "backup",
+        Role::Fault => "fault",
+        Role::Stop => "stop",
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What to track.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Watched {
     /// The node's interface.
     pub interface: String,
