@@ -4,6 +4,7 @@
 //! [`Lab::raise`] makes it in a second or two; dropping it, or the end of the process in whatever
 //! way, ends all of it. Two labs do not see each other.
 
+pub mod advert;
 pub mod agent;
 pub mod cable;
 pub mod certificate;
