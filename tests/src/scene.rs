@@ -42,7 +42,14 @@ impl Scene {
     /// # Errors
     /// As [`Scene::raise`].
     pub fn raise_with(change: impl FnOnce(&mut [Settings; 2])) -> Result<Self> {
-        let lab = Lab::raise()?;
+        Self::raise_in(Lab::raise()?, change)
+    }
+
+    /// Raises it in a lab that has been furnished.
+    ///
+    /// # Errors
+    /// As [`Scene::raise`].
+    pub fn raise_in(lab: Lab, change: impl FnOnce(&mut [Settings; 2])) -> Result<Self> {
         let ec2 = lab.fake_ec2()?;
         let follower = lab.internet_gateway.follow_ec2(&ec2);
         let mut settings = Settings::elastic_pair(&lab, &*ec2);
