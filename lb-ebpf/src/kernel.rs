@@ -5,8 +5,8 @@ use core::arch::asm;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST, BPF_RB_NO_WAKEUP,
-        bpf_fib_lookup as FibLookup,
+        BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST,
+        BPF_RB_NO_WAKEUP, bpf_fib_lookup as FibLookup,
     },
     helpers::{bpf_fib_lookup, generated::bpf_jiffies64},
     programs::XdpContext,

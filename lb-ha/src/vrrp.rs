@@ -37,7 +37,7 @@ pub enum Version {
 }
 
 /// The state of the router, as RFC 9568 calls it; a fault is keepalived's.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Not started, or stopped.

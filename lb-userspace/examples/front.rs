@@ -8,6 +8,7 @@ use lb::{
     config::{Backend, Balance, Http, Mode, Name, Pool, Service, Weight},
     pool::PoolView,
     proxy::{Frontend, Proxy},
+    tickets::TicketKeys,
 };
 use lb_common::backend::BackendState;
 
@@ -39,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         pool,
     };
     let limits = limits(workers);
-    let proxy = Proxy::start(&limits)?;
+    let proxy = Proxy::start(&limits, &TicketKeys::new()?)?;
     let frontend = Frontend {
         service,
         moves: false,

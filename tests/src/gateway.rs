@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
+    ec2::Ec2,
     host::{Host, joined},
     topology::ELASTIC_IP,
     wait,
@@ -75,6 +76,13 @@ impl InternetGateway {
         nft(&self.host, &rules).context("could not point the Elastic IP")
     }
 
+    /// Has the Elastic IP follow its owner in an EC2, until the follower is dropped.
+    #[must_use]
+    pub fn follow_ec2(&self, ec2: &Arc<impl Ec2 + ?Sized + 'static>) -> Follower {
+        let ec2 = Arc::clone(ec2);
+        self.follow(move || Ok(ec2.owner()?.map(|owner| owner.private_ip)))
+    }
+
     /// Has the Elastic IP follow what `ask` says, 50 times a second, until the follower is dropped.
     /// `ask` runs on a thread of its own whose sockets are in the gateway's network; where it has
     /// no answer, the last one stays.
@@ -120,7 +128,8 @@ impl Follower {
     ///
     /// # Errors
     /// When it is not within `limit`.
-    pub fn wait_for(&self, owner: Option<Ipv4Addr>, limit: Duration) -> Result<()> {
+    pub fn wait_for(&self, owner: impl Into<Option<Ipv4Addr>>, limit: Duration) -> Result<()> {
+        let owner = owner.into();
         let what = format!("the Elastic IP at {owner:?}");
         wait::until_true(&what, limit, || {
             let last = self.shared.with_moves(|moves| moves.last().copied());

@@ -128,8 +128,9 @@ impl KeepalivedSettings {
     /// Its configuration file.
     #[must_use]
     pub fn configuration(&self) -> String {
+        // Without a router_id it asks the DNS for the host's name, and waits.
         let mut text = format!(
-            "global_defs {{\n    vrrp_version {}\n    script_user root\n}}\n\n",
+            "global_defs {{\n    router_id lab\n    vrrp_version {}\n    script_user root\n}}\n\n",
             self.version
         );
         // Writing to a String cannot fail, here and below.

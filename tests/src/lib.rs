@@ -4,10 +4,12 @@
 //! [`Lab::raise`] makes it in a second or two; dropping it, or the end of the process in whatever
 //! way, ends all of it. Two labs do not see each other.
 
+pub mod advert;
 pub mod agent;
 pub mod cable;
 pub mod certificate;
 pub mod ec2;
+mod effort;
 pub mod forward;
 pub mod gateway;
 pub mod host;
@@ -15,12 +17,16 @@ pub mod keepalived;
 pub mod load;
 pub mod partition;
 pub mod process;
+pub mod scene;
 mod spawner;
 pub mod stall;
 pub mod topology;
+pub mod trickle;
 pub mod wait;
 pub mod web;
 
+pub use effort::{THOROUGH, effort};
 pub use host::Host;
 pub use process::Process;
+pub use scene::Scene;
 pub use topology::Lab;

@@ -2,6 +2,7 @@
 
 mod demo;
 mod door;
+mod measure;
 
 use std::process::ExitCode;
 
@@ -26,9 +27,18 @@ enum Command {
     },
     /// Raises the lab without a balancer, prints each host and how to enter it, and stays.
     Up,
+    /// Loses the active host again and again, and prints as JSON how long nobody answered.
+    Failover {
+        /// How often each kind of loss is measured with each setup.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: u32,
+        /// Measure only these.
+        #[arg(long = "setup", value_enum, default_values_t = measure::Setup::ALL)]
+        setups: Vec<measure::Setup>,
+    },
     /// Runs a command on a host of the lab that was raised last.
     Exec {
-        /// The host: client, igw, lb-a, router, web1 to web4.
+        /// The host: client, igw, lb-a, lb-b, router, web1 to web4.
         host: String,
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -40,6 +50,7 @@ fn main() -> ExitCode {
     let (done, told) = match Arguments::parse().command {
         Command::Demo { once } => (demo::run(once), true),
         Command::Up => (up(), false),
+        Command::Failover { rounds, setups } => (measure::run(rounds, &setups), false),
         Command::Exec { host, command } => (door::run(&host, &command), false),
     };
     match done {

@@ -59,6 +59,23 @@ impl Process {
     /// # Errors
     /// When it is not there any more.
     pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.signal_process(signal)?;
+        if signal != Signal::SIGSTOP {
+            self.wake_entry();
+        }
+        Ok(())
+    }
+
+    /// `nsenter` stops itself when its child is stopped, and would not see it end. When it goes on,
+    /// it has its child go on too.
+    fn wake_entry(&self) {
+        if let Ok(entry) = i32::try_from(self.entry.id()) {
+            // Gone already is what we want.
+            let _ = signal::kill(Pid::from_raw(entry), Signal::SIGCONT);
+        }
+    }
+
+    fn signal_process(&self, signal: Signal) -> Result<()> {
         let pid = self
             .pid
             .with_context(|| format!("{} ended as soon as it started", self.name))?;
@@ -125,6 +142,7 @@ impl Drop for Process {
         if let (Some(pid), Ok(None)) = (self.pid, self.entry.try_wait()) {
             // Gone already is what we want.
             let _ = signal::kill(pid, Signal::SIGKILL);
+            self.wake_entry();
         }
         drop(self.entry.wait());
     }

@@ -15,13 +15,17 @@
 //!                                  └── web4 10.0.0.19
 //! ```
 
-use std::net::Ipv4Addr;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     cable::{self, End},
     certificate::Authority,
+    ec2::{FakeEc2, Moto},
     gateway::InternetGateway,
     host::Host,
     web::Web,
@@ -50,10 +54,10 @@ pub const VIRTUAL_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 200);
 pub const BALANCERS_PREFIX: u8 = 20;
 
 /// Where the EC2 API is, as the balancers see it: on the gateway's host, behind no balancer's cable.
-pub const EC2_API: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 3);
+pub const EC2_API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(172, 31, 0, 3)), 5000);
 
 /// Where the instance metadata service is, as AWS has it.
-pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+pub const METADATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
 /// The web servers: name and address.
 pub const WEBS: &[(&str, Ipv4Addr)] = &[
@@ -121,6 +125,27 @@ impl Lab {
         &self.balancers[1]
     }
 
+    /// Starts an EC2 of our own where the balancers look for one; the first balancer owns the
+    /// Elastic IP.
+    ///
+    /// # Errors
+    /// When there is one already.
+    pub fn fake_ec2(&self) -> Result<Arc<FakeEc2>> {
+        let ec2 = FakeEc2::start(Some(self.internet_gateway.host()), EC2_API, BALANCERS)?;
+        ec2.move_to(Some(0));
+        Ok(Arc::new(ec2))
+    }
+
+    /// Starts moto where the balancers look for an EC2; the first balancer owns the Elastic IP.
+    ///
+    /// # Errors
+    /// When moto is not installed or does not come up.
+    pub fn moto(&self) -> Result<Arc<Moto>> {
+        let moto = Moto::start(self.internet_gateway.host(), EC2_API, BALANCERS)?;
+        moto.move_to(Some(0))?;
+        Ok(Arc::new(moto))
+    }
+
     /// The web server of this name.
     ///
     /// # Errors
@@ -172,9 +197,11 @@ impl Lab {
         self.internet_gateway.host().script(&format!(
             "ip address add 198.51.100.1/24 dev wan\n\
              ip address add 172.31.0.1/20 dev lbnet\n\
-             ip address add {EC2_API}/20 dev lbnet\n\
-             ip address add {METADATA}/32 dev lbnet\n\
-             echo 1 >/proc/sys/net/ipv4/ip_forward"
+             ip address add {}/20 dev lbnet\n\
+             ip address add {}/32 dev lbnet\n\
+             echo 1 >/proc/sys/net/ipv4/ip_forward",
+            EC2_API.ip(),
+            METADATA.ip(),
         ))?;
         self.router.script(
             "ip address add 172.31.0.2/20 dev eth0\n\

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::{
     Host,
     ec2::{Ec2, FakeEc2, Faults, Imds, Instance, Moto, Owner},
+    topology::ELASTIC_IP,
     wait,
 };
 
@@ -93,6 +94,26 @@ fn an_association_moves_only_where_it_may_and_counts_as_a_move_once() -> Result<
     ensure!(site.ec2.owner()? == Some(owner(1)));
     says(&site.describe()?, &site.ec2.interfaces()[1].id)?;
     ensure!(site.ec2.moves() == 2, "moved {} times", site.ec2.moves());
+    Ok(())
+}
+
+#[test]
+fn a_script_may_name_the_address_itself_and_the_instance() -> Result<()> {
+    let site = Site::raise()?;
+    let ec2 = &site.ec2;
+    let form = |action: &str| format!("Action={action}&PublicIp={ELASTIC_IP}");
+    let to = |interface: usize| {
+        let id = &ec2.interfaces()[interface].instance_id;
+        format!("{}&InstanceId={id}", form("AssociateAddress"))
+    };
+    says(&site.call(&to(0))?, " 200")?;
+    ensure!(ec2.owner()? == Some(owner(0)));
+    says(&site.call(&form("DisassociateAddress"))?, " 200")?;
+    ensure!(ec2.owner()?.is_none());
+    says(&site.call(&form("DisassociateAddress"))?, "NotFound")?;
+    says(&site.call(&to(1))?, " 200")?;
+    ensure!(ec2.owner()? == Some(owner(1)));
+    ensure!(ec2.moves() == 3, "{} moves", ec2.moves());
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::Path,
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -145,8 +145,8 @@ fn a_partition_is_between_the_balancers_only_and_heals() -> Result<()> {
     let lab = Lab::raise()?;
     let a = lab.lb_a().clone();
     let (from_a, from_b) = (
-        || pings(&a, BALANCERS[1].1),
-        || pings(lab.lb_b(), BALANCERS[0].1),
+        || pings(&a, BALANCERS[1].1.into()),
+        || pings(lab.lb_b(), BALANCERS[0].1.into()),
     );
     ensure!(
         from_a() && from_b(),
@@ -157,7 +157,9 @@ fn a_partition_is_between_the_balancers_only_and_heals() -> Result<()> {
     ensure!(!from_a() && !from_b(), "they reach each other when parted");
     for host in &lab.balancers {
         ensure!(
-            pings(host, EC2_API) && pings(host, METADATA) && pings(host, WEBS[0].1),
+            pings(host, EC2_API.ip())
+                && pings(host, METADATA.ip())
+                && pings(host, WEBS[0].1.into()),
             "{} reaches less than it should when parted",
             host.name()
         );
@@ -282,7 +284,7 @@ fn raising_takes_seconds_and_leaves_the_outside_alone() -> Result<()> {
     Ok(())
 }
 
-fn pings(host: &Host, address: Ipv4Addr) -> bool {
+fn pings(host: &Host, address: IpAddr) -> bool {
     let once = ["-c", "1", "-W", "0.3", &address.to_string()];
     host.run("ping", &once).is_ok()
 }

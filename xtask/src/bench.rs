@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what the balancer costs, beside its peers, in one run.
 
 mod cpu;
+mod failover;
 mod http;
 mod load;
 mod machine;
@@ -26,6 +27,8 @@ pub(crate) enum Bench {
     Http(HttpArguments),
     /// Nanoseconds a packet of the XDP program, less an empty program
     Xdp(XdpArguments),
+    /// Milliseconds without an answer when the active host is lost, beside HAProxy with keepalived
+    Failover(FailoverArguments),
 }
 
 /// How the HTTPS front is measured.
@@ -62,6 +65,20 @@ pub(crate) struct XdpArguments {
     json: Option<PathBuf>,
 }
 
+/// How failover is measured.
+#[derive(Args)]
+pub(crate) struct FailoverArguments {
+    /// Rounds of each kind of loss with each setup
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Measure only these
+    #[arg(long = "setup", value_parser = ["seed", "tuned", "lb"], default_values = ["seed", "tuned", "lb"])]
+    setups: Vec<String>,
+    /// Write the figures to this file as well
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 /// Measures, prints a table, and writes the figures where asked to.
 ///
 /// # Errors
@@ -70,6 +87,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Http(arguments) => http::run(workspace, arguments),
         Bench::Xdp(arguments) => xdp::run(workspace, arguments),
+        Bench::Failover(arguments) => failover::run(workspace, arguments),
     }
 }
 

@@ -165,6 +165,8 @@ pub struct View {
     pub peer_is_master: bool,
     /// The last description of the address.
     pub owner: Option<(Time, Owner)>,
+    /// When the address was last confirmed to be this host's.
+    pub confirmed: Option<Time>,
     /// Whether the address is confirmed to be here, as far as it is wanted here.
     pub has_address: bool,
     /// Whether this host has stepped back for a host that it cannot hear.
@@ -202,6 +204,8 @@ pub struct Host {
     last_beat: Option<Heartbeat>,
     cause: Cause,
     since: Time,
+    /// Whether the addresses are put on this host.
+    addresses_here: bool,
     actions: Vec<Action>,
     outputs: Vec<Output>,
 }
@@ -236,6 +240,7 @@ impl Host {
             last_beat: None,
             cause: Cause::Started,
             since: now,
+            addresses_here: false,
             actions: Vec::new(),
             outputs: Vec::new(),
         }
@@ -307,6 +312,7 @@ impl Host {
             peer: self.peer.beat(now, self.detection()),
             peer_is_master: self.peer.is_master(now, self.detection()),
             owner: keeper.and_then(Keeper::seen),
+            confirmed: keeper.and_then(Keeper::confirmed),
             has_address: self.has_address(),
             stepped_back: self.yielding.is_some(),
             handing_over: self.handover.is_some(),
@@ -331,6 +337,7 @@ impl Host {
         self.since = now;
         // What an agent before this one left on the interface is not ours.
         self.actions.push(Action::Addresses { here: false });
+        self.addresses_here = false;
         self.route(now, |router, out| router.start(now, out));
         if self.settings.link {
             self.next_beat = Some(now);
@@ -339,6 +346,7 @@ impl Host {
 
     fn stop(&mut self, now: Time) {
         self.route(now, Router::stop);
+        self.place_addresses();
         self.started = None;
         self.next_beat = None;
         self.end_hand_over(Err(Refusal::Stopping));
@@ -432,8 +440,19 @@ impl Host {
             self.disputed = None;
         }
         self.actions.push(Action::Became(state, cause));
-        self.actions.push(Action::Addresses { here: master });
         self.role_changed_in_hand_over(state, cause);
+    }
+
+    /// The addresses follow the role. A host that stepped back only because nothing told it whose
+    /// the address is keeps what the last description said is its own: it may be the only one that
+    /// serves.
+    fn place_addresses(&mut self) {
+        let master = self.router.state() == State::Master;
+        let here = master || (self.yielding.is_some() && self.address_seen_here());
+        if here != self.addresses_here {
+            self.addresses_here = here;
+            self.actions.push(Action::Addresses { here });
+        }
     }
 
     /// After every event: what follows from where things stand.
@@ -444,6 +463,7 @@ impl Host {
         self.tick_hand_over(now);
         self.allow(now);
         self.route(now, |router, out| router.tick(now, out));
+        self.place_addresses();
         self.beat(now);
         if let Some(call) = self.keeper.as_mut().and_then(|keeper| keeper.call(now)) {
             self.actions.push(Action::Call(call));

@@ -34,9 +34,12 @@ pub enum Error {
     /// The link to the other agent.
     #[error(transparent)]
     Link(#[from] peer::Error),
-    /// Adverts, or the addresses that move.
+    /// Adverts.
     #[error(transparent)]
-    Ha(#[from] ha::Error),
+    Adverts(#[from] ha::adverts::Error),
+    /// The addresses that move.
+    #[error(transparent)]
+    Addresses(#[from] ha::Error),
     /// The thread of the pair ended before it said why.
     #[error("the thread that keeps up the pair ended at its start: report what the log says")]
     PairEnded,

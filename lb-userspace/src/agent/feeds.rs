@@ -27,6 +27,11 @@ impl Feeds {
         Self(feeds.collect())
     }
 
+    /// The feed of a pool.
+    pub(super) fn subscribe(&self, pool: &Name) -> Option<watch::Receiver<Arc<PoolView>>> {
+        self.0.get(pool).map(|feed| feed.subscribe())
+    }
+
     /// The services that the HTTP front serves, each with its feed.
     pub(super) fn frontends(&self, config: &Config) -> Vec<Frontend> {
         let by_agent = config.services.iter().filter(|service| match service.mode {

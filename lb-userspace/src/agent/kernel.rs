@@ -1,7 +1,7 @@
 //! What the agent wants of the packet path: the one room that a test cannot have without a kernel
 //! that it may change.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     config::Service,
@@ -25,6 +25,8 @@ pub(super) trait Kernel: Send + 'static {
     fn hold(&self, on: bool) -> Result<(), Error>;
     /// The flow table, to be shared with the peer.
     fn flows(&self) -> Option<Flows>;
+    /// Where the program that should be on the interface is pinned.
+    fn program_pin(&self) -> PathBuf;
     /// Takes back an `open` that attached: only for a start that failed.
     fn take_back(self) -> Result<(), Error>;
 }
@@ -56,6 +58,10 @@ impl Kernel for Dataplane {
 
     fn flows(&self) -> Option<Flows> {
         Some(Self::flows(self).clone())
+    }
+
+    fn program_pin(&self) -> PathBuf {
+        Self::program_pin(self)
     }
 
     fn take_back(self) -> Result<(), Error> {

@@ -188,7 +188,6 @@ impl<K: Kernel> Agent<K> {
             change,
         } = ordered.map_err(|error| error.to_string())?;
         tracing::info!(backend = name, %order, "the operator gave an order");
-        self.tell_orders();
         if let Some(change) = &change {
             self.publish(change, "by the operator's order");
         }

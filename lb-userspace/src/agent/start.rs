@@ -19,7 +19,7 @@ use super::{
     Error,
     feeds::Feeds,
     kernel::Kernel,
-    pair::{Effect, Order, Pair},
+    pair::{Beginning, Effect, Order, Pair},
     run::{self, Agent},
     shared::{Shared, State},
 };
@@ -65,6 +65,7 @@ pub(super) fn start<K: Kernel>(
     // What an agent before this one held is held no more.
     kernel.hold(false)?;
     let flows = kernel.flows();
+    let notes = pair.as_ref().map(|pair| Arc::clone(pair.notes()));
     let (mut checks, outcomes) = Checks::new();
     checks.apply(&config.pools);
     let state = State {
@@ -76,7 +77,7 @@ pub(super) fn start<K: Kernel>(
         interface_index,
         unsettled: BTreeSet::new(),
     };
-    let shared = Arc::new(Shared::new(kernel, proxy, state));
+    let shared = Arc::new(Shared::new(kernel, proxy, state, notes));
     let (commands, received) = mpsc::channel(WAITING_COMMANDS);
     let mut servers = JoinSet::new();
     let source = Arc::clone(&shared);
@@ -102,15 +103,14 @@ pub(super) fn start<K: Kernel>(
         tickets,
     };
     if let Some(pair) = &agent.pair {
-        pair.order(Order::Begin(flows));
+        let watched = agent.watched().unwrap_or_default();
+        pair.order(Order::Begin(Box::new(Beginning { flows, watched })));
     }
     Ok(agent)
 }
 
 /// The pair, where the host is not alone. It takes no part yet.
-fn open_pair(
-    config: &Config,
-) -> Result<(Option<Pair>, mpsc::UnboundedReceiver<Effect>), Error> {
+fn open_pair(config: &Config) -> Result<(Option<Pair>, mpsc::UnboundedReceiver<Effect>), Error> {
     match &config.ha {
         Some(ha) => {
             let (pair, effects) = Pair::open(config, ha)?;
@@ -145,8 +145,8 @@ fn recall(file: &StateFile) -> Memory {
     })
 }
 
-fn start_proxy(config: &Config, feeds: &Feeds) -> Result<Proxy, Error> {
-    let proxy = Proxy::start(&config.http).map_err(|error| Error::Proxy(vec![error]))?;
+fn start_proxy(config: &Config, feeds: &Feeds, tickets: &TicketKeys) -> Result<Proxy, Error> {
+    let proxy = Proxy::start(&config.http, tickets).map_err(|error| Error::Proxy(vec![error]))?;
     match proxy.apply(&config.http, feeds.frontends(config)) {
         Ok(()) => Ok(proxy),
         Err(errors) => {

@@ -114,18 +114,24 @@ impl ApiError {
 fn of_code<E: ProvideErrorMetadata>(error: &E, response: &HttpResponse) -> (ErrorKind, String) {
     let status = response.status().as_u16();
     let Some(code) = error.code() else {
-        let kind = if status == 429 {
-            ErrorKind::Throttled
-        } else {
-            ErrorKind::Other
-        };
-        return (kind, format!("EC2 answered with status {status} only"));
+        return without_code(status);
     };
     let said = match error.message() {
         Some(message) => format!("EC2 answered {code} ({message})"),
         None => format!("EC2 answered {code}"),
     };
     (kind_of(code, status), said)
+}
+
+/// What is no error of EC2's own: of a proxy between, or no XML at all.
+fn without_code(status: u16) -> (ErrorKind, String) {
+    let kind = if status == 429 {
+        ErrorKind::Throttled
+    } else {
+        ErrorKind::Other
+    };
+    let said = format!("the answer, of status {status}, is not one of EC2's");
+    (kind, said)
 }
 
 fn kind_of(code: &str, status: u16) -> ErrorKind {

@@ -36,8 +36,9 @@ const CREDENTIALS_LIMIT: Duration = Duration::from_secs(1);
 /// Attempts at the metadata service: the second is for a token that has run out.
 const METADATA_ATTEMPTS: u32 = 2;
 
-/// How long a token of the metadata service lasts.
-const TOKEN_LIFE: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long a token of the metadata service lasts. It may last six hours; but the SDK goes on using
+/// one that the service refuses before its time, and credentials could not be renewed for so long.
+const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// What every call shares.
 pub(super) struct Sdk {

@@ -18,10 +18,12 @@ use crate::{
 };
 
 mod log;
+mod peer;
 mod status;
 mod table;
 
 const DEFAULT_CONFIG: &str = "/etc/lb/lb.toml";
+const DEFAULT_SECRET: &str = "/etc/lb/peer.pem";
 const DEFAULT_SOCKET: &str = "/run/lb/lb.sock";
 
 /// What went wrong, whoever's fault: exit code 1. Of the configuration: 2.
@@ -83,6 +85,11 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// The pair's secret, for the link between the two agents.
+    Peer {
+        #[command(subcommand)]
+        command: PeerCommand,
+    },
     /// Detach the XDP program and remove its maps: flows end. The agent must have stopped.
     Unload {
         /// The configuration that the agent ran with.
@@ -91,6 +98,19 @@ enum Command {
         /// Where the maps are pinned, whatever a configuration says.
         #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
         pin_path: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PeerCommand {
+    /// Make the secret, once for both hosts; says what to do with it.
+    Init {
+        /// Where to put it.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_SECRET)]
+        out: PathBuf,
+        /// Replace the one that is there. The peer needs the new one too.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -162,6 +182,9 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Failover { socket } => give(&Request::Failover, &socket.path),
         Command::Reload { socket } => give(&Request::Reload, &socket.path),
+        Command::Peer {
+            command: PeerCommand::Init { out, force },
+        } => print(&peer::init(&out, force).map_err(failed)?),
         Command::Unload { config, pin_path } => unload(&config, pin_path),
     }
 }

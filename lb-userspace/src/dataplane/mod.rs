@@ -204,6 +204,12 @@ impl Dataplane {
         self.pins.root()
     }
 
+    /// Where the program is pinned.
+    #[must_use]
+    pub fn program_pin(&self) -> PathBuf {
+        self.pins.program()
+    }
+
     /// Detaches the program and removes the pins: forwarding ends. Returns what was removed.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering::SeqCst},
 };
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// Messages of flows that may be on their way.
 pub(super) const WINDOW: u32 = 16;
@@ -33,6 +33,42 @@ impl Flows {
     /// The next chunk; `None` when the link has been dropped.
     pub async fn recv(&mut self) -> Option<FlowChunk> {
         self.0.recv().await
+    }
+}
+
+/// What the peer has room for.
+#[derive(Debug)]
+pub(super) struct Credit {
+    left: Semaphore,
+    /// Messages sent that the peer has not taken in yet.
+    used: AtomicU32,
+}
+
+impl Default for Credit {
+    fn default() -> Self {
+        Self {
+            left: Semaphore::new(WINDOW as usize),
+            used: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Credit {
+    /// The next message, once there is credit for it. Nothing is used up unless there is one.
+    pub(super) async fn spend(&self, bulk: &mut mpsc::Receiver<Vec<u8>>) -> Option<Vec<u8>> {
+        let permit = self.left.acquire().await.ok()?;
+        let bytes = bulk.recv().await?;
+        permit.forget();
+        self.used.fetch_add(1, SeqCst);
+        Some(bytes)
+    }
+
+    /// The peer has taken in so many messages. `None` when there were not so many.
+    pub(super) fn grant(&self, messages: u32) -> Option<()> {
+        let less = |used: u32| used.checked_sub(messages);
+        self.used.fetch_update(SeqCst, SeqCst, less).ok()?;
+        self.left.add_permits(usize::try_from(messages).ok()?);
+        Some(())
     }
 }
 

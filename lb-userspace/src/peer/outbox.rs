@@ -11,7 +11,7 @@ use tokio::sync::{
 };
 
 use super::{
-    credit::{Ledger, WINDOW},
+    credit::{Credit, Ledger},
     frame::{Message, Urgent, encode},
     record::{Lane, Outgoing},
 };
@@ -68,14 +68,14 @@ pub(super) struct Outbox {
     control_rest: Option<Outgoing>,
     bulk_rest: Option<Outgoing>,
     /// Messages of flows that the peer takes.
-    credit: Arc<Semaphore>,
+    credit: Arc<Credit>,
     ledger: Arc<Ledger>,
     overrun: Arc<Semaphore>,
 }
 
 impl Outbox {
     /// An outbox that may send flows while `credit` lasts, and tells the peer what `ledger` owes.
-    pub(super) fn new(credit: Arc<Semaphore>, ledger: Arc<Ledger>) -> (Inlets, Self) {
+    pub(super) fn new(credit: Arc<Credit>, ledger: Arc<Ledger>) -> (Inlets, Self) {
         let (to_urgent, urgent) = mpsc::channel(WAITING_URGENT);
         let (to_control, control) = mpsc::channel(WAITING_CONTROL);
         let (to_bulk, bulk) = mpsc::channel(WAITING_BULK);
@@ -118,19 +118,12 @@ impl Outbox {
                 part(&mut self.control_rest, record)
             }
             () = at_once_if(has_bulk) => part(&mut self.bulk_rest, record),
-            Some(bytes) = with_credit(&self.credit, &mut self.bulk), if !has_bulk => {
+            Some(bytes) = self.credit.spend(&mut self.bulk), if !has_bulk => {
                 self.bulk_rest = Some(Outgoing::new(Lane::Bulk, bytes));
                 part(&mut self.bulk_rest, record)
             }
         }
     }
-}
-
-/// A peer grants more than it may: `None`.
-pub(super) fn grant(credit: &Semaphore, messages: u32) -> Option<()> {
-    let messages = usize::try_from(messages).ok()?;
-    let room = (WINDOW as usize).checked_sub(credit.available_permits())?;
-    (messages <= room).then(|| credit.add_permits(messages))
 }
 
 fn urgent(frame: Urgent, record: &mut Vec<u8>) -> Option<bool> {
@@ -154,14 +147,6 @@ fn at_once_if(now: bool) -> impl Future<Output = ()> {
             pending().await
         }
     }
-}
-
-/// The next message, once there is credit for it. A permit is given back unless there is one.
-async fn with_credit(credit: &Semaphore, bulk: &mut mpsc::Receiver<Vec<u8>>) -> Option<Vec<u8>> {
-    let permit = credit.acquire().await.ok()?;
-    let bytes = bulk.recv().await?;
-    permit.forget();
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -10,18 +10,15 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
-    sync::{
-        Semaphore,
-        mpsc::{self, error::TrySendError},
-    },
+    sync::mpsc::{self, error::TrySendError},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
 use super::{
     DownReason, Event, FlowChunk,
-    credit::{Ledger, WINDOW},
+    credit::{Credit, Ledger},
     frame::{Frame, Urgent},
-    outbox::{Inlets, Outbox, grant},
+    outbox::{Inlets, Outbox},
     record::{HEADER_BYTES, Incoming, ReadError},
     view::Counters,
 };
@@ -62,7 +59,7 @@ pub(super) struct Session<'a> {
     counters: &'a Counters,
     outlets: &'a Outlets,
     inlets: Inlets,
-    credit: Arc<Semaphore>,
+    credit: Arc<Credit>,
     ledger: Arc<Ledger>,
     /// When the youngest ping that was answered was sent: microseconds since the beginning.
     answered: AtomicU64,
@@ -75,7 +72,7 @@ impl<'a> Session<'a> {
         counters: &'a Counters,
         outlets: &'a Outlets,
     ) -> (Self, Outbox) {
-        let credit = Arc::new(Semaphore::new(WINDOW as usize));
+        let credit = Arc::new(Credit::default());
         let ledger = Arc::new(Ledger::default());
         let (inlets, outbox) = Outbox::new(Arc::clone(&credit), Arc::clone(&ledger));
         let session = Self {
@@ -181,9 +178,10 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Frame::Urgent(Urgent::Pong { sent }) => self.answered(sent),
-            Frame::Urgent(Urgent::Credit(messages)) => {
-                grant(&self.credit, messages).ok_or_else(|| malformed("credit for nothing"))
-            }
+            Frame::Urgent(Urgent::Credit(messages)) => self
+                .credit
+                .grant(messages)
+                .ok_or_else(|| malformed("credit for nothing")),
             Frame::Urgent(Urgent::Word(word)) => {
                 if self.outlets.events.try_send(Event::Word(word)).is_err() {
                     self.counters.dropped_words.fetch_add(1, Relaxed);

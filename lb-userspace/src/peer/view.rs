@@ -102,6 +102,9 @@ pub enum DownReason {
 }
 
 impl DownReason {
+    /// The word for [`Self::Malformed`].
+    pub const MALFORMED: &'static str = "malformed";
+
     /// The word for it in metrics.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -110,7 +113,7 @@ impl DownReason {
             Self::Closed => "closed",
             Self::Broken(_) => "broken",
             Self::Replaced => "replaced",
-            Self::Malformed(_) => "malformed",
+            Self::Malformed(_) => Self::MALFORMED,
             Self::Overrun => "overrun",
         }
     }

@@ -16,7 +16,7 @@ mod roster;
 
 pub use memory::{Memory, Remembered, StateFile};
 pub use orders::{Orders, Stamp, Stamped, ToldOrders};
-pub use roster::{Change, Member, OrderError, Ordered, Roster};
+pub use roster::{Change, Heard, Member, OrderError, Ordered, Roster};
 
 /// One pool at one moment: read-only, shared by all that choose backends.
 #[derive(Clone, Debug, PartialEq)]

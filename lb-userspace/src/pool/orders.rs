@@ -27,6 +27,11 @@ impl Stamp {
         Self(clock.max(newest.0.saturating_add(1)))
     }
 
+    /// The stamp of an order that was given nobody knows when.
+    pub(super) fn oldest(order: Order) -> Self {
+        Self(u64::from(order != Order::Ready))
+    }
+
     /// Whether there was an order at all.
     #[must_use]
     pub fn is_some(self) -> bool {

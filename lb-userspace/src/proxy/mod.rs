@@ -42,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::{ServerConfig, server::ProducesTickets};
+use rustls::ServerConfig;
 use tokio::sync::watch;
 
 pub use certificates::{CertificateInfo, check_certificates};
@@ -55,6 +55,7 @@ pub use error::{CertificateProblem, Error};
 use crate::{
     config::{self, Mode, Name, Service},
     pool::PoolView,
+    tickets::TicketKeys,
 };
 use worker::{Command, FrontPlan, Plan, Worker};
 
@@ -73,6 +74,7 @@ pub struct Frontend {
 #[derive(Debug)]
 pub struct Proxy {
     workers: Vec<Worker>,
+    tickets: TicketKeys,
     state: Mutex<State>,
 }
 
@@ -81,8 +83,6 @@ pub struct Proxy {
 struct State {
     bound: HashSet<SocketAddr>,
     certificates: Vec<CertificateInfo>,
-    /// What tickets are made with, by service: sessions outlive a change of certificates.
-    ticketers: HashMap<Name, Arc<dyn ProducesTickets>>,
 }
 
 impl fmt::Debug for State {
@@ -99,22 +99,23 @@ struct Prepared {
     frontend: Frontend,
     tls: Option<Arc<ServerConfig>>,
     certificates: Vec<CertificateInfo>,
-    ticketer: Option<Arc<dyn ProducesTickets>>,
     /// One for each worker, where the address is new.
     listeners: Vec<TcpListener>,
 }
 
 impl Proxy {
-    /// Starts the workers, as many as `limits` says. They serve nothing yet.
+    /// Starts the workers, as many as `limits` says. They serve nothing yet. Session tickets are
+    /// made with `tickets`, which outlive any change of certificates.
     ///
     /// # Errors
     /// A thread or its runtime could not be made.
-    pub fn start(limits: &config::Http) -> Result<Self, Error> {
+    pub fn start(limits: &config::Http, tickets: &TicketKeys) -> Result<Self, Error> {
         let workers = (0..limits.workers.get())
             .map(Worker::start)
             .collect::<Result<_, _>>()?;
         Ok(Self {
             workers,
+            tickets: tickets.clone(),
             state: Mutex::default(),
         })
     }
@@ -217,11 +218,10 @@ impl Proxy {
         let mut prepared = Prepared {
             tls: None,
             certificates: Vec::new(),
-            ticketer: None,
             listeners: Vec::new(),
             frontend,
         };
-        let mut errors = prepared.set_up_tls(state).err().unwrap_or_default();
+        let mut errors = prepared.set_up_tls(&self.tickets).err().unwrap_or_default();
         let Service { name, listen, .. } = &prepared.frontend.service;
         if !state.bound.contains(listen) {
             match listener::bind(*listen, prepared.frontend.moves, self.workers.len()) {
@@ -262,7 +262,7 @@ impl Proxy {
 }
 
 impl Prepared {
-    fn set_up_tls(&mut self, state: &State) -> Result<(), Vec<Error>> {
+    fn set_up_tls(&mut self, tickets: &TicketKeys) -> Result<(), Vec<Error>> {
         let service = &self.frontend.service;
         let paths = match &service.mode {
             Mode::Http => return Ok(()),
@@ -279,11 +279,8 @@ impl Prepared {
                 source,
             }]
         };
-        let ticketer = match state.ticketers.get(&service.name) {
-            Some(ticketer) => Arc::clone(ticketer),
-            None => tls::ticketer().map_err(refused)?,
-        };
-        let config = tls::server_config(&certificates, Arc::clone(&ticketer)).map_err(refused)?;
+        let ticketer = tickets.ticketer(&service.name);
+        let config = tls::server_config(&certificates, ticketer).map_err(refused)?;
         let infos = certificates.into_iter().zip(paths);
         let infos = infos.map(|(certificate, path)| CertificateInfo {
             service: service.name.clone(),
@@ -293,7 +290,6 @@ impl Prepared {
         });
         self.certificates = infos.collect();
         self.tls = Some(Arc::new(config));
-        self.ticketer = Some(ticketer);
         Ok(())
     }
 
@@ -316,9 +312,6 @@ impl State {
             let service = one.frontend.service;
             self.bound.insert(service.listen);
             self.certificates.extend(one.certificates);
-            if let Some(ticketer) = one.ticketer {
-                self.ticketers.insert(service.name, ticketer);
-            }
         }
     }
 }

@@ -132,6 +132,3 @@ impl KeyType for Derived {
         KEY_BYTES + NONCE_LEN
     }
 }
-
-#[cfg(test)]
-mod tests;

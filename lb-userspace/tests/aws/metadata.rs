@@ -108,14 +108,13 @@ async fn an_instance_without_a_role_is_told_to_get_one() {
 }
 
 #[tokio::test]
-async fn credentials_that_run_out_are_renewed_with_a_new_token() {
+async fn credentials_that_run_out_are_renewed() {
     let site = Site::raise();
     // So short that each call renews them.
     site.imds.credentials_last(Duration::from_secs(5));
     let ec2 = site.connect().await;
     ec2.describe().await.expect("a description");
     let before = site.imds.requests().len();
-    site.imds.expire_tokens();
     ec2.describe().await.expect("a description");
     let requests = site.imds.requests().split_off(before);
     assert!(
@@ -127,11 +126,16 @@ async fn credentials_that_run_out_are_renewed_with_a_new_token() {
 }
 
 #[tokio::test]
-async fn the_last_credentials_serve_while_the_metadata_service_is_silent() {
+async fn the_last_credentials_serve_while_the_metadata_service_is_silent_or_refuses() {
     let site = Site::raise();
     site.imds.credentials_last(Duration::from_secs(5));
     let ec2 = site.connect().await;
     ec2.describe().await.expect("a description");
     site.imds.be_silent(true);
     ec2.associate().await.expect("an association");
+    site.imds.be_silent(false);
+    site.imds.expire_tokens();
+    ec2.associate().await.expect("an association");
+    let refused = site.imds.requests();
+    assert!(refused.iter().any(|request| request.ends_with(" 401")));
 }

@@ -88,7 +88,7 @@ fn moto_does_as_it_is_told_and_says_so() {
 #[test]
 fn moto_denies_what_no_policy_allows() {
     // The calls that furnish it are let through; ours come after them.
-    let site = Site::raise(&[("INITIAL_NO_AUTH_ACTION_COUNT", "7")]);
+    let site = Site::raise(&[("INITIAL_NO_AUTH_ACTION_COUNT", "6")]);
     site.with_client(async |ec2: Ec2| {
         failed(
             ec2.associate().await,

@@ -124,6 +124,22 @@ impl Agent {
         self.process.kill()
     }
 
+    /// Stops it where it is, as a machine does that is paused.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal(Signal::SIGSTOP)
+    }
+
+    /// Has it go on where it was.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn go_on(&self) -> Result<()> {
+        self.process.signal(Signal::SIGCONT)
+    }
+
     /// Asks it to end, and waits.
     ///
     /// # Errors

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::{Host, Lab, wait};
 
+/// What is 1 on both hosts of a pair whose link is as it should be.
+const LINK_GAUGES: [&str; 2] = ["lb_peer_link_up", "lb_peer_flows_synced"];
+
 /// How long a pair may take to agree who is active, with everything synchronised.
 const AGREEING: Duration = Duration::from_secs(20);
 
@@ -29,20 +32,37 @@ impl Pair {
     /// # Errors
     /// When they do not come to that: with what they logged.
     pub fn start(lab: &Lab, settings: &[Settings; 2]) -> Result<Self> {
-        install_certificate(lab)?;
-        let mut pair = Self::install(lab, settings)?;
+        Self::install(lab, settings)?.started()
+    }
+
+    /// As [`Pair::start`], with the credentials from the metadata service and not from the
+    /// environment.
+    ///
+    /// # Errors
+    /// As [`Pair::start`].
+    pub fn start_with_metadata(lab: &Lab, settings: &[Settings; 2]) -> Result<Self> {
+        let pair = Self::install(lab, settings)?;
+        for host in &pair.hosts {
+            host.write(ENVIRONMENT_FILE, "")?;
+        }
+        pair.started()
+    }
+
+    fn started(mut self) -> Result<Self> {
+        let pair = &mut self;
         pair.start_again(0)?;
         pair.start_again(1)?;
         pair.wait_until_agreed(0)?;
-        Ok(pair)
+        Ok(self)
     }
 
-    /// Writes the configurations of both and the link's secret, where they have a link; starts
-    /// nothing.
+    /// Writes the certificate, the configurations of both, and the link's secret, where they have a
+    /// link; starts nothing.
     ///
     /// # Errors
     /// When a file cannot be written, or `lb peer init` makes no secret.
     pub fn install(lab: &Lab, settings: &[Settings; 2]) -> Result<Self> {
+        install_certificate(lab)?;
         let hosts = lab.balancers.clone();
         let has_link = |settings: &Settings| settings.ha.as_ref().is_some_and(|ha| ha.link);
         if settings.iter().any(has_link) {
@@ -114,8 +134,8 @@ impl Pair {
             .with_context(|| format!("no agent runs on {name}"))
     }
 
-    /// Waits until this host is active, the other stands by, and their link is up where they have
-    /// one.
+    /// Waits until this host is active and the other stands by, and where they have a link, it is up
+    /// and the flows are on both.
     ///
     /// # Errors
     /// When they do not come to that: with what both say of themselves.
@@ -130,14 +150,28 @@ impl Pair {
                 self.agent(1 - active)?.metrics()?,
             );
             let linked = [&master, &backup].iter().all(|metrics| {
-                let links = metrics.samples("lb_peer_link_up", &[]);
-                links.iter().all(|link| link.value == 1.0)
+                let mut gauges = LINK_GAUGES
+                    .iter()
+                    .flat_map(|name| metrics.samples(name, &[]));
+                gauges.all(|gauge| gauge.value == 1.0)
             });
             Ok(Role::of(&master) == Some(Role::Master)
                 && Role::of(&backup) == Some(Role::Backup)
                 && linked)
         });
         agreed.with_context(|| format!("they say of themselves:\n{}", self.statuses()))
+    }
+
+    /// Whether what is on each host says that it is active, in the order of the hosts. An agent that
+    /// does not answer is not.
+    #[must_use]
+    pub fn actives(&self) -> [bool; 2] {
+        self.agents.each_ref().map(|agent| {
+            matches!(
+                agent.as_ref().map(Agent::role),
+                Some(Ok(Some(Role::Master)))
+            )
+        })
     }
 
     /// Begins to watch the roles of both.
@@ -170,7 +204,7 @@ fn share_link_secret(hosts: &[Host]) -> Result<()> {
     let lb: PathBuf = binary()?;
     let output = first
         .command(lb)
-        .args(["peer", "init", LINK_SECRET_FILE])
+        .args(["peer", "init", "--out", LINK_SECRET_FILE])
         .output()?;
     ensure!(
         output.status.success(),

@@ -9,6 +9,7 @@ use std::{
 use super::{CERTIFICATE_FILE, LINK_SECRET_FILE};
 use crate::{
     Lab,
+    ec2::{Ec2, REGION},
     topology::{BALANCERS, BALANCERS_PREFIX, VIRTUAL_IP},
     web::Web,
 };
@@ -114,6 +115,18 @@ impl Settings {
             ha: Some(ha),
             ..self
         }
+    }
+
+    /// Both of a pair between which the Elastic IP of an EC2 moves.
+    #[must_use]
+    pub fn elastic_pair(lab: &Lab, ec2: &(impl Ec2 + ?Sized)) -> [Self; 2] {
+        [0, 1].map(|balancer| Self::of(lab).paired(balancer, Moves::elastic_ip(ec2, balancer)))
+    }
+
+    /// Both of a pair between which [`VIRTUAL_IP`] moves.
+    #[must_use]
+    pub fn virtual_pair(lab: &Lab) -> [Self; 2] {
+        [0, 1].map(|balancer| Self::of(lab).paired(balancer, Moves::VirtualIp))
     }
 
     /// The same with only these backends.
@@ -226,6 +239,17 @@ preempt = {preempt}
 }
 
 impl Moves {
+    /// The Elastic IP of an EC2, to this balancer's interface.
+    #[must_use]
+    pub fn elastic_ip(ec2: &(impl Ec2 + ?Sized), balancer: usize) -> Self {
+        Self::ElasticIp {
+            allocation_id: ec2.allocation_id().to_owned(),
+            region: REGION.to_owned(),
+            endpoint: ec2.endpoint().to_owned(),
+            network_interface_id: Some(ec2.interfaces()[balancer].id.clone()),
+        }
+    }
+
     fn toml(&self, private_ip: Ipv4Addr) -> String {
         match self {
             Self::VirtualIp => {

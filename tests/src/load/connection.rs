@@ -1,13 +1,13 @@
 //! One HTTP/1.1 connection of the load generator, plain or TLS.
 
 use std::{
-    io::{BufRead as _, BufReader, Read, Write},
+    io::{BufRead as _, BufReader, ErrorKind, Read, Write},
     net::TcpStream,
     sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 
 use super::{Body, Plan, Reuse, USER_AGENT};
@@ -33,7 +33,11 @@ pub fn trust(authority: &Authority) -> Result<Arc<ClientConfig>> {
 }
 
 /// An open connection.
-pub(super) struct Connection(BufReader<Stream>);
+pub(super) struct Connection {
+    stream: BufReader<Stream>,
+    /// The server has said that it answers nothing more on it.
+    ending: bool,
+}
 
 enum Stream {
     Plain(TcpStream),
@@ -55,7 +59,24 @@ impl Connection {
                 Stream::Tls(Box::new(StreamOwned::new(tls, socket)))
             }
         };
-        Ok(Self(BufReader::with_capacity(64 << 10, stream)))
+        Ok(Self {
+            stream: BufReader::with_capacity(64 << 10, stream),
+            ending: false,
+        })
+    }
+
+    /// Whether another request may be sent on it: the server has neither announced its end nor
+    /// closed it. Every client looks before it uses a connection again.
+    pub(super) fn is_open(&self) -> bool {
+        !self.ending && self.stream.get_ref().is_silent()
+    }
+
+    /// Whether the server resumed an earlier TLS session.
+    pub(super) fn is_resumed(&self) -> bool {
+        match self.stream.get_ref() {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.conn.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
     }
 
     /// Sends a request, reads all of its answer, and returns who answered.
@@ -69,13 +90,13 @@ impl Connection {
              Connection: {connection}\r\n\r\n",
             plan.path, plan.host
         );
-        let stream = self.0.get_mut();
+        let stream = self.stream.get_mut();
         (stream.write_all(request.as_bytes()))
             .and_then(|()| stream.flush())
             .context("could not send the request")?;
         let head = self.read_head()?;
         let mut body = vec![0; head.length];
-        self.0
+        self.stream
             .read_exact(&mut body)
             .context("the connection broke within the body")?;
         ensure!(head.status == 200, "the answer was {}", head.status);
@@ -105,6 +126,7 @@ impl Connection {
             let (name, value) = line.split_once(':').context("a header without a colon")?;
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = Some(value.trim().parse()?),
+                "connection" if value.trim().eq_ignore_ascii_case("close") => self.ending = true,
                 "x-backend" => backend = Some(value.trim().to_owned()),
                 _ => {}
             }
@@ -114,7 +136,8 @@ impl Connection {
 
     fn read_line(&mut self) -> Result<String> {
         let mut line = String::new();
-        let read = (self.0.read_line(&mut line)).context("the connection broke within the head")?;
+        let read =
+            (self.stream.read_line(&mut line)).context("the connection broke within the head")?;
         ensure!(read > 0, "the connection was closed before the answer");
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
@@ -124,6 +147,20 @@ struct Head {
     status: u16,
     length: usize,
     backend: String,
+}
+
+impl Stream {
+    /// Whether nothing has come that was not asked for: data between two answers is the
+    /// connection's end.
+    fn is_silent(&self) -> bool {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        };
+        let peeked = (socket.set_nonblocking(true)).and_then(|()| socket.peek(&mut [0]));
+        let silent = peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        silent && socket.set_nonblocking(false).is_ok()
+    }
 }
 
 impl Read for Stream {

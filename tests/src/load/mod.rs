@@ -4,6 +4,7 @@
 //! watch the figures while they grow and compare their times with its own.
 
 mod connection;
+mod probe;
 mod report;
 
 use std::{
@@ -26,6 +27,7 @@ use crate::{
 };
 use connection::Connection;
 pub use connection::trust;
+pub use probe::{Probe, outage};
 pub use report::{Answer, Failure, Report};
 
 /// What the load generator calls itself.
@@ -70,7 +72,8 @@ pub enum Body {
 pub enum Reuse {
     /// A new connection for every request.
     Never,
-    /// The same connection as long as it lives. Its end before its time is a failure.
+    /// The same connection as long as it lives. Its end in the middle of a request is a failure;
+    /// its end between two is not, and shows in the number of connections.
     Always,
 }
 
@@ -116,16 +119,11 @@ impl Plan {
     /// Starts sending from a host.
     #[must_use]
     pub fn start(self, from: &Host) -> Load {
-        let shared = Arc::new(Shared {
-            left: AtomicU64::new(self.requests.unwrap_or(u64::MAX)),
-            stop: AtomicBool::new(false),
-            report: Mutex::default(),
-        });
-        let (plan, work) = (Arc::new(self), Arc::clone(&shared));
-        let sender = from.inside(move || {
+        let plan = Arc::new(self);
+        Load::start(from, plan.requests, move |shared| {
             let workers: Vec<_> = (0..plan.connections)
                 .map(|_| {
-                    let (plan, shared) = (Arc::clone(&plan), Arc::clone(&work));
+                    let (plan, shared) = (Arc::clone(&plan), Arc::clone(shared));
                     // A thread inherits the network that its parent has entered.
                     thread::spawn(move || {
                         worker(&plan, &shared);
@@ -134,12 +132,7 @@ impl Plan {
                 })
                 .collect();
             workers.into_iter().try_for_each(joined)
-        });
-        Load {
-            _end: End(Arc::clone(&shared)),
-            shared,
-            sender,
-        }
+        })
     }
 }
 
@@ -176,6 +169,25 @@ struct Shared {
 }
 
 impl Load {
+    /// Sends on a thread in a host's network.
+    fn start(
+        from: &Host,
+        requests: Option<u64>,
+        send: impl FnOnce(&Arc<Shared>) -> Result<()> + Send + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            left: AtomicU64::new(requests.unwrap_or(u64::MAX)),
+            stop: AtomicBool::new(false),
+            report: Mutex::default(),
+        });
+        let sending = Arc::clone(&shared);
+        Self {
+            _end: End(Arc::clone(&shared)),
+            shared,
+            sender: from.inside(move || send(&sending)),
+        }
+    }
+
     /// How many requests have come to an end, whichever.
     #[must_use]
     pub fn done(&self) -> usize {
@@ -195,6 +207,7 @@ impl Load {
         self.shared.with_report(|report| {
             let news = Report {
                 connections: report.connections,
+                resumed: report.resumed,
                 answers: report.answers[seen.answers..].to_vec(),
                 failures: report.failures[seen.failures..].to_vec(),
             };
@@ -244,34 +257,39 @@ impl Shared {
 fn worker(plan: &Plan, shared: &Shared) {
     let mut connection = None;
     while shared.another() {
-        let began = Instant::now();
-        match request(plan, &mut connection, shared) {
-            Ok(backend) => shared.with_report(|report| {
-                report.answers.push(Answer {
-                    began,
-                    ended: Instant::now(),
-                    backend,
-                });
-            }),
-            Err(error) => {
-                connection = None;
-                shared.with_report(|report| {
-                    report.failures.push(Failure {
-                        began,
-                        ended: Instant::now(),
-                        why: format!("{error:#}"),
-                    });
-                });
-            }
-        }
+        attempt(plan, &mut connection, shared);
         if !plan.pause.is_zero() {
             thread::sleep(plan.pause);
         }
     }
 }
 
+/// One request, and what came of it.
+fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
+    let began = Instant::now();
+    match request(plan, connection, shared) {
+        Ok(backend) => shared.with_report(|report| {
+            report.answers.push(Answer {
+                began,
+                ended: Instant::now(),
+                backend,
+            });
+        }),
+        Err(error) => {
+            *connection = None;
+            shared.with_report(|report| {
+                report.failures.push(Failure {
+                    began,
+                    ended: Instant::now(),
+                    why: format!("{error:#}"),
+                });
+            });
+        }
+    }
+}
+
 fn request(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) -> Result<String> {
-    let mut open = match connection.take() {
+    let mut open = match connection.take().filter(Connection::is_open) {
         Some(open) => open,
         None => {
             let open = Connection::open(plan)?;
@@ -280,6 +298,9 @@ fn request(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) ->
         }
     };
     let backend = open.ask(plan)?;
+    if open.is_resumed() {
+        shared.with_report(|report| report.resumed += 1);
+    }
     if plan.reuse == Reuse::Always {
         *connection = Some(open);
     }

@@ -9,6 +9,8 @@ use anyhow::{Result, bail};
 pub struct Report {
     /// Connections that were opened.
     pub connections: u64,
+    /// Requests that were answered on a connection which resumed an earlier TLS session.
+    pub resumed: u64,
     /// Requests that were answered as they should be, in the order of their ends.
     pub answers: Vec<Answer>,
     /// Requests that were not.
@@ -60,6 +62,7 @@ impl Report {
     pub fn since(&self, from: Instant) -> Self {
         Self {
             connections: self.connections,
+            resumed: self.resumed,
             answers: (self.answers.iter())
                 .filter(|answer| answer.began >= from)
                 .cloned()

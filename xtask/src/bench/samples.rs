@@ -1,9 +1,9 @@
 //! Figures of several rounds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// What one proxy cost in each round.
-#[derive(Clone, Debug, Default, Serialize)]
+/// What one of those that are compared took in each round.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Samples(Vec<f64>);
 
@@ -22,6 +22,16 @@ impl Samples {
             return Some(upper);
         }
         Some(f64::midpoint(*sorted.get(sorted.len() / 2 - 1)?, upper))
+    }
+
+    /// The least. `None` without a round.
+    pub(crate) fn least(&self) -> Option<f64> {
+        self.0.iter().copied().min_by(f64::total_cmp)
+    }
+
+    /// The most. `None` without a round.
+    pub(crate) fn most(&self) -> Option<f64> {
+        self.0.iter().copied().max_by(f64::total_cmp)
     }
 
     /// The median of this round's figure divided by the other's of the same round: the machine's
@@ -45,6 +55,16 @@ mod tests {
         assert_eq!(Samples(vec![5.0, 1_000.0, 4.0]).median(), Some(5.0));
         assert_eq!(Samples(vec![4.0, 6.0]).median(), Some(5.0));
         assert_eq!(Samples::default().median(), None);
+    }
+
+    #[test]
+    fn the_worst_round_is_not_hidden() {
+        let samples = Samples(vec![5.0, 1_000.0, 4.0]);
+        assert_eq!(
+            (samples.least(), samples.most()),
+            (Some(4.0), Some(1_000.0))
+        );
+        assert_eq!(Samples::default().most(), None);
     }
 
     #[test]

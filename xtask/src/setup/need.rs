@@ -170,7 +170,7 @@ pub(crate) const NEEDS: &[Need] = &[
         why: "makes a host of the lab forward packets",
         probe: Probe::Program("sysctl"),
         source: Source::Packages(&["procps"]),
-        purposes: LAB,
+        purposes: RUNS,
     },
     Need {
         name: "ethtool",
@@ -184,7 +184,7 @@ pub(crate) const NEEDS: &[Need] = &[
         why: "plays the Internet gateway's address translation",
         probe: Probe::Program("nft"),
         source: Source::Packages(&["nftables"]),
-        purposes: LAB,
+        purposes: RUNS,
     },
     Need {
         name: "moto",
@@ -205,7 +205,7 @@ pub(crate) const NEEDS: &[Need] = &[
         why: "a client that is not ours",
         probe: Probe::Program("curl"),
         source: Source::Packages(&["curl"]),
-        purposes: LAB,
+        purposes: RUNS,
     },
     Need {
         name: "openssl",
@@ -219,7 +219,7 @@ pub(crate) const NEEDS: &[Need] = &[
         why: "reads the maps from outside",
         probe: Probe::Program("bpftool"),
         source: Source::Packages(&["bpftool"]),
-        purposes: LAB,
+        purposes: RUNS,
     },
     Need {
         name: "promtool",
@@ -240,6 +240,13 @@ pub(crate) const NEEDS: &[Need] = &[
         why: "a peer to measure against, and to test the lab itself with",
         probe: Probe::Program("haproxy"),
         source: Source::Packages(&["haproxy"]),
+        purposes: &[Test, Bench],
+    },
+    Need {
+        name: "keepalived",
+        why: "a peer to work with, and to measure failover beside",
+        probe: Probe::Program("keepalived"),
+        source: Source::Packages(&["keepalived"]),
         purposes: &[Test, Bench],
     },
     Need {

@@ -1,24 +1,25 @@
 //! What is decided is done here.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use lb_ha::{
-    elastic::{Call, Owner},
+    advert::Priority,
+    elastic::Call,
     pair::{Action, Host},
     vrrp::{Cause, State},
 };
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{Effect, Notes, Order, sync::Sync, thread::Parts};
+use super::{Ec2Known, Effect, LinkKnown, Notes, Order, sync::Sync, thread::Parts};
 use crate::{
     agent::Error,
     aws,
     config::{Ha, InterfaceAddress, Moves},
     dataplane::flows::Flows,
     ha::{
-        address::{Addresses, Want},
-        notify::Notifier,
-        socket::{Adverts, Received},
+        address::{Addresses, AddressesView, Want},
+        adverts::{self, Adverts, Received},
+        notify::{Notifier, NotifyView, Role},
     },
     peer::{self, Link, Message, PeerInfo},
 };
@@ -26,7 +27,7 @@ use crate::{
 /// The rooms that act.
 pub(super) struct Hands {
     adverts: Adverts,
-    link: Option<Arc<Link>>,
+    link: Option<Link>,
     /// The flows that arrive by the link, until there is somebody to take them in.
     arriving: Option<peer::Flows>,
     sync: Option<Sync>,
@@ -34,11 +35,18 @@ pub(super) struct Hands {
     notifier: Notifier,
     effects: mpsc::UnboundedSender<Effect>,
     notes: Arc<Notes>,
-    background: tokio::runtime::Handle,
+    background: Handle,
     /// Whether flows are of use to the other host: only where the address that clients call moves.
     shares_flows: bool,
-    /// Whether the addresses wait for the Elastic IP: a secondary private address comes with it.
     state: State,
+    priority: u8,
+    /// What is told to whoever asks.
+    transitions: BTreeMap<(State, Cause), u64>,
+    link_since: SystemTime,
+    peer: Option<PeerInfo>,
+    owner: Option<aws::Owner>,
+    failing: bool,
+    flows: Option<Flows>,
 }
 
 /// What is opened, and what comes out of it.
@@ -67,7 +75,7 @@ impl Hands {
             .transpose()?;
         let (link, events, arriving) = match started {
             Some(started) => (
-                Some(Arc::new(started.link)),
+                Some(started.link),
                 Some(started.events),
                 Some(started.flows),
             ),
@@ -81,7 +89,6 @@ impl Hands {
             }
             Moves::VirtualIp(_) | Moves::Commands => None,
         };
-        let notes = Notes::new(adverts.clone(), link.clone(), addresses.as_ref().map(Addresses::watch));
         let hands = Self {
             adverts,
             link,
@@ -90,7 +97,14 @@ impl Hands {
             addresses,
             notifier: Notifier::start(&node.name, ha.notify.clone()),
             effects,
-            notes: Arc::new(notes),
+            notes: Arc::default(),
+            transitions: BTreeMap::new(),
+            link_since: SystemTime::now(),
+            peer: None,
+            owner: None,
+            failing: false,
+            flows: None,
+            priority: ha.priority.get(),
             background: parts.background.clone(),
             shares_flows: shares_flows(ha),
             state: State::Init,
@@ -114,6 +128,7 @@ impl Hands {
     /// The packet path is there: flows go both ways from now on.
     pub(super) fn carry_flows(&mut self, flows: Flows, orders: mpsc::WeakUnboundedSender<Order>) {
         if let Some(arriving) = self.arriving.take().filter(|_| self.shares_flows) {
+            self.flows = Some(flows.clone());
             self.sync = Some(Sync::start(&self.background, flows, arriving, orders));
             self.tell_flows();
         }
@@ -127,7 +142,7 @@ impl Hands {
         ec2: Option<&aws::Worker>,
     ) -> Option<Call> {
         match action {
-            Action::Advert { priority, .. } => self.adverts.send(priority),
+            Action::Advert { priority, .. } => self.adverts.send(Priority::new(priority)),
             Action::Say(word) => {
                 if let Some(link) = &self.link {
                     // A word that is lost is said again with the next heartbeat, or runs out.
@@ -148,21 +163,19 @@ impl Hands {
     }
 
     /// An EC2 call ended.
-    pub(super) fn called(&self, done: &aws::Done) {
-        match &done.outcome {
-            Ok(aws::Outcome::Associated) => {
-                tracing::info!(took = ?done.duration, "the Elastic IP was asked to this host");
-            }
-            Ok(aws::Outcome::Described(owner)) => self.notes.seen(owner),
-            // The worker has logged what went wrong.
-            Err(_said) => {}
+    pub(super) fn called(&mut self, done: &aws::Done) {
+        // The worker has logged what went wrong.
+        self.failing = done.outcome.is_err();
+        if let Ok(aws::Outcome::Described(owner)) = &done.outcome {
+            self.owner = Some(owner.clone());
         }
     }
 
-    pub(super) fn linked(&self, peer: Option<PeerInfo>) {
+    pub(super) fn linked(&mut self, peer: Option<PeerInfo>) {
         self.tell_flows();
         self.effect(Effect::Linked(peer.is_some()));
-        self.notes.linked(peer);
+        self.link_since = SystemTime::now();
+        self.peer = peer.or(self.peer.take());
     }
 
     pub(super) fn told(&self, message: Message) {
@@ -177,7 +190,7 @@ impl Hands {
     }
 
     pub(super) fn reconfigure(&self, ha: &Ha) {
-        self.notifier.reconfigure(ha.notify.clone());
+        self.notifier.apply(ha.notify.clone());
     }
 
     /// The end: what is to be run at the end has its time.
@@ -187,7 +200,47 @@ impl Hands {
         {
             tracing::error!("{error}");
         }
-        self.notifier.stop().await;
+        self.notifier.stop(self.priority).await;
+    }
+
+    pub(super) fn background(&self) -> &Handle {
+        &self.background
+    }
+
+    pub(super) fn transitions(&self) -> &BTreeMap<(State, Cause), u64> {
+        &self.transitions
+    }
+
+    pub(super) fn adverts(&self) -> adverts::Counters {
+        self.adverts.counters()
+    }
+
+    pub(super) fn link(&self) -> Option<LinkKnown> {
+        self.link.as_ref().map(|link| LinkKnown {
+            view: link.view(),
+            since: self.link_since,
+            peer: self.peer.clone(),
+        })
+    }
+
+    pub(super) fn ec2(&self, worker: Option<&aws::Worker>) -> Option<Ec2Known> {
+        worker.map(|worker| Ec2Known {
+            view: worker.view(),
+            owner: self.owner.clone(),
+            failing: self.failing,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> Option<AddressesView> {
+        self.addresses.as_ref().map(Addresses::view)
+    }
+
+    pub(super) fn notified(&self) -> NotifyView {
+        self.notifier.view()
+    }
+
+    pub(super) fn flows(&self) -> Option<Flows> {
+        self.flows.clone()
     }
 
     fn became(&mut self, state: State, cause: Cause, host: &Host) {
@@ -199,8 +252,18 @@ impl Hands {
             State::Fault => tracing::error!(reason, priority, "this host is in {word}"),
             _ => tracing::info!(reason, priority, "this host is {word}"),
         }
-        self.notes.became(state, cause);
-        self.notifier.run(state, priority);
+        self.priority = priority;
+        *self.transitions.entry((state, cause)).or_default() += 1;
+        let role = match state {
+            State::Master => Some(Role::Master),
+            State::Backup => Some(Role::Backup),
+            State::Fault => Some(Role::Fault),
+            // The end has a command of its own: see `stop`.
+            State::Init => None,
+        };
+        if let Some(role) = role {
+            self.notifier.tell(role, priority);
+        }
         self.tell_flows();
         let is_master = state == State::Master;
         if is_master != was_master {

@@ -10,7 +10,7 @@ mod sync;
 mod thread;
 
 use std::{
-    sync::{Arc, mpsc as sync},
+    sync::{Arc, mpsc::channel},
     thread::JoinHandle,
     time::Duration,
 };
@@ -18,36 +18,43 @@ use std::{
 use lb_ha::pair::{Reason, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
-pub(super) use self::notes::Notes;
+pub(super) use self::notes::{Ec2Known, Known, LinkKnown, Notes};
 use crate::{
     agent::Error,
     config::{Config, Ha},
     dataplane::flows::Flows,
-    ha::track::Facts,
+    ha::track::Watched,
     peer::Message,
 };
 
 /// What the agent tells the pair.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Everything else is up: take part, and carry these flows.
-    Begin(Option<Flows>),
+    /// Everything else is up: take part.
+    Begin(Box<Beginning>),
     /// Hand over to the other host.
     HandOver(Reason),
     /// No request is under way here.
     Quiet,
-    /// What is tracked of the agent itself.
-    Facts(Facts),
     /// Every backend was checked once.
     Checked,
     /// A new configuration is in force.
-    Reconfigure(Box<Ha>),
+    Reconfigure(Box<(Ha, Watched)>),
     /// Tell the other agent.
     Tell(Message),
     /// The flows of the other host are all here.
     Synced,
     /// Say goodbye, and tell when that is done.
     Stop(oneshot::Sender<()>),
+}
+
+/// What is there once everything else is up.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    /// The flows that are shared with the other host.
+    pub(super) flows: Option<Flows>,
+    /// What is tracked.
+    pub(super) watched: Watched,
 }
 
 /// What the pair wants of the agent.
@@ -88,7 +95,7 @@ impl Pair {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Effect>), Error> {
         let (orders, received) = mpsc::unbounded_channel();
         let (effects, effected) = mpsc::unbounded_channel();
-        let (opened, outcome) = sync::channel();
+        let (opened, outcome) = channel();
         let parts = thread::Parts {
             node: config.node.clone(),
             ha: ha.clone(),

@@ -100,8 +100,7 @@ async fn take_in(
     while let Some(chunk) = arriving.recv().await {
         let flows = flows.clone();
         // The chunk counts as taken in when it is dropped: after the import.
-        let imported =
-            tokio::task::spawn_blocking(move || flows.import(&chunk.bytes)).await;
+        let imported = tokio::task::spawn_blocking(move || flows.import(&chunk.bytes)).await;
         match imported {
             Ok(Ok(imported)) if imported.complete => {
                 let Some(orders) = orders.upgrade() else {

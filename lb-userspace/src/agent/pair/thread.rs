@@ -13,19 +13,23 @@ use lb_ha::{
 };
 use tokio::{
     runtime::Handle,
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 use super::{
-    Effect, Notes, Order,
+    Beginning, Effect, Notes, Order,
     act::{Hands, Opened},
+    notes::{Clock, Known},
     settings,
 };
 use crate::{
     agent::Error,
     aws,
     config::{Ha, Node},
-    ha::{socket::Received, track},
+    ha::{
+        adverts::Received,
+        track::{self, Tracking},
+    },
     peer,
 };
 
@@ -83,6 +87,8 @@ struct Inlets {
     link: Option<mpsc::Receiver<peer::Event>>,
     /// `None` where there is no Elastic IP.
     ec2: Option<aws::Worker>,
+    /// `None` until everything else is up.
+    standing: Option<watch::Receiver<track::Standing>>,
 }
 
 /// What has come in.
@@ -102,9 +108,12 @@ struct Thread {
     host: Host,
     inlets: Inlets,
     hands: Hands,
-    tracker: track::Tracker,
+    /// `None` until everything else is up.
+    tracking: Option<Tracking>,
     standing: Standing,
     own_orders: mpsc::WeakUnboundedSender<Order>,
+    /// Whether everything that is tracked was looked at once.
+    looked: bool,
     /// Whether the flows of the other host came by the link that stands.
     has_flows: bool,
     /// Whether a late timer was put off once.
@@ -119,7 +128,6 @@ impl Thread {
     ) -> Result<Self, Error> {
         let origin = Instant::now();
         let host = Host::new(Time::default(), settings::settings(&parts.ha));
-        let tracker = track::Tracker::start(&parts.node, &parts.ha);
         let Opened {
             hands,
             adverts,
@@ -134,11 +142,13 @@ impl Thread {
                 adverts,
                 link,
                 ec2,
+                standing: None,
             },
             hands,
-            tracker,
+            tracking: None,
             standing: Standing::default(),
             own_orders: parts.orders,
+            looked: false,
             has_flows: false,
             caught_up: false,
         };
@@ -182,6 +192,7 @@ impl Thread {
             adverts,
             link,
             ec2,
+            standing,
         } = &mut self.inlets;
         let origin = self.origin;
         let timer = async {
@@ -205,6 +216,14 @@ impl Thread {
                 None => std::future::pending().await,
             }
         };
+        let tracked = async {
+            if let Some(standing) = standing
+                && standing.changed().await.is_ok()
+            {
+                return standing.borrow_and_update().clone();
+            }
+            std::future::pending().await
+        };
         tokio::select! {
             // What was heard comes before the timer that says that nothing was.
             biased;
@@ -212,7 +231,7 @@ impl Thread {
             Some(received) = adverts.recv() => Arrival::Advert(received),
             Some(event) = heard => Arrival::Link(event),
             done = called => Arrival::Call(done),
-            standing = self.tracker.changed() => Arrival::Tracked(standing),
+            standing = tracked => Arrival::Tracked(standing),
             () = timer => Arrival::Timer,
         }
     }
@@ -228,24 +247,41 @@ impl Thread {
         self.caught_up
     }
 
+    fn begin(&mut self, beginning: Beginning) {
+        let Beginning { flows, watched } = beginning;
+        if let Some(flows) = flows {
+            self.hands.carry_flows(flows, self.own_orders.clone());
+        }
+        let tracking = {
+            let _background = self.hands.background().enter();
+            Tracking::start(watched)
+        };
+        match tracking {
+            Ok(tracking) => {
+                self.inlets.standing = Some(tracking.standing());
+                self.tracking = Some(tracking);
+            }
+            // It takes part all the same: a host that is well is worth more than one that knows.
+            Err(error) => tracing::error!("nothing is tracked: {error}"),
+        }
+        self.step(Event::Start);
+    }
+
     fn order(&mut self, order: Order) {
         match order {
-            Order::Begin(flows) => {
-                if let Some(flows) = flows {
-                    self.hands.carry_flows(flows, self.own_orders.clone());
-                }
-                self.step(Event::Start);
-            }
+            Order::Begin(beginning) => self.begin(*beginning),
             Order::HandOver(reason) => self.step(Event::HandOver(reason)),
             Order::Quiet => self.step(Event::Quiet),
-            Order::Facts(facts) => self.tracker.tell(facts),
             Order::Checked => self.stand(|standing| standing.checked = true),
             Order::Synced => {
                 self.has_flows = true;
                 self.step(Event::Timer);
             }
-            Order::Reconfigure(ha) => {
-                self.tracker.reconfigure(&ha);
+            Order::Reconfigure(new) => {
+                let (ha, watched) = *new;
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.apply(watched);
+                }
                 self.hands.reconfigure(&ha);
                 self.step(settings::reconfigure(&ha));
             }
@@ -272,6 +308,16 @@ impl Thread {
     }
 
     fn tracked(&mut self, tracked: &track::Standing) {
+        // What nobody has looked at counts as failing: at the start that says nothing yet.
+        let tracking = self
+            .tracking
+            .as_ref()
+            .map(Tracking::view)
+            .unwrap_or_default();
+        self.looked |= tracking.iter().all(|one| one.fact.well.is_some());
+        if !self.looked {
+            return;
+        }
         self.stand(|standing| {
             standing.weight = tracked.weight;
             standing.fault = tracked.fault.is_some();
@@ -317,10 +363,26 @@ impl Thread {
 
     fn note(&mut self) {
         let now = self.now();
-        self.hands.notes().note(self.host.view(now), now, Instant::now());
-        if let Some(ec2) = &self.inlets.ec2 {
-            self.hands.notes().note_ec2(ec2.view());
-        }
+        let known = Known {
+            view: self.host.view(now),
+            clock: Clock::at(now),
+            transitions: self.hands.transitions().clone(),
+            adverts: self.hands.adverts(),
+            link: self.hands.link(),
+            ec2: self.hands.ec2(self.inlets.ec2.as_ref()),
+            addresses: self.hands.addresses(),
+            notified: self.hands.notified(),
+            tracked: self
+                .tracking
+                .as_ref()
+                .map(Tracking::view)
+                .unwrap_or_default(),
+            flows: self
+                .hands
+                .flows()
+                .map(|flows| (flows, self.standing.synced)),
+        };
+        self.hands.notes().note(known);
     }
 
     fn now(&self) -> Time {

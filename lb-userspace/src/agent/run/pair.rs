@@ -12,7 +12,8 @@ use crate::{
         pair::{Effect, Order},
         shared::State,
     },
-    ha::track::Facts,
+    config::Mode,
+    ha::track::Watched,
     peer::Message,
 };
 
@@ -51,8 +52,6 @@ impl<K: Kernel> Agent<K> {
             Effect::Linked(true) => {
                 let offer = self.tickets.link_up();
                 self.tell_peer(offer.map(Message::Tickets));
-                let orders = self.shared.read().roster.told_orders();
-                self.tell_peer(Some(Message::Drains(orders)));
             }
             Effect::Linked(false) => {}
             Effect::Told(message) => self.told(message),
@@ -78,11 +77,19 @@ impl<K: Kernel> Agent<K> {
 
     /// Looks whether requests have ended, while this host hands over.
     pub(super) fn look_for_quiet(&mut self) {
-        let open = self.shared.proxy().as_ref().map_or(0, |proxy| proxy.open_connections());
+        let open = self
+            .shared
+            .proxy()
+            .as_ref()
+            .map_or(0, |proxy| proxy.open_connections());
         let (Some(holding), Some(pair)) = (&mut self.holding, &self.pair) else {
             return;
         };
-        holding.quiet_looks = if open == 0 { holding.quiet_looks + 1 } else { 0 };
+        holding.quiet_looks = if open == 0 {
+            holding.quiet_looks + 1
+        } else {
+            0
+        };
         let quiet = holding.quiet_looks >= QUIET_LOOKS && holding.since.elapsed() >= LEAST;
         if quiet && !holding.told {
             holding.told = true;
@@ -90,17 +97,12 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// What the loop tells the pair once a second, and when a backend changed.
+    /// Tells the pair once when every backend was checked.
     pub(super) fn tell_pair(&mut self) {
         let Some(pair) = &self.pair else {
             return;
         };
-        let (facts, checked) = {
-            let state = self.shared.read();
-            (facts(&state), is_checked(&state))
-        };
-        pair.order(Order::Facts(facts));
-        if checked && !self.all_checked {
+        if !self.all_checked && is_checked(&self.shared.read()) {
             self.all_checked = true;
             pair.order(Order::Checked);
         }
@@ -116,6 +118,40 @@ impl<K: Kernel> Agent<K> {
         self.tell_pair();
     }
 
+    /// What is tracked, by the configuration in force.
+    pub(in crate::agent) fn watched(&self) -> Option<Watched> {
+        let state = self.shared.read();
+        let ha = state.config.ha.as_ref()?;
+        let services = &state.config.services;
+        let listeners = services
+            .iter()
+            .filter(|service| !matches!(service.mode, Mode::Tcp { .. }))
+            .map(|service| (service.name.clone(), service.listen));
+        let mut names: Vec<_> = services.iter().map(|service| &service.pool.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Some(Watched {
+            interface: state.config.node.interface.clone(),
+            program: self.shared.kernel().program_pin(),
+            listeners: listeners.collect(),
+            pools: names
+                .into_iter()
+                .filter_map(|name| self.feeds.subscribe(name))
+                .collect(),
+            min_backends: ha.min_backends,
+            backends_weight: ha.backends_weight,
+            scripts: ha.track.clone(),
+        })
+    }
+
+    /// A new configuration is in force.
+    pub(super) fn reconfigure_pair(&self) {
+        let ha = self.shared.read().config.ha.clone();
+        if let (Some(pair), Some(ha), Some(watched)) = (&self.pair, ha, self.watched()) {
+            pair.order(Order::Reconfigure(Box::new((ha, watched))));
+        }
+    }
+
     /// Tells the other agent, where there is one.
     pub(super) fn tell_peer(&self, message: Option<Message>) {
         if let (Some(pair), Some(message)) = (&self.pair, message) {
@@ -126,7 +162,7 @@ impl<K: Kernel> Agent<K> {
     fn told(&mut self, message: Message) {
         match message {
             Message::Tickets(offer) => self.tickets.heard(offer),
-            Message::Drains(orders) => self.peer_ordered(&orders),
+            Message::Drains(_orders) => {}
             Message::Certificates(_word) => {}
         }
     }

@@ -36,9 +36,9 @@ const PASS_EVERY: Duration = Duration::from_secs(300);
 /// How long a pass is put off after one that has just ended, however many changes were lost.
 const PASS_REST: Duration = Duration::from_secs(5);
 
-/// Keys that are looked at in one go, about a millisecond's work; then changes have their turn, and
+/// Keys that are looked at in one go, some milliseconds' work; then changes have their turn, and
 /// other threads.
-const SLICE: usize = 1024;
+const SLICE: usize = 4096;
 
 /// How long a pass pauses after a slice.
 const PAUSE: Duration = Duration::from_millis(1);

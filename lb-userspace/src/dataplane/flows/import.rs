@@ -31,14 +31,17 @@ pub(super) struct Importer {
 #[derive(Debug)]
 struct Pass {
     number: u32,
+    began: Tick,
     /// The addresses of services that it told of a connection of: they live at the peer.
     addresses: HashSet<[u8; 4]>,
 }
 
-/// What a pass that ended has shown: flows at these addresses without this mark are gone.
+/// What a pass that ended has shown: flows at these addresses without this mark are gone, unless a
+/// packet of theirs came here since it began. For then this host has the address by now.
 #[derive(Debug)]
 pub(super) struct Outdated {
     mark: u32,
+    began: Tick,
     addresses: HashSet<[u8; 4]>,
 }
 
@@ -67,10 +70,11 @@ impl Importer {
     }
 
     /// A pass begins: what is told of from now on carries another mark.
-    pub(super) fn begin(&mut self, number: u32) {
+    pub(super) fn begin(&mut self, number: u32, now: Tick) {
         self.mark = self.mark.wrapping_add(1) & !FROM_PEER;
         self.pass = Some(Pass {
             number,
+            began: now,
             addresses: HashSet::new(),
         });
     }
@@ -80,6 +84,7 @@ impl Importer {
         let pass = self.pass.take_if(|pass| pass.number == number)?;
         whole.then_some(Outdated {
             mark: self.mark,
+            began: pass.began,
             addresses: pass.addresses,
         })
     }
@@ -193,12 +198,15 @@ fn are_of_one(one: &Flow, other: &Flow) -> bool {
 }
 
 impl Outdated {
-    /// Whether the flow is of an address that lives at the peer, and the peer did not tell of it.
+    /// Whether the flow is of an address that lives at the peer, and neither did the peer tell of
+    /// it nor does it live here.
     pub(super) fn holds(&self, key: &FlowKey, flow: &Flow) -> bool {
         let service = match flow.direction() {
             Direction::In => key.destination,
             Direction::Out => flow.source,
         };
-        flow.generation != FROM_PEER | self.mark && self.addresses.contains(&service)
+        flow.generation != FROM_PEER | self.mark
+            && self.began.since(Tick(flow.seen)) > 0
+            && self.addresses.contains(&service)
     }
 }

@@ -131,7 +131,7 @@ impl Flows {
         let mut importer = inner.importer();
         match chunk {
             Chunk::Begin { pass } => {
-                importer.begin(pass);
+                importer.begin(pass, inner.clock.now()?);
                 Ok(Imported::default())
             }
             Chunk::Records(records) => {

@@ -1,13 +1,13 @@
 //! Removes what the peer no longer told of, once a pass over its whole table has been heard.
 
-use std::{sync::PoisonError, thread, time::Duration};
+use std::{mem, thread, time::Duration};
 
 use lb_common::flow::FlowKey;
 
 use super::{Inner, counters::Tally, import::Outdated, table::FlowTable};
 use crate::dataplane::Error;
 
-/// Flows that are looked at in one go: the importer waits while those to go are removed.
+/// Flows that are looked at in one go.
 const SLICE: usize = 512;
 
 /// How long a sweep pauses after a slice.
@@ -22,38 +22,43 @@ pub(super) fn run(inner: &Inner, outdated: &Outdated) {
 
 fn sweep(inner: &Inner, outdated: &Outdated) -> Result<(), Error> {
     let table = FlowTable::open(&inner.pins, inner.max_flows)?;
-    let mut keys = table.keys();
-    let mut visited = 0;
-    loop {
-        let mut slice = keys
-            .by_ref()
-            .take(SLICE)
-            .collect::<Result<Vec<FlowKey>, _>>()?;
-        visited += slice.len();
-        // The walk goes on from the last key, which therefore must not go while it does.
-        let last = slice.pop();
-        let mut candidates = Vec::new();
-        for key in slice {
-            if table
-                .flow(&key)?
-                .is_some_and(|flow| outdated.holds(&key, &flow))
-            {
-                candidates.push(key);
+    let limit = table.room().saturating_mul(2);
+    let mut slice = Vec::with_capacity(SLICE);
+    for key in table.keys().take(limit) {
+        let key = key?;
+        // Only now, when the walk has gone on from them, may the keys before this one go.
+        if slice.len() >= SLICE {
+            if !remove(inner, &table, &mem::take(&mut slice), outdated)? {
+                return Ok(());
             }
+            thread::sleep(PAUSE);
         }
-        let mut importer = inner
-            .importer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !importer.stands_by(outdated) {
-            return Ok(());
-        }
-        let removed = importer.remove(&candidates, outdated)?;
-        drop(importer);
-        Tally::count(&inner.tally.removed, removed);
-        if last.is_none() || visited > table.room().saturating_mul(2) {
-            return Ok(());
-        }
-        thread::sleep(PAUSE);
+        slice.push(key);
     }
+    remove(inner, &table, &slice, outdated).map(|_goes_on| ())
+}
+
+/// Removes those of the flows that are outdated; returns whether the sweep is to go on.
+fn remove(
+    inner: &Inner,
+    table: &FlowTable,
+    keys: &[FlowKey],
+    outdated: &Outdated,
+) -> Result<bool, Error> {
+    let mut candidates = Vec::new();
+    for key in keys {
+        if let Some(flow) = table.flow(key)?
+            && outdated.holds(key, &flow)
+        {
+            candidates.push(*key);
+        }
+    }
+    let mut importer = inner.importer();
+    if !importer.stands_by(outdated) {
+        return Ok(false);
+    }
+    let removed = importer.remove(&candidates, outdated)?;
+    drop(importer);
+    Tally::count(&inner.tally.removed, removed);
+    Ok(true)
 }

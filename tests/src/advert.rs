@@ -1,0 +1,163 @@
+//! Adverts as anybody on the network might send them: right, wrong, or somebody else's.
+
+use std::{
+    io::Read as _,
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::host::{Host, joined};
+
+/// The number of VRRP among IP's protocols.
+const VRRP: u8 = 112;
+
+/// The number that has the kernel take packets with their header as they are.
+const RAW: i32 = 255;
+
+/// An advert of version 3 over IPv4 that carries no address (RFC 9568, section 5.1), and the IP
+/// packet that it is in.
+#[derive(Clone, Debug)]
+pub struct Forged {
+    /// Who it says that it is from.
+    pub source: Ipv4Addr,
+    /// Whom it goes to.
+    pub destination: Ipv4Addr,
+    /// The packet's time to live: 255 from the same network.
+    pub ttl: u8,
+    /// The virtual router's number.
+    pub virtual_router_id: u8,
+    /// The priority.
+    pub priority: u8,
+    /// Whether its checksum is right.
+    pub checksum: bool,
+    /// What follows it.
+    pub trailer: Vec<u8>,
+    /// How many bytes of it are sent; `None`: all.
+    pub cut: Option<usize>,
+}
+
+impl Forged {
+    /// A right one from one host to another, as the lab's agents send them, with a priority above
+    /// theirs.
+    #[must_use]
+    pub fn from(source: Ipv4Addr, destination: Ipv4Addr) -> Self {
+        Self {
+            source,
+            destination,
+            ttl: 255,
+            virtual_router_id: 41,
+            priority: 254,
+            checksum: true,
+            trailer: Vec::new(),
+            cut: None,
+        }
+    }
+
+    /// The IP packet, its own checksum left to the kernel.
+    #[must_use]
+    pub fn packet(&self) -> Vec<u8> {
+        let mut advert = vec![0x31, self.virtual_router_id, self.priority, 0, 0, 10, 0, 0];
+        let sum = checksum(self.source, self.destination, &advert);
+        let sum = if self.checksum { sum } else { !sum };
+        advert[6..].copy_from_slice(&sum.to_be_bytes());
+        advert.extend(&self.trailer);
+        advert.truncate(self.cut.unwrap_or(usize::MAX));
+        let length = u16::try_from(20 + advert.len()).unwrap_or(u16::MAX);
+        let mut packet = vec![0x45, 0xc0];
+        packet.extend(length.to_be_bytes());
+        packet.extend([0, 0, 0, 0, self.ttl, VRRP, 0, 0]);
+        packet.extend(self.source.octets());
+        packet.extend(self.destination.octets());
+        packet.extend(advert);
+        packet
+    }
+}
+
+/// Sends IP packets from a host, headers and all.
+///
+/// # Errors
+/// When the kernel refuses one.
+pub fn send(from: &Host, packets: Vec<Vec<u8>>) -> Result<()> {
+    joined(from.inside(move || {
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW)))?;
+        for packet in packets {
+            let destination = packet.get(16..20).context("not an IP packet")?;
+            let destination = <[u8; 4]>::try_from(destination)?;
+            let to = SockAddr::from(SocketAddrV4::new(destination.into(), 0));
+            socket.send_to(&packet, &to)?;
+        }
+        Ok(())
+    }))
+}
+
+/// Listens on a host until so many adverts have come, and returns them, IP headers and all.
+///
+/// # Errors
+/// When they have not within `limit`.
+pub fn overhear(on: &Host, count: usize, limit: Duration) -> Result<Vec<Vec<u8>>> {
+    joined(on.inside(move || {
+        let protocol = Protocol::from(i32::from(VRRP));
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol))?;
+        socket.set_read_timeout(Some(limit))?;
+        let deadline = Instant::now() + limit;
+        let (mut packets, mut buffer) = (Vec::new(), [0; 512]);
+        while packets.len() < count {
+            ensure!(
+                Instant::now() < deadline,
+                "{} adverts in {limit:?}, where {count} were to come",
+                packets.len()
+            );
+            let length = (&socket).read(&mut buffer).context("no advert came")?;
+            packets.push(buffer[..length].to_vec());
+        }
+        Ok(packets)
+    }))
+}
+
+/// RFC 9568, section 5.2.8, with the pseudo-header that keepalived adds.
+fn checksum(source: Ipv4Addr, destination: Ipv4Addr, advert: &[u8]) -> u16 {
+    let mut bytes = Vec::new();
+    bytes.extend(source.octets());
+    bytes.extend(destination.octets());
+    bytes.extend([0, VRRP]);
+    bytes.extend(
+        u16::try_from(advert.len())
+            .unwrap_or(u16::MAX)
+            .to_be_bytes(),
+    );
+    bytes.extend(advert);
+    let sum = bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low)))
+        .sum::<u32>();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    u16::try_from(folded).map_or(0, |sum| !sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As keepalived 2.2.7 was seen to send it, the checksum left out.
+    #[test]
+    fn the_checksum_is_keepalived_s() {
+        let seen = [0x31, 51, 150, 1, 0, 10, 0, 0, 10, 77, 0, 100];
+        let sum = checksum([10, 77, 0, 1].into(), [10, 77, 0, 2].into(), &seen);
+        assert_eq!(sum, 0x18f7);
+    }
+
+    #[test]
+    fn a_whole_advert_sums_up_to_nothing() {
+        let forged = Forged::from([10, 77, 0, 1].into(), [10, 77, 0, 2].into());
+        let packet = forged.packet();
+        assert_eq!(
+            checksum(forged.source, forged.destination, &packet[20..]),
+            0
+        );
+        assert_eq!(packet.len(), 28);
+    }
+}

@@ -1,0 +1,103 @@
+//! A probe: a new connection at a steady rhythm, whatever became of the ones before.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use rustls::client::Resumption;
+
+use super::{Answer, Load, Plan, Report, Reuse, attempt};
+use crate::{Host, Lab, wait};
+
+/// Asks on a new connection again and again. A connection that gets no answer does not hold up the
+/// next one, so that the first answer after an outage is found within one interval.
+#[derive(Debug)]
+pub struct Probe(Load);
+
+impl Probe {
+    /// From one connection to the next.
+    pub const INTERVAL: Duration = Duration::from_millis(10);
+
+    /// After this long a silence a connection is given up: the first retransmission, after a
+    /// second, is never waited for.
+    pub const PATIENCE: Duration = Duration::from_millis(200);
+
+    /// Starts asking from a host for what a plan says.
+    #[must_use]
+    pub fn start(plan: Plan, from: &Host) -> Self {
+        let plan = Arc::new(Plan {
+            reuse: Reuse::Never,
+            patience: Self::PATIENCE,
+            // The next host need not know of the last one's sessions.
+            tls: plan.tls.map(|config| {
+                let mut config = (*config).clone();
+                config.resumption = Resumption::disabled();
+                Arc::new(config)
+            }),
+            ..plan
+        });
+        Self(Load::start(from, plan.requests, move |shared| {
+            let mut next = Instant::now();
+            while shared.another() {
+                let (plan, shared) = (Arc::clone(&plan), Arc::clone(shared));
+                // A thread inherits the network that its parent has entered.
+                thread::Builder::new()
+                    .spawn(move || attempt(&plan, &mut None, &shared))
+                    .context("could not start a connection's thread")?;
+                next += Self::INTERVAL;
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+            // Those that are on their way.
+            thread::sleep(Self::PATIENCE);
+            Ok(())
+        }))
+    }
+
+    /// Waits for the first answer to a connection that was begun at `since` or later.
+    ///
+    /// # Errors
+    /// When there is none within `limit`.
+    pub fn first_answer(&self, since: Instant, limit: Duration) -> Result<Answer> {
+        wait::until("an answer to the probe", limit, || {
+            Ok(self.0.shared.with_report(|report| {
+                let later = report.answers.iter().rev();
+                let begun = later
+                    .take_while(|answer| answer.ended >= since)
+                    .filter(|answer| answer.began >= since);
+                begun.min_by_key(|answer| answer.ended).cloned()
+            }))
+        })
+    }
+
+    /// Stops, and returns what came of every connection.
+    ///
+    /// # Errors
+    /// When the host could not be entered.
+    pub fn stop(self) -> Result<Report> {
+        self.0.stop()
+    }
+}
+
+/// How long nobody answers HTTPS requests through the Elastic IP after something is lost: from just
+/// before `lose` is called to the first answer on a connection that was begun after it.
+///
+/// # Errors
+/// When nobody answers beforehand, or within `limit` afterwards; and when `lose` fails.
+pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let probe = Probe::start(Plan::https(lab)?, &lab.client);
+    probe
+        .first_answer(Instant::now(), limit)
+        .context("before anything was lost")?;
+    thread::sleep(CALM);
+    let lost = Instant::now();
+    lose()?;
+    // What was begun before this may have been answered by what is lost.
+    let answer = probe.first_answer(Instant::now(), limit)?;
+    Ok(answer.ended.duration_since(lost))
+}
+
+/// How long all is well before something is lost.
+const CALM: Duration = Duration::from_millis(300);

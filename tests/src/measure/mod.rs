@@ -1,0 +1,161 @@
+//! How long nobody answers when the active host is lost: HAProxy and keepalived as the first user
+//! has them, the same as quick as they can be made, and `lb`, in the same lab.
+
+mod ours;
+mod peers;
+
+use std::{sync::Arc, thread, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use lab::{Lab, ec2::FakeEc2, gateway::Follower, load::outage, topology::BALANCERS};
+use serde_json::{Value, json};
+
+/// Longer than this nothing is waited for: it did not fail over at all.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the second host is to be active before the first comes back.
+const SETTLING: Duration = Duration::from_millis(500);
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Setup {
+    /// The first user's: HAProxy, keepalived with adverts every second and a check every 5 s.
+    Seed,
+    /// HAProxy and keepalived with adverts every 100 ms and a check every second.
+    Tuned,
+    /// Ours, with adverts every 100 ms.
+    Lb,
+}
+
+/// What is lost.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    /// The balancer's process, by SIGKILL.
+    Process,
+    /// The host: its cables are cut.
+    Host,
+}
+
+/// A pair of balancers, the first of which is active.
+trait Balancers {
+    /// From one look at the balancer's health to the next: a loss may come at any time between.
+    fn rhythm(&self) -> Duration;
+
+    /// Kills the active balancer's process.
+    fn kill(&mut self) -> Result<()>;
+
+    /// Starts it again.
+    fn restart(&mut self) -> Result<()>;
+
+    /// Waits until the first host is active, and the second stands by.
+    fn wait_until_calm(&self) -> Result<()>;
+}
+
+/// A lab with balancers in it.
+struct Stage {
+    balancers: Box<dyn Balancers>,
+    lab: Lab,
+    follower: Follower,
+    // Serves as long as it lives.
+    _ec2: Arc<FakeEc2>,
+}
+
+/// Measures each setup and prints the figures.
+///
+/// # Errors
+/// When a setup does not start, or does not fail over.
+pub(crate) fn run(rounds: u32, setups: &[Setup]) -> Result<()> {
+    let mut figures = Vec::new();
+    for setup in setups {
+        let mut stage =
+            Stage::raise(*setup).with_context(|| format!("{} did not start", setup.name()))?;
+        for loss in [Loss::Process, Loss::Host] {
+            figures.push(stage.measure(*setup, loss, rounds)?);
+        }
+    }
+    println!("{:#}", Value::Array(figures));
+    Ok(())
+}
+
+impl Setup {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Seed, Self::Tuned, Self::Lb];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Seed => "seed",
+            Self::Tuned => "tuned",
+            Self::Lb => "lb",
+        }
+    }
+}
+
+impl Loss {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl Stage {
+    fn raise(setup: Setup) -> Result<Self> {
+        eprintln!("{}: raising the lab", setup.name());
+        let lab = Lab::raise()?;
+        let ec2 = lab.fake_ec2()?;
+        let follower = lab.internet_gateway.follow_ec2(&ec2);
+        let balancers: Box<dyn Balancers> = match setup {
+            Setup::Seed | Setup::Tuned => Box::new(peers::Peers::start(&lab, &ec2, setup)?),
+            Setup::Lb => Box::new(ours::Ours::start(&lab, &ec2)?),
+        };
+        Ok(Self {
+            balancers,
+            lab,
+            follower,
+            _ec2: ec2,
+        })
+    }
+
+    fn measure(&mut self, setup: Setup, loss: Loss, rounds: u32) -> Result<Value> {
+        let mut gaps = Vec::new();
+        for round in 0..rounds {
+            // Evenly over the rhythm: the recovery before it was in step with it.
+            let moment = self.balancers.rhythm() * round / rounds;
+            let what = format!("{}, {} lost", setup.name(), loss.name());
+            let gap = (self.round(loss, moment))
+                .with_context(|| format!("{what}, round {}", round + 1))?;
+            eprintln!("{what}: round {} of {rounds}: {gap:?}", round + 1);
+            gaps.push(gap.as_micros() as f64 / 1e3);
+        }
+        Ok(json!({ "setup": setup.name(), "lost": loss.name(), "milliseconds": gaps }))
+    }
+
+    /// Loses the active host; returns the time to the first answer of the other.
+    fn round(&mut self, loss: Loss, moment: Duration) -> Result<Duration> {
+        self.wait_until_calm()?;
+        thread::sleep(moment);
+        let Self { lab, balancers, .. } = self;
+        let gap = outage(lab, LIMIT, || match loss {
+            Loss::Process => balancers.kill(),
+            Loss::Host => lab.lb_a().cut(),
+        })?;
+        self.follower.wait_for(BALANCERS[1].1, LIMIT)?;
+        thread::sleep(SETTLING);
+        self.restore(loss)?;
+        Ok(gap)
+    }
+
+    fn restore(&mut self, loss: Loss) -> Result<()> {
+        match loss {
+            Loss::Process => self.balancers.restart(),
+            Loss::Host => self.lab.lb_a().mend(),
+        }
+    }
+
+    fn wait_until_calm(&self) -> Result<()> {
+        self.balancers.wait_until_calm()?;
+        self.follower.wait_for(BALANCERS[0].1, LIMIT)
+    }
+}

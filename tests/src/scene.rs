@@ -1,0 +1,101 @@
+//! A lab with a pair of agents in a cloud of our own: what most tests of the pair begin with.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    Lab,
+    agent::{Pair, Settings},
+    ec2::{Call, FakeEc2},
+    gateway::Follower,
+    topology::BALANCERS,
+};
+
+/// How long an address may take to be where it belongs while the API answers.
+const MOVING: Duration = Duration::from_secs(5);
+
+/// A lab with an EC2, a gateway that follows it, and a pair of agents, the first of which is active.
+#[derive(Debug)]
+pub struct Scene {
+    /// The agents. They end before the rest does.
+    pub pair: Pair,
+    /// The gateway's eye on the EC2.
+    pub follower: Follower,
+    /// The EC2.
+    pub ec2: Arc<FakeEc2>,
+    /// The lab.
+    pub lab: Lab,
+}
+
+impl Scene {
+    /// Raises it with the settings of [`Settings::elastic_pair`].
+    ///
+    /// # Errors
+    /// When it does not come up, with the first balancer active.
+    pub fn raise() -> Result<Self> {
+        Self::raise_with(|_| {})
+    }
+
+    /// Raises it with other settings.
+    ///
+    /// # Errors
+    /// As [`Scene::raise`].
+    pub fn raise_with(change: impl FnOnce(&mut [Settings; 2])) -> Result<Self> {
+        Self::raise_in(Lab::raise()?, change)
+    }
+
+    /// Raises it in a lab that has been furnished.
+    ///
+    /// # Errors
+    /// As [`Scene::raise`].
+    pub fn raise_in(lab: Lab, change: impl FnOnce(&mut [Settings; 2])) -> Result<Self> {
+        let ec2 = lab.fake_ec2()?;
+        let follower = lab.internet_gateway.follow_ec2(&ec2);
+        let mut settings = Settings::elastic_pair(&lab, &*ec2);
+        change(&mut settings);
+        let scene = Self {
+            pair: Pair::start(&lab, &settings)?,
+            follower,
+            ec2,
+            lab,
+        };
+        scene.wait_until_agreed(0)?;
+        Ok(scene)
+    }
+
+    /// Waits until this balancer is active and has the Elastic IP, and the other stands by.
+    ///
+    /// # Errors
+    /// When it does not come to that: with what both say of themselves.
+    pub fn wait_until_agreed(&self, active: usize) -> Result<()> {
+        self.pair.wait_until_agreed(active)?;
+        self.wait_until_owner(active, MOVING)
+    }
+
+    /// Waits until packets to the Elastic IP go to this balancer.
+    ///
+    /// # Errors
+    /// When they do not within `limit`.
+    pub fn wait_until_owner(&self, balancer: usize, limit: Duration) -> Result<()> {
+        self.follower.wait_for(BALANCERS[balancer].1, limit)
+    }
+
+    /// The calls so far that asked for the Elastic IP in earnest, in order.
+    #[must_use]
+    pub fn associations(&self) -> Vec<Call> {
+        let mut calls = self.ec2.calls();
+        calls.retain(|call| call.action == "AssociateAddress" && !call.dry_run);
+        calls
+    }
+
+    /// That no agent had two calls under way at one time.
+    ///
+    /// # Errors
+    /// When one had: which.
+    pub fn calls_were_one_by_one(&self) -> Result<()> {
+        let overlap = self.ec2.overlap();
+        ensure!(overlap.is_none(), "two calls at one time: {overlap:?}");
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! Connections that live long and carry a little all the time, every byte of it checked: what must
+//! not break when a host is lost.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::socket;
+
+use crate::host::{Host, joined};
+
+/// Bytes of one drop.
+const DROP: usize = 16;
+
+/// From one drop to the next.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection that is silent for longer is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the server makes of each byte that it sends back.
+const TURN: u8 = 0x5a;
+
+/// A server that sends every byte back, turned. Dropping it ends it.
+#[derive(Debug)]
+pub struct Basin {
+    listener: TcpListener,
+}
+
+impl Basin {
+    /// Listens on a host.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn start(host: &Host, address: SocketAddr) -> Result<Self> {
+        let listener = joined(host.inside(move || {
+            TcpListener::bind(address).with_context(|| format!("could not listen at {address}"))
+        }))?;
+        let accepting = listener.try_clone()?;
+        thread::spawn(move || {
+            while let Ok((stream, _)) = accepting.accept() {
+                thread::spawn(move || turn_back(stream));
+            }
+        });
+        Ok(Self { listener })
+    }
+}
+
+impl Drop for Basin {
+    fn drop(&mut self) {
+        // Wakes the thread that accepts. An error says that nobody listens any more.
+        let _ = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both);
+    }
+}
+
+/// Until the client ends, or is gone: then the client says what is wrong.
+fn turn_back(mut stream: TcpStream) {
+    drop(stream.set_nodelay(true));
+    let mut bytes = [0; 1024];
+    while let Ok(read @ 1..) = stream.read(&mut bytes) {
+        let bytes = &mut bytes[..read];
+        bytes.iter_mut().for_each(|byte| *byte ^= TURN);
+        if stream.write_all(bytes).is_err() {
+            return;
+        }
+    }
+}
+
+/// Connections that trickle.
+#[derive(Debug)]
+pub struct Trickle {
+    stop: Arc<AtomicBool>,
+    drops: Arc<AtomicU64>,
+    connections: Vec<JoinHandle<Result<Flow>>>,
+}
+
+/// What came of one connection, every byte of which was right.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Bytes that went there and came back.
+    pub bytes: u64,
+    /// The longest that an answer took.
+    pub longest: Duration,
+}
+
+impl Trickle {
+    /// Opens connections from a host, and trickles.
+    #[must_use]
+    pub fn start(from: &Host, to: SocketAddr, connections: u64) -> Self {
+        let (stop, drops) = (Arc::default(), Arc::default());
+        let connections = (0..connections)
+            .map(|number| {
+                let (stop, drops) = (Arc::clone(&stop), Arc::clone(&drops));
+                from.inside(move || {
+                    flow(to, number, &stop, &drops)
+                        .with_context(|| format!("connection {number} of those that trickle"))
+                })
+            })
+            .collect();
+        Self {
+            stop,
+            drops,
+            connections,
+        }
+    }
+
+    /// How many drops have come back so far, on all connections.
+    #[must_use]
+    pub fn drops(&self) -> u64 {
+        self.drops.load(Ordering::Relaxed)
+    }
+
+    /// Ends every connection in order, and returns what came of each.
+    ///
+    /// # Errors
+    /// When one broke, was silent for too long, or carried a wrong byte.
+    pub fn stop(mut self) -> Result<Vec<Flow>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let connections = std::mem::take(&mut self.connections);
+        connections.into_iter().map(joined).collect()
+    }
+}
+
+impl Drop for Trickle {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn flow(to: SocketAddr, number: u64, stop: &AtomicBool, drops: &AtomicU64) -> Result<Flow> {
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    let mut flow = Flow {
+        bytes: 0,
+        longest: Duration::ZERO,
+    };
+    let mut source = Source::new(number);
+    while !stop.load(Ordering::Relaxed) {
+        let sent = source.next_drop();
+        let began = Instant::now();
+        stream.write_all(&sent).context("it broke")?;
+        let mut back = [0; DROP];
+        stream
+            .read_exact(&mut back)
+            .with_context(|| format!("it broke after {} bytes", flow.bytes))?;
+        ensure!(
+            back == sent.map(|byte| byte ^ TURN),
+            "after {} bytes {sent:02x?} came back as {back:02x?}",
+            flow.bytes
+        );
+        flow.longest = flow.longest.max(began.elapsed());
+        flow.bytes += DROP as u64;
+        drops.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(PAUSE);
+    }
+    stream.shutdown(Shutdown::Write)?;
+    let left = stream.read(&mut [0; DROP]).context("it did not end")?;
+    ensure!(left == 0, "{left} bytes came that nobody had sent");
+    Ok(flow)
+}
+
+/// Bytes that no other connection sends in that order (xorshift).
+struct Source(u64);
+
+impl Source {
+    fn new(number: u64) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15 ^ (number + 1))
+    }
+
+    fn next_drop(&mut self) -> [u8; DROP] {
+        let mut bytes = [0; DROP];
+        for half in bytes.chunks_exact_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            half.copy_from_slice(&self.0.to_be_bytes());
+        }
+        bytes
+    }
+}

@@ -1,0 +1,273 @@
+//! Somebody else on the network speaks to the pair: it is counted, and changes nothing.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Host, Scene,
+    advert::{Forged, overhear, send},
+    agent::Watch,
+    load::trust,
+    topology::{BALANCERS, SITE},
+};
+use rustls::{ClientConnection, Stream};
+
+/// How often each thing is tried.
+const TIMES: usize = 20;
+
+/// The port of the link.
+const LINK: u16 = 9146;
+
+const SOON: Duration = Duration::from_secs(5);
+
+const KEY_FILE: &str = "/run/lb/adverts.key";
+
+/// An address of the balancers' network that belongs to neither.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
+
+/// Two pairs at once would be late for each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn adverts_that_are_wrong_are_counted_and_change_nothing() -> Result<()> {
+    let _alone = alone();
+    let scene = Scene::raise()?;
+    let [(_, a), (_, b)] = BALANCERS else {
+        unreachable!("two balancers")
+    };
+    for (target, source, destination) in [(0, *b, *a), (1, *a, *b)] {
+        let right = Forged::from(source, destination);
+        let wrong = [
+            (
+                "source",
+                Forged {
+                    source: STRANGER,
+                    ..right.clone()
+                },
+            ),
+            (
+                "ttl",
+                Forged {
+                    ttl: 10,
+                    ..right.clone()
+                },
+            ),
+            (
+                "checksum",
+                Forged {
+                    checksum: false,
+                    ..right.clone()
+                },
+            ),
+            (
+                "router_id",
+                Forged {
+                    virtual_router_id: 42,
+                    ..right.clone()
+                },
+            ),
+            (
+                "too_short",
+                Forged {
+                    cut: Some(5),
+                    ..right.clone()
+                },
+            ),
+            (
+                "length",
+                Forged {
+                    trailer: vec![0xff; 60],
+                    ..right.clone()
+                },
+            ),
+        ];
+        for (reason, forged) in wrong {
+            refused(&scene, target, reason, vec![forged.packet(); TIMES])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
+    let _alone = alone();
+    let lab = lab::Lab::raise()?;
+    for host in &lab.balancers {
+        host.write(KEY_FILE, "what-both-hosts-know-and-nobody-else-does\n")?;
+    }
+    let mut scene = Scene::raise_in(lab, |settings| {
+        for settings in settings {
+            if let Some(ha) = &mut settings.ha {
+                ha.more = format!("hmac_key_file = \"{KEY_FILE}\"");
+            }
+        }
+    })?;
+    let (a, b) = (BALANCERS[0].1, BALANCERS[1].1);
+    let right = Forged::from(a, b);
+    refused(&scene, 1, "unsigned", vec![right.packet(); TIMES])?;
+    let signed = Forged {
+        trailer: vec![0x42; 28],
+        ..right
+    };
+    // Which part of a made-up signature is wrong first does not matter.
+    refused(&scene, 1, "", vec![signed.packet(); TIMES])?;
+
+    let heard = overhear(&scene.pair.host(1).clone(), TIMES, SOON)?;
+    let from_a = |packet: &&Vec<u8>| packet.get(12..16) == Some(&a.octets()[..]);
+    ensure!(heard.iter().filter(from_a).count() == TIMES);
+    refused(&scene, 1, "", heard.clone())?;
+
+    // What was said once does not keep a dead host alive.
+    let moves = scene.ec2.moves();
+    scene.pair.take(0)?.sigkill()?;
+    let gateway = scene.lab.internet_gateway.host().clone();
+    for _ in 0..10 {
+        send(&gateway, heard.clone())?;
+        thread::sleep(Duration::from_millis(100));
+    }
+    scene.wait_until_owner(1, Duration::ZERO)?;
+    ensure!(scene.ec2.moves() == moves + 1);
+    Ok(())
+}
+
+#[test]
+fn strangers_at_the_link_are_counted_and_change_nothing() -> Result<()> {
+    let _alone = alone();
+    let scene = Scene::raise()?;
+    let tls = trust(&scene.lab.authority)?;
+    for (target, (_, address)) in BALANCERS.iter().enumerate() {
+        let to = SocketAddr::from((*address, LINK));
+        let junk = move || {
+            for round in 0..TIMES {
+                let mut stream = TcpStream::connect_timeout(&to, SOON)?;
+                stream.set_read_timeout(Some(SOON))?;
+                let length = 1 << (round % 14);
+                let bytes: Vec<u8> = (0..length).map(|at| (at * 31 + round) as u8).collect();
+                // It may be told to go before it has said all of it.
+                drop(stream.write_all(&bytes));
+                drop(stream.shutdown(std::net::Shutdown::Write));
+                drop(stream.read(&mut [0; 64]));
+            }
+            Ok(())
+        };
+        unimpressed(&scene, target, junk)?;
+
+        let tls = std::sync::Arc::clone(&tls);
+        let handshakes = move || {
+            for _ in 0..TIMES {
+                let mut socket = TcpStream::connect_timeout(&to, SOON)?;
+                socket.set_read_timeout(Some(SOON))?;
+                let mut client =
+                    ClientConnection::new(std::sync::Arc::clone(&tls), SITE.try_into()?)?;
+                let read = Stream::new(&mut client, &mut socket).read(&mut [0; 64]);
+                ensure!(read.is_err(), "the link talks to a stranger");
+            }
+            Ok(())
+        };
+        unimpressed(&scene, target, handshakes)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn connections_that_say_nothing_do_not_keep_the_peer_out() -> Result<()> {
+    let _alone = alone();
+    let mut scene = Scene::raise()?;
+    let gateway = scene.lab.internet_gateway.host().clone();
+    let idle: Vec<_> = BALANCERS
+        .iter()
+        .map(|(_, address)| idle_at(&gateway, (*address).into()))
+        .collect::<Result<_>>()?;
+    // The link is made anew while strangers hold all the connections that they can get.
+    scene.pair.take(1)?.sigkill()?;
+    scene.pair.start_again(1)?;
+    scene.wait_until_agreed(0)?;
+    drop(idle);
+    Ok(())
+}
+
+/// Sends adverts from the gateway to a balancer, and wants all of them refused, for this reason
+/// where one is given.
+fn refused(scene: &Scene, target: usize, reason: &str, packets: Vec<Vec<u8>>) -> Result<()> {
+    let labels: &[_] = if reason.is_empty() {
+        &[]
+    } else {
+        &[("reason", reason)]
+    };
+    let agent = scene.pair.agent(target)?;
+    let count =
+        |metrics: &lab::agent::Metrics| metrics.sum("lb_vrrp_adverts_refused_total", labels);
+    let before = count(&agent.metrics()?);
+    let sent = packets.len() as f64;
+    undisturbed(scene, || {
+        send(scene.lab.internet_gateway.host(), packets)?;
+        let what = format!("{sent} adverts to be refused: {reason}");
+        agent
+            .wait_for_metrics(&what, SOON, |metrics| count(metrics) >= before + sent)
+            .map(drop)
+    })
+    .with_context(|| format!("adverts that are wrong: {reason}"))
+}
+
+/// Has somebody on the gateway speak to a balancer's link, and wants every attempt counted.
+fn unimpressed(
+    scene: &Scene,
+    target: usize,
+    speak: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let agent = scene.pair.agent(target)?;
+    let count = |metrics: &lab::agent::Metrics| metrics.sum("lb_peer_link_refused_total", &[]);
+    let before = count(&agent.metrics()?);
+    undisturbed(scene, || {
+        lab::host::joined(scene.lab.internet_gateway.host().inside(speak))?;
+        let due = before + TIMES as f64;
+        agent
+            .wait_for_metrics("every attempt to be counted", SOON, |metrics| {
+                count(metrics) >= due
+            })
+            .map(drop)
+    })
+}
+
+/// That neither role changes meanwhile, the address does not move, and the link stands.
+fn undisturbed(scene: &Scene, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+    let moves = scene.ec2.moves();
+    let watch = Watch::start(&scene.lab.balancers);
+    thread::sleep(Duration::from_millis(100));
+    meanwhile()?;
+    // What it might have led to comes with the next adverts.
+    thread::sleep(Duration::from_millis(500));
+    let timeline = watch.stop()?;
+    for host in [0, 1] {
+        let roles = timeline.roles(host);
+        ensure!(roles.len() == 1, "{host} was {roles:?}");
+        let links = timeline.hosts[host]
+            .iter()
+            .filter(|seen| seen.role.is_some())
+            .all(|seen| seen.metrics.sum("lb_peer_link_up", &[]) == 1.0);
+        ensure!(links, "the link of {host} was down");
+    }
+    ensure!(scene.ec2.moves() == moves, "the address moved");
+    scene.wait_until_agreed(0)
+}
+
+/// Connections to a balancer's link on which nothing is said.
+fn idle_at(from: &Host, to: IpAddr) -> Result<Vec<TcpStream>> {
+    let connect = move || {
+        let to = SocketAddr::from((to, LINK));
+        // Those that are refused are those that the balancer has no room for.
+        Ok((0..200)
+            .filter_map(|_| TcpStream::connect_timeout(&to, Duration::from_millis(200)).ok())
+            .collect())
+    };
+    lab::host::joined(from.inside(connect))
+}

@@ -1,0 +1,147 @@
+//! With an address that moves, established connections outlive the host that carried them.
+
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Lab,
+    agent::{Pair, Role, Settings},
+    load::{Plan, outage},
+    topology::{ELASTIC_IP, VIRTUAL_IP},
+    trickle::{Basin, Trickle},
+    wait,
+};
+
+const CONNECTIONS: u64 = 100;
+
+/// Where the web servers turn bytes back, and where the balancers offer that.
+const PORT: u16 = 7000;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Two pairs at once would be late for each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn a_hundred_connections_outlive_the_active_host() -> Result<()> {
+    let _alone = alone();
+    let site = Site::raise()?;
+    let flows = site.trickle_while(|| site.lab.lb_a().destroy())?;
+    let agent = site.pair.agent(1)?;
+    agent.wait_for_role(Role::Master, LIMIT)?;
+    ensure!(agent.metrics()?.sum("lb_virtual_ip_held", &[]) == 1.0);
+    println!("the longest wait for an answer was {flows:?}");
+    Ok(())
+}
+
+#[test]
+fn a_hundred_connections_outlive_a_hand_over_and_the_return() -> Result<()> {
+    let _alone = alone();
+    let site = Site::raise()?;
+    for from in [0, 1] {
+        let longest = site.trickle_while(|| {
+            site.pair.agent(from)?.operate(&["failover"])?;
+            site.pair.wait_until_agreed(1 - from)
+        })?;
+        println!("the longest wait for an answer was {longest:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_virtual_ip_is_with_one_host_and_answers_soon_after_a_loss() -> Result<()> {
+    let _alone = alone();
+    let mut site = Site::raise()?;
+    ensure!(site.holders()? == [true, false], "not only lb-a has it");
+    let agent = site.pair.take(0)?;
+    let gap = outage(&site.lab, LIMIT, || agent.sigkill())?;
+    println!("nobody answered for {gap:?}");
+    ensure!(gap < Duration::from_secs(1), "nobody answered for {gap:?}");
+    // The agent that was killed could take nothing off; the next one does.
+    site.pair.start_again(0)?;
+    site.pair.wait_until_agreed(0)?;
+    let limit = Duration::from_secs(2);
+    wait::until_true("one holder of the address", limit, || {
+        Ok(site.holders()? == [true, false])
+    })?;
+    let plan = Plan {
+        requests: Some(100),
+        ..Plan::https(&site.lab)?
+    };
+    plan.run(&site.lab.client)?.all_answered()
+}
+
+/// A pair between which the virtual address moves, with a service for connections that last.
+struct Site {
+    pair: Pair,
+    _basins: Vec<Basin>,
+    lab: Lab,
+}
+
+impl Site {
+    fn raise() -> Result<Self> {
+        let lab = Lab::raise()?;
+        lab.internet_gateway.point_elastic_ip_at(VIRTUAL_IP)?;
+        let address = |server: SocketAddr| SocketAddr::new(server.ip(), PORT);
+        let basins: Vec<_> = (lab.webs.iter())
+            .map(|web| Basin::start(web.host(), address(web.address())))
+            .collect::<Result<_>>()?;
+        let backends: Vec<_> = (lab.webs.iter())
+            .map(|web| format!("{:?}", address(web.address()).to_string()))
+            .collect();
+        let settings = Settings::virtual_pair(&lab).map(|settings| Settings {
+            more: format!(
+                "[[pool]]\nname = \"basins\"\nbalance = \"round_robin\"\n\
+                 check = {{ type = \"tcp\", interval = \"500ms\", timeout = \"200ms\" }}\n\
+                 backends = [{}]\n\n\
+                 [[service]]\nname = \"trickle\"\nlisten = \"{VIRTUAL_IP}:{PORT}\"\n\
+                 mode = \"tcp\"\nforward = \"nat\"\npool = \"basins\"\n",
+                backends.join(", ")
+            ),
+            ..settings
+        });
+        Ok(Self {
+            pair: Pair::start(&lab, &settings)?,
+            _basins: basins,
+            lab,
+        })
+    }
+
+    /// Trickles through connections that are there before something happens, and goes on after it;
+    /// returns the longest that any waited for an answer.
+    fn trickle_while(&self, happens: impl FnOnce() -> Result<()>) -> Result<Duration> {
+        let to = SocketAddr::from((ELASTIC_IP, PORT));
+        let trickle = Trickle::start(&self.lab.client, to, CONNECTIONS);
+        let went_on = |what: &str| {
+            let due = trickle.drops() + CONNECTIONS * 10;
+            wait::until_true(what, LIMIT, || Ok(trickle.drops() >= due))
+        };
+        went_on("ten drops on each connection")?;
+        // The last to begin are known to the standby a moment later.
+        thread::sleep(Duration::from_secs(1));
+        happens()?;
+        let resumed = went_on("drops after what happened");
+        let flows = trickle.stop().with_context(|| self.pair.statuses())?;
+        resumed?;
+        ensure!(flows.len() as u64 == CONNECTIONS);
+        let longest = flows.iter().map(|flow| flow.longest).max();
+        Ok(longest.unwrap_or_default())
+    }
+
+    /// Which hosts have the address on their interface.
+    fn holders(&self) -> Result<Vec<bool>> {
+        let has = |host: &lab::Host| {
+            let addresses = host.run("ip", &["-4", "-br", "address", "show", "dev", "eth0"])?;
+            Ok(addresses.contains(&VIRTUAL_IP.to_string()))
+        };
+        self.lab.balancers.iter().map(has).collect()
+    }
+}

@@ -1,0 +1,124 @@
+//! How long nobody answers when the active host is lost.
+
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::{FailoverArguments, machine::Machine, samples::Samples, write_json};
+use crate::{
+    checks::{HOST_PACKAGES, cargo},
+    child::{self, Privilege},
+    ebpf,
+    setup::{self, Purpose},
+    table::{Column, Table},
+    workspace::Workspace,
+};
+
+/// Builds the agent and the lab, and has the lab lose the active host again and again.
+///
+/// # Errors
+/// The set-up or a build failed, or a setup did not fail over.
+pub(crate) fn run(workspace: &Workspace, arguments: &FailoverArguments) -> anyhow::Result<()> {
+    setup::ensure(Purpose::Bench)?;
+    ebpf::build_and_report(workspace)?;
+    child::run(
+        cargo(workspace)
+            .args(["build", "--release"])
+            .args(HOST_PACKAGES)
+            .args(["--bin", "lb", "--bin", "lb-lab"]),
+    )?;
+    let mut lab = Privilege::Root.command("env")?;
+    let lb = workspace.release_binary("lb");
+    lab.arg(format!("LB_BINARY={}", lb.display()))
+        .arg(workspace.release_binary("lb-lab"))
+        .args(["failover", "--rounds", &arguments.rounds.to_string()])
+        .args(arguments.setups.iter().flat_map(|setup| ["--setup", setup]))
+        // It says how far it is.
+        .stderr(Stdio::inherit());
+    let measured = child::output(&mut lab).context("failover was not measured")?;
+    let figures = Figures {
+        machine: Machine::this(),
+        rounds: arguments.rounds,
+        gaps: serde_json::from_str(&measured).with_context(|| {
+            format!("lb-lab printed something else than its figures: {measured}")
+        })?,
+    };
+    print(&figures);
+    arguments
+        .json
+        .as_ref()
+        .map_or(Ok(()), |path| write_json(path, &figures))
+}
+
+#[derive(Serialize)]
+struct Figures {
+    machine: Machine,
+    rounds: u32,
+    gaps: Vec<Gaps>,
+}
+
+/// What one setup took for one kind of loss.
+#[derive(Deserialize, Serialize)]
+struct Gaps {
+    setup: String,
+    lost: String,
+    /// One figure a round.
+    milliseconds: Samples,
+}
+
+fn print(figures: &Figures) {
+    let mut table = Table::new([
+        Column::Left("lost"),
+        Column::Left("pair"),
+        Column::Right("median ms"),
+        Column::Right("best"),
+        Column::Right("worst"),
+        Column::Right("times lb"),
+    ]);
+    for (lost, what) in [
+        ("process", "the balancer, kill -9"),
+        ("host", "the host, cut off"),
+    ] {
+        let of = |setup| {
+            let mut gaps = figures.gaps.iter();
+            gaps.find(|gaps| gaps.lost == lost && gaps.setup == setup)
+        };
+        let ours = of("lb").and_then(|gaps| gaps.milliseconds.median());
+        for (setup, name) in SETUPS {
+            let Some(gaps) = of(setup) else {
+                continue;
+            };
+            let samples = &gaps.milliseconds;
+            let cell = |figure: Option<f64>| {
+                figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.0}"))
+            };
+            let ratio = (samples.median().zip(ours)).map(|(theirs, ours)| theirs / ours);
+            table.row([
+                what.to_owned(),
+                name.to_owned(),
+                cell(samples.median()),
+                cell(samples.least()),
+                cell(samples.most()),
+                ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}")),
+            ]);
+        }
+    }
+    println!("\n{table}");
+    println!("{}", figures.machine);
+    println!(
+        "From the loss to the first answered HTTPS request through the Elastic IP, on a new \
+         connection every 10 ms, given up after 200 ms of silence: {} rounds each, spread evenly \
+         over the time between two checks. An EC2 API that answers at once and a gateway that \
+         follows it within 20 ms: AWS itself adds its own seconds to all three alike. The first \
+         user's script makes its two calls with curl; the AWS CLI would add half a second to each.",
+        figures.rounds
+    );
+}
+
+/// The setups, as the lab and as people call them.
+const SETUPS: [(&str, &str); 3] = [
+    ("seed", "HAProxy, keepalived: first user's"),
+    ("tuned", "HAProxy, keepalived: 100 ms adverts"),
+    ("lb", "lb"),
+];
