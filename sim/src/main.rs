@@ -103,11 +103,7 @@ fn many(from: u64, count: u64) -> bool {
     let mut seen = work
         .seen
         .into_inner()
-<<<<<<< HEAD
         .unwrap_or_else(PoisonError::into_inner);
-=======
-        .unwrap_or_else(|error| error.into_inner());
->>>>>>> main
     println!(
         "{}took {:>22.1} s",
         seen.figures,
