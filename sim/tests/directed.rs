@@ -392,3 +392,54 @@ fn a_host_lost_while_the_api_is_in_trouble_is_replaced_when_it_is_well_again() {
         }
     }
 }
+
+#[test]
+fn descriptions_that_show_the_past_are_not_answered_with_more_calls_for_the_address() {
+    for seed in SEEDS {
+        let crash = What::Crash {
+            side: Side::A,
+            power: true,
+        };
+        let stale = What::ApiStale(seconds(5));
+        let plan = calm(seed).with(EVENT, seconds(30), stale).with(
+            EVENT + seconds(1),
+            seconds(100),
+            crash,
+        );
+        let world = live(&plan, EVENT + seconds(30));
+        let accepted = |(_, fact): &(Duration, Fact)| *fact == Fact::Accepted(Side::B);
+        // One more where a description showed the address here and the next one did not.
+        let calls = since(&world, EVENT).filter(accepted).count();
+        assert!((1..=4).contains(&calls), "seed {seed}: {calls}");
+    }
+}
+
+#[test]
+fn an_agent_that_was_stopped_for_a_while_does_not_stay_active_beside_the_other() {
+    for seed in SEEDS {
+        let plan = calm(seed).with(EVENT, seconds(10), What::Pause(Side::A));
+        let mut world = live(&plan, EVENT + seconds(9));
+        assert_eq!(world.active(), Some(Side::B), "seed {seed}");
+        let goes_on = EVENT + seconds(10);
+        // They hear each other, or the owner of the address decides.
+        go_on(&mut world, &plan, goes_on + bounds::overlap_fresh(&plan));
+        assert!(world.active().is_some(), "seed {seed}: one of them");
+        go_on(&mut world, &plan, goes_on + seconds(60));
+        is_calm(&world, Side::A);
+        assert_eq!(moves(&world, goes_on), 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn without_a_link_a_partition_is_noticed_with_the_next_look() {
+    for seed in SEEDS {
+        let mut plan = calm(seed).with(EVENT, seconds(30), ALL);
+        plan.link = false;
+        let world = live(&plan, EVENT + seconds(29));
+        assert_eq!(world.active(), Some(Side::B), "seed {seed}");
+        assert_eq!(moves(&world, EVENT), 1);
+        let figures = world.figures();
+        let longest = figures.overlap_fresh.max(figures.overlap_calm);
+        assert!(longest <= bounds::overlap_calm(&plan));
+    }
+}
