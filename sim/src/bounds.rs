@@ -6,7 +6,6 @@ use lb_ha::vrrp::Version;
 
 use crate::{
     conditions::PROMPT,
-    node::LATE,
     plan::{HostPlan, Plan},
 };
 
@@ -31,7 +30,7 @@ pub const TAKING: Duration = Duration::from_secs(15);
 /// A host that starts may wait 10 s for its backends. Asking for the role takes as long as requests
 /// may take to end and 5 s more, handing it over 15 s more where the address does not come. A
 /// description may be 10 s behind an association.
-pub const CALM_WITHIN: Duration = Duration::from_secs(45);
+pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 
 /// A host that stepped back, and hears the other one by adverts alone, takes over by its priority
 /// no later than this.
@@ -63,13 +62,18 @@ pub fn overlap_hearing(plan: &Plan) -> Duration {
 
 /// Two hosts that do not, with an EC2 API that answers, when they heard each other a moment ago.
 ///
-/// The taker's association is served within one call. The other host notices the silence no later
-/// than one detection time after the taker did, and looks every [`ALERT_LOOK`]: a look that was
-/// under way, then one that shows the address elsewhere, then one more that makes sure of it. Where
-/// it still hears the other one as a master, it is patient for two detection times more.
+/// The taker's association is served within one call. Where the other host hears nothing, it notices
+/// that no later than one detection time after the taker did, and looks every [`ALERT_LOOK`]: a look
+/// that was under way, one that shows the address elsewhere, and one that makes sure of it. Where it
+/// still hears the taker now and then, as a master, it looks with every advert: after a detection time
+/// at the latest. From the first look that shows the address elsewhere it is patient for two more.
 #[must_use]
 pub fn overlap_fresh(plan: &Plan) -> Duration {
-    detection(plan) * 3 + ALERT_LOOK * 2 + (PROMPT + LATE) * 4 + MARGIN
+    let calls = PROMPT * 4 + MARGIN;
+    let interval = plan.hosts.iter().map(|host| host.vrrp.interval).max();
+    let deaf = detection(plan) + ALERT_LOOK * 2 + calls;
+    let hearing = detection(plan) * 3 + ALERT_LOOK + interval.unwrap_or_default() + calls;
+    deaf.max(hearing)
 }
 
 /// The same when the silence is old, or the other host was never heard: the first look that shows

@@ -54,7 +54,7 @@ impl Api {
 
 impl Conditions {
     /// What these troubles make of a healthy world.
-    pub fn under<'a>(troubles: impl Iterator<Item = &'a Trouble>) -> Self {
+    pub fn under(troubles: &[Trouble]) -> Self {
         let mut conditions = Self {
             adverts_cut: [false; 2],
             link_cut: [false; 2],

@@ -9,7 +9,7 @@ use crate::plan::Side;
 
 /// What the connection has for one end.
 #[derive(Clone, Copy, Debug)]
-pub enum News {
+pub(crate) enum News {
     /// It stands.
     Up,
     /// The other end said this.
@@ -20,7 +20,7 @@ pub enum News {
 
 /// What becomes of a word that was said.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Said {
+pub(crate) enum Said {
     /// It arrives then, over this connection.
     Arrives(Time, u32),
     /// The other end answers that it knows of no such connection.
@@ -31,7 +31,7 @@ pub enum Said {
 
 /// The connection.
 #[derive(Debug, Default)]
-pub struct Link {
+pub(crate) struct Link {
     /// Counts the connections.
     connection: u32,
     /// The connection that an end knows of, as its agent was told.
@@ -49,36 +49,36 @@ pub struct Link {
 impl Link {
     /// Whether both ends stand, and both agents know it.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.stands == [true; 2] && self.known == [Some(self.connection); 2]
     }
 
     /// From when on what this end says arrives without delay.
     #[must_use]
-    pub fn flows(&self, from: Side) -> Time {
+    pub(crate) fn flows(&self, from: Side) -> Time {
         self.clear[from.index()]
     }
 
     /// Whether an end is missing.
     #[must_use]
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.stands != [true; 2]
     }
 
     /// Whether this end stands.
     #[must_use]
-    pub fn stands(&self, side: Side) -> bool {
+    pub(crate) fn stands(&self, side: Side) -> bool {
         self.stands[side.index()]
     }
 
     /// The number of the last connection.
     #[must_use]
-    pub fn connection(&self) -> u32 {
+    pub(crate) fn connection(&self) -> u32 {
         self.connection
     }
 
     /// Opens a connection that the ends are told of at these moments.
-    pub fn open(&mut self, told: [Time; 2]) -> u32 {
+    pub(crate) fn open(&mut self, told: [Time; 2]) -> u32 {
         self.connection += 1;
         self.stands = [true; 2];
         for side in Side::BOTH {
@@ -89,18 +89,18 @@ impl Link {
     }
 
     /// This end's agent is told that a connection stands; whether it knew of another one.
-    pub fn learn(&mut self, side: Side, connection: u32) -> bool {
+    pub(crate) fn learn(&mut self, side: Side, connection: u32) -> bool {
         self.known[side.index()].replace(connection).is_some()
     }
 
     /// Whether this end's agent knows of this connection.
     #[must_use]
-    pub fn knows(&self, side: Side, connection: u32) -> bool {
+    pub(crate) fn knows(&self, side: Side, connection: u32) -> bool {
         self.known[side.index()] == Some(connection)
     }
 
     /// This end is told that its connection is gone; whether that is news to it.
-    pub fn forget(&mut self, side: Side, connection: u32) -> bool {
+    pub(crate) fn forget(&mut self, side: Side, connection: u32) -> bool {
         if !self.knows(side, connection) {
             return false;
         }
@@ -110,19 +110,19 @@ impl Link {
     }
 
     /// This end is gone.
-    pub fn close(&mut self, side: Side) {
+    pub(crate) fn close(&mut self, side: Side) {
         self.stands[side.index()] = false;
         self.waiting[side.index()].clear();
     }
 
     /// The agent of this end is gone, and what it knew with it.
-    pub fn end(&mut self, side: Side) {
+    pub(crate) fn end(&mut self, side: Side) {
         self.close(side);
         self.known[side.index()] = None;
     }
 
     /// Says a word that would arrive then.
-    pub fn say(&mut self, from: Side, word: Word, arrives: Time) -> Said {
+    pub(crate) fn say(&mut self, from: Side, word: Word, arrives: Time) -> Said {
         let index = from.index();
         if self.known[index] != Some(self.connection) || !self.stands[index] {
             return Said::Waits;
@@ -140,7 +140,7 @@ impl Link {
 
     /// From now on nothing of what this end says arrives, or it does again. Says since when it did
     /// not, where that is over.
-    pub fn cut(&mut self, now: Time, from: Side, cut: bool) -> Option<Time> {
+    pub(crate) fn cut(&mut self, now: Time, from: Side, cut: bool) -> Option<Time> {
         let slot = &mut self.cut[from.index()];
         match (*slot, cut) {
             (None, true) => {
@@ -153,7 +153,7 @@ impl Link {
     }
 
     /// What this end said meanwhile arrives then.
-    pub fn resume(&mut self, from: Side, at: Time) -> (Time, VecDeque<Word>) {
+    pub(crate) fn resume(&mut self, from: Side, at: Time) -> (Time, VecDeque<Word>) {
         let index = from.index();
         self.clear[index] = self.clear[index].max(at);
         (self.clear[index], std::mem::take(&mut self.waiting[index]))

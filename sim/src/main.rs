@@ -6,7 +6,7 @@ use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 fn one(seed: u64) -> bool {
     let plan = draw::plan(seed);
     println!("{plan:#?}");
-    let outcome = run::run(plan, true);
+    let outcome = run::run(&plan, true);
     for line in &outcome.trace {
         println!("{line}");
     }
@@ -103,7 +103,7 @@ fn many(from: u64, count: u64) -> bool {
     let mut seen = work
         .seen
         .into_inner()
-        .unwrap_or_else(|error| error.into_inner());
+        .unwrap_or_else(PoisonError::into_inner);
     println!(
         "{}took {:>22.1} s",
         seen.figures,
@@ -136,7 +136,7 @@ fn labour(work: &Work) {
             figures: seen,
             violation,
             ..
-        } = run::run(draw::plan(seed), false);
+        } = run::run(&draw::plan(seed), false);
         figures.add(&seen);
         work.done.fetch_add(1, Ordering::Relaxed);
         if let Some(violation) = violation {

@@ -12,31 +12,33 @@ use lb_ha::{
 use crate::chance::Chance;
 
 /// How late a timer fires.
-pub const LATE: Duration = Duration::from_micros(1200);
+pub(crate) const LATE: Duration = Duration::from_micros(1200);
 
 /// A host, running or not.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// The agent, while it runs.
-    pub host: Option<Host>,
+    pub(crate) host: Option<Host>,
     /// Counts the agents that ran here.
-    pub boot: u32,
+    pub(crate) boot: u32,
     /// Whether the agent is stopped (SIGSTOP).
-    pub paused: bool,
+    pub(crate) paused: bool,
     /// How far this host's clock is ahead of the world's.
-    pub ahead: Duration,
+    pub(crate) ahead: Duration,
     /// When the agent's timer is set for, and when it fires.
-    pub timer: Option<(Time, Time)>,
+    pub(crate) timer: Option<(Time, Time)>,
     /// The call of the EC2 API that is under way.
-    pub call: Option<Call>,
+    pub(crate) call: Option<Call>,
     /// Whether it begins no new connection.
-    pub holding: bool,
+    pub(crate) holding: bool,
     /// Counts the holds.
-    pub holds: u32,
+    pub(crate) holds: u32,
     /// What is tracked.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
+    /// Something that is tracked is at fault.
+    pub(crate) fault: bool,
     /// The agent was told to end.
-    pub stopping: bool,
+    pub(crate) stopping: bool,
     /// What came while the agent was stopped, by where it came from: each in its order.
     inbox: [VecDeque<Event>; SOURCES],
     /// The moment of the last step, and how many there were at that moment.
@@ -51,7 +53,7 @@ const SOCKET: usize = 200;
 impl Node {
     /// A host whose agent does not run.
     #[must_use]
-    pub fn off() -> Self {
+    pub(crate) fn off() -> Self {
         Self {
             host: None,
             boot: 0,
@@ -62,6 +64,7 @@ impl Node {
             holding: false,
             holds: 0,
             standing: Standing::default(),
+            fault: false,
             stopping: false,
             inbox: Default::default(),
             steps: (Time::default(), 0),
@@ -69,7 +72,7 @@ impl Node {
     }
 
     /// The agent is gone, and all that it knew.
-    pub fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         let clock = self.ahead;
         *self = Self {
             boot: self.boot,
@@ -80,30 +83,36 @@ impl Node {
 
     /// Whether the agent runs and is not stopped.
     #[must_use]
-    pub fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         self.host.is_some() && !self.paused
     }
 
     /// Whether it runs and is active.
     #[must_use]
-    pub fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.runs() && self.state() == Some(State::Master)
+    }
+
+    /// Whether it runs and could be active.
+    #[must_use]
+    pub(crate) fn is_able(&self) -> bool {
+        self.runs() && self.standing.checked && !self.fault
     }
 
     /// The state, while the agent runs.
     #[must_use]
-    pub fn state(&self) -> Option<State> {
+    pub(crate) fn state(&self) -> Option<State> {
         self.host.as_ref().map(Host::state)
     }
 
     /// What this host's clock shows.
     #[must_use]
-    pub fn clock(&self, now: Time) -> Time {
+    pub(crate) fn clock(&self, now: Time) -> Time {
         now + self.ahead
     }
 
     /// Sets the timer as the agent's deadline says.
-    pub fn set_timer(&mut self, now: Time, chance: &mut Chance) {
+    pub(crate) fn set_timer(&mut self, now: Time, chance: &mut Chance) {
         let deadline = self.host.as_ref().and_then(Host::deadline);
         let Some(deadline) = deadline.map(|at| at - self.ahead) else {
             self.timer = None;
@@ -122,7 +131,7 @@ impl Node {
     }
 
     /// Keeps what comes while the agent is stopped.
-    pub fn keep(&mut self, event: Event) {
+    pub(crate) fn keep(&mut self, event: Event) {
         let source = match event {
             Event::Advert(_) => 0,
             Event::LinkUp | Event::LinkDown | Event::Word(_) => 1,
@@ -137,7 +146,7 @@ impl Node {
 
     /// What came while the agent was stopped, in an order in which an agent may find it: the timer
     /// at any place.
-    pub fn kept(&mut self, chance: &mut Chance) -> Vec<Event> {
+    pub(crate) fn kept(&mut self, chance: &mut Chance) -> Vec<Event> {
         let mut order: Vec<usize> = (0..SOURCES)
             .flat_map(|source| std::iter::repeat_n(source, self.inbox[source].len()))
             .collect();
@@ -161,7 +170,7 @@ impl Node {
     }
 
     /// Counts the steps of one moment.
-    pub fn count_step(&mut self, now: Time) -> u32 {
+    pub(crate) fn count_step(&mut self, now: Time) -> u32 {
         if self.steps.0 == now {
             self.steps.1 += 1;
         } else {

@@ -17,7 +17,7 @@ const AFTERMATH: Duration = Duration::from_secs(10);
 
 /// Measures the spans in which both hosts are active, and says when one is too long.
 #[derive(Debug)]
-pub struct Overlap {
+pub(crate) struct Overlap {
     arbiter: Arbiter,
     hearing_bound: Duration,
     fresh_bound: Duration,
@@ -45,17 +45,17 @@ struct Both {
 
 /// A closer look at an active host.
 #[derive(Clone, Copy, Debug)]
-pub struct Closer {
+pub(crate) struct Closer {
     /// For how long it heard nothing; `None`: it never did.
-    pub silent: Option<Duration>,
+    pub(crate) silent: Option<Duration>,
     /// Whether it is sure to have the address.
-    pub sure: bool,
+    pub(crate) sure: bool,
 }
 
 impl Overlap {
     /// As this run's settings allow.
     #[must_use]
-    pub fn within(plan: &Plan) -> Self {
+    pub(crate) fn within(plan: &Plan) -> Self {
         Self {
             arbiter: plan.arbiter,
             hearing_bound: bounds::overlap_hearing(plan),
@@ -72,7 +72,7 @@ impl Overlap {
     }
 
     /// The extremes that were seen.
-    pub fn add_to(&self, figures: &mut Figures) {
+    pub(crate) fn add_to(&self, figures: &mut Figures) {
         figures.overlap_hearing = self.figures.overlap_hearing;
         figures.overlap_fresh = self.figures.overlap_fresh;
         figures.overlap_calm = self.figures.overlap_calm;
@@ -82,7 +82,7 @@ impl Overlap {
 
     /// The network or the API has changed: from when on each hears the other, and whether the API is
     /// well.
-    pub fn conditions(&mut self, now: Time, hearing: Option<Time>, api: bool) {
+    pub(crate) fn conditions(&mut self, now: Time, hearing: Option<Time>, api: bool) {
         self.hearing = hearing.map(|from| match self.hearing {
             Some(since) if from <= now => since,
             _ => from,
@@ -91,17 +91,17 @@ impl Overlap {
     }
 
     /// The address was moved by hand: the pair has to find out.
-    pub fn moved_by_hand(&mut self, now: Time) {
+    pub(crate) fn moved_by_hand(&mut self, now: Time) {
         self.api = self.api.map(|since| since.max(now + AFTERMATH));
     }
 
     /// A clock is not what it was: a host may take over that hears the other one.
-    pub fn clock_jumped(&mut self, now: Time) {
+    pub(crate) fn clock_jumped(&mut self, now: Time) {
         self.hearing = self.hearing.map(|since| since.max(now));
     }
 
     /// An association was accepted.
-    pub fn took(&mut self, now: Time, side: Side) {
+    pub(crate) fn took(&mut self, now: Time, side: Side) {
         self.took[side.index()] = Some(now);
     }
 
@@ -109,7 +109,7 @@ impl Overlap {
     ///
     /// # Errors
     /// They are for too long.
-    pub fn look(&mut self, now: Time, both: Option<[Closer; 2]>) -> Result<(), String> {
+    pub(crate) fn look(&mut self, now: Time, both: Option<[Closer; 2]>) -> Result<(), String> {
         let is_fresh = |host: Closer| host.silent.is_some_and(|silent| silent < FRESH);
         if let Some(hosts) = both {
             self.both.get_or_insert_with(|| Both {

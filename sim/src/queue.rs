@@ -6,7 +6,7 @@ use lb_ha::Time;
 
 /// Things to come. Those of one moment happen in the order in which they were put in.
 #[derive(Debug)]
-pub struct Queue<T> {
+pub(crate) struct Queue<T> {
     heap: BinaryHeap<Entry<T>>,
     next: u64,
 }
@@ -21,7 +21,7 @@ struct Entry<T> {
 impl<T> Queue<T> {
     /// A queue with nothing in it.
     #[must_use]
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self {
             heap: BinaryHeap::new(),
             next: 0,
@@ -29,7 +29,7 @@ impl<T> Queue<T> {
     }
 
     /// Lets something happen at a moment.
-    pub fn put(&mut self, at: Time, thing: T) {
+    pub(crate) fn put(&mut self, at: Time, thing: T) {
         self.heap.push(Entry {
             at,
             number: self.next,
@@ -40,12 +40,12 @@ impl<T> Queue<T> {
 
     /// When the first thing happens.
     #[must_use]
-    pub fn first(&self) -> Option<Time> {
+    pub(crate) fn first(&self) -> Option<Time> {
         self.heap.peek().map(|entry| entry.at)
     }
 
     /// Takes the first thing out.
-    pub fn take(&mut self) -> Option<T> {
+    pub(crate) fn take(&mut self) -> Option<T> {
         self.heap.pop().map(|entry| entry.thing)
     }
 }

@@ -24,9 +24,9 @@ pub struct Outcome {
 
 /// Runs a plan: until its troubles are over, until all must be calm, and until it stayed so.
 #[must_use]
-pub fn run(plan: Plan, trace: bool) -> Outcome {
+pub fn run(plan: &Plan, trace: bool) -> Outcome {
     let mut world = World::new(plan.clone(), trace);
-    let violation = live(&mut world, &plan).err();
+    let violation = live(&mut world, plan).err();
     let mut figures = world.figures();
     if violation.is_none() {
         figures.convergence = last_change(&world).since(Time::after_start(plan.healed));
@@ -50,9 +50,8 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     let delay = plan.hosts.iter().map(|host| host.vrrp.preempt_delay).max();
     let mut calm = plan.healed + bounds::CALM_WITHIN + delay.unwrap_or_default();
     world.run_until(calm)?;
-    if Side::BOTH.into_iter().any(|side| stepped_back(world, side)) {
-        calm += bounds::HOLD_LIMIT;
-        world.run_until(calm)?;
+    if !plan.link {
+        calm = await_holds(world, calm)?;
     }
     one_owner(world, plan)?;
     world.run_until(calm + bounds::STAYS_CALM)?;
@@ -64,6 +63,22 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
         );
     }
     one_owner(world, plan)
+}
+
+/// A host that stepped back and hears the other one by adverts alone waits before it takes over by
+/// its priority. Lets time pass until that is over, and says when that was.
+fn await_holds(world: &mut World, calm: Duration) -> Result<Duration, Violation> {
+    let limit = calm + bounds::HOLD_LIMIT;
+    let mut now = calm;
+    loop {
+        let waits = Side::BOTH.into_iter().any(|side| stepped_back(world, side));
+        let changes = world.now().since(last_change(world)) < bounds::SETTLE;
+        if now >= limit || !waits && !changes {
+            return Ok(now);
+        }
+        now += bounds::SETTLE;
+        world.run_until(now)?;
+    }
 }
 
 fn stepped_back(world: &World, side: Side) -> bool {

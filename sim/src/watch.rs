@@ -18,7 +18,7 @@ use crate::{
 
 /// Looks on, and remembers the first thing that must not be.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     /// From an order to hand over to what came of it.
     outcome: Duration,
     sides: [Seen; 2],
@@ -34,6 +34,8 @@ pub struct Watch {
 #[derive(Debug, Default)]
 struct Seen {
     state: Option<State>,
+    /// The addresses are on its interface.
+    addresses: bool,
     /// It stepped back, and neither heard anything since then nor was told that the address is
     /// free or its own.
     stepped_back: bool,
@@ -44,7 +46,7 @@ struct Seen {
 impl Watch {
     /// Looks on at a run.
     #[must_use]
-    pub fn over(plan: &Plan) -> Self {
+    pub(crate) fn over(plan: &Plan) -> Self {
         let longest = plan.hosts.iter().map(|host| host.handover).max();
         Self {
             outcome: longest.unwrap_or_default() + bounds::TAKING + bounds::MARGIN,
@@ -57,23 +59,23 @@ impl Watch {
     }
 
     /// Something is as it must not be.
-    pub fn fail(&mut self, what: String) {
+    pub(crate) fn fail(&mut self, what: String) {
         self.failure.get_or_insert(what);
     }
 
     /// What is as it must not be.
-    pub fn take_failure(&mut self) -> Option<String> {
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
     }
 
     /// The extremes that were seen.
-    pub fn add_to(&self, figures: &mut Figures) {
+    pub(crate) fn add_to(&self, figures: &mut Figures) {
         self.overlap.add_to(figures);
         figures.gap = self.gap;
     }
 
     /// An agent starts.
-    pub fn starts(&mut self, side: Side) {
+    pub(crate) fn starts(&mut self, side: Side) {
         self.sides[side.index()] = Seen {
             state: Some(State::Init),
             ..Seen::default()
@@ -81,17 +83,17 @@ impl Watch {
     }
 
     /// An agent is gone.
-    pub fn ends(&mut self, side: Side) {
+    pub(crate) fn ends(&mut self, side: Side) {
         self.sides[side.index()] = Seen::default();
     }
 
     /// What both hosts being active is measured by.
-    pub fn overlap(&mut self) -> &mut Overlap {
+    pub(crate) fn overlap(&mut self) -> &mut Overlap {
         &mut self.overlap
     }
 
     /// An agent took something in.
-    pub fn took_in(&mut self, now: Time, side: Side, event: &Event) {
+    pub(crate) fn took_in(&mut self, now: Time, side: Side, event: &Event) {
         match event {
             Event::HandOver(_) => {
                 self.sides[side.index()].ordered.get_or_insert(now);
@@ -106,7 +108,7 @@ impl Watch {
     }
 
     /// A host's state changed.
-    pub fn became(&mut self, side: Side, state: State, cause: Cause, holding: bool) {
+    pub(crate) fn became(&mut self, side: Side, state: State, cause: Cause, holding: bool) {
         let seen = &mut self.sides[side.index()];
         let before = seen.state.replace(state);
         if before == Some(state) {
@@ -121,15 +123,26 @@ impl Watch {
     }
 
     /// The host's addresses are put on, or taken off.
-    pub fn addresses(&mut self, side: Side, here: bool) {
-        let state = self.sides[side.index()].state;
-        if here != (state == Some(State::Master)) {
-            self.fail(format!("{side:?}: addresses {here} while {state:?}"));
+    pub(crate) fn addresses(&mut self, side: Side, here: bool) {
+        self.sides[side.index()].addresses = here;
+    }
+
+    /// A host has taken a step, and has stepped back or not: the addresses are where they belong.
+    pub(crate) fn stepped(&mut self, side: Side, state: State, stepped_back: bool) {
+        let here = self.sides[side.index()].addresses;
+        let right = match state {
+            State::Master => here,
+            // It may keep them, being the only one that knows of the address.
+            State::Backup if stepped_back => true,
+            _ => !here,
+        };
+        if !right {
+            self.fail(format!("{side:?}: addresses here: {here}, while {state:?}"));
         }
     }
 
     /// A host calls for the address, which belongs to `holder`.
-    pub fn takes_address(&mut self, side: Side, holder: Holder) {
+    pub(crate) fn takes_address(&mut self, side: Side, holder: Holder) {
         let elsewhere = holder != Holder::Nobody && holder != Holder::Host(side);
         if self.sides[side.index()].stepped_back && elsewhere {
             self.fail(format!(
@@ -139,7 +152,7 @@ impl Watch {
     }
 
     /// A hand-over has an outcome.
-    pub fn handed_over(&mut self, side: Side, outcome: Result<(), Refusal>) {
+    pub(crate) fn handed_over(&mut self, side: Side, outcome: Result<(), Refusal>) {
         if outcome == Err(Refusal::UnderWay) {
             return;
         }
@@ -151,15 +164,16 @@ impl Watch {
     }
 
     /// Compares what is with what may be; `both` where both are active.
-    pub fn look(
+    pub(crate) fn look(
         &mut self,
         now: Time,
         running: [bool; 2],
+        able: [bool; 2],
         active: [bool; 2],
         both: Option<[Closer; 2]>,
     ) {
         self.look_for_outcomes(now, running);
-        let none = running.contains(&true) && active == [false; 2];
+        let none = able.contains(&true) && active == [false; 2];
         match (none, self.none) {
             (true, None) => self.none = Some(now),
             (false, Some(since)) => {

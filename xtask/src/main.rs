@@ -7,6 +7,7 @@ mod child;
 mod demo;
 mod ebpf;
 mod setup;
+mod sim;
 mod steps;
 mod table;
 mod test;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench::Bench, setup::Purpose, workspace::Workspace};
+use crate::{bench::Bench, setup::Purpose, sim::SimArguments, workspace::Workspace};
 
 /// Everything a person does to this repository.
 #[derive(Parser)]
@@ -49,6 +50,8 @@ enum Task {
     },
     /// Check the code and run every test: unit, property, kernel, end to end
     Test,
+    /// Run the pair in a simulated world: lost packets, partitions, a slow EC2 API, crashes
+    Sim(SimArguments),
     /// Measure, beside peers, in one run
     #[command(subcommand)]
     Bench(Bench),
@@ -74,6 +77,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Build => demo::build(&workspace),
         Task::Demo { once } => demo::demo(&workspace, once),
         Task::Test => test::run(&workspace),
+        Task::Sim(arguments) => sim::run(&workspace, &arguments),
         Task::Bench(bench) => bench::run(&workspace, &bench),
         Task::Lint => test::lint(&workspace),
     }

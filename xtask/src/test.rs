@@ -6,6 +6,7 @@ use crate::{
     checks::{self, HOST_PACKAGES, cargo},
     child, ebpf,
     setup::{self, Purpose},
+    sim,
     steps::Steps,
     workspace::Workspace,
 };
@@ -25,6 +26,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
         steps.take("clippy for eBPF", || checks::clippy_ebpf(workspace));
         if steps.take("build", || build(workspace)) {
             steps.take("unit and property tests", || unit_tests(workspace));
+            steps.take("simulated pairs", || sim::test(workspace));
             steps.take("kernel and end-to-end tests", || {
                 integration_tests(workspace)
             });

@@ -177,10 +177,12 @@ impl Host {
     /// The other host cannot take over: this one goes on.
     pub(super) fn declined(&mut self, now: Time) {
         match self.handover {
-            Some(HandOver::Giving { .. }) => {
+            Some(HandOver::Giving { reason, .. }) => {
                 self.end_hand_over(Err(Refusal::PeerNotReady));
                 self.gave_way = false;
-                self.route(now, |router, out| router.take(now, out));
+                if reason != Reason::Stop {
+                    self.route(now, |router, out| router.take(now, out));
+                }
             }
             Some(HandOver::Asking { .. }) => self.handover = Some(HandOver::Refused),
             _ => {}
@@ -245,6 +247,20 @@ impl Host {
             }
             _ => {}
         }
+    }
+
+    /// Whether this host has given its role away to end: it must not take the address with it.
+    pub(super) fn leaves(&self) -> bool {
+        let handover = self.handover.as_ref();
+        handover.is_some_and(|handover| {
+            matches!(
+                handover,
+                HandOver::Giving {
+                    reason: Reason::Stop,
+                    ..
+                }
+            )
+        })
     }
 
     /// This host's state changed while something was handed over.

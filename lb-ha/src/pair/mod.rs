@@ -345,7 +345,7 @@ impl Host {
     }
 
     fn stop(&mut self, now: Time) {
-        self.route(now, |router, out| router.stop(out));
+        self.route(now, Router::stop);
         self.place_addresses();
         self.started = None;
         self.next_beat = None;
@@ -488,7 +488,7 @@ impl Host {
     fn may_take(&self, now: Time) -> bool {
         let checked = self.standing.checked || self.runs_for(now, START_LIMIT);
         let yielding = self.yielding.as_ref();
-        checked && yielding.is_none_or(Yield::may_take)
+        checked && yielding.is_none_or(Yield::may_take) && !self.leaves()
     }
 
     fn may_preempt(&self, now: Time) -> bool {
@@ -499,10 +499,12 @@ impl Host {
             && !self.prefers_to_ask(now)
     }
 
-    /// Whether it may become active without loss: backends checked, flows here.
+    /// Whether it may become active without loss: backends checked, flows here, and the address can
+    /// be had, as far as the last call says.
     fn is_ready(&self, now: Time) -> bool {
         let both = self.standing.checked && self.standing.synced;
-        !self.standing.fault && (both || self.runs_for(now, SYNC_LIMIT))
+        let reaches = self.keeper.as_ref().is_none_or(|keeper| !keeper.failing());
+        !self.standing.fault && reaches && (both || self.runs_for(now, SYNC_LIMIT))
     }
 
     fn runs_for(&self, now: Time, span: Duration) -> bool {

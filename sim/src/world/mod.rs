@@ -133,7 +133,7 @@ impl World {
             nodes,
             link: Link::default(),
             cloud: Cloud::new(plan.holder),
-            conditions: Conditions::under([].iter()),
+            conditions: Conditions::under(&[]),
             troubled: vec![false; plan.troubles.len()],
             watch: Watch::over(&plan),
             facts: Vec::new(),
@@ -330,6 +330,7 @@ impl World {
 
     fn stand(&mut self, side: Side) {
         let standing = self.standing(side);
+        self.nodes[side.index()].fault = standing.fault;
         self.step(side, Event::Standing(standing));
     }
 
@@ -373,6 +374,14 @@ impl World {
         }
         let node = &mut self.nodes[side.index()];
         node.set_timer(self.now, &mut self.chance);
+        if let Some(host) = &node.host
+            && actions
+                .iter()
+                .any(|action| matches!(action, Action::Became(..) | Action::Addresses { .. }))
+        {
+            let stepped_back = host.view(now).stepped_back;
+            self.watch.stepped(side, host.state(), stepped_back);
+        }
         let outcome = |action: &Action| matches!(action, Action::HandedOver(_));
         if node.stopping && actions.iter().any(outcome) {
             self.stop(side);
@@ -453,8 +462,9 @@ impl World {
     fn look(&mut self) -> Result<(), Violation> {
         let running = [0, 1].map(|side| self.nodes[side].runs());
         let active = [0, 1].map(|side| self.nodes[side].is_active());
+        let able = [0, 1].map(|side| self.nodes[side].is_able());
         let closer = (active == [true; 2]).then(|| Side::BOTH.map(|side| self.closer(side)));
-        self.watch.look(self.now, running, active, closer);
+        self.watch.look(self.now, running, able, active, closer);
         match self.watch.take_failure() {
             None => Ok(()),
             Some(what) => Err(Violation { at: self.now, what }),

@@ -151,19 +151,20 @@ impl World {
         let plan = &mut self.plan.hosts[side.index()];
         plan.vrrp.priority = priority;
         plan.vrrp.preempt = preempt;
-        let handover = plan.handover;
+        let (handover, preempt_delay) = (plan.handover, plan.vrrp.preempt_delay);
         self.step(
             side,
             Event::Reconfigure {
                 priority,
                 preempt,
+                preempt_delay,
                 handover,
             },
         );
     }
 
     fn recondition(&mut self) {
-        self.conditions = Conditions::under(self.present());
+        self.conditions = Conditions::under(self.present().copied().collect::<Vec<_>>().as_slice());
         self.recut_link();
         self.changed();
     }
