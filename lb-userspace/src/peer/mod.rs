@@ -40,7 +40,10 @@ use std::{
 use lb_ha::pair::Word;
 use tokio::{net::TcpStream, sync::mpsc, task::JoinSet};
 
-pub use certificates::CertificateWord;
+pub use certificates::{
+    CertificateFacts, CertificateWord, Certificates, Difference, DifferenceKind, FileBytes,
+    FileError, Heard, Inspect,
+};
 pub use credit::{FlowChunk, Flows};
 pub use frame::Message;
 pub use secret::{Secret, SecretError, SecretProblem};
