@@ -273,8 +273,11 @@ fn changed(
 ) -> Result<String, Refusal> {
     match action {
         "AssociateAddress" => {
-            cloud.known_allocation(parameters.wanted("AllocationId")?)?;
-            let interface = cloud.interface(parameters.wanted("NetworkInterfaceId")?)?;
+            known_address(cloud, parameters)?;
+            let interface = match parameters.text("InstanceId") {
+                Some(instance) => cloud.interface_of_instance(instance)?,
+                None => cloud.interface(parameters.wanted("NetworkInterfaceId")?)?,
+            };
             let private_ip = parameters.address("PrivateIpAddress")?;
             refuse_dry_run(parameters)?;
             // AWS reassociates unless it is told not to.
@@ -285,9 +288,15 @@ fn changed(
             ))
         }
         "DisassociateAddress" => {
-            let association = parameters.wanted("AssociationId")?;
+            let association = match parameters.text("AssociationId") {
+                Some(association) => association.to_owned(),
+                None => {
+                    known_address(cloud, parameters)?;
+                    cloud.association_id()?
+                }
+            };
             refuse_dry_run(parameters)?;
-            cloud.disassociate(association)?;
+            cloud.disassociate(&association)?;
             Ok("<return>true</return>".to_owned())
         }
         "AssignPrivateIpAddresses" => {
@@ -313,6 +322,14 @@ fn changed(
             "InvalidAction",
             format!("The action {action} is not valid for this web service"),
         )),
+    }
+}
+
+/// That the Elastic IP is named: by its allocation, or by itself, as scripts from before VPCs do.
+fn known_address(cloud: &Cloud, parameters: &Parameters) -> Result<(), Refusal> {
+    match parameters.address("PublicIp")? {
+        Some(address) => cloud.known_public_ip(address),
+        None => cloud.known_allocation(parameters.wanted("AllocationId")?),
     }
 }
 
