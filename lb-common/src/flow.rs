@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{checksum::Delta, service::ServiceKey, tcp::State, traffic::Direction};
+use crate::{checksum::Delta, limits, service::ServiceKey, tcp::State, traffic::Direction};
 
 /// What tells flows apart, as it stands in an arriving packet: the key of the map `flows_v4`.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -60,7 +60,21 @@ impl FlowKey {
             protocol: self.protocol as u16,
         }
     }
+
+    /// The flow's place in the maps `recent` and `epochs`: one multiplication (Fibonacci hashing).
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(&self) -> u32 {
+        let addresses = u32::from_ne_bytes(self.source) ^ u32::from_ne_bytes(self.destination);
+        let ports = (self.source_port as u32) << 16 | self.destination_port as u32;
+        let spread = (addresses.rotate_left(7) ^ ports).wrapping_mul(0x9e37_79b1);
+        spread >> (32 - limits::RECENT_FLOWS.trailing_zeros())
+    }
 }
+
+/// Set in the generation of a flow that came from the peer, while none of its packets has come
+/// here: no generation of this host's own has it. The other bits are the importer's.
+pub const FROM_PEER: u32 = 1 << 31;
 
 /// One direction of a connection: the value of the map `flows_v4`.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -82,9 +96,9 @@ pub struct Flow {
     pub destination_mac: Mac,
     /// Our own interface towards it.
     pub source_mac: Mac,
-    /// The number of that interface.
+    /// The number of that interface; 0 while no next hop is known.
     pub interface: u32,
-    /// The generation in which the next hop was looked up.
+    /// The generation in which the next hop was looked up; with [`FROM_PEER`] none was.
     pub generation: u32,
     /// The backend, as a number of the map `backends`.
     pub backend: u16,
@@ -142,6 +156,15 @@ pub struct NextHop {
     pub source_mac: Mac,
     /// The number of that interface.
     pub interface: u32,
+}
+
+impl NextHop {
+    /// None that is known yet.
+    pub(crate) const UNKNOWN: Self = Self {
+        destination_mac: Mac::new([0; 6]),
+        source_mac: Mac::new([0; 6]),
+        interface: 0,
+    };
 }
 
 impl Flow {
@@ -230,6 +253,20 @@ impl Flow {
             .word(key.destination_port, self.destination_port);
         self.address_delta = addresses.plus(Delta::ONE_HOP).folded();
         self.segment_delta = segment.folded();
+    }
+
+    /// The next hop, where one is known.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) const fn hop(&self) -> Option<NextHop> {
+        if self.interface == 0 {
+            return None;
+        }
+        Some(NextHop {
+            destination_mac: self.destination_mac,
+            source_mac: self.source_mac,
+            interface: self.interface,
+        })
     }
 
     /// Takes another next hop.

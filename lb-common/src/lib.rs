@@ -16,6 +16,7 @@ pub mod flow;
 pub mod limits;
 pub mod memory;
 pub mod parse;
+pub mod record;
 pub mod service;
 pub mod settings;
 pub mod steer;

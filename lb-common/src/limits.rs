@@ -16,5 +16,13 @@ pub const FLOWS: u32 = 1 << 20;
 /// Flows that each CPU remembers, at 72 bytes each: well within its second-level cache.
 pub const RECENT_FLOWS: u32 = 1 << 11;
 
+/// Bytes of the ring in which the kernel tells of connections: a power of two of pages. Each takes
+/// 40, so there is room for two seconds of 50,000 a second.
+pub const FLOW_EVENT_BYTES: u32 = 1 << 22;
+
+/// Seconds that new connections may be held for at the most: a client's third retransmission of
+/// its SYN comes after seven (RFC 6298), and after thirty most give up.
+pub const HOLD_SECONDS: u32 = 30;
+
 /// Candidate source ports that a new flow tries before it gives up.
 pub const SOURCE_PORT_TRIES: u32 = 16;

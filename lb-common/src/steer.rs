@@ -10,6 +10,7 @@ use crate::{
     memory::Memory,
     nat::{self, Connection},
     parse::{Packet, parse},
+    record::Record,
     service::{Pick, Service},
     tables::{Entry, Tables},
     tcp::State,
@@ -39,7 +40,7 @@ fn decide<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, V
     }
     let epoch = tables.epoch(&packet.key);
     if let Some(entry) = tables.flow(&packet.key)
-        && let Some(flow) = current(tables, &packet, &entry)
+        && let Some(flow) = current(memory, tables, &packet, &entry)?
     {
         let verdict = forward(memory, tables, &packet, &flow)?;
         advance(tables, &packet, &entry, &flow, epoch);
@@ -63,48 +64,82 @@ fn recalled<T: Tables>(tables: &T, packet: &Packet) -> Option<Flow> {
 
 /// The flow in the entry, if it still goes on.
 #[inline(always)]
-fn current<T: Tables>(tables: &T, packet: &Packet, entry: &T::Entry) -> Option<Flow> {
+fn current<M: Memory, T: Tables>(
+    memory: &M,
+    tables: &T,
+    packet: &Packet,
+    entry: &T::Entry,
+) -> Result<Option<Flow>, Verdict> {
     let mut flow = entry.read();
     let begins_anew = packet.flags.opens() && State(flow.state).is_over();
     if begins_anew {
-        return None;
+        return Ok(None);
     }
-    let (settings, now) = (tables.settings()?, tables.now());
+    let settings = tables.settings().ok_or(Verdict::Pass(Pass::NotAService))?;
+    let now = tables.now();
     // Noted to the second: most packets find nothing to write, and no time-out is as short.
     if now.since(Tick(flow.seen)) >= settings.hertz {
         if flow.is_gone(now, settings.hertz) {
-            return None;
+            return Ok(None);
         }
         entry.set_seen(now);
     }
     if flow.generation != settings.generation {
+        if wants_another_backend(tables, &flow) {
+            return Ok(None);
+        }
+        if flow.hop().is_none() {
+            lend_way_back(memory, tables, packet, &flow)?;
+        }
         refresh(tables, settings.generation, entry, &mut flow)?;
     }
-    Some(flow)
+    Ok(Some(flow))
 }
 
-/// Looks at backend and next hop again; `None` where another backend is to be chosen.
+#[inline(always)]
+fn wants_another_backend<T: Tables>(tables: &T, flow: &Flow) -> bool {
+    State(flow.state).is_opening()
+        && tables
+            .backend(flow.backend.into())
+            .is_none_or(|backend| backend.is_out())
+}
+
+/// Looks the next hop up again.
 #[inline(always)]
 fn refresh<T: Tables>(
     tables: &T,
     generation: u32,
     entry: &T::Entry,
     flow: &mut Flow,
-) -> Option<()> {
-    if State(flow.state).is_opening() && tables.backend(flow.backend.into())?.is_out() {
-        return None;
-    }
-    // Without a better one the old next hop serves on: it worked until now.
-    let hop = tables
-        .next_hop(flow.source, flow.destination)
-        .unwrap_or(NextHop {
-            destination_mac: flow.destination_mac,
-            source_mac: flow.source_mac,
-            interface: flow.interface,
-        });
+) -> Result<(), Verdict> {
+    let hop = match tables.next_hop(flow.source, flow.destination) {
+        Ok(hop) => hop,
+        // Without a better one the old next hop serves on: it worked until now.
+        Err(why) => flow.hop().ok_or(Verdict::Drop(why))?,
+    };
     flow.goes_by(&hop, generation);
     entry.set_next_hop(&hop, generation);
-    Some(())
+    Ok(())
+}
+
+/// The first packet from the client of a connection that came from the peer: should there be no
+/// route to the client when the backend answers, the answer goes the way that this packet came.
+#[inline(always)]
+fn lend_way_back<M: Memory, T: Tables>(
+    memory: &M,
+    tables: &T,
+    packet: &Packet,
+    flow: &Flow,
+) -> Result<(), Verdict> {
+    if flow.direction() == Direction::In
+        && let Some(entry) = tables.flow(&flow.partner(packet.key.protocol))
+    {
+        let back = entry.read();
+        if back.hop().is_none() {
+            entry.set_next_hop(&way_it_came(memory, tables)?, back.generation);
+        }
+    }
+    Ok(())
 }
 
 /// A packet of a flow that is known.
@@ -144,6 +179,14 @@ fn advance<T: Tables>(tables: &T, packet: &Packet, entry: &T::Entry, flow: &Flow
         partner.set_state(after);
         tables.forget(&partner_key);
     }
+    let (there, back) = match flow.direction() {
+        Direction::In => (&packet.key, &partner_key),
+        Direction::Out => (&partner_key, &packet.key),
+    };
+    let concerns_peer = before.is_opened() || after.is_opened() && !after.is_over();
+    if concerns_peer && tables.settings().is_some_and(|settings| settings.tells()) {
+        tables.tell(&Record::of(there, back, after));
+    }
 }
 
 /// A packet without a flow.
@@ -156,6 +199,10 @@ fn steer_new<M: Memory, T: Tables>(
     let service = tables
         .service(&packet.key.service())
         .ok_or(Verdict::Pass(Pass::NotAService))?;
+    let settings = tables.settings().ok_or(Verdict::Pass(Pass::NotAService))?;
+    if packet.flags.opens() && settings.hold_new(tables.now()) {
+        return Err(Verdict::Drop(Drop::Held));
+    }
     if service.is_agents() {
         let slot = TrafficSlot::of_service(service.id);
         tables.count_traffic(slot, Direction::In, packet.length, packet.flags.opens());
@@ -176,7 +223,6 @@ fn steer_new<M: Memory, T: Tables>(
         back: hop_back(memory, tables, packet)?,
     };
     has_a_hop_left(packet)?;
-    let settings = tables.settings().ok_or(Verdict::Pass(Pass::NotAService))?;
     let flow = nat::open(tables, &settings, tables.now(), &connection).map_err(Verdict::Drop)?;
     rewrite(memory, packet, &flow)?;
     let slot = TrafficSlot::of_backend(backend_id.into());
@@ -213,6 +259,11 @@ fn hop_back<M: Memory, T: Tables>(
     if let Ok(hop) = tables.next_hop(key.destination, key.source) {
         return Ok(hop);
     }
+    way_it_came(memory, tables)
+}
+
+#[inline(always)]
+fn way_it_came<M: Memory, T: Tables>(memory: &M, tables: &T) -> Result<NextHop, Verdict> {
     let ethernet = memory.at::<Ethernet>(0).ok_or(TRUNCATED)?;
     Ok(NextHop {
         destination_mac: Mac::new(ethernet.source),

@@ -3,6 +3,7 @@
 use crate::{
     backend::{Backend, BackendId},
     flow::{Flow, FlowKey, NextHop, Tick},
+    record::Record,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     tcp::State,
@@ -77,6 +78,9 @@ pub trait Tables {
     /// # Errors
     /// [`Drop::NoRoute`] or [`Drop::NoNeighbour`].
     fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, Drop>;
+
+    /// Tells the agent of a connection whose state changed.
+    fn tell(&self, record: &Record);
 
     /// Counts a packet in its verdict.
     fn count_verdict(&self, verdict: Verdict);

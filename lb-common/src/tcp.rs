@@ -121,6 +121,13 @@ impl State {
         self.0 >= Self::CLOSED.0
     }
 
+    /// Whether both ends have heard of each other, be it over by now.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_opened(self) -> bool {
+        self.0 >= Self::ESTABLISHED.0
+    }
+
     /// Whether the backend has not answered yet, so that another may still be chosen.
     #[must_use]
     #[inline(always)]

@@ -53,6 +53,8 @@ pub enum Drop {
     NoSourcePort,
     /// The flow table took no entry.
     TableFull,
+    /// Would begin a connection while the host hands its role over: the client tries again.
+    Held,
 }
 
 /// How a packet came to be steered.
@@ -77,7 +79,7 @@ pub struct Counter {
 }
 
 /// Each verdict's entry in the map `verdicts`.
-pub const COUNTERS: [Counter; 19] = [
+pub const COUNTERS: [Counter; 20] = [
     counter(Verdict::Pass(Pass::NotIp), "pass", "not_ip"),
     counter(Verdict::Pass(Pass::NotTcp), "pass", "not_tcp"),
     counter(Verdict::Pass(Pass::Fragment), "pass", "fragment"),
@@ -93,6 +95,7 @@ pub const COUNTERS: [Counter; 19] = [
     counter(Verdict::Drop(Drop::NoNeighbour), "drop", "no_neighbour"),
     counter(Verdict::Drop(Drop::NoSourcePort), "drop", "no_source_port"),
     counter(Verdict::Drop(Drop::TableFull), "drop", "table_full"),
+    counter(Verdict::Drop(Drop::Held), "drop", "held"),
     counter(Verdict::Transmit(Steered::Flow), "transmit", "flow"),
     counter(Verdict::Transmit(Steered::NewFlow), "transmit", "new_flow"),
     counter(Verdict::Redirect(Steered::Flow, 0), "redirect", "flow"),

@@ -6,7 +6,7 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{
         BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST,
-        bpf_fib_lookup as FibLookup,
+        BPF_RB_NO_WAKEUP, bpf_fib_lookup as FibLookup,
     },
     helpers::{bpf_fib_lookup, generated::bpf_jiffies64},
     programs::XdpContext,
@@ -14,7 +14,7 @@ use aya_ebpf::{
 use lb_common::{
     backend::{Backend, BackendId},
     flow::{Flow, FlowKey, Mac, NextHop, Tick},
-    limits,
+    record::Record,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     tables::{Entry, Refused, Tables},
@@ -26,8 +26,8 @@ use lb_common::{
 use zerocopy::transmute;
 
 use crate::maps::{
-    BACKENDS, CURSORS, EPOCHS, FLOWS_V4, PORTS, RECENT, RINGS, SERVICES, SETTINGS, TRAFFIC,
-    VERDICTS,
+    BACKENDS, CURSORS, EPOCHS, FLOW_EVENTS, FLOWS_V4, PORTS, RECENT, RINGS, SERVICES, SETTINGS,
+    TRAFFIC, UNTOLD, VERDICTS,
 };
 
 /// The tables, for one packet.
@@ -50,14 +50,8 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the low half is what is kept"
-    )]
     fn now(&self) -> Tick {
-        // SAFETY: takes nothing and returns a number. The verifier makes one load of it
-        // (kernel/bpf/verifier.c, `do_misc_fixups`).
-        Tick(unsafe { bpf_jiffies64() } as u32)
+        now()
     }
 
     #[inline(always)]
@@ -87,7 +81,7 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn recall(&self, key: &FlowKey) -> Option<Flow> {
-        let place = place(key);
+        let place = key.place();
         let recent = RECENT.get_ptr(place)?;
         // SAFETY: this CPU's own entry, which nobody else writes.
         let recent = unsafe { &*recent };
@@ -96,12 +90,12 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn epoch(&self, key: &FlowKey) -> u32 {
-        EPOCHS.get(place(key)).copied().unwrap_or(0)
+        EPOCHS.get(key.place()).copied().unwrap_or(0)
     }
 
     #[inline(always)]
     fn remember(&self, key: &FlowKey, flow: &Flow, epoch: u32) {
-        if let Some(recent) = RECENT.get_ptr_mut(place(key)) {
+        if let Some(recent) = RECENT.get_ptr_mut(key.place()) {
             // SAFETY: this CPU's own entry, and no other program runs on it meanwhile.
             unsafe {
                 (*recent).key = *key;
@@ -113,7 +107,7 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn forget(&self, key: &FlowKey) {
-        if let Some(epoch) = EPOCHS.get_ptr_mut(place(key)) {
+        if let Some(epoch) = EPOCHS.get_ptr_mut(key.place()) {
             // SAFETY: an aligned word of the map. Two CPUs that count it on at once may count one:
             // it differs from what it was, which is all that is asked.
             unsafe { *epoch = (*epoch).wrapping_add(1) };
@@ -182,6 +176,19 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn tell(&self, record: &Record) {
+        // The agent looks every few milliseconds: to wake it would cost more than the rest.
+        if FLOW_EVENTS
+            .output(record, u64::from(BPF_RB_NO_WAKEUP))
+            .is_err()
+            && let Some(untold) = UNTOLD.get_ptr_mut(0)
+        {
+            // SAFETY: this CPU's own entry.
+            unsafe { *untold += 1 };
+        }
+    }
+
+    #[inline(always)]
     fn count_verdict(&self, verdict: Verdict) {
         if let Some(counter) = VERDICTS.get_ptr_mut(verdict.counter()) {
             // SAFETY: this CPU's own entry.
@@ -196,6 +203,18 @@ impl Tables for Kernel<'_> {
             unsafe { (*traffic).count(direction, bytes, opens) };
         }
     }
+}
+
+/// The kernel's clock.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is kept"
+)]
+pub(crate) fn now() -> Tick {
+    // SAFETY: takes nothing and returns a number. The verifier makes one load of it
+    // (kernel/bpf/verifier.c, `do_misc_fixups`).
+    Tick(unsafe { bpf_jiffies64() } as u32)
 }
 
 /// An entry of the map `flows_v4`. It stays readable until the program returns, even when it is
@@ -261,15 +280,6 @@ unsafe fn exchange(word: *mut u16, old: u64, new: u64) -> bool {
         );
     }
     found == old
-}
-
-/// A flow's place in the maps `recent` and `epochs`: one multiplication (Fibonacci hashing).
-#[inline(always)]
-fn place(key: &FlowKey) -> u32 {
-    let addresses = u32::from_ne_bytes(key.source) ^ u32::from_ne_bytes(key.destination);
-    let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
-    let spread = (addresses.rotate_left(7) ^ ports).wrapping_mul(0x9e37_79b1);
-    spread >> (32 - limits::RECENT_FLOWS.trailing_zeros())
 }
 
 /// Asks the kernel's routing table and neighbour table.

@@ -1,13 +1,14 @@
 //! The maps, by the names that `bpftool` and the pins show.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use lb_common::{
     backend::{Backend, BackendId},
     flow::{Flow, FlowKey, Recent},
     limits,
+    record::Record,
     service::{Service, ServiceKey},
     settings::Settings,
     traffic::{Traffic, TrafficSlot},
@@ -57,6 +58,15 @@ pub(crate) static RECENT: PerCpuArray<Recent, { limits::RECENT_FLOWS as usize }>
 /// remembers under the old number is void.
 #[btf_map(name = "epochs")]
 pub(crate) static EPOCHS: Array<u32, { limits::RECENT_FLOWS as usize }> = Array::new();
+
+/// Connections whose state changed, for the agent to tell the peer.
+#[btf_map(name = "flow_events")]
+pub(crate) static FLOW_EVENTS: RingBuf<Record, { limits::FLOW_EVENT_BYTES as usize }> =
+    RingBuf::new();
+
+/// How many found no room in `flow_events`.
+#[btf_map(name = "untold")]
+pub(crate) static UNTOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// Packets by verdict and reason.
 #[btf_map(name = "verdicts")]

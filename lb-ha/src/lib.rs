@@ -8,3 +8,11 @@
 #![warn(missing_docs)]
 
 pub mod advert;
+mod chance;
+pub mod elastic;
+pub mod pair;
+pub mod streak;
+mod time;
+pub mod vrrp;
+
+pub use time::Time;

@@ -8,6 +8,7 @@ use lb::{
     config::{Backend, Balance, Http, Mode, Name, Pool, Service, Weight},
     pool::PoolView,
     proxy::{Frontend, Proxy},
+    tickets::TicketKeys,
 };
 use lb_common::backend::BackendState;
 
@@ -39,9 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         pool,
     };
     let limits = limits(workers);
-    let proxy = Proxy::start(&limits)?;
+    let proxy = Proxy::start(&limits, &TicketKeys::new()?)?;
     let frontend = Frontend {
         service,
+        moves: false,
         pool: receiver,
     };
     if let Err(errors) = proxy.apply(&limits, vec![frontend]) {

@@ -1,8 +1,8 @@
 //! The agent of `lb`: one room a concern.
 //!
 //! Dependencies point one way:
-//! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → pool → config →
-//! {lb-ha, lb-common}`.
+//! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {pool, tickets} →
+//! config → {lb-ha, lb-common}`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -17,3 +17,4 @@ pub mod metrics;
 pub mod peer;
 pub mod pool;
 pub mod proxy;
+pub mod tickets;

@@ -124,9 +124,7 @@ fn a_dry_run_changes_nothing_and_says_what_is_wrong() -> Result<()> {
     says(&dry, "<Code>DryRunOperation</Code>")?;
     says(&dry, " 412")?;
     ensure!(site.ec2.owner()?.is_none());
-    site.ec2.faults(|faults| {
-        faults.denied.insert("AssociateAddress".to_owned());
-    });
+    site.ec2.deny("AssociateAddress");
     says(&site.associate(0, "&DryRun=true")?, "UnauthorizedOperation")?;
     Ok(())
 }

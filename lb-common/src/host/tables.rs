@@ -9,6 +9,7 @@ use std::{
 use crate::{
     backend::{Backend, BackendId},
     flow::{Flow, FlowKey, NextHop, Tick},
+    record::Record,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     tables::{Entry, Refused, Tables},
@@ -42,6 +43,7 @@ pub struct HostTables {
     recent: RefCell<HashMap<FlowKey, Flow>>,
     epoch: Cell<u32>,
     turns: RefCell<HashMap<ServiceId, u32>>,
+    told: RefCell<Vec<Record>>,
     verdicts: RefCell<Vec<u64>>,
     traffic: RefCell<HashMap<u32, Traffic>>,
 }
@@ -64,6 +66,7 @@ impl HostTables {
             recent: RefCell::default(),
             epoch: Cell::new(0),
             turns: RefCell::default(),
+            told: RefCell::default(),
             verdicts: RefCell::new(vec![0; COUNTER_SLOTS as usize]),
             traffic: RefCell::default(),
         }
@@ -95,6 +98,12 @@ impl HostTables {
             .get(&slot.index())
             .copied()
             .unwrap_or_default()
+    }
+
+    /// What the agent was told of since this was last asked.
+    #[must_use]
+    pub fn told(&self) -> Vec<Record> {
+        self.told.take()
     }
 
     /// All flows, in no order.
@@ -199,6 +208,10 @@ impl Tables for HostTables {
             .copied()
             .or(self.default_route)
             .ok_or(Drop::NoRoute)
+    }
+
+    fn tell(&self, record: &Record) {
+        self.told.borrow_mut().push(*record);
     }
 
     fn count_verdict(&self, verdict: Verdict) {

@@ -9,7 +9,8 @@ use std::{
 
 use super::{Answer, Request, Status};
 
-/// How long an answer may take: a reload reads certificates and fills maps.
+/// How long an answer may take: a reload reads certificates and fills maps. A hand-over takes up to
+/// 45 seconds: 30 for requests to end, where `handover_timeout` says so, and 15 for the address.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks the agent that listens on one socket.

@@ -7,6 +7,8 @@ use super::{
     wording::{bytes, count, milliseconds, share, span},
 };
 
+mod pair;
+
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--soft:#888;--up:#1a7f37;--draining:#9a6700;--down:#cf222e}\
 @media(prefers-color-scheme:dark){:root{--up:#3fb950;--draining:#d29922;--down:#f85149}}\
@@ -37,6 +39,7 @@ fn write_page(page: &mut String, status: &Status) -> fmt::Result {
          <title>{node} · lb</title><style>{STYLE}</style>"
     )?;
     write_head(page, status)?;
+    pair::write(page, status)?;
     write_services(page, &status.services)?;
     for pool in &status.pools {
         write_pool(page, pool, status)?;

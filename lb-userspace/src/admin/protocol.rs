@@ -23,6 +23,8 @@ pub enum Request {
     },
     /// Read the configuration again.
     Reload,
+    /// Hand over to the other host of the pair. Answered when it has the address, or why not.
+    Failover,
 }
 
 /// What the agent answers.

@@ -11,6 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::pool::Order;
 
+pub(super) mod ha;
+
+pub use ha::HaStatus;
+
 /// What the agent does at one moment.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Status {
@@ -32,6 +36,8 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// The certificates that the HTTP front serves.
     pub certificates: Vec<CertificateStatus>,
+    /// The pair; `null` when the host is alone.
+    pub ha: Option<HaStatus>,
 }
 
 /// The XDP program.
@@ -296,6 +302,7 @@ pub(crate) mod examples {
                 names: vec!["example.org".to_owned(), "www.example.org".to_owned()],
                 expires: moment(now + 61 * 86_400),
             }],
+            ha: Some(ha::examples::ha(moment(now))),
         }
     }
 }
@@ -312,6 +319,13 @@ mod tests {
             text.contains(r#""since":"2027-01-15T07:56:40.000Z""#),
             "{text}"
         );
+        for pair in [
+            r#""role":"master","reason":"silence""#,
+            r#""kind":"elastic_ip""#,
+            r#""owner":"self""#,
+        ] {
+            assert!(text.contains(pair), "{pair} is missing: {text}");
+        }
         let read: Status = serde_json::from_str(&text).expect("a status");
         assert_eq!(read, status);
     }

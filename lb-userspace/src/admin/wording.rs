@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+mod pair;
+
+pub use pair::{Fact, HostRow, PairInWords, Tone};
+
 /// A time span in its two largest units: `3d 2h`, `4m 10s`, `12s`.
 #[must_use]
 pub fn span(span: Duration) -> String {
@@ -26,6 +30,16 @@ pub fn milliseconds(seconds: f64) -> String {
         format!("{ms:.2} ms")
     } else {
         format!("{ms:.0} ms")
+    }
+}
+
+/// How long ago something was, to the millisecond within the last second: `40 ms ago`, `12s ago`.
+#[must_use]
+pub fn ago(seconds: f64) -> String {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(within) if within < Duration::from_secs(1) => format!("{} ago", milliseconds(seconds)),
+        Ok(longer) => format!("{} ago", span(longer)),
+        Err(_no_span) => "just now".to_owned(),
     }
 }
 
@@ -77,6 +91,20 @@ mod tests {
         let seconds = [0, 59, 61, 3_661, 86_399, 86_400 * 3 + 7_300];
         let shown = seconds.map(|seconds| span(Duration::from_secs(seconds)));
         assert_eq!(shown, ["0s", "59s", "1m 1s", "1h 1m", "23h 59m", "3d 2h"]);
+    }
+
+    #[test]
+    fn a_moment_ago_is_told_in_milliseconds() {
+        let shown = [0.04, 0.000_5, 1.0, 75.2, -0.1, f64::NAN].map(ago);
+        let wanted = [
+            "40 ms ago",
+            "0.50 ms ago",
+            "1s ago",
+            "1m 15s ago",
+            "just now",
+            "just now",
+        ];
+        assert_eq!(shown, wanted);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use super::DraftError;
-use crate::{admin::SocketError, dataplane, proxy};
+use crate::{admin::SocketError, dataplane, ha, peer, proxy, tickets::NoRandomness};
 
 /// Why an agent did not start. It left nothing behind.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,21 @@ pub enum Error {
     /// The HTTP front; at least one.
     #[error("{}", lines(.0))]
     Proxy(Vec<proxy::Error>),
+    /// The link to the other agent.
+    #[error(transparent)]
+    Link(#[from] peer::Error),
+    /// Adverts.
+    #[error(transparent)]
+    Adverts(#[from] ha::adverts::Error),
+    /// The addresses that move.
+    #[error(transparent)]
+    Addresses(#[from] ha::Error),
+    /// The thread of the pair ended before it said why.
+    #[error("the thread that keeps up the pair ended at its start: report what the log says")]
+    PairEnded,
+    /// The keys of session tickets.
+    #[error(transparent)]
+    Tickets(#[from] NoRandomness),
     /// The packet path.
     #[error(transparent)]
     Dataplane(#[from] dataplane::Error),

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
 
 use crate::{
-    config::{Config, Mode, Name},
+    config::{Config, Ha, Mode, Name},
     pool::{PoolView, Roster},
     proxy::Frontend,
 };
@@ -27,16 +27,24 @@ impl Feeds {
         Self(feeds.collect())
     }
 
+    /// The feed of a pool.
+    pub(super) fn subscribe(&self, pool: &Name) -> Option<watch::Receiver<Arc<PoolView>>> {
+        self.0.get(pool).map(|feed| feed.subscribe())
+    }
+
     /// The services that the HTTP front serves, each with its feed.
     pub(super) fn frontends(&self, config: &Config) -> Vec<Frontend> {
         let by_agent = config.services.iter().filter(|service| match service.mode {
             Mode::Http | Mode::Https { .. } => true,
             Mode::Tcp { .. } => false,
         });
+        let moving = config.ha.as_ref().map(Ha::moving_addresses);
+        let moving = moving.unwrap_or_default();
         let frontends = by_agent.filter_map(|service| {
             let feed = self.0.get(&service.pool.name)?;
             Some(Frontend {
                 service: service.clone(),
+                moves: moving.contains(&service.listen.ip()),
                 pool: feed.subscribe(),
             })
         });

@@ -1,11 +1,11 @@
 //! What the agent wants of the packet path: the one room that a test cannot have without a kernel
 //! that it may change.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     config::Service,
-    dataplane::{Counters, Dataplane, Error, XdpMode},
+    dataplane::{Counters, Dataplane, Error, XdpMode, flows::Flows},
     pool::PoolView,
 };
 
@@ -21,6 +21,12 @@ pub(super) trait Kernel: Send + 'static {
     fn mode(&self) -> XdpMode;
     /// Whether flows of an earlier agent were adopted.
     fn adopted(&self) -> bool;
+    /// Drops what would begin a new connection, for a while, or lets it pass again.
+    fn hold(&self, on: bool) -> Result<(), Error>;
+    /// The flow table, to be shared with the peer.
+    fn flows(&self) -> Option<Flows>;
+    /// Where the program that should be on the interface is pinned.
+    fn program_pin(&self) -> PathBuf;
     /// Takes back an `open` that attached: only for a start that failed.
     fn take_back(self) -> Result<(), Error>;
 }
@@ -44,6 +50,18 @@ impl Kernel for Dataplane {
 
     fn adopted(&self) -> bool {
         Self::adopted(self)
+    }
+
+    fn hold(&self, on: bool) -> Result<(), Error> {
+        Self::hold(self, on)
+    }
+
+    fn flows(&self) -> Option<Flows> {
+        Some(Self::flows(self).clone())
+    }
+
+    fn program_pin(&self) -> PathBuf {
+        Self::program_pin(self)
     }
 
     fn take_back(self) -> Result<(), Error> {

@@ -16,6 +16,7 @@ mod draft;
 mod error;
 mod feeds;
 mod kernel;
+mod pair;
 mod report;
 mod run;
 mod shared;

@@ -12,17 +12,18 @@ use super::{
 };
 use crate::{
     admin::{
-        BackendStatus, CertificateStatus, CheckStatus, Moment, PoolStatus, ServiceStatus, Source,
-        Status, XdpStatus,
+        BackendStatus, CertificateStatus, CheckStatus, HaStatus, Moment, PoolStatus, ServiceStatus,
+        Source, Status, XdpStatus,
     },
     config::{Balance, Check, CheckKind, Forward, Mode, Name},
     dataplane::{self, XdpMode},
     health::LastCheck,
-    metrics::{Format, render},
+    metrics::{Format, HaReading, render},
     pool::{BackendId, PoolView},
     proxy,
 };
 
+mod ha;
 mod readings;
 
 impl<K: Kernel> Source for Shared<K> {
@@ -49,6 +50,7 @@ impl<K: Kernel> Source for Shared<K> {
                 .map(|view| observed.pool(view, &state))
                 .collect(),
             certificates: observed.certificates(),
+            ha: self.ha_status(&state),
         }
     }
 
@@ -56,7 +58,9 @@ impl<K: Kernel> Source for Shared<K> {
         let observed = self.observe();
         let readings = {
             let state = self.read();
-            observed.readings(&state, self.started)
+            let mut readings = observed.readings(&state, self.started);
+            readings.ha = self.ha_reading(&state);
+            readings
         };
         render(readings, format)
     }
@@ -74,6 +78,16 @@ struct Observed {
 }
 
 impl<K: Kernel> Shared<K> {
+    fn ha_status(&self, state: &State) -> Option<HaStatus> {
+        let known = self.pair.as_ref()?.known()?;
+        Some(ha::status(state.config.ha.as_ref()?, &known))
+    }
+
+    fn ha_reading(&self, state: &State) -> Option<HaReading> {
+        let known = self.pair.as_ref()?.known()?;
+        Some(ha::reading(state.config.ha.as_ref()?, &known))
+    }
+
     fn observe(&self) -> Observed {
         let (mode, adopted, kernel) = {
             let kernel = self.kernel();

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
 
 use lb_common::backend::BackendState;
+use lb_ha::pair::Reason;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -10,15 +11,27 @@ use tokio::{
     time::Interval,
 };
 
-use super::{GRACE, feeds::Feeds, kernel::Kernel, report::word_of_mode, shared::Shared, summary};
+use super::{
+    GRACE,
+    feeds::Feeds,
+    kernel::Kernel,
+    pair::{Effect, Order as PairOrder, Pair},
+    report::word_of_mode,
+    shared::Shared,
+    summary,
+};
 use crate::{
     admin::{Command, Request},
     health::{Checked, Checks},
     pool::{Change, Order, Ordered, PoolView, StateFile, word_of},
     proxy::Proxy,
+    tickets::TicketKeys,
 };
 
+mod pair;
 mod reload;
+
+pub(super) use pair::{Holding, Waiting, look};
 
 /// An agent that has started.
 pub(super) struct Agent<K: Kernel> {
@@ -29,6 +42,19 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) feeds: Feeds,
     pub(super) state_file: StateFile,
+    /// `None`: this host is alone.
+    pub(super) pair: Option<Pair>,
+    /// What the pair wants; of a host that is alone, nothing ever.
+    pub(super) effects: mpsc::UnboundedReceiver<Effect>,
+    /// The operator who waits for a hand-over.
+    pub(super) waiting: Option<Waiting>,
+    /// Whether this host hands over.
+    pub(super) holding: Option<Holding>,
+    /// When to look whether requests have ended.
+    pub(super) look: Interval,
+    /// Whether every backend was checked.
+    pub(super) all_checked: bool,
+    pub(super) tickets: TicketKeys,
     /// The admin servers: they end with the agent.
     pub(super) servers: JoinSet<()>,
     /// When to try again what the kernel refused, and to tell systemd that the loop is alive.
@@ -79,6 +105,10 @@ impl<K: Kernel> Agent<K> {
             _ = interrupt.recv() => return false,
             Some(checked) = self.outcomes.recv() => self.checked(checked),
             Some(command) = self.commands.recv() => self.command(command),
+            Some(effect) = self.effects.recv() => {
+                self.effect(effect);
+            }
+            _ = self.look.tick(), if self.holding.is_some() => self.look_for_quiet(),
             _ = hangup.recv() => self.reload_by_signal(),
             _ = self.heartbeat.tick() => self.beat(),
         }
@@ -130,12 +160,17 @@ impl<K: Kernel> Agent<K> {
         if turned {
             self.remember();
         }
+        if turned || !self.all_checked {
+            self.tell_pair();
+        }
     }
 
     fn command(&mut self, command: Command) {
         let answer = match command.request {
             Request::Backend { name, order } => self.order(&name, order),
             Request::Reload => self.reload(),
+            // It is answered when it is done.
+            Request::Failover => return self.failover(command.answer),
             Request::Status => Err("the loop does not answer for the status".to_owned()),
         };
         // An operator who did not wait for the answer finds it in the log.
@@ -203,9 +238,10 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    fn beat(&self) {
+    fn beat(&mut self) {
         notify(&[sd_notify::NotifyState::Watchdog]);
         self.retry();
+        self.keep_up_pair();
     }
 
     fn retry(&self) {
@@ -238,10 +274,37 @@ impl<K: Kernel> Agent<K> {
         let _said = self.reload();
     }
 
+    /// Hands over to the other host, where there is one that can take over.
+    async fn leave_pair(&mut self, signals: &mut Signals) {
+        let Some(pair) = &self.pair else {
+            return;
+        };
+        pair.order(PairOrder::HandOver(Reason::Stop));
+        loop {
+            tokio::select! {
+                () = signals.stop() => {
+                    tracing::warn!("told twice: not waiting for the hand-over");
+                    break;
+                }
+                Some(effect) = self.effects.recv() => if self.effect(effect) {
+                    break;
+                },
+                _ = self.look.tick(), if self.holding.is_some() => self.look_for_quiet(),
+                Some(checked) = self.outcomes.recv() => self.checked(checked),
+                Some(command) = self.commands.recv() => self.command(command),
+                _ = self.heartbeat.tick() => self.beat(),
+            }
+        }
+        if let Some(pair) = self.pair.take() {
+            pair.stop().await;
+        }
+    }
+
     /// Lets requests end. Checks and orders go on meanwhile; another signal ends it at once. The
     /// XDP program stays: what it steers goes on without an agent.
     async fn stop(mut self, signals: &mut Signals) {
         notify(&[sd_notify::NotifyState::Stopping]);
+        self.leave_pair(signals).await;
         tracing::info!("stopping: no new HTTP connections; requests have {GRACE:?} to end");
         let Some(proxy) = self.shared.proxy().take() else {
             return;

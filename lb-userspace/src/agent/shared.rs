@@ -2,11 +2,11 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::SystemTime,
 };
 
-use super::kernel::Kernel;
+use super::{kernel::Kernel, pair::Notes};
 use crate::{
     config::{Config, Name},
     health::Records,
@@ -21,6 +21,8 @@ pub(super) struct Shared<K> {
     kernel: Mutex<K>,
     proxy: Mutex<Option<Proxy>>,
     state: RwLock<State>,
+    /// What the pair knows; `None`: the host is alone.
+    pub(super) pair: Option<Arc<Notes>>,
 }
 
 /// What is in force.
@@ -35,12 +37,13 @@ pub(super) struct State {
 }
 
 impl<K: Kernel> Shared<K> {
-    pub(super) fn new(kernel: K, proxy: Proxy, state: State) -> Self {
+    pub(super) fn new(kernel: K, proxy: Proxy, state: State, pair: Option<Arc<Notes>>) -> Self {
         Self {
             started: SystemTime::now(),
             kernel: Mutex::new(kernel),
             proxy: Mutex::new(Some(proxy)),
             state: RwLock::new(state),
+            pair,
         }
     }
 

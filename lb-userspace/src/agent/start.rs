@@ -19,7 +19,8 @@ use super::{
     Error,
     feeds::Feeds,
     kernel::Kernel,
-    run::Agent,
+    pair::{Beginning, Effect, Order, Pair},
+    run::{self, Agent},
     shared::{Shared, State},
 };
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     health::{Checks, Records},
     pool::{Memory, PoolView, Roster, StateFile},
     proxy::Proxy,
+    tickets::TicketKeys,
 };
 
 /// Orders of operators that may wait.
@@ -48,7 +50,9 @@ pub(super) fn start<K: Kernel>(
     let state_file = StateFile::beside(&config.admin.socket);
     let roster = Roster::new(&config.pools, &recall(&state_file), SystemTime::now());
     let feeds = Feeds::default().renewed(&roster);
-    let proxy = start_proxy(&config, &feeds)?;
+    let tickets = TicketKeys::new()?;
+    let (pair, effects) = open_pair(&config)?;
+    let proxy = start_proxy(&config, &feeds, &tickets)?;
     let kernel = match open_kernel(&config, &roster, open) {
         Ok(kernel) => kernel,
         Err(error) => {
@@ -58,6 +62,10 @@ pub(super) fn start<K: Kernel>(
         }
     };
     let interface_index = nix::net::if_::if_nametoindex(config.node.interface.as_str()).ok();
+    // What an agent before this one held is held no more.
+    kernel.hold(false)?;
+    let flows = kernel.flows();
+    let notes = pair.as_ref().map(|pair| Arc::clone(pair.notes()));
     let (mut checks, outcomes) = Checks::new();
     checks.apply(&config.pools);
     let state = State {
@@ -69,14 +77,14 @@ pub(super) fn start<K: Kernel>(
         interface_index,
         unsettled: BTreeSet::new(),
     };
-    let shared = Arc::new(Shared::new(kernel, proxy, state));
+    let shared = Arc::new(Shared::new(kernel, proxy, state, notes));
     let (commands, received) = mpsc::channel(WAITING_COMMANDS);
     let mut servers = JoinSet::new();
     let source = Arc::clone(&shared);
     let source: Arc<dyn admin::Source> = source;
     let _handle: AbortHandle = servers.spawn(socket.serve(Arc::clone(&source), commands));
     let _handle: AbortHandle = servers.spawn(admin::serve_http(listener, source));
-    Ok(Agent {
+    let agent = Agent {
         file,
         shared,
         checks,
@@ -86,7 +94,31 @@ pub(super) fn start<K: Kernel>(
         state_file,
         servers,
         heartbeat: heartbeat(),
-    })
+        pair,
+        effects,
+        waiting: None,
+        holding: None,
+        look: run::look(),
+        all_checked: false,
+        tickets,
+    };
+    if let Some(pair) = &agent.pair {
+        let watched = agent.watched().unwrap_or_default();
+        pair.order(Order::Begin(Box::new(Beginning { flows, watched })));
+    }
+    Ok(agent)
+}
+
+/// The pair, where the host is not alone. It takes no part yet.
+fn open_pair(config: &Config) -> Result<(Option<Pair>, mpsc::UnboundedReceiver<Effect>), Error> {
+    match &config.ha {
+        Some(ha) => {
+            let (pair, effects) = Pair::open(config, ha)?;
+            Ok((Some(pair), effects))
+        }
+        // Its sender is gone: it never says anything.
+        None => Ok((None, mpsc::unbounded_channel().1)),
+    }
 }
 
 fn heartbeat() -> Interval {
@@ -113,8 +145,8 @@ fn recall(file: &StateFile) -> Memory {
     })
 }
 
-fn start_proxy(config: &Config, feeds: &Feeds) -> Result<Proxy, Error> {
-    let proxy = Proxy::start(&config.http).map_err(|error| Error::Proxy(vec![error]))?;
+fn start_proxy(config: &Config, feeds: &Feeds, tickets: &TicketKeys) -> Result<Proxy, Error> {
+    let proxy = Proxy::start(&config.http, tickets).map_err(|error| Error::Proxy(vec![error]))?;
     match proxy.apply(&config.http, feeds.frontends(config)) {
         Ok(()) => Ok(proxy),
         Err(errors) => {

@@ -18,10 +18,12 @@ use crate::{
 };
 
 mod log;
+mod peer;
 mod status;
 mod table;
 
 const DEFAULT_CONFIG: &str = "/etc/lb/lb.toml";
+const DEFAULT_SECRET: &str = "/etc/lb/peer.pem";
 const DEFAULT_SOCKET: &str = "/run/lb/lb.sock";
 
 /// What went wrong, whoever's fault: exit code 1. Of the configuration: 2.
@@ -56,7 +58,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Show services, backends, certificates and the XDP program.
+    /// Show both hosts of the pair, services, backends, certificates and the XDP program.
     Status {
         /// As JSON.
         #[arg(long)]
@@ -73,10 +75,20 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Hand over to the other host of the pair: requests end here, then the address moves.
+    Failover {
+        #[command(flatten)]
+        socket: Socket,
+    },
     /// Have the agent read its configuration again.
     Reload {
         #[command(flatten)]
         socket: Socket,
+    },
+    /// The pair's secret, for the link between the two agents.
+    Peer {
+        #[command(subcommand)]
+        command: PeerCommand,
     },
     /// Detach the XDP program and remove its maps: flows end. The agent must have stopped.
     Unload {
@@ -86,6 +98,19 @@ enum Command {
         /// Where the maps are pinned, whatever a configuration says.
         #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
         pin_path: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PeerCommand {
+    /// Make the secret, once for both hosts; says what to do with it.
+    Init {
+        /// Where to put it.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_SECRET)]
+        out: PathBuf,
+        /// Replace the one that is there. The peer needs the new one too.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -155,7 +180,11 @@ fn run(command: Command) -> Result<(), Failure> {
             let order = order.into();
             give(&Request::Backend { name, order }, &socket.path)
         }
+        Command::Failover { socket } => give(&Request::Failover, &socket.path),
         Command::Reload { socket } => give(&Request::Reload, &socket.path),
+        Command::Peer {
+            command: PeerCommand::Init { out, force },
+        } => print(&peer::init(&out, force).map_err(failed)?),
         Command::Unload { config, pin_path } => unload(&config, pin_path),
     }
 }
@@ -274,6 +303,15 @@ mod tests {
         };
         assert_eq!(Order::from(order), Order::Drain);
         assert_eq!(name, "web/web2");
+    }
+
+    #[test]
+    fn a_hand_over_is_ordered_on_the_agents_socket() {
+        let cli = Cli::try_parse_from(["lb", "failover", "--socket", "/x"]).expect("parsed");
+        let Command::Failover { socket } = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(socket.path, Path::new("/x"));
     }
 
     #[test]

@@ -6,13 +6,17 @@ use crate::admin::{
     wording::{bytes, count, share, span},
 };
 
+mod pair;
+
 /// Certificates that end sooner than this many days are pointed out, and then warned of.
 const SOON: i64 = 21;
 const VERY_SOON: i64 = 7;
 
 /// The status as text.
 pub(super) fn render(status: &Status, colour: bool) -> String {
-    let mut parts = vec![head(status, colour), services(status, colour)];
+    let mut parts = vec![head(status, colour)];
+    parts.extend(pair::render(status, colour));
+    parts.push(services(status, colour));
     parts.extend(status.pools.iter().map(|one| pool(one, status, colour)));
     if !status.certificates.is_empty() {
         parts.push(certificates(status, colour));
@@ -151,6 +155,15 @@ mod tests {
         let text = render(&examples_of_status(), false);
         let wanted = "\
 lb-a  lb 0.1.0, native XDP on eth0, up 3d 2h, 123,456 packets seen, 7 dropped
+
+pair  virtual router 41
+HOST         ROLE    PRIORITY
+lb-a (this)  master       110  for 3d 1h: the other host fell silent
+lb-b         backup       100  ready, heard 40 ms ago
+Elastic IP   eipalloc-0123456789abcdef0 is here, confirmed 2s ago, moved here once
+link         up for 3d 0h, lag 0.42 ms
+flows        in step: 12,345 sent, 17 received; last full pass 12s ago
+tracked      2 of 2 well
 
 SERVICE  LISTEN           MODE      POOL  CONNECTIONS  REQUESTS       IN      OUT
 http     172.31.0.68:80   tcp, nat  web           750         –  1.0 MiB  3.0 GiB

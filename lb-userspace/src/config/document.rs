@@ -5,7 +5,8 @@ use std::{fs::File, io::Read as _, path::Path};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Config, Diagnostic, Errors, ha,
+    Config, Diagnostic, Errors,
+    ha::{self, HaDraft},
     host::{self, AdminDraft},
     listeners::{self, Listener},
     pool::{self, PoolDraft},
@@ -111,14 +112,18 @@ fn sections(root: &Section<'_>) -> Result<Config, Reported> {
     let admin = single(root, &host::ADMIN, false, host::admin);
     let dataplane = single(root, &host::DATAPLANE, false, host::dataplane);
     let http = single(root, &host::HTTP, false, host::http);
-    let ha = root
-        .table(&ha::HA)
-        .and_then(|ha| ha.as_ref().map(ha::read).transpose());
+    let ha = root.table(&ha::HA).map(|ha| ha.as_ref().map(ha::read));
     let pools = read_pools(root);
     let pool_drafts = pools.as_deref().ok();
     let services = read_services(root, pool_drafts);
     let service_drafts = services.as_deref().unwrap_or_default();
-    refuse_clashes(admin.as_ref().ok(), service_drafts, root.source());
+    let ha_draft = ha.as_ref().ok().and_then(Option::as_ref);
+    refuse_clashes(admin.as_ref().ok(), service_drafts, ha_draft, root.source());
+    if let Some(ha) = ha_draft {
+        let services = service_drafts.iter();
+        let used = services.filter_map(|draft| Some(&*draft.service.as_ref()?.pool));
+        ha.check_against_pools(&used.collect::<Vec<_>>(), root.source());
+    }
     warn_of_idle_pools(
         root.source(),
         pool_drafts.unwrap_or_default(),
@@ -131,7 +136,7 @@ fn sections(root: &Section<'_>) -> Result<Config, Reported> {
         admin: admin?.admin,
         dataplane: dataplane?,
         http: http?,
-        ha: ha?,
+        ha: ha?.map(|draft| draft.ha).transpose()?,
         pools: pools.ok_or(Reported)?,
         services: services.ok_or(Reported)?,
     })
@@ -199,7 +204,12 @@ fn read_services(
     Ok(services)
 }
 
-fn refuse_clashes(admin: Option<&AdminDraft>, services: &[ServiceDraft], source: &Source<'_>) {
+fn refuse_clashes(
+    admin: Option<&AdminDraft>,
+    services: &[ServiceDraft],
+    ha: Option<&HaDraft>,
+    source: &Source<'_>,
+) {
     let admin = admin.map(|draft| Listener {
         label: "[admin]".to_owned(),
         address: draft.listen.clone(),
@@ -216,7 +226,12 @@ fn refuse_clashes(admin: Option<&AdminDraft>, services: &[ServiceDraft], source:
             given: true,
         })
     });
-    let all: Vec<_> = admin.into_iter().chain(services).collect();
+    let link = ha.and_then(|ha| ha.link.clone()).map(|address| Listener {
+        label: "[ha.link]".to_owned(),
+        address,
+        given: true,
+    });
+    let all: Vec<_> = admin.into_iter().chain(services).chain(link).collect();
     listeners::refuse_clashes(&all, source);
 }
 

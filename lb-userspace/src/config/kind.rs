@@ -199,6 +199,31 @@ fn number(integer: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
+/// A whole number within bounds that may be negative.
+pub(super) struct Signed(pub(super) RangeInclusive<i16>);
+
+impl Kind for Signed {
+    type Value = i16;
+
+    fn describe(&self) -> String {
+        format!("whole number, {} to {}", self.0.start(), self.0.end())
+    }
+
+    fn read(&self, node: &Node<'_>, noun: &str, source: &Source<'_>) -> Result<i16, Reported> {
+        let wanted = format!("a {}", self.describe());
+        let DeValue::Integer(integer) = node.get_ref() else {
+            return Err(wrong_type(node, noun, &wanted, source));
+        };
+        number(integer)
+            .and_then(|number| i16::try_from(number).ok())
+            .filter(|number| self.0.contains(number))
+            .ok_or_else(|| {
+                let message = format!("{noun} {integer} is out of range");
+                source.error(node.span(), message, format!("it must be {wanted}"))
+            })
+    }
+}
+
 /// `1048576` as people read it: `1,048,576`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -25,8 +25,7 @@ pub struct Config {
     pub pools: Vec<Arc<Pool>>,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
-    /// High availability with a peer; `None`: this host is alone. Read and validated, not acted
-    /// on yet.
+    /// High availability with a peer; `None`: this host is alone.
     pub ha: Option<Ha>,
 }
 
@@ -340,6 +339,9 @@ pub struct PeerLink {
     pub secret_file: PathBuf,
     /// The TCP port, the same on both hosts. Default 9146.
     pub port: u16,
+    /// Whether the active host sends its certificates, with their keys, to the peer. Default
+    /// false.
+    pub share_certificates: bool,
 }
 
 /// `[[ha.track]]`: a script that says by its exit status whether the host is well.

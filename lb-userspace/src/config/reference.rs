@@ -94,12 +94,25 @@ These are refused as well:
 - `forward` for a service of mode `http` or `https`, `certificates` for one of mode `tcp` or `http`;
 - for a service of mode `tcp`: a pool that balances by `least_connections` or `random_two`, and
   wildcard, loopback or IPv6 addresses, its own or its backends';
-- a check whose `timeout` is longer than its `interval`.
+- a check or a script whose `timeout` is longer than its `interval`;
+- in `[ha]`: `peer` and `source` that are the same or of two families; a moving address that is one
+  of them; `[ha.elastic_ip]` together with `[ha.virtual_ip]`, or neither and no `master` command;
+  `moves_private_ip` without `private_ip`; `password` in version 3, or with `hmac_key_file`;
+  `preempt_delay` with `preempt = false`; a `min_backends` larger than a pool of a service; a port
+  of `[ha.link]` that a service or `[admin]` has; two scripts with the same name.
 
-Two things are accepted with a warning: a pool that no service uses, and `[ha]`.
+Two things are accepted with a warning: a pool that no service uses, and `[ha]` without `[ha.link]`.
 
 Whether the interface exists, and whether the certificate files can be read and fit their keys, is
-not seen from the text alone: the agent looks when it starts and when it reloads.
+not seen from the text alone: the agent looks when it starts and when it reloads. For the secrets of
+`[ha]`, which must have mode 0600, it looks when it starts.
+
+## What a reload changes
+
+Everything but `[node]`, `[admin]`, `[dataplane]` and the number of `workers`: for those the agent
+must be restarted, and says so. Of `[ha]` a reload changes `priority`, `preempt`, `min_backends`,
+`backends_weight`, `handover_timeout`, `[[ha.track]]` and `[ha.notify]`; the rest must be the same on
+both hosts or is bound at the start.
 "#;
 
 #[cfg(test)]

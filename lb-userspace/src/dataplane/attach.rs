@@ -32,12 +32,15 @@ pub(super) fn attach(
 ) -> Result<XdpMode, Error> {
     let program = object::program(loaded)?;
     if let Some(link) = adoptable(&pins.link(), interface, choice)? {
-        program.attach_to_link(link).map_err(|error| {
+        let failed = |error: ProgramError| {
             Error::of(
                 "cannot put this version of the program in place of the pinned one",
                 &error,
             )
-        })?;
+        };
+        let id = program.attach_to_link(link).map_err(failed)?;
+        // The pin alone keeps the link: `lb unload` removes it, whoever else has it open.
+        drop(program.take_link(id).map_err(failed)?);
     } else {
         let id = attach_anew(program, interface, choice)?;
         pin_link(program, id, &pins.link())?;

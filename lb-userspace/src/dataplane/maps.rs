@@ -9,6 +9,7 @@ use aya::{
 };
 use lb_common::{
     backend::{Backend, BackendId},
+    flow::{FROM_PEER, Tick},
     limits,
     ring::Ring,
     service::{Service, ServiceId, ServiceKey},
@@ -87,7 +88,22 @@ impl Maps {
     /// Makes every flow look at its backend and its next hop again.
     pub(super) fn begin_generation(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
-        settings.generation = settings.generation.wrapping_add(1);
+        settings.generation = settings.generation.wrapping_add(1) & !FROM_PEER;
+        self.set_settings(settings)
+    }
+
+    /// Has the kernel drop what would begin a connection, until `end`; or no longer.
+    pub(super) fn hold(&mut self, end: Option<Tick>) -> Result<(), Error> {
+        let mut settings = self.settings()?;
+        settings.hold = u8::from(end.is_some());
+        settings.held_until = end.map_or(0, |end| end.0);
+        self.set_settings(settings)
+    }
+
+    /// Has the kernel tell of connections whose state changes, or no longer.
+    pub(super) fn tell(&mut self, wanted: bool) -> Result<(), Error> {
+        let mut settings = self.settings()?;
+        settings.sync = u8::from(wanted);
         self.set_settings(settings)
     }
 
@@ -290,7 +306,7 @@ impl Maps {
 }
 
 /// Ticks of the kernel's clock in a second: its coarse clocks advance by one tick at a time.
-fn hertz() -> Result<u32, Error> {
+pub(super) fn hertz() -> Result<u32, Error> {
     let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)
         .map_err(|error| Error::of("cannot ask the kernel how fast its clock ticks", &error))?;
     let nanoseconds = Duration::from(tick).as_nanos().max(1);

@@ -5,8 +5,10 @@
 //! upgraded while flows go on; the next agent adopts the pins and replaces the program atomically.
 
 mod attach;
+mod clock;
 mod counters;
 mod error;
+pub mod flows;
 mod host;
 mod layout;
 mod lock;
@@ -28,8 +30,12 @@ pub use self::{
     counters::{Counters, Traffic, VerdictCount},
     error::Error,
 };
-use self::{layout::Layout, lock::Lock, maps::Maps, pins::Pins, resolve::Resolver, watch::Watch};
+use self::{
+    clock::Clock, flows::Flows, layout::Layout, lock::Lock, maps::Maps, pins::Pins,
+    resolve::Resolver, watch::Watch,
+};
 use crate::{config, pool::PoolView};
+use lb_common::{flow::Tick, limits};
 
 /// The XDP program, attached, and its maps. The pins outlive this value: dropping it forwards on.
 #[derive(Debug)]
@@ -41,6 +47,8 @@ pub struct Dataplane {
     settings: config::Dataplane,
     pins: Pins,
     resolver: Arc<Resolver>,
+    clock: Arc<Clock>,
+    flows: Flows,
     _watch: Watch,
     _lock: Lock,
 }
@@ -80,12 +88,17 @@ impl Dataplane {
         pins.check_layout(settings.max_flows)?;
         sysctl::prepare(&interface.name, &settings.source_ports)?;
         let mut loaded = object::load(&pins, settings.max_flows)?;
-        let maps = Maps::take(&mut loaded)?;
+        let mut maps = Maps::take(&mut loaded)?;
+        // Whatever an earlier agent was about when it ended.
+        maps.hold(None)?;
+        maps.tell(false)?;
         let mode = attach::attach(&mut loaded, interface, settings.xdp_mode, &pins)?;
         let layout = Layout::adopted(&maps.services()?, &maps.backends()?);
         let maps = Arc::new(Mutex::new(maps));
         let resolver = Arc::new(Resolver::default());
         let watch = Watch::start(&maps, &resolver)?;
+        let clock = Arc::new(Clock::load(loaded, maps::hertz()?)?);
+        let flows = Flows::open(&maps, &clock, &pins, settings)?;
         Ok(Self {
             maps,
             layout,
@@ -94,6 +107,8 @@ impl Dataplane {
             settings: settings.clone(),
             pins,
             resolver,
+            clock,
+            flows,
             _watch: watch,
             _lock: lock,
         })
@@ -119,6 +134,7 @@ impl Dataplane {
         }
         drop(maps);
         self.resolver.follow(&next);
+        self.flows.follow(&next, &self.settings);
         self.layout = next;
         Ok(())
     }
@@ -134,6 +150,31 @@ impl Dataplane {
         drop(maps);
         self.layout = next;
         Ok(())
+    }
+
+    /// Holds new connections back, or no longer: packets that would begin one, to whichever
+    /// service, are dropped without a word, so that clients try again a second later. Known
+    /// connections go on. A hold ends by itself after [`limits::HOLD_SECONDS`], and with the agent
+    /// that adopts the pins.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn hold(&self, on: bool) -> Result<(), Error> {
+        let now = self.clock.now()?;
+        let end = Tick(
+            now.0
+                .wrapping_add(limits::HOLD_SECONDS * self.clock.hertz()),
+        );
+        self.maps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .hold(on.then_some(end))
+    }
+
+    /// The connections of this host and its peer.
+    #[must_use]
+    pub fn flows(&self) -> &Flows {
+        &self.flows
     }
 
     /// Sums the per-CPU counters.
@@ -161,6 +202,12 @@ impl Dataplane {
     #[must_use]
     pub fn pin_path(&self) -> &Path {
         self.pins.root()
+    }
+
+    /// Where the program is pinned.
+    #[must_use]
+    pub fn program_pin(&self) -> PathBuf {
+        self.pins.program()
     }
 
     /// Detaches the program and removes the pins: forwarding ends. Returns what was removed.

@@ -18,7 +18,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::Error;
 
 /// Each map by its name, with the sizes of its keys and values in bytes.
-const MAPS: [(&str, usize, usize); 11] = [
+const MAPS: [(&str, usize, usize); 13] = [
     ("settings", 4, size_of::<Settings>()),
     ("ports", 4, 8),
     ("services", size_of::<ServiceKey>(), size_of::<Service>()),
@@ -28,6 +28,8 @@ const MAPS: [(&str, usize, usize); 11] = [
     ("flows_v4", size_of::<FlowKey>(), size_of::<Flow>()),
     ("recent", 4, size_of::<Recent>()),
     ("epochs", 4, 4),
+    ("flow_events", 0, 0),
+    ("untold", 4, 8),
     ("verdicts", 4, 8),
     ("traffic", 4, size_of::<Traffic>()),
 ];
@@ -66,6 +68,11 @@ impl Pins {
         let directory = self.root.join("maps");
         MAPS.iter()
             .map(move |&(name, _key, _value)| (name, directory.join(name)))
+    }
+
+    /// Where the map of this name is pinned.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.root.join("maps").join(name)
     }
 
     /// Whether an earlier agent left a link: then there is something to adopt.

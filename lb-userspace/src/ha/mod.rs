@@ -1,1 +1,11 @@
 //! The shell around the pair's state machines: adverts on the wire, addresses, tracking, commands.
+
+pub mod address;
+pub mod adverts;
+mod command;
+mod error;
+mod netlink;
+pub mod notify;
+pub mod track;
+
+pub use error::Error;

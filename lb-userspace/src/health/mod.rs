@@ -1,6 +1,6 @@
 //! Health checks: when to check, how to check, and what to make of the outcomes.
 //!
-//! [`Streak`] (rise and fall) and [`Schedule`] (when) are pure; [`probe()`] is one check on the
+//! [`Schedule`] (when) is pure, as is `lb_ha::streak` (rise and fall); [`probe()`] is one check on the
 //! wire; [`Checks`] runs one task a backend, so that a check that hangs delays no other, and hands
 //! every outcome to the agent at once; [`Records`] is what is known of each backend's checks.
 //!
@@ -11,10 +11,8 @@ mod checks;
 mod probe;
 mod records;
 mod schedule;
-mod streak;
 
 pub use checks::{Checked, Checks};
 pub use probe::{Failure, probe};
 pub use records::{LastCheck, Records};
 pub use schedule::Schedule;
-pub use streak::Streak;

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Checked, Failure, Streak, checks::checked_backends};
+use lb_ha::streak::Streak;
+
+use super::{Checked, Failure, checks::checked_backends};
 use crate::{config::Pool, pool::BackendId};
 
 /// What is known of the checks of all backends.
@@ -39,9 +41,9 @@ impl Records {
             let known = self.0.get(&id);
             let counting = known.map(|known| &known.streak);
             let record = Record {
-                streak: match counting.filter(|streak| streak.has_limits_of(check)) {
+                streak: match counting.filter(|streak| streak.has_limits(check.rise, check.fall)) {
                     Some(streak) => streak.clone(),
-                    None => Streak::new(check, healthy(&id)),
+                    None => Streak::new(check.rise, check.fall, healthy(&id)),
                 },
                 last: known.and_then(|known| known.last.clone()),
             };

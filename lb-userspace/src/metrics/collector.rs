@@ -13,8 +13,10 @@ use prometheus_client::{
     metrics::MetricType,
 };
 
-use super::{Readings, family as families, family::Family, readings::LatencyReading};
+use super::{Readings, family as families, family::Family};
 use crate::{config::Name, dataplane::XdpMode, pool::word_of};
+
+mod ha;
 
 impl Collector for Readings {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -23,6 +25,9 @@ impl Collector for Readings {
         self.encode_kernel(encoder)?;
         self.encode_backends(encoder)?;
         self.encode_http(encoder)?;
+        if let Some(ha) = &self.ha {
+            ha.encode(encoder)?;
+        }
         self.encode_process(encoder)
     }
 }
@@ -124,7 +129,7 @@ impl Readings {
         }
         let mut seconds = Samples::begin(encoder, &families::HTTP_SECONDS)?;
         for one in &self.latencies {
-            seconds.histogram(&[one.service.as_str()], one)?;
+            seconds.histogram(&[one.service.as_str()], &one.buckets, one.sum)?;
         }
         let mut connections = Samples::begin(encoder, &families::HTTP_CONNECTIONS)?;
         for (service, open) in &self.open_connections {
@@ -246,16 +251,16 @@ impl<'a> Samples<'a> {
         self.sample(values, |sample| sample.encode_gauge(&value))
     }
 
-    fn histogram(&mut self, values: &[&str], reading: &LatencyReading) -> fmt::Result {
+    /// `buckets` are upper bounds, ascending, and how many lie below each but above the one before.
+    fn histogram(&mut self, values: &[&str], buckets: &[(f64, u64)], sum: f64) -> fmt::Result {
         // The encoder takes the largest finite number for infinity.
-        let buckets = reading
-            .buckets
+        let buckets = buckets
             .iter()
             .map(|(bound, count)| (bound.min(f64::MAX), *count));
         let buckets: Vec<_> = buckets.collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         self.sample(values, |sample| {
-            sample.encode_histogram::<NoLabelSet>(reading.sum, count, &buckets, None)
+            sample.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
         })
     }
 

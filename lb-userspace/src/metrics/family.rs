@@ -70,6 +70,58 @@ families! {
         "TLS handshakes that failed or took too long.";
     CERTIFICATE_EXPIRY: Gauge "lb_certificate_expiry_seconds" ["service", "name", "file"]
         "When a certificate ends, in seconds since 1970-01-01 UTC.";
+    VRRP_STATE: Gauge "lb_vrrp_state" ["state"]
+        "1 for the state that this host's virtual router is in, 0 for the others.";
+    VRRP_PRIORITY: Gauge "lb_vrrp_priority" []
+        "The priority of this host, with what is tracked.";
+    VRRP_STEPPED_BACK: Gauge "lb_vrrp_stepped_back" []
+        "1 while this host has stepped back for a host that it cannot hear.";
+    TRACK_OK: Gauge "lb_track_ok" ["name"]
+        "1 while something that is tracked is well, 0 while it fails.";
+    ADVERTS_SENT: Counter "lb_vrrp_adverts_sent_total" []
+        "VRRP adverts that were sent.";
+    ADVERTS_RECEIVED: Counter "lb_vrrp_adverts_received_total" []
+        "VRRP adverts that were received, good and the peer's.";
+    ADVERTS_REFUSED: Counter "lb_vrrp_adverts_refused_total" ["reason"]
+        "VRRP adverts that were received and refused.";
+    ADVERT_ERRORS: Counter "lb_vrrp_advert_errors_total" []
+        "VRRP adverts that could not be sent, and failures of the sockets for them.";
+    FAILOVERS: Counter "lb_failovers_total" ["reason"]
+        "How many times this host became the active one.";
+    VRRP_TRANSITIONS: Counter "lb_vrrp_transitions_total" ["state", "reason"]
+        "How many times this host's virtual router came into a state.";
+    NOTIFY_RUNS: Counter "lb_notify_runs_total" ["state", "outcome"]
+        "Runs of the commands that are told of this host's role.";
+    ELASTIC_IP_OWNER: Gauge "lb_elastic_ip_owner" ["owner"]
+        "1 for the owner that the Elastic IP had when it was last seen, 0 for the others.";
+    ELASTIC_IP_CONFIRMED: Gauge "lb_elastic_ip_confirmed_timestamp_seconds" []
+        "When the Elastic IP was last confirmed to be here, in seconds since 1970-01-01 UTC.";
+    ELASTIC_IP_CALLS: Counter "lb_elastic_ip_calls_total" ["operation", "outcome"]
+        "Calls of the EC2 API that ended.";
+    ELASTIC_IP_CALL_SECONDS: Histogram "lb_elastic_ip_call_seconds" ["operation"]
+        "How long calls of the EC2 API took.";
+    ELASTIC_IP_MOVES: Counter "lb_elastic_ip_moves_total" []
+        "How many times this host moved the Elastic IP to itself.";
+    VIRTUAL_IP_HELD: Gauge "lb_virtual_ip_held" []
+        "1 while this host has the virtual addresses, 0 while it has not.";
+    PEER_LINK_UP: Gauge "lb_peer_link_up" []
+        "1 while the link to the peer's agent stands, 0 while it does not.";
+    PEER_LINK_LAG: Gauge "lb_peer_link_lag_seconds" []
+        "How long the last ping over the link took, there and back.";
+    PEER_LINK_REFUSED: Counter "lb_peer_link_refused_total" ["reason"]
+        "Connections to the port of the link that were refused.";
+    PEER_LINK_BYTES: Counter "lb_peer_link_bytes_total" ["direction"]
+        "Bytes over the link, in from the peer or out to it.";
+    PEER_FLOWS_SYNCED: Gauge "lb_peer_flows_synced" []
+        "1 while this host has all flows of the peer, 0 while it has not.";
+    PEER_FLOWS_SENT: Counter "lb_peer_flows_sent_total" []
+        "Flows that the peer was told of.";
+    PEER_FLOWS_RECEIVED: Counter "lb_peer_flows_received_total" []
+        "Flows that the peer told of and that were taken in.";
+    PEER_FLOWS_SKIPPED: Counter "lb_peer_flows_skipped_total" ["reason"]
+        "Flows that the peer told of and that were not taken in.";
+    PEER_FLOW_EVENTS_LOST: Counter "lb_peer_flow_events_lost_total" []
+        "Events of flows that the kernel had no room to tell the agent of.";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
         "User and system CPU time that the agent spent.";
     PROCESS_MEMORY: Gauge "process_resident_memory_bytes" []

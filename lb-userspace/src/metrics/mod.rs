@@ -14,7 +14,8 @@ pub use family::{FAMILIES, Family};
 pub use format::Format;
 pub use process::ProcessReading;
 pub use readings::{
-    BackendReading, CertificateReading, HandshakeReading, LatencyReading, Readings, RequestReading,
+    BackendReading, CallSecondsReading, CertificateReading, ElasticIpReading, FlowsReading,
+    HaReading, HandshakeReading, LatencyReading, LinkReading, Readings, RequestReading,
 };
 
 /// The readings as text.

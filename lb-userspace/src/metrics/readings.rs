@@ -10,6 +10,10 @@ use crate::{
     dataplane::{Counters, XdpMode},
 };
 
+mod ha;
+
+pub use ha::{CallSecondsReading, ElasticIpReading, FlowsReading, HaReading, LinkReading};
+
 /// All that one scrape shows.
 #[derive(Clone, Debug)]
 pub struct Readings {
@@ -43,6 +47,8 @@ pub struct Readings {
     pub backend_connections: Vec<(Name, Name, u64)>,
     /// The certificates that it serves.
     pub certificates: Vec<CertificateReading>,
+    /// The pair; `None` when the host is alone.
+    pub ha: Option<HaReading>,
     /// The agent's own process.
     pub process: ProcessReading,
 }

@@ -13,6 +13,8 @@ use crate::{
     dataplane::{Counters, Traffic, VerdictCount, XdpMode},
 };
 
+mod ha;
+
 fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
@@ -92,8 +94,19 @@ fn readings() -> Readings {
             file: r#"/etc/lb/tls/a "quoted" \ name.pem"#.to_owned(),
             expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
         }],
+        ha: Some(ha::reading()),
         process: ProcessReading::now(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
     }
+}
+
+/// Whether the line is there, whichever way the encoder writes a whole number.
+fn has(text: &str, line: &str) -> bool {
+    text.lines()
+        .any(|found| found == line || found.strip_suffix(".0").is_some_and(|found| found == line))
+}
+
+fn assert_has(text: &str, line: &str) {
+    assert!(has(text, line), "{line} is missing:\n{text}");
 }
 
 #[test]
@@ -128,10 +141,7 @@ fn every_sample_stands_where_it_should() {
         r#"lb_backend_connections{service="https",backend="web1"} 5"#,
         "process_start_time_seconds 1700000000",
     ] {
-        let found = text.lines().any(|found| {
-            found == line || found.strip_suffix(".0").is_some_and(|found| found == line)
-        });
-        assert!(found, "{line} is missing:\n{text}");
+        assert_has(&text, line);
     }
     assert!(
         !text.contains(r#"service="https",direction="out""#),
@@ -146,28 +156,40 @@ fn every_sample_stands_where_it_should() {
 #[test]
 fn promtool_has_nothing_to_say() {
     let text = render(readings(), Format::Prometheus);
+    let Some(said) = promtool(&["check", "metrics"], &text) else {
+        return;
+    };
+    assert_eq!(said, Ok(String::new()));
+}
+
+/// What promtool says of the input, as an error where it refuses it. `None` where there is no
+/// promtool: `cargo xtask setup` installs it; a checkout without it still has the other tests.
+fn promtool(arguments: &[&str], input: &str) -> Option<Result<String, String>> {
     let mut promtool = match Command::new("promtool")
-        .args(["check", "metrics"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
     {
         Ok(promtool) => promtool,
-        // `cargo xtask setup` installs it; a checkout without it still has the other tests.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             eprintln!("skipped: there is no promtool");
-            return;
+            return None;
         }
         Err(error) => panic!("promtool does not start: {error}"),
     };
-    let mut input = promtool.stdin.take().expect("a pipe");
-    input.write_all(text.as_bytes()).expect("written");
-    drop(input);
+    let mut stdin = promtool.stdin.take().expect("a pipe");
+    stdin.write_all(input.as_bytes()).expect("written");
+    drop(stdin);
     let output = promtool.wait_with_output().expect("promtool ends");
     let said = [output.stdout, output.stderr].concat();
-    assert_eq!(String::from_utf8_lossy(&said), "");
-    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&said).into_owned();
+    Some(if output.status.success() {
+        Ok(said)
+    } else {
+        Err(said)
+    })
 }
 
 #[test]
@@ -191,10 +213,12 @@ fn open_metrics_ends_as_it_has_to() {
     assert!(text.contains("# TYPE lb_xdp_packets counter\n"));
 }
 
-/// The reference's table rows: `| name | type | labels | meaning |`.
+/// The reference.
+const PAGE: &str = include_str!("../../../docs/metrics.md");
+
+/// Its table rows: `| name | type | labels | meaning |`.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let page = include_str!("../../../docs/metrics.md");
-    let rows = page.lines().filter_map(|line| {
+    let rows = PAGE.lines().filter_map(|line| {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
         let name = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
         let labels = cells
@@ -218,4 +242,49 @@ fn the_reference_lists_exactly_what_is_exported() {
         (family.name.to_owned(), (kind, labels.collect()))
     });
     assert_eq!(documented(), exported.collect());
+}
+
+/// Its queries and alerts: rows `| words | `expression` …`.
+fn expressions() -> Vec<&'static str> {
+    let rows = PAGE.lines().filter_map(|line| {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let words = cells.next()?;
+        let expression = cells.next()?.strip_prefix('`')?;
+        let is_query = !words.starts_with('`');
+        is_query.then(|| expression.split('`').next()).flatten()
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_reference_asks_only_for_what_is_exported() {
+    let is_exported = |word: &str| {
+        FAMILIES.iter().any(|family| {
+            let rest = word.strip_prefix(family.name);
+            rest.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+        })
+    };
+    let expressions = expressions();
+    assert!(expressions.len() > 15, "{expressions:?}");
+    for expression in expressions {
+        let words = expression.split(|letter: char| letter != '_' && !letter.is_alphanumeric());
+        let unknown = words.filter(|word| word.starts_with("lb_") && !is_exported(word));
+        assert_eq!(unknown.collect::<Vec<_>>(), [""; 0], "{expression}");
+    }
+}
+
+#[test]
+fn prometheus_takes_every_query_of_the_reference() {
+    let mut rules = "groups:\n- name: reference\n  rules:\n".to_owned();
+    for (index, expression) in expressions().into_iter().enumerate() {
+        let quoted = expression.replace('\'', "''");
+        rules.push_str(&format!("  - alert: rule_{index}\n    expr: '{quoted}'\n"));
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &rules).expect("written");
+    let path = file.path().to_str().expect("text");
+    if let Some(said) = promtool(&["check", "rules", path], "") {
+        let said = said.unwrap_or_else(|said| panic!("{said}\n{rules}"));
+        assert!(said.contains("SUCCESS"), "{said}");
+    }
 }

@@ -1,1 +1,359 @@
-//! The connection between the two agents.
+//! The link: the connection between the two agents of a pair.
+//!
+//! It is a second path for heartbeats beside VRRP, and carries what the hosts agree on: the keys of
+//! session tickets, the operator's orders, certificates, and flows.
+//!
+//! The way of a connection: `dial` or `accept` makes it, `tls` has both sides prove that they have
+//! the pair's `secret`, `greet` finds out who is there and in which version, `session` runs it.
+//! `frame` says what is said, `record` how it shares the stream, `outbox` in which order it goes,
+//! `credit` how much of the flows may be on its way.
+//!
+//! The host with the lower address dials, the other accepts, so that there is one connection. It is
+//! alive while pings are answered; what TCP thinks of it does not count. The newest connection that
+//! has proved itself is the one that holds: one that is dead never stands in its way.
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod certificates;
+mod credit;
+mod dial;
+mod frame;
+mod greet;
+mod outbox;
+mod record;
+mod secret;
+mod session;
+mod tls;
+mod view;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use lb_ha::pair::Word;
+use tokio::{net::TcpStream, sync::mpsc, task::JoinSet};
+
+pub use certificates::CertificateWord;
+pub use credit::{FlowChunk, Flows};
+pub use frame::Message;
+pub use secret::{Secret, SecretError, SecretProblem};
+pub use view::{Connected, DownReason, PeerInfo, Refusal, Traffic, View};
+
+use crate::config;
+use frame::{Hello, Urgent};
+use greet::Greeted;
+use outbox::Inlets;
+use session::{Outlets, Rhythm, Session};
+use view::Counters;
+
+/// Events that may wait for the agent.
+const WAITING_EVENTS: usize = 256;
+/// From the first byte to the end of the greeting.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
+/// The longest [`Bulk::send`] takes, in bytes.
+pub const BULK_BYTES: usize = record::Lane::Bulk.limit();
+
+/// What the link tells the agent. Between an `Up` and the next `Down` there is one connection.
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// A connection stands: say all that the peer should know.
+    Up(PeerInfo),
+    /// It is gone.
+    Down(DownReason),
+    /// The peer said something about who is active.
+    Word(Word),
+    /// The peer said something to agree on.
+    Message(Message),
+}
+
+/// Why the link could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pair's secret cannot be used.
+    #[error("{0}")]
+    Secret(#[from] SecretError),
+    /// The address could not be listened on.
+    #[error("cannot listen on {address} for the peer: {}", listen_hint(.source))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The TLS library refused its own settings.
+    #[error("cannot set up TLS for the link: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The connection to the other agent. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Link {
+    shared: Arc<Shared>,
+    _tasks: JoinSet<()>,
+}
+
+/// A link that has started, and what comes out of it.
+#[derive(Debug)]
+pub struct Started {
+    /// The link.
+    pub link: Link,
+    /// What happens. Take it in at once: words that find no room are dropped.
+    pub events: mpsc::Receiver<Event>,
+    /// The flows that the peer sends. Being slow here holds up nothing else.
+    pub flows: Flows,
+}
+
+/// Sends flows by one connection.
+#[derive(Clone, Debug)]
+pub struct Bulk {
+    inlets: Inlets,
+    session: u64,
+}
+
+/// Why flows were not sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BulkError {
+    /// The connection is gone. What had been sent may have arrived or not.
+    #[error("the connection to the peer is gone")]
+    Down,
+    /// It is longer than [`BULK_BYTES`].
+    #[error("{0} bytes of flows are too long for one message of the link")]
+    TooLong(usize),
+}
+
+/// What all tasks of the link have in common.
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    counters: Counters,
+    sessions: AtomicU64,
+    current: Mutex<Option<Bulk>>,
+}
+
+/// What the link needs to know.
+#[derive(Clone, Debug)]
+struct Settings {
+    /// This host's address, and the port to listen on.
+    source: SocketAddr,
+    /// The peer's.
+    peer: SocketAddr,
+    /// Whether connections from elsewhere are refused before they say anything.
+    check_source: bool,
+    hello: Hello,
+    rhythm: Rhythm,
+    protocol: u16,
+}
+
+impl Link {
+    /// Starts the link: dials or listens. `node` is this host's name. Must be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The secret cannot be used, or the address cannot be listened on.
+    pub fn start(
+        ha: &config::Ha,
+        link: &config::PeerLink,
+        node: &config::Name,
+    ) -> Result<Started, Error> {
+        let secret = Secret::read(&link.secret_file)?;
+        let mut instance = [0; 8];
+        aws_lc_rs::rand::fill(&mut instance).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        let settings = Settings {
+            source: SocketAddr::new(ha.source, link.port),
+            peer: SocketAddr::new(ha.peer, link.port),
+            check_source: ha.check_source,
+            hello: Hello {
+                node: node.to_string(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                instance: u64::from_ne_bytes(instance),
+            },
+            rhythm: Rhythm::of(ha.advert_interval),
+            protocol: frame::PROTOCOL,
+        };
+        Self::start_with(settings, &secret)
+    }
+
+    fn start_with(settings: Settings, secret: &Secret) -> Result<Started, Error> {
+        let dials = settings.source.ip() < settings.peer.ip();
+        let shared = Arc::new(Shared {
+            settings,
+            counters: Counters::new(dials),
+            sessions: AtomicU64::new(0),
+            current: Mutex::default(),
+        });
+        let (events, to_agent) = mpsc::channel(WAITING_EVENTS);
+        // What one connection may have under way, and what is left of the one before it.
+        let (flows, to_sync) = mpsc::channel(2 * credit::WINDOW as usize);
+        let outlets = Outlets { events, flows };
+        let mut tasks = JoinSet::new();
+        let _handle = if dials {
+            let config = tls::client_config(secret)?;
+            tasks.spawn(dial::run(Arc::clone(&shared), config, outlets))
+        } else {
+            let config = tls::server_config(secret)?;
+            let listener = accept::bind(shared.settings.source)?;
+            tasks.spawn(accept::run(Arc::clone(&shared), listener, config, outlets))
+        };
+        Ok(Started {
+            link: Self {
+                shared,
+                _tasks: tasks,
+            },
+            events: to_agent,
+            flows: Flows(to_sync),
+        })
+    }
+
+    /// Says something about who is active. Never waits: false when nobody is there, or when so much
+    /// waits already that it would come too late.
+    pub fn send_word(&self, word: Word) -> bool {
+        let current = self.shared.current();
+        let sent = current.is_some_and(|bulk| bulk.inlets.urgent(Urgent::Word(word)));
+        if !sent {
+            self.shared.counters.dropped_words.fetch_add(1, Relaxed);
+        }
+        sent
+    }
+
+    /// Says something to agree on. Never waits: false when nobody is there. What cannot be said
+    /// because too much waits already ends the connection; the next `Up` is the time to say it.
+    pub fn send(&self, message: &Message) -> bool {
+        let current = self.shared.current();
+        current.is_some_and(|bulk| bulk.inlets.control(message))
+    }
+
+    /// The sender of flows for the connection that stands now; `None` when there is none.
+    #[must_use]
+    pub fn bulk(&self) -> Option<Bulk> {
+        self.shared.current()
+    }
+
+    /// How the link is now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.shared.counters.view()
+    }
+}
+
+impl Bulk {
+    /// Sends flows, as soon as the peer has room for them.
+    ///
+    /// # Errors
+    /// The connection is gone, or `bytes` has more than [`BULK_BYTES`].
+    pub async fn send(&self, bytes: Vec<u8>) -> Result<(), BulkError> {
+        if bytes.len() > BULK_BYTES {
+            return Err(BulkError::TooLong(bytes.len()));
+        }
+        self.inlets.bulk(bytes).await.map_err(|_| BulkError::Down)
+    }
+
+    /// The connection: [`PeerInfo::session`].
+    #[must_use]
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+}
+
+impl Shared {
+    /// Runs a connection to its end, and tells the agent of both ends. `None` when the agent has
+    /// gone.
+    async fn hold(&self, greeted: Greeted, outlets: &Outlets) -> Option<DownReason> {
+        self.run(greeted, outlets, std::future::pending()).await
+    }
+
+    /// As [`Self::hold`], and ends it when `replaced` does.
+    async fn run(
+        &self,
+        greeted: Greeted,
+        outlets: &Outlets,
+        replaced: impl Future<Output = ()>,
+    ) -> Option<DownReason> {
+        let Greeted { stream, hello } = greeted;
+        let number = self.sessions.fetch_add(1, Relaxed) + 1;
+        let peer = PeerInfo {
+            node: hello.node,
+            version: hello.version,
+            address: self.settings.peer.ip(),
+            session: number,
+        };
+        let (session, outbox) = Session::new(number, self.settings.rhythm, &self.counters, outlets);
+        self.up(&peer, session.inlets());
+        outlets.events.send(Event::Up(peer)).await.ok()?;
+        let down = tokio::select! {
+            down = session.run(stream, outbox) => down,
+            () = replaced => DownReason::Replaced,
+        };
+        self.down(&down);
+        outlets.events.send(Event::Down(down.clone())).await.ok()?;
+        Some(down)
+    }
+
+    fn up(&self, peer: &PeerInfo, inlets: Inlets) {
+        let PeerInfo {
+            node,
+            version,
+            address,
+            session,
+        } = peer;
+        tracing::info!("the link to {node} ({address}, lb {version}) is up");
+        if *node == self.settings.hello.node {
+            tracing::warn!("both hosts are called {node}: give each its own `node.name`");
+        }
+        self.counters.up(peer.clone());
+        let session = *session;
+        *self.lock() = Some(Bulk { inlets, session });
+    }
+
+    fn down(&self, reason: &DownReason) {
+        *self.lock() = None;
+        self.counters.down(reason);
+        tracing::warn!("the link is down: {reason}");
+    }
+
+    fn current(&self) -> Option<Bulk> {
+        self.lock().clone()
+    }
+
+    /// Whoever panicked while it held the lock had made its one assignment, or not begun it.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Bulk>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection was refused: counted, and said now and then.
+    fn refused(&self, refusal: Refusal, sentence: &str) {
+        if self.counters.refused(refusal, sentence) {
+            tracing::warn!("{sentence}");
+        }
+    }
+}
+
+/// What a connection of the link is set to: nothing waits for more to come, little waits unsent
+/// before a heartbeat, and TCP does not hold on for longer than the link does.
+fn set_up(stream: &TcpStream, rhythm: Rhythm) -> io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(2 * record::PART_BYTES as u32)?;
+    socket.set_tcp_user_timeout(Some(rhythm.silence))
+}
+
+fn listen_hint(source: &io::Error) -> String {
+    let hint = match source.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there; `ss -ltnp` names it",
+        io::ErrorKind::AddrNotAvailable => {
+            "this host does not have that address; `ha.source` must be one of `ip address`"
+        }
+        _ => return source.to_string(),
+    };
+    format!("{source}: {hint}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,10 +13,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendId, Order};
+use super::{BackendId, Order, Stamp};
 use crate::config::Name;
 
-/// What is remembered of all backends. Those that are ready and healthy need no memory.
+/// What is remembered of all backends. Those that are healthy and never had an order need no
+/// memory.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Memory(BTreeMap<BackendId, Remembered>);
 
@@ -25,6 +26,8 @@ pub struct Memory(BTreeMap<BackendId, Remembered>);
 pub struct Remembered {
     /// The operator's order.
     pub order: Order,
+    /// When it was given.
+    pub given: Stamp,
     /// What the checks said.
     pub healthy: bool,
 }
@@ -33,8 +36,9 @@ impl Memory {
     /// Remembers what is worth it of these backends.
     #[must_use]
     pub fn new(backends: impl IntoIterator<Item = (BackendId, Remembered)>) -> Self {
+        // That a backend is ready counts too: the peer may have an older order for it.
         let noteworthy =
-            |remembered: &Remembered| remembered.order != Order::Ready || !remembered.healthy;
+            |remembered: &Remembered| remembered.given.is_some() || !remembered.healthy;
         let backends = backends.into_iter();
         Self(backends.filter(|(_, it)| noteworthy(it)).collect())
     }
@@ -63,6 +67,9 @@ struct Line {
     pool: String,
     address: SocketAddr,
     order: Order,
+    /// Milliseconds since 1970, or more: see [`Stamp`].
+    #[serde(default)]
+    given: Stamp,
     healthy: bool,
 }
 
@@ -99,6 +106,8 @@ impl StateFile {
             };
             let remembered = Remembered {
                 order: line.order,
+                // Older agents wrote no time: any time is later.
+                given: line.given.max(Stamp::oldest(line.order)),
                 healthy: line.healthy,
             };
             Some((id, remembered))
@@ -115,6 +124,7 @@ impl StateFile {
             pool: id.pool.to_string(),
             address: id.address,
             order: remembered.order,
+            given: remembered.given,
             healthy: remembered.healthy,
         });
         let document = Document {
@@ -130,6 +140,8 @@ impl StateFile {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
 
     fn id(address: &str) -> BackendId {
@@ -139,24 +151,26 @@ mod tests {
         }
     }
 
-    const DRAINED: Remembered = Remembered {
-        order: Order::Drain,
-        healthy: true,
-    };
-    const DEAD: Remembered = Remembered {
-        order: Order::Ready,
-        healthy: false,
-    };
-    const FINE: Remembered = Remembered {
-        order: Order::Ready,
-        healthy: true,
-    };
+    fn remembered(order: Order, second: u64, healthy: bool) -> Remembered {
+        let when = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let given = match second {
+            0 => Stamp::default(),
+            _ => Stamp::next(Stamp::default(), when),
+        };
+        Remembered {
+            order,
+            given,
+            healthy,
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_again() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = StateFile::beside(&directory.path().join("lb.sock"));
-        let memory = Memory::new([(id("10.0.0.6:80"), DRAINED), (id("[fd00::7]:80"), DEAD)]);
+        let drained = remembered(Order::Drain, 7, true);
+        let dead = remembered(Order::Ready, 0, false);
+        let memory = Memory::new([(id("10.0.0.6:80"), drained), (id("[fd00::7]:80"), dead)]);
         file.write(&memory).expect("written");
         assert_eq!(file.read().expect("read"), memory);
         let left = fs::read_dir(directory.path()).expect("listed").count();
@@ -165,8 +179,16 @@ mod tests {
 
     #[test]
     fn a_backend_that_is_well_needs_no_memory() {
-        let memory = Memory::new([(id("10.0.0.6:80"), FINE)]);
+        let fine = remembered(Order::Ready, 0, true);
+        let memory = Memory::new([(id("10.0.0.6:80"), fine)]);
         assert_eq!(memory, Memory::default());
+    }
+
+    #[test]
+    fn that_a_backend_was_put_back_to_work_is_remembered() {
+        let ready = remembered(Order::Ready, 7, true);
+        let memory = Memory::new([(id("10.0.0.6:80"), ready)]);
+        assert_eq!(memory.of(&id("10.0.0.6:80")), Some(ready));
     }
 
     #[test]
@@ -174,6 +196,21 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = StateFile::beside(&directory.path().join("lb.sock"));
         assert_eq!(file.read().expect("read"), Memory::default());
+    }
+
+    #[test]
+    fn an_order_without_a_time_is_an_old_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = StateFile::beside(&directory.path().join("lb.sock"));
+        let text = r#"{"backends": [{
+            "pool": "web", "address": "10.0.0.6:80", "order": "drain", "healthy": true
+        }]}"#;
+        fs::write(file.path(), text).expect("written");
+        let memory = file.read().expect("read");
+        let found = memory.of(&id("10.0.0.6:80")).expect("remembered");
+        assert_eq!(found.order, Order::Drain);
+        let earliest = remembered(Order::Drain, 1, true).given;
+        assert!(found.given.is_some() && found.given < earliest);
     }
 
     #[test]

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, Name};
 
 mod memory;
+mod orders;
 mod roster;
 
 pub use memory::{Memory, Remembered, StateFile};
-pub use roster::{Change, Member, OrderError, Ordered, Roster};
+pub use orders::{Orders, Stamp, Stamped, ToldOrders};
+pub use roster::{Change, Heard, Member, OrderError, Ordered, Roster};
 
 /// One pool at one moment: read-only, shared by all that choose backends.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +42,10 @@ impl fmt::Display for BackendId {
     }
 }
 
-/// What the operator said about a backend.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+/// What the operator said about a backend; the stricter is the greater.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// The checks decide.

@@ -11,7 +11,9 @@ use std::{sync::Arc, time::SystemTime};
 
 use lb_common::backend::BackendState;
 
-use super::{BackendId, Memory, Order, PoolView, Remembered, state_of};
+use super::{
+    BackendId, Memory, Order, Orders, PoolView, Remembered, Stamp, Stamped, ToldOrders, state_of,
+};
 use crate::config::{self, Name};
 
 /// How many names an error lists before it stops.
@@ -36,6 +38,8 @@ pub struct Member {
     pub healthy: bool,
     /// What the operator said.
     pub order: Order,
+    /// When, as the two hosts of a pair count.
+    pub given: Stamp,
     /// When it came into the state it is in.
     pub since: SystemTime,
 }
@@ -62,6 +66,15 @@ pub struct Ordered {
     pub state: BackendState,
     /// The change that the order made; `None` when the state stays.
     pub change: Option<Change>,
+}
+
+/// What came of the orders that the peer told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// Those that were newer than this host's own, and reached their backends.
+    pub taken: Vec<Ordered>,
+    /// What the peer does not know yet: to be told in return.
+    pub answer: Option<ToldOrders>,
 }
 
 /// Why an order reached no backend.
@@ -106,6 +119,7 @@ impl Roster {
             memory.of(id).map(|remembered| Member {
                 healthy: remembered.healthy,
                 order: remembered.order,
+                given: remembered.given,
                 since: now,
             })
         })
@@ -135,13 +149,31 @@ impl Roster {
         order: Order,
         now: SystemTime,
     ) -> Result<Ordered, OrderError> {
-        let (entry, index) = self.find(name)?;
-        let change = self.update(entry, index, now, |member| member.order = order);
-        Ok(Ordered {
-            name: self.full_name((entry, index)),
-            state: self.entries[entry].members[index].state(),
-            change,
-        })
+        let place = self.find(name)?;
+        let stamp = Stamp::next(self.newest_order(), now);
+        Ok(self.put(place, Stamped { stamp, order }, now))
+    }
+
+    /// The operator's orders, as they are told to the peer: when the link comes up, and after each
+    /// order.
+    #[must_use]
+    pub fn told_orders(&self) -> ToldOrders {
+        ToldOrders::all(&self.orders())
+    }
+
+    /// The peer told its orders. For each backend the newest wins, whoever gave it.
+    pub fn heard_orders(&mut self, told: &ToldOrders, now: SystemTime) -> Heard {
+        let (ours, theirs) = (self.orders(), told.orders());
+        let mut taken = Vec::new();
+        for (id, newer) in theirs.newer_than(&ours).iter() {
+            // A backend that this configuration does not have is none of ours.
+            if let Some(place) = self.place(id) {
+                taken.push(self.put(place, newer, now));
+            }
+        }
+        let news = ours.newer_than(&theirs);
+        let answer = (told.are_all() && !news.is_empty()).then(|| ToldOrders::some(&news));
+        Heard { taken, answer }
     }
 
     /// Every pool as it is now, in the order of the configuration.
@@ -170,11 +202,40 @@ impl Roster {
             members.map(|(index, member)| {
                 let remembered = Remembered {
                     order: member.order,
+                    given: member.given,
                     healthy: member.healthy,
                 };
                 (entry.id(index), remembered)
             })
         }))
+    }
+
+    /// The orders that were ever given.
+    fn orders(&self) -> Orders {
+        let entries = self.entries.iter();
+        let orders = entries.flat_map(|entry| {
+            let members = entry.members.iter().enumerate();
+            members.map(|(index, member)| (entry.id(index), member.ordered()))
+        });
+        orders.collect()
+    }
+
+    fn newest_order(&self) -> Stamp {
+        let members = self.entries.iter().flat_map(|entry| &entry.members);
+        members.map(|member| member.given).max().unwrap_or_default()
+    }
+
+    /// Puts an order in force.
+    fn put(&mut self, (entry, index): (usize, usize), new: Stamped, now: SystemTime) -> Ordered {
+        let change = self.update(entry, index, now, |member| {
+            member.order = new.order;
+            member.given = new.stamp;
+        });
+        Ordered {
+            name: self.full_name((entry, index)),
+            state: self.entries[entry].members[index].state(),
+            change,
+        }
     }
 
     fn build(
@@ -191,6 +252,7 @@ impl Roster {
                 let begin = Member {
                     healthy: true,
                     order: Order::Ready,
+                    given: Stamp::default(),
                     since: now,
                 };
                 settle(known(&id).unwrap_or(begin), pool.check.is_some(), now)
@@ -300,6 +362,13 @@ impl Member {
     #[must_use]
     pub fn state(&self) -> BackendState {
         state_of(self.healthy, self.order)
+    }
+
+    fn ordered(&self) -> Stamped {
+        Stamped {
+            stamp: self.given,
+            order: self.order,
+        }
     }
 }
 

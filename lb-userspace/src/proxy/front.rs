@@ -212,26 +212,60 @@ impl Targets {
 /// Tells connections that they are to end when they can.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
-    begun: Cell<bool>,
-    waiting: Notify,
+    stage: Cell<Stage>,
+    last: Notify,
+    ending: Notify,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+enum Stage {
+    #[default]
+    Open,
+    /// The response that comes next says that it is the last one. Idle connections stay a little:
+    /// their client may be sending a request at this very moment.
+    Last,
+    /// Idle connections are closed.
+    Ending,
 }
 
 impl Drain {
-    /// Whether connections are to end.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun.get()
+    /// Whether the next response is the last one of its connection.
+    pub(super) fn is_last(&self) -> bool {
+        self.stage.get() >= Stage::Last
     }
 
-    /// Begins.
+    /// Whether connections without a request are to be closed.
+    pub(super) fn has_begun(&self) -> bool {
+        self.stage.get() == Stage::Ending
+    }
+
+    /// Lets each connection answer once more.
+    pub(super) fn announce(&self) {
+        self.stage.set(self.stage.get().max(Stage::Last));
+        self.last.notify_waiters();
+    }
+
+    /// Begins, idle connections first.
     pub(super) fn begin(&self) {
-        self.begun.set(true);
-        self.waiting.notify_waiters();
+        self.stage.set(Stage::Ending);
+        self.last.notify_waiters();
+        self.ending.notify_waiters();
+    }
+
+    /// Ends it: connections that come from now on stay.
+    pub(super) fn call_off(&self) {
+        self.stage.set(Stage::Open);
     }
 
     /// Waits for the beginning. Check [`Self::has_begun`] first: a beginning before the first poll
     /// is not seen.
     pub(super) fn beginning(&self) -> impl Future<Output = ()> {
-        self.waiting.notified()
+        self.ending.notified()
+    }
+
+    /// Waits for the announcement. Check [`Self::is_last`] first.
+    pub(super) fn announcement(&self) -> impl Future<Output = ()> {
+        self.last.notified()
     }
 }
 

@@ -249,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             upgrade: facts.upgrade,
             upload: &upload,
         };
-        let keep_alive = facts.keep_alive && !self.front.drain.has_begun();
+        let keep_alive = facts.keep_alive && !self.front.drain.is_last();
         let mut body = Http1Body::new(&self.wire, &mut self.input, facts.framing);
         self.reply.clear();
         let mut sink = Http1Sink::new(

@@ -53,10 +53,10 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let peer = Rc::new(peer);
     let activity = Rc::<Activity>::default();
-    let mut draining = pin!(front.drain.beginning());
+    let mut draining = pin!(front.drain.announcement());
     let mut ending = false;
     loop {
-        if front.drain.has_begun() && !ending {
+        if front.drain.is_last() && !ending {
             ending = true;
             connection.graceful_shutdown();
         }

@@ -13,18 +13,19 @@ const BACKLOG: i32 = 4096;
 /// When a silent peer is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Binds `count` sockets to an address, so that the kernel spreads connections over them.
+/// Binds `count` sockets to an address, so that the kernel spreads connections over them. One that
+/// `moves` between hosts is bound whether or not it is here at the time.
 ///
 /// # Errors
 /// The kernel's refusal, and that another program has the address, even one that would share it.
-pub(super) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+pub(super) fn bind(address: SocketAddr, moves: bool, count: usize) -> io::Result<Vec<TcpListener>> {
     // Without SO_REUSEPORT this fails where anyone listens.
-    socket(address)?.bind(&address.into())?;
-    (0..count).map(|_| shared(address)).collect()
+    socket(address, moves)?.bind(&address.into())?;
+    (0..count).map(|_| shared(address, moves)).collect()
 }
 
-fn shared(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(address)?;
+fn shared(address: SocketAddr, moves: bool) -> io::Result<TcpListener> {
+    let socket = socket(address, moves)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -38,7 +39,7 @@ pub(super) fn keepalive() -> TcpKeepalive {
 }
 
 /// A socket whose options the accepted ones inherit.
-fn socket(address: SocketAddr) -> io::Result<Socket> {
+fn socket(address: SocketAddr, moves: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -47,6 +48,13 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
+    if moves {
+        // Only for these: of any other address that is not here, its author should hear.
+        match address {
+            SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+            SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+        }
+    }
     if address.is_ipv6() {
         // A service has the one address that it names: `[::]` is not also `0.0.0.0`.
         socket.set_only_v6(true)?;
@@ -60,11 +68,23 @@ mod tests {
 
     #[test]
     fn an_address_that_someone_has_is_refused_even_if_they_would_share() {
-        let held = bind("127.0.0.1:0".parse().expect("an address"), 1).expect("a free port");
+        let held = bind("127.0.0.1:0".parse().expect("an address"), false, 1);
+        let held = held.expect("a free port");
         let address = held[0].local_addr().expect("an address");
-        let error = bind(address, 1).expect_err("taken");
+        let error = bind(address, false, 1).expect_err("taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(held);
-        assert_eq!(bind(address, 3).expect("free again").len(), 3);
+        assert_eq!(bind(address, false, 3).expect("free again").len(), 3);
+    }
+
+    #[test]
+    fn an_address_that_is_elsewhere_is_bound_only_if_it_moves() {
+        for elsewhere in ["192.0.2.7:0", "[2001:db8::7]:0"] {
+            let elsewhere = elsewhere.parse().expect("an address");
+            let error = bind(elsewhere, false, 1).expect_err("not an address of this host");
+            assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+            let held = bind(elsewhere, true, 2).expect("bound for the day that it comes");
+            assert_eq!(held.len(), 2);
+        }
     }
 }

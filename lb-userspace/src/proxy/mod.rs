@@ -42,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::{ServerConfig, server::ProducesTickets};
+use rustls::ServerConfig;
 use tokio::sync::watch;
 
 pub use certificates::{CertificateInfo, check_certificates};
@@ -55,6 +55,7 @@ pub use error::{CertificateProblem, Error};
 use crate::{
     config::{self, Mode, Name, Service},
     pool::PoolView,
+    tickets::TicketKeys,
 };
 use worker::{Command, FrontPlan, Plan, Worker};
 
@@ -63,6 +64,8 @@ use worker::{Command, FrontPlan, Plan, Worker};
 pub struct Frontend {
     /// The service; its mode is `http` or `https`.
     pub service: Service,
+    /// Whether its address moves between hosts: it listens there while another host has it, too.
+    pub moves: bool,
     /// Its pool. Backends that are not up get no new request from the moment they are seen here.
     pub pool: watch::Receiver<Arc<PoolView>>,
 }
@@ -71,6 +74,7 @@ pub struct Frontend {
 #[derive(Debug)]
 pub struct Proxy {
     workers: Vec<Worker>,
+    tickets: TicketKeys,
     state: Mutex<State>,
 }
 
@@ -79,8 +83,6 @@ pub struct Proxy {
 struct State {
     bound: HashSet<SocketAddr>,
     certificates: Vec<CertificateInfo>,
-    /// What tickets are made with, by service: sessions outlive a change of certificates.
-    ticketers: HashMap<Name, Arc<dyn ProducesTickets>>,
 }
 
 impl fmt::Debug for State {
@@ -97,22 +99,23 @@ struct Prepared {
     frontend: Frontend,
     tls: Option<Arc<ServerConfig>>,
     certificates: Vec<CertificateInfo>,
-    ticketer: Option<Arc<dyn ProducesTickets>>,
     /// One for each worker, where the address is new.
     listeners: Vec<TcpListener>,
 }
 
 impl Proxy {
-    /// Starts the workers, as many as `limits` says. They serve nothing yet.
+    /// Starts the workers, as many as `limits` says. They serve nothing yet. Session tickets are
+    /// made with `tickets`, which outlive any change of certificates.
     ///
     /// # Errors
     /// A thread or its runtime could not be made.
-    pub fn start(limits: &config::Http) -> Result<Self, Error> {
+    pub fn start(limits: &config::Http, tickets: &TicketKeys) -> Result<Self, Error> {
         let workers = (0..limits.workers.get())
             .map(Worker::start)
             .collect::<Result<_, _>>()?;
         Ok(Self {
             workers,
+            tickets: tickets.clone(),
             state: Mutex::default(),
         })
     }
@@ -151,6 +154,22 @@ impl Proxy {
     pub fn certificates(&self) -> Vec<CertificateInfo> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.certificates.clone()
+    }
+
+    /// Lets every connection answer once more and then end, new ones as well, while the listeners
+    /// stay; or lets connections stay again. Returns at once: see [`Self::open_connections`].
+    pub fn let_connections_end(&self, end: bool) {
+        for worker in &self.workers {
+            // One that is gone has no connections.
+            let _told = worker.commands.send(Command::LetEnd(end));
+        }
+    }
+
+    /// How many connections clients have open.
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        let open = self.counters().open_connections;
+        open.into_iter().map(|(_, open)| open).sum()
     }
 
     /// Whether every worker runs. One that ended takes its share of the connections with it.
@@ -199,14 +218,13 @@ impl Proxy {
         let mut prepared = Prepared {
             tls: None,
             certificates: Vec::new(),
-            ticketer: None,
             listeners: Vec::new(),
             frontend,
         };
-        let mut errors = prepared.set_up_tls(state).err().unwrap_or_default();
+        let mut errors = prepared.set_up_tls(&self.tickets).err().unwrap_or_default();
         let Service { name, listen, .. } = &prepared.frontend.service;
         if !state.bound.contains(listen) {
-            match listener::bind(*listen, self.workers.len()) {
+            match listener::bind(*listen, prepared.frontend.moves, self.workers.len()) {
                 Ok(listeners) => prepared.listeners = listeners,
                 Err(source) => errors.push(Error::Listen {
                     service: name.clone(),
@@ -244,7 +262,7 @@ impl Proxy {
 }
 
 impl Prepared {
-    fn set_up_tls(&mut self, state: &State) -> Result<(), Vec<Error>> {
+    fn set_up_tls(&mut self, tickets: &TicketKeys) -> Result<(), Vec<Error>> {
         let service = &self.frontend.service;
         let paths = match &service.mode {
             Mode::Http => return Ok(()),
@@ -261,11 +279,8 @@ impl Prepared {
                 source,
             }]
         };
-        let ticketer = match state.ticketers.get(&service.name) {
-            Some(ticketer) => Arc::clone(ticketer),
-            None => tls::ticketer().map_err(refused)?,
-        };
-        let config = tls::server_config(&certificates, Arc::clone(&ticketer)).map_err(refused)?;
+        let ticketer = tickets.ticketer(&service.name);
+        let config = tls::server_config(&certificates, ticketer).map_err(refused)?;
         let infos = certificates.into_iter().zip(paths);
         let infos = infos.map(|(certificate, path)| CertificateInfo {
             service: service.name.clone(),
@@ -275,7 +290,6 @@ impl Prepared {
         });
         self.certificates = infos.collect();
         self.tls = Some(Arc::new(config));
-        self.ticketer = Some(ticketer);
         Ok(())
     }
 
@@ -298,9 +312,6 @@ impl State {
             let service = one.frontend.service;
             self.bound.insert(service.listen);
             self.certificates.extend(one.certificates);
-            if let Some(ticketer) = one.ticketer {
-                self.ticketers.insert(service.name, ticketer);
-            }
         }
     }
 }

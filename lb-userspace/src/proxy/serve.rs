@@ -24,11 +24,19 @@ pub(super) async fn serve_client(stream: TcpStream, from: SocketAddr, front: &Rc
         return http1::serve(stream, front, &peer, watchdog).await;
     };
     let limit = front.limits().handshake_timeout;
-    let handshake = TlsAcceptor::from(tls).accept_with(stream, |session| {
-        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-    });
+    let handshake = async {
+        // Whoever leaves without a word looked whether somebody is here: that is no failure.
+        if stream.peek(&mut [0]).await? == 0 {
+            return Ok(None);
+        }
+        let accept = TlsAcceptor::from(tls).accept_with(stream, |session| {
+            session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        });
+        accept.await.map(Some)
+    };
     match watchdog.limit(limit, handshake).await {
-        Ok(Ok(stream)) => {
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some(stream))) => {
             count_handshake(&stream, front);
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                 http2::serve(stream, front, peer, watchdog).await;

@@ -11,14 +11,9 @@ use rustls::{
 
 use super::certificates::Certificate;
 
-/// Makes what one session ticket is read and written with. Shared by all workers, and kept when
-/// certificates change, so that a client resumes wherever it arrives.
-pub(super) fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
-    aws_lc_rs::Ticketer::new()
-}
-
 /// The TLS settings of a service: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. The first certificate is
-/// for clients that send no name, or one that no certificate has.
+/// for clients that send no name, or one that no certificate has. The ticketer is the same for all
+/// workers, so that a client resumes wherever it arrives.
 pub(super) fn server_config(
     certificates: &[Certificate],
     ticketer: Arc<dyn ProducesTickets>,

@@ -35,6 +35,9 @@ use crate::{
 
 /// How often idle connections to backends are looked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How long a connection without a request stays when the host hands over: a client that is sending
+/// one at that moment gets its answer.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// How long nothing is accepted when the process has no descriptor left.
 const OUT_OF_FILES_PAUSE: Duration = Duration::from_millis(50);
 
@@ -67,6 +70,8 @@ pub(super) struct FrontPlan {
 pub(super) enum Command {
     /// Serve this; says when it does.
     Apply(Plan, Sender<()>),
+    /// Let connections answer once more and end, or stay again.
+    LetEnd(bool),
     /// Finish within that time.
     Shutdown(Duration),
 }
@@ -123,6 +128,7 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>, counters: Arc<Worke
                 // Whoever asked may have gone.
                 let _told = done.send(());
             }
+            Command::LetEnd(end) => inside.let_end(end),
             Command::Shutdown(grace) => {
                 inside.finish(grace).await;
                 break;
@@ -228,6 +234,23 @@ impl Inside {
         ));
         follow_pool(&front);
         front
+    }
+
+    fn let_end(&self, end: bool) {
+        for slot in self.slots.values() {
+            let front = Rc::clone(&slot.front.borrow());
+            if !end {
+                front.drain.call_off();
+                continue;
+            }
+            front.drain.announce();
+            spawn_local(async move {
+                tokio::time::sleep(LAST_REQUEST).await;
+                if front.drain.is_last() {
+                    front.drain.begin();
+                }
+            });
+        }
     }
 
     async fn finish(&mut self, grace: Duration) {

@@ -3,7 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use lb::config::{
-    Balance, CheckKind, Config, Forward, Mode, Moves, Name, Parsed, VrrpVersion, XdpModeChoice,
+    Authentication, Balance, CheckKind, Config, Forward, Mode, Moves, Name, Parsed, Transport,
+    VrrpVersion, XdpModeChoice,
 };
 
 use super::{BASE, edited, parse};
@@ -63,7 +64,7 @@ fn the_smallest_useful_file_of_the_design_is_right() {
         .iter()
         .map(lb::config::Diagnostic::line)
         .collect();
-    assert_eq!(warnings, [Some(29)], "only [ha] is warned of");
+    assert_eq!(warnings, [Some(29)], "only the missing link is warned of");
     assert_eq!(parsed.config.pools[0].backends.len(), 4);
     assert_eq!(parsed.config.services.len(), 2);
 }
@@ -80,6 +81,22 @@ fn what_the_example_shows_as_defaults_is_right_too() {
     let shown = read(&format!("{head}[http]{uncommented}")).config;
     let absent = read(head).config;
     assert_eq!(shown, absent);
+}
+
+#[test]
+fn the_pair_that_the_example_shows_is_right() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/lb.toml");
+    let text = std::fs::read_to_string(file).expect("deploy/lb.toml");
+    let (head, rest) = text.split_once("# [ha]").expect("the commented pair");
+    let (pair, _) = rest.split_once("\n\n# What follows").expect("its end");
+    let uncommented: String = pair
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap_or("").to_owned() + "\n")
+        .collect();
+    let shown = read(&format!("{head}[ha]{uncommented}"));
+    assert_eq!(shown.warnings, []);
+    let ha = shown.config.ha.expect("[ha]");
+    assert!(matches!(ha.moves, Moves::ElasticIp(_)) && ha.link.is_some());
 }
 
 #[test]
@@ -154,30 +171,121 @@ fn every_value_of_a_file_is_read() {
 }
 
 #[test]
-fn ha_is_read_and_said_to_be_without_effect() {
-    let parsed = read(BASE);
-    let ha = parsed.config.ha.expect("[ha]");
+fn ha_is_read() {
+    let ha = read(BASE).config.ha.expect("[ha]");
     assert_eq!(ha.peer.to_string(), "172.31.15.233");
     assert_eq!(ha.source.to_string(), "172.31.0.68");
     assert_eq!((ha.virtual_router_id.get(), ha.priority.get()), (41, 110));
     assert_eq!(ha.advert_interval, Duration::from_millis(100));
     assert_eq!((ha.preempt, ha.version), (true, VrrpVersion::V3));
-    assert!(matches!(ha.moves, Moves::ElasticIp(eip) if eip.region == "me-central-1"));
-    let warnings: Vec<_> = parsed.warnings.iter().map(ToString::to_string).collect();
-    let said = r#"
-warning: this version of lb does not act on [ha]: this host runs alone
-  --> lb.toml:55:1
-   |
-55 | [ha]
-   | ^^^^
-   = help: no advert is sent and no address moves when this host fails; the section is checked, so that it can stay
-"#;
-    assert_eq!(warnings, [said.trim_matches('\n')]);
+    assert!(matches!(&ha.moves, Moves::ElasticIp(eip) if eip.region == "me-central-1"));
+    assert_eq!(ha.interface_addresses(), []);
+    let link = ha.link.expect("[ha.link]");
+    assert_eq!(link.secret_file, Path::new("/etc/lb/peer.secret"));
+    assert_eq!(ha.track[0].name, name("uplink"));
+    assert_eq!(ha.track[0].weight, -20);
+    let command = ["/usr/local/bin/check-uplink", "--quick"];
+    assert_eq!(ha.track[0].command, command);
+    let master = vec!["/usr/local/bin/on-master".to_owned()];
+    assert_eq!(ha.notify.master, Some(master));
+    assert_eq!((ha.notify.backup, ha.notify.stop), (None, None));
+}
+
+#[test]
+fn ha_has_the_defaults_of_the_model() {
+    let from = BASE.find("priority = 110").expect("a priority");
+    let to = BASE.find("[ha.elastic_ip]").expect("an Elastic IP");
+    let text = edited(&BASE[from..to], "");
+    let ha = read(&text.replace("weight = -20", ""))
+        .config
+        .ha
+        .expect("[ha]");
+    assert_eq!(ha.priority.get(), 100);
+    assert_eq!((ha.preempt, ha.preempt_delay), (true, Duration::ZERO));
+    assert_eq!(ha.version, VrrpVersion::V3);
+    assert_eq!(ha.advert_interval, Duration::from_secs(1));
+    assert_eq!(ha.transport, Transport::Unicast);
+    assert_eq!(ha.authentication, Authentication::None);
+    assert_eq!(
+        (ha.check_source, ha.checksum_without_pseudo_header),
+        (true, false)
+    );
+    assert!(ha.advertised_addresses.is_empty());
+    assert_eq!(ha.handover_timeout, Duration::from_secs(5));
+    assert_eq!((ha.min_backends, ha.backends_weight), (1, 50));
+    let link = ha.link.expect("[ha.link]");
+    assert_eq!((link.port, link.share_certificates), (9146, false));
+    let script = &ha.track[0];
+    assert_eq!(script.interval, Duration::from_secs(1));
+    assert_eq!(script.timeout, Duration::from_secs(1));
+    assert_eq!((script.rise, script.fall, script.weight), (2, 2, 0));
+    assert!(matches!(ha.moves, Moves::ElasticIp(eip) if !eip.moves_private_ip));
+}
+
+#[test]
+fn every_value_of_ha_is_read() {
+    let text = edited(
+        "preempt = true\nversion = 3",
+        "preempt_delay = \"30s\"\nversion = 2\ntransport = \"multicast\"\npassword = \"s3cret\"\n\
+         check_source = false\nadvertised_addresses = [\"172.31.0.200\"]\nmin_backends = 2\n\
+         backends_weight = 20\nhandover_timeout = \"1s500ms\"",
+    );
+    let text = text
+        .replace("\"100ms\"", "\"2s\"")
+        .replace(
+            "[ha.link]",
+            "private_ip = \"172.31.0.200\"\nmoves_private_ip = true\n[ha.link]\nport = 1234\n\
+             share_certificates = true",
+        )
+        .replace(
+            "weight = -20",
+            "interval = \"5s\"\ntimeout = \"2s\"\nrise = 4\nfall = 3\nweight = 253",
+        );
+    let ha = read(&text).config.ha.expect("[ha]");
+    assert_eq!(ha.preempt_delay, Duration::from_secs(30));
+    assert_eq!(ha.version, VrrpVersion::V2);
+    assert_eq!(ha.transport, Transport::Multicast);
+    assert_eq!(
+        ha.authentication,
+        Authentication::Password("s3cret".to_owned())
+    );
+    assert!(!ha.check_source);
+    assert_eq!(ha.advertised_addresses[0].to_string(), "172.31.0.200");
+    assert_eq!((ha.min_backends, ha.backends_weight), (2, 20));
+    assert_eq!(ha.handover_timeout, Duration::from_millis(1_500));
+    assert!(matches!(&ha.moves, Moves::ElasticIp(eip) if eip.moves_private_ip));
+    assert_eq!(ha.interface_addresses()[0].to_string(), "172.31.0.200/32");
+    let link = ha.link.expect("[ha.link]");
+    assert_eq!((link.port, link.share_certificates), (1234, true));
+    let script = &ha.track[0];
+    assert_eq!(script.interval, Duration::from_secs(5));
+    assert_eq!(script.timeout, Duration::from_secs(2));
+    assert_eq!((script.rise, script.fall, script.weight), (4, 3, 253));
+}
+
+#[test]
+fn a_key_for_adverts_is_read() {
+    let text = edited("version = 3", "hmac_key_file = \"/etc/lb/vrrp.key\"");
+    let ha = read(&text).config.ha.expect("[ha]");
+    let file = "/etc/lb/vrrp.key".into();
+    assert_eq!(ha.authentication, Authentication::Hmac(file));
+}
+
+#[test]
+fn a_service_may_listen_on_an_address_that_moves() {
+    let text = edited("172.31.0.68:443", "172.31.0.200:443");
+    let from = text.find("[ha.elastic_ip]").expect("an Elastic IP");
+    let to = text.find("[ha.link]").expect("the link");
+    let virtual_ip = "[ha.virtual_ip]\naddresses = [\"172.31.0.200/20\"]\n";
+    let config = read(&text.replace(&text[from..to], virtual_ip)).config;
+    let moving = config.ha.expect("[ha]").moving_addresses();
+    assert_eq!(moving, [config.services[1].listen.ip()]);
 }
 
 #[test]
 fn virtual_addresses_are_read() {
-    let from = &BASE[BASE.find("[ha.elastic_ip]").expect("an Elastic IP")..];
+    let from = BASE.find("[ha.elastic_ip]").expect("an Elastic IP");
+    let from = &BASE[from..BASE.find("[ha.link]").expect("the link")];
     let to = "[ha.virtual_ip]\naddresses = [\"172.31.0.200/20\", \"172.31.0.201/20\"]\n";
     let ha = read(&edited(from, to)).config.ha.expect("[ha]");
     let Moves::VirtualIp(addresses) = ha.moves else {
@@ -185,6 +293,9 @@ fn virtual_addresses_are_read() {
     };
     let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["172.31.0.200/20", "172.31.0.201/20"]);
+    let advertised = ha.advertised_addresses.iter().map(ToString::to_string);
+    let advertised: Vec<_> = advertised.collect();
+    assert_eq!(advertised, ["172.31.0.200", "172.31.0.201"]);
 }
 
 #[test]

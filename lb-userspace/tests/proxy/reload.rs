@@ -67,6 +67,7 @@ fn two_services_on_one_address_are_refused() {
         service.name = name(text);
         Frontend {
             service,
+            moves: false,
             pool: pool.subscribe(),
         }
     };

@@ -13,6 +13,7 @@ use lb::{
     config::{self, Balance, Http, Mode, Name, Pool, Service, Weight},
     pool::PoolView,
     proxy::{Frontend, Proxy},
+    tickets::TicketKeys,
 };
 use lb_common::backend::BackendState;
 use tokio::sync::watch;
@@ -30,20 +31,30 @@ pub(crate) struct Site {
 impl Site {
     /// HTTPS before these backends, with the certificate of `localhost`.
     pub(crate) fn https(backends: &[SocketAddr]) -> Self {
-        Self::start(backends, true, |_| {})
+        Self::start(backends, true, &own_keys(), |_| {})
     }
 
     /// HTTPS, with limits of its own.
     pub(crate) fn with_limits(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
-        Self::start(backends, true, change)
+        Self::start(backends, true, &own_keys(), change)
     }
 
     /// HTTP without TLS.
     pub(crate) fn plain(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
-        Self::start(backends, false, change)
+        Self::start(backends, false, &own_keys(), change)
     }
 
-    fn start(backends: &[SocketAddr], https: bool, change: impl Fn(&mut Http)) -> Self {
+    /// HTTPS, with these keys for session tickets.
+    pub(crate) fn with_tickets(backends: &[SocketAddr], tickets: &TicketKeys) -> Self {
+        Self::start(backends, true, tickets, |_| {})
+    }
+
+    fn start(
+        backends: &[SocketAddr],
+        https: bool,
+        tickets: &TicketKeys,
+        change: impl Fn(&mut Http),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut limits = limits();
         change(&mut limits);
@@ -60,7 +71,7 @@ impl Site {
         });
         let address = free_address();
         let site = Self {
-            proxy: Some(Proxy::start(&limits).expect("workers")),
+            proxy: Some(Proxy::start(&limits, tickets).expect("workers")),
             address,
             limits,
             folder,
@@ -83,7 +94,11 @@ impl Site {
     /// Serves this in place of what was served.
     pub(crate) fn apply(&self, service: Service) -> Result<(), Vec<lb::proxy::Error>> {
         let pool = self.view.subscribe();
-        let frontend = Frontend { service, pool };
+        let frontend = Frontend {
+            service,
+            moves: false,
+            pool,
+        };
         self.proxy().apply(&self.limits, vec![frontend])
     }
 
@@ -113,6 +128,10 @@ impl Drop for Site {
             proxy.shutdown(Duration::ZERO);
         }
     }
+}
+
+fn own_keys() -> TicketKeys {
+    TicketKeys::new().expect("random numbers")
 }
 
 /// Waits until something holds.

@@ -2,8 +2,8 @@
 
 use std::{process::Command, sync::Arc};
 
-use lb::config::Mode;
-use rustls::{HandshakeKind, version};
+use lb::{config::Mode, tickets::TicketKeys};
+use rustls::{HandshakeKind, SupportedProtocolVersion, version};
 
 use crate::{
     backends::Backend,
@@ -71,6 +71,66 @@ fn sessions_are_resumed_whichever_worker_answers() {
             .iter()
             .find(|kind| kind.version == label && kind.resumed);
         assert_eq!(counted.map(|kind| kind.count), Some(19), "{label}");
+    }
+}
+
+/// Two hosts of a pair, with the keys of each, before one backend.
+struct Hosts {
+    a: (Site, TicketKeys),
+    b: (Site, TicketKeys),
+    _backend: Backend,
+}
+
+impl Hosts {
+    fn new() -> Self {
+        let backend = Backend::named("a");
+        let host = || {
+            let keys = TicketKeys::new().expect("random numbers");
+            (Site::with_tickets(&[backend.address], &keys), keys)
+        };
+        Self {
+            a: host(),
+            b: host(),
+            _backend: backend,
+        }
+    }
+
+    /// As when the link comes up.
+    fn exchange(&self) {
+        let (a, b) = (&self.a.1, &self.b.1);
+        let (from_a, from_b) = (a.link_up(), b.link_up());
+        a.heard(from_b.expect("an offer"));
+        b.heard(from_a.expect("an offer"));
+    }
+}
+
+/// How a client that was at one host is received at the other.
+fn moved(
+    version: &'static SupportedProtocolVersion,
+    from: &Site,
+    to: &Site,
+) -> Option<HandshakeKind> {
+    let config = Arc::new(client_config(version));
+    let mut client = TlsClient::tls_with(from.address, &config, "localhost");
+    // The tickets of TLS 1.3 come with the first response.
+    assert_eq!(client.get("/").status(), 200);
+    assert_eq!(client.session().handshake_kind(), Some(HandshakeKind::Full));
+    let mut client = TlsClient::tls_with(to.address, &config, "localhost");
+    assert_eq!(client.get("/").status(), 200);
+    client.session().handshake_kind()
+}
+
+#[test]
+fn a_session_made_at_one_host_resumes_at_the_other_once_they_have_exchanged_keys() {
+    let hosts = Hosts::new();
+    let (a, b) = (&hosts.a.0, &hosts.b.0);
+    for protocol in [&version::TLS13, &version::TLS12] {
+        assert_eq!(moved(protocol, a, b), Some(HandshakeKind::Full));
+    }
+    hosts.exchange();
+    for protocol in [&version::TLS13, &version::TLS12] {
+        assert_eq!(moved(protocol, a, b), Some(HandshakeKind::Resumed));
+        assert_eq!(moved(protocol, b, a), Some(HandshakeKind::Resumed));
     }
 }
 

@@ -40,6 +40,11 @@ impl Stage {
     /// Raises a stage on this thread: it leaves the machine's network for one of its own, which is
     /// gone with the thread.
     pub(crate) fn raise(balance: Balance) -> Self {
+        Self::raise_before(balance, &BACKENDS)
+    }
+
+    /// The same with backends of one's own, by the last octets of their addresses.
+    pub(crate) fn raise_before(balance: Balance, backends: &[u8]) -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "this needs root: run it with sudo"
@@ -50,18 +55,9 @@ impl Stage {
             run(line);
         }
         let interface = nix::net::if_::if_nametoindex("eth0").expect("eth0");
-        let node = Node {
-            name: name("lb-a"),
-            interface: "eth0".to_owned(),
-        };
-        let settings = config::Dataplane {
-            pin_path: PathBuf::from("/sys/fs/bpf/lb"),
-            max_flows: 262_144,
-            source_ports: SOURCE_PORTS,
-            xdp_mode: XdpModeChoice::Native,
-        };
-        let mut dataplane = Dataplane::open(&node, &settings).expect("the program loads");
-        let pool = pool(balance);
+        let settings = settings();
+        let mut dataplane = Dataplane::open(&node(), &settings).expect("the program loads");
+        let pool = pool(balance, backends);
         let services = [
             service(
                 "http",
@@ -74,7 +70,7 @@ impl Stage {
             service("https", 443, Mode::Http, &pool),
         ];
         let view = PoolView {
-            states: vec![BackendState::Up; BACKENDS.len()],
+            states: vec![BackendState::Up; backends.len()],
             pool,
         };
         dataplane
@@ -182,8 +178,26 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 
-fn pool(balance: Balance) -> Arc<Pool> {
-    let backends = BACKENDS
+/// The balancer's `[node]`.
+pub(crate) fn node() -> Node {
+    Node {
+        name: name("lb-a"),
+        interface: "eth0".to_owned(),
+    }
+}
+
+/// The balancer's `[dataplane]`.
+pub(crate) fn settings() -> config::Dataplane {
+    config::Dataplane {
+        pin_path: PathBuf::from("/sys/fs/bpf/lb"),
+        max_flows: 262_144,
+        source_ports: SOURCE_PORTS,
+        xdp_mode: XdpModeChoice::Native,
+    }
+}
+
+fn pool(balance: Balance, backends: &[u8]) -> Arc<Pool> {
+    let backends = backends
         .iter()
         .map(|octet| Backend {
             name: name(&format!("web{octet}")),

@@ -53,7 +53,7 @@ impl Cloud {
         may_move: bool,
     ) -> Result<String, Refusal> {
         let private_ip = private_ip.unwrap_or(self.interfaces[interface].private_ip);
-        if !self.addresses(interface).any(|own| own == private_ip) {
+        if !self.has(interface, private_ip) {
             return Err(Refusal::invalid(format!(
                 "The private IP address {private_ip} is not assigned to interface '{}'",
                 self.interfaces[interface].id
@@ -106,7 +106,7 @@ impl Cloud {
         address: Ipv4Addr,
         may_move: bool,
     ) -> Result<(), Refusal> {
-        if self.addresses(interface).any(|own| own == address) {
+        if self.has(interface, address) {
             return Ok(());
         }
         if self.interfaces.iter().any(|one| one.private_ip == address) {
@@ -159,46 +159,6 @@ impl Cloud {
             })
     }
 
-    /// The interface of that instance.
-    pub(super) fn interface_of_instance(&self, id: &str) -> Result<usize, Refusal> {
-        self.interfaces
-            .iter()
-            .position(|interface| interface.instance_id == id)
-            .ok_or_else(|| {
-                Refusal::new(
-                    400,
-                    "InvalidInstanceID.NotFound",
-                    format!("The instance ID '{id}' does not exist"),
-                )
-            })
-    }
-
-    /// The association of the Elastic IP.
-    pub(super) fn association_id(&self) -> Result<String, Refusal> {
-        let association = self.association.as_ref();
-        association
-            .map(|association| association.id.clone())
-            .ok_or_else(|| {
-                Refusal::new(
-                    400,
-                    "InvalidAssociationID.NotFound",
-                    format!("The address '{}' is not associated", self.public_ip),
-                )
-            })
-    }
-
-    /// That this is the Elastic IP.
-    pub(super) fn known_public_ip(&self, address: Ipv4Addr) -> Result<(), Refusal> {
-        if address == self.public_ip {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            400,
-            "InvalidAddress.NotFound",
-            format!("Address '{address}' not found."),
-        ))
-    }
-
     /// That the Elastic IP has this allocation.
     pub(super) fn known_allocation(&self, id: &str) -> Result<(), Refusal> {
         if id == self.allocation_id {
@@ -211,9 +171,10 @@ impl Cloud {
         ))
     }
 
-    fn addresses(&self, interface: usize) -> impl Iterator<Item = Ipv4Addr> {
-        let primary = self.interfaces[interface].private_ip;
-        std::iter::once(primary).chain(self.secondary[interface].iter().copied())
+    /// Whether an interface has that private address, as its primary one or another.
+    pub(super) fn has(&self, interface: usize, address: Ipv4Addr) -> bool {
+        self.interfaces[interface].private_ip == address
+            || self.secondary[interface].contains(&address)
     }
 
     fn holder_of_secondary(&self, address: Ipv4Addr) -> Option<usize> {

@@ -20,6 +20,9 @@ pub struct Faults {
     pub babbling: Option<Instant>,
     /// These actions are answered with 403, `UnauthorizedOperation`; with `DryRun` too.
     pub denied: BTreeSet<String>,
+    /// An address that is assigned to its own interface once more is refused. What AWS does then
+    /// is not documented.
+    pub refuses_to_reassign: bool,
     /// How long a call takes to be carried out. It is carried out even if its caller gives up.
     pub delay: Duration,
     /// How long the answer takes after that.

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -34,7 +34,7 @@ pub(super) struct Request {
     /// By lower-case name.
     headers: HashMap<String, String>,
     pub(super) body: Vec<u8>,
-    pub(super) from: IpAddr,
+    pub(super) from: SocketAddr,
 }
 
 impl Request {
@@ -159,7 +159,7 @@ impl Server {
                 if accepting.admit(&stream) {
                     let handler = Arc::clone(&handler);
                     // How it ended is the business of the one who called.
-                    thread::spawn(move || drop(converse(&stream, from.ip(), &*handler)));
+                    thread::spawn(move || drop(converse(&stream, from, &*handler)));
                 }
             }
         });
@@ -198,7 +198,7 @@ impl Drop for Server {
 
 fn converse(
     stream: &TcpStream,
-    from: IpAddr,
+    from: SocketAddr,
     handler: &dyn Fn(&Request, &Waiting<'_>) -> Option<Response>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -226,7 +226,10 @@ fn encoded(response: &Response) -> String {
     format!("HTTP/1.1 {status} Lab\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
 }
 
-fn read_request(reader: &mut BufReader<&TcpStream>, from: IpAddr) -> io::Result<Option<Request>> {
+fn read_request(
+    reader: &mut BufReader<&TcpStream>,
+    from: SocketAddr,
+) -> io::Result<Option<Request>> {
     let Some((first, headers)) = read_head(reader)? else {
         return Ok(None);
     };

@@ -5,7 +5,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::Result;
@@ -63,6 +63,7 @@ struct State {
     instances: Vec<Instance>,
     silent: bool,
     without_role: bool,
+    credentials_last: Duration,
     /// Whose it is, and when it ends, by token.
     tokens: HashMap<String, (IpAddr, Instant)>,
     requests: Vec<String>,
@@ -84,6 +85,7 @@ impl Imds {
             instances,
             silent: false,
             without_role: false,
+            credentials_last: Duration::from_secs(6 * 60 * 60),
             tokens: HashMap::new(),
             requests: Vec::new(),
         }));
@@ -112,6 +114,11 @@ impl Imds {
     /// Takes the role from the instances, or gives it back.
     pub fn take_role(&self, taken: bool) {
         locked(&self.state).without_role = taken;
+    }
+
+    /// Gives out credentials that run out after this time. By default after six hours.
+    pub fn credentials_last(&self, time: Duration) {
+        locked(&self.state).credentials_last = time;
     }
 
     /// Ends all tokens before their time.
@@ -164,10 +171,10 @@ fn respond(state: &mut State, request: &Request) -> Response {
         instance
             .asks_from
             .iter()
-            .any(|address| IpAddr::V4(*address) == request.from)
+            .any(|address| IpAddr::V4(*address) == request.from.ip())
     };
     let instance = state.instances.iter().find(asks_from);
-    let found = instance.and_then(|instance| metadata(instance, request, state.without_role));
+    let found = instance.and_then(|instance| metadata(instance, request, state));
     found.map_or_else(
         || Response::new(404, "Not Found"),
         |text| Response::new(200, text).with("Content-Type", "text/plain"),
@@ -188,9 +195,9 @@ fn token(state: &mut State, request: &Request) -> Response {
         return Response::new(400, "Bad Request");
     };
     let number = state.requests.len();
-    let token = format!("AQAEALab{number:08}{}==", request.from);
+    let token = format!("AQAEALab{number:08}{}==", request.from.ip());
     let end = Instant::now() + Duration::from_secs(life);
-    state.tokens.insert(token.clone(), (request.from, end));
+    state.tokens.insert(token.clone(), (request.from.ip(), end));
     Response::new(200, token).with("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", life.to_string())
 }
 
@@ -198,10 +205,10 @@ fn is_authorized(state: &State, request: &Request) -> bool {
     let token = request.header("x-aws-ec2-metadata-token");
     token
         .and_then(|token| state.tokens.get(token))
-        .is_some_and(|(owner, end)| *owner == request.from && Instant::now() < *end)
+        .is_some_and(|(owner, end)| *owner == request.from.ip() && Instant::now() < *end)
 }
 
-fn metadata(instance: &Instance, request: &Request, without_role: bool) -> Option<String> {
+fn metadata(instance: &Instance, request: &Request, state: &State) -> Option<String> {
     let interface = &instance.interface;
     let target = request.target.as_str();
     if target == "/latest/dynamic/instance-identity/document" {
@@ -213,7 +220,8 @@ fn metadata(instance: &Instance, request: &Request, without_role: bool) -> Optio
     }
     let path = target.strip_prefix(METADATA)?.trim_end_matches('/');
     if let Some(path) = path.strip_prefix("iam/security-credentials") {
-        return (!without_role).then(|| credentials(instance, path))?;
+        return (!state.without_role)
+            .then(|| credentials(instance, path, state.credentials_last))?;
     }
     if let Some(path) = path.strip_prefix("network/interfaces/macs") {
         return of_interface(interface, path.trim_start_matches('/'));
@@ -244,12 +252,13 @@ fn of_interface(interface: &Interface, path: &str) -> Option<String> {
     })
 }
 
-fn credentials(instance: &Instance, path: &str) -> Option<String> {
+fn credentials(instance: &Instance, path: &str, last: Duration) -> Option<String> {
     match path.trim_start_matches('/') {
         "" => Some(ROLE.to_owned()),
         ROLE => Some(format!(
-            r#"{{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "{}", "SecretAccessKey": "secret", "Token": "session", "LastUpdated": "2026-01-01T00:00:00Z", "Expiration": "2099-01-01T00:00:00Z"}}"#,
-            instance.access_key
+            r#"{{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "{}", "SecretAccessKey": "secret", "Token": "session", "LastUpdated": "2026-01-01T00:00:00Z", "Expiration": "{}"}}"#,
+            instance.access_key,
+            humantime::format_rfc3339_seconds(SystemTime::now() + last)
         )),
         _ => None,
     }

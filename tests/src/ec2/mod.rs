@@ -4,6 +4,7 @@
 //! truth; [`Moto`] is the real thing as near as it is to be had without AWS. Both are an [`Ec2`],
 //! which is what the lab's Internet gateway follows. [`Imds`] is the metadata service.
 
+mod api;
 mod cloud;
 mod fake;
 mod faults;
@@ -16,8 +17,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
+pub use api::Call;
 pub use cloud::{Association, Cloud};
-pub use fake::{Call, FakeEc2};
+pub use fake::FakeEc2;
 pub use faults::Faults;
 pub use imds::{Imds, Instance};
 pub use moto::Moto;

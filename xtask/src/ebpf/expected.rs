@@ -17,10 +17,21 @@ pub(crate) struct Expected {
 /// Every object that the agent loads.
 const OBJECTS: [Expected; 1] = [Expected {
     object: "lb-ebpf",
-    programs: &["lb", "pass"],
+    programs: &["lb", "pass", "clock"],
     maps: &[
-        "ports", "recent", "epochs", "services", "backends", "rings", "flows_v4", "verdicts",
-        "traffic", "cursors", "settings",
+        "ports",
+        "recent",
+        "epochs",
+        "services",
+        "backends",
+        "rings",
+        "flows_v4",
+        "flow_events",
+        "untold",
+        "verdicts",
+        "traffic",
+        "cursors",
+        "settings",
     ],
 }];
 

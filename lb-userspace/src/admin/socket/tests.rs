@@ -46,6 +46,18 @@ async fn a_client_gets_the_status_and_gives_orders() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_to_hand_over_reaches_the_agent() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("lb.sock");
+    serving(&path, |request| match request {
+        Request::Failover => Ok("lb-b is active now".to_owned()),
+        other => Err(format!("{other:?}")),
+    });
+    let said = blocking(move || Client::new(&path).order(&Request::Failover)).await;
+    assert_eq!(said.expect("done"), "lb-b is active now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_reaches_the_operator() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("lb.sock");

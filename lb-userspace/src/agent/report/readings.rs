@@ -50,6 +50,7 @@ impl Observed {
                 .into_iter()
                 .map(certificate_reading)
                 .collect(),
+            ha: None,
             process: ProcessReading::now(started),
         }
     }

@@ -105,6 +105,7 @@ impl<K: Kernel> Agent<K> {
             state.unsettled.clear();
         }
         self.remember();
+        self.reconfigure_pair();
     }
 }
 
@@ -119,7 +120,14 @@ fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String>
         ("http.workers", old.http.workers != new.http.workers),
     ];
     let changed = changed.into_iter().filter(|(_, changed)| *changed);
-    let names: Vec<_> = changed.map(|(name, _)| format!("`{name}`")).collect();
+    let changed = changed.map(|(name, _)| name);
+    let of_pair = match (&old.ha, &new.ha) {
+        (Some(old), Some(new)) => old.needs_restart(new),
+        (None, None) => Vec::new(),
+        (Some(_), None) | (None, Some(_)) => vec!["ha"],
+    };
+    let changed = changed.chain(of_pair);
+    let names: Vec<_> = changed.map(|name| format!("`{name}`")).collect();
     if names.is_empty() {
         return Ok(());
     }

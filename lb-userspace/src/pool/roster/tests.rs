@@ -234,3 +234,129 @@ proptest! {
         }
     }
 }
+
+/// As when the link comes up: both tell all, and what the other does not know comes back.
+fn exchange(a: &mut Roster, b: &mut Roster, now: SystemTime) {
+    let (from_a, from_b) = (a.told_orders(), b.told_orders());
+    let (heard_a, heard_b) = (a.heard_orders(&from_b, now), b.heard_orders(&from_a, now));
+    for (answer, to) in [(heard_a.answer, b), (heard_b.answer, a)] {
+        if let Some(answer) = answer {
+            assert_eq!(
+                to.heard_orders(&answer, now).answer,
+                None,
+                "there is an end to it"
+            );
+        }
+    }
+}
+
+fn order_of(roster: &Roster, address: &str) -> Order {
+    roster.member(&id("web", address)).expect("known").order
+}
+
+#[test]
+fn an_order_given_at_one_host_is_followed_at_the_other() {
+    let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
+    a.order("web1", Order::Drain, at(5)).expect("known");
+    let heard = b.heard_orders(&a.told_orders(), at(6));
+    let [taken] = heard.taken.as_slice() else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(taken.name, "web/web1");
+    assert_eq!((taken.state, taken.change.is_some()), (Draining, true));
+    assert_eq!(heard.answer, None, "there was no news");
+    assert_eq!(states(&b), states(&a));
+    assert!(
+        b.heard_orders(&a.told_orders(), at(7)).taken.is_empty(),
+        "heard once"
+    );
+}
+
+#[test]
+fn of_two_orders_the_newer_wins_at_both_hosts() {
+    let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
+    a.order("web1", Order::Drain, at(5)).expect("known");
+    b.order("web2", Order::Down, at(5)).expect("known");
+    b.order("web1", Order::Down, at(6)).expect("known");
+    a.order("web2", Order::Ready, at(6)).expect("known");
+    exchange(&mut a, &mut b, at(7));
+    for roster in [&a, &b] {
+        assert_eq!(order_of(roster, "10.0.0.6:80"), Order::Down);
+        assert_eq!(order_of(roster, "10.0.0.7:80"), Order::Ready);
+    }
+}
+
+#[test]
+fn a_later_order_wins_though_its_hosts_clock_is_behind() {
+    let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
+    a.order("web1", Order::Drain, at(90_000)).expect("known");
+    b.heard_orders(&a.told_orders(), at(10));
+    b.order("web1", Order::Ready, at(11)).expect("known");
+    a.heard_orders(&b.told_orders(), at(90_001));
+    assert_eq!(order_of(&a, "10.0.0.6:80"), Order::Ready);
+}
+
+#[test]
+fn an_agent_that_starts_again_does_not_bring_old_orders_back() {
+    let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
+    a.order("web1", Order::Drain, at(5)).expect("known");
+    exchange(&mut a, &mut b, at(6));
+    b.order("web1", Order::Ready, at(7)).expect("known");
+    // While a is away b starts again: that web1 is ready stands in its memory.
+    let mut b = Roster::new(&[web()], &b.memory(), at(8));
+    exchange(&mut a, &mut b, at(9));
+    for roster in [&a, &b] {
+        assert_eq!(order_of(roster, "10.0.0.6:80"), Order::Ready);
+    }
+}
+
+#[test]
+fn orders_for_backends_of_the_peer_alone_are_none_of_ours() {
+    let more = pool("web", &[("web1", "10.0.0.6:80"), ("web9", "10.0.0.9:80")]);
+    let (mut a, mut b) = (fresh(&[web()]), fresh(&[more]));
+    b.order("web9", Order::Drain, at(5)).expect("known");
+    exchange(&mut a, &mut b, at(6));
+    assert_eq!(states(&a), [Up, Up]);
+    // A reload brings the backend: the next exchange brings its order.
+    let mut a = a.reloaded(&[pool("web", &[("web9", "10.0.0.9:80")])], at(7));
+    exchange(&mut a, &mut b, at(8));
+    assert_eq!(states(&a), [Draining]);
+}
+
+/// Which host speaks, and to whom what.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Order(bool, bool, Order),
+    Exchange,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<(Deed, u64)>> {
+    let order = prop_oneof![Just(Order::Ready), Just(Order::Drain), Just(Order::Down)];
+    let deed = prop_oneof![
+        4 => (any::<bool>(), any::<bool>(), order)
+            .prop_map(|(host, backend, order)| Deed::Order(host, backend, order)),
+        1 => Just(Deed::Exchange),
+    ];
+    // Clocks that jump about.
+    proptest::collection::vec((deed, 0..50_u64), 0..30)
+}
+
+proptest! {
+    #[test]
+    fn two_hosts_that_talk_agree_whatever_happened_before(deeds in deeds()) {
+        let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
+        for (deed, second) in deeds {
+            match deed {
+                Deed::Order(host, backend, order) => {
+                    let roster = if host { &mut a } else { &mut b };
+                    let name = if backend { "web1" } else { "web2" };
+                    roster.order(name, order, at(second)).expect("known");
+                }
+                Deed::Exchange => exchange(&mut a, &mut b, at(second)),
+            }
+        }
+        exchange(&mut a, &mut b, at(50));
+        prop_assert_eq!(states(&a), states(&b));
+        prop_assert_eq!(a.told_orders().orders(), b.told_orders().orders());
+    }
+}

@@ -1,14 +1,13 @@
 //! The packet logic's two homes give the same packets the same bytes and the same verdicts.
-//!
-//! Needs root: the kernel's half runs in a network namespace of the test's own.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
 
 use lb::config::Balance;
 use lb_common::{
     backend::{Backend, BackendState},
     flow::{FlowKey, Mac, NextHop, Tick},
     host::{HostTables, Slice, TcpPacket},
+    limits::HOLD_SECONDS,
     ring::{Member, Ring},
     service::{Handling, Pick, Service, ServiceKey},
     settings::Settings,
@@ -16,9 +15,11 @@ use lb_common::{
     verdict::{COUNTERS, Verdict},
 };
 
-mod stage;
-
-use stage::{BACKENDS, SOURCE_PORTS, Stage, VIP};
+use crate::{
+    eventually,
+    pair::{pass, records, told},
+    stage::{BACKENDS, SOURCE_PORTS, Stage, VIP},
+};
 
 /// The way to clients, as the stage has it.
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 0x01];
@@ -47,9 +48,13 @@ fn compare(balance: Balance, pick: Pick) {
     let mut host = host_tables(&stage, pick);
     let mut traffic = Traffic::new();
     let mut out = Vec::new();
+    let mut changes = stage.dataplane.flows().export().expect("it tells");
+    let mut told_by_kernel = records(&pass(&mut changes));
+    host.settings.sync = 1;
     for number in 0..PACKETS / 2 {
         let packet = traffic.next();
         host.now = Tick(now_in_ticks(&host));
+        hold_now_and_then(number, &stage, &mut host);
         let (control, _) = stage.feed_empty(&packet, &mut out);
         assert_eq!(
             (control, &out),
@@ -66,6 +71,13 @@ fn compare(balance: Balance, pick: Pick) {
         );
         traffic.learn(verdict, &bytes);
     }
+    let told_by_host = host.told();
+    assert!(told_by_host.len() > PACKETS / 200, "{}", told_by_host.len());
+    eventually("the kernel tells as much", Duration::from_secs(20), || {
+        told_by_kernel.extend(records(&told(&mut changes)));
+        told_by_kernel.len() >= told_by_host.len()
+    });
+    assert_eq!(told_by_kernel, told_by_host);
     let counted = stage.dataplane.counters().expect("the kernel's counters");
     let kernel: HashMap<_, _> = counted
         .verdicts
@@ -80,6 +92,7 @@ fn compare(balance: Balance, pick: Pick) {
             "{counter:?}"
         );
     }
+    assert!(kernel[&("drop", "held")] > 0, "{kernel:?}");
     let steered = kernel[&("transmit", "flow")] + kernel[&("transmit", "new_flow")];
     assert!(
         steered > PACKETS as u64 / 8,
@@ -89,6 +102,17 @@ fn compare(balance: Balance, pick: Pick) {
         kernel.values().filter(|&&packets| packets > 0).count() >= 12,
         "{kernel:?}"
     );
+}
+
+/// Holds new connections back during a tenth of the packets, in both homes.
+fn hold_now_and_then(number: usize, stage: &Stage, host: &mut HostTables) {
+    let turn = number % 1000;
+    if turn == 900 || turn == 0 {
+        let on = turn == 900;
+        stage.dataplane.hold(on).expect("the kernel agrees");
+        host.settings.hold = u8::from(on);
+        host.settings.held_until = host.now.0.wrapping_add(host.settings.hertz * HOLD_SECONDS);
+    }
 }
 
 /// The XDP action of a verdict (linux/bpf.h, `enum xdp_action`).
@@ -105,14 +129,14 @@ fn action_of(verdict: Verdict) -> u32 {
 fn now_in_ticks(host: &HostTables) -> u32 {
     let clock = nix::time::ClockId::CLOCK_MONOTONIC_COARSE;
     let now = nix::time::clock_gettime(clock).expect("the time");
-    let nanoseconds = std::time::Duration::from(now).as_nanos();
+    let nanoseconds = Duration::from(now).as_nanos();
     (nanoseconds * u128::from(host.settings.hertz) / 1_000_000_000) as u32
 }
 
 fn hertz() -> u32 {
     let clock = nix::time::ClockId::CLOCK_MONOTONIC_COARSE;
     let tick = nix::time::clock_getres(clock).expect("the clock's resolution");
-    (1_000_000_000 / std::time::Duration::from(tick).as_nanos()) as u32
+    (1_000_000_000 / Duration::from(tick).as_nanos()) as u32
 }
 
 /// The tables as the agent fills the kernel's for the stage.
@@ -126,6 +150,10 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
         first_source_port: ports.0,
         source_ports: ports.1,
         hertz: hertz(),
+        held_until: 0,
+        hold: 0,
+        sync: 0,
+        reserved: [0; 2],
     };
     let mut host = HostTables::new(settings);
     let hop = |mac| NextHop {

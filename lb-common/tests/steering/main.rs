@@ -15,6 +15,8 @@ use lb_common::{
 };
 use proptest::prelude::*;
 
+mod pair;
+
 const VIP: [u8; 4] = [172, 31, 0, 68];
 const CLIENT: [u8; 4] = [198, 51, 100, 10];
 const HERTZ: u32 = 250;
@@ -41,6 +43,10 @@ fn tables() -> HostTables {
         first_source_port: 10_240,
         source_ports: 1000,
         hertz: HERTZ,
+        held_until: 0,
+        hold: 0,
+        sync: 0,
+        reserved: [0; 2],
     };
     let mut tables = HostTables::new(settings);
     let service = |port| ServiceKey {

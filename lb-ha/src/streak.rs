@@ -1,8 +1,6 @@
-//! Rise and fall: when outcomes in a row turn a backend's health.
+//! Rise and fall: when outcomes in a row turn the health of what is checked.
 
-use crate::config::Check;
-
-/// The state machine of one backend's health.
+/// The health of a backend, a script or a listener, by the outcomes of its checks.
 ///
 /// The first outcome after a start decides alone, as in HAProxy: a backend that is taken to be
 /// healthy and is not falls at once, and one that an earlier agent left as unhealthy is back with
@@ -19,12 +17,12 @@ pub struct Streak {
 }
 
 impl Streak {
-    /// A backend that is taken to be healthy, or not, until its first check.
+    /// What is taken to be healthy, or not, until its first check. `rise` and `fall` are at least 1.
     #[must_use]
-    pub fn new(check: &Check, healthy: bool) -> Self {
+    pub fn new(rise: u32, fall: u32, healthy: bool) -> Self {
         Self {
-            rise: check.rise,
-            fall: check.fall,
+            rise,
+            fall,
             healthy,
             against: 0,
             is_first: true,
@@ -48,13 +46,19 @@ impl Streak {
         Some(success)
     }
 
-    /// Whether it counts as `check` asks.
+    /// Whether it counts to these limits.
     #[must_use]
-    pub fn has_limits_of(&self, check: &Check) -> bool {
-        (self.rise, self.fall) == (check.rise, check.fall)
+    pub fn has_limits(&self, rise: u32, fall: u32) -> bool {
+        (self.rise, self.fall) == (rise, fall)
     }
 
-    /// Whether the backend is healthy.
+    /// Whether there was no outcome yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_first
+    }
+
+    /// Whether it is healthy.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.healthy
@@ -63,22 +67,9 @@ impl Streak {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::CheckKind;
-
-    fn check(rise: u32, fall: u32) -> Check {
-        Check {
-            kind: CheckKind::Tcp,
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
-            rise,
-            fall,
-        }
-    }
 
     fn turns(streak: &mut Streak, outcomes: &[bool]) -> Vec<Option<bool>> {
         let steps = outcomes.iter().map(|success| streak.step(*success));
@@ -87,29 +78,29 @@ mod tests {
 
     #[test]
     fn fall_failures_in_a_row_take_it_down() {
-        let mut streak = Streak::new(&check(2, 3), true);
+        let mut streak = Streak::new(2, 3, true);
         let found = turns(&mut streak, &[true, false, false, false, false]);
         assert_eq!(found, [None, None, None, Some(false), None]);
     }
 
     #[test]
     fn a_success_between_begins_the_count_anew() {
-        let mut streak = Streak::new(&check(2, 3), true);
+        let mut streak = Streak::new(2, 3, true);
         let found = turns(&mut streak, &[true, false, false, true, false, false]);
         assert_eq!(found, [None; 6]);
     }
 
     #[test]
     fn rise_successes_in_a_row_bring_it_up() {
-        let mut streak = Streak::new(&check(2, 3), false);
+        let mut streak = Streak::new(2, 3, false);
         let found = turns(&mut streak, &[false, true, false, true, true]);
         assert_eq!(found, [None, None, None, None, Some(true)]);
     }
 
     #[test]
     fn the_first_outcome_decides_alone() {
-        assert_eq!(Streak::new(&check(2, 3), true).step(false), Some(false));
-        assert_eq!(Streak::new(&check(2, 3), false).step(true), Some(true));
+        assert_eq!(Streak::new(2, 3, true).step(false), Some(false));
+        assert_eq!(Streak::new(2, 3, false).step(true), Some(true));
     }
 
     proptest! {
@@ -122,7 +113,7 @@ mod tests {
             begin in any::<bool>(),
             outcomes in prop::collection::vec(any::<bool>(), 1..200),
         ) {
-            let mut streak = Streak::new(&check(rise, fall), begin);
+            let mut streak = Streak::new(rise, fall, begin);
             let mut healthy = begin;
             let mut since_turn: Vec<bool> = Vec::new();
             for (index, success) in outcomes.into_iter().enumerate() {

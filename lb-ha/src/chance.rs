@@ -1,0 +1,39 @@
+//! Jitter, from a seed: the same seed makes the same run.
+
+use std::time::Duration;
+
+/// A small generator of pseudo-random numbers (xorshift64*). Good for jitter, not for secrets.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn seeded(seed: u64) -> Self {
+        // Zero would stay zero.
+        Self(seed ^ 0x9E37_79B9_7F4A_7C15 | 1)
+    }
+
+    /// A duration from four fifths of `duration` to six fifths: hosts do not stay in step.
+    pub(crate) fn around(&mut self, duration: Duration) -> Duration {
+        duration * 4 / 5 + self.below(duration * 2 / 5)
+    }
+
+    /// A duration from half of `duration` to the whole of it: retries of many do not coincide.
+    pub(crate) fn upper_half(&mut self, duration: Duration) -> Duration {
+        duration / 2 + self.below(duration / 2)
+    }
+
+    fn below(&mut self, duration: Duration) -> Duration {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        if nanos == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(self.next() % nanos)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}

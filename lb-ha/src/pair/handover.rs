@@ -1,0 +1,281 @@
+//! Handing over: requests end here, then the other host takes the address.
+//!
+//! ```text
+//! active                                   standby
+//! HandOver, or Ask ◄────────── Ask ──────── has a higher priority, and is ready
+//!   Hold(true): no new connection
+//!   requests end, or their time does
+//!   resigns ─────────────────── Yours ────► takes over, takes the address
+//!   Hold(false) ◄──── Heartbeat: master, has the address
+//! ```
+
+use std::{fmt, time::Duration};
+
+use super::{Action, Heartbeat, Host, Word};
+use crate::{
+    Time,
+    vrrp::{Cause, State},
+};
+
+/// How long the other host may take to have the address: an Elastic IP takes 5 to 6 seconds on AWS.
+const TAKING: Duration = Duration::from_secs(15);
+/// How long the other host may take over the time that requests have, when it was asked.
+const ASKING: Duration = Duration::from_secs(5);
+
+/// Why a host hands over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// The operator said so.
+    Operator,
+    /// The agent is about to end.
+    Stop,
+    /// The other host asked: it has the higher priority.
+    Asked,
+}
+
+/// Why a hand-over did not come about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// This host is not active.
+    NotActive,
+    /// One is under way.
+    UnderWay,
+    /// The other host cannot be heard over the link.
+    NoPeer,
+    /// The other host says that it cannot take over.
+    PeerNotReady,
+    /// The other host has not got the address in time; it goes on trying.
+    NotTaken,
+    /// The agent stops.
+    Stopping,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotActive => "this host is not the active one: there is nothing to hand over",
+            Self::UnderWay => "a hand-over is under way",
+            Self::NoPeer => "the other host is not heard over the link between the agents",
+            Self::PeerNotReady => "the other host is not ready to take over",
+            Self::NotTaken => {
+                "the other host took over and has not got the address yet; it goes on trying"
+            }
+            Self::Stopping => "the agent stops",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A hand-over that is under way.
+#[derive(Clone, Debug)]
+pub(super) enum HandOver {
+    /// Active: requests end.
+    Ending { until: Time, reason: Reason },
+    /// No longer active: the other host takes the address.
+    Giving { until: Time, reason: Reason },
+    /// Standby: asked the active host.
+    Asking { until: Time },
+    /// Standby: asked in vain. It takes over by its priority now.
+    Refused,
+}
+
+impl HandOver {
+    pub(super) fn deadline(&self) -> Time {
+        match self {
+            Self::Ending { until, .. } | Self::Giving { until, .. } | Self::Asking { until } => {
+                *until
+            }
+            Self::Refused => FAR,
+        }
+    }
+}
+
+/// Later than anything.
+const FAR: Time = Time::after_start(Duration::MAX);
+
+impl Host {
+    pub(super) fn hand_over(&mut self, now: Time, reason: Reason) {
+        if let Err(refusal) = self.begin_hand_over(now, reason)
+            && reason != Reason::Asked
+        {
+            self.actions.push(Action::HandedOver(Err(refusal)));
+        }
+    }
+
+    fn begin_hand_over(&mut self, now: Time, reason: Reason) -> Result<(), Refusal> {
+        match &mut self.handover {
+            // Asked by the other host, and then told by the operator: the answer is the operator's.
+            Some(
+                HandOver::Ending { reason: before, .. } | HandOver::Giving { reason: before, .. },
+            ) => {
+                if *before == Reason::Asked || reason == Reason::Stop {
+                    *before = reason;
+                    return Ok(());
+                }
+                return Err(Refusal::UnderWay);
+            }
+            Some(HandOver::Asking { .. } | HandOver::Refused) | None => {}
+        }
+        if self.router.state() != State::Master {
+            return Err(Refusal::NotActive);
+        }
+        let Some(peer) = self.peer.beat(now, self.detection()) else {
+            return Err(Refusal::NoPeer);
+        };
+        if peer.state != State::Backup || !peer.ready {
+            return Err(Refusal::PeerNotReady);
+        }
+        let until = now + self.settings.handover;
+        self.handover = Some(HandOver::Ending { until, reason });
+        self.actions.push(Action::Hold(true));
+        Ok(())
+    }
+
+    pub(super) fn asked(&mut self, now: Time) {
+        self.hand_over(now, Reason::Asked);
+    }
+
+    /// No request is under way any more.
+    pub(super) fn quiet(&mut self, now: Time) {
+        if let Some(HandOver::Ending { reason, .. }) = self.handover {
+            self.give(now, reason);
+        }
+    }
+
+    fn give(&mut self, now: Time, reason: Reason) {
+        if self.peer.beat(now, self.detection()).is_none() {
+            // It fell silent meanwhile: nobody would take over.
+            self.end_hand_over(Err(Refusal::NoPeer));
+            return;
+        }
+        let until = now + TAKING;
+        self.handover = Some(HandOver::Giving { until, reason });
+        self.gave_way = reason != Reason::Asked;
+        // Before the goodbye: the other host is to know that it is a hand-over.
+        self.actions.push(Action::Say(Word::Yours));
+        self.route(now, |router, out| {
+            router.resign(now, Cause::HandOver, out);
+        });
+    }
+
+    /// The active host hands over to this one.
+    pub(super) fn offered(&mut self, now: Time) {
+        if self.router.state() == State::Master {
+            return;
+        }
+        if self.router.state() == State::Backup && self.may_take(now) {
+            // It may be giving the role back before it had the address.
+            self.end_hand_over(Err(Refusal::NotTaken));
+            self.handover = None;
+            self.route(now, |router, out| router.take(now, out));
+        } else {
+            self.actions.push(Action::Say(Word::Decline));
+        }
+    }
+
+    /// The other host cannot take over: this one goes on.
+    pub(super) fn declined(&mut self, now: Time) {
+        match self.handover {
+            Some(HandOver::Giving { .. }) => {
+                self.end_hand_over(Err(Refusal::PeerNotReady));
+                self.gave_way = false;
+                self.route(now, |router, out| router.take(now, out));
+            }
+            Some(HandOver::Asking { .. }) => self.handover = Some(HandOver::Refused),
+            _ => {}
+        }
+    }
+
+    /// A master with a lower priority is asked to hand over, rather than overridden.
+    pub(super) fn consider_asking(&mut self, now: Time, beat: Heartbeat) {
+        let lower = beat.priority < self.router.priority();
+        if !lower || !self.would_ask(now) || self.handover.is_some() {
+            return;
+        }
+        let delay = self.settings.vrrp.preempt_delay;
+        let from = *self.ask_from.get_or_insert(now + delay);
+        if now < from {
+            return;
+        }
+        let until = now + self.settings.handover + ASKING;
+        self.handover = Some(HandOver::Asking { until });
+        self.actions.push(Action::Say(Word::Ask));
+    }
+
+    /// Whether a master that is heard over the link would be asked for its role.
+    fn would_ask(&self, now: Time) -> bool {
+        self.settings.vrrp.preempt
+            && self.router.state() == State::Backup
+            && self.is_ready(now)
+            && self.may_take(now)
+            && !self.gave_way
+            && self.peer.both_hear(now, self.detection())
+    }
+
+    /// Whether the router is to leave a master with a lower priority alone: it is asked.
+    pub(super) fn prefers_to_ask(&self, now: Time) -> bool {
+        let in_vain = matches!(self.handover, Some(HandOver::Refused));
+        self.peer.both_hear(now, self.detection()) && !in_vain
+    }
+
+    pub(super) fn tick_hand_over(&mut self, now: Time) {
+        if !self.peer.is_master(now, self.detection()) {
+            self.ask_from = None;
+        }
+        match self.handover {
+            Some(HandOver::Ending { until, reason }) if now >= until => self.give(now, reason),
+            Some(HandOver::Giving { until, .. }) => {
+                let beat = self.peer.beat(now, self.detection());
+                let taken =
+                    beat.is_some_and(|beat| beat.state == State::Master && beat.has_address);
+                if taken {
+                    self.end_hand_over(Ok(()));
+                } else if now >= until {
+                    self.end_hand_over(Err(Refusal::NotTaken));
+                }
+            }
+            Some(HandOver::Asking { until }) if now >= until => {
+                self.handover = Some(HandOver::Refused);
+            }
+            Some(HandOver::Asking { .. } | HandOver::Refused)
+                if !self.peer.is_master(now, self.detection()) =>
+            {
+                self.handover = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// This host's state changed while something was handed over.
+    pub(super) fn role_changed_in_hand_over(&mut self, state: State, cause: Cause) {
+        match (&self.handover, state) {
+            (Some(HandOver::Ending { .. }), State::Backup | State::Fault)
+                if cause != Cause::HandOver =>
+            {
+                self.end_hand_over(Err(Refusal::NotActive));
+            }
+            (Some(HandOver::Giving { .. }), State::Master) if cause != Cause::HandOver => {
+                self.end_hand_over(Err(Refusal::NotTaken));
+            }
+            (Some(HandOver::Asking { .. } | HandOver::Refused), State::Master | State::Fault) => {
+                self.handover = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends a hand-over from this host.
+    pub(super) fn end_hand_over(&mut self, outcome: Result<(), Refusal>) {
+        let (Some(HandOver::Ending { reason, .. }) | Some(HandOver::Giving { reason, .. })) =
+            self.handover
+        else {
+            return;
+        };
+        self.handover = None;
+        self.actions.push(Action::Hold(false));
+        if reason != Reason::Asked {
+            self.actions.push(Action::HandedOver(outcome));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Stepping back: when the two hosts cannot hear each other, the owner of the address decides.
+
+use std::time::Duration;
+
+use super::{ALERT_SPAN, Arbiter, Host, LEASE};
+use crate::{
+    Time,
+    elastic::{Keeper, Owner, Watch},
+    vrrp::{Cause, State},
+};
+
+/// How long a host that stepped back hears a master with a lower priority, by adverts alone, before
+/// it takes over: it does not know whether that master hears it.
+const HOLD: Duration = Duration::from_secs(30);
+/// The same after it happened again and again.
+const HOLD_LIMIT: Duration = Duration::from_secs(600);
+
+/// A host that has stepped back.
+#[derive(Clone, Debug)]
+pub(super) struct Yield {
+    since: Time,
+    /// The other host was heard after that: when it falls silent now, it is gone.
+    heard: bool,
+    preempt_from: Time,
+}
+
+impl Yield {
+    pub(super) fn may_take(&self) -> bool {
+        self.heard
+    }
+
+    pub(super) fn may_preempt(&self, now: Time) -> bool {
+        self.heard && now >= self.preempt_from
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.heard.then_some(self.preempt_from)
+    }
+}
+
+impl Host {
+    /// The address is here, for certain.
+    pub(super) fn address_is_here(&mut self, now: Time) {
+        self.disputed = None;
+        if self.router.state() == State::Master {
+            // Said at once: whoever handed over waits for it.
+            self.next_beat = self.next_beat.map(|due| due.min(now));
+        } else {
+            self.yielding = None;
+        }
+    }
+
+    /// The address was here, and is not any more.
+    pub(super) fn address_is_lost(&mut self, now: Time, owner: Owner) {
+        if self.router.state() != State::Master {
+            return;
+        }
+        let hears = self.peer.is_heard(now, self.detection());
+        let both_masters = hears && self.peer.is_master(now, self.detection());
+        match owner {
+            Owner::Us => {}
+            Owner::Nobody => self.reclaim(now),
+            Owner::Other => {
+                // Once is a stale answer, or a host that fell silent a moment ago, or two masters
+                // that are about to hear each other.
+                let patience = if both_masters {
+                    self.detection() * 2
+                } else {
+                    Duration::ZERO
+                };
+                match self.disputed {
+                    None => self.disputed = Some(now),
+                    Some(since) if now.since(since) <= patience => {}
+                    Some(_) if hears && !both_masters => self.reclaim(now),
+                    Some(_) => self.step_back(now),
+                }
+            }
+        }
+    }
+
+    /// When a change of [`Self::watch_silence`] or [`Self::watch_lease`] is due.
+    pub(super) fn silence_deadline(&self) -> Option<Time> {
+        if self.router.state() != State::Master || self.settings.arbiter == Arbiter::None {
+            return None;
+        }
+        let silent = match self.silent_since {
+            None => self.peer.heard()? + self.detection() + Duration::from_nanos(1),
+            Some(since) => since + ALERT_SPAN,
+        };
+        let confirmed = self.keeper.as_ref().and_then(Keeper::confirmed);
+        let lease = confirmed
+            .filter(|_| self.silent_since.is_some() && self.has_address())
+            .map(|confirmed| confirmed.max(self.silent_since.unwrap_or(confirmed)) + LEASE);
+        lease.map_or(Some(silent), |lease| Some(silent.min(lease)))
+    }
+
+    /// A master that stops hearing the other host looks at the address more closely.
+    pub(super) fn watch_silence(&mut self, now: Time) {
+        let master = self.router.state() == State::Master;
+        let heard = self.peer.heard();
+        let silent = master && heard.is_some() && !self.peer.is_heard(now, self.detection());
+        self.silent_since = match (silent, self.silent_since) {
+            (true, None) => Some(now),
+            (true, since) => since,
+            (false, _) => None,
+        };
+        let fresh = self
+            .silent_since
+            .is_some_and(|since| now.since(since) < ALERT_SPAN);
+        let watch = if fresh || self.disputed.is_some() {
+            Watch::Alert
+        } else if self.yielding.is_some() {
+            Watch::Waiting
+        } else {
+            Watch::Calm
+        };
+        if let Some(keeper) = &mut self.keeper {
+            keeper.watch(now, watch);
+        }
+    }
+
+    /// A master that has lost both the other host and the API may have lost the address as well.
+    pub(super) fn watch_lease(&mut self, now: Time) {
+        let Some(silent_since) = self.silent_since else {
+            return;
+        };
+        let Some(confirmed) = self.keeper.as_ref().and_then(Keeper::confirmed) else {
+            return;
+        };
+        let fresh = now.since(silent_since) < ALERT_SPAN;
+        let held = now.since(confirmed.max(silent_since)) >= LEASE;
+        if fresh && held && self.has_address() {
+            self.step_back(now);
+        }
+    }
+
+    /// Ends the stepping back where it may end.
+    pub(super) fn tick_yield(&mut self, now: Time) {
+        let both_hear = self.peer.both_hear(now, self.detection());
+        let heard = self.peer.heard();
+        let Some(yielding) = &mut self.yielding else {
+            return;
+        };
+        yielding.heard |= heard.is_some_and(|heard| heard > yielding.since);
+        if both_hear {
+            self.yielding = None;
+            self.yields = 0;
+        }
+    }
+
+    fn step_back(&mut self, now: Time) {
+        self.disputed = None;
+        self.yields = self.yields.saturating_add(1);
+        let hold = HOLD.saturating_mul(1 << (self.yields - 1).min(8));
+        self.yielding = Some(Yield {
+            since: now,
+            heard: false,
+            preempt_from: now + hold.min(HOLD_LIMIT),
+        });
+        self.route(now, |router, out| {
+            router.resign(now, Cause::SteppedBack, out);
+        });
+    }
+
+    fn reclaim(&mut self, now: Time) {
+        self.disputed = None;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.reclaim(now);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Moments.
+
+use std::{
+    ops::{Add, Sub},
+    time::Duration,
+};
+
+/// A moment of a monotonic clock: the time since an arbitrary start, the same for all of one host.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Time(Duration);
+
+impl Time {
+    /// The moment this long after the start.
+    #[must_use]
+    pub const fn after_start(duration: Duration) -> Self {
+        Self(duration)
+    }
+
+    /// How long after `earlier` this is; nothing when it is before it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration))
+    }
+}

@@ -1,0 +1,368 @@
+//! The pair in words: both hosts in a row each, then what there is to say of address, link, flows
+//! and what is tracked.
+
+use std::time::Duration;
+
+use lb_ha::vrrp::State;
+
+use super::{ago, count, milliseconds, span};
+use crate::admin::{
+    AddressKind, AddressOwner, AddressStatus, FlowsStatus, HaStatus, LinkStatus, Moment,
+    PeerStatus, Status, TrackedStatus,
+};
+
+/// While all is well an active host looks at its Elastic IP about every 5 seconds: a confirmation
+/// that is older than this is pointed out.
+const STALE: Duration = Duration::from_secs(15);
+
+/// How much something is to stand out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tone {
+    /// Not at all.
+    Plain,
+    /// It is what one hopes to see.
+    Good,
+    /// It needs a look.
+    Odd,
+    /// It needs a hand.
+    Bad,
+}
+
+/// The pair, ready to be shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairInWords {
+    /// This host, and the other one.
+    pub hosts: [HostRow; 2],
+    /// All else, the worst that concerns both hosts first.
+    pub facts: Vec<Fact>,
+}
+
+/// One host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostRow {
+    /// What it is called.
+    pub name: String,
+    /// Its role in a word; a dash where it is not known.
+    pub role: (Tone, String),
+    /// Its priority; a dash where it is not known.
+    pub priority: String,
+    /// What else there is to say.
+    pub note: (Tone, String),
+}
+
+/// Something about the pair.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// What it is about, in one or two words.
+    pub about: &'static str,
+    /// What is so.
+    pub text: String,
+    /// How much it is to stand out.
+    pub tone: Tone,
+}
+
+impl PairInWords {
+    /// The pair as `status` has it; `None` when the host is alone.
+    #[must_use]
+    pub fn of(status: &Status) -> Option<Self> {
+        let ha = status.ha.as_ref()?;
+        let now = status.now;
+        let mut facts: Vec<Fact> = disagreement(ha).into_iter().collect();
+        facts.push(address(ha, now));
+        facts.extend(address_error(ha, now));
+        facts.extend(ha.link.as_ref().map(|one| link(one, now)));
+        facts.extend(ha.flows.as_ref().map(flows));
+        facts.extend(tracked(&ha.tracked, now));
+        let certificates = ha.certificates.iter();
+        facts.extend(certificates.map(|one| Fact::new("certificate", Tone::Odd, one.clone())));
+        Some(Self {
+            hosts: [this_host(ha, status), other_host(ha, status)],
+            facts,
+        })
+    }
+}
+
+impl Fact {
+    fn new(about: &'static str, tone: Tone, text: impl Into<String>) -> Self {
+        Self {
+            about,
+            text: text.into(),
+            tone,
+        }
+    }
+}
+
+fn this_host(ha: &HaStatus, status: &Status) -> HostRow {
+    let held = span(status.now.since(ha.since));
+    let note = if ha.handing_over {
+        (
+            Tone::Odd,
+            format!(
+                "hands over to the other host; {} for {held}",
+                ha.role.as_str()
+            ),
+        )
+    } else if ha.stepped_back {
+        (
+            Tone::Odd,
+            format!("stepped back {held} ago: the address is elsewhere, the peer is silent"),
+        )
+    } else {
+        (Tone::Plain, format!("for {held}: {}", why(&ha.reason)))
+    };
+    HostRow {
+        name: format!("{} (this)", status.node),
+        role: (tone_of(ha.role), ha.role.as_str().to_owned()),
+        priority: ha.priority.to_string(),
+        note,
+    }
+}
+
+/// The word of a [`lb_ha::vrrp::Cause`] as half a sentence.
+fn why(reason: &str) -> &str {
+    match reason {
+        "started" => "the agent started",
+        "stopped" => "the agent stops",
+        "silence" => "the other host fell silent",
+        "goodbye" => "the other host said goodbye",
+        "preemption" => "its priority is higher",
+        "handover" => "by a hand-over",
+        "higher_priority" => "the other host comes first",
+        "fault" => "something that is tracked fails",
+        "recovered" => "what is tracked is well again",
+        "stepped_back" => "it stepped back",
+        "address_here" => "the address was found here",
+        other => other,
+    }
+}
+
+fn tone_of(role: State) -> Tone {
+    match role {
+        State::Master => Tone::Good,
+        State::Backup => Tone::Plain,
+        State::Init => Tone::Odd,
+        State::Fault => Tone::Bad,
+    }
+}
+
+fn other_host(ha: &HaStatus, status: &Status) -> HostRow {
+    let peer = &ha.peer;
+    let role = match peer.role {
+        Some(role) => (tone_of(role), role.as_str().to_owned()),
+        None => (Tone::Plain, "–".to_owned()),
+    };
+    let priority = peer.priority.map(|priority| priority.to_string());
+    let note = match peer.role {
+        Some(role) => heard(peer, role, &status.version),
+        None => not_heard(ha),
+    };
+    HostRow {
+        name: peer.node.clone().unwrap_or_else(|| peer.address.clone()),
+        role,
+        priority: priority.unwrap_or_else(|| "–".to_owned()),
+        note,
+    }
+}
+
+fn heard(peer: &PeerStatus, role: State, our_version: &str) -> (Tone, String) {
+    let mut tone = Tone::Plain;
+    let mut parts = Vec::new();
+    match peer.ready.filter(|_| role == State::Backup) {
+        Some(true) => parts.push("ready".to_owned()),
+        Some(false) => {
+            tone = Tone::Odd;
+            parts.push("not ready to take over".to_owned());
+        }
+        None => {}
+    }
+    parts.extend(peer.heard.map(|seconds| format!("heard {}", ago(seconds))));
+    let version = peer.version.as_deref();
+    if let Some(version) = version.filter(|version| *version != our_version) {
+        parts.push(format!("lb {version}"));
+    }
+    (tone, parts.join(", "))
+}
+
+fn not_heard(ha: &HaStatus) -> (Tone, String) {
+    // A standby advertises nothing: only a link would tell that it is there.
+    if ha.link.is_none() && ha.role == State::Master {
+        return (
+            Tone::Plain,
+            "silent, as a standby is without a link".to_owned(),
+        );
+    }
+    let text = match ha.peer.heard {
+        Some(seconds) => format!("not heard: the last sign of life was {}", ago(seconds)),
+        None => "never heard since this agent started".to_owned(),
+    };
+    (Tone::Bad, text)
+}
+
+/// Both hosts are active, or neither is.
+fn disagreement(ha: &HaStatus) -> Option<Fact> {
+    let peer = ha.peer.role?;
+    let text = match (ha.role, peer) {
+        (State::Master, State::Master) => "both hosts say that they are active",
+        (State::Master, _) | (_, State::Master) => return None,
+        _ if ha.handing_over => return None,
+        _ => "no host is active",
+    };
+    Some(Fact::new("PROBLEM", Tone::Bad, text))
+}
+
+fn address(ha: &HaStatus, now: Moment) -> Fact {
+    let address = &ha.address;
+    let active = ha.role == State::Master;
+    let (about, (tone, mut text)) = match address.kind {
+        AddressKind::ElasticIp => ("Elastic IP", elastic_ip(address, active, now)),
+        AddressKind::VirtualIp => ("virtual IP", virtual_ip(address, active)),
+        AddressKind::Commands => (
+            "address",
+            (
+                Tone::Plain,
+                "moved by the commands of [ha.notify]".to_owned(),
+            ),
+        ),
+    };
+    match address.moves {
+        0 => {}
+        1 => text.push_str(", moved here once"),
+        moves => text.push_str(&format!(", moved here {} times", count(moves))),
+    }
+    Fact::new(about, tone, text)
+}
+
+fn elastic_ip(address: &AddressStatus, active: bool, now: Moment) -> (Tone, String) {
+    let name = &address.name;
+    match address.owner {
+        AddressOwner::This => {
+            let age = address.confirmed.map(|confirmed| now.since(confirmed));
+            let confirmed = match age {
+                Some(age) => format!("confirmed {} ago", span(age)),
+                None => "not confirmed".to_owned(),
+            };
+            if !active {
+                let text = format!("{name} is here, {confirmed}, and this host is not active");
+                return (Tone::Odd, text);
+            }
+            let is_fresh = age.is_some_and(|age| age <= STALE);
+            let tone = if is_fresh { Tone::Plain } else { Tone::Odd };
+            (tone, format!("{name} is here, {confirmed}"))
+        }
+        AddressOwner::Other => {
+            let owner = address.owner_is.as_deref().unwrap_or("another host");
+            let tone = if active { Tone::Bad } else { Tone::Plain };
+            (tone, format!("{name} is on {owner}"))
+        }
+        AddressOwner::Nobody => {
+            let tone = if active { Tone::Bad } else { Tone::Odd };
+            (tone, format!("{name} is associated with nobody"))
+        }
+        AddressOwner::Unknown => (
+            Tone::Odd,
+            format!("{name}: the EC2 API has not yet said whose it is"),
+        ),
+    }
+}
+
+fn virtual_ip(address: &AddressStatus, active: bool) -> (Tone, String) {
+    let name = &address.name;
+    match (address.owner == AddressOwner::This, active) {
+        (true, true) => (Tone::Plain, format!("{name} is here")),
+        (true, false) => (
+            Tone::Odd,
+            format!("{name} is here, and this host is not active"),
+        ),
+        (false, true) => (
+            Tone::Bad,
+            format!("{name} is not here, and this host is active"),
+        ),
+        (false, false) => (Tone::Plain, format!("{name} is not here")),
+    }
+}
+
+fn address_error(ha: &HaStatus, now: Moment) -> Option<Fact> {
+    let address = &ha.address;
+    let error = address.error.as_ref()?;
+    let about = match address.kind {
+        AddressKind::ElasticIp => "EC2 API",
+        AddressKind::VirtualIp | AddressKind::Commands => "PROBLEM",
+    };
+    let is_out_of_place = ha.role == State::Master && address.owner != AddressOwner::This;
+    let tone = if is_out_of_place {
+        Tone::Bad
+    } else {
+        Tone::Odd
+    };
+    let text = match address.error_at {
+        Some(at) => format!("{} ago: {error}", span(now.since(at))),
+        None => error.clone(),
+    };
+    Some(Fact::new(about, tone, text))
+}
+
+fn link(link: &LinkStatus, now: Moment) -> Fact {
+    let held = span(now.since(link.since));
+    if link.up {
+        let lag = link.lag.map(|lag| format!(", lag {}", milliseconds(lag)));
+        let text = format!("up for {held}{}", lag.unwrap_or_default());
+        return Fact::new("link", Tone::Plain, text);
+    }
+    let problem = link.problem.as_ref();
+    let problem = problem.map(|problem| format!(": {problem}"));
+    let text = format!("down for {held}{}", problem.unwrap_or_default());
+    Fact::new("link", Tone::Bad, text)
+}
+
+fn flows(flows: &FlowsStatus) -> Fact {
+    let (tone, state) = if flows.synced {
+        (Tone::Plain, "in step")
+    } else {
+        (Tone::Odd, "not in step yet")
+    };
+    let (sent, received) = (count(flows.sent), count(flows.received));
+    let mut text = format!("{state}: {sent} sent, {received} received");
+    if flows.skipped > 0 {
+        text.push_str(&format!(", {} skipped", count(flows.skipped)));
+    }
+    if let Some(seconds) = flows.last_full_pass {
+        text.push_str(&format!("; last full pass {}", ago(seconds)));
+    }
+    Fact::new("flows", tone, text)
+}
+
+/// What fails, each in a line; one line where nothing does.
+fn tracked(tracked: &[TrackedStatus], now: Moment) -> Vec<Fact> {
+    let failing = tracked.iter().filter(|one| !one.ok);
+    let failing: Vec<_> = failing.map(|one| failure(one, now)).collect();
+    match tracked.len() {
+        0 => Vec::new(),
+        all if failing.is_empty() => vec![Fact::new(
+            "tracked",
+            Tone::Plain,
+            format!("{all} of {all} well"),
+        )],
+        _ => failing,
+    }
+}
+
+fn failure(tracked: &TrackedStatus, now: Moment) -> Fact {
+    let TrackedStatus { name, effect, .. } = tracked;
+    let held = span(now.since(tracked.since));
+    let tone = if effect == "fault" {
+        Tone::Bad
+    } else {
+        Tone::Odd
+    };
+    let mut text = format!("{name} fails for {held}");
+    if !effect.is_empty() {
+        text.push_str(&format!(" ({effect})"));
+    }
+    if !tracked.message.is_empty() {
+        text.push_str(&format!(": {}", tracked.message));
+    }
+    Fact::new("tracked", tone, text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! What is decided is done here.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use lb_ha::{
+    advert::Priority,
+    elastic::Call,
+    pair::{Action, Host},
+    vrrp::{Cause, State},
+};
+use tokio::{runtime::Handle, sync::mpsc};
+
+use super::{Ec2Known, Effect, LinkKnown, Notes, Order, sync::Sync, thread::Parts};
+use crate::{
+    agent::Error,
+    aws,
+    config::{Ha, InterfaceAddress, Moves},
+    dataplane::flows::Flows,
+    ha::{
+        address::{Addresses, AddressesView, Want},
+        adverts::{self, Adverts, Received},
+        notify::{Notifier, NotifyView, Role},
+    },
+    peer::{self, Link, Message, PeerInfo},
+};
+
+/// The rooms that act.
+pub(super) struct Hands {
+    adverts: Adverts,
+    link: Option<Link>,
+    /// The flows that arrive by the link, until there is somebody to take them in.
+    arriving: Option<peer::Flows>,
+    sync: Option<Sync>,
+    addresses: Option<Addresses>,
+    notifier: Notifier,
+    effects: mpsc::UnboundedSender<Effect>,
+    notes: Arc<Notes>,
+    background: Handle,
+    /// Whether flows are of use to the other host: only where the address that clients call moves.
+    shares_flows: bool,
+    state: State,
+    priority: u8,
+    /// What is told to whoever asks.
+    transitions: BTreeMap<(State, Cause), u64>,
+    link_since: SystemTime,
+    peer: Option<PeerInfo>,
+    owner: Option<aws::Owner>,
+    failing: bool,
+    flows: Option<Flows>,
+}
+
+/// What is opened, and what comes out of it.
+pub(super) struct Opened {
+    pub(super) hands: Hands,
+    pub(super) adverts: mpsc::Receiver<Received>,
+    pub(super) link: Option<mpsc::Receiver<peer::Event>>,
+    pub(super) ec2: Option<aws::Worker>,
+}
+
+impl Hands {
+    pub(super) fn open(
+        parts: &Parts,
+        effects: mpsc::UnboundedSender<Effect>,
+    ) -> Result<Opened, Error> {
+        let Parts { node, ha, .. } = parts;
+        let (adverts, heard) = Adverts::open(ha, node)?;
+        let addresses = moving(ha);
+        let addresses = (!addresses.is_empty())
+            .then(|| Addresses::start(&node.interface, addresses))
+            .transpose()?;
+        let started = ha
+            .link
+            .as_ref()
+            .map(|link| Link::start(ha, link, &node.name))
+            .transpose()?;
+        let (link, events, arriving) = match started {
+            Some(started) => (
+                Some(started.link),
+                Some(started.events),
+                Some(started.flows),
+            ),
+            None => (None, None, None),
+        };
+        let ec2 = match &ha.moves {
+            Moves::ElasticIp(elastic_ip) => {
+                let settings = aws::Settings::new(elastic_ip, ha.source);
+                let _background = parts.background.enter();
+                Some(aws::Worker::start(settings))
+            }
+            Moves::VirtualIp(_) | Moves::Commands => None,
+        };
+        let hands = Self {
+            adverts,
+            link,
+            arriving,
+            sync: None,
+            addresses,
+            notifier: Notifier::start(&node.name, ha.notify.clone()),
+            effects,
+            notes: Arc::default(),
+            transitions: BTreeMap::new(),
+            link_since: SystemTime::now(),
+            peer: None,
+            owner: None,
+            failing: false,
+            flows: None,
+            priority: ha.priority.get(),
+            background: parts.background.clone(),
+            shares_flows: shares_flows(ha),
+            state: State::Init,
+        };
+        Ok(Opened {
+            hands,
+            adverts: heard,
+            link: events,
+            ec2,
+        })
+    }
+
+    pub(super) fn notes(&self) -> &Arc<Notes> {
+        &self.notes
+    }
+
+    pub(super) fn shares_flows(&self) -> bool {
+        self.shares_flows && self.link.is_some()
+    }
+
+    /// The packet path is there: flows go both ways from now on.
+    pub(super) fn carry_flows(&mut self, flows: Flows, orders: mpsc::WeakUnboundedSender<Order>) {
+        if let Some(arriving) = self.arriving.take().filter(|_| self.shares_flows) {
+            self.flows = Some(flows.clone());
+            self.sync = Some(Sync::start(&self.background, flows, arriving, orders));
+            self.tell_flows();
+        }
+    }
+
+    /// Does it. The call that is to be made, when it cannot be made.
+    pub(super) fn act(
+        &mut self,
+        action: Action,
+        host: &Host,
+        ec2: Option<&aws::Worker>,
+    ) -> Option<Call> {
+        match action {
+            Action::Advert { priority, .. } => self.adverts.send(Priority::new(priority)),
+            Action::Say(word) => {
+                if let Some(link) = &self.link {
+                    // A word that is lost is said again with the next heartbeat, or runs out.
+                    let _sent = link.send_word(word);
+                }
+            }
+            Action::Call(call) => return ec2.and_then(|ec2| ec2.order(call).err().map(|_| call)),
+            Action::Became(state, cause) => self.became(state, cause, host),
+            Action::Addresses { here } => {
+                if let Some(addresses) = &self.addresses {
+                    addresses.want(if here { Want::Held } else { Want::Released });
+                }
+            }
+            Action::Hold(hold) => self.effect(Effect::Hold(hold)),
+            Action::HandedOver(outcome) => self.effect(Effect::HandedOver(outcome)),
+        }
+        None
+    }
+
+    /// An EC2 call ended.
+    pub(super) fn called(&mut self, done: &aws::Done) {
+        // The worker has logged what went wrong.
+        self.failing = done.outcome.is_err();
+        if let Ok(aws::Outcome::Described(owner)) = &done.outcome {
+            self.owner = Some(owner.clone());
+        }
+    }
+
+    pub(super) fn linked(&mut self, peer: Option<PeerInfo>) {
+        self.tell_flows();
+        self.effect(Effect::Linked(peer.is_some()));
+        self.link_since = SystemTime::now();
+        self.peer = peer.or(self.peer.take());
+    }
+
+    pub(super) fn told(&self, message: Message) {
+        self.effect(Effect::Told(message));
+    }
+
+    pub(super) fn tell(&self, message: &Message) {
+        if let Some(link) = &self.link {
+            // Nobody there: the next link begins with all of it.
+            let _sent = link.send(message);
+        }
+    }
+
+    pub(super) fn reconfigure(&self, ha: &Ha) {
+        self.notifier.apply(ha.notify.clone());
+    }
+
+    /// The end: what is to be run at the end has its time.
+    pub(super) async fn stop(self) {
+        if let Some(addresses) = &self.addresses
+            && let Err(error) = addresses.release().await
+        {
+            tracing::error!("{error}");
+        }
+        self.notifier.stop(self.priority).await;
+    }
+
+    pub(super) fn background(&self) -> &Handle {
+        &self.background
+    }
+
+    pub(super) fn transitions(&self) -> &BTreeMap<(State, Cause), u64> {
+        &self.transitions
+    }
+
+    pub(super) fn adverts(&self) -> adverts::Counters {
+        self.adverts.counters()
+    }
+
+    pub(super) fn link(&self) -> Option<LinkKnown> {
+        self.link.as_ref().map(|link| LinkKnown {
+            view: link.view(),
+            since: self.link_since,
+            peer: self.peer.clone(),
+        })
+    }
+
+    pub(super) fn ec2(&self, worker: Option<&aws::Worker>) -> Option<Ec2Known> {
+        worker.map(|worker| Ec2Known {
+            view: worker.view(),
+            owner: self.owner.clone(),
+            failing: self.failing,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> Option<AddressesView> {
+        self.addresses.as_ref().map(Addresses::view)
+    }
+
+    pub(super) fn notified(&self) -> NotifyView {
+        self.notifier.view()
+    }
+
+    pub(super) fn flows(&self) -> Option<Flows> {
+        self.flows.clone()
+    }
+
+    fn became(&mut self, state: State, cause: Cause, host: &Host) {
+        let was_master = self.state == State::Master;
+        self.state = state;
+        let priority = host.priority();
+        let (word, reason) = (state.as_str(), cause.as_str());
+        match state {
+            State::Fault => tracing::error!(reason, priority, "this host is in {word}"),
+            _ => tracing::info!(reason, priority, "this host is {word}"),
+        }
+        self.priority = priority;
+        *self.transitions.entry((state, cause)).or_default() += 1;
+        let role = match state {
+            State::Master => Some(Role::Master),
+            State::Backup => Some(Role::Backup),
+            State::Fault => Some(Role::Fault),
+            // The end has a command of its own: see `stop`.
+            State::Init => None,
+        };
+        if let Some(role) = role {
+            self.notifier.tell(role, priority);
+        }
+        self.tell_flows();
+        let is_master = state == State::Master;
+        if is_master != was_master {
+            self.effect(Effect::Active(is_master));
+        }
+    }
+
+    /// The active host tells of its flows, by whatever connection there is.
+    fn tell_flows(&self) {
+        if let (Some(sync), Some(link)) = (&self.sync, &self.link) {
+            let active = self.state == State::Master;
+            sync.tell_by(link.bulk().filter(|_| active));
+        }
+    }
+
+    fn effect(&self, effect: Effect) {
+        // An agent that is gone wants nothing any more.
+        let _gone = self.effects.send(effect);
+    }
+}
+
+/// The addresses that this host puts on its interface when it is active.
+fn moving(ha: &Ha) -> Vec<InterfaceAddress> {
+    match &ha.moves {
+        Moves::VirtualIp(addresses) => addresses.clone(),
+        Moves::ElasticIp(elastic_ip) => elastic_ip
+            .private_ip
+            .filter(|_| elastic_ip.moves_private_ip)
+            .map(|address| InterfaceAddress {
+                address: address.into(),
+                prefix: 32,
+            })
+            .into_iter()
+            .collect(),
+        Moves::Commands => Vec::new(),
+    }
+}
+
+fn shares_flows(ha: &Ha) -> bool {
+    match &ha.moves {
+        Moves::VirtualIp(_) | Moves::Commands => true,
+        Moves::ElasticIp(elastic_ip) => elastic_ip.moves_private_ip,
+    }
+}

@@ -1,0 +1,137 @@
+//! The pair: runs this host's decisions (`lb_ha::pair`), and the rooms that see and act for them.
+//!
+//! All of it has a thread and a runtime of its own: adverts go out in time whatever the rest of the
+//! agent does. The rest gives it [`Order`]s and takes its [`Effect`]s.
+
+mod act;
+mod notes;
+mod settings;
+mod sync;
+mod thread;
+
+use std::{
+    sync::{Arc, mpsc::channel},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use lb_ha::pair::{Reason, Refusal};
+use tokio::sync::{mpsc, oneshot};
+
+pub(super) use self::notes::{Ec2Known, Known, LinkKnown, Notes};
+use crate::{
+    agent::Error,
+    config::{Config, Ha},
+    dataplane::flows::Flows,
+    ha::track::Watched,
+    peer::Message,
+};
+
+/// What the agent tells the pair.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Everything else is up: take part.
+    Begin(Box<Beginning>),
+    /// Hand over to the other host.
+    HandOver(Reason),
+    /// No request is under way here.
+    Quiet,
+    /// Every backend was checked once.
+    Checked,
+    /// A new configuration is in force.
+    Reconfigure(Box<(Ha, Watched)>),
+    /// Tell the other agent.
+    Tell(Message),
+    /// The flows of the other host are all here.
+    Synced,
+    /// Say goodbye, and tell when that is done.
+    Stop(oneshot::Sender<()>),
+}
+
+/// What is there once everything else is up.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    /// The flows that are shared with the other host.
+    pub(super) flows: Option<Flows>,
+    /// What is tracked.
+    pub(super) watched: Watched,
+}
+
+/// What the pair wants of the agent.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Begin no new connection and let requests end, or serve again.
+    Hold(bool),
+    /// What came of [`Order::HandOver`].
+    HandedOver(Result<(), Refusal>),
+    /// The host became active, or is not any more.
+    Active(bool),
+    /// The link stands, or is gone.
+    Linked(bool),
+    /// The other agent says this.
+    Told(Message),
+}
+
+/// The pair, as the agent holds it.
+#[derive(Debug)]
+pub(super) struct Pair {
+    orders: mpsc::UnboundedSender<Order>,
+    notes: Arc<Notes>,
+    _thread: JoinHandle<()>,
+}
+
+/// The longest time that the end may take: notify commands have ten seconds.
+const ENDING: Duration = Duration::from_secs(12);
+
+impl Pair {
+    /// Opens everything that the pair needs. It takes no part before [`Order::Begin`]. Effects
+    /// come out of the receiver.
+    ///
+    /// # Errors
+    /// What cannot be opened.
+    pub(super) fn open(
+        config: &Config,
+        ha: &Ha,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Effect>), Error> {
+        let (orders, received) = mpsc::unbounded_channel();
+        let (effects, effected) = mpsc::unbounded_channel();
+        let (opened, outcome) = channel();
+        let parts = thread::Parts {
+            node: config.node.clone(),
+            ha: ha.clone(),
+            orders: orders.downgrade(),
+            // Calls of the EC2 API take long and do much: not on the thread of the adverts.
+            background: tokio::runtime::Handle::current(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("pair".to_owned())
+            .spawn(move || thread::run(parts, received, effects, &opened))
+            .map_err(Error::Runtime)?;
+        let notes = outcome.recv().map_err(|_gone| Error::PairEnded)??;
+        let pair = Self {
+            orders,
+            notes,
+            _thread: thread,
+        };
+        Ok((pair, effected))
+    }
+
+    /// Gives an order. One that comes after the end has nobody to follow it.
+    pub(super) fn order(&self, order: Order) {
+        let _ended = self.orders.send(order);
+    }
+
+    /// What the pair knows and did.
+    pub(super) fn notes(&self) -> &Arc<Notes> {
+        &self.notes
+    }
+
+    /// Says goodbye, and waits until it is said.
+    pub(super) async fn stop(&self) {
+        let (done, wait) = oneshot::channel();
+        self.order(Order::Stop(done));
+        if tokio::time::timeout(ENDING, wait).await.is_err() {
+            tracing::error!("the pair did not end within {ENDING:?}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! From the configuration to what the decisions are made by.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use lb_ha::{
+    pair::{Arbiter, Event, Settings},
+    vrrp,
+};
+
+use crate::config::{Ha, Moves, VrrpVersion};
+
+/// The settings of this host.
+pub(super) fn settings(ha: &Ha) -> Settings {
+    Settings {
+        vrrp: vrrp::Settings {
+            priority: ha.priority.get(),
+            interval: ha.advert_interval,
+            version: match ha.version {
+                VrrpVersion::V2 => vrrp::Version::V2,
+                VrrpVersion::V3 => vrrp::Version::V3,
+            },
+            preempt: ha.preempt,
+            preempt_delay: ha.preempt_delay,
+            address: ha.source,
+        },
+        peer: ha.peer,
+        link: ha.link.is_some(),
+        arbiter: match ha.moves {
+            Moves::ElasticIp(_) => Arbiter::Ec2,
+            Moves::VirtualIp(_) | Moves::Commands => Arbiter::None,
+        },
+        handover: ha.handover_timeout,
+        // Jitter need not be hard to guess, only different on the two hosts.
+        seed: RandomState::new().hash_one(ha.source),
+    }
+}
+
+/// What of a new configuration takes effect without a restart.
+pub(super) fn reconfigure(ha: &Ha) -> Event {
+    Event::Reconfigure {
+        priority: ha.priority.get(),
+        preempt: ha.preempt,
+        preempt_delay: ha.preempt_delay,
+        handover: ha.handover_timeout,
+    }
+}

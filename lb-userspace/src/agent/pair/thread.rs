@@ -1,0 +1,391 @@
+//! The thread of the pair: one loop takes in whatever happens and has it decided.
+
+use std::{
+    sync::{Arc, mpsc as sync},
+    time::{Duration, Instant},
+};
+
+use lb_ha::{
+    Time,
+    elastic::{Answer, Failure},
+    pair::{Action, Event, Host, Standing},
+    vrrp::{Heard, State},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
+
+use super::{
+    Beginning, Effect, Notes, Order,
+    act::{Hands, Opened},
+    notes::{Clock, Known},
+    settings,
+};
+use crate::{
+    agent::Error,
+    aws,
+    config::{Ha, Node},
+    ha::{
+        adverts::Received,
+        track::{self, Tracking},
+    },
+    peer,
+};
+
+/// A timer that fires later than this did not run for a while: what has arrived meanwhile counts
+/// before it does.
+const LATE: Duration = Duration::from_millis(30);
+/// How long what has arrived may take to be seen then.
+const CATCHING_UP: Duration = Duration::from_millis(5);
+
+/// What the thread is made from.
+pub(super) struct Parts {
+    pub(super) node: Node,
+    pub(super) ha: Ha,
+    /// Where long work is done.
+    pub(super) background: Handle,
+    /// The thread's own orders.
+    pub(super) orders: mpsc::WeakUnboundedSender<Order>,
+}
+
+/// Runs the thread. Says first whether everything could be opened.
+pub(super) fn run(
+    parts: Parts,
+    orders: mpsc::UnboundedReceiver<Order>,
+    effects: mpsc::UnboundedSender<Effect>,
+    opened: &sync::Sender<Result<Arc<Notes>, Error>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _gone = opened.send(Err(Error::Runtime(error)));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        match Thread::open(parts, orders, effects) {
+            Ok(thread) => {
+                let _gone = opened.send(Ok(Arc::clone(thread.hands.notes())));
+                thread.run().await;
+            }
+            Err(error) => {
+                let _gone = opened.send(Err(error));
+            }
+        }
+    });
+}
+
+/// Where things come in.
+struct Inlets {
+    orders: mpsc::UnboundedReceiver<Order>,
+    adverts: mpsc::Receiver<Received>,
+    /// `None` where there is no link.
+    link: Option<mpsc::Receiver<peer::Event>>,
+    /// `None` where there is no Elastic IP.
+    ec2: Option<aws::Worker>,
+    /// `None` until everything else is up.
+    standing: Option<watch::Receiver<track::Standing>>,
+}
+
+/// What has come in.
+enum Arrival {
+    Order(Order),
+    Advert(Received),
+    Link(peer::Event),
+    Call(aws::Done),
+    Tracked(track::Standing),
+    Timer,
+    /// Nobody is left who gives orders.
+    Ended,
+}
+
+struct Thread {
+    origin: Instant,
+    host: Host,
+    inlets: Inlets,
+    hands: Hands,
+    /// `None` until everything else is up.
+    tracking: Option<Tracking>,
+    standing: Standing,
+    own_orders: mpsc::WeakUnboundedSender<Order>,
+    /// Whether everything that is tracked was looked at once.
+    looked: bool,
+    /// Whether the flows of the other host came by the link that stands.
+    has_flows: bool,
+    /// Whether a late timer was put off once.
+    caught_up: bool,
+}
+
+impl Thread {
+    fn open(
+        parts: Parts,
+        orders: mpsc::UnboundedReceiver<Order>,
+        effects: mpsc::UnboundedSender<Effect>,
+    ) -> Result<Self, Error> {
+        let origin = Instant::now();
+        let host = Host::new(Time::default(), settings::settings(&parts.ha));
+        let Opened {
+            hands,
+            adverts,
+            link,
+            ec2,
+        } = Hands::open(&parts, effects)?;
+        let mut thread = Self {
+            origin,
+            host,
+            inlets: Inlets {
+                orders,
+                adverts,
+                link,
+                ec2,
+                standing: None,
+            },
+            hands,
+            tracking: None,
+            standing: Standing::default(),
+            own_orders: parts.orders,
+            looked: false,
+            has_flows: false,
+            caught_up: false,
+        };
+        thread.note();
+        Ok(thread)
+    }
+
+    async fn run(mut self) {
+        loop {
+            match self.arrival().await {
+                Arrival::Order(Order::Stop(done)) => {
+                    self.step(Event::Stop);
+                    self.hands.stop().await;
+                    // Whoever waited may have given up.
+                    let _gone = done.send(());
+                    return;
+                }
+                Arrival::Order(order) => self.order(order),
+                Arrival::Advert(received) => self.step(Event::Advert(Heard {
+                    priority: received.advert.priority.get(),
+                    interval: received.advert.interval.duration(),
+                    from: received.from,
+                })),
+                Arrival::Link(event) => self.link(event),
+                Arrival::Call(done) => {
+                    self.hands.called(&done);
+                    self.step(Event::Answer(done.answer()));
+                }
+                Arrival::Tracked(standing) => self.tracked(&standing),
+                Arrival::Timer if self.is_late() => tokio::time::sleep(CATCHING_UP).await,
+                Arrival::Timer => self.step(Event::Timer),
+                Arrival::Ended => return,
+            }
+        }
+    }
+
+    async fn arrival(&mut self) -> Arrival {
+        let deadline = self.host.deadline();
+        let Inlets {
+            orders,
+            adverts,
+            link,
+            ec2,
+            standing,
+        } = &mut self.inlets;
+        let origin = self.origin;
+        let timer = async {
+            match deadline {
+                Some(deadline) => {
+                    let at = origin + deadline.since(Time::default());
+                    tokio::time::sleep_until(at.into()).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let heard = async {
+            match link {
+                Some(link) => link.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let called = async {
+            match ec2 {
+                Some(ec2) => ec2.done().await,
+                None => std::future::pending().await,
+            }
+        };
+        let tracked = async {
+            if let Some(standing) = standing
+                && standing.changed().await.is_ok()
+            {
+                return standing.borrow_and_update().clone();
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            // What was heard comes before the timer that says that nothing was.
+            biased;
+            order = orders.recv() => order.map_or(Arrival::Ended, Arrival::Order),
+            Some(received) = adverts.recv() => Arrival::Advert(received),
+            Some(event) = heard => Arrival::Link(event),
+            done = called => Arrival::Call(done),
+            standing = tracked => Arrival::Tracked(standing),
+            () = timer => Arrival::Timer,
+        }
+    }
+
+    /// Whether this thread did not run for a while. True once: what has arrived is looked at first.
+    fn is_late(&mut self) -> bool {
+        let now = self.now();
+        let late = self
+            .host
+            .deadline()
+            .is_some_and(|deadline| now.since(deadline) > LATE);
+        self.caught_up = late && !self.caught_up;
+        self.caught_up
+    }
+
+    fn begin(&mut self, beginning: Beginning) {
+        let Beginning { flows, watched } = beginning;
+        if let Some(flows) = flows {
+            self.hands.carry_flows(flows, self.own_orders.clone());
+        }
+        let tracking = {
+            let _background = self.hands.background().enter();
+            Tracking::start(watched)
+        };
+        match tracking {
+            Ok(tracking) => {
+                self.inlets.standing = Some(tracking.standing());
+                self.tracking = Some(tracking);
+            }
+            // It takes part all the same: a host that is well is worth more than one that knows.
+            Err(error) => tracing::error!("nothing is tracked: {error}"),
+        }
+        self.step(Event::Start);
+    }
+
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Begin(beginning) => self.begin(*beginning),
+            Order::HandOver(reason) => self.step(Event::HandOver(reason)),
+            Order::Quiet => self.step(Event::Quiet),
+            Order::Checked => self.stand(|standing| standing.checked = true),
+            Order::Synced => {
+                self.has_flows = true;
+                self.step(Event::Timer);
+            }
+            Order::Reconfigure(new) => {
+                let (ha, watched) = *new;
+                if let Some(tracking) = &mut self.tracking {
+                    tracking.apply(watched);
+                }
+                self.hands.reconfigure(&ha);
+                self.step(settings::reconfigure(&ha));
+            }
+            Order::Tell(message) => self.hands.tell(&message),
+            // The loop takes it before it comes here.
+            Order::Stop(_done) => {}
+        }
+    }
+
+    fn link(&mut self, event: peer::Event) {
+        match event {
+            peer::Event::Up(peer) => {
+                self.has_flows = false;
+                self.hands.linked(Some(peer));
+                self.step(Event::LinkUp);
+            }
+            peer::Event::Down(_reason) => {
+                self.hands.linked(None);
+                self.step(Event::LinkDown);
+            }
+            peer::Event::Word(word) => self.step(Event::Word(word)),
+            peer::Event::Message(message) => self.hands.told(message),
+        }
+    }
+
+    fn tracked(&mut self, tracked: &track::Standing) {
+        // What nobody has looked at counts as failing: at the start that says nothing yet.
+        let tracking = self
+            .tracking
+            .as_ref()
+            .map(Tracking::view)
+            .unwrap_or_default();
+        self.looked |= tracking.iter().all(|one| one.fact.well.is_some());
+        if !self.looked {
+            return;
+        }
+        self.stand(|standing| {
+            standing.weight = tracked.weight;
+            standing.fault = tracked.fault.is_some();
+        });
+    }
+
+    fn stand(&mut self, change: impl FnOnce(&mut Standing)) {
+        change(&mut self.standing);
+        self.step(Event::Standing(self.standing));
+    }
+
+    fn step(&mut self, event: Event) {
+        self.look_at_flows();
+        let actions = self.host.step(self.now(), event);
+        self.act(actions);
+        self.note();
+    }
+
+    /// Flows that nobody keeps, or that are of no use here, are not waited for.
+    fn look_at_flows(&mut self) {
+        let view = self.host.view(self.now());
+        let nothing_to_get = view.peer.is_some_and(|peer| peer.state != State::Master);
+        let synced = !self.hands.shares_flows() || self.has_flows || nothing_to_get;
+        if synced != self.standing.synced {
+            self.standing.synced = synced;
+            let actions = self.host.step(self.now(), Event::Standing(self.standing));
+            self.act(actions);
+        }
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            let refused = self.hands.act(action, &self.host, self.inlets.ec2.as_ref());
+            if let Some(call) = refused {
+                // It cannot be: the keeper has one call under way at most. It is told all the same.
+                tracing::error!("an EC2 call was ordered while another is under way");
+                let answer = Answer::Failed(call, Failure::Other);
+                let more = self.host.step(self.now(), Event::Answer(answer));
+                debug_assert!(more.is_empty(), "{more:?}");
+            }
+        }
+    }
+
+    fn note(&mut self) {
+        let now = self.now();
+        let known = Known {
+            view: self.host.view(now),
+            clock: Clock::at(now),
+            transitions: self.hands.transitions().clone(),
+            adverts: self.hands.adverts(),
+            link: self.hands.link(),
+            ec2: self.hands.ec2(self.inlets.ec2.as_ref()),
+            addresses: self.hands.addresses(),
+            notified: self.hands.notified(),
+            tracked: self
+                .tracking
+                .as_ref()
+                .map(Tracking::view)
+                .unwrap_or_default(),
+            flows: self
+                .hands
+                .flows()
+                .map(|flows| (flows, self.standing.synced)),
+        };
+        self.hands.notes().note(known);
+    }
+
+    fn now(&self) -> Time {
+        Time::after_start(self.origin.elapsed())
+    }
+}

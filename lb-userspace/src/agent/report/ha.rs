@@ -1,0 +1,306 @@
+//! The pair in the status and in the metrics.
+
+use lb_ha::vrrp::{Cause, State};
+
+use crate::{
+    admin::{
+        AddressKind, AddressOwner, AddressStatus, FlowsStatus, HaStatus, LinkStatus, Moment,
+        PeerStatus, TrackedStatus,
+    },
+    agent::pair::{Ec2Known, Known, LinkKnown},
+    aws,
+    config::{Ha, Moves},
+    dataplane::flows::Flows,
+    ha::{
+        notify::{Outcome, Role},
+        track::{Effect, Tracked},
+    },
+    metrics::{CallSecondsReading, ElasticIpReading, FlowsReading, HaReading, LinkReading},
+    peer,
+};
+
+/// The pair, for people.
+pub(super) fn status(ha: &Ha, known: &Known) -> HaStatus {
+    let view = &known.view;
+    HaStatus {
+        role: view.state,
+        reason: view.cause.as_str().to_owned(),
+        since: Moment(known.clock.when(view.since)),
+        priority: view.priority,
+        virtual_router_id: ha.virtual_router_id.get(),
+        stepped_back: view.stepped_back,
+        handing_over: view.handing_over,
+        tracked: known.tracked.iter().map(tracked).collect(),
+        peer: peer_status(ha, known),
+        link: known.link.as_ref().map(link_status),
+        address: address_status(ha, known),
+        flows: known
+            .flows
+            .as_ref()
+            .map(|(flows, synced)| flows_status(flows, *synced)),
+        certificates: Vec::new(),
+    }
+}
+
+fn tracked(one: &Tracked) -> TrackedStatus {
+    let fact = &one.fact;
+    let ok = fact.well == Some(true);
+    let effect = match fact.effect {
+        Effect::Fault if !ok => "fault".to_owned(),
+        Effect::Weight(weight) if ok == (weight > 0) => format!("{weight:+}"),
+        Effect::Backends(weight) if !ok => format!("-{weight}"),
+        Effect::Fault | Effect::Weight(_) | Effect::Backends(_) => String::new(),
+    };
+    TrackedStatus {
+        name: fact.what.to_string(),
+        ok,
+        since: Moment(one.since),
+        message: fact.message.clone(),
+        effect,
+    }
+}
+
+fn peer_status(ha: &Ha, known: &Known) -> PeerStatus {
+    let view = &known.view;
+    let info = known.link.as_ref().and_then(|link| link.peer.as_ref());
+    let by_advert = view.peer_is_master.then_some(State::Master);
+    PeerStatus {
+        address: ha.peer.to_string(),
+        node: info.map(|peer| peer.node.clone()),
+        version: info.map(|peer| peer.version.clone()),
+        role: view.peer.map(|beat| beat.state).or(by_advert),
+        priority: view.peer.map(|beat| beat.priority),
+        ready: view.peer.map(|beat| beat.ready),
+        heard: view.heard.map(|heard| known.clock.seconds_ago(heard)),
+    }
+}
+
+fn link_status(link: &LinkKnown) -> LinkStatus {
+    let connected = link.view.connected.as_ref();
+    LinkStatus {
+        up: connected.is_some(),
+        since: Moment(link.since),
+        lag: connected
+            .and_then(|connected| connected.round_trip)
+            .map(|lag| lag.as_secs_f64()),
+        problem: link.view.problem.clone(),
+    }
+}
+
+fn address_status(ha: &Ha, known: &Known) -> AddressStatus {
+    let held = if known.view.state == State::Master {
+        AddressOwner::This
+    } else if known.view.peer_is_master {
+        AddressOwner::Other
+    } else {
+        AddressOwner::Unknown
+    };
+    let base = AddressStatus {
+        kind: AddressKind::Commands,
+        name: String::new(),
+        owner: held,
+        owner_is: None,
+        confirmed: None,
+        error: None,
+        error_at: None,
+        moves: 0,
+    };
+    match &ha.moves {
+        Moves::Commands => base,
+        Moves::VirtualIp(addresses) => {
+            let names = addresses.iter().map(ToString::to_string);
+            let view = known.addresses.as_ref();
+            let here = view.is_some_and(|view| view.held());
+            AddressStatus {
+                kind: AddressKind::VirtualIp,
+                name: names.collect::<Vec<_>>().join(", "),
+                owner: match held {
+                    AddressOwner::This if !here => AddressOwner::Unknown,
+                    other => other,
+                },
+                confirmed: view
+                    .filter(|_| here)
+                    .and_then(|view| view.since)
+                    .map(Moment),
+                error: view.and_then(|view| view.problem.clone()),
+                ..base
+            }
+        }
+        Moves::ElasticIp(elastic_ip) => {
+            let name = elastic_ip.allocation_id.clone();
+            elastic_ip_status(known, known.ec2.as_ref(), AddressStatus { name, ..base })
+        }
+    }
+}
+
+fn elastic_ip_status(known: &Known, ec2: Option<&Ec2Known>, base: AddressStatus) -> AddressStatus {
+    let failing = ec2.filter(|ec2| ec2.failing);
+    let error = failing.and_then(|ec2| ec2.view.counters.last_error.as_ref());
+    let denied = ec2.and_then(|ec2| ec2.view.inspection.as_ref());
+    let denied = denied.and_then(|inspection| inspection.sentences().next().map(str::to_owned));
+    AddressStatus {
+        kind: AddressKind::ElasticIp,
+        owner: owner(ec2),
+        owner_is: ec2.and_then(|ec2| ec2.owner.as_ref()).and_then(owner_is),
+        confirmed: known
+            .view
+            .confirmed
+            .map(|moment| Moment(known.clock.when(moment))),
+        error: error.map(|error| error.error.to_string()).or(denied),
+        error_at: error.map(|error| Moment(error.at)),
+        moves: u64::from(known.view.moves),
+        ..base
+    }
+}
+
+fn owner(ec2: Option<&Ec2Known>) -> AddressOwner {
+    match ec2.and_then(|ec2| ec2.owner.as_ref()) {
+        None => AddressOwner::Unknown,
+        Some(aws::Owner::Us) => AddressOwner::This,
+        Some(aws::Owner::Nobody) => AddressOwner::Nobody,
+        Some(aws::Owner::Other { .. }) => AddressOwner::Other,
+    }
+}
+
+fn owner_is(owner: &aws::Owner) -> Option<String> {
+    let aws::Owner::Other {
+        interface,
+        instance,
+        private_ip,
+    } = owner
+    else {
+        return None;
+    };
+    let private_ip = private_ip.map(|address| address.to_string());
+    let known = [private_ip, interface.clone(), instance.clone()];
+    let known: Vec<_> = known.into_iter().flatten().collect();
+    (!known.is_empty()).then(|| known.join(", "))
+}
+
+fn flows_status(flows: &Flows, synced: bool) -> FlowsStatus {
+    let counters = flows.counters();
+    FlowsStatus {
+        synced,
+        sent: counters.sent,
+        received: counters.imported,
+        skipped: counters.skipped.iter().map(|(_, count)| count).sum(),
+        last_full_pass: None,
+    }
+}
+
+/// The pair, for a scrape.
+pub(super) fn reading(ha: &Ha, known: &Known) -> HaReading {
+    let transitions = &known.transitions;
+    let failovers = Cause::ALL.map(|cause| {
+        let count = transitions.get(&(State::Master, cause)).copied();
+        (cause.as_str(), count.unwrap_or(0))
+    });
+    HaReading {
+        state: known.view.state.as_str(),
+        priority: known.view.priority,
+        stepped_back: known.view.stepped_back,
+        adverts_sent: known.adverts.sent,
+        adverts_received: known.adverts.received,
+        adverts_refused: known.adverts.refused.clone().into_iter().collect(),
+        advert_errors: known.adverts.send_errors + known.adverts.overrun,
+        failovers: failovers.to_vec(),
+        transitions: transitions
+            .iter()
+            .map(|((state, cause), count)| (state.as_str(), cause.as_str(), *count))
+            .collect(),
+        tracked: known
+            .tracked
+            .iter()
+            .map(|one| (one.fact.what.to_string(), one.fact.well == Some(true)))
+            .collect(),
+        notify_runs: known
+            .notified
+            .runs
+            .iter()
+            .map(|((role, outcome), count)| (word_of_role(*role), word_of(*outcome), *count))
+            .collect(),
+        elastic_ip: known
+            .ec2
+            .as_ref()
+            .filter(|_| matches!(ha.moves, Moves::ElasticIp(_)))
+            .map(|ec2| elastic_ip_reading(known, ec2)),
+        virtual_ip_held: known.addresses.as_ref().map(|view| view.held()),
+        link: known.link.as_ref().map(link_reading),
+        flows: known
+            .flows
+            .as_ref()
+            .map(|(flows, synced)| flows_reading(flows, *synced)),
+    }
+}
+
+fn elastic_ip_reading(known: &Known, ec2: &Ec2Known) -> ElasticIpReading {
+    let counters = &ec2.view.counters;
+    let bounds = || aws::DURATION_BOUNDS.into_iter().chain([f64::INFINITY]);
+    let call_seconds = counters.durations.iter().map(|one| CallSecondsReading {
+        operation: one.operation.name(),
+        buckets: bounds().zip(one.durations.buckets).collect(),
+        sum: one.durations.sum,
+    });
+    ElasticIpReading {
+        owner: owner(Some(ec2)).as_str(),
+        confirmed: known.view.confirmed.map(|moment| known.clock.when(moment)),
+        calls: counters
+            .calls
+            .iter()
+            .map(|call| (call.operation.name(), call.outcome, call.count))
+            .collect(),
+        call_seconds: call_seconds.collect(),
+        moves: u64::from(known.view.moves),
+    }
+}
+
+fn link_reading(link: &LinkKnown) -> LinkReading {
+    let view = &link.view;
+    let connected = view.connected.as_ref();
+    let refused = view.refused.iter();
+    let malformed = view
+        .downs
+        .iter()
+        .find(|(word, _)| *word == peer::DownReason::MALFORMED);
+    LinkReading {
+        up: connected.is_some(),
+        lag: connected
+            .and_then(|connected| connected.round_trip)
+            .map(|lag| lag.as_secs_f64()),
+        refused: refused
+            .map(|(refusal, count)| (refusal.word(), *count))
+            .chain(malformed.copied())
+            .collect(),
+        bytes_in: view.received.bytes,
+        bytes_out: view.sent.bytes,
+    }
+}
+
+fn flows_reading(flows: &Flows, synced: bool) -> FlowsReading {
+    let counters = flows.counters();
+    FlowsReading {
+        synced,
+        sent: counters.sent,
+        received: counters.imported,
+        skipped: counters.skipped,
+        events_lost: counters.overflowed,
+    }
+}
+
+fn word_of(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Failed => "failed",
+        Outcome::TimedOut => "timed_out",
+        Outcome::PassedOver => "passed_over",
+    }
+}
+
+fn word_of_role(role: Role) -> &'static str {
+    match role {
+        Role::Master => "master",
+        Role::Backup => "backup",
+        Role::Fault => "fault",
+        Role::Stop => "stop",
+    }
+}

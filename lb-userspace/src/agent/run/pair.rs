@@ -1,0 +1,235 @@
+//! The loop's part in the pair: what it tells the pair, and what it does for it.
+
+use std::time::{Duration, Instant};
+
+use lb_ha::pair::{Reason, Refusal};
+use tokio::{sync::oneshot, time::Interval};
+
+use super::Agent;
+use crate::{
+    agent::{
+        kernel::Kernel,
+        pair::{Effect, Order},
+        shared::State,
+    },
+    config::Mode,
+    ha::track::Watched,
+    peer::Message,
+};
+
+/// How often it is looked whether requests have ended.
+pub(in crate::agent) const LOOK: Duration = Duration::from_millis(10);
+/// How long a host that hands over waits at least: short connections through the kernel, which
+/// nobody counts, have this long to end.
+const LEAST: Duration = Duration::from_millis(250);
+/// Looks in a row that must find no connection: one may have been accepted between two counts.
+const QUIET_LOOKS: u32 = 3;
+
+/// Where an operator's order waits for its end.
+pub(in crate::agent) type Waiting = oneshot::Sender<Result<String, String>>;
+
+/// This host hands over: no new connection begins, requests end.
+#[derive(Debug)]
+pub(in crate::agent) struct Holding {
+    since: Instant,
+    quiet_looks: u32,
+    told: bool,
+}
+
+impl<K: Kernel> Agent<K> {
+    /// Takes in what the pair wants. True when it was the end of a hand-over.
+    pub(super) fn effect(&mut self, effect: Effect) -> bool {
+        match effect {
+            Effect::Hold(hold) => self.hold(hold),
+            Effect::HandedOver(outcome) => {
+                self.handed_over(outcome);
+                return true;
+            }
+            Effect::Active(active) => {
+                let offer = self.tickets.set_active(active);
+                self.tell_peer(offer.map(Message::Tickets));
+            }
+            Effect::Linked(true) => {
+                let offer = self.tickets.link_up();
+                self.tell_peer(offer.map(Message::Tickets));
+            }
+            Effect::Linked(false) => {}
+            Effect::Told(message) => self.told(message),
+        }
+        false
+    }
+
+    /// An operator wants this host to hand over.
+    pub(super) fn failover(&mut self, answer: Waiting) {
+        let refused = match (&self.pair, &self.waiting) {
+            (None, _) => "this host has no [ha]: it has nobody to hand over to",
+            (Some(_), Some(_)) => "a hand-over is under way",
+            (Some(pair), None) => {
+                tracing::info!("the operator wants this host to hand over");
+                pair.order(Order::HandOver(Reason::Operator));
+                self.waiting = Some(answer);
+                return;
+            }
+        };
+        // An operator who did not wait for the answer does not need it.
+        let _gone = answer.send(Err(refused.to_owned()));
+    }
+
+    /// Looks whether requests have ended, while this host hands over.
+    pub(super) fn look_for_quiet(&mut self) {
+        let open = self
+            .shared
+            .proxy()
+            .as_ref()
+            .map_or(0, |proxy| proxy.open_connections());
+        let (Some(holding), Some(pair)) = (&mut self.holding, &self.pair) else {
+            return;
+        };
+        holding.quiet_looks = if open == 0 {
+            holding.quiet_looks + 1
+        } else {
+            0
+        };
+        let quiet = holding.quiet_looks >= QUIET_LOOKS && holding.since.elapsed() >= LEAST;
+        if quiet && !holding.told {
+            holding.told = true;
+            pair.order(Order::Quiet);
+        }
+    }
+
+    /// Tells the pair once when every backend was checked.
+    pub(super) fn tell_pair(&mut self) {
+        let Some(pair) = &self.pair else {
+            return;
+        };
+        if !self.all_checked && is_checked(&self.shared.read()) {
+            self.all_checked = true;
+            pair.order(Order::Checked);
+        }
+    }
+
+    /// Once a second: what runs out is renewed.
+    pub(super) fn keep_up_pair(&mut self) {
+        let offer = self.tickets.tick();
+        self.tell_peer(offer.map(Message::Tickets));
+        if self.holding.is_some() {
+            self.hold_kernel(true);
+        }
+        self.tell_pair();
+    }
+
+    /// What is tracked, by the configuration in force.
+    pub(in crate::agent) fn watched(&self) -> Option<Watched> {
+        let state = self.shared.read();
+        let ha = state.config.ha.as_ref()?;
+        let services = &state.config.services;
+        let listeners = services
+            .iter()
+            .filter(|service| !matches!(service.mode, Mode::Tcp { .. }))
+            .map(|service| (service.name.clone(), service.listen));
+        let mut names: Vec<_> = services.iter().map(|service| &service.pool.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Some(Watched {
+            interface: state.config.node.interface.clone(),
+            program: self.shared.kernel().program_pin(),
+            listeners: listeners.collect(),
+            pools: names
+                .into_iter()
+                .filter_map(|name| self.feeds.subscribe(name))
+                .collect(),
+            min_backends: ha.min_backends,
+            backends_weight: ha.backends_weight,
+            scripts: ha.track.clone(),
+        })
+    }
+
+    /// A new configuration is in force.
+    pub(super) fn reconfigure_pair(&self) {
+        let ha = self.shared.read().config.ha.clone();
+        if let (Some(pair), Some(ha), Some(watched)) = (&self.pair, ha, self.watched()) {
+            pair.order(Order::Reconfigure(Box::new((ha, watched))));
+        }
+    }
+
+    /// Tells the other agent, where there is one.
+    pub(super) fn tell_peer(&self, message: Option<Message>) {
+        if let (Some(pair), Some(message)) = (&self.pair, message) {
+            pair.order(Order::Tell(message));
+        }
+    }
+
+    fn told(&mut self, message: Message) {
+        match message {
+            Message::Tickets(offer) => self.tickets.heard(offer),
+            Message::Drains(_orders) => {}
+            Message::Certificates(_word) => {}
+        }
+    }
+
+    fn hold(&mut self, hold: bool) {
+        if hold == self.holding.is_some() {
+            return;
+        }
+        self.holding = hold.then(|| Holding {
+            since: Instant::now(),
+            quiet_looks: 0,
+            told: false,
+        });
+        tracing::info!(
+            "{}",
+            if hold {
+                "handing over: no new connections, requests end"
+            } else {
+                "new connections again"
+            }
+        );
+        self.hold_kernel(hold);
+        if let Some(proxy) = self.shared.proxy().as_ref() {
+            proxy.let_connections_end(hold);
+        }
+    }
+
+    fn hold_kernel(&self, hold: bool) {
+        if let Err(error) = self.shared.kernel().hold(hold) {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn handed_over(&mut self, outcome: Result<(), Refusal>) {
+        let said = match outcome {
+            Ok(()) => {
+                tracing::info!("handed over: the other host is active and has the address");
+                Ok("handed over: the other host is active and has the address".to_owned())
+            }
+            Err(refusal) => {
+                tracing::warn!("not handed over: {refusal}");
+                Err(format!("not handed over: {refusal}"))
+            }
+        };
+        if let Some(waiting) = self.waiting.take() {
+            let _gone = waiting.send(said);
+        }
+    }
+}
+
+/// A timer for [`LOOK`].
+pub(in crate::agent) fn look() -> Interval {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    look
+}
+
+/// Whether every backend that is checked was checked since the agent started.
+fn is_checked(state: &State) -> bool {
+    state.roster.views().all(|view| {
+        view.pool.check.is_none()
+            || view.pool.backends.iter().all(|backend| {
+                let id = crate::pool::BackendId {
+                    pool: view.pool.name.clone(),
+                    address: backend.address,
+                };
+                state.records.last(&id).is_some()
+            })
+    })
+}

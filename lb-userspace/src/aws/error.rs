@@ -1,0 +1,242 @@
+//! What can go wrong between here and AWS, for people and for whoever decides what to do next.
+
+use std::{error::Error, fmt, time::Duration};
+
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use super::Operation;
+
+/// A call that failed, or of which nobody knows what came.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ApiError {
+    /// What sort of failure.
+    pub kind: ErrorKind,
+    /// How long AWS asks to be left alone, where it says so.
+    pub retry_after: Option<Duration>,
+    /// For people: what was attempted, on what, what came back, what to do.
+    pub sentence: String,
+}
+
+/// What sort of failure.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ErrorKind {
+    /// Too many calls in this account and region: later, and less often.
+    Throttled,
+    /// Not allowed, or nobody knows who we are. It stays so until a person mends it.
+    Denied,
+    /// There is no way to the API: the call was not carried out.
+    Unreachable,
+    /// No answer in time: the call may have been carried out.
+    TimedOut,
+    /// What was named does not exist or does not fit. Mostly it stays so until a person mends it.
+    Invalid,
+    /// Anything else, such as an error within AWS.
+    Other,
+}
+
+impl ErrorKind {
+    /// Its name, as in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Denied => "denied",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::Invalid => "invalid",
+            Self::Other => "error",
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl Error for ApiError {}
+
+impl ApiError {
+    pub(super) fn new(kind: ErrorKind, sentence: String) -> Self {
+        Self {
+            kind,
+            retry_after: None,
+            sentence,
+        }
+    }
+
+    /// What the SDK made of a call to `operation` that was about `subject`.
+    pub(super) fn of_call<E>(
+        operation: Operation,
+        subject: &str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let action = operation.name();
+        let (kind, came_back) = match error {
+            SdkError::TimeoutError(_) => (
+                ErrorKind::TimedOut,
+                "there was no answer in time".to_owned(),
+            ),
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => (
+                ErrorKind::Unreachable,
+                "no connection came about in time".to_owned(),
+            ),
+            SdkError::DispatchFailure(failure) if failure.is_io() => {
+                (ErrorKind::Unreachable, root_cause(error))
+            }
+            SdkError::ServiceError(service) => of_code(service.err(), service.raw()),
+            SdkError::ResponseError(_) => (
+                ErrorKind::Other,
+                format!("the answer is not one of EC2's ({})", root_cause(error)),
+            ),
+            _ => (of_cause(error), root_cause(error)),
+        };
+        let advice = advice(kind, action, error.code());
+        Self {
+            kind,
+            retry_after: error.raw_response().and_then(retry_after),
+            sentence: format!("{action} on {subject} failed: {came_back}; {advice}"),
+        }
+    }
+
+    /// The call took longer than an order may.
+    pub(super) fn overdue(what: &str) -> Self {
+        let sentence = format!("{what} did not end in time; it is tried again");
+        Self::new(ErrorKind::TimedOut, sentence)
+    }
+}
+
+fn of_code<E: ProvideErrorMetadata>(error: &E, response: &HttpResponse) -> (ErrorKind, String) {
+    let status = response.status().as_u16();
+    let Some(code) = error.code() else {
+        return without_code(status);
+    };
+    let said = match error.message() {
+        Some(message) => format!("EC2 answered {code} ({message})"),
+        None => format!("EC2 answered {code}"),
+    };
+    (kind_of(code, status), said)
+}
+
+/// What is no error of EC2's own: of a proxy between, or no XML at all.
+fn without_code(status: u16) -> (ErrorKind, String) {
+    let kind = if status == 429 {
+        ErrorKind::Throttled
+    } else {
+        ErrorKind::Other
+    };
+    let said = format!("the answer, of status {status}, is not one of EC2's");
+    (kind, said)
+}
+
+fn kind_of(code: &str, status: u16) -> ErrorKind {
+    match code {
+        "RequestLimitExceeded"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "TooManyRequestsException"
+        | "EC2ThrottledException"
+        | "BandwidthLimitExceeded" => ErrorKind::Throttled,
+        "UnauthorizedOperation"
+        | "AuthFailure"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "Blocked"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "InvalidClientTokenId"
+        | "InvalidSecurity.RequestHasExpired"
+        | "InvalidSecurityToken"
+        | "MissingAuthenticationToken"
+        | "OptInRequired"
+        | "PendingVerification"
+        | "RequestExpired"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => ErrorKind::Denied,
+        "MissingParameter" | "PrivateIpAddressLimitExceeded" | "Resource.AlreadyAssociated" => {
+            ErrorKind::Invalid
+        }
+        _ if code.starts_with("Invalid") => ErrorKind::Invalid,
+        _ if status == 429 => ErrorKind::Throttled,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// The SDK wraps what kept it from calling at all in its own words.
+fn of_cause(error: &(dyn Error + 'static)) -> ErrorKind {
+    let says = causes(error).map(ToString::to_string).collect::<String>();
+    if says.contains("credentials") || says.contains("identity") {
+        return ErrorKind::Denied;
+    }
+    ErrorKind::Other
+}
+
+fn advice(kind: ErrorKind, action: &str, code: Option<&str>) -> String {
+    match (kind, code) {
+        (ErrorKind::Denied, Some("UnauthorizedOperation" | "AccessDenied")) => {
+            format!("allow ec2:{action} in the instance's role (docs/aws.md has the policy)")
+        }
+        (ErrorKind::Denied, Some("RequestExpired" | "SignatureDoesNotMatch" | "AuthFailure")) => {
+            "look at the credentials, and at this host's clock: it must be right to 5 minutes"
+                .to_owned()
+        }
+        (ErrorKind::Denied, _) => {
+            "look at the instance's role and its credentials (docs/aws.md)".to_owned()
+        }
+        (ErrorKind::Throttled, _) => {
+            "it is tried again, less and less often; others in this account call EC2 too".to_owned()
+        }
+        (ErrorKind::Unreachable, _) => {
+            "it is tried again; look at this host's way to the API (docs/aws.md)".to_owned()
+        }
+        (ErrorKind::Invalid, _) => "look at the IDs and addresses in [ha.elastic_ip]".to_owned(),
+        (ErrorKind::TimedOut | ErrorKind::Other, _) => "it is tried again".to_owned(),
+    }
+}
+
+/// AWS's own header is in milliseconds, HTTP's in seconds.
+fn retry_after(response: &HttpResponse) -> Option<Duration> {
+    let number = |name: &str| response.headers().get(name)?.trim().parse().ok();
+    number("x-amz-retry-after")
+        .map(Duration::from_millis)
+        .or_else(|| number("retry-after").map(Duration::from_secs))
+}
+
+/// The innermost error: the outer ones are the SDK's layers.
+pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().unwrap_or(error).to_string()
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_ec2_are_told_apart_by_what_is_to_be_done() {
+        for (code, status, kind) in [
+            ("RequestLimitExceeded", 503, ErrorKind::Throttled),
+            ("UnauthorizedOperation", 403, ErrorKind::Denied),
+            ("InvalidClientTokenId", 403, ErrorKind::Denied),
+            ("InvalidAllocationID.NotFound", 400, ErrorKind::Invalid),
+            ("InternalError", 500, ErrorKind::Other),
+            ("Unavailable", 503, ErrorKind::Other),
+            ("SomethingNew", 429, ErrorKind::Throttled),
+        ] {
+            assert_eq!(kind_of(code, status), kind, "{code}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether the calls would be allowed, and would succeed, when they matter.
+
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use super::{ApiError, Ec2, ErrorKind, Operation};
+
+/// What was found before it mattered.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Inspection {
+    /// Actions that the role may not do.
+    pub denied: Vec<Denied>,
+    /// What else will keep the Elastic IP from coming here: a sentence each.
+    pub wrong: Vec<String>,
+}
+
+/// An action that the role may not do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Denied {
+    /// The action.
+    pub operation: Operation,
+    /// What AWS said, and what to do.
+    pub sentence: String,
+}
+
+impl Inspection {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.denied.is_empty() && self.wrong.is_empty()
+    }
+
+    /// What was found: a sentence each.
+    pub fn sentences(&self) -> impl Iterator<Item = &str> {
+        let denied = self.denied.iter().map(|denied| denied.sentence.as_str());
+        denied.chain(self.wrong.iter().map(String::as_str))
+    }
+
+    fn take_in(
+        &mut self,
+        operation: Operation,
+        result: Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind == ErrorKind::Denied => {
+                self.denied.push(Denied {
+                    operation,
+                    sentence: error.sentence,
+                });
+                Ok(())
+            }
+            Err(error) if error.kind == ErrorKind::Invalid => {
+                self.wrong.push(error.sentence);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Ec2 {
+    /// Asks, with `DryRun`, whether the role may do what it may have to do, and whether the
+    /// private address is where it must be. Nothing is changed.
+    ///
+    /// AssignPrivateIpAddresses has no `DryRun`: whether it is allowed shows when it is needed.
+    ///
+    /// # Errors
+    /// A question was not answered: nothing is known then.
+    pub async fn dry_run(&self) -> Result<Inspection, ApiError> {
+        let mut found = Inspection::default();
+        let associate = Operation::AssociateAddress;
+        found.take_in(associate, self.may_associate().await)?;
+        let describe = Operation::DescribeAddresses;
+        found.take_in(describe, self.may_describe().await)?;
+        let interfaces = Operation::DescribeNetworkInterfaces;
+        match self.private_addresses().await {
+            Err(error) => found.take_in(interfaces, Err(error))?,
+            Ok(addresses) => {
+                let private_ip = self.identity.private_ip;
+                if !self.moves_private_ip && !addresses.contains(&private_ip) {
+                    found.wrong.push(format!(
+                        "{private_ip}, which the Elastic IP is to be associated with, is not an \
+                         address of {}: assign it to the interface as a secondary private address, \
+                         or mend private_ip in [ha.elastic_ip]",
+                        self.identity.interface
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn may_associate(&self) -> Result<(), ApiError> {
+        // An address that moves may be elsewhere now, and would be refused for that.
+        let private_ip = (!self.moves_private_ip).then(|| self.identity.private_ip.to_string());
+        let asked = self
+            .client
+            .associate_address()
+            .dry_run(true)
+            .allocation_id(&self.allocation_id)
+            .network_interface_id(&self.identity.interface)
+            .set_private_ip_address(private_ip)
+            .allow_reassociation(true)
+            .send()
+            .await;
+        permitted(Operation::AssociateAddress, &self.allocation_id, asked)
+    }
+
+    async fn may_describe(&self) -> Result<(), ApiError> {
+        let asked = self
+            .client
+            .describe_addresses()
+            .dry_run(true)
+            .allocation_ids(&self.allocation_id)
+            .send()
+            .await;
+        permitted(Operation::DescribeAddresses, &self.allocation_id, asked)
+    }
+}
+
+/// A dry run that would succeed is answered with an error of its own.
+fn permitted<T, E>(
+    operation: Operation,
+    subject: &str,
+    asked: Result<T, SdkError<E, HttpResponse>>,
+) -> Result<(), ApiError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match asked {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("DryRunOperation") => Ok(()),
+        Err(error) => Err(ApiError::of_call(operation, subject, &error)),
+    }
+}

@@ -1,0 +1,134 @@
+//! The parts of the SDK that every call shares: HTTP, time limits, credentials.
+
+use std::time::Duration;
+
+use aws_config::{
+    BehaviorVersion, default_provider::credentials::DefaultCredentialsChain, imds,
+    provider_config::ProviderConfig,
+};
+use aws_sdk_ec2::config::{
+    IdentityCache, ProvideCredentials as _, Region, SharedCredentialsProvider, SharedHttpClient,
+    retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+
+use super::{ApiError, ErrorKind, Settings, error::root_cause};
+
+/// The longest that a connection may take to come about.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+
+/// The longest that a call may take, from its connection to its answer.
+const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
+
+/// The longest that a call may take with all that the SDK does around it.
+const OPERATION_LIMIT: Duration = Duration::from_secs(5);
+
+/// The longest that a request to the metadata service may take: it is on the same machine.
+const METADATA_LIMIT: Duration = Duration::from_secs(3);
+
+/// The longest that credentials may take, when the last ones run out in the middle of a call: the
+/// last ones are then used on.
+const CREDENTIALS_LIMIT: Duration = Duration::from_secs(1);
+
+/// Attempts at the metadata service: the second is for a token that has run out.
+const METADATA_ATTEMPTS: u32 = 2;
+
+/// How long a token of the metadata service lasts. It may last six hours; but the SDK goes on using
+/// one that the service refuses before its time, and credentials could not be renewed for so long.
+const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
+
+/// What every call shares.
+pub(super) struct Sdk {
+    http: SharedHttpClient,
+    pub(super) metadata: imds::Client,
+}
+
+impl Sdk {
+    pub(super) fn new(settings: &Settings) -> Result<Self, ApiError> {
+        let http = Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            // Each call has its own connection: a kept one may have been made by way of an Elastic
+            // IP that has moved since, and would swallow the next call until its time is up.
+            .pool_max_idle_per_host(0)
+            .build_https();
+        let mut metadata = imds::Client::builder()
+            .configure(&provider(&http))
+            .connect_timeout(CONNECT_LIMIT)
+            .read_timeout(CONNECT_LIMIT)
+            .operation_attempt_timeout(METADATA_LIMIT)
+            .operation_timeout(METADATA_LIMIT)
+            .max_attempts(METADATA_ATTEMPTS)
+            .token_ttl(TOKEN_LIFE);
+        if let Some(endpoint) = &settings.metadata_endpoint {
+            metadata = metadata.endpoint(endpoint).map_err(|error| {
+                let why = format!("{endpoint} is no URL of a metadata service: {error}");
+                ApiError::new(ErrorKind::Invalid, why)
+            })?;
+        }
+        Ok(Self {
+            http,
+            metadata: metadata.build(),
+        })
+    }
+
+    /// A client of the EC2 API, with credentials that are there.
+    pub(super) async fn ec2(
+        &self,
+        region: Region,
+        endpoint: Option<&str>,
+    ) -> Result<aws_sdk_ec2::Client, ApiError> {
+        let credentials = self.credentials(region.clone()).await?;
+        let shared = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(self.http.clone())
+            .region(region)
+            .credentials_provider(credentials)
+            .identity_cache(
+                IdentityCache::lazy()
+                    .load_timeout(CREDENTIALS_LIMIT)
+                    .build(),
+            )
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_LIMIT)
+                    .operation_attempt_timeout(ATTEMPT_LIMIT)
+                    .operation_timeout(OPERATION_LIMIT)
+                    .build(),
+            )
+            .load()
+            .await;
+        let mut config = aws_sdk_ec2::config::Builder::from(&shared);
+        if let Some(endpoint) = endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        Ok(aws_sdk_ec2::Client::from_conf(config.build()))
+    }
+
+    /// Of the environment, a profile or the instance's role, in this order.
+    async fn credentials(&self, region: Region) -> Result<SharedCredentialsProvider, ApiError> {
+        let chain = DefaultCredentialsChain::builder()
+            .configure(provider(&self.http))
+            .region(region)
+            .imds_client(self.metadata.clone())
+            .build()
+            .await;
+        // Asked for once here, so that their want is not mistaken for the API's silence.
+        chain.provide_credentials().await.map_err(|error| {
+            let why = format!(
+                "could not get credentials for the EC2 API: {}; give the instance a role (an \
+                 instance profile, docs/aws.md), or set AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY",
+                root_cause(&error)
+            );
+            ApiError::new(ErrorKind::Denied, why)
+        })?;
+        Ok(SharedCredentialsProvider::new(chain))
+    }
+}
+
+fn provider(http: &SharedHttpClient) -> ProviderConfig {
+    ProviderConfig::without_region().with_http_client(http.clone())
+}

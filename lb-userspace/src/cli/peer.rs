@@ -1,0 +1,60 @@
+//! `lb peer init`: makes the pair's secret.
+
+use std::{
+    io,
+    path::{Path, absolute},
+};
+
+use crate::peer::{Secret, SecretError};
+
+/// Makes the secret. Returns what to do next.
+pub(super) fn init(out: &Path, force: bool) -> Result<String, SecretError> {
+    let secret = Secret::create(out, force)?;
+    Ok(next_steps(out, &secret.fingerprint()))
+}
+
+fn next_steps(out: &Path, fingerprint: &str) -> String {
+    let path = absolute(out).unwrap_or_else(|_: io::Error| out.to_owned());
+    let path = path.display();
+    format!(
+        "made {path}, mode 0600, fingerprint {fingerprint}\n\
+         Whoever has this file can be either host of the pair: keep it as you keep a private key.\n\
+         \n\
+         1. Copy it to the other host, to the same place:\n\
+         \n\
+         \x20  scp -p {path} root@PEER:{path}\n\
+         \n\
+         2. Say so in the configuration of both hosts:\n\
+         \n\
+         \x20  [ha.link]\n\
+         \x20  secret_file = \"{path}\"\n\
+         \n\
+         3. Restart lb on both: systemctl restart lb\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_name_the_file_and_its_fingerprint() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("peer.pem");
+        let said = init(&out, false).expect("made");
+        let read = Secret::read(&out).expect("good");
+        assert!(said.contains(&read.fingerprint()), "{said}");
+        let line = format!("secret_file = \"{}\"", out.display());
+        assert!(said.contains(&line), "{said}");
+        assert!(!said.contains("BEGIN"), "no secret in {said}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told() {
+        let error = init(Path::new("/nonexistent/peer.pem"), false).expect_err("no folder");
+        assert!(
+            error.to_string().contains("/nonexistent/peer.pem"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! What of `[ha]` a reload can change.
+
+use super::super::Ha;
+
+impl Ha {
+    /// The keys and sections in which `other` differs and which are taken up at the start of the
+    /// agent alone, as the file writes them. What is not among them a reload puts in force:
+    /// `priority`, `preempt`, `min_backends`, `backends_weight`, `handover_timeout`,
+    /// `[[ha.track]]` and `[ha.notify]`.
+    #[must_use]
+    pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+        // Written out in full, so that a new field cannot be forgotten.
+        let Self {
+            peer,
+            source,
+            virtual_router_id,
+            priority: _,
+            advert_interval,
+            preempt: _,
+            version,
+            moves,
+            preempt_delay,
+            transport,
+            authentication,
+            check_source,
+            checksum_without_pseudo_header,
+            advertised_addresses,
+            handover_timeout: _,
+            min_backends: _,
+            backends_weight: _,
+            link,
+            track: _,
+            notify: _,
+        } = self;
+        let router_id = *virtual_router_id != other.virtual_router_id;
+        let checksum = *checksum_without_pseudo_header != other.checksum_without_pseudo_header;
+        let moves_differ = *moves != other.moves;
+        // The virtual addresses are advertised where nothing else is said: one change, said once.
+        let addresses = *advertised_addresses != other.advertised_addresses && !moves_differ;
+        let changed = [
+            ("ha.peer", *peer != other.peer),
+            ("ha.source", *source != other.source),
+            ("ha.virtual_router_id", router_id),
+            (
+                "ha.advert_interval",
+                *advert_interval != other.advert_interval,
+            ),
+            ("ha.preempt_delay", *preempt_delay != other.preempt_delay),
+            ("ha.version", *version != other.version),
+            ("ha.transport", *transport != other.transport),
+            (
+                "ha.password or ha.hmac_key_file",
+                *authentication != other.authentication,
+            ),
+            ("ha.check_source", *check_source != other.check_source),
+            ("ha.checksum_without_pseudo_header", checksum),
+            ("ha.advertised_addresses", addresses),
+            ("ha.elastic_ip or ha.virtual_ip", moves_differ),
+            ("ha.link", *link != other.link),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(name, _)| name).collect()
+    }
+}

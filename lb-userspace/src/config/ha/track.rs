@@ -1,0 +1,136 @@
+//! `[[ha.track]]`: scripts that say whether the host is well.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use toml::Spanned;
+
+use super::{
+    super::{
+        Name, TrackScript,
+        duration::spell,
+        kind::{Signed, Text, Time, Whole},
+        schema::{Absent, Key, Schema},
+        section::Section,
+        source::Reported,
+        text, unique,
+    },
+    command::Command,
+};
+
+pub(super) static TRACK: Schema = Schema {
+    name: "track",
+    header: "[[ha.track]]",
+    about: "A script that says by its exit code whether this host is well: 0 is success, anything \
+            else a failure, and so is a run that takes too long. The agent looks after its own \
+            services, interface and backends without one.",
+    presence: "May be left out.",
+    keys: &[&NAME, &COMMAND, &INTERVAL, &TIMEOUT, &RISE, &FALL, &WEIGHT],
+    tables: &[],
+};
+
+static NAME: Key<Text<Name>> = Key {
+    name: "name",
+    kind: text::NAME,
+    absent: Absent::Refused("\"uplink\""),
+    meaning: "The script's name, unique among the scripts.",
+};
+
+static COMMAND: Key<Command> = Key {
+    name: "command",
+    kind: Command,
+    absent: Absent::Refused("[\"/usr/local/bin/check-uplink\", \"--quick\"]"),
+    meaning: "The program and its arguments. No shell takes part, the environment is empty but \
+              for `PATH`. The program runs as the agent's user.",
+};
+
+static INTERVAL: Key<Time> = Key {
+    name: "interval",
+    kind: Time::milliseconds(100, 3_600_000),
+    absent: Absent::Is("\"1s\""),
+    meaning: "From the start of one run to the start of the next.",
+};
+
+static TIMEOUT: Key<Time> = Key {
+    name: "timeout",
+    kind: Time::milliseconds(10, 3_600_000),
+    absent: Absent::Is("\"1s\""),
+    meaning: "A run that takes longer is killed, with all that it started, and has failed. At most \
+              `interval`; where `interval` is shorter than the default, the default is `interval`.",
+};
+
+static RISE: Key<Whole<u32>> = Key {
+    name: "rise",
+    kind: Whole(RangeInclusive::new(1, 1_000)),
+    absent: Absent::Is("2"),
+    meaning: "Successes in a row that mean well.",
+};
+
+static FALL: Key<Whole<u32>> = Key {
+    name: "fall",
+    kind: Whole(RangeInclusive::new(1, 1_000)),
+    absent: Absent::Is("2"),
+    meaning: "Failures in a row that mean not well.",
+};
+
+static WEIGHT: Key<Signed> = Key {
+    name: "weight",
+    kind: Signed(RangeInclusive::new(-253, 253)),
+    absent: Absent::Is("0"),
+    meaning: "What it does to the priority. 0: failing is a fault, the host is not active. Below \
+              0: added while it fails. Above 0: added while it succeeds.",
+};
+
+/// Reads every `[[ha.track]]`.
+pub(super) fn read(ha: &Section<'_>) -> Result<Vec<TrackScript>, Reported> {
+    let sections = ha.tables(&TRACK)?;
+    let names: Vec<_> = sections
+        .iter()
+        .map(|section| section.value(&NAME))
+        .collect();
+    let known = names.iter().filter_map(|name| name.as_ref().ok());
+    let unique = unique::refuse_twice("script", "in this file", known, ha.source());
+    let scripts: Vec<_> = sections.iter().map(read_script).collect();
+    unique?;
+    scripts.into_iter().collect()
+}
+
+fn read_script(section: &Section<'_>) -> Result<TrackScript, Reported> {
+    let name = section.value(&NAME);
+    let command = section.value(&COMMAND);
+    let times = read_times(section);
+    let rise = section.value(&RISE);
+    let fall = section.value(&FALL);
+    let weight = section.value(&WEIGHT);
+    let (interval, timeout) = times?;
+    Ok(TrackScript {
+        name: name?.into_inner(),
+        command: command?.into_inner(),
+        interval,
+        timeout,
+        rise: rise?.into_inner(),
+        fall: fall?.into_inner(),
+        weight: weight?.into_inner(),
+    })
+}
+
+fn read_times(section: &Section<'_>) -> Result<(Duration, Duration), Reported> {
+    let interval = section.value(&INTERVAL);
+    let timeout = section.value(&TIMEOUT);
+    let (interval, timeout): (Duration, Spanned<Duration>) = (interval?.into_inner(), timeout?);
+    if *timeout.get_ref() <= interval {
+        return Ok((interval, timeout.into_inner()));
+    }
+    if section.place(TIMEOUT.name).is_none() {
+        return Ok((interval, interval));
+    }
+    let message = format!(
+        "timeout {} is longer than the interval, {}",
+        spell(*timeout.get_ref()),
+        spell(interval)
+    );
+    let hint = "a run must have ended before the next one begins: \
+                shorten the timeout or lengthen the interval";
+    Err(section
+        .source()
+        .error(timeout.span(), message, hint.to_owned()))
+}

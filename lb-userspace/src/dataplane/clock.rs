@@ -1,0 +1,66 @@
+//! The clock that flows are dated by: the kernel's jiffies, which only the kernel can read.
+
+use aya::{
+    Ebpf,
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use lb_common::flow::Tick;
+
+use super::Error;
+
+/// The program that returns the time.
+const PROGRAM: &str = "clock";
+
+/// The least that the kernel takes for a packet: an Ethernet header.
+const PACKET: [u8; 14] = [0; 14];
+
+/// A loaded program that tells the time; it is attached nowhere.
+pub(super) struct Clock {
+    loaded: Ebpf,
+    hertz: u32,
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clock").finish_non_exhaustive()
+    }
+}
+
+impl Clock {
+    /// Loads the program out of the object.
+    pub(super) fn load(mut loaded: Ebpf, hertz: u32) -> Result<Self, Error> {
+        let program: &mut Xdp = loaded
+            .program_mut(PROGRAM)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(missing)?;
+        program.load().map_err(|error| {
+            Error::of("the kernel refused the program that tells the time", &error)
+        })?;
+        Ok(Self { loaded, hertz })
+    }
+
+    /// The time now.
+    pub(super) fn now(&self) -> Result<Tick, Error> {
+        let program: &Xdp = self
+            .loaded
+            .program(PROGRAM)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(missing)?;
+        let ran = program
+            .test_run(TestRunOptions {
+                data_in: Some(&PACKET),
+                ..TestRunOptions::default()
+            })
+            .map_err(|error| Error::of("cannot ask the kernel for the time", &error))?;
+        Ok(Tick(ran.return_value))
+    }
+
+    /// Ticks in a second.
+    pub(super) fn hertz(&self) -> u32 {
+        self.hertz
+    }
+}
+
+fn missing() -> Error {
+    Error::new(format!("the built object has no XDP program \"{PROGRAM}\""))
+}

@@ -1,0 +1,157 @@
+//! What was told, heard and left out.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// Why a connection of the peer's was not taken over into the flow table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Skip {
+    /// This host steers no such service.
+    UnknownService,
+    /// The service has no such backend here.
+    UnknownBackend,
+    /// The port is not among those that this host sets aside.
+    SourcePort,
+    /// It is over, and was not known here.
+    Over,
+    /// This host tells of its own connections: it is the active one.
+    Active,
+    /// The flow table took no entry.
+    TableFull,
+}
+
+/// Each with the word that users see.
+const SKIPS: [(Skip, &str); 6] = [
+    (Skip::UnknownService, "unknown_service"),
+    (Skip::UnknownBackend, "unknown_backend"),
+    (Skip::SourcePort, "source_port"),
+    (Skip::Over, "over"),
+    (Skip::Active, "active"),
+    (Skip::TableFull, "table_full"),
+];
+
+/// The copy of the flow table on the peer, in numbers since the agent started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FlowCounters {
+    /// Whether this host tells the peer of its connections.
+    pub telling: bool,
+    /// How long the oldest change that the link has not taken yet may have waited. Below 100 ms
+    /// where the link keeps up.
+    pub lag: Duration,
+    /// Connections told of, each time that one was.
+    pub sent: u64,
+    /// Passes over the whole table that were told of to the end.
+    pub passes_sent: u64,
+    /// Connections that the last of them told of.
+    pub last_pass_flows: u64,
+    /// How long the last of them took.
+    pub last_pass: Duration,
+    /// Changes that found no room in the ring `flow_events`, since the maps were made: a pass over
+    /// the whole table makes up for them.
+    pub overflowed: u64,
+    /// Connections that the peer told of, each time that it did.
+    pub received: u64,
+    /// Of these, those that stand in the flow table.
+    pub imported: u64,
+    /// Of these, those that do not, by reason in lower-case words joined by `_`.
+    pub skipped: Vec<(&'static str, u64)>,
+    /// Messages of the peer that could not be read.
+    pub malformed: u64,
+    /// Passes over the peer's whole table that were heard to the end.
+    pub passes_received: u64,
+    /// Flows that the peer no longer told of and that were removed for it.
+    pub removed: u64,
+}
+
+/// The counters as they are counted.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) sent: AtomicU64,
+    pub(super) passes_sent: AtomicU64,
+    pub(super) overflowed: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) imported: AtomicU64,
+    pub(super) malformed: AtomicU64,
+    pub(super) passes_received: AtomicU64,
+    pub(super) removed: AtomicU64,
+    skipped: [AtomicU64; SKIPS.len()],
+    last_pass: Mutex<(u64, Duration)>,
+    /// While this host tells: when all that had changed was handed on.
+    settled: Mutex<Option<Instant>>,
+}
+
+impl Tally {
+    pub(super) fn count(counter: &AtomicU64, more: usize) {
+        counter.fetch_add(more as u64, Relaxed);
+    }
+
+    pub(super) fn skip(&self, why: Skip) {
+        self.skipped[why as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn pass_sent(&self, flows: u64, took: Duration) {
+        self.passes_sent.fetch_add(1, Relaxed);
+        *self
+            .last_pass
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = (flows, took);
+    }
+
+    /// All that had changed `at` this time is on its way; nothing is where nobody listens.
+    pub(super) fn settle(&self, at: Option<Instant>) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    pub(super) fn read(&self) -> FlowCounters {
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        let settled = *self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last_pass_flows, last_pass) = *self
+            .last_pass
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        FlowCounters {
+            telling: settled.is_some(),
+            lag: settled.map_or(Duration::ZERO, |at| at.elapsed()),
+            sent: of(&self.sent),
+            passes_sent: of(&self.passes_sent),
+            last_pass_flows,
+            last_pass,
+            overflowed: of(&self.overflowed),
+            received: of(&self.received),
+            imported: of(&self.imported),
+            skipped: SKIPS
+                .iter()
+                .map(|&(why, word)| (word, of(&self.skipped[why as usize])))
+                .collect(),
+            malformed: of(&self.malformed),
+            passes_received: of(&self.passes_received),
+            removed: of(&self.removed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_place_of_its_own() {
+        let tally = Tally::default();
+        for (place, (why, _word)) in SKIPS.iter().enumerate() {
+            assert_eq!(*why as usize, place);
+            (0..=place).for_each(|_| tally.skip(*why));
+        }
+        let counted: Vec<u64> = tally
+            .read()
+            .skipped
+            .iter()
+            .map(|(_, count)| *count)
+            .collect();
+        assert_eq!(counted, [1, 2, 3, 4, 5, 6]);
+    }
+}

@@ -1,0 +1,296 @@
+//! Tells the peer of this host's connections: of all of them at first, then of each that changes.
+
+use std::{
+    mem,
+    sync::PoisonError,
+    thread,
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, PerCpuArray, RingBuf};
+use lb_common::{
+    flow::{FlowKey, Tick},
+    record::Record,
+    tcp::State,
+    traffic::Direction,
+};
+use tokio::sync::mpsc::Sender;
+use zerocopy::FromBytes as _;
+
+use super::{
+    Inner,
+    counters::Tally,
+    known::Known,
+    table::FlowTable,
+    wire::{Chunk, RECORDS_PER_CHUNK, encode},
+};
+use crate::dataplane::Error;
+
+/// How often the ring is looked at: a change reaches the link after half of it on average.
+pub(super) const TELL_EVERY: Duration = Duration::from_millis(20);
+
+/// How often all connections are told of without a reason: it keeps those that are idle from being
+/// forgotten at the peer before their time (an hour), and mends what nobody noticed.
+const PASS_EVERY: Duration = Duration::from_secs(300);
+
+/// How long a pass is put off after one that has just ended, however many changes were lost.
+const PASS_REST: Duration = Duration::from_secs(5);
+
+/// Keys that are looked at in one go, some milliseconds' work; then changes have their turn, and
+/// other threads.
+const SLICE: usize = 4096;
+
+/// How long a pass pauses after a slice.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Where connections are read from.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    events: Events,
+    table: FlowTable,
+    passes: u32,
+}
+
+/// The kernel's side of the ring.
+struct Events {
+    ring: RingBuf<MapData>,
+    untold: PerCpuArray<MapData, u64>,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+/// Why the telling ended.
+enum Stop {
+    /// Nobody listens any more.
+    Unheard,
+    /// The kernel refused.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Tells `to` until it is dropped. Waits for an earlier teller to notice that nobody listens.
+pub(super) fn run(inner: &Inner, to: Sender<Vec<u8>>) {
+    let mut exporter = inner
+        .exporter
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if to.is_closed() {
+        return;
+    }
+    let mut teller = Teller {
+        inner,
+        to,
+        telling: Vec::new(),
+    };
+    inner.close_import(true);
+    let stop = match teller.tell(&mut exporter) {
+        Ok(never) => match never {},
+        Err(stop) => stop,
+    };
+    inner.tally.settle(None);
+    inner.close_import(false);
+    let silenced = inner.maps().tell(false);
+    for error in [
+        silenced.err(),
+        match stop {
+            Stop::Unheard => None,
+            Stop::Failed(error) => Some(error),
+        },
+    ]
+    .into_iter()
+    .flatten()
+    {
+        tracing::error!("the peer is told of no more connections: {error}");
+    }
+}
+
+enum Never {}
+
+struct Teller<'a> {
+    inner: &'a Inner,
+    to: Sender<Vec<u8>>,
+    /// What is to go with the next chunk.
+    telling: Vec<Record>,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, exporter: &mut Exporter) -> Result<Never, Stop> {
+        exporter.events.skip_all();
+        let mut overflowed = exporter.events.overflowed()?;
+        self.inner.maps().tell(true)?;
+        let mut last_pass: Option<(Instant, bool)> = None;
+        loop {
+            let lost = exporter.events.overflowed()?;
+            let more = lost.saturating_sub(overflowed);
+            Tally::count(
+                &self.inner.tally.overflowed,
+                usize::try_from(more).unwrap_or(usize::MAX),
+            );
+            let due = last_pass.is_none_or(|(ended, healthy)| {
+                let rest = if healthy && more == 0 {
+                    PASS_EVERY
+                } else {
+                    PASS_REST
+                };
+                ended.elapsed() >= rest
+            });
+            if due {
+                overflowed = lost;
+                let whole = self.pass(exporter)?;
+                last_pass = Some((Instant::now(), whole));
+            }
+            self.changes(&mut exporter.events)?;
+            thread::sleep(TELL_EVERY);
+        }
+    }
+
+    /// Tells of every connection, and of changes as they come; says whether it got to the end.
+    fn pass(&mut self, exporter: &mut Exporter) -> Result<bool, Stop> {
+        let Exporter {
+            events,
+            table,
+            passes,
+        } = exporter;
+        let began = Instant::now();
+        *passes = passes.wrapping_add(1);
+        let pass = *passes;
+        self.send(&Chunk::Begin { pass })?;
+        let known = self.inner.known.load();
+        let mut now = self.inner.clock.now()?;
+        let mut flows = 0_u64;
+        // A walk that is thrown back to the start again and again is given up.
+        let limit = table.room().saturating_mul(2).saturating_add(SLICE);
+        let mut visited = 0_usize;
+        for key in table.keys() {
+            if let Some(record) = record(table, &key?, &known, now, self.inner.clock.hertz())? {
+                flows += 1;
+                self.add(record)?;
+            }
+            visited += 1;
+            if visited.is_multiple_of(SLICE) {
+                self.changes(events)?;
+                thread::sleep(PAUSE);
+                now = self.inner.clock.now()?;
+            }
+            if visited > limit {
+                break;
+            }
+        }
+        self.flush()?;
+        let whole = visited <= limit;
+        self.send(&Chunk::End { pass, whole })?;
+        if whole {
+            self.inner.tally.pass_sent(flows, began.elapsed());
+        }
+        Ok(whole)
+    }
+
+    /// Hands on all that changed until now.
+    fn changes(&mut self, events: &mut Events) -> Result<(), Stop> {
+        let at = Instant::now();
+        while let Some(record) = events.next() {
+            self.add(record)?;
+        }
+        self.flush()?;
+        if self.to.is_closed() {
+            return Err(Stop::Unheard);
+        }
+        self.inner.tally.settle(Some(at));
+        Ok(())
+    }
+
+    fn add(&mut self, record: Record) -> Result<(), Stop> {
+        self.telling.push(record);
+        if self.telling.len() >= RECORDS_PER_CHUNK {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Stop> {
+        if self.telling.is_empty() {
+            return Ok(());
+        }
+        let records = mem::take(&mut self.telling);
+        let sent = records.len();
+        self.send(&Chunk::Records(records))?;
+        Tally::count(&self.inner.tally.sent, sent);
+        Ok(())
+    }
+
+    fn send(&self, chunk: &Chunk) -> Result<(), Stop> {
+        self.to
+            .blocking_send(encode(chunk))
+            .map_err(|_closed| Stop::Unheard)
+    }
+}
+
+/// What there is to tell of the flow with this key.
+fn record(
+    table: &FlowTable,
+    key: &FlowKey,
+    known: &Known,
+    now: Tick,
+    hertz: u32,
+) -> Result<Option<Record>, Error> {
+    // The flows back come to no service: half of the look-ups are saved.
+    if !known.steers(&key.service()) {
+        return Ok(None);
+    }
+    let Some(flow) = table.flow(key)? else {
+        return Ok(None);
+    };
+    let worth_telling = flow.direction() == Direction::In
+        && State(flow.state).is_opened()
+        && !flow.is_gone(now, hertz);
+    let idle = now.since(Tick(flow.seen)) / hertz.max(1);
+    Ok(worth_telling.then(|| Record::of_flow(key, &flow, idle)))
+}
+
+impl Exporter {
+    pub(super) fn new(
+        (ring, untold): (RingBuf<MapData>, PerCpuArray<MapData, u64>),
+        table: FlowTable,
+    ) -> Self {
+        Self {
+            events: Events { ring, untold },
+            table,
+            passes: 0,
+        }
+    }
+}
+
+impl Events {
+    fn next(&mut self) -> Option<Record> {
+        loop {
+            let item = self.ring.next()?;
+            // The kernel writes nothing but whole records.
+            if let Ok(record) = Record::read_from_bytes(&item) {
+                return Some(record);
+            }
+        }
+    }
+
+    /// Passes over what nobody wanted when it happened.
+    fn skip_all(&mut self) {
+        while self.next().is_some() {}
+    }
+
+    /// Changes that found no room, since the maps were made.
+    fn overflowed(&self) -> Result<u64, Error> {
+        let values = self
+            .untold
+            .get(&0, 0)
+            .map_err(|error| Error::of("cannot read the map untold", &error))?;
+        Ok(values.iter().sum())
+    }
+}

@@ -1,0 +1,188 @@
+//! The addresses of an interface, by rtnetlink.
+
+use std::{fs, io, net::IpAddr};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo},
+};
+
+use super::{
+    super::{Error, netlink::Rtnetlink},
+    reconcile::Seen,
+};
+use crate::config::InterfaceAddress;
+
+/// The mark of the addresses that the agent adds: `l` as a protocol (IFA_PROTO, since Linux 5.18;
+/// `ip address` shows it as `proto 0x6c`). Older kernels drop it, and only leftovers of another
+/// configuration stay unrecognized then.
+pub(super) const MARK: u8 = b'l';
+
+/// A lifetime without end (linux/if_addr.h).
+const FOR_EVER: u32 = u32::MAX;
+
+/// The interface whose addresses come and go.
+pub(super) struct Interface {
+    name: String,
+    kernel: Rtnetlink,
+}
+
+impl Interface {
+    /// # Errors
+    /// The kernel has no such interface, or no rtnetlink for this process.
+    pub(super) fn open(name: &str) -> Result<Self, Error> {
+        let kernel = Rtnetlink::open()
+            .map_err(|error| Error::new(format!("cannot ask the kernel for addresses: {error}")))?;
+        let interface = Self {
+            name: name.to_owned(),
+            kernel,
+        };
+        interface.index()?;
+        Ok(interface)
+    }
+
+    /// Its number, which changes when the interface is made anew.
+    pub(super) fn index(&self) -> Result<u32, Error> {
+        let name = &self.name;
+        nix::net::if_::if_nametoindex(name.as_str()).map_err(|_errno| {
+            Error::new(format!(
+                "there is no interface {name}: `ip link` lists those that are there"
+            ))
+        })
+    }
+
+    /// The addresses that it has now.
+    pub(super) fn addresses(&mut self) -> Result<Vec<Seen>, Error> {
+        let index = self.index()?;
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let listed = self.kernel.list(request).map_err(|error| {
+            Error::new(format!(
+                "cannot list the addresses of {}: {error}",
+                self.name
+            ))
+        })?;
+        let seen = listed.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
+                seen(message)
+            }
+            _ => None,
+        });
+        Ok(seen.collect())
+    }
+
+    /// Puts an address on it.
+    pub(super) fn add(&mut self, address: InterfaceAddress) -> Result<(), Error> {
+        let message = RouteNetlinkMessage::NewAddress(self.described(address)?);
+        match self.kernel.change(message, NLM_F_CREATE | NLM_F_EXCL) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(self.failed("put", address, "on", &error)),
+        }
+    }
+
+    /// Takes an address off it. The other addresses of its network stay, whichever came first.
+    pub(super) fn remove(&mut self, address: InterfaceAddress) -> Result<(), Error> {
+        self.keep_secondaries(address);
+        let message = RouteNetlinkMessage::DelAddress(self.bare(address)?);
+        match self.kernel.change(message, 0) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(()),
+            Err(error) => Err(self.failed("take", address, "off", &error)),
+        }
+    }
+
+    fn described(&self, address: InterfaceAddress) -> Result<AddressMessage, Error> {
+        let mut message = self.bare(address)?;
+        let marked = AddressAttribute::Protocol(AddressProtocol::Other(MARK));
+        message.attributes.push(marked);
+        if address.address.is_ipv6() {
+            // Duplicate address detection would take a second in which nobody answers; and the
+            // host's own connections should not come from an address that may leave.
+            let mut lifetime = CacheInfo::default();
+            lifetime.ifa_valid = FOR_EVER;
+            message.attributes.extend([
+                AddressAttribute::Flags(AddressFlags::Nodad),
+                AddressAttribute::CacheInfo(lifetime),
+            ]);
+        }
+        Ok(message)
+    }
+
+    fn bare(
+        &self,
+        InterfaceAddress { address, prefix }: InterfaceAddress,
+    ) -> Result<AddressMessage, Error> {
+        let mut message = AddressMessage::default();
+        message.header.family = match address {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        message.header.prefix_len = prefix;
+        message.header.index = self.index()?;
+        message.attributes = vec![
+            AddressAttribute::Local(address),
+            AddressAttribute::Address(address),
+        ];
+        Ok(message)
+    }
+
+    /// The kernel takes the later IPv4 addresses of a network off together with its first one,
+    /// unless it is told to promote them. The first may well be ours: the host's own address is
+    /// the later one after it was renewed.
+    fn keep_secondaries(&self, address: InterfaceAddress) {
+        if address.address.is_ipv6() {
+            return;
+        }
+        let path = format!("/proc/sys/net/ipv4/conf/{}/promote_secondaries", self.name);
+        if fs::read_to_string(&path).is_ok_and(|present| present.trim() != "0") {
+            return;
+        }
+        if let Err(error) = fs::write(&path, "1") {
+            tracing::warn!(
+                "cannot write 1 to {path}: {error}; other addresses of the network of {address} \
+                 may go with it"
+            );
+        }
+    }
+
+    fn failed(
+        &self,
+        verb: &str,
+        address: InterfaceAddress,
+        side: &str,
+        error: &io::Error,
+    ) -> Error {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied if address.address.is_ipv6() => {
+                ": CAP_NET_ADMIN is needed, and IPv6 must not be disabled on the interface"
+            }
+            io::ErrorKind::PermissionDenied => ": CAP_NET_ADMIN is needed",
+            _ => "",
+        };
+        let name = &self.name;
+        Error::new(format!(
+            "cannot {verb} {address} {side} {name}: {error}{hint}"
+        ))
+    }
+}
+
+fn seen(message: &AddressMessage) -> Option<Seen> {
+    let mut local = None;
+    let mut address = None;
+    let mut marked = false;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(found) => local = Some(*found),
+            AddressAttribute::Address(found) => address = Some(*found),
+            AddressAttribute::Protocol(protocol) => marked = u8::from(*protocol) == MARK,
+            _ => {}
+        }
+    }
+    // Of a link with two ends, `Address` is the other end.
+    let address = InterfaceAddress {
+        address: local.or(address)?,
+        prefix: message.header.prefix_len,
+    };
+    Some(Seen { address, marked })
+}

@@ -1,0 +1,308 @@
+//! The task that keeps the addresses where they are wanted.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use netlink_packet_route::{RouteNetlinkMessage, link::LinkFlags};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant as TokioInstant, sleep_until},
+};
+
+use super::{
+    super::{
+        Error,
+        netlink::{GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS, GROUP_LINK, News},
+    },
+    AddressesView, Order,
+    announce::Announcer,
+    interface::Interface,
+    reconcile::{Change, Seen, Want, changes},
+    schedule::Schedule,
+};
+use crate::config::InterfaceAddress;
+
+/// How soon what failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Somebody else who changes the addresses back each time is not worth all of a processor: so long
+/// after a repair the next one waits.
+const BETWEEN_REPAIRS: Duration = Duration::from_millis(200);
+/// Whatever was missed is found out after this.
+const LOOK: Duration = Duration::from_secs(5);
+
+pub(super) struct Keeper {
+    name: String,
+    interface: Interface,
+    moving: Vec<InterfaceAddress>,
+    news: News,
+    order: Order,
+    schedule: Schedule,
+    /// When to look at the interface again.
+    look: Instant,
+    /// Not before this is anything repaired.
+    repair_from: Instant,
+    /// Whether the interface could carry a packet when it was last heard of.
+    carries: bool,
+    view: AddressesView,
+}
+
+impl Keeper {
+    pub(super) fn open(name: &str, moving: Vec<InterfaceAddress>) -> Result<Self, Error> {
+        let interface = Interface::open(name)?;
+        let groups = [GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS];
+        let news = News::subscribe(&groups).map_err(|error| {
+            Error::new(format!(
+                "cannot listen to the kernel's changes of addresses: {error}"
+            ))
+        })?;
+        let now = Instant::now();
+        let view = AddressesView {
+            interface: name.to_owned(),
+            addresses: moving.iter().map(|address| (*address, false)).collect(),
+            want: Want::Released,
+            since: None,
+            problem: None,
+            added: 0,
+            removed: 0,
+            repaired: 0,
+            announced: 0,
+            turn: 0,
+        };
+        let order = Order {
+            want: Want::Released,
+            turn: 0,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            interface,
+            moving,
+            news,
+            order,
+            schedule: Schedule::default(),
+            look: now,
+            repair_from: now,
+            carries: true,
+            view,
+        })
+    }
+
+    /// Takes off what was left here, and goes on as a task.
+    pub(super) fn start(
+        mut self,
+        orders: watch::Receiver<Order>,
+    ) -> (JoinHandle<()>, watch::Receiver<AddressesView>) {
+        self.reconcile(Why::Start);
+        let (shown, view) = watch::channel(self.view.clone());
+        (tokio::spawn(self.run(orders, shown)), view)
+    }
+
+    async fn run(
+        mut self,
+        mut orders: watch::Receiver<Order>,
+        shown: watch::Sender<AddressesView>,
+    ) {
+        loop {
+            let why = self.next(&mut orders).await;
+            match why {
+                Some(why) => self.reconcile(why),
+                None => return,
+            }
+            self.announce();
+            if *shown.borrow() != self.view {
+                shown.send_replace(self.view.clone());
+            }
+        }
+    }
+
+    /// Waits until there is something to do. `None`: nobody wants anything any more.
+    async fn next(&mut self, orders: &mut watch::Receiver<Order>) -> Option<Why> {
+        loop {
+            let deadline = self
+                .schedule
+                .next()
+                .map_or(self.look, |next| next.min(self.look));
+            tokio::select! {
+                biased;
+                changed = orders.changed() => {
+                    changed.ok()?;
+                    self.order = *orders.borrow_and_update();
+                    return Some(Why::Order);
+                }
+                news = self.news.next() => {
+                    if self.concern(news.as_deref()) {
+                        let now = Instant::now();
+                        if now >= self.repair_from {
+                            return Some(Why::News);
+                        }
+                        self.look = self.repair_from;
+                    }
+                }
+                () = until(deadline) => return Some(Why::Time),
+            }
+        }
+    }
+
+    /// Whether the news are about our interface. News that were lost may have been.
+    fn concern(&mut self, news: Option<&[RouteNetlinkMessage]>) -> bool {
+        let (Some(news), Ok(index)) = (news, self.interface.index()) else {
+            return true;
+        };
+        let mut concerned = false;
+        for one in news {
+            match one {
+                RouteNetlinkMessage::NewAddress(message)
+                | RouteNetlinkMessage::DelAddress(message) => {
+                    concerned |= message.header.index == index;
+                }
+                RouteNetlinkMessage::NewLink(link) if link.header.index == index => {
+                    concerned = true;
+                    let carries = link.header.flags.contains(LinkFlags::LowerUp);
+                    if carries && !self.carries && self.order.want == Want::Held {
+                        // Whoever sits at the other end now has to hear of it.
+                        self.schedule.begin(Instant::now());
+                    }
+                    self.carries = carries;
+                }
+                _ => {}
+            }
+        }
+        concerned
+    }
+
+    /// Makes the interface what is wanted, as far as that can be done, and says in the view how it
+    /// is then.
+    fn reconcile(&mut self, why: Why) {
+        let outcome = self.make_changes(why);
+        if outcome.is_err() && self.interface.index().is_err() {
+            self.show(&[]);
+        }
+        let now = Instant::now();
+        self.look = now + if outcome.is_ok() { LOOK } else { RETRY };
+        let problem = outcome.err().map(|error| error.to_string());
+        let anew = self.view.turn != self.order.turn && self.view.want != self.order.want;
+        if problem.is_some() || anew {
+            self.view.since = None;
+        }
+        if problem.is_none() && self.view.since.is_none() {
+            self.view.since = Some(SystemTime::now());
+        }
+        self.complain(problem);
+        self.view.want = self.order.want;
+        self.view.turn = self.order.turn;
+    }
+
+    /// Says once what is wrong, if anything.
+    fn complain(&mut self, problem: Option<String>) {
+        if problem != self.view.problem
+            && let Some(problem) = &problem
+        {
+            tracing::error!("{problem}; it is tried again");
+        }
+        self.view.problem = problem;
+    }
+
+    fn make_changes(&mut self, why: Why) -> Result<(), Error> {
+        let seen = self.interface.addresses()?;
+        let changes = changes(self.order.want, &self.moving, &seen);
+        let mut failed = None;
+        for change in &changes {
+            let made = match *change {
+                Change::Add(address) => self.interface.add(address),
+                Change::Remove(address) => self.interface.remove(address),
+            };
+            match made {
+                Ok(()) => self.made(*change, why),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        let seen = if changes.is_empty() {
+            seen
+        } else {
+            self.repair_from = Instant::now() + BETWEEN_REPAIRS;
+            self.interface.addresses()?
+        };
+        self.show(&seen);
+        match self.order.want {
+            Want::Released => self.schedule.end(),
+            Want::Held if changes.is_empty() && why != Why::Order => {}
+            Want::Held => self.schedule.begin(Instant::now()),
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn made(&mut self, change: Change, why: Why) {
+        let name = &self.name;
+        match change {
+            Change::Add(address) => {
+                self.view.added += 1;
+                tracing::info!("{address} is on {name} now");
+            }
+            Change::Remove(address) => {
+                self.view.removed += 1;
+                tracing::info!("{address} is off {name} now");
+            }
+        }
+        match why {
+            Why::Order => {}
+            Why::Start => tracing::info!("an earlier agent, or somebody else, had left it there"),
+            // The rest of what failed before.
+            Why::News | Why::Time if self.view.problem.is_some() => {}
+            Why::News | Why::Time => {
+                self.view.repaired += 1;
+                tracing::warn!("somebody else had changed that: the agent moves the addresses");
+            }
+        }
+    }
+
+    fn show(&mut self, seen: &[Seen]) {
+        for (address, here) in &mut self.view.addresses {
+            *here = seen.iter().any(|one| one.address == *address);
+        }
+    }
+
+    /// Tells the neighbours what is due.
+    fn announce(&mut self) {
+        let count = self.schedule.due(Instant::now());
+        if count == 0 {
+            return;
+        }
+        if let Err(error) = self.announce_each(count) {
+            self.schedule.again_at(Instant::now() + RETRY);
+            self.complain(Some(error.to_string()));
+        }
+    }
+
+    fn announce_each(&mut self, count: u32) -> Result<(), Error> {
+        let Some(announcer) = Announcer::open(&self.name)? else {
+            return Ok(());
+        };
+        let here = self.view.addresses.iter().filter(|(_, here)| *here);
+        for _ in 0..count {
+            for (address, _) in here.clone() {
+                announcer.announce(address.address).map_err(|error| {
+                    let (address, name) = (address.address, &self.name);
+                    Error::new(format!("cannot announce {address} on {name}: {error}"))
+                })?;
+                self.view.announced += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why the interface is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Why {
+    /// The agent has just started.
+    Start,
+    /// Something was ordered.
+    Order,
+    /// The kernel told of a change.
+    News,
+    /// It was time to.
+    Time,
+}
+
+async fn until(deadline: Instant) {
+    sleep_until(TokioInstant::from_std(deadline)).await;
+}

@@ -1,0 +1,155 @@
+//! The task that hears adverts: everything is checked here, so that a flood of forgeries costs the
+//! agent a count each and reaches nobody.
+
+use std::{
+    future::pending,
+    io,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lb_ha::advert::{Advert, Decoder, Packet, Refusal};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    task::yield_now,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Received, Shared, locked,
+    quiet::Quiet,
+    socket::{LONGEST, Socket},
+    utc,
+};
+
+/// How often the socket is looked after: an interface that is made anew is heard this much later.
+const CARE: Duration = Duration::from_millis(500);
+
+/// Packets that are taken before others on the runtime have their turn: well under a millisecond.
+const TURN: usize = 64;
+
+/// Listens until nobody wants to hear it.
+pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, quiet: Quiet) {
+    let mut ear = Ear {
+        decoder: Decoder::new(shared.wire.clone()),
+        listener: sender.clone(),
+        quiet,
+        peer_advertises: false,
+        shared,
+    };
+    let mut buffer = vec![0; LONGEST];
+    let mut care = interval(CARE);
+    care.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut turn = 0;
+    loop {
+        let socket = ear.shared.socket();
+        tokio::select! {
+            () = sender.closed() => return,
+            () = ear.shared.trouble.notified() => ear.care_for_socket(),
+            _ = care.tick() => ear.care_for_socket(),
+            received = receive(socket.as_deref(), &mut buffer) => match received {
+                Ok(packet) => ear.take(packet),
+                Err(error) => ear.give_socket_up(&error),
+            },
+        }
+        turn += 1;
+        if turn == TURN {
+            turn = 0;
+            yield_now().await;
+        }
+    }
+}
+
+/// Where there is no socket, nothing ever comes.
+async fn receive<'a>(
+    socket: Option<&Socket>,
+    buffer: &'a mut [u8],
+) -> io::Result<Result<Packet<'a>, Refusal>> {
+    match socket {
+        Some(socket) => socket.receive(buffer).await,
+        None => pending().await,
+    }
+}
+
+struct Ear {
+    shared: Arc<Shared>,
+    decoder: Decoder,
+    listener: mpsc::Sender<Received>,
+    quiet: Quiet,
+    /// The peer advertises addresses and we none; that has been said.
+    peer_advertises: bool,
+}
+
+impl Ear {
+    /// Hands an advert on, and counts what is none.
+    fn take(&mut self, packet: Result<Packet<'_>, Refusal>) {
+        let packet = match packet {
+            Ok(packet) => packet,
+            Err(refusal) => return self.refuse(&refusal, None),
+        };
+        match self.decoder.decode(&packet, utc()) {
+            Ok(advert) => self.hand_on(advert, packet.source),
+            Err(refusal) => self.refuse(&refusal, Some(packet.source)),
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, from: Option<IpAddr>) {
+        locked(&self.shared.counters).count_refused(refusal);
+        if refusal.is_everyday() {
+            return;
+        }
+        if let Some(again) = self.quiet.may_say(refusal.word()) {
+            let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+            tracing::warn!("refused an advert{from}: {refusal}{again}");
+        }
+    }
+
+    fn hand_on(&mut self, advert: Advert, from: IpAddr) {
+        self.compare_addresses(&advert, from);
+        let at = Instant::now();
+        let handed = self.listener.try_send(Received { advert, from, at });
+        let mut counters = locked(&self.shared.counters);
+        match handed {
+            // With nobody there any more it does not matter.
+            Ok(()) | Err(TrySendError::Closed(_)) => counters.received += 1,
+            Err(TrySendError::Full(_)) => counters.overrun += 1,
+        }
+    }
+
+    /// Addresses do not matter to us when we have none; to keepalived as the peer they do.
+    fn compare_addresses(&mut self, advert: &Advert, from: IpAddr) {
+        let differ =
+            self.shared.wire.settings().addresses.is_empty() && !advert.addresses.is_empty();
+        if differ && !self.peer_advertises {
+            tracing::warn!(
+                "{from} advertises {:?} and this host nothing: a keepalived there drops our \
+                 adverts; set ha.advertised_addresses to what its virtual_ipaddress has",
+                advert.addresses
+            );
+        }
+        self.peer_advertises = differ;
+    }
+
+    fn care_for_socket(&mut self) {
+        let (shared, route) = (&self.shared, &self.shared.route);
+        let current = (shared.socket()).is_some_and(|socket| socket.is_current(route));
+        if current {
+            return;
+        }
+        let opened = self.shared.open_socket(&mut self.quiet);
+        if let Err(error) = opened
+            && let Some(again) = self.quiet.may_say("create")
+        {
+            tracing::error!("{error}; trying again until it works{again}");
+        }
+    }
+
+    /// The kernel's errors are of interfaces that went away, and the next look opens it anew.
+    fn give_socket_up(&mut self, error: &io::Error) {
+        if let Some(again) = self.quiet.may_say("receive") {
+            tracing::warn!("cannot hear adverts: {error}; opening the socket anew{again}");
+        }
+        *locked(&self.shared.socket) = None;
+    }
+}

@@ -1,0 +1,225 @@
+//! Adverts on the wire: one raw socket that both sends and hears them.
+//!
+//! Nothing on the network or about its interfaces ends this: what cannot be sent is counted and
+//! logged, what is no advert for us is counted by its reason, and a socket whose interface went
+//! away is opened anew when that is back.
+
+mod counters;
+mod listen;
+mod quiet;
+mod settings;
+mod socket;
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use lb_ha::advert::{Advert, Encoder, Priority, Wire};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+
+pub use self::{
+    counters::Counters,
+    settings::{Error, KeyFileProblem},
+};
+use self::{
+    quiet::Quiet,
+    socket::{Refused, Route, Socket},
+};
+use crate::config::{Ha, Node};
+
+/// Adverts that wait for the agent. It takes them at once; more than these wait only when it is
+/// flooded with forgeries that cannot be told from the peer's, or stands still for seconds.
+const WAITING: usize = 64;
+
+/// Sends this host's adverts. Dropping it ends the listening too.
+#[derive(Debug)]
+pub struct Adverts {
+    shared: Arc<Shared>,
+    speaker: Mutex<Speaker>,
+    listening: JoinHandle<()>,
+}
+
+/// An advert of our virtual router, from somebody whom we hear.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Received {
+    /// What it says.
+    pub advert: Advert,
+    /// Who sent it.
+    pub from: IpAddr,
+    /// When it was taken from the socket.
+    pub at: Instant,
+}
+
+#[derive(Debug)]
+struct Speaker {
+    encoder: Encoder,
+    quiet: Quiet,
+    failing: bool,
+}
+
+/// What the sender and the listening task both need.
+#[derive(Debug)]
+struct Shared {
+    wire: Wire,
+    route: Route,
+    /// `None` while it cannot be opened.
+    socket: Mutex<Option<Arc<Socket>>>,
+    /// A sender had trouble: somebody look after the socket.
+    trouble: Notify,
+    counters: Mutex<Counters>,
+}
+
+impl Adverts {
+    /// Opens the socket and begins to listen. What is heard comes out of the channel, which ends
+    /// only with the `Adverts`. An interface or address that is not there yet is waited for.
+    ///
+    /// To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the settings do not fit together, the key file is not as it must be, or the kernel gives
+    /// us no raw socket at all, for which it wants `CAP_NET_RAW`.
+    pub fn open(ha: &Ha, node: &Node) -> Result<(Self, mpsc::Receiver<Received>), Error> {
+        let wire = settings::wire(ha)?;
+        let shared = Arc::new(Shared {
+            route: Route::new(&wire, &node.interface),
+            wire: wire.clone(),
+            socket: Mutex::new(None),
+            trouble: Notify::new(),
+            counters: Mutex::new(Counters::default()),
+        });
+        let mut quiet = Quiet::default();
+        shared.open_socket(&mut quiet)?;
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let listening = tokio::spawn(listen::listen(Arc::clone(&shared), sender, quiet));
+        let speaker = Speaker {
+            encoder: Encoder::new(wire),
+            quiet: Quiet::default(),
+            failing: false,
+        };
+        let adverts = Self {
+            shared,
+            speaker: Mutex::new(speaker),
+            listening,
+        };
+        Ok((adverts, receiver))
+    }
+
+    /// Sends an advert with this priority now; [`Priority::GOODBYE`] says that this host stops. Does
+    /// not wait: what the kernel does not take is counted and logged.
+    pub fn send(&self, priority: Priority) {
+        let mut speaker = locked(&self.speaker);
+        let advert = speaker.encoder.encode(priority, utc());
+        let sent = match &*locked(&self.shared.socket) {
+            Some(socket) => socket.send(&advert),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        match sent {
+            Ok(()) => {
+                locked(&self.shared.counters).sent += 1;
+                speaker.say_that_it_works(&self.shared.route);
+            }
+            Err(error) => {
+                locked(&self.shared.counters).send_errors += 1;
+                speaker.say_that_it_fails(&self.shared.route, &error);
+                self.shared.trouble.notify_one();
+            }
+        }
+    }
+
+    /// What has been sent, heard and refused so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        locked(&self.shared.counters).clone()
+    }
+}
+
+impl Drop for Adverts {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+impl Speaker {
+    fn say_that_it_works(&mut self, route: &Route) {
+        if self.failing {
+            self.failing = false;
+            tracing::info!("adverts are sent to {} again", route.destination);
+        }
+    }
+
+    fn say_that_it_fails(&mut self, route: &Route, error: &io::Error) {
+        self.failing = true;
+        let Some(again) = self.quiet.may_say("send") else {
+            return;
+        };
+        let Route {
+            source,
+            destination,
+            interface,
+        } = route;
+        let hint = match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::AddrNotAvailable => {
+                format!("; is {source} (ha.source) an address of this host?")
+            }
+            io::ErrorKind::NotConnected => {
+                format!("; the socket waits for the interface {interface}")
+            }
+            _ => String::new(),
+        };
+        tracing::warn!(
+            "cannot send adverts from {source} to {destination}: {error}{hint}; the peer will \
+             take over{again}"
+        );
+    }
+}
+
+impl Shared {
+    /// Opens the socket anew, or leaves none when that cannot be done now.
+    ///
+    /// # Errors
+    /// When it will not be possible later either.
+    fn open_socket(&self, quiet: &mut Quiet) -> Result<(), Error> {
+        let opened = Socket::open(&self.route);
+        let (socket, refused) = match opened {
+            Ok(socket) => (Some(Arc::new(socket)), None),
+            Err(refused) => (None, Some(refused)),
+        };
+        *locked(&self.socket) = socket;
+        match refused {
+            None => Ok(()),
+            Some(Refused::ForGood(error)) => Err(error),
+            Some(Refused::ForNow { step, error }) => {
+                if let Some(again) = quiet.may_say("open") {
+                    let interface = &self.route.interface;
+                    tracing::warn!(
+                        "cannot listen for adverts: {step} on {interface}: {error}; trying again \
+                         until it works{again}"
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn socket(&self) -> Option<Arc<Socket>> {
+        locked(&self.socket).clone()
+    }
+}
+
+/// The time since 1970. A clock before that is as wrong as any other.
+fn utc() -> std::time::Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// Nobody panics while holding one of these; what one who did has left is whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,197 @@
+//! From `[ha]` to what the wire needs.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use lb_ha::advert::{
+    Authentication, BadKeys, Cast, Interval, Keys, Misfit, Password, Senders, Settings, Version,
+    Wire,
+};
+
+use crate::config::{self, Ha, Transport, VrrpVersion};
+
+/// More than any number of keys that somebody rotates.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Why there are no adverts.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings do not fit together. The configuration's own checks leave nothing of this.
+    #[error("the adverts that [ha] describes cannot be made: {0}")]
+    Settings(#[source] Misfit),
+    /// The password is none. The same.
+    #[error("the password of [ha] must have 1 to 8 characters")]
+    Password,
+    /// The interval is none. The same.
+    #[error("the advert_interval of [ha] cannot be carried by an advert")]
+    Interval,
+    /// The key file is not as it must be.
+    #[error("the key that adverts are signed with (ha.hmac_key_file), {}: {problem}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: KeyFileProblem,
+    },
+    /// We may not have a raw socket.
+    #[error(
+        "cannot open a raw socket for VRRP: {0}; lb needs the capability CAP_NET_RAW: run it by its \
+         systemd unit, which gives it, or as root"
+    )]
+    Permission(#[source] io::Error),
+    /// The kernel has no raw socket for us.
+    #[error("cannot open a raw socket for VRRP over {family}: {error}")]
+    Socket {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+        /// What the kernel says.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// What is wrong with a key file.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileProblem {
+    /// It is not there.
+    #[error(
+        "there is no such file; both hosts need the same: (printf hex:; openssl rand -hex 32) makes a key"
+    )]
+    Missing,
+    /// It cannot be read.
+    #[error("{0}")]
+    Io(#[source] io::Error),
+    /// It is no file.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// Others may read it.
+    #[error(
+        "its mode is {mode:04o}, so that others than its owner can sign adverts; run: chmod 600 {}",
+        path.display()
+    )]
+    Open {
+        /// The mode's lowest twelve bits.
+        mode: u32,
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no key in it.
+    #[error("{0}")]
+    Content(#[source] BadKeys),
+}
+
+/// What the wire needs of `[ha]`.
+pub(super) fn wire(ha: &Ha) -> Result<Wire, Error> {
+    Wire::new(Settings {
+        version: match ha.version {
+            VrrpVersion::V2 => Version::V2,
+            VrrpVersion::V3 => Version::V3,
+        },
+        router_id: ha.virtual_router_id,
+        source: ha.source,
+        peer: ha.peer,
+        cast: match ha.transport {
+            Transport::Unicast => Cast::Unicast,
+            Transport::Multicast => Cast::Multicast,
+        },
+        senders: if ha.check_source {
+            Senders::Peer
+        } else {
+            Senders::Anybody
+        },
+        interval: Interval::from_duration(ha.advert_interval).ok_or(Error::Interval)?,
+        addresses: ha.advertised_addresses.clone(),
+        authentication: authentication(&ha.authentication)?,
+        checksum_without_pseudo_header: ha.checksum_without_pseudo_header,
+    })
+    .map_err(Error::Settings)
+}
+
+fn authentication(configured: &config::Authentication) -> Result<Authentication, Error> {
+    Ok(match configured {
+        config::Authentication::None => Authentication::None,
+        config::Authentication::Password(text) => {
+            Authentication::Password(Password::new(text).ok_or(Error::Password)?)
+        }
+        config::Authentication::Hmac(path) => {
+            let keys = keys(path).map_err(|problem| Error::KeyFile {
+                path: path.clone(),
+                problem,
+            })?;
+            Authentication::Hmac(keys)
+        }
+    })
+}
+
+fn keys(path: &Path) -> Result<Keys, KeyFileProblem> {
+    let text = read(path)?;
+    // A key is characters or hexadecimal digits; other bytes make a line that is no key.
+    Keys::parse(&String::from_utf8_lossy(&text)).map_err(KeyFileProblem::Content)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, KeyFileProblem> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => KeyFileProblem::Missing,
+        _ => KeyFileProblem::Io(error),
+    };
+    // The kind first: opening a pipe would wait for its other end.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(KeyFileProblem::NotAFile);
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let path = path.to_owned();
+        return Err(KeyFileProblem::Open { mode, path });
+    }
+    let mut text = Vec::new();
+    file.take(MAX_FILE_BYTES)
+        .read_to_end(&mut text)
+        .map_err(unreadable)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const KEY: &str = "hex:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
+
+    fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("vrrp.key");
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        (folder, path)
+    }
+
+    #[test]
+    fn a_key_file_is_for_its_owner_only() {
+        for (mode, good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+            let (_folder, path) = file(KEY, mode);
+            assert_eq!(keys(&path).is_ok(), good, "mode {mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_file_is_said_with_its_mend() {
+        let sentence = |path: &Path| {
+            let problem = keys(path).expect_err("refused");
+            problem.to_string()
+        };
+        let (folder, path) = file("short\n", 0o600);
+        assert!(sentence(&path).contains("line 1"), "{}", sentence(&path));
+        assert!(sentence(folder.path()).contains("not a regular file"));
+        let missing = folder.path().join("missing");
+        assert!(sentence(&missing).contains("openssl rand"));
+        let (_folder, path) = file(KEY, 0o644);
+        assert!(sentence(&path).contains("chmod 600"));
+    }
+}

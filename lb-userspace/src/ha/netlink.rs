@@ -1,0 +1,173 @@
+//! Requests to the kernel and its news by rtnetlink (rtnetlink(7)).
+
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::sys::{
+    socket::{setsockopt, sockopt::ReceiveTimeout},
+    time::{TimeVal, TimeValLike as _},
+};
+use tokio::io::unix::AsyncFd;
+
+/// Multicast groups (linux/rtnetlink.h).
+pub(super) const GROUP_LINK: u32 = 1;
+pub(super) const GROUP_IPV4_ADDRESS: u32 = 5;
+pub(super) const GROUP_IPV6_ADDRESS: u32 = 9;
+
+/// The kernel answers before the request's system call is over; this is for one that does not.
+const PATIENCE_SECONDS: i64 = 2;
+
+/// A socket for requests. It stays in the network namespace in which it was opened.
+pub(super) struct Rtnetlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Rtnetlink {
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        let patience = TimeVal::seconds(PATIENCE_SECONDS);
+        setsockopt(&socket, ReceiveTimeout, &patience)?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
+    }
+
+    /// Asks for a change; `flags` are those beyond `NLM_F_REQUEST` and `NLM_F_ACK`.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.send(message, flags | NLM_F_ACK)?;
+        self.answers(|_| {})
+    }
+
+    /// Asks for a list.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn list(
+        &mut self,
+        message: RouteNetlinkMessage,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.send(message, NLM_F_DUMP)?;
+        let mut listed = Vec::new();
+        self.answers(|message| listed.push(message))?;
+        Ok(listed)
+    }
+
+    /// Asks for one thing.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(super) fn one(&mut self, message: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
+        // The acknowledgement ends the answer.
+        self.send(message, NLM_F_ACK)?;
+        let mut answer = None;
+        self.answers(|message| answer = Some(message))?;
+        answer.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = flags | NLM_F_REQUEST;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(|_sent| ())
+    }
+
+    /// Reads to the end of the answer to the last request; what is left of earlier ones is passed
+    /// over.
+    fn answers(&self, mut take: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+        loop {
+            let (datagram, _from) = self.socket.recv_from_full()?;
+            for message in messages(&datagram) {
+                if message.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match message.payload {
+                    NetlinkPayload::InnerMessage(message) => take(message),
+                    NetlinkPayload::Done(_) => return Ok(()),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(()),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// The kernel's news of some groups.
+pub(super) struct News(AsyncFd<Socket>);
+
+impl News {
+    /// Must be called within a tokio runtime.
+    pub(super) fn subscribe(groups: &[u32]) -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, 0))?;
+        for group in groups {
+            socket.add_membership(*group)?;
+        }
+        socket.set_non_blocking(true)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe to call, for types that do not keep their descriptor: \
+                      this one owns it, and is given up to nobody"
+        )]
+        AsyncFd::new(socket).map(Self)
+    }
+
+    /// Waits for the next messages. `None`: messages were lost, so that anything may have changed.
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn next(&self) -> Option<Vec<RouteNetlinkMessage>> {
+        loop {
+            let Ok(mut ready) = self.0.readable().await else {
+                // The runtime is ending, and the task with it.
+                return std::future::pending().await;
+            };
+            match ready.try_io(|socket| socket.get_ref().recv_from_full()) {
+                Ok(Ok((datagram, _from))) => {
+                    let news = messages(&datagram).filter_map(|message| match message.payload {
+                        NetlinkPayload::InnerMessage(message) => Some(message),
+                        _ => None,
+                    });
+                    return Some(news.collect());
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(_lost)) => return None,
+                Err(_not_ready) => {}
+            }
+        }
+    }
+}
+
+/// The messages in one datagram; what cannot be parsed is passed over.
+fn messages(mut datagram: &[u8]) -> impl Iterator<Item = NetlinkMessage<RouteNetlinkMessage>> {
+    const HEADER: usize = 16;
+    std::iter::from_fn(move || {
+        loop {
+            let length = usize::try_from(u32::from_ne_bytes(*datagram.first_chunk()?)).ok()?;
+            let whole = datagram
+                .get(..length)
+                .filter(|whole| whole.len() >= HEADER)?;
+            // Each message begins at a multiple of four bytes.
+            datagram = datagram
+                .get(length.next_multiple_of(4)..)
+                .unwrap_or_default();
+            if let Ok(message) = NetlinkMessage::deserialize(whole) {
+                return Some(message);
+            }
+        }
+    })
+}

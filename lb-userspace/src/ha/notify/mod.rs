@@ -1,0 +1,125 @@
+//! `[ha.notify]`: commands that are run when this host's role changes.
+//!
+//! One runs at a time, and of those that wait only the newest is run: commands never overtake each
+//! other, and the last one to run is the one for the role that the host has. Their arguments are
+//! keepalived's, so that its scripts can be used as they are.
+
+mod queue;
+mod task;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+pub use self::queue::Role;
+use self::{queue::Change, task::Message};
+use crate::config::{Name, Notify};
+
+/// How long the end of the agent waits for the commands.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs the commands. Dropping it kills the one that runs.
+#[derive(Debug)]
+pub struct Notifier {
+    messages: mpsc::UnboundedSender<Message>,
+    view: watch::Receiver<NotifyView>,
+    task: JoinHandle<()>,
+}
+
+/// What came of a command.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Outcome {
+    /// It ended with exit code 0.
+    Succeeded,
+    /// It could not be started, ended with another code, or by a signal.
+    Failed,
+    /// It took longer than it may, and was killed.
+    TimedOut,
+    /// It never began: the role had changed again.
+    PassedOver,
+}
+
+/// The commands that were run, and the one that runs.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NotifyView {
+    /// How many, by role and by what came of them; those that never happened are not there.
+    pub runs: BTreeMap<(Role, Outcome), u64>,
+    /// The one that runs, and since when.
+    pub running: Option<(Role, SystemTime)>,
+    /// The last one that ended.
+    pub last: Option<LastRun>,
+}
+
+/// A command that ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LastRun {
+    /// What it was for.
+    pub role: Role,
+    /// When it ended.
+    pub at: SystemTime,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The same in words, with the last line that it wrote.
+    pub message: String,
+}
+
+impl Notifier {
+    /// Nothing is run until the role changes. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn start(node: &Name, commands: Notify) -> Self {
+        let (messages, received) = mpsc::unbounded_channel();
+        let (shown, view) = watch::channel(NotifyView::default());
+        let task = tokio::spawn(task::work(node.clone(), commands, received, shown));
+        Self {
+            messages,
+            view,
+            task,
+        }
+    }
+
+    /// Runs these commands from the next change on.
+    pub fn apply(&self, commands: Notify) {
+        self.send(Message::Commands(commands));
+    }
+
+    /// The role changed. Returns at once.
+    pub fn tell(&self, role: Role, priority: u8) {
+        self.send(Message::Change(Change { role, priority }));
+    }
+
+    /// The agent ends: waits for the command that runs, then for that of [`Role::Stop`], together
+    /// up to 10 s.
+    pub async fn stop(mut self, priority: u8) {
+        self.tell(Role::Stop, priority);
+        // Ten seconds are more than the task takes by its own deadlines.
+        if tokio::time::timeout(STOP_LIMIT, &mut self.task)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the commands of [ha.notify] had not ended 10 s after the agent did");
+        }
+    }
+
+    /// The commands that were run, and the one that runs.
+    #[must_use]
+    pub fn view(&self) -> NotifyView {
+        self.view.borrow().clone()
+    }
+
+    fn send(&self, message: Message) {
+        // The task ends only after `Role::Stop`, after which there are no changes.
+        let _ended = self.messages.send(message);
+    }
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,125 @@
+//! Which command is run next: pure.
+
+/// What this host has become.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Role {
+    /// Active.
+    Master,
+    /// The standby.
+    Backup,
+    /// Not fit to be active.
+    Fault,
+    /// The agent ends.
+    Stop,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Master, Self::Backup, Self::Fault, Self::Stop];
+
+    /// The word that commands get, as keepalived has it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Master => "MASTER",
+            Self::Backup => "BACKUP",
+            Self::Fault => "FAULT",
+            Self::Stop => "STOP",
+        }
+    }
+}
+
+/// A change of the role, and the priority with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Change {
+    pub(super) role: Role,
+    pub(super) priority: u8,
+}
+
+/// One command runs at a time; of the changes that come meanwhile only the newest counts.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    runs: bool,
+    waiting: Option<Change>,
+}
+
+impl Queue {
+    /// The role changed. Returns what is to be run now, and what will not be run any more because
+    /// this came after it.
+    pub(super) fn push(&mut self, change: Change) -> (Option<Change>, Option<Role>) {
+        if !self.runs {
+            self.runs = true;
+            return (Some(change), None);
+        }
+        let passed_over = self.waiting.replace(change);
+        (None, passed_over.map(|change| change.role))
+    }
+
+    /// What ran has ended. Returns what is to be run now.
+    pub(super) fn ended(&mut self) -> Option<Change> {
+        let next = self.waiting.take();
+        self.runs = next.is_some();
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn change(role: Role) -> Change {
+        Change {
+            role,
+            priority: 100,
+        }
+    }
+
+    #[test]
+    fn a_burst_runs_its_first_and_its_last() {
+        let mut queue = Queue::default();
+        let master = change(Role::Master);
+        assert_eq!(queue.push(master), (Some(master), None));
+        assert_eq!(queue.push(change(Role::Backup)), (None, None));
+        assert_eq!(queue.push(change(Role::Fault)), (None, Some(Role::Backup)));
+        assert_eq!(queue.push(master), (None, Some(Role::Fault)));
+        // It is run again: the other host's commands may have run in between.
+        assert_eq!(queue.ended(), Some(master));
+        assert_eq!(queue.ended(), None);
+    }
+
+    proptest! {
+        /// However changes and ends follow each other: what ran last is what came last.
+        #[test]
+        fn the_newest_change_is_the_last_to_run(steps in prop::collection::vec(0..5_usize, 1..100)) {
+            let mut queue = Queue::default();
+            let (mut running, mut newest, mut last) = (false, None, None);
+            for step in steps {
+                let started = match Role::ALL.get(step) {
+                    Some(role) => {
+                        newest = Some(*role);
+                        queue.push(change(*role)).0
+                    }
+                    None if running => {
+                        running = false;
+                        queue.ended()
+                    }
+                    None => None,
+                };
+                if let Some(started) = started {
+                    prop_assert!(!running, "two at a time");
+                    running = true;
+                    last = Some(started.role);
+                }
+            }
+            while running {
+                match queue.ended() {
+                    Some(started) => last = Some(started.role),
+                    None => running = false,
+                }
+            }
+            prop_assert_eq!(last, newest);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The task that runs the commands.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    super::command::Running,
+    LastRun, NotifyView, Outcome,
+    queue::{Change, Queue, Role},
+};
+use crate::config::{Name, Notify};
+
+/// How long a command may take.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How much longer the one that runs may take when the agent ends.
+const LIMIT_BEFORE_STOP: Duration = Duration::from_secs(4);
+/// How long the command for that may take.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the task is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    Change(Change),
+    Commands(Notify),
+}
+
+struct Work {
+    node: Name,
+    commands: Notify,
+    queue: Queue,
+    current: Option<Current>,
+    shown: watch::Sender<NotifyView>,
+}
+
+struct Current {
+    role: Role,
+    running: Running,
+    deadline: Instant,
+}
+
+/// Runs commands until that of [`Role::Stop`] has ended, or nobody is left to tell of changes.
+pub(super) async fn work(
+    node: Name,
+    commands: Notify,
+    mut messages: mpsc::UnboundedReceiver<Message>,
+    shown: watch::Sender<NotifyView>,
+) {
+    let mut work = Work {
+        node,
+        commands,
+        queue: Queue::default(),
+        current: None,
+        shown,
+    };
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = ended(&mut work.current) => work.ended(outcome).await,
+            message = messages.recv(), if !stopping => match message {
+                Some(Message::Commands(commands)) => work.commands = commands,
+                Some(Message::Change(change)) => {
+                    stopping = change.role == Role::Stop;
+                    work.changed(change);
+                }
+                None => return,
+            },
+        }
+        if stopping && work.current.is_none() {
+            return;
+        }
+    }
+}
+
+/// Waits for the end of the command that runs; for ever where none does. Nothing is lost when the
+/// future is dropped.
+async fn ended(current: &mut Option<Current>) -> (Outcome, String) {
+    let Some(current) = current else {
+        return std::future::pending().await;
+    };
+    match timeout_at(current.deadline, current.running.end()).await {
+        Ok(ended) if ended.success => (Outcome::Succeeded, ended.message),
+        Ok(ended) => (Outcome::Failed, ended.message),
+        Err(_elapsed) => {
+            let message = "it took too long and was killed";
+            let message = match current.running.last_line() {
+                Some(line) => format!("{message}: {line}"),
+                None => message.to_owned(),
+            };
+            (Outcome::TimedOut, message)
+        }
+    }
+}
+
+impl Work {
+    fn changed(&mut self, change: Change) {
+        let (start, passed_over) = self.queue.push(change);
+        if let Some(role) = passed_over
+            && self.command(role).is_some()
+        {
+            self.count(role, Outcome::PassedOver);
+        }
+        if change.role == Role::Stop
+            && let Some(current) = &mut self.current
+        {
+            let limit = Instant::now() + LIMIT_BEFORE_STOP;
+            current.deadline = current.deadline.min(limit);
+        }
+        self.start(start);
+    }
+
+    async fn ended(&mut self, (outcome, message): (Outcome, String)) {
+        let Some(mut current) = self.current.take() else {
+            return;
+        };
+        self.record(current.role, outcome, message);
+        if outcome == Outcome::TimedOut {
+            current.running.kill();
+            // Two at a time are never run, even if this one cannot be killed at once.
+            current.running.end().await;
+        } else {
+            // What it put into the background is meant to stay.
+            current.running.leave();
+        }
+        let next = self.queue.ended();
+        self.start(next);
+    }
+
+    /// Starts the command for a change, or for the next one where it has none.
+    fn start(&mut self, change: Option<Change>) {
+        let mut next = change;
+        while let Some(change) = next {
+            match self.try_start(change) {
+                Some(current) => {
+                    self.current = Some(current);
+                    return;
+                }
+                None => next = self.queue.ended(),
+            }
+        }
+    }
+
+    fn try_start(&self, change: Change) -> Option<Current> {
+        let role = change.role;
+        let mut words = self.command(role)?.clone();
+        words.extend([
+            "INSTANCE".to_owned(),
+            self.node.to_string(),
+            role.word().to_owned(),
+            change.priority.to_string(),
+        ]);
+        match Running::start(&words) {
+            Ok(running) => {
+                let now = SystemTime::now();
+                self.shown
+                    .send_modify(|view| view.running = Some((role, now)));
+                let limit = if role == Role::Stop {
+                    STOP_LIMIT
+                } else {
+                    LIMIT
+                };
+                Some(Current {
+                    role,
+                    running,
+                    deadline: Instant::now() + limit,
+                })
+            }
+            Err(message) => {
+                self.record(role, Outcome::Failed, message);
+                None
+            }
+        }
+    }
+
+    fn command(&self, role: Role) -> Option<&Vec<String>> {
+        let Notify {
+            master,
+            backup,
+            fault,
+            stop,
+        } = &self.commands;
+        match role {
+            Role::Master => master,
+            Role::Backup => backup,
+            Role::Fault => fault,
+            Role::Stop => stop,
+        }
+        .as_ref()
+    }
+
+    fn record(&self, role: Role, outcome: Outcome, message: String) {
+        let word = role.word();
+        if outcome == Outcome::Succeeded {
+            tracing::info!("the command for {word} of [ha.notify] succeeded");
+        } else {
+            tracing::error!("the command for {word} of [ha.notify] failed: {message}");
+        }
+        self.count(role, outcome);
+        self.shown.send_modify(|view| {
+            view.running = None;
+            view.last = Some(LastRun {
+                role,
+                at: SystemTime::now(),
+                outcome,
+                message,
+            });
+        });
+    }
+
+    fn count(&self, role: Role, outcome: Outcome) {
+        self.shown.send_modify(|view| {
+            *view.runs.entry((role, outcome)).or_default() += 1;
+        });
+    }
+}

@@ -1,0 +1,188 @@
+//! The node's interface and the XDP program on it.
+
+use std::{path::PathBuf, time::Duration};
+
+use aya::programs::ProgramInfo;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::{
+    super::{
+        Error,
+        netlink::{GROUP_LINK, News, Rtnetlink},
+    },
+    Look, Report, Reports, What,
+};
+
+/// How often the interface is asked. The kernel tells of a lost carrier by itself, at once; of a
+/// program that was detached it does not.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Looks at an interface.
+pub(super) struct Eye {
+    name: String,
+    /// Where the program that should be on it is pinned.
+    program: PathBuf,
+    kernel: Rtnetlink,
+    news: News,
+}
+
+impl Eye {
+    pub(super) fn open(name: &str, program: PathBuf) -> Result<Self, Error> {
+        let failed = |error: std::io::Error| {
+            let sentence = format!("cannot listen to the kernel's changes of {name}: {error}");
+            Error::new(sentence)
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            program,
+            kernel: Rtnetlink::open().map_err(failed)?,
+            news: News::subscribe(&[GROUP_LINK]).map_err(failed)?,
+        })
+    }
+
+    /// Reports interface and program for as long as there is somebody to report to.
+    pub(super) async fn watch(mut self, reports: Reports) {
+        let mut ticks = interval_at(Instant::now(), INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            let wanted = tokio::select! {
+                biased;
+                news = self.news.next() => self.hear(news, &reports),
+                _ = ticks.tick() => self.look(&reports),
+            };
+            if !wanted {
+                return;
+            }
+        }
+    }
+
+    /// Returns whether anybody wants more.
+    fn hear(&mut self, news: Option<Vec<RouteNetlinkMessage>>, reports: &Reports) -> bool {
+        let Some(news) = news else {
+            return self.look(reports);
+        };
+        let ours = |link: &LinkMessage| {
+            let named = |attribute: &LinkAttribute| match attribute {
+                LinkAttribute::IfName(name) => *name == self.name,
+                _ => false,
+            };
+            link.attributes.iter().any(named)
+        };
+        for one in news {
+            let heard = match one {
+                RouteNetlinkMessage::NewLink(link) if ours(&link) => carries(&link),
+                RouteNetlinkMessage::DelLink(link) if ours(&link) => Err("it is gone".to_owned()),
+                _ => continue,
+            };
+            if !self.report_link(heard, reports) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn look(&mut self, reports: &Reports) -> bool {
+        match self.ask() {
+            Ok(link) => {
+                self.report_link(carries(&link), reports) && self.report_program(&link, reports)
+            }
+            Err(error) => self.report_link(Err(error), reports),
+        }
+    }
+
+    fn ask(&mut self) -> Result<LinkMessage, String> {
+        let index = nix::net::if_::if_nametoindex(self.name.as_str());
+        let index = index.map_err(|_errno| "there is no such interface".to_owned())?;
+        let mut wanted = LinkMessage::default();
+        wanted.header.index = index;
+        match self.kernel.one(RouteNetlinkMessage::GetLink(wanted)) {
+            Ok(RouteNetlinkMessage::NewLink(link)) => Ok(link),
+            Ok(_) => Err("the kernel answers with something else".to_owned()),
+            Err(error) => Err(format!("the kernel does not describe it: {error}")),
+        }
+    }
+
+    fn report_link(&self, heard: Result<(), String>, reports: &Reports) -> bool {
+        let what = What::Interface(self.name.clone());
+        send(
+            reports,
+            what,
+            heard.map(|()| "up, with a carrier".to_owned()),
+        )
+    }
+
+    fn report_program(&self, link: &LinkMessage, reports: &Reports) -> bool {
+        send(reports, What::Xdp, self.judge_program(link))
+    }
+
+    fn judge_program(&self, link: &LinkMessage) -> Result<String, String> {
+        let name = &self.name;
+        let Some((id, mode)) = program(link) else {
+            return Err(format!(
+                "none is on {name}: restart lb to attach it (`systemctl restart lb`)"
+            ));
+        };
+        match ProgramInfo::from_pin(&self.program) {
+            Ok(pinned) if pinned.id() != id => Err(format!(
+                "another one than lb's is on {name}: `bpftool net` shows which"
+            )),
+            // Where the pin cannot be read, that there is a program must do.
+            Ok(_) | Err(_) => Ok(format!("attached, {mode}")),
+        }
+    }
+}
+
+fn send(reports: &Reports, what: What, found: Result<String, String>) -> bool {
+    let (well, look) = match found {
+        Ok(_) => (true, Look::Succeeded),
+        Err(_) => (false, Look::Failed),
+    };
+    let (Ok(message) | Err(message)) = found;
+    let report = Report {
+        what,
+        well,
+        look,
+        message,
+    };
+    reports.send(report).is_ok()
+}
+
+/// Whether packets come and go.
+fn carries(link: &LinkMessage) -> Result<(), String> {
+    let flags = link.header.flags;
+    let sentence = if !flags.contains(LinkFlags::Up) {
+        "it is down: `ip link set` brings it up"
+    } else if !flags.contains(LinkFlags::LowerUp) {
+        "it has no carrier: look at the cable and what is at its other end"
+    } else if !flags.contains(LinkFlags::Running) {
+        "it has a carrier and is not ready to carry packets"
+    } else {
+        return Ok(());
+    };
+    Err(sentence.to_owned())
+}
+
+/// The number and mode of the XDP program on an interface.
+fn program(link: &LinkMessage) -> Option<(u32, &'static str)> {
+    let xdp = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => Some(xdp),
+            _ => None,
+        })?;
+    let mode = xdp.iter().find_map(|fact| match fact {
+        LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => Some("native"),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some("generic"),
+        _ => None,
+    })?;
+    let id = xdp.iter().find_map(|fact| match fact {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    Some((id, mode))
+}

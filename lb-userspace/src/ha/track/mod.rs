@@ -1,0 +1,129 @@
+//! What is tracked on this host: its interface, the XDP program, its listeners, its backends, and
+//! the operator's scripts.
+//!
+//! Each has a task of its own, so that one that hangs delays no other: `interface`, `listener`,
+//! `pool`, `script`. They report to `board`, which keeps what is known; [`weigh()`] makes a
+//! [`Standing`] of it.
+
+mod board;
+mod interface;
+mod listener;
+mod pool;
+mod script;
+mod weigh;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+use self::board::Board;
+pub use self::weigh::{Effect, Fact, Standing, What, weigh};
+use super::Error;
+use crate::{
+    config::{Name, TrackScript},
+    pool::PoolView,
+};
+
+/// What to track.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// The node's interface.
+    pub interface: String,
+    /// Where the XDP program is pinned that should be on it.
+    pub program: PathBuf,
+    /// The services that the agent itself serves, with where they listen.
+    pub listeners: Vec<(Name, SocketAddr)>,
+    /// The pools that services use.
+    pub pools: Vec<watch::Receiver<Arc<PoolView>>>,
+    /// Fewer healthy backends than this in a pool lower the priority; 0: pools are not tracked.
+    pub min_backends: u32,
+    /// By how much.
+    pub backends_weight: u8,
+    /// `[[ha.track]]`.
+    pub scripts: Vec<TrackScript>,
+}
+
+/// Everything that is tracked. Dropping it ends the tasks and kills the scripts that run.
+#[derive(Debug)]
+pub struct Tracking {
+    board: Board,
+    standing: watch::Receiver<Standing>,
+    view: watch::Receiver<Vec<Tracked>>,
+}
+
+/// Something that is tracked, for people.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tracked {
+    /// How it is.
+    pub fact: Fact,
+    /// Since when it is well, or not.
+    pub since: SystemTime,
+    /// How often it was looked at, and what came of it.
+    pub looks: Looks,
+}
+
+/// How often something was looked at, and what came of it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Looks {
+    /// Times that it was well.
+    pub succeeded: u64,
+    /// Times that it was not.
+    pub failed: u64,
+    /// Of those, the times that there was no answer in time.
+    pub timed_out: u64,
+}
+
+/// What one look found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Look {
+    Succeeded,
+    Failed,
+    TimedOut,
+}
+
+/// What a task found out.
+#[derive(Debug)]
+struct Report {
+    what: What,
+    /// Whether it is well now: after some failures in a row, say.
+    well: bool,
+    /// What this look found.
+    look: Look,
+    message: String,
+}
+
+type Reports = mpsc::UnboundedSender<Report>;
+
+impl Tracking {
+    /// Tracks these things. Must be called within a tokio runtime, in the network namespace of the
+    /// interface.
+    ///
+    /// # Errors
+    /// The kernel lets this process have no news of interfaces.
+    pub fn start(watched: Watched) -> Result<Self, Error> {
+        let (board, standing, view) = Board::start(watched)?;
+        Ok(Self {
+            board,
+            standing,
+            view,
+        })
+    }
+
+    /// Tracks these things from now on; the interface and its program stay. What is tracked already
+    /// stays as it is; what is new is taken to be well until it was looked at.
+    pub fn apply(&mut self, watched: Watched) {
+        self.board.apply(watched);
+    }
+
+    /// What all of it means for this host, and each change of that.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// Each thing that is tracked: interface, XDP program, listeners, pools, scripts.
+    #[must_use]
+    pub fn view(&self) -> Vec<Tracked> {
+        self.view.borrow().clone()
+    }
+}

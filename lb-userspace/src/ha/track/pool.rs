@@ -1,0 +1,41 @@
+//! The healthy backends of a pool.
+
+use std::sync::Arc;
+
+use lb_common::backend::BackendState;
+use tokio::sync::watch;
+
+use super::{Look, Report, Reports, What};
+use crate::pool::PoolView;
+
+/// Reports the pool as it is, and each change, for as long as there is one.
+pub(super) async fn follow(
+    what: What,
+    mut view: watch::Receiver<Arc<PoolView>>,
+    wanted: u32,
+    reports: Reports,
+) {
+    loop {
+        let report = judge(&what, &view.borrow_and_update(), wanted);
+        if reports.send(report).is_err() || view.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn judge(what: &What, view: &PoolView, wanted: u32) -> Report {
+    let healthy = view
+        .states
+        .iter()
+        .filter(|state| **state == BackendState::Up);
+    let healthy = healthy.count();
+    let well = u32::try_from(healthy).is_ok_and(|healthy| healthy >= wanted);
+    let all = view.states.len();
+    let message = format!("{healthy} of {all} backends are up, at least {wanted} wanted");
+    Report {
+        what: what.clone(),
+        well,
+        look: if well { Look::Succeeded } else { Look::Failed },
+        message,
+    }
+}

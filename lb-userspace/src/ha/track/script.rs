@@ -1,0 +1,61 @@
+//! A script of `[[ha.track]]`, run again and again.
+
+use std::time::Duration;
+
+use lb_ha::streak::Streak;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use super::{super::command::Running, Look, Report, Reports, What};
+use crate::config::TrackScript;
+
+/// Runs the script for as long as there is somebody to report to. A run ends before the next one
+/// begins, whatever it takes; those that are missed meanwhile are left out.
+pub(super) async fn run(what: What, script: TrackScript, well: Option<bool>, reports: Reports) {
+    let mut ticks = interval_at(Instant::now(), script.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut streak = Streak::new(script.rise, script.fall, well.unwrap_or(false));
+    loop {
+        ticks.tick().await;
+        let mut report = |look: Look, message: String| {
+            streak.step(look == Look::Succeeded);
+            let report = Report {
+                what: what.clone(),
+                well: streak.is_healthy(),
+                look,
+                message,
+            };
+            reports.send(report).is_ok()
+        };
+        let wanted = match Running::start(&script.command) {
+            Ok(running) => one_run(running, script.timeout, &mut report).await,
+            Err(message) => report(Look::Failed, message),
+        };
+        if !wanted {
+            return;
+        }
+    }
+}
+
+/// One run, to its end or its killing. Returns whether anybody wants more.
+async fn one_run(
+    mut running: Running,
+    limit: Duration,
+    report: &mut impl FnMut(Look, String) -> bool,
+) -> bool {
+    match timeout(limit, running.end()).await {
+        // What it left in the background is killed when it is dropped: every run would leave more.
+        Ok(ended) if ended.success => report(Look::Succeeded, ended.message),
+        Ok(ended) => report(Look::Failed, ended.message),
+        Err(_elapsed) => {
+            let mut message = format!("no end within {}", humantime::format_duration(limit));
+            if let Some(line) = running.last_line() {
+                message = format!("{message}: {line}");
+            }
+            let wanted = report(Look::TimedOut, message);
+            running.kill();
+            // A program that hangs in the kernel cannot be killed: a second one would hang there too.
+            running.end().await;
+            wanted
+        }
+    }
+}

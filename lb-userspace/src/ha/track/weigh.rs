@@ -1,0 +1,193 @@
+//! What is made of everything that is tracked: pure.
+
+use std::fmt;
+
+use crate::config::Name;
+
+/// Something that is tracked.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum What {
+    /// The node's interface: up, and with a carrier.
+    Interface(String),
+    /// The XDP program on the interface.
+    Xdp,
+    /// The listener of a service of the agent's.
+    Listener(Name),
+    /// The healthy backends of a pool.
+    Pool(Name),
+    /// A script of `[[ha.track]]`.
+    Script(Name),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface(name) => write!(f, "interface {name}"),
+            Self::Xdp => f.write_str("XDP program"),
+            Self::Listener(service) => write!(f, "listener of service {service}"),
+            Self::Pool(name) => write!(f, "pool {name}"),
+            Self::Script(name) => write!(f, "script {name}"),
+        }
+    }
+}
+
+/// What it does to this host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Failing is a fault.
+    Fault,
+    /// Added to the priority: while failing where it is negative, while succeeding where it is
+    /// positive. Never zero.
+    Weight(i16),
+    /// Taken off the priority while any of this kind fails, once.
+    Backends(u8),
+}
+
+/// Something that is tracked, as it is now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fact {
+    /// What it is.
+    pub what: What,
+    /// What it does to this host.
+    pub effect: Effect,
+    /// Whether it is well; `None`: nobody has looked yet, and until then it is taken to be not.
+    pub well: Option<bool>,
+    /// What was found, in words.
+    pub message: String,
+}
+
+/// What all of it means for this host.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Standing {
+    /// Why this host must not be active; `None`: it may be.
+    pub fault: Option<String>,
+    /// What is added to the priority, -253 to 253.
+    pub weight: i16,
+    /// Why the priority is not the one configured, one sentence each.
+    pub reasons: Vec<String>,
+}
+
+/// More than any priority can bear.
+const MOST: i32 = 253;
+
+/// Weighs everything that is tracked.
+#[must_use]
+pub fn weigh(facts: &[Fact]) -> Standing {
+    let mut faults = Vec::new();
+    let mut reasons = Vec::new();
+    let mut weight = 0;
+    let mut backends = None;
+    for fact in facts {
+        let Fact { what, message, .. } = fact;
+        let well = fact.well == Some(true);
+        match fact.effect {
+            Effect::Fault if !well => faults.push(format!("{what}: {message}")),
+            Effect::Weight(change) if well == (change > 0) => {
+                weight += i32::from(change);
+                reasons.push(format!("{change:+} for {what}: {message}"));
+            }
+            Effect::Backends(change) if !well => {
+                if backends.is_none() {
+                    reasons.push(format!("-{change} for {what}: {message}"));
+                }
+                backends = backends.max(Some(change));
+            }
+            Effect::Fault | Effect::Weight(_) | Effect::Backends(_) => {}
+        }
+    }
+    weight -= backends.map_or(0, i32::from);
+    Standing {
+        fault: (!faults.is_empty()).then(|| faults.join("; ")),
+        weight: i16::try_from(weight.clamp(-MOST, MOST)).unwrap_or_default(),
+        reasons,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fact(effect: Effect, well: Option<bool>) -> Fact {
+        Fact {
+            what: What::Script(Name::parse("uplink").expect("a name")),
+            effect,
+            well,
+            message: "exit status: 1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_host_with_nothing_against_it_has_its_priority() {
+        let facts = [
+            fact(Effect::Fault, Some(true)),
+            fact(Effect::Weight(-20), Some(true)),
+            fact(Effect::Weight(20), Some(false)),
+            fact(Effect::Backends(50), Some(true)),
+        ];
+        assert_eq!(weigh(&facts), Standing::default());
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let mut facts = [
+            fact(Effect::Fault, Some(false)),
+            fact(Effect::Fault, Some(false)),
+        ];
+        facts[0].what = What::Xdp;
+        facts[0].message = "gone".to_owned();
+        let standing = weigh(&facts);
+        let fault = standing.fault.as_deref();
+        assert_eq!(
+            fault,
+            Some("XDP program: gone; script uplink: exit status: 1")
+        );
+        assert_eq!(standing.weight, 0);
+    }
+
+    #[test]
+    fn what_nobody_has_looked_at_yet_is_not_well() {
+        assert!(weigh(&[fact(Effect::Fault, None)]).fault.is_some());
+        assert_eq!(weigh(&[fact(Effect::Weight(-20), None)]).weight, -20);
+        assert_eq!(weigh(&[fact(Effect::Weight(20), None)]).weight, 0);
+    }
+
+    #[test]
+    fn weights_are_added_with_their_reasons() {
+        let facts = [
+            fact(Effect::Weight(-20), Some(false)),
+            fact(Effect::Weight(30), Some(true)),
+            fact(Effect::Weight(30), Some(false)),
+        ];
+        let standing = weigh(&facts);
+        assert_eq!(standing.weight, 10);
+        let reasons = [
+            "-20 for script uplink: exit status: 1",
+            "+30 for script uplink: exit status: 1",
+        ];
+        assert_eq!(standing.reasons, reasons);
+    }
+
+    #[test]
+    fn many_pools_without_backends_count_once() {
+        let facts = vec![fact(Effect::Backends(50), Some(false)); 3];
+        let standing = weigh(&facts);
+        assert_eq!((standing.weight, standing.reasons.len()), (-50, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn no_weights_leave_the_range_of_priorities(
+            weights in prop::collection::vec(((-253_i16..=253), any::<bool>()), 0..60),
+        ) {
+            let facts: Vec<_> = weights
+                .iter()
+                .map(|(weight, well)| fact(Effect::Weight(*weight), Some(*well)))
+                .collect();
+            let standing = weigh(&facts);
+            prop_assert!((-253..=253).contains(&standing.weight));
+            prop_assert!(standing.fault.is_none());
+        }
+    }
+}

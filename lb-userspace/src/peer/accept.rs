@@ -1,0 +1,165 @@
+//! The side that accepts: the host with the higher address.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::sleep,
+};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use super::{
+    Error, Refusal, Shared,
+    greet::{Greeted, greet},
+    session::Outlets,
+    set_up,
+};
+
+/// Connections that may shake hands at the same time.
+const SHAKING_HANDS: usize = 8;
+/// Connections that the kernel may hold for us.
+const BACKLOG: i32 = 16;
+/// How long to wait when the kernel has no connection to give, out of files, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens for the peer.
+pub(super) fn bind(address: SocketAddr) -> Result<StdListener, Error> {
+    let bind = || {
+        let domain = socket2::Domain::for_address(address);
+        let kind = socket2::Type::STREAM.nonblocking().cloexec();
+        let socket = socket2::Socket::new(domain, kind, None)?;
+        // An agent that starts again finds the connections of the one before it in TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|source| Error::Listen { address, source })
+}
+
+/// Accepts for as long as the agent runs.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    listener: StdListener,
+    config: Arc<ServerConfig>,
+    outlets: Outlets,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let sentence = format!("cannot wait for the peer: {error}");
+            tracing::error!("{sentence}");
+            shared.counters.problem(&sentence);
+            return;
+        }
+    };
+    let acceptor = TlsAcceptor::from(config);
+    let (greeted, next) = mpsc::channel(1);
+    tokio::select! {
+        () = take_in(&shared, &listener, &acceptor, &greeted) => {}
+        () = hold_newest(&shared, next, &outlets) => {}
+    }
+}
+
+/// Holds the newest connection, for as long as the agent listens.
+async fn hold_newest(shared: &Shared, mut next: mpsc::Receiver<Greeted>, outlets: &Outlets) {
+    let mut waiting = None;
+    loop {
+        let greeted = match waiting.take() {
+            Some(greeted) => greeted,
+            None => match next.recv().await {
+                Some(greeted) => greeted,
+                None => return,
+            },
+        };
+        let replaced = async { waiting = next.recv().await };
+        if shared.run(greeted, outlets, replaced).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Accepts connections and has them shake hands, [`SHAKING_HANDS`] at a time.
+async fn take_in(
+    shared: &Arc<Shared>,
+    listener: &TcpListener,
+    acceptor: &TlsAcceptor,
+    greeted: &mpsc::Sender<Greeted>,
+) {
+    // Dropped with this future: no handshake outlives the listener.
+    let mut tasks = JoinSet::new();
+    let mut shaking: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("cannot accept a connection for the link: {error}");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        while tasks.try_join_next().is_some() {}
+        shaking.retain(|task| !task.is_finished());
+        if shared.settings.check_source && address.ip() != shared.settings.peer.ip() {
+            refuse_address(shared, address);
+            continue;
+        }
+        make_room(shared, &mut shaking);
+        let task = shake_hands(
+            Arc::clone(shared),
+            stream,
+            acceptor.clone(),
+            greeted.clone(),
+        );
+        shaking.push_back(tasks.spawn(task));
+    }
+}
+
+/// The oldest gives way: a peer that comes back is quick, and must not wait for those who never end.
+fn make_room(shared: &Shared, shaking: &mut VecDeque<AbortHandle>) {
+    if shaking.len() < SHAKING_HANDS {
+        return;
+    }
+    if let Some(oldest) = shaking.pop_front() {
+        oldest.abort();
+        let sentence =
+            format!("more than {SHAKING_HANDS} connections to the link shake hands at once");
+        shared.refused(Refusal::Crowded, &sentence);
+    }
+}
+
+fn refuse_address(shared: &Shared, address: SocketAddr) {
+    let (found, peer) = (address.ip(), shared.settings.peer.ip());
+    let sentence = format!("a connection to the link came from {found}, and the peer is {peer}");
+    shared.refused(Refusal::Address, &sentence);
+}
+
+async fn shake_hands(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    greeted: mpsc::Sender<Greeted>,
+) {
+    let rhythm = shared.settings.rhythm;
+    let handshake = async {
+        set_up(&stream, rhythm)?;
+        let stream = acceptor.accept(stream).await?;
+        io::Result::Ok(TlsStream::from(stream))
+    };
+    match greet(handshake, &shared.settings).await {
+        Ok(newest) => {
+            // The link ends: so does this.
+            let _held = greeted.send(newest).await;
+        }
+        Err((refusal, sentence)) => shared.refused(refusal, &sentence),
+    }
+}

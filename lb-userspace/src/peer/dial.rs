@@ -1,0 +1,122 @@
+//! The side that dials: the host with the lower address.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use rustls::ClientConfig;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::{Instant, sleep, timeout},
+};
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use super::{
+    Settings, Shared,
+    greet::{Greeted, greet},
+    session::Outlets,
+    set_up, tls,
+};
+
+/// How long connecting may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// The first pause between two attempts, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A connection that held for so long was a good one: the next attempt comes soon.
+const GOOD: Duration = Duration::from_secs(1);
+
+/// Dials for as long as the agent runs.
+pub(super) async fn run(shared: Arc<Shared>, config: Arc<ClientConfig>, outlets: Outlets) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let began = Instant::now();
+        if let Some(greeted) = dial(&shared, &config).await {
+            let began = Instant::now();
+            if shared.hold(greeted, &outlets).await.is_none() {
+                return;
+            }
+            if began.elapsed() >= GOOD {
+                pause = FIRST_PAUSE;
+            }
+        }
+        // Counted from the beginning: an attempt that took its time was pause enough.
+        let rest = jittered(pause).saturating_sub(began.elapsed());
+        sleep(rest.max(FIRST_PAUSE / 2)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn dial(shared: &Shared, config: &Arc<ClientConfig>) -> Option<Greeted> {
+    let settings = &shared.settings;
+    let stream = match timeout(CONNECT_LIMIT, connect(settings)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return unreached(shared, &unreachable(settings.peer, &error)),
+        Err(_) => {
+            let (peer, port) = (settings.peer, settings.peer.port());
+            let sentence = format!(
+                "the peer {peer} does not answer; does it run, and does every firewall and \
+                 security group between let TCP port {port} through?"
+            );
+            return unreached(shared, &sentence);
+        }
+    };
+    match greet(handshake(stream, config), settings).await {
+        Ok(greeted) => Some(greeted),
+        Err((refusal, sentence)) => {
+            shared.refused(refusal, &sentence);
+            None
+        }
+    }
+}
+
+async fn connect(settings: &Settings) -> io::Result<TcpStream> {
+    let socket = match settings.source {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(SocketAddr::new(settings.source.ip(), 0))?;
+    let stream = socket.connect(settings.peer).await?;
+    set_up(&stream, settings.rhythm)?;
+    Ok(stream)
+}
+
+async fn handshake(
+    stream: TcpStream,
+    config: &Arc<ClientConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let name = tls::server_name().map_err(io::Error::other)?;
+    let stream = TlsConnector::from(Arc::clone(config))
+        .connect(name, stream)
+        .await?;
+    Ok(stream.into())
+}
+
+fn unreached(shared: &Shared, sentence: &str) -> Option<Greeted> {
+    shared.counters.unreached.fetch_add(1, Relaxed);
+    if shared.counters.problem(sentence) {
+        tracing::warn!("{sentence}");
+    }
+    None
+}
+
+fn unreachable(peer: SocketAddr, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "; is lb running there, with [ha.link]?",
+        io::ErrorKind::AddrNotAvailable => "; this host does not have the address `ha.source`",
+        _ => "",
+    };
+    format!("cannot connect to the peer {peer}: {error}{hint}")
+}
+
+/// Three quarters to five quarters of it.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [128];
+    // Without randomness there is no jitter, and nothing else is wrong with that.
+    let _filled = aws_lc_rs::rand::fill(&mut byte);
+    let [byte] = byte;
+    pause * 3 / 4 + pause / 2 * u32::from(byte) / 255
+}

@@ -1,0 +1,123 @@
+//! The greeting: who is there, and whether the two understand each other.
+
+use std::{io, time::Duration};
+
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsStream;
+
+use super::{
+    HANDSHAKE_LIMIT, Refusal, Settings,
+    frame::{Hello, PREAMBLE_BYTES, Preamble, greeting, hello},
+};
+
+/// A connection whose other end has proved that it is the peer, and has said who it is.
+#[derive(Debug)]
+pub(super) struct Greeted {
+    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) hello: Hello,
+}
+
+/// A refusal and the sentence about it.
+pub(super) type Refused = (Refusal, String);
+
+/// Shakes hands and greets within [`HANDSHAKE_LIMIT`].
+pub(super) async fn greet(
+    handshake: impl Future<Output = io::Result<TlsStream<TcpStream>>>,
+    settings: &Settings,
+) -> Result<Greeted, Refused> {
+    let greeted = timeout(HANDSHAKE_LIMIT, async {
+        let stream = handshake.await.map_err(|error| reason(&error))?;
+        exchange(stream, settings).await
+    });
+    greeted
+        .await
+        .unwrap_or_else(|_| Err(too_slow(HANDSHAKE_LIMIT)))
+}
+
+async fn exchange(
+    mut stream: TlsStream<TcpStream>,
+    settings: &Settings,
+) -> Result<Greeted, Refused> {
+    let ours = greeting(settings.protocol, &settings.hello)
+        .ok_or_else(|| refuse(Refusal::Greeting, "this host's own name is too long"))?;
+    let (preamble, rest) = {
+        // Both speak first: each reads the other's version, whoever finds it wanting.
+        let talk = async {
+            stream.write_all(&ours).await?;
+            stream.flush().await?;
+            let mut preamble = [0; PREAMBLE_BYTES];
+            let _whole = stream.read_exact(&mut preamble).await?;
+            let Some(preamble) = Preamble::decode(preamble) else {
+                return Ok(None);
+            };
+            // To the end: closing with bytes unread would take our greeting back.
+            let mut rest = vec![0; usize::from(preamble.hello)];
+            let _whole = stream.read_exact(&mut rest).await?;
+            Ok(Some((preamble, rest)))
+        };
+        let heard = talk.await.map_err(|error: io::Error| reason(&error))?;
+        heard.ok_or_else(|| {
+            refuse(
+                Refusal::Greeting,
+                "it does not greet as an agent of lb does",
+            )
+        })?
+    };
+    if preamble.protocol != settings.protocol {
+        let (ours, theirs) = (settings.protocol, preamble.protocol);
+        let sentence = format!(
+            "it speaks version {theirs} of the link and this host version {ours}; \
+             run the same version of lb on both"
+        );
+        return Err(refuse(Refusal::Version, &sentence));
+    }
+    let hello =
+        hello(&rest).ok_or_else(|| refuse(Refusal::Greeting, "its greeting cannot be read"))?;
+    if hello.instance == settings.hello.instance {
+        let sentence = "it is this host itself; `ha.peer` must be the other host";
+        return Err(refuse(Refusal::Itself, sentence));
+    }
+    Ok(Greeted { stream, hello })
+}
+
+fn refuse(refusal: Refusal, why: &str) -> Refused {
+    (refusal, format!("the peer was refused: {why}"))
+}
+
+fn too_slow(limit: Duration) -> Refused {
+    let sentence = format!("it did not shake hands within {limit:?}");
+    refuse(Refusal::Timeout, &sentence)
+}
+
+const NOT_THE_SECRET: &str = "it does not have this pair's secret; copy the file of \
+                              `ha.link.secret_file` from one host to the other and restart lb";
+
+/// What an error before the end of the greeting says of the other end.
+fn reason(error: &io::Error) -> Refused {
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<TlsError>());
+    match tls {
+        Some(
+            TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
+            | TlsError::NoCertificatesPresented
+            // What the other end says when this host's certificate is not its own.
+            | TlsError::AlertReceived(
+                AlertDescription::AccessDenied | AlertDescription::CertificateRequired,
+            ),
+        ) => refuse(Refusal::Secret, NOT_THE_SECRET),
+        Some(other) => {
+            let sentence = format!("the TLS handshake failed: {other}");
+            refuse(Refusal::Handshake, &sentence)
+        }
+        None => {
+            let sentence = format!("it closed the connection before it had greeted: {error}");
+            refuse(Refusal::Closed, &sentence)
+        }
+    }
+}

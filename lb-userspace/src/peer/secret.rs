@@ -1,0 +1,322 @@
+//! What both hosts of a pair have and nobody else: one key and its certificate, in one file.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::digest;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+/// More than a key and its certificate take.
+const MAX_FILE_BYTES: u64 = 1 << 16;
+/// Ten years. The certificate is compared and not judged: a host whose clock is wrong must find its
+/// peer all the same, so its end is for those who read the file.
+const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// What both hosts of a pair have and nobody else. Both show this very certificate and prove that
+/// they have its key.
+pub struct Secret {
+    pub(super) certificate: CertificateDer<'static>,
+    pub(super) key: PrivateKeyDer<'static>,
+}
+
+/// Why a secret could not be made or read.
+#[derive(Debug, thiserror::Error)]
+#[error("the pair's secret {}: {problem}", path.display())]
+pub struct SecretError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    #[source]
+    pub problem: SecretProblem,
+}
+
+/// What is wrong with a secret's file.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretProblem {
+    /// It is not there.
+    #[error("there is no such file; run `lb peer init` on one host and copy what it makes to both")]
+    Missing,
+    /// It was to be made and is there.
+    #[error(
+        "there is a file already; the peer has the same one, so only --force replaces it, and the \
+         peer then needs the new one too"
+    )]
+    Exists,
+    /// The file system refused.
+    #[error("{0}")]
+    Io(#[source] io::Error),
+    /// It is no file.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// Others than its owner may reach it.
+    #[error(
+        "its mode is {mode:04o}, so that others than its owner can be the peer; run: chmod 600 {}",
+        path.display()
+    )]
+    Open {
+        /// Its permission bits.
+        mode: u32,
+        /// The file.
+        path: PathBuf,
+    },
+    /// It belongs to somebody else, who could change it.
+    #[error(
+        "it belongs to user {owner}, and not to root or to lb's own user {us}; run: chown {us} {}",
+        path.display()
+    )]
+    Owner {
+        /// To whom it belongs.
+        owner: u32,
+        /// Whom the agent runs as.
+        us: u32,
+        /// The file.
+        path: PathBuf,
+    },
+    /// It does not hold one certificate and one key as PEM.
+    #[error("{0}; it is not what `lb peer init` made: copy the file from the other host again")]
+    Content(String),
+    /// A key or its certificate could not be made.
+    #[error("cannot make a key: {0}")]
+    Make(#[source] rcgen::Error),
+}
+
+impl Secret {
+    /// Makes a fresh secret in a file of mode 0600. A file that is there stays, unless `replace`
+    /// says otherwise; then it is replaced in one step.
+    ///
+    /// # Errors
+    /// The file is there, or cannot be written.
+    pub fn create(path: &Path, replace: bool) -> Result<Self, SecretError> {
+        make()
+            .and_then(|text| {
+                write(path, &text, replace)?;
+                parse(text.as_bytes())
+            })
+            .map_err(|problem| about(path, problem))
+    }
+
+    /// Reads a secret, and refuses a file that others could have read or changed.
+    ///
+    /// # Errors
+    /// The file is missing, open to others, somebody else's, or something else.
+    pub fn read(path: &Path) -> Result<Self, SecretError> {
+        read(path)
+            .and_then(|text| parse(&text))
+            .map_err(|problem| about(path, problem))
+    }
+
+    /// The SHA-256 of the certificate, in short: the same on both hosts, and no secret.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let hash = digest::digest(&digest::SHA256, &self.certificate);
+        let short = hash.as_ref().iter().take(8);
+        short.map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret")
+            .field("fingerprint", &self.fingerprint())
+            .finish_non_exhaustive()
+    }
+}
+
+fn about(path: &Path, problem: SecretProblem) -> SecretError {
+    SecretError {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+/// A key and its certificate as PEM.
+fn make() -> Result<String, SecretProblem> {
+    let make = || {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+        let mut params = rcgen::CertificateParams::new(vec!["lb-peer".to_owned()])?;
+        let now = SystemTime::now();
+        params.not_before = now.into();
+        params.not_after = (now + LIFETIME).into();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "lb peer");
+        let certificate = params.self_signed(&key)?;
+        Ok(certificate.pem() + &key.serialize_pem())
+    };
+    make().map_err(SecretProblem::Make)
+}
+
+fn write(path: &Path, text: &str, replace: bool) -> Result<(), SecretProblem> {
+    if !replace {
+        return write_new(path, text).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => SecretProblem::Exists,
+            _ => SecretProblem::Io(error),
+        });
+    }
+    let draft = path.with_extension("new");
+    let replaced = write_new(&draft, text).and_then(|()| fs::rename(&draft, path));
+    replaced.map_err(SecretProblem::Io)
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a secret is worse than none; that it cannot be removed changes nothing.
+        let _removed = fs::remove_file(path);
+    }
+    written
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SecretProblem> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => SecretProblem::Missing,
+        _ => SecretProblem::Io(error),
+    };
+    // The kind first: opening a pipe would wait for its other end.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(SecretProblem::NotAFile);
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let path = path.to_owned();
+        return Err(SecretProblem::Open { mode, path });
+    }
+    let (owner, us) = (metadata.uid(), nix::unistd::geteuid().as_raw());
+    if owner != 0 && owner != us {
+        let path = path.to_owned();
+        return Err(SecretProblem::Owner { owner, us, path });
+    }
+    let mut text = Vec::new();
+    file.take(MAX_FILE_BYTES)
+        .read_to_end(&mut text)
+        .map_err(unreadable)?;
+    Ok(text)
+}
+
+fn parse(text: &[u8]) -> Result<Secret, SecretProblem> {
+    let refuse = |what: String| SecretProblem::Content(what);
+    let certificates = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| refuse(format!("it is not PEM ({error})")))?;
+    let Ok([certificate]) = <[_; 1]>::try_from(certificates) else {
+        return Err(refuse("it has not exactly one certificate".to_owned()));
+    };
+    let key = PrivateKeyDer::from_pem_slice(text)
+        .map_err(|error| refuse(format!("it has no private key ({error})")))?;
+    let secret = Secret { certificate, key };
+    super::tls::certified_key(&secret)
+        .and_then(|pair| pair.keys_match())
+        .map_err(|error| refuse(format!("its key and certificate do not fit ({error})")))?;
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn file(folder: &tempfile::TempDir) -> PathBuf {
+        folder.path().join("peer.pem")
+    }
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a folder")
+    }
+
+    #[test]
+    fn what_was_made_is_read_on_both_hosts() {
+        let folder = folder();
+        let made = Secret::create(&file(&folder), false).expect("made");
+        let mode = fs::metadata(file(&folder)).expect("there").mode() & 0o7777;
+        assert_eq!(mode, 0o600);
+        let copy = folder.path().join("copy.pem");
+        fs::copy(file(&folder), &copy).expect("copied");
+        let read = Secret::read(&copy).expect("read");
+        assert_eq!(read.fingerprint(), made.fingerprint());
+        assert_eq!(read.fingerprint().len(), 16);
+    }
+
+    #[test]
+    fn a_secret_is_replaced_only_by_force() {
+        let folder = folder();
+        let first = Secret::create(&file(&folder), false).expect("made");
+        let error = Secret::create(&file(&folder), false).expect_err("it is there");
+        assert!(error.to_string().contains("--force"), "{error}");
+        let kept = Secret::read(&file(&folder)).expect("read").fingerprint();
+        assert_eq!(kept, first.fingerprint());
+        let second = Secret::create(&file(&folder), true).expect("replaced");
+        assert_ne!(second.fingerprint(), first.fingerprint());
+        let left = fs::read_dir(folder.path()).expect("listed").count();
+        assert_eq!(left, 1, "no draft stays behind");
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+        let folder = folder();
+        Secret::create(&file(&folder), false).expect("made");
+        for (mode, good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+            let permissions = fs::Permissions::from_mode(mode);
+            fs::set_permissions(file(&folder), permissions).expect("chmod");
+            match Secret::read(&file(&folder)) {
+                Ok(_) => assert!(good, "{mode:o}"),
+                Err(error) => {
+                    assert!(!good, "{mode:o}");
+                    assert!(error.to_string().contains("chmod 600 /"), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_of_another_user_is_refused() {
+        let folder = folder();
+        Secret::create(&file(&folder), false).expect("made");
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        std::os::unix::fs::chown(file(&folder), Some(4242), None).expect("chown");
+        let error = Secret::read(&file(&folder)).expect_err("somebody else's");
+        assert!(error.to_string().contains("user 4242"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_secret_is_told_in_a_sentence() {
+        let folder = folder();
+        let error = Secret::read(&file(&folder)).expect_err("missing");
+        assert!(error.to_string().contains("lb peer init"), "{error}");
+        let error = Secret::read(folder.path()).expect_err("a folder");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+        let (one, other) = (make().expect("made"), make().expect("made"));
+        let key_at = one.find("-----BEGIN PRIVATE").expect("a key");
+        let other_key = &other[other.find("-----BEGIN PRIVATE").expect("a key")..];
+        for (text, said) in [
+            ("", "exactly one certificate"),
+            (&one[..key_at], "no private key"),
+            (&one[key_at..], "exactly one certificate"),
+            (&(one.clone() + &other), "exactly one certificate"),
+            (&(one[..key_at].to_owned() + other_key), "do not fit"),
+        ] {
+            let path = file(&folder);
+            let _old = fs::remove_file(&path);
+            write_new(&path, text).expect("written");
+            let error = Secret::read(&path).expect_err(said).to_string();
+            assert!(error.contains(said), "{error}");
+            assert!(!error.contains("BEGIN"), "no secret in {error}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! What the link counts, and how it is at one moment.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde::Serialize;
+
+/// A refusal is in the log once in so long.
+const SAID_FOR: Duration = Duration::from_secs(60);
+
+/// The agent at the other end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PeerInfo {
+    /// The name of its node.
+    pub node: String,
+    /// The version of `lb` that it runs.
+    pub version: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Counts the connections of this agent, from 1.
+    pub session: u64,
+}
+
+/// Why a connection was refused before it could say anything that counts.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// It came from another address than the peer's.
+    Address,
+    /// Too many others were shaking hands.
+    Crowded,
+    /// It had not greeted in time.
+    Timeout,
+    /// It ended before it had greeted.
+    Closed,
+    /// It does not speak TLS 1.3, or not correctly.
+    Handshake,
+    /// It does not have the pair's secret.
+    Secret,
+    /// It has the secret and does not greet like an agent.
+    Greeting,
+    /// It speaks another version of the link.
+    Version,
+    /// It is this very agent.
+    Itself,
+}
+
+impl Refusal {
+    /// All there are.
+    pub const ALL: [Self; 9] = [
+        Self::Address,
+        Self::Crowded,
+        Self::Timeout,
+        Self::Closed,
+        Self::Handshake,
+        Self::Secret,
+        Self::Greeting,
+        Self::Version,
+        Self::Itself,
+    ];
+
+    /// The word for it in status and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Crowded => "crowded",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Handshake => "handshake",
+            Self::Secret => "secret",
+            Self::Greeting => "greeting",
+            Self::Version => "version",
+            Self::Itself => "itself",
+        }
+    }
+}
+
+/// Why the link went down.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DownReason {
+    /// The peer has not answered in time.
+    Silent,
+    /// The peer closed the connection: its agent ended, or took it for dead.
+    Closed,
+    /// The network did.
+    Broken(String),
+    /// The peer has made a new connection.
+    Replaced,
+    /// The peer said what no agent says.
+    Malformed(String),
+    /// More came, or was to be sent, than this agent keeps up with. The next connection says it all
+    /// again.
+    Overrun,
+}
+
+impl DownReason {
+    /// The word for [`Self::Malformed`].
+    pub const MALFORMED: &'static str = "malformed";
+
+    /// The word for it in metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Closed => "closed",
+            Self::Broken(_) => "broken",
+            Self::Replaced => "replaced",
+            Self::Malformed(_) => Self::MALFORMED,
+            Self::Overrun => "overrun",
+        }
+    }
+
+    const WORDS: [&'static str; 6] = [
+        "silent",
+        "closed",
+        "broken",
+        "replaced",
+        "malformed",
+        "overrun",
+    ];
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent => f.write_str("the peer has not answered in time"),
+            Self::Closed => f.write_str("the peer closed the connection"),
+            Self::Broken(error) => write!(f, "the connection broke: {error}"),
+            Self::Replaced => f.write_str("the peer has made a new connection"),
+            Self::Malformed(what) => write!(f, "the peer said what no agent says: {what}"),
+            Self::Overrun => f.write_str("more was said than could be taken in or sent"),
+        }
+    }
+}
+
+/// Bytes and frames that went one way.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Traffic {
+    /// Bytes, those of TLS apart.
+    pub bytes: u64,
+    /// Whole frames.
+    pub frames: u64,
+}
+
+/// How the link is at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Whether this host dials. Otherwise it accepts.
+    pub dials: bool,
+    /// The connection, where there is one.
+    pub connected: Option<Connected>,
+    /// Connections that came up since the agent started.
+    pub ups: u64,
+    /// Connections that went down, by the word of [`DownReason::word`]. All words are there.
+    pub downs: Vec<(&'static str, u64)>,
+    /// What was sent since the agent started.
+    pub sent: Traffic,
+    /// What was received since the agent started.
+    pub received: Traffic,
+    /// Connections that were refused, by reason. All reasons are there.
+    pub refused: Vec<(Refusal, u64)>,
+    /// Attempts to dial that did not reach the peer.
+    pub unreached: u64,
+    /// Words that were dropped since nobody was there to take them, here or there.
+    pub dropped_words: u64,
+    /// Why there is no connection, as far as that is known: a sentence.
+    pub problem: Option<String>,
+}
+
+/// A connection that stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connected {
+    /// Who is at the other end.
+    pub peer: PeerInfo,
+    /// Since when.
+    pub since: SystemTime,
+    /// How long the last ping took, there and back, with all that it had to wait for.
+    pub round_trip: Option<Duration>,
+}
+
+/// What the link counts. Shared by all its tasks.
+#[derive(Debug)]
+pub(super) struct Counters {
+    dials: bool,
+    current: Mutex<Current>,
+    pub(super) ups: AtomicU64,
+    downs: [AtomicU64; DownReason::WORDS.len()],
+    pub(super) sent: Flow,
+    pub(super) received: Flow,
+    refused: [AtomicU64; Refusal::ALL.len()],
+    pub(super) unreached: AtomicU64,
+    pub(super) dropped_words: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    connected: Option<Connected>,
+    problem: Option<String>,
+    /// When a refusal was last in the log, by reason.
+    said: [Option<Instant>; Refusal::ALL.len()],
+}
+
+/// Bytes and frames, counted.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    bytes: AtomicU64,
+    frames: AtomicU64,
+}
+
+impl Flow {
+    pub(super) fn count(&self, bytes: usize, is_whole: bool) {
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+        self.frames.fetch_add(u64::from(is_whole), Relaxed);
+    }
+
+    fn view(&self) -> Traffic {
+        Traffic {
+            bytes: self.bytes.load(Relaxed),
+            frames: self.frames.load(Relaxed),
+        }
+    }
+}
+
+impl Counters {
+    pub(super) fn new(dials: bool) -> Self {
+        Self {
+            dials,
+            current: Mutex::default(),
+            ups: AtomicU64::new(0),
+            downs: Default::default(),
+            sent: Flow::default(),
+            received: Flow::default(),
+            refused: Default::default(),
+            unreached: AtomicU64::new(0),
+            dropped_words: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn up(&self, peer: PeerInfo) {
+        self.ups.fetch_add(1, Relaxed);
+        let mut current = self.current();
+        current.problem = None;
+        current.connected = Some(Connected {
+            peer,
+            since: SystemTime::now(),
+            round_trip: None,
+        });
+    }
+
+    pub(super) fn down(&self, reason: &DownReason) {
+        let mut words = DownReason::WORDS.iter();
+        let index = words.position(|word| *word == reason.word());
+        self.downs[index.unwrap_or(0)].fetch_add(1, Relaxed);
+        let mut current = self.current();
+        current.connected = None;
+        current.problem = Some(reason.to_string());
+    }
+
+    pub(super) fn round_trip(&self, took: Duration) {
+        if let Some(connected) = &mut self.current().connected {
+            connected.round_trip = Some(took);
+        }
+    }
+
+    /// A connection was refused. The sentence is kept while there is no connection. True when it
+    /// is to be said in the log: one a minute for each reason, however many come.
+    pub(super) fn refused(&self, refusal: Refusal, problem: &str) -> bool {
+        let index = Refusal::ALL.iter().position(|one| *one == refusal);
+        let index = index.unwrap_or(0);
+        self.refused[index].fetch_add(1, Relaxed);
+        self.problem(problem);
+        let said = &mut self.current().said[index];
+        let is_due = said.is_none_or(|said| said.elapsed() >= SAID_FOR);
+        if is_due {
+            *said = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// Why there is no connection. True when that is another reason than before.
+    pub(super) fn problem(&self, problem: &str) -> bool {
+        let mut current = self.current();
+        let is_new = current.problem.as_deref() != Some(problem);
+        if current.connected.is_none() {
+            current.problem = Some(problem.to_owned());
+        }
+        is_new
+    }
+
+    pub(super) fn view(&self) -> View {
+        let current = self.current();
+        let counts = |counts: &[AtomicU64]| -> Vec<u64> {
+            counts.iter().map(|count| count.load(Relaxed)).collect()
+        };
+        View {
+            dials: self.dials,
+            connected: current.connected.clone(),
+            ups: self.ups.load(Relaxed),
+            downs: DownReason::WORDS
+                .into_iter()
+                .zip(counts(&self.downs))
+                .collect(),
+            sent: self.sent.view(),
+            received: self.received.view(),
+            refused: Refusal::ALL
+                .into_iter()
+                .zip(counts(&self.refused))
+                .collect(),
+            unreached: self.unreached.load(Relaxed),
+            dropped_words: self.dropped_words.load(Relaxed),
+            problem: current.problem.clone(),
+        }
+    }
+
+    /// A thread that panicked while it held the lock had made its change in one assignment.
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

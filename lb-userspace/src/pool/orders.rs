@@ -1,0 +1,246 @@
+//! The operator's orders, as two hosts agree on them: for each backend the newest wins.
+//!
+//! An order has a stamp: the milliseconds of the clock at which it was given, or one more than the
+//! newest stamp that its host had seen, whichever is later (a hybrid logical clock). So an order
+//! that was given in the knowledge of another is newer, whatever the clocks say. Two orders with
+//! one stamp were given at two hosts in the same millisecond: the stricter one wins.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BackendId, Order};
+use crate::config::Name;
+
+/// When an order was given; zero when none ever was.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    /// The stamp of an order that is given now, by one who has seen `newest`.
+    #[must_use]
+    pub fn next(newest: Self, now: SystemTime) -> Self {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
+        let clock = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        Self(clock.max(newest.0.saturating_add(1)))
+    }
+
+    /// The stamp of an order that was given nobody knows when.
+    pub(super) fn oldest(order: Order) -> Self {
+        Self(u64::from(order != Order::Ready))
+    }
+
+    /// Whether there was an order at all.
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self > Self::default()
+    }
+}
+
+/// An order and its stamp. The greater one wins.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Stamped {
+    /// When it was given.
+    pub stamp: Stamp,
+    /// What was ordered.
+    pub order: Order,
+}
+
+/// Orders by backend.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Orders(BTreeMap<BackendId, Stamped>);
+
+impl Orders {
+    /// Takes in another host's orders: of two for one backend the newer stays. In whatever sequence
+    /// and however often hosts merge, they end with the same.
+    #[must_use]
+    pub fn merged(mut self, other: &Self) -> Self {
+        for (id, theirs) in &other.0 {
+            let ours = self.0.entry(id.clone()).or_default();
+            *ours = (*ours).max(*theirs);
+        }
+        self
+    }
+
+    /// Those of these orders that are news to one who has `other`.
+    #[must_use]
+    pub fn newer_than(&self, other: &Self) -> Self {
+        let is_news = |(id, ours): &(&BackendId, &Stamped)| other.of(id) < **ours;
+        let news = self.0.iter().filter(is_news);
+        news.map(|(id, ours)| (id.clone(), *ours)).collect()
+    }
+
+    /// The order for a backend; ready, and never given, when there is none.
+    #[must_use]
+    pub fn of(&self, id: &BackendId) -> Stamped {
+        self.0.get(id).copied().unwrap_or_default()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each order.
+    pub fn iter(&self) -> impl Iterator<Item = (&BackendId, Stamped)> {
+        self.0.iter().map(|(id, stamped)| (id, *stamped))
+    }
+}
+
+impl FromIterator<(BackendId, Stamped)> for Orders {
+    /// Those that were given.
+    fn from_iter<I: IntoIterator<Item = (BackendId, Stamped)>>(orders: I) -> Self {
+        let given = orders.into_iter().filter(|(_, it)| it.stamp.is_some());
+        Self(given.collect())
+    }
+}
+
+/// Orders as they are told to the peer.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ToldOrders {
+    /// Whether these are all that the host has: what is missing or older is then told in return.
+    all: bool,
+    orders: Vec<ToldOrder>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct ToldOrder {
+    pool: String,
+    address: SocketAddr,
+    order: Order,
+    stamp: Stamp,
+}
+
+impl ToldOrders {
+    /// All orders of a host.
+    #[must_use]
+    pub fn all(orders: &Orders) -> Self {
+        Self::new(true, orders)
+    }
+
+    /// Some orders of a host.
+    #[must_use]
+    pub fn some(orders: &Orders) -> Self {
+        Self::new(false, orders)
+    }
+
+    /// Whether these are all that the host has.
+    #[must_use]
+    pub fn are_all(&self) -> bool {
+        self.all
+    }
+
+    /// The orders. Those for pools of a name that no configuration can have fit no backend.
+    #[must_use]
+    pub fn orders(&self) -> Orders {
+        let orders = self.orders.iter().filter_map(|told| {
+            let id = BackendId {
+                pool: Name::parse(&told.pool)?,
+                address: told.address,
+            };
+            let (stamp, order) = (told.stamp, told.order);
+            Some((id, Stamped { stamp, order }))
+        });
+        orders.fold(Orders::default(), |all, one| {
+            all.merged(&std::iter::once(one).collect())
+        })
+    }
+
+    fn new(all: bool, orders: &Orders) -> Self {
+        let orders = orders.iter().map(|(id, stamped)| ToldOrder {
+            pool: id.pool.to_string(),
+            address: id.address,
+            order: stamped.order,
+            stamp: stamped.stamp,
+        });
+        Self {
+            all,
+            orders: orders.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn id(port: u16) -> BackendId {
+        BackendId {
+            pool: Name::parse("web").expect("a name"),
+            address: SocketAddr::from(([10, 0, 0, 6], port)),
+        }
+    }
+
+    /// Few backends and few stamps, so that they meet.
+    fn orders() -> impl Strategy<Value = Orders> {
+        let order = prop_oneof![Just(Order::Ready), Just(Order::Drain), Just(Order::Down)];
+        let one = (0..4_u16, 1..5_u64, order).prop_map(|(port, stamp, order)| {
+            let stamp = Stamp(stamp);
+            (id(port), Stamped { stamp, order })
+        });
+        vec(one, 0..6).prop_map(|orders| orders.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative(a in orders(), b in orders()) {
+            prop_assert_eq!(a.clone().merged(&b), b.merged(&a));
+        }
+
+        #[test]
+        fn merging_is_associative(a in orders(), b in orders(), c in orders()) {
+            let left = a.clone().merged(&b).merged(&c);
+            prop_assert_eq!(left, a.merged(&b.merged(&c)));
+        }
+
+        #[test]
+        fn merging_is_idempotent(a in orders(), b in orders()) {
+            let once = a.merged(&b);
+            prop_assert_eq!(once.clone().merged(&b), once.clone());
+            prop_assert_eq!(once.clone().merged(&once), once.clone());
+        }
+
+        #[test]
+        fn what_is_news_is_all_that_merging_needs(a in orders(), b in orders()) {
+            let news = a.newer_than(&b);
+            prop_assert_eq!(b.clone().merged(&news), b.clone().merged(&a));
+            prop_assert!(a.newer_than(&b.merged(&a)).is_empty());
+        }
+
+        #[test]
+        fn orders_survive_the_wire(a in orders()) {
+            let bytes = postcard::to_allocvec(&ToldOrders::all(&a)).expect("encoded");
+            let told: ToldOrders = postcard::from_bytes(&bytes).expect("decoded");
+            prop_assert!(told.are_all());
+            prop_assert_eq!(told.orders(), a);
+        }
+    }
+
+    #[test]
+    fn an_order_given_in_the_knowledge_of_another_is_newer_whatever_the_clock_says() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let future = Stamp::next(Stamp::default(), now + Duration::from_secs(86400));
+        assert!(Stamp::next(future, now) > future);
+        let past = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert!(Stamp::next(Stamp::default(), past).is_some());
+    }
+
+    #[test]
+    fn of_two_orders_in_one_millisecond_the_stricter_wins() {
+        let with = |order| {
+            let stamp = Stamp(7);
+            Orders::from_iter([(id(1), Stamped { stamp, order })])
+        };
+        let merged = with(Order::Drain).merged(&with(Order::Down));
+        assert_eq!(merged.of(&id(1)).order, Order::Down);
+        let merged = with(Order::Drain).merged(&with(Order::Ready));
+        assert_eq!(merged.of(&id(1)).order, Order::Drain);
+    }
+}

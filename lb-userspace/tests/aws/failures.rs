@@ -1,0 +1,132 @@
+//! What an API that does not do as it should makes of the calls.
+
+use std::time::{Duration, Instant};
+
+use lab::ec2::Ec2 as _;
+use lb::aws::{ErrorKind, Owner};
+
+use crate::site::{Site, failed};
+
+/// What a bounded call may take beyond its bound on a machine that does other things too.
+const ALLOWANCE: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn throttling_is_told_from_other_failures_and_not_made_worse() {
+    let site = Site::raise();
+    let ec2 = site.connect().await;
+    site.lastingly(|faults| &mut faults.throttled);
+    let words = ["AssociateAddress", "RequestLimitExceeded", "eipalloc-"];
+    failed(ec2.associate().await, ErrorKind::Throttled, &words);
+    let words = ["DescribeAddresses", "RequestLimitExceeded"];
+    failed(ec2.describe().await, ErrorKind::Throttled, &words);
+    assert_eq!(site.ec2.calls().len(), 2, "a call was made again");
+}
+
+#[tokio::test]
+async fn an_internal_error_is_no_reason_to_try_again_by_oneself() {
+    let site = Site::raise();
+    let ec2 = site.connect().await;
+    site.lastingly(|faults| &mut faults.failing);
+    failed(ec2.associate().await, ErrorKind::Other, &["InternalError"]);
+    assert_eq!(site.ec2.calls().len(), 1);
+    site.ec2.mend();
+    assert_eq!(ec2.associate().await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_api_that_does_not_answer_is_waited_for_a_second_and_a_half() {
+    let site = Site::raise();
+    let ec2 = site.connect().await;
+    site.lastingly(|faults| &mut faults.hanging);
+    for _ in 0..2 {
+        let began = Instant::now();
+        failed(
+            ec2.associate().await,
+            ErrorKind::TimedOut,
+            &["AssociateAddress"],
+        );
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(1500), "{took:?}");
+        assert!(took < Duration::from_millis(1500) + ALLOWANCE, "{took:?}");
+    }
+    assert_eq!(site.ec2.calls().len(), 2);
+    site.ec2.mend();
+    assert_eq!(ec2.associate().await, Ok(()), "it is forgotten afterwards");
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_is_lost_may_have_been_carried_out() {
+    let site = Site::raise();
+    let ec2 = site.connect().await;
+    site.ec2
+        .faults(|faults| faults.answer_delay = Duration::from_secs(4));
+    failed(ec2.associate().await, ErrorKind::TimedOut, &["in time"]);
+    assert!(site.ec2.owner().expect("an answer").is_some());
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_be_connected_to_is_waited_for_a_second() {
+    let site = Site::raise();
+    let mut settings = site.settings();
+    // Reserved for documents (RFC 5737): nobody is there. Where the machine has no way to anywhere
+    // it says so at once.
+    settings.endpoint = Some("http://192.0.2.1:1".to_owned());
+    let ec2 = lb::aws::Ec2::connect(&settings).await.expect("a client");
+    let began = Instant::now();
+    failed(
+        ec2.describe().await,
+        ErrorKind::Unreachable,
+        &["DescribeAddresses"],
+    );
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1) + ALLOWANCE, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_unreachable() {
+    let site = Site::raise();
+    let ec2 = site.connect().await;
+    site.ec2.close();
+    failed(ec2.associate().await, ErrorKind::Unreachable, &["refused"]);
+    site.ec2.open().expect("the port");
+    assert_eq!(ec2.associate().await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_xml_is_a_failure() {
+    let site = Site::raise();
+    let ec2 = site.connect().await;
+    site.lastingly(|faults| &mut faults.babbling);
+    failed(
+        ec2.describe().await,
+        ErrorKind::Other,
+        &["not one of EC2's"],
+    );
+    failed(
+        ec2.associate().await,
+        ErrorKind::Other,
+        &["AssociateAddress"],
+    );
+}
+
+#[tokio::test]
+async fn a_denied_call_says_which_permission_it_wants() {
+    let site = Site::raise();
+    let ec2 = site.connect().await;
+    site.ec2.deny("AssociateAddress");
+    let words = ["ec2:AssociateAddress", "docs/aws.md"];
+    failed(ec2.associate().await, ErrorKind::Denied, &words);
+    assert_eq!(ec2.describe().await, Ok(Owner::Nobody));
+}
+
+#[tokio::test]
+async fn a_stale_description_is_believed_as_it_is() {
+    let site = Site::raise();
+    let ec2 = site.connect().await;
+    site.ec2
+        .faults(|faults| faults.stale = Duration::from_secs(600));
+    ec2.associate().await.expect("an association");
+    assert_eq!(ec2.describe().await, Ok(Owner::Nobody));
+    site.ec2.mend();
+    assert_eq!(ec2.describe().await, Ok(Owner::Us));
+}

@@ -1,0 +1,58 @@
+//! New connections are held while a host hands its role over.
+
+use lb::{config::Balance, dataplane::Dataplane};
+use lb_common::host::TcpPacket;
+
+use crate::{
+    ACK, SYN, XDP_DROP, XDP_PASS, XDP_TX, client, counted, on_a_host, opened, sent,
+    stage::{self, Stage, VIP},
+};
+
+#[test]
+fn a_held_syn_is_dropped_and_counted_and_passes_after_the_release() {
+    on_a_host(|| {
+        let stage = Stage::raise(Balance::RoundRobin);
+        let back = opened(&stage, client(1));
+        let to_agent = TcpPacket::key(([198, 51, 100, 10], 40_000), (VIP, 443));
+        let to_host = TcpPacket::key(([198, 51, 100, 10], 40_000), (VIP, 22));
+
+        stage.dataplane.hold(true).expect("the kernel agrees");
+        for key in [client(2), to_agent] {
+            let (action, bytes) = sent(&stage, key, SYN);
+            assert_eq!(action, XDP_DROP);
+            assert_eq!(bytes, TcpPacket::new(key, SYN).bytes(), "without a word");
+        }
+        assert_eq!(counted(&stage, "drop", "held"), 2);
+        for key in [client(1), back] {
+            assert_eq!(sent(&stage, key, ACK).0, XDP_TX, "it goes on");
+        }
+        assert_eq!(sent(&stage, to_agent, ACK).0, XDP_PASS);
+        assert_eq!(sent(&stage, to_host, SYN).0, XDP_PASS, "it is not ours");
+
+        stage.dataplane.hold(false).expect("the kernel agrees");
+        assert_eq!(sent(&stage, client(2), SYN).0, XDP_TX);
+        assert_eq!(sent(&stage, to_agent, SYN).0, XDP_PASS);
+        assert_eq!(counted(&stage, "drop", "held"), 2);
+    });
+}
+
+#[test]
+fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
+    on_a_host(|| {
+        let mut stage = Stage::raise(Balance::RoundRobin);
+        let back = opened(&stage, client(1));
+        stage.dataplane.hold(true).expect("the kernel agrees");
+        assert_eq!(sent(&stage, client(2), SYN).0, XDP_DROP);
+        // The lock on the pins goes with the first agent.
+        stage.dataplane = replaced(stage.dataplane);
+        assert!(stage.dataplane.adopted());
+        assert_eq!(sent(&stage, client(2), SYN).0, XDP_TX);
+        assert_eq!(sent(&stage, back, ACK).0, XDP_TX);
+    });
+}
+
+/// An agent's end and the next one's start.
+fn replaced(dataplane: Dataplane) -> Dataplane {
+    drop(dataplane);
+    Dataplane::open(&stage::node(), &stage::settings()).expect("the pins are adopted")
+}

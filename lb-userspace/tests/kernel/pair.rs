@@ -1,0 +1,389 @@
+//! Connections of one host are carried on by another.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use lb::{
+    config::Balance,
+    dataplane::flows::{Chunk, decode, encode},
+};
+use lb_common::{flow::FlowKey, host::TcpPacket, record::Record, tcp::State};
+use tokio::sync::mpsc::{Receiver, error::TryRecvError};
+
+use crate::{
+    ACK, FIN_ACK, RST, SYN, XDP_PASS, XDP_TX, client, eventually, on_a_host, opened, sent,
+    stage::{BACKENDS, SOURCE_PORTS, Stage, VIP},
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A host whose backends have other numbers than the first one's.
+fn other_host() -> Stage {
+    let mut backends = BACKENDS;
+    backends.reverse();
+    Stage::raise_before(Balance::RoundRobin, &backends)
+}
+
+/// What the active host has told so far.
+pub(crate) fn told(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| match chunks.try_recv() {
+        Ok(chunk) => Some(chunk),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Disconnected) => panic!("it goes on telling"),
+    })
+    .collect()
+}
+
+fn is_end(chunk: &[u8]) -> bool {
+    matches!(decode(chunk), Ok(Chunk::End { whole: true, .. }))
+}
+
+/// What is told until a pass has ended.
+pub(crate) fn pass(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut pass = Vec::new();
+    eventually("a pass ends", SOON, || {
+        pass.extend(told(chunks));
+        pass.iter().any(|chunk| is_end(chunk))
+    });
+    pass
+}
+
+pub(crate) fn records(chunks: &[Vec<u8>]) -> Vec<Record> {
+    let chunks = chunks.iter().map(|bytes| decode(bytes).expect("a chunk"));
+    chunks
+        .flat_map(|chunk| match chunk {
+            Chunk::Records(records) => records,
+            Chunk::Begin { .. } | Chunk::End { .. } => Vec::new(),
+        })
+        .collect()
+}
+
+fn import(stage: &Stage, chunks: &[Vec<u8>]) -> usize {
+    let flows = stage.dataplane.flows();
+    let imported = chunks
+        .iter()
+        .map(|bytes| flows.import(bytes).expect("it is taken in"));
+    imported.map(|imported| imported.flows).sum()
+}
+
+/// Segments with data of both directions of connections.
+fn segments(connections: &[(FlowKey, FlowKey)]) -> Vec<Vec<u8>> {
+    let keys = connections.iter().flat_map(|(there, back)| [*there, *back]);
+    keys.map(|key| {
+        let payload = b"trickles on".to_vec();
+        TcpPacket {
+            payload,
+            ..TcpPacket::new(key, ACK)
+        }
+        .bytes()
+    })
+    .collect()
+}
+
+/// What becomes of packets, and their XDP actions.
+fn steered(stage: &Stage, packets: &[Vec<u8>]) -> Vec<(u32, Vec<u8>)> {
+    let steered = packets.iter().map(|packet| {
+        let mut out = Vec::new();
+        let (action, _) = stage.feed(packet, &mut out);
+        (action, out)
+    });
+    steered.collect()
+}
+
+#[test]
+fn the_other_host_carries_connections_on_as_the_first_would_have() {
+    let (first, second) = (0..50, 50..100);
+    let (chunks, connections, packets, expected) = on_a_host(move || {
+        let stage = Stage::raise(Balance::RoundRobin);
+        let open = |number| (client(number), opened(&stage, client(number)));
+        let mut connections: Vec<_> = first.map(open).collect();
+        // Begun, and never answered: not worth telling.
+        sent(&stage, client(1000), SYN);
+        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let mut chunks = pass(&mut receiver);
+        connections.extend(second.map(open));
+        eventually("changes are told of", SOON, || {
+            chunks.extend(told(&mut receiver));
+            records(&chunks).len() >= 100
+        });
+        assert_eq!(records(&chunks).len(), 100);
+        let packets = segments(&connections);
+        let expected = steered(&stage, &packets);
+        (chunks, connections, packets, expected)
+    });
+    assert!(expected.iter().all(|(action, _)| *action == XDP_TX));
+
+    on_a_host(move || {
+        let stage = other_host();
+        assert_eq!(import(&stage, &chunks), 100);
+        assert_eq!(
+            steered(&stage, &packets),
+            expected,
+            "the same backends, source ports, bytes and checksums"
+        );
+        let taken: HashSet<FlowKey> = connections.iter().map(|(_, back)| *back).collect();
+        for number in 2000..4000 {
+            let back = opened(&stage, client(number));
+            assert!(
+                !taken.contains(&back),
+                "{back:?} is a connection's of the first host"
+            );
+        }
+        assert_eq!(
+            steered(&stage, &packets),
+            expected,
+            "and they go on beside new ones"
+        );
+    });
+}
+
+#[test]
+fn a_connection_that_ends_at_the_active_host_ends_at_the_other() {
+    let (chunks, back) = on_a_host(|| {
+        let stage = Stage::raise(Balance::RoundRobin);
+        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let mut chunks = pass(&mut receiver);
+        let back = opened(&stage, client(1));
+        sent(&stage, back, RST);
+        eventually("it is told of", SOON, || {
+            chunks.extend(told(&mut receiver));
+            records(&chunks).len() == 2
+        });
+        (chunks, back)
+    });
+    let states: Vec<u8> = records(&chunks).iter().map(|record| record.state).collect();
+    assert_eq!(states, [State::ESTABLISHED.0, State::CLOSED.0]);
+    on_a_host(move || {
+        let stage = other_host();
+        assert_eq!(import(&stage, &chunks), 2);
+        // A SYN of a connection that goes on would go to its old backend.
+        let (action, _) = sent(&stage, client(1), SYN);
+        assert_eq!(action, XDP_TX);
+        let verdicts = stage.dataplane.counters().expect("counters").verdicts;
+        let new = verdicts
+            .iter()
+            .find(|one| (one.verdict, one.reason) == ("transmit", "new_flow"));
+        assert_eq!(
+            new.expect("is there").packets,
+            1,
+            "the old one {back:?} is over"
+        );
+    });
+}
+
+/// A connection as a peer would tell of it.
+fn record(number: u32, backend: u8, source_port: u16) -> Record {
+    let back = TcpPacket::key(([10, 0, 0, backend], 80), (VIP, source_port));
+    Record::of(&client(number), &back, State::ESTABLISHED)
+}
+
+fn bytes(chunks: &[Chunk]) -> Vec<Vec<u8>> {
+    chunks.iter().map(encode).collect()
+}
+
+#[test]
+fn a_whole_pass_removes_what_the_peer_no_longer_tells_of() {
+    on_a_host(|| {
+        let stage = other_host();
+        let [stays, goes] = [record(1, 6, 20_000), record(2, 7, 20_001)];
+        let pass = |pass, records: &[Record], whole| {
+            let records = Chunk::Records(records.to_vec());
+            bytes(&[Chunk::Begin { pass }, records, Chunk::End { pass, whole }])
+        };
+        let removed = || stage.dataplane.flows().counters().removed;
+        let went_on = || {
+            let connections = [stays, goes].map(|record| (record.client, record.back()));
+            let steered = steered(&stage, &segments(&connections));
+            steered
+                .iter()
+                .map(|(action, _)| *action)
+                .collect::<Vec<_>>()
+        };
+        import(&stage, &pass(1, &[stays, goes], true));
+        assert_eq!(went_on(), [XDP_TX; 4]);
+        import(&stage, &pass(2, &[stays], false));
+        assert_eq!(went_on(), [XDP_TX; 4], "it was not a whole pass");
+        let mut passes = 2;
+        eventually("both flows of one connection go", SOON, || {
+            passes += 1;
+            import(&stage, &pass(passes, &[stays], true));
+            removed() == 2
+        });
+        assert_eq!(went_on(), [XDP_TX, XDP_TX, XDP_PASS, XDP_PASS]);
+        let counters = stage.dataplane.flows().counters();
+        assert_eq!(counters.passes_received, u64::from(passes) - 1);
+    });
+}
+
+#[test]
+fn what_this_host_cannot_carry_on_is_left_out_and_counted_by_reason() {
+    on_a_host(|| {
+        let stage = other_host();
+        let other_service = |port| {
+            let mut record = record(1, 6, 20_000);
+            record.client.destination_port = port;
+            record
+        };
+        let over = Record {
+            state: State::CLOSED.0,
+            ..record(5, 6, 20_003)
+        };
+        let reserved = record(3, 6, SOURCE_PORTS.end() + 1);
+        let records = vec![
+            record(1, 6, 20_000),
+            // A service that does not exist, and one that the agent serves.
+            other_service(81),
+            other_service(443),
+            record(2, 99, 20_001),
+            reserved,
+            over,
+        ];
+        let chunk = encode(&Chunk::Records(records));
+        let flows = stage.dataplane.flows();
+        assert_eq!(flows.import(&chunk).expect("it is read").flows, 1);
+        assert!(flows.import(&chunk[1..]).is_err());
+        let counters = flows.counters();
+        let left_out: Vec<_> = counters
+            .skipped
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(
+            left_out,
+            [
+                &("unknown_service", 2),
+                &("unknown_backend", 1),
+                &("source_port", 1),
+                &("over", 1)
+            ]
+        );
+        assert_eq!(
+            (counters.received, counters.imported, counters.malformed),
+            (6, 1, 1)
+        );
+    });
+}
+
+#[test]
+fn a_host_that_tells_takes_nothing_in_until_it_stops() {
+    on_a_host(|| {
+        let stage = other_host();
+        let flows = stage.dataplane.flows();
+        let chunk = encode(&Chunk::Records(vec![record(1, 6, 20_000)]));
+        let mut receiver = flows.export().expect("it tells");
+        pass(&mut receiver);
+        assert_eq!(flows.import(&chunk).expect("it is read").flows, 0);
+        drop(receiver);
+        eventually("it stops telling", SOON, || !flows.counters().telling);
+        eventually("it takes connections in", SOON, || {
+            flows.import(&chunk).expect("it is read").flows == 1
+        });
+    });
+}
+
+#[test]
+fn another_connection_in_an_old_one_s_place_leaves_nothing_of_it() {
+    on_a_host(|| {
+        let stage = other_host();
+        // This host had the address once, and the client's port and NAT's were in other hands.
+        let old = opened(&stage, client(1));
+        let other = opened(&stage, client(2));
+        let told = record(1, other.source[3], other.destination_port);
+        assert_eq!(import(&stage, &bytes(&[Chunk::Records(vec![told])])), 1);
+        let now = steered(&stage, &segments(&[(client(1), told.back())]));
+        assert_eq!(now.iter().map(|one| one.0).collect::<Vec<_>>(), [XDP_TX; 2]);
+        assert_eq!(
+            now[0].1[26..38],
+            told_to_backend(&told),
+            "the port and backend told of"
+        );
+        assert_eq!(
+            sent(&stage, client(2), ACK).0,
+            XDP_PASS,
+            "its port is another's"
+        );
+        assert_eq!(
+            sent(&stage, old, ACK).0,
+            XDP_PASS,
+            "its client has another connection"
+        );
+    });
+}
+
+/// Addresses and ports of a client's packet as it goes to the backend.
+fn told_to_backend(record: &Record) -> Vec<u8> {
+    let ports = [
+        record.source_port.to_be_bytes(),
+        record.backend_port.to_be_bytes(),
+    ];
+    [&VIP[..], &record.backend, ports.as_flattened()].concat()
+}
+
+#[test]
+fn changes_that_had_no_room_are_counted_and_the_next_pass_tells_of_them() {
+    const BUSY: u32 = 38_000;
+    const LAST: u32 = 500;
+    let (chunks, packets, expected) = on_a_host(|| {
+        let stage = Stage::raise(Balance::RoundRobin);
+        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let mut chunks = pass(&mut receiver);
+        // Nobody listens: the channel fills, and then the ring.
+        for number in 0..BUSY {
+            let back = opened(&stage, client(number));
+            for (key, flags) in [(back, FIN_ACK), (client(number), FIN_ACK), (back, RST)] {
+                assert_eq!(sent(&stage, key, flags).0, XDP_TX);
+            }
+        }
+        let last = BUSY..BUSY + LAST;
+        let connections: Vec<_> = last
+            .map(|number| (client(number), opened(&stage, client(number))))
+            .collect();
+        let packets = segments(&connections);
+        let expected = steered(&stage, &packets);
+        eventually("the overflow is counted and a pass follows", SOON, || {
+            chunks.extend(told(&mut receiver));
+            let passes = chunks.iter().filter(|chunk| is_end(chunk)).count();
+            passes == 2 && stage.dataplane.flows().counters().overflowed > u64::from(LAST)
+        });
+        (chunks, packets, expected)
+    });
+    on_a_host(move || {
+        let stage = other_host();
+        import(&stage, &chunks);
+        assert_eq!(steered(&stage, &packets), expected);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_connections_are_carried_over() {
+    const MANY: u32 = 100_000;
+    let backends: Vec<u8> = (6..26).collect();
+    let those = backends.clone();
+    let (chunks, packets, expected) = on_a_host(move || {
+        let stage = Stage::raise_before(Balance::RoundRobin, &those);
+        let connections: Vec<_> = (0..MANY)
+            .map(|number| (client(number), opened(&stage, client(number))))
+            .collect();
+        let began = Instant::now();
+        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let chunks = pass(&mut receiver);
+        println!("{MANY} connections told of in {:?}", began.elapsed());
+        let packets = segments(&connections[connections.len() - 1000..]);
+        let expected = steered(&stage, &packets);
+        (chunks, packets, expected)
+    });
+    let bytes: usize = chunks.iter().map(Vec::len).sum();
+    println!("{bytes} bytes in {} chunks", chunks.len());
+    assert!(chunks.iter().all(|chunk| chunk.len() <= 65_536));
+    on_a_host(move || {
+        let stage = Stage::raise_before(Balance::RoundRobin, &backends);
+        for what in ["taken in", "refreshed"] {
+            let began = Instant::now();
+            assert_eq!(import(&stage, &chunks), MANY as usize);
+            println!("{MANY} connections {what} in {:?}", began.elapsed());
+        }
+        assert_eq!(steered(&stage, &packets), expected);
+    });
+}

@@ -1,0 +1,88 @@
+//! How long things may take: stated here, held by every run, quoted by the documentation.
+
+use std::time::Duration;
+
+use lb_ha::vrrp::Version;
+
+use crate::{
+    conditions::PROMPT,
+    node::LATE,
+    plan::{HostPlan, Plan},
+};
+
+/// A timer that is late, and the way through a healthy network, a few times over.
+pub const MARGIN: Duration = Duration::from_millis(20);
+
+/// From one look at the address to the next while the other host fell silent a moment ago: 250 ms
+/// and a fifth.
+pub const ALERT_LOOK: Duration = Duration::from_millis(300);
+
+/// The same while all is well, or the silence is old: 5 s and a fifth.
+pub const CALM_LOOK: Duration = Duration::from_secs(6);
+
+/// So long after an association descriptions may show the past.
+pub const SETTLE: Duration = Duration::from_secs(10);
+
+/// A host that handed over waits so long for the other one to have the address.
+pub const TAKING: Duration = Duration::from_secs(15);
+
+/// After the last trouble: the pair is calm within this, and within the preemption delay.
+///
+/// A host that starts may wait 10 s for its backends. Asking for the role takes as long as requests
+/// may take to end and 5 s more, handing it over 15 s more where the address does not come. A
+/// description may be 10 s behind an association.
+pub const CALM_WITHIN: Duration = Duration::from_secs(45);
+
+/// A host that stepped back, and hears the other one by adverts alone, takes over by its priority
+/// no later than this.
+pub const HOLD_LIMIT: Duration = Duration::from_secs(600);
+
+/// So long after that nothing changes, and the address does not move.
+pub const STAYS_CALM: Duration = Duration::from_secs(60);
+
+/// The longest that nobody may be heard before a host of this run takes over: three intervals and
+/// the skew, which is less than an interval, or than a second in version 2.
+#[must_use]
+pub fn detection(plan: &Plan) -> Duration {
+    let of = |host: &HostPlan| {
+        let skew = match host.vrrp.version {
+            Version::V2 => Duration::from_secs(1),
+            Version::V3 => host.vrrp.interval,
+        };
+        host.vrrp.interval * 3 + skew
+    };
+    of(&plan.hosts[0]).max(of(&plan.hosts[1]))
+}
+
+/// Two hosts that hear each other are both active no longer than this: one hears an advert of the
+/// other within an interval, but may have to lose one of its own first.
+#[must_use]
+pub fn overlap_hearing(plan: &Plan) -> Duration {
+    detection(plan) + MARGIN
+}
+
+/// Two hosts that do not, with an EC2 API that answers, when they heard each other a moment ago.
+///
+/// The taker's association is served within one call. The other host notices the silence no later
+/// than one detection time after the taker did, and looks every [`ALERT_LOOK`]: a look that was
+/// under way, then one that shows the address elsewhere, then one more that makes sure of it. Where
+/// it still hears the other one as a master, it is patient for two detection times more.
+#[must_use]
+pub fn overlap_fresh(plan: &Plan) -> Duration {
+    detection(plan) * 3 + ALERT_LOOK * 2 + (PROMPT + LATE) * 4 + MARGIN
+}
+
+/// The same when the silence is old, or the other host was never heard: the first look that shows
+/// the address elsewhere may be [`CALM_LOOK`] away.
+#[must_use]
+pub fn overlap_calm(plan: &Plan) -> Duration {
+    overlap_fresh(plan) + CALM_LOOK
+}
+
+/// The same when both took the address at about the same time, so that one lost it before it was
+/// sure to have it. It cannot tell that from a description that shows the past, and waits for
+/// [`SETTLE`] before it takes the address again, whereupon the other one finds it elsewhere.
+#[must_use]
+pub fn overlap_contested(plan: &Plan) -> Duration {
+    SETTLE + overlap_calm(plan)
+}

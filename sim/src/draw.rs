@@ -1,0 +1,178 @@
+//! A plan drawn from a seed.
+
+use std::time::Duration;
+
+use lb_ha::{
+    pair::Arbiter,
+    vrrp::{self, Version},
+};
+
+use crate::{
+    chance::Chance,
+    plan::{Holder, HostPlan, Plan, Side, Trouble, What},
+};
+
+/// The plan of a seed.
+#[must_use]
+pub fn plan(seed: u64) -> Plan {
+    let mut chance = Chance::seeded(seed);
+    let (version, interval) = timing(&mut chance);
+    let priorities = priorities(&mut chance);
+    let preempt = chance.percent(70);
+    let link = chance.percent(80);
+    let host = |side: Side| {
+        let patient = chance.percent(15);
+        HostPlan {
+            vrrp: vrrp::Settings {
+                priority: priorities[side.index()],
+                interval,
+                version,
+                preempt: preempt != chance.percent(10),
+                preempt_delay: if patient {
+                    chance.millis(500, 8000)
+                } else {
+                    Duration::ZERO
+                },
+                address: side.address(),
+            },
+            handover: chance.millis(200, 5000),
+            start: chance.millis(0, 3000),
+            checked: chance.millis(50, 3000),
+            synced: chance.millis(100, 6000),
+            quiet: (!chance.percent(15)).then(|| chance.millis(1, 6000)),
+        }
+    };
+    let hosts = Side::BOTH.map(host);
+    let mut plan = Plan {
+        seed: chance.number(),
+        hosts,
+        link,
+        arbiter: if chance.percent(85) {
+            Arbiter::Ec2
+        } else {
+            Arbiter::None
+        },
+        holder: chance.pick(&[
+            Holder::Host(Side::A),
+            Holder::Host(Side::B),
+            Holder::Nobody,
+            Holder::Stranger,
+        ]),
+        troubles: Vec::new(),
+        healed: Duration::ZERO,
+    };
+    troubles(&mut plan, &mut chance);
+    plan
+}
+
+fn timing(chance: &mut Chance) -> (Version, Duration) {
+    match chance.below(10) {
+        0..4 => (Version::V3, Duration::from_millis(100)),
+        4..6 => (Version::V3, Duration::from_millis(250)),
+        6..8 => (Version::V3, Duration::from_secs(1)),
+        _ => (Version::V2, Duration::from_secs(1)),
+    }
+}
+
+fn priorities(chance: &mut Chance) -> [u8; 2] {
+    match chance.below(4) {
+        0 => [100, 100],
+        1 => [100, 110],
+        2 => [110, 100],
+        _ => [1, 2].map(|_| u8::try_from(1 + chance.below(254)).unwrap_or(1)),
+    }
+}
+
+/// Three to ten things that go wrong, some of them at once.
+fn troubles(plan: &mut Plan, chance: &mut Chance) {
+    // A third of the runs has an EC2 API that is always well: what is stated of those is exact.
+    let api = chance.percent(65);
+    let count = 3 + chance.below(8);
+    let mut at = chance.millis(0, 20_000);
+    for _ in 0..count {
+        let trouble = Trouble {
+            at,
+            lasts: lasts(chance),
+            what: what(api, chance),
+        };
+        plan.healed = plan.healed.max(trouble.at + trouble.lasts);
+        plan.troubles.push(trouble);
+        at += match chance.below(4) {
+            0 => chance.millis(0, 500),
+            1 => chance.millis(0, 5000),
+            _ => chance.millis(1000, 20_000),
+        };
+    }
+    // What lasts no time still has consequences.
+    plan.healed += Duration::from_secs(1);
+}
+
+fn lasts(chance: &mut Chance) -> Duration {
+    match chance.below(5) {
+        0 => chance.millis(1, 400),
+        1 => chance.millis(200, 2000),
+        2 | 3 => chance.millis(1000, 15_000),
+        _ => chance.millis(5000, 50_000),
+    }
+}
+
+fn what(api: bool, chance: &mut Chance) -> What {
+    let side = chance.pick(&Side::BOTH);
+    match chance.below(if api { 24 } else { 18 }) {
+        0 | 1 => What::Cut {
+            from: [true; 2],
+            adverts: true,
+            link: true,
+        },
+        2 => What::Cut {
+            from: chance.pick(&[[true, false], [false, true]]),
+            adverts: true,
+            link: true,
+        },
+        3 => {
+            let adverts = chance.percent(50);
+            What::Cut {
+                from: chance.pick(&[[true, false], [false, true], [true, true]]),
+                adverts,
+                link: !adverts,
+            }
+        }
+        4 => What::Loss(chance.pick(&[5, 20, 50, 80])),
+        5 => What::Delay(chance.millis(5, 400)),
+        6 => What::Duplicates(chance.pick(&[10, 60])),
+        7 => What::LinkReset,
+        8 | 9 => What::Crash {
+            side,
+            power: chance.percent(50),
+        },
+        10 => What::Pause(side),
+        11 => What::ClockJump {
+            side,
+            by: chance.millis(50, 60_000),
+        },
+        12 => What::Fault(side),
+        13 => What::Weight {
+            side,
+            weight: chance.pick(&[-50, -10, -5, 5, 10, 60]),
+        },
+        14 => What::HandOver(side),
+        15 => What::Stop(side),
+        16 => What::Reconfigure {
+            side,
+            priority: chance.pick(&[90, 100, 110, 200]),
+            preempt: chance.percent(60),
+        },
+        17 => What::Isolated(side),
+        18 => What::ApiSlow(chance.millis(200, 6500)),
+        19 => What::ApiStale(chance.millis(100, 5000)),
+        20 => What::ApiThrottled(chance.pick(&[30, 90, 100])),
+        21 => What::ApiFails(chance.pick(&[20, 80, 100])),
+        22 => What::ApiUnreachable(side),
+        _ => What::MovedByHand(chance.pick(&[
+            Holder::Host(Side::A),
+            Holder::Host(Side::B),
+            Holder::Stranger,
+            Holder::Nobody,
+        ])),
+    }
+}

@@ -1,0 +1,86 @@
+//! What was seen in a run, and in many.
+
+use std::{fmt, time::Duration};
+
+/// Counts and extremes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    /// Runs.
+    pub runs: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Steps of the state machines.
+    pub steps: u64,
+    /// Times that a host became active.
+    pub failovers: u64,
+    /// Times that the address changed its owner by a host's call.
+    pub moves: u64,
+    /// The most of these in one run.
+    pub most_moves: u64,
+    /// Hand-overs that came about.
+    pub handed_over: u64,
+    /// Times that a host stepped back.
+    pub stepped_back: u64,
+    /// The longest that both were active while each heard the other.
+    pub overlap_hearing: Duration,
+    /// The same while they did not, the address having an arbiter that was well, and the silence
+    /// being fresh.
+    pub overlap_fresh: Duration,
+    /// The same when the silence was not fresh, or nobody was ever heard.
+    pub overlap_calm: Duration,
+    /// The same when both had just taken the address.
+    pub overlap_contested: Duration,
+    /// The same while both were sure to have the address.
+    pub overlap_sure: Duration,
+    /// The longest that none was active while one could have been.
+    pub gap: Duration,
+    /// The longest from the end of all troubles to the last change.
+    pub convergence: Duration,
+}
+
+impl Figures {
+    /// Adds what was seen elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.simulated += other.simulated;
+        self.steps += other.steps;
+        self.failovers += other.failovers;
+        self.moves += other.moves;
+        self.most_moves = self.most_moves.max(other.most_moves);
+        self.handed_over += other.handed_over;
+        self.stepped_back += other.stepped_back;
+        self.overlap_hearing = self.overlap_hearing.max(other.overlap_hearing);
+        self.overlap_fresh = self.overlap_fresh.max(other.overlap_fresh);
+        self.overlap_calm = self.overlap_calm.max(other.overlap_calm);
+        self.overlap_contested = self.overlap_contested.max(other.overlap_contested);
+        self.overlap_sure = self.overlap_sure.max(other.overlap_sure);
+        self.gap = self.gap.max(other.gap);
+        self.convergence = self.convergence.max(other.convergence);
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.simulated.as_secs() / 3600;
+        writeln!(f, "runs                      {:>12}", self.runs)?;
+        writeln!(f, "simulated hours           {hours:>12}")?;
+        writeln!(f, "steps                     {:>12}", self.steps)?;
+        writeln!(f, "times a host took over    {:>12}", self.failovers)?;
+        writeln!(f, "moves of the address      {:>12}", self.moves)?;
+        writeln!(f, "  the most in one run     {:>12}", self.most_moves)?;
+        writeln!(f, "hand-overs                {:>12}", self.handed_over)?;
+        writeln!(f, "times a host stepped back {:>12}", self.stepped_back)?;
+        writeln!(f, "longest with two active hosts")?;
+        line(f, "  that hear each other", self.overlap_hearing)?;
+        line(f, "  cut off a moment ago", self.overlap_fresh)?;
+        line(f, "  cut off for long", self.overlap_calm)?;
+        line(f, "  that took it at once", self.overlap_contested)?;
+        line(f, "  sure of the address", self.overlap_sure)?;
+        line(f, "longest with none", self.gap)?;
+        line(f, "longest until calm", self.convergence)
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, span: Duration) -> fmt::Result {
+    writeln!(f, "{name:<25} {:>10.3} s", span.as_secs_f64())
+}

@@ -1,0 +1,172 @@
+//! One host of the simulated pair: the real [`Host`], and the little that its agent adds.
+
+use std::{collections::VecDeque, time::Duration};
+
+use lb_ha::{
+    Time,
+    elastic::Call,
+    pair::{Event, Host, Standing},
+    vrrp::State,
+};
+
+use crate::chance::Chance;
+
+/// How late a timer fires.
+pub const LATE: Duration = Duration::from_micros(1200);
+
+/// A host, running or not.
+#[derive(Debug)]
+pub struct Node {
+    /// The agent, while it runs.
+    pub host: Option<Host>,
+    /// Counts the agents that ran here.
+    pub boot: u32,
+    /// Whether the agent is stopped (SIGSTOP).
+    pub paused: bool,
+    /// How far this host's clock is ahead of the world's.
+    pub ahead: Duration,
+    /// When the agent's timer is set for, and when it fires.
+    pub timer: Option<(Time, Time)>,
+    /// The call of the EC2 API that is under way.
+    pub call: Option<Call>,
+    /// Whether it begins no new connection.
+    pub holding: bool,
+    /// Counts the holds.
+    pub holds: u32,
+    /// What is tracked.
+    pub standing: Standing,
+    /// The agent was told to end.
+    pub stopping: bool,
+    /// What came while the agent was stopped, by where it came from: each in its order.
+    inbox: [VecDeque<Event>; SOURCES],
+    /// The moment of the last step, and how many there were at that moment.
+    steps: (Time, u32),
+}
+
+/// Sockets and channels that keep their own order: adverts, the link, calls, the rest.
+const SOURCES: usize = 4;
+/// As many adverts fit into a socket's buffer.
+const SOCKET: usize = 200;
+
+impl Node {
+    /// A host whose agent does not run.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            host: None,
+            boot: 0,
+            paused: false,
+            ahead: Duration::ZERO,
+            timer: None,
+            call: None,
+            holding: false,
+            holds: 0,
+            standing: Standing::default(),
+            stopping: false,
+            inbox: Default::default(),
+            steps: (Time::default(), 0),
+        }
+    }
+
+    /// The agent is gone, and all that it knew.
+    pub fn lose(&mut self) {
+        let clock = self.ahead;
+        *self = Self {
+            boot: self.boot,
+            ahead: clock,
+            ..Self::off()
+        };
+    }
+
+    /// Whether the agent runs and is not stopped.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.host.is_some() && !self.paused
+    }
+
+    /// Whether it runs and is active.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.runs() && self.state() == Some(State::Master)
+    }
+
+    /// The state, while the agent runs.
+    #[must_use]
+    pub fn state(&self) -> Option<State> {
+        self.host.as_ref().map(Host::state)
+    }
+
+    /// What this host's clock shows.
+    #[must_use]
+    pub fn clock(&self, now: Time) -> Time {
+        now + self.ahead
+    }
+
+    /// Sets the timer as the agent's deadline says.
+    pub fn set_timer(&mut self, now: Time, chance: &mut Chance) {
+        let deadline = self.host.as_ref().and_then(Host::deadline);
+        let Some(deadline) = deadline.map(|at| at - self.ahead) else {
+            self.timer = None;
+            return;
+        };
+        if self.timer.is_some_and(|(set, _)| set == deadline) {
+            return;
+        }
+        // Now and then a timer is on time to the nanosecond.
+        let late = if chance.percent(30) {
+            Duration::ZERO
+        } else {
+            chance.between(Duration::ZERO, LATE)
+        };
+        self.timer = Some((deadline, deadline.max(now) + late));
+    }
+
+    /// Keeps what comes while the agent is stopped.
+    pub fn keep(&mut self, event: Event) {
+        let source = match event {
+            Event::Advert(_) => 0,
+            Event::LinkUp | Event::LinkDown | Event::Word(_) => 1,
+            Event::Answer(_) => 2,
+            _ => 3,
+        };
+        let inbox = &mut self.inbox[source];
+        if source != 0 || inbox.len() < SOCKET {
+            inbox.push_back(event);
+        }
+    }
+
+    /// What came while the agent was stopped, in an order in which an agent may find it: the timer
+    /// at any place.
+    pub fn kept(&mut self, chance: &mut Chance) -> Vec<Event> {
+        let mut order: Vec<usize> = (0..SOURCES)
+            .flat_map(|source| std::iter::repeat_n(source, self.inbox[source].len()))
+            .collect();
+        for index in (1..order.len()).rev() {
+            order.swap(
+                index,
+                usize::try_from(chance.below(index as u64 + 1)).unwrap_or(0),
+            );
+        }
+        let mut events: Vec<Event> = order
+            .into_iter()
+            .filter_map(|source| self.inbox[source].pop_front())
+            .collect();
+        let place = match chance.below(3) {
+            0 => 0,
+            1 => events.len(),
+            _ => usize::try_from(chance.below(events.len() as u64 + 1)).unwrap_or(0),
+        };
+        events.insert(place, Event::Timer);
+        events
+    }
+
+    /// Counts the steps of one moment.
+    pub fn count_step(&mut self, now: Time) -> u32 {
+        if self.steps.0 == now {
+            self.steps.1 += 1;
+        } else {
+            self.steps = (now, 1);
+        }
+        self.steps.1
+    }
+}

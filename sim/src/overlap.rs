@@ -1,0 +1,195 @@
+//! How long both hosts are active.
+
+use std::time::Duration;
+
+use lb_ha::{Time, pair::Arbiter};
+
+use crate::{
+    bounds,
+    figures::Figures,
+    plan::{Plan, Side},
+};
+
+/// A silence younger than this is watched closely for long enough: 60 s, less what an overlap takes.
+const FRESH: Duration = Duration::from_secs(45);
+/// After troubles of the API its consequences go on: a call takes 5 s, the wait after it 4 s.
+const AFTERMATH: Duration = Duration::from_secs(10);
+
+/// Measures the spans in which both hosts are active, and says when one is too long.
+#[derive(Debug)]
+pub struct Overlap {
+    arbiter: Arbiter,
+    hearing_bound: Duration,
+    fresh_bound: Duration,
+    calm_bound: Duration,
+    contested_bound: Duration,
+    both: Option<Both>,
+    /// Since when both are sure to have the address.
+    sure: Option<(Time, bool)>,
+    /// Since when each can hear the other.
+    hearing: Option<Time>,
+    /// Since when the EC2 API is well and nothing is left of its troubles.
+    api: Option<Time>,
+    /// When an association of a host's was last accepted.
+    took: [Option<Time>; 2],
+    figures: Figures,
+}
+
+/// Two active hosts.
+#[derive(Clone, Copy, Debug)]
+struct Both {
+    since: Time,
+    /// Each had heard the other a moment before.
+    fresh: bool,
+}
+
+/// A closer look at an active host.
+#[derive(Clone, Copy, Debug)]
+pub struct Closer {
+    /// For how long it heard nothing; `None`: it never did.
+    pub silent: Option<Duration>,
+    /// Whether it is sure to have the address.
+    pub sure: bool,
+}
+
+impl Overlap {
+    /// As this run's settings allow.
+    #[must_use]
+    pub fn within(plan: &Plan) -> Self {
+        Self {
+            arbiter: plan.arbiter,
+            hearing_bound: bounds::overlap_hearing(plan),
+            fresh_bound: bounds::overlap_fresh(plan),
+            calm_bound: bounds::overlap_calm(plan),
+            contested_bound: bounds::overlap_contested(plan),
+            both: None,
+            sure: None,
+            hearing: Some(Time::default()),
+            api: Some(Time::default()),
+            took: [None; 2],
+            figures: Figures::default(),
+        }
+    }
+
+    /// The extremes that were seen.
+    pub fn add_to(&self, figures: &mut Figures) {
+        figures.overlap_hearing = self.figures.overlap_hearing;
+        figures.overlap_fresh = self.figures.overlap_fresh;
+        figures.overlap_calm = self.figures.overlap_calm;
+        figures.overlap_contested = self.figures.overlap_contested;
+        figures.overlap_sure = self.figures.overlap_sure;
+    }
+
+    /// The network or the API has changed: from when on each hears the other, and whether the API is
+    /// well.
+    pub fn conditions(&mut self, now: Time, hearing: Option<Time>, api: bool) {
+        self.hearing = hearing.map(|from| match self.hearing {
+            Some(since) if from <= now => since,
+            _ => from,
+        });
+        self.api = api.then(|| self.api.unwrap_or(now + AFTERMATH));
+    }
+
+    /// The address was moved by hand: the pair has to find out.
+    pub fn moved_by_hand(&mut self, now: Time) {
+        self.api = self.api.map(|since| since.max(now + AFTERMATH));
+    }
+
+    /// A clock is not what it was: a host may take over that hears the other one.
+    pub fn clock_jumped(&mut self, now: Time) {
+        self.hearing = self.hearing.map(|since| since.max(now));
+    }
+
+    /// An association was accepted.
+    pub fn took(&mut self, now: Time, side: Side) {
+        self.took[side.index()] = Some(now);
+    }
+
+    /// Compares what is with what may be; `both` where both are active.
+    ///
+    /// # Errors
+    /// They are for too long.
+    pub fn look(&mut self, now: Time, both: Option<[Closer; 2]>) -> Result<(), String> {
+        let is_fresh = |host: Closer| host.silent.is_some_and(|silent| silent < FRESH);
+        if let Some(hosts) = both {
+            self.both.get_or_insert_with(|| Both {
+                since: now,
+                fresh: hosts.into_iter().all(is_fresh),
+            });
+        }
+        if let Some(seen) = self.both {
+            self.measure(now, seen)?;
+        }
+        let sure = both.filter(|hosts| hosts.iter().all(|host| host.sure));
+        if let Some(hosts) = sure {
+            let fresh = hosts.into_iter().all(is_fresh);
+            self.sure.get_or_insert((now, fresh));
+        }
+        if let Some((since, fresh)) = self.sure {
+            self.measure_sure(now, since, fresh)?;
+        }
+        if both.is_none() {
+            self.both = None;
+        }
+        if sure.is_none() {
+            self.sure = None;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, now: Time, Both { since, fresh }: Both) -> Result<(), String> {
+        if let Some(hearing) = self.hearing {
+            let overlap = now.since(since.max(hearing));
+            let longest = &mut self.figures.overlap_hearing;
+            hold(longest, overlap, self.hearing_bound, "that hear each other")?;
+        }
+        let Some(api) = self.api.filter(|_| self.arbiter == Arbiter::Ec2) else {
+            return Ok(());
+        };
+        let overlap = now.since(since.max(api));
+        let recent = |took: Option<Time>| took.is_some_and(|at| at + bounds::SETTLE >= since);
+        if self.took.into_iter().all(recent) {
+            let longest = &mut self.figures.overlap_contested;
+            let both_took = "both of which took the address";
+            hold(longest, overlap, self.contested_bound, both_took)
+        } else if fresh {
+            let longest = &mut self.figures.overlap_fresh;
+            hold(longest, overlap, self.fresh_bound, "cut off a moment ago")
+        } else {
+            let longest = &mut self.figures.overlap_calm;
+            hold(longest, overlap, self.calm_bound, "cut off for long")
+        }
+    }
+
+    fn measure_sure(&mut self, now: Time, since: Time, fresh: bool) -> Result<(), String> {
+        let Some(api) = self.api else {
+            return Ok(());
+        };
+        if self.arbiter == Arbiter::None {
+            return Ok(());
+        }
+        let overlap = now.since(since.max(api));
+        let bound = if fresh {
+            self.fresh_bound
+        } else {
+            self.calm_bound
+        };
+        let longest = &mut self.figures.overlap_sure;
+        hold(longest, overlap, bound, "both sure to have the address")
+    }
+}
+
+fn hold(
+    longest: &mut Duration,
+    overlap: Duration,
+    bound: Duration,
+    which: &str,
+) -> Result<(), String> {
+    *longest = overlap.max(*longest);
+    if overlap <= bound {
+        return Ok(());
+    }
+    Err(format!(
+        "two active hosts for {overlap:?}, {which}: no more than {bound:?} is stated"
+    ))
+}

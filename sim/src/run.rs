@@ -1,0 +1,114 @@
+//! A run from its plan to its end.
+
+use std::time::Duration;
+
+use lb_ha::{Time, pair::Arbiter, vrrp::State};
+
+use crate::{
+    bounds,
+    figures::Figures,
+    plan::{Holder, Plan, Side},
+    world::{Fact, Violation, World},
+};
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was seen.
+    pub figures: Figures,
+    /// What must not have happened.
+    pub violation: Option<Violation>,
+    /// A line for each thing that happened, where they were wanted.
+    pub trace: Vec<String>,
+}
+
+/// Runs a plan: until its troubles are over, until all must be calm, and until it stayed so.
+#[must_use]
+pub fn run(plan: Plan, trace: bool) -> Outcome {
+    let mut world = World::new(plan.clone(), trace);
+    let violation = live(&mut world, &plan).err();
+    let mut figures = world.figures();
+    if violation.is_none() {
+        figures.convergence = last_change(&world).since(Time::after_start(plan.healed));
+    }
+    Outcome {
+        figures,
+        violation,
+        trace: world.take_trace(),
+    }
+}
+
+fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
+    world.run_until(plan.healed)?;
+    // Without a link, two hosts that stepped back for a third machine never hear each other: a
+    // person who gave it the address has to bring it back.
+    if world.holder() == Holder::Stranger
+        && Side::BOTH.into_iter().all(|side| stepped_back(world, side))
+    {
+        world.bring_back(Side::A);
+    }
+    let delay = plan.hosts.iter().map(|host| host.vrrp.preempt_delay).max();
+    let mut calm = plan.healed + bounds::CALM_WITHIN + delay.unwrap_or_default();
+    world.run_until(calm)?;
+    if Side::BOTH.into_iter().any(|side| stepped_back(world, side)) {
+        calm += bounds::HOLD_LIMIT;
+        world.run_until(calm)?;
+    }
+    one_owner(world, plan)?;
+    world.run_until(calm + bounds::STAYS_CALM)?;
+    let changed = last_change(world);
+    if changed > Time::after_start(calm) {
+        return violation(
+            world,
+            format!("no calm: the last change was at {changed:?}"),
+        );
+    }
+    one_owner(world, plan)
+}
+
+fn stepped_back(world: &World, side: Side) -> bool {
+    world.view(side).is_some_and(|view| view.stepped_back)
+}
+
+/// Exactly one host is active, and the address is there.
+fn one_owner(world: &World, plan: &Plan) -> Result<(), Violation> {
+    let states = Side::BOTH.map(|side| world.state(side));
+    let Some(active) = world.active() else {
+        return violation(world, format!("not one active host at the end: {states:?}"));
+    };
+    if world.state(active.other()) != Some(State::Backup) {
+        return violation(world, format!("no standby at the end: {states:?}"));
+    }
+    if Side::BOTH.into_iter().any(|side| world.holds(side)) {
+        return violation(world, "a host still holds at the end".to_owned());
+    }
+    if plan.arbiter == Arbiter::None {
+        return Ok(());
+    }
+    let sure = world.view(active).is_some_and(|view| view.has_address);
+    if world.holder() != Holder::Host(active) || !sure {
+        let holder = world.holder();
+        let what = format!("{active:?} is active, {holder:?} has the address, sure: {sure}");
+        return violation(world, what);
+    }
+    Ok(())
+}
+
+fn last_change(world: &World) -> Time {
+    let change = |fact: &Fact| !matches!(fact, Fact::HandedOver(..));
+    let last = world.facts().iter().rev().find(|(_, fact)| change(fact));
+    last.map_or(Time::default(), |(at, _)| *at)
+}
+
+fn violation(world: &World, what: String) -> Result<(), Violation> {
+    Err(Violation {
+        at: world.now(),
+        what,
+    })
+}
+
+/// The plan's times as they are written in tests: seconds.
+#[must_use]
+pub const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}

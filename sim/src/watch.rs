@@ -1,0 +1,190 @@
+//! What must hold at every step.
+
+use std::time::Duration;
+
+use lb_ha::{
+    Time,
+    elastic::{Answer, Owner},
+    pair::{Event, Refusal},
+    vrrp::{Cause, State},
+};
+
+use crate::{
+    bounds,
+    figures::Figures,
+    overlap::{Closer, Overlap},
+    plan::{Holder, Plan, Side},
+};
+
+/// Looks on, and remembers the first thing that must not be.
+#[derive(Debug)]
+pub struct Watch {
+    /// From an order to hand over to what came of it.
+    outcome: Duration,
+    sides: [Seen; 2],
+    overlap: Overlap,
+    /// Since when none is active and one could be.
+    none: Option<Time>,
+    /// The longest that none was.
+    gap: Duration,
+    failure: Option<String>,
+}
+
+/// One host.
+#[derive(Debug, Default)]
+struct Seen {
+    state: Option<State>,
+    /// It stepped back, and neither heard anything since then nor was told that the address is
+    /// free or its own.
+    stepped_back: bool,
+    /// The order to hand over that was given first and has no outcome: one may answer two.
+    ordered: Option<Time>,
+}
+
+impl Watch {
+    /// Looks on at a run.
+    #[must_use]
+    pub fn over(plan: &Plan) -> Self {
+        let longest = plan.hosts.iter().map(|host| host.handover).max();
+        Self {
+            outcome: longest.unwrap_or_default() + bounds::TAKING + bounds::MARGIN,
+            sides: Default::default(),
+            none: None,
+            overlap: Overlap::within(plan),
+            gap: Duration::ZERO,
+            failure: None,
+        }
+    }
+
+    /// Something is as it must not be.
+    pub fn fail(&mut self, what: String) {
+        self.failure.get_or_insert(what);
+    }
+
+    /// What is as it must not be.
+    pub fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
+    }
+
+    /// The extremes that were seen.
+    pub fn add_to(&self, figures: &mut Figures) {
+        self.overlap.add_to(figures);
+        figures.gap = self.gap;
+    }
+
+    /// An agent starts.
+    pub fn starts(&mut self, side: Side) {
+        self.sides[side.index()] = Seen {
+            state: Some(State::Init),
+            ..Seen::default()
+        };
+    }
+
+    /// An agent is gone.
+    pub fn ends(&mut self, side: Side) {
+        self.sides[side.index()] = Seen::default();
+    }
+
+    /// What both hosts being active is measured by.
+    pub fn overlap(&mut self) -> &mut Overlap {
+        &mut self.overlap
+    }
+
+    /// An agent took something in.
+    pub fn took_in(&mut self, now: Time, side: Side, event: &Event) {
+        match event {
+            Event::HandOver(_) => {
+                self.sides[side.index()].ordered.get_or_insert(now);
+            }
+            Event::Advert(_)
+            | Event::Word(_)
+            | Event::Answer(Answer::Described(Owner::Us | Owner::Nobody)) => {
+                self.sides[side.index()].stepped_back = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// A host's state changed.
+    pub fn became(&mut self, side: Side, state: State, cause: Cause, holding: bool) {
+        let seen = &mut self.sides[side.index()];
+        let before = seen.state.replace(state);
+        if before == Some(state) {
+            self.fail(format!("{side:?}: became {state:?}, which it was"));
+            return;
+        }
+        seen.stepped_back |= cause == Cause::SteppedBack;
+        let gives = before == Some(State::Master) && cause == Cause::HandOver;
+        if gives && !holding {
+            self.fail(format!("{side:?}: gives its role and has not held first"));
+        }
+    }
+
+    /// The host's addresses are put on, or taken off.
+    pub fn addresses(&mut self, side: Side, here: bool) {
+        let state = self.sides[side.index()].state;
+        if here != (state == Some(State::Master)) {
+            self.fail(format!("{side:?}: addresses {here} while {state:?}"));
+        }
+    }
+
+    /// A host calls for the address, which belongs to `holder`.
+    pub fn takes_address(&mut self, side: Side, holder: Holder) {
+        let elsewhere = holder != Holder::Nobody && holder != Holder::Host(side);
+        if self.sides[side.index()].stepped_back && elsewhere {
+            self.fail(format!(
+                "{side:?}: stepped back, heard nobody, and moves the address from {holder:?}"
+            ));
+        }
+    }
+
+    /// A hand-over has an outcome.
+    pub fn handed_over(&mut self, side: Side, outcome: Result<(), Refusal>) {
+        if outcome == Err(Refusal::UnderWay) {
+            return;
+        }
+        if self.sides[side.index()].ordered.take().is_none() {
+            self.fail(format!(
+                "{side:?}: the outcome of a hand-over nobody ordered"
+            ));
+        }
+    }
+
+    /// Compares what is with what may be; `both` where both are active.
+    pub fn look(
+        &mut self,
+        now: Time,
+        running: [bool; 2],
+        active: [bool; 2],
+        both: Option<[Closer; 2]>,
+    ) {
+        self.look_for_outcomes(now, running);
+        let none = running.contains(&true) && active == [false; 2];
+        match (none, self.none) {
+            (true, None) => self.none = Some(now),
+            (false, Some(since)) => {
+                self.none = None;
+                self.gap = self.gap.max(now.since(since));
+            }
+            _ => {}
+        }
+        if let Err(what) = self.overlap.look(now, both) {
+            self.fail(what);
+        }
+    }
+
+    fn look_for_outcomes(&mut self, now: Time, running: [bool; 2]) {
+        for side in Side::BOTH {
+            let seen = &mut self.sides[side.index()];
+            let Some(ordered) = &mut seen.ordered else {
+                continue;
+            };
+            if !running[side.index()] {
+                // A stopped agent owes nothing.
+                *ordered = now;
+            } else if now.since(*ordered) > self.outcome {
+                self.fail(format!("{side:?}: no outcome of an order to hand over"));
+            }
+        }
+    }
+}

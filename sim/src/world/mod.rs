@@ -1,0 +1,515 @@
+//! The simulated world: two hosts, the network between them, the EC2 API, and what goes wrong.
+
+mod api;
+mod network;
+mod troubles;
+
+use std::time::Duration;
+
+use lb_ha::{
+    Time,
+    elastic::{Answer, Call},
+    pair::{Action, Event, Host, Reason, Refusal, Standing, View, Word},
+    vrrp::{Cause, Heard, State},
+};
+
+use crate::{
+    chance::Chance,
+    cloud::Cloud,
+    conditions::Conditions,
+    figures::Figures,
+    link::{Link, News},
+    node::Node,
+    overlap::Closer,
+    plan::{Holder, Plan, Side},
+    queue::Queue,
+    watch::Watch,
+};
+
+/// Steps of one host at one moment, above which it is going round in circles.
+const STEPS_AT_ONCE: u32 = 1000;
+
+/// Something that must not happen, and did.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub what: String,
+}
+
+/// Something worth remembering.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fact {
+    /// A host's state changed.
+    Became(Side, State, Cause),
+    /// A call of a host's for the address was accepted.
+    Accepted(Side),
+    /// The address has a new owner.
+    Moved(Holder),
+    /// A host begins no new connection, or serves again.
+    Hold(Side, bool),
+    /// A host is sure to have the address.
+    Acquired(Side),
+    /// What came of a hand-over.
+    HandedOver(Side, Result<(), Refusal>),
+    /// An agent started, or is gone.
+    Runs(Side, bool),
+}
+
+/// What is going to happen.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// The agent of a host starts.
+    Start(Side),
+    /// An advert arrives.
+    Advert(Side, Heard),
+    /// The link has something for an end.
+    Link(Side, u32, News),
+    /// The agents try to connect.
+    LinkTry,
+    /// An end has waited long enough for a sign of life.
+    LinkGivesUp(Side, u32),
+    /// A call reaches the EC2 API; the answer arrives then.
+    Served(Side, u32, Call, Option<Time>),
+    /// A call ends, for the agent of this boot.
+    Answer(Side, u32, Answer),
+    /// No request is under way any more, of this hold of this boot.
+    Quiet(Side, u32, u32),
+    /// The backends of this boot's agent are checked.
+    Checked(Side, u32),
+    /// This boot's agent has the flows.
+    Synced(Side, u32),
+    /// A trouble begins.
+    Begin(usize),
+    /// A trouble ends.
+    End(usize),
+}
+
+/// The world of one run.
+#[derive(Debug)]
+pub struct World {
+    plan: Plan,
+    now: Time,
+    chance: Chance,
+    queue: Queue<Happening>,
+    nodes: [Node; 2],
+    link: Link,
+    cloud: Cloud,
+    conditions: Conditions,
+    /// Which troubles are there at the moment.
+    troubled: Vec<bool>,
+    watch: Watch,
+    facts: Vec<(Time, Fact)>,
+    figures: Figures,
+    trace: Option<Vec<String>>,
+}
+
+impl World {
+    /// A world in which nothing has happened yet. With `trace` it keeps a line for all that happens.
+    #[must_use]
+    pub fn new(plan: Plan, trace: bool) -> Self {
+        let mut queue = Queue::empty();
+        for side in Side::BOTH {
+            let start = plan.hosts[side.index()].start;
+            queue.put(Time::after_start(start), Happening::Start(side));
+        }
+        for (index, trouble) in plan.troubles.iter().enumerate() {
+            queue.put(Time::after_start(trouble.at), Happening::Begin(index));
+        }
+        if plan.link {
+            queue.put(Time::after_start(Duration::ZERO), Happening::LinkTry);
+        }
+        let mut chance = Chance::seeded(plan.seed);
+        let mut nodes = [Node::off(), Node::off()];
+        for node in &mut nodes {
+            // Each host's clock has a start of its own.
+            node.ahead = chance.millis(0, 1_000_000);
+        }
+        Self {
+            now: Time::default(),
+            chance,
+            queue,
+            nodes,
+            link: Link::default(),
+            cloud: Cloud::new(plan.holder),
+            conditions: Conditions::under([].iter()),
+            troubled: vec![false; plan.troubles.len()],
+            watch: Watch::over(&plan),
+            facts: Vec::new(),
+            figures: Figures::default(),
+            trace: trace.then(Vec::new),
+            plan,
+        }
+    }
+
+    /// Lets time pass until `end`.
+    ///
+    /// # Errors
+    /// Something happened that must not.
+    pub fn run_until(&mut self, end: Duration) -> Result<(), Violation> {
+        let end = Time::after_start(end);
+        loop {
+            let (at, timer) = self.next();
+            if at > end {
+                self.now = end;
+                return self.look();
+            }
+            self.now = at;
+            match timer {
+                Some(side) => self.timer(side),
+                None => self.happen(),
+            }
+            self.look()?;
+        }
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// What has happened.
+    #[must_use]
+    pub fn facts(&self) -> &[(Time, Fact)] {
+        &self.facts
+    }
+
+    /// Who has the address.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        self.cloud.holder()
+    }
+
+    /// The state of a host; `None` while its agent does not run.
+    #[must_use]
+    pub fn state(&self, side: Side) -> Option<State> {
+        self.nodes[side.index()].state()
+    }
+
+    /// How a host is.
+    #[must_use]
+    pub fn view(&self, side: Side) -> Option<View> {
+        let node = &self.nodes[side.index()];
+        let host = node.host.as_ref();
+        host.map(|host| host.view(node.clock(self.now)))
+    }
+
+    /// The host that is active, where there is exactly one.
+    #[must_use]
+    pub fn active(&self) -> Option<Side> {
+        let mut active = Side::BOTH.into_iter().filter(|side| self.is_active(*side));
+        match (active.next(), active.next()) {
+            (Some(side), None) => Some(side),
+            _ => None,
+        }
+    }
+
+    /// Whether a host begins no new connection.
+    #[must_use]
+    pub fn holds(&self, side: Side) -> bool {
+        self.nodes[side.index()].holding
+    }
+
+    /// What was seen.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let mut figures = self.figures;
+        figures.runs = 1;
+        figures.simulated = self.now.since(Time::default());
+        figures.most_moves = figures.moves;
+        self.watch.add_to(&mut figures);
+        figures
+    }
+
+    /// The lines of what happened, where they were wanted.
+    pub fn take_trace(&mut self) -> Vec<String> {
+        self.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn is_active(&self, side: Side) -> bool {
+        self.nodes[side.index()].is_active()
+    }
+
+    /// When the next thing happens, and whose timer it is, where it is one.
+    fn next(&self) -> (Time, Option<Side>) {
+        let timers = Side::BOTH.into_iter().filter_map(|side| {
+            let node = &self.nodes[side.index()];
+            let (_, fires) = node.timer.filter(|_| !node.paused)?;
+            Some((fires, Some(side)))
+        });
+        let thing = self.queue.first().map(|at| (at, None));
+        let never = Time::after_start(Duration::MAX);
+        timers
+            .chain(thing)
+            .min_by_key(|(at, _)| *at)
+            .unwrap_or((never, None))
+    }
+
+    fn happen(&mut self) {
+        let Some(thing) = self.queue.take() else {
+            return;
+        };
+        match thing {
+            Happening::Start(side) => {
+                if !self.is_down(side) {
+                    self.start(side);
+                }
+            }
+            Happening::Advert(side, heard) => self.step(side, Event::Advert(heard)),
+            Happening::Link(side, connection, news) => self.link_news(side, connection, news),
+            Happening::LinkTry => self.try_link(),
+            Happening::LinkGivesUp(side, connection) => self.give_link_up(side, connection),
+            Happening::Served(side, boot, call, answers) => self.serve(side, boot, call, answers),
+            Happening::Answer(side, boot, answer) => self.answered(side, boot, answer),
+            Happening::Quiet(side, boot, hold) => self.quiet(side, boot, hold),
+            Happening::Checked(side, boot) => {
+                self.track(side, boot, |standing| standing.checked = true);
+            }
+            Happening::Synced(side, boot) => {
+                self.track(side, boot, |standing| standing.synced = true);
+            }
+            Happening::Begin(index) => self.begin(index),
+            Happening::End(index) => self.end(index),
+        }
+    }
+
+    fn start(&mut self, side: Side) {
+        let settings = self.plan.settings(side);
+        let plan = &self.plan.hosts[side.index()];
+        let (checked, synced) = (self.now + plan.checked, self.now + plan.synced);
+        let node = &mut self.nodes[side.index()];
+        if node.host.is_some() {
+            return;
+        }
+        node.boot += 1;
+        let boot = node.boot;
+        node.host = Some(Host::new(node.clock(self.now), settings));
+        self.queue.put(checked, Happening::Checked(side, boot));
+        self.queue.put(synced, Happening::Synced(side, boot));
+        self.fact(Fact::Runs(side, true));
+        self.watch.starts(side);
+        self.step(side, Event::Start);
+        self.stand(side);
+        self.changed();
+    }
+
+    /// The agent is gone.
+    fn lose(&mut self, side: Side) {
+        self.nodes[side.index()].lose();
+        self.link.end(side);
+        self.watch.ends(side);
+        self.fact(Fact::Runs(side, false));
+        self.changed();
+    }
+
+    fn timer(&mut self, side: Side) {
+        let node = &mut self.nodes[side.index()];
+        node.timer = None;
+        let before = node.host.as_ref().and_then(Host::deadline);
+        let actions = self.step_now(side, Event::Timer);
+        let node = &self.nodes[side.index()];
+        let after = node.host.as_ref().and_then(Host::deadline);
+        let past = after.is_some_and(|after| after <= node.clock(self.now));
+        if actions == 0 && past && before == after {
+            self.watch.fail(format!(
+                "{side:?}: nothing was done at its deadline, which stays"
+            ));
+        }
+    }
+
+    /// What is tracked changes.
+    fn track(&mut self, side: Side, boot: u32, change: impl FnOnce(&mut Standing)) {
+        let node = &mut self.nodes[side.index()];
+        if node.boot == boot && node.host.is_some() {
+            change(&mut node.standing);
+            self.stand(side);
+        }
+    }
+
+    fn stand(&mut self, side: Side) {
+        let standing = self.standing(side);
+        self.step(side, Event::Standing(standing));
+    }
+
+    fn quiet(&mut self, side: Side, boot: u32, hold: u32) {
+        let node = &self.nodes[side.index()];
+        if node.boot == boot && node.holds == hold && node.holding {
+            self.step(side, Event::Quiet);
+        }
+    }
+
+    /// Something happens at a host: now, or when its agent goes on.
+    fn step(&mut self, side: Side, event: Event) {
+        let node = &mut self.nodes[side.index()];
+        if node.paused {
+            node.keep(event);
+        } else {
+            self.step_now(side, event);
+        }
+    }
+
+    /// Returns how many actions there were.
+    fn step_now(&mut self, side: Side, event: Event) -> usize {
+        let node = &mut self.nodes[side.index()];
+        let now = node.clock(self.now);
+        let Some(host) = &mut node.host else {
+            return 0;
+        };
+        let actions = host.step(now, event);
+        let count = node.count_step(self.now);
+        if count > STEPS_AT_ONCE {
+            self.watch
+                .fail(format!("{side:?}: {count} steps at one moment"));
+        }
+        self.figures.steps += 1;
+        self.watch.took_in(self.now, side, &event);
+        if self.trace.is_some() {
+            self.trace_step(side, event, &actions);
+        }
+        for action in &actions {
+            self.act(side, *action);
+        }
+        let node = &mut self.nodes[side.index()];
+        node.set_timer(self.now, &mut self.chance);
+        let outcome = |action: &Action| matches!(action, Action::HandedOver(_));
+        if node.stopping && actions.iter().any(outcome) {
+            self.stop(side);
+        }
+        actions.len()
+    }
+
+    fn act(&mut self, side: Side, action: Action) {
+        match action {
+            Action::Advert { priority, interval } => self.send_advert(side, priority, interval),
+            Action::Say(word) => self.say(side, word),
+            Action::Call(call) => self.call(side, call),
+            Action::Became(state, cause) => self.became(side, state, cause),
+            Action::Addresses { here } => self.watch.addresses(side, here),
+            Action::Hold(hold) => self.hold(side, hold),
+            Action::HandedOver(outcome) => self.handed_over(side, outcome),
+        }
+    }
+
+    fn became(&mut self, side: Side, state: State, cause: Cause) {
+        self.fact(Fact::Became(side, state, cause));
+        if state == State::Master {
+            self.figures.failovers += 1;
+        }
+        if cause == Cause::SteppedBack {
+            self.figures.stepped_back += 1;
+        }
+        let holding = self.nodes[side.index()].holding;
+        self.watch.became(side, state, cause, holding);
+    }
+
+    fn hold(&mut self, side: Side, hold: bool) {
+        let node = &mut self.nodes[side.index()];
+        if node.holding == hold {
+            self.watch.fail(format!("{side:?}: Hold({hold}) twice"));
+        }
+        node.holding = hold;
+        let boot = node.boot;
+        self.fact(Fact::Hold(side, hold));
+        if !hold {
+            return;
+        }
+        let node = &mut self.nodes[side.index()];
+        node.holds += 1;
+        let holds = node.holds;
+        if let Some(quiet) = self.plan.hosts[side.index()].quiet {
+            let takes = self.chance.between(Duration::ZERO, quiet);
+            let happening = Happening::Quiet(side, boot, holds);
+            self.queue.put(self.now + takes, happening);
+        }
+    }
+
+    fn handed_over(&mut self, side: Side, outcome: Result<(), Refusal>) {
+        self.fact(Fact::HandedOver(side, outcome));
+        self.watch.handed_over(side, outcome);
+        if outcome.is_ok() {
+            self.figures.handed_over += 1;
+        }
+    }
+
+    /// The agent waited for the outcome of its hand-over: now it ends.
+    fn stop(&mut self, side: Side) {
+        self.nodes[side.index()].stopping = false;
+        self.step_now(side, Event::Stop);
+        self.lose(side);
+        // Where the trouble that stopped it is not over, its end starts it.
+        let restarts = self.now + self.chance.millis(100, 1000);
+        self.queue.put(restarts, Happening::Start(side));
+    }
+
+    fn order_hand_over(&mut self, side: Side, reason: Reason) {
+        if self.nodes[side.index()].host.is_some() {
+            self.step(side, Event::HandOver(reason));
+        }
+    }
+
+    /// Compares what is with what may be.
+    fn look(&mut self) -> Result<(), Violation> {
+        let running = [0, 1].map(|side| self.nodes[side].runs());
+        let active = [0, 1].map(|side| self.nodes[side].is_active());
+        let closer = (active == [true; 2]).then(|| Side::BOTH.map(|side| self.closer(side)));
+        self.watch.look(self.now, running, active, closer);
+        match self.watch.take_failure() {
+            None => Ok(()),
+            Some(what) => Err(Violation { at: self.now, what }),
+        }
+    }
+
+    fn closer(&self, side: Side) -> Closer {
+        let view = self.view(side);
+        let now = self.nodes[side.index()].clock(self.now);
+        Closer {
+            silent: view.and_then(|view| Some(now.since(view.heard?))),
+            sure: view.is_some_and(|view| view.has_address),
+        }
+    }
+
+    /// The network, the API or the running of a host is not what it was.
+    fn changed(&mut self) {
+        let by_link = self.link.is_whole() && self.conditions.link_cut == [false; 2];
+        let hears = |from: Side| {
+            let by_link = by_link.then(|| self.link.flows(from).max(self.now));
+            let by_adverts = self.conditions.adverts_arrive(from).then_some(self.now);
+            by_adverts.or(by_link)
+        };
+        let hearing = hears(Side::A).zip(hears(Side::B));
+        let hearing = hearing.map(|(a, b)| a.max(b));
+        let api = self.conditions.api_is_well();
+        self.watch.overlap().conditions(self.now, hearing, api);
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        self.facts.push((self.now, fact));
+        self.note(|| format!("        {fact:?}"));
+    }
+
+    fn trace_step(&mut self, side: Side, event: Event, actions: &[Action]) {
+        let routine = |action: &Action| {
+            matches!(
+                action,
+                Action::Advert { .. } | Action::Say(Word::Heartbeat(_))
+            )
+        };
+        let quiet = matches!(
+            event,
+            Event::Timer | Event::Advert(_) | Event::Word(Word::Heartbeat(_))
+        );
+        if !quiet || !actions.iter().all(routine) {
+            let actions: Vec<_> = actions.iter().filter(|action| !routine(action)).collect();
+            self.note(|| format!("{side:?} {event:?} -> {actions:?}"));
+        }
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let at = self.now.since(Time::default()).as_secs_f64();
+            trace.push(format!("{at:>11.6}  {}", line()));
+        }
+    }
+}

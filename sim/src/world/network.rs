@@ -1,0 +1,171 @@
+//! Adverts and the link.
+
+use std::time::Duration;
+
+use lb_ha::{
+    pair::{Event, Word},
+    vrrp::Heard,
+};
+
+use super::{Happening, World};
+use crate::{
+    link::{News, Said},
+    plan::Side,
+};
+
+impl World {
+    pub(super) fn send_advert(&mut self, from: Side, priority: u8, interval: Duration) {
+        if self.conditions.adverts_cut[from.index()] {
+            return;
+        }
+        let heard = Heard {
+            priority,
+            interval,
+            from: from.address(),
+        };
+        let copies = 1 + u8::from(self.chance.percent(self.conditions.duplicates));
+        for _ in 0..copies {
+            if !self.chance.percent(self.conditions.loss) {
+                let arrives = self.now + self.one_way();
+                let happening = Happening::Advert(from.other(), heard);
+                self.queue.put(arrives, happening);
+            }
+        }
+    }
+
+    pub(super) fn say(&mut self, from: Side, word: Word) {
+        let arrives = self.now + self.one_way();
+        match self.link.say(from, word, arrives) {
+            Said::Arrives(at, connection) => {
+                let happening = Happening::Link(from.other(), connection, News::Word(word));
+                self.queue.put(at, happening);
+            }
+            Said::Refused(connection) => {
+                // A host without power refuses nothing.
+                if self.is_powered(from.other()) {
+                    let back = arrives + self.one_way();
+                    let happening = Happening::Link(from, connection, News::Down);
+                    self.queue.put(back, happening);
+                }
+            }
+            Said::Waits => {}
+        }
+    }
+
+    /// The link has something for an end.
+    pub(super) fn link_news(&mut self, side: Side, connection: u32, news: News) {
+        if self.nodes[side.index()].host.is_none() {
+            return;
+        }
+        match news {
+            News::Up => {
+                if connection != self.link.connection() || !self.link.stands(side) {
+                    return;
+                }
+                // An agent may or may not say that the old connection made way for the new one.
+                if self.link.learn(side, connection) && self.chance.percent(50) {
+                    self.step(side, Event::LinkDown);
+                }
+                self.step(side, Event::LinkUp);
+                self.changed();
+            }
+            News::Word(word) => {
+                if self.link.knows(side, connection) {
+                    self.step(side, Event::Word(word));
+                }
+            }
+            News::Down => {
+                if self.link.forget(side, connection) {
+                    self.step(side, Event::LinkDown);
+                    self.changed();
+                }
+            }
+        }
+    }
+
+    /// The agents connect, where they are not connected and can be.
+    pub(super) fn try_link(&mut self) {
+        let again = self.now + self.chance.millis(200, 1500);
+        self.queue.put(again, Happening::LinkTry);
+        let reachable = self.conditions.link_cut == [false; 2];
+        let running = self.nodes.iter().all(super::Node::runs);
+        if !reachable || !running || !self.link.is_broken() {
+            return;
+        }
+        let told = [0, 1].map(|_| self.now + self.chance.millis(1, 60));
+        let connection = self.link.open(told);
+        for side in Side::BOTH {
+            let happening = Happening::Link(side, connection, News::Up);
+            self.queue.put(told[side.index()], happening);
+        }
+    }
+
+    /// An end has waited long enough: it drops the connection, unless all is well again.
+    pub(super) fn give_link_up(&mut self, side: Side, connection: u32) {
+        let well = self.conditions.link_cut == [false; 2]
+            && !self.link.is_broken()
+            && self.nodes.iter().all(super::Node::runs);
+        if well || connection != self.link.connection() {
+            return;
+        }
+        if self.link.knows(side, connection) {
+            self.link_news(side, connection, News::Down);
+        } else {
+            self.link.close(side);
+        }
+    }
+
+    /// Both ends will wait, each for a time of its own.
+    pub(super) fn doubt_link(&mut self) {
+        let connection = self.link.connection();
+        for side in Side::BOTH {
+            let patience = self.chance.millis(300, 20_000);
+            let happening = Happening::LinkGivesUp(side, connection);
+            self.queue.put(self.now + patience, happening);
+        }
+    }
+
+    /// Whether what an end says arrives is not what it was.
+    pub(super) fn recut_link(&mut self) {
+        let mut newly_cut = false;
+        for from in Side::BOTH {
+            let cut = self.conditions.link_cut[from.index()];
+            newly_cut |= cut;
+            let Some(since) = self.link.cut(self.now, from, cut) else {
+                continue;
+            };
+            // TCP sends again after a time that doubles.
+            let outage = self.now.since(since).min(Duration::from_secs(3));
+            let resumes = self.now + self.chance.between(Duration::ZERO, outage);
+            let (at, words) = self.link.resume(from, resumes);
+            let connection = self.link.connection();
+            for word in words {
+                let news = if self.link.stands(from.other()) {
+                    (from.other(), News::Word(word))
+                } else {
+                    (from, News::Down)
+                };
+                self.queue
+                    .put(at, Happening::Link(news.0, connection, news.1));
+            }
+        }
+        if newly_cut {
+            self.doubt_link();
+        }
+    }
+
+    /// The link breaks, and both ends are told.
+    pub(super) fn reset_link(&mut self) {
+        let connection = self.link.connection();
+        for side in Side::BOTH {
+            let at = self.now + self.one_way();
+            let happening = Happening::Link(side, connection, News::Down);
+            self.queue.put(at, happening);
+        }
+    }
+
+    pub(super) fn one_way(&mut self) -> Duration {
+        let (least, most) = self.conditions.way;
+        self.chance.between(least, most)
+    }
+}

@@ -1,0 +1,185 @@
+//! What goes wrong begins, and ends.
+
+use lb_ha::{
+    Time,
+    pair::{Event, Reason, Standing},
+};
+
+use super::{Happening, World};
+use crate::{
+    conditions::Conditions,
+    link::News,
+    plan::{Holder, Side, Trouble, What},
+};
+
+impl World {
+    pub(super) fn begin(&mut self, index: usize) {
+        let Trouble { at, lasts, what } = self.plan.troubles[index];
+        self.note(|| format!("---- {what:?} for {lasts:?}"));
+        self.troubled[index] = true;
+        let ends = Time::after_start(at + lasts);
+        self.queue.put(ends, Happening::End(index));
+        match what {
+            What::Crash { side, power } => self.crash(side, power),
+            What::Pause(side) => self.pause(side),
+            What::ClockJump { side, by } => self.jump(side, by),
+            What::Fault(side) | What::Weight { side, .. } => self.stand(side),
+            What::LinkReset => self.reset_link(),
+            What::MovedByHand(holder) => self.move_by_hand(holder),
+            What::HandOver(side) => self.order_hand_over(side, Reason::Operator),
+            What::Stop(side) => {
+                self.nodes[side.index()].stopping = self.nodes[side.index()].host.is_some();
+                self.order_hand_over(side, Reason::Stop);
+            }
+            What::Reconfigure {
+                side,
+                priority,
+                preempt,
+            } => self.reconfigure(side, priority, preempt),
+            _ => self.recondition(),
+        }
+    }
+
+    pub(super) fn end(&mut self, index: usize) {
+        let what = self.plan.troubles[index].what;
+        self.note(|| format!("---- over: {what:?}"));
+        self.troubled[index] = false;
+        match what {
+            What::Crash { side, .. } | What::Stop(side) => {
+                if !self.is_down(side) {
+                    self.start(side);
+                }
+            }
+            What::Pause(side) => self.go_on(side),
+            What::Fault(side) | What::Weight { side, .. } => self.stand(side),
+            What::LinkReset
+            | What::ClockJump { .. }
+            | What::MovedByHand(_)
+            | What::HandOver(_)
+            | What::Reconfigure { .. } => {}
+            _ => self.recondition(),
+        }
+    }
+
+    /// What is tracked on a host, at the moment.
+    pub(super) fn standing(&self, side: Side) -> Standing {
+        let mut standing = self.nodes[side.index()].standing;
+        for trouble in self.present() {
+            match trouble.what {
+                What::Fault(whose) if whose == side => standing.fault = true,
+                What::Weight {
+                    side: whose,
+                    weight,
+                } if whose == side => standing.weight += weight,
+                _ => {}
+            }
+        }
+        standing
+    }
+
+    /// Whether the host is on, whatever became of its agent.
+    pub(super) fn is_powered(&self, side: Side) -> bool {
+        !self.present().any(|trouble| {
+            matches!(trouble.what, What::Crash { side: whose, power: true } if whose == side)
+        })
+    }
+
+    /// A person gives the address back to a host.
+    pub fn bring_back(&mut self, side: Side) {
+        self.note(|| format!("---- the address is brought back to {side:?}"));
+        self.move_by_hand(Holder::Host(side));
+    }
+
+    fn move_by_hand(&mut self, holder: Holder) {
+        if self.cloud.give(self.now, holder) {
+            self.address_moved();
+        }
+        self.watch.overlap().moved_by_hand(self.now);
+    }
+
+    fn crash(&mut self, side: Side, power: bool) {
+        if self.nodes[side.index()].host.is_none() {
+            return;
+        }
+        self.lose(side);
+        if power {
+            self.doubt_link();
+        } else if self.conditions.link_cut == [false; 2] {
+            // The kernel closes the connections of an agent that is gone.
+            let at = self.now + self.one_way();
+            let connection = self.link.connection();
+            self.queue
+                .put(at, Happening::Link(side.other(), connection, News::Down));
+        }
+    }
+
+    fn pause(&mut self, side: Side) {
+        let node = &mut self.nodes[side.index()];
+        if node.runs() {
+            node.paused = true;
+            self.doubt_link();
+            self.changed();
+        }
+    }
+
+    fn go_on(&mut self, side: Side) {
+        let still = self
+            .present()
+            .any(|trouble| matches!(trouble.what, What::Pause(whose) if whose == side));
+        let node = &mut self.nodes[side.index()];
+        if still || !node.paused {
+            return;
+        }
+        node.paused = false;
+        for event in node.kept(&mut self.chance) {
+            if matches!(event, Event::Answer(_)) {
+                self.nodes[side.index()].call = None;
+            }
+            self.step_now(side, event);
+        }
+        self.changed();
+    }
+
+    fn jump(&mut self, side: Side, by: std::time::Duration) {
+        let node = &mut self.nodes[side.index()];
+        node.ahead += by;
+        node.set_timer(self.now, &mut self.chance);
+        self.watch.overlap().clock_jumped(self.now);
+    }
+
+    fn reconfigure(&mut self, side: Side, priority: u8, preempt: bool) {
+        let plan = &mut self.plan.hosts[side.index()];
+        plan.vrrp.priority = priority;
+        plan.vrrp.preempt = preempt;
+        let handover = plan.handover;
+        self.step(
+            side,
+            Event::Reconfigure {
+                priority,
+                preempt,
+                handover,
+            },
+        );
+    }
+
+    fn recondition(&mut self) {
+        self.conditions = Conditions::under(self.present());
+        self.recut_link();
+        self.changed();
+    }
+
+    /// Whether something keeps this host's agent from running.
+    pub(super) fn is_down(&self, side: Side) -> bool {
+        self.present().any(|trouble| match trouble.what {
+            What::Crash { side: whose, .. } | What::Stop(whose) => whose == side,
+            _ => false,
+        })
+    }
+
+    fn present(&self) -> impl Iterator<Item = &Trouble> {
+        let troubles = self.plan.troubles.iter().zip(&self.troubled);
+        troubles
+            .filter(|(_, there)| **there)
+            .map(|(trouble, _)| trouble)
+    }
+}
