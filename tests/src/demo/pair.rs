@@ -74,7 +74,7 @@ pub(crate) fn active_host_dies(stage: &Stage) -> Result<()> {
     let paired = stage.paired()?;
     let host = stage.lab.lb_a();
     let probe = Probe::start(Plan::https(&stage.lab)?, &stage.lab.client);
-    let mut roles = Roles::watch(screen, paired, |told| news(&[probe.load()], told));
+    let mut roles = Roles::watch(screen, paired, vec![probe.load()]);
     roles.look_on(AROUND)?;
 
     let lost = Instant::now();
@@ -113,7 +113,7 @@ pub(crate) fn operator_hands_over(stage: &Stage) -> Result<()> {
     screen.headline("8. lb failover, there and back: requests end first, then the address moves");
     let paired = stage.paired()?;
     let loads = Loads::start(stage)?;
-    let mut roles = Roles::watch(screen, paired, |told| news(&loads.0.each_ref(), told));
+    let mut roles = Roles::watch(screen, paired, loads.0.iter().collect());
     roles.look_on(AROUND)?;
     let mut took = Vec::new();
     for from in [0, 1] {
@@ -167,16 +167,6 @@ fn moved_since(follower: &Follower, since: Instant) -> Result<Duration> {
     let moved = moves.iter().find(|moved| moved.at >= since);
     let moved = moved.context("the Elastic IP did not move")?;
     Ok(moved.at.duration_since(since))
-}
-
-/// Answers and failures of loads, less those that were told of before.
-fn news(loads: &[&Load], told: &mut (usize, usize)) -> (usize, usize) {
-    let failed = loads.iter().map(|load| load.failed()).sum::<usize>();
-    let done = loads.iter().map(|load| load.done()).sum::<usize>();
-    let answered = done.saturating_sub(failed);
-    let news = (answered.saturating_sub(told.0), failed - told.1);
-    *told = (answered, failed);
-    news
 }
 
 /// Requests on new connections, and on connections that last.

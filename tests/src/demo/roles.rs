@@ -8,6 +8,7 @@ use std::{
 use anyhow::Result;
 use lab::{
     agent::{Agent, Role},
+    load::Load,
     topology::BALANCERS,
 };
 
@@ -22,23 +23,25 @@ const ROW: Duration = Duration::from_millis(500);
 /// From one look at what is waited for to the next.
 const GLANCE: Duration = Duration::from_millis(10);
 
+/// What came of requests.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    answered: usize,
+    failed: usize,
+}
+
 /// The table.
 pub(crate) struct Roles<'a> {
     screen: Screen,
     paired: &'a Paired,
-    /// Answers and failures since the last row, given what was told before.
-    news: Box<dyn Fn(&mut (usize, usize)) -> (usize, usize) + 'a>,
-    told: (usize, usize),
+    loads: Vec<&'a Load>,
+    told: Tally,
     began: Instant,
 }
 
 impl<'a> Roles<'a> {
     /// Begins with the head.
-    pub(crate) fn watch(
-        screen: Screen,
-        paired: &'a Paired,
-        news: impl Fn(&mut (usize, usize)) -> (usize, usize) + 'a,
-    ) -> Self {
+    pub(crate) fn watch(screen: Screen, paired: &'a Paired, loads: Vec<&'a Load>) -> Self {
         let [(a, _), (b, _)] = BALANCERS else {
             unreachable!("a pair is two")
         };
@@ -50,8 +53,8 @@ impl<'a> Roles<'a> {
         Self {
             screen,
             paired,
-            news: Box::new(news),
-            told: (0, 0),
+            loads,
+            told: Tally::default(),
             began: Instant::now(),
         }
     }
@@ -90,7 +93,7 @@ impl<'a> Roles<'a> {
 
     fn print(&mut self, remark: &str) {
         let time = self.began.elapsed().as_secs_f64();
-        let (answered, failed) = (self.news)(&mut self.told);
+        let Tally { answered, failed } = self.news();
         let failed = match failed {
             0 => format!("{failed:>8}"),
             _ => self.screen.tinted(Tone::Bad, &format!("{failed:>8}")),
@@ -100,6 +103,21 @@ impl<'a> Roles<'a> {
         self.screen.line(&format!(
             "{time:>5.1} s |{answered:>9}{failed} | {a}{b}| {owner:11} | {remark}"
         ));
+    }
+
+    /// What came since the last row.
+    fn news(&mut self) -> Tally {
+        let failed = self.loads.iter().map(|load| load.failed()).sum();
+        let done: usize = self.loads.iter().map(|load| load.done()).sum();
+        let now = Tally {
+            answered: done.saturating_sub(failed),
+            failed,
+        };
+        let told = std::mem::replace(&mut self.told, now);
+        Tally {
+            answered: now.answered.saturating_sub(told.answered),
+            failed: now.failed.saturating_sub(told.failed),
+        }
     }
 
     fn role(&self, index: usize) -> String {
