@@ -9,6 +9,11 @@ use tokio::{
 
 use super::*;
 
+const FAST: Rhythm = Rhythm {
+    ping: Duration::from_millis(100),
+    silence: Duration::from_millis(300),
+};
+
 /// What the network between the hosts does to the connections that it has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Failure {
@@ -101,6 +106,7 @@ async fn is_noticed_and_replaced(failure: Failure, with_flows: bool) {
     through.peer = SocketAddr::new(net.host(3), PORT);
     let mut behind = settings(net, B, A);
     behind.check_source = false;
+    (through.rhythm, behind.rhythm) = (FAST, FAST);
     let network = Network::new(net, failure).await;
     let Pair { mut a, mut b } = Pair::with(through, behind, &secret).await;
     let flows = with_flows.then(|| {
