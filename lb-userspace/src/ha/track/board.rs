@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
@@ -20,6 +21,8 @@ use crate::config::TrackScript;
 /// The tasks, and what they found out.
 #[derive(Debug)]
 pub(super) struct Board {
+    /// Where the tasks run, whoever asks for more of them.
+    runtime: Handle,
     reports: Reports,
     known: Arc<Known>,
     tasks: HashMap<What, Job>,
@@ -66,13 +69,15 @@ impl Board {
         let (reports, received) = mpsc::unbounded_channel();
         let (known, standing, view) = Known::new();
         let known = Arc::new(known);
+        let runtime = Handle::current();
         let eye = interface::Eye::open(&watched.interface, watched.program.clone())?;
         let at_interface = Job {
             made_for: None,
-            task: tokio::spawn(eye.watch(reports.clone())),
+            task: runtime.spawn(eye.watch(reports.clone())),
         };
         let mut board = Self {
-            collector: tokio::spawn(collect(received, Arc::clone(&known))),
+            collector: runtime.spawn(collect(received, Arc::clone(&known))),
+            runtime,
             reports,
             known,
             tasks: HashMap::from([(What::Xdp, at_interface)]),
@@ -115,7 +120,7 @@ impl Board {
                 watched.min_backends,
                 self.reports.clone(),
             );
-            let task = tokio::spawn(follow);
+            let task = self.runtime.spawn(follow);
             self.tasks.insert(
                 what,
                 Job {
@@ -132,7 +137,7 @@ impl Board {
         let job = job.unwrap_or_else(|| {
             let well = self.known.well(&what);
             let run = script::run(what.clone(), script, well, self.reports.clone());
-            let task = tokio::spawn(run);
+            let task = self.runtime.spawn(run);
             Job { made_for, task }
         });
         self.tasks.insert(what, job);
@@ -144,7 +149,7 @@ impl Board {
         let job = job.unwrap_or_else(|| {
             let well = self.known.well(&what);
             let watch = listener::watch(what.clone(), address, well, self.reports.clone());
-            let task = tokio::spawn(watch);
+            let task = self.runtime.spawn(watch);
             Job { made_for, task }
         });
         self.tasks.insert(what, job);
