@@ -404,8 +404,9 @@ pub enum Moves {
 pub struct ElasticIp {
     /// `eipalloc-` and 8 or 17 hexadecimal digits.
     pub allocation_id: String,
-    /// The region that it belongs to, such as `me-central-1`.
-    pub region: String,
+    /// The region that it belongs to, such as `me-central-1`. `None`: asked of the instance metadata
+    /// service.
+    pub region: Option<String>,
     /// `eni-` and 8 or 17 hexadecimal digits. `None`: asked of the instance metadata service.
     pub network_interface_id: Option<String>,
     /// The private address that it is associated with. `None`: asked of the metadata service.
