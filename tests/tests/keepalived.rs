@@ -173,6 +173,13 @@ fn agent_leads(version: u8) -> Result<()> {
 
     let agent = scene.start_agent()?;
     (scene.agent_wins(&agent, &keepalived)).context("it preempts a lower priority")?;
+    thread::sleep(scene.keepalived_settings.takeover() * 2);
+    let states = keepalived.states();
+    ensure!(
+        states == [Role::Backup, Role::Master, Role::Backup],
+        "led by the agent, keepalived became {states:?}:\n{}",
+        keepalived.log()
+    );
 
     let missed = || keepalived.wait_for(Role::Master, SOON);
     scene.was_missed(timed(|| agent.sigkill(), missed)?)?;
@@ -204,6 +211,15 @@ fn keepalived_leads(version: u8) -> Result<()> {
 
     let keepalived = scene.start_keepalived()?;
     (scene.keepalived_wins(&agent, &keepalived)).context("it preempts a lower priority")?;
+    thread::sleep(scene.keepalived_settings.takeover() * 2);
+    scene.keepalived_wins(&agent, &keepalived)?;
+    let metrics = agent.metrics()?;
+    let [received, refused] = ["received", "refused"]
+        .map(|what| metrics.sum(&format!("lb_vrrp_adverts_{what}_total"), &[]));
+    ensure!(
+        received >= 6.0 && refused == 0.0,
+        "{received} adverts were received and {refused} refused"
+    );
 
     let missed = || agent.wait_for_role(agent::Role::Master, SOON);
     scene.was_missed(timed(|| keepalived.kill9(), missed)?)?;
