@@ -88,7 +88,14 @@ fn calm(seed: u64) -> Plan {
 fn a_lost_active_host_is_replaced_within_the_master_down_interval_and_one_call() {
     for seed in SEEDS {
         for power in [false, true] {
-            let plan = calm(seed).with(EVENT, seconds(60), What::Crash { side: Side::A, power });
+            let plan = calm(seed).with(
+                EVENT,
+                seconds(60),
+                What::Crash {
+                    side: Side::A,
+                    power,
+                },
+            );
             let world = live(&plan, EVENT + seconds(50));
             // Three intervals of 100 ms, and 156/256 of one.
             let down = Duration::from_micros(360_938) + bounds::MARGIN;
@@ -170,7 +177,10 @@ fn a_partition_moves_the_address_once_and_its_end_at_most_once() {
         is_calm(&world, Side::A);
         assert_eq!(moves(&world, healed), 1, "seed {seed}");
         let figures = world.figures();
-        assert!(figures.overlap_fresh <= bounds::overlap_cut(&plan), "seed {seed}: {figures}");
+        assert!(
+            figures.overlap_fresh <= bounds::overlap_cut(&plan),
+            "seed {seed}: {figures}"
+        );
     }
 }
 
@@ -192,7 +202,11 @@ fn one_path_is_enough() {
     for seed in SEEDS {
         for (adverts, link) in [(true, false), (false, true)] {
             let from = [true, true];
-            let cut = What::Cut { from, adverts, link };
+            let cut = What::Cut {
+                from,
+                adverts,
+                link,
+            };
             let plan = calm(seed).with(EVENT, seconds(60), cut);
             let world = live(&plan, EVENT + seconds(120));
             is_calm(&world, Side::A);
@@ -249,7 +263,10 @@ fn an_ordered_hand_over_ends_requests_first_and_leaves_a_short_gap() {
         assert_eq!(at(Fact::HandedOver(Side::A, Ok(()))), served);
         // Nobody accepts a connection from the hold until the address has moved.
         let quiet = plan.hosts[0].quiet.expect("requests end");
-        assert!(moved <= quiet + CALL + bounds::MARGIN, "seed {seed}: {moved:?}");
+        assert!(
+            moved <= quiet + CALL + bounds::MARGIN,
+            "seed {seed}: {moved:?}"
+        );
     }
 }
 
@@ -262,7 +279,10 @@ fn requests_that_do_not_end_are_waited_for_no_longer_than_the_time_they_have() {
         is_calm(&world, Side::B);
         let moved = |fact: &Fact| *fact == Fact::Moved(Holder::Host(Side::B));
         let moved = when(&world, EVENT, moved).expect("moves");
-        assert!(moved <= plan.hosts[0].handover + CALL + bounds::MARGIN, "{moved:?}");
+        assert!(
+            moved <= plan.hosts[0].handover + CALL + bounds::MARGIN,
+            "{moved:?}"
+        );
     }
 }
 
@@ -293,9 +313,11 @@ fn nothing_is_handed_to_a_host_that_does_not_reach_the_api() {
     for seed in SEEDS {
         let unreachable = What::ApiUnreachable(Side::B);
         let later = EVENT + seconds(30);
-        let plan = calm(seed)
-            .with(EVENT, seconds(60), unreachable)
-            .with(later, seconds(1), What::HandOver(Side::A));
+        let plan = calm(seed).with(EVENT, seconds(60), unreachable).with(
+            later,
+            seconds(1),
+            What::HandOver(Side::A),
+        );
         let world = live(&plan, EVENT + seconds(59));
         is_calm(&world, Side::A);
         let refused = Fact::HandedOver(Side::A, Err(Refusal::PeerNotReady));
@@ -335,7 +357,11 @@ fn troubles_of_the_api_alone_move_nothing() {
             is_calm(&world, Side::A);
             assert_eq!(moves(&world, EVENT), 0, "seed {seed}: {trouble:?}");
             let became = |fact: &Fact| matches!(fact, Fact::Became(..));
-            assert_eq!(when(&world, EVENT, became), None, "seed {seed}: {trouble:?}");
+            assert_eq!(
+                when(&world, EVENT, became),
+                None,
+                "seed {seed}: {trouble:?}"
+            );
         }
     }
 }
@@ -353,9 +379,11 @@ fn a_host_lost_while_the_api_is_in_trouble_is_replaced_when_it_is_well_again() {
                 side: Side::A,
                 power: true,
             };
-            let plan = calm(seed)
-                .with(EVENT, seconds(30), trouble)
-                .with(EVENT + seconds(1), seconds(100), crash);
+            let plan = calm(seed).with(EVENT, seconds(30), trouble).with(
+                EVENT + seconds(1),
+                seconds(100),
+                crash,
+            );
             let world = live(&plan, EVENT + seconds(50));
             assert_eq!(world.active(), Some(Side::B), "seed {seed}: {trouble:?}");
             assert_eq!(world.holder(), Holder::Host(Side::B));
