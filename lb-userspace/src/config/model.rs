@@ -339,8 +339,8 @@ pub struct PeerLink {
     pub secret_file: PathBuf,
     /// The TCP port, the same on both hosts. Default 9146.
     pub port: u16,
-    /// Whether the active host sends its certificates, with their keys, to the peer. Default
-    /// false.
+    /// Whether the host with the newer certificate in a file gives it, with its key, to the other
+    /// one. Both hosts must say so. Default false.
     pub share_certificates: bool,
 }
 
