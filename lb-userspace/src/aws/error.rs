@@ -212,9 +212,11 @@ fn retry_after(response: &HttpResponse) -> Option<Duration> {
         .or_else(|| number("retry-after").map(Duration::from_secs))
 }
 
-/// The innermost error: the outer ones are the SDK's layers.
+/// The innermost error, in one line: the outer ones are the SDK's layers.
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
-    causes(error).last().unwrap_or(error).to_string()
+    let said = causes(error).last().unwrap_or(error).to_string();
+    let lines: Vec<_> = said.lines().map(str::trim).collect();
+    lines.join(" ")
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

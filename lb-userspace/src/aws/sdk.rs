@@ -26,12 +26,15 @@ const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
 /// The longest that a call may take with all that the SDK does around it.
 const OPERATION_LIMIT: Duration = Duration::from_secs(5);
 
-/// The longest that a request to the metadata service may take: it is on the same machine.
-const METADATA_LIMIT: Duration = Duration::from_secs(3);
+/// The longest that a request to the metadata service may take: it is on the same machine, and
+/// answers within some milliseconds.
+const METADATA_LIMIT: Duration = Duration::from_millis(400);
 
-/// The longest that credentials may take, when the last ones run out in the middle of a call: the
-/// last ones are then used on.
+/// The longest that new credentials may take when the last ones run out. The two requests that this
+/// takes must fail before it is over: only then does the SDK go on with the last ones.
 const CREDENTIALS_LIMIT: Duration = Duration::from_secs(1);
+const _: () = assert!(2 * METADATA_LIMIT.as_millis() < CREDENTIALS_LIMIT.as_millis());
+const _: () = assert!(CREDENTIALS_LIMIT.as_millis() < ATTEMPT_LIMIT.as_millis());
 
 /// Attempts at the metadata service: the second is for a token that has run out.
 const METADATA_ATTEMPTS: u32 = 2;
@@ -56,8 +59,8 @@ impl Sdk {
             .build_https();
         let mut metadata = imds::Client::builder()
             .configure(&provider(&http))
-            .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(CONNECT_LIMIT)
+            .connect_timeout(METADATA_LIMIT)
+            .read_timeout(METADATA_LIMIT)
             .operation_attempt_timeout(METADATA_LIMIT)
             .operation_timeout(METADATA_LIMIT)
             .max_attempts(METADATA_ATTEMPTS)

@@ -23,7 +23,7 @@ mod status;
 mod table;
 
 const DEFAULT_CONFIG: &str = "/etc/lb/lb.toml";
-const DEFAULT_SECRET: &str = "/etc/lb/peer.pem";
+const DEFAULT_SECRET: &str = "/etc/lb/peer.secret";
 const DEFAULT_SOCKET: &str = "/run/lb/lb.sock";
 
 /// What went wrong, whoever's fault: exit code 1. Of the configuration: 2.

@@ -159,14 +159,17 @@ impl Maps {
     /// Packets by the index of their verdict, summed over the CPUs.
     pub(super) fn verdicts(&self) -> Result<Vec<u64>, Error> {
         (0..COUNTER_SLOTS)
-            .map(|index| {
-                let values = self
-                    .verdicts
-                    .get(&index, 0)
-                    .map_err(|error| Error::of("cannot read the map verdicts", &error))?;
-                Ok(values.iter().sum())
-            })
+            .map(|index| self.counted(index))
             .collect()
+    }
+
+    /// Packets that ended in one verdict, by its index.
+    pub(super) fn counted(&self, verdict: u32) -> Result<u64, Error> {
+        let values = self
+            .verdicts
+            .get(&verdict, 0)
+            .map_err(|error| Error::of("cannot read the map verdicts", &error))?;
+        Ok(values.iter().sum())
     }
 
     /// Adds to the count of a slot that the kernel does not count in.

@@ -17,6 +17,7 @@ mod netlink;
 mod object;
 mod pins;
 mod resolve;
+mod routes;
 mod sysctl;
 mod watch;
 
@@ -98,7 +99,7 @@ impl Dataplane {
         let resolver = Arc::new(Resolver::default());
         let watch = Watch::start(&maps, &resolver)?;
         let clock = Arc::new(Clock::load(loaded, maps::hertz()?)?);
-        let flows = Flows::open(&maps, &clock, &pins, settings)?;
+        let flows = Flows::open(&maps, &clock, &resolver, &pins, settings)?;
         Ok(Self {
             maps,
             layout,

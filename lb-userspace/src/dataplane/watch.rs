@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use lb_common::verdict::{Drop, Verdict};
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::{
     RouteNetlinkMessage,
@@ -37,7 +38,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Starts listening; each change that matters begins a new generation in `maps`. In between,
-    /// `resolver` is told the time.
+    /// `resolver` gets its chance to ask.
     pub(super) fn start(maps: &Arc<Mutex<Maps>>, resolver: &Arc<Resolver>) -> Result<Self, Error> {
         let failed = |error: io::Error| {
             Error::of(
@@ -71,7 +72,7 @@ fn subscribe() -> io::Result<Socket> {
 fn listen(socket: &Socket, wanted: &Weak<()>, maps: &Weak<Mutex<Maps>>, resolver: &Resolver) {
     let mut neighbours = Neighbours::default();
     while wanted.strong_count() > 0 {
-        resolver.tick();
+        resolver.tick(|| dropped(maps));
         let changed = match socket.recv_from_full() {
             Ok((datagram, _from)) => {
                 // Every message is looked at: a neighbour that is passed over is not remembered.
@@ -91,6 +92,14 @@ fn listen(socket: &Socket, wanted: &Weak<()>, maps: &Weak<Mutex<Maps>>, resolver
             }
         }
     }
+}
+
+/// Packets dropped for want of a neighbour so far.
+fn dropped(maps: &Weak<Mutex<Maps>>) -> Option<u64> {
+    let maps = maps.upgrade()?;
+    let maps = maps.lock().unwrap_or_else(PoisonError::into_inner);
+    maps.counted(Verdict::Drop(Drop::NoNeighbour).counter())
+        .ok()
 }
 
 fn is_quiet(error: &io::Error) -> bool {

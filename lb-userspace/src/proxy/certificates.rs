@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use ::aws_lc_rs::digest;
 use rustls::{
     crypto::aws_lc_rs,
     pki_types::{
@@ -34,8 +35,40 @@ pub struct CertificateInfo {
     pub path: PathBuf,
     /// The names and addresses that it is for.
     pub names: Vec<String>,
+    /// When it begins.
+    pub not_before: SystemTime,
     /// When it ends.
     pub not_after: SystemTime,
+    /// Its SHA-256.
+    pub fingerprint: [u8; 32],
+}
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InspectedCertificate {
+    /// The names and addresses that it is for.
+    pub names: Vec<String>,
+    /// When it begins.
+    pub not_before: SystemTime,
+    /// When it ends.
+    pub not_after: SystemTime,
+    /// Its SHA-256.
+    pub fingerprint: [u8; 32],
+}
+
+/// Checks what would be in a certificate file, chain and key, and says what the first certificate
+/// says of itself.
+///
+/// # Errors
+/// It could not be served.
+pub fn inspect_certificate(text: &[u8]) -> Result<InspectedCertificate, Problem> {
+    let certificate = parse(text)?;
+    Ok(InspectedCertificate {
+        names: certificate.names,
+        not_before: certificate.not_before,
+        not_after: certificate.not_after,
+        fingerprint: certificate.fingerprint,
+    })
 }
 
 /// Checks certificate files without serving them: every problem of every file.
@@ -51,8 +84,12 @@ pub(super) struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
     /// DNS names in lower case, wildcards as they stand, and addresses.
     pub(super) names: Vec<String>,
-    /// When the first certificate ends.
+    /// When the first certificate begins.
+    pub(super) not_before: SystemTime,
+    /// When it ends.
     pub(super) not_after: SystemTime,
+    /// Its SHA-256.
+    pub(super) fingerprint: [u8; 32],
 }
 
 /// Reads and checks a certificate file.
@@ -98,9 +135,13 @@ fn parse(text: &[u8]) -> Result<Certificate, Problem> {
             number,
             what: error.to_string(),
         })?;
-        first.get_or_insert_with(|| (names(&parsed), not_after(&parsed)));
+        first.get_or_insert_with(|| {
+            let validity = parsed.validity();
+            let [begin, end] = [validity.not_before, validity.not_after].map(moment);
+            (names(&parsed), begin, end, sha256(certificate))
+        });
     }
-    let (names, not_after) = first.ok_or(Problem::NoCertificate)?;
+    let (names, not_before, not_after, fingerprint) = first.ok_or(Problem::NoCertificate)?;
     let key =
         CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| {
             match error {
@@ -111,7 +152,9 @@ fn parse(text: &[u8]) -> Result<Certificate, Problem> {
     Ok(Certificate {
         key: Arc::new(key),
         names,
+        not_before,
         not_after,
+        fingerprint,
     })
 }
 
@@ -161,12 +204,20 @@ fn address(bytes: &[u8]) -> Option<String> {
     Some(std::net::Ipv6Addr::from(octets).to_string())
 }
 
-fn not_after(certificate: &x509_parser::certificate::X509Certificate<'_>) -> SystemTime {
-    let seconds = certificate.validity().not_after.timestamp();
-    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+fn moment(time: x509_parser::time::ASN1Time) -> SystemTime {
+    let since = Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
     SystemTime::UNIX_EPOCH
         .checked_add(since)
         .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn sha256(certificate: &[u8]) -> [u8; 32] {
+    let hash = digest::digest(&digest::SHA256, certificate);
+    let mut bytes = [0; 32];
+    for (byte, from) in bytes.iter_mut().zip(hash.as_ref()) {
+        *byte = *from;
+    }
+    bytes
 }
 
 #[cfg(test)]

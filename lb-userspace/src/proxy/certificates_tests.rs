@@ -44,7 +44,29 @@ fn a_chain_and_its_key_are_good_and_described() {
     let certificate = load(&path).expect("good");
     assert_eq!(certificate.names, ["a.example", "*.b.example", "192.0.2.1"]);
     assert!(certificate.not_after > SystemTime::now());
-    assert!(check_certificates(&[path]).is_empty());
+    assert!(certificate.not_before < SystemTime::now());
+    assert!(check_certificates(std::slice::from_ref(&path)).is_empty());
+    let inspected = inspect_certificate(&fs::read(path).expect("read")).expect("good");
+    assert_eq!(inspected.names, certificate.names);
+    assert_eq!(inspected.fingerprint, certificate.fingerprint);
+    assert_eq!(inspected.not_after, certificate.not_after);
+}
+
+#[test]
+fn the_fingerprint_is_openssls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pair = pair(&["a"]);
+    let path = file(&folder, &(pair.certificate + &pair.key), 0o600);
+    let output = std::process::Command::new("openssl")
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+        .arg(&path)
+        .output()
+        .expect("openssl");
+    let said = String::from_utf8(output.stdout).expect("text");
+    let (_, said) = said.trim().split_once('=').expect("a fingerprint");
+    let ours = load(&path).expect("good").fingerprint;
+    let ours: Vec<_> = ours.iter().map(|byte| format!("{byte:02X}")).collect();
+    assert_eq!(ours.join(":"), said);
 }
 
 #[test]

@@ -45,7 +45,9 @@ use std::{
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
-pub use certificates::{CertificateInfo, check_certificates};
+pub use certificates::{
+    CertificateInfo, InspectedCertificate, check_certificates, inspect_certificate,
+};
 pub use counters::{
     BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, RefusalCount,
     RequestCount,
@@ -286,7 +288,9 @@ impl Prepared {
             service: service.name.clone(),
             path: path.clone(),
             names: certificate.names,
+            not_before: certificate.not_before,
             not_after: certificate.not_after,
+            fingerprint: certificate.fingerprint,
         });
         self.certificates = infos.collect();
         self.tls = Some(Arc::new(config));

@@ -97,7 +97,9 @@ mod tests {
                 CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).expect("a pair"),
             ),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            not_before: SystemTime::UNIX_EPOCH,
             not_after: SystemTime::UNIX_EPOCH,
+            fingerprint: [0; 32],
         }
     }
 

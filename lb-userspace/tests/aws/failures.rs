@@ -1,11 +1,15 @@
 //! What an API that does not do as it should makes of the calls.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
 
 use lab::ec2::Ec2 as _;
 use lb::aws::{ErrorKind, Owner};
+use socket2::{Domain, Socket, Type};
 
-use crate::site::{Site, failed};
+use crate::site::{Site, any_port, failed};
 
 /// What a bounded call may take beyond its bound on a machine that does other things too.
 const ALLOWANCE: Duration = Duration::from_secs(1);
@@ -65,21 +69,42 @@ async fn a_call_whose_answer_is_lost_may_have_been_carried_out() {
 }
 
 #[tokio::test]
-async fn a_host_that_cannot_be_connected_to_is_waited_for_a_second() {
+async fn a_host_that_takes_no_connection_is_waited_for_a_second() {
     let site = Site::raise();
+    let full = FullListener::new();
     let mut settings = site.settings();
-    // Reserved for documents (RFC 5737): nobody is there. Where the machine has no way to anywhere
-    // it says so at once.
-    settings.endpoint = Some("http://192.0.2.1:1".to_owned());
+    settings.endpoint = Some(format!("http://{}", full.address));
     let ec2 = lb::aws::Ec2::connect(&settings).await.expect("a client");
     let began = Instant::now();
-    failed(
-        ec2.describe().await,
-        ErrorKind::Unreachable,
-        &["DescribeAddresses"],
-    );
+    let words = ["DescribeAddresses", "no connection"];
+    failed(ec2.describe().await, ErrorKind::Unreachable, &words);
     let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1), "{took:?}");
     assert!(took < Duration::from_secs(1) + ALLOWANCE, "{took:?}");
+}
+
+/// A listener whose queue is full: the kernel drops whoever else wants to connect.
+struct FullListener {
+    address: SocketAddr,
+    _listener: Socket,
+    _queue: Vec<TcpStream>,
+}
+
+impl FullListener {
+    fn new() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        listener.bind(&any_port().into()).expect("a port");
+        listener.listen(0).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let address = address.as_socket().expect("an IPv4 address");
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+        let queue = std::iter::from_fn(connect).collect();
+        Self {
+            address,
+            _listener: listener,
+            _queue: queue,
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,15 +1,18 @@
 //! The demo: raises the lab, sends traffic, breaks things, and shows what happens.
 
+mod pair;
+mod roles;
 mod screen;
 mod steps;
 mod tour;
 mod watch;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lab::{
     Lab,
     agent::{Agent, Settings},
 };
+use pair::Paired;
 use screen::Screen;
 
 /// What a step has to work with.
@@ -19,6 +22,8 @@ pub(crate) struct Stage {
     settings: Settings,
     /// `None` while it is dead.
     agent: Option<Agent>,
+    /// `None` until the second balancer joins; then there are two agents in it.
+    paired: Option<Paired>,
 }
 
 /// Runs the demo. With `once` it ends after the last step; without, the lab stays until a signal
@@ -42,6 +47,9 @@ fn show(screen: Screen, once: bool) -> Result<()> {
     steps::backend_dies(&mut stage)?;
     steps::backend_is_drained(&stage)?;
     steps::agent_is_killed(&mut stage)?;
+    pair::lb_b_joins(&mut stage)?;
+    pair::active_host_dies(&stage)?;
+    pair::operator_hands_over(&stage)?;
     steps::status(&stage)?;
     if once {
         screen.headline("All of it was so.");
@@ -55,7 +63,15 @@ fn show(screen: Screen, once: bool) -> Result<()> {
 }
 
 impl Stage {
+    /// The agent of lb-a.
     fn agent(&self) -> Result<&Agent> {
-        anyhow::Context::context(self.agent.as_ref(), "the agent does not run")
+        match &self.paired {
+            Some(paired) => paired.pair.agent(0),
+            None => self.agent.as_ref().context("the agent does not run"),
+        }
+    }
+
+    fn paired(&self) -> Result<&Paired> {
+        self.paired.as_ref().context("there is no pair yet")
     }
 }

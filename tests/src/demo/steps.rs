@@ -53,6 +53,7 @@ pub(crate) fn raise(screen: Screen) -> Result<Stage> {
         lab,
         settings,
         agent: Some(agent),
+        paired: None,
     })
 }
 
@@ -213,7 +214,7 @@ pub(crate) fn agent_is_killed(stage: &mut Stage) -> Result<()> {
 
 pub(crate) fn status(stage: &Stage) -> Result<()> {
     let screen = stage.screen;
-    screen.headline("6. What the operator sees: lb status");
+    screen.headline("9. What the operator sees: lb status");
     let status = stage.agent()?.operate(&["status"])?;
     status.lines().for_each(|line| screen.line(line));
     Ok(())

@@ -22,7 +22,11 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
     let elastic = |port| SocketAddr::from((ELASTIC_IP, port));
     let http = door(&lab.client, elastic(80))?;
     let https = door(&lab.client, elastic(443))?;
-    let admin = door(lab.lb_a(), ADMIN.parse()?)?;
+    let admins = [lab.lb_a(), lab.lb_b()].map(|host| door(host, ADMIN.parse()?));
+    let [admin_a, admin_b] = admins;
+    let (admin_a, admin_b) = (admin_a?, admin_b?);
+    let igw = lab.internet_gateway.host();
+    let ec2 = stage.paired()?.ec2.endpoint().to_owned();
     let lb = binary()?;
     let lb = lb.display();
     let web2 = lab.webs.get(1).context("there is no web2")?.host();
@@ -36,15 +40,29 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
         &[
             format!("curl http://{http}/"),
             format!("curl -k https://{https}/headers"),
-            format!("curl http://{admin}/metrics"),
+            format!("curl http://{admin_a}/metrics"),
+            format!("curl http://{admin_b}/metrics     # lb-b"),
         ],
     );
     let on = |host: &Host, command: String| format!("sudo nsenter -t {} -a {command}", host.pid());
     say(
         stage,
-        "on the balancer",
+        "the pair",
         &[
             on(lab.lb_a(), format!("{lb} status")),
+            on(lab.lb_b(), format!("{lb} status")),
+            on(lab.lb_a(), format!("{lb} failover")),
+            on(
+                igw,
+                "ip link set lb-a down       # cuts lb-a off; up mends it".to_owned(),
+            ),
+            on(igw, format!("curl -d Action=DescribeAddresses {ec2}")),
+        ],
+    );
+    say(
+        stage,
+        "on the balancer",
+        &[
             on(lab.lb_a(), format!("{lb} backend drain web2")),
             on(lab.lb_a(), format!("{lb} backend ready web2")),
             on(lab.lb_a(), format!("cat {CONFIG_FILE}")),

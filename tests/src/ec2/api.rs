@@ -17,6 +17,12 @@ use super::{
 /// How much of the past is kept, for those who see it late.
 const MEMORY: Duration = Duration::from_secs(300);
 
+/// The outcome of a call whose caller closed the connection.
+const GAVE_UP: &str = "gave up";
+
+/// How long it may take until we see that.
+const HANGING_UP: Duration = Duration::from_millis(100);
+
 /// A call that somebody made.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -41,6 +47,17 @@ pub struct Call {
     pub outcome: Option<String>,
     /// Whether it made the Elastic IP belong to another interface or private address.
     pub moved: bool,
+}
+
+impl Call {
+    /// Whether its caller waited for it then. One that gave up has ended before we see it.
+    pub(super) fn is_under_way_at(&self, then: Instant) -> bool {
+        let unseen = match self.outcome.as_deref() {
+            Some(GAVE_UP) => HANGING_UP,
+            _ => Duration::ZERO,
+        };
+        self.ended.is_none_or(|ended| then + unseen < ended)
+    }
 }
 
 /// The API.
@@ -117,7 +134,7 @@ impl Api {
         let fault = self.state().faults.of_the_whole_api();
         let response = match fault {
             Some(Fault::Hang) => {
-                self.end(call, waiting.until_given_up(), "gave up");
+                self.end(call, waiting.until_given_up(), GAVE_UP);
                 return None;
             }
             Some(Fault::Throttle) => Err(Refusal::new(
@@ -138,7 +155,7 @@ impl Api {
                 let given_up = waiting.pause(delay);
                 let done = self.carry_out(call, request, &parameters);
                 if let Some(when) = given_up.or_else(|| waiting.pause(answer_delay)) {
-                    self.end(call, when, "gave up");
+                    self.end(call, when, GAVE_UP);
                     return None;
                 }
                 done
@@ -256,8 +273,11 @@ fn changed(
 ) -> Result<String, Refusal> {
     match action {
         "AssociateAddress" => {
-            cloud.known_allocation(parameters.wanted("AllocationId")?)?;
-            let interface = cloud.interface(parameters.wanted("NetworkInterfaceId")?)?;
+            known_address(cloud, parameters)?;
+            let interface = match parameters.text("InstanceId") {
+                Some(instance) => cloud.interface_of_instance(instance)?,
+                None => cloud.interface(parameters.wanted("NetworkInterfaceId")?)?,
+            };
             let private_ip = parameters.address("PrivateIpAddress")?;
             refuse_dry_run(parameters)?;
             // AWS reassociates unless it is told not to.
@@ -268,9 +288,15 @@ fn changed(
             ))
         }
         "DisassociateAddress" => {
-            let association = parameters.wanted("AssociationId")?;
+            let association = match parameters.text("AssociationId") {
+                Some(association) => association.to_owned(),
+                None => {
+                    known_address(cloud, parameters)?;
+                    cloud.association_id()?
+                }
+            };
             refuse_dry_run(parameters)?;
-            cloud.disassociate(association)?;
+            cloud.disassociate(&association)?;
             Ok("<return>true</return>".to_owned())
         }
         "AssignPrivateIpAddresses" => {
@@ -296,6 +322,14 @@ fn changed(
             "InvalidAction",
             format!("The action {action} is not valid for this web service"),
         )),
+    }
+}
+
+/// That the Elastic IP is named: by its allocation, or by itself, as scripts from before VPCs do.
+fn known_address(cloud: &Cloud, parameters: &Parameters) -> Result<(), Refusal> {
+    match parameters.address("PublicIp")? {
+        Some(address) => cloud.known_public_ip(address),
+        None => cloud.known_allocation(parameters.wanted("AllocationId")?),
     }
 }
 

@@ -159,6 +159,46 @@ impl Cloud {
             })
     }
 
+    /// The interface of that instance.
+    pub(super) fn interface_of_instance(&self, id: &str) -> Result<usize, Refusal> {
+        self.interfaces
+            .iter()
+            .position(|interface| interface.instance_id == id)
+            .ok_or_else(|| {
+                Refusal::new(
+                    400,
+                    "InvalidInstanceID.NotFound",
+                    format!("The instance ID '{id}' does not exist"),
+                )
+            })
+    }
+
+    /// The association of the Elastic IP.
+    pub(super) fn association_id(&self) -> Result<String, Refusal> {
+        let association = self.association.as_ref();
+        association
+            .map(|association| association.id.clone())
+            .ok_or_else(|| {
+                Refusal::new(
+                    400,
+                    "InvalidAssociationID.NotFound",
+                    format!("The address '{}' is not associated", self.public_ip),
+                )
+            })
+    }
+
+    /// That this is the Elastic IP.
+    pub(super) fn known_public_ip(&self, address: Ipv4Addr) -> Result<(), Refusal> {
+        if address == self.public_ip {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            400,
+            "InvalidAddress.NotFound",
+            format!("Address '{address}' not found."),
+        ))
+    }
+
     /// That the Elastic IP has this allocation.
     pub(super) fn known_allocation(&self, id: &str) -> Result<(), Refusal> {
         if id == self.allocation_id {

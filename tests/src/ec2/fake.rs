@@ -118,7 +118,7 @@ impl FakeEc2 {
                 .map(move |later| (earlier, later))
         });
         of_one_caller
-            .filter(|(earlier, later)| earlier.ended.is_none_or(|ended| later.began < ended))
+            .filter(|(earlier, later)| earlier.is_under_way_at(later.began))
             .map(|(earlier, later)| (earlier.clone(), later.clone()))
             .next()
     }

@@ -37,6 +37,16 @@ pub struct Moto {
 }
 
 impl Moto {
+    /// Whether there is a moto to start.
+    #[must_use]
+    pub fn is_installed() -> bool {
+        let program = program();
+        program.is_file()
+            || env::var_os("PATH").is_some_and(|path| {
+                env::split_paths(&path).any(|folder| folder.join(&program).is_file())
+            })
+    }
+
     /// Starts moto on a host of the lab, waits until it serves, and makes an instance with a
     /// network interface for each of `balancers` and an Elastic IP that belongs to nobody. Their
     /// addresses must be of 172.31.0.0/20.

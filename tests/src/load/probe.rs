@@ -62,14 +62,26 @@ impl Probe {
     /// When there is none within `limit`.
     pub fn first_answer(&self, since: Instant, limit: Duration) -> Result<Answer> {
         wait::until("an answer to the probe", limit, || {
-            Ok(self.0.shared.with_report(|report| {
-                let later = report.answers.iter().rev();
-                let begun = later
-                    .take_while(|answer| answer.ended >= since)
-                    .filter(|answer| answer.began >= since);
-                begun.min_by_key(|answer| answer.ended).cloned()
-            }))
+            Ok(self.answer_since(since))
         })
+    }
+
+    /// The first answer so far to a connection that was begun at `since` or later.
+    #[must_use]
+    pub fn answer_since(&self, since: Instant) -> Option<Answer> {
+        self.0.shared.with_report(|report| {
+            let later = report.answers.iter().rev();
+            let begun = later
+                .take_while(|answer| answer.ended >= since)
+                .filter(|answer| answer.began >= since);
+            begun.min_by_key(|answer| answer.ended).cloned()
+        })
+    }
+
+    /// What is being sent.
+    #[must_use]
+    pub fn load(&self) -> &Load {
+        &self.0
     }
 
     /// Stops, and returns what came of every connection.

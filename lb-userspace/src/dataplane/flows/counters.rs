@@ -51,8 +51,8 @@ pub struct FlowCounters {
     pub last_pass_flows: u64,
     /// How long the last of them took.
     pub last_pass: Duration,
-    /// Changes that found no room in the ring `flow_events`, since the maps were made: a pass over
-    /// the whole table makes up for them.
+    /// Changes that found no room in the ring `flow_events`: a pass over the whole table makes up for
+    /// them.
     pub overflowed: u64,
     /// Connections that the peer told of, each time that it did.
     pub received: u64,

@@ -10,6 +10,7 @@ use std::{
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use lb_common::{
     flow::{FlowKey, Tick},
+    limits,
     record::Record,
     tcp::State,
     traffic::Direction,
@@ -39,6 +40,9 @@ const PASS_REST: Duration = Duration::from_secs(5);
 /// Keys that are looked at in one go, some milliseconds' work; then changes have their turn, and
 /// other threads.
 const SLICE: usize = 4096;
+
+/// Changes that the ring has room for: each takes a header of eight bytes (kernel/bpf/ringbuf.c).
+const RING_EVENTS: usize = limits::FLOW_EVENT_BYTES as usize / (size_of::<Record>() + 8);
 
 /// How long a pass pauses after a slice.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -125,30 +129,26 @@ struct Teller<'a> {
 impl Teller<'_> {
     fn tell(&mut self, exporter: &mut Exporter) -> Result<Never, Stop> {
         exporter.events.skip_all();
-        let mut overflowed = exporter.events.overflowed()?;
+        let mut counted = exporter.events.overflowed()?;
+        let mut is_mended = true;
         self.inner.maps().tell(true)?;
-        let mut last_pass: Option<(Instant, bool)> = None;
+        let mut last_pass: Option<Instant> = None;
         loop {
             let lost = exporter.events.overflowed()?;
-            let more = lost.saturating_sub(overflowed);
-            Tally::count(
-                &self.inner.tally.overflowed,
-                usize::try_from(more).unwrap_or(usize::MAX),
-            );
-            let due = last_pass.is_none_or(|(ended, healthy)| {
-                let rest = if healthy && more == 0 {
-                    PASS_EVERY
-                } else {
-                    PASS_REST
-                };
-                ended.elapsed() >= rest
-            });
-            if due {
-                overflowed = lost;
-                let whole = self.pass(exporter)?;
-                last_pass = Some((Instant::now(), whole));
+            if lost != counted {
+                let more = usize::try_from(lost.wrapping_sub(counted)).unwrap_or(usize::MAX);
+                Tally::count(&self.inner.tally.overflowed, more);
+                (counted, is_mended) = (lost, false);
             }
+            // Before a pass, and after the count was read: what comes after its flows were looked
+            // at is then either all there, or brings another pass. A change that is older than
+            // what the pass tells, and whose successor was lost, would undo it.
             self.changes(&mut exporter.events)?;
+            let rest = if is_mended { PASS_EVERY } else { PASS_REST };
+            if last_pass.is_none_or(|ended| ended.elapsed() >= rest) {
+                is_mended = self.pass(exporter)?;
+                last_pass = Some(Instant::now());
+            }
             thread::sleep(TELL_EVERY);
         }
     }
@@ -197,7 +197,11 @@ impl Teller<'_> {
     /// Hands on all that changed until now.
     fn changes(&mut self, events: &mut Events) -> Result<(), Stop> {
         let at = Instant::now();
-        while let Some(record) = events.next() {
+        // No more than the ring held when this began, however fast others follow.
+        for _ in 0..RING_EVENTS {
+            let Some(record) = events.next() else {
+                break;
+            };
             self.add(record)?;
         }
         self.flush()?;

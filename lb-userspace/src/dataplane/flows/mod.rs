@@ -34,7 +34,7 @@ use self::{
     known::Known,
     table::FlowTable,
 };
-use super::{Error, clock::Clock, layout::Layout, maps::Maps, pins::Pins};
+use super::{Error, clock::Clock, layout::Layout, maps::Maps, pins::Pins, resolve::Resolver};
 use crate::config;
 
 /// Chunks that wait for the link at the most: 768 KiB. The ring waits behind them.
@@ -50,6 +50,7 @@ pub struct Flows {
 struct Inner {
     maps: Arc<Mutex<Maps>>,
     clock: Arc<Clock>,
+    resolver: Arc<Resolver>,
     pins: Pins,
     max_flows: u32,
     known: ArcSwap<Known>,
@@ -72,6 +73,7 @@ impl Flows {
     pub(super) fn open(
         maps: &Arc<Mutex<Maps>>,
         clock: &Arc<Clock>,
+        resolver: &Arc<Resolver>,
         pins: &Pins,
         settings: &config::Dataplane,
     ) -> Result<Self, Error> {
@@ -81,6 +83,7 @@ impl Flows {
             inner: Arc::new(Inner {
                 maps: Arc::clone(maps),
                 clock: Arc::clone(clock),
+                resolver: Arc::clone(resolver),
                 pins: pins.clone(),
                 max_flows: settings.max_flows,
                 known: ArcSwap::from_pointee(Known::of(&Layout::default(), &settings.source_ports)),
@@ -141,6 +144,9 @@ impl Flows {
                     hertz: inner.clock.hertz(),
                 };
                 let flows = importer.take(&records, &inner.known.load(), time, &inner.tally)?;
+                drop(importer);
+                let clients = records.iter().map(|record| record.client.source);
+                inner.resolver.meet(clients);
                 Ok(Imported {
                     flows,
                     complete: false,

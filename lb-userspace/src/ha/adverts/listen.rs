@@ -12,7 +12,6 @@ use std::{
 use lb_ha::advert::{Advert, Decoder, Packet, Refusal};
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
-    task::yield_now,
     time::{MissedTickBehavior, interval},
 };
 
@@ -26,9 +25,6 @@ use super::{
 /// How often the socket is looked after: an interface that is made anew is heard this much later.
 const CARE: Duration = Duration::from_millis(500);
 
-/// Packets that are taken before others on the runtime have their turn: well under a millisecond.
-const TURN: usize = 64;
-
 /// Listens until nobody wants to hear it.
 pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, quiet: Quiet) {
     let mut ear = Ear {
@@ -41,9 +37,9 @@ pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, 
     let mut buffer = vec![0; LONGEST];
     let mut care = interval(CARE);
     care.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut turn = 0;
     loop {
         let socket = ear.shared.socket();
+        // Others on the runtime have their turn in a flood, too: `select!` keeps to tokio's budget.
         tokio::select! {
             () = sender.closed() => return,
             () = ear.shared.trouble.notified() => ear.care_for_socket(),
@@ -52,11 +48,6 @@ pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, 
                 Ok(packet) => ear.take(packet),
                 Err(error) => ear.give_socket_up(&error),
             },
-        }
-        turn += 1;
-        if turn == TURN {
-            turn = 0;
-            yield_now().await;
         }
     }
 }
@@ -108,9 +99,9 @@ impl Ear {
     fn hand_on(&mut self, advert: Advert, from: IpAddr) {
         self.compare_addresses(&advert, from);
         let at = Instant::now();
-        let handed = self.listener.try_send(Received { advert, from, at });
+        // Whoever takes it finds it counted.
         let mut counters = locked(&self.shared.counters);
-        match handed {
+        match self.listener.try_send(Received { advert, from, at }) {
             // With nobody there any more it does not matter.
             Ok(()) | Err(TrySendError::Closed(_)) => counters.received += 1,
             Err(TrySendError::Full(_)) => counters.overrun += 1,

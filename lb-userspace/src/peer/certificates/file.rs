@@ -1,0 +1,119 @@
+//! Certificate files: given as they are, replaced in one step.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    path::{Path, PathBuf},
+};
+
+use super::{CertificateFacts, Inspect};
+
+/// More than any chain and its key take. Fits one message of the link.
+const MAX_BYTES: u64 = 256 << 10;
+
+/// Why a certificate file was not given or taken.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Another program manages it.
+    #[error("it is a symbolic link, so another program looks after it; let that one renew it here")]
+    Link,
+    /// It is no file.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// More than any certificate has.
+    #[error("it has more than {MAX_BYTES} bytes")]
+    TooLong,
+    /// It cannot be served.
+    #[error("it cannot be used: {0}")]
+    Unfit(String),
+    /// It is another certificate than was told of.
+    #[error("it does not hold the certificate that was told of any more")]
+    Another,
+}
+
+/// Reads a file that holds the certificate `told` of.
+pub(super) fn read(
+    path: &Path,
+    told: &CertificateFacts,
+    inspect: Inspect,
+) -> Result<Vec<u8>, FileError> {
+    // The kind first: opening a pipe would wait for its other end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(FileError::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    let length = File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    if length as u64 > MAX_BYTES {
+        return Err(FileError::TooLong);
+    }
+    verify(&bytes, told, inspect)?;
+    Ok(bytes)
+}
+
+/// Replaces a file in one step by one that holds the certificate `wanted`. Its owner and its mode
+/// stay: nobody sees it who did not see the old one.
+pub(super) fn replace(
+    path: &Path,
+    bytes: &[u8],
+    wanted: &CertificateFacts,
+    inspect: Inspect,
+) -> Result<(), FileError> {
+    verify(bytes, wanted, inspect)?;
+    let old = fs::symlink_metadata(path)?;
+    if old.is_symlink() {
+        return Err(FileError::Link);
+    }
+    if !old.is_file() {
+        return Err(FileError::NotAFile);
+    }
+    let draft = draft_of(path);
+    // One that a crash left behind.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let replaced = write(&draft, bytes, &old).and_then(|()| fs::rename(&draft, path));
+    if replaced.is_err() {
+        // There is a key in it. Where it cannot be removed either, the first error says why.
+        let _removed = fs::remove_file(&draft);
+    }
+    Ok(replaced?)
+}
+
+fn verify(bytes: &[u8], expected: &CertificateFacts, inspect: Inspect) -> Result<(), FileError> {
+    let found = inspect(bytes).map_err(FileError::Unfit)?;
+    if found == *expected {
+        Ok(())
+    } else {
+        Err(FileError::Another)
+    }
+}
+
+fn write(draft: &Path, bytes: &[u8], old: &fs::Metadata) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(draft)?;
+    let ours = file.metadata()?;
+    if (ours.uid(), ours.gid()) != (old.uid(), old.gid()) {
+        fchown(&file, Some(old.uid()), Some(old.gid()))?;
+    }
+    // No more than its owner ever sees it, whatever the old one allowed.
+    file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o700 | 0o400))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// In the same folder, as a rename stays within one file system.
+fn draft_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}

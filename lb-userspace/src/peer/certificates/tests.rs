@@ -1,0 +1,273 @@
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+};
+
+use super::*;
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// Files of these tests are `BEGIN END NAME…`, as days, and are their own fingerprint.
+fn inspect(text: &[u8]) -> Result<CertificateFacts, String> {
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+    let mut words = text.split_whitespace();
+    let mut day = || words.next().and_then(|day| day.parse::<u64>().ok());
+    let (Some(begin), Some(end)) = (day(), day()) else {
+        return Err("no certificate".to_owned());
+    };
+    let mut fingerprint = [0; 32];
+    for (byte, from) in fingerprint.iter_mut().zip(text.bytes()) {
+        *byte = from;
+    }
+    Ok(CertificateFacts {
+        names: words.map(str::to_owned).collect(),
+        not_before: begin * DAY,
+        not_after: end * DAY,
+        fingerprint,
+    })
+}
+
+fn today() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(100 * DAY)
+}
+
+/// A host with one certificate file. Both hosts of a test have their folders at the same path in
+/// turn: what they say names a path, and here it is rewritten to the other's folder.
+struct Host {
+    folder: tempfile::TempDir,
+    certificates: Certificates,
+}
+
+impl Host {
+    fn new(text: &str, shares: bool) -> Self {
+        let mut host = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            certificates: Certificates::new(shares, inspect),
+        };
+        fs::write(host.path(), text).expect("written");
+        fs::set_permissions(host.path(), fs::Permissions::from_mode(0o600)).expect("chmod");
+        host.load();
+        host.certificates.link_up();
+        host
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("site.pem")
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.path()).expect("read")
+    }
+
+    /// As a reload does.
+    fn load(&mut self) -> Option<CertificateWord> {
+        let facts = inspect(self.text().as_bytes()).expect("good");
+        self.certificates.have([(self.path(), facts)])
+    }
+
+    fn hear(&mut self, word: CertificateWord, from: &Path) -> Heard {
+        let (theirs, ours) = (
+            from.display().to_string(),
+            self.path().display().to_string(),
+        );
+        let word = match word {
+            CertificateWord::Have(all) => CertificateWord::Have(
+                all.into_iter()
+                    .map(|(path, facts)| (path.replace(&theirs, &ours), facts))
+                    .collect(),
+            ),
+            CertificateWord::Want(path, it) => {
+                CertificateWord::Want(path.replace(&theirs, &ours), it)
+            }
+            CertificateWord::File(path, it) => {
+                CertificateWord::File(path.replace(&theirs, &ours), it)
+            }
+        };
+        self.certificates.heard(word, today())
+    }
+}
+
+/// Both tell what they have, and talk until they have no more to say. The files that a replaced.
+fn talk(a: &mut Host, b: &mut Host) -> Vec<PathBuf> {
+    let mut to_a = vec![b.certificates.told()];
+    let mut to_b = vec![a.certificates.told()];
+    let mut replaced = Vec::new();
+    for _ in 0..10 {
+        for word in std::mem::take(&mut to_a) {
+            let heard = a.hear(word, &b.path());
+            to_b.extend(heard.say);
+            replaced.extend(heard.replaced);
+        }
+        for word in std::mem::take(&mut to_b) {
+            to_a.extend(b.hear(word, &a.path()).say);
+        }
+    }
+    assert!(to_a.is_empty() && to_b.is_empty(), "there is an end to it");
+    replaced
+}
+
+fn kinds(host: &Host) -> Vec<DifferenceKind> {
+    let differences = host.certificates.differences();
+    differences.into_iter().map(|it| it.kind).collect()
+}
+
+#[test]
+fn a_newer_certificate_of_the_peer_takes_the_place_of_ours() {
+    let mut a = Host::new("10 110 a.example", true);
+    let mut b = Host::new("90 180 a.example b.example", true);
+    fs::set_permissions(a.path(), fs::Permissions::from_mode(0o400)).expect("chmod");
+    assert_eq!(talk(&mut a, &mut b), [a.path()]);
+    assert_eq!(a.text(), "90 180 a.example b.example");
+    assert_eq!(
+        fs::metadata(a.path()).expect("there").mode() & 0o7777,
+        0o400
+    );
+    let left = fs::read_dir(a.folder.path()).expect("listed").count();
+    assert_eq!(left, 1, "no draft stays behind");
+    // After the reload there is nothing left to want.
+    assert!(a.load().is_some(), "it is news to the peer");
+    assert!(talk(&mut a, &mut b).is_empty());
+    assert_eq!((kinds(&a), kinds(&b)), (vec![], vec![]));
+}
+
+#[test]
+fn certificates_travel_only_when_both_hosts_share_them() {
+    for (ours, theirs) in [(false, true), (true, false)] {
+        let mut a = Host::new("10 110 a.example", ours);
+        let mut b = Host::new("90 180 a.example", theirs);
+        assert!(talk(&mut a, &mut b).is_empty());
+        assert_eq!(a.text(), "10 110 a.example");
+        assert_eq!(kinds(&a), [DifferenceKind::NewerThere]);
+        assert_eq!(kinds(&b), [DifferenceKind::NewerHere]);
+    }
+}
+
+#[test]
+fn what_is_older_has_ended_or_lacks_a_name_is_not_wanted() {
+    for theirs in [
+        "9 180 a.example b.example",
+        "10 180 a.example b.example",
+        "90 99 a.example b.example",
+        "90 180 a.example",
+        "90 180 b.example c.example",
+    ] {
+        let mut a = Host::new("10 110 a.example b.example", true);
+        let mut b = Host::new(theirs, true);
+        let heard = a.hear(b.certificates.told(), &b.path());
+        assert_eq!(heard, Heard::default(), "{theirs}");
+        let _other_way = talk(&mut a, &mut b);
+        assert_eq!(a.text(), "10 110 a.example b.example", "{theirs}");
+    }
+}
+
+#[test]
+fn a_file_that_nobody_asked_for_is_not_written() {
+    let mut a = Host::new("10 110 a.example", true);
+    let path = a.path().display().to_string();
+    let elsewhere = a.folder.path().join("other.pem");
+    for path in [path, elsewhere.display().to_string()] {
+        let bytes = FileBytes(b"90 180 a.example".to_vec());
+        let word = CertificateWord::File(path, bytes);
+        assert_eq!(a.certificates.heard(word, today()), Heard::default());
+    }
+    assert_eq!(a.text(), "10 110 a.example");
+    assert!(!elsewhere.exists());
+}
+
+#[test]
+fn a_file_that_was_not_told_of_is_not_given() {
+    let mut a = Host::new("10 110 a.example", true);
+    let facts = inspect(b"10 110 a.example").expect("good");
+    let secret = a.folder.path().join("secret.pem");
+    fs::write(&secret, "10 110 a.example").expect("written");
+    let up = format!("{}/../secret.pem", a.folder.path().display());
+    for path in [secret.display().to_string(), up, "/etc/shadow".to_owned()] {
+        let word = CertificateWord::Want(path, facts.fingerprint);
+        assert_eq!(a.certificates.heard(word, today()), Heard::default());
+    }
+    let path = a.path().display().to_string();
+    let word = CertificateWord::Want(path.clone(), [7; 32]);
+    assert_eq!(a.certificates.heard(word, today()), Heard::default());
+    // What was told of has been changed since.
+    fs::write(a.path(), "11 110 a.example").expect("written");
+    let word = CertificateWord::Want(path, facts.fingerprint);
+    assert_eq!(a.certificates.heard(word, today()), Heard::default());
+}
+
+#[test]
+fn what_comes_must_be_what_was_told_of() {
+    for sent in [
+        "",
+        "no certificate",
+        "91 180 a.example",
+        "90 180 evil.example",
+    ] {
+        let mut a = Host::new("10 110 a.example", true);
+        let b = Host::new("90 180 a.example", true);
+        let heard = a.hear(b.certificates.told(), &b.path());
+        assert!(matches!(heard.say.as_slice(), [CertificateWord::Want(..)]));
+        let path = a.path().display().to_string();
+        let word = CertificateWord::File(path, FileBytes(sent.as_bytes().to_vec()));
+        assert_eq!(
+            a.certificates.heard(word, today()),
+            Heard::default(),
+            "{sent}"
+        );
+        assert_eq!(a.text(), "10 110 a.example");
+        let left = fs::read_dir(a.folder.path()).expect("listed").count();
+        assert_eq!(left, 1, "no draft stays behind");
+    }
+}
+
+#[test]
+fn a_link_that_another_program_looks_after_stays() {
+    let mut a = Host::new("10 110 a.example", true);
+    let mut b = Host::new("90 180 a.example", true);
+    let target = a.folder.path().join("archive.pem");
+    fs::rename(a.path(), &target).expect("renamed");
+    symlink(&target, a.path()).expect("linked");
+    assert!(talk(&mut a, &mut b).is_empty());
+    assert!(fs::symlink_metadata(a.path()).expect("there").is_symlink());
+    assert_eq!(
+        fs::read_to_string(target).expect("read"),
+        "10 110 a.example"
+    );
+}
+
+#[test]
+fn a_file_keeps_its_owner() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let mut a = Host::new("10 110 a.example", true);
+    let mut b = Host::new("90 180 a.example", true);
+    std::os::unix::fs::chown(a.path(), Some(4242), Some(4243)).expect("chown");
+    talk(&mut a, &mut b);
+    let metadata = fs::metadata(a.path()).expect("there");
+    assert_eq!((metadata.uid(), metadata.gid()), (4242, 4243));
+    assert_eq!(a.text(), "90 180 a.example");
+}
+
+#[test]
+fn files_of_one_host_alone_are_differences_while_the_link_is_up() {
+    let mut a = Host::new("10 110 a.example", true);
+    a.certificates.heard(
+        CertificateWord::Have(BTreeMap::from([(
+            "/etc/lb/other.pem".to_owned(),
+            inspect(b"1 2 c").expect("good"),
+        )])),
+        today(),
+    );
+    assert_eq!(
+        kinds(&a),
+        [DifferenceKind::OnlyThere, DifferenceKind::OnlyHere]
+    );
+    a.certificates.link_down();
+    assert!(kinds(&a).is_empty());
+}
+
+#[test]
+fn a_key_is_in_no_log() {
+    let word = CertificateWord::File("a".to_owned(), FileBytes(b"a secret".to_vec()));
+    assert_eq!(format!("{word:?}"), r#"File("a", FileBytes(8 bytes))"#);
+}

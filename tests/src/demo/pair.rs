@@ -1,0 +1,201 @@
+//! The second half of the demo: lb-b joins, and the active host is lost.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    agent::{Agent, Pair, Settings},
+    ec2::{Ec2, Moto},
+    gateway::Follower,
+    load::{Load, Plan, Probe, Reuse},
+    topology::BALANCERS,
+};
+
+use super::{
+    Stage,
+    roles::Roles,
+    screen::{grouped, milliseconds},
+};
+
+/// How long anything here may take before the demo has failed.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The longest that nobody may answer when a host is lost.
+const WORST: Duration = Duration::from_secs(1);
+
+/// How long is looked on before and after each change.
+const AROUND: Duration = Duration::from_secs(1);
+
+/// Two hosts, and the cloud that says whose the Elastic IP is.
+pub(crate) struct Paired {
+    pub(crate) pair: Pair,
+    pub(crate) follower: Follower,
+    pub(crate) ec2: Arc<dyn Ec2>,
+}
+
+pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
+    let screen = stage.screen;
+    screen.headline("6. The pair: lb-b joins, and the EC2 API says whose the Elastic IP is");
+    screen.doing("starting the EC2 API");
+    let began = Instant::now();
+    let (ec2, whose) = cloud(stage)?;
+    let follower = stage.lab.internet_gateway.follow_ec2(&ec2);
+    follower.wait_for(BALANCERS[0].1, LIMIT)?;
+    screen.done(whose, &milliseconds(began.elapsed()));
+
+    // A pair is joined by agents that know of each other from their start: the lone one ends.
+    let alone = stage.agent.take().context("the agent does not run")?;
+    let status = alone.sigterm()?;
+    ensure!(status.success(), "the agent ended with {status}");
+    screen.doing("starting both agents");
+    let began = Instant::now();
+    let settings = Settings::elastic_pair(&stage.lab, &*ec2);
+    let pair = Pair::start(&stage.lab, &settings)?.quiet();
+    let took = milliseconds(began.elapsed());
+    screen.done("two agents, agreed who is active", &took);
+    let paired = Paired {
+        pair,
+        follower,
+        ec2,
+    };
+    for index in [0, 1] {
+        screen.line(&who_is(paired.pair.agent(index)?)?);
+    }
+    stage.paired = Some(paired);
+    Ok(())
+}
+
+pub(crate) fn active_host_dies(stage: &Stage) -> Result<()> {
+    let screen = stage.screen;
+    screen.headline("7. lb-a is cut off under load: the host is lost");
+    let paired = stage.paired()?;
+    let host = stage.lab.lb_a();
+    let probe = Probe::start(Plan::https(&stage.lab)?, &stage.lab.client);
+    let mut roles = Roles::watch(screen, paired, vec![probe.load()]);
+    roles.look_on(AROUND)?;
+
+    let lost = Instant::now();
+    host.cut()?;
+    let cut = Instant::now();
+    roles.remark("the cable of lb-a is cut");
+    let answered = roles.look_on_until(LIMIT, || Ok(probe.answer_since(cut)))?;
+    let answer = answered.context("nobody answers any more")?;
+    let gap = answer.ended.duration_since(lost);
+    roles.remark("lb-b answers");
+    roles.look_on(AROUND)?;
+    let moved = moved_since(&paired.follower, lost)?;
+
+    host.mend()?;
+    roles.remark("the cable is mended");
+    let back = || Ok(paired.pair.actives()[0].then_some(()));
+    roles
+        .look_on_until(LIMIT, back)?
+        .context("lb-a does not come back")?;
+    roles.remark("lb-a is asked for, and active again");
+    roles.look_on(AROUND)?;
+    drop(roles);
+    drop(probe.stop()?);
+
+    screen.done("nobody answered for", &milliseconds(gap));
+    screen.done("the Elastic IP had moved after", &milliseconds(moved));
+    screen.line(
+        "(HAProxy with keepalived, as the first user has them: `cargo xtask bench failover`)",
+    );
+    ensure!(gap < WORST, "nobody answered for {gap:?}");
+    paired.pair.wait_until_agreed(0)
+}
+
+pub(crate) fn operator_hands_over(stage: &Stage) -> Result<()> {
+    let screen = stage.screen;
+    screen.headline("8. lb failover, there and back: requests end first, then the address moves");
+    let paired = stage.paired()?;
+    let loads = Loads::start(stage)?;
+    let mut roles = Roles::watch(screen, paired, loads.0.iter().collect());
+    roles.look_on(AROUND)?;
+    let mut took = Vec::new();
+    for from in [0, 1] {
+        let began = Instant::now();
+        paired.pair.agent(from)?.operate(&["failover"])?;
+        took.push(milliseconds(began.elapsed()));
+        roles.remark(&format!("lb failover on {}", BALANCERS[from].0));
+        roles.look_on(AROUND)?;
+    }
+    drop(roles);
+    let (answered, connections) = loads.stop()?;
+    screen.done("each hand-over took", &took.join(" and "));
+    screen.done(
+        "requests that failed",
+        &format!("0 of {}", grouped(answered)),
+    );
+    screen.done(
+        "connections that carried them",
+        &grouped(connections as usize),
+    );
+    paired.pair.wait_until_agreed(0)
+}
+
+/// moto where it is installed, and an EC2 of the lab's own where it is not.
+fn cloud(stage: &Stage) -> Result<(Arc<dyn Ec2>, &'static str)> {
+    if Moto::is_installed() {
+        return Ok((stage.lab.moto()?, "moto plays EC2"));
+    }
+    Ok((
+        stage.lab.fake_ec2()?,
+        "an EC2 API of the lab's own (no moto here)",
+    ))
+}
+
+/// A line on what an agent says of itself.
+fn who_is(agent: &Agent) -> Result<String> {
+    let ha = agent.status()?["ha"].clone();
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+    Ok(format!(
+        "{:6} {:8} priority {:3}   Elastic IP: {:8} hears the peer as {}",
+        agent.host().name(),
+        word(&ha["role"]),
+        ha["priority"],
+        word(&ha["address"]["owner"]),
+        word(&ha["peer"]["role"]),
+    ))
+}
+
+fn moved_since(follower: &Follower, since: Instant) -> Result<Duration> {
+    let moves = follower.moves();
+    let moved = moves.iter().find(|moved| moved.at >= since);
+    let moved = moved.context("the Elastic IP did not move")?;
+    Ok(moved.at.duration_since(since))
+}
+
+/// Requests on new connections, and on connections that last.
+struct Loads([Load; 2]);
+
+impl Loads {
+    fn start(stage: &Stage) -> Result<Self> {
+        let load = |reuse| {
+            let plan = Plan {
+                connections: 4,
+                reuse,
+                pause: Duration::from_millis(36),
+                patience: Duration::from_secs(10),
+                ..Plan::https(&stage.lab)?
+            };
+            anyhow::Ok(plan.start(&stage.lab.client))
+        };
+        Ok(Self([load(Reuse::Never)?, load(Reuse::Always)?]))
+    }
+
+    /// How many requests were answered, all of them, and on how many connections.
+    fn stop(self) -> Result<(usize, u64)> {
+        let mut sums = (0, 0);
+        for load in self.0 {
+            let report = load.stop()?;
+            report.all_answered()?;
+            sums.0 += report.answers.len();
+            sums.1 += report.connections;
+        }
+        Ok(sums)
+    }
+}

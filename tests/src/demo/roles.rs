@@ -1,0 +1,145 @@
+//! Who is active, who has the Elastic IP, and who is answered: a table that grows while it runs.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use lab::{
+    agent::{Agent, Role},
+    load::Load,
+    topology::BALANCERS,
+};
+
+use super::{
+    pair::Paired,
+    screen::{Screen, Tone},
+};
+
+/// From one row of the table to the next.
+const ROW: Duration = Duration::from_millis(500);
+
+/// From one look at what is waited for to the next.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// What came of requests.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    answered: usize,
+    failed: usize,
+}
+
+/// The table.
+pub(crate) struct Roles<'a> {
+    screen: Screen,
+    paired: &'a Paired,
+    loads: Vec<&'a Load>,
+    told: Tally,
+    began: Instant,
+}
+
+impl<'a> Roles<'a> {
+    /// Begins with the head.
+    pub(crate) fn watch(screen: Screen, paired: &'a Paired, loads: Vec<&'a Load>) -> Self {
+        let [(a, _), (b, _)] = BALANCERS else {
+            unreachable!("a pair is two")
+        };
+        let head = format!(
+            "{:>7} |{:>9}{:>8} | {a:8}{b:8}| {:11} |",
+            "time", "answered", "failed", "Elastic IP"
+        );
+        screen.line(&screen.tinted(Tone::Dim, &head));
+        Self {
+            screen,
+            paired,
+            loads,
+            told: Tally::default(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Watches for a while.
+    pub(crate) fn look_on(&mut self, span: Duration) -> Result<()> {
+        self.look_on_until(span, || Ok(None::<()>)).map(drop)
+    }
+
+    /// Watches until something is there, or the time is over.
+    pub(crate) fn look_on_until<T>(
+        &mut self,
+        at_most: Duration,
+        mut look: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let deadline = Instant::now() + at_most;
+        let mut row = Instant::now() + ROW;
+        while Instant::now() < deadline {
+            if let Some(found) = look()? {
+                return Ok(Some(found));
+            }
+            if Instant::now() >= row {
+                self.print("");
+                row += ROW;
+            }
+            thread::sleep(GLANCE);
+        }
+        Ok(None)
+    }
+
+    /// Says in the table what has just happened.
+    pub(crate) fn remark(&mut self, what: &str) {
+        let what = self.screen.tinted(Tone::Notice, &format!("<- {what}"));
+        self.print(&what);
+    }
+
+    fn print(&mut self, remark: &str) {
+        let time = self.began.elapsed().as_secs_f64();
+        let Tally { answered, failed } = self.news();
+        let failed = match failed {
+            0 => format!("{failed:>8}"),
+            _ => self.screen.tinted(Tone::Bad, &format!("{failed:>8}")),
+        };
+        let [a, b] = [0, 1].map(|index| self.role(index));
+        let owner = self.owner();
+        self.screen.line(&format!(
+            "{time:>5.1} s |{answered:>9}{failed} | {a}{b}| {owner:11} | {remark}"
+        ));
+    }
+
+    /// What came since the last row.
+    fn news(&mut self) -> Tally {
+        let failed = self.loads.iter().map(|load| load.failed()).sum();
+        let done: usize = self.loads.iter().map(|load| load.done()).sum();
+        let now = Tally {
+            answered: done.saturating_sub(failed),
+            failed,
+        };
+        let told = std::mem::replace(&mut self.told, now);
+        Tally {
+            answered: now.answered.saturating_sub(told.answered),
+            failed: now.failed.saturating_sub(told.failed),
+        }
+    }
+
+    fn role(&self, index: usize) -> String {
+        let role = self.paired.pair.agent(index).and_then(Agent::role);
+        match role.ok().flatten() {
+            Some(role @ Role::Master) => self
+                .screen
+                .tinted(Tone::Good, &format!("{:8}", role.name())),
+            role => format!("{:8}", role.map_or("-", Role::name)),
+        }
+    }
+
+    fn owner(&self) -> &'static str {
+        let owner = self
+            .paired
+            .follower
+            .moves()
+            .last()
+            .and_then(|last| last.owner);
+        let named = BALANCERS
+            .iter()
+            .find(|(_, address)| Some(*address) == owner);
+        named.map_or("nobody", |(name, _)| name)
+    }
+}
