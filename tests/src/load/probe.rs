@@ -78,6 +78,17 @@ impl Probe {
         })
     }
 
+    /// When the earliest connection was begun, at `since` or later, that has failed by now.
+    fn first_failure(&self, since: Instant) -> Option<Instant> {
+        self.0.shared.with_report(|report| {
+            let later = report.failures.iter().rev();
+            let begun = later
+                .take_while(|failure| failure.ended >= since)
+                .map(|failure| failure.began);
+            begun.filter(|began| *began >= since).min()
+        })
+    }
+
     /// What is being sent.
     #[must_use]
     pub fn load(&self) -> &Load {
@@ -93,12 +104,21 @@ impl Probe {
     }
 }
 
-/// How long nobody answers HTTPS requests through the Elastic IP after something is lost: from just
-/// before `lose` is called to the first answer on a connection that was begun after it.
+/// A span in which nobody answered, and what those saw who asked.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// From just before something was lost to the first answer on a connection that was begun after
+    /// the first one that failed.
+    pub lasted: Duration,
+    /// What was asked from then on.
+    pub report: Report,
+}
+
+/// Asks for HTTPS through the Elastic IP, loses something, and waits until somebody answers again.
 ///
 /// # Errors
 /// When nobody answers beforehand, or within `limit` afterwards; and when `lose` fails.
-pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> Result<Duration> {
+pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> Result<Outage> {
     let probe = Probe::start(Plan::https(lab)?, &lab.client);
     probe
         .first_answer(Instant::now(), limit)
@@ -106,9 +126,16 @@ pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> 
     thread::sleep(CALM);
     let lost = Instant::now();
     lose()?;
-    // What was begun before this may have been answered by what is lost.
-    let answer = probe.first_answer(Instant::now(), limit)?;
-    Ok(answer.ended.duration_since(lost))
+    let answer = wait::until("an answer after the loss", limit, || {
+        // Who was answered before anybody was not, was so by what is about to be lost.
+        Ok(probe
+            .first_failure(lost)
+            .and_then(|unanswered| probe.answer_since(unanswered)))
+    })?;
+    Ok(Outage {
+        lasted: answer.ended.duration_since(lost),
+        report: probe.stop()?.since(lost),
+    })
 }
 
 /// How long all is well before something is lost.

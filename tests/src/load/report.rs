@@ -82,14 +82,21 @@ impl Report {
         if self.failures.is_empty() {
             return Ok(());
         }
-        let mut kinds = BTreeMap::<&str, usize>::new();
-        for failure in &self.failures {
-            *kinds.entry(&failure.why).or_default() += 1;
-        }
         bail!(
-            "{} of {} requests failed: {kinds:?}",
+            "{} of {} requests failed: {:?}",
             self.failures.len(),
-            self.failures.len() + self.answers.len()
+            self.failures.len() + self.answers.len(),
+            self.why_failed()
         )
+    }
+
+    /// How many requests failed for each reason.
+    #[must_use]
+    pub fn why_failed(&self) -> BTreeMap<&str, usize> {
+        let mut kinds = BTreeMap::new();
+        for failure in &self.failures {
+            *kinds.entry(failure.why.as_str()).or_default() += 1;
+        }
+        kinds
     }
 }
