@@ -8,8 +8,9 @@ pub(crate) struct Chance(u64);
 
 impl Chance {
     pub(crate) fn seeded(seed: u64) -> Self {
-        // Zero would stay zero.
-        Self(seed ^ 0x9E37_79B9_7F4A_7C15 | 1)
+        // Every bit of the seed counts: the two hosts' may differ in one. Zero would stay zero.
+        let mixed = seed.wrapping_mul(0xD120_0A3B_5C1F_7A4D) ^ 0x9E37_79B9_7F4A_7C15;
+        Self(mixed.max(1))
     }
 
     /// A duration from four fifths of `duration` to six fifths: hosts do not stay in step.

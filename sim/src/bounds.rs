@@ -60,7 +60,17 @@ pub fn overlap_hearing(plan: &Plan) -> Duration {
     detection(plan) + MARGIN
 }
 
-/// Two hosts that do not, with an EC2 API that answers, when they heard each other a moment ago.
+/// Two hosts that are cut off from each other in both directions at once, with an EC2 API that
+/// answers, when they heard each other a moment ago: the taker's association is served within one
+/// call. The other host noticed the silence at about the same time, by the interval of a heartbeat
+/// sooner or later, and looks every [`ALERT_LOOK`]: a look that was under way, one that shows the
+/// address elsewhere, and one that makes sure of it.
+#[must_use]
+pub fn overlap_cut(plan: &Plan) -> Duration {
+    interval(plan) + ALERT_LOOK * 2 + PROMPT * 4 + MARGIN
+}
+
+/// Two hosts that do not, in whatever way, with an EC2 API that answers, when they heard each other a moment ago.
 ///
 /// The taker's association is served within one call. Where the other host hears nothing, it notices
 /// that no later than one detection time after the taker did, and looks every [`ALERT_LOOK`]: a look
@@ -70,9 +80,8 @@ pub fn overlap_hearing(plan: &Plan) -> Duration {
 #[must_use]
 pub fn overlap_fresh(plan: &Plan) -> Duration {
     let calls = PROMPT * 4 + MARGIN;
-    let interval = plan.hosts.iter().map(|host| host.vrrp.interval).max();
     let deaf = detection(plan) + ALERT_LOOK * 2 + calls;
-    let hearing = detection(plan) * 3 + ALERT_LOOK + interval.unwrap_or_default() + calls;
+    let hearing = detection(plan) * 3 + ALERT_LOOK + interval(plan) + calls;
     deaf.max(hearing)
 }
 
@@ -89,4 +98,9 @@ pub fn overlap_calm(plan: &Plan) -> Duration {
 #[must_use]
 pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)
+}
+
+fn interval(plan: &Plan) -> Duration {
+    let [a, b] = &plan.hosts;
+    a.vrrp.interval.max(b.vrrp.interval)
 }

@@ -95,9 +95,16 @@ impl Overlap {
         self.api = self.api.map(|since| since.max(now + AFTERMATH));
     }
 
-    /// A clock is not what it was: a host may take over that hears the other one.
+    /// A clock is not what it was: a host may take over that hears the other one, and a silence is
+    /// old all at once.
     pub(crate) fn clock_jumped(&mut self, now: Time) {
         self.hearing = self.hearing.map(|since| since.max(now));
+        if let Some(both) = &mut self.both {
+            both.fresh = false;
+        }
+        if let Some((_, fresh)) = &mut self.sure {
+            *fresh = false;
+        }
     }
 
     /// An association was accepted.

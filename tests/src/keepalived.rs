@@ -50,10 +50,14 @@ pub struct KeepalivedSettings {
     pub preempt_delay: Duration,
     /// Version 2's password.
     pub auth_pass: Option<String>,
+    /// The key of `auth_hmac`, as its `key 1` has it. For keepalived 2.4 and later.
+    pub hmac_key: Option<String>,
     /// A script that says by its exit status whether the host is well.
     pub track_script: Option<TrackedScript>,
     /// A command of its `notify_master`.
     pub notify_master: Option<String>,
+    /// What is run. `keepalived` is what the package installs.
+    pub program: String,
     /// A command of its `notify`, which is given the type, the name, the state and the priority.
     pub notify: Option<String>,
 }
@@ -100,6 +104,8 @@ impl KeepalivedSettings {
             preempt: true,
             preempt_delay: Duration::ZERO,
             auth_pass: None,
+            hmac_key: None,
+            program: "keepalived".to_owned(),
             track_script: None,
             notify_master: None,
             notify: None,
@@ -192,6 +198,12 @@ impl KeepalivedSettings {
             lines.push(format!("auth_pass {password}"));
             lines.push("}".to_owned());
         }
+        if let Some(key) = &self.hmac_key {
+            lines.push("auth_hmac {".to_owned());
+            lines.push(format!("key 1 {key}"));
+            lines.push("active_key 1".to_owned());
+            lines.push("}".to_owned());
+        }
         if self.track_script.is_some() {
             lines.push("track_script { tracked }".to_owned());
         }
@@ -242,7 +254,7 @@ impl Keepalived {
         host.script("rm -f /run/keepalived/*.pid /run/keepalived/pid")?;
         let log_begins = host.read("/run/log/keepalived.log").unwrap_or_default();
         let process = host
-            .spawn("keepalived", "keepalived", &arguments)
+            .spawn("keepalived", &settings.program, &arguments)
             .context("could not start keepalived (package keepalived)")?;
         let mut started = Self {
             host: host.clone(),

@@ -7,6 +7,7 @@
 pub mod advert;
 pub mod agent;
 pub mod cable;
+pub mod capture;
 pub mod certificate;
 pub mod ec2;
 mod effort;

@@ -118,23 +118,6 @@ fn a_script_may_name_the_address_itself_and_the_instance() -> Result<()> {
 }
 
 #[test]
-fn an_old_script_that_names_the_address_and_the_instance_is_understood() -> Result<()> {
-    let site = Site::raise()?;
-    site.ec2.move_to(Some(0));
-    let instance = &site.ec2.interfaces()[1].instance_id;
-    let associate = format!("Action=AssociateAddress&PublicIp={ELASTIC_IP}&InstanceId={instance}");
-    let disassociate = format!("Action=DisassociateAddress&PublicIp={ELASTIC_IP}");
-    says(&site.call(&disassociate)?, " 200")?;
-    ensure!(site.ec2.owner()?.is_none());
-    says(&site.call(&disassociate)?, "InvalidAssociationID.NotFound")?;
-    says(&site.call(&associate)?, " 200")?;
-    ensure!(site.ec2.owner()? == Some(owner(1)));
-    let other = associate.replace(&ELASTIC_IP.to_string(), "203.0.113.75");
-    says(&site.call(&other)?, "InvalidAddress.NotFound")?;
-    Ok(())
-}
-
-#[test]
 fn a_dry_run_changes_nothing_and_says_what_is_wrong() -> Result<()> {
     let site = Site::raise()?;
     let dry = site.associate(0, "&DryRun=true")?;

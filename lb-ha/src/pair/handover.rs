@@ -11,7 +11,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Action, Heartbeat, Host, Word};
+use super::{Action, Heartbeat, Host, SYNC_LIMIT, Word};
 use crate::{
     Time,
     vrrp::{Cause, State},
@@ -215,13 +215,18 @@ impl Host {
             && self.peer.both_hear(now, self.detection())
     }
 
-    /// Whether the router is to leave a master with a lower priority alone: it is asked.
+    /// Whether the router is to leave a master with a lower priority alone: it is asked, or will be
+    /// when the link is there. After a start adverts are heard before there is a link.
     pub(super) fn prefers_to_ask(&self, now: Time) -> bool {
         let in_vain = matches!(self.handover, Some(HandOver::Refused));
-        self.peer.both_hear(now, self.detection()) && !in_vain
+        let can_ask = now.since(self.apart_since) < SYNC_LIMIT;
+        self.settings.link && can_ask && !in_vain
     }
 
     pub(super) fn tick_hand_over(&mut self, now: Time) {
+        if self.peer.both_hear(now, self.detection()) {
+            self.apart_since = now;
+        }
         if !self.peer.is_master(now, self.detection()) {
             self.ask_from = None;
         }

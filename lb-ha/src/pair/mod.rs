@@ -35,7 +35,8 @@ use crate::{
 /// How long a host that starts waits for its backends to be checked before it takes over from
 /// nobody all the same.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// How long it waits for the flows of the other host before it takes over from it all the same.
+/// How long it waits for the flows of the other host, and for a link by which to ask for the role,
+/// before it takes over from it all the same.
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
 /// How long after the other host fell silent the address is watched most closely, and then closely.
 const ALERT_SPAN: Duration = Duration::from_secs(60);
@@ -200,6 +201,8 @@ pub struct Host {
     silent_since: Option<Time>,
     /// From when on both claim to be master and this host has lost the address.
     disputed: Option<Time>,
+    /// Since when the two do not hear each other by the link: before that the role is asked for.
+    apart_since: Time,
     next_beat: Option<Time>,
     last_beat: Option<Heartbeat>,
     cause: Cause,
@@ -236,6 +239,7 @@ impl Host {
             started: None,
             silent_since: None,
             disputed: None,
+            apart_since: now,
             next_beat: None,
             last_beat: None,
             cause: Cause::Started,
@@ -335,6 +339,7 @@ impl Host {
     fn start(&mut self, now: Time) {
         self.started = Some(now);
         self.since = now;
+        self.apart_since = now;
         // What an agent before this one left on the interface is not ours.
         self.actions.push(Action::Addresses { here: false });
         self.addresses_here = false;
@@ -447,8 +452,11 @@ impl Host {
     /// the address is keeps what the last description said is its own: it may be the only one that
     /// serves.
     fn place_addresses(&mut self) {
-        let master = self.router.state() == State::Master;
-        let here = master || (self.yielding.is_some() && self.address_seen_here());
+        let here = match self.router.state() {
+            State::Master => true,
+            State::Backup => self.yielding.is_some() && self.address_seen_here(),
+            State::Init | State::Fault => false,
+        };
         if here != self.addresses_here {
             self.addresses_here = here;
             self.actions.push(Action::Addresses { here });

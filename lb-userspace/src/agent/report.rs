@@ -80,7 +80,11 @@ struct Observed {
 impl<K: Kernel> Shared<K> {
     fn ha_status(&self, state: &State) -> Option<HaStatus> {
         let known = self.pair.as_ref()?.known()?;
-        Some(ha::status(state.config.ha.as_ref()?, &known))
+        Some(ha::status(
+            state.config.ha.as_ref()?,
+            &known,
+            &state.differences,
+        ))
     }
 
     fn ha_reading(&self, state: &State) -> Option<HaReading> {

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     admin::{Command, Request},
     health::{Checked, Checks},
+    peer::Certificates,
     pool::{Change, Order, Ordered, PoolView, StateFile, word_of},
     proxy::Proxy,
     tickets::TicketKeys,
@@ -31,7 +32,7 @@ use crate::{
 mod pair;
 mod reload;
 
-pub(super) use pair::{Holding, Waiting, look};
+pub(super) use pair::{Holding, Waiting, inspect, look};
 
 /// An agent that has started.
 pub(super) struct Agent<K: Kernel> {
@@ -55,6 +56,8 @@ pub(super) struct Agent<K: Kernel> {
     /// Whether every backend was checked.
     pub(super) all_checked: bool,
     pub(super) tickets: TicketKeys,
+    /// The certificates of both hosts.
+    pub(super) certificates: Certificates,
     /// The admin servers: they end with the agent.
     pub(super) servers: JoinSet<()>,
     /// When to try again what the kernel refused, and to tell systemd that the loop is alive.
@@ -188,6 +191,7 @@ impl<K: Kernel> Agent<K> {
             change,
         } = ordered.map_err(|error| error.to_string())?;
         tracing::info!(backend = name, %order, "the operator gave an order");
+        self.tell_orders();
         if let Some(change) = &change {
             self.publish(change, "by the operator's order");
         }

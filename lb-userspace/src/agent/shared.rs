@@ -10,6 +10,7 @@ use super::{kernel::Kernel, pair::Notes};
 use crate::{
     config::{Config, Name},
     health::Records,
+    peer::Difference,
     pool::Roster,
     proxy::Proxy,
 };
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub(super) interface_index: Option<u32>,
     /// Pools whose last change the kernel refused. They are tried again.
     pub(super) unsettled: BTreeSet<Name>,
+    /// Certificates that differ between the hosts of the pair.
+    pub(super) differences: Vec<Difference>,
 }
 
 impl<K: Kernel> Shared<K> {

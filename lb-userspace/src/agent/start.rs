@@ -28,6 +28,7 @@ use crate::{
     config::{self, Config},
     dataplane,
     health::{Checks, Records},
+    peer::Certificates,
     pool::{Memory, PoolView, Roster, StateFile},
     proxy::Proxy,
     tickets::TicketKeys,
@@ -62,8 +63,10 @@ pub(super) fn start<K: Kernel>(
         }
     };
     let interface_index = nix::net::if_::if_nametoindex(config.node.interface.as_str()).ok();
-    // What an agent before this one held is held no more.
-    kernel.hold(false)?;
+    // What an agent before this one held is held no more. It ends by itself as well.
+    if let Err(error) = kernel.hold(false) {
+        tracing::warn!("{error}");
+    }
     let flows = kernel.flows();
     let notes = pair.as_ref().map(|pair| Arc::clone(pair.notes()));
     let (mut checks, outcomes) = Checks::new();
@@ -76,7 +79,10 @@ pub(super) fn start<K: Kernel>(
         roster,
         interface_index,
         unsettled: BTreeSet::new(),
+        differences: Vec::new(),
     };
+    let shares = state.config.ha.as_ref().and_then(|ha| ha.link.as_ref());
+    let shares = shares.is_some_and(|link| link.share_certificates);
     let shared = Arc::new(Shared::new(kernel, proxy, state, notes));
     let (commands, received) = mpsc::channel(WAITING_COMMANDS);
     let mut servers = JoinSet::new();
@@ -84,7 +90,7 @@ pub(super) fn start<K: Kernel>(
     let source: Arc<dyn admin::Source> = source;
     let _handle: AbortHandle = servers.spawn(socket.serve(Arc::clone(&source), commands));
     let _handle: AbortHandle = servers.spawn(admin::serve_http(listener, source));
-    let agent = Agent {
+    let mut agent = Agent {
         file,
         shared,
         checks,
@@ -101,7 +107,9 @@ pub(super) fn start<K: Kernel>(
         look: run::look(),
         all_checked: false,
         tickets,
+        certificates: Certificates::new(shares, run::inspect),
     };
+    agent.look_at_certificates();
     if let Some(pair) = &agent.pair {
         let watched = agent.watched().unwrap_or_default();
         pair.order(Order::Begin(Box::new(Beginning { flows, watched })));

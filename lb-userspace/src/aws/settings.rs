@@ -35,7 +35,7 @@ impl Settings {
     pub fn new(elastic_ip: &config::ElasticIp, source: IpAddr) -> Self {
         Self {
             allocation_id: elastic_ip.allocation_id.clone(),
-            region: Some(elastic_ip.region.clone()),
+            region: elastic_ip.region.clone(),
             network_interface_id: elastic_ip.network_interface_id.clone(),
             private_ip: elastic_ip.private_ip,
             moves_private_ip: elastic_ip.moves_private_ip,

@@ -339,8 +339,8 @@ pub struct PeerLink {
     pub secret_file: PathBuf,
     /// The TCP port, the same on both hosts. Default 9146.
     pub port: u16,
-    /// Whether the active host sends its certificates, with their keys, to the peer. Default
-    /// false.
+    /// Whether the host with the newer certificate in a file gives it, with its key, to the other
+    /// one. Both hosts must say so. Default false.
     pub share_certificates: bool,
 }
 
@@ -404,8 +404,9 @@ pub enum Moves {
 pub struct ElasticIp {
     /// `eipalloc-` and 8 or 17 hexadecimal digits.
     pub allocation_id: String,
-    /// The region that it belongs to, such as `me-central-1`.
-    pub region: String,
+    /// The region that it belongs to, such as `me-central-1`. `None`: asked of the instance metadata
+    /// service.
+    pub region: Option<String>,
     /// `eni-` and 8 or 17 hexadecimal digits. `None`: asked of the instance metadata service.
     pub network_interface_id: Option<String>,
     /// The private address that it is associated with. `None`: asked of the metadata service.

@@ -110,9 +110,9 @@ not seen from the text alone: the agent looks when it starts and when it reloads
 ## What a reload changes
 
 Everything but `[node]`, `[admin]`, `[dataplane]` and the number of `workers`: for those the agent
-must be restarted, and says so. Of `[ha]` a reload changes `priority`, `preempt`, `min_backends`,
-`backends_weight`, `handover_timeout`, `[[ha.track]]` and `[ha.notify]`; the rest must be the same on
-both hosts or is bound at the start.
+must be restarted, and says so. Of `[ha]` a reload changes `priority`, `preempt`, `preempt_delay`,
+`min_backends`, `backends_weight`, `handover_timeout`, `[[ha.track]]` and `[ha.notify]`; the rest
+must be the same on both hosts or is bound at the start.
 "#;
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ impl Certificates {
         match word {
             CertificateWord::Have(theirs) => heard.say = self.compare(theirs, now),
             CertificateWord::Want(path, fingerprint) => {
-                heard.say.extend(self.give(path, fingerprint))
+                heard.say.extend(self.give(path, fingerprint));
             }
             CertificateWord::File(path, bytes) => heard.replaced.extend(self.take(&path, &bytes)),
         }

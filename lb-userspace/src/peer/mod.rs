@@ -339,12 +339,12 @@ impl Shared {
 }
 
 /// What a connection of the link is set to: nothing waits for more to come, little waits unsent
-/// before a heartbeat, and TCP does not hold on for longer than the link does.
+/// before a heartbeat, and TCP does not hold on for much longer than the link does.
 fn set_up(stream: &TcpStream, rhythm: Rhythm) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(2 * record::PART_BYTES as u32)?;
-    socket.set_tcp_user_timeout(Some(rhythm.silence))
+    socket.set_tcp_user_timeout(Some(2 * rhythm.silence))
 }
 
 fn listen_hint(source: &io::Error) -> String {

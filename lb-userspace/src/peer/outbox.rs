@@ -1,9 +1,6 @@
 //! What is to be sent, most urgent first.
 
-use std::{
-    future::{pending, ready},
-    sync::Arc,
-};
+use std::{future::pending, sync::Arc};
 
 use tokio::sync::{
     Semaphore,
@@ -139,13 +136,9 @@ fn part(rest: &mut Option<Outgoing>, record: &mut Vec<u8>) -> Option<bool> {
     Some(is_last)
 }
 
-fn at_once_if(now: bool) -> impl Future<Output = ()> {
-    async move {
-        if now {
-            ready(()).await
-        } else {
-            pending().await
-        }
+async fn at_once_if(now: bool) {
+    if !now {
+        pending::<()>().await;
     }
 }
 

@@ -203,8 +203,8 @@ mod tests {
         #[test]
         fn merging_is_idempotent(a in orders(), b in orders()) {
             let once = a.merged(&b);
-            prop_assert_eq!(once.clone().merged(&b), once.clone());
-            prop_assert_eq!(once.clone().merged(&once), once.clone());
+            prop_assert_eq!(&once.clone().merged(&b), &once);
+            prop_assert_eq!(&once.clone().merged(&once), &once);
         }
 
         #[test]

@@ -3,8 +3,6 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
     num::NonZeroU8,
-    path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,12 +14,14 @@ use lb_ha::advert::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::stage::{Ours, SOON, Setup, Stage};
+use crate::{
+    signed::{SECRET, Signed},
+    stage::{Ours, SOON, Setup, Stage},
+};
 
 const THEM: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
-const SECRET: [u8; 32] = [7; 32];
 
 /// Somebody on their host who can send whatever they like.
 struct Forger<'a> {
@@ -96,39 +96,6 @@ fn password(text: &str) -> Authentication {
 fn hmac(secret: [u8; 32]) -> Authentication {
     let key = Key::new(NonZeroU8::MIN, &secret).expect("a key");
     Authentication::Hmac(Keys::one(key))
-}
-
-/// A setup with the key in a file of its own.
-struct Signed {
-    setup: Setup,
-    path: PathBuf,
-}
-
-impl Signed {
-    fn new() -> Result<Self> {
-        use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _};
-
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lb-adverts-{}-{number}.key", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let digits: String = SECRET.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        writeln!(file, "hex:{digits}")?;
-        let more = format!("hmac_key_file = \"{}\"", path.display());
-        let setup = Setup::with(&more);
-        Ok(Self { setup, path })
-    }
-}
-
-impl Drop for Signed {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.path));
-    }
 }
 
 /// That these are refused, all for this reason, and that the peer is heard after them.

@@ -5,4 +5,5 @@ mod captured;
 mod forged;
 mod interfaces;
 mod keepalived;
+mod signed;
 mod stage;

@@ -791,7 +791,10 @@ warning: [ha] has no [ha.link]: adverts are the only path between the hosts
 fn a_reload_names_what_takes_a_restart() {
     let before = ha(BASE);
     let taken_up = [
-        ("priority = 110", "priority = 90\nmin_backends = 0"),
+        (
+            "priority = 110",
+            "priority = 90\nmin_backends = 0\npreempt_delay = \"3s\"",
+        ),
         (
             "preempt = true",
             "preempt = false\nhandover_timeout = \"1s\"\nbackends_weight = 9",
@@ -846,7 +849,6 @@ fn a_reload_names_what_takes_a_restart() {
             "[ha.virtual_ip]\naddresses = [\"172.31.0.200/20\"]\n",
             "ha.elastic_ip or ha.virtual_ip",
         ),
-        ("version = 3", "preempt_delay = \"3s\"", "ha.preempt_delay"),
         ("peer.secret\"", "peer.secret\"\nport = 9147", "ha.link"),
     ];
     for (from, to, key) in bound {

@@ -2,3 +2,5 @@
 
 mod address;
 mod namespace;
+mod notify;
+mod track;

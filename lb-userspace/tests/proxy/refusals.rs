@@ -1,6 +1,10 @@
 //! Requests that are refused before any backend sees them.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    time::{Duration, Instant},
+};
 
 use crate::{
     backends::Backend,
@@ -125,4 +129,27 @@ fn a_client_that_never_shakes_hands_is_dropped_and_counted() {
     crate::site::wait_until("both failures are counted", || {
         site.proxy().counters().handshake_failures[0].1 == 2
     });
+}
+
+#[test]
+fn a_client_that_leaves_without_a_word_is_no_failed_handshake() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    for _ in 0..20 {
+        let client = TcpStream::connect(site.address).expect("accepted");
+        client.shutdown(Shutdown::Write).expect("ended");
+        let mut rest = Vec::new();
+        (&client)
+            .read_to_end(&mut rest)
+            .expect("ended from there too");
+        assert_eq!(rest, b"");
+    }
+    // One that says half a word is one.
+    let mut client = TcpStream::connect(site.address).expect("accepted");
+    client.write_all(&[22, 3]).expect("sent");
+    drop(client);
+    crate::site::wait_until("the one failure is counted", || {
+        site.proxy().counters().handshake_failures[0].1 > 0
+    });
+    assert_eq!(site.proxy().counters().handshake_failures[0].1, 1);
 }

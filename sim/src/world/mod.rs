@@ -359,6 +359,7 @@ impl World {
             return 0;
         };
         let actions = host.step(now, event);
+        node.stopping |= event == Event::HandOver(Reason::Stop);
         let count = node.count_step(self.now);
         if count > STEPS_AT_ONCE {
             self.watch
@@ -409,7 +410,13 @@ impl World {
         if cause == Cause::SteppedBack {
             self.figures.stepped_back += 1;
         }
-        let holding = self.nodes[side.index()].holding;
+        let Node {
+            holding, stopping, ..
+        } = self.nodes[side.index()];
+        if state == State::Master && holding && stopping {
+            let what = format!("{side:?}: is about to end, gave its role, and takes it again");
+            self.watch.fail(what);
+        }
         self.watch.became(side, state, cause, holding);
     }
 

@@ -27,10 +27,7 @@ impl World {
             What::LinkReset => self.reset_link(),
             What::MovedByHand(holder) => self.move_by_hand(holder),
             What::HandOver(side) => self.order_hand_over(side, Reason::Operator),
-            What::Stop(side) => {
-                self.nodes[side.index()].stopping = self.nodes[side.index()].host.is_some();
-                self.order_hand_over(side, Reason::Stop);
-            }
+            What::Stop(side) => self.order_hand_over(side, Reason::Stop),
             What::Reconfigure {
                 side,
                 priority,

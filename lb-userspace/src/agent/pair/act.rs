@@ -14,7 +14,7 @@ use super::{Ec2Known, Effect, LinkKnown, Notes, Order, sync::Sync, thread::Parts
 use crate::{
     agent::Error,
     aws,
-    config::{Ha, InterfaceAddress, Moves},
+    config::{Ha, Moves},
     dataplane::flows::Flows,
     ha::{
         address::{Addresses, AddressesView, Want},
@@ -64,10 +64,6 @@ impl Hands {
     ) -> Result<Opened, Error> {
         let Parts { node, ha, .. } = parts;
         let (adverts, heard) = Adverts::open(ha, node)?;
-        let addresses = moving(ha);
-        let addresses = (!addresses.is_empty())
-            .then(|| Addresses::start(&node.interface, addresses))
-            .transpose()?;
         let started = ha
             .link
             .as_ref()
@@ -81,21 +77,27 @@ impl Hands {
             ),
             None => (None, None, None),
         };
+        // These make short calls that block: not on the thread of the adverts.
+        let background = parts.background.enter();
+        let addresses = ha.interface_addresses();
+        let addresses = (!addresses.is_empty())
+            .then(|| Addresses::start(&node.interface, addresses))
+            .transpose()?;
+        let notifier = Notifier::start(&node.name, ha.notify.clone());
         let ec2 = match &ha.moves {
-            Moves::ElasticIp(elastic_ip) => {
-                let settings = aws::Settings::new(elastic_ip, ha.source);
-                let _background = parts.background.enter();
-                Some(aws::Worker::start(settings))
-            }
+            Moves::ElasticIp(elastic_ip) => Some(aws::Worker::start(aws::Settings::new(
+                elastic_ip, ha.source,
+            ))),
             Moves::VirtualIp(_) | Moves::Commands => None,
         };
+        drop(background);
         let hands = Self {
             adverts,
             link,
             arriving,
             sync: None,
             addresses,
-            notifier: Notifier::start(&node.name, ha.notify.clone()),
+            notifier,
             effects,
             notes: Arc::default(),
             transitions: BTreeMap::new(),
@@ -282,23 +284,6 @@ impl Hands {
     fn effect(&self, effect: Effect) {
         // An agent that is gone wants nothing any more.
         let _gone = self.effects.send(effect);
-    }
-}
-
-/// The addresses that this host puts on its interface when it is active.
-fn moving(ha: &Ha) -> Vec<InterfaceAddress> {
-    match &ha.moves {
-        Moves::VirtualIp(addresses) => addresses.clone(),
-        Moves::ElasticIp(elastic_ip) => elastic_ip
-            .private_ip
-            .filter(|_| elastic_ip.moves_private_ip)
-            .map(|address| InterfaceAddress {
-                address: address.into(),
-                prefix: 32,
-            })
-            .into_iter()
-            .collect(),
-        Moves::Commands => Vec::new(),
     }
 }
 

@@ -12,15 +12,16 @@ use crate::{
     config::{Ha, Moves},
     dataplane::flows::Flows,
     ha::{
+        address::AddressesView,
         notify::{Outcome, Role},
         track::{Effect, Tracked},
     },
     metrics::{CallSecondsReading, ElasticIpReading, FlowsReading, HaReading, LinkReading},
-    peer,
+    peer::{self, Difference, DifferenceKind},
 };
 
 /// The pair, for people.
-pub(super) fn status(ha: &Ha, known: &Known) -> HaStatus {
+pub(super) fn status(ha: &Ha, known: &Known, differences: &[Difference]) -> HaStatus {
     let view = &known.view;
     HaStatus {
         role: view.state,
@@ -38,7 +39,18 @@ pub(super) fn status(ha: &Ha, known: &Known) -> HaStatus {
             .flows
             .as_ref()
             .map(|(flows, synced)| flows_status(flows, *synced)),
-        certificates: Vec::new(),
+        certificates: differences.iter().map(difference).collect(),
+    }
+}
+
+fn difference(one: &Difference) -> String {
+    let path = &one.path;
+    match one.kind {
+        DifferenceKind::OnlyHere => format!("the other host does not serve {path}"),
+        DifferenceKind::OnlyThere => format!("this host does not serve {path}, the other one does"),
+        DifferenceKind::NewerHere => format!("the other host has an older certificate in {path}"),
+        DifferenceKind::NewerThere => format!("the other host has a newer certificate in {path}"),
+        DifferenceKind::Other => format!("the hosts have different certificates in {path}"),
     }
 }
 
@@ -110,7 +122,7 @@ fn address_status(ha: &Ha, known: &Known) -> AddressStatus {
         Moves::VirtualIp(addresses) => {
             let names = addresses.iter().map(ToString::to_string);
             let view = known.addresses.as_ref();
-            let here = view.is_some_and(|view| view.held());
+            let here = view.is_some_and(AddressesView::held);
             AddressStatus {
                 kind: AddressKind::VirtualIp,
                 name: names.collect::<Vec<_>>().join(", "),
@@ -224,7 +236,7 @@ pub(super) fn reading(ha: &Ha, known: &Known) -> HaReading {
             .as_ref()
             .filter(|_| matches!(ha.moves, Moves::ElasticIp(_)))
             .map(|ec2| elastic_ip_reading(known, ec2)),
-        virtual_ip_held: known.addresses.as_ref().map(|view| view.held()),
+        virtual_ip_held: known.addresses.as_ref().map(AddressesView::held),
         link: known.link.as_ref().map(link_reading),
         flows: known
             .flows

@@ -1,6 +1,6 @@
 //! The loop's part in the pair: what it tells the pair, and what it does for it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lb_ha::pair::{Reason, Refusal};
 use tokio::{sync::oneshot, time::Interval};
@@ -14,7 +14,9 @@ use crate::{
     },
     config::Mode,
     ha::track::Watched,
-    peer::Message,
+    peer::{CertificateFacts, CertificateWord, Message},
+    pool::ToldOrders,
+    proxy::{self, Proxy},
 };
 
 /// How often it is looked whether requests have ended.
@@ -49,11 +51,11 @@ impl<K: Kernel> Agent<K> {
                 let offer = self.tickets.set_active(active);
                 self.tell_peer(offer.map(Message::Tickets));
             }
-            Effect::Linked(true) => {
-                let offer = self.tickets.link_up();
-                self.tell_peer(offer.map(Message::Tickets));
+            Effect::Linked(true) => self.linked(),
+            Effect::Linked(false) => {
+                self.certificates.link_down();
+                self.show_differences();
             }
-            Effect::Linked(false) => {}
             Effect::Told(message) => self.told(message),
         }
         false
@@ -81,7 +83,7 @@ impl<K: Kernel> Agent<K> {
             .shared
             .proxy()
             .as_ref()
-            .map_or(0, |proxy| proxy.open_connections());
+            .map_or(0, Proxy::open_connections);
         let (Some(holding), Some(pair)) = (&mut self.holding, &self.pair) else {
             return;
         };
@@ -162,9 +164,84 @@ impl<K: Kernel> Agent<K> {
     fn told(&mut self, message: Message) {
         match message {
             Message::Tickets(offer) => self.tickets.heard(offer),
-            Message::Drains(_orders) => {}
-            Message::Certificates(_word) => {}
+            Message::Drains(orders) => self.peer_ordered(&orders),
+            Message::Certificates(word) => self.peer_has(word),
         }
+    }
+
+    /// Says all that the other agent should know.
+    fn linked(&mut self) {
+        let offer = self.tickets.link_up();
+        self.tell_peer(offer.map(Message::Tickets));
+        self.tell_orders();
+        let word = self.certificates.link_up();
+        self.tell_peer(Some(Message::Certificates(word)));
+    }
+
+    /// Tells the other agent the operator's orders.
+    pub(super) fn tell_orders(&self) {
+        if self.pair.is_some() {
+            let orders = self.shared.read().roster.told_orders();
+            self.tell_peer(Some(Message::Drains(orders)));
+        }
+    }
+
+    fn peer_ordered(&mut self, orders: &ToldOrders) {
+        let heard = {
+            let mut state = self.shared.write();
+            state.roster.heard_orders(orders, SystemTime::now())
+        };
+        for ordered in &heard.taken {
+            tracing::info!(
+                backend = ordered.name,
+                "an order that was given at the other host"
+            );
+            if let Some(change) = &ordered.change {
+                self.publish(change, "by an order given at the other host");
+            }
+        }
+        if !heard.taken.is_empty() {
+            self.remember();
+        }
+        self.tell_peer(heard.answer.map(Message::Drains));
+    }
+
+    /// The certificates in use, told to the other agent when they have changed.
+    pub(in crate::agent) fn look_at_certificates(&mut self) {
+        let infos = self.shared.proxy().as_ref().map(Proxy::certificates);
+        let ours = infos.unwrap_or_default().into_iter().map(|info| {
+            let facts = CertificateFacts {
+                names: info.names.into_iter().collect(),
+                not_before: unix_seconds(info.not_before),
+                not_after: unix_seconds(info.not_after),
+                fingerprint: info.fingerprint,
+            };
+            (info.path, facts)
+        });
+        let word = self.certificates.have(ours);
+        self.tell_peer(word.map(Message::Certificates));
+        self.show_differences();
+    }
+
+    fn peer_has(&mut self, word: CertificateWord) {
+        let heard = self.certificates.heard(word, SystemTime::now());
+        for word in heard.say {
+            self.tell_peer(Some(Message::Certificates(word)));
+        }
+        if !heard.replaced.is_empty() {
+            let config = self.shared.read().config.clone();
+            match self.apply_to_proxy(&config, &self.feeds) {
+                Ok(()) => tracing::info!(files = ?heard.replaced, "certificates of the other host"),
+                Err(error) => tracing::error!("{error}"),
+            }
+            self.look_at_certificates();
+        }
+        self.show_differences();
+    }
+
+    fn show_differences(&self) {
+        let differences = self.certificates.differences();
+        self.shared.write().differences = differences;
     }
 
     fn hold(&mut self, hold: bool) {
@@ -211,6 +288,22 @@ impl<K: Kernel> Agent<K> {
             let _gone = waiting.send(said);
         }
     }
+}
+
+/// What is served from a certificate file, or why it cannot be.
+pub(in crate::agent) fn inspect(text: &[u8]) -> Result<CertificateFacts, String> {
+    let inspected = proxy::inspect_certificate(text).map_err(|problem| problem.to_string())?;
+    Ok(CertificateFacts {
+        names: inspected.names.into_iter().collect(),
+        not_before: unix_seconds(inspected.not_before),
+        not_after: unix_seconds(inspected.not_after),
+        fingerprint: inspected.fingerprint,
+    })
+}
+
+fn unix_seconds(moment: SystemTime) -> u64 {
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// A timer for [`LOOK`].

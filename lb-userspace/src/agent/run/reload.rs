@@ -79,7 +79,7 @@ impl<K: Kernel> Agent<K> {
         })
     }
 
-    fn apply_to_proxy(&self, config: &Config, feeds: &Feeds) -> Result<(), String> {
+    pub(super) fn apply_to_proxy(&self, config: &Config, feeds: &Feeds) -> Result<(), String> {
         let proxy = self.shared.proxy();
         let proxy = proxy.as_ref().ok_or("the agent is stopping")?;
         let applied = proxy.apply(&config.http, feeds.frontends(config));
@@ -106,6 +106,7 @@ impl<K: Kernel> Agent<K> {
         }
         self.remember();
         self.reconfigure_pair();
+        self.look_at_certificates();
     }
 }
 

@@ -97,6 +97,18 @@ impl Kernel for Noted {
         false
     }
 
+    fn hold(&self, _on: bool) -> Result<(), dataplane::Error> {
+        Ok(())
+    }
+
+    fn flows(&self) -> Option<dataplane::flows::Flows> {
+        None
+    }
+
+    fn program_pin(&self) -> PathBuf {
+        "/nonexistent".into()
+    }
+
     fn take_back(self) -> Result<(), dataplane::Error> {
         self.0.was_taken_back.store(true, SeqCst);
         Ok(())

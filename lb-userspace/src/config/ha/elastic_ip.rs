@@ -42,7 +42,7 @@ static ALLOCATION_ID: Key<Text<String>> = Key {
 static REGION: Key<Text<String>> = Key {
     name: "region",
     kind: aws::REGION,
-    absent: Absent::Refused("\"me-central-1\""),
+    absent: Absent::Means("asked of the instance metadata service"),
     meaning: "The region that it belongs to.",
 };
 
@@ -79,14 +79,14 @@ static ENDPOINT: Key<Text<String>> = Key {
 /// Reads `[ha.elastic_ip]`.
 pub(super) fn read(section: &Section<'_>, pair: &Pair<'_>) -> Result<ElasticIp, Reported> {
     let allocation_id = section.value(&ALLOCATION_ID);
-    let region = section.value(&REGION);
+    let region = section.optional(&REGION);
     let network_interface_id = section.optional(&NETWORK_INTERFACE_ID);
     let private_ip = section.optional(&PRIVATE_IP);
     let endpoint = section.optional(&ENDPOINT);
     let moves_private_ip = read_moving(section, pair, private_ip.as_ref());
     Ok(ElasticIp {
         allocation_id: allocation_id?.into_inner(),
-        region: region?.into_inner(),
+        region: region?.map(Spanned::into_inner),
         network_interface_id: network_interface_id?.map(Spanned::into_inner),
         private_ip: private_ip?.map(Spanned::into_inner),
         endpoint: endpoint?.map(Spanned::into_inner),

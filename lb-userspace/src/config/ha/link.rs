@@ -47,7 +47,8 @@ static SHARE_CERTIFICATES: Key<Bool> = Key {
     name: "share_certificates",
     kind: Bool,
     absent: Absent::Is("false"),
-    meaning: "Whether the active host sends its certificates, with their keys, to the peer.",
+    meaning: "Whether the host with the newer certificate in a file gives it, with its key, to the \
+              other one. Both hosts must say so.",
 };
 
 /// `[ha.link]` as far as it could be read.

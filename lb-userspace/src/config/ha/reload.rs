@@ -5,8 +5,8 @@ use super::super::Ha;
 impl Ha {
     /// The keys and sections in which `other` differs and which are taken up at the start of the
     /// agent alone, as the file writes them. What is not among them a reload puts in force:
-    /// `priority`, `preempt`, `min_backends`, `backends_weight`, `handover_timeout`,
-    /// `[[ha.track]]` and `[ha.notify]`.
+    /// `priority`, `preempt`, `preempt_delay`, `min_backends`, `backends_weight`,
+    /// `handover_timeout`, `[[ha.track]]` and `[ha.notify]`.
     #[must_use]
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         // Written out in full, so that a new field cannot be forgotten.
@@ -19,7 +19,7 @@ impl Ha {
             preempt: _,
             version,
             moves,
-            preempt_delay,
+            preempt_delay: _,
             transport,
             authentication,
             check_source,
@@ -45,7 +45,6 @@ impl Ha {
                 "ha.advert_interval",
                 *advert_interval != other.advert_interval,
             ),
-            ("ha.preempt_delay", *preempt_delay != other.preempt_delay),
             ("ha.version", *version != other.version),
             ("ha.transport", *transport != other.transport),
             (

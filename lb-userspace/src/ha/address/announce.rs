@@ -19,19 +19,28 @@ const ETHERNET: u16 = 1;
 
 type Mac = [u8; 6];
 
-/// A socket that sends frames out of an interface, as it is at the moment.
+/// Announces addresses on an interface.
 pub(super) struct Announcer {
-    socket: OwnedFd,
-    mac: Mac,
-    router: bool,
+    interface: String,
+    /// It is kept: closing one waits for every processor of the host, ten milliseconds or more.
+    mouth: Option<Mouth>,
 }
 
 impl Announcer {
-    /// `None` where the interface has no neighbours to tell, such as a tunnel.
+    pub(super) fn new(interface: &str) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            mouth: None,
+        }
+    }
+
+    /// What sends frames out of the interface as it is at the moment; `None` where it has no
+    /// neighbours to tell, such as a tunnel.
     ///
     /// # Errors
     /// There is no such interface, or raw packets are not allowed to this process.
-    pub(super) fn open(interface: &str) -> Result<Option<Self>, Error> {
+    pub(super) fn ready(&mut self) -> Result<Option<&Mouth>, Error> {
+        let interface = &self.interface;
         let failed = |error: nix::Error| {
             Error::new(format!(
                 "cannot open a socket for announcements on {interface}: {error}; CAP_NET_RAW is \
@@ -45,16 +54,35 @@ impl Announcer {
         let Some(mac) = link.addr().filter(|_| link.hatype() == ETHERNET) else {
             return Ok(None);
         };
+        let mouth = match self.mouth.take().filter(|mouth| mouth.link == link) {
+            Some(mouth) => mouth,
+            None => Mouth::open(link, mac).map_err(failed)?,
+        };
+        let router = is_router(interface);
+        Ok(Some(self.mouth.insert(Mouth { router, ..mouth })))
+    }
+}
+
+/// A socket that sends frames out of an interface.
+pub(super) struct Mouth {
+    socket: OwnedFd,
+    link: LinkAddr,
+    mac: Mac,
+    router: bool,
+}
+
+impl Mouth {
+    fn open(link: LinkAddr, mac: Mac) -> nix::Result<Self> {
         // Without a protocol it receives nothing.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None).map_err(failed)?;
-        bind(socket.as_raw_fd(), &link).map_err(failed)?;
-        let router = is_router(interface);
-        Ok(Some(Self {
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
+        bind(socket.as_raw_fd(), &link)?;
+        Ok(Self {
             socket,
+            link,
             mac,
-            router,
-        }))
+            router: false,
+        })
     }
 
     /// Sends one announcement of an address.

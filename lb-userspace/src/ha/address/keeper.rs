@@ -33,6 +33,7 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(super) struct Keeper {
     name: String,
     interface: Interface,
+    announcer: Announcer,
     moving: Vec<InterfaceAddress>,
     news: News,
     order: Order,
@@ -75,6 +76,7 @@ impl Keeper {
         Ok(Self {
             name: name.to_owned(),
             interface,
+            announcer: Announcer::new(name),
             moving,
             news,
             order,
@@ -268,18 +270,20 @@ impl Keeper {
         }
         if let Err(error) = self.announce_each(count) {
             self.schedule.again_at(Instant::now() + RETRY);
+            // The next time by another socket: this one may be of an interface that is gone.
+            self.announcer = Announcer::new(&self.name);
             self.complain(Some(error.to_string()));
         }
     }
 
     fn announce_each(&mut self, count: u32) -> Result<(), Error> {
-        let Some(announcer) = Announcer::open(&self.name)? else {
+        let Some(mouth) = self.announcer.ready()? else {
             return Ok(());
         };
         let here = self.view.addresses.iter().filter(|(_, here)| *here);
         for _ in 0..count {
             for (address, _) in here.clone() {
-                announcer.announce(address.address).map_err(|error| {
+                mouth.announce(address.address).map_err(|error| {
                     let (address, name) = (address.address, &self.name);
                     Error::new(format!("cannot announce {address} on {name}: {error}"))
                 })?;

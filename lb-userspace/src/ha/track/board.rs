@@ -1,25 +1,22 @@
-//! What is known of everything that is tracked, and the tasks that find it out.
+//! The tasks that find out about everything that is tracked.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 
 use super::{
-    super::Error, Effect, Fact, Look, Looks, Report, Reports, Standing, Tracked, Watched, What,
-    interface, listener, pool, script, weigh,
+    super::Error,
+    Effect, Report, Reports, Watched, What, interface,
+    known::{Known, Seen},
+    listener, pool, script,
 };
 use crate::config::TrackScript;
 
 /// The tasks, and what they found out.
 #[derive(Debug)]
 pub(super) struct Board {
+    /// Where the tasks run, whoever asks for more of them.
+    runtime: Handle,
     reports: Reports,
     known: Arc<Known>,
     tasks: HashMap<What, Job>,
@@ -37,7 +34,7 @@ struct Job {
 #[derive(Debug, PartialEq)]
 enum MadeFor {
     Script(TrackScript),
-    Listener(std::net::SocketAddr),
+    Listener(SocketAddr),
 }
 
 impl Drop for Job {
@@ -53,32 +50,25 @@ impl Drop for Board {
 }
 
 impl Board {
-    pub(super) fn start(
-        watched: Watched,
-    ) -> Result<
-        (
-            Self,
-            watch::Receiver<Standing>,
-            watch::Receiver<Vec<Tracked>>,
-        ),
-        Error,
-    > {
+    pub(super) fn start(watched: Watched) -> Result<(Self, Seen), Error> {
         let (reports, received) = mpsc::unbounded_channel();
-        let (known, standing, view) = Known::new();
+        let (known, seen) = Known::new();
         let known = Arc::new(known);
+        let runtime = Handle::current();
         let eye = interface::Eye::open(&watched.interface, watched.program.clone())?;
         let at_interface = Job {
             made_for: None,
-            task: tokio::spawn(eye.watch(reports.clone())),
+            task: runtime.spawn(eye.watch(reports.clone())),
         };
         let mut board = Self {
-            collector: tokio::spawn(collect(received, Arc::clone(&known))),
+            collector: runtime.spawn(collect(received, Arc::clone(&known))),
+            runtime,
             reports,
             known,
             tasks: HashMap::from([(What::Xdp, at_interface)]),
         };
         board.take_up(watched, None);
-        Ok((board, standing, view))
+        Ok((board, seen))
     }
 
     pub(super) fn apply(&mut self, watched: Watched) {
@@ -94,15 +84,19 @@ impl Board {
         if let Some(at_interface) = before.remove(&What::Xdp) {
             self.tasks.insert(What::Xdp, at_interface);
         }
-        for script in watched.scripts {
+        let scripts = watched.scripts.into_iter().map(|script| {
             let what = What::Script(script.name.clone());
-            let kept = before.remove(&what);
-            self.script(what, script, kept);
-        }
-        for (service, address) in watched.listeners {
+            (what, MadeFor::Script(script))
+        });
+        let listeners = watched.listeners.into_iter().map(|(service, listen)| {
             let what = What::Listener(service);
+            (what, MadeFor::Listener(listen))
+        });
+        for (what, made_for) in scripts.chain(listeners) {
             let kept = before.remove(&what);
-            self.listener(what, address, kept);
+            let kept = kept.filter(|kept| kept.made_for.as_ref() == Some(&made_for));
+            let job = kept.unwrap_or_else(|| self.begin(&what, made_for));
+            self.tasks.insert(what, job);
         }
         if watched.min_backends == 0 {
             return;
@@ -115,7 +109,7 @@ impl Board {
                 watched.min_backends,
                 self.reports.clone(),
             );
-            let task = tokio::spawn(follow);
+            let task = self.runtime.spawn(follow);
             self.tasks.insert(
                 what,
                 Job {
@@ -126,28 +120,23 @@ impl Board {
         }
     }
 
-    fn script(&mut self, what: What, script: TrackScript, kept: Option<Job>) {
-        let made_for = Some(MadeFor::Script(script.clone()));
-        let job = kept.filter(|kept| kept.made_for == made_for);
-        let job = job.unwrap_or_else(|| {
-            let well = self.known.well(&what);
-            let run = script::run(what.clone(), script, well, self.reports.clone());
-            let task = tokio::spawn(run);
-            Job { made_for, task }
-        });
-        self.tasks.insert(what, job);
-    }
-
-    fn listener(&mut self, what: What, address: std::net::SocketAddr, kept: Option<Job>) {
-        let made_for = Some(MadeFor::Listener(address));
-        let job = kept.filter(|kept| kept.made_for == made_for);
-        let job = job.unwrap_or_else(|| {
-            let well = self.known.well(&what);
-            let watch = listener::watch(what.clone(), address, well, self.reports.clone());
-            let task = tokio::spawn(watch);
-            Job { made_for, task }
-        });
-        self.tasks.insert(what, job);
+    fn begin(&self, what: &What, made_for: MadeFor) -> Job {
+        let well = self.known.well(what);
+        let (what, reports) = (what.clone(), self.reports.clone());
+        let task = match &made_for {
+            MadeFor::Script(script) => {
+                let run = script::run(what, script.clone(), well, reports);
+                self.runtime.spawn(run)
+            }
+            MadeFor::Listener(listen) => {
+                let watch = listener::watch(what, *listen, well, reports);
+                self.runtime.spawn(watch)
+            }
+        };
+        Job {
+            made_for: Some(made_for),
+            task,
+        }
     }
 }
 
@@ -178,103 +167,5 @@ fn effects(watched: &Watched) -> Vec<(What, Effect)> {
 async fn collect(mut reports: mpsc::UnboundedReceiver<Report>, known: Arc<Known>) {
     while let Some(report) = reports.recv().await {
         known.take(report);
-    }
-}
-
-/// What is known, and who is shown it.
-#[derive(Debug)]
-struct Known {
-    tracked: Mutex<Vec<Tracked>>,
-    standing: watch::Sender<Standing>,
-    view: watch::Sender<Vec<Tracked>>,
-}
-
-impl Known {
-    fn new() -> (
-        Self,
-        watch::Receiver<Standing>,
-        watch::Receiver<Vec<Tracked>>,
-    ) {
-        let (standing, standing_seen) = watch::channel(Standing::default());
-        let (view, view_seen) = watch::channel(Vec::new());
-        let known = Self {
-            tracked: Mutex::default(),
-            standing,
-            view,
-        };
-        (known, standing_seen, view_seen)
-    }
-
-    fn well(&self, what: &What) -> Option<bool> {
-        let tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
-        tracked.iter().find(|one| one.fact.what == *what)?.fact.well
-    }
-
-    /// These are tracked from now on, and no others.
-    fn keep(&self, effects: &[(What, Effect)], new: Option<bool>) {
-        let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut before = std::mem::take(&mut *tracked);
-        let after = effects.iter().map(|(what, effect)| {
-            let known = before.iter().position(|one| one.fact.what == *what);
-            match known.map(|known| before.swap_remove(known)) {
-                Some(mut known) => {
-                    known.fact.effect = *effect;
-                    known
-                }
-                None => Tracked {
-                    fact: Fact {
-                        what: what.clone(),
-                        effect: *effect,
-                        well: new,
-                        message: "nobody has looked yet".to_owned(),
-                    },
-                    since: SystemTime::now(),
-                    looks: Looks::default(),
-                },
-            }
-        });
-        *tracked = after.collect();
-        self.show(&tracked);
-    }
-
-    /// Takes in what a task found out. A report of what is not tracked any more is forgotten.
-    fn take(&self, report: Report) {
-        let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = tracked.iter_mut().find(|one| one.fact.what == report.what) else {
-            return;
-        };
-        match report.look {
-            Look::Succeeded => known.looks.succeeded += 1,
-            Look::Failed => known.looks.failed += 1,
-            Look::TimedOut => {
-                known.looks.failed += 1;
-                known.looks.timed_out += 1;
-            }
-        }
-        if known.fact.well != Some(report.well) {
-            let Report { what, message, .. } = &report;
-            match (known.fact.well, report.well) {
-                (_, false) => tracing::warn!("{what} is not well: {message}"),
-                (Some(_), true) => tracing::info!("{what} is well again: {message}"),
-                (None, true) => {}
-            }
-            known.fact.well = Some(report.well);
-            known.since = SystemTime::now();
-        }
-        known.fact.message = report.message;
-        self.show(&tracked);
-    }
-
-    fn show(&self, tracked: &[Tracked]) {
-        self.view.send_replace(tracked.to_vec());
-        let facts: Vec<_> = tracked.iter().map(|one| one.fact.clone()).collect();
-        let standing = weigh(&facts);
-        self.standing.send_if_modified(|shown| {
-            // A sentence that merely reads otherwise is no change of what this host may do.
-            let changed = shown.weight != standing.weight
-                || shown.fault.is_some() != standing.fault.is_some();
-            *shown = standing;
-            changed
-        });
     }
 }

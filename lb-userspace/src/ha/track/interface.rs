@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use aya::programs::ProgramInfo;
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
+    link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -17,9 +17,12 @@ use super::{
     Look, Report, Reports, What,
 };
 
-/// How often the interface is asked. The kernel tells of a lost carrier by itself, at once; of a
-/// program that was detached it does not.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// How often the interface is asked. The kernel tells of a lost carrier by itself, but no more than
+/// once a second of any interface (net/core/link_watch.c): one that is lost soon after another was
+/// told of would go unnoticed that long.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How often its program is looked at: every so many times.
+const PROGRAM_EVERY: u32 = 10;
 
 /// Looks at an interface.
 pub(super) struct Eye {
@@ -28,6 +31,10 @@ pub(super) struct Eye {
     program: PathBuf,
     kernel: Rtnetlink,
     news: News,
+    /// How often the interface is still asked before the program is looked at.
+    until_program: u32,
+    /// What was reported of the interface last: it is asked often, and told when it changed.
+    told: Option<Result<(), String>>,
 }
 
 impl Eye {
@@ -41,6 +48,8 @@ impl Eye {
             program,
             kernel: Rtnetlink::open().map_err(failed)?,
             news: News::subscribe(&[GROUP_LINK]).map_err(failed)?,
+            until_program: 0,
+            told: None,
         })
     }
 
@@ -65,17 +74,12 @@ impl Eye {
         let Some(news) = news else {
             return self.look(reports);
         };
-        let ours = |link: &LinkMessage| {
-            let named = |attribute: &LinkAttribute| match attribute {
-                LinkAttribute::IfName(name) => *name == self.name,
-                _ => false,
-            };
-            link.attributes.iter().any(named)
-        };
         for one in news {
             let heard = match one {
-                RouteNetlinkMessage::NewLink(link) if ours(&link) => carries(&link),
-                RouteNetlinkMessage::DelLink(link) if ours(&link) => Err("it is gone".to_owned()),
+                RouteNetlinkMessage::NewLink(link) if self.is_ours(&link) => carries(&link),
+                RouteNetlinkMessage::DelLink(link) if self.is_ours(&link) => {
+                    Err("it is gone".to_owned())
+                }
                 _ => continue,
             };
             if !self.report_link(heard, reports) {
@@ -85,10 +89,18 @@ impl Eye {
         true
     }
 
+    fn is_ours(&self, link: &LinkMessage) -> bool {
+        let named = |attribute: &LinkAttribute| match attribute {
+            LinkAttribute::IfName(name) => *name == self.name,
+            _ => false,
+        };
+        link.attributes.iter().any(named)
+    }
+
     fn look(&mut self, reports: &Reports) -> bool {
         match self.ask() {
             Ok(link) => {
-                self.report_link(carries(&link), reports) && self.report_program(&link, reports)
+                self.report_link(carries(&link), reports) && self.look_at_program(&link, reports)
             }
             Err(error) => self.report_link(Err(error), reports),
         }
@@ -99,6 +111,7 @@ impl Eye {
         let index = index.map_err(|_errno| "there is no such interface".to_owned())?;
         let mut wanted = LinkMessage::default();
         wanted.header.index = index;
+        wanted.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
         match self.kernel.one(RouteNetlinkMessage::GetLink(wanted)) {
             Ok(RouteNetlinkMessage::NewLink(link)) => Ok(link),
             Ok(_) => Err("the kernel answers with something else".to_owned()),
@@ -106,7 +119,11 @@ impl Eye {
         }
     }
 
-    fn report_link(&self, heard: Result<(), String>, reports: &Reports) -> bool {
+    fn report_link(&mut self, heard: Result<(), String>, reports: &Reports) -> bool {
+        if self.told.as_ref() == Some(&heard) {
+            return true;
+        }
+        self.told = Some(heard.clone());
         let what = What::Interface(self.name.clone());
         send(
             reports,
@@ -115,7 +132,12 @@ impl Eye {
         )
     }
 
-    fn report_program(&self, link: &LinkMessage, reports: &Reports) -> bool {
+    fn look_at_program(&mut self, link: &LinkMessage, reports: &Reports) -> bool {
+        if let Some(rest) = self.until_program.checked_sub(1) {
+            self.until_program = rest;
+            return true;
+        }
+        self.until_program = PROGRAM_EVERY - 1;
         send(reports, What::Xdp, self.judge_program(link))
     }
 

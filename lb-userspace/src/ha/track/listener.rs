@@ -111,8 +111,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 /// Whether the kernel has a socket that listens there.
 fn listens(listen: SocketAddr) -> io::Result<()> {
     let table = match listen {
-        SocketAddr::V4(_) => "/proc/self/net/tcp",
-        SocketAddr::V6(_) => "/proc/self/net/tcp6",
+        SocketAddr::V4(_) => "/proc/thread-self/net/tcp",
+        SocketAddr::V6(_) => "/proc/thread-self/net/tcp6",
     };
     let wanted = in_table(listen);
     for line in BufReader::new(File::open(table)?).lines().skip(1) {

@@ -7,6 +7,7 @@
 
 mod board;
 mod interface;
+mod known;
 mod listener;
 mod pool;
 mod script;
@@ -16,8 +17,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
-use self::board::Board;
 pub use self::weigh::{Effect, Fact, Standing, What, weigh};
+use self::{board::Board, known::Seen};
 use super::Error;
 use crate::{
     config::{Name, TrackScript},
@@ -47,8 +48,7 @@ pub struct Watched {
 #[derive(Debug)]
 pub struct Tracking {
     board: Board,
-    standing: watch::Receiver<Standing>,
-    view: watch::Receiver<Vec<Tracked>>,
+    seen: Seen,
 }
 
 /// Something that is tracked, for people.
@@ -101,12 +101,8 @@ impl Tracking {
     /// # Errors
     /// The kernel lets this process have no news of interfaces.
     pub fn start(watched: Watched) -> Result<Self, Error> {
-        let (board, standing, view) = Board::start(watched)?;
-        Ok(Self {
-            board,
-            standing,
-            view,
-        })
+        let (board, seen) = Board::start(watched)?;
+        Ok(Self { board, seen })
     }
 
     /// Tracks these things from now on; the interface and its program stay. What is tracked already
@@ -118,12 +114,12 @@ impl Tracking {
     /// What all of it means for this host, and each change of that.
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
+        self.seen.standing.clone()
     }
 
     /// Each thing that is tracked: interface, XDP program, listeners, pools, scripts.
     #[must_use]
     pub fn view(&self) -> Vec<Tracked> {
-        self.view.borrow().clone()
+        self.seen.view.borrow().clone()
     }
 }

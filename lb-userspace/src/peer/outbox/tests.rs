@@ -1,3 +1,5 @@
+use std::future::ready;
+
 use lb_ha::pair::Word;
 
 use super::*;

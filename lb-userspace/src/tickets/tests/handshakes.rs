@@ -17,8 +17,10 @@ use super::*;
 #[derive(Debug)]
 struct Spoiled {
     ticketer: Arc<dyn ProducesTickets>,
-    spoil: fn(&mut Vec<u8>),
+    spoil: Spoil,
 }
+
+type Spoil = fn(&mut Vec<u8>);
 
 impl ProducesTickets for Spoiled {
     fn enabled(&self) -> bool {
@@ -106,7 +108,7 @@ impl Ends {
 
 #[test]
 fn tickets_that_were_spoiled_lead_to_a_full_handshake() {
-    let spoils: [(fn(&mut Vec<u8>), HandshakeKind); 5] = [
+    let spoils: [(Spoil, HandshakeKind); 5] = [
         (|_| {}, HandshakeKind::Resumed),
         (|ticket| ticket[40] ^= 1, HandshakeKind::Full),
         (|ticket| ticket[0] ^= 1, HandshakeKind::Full),

@@ -1,0 +1,115 @@
+//! What is known of everything that is tracked.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use tokio::sync::watch;
+
+use super::{Effect, Fact, Look, Looks, Report, Standing, Tracked, What, weigh};
+
+/// What is known, and who is shown it.
+#[derive(Debug)]
+pub(super) struct Known {
+    tracked: Mutex<Vec<Tracked>>,
+    standing: watch::Sender<Standing>,
+    view: watch::Sender<Vec<Tracked>>,
+}
+
+/// Where it is shown.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) standing: watch::Receiver<Standing>,
+    pub(super) view: watch::Receiver<Vec<Tracked>>,
+}
+
+impl Known {
+    pub(super) fn new() -> (Self, Seen) {
+        let (standing, standing_seen) = watch::channel(Standing::default());
+        let (view, view_seen) = watch::channel(Vec::new());
+        let known = Self {
+            tracked: Mutex::default(),
+            standing,
+            view,
+        };
+        let seen = Seen {
+            standing: standing_seen,
+            view: view_seen,
+        };
+        (known, seen)
+    }
+
+    pub(super) fn well(&self, what: &What) -> Option<bool> {
+        let tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
+        tracked.iter().find(|one| one.fact.what == *what)?.fact.well
+    }
+
+    /// These are tracked from now on, and no others.
+    pub(super) fn keep(&self, effects: &[(What, Effect)], new: Option<bool>) {
+        let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *tracked);
+        let after = effects.iter().map(|(what, effect)| {
+            let known = before.iter().position(|one| one.fact.what == *what);
+            match known.map(|known| before.swap_remove(known)) {
+                Some(mut known) => {
+                    known.fact.effect = *effect;
+                    known
+                }
+                None => Tracked {
+                    fact: Fact {
+                        what: what.clone(),
+                        effect: *effect,
+                        well: new,
+                        message: "nobody has looked yet".to_owned(),
+                    },
+                    since: SystemTime::now(),
+                    looks: Looks::default(),
+                },
+            }
+        });
+        *tracked = after.collect();
+        self.show(&tracked);
+    }
+
+    /// Takes in what a task found out. A report of what is not tracked any more is forgotten.
+    pub(super) fn take(&self, report: Report) {
+        let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = tracked.iter_mut().find(|one| one.fact.what == report.what) else {
+            return;
+        };
+        match report.look {
+            Look::Succeeded => known.looks.succeeded += 1,
+            Look::Failed => known.looks.failed += 1,
+            Look::TimedOut => {
+                known.looks.failed += 1;
+                known.looks.timed_out += 1;
+            }
+        }
+        if known.fact.well != Some(report.well) {
+            let Report { what, message, .. } = &report;
+            match (known.fact.well, report.well) {
+                (_, false) => tracing::warn!("{what} is not well: {message}"),
+                (Some(_), true) => tracing::info!("{what} is well again: {message}"),
+                (None, true) => {}
+            }
+            known.fact.well = Some(report.well);
+            known.since = SystemTime::now();
+        }
+        known.fact.message = report.message;
+        self.show(&tracked);
+    }
+
+    fn show(&self, tracked: &[Tracked]) {
+        self.view.send_replace(tracked.to_vec());
+        let facts: Vec<_> = tracked.iter().map(|one| one.fact.clone()).collect();
+        let standing = weigh(&facts);
+        self.standing.send_if_modified(|shown| {
+            // A sentence that merely reads otherwise is no change of what this host may do.
+            let changed = shown.weight != standing.weight
+                || shown.fault.is_some() != standing.fault.is_some();
+            *shown = standing;
+            changed
+        });
+    }
+}

@@ -1,0 +1,102 @@
+//! What goes over an interface, taken down by tcpdump and read by tshark.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::{Host, Process, wait};
+
+const STARTING: Duration = Duration::from_secs(10);
+
+const ENDING: Duration = Duration::from_secs(5);
+
+/// A capture that goes on, on a host.
+#[derive(Debug)]
+pub struct Capture {
+    host: Host,
+    tcpdump: Process,
+    file: String,
+}
+
+impl Capture {
+    /// Begins to take down what `filter` (as tcpdump has it) lets through, to a file of this name
+    /// on the host.
+    ///
+    /// # Errors
+    /// When tcpdump does not come to listen.
+    pub fn start(host: &Host, name: &str, interface: &str, filter: &str) -> Result<Self> {
+        let file = format!("/run/{name}.pcap");
+        host.script(&format!("rm -f {file} /run/log/{name}.log"))?;
+        let arguments = [
+            "-U",
+            "--immediate-mode",
+            "-i",
+            interface,
+            "-w",
+            &file,
+            filter,
+        ];
+        let tcpdump = host.spawn(name, "tcpdump", &arguments)?;
+        wait::until_true("tcpdump listening", STARTING, || {
+            Ok(tcpdump.log().contains("listening on"))
+        })
+        .with_context(|| tcpdump.log())?;
+        let host = host.clone();
+        Ok(Self {
+            host,
+            tcpdump,
+            file,
+        })
+    }
+
+    /// How many packets have been taken down.
+    ///
+    /// # Errors
+    /// When tshark cannot be started.
+    pub fn count(&self) -> Result<usize> {
+        // The last packet may be half there; tshark complains and shows those before it.
+        let (output, _) = self.tshark("", &["frame.number"])?;
+        Ok(output.lines().count())
+    }
+
+    /// Ends the capture and has tshark read it.
+    ///
+    /// # Errors
+    /// When tcpdump does not end.
+    pub fn stop(mut self) -> Result<Captured> {
+        self.tcpdump.signal(Signal::SIGINT)?;
+        self.tcpdump.wait(ENDING)?;
+        Ok(Captured(self))
+    }
+
+    fn tshark(&self, filter: &str, fields: &[&str]) -> Result<(String, bool)> {
+        let mut arguments = vec!["-r", &self.file, "-T", "fields", "-E", "separator=|"];
+        if !filter.is_empty() {
+            arguments.extend(["-Y", filter]);
+        }
+        for field in fields {
+            arguments.extend(["-e", field]);
+        }
+        let output = self.host.command("tshark").args(arguments).output()?;
+        let rows = String::from_utf8(output.stdout).context("tshark printed no UTF-8")?;
+        Ok((rows, output.status.success()))
+    }
+}
+
+/// A capture that is complete.
+#[derive(Debug)]
+pub struct Captured(Capture);
+
+impl Captured {
+    /// These fields of every packet that `filter` (as tshark has it) lets through: a line each, with
+    /// `|` between the fields.
+    ///
+    /// # Errors
+    /// When tshark cannot read the capture.
+    pub fn fields(&self, filter: &str, fields: &[&str]) -> Result<Vec<String>> {
+        let (rows, read) = self.0.tshark(filter, fields)?;
+        ensure!(read, "tshark could not read {} to its end", self.0.file);
+        Ok(rows.lines().map(ToOwned::to_owned).collect())
+    }
+}
