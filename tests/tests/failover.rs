@@ -137,10 +137,13 @@ impl Rounds {
         lose: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         let meter = Meter::start();
-        let gap = outage(&scene.lab, LIMIT, lose).with_context(|| scene.pair.statuses())?;
-        let late = meter.stop();
-        println!("round {round}: nobody answered for {gap:?}; the machine was up to {late:?} late");
-        self.0.push(gap.saturating_sub(late));
+        let outage = outage(&scene.lab, LIMIT, lose).with_context(|| scene.pair.statuses())?;
+        let (lasted, late) = (outage.lasted, meter.stop());
+        println!(
+            "round {round}: nobody answered for {lasted:?}; the machine was up to {late:?} late; {:?}",
+            outage.report.why_failed()
+        );
+        self.0.push(lasted.saturating_sub(late));
         Ok(())
     }
 

@@ -62,7 +62,7 @@ fn the_virtual_ip_is_with_one_host_and_answers_soon_after_a_loss() -> Result<()>
     let mut site = Site::raise()?;
     ensure!(site.holders()? == [true, false], "not only lb-a has it");
     let agent = site.pair.take(0)?;
-    let gap = outage(&site.lab, LIMIT, || agent.sigkill())?;
+    let gap = outage(&site.lab, LIMIT, || agent.sigkill())?.lasted;
     println!("nobody answered for {gap:?}");
     ensure!(gap < Duration::from_secs(1), "nobody answered for {gap:?}");
     // The agent that was killed could take nothing off; the next one does.

@@ -52,6 +52,8 @@ const ENDING: Duration = Duration::from_secs(30);
 pub struct Agent {
     host: Host,
     process: Process,
+    /// Where its log begins, after those of its namesakes.
+    log_begins: usize,
     quiet: bool,
 }
 
@@ -85,8 +87,10 @@ impl Agent {
         if let Ok(environment) = host.read(ENVIRONMENT_FILE) {
             command.envs(environment.lines().filter_map(|line| line.split_once('=')));
         }
+        let log_begins = host.read("/run/log/lb.log").unwrap_or_default().len();
         let mut agent = Self {
             host: host.clone(),
+            log_begins,
             process: Process::start(host, "lb", command)?,
             quiet: false,
         };
@@ -110,10 +114,11 @@ impl Agent {
         &self.host
     }
 
-    /// What the agents of this host have logged.
+    /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {
-        self.process.log()
+        let log = self.process.log();
+        log.get(self.log_begins..).unwrap_or_default().to_owned()
     }
 
     /// Kills it at once: it can tidy nothing up.
@@ -267,7 +272,7 @@ impl Drop for Agent {
     fn drop(&mut self) {
         if !self.quiet {
             println!(
-                "the log of the agents of {}:\n{}",
+                "the log of the agent of {}:\n{}",
                 self.host.name(),
                 self.log()
             );

@@ -134,8 +134,8 @@ impl Pair {
             .with_context(|| format!("no agent runs on {name}"))
     }
 
-    /// Waits until this host is active and the other stands by, and where they have a link, it is up
-    /// and the flows are on both.
+    /// Waits until this host is active and the other stands by, and where they have a link, it is
+    /// up, the flows are on both, and either could take over.
     ///
     /// # Errors
     /// When they do not come to that: with what both say of themselves.
@@ -157,9 +157,16 @@ impl Pair {
             });
             Ok(Role::of(&master) == Some(Role::Master)
                 && Role::of(&backup) == Some(Role::Backup)
-                && linked)
+                && linked
+                && self.knows_its_peer(active)?)
         });
         agreed.with_context(|| format!("they say of themselves:\n{}", self.statuses()))
+    }
+
+    /// Whether this host knows that the other could take over from it. Without a link it cannot.
+    fn knows_its_peer(&self, active: usize) -> Result<bool> {
+        let ha = &self.agent(active)?.status()?["ha"];
+        Ok(ha["link"].is_null() || ha["peer"]["ready"] == true)
     }
 
     /// Whether what is on each host says that it is active, in the order of the hosts. An agent that

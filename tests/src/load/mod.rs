@@ -27,7 +27,7 @@ use crate::{
 };
 use connection::Connection;
 pub use connection::trust;
-pub use probe::{Probe, outage};
+pub use probe::{Outage, Probe, outage};
 pub use report::{Answer, Failure, Report};
 
 /// What the load generator calls itself.

@@ -66,15 +66,32 @@ impl Probe {
         })
     }
 
-    /// The first answer so far to a connection that was begun at `since` or later.
+    /// The first answer after something was lost: whoever was answered before anybody was not, was
+    /// so by what was about to be lost.
     #[must_use]
-    pub fn answer_since(&self, since: Instant) -> Option<Answer> {
+    pub fn recovery(&self, lost: Instant) -> Option<Answer> {
+        self.answer_since(self.first_failure(lost)?)
+    }
+
+    /// The first answer so far to a connection that was begun at `since` or later.
+    fn answer_since(&self, since: Instant) -> Option<Answer> {
         self.0.shared.with_report(|report| {
             let later = report.answers.iter().rev();
             let begun = later
                 .take_while(|answer| answer.ended >= since)
                 .filter(|answer| answer.began >= since);
             begun.min_by_key(|answer| answer.ended).cloned()
+        })
+    }
+
+    /// When the earliest connection was begun, at `since` or later, that has failed by now.
+    fn first_failure(&self, since: Instant) -> Option<Instant> {
+        self.0.shared.with_report(|report| {
+            let later = report.failures.iter().rev();
+            let begun = later
+                .take_while(|failure| failure.ended >= since)
+                .map(|failure| failure.began);
+            begun.filter(|began| *began >= since).min()
         })
     }
 
@@ -93,12 +110,21 @@ impl Probe {
     }
 }
 
-/// How long nobody answers HTTPS requests through the Elastic IP after something is lost: from just
-/// before `lose` is called to the first answer on a connection that was begun after it.
+/// A span in which nobody answered, and what those saw who asked.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    /// From just before something was lost to the first answer on a connection that was begun after
+    /// the first one that failed.
+    pub lasted: Duration,
+    /// What was asked from then on.
+    pub report: Report,
+}
+
+/// Asks for HTTPS through the Elastic IP, loses something, and waits until somebody answers again.
 ///
 /// # Errors
 /// When nobody answers beforehand, or within `limit` afterwards; and when `lose` fails.
-pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> Result<Duration> {
+pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> Result<Outage> {
     let probe = Probe::start(Plan::https(lab)?, &lab.client);
     probe
         .first_answer(Instant::now(), limit)
@@ -106,9 +132,12 @@ pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> 
     thread::sleep(CALM);
     let lost = Instant::now();
     lose()?;
-    // What was begun before this may have been answered by what is lost.
-    let answer = probe.first_answer(Instant::now(), limit)?;
-    Ok(answer.ended.duration_since(lost))
+    let what = "an answer after the loss";
+    let answer = wait::until(what, limit, || Ok(probe.recovery(lost)))?;
+    Ok(Outage {
+        lasted: answer.ended.duration_since(lost),
+        report: probe.stop()?.since(lost),
+    })
 }
 
 /// How long all is well before something is lost.

@@ -1,6 +1,9 @@
 //! What came of the load.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 
@@ -57,6 +60,13 @@ impl Report {
         *self.shares().get(backend).unwrap_or(&0) as f64 / all
     }
 
+    /// The longest that an answer took.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        let took = |answer: &Answer| answer.ended.duration_since(answer.began);
+        self.answers.iter().map(took).max().unwrap_or_default()
+    }
+
     /// The report of what was begun at `from` or later.
     #[must_use]
     pub fn since(&self, from: Instant) -> Self {
@@ -82,14 +92,21 @@ impl Report {
         if self.failures.is_empty() {
             return Ok(());
         }
-        let mut kinds = BTreeMap::<&str, usize>::new();
-        for failure in &self.failures {
-            *kinds.entry(&failure.why).or_default() += 1;
-        }
         bail!(
-            "{} of {} requests failed: {kinds:?}",
+            "{} of {} requests failed: {:?}",
             self.failures.len(),
-            self.failures.len() + self.answers.len()
+            self.failures.len() + self.answers.len(),
+            self.why_failed()
         )
+    }
+
+    /// How many requests failed for each reason.
+    #[must_use]
+    pub fn why_failed(&self) -> BTreeMap<&str, usize> {
+        let mut kinds = BTreeMap::new();
+        for failure in &self.failures {
+            *kinds.entry(failure.why.as_str()).or_default() += 1;
+        }
+        kinds
     }
 }

@@ -144,7 +144,7 @@ impl Stage {
         self.follower.wait_for(BALANCERS[1].1, LIMIT)?;
         thread::sleep(SETTLING);
         self.restore(loss)?;
-        Ok(gap)
+        Ok(gap.lasted)
     }
 
     fn restore(&mut self, loss: Loss) -> Result<()> {
