@@ -102,7 +102,7 @@ pub(crate) fn active_host_dies(stage: &Stage) -> Result<()> {
     screen.done("nobody answered for", &milliseconds(gap));
     screen.done("the Elastic IP had moved after", &milliseconds(moved));
     screen.line(
-        "(HAProxy with keepalived, as the first user has them: `cargo xtask bench failover`)",
+        "(HAProxy with keepalived at its usual settings, beside lb: `cargo xtask bench failover`)",
     );
     ensure!(gap < WORST, "nobody answered for {gap:?}");
     paired.pair.wait_until_agreed(0)
