@@ -131,10 +131,14 @@ impl Follower {
     pub fn wait_for(&self, owner: impl Into<Option<Ipv4Addr>>, limit: Duration) -> Result<()> {
         let owner = owner.into();
         let what = format!("the Elastic IP at {owner:?}");
-        wait::until_true(&what, limit, || {
-            let last = self.shared.with_moves(|moves| moves.last().copied());
-            Ok(last.is_some_and(|last| last.owner == owner))
-        })
+        wait::until_true(&what, limit, || Ok(self.is_at(owner)))
+    }
+
+    /// Whether the Elastic IP is translated for this owner.
+    #[must_use]
+    pub fn is_at(&self, owner: impl Into<Option<Ipv4Addr>>) -> bool {
+        let last = self.shared.with_moves(|moves| moves.last().copied());
+        last.is_some_and(|last| last.owner == owner.into())
     }
 
     fn start(

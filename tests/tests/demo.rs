@@ -61,8 +61,19 @@ fn run_once() -> Result<()> {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    for step in ["1. http://", "2. https://", "3. ", "4. ", "5. ", "6. "] {
-        ensure!(said.contains(step), "step {step} is missing");
+    for step in 1..=9 {
+        ensure!(
+            said.contains(&format!("\n{step}. ")),
+            "step {step} is missing"
+        );
+    }
+    for told in [
+        "lb-a   master",
+        "lb-b   backup",
+        "nobody answered for",
+        "0 of ",
+    ] {
+        ensure!(said.contains(told), "it does not say {told:?}");
     }
     ensure!(!said.contains('\x1b'), "it colours what is no terminal");
     Ok(())

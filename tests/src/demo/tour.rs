@@ -26,7 +26,6 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
     let [admin_a, admin_b] = admins;
     let (admin_a, admin_b) = (admin_a?, admin_b?);
     let igw = lab.internet_gateway.host();
-    let ec2 = stage.paired()?.ec2.endpoint().to_owned();
     let lb = binary()?;
     let lb = lb.display();
     let web2 = lab.webs.get(1).context("there is no web2")?.host();
@@ -41,7 +40,7 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
             format!("curl http://{http}/"),
             format!("curl -k https://{https}/headers"),
             format!("curl http://{admin_a}/metrics"),
-            format!("curl http://{admin_b}/metrics     # lb-b"),
+            format!("curl http://{admin_b}/metrics   # lb-b"),
         ],
     );
     let on = |host: &Host, command: String| format!("sudo nsenter -t {} -a {command}", host.pid());
@@ -56,7 +55,6 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
                 igw,
                 "ip link set lb-a down       # cuts lb-a off; up mends it".to_owned(),
             ),
-            on(igw, format!("curl -d Action=DescribeAddresses {ec2}")),
         ],
     );
     say(

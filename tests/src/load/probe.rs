@@ -66,9 +66,15 @@ impl Probe {
         })
     }
 
-    /// The first answer so far to a connection that was begun at `since` or later.
+    /// The first answer after something was lost: whoever was answered before anybody was not, was
+    /// so by what was about to be lost.
     #[must_use]
-    pub fn answer_since(&self, since: Instant) -> Option<Answer> {
+    pub fn recovery(&self, lost: Instant) -> Option<Answer> {
+        self.answer_since(self.first_failure(lost)?)
+    }
+
+    /// The first answer so far to a connection that was begun at `since` or later.
+    fn answer_since(&self, since: Instant) -> Option<Answer> {
         self.0.shared.with_report(|report| {
             let later = report.answers.iter().rev();
             let begun = later
@@ -126,12 +132,8 @@ pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> 
     thread::sleep(CALM);
     let lost = Instant::now();
     lose()?;
-    let answer = wait::until("an answer after the loss", limit, || {
-        // Who was answered before anybody was not, was so by what is about to be lost.
-        Ok(probe
-            .first_failure(lost)
-            .and_then(|unanswered| probe.answer_since(unanswered)))
-    })?;
+    let what = "an answer after the loss";
+    let answer = wait::until(what, limit, || Ok(probe.recovery(lost)))?;
     Ok(Outage {
         lasted: answer.ended.duration_since(lost),
         report: probe.stop()?.since(lost),

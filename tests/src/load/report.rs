@@ -1,6 +1,9 @@
 //! What came of the load.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 
@@ -55,6 +58,13 @@ impl Report {
     pub fn share(&self, backend: &str) -> f64 {
         let all = self.answers.len().max(1) as f64;
         *self.shares().get(backend).unwrap_or(&0) as f64 / all
+    }
+
+    /// The longest that an answer took.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        let took = |answer: &Answer| answer.ended.duration_since(answer.began);
+        self.answers.iter().map(took).max().unwrap_or_default()
     }
 
     /// The report of what was begun at `from` or later.
