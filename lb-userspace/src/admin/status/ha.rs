@@ -30,7 +30,8 @@ pub struct HaStatus {
     pub link: Option<LinkStatus>,
     /// What moves to the active host.
     pub address: AddressStatus,
-    /// The flows that the hosts tell each other of; `null` where there is no link.
+    /// The flows that the hosts tell each other of; `null` where there is no link, and where an
+    /// Elastic IP is on a private address that does not move.
     pub flows: Option<FlowsStatus>,
     /// A sentence for every certificate that differs between the hosts.
     pub certificates: Vec<String>,

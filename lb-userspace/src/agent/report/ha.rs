@@ -46,10 +46,10 @@ pub(super) fn status(ha: &Ha, known: &Known, differences: &[Difference]) -> HaSt
 fn difference(one: &Difference) -> String {
     let path = &one.path;
     match one.kind {
-        DifferenceKind::OnlyHere => format!("the other host does not serve {path}"),
-        DifferenceKind::OnlyThere => format!("this host does not serve {path}, the other one does"),
-        DifferenceKind::NewerHere => format!("the other host has an older certificate in {path}"),
-        DifferenceKind::NewerThere => format!("the other host has a newer certificate in {path}"),
+        DifferenceKind::OnlyHere => format!("the peer does not serve {path}"),
+        DifferenceKind::OnlyThere => format!("this host does not serve {path}, the peer does"),
+        DifferenceKind::NewerHere => format!("the peer has an older certificate in {path}"),
+        DifferenceKind::NewerThere => format!("the peer has a newer certificate in {path}"),
         DifferenceKind::Other => format!("the hosts have different certificates in {path}"),
     }
 }

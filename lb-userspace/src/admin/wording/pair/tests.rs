@@ -196,7 +196,7 @@ fn flows_that_are_not_in_step_stand_out() {
         flows.skipped = 1_234;
         flows.last_full_pass = None;
     });
-    let said = "not in step yet: 12,345 sent, 17 received, 1,234 skipped";
+    let said = "not synced yet: 12,345 sent, 17 received, 1,234 skipped";
     assert_eq!(fact(&pair, "flows"), (Tone::Odd, said));
 }
 
@@ -240,7 +240,29 @@ fn stepping_back_and_handing_over_stand_out() {
 
 #[test]
 fn certificates_that_differ_stand_out() {
-    let sentence = "example.org: the other host's ends 30 days sooner";
+    let sentence = "example.org: the peer's ends 30 days sooner";
     let pair = after(|ha, _| ha.certificates.push(sentence.to_owned()));
     assert_eq!(fact(&pair, "certificate"), (Tone::Odd, sentence));
+}
+
+#[test]
+fn a_host_that_stepped_back_for_want_of_an_answer_does_not_claim_to_know_more() {
+    let stepped_back = |owner| {
+        let pair = after(|ha, _| {
+            ha.role = State::Backup;
+            ha.stepped_back = true;
+            ha.peer.role = None;
+            ha.address.owner = owner;
+        });
+        pair.hosts[0].note.1.clone()
+    };
+    let elsewhere = stepped_back(AddressOwner::Other);
+    assert!(
+        elsewhere.contains("the address is elsewhere"),
+        "{elsewhere}"
+    );
+    for owner in [AddressOwner::This, AddressOwner::Unknown] {
+        let unknown = stepped_back(owner);
+        assert!(unknown.contains("gives no answer"), "{unknown}");
+    }
 }
