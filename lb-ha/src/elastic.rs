@@ -99,6 +99,9 @@ pub struct Keeper {
     wanted: bool,
     watch: Watch,
     in_flight: Option<Call>,
+    /// The description that is under way was asked for before the address was wanted: it may show
+    /// what was, and settles nothing.
+    overtaken: bool,
     /// The next call and when it is due; `None` while one is under way.
     due: Option<(Time, Call)>,
     /// Failures in a row.
@@ -126,6 +129,7 @@ impl Keeper {
             wanted: false,
             watch: Watch::Calm,
             in_flight: None,
+            overtaken: false,
             due: Some((now, Call::Describe)),
             failures: 0,
             looks: 0,
@@ -167,6 +171,7 @@ impl Keeper {
         self.failures = 0;
         self.looks = 0;
         self.associated = None;
+        self.overtaken = wanted && self.in_flight == Some(Call::Describe);
         if wanted {
             self.plan(now, Call::Associate);
         } else {
@@ -206,6 +211,13 @@ impl Keeper {
     /// The call that was under way ended.
     pub fn answer(&mut self, now: Time, answer: Answer) -> Option<News> {
         self.in_flight = None;
+        if std::mem::take(&mut self.overtaken) {
+            if let Answer::Described(owner) = answer {
+                self.seen = Some((now, owner));
+            }
+            // The association is due, and nobody has made it yet.
+            return None;
+        }
         match answer {
             Answer::Associated => {
                 self.associated(now);

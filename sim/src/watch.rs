@@ -127,14 +127,15 @@ impl Watch {
         self.sides[side.index()].addresses = here;
     }
 
-    /// A host has taken a step, and has stepped back or not: the addresses are where they belong.
-    pub(crate) fn stepped(&mut self, side: Side, state: State, stepped_back: bool) {
+    /// A host has taken a step, and was last told that the address is here or not: the addresses
+    /// are where they belong.
+    pub(crate) fn stepped(&mut self, side: Side, state: State, seen_here: bool) {
         let here = self.sides[side.index()].addresses;
         let right = match state {
             State::Master => here,
-            // It may keep them, being the only one that knows of the address.
-            State::Backup if stepped_back => true,
-            _ => !here,
+            // It keeps them for as long as the API says that it gets what is sent to them.
+            State::Backup => here == seen_here,
+            State::Init | State::Fault => !here,
         };
         if !right {
             self.fail(format!("{side:?}: addresses here: {here}, while {state:?}"));

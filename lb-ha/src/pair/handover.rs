@@ -19,6 +19,8 @@ use crate::{
 
 /// How long the other host may take to have the address: an Elastic IP takes 5 to 6 seconds on AWS.
 const TAKING: Duration = Duration::from_secs(15);
+/// How often the active host is asked, as long as it does not answer.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long the other host may take over the time that requests have, when it was asked.
 const ASKING: Duration = Duration::from_secs(5);
 
@@ -75,7 +77,7 @@ pub(super) enum HandOver {
     /// No longer active: the other host takes the address.
     Giving { until: Time, reason: Reason },
     /// Standby: asked the active host.
-    Asking { until: Time },
+    Asking { until: Time, again: Time },
     /// Standby: asked in vain. It takes over by its priority now.
     Refused,
 }
@@ -83,9 +85,8 @@ pub(super) enum HandOver {
 impl HandOver {
     pub(super) fn deadline(&self) -> Time {
         match self {
-            Self::Ending { until, .. } | Self::Giving { until, .. } | Self::Asking { until } => {
-                *until
-            }
+            Self::Ending { until, .. } | Self::Giving { until, .. } => *until,
+            Self::Asking { until, again } => *until.min(again),
             Self::Refused => FAR,
         }
     }
@@ -151,7 +152,10 @@ impl Host {
         }
         let until = now + TAKING;
         self.handover = Some(HandOver::Giving { until, reason });
-        self.gave_way = reason != Reason::Asked;
+        let beat = self.peer.beat(now, self.detection());
+        self.gave_way = beat
+            .filter(|_| reason != Reason::Asked)
+            .map(|beat| beat.priority);
         // Before the goodbye: the other host is to know that it is a hand-over.
         self.actions.push(Action::Say(Word::Yours));
         self.route(now, |router, out| {
@@ -179,7 +183,7 @@ impl Host {
         match self.handover {
             Some(HandOver::Giving { reason, .. }) => {
                 self.end_hand_over(Err(Refusal::PeerNotReady));
-                self.gave_way = false;
+                self.gave_way = None;
                 if reason != Reason::Stop {
                     self.route(now, |router, out| router.take(now, out));
                 }
@@ -201,8 +205,16 @@ impl Host {
             return;
         }
         let until = now + self.settings.handover + ASKING;
-        self.handover = Some(HandOver::Asking { until });
+        let again = now + AGAIN;
+        self.handover = Some(HandOver::Asking { until, again });
         self.actions.push(Action::Say(Word::Ask));
+    }
+
+    /// The link is gone, and the question with it: it is asked anew when the link is back.
+    pub(super) fn forget_question(&mut self) {
+        if let Some(HandOver::Asking { .. }) = self.handover {
+            self.handover = None;
+        }
     }
 
     /// Whether a master that is heard over the link would be asked for its role.
@@ -211,7 +223,7 @@ impl Host {
             && self.router.state() == State::Backup
             && self.is_ready(now)
             && self.may_take(now)
-            && !self.gave_way
+            && self.gave_way.is_none()
             && self.peer.both_hear(now, self.detection())
     }
 
@@ -231,6 +243,10 @@ impl Host {
             self.ask_from = None;
         }
         match self.handover {
+            // Nobody is there any more who would take over.
+            Some(HandOver::Ending { .. }) if self.peer.beat(now, self.detection()).is_none() => {
+                self.end_hand_over(Err(Refusal::NoPeer));
+            }
             Some(HandOver::Ending { until, reason }) if now >= until => self.give(now, reason),
             Some(HandOver::Giving { until, .. }) => {
                 let beat = self.peer.beat(now, self.detection());
@@ -242,13 +258,18 @@ impl Host {
                     self.end_hand_over(Err(Refusal::NotTaken));
                 }
             }
-            Some(HandOver::Asking { until }) if now >= until => {
-                self.handover = Some(HandOver::Refused);
-            }
             Some(HandOver::Asking { .. } | HandOver::Refused)
                 if !self.peer.is_master(now, self.detection()) =>
             {
                 self.handover = None;
+            }
+            Some(HandOver::Asking { until, .. }) if now >= until => {
+                self.handover = Some(HandOver::Refused);
+            }
+            Some(HandOver::Asking { until, again }) if now >= again => {
+                let again = now + AGAIN;
+                self.handover = Some(HandOver::Asking { until, again });
+                self.actions.push(Action::Say(Word::Ask));
             }
             _ => {}
         }

@@ -40,6 +40,8 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
 /// How long after the other host fell silent the address is watched most closely, and then closely.
 const ALERT_SPAN: Duration = Duration::from_secs(60);
+/// How often addresses are announced while another host has them as well.
+const ANNOUNCE: Duration = Duration::from_secs(1);
 /// How long a master that hears nobody may be without a confirmation that the address is its own.
 const LEASE: Duration = Duration::from_secs(3);
 
@@ -114,10 +116,13 @@ pub struct Standing {
     pub weight: i16,
     /// The host must not be active.
     pub fault: bool,
-    /// Every backend was checked since the agent started.
+    /// Every backend was checked since the agent started, and everything that is tracked.
     pub checked: bool,
     /// It has the other host's flows, as far as there is a link to get them by.
     pub synced: bool,
+    /// The address would not come here: the EC2 API would refuse. It takes over from nobody who is
+    /// well.
+    pub hindered: bool,
 }
 
 /// What is to be done.
@@ -192,8 +197,9 @@ pub struct Host {
     yields: u32,
     /// From when on a master with a lower priority is asked to hand over.
     ask_from: Option<Time>,
-    /// This host gave way on an order: it does not take over from the other one by priority.
-    gave_way: bool,
+    /// This host gave way on an order, to a peer of this priority: it does not take over from it by
+    /// priority, unless that falls.
+    gave_way: Option<u8>,
     /// The moment of the last step.
     now: Time,
     started: Option<Time>,
@@ -209,6 +215,10 @@ pub struct Host {
     since: Time,
     /// Whether the addresses are put on this host.
     addresses_here: bool,
+    /// When they were last put there.
+    announced: Option<Time>,
+    /// Another master was heard while they were here.
+    contested: bool,
     actions: Vec<Action>,
     outputs: Vec<Output>,
 }
@@ -234,7 +244,7 @@ impl Host {
             yielding: None,
             yields: 0,
             ask_from: None,
-            gave_way: false,
+            gave_way: None,
             now,
             started: None,
             silent_since: None,
@@ -245,6 +255,8 @@ impl Host {
             cause: Cause::Started,
             since: now,
             addresses_here: false,
+            announced: None,
+            contested: false,
             actions: Vec::new(),
             outputs: Vec::new(),
         }
@@ -258,7 +270,10 @@ impl Host {
             Event::Timer => {}
             Event::Advert(heard) => self.advert(now, heard),
             Event::LinkUp => self.link_up(now),
-            Event::LinkDown => self.peer.link_down(),
+            Event::LinkDown => {
+                self.peer.link_down();
+                self.forget_question();
+            }
             Event::Word(word) => self.word(now, word),
             Event::Standing(standing) => self.standing = standing,
             Event::Answer(answer) => self.answer(now, answer),
@@ -351,7 +366,7 @@ impl Host {
 
     fn stop(&mut self, now: Time) {
         self.route(now, Router::stop);
-        self.place_addresses();
+        self.place_addresses(now);
         self.started = None;
         self.next_beat = None;
         self.end_hand_over(Err(Refusal::Stopping));
@@ -365,8 +380,9 @@ impl Host {
     fn hear(&mut self, now: Time, heard: Heard) {
         if self.router.state() == State::Master && heard.priority != 0 {
             // Two masters: one of them has just taken the address, or is about to.
-            if let Some(keeper) = &mut self.keeper {
-                keeper.look(now);
+            match &mut self.keeper {
+                Some(keeper) => keeper.look(now),
+                None => self.contested = true,
             }
         }
         self.route(now, |router, out| router.hear(now, heard, out));
@@ -391,6 +407,9 @@ impl Host {
         let moved = self.peer.beats(now, beat);
         if moved && let Some(keeper) = &mut self.keeper {
             keeper.look(now);
+        }
+        if self.gave_way.is_some_and(|then| beat.priority < then) {
+            self.gave_way = None;
         }
         if beat.state == State::Master {
             self.consider_asking(now, beat);
@@ -440,7 +459,7 @@ impl Host {
             keeper.want(now, master);
         }
         if master {
-            self.gave_way = false;
+            self.gave_way = None;
             self.yielding = None;
             self.disputed = None;
         }
@@ -448,17 +467,23 @@ impl Host {
         self.role_changed_in_hand_over(state, cause);
     }
 
-    /// The addresses follow the role. A host that stepped back only because nothing told it whose
-    /// the address is keeps what the last description said is its own: it may be the only one that
-    /// serves.
-    fn place_addresses(&mut self) {
+    /// The addresses follow the role. Where the EC2 API says whose they are, a backup keeps what it was
+    /// last seen with: as long as it is sent there, nobody else can serve.
+    fn place_addresses(&mut self, now: Time) {
         let here = match self.router.state() {
             State::Master => true,
-            State::Backup => self.yielding.is_some() && self.address_seen_here(),
+            State::Backup => self.address_seen_here(),
             State::Init | State::Fault => false,
         };
-        if here != self.addresses_here {
+        // Another host had them as well: the neighbours may have heard it last.
+        let again = std::mem::take(&mut self.contested)
+            && here
+            && self
+                .announced
+                .is_none_or(|then| now.since(then) >= ANNOUNCE);
+        if here != self.addresses_here || again {
             self.addresses_here = here;
+            self.announced = here.then_some(now);
             self.actions.push(Action::Addresses { here });
         }
     }
@@ -471,7 +496,7 @@ impl Host {
         self.tick_hand_over(now);
         self.allow(now);
         self.route(now, |router, out| router.tick(now, out));
-        self.place_addresses();
+        self.place_addresses(now);
         self.beat(now);
         if let Some(call) = self.keeper.as_mut().and_then(|keeper| keeper.call(now)) {
             self.actions.push(Action::Call(call));
@@ -502,7 +527,7 @@ impl Host {
     fn may_preempt(&self, now: Time) -> bool {
         let yielding = self.yielding.as_ref();
         self.is_ready(now)
-            && !self.gave_way
+            && self.gave_way.is_none()
             && yielding.is_none_or(|yielding| yielding.may_preempt(now))
             && !self.prefers_to_ask(now)
     }

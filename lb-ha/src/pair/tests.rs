@@ -14,6 +14,7 @@ const READY: Standing = Standing {
     fault: false,
     checked: true,
     synced: true,
+    hindered: false,
 };
 
 fn settings() -> Settings {

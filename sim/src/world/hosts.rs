@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lb_ha::{
+    elastic::Owner,
     pair::{Action, Event, Host, Reason, Refusal, Standing},
     vrrp::{Cause, State},
 };
@@ -116,8 +117,9 @@ impl World {
                 .iter()
                 .any(|action| matches!(action, Action::Became(..) | Action::Addresses { .. }))
         {
-            let stepped_back = host.view(now).stepped_back;
-            self.watch.stepped(side, host.state(), stepped_back);
+            let owner = host.view(now).owner;
+            let seen_here = owner.is_some_and(|(_, owner)| owner == Owner::Us);
+            self.watch.stepped(side, host.state(), seen_here);
         }
         let outcome = |action: &Action| matches!(action, Action::HandedOver(_));
         if node.stopping && actions.iter().any(outcome) {
