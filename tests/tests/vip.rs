@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::{
     Lab,
     agent::{Pair, Role, Settings},
+    ec2::Ec2 as _,
     load::{Plan, outage},
     topology::{ELASTIC_IP, VIRTUAL_IP},
     trickle::{Basin, Trickle},
@@ -79,7 +80,39 @@ fn the_virtual_ip_is_with_one_host_and_answers_soon_after_a_loss() -> Result<()>
     plan.run(&site.lab.client)?.all_answered()
 }
 
-/// A pair between which the virtual address moves, with a service for connections that last.
+#[test]
+fn a_hundred_connections_outlive_the_active_host_where_the_private_address_moves_along()
+-> Result<()> {
+    let _alone = alone();
+    let lab = Lab::raise()?;
+    let ec2 = lab.fake_ec2()?;
+    let follower = lab.internet_gateway.follow_ec2(&ec2);
+    let settings = Settings::elastic_pair_with_address(&lab, &*ec2);
+    let site = Site::furnish(lab, settings)?;
+    follower.wait_for(VIRTUAL_IP, LIMIT)?;
+    let moved = || {
+        ec2.cloud()
+            .secondary
+            .iter()
+            .position(|held| held.contains(&VIRTUAL_IP))
+    };
+    ensure!(
+        moved() == Some(0),
+        "the private address is at {:?}",
+        moved()
+    );
+    let longest = site.trickle_while(|| site.lab.lb_a().destroy())?;
+    println!("the longest wait for an answer was {longest:?}");
+    ensure!(
+        moved() == Some(1),
+        "the private address is at {:?}",
+        moved()
+    );
+    ensure!(ec2.owner()?.is_some_and(|owner| owner.interface == 1));
+    Ok(())
+}
+
+/// A pair between which an address moves, with a service for connections that last.
 struct Site {
     pair: Pair,
     _basins: Vec<Basin>,
@@ -90,6 +123,11 @@ impl Site {
     fn raise() -> Result<Self> {
         let lab = Lab::raise()?;
         lab.internet_gateway.point_elastic_ip_at(VIRTUAL_IP)?;
+        let settings = Settings::virtual_pair(&lab);
+        Self::furnish(lab, settings)
+    }
+
+    fn furnish(lab: Lab, settings: [Settings; 2]) -> Result<Self> {
         let address = |server: SocketAddr| SocketAddr::new(server.ip(), PORT);
         let basins: Vec<_> = (lab.webs.iter())
             .map(|web| Basin::start(web.host(), address(web.address())))
@@ -97,7 +135,7 @@ impl Site {
         let backends: Vec<_> = (lab.webs.iter())
             .map(|web| format!("{:?}", address(web.address()).to_string()))
             .collect();
-        let settings = Settings::virtual_pair(&lab).map(|settings| Settings {
+        let settings = settings.map(|settings| Settings {
             more: format!(
                 "[[pool]]\nname = \"basins\"\nbalance = \"round_robin\"\n\
                  check = {{ type = \"tcp\", interval = \"500ms\", timeout = \"200ms\" }}\n\

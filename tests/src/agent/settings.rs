@@ -70,6 +70,8 @@ pub enum Moves {
         endpoint: String,
         /// The host's network interface, `eni-…`. `None`: asked of the metadata service.
         network_interface_id: Option<String>,
+        /// Whether [`VIRTUAL_IP`] moves with it, as a secondary private address.
+        takes_private_ip: bool,
     },
     /// [`VIRTUAL_IP`], by gratuitous ARP.
     VirtualIp,
@@ -98,8 +100,11 @@ impl Settings {
     #[must_use]
     pub fn paired(self, balancer: usize, moves: Moves) -> Self {
         let listen = match moves {
-            Moves::ElasticIp { .. } => BALANCERS[balancer].1,
-            Moves::VirtualIp => VIRTUAL_IP,
+            Moves::ElasticIp {
+                takes_private_ip: false,
+                ..
+            } => BALANCERS[balancer].1,
+            Moves::ElasticIp { .. } | Moves::VirtualIp => VIRTUAL_IP,
         };
         let ha = HaSettings {
             priority: if balancer == 0 { 110 } else { 100 },
@@ -121,6 +126,21 @@ impl Settings {
     #[must_use]
     pub fn elastic_pair(lab: &Lab, ec2: &(impl Ec2 + ?Sized)) -> [Self; 2] {
         [0, 1].map(|balancer| Self::of(lab).paired(balancer, Moves::elastic_ip(ec2, balancer)))
+    }
+
+    /// Both of a pair between which the Elastic IP of an EC2 moves, and [`VIRTUAL_IP`] with it.
+    #[must_use]
+    pub fn elastic_pair_with_address(lab: &Lab, ec2: &(impl Ec2 + ?Sized)) -> [Self; 2] {
+        [0, 1].map(|balancer| {
+            let mut moves = Moves::elastic_ip(ec2, balancer);
+            if let Moves::ElasticIp {
+                takes_private_ip, ..
+            } = &mut moves
+            {
+                *takes_private_ip = true;
+            }
+            Self::of(lab).paired(balancer, moves)
+        })
     }
 
     /// Both of a pair between which [`VIRTUAL_IP`] moves.
@@ -194,7 +214,7 @@ check = {{ type = "http", path = "/", interval = "{interval}ms", timeout = "{tim
             let _ = write!(toml, "\n{}\n", more.trim());
         }
         if let Some(ha) = &self.ha {
-            let _ = write!(toml, "\n{}", ha.toml(self.balancer));
+            let _ = write!(toml, "\n{}", ha.toml(self.balancer, self.listen));
         }
         toml
     }
@@ -209,7 +229,7 @@ impl HaSettings {
         self.advert_interval * 3 + skew
     }
 
-    fn toml(&self, balancer: usize) -> String {
+    fn toml(&self, balancer: usize, listen: Ipv4Addr) -> String {
         let Self {
             priority,
             preempt,
@@ -230,7 +250,7 @@ preempt = {preempt}
 
 "#
         );
-        toml += &self.moves.toml(source);
+        toml += &self.moves.toml(listen);
         if self.link {
             let _ = write!(toml, "\n[ha.link]\nsecret_file = \"{LINK_SECRET_FILE}\"\n");
         }
@@ -247,6 +267,7 @@ impl Moves {
             region: REGION.to_owned(),
             endpoint: ec2.endpoint().to_owned(),
             network_interface_id: Some(ec2.interfaces()[balancer].id.clone()),
+            takes_private_ip: false,
         }
     }
 
@@ -260,12 +281,16 @@ impl Moves {
                 region,
                 endpoint,
                 network_interface_id,
+                takes_private_ip,
             } => {
-                let interface = network_interface_id
+                let mut interface = network_interface_id
                     .as_ref()
                     .map_or_else(String::new, |id| {
                         format!("network_interface_id = \"{id}\"\nprivate_ip = \"{private_ip}\"\n")
                     });
+                if *takes_private_ip {
+                    interface += "moves_private_ip = true\n";
+                }
                 format!(
                     "[ha.elastic_ip]\nallocation_id = \"{allocation_id}\"\nregion = \"{region}\"\n\
                      endpoint = \"{endpoint}\"\n{interface}"

@@ -68,43 +68,7 @@ struct Gaps {
 }
 
 fn print(figures: &Figures) {
-    let mut table = Table::new([
-        Column::Left("lost"),
-        Column::Left("pair"),
-        Column::Right("median ms"),
-        Column::Right("best"),
-        Column::Right("worst"),
-        Column::Right("times lb"),
-    ]);
-    for (lost, what) in [
-        ("process", "the balancer, kill -9"),
-        ("host", "the host, cut off"),
-    ] {
-        let of = |setup| {
-            let mut gaps = figures.gaps.iter();
-            gaps.find(|gaps| gaps.lost == lost && gaps.setup == setup)
-        };
-        let ours = of("lb").and_then(|gaps| gaps.milliseconds.median());
-        for (setup, name) in SETUPS {
-            let Some(gaps) = of(setup) else {
-                continue;
-            };
-            let samples = &gaps.milliseconds;
-            let cell = |figure: Option<f64>| {
-                figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.0}"))
-            };
-            let ratio = (samples.median().zip(ours)).map(|(theirs, ours)| theirs / ours);
-            table.row([
-                what.to_owned(),
-                name.to_owned(),
-                cell(samples.median()),
-                cell(samples.least()),
-                cell(samples.most()),
-                ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.1}")),
-            ]);
-        }
-    }
-    println!("\n{table}");
+    println!("\n{}", table(&figures.gaps));
     println!("{}", figures.machine);
     println!(
         "From the loss to the first answered HTTPS request through the Elastic IP, on a new \
@@ -116,9 +80,78 @@ fn print(figures: &Figures) {
     );
 }
 
+fn table(gaps: &[Gaps]) -> Table<6> {
+    let mut table = Table::new([
+        Column::Left("lost"),
+        Column::Left("pair"),
+        Column::Right("median ms"),
+        Column::Right("best"),
+        Column::Right("worst"),
+        Column::Right("times lb"),
+    ]);
+    for (lost, what) in LOSSES {
+        let of = |setup| {
+            let mut gaps = gaps.iter();
+            gaps.find(|gaps| gaps.lost == lost && gaps.setup == setup)
+        };
+        let ours = of("lb").and_then(|gaps| gaps.milliseconds.median());
+        for (setup, name) in SETUPS {
+            let Some(gaps) = of(setup) else {
+                continue;
+            };
+            let samples = &gaps.milliseconds;
+            let whole = |figure: Option<f64>| cell(figure.map(|figure| format!("{figure:.0}")));
+            let ratio = (samples.median().zip(ours)).map(|(theirs, ours)| theirs / ours);
+            table.row([
+                what.to_owned(),
+                name.to_owned(),
+                whole(samples.median()),
+                whole(samples.least()),
+                whole(samples.most()),
+                cell(ratio.map(|ratio| format!("{ratio:.1}"))),
+            ]);
+        }
+    }
+    table
+}
+
+fn cell(figure: Option<String>) -> String {
+    figure.unwrap_or_else(|| "-".to_owned())
+}
+
+/// What is lost, as the lab and as people call it.
+const LOSSES: [(&str, &str); 2] = [
+    ("process", "the balancer, kill -9"),
+    ("host", "the host, cut off"),
+];
+
 /// The setups, as the lab and as people call them.
 const SETUPS: [(&str, &str); 3] = [
     ("usual", "HAProxy, keepalived: as usual"),
     ("tuned", "HAProxy, keepalived: 100 ms adverts"),
     ("lb", "lb"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lb_lab_prints_becomes_a_table_of_ratios() {
+        let printed = r#"[
+            { "setup": "seed", "lost": "process", "milliseconds": [8000.0, 9000.0, 10500.4] },
+            { "setup": "lb", "lost": "process", "milliseconds": [300.0, 450.0, 360.0] }
+        ]"#;
+        let gaps: Vec<Gaps> = serde_json::from_str(printed).expect("figures");
+        let table = table(&gaps).to_string();
+        let figures = |name| {
+            let line = table.lines().find(|line| line.contains(name));
+            let words = line.expect("a row").split_whitespace();
+            let words: Vec<_> = words.collect();
+            words[words.len() - 4..].join(" ")
+        };
+        assert_eq!(figures("first user's"), "9000 8000 10500 25.0");
+        assert_eq!(figures("  lb "), "360 300 450 1.0");
+        assert!(!table.contains("cut off"));
+    }
+}
