@@ -1,6 +1,7 @@
 //! The simulated world: two hosts, the network between them, the EC2 API, and what goes wrong.
 
 mod api;
+mod hosts;
 mod network;
 mod troubles;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 use lb_ha::{
     Time,
     elastic::{Answer, Call},
-    pair::{Action, Event, Host, Reason, Refusal, Standing, View, Word},
+    pair::{Action, Event, Refusal, View, Word},
     vrrp::{Cause, Heard, State},
 };
 
@@ -272,196 +273,6 @@ impl World {
             }
             Happening::Begin(index) => self.begin(index),
             Happening::End(index) => self.end(index),
-        }
-    }
-
-    fn start(&mut self, side: Side) {
-        let settings = self.plan.settings(side);
-        let plan = &self.plan.hosts[side.index()];
-        let (checked, synced) = (self.now + plan.checked, self.now + plan.synced);
-        let node = &mut self.nodes[side.index()];
-        if node.host.is_some() {
-            return;
-        }
-        node.boot += 1;
-        let boot = node.boot;
-        node.host = Some(Host::new(node.clock(self.now), settings));
-        self.queue.put(checked, Happening::Checked(side, boot));
-        self.queue.put(synced, Happening::Synced(side, boot));
-        self.fact(Fact::Runs(side, true));
-        self.watch.starts(side);
-        self.step(side, Event::Start);
-        self.stand(side);
-        self.changed();
-    }
-
-    /// The agent is gone.
-    fn lose(&mut self, side: Side) {
-        self.nodes[side.index()].lose();
-        self.link.end(side);
-        self.watch.ends(side);
-        self.fact(Fact::Runs(side, false));
-        self.changed();
-    }
-
-    fn timer(&mut self, side: Side) {
-        let node = &mut self.nodes[side.index()];
-        node.timer = None;
-        let before = node.host.as_ref().and_then(Host::deadline);
-        let actions = self.step_now(side, Event::Timer);
-        let node = &self.nodes[side.index()];
-        let after = node.host.as_ref().and_then(Host::deadline);
-        let past = after.is_some_and(|after| after <= node.clock(self.now));
-        if actions == 0 && past && before == after {
-            self.watch.fail(format!(
-                "{side:?}: nothing was done at its deadline, which stays"
-            ));
-        }
-    }
-
-    /// What is tracked changes.
-    fn track(&mut self, side: Side, boot: u32, change: impl FnOnce(&mut Standing)) {
-        let node = &mut self.nodes[side.index()];
-        if node.boot == boot && node.host.is_some() {
-            change(&mut node.standing);
-            self.stand(side);
-        }
-    }
-
-    fn stand(&mut self, side: Side) {
-        let standing = self.standing(side);
-        self.nodes[side.index()].fault = standing.fault;
-        self.step(side, Event::Standing(standing));
-    }
-
-    fn quiet(&mut self, side: Side, boot: u32, hold: u32) {
-        let node = &self.nodes[side.index()];
-        if node.boot == boot && node.holds == hold && node.holding {
-            self.step(side, Event::Quiet);
-        }
-    }
-
-    /// Something happens at a host: now, or when its agent goes on.
-    fn step(&mut self, side: Side, event: Event) {
-        let node = &mut self.nodes[side.index()];
-        if node.paused {
-            node.keep(event);
-        } else {
-            self.step_now(side, event);
-        }
-    }
-
-    /// Returns how many actions there were.
-    fn step_now(&mut self, side: Side, event: Event) -> usize {
-        let node = &mut self.nodes[side.index()];
-        let now = node.clock(self.now);
-        let Some(host) = &mut node.host else {
-            return 0;
-        };
-        let actions = host.step(now, event);
-        node.stopping |= event == Event::HandOver(Reason::Stop);
-        let count = node.count_step(self.now);
-        if count > STEPS_AT_ONCE {
-            self.watch
-                .fail(format!("{side:?}: {count} steps at one moment"));
-        }
-        self.figures.steps += 1;
-        self.watch.took_in(self.now, side, &event);
-        if self.trace.is_some() {
-            self.trace_step(side, event, &actions);
-        }
-        for action in &actions {
-            self.act(side, *action);
-        }
-        let node = &mut self.nodes[side.index()];
-        node.set_timer(self.now, &mut self.chance);
-        if let Some(host) = &node.host
-            && actions
-                .iter()
-                .any(|action| matches!(action, Action::Became(..) | Action::Addresses { .. }))
-        {
-            let stepped_back = host.view(now).stepped_back;
-            self.watch.stepped(side, host.state(), stepped_back);
-        }
-        let outcome = |action: &Action| matches!(action, Action::HandedOver(_));
-        if node.stopping && actions.iter().any(outcome) {
-            self.stop(side);
-        }
-        actions.len()
-    }
-
-    fn act(&mut self, side: Side, action: Action) {
-        match action {
-            Action::Advert { priority, interval } => self.send_advert(side, priority, interval),
-            Action::Say(word) => self.say(side, word),
-            Action::Call(call) => self.call(side, call),
-            Action::Became(state, cause) => self.became(side, state, cause),
-            Action::Addresses { here } => self.watch.addresses(side, here),
-            Action::Hold(hold) => self.hold(side, hold),
-            Action::HandedOver(outcome) => self.handed_over(side, outcome),
-        }
-    }
-
-    fn became(&mut self, side: Side, state: State, cause: Cause) {
-        self.fact(Fact::Became(side, state, cause));
-        if state == State::Master {
-            self.figures.failovers += 1;
-        }
-        if cause == Cause::SteppedBack {
-            self.figures.stepped_back += 1;
-        }
-        let Node {
-            holding, stopping, ..
-        } = self.nodes[side.index()];
-        if state == State::Master && holding && stopping {
-            let what = format!("{side:?}: is about to end, gave its role, and takes it again");
-            self.watch.fail(what);
-        }
-        self.watch.became(side, state, cause, holding);
-    }
-
-    fn hold(&mut self, side: Side, hold: bool) {
-        let node = &mut self.nodes[side.index()];
-        if node.holding == hold {
-            self.watch.fail(format!("{side:?}: Hold({hold}) twice"));
-        }
-        node.holding = hold;
-        let boot = node.boot;
-        self.fact(Fact::Hold(side, hold));
-        if !hold {
-            return;
-        }
-        let node = &mut self.nodes[side.index()];
-        node.holds += 1;
-        let holds = node.holds;
-        if let Some(quiet) = self.plan.hosts[side.index()].quiet {
-            let takes = self.chance.between(Duration::ZERO, quiet);
-            let happening = Happening::Quiet(side, boot, holds);
-            self.queue.put(self.now + takes, happening);
-        }
-    }
-
-    fn handed_over(&mut self, side: Side, outcome: Result<(), Refusal>) {
-        self.fact(Fact::HandedOver(side, outcome));
-        self.watch.handed_over(side, outcome);
-        if outcome.is_ok() {
-            self.figures.handed_over += 1;
-        }
-    }
-
-    /// The agent waited for the outcome of its hand-over: now it ends.
-    fn stop(&mut self, side: Side) {
-        self.nodes[side.index()].stopping = false;
-        self.step_now(side, Event::Stop);
-        self.lose(side);
-        // Where the trouble that stopped it is not over, its end starts it.
-        let restarts = self.now + self.chance.millis(100, 1000);
-        self.queue.put(restarts, Happening::Start(side));
-    }
-
-    fn order_hand_over(&mut self, side: Side, reason: Reason) {
-        if self.nodes[side.index()].host.is_some() {
-            self.step(side, Event::HandOver(reason));
         }
     }
 

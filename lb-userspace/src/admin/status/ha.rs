@@ -98,9 +98,10 @@ pub struct AddressStatus {
     pub owner_is: Option<String>,
     /// When it was last confirmed to be this host's.
     pub confirmed: Option<Moment>,
-    /// Why the last attempt to move or to see it failed; `null`: it succeeded.
+    /// Why the last attempt to move or to see it failed, or why the next one would; `null`: it
+    /// succeeded, and nothing is known to be in the way.
     pub error: Option<String>,
-    /// When that was.
+    /// When the attempt failed; `null`: none of the EC2 API's did.
     pub error_at: Option<Moment>,
     /// How many times this host has moved it to itself since the agent started.
     pub moves: u64,

@@ -291,21 +291,18 @@ fn virtual_ip(address: &AddressStatus, active: bool) -> (Tone, String) {
 fn address_error(ha: &HaStatus, now: Moment) -> Option<Fact> {
     let address = &ha.address;
     let error = address.error.as_ref()?;
-    let about = match address.kind {
-        AddressKind::ElasticIp => "EC2 API",
-        AddressKind::VirtualIp | AddressKind::Commands => "PROBLEM",
-    };
+    let is_api = address.kind == AddressKind::ElasticIp;
     let is_out_of_place = ha.role == State::Master && address.owner != AddressOwner::This;
-    let tone = if is_out_of_place {
-        Tone::Bad
-    } else {
-        Tone::Odd
-    };
-    let text = match address.error_at {
-        Some(at) => format!("{} ago: {error}", span(now.since(at))),
-        None => error.clone(),
-    };
-    Some(Fact::new(about, tone, text))
+    Some(match address.error_at {
+        Some(at) => {
+            let about = if is_api { "EC2 API" } else { "PROBLEM" };
+            let tone = if is_out_of_place { Tone::Bad } else { Tone::Odd };
+            Fact::new(about, tone, format!("{} ago: {error}", span(now.since(at))))
+        }
+        // Nobody but a person mends what was found out before it mattered.
+        None if is_api || is_out_of_place => Fact::new("PROBLEM", Tone::Bad, error.clone()),
+        None => Fact::new("PROBLEM", Tone::Odd, error.clone()),
+    })
 }
 
 fn link(link: &LinkStatus, now: Moment) -> Fact {

@@ -177,6 +177,38 @@ fn what_the_api_refuses_is_told_with_its_time() {
 }
 
 #[test]
+fn what_would_be_refused_is_a_problem_on_the_standby_already() {
+    let said = "the Elastic IP would not come here: AssociateAddress is denied";
+    let pair = after(|ha, _| {
+        ha.role = State::Backup;
+        ha.address.owner = AddressOwner::Other;
+        ha.peer.role = Some(State::Master);
+        ha.address.error = Some(said.to_owned());
+    });
+    assert_eq!(fact(&pair, "PROBLEM"), (Tone::Bad, said));
+}
+
+#[test]
+fn a_virtual_ip_that_does_not_go_stands_out_as_here_with_the_reason() {
+    let pair = after(|ha, _| {
+        ha.role = State::Backup;
+        ha.peer.role = Some(State::Master);
+        ha.address.kind = AddressKind::VirtualIp;
+        ha.address.name = "172.31.0.200/20".to_owned();
+        ha.address.owner = AddressOwner::This;
+        ha.address.moves = 0;
+        ha.address.error = Some("the kernel does not take it off".to_owned());
+    });
+    let (tone, text) = fact(&pair, "virtual IP");
+    let said = "172.31.0.200/20 is here, and this host is not active";
+    assert_eq!((tone, text), (Tone::Odd, said));
+    assert_eq!(
+        fact(&pair, "PROBLEM"),
+        (Tone::Odd, "the kernel does not take it off")
+    );
+}
+
+#[test]
 fn a_link_that_is_down_says_why() {
     let pair = after(|ha, now| {
         let link = ha.link.as_mut().expect("a link");
