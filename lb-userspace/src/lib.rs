@@ -2,7 +2,7 @@
 //!
 //! Dependencies point one way:
 //! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {pool, tickets} →
-//! config → {lb-ha, lb-common}`.
+//! config → {lb-ha, lb-common}`. Any room may use `netlink` and `private_file`, which know none.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -14,7 +14,9 @@ pub mod dataplane;
 pub mod ha;
 pub mod health;
 pub mod metrics;
+mod netlink;
 pub mod peer;
 pub mod pool;
+pub mod private_file;
 pub mod proxy;
 pub mod tickets;

@@ -156,7 +156,7 @@ impl Observed {
         let dropped = verdicts.iter().filter(|count| count.verdict == "drop");
         XdpStatus {
             interface: state.config.node.interface.clone(),
-            mode: word_of_mode(self.mode).to_owned(),
+            mode: self.mode.as_str().to_owned(),
             adopted: self.adopted,
             packets: verdicts.iter().map(|count| count.packets).sum(),
             dropped: dropped.map(|count| count.packets).sum(),
@@ -298,13 +298,6 @@ fn check_in_words(check: &Check) -> String {
         "{kind} every {}, rise {rise}, fall {fall}",
         every(check.interval)
     )
-}
-
-pub(super) fn word_of_mode(mode: XdpMode) -> &'static str {
-    match mode {
-        XdpMode::Native => "native",
-        XdpMode::Generic => "generic",
-    }
 }
 
 fn word_of_balance(balance: Balance) -> &'static str {

@@ -16,7 +16,6 @@ use super::{
     feeds::Feeds,
     kernel::Kernel,
     pair::{Effect, Order as PairOrder, Pair},
-    report::word_of_mode,
     shared::Shared,
     summary,
 };
@@ -126,7 +125,7 @@ impl<K: Kernel> Agent<K> {
         let state = self.shared.read();
         let interface = &state.config.node.interface;
         let version = env!("CARGO_PKG_VERSION");
-        let mode = word_of_mode(mode);
+        let mode = mode.as_str();
         let flows = if adopted {
             "the flows of an earlier agent go on"
         } else {

@@ -26,8 +26,8 @@ use super::{
 use crate::{
     admin::{self, AdminSocket},
     config::{self, Config},
-    dataplane,
-    health::{Checks, Records},
+    dataplane::{self, flows::Flows},
+    health::{Checked, Checks, Records},
     peer::Certificates,
     pool::{Memory, PoolView, Roster, StateFile},
     proxy::Proxy,
@@ -45,57 +45,28 @@ pub(super) fn start<K: Kernel>(
     config: Config,
     open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
 ) -> Result<Agent<K>, Error> {
-    // Two agents would take each other's connections: this is what finds that out first.
-    let socket = AdminSocket::bind(&config.admin.socket)?;
-    let listener = bind_admin(config.admin.listen)?;
+    let doors = Doors::open(&config.admin)?;
     let state_file = StateFile::beside(&config.admin.socket);
     let roster = Roster::new(&config.pools, &recall(&state_file), SystemTime::now());
     let feeds = Feeds::default().renewed(&roster);
     let tickets = TicketKeys::new()?;
     let (pair, effects) = open_pair(&config)?;
     let proxy = start_proxy(&config, &feeds, &tickets)?;
-    let kernel = match open_kernel(&config, &roster, open) {
-        Ok(kernel) => kernel,
-        Err(error) => {
-            // It served nobody yet that would be worth waiting for.
-            proxy.shutdown(Duration::ZERO);
-            return Err(error.into());
-        }
-    };
-    let interface_index = nix::net::if_::if_nametoindex(config.node.interface.as_str()).ok();
-    // What an agent before this one held is held no more. It ends by itself as well.
-    if let Err(error) = kernel.hold(false) {
-        tracing::warn!("{error}");
-    }
+    let (kernel, proxy) = open_kernel_behind(proxy, &config, &roster, open)?;
+
+    // Nothing fails from here on.
     let flows = kernel.flows();
+    let (checks, outcomes) = start_checks(&config);
+    let certificates = Certificates::new(shares_certificates(&config), run::inspect);
     let notes = pair.as_ref().map(|pair| Arc::clone(pair.notes()));
-    let (mut checks, outcomes) = Checks::new();
-    checks.apply(&config.pools);
-    let state = State {
-        records: Records::default().renewed(&config.pools, |id| {
-            roster.member(id).is_none_or(|member| member.healthy)
-        }),
-        config,
-        roster,
-        interface_index,
-        unsettled: BTreeSet::new(),
-        differences: Vec::new(),
-    };
-    let shares = state.config.ha.as_ref().and_then(|ha| ha.link.as_ref());
-    let shares = shares.is_some_and(|link| link.share_certificates);
-    let shared = Arc::new(Shared::new(kernel, proxy, state, notes));
-    let (commands, received) = mpsc::channel(WAITING_COMMANDS);
-    let mut servers = JoinSet::new();
-    let source = Arc::clone(&shared);
-    let source: Arc<dyn admin::Source> = source;
-    let _handle: AbortHandle = servers.spawn(socket.serve(Arc::clone(&source), commands));
-    let _handle: AbortHandle = servers.spawn(admin::serve_http(listener, source));
+    let shared = Arc::new(Shared::new(kernel, proxy, state(config, roster), notes));
+    let (servers, commands) = doors.serve(&shared);
     let mut agent = Agent {
         file,
         shared,
         checks,
         outcomes,
-        commands: received,
+        commands,
         feeds,
         state_file,
         servers,
@@ -107,14 +78,40 @@ pub(super) fn start<K: Kernel>(
         look: run::look(),
         all_checked: false,
         tickets,
-        certificates: Certificates::new(shares, run::inspect),
+        certificates,
     };
     agent.look_at_certificates();
-    if let Some(pair) = &agent.pair {
-        let watched = agent.watched().unwrap_or_default();
-        pair.order(Order::Begin(Box::new(Beginning { flows, watched })));
-    }
+    begin_pair(&agent, flows);
     Ok(agent)
+}
+
+/// Where the operator and Prometheus come in.
+struct Doors {
+    socket: AdminSocket,
+    listener: tokio::net::TcpListener,
+}
+
+impl Doors {
+    fn open(admin: &config::Admin) -> Result<Self, Error> {
+        Ok(Self {
+            // Two agents would take each other's connections: this is what finds that out first.
+            socket: AdminSocket::bind(&admin.socket)?,
+            listener: bind_admin(admin.listen)?,
+        })
+    }
+
+    /// Serves at both; the operator's commands come out of the receiver.
+    fn serve<K: Kernel>(
+        self,
+        shared: &Arc<Shared<K>>,
+    ) -> (JoinSet<()>, mpsc::Receiver<admin::Command>) {
+        let source: Arc<dyn admin::Source> = Arc::<Shared<K>>::clone(shared);
+        let (commands, received) = mpsc::channel(WAITING_COMMANDS);
+        let mut servers = JoinSet::new();
+        let _handle: AbortHandle = servers.spawn(self.socket.serve(Arc::clone(&source), commands));
+        let _handle: AbortHandle = servers.spawn(admin::serve_http(self.listener, source));
+        (servers, received)
+    }
 }
 
 /// The pair, where the host is not alone. It takes no part yet.
@@ -126,6 +123,38 @@ fn open_pair(config: &Config) -> Result<(Option<Pair>, mpsc::UnboundedReceiver<E
         }
         // Its sender is gone: it never says anything.
         None => Ok((None, mpsc::unbounded_channel().1)),
+    }
+}
+
+fn begin_pair<K: Kernel>(agent: &Agent<K>, flows: Option<Flows>) {
+    if let Some(pair) = &agent.pair {
+        let watched = agent.watched().unwrap_or_default();
+        pair.order(Order::Begin(Box::new(Beginning { flows, watched })));
+    }
+}
+
+fn start_checks(config: &Config) -> (Checks, mpsc::Receiver<Checked>) {
+    let (mut checks, outcomes) = Checks::new();
+    checks.apply(&config.pools);
+    (checks, outcomes)
+}
+
+fn shares_certificates(config: &Config) -> bool {
+    let link = config.ha.as_ref().and_then(|ha| ha.link.as_ref());
+    link.is_some_and(|link| link.share_certificates)
+}
+
+/// What is in force once the packet path is open.
+fn state(config: Config, roster: Roster) -> State {
+    State {
+        records: Records::default().renewed(&config.pools, |id| {
+            roster.member(id).is_none_or(|member| member.healthy)
+        }),
+        interface_index: nix::net::if_::if_nametoindex(config.node.interface.as_str()).ok(),
+        config,
+        roster,
+        unsettled: BTreeSet::new(),
+        differences: Vec::new(),
     }
 }
 
@@ -164,6 +193,23 @@ fn start_proxy(config: &Config, feeds: &Feeds, tickets: &TicketKeys) -> Result<P
     }
 }
 
+/// Opens the packet path, or ends the HTTP front.
+fn open_kernel_behind<K: Kernel>(
+    proxy: Proxy,
+    config: &Config,
+    roster: &Roster,
+    open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
+) -> Result<(K, Proxy), Error> {
+    match open_kernel(config, roster, open) {
+        Ok(kernel) => Ok((kernel, proxy)),
+        Err(error) => {
+            // It served nobody yet that would be worth waiting for.
+            proxy.shutdown(Duration::ZERO);
+            Err(error.into())
+        }
+    }
+}
+
 fn open_kernel<K: Kernel>(
     config: &Config,
     roster: &Roster,
@@ -176,6 +222,10 @@ fn open_kernel<K: Kernel>(
             tracing::error!("{left}");
         }
         return Err(error);
+    }
+    // What an agent before this one held is held no more. It ends by itself as well.
+    if let Err(error) = kernel.hold(false) {
+        tracing::warn!("{error}");
     }
     Ok(kernel)
 }

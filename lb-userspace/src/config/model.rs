@@ -1,13 +1,20 @@
 //! What a configuration is once it has been parsed: every value valid, every reference resolved.
 
+mod ha;
+
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    num::{NonZeroU8, NonZeroU16, NonZeroUsize},
+    net::{IpAddr, SocketAddr},
+    num::{NonZeroU16, NonZeroUsize},
     ops::RangeInclusive,
     path::PathBuf,
     sync::Arc,
     time::Duration,
+};
+
+pub use self::ha::{
+    Authentication, ElasticIp, Ha, InterfaceAddress, Moves, Notify, PeerLink, TrackScript,
+    Transport, VrrpVersion,
 };
 
 /// A whole configuration. Every value is valid and every reference resolved.
@@ -261,174 +268,4 @@ pub enum Mode {
 pub enum Forward {
     /// Rewrites both addresses: backends need nothing.
     Nat,
-}
-
-/// `[ha]`: high availability with a peer, over VRRP (RFC 9568) in unicast.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ha {
-    /// The peer's address; of the same family as `source`, and another.
-    pub peer: IpAddr,
-    /// The address of this host that adverts are sent from.
-    pub source: IpAddr,
-    /// The virtual router's number, the same on both hosts.
-    pub virtual_router_id: NonZeroU8,
-    /// 1 to 254; the host with the higher one is active. Default 100.
-    pub priority: NonZeroU8,
-    /// From one advert to the next: whole centiseconds to 40.95 s in version 3, whole seconds to
-    /// 255 s in version 2. Default 1 s.
-    pub advert_interval: Duration,
-    /// Whether this host takes over from a peer with a lower priority. Default true.
-    pub preempt: bool,
-    /// What the peer speaks. Default version 3.
-    pub version: VrrpVersion,
-    /// What moves to the host that is active.
-    pub moves: Moves,
-    /// How long a host that could take over from a peer with a lower priority waits before it
-    /// does. Default zero.
-    pub preempt_delay: Duration,
-    /// How adverts travel. Default unicast.
-    pub transport: Transport,
-    /// How adverts are authenticated. Default not at all.
-    pub authentication: Authentication,
-    /// Whether adverts from other addresses than [`Self::peer`] are refused. Default true.
-    pub check_source: bool,
-    /// Whether the checksum of version 3 over IPv4 leaves the pseudo-header out, as RFC 9568 has it
-    /// and keepalived does with `v3_checksum_as_v2`. Default false.
-    pub checksum_without_pseudo_header: bool,
-    /// The addresses that adverts carry. Default those of [`Moves::VirtualIp`], otherwise none.
-    pub advertised_addresses: Vec<IpAddr>,
-    /// How long requests may take to end when the host hands over. Default 5 s.
-    pub handover_timeout: Duration,
-    /// Fewer healthy backends than this in any pool that a service uses lower the priority by
-    /// [`Self::backends_weight`]. 0: they do not matter. Default 1.
-    pub min_backends: u32,
-    /// 1 to 253. Default 50.
-    pub backends_weight: u8,
-    /// The connection between the two agents. `None`: there is none, as with keepalived for a peer.
-    pub link: Option<PeerLink>,
-    /// `[[ha.track]]`: scripts that say whether the host is well.
-    pub track: Vec<TrackScript>,
-    /// `[ha.notify]`: commands to run when the host's role changes.
-    pub notify: Notify,
-}
-
-/// How adverts travel.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Transport {
-    /// To the peer's address.
-    Unicast,
-    /// To 224.0.0.18 or ff02::12, out of the node's interface.
-    Multicast,
-}
-
-/// How adverts are authenticated.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Authentication {
-    /// Not at all.
-    None,
-    /// Version 2's password: 1 to 8 bytes, sent in clear. It guards against mistakes, not people.
-    Password(String),
-    /// keepalived 2.4's HMAC-SHA256 with the key in this file.
-    Hmac(PathBuf),
-}
-
-/// `[ha.link]`: the connection between the two agents.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PeerLink {
-    /// What both hosts have and nobody else: made by `lb peer init`, mode 0600.
-    pub secret_file: PathBuf,
-    /// The TCP port, the same on both hosts. Default 9146.
-    pub port: u16,
-    /// Whether the host with the newer certificate in a file gives it, with its key, to the other
-    /// one. Both hosts must say so. Default false.
-    pub share_certificates: bool,
-}
-
-/// `[[ha.track]]`: a script that says by its exit status whether the host is well.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TrackScript {
-    /// Its name, unique.
-    pub name: Name,
-    /// The program and its arguments; no shell.
-    pub command: Vec<String>,
-    /// From the start of one run to the start of the next. Default 1 s.
-    pub interval: Duration,
-    /// A run that takes longer has failed; at most `interval`. Default 1 s.
-    pub timeout: Duration,
-    /// Successes in a row that mean well. Default 2.
-    pub rise: u32,
-    /// Failures in a row that mean not well. Default 2.
-    pub fall: u32,
-    /// What failing does: 0 (the default) is a fault; -253 to -1 is added to the priority. 1 to 253
-    /// is added while it succeeds.
-    pub weight: i16,
-}
-
-/// `[ha.notify]`: commands (program and arguments, no shell) that are run with keepalived's
-/// arguments appended: `INSTANCE`, the node's name, the state in capitals, the priority.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Notify {
-    /// On becoming active.
-    pub master: Option<Vec<String>>,
-    /// On becoming the standby.
-    pub backup: Option<Vec<String>>,
-    /// On a fault.
-    pub fault: Option<Vec<String>>,
-    /// On the end of the agent.
-    pub stop: Option<Vec<String>>,
-}
-
-/// The version of VRRP.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum VrrpVersion {
-    /// RFC 3768: whole seconds, IPv4 only.
-    V2,
-    /// RFC 9568.
-    V3,
-}
-
-/// What moves to the host that is active.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Moves {
-    /// `[ha.elastic_ip]`: an Elastic IP, by the EC2 API.
-    ElasticIp(ElasticIp),
-    /// `[ha.virtual_ip]`: addresses of a network of one's own, by gratuitous ARP; at least one, of
-    /// the family of [`Ha::source`]. The adverts carry them.
-    VirtualIp(Vec<InterfaceAddress>),
-    /// Nothing of the agent's: the commands of `[ha.notify]` do it.
-    Commands,
-}
-
-/// An Elastic IP.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ElasticIp {
-    /// `eipalloc-` and 8 or 17 hexadecimal digits.
-    pub allocation_id: String,
-    /// The region that it belongs to, such as `me-central-1`. `None`: asked of the instance metadata
-    /// service.
-    pub region: Option<String>,
-    /// `eni-` and 8 or 17 hexadecimal digits. `None`: asked of the instance metadata service.
-    pub network_interface_id: Option<String>,
-    /// The private address that it is associated with. `None`: asked of the metadata service.
-    pub private_ip: Option<Ipv4Addr>,
-    /// The URL of the EC2 API. `None`: the region's own.
-    pub endpoint: Option<String>,
-    /// Whether `private_ip` is a secondary private address that moves to this host's interface
-    /// together with the Elastic IP, so that established connections survive. Default false.
-    pub moves_private_ip: bool,
-}
-
-/// An address of an interface, with the length of its network's prefix.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct InterfaceAddress {
-    /// The address.
-    pub address: IpAddr,
-    /// 1 to 32 for IPv4, 1 to 128 for IPv6.
-    pub prefix: u8,
-}
-
-impl fmt::Display for InterfaceAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
 }

@@ -11,17 +11,14 @@ use aya::{
     },
 };
 
-use super::{Error, host::Interface, netlink, object, pins::Pins};
-use crate::config::XdpModeChoice;
-
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum XdpMode {
-    /// In the driver.
-    Native,
-    /// In the network stack.
-    Generic,
-}
+use super::{
+    Error,
+    attached::{Attached, attached_programs},
+    host::Interface,
+    object,
+    pins::Pins,
+};
+use crate::{config::XdpModeChoice, netlink::XdpMode};
 
 /// Attaches the program and pins program and link; returns how it is attached.
 pub(super) fn attach(
@@ -46,10 +43,10 @@ pub(super) fn attach(
         pin_link(program, id, &pins.link())?;
     }
     pin_program(program, &pins.program())?;
-    netlink::attached_programs()?
+    attached_programs()?
         .into_iter()
-        .find(|program| program.interface == interface.index)
-        .map(|program| program.mode)
+        .find(|attached| attached.interface == interface.index)
+        .map(|attached| attached.program.mode)
         .ok_or_else(|| {
             Error::new(format!(
                 "the XDP program was attached to {}, but the kernel says that none is there",
@@ -72,7 +69,7 @@ fn adoptable(
     let link = FdLink::from(pinned);
     match attached_to(&link)? {
         Some(found) if found.interface == interface.index => {
-            keeps_to(choice, found.mode)?;
+            keeps_to(choice, found.program.mode)?;
             XdpLink::try_from(link)
                 .map(Some)
                 .map_err(|error| Error::of(&attempt, &error))
@@ -109,14 +106,14 @@ fn keeps_to(choice: XdpModeChoice, mode: XdpMode) -> Result<(), Error> {
 }
 
 /// Where a link attaches its program, if it still does.
-fn attached_to(link: &FdLink) -> Result<Option<netlink::Attached>, Error> {
+fn attached_to(link: &FdLink) -> Result<Option<Attached>, Error> {
     let info = link
         .info()
         .map_err(|error| Error::of("cannot ask the kernel about the pinned link", &error))?;
-    let attached = netlink::attached_programs()?;
+    let attached = attached_programs()?;
     Ok(attached
         .into_iter()
-        .find(|program| program.id == info.program_id()))
+        .find(|attached| attached.program.id == info.program_id()))
 }
 
 /// Native where the driver has it, generic where it does not, as the configuration allows.

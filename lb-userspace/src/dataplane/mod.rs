@@ -5,6 +5,7 @@
 //! upgraded while flows go on; the next agent adopts the pins and replaces the program atomically.
 
 mod attach;
+mod attached;
 mod clock;
 mod counters;
 mod error;
@@ -13,7 +14,6 @@ mod host;
 mod layout;
 mod lock;
 mod maps;
-mod netlink;
 mod object;
 mod pins;
 mod resolve;
@@ -26,15 +26,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-pub use self::{
-    attach::XdpMode,
-    counters::{Counters, Traffic, VerdictCount},
-    error::Error,
-};
 use self::{
     clock::Clock, flows::Flows, layout::Layout, lock::Lock, maps::Maps, pins::Pins,
     resolve::Resolver, watch::Watch,
 };
+pub use self::{
+    counters::{Counters, Traffic, VerdictCount},
+    error::Error,
+};
+pub use crate::netlink::XdpMode;
 use crate::{config, pool::PoolView};
 use lb_common::{flow::Tick, limits};
 

@@ -14,18 +14,14 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::Socket;
 use nix::sys::{
     socket::{setsockopt, sockopt::ReceiveTimeout},
     time::{TimeVal, TimeValLike as _},
 };
 
-use super::{Error, maps::Maps, netlink, resolve::Resolver};
-
-/// Multicast groups of rtnetlink (linux/rtnetlink.h).
-const GROUP_LINK: u32 = 1;
-const GROUP_NEIGHBOUR: u32 = 3;
-const GROUP_IPV4_ROUTE: u32 = 7;
+use super::{Error, maps::Maps, resolve::Resolver};
+use crate::netlink::{self, GROUP_IPV4_ROUTE, GROUP_LINK, GROUP_NEIGHBOUR};
 
 /// How often, in milliseconds, the thread looks whether it is still wanted.
 const PATIENCE_MS: i64 = 500;
@@ -59,11 +55,8 @@ impl Watch {
 }
 
 fn subscribe() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind(&SocketAddr::new(0, 0))?;
-    for group in [GROUP_LINK, GROUP_NEIGHBOUR, GROUP_IPV4_ROUTE] {
-        socket.add_membership(group)?;
-    }
+    let groups = [GROUP_LINK, GROUP_NEIGHBOUR, GROUP_IPV4_ROUTE];
+    let socket = netlink::subscribe(&groups)?;
     let patience = TimeVal::milliseconds(PATIENCE_MS);
     setsockopt(&socket, ReceiveTimeout, &patience)?;
     Ok(socket)

@@ -4,7 +4,6 @@ pub mod address;
 pub mod adverts;
 mod command;
 mod error;
-mod netlink;
 pub mod notify;
 pub mod track;
 

@@ -37,9 +37,9 @@ impl Readings {
         let mut build = Samples::begin(encoder, &families::BUILD_INFO)?;
         build.gauge(&[self.version, self.node.as_str()], 1.0)?;
         let mut mode = Samples::begin(encoder, &families::XDP_MODE)?;
-        for (word, one) in [("native", XdpMode::Native), ("generic", XdpMode::Generic)] {
+        for one in [XdpMode::Native, XdpMode::Generic] {
             let value = f64::from(u8::from(self.xdp_mode == one));
-            mode.gauge(&[&self.interface, word], value)?;
+            mode.gauge(&[&self.interface, one.as_str()], value)?;
         }
         Ok(())
     }

@@ -2,15 +2,17 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use aws_lc_rs::digest;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+use crate::private_file::{self, PrivateFileError};
 
 /// More than a key and its certificate take.
 const MAX_FILE_BYTES: u64 = 1 << 16;
@@ -51,45 +53,9 @@ pub enum SecretProblem {
     /// The file system refused.
     #[error("{0}")]
     Io(#[source] io::Error),
-    /// The agent's user may not read it.
-    #[error(
-        "{error}; it must belong to the user that the agent runs as, for lb.service: chown lb: {}",
-        path.display()
-    )]
-    Denied {
-        /// What the kernel says.
-        #[source]
-        error: io::Error,
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is no file.
-    #[error("it is not a regular file")]
-    NotAFile,
-    /// Others than its owner may reach it.
-    #[error(
-        "its mode is {mode:04o}, so that others than its owner can be the peer; run: chmod 600 {}",
-        path.display()
-    )]
-    Open {
-        /// Its permission bits.
-        mode: u32,
-        /// The file.
-        path: PathBuf,
-    },
-    /// It belongs to somebody else, who could change it.
-    #[error(
-        "it belongs to user {owner}, and not to root or to lb's own user {us}; run: chown {us} {}",
-        path.display()
-    )]
-    Owner {
-        /// To whom it belongs.
-        owner: u32,
-        /// Whom the agent runs as.
-        us: u32,
-        /// The file.
-        path: PathBuf,
-    },
+    /// Others could have read or changed it, or it cannot be read.
+    #[error("{0}")]
+    File(#[source] PrivateFileError),
     /// It does not hold one certificate and one key as PEM.
     #[error("{0}; it is not what `lb peer init` made: copy the file from the other host again")]
     Content(String),
@@ -171,9 +137,29 @@ fn write(path: &Path, text: &str, replace: bool) -> Result<(), SecretProblem> {
             _ => SecretProblem::Io(error),
         });
     }
-    let draft = path.with_extension("new");
-    let replaced = write_new(&draft, text).and_then(|()| fs::rename(&draft, path));
-    replaced.map_err(SecretProblem::Io)
+    replace_by(&draft_of(path), path, text).map_err(SecretProblem::Io)
+}
+
+fn replace_by(draft: &Path, path: &Path, text: &str) -> io::Result<()> {
+    // One that a crash left behind.
+    match fs::remove_file(draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_new(draft, text)?;
+    let renamed = fs::rename(draft, path);
+    if renamed.is_err() {
+        // There is a key in it. Where it cannot be removed either, the first error says why.
+        let _removed = fs::remove_file(draft);
+    }
+    renamed
+}
+
+/// In the same folder, as a rename stays within one file system.
+fn draft_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
@@ -193,35 +179,10 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SecretProblem> {
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => SecretProblem::Missing,
-        io::ErrorKind::PermissionDenied => SecretProblem::Denied {
-            error,
-            path: path.to_owned(),
-        },
-        _ => SecretProblem::Io(error),
-    };
-    // The kind first: opening a pipe would wait for its other end.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(SecretProblem::NotAFile);
-    }
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        let path = path.to_owned();
-        return Err(SecretProblem::Open { mode, path });
-    }
-    let (owner, us) = (metadata.uid(), nix::unistd::geteuid().as_raw());
-    if owner != 0 && owner != us {
-        let path = path.to_owned();
-        return Err(SecretProblem::Owner { owner, us, path });
-    }
-    let mut text = Vec::new();
-    file.take(MAX_FILE_BYTES)
-        .read_to_end(&mut text)
-        .map_err(unreadable)?;
-    Ok(text)
+    private_file::read(path, MAX_FILE_BYTES).map_err(|error| match error {
+        PrivateFileError::Missing => SecretProblem::Missing,
+        error => SecretProblem::File(error),
+    })
 }
 
 fn parse(text: &[u8]) -> Result<Secret, SecretProblem> {
@@ -242,7 +203,7 @@ fn parse(text: &[u8]) -> Result<Secret, SecretProblem> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 
@@ -308,6 +269,28 @@ mod tests {
         std::os::unix::fs::chown(file(&folder), Some(4242), None).expect("chown");
         let error = Secret::read(&file(&folder)).expect_err("somebody else's");
         assert!(error.to_string().contains("user 4242"), "{error}");
+    }
+
+    #[test]
+    fn a_draft_that_a_crash_left_does_not_keep_a_secret_from_being_replaced() {
+        let folder = folder();
+        let first = Secret::create(&file(&folder), false).expect("made");
+        fs::write(draft_of(&file(&folder)), "half a se").expect("a draft");
+        let second = Secret::create(&file(&folder), true).expect("replaced");
+        assert_ne!(second.fingerprint(), first.fingerprint());
+        let read = Secret::read(&file(&folder)).expect("read");
+        assert_eq!(read.fingerprint(), second.fingerprint());
+        let left = fs::read_dir(folder.path()).expect("listed").count();
+        assert_eq!(left, 1, "no draft stays behind");
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_replaced_leaves_no_draft() {
+        let folder = folder();
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).expect("a folder");
+        Secret::create(&taken, true).expect_err("a folder is in its place");
+        assert!(!draft_of(&taken).exists());
     }
 
     #[test]

@@ -13,9 +13,10 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Packages whose service would come up with the next boot and take a port, or the machine's
 /// attention: only their programs are wanted.
-const SERVICES: [(&str, &str); 3] = [
+const SERVICES: [(&str, &str); 4] = [
     ("nginx", "nginx.service"),
     ("haproxy", "haproxy.service"),
+    ("keepalived", "keepalived.service"),
     ("prometheus", "prometheus.service"),
 ];
 

@@ -8,11 +8,8 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo},
 };
 
-use super::{
-    super::{Error, netlink::Rtnetlink},
-    reconcile::Seen,
-};
-use crate::config::InterfaceAddress;
+use super::{super::Error, reconcile::Seen};
+use crate::{config::InterfaceAddress, netlink::Rtnetlink};
 
 /// The mark of the addresses that the agent adds: `l` as a protocol (IFA_PROTO, since Linux 5.18;
 /// `ip address` shows it as `proto 0x6c`). Older kernels drop it, and only leftovers of another

@@ -10,17 +10,17 @@ use tokio::{
 };
 
 use super::{
-    super::{
-        Error,
-        netlink::{GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS, GROUP_LINK, News},
-    },
+    super::Error,
     AddressesView, Order,
     announce::Announcer,
     interface::Interface,
     reconcile::{Change, Seen, Want, changes},
     schedule::Schedule,
 };
-use crate::config::InterfaceAddress;
+use crate::{
+    config::InterfaceAddress,
+    netlink::{GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS, GROUP_LINK, News},
+};
 
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);

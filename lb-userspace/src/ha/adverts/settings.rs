@@ -1,9 +1,7 @@
 //! From `[ha]` to what the wire needs.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +10,10 @@ use lb_ha::advert::{
     Wire,
 };
 
-use crate::config::{self, Ha, Transport, VrrpVersion};
+use crate::{
+    config::{self, Ha, Transport, VrrpVersion},
+    private_file::{self, PrivateFileError},
+};
 
 /// More than any number of keys that somebody rotates.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -63,35 +64,9 @@ pub enum KeyFileProblem {
         "there is no such file; both hosts need the same: (printf hex:; openssl rand -hex 32) makes a key"
     )]
     Missing,
-    /// It cannot be read.
+    /// Others could have read or changed it, or it cannot be read.
     #[error("{0}")]
-    Io(#[source] io::Error),
-    /// The agent's user may not read it.
-    #[error(
-        "{error}; it must belong to the user that the agent runs as, for lb.service: chown lb: {}",
-        path.display()
-    )]
-    Denied {
-        /// What the kernel says.
-        #[source]
-        error: io::Error,
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is no file.
-    #[error("it is not a regular file")]
-    NotAFile,
-    /// Others may read it.
-    #[error(
-        "its mode is {mode:04o}, so that others than its owner can sign adverts; run: chmod 600 {}",
-        path.display()
-    )]
-    Open {
-        /// The mode's lowest twelve bits.
-        mode: u32,
-        /// The file.
-        path: PathBuf,
-    },
+    File(#[source] PrivateFileError),
     /// There is no key in it.
     #[error("{0}")]
     Content(#[source] BadKeys),
@@ -147,34 +122,15 @@ fn keys(path: &Path) -> Result<Keys, KeyFileProblem> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, KeyFileProblem> {
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => KeyFileProblem::Missing,
-        io::ErrorKind::PermissionDenied => KeyFileProblem::Denied {
-            error,
-            path: path.to_owned(),
-        },
-        _ => KeyFileProblem::Io(error),
-    };
-    // The kind first: opening a pipe would wait for its other end.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(KeyFileProblem::NotAFile);
-    }
-    let file = File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        let path = path.to_owned();
-        return Err(KeyFileProblem::Open { mode, path });
-    }
-    let mut text = Vec::new();
-    file.take(MAX_FILE_BYTES)
-        .read_to_end(&mut text)
-        .map_err(unreadable)?;
-    Ok(text)
+    private_file::read(path, MAX_FILE_BYTES).map_err(|error| match error {
+        PrivateFileError::Missing => KeyFileProblem::Missing,
+        error => KeyFileProblem::File(error),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
@@ -194,6 +150,17 @@ mod tests {
             let (_folder, path) = file(KEY, mode);
             assert_eq!(keys(&path).is_ok(), good, "mode {mode:o}");
         }
+    }
+
+    #[test]
+    fn a_key_file_of_another_user_is_refused() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let (_folder, path) = file(KEY, 0o600);
+        std::os::unix::fs::chown(&path, Some(4242), None).expect("chown");
+        let problem = keys(&path).expect_err("somebody else's").to_string();
+        assert!(problem.contains("user 4242"), "{problem}");
     }
 
     #[test]

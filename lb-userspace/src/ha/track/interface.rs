@@ -5,17 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use aya::programs::ProgramInfo;
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
+    link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{
-    super::{
-        Error,
-        netlink::{GROUP_LINK, News, Rtnetlink},
-    },
-    Look, Report, Reports, What,
-};
+use super::{super::Error, Look, Report, Reports, What};
+use crate::netlink::{GROUP_LINK, News, Rtnetlink, XdpProgram};
 
 /// How often the interface is asked. The kernel tells of a lost carrier by itself, but no more than
 /// once a second of any interface (net/core/link_watch.c): one that is lost soon after another was
@@ -143,17 +138,17 @@ impl Eye {
 
     fn judge_program(&self, link: &LinkMessage) -> Result<String, String> {
         let name = &self.name;
-        let Some((id, mode)) = program(link) else {
+        let Some(program) = XdpProgram::of(link) else {
             return Err(format!(
                 "none is on {name}: restart lb to attach it (`systemctl restart lb`)"
             ));
         };
         match ProgramInfo::from_pin(&self.program) {
-            Ok(pinned) if pinned.id() != id => Err(format!(
+            Ok(pinned) if pinned.id() != program.id => Err(format!(
                 "another one than lb's is on {name}: `bpftool net` shows which"
             )),
             // Where the pin cannot be read, that there is a program must do.
-            Ok(_) | Err(_) => Ok(format!("attached, {mode}")),
+            Ok(_) | Err(_) => Ok(format!("attached, {}", program.mode.as_str())),
         }
     }
 }
@@ -186,25 +181,4 @@ fn carries(link: &LinkMessage) -> Result<(), String> {
         return Ok(());
     };
     Err(sentence.to_owned())
-}
-
-/// The number and mode of the XDP program on an interface.
-fn program(link: &LinkMessage) -> Option<(u32, &'static str)> {
-    let xdp = link
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::Xdp(xdp) => Some(xdp),
-            _ => None,
-        })?;
-    let mode = xdp.iter().find_map(|fact| match fact {
-        LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => Some("native"),
-        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some("generic"),
-        _ => None,
-    })?;
-    let id = xdp.iter().find_map(|fact| match fact {
-        LinkXdp::ProgId(id) => Some(*id),
-        _ => None,
-    })?;
-    Some((id, mode))
 }

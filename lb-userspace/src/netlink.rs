@@ -1,5 +1,7 @@
 //! Requests to the kernel and its news by rtnetlink (rtnetlink(7)).
 
+mod xdp;
+
 use std::io;
 
 use netlink_packet_core::{
@@ -13,22 +15,27 @@ use nix::sys::{
 };
 use tokio::io::unix::AsyncFd;
 
+pub use self::xdp::XdpMode;
+pub(crate) use self::xdp::XdpProgram;
+
 /// Multicast groups (linux/rtnetlink.h).
-pub(super) const GROUP_LINK: u32 = 1;
-pub(super) const GROUP_IPV4_ADDRESS: u32 = 5;
-pub(super) const GROUP_IPV6_ADDRESS: u32 = 9;
+pub(crate) const GROUP_LINK: u32 = 1;
+pub(crate) const GROUP_NEIGHBOUR: u32 = 3;
+pub(crate) const GROUP_IPV4_ADDRESS: u32 = 5;
+pub(crate) const GROUP_IPV4_ROUTE: u32 = 7;
+pub(crate) const GROUP_IPV6_ADDRESS: u32 = 9;
 
 /// The kernel answers before the request's system call is over; this is for one that does not.
 const PATIENCE_SECONDS: i64 = 2;
 
 /// A socket for requests. It stays in the network namespace in which it was opened.
-pub(super) struct Rtnetlink {
+pub(crate) struct Rtnetlink {
     socket: Socket,
     sequence: u32,
 }
 
 impl Rtnetlink {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -44,7 +51,7 @@ impl Rtnetlink {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(super) fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    pub(crate) fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.send(message, flags | NLM_F_ACK)?;
         self.answers(|_| {})
     }
@@ -53,7 +60,7 @@ impl Rtnetlink {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(super) fn list(
+    pub(crate) fn list(
         &mut self,
         message: RouteNetlinkMessage,
     ) -> io::Result<Vec<RouteNetlinkMessage>> {
@@ -67,7 +74,7 @@ impl Rtnetlink {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub(super) fn one(&mut self, message: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
+    pub(crate) fn one(&mut self, message: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
         // The acknowledgement ends the answer.
         self.send(message, NLM_F_ACK)?;
         let mut answer = None;
@@ -109,16 +116,12 @@ impl Rtnetlink {
 }
 
 /// The kernel's news of some groups.
-pub(super) struct News(AsyncFd<Socket>);
+pub(crate) struct News(AsyncFd<Socket>);
 
 impl News {
     /// Must be called within a tokio runtime.
-    pub(super) fn subscribe(groups: &[u32]) -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind(&SocketAddr::new(0, 0))?;
-        for group in groups {
-            socket.add_membership(*group)?;
-        }
+    pub(crate) fn subscribe(groups: &[u32]) -> io::Result<Self> {
+        let socket = subscribe(groups)?;
         socket.set_non_blocking(true)?;
         #[expect(
             deprecated,
@@ -130,7 +133,7 @@ impl News {
 
     /// Waits for the next messages. `None`: messages were lost, so that anything may have changed.
     /// Nothing is lost when the future is dropped.
-    pub(super) async fn next(&self) -> Option<Vec<RouteNetlinkMessage>> {
+    pub(crate) async fn next(&self) -> Option<Vec<RouteNetlinkMessage>> {
         loop {
             let Ok(mut ready) = self.0.readable().await else {
                 // The runtime is ending, and the task with it.
@@ -152,8 +155,20 @@ impl News {
     }
 }
 
+/// A socket that gets the kernel's news of some groups.
+pub(crate) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    for group in groups {
+        socket.add_membership(*group)?;
+    }
+    Ok(socket)
+}
+
 /// The messages in one datagram; what cannot be parsed is passed over.
-fn messages(mut datagram: &[u8]) -> impl Iterator<Item = NetlinkMessage<RouteNetlinkMessage>> {
+pub(crate) fn messages(
+    mut datagram: &[u8],
+) -> impl Iterator<Item = NetlinkMessage<RouteNetlinkMessage>> {
     const HEADER: usize = 16;
     std::iter::from_fn(move || {
         loop {
@@ -170,4 +185,54 @@ fn messages(mut datagram: &[u8]) -> impl Iterator<Item = NetlinkMessage<RouteNet
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::LinkMessage;
+
+    use super::*;
+
+    fn link(index: u32) -> Vec<u8> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        let message = RouteNetlinkMessage::NewLink(link);
+        let mut message =
+            NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    fn indices(datagram: &[u8]) -> Vec<u32> {
+        let index = |message: NetlinkMessage<RouteNetlinkMessage>| match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                Some(link.header.index)
+            }
+            _ => None,
+        };
+        messages(datagram).filter_map(index).collect()
+    }
+
+    #[test]
+    fn every_message_of_a_datagram_is_read_and_half_a_one_is_not() {
+        let (first, second) = (link(7), link(8));
+        let both = [first.clone(), second.clone()].concat();
+        assert_eq!(indices(&both), [7, 8]);
+        assert_eq!(indices(&both[..both.len() - 1]), [7]);
+        // A length of nothing must not be read again and again.
+        let stuck = [first, vec![0; 16], second].concat();
+        assert_eq!(indices(&stuck), [7]);
+        assert_eq!(indices(&[]), [0; 0]);
+    }
+
+    #[test]
+    fn the_kernel_lists_the_loopback_interface() {
+        let mut kernel = Rtnetlink::open().expect("a socket");
+        let asked = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let listed = kernel.list(asked).expect("a list");
+        let is_loopback = |message: &RouteNetlinkMessage| matches!(message, RouteNetlinkMessage::NewLink(link) if link.header.index == 1);
+        assert!(listed.iter().any(is_loopback), "{listed:?}");
+    }
 }

@@ -1,0 +1,34 @@
+//! Which XDP programs are on which interfaces.
+
+use std::io;
+
+use netlink_packet_route::{RouteNetlinkMessage, link::LinkMessage};
+
+use super::Error;
+use crate::netlink::{Rtnetlink, XdpProgram};
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Attached {
+    pub(super) interface: u32,
+    pub(super) program: XdpProgram,
+}
+
+/// All XDP programs that are attached in this network namespace.
+pub(super) fn attached_programs() -> Result<Vec<Attached>, Error> {
+    let failed = |error: io::Error| Error::of("cannot ask the kernel for its interfaces", &error);
+    let mut kernel = Rtnetlink::open().map_err(failed)?;
+    let everything = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let links = kernel.list(everything).map_err(failed)?;
+    Ok(links.iter().filter_map(attached).collect())
+}
+
+fn attached(message: &RouteNetlinkMessage) -> Option<Attached> {
+    let RouteNetlinkMessage::NewLink(link) = message else {
+        return None;
+    };
+    Some(Attached {
+        interface: link.header.index,
+        program: XdpProgram::of(link)?,
+    })
+}

@@ -1,0 +1,243 @@
+//! Files that hold a secret: read only where nobody else could have read or changed them.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
+
+/// Why a file that holds a secret was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivateFileError {
+    /// It is not there.
+    #[error("there is no such file")]
+    Missing,
+    /// A folder above it does not let the agent pass.
+    #[error("user {us} may not pass the folders above it: `namei -l {}` shows which", path.display())]
+    Folder {
+        /// Whom the agent runs as.
+        us: Account,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The agent may not read it.
+    #[error("user {us} may not read it; run: {}", hand_to(us, path))]
+    Unreadable {
+        /// Whom the agent runs as.
+        us: Account,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("{0}")]
+    Io(#[source] io::Error),
+    /// It is no file.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// Others than its owner may reach it.
+    #[error(
+        "its mode is {mode:04o}, so that others than its owner may know it; run: chmod 600 {}",
+        path.display()
+    )]
+    Open {
+        /// Its permission bits.
+        mode: u32,
+        /// The file.
+        path: PathBuf,
+    },
+    /// It belongs to somebody else, who could change it.
+    #[error(
+        "it belongs to user {owner}, and not to root or to lb's own user {us}; run: {}",
+        hand_to(us, path)
+    )]
+    Owner {
+        /// To whom it belongs.
+        owner: Account,
+        /// Whom the agent runs as.
+        us: Account,
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is more in it than anything that it could be.
+    #[error("it has more than {most} bytes: it is something else")]
+    TooLong {
+        /// What it may have.
+        most: u64,
+    },
+}
+
+/// A user and a group; shown by name where they have one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Account {
+    user: Uid,
+    group: Gid,
+}
+
+impl Account {
+    fn ours() -> Self {
+        Self {
+            user: geteuid(),
+            group: getegid(),
+        }
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match User::from_uid(self.user) {
+            Ok(Some(user)) => f.write_str(&user.name),
+            Ok(None) | Err(_) => write!(f, "{}", self.user),
+        }
+    }
+}
+
+fn hand_to(account: &Account, path: &Path) -> String {
+    let group = match Group::from_gid(account.group) {
+        Ok(Some(group)) => group.name,
+        Ok(None) | Err(_) => account.group.to_string(),
+    };
+    format!("chown {account}:{group} {}", path.display())
+}
+
+/// Reads a file of at most `most` bytes that belongs to root or to the agent's own user, and that
+/// nobody else may read or change.
+///
+/// # Errors
+/// It is not so, or the file system refuses.
+pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, PrivateFileError> {
+    // The kind first: opening a pipe would wait for its other end.
+    if !fs::metadata(path)
+        .map_err(|error| unseen(error, path))?
+        .is_file()
+    {
+        return Err(PrivateFileError::NotAFile);
+    }
+    let file = File::open(path).map_err(|error| unopened(error, path))?;
+    judge(&file.metadata().map_err(PrivateFileError::Io)?, path)?;
+    let mut text = Vec::new();
+    let length = file
+        .take(most + 1)
+        .read_to_end(&mut text)
+        .map_err(PrivateFileError::Io)?;
+    if length as u64 > most {
+        return Err(PrivateFileError::TooLong { most });
+    }
+    Ok(text)
+}
+
+fn judge(metadata: &fs::Metadata, path: &Path) -> Result<(), PrivateFileError> {
+    let owner = Uid::from_raw(metadata.uid());
+    if !owner.is_root() && owner != geteuid() {
+        return Err(PrivateFileError::Owner {
+            owner: Account {
+                user: owner,
+                group: Gid::from_raw(metadata.gid()),
+            },
+            us: Account::ours(),
+            path: path.to_owned(),
+        });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let path = path.to_owned();
+        return Err(PrivateFileError::Open { mode, path });
+    }
+    Ok(())
+}
+
+fn unseen(error: io::Error, path: &Path) -> PrivateFileError {
+    let (us, path) = (Account::ours(), path.to_owned());
+    match error.kind() {
+        io::ErrorKind::NotFound => PrivateFileError::Missing,
+        io::ErrorKind::PermissionDenied => PrivateFileError::Folder { us, path },
+        _ => PrivateFileError::Io(error),
+    }
+}
+
+fn unopened(error: io::Error, path: &Path) -> PrivateFileError {
+    let (us, path) = (Account::ours(), path.to_owned());
+    match error.kind() {
+        io::ErrorKind::NotFound => PrivateFileError::Missing,
+        io::ErrorKind::PermissionDenied => PrivateFileError::Unreadable { us, path },
+        _ => PrivateFileError::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+
+    use super::*;
+
+    const MOST: u64 = 8;
+
+    fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        (folder, path)
+    }
+
+    fn refusal(path: &Path) -> String {
+        read(path, MOST).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn a_file_is_read_where_its_owner_alone_may_reach_it() {
+        for (mode, good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+            let (_folder, path) = file("12345678", mode);
+            match read(&path, MOST) {
+                Ok(text) => assert!(good && text == b"12345678", "{mode:o}"),
+                Err(error) => {
+                    let mend = format!("run: chmod 600 {}", path.display());
+                    assert!(!good && error.to_string().ends_with(&mend), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused_with_the_command_that_mends_it() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let (_folder, path) = file("", 0o600);
+        chown(&path, Some(4242), Some(4243)).expect("chown");
+        let mend = format!("run: chown root:root {}", path.display());
+        let said = refusal(&path);
+        assert!(
+            said.contains("user 4242") && said.ends_with(&mend),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_to_be_handed_over() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let said = unopened(denied(), Path::new("/etc/lb/peer.secret")).to_string();
+        let us = Account::ours();
+        let mend = format!("user {us} may not read it; run: chown {us}:");
+        assert!(
+            said.starts_with(&mend) && said.ends_with(" /etc/lb/peer.secret"),
+            "{said}"
+        );
+        let said = unseen(denied(), Path::new("/etc/lb/peer.secret")).to_string();
+        assert!(said.contains("`namei -l /etc/lb/peer.secret`"), "{said}");
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_long_or_missing_is_told() {
+        let (folder, path) = file("123456789", 0o600);
+        assert!(refusal(&path).contains("more than 8 bytes"));
+        assert!(refusal(folder.path()).contains("not a regular file"));
+        assert!(refusal(&folder.path().join("missing")).contains("no such file"));
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");
+        assert!(refusal(&pipe).contains("not a regular file"));
+    }
+}
