@@ -95,8 +95,7 @@ impl Watch {
     /// An agent took something in.
     pub(crate) fn took_in(&mut self, now: Time, side: Side, event: &Event) {
         match event {
-            // It counts from here that descriptions may show the past, however old the answer is.
-            Event::Answer(Answer::Associated) => self.overlap.took(now, side),
+            Event::Answer(Answer::Associated) => self.overlap.told(now, side),
             Event::HandOver(_) => {
                 self.sides[side.index()].ordered.get_or_insert(now);
             }
