@@ -1,5 +1,5 @@
-//! The lab: hosts as network namespaces, real peers as processes, on the addresses of the first
-//! user's setup.
+//! The lab: hosts as network namespaces, real peers as processes, on the addresses of a small
+//! setup on AWS.
 //!
 //! [`Lab::raise`] makes it in a second or two; dropping it, or the end of the process in whatever
 //! way, ends all of it. Two labs do not see each other.

@@ -72,7 +72,7 @@ pub(crate) struct FailoverArguments {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Measure only these
-    #[arg(long = "setup", value_parser = ["seed", "tuned", "lb"], default_values = ["seed", "tuned", "lb"])]
+    #[arg(long = "setup", value_parser = ["usual", "tuned", "lb"], default_values = ["usual", "tuned", "lb"])]
     setups: Vec<String>,
     /// Write the figures to this file as well
     #[arg(long)]

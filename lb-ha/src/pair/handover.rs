@@ -55,10 +55,10 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::NotActive => "this host is not the active one: there is nothing to hand over",
             Self::UnderWay => "a hand-over is under way",
-            Self::NoPeer => "the other host is not heard over the link between the agents",
-            Self::PeerNotReady => "the other host is not ready to take over",
+            Self::NoPeer => "the peer is not heard over the link between the agents",
+            Self::PeerNotReady => "the peer is not ready to take over",
             Self::NotTaken => {
-                "the other host took over and has not got the address yet; it goes on trying"
+                "the peer took over and has not got the address yet; it goes on trying"
             }
             Self::Stopping => "the agent stops",
         })

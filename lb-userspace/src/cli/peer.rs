@@ -24,12 +24,16 @@ fn next_steps(out: &Path, fingerprint: &str) -> String {
          \n\
          \x20  scp -p {path} root@PEER:{path}\n\
          \n\
-         2. Say so in the configuration of both hosts:\n\
+         2. On both hosts, give it to the user that the agent runs as. With lb.service that is lb:\n\
+         \n\
+         \x20  chown lb: {path}\n\
+         \n\
+         3. Say so in the configuration of both hosts:\n\
          \n\
          \x20  [ha.link]\n\
          \x20  secret_file = \"{path}\"\n\
          \n\
-         3. Restart lb on both: systemctl restart lb\n"
+         4. Restart lb on both: systemctl restart lb\n"
     )
 }
 
@@ -46,6 +50,8 @@ mod tests {
         assert!(said.contains(&read.fingerprint()), "{said}");
         let line = format!("secret_file = \"{}\"", out.display());
         assert!(said.contains(&line), "{said}");
+        let owner = format!("chown lb: {}", out.display());
+        assert!(said.contains(&owner), "{said}");
         assert!(!said.contains("BEGIN"), "no secret in {said}");
     }
 

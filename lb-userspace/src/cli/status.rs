@@ -158,11 +158,11 @@ lb-a  lb 0.1.0, native XDP on eth0, up 3d 2h, 123,456 packets seen, 7 dropped
 
 pair  virtual router 41
 HOST         ROLE    PRIORITY
-lb-a (this)  master       110  for 3d 1h: the other host fell silent
+lb-a (this)  master       110  for 3d 1h: the peer fell silent
 lb-b         backup       100  ready, heard 40 ms ago
 Elastic IP   eipalloc-0123456789abcdef0 is here, confirmed 2s ago, moved here once
 link         up for 3d 0h, lag 0.42 ms
-flows        in step: 12,345 sent, 17 received; last full pass 12s ago
+flows        synced: 12,345 sent, 17 received; last full pass 12s ago
 tracked      2 of 2 well
 
 SERVICE  LISTEN           MODE      POOL  CONNECTIONS  REQUESTS       IN      OUT

@@ -76,7 +76,8 @@ static SOCKET: Key<Text<PathBuf>> = Key {
     name: "socket",
     kind: text::SOCKET,
     absent: Absent::Is("\"/run/lb/lb.sock\""),
-    meaning: "The Unix socket of `lb status`, `lb backend` and `lb reload`. Its mode is 0600.",
+    meaning: "The Unix socket of `lb status`, `lb backend`, `lb failover` and `lb reload`. Its \
+              mode is 0600.",
 };
 
 /// `[admin]`, with what the search for listeners that clash needs to know.

@@ -77,7 +77,7 @@ pub struct Node {
 pub struct Admin {
     /// HTTP: `/metrics`, `/healthz`, `/`, the JSON status. Reading only.
     pub listen: SocketAddr,
-    /// The Unix socket of `lb status`, `lb backend …`, `lb reload`: mode 0600.
+    /// The Unix socket of `lb status`, `lb backend …`, `lb failover`, `lb reload`: mode 0600.
     /// Default `/run/lb/lb.sock`.
     pub socket: PathBuf,
 }

@@ -51,6 +51,18 @@ pub enum SecretProblem {
     /// The file system refused.
     #[error("{0}")]
     Io(#[source] io::Error),
+    /// The agent's user may not read it.
+    #[error(
+        "{error}; it must belong to the user that the agent runs as, for lb.service: chown lb: {}",
+        path.display()
+    )]
+    Denied {
+        /// What the kernel says.
+        #[source]
+        error: io::Error,
+        /// The file.
+        path: PathBuf,
+    },
     /// It is no file.
     #[error("it is not a regular file")]
     NotAFile,
@@ -183,6 +195,10 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 fn read(path: &Path) -> Result<Vec<u8>, SecretProblem> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => SecretProblem::Missing,
+        io::ErrorKind::PermissionDenied => SecretProblem::Denied {
+            error,
+            path: path.to_owned(),
+        },
         _ => SecretProblem::Io(error),
     };
     // The kind first: opening a pipe would wait for its other end.

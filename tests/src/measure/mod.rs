@@ -1,5 +1,5 @@
-//! How long nobody answers when the active host is lost: HAProxy and keepalived as the first user
-//! has them, the same as quick as they can be made, and `lb`, in the same lab.
+//! How long nobody answers when the active host is lost: HAProxy and keepalived at its usual
+//! settings, the same as quick as they can be made, and `lb`, in the same lab.
 
 mod ours;
 mod peers;
@@ -20,8 +20,8 @@ const SETTLING: Duration = Duration::from_millis(500);
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Setup {
-    /// The first user's: HAProxy, keepalived with adverts every second and a check every 5 s.
-    Seed,
+    /// As usual: HAProxy, keepalived with adverts every second and a check every 5 s.
+    Usual,
     /// HAProxy and keepalived with adverts every 100 ms and a check every second.
     Tuned,
     /// Ours, with adverts every 100 ms.
@@ -80,11 +80,11 @@ pub(crate) fn run(rounds: u32, setups: &[Setup]) -> Result<()> {
 
 impl Setup {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Seed, Self::Tuned, Self::Lb];
+    pub(crate) const ALL: [Self; 3] = [Self::Usual, Self::Tuned, Self::Lb];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Seed => "seed",
+            Self::Usual => "usual",
             Self::Tuned => "tuned",
             Self::Lb => "lb",
         }
@@ -107,7 +107,7 @@ impl Stage {
         let ec2 = lab.fake_ec2()?;
         let follower = lab.internet_gateway.follow_ec2(&ec2);
         let balancers: Box<dyn Balancers> = match setup {
-            Setup::Seed | Setup::Tuned => Box::new(peers::Peers::start(&lab, &ec2, setup)?),
+            Setup::Usual | Setup::Tuned => Box::new(peers::Peers::start(&lab, &ec2, setup)?),
             Setup::Lb => Box::new(ours::Ours::start(&lab, &ec2)?),
         };
         Ok(Self {

@@ -1,4 +1,4 @@
-//! HAProxy and keepalived on both hosts, and the first user's script that moves the Elastic IP.
+//! HAProxy and keepalived on both hosts, and a notify script that moves the Elastic IP.
 
 use std::{
     fs::{self, Permissions},
@@ -85,14 +85,14 @@ impl Balancers for Peers {
 fn check(setup: Setup) -> Duration {
     match setup {
         Setup::Tuned => Duration::from_secs(1),
-        Setup::Seed | Setup::Lb => Duration::from_secs(5),
+        Setup::Usual | Setup::Lb => Duration::from_secs(5),
     }
 }
 
-/// The first user's configuration, and the same as quick as can be.
+/// The usual configuration, and the same as quick as can be.
 fn keepalived(setup: Setup, balancer: usize) -> KeepalivedSettings {
     let (source, peer) = (BALANCERS[balancer].1, BALANCERS[1 - balancer].1);
-    let seed = KeepalivedSettings {
+    let usual = KeepalivedSettings {
         state: [Role::Master, Role::Backup][balancer],
         priority: [110, 100][balancer],
         version: 2,
@@ -107,18 +107,18 @@ fn keepalived(setup: Setup, balancer: usize) -> KeepalivedSettings {
         ..KeepalivedSettings::between(source.into(), peer.into())
     };
     match setup {
-        Setup::Seed | Setup::Lb => seed,
+        Setup::Usual | Setup::Lb => usual,
         Setup::Tuned => KeepalivedSettings {
             version: 3,
             advert_interval: Duration::from_millis(100),
             // Version 3 does not start without an address.
             virtual_addresses: vec![format!("{VIRTUAL_IP}/{BALANCERS_PREFIX}")],
-            ..seed
+            ..usual
         },
     }
 }
 
-/// The first user's script, its two calls made with curl: the AWS CLI takes half a second longer
+/// A usual script of keepalived's, its two calls made with curl: the AWS CLI takes half a second longer
 /// for each.
 fn script(ec2: &FakeEc2, instance_id: &str) -> String {
     let endpoint = ec2.endpoint();
@@ -126,7 +126,7 @@ fn script(ec2: &FakeEc2, instance_id: &str) -> String {
         "#!/bin/sh\n\
          call() {{\n  \
            curl -sS -d \"$1&Version=2016-11-15\" {endpoint} \\\n    \
-             -H 'Authorization: AWS4-HMAC-SHA256 Credential=seed/20260101/{REGION}/ec2/aws4_request'\n\
+             -H 'Authorization: AWS4-HMAC-SHA256 Credential=usual/20260101/{REGION}/ec2/aws4_request'\n\
          }}\n\
          call 'Action=DisassociateAddress&PublicIp={ELASTIC_IP}'\n\
          call 'Action=AssociateAddress&PublicIp={ELASTIC_IP}&InstanceId={instance_id}'\n"
@@ -141,7 +141,7 @@ fn start_haproxy(host: &Host, balancer: usize) -> Result<Process> {
     Ok(haproxy)
 }
 
-/// The first user's, with what HAProxy calls things today.
+/// A usual front that ends TLS.
 fn haproxy(lab: &Lab) -> String {
     let servers: String = (lab.webs.iter())
         .map(|web| format!("  server {} {} check\n", web.name(), web.address()))

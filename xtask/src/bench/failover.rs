@@ -110,15 +110,15 @@ fn print(figures: &Figures) {
         "From the loss to the first answered HTTPS request through the Elastic IP, on a new \
          connection every 10 ms, given up after 200 ms of silence: {} rounds each, spread evenly \
          over the time between two checks. An EC2 API that answers at once and a gateway that \
-         follows it within 20 ms: AWS itself adds its own seconds to all three alike. The first \
-         user's script makes its two calls with curl; the AWS CLI would add half a second to each.",
+         follows it within 20 ms: AWS itself adds its own seconds to all three alike. keepalived's \
+         script makes its two calls with curl; the AWS CLI would add half a second to each.",
         figures.rounds
     );
 }
 
 /// The setups, as the lab and as people call them.
 const SETUPS: [(&str, &str); 3] = [
-    ("seed", "HAProxy, keepalived: first user's"),
+    ("usual", "HAProxy, keepalived: as usual"),
     ("tuned", "HAProxy, keepalived: 100 ms adverts"),
     ("lb", "lb"),
 ];

@@ -97,7 +97,6 @@ impl fmt::Display for Source {
 }
 
 const ALL: &[Purpose] = &[Build, Demo, Test, Bench];
-const LAB: &[Purpose] = &[Demo, Test];
 const RUNS: &[Purpose] = &[Demo, Test, Bench];
 
 /// Everything that any command needs.
@@ -188,10 +187,10 @@ pub(crate) const NEEDS: &[Need] = &[
     },
     Need {
         name: "moto",
-        why: "plays the EC2 API",
+        why: "plays the EC2 API; the demo does without it",
         probe: Probe::Moto,
         source: Source::Moto,
-        purposes: LAB,
+        purposes: &[Test],
     },
     Need {
         name: "nginx",
@@ -230,9 +229,23 @@ pub(crate) const NEEDS: &[Need] = &[
     },
     Need {
         name: "tcpdump",
-        why: "shows packets when a test of the lab has failed",
+        why: "takes down the adverts and packets that tests judge",
         probe: Probe::Program("tcpdump"),
         source: Source::Packages(&["tcpdump"]),
+        purposes: &[Test],
+    },
+    Need {
+        name: "tshark",
+        why: "reads what tcpdump took down, as another reader of VRRP and ARP",
+        probe: Probe::Program("tshark"),
+        source: Source::Packages(&["tshark"]),
+        purposes: &[Test],
+    },
+    Need {
+        name: "ping",
+        why: "sends packets that are for no service",
+        probe: Probe::Program("ping"),
+        source: Source::Packages(&["iputils-ping"]),
         purposes: &[Test],
     },
     Need {

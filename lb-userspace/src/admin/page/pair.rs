@@ -88,7 +88,7 @@ mod tests {
         ha.flows.as_mut().expect("flows").synced = false;
         let page = render(&status);
         assert!(page.contains("class=\"down\">not heard"), "{page}");
-        assert!(page.contains("class=\"draining\">not in step"), "{page}");
+        assert!(page.contains("class=\"draining\">not synced"), "{page}");
     }
 
     #[test]

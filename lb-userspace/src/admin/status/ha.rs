@@ -30,7 +30,8 @@ pub struct HaStatus {
     pub link: Option<LinkStatus>,
     /// What moves to the active host.
     pub address: AddressStatus,
-    /// The flows that the hosts tell each other of; `null` where there is no link.
+    /// The flows that the hosts tell each other of; `null` where there is no link, and where an
+    /// Elastic IP is on a private address that does not move.
     pub flows: Option<FlowsStatus>,
     /// A sentence for every certificate that differs between the hosts.
     pub certificates: Vec<String>,
@@ -97,9 +98,10 @@ pub struct AddressStatus {
     pub owner_is: Option<String>,
     /// When it was last confirmed to be this host's.
     pub confirmed: Option<Moment>,
-    /// Why the last attempt to move or to see it failed; `null`: it succeeded.
+    /// Why the last attempt to move or to see it failed, or why the next one would; `null`: it
+    /// succeeded, and nothing is known to be in the way.
     pub error: Option<String>,
-    /// When that was.
+    /// When the attempt failed; `null`: none of the EC2 API's did.
     pub error_at: Option<Moment>,
     /// How many times this host has moved it to itself since the agent started.
     pub moves: u64,

@@ -97,16 +97,11 @@ fn this_host(ha: &HaStatus, status: &Status) -> HostRow {
     let note = if ha.handing_over {
         (
             Tone::Odd,
-            format!(
-                "hands over to the other host; {} for {held}",
-                ha.role.as_str()
-            ),
+            format!("hands over to the peer; {} for {held}", ha.role.as_str()),
         )
     } else if ha.stepped_back {
-        (
-            Tone::Odd,
-            format!("stepped back {held} ago: the address is elsewhere, the peer is silent"),
-        )
+        let why = why_stepped_back(ha.address.owner);
+        (Tone::Odd, format!("stepped back {held} ago: {why}"))
     } else {
         (Tone::Plain, format!("for {held}: {}", why(&ha.reason)))
     };
@@ -118,16 +113,28 @@ fn this_host(ha: &HaStatus, status: &Status) -> HostRow {
     }
 }
 
+/// The address was seen elsewhere; otherwise nothing said that it is still here.
+fn why_stepped_back(owner: AddressOwner) -> &'static str {
+    match owner {
+        AddressOwner::Other | AddressOwner::Nobody => {
+            "the address is elsewhere, the peer is silent"
+        }
+        AddressOwner::This | AddressOwner::Unknown => {
+            "the EC2 API gives no answer, the peer is silent"
+        }
+    }
+}
+
 /// The word of a [`lb_ha::vrrp::Cause`] as half a sentence.
 fn why(reason: &str) -> &str {
     match reason {
         "started" => "the agent started",
         "stopped" => "the agent stops",
-        "silence" => "the other host fell silent",
-        "goodbye" => "the other host said goodbye",
+        "silence" => "the peer fell silent",
+        "goodbye" => "the peer said goodbye",
         "preemption" => "its priority is higher",
         "handover" => "by a hand-over",
-        "higher_priority" => "the other host comes first",
+        "higher_priority" => "the peer comes first",
         "fault" => "something that is tracked fails",
         "recovered" => "what is tracked is well again",
         "stepped_back" => "it stepped back",
@@ -284,21 +291,18 @@ fn virtual_ip(address: &AddressStatus, active: bool) -> (Tone, String) {
 fn address_error(ha: &HaStatus, now: Moment) -> Option<Fact> {
     let address = &ha.address;
     let error = address.error.as_ref()?;
-    let about = match address.kind {
-        AddressKind::ElasticIp => "EC2 API",
-        AddressKind::VirtualIp | AddressKind::Commands => "PROBLEM",
-    };
+    let is_api = address.kind == AddressKind::ElasticIp;
     let is_out_of_place = ha.role == State::Master && address.owner != AddressOwner::This;
-    let tone = if is_out_of_place {
-        Tone::Bad
-    } else {
-        Tone::Odd
-    };
-    let text = match address.error_at {
-        Some(at) => format!("{} ago: {error}", span(now.since(at))),
-        None => error.clone(),
-    };
-    Some(Fact::new(about, tone, text))
+    Some(match address.error_at {
+        Some(at) => {
+            let about = if is_api { "EC2 API" } else { "PROBLEM" };
+            let tone = if is_out_of_place { Tone::Bad } else { Tone::Odd };
+            Fact::new(about, tone, format!("{} ago: {error}", span(now.since(at))))
+        }
+        // Nobody but a person mends what was found out before it mattered.
+        None if is_api || is_out_of_place => Fact::new("PROBLEM", Tone::Bad, error.clone()),
+        None => Fact::new("PROBLEM", Tone::Odd, error.clone()),
+    })
 }
 
 fn link(link: &LinkStatus, now: Moment) -> Fact {
@@ -316,9 +320,9 @@ fn link(link: &LinkStatus, now: Moment) -> Fact {
 
 fn flows(flows: &FlowsStatus) -> Fact {
     let (tone, state) = if flows.synced {
-        (Tone::Plain, "in step")
+        (Tone::Plain, "synced")
     } else {
-        (Tone::Odd, "not in step yet")
+        (Tone::Odd, "not synced yet")
     };
     let (sent, received) = (count(flows.sent), count(flows.received));
     let mut text = format!("{state}: {sent} sent, {received} received");

@@ -18,6 +18,8 @@ use std::{
 use lb_ha::pair::{Reason, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(test)]
+pub(super) use self::notes::Clock;
 pub(super) use self::notes::{Ec2Known, Known, LinkKnown, Notes};
 use crate::{
     agent::Error,

@@ -69,7 +69,7 @@ pub(in crate::agent) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn at(now: Time) -> Self {
+    pub(in crate::agent) fn at(now: Time) -> Self {
         Self {
             now,
             at: Instant::now(),

@@ -10,7 +10,7 @@ use crate::{
     agent::pair::{Ec2Known, Known, LinkKnown},
     aws,
     config::{Ha, Moves},
-    dataplane::flows::Flows,
+    dataplane::flows::{FlowCounters, Flows},
     ha::{
         address::AddressesView,
         notify::{Outcome, Role},
@@ -38,7 +38,7 @@ pub(super) fn status(ha: &Ha, known: &Known, differences: &[Difference]) -> HaSt
         flows: known
             .flows
             .as_ref()
-            .map(|(flows, synced)| flows_status(flows, *synced)),
+            .map(|(flows, synced)| flows_status(&flows.counters(), *synced)),
         certificates: differences.iter().map(difference).collect(),
     }
 }
@@ -46,10 +46,10 @@ pub(super) fn status(ha: &Ha, known: &Known, differences: &[Difference]) -> HaSt
 fn difference(one: &Difference) -> String {
     let path = &one.path;
     match one.kind {
-        DifferenceKind::OnlyHere => format!("the other host does not serve {path}"),
-        DifferenceKind::OnlyThere => format!("this host does not serve {path}, the other one does"),
-        DifferenceKind::NewerHere => format!("the other host has an older certificate in {path}"),
-        DifferenceKind::NewerThere => format!("the other host has a newer certificate in {path}"),
+        DifferenceKind::OnlyHere => format!("the peer does not serve {path}"),
+        DifferenceKind::OnlyThere => format!("this host does not serve {path}, the peer does"),
+        DifferenceKind::NewerHere => format!("the peer has an older certificate in {path}"),
+        DifferenceKind::NewerThere => format!("the peer has a newer certificate in {path}"),
         DifferenceKind::Other => format!("the hosts have different certificates in {path}"),
     }
 }
@@ -100,17 +100,10 @@ fn link_status(link: &LinkKnown) -> LinkStatus {
 }
 
 fn address_status(ha: &Ha, known: &Known) -> AddressStatus {
-    let held = if known.view.state == State::Master {
-        AddressOwner::This
-    } else if known.view.peer_is_master {
-        AddressOwner::Other
-    } else {
-        AddressOwner::Unknown
-    };
     let base = AddressStatus {
         kind: AddressKind::Commands,
         name: String::new(),
-        owner: held,
+        owner: owner_by_role(known),
         owner_is: None,
         confirmed: None,
         error: None,
@@ -120,23 +113,9 @@ fn address_status(ha: &Ha, known: &Known) -> AddressStatus {
     match &ha.moves {
         Moves::Commands => base,
         Moves::VirtualIp(addresses) => {
-            let names = addresses.iter().map(ToString::to_string);
-            let view = known.addresses.as_ref();
-            let here = view.is_some_and(AddressesView::held);
-            AddressStatus {
-                kind: AddressKind::VirtualIp,
-                name: names.collect::<Vec<_>>().join(", "),
-                owner: match held {
-                    AddressOwner::This if !here => AddressOwner::Unknown,
-                    other => other,
-                },
-                confirmed: view
-                    .filter(|_| here)
-                    .and_then(|view| view.since)
-                    .map(Moment),
-                error: view.and_then(|view| view.problem.clone()),
-                ..base
-            }
+            let names: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            let name = names.join(", ");
+            virtual_ip_status(known.addresses.as_ref(), AddressStatus { name, ..base })
         }
         Moves::ElasticIp(elastic_ip) => {
             let name = elastic_ip.allocation_id.clone();
@@ -145,11 +124,41 @@ fn address_status(ha: &Ha, known: &Known) -> AddressStatus {
     }
 }
 
+/// Whose the address should be, as nothing else says whose it is.
+fn owner_by_role(known: &Known) -> AddressOwner {
+    if known.view.state == State::Master {
+        AddressOwner::This
+    } else if known.view.peer_is_master {
+        AddressOwner::Other
+    } else {
+        AddressOwner::Unknown
+    }
+}
+
+fn virtual_ip_status(view: Option<&AddressesView>, base: AddressStatus) -> AddressStatus {
+    let held = view.is_some_and(AddressesView::held);
+    let here = view.is_some_and(|view| view.addresses.iter().any(|(_, here)| *here));
+    AddressStatus {
+        kind: AddressKind::VirtualIp,
+        owner: match base.owner {
+            // The active host needs all of them.
+            AddressOwner::This if !held => AddressOwner::Unknown,
+            // The interface knows better than the role: clients reach the host that has one.
+            _ if here => AddressOwner::This,
+            other => other,
+        },
+        confirmed: view
+            .filter(|_| held)
+            .and_then(|view| view.since)
+            .map(Moment),
+        error: view.and_then(|view| view.problem.clone()),
+        ..base
+    }
+}
+
 fn elastic_ip_status(known: &Known, ec2: Option<&Ec2Known>, base: AddressStatus) -> AddressStatus {
     let failing = ec2.filter(|ec2| ec2.failing);
-    let error = failing.and_then(|ec2| ec2.view.counters.last_error.as_ref());
-    let denied = ec2.and_then(|ec2| ec2.view.inspection.as_ref());
-    let denied = denied.and_then(|inspection| inspection.sentences().next().map(str::to_owned));
+    let failed = failing.and_then(|ec2| ec2.view.counters.last_error.as_ref());
     AddressStatus {
         kind: AddressKind::ElasticIp,
         owner: owner(ec2),
@@ -158,11 +167,21 @@ fn elastic_ip_status(known: &Known, ec2: Option<&Ec2Known>, base: AddressStatus)
             .view
             .confirmed
             .map(|moment| Moment(known.clock.when(moment))),
-        error: error.map(|error| error.error.to_string()).or(denied),
-        error_at: error.map(|error| Moment(error.at)),
+        error: failed
+            .map(|failed| failed.error.to_string())
+            .or_else(|| foreseen(ec2?)),
+        error_at: failed.map(|failed| Moment(failed.at)),
         moves: u64::from(known.view.moves),
         ..base
     }
+}
+
+/// What will keep the Elastic IP from coming here when it has to: known before that on a standby,
+/// whose calls all succeed until then.
+fn foreseen(ec2: &Ec2Known) -> Option<String> {
+    let inspection = ec2.view.inspection.as_ref()?;
+    let first = inspection.sentences().next()?;
+    Some(format!("the Elastic IP would not come here: {first}"))
 }
 
 fn owner(ec2: Option<&Ec2Known>) -> AddressOwner {
@@ -189,14 +208,14 @@ fn owner_is(owner: &aws::Owner) -> Option<String> {
     (!known.is_empty()).then(|| known.join(", "))
 }
 
-fn flows_status(flows: &Flows, synced: bool) -> FlowsStatus {
-    let counters = flows.counters();
+fn flows_status(counters: &FlowCounters, synced: bool) -> FlowsStatus {
+    let last = counters.last_pass_ended;
     FlowsStatus {
         synced,
         sent: counters.sent,
         received: counters.imported,
         skipped: counters.skipped.iter().map(|(_, count)| count).sum(),
-        last_full_pass: None,
+        last_full_pass: last.map(|ended| ended.elapsed().as_secs_f64()),
     }
 }
 
@@ -316,3 +335,6 @@ fn word_of_role(role: Role) -> &'static str {
         Role::Stop => "stop",
     }
 }
+
+#[cfg(test)]
+mod tests;

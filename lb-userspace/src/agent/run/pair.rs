@@ -194,10 +194,10 @@ impl<K: Kernel> Agent<K> {
         for ordered in &heard.taken {
             tracing::info!(
                 backend = ordered.name,
-                "an order that was given at the other host"
+                "an order that was given at the peer"
             );
             if let Some(change) = &ordered.change {
-                self.publish(change, "by an order given at the other host");
+                self.publish(change, "by an order given at the peer");
             }
         }
         if !heard.taken.is_empty() {
@@ -231,7 +231,7 @@ impl<K: Kernel> Agent<K> {
         if !heard.replaced.is_empty() {
             let config = self.shared.read().config.clone();
             match self.apply_to_proxy(&config, &self.feeds) {
-                Ok(()) => tracing::info!(files = ?heard.replaced, "certificates of the other host"),
+                Ok(()) => tracing::info!(files = ?heard.replaced, "certificates of the peer"),
                 Err(error) => tracing::error!("{error}"),
             }
             self.look_at_certificates();
@@ -276,8 +276,8 @@ impl<K: Kernel> Agent<K> {
     fn handed_over(&mut self, outcome: Result<(), Refusal>) {
         let said = match outcome {
             Ok(()) => {
-                tracing::info!("handed over: the other host is active and has the address");
-                Ok("handed over: the other host is active and has the address".to_owned())
+                tracing::info!("handed over: the peer is active and has the address");
+                Ok("handed over: the peer is active and has the address".to_owned())
             }
             Err(refusal) => {
                 tracing::warn!("not handed over: {refusal}");

@@ -70,11 +70,11 @@ mod tests {
         let wanted = "\
 pair  virtual router 41
 HOST         ROLE    PRIORITY
-lb-a (this)  master       110  for 3d 1h: the other host fell silent
+lb-a (this)  master       110  for 3d 1h: the peer fell silent
 lb-b         backup       100  ready, heard 40 ms ago
 Elastic IP   eipalloc-0123456789abcdef0 is here, confirmed 2s ago, moved here once
 link         up for 3d 0h, lag 0.42 ms
-flows        in step: 12,345 sent, 17 received; last full pass 12s ago
+flows        synced: 12,345 sent, 17 received; last full pass 12s ago
 tracked      2 of 2 well
 ";
         assert_eq!(text, wanted, "\n{text}");
@@ -114,7 +114,7 @@ lb-b         –              –  not heard: the last sign of life was 13s ago
 Elastic IP   eipalloc-0123456789abcdef0 is on eni-0123456789abcdef0, moved here once
 EC2 API      1s ago: the EC2 API did not answer within 5 s
 link         down for 12s: the peer has not answered in time
-flows        in step: 12,345 sent, 17 received; last full pass 12s ago
+flows        synced: 12,345 sent, 17 received; last full pass 12s ago
 tracked      disk fails for 12s (-50): exit status 1
 ";
         assert_eq!(text, wanted, "\n{text}");

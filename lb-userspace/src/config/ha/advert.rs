@@ -51,7 +51,8 @@ pub(super) static CHECK_SOURCE: Key<Bool> = Key {
     name: "check_source",
     kind: Bool,
     absent: Absent::Is("true"),
-    meaning: "Whether adverts from other addresses than `peer` are refused.",
+    meaning: "Whether adverts, and connections to the port of `[ha.link]`, from other addresses \
+              than `peer` are refused.",
 };
 
 pub(super) static PASSWORD: Key<Text<String>> = Key {
@@ -69,9 +70,11 @@ pub(super) static HMAC_KEY_FILE: Key<Text<PathBuf>> = Key {
     name: "hmac_key_file",
     kind: text::PATH,
     absent: Absent::Means("none: adverts are not authenticated"),
-    meaning: "The key that adverts are signed with, as key 1 of keepalived 2.4's `auth_hmac`: 32 \
-              to 64 characters, or `hex:` and as many bytes. Mode 0600. The hosts' clocks must \
-              agree to a few seconds.",
+    meaning: "The keys that adverts are signed with, as keepalived 2.4's `auth_hmac` has them, one \
+              a line: 32 to 64 characters, or `hex:` and as many bytes, with the key's number (1 \
+              to 255) and a space before it, or without, for 1. The first signs, all are taken. \
+              Mode 0600, of the agent's user (`chown lb:`). The hosts' clocks must agree to a few \
+              seconds.",
 };
 
 pub(super) static WITHOUT_PSEUDO_HEADER: Key<Bool> = Key {

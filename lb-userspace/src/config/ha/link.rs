@@ -33,7 +33,8 @@ static SECRET_FILE: Key<Text<PathBuf>> = Key {
     name: "secret_file",
     kind: text::PATH,
     absent: Absent::Refused("\"/etc/lb/peer.secret\""),
-    meaning: "What both hosts have and nobody else, made by `lb peer init`. Mode 0600.",
+    meaning: "What both hosts have and nobody else, made by `lb peer init`. Mode \
+              0600, of the agent's user (`chown lb:`).",
 };
 
 static PORT: Key<Whole<u16>> = Key {
@@ -48,7 +49,9 @@ static SHARE_CERTIFICATES: Key<Bool> = Key {
     kind: Bool,
     absent: Absent::Is("false"),
     meaning: "Whether the host with the newer certificate in a file gives it, with its key, to the \
-              other one. Both hosts must say so.",
+              other one. Both hosts must say so. The agent's user must be able to write the \
+              certificates' folder; `deploy/lb.service` lets it write `/etc/lb/tls` alone. \
+              Certificates that are symbolic links are not replaced.",
 };
 
 /// `[ha.link]` as far as it could be read.

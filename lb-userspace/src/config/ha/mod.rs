@@ -127,7 +127,7 @@ static HANDOVER_TIMEOUT: Key<Time> = Key {
     kind: Time::milliseconds(100, 30_000),
     absent: Absent::Is("\"5s\""),
     meaning: "How long requests may take to end when this host hands over to the peer. New \
-              connections wait for that long.",
+              connections wait for that, and until the peer has the address, at most 15 s more.",
 };
 
 /// `[ha]` as far as it could be read: enough to go on checking what must not clash with it.

@@ -18,7 +18,8 @@ pub(super) static NOTIFY: Schema = Schema {
     about: "Commands to run when this host's role changes: a program and its arguments, to which \
             `INSTANCE`, the node's name, the role (`MASTER`, `BACKUP`, `FAULT`, `STOP`) and the \
             priority are added, as keepalived does. One runs at a time; of those that wait, only \
-            the newest is run. One that takes longer than 30 s is killed.",
+            the newest is run. One that takes longer than 30 s is killed. They \
+            run as scripts of `[[ha.track]]` do, in the agent's sandbox.",
     presence: "May be left out.",
     keys: &[&MASTER, &BACKUP, &FAULT, &STOP],
     tables: &[],

@@ -40,7 +40,8 @@ static COMMAND: Key<Command> = Key {
     kind: Command,
     absent: Absent::Refused("[\"/usr/local/bin/check-uplink\", \"--quick\"]"),
     meaning: "The program and its arguments. No shell takes part, the environment is empty but \
-              for `PATH`. The program runs as the agent's user.",
+              for `PATH`. The program runs as the agent's user and in its sandbox: see [scripts \
+              and commands](high-availability.md#scripts-and-commands).",
 };
 
 static INTERVAL: Key<Time> = Key {

@@ -51,6 +51,9 @@ pub struct FlowCounters {
     pub last_pass_flows: u64,
     /// How long the last of them took.
     pub last_pass: Duration,
+    /// When the last whole pass ended, be it one that was told of or one that was heard; `None`:
+    /// there was none.
+    pub last_pass_ended: Option<Instant>,
     /// Changes that found no room in the ring `flow_events`: a pass over the whole table makes up for
     /// them.
     pub overflowed: u64,
@@ -72,15 +75,16 @@ pub struct FlowCounters {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) sent: AtomicU64,
-    pub(super) passes_sent: AtomicU64,
+    passes_sent: AtomicU64,
     pub(super) overflowed: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) imported: AtomicU64,
     pub(super) malformed: AtomicU64,
-    pub(super) passes_received: AtomicU64,
+    passes_received: AtomicU64,
     pub(super) removed: AtomicU64,
     skipped: [AtomicU64; SKIPS.len()],
     last_pass: Mutex<(u64, Duration)>,
+    last_pass_ended: Mutex<Option<Instant>>,
     /// While this host tells: when all that had changed was handed on.
     settled: Mutex<Option<Instant>>,
 }
@@ -100,6 +104,19 @@ impl Tally {
             .last_pass
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = (flows, took);
+        self.pass_ended();
+    }
+
+    pub(super) fn pass_received(&self) {
+        self.passes_received.fetch_add(1, Relaxed);
+        self.pass_ended();
+    }
+
+    fn pass_ended(&self) {
+        *self
+            .last_pass_ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// All that had changed `at` this time is on its way; nothing is where nobody listens.
@@ -121,6 +138,10 @@ impl Tally {
             passes_sent: of(&self.passes_sent),
             last_pass_flows,
             last_pass,
+            last_pass_ended: *self
+                .last_pass_ended
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
             overflowed: of(&self.overflowed),
             received: of(&self.received),
             imported: of(&self.imported),
@@ -153,5 +174,20 @@ mod tests {
             .map(|(_, count)| *count)
             .collect();
         assert_eq!(counted, [1, 2, 3, 4, 5, 6]);
+    }
+    #[test]
+    fn the_last_whole_pass_is_the_one_that_ended_last_whoever_told_of_it() {
+        let tally = Tally::default();
+        assert_eq!(tally.read().last_pass_ended, None);
+        let began = Instant::now();
+        tally.pass_sent(3, Duration::ZERO);
+        let sent = tally.read().last_pass_ended.expect("one ended");
+        assert!(sent >= began);
+        let between = Instant::now();
+        tally.pass_received();
+        let heard = tally.read().last_pass_ended.expect("another ended");
+        assert!(heard >= between);
+        let counted = tally.read();
+        assert_eq!((counted.passes_sent, counted.passes_received), (1, 1));
     }
 }

@@ -157,7 +157,7 @@ impl Flows {
                 drop(importer);
                 let complete = outdated.is_some();
                 if let Some(outdated) = outdated {
-                    Tally::count(&inner.tally.passes_received, 1);
+                    inner.tally.pass_received();
                     self.sweep(outdated)?;
                 }
                 Ok(Imported { flows: 0, complete })

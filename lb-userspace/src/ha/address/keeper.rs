@@ -57,18 +57,7 @@ impl Keeper {
             ))
         })?;
         let now = Instant::now();
-        let view = AddressesView {
-            interface: name.to_owned(),
-            addresses: moving.iter().map(|address| (*address, false)).collect(),
-            want: Want::Released,
-            since: None,
-            problem: None,
-            added: 0,
-            removed: 0,
-            repaired: 0,
-            announced: 0,
-            turn: 0,
-        };
+        let view = AddressesView::unseen(name, &moving);
         let order = Order {
             want: Want::Released,
             turn: 0,

@@ -62,6 +62,22 @@ pub struct AddressesView {
 }
 
 impl AddressesView {
+    /// Before the interface was looked at.
+    pub(crate) fn unseen(interface: &str, moving: &[InterfaceAddress]) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            addresses: moving.iter().map(|address| (*address, false)).collect(),
+            want: Want::Released,
+            since: None,
+            problem: None,
+            added: 0,
+            removed: 0,
+            repaired: 0,
+            announced: 0,
+            turn: 0,
+        }
+    }
+
     /// Whether every address is wanted here and on the interface.
     #[must_use]
     pub fn held(&self) -> bool {

@@ -66,6 +66,18 @@ pub enum KeyFileProblem {
     /// It cannot be read.
     #[error("{0}")]
     Io(#[source] io::Error),
+    /// The agent's user may not read it.
+    #[error(
+        "{error}; it must belong to the user that the agent runs as, for lb.service: chown lb: {}",
+        path.display()
+    )]
+    Denied {
+        /// What the kernel says.
+        #[source]
+        error: io::Error,
+        /// The file.
+        path: PathBuf,
+    },
     /// It is no file.
     #[error("it is not a regular file")]
     NotAFile,
@@ -137,6 +149,10 @@ fn keys(path: &Path) -> Result<Keys, KeyFileProblem> {
 fn read(path: &Path) -> Result<Vec<u8>, KeyFileProblem> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => KeyFileProblem::Missing,
+        io::ErrorKind::PermissionDenied => KeyFileProblem::Denied {
+            error,
+            path: path.to_owned(),
+        },
         _ => KeyFileProblem::Io(error),
     };
     // The kind first: opening a pipe would wait for its other end.

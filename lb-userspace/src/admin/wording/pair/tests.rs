@@ -177,6 +177,38 @@ fn what_the_api_refuses_is_told_with_its_time() {
 }
 
 #[test]
+fn what_would_be_refused_is_a_problem_on_the_standby_already() {
+    let said = "the Elastic IP would not come here: AssociateAddress is denied";
+    let pair = after(|ha, _| {
+        ha.role = State::Backup;
+        ha.address.owner = AddressOwner::Other;
+        ha.peer.role = Some(State::Master);
+        ha.address.error = Some(said.to_owned());
+    });
+    assert_eq!(fact(&pair, "PROBLEM"), (Tone::Bad, said));
+}
+
+#[test]
+fn a_virtual_ip_that_does_not_go_stands_out_as_here_with_the_reason() {
+    let pair = after(|ha, _| {
+        ha.role = State::Backup;
+        ha.peer.role = Some(State::Master);
+        ha.address.kind = AddressKind::VirtualIp;
+        ha.address.name = "172.31.0.200/20".to_owned();
+        ha.address.owner = AddressOwner::This;
+        ha.address.moves = 0;
+        ha.address.error = Some("the kernel does not take it off".to_owned());
+    });
+    let (tone, text) = fact(&pair, "virtual IP");
+    let said = "172.31.0.200/20 is here, and this host is not active";
+    assert_eq!((tone, text), (Tone::Odd, said));
+    assert_eq!(
+        fact(&pair, "PROBLEM"),
+        (Tone::Odd, "the kernel does not take it off")
+    );
+}
+
+#[test]
 fn a_link_that_is_down_says_why() {
     let pair = after(|ha, now| {
         let link = ha.link.as_mut().expect("a link");
@@ -196,7 +228,7 @@ fn flows_that_are_not_in_step_stand_out() {
         flows.skipped = 1_234;
         flows.last_full_pass = None;
     });
-    let said = "not in step yet: 12,345 sent, 17 received, 1,234 skipped";
+    let said = "not synced yet: 12,345 sent, 17 received, 1,234 skipped";
     assert_eq!(fact(&pair, "flows"), (Tone::Odd, said));
 }
 
@@ -240,7 +272,29 @@ fn stepping_back_and_handing_over_stand_out() {
 
 #[test]
 fn certificates_that_differ_stand_out() {
-    let sentence = "example.org: the other host's ends 30 days sooner";
+    let sentence = "example.org: the peer's ends 30 days sooner";
     let pair = after(|ha, _| ha.certificates.push(sentence.to_owned()));
     assert_eq!(fact(&pair, "certificate"), (Tone::Odd, sentence));
+}
+
+#[test]
+fn a_host_that_stepped_back_for_want_of_an_answer_does_not_claim_to_know_more() {
+    let stepped_back = |owner| {
+        let pair = after(|ha, _| {
+            ha.role = State::Backup;
+            ha.stepped_back = true;
+            ha.peer.role = None;
+            ha.address.owner = owner;
+        });
+        pair.hosts[0].note.1.clone()
+    };
+    let elsewhere = stepped_back(AddressOwner::Other);
+    assert!(
+        elsewhere.contains("the address is elsewhere"),
+        "{elsewhere}"
+    );
+    for owner in [AddressOwner::This, AddressOwner::Unknown] {
+        let unknown = stepped_back(owner);
+        assert!(unknown.contains("gives no answer"), "{unknown}");
+    }
 }
