@@ -94,7 +94,8 @@ pub fn overlap_calm(plan: &Plan) -> Duration {
 
 /// The same when both took the address at about the same time, so that one lost it before it was
 /// sure to have it. It cannot tell that from a description that shows the past, and waits for
-/// [`SETTLE`] before it takes the address again, whereupon the other one finds it elsewhere.
+/// [`SETTLE`] before it takes the address again, whereupon the other one finds it elsewhere. So does
+/// an agent that was stopped while its call was accepted, and learns of that long after.
 #[must_use]
 pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)

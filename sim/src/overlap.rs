@@ -12,6 +12,8 @@ use crate::{
 
 /// A silence younger than this is watched closely for long enough: 60 s, less what an overlap takes.
 const FRESH: Duration = Duration::from_secs(45);
+/// A call takes no longer.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// After troubles of the API its consequences go on: a call takes 5 s, the wait after it 4 s.
 const AFTERMATH: Duration = Duration::from_secs(10);
 
@@ -32,6 +34,9 @@ pub(crate) struct Overlap {
     api: Option<Time>,
     /// When an association of a host's was last accepted.
     took: [Option<Time>; 2],
+    /// When a host that had been stopped took in that answer, long after: for all it knows,
+    /// descriptions may show the past from then on.
+    told_late: [Option<Time>; 2],
     figures: Figures,
 }
 
@@ -67,6 +72,7 @@ impl Overlap {
             hearing: Some(Time::default()),
             api: Some(Time::default()),
             took: [None; 2],
+            told_late: [None; 2],
             figures: Figures::default(),
         }
     }
@@ -112,6 +118,14 @@ impl Overlap {
         self.took[side.index()] = Some(now);
     }
 
+    /// A host takes in that its association was accepted.
+    pub(crate) fn told(&mut self, now: Time, side: Side) {
+        let took = self.took[side.index()];
+        if took.is_some_and(|took| now.since(took) > CALL_LIMIT) {
+            self.told_late[side.index()] = Some(now);
+        }
+    }
+
     /// Compares what is with what may be; `both` where both are active.
     ///
     /// # Errors
@@ -155,7 +169,7 @@ impl Overlap {
         };
         let overlap = now.since(since.max(api));
         let recent = |took: Option<Time>| took.is_some_and(|at| at + bounds::SETTLE >= since);
-        if self.took.into_iter().all(recent) {
+        if self.took.into_iter().all(recent) || self.told_late.into_iter().any(recent) {
             let longest = &mut self.figures.overlap_contested;
             let both_took = "both of which took the address";
             hold(longest, overlap, self.contested_bound, both_took)

@@ -95,6 +95,7 @@ impl Watch {
     /// An agent took something in.
     pub(crate) fn took_in(&mut self, now: Time, side: Side, event: &Event) {
         match event {
+            Event::Answer(Answer::Associated) => self.overlap.told(now, side),
             Event::HandOver(_) => {
                 self.sides[side.index()].ordered.get_or_insert(now);
             }

@@ -7,7 +7,7 @@
 use sim::{draw, run};
 
 /// The seed, and what was wrong.
-const FOUND: [(u64, &str); 17] = [
+const FOUND: [(u64, &str); 18] = [
     (1966, BACK),
     (8781, BACK),
     (11592, BACK),
@@ -25,6 +25,7 @@ const FOUND: [(u64, &str); 17] = [
     (8400, STRANGER),
     (86422, NOW_AND_THEN),
     (183_914, CLOCK),
+    (1_070_062, LATE_ANSWER),
 ];
 
 const BACK: &str = "a host was given the role back before the address had moved, and held for ever";
@@ -39,6 +40,9 @@ const STRANGER: &str =
 const NOW_AND_THEN: &str =
     "a host that heard the other one now and then was patient for longer than stated";
 const CLOCK: &str = "a clock that jumps makes a silence old, which was not stated";
+
+const LATE_ANSWER: &str =
+    "an agent that was stopped took in an old answer as a new one, which was not stated";
 
 #[test]
 fn what_was_wrong_once_is_right() {
