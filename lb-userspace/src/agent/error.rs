@@ -43,6 +43,9 @@ pub enum Error {
     /// The thread of the pair ended before it said why.
     #[error("the thread that keeps up the pair ended at its start: report what the log says")]
     PairEnded,
+    /// The thread of the pair ended while the agent ran.
+    #[error("the thread that kept up the pair ended: report what the log says")]
+    PairLost,
     /// The keys of session tickets.
     #[error(transparent)]
     Tickets(#[from] NoRandomness),

@@ -51,6 +51,5 @@ pub fn run(file: &Path) -> Result<(), Error> {
 async fn start_and_run(file: PathBuf, config: Config) -> Result<(), Error> {
     let signals = run::Signals::listen().map_err(Error::Runtime)?;
     let agent = start::start(file, config, Dataplane::open)?;
-    agent.run(signals).await;
-    Ok(())
+    agent.run(signals).await
 }

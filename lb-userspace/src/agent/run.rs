@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
 
 use lb_common::backend::BackendState;
-use lb_ha::pair::Reason;
+use lb_ha::pair::{Reason, Refusal};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    GRACE,
+    Error, GRACE,
     feeds::Feeds,
     kernel::Kernel,
     pair::{Effect, Order as PairOrder, Pair},
@@ -48,6 +48,10 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) effects: mpsc::UnboundedReceiver<Effect>,
     /// The operator who waits for a hand-over.
     pub(super) waiting: Option<Waiting>,
+    /// Whether the agent is about to end.
+    pub(super) leaving: bool,
+    /// Whether the pair ended by itself.
+    pub(super) lost_pair: bool,
     /// Whether this host hands over.
     pub(super) holding: Option<Holding>,
     /// When to look whether requests have ended.
@@ -89,10 +93,19 @@ impl Signals {
 
 impl<K: Kernel> Agent<K> {
     /// Runs until a signal says stop, then lets the requests that are under way end.
-    pub(super) async fn run(mut self, mut signals: Signals) {
+    ///
+    /// # Errors
+    /// The pair ended by itself.
+    pub(super) async fn run(mut self, mut signals: Signals) -> Result<(), Error> {
         self.announce();
         while self.next_event(&mut signals).await {}
+        let kept_up = self.pair.is_none() || !self.lost_pair;
         self.stop(&mut signals).await;
+        if kept_up {
+            Ok(())
+        } else {
+            Err(Error::PairLost)
+        }
     }
 
     /// Takes in one event. False when it is time to stop.
@@ -107,9 +120,12 @@ impl<K: Kernel> Agent<K> {
             _ = interrupt.recv() => return false,
             Some(checked) = self.outcomes.recv() => self.checked(checked),
             Some(command) = self.commands.recv() => self.command(command),
-            Some(effect) = self.effects.recv() => {
-                self.effect(effect);
-            }
+            effect = self.effects.recv(), if self.pair.is_some() => match effect {
+                Some(effect) => {
+                    self.effect(effect);
+                }
+                None => return self.pair_ended(),
+            },
             _ = self.look.tick(), if self.holding.is_some() => self.look_for_quiet(),
             _ = hangup.recv() => self.reload_by_signal(),
             _ = self.heartbeat.tick() => self.beat(),
@@ -277,20 +293,28 @@ impl<K: Kernel> Agent<K> {
         let _said = self.reload();
     }
 
-    /// Hands over to the other host, where there is one that can take over.
-    async fn leave_pair(&mut self, signals: &mut Signals) {
-        let Some(pair) = &self.pair else {
-            return;
+    /// Hands over to the other host, where there is one that can take over. False when there is
+    /// none that could serve, and this host is to serve to the end.
+    async fn hand_over(&mut self, signals: &mut Signals) -> bool {
+        let Some(pair) = self.pair.as_ref().filter(|_| !self.lost_pair) else {
+            return true;
         };
+        self.leaving = true;
         pair.order(PairOrder::HandOver(Reason::Stop));
+        let mut outcome = Ok(());
         loop {
             tokio::select! {
                 () = signals.stop() => {
                     tracing::warn!("told twice: not waiting for the hand-over");
                     break;
                 }
-                Some(effect) = self.effects.recv() => if self.effect(effect) {
-                    break;
+                effect = self.effects.recv() => match effect.map(|effect| self.effect(effect)) {
+                    Some(Some(ended)) => {
+                        outcome = ended;
+                        break;
+                    }
+                    Some(None) => {}
+                    None => break,
                 },
                 _ = self.look.tick(), if self.holding.is_some() => self.look_for_quiet(),
                 Some(checked) = self.outcomes.recv() => self.checked(checked),
@@ -298,19 +322,30 @@ impl<K: Kernel> Agent<K> {
                 _ = self.heartbeat.tick() => self.beat(),
             }
         }
+        let is_alone = outcome == Err(Refusal::NoPeer) && self.has_link();
+        !is_alone
+    }
+
+    /// Leaves the pair, with a goodbye where this host is still active.
+    async fn leave_pair(&mut self) {
         if let Some(pair) = self.pair.take() {
             pair.stop().await;
         }
+        // Nobody reads what the pair says any more.
+        self.hold(false);
     }
 
     /// Lets requests end. Checks and orders go on meanwhile; another signal ends it at once. The
     /// XDP program stays: what it steers goes on without an agent.
     async fn stop(mut self, signals: &mut Signals) {
         notify(&[sd_notify::NotifyState::Stopping]);
-        self.leave_pair(signals).await;
+        let goes_first = self.hand_over(signals).await;
+        if goes_first {
+            self.leave_pair().await;
+        }
         tracing::info!("stopping: no new HTTP connections; requests have {GRACE:?} to end");
         let Some(proxy) = self.shared.proxy().take() else {
-            return;
+            return self.leave_pair().await;
         };
         let mut draining = tokio::task::spawn_blocking(move || drain(proxy));
         loop {
@@ -325,6 +360,8 @@ impl<K: Kernel> Agent<K> {
                 _ = self.heartbeat.tick() => self.beat(),
             }
         }
+        // A host that is alone keeps its addresses until its requests have ended.
+        self.leave_pair().await;
         self.servers.shutdown().await;
         tracing::info!("stopped; the kernel goes on steering");
     }

@@ -74,6 +74,8 @@ pub(super) fn start<K: Kernel>(
         pair,
         effects,
         waiting: None,
+        leaving: false,
+        lost_pair: false,
         holding: None,
         look: run::look(),
         all_checked: false,

@@ -302,6 +302,9 @@ impl Duty {
                     tracing::info!("the EC2 API answers again");
                 }
                 if *outcome == Outcome::Associated {
+                    // It may: what an inspection found before is mended, or about to be found again.
+                    self.shared.known().inspection = None;
+                    self.inspect_at = Some(Instant::now());
                     tracing::info!(?took, "AWS moves the Elastic IP to this host");
                 }
             }

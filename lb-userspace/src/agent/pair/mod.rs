@@ -44,8 +44,8 @@ pub(super) enum Order {
     Reconfigure(Box<(Ha, Watched)>),
     /// Tell the other agent.
     Tell(Message),
-    /// The flows of the other host are all here.
-    Synced,
+    /// The flows of the other host are all here; they came by the link of this number.
+    Synced(u64),
     /// Say goodbye, and tell when that is done.
     Stop(oneshot::Sender<()>),
 }

@@ -98,7 +98,7 @@ async fn take_in(
     orders: mpsc::WeakUnboundedSender<Order>,
 ) {
     while let Some(chunk) = arriving.recv().await {
-        let flows = flows.clone();
+        let (flows, session) = (flows.clone(), chunk.session);
         // The chunk counts as taken in when it is dropped: after the import.
         let imported = tokio::task::spawn_blocking(move || flows.import(&chunk.bytes)).await;
         match imported {
@@ -107,7 +107,7 @@ async fn take_in(
                     return;
                 };
                 // The pair may have ended.
-                let _gone = orders.send(Order::Synced);
+                let _gone = orders.send(Order::Synced(session));
             }
             Ok(Ok(_part)) => {}
             Ok(Err(error)) => tracing::error!("flows of the peer were not taken in: {error}"),

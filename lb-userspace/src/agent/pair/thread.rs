@@ -36,6 +36,10 @@ use crate::{
 /// A timer that fires later than this did not run for a while: what has arrived meanwhile counts
 /// before it does.
 const LATE: Duration = Duration::from_millis(30);
+/// What is tracked is looked at anew at least that often.
+const LOOK: Duration = Duration::from_millis(200);
+/// What is known is told anew at least that often.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long what has arrived may take to be seen then.
 const CATCHING_UP: Duration = Duration::from_millis(5);
 
@@ -97,8 +101,10 @@ enum Arrival {
     Advert(Received),
     Link(peer::Event),
     Call(aws::Done),
-    Tracked(track::Standing),
+    Tracked,
     Timer,
+    /// Nothing, for a while.
+    Idle,
     /// Nobody is left who gives orders.
     Ended,
 }
@@ -112,12 +118,16 @@ struct Thread {
     tracking: Option<Tracking>,
     standing: Standing,
     own_orders: mpsc::WeakUnboundedSender<Order>,
+    /// When what is tracked was looked at last.
+    tracked_at: Instant,
+    /// Whether every backend was checked once.
+    backends_checked: bool,
     /// Whether everything that is tracked was looked at once.
     looked: bool,
     /// Whether the flows of the other host came by the link that stands.
     has_flows: bool,
-    /// Whether a late timer was put off once.
-    caught_up: bool,
+    /// Which link stands, or stood last.
+    session: Option<u64>,
 }
 
 impl Thread {
@@ -148,9 +158,11 @@ impl Thread {
             tracking: None,
             standing: Standing::default(),
             own_orders: parts.orders,
+            tracked_at: origin,
+            backends_checked: false,
             looked: false,
             has_flows: false,
-            caught_up: false,
+            session: None,
         };
         thread.note();
         Ok(thread)
@@ -158,7 +170,11 @@ impl Thread {
 
     async fn run(mut self) {
         loop {
-            match self.arrival().await {
+            let arrival = self.arrival().await;
+            if self.is_late() {
+                self.catch_up().await;
+            }
+            match arrival {
                 Arrival::Order(Order::Stop(done)) => {
                     self.step(Event::Stop);
                     self.hands.stop().await;
@@ -167,20 +183,19 @@ impl Thread {
                     return;
                 }
                 Arrival::Order(order) => self.order(order),
-                Arrival::Advert(received) => self.step(Event::Advert(Heard {
-                    priority: received.advert.priority.get(),
-                    interval: received.advert.interval.duration(),
-                    from: received.from,
-                })),
+                Arrival::Advert(received) => self.advert(&received),
                 Arrival::Link(event) => self.link(event),
                 Arrival::Call(done) => {
                     self.hands.called(&done);
                     self.step(Event::Answer(done.answer()));
                 }
-                Arrival::Tracked(standing) => self.tracked(&standing),
-                Arrival::Timer if self.is_late() => tokio::time::sleep(CATCHING_UP).await,
+                Arrival::Tracked => self.look_at_tracked(),
                 Arrival::Timer => self.step(Event::Timer),
+                Arrival::Idle => self.note(),
                 Arrival::Ended => return,
+            }
+            if self.tracked_at.elapsed() >= LOOK {
+                self.look_at_tracked();
             }
         }
     }
@@ -220,7 +235,8 @@ impl Thread {
             if let Some(standing) = standing
                 && standing.changed().await.is_ok()
             {
-                return standing.borrow_and_update().clone();
+                standing.mark_unchanged();
+                return;
             }
             std::future::pending().await
         };
@@ -231,20 +247,37 @@ impl Thread {
             Some(received) = adverts.recv() => Arrival::Advert(received),
             Some(event) = heard => Arrival::Link(event),
             done = called => Arrival::Call(done),
-            standing = tracked => Arrival::Tracked(standing),
+            () = tracked => Arrival::Tracked,
             () = timer => Arrival::Timer,
+            () = tokio::time::sleep(IDLE) => Arrival::Idle,
         }
     }
 
-    /// Whether this thread did not run for a while. True once: what has arrived is looked at first.
-    fn is_late(&mut self) -> bool {
+    /// Whether this thread did not run for a while.
+    fn is_late(&self) -> bool {
         let now = self.now();
-        let late = self
-            .host
-            .deadline()
-            .is_some_and(|deadline| now.since(deadline) > LATE);
-        self.caught_up = late && !self.caught_up;
-        self.caught_up
+        let deadline = self.host.deadline();
+        deadline.is_some_and(|deadline| now.since(deadline) > LATE)
+    }
+
+    /// Takes in what has been heard meanwhile, adverts first, before anything else is decided: a
+    /// host that stood still did not hear that nobody spoke.
+    async fn catch_up(&mut self) {
+        tokio::time::sleep(CATCHING_UP).await;
+        while let Ok(received) = self.inlets.adverts.try_recv() {
+            self.advert(&received);
+        }
+        while let Some(Ok(event)) = self.inlets.link.as_mut().map(mpsc::Receiver::try_recv) {
+            self.link(event);
+        }
+    }
+
+    fn advert(&mut self, received: &Received) {
+        self.step(Event::Advert(Heard {
+            priority: received.advert.priority.get(),
+            interval: received.advert.interval.duration(),
+            from: received.from,
+        }));
     }
 
     fn begin(&mut self, beginning: Beginning) {
@@ -272,11 +305,16 @@ impl Thread {
             Order::Begin(beginning) => self.begin(*beginning),
             Order::HandOver(reason) => self.step(Event::HandOver(reason)),
             Order::Quiet => self.step(Event::Quiet),
-            Order::Checked => self.stand(|standing| standing.checked = true),
-            Order::Synced => {
+            Order::Checked => {
+                self.backends_checked = true;
+                self.look_at_tracked();
+            }
+            // An older link's flows say nothing about this one's.
+            Order::Synced(session) if Some(session) == self.session => {
                 self.has_flows = true;
                 self.step(Event::Timer);
             }
+            Order::Synced(_older) => {}
             Order::Reconfigure(new) => {
                 let (ha, watched) = *new;
                 if let Some(tracking) = &mut self.tracking {
@@ -295,6 +333,7 @@ impl Thread {
         match event {
             peer::Event::Up(peer) => {
                 self.has_flows = false;
+                self.session = Some(peer.session);
                 self.hands.linked(Some(peer));
                 self.step(Event::LinkUp);
             }
@@ -307,26 +346,30 @@ impl Thread {
         }
     }
 
-    fn tracked(&mut self, tracked: &track::Standing) {
-        // What nobody has looked at counts as failing: at the start that says nothing yet.
-        let tracking = self
-            .tracking
-            .as_ref()
-            .map(Tracking::view)
-            .unwrap_or_default();
-        self.looked |= tracking.iter().all(|one| one.fact.well.is_some());
-        if !self.looked {
+    /// What is tracked, as it is now, and whether the API would let the address come.
+    fn look_at_tracked(&mut self) {
+        self.tracked_at = Instant::now();
+        let Some(tracking) = &self.tracking else {
             return;
+        };
+        let facts: Vec<_> = tracking.view().into_iter().map(|one| one.fact).collect();
+        self.looked |= facts.iter().all(|fact| fact.well.is_some());
+        // What nobody has looked at yet counts as failing: at the start that says nothing.
+        let known = facts.into_iter().filter(|fact| fact.well.is_some());
+        let tracked = track::weigh(&known.collect::<Vec<_>>());
+        let inspection = self.inlets.ec2.as_ref().map(aws::Worker::view);
+        let inspection = inspection.and_then(|view| view.inspection);
+        let next = Standing {
+            weight: tracked.weight,
+            fault: tracked.fault.is_some(),
+            checked: self.backends_checked && self.looked,
+            hindered: inspection.is_some_and(|inspection| !inspection.is_clean()),
+            synced: self.standing.synced,
+        };
+        if next != self.standing {
+            self.standing = next;
+            self.step(Event::Standing(next));
         }
-        self.stand(|standing| {
-            standing.weight = tracked.weight;
-            standing.fault = tracked.fault.is_some();
-        });
-    }
-
-    fn stand(&mut self, change: impl FnOnce(&mut Standing)) {
-        change(&mut self.standing);
-        self.step(Event::Standing(self.standing));
     }
 
     fn step(&mut self, event: Event) {

@@ -39,13 +39,13 @@ pub(in crate::agent) struct Holding {
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Takes in what the pair wants. True when it was the end of a hand-over.
-    pub(super) fn effect(&mut self, effect: Effect) -> bool {
+    /// Takes in what the pair wants. When it was the end of a hand-over: what came of it.
+    pub(super) fn effect(&mut self, effect: Effect) -> Option<Result<(), Refusal>> {
         match effect {
             Effect::Hold(hold) => self.hold(hold),
             Effect::HandedOver(outcome) => {
                 self.handed_over(outcome);
-                return true;
+                return Some(outcome);
             }
             Effect::Active(active) => {
                 let offer = self.tickets.set_active(active);
@@ -58,13 +58,28 @@ impl<K: Kernel> Agent<K> {
             }
             Effect::Told(message) => self.told(message),
         }
+        None
+    }
+
+    /// The thread of the pair is gone, which it never is while there is somebody to give it orders.
+    /// The agent cannot do without: systemd starts it anew.
+    pub(super) fn pair_ended(&mut self) -> bool {
+        tracing::error!("the thread that keeps up the pair ended: the agent ends, too");
+        self.lost_pair = true;
         false
+    }
+
+    /// Whether the agents of the pair have a link.
+    pub(super) fn has_link(&self) -> bool {
+        let state = self.shared.read();
+        state.config.ha.as_ref().is_some_and(|ha| ha.link.is_some())
     }
 
     /// An operator wants this host to hand over.
     pub(super) fn failover(&mut self, answer: Waiting) {
         let refused = match (&self.pair, &self.waiting) {
             (None, _) => "this host has no [ha]: it has nobody to hand over to",
+            (Some(_), _) if self.leaving => "the agent ends, and hands over before that",
             (Some(_), Some(_)) => "a hand-over is under way",
             (Some(pair), None) => {
                 tracing::info!("the operator wants this host to hand over");
@@ -244,7 +259,7 @@ impl<K: Kernel> Agent<K> {
         self.shared.write().differences = differences;
     }
 
-    fn hold(&mut self, hold: bool) {
+    pub(super) fn hold(&mut self, hold: bool) {
         if hold == self.holding.is_some() {
             return;
         }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     admin::{Client, Source, State},
-    agent::{Error, start::start},
+    agent::start::start,
     config::Config,
     dataplane::{self, Counters, XdpMode},
 };
@@ -221,7 +221,7 @@ impl Host {
 
 struct Running {
     shared: Arc<Shared<Noted>>,
-    task: tokio::task::JoinHandle<()>,
+    task: tokio::task::JoinHandle<Result<(), Error>>,
 }
 
 impl Running {
