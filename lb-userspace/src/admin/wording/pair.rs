@@ -296,7 +296,11 @@ fn address_error(ha: &HaStatus, now: Moment) -> Option<Fact> {
     Some(match address.error_at {
         Some(at) => {
             let about = if is_api { "EC2 API" } else { "PROBLEM" };
-            let tone = if is_out_of_place { Tone::Bad } else { Tone::Odd };
+            let tone = if is_out_of_place {
+                Tone::Bad
+            } else {
+                Tone::Odd
+            };
             Fact::new(about, tone, format!("{} ago: {error}", span(now.since(at))))
         }
         // Nobody but a person mends what was found out before it mattered.

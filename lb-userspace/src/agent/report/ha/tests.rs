@@ -165,7 +165,10 @@ fn the_last_whole_pass_is_told_by_its_age() {
     assert_eq!(flows_status(&counters, true).last_full_pass, None);
     let age = Duration::from_millis(1500);
     counters.last_pass_ended = Instant::now().checked_sub(age);
-    assert!(counters.last_pass_ended.is_some(), "the machine runs longer");
+    assert!(
+        counters.last_pass_ended.is_some(),
+        "the machine runs longer"
+    );
     let seconds = flows_status(&counters, true).last_full_pass;
     let seconds = seconds.expect("there was one");
     assert!((1.5..60.0).contains(&seconds), "{seconds}");
