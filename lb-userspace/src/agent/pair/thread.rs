@@ -238,7 +238,7 @@ impl Thread {
                 standing.mark_unchanged();
                 return;
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             // What was heard comes before the timer that says that nothing was.
