@@ -3,13 +3,13 @@
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Scene, effort,
-    load::{Load, Plan, Reuse},
+    load::{Failure, Load, Plan, Probe, Report, Reuse, Seen},
 };
 
 /// How long the load runs before and after each change.
@@ -95,48 +95,77 @@ fn a_host_that_was_told_to_hand_over_leaves_it_at_that() -> Result<()> {
     Ok(())
 }
 
-/// Two hundred requests a second, half of them on connections that last.
+/// Two hundred requests a second: a new connection every 10 ms, whatever became of the last one, and
+/// as many requests on connections that last.
 struct Loads {
-    fresh: Load,
+    fresh: Probe,
     kept: Load,
 }
 
 impl Loads {
     fn start(scene: &Scene) -> Result<Self> {
-        let plan = |reuse| {
-            anyhow::Ok(Plan {
-                connections: 4,
-                reuse,
-                // An answer takes a few milliseconds more.
-                pause: Duration::from_millis(36),
-                patience: Duration::from_secs(10),
-                ..Plan::https(&scene.lab)?
-            })
+        let client = &scene.lab.client;
+        let patient = Plan {
+            patience: Duration::from_secs(10),
+            ..Plan::https(&scene.lab)?
+        };
+        let kept = Plan {
+            connections: 4,
+            reuse: Reuse::Always,
+            // An answer takes a few milliseconds more.
+            pause: Duration::from_millis(36),
+            ..patient.clone()
         };
         Ok(Self {
-            fresh: plan(Reuse::Never)?.start(&scene.lab.client),
-            kept: plan(Reuse::Always)?.start(&scene.lab.client),
+            fresh: Probe::steady(patient, Duration::from_millis(10), client),
+            kept: kept.start(client),
         })
     }
 
     fn none_failed(&self, scene: &Scene) -> Result<()> {
-        let failed = self.fresh.failed() + self.kept.failed();
-        ensure!(
-            failed == 0,
-            "{failed} requests failed\n{}",
-            scene.pair.statuses()
-        );
+        for load in [self.fresh.load(), &self.kept] {
+            let report = load.news(&mut Seen::default());
+            report
+                .all_answered()
+                .with_context(|| format!("{}{}", when(scene, &report), scene.pair.statuses()))?;
+        }
         Ok(())
     }
 
     fn stop(self, scene: &Scene) -> Result<()> {
-        for (load, what) in [(self.fresh, "new"), (self.kept, "lasting")] {
-            let report = load.stop()?;
+        for (report, what) in [(self.fresh.stop()?, "new"), (self.kept.stop()?, "lasting")] {
             report
                 .all_answered()
                 .with_context(|| format!("on {what} connections\n{}", scene.pair.statuses()))?;
-            println!("{} answered on {what} connections", report.answers.len());
+            println!(
+                "{} answered on {what} connections, the longest after {:?}",
+                report.answers.len(),
+                report.longest()
+            );
         }
         Ok(())
     }
+}
+
+/// How requests that failed lie to the moves of the address, for the reader.
+fn when(scene: &Scene, report: &Report) -> String {
+    let moves = scene.follower.moves();
+    let from = |moved: Instant, at: Instant| match at.checked_duration_since(moved) {
+        Some(after) => format!("{after:?} after"),
+        None => format!("{:?} before", moved.duration_since(at)),
+    };
+    let line = |failure: &Failure| {
+        let distance = |moved: &Instant| {
+            let (early, late) = ((*moved).min(failure.ended), (*moved).max(failure.ended));
+            late.duration_since(early)
+        };
+        let nearest = moves.iter().map(|moved| moved.at).min_by_key(distance)?;
+        Some(format!(
+            "begun {} and failed {} the gateway had moved the address: {}\n",
+            from(nearest, failure.began),
+            from(nearest, failure.ended),
+            failure.why
+        ))
+    };
+    report.failures.iter().filter_map(line).collect()
 }

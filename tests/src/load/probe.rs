@@ -2,11 +2,11 @@
 
 use std::{
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustls::client::Resumption;
 
 use super::{Answer, Load, Plan, Report, Reuse, attempt};
@@ -25,11 +25,11 @@ impl Probe {
     /// second, is never waited for.
     pub const PATIENCE: Duration = Duration::from_millis(200);
 
-    /// Starts asking from a host for what a plan says.
+    /// Starts asking from a host for what a plan says, at [`Self::INTERVAL`] and with
+    /// [`Self::PATIENCE`].
     #[must_use]
     pub fn start(plan: Plan, from: &Host) -> Self {
-        let plan = Arc::new(Plan {
-            reuse: Reuse::Never,
+        let plan = Plan {
             patience: Self::PATIENCE,
             // The next host need not know of the last one's sessions.
             tls: plan.tls.map(|config| {
@@ -38,20 +38,36 @@ impl Probe {
                 Arc::new(config)
             }),
             ..plan
+        };
+        Self::steady(plan, Self::INTERVAL, from)
+    }
+
+    /// Starts asking from a host, at another interval and as patiently as the plan says.
+    #[must_use]
+    pub fn steady(plan: Plan, interval: Duration, from: &Host) -> Self {
+        let plan = Arc::new(Plan {
+            reuse: Reuse::Never,
+            ..plan
         });
         Self(Load::start(from, plan.requests, move |shared| {
+            let mut on_their_way: Vec<JoinHandle<()>> = Vec::new();
             let mut next = Instant::now();
             while shared.another() {
                 let (plan, shared) = (Arc::clone(&plan), Arc::clone(shared));
                 // A thread inherits the network that its parent has entered.
-                thread::Builder::new()
+                let connection = thread::Builder::new()
                     .spawn(move || attempt(&plan, &mut None, &shared))
                     .context("could not start a connection's thread")?;
-                next += Self::INTERVAL;
+                on_their_way.retain(|earlier| !earlier.is_finished());
+                on_their_way.push(connection);
+                next += interval;
                 thread::sleep(next.saturating_duration_since(Instant::now()));
             }
-            // Those that are on their way.
-            thread::sleep(Self::PATIENCE);
+            let joined = on_their_way.into_iter().map(JoinHandle::join);
+            ensure!(
+                joined.into_iter().all(|end| end.is_ok()),
+                "a connection's thread panicked"
+            );
             Ok(())
         }))
     }
