@@ -6,7 +6,8 @@
 //!   Hold(true): no new connection
 //!   requests end, or their time does
 //!   resigns ─────────────────── Yours ────► takes over, takes the address
-//!   Hold(false) ◄──── Heartbeat: master, has the address
+//!                ◄──── Heartbeat: master, has the address
+//!   a second later: Hold(false), unless the agent ends
 //! ```
 
 use std::{fmt, time::Duration};
@@ -19,6 +20,9 @@ use crate::{
 
 /// How long the other host may take to have the address: an Elastic IP takes 5 to 6 seconds on AWS.
 const TAKING: Duration = Duration::from_secs(15);
+/// How long packets may still come here after the EC2 API has said that the address is the other
+/// host's: they lag behind what it says.
+const ARRIVING: Duration = Duration::from_secs(1);
 /// How often the active host is asked, as long as it does not answer.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the other host may take over the time that requests have, when it was asked.
@@ -74,8 +78,12 @@ impl std::error::Error for Refusal {}
 pub(super) enum HandOver {
     /// Active: requests end.
     Ending { until: Time, reason: Reason },
-    /// No longer active: the other host takes the address.
-    Giving { until: Time, reason: Reason },
+    /// No longer active: the other host takes the address, or has just `taken` it.
+    Giving {
+        until: Time,
+        reason: Reason,
+        taken: bool,
+    },
     /// Standby: asked the active host.
     Asking { until: Time, again: Time },
     /// Standby: asked in vain. It takes over by its priority now.
@@ -151,7 +159,11 @@ impl Host {
             return;
         }
         let until = now + TAKING;
-        self.handover = Some(HandOver::Giving { until, reason });
+        self.handover = Some(HandOver::Giving {
+            until,
+            reason,
+            taken: false,
+        });
         let beat = self.peer.beat(now, self.detection());
         self.gave_way = beat
             .filter(|_| reason != Reason::Asked)
@@ -248,12 +260,21 @@ impl Host {
                 self.end_hand_over(Err(Refusal::NoPeer));
             }
             Some(HandOver::Ending { until, reason }) if now >= until => self.give(now, reason),
-            Some(HandOver::Giving { until, .. }) => {
+            Some(HandOver::Giving {
+                until, taken: true, ..
+            }) if now >= until => self.end_hand_over(Ok(())),
+            Some(HandOver::Giving {
+                until,
+                reason,
+                taken: false,
+            }) => {
                 let beat = self.peer.beat(now, self.detection());
-                let taken =
-                    beat.is_some_and(|beat| beat.state == State::Master && beat.has_address);
-                if taken {
-                    self.end_hand_over(Ok(()));
+                if beat.is_some_and(|beat| beat.state == State::Master && beat.has_address) {
+                    self.handover = Some(HandOver::Giving {
+                        until: now + ARRIVING,
+                        reason,
+                        taken: true,
+                    });
                 } else if now >= until {
                     self.end_hand_over(Err(Refusal::NotTaken));
                 }
@@ -315,7 +336,11 @@ impl Host {
             return;
         };
         self.handover = None;
-        self.actions.push(Action::Hold(false));
+        // What still arrives at a host that ends would be refused: it is left without an answer, and
+        // tried again where the address is now.
+        if reason != Reason::Stop || outcome.is_err() {
+            self.actions.push(Action::Hold(false));
+        }
         if reason != Reason::Asked {
             self.actions.push(Action::HandedOver(outcome));
         }

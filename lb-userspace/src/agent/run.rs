@@ -50,6 +50,8 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) waiting: Option<Waiting>,
     /// Whether the agent is about to end.
     pub(super) leaving: bool,
+    /// Whether this host handed over to end.
+    pub(super) handed_over: bool,
     /// Whether the pair ended by itself.
     pub(super) lost_pair: bool,
     /// Whether this host hands over.
@@ -302,6 +304,7 @@ impl<K: Kernel> Agent<K> {
         self.leaving = true;
         pair.order(PairOrder::HandOver(Reason::Stop));
         let mut outcome = Ok(());
+        let mut ended_well = false;
         loop {
             tokio::select! {
                 () = signals.stop() => {
@@ -310,6 +313,7 @@ impl<K: Kernel> Agent<K> {
                 }
                 effect = self.effects.recv() => match effect.map(|effect| self.effect(effect)) {
                     Some(Some(ended)) => {
+                        ended_well = ended.is_ok();
                         outcome = ended;
                         break;
                     }
@@ -322,6 +326,8 @@ impl<K: Kernel> Agent<K> {
                 _ = self.heartbeat.tick() => self.beat(),
             }
         }
+        // After a hand-over new connections stay held: what still arrives here belongs elsewhere.
+        self.handed_over = ended_well;
         let is_alone = outcome == Err(Refusal::NoPeer) && self.has_link();
         !is_alone
     }
@@ -332,7 +338,9 @@ impl<K: Kernel> Agent<K> {
             pair.stop().await;
         }
         // Nobody reads what the pair says any more.
-        self.hold(false);
+        if !self.handed_over {
+            self.hold(false);
+        }
     }
 
     /// Lets requests end. Checks and orders go on meanwhile; another signal ends it at once. The

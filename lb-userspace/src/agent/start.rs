@@ -75,6 +75,7 @@ pub(super) fn start<K: Kernel>(
         effects,
         waiting: None,
         leaving: false,
+        handed_over: false,
         lost_pair: false,
         holding: None,
         look: run::look(),

@@ -33,7 +33,12 @@ fn a_hand_over_ends_requests_then_gives_the_role_then_serves_again() {
         "it has not got the address"
     );
     bench.peer = Some(master(90));
-    bench.pass(200);
+    bench.pass(900);
+    assert!(
+        !bench.did(Action::Hold(false)),
+        "packets still come here when the API has said that they do not"
+    );
+    bench.pass(300);
     assert!(bench.did(Action::Hold(false)));
     assert_eq!(bench.outcomes(), [Ok(())]);
 }
@@ -153,8 +158,12 @@ fn an_order_to_end_overtakes_the_operators() {
     assert_eq!(bench.outcomes(), []);
     bench.happen(Event::Quiet);
     bench.peer = Some(master(90));
-    bench.pass(200);
+    bench.pass(1200);
     assert_eq!(bench.outcomes(), [Ok(())]);
+    assert!(
+        !bench.did(Action::Hold(false)),
+        "an agent that ends refuses nobody"
+    );
 }
 
 #[test]
@@ -254,7 +263,7 @@ fn an_asked_host_hands_over_and_owes_the_operator_nothing() {
     assert!(bench.did(Action::Hold(true)));
     bench.happen(Event::Quiet);
     bench.peer = Some(master(110));
-    bench.pass(200);
+    bench.pass(1200);
     assert!(bench.did(Action::Hold(false)));
     assert_eq!(bench.outcomes(), []);
 }

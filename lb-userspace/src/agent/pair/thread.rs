@@ -349,6 +349,8 @@ impl Thread {
     /// What is tracked, as it is now, and whether the API would let the address come.
     fn look_at_tracked(&mut self) {
         self.tracked_at = Instant::now();
+        // Before the copy below is made: what it finds is part of it.
+        self.look_at_flows();
         let Some(tracking) = &self.tracking else {
             return;
         };
