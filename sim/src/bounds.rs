@@ -25,6 +25,9 @@ pub const SETTLE: Duration = Duration::from_secs(10);
 /// A host that handed over waits so long for the other one to have the address.
 pub const TAKING: Duration = Duration::from_secs(15);
 
+/// And so long more for packets that lag behind what the EC2 API says.
+pub const ARRIVING: Duration = Duration::from_secs(1);
+
 /// After the last trouble: the pair is calm within this, and within the preemption delay.
 ///
 /// A host that starts may wait 10 s for its backends. Asking for the role takes as long as requests

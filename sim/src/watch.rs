@@ -48,8 +48,9 @@ impl Watch {
     #[must_use]
     pub(crate) fn over(plan: &Plan) -> Self {
         let longest = plan.hosts.iter().map(|host| host.handover).max();
+        let taking = bounds::TAKING + bounds::ARRIVING;
         Self {
-            outcome: longest.unwrap_or_default() + bounds::TAKING + bounds::MARGIN,
+            outcome: longest.unwrap_or_default() + taking + bounds::MARGIN,
             sides: Default::default(),
             none: None,
             overlap: Overlap::within(plan),

@@ -299,7 +299,7 @@ impl Host {
     /// Whether this host has given its role away to end: it must not take the address with it.
     pub(super) fn leaves(&self) -> bool {
         let handover = self.handover.as_ref();
-        handover.is_some_and(|handover| {
+        let gives = handover.is_some_and(|handover| {
             matches!(
                 handover,
                 HandOver::Giving {
@@ -307,7 +307,8 @@ impl Host {
                     ..
                 }
             )
-        })
+        });
+        gives || self.has_left
     }
 
     /// This host's state changed while something was handed over.
@@ -338,7 +339,8 @@ impl Host {
         self.handover = None;
         // What still arrives at a host that ends would be refused: it is left without an answer, and
         // tried again where the address is now.
-        if reason != Reason::Stop || outcome.is_err() {
+        self.has_left = reason == Reason::Stop && outcome.is_ok();
+        if !self.has_left {
             self.actions.push(Action::Hold(false));
         }
         if reason != Reason::Asked {

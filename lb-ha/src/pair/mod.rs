@@ -193,6 +193,8 @@ pub struct Host {
     standing: Standing,
     handover: Option<HandOver>,
     yielding: Option<Yield>,
+    /// The role was handed over so that the agent can end, which it is about to do.
+    has_left: bool,
     /// How many times this host has stepped back.
     yields: u32,
     /// From when on a master with a lower priority is asked to hand over.
@@ -242,6 +244,7 @@ impl Host {
             standing: Standing::default(),
             handover: None,
             yielding: None,
+            has_left: false,
             yields: 0,
             ask_from: None,
             gave_way: None,
