@@ -14,6 +14,7 @@ mod host;
 mod layout;
 mod lock;
 mod maps;
+mod memory;
 mod object;
 mod pins;
 mod resolve;
