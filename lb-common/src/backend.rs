@@ -6,7 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub type BackendId = u32;
 
 /// A backend of one service: the value of the map `backends`.
-#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
+)]
 #[repr(C)]
 pub struct Backend {
     /// IPv4 address.
@@ -17,8 +19,19 @@ pub struct Backend {
     pub service: u16,
     /// A [`BackendState`] as its number; 0 is an unused entry.
     pub state: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
+    /// 1 where its clients keep their address: see [`crate::service::Handling::Dnat`].
+    pub dnat: u8,
+    /// The first row of the map `source_ports` that is this backend's; one follows for each further
+    /// source address.
+    pub row: u16,
+    /// How many rows there are.
+    pub rows: u16,
+    /// The port of its service.
+    pub service_port: u16,
+    /// The address of its service.
+    pub service_address: [u8; 4],
+    /// Zero: room for what comes next.
+    pub reserved: [u8; 8],
 }
 
 /// Whether a backend takes connections.

@@ -2,7 +2,7 @@
 
 /// What is to be added to a checksum when words beneath it change.
 ///
-/// Built once when a flow begins, applied to each of its packets: equation 3 of RFC 1624,
+/// Built once when a connection begins, applied to each of its packets: equation 3 of RFC 1624,
 /// `HC' = ~(~HC + ~m + m')`, with the sum over all changed words kept ready.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Delta(u32);
@@ -29,14 +29,7 @@ impl Delta {
         self.word(high(from), high(to)).word(low(from), low(to))
     }
 
-    /// Both changes.
-    #[must_use]
-    #[inline(always)]
-    pub const fn plus(self, other: Self) -> Self {
-        Self(self.0 + other.0)
-    }
-
-    /// The change as it is kept in a flow.
+    /// The change as it is kept in a connection. The change the other way is its complement.
     #[must_use]
     #[inline(always)]
     pub const fn folded(self) -> u16 {
@@ -49,6 +42,14 @@ impl Delta {
 #[inline(always)]
 pub const fn updated(checksum: u16, delta: u16) -> u16 {
     !fold((!checksum) as u32 + delta as u32)
+}
+
+/// The checksum of an IPv4 header that stood at `checksum`, after a change of `delta` (folded) and with
+/// one hop less.
+#[must_use]
+#[inline(always)]
+pub const fn hop_less(checksum: u16, delta: u16) -> u16 {
+    !fold((!checksum) as u32 + delta as u32 + Delta::ONE_HOP.0)
 }
 
 #[inline(always)]
@@ -102,6 +103,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_way_back_is_the_complement(
+            mut words in prop::collection::vec(any::<u16>(), 2..40),
+            to in any::<u16>(),
+        ) {
+            words[0] |= 0x4500;
+            let before = computed(&words);
+            let delta = Delta::ZERO.word(words[1], to).folded();
+            let there = updated(before, delta);
+            prop_assert_eq!(updated(there, !delta), before);
+        }
+
         #[test]
         fn the_update_equals_the_sum_from_scratch(
             mut words in prop::collection::vec(any::<u16>(), 2..40),

@@ -1,9 +1,8 @@
-//! The hash that flows are spread by: the same on every host, so that a peer picks the same
-//! backend and the same source port for a flow.
+//! The hashes that connections are spread by.
 
-use crate::flow::FlowKey;
+use crate::{connection::ClientKey, flow::FlowKey};
 
-/// Spreads a flow over 32 bits.
+/// Spreads a flow over 32 bits: the same on every host, so that a peer picks the same backend.
 #[inline(always)]
 pub(crate) fn of_flow(key: &FlowKey) -> u32 {
     let addresses = u64::from(u32::from_be_bytes(key.source)) << 32
@@ -14,10 +13,20 @@ pub(crate) fn of_flow(key: &FlowKey) -> u32 {
     mixed(addresses ^ u64::from(mixed(ports)).rotate_left(17))
 }
 
-/// Spreads a client's address over 32 bits.
+/// Spreads a client's address over 32 bits: the same on every host.
 #[inline(always)]
 pub(crate) fn of_source(key: &FlowKey) -> u32 {
     mixed(u64::from(u32::from_be_bytes(key.source)))
+}
+
+/// Spreads a connection over 64 bits, by a secret of this host: who does not know it cannot choose
+/// connections that meet in one bucket, or at the same source ports.
+#[inline(always)]
+pub(crate) const fn of_connection(key: &ClientKey, secret: [u64; 2]) -> u64 {
+    let mut bits = (key.addresses() ^ secret[0]).wrapping_mul(0x9fb2_1c65_1e98_df25);
+    bits ^= bits >> 32;
+    bits = (bits ^ key.ports() as u64 ^ secret[1]).wrapping_mul(0x9fb2_1c65_1e98_df25);
+    bits ^ (bits >> 29)
 }
 
 /// The finalizer of MurmurHash3 (64 bits), of which the upper half is kept.

@@ -12,24 +12,32 @@
 
 pub mod backend;
 pub mod checksum;
+pub mod connection;
+
+pub mod endpoint;
 pub mod flow;
+pub mod hop;
 pub mod limits;
+pub mod listener;
 pub mod memory;
 pub mod parse;
 pub mod record;
 pub mod service;
 pub mod settings;
 pub mod steer;
+pub mod table;
 pub mod tables;
 pub mod tcp;
+pub mod tick;
 pub mod traffic;
 pub mod verdict;
 pub mod wire;
 
 mod hash;
-mod nat;
 
 #[cfg(feature = "host")]
 pub mod host;
+#[cfg(feature = "host")]
+pub mod import;
 #[cfg(feature = "host")]
 pub mod ring;

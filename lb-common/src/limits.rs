@@ -1,20 +1,51 @@
 //! How much of everything there can be.
 
 /// Services, steered or not.
-pub const SERVICES: u32 = 256;
+pub const SERVICES: u32 = 4096;
 
 /// Backends, counted once for each service that uses them.
-pub const BACKENDS: u32 = 4096;
+pub const BACKENDS: u32 = 16_384;
 
 /// Slots of a ring: a prime, as Maglev wants it (NSDI 2016, section 3.4), and about a hundred
 /// times the backends of a large pool, so that shares are exact to a percent.
 pub const RING_SLOTS: u32 = 16_381;
 
-/// Entries of the flow table where the configuration gives none; a connection takes two.
-pub const FLOWS: u32 = 1 << 20;
+/// Number of the layout of all maps. It changes when a map changes its meaning or the size of its
+/// keys or values, so that an agent refuses what an agent of another version pinned.
+pub const LAYOUT: u32 = 2;
 
-/// Flows that each CPU remembers, at 72 bytes each: well within its second-level cache.
-pub const RECENT_FLOWS: u32 = 1 << 11;
+/// Connections that there is room for where the configuration says nothing.
+pub const CONNECTIONS: u32 = 250_000;
+
+/// Entries of the map `connections` that share a bucket: one page holds sixteen buckets.
+pub const WAYS: u32 = 4;
+
+/// Rows of the map `source_ports`: one for each backend and address that it sees.
+pub const ROWS: u32 = 32_768;
+
+/// Source ports that share a line of the map `source_ports`.
+pub const PORTS_PER_LINE: u32 = 16;
+
+/// Lines of a row of the map `source_ports`.
+pub const LINES: u32 = 65_536 / PORTS_PER_LINE;
+
+/// Buckets of the map `endpoints`.
+pub const ENDPOINT_BUCKETS: u32 = 16_384;
+
+/// Entries of the map `hops` for the clients' side, after one for each backend.
+pub const CLIENT_HOPS: u32 = 8192;
+
+/// Entries of the map `hops`.
+pub const HOPS: u32 = BACKENDS + CLIENT_HOPS;
+
+/// Programs that the main one hands packets on to: room for what comes next.
+pub const PROGRAMS: u32 = 16;
+
+/// Interfaces that packets can leave by.
+pub const INTERFACES: u32 = 64;
+
+/// Addresses that backends can see besides the service's own.
+pub const SOURCE_ADDRESSES: u32 = 8;
 
 /// Bytes of the ring in which the kernel tells of connections: a power of two of pages. Each takes
 /// 40, so there is room for two seconds of 50,000 a second.
@@ -24,5 +55,8 @@ pub const FLOW_EVENT_BYTES: u32 = 1 << 22;
 /// its SYN comes after seven (RFC 6298), and after thirty most give up.
 pub const HOLD_SECONDS: u32 = 30;
 
-/// Candidate source ports that a new flow tries before it gives up.
-pub const SOURCE_PORT_TRIES: u32 = 16;
+/// Backends that a new connection tries to find a source port at.
+pub const BACKEND_TRIES: u32 = 3;
+
+/// Lines of sixteen source ports that a new connection tries at a backend.
+pub const LINE_TRIES: u32 = 2;

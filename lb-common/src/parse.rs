@@ -3,11 +3,10 @@
 use crate::{
     flow::FlowKey,
     memory::Memory,
-    tcp::Flags,
+    tcp::{Flags, Numbers},
     verdict::{Drop, Pass, Verdict},
     wire::{
         ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Ipv4, PROTOCOL_TCP, Tcp,
-        Vlan,
     },
 };
 
@@ -34,27 +33,13 @@ pub struct Packet {
 /// The verdict on a packet that is malformed, or none that is steered.
 #[inline(always)]
 pub fn parse<M: Memory>(memory: &M) -> Result<Packet, Verdict> {
-    let (ethertype, network) = link_layer(memory)?;
-    if ethertype != ETHERTYPE_IPV4 {
-        return Err(Verdict::Pass(Pass::NotIp));
-    }
-    ipv4(memory, network)
-}
-
-/// Ethernet and up to two VLAN tags: what follows, and where.
-#[inline(always)]
-fn link_layer<M: Memory>(memory: &M) -> Result<(u16, usize), Verdict> {
     let ethernet = memory.at::<Ethernet>(0).ok_or(TRUNCATED)?;
-    let mut ethertype = ethernet.ethertype.get();
-    let mut offset = size_of::<Ethernet>();
-    for _tag in 0..2 {
-        if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_SERVICE_VLAN {
-            break;
-        }
-        ethertype = memory.at::<Vlan>(offset).ok_or(TRUNCATED)?.ethertype.get();
-        offset += size_of::<Vlan>();
+    match ethernet.ethertype.get() {
+        ETHERTYPE_IPV4 => ipv4(memory, size_of::<Ethernet>()),
+        // Connections are not told apart by VLAN, and what goes out carries no tag.
+        ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => Err(Verdict::Pass(Pass::Vlan)),
+        _ => Err(Verdict::Pass(Pass::NotIp)),
     }
-    Ok((ethertype, offset))
 }
 
 #[inline(always)]
@@ -113,6 +98,71 @@ fn tcp<M: Memory>(
         Flags(header.flags),
     ))
 }
+
+/// What an endpoint in TIME-WAIT would judge the packet by: its sequence number, after its FIN if it
+/// has one, and its timestamp.
+#[inline(always)]
+pub(crate) fn numbers<M: Memory>(memory: &M, packet: &Packet) -> Numbers {
+    Numbers::of_word(numbers_word(memory, packet))
+}
+
+/// The numbers in a word, 0 where the packet has none.
+#[inline(always)]
+fn numbers_word<M: Memory>(memory: &M, packet: &Packet) -> u64 {
+    let Some(header) = memory.at::<Tcp>(packet.transport) else {
+        return 0;
+    };
+    let header_length = usize::from(header.data_offset >> 4) * 4;
+    let mut sequence = header.sequence.get();
+    if packet.flags.finishes() {
+        let before_data = packet.transport - packet.network + header_length;
+        let data = usize::from(packet.length).saturating_sub(before_data);
+        #[expect(clippy::cast_possible_truncation, reason = "below 65,536")]
+        let data = data as u32;
+        sequence = sequence.wrapping_add(data).wrapping_add(1);
+    }
+    let timestamp = timestamp(memory, packet.transport, header_length).unwrap_or(0);
+    Numbers {
+        sequence,
+        timestamp,
+    }
+    .word()
+}
+
+/// The timestamp option (RFC 7323, section 3.2), where senders put it: after two fillers in a segment
+/// (appendix A), and in a SYN after the segment size, alone or with SACK (Linux) or the window scale
+/// (BSD) in between. A walk through the options would cost more, and the kernel's verifier most.
+#[inline(always)]
+fn timestamp<M: Memory>(memory: &M, transport: usize, header_length: usize) -> Option<u32> {
+    let options = transport + size_of::<Tcp>();
+    let word = |at: usize| memory.at::<[u8; 4]>(options + at).copied();
+    let first = word(0)?;
+    let at = if first == FILLED_TIMESTAMP {
+        4
+    } else if first[..2] == SEGMENT_SIZE {
+        let second = word(4)?;
+        if second == SACK_TIMESTAMP || second == FILLED_TIMESTAMP {
+            8
+        } else if second[..3] == FILLED_WINDOW_SCALE && word(8)? == FILLED_TIMESTAMP {
+            12
+        } else {
+            return None;
+        }
+    } else {
+        return None;
+    };
+    if header_length < size_of::<Tcp>() + at + 4 {
+        return None;
+    }
+    word(at).map(u32::from_be_bytes)
+}
+
+/// Beginnings of TCP options (RFC 9293, section 3.1, RFC 7323 and RFC 2018): kind and length each, a
+/// filler is kind 1 alone.
+const FILLED_TIMESTAMP: [u8; 4] = [1, 1, 8, 10];
+const SACK_TIMESTAMP: [u8; 4] = [4, 2, 8, 10];
+const SEGMENT_SIZE: [u8; 2] = [2, 4];
+const FILLED_WINDOW_SCALE: [u8; 3] = [1, 3, 3];
 
 const TRUNCATED: Verdict = Verdict::Drop(Drop::Truncated);
 

@@ -3,11 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{
-    flow::{FROM_PEER, Flow, FlowKey, NextHop, Tick},
-    tcp::State,
-    traffic::Direction,
-};
+use crate::{connection::Connection, flow::FlowKey, tcp::State};
 
 /// A connection that is steered: what the kernel writes into the ring `flow_events`, and what goes
 /// to the peer.
@@ -35,30 +31,25 @@ pub struct Record {
     pub filling: u32,
 }
 
+const _CHECK: () = assert!(
+    size_of::<Record>() == 32,
+    "a record has no padding that the kernel could leave unset"
+);
+
 impl Record {
-    /// The connection whose packets arrive as `there` from the client and as `back` from the
-    /// backend.
+    /// The connection, in this state.
     #[must_use]
     #[inline(always)]
-    pub const fn of(there: &FlowKey, back: &FlowKey, state: State) -> Self {
+    pub const fn of(connection: &Connection, state: State) -> Self {
         Self {
-            client: *there,
-            backend: back.source,
-            backend_port: back.source_port,
-            source_port: back.destination_port,
+            client: connection.key().flow(),
+            backend: connection.backend_address,
+            backend_port: connection.backend_port,
+            source_port: connection.source_port,
             state: state.0,
             reserved: 0,
             idle: 0,
             filling: 0,
-        }
-    }
-
-    /// The connection that a flow of its client's packets is one half of.
-    #[must_use]
-    pub fn of_flow(key: &FlowKey, flow: &Flow, idle: u32) -> Self {
-        Self {
-            idle: u16::try_from(idle).unwrap_or(u16::MAX),
-            ..Self::of(key, &flow.partner(key.protocol), State(flow.state))
         }
     }
 
@@ -73,29 +64,4 @@ impl Record {
             protocol: self.client.protocol,
         }
     }
-
-    /// Both flows of the connection as a host that has not seen a packet of it holds them, the
-    /// client's first. Each looks its next hop up when its first packet comes.
-    #[must_use]
-    pub fn flows(&self, backend: u16, mark: u32, now: Tick, hertz: u32) -> [(FlowKey, Flow); 2] {
-        let back = self.back();
-        let seen = Tick(now.0.wrapping_sub(u32::from(self.idle).wrapping_mul(hertz)));
-        let flow = |key: FlowKey, leaving: FlowKey, direction| {
-            let hop = NextHop::UNKNOWN;
-            let mut flow =
-                Flow::begun(&leaving, &hop, FROM_PEER | mark, (backend, direction), seen);
-            flow.state = self.state;
-            flow.rewrites(&key);
-            (key, flow)
-        };
-        [
-            flow(self.client, back.turned(), Direction::In),
-            flow(back, self.client.turned(), Direction::Out),
-        ]
-    }
 }
-
-const _CHECK: () = assert!(
-    size_of::<Record>() == 32,
-    "a record has no padding that the kernel could leave unset"
-);

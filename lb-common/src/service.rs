@@ -18,7 +18,9 @@ pub struct ServiceKey {
 }
 
 /// What happens to the connections of a service: the value of the map `services`.
-#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
+)]
 #[repr(C)]
 pub struct Service {
     /// The service's number.
@@ -29,6 +31,10 @@ pub struct Service {
     pub pick: u8,
     /// Slots of the ring in use; 0 while no backend takes connections.
     pub slots: u32,
+    /// Other backends that a connection is offered to when one refuses or does not answer.
+    pub retries: u8,
+    /// Zero: room for what comes next.
+    pub reserved: [u8; 7],
 }
 
 /// Who handles a service's connections.
@@ -39,6 +45,8 @@ pub enum Handling {
     Nat = 1,
     /// Passed up to the agent's listener.
     Agent = 2,
+    /// Steered in the kernel, the client's address kept.
+    Dnat = 3,
 }
 
 /// How a slot of the ring is picked for a new flow.

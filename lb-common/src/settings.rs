@@ -2,29 +2,47 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{flow::Tick, limits};
+use crate::{limits, tick::Tick};
 
 /// The only entry of the map `settings`.
-#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
+)]
 #[repr(C)]
 pub struct Settings {
-    /// Grows whenever routes, neighbours or backends change: a flow that carries another number
-    /// looks at them again.
+    /// The secret that connections are spread by: random, and the table's for as long as it exists.
+    pub secret: [u64; 2],
+    /// Entries of the map `connections`, less one bucket: the highest index that a bucket begins at. A power of
+    /// two of entries, so that this is a mask.
+    pub last_bucket: u32,
+    /// Grows whenever routes or neighbours change: a next hop that carries another number is looked
+    /// up again.
     pub generation: u32,
-    /// The first of NAT's source ports.
-    pub first_source_port: u16,
-    /// How many there are; 0 before the agent has spoken.
-    pub source_ports: u16,
+    /// Grows whenever routes change: a connection that carries another number looks for its
+    /// client's next hop again. Its low 16 bits stand in the connection.
+    pub routes: u32,
     /// Ticks of the kernel's clock in a second.
     pub hertz: u32,
+    /// The first line of sixteen source ports that NAT may claim in, and how many there are.
+    pub first_line: u16,
+    /// How many lines of source ports there are; 0 before the agent has spoken.
+    pub lines: u16,
     /// Until which [`Tick`] new connections are held, where `hold` is set.
     pub held_until: u32,
     /// 1 while no new connection may begin: see [`Settings::hold_new`].
     pub hold: u8,
     /// 1 while the agent wants to be told of connections: see [`crate::record`].
     pub sync: u8,
+    /// 1 where a service keeps its clients' addresses: then any packet may be a backend's answer.
+    pub dnat: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
+    /// Layout of all maps: see [`crate::limits::LAYOUT`].
+    pub layout: u32,
+    /// Further addresses that backends see, after the service's own; zero where there is none.
+    pub source_addresses: [[u8; 4]; limits::SOURCE_ADDRESSES as usize],
+    /// Zero: room for what comes next.
+    pub reserved_end: [u64; 4],
 }
 
 impl Settings {
@@ -51,16 +69,12 @@ impl Settings {
 mod tests {
     use super::*;
 
-    const fn held_until(tick: u32) -> Settings {
+    fn held_until(tick: u32) -> Settings {
         Settings {
-            generation: 1,
-            first_source_port: 10_240,
-            source_ports: 1,
             hertz: 250,
             held_until: tick,
             hold: 1,
-            sync: 0,
-            reserved: [0; 2],
+            ..Settings::default()
         }
     }
 

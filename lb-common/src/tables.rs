@@ -2,64 +2,87 @@
 
 use crate::{
     backend::{Backend, BackendId},
-    flow::{Flow, FlowKey, NextHop, Tick},
+    endpoint::EndpointBucket,
+    hop::{Hop, NextHop},
+    listener::Listeners,
     record::Record,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
-    tcp::State,
+    tick::Tick,
     traffic::{Direction, TrafficSlot},
     verdict::{Drop, Verdict},
 };
 
-/// What the packet logic looks up, changes and counts: BPF maps in the kernel, hash tables on the
+/// Words of eight bytes that several CPUs read and write at once: an entry of `connections` or
+/// `hops`.
+pub trait Words: Copy {
+    /// The word at this place.
+    fn load(&self, word: usize) -> u64;
+
+    /// Writes a word, in no order with others.
+    fn store(&self, word: usize, value: u64);
+
+    /// Writes `new` where `old` stands, and says whether it did. Orders all that comes before it
+    /// before all that comes after, on every CPU.
+    fn exchange(&self, word: usize, old: u64, new: u64) -> bool;
+}
+
+/// Sixteen neighbouring source ports of a row: one cache line of `source_ports`.
+pub trait Ports: Copy {
+    /// What is claimed at this place, modulo 16: 0 where nothing is.
+    fn load(&self, port: u32) -> u32;
+
+    /// Writes `new` where `old` stands, and says whether it did; ordered as [`Words::exchange`].
+    fn exchange(&self, port: u32, old: u32, new: u32) -> bool;
+}
+
+/// The memory that connections are kept in. The kernel and the agent both claim entries in it, by
+/// the same rules: see [`crate::table`].
+pub trait Shared {
+    /// An entry of `connections`.
+    type Entry: Words;
+    /// A line of `source_ports`.
+    type Line: Ports;
+
+    /// The entry with this index; `None` past the end.
+    fn entry(&self, index: u32) -> Option<Self::Entry>;
+
+    /// The line of a row; `None` where there is no such row.
+    fn line(&self, row: u16, line: u32) -> Option<Self::Line>;
+
+    /// Orders all loads before it before all loads after it.
+    fn order_loads(&self);
+}
+
+/// What the packet logic looks up, changes and counts: BPF maps in the kernel, plain memory on the
 /// host. One value lives for one packet.
-pub trait Tables {
-    /// A place in the flow table, valid until the packet is done.
-    type Entry: Entry;
+pub trait Tables: Shared {
+    /// An entry of `hops`.
+    type Hop: Words;
 
     /// The settings; `None` only where the map is missing.
-    fn settings(&self) -> Option<Settings>;
+    fn settings(&self) -> Option<&Settings>;
 
     /// The time now.
     fn now(&self) -> Tick;
 
-    /// Whether a packet to this port may belong to a service or a flow. It may not: the common
-    /// answer for the host's own traffic, and a much cheaper one than two look-ups.
-    fn concerns(&self, port: u16) -> bool;
-
     /// The interface that the packet came in by.
     fn ingress(&self) -> u32;
 
-    /// The flow of packets with this key.
-    fn flow(&self, key: &FlowKey) -> Option<Self::Entry>;
+    /// Whether packets can leave by this interface: it has our program, too.
+    fn can_send(&self, interface: u32) -> bool;
 
-    /// The flow of packets with this key, if this CPU remembers it and nobody has had it forgotten
-    /// since: as it was remembered, without a look-up in the flow table.
-    fn recall(&self, key: &FlowKey) -> Option<Flow>;
+    /// The word of the filter `listeners` that the bit of an address and port is in.
+    fn listeners(&self, word: u32) -> Listeners;
 
-    /// What [`Self::remember`] wants to be told. Read it before the flow.
-    fn epoch(&self, key: &FlowKey) -> u32;
+    /// Whether the port may be one that NAT claimed.
+    fn is_source_port(&self, port: u16) -> bool;
 
-    /// Has this CPU remember a flow as it was after `epoch` was read.
-    fn remember(&self, key: &FlowKey, flow: &Flow, epoch: u32);
+    /// A bucket of `endpoints`.
+    fn endpoints(&self, bucket: u32) -> Option<&EndpointBucket>;
 
-    /// Has every CPU forget the flow of packets with this key, after it was changed.
-    fn forget(&self, key: &FlowKey);
-
-    /// Puts a flow where there is none.
-    ///
-    /// # Errors
-    /// [`Refused::Exists`] where there is one, and it is left as it was.
-    fn add_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused>;
-
-    /// Puts a flow in place of one that may be there.
-    ///
-    /// # Errors
-    /// [`Refused::Full`].
-    fn put_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused>;
-
-    /// Removes a flow, if there is one.
-    fn remove_flow(&self, key: &FlowKey);
+    /// The entry of `hops` with this index.
+    fn hop(&self, index: u32) -> Option<Self::Hop>;
 
     /// The service that listens there.
     fn service(&self, key: &ServiceKey) -> Option<Service>;
@@ -73,7 +96,7 @@ pub trait Tables {
     /// A backend by its number.
     fn backend(&self, id: BackendId) -> Option<Backend>;
 
-    /// The next hop of a packet with these addresses.
+    /// The next hop of a packet with these addresses, by the kernel's routes and neighbours.
     ///
     /// # Errors
     /// [`Drop::NoRoute`] or [`Drop::NoNeighbour`].
@@ -89,30 +112,10 @@ pub trait Tables {
     fn count_traffic(&self, slot: TrafficSlot, direction: Direction, bytes: u16, opens: bool);
 }
 
-/// A place in the flow table. Other packets may read and write it at the same time.
-pub trait Entry {
-    /// What stands there.
-    fn read(&self) -> Flow;
-
-    /// Notes when the last packet came.
-    fn set_seen(&self, now: Tick);
-
-    /// Notes how far the connection has come.
-    fn set_state(&self, state: State);
-
-    /// Notes another next hop.
-    fn set_next_hop(&self, hop: &NextHop, generation: u32);
-
-    /// Notes `now` as the time if the entry still has the stamp of `old`; of several packets that
-    /// try at the same time, one succeeds.
-    fn claim(&self, old: &Flow, now: Tick) -> bool;
-}
-
-/// Why the flow table took no entry.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refused {
-    /// There is one with this key.
-    Exists,
-    /// There is no room.
-    Full,
+/// The entry of `hops` in one value.
+#[must_use]
+#[inline(always)]
+pub(crate) fn read_hop<W: Words>(entry: &W) -> Hop {
+    let words: [u64; 4] = [entry.load(0), entry.load(1), entry.load(2), entry.load(3)];
+    zerocopy::transmute!(words)
 }

@@ -31,6 +31,8 @@ pub enum Pass {
     NoFlow,
     /// For a service none of whose backends takes connections: the host answers with a reset.
     NoBackend,
+    /// Carries a VLAN tag: connections are not told apart by VLAN.
+    Vlan,
 }
 
 /// Why a packet goes nowhere.
@@ -49,12 +51,21 @@ pub enum Drop {
     NoRoute,
     /// The next hop's MAC address is not known yet.
     NoNeighbour,
-    /// Each source port tried holds a flow to the same backend.
+    /// Each source port that was tried, of each backend that was tried, is in use.
     NoSourcePort,
-    /// The flow table took no entry.
+    /// All places that the connection could have in the table hold established ones.
     TableFull,
     /// Would begin a connection while the host hands its role over: the client tries again.
     Held,
+    /// Another CPU is writing the same connection: the client or backend sends again.
+    Contended,
+    /// A backend's refusal of a connection that another backend may still serve: the client's next SYN
+    /// goes there.
+    Refused,
+    /// Would have to leave by an interface that has no XDP program of ours.
+    NoInterface,
+    /// The program that handles all but established connections is not loaded.
+    NoProgram,
 }
 
 /// How a packet came to be steered.
@@ -65,6 +76,8 @@ pub enum Steered {
     Flow,
     /// It began a flow.
     NewFlow,
+    /// It began again, at another backend than the one that did not answer or refused.
+    Retried,
 }
 
 /// A verdict's entry in the map `verdicts`, with the words that users see.
@@ -79,7 +92,7 @@ pub struct Counter {
 }
 
 /// Each verdict's entry in the map `verdicts`.
-pub const COUNTERS: [Counter; 20] = [
+pub const COUNTERS: [Counter; 27] = [
     counter(Verdict::Pass(Pass::NotIp), "pass", "not_ip"),
     counter(Verdict::Pass(Pass::NotTcp), "pass", "not_tcp"),
     counter(Verdict::Pass(Pass::Fragment), "pass", "fragment"),
@@ -87,6 +100,7 @@ pub const COUNTERS: [Counter; 20] = [
     counter(Verdict::Pass(Pass::Agent), "pass", "agent"),
     counter(Verdict::Pass(Pass::NoFlow), "pass", "no_flow"),
     counter(Verdict::Pass(Pass::NoBackend), "pass", "no_backend"),
+    counter(Verdict::Pass(Pass::Vlan), "pass", "vlan"),
     counter(Verdict::Drop(Drop::Truncated), "drop", "truncated"),
     counter(Verdict::Drop(Drop::BadIpv4), "drop", "bad_ipv4"),
     counter(Verdict::Drop(Drop::BadTcp), "drop", "bad_tcp"),
@@ -96,13 +110,23 @@ pub const COUNTERS: [Counter; 20] = [
     counter(Verdict::Drop(Drop::NoSourcePort), "drop", "no_source_port"),
     counter(Verdict::Drop(Drop::TableFull), "drop", "table_full"),
     counter(Verdict::Drop(Drop::Held), "drop", "held"),
+    counter(Verdict::Drop(Drop::Contended), "drop", "contended"),
+    counter(Verdict::Drop(Drop::Refused), "drop", "refused"),
+    counter(Verdict::Drop(Drop::NoInterface), "drop", "no_interface"),
+    counter(Verdict::Drop(Drop::NoProgram), "drop", "no_program"),
     counter(Verdict::Transmit(Steered::Flow), "transmit", "flow"),
     counter(Verdict::Transmit(Steered::NewFlow), "transmit", "new_flow"),
+    counter(Verdict::Transmit(Steered::Retried), "transmit", "retried"),
     counter(Verdict::Redirect(Steered::Flow, 0), "redirect", "flow"),
     counter(
         Verdict::Redirect(Steered::NewFlow, 0),
         "redirect",
         "new_flow",
+    ),
+    counter(
+        Verdict::Redirect(Steered::Retried, 0),
+        "redirect",
+        "retried",
     ),
 ];
 

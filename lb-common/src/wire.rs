@@ -28,16 +28,6 @@ pub struct Ethernet {
     pub ethertype: U16,
 }
 
-/// A VLAN tag (IEEE 802.1Q), which stands after an EtherType that announces it.
-#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C, align(2))]
-pub struct Vlan {
-    /// Priority, drop eligibility, VLAN number.
-    pub control: U16,
-    /// What follows.
-    pub ethertype: U16,
-}
-
 /// The IPv4 header without its options (RFC 791, section 3.1).
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C, align(2))]

@@ -9,22 +9,72 @@
 mod kernel;
 mod maps;
 mod packet;
+mod shared;
 
-use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
-use lb_common::{steer::steer, verdict::Verdict};
+use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use lb_common::{
+    steer::{Part, Step, steer_changing, steer_known, steer_new},
+    tables::Tables as _,
+    verdict::{Drop, Verdict},
+};
 
-use crate::{kernel::Kernel, packet::PacketMemory};
+use crate::{
+    kernel::Kernel,
+    maps::{INTERFACES, PROGRAMS},
+    packet::PacketMemory,
+};
 
-/// Steers one packet.
+/// Steers a packet that changes nothing, and hands every other on.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
 fn lb(context: XdpContext) -> u32 {
-    let mut memory = PacketMemory::new(&context);
-    match steer(&mut memory, &Kernel::new(&context)) {
+    match steer_known(&mut PacketMemory::new(&context), &Kernel::new(&context)) {
+        Step::Done(verdict) => action(verdict),
+        Step::Next(part) => hand_on(&context, part),
+    }
+}
+
+/// Steers a packet of a known connection that may change it.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
+fn lb_changing(context: XdpContext) -> u32 {
+    match steer_changing(&mut PacketMemory::new(&context), &Kernel::new(&context)) {
+        Step::Done(verdict) => action(verdict),
+        Step::Next(part) => hand_on(&context, part),
+    }
+}
+
+/// Steers a packet that may begin a connection.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
+fn lb_new(context: XdpContext) -> u32 {
+    action(steer_new(
+        &mut PacketMemory::new(&context),
+        &Kernel::new(&context),
+    ))
+}
+
+/// Hands a packet on to the program of another part, which parses it again.
+#[inline(always)]
+fn hand_on(context: &XdpContext, part: Part) -> u32 {
+    // SAFETY: nothing here has a destructor, and the packet is as it came.
+    unsafe { PROGRAMS.tail_call(context, part as u32) };
+    Kernel::new(context).count_verdict(Verdict::Drop(Drop::NoProgram));
+    xdp_action::XDP_DROP
+}
+
+#[inline(always)]
+fn action(verdict: Verdict) -> u32 {
+    match verdict {
         Verdict::Pass(_) => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,
         Verdict::Transmit(_) => xdp_action::XDP_TX,
-        Verdict::Redirect(_, interface) => redirected(interface),
+        Verdict::Redirect(_, interface) => {
+            // It was there a moment ago, when the packet was counted as sent.
+            INTERFACES
+                .redirect(interface, 0)
+                .unwrap_or_else(|action| action)
+        }
     }
 }
 
@@ -41,14 +91,15 @@ fn clock(_context: XdpContext) -> u32 {
     kernel::now().0
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "an XDP action is a small number"
-)]
-#[expect(clippy::cast_sign_loss, reason = "an XDP action is not negative")]
-fn redirected(interface: u32) -> u32 {
-    // SAFETY: takes two numbers and touches no memory of ours.
-    unsafe { bpf_redirect(interface, 0) as u32 }
+/// Whether this machine's CPUs order loads more weakly than x86 does: 1 where they do. The agent sets it
+/// before it loads the program, and the verifier removes what it switches off.
+#[unsafe(no_mangle)]
+static WEAKLY_ORDERED: u8 = 0;
+
+#[inline(always)]
+fn weakly_ordered() -> bool {
+    // SAFETY: a byte of the object's own read-only data; volatile, for the loader sets it.
+    unsafe { core::ptr::read_volatile(&raw const WEAKLY_ORDERED) != 0 }
 }
 
 /// What the verifier asks for before it lets a program call the helpers that we use.

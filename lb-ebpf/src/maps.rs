@@ -1,13 +1,17 @@
 //! The maps, by the names that `bpftool` and the pins show.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, ArrayOfMaps, DevMapHash, HashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use lb_common::{
     backend::{Backend, BackendId},
-    flow::{Flow, FlowKey, Recent},
+    connection::Connection,
+    endpoint::EndpointBucket,
+    hop::Hop,
     limits,
+    listener::{LISTENER_WORDS, Listeners},
     record::Record,
     service::{Service, ServiceKey},
     settings::Settings,
@@ -19,7 +23,14 @@ use lb_common::{
 #[btf_map(name = "settings")]
 pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 
-/// A bit for each port that a packet may come to for a service or a flow.
+/// Memory that the agent can map: it begins at a page, so that what is a cache line long lies in one.
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
+
+/// A bit for each address and port, by a hash: whether a service may be there.
+#[btf_map(name = "listeners")]
+pub(crate) static LISTENERS: Array<Listeners, { LISTENER_WORDS as usize }> = Array::new();
+
+/// A bit for each source port that NAT may have claimed.
 #[btf_map(name = "ports")]
 pub(crate) static PORTS: Array<u64, 1024> = Array::new();
 
@@ -43,21 +54,39 @@ pub(crate) type Ring = Array<BackendId, { limits::RING_SLOTS as usize }>;
 #[btf_map(name = "cursors")]
 pub(crate) static CURSORS: PerCpuArray<u32, { limits::SERVICES as usize }> = PerCpuArray::new();
 
-/// Both directions of each connection. The agent sets its size before it loads the program.
-#[btf_map(name = "flows_v4")]
-pub(crate) static FLOWS_V4: LruHashMap<FlowKey, Flow, { limits::FLOWS as usize }> =
-    LruHashMap::new();
+/// One entry for each connection. The agent sets the size before it loads the program.
+#[btf_map(name = "connections")]
+pub(crate) static CONNECTIONS: Array<Connection, CONNECTION_ENTRIES, MAPPED> = Array::new();
 
-/// Established flows that a CPU saw within the last second, by a hash of their key: what is found
-/// here needs no look-up in `flows_v4`, whose function calls cost more than all the rest.
-#[btf_map(name = "recent")]
-pub(crate) static RECENT: PerCpuArray<Recent, { limits::RECENT_FLOWS as usize }> =
-    PerCpuArray::new();
+/// Entries of `connections` where nobody sets another number.
+const CONNECTION_ENTRIES: usize = 1 << 20;
 
-/// A number for each place in `recent`, counted on when a flow there changes: what another CPU
-/// remembers under the old number is void.
-#[btf_map(name = "epochs")]
-pub(crate) static EPOCHS: Array<u32, { limits::RECENT_FLOWS as usize }> = Array::new();
+/// The source ports of NAT: a row for each backend and address that it sees.
+#[btf_map(name = "source_ports")]
+pub(crate) static SOURCE_PORTS: ArrayOfMaps<Row, { limits::ROWS as usize }> = ArrayOfMaps::new();
+
+/// Each port of a row names the connection that holds it: see `lb_common::table`.
+pub(crate) type Row = Array<Line, { limits::LINES as usize }, MAPPED>;
+
+/// Sixteen neighbouring ports: a cache line.
+pub(crate) type Line = [u32; limits::PORTS_PER_LINE as usize];
+
+/// Which packets come from backends.
+#[btf_map(name = "endpoints")]
+pub(crate) static ENDPOINTS: Array<EndpointBucket, { limits::ENDPOINT_BUCKETS as usize }, MAPPED> =
+    Array::new();
+
+/// Next hops: one for each backend, then those towards clients.
+#[btf_map(name = "hops")]
+pub(crate) static HOPS: Array<Hop, { limits::HOPS as usize }, MAPPED> = Array::new();
+
+/// Interfaces that packets can leave by.
+#[btf_map(name = "interfaces")]
+pub(crate) static INTERFACES: DevMapHash<{ limits::INTERFACES as usize }> = DevMapHash::new();
+
+/// The programs that `lb` hands packets on to.
+#[btf_map(name = "programs")]
+pub(crate) static PROGRAMS: ProgramArray<{ limits::PROGRAMS as usize }> = ProgramArray::new();
 
 /// Connections whose state changed, for the agent to tell the peer.
 #[btf_map(name = "flow_events")]

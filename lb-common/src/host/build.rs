@@ -20,6 +20,10 @@ pub struct TcpPacket {
     pub ip_options: usize,
     /// TCP options, in words of four bytes.
     pub tcp_options: usize,
+    /// TCP's sequence number.
+    pub sequence: u32,
+    /// TCP's timestamp (RFC 7323), which takes three words more.
+    pub timestamp: Option<u32>,
     /// What the segment carries.
     pub payload: Vec<u8>,
 }
@@ -35,6 +39,8 @@ impl TcpPacket {
             vlans: Vec::new(),
             ip_options: 0,
             tcp_options: 0,
+            sequence: 1,
+            timestamp: None,
             payload: Vec::new(),
         }
     }
@@ -87,15 +93,24 @@ impl TcpPacket {
     }
 
     fn segment(&self) -> Vec<u8> {
-        let words = 5 + self.tcp_options;
+        let timestamp = self.timestamp.map(|value| {
+            let mut option = vec![1, 1, 8, 10];
+            option.extend(value.to_be_bytes());
+            option.extend([0; 4]);
+            option
+        });
+        let timestamp = timestamp.unwrap_or_default();
+        let words = 5 + self.tcp_options + timestamp.len() / 4;
         let mut bytes = Vec::from(self.key.source_port.to_be_bytes());
         bytes.extend(self.key.destination_port.to_be_bytes());
-        bytes.extend([0, 0, 0, 1, 0, 0, 0, 2]);
+        bytes.extend(self.sequence.to_be_bytes());
+        bytes.extend([0, 0, 0, 2]);
         bytes.extend([
             u8::try_from(words << 4).expect("at most 15 words"),
             self.flags,
         ]);
         bytes.extend([0xff, 0xff, 0, 0, 0, 0]);
+        bytes.extend(timestamp);
         bytes.resize(words * 4, 1);
         bytes.extend(&self.payload);
         let checksum = tcp_checksum(self.key.source, self.key.destination, &bytes);

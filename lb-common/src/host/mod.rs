@@ -1,4 +1,4 @@
-//! The packet logic's home on the host: packets as byte slices, tables as hash maps.
+//! The packet logic's home on the host: packets as byte slices, tables in plain memory.
 
 mod build;
 mod slice;
@@ -6,4 +6,4 @@ mod tables;
 
 pub use build::{TcpPacket, checksum, tcp_checksum};
 pub use slice::Slice;
-pub use tables::{HostEntry, HostTables};
+pub use tables::{HostLine, HostTables};

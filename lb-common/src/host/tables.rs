@@ -1,24 +1,31 @@
-//! The tables as hash maps.
+//! The tables in plain memory.
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    rc::Rc,
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
+use super::Slice;
 use crate::{
     backend::{Backend, BackendId},
-    flow::{Flow, FlowKey, NextHop, Tick},
+    connection::{Connection, WORDS},
+    endpoint::{Endpoint, EndpointBucket, EndpointKind, EndpointTable},
+    hop::NextHop,
+    limits::{HOPS, PORTS_PER_LINE, WAYS},
+    listener::{self, LISTENER_WORDS, Listeners},
     record::Record,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
-    tables::{Entry, Refused, Tables},
-    tcp::State,
+    steer::steer,
+    table::RESERVED,
+    tables::{Ports, Shared, Tables, Words},
+    tick::Tick,
     traffic::{Direction, Traffic, TrafficSlot},
     verdict::{COUNTER_SLOTS, Drop, Verdict},
 };
 
-/// The tables as hash maps, for one host with one interface.
+/// The tables in plain memory, for one host.
 #[derive(Debug)]
 pub struct HostTables {
     /// The map `settings`.
@@ -27,49 +34,131 @@ pub struct HostTables {
     pub now: Tick,
     /// The interface that packets come in by.
     pub ingress: u32,
+    /// Interfaces that packets can leave by, besides that.
+    pub interfaces: Vec<u32>,
     /// The map `services`.
     pub services: HashMap<ServiceKey, Service>,
     /// The map `rings`.
     pub rings: HashMap<ServiceId, Vec<BackendId>>,
     /// The map `backends`.
-    pub backends: HashMap<BackendId, Backend>,
+    pub backends: BTreeMap<BackendId, Backend>,
     /// Next hops by the destination that they lead to.
     pub routes: HashMap<[u8; 4], NextHop>,
     /// The next hop for every other destination.
     pub default_route: Option<NextHop>,
-    /// How many flows there is room for.
-    pub room: usize,
-    flows: RefCell<HashMap<FlowKey, Rc<Cell<Flow>>>>,
-    recent: RefCell<HashMap<FlowKey, Flow>>,
-    epoch: Cell<u32>,
+    listeners: Vec<Listeners>,
+    endpoints: EndpointTable,
+    connections: Vec<[AtomicU64; WORDS]>,
+    rows: HashMap<u16, Vec<AtomicU32>>,
+    hops: Vec<[AtomicU64; 4]>,
     turns: RefCell<HashMap<ServiceId, u32>>,
     told: RefCell<Vec<Record>>,
+    lookups: RefCell<u64>,
     verdicts: RefCell<Vec<u64>>,
     traffic: RefCell<HashMap<u32, Traffic>>,
 }
 
 impl HostTables {
-    /// Tables without services, backends, routes and flows.
+    /// Tables without services, backends, routes and connections; `settings.last_bucket` says how many
+    /// connections there is room for.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        let entries = settings.last_bucket + WAYS;
         Self {
             settings,
             now: Tick(1),
             ingress: 1,
+            interfaces: Vec::new(),
             services: HashMap::new(),
             rings: HashMap::new(),
-            backends: HashMap::new(),
+            backends: BTreeMap::new(),
             routes: HashMap::new(),
             default_route: None,
-            room: usize::MAX,
-            flows: RefCell::default(),
-            recent: RefCell::default(),
-            epoch: Cell::new(0),
+            listeners: vec![Listeners::default(); LISTENER_WORDS as usize],
+            endpoints: EndpointTable::default(),
+            connections: (0..entries).map(|_| Default::default()).collect(),
+            rows: HashMap::new(),
+            hops: (0..HOPS).map(|_| Default::default()).collect(),
             turns: RefCell::default(),
             told: RefCell::default(),
+            lookups: RefCell::default(),
             verdicts: RefCell::new(vec![0; COUNTER_SLOTS as usize]),
             traffic: RefCell::default(),
         }
+    }
+
+    /// Fills the tables that follow from services and backends: the filter of listeners, endpoints,
+    /// rows of source ports. Call it when either has changed; connections stay.
+    ///
+    /// # Panics
+    /// When there are more endpoints than the map holds.
+    pub fn settle(&mut self) {
+        self.listeners.fill(Listeners::default());
+        for (key, service) in &self.services {
+            let (word, bit) = listener::place(key.address, key.port);
+            self.listeners[word as usize].add(bit, !service.is_agents());
+        }
+        self.endpoints = EndpointTable::default();
+        self.settings.dnat = 0;
+        let backends = self.backends.clone();
+        for (id, backend) in backends {
+            if backend.dnat != 0 {
+                self.settings.dnat = 1;
+                let id = u16::try_from(id).expect("a backend's number");
+                self.add_endpoint(&backend, [0; 4], id, EndpointKind::Dnat);
+            }
+            for which in 0..backend.rows {
+                let source = if which == 0 {
+                    backend.service_address
+                } else {
+                    self.settings.source_addresses[usize::from(which) - 1]
+                };
+                let row = backend.row + which;
+                self.add_endpoint(&backend, source, row, EndpointKind::Nat);
+                self.add_row(row);
+            }
+        }
+    }
+
+    fn add_endpoint(&mut self, backend: &Backend, source: [u8; 4], row: u16, kind: EndpointKind) {
+        self.endpoints
+            .add(Endpoint {
+                backend: backend.address,
+                source,
+                port: backend.port,
+                row,
+                kind: kind as u16,
+                reserved: 0,
+            })
+            .expect("room for an endpoint");
+    }
+
+    fn add_row(&mut self, row: u16) {
+        let settings = self.settings;
+        let lines = u32::from(settings.first_line)
+            ..u32::from(settings.first_line) + u32::from(settings.lines);
+        self.rows.entry(row).or_insert_with(|| {
+            (0..65_536)
+                .map(|port| {
+                    let ours = lines.contains(&(port / PORTS_PER_LINE));
+                    AtomicU32::new(if ours { 0 } else { RESERVED })
+                })
+                .collect()
+        });
+    }
+
+    /// Has the host use these ports itself, in every row.
+    pub fn reserve(&mut self, ports: std::ops::RangeInclusive<u16>) {
+        for row in self.rows.values() {
+            for port in ports.clone() {
+                row[usize::from(port)].store(RESERVED, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Steers one packet.
+    pub fn steer(&self, packet: &mut [u8]) -> Verdict {
+        steer(&mut Slice(packet), &self)
     }
 
     /// Packets that ended in this verdict.
@@ -106,80 +195,131 @@ impl HostTables {
         self.told.take()
     }
 
-    /// All flows, in no order.
+    /// Route look-ups so far.
     #[must_use]
-    pub fn flows(&self) -> Vec<(FlowKey, Flow)> {
-        self.flows
-            .borrow()
-            .iter()
-            .map(|(key, flow)| (*key, flow.get()))
+    pub fn route_lookups(&self) -> u64 {
+        *self.lookups.borrow()
+    }
+
+    /// All connections with the indices of their entries, those that are over too.
+    #[must_use]
+    pub fn connections(&self) -> Vec<(u32, Connection)> {
+        let read = |entry: &[AtomicU64; WORDS]| {
+            Connection::of_words(std::array::from_fn(|word| {
+                entry[word].load(Ordering::SeqCst)
+            }))
+        };
+        (0..)
+            .zip(&self.connections)
+            .map(|(index, entry)| (index, read(entry)))
+            .filter(|(_index, connection)| connection.state().is_live())
             .collect()
+    }
+
+    /// All source ports that are claimed: row, port, index of the entry.
+    #[must_use]
+    pub fn claimed_ports(&self) -> Vec<(u16, u16, u32)> {
+        let mut claimed = Vec::new();
+        for (row, ports) in &self.rows {
+            for (port, word) in (0..=u16::MAX).zip(ports) {
+                let word = word.load(Ordering::SeqCst);
+                if word != 0 && word != RESERVED {
+                    claimed.push((*row, port, word - 1));
+                }
+            }
+        }
+        claimed
     }
 }
 
-impl Tables for HostTables {
-    type Entry = HostEntry;
+impl<const N: usize> Words for &[AtomicU64; N] {
+    fn load(&self, word: usize) -> u64 {
+        self[word].load(Ordering::Acquire)
+    }
 
-    fn settings(&self) -> Option<Settings> {
-        Some(self.settings)
+    fn store(&self, word: usize, value: u64) {
+        self[word].store(value, Ordering::Release);
+    }
+
+    fn exchange(&self, word: usize, old: u64, new: u64) -> bool {
+        self[word]
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+/// Sixteen neighbouring source ports.
+#[derive(Clone, Copy, Debug)]
+pub struct HostLine<'a>(&'a [AtomicU32]);
+
+impl Ports for HostLine<'_> {
+    fn load(&self, port: u32) -> u32 {
+        self.0[(port % PORTS_PER_LINE) as usize].load(Ordering::Acquire)
+    }
+
+    fn exchange(&self, port: u32, old: u32, new: u32) -> bool {
+        self.0[(port % PORTS_PER_LINE) as usize]
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+impl<'a> Shared for &'a HostTables {
+    type Entry = &'a [AtomicU64; WORDS];
+    type Line = HostLine<'a>;
+
+    fn entry(&self, index: u32) -> Option<Self::Entry> {
+        self.connections.get(index as usize)
+    }
+
+    fn line(&self, row: u16, line: u32) -> Option<Self::Line> {
+        let first = (line * PORTS_PER_LINE) as usize;
+        let ports = self.rows.get(&row)?;
+        ports
+            .get(first..first + PORTS_PER_LINE as usize)
+            .map(HostLine)
+    }
+
+    fn order_loads(&self) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+impl<'a> Tables for &'a HostTables {
+    type Hop = &'a [AtomicU64; 4];
+
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
     }
 
     fn now(&self) -> Tick {
         self.now
     }
 
-    fn concerns(&self, _port: u16) -> bool {
-        true
-    }
-
     fn ingress(&self) -> u32 {
         self.ingress
     }
 
-    fn flow(&self, key: &FlowKey) -> Option<HostEntry> {
-        self.flows
-            .borrow()
-            .get(key)
-            .map(|flow| HostEntry(Rc::clone(flow)))
+    fn can_send(&self, interface: u32) -> bool {
+        self.interfaces.contains(&interface)
     }
 
-    fn recall(&self, key: &FlowKey) -> Option<Flow> {
-        self.recent.borrow().get(key).copied()
+    fn listeners(&self, word: u32) -> Listeners {
+        self.listeners[word as usize]
     }
 
-    fn epoch(&self, _key: &FlowKey) -> u32 {
-        self.epoch.get()
+    fn is_source_port(&self, port: u16) -> bool {
+        let line = u32::from(port) / PORTS_PER_LINE;
+        let first = u32::from(self.settings.first_line);
+        (first..first + u32::from(self.settings.lines)).contains(&line)
     }
 
-    fn remember(&self, key: &FlowKey, flow: &Flow, epoch: u32) {
-        if epoch == self.epoch.get() {
-            self.recent.borrow_mut().insert(*key, *flow);
-        }
+    fn endpoints(&self, bucket: u32) -> Option<&EndpointBucket> {
+        self.endpoints.buckets().get(bucket as usize)
     }
 
-    fn forget(&self, key: &FlowKey) {
-        self.epoch.set(self.epoch.get().wrapping_add(1));
-        self.recent.borrow_mut().remove(key);
-    }
-
-    fn add_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
-        if self.flows.borrow().contains_key(key) {
-            return Err(Refused::Exists);
-        }
-        self.put_flow(key, flow)
-    }
-
-    fn put_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
-        let mut flows = self.flows.borrow_mut();
-        if flows.len() >= self.room && !flows.contains_key(key) {
-            return Err(Refused::Full);
-        }
-        flows.insert(*key, Rc::new(Cell::new(*flow)));
-        Ok(())
-    }
-
-    fn remove_flow(&self, key: &FlowKey) {
-        self.flows.borrow_mut().remove(key);
+    fn hop(&self, index: u32) -> Option<Self::Hop> {
+        self.hops.get(index as usize)
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {
@@ -203,6 +343,7 @@ impl Tables for HostTables {
     }
 
     fn next_hop(&self, _source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, Drop> {
+        *self.lookups.borrow_mut() += 1;
         self.routes
             .get(&destination)
             .copied()
@@ -224,43 +365,5 @@ impl Tables for HostTables {
             .entry(slot.index())
             .or_default()
             .count(direction, bytes, opens);
-    }
-}
-
-/// A flow in the hash map.
-#[derive(Clone, Debug)]
-pub struct HostEntry(Rc<Cell<Flow>>);
-
-impl HostEntry {
-    fn change(&self, change: impl FnOnce(&mut Flow)) {
-        let mut flow = self.0.get();
-        change(&mut flow);
-        self.0.set(flow);
-    }
-}
-
-impl Entry for HostEntry {
-    fn read(&self) -> Flow {
-        self.0.get()
-    }
-
-    fn set_seen(&self, now: Tick) {
-        self.change(|flow| flow.seen = now.0);
-    }
-
-    fn set_state(&self, state: State) {
-        self.change(|flow| flow.state = state.0);
-    }
-
-    fn set_next_hop(&self, hop: &NextHop, generation: u32) {
-        self.change(|flow| flow.goes_by(hop, generation));
-    }
-
-    fn claim(&self, old: &Flow, now: Tick) -> bool {
-        let free = self.0.get().stamp() == old.stamp();
-        if free {
-            self.set_seen(now);
-        }
-        free
     }
 }

@@ -1,12 +1,10 @@
 //! What holds while a host hands over, and for the connections that its peer carries on.
 
 use lb_common::{
-    flow::{FROM_PEER, Flow},
+    import::{Outcome, Target, import as import_one},
     limits::HOLD_SECONDS,
     record::Record,
 };
-
-use lb_common::tables::Tables as _;
 
 use super::*;
 
@@ -30,6 +28,7 @@ fn peer() -> HostTables {
     for slot in tables.rings.entry(0).or_default() {
         *slot += 100;
     }
+    tables.settle();
     tables
 }
 
@@ -40,11 +39,14 @@ fn import(tables: &HostTables, records: &[Record]) {
             .backends
             .iter()
             .find(|(_id, one)| (one.address, one.port) == (record.backend, record.backend_port));
-        let (id, _backend) = found.expect("the peer has the same backends");
-        let id = u16::try_from(*id).expect("a backend's number");
-        for (key, flow) in record.flows(id, 1, tables.now, HERTZ) {
-            tables.put_flow(&key, &flow).expect("room");
-        }
+        let (id, backend) = found.expect("the peer has the same backends");
+        let target = Target {
+            backend: u16::try_from(*id).expect("a backend's number"),
+            row: backend.row,
+            pass: 1,
+        };
+        let outcome = import_one(&tables, &tables.settings, record, &target, tables.now);
+        assert_eq!(outcome, Outcome::Written, "{record:?}");
     }
 }
 
@@ -98,7 +100,7 @@ fn a_connection_is_told_of_when_it_is_established_and_as_it_ends() {
         sent(&tables, &TcpPacket::new(key, flags));
     }
     let expected = [State::ESTABLISHED, State::CLOSING_BY_CLIENT, State::CLOSED]
-        .map(|state| Record::of(&from_client(40_000), &back, state));
+        .map(|state| Record::of(&with_port(&tables, 40_000), state));
     assert_eq!(tables.told(), expected);
 }
 
@@ -133,8 +135,7 @@ fn the_peer_carries_a_connection_on_to_the_same_backend_by_the_same_port() {
     ] {
         assert_eq!(sent(&standby, &packet), sent(&active, &packet));
     }
-    let states: Vec<u8> = standby.flows().iter().map(|(_, flow)| flow.state).collect();
-    assert_eq!(states, [State::ESTABLISHED.0; 2]);
+    assert_eq!(only(&standby).state, State::ESTABLISHED.0);
 }
 
 #[test]
@@ -145,7 +146,10 @@ fn the_peer_gives_a_source_port_of_the_active_host_to_nobody_else() {
     }
     import(&standby, &active.told());
     standby.now = Tick(standby.now.0 + 1000 * HERTZ);
-    let taken: Vec<FlowKey> = standby.flows().iter().map(|(key, _)| *key).collect();
+    let imported = standby.connections().into_iter();
+    let taken: Vec<FlowKey> = imported
+        .map(|(_, connection)| connection.to_backend().turned())
+        .collect();
     for port in 0..200 {
         let back = opened(&standby, 50_000 + port);
         assert!(!taken.contains(&back), "{back:?}");
@@ -165,68 +169,46 @@ fn a_connection_without_a_next_hop_waits_for_one_and_is_not_reset() {
 }
 
 #[test]
-fn the_client_s_first_packet_shows_the_peer_the_way_back() {
-    let (active, mut standby) = (telling(), peer());
+fn a_record_takes_the_place_of_whatever_held_its_addresses_and_ports() {
+    let (active, standby) = (telling(), peer());
     let back = opened(&active, 40_000);
-    import(&standby, &active.told());
-    standby.default_route = None;
-    sent(&standby, &TcpPacket::new(from_client(40_000), ACK));
-    let (verdict, bytes) = sent(&standby, &TcpPacket::new(back, ACK));
-    assert_eq!(verdict, Verdict::Transmit(Steered::Flow));
+    // What the standby holds of an earlier time: the port for another client, and the client at
+    // another backend.
+    let records = active.told();
+    let other = Record {
+        client: from_client(50_000),
+        ..records[0]
+    };
+    let elsewhere = Record {
+        backend: [10, 0, 0, 9],
+        ..records[0]
+    };
+    import(&standby, &[other, elsewhere, records[0]]);
+    assert_eq!(only(&standby).to_backend().turned(), back);
+    assert_eq!(standby.claimed_ports().len(), 1);
     assert_eq!(
-        bytes[..6],
-        [2, 0, 0, 0, 0, 0x01],
-        "the sender of the client's packet"
+        sent(&standby, &TcpPacket::new(from_client(50_000), ACK)).0,
+        Verdict::Pass(Pass::NoFlow)
     );
-}
-
-#[test]
-fn what_was_idle_at_the_active_host_is_gone_when_it_would_have_been_there() {
-    let (active, mut standby) = (telling(), peer());
-    opened(&active, 40_000);
-    let records: Vec<Record> = active
-        .told()
-        .into_iter()
-        .map(|record| Record {
-            idle: 3000,
-            ..record
-        })
-        .collect();
-    import(&standby, &records);
-    let segment = TcpPacket::new(from_client(40_000), ACK);
-    standby.now = Tick(standby.now.0 + 601 * HERTZ);
-    assert_eq!(sent(&standby, &segment).0, Verdict::Pass(Pass::NoFlow));
 }
 
 proptest! {
     /// Whatever steering writes for a connection, the record says in full.
     #[test]
-    fn a_record_makes_the_flows_that_steering_made(source: [u8; 4], port: u16, idle in 0..5000_u32) {
-        let mut tables = telling();
+    fn a_record_makes_the_connection_that_steering_made(source: [u8; 4], port: u16, idle in 0..3000_u16) {
+        let active = telling();
         let client = TcpPacket::key((source, port), (VIP, 80));
-        let (_, bytes) = sent(&tables, &TcpPacket::new(client, SYN));
-        sent(&tables, &TcpPacket::new(answer(&bytes), SYN_ACK));
-        sent(&tables, &TcpPacket::new(client, ACK));
-        let told = tables.told();
+        let (_, bytes) = sent(&active, &TcpPacket::new(client, SYN));
+        sent(&active, &TcpPacket::new(answer(&bytes), SYN_ACK));
+        sent(&active, &TcpPacket::new(client, ACK));
+        let told = active.told();
         prop_assert_eq!(told.len(), 1);
-
-        let written = tables.flows();
-        let entry = |key: &FlowKey| written.iter().find(|(one, _)| one == key).copied();
-        let (_, flow) = entry(&client).expect("it was opened");
-        prop_assert_eq!(Record::of_flow(&client, &flow, 0), told[0]);
-        tables.now = Tick(tables.now.0 + idle * HERTZ);
-        let record = Record { idle: u16::try_from(idle).expect("below"), ..told[0] };
-        for (key, made) in record.flows(flow.backend, 5, tables.now, HERTZ) {
-            let (_, steered) = entry(&key).expect("both are there");
-            let unknown = NextHop {
-                destination_mac: Mac::new([0; 6]),
-                source_mac: Mac::new([0; 6]),
-                interface: 0,
-            };
-            let mut expected = Flow { seen: made.seen, ..steered };
-            expected.goes_by(&unknown, FROM_PEER | 5);
-            prop_assert_eq!(made, expected);
-            prop_assert_eq!(made.seen, steered.seen);
-        }
+        let standby = peer();
+        import(&standby, &[Record { idle, ..told[0] }]);
+        let (here, there) = (only(&active), only(&standby));
+        prop_assert_eq!(here.towards_backend(), there.towards_backend());
+        prop_assert_eq!(here.towards_client(), there.towards_client());
+        prop_assert_eq!((here.key(), here.state), (there.key(), there.state));
+        prop_assert_eq!(there.seen, standby.now.0.wrapping_sub(u32::from(idle) * HERTZ));
     }
 }

@@ -180,6 +180,9 @@ impl Observed {
             Mode::Tcp {
                 forward: Forward::Nat,
             } => ("tcp", Some("nat".to_owned()), false),
+            Mode::Tcp {
+                forward: Forward::Dnat,
+            } => ("tcp", Some("dnat".to_owned()), false),
             Mode::Http => ("http", None, true),
             Mode::Https { .. } => ("https", None, true),
         };

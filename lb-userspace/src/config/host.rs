@@ -110,7 +110,7 @@ pub(super) static DATAPLANE: Schema = Schema {
     header: "[dataplane]",
     about: "The packet path in the kernel.",
     presence: "May be left out.",
-    keys: &[&PIN_PATH, &MAX_FLOWS, &SOURCE_PORTS, &XDP_MODE],
+    keys: &[&PIN_PATH, &MAX_CONNECTIONS, &SOURCE_PORTS, &XDP_MODE],
     tables: &[],
 };
 
@@ -121,19 +121,20 @@ static PIN_PATH: Key<Text<PathBuf>> = Key {
     meaning: "Where maps, program and link are pinned. Two agents on one host need two folders.",
 };
 
-static MAX_FLOWS: Key<Whole<u32>> = Key {
-    name: "max_flows",
-    kind: Whole(RangeInclusive::new(1_024, 16_777_216)),
-    absent: Absent::Is("1048576"),
-    meaning: "Entries of the flow table; a connection takes two.",
+static MAX_CONNECTIONS: Key<Whole<u32>> = Key {
+    name: "max_connections",
+    kind: Whole(RangeInclusive::new(1_024, 4_000_000)),
+    absent: Absent::Is("250000"),
+    meaning: "Connections that the kernel has room for, at 256 to 512 bytes each.",
 };
 
 static SOURCE_PORTS: Key<Text<RangeInclusive<u16>>> = Key {
     name: "source_ports",
     kind: text::PORTS,
-    absent: Absent::Is("\"10240-32767\""),
-    meaning: "Source ports of NAT, both ends included. The agent reserves them from the kernel's \
-              own.",
+    absent: Absent::Is("\"1024-65535\""),
+    meaning: "Source ports of NAT, both ends included, less those that the host itself uses: where it \
+              listens, and the upper 8,192 of `net.ipv4.ip_local_port_range`. The agent reserves \
+              them from the kernel's own.",
 };
 
 static XDP_MODE: Key<Choice<XdpModeChoice>> = Key {
@@ -154,12 +155,12 @@ static XDP_MODE: Key<Choice<XdpModeChoice>> = Key {
 /// Reads `[dataplane]`.
 pub(super) fn dataplane(section: &Section<'_>) -> Result<Dataplane, Reported> {
     let pin_path = section.value(&PIN_PATH);
-    let max_flows = section.value(&MAX_FLOWS);
+    let max_connections = section.value(&MAX_CONNECTIONS);
     let source_ports = section.value(&SOURCE_PORTS);
     let xdp_mode = section.value(&XDP_MODE);
     Ok(Dataplane {
         pin_path: pin_path?.into_inner(),
-        max_flows: max_flows?.into_inner(),
+        max_connections: max_connections?.into_inner(),
         source_ports: source_ports?.into_inner(),
         xdp_mode: xdp_mode?.into_inner(),
     })

@@ -94,8 +94,8 @@ pub struct Admin {
 pub struct Dataplane {
     /// Where maps, program and link are pinned. Default `/sys/fs/bpf/lb`.
     pub pin_path: PathBuf,
-    /// Entries of the flow table; a connection takes two. Default 1,048,576.
-    pub max_flows: u32,
+    /// Connections that the kernel has room for. Default 250,000.
+    pub max_connections: u32,
     /// Source ports of NAT, reserved from the kernel's own. Default 10240-32767.
     pub source_ports: RangeInclusive<u16>,
     /// Native or generic XDP. Default auto.
@@ -268,4 +268,6 @@ pub enum Mode {
 pub enum Forward {
     /// Rewrites both addresses: backends need nothing.
     Nat,
+    /// Rewrites the service's address alone: backends see their clients and answer through this host.
+    Dnat,
 }

@@ -57,12 +57,13 @@ static MODE: Key<Choice<Served>> = Key {
 static FORWARD: Key<Choice<Forward>> = Key {
     name: "forward",
     kind: Choice {
-        words: &[("nat", Forward::Nat)],
+        words: &[("nat", Forward::Nat), ("dnat", Forward::Dnat)],
         later: &["dsr", "ipip", "gue"],
     },
     absent: Absent::Is("\"nat\""),
     meaning: "How the kernel forwards packets to the backends. `nat`: rewrites both addresses, the \
-              backends need nothing. For `tcp` only.",
+              backends need nothing. `dnat`: keeps the client's address; the backends must send \
+              their answers through this host. For `tcp` only.",
 };
 
 static POOL: Key<Text<Name>> = Key {

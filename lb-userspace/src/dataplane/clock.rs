@@ -4,7 +4,7 @@ use aya::{
     Ebpf,
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
-use lb_common::flow::Tick;
+use lb_common::tick::Tick;
 
 use super::Error;
 

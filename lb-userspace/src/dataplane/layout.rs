@@ -19,7 +19,7 @@ use lb_common::{
 
 use super::Error;
 use crate::{
-    config::{self, Balance, Mode, Name},
+    config::{self, Balance, Forward, Mode, Name},
     pool::PoolView,
 };
 
@@ -61,6 +61,8 @@ pub(super) struct PlacedBackend {
 pub(super) struct Numbers {
     pub(super) services: HashMap<ServiceKey, ServiceId>,
     pub(super) backends: HashMap<BackendIdentity, BackendId>,
+    /// Rows of source ports. They stay when a backend leaves: its connections go on.
+    pub(super) rows: HashMap<RowIdentity, u16>,
     /// Where the search for a free number begins: after the last one given, so that a number
     /// rests for as long as possible before another gets it.
     next_backend: BackendId,
@@ -69,12 +71,25 @@ pub(super) struct Numbers {
 /// What makes a backend the same one: its service, address and port.
 type BackendIdentity = (ServiceId, [u8; 4], u16);
 
+/// Whose connections share source ports: those to one backend's address and port from one address.
+type RowIdentity = ([u8; 4], u16, [u8; 4]);
+
 impl Layout {
     /// What an earlier agent left in the maps: the numbers count, the names are not there.
     pub(super) fn adopted(
         services: &[(ServiceKey, Service)],
         backends: &[(BackendId, Backend)],
     ) -> Self {
+        let rows = backends
+            .iter()
+            .filter(|(_id, value)| value.rows > 0)
+            .map(|(_id, value)| {
+                (
+                    (value.address, value.port, value.service_address),
+                    value.row,
+                )
+            })
+            .collect();
         let backends: HashMap<_, _> = backends
             .iter()
             .map(|(id, value)| ((value.service, value.address, value.port), *id))
@@ -89,6 +104,7 @@ impl Layout {
             numbers: Numbers {
                 services,
                 backends,
+                rows,
                 next_backend,
             },
         }
@@ -181,28 +197,36 @@ impl Placed {
         numbers: &mut Numbers,
     ) -> Result<Self, Error> {
         let id = numbers.service(key)?;
-        let steered = matches!(service.mode, Mode::Tcp { .. });
-        let backends = if steered {
+        let forward = match service.mode {
+            Mode::Tcp { forward } => Some(forward),
+            _ => None,
+        };
+        let steered = forward.is_some();
+        let backends = if let Some(forward) = forward {
             view.pool
                 .backends
                 .iter()
                 .zip(&view.states)
-                .map(|(backend, state)| PlacedBackend::new(id, backend, *state, numbers))
+                .map(|(backend, state)| {
+                    PlacedBackend::new((id, key), forward, backend, *state, numbers)
+                })
                 .collect::<Result<_, Error>>()?
         } else {
             Vec::new()
         };
         let balance = view.pool.balance;
-        let handling = if steered {
-            Handling::Nat
-        } else {
-            Handling::Agent
+        let handling = match forward {
+            Some(Forward::Nat) => Handling::Nat,
+            Some(Forward::Dnat) => Handling::Dnat,
+            None => Handling::Agent,
         };
         let value = Service {
             id,
             handling: handling as u8,
             pick: pick(balance) as u8,
             slots: 0,
+            retries: RETRIES,
+            reserved: [0; 7],
         };
         let mut placed = Self {
             key,
@@ -243,6 +267,10 @@ impl Placed {
     }
 }
 
+/// Other backends that a connection is offered to when one refuses or does not answer: the client's
+/// second SYN comes after one second, the third after three, the fourth after seven.
+const RETRIES: u8 = 3;
+
 /// How the kernel picks for a balance. The two that look at load are for the HTTP front; the
 /// configuration refuses them for a steered service.
 const fn pick(balance: Balance) -> Pick {
@@ -255,7 +283,8 @@ const fn pick(balance: Balance) -> Pick {
 
 impl PlacedBackend {
     fn new(
-        service: ServiceId,
+        (service, key): (ServiceId, ServiceKey),
+        forward: Forward,
         backend: &config::Backend,
         state: BackendState,
         numbers: &mut Numbers,
@@ -268,12 +297,23 @@ impl PlacedBackend {
         };
         let (address, port) = (address.octets(), backend.address.port());
         let id = numbers.backend((service, address, port))?;
+        let dnat = forward == Forward::Dnat;
+        let row = if dnat {
+            0
+        } else {
+            numbers.row((address, port, key.address))?
+        };
         let value = Backend {
             address,
             port,
             service,
             state: state.number(),
-            reserved: [0; 3],
+            dnat: u8::from(dnat),
+            row,
+            rows: u16::from(!dnat),
+            service_port: key.port,
+            service_address: key.address,
+            reserved: [0; 8],
         };
         Ok(Self {
             id,
@@ -298,6 +338,25 @@ impl Numbers {
             })?;
         self.services.insert(key, id);
         Ok(id)
+    }
+
+    fn row(&mut self, identity: RowIdentity) -> Result<u16, Error> {
+        if let Some(&row) = self.rows.get(&identity) {
+            return Ok(row);
+        }
+        let taken: HashSet<u16> = self.rows.values().copied().collect();
+        let row = (0..limits::ROWS)
+            .filter_map(|row| u16::try_from(row).ok())
+            .find(|row| !taken.contains(row))
+            .ok_or_else(|| {
+                Error::new(format!(
+                    "there have been more than {} backends since the maps were made: `lb unload` \
+                     makes room, and ends all connections",
+                    limits::ROWS
+                ))
+            })?;
+        self.rows.insert(identity, row);
+        Ok(row)
     }
 
     fn backend(&mut self, identity: BackendIdentity) -> Result<BackendId, Error> {

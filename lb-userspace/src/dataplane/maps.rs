@@ -1,30 +1,37 @@
 //! The maps, with the contract's types in place of bytes.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, time::Duration};
 
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{
+        Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash,
+    },
     util::nr_cpus,
 };
 use lb_common::{
     backend::{Backend, BackendId},
-    flow::{FROM_PEER, Tick},
+    hop::Hop,
     limits,
+    listener::{self, LISTENER_WORDS, Listeners},
     ring::Ring,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
+    tick::Tick,
     traffic::{Traffic, TrafficSlot},
     verdict::COUNTER_SLOTS,
 };
 use zerocopy::transmute;
 
-use super::{Error, layout::Layout};
+use super::{Error, layout::Layout, ports::PortSet, sources::Sources};
 
 /// The maps that the agent reads and writes. The flow table is the kernel's own.
 pub(super) struct Maps {
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
+    listeners: Array<MapData, [u8; size_of::<Listeners>()]>,
     ports: Array<MapData, u64>,
+    hops: Array<MapData, [u8; size_of::<Hop>()]>,
+    interfaces: DevMapHash<MapData>,
     services: HashMap<MapData, [u8; size_of::<ServiceKey>()], [u8; size_of::<Service>()]>,
     backends: Array<MapData, [u8; size_of::<Backend>()]>,
     rings: ArrayOfMaps<MapData, Array<MapData, BackendId>>,
@@ -43,7 +50,10 @@ impl Maps {
     pub(super) fn take(loaded: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
             settings: taken(loaded, "settings")?,
+            listeners: taken(loaded, "listeners")?,
             ports: taken(loaded, "ports")?,
+            hops: taken(loaded, "hops")?,
+            interfaces: taken(loaded, "interfaces")?,
             services: taken(loaded, "services")?,
             backends: taken(loaded, "backends")?,
             rings: taken(loaded, "rings")?,
@@ -75,21 +85,61 @@ impl Maps {
             .collect())
     }
 
-    /// Tells the kernel which source ports NAT may take, and how fast its clock ticks.
-    pub(super) fn set_source_ports(&mut self, ports: &RangeInclusive<u16>) -> Result<(), Error> {
-        self.concern(ports)?;
+    /// Tells the kernel what holds for all of its connections: how large the table is, which source
+    /// ports NAT may take, and how fast its clock ticks. The secret is made once, with the table.
+    pub(super) fn set_up(&mut self, entries: u32, ports: &PortSet) -> Result<(), Error> {
+        for (index, word) in (0..).zip(ports.words()) {
+            self.ports
+                .set(index, word, 0)
+                .map_err(|error| Error::of("cannot mark ports in the map ports", &error))?;
+        }
         let mut settings = self.settings()?;
+        if settings.secret == [0; 2] {
+            settings.secret = secret()?;
+            (settings.generation, settings.routes) = (1, 1);
+        }
+        settings.last_bucket = entries - limits::WAYS;
         settings.hertz = hertz()?;
-        settings.first_source_port = *ports.start();
-        settings.source_ports = ports.end() - ports.start() + 1;
+        settings.layout = limits::LAYOUT;
+        let lines = ports.ranges().into_iter().fold(None, |lines, range| {
+            let per_line = limits::PORTS_PER_LINE as u16;
+            let (first, last) = (range.start() / per_line, range.end() / per_line);
+            Some(lines.map_or((first, last), |(lowest, _)| (lowest, last)))
+        });
+        (settings.first_line, settings.lines) =
+            lines.map_or((0, 0), |(first, last)| (first, last - first + 1));
         self.set_settings(settings)
     }
 
-    /// Makes every flow look at its backend and its next hop again.
+    /// Lets packets leave by an interface.
+    pub(super) fn add_interface(&mut self, interface: u32) -> Result<(), Error> {
+        self.interfaces
+            .insert(interface, interface, None, 0)
+            .map_err(|error| Error::of("cannot write the map interfaces", &error))
+    }
+
+    /// Makes every next hop be looked up again: a neighbour changed.
     pub(super) fn begin_generation(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
-        settings.generation = settings.generation.wrapping_add(1) & !FROM_PEER;
+        settings.generation = settings.generation.wrapping_add(1);
         self.set_settings(settings)
+    }
+
+    /// Makes every connection look for its client's next hop again: a route changed.
+    pub(super) fn begin_routes(&mut self) -> Result<(), Error> {
+        let mut settings = self.settings()?;
+        settings.generation = settings.generation.wrapping_add(1);
+        settings.routes = settings.routes.wrapping_add(1);
+        // A connection holds the low bits, and 0 there says that no route was looked up.
+        if settings.routes.trailing_zeros() >= 16 {
+            settings.routes += 1;
+        }
+        self.set_settings(settings)
+    }
+
+    /// What the kernel knows of everything at once.
+    pub(super) fn current_settings(&self) -> Result<Settings, Error> {
+        self.settings()
     }
 
     /// Has the kernel drop what would begin a connection, until `end`; or no longer.
@@ -110,7 +160,13 @@ impl Maps {
     /// Turns the maps from `old` to `new`. A packet sees each service as it was or as it is:
     /// backends stand in their map before a ring names them, rings before a service uses them, and
     /// what is no longer used is removed last.
-    pub(super) fn write(&mut self, old: &Layout, new: &Layout) -> Result<(), Error> {
+    pub(super) fn write(
+        &mut self,
+        old: &Layout,
+        new: &Layout,
+        sources: &mut Sources,
+    ) -> Result<(), Error> {
+        self.set_listeners(new)?;
         for service in &new.services {
             let before = old.services.iter().find(|before| before.key == service.key);
             if before == Some(service) {
@@ -120,6 +176,15 @@ impl Maps {
                 let known = old.numbers.backends.values().any(|id| *id == backend.id);
                 if !known {
                     self.set_traffic(TrafficSlot::of_backend(backend.id), Traffic::default())?;
+                    self.clear_hop(backend.id)?;
+                }
+                let address = (backend.value.address, backend.value.port);
+                if backend.value.dnat == 0 {
+                    let source = backend.value.service_address;
+                    sources.add_nat(address, source, backend.value.row)?;
+                } else {
+                    let number = u16::try_from(backend.id).unwrap_or(u16::MAX);
+                    sources.add_dnat(address, number)?;
                 }
                 self.set_backend(backend.id, backend.value)?;
             }
@@ -129,7 +194,6 @@ impl Maps {
                     Traffic::default(),
                 )?;
             }
-            self.concern(&(service.key.port..=service.key.port))?;
             // No packet may count on a slot that is not filled: fewer are announced before the
             // ring is swapped, more after.
             let shrinks = service.value.slots < self.slots(service.key);
@@ -153,7 +217,7 @@ impl Maps {
                 self.forget_backend(*id, identity.0, new)?;
             }
         }
-        self.begin_generation()
+        Ok(())
     }
 
     /// Packets by the index of their verdict, summed over the CPUs.
@@ -190,19 +254,35 @@ impl Maps {
         }))
     }
 
-    /// Has the kernel look closer at packets to these ports. No port is ever taken out again: flows
-    /// may still need it, and one too many costs a look-up, not a packet.
-    fn concern(&mut self, ports: &RangeInclusive<u16>) -> Result<(), Error> {
-        let failed = |error: MapError| Error::of("cannot mark ports in the map ports", &error);
-        for index in ports.start() / 64..=ports.end() / 64 {
-            let marked = (0..64)
-                .filter(|bit| ports.contains(&(index * 64 + bit)))
-                .fold(0, |word, bit| word | 1_u64 << bit);
-            let index = u32::from(index);
-            let before = self.ports.get(&index, 0).map_err(failed)?;
-            self.ports.set(index, before | marked, 0).map_err(failed)?;
+    /// Has the kernel look closer at packets to the addresses and ports of these services.
+    fn set_listeners(&mut self, layout: &Layout) -> Result<(), Error> {
+        let failed = |error: MapError| Error::of("cannot write the map listeners", &error);
+        let mut words = vec![Listeners::default(); LISTENER_WORDS as usize];
+        for service in &layout.services {
+            let (word, bit) = listener::place(service.key.address, service.key.port);
+            words[word as usize].add(bit, !service.value.is_agents());
         }
-        Ok(())
+        for (index, word) in (0..).zip(words) {
+            let bytes: [u8; size_of::<Listeners>()] = transmute!(word);
+            if self.listeners.get(&index, 0).map_err(failed)? != bytes {
+                self.listeners.set(index, bytes, 0).map_err(failed)?;
+            }
+        }
+        let dnat = layout
+            .services
+            .iter()
+            .flat_map(|service| &service.backends)
+            .any(|backend| backend.value.dnat != 0);
+        let mut settings = self.settings()?;
+        settings.dnat |= u8::from(dnat);
+        self.set_settings(settings)
+    }
+
+    /// Forgets the next hop of the backend that had this number before.
+    fn clear_hop(&mut self, id: BackendId) -> Result<(), Error> {
+        self.hops
+            .set(id, [0; size_of::<Hop>()], 0)
+            .map_err(|error| Error::of("cannot write the map hops", &error))
     }
 
     fn settings(&self) -> Result<Settings, Error> {
@@ -273,7 +353,12 @@ impl Maps {
             port: 0,
             service: 0,
             state: 0,
-            reserved: [0; 3],
+            dnat: 0,
+            row: 0,
+            rows: 0,
+            service_port: 0,
+            service_address: [0; 4],
+            reserved: [0; 8],
         };
         self.set_backend(id, unused)
     }
@@ -315,6 +400,14 @@ pub(super) fn hertz() -> Result<u32, Error> {
     let nanoseconds = Duration::from(tick).as_nanos().max(1);
     // 1,000,000,000 / 3,333,333 is 300 and a little: the tick is what was rounded.
     Ok(u32::try_from((1_000_000_000 + nanoseconds / 2) / nanoseconds).unwrap_or(1000))
+}
+
+/// Random numbers that nobody outside of this host knows.
+fn secret() -> Result<[u64; 2], Error> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_unspecified| Error::new("the system has no random numbers".to_owned()))?;
+    Ok(transmute!(bytes))
 }
 
 fn taken<M: TryFrom<aya::maps::Map, Error = MapError>>(

@@ -7,6 +7,7 @@
 mod attach;
 mod attached;
 mod clock;
+mod connections;
 mod counters;
 mod error;
 pub mod flows;
@@ -17,8 +18,10 @@ mod maps;
 mod memory;
 mod object;
 mod pins;
+mod ports;
 mod resolve;
 mod routes;
+mod sources;
 mod sysctl;
 mod watch;
 
@@ -28,8 +31,8 @@ use std::{
 };
 
 use self::{
-    clock::Clock, flows::Flows, layout::Layout, lock::Lock, maps::Maps, pins::Pins,
-    resolve::Resolver, watch::Watch,
+    clock::Clock, connections::Connections, flows::Flows, layout::Layout, lock::Lock, maps::Maps,
+    pins::Pins, ports::PortSet, resolve::Resolver, sources::Sources, watch::Watch,
 };
 pub use self::{
     counters::{Counters, Traffic, VerdictCount},
@@ -37,7 +40,7 @@ pub use self::{
 };
 pub use crate::netlink::XdpMode;
 use crate::{config, pool::PoolView};
-use lb_common::{flow::Tick, limits};
+use lb_common::{limits, tick::Tick};
 
 /// The XDP program, attached, and its maps. The pins outlive this value: dropping it forwards on.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ pub struct Dataplane {
     layout: Layout,
     mode: XdpMode,
     adopted: bool,
-    settings: config::Dataplane,
+    sources: Sources,
     pins: Pins,
     resolver: Arc<Resolver>,
     clock: Arc<Clock>,
@@ -87,10 +90,16 @@ impl Dataplane {
         adopted: bool,
         lock: Lock,
     ) -> Result<Self, Error> {
-        pins.check_layout(settings.max_flows)?;
-        sysctl::prepare(&interface.name, &settings.source_ports)?;
-        let mut loaded = object::load(&pins, settings.max_flows)?;
+        let entries = entries(settings.max_connections);
+        pins.check_layout(entries)?;
+        let ports = PortSet::unused_of(&settings.source_ports);
+        sysctl::prepare(&interface.name, &ports)?;
+        let mut loaded = object::load(&pins, entries)?;
         let mut maps = Maps::take(&mut loaded)?;
+        maps.set_up(entries, &ports)?;
+        maps.add_interface(interface.index)?;
+        let connections = Connections::open(&pins, entries)?;
+        let sources = Sources::open(&pins, connections.clone(), ports)?;
         // Whatever an earlier agent was about when it ended.
         maps.hold(None)?;
         maps.tell(false)?;
@@ -100,13 +109,13 @@ impl Dataplane {
         let resolver = Arc::new(Resolver::default());
         let watch = Watch::start(&maps, &resolver)?;
         let clock = Arc::new(Clock::load(loaded, maps::hertz()?)?);
-        let flows = Flows::open(&maps, &clock, &resolver, &pins, settings)?;
+        let flows = Flows::open(&maps, &clock, &resolver, &pins, connections)?;
         Ok(Self {
             maps,
             layout,
             mode,
             adopted,
-            settings: settings.clone(),
+            sources,
             pins,
             resolver,
             clock,
@@ -128,15 +137,14 @@ impl Dataplane {
     ) -> Result<(), Error> {
         let next = self.layout.next(services, pools)?;
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-        maps.set_source_ports(&self.settings.source_ports)?;
-        if let Err(error) = maps.write(&self.layout, &next) {
+        if let Err(error) = maps.write(&self.layout, &next, &mut self.sources) {
             // Back to what was: if that fails too, the first refusal says more.
-            let _as_it_was = maps.write(&next, &self.layout);
+            let _as_it_was = maps.write(&next, &self.layout, &mut self.sources);
             return Err(error);
         }
         drop(maps);
         self.resolver.follow(&next);
-        self.flows.follow(&next, &self.settings);
+        self.flows.follow(&next);
         self.layout = next;
         Ok(())
     }
@@ -148,7 +156,7 @@ impl Dataplane {
     pub fn pool_changed(&mut self, pool: &PoolView) -> Result<(), Error> {
         let next = self.layout.with_pool(pool);
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-        maps.write(&self.layout, &next)?;
+        maps.write(&self.layout, &next, &mut self.sources)?;
         drop(maps);
         self.layout = next;
         Ok(())
@@ -206,6 +214,15 @@ impl Dataplane {
         self.pins.root()
     }
 
+    /// The secret that connections are spread by, for who compares the program with its copy on the host.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn secret(&self) -> Result<[u64; 2], Error> {
+        let maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(maps.current_settings()?.secret)
+    }
+
     /// Where the program is pinned.
     #[must_use]
     pub fn program_pin(&self) -> PathBuf {
@@ -227,4 +244,14 @@ impl Dataplane {
         drop(lock);
         removed
     }
+}
+
+/// Entries of the connection table for so many connections: a power of two, and at least four entries
+/// for each. With two and a half, seven connections of 100,000 find all of their places taken, with
+/// four none.
+fn entries(connections: u32) -> u32 {
+    connections
+        .saturating_mul(4)
+        .next_power_of_two()
+        .max(limits::WAYS * 16)
 }

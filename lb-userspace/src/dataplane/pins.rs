@@ -8,7 +8,10 @@ use std::{
 use aya::maps::MapInfo;
 use lb_common::{
     backend::Backend,
-    flow::{Flow, FlowKey, Recent},
+    connection::Connection,
+    endpoint::EndpointBucket,
+    hop::Hop,
+    listener::Listeners,
     service::{Service, ServiceKey},
     settings::Settings,
     traffic::Traffic,
@@ -18,16 +21,20 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::Error;
 
 /// Each map by its name, with the sizes of its keys and values in bytes.
-const MAPS: [(&str, usize, usize); 13] = [
+const MAPS: [(&str, usize, usize); 17] = [
     ("settings", 4, size_of::<Settings>()),
     ("ports", 4, 8),
     ("services", size_of::<ServiceKey>(), size_of::<Service>()),
     ("backends", 4, size_of::<Backend>()),
     ("rings", 4, 4),
     ("cursors", 4, 4),
-    ("flows_v4", size_of::<FlowKey>(), size_of::<Flow>()),
-    ("recent", 4, size_of::<Recent>()),
-    ("epochs", 4, 4),
+    ("listeners", 4, size_of::<Listeners>()),
+    ("connections", 4, size_of::<Connection>()),
+    ("source_ports", 4, 4),
+    ("endpoints", 4, size_of::<EndpointBucket>()),
+    ("hops", 4, size_of::<Hop>()),
+    ("interfaces", 4, 8),
+    ("programs", 4, 4),
     ("flow_events", 0, 0),
     ("untold", 4, 8),
     ("verdicts", 4, 8),
@@ -96,7 +103,7 @@ impl Pins {
     }
 
     /// Refuses pinned maps that this version cannot read, before anything is touched.
-    pub(super) fn check_layout(&self, max_flows: u32) -> Result<(), Error> {
+    pub(super) fn check_layout(&self, entries: u32) -> Result<(), Error> {
         for ((name, path), (_name, key, value)) in self.maps().zip(MAPS) {
             if !path.exists() {
                 continue;
@@ -107,18 +114,17 @@ impl Pins {
             if found != (key, value) {
                 return Err(Error::new(format!(
                     "the pinned map {} has keys of {} and values of {} bytes, this version of lb \
-                     has {key} and {value}: `lb unload` removes it, and ends all flows",
+                     has {key} and {value}: `lb unload` removes it, and ends all connections",
                     path.display(),
                     found.0,
                     found.1,
                 )));
             }
-            if name == "flows_v4" && info.max_entries() != max_flows {
+            if name == "connections" && info.max_entries() != entries {
                 return Err(Error::new(format!(
-                    "max_flows is {max_flows}, but the flow table that is pinned has room for {}: \
-                     a table cannot change its size while flows go on; keep {} or run `lb unload` \
-                     first, which ends all flows",
-                    info.max_entries(),
+                    "max_connections asks for a table of {entries} entries, but the one that is \
+                     pinned has {}: a table cannot change its size while connections go on; take \
+                     max_connections back or run `lb unload` first, which ends all connections",
                     info.max_entries(),
                 )));
             }

@@ -2,20 +2,26 @@
 
 use std::{fs, ops::RangeInclusive};
 
-use super::Error;
+use super::{Error, ports::PortSet};
 
 /// Where the kernel lists the ports that it must not hand out by itself.
 const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// Switches forwarding on for the interface, for the kernel answers route look-ups only then, and
 /// keeps its own sockets away from the source ports of NAT.
-pub(super) fn prepare(interface: &str, source_ports: &RangeInclusive<u16>) -> Result<(), Error> {
+pub(super) fn prepare(interface: &str, source_ports: &PortSet) -> Result<(), Error> {
     write(
         &format!("/proc/sys/net/ipv4/conf/{interface}/forwarding"),
         "1",
     )?;
     let reserved = fs::read_to_string(RESERVED_PORTS).unwrap_or_default();
-    write(RESERVED_PORTS, &with_range(reserved.trim(), source_ports))
+    let list = source_ports
+        .ranges()
+        .iter()
+        .fold(reserved.trim().to_owned(), |list, range| {
+            with_range(&list, range)
+        });
+    write(RESERVED_PORTS, &list)
 }
 
 /// The list with our range in it, whatever else is there.

@@ -246,15 +246,15 @@ error: pin_path "/sys/fs/bpf/lb.1" has a dot in it, which the BPF file system do
 #[test]
 fn too_few_flows_are_refused() {
     refused(
-        "1048576",
+        "250000",
         "1023",
         r#"
-error: max_flows 1023 is out of range
+error: max_connections 1023 is out of range
   --> lb.toml:11:13
    |
-11 | max_flows = 1023
-   |             ^^^^
-   = help: it must be a whole number, 1,024 to 16,777,216
+11 | max_connections = 1023
+   |                   ^^^^
+   = help: it must be a whole number, 1,024 to 4,000,000
 "#,
     );
 }
@@ -262,15 +262,15 @@ error: max_flows 1023 is out of range
 #[test]
 fn too_many_flows_are_refused() {
     refused(
-        "1048576",
-        "16_777_217",
+        "250000",
+        "4_000_001",
         r#"
-error: max_flows 16777217 is out of range
+error: max_connections 4000001 is out of range
   --> lb.toml:11:13
    |
-11 | max_flows = 16_777_217
-   |             ^^^^^^^^^^
-   = help: it must be a whole number, 1,024 to 16,777,216
+11 | max_connections = 4_000_001
+   |                   ^^^^^^^^^
+   = help: it must be a whole number, 1,024 to 4,000,000
 "#,
     );
 }
@@ -278,15 +278,15 @@ error: max_flows 16777217 is out of range
 #[test]
 fn a_number_larger_than_any_integer_is_refused() {
     refused(
-        "1048576",
+        "250000",
         "99999999999999999999999999999999999999999999",
         r#"
-error: max_flows 99999999999999999999999999999999999999999999 is out of range
+error: max_connections 99999999999999999999999999999999999999999999 is out of range
   --> lb.toml:11:13
    |
-11 | max_flows = 99999999999999999999999999999999999999999999
-   |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: it must be a whole number, 1,024 to 16,777,216
+11 | max_connections = 99999999999999999999999999999999999999999999
+   |                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   = help: it must be a whole number, 1,024 to 4,000,000
 "#,
     );
 }
@@ -294,15 +294,15 @@ error: max_flows 99999999999999999999999999999999999999999999 is out of range
 #[test]
 fn a_number_in_quotes_is_refused() {
     refused(
-        "1048576",
-        r#""1048576""#,
+        "250000",
+        r#""250000""#,
         r#"
-error: max_flows is text; it must be a whole number, 1,024 to 16,777,216
+error: max_connections is text; it must be a whole number, 1,024 to 4,000,000
   --> lb.toml:11:13
    |
-11 | max_flows = "1048576"
-   |             ^^^^^^^^^
-   = help: write it without quotes: 1048576
+11 | max_connections = "250000"
+   |                   ^^^^^^^^
+   = help: write it without quotes: 400000
 "#,
     );
 }
@@ -310,14 +310,14 @@ error: max_flows is text; it must be a whole number, 1,024 to 16,777,216
 #[test]
 fn a_number_with_a_point_is_refused() {
     refused(
-        "1048576",
-        "1048576.0",
+        "250000",
+        "250000.0",
         r#"
-error: max_flows is a number with a point; it must be: a whole number, 1,024 to 16,777,216
+error: max_connections is a number with a point; it must be: a whole number, 1,024 to 4,000,000
   --> lb.toml:11:13
    |
-11 | max_flows = 1048576.0
-   |             ^^^^^^^^^
+11 | max_connections = 250000.0
+   |                   ^^^^^^^^
 "#,
     );
 }
@@ -604,14 +604,14 @@ error: proxy address "two" is not an IP address
 fn a_key_of_another_section_is_refused() {
     refused(
         "workers = 2",
-        "workers = 2\nmax_flows = 4096",
+        "workers = 2\nmax_connections = 4096",
         r#"
-error: [http] has no key "max_flows"
+error: [http] has no key "max_connections"
   --> lb.toml:17:1
    |
-17 | max_flows = 4096
-   | ^^^^^^^^^
-   = help: max_flows belongs in [dataplane]
+17 | max_connections = 4096
+   |       ^^^^^^^^^
+   = help: max_connections belongs in [dataplane]
            allowed here: workers, header_timeout, body_timeout, idle_timeout, handshake_timeout, connect_timeout, response_timeout, max_header_bytes, idle_connections, trusted_proxies
 "#,
     );

@@ -105,7 +105,7 @@ fn defaults_are_those_of_the_model() {
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9145");
     assert_eq!(config.admin.socket, Path::new("/run/lb/lb.sock"));
     assert_eq!(config.dataplane.pin_path, Path::new("/sys/fs/bpf/lb"));
-    assert_eq!(config.dataplane.max_flows, 1_048_576);
+    assert_eq!(config.dataplane.max_connections, 250_000);
     assert_eq!(config.dataplane.source_ports, 10_240..=32_767);
     assert_eq!(config.dataplane.xdp_mode, XdpModeChoice::Auto);
     assert!(config.http.workers.get() >= 1);
@@ -369,8 +369,8 @@ fn a_status_may_be_a_number_or_a_range() {
 #[test]
 fn numbers_may_be_written_as_toml_writes_them() {
     for written in ["65_536", "0x10000", "0b1_0000_0000_0000_0000", "+65536"] {
-        let config = read(&edited("1048576", written)).config;
-        assert_eq!(config.dataplane.max_flows, 65_536, "{written}");
+        let config = read(&edited("250000", written)).config;
+        assert_eq!(config.dataplane.max_connections, 65_536, "{written}");
     }
 }
 

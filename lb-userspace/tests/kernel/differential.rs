@@ -5,20 +5,21 @@ use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
 use lb::config::Balance;
 use lb_common::{
     backend::{Backend, BackendState},
-    flow::{FlowKey, Mac, NextHop, Tick},
-    host::{HostTables, Slice, TcpPacket},
+    flow::FlowKey,
+    hop::NextHop,
+    host::{HostTables, TcpPacket},
     limits::HOLD_SECONDS,
     ring::{Member, Ring},
     service::{Handling, Pick, Service, ServiceKey},
     settings::Settings,
-    steer::steer,
+    tick::Tick,
     verdict::{COUNTERS, Verdict},
 };
 
 use crate::{
     eventually,
     pair::{pass, records, told},
-    stage::{BACKENDS, SOURCE_PORTS, Stage, VIP},
+    stage::{BACKENDS, ENTRIES, SOURCE_PORTS, Stage, VIP},
 };
 
 /// The way to clients, as the stage has it.
@@ -63,7 +64,7 @@ fn compare(balance: Balance, pick: Pick) {
         );
         let (action, _) = stage.feed(&packet, &mut out);
         let mut bytes = packet.clone();
-        let verdict = steer(&mut Slice(&mut bytes), &host);
+        let verdict = host.steer(&mut bytes);
         assert_eq!(
             (action, &out),
             (action_of(verdict), &bytes),
@@ -141,25 +142,22 @@ fn hertz() -> u32 {
 
 /// The tables as the agent fills the kernel's for the stage.
 fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
-    let ports = (
-        *SOURCE_PORTS.start(),
-        SOURCE_PORTS.end() - SOURCE_PORTS.start() + 1,
-    );
     let settings = Settings {
+        secret: stage.dataplane.secret().expect("the kernel's settings"),
+        last_bucket: ENTRIES - 4,
         generation: 1,
-        first_source_port: ports.0,
-        source_ports: ports.1,
+        routes: 1,
+        first_line: SOURCE_PORTS.start() / 16,
+        lines: SOURCE_PORTS.end() / 16 - SOURCE_PORTS.start() / 16 + 1,
         hertz: hertz(),
-        held_until: 0,
-        hold: 0,
-        sync: 0,
-        reserved: [0; 2],
+        ..Settings::default()
     };
     let mut host = HostTables::new(settings);
     let hop = |mac| NextHop {
-        destination_mac: Mac::new(mac),
-        source_mac: Mac::new(OWN),
+        destination_mac: mac,
+        source_mac: OWN,
         interface: stage.interface,
+        neighbour: [172, 31, 0, mac[5]],
     };
     host.ingress = stage.interface;
     host.default_route = Some(hop(GATEWAY));
@@ -172,7 +170,11 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
             port: 80,
             service: 0,
             state,
-            reserved: [0; 3],
+            row: id as u16,
+            rows: 1,
+            service_port: 80,
+            service_address: VIP,
+            ..Backend::default()
         };
         host.backends.insert(id, backend);
         host.routes.insert(address, hop(ROUTER));
@@ -198,16 +200,19 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
         handling: nat,
         pick: pick as u8,
         slots: ring.used(),
+        retries: 3,
+        ..Service::default()
     };
     let agents = Service {
         id: 1,
         handling: Handling::Agent as u8,
         pick: pick as u8,
-        slots: 0,
+        ..Service::default()
     };
     host.services.insert(key(80), steered);
     host.services.insert(key(443), agents);
     host.rings.insert(0, ring.slots);
+    host.settle();
     host
 }
 
@@ -237,9 +242,11 @@ impl Traffic {
         } else {
             64
         };
-        packet.vlans = (0..[0, 0, 0, 0, 1, 2][self.below(6)]).collect();
+        packet.vlans = (0..[0, 0, 0, 0, 0, 0, 0, 1][self.below(8)]).collect();
+        packet.sequence = self.below(1 << 20) as u32;
+        packet.timestamp = [None, Some(self.below(1000) as u32)][self.below(2)];
         packet.ip_options = [0, 0, 0, 3, 10][self.below(5)];
-        packet.tcp_options = self.below(11);
+        packet.tcp_options = self.below(8);
         packet.payload = (0..self.below(300)).map(|byte| byte as u8).collect();
         let mut bytes = packet.bytes();
         match kind {

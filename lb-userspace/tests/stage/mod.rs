@@ -25,6 +25,8 @@ pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
 pub(crate) const BACKENDS: [u8; 4] = [6, 7, 9, 19];
 /// The source ports of NAT.
 pub(crate) const SOURCE_PORTS: RangeInclusive<u16> = 10_240..=32_767;
+/// Entries of the connection table.
+pub(crate) const ENTRIES: u32 = 524_288;
 
 /// The loaded program.
 pub(crate) struct Stage {
@@ -143,7 +145,7 @@ fn run(line: &str) {
 fn empty() -> Ebpf {
     static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
     let mut loaded = EbpfLoader::new()
-        .map_max_entries("flows_v4", 1024)
+        .map_max_entries("connections", 1024)
         .load(OBJECT)
         .expect("loads");
     let program: &mut Xdp = loaded
@@ -190,7 +192,7 @@ pub(crate) fn node() -> Node {
 pub(crate) fn settings() -> config::Dataplane {
     config::Dataplane {
         pin_path: PathBuf::from("/sys/fs/bpf/lb"),
-        max_flows: 262_144,
+        max_connections: 100_000,
         source_ports: SOURCE_PORTS,
         xdp_mode: XdpModeChoice::Native,
     }

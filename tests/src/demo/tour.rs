@@ -66,7 +66,7 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
             on(lab.lb_a(), format!("cat {CONFIG_FILE}")),
             on(
                 lab.lb_a(),
-                format!("bpftool map dump pinned {PINS}/maps/flows_v4"),
+                format!("bpftool map dump pinned {PINS}/maps/services"),
             ),
         ],
     );

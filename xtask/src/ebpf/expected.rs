@@ -17,15 +17,19 @@ pub(crate) struct Expected {
 /// Every object that the agent loads.
 const OBJECTS: [Expected; 1] = [Expected {
     object: "lb-ebpf",
-    programs: &["lb", "pass", "clock"],
+    programs: &["lb", "lb_changing", "lb_new", "pass", "clock"],
     maps: &[
         "ports",
-        "recent",
-        "epochs",
+        "listeners",
         "services",
         "backends",
         "rings",
-        "flows_v4",
+        "connections",
+        "source_ports",
+        "endpoints",
+        "hops",
+        "interfaces",
+        "programs",
         "flow_events",
         "untold",
         "verdicts",

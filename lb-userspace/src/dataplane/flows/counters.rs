@@ -21,18 +21,21 @@ pub(super) enum Skip {
     Over,
     /// This host tells of its own connections: it is the active one.
     Active,
-    /// The flow table took no entry.
+    /// All places in the table that it could have hold established connections.
     TableFull,
+    /// A packet was changing the same entry at that moment.
+    Contended,
 }
 
 /// Each with the word that users see.
-const SKIPS: [(Skip, &str); 6] = [
+const SKIPS: [(Skip, &str); 7] = [
     (Skip::UnknownService, "unknown_service"),
     (Skip::UnknownBackend, "unknown_backend"),
     (Skip::SourcePort, "source_port"),
     (Skip::Over, "over"),
     (Skip::Active, "active"),
     (Skip::TableFull, "table_full"),
+    (Skip::Contended, "contended"),
 ];
 
 /// The copy of the flow table on the peer, in numbers since the agent started.
@@ -173,7 +176,7 @@ mod tests {
             .iter()
             .map(|(_, count)| *count)
             .collect();
-        assert_eq!(counted, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(counted, [1, 2, 3, 4, 5, 6, 7]);
     }
     #[test]
     fn the_last_whole_pass_is_the_one_that_ended_last_whoever_told_of_it() {

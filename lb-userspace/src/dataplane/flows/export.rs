@@ -8,13 +8,7 @@ use std::{
 };
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use lb_common::{
-    flow::{FlowKey, Tick},
-    limits,
-    record::Record,
-    tcp::State,
-    traffic::Direction,
-};
+use lb_common::{connection::Connection, limits, record::Record, tick::Tick};
 use tokio::sync::mpsc::Sender;
 use zerocopy::FromBytes as _;
 
@@ -22,10 +16,9 @@ use super::{
     Inner,
     counters::Tally,
     known::Known,
-    table::FlowTable,
     wire::{Chunk, RECORDS_PER_CHUNK, encode},
 };
-use crate::dataplane::Error;
+use crate::dataplane::{Error, connections::Connections, connections::pinned_as, pins::Pins};
 
 /// How often the ring is looked at: a change reaches the link after half of it on average.
 pub(super) const TELL_EVERY: Duration = Duration::from_millis(20);
@@ -37,9 +30,9 @@ const PASS_EVERY: Duration = Duration::from_secs(300);
 /// How long a pass is put off after one that has just ended, however many changes were lost.
 const PASS_REST: Duration = Duration::from_secs(5);
 
-/// Keys that are looked at in one go, some milliseconds' work; then changes have their turn, and
-/// other threads.
-const SLICE: usize = 4096;
+/// Entries that are looked at in one go, a millisecond's work; then changes have their turn, and other
+/// threads.
+const SLICE: u32 = 16_384;
 
 /// Changes that the ring has room for: each takes a header of eight bytes (kernel/bpf/ringbuf.c).
 const RING_EVENTS: usize = limits::FLOW_EVENT_BYTES as usize / (size_of::<Record>() + 8);
@@ -51,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Exporter {
     events: Events,
-    table: FlowTable,
+    connections: Connections,
     passes: u32,
 }
 
@@ -146,18 +139,19 @@ impl Teller<'_> {
             self.changes(&mut exporter.events)?;
             let rest = if is_mended { PASS_EVERY } else { PASS_REST };
             if last_pass.is_none_or(|ended| ended.elapsed() >= rest) {
-                is_mended = self.pass(exporter)?;
+                self.pass(exporter)?;
+                is_mended = true;
                 last_pass = Some(Instant::now());
             }
             thread::sleep(TELL_EVERY);
         }
     }
 
-    /// Tells of every connection, and of changes as they come; says whether it got to the end.
-    fn pass(&mut self, exporter: &mut Exporter) -> Result<bool, Stop> {
+    /// Tells of every connection, and of changes as they come.
+    fn pass(&mut self, exporter: &mut Exporter) -> Result<(), Stop> {
         let Exporter {
             events,
-            table,
+            connections,
             passes,
         } = exporter;
         let began = Instant::now();
@@ -167,31 +161,23 @@ impl Teller<'_> {
         let known = self.inner.known.load();
         let mut now = self.inner.clock.now()?;
         let mut flows = 0_u64;
-        // A walk that is thrown back to the start again and again is given up.
-        let limit = table.room().saturating_mul(2).saturating_add(SLICE);
-        let mut visited = 0_usize;
-        for key in table.keys() {
-            if let Some(record) = record(table, &key?, &known, now, self.inner.clock.hertz())? {
+        for index in 0..connections.len() {
+            if let Some((_place, connection)) = connections.at(index)
+                && let Some(record) = record(&connection, &known, now, self.inner.clock.hertz())
+            {
                 flows += 1;
                 self.add(record)?;
             }
-            visited += 1;
-            if visited.is_multiple_of(SLICE) {
+            if (index + 1).is_multiple_of(SLICE) {
                 self.changes(events)?;
                 thread::sleep(PAUSE);
                 now = self.inner.clock.now()?;
             }
-            if visited > limit {
-                break;
-            }
         }
         self.flush()?;
-        let whole = visited <= limit;
-        self.send(&Chunk::End { pass, whole })?;
-        if whole {
-            self.inner.tally.pass_sent(flows, began.elapsed());
-        }
-        Ok(whole)
+        self.send(&Chunk::End { pass, whole: true })?;
+        self.inner.tally.pass_sent(flows, began.elapsed());
+        Ok(())
     }
 
     /// Hands on all that changed until now.
@@ -238,38 +224,30 @@ impl Teller<'_> {
     }
 }
 
-/// What there is to tell of the flow with this key.
-fn record(
-    table: &FlowTable,
-    key: &FlowKey,
-    known: &Known,
-    now: Tick,
-    hertz: u32,
-) -> Result<Option<Record>, Error> {
-    // The flows back come to no service: half of the look-ups are saved.
-    if !known.steers(&key.service()) {
-        return Ok(None);
-    }
-    let Some(flow) = table.flow(key)? else {
-        return Ok(None);
-    };
-    let worth_telling = flow.direction() == Direction::In
-        && State(flow.state).is_opened()
-        && !flow.is_gone(now, hertz);
-    let idle = now.since(Tick(flow.seen)) / hertz.max(1);
-    Ok(worth_telling.then(|| Record::of_flow(key, &flow, idle)))
+/// What there is to tell of a connection.
+fn record(connection: &Connection, known: &Known, now: Tick, hertz: u32) -> Option<Record> {
+    let state = connection.state();
+    let idle = now.since(Tick(connection.seen)) / hertz.max(1);
+    let worth_telling = state.is_opened()
+        && idle <= state.timeout()
+        && known.steers(&connection.key().flow().service());
+    worth_telling.then(|| Record {
+        idle: u16::try_from(idle).unwrap_or(u16::MAX),
+        ..Record::of(connection, state)
+    })
 }
 
 impl Exporter {
-    pub(super) fn new(
-        (ring, untold): (RingBuf<MapData>, PerCpuArray<MapData, u64>),
-        table: FlowTable,
-    ) -> Self {
-        Self {
-            events: Events { ring, untold },
-            table,
+    /// Opens the pinned ring; connections are read from memory.
+    pub(super) fn open(pins: &Pins, connections: Connections) -> Result<Self, Error> {
+        Ok(Self {
+            events: Events {
+                ring: pinned_as(pins, "flow_events")?,
+                untold: pinned_as(pins, "untold")?,
+            },
+            connections,
             passes: 0,
-        }
+        })
     }
 }
 

@@ -1,27 +1,27 @@
-//! Writes the peer's connections into the flow table of this host.
+//! Writes the peer's connections into the table of this host.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
 use lb_common::{
-    flow::{FROM_PEER, Flow, FlowKey, Tick},
+    connection::Connection,
+    import::{Outcome, Target, import, remove},
     record::Record,
-    tcp::State,
-    traffic::Direction,
+    settings::Settings,
+    tick::Tick,
 };
 
 use super::{
     counters::{Skip, Tally},
     known::Known,
-    table::FlowTable,
 };
-use crate::dataplane::Error;
+use crate::dataplane::connections::Connections;
 
 /// Where connections are written to, and how far the peer's pass has come.
 #[derive(Debug)]
 pub(super) struct Importer {
-    table: FlowTable,
-    /// What every flow of this pass carries in its generation.
-    mark: u32,
+    connections: Connections,
+    /// What every connection of this pass carries; never 0, which this host's own have.
+    pass_mark: u32,
     pass: Option<Pass>,
     /// This host is the active one: its own table is the truth.
     pub(super) closed: bool,
@@ -36,8 +36,8 @@ struct Pass {
     addresses: HashSet<[u8; 4]>,
 }
 
-/// What a pass that ended has shown: flows at these addresses without this mark are gone, unless a
-/// packet of theirs came here since it began. For then this host has the address by now.
+/// What a pass that ended has shown: connections at these addresses without this mark are gone, unless
+/// a packet of theirs came here since it began. For then this host has the address by now.
 #[derive(Debug)]
 pub(super) struct Outdated {
     mark: u32,
@@ -45,25 +45,12 @@ pub(super) struct Outdated {
     addresses: HashSet<[u8; 4]>,
 }
 
-/// What became of a record.
-enum Outcome {
-    Written,
-    Skipped(Skip),
-}
-
-/// This host's clock.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Time {
-    pub(super) now: Tick,
-    pub(super) hertz: u32,
-}
-
 impl Importer {
     /// `mark` is any number: that of an earlier agent is best not met again.
-    pub(super) fn new(table: FlowTable, mark: u32) -> Self {
+    pub(super) fn new(connections: Connections, mark: u32) -> Self {
         Self {
-            table,
-            mark: mark & !FROM_PEER,
+            connections,
+            pass_mark: mark.max(1),
             pass: None,
             closed: false,
         }
@@ -71,7 +58,7 @@ impl Importer {
 
     /// A pass begins: what is told of from now on carries another mark.
     pub(super) fn begin(&mut self, number: u32, now: Tick) {
-        self.mark = self.mark.wrapping_add(1) & !FROM_PEER;
+        self.pass_mark = self.pass_mark.wrapping_add(1).max(1);
         self.pass = Some(Pass {
             number,
             began: now,
@@ -83,7 +70,7 @@ impl Importer {
     pub(super) fn end(&mut self, number: u32, whole: bool) -> Option<Outdated> {
         let pass = self.pass.take_if(|pass| pass.number == number)?;
         whole.then_some(Outdated {
-            mark: self.mark,
+            mark: self.pass_mark,
             began: pass.began,
             addresses: pass.addresses,
         })
@@ -94,119 +81,71 @@ impl Importer {
         &mut self,
         records: &[Record],
         known: &Known,
-        time: Time,
+        settings: &Settings,
+        now: Tick,
         tally: &Tally,
-    ) -> Result<usize, Error> {
+    ) -> usize {
         let mut written = 0;
         for record in records {
-            match self.write(record, known, time)? {
-                Outcome::Written => written += 1,
-                Outcome::Skipped(why) => tally.skip(why),
+            match self.write(record, known, settings, now) {
+                Ok(()) => written += 1,
+                Err(why) => tally.skip(why),
             }
         }
         Tally::count(&tally.imported, written);
-        Ok(written)
+        written
     }
 
-    fn write(&mut self, record: &Record, known: &Known, time: Time) -> Result<Outcome, Error> {
+    fn write(
+        &mut self,
+        record: &Record,
+        known: &Known,
+        settings: &Settings,
+        now: Tick,
+    ) -> Result<(), Skip> {
         if self.closed {
-            return Ok(Outcome::Skipped(Skip::Active));
+            return Err(Skip::Active);
         }
-        let backend = match known.backend(record) {
-            Ok(backend) => backend,
-            Err(why) => return Ok(Outcome::Skipped(why)),
-        };
+        let (backend, row) = known.backend(record)?;
         if let Some(pass) = &mut self.pass {
             pass.addresses.insert(record.client.destination);
         }
-        let [there, back] = record.flows(backend, self.mark, time.now, time.hertz);
-        let old_there = self.table.flow(&there.0)?;
-        let is_known = old_there.is_some_and(|old| are_of_one(&old, &there.1));
-        if State(record.state).is_over() && !is_known {
-            return Ok(Outcome::Skipped(Skip::Over));
+        let target = Target {
+            backend,
+            row,
+            pass: self.pass_mark,
+        };
+        match import(&&self.connections, settings, record, &target, now) {
+            Outcome::Written => Ok(()),
+            Outcome::Over => Err(Skip::Over),
+            Outcome::PortReserved => Err(Skip::SourcePort),
+            Outcome::TableFull => Err(Skip::TableFull),
+            Outcome::Contended => Err(Skip::Contended),
         }
-        let old_back = self.table.flow(&back.0)?;
-        if !self.replace(back, old_back)? {
-            return Ok(Outcome::Skipped(Skip::TableFull));
-        }
-        if !self.replace(there, old_there)? {
-            // Half a connection is none.
-            self.table.remove(&back.0)?;
-            return Ok(Outcome::Skipped(Skip::TableFull));
-        }
-        Ok(Outcome::Written)
-    }
-
-    /// Puts a flow in the place of what stood there. Returns whether there was room.
-    fn replace(
-        &mut self,
-        (key, mut flow): (FlowKey, Flow),
-        old: Option<Flow>,
-    ) -> Result<bool, Error> {
-        let mut changed = false;
-        if let Some(old) = old {
-            if are_of_one(&old, &flow) {
-                // Should there be no better next hop when its time comes, this one is.
-                (flow.destination_mac, flow.source_mac) = (old.destination_mac, old.source_mac);
-                flow.interface = old.interface;
-                changed = (old.state, old.backend) != (flow.state, flow.backend);
-            } else {
-                self.part(&key, &old)?;
-                changed = true;
-            }
-        }
-        let had_room = self.table.put(&key, &flow)?;
-        if changed {
-            self.table.forget(&key)?;
-        }
-        Ok(had_room)
-    }
-
-    /// Another connection takes the place of `old`: the other half of that one goes too, unless it
-    /// has become a part of something else.
-    fn part(&mut self, key: &FlowKey, old: &Flow) -> Result<(), Error> {
-        let other = old.partner(key.protocol);
-        let flow = self.table.flow(&other)?;
-        if flow.is_some_and(|flow| flow.partner(key.protocol) == *key) {
-            self.table.remove(&other)?;
-        }
-        Ok(())
     }
 
     /// Whether the pass that showed this is still the last one that began.
     pub(super) fn stands_by(&self, outdated: &Outdated) -> bool {
-        !self.closed && self.mark == outdated.mark
+        !self.closed && self.pass_mark == outdated.mark
     }
 
-    /// Removes those of the flows that are outdated at this moment; returns how many were.
-    pub(super) fn remove(&mut self, keys: &[FlowKey], outdated: &Outdated) -> Result<usize, Error> {
-        let mut removed = 0;
-        for key in keys {
-            let flow = self.table.flow(key)?;
-            if flow.is_some_and(|flow| outdated.holds(key, &flow)) {
-                self.table.remove(key)?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
+    /// Removes those of the connections in these entries that are outdated; returns how many were.
+    pub(super) fn remove(&self, entries: Range<u32>, outdated: &Outdated, now: Tick) -> usize {
+        let connections = &self.connections;
+        entries
+            .filter_map(|index| connections.at(index))
+            .filter(|(_place, connection)| outdated.holds(connection))
+            .filter(|(place, _connection)| remove(&connections, place, now))
+            .count()
     }
-}
-
-/// Whether both give packets the same addresses and ports, so that they are of one connection.
-fn are_of_one(one: &Flow, other: &Flow) -> bool {
-    one.partner(0) == other.partner(0) && one.direction == other.direction
 }
 
 impl Outdated {
-    /// Whether the flow is of an address that lives at the peer, and neither did the peer tell of
+    /// Whether the connection is of an address that lives at the peer, and neither did the peer tell of
     /// it nor does it live here.
-    pub(super) fn holds(&self, key: &FlowKey, flow: &Flow) -> bool {
-        let service = match flow.direction() {
-            Direction::In => key.destination,
-            Direction::Out => flow.source,
-        };
-        flow.generation != FROM_PEER | self.mark
-            && self.began.since(Tick(flow.seen)) > 0
-            && self.addresses.contains(&service)
+    fn holds(&self, connection: &Connection) -> bool {
+        connection.pass != self.mark
+            && self.began.since(Tick(connection.seen)) > 0
+            && self.addresses.contains(&connection.service)
     }
 }

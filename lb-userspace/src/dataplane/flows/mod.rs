@@ -15,7 +15,6 @@ mod export;
 mod import;
 mod known;
 mod sweep;
-mod table;
 mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,15 +26,11 @@ pub use self::{
     counters::FlowCounters,
     wire::{Chunk, RECORDS_PER_CHUNK, WireError, decode, encode},
 };
-use self::{
-    counters::Tally,
-    export::Exporter,
-    import::{Importer, Time},
-    known::Known,
-    table::FlowTable,
+use self::{counters::Tally, export::Exporter, import::Importer, known::Known};
+use super::{
+    Error, clock::Clock, connections::Connections, layout::Layout, maps::Maps, pins::Pins,
+    resolve::Resolver,
 };
-use super::{Error, clock::Clock, layout::Layout, maps::Maps, pins::Pins, resolve::Resolver};
-use crate::config;
 
 /// Chunks that wait for the link at the most: 768 KiB. The ring waits behind them.
 const CHUNKS_WAITING: usize = 16;
@@ -51,8 +46,7 @@ struct Inner {
     maps: Arc<Mutex<Maps>>,
     clock: Arc<Clock>,
     resolver: Arc<Resolver>,
-    pins: Pins,
-    max_flows: u32,
+    connections: Connections,
     known: ArcSwap<Known>,
     exporter: Mutex<Exporter>,
     importer: Mutex<Importer>,
@@ -75,30 +69,26 @@ impl Flows {
         clock: &Arc<Clock>,
         resolver: &Arc<Resolver>,
         pins: &Pins,
-        settings: &config::Dataplane,
+        connections: Connections,
     ) -> Result<Self, Error> {
-        let table = || FlowTable::open(pins, settings.max_flows);
         let mark = clock.now()?.0;
         Ok(Self {
             inner: Arc::new(Inner {
                 maps: Arc::clone(maps),
                 clock: Arc::clone(clock),
                 resolver: Arc::clone(resolver),
-                pins: pins.clone(),
-                max_flows: settings.max_flows,
-                known: ArcSwap::from_pointee(Known::of(&Layout::default(), &settings.source_ports)),
-                exporter: Mutex::new(Exporter::new(table::events(pins)?, table()?)),
-                importer: Mutex::new(Importer::new(table()?, mark)),
+                known: ArcSwap::from_pointee(Known::of(&Layout::default())),
+                exporter: Mutex::new(Exporter::open(pins, connections.clone())?),
+                importer: Mutex::new(Importer::new(connections.clone(), mark)),
+                connections,
                 tally: Tally::default(),
             }),
         })
     }
 
     /// Follows another configuration.
-    pub(super) fn follow(&self, layout: &Layout, settings: &config::Dataplane) {
-        self.inner
-            .known
-            .store(Arc::new(Known::of(layout, &settings.source_ports)));
+    pub(super) fn follow(&self, layout: &Layout) {
+        self.inner.known.store(Arc::new(Known::of(layout)));
     }
 
     /// Tells of this host's connections for as long as the receiver is there: chunks for
@@ -139,11 +129,10 @@ impl Flows {
             }
             Chunk::Records(records) => {
                 Tally::count(&inner.tally.received, records.len());
-                let time = Time {
-                    now: inner.clock.now()?,
-                    hertz: inner.clock.hertz(),
-                };
-                let flows = importer.take(&records, &inner.known.load(), time, &inner.tally)?;
+                let settings = inner.maps().current_settings()?;
+                let now = inner.clock.now()?;
+                let flows =
+                    importer.take(&records, &inner.known.load(), &settings, now, &inner.tally);
                 drop(importer);
                 let clients = records.iter().map(|record| record.client.source);
                 inner.resolver.meet(clients);

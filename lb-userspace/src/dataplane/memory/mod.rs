@@ -10,10 +10,6 @@
     unsafe_code,
     reason = "mapping memory and lending it as slices takes what the compiler cannot check"
 )]
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the rooms that map arrays follow")
-)]
 
 use std::{
     ffi::c_void,

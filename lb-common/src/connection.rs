@@ -1,0 +1,452 @@
+//! Connections: one entry each in the map `connections`, for both directions.
+//!
+//! An entry is a cache line of eight words. Words 0, 1, 3 and 4 are written by whoever has claimed
+//! the entry, before it is published, and stay as they are until it is claimed again. Word 2, the
+//! [`Stamp`], says what the entry is and changes by compare-and-exchange alone. Words 5 and 6
+//! change while the connection lives; each is read and written whole.
+//!
+//! A reader reads the stamp, then the other words, then the stamp again: while its serial is the
+//! same, what was read belongs together.
+//!
+//! IPv6 clients get a table of their own with the same words 1 to 7: two more words hold the rest
+//! of the client's address, and the service is named by its number.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{checksum::Delta, flow::FlowKey, tcp::State, tick::Tick, wire::PROTOCOL_TCP};
+
+/// What the client's packets carry.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct ClientKey {
+    /// The client's IPv4 address.
+    pub client: [u8; 4],
+    /// The service's IPv4 address.
+    pub service: [u8; 4],
+    /// The client's port.
+    pub client_port: u16,
+    /// The service's port.
+    pub service_port: u16,
+}
+
+impl ClientKey {
+    /// The key of a packet that comes from the client.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(flow: &FlowKey) -> Self {
+        Self {
+            client: flow.source,
+            service: flow.destination,
+            client_port: flow.source_port,
+            service_port: flow.destination_port,
+        }
+    }
+
+    /// The flow of the client's packets.
+    #[must_use]
+    #[inline(always)]
+    pub const fn flow(&self) -> FlowKey {
+        FlowKey {
+            source: self.client,
+            destination: self.service,
+            source_port: self.client_port,
+            destination_port: self.service_port,
+            protocol: PROTOCOL_TCP as u32,
+        }
+    }
+
+    /// Both addresses, as they stand in word 0 of an entry.
+    #[must_use]
+    #[inline(always)]
+    pub const fn addresses(&self) -> u64 {
+        zerocopy::transmute!([self.client, self.service])
+    }
+
+    /// Both ports, as they stand in the first half of word 1.
+    #[must_use]
+    #[inline(always)]
+    pub const fn ports(&self) -> u32 {
+        zerocopy::transmute!([self.client_port, self.service_port])
+    }
+}
+
+/// A connection: the value of the map `connections`.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C, align(8))]
+pub struct Connection {
+    /// The client's IPv4 address.
+    pub client: [u8; 4],
+    /// The service's IPv4 address.
+    pub service: [u8; 4],
+    /// The client's port.
+    pub client_port: u16,
+    /// The service's port.
+    pub service_port: u16,
+    /// The port that the backend sees.
+    pub source_port: u16,
+    /// Where that port is claimed in the map `source_ports`; [`NO_ROW`] where none is.
+    pub row: u16,
+    /// A [`State`] as its number.
+    pub state: u8,
+    /// A [`Mode`].
+    pub mode: u8,
+    /// Counts on each time that the entry is claimed.
+    pub serial: u16,
+    /// When the last packet came, as a [`Tick`], to the second.
+    pub seen: u32,
+    /// The address that the backend sees.
+    pub source: [u8; 4],
+    /// The backend's IPv4 address.
+    pub backend_address: [u8; 4],
+    /// The backend's port.
+    pub backend_port: u16,
+    /// The backend, as a number of the map `backends`.
+    pub backend: u16,
+    /// What changes in the TCP checksum on the way to the backend: addresses and ports.
+    pub segment_delta: u16,
+    /// What changes in the IPv4 checksum on the way to the backend, but for the hop.
+    pub address_delta: u16,
+    /// The next hop towards the client: a [`crate::hop::HopReference`].
+    pub client_hop: [u16; 4],
+    /// The sequence number after the client's FIN; before it, the client's first.
+    pub client_sequence: u32,
+    /// The client's last timestamp that was noted (RFC 7323); 0 where it sends none.
+    pub client_timestamp: u32,
+    /// Zero; room for the offset between the two sides' sequence numbers (SYN cookies).
+    pub cookie: u32,
+    /// On a host that imports its peer's connections: the pass that brought this one.
+    pub pass: u32,
+}
+
+const _CHECK: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Connection>() == 64, "one cache line");
+    assert!(offset_of!(Connection, client_port) == 8 * WORD_PORTS);
+    assert!(offset_of!(Connection, state) == 8 * WORD_STAMP);
+    assert!(offset_of!(Connection, source) == 8 * WORD_ADDRESSES);
+    assert!(offset_of!(Connection, backend_port) == 8 * WORD_BACKEND);
+    assert!(offset_of!(Connection, client_hop) == 8 * WORD_HOP);
+    assert!(offset_of!(Connection, client_sequence) == 8 * WORD_NUMBERS);
+    assert!(offset_of!(Connection, cookie) == 8 * WORD_PASS);
+};
+
+/// Words of an entry.
+pub const WORDS: usize = 8;
+/// The client's and the service's address.
+pub const WORD_CLIENT: usize = 0;
+/// All ports but the backend's, and the row.
+pub const WORD_PORTS: usize = 1;
+/// The [`Stamp`].
+pub const WORD_STAMP: usize = 2;
+/// The address that the backend sees, and the backend's.
+pub const WORD_ADDRESSES: usize = 3;
+/// The backend's port and number, and both checksum differences.
+pub const WORD_BACKEND: usize = 4;
+/// The next hop towards the client.
+pub const WORD_HOP: usize = 5;
+/// The client's sequence number and timestamp.
+pub const WORD_NUMBERS: usize = 6;
+/// The cookie, and the pass that brought the connection.
+pub const WORD_PASS: usize = 7;
+
+/// The row of a connection that claims no source port: its backend sees the client's.
+pub const NO_ROW: u16 = u16::MAX;
+
+impl Connection {
+    /// The connection in words.
+    #[must_use]
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; WORDS] {
+        zerocopy::transmute!(*self)
+    }
+
+    /// The connection that stands in words.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_words(words: [u64; WORDS]) -> Self {
+        zerocopy::transmute!(words)
+    }
+
+    /// What the client's packets carry.
+    #[must_use]
+    #[inline(always)]
+    pub const fn key(&self) -> ClientKey {
+        ClientKey {
+            client: self.client,
+            service: self.service,
+            client_port: self.client_port,
+            service_port: self.service_port,
+        }
+    }
+
+    /// The key of the packets that reach the backend.
+    #[must_use]
+    #[inline(always)]
+    pub const fn to_backend(&self) -> FlowKey {
+        FlowKey {
+            source: self.source,
+            destination: self.backend_address,
+            source_port: self.source_port,
+            destination_port: self.backend_port,
+            protocol: PROTOCOL_TCP as u32,
+        }
+    }
+
+    /// Its state.
+    #[must_use]
+    #[inline(always)]
+    pub const fn state(&self) -> State {
+        State(self.state)
+    }
+
+    /// What packets from the client get on their way to the backend.
+    #[must_use]
+    #[inline(always)]
+    pub const fn towards_backend(&self) -> Rewrite {
+        Rewrite {
+            source: self.source,
+            destination: self.backend_address,
+            source_port: self.source_port,
+            destination_port: self.backend_port,
+            segment_delta: self.segment_delta,
+            address_delta: self.address_delta,
+        }
+    }
+
+    /// What packets from the backend get on their way to the client. What is taken off a checksum one
+    /// way is put on the other: in one's complement, all bits turned.
+    #[must_use]
+    #[inline(always)]
+    pub const fn towards_client(&self) -> Rewrite {
+        Rewrite {
+            source: self.service,
+            destination: self.client,
+            source_port: self.service_port,
+            destination_port: self.client_port,
+            segment_delta: !self.segment_delta,
+            address_delta: !self.address_delta,
+        }
+    }
+}
+
+/// What a packet gets when it is forwarded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rewrite {
+    /// Source address.
+    pub source: [u8; 4],
+    /// Destination address.
+    pub destination: [u8; 4],
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// What changes in the TCP checksum.
+    pub segment_delta: u16,
+    /// What changes in the IPv4 checksum, but for the hop.
+    pub address_delta: u16,
+}
+
+impl Rewrite {
+    /// What a client's packets get that leave with these addresses and ports.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(
+        key: &ClientKey,
+        (source, source_port): ([u8; 4], u16),
+        (destination, destination_port): ([u8; 4], u16),
+    ) -> Self {
+        let addresses = Delta::ZERO
+            .address(key.client, source)
+            .address(key.service, destination);
+        let segment = addresses
+            .word(key.client_port, source_port)
+            .word(key.service_port, destination_port);
+        Self {
+            source,
+            destination,
+            source_port,
+            destination_port,
+            segment_delta: segment.folded(),
+            address_delta: addresses.folded(),
+        }
+    }
+
+    /// Word 1 of the connection's entry.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word_ports(&self, key: &ClientKey, row: u16) -> u64 {
+        zerocopy::transmute!([key.client_port, key.service_port, self.source_port, row])
+    }
+
+    /// Word 3 of the connection's entry.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word_addresses(&self) -> u64 {
+        zerocopy::transmute!([self.source, self.destination])
+    }
+
+    /// Word 4 of the connection's entry.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word_backend(&self, backend: u16) -> u64 {
+        zerocopy::transmute!([
+            self.destination_port,
+            backend,
+            self.segment_delta,
+            self.address_delta,
+        ])
+    }
+}
+
+/// How a connection is forwarded and how its opening goes: bits of [`Connection::mode`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mode(pub u8);
+
+impl Mode {
+    /// The backend has refused the connection, and another may still be tried.
+    pub const REFUSED: u8 = 0x01;
+    const TRY: u8 = 0x10;
+
+    /// Whether the backend refused, so that the next SYN goes elsewhere.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_refused(self) -> bool {
+        self.0 & Self::REFUSED != 0
+    }
+
+    /// The same with the refusal noted.
+    #[must_use]
+    #[inline(always)]
+    pub const fn refused(self) -> Self {
+        Self(self.0 | Self::REFUSED)
+    }
+
+    /// Backends that were tried before the present one, up to 15.
+    #[must_use]
+    #[inline(always)]
+    pub const fn tries(self) -> u8 {
+        self.0 / Self::TRY
+    }
+
+    /// Another backend's turn.
+    #[must_use]
+    #[inline(always)]
+    pub const fn retried(self) -> Self {
+        let tries = if self.tries() == 15 {
+            15
+        } else {
+            self.tries() + 1
+        };
+        Self(tries * Self::TRY)
+    }
+}
+
+/// The word of an entry that says what it is: state, mode, serial and time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stamp {
+    /// The connection's state.
+    pub state: State,
+    /// How it is forwarded.
+    pub mode: Mode,
+    /// Which connection of this entry it is.
+    pub serial: u16,
+    /// When its last packet came.
+    pub seen: Tick,
+}
+
+impl Stamp {
+    /// The stamp that stands in a word.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_word(word: u64) -> Self {
+        let [state, mode, s0, s1, t0, t1, t2, t3] = word.to_ne_bytes();
+        Self {
+            state: State(state),
+            mode: Mode(mode),
+            serial: u16::from_ne_bytes([s0, s1]),
+            seen: Tick(u32::from_ne_bytes([t0, t1, t2, t3])),
+        }
+    }
+
+    /// The stamp as a word.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        let ([s0, s1], [t0, t1, t2, t3]) = (self.serial.to_ne_bytes(), self.seen.0.to_ne_bytes());
+        u64::from_ne_bytes([self.state.0, self.mode.0, s0, s1, t0, t1, t2, t3])
+    }
+
+    /// The stamp while its owner writes the next connection into the entry.
+    #[must_use]
+    #[inline(always)]
+    pub const fn claimed(self, now: Tick) -> Self {
+        Self {
+            state: State::CLAIMED,
+            mode: Mode(0),
+            serial: self.serial.wrapping_add(1),
+            seen: now,
+        }
+    }
+
+    /// The stamp of an entry that holds nothing any more.
+    #[must_use]
+    #[inline(always)]
+    pub const fn vacated(self) -> Self {
+        Self {
+            state: State::VACANT,
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_the_same_word_as_in_the_entry() {
+        let connection = Connection {
+            client: [198, 51, 100, 10],
+            service: [172, 31, 0, 68],
+            client_port: 40_000,
+            service_port: 80,
+            source_port: 1024,
+            row: 3,
+            state: State::ESTABLISHED.0,
+            mode: 0x21,
+            serial: 0x1234,
+            seen: 0x89ab_cdef,
+            source: [172, 31, 0, 68],
+            backend_address: [10, 0, 0, 6],
+            backend_port: 8080,
+            backend: 7,
+            segment_delta: 1,
+            address_delta: 2,
+            client_hop: [1, 2, 3, 4],
+            client_sequence: 5,
+            client_timestamp: 6,
+            cookie: 0,
+            pass: 8,
+        };
+        let words = connection.words();
+        assert_eq!(Connection::of_words(words), connection);
+        let stamp = Stamp::of_word(words[WORD_STAMP]);
+        assert_eq!(stamp.word(), words[WORD_STAMP]);
+        assert_eq!(
+            (stamp.state, stamp.serial, stamp.seen),
+            (State::ESTABLISHED, 0x1234, Tick(0x89ab_cdef))
+        );
+        assert_eq!((stamp.mode.tries(), stamp.mode.is_refused()), (2, true));
+        assert_eq!(words[WORD_CLIENT], connection.key().addresses());
+        assert_eq!(words[WORD_PORTS] as u32, connection.key().ports());
+    }
+
+    #[test]
+    fn tries_are_counted_to_fifteen_and_clear_the_refusal() {
+        let mut mode = Mode(0).refused();
+        for tries in 1..=20 {
+            mode = mode.retried();
+            assert_eq!((mode.tries(), mode.is_refused()), (tries.min(15), false));
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Endpoints: which packets come from a backend, and where its source ports are claimed.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Entries that share a bucket: one cache line.
+pub const ENDPOINTS_PER_BUCKET: usize = 4;
+
+/// A backend's address and port with an address that it sees: part of a value of the map
+/// `endpoints`.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
+)]
+#[repr(C, align(8))]
+pub struct Endpoint {
+    /// The backend's IPv4 address.
+    pub backend: [u8; 4],
+    /// The address that the backend answers to; zero with [`EndpointKind::Dnat`], where that is
+    /// any client's.
+    pub source: [u8; 4],
+    /// The backend's port.
+    pub port: u16,
+    /// With [`EndpointKind::Nat`] the row of the map `source_ports`, with [`EndpointKind::Dnat`] the
+    /// backend's number.
+    pub row: u16,
+    /// An [`EndpointKind`] as its number; 0 is an unused entry.
+    pub kind: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// What an endpoint's answers are recognised by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u16)]
+pub enum EndpointKind {
+    /// The source port that was claimed.
+    Nat = 1,
+    /// The client's own address and port.
+    Dnat = 2,
+}
+
+/// The value of the map `endpoints`.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
+)]
+#[repr(C, align(8))]
+pub struct EndpointBucket {
+    /// The entries, in no order.
+    pub entries: [Endpoint; ENDPOINTS_PER_BUCKET],
+}
+
+const _CHECK: () = assert!(size_of::<EndpointBucket>() == 64, "one cache line");
+
+/// What endpoints are looked up by.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct EndpointKey {
+    /// The backend's IPv4 address.
+    pub backend: [u8; 4],
+    /// The address that it answers to, or zero.
+    pub source: [u8; 4],
+    /// The backend's port.
+    pub port: u16,
+}
+
+impl EndpointKey {
+    /// The two buckets that it may stand in, of `buckets`, a power of two.
+    #[must_use]
+    #[inline(always)]
+    pub const fn buckets(&self, buckets: u32) -> [u32; 2] {
+        let addresses: u64 = zerocopy::transmute!([self.backend, self.source]);
+        let mut bits = (addresses ^ self.port as u64).wrapping_mul(0x9fb2_1c65_1e98_df25);
+        bits ^= bits >> 32;
+        bits = bits.wrapping_mul(0x9fb2_1c65_1e98_df25);
+        bits ^= bits >> 15;
+        #[expect(clippy::cast_possible_truncation, reason = "one half each")]
+        let (high, low) = ((bits >> 48) as u32, (bits >> 32) as u32);
+        [high & (buckets - 1), low & (buckets - 1)]
+    }
+
+    /// Whether this entry is the one that is looked for.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is(&self, entry: &Endpoint) -> bool {
+        let (ours, theirs): (u64, u64) = (
+            zerocopy::transmute!([self.backend, self.source]),
+            zerocopy::transmute!([entry.backend, entry.source]),
+        );
+        ours == theirs && self.port == entry.port && entry.kind != 0
+    }
+}
+
+/// The map `endpoints` as the agent fills it.
+#[cfg(feature = "host")]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EndpointTable {
+    buckets: Vec<EndpointBucket>,
+}
+
+#[cfg(feature = "host")]
+impl Default for EndpointTable {
+    fn default() -> Self {
+        let buckets = crate::limits::ENDPOINT_BUCKETS as usize;
+        Self {
+            buckets: vec![EndpointBucket::default(); buckets],
+        }
+    }
+}
+
+#[cfg(feature = "host")]
+impl EndpointTable {
+    /// The table with these buckets, as many as the map has.
+    #[must_use]
+    pub const fn of(buckets: Vec<EndpointBucket>) -> Self {
+        Self { buckets }
+    }
+
+    /// Removes an entry. Returns the bucket that it stood in.
+    pub fn remove(&mut self, endpoint: &Endpoint) -> Option<u32> {
+        for bucket in places(endpoint) {
+            let entries = &mut self.buckets[bucket as usize].entries;
+            if let Some(found) = entries.iter_mut().find(|entry| *entry == endpoint) {
+                *found = Endpoint::default();
+                return Some(bucket);
+            }
+        }
+        None
+    }
+
+    /// Adds an entry, in the emptier of its two buckets. Returns the bucket.
+    ///
+    /// # Errors
+    /// Both are full: see [`crate::limits::ENDPOINT_BUCKETS`].
+    pub fn add(&mut self, endpoint: Endpoint) -> Result<u32, Endpoint> {
+        let used = |bucket: u32| {
+            let entries = &self.buckets[bucket as usize].entries;
+            entries.iter().filter(|entry| entry.kind != 0).count()
+        };
+        let [first, second] = places(&endpoint);
+        let bucket = if used(second) < used(first) {
+            second
+        } else {
+            first
+        };
+        let entries = &mut self.buckets[bucket as usize].entries;
+        match entries.iter_mut().find(|entry| entry.kind == 0) {
+            Some(free) => {
+                *free = endpoint;
+                Ok(bucket)
+            }
+            None => Err(endpoint),
+        }
+    }
+
+    /// All buckets, in the order of the map.
+    #[must_use]
+    pub fn buckets(&self) -> &[EndpointBucket] {
+        &self.buckets
+    }
+}
+
+#[cfg(feature = "host")]
+fn places(endpoint: &Endpoint) -> [u32; 2] {
+    let key = EndpointKey {
+        backend: endpoint.backend,
+        source: endpoint.source,
+        port: endpoint.port,
+    };
+    key.buckets(crate::limits::ENDPOINT_BUCKETS)
+}
+
+#[cfg(all(test, feature = "host"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_endpoints_as_there_are_rows_find_room() {
+        let mut table = EndpointTable::default();
+        for row in 0..crate::limits::ROWS {
+            let [_, _, high, low] = row.to_be_bytes();
+            let endpoint = Endpoint {
+                backend: [10, 0, high, low],
+                source: [172, 31, 0, 70],
+                port: 80,
+                row: u16::try_from(row).expect("a row"),
+                kind: EndpointKind::Nat as u16,
+                reserved: 0,
+            };
+            assert!(table.add(endpoint).is_ok(), "{row}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Connections of the peer's in this host's table: what the agent of the standby writes, by the same
+//! rules as the program beside it.
+
+use crate::{
+    connection::{
+        ClientKey, Connection, Mode, NO_ROW, Rewrite, Stamp, WORD_ADDRESSES, WORD_BACKEND,
+        WORD_CLIENT, WORD_HOP, WORD_NUMBERS, WORD_PASS, WORD_PORTS, WORD_STAMP,
+    },
+    hop::HopReference,
+    limits::PORTS_PER_LINE,
+    record::Record,
+    settings::Settings,
+    table::{
+        Buckets, Claim, Place, RESERVED, choose, claim, find, is_twice, publish, read, release,
+        release_port, settle, vacate,
+    },
+    tables::{Ports, Shared, Words},
+    tcp::State,
+    tick::Tick,
+};
+
+/// What a record's connection is on this host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Target {
+    /// This host's number of the backend.
+    pub backend: u16,
+    /// This host's row of the backend's source ports; [`NO_ROW`] where clients keep their address.
+    pub row: u16,
+    /// The pass of the peer's that the record is part of.
+    pub pass: u32,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The connection stands in the table.
+    Written,
+    /// It is over, and was not known here.
+    Over,
+    /// The host itself uses its source port.
+    PortReserved,
+    /// All places that it could have hold established connections.
+    TableFull,
+    /// The program was changing the same entry or port: the next pass brings the connection again.
+    Contended,
+}
+
+/// Writes the connection of a record into the table, in the place of whatever holds its addresses and
+/// ports.
+pub fn import<S: Shared>(
+    shared: &S,
+    settings: &Settings,
+    record: &Record,
+    target: &Target,
+    now: Tick,
+) -> Outcome {
+    let key = ClientKey::of(&record.client);
+    let buckets = Buckets::of(&key, settings);
+    let known = find(shared, &key, &buckets);
+    let seen = Tick(
+        now.0
+            .wrapping_sub(u32::from(record.idle).wrapping_mul(settings.hertz)),
+    );
+    let stamp = Stamp {
+        state: State(record.state),
+        mode: Mode(0),
+        serial: 0,
+        seen,
+    };
+    if let Some(place) = &known
+        && let Some(connection) = read(shared, place)
+        && is_of(&connection, record, target)
+    {
+        return refresh(place, stamp, target.pass);
+    }
+    if stamp.state.is_over() {
+        return Outcome::Over;
+    }
+    let is_known = known.is_some();
+    let Some(place) = known.or_else(|| choose(shared, &buckets, now, settings.hertz)) else {
+        return Outcome::TableFull;
+    };
+    let Some(claim) = claim::<S>(&place, now) else {
+        return Outcome::Contended;
+    };
+    release(shared, &claim);
+    if let Err(outcome) = take(shared, &claim, target.row, record.source_port, now) {
+        vacate::<S>(&claim);
+        return outcome;
+    }
+    fill::<S>(&claim, &key, record, target);
+    if !is_known && is_twice(shared, &claim, &key, &buckets) {
+        release_port(shared, place.index, target.row, record.source_port);
+        vacate::<S>(&claim);
+        return Outcome::Contended;
+    }
+    publish::<S>(&claim, stamp);
+    Outcome::Written
+}
+
+/// Ends a connection, if it is still the one that was found.
+pub fn remove<S: Shared>(shared: &S, place: &Place<S::Entry>, now: Tick) -> bool {
+    let Some(claim) = claim::<S>(place, now) else {
+        return false;
+    };
+    release(shared, &claim);
+    vacate::<S>(&claim);
+    true
+}
+
+/// Whether the table's connection leads to the same backend by the same port as the record's.
+fn is_of(connection: &Connection, record: &Record, target: &Target) -> bool {
+    connection.backend_address == record.backend
+        && connection.backend_port == record.backend_port
+        && connection.source_port == record.source_port
+        && (connection.backend, connection.row) == (target.backend, target.row)
+}
+
+/// Notes state, time and pass of a connection that is known.
+fn refresh<W: Words>(place: &Place<W>, stamp: Stamp, pass: u32) -> Outcome {
+    let old = place.stamp;
+    let next = Stamp {
+        serial: old.serial,
+        ..stamp
+    };
+    if !place.entry.exchange(WORD_STAMP, old.word(), next.word()) {
+        return Outcome::Contended;
+    }
+    place.entry.store(WORD_PASS, word_pass(pass));
+    Outcome::Written
+}
+
+/// Claims the source port for the entry, from whichever connection holds it.
+fn take<S: Shared>(
+    shared: &S,
+    ours: &Claim<S::Entry>,
+    row: u16,
+    port: u16,
+    now: Tick,
+) -> Result<(), Outcome> {
+    if row == NO_ROW {
+        return Ok(());
+    }
+    let number = u32::from(port);
+    let line = shared
+        .line(row, number / PORTS_PER_LINE)
+        .ok_or(Outcome::PortReserved)?;
+    let index = ours.place.index;
+    let holder = line.load(number);
+    if holder == RESERVED {
+        return Err(Outcome::PortReserved);
+    }
+    if holder == 0 {
+        let taken = line.exchange(number, 0, index + 1);
+        return taken.then_some(()).ok_or(Outcome::Contended);
+    }
+    let entry = shared.entry(holder - 1).ok_or(Outcome::Contended)?;
+    let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+    if !stamp.state.is_live() {
+        return Err(Outcome::Contended);
+    }
+    let place = Place {
+        index: holder - 1,
+        entry,
+        stamp,
+    };
+    let theirs = claim::<S>(&place, now).ok_or(Outcome::Contended)?;
+    if (theirs.row, theirs.source_port) != (row, port) {
+        // It gave the port back in between, and has another connection: nothing of that is lost.
+        publish::<S>(&theirs, stamp);
+        return Err(Outcome::Contended);
+    }
+    let taken = line.exchange(number, holder, index + 1);
+    vacate::<S>(&theirs);
+    taken.then_some(()).ok_or(Outcome::Contended)
+}
+
+fn fill<S: Shared>(claim: &Claim<S::Entry>, key: &ClientKey, record: &Record, target: &Target) {
+    let source = if target.row == NO_ROW {
+        key.client
+    } else {
+        key.service
+    };
+    let change = Rewrite::of(
+        key,
+        (source, record.source_port),
+        (record.backend, record.backend_port),
+    );
+    let entry = &claim.place.entry;
+    entry.store(WORD_CLIENT, key.addresses());
+    entry.store(WORD_PORTS, change.word_ports(key, target.row));
+    entry.store(WORD_ADDRESSES, change.word_addresses());
+    entry.store(WORD_BACKEND, change.word_backend(target.backend));
+    entry.store(
+        WORD_HOP,
+        HopReference::none(claim.place.stamp.serial).word(),
+    );
+    entry.store(WORD_NUMBERS, 0);
+    entry.store(WORD_PASS, word_pass(target.pass));
+    settle::<S>(claim);
+}
+
+/// Word 7: no cookie, and the pass.
+const fn word_pass(pass: u32) -> u64 {
+    zerocopy::transmute!([0_u32, pass])
+}

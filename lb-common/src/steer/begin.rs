@@ -1,0 +1,310 @@
+//! A new connection: its service, its backend, its source port, its entry.
+
+use crate::{
+    backend::Backend,
+    connection::{
+        ClientKey, Mode, NO_ROW, Rewrite, Stamp, WORD_ADDRESSES, WORD_BACKEND, WORD_CLIENT,
+        WORD_HOP, WORD_NUMBERS, WORD_PASS, WORD_PORTS,
+    },
+    flow::FlowKey,
+    hash,
+    limits::{BACKEND_TRIES, LINE_TRIES},
+    memory::Memory,
+    parse::{Packet, numbers},
+    service::{Pick, Service},
+    settings::Settings,
+    table::{
+        Buckets, Claim, NONE, Place, Wanted, chosen, claim, find, is_free, is_twice, place_at,
+        publish, release, release_port, settle, take_port, vacate,
+    },
+    tables::{Tables, Words},
+    tcp::{Numbers, State},
+    traffic::{Direction, TrafficSlot},
+    verdict::{Drop, Pass, Steered, Verdict},
+};
+
+use super::{
+    NOT_OURS,
+    follow::{Reopening, reopening},
+    forward::{has_a_hop_left, rewrite, way_out},
+    hops,
+};
+
+/// Decides on a packet without a connection, or one that begins its connection over.
+#[inline(always)]
+pub(super) fn begin<M: Memory, T: Tables>(
+    memory: &mut M,
+    tables: &T,
+    settings: &Settings,
+    packet: &Packet,
+) -> Result<Verdict, Verdict> {
+    let service = tables.service(&packet.key.service()).ok_or(NOT_OURS)?;
+    if packet.flags.opens() && settings.hold_new(tables.now()) {
+        return Err(Verdict::Drop(Drop::Held));
+    }
+    if service.is_agents() {
+        let slot = TrafficSlot::of_service(service.id);
+        tables.count_traffic(slot, Direction::In, packet.length, packet.flags.opens());
+        return Ok(Verdict::Pass(Pass::Agent));
+    }
+    if !packet.flags.opens() {
+        return Err(Verdict::Pass(Pass::NoFlow));
+    }
+    if service.slots == 0 {
+        return Err(Verdict::Pass(Pass::NoBackend));
+    }
+    has_a_hop_left(packet)?;
+    let key = ClientKey::of(&packet.key);
+    let buckets = Buckets::of(&key, settings);
+    let known = known(tables, &key);
+    if known == LATE {
+        return Err(Verdict::Drop(Drop::Contended));
+    }
+    let is_new = known == NONE;
+    let again = !is_new && known & AGAIN != 0;
+    let index = if is_new {
+        chosen(tables, &buckets, tables.now(), settings.hertz)
+    } else {
+        known & !AGAIN
+    };
+    let place = place_at(tables, index).ok_or(Verdict::Drop(Drop::TableFull))?;
+    if is_new && !is_free(place.stamp, tables.now(), settings.hertz) {
+        return Err(Verdict::Drop(Drop::Contended));
+    }
+    let claim = claim::<T>(&place, tables.now()).ok_or(Verdict::Drop(Drop::Contended))?;
+    let request = Request {
+        key,
+        hash: buckets.hash,
+        service,
+        numbers: numbers(memory, packet),
+        avoid: again.then_some(backend_of(&place)),
+    };
+    let choice = match choose_backend(tables, settings, packet, &request, place.index) {
+        Ok(choice) => choice,
+        Err(why) => {
+            give_back(tables, &place, &claim, again);
+            return Err(why);
+        }
+    };
+    let filled = fill(memory, tables, &claim, &request, &choice);
+    let twice = is_new && is_twice(tables, &claim, &request.key, &buckets);
+    let Some(change) = filled.filter(|_change| !twice) else {
+        let (_address, port, row) = choice.source;
+        release_port(tables, place.index, row, port);
+        give_back(tables, &place, &claim, false);
+        return Err(Verdict::Drop(Drop::Contended));
+    };
+    release(tables, &claim);
+    let stamp = Stamp {
+        state: State::OPENING,
+        mode: if again {
+            place.stamp.mode.retried()
+        } else {
+            Mode(0)
+        },
+        serial: 0,
+        seen: tables.now(),
+    };
+    publish::<T>(&claim, stamp);
+    let how = if again {
+        Steered::Retried
+    } else {
+        Steered::NewFlow
+    };
+    let hop = hops::last_to_backend(tables, choice.id).ok_or(Verdict::Drop(Drop::NoRoute))?;
+    let verdict = way_out(tables, how, &hop)?;
+    rewrite(memory, packet, &change, &hop)?;
+    let slot = TrafficSlot::of_backend(choice.id.into());
+    tables.count_traffic(slot, Direction::In, packet.length, true);
+    Ok(verdict)
+}
+
+/// Set where the connection is offered to another backend.
+const AGAIN: u32 = 1 << 31;
+/// Another CPU has begun the connection meanwhile.
+const LATE: u32 = u32::MAX - 1;
+
+/// The index of the entry that holds a connection of these addresses and ports already, with
+/// [`AGAIN`] where it is the same connection; [`NONE`] or [`LATE`] else: a number, see
+/// `table::chosen`.
+#[inline(never)]
+fn known<T: Tables>(tables: &T, key: &ClientKey) -> u32 {
+    let Some(settings) = tables.settings() else {
+        return LATE;
+    };
+    let Some(place) = find(tables, key, &Buckets::of(key, settings)) else {
+        return NONE;
+    };
+    match reopening(tables, settings, &place) {
+        Ok(Reopening::Anew) => place.index,
+        Ok(Reopening::Again) => place.index | AGAIN,
+        Ok(Reopening::No) | Err(_) => LATE,
+    }
+}
+
+/// What a new connection is made from.
+struct Request {
+    key: ClientKey,
+    hash: u64,
+    service: Service,
+    numbers: Numbers,
+    /// The backend that refused the connection or did not answer.
+    avoid: Option<u16>,
+}
+
+/// The number of the backend in word 4 of an entry.
+#[inline(always)]
+fn backend_of<W: Words>(place: &Place<W>) -> u16 {
+    let [_port, backend, _segment, _address]: [u16; 4] =
+        zerocopy::transmute!(place.entry.load(WORD_BACKEND));
+    backend
+}
+
+/// Writes all words of a claimed entry but its stamp: for readers there is no connection yet.
+#[inline(always)]
+fn fill<M: Memory, T: Tables>(
+    memory: &M,
+    tables: &T,
+    claim: &Claim<T::Entry>,
+    request: &Request,
+    choice: &Choice,
+) -> Option<Rewrite> {
+    let (source, source_port, row) = choice.source;
+    let key = &request.key;
+    let backend = tables.backend(choice.id.into())?;
+    let backend = (backend.address, backend.port);
+    let change = Rewrite::of(key, (source, source_port), backend);
+    let hop = hops::way_it_came(memory, tables, claim.place.stamp.serial)?;
+    let entry = &claim.place.entry;
+    entry.store(WORD_CLIENT, key.addresses());
+    entry.store(WORD_PORTS, change.word_ports(key, row));
+    entry.store(WORD_ADDRESSES, change.word_addresses());
+    entry.store(WORD_BACKEND, change.word_backend(choice.id));
+    entry.store(WORD_HOP, hop.word());
+    entry.store(WORD_NUMBERS, request.numbers.word());
+    entry.store(WORD_PASS, 0);
+    settle::<T>(claim);
+    Some(change)
+}
+
+/// The claimed entry goes back: to the connection that was to begin over as it was, else empty.
+#[inline(always)]
+fn give_back<T: Tables>(tables: &T, place: &Place<T::Entry>, claim: &Claim<T::Entry>, again: bool) {
+    if again {
+        publish::<T>(claim, place.stamp);
+    } else {
+        release(tables, claim);
+        vacate::<T>(claim);
+    }
+}
+
+/// A backend for a new connection, with all that the connection needs there.
+struct Choice {
+    id: u16,
+    /// The address and port that the backend sees, and the row that the port is claimed in.
+    source: ([u8; 4], u16, u16),
+}
+
+/// Chooses a backend of the ring that can be reached and has a source port left: the one whose slot
+/// it is, else those that follow.
+#[inline(always)]
+fn choose_backend<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    packet: &Packet,
+    request: &Request,
+    index: u32,
+) -> Result<Choice, Verdict> {
+    let service = &request.service;
+    let number = slot_number(tables, service, &packet.key);
+    let mut why = Verdict::Pass(Pass::NoBackend);
+    for attempt in 0..BACKEND_TRIES {
+        let slot = number.wrapping_add(attempt) % service.slots.max(1);
+        let Some(id) = tables.ring(service.id, slot) else {
+            return Err(why);
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "fewer than 65,536 backends"
+        )]
+        let number = id as u16;
+        if request.avoid == Some(number) {
+            continue;
+        }
+        let Some(backend) = tables.backend(id) else {
+            return Err(why);
+        };
+        let addresses = (request.key.service, backend.address);
+        if let Err(reason) = hops::find_to_backend(tables, settings, number, addresses) {
+            why = Verdict::Drop(reason);
+            continue;
+        }
+        if let Some(source) = source(tables, settings, request, index, &backend) {
+            return Ok(Choice { id: number, source });
+        }
+        why = Verdict::Drop(Drop::NoSourcePort);
+    }
+    Err(why)
+}
+
+/// Where in the ring the search begins.
+#[inline(always)]
+fn slot_number<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> u32 {
+    if service.pick == Pick::Turn as u8 {
+        tables.turn(service.id)
+    } else if service.pick == Pick::Source as u8 {
+        hash::of_source(key)
+    } else {
+        hash::of_flow(key)
+    }
+}
+
+/// The address and port that the backend sees, claimed where that is ours to choose.
+#[inline(always)]
+fn source<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    request: &Request,
+    index: u32,
+    backend: &Backend,
+) -> Option<([u8; 4], u16, u16)> {
+    let key = &request.key;
+    if backend.dnat != 0 {
+        return Some((key.client, key.client_port, NO_ROW));
+    }
+    let hash = request.hash.rotate_left(7);
+    let rows = u32::from(backend.rows).max(1);
+    #[expect(clippy::cast_possible_truncation, reason = "a part of the hash")]
+    let first = hash as u32 % rows;
+    for attempt in 0..LINE_TRIES {
+        let which = (first + attempt) % rows;
+        let wanted = Wanted {
+            index,
+            #[expect(clippy::cast_possible_truncation, reason = "fewer than eight rows")]
+            row: backend.row + which as u16,
+            hash,
+            numbers: request.numbers,
+        };
+        if let Some(port) = take_port(tables, settings, &wanted, attempt, tables.now()) {
+            let address = if which == 0 {
+                key.service
+            } else {
+                settings.source_addresses[(which as usize - 1) & 7]
+            };
+            return Some((address, port, wanted.row));
+        }
+    }
+    None
+}
+
+/// Another backend of the ring than `backend`.
+#[inline(always)]
+pub(super) fn other_backend<T: Tables>(tables: &T, service: &Service, backend: u16) -> Option<u32> {
+    for slot in 0..BACKEND_TRIES.min(service.slots) {
+        let id = tables.ring(service.id, slot)?;
+        if id != u32::from(backend) {
+            return Some(id);
+        }
+    }
+    None
+}

@@ -1,0 +1,173 @@
+//! Packets of a known connection that may change something about it.
+
+use crate::{
+    connection::{Connection, Stamp, WORD_NUMBERS, WORD_STAMP},
+    memory::Memory,
+    parse::{Packet, numbers},
+    record::Record,
+    settings::Settings,
+    table::Place,
+    tables::{Tables, Words},
+    tcp::State,
+    traffic::Direction,
+    verdict::{Drop, Verdict},
+};
+
+use super::{
+    begin::other_backend,
+    forward::{read_or_contended, send},
+    hops,
+};
+
+/// What a client's SYN means to the connection that is known under its addresses and ports.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reopening {
+    /// It goes along with it.
+    No,
+    /// It begins another in its place.
+    Anew,
+    /// It is the SYN of the same connection, sent again: it goes to another backend.
+    Again,
+}
+
+/// Forwards a packet of a known connection, and notes what it says of the connection.
+#[inline(always)]
+pub(super) fn follow<M: Memory, T: Tables>(
+    memory: &mut M,
+    tables: &T,
+    settings: &Settings,
+    packet: &Packet,
+    place: &Place<T::Entry>,
+    direction: Direction,
+) -> Result<Verdict, Verdict> {
+    let connection = read_or_contended(tables, place)?;
+    let stamp = place.stamp;
+    let is_refusal =
+        direction == Direction::Out && stamp.state.is_opening() && packet.flags.resets();
+    if is_refusal && may_retry(tables, &connection, stamp) {
+        let refused = Stamp {
+            mode: stamp.mode.refused(),
+            ..stamp
+        };
+        let _noted = place
+            .entry
+            .exchange(WORD_STAMP, stamp.word(), refused.word());
+        return Err(Verdict::Drop(Drop::Refused));
+    }
+    let hop = match direction {
+        Direction::In => hops::find_to_backend(
+            tables,
+            settings,
+            connection.backend,
+            (connection.source, connection.backend_address),
+        ),
+        Direction::Out => hops::find_to_client(tables, settings, place, &connection),
+    }
+    .map_err(Verdict::Drop)?;
+    if direction == Direction::In && (packet.flags.finishes() || packet.flags.opens()) {
+        let numbers = numbers(memory, packet);
+        // Before the state changes: nobody takes the entry of a connection that is established.
+        place.entry.store(WORD_NUMBERS, numbers.word());
+    }
+    let verdict = send(memory, tables, packet, &connection, &hop, direction)?;
+    advance(tables, settings, packet, place, &connection, direction);
+    Ok(verdict)
+}
+
+/// Whether a SYN begins a connection in the place of the one that is known under its addresses and
+/// ports, rather than going along with it.
+#[inline(always)]
+pub(super) fn reopening<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    place: &Place<T::Entry>,
+) -> Result<Reopening, Verdict> {
+    let connection = &read_or_contended(tables, place)?;
+    let stamp = place.stamp;
+    let age = tables.now().since(stamp.seen);
+    let backend_is_out = || {
+        tables
+            .backend(connection.backend.into())
+            .is_none_or(|backend| backend.is_out() || backend.address != connection.backend_address)
+    };
+    Ok(match stamp.state {
+        // A copy of the SYN that the network made goes the way of the first.
+        State::OPENING if stamp.mode.is_refused() || age >= settings.hertz / RETRANSMISSION => {
+            if may_retry(tables, connection, stamp) || backend_is_out() {
+                Reopening::Again
+            } else {
+                Reopening::No
+            }
+        }
+        State::CLOSED => Reopening::Anew,
+        State::LINGERING | State::RESET_BY_CLIENT | State::RESET_BY_BACKEND if backend_is_out() => {
+            Reopening::Anew
+        }
+        _ => Reopening::No,
+    })
+}
+
+/// The part of a second after which a SYN is one that its client sent again: none does so earlier than
+/// after a second (RFC 6298, section 2).
+const RETRANSMISSION: u32 = 4;
+
+/// Whether another backend is left to offer the connection to.
+#[inline(always)]
+fn may_retry<T: Tables>(tables: &T, connection: &Connection, stamp: Stamp) -> bool {
+    let key = connection.key().flow().service();
+    tables.service(&key).is_some_and(|service| {
+        stamp.mode.tries() < service.retries
+            && other_backend(tables, &service, connection.backend).is_some()
+    })
+}
+
+/// Notes in the table what a packet says of its connection.
+#[inline(always)]
+fn advance<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    packet: &Packet,
+    place: &Place<T::Entry>,
+    connection: &Connection,
+    direction: Direction,
+) {
+    let now = tables.now();
+    let mut stamp = place.stamp;
+    // Another CPU may note something at the same time: then once more, on top of that.
+    for _attempt in 0..2 {
+        let (before, after) = (stamp.state, stamp.state.after(direction, packet.flags));
+        let idle = now.since(stamp.seen) >= settings.hertz;
+        if after == before && (!idle || before.is_opening()) {
+            return;
+        }
+        let next = Stamp {
+            state: after,
+            seen: now,
+            ..stamp
+        };
+        if place.entry.exchange(WORD_STAMP, stamp.word(), next.word()) {
+            if after != before {
+                tell(tables, settings, connection, before, after);
+            }
+            return;
+        }
+        stamp = Stamp::of_word(place.entry.load(WORD_STAMP));
+        if stamp.serial != place.stamp.serial {
+            return;
+        }
+    }
+}
+
+#[inline(always)]
+fn tell<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    connection: &Connection,
+    before: State,
+    after: State,
+) {
+    let concerns_peer = after.is_opened() && (before.is_opened() || !after.is_over());
+    if concerns_peer && settings.tells() {
+        tables.tell(&Record::of(connection, after));
+    }
+}

@@ -1,0 +1,142 @@
+//! Rewriting a packet and sending it on its way.
+
+use zerocopy::network_endian::U16;
+
+use crate::{
+    checksum,
+    connection::{Connection, Rewrite, Stamp, WORD_STAMP},
+    hop::Hop,
+    memory::Memory,
+    parse::Packet,
+    settings::Settings,
+    table::{Place, read},
+    tables::{Tables, Words},
+    traffic::{Direction, TrafficSlot},
+    verdict::{Drop, Steered, Verdict},
+    wire::{Ethernet, Ipv4, Tcp},
+};
+
+use super::{Part, Step, TRUNCATED, hops};
+
+/// What is not forwarded at once may change its connection.
+const CHANGING: Step = Step::Next(Part::Changing);
+
+/// Forwards a packet that changes nothing about its connection. One that might is handed on, and so is
+/// one whose next hop is to be looked up.
+#[inline(always)]
+pub(super) fn unchanged<M: Memory, T: Tables>(
+    memory: &mut M,
+    tables: &T,
+    settings: &Settings,
+    packet: &Packet,
+    place: &Place<T::Entry>,
+    direction: Direction,
+) -> Result<Step, Verdict> {
+    if !packet.flags.are_quiet() || !place.stamp.state.is_steady() {
+        return Ok(CHANGING);
+    }
+    let Some(connection) = read(tables, place) else {
+        return Ok(CHANGING);
+    };
+    let hop = match direction {
+        Direction::In => hops::to_backend(tables, settings, connection.backend),
+        Direction::Out => hops::to_client(tables, settings, place, &connection),
+    };
+    let Some(hop) = hop else {
+        return Ok(CHANGING);
+    };
+    note_time(tables, settings, place);
+    send(memory, tables, packet, &connection, &hop, direction).map(Step::Done)
+}
+
+/// Notes the time to the second: most packets find nothing to write, and no time-out is as short.
+#[inline(always)]
+fn note_time<T: Tables>(tables: &T, settings: &Settings, place: &Place<T::Entry>) {
+    let now = tables.now();
+    let stamp = place.stamp;
+    if now.since(stamp.seen) >= settings.hertz {
+        let noted = Stamp { seen: now, ..stamp };
+        let _newer = place.entry.exchange(WORD_STAMP, stamp.word(), noted.word());
+    }
+}
+
+/// Rewrites a packet of a connection, counts it and sends it out.
+#[inline(always)]
+pub(super) fn send<M: Memory, T: Tables>(
+    memory: &mut M,
+    tables: &T,
+    packet: &Packet,
+    connection: &Connection,
+    hop: &Hop,
+    direction: Direction,
+) -> Result<Verdict, Verdict> {
+    let verdict = way_out(tables, Steered::Flow, hop)?;
+    let change = match direction {
+        Direction::In => connection.towards_backend(),
+        Direction::Out => connection.towards_client(),
+    };
+    rewrite(memory, packet, &change, hop)?;
+    let slot = TrafficSlot::of_backend(connection.backend.into());
+    tables.count_traffic(slot, direction, packet.length, false);
+    Ok(verdict)
+}
+
+/// The verdict on a packet that leaves by this hop.
+#[inline(always)]
+pub(super) fn way_out<T: Tables>(tables: &T, how: Steered, hop: &Hop) -> Result<Verdict, Verdict> {
+    if hop.interface == tables.ingress() {
+        Ok(Verdict::Transmit(how))
+    } else if tables.can_send(hop.interface) {
+        Ok(Verdict::Redirect(how, hop.interface))
+    } else {
+        Err(Verdict::Drop(Drop::NoInterface))
+    }
+}
+
+/// Gives a packet the addresses of its connection's other side. The headers are there, as parsing
+/// has shown; the checks say so to the verifier once more.
+#[inline(always)]
+pub(super) fn rewrite<M: Memory>(
+    memory: &mut M,
+    packet: &Packet,
+    change: &Rewrite,
+    hop: &Hop,
+) -> Result<(), Verdict> {
+    has_a_hop_left(packet)?;
+    let tcp = memory.at_mut::<Tcp>(packet.transport).ok_or(TRUNCATED)?;
+    tcp.source = U16::new(change.source_port);
+    tcp.destination = U16::new(change.destination_port);
+    tcp.checksum = U16::new(checksum::updated(tcp.checksum.get(), change.segment_delta));
+
+    let ipv4 = memory.at_mut::<Ipv4>(packet.network).ok_or(TRUNCATED)?;
+    ipv4.source = change.source;
+    ipv4.destination = change.destination;
+    ipv4.ttl = packet.ttl - 1;
+    ipv4.checksum = U16::new(checksum::hop_less(
+        ipv4.checksum.get(),
+        change.address_delta,
+    ));
+
+    let ethernet = memory.at_mut::<Ethernet>(0).ok_or(TRUNCATED)?;
+    ethernet.destination = hop.destination_mac;
+    ethernet.source = hop.source_mac;
+    Ok(())
+}
+
+#[inline(always)]
+pub(super) const fn has_a_hop_left(packet: &Packet) -> Result<(), Verdict> {
+    if packet.ttl > 1 {
+        Ok(())
+    } else {
+        Err(Verdict::Drop(Drop::TtlExpired))
+    }
+}
+
+/// The connection in its entry, or the verdict on a packet that met another's claim.
+#[inline(always)]
+pub(super) fn read_or_contended<T: Tables>(
+    tables: &T,
+    place: &Place<T::Entry>,
+) -> Result<Connection, Verdict> {
+    read(tables, place).ok_or(Verdict::Drop(Drop::Contended))
+}

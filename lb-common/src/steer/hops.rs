@@ -1,0 +1,294 @@
+//! Next hops of connections: found once, kept in a table, looked up again when routes or neighbours
+//! changed.
+
+use crate::{
+    connection::{Connection, WORD_HOP},
+    hop::{Hop, HopReference, NextHop, WORD_MAC},
+    limits::{BACKENDS, CLIENT_HOPS},
+    memory::Memory,
+    settings::Settings,
+    table::Place,
+    tables::{Tables, Words, read_hop},
+    verdict::Drop,
+    wire::Ethernet,
+};
+
+/// The next hop to a backend, if it need not be looked up again.
+#[inline(always)]
+pub(super) fn to_backend<T: Tables>(tables: &T, settings: &Settings, backend: u16) -> Option<Hop> {
+    let hop = read_hop(&tables.hop(backend.into())?);
+    hop.is_current(settings.generation).then_some(hop)
+}
+
+/// The next hop to a backend as it was last looked up.
+#[inline(always)]
+pub(super) fn last_to_backend<T: Tables>(tables: &T, backend: u16) -> Option<Hop> {
+    let hop = read_hop(&tables.hop(backend.into())?);
+    (hop.interface != 0).then_some(hop)
+}
+
+/// The next hop to the client of a connection, if it need not be looked up again.
+#[inline(always)]
+pub(super) fn to_client<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    place: &Place<T::Entry>,
+    connection: &Connection,
+) -> Option<Hop> {
+    let reference = reference(place, connection)?;
+    let hop = read_hop(&tables.hop(reference.hop.into())?);
+    let current = reference.routes == routes(settings)
+        && reference.hop_serial == hop.serial
+        && hop.is_current(settings.generation);
+    current.then_some(hop)
+}
+
+/// The next hop to a backend, looked up where need be.
+///
+/// # Errors
+/// There is none, and never was.
+#[inline(always)]
+pub(super) fn find_to_backend<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    backend: u16,
+    (source, destination): ([u8; 4], [u8; 4]),
+) -> Result<Hop, Drop> {
+    let entry = tables.hop(backend.into()).ok_or(Drop::NoRoute)?;
+    let known = read_hop(&entry);
+    if known.is_current(settings.generation) {
+        return Ok(known);
+    }
+    let found = renewed(tables, backend.into(), source, destination);
+    let hop = read_hop(&entry);
+    // Without a better one the old next hop serves on: it worked until now.
+    if hop.interface != 0 {
+        return Ok(hop);
+    }
+    Err(if found == NO_NEIGHBOUR {
+        Drop::NoNeighbour
+    } else {
+        Drop::NoRoute
+    })
+}
+
+const FOUND: u32 = 0;
+const NO_NEIGHBOUR: u32 = 1;
+const NO_ROUTE: u32 = 2;
+
+/// Looks the next hop of a backend up and puts it into its entry: a number, see `table::chosen`.
+#[inline(never)]
+fn renewed<T: Tables>(tables: &T, index: u32, source: [u8; 4], destination: [u8; 4]) -> u32 {
+    let (Some(entry), Some(settings)) = (tables.hop(index), tables.settings()) else {
+        return NO_ROUTE;
+    };
+    match tables.next_hop(source, destination) {
+        Ok(found) => {
+            put(&entry, &Hop::of(&found, 1, settings.generation));
+            FOUND
+        }
+        Err(Drop::NoNeighbour) => NO_NEIGHBOUR,
+        Err(_) => NO_ROUTE,
+    }
+}
+
+/// The next hop to the client of a connection, looked up where need be.
+///
+/// # Errors
+/// There is none, and none was known.
+#[inline(always)]
+pub(super) fn find_to_client<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    place: &Place<T::Entry>,
+    connection: &Connection,
+) -> Result<Hop, Drop> {
+    if let Some(hop) = to_client(tables, settings, place, connection) {
+        return Ok(hop);
+    }
+    let index = routed(tables, connection.service, connection.client);
+    if index >= BACKENDS
+        && let Some(entry) = tables.hop(index)
+    {
+        let hop = read_hop(&entry);
+        refer(settings, place, connection, index16(index), &hop);
+        return Ok(hop);
+    }
+    last_to_client(tables, place, connection).ok_or(if index == NO_NEIGHBOUR {
+        Drop::NoNeighbour
+    } else {
+        Drop::NoRoute
+    })
+}
+
+/// Looks the next hop to a client up. Returns the index of its entry, which is at least [`BACKENDS`],
+/// or why there is none: a number, see `table::chosen`.
+#[inline(never)]
+fn routed<T: Tables>(tables: &T, source: [u8; 4], destination: [u8; 4]) -> u32 {
+    let Some(settings) = tables.settings() else {
+        return NO_ROUTE;
+    };
+    match tables.next_hop(source, destination) {
+        Ok(found) => share(tables, &found, settings.generation).unwrap_or(NO_NEIGHBOUR),
+        Err(Drop::NoNeighbour) => NO_NEIGHBOUR,
+        Err(_) => NO_ROUTE,
+    }
+}
+
+/// The next hop that a connection last had, be it out of date: without a better one it serves on.
+#[inline(always)]
+fn last_to_client<T: Tables>(
+    tables: &T,
+    place: &Place<T::Entry>,
+    connection: &Connection,
+) -> Option<Hop> {
+    let reference = reference(place, connection)?;
+    let hop = read_hop(&tables.hop(reference.hop.into())?);
+    (reference.hop_serial == hop.serial).then_some(hop)
+}
+
+/// Notes the way that a client's packet came: should there be no route to the client when the backend
+/// answers, the answer goes there. Costs no route look-up, for anybody can send SYNs.
+#[inline(always)]
+pub(super) fn way_it_came<M: Memory, T: Tables>(
+    memory: &M,
+    tables: &T,
+    serial: u16,
+) -> Option<HopReference> {
+    let ethernet = memory.at::<Ethernet>(0)?;
+    let index = came_by(tables, ethernet.source, ethernet.destination);
+    let Some(entry) = tables.hop(index).filter(|_entry| index >= BACKENDS) else {
+        return Some(HopReference::none(serial));
+    };
+    Some(HopReference {
+        hop: index16(index),
+        hop_serial: read_hop(&entry).serial,
+        serial,
+        // No generation of routes: a route is looked up before this hop is followed.
+        routes: 0,
+    })
+}
+
+/// The index of the entry for the neighbour that a packet came from, or 0: a number, see
+/// `table::chosen`.
+#[inline(never)]
+fn came_by<T: Tables>(tables: &T, destination_mac: [u8; 6], source_mac: [u8; 6]) -> u32 {
+    let came = NextHop {
+        destination_mac,
+        source_mac,
+        interface: tables.ingress(),
+        neighbour: [0; 4],
+    };
+    share(tables, &came, 0).unwrap_or(0)
+}
+
+/// Has a connection refer to a hop, unless another connection has its entry by now.
+#[inline(always)]
+fn refer<W: Words>(
+    settings: &Settings,
+    place: &Place<W>,
+    connection: &Connection,
+    index: u16,
+    hop: &Hop,
+) {
+    let before: u64 = zerocopy::transmute!(connection.client_hop);
+    let after = HopReference {
+        hop: index,
+        hop_serial: hop.serial,
+        serial: place.stamp.serial,
+        routes: routes(settings),
+    };
+    let _written = place.entry.exchange(WORD_HOP, before, after.word());
+}
+
+/// The reference of a connection, if it is this connection's.
+#[inline(always)]
+fn reference<W>(place: &Place<W>, connection: &Connection) -> Option<HopReference> {
+    let reference = HopReference::of_word(zerocopy::transmute!(connection.client_hop));
+    let own = reference.hop != 0 && reference.serial == place.stamp.serial;
+    own.then_some(reference)
+}
+
+/// Finds or makes the entry of a next hop on the clients' side; several connections share it.
+///
+/// Hops that were not looked up, which any stranger on the wire can make, share the first entry of a
+/// set; the others are for routes.
+#[inline(always)]
+fn share<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<u32> {
+    let first = BACKENDS + place_of(hop) * HOP_WAYS;
+    let routed = hop.neighbour != [0; 4];
+    let (from, ways) = if routed { (1, HOP_WAYS) } else { (0, 1) };
+    let mut index = first + ways - 1;
+    for way in from..ways {
+        let known = read_hop(&tables.hop(first + way)?);
+        let same = known.interface == hop.interface
+            && known.neighbour == hop.neighbour
+            && (routed || known.destination_mac == hop.destination_mac);
+        if same || known.serial == 0 {
+            index = first + way;
+            break;
+        }
+    }
+    let entry = tables.hop(index)?;
+    let known = read_hop(&entry);
+    let same = known.interface == hop.interface && known.neighbour == hop.neighbour;
+    if same && known.serial != 0 && routed {
+        let fresh = Hop::of(hop, known.serial, generation);
+        if fresh != known {
+            put(&entry, &fresh);
+        }
+        return Some(index);
+    }
+    if same && known.destination_mac == hop.destination_mac && known.serial != 0 {
+        return Some(index);
+    }
+    let serial = known.serial.wrapping_add(1);
+    let serial = if serial == 0 { 1 } else { serial };
+    let fresh = Hop::of(hop, serial, generation);
+    let (before, words) = (known.words(), fresh.words());
+    // Whoever makes the entry its own writes the rest: no connection refers to the serial before.
+    if !entry.exchange(WORD_MAC, before[WORD_MAC], words[WORD_MAC]) {
+        return None;
+    }
+    for word in WORD_MAC + 1..words.len() {
+        entry.store(word, words[word]);
+    }
+    Some(index)
+}
+
+/// Entries of `hops` that a next hop may stand in.
+const HOP_WAYS: u32 = 8;
+
+#[inline(always)]
+fn place_of(hop: &NextHop) -> u32 {
+    let [.., m2, m3, m4, m5] = hop.destination_mac;
+    let bits = if hop.neighbour == [0; 4] {
+        u32::from_ne_bytes([m2, m3, m4, m5])
+    } else {
+        u32::from_ne_bytes(hop.neighbour)
+    };
+    let spread = (bits ^ hop.interface.rotate_left(16)).wrapping_mul(0x9e37_79b1) >> 16;
+    spread % (CLIENT_HOPS / HOP_WAYS)
+}
+
+#[inline(always)]
+fn put<W: Words>(entry: &W, hop: &Hop) {
+    for (word, value) in hop.words().into_iter().enumerate() {
+        entry.store(word, value);
+    }
+}
+
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the map has fewer than 65,536 entries"
+)]
+const fn index16(index: u32) -> u16 {
+    index as u16
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are compared")]
+const fn routes(settings: &Settings) -> u16 {
+    settings.routes as u16
+}

@@ -1,0 +1,98 @@
+//! Whose packet it is.
+
+use crate::{
+    connection::ClientKey,
+    endpoint::{ENDPOINTS_PER_BUCKET, Endpoint, EndpointKey, EndpointKind},
+    flow::FlowKey,
+    limits::ENDPOINT_BUCKETS,
+    listener,
+    settings::Settings,
+    table::{Buckets, Place, find, holder},
+    tables::Tables,
+    verdict::{Pass, Verdict},
+};
+
+/// Whose packet it is.
+pub(super) enum Located<E> {
+    /// From the client of this connection.
+    Client(Place<E>),
+    /// From the backend of this connection.
+    Backend(Place<E>),
+    /// Perhaps for a steered service, and of no connection that is known.
+    Steered,
+    /// Perhaps for a service that the agent serves.
+    Agent,
+}
+
+/// Finds the connection of a packet.
+///
+/// # Errors
+/// The verdict on a packet of neither a connection nor a service.
+#[inline(always)]
+pub(super) fn locate<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    key: &FlowKey,
+) -> Result<Located<T::Entry>, Verdict> {
+    let (word, bit) = listener::place(key.destination, key.destination_port);
+    let listeners = tables.listeners(word);
+    if listeners.steers(bit) {
+        let key = ClientKey::of(key);
+        if let Some(place) = find(tables, &key, &Buckets::of(&key, settings)) {
+            return Ok(Located::Client(place));
+        }
+    }
+    // The filter may take another address and port for a service's: what comes from a backend is
+    // recognised all the same.
+    if tables.is_source_port(key.destination_port)
+        && let Some(endpoint) = endpoint(tables, key, key.destination)
+    {
+        return holder(tables, endpoint.row, key.destination_port)
+            .map(Located::Backend)
+            .ok_or(Verdict::Pass(Pass::NoFlow));
+    }
+    if listeners.steers(bit) {
+        return Ok(Located::Steered);
+    }
+    if listeners.has(bit) {
+        return Ok(Located::Agent);
+    }
+    if settings.dnat != 0
+        && let Some(endpoint) = endpoint(tables, key, [0; 4])
+        && endpoint.kind == EndpointKind::Dnat as u16
+    {
+        let backend = tables
+            .backend(endpoint.row.into())
+            .ok_or(Verdict::Pass(Pass::NotAService))?;
+        let key = ClientKey {
+            client: key.destination,
+            service: backend.service_address,
+            client_port: key.destination_port,
+            service_port: backend.service_port,
+        };
+        // The backend itself calls the client's address, or a connection ended: routed as it is.
+        return find(tables, &key, &Buckets::of(&key, settings))
+            .map(Located::Backend)
+            .ok_or(Verdict::Pass(Pass::NotAService));
+    }
+    Err(Verdict::Pass(Pass::NotAService))
+}
+
+/// The endpoint that a packet comes from, if it answers to `source`.
+#[inline(always)]
+fn endpoint<T: Tables>(tables: &T, key: &FlowKey, source: [u8; 4]) -> Option<Endpoint> {
+    let wanted = EndpointKey {
+        backend: key.source,
+        source,
+        port: key.source_port,
+    };
+    for bucket in wanted.buckets(ENDPOINT_BUCKETS) {
+        let bucket = tables.endpoints(bucket)?;
+        for at in 0..ENDPOINTS_PER_BUCKET {
+            if wanted.is(&bucket.entries[at]) {
+                return Some(bucket.entries[at]);
+            }
+        }
+    }
+    None
+}

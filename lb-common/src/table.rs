@@ -1,0 +1,499 @@
+//! The connection table: finding, claiming and vacating entries and source ports.
+//!
+//! What keeps it right, on any number of CPUs and beside an agent that writes to it, without a lock:
+//!
+//! - **An entry has one owner at a time.** Whoever changes its stamp to [`State::CLAIMED`] by
+//!   compare-and-exchange owns the entry until it publishes or vacates it. The serial in the stamp
+//!   grows with each claim, so that a stamp is never met twice.
+//! - **A source port has one owner.** Its word in `source_ports` holds the index of an entry, plus
+//!   one. From 0 to an index it goes by compare-and-exchange; from an index onwards it is changed by
+//!   the owner of that entry alone. An owner gives the port of the old connection back before it
+//!   publishes the next one. So a port names an entry exactly while that entry holds it.
+//! - **A connection stands in one entry.** A writer makes its key visible, then looks whether
+//!   another entry has it; of two that write the same connection at once at least one sees the
+//!   other and gives way.
+
+use crate::{
+    connection::{
+        ClientKey, Connection, NO_ROW, Stamp, WORD_CLIENT, WORD_NUMBERS, WORD_PORTS, WORD_STAMP,
+        WORDS,
+    },
+    hash,
+    limits::{LINES, PORTS_PER_LINE, WAYS},
+    settings::Settings,
+    tables::{Ports, Shared, Words},
+    tcp::{Numbers, State},
+    tick::Tick,
+};
+
+/// A place in the table: an entry with its index, and its stamp as it was when it was looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<E> {
+    /// The index in the map `connections`.
+    pub index: u32,
+    /// The entry.
+    pub entry: E,
+    /// Its stamp.
+    pub stamp: Stamp,
+}
+
+/// What a word of `source_ports` holds where the host itself uses the port.
+pub const RESERVED: u32 = u32::MAX;
+
+/// An entry that belongs to whoever claimed it.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<E> {
+    /// The place, with the stamp that it has while it is claimed.
+    pub place: Place<E>,
+    /// The row that the connection before claimed its source port in; [`NO_ROW`] if there was none.
+    pub row: u16,
+    /// The source port of the connection before.
+    pub source_port: u16,
+}
+
+/// The buckets that a connection may stand in.
+#[derive(Clone, Copy, Debug)]
+pub struct Buckets {
+    /// Index of the first entry of each.
+    pub first: [u32; 2],
+    /// The hash that they follow from.
+    pub hash: u64,
+}
+
+impl Buckets {
+    /// The buckets of a connection: the second lies in the page of the first, so that looking there
+    /// costs no other address translation.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(key: &ClientKey, settings: &Settings) -> Self {
+        let hash = hash::of_connection(key, settings.secret);
+        #[expect(clippy::cast_possible_truncation, reason = "a mask follows")]
+        let first = hash as u32 & settings.last_bucket;
+        #[expect(clippy::cast_possible_truncation, reason = "three bits are kept")]
+        let away = ((hash >> 33) as u32 & 0xe | 1) * WAYS;
+        Self {
+            first: [first, (first ^ away) & settings.last_bucket],
+            hash,
+        }
+    }
+}
+
+/// The connection as it stands in the entry, if nobody has claimed the entry since `stamp` was read.
+#[inline(always)]
+pub fn read<S: Shared>(shared: &S, place: &Place<S::Entry>) -> Option<Connection> {
+    let entry = &place.entry;
+    let words: [u64; WORDS] = [
+        entry.load(0),
+        entry.load(1),
+        place.stamp.word(),
+        entry.load(3),
+        entry.load(4),
+        entry.load(5),
+        entry.load(6),
+        entry.load(7),
+    ];
+    is_still(shared, place).then(|| Connection::of_words(words))
+}
+
+/// Whether the entry holds the same connection as when `place` was found.
+#[inline(always)]
+pub(crate) fn is_still<S: Shared>(shared: &S, place: &Place<S::Entry>) -> bool {
+    shared.order_loads();
+    let now = Stamp::of_word(place.entry.load(WORD_STAMP));
+    now.serial == place.stamp.serial
+}
+
+/// Looks for the connection of a client's packets.
+#[inline(always)]
+pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option<Place<S::Entry>> {
+    for first in buckets.first {
+        for way in 0..WAYS {
+            let index = first + way;
+            let entry = shared.entry(index)?;
+            let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+            if stamp.state.is_live() && holds(&entry, key) {
+                return Some(Place {
+                    index,
+                    entry,
+                    stamp,
+                });
+            }
+            // Entries are taken in order, so that what follows was never used either, and no connection
+            // had to go to its second bucket.
+            if way < LAST_WAY && stamp.state == State::UNUSED {
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// The entry of a bucket that is taken only when those before it are in use in both buckets.
+const LAST_WAY: u32 = WAYS - 1;
+
+/// The connection that holds a source port.
+#[inline(always)]
+pub fn holder<S: Shared>(shared: &S, row: u16, port: u16) -> Option<Place<S::Entry>> {
+    let line = shared.line(row, u32::from(port) / PORTS_PER_LINE)?;
+    let claimed = line.load(u32::from(port));
+    if claimed == 0 || claimed == RESERVED {
+        return None;
+    }
+    let index = claimed - 1;
+    let entry = shared.entry(index)?;
+    let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+    let ports = entry.load(WORD_PORTS);
+    (stamp.state.is_live() && claim_of(ports) == (port, row)).then_some(Place {
+        index,
+        entry,
+        stamp,
+    })
+}
+
+/// The source port and the row in word 1.
+#[inline(always)]
+const fn claim_of(ports: u64) -> (u16, u16) {
+    let [_, _, source_port, row]: [u16; 4] = zerocopy::transmute!(ports);
+    (source_port, row)
+}
+
+#[inline(always)]
+fn holds<W: Words>(entry: &W, key: &ClientKey) -> bool {
+    let [ports, _claim]: [u32; 2] = zerocopy::transmute!(entry.load(WORD_PORTS));
+    entry.load(WORD_CLIENT) == key.addresses() && ports == key.ports()
+}
+
+/// Finds the entry that a new connection takes: one that was never used, else one whose connection is
+/// over, else the oldest that never was established. Never one that holds an established connection.
+#[inline(always)]
+pub fn choose<S: Shared>(
+    shared: &S,
+    buckets: &Buckets,
+    now: Tick,
+    hertz: u32,
+) -> Option<Place<S::Entry>> {
+    let place = place_at(shared, chosen(shared, buckets, now, hertz))?;
+    // Another CPU may have been there since.
+    is_free(place.stamp, now, hertz).then_some(place)
+}
+
+/// The entry with this index, as it is now; `None` past the end, as [`NONE`] is.
+#[inline(always)]
+pub(crate) fn place_at<S: Shared>(shared: &S, index: u32) -> Option<Place<S::Entry>> {
+    let entry = shared.entry(index)?;
+    let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+    Some(Place {
+        index,
+        entry,
+        stamp,
+    })
+}
+
+/// No index of an entry.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// The index of the entry to take, or [`NONE`]: one that is free in the first bucket, in the second,
+/// or last in either; else what is lost least.
+///
+/// Like all that is `inline(never)` here, a function of its own in the kernel's program, with a stack
+/// frame of its own. It returns a number: what the verifier knows of a structure that holds pointers does
+/// not survive its way through memory. And its loops carry as little as can be from one round to the
+/// next, for the verifier walks each way through them that differs in what is carried.
+#[inline(never)]
+pub(crate) fn chosen<S: Shared>(shared: &S, buckets: &Buckets, now: Tick, hertz: u32) -> u32 {
+    for first in buckets.first {
+        for way in 0..LAST_WAY {
+            if is_vacant(shared, first + way, now, hertz) {
+                return first + way;
+            }
+        }
+    }
+    for first in buckets.first {
+        if is_vacant(shared, first + LAST_WAY, now, hertz) {
+            return first + LAST_WAY;
+        }
+    }
+    let mut least = NONE;
+    let mut age = 0;
+    for first in buckets.first {
+        for way in 0..WAYS {
+            let Some(entry) = shared.entry(first + way) else {
+                return NONE;
+            };
+            let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+            if stamp.state == State::CLOSED {
+                return first + way;
+            }
+            let older = now.since(stamp.seen);
+            if stamp.state.may_be_replaced() && older >= age {
+                age = older;
+                least = first + way;
+            }
+        }
+    }
+    least
+}
+
+/// Whether nothing is lost with what stands in an entry.
+#[inline(always)]
+fn is_vacant<S: Shared>(shared: &S, index: u32, now: Tick, hertz: u32) -> bool {
+    shared.entry(index).is_some_and(|entry| {
+        let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+        stamp.state.is_vacant() || stamp.state.is_live() && is_outdated(stamp, now, hertz)
+    })
+}
+
+/// Whether a connection has been idle for longer than its state allows.
+#[inline(always)]
+const fn is_outdated(stamp: Stamp, now: Tick, hertz: u32) -> bool {
+    now.since(stamp.seen) > stamp.state.timeout() * hertz
+}
+
+/// Whether a new connection may take an entry with this stamp.
+#[inline(always)]
+pub(crate) const fn is_free(stamp: Stamp, now: Tick, hertz: u32) -> bool {
+    stamp.state.is_vacant()
+        || stamp.state.may_be_replaced()
+        || stamp.state.is_live() && is_outdated(stamp, now, hertz)
+}
+
+/// Claims an entry; `None` where another CPU was faster.
+#[inline(always)]
+pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick) -> Option<Claim<S::Entry>> {
+    let claimed = place.stamp.claimed(now);
+    let ours = place
+        .entry
+        .exchange(WORD_STAMP, place.stamp.word(), claimed.word());
+    if !ours {
+        return None;
+    }
+    let (source_port, row) = claim_of(place.entry.load(WORD_PORTS));
+    // An entry that was never used, or was vacated, holds no port.
+    let row = if place.stamp.state.is_live() {
+        row
+    } else {
+        NO_ROW
+    };
+    Some(Claim {
+        place: Place {
+            stamp: claimed,
+            ..*place
+        },
+        row,
+        source_port,
+    })
+}
+
+/// Orders what was written to a claimed entry before what is read from others.
+#[inline(always)]
+pub fn settle<S: Shared>(claim: &Claim<S::Entry>) {
+    let stamp = claim.place.stamp.word();
+    let _still_ours = claim.place.entry.exchange(WORD_STAMP, stamp, stamp);
+}
+
+/// Whether another entry holds the same connection, or is being written to hold it.
+#[inline(never)]
+pub fn is_twice<S: Shared>(
+    shared: &S,
+    claim: &Claim<S::Entry>,
+    key: &ClientKey,
+    buckets: &Buckets,
+) -> bool {
+    for bucket in buckets.first {
+        for way in 0..WAYS {
+            let index = bucket + way;
+            if index == claim.place.index {
+                continue;
+            }
+            let Some(entry) = shared.entry(index) else {
+                return true;
+            };
+            let state = Stamp::of_word(entry.load(WORD_STAMP)).state;
+            if (state.is_live() || state == State::CLAIMED) && holds(&entry, key) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Publishes a claimed entry with this state, mode and time.
+#[inline(always)]
+pub fn publish<S: Shared>(claim: &Claim<S::Entry>, stamp: Stamp) -> Place<S::Entry> {
+    let claimed = claim.place.stamp;
+    let stamp = Stamp {
+        serial: claimed.serial,
+        ..stamp
+    };
+    let _ours = claim
+        .place
+        .entry
+        .exchange(WORD_STAMP, claimed.word(), stamp.word());
+    Place {
+        stamp,
+        ..claim.place
+    }
+}
+
+/// Gives a claimed entry back empty. Its source port must have been given back before.
+#[inline(always)]
+pub fn vacate<S: Shared>(claim: &Claim<S::Entry>) {
+    let stamp = claim.place.stamp;
+    let _ours = claim
+        .place
+        .entry
+        .exchange(WORD_STAMP, stamp.word(), stamp.vacated().word());
+}
+
+/// Gives the source port of what stood in a claimed entry back.
+#[inline(always)]
+pub fn release<S: Shared>(shared: &S, claim: &Claim<S::Entry>) {
+    release_port(shared, claim.place.index, claim.row, claim.source_port);
+}
+
+/// Gives a source port of the entry with this index back.
+#[inline(always)]
+pub fn release_port<S: Shared>(shared: &S, index: u32, row: u16, port: u16) {
+    if row == NO_ROW {
+        return;
+    }
+    if let Some(line) = shared.line(row, u32::from(port) / PORTS_PER_LINE) {
+        let _held = line.exchange(u32::from(port), index + 1, 0);
+    }
+}
+
+/// Claims this very source port for the entry with this index.
+#[inline(always)]
+pub fn claim_port<S: Shared>(shared: &S, index: u32, row: u16, port: u16) -> bool {
+    shared
+        .line(row, u32::from(port) / PORTS_PER_LINE)
+        .is_some_and(|line| line.exchange(u32::from(port), 0, index + 1))
+}
+
+/// Who wants a source port.
+pub struct Wanted {
+    /// Its entry.
+    pub index: u32,
+    /// The row to claim in.
+    pub row: u16,
+    /// A secret hash of the connection, which spreads it over the row.
+    pub hash: u64,
+    /// The numbers of its SYN: they decide whether the backend takes it on a port in TIME-WAIT.
+    pub numbers: Numbers,
+}
+
+/// Claims a source port in one line of sixteen: one that is free, else one whose connection is over or
+/// never opened, and then takes the port from that connection, which ends it.
+///
+/// `attempt` chooses the line. Returns the port.
+#[inline(always)]
+pub fn take_port<S: Shared>(
+    shared: &S,
+    settings: &Settings,
+    wanted: &Wanted,
+    attempt: u32,
+    now: Tick,
+) -> Option<u16> {
+    let number = line_number(settings, wanted.hash, attempt)?;
+    let port = taken_port(shared, settings, wanted, number, now);
+    u16::try_from(port).ok().filter(|port| *port != 0)
+}
+
+/// The port that was claimed in a line, or 0.
+#[inline(never)]
+fn taken_port<S: Shared>(
+    shared: &S,
+    settings: &Settings,
+    wanted: &Wanted,
+    number: u32,
+    now: Tick,
+) -> u32 {
+    let Some(line) = shared.line(wanted.row, number) else {
+        return 0;
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "four bits are kept")]
+    let start = (wanted.hash >> 60) as u32;
+    for step in 0..PORTS_PER_LINE {
+        let at = (start + step) % PORTS_PER_LINE;
+        if line.load(at) == 0 && line.exchange(at, 0, wanted.index + 1) {
+            return port_of(number, at).into();
+        }
+    }
+    let Some(lender) = lender(shared, settings, wanted, &line, (number, start), now) else {
+        return 0;
+    };
+    let Some(claim) = claim::<S>(&lender, now) else {
+        return 0;
+    };
+    let port = u32::from(claim.source_port);
+    let taken = line.exchange(port, lender.index + 1, wanted.index + 1);
+    vacate::<S>(&claim);
+    if taken { port } else { 0 }
+}
+
+/// The part of a second that a connection has to be answered and acknowledged in, where its port is
+/// wanted by another and no other port is free.
+const SHORTEST_OPENING: u32 = 8;
+
+/// Which connection of a full line loses its port: one that is over, or has not opened in time.
+#[inline(always)]
+fn lender<S: Shared>(
+    shared: &S,
+    settings: &Settings,
+    wanted: &Wanted,
+    line: &S::Line,
+    (number, start): (u32, u32),
+    now: Tick,
+) -> Option<Place<S::Entry>> {
+    for step in 0..PORTS_PER_LINE {
+        let at = (start + step) % PORTS_PER_LINE;
+        let claimed = line.load(at);
+        if claimed == 0 || claimed == RESERVED || claimed == wanted.index + 1 {
+            continue;
+        }
+        let index = claimed - 1;
+        let Some(entry) = shared.entry(index) else {
+            continue;
+        };
+        let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+        // Whoever claims the place with this stamp has the connection that holds this port.
+        if claim_of(entry.load(WORD_PORTS)) != (port_of(number, at), wanted.row) {
+            continue;
+        }
+        let numbers = Numbers::of_word(entry.load(WORD_NUMBERS));
+        let age = now.since(stamp.seen);
+        let hertz = settings.hertz;
+        if stamp.state.lends_port(age, hertz, numbers, wanted.numbers)
+            || stamp.state.is_half_open() && age > hertz / SHORTEST_OPENING
+        {
+            return Some(Place {
+                index,
+                entry,
+                stamp,
+            });
+        }
+    }
+    None
+}
+
+/// The line of an attempt: a walk through all lines with a stride that the hash gives.
+#[inline(always)]
+fn line_number(settings: &Settings, hash: u64, attempt: u32) -> Option<u32> {
+    let lines = u32::from(settings.lines);
+    if lines == 0 {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "parts of the hash")]
+    let (start, stride) = ((hash >> 20) as u32, (hash >> 44) as u32 & 0xffff | 1);
+    let number = u32::from(settings.first_line) + (start.wrapping_add(attempt * stride) % lines);
+    Some(number % LINES)
+}
+
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "4,096 lines of sixteen ports"
+)]
+const fn port_of(line: u32, at: u32) -> u16 {
+    (line * PORTS_PER_LINE + at) as u16
+}

@@ -1,0 +1,215 @@
+//! The connection table as memory: what the program and the agent both claim entries in, by the rules
+//! of `lb_common::table`.
+
+use std::{
+    fmt,
+    os::fd::AsFd as _,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering, fence},
+    },
+};
+
+use aya::maps::{Array, ArrayOfMaps, Map, MapData, MapError};
+use lb_common::{
+    connection::{Connection, Stamp, WORD_STAMP, WORDS},
+    limits::{LINES, PORTS_PER_LINE, ROWS},
+    table::{Place, RESERVED, read},
+    tables::{Ports, Shared, Words},
+};
+
+use super::{Error, memory::Mapped, pins::Pins};
+
+/// A row of source ports, as the kernel holds it: a line of sixteen at a time.
+pub(super) type Row = Array<MapData, [u8; LINE_BYTES]>;
+
+const LINE_BYTES: usize = size_of::<[u32; PORTS_PER_LINE as usize]>();
+
+/// Bytes of a row: 256 KiB.
+const ROW_BYTES: usize = LINE_BYTES * LINES as usize;
+
+/// The maps `connections` and `source_ports`, mapped into this process. Every clone is the same.
+#[derive(Clone)]
+pub(super) struct Connections {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    entries: Mapped,
+    /// Rows of source ports, as far as there is a backend for them.
+    rows: Box<[OnceLock<Mapped>]>,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").finish_non_exhaustive()
+    }
+}
+
+impl Connections {
+    /// Maps the pinned table of `entries` entries.
+    pub(super) fn open(pins: &Pins, entries: u32) -> Result<Self, Error> {
+        let map = pinned(pins, "connections")?;
+        let bytes = entries as usize * size_of::<Connection>();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                entries: Mapped::open(map.fd().as_fd(), bytes)?,
+                rows: (0..ROWS).map(|_| OnceLock::new()).collect(),
+            }),
+        })
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.inner.entries.words().len() / WORDS).unwrap_or(u32::MAX)
+    }
+
+    /// Knows a row of source ports from now on.
+    pub(super) fn add_row(&self, number: u16, row: &MapData) -> Result<(), Error> {
+        let Some(place) = self.inner.rows.get(usize::from(number)) else {
+            return Err(Error::new(format!(
+                "there are only {ROWS} rows of source ports"
+            )));
+        };
+        if place.get().is_none() {
+            // Whoever else adds it at the same time adds the same.
+            let _added = place.set(Mapped::open(row.fd().as_fd(), ROW_BYTES)?);
+        }
+        Ok(())
+    }
+
+    /// Source ports of a row that connections hold.
+    pub(super) fn claimed_ports(&self, number: u16) -> usize {
+        let Some(row) = self.row(number) else {
+            return 0;
+        };
+        row.halves()
+            .iter()
+            .filter(|word| !matches!(word.load(Ordering::Relaxed), 0 | RESERVED))
+            .count()
+    }
+
+    /// Keeps the ports of a row that are not ours from being claimed, and frees those that are, as far as
+    /// nobody holds them.
+    pub(super) fn reserve(&self, number: u16, ours: impl Fn(u16) -> bool) {
+        let Some(row) = self.row(number) else {
+            return;
+        };
+        for (port, word) in (0..=u16::MAX).zip(row.halves()) {
+            let (from, to) = if ours(port) {
+                (RESERVED, 0)
+            } else {
+                (0, RESERVED)
+            };
+            // One that a connection holds stays with it; it is not claimed again unless it is ours.
+            let _held = word.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+
+    fn row(&self, number: u16) -> Option<&Mapped> {
+        self.inner.rows.get(usize::from(number))?.get()
+    }
+
+    /// The connection in an entry, with its place, if there is one.
+    pub(super) fn at(&self, index: u32) -> Option<(Place<Entry<'_>>, Connection)> {
+        let shared = &self;
+        let entry = shared.entry(index)?;
+        let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+        if !stamp.state.is_live() {
+            return None;
+        }
+        let place = Place {
+            index,
+            entry,
+            stamp,
+        };
+        read(shared, &place).map(|connection| (place, connection))
+    }
+}
+
+/// An entry of the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a>(&'a [AtomicU64]);
+
+impl Words for Entry<'_> {
+    fn load(&self, word: usize) -> u64 {
+        self.0[word].load(Ordering::Acquire)
+    }
+
+    fn store(&self, word: usize, value: u64) {
+        self.0[word].store(value, Ordering::Release);
+    }
+
+    fn exchange(&self, word: usize, old: u64, new: u64) -> bool {
+        self.0[word]
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+/// A line of source ports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'a>(&'a [AtomicU32]);
+
+impl Ports for Line<'_> {
+    fn load(&self, port: u32) -> u32 {
+        self.0[(port % PORTS_PER_LINE) as usize].load(Ordering::Acquire)
+    }
+
+    fn exchange(&self, port: u32, old: u32, new: u32) -> bool {
+        self.0[(port % PORTS_PER_LINE) as usize]
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+impl<'a> Shared for &'a Connections {
+    type Entry = Entry<'a>;
+    type Line = Line<'a>;
+
+    fn entry(&self, index: u32) -> Option<Entry<'a>> {
+        let first = index as usize * WORDS;
+        let words = self.inner.entries.words();
+        words.get(first..first + WORDS).map(Entry)
+    }
+
+    fn line(&self, row: u16, line: u32) -> Option<Line<'a>> {
+        let first = (line * PORTS_PER_LINE) as usize;
+        let ports = Connections::row(self, row)?.halves();
+        ports.get(first..first + PORTS_PER_LINE as usize).map(Line)
+    }
+
+    fn order_loads(&self) {
+        fence(Ordering::Acquire);
+    }
+}
+
+/// The inner map of a row.
+pub(super) fn create_row() -> Result<Row, MapError> {
+    Row::create(LINES, super::memory::MMAPABLE)
+}
+
+/// The map `source_ports`.
+pub(super) type Rows = ArrayOfMaps<MapData, Row>;
+
+/// Opens a pinned map.
+pub(super) fn pinned(pins: &Pins, name: &str) -> Result<MapData, Error> {
+    let path = pins.map(name);
+    MapData::from_pin(&path).map_err(|error| {
+        Error::of(
+            &format!("cannot open the pinned map {}", path.display()),
+            &error,
+        )
+    })
+}
+
+/// Opens a pinned map as one of its kind.
+pub(super) fn pinned_as<M: TryFrom<Map, Error = MapError>>(
+    pins: &Pins,
+    name: &str,
+) -> Result<M, Error> {
+    let failed =
+        |error: MapError| Error::of(&format!("the pinned map {name} is of another kind"), &error);
+    let map = Map::from_map_data(pinned(pins, name)?).map_err(failed)?;
+    M::try_from(map).map_err(failed)
+}

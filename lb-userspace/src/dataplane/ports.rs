@@ -1,0 +1,141 @@
+//! Which ports NAT may take for itself.
+
+use std::{collections::BTreeSet, fs, ops::RangeInclusive};
+
+/// Ports that are left to the host's own connections, such as those of checks and of the HTTP front:
+/// the upper end of the kernel's range for them.
+const LEFT_TO_THE_HOST: u16 = 8192;
+
+/// The kernel's range of ports for connections that the host opens.
+const LOCAL_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+
+/// Where the kernel lists its TCP sockets.
+const SOCKETS: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+
+/// A set of ports.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct PortSet {
+    words: Box<[u64; 1024]>,
+}
+
+impl PortSet {
+    /// The ports of a range.
+    pub(super) fn of(range: &RangeInclusive<u16>) -> Self {
+        let mut set = Self {
+            words: Box::new([0; 1024]),
+        };
+        for port in range.clone() {
+            set.words[usize::from(port / 64)] |= 1 << (port % 64);
+        }
+        set
+    }
+
+    /// The ports of a range but those that the host uses: where it listens now, and a part of those that
+    /// it opens connections from.
+    pub(super) fn unused_of(range: &RangeInclusive<u16>) -> Self {
+        let mut set = Self::of(range);
+        let local = fs::read_to_string(LOCAL_RANGE).unwrap_or_default();
+        if let Some(local) = range_of(&local) {
+            set.remove_all(host_share(&local));
+        }
+        let listening = SOCKETS.iter().flat_map(|path| {
+            let table = fs::read_to_string(path).unwrap_or_default();
+            listening_ports(&table)
+        });
+        set.remove_all(listening.collect::<BTreeSet<u16>>());
+        set
+    }
+
+    /// Takes ports out.
+    pub(super) fn remove_all(&mut self, ports: impl IntoIterator<Item = u16>) {
+        for port in ports {
+            self.words[usize::from(port / 64)] &= !(1 << (port % 64));
+        }
+    }
+
+    /// Whether a port is in the set.
+    pub(super) fn contains(&self, port: u16) -> bool {
+        self.words[usize::from(port / 64)] >> (port % 64) & 1 == 1
+    }
+
+    /// How many ports there are.
+    pub(super) fn len(&self) -> u32 {
+        self.words.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// The words of the map `ports`.
+    pub(super) fn words(&self) -> &[u64; 1024] {
+        &self.words
+    }
+
+    /// The ports as ranges, in order.
+    pub(super) fn ranges(&self) -> Vec<RangeInclusive<u16>> {
+        let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
+        for port in (0..=u16::MAX).filter(|port| self.contains(*port)) {
+            match ranges.last_mut() {
+                Some(last) if last.end().checked_add(1) == Some(port) => {
+                    *last = *last.start()..=port;
+                }
+                _ => ranges.push(port..=port),
+            }
+        }
+        ranges
+    }
+}
+
+/// `32768 60999`.
+fn range_of(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut words = text.split_whitespace();
+    let (first, last) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(first..=last)
+}
+
+/// What is left to the host of the range that it opens connections from.
+fn host_share(local: &RangeInclusive<u16>) -> RangeInclusive<u16> {
+    let first = local.end().saturating_sub(LEFT_TO_THE_HOST - 1);
+    first.max(*local.start())..=*local.end()
+}
+
+/// The ports of sockets that listen: `0: 00000000:0050 00000000:0000 0A …`, one a line.
+fn listening_ports(table: &str) -> Vec<u16> {
+    let port = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, state) = (fields.get(1)?, fields.get(3)?);
+        let (_address, port) = local.rsplit_once(':')?;
+        let listens = *state == "0A";
+        u16::from_str_radix(port, 16).ok().filter(|_| listens)
+    };
+    table.lines().skip(1).filter_map(port).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_are_taken_out_leave_ranges() {
+        let mut set = PortSet::of(&(1024..=65_535));
+        set.remove_all([1024, 8080, 9000, 9001, 65_535]);
+        assert_eq!(set.ranges(), [1025..=8079, 8081..=8999, 9002..=65_534]);
+        assert_eq!(set.len(), 64_512 - 5);
+        assert!(!set.contains(8080) && set.contains(8081) && !set.contains(80));
+    }
+
+    #[test]
+    fn the_host_keeps_the_upper_end_of_its_range() {
+        assert_eq!(range_of("32768\t60999\n"), Some(32_768..=60_999));
+        assert_eq!(host_share(&(32_768..=60_999)), 52_808..=60_999);
+        assert_eq!(host_share(&(60_000..=60_999)), 60_000..=60_999);
+    }
+
+    #[test]
+    fn listening_sockets_are_told_from_connections() {
+        let table = "\
+  sl  local_address rem_address   st tx_queue rx_queue
+   0: 00000000:1F90 00000000:0000 0A 00000000:00000000
+   1: 0100007F:A1B2 0100007F:1F90 01 00000000:00000000
+   2: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A
+";
+        assert_eq!(listening_ports(table), [8080, 80]);
+    }
+}

@@ -1,0 +1,195 @@
+//! Source ports and endpoints: what tells the answers of backends apart.
+
+use std::{collections::HashMap, fmt, os::fd::AsFd as _, sync::atomic::Ordering};
+
+use aya::maps::{Array, IterableMap as _, MapData, MapError};
+use lb_common::{
+    connection::NO_ROW,
+    endpoint::{Endpoint, EndpointBucket, EndpointKey, EndpointKind, EndpointTable},
+    limits::ENDPOINT_BUCKETS,
+};
+use zerocopy::transmute;
+
+use super::{
+    Error,
+    connections::{Connections, Rows, create_row, pinned, pinned_as},
+    memory::Mapped,
+    pins::Pins,
+    ports::PortSet,
+};
+
+const BUCKET_BYTES: usize = size_of::<EndpointBucket>();
+
+/// The maps `source_ports` and `endpoints`, and which ports of each row may be claimed.
+pub(super) struct Sources {
+    rows: Rows,
+    endpoints: Array<MapData, [u8; BUCKET_BYTES]>,
+    table: EndpointTable,
+    known: HashMap<EndpointKey, Endpoint>,
+    connections: Connections,
+    ports: PortSet,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// Opens the pinned maps, with the rows that an earlier agent made.
+    pub(super) fn open(
+        pins: &Pins,
+        connections: Connections,
+        ports: PortSet,
+    ) -> Result<Self, Error> {
+        let table = adopted_table(pins)?;
+        let mut sources = Self {
+            rows: pinned_as(pins, "source_ports")?,
+            endpoints: pinned_as(pins, "endpoints")?,
+            known: HashMap::new(),
+            table,
+            connections,
+            ports,
+        };
+        let entries = sources
+            .table
+            .buckets()
+            .iter()
+            .flat_map(|bucket| bucket.entries);
+        let adopted: Vec<Endpoint> = entries.filter(|entry| entry.kind != 0).collect();
+        for endpoint in adopted {
+            sources.known.insert(key_of(&endpoint), endpoint);
+            if endpoint.kind == EndpointKind::Nat as u16 {
+                sources.provide_row(endpoint.row)?;
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Sees to it that answers of this backend to this address are told apart by source ports of this
+    /// row.
+    pub(super) fn add_nat(
+        &mut self,
+        (backend, port): ([u8; 4], u16),
+        source: [u8; 4],
+        row: u16,
+    ) -> Result<(), Error> {
+        self.provide_row(row)?;
+        self.add(Endpoint {
+            backend,
+            source,
+            port,
+            row,
+            kind: EndpointKind::Nat as u16,
+            reserved: 0,
+        })
+    }
+
+    /// Sees to it that answers of this backend are told apart by its clients' own addresses.
+    pub(super) fn add_dnat(
+        &mut self,
+        (backend, port): ([u8; 4], u16),
+        number: u16,
+    ) -> Result<(), Error> {
+        self.add(Endpoint {
+            backend,
+            source: [0; 4],
+            port,
+            row: number,
+            kind: EndpointKind::Dnat as u16,
+            reserved: 0,
+        })
+    }
+
+    /// Ports of a row that connections hold.
+    pub(super) fn claimed(&self, row: u16) -> usize {
+        if row == NO_ROW {
+            return 0;
+        }
+        self.connections.claimed_ports(row)
+    }
+
+    /// Ports that each row has for connections.
+    pub(super) fn room(&self) -> u32 {
+        self.ports.len()
+    }
+
+    fn provide_row(&mut self, number: u16) -> Result<(), Error> {
+        let failed = |error: MapError| {
+            Error::of(
+                "cannot make a row of source ports for a backend in the kernel",
+                &error,
+            )
+        };
+        let row = match self.rows.get(&u32::from(number), 0) {
+            Ok(row) => row,
+            Err(_none_yet) => {
+                let row = create_row().map_err(failed)?;
+                self.rows.set(u32::from(number), &row, 0).map_err(failed)?;
+                row
+            }
+        };
+        self.connections.add_row(number, row.map())?;
+        self.connections
+            .reserve(number, |port| self.ports.contains(port));
+        Ok(())
+    }
+
+    fn add(&mut self, endpoint: Endpoint) -> Result<(), Error> {
+        let key = key_of(&endpoint);
+        let before = self.known.get(&key).copied();
+        if before == Some(endpoint) {
+            return Ok(());
+        }
+        if let Some(before) = before
+            && let Some(bucket) = self.table.remove(&before)
+        {
+            self.write(bucket)?;
+        }
+        let bucket = self.table.add(endpoint).map_err(|endpoint| {
+            Error::new(format!(
+                "there are too many backends: no room in the map endpoints for {}:{}",
+                std::net::Ipv4Addr::from(endpoint.backend),
+                endpoint.port
+            ))
+        })?;
+        self.write(bucket)?;
+        self.known.insert(key, endpoint);
+        Ok(())
+    }
+
+    fn write(&mut self, bucket: u32) -> Result<(), Error> {
+        let value = self.table.buckets()[bucket as usize];
+        let bytes: [u8; BUCKET_BYTES] = transmute!(value);
+        self.endpoints
+            .set(bucket, bytes, 0)
+            .map_err(|error| Error::of("cannot write the map endpoints", &error))
+    }
+}
+
+const fn key_of(endpoint: &Endpoint) -> EndpointKey {
+    EndpointKey {
+        backend: endpoint.backend,
+        source: endpoint.source,
+        port: endpoint.port,
+    }
+}
+
+/// What the pinned map `endpoints` holds.
+fn adopted_table(pins: &Pins) -> Result<EndpointTable, Error> {
+    let map = pinned(pins, "endpoints")?;
+    let bytes = ENDPOINT_BUCKETS as usize * BUCKET_BYTES;
+    let mapped = Mapped::open(map.fd().as_fd(), bytes)?;
+    let buckets = mapped
+        .words()
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|words| {
+            let words: [u64; 8] = std::array::from_fn(|at| words[at].load(Ordering::Relaxed));
+            transmute!(words)
+        })
+        .collect();
+    Ok(EndpointTable::of(buckets))
+}
