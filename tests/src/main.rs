@@ -2,7 +2,7 @@
 
 mod demo;
 mod door;
-mod measure;
+mod failover;
 
 use std::process::ExitCode;
 
@@ -33,8 +33,8 @@ enum Command {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         rounds: u32,
         /// Measure only these.
-        #[arg(long = "setup", value_enum, default_values_t = measure::Setup::ALL)]
-        setups: Vec<measure::Setup>,
+        #[arg(long = "setup", value_enum, default_values_t = failover::Setup::ALL)]
+        setups: Vec<failover::Setup>,
     },
     /// Runs a command on a host of the lab that was raised last.
     Exec {
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     let (done, told) = match Arguments::parse().command {
         Command::Demo { once } => (demo::run(once), true),
         Command::Up => (up(), false),
-        Command::Failover { rounds, setups } => (measure::run(rounds, &setups), false),
+        Command::Failover { rounds, setups } => (failover::run(rounds, &setups), false),
         Command::Exec { host, command } => (door::run(&host, &command), false),
     };
     match done {
