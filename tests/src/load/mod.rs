@@ -3,6 +3,7 @@
 //! It runs on threads of this process whose sockets are in a host's network, so that a test can
 //! watch the figures while they grow and compare their times with its own.
 
+mod churn;
 mod connection;
 mod probe;
 mod report;
@@ -25,6 +26,7 @@ use crate::{
     host::{Host, joined},
     topology::{ELASTIC_IP, SITE},
 };
+pub use churn::{Churn, ChurnReport, Closing};
 use connection::Connection;
 pub use connection::trust;
 pub use probe::{Outage, Probe, outage};
