@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     cable::{self, End},
@@ -39,6 +39,12 @@ pub const SITE: &str = "www.lab.example";
 
 /// The client's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+
+/// The first of the client's further addresses: [`Lab::add_client_addresses`].
+const FIRST_FURTHER_CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
+
+/// The most further addresses that the client's network has room for.
+const MOST_FURTHER_CLIENTS: u8 = 200;
 
 /// The balancers: name and address. The Elastic IP belongs to the first, to begin with.
 pub const BALANCERS: &[(&str, Ipv4Addr)] = &[
@@ -144,6 +150,37 @@ impl Lab {
         let moto = Moto::start(self.internet_gateway.host(), EC2_API, BALANCERS)?;
         moto.move_to(Some(0))?;
         Ok(Arc::new(moto))
+    }
+
+    /// Gives the client further addresses, 198.51.100.20 and those after it, and returns them.
+    ///
+    /// # Errors
+    /// When they are more than its network has room for, or it has them already.
+    pub fn add_client_addresses(&self, count: u8) -> Result<Vec<Ipv4Addr>> {
+        ensure!(
+            count <= MOST_FURTHER_CLIENTS,
+            "the client can have {MOST_FURTHER_CLIENTS} further addresses, not {count}"
+        );
+        let first = FIRST_FURTHER_CLIENT.to_bits();
+        let addresses: Vec<_> = (first..first + u32::from(count))
+            .map(Ipv4Addr::from)
+            .collect();
+        let commands: String = (addresses.iter())
+            .map(|address| format!("ip address add {address}/24 dev eth0\n"))
+            .collect();
+        self.client.script(&commands)?;
+        Ok(addresses)
+    }
+
+    /// Has the web servers reach clients through this balancer, as `forward = "dnat"` needs it:
+    /// their default route leads to the router, and the router's to the balancer.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn route_answers_through(&self, balancer: usize) -> Result<()> {
+        let (_, address) = BALANCERS[balancer];
+        let route = ["route", "replace", "default", "via", &address.to_string()];
+        self.router.run("ip", &route).map(drop)
     }
 
     /// The web server of this name.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub rise: u32,
     /// Failures that take it down.
     pub fall: u32,
+    /// How the `tcp` service forwards: `nat` or `dnat`.
+    pub forward: &'static str,
     /// The backends: name and address.
     pub backends: Vec<(String, SocketAddr)>,
     /// `[ha]`; `None`: the host is alone.
@@ -89,6 +91,7 @@ impl Settings {
             timeout: Duration::from_millis(100),
             rise: 2,
             fall: 3,
+            forward: "nat",
             backends: lab.webs.iter().map(backend).collect(),
             ha: None,
             more: String::new(),
@@ -170,6 +173,7 @@ impl Settings {
             listen,
             rise,
             fall,
+            forward,
             more,
             ..
         } = self;
@@ -187,7 +191,7 @@ listen = "{ADMIN}"
 name = "http"
 listen = "{listen}:80"
 mode = "tcp"
-forward = "nat"
+forward = "{forward}"
 pool = "web"
 
 [[service]]
