@@ -35,6 +35,7 @@ const STARTING: Duration = Duration::from_secs(10);
 pub struct Web {
     host: Host,
     address: Ipv4Addr,
+    access_log: bool,
     nginx: Option<Process>,
 }
 
@@ -43,6 +44,7 @@ impl Web {
         Self {
             host,
             address,
+            access_log: true,
             nginx: None,
         }
     }
@@ -81,10 +83,21 @@ impl Web {
              head -c {SLOW_BYTES} /dev/zero | tr '\\0' y >{WWW}/100k"
         ))?;
         self.host
-            .write("/run/nginx/nginx.conf", configuration(self.name()))?;
+            .write("/run/nginx/nginx.conf", self.configuration())?;
         let arguments = ["-e", "/run/nginx/error.log", "-c", "/run/nginx/nginx.conf"];
         self.nginx = Some(self.host.spawn("nginx", "nginx", &arguments)?);
         Ok(())
+    }
+
+    /// Starts nginx again without its access log: for loads of which each line would cost time and
+    /// memory.
+    ///
+    /// # Errors
+    /// When it does not run, or as [`Web::start`].
+    pub fn restart_without_access_log(&mut self) -> Result<()> {
+        self.kill()?;
+        self.access_log = false;
+        self.start()
     }
 
     pub(crate) fn wait_until_up(&self) -> Result<()> {
@@ -155,9 +168,17 @@ impl Web {
         lines.retain(|line| line.contains(&format!("agent=\"{agent}\"")));
         Ok(lines)
     }
+
+    fn configuration(&self) -> String {
+        let log = match self.access_log {
+            true => "/run/nginx/access.log lab",
+            false => "off",
+        };
+        configuration(self.name(), log)
+    }
 }
 
-fn configuration(name: &str) -> String {
+fn configuration(name: &str, access_log: &str) -> String {
     format!(
         r#"user root;
 daemon off;
@@ -167,7 +188,7 @@ error_log /run/nginx/error.log warn;
 events {{ worker_connections 4096; }}
 http {{
     log_format lab '$remote_addr "$request" $status agent="$http_user_agent" xff="$http_x_forwarded_for" xfp="$http_x_forwarded_proto" xfh="$http_x_forwarded_host"';
-    access_log /run/nginx/access.log lab;
+    access_log {access_log};
     client_body_temp_path /run/nginx/tmp/body;
     proxy_temp_path /run/nginx/tmp/proxy;
     fastcgi_temp_path /run/nginx/tmp/fastcgi;
