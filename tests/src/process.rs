@@ -14,6 +14,7 @@ use nix::{
 };
 
 use crate::{
+    cpu,
     host::{Host, only_child_of},
     wait,
 };
@@ -91,6 +92,20 @@ impl Process {
     /// The process as the outside sees it; `None` when it ended before anybody could look.
     pub(crate) fn pid(&self) -> Option<Pid> {
         self.pid
+    }
+
+    /// The CPU time that it has used, user and system, all its threads together. What the kernel
+    /// does for it in interrupts is not in it.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let pid =
+            (self.pid).with_context(|| format!("{} ended as soon as it started", self.name))?;
+        cpu::of_process(pid).with_context(|| {
+            let host = self.host.name();
+            format!("could not read the CPU time of {} on {host}", self.name)
+        })
     }
 
     /// Kills it and waits until it is gone.

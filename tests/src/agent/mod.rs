@@ -121,6 +121,14 @@ impl Agent {
         log.get(self.log_begins..).unwrap_or_default().to_owned()
     }
 
+    /// The CPU time that the agent's process has used: [`Process::cpu_time`].
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        self.process.cpu_time()
+    }
+
     /// Kills it at once: it can tidy nothing up.
     ///
     /// # Errors
