@@ -188,7 +188,7 @@ impl Drop for Follower {
 ///
 /// # Errors
 /// When `nft` is missing or the kernel refuses them.
-pub(crate) fn nft(host: &Host, rules: &str) -> Result<()> {
+pub fn nft(host: &Host, rules: &str) -> Result<()> {
     let mut nft = host
         .command("nft")
         .args(["-f", "-"])

@@ -1,5 +1,6 @@
 //! `lb-lab`: the lab on the command line.
 
+mod connections;
 mod demo;
 mod door;
 mod failover;
@@ -36,6 +37,19 @@ enum Command {
         #[arg(long = "setup", value_enum, default_values_t = failover::Setup::ALL)]
         setups: Vec<failover::Setup>,
     },
+    /// Opens short connections as fast as they are answered, through each of several balancers, and
+    /// prints as JSON how many a second, and what CPU time they cost.
+    Connections {
+        /// How long each setup is loaded with each load, in seconds.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(10..=3600))]
+        seconds: u32,
+        /// Measure only these.
+        #[arg(long = "setup", value_enum, default_values_t = connections::Setup::ALL)]
+        setups: Vec<connections::Setup>,
+        /// Only with these loads.
+        #[arg(long = "load", value_enum, default_values_t = connections::Load::ALL)]
+        loads: Vec<connections::Load>,
+    },
     /// Runs a command on a host of the lab that was raised last.
     Exec {
         /// The host: client, igw, lb-a, lb-b, router, web1 to web4.
@@ -51,6 +65,14 @@ fn main() -> ExitCode {
         Command::Demo { once } => (demo::run(once), true),
         Command::Up => (up(), false),
         Command::Failover { rounds, setups } => (failover::run(rounds, &setups), false),
+        Command::Connections {
+            seconds,
+            setups,
+            loads,
+        } => {
+            connections::run(seconds, &setups, &loads);
+            (Ok(()), false)
+        }
         Command::Exec { host, command } => (door::run(&host, &command), false),
     };
     match done {

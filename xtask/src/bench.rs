@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what the balancer costs, beside its peers, in one run.
 
+mod connections;
 mod cpu;
 mod failover;
 mod http;
@@ -29,6 +30,8 @@ pub(crate) enum Bench {
     Xdp(XdpArguments),
     /// Milliseconds without an answer when the active host is lost, beside HAProxy with keepalived
     Failover(FailoverArguments),
+    /// Short connections a second, sustained, and the CPU time of each, beside nftables and HAProxy
+    Connections(ConnectionsArguments),
 }
 
 /// How the HTTPS front is measured.
@@ -79,6 +82,23 @@ pub(crate) struct FailoverArguments {
     json: Option<PathBuf>,
 }
 
+/// How sustained load is measured.
+#[derive(Args)]
+pub(crate) struct ConnectionsArguments {
+    /// Seconds of each load on each setup
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(10..=3600))]
+    seconds: u32,
+    /// Measure only these; may be given more than once
+    #[arg(long = "setup", value_parser = connections::SETUPS, default_values = connections::SETUPS)]
+    setups: Vec<String>,
+    /// Measure only with these loads; may be given more than once
+    #[arg(long = "load", value_parser = connections::LOADS, default_values = connections::LOADS)]
+    loads: Vec<String>,
+    /// Write the figures to this file as well
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 /// Measures, prints a table, and writes the figures where asked to.
 ///
 /// # Errors
@@ -88,6 +108,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<()> {
         Bench::Http(arguments) => http::run(workspace, arguments),
         Bench::Xdp(arguments) => xdp::run(workspace, arguments),
         Bench::Failover(arguments) => failover::run(workspace, arguments),
+        Bench::Connections(arguments) => connections::run(workspace, arguments),
     }
 }
 

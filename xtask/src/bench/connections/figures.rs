@@ -1,0 +1,237 @@
+//! What the lab measured.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bench::machine::Machine;
+
+/// The time over which a rate is formed, in seconds.
+pub(super) const WINDOW: usize = 10;
+
+/// Everything that was measured, and how.
+#[derive(Serialize)]
+pub(super) struct Figures {
+    pub(super) machine: Machine,
+    /// Of each load on each setup.
+    pub(super) seconds: u32,
+    #[serde(flatten)]
+    pub(super) measured: Measured,
+}
+
+/// What the lab prints.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Measured {
+    pub(super) runs: Vec<Run>,
+    pub(super) broken: Vec<Broken>,
+}
+
+/// A setup that could not be measured with a load.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Broken {
+    pub(super) setup: String,
+    pub(super) load: String,
+    pub(super) why: String,
+}
+
+/// One load on one setup.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Run {
+    pub(super) setup: String,
+    pub(super) load: String,
+    /// The part of its time (0 to 1) that the machine was busy just before the load.
+    pub(super) busy_before: f64,
+    pub(super) answered: u64,
+    /// Failed connections by reason.
+    pub(super) failures: BTreeMap<String, u64>,
+    /// Connections by the second in which they ended.
+    pub(super) per_second: Vec<u64>,
+    pub(super) milliseconds: Times,
+    pub(super) cpu_seconds: CpuSeconds,
+    pub(super) time_waits: TimeWaits,
+    /// Of nftables alone.
+    pub(super) conntrack: Option<Conntrack>,
+    /// Of `lb` alone: packets during the load.
+    pub(super) verdicts: Option<Vec<Verdict>>,
+}
+
+/// How long connections took.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Times {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+    /// Whether the time to connect is in it.
+    pub(super) with_connect: bool,
+}
+
+/// CPU time during the load.
+#[derive(Deserialize, Serialize)]
+pub(super) struct CpuSeconds {
+    /// Of the whole machine: client, network, balancer and web servers.
+    pub(super) machine: f64,
+    /// The part of it in soft interrupts.
+    pub(super) softirq: f64,
+    /// User and system time of the balancer's process, where it has one.
+    pub(super) process: Option<f64>,
+}
+
+/// Connections in TIME-WAIT at the end of the load: each is at the side that closed first.
+#[derive(Deserialize, Serialize)]
+pub(super) struct TimeWaits {
+    pub(super) client: u64,
+    pub(super) balancer: u64,
+    pub(super) webs: u64,
+}
+
+/// Connections that the balancer's kernel tracks, and the most that it would.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Conntrack {
+    pub(super) count: u64,
+    pub(super) max: u64,
+}
+
+/// One counter of `lb_xdp_packets_total`.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Verdict {
+    pub(super) verdict: String,
+    pub(super) reason: String,
+    pub(super) packets: u64,
+}
+
+/// Connections a second over ten seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Windows {
+    pub(super) first: f64,
+    pub(super) last: f64,
+    /// The lowest of all that begin at a full second.
+    pub(super) least: f64,
+}
+
+impl Windows {
+    /// The last window's part of the first.
+    pub(super) fn ratio(self) -> f64 {
+        self.last / self.first.max(f64::EPSILON)
+    }
+}
+
+impl Run {
+    /// Rates within the time of the load; a second in which no connection ended counts as such.
+    pub(super) fn windows(&self, seconds: u32) -> Windows {
+        let mut counts = self.per_second.clone();
+        counts.resize((seconds as usize).max(WINDOW), 0);
+        let rate = |counts: &[u64]| counts.iter().sum::<u64>() as f64 / WINDOW as f64;
+        let rates: Vec<_> = counts.windows(WINDOW).map(rate).collect();
+        Windows {
+            first: rates.first().copied().unwrap_or_default(),
+            last: rates.last().copied().unwrap_or_default(),
+            least: rates.into_iter().fold(f64::INFINITY, f64::min),
+        }
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+
+    /// Microseconds a connection.
+    pub(super) fn microseconds(&self, cpu_seconds: f64) -> f64 {
+        cpu_seconds * 1e6 / (self.answered.max(1) as f64)
+    }
+
+    /// Packets by reason, whatever their verdict.
+    pub(super) fn packets(&self, reason: &str) -> u64 {
+        (self.verdicts.iter().flatten())
+            .filter(|verdict| verdict.reason == reason)
+            .map(|verdict| verdict.packets)
+            .sum()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What the lab prints for one load on one setup.
+    pub(in super::super) fn run(setup: &str, per_second: &[u64]) -> Run {
+        Run {
+            setup: setup.to_owned(),
+            load: "wrk".to_owned(),
+            busy_before: 0.01,
+            answered: per_second.iter().sum(),
+            failures: BTreeMap::from([("refused".to_owned(), 7)]),
+            per_second: per_second.to_owned(),
+            milliseconds: Times {
+                p50: 1.0,
+                p99: 2.0,
+                with_connect: false,
+            },
+            cpu_seconds: CpuSeconds {
+                machine: 20.0,
+                softirq: 10.0,
+                process: None,
+            },
+            time_waits: TimeWaits {
+                client: 1,
+                balancer: 0,
+                webs: 2,
+            },
+            conntrack: None,
+            verdicts: None,
+        }
+    }
+
+    #[test]
+    fn what_lb_lab_prints_is_read() {
+        let printed = r#"{
+            "runs": [{
+                "setup": "lb", "load": "wrk", "busy_before": 0.02,
+                "answered": 30, "failures": { "wrk: timeout": 2 }, "per_second": [10, 20],
+                "milliseconds": { "p50": 0.9, "p99": 4.2, "with_connect": false },
+                "cpu_seconds": { "machine": 0.03, "softirq": 0.01, "process": null },
+                "time_waits": { "client": 1, "balancer": 0, "webs": 29 },
+                "conntrack": null,
+                "verdicts": [
+                    { "verdict": "drop", "reason": "no_source_port", "packets": 5 }
+                ]
+            }],
+            "broken": [{ "setup": "dnat", "load": "wrk", "why": "it did not start" }]
+        }"#;
+        let measured: Measured = serde_json::from_str(printed).expect("figures");
+        let run = &measured.runs[0];
+        assert_eq!((run.failed(), run.packets("no_source_port")), (2, 5));
+        assert_eq!(run.microseconds(run.cpu_seconds.machine), 1_000.0);
+        assert_eq!(measured.broken[0].setup, "dnat");
+    }
+
+    #[test]
+    fn the_last_ten_seconds_are_compared_with_the_first_ten() {
+        let mut per_second = vec![1_000; 10];
+        per_second.extend([500; 5]);
+        per_second.extend([800; 10]);
+        // Ended after the load: in no window.
+        per_second.push(3);
+        let windows = run("lb", &per_second).windows(25);
+        assert_eq!((windows.first, windows.last), (1_000.0, 800.0));
+        assert_eq!(windows.ratio(), 0.8);
+        assert_eq!(windows.least, 650.0);
+    }
+
+    #[test]
+    fn seconds_without_an_answer_count() {
+        let windows = run("lb", &[1_000; 10]).windows(30);
+        assert_eq!((windows.first, windows.last), (1_000.0, 0.0));
+        assert_eq!(windows.least, 0.0);
+    }
+
+    #[test]
+    fn a_reason_is_summed_over_its_verdicts() {
+        let mut run = run("lb", &[10; 10]);
+        assert_eq!(run.packets("no_source_port"), 0);
+        let verdict = |verdict: &str, packets| Verdict {
+            verdict: verdict.to_owned(),
+            reason: "retried".to_owned(),
+            packets,
+        };
+        run.verdicts = Some(vec![verdict("transmit", 3), verdict("redirect", 4)]);
+        assert_eq!(run.packets("retried"), 7);
+    }
+}
