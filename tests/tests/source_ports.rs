@@ -1,0 +1,75 @@
+//! Source ports of NAT are used again: a load of short connections does not end with them.
+//!
+//! Each test makes three times as many connections as there are ports, all of them within the
+//! minute for which a TCP keeps a connection in TIME-WAIT.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lab::{
+    Lab,
+    agent::{Agent, Settings},
+    load::{Churn, Closing},
+    tcp,
+};
+
+/// The smallest range that the configuration takes: 1,024 ports, for each of four backends.
+const SOURCE_PORTS: &str = "[dataplane]\nsource_ports = \"10240-11263\"";
+
+/// Three connections for each port of each backend.
+const CONNECTIONS: u64 = 3 * 4 * 1024;
+
+/// Connections a second: so many take 21 s.
+const RATE: u32 = 600;
+
+/// How long a machine that is busy with other tests may take for them: well within a minute.
+const LIMIT: Duration = Duration::from_secs(45);
+
+#[test]
+fn connections_that_the_backends_close_do_not_use_up_the_source_ports() -> Result<()> {
+    let lab = Lab::raise()?;
+    none_fails(&lab, Closing::Server)?;
+    let kept = tcp::time_waits(&lab.client)?;
+    ensure!(
+        kept == 0,
+        "the client keeps {kept} connections in TIME-WAIT: the web servers did not close first, \
+         and this shows nothing"
+    );
+    Ok(())
+}
+
+#[test]
+fn connections_that_the_client_closes_do_not_use_up_the_source_ports() -> Result<()> {
+    none_fails(&Lab::raise()?, Closing::Client)
+}
+
+/// One client that opens three connections for each source port, through an agent with few.
+fn none_fails(lab: &Lab, closing: Closing) -> Result<()> {
+    let settings = Settings {
+        more: SOURCE_PORTS.to_owned(),
+        ..Settings::of(lab)
+    };
+    let agent = Agent::start(lab, &settings)?;
+    let plan = Churn {
+        rate: Some(RATE),
+        total: Some(CONNECTIONS),
+        connections: 8,
+        ..Churn::new(closing, LIMIT)
+    };
+    let report = plan.run(&lab.client)?;
+    let missing = (agent.metrics()?).sum("lb_xdp_packets_total", &[("reason", "no_source_port")]);
+    ensure!(
+        missing == 0.0,
+        "{missing} packets were dropped because no source port was free: {} of {CONNECTIONS} \
+         connections were answered within {LIMIT:?}, and these failed: {:?}",
+        report.answers(),
+        report.failures
+    );
+    report.all_answered()?;
+    ensure!(
+        report.answers() == CONNECTIONS,
+        "{} of {CONNECTIONS} connections were answered within {LIMIT:?}",
+        report.answers()
+    );
+    Ok(())
+}
