@@ -96,7 +96,12 @@ impl Agent {
         };
         match agent.wait_until_it_serves() {
             Ok(()) => Ok(agent),
-            Err(error) => Err(error.context(format!("the agent logged:\n{}", agent.log()))),
+            Err(error) => {
+                let error = error.context(format!("the agent logged:\n{}", agent.log()));
+                // The error has the log. Printed as well, it would end up among a benchmark's figures.
+                agent.quiet = true;
+                Err(error)
+            }
         }
     }
 
