@@ -1,0 +1,28 @@
+//! Numbers without order, the same in every run (xorshift).
+
+/// A sequence of numbers that depends on its seed alone.
+#[derive(Clone, Debug)]
+pub struct Numbers(u64);
+
+impl Numbers {
+    /// The sequence of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        // Only a state of zero would stay one.
+        Self((0x9e37_79b9_7f4a_7c15 ^ seed).max(1))
+    }
+
+    /// The next 64 bits.
+    pub fn word(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// The next two numbers of 32 bits.
+    pub fn pair(&mut self) -> (u32, u32) {
+        let word = self.word();
+        ((word >> 32) as u32, word as u32)
+    }
+}

@@ -1,0 +1,251 @@
+//! One long transfer over one connection that goes on as far as it may, at a steady rate, and is
+//! idle in between: what must survive that others try to end its connection.
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, SocketAddrV4, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    host::{Host, joined},
+    wait,
+};
+
+/// Bytes of one request of a download.
+const RANGE: u64 = 256 << 10;
+
+/// Bytes that an upload writes at once.
+const PIECE: u64 = 16 << 10;
+
+/// A connection that is silent for longer while it should carry something is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The pause between two looks at how far a transfer may go on.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// What is transferred.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The server's address, as the client sees it.
+    pub to: SocketAddrV4,
+    /// Which way.
+    pub way: Way,
+    /// The path on the server: a file, or where the upload is put.
+    pub path: String,
+    /// What is uploaded, or what must be downloaded.
+    pub content: Arc<[u8]>,
+    /// Bytes a second at most.
+    pub rate: u64,
+}
+
+/// Which way a transfer goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// To the client: one request after the other for the next part of the file. Unlike a client
+    /// that stops reading, whose server probes its window, an idle download sends no packet.
+    Down,
+    /// To the server, in one request.
+    Up,
+}
+
+/// A transfer that is under way.
+#[derive(Debug)]
+pub struct Transfer {
+    progress: Arc<Progress>,
+    thread: JoinHandle<Result<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// The client's port; 0 before it is connected.
+    port: AtomicU16,
+    /// Bytes that may be transferred so far.
+    allowed: AtomicU64,
+    /// Bytes that have been.
+    done: AtomicU64,
+}
+
+impl Transfer {
+    /// Connects from a host. Nothing is transferred before [`Self::allow`].
+    #[must_use]
+    pub fn start(from: &Host, plan: Plan) -> Self {
+        let progress = Arc::<Progress>::default();
+        let shared = Arc::clone(&progress);
+        let thread = from.inside(move || {
+            let socket = TcpStream::connect_timeout(&SocketAddr::V4(plan.to), PATIENCE)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            socket.set_nodelay(true)?;
+            let port = socket.local_addr()?.port();
+            shared.port.store(port, Ordering::Relaxed);
+            match plan.way {
+                Way::Down => download(&plan, socket, &shared),
+                Way::Up => upload(&plan, socket, &shared),
+            }
+            .with_context(|| format!("after {} bytes", shared.done.load(Ordering::Relaxed)))
+        });
+        Self { progress, thread }
+    }
+
+    /// The client's port.
+    ///
+    /// # Errors
+    /// When it is not connected within 20 s.
+    pub fn port(&self) -> Result<u16> {
+        wait::until("a connection for the transfer", PATIENCE, || {
+            let port = self.progress.port.load(Ordering::Relaxed);
+            Ok((port != 0).then_some(port))
+        })
+    }
+
+    /// Lets it go on until so many bytes in all have been transferred: all of them, or a multiple
+    /// of 256 KiB.
+    pub fn allow(&self, bytes: u64) {
+        self.progress.allowed.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that have been transferred so far.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.progress.done.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it has gone as far as it may, or has broken: [`Self::finish`] says which.
+    ///
+    /// # Errors
+    /// When it does neither within `limit`.
+    pub fn wait_until_idle(&self, limit: Duration) -> Result<()> {
+        wait::until_true("the transfer going as far as it may", limit, || {
+            let allowed = self.progress.allowed.load(Ordering::Relaxed);
+            Ok(self.done() >= allowed || self.thread.is_finished())
+        })
+    }
+
+    /// Waits for the end and returns the SHA-256 of what was transferred, as the client saw it.
+    ///
+    /// # Errors
+    /// When the connection broke, was silent for 20 s, or the server answered with an error.
+    pub fn finish(self) -> Result<String> {
+        joined(self.thread)
+    }
+}
+
+impl Progress {
+    /// Waits until another `bytes` may be transferred, and it is time for them.
+    fn wait_for_leave(&self, bytes: u64, pace: &mut Pace) {
+        let wanted = self.done.load(Ordering::Relaxed) + bytes;
+        while self.allowed.load(Ordering::Relaxed) < wanted {
+            thread::sleep(GLANCE);
+        }
+        pace.wait(bytes);
+    }
+}
+
+/// A steady rate, which makes up for no pause.
+struct Pace {
+    rate: u64,
+    due: Instant,
+}
+
+impl Pace {
+    fn new(rate: u64) -> Self {
+        Self {
+            rate,
+            due: Instant::now(),
+        }
+    }
+
+    fn wait(&mut self, bytes: u64) {
+        thread::sleep(self.due.saturating_duration_since(Instant::now()));
+        let span = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        self.due = self.due.max(Instant::now()) + span;
+    }
+}
+
+fn download(plan: &Plan, mut socket: TcpStream, progress: &Progress) -> Result<String> {
+    let mut reader = BufReader::with_capacity(64 << 10, socket.try_clone()?);
+    let (mut hash, mut pace) = (Sha256::new(), Pace::new(plan.rate));
+    let mut body = Vec::new();
+    let (mut from, all) = (0, plan.content.len() as u64);
+    while from < all {
+        let length = RANGE.min(all - from);
+        progress.wait_for_leave(length, &mut pace);
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nRange: bytes={from}-{}\r\n\r\n",
+            plan.path,
+            plan.to.ip(),
+            from + length - 1
+        );
+        (socket.write_all(request.as_bytes())).context("could not send a request")?;
+        read_head(&mut reader, 206)?;
+        body.resize(usize::try_from(length)?, 0);
+        (reader.read_exact(&mut body)).context("the connection broke within a response")?;
+        hash.update(&body);
+        from += length;
+        progress.done.store(from, Ordering::Relaxed);
+    }
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+fn upload(plan: &Plan, mut socket: TcpStream, progress: &Progress) -> Result<String> {
+    let mut pace = Pace::new(plan.rate);
+    let request = format!(
+        "PUT {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+        plan.path,
+        plan.to.ip(),
+        plan.content.len()
+    );
+    progress.wait_for_leave(0, &mut pace);
+    (socket.write_all(request.as_bytes())).context("could not send the request")?;
+    for piece in plan.content.chunks(usize::try_from(PIECE)?) {
+        progress.wait_for_leave(piece.len() as u64, &mut pace);
+        (socket.write_all(piece)).context("the connection broke within the request")?;
+        (progress.done).fetch_add(piece.len() as u64, Ordering::Relaxed);
+    }
+    read_head(&mut BufReader::new(socket), 201)?;
+    Ok(sha256(&plan.content))
+}
+
+/// Reads the head of a response, which must have this status.
+fn read_head(reader: &mut BufReader<TcpStream>, status: u16) -> Result<()> {
+    let mut first = None;
+    loop {
+        let mut line = String::new();
+        let read =
+            (reader.read_line(&mut line)).context("the connection broke before an answer")?;
+        ensure!(read > 0, "the connection was closed before an answer");
+        if line == "\r\n" {
+            break;
+        }
+        first.get_or_insert(line);
+    }
+    let first = first.unwrap_or_default();
+    if !first.starts_with(&format!("HTTP/1.1 {status} ")) {
+        bail!("{status} was to be the answer, which is {first:?}");
+    }
+    Ok(())
+}
+
+/// The SHA-256 of some bytes, as `sha256sum` prints it.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
