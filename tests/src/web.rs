@@ -125,6 +125,19 @@ impl Web {
         })
     }
 
+    /// Stops nginx in order: its port is closed, and the host answers for it with RST.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut nginx = self
+            .nginx
+            .take()
+            .with_context(|| format!("nginx does not run on {}", self.name()))?;
+        nginx.signal(Signal::SIGTERM)?;
+        nginx.wait(STARTING).map(drop)
+    }
+
     /// Pulls the cable out: packets to this server vanish, and nobody is told.
     ///
     /// # Errors

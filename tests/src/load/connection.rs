@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, ErrorKind, Read, Write},
     net::TcpStream,
     sync::Arc,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -35,6 +36,7 @@ pub fn trust(authority: &Authority) -> Result<Arc<ClientConfig>> {
 /// An open connection.
 pub(super) struct Connection {
     stream: BufReader<Stream>,
+    established: Instant,
     /// The server has said that it answers nothing more on it.
     ending: bool,
 }
@@ -48,6 +50,7 @@ impl Connection {
     pub(super) fn open(plan: &Plan) -> Result<Self> {
         let socket = TcpStream::connect_timeout(&plan.address, plan.patience)
             .context("could not connect")?;
+        let established = Instant::now();
         socket.set_read_timeout(Some(plan.patience))?;
         socket.set_write_timeout(Some(plan.patience))?;
         socket.set_nodelay(true)?;
@@ -61,8 +64,14 @@ impl Connection {
         };
         Ok(Self {
             stream: BufReader::with_capacity(64 << 10, stream),
+            established,
             ending: false,
         })
+    }
+
+    /// When it was established.
+    pub(super) fn established(&self) -> Instant {
+        self.established
     }
 
     /// Whether another request may be sent on it: the server has neither announced its end nor

@@ -268,8 +268,8 @@ fn worker(plan: &Plan, shared: &Shared) {
 
 /// One request, and what came of it.
 fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
-    let began = Instant::now();
-    match request(plan, connection, shared) {
+    let (began, mut connected) = (Instant::now(), None);
+    match request(plan, connection, shared, &mut connected) {
         Ok(backend) => shared.with_report(|report| {
             report.answers.push(Answer {
                 began,
@@ -282,6 +282,7 @@ fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
             shared.with_report(|report| {
                 report.failures.push(Failure {
                     began,
+                    connected,
                     ended: Instant::now(),
                     why: format!("{error:#}"),
                 });
@@ -290,7 +291,14 @@ fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
     }
 }
 
-fn request(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) -> Result<String> {
+/// Sends a request on the connection, or on another one where it has ended. Notes when that was
+/// established.
+fn request(
+    plan: &Plan,
+    connection: &mut Option<Connection>,
+    shared: &Shared,
+    connected: &mut Option<Instant>,
+) -> Result<String> {
     let mut open = match connection.take().filter(Connection::is_open) {
         Some(open) => open,
         None => {
@@ -299,6 +307,7 @@ fn request(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) ->
             open
         }
     };
+    *connected = Some(open.established());
     let backend = open.ask(plan)?;
     if open.is_resumed() {
         shared.with_report(|report| report.resumed += 1);

@@ -36,6 +36,8 @@ pub struct Answer {
 pub struct Failure {
     /// When it was begun.
     pub began: Instant,
+    /// When its connection was established, by what the client's kernel says; `None`: never.
+    pub connected: Option<Instant>,
     /// When it was given up.
     pub ended: Instant,
     /// A sentence.
