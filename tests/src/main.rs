@@ -4,12 +4,13 @@ mod connections;
 mod demo;
 mod door;
 mod failover;
+mod flood_bench;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lab::Lab;
+use lab::{Lab, flood::Scenario};
 
 #[derive(Parser)]
 #[command(name = "lb-lab", about = "The lab of lb: hosts as network namespaces")]
@@ -50,6 +51,19 @@ enum Command {
         #[arg(long = "load", value_enum, default_values_t = connections::Load::ALL)]
         loads: Vec<connections::Load>,
     },
+    /// Floods the steered service with SYN segments beside established connections and honest
+    /// clients, and prints as JSON what came of each.
+    Flood {
+        /// How long the flood lasts, in seconds.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+        seconds: u32,
+        /// Connections that are established before.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
+        established: u32,
+        /// Packets of the flood a second; as many as one core can send, if not given.
+        #[arg(long)]
+        rate: Option<u32>,
+    },
     /// Runs a command on a host of the lab that was raised last.
     Exec {
         /// The host: client, igw, lb-a, lb-b, router, web1 to web4.
@@ -73,6 +87,11 @@ fn main() -> ExitCode {
             connections::run(seconds, &setups, &loads);
             (Ok(()), false)
         }
+        Command::Flood {
+            seconds,
+            established,
+            rate,
+        } => (flood(seconds, established, rate), false),
         Command::Exec { host, command } => (door::run(&host, &command), false),
     };
     match done {
@@ -84,6 +103,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn flood(seconds: u32, established: u32, rate: Option<u32>) -> Result<()> {
+    flood_bench::run(&Scenario {
+        established: usize::try_from(established)?,
+        period: Duration::from_secs(5),
+        honest: 200,
+        lasts: Duration::from_secs(seconds.into()),
+        rate,
+    })
 }
 
 /// The lab ends with us; we end by a signal.

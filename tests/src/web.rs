@@ -196,9 +196,10 @@ fn configuration(name: &str, access_log: &str) -> String {
         r#"user root;
 daemon off;
 worker_processes 1;
+worker_rlimit_nofile 8192;
 pid /run/nginx/nginx.pid;
 error_log /run/nginx/error.log warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 8192; }}
 http {{
     log_format lab '$remote_addr "$request" $status agent="$http_user_agent" xff="$http_x_forwarded_for" xfp="$http_x_forwarded_proto" xfh="$http_x_forwarded_host"';
     access_log {access_log};
@@ -209,7 +210,7 @@ http {{
     scgi_temp_path /run/nginx/tmp/scgi;
     client_max_body_size 0;
     keepalive_requests 1000000;
-    keepalive_timeout 75s;
+    keepalive_timeout 10m;
     sendfile on;
     tcp_nopush on;
     default_type text/plain;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::{
     Host, Lab,
     agent::{Agent, PINS, Settings},
-    load::{Plan, Reuse},
+    load::Plan,
     wait,
 };
 use serde_json::Value;

@@ -3,6 +3,7 @@
 mod connections;
 mod cpu;
 mod failover;
+mod flood;
 mod http;
 mod load;
 mod machine;
@@ -32,6 +33,8 @@ pub(crate) enum Bench {
     Failover(FailoverArguments),
     /// Short connections a second, sustained, and the CPU time of each, beside nftables and HAProxy
     Connections(ConnectionsArguments),
+    /// What a SYN flood takes from established connections and honest clients
+    Flood(FloodArguments),
 }
 
 /// How the HTTPS front is measured.
@@ -99,6 +102,23 @@ pub(crate) struct ConnectionsArguments {
     json: Option<PathBuf>,
 }
 
+/// How a flood is measured.
+#[derive(Args)]
+pub(crate) struct FloodArguments {
+    /// How long the flood lasts, in seconds
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// Connections that are established before; each asks once every 5 seconds
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
+    established: u32,
+    /// Packets of the flood a second; as many as one core can send, if not given
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Write the figures to this file as well
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 /// Measures, prints a table, and writes the figures where asked to.
 ///
 /// # Errors
@@ -109,6 +129,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<()> {
         Bench::Xdp(arguments) => xdp::run(workspace, arguments),
         Bench::Failover(arguments) => failover::run(workspace, arguments),
         Bench::Connections(arguments) => connections::run(workspace, arguments),
+        Bench::Flood(arguments) => flood::run(workspace, arguments),
     }
 }
 

@@ -1,0 +1,194 @@
+//! A flood of SYN segments, each of another sender, and what it does to others.
+
+mod frames;
+mod scenario;
+
+use std::{
+    io::IoSlice,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::AsRawFd as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    ifaddrs::getifaddrs,
+    sched::{CpuSet, sched_setaffinity},
+    sys::socket::{
+        AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, bind, sendmmsg, socket,
+    },
+    unistd::Pid,
+};
+
+use crate::host::{Host, joined};
+use frames::Frames;
+pub use scenario::{Outcome, Scenario};
+
+/// Frames of one system call.
+const BATCH: usize = 128;
+
+/// How long the receiver has the core when its ring is full.
+const RING_FULL: Duration = Duration::from_micros(20);
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The interface that the frames leave by, on the sending host.
+    pub interface: String,
+    /// The MAC address that they go to.
+    pub destination_mac: [u8; 6],
+    /// The address and port that they go to.
+    pub to: SocketAddrV4,
+    /// The network that their senders are of.
+    pub sources: Network,
+    /// Frames a second; `None`: as many as one core can send.
+    pub rate: Option<u32>,
+    /// How long.
+    pub lasts: Duration,
+    /// Frames in all, at most.
+    pub most: u64,
+}
+
+/// A network of IPv4.
+#[derive(Clone, Copy, Debug)]
+pub struct Network {
+    /// Its lowest address.
+    pub base: Ipv4Addr,
+    /// The length of its prefix.
+    pub prefix: u8,
+}
+
+/// A flood that goes on. Dropping it ends it.
+#[derive(Debug)]
+pub struct Flood {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Result<Duration>>>,
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Frames that the interface took.
+    pub frames: u64,
+    /// How long that took.
+    pub lasted: Duration,
+}
+
+impl Flood {
+    /// Starts sending from a host, on a thread that stays on the machine's last core.
+    #[must_use]
+    pub fn start(from: &Host, plan: Plan) -> Self {
+        let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = from.inside(move || pour(&plan, &stopped, &counted));
+        Self {
+            stop,
+            sent,
+            thread: Some(thread),
+        }
+    }
+
+    /// Frames so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When the interface is not there or takes no frames.
+    pub fn finish(mut self) -> Result<Sent> {
+        let thread = self.thread.take().context("the flood has no thread")?;
+        let lasted = joined(thread).context("of the flood")?;
+        Ok(Sent {
+            frames: self.sent(),
+            lasted,
+        })
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(Err(error)) = self.thread.take().map(joined) {
+            eprintln!("the flood did not last: {error:#}");
+        }
+    }
+}
+
+fn pour(plan: &Plan, stop: &AtomicBool, sent: &AtomicU64) -> Result<Duration> {
+    stay_on_the_last_core()?;
+    let link = link(&plan.interface)?;
+    let socket = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        // Without a protocol it receives nothing.
+        None,
+    )?;
+    bind(socket.as_raw_fd(), &link)?;
+    let source_mac = link.addr().context("the interface has no MAC address")?;
+    let mut frames = Frames::new(BATCH, source_mac, plan);
+    let mut headers = MultiHeaders::<()>::preallocate(BATCH, None);
+    let began = Instant::now();
+    while began.elapsed() < plan.lasts && !stop.load(Ordering::Relaxed) {
+        let due = plan.rate.map_or(u64::MAX, |rate| {
+            (f64::from(rate) * began.elapsed().as_secs_f64()) as u64
+        });
+        let due = due
+            .min(plan.most)
+            .saturating_sub(sent.load(Ordering::Relaxed));
+        if due == 0 && sent.load(Ordering::Relaxed) >= plan.most {
+            break;
+        }
+        if due == 0 {
+            thread::sleep(Duration::from_micros(200));
+            continue;
+        }
+        frames.shuffle();
+        let slices: Vec<_> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+        let count = usize::try_from(due).map_or(BATCH, |due| due.min(BATCH));
+        let taken = sendmmsg(
+            socket.as_raw_fd(),
+            &mut headers,
+            &slices[..count],
+            [None; BATCH],
+            [],
+            MsgFlags::empty(),
+        );
+        match taken {
+            Ok(taken) => {
+                sent.fetch_add(taken.count() as u64, Ordering::Relaxed);
+            }
+            // The receiver's ring of 256 frames is full. Its work is done on this core, which only a
+            // sleep gives up at once.
+            Err(Errno::ENOBUFS) => thread::sleep(RING_FULL),
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} took no frames", plan.interface));
+            }
+        }
+    }
+    Ok(began.elapsed())
+}
+
+/// The receiving host's work for a virtual cable is done on the sender's core: the other cores are
+/// for everybody else.
+fn stay_on_the_last_core() -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(thread::available_parallelism()?.get() - 1)?;
+    sched_setaffinity(Pid::from_raw(0), &cores).context("could not stay on one core")
+}
+
+fn link(interface: &str) -> Result<LinkAddr> {
+    let mut all = getifaddrs()?.filter(|one| one.interface_name == interface);
+    all.find_map(|one| one.address?.as_link_addr().copied())
+        .with_context(|| format!("there is no interface {interface}"))
+}
