@@ -44,7 +44,7 @@ fn show(screen: Screen, once: bool) -> Result<()> {
     let mut stage = steps::raise(screen)?;
     steps::http(&stage)?;
     steps::https(&stage)?;
-    steps::backend_dies(&mut stage)?;
+    steps::backend_fails(&mut stage)?;
     steps::backend_is_drained(&stage)?;
     steps::agent_is_killed(&mut stage)?;
     pair::lb_b_joins(&mut stage)?;

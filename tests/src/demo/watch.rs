@@ -8,7 +8,8 @@ use std::{
 use anyhow::Result;
 use lab::{
     Lab,
-    load::{Load, Plan, Report, Reuse, Seen},
+    agent::Agent,
+    load::{Load, Plan, Probe, Report, Reuse, Seen},
     topology::WEBS,
 };
 
@@ -20,49 +21,62 @@ const ROW: Duration = Duration::from_millis(500);
 /// From one look at what is waited for to the next: the agent is to have time for its work too.
 const GLANCE: Duration = Duration::from_millis(25);
 
+/// From one new connection to the next on the path through the kernel: 200 a second, whatever
+/// became of those before.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long a client keeps trying: three retransmissions of its SYN, after 1, 3 and 7 s.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Load on both paths, watched.
-pub(crate) struct Watch {
+pub(crate) struct Watch<'a> {
     screen: Screen,
     began: Instant,
-    http: Watched,
-    https: Watched,
-}
-
-struct Watched {
-    load: Load,
-    seen: Seen,
+    agent: &'a Agent,
+    http: Probe,
+    http_seen: Seen,
+    /// SYN segments that had gone to another backend at the beginning, and at the last row.
+    retried_before: f64,
+    retried: f64,
+    https: Load,
+    https_seen: Seen,
 }
 
 /// What came of it.
 pub(crate) struct Outcome {
     pub(crate) http: Report,
     pub(crate) https: Report,
+    /// SYN segments that went to another backend, of a connection that the first did not answer or
+    /// refused.
+    pub(crate) retried: u64,
 }
 
-impl Watch {
-    /// Starts the load and prints the head of the table. `reuse` is for the connections through
-    /// the kernel; those to the agent are always kept.
-    pub(crate) fn start(screen: Screen, lab: &Lab, reuse: Reuse) -> Result<Self> {
-        let gentle = |plan: Plan, reuse| Plan {
-            reuse,
-            connections: 8,
-            pause: Duration::from_millis(10),
-            patience: Duration::from_millis(500),
-            ..plan
+impl<'a> Watch<'a> {
+    /// Starts the load and prints the head of the table. Connections through the kernel carry one
+    /// request each; those to the agent are kept.
+    pub(crate) fn start(screen: Screen, lab: &Lab, agent: &'a Agent) -> Result<Self> {
+        let http = Plan {
+            patience: PATIENCE,
+            ..Plan::http()
         };
         let https = Plan {
-            patience: Duration::from_secs(5),
-            ..gentle(Plan::https(lab)?, Reuse::Always)
+            reuse: Reuse::Always,
+            connections: 8,
+            pause: Duration::from_millis(10),
+            patience: PATIENCE,
+            ..Plan::https(lab)?
         };
-        let watched = |plan: Plan| Watched {
-            load: plan.start(&lab.client),
-            seen: Seen::default(),
-        };
+        let retried = retried(agent)?;
         let watch = Self {
             screen,
             began: Instant::now(),
-            http: watched(gentle(Plan::http(), reuse)),
-            https: watched(https),
+            agent,
+            http: Probe::steady(http, INTERVAL, &lab.client),
+            http_seen: Seen::default(),
+            retried_before: retried,
+            retried,
+            https: https.start(&lab.client),
+            https_seen: Seen::default(),
         };
         watch.print_head();
         Ok(watch)
@@ -100,20 +114,21 @@ impl Watch {
     /// Ends the load.
     pub(crate) fn stop(self) -> Result<Outcome> {
         Ok(Outcome {
-            http: self.http.load.stop()?,
-            https: self.https.load.stop()?,
+            http: self.http.stop()?,
+            https: self.https.stop()?,
+            retried: (retried(self.agent)? - self.retried_before) as u64,
         })
     }
 
     fn print_head(&self) {
         let names: String = WEBS.iter().map(|(name, _)| format!("{name:>6}")).collect();
         let head = format!(
-            "{:>7} |{:^32} |{:^32} |",
+            "{:>7} |{:^40} |{:^32} |",
             "", "http, steered in the kernel", "https, by the agent"
         );
         let names = format!(
-            "{:>7} |{names}{:>8} |{names}{:>8} |",
-            "time", "failed", "failed"
+            "{:>7} |{names}{:>8}{:>8} |{names}{:>8} |",
+            "time", "retried", "failed", "failed"
         );
         self.screen.line(&self.screen.tinted(Tone::Dim, &head));
         self.screen.line(&self.screen.tinted(Tone::Dim, &names));
@@ -121,25 +136,41 @@ impl Watch {
 
     fn print_row(&mut self, remark: &str) {
         let time = self.began.elapsed().as_secs_f64();
-        let (http, https) = (self.http.row(self.screen), self.https.row(self.screen));
-        self.screen
-            .line(&format!("{time:>5.1} s |{http} |{https} | {remark}"));
+        let http = self.http.load().news(&mut self.http_seen);
+        let https = self.https.news(&mut self.https_seen);
+        // An agent that does not answer has counted nothing new for us.
+        let now = retried(self.agent).unwrap_or(self.retried);
+        let retried = now - std::mem::replace(&mut self.retried, now);
+        let screen = self.screen;
+        screen.line(&format!(
+            "{time:>5.1} s |{}{retried:>8.0}{} |{}{} | {remark}",
+            shares(&http),
+            failed(screen, &http),
+            shares(&https),
+            failed(screen, &https),
+        ));
     }
 }
 
-impl Watched {
-    fn row(&mut self, screen: Screen) -> String {
-        let news = self.load.news(&mut self.seen);
-        let shares = news.shares();
-        let mut row: String = WEBS
-            .iter()
-            .map(|(name, _)| format!("{:>6}", shares.get(name).unwrap_or(&0)))
-            .collect();
-        let failed = format!("{:>8}", news.failures.len());
-        row += &match news.failures.is_empty() {
-            true => failed,
-            false => screen.tinted(Tone::Bad, &failed),
-        };
-        row
+/// SYN segments that went to another backend so far.
+fn retried(agent: &Agent) -> Result<f64> {
+    let metrics = agent.metrics()?;
+    Ok(metrics.sum("lb_xdp_packets_total", &[("reason", "retried")]))
+}
+
+/// How many requests each web server answered, in columns.
+fn shares(report: &Report) -> String {
+    let shares = report.shares();
+    let counts = WEBS.iter().map(|(name, _)| shares.get(name).unwrap_or(&0));
+    counts.map(|count| format!("{count:>6}")).collect()
+}
+
+/// How many requests failed, in a column.
+fn failed(screen: Screen, report: &Report) -> String {
+    let failed = format!("{:>8}", report.failures.len());
+    if report.failures.is_empty() {
+        failed
+    } else {
+        screen.tinted(Tone::Bad, &failed)
     }
 }
