@@ -127,6 +127,8 @@ pub(super) enum Failure {
     ConnectTimeout,
     /// The connection ended before a byte of the response.
     Dead,
+    /// The backend went down before a byte of the response.
+    Down,
     /// The response did not come in time.
     Timeout,
     /// The response is none.
@@ -150,7 +152,8 @@ impl Failure {
 }
 
 /// Sends a request to a backend and its response to the client. A request is sent once more where
-/// no connection could be made, and once more where it is sure to do no harm.
+/// no connection could be made; where that is sure to do no harm, once more when its connection
+/// died, and once more when its backend went down before it answered.
 pub(super) async fn exchange<B: Body, K: Sink>(
     order: &Order<'_>,
     body: &mut B,
@@ -198,6 +201,7 @@ pub(super) async fn exchange<B: Body, K: Sink>(
 struct Retries {
     connected: bool,
     sent: bool,
+    waited: bool,
 }
 
 impl Retries {
@@ -207,6 +211,7 @@ impl Retries {
                 !std::mem::replace(&mut self.connected, true)
             }
             Failure::Dead if harmless => !std::mem::replace(&mut self.sent, true),
+            Failure::Down if harmless => !std::mem::replace(&mut self.waited, true),
             _ => false,
         }
     }
@@ -230,7 +235,12 @@ async fn attempt<B: Body, K: Sink>(
 ) -> Result<Outcome, Failure> {
     let mut lease = match lease {
         Some(lease) => lease,
-        None => connect(member, order.limits.connect_timeout, watchdog).await?,
+        None => {
+            let connect = connect(member, order.limits.connect_timeout, watchdog);
+            // Nobody waits for a connection to a backend that is known to be down by now.
+            let connected = order.front.unless_down(member, connect).await;
+            connected.unwrap_or(Err(Failure::Unreachable))?
+        }
     };
     let mut relay = order.front.spares.take();
     let received = converse(order, &mut lease, &mut relay, (body, sink), watchdog).await;
@@ -270,6 +280,7 @@ async fn converse<B: Body, K: Sink>(
     (body, sink): (&mut B, &mut K),
     watchdog: &mut Watchdog,
 ) -> Result<Received, Failure> {
+    let member = Rc::clone(lease.member());
     let (mut reader, mut writer) = lease.stream.split();
     order.upload.progress.set(None);
     if order.framing == Framing::Empty {
@@ -281,7 +292,8 @@ async fn converse<B: Body, K: Sink>(
             Ok(Err(_)) => return Err(Failure::Dead),
             Err(Expired) => return Err(Failure::Timeout),
         }
-        return receive(order, &mut reader, relay, sink, watchdog).await;
+        let elsewhere = order.idempotent.then_some(&*member);
+        return receive(order, (&mut reader, elsewhere), relay, sink, watchdog).await;
     }
     order.upload.complete.set(false);
     // In a box, so that requests without a body carry no room for it.
@@ -304,7 +316,7 @@ async fn both_ways<B: Body, K: Sink>(
 ) -> Result<Received, Failure> {
     let mut up_watchdog = Watchdog::default();
     let mut up = pin!(send(order, body, writer, &mut up_watchdog));
-    let mut down = pin!(receive(order, reader, relay, sink, watchdog));
+    let mut down = pin!(receive(order, (reader, None), relay, sink, watchdog));
     let mut sending = true;
     poll_fn(|context| {
         if sending && let Poll::Ready(end) = up.as_mut().poll(context) {

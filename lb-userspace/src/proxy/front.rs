@@ -2,12 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     rc::Rc,
     sync::Arc,
+    task::Poll,
 };
 
-use lb_common::backend::BackendState;
 use rustls::ServerConfig;
 use tokio::sync::{Notify, watch};
 
@@ -127,6 +129,36 @@ impl Front {
         }
     }
 
+    /// Waits for what a backend does, unless it goes down while another one takes new requests.
+    pub(super) async fn unless_down<T>(
+        &self,
+        member: &Member,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let (mut down, mut work) = (pin!(member.is_down()), pin!(work));
+        // With nobody else to ask, the backend may still come to it.
+        let mut alone = false;
+        poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(done));
+            }
+            if !alone && down.as_mut().poll(context).is_ready() {
+                if self.has_another(member) {
+                    return Poll::Ready(None);
+                }
+                alone = true;
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn has_another(&self, member: &Member) -> bool {
+        let targets = self.targets.borrow();
+        let mut others = targets.members.iter();
+        others.any(|other| other.up.get() && !Rc::ptr_eq(&other.upstream, &member.upstream))
+    }
+
     /// Chooses a backend for a request of a client, not one of `tried`; one that could not be
     /// reached a moment ago only where there is no other.
     pub(super) fn choose(&self, client: u64, tried: &[Rc<Member>]) -> Option<Rc<Member>> {
@@ -161,11 +193,8 @@ impl Targets {
             .backends
             .iter()
             .map(|backend| {
-                Rc::new(Member {
-                    upstream: upstreams.at(backend.address),
-                    counters: counters.backend(&backend.name),
-                    up: Cell::new(true),
-                })
+                let upstream = upstreams.at(backend.address);
+                Rc::new(Member::new(upstream, counters.backend(&backend.name)))
             })
             .collect();
         let backends = view.pool.backends.iter();
@@ -197,14 +226,7 @@ impl Targets {
 
     fn follow_states(&self) {
         for (number, member) in self.members.iter().enumerate() {
-            let up = self.view.states.get(number) == Some(&BackendState::Up);
-            if up && !member.up.get() {
-                member.upstream.trust();
-            }
-            if !up {
-                member.upstream.drop_idle();
-            }
-            member.up.set(up);
+            member.follow(self.view.states.get(number).copied());
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     buffer::Buffer,
     exchange::{ClientGone, Failure, Order, Piece, Sink},
     message::{ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response},
+    upstream::Member,
     watchdog::{Expired, Watchdog},
 };
 
@@ -26,10 +27,12 @@ pub(super) enum Received {
     Upgrade,
 }
 
-/// Receives the response to an order and hands it to the sink.
+/// Receives the response to an order and hands it to the sink. Where the request may be sent to
+/// another backend, `member` is the one that has it: when that goes down before it has sent a byte,
+/// and another one is up, waiting for it ends.
 pub(super) async fn receive<K: Sink>(
     order: &Order<'_>,
-    reader: &mut ReadHalf<'_>,
+    (reader, member): (&mut ReadHalf<'_>, Option<&Member>),
     relay: &mut Buffer,
     sink: &mut K,
     watchdog: &mut Watchdog,
@@ -37,6 +40,7 @@ pub(super) async fn receive<K: Sink>(
     let mut source = Source {
         order,
         reader,
+        member,
         relay,
         watchdog,
     };
@@ -86,6 +90,7 @@ impl From<ClientGone> for BodyEnd {
 struct Source<'a, 'c> {
     order: &'a Order<'a>,
     reader: &'a mut ReadHalf<'c>,
+    member: Option<&'a Member>,
     relay: &'a mut Buffer,
     watchdog: &'a mut Watchdog,
 }
@@ -109,7 +114,15 @@ impl Source<'_, '_> {
             if self.relay.filled().len() > self.order.limits.max_header_bytes {
                 return Err(Failure::Garbage);
             }
-            match self.read().await {
+            let read = match self.member.filter(|_| self.relay.is_empty()) {
+                Some(member) => {
+                    let front = self.order.front;
+                    let read = front.unless_down(member, self.read()).await;
+                    read.ok_or(Failure::Down)?
+                }
+                None => self.read().await,
+            };
+            match read {
                 Ok(1..) => {}
                 Ok(0) | Err(ReadError::Failed) if self.relay.is_empty() => {
                     return Err(Failure::Dead);

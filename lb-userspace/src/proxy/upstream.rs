@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::TcpStream;
+use lb_common::backend::BackendState;
+use tokio::{net::TcpStream, sync::Notify};
 
 use super::{counters::BackendCounters, listener::keepalive};
 
@@ -135,6 +136,47 @@ pub(super) struct Member {
     pub(super) counters: Arc<BackendCounters>,
     /// Whether it takes new requests.
     pub(super) up: Cell<bool>,
+    /// Whether it failed its checks, or was taken out by the operator.
+    down: Cell<bool>,
+    /// Notified when it goes down.
+    going_down: Notify,
+}
+
+impl Member {
+    /// A backend that is up.
+    pub(super) fn new(upstream: Rc<Upstream>, counters: Arc<BackendCounters>) -> Self {
+        Self {
+            upstream,
+            counters,
+            up: Cell::new(true),
+            down: Cell::default(),
+            going_down: Notify::new(),
+        }
+    }
+
+    /// Takes over what the checks and the operator say.
+    pub(super) fn follow(&self, state: Option<BackendState>) {
+        let up = state == Some(BackendState::Up);
+        if up && !self.up.get() {
+            self.upstream.trust();
+        }
+        if !up {
+            self.upstream.drop_idle();
+        }
+        self.up.set(up);
+        self.down.set(state == Some(BackendState::Down));
+        if self.down.get() {
+            self.going_down.notify_waiters();
+        }
+    }
+
+    /// Waits until the backend is down.
+    pub(super) async fn is_down(&self) {
+        let notified = self.going_down.notified();
+        if !self.down.get() {
+            notified.await;
+        }
+    }
 }
 
 /// A connection to a backend with a request under way.
@@ -152,6 +194,11 @@ impl Lease {
             stream: member.upstream.idle_connection()?,
             _use: InUse::new(member),
         })
+    }
+
+    /// The backend.
+    pub(super) fn member(&self) -> &Rc<Member> {
+        &self._use.0
     }
 
     /// Makes a new connection.

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 /// A backend that listens until the process ends.
@@ -40,6 +41,14 @@ impl Backend {
     /// Answers with its own name.
     pub(crate) fn named(name: &'static str) -> Self {
         Self::answering(move |_| ok(name.as_bytes()))
+    }
+
+    /// Answers with its own name, each time after a while.
+    pub(crate) fn slow(name: &'static str, after: Duration) -> Self {
+        Self::answering(move |_| {
+            std::thread::sleep(after);
+            ok(name.as_bytes())
+        })
     }
 
     /// Hands each connection to a closure.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use lb_common::backend::BackendState;
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     backends::{Backend, ok, read_head},
@@ -101,6 +102,83 @@ fn a_post_that_a_dying_backend_took_is_never_sent_twice() {
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
     assert_eq!(client.response().status(), 502);
     assert_eq!(dying.iter().map(Backend::requests).sum::<usize>(), 1);
+}
+
+/// Longer than any of these tests.
+const NEVER: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_get_is_sent_to_another_backend_when_the_one_that_has_it_goes_down() {
+    let (silent, good) = (Backend::slow("silent", NEVER), Backend::named("good"));
+    let site = Site::https(&[silent.address, good.address]);
+    let mut client = TlsClient::tls(site.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the first backend has the request", || {
+        silent.requests() == 1
+    });
+    site.set(0, BackendState::Down);
+    assert_eq!(client.response().text(), "good");
+    assert_eq!(site.proxy().counters().retries[0].1, 1);
+}
+
+#[test]
+fn a_drained_backend_goes_on_with_what_it_has() {
+    let slow = Backend::slow("slow", Duration::from_millis(300));
+    let site = Site::https(&[slow.address, Backend::named("good").address]);
+    let mut client = TlsClient::tls(site.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the first backend has the request", || slow.requests() == 1);
+    site.set(0, BackendState::Draining);
+    assert_eq!(client.response().text(), "slow");
+}
+
+#[test]
+fn a_post_stays_with_a_backend_that_goes_down() {
+    let slow = Backend::slow("slow", Duration::from_millis(300));
+    let good = Backend::named("good");
+    let site = Site::https(&[slow.address, good.address]);
+    let mut client = TlsClient::tls(site.address);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    wait_until("the first backend has the request", || slow.requests() == 1);
+    site.set(0, BackendState::Down);
+    assert_eq!(client.response().text(), "slow");
+    assert_eq!(good.requests(), 0);
+}
+
+#[test]
+fn when_all_backends_go_down_what_they_have_is_waited_for() {
+    let slow = [0, 1].map(|_| Backend::slow("slow", Duration::from_millis(300)));
+    let site = Site::https(&slow.each_ref().map(|backend| backend.address));
+    let mut client = TlsClient::tls(site.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the first backend has the request", || {
+        slow[0].requests() == 1
+    });
+    site.set(1, BackendState::Down);
+    site.set(0, BackendState::Down);
+    assert_eq!(client.response().text(), "slow");
+}
+
+#[test]
+fn a_connection_to_a_backend_that_goes_down_is_not_waited_for() {
+    // Its queue holds one connection, and nobody accepts: the kernel drops the next SYN.
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    full.bind(&any.into()).expect("a free port");
+    full.listen(0).expect("it listens");
+    let address = full.local_addr().expect("an address");
+    let address = address.as_socket().expect("of IPv4");
+    let _queued = std::net::TcpStream::connect(address).expect("it has room for one");
+    let good = Backend::named("good");
+    let site = Site::with_limits(&[address, good.address], |limits| {
+        limits.connect_timeout = NEVER;
+    });
+    let mut client = TlsClient::tls(site.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(good.requests(), 0, "it waits for the first backend");
+    site.set(0, BackendState::Down);
+    assert_eq!(client.response().text(), "good");
 }
 
 #[test]
