@@ -23,9 +23,9 @@ pub struct Settings {
     pub routes: u32,
     /// Ticks of the kernel's clock in a second.
     pub hertz: u32,
-    /// The first line of sixteen source ports that NAT may claim in, and how many there are.
+    /// The first line of sixteen source ports that NAT may claim in.
     pub first_line: u16,
-    /// How many lines of source ports there are; 0 before the agent has spoken.
+    /// How many lines there are that NAT may claim in; 0 before the agent has spoken.
     pub lines: u16,
     /// Until which [`Tick`] new connections are held, where `hold` is set.
     pub held_until: u32,
@@ -41,8 +41,14 @@ pub struct Settings {
     pub layout: u32,
     /// Further addresses that backends see, after the service's own; zero where there is none.
     pub source_addresses: [[u8; 4]; limits::SOURCE_ADDRESSES as usize],
+    /// Lines that come before a gap of lines which the host keeps for itself.
+    pub lines_before_gap: u16,
+    /// How many lines the gap has.
+    pub gap: u16,
+    /// Zero.
+    pub reserved_gap: u32,
     /// Zero: room for what comes next.
-    pub reserved_end: [u64; 4],
+    pub reserved_end: [u64; 3],
 }
 
 impl Settings {

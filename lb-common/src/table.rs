@@ -485,8 +485,11 @@ fn line_number(settings: &Settings, hash: u64, attempt: u32) -> Option<u32> {
     }
     #[expect(clippy::cast_possible_truncation, reason = "parts of the hash")]
     let (start, stride) = ((hash >> 20) as u32, (hash >> 44) as u32 & 0xffff | 1);
-    let number = u32::from(settings.first_line) + (start.wrapping_add(attempt * stride) % lines);
-    Some(number % LINES)
+    let mut number = start.wrapping_add(attempt * stride) % lines;
+    if number >= u32::from(settings.lines_before_gap) {
+        number += u32::from(settings.gap);
+    }
+    Some((u32::from(settings.first_line) + number) % LINES)
 }
 
 #[inline(always)]
@@ -496,4 +499,28 @@ fn line_number(settings: &Settings, hash: u64, attempt: u32) -> Option<u32> {
 )]
 const fn port_of(line: u32, at: u32) -> u16 {
     (line * PORTS_PER_LINE + at) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_line_but_those_of_the_gap_is_tried() {
+        let settings = Settings {
+            first_line: 64,
+            lines: 100,
+            lines_before_gap: 30,
+            gap: 512,
+            ..Settings::default()
+        };
+        let tried: BTreeSet<u32> = (0..10_000_u64)
+            .filter_map(|number| line_number(&settings, number << 20, 0))
+            .collect();
+        let expected: BTreeSet<u32> = (64..94).chain(606..676).collect();
+        assert_eq!(tried, expected);
+        assert_eq!(line_number(&Settings::default(), 0, 0), None);
+    }
 }

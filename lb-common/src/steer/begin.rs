@@ -259,6 +259,9 @@ fn slot_number<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> u32 {
     }
 }
 
+/// Spreads the number of a row over 64 bits (the golden ratio).
+const ROW_SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The address and port that the backend sees, claimed where that is ours to choose.
 #[inline(always)]
 fn source<T: Tables>(
@@ -272,7 +275,8 @@ fn source<T: Tables>(
     if backend.dnat != 0 {
         return Some((key.client, key.client_port, NO_ROW));
     }
-    let hash = request.hash.rotate_left(7);
+    // Other lines at each backend.
+    let hash = request.hash.rotate_left(7) ^ u64::from(backend.row).wrapping_mul(ROW_SPREAD);
     let rows = u32::from(backend.rows).max(1);
     #[expect(clippy::cast_possible_truncation, reason = "a part of the hash")]
     let first = hash as u32 % rows;

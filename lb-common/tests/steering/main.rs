@@ -48,6 +48,7 @@ fn tables() -> HostTables {
         routes: 1,
         first_line: 640,
         lines: 64,
+        lines_before_gap: 64,
         hertz: HERTZ,
         ..Settings::default()
     };

@@ -101,13 +101,11 @@ impl Maps {
         settings.last_bucket = entries - limits::WAYS;
         settings.hertz = hertz()?;
         settings.layout = limits::LAYOUT;
-        let lines = ports.ranges().into_iter().fold(None, |lines, range| {
-            let per_line = limits::PORTS_PER_LINE as u16;
-            let (first, last) = (range.start() / per_line, range.end() / per_line);
-            Some(lines.map_or((first, last), |(lowest, _)| (lowest, last)))
-        });
-        (settings.first_line, settings.lines) =
-            lines.map_or((0, 0), |(first, last)| (first, last - first + 1));
+        let lines = ports.lines();
+        settings.first_line = lines.first;
+        settings.lines = lines.usable;
+        settings.lines_before_gap = lines.before_gap;
+        settings.gap = lines.gap;
         self.set_settings(settings)
     }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, ops::RangeInclusive};
 
+use lb_common::limits::PORTS_PER_LINE;
+
 /// Ports that are left to the host's own connections, such as those of checks and of the HTTP front:
 /// the upper end of the kernel's range for them.
 const LEFT_TO_THE_HOST: u16 = 8192;
@@ -68,6 +70,30 @@ impl PortSet {
         &self.words
     }
 
+    /// The lines of sixteen that have ports in the set, but for the longest gap between them.
+    pub(super) fn lines(&self) -> Lines {
+        let per_line = PORTS_PER_LINE as u16;
+        let mut lines: Vec<u16> = self
+            .ranges()
+            .iter()
+            .flat_map(|range| range.start() / per_line..=range.end() / per_line)
+            .collect();
+        lines.dedup();
+        let (Some(&first), Some(&last)) = (lines.first(), lines.last()) else {
+            return Lines::default();
+        };
+        let gaps = lines
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0] - 1, pair[0]));
+        let (gap, before) = gaps.max().unwrap_or((0, last));
+        Lines {
+            first,
+            usable: last - first + 1 - gap,
+            before_gap: before - first + 1,
+            gap,
+        }
+    }
+
     /// The ports as ranges, in order.
     pub(super) fn ranges(&self) -> Vec<RangeInclusive<u16>> {
         let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
@@ -81,6 +107,19 @@ impl PortSet {
         }
         ranges
     }
+}
+
+/// Which lines of sixteen ports may be claimed in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Lines {
+    /// The number of the first.
+    pub(super) first: u16,
+    /// How many there are, the gap left out.
+    pub(super) usable: u16,
+    /// How many come before the gap.
+    pub(super) before_gap: u16,
+    /// How many lines the gap has.
+    pub(super) gap: u16,
 }
 
 /// `32768 60999`.
@@ -119,6 +158,23 @@ mod tests {
         assert_eq!(set.ranges(), [1025..=8079, 8081..=8999, 9002..=65_534]);
         assert_eq!(set.len(), 64_512 - 5);
         assert!(!set.contains(8080) && set.contains(8081) && !set.contains(80));
+    }
+
+    #[test]
+    fn lines_leave_the_longest_gap_out() {
+        let mut set = PortSet::of(&(1024..=65_535));
+        set.remove_all(host_share(&(32_768..=60_999)));
+        set.remove_all(2000..2100);
+        let expected = Lines {
+            first: 64,
+            usable: 4032 - 511,
+            before_gap: 52_808 / 16 - 64 + 1,
+            gap: 511,
+        };
+        assert_eq!(set.lines(), expected);
+        let range = PortSet::of(&(10_240..=32_767));
+        assert_eq!((range.lines().first, range.lines().usable), (640, 1408));
+        assert_eq!(range.lines().gap, 0);
     }
 
     #[test]

@@ -149,6 +149,7 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
         routes: 1,
         first_line: SOURCE_PORTS.start() / 16,
         lines: SOURCE_PORTS.end() / 16 - SOURCE_PORTS.start() / 16 + 1,
+        lines_before_gap: u16::MAX,
         hertz: hertz(),
         ..Settings::default()
     };
