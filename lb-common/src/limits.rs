@@ -59,4 +59,4 @@ pub const HOLD_SECONDS: u32 = 30;
 pub const BACKEND_TRIES: u32 = 3;
 
 /// Lines of sixteen source ports that a new connection tries at a backend.
-pub const LINE_TRIES: u32 = 3;
+pub const LINE_TRIES: u32 = 2;

@@ -435,6 +435,9 @@ fn taken_port<S: Shared>(
 /// wanted by another and no other port is free.
 const SHORTEST_OPENING: u32 = 8;
 
+/// Ports of a full line whose connections are looked at: each may be a cache miss.
+const LENDERS: u32 = 4;
+
 /// Which connection of a full line loses its port: one that is over, or has not opened in time.
 #[inline(always)]
 fn lender<S: Shared>(
@@ -445,7 +448,7 @@ fn lender<S: Shared>(
     (number, start): (u32, u32),
     now: Tick,
 ) -> Option<Place<S::Entry>> {
-    for step in 0..PORTS_PER_LINE {
+    for step in 0..LENDERS {
         let at = (start + step) % PORTS_PER_LINE;
         let claimed = line.load(at);
         if claimed == 0 || claimed == RESERVED || claimed == wanted.index + 1 {
