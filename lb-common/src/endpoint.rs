@@ -71,7 +71,6 @@ impl EndpointKey {
         bits ^= bits >> 32;
         bits = bits.wrapping_mul(0x9fb2_1c65_1e98_df25);
         bits ^= bits >> 15;
-        #[expect(clippy::cast_possible_truncation, reason = "one half each")]
         let (high, low) = ((bits >> 48) as u32, (bits >> 32) as u32);
         [high & (buckets - 1), low & (buckets - 1)]
     }

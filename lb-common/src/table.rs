@@ -69,7 +69,6 @@ impl Buckets {
         let hash = hash::of_connection(key, settings.secret);
         #[expect(clippy::cast_possible_truncation, reason = "a mask follows")]
         let first = hash as u32 & settings.last_bucket;
-        #[expect(clippy::cast_possible_truncation, reason = "three bits are kept")]
         let away = ((hash >> 33) as u32 & 0xe | 1) * WAYS;
         Self {
             first: [first, (first ^ away) & settings.last_bucket],
@@ -143,7 +142,9 @@ pub fn holder<S: Shared>(shared: &S, row: u16, port: u16) -> Option<Place<S::Ent
     let entry = shared.entry(index)?;
     let stamp = Stamp::of_word(entry.load(WORD_STAMP));
     let ports = entry.load(WORD_PORTS);
-    (stamp.state.is_live() && claim_of(ports) == (port, row)).then_some(Place {
+    let [client, _claim]: [u32; 2] = zerocopy::transmute!(ports);
+    let is_connected = stamp.state.is_live() && client != 0;
+    (is_connected && claim_of(ports) == (port, row)).then_some(Place {
         index,
         entry,
         stamp,
@@ -345,6 +346,24 @@ pub fn vacate<S: Shared>(claim: &Claim<S::Entry>) {
         .exchange(WORD_STAMP, stamp.word(), stamp.vacated().word());
 }
 
+/// Takes the client off a connection that is over, so that the client may begin another: what stays holds the
+/// source port and the numbers that it ended with. Returns whether nobody else changed the entry.
+#[inline(always)]
+pub(crate) fn detach<S: Shared>(shared: &S, place: &Place<S::Entry>, now: Tick) -> bool {
+    let Some(claim) = claim::<S>(place, now) else {
+        return false;
+    };
+    if claim.row == NO_ROW {
+        vacate::<S>(&claim);
+        return true;
+    }
+    let ports: u64 = zerocopy::transmute!([0, 0, claim.source_port, claim.row]);
+    claim.place.entry.store(WORD_PORTS, ports);
+    shared.order_loads();
+    publish::<S>(&claim, place.stamp);
+    true
+}
+
 /// Gives the source port of what stood in a claimed entry back.
 #[inline(always)]
 pub fn release<S: Shared>(shared: &S, claim: &Claim<S::Entry>) {
@@ -411,7 +430,6 @@ fn taken_port<S: Shared>(
     let Some(line) = shared.line(wanted.row, number) else {
         return 0;
     };
-    #[expect(clippy::cast_possible_truncation, reason = "four bits are kept")]
     let start = (wanted.hash >> 60) as u32;
     for step in 0..PORTS_PER_LINE {
         let at = (start + step) % PORTS_PER_LINE;

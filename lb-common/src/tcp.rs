@@ -120,11 +120,7 @@ impl State {
     #[inline(always)]
     fn after_client(self, flags: Flags) -> Self {
         if flags.opens() {
-            return match self {
-                // The client uses its port again, and so does the connection: it goes along.
-                Self::LINGERING => Self::OPENING,
-                _ => self,
-            };
+            return self;
         }
         // A backend that is gone would not be spoken to.
         let alive = if self == Self::RESET_BY_BACKEND {
@@ -405,11 +401,12 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_over_comes_back_by_the_client_s_syn_alone() {
+    fn a_state_that_is_over_never_comes_back() {
         for state in [State::CLOSED, State::LINGERING] {
             for flags in (0..=255).map(Flags) {
-                assert!(state.after(Direction::Out, flags).is_over());
-                assert!(state.after(Direction::In, flags).is_over() || flags.opens());
+                for direction in [Direction::In, Direction::Out] {
+                    assert!(state.after(direction, flags).is_over());
+                }
             }
         }
     }

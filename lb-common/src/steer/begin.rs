@@ -14,8 +14,8 @@ use crate::{
     service::{Pick, Service},
     settings::Settings,
     table::{
-        Buckets, Claim, NONE, Place, Wanted, chosen, claim, find, is_free, is_twice, place_at,
-        publish, release, release_port, settle, take_port, vacate,
+        Buckets, Claim, NONE, Place, Wanted, chosen, claim, detach, find, is_free, is_twice,
+        place_at, publish, release, release_port, settle, take_port, vacate,
     },
     tables::{Tables, Words},
     tcp::{Numbers, State},
@@ -136,6 +136,14 @@ fn known<T: Tables>(tables: &T, key: &ClientKey) -> u32 {
         return NONE;
     };
     match reopening(tables, settings, &place) {
+        // The backend holds the old connection in TIME-WAIT: its entry stays, to remember that.
+        Ok(Reopening::Anew) if place.stamp.state == State::LINGERING => {
+            if detach(tables, &place, tables.now()) {
+                NONE
+            } else {
+                LATE
+            }
+        }
         Ok(Reopening::Anew) => place.index,
         Ok(Reopening::Again) => place.index | AGAIN,
         Ok(Reopening::No) | Err(_) => LATE,

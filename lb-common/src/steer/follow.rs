@@ -99,10 +99,8 @@ pub(super) fn reopening<T: Tables>(
                 Reopening::No
             }
         }
-        State::CLOSED => Reopening::Anew,
-        State::LINGERING | State::RESET_BY_CLIENT | State::RESET_BY_BACKEND if backend_is_out() => {
-            Reopening::Anew
-        }
+        State::CLOSED | State::LINGERING => Reopening::Anew,
+        State::RESET_BY_CLIENT | State::RESET_BY_BACKEND if backend_is_out() => Reopening::Anew,
         _ => Reopening::No,
     })
 }

@@ -250,8 +250,8 @@ fn share<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<u32> {
     if !entry.exchange(WORD_MAC, before[WORD_MAC], words[WORD_MAC]) {
         return None;
     }
-    for word in WORD_MAC + 1..words.len() {
-        entry.store(word, words[word]);
+    for (word, value) in words.into_iter().enumerate().skip(WORD_MAC + 1) {
+        entry.store(word, value);
     }
     Some(index)
 }

@@ -199,20 +199,22 @@ fn no_two_connections_to_a_backend_share_a_source_port() {
     );
 }
 
-/// All ports but these are the host's own.
-fn only_ports(tables: &mut HostTables, ports: u16) {
-    tables.reserve(10_240 + ports..=11_263);
+/// Leaves sixteen source ports at each backend.
+fn one_line(tables: &mut HostTables) {
+    tables.settings.lines = 1;
 }
+
+/// As many connections as have a source port then, at four backends.
+const ONE_LINE: u16 = 64;
 
 #[test]
 fn a_port_is_used_again_only_once_its_connection_is_gone() {
     let mut tables = tables();
-    only_ports(&mut tables, 1);
-    tables.settings.lines = 1;
-    for port in 1..=4 {
+    one_line(&mut tables);
+    for port in 1..=ONE_LINE {
         opened(&tables, port);
     }
-    let late = TcpPacket::new(from_client(5), SYN);
+    let late = TcpPacket::new(from_client(100), SYN);
     assert_eq!(sent(&tables, &late).0, Verdict::Drop(Drop::NoSourcePort));
     tables.now = Tick(tables.now.0 + 2 * 3600 * HERTZ);
     let (verdict, bytes) = sent(&tables, &late);
@@ -220,11 +222,11 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
     let (verdict, bytes) = sent(&tables, &TcpPacket::new(answer(&bytes), SYN_ACK));
     assert_eq!(
         (verdict, key(&bytes).destination_port),
-        (Verdict::Transmit(Steered::Flow), 5)
+        (Verdict::Transmit(Steered::Flow), 100)
     );
     assert_eq!(
         tables.connections().len(),
-        4,
+        usize::from(ONE_LINE),
         "the connection whose port was taken went with it"
     );
 }
@@ -232,13 +234,12 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
 #[test]
 fn a_busy_client_keeps_the_port_of_a_silent_backend() {
     let mut tables = tables();
-    only_ports(&mut tables, 1);
-    tables.settings.lines = 1;
+    one_line(&mut tables);
     let back = opened(&tables, 1);
     tables.now = Tick(tables.now.0 + 3000 * HERTZ);
     sent(&tables, &TcpPacket::new(from_client(1), ACK));
     tables.now = Tick(tables.now.0 + 3000 * HERTZ);
-    for port in 2..=8 {
+    for port in 2..=200 {
         let (_, bytes) = sent(&tables, &TcpPacket::new(from_client(port), SYN));
         assert_ne!(answer(&bytes), back);
     }
@@ -418,14 +419,13 @@ fn two_forged_packets_do_not_end_a_connection() {
 #[test]
 fn a_port_in_time_wait_goes_to_a_client_with_newer_numbers_alone() {
     let mut tables = tables();
-    only_ports(&mut tables, 1);
-    tables.settings.lines = 1;
+    one_line(&mut tables);
     let end = |key, timestamp| TcpPacket {
         timestamp: Some(timestamp),
         sequence: 5000,
         ..TcpPacket::new(key, FIN_ACK)
     };
-    for port in 1..=4 {
+    for port in 1..=ONE_LINE {
         let back = opened(&tables, port);
         sent(&tables, &end(back, 7));
         sent(&tables, &end(from_client(port), 1000));
@@ -436,11 +436,31 @@ fn a_port_in_time_wait_goes_to_a_client_with_newer_numbers_alone() {
         ..TcpPacket::new(from_client(port), SYN)
     };
     let refused = Verdict::Drop(Drop::NoSourcePort);
-    assert_eq!(sent(&tables, &syn(10, 999, 9000)).0, refused, "older");
-    assert_eq!(sent(&tables, &syn(11, 1000, 5001)).0, refused, "the same");
+    assert_eq!(sent(&tables, &syn(110, 999, 9000)).0, refused, "older");
+    assert_eq!(sent(&tables, &syn(111, 1000, 5001)).0, refused, "the same");
     let taken = Verdict::Transmit(Steered::NewFlow);
-    assert_eq!(sent(&tables, &syn(12, 1001, 1)).0, taken, "newer");
-    assert_eq!(sent(&tables, &syn(13, 1000, 5002)).0, taken, "ahead");
+    assert_eq!(sent(&tables, &syn(112, 1001, 1)).0, taken, "newer");
+    assert_eq!(sent(&tables, &syn(113, 1000, 5002)).0, taken, "ahead");
+}
+
+#[test]
+fn a_client_that_uses_its_port_again_gets_the_next_backend_and_another_port() {
+    let tables = tables();
+    let first = opened(&tables, 40_000);
+    sent(&tables, &TcpPacket::new(first, FIN_ACK));
+    sent(&tables, &TcpPacket::new(from_client(40_000), FIN_ACK));
+    let second = opened(&tables, 40_000);
+    assert_ne!(second.source, first.source, "the next in turn");
+    assert_eq!(
+        sent(&tables, &TcpPacket::new(first, FIN_ACK)).0,
+        Verdict::Pass(Pass::NoFlow),
+        "the old connection has no client any more"
+    );
+    assert_eq!(
+        tables.claimed_ports().len(),
+        2,
+        "and its port is still held, for its backend is in TIME-WAIT"
+    );
 }
 
 #[test]
@@ -481,14 +501,13 @@ fn a_flood_costs_no_route_look_up_and_no_established_connection() {
 #[test]
 fn a_connection_that_the_client_closed_lends_its_port_after_two_seconds_and_not_before() {
     let mut tables = tables();
-    only_ports(&mut tables, 1);
-    tables.settings.lines = 1;
-    let backs: Vec<FlowKey> = (1..=4).map(|port| opened(&tables, port)).collect();
-    for (port, back) in (1..=4).zip(&backs) {
+    one_line(&mut tables);
+    let backs: Vec<FlowKey> = (1..=ONE_LINE).map(|port| opened(&tables, port)).collect();
+    for (port, back) in (1..=ONE_LINE).zip(&backs) {
         sent(&tables, &TcpPacket::new(from_client(port), FIN_ACK));
         sent(&tables, &TcpPacket::new(*back, FIN_ACK));
     }
-    let late = TcpPacket::new(from_client(9), SYN);
+    let late = TcpPacket::new(from_client(100), SYN);
     assert_eq!(sent(&tables, &late).0, Verdict::Drop(Drop::NoSourcePort));
     let (verdict, _) = sent(&tables, &TcpPacket::new(backs[1], FIN_ACK));
     assert_eq!(verdict, Verdict::Transmit(Steered::Flow), "sent once more");
