@@ -25,8 +25,34 @@ pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
 pub(crate) const BACKENDS: [u8; 4] = [6, 7, 9, 19];
 /// The source ports of NAT.
 pub(crate) const SOURCE_PORTS: RangeInclusive<u16> = 10_240..=32_767;
-/// Entries of the connection table.
+
+/// What a stage has besides the scene: a steered service for each pool, and the table's size.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    /// How the pools share new connections out.
+    pub(crate) balance: Balance,
+    /// Each steered service's port at [`VIP`], with the last octets of its backends' addresses.
+    pub(crate) services: &'a [(u16, &'a [u8])],
+    /// Connections that the table has room for.
+    pub(crate) max_connections: u32,
+}
+
+impl Setup<'_> {
+    fn settings(&self) -> config::Dataplane {
+        config::Dataplane {
+            max_connections: self.max_connections,
+            ..settings()
+        }
+    }
+}
+
+/// Connections that the table has room for where a test does not say otherwise.
+const MAX_CONNECTIONS: u32 = 131_072;
+/// Entries of the connection table then.
 pub(crate) const ENTRIES: u32 = 524_288;
+
+/// Bytes that a program may put in front of a packet: an outer IPv4 header.
+const ENCAPSULATION: usize = 20;
 
 /// The loaded program.
 pub(crate) struct Stage {
@@ -47,6 +73,16 @@ impl Stage {
 
     /// The same with backends of one's own, by the last octets of their addresses.
     pub(crate) fn raise_before(balance: Balance, backends: &[u8]) -> Self {
+        Self::raise_as(&Setup {
+            balance,
+            services: &[(80, backends)],
+            max_connections: MAX_CONNECTIONS,
+        })
+    }
+
+    /// The same with services of one's own. An agent's service listens at port 443, before the
+    /// backends of the first.
+    pub(crate) fn raise_as(setup: &Setup<'_>) -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "this needs root: run it with sudo"
@@ -57,26 +93,11 @@ impl Stage {
             run(line);
         }
         let interface = nix::net::if_::if_nametoindex("eth0").expect("eth0");
-        let settings = settings();
+        let settings = setup.settings();
         let mut dataplane = Dataplane::open(&node(), &settings).expect("the program loads");
-        let pool = pool(balance, backends);
-        let services = [
-            service(
-                "http",
-                80,
-                Mode::Tcp {
-                    forward: Forward::Nat,
-                },
-                &pool,
-            ),
-            service("https", 443, Mode::Http, &pool),
-        ];
-        let view = PoolView {
-            states: vec![BackendState::Up; backends.len()],
-            pool,
-        };
+        let (services, views) = services(setup);
         dataplane
-            .apply(&services, &[Arc::new(view)])
+            .apply(&services, &views)
             .expect("the maps are filled");
         let program = Xdp::from_pin(
             settings.pin_path.join("program"),
@@ -157,14 +178,21 @@ fn empty() -> Ebpf {
     loaded
 }
 
-fn test_run(program: &Xdp, interface: u32, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
+/// Has the kernel run `program` once on a packet that came in by `interface`, a number in this
+/// thread's network namespace: the XDP action, the packet as it left, and the time that it took.
+pub(crate) fn test_run(
+    program: &Xdp,
+    interface: u32,
+    packet: &[u8],
+    out: &mut Vec<u8>,
+) -> (u32, Duration) {
     let length = u32::try_from(packet.len()).expect("fits");
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let context: Vec<u8> = [0, length, 0, interface, 0, 0]
         .iter()
         .flat_map(|word: &u32| word.to_ne_bytes())
         .collect();
-    out.resize(packet.len(), 0);
+    out.resize(packet.len() + ENCAPSULATION, 0);
     let result = program
         .test_run(TestRunOptions {
             data_in: Some(packet),
@@ -173,6 +201,7 @@ fn test_run(program: &Xdp, interface: u32, packet: &[u8], out: &mut Vec<u8>) -> 
             ..TestRunOptions::default()
         })
         .expect("the kernel runs the program");
+    out.truncate(usize::try_from(result.data_size_out).expect("fits"));
     (result.return_value, result.duration)
 }
 
@@ -192,13 +221,34 @@ pub(crate) fn node() -> Node {
 pub(crate) fn settings() -> config::Dataplane {
     config::Dataplane {
         pin_path: PathBuf::from("/sys/fs/bpf/lb"),
-        max_connections: 100_000,
+        max_connections: MAX_CONNECTIONS,
         source_ports: SOURCE_PORTS,
         xdp_mode: XdpModeChoice::Native,
     }
 }
 
-fn pool(balance: Balance, backends: &[u8]) -> Arc<Pool> {
+/// The services of a setup and the state of their pools, all backends up.
+fn services(setup: &Setup<'_>) -> (Vec<Service>, Vec<Arc<PoolView>>) {
+    let tcp = Mode::Tcp {
+        forward: Forward::Nat,
+    };
+    let mut services = Vec::new();
+    let mut views = Vec::new();
+    for (port, backends) in setup.services {
+        let pool = pool(&format!("web-{port}"), setup.balance, backends);
+        services.push(service(&format!("http-{port}"), *port, tcp.clone(), &pool));
+        if views.is_empty() {
+            services.push(service("https", 443, Mode::Http, &pool));
+        }
+        views.push(Arc::new(PoolView {
+            states: vec![BackendState::Up; backends.len()],
+            pool,
+        }));
+    }
+    (services, views)
+}
+
+fn pool(text: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
     let backends = backends
         .iter()
         .map(|octet| Backend {
@@ -208,7 +258,7 @@ fn pool(balance: Balance, backends: &[u8]) -> Arc<Pool> {
         })
         .collect();
     Arc::new(Pool {
-        name: name("web"),
+        name: name(text),
         balance,
         check: None,
         backends,
