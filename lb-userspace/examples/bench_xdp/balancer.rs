@@ -1,0 +1,78 @@
+//! What is measured: `lb`, and Katran in a file of its own.
+
+use std::time::Duration;
+
+use lb_common::{flow::FlowKey, host::TcpPacket};
+
+use crate::{
+    packets::{ACK, FIN_ACK, SYN, SYN_ACK, XDP_TX},
+    stage::Stage,
+};
+
+/// An XDP program that steers TCP connections, fed one packet at a time.
+pub(crate) trait Balancer: Sync {
+    /// Feeds one packet: the XDP action, the packet as it left in `out`, and the time that the
+    /// kernel says it took.
+    fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration);
+
+    /// Feeds the packets that establish a client's connection, so that each of `cpus` knows it, or
+    /// this thread's where there are none. Whether all were sent on.
+    fn open(&self, client: FlowKey, cpus: &[usize], out: &mut Vec<u8>) -> bool;
+
+    /// The same for a connection that its client closes at once, and then its backend.
+    fn open_and_close(&self, client: FlowKey, out: &mut Vec<u8>) -> bool;
+
+    /// Called before a number of connections are opened, at most 100,000.
+    fn before_new(&self) {}
+}
+
+/// `lb`, which sees both directions.
+pub(crate) struct Lb<'a> {
+    /// The loaded program.
+    pub(crate) stage: &'a Stage,
+}
+
+impl Lb<'_> {
+    /// Feeds a SYN; returns the key of the backend's packets, or nothing if it was not sent on.
+    pub(crate) fn begin(&self, client: FlowKey, out: &mut Vec<u8>) -> Option<FlowKey> {
+        let (action, _) = self.stage.feed(&TcpPacket::new(client, SYN).bytes(), out);
+        (action == XDP_TX).then(|| answers(out))
+    }
+
+    fn sends_on(&self, key: FlowKey, flags: u8, out: &mut Vec<u8>) -> bool {
+        let (action, _) = self.stage.feed(&TcpPacket::new(key, flags).bytes(), out);
+        action == XDP_TX
+    }
+
+    /// Establishes a connection; returns the key of the backend's packets.
+    pub(crate) fn establish(&self, client: FlowKey, out: &mut Vec<u8>) -> Option<FlowKey> {
+        let back = self.begin(client, out)?;
+        let established = self.sends_on(back, SYN_ACK, out) && self.sends_on(client, ACK, out);
+        established.then_some(back)
+    }
+}
+
+impl Balancer for Lb<'_> {
+    fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
+        self.stage.feed(packet, out)
+    }
+
+    fn open(&self, client: FlowKey, _cpus: &[usize], out: &mut Vec<u8>) -> bool {
+        self.establish(client, out).is_some()
+    }
+
+    fn open_and_close(&self, client: FlowKey, out: &mut Vec<u8>) -> bool {
+        self.establish(client, out).is_some_and(|back| {
+            self.sends_on(client, FIN_ACK, out)
+                && self.sends_on(back, FIN_ACK, out)
+                && self.sends_on(client, ACK, out)
+        })
+    }
+}
+
+/// The key of the packets that answer a packet as it went to the backend.
+fn answers(packet: &[u8]) -> FlowKey {
+    let address = |at: usize| [packet[at], packet[at + 1], packet[at + 2], packet[at + 3]];
+    let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    TcpPacket::key((address(30), port(36)), (address(26), port(34)))
+}

@@ -1,0 +1,101 @@
+//! What is printed: the median over the rounds.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::path::Path;
+
+/// The figures of all rounds, in nanoseconds a packet.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    empty: Vec<f64>,
+    lb: BTreeMap<Path, Vec<f64>>,
+    katran: BTreeMap<Path, Vec<f64>>,
+}
+
+/// All figures, each the median over the rounds.
+#[derive(Serialize)]
+pub(crate) struct Figures {
+    /// Nanoseconds of the empty program: what the measurement costs.
+    pub(crate) empty_ns: f64,
+    /// Rounds.
+    pub(crate) rounds: u32,
+    /// Connections that the tables have room for.
+    pub(crate) max_connections: u32,
+    /// CPUs that took part.
+    pub(crate) cpus: usize,
+    /// Connections a second that were to open and close.
+    pub(crate) churn_rate: u32,
+    /// The lowest rate of a round.
+    pub(crate) lowest_churn_rate: Option<f64>,
+    /// The share of new connections that were dropped where 70% of the source ports were taken.
+    pub(crate) occupied_refused: Option<f64>,
+    /// The paths.
+    pub(crate) paths: Vec<Figure>,
+}
+
+/// One path. Ratios are formed within each round.
+#[derive(Serialize)]
+pub(crate) struct Figure {
+    path: Path,
+    /// Nanoseconds of a packet through `lb`, less the empty program's.
+    lb_ns: Option<f64>,
+    /// The same of Katran.
+    katran_ns: Option<f64>,
+    /// `lb`'s over Katran's.
+    ratio: Option<f64>,
+    /// `lb`'s over its own on the same path in quiet.
+    lb_to_quiet: Option<f64>,
+    /// Katran's over its own on the same path in quiet.
+    katran_to_quiet: Option<f64>,
+}
+
+impl Rounds {
+    /// Notes what the empty program took.
+    pub(crate) fn note_empty(&mut self, empty: f64) {
+        self.empty.push(empty);
+    }
+
+    /// Notes one round of a path.
+    pub(crate) fn note(&mut self, path: Path, lb: Option<f64>, katran: Option<f64>) {
+        self.lb.entry(path).or_default().extend(lb);
+        self.katran.entry(path).or_default().extend(katran);
+    }
+
+    /// The empty program's median.
+    pub(crate) fn empty(&self) -> f64 {
+        median(self.empty.clone()).unwrap_or_default()
+    }
+
+    /// The paths, in order.
+    pub(crate) fn paths(&self) -> Vec<Figure> {
+        let of =
+            |side: &BTreeMap<Path, Vec<f64>>, path| side.get(&path).cloned().unwrap_or_default();
+        let figure = |path: Path| {
+            let (lb, katran) = (of(&self.lb, path), of(&self.katran, path));
+            let to_quiet = |side: &BTreeMap<Path, Vec<f64>>, own: &[f64]| {
+                path.quiet().and_then(|quiet| ratio(own, &of(side, quiet)))
+            };
+            Figure {
+                path,
+                ratio: ratio(&lb, &katran),
+                lb_to_quiet: to_quiet(&self.lb, &lb),
+                katran_to_quiet: to_quiet(&self.katran, &katran),
+                lb_ns: median(lb),
+                katran_ns: median(katran),
+            }
+        };
+        self.lb.keys().copied().map(figure).collect()
+    }
+}
+
+/// The median of the ratios of rounds, where both have figures.
+fn ratio(of: &[f64], to: &[f64]) -> Option<f64> {
+    median(of.iter().zip(to).map(|(of, to)| of / to).collect())
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}

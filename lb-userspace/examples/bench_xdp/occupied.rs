@@ -1,0 +1,90 @@
+//! New connections to backends whose source ports are mostly taken.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::ensure;
+use lb_common::flow::FlowKey;
+
+use crate::{
+    balancer::Lb,
+    packets::{Clients, OCCUPIED_BACKENDS, XDP_TX, syn},
+    stage::SOURCE_PORTS,
+};
+
+/// The share of the source ports that established connections hold.
+const TAKEN: f64 = 0.7;
+/// Connections that are begun in one round: few, for they take ports as well.
+const BEGUN: u32 = 64;
+
+/// The service whose source ports are mostly taken.
+pub(crate) struct Occupied {
+    next: u32,
+    /// SYNs that were timed.
+    begun: u32,
+    /// Those of them that were dropped.
+    refused: u32,
+    /// SYNs that were dropped while the ports were taken.
+    refused_before: u32,
+}
+
+impl Occupied {
+    /// Establishes connections until so many ports of each backend are taken that in the middle of
+    /// `rounds` rounds it is the share.
+    pub(crate) fn prepare(lb: &Lb<'_>, rounds: u32) -> anyhow::Result<Self> {
+        let mut occupied = Self {
+            next: 0,
+            begun: 0,
+            refused: 0,
+            refused_before: 0,
+        };
+        let ports = f64::from(SOURCE_PORTS.end() - SOURCE_PORTS.start()) + 1.0;
+        let backends = f64::from(u32::try_from(OCCUPIED_BACKENDS)?);
+        let wanted = TAKEN * ports * backends - f64::from(rounds * BEGUN) / 2.0;
+        let mut taken: BTreeMap<[u8; 4], u32> = BTreeMap::new();
+        let mut out = Vec::new();
+        while f64::from(occupied.next - occupied.refused_before) < wanted {
+            match lb.establish(occupied.client(), &mut out) {
+                Some(back) => *taken.entry(back.source).or_default() += 1,
+                None => occupied.refused_before += 1,
+            }
+            ensure!(
+                f64::from(occupied.refused_before) < wanted,
+                "as many connections were dropped as were opened while source ports were taken"
+            );
+        }
+        let even = |count: &u32| (f64::from(*count) * backends / wanted - 1.0).abs() < 0.05;
+        ensure!(
+            taken.values().all(even) && taken.len() == OCCUPIED_BACKENDS,
+            "the connections are not spread evenly over the backends: {taken:?}"
+        );
+        Ok(occupied)
+    }
+
+    /// Nanoseconds of a SYN, be it sent on or dropped.
+    pub(crate) fn time(&mut self, lb: &Lb<'_>) -> f64 {
+        let mut out = Vec::new();
+        let mut total = Duration::ZERO;
+        for _ in 0..BEGUN {
+            let (action, duration) = lb.stage.feed(&syn(self.client()), &mut out);
+            total += duration;
+            self.begun += 1;
+            self.refused += u32::from(action != XDP_TX);
+        }
+        total.as_secs_f64() * 1e9 / f64::from(BEGUN)
+    }
+
+    /// The share of the SYNs that were timed and dropped.
+    pub(crate) fn refused_share(&self) -> f64 {
+        f64::from(self.refused) / f64::from(self.begun)
+    }
+
+    /// SYNs that were dropped, timed or not.
+    pub(crate) fn refused(&self) -> u64 {
+        u64::from(self.refused) + u64::from(self.refused_before)
+    }
+
+    fn client(&mut self) -> FlowKey {
+        self.next += 1;
+        Clients::OCCUPYING.key(self.next)
+    }
+}

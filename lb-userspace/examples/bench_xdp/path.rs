@@ -1,0 +1,57 @@
+//! The paths through an XDP program that are timed.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// What is fed to the program.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Path {
+    /// Packets of one established connection, from its client.
+    Known,
+    /// The same, from its backend.
+    Back,
+    /// A packet of each of 1,000 established connections in turn.
+    Thousand,
+    /// The same of 16,384.
+    Many,
+    /// The same of 1,000,000.
+    Million,
+    /// SYNs of connections that were never seen.
+    New,
+    /// The same while the program takes them for a flood.
+    Flood,
+    /// The same where 70% of the source ports towards the backends are taken.
+    Occupied,
+    /// Packets to a port that no service has.
+    NotOurs,
+    /// Packets to a service's port at another address.
+    Elsewhere,
+    /// [`Path::Known`] while connections open and close on another CPU.
+    Churn,
+    /// [`Path::Thousand`] while connections open and close on another CPU.
+    ChurnThousand,
+    /// An established connection on each CPU at once.
+    AllCpus,
+    /// One established connection whose packets come in on all CPUs at once.
+    Shared,
+}
+
+impl Path {
+    /// The path without what goes on on another CPU.
+    pub(crate) fn quiet(self) -> Option<Self> {
+        match self {
+            Self::Churn => Some(Self::Known),
+            Self::ChurnThousand => Some(Self::Thousand),
+            _ => None,
+        }
+    }
+
+    /// Whether it takes a second CPU.
+    pub(crate) fn is_parallel(self) -> bool {
+        matches!(
+            self,
+            Self::Churn | Self::ChurnThousand | Self::AllCpus | Self::Shared
+        )
+    }
+}
