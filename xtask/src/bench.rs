@@ -27,8 +27,8 @@ use crate::workspace::Workspace;
 pub(crate) enum Bench {
     /// CPU time a request or connection of the HTTPS front, beside nginx and HAProxy
     Http(HttpArguments),
-    /// Nanoseconds a packet of the XDP program, less an empty program
-    Xdp(XdpArguments),
+    /// Nanoseconds a packet of the XDP program, beside Katran's where an object of it is given
+    Xdp(xdp::XdpArguments),
     /// Milliseconds without an answer when the active host is lost, beside HAProxy with keepalived
     Failover(FailoverArguments),
     /// Short connections a second, sustained, and the CPU time of each, beside nftables and HAProxy
@@ -61,14 +61,6 @@ pub(crate) struct HttpArguments {
     /// Already within the namespaces that were made for it
     #[arg(long, hide = true)]
     inside: bool,
-}
-
-/// How the XDP program is measured.
-#[derive(Args)]
-pub(crate) struct XdpArguments {
-    /// Write the figures to this file as well
-    #[arg(long)]
-    json: Option<PathBuf>,
 }
 
 /// How failover is measured.
