@@ -78,17 +78,6 @@ impl Connections {
         Ok(())
     }
 
-    /// Source ports of a row that connections hold.
-    pub(super) fn claimed_ports(&self, number: u16) -> usize {
-        let Some(row) = self.row(number) else {
-            return 0;
-        };
-        row.halves()
-            .iter()
-            .filter(|word| !matches!(word.load(Ordering::Relaxed), 0 | RESERVED))
-            .count()
-    }
-
     /// Keeps the ports of a row that are not ours from being claimed, and frees those that are, as far as
     /// nobody holds them.
     pub(super) fn reserve(&self, number: u16, ours: impl Fn(u16) -> bool) {

@@ -382,7 +382,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Forward, Pool, Weight};
+    use crate::config::{Pool, Weight};
 
     fn pool(last_octets: &[u8]) -> Arc<Pool> {
         let backends = last_octets

@@ -4,7 +4,6 @@ use std::{collections::HashMap, fmt, os::fd::AsFd as _, sync::atomic::Ordering};
 
 use aya::maps::{Array, IterableMap as _, MapData, MapError};
 use lb_common::{
-    connection::NO_ROW,
     endpoint::{Endpoint, EndpointBucket, EndpointKey, EndpointKind, EndpointTable},
     limits::ENDPOINT_BUCKETS,
 };
@@ -100,19 +99,6 @@ impl Sources {
             kind: EndpointKind::Dnat as u16,
             reserved: 0,
         })
-    }
-
-    /// Ports of a row that connections hold.
-    pub(super) fn claimed(&self, row: u16) -> usize {
-        if row == NO_ROW {
-            return 0;
-        }
-        self.connections.claimed_ports(row)
-    }
-
-    /// Ports that each row has for connections.
-    pub(super) fn room(&self) -> u32 {
-        self.ports.len()
     }
 
     fn provide_row(&mut self, number: u16) -> Result<(), Error> {

@@ -7,10 +7,13 @@ use lb_common::{connection::NO_ROW, record::Record, service::ServiceKey};
 
 use super::{super::layout::Layout, counters::Skip};
 
+/// The number and the row of each backend, by its address and port.
+type Backends = HashMap<([u8; 4], u16), (u16, u16)>;
+
 /// Services that are steered, with their backends' numbers and rows of source ports.
 #[derive(Debug)]
 pub(super) struct Known {
-    services: HashMap<ServiceKey, HashMap<([u8; 4], u16), (u16, u16)>>,
+    services: HashMap<ServiceKey, Backends>,
 }
 
 impl Known {
