@@ -23,6 +23,7 @@ pub(crate) const GROUP_LINK: u32 = 1;
 pub(crate) const GROUP_NEIGHBOUR: u32 = 3;
 pub(crate) const GROUP_IPV4_ADDRESS: u32 = 5;
 pub(crate) const GROUP_IPV4_ROUTE: u32 = 7;
+pub(crate) const GROUP_IPV4_RULE: u32 = 8;
 pub(crate) const GROUP_IPV6_ADDRESS: u32 = 9;
 
 /// The kernel answers before the request's system call is over; this is for one that does not.

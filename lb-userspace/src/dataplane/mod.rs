@@ -23,6 +23,7 @@ mod resolve;
 mod routes;
 mod sources;
 mod sysctl;
+mod topology;
 mod watch;
 
 use std::{

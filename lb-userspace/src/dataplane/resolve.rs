@@ -37,7 +37,11 @@ struct Inner {
     backends: BTreeSet<Ipv4Addr>,
     /// Clients of the peer's without a gateway in between.
     clients: BTreeSet<Ipv4Addr>,
+    /// The gateways of the routes, as they were when they were last asked for.
+    gateways: BTreeSet<Ipv4Addr>,
     asked: Option<Instant>,
+    /// Whether routes changed since then.
+    routes_changed: bool,
     /// Packets dropped for want of a neighbour by then.
     dropped: u64,
 }
@@ -65,7 +69,21 @@ impl Resolver {
         }
     }
 
-    /// Asks again if it is time, or if packets are dropped for want of a neighbour: `dropped` is
+    /// Whether this address is one that is kept resolved: a backend, a gateway, or a client next
+    /// door of the peer's.
+    pub(super) fn follows(&self, address: Ipv4Addr) -> bool {
+        let inner = self.inner();
+        [&inner.backends, &inner.gateways, &inner.clients]
+            .iter()
+            .any(|followed| followed.contains(&address))
+    }
+
+    /// Has the gateways asked for soon: there may be new ones.
+    pub(super) fn routes_changed(&self) {
+        self.inner().routes_changed = true;
+    }
+
+    /// Asks again if it is time, if routes changed, or if packets are dropped for want of a neighbour: `dropped` is
     /// how many were so far.
     pub(super) fn tick(&self, dropped: impl FnOnce() -> Option<u64>) {
         let mut inner = self.inner();
@@ -77,7 +95,7 @@ impl Resolver {
         if dropped != inner.dropped {
             inner.dropped = dropped;
             inner.ask(Urgency::Dropping);
-        } else if since >= INTERVAL {
+        } else if since >= INTERVAL || inner.routes_changed {
             inner.ask(Urgency::Routine);
         }
     }
@@ -102,14 +120,16 @@ impl Inner {
     /// until a packet to one of them may have been dropped.
     fn ask(&mut self, urgency: Urgency) {
         self.asked = Some(Instant::now());
+        self.routes_changed = false;
         let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else {
             return;
         };
-        let routes = Routes::read();
+        self.gateways = Routes::read().gateways().collect();
         let clients = self.clients.iter().copied();
         let wanted = clients.filter(|_| urgency == Urgency::Dropping);
         let backends = self.backends.iter().copied();
-        for address in backends.chain(routes.gateways()).chain(wanted) {
+        let gateways = self.gateways.iter().copied();
+        for address in backends.chain(gateways).chain(wanted) {
             let _sent: std::io::Result<usize> = socket.send_to(&[], (address, DISCARD));
         }
     }

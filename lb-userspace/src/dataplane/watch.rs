@@ -1,18 +1,16 @@
-//! Notices that routes or neighbours changed, so that flows look up their next hop again.
+//! Notices that links, neighbours or routes changed, so that flows look up their next hop again.
 
 use std::{
-    collections::HashMap,
     io,
-    net::Ipv4Addr,
     sync::{Arc, Mutex, PoisonError, Weak},
     thread,
+    time::Duration,
 };
 
 use lb_common::verdict::{Drop, Verdict};
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::{
-    RouteNetlinkMessage,
-    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
+    AddressFamily, RouteNetlinkMessage, link::LinkMessage, neighbour::NeighbourMessage,
 };
 use netlink_sys::Socket;
 use nix::sys::{
@@ -20,11 +18,24 @@ use nix::sys::{
     time::{TimeVal, TimeValLike as _},
 };
 
-use super::{Error, maps::Maps, resolve::Resolver};
-use crate::netlink::{self, GROUP_IPV4_ROUTE, GROUP_LINK, GROUP_NEIGHBOUR};
+use super::{
+    Error,
+    maps::Maps,
+    resolve::Resolver,
+    topology::{Stale, Topology},
+};
+use crate::netlink::{
+    self, GROUP_IPV4_ROUTE, GROUP_IPV4_RULE, GROUP_LINK, GROUP_NEIGHBOUR, Rtnetlink,
+};
 
 /// How often, in milliseconds, the thread looks whether it is still wanted.
 const PATIENCE_MS: i64 = 500;
+
+/// The pause after a change: whatever changes within it makes flows look up once, not once each.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Datagrams that are read between two pauses at the most.
+const BATCH: usize = 10_000;
 
 /// A thread that listens to the kernel, and ends soon after this value is dropped.
 #[derive(Debug)]
@@ -42,47 +53,141 @@ impl Watch {
                 &error,
             )
         };
-        let socket = subscribe().map_err(failed)?;
         let wanted = Arc::new(());
-        let resolver = Arc::clone(resolver);
-        let (still_wanted, maps) = (Arc::downgrade(&wanted), Arc::downgrade(maps));
+        let listener = Listener {
+            // Before the list is made: no change falls between the two.
+            socket: subscribe().map_err(failed)?,
+            topology: list().map_err(failed)?,
+            wanted: Arc::downgrade(&wanted),
+            maps: Arc::downgrade(maps),
+            resolver: Arc::clone(resolver),
+        };
         thread::Builder::new()
             .name("lb-neighbours".to_owned())
-            .spawn(move || listen(&socket, &still_wanted, &maps, &resolver))
+            .spawn(move || listener.listen())
             .map_err(failed)?;
         Ok(Self { _wanted: wanted })
     }
 }
 
 fn subscribe() -> io::Result<Socket> {
-    let groups = [GROUP_LINK, GROUP_NEIGHBOUR, GROUP_IPV4_ROUTE];
+    let groups = [
+        GROUP_LINK,
+        GROUP_NEIGHBOUR,
+        GROUP_IPV4_ROUTE,
+        GROUP_IPV4_RULE,
+    ];
     let socket = netlink::subscribe(&groups)?;
     let patience = TimeVal::milliseconds(PATIENCE_MS);
     setsockopt(&socket, ReceiveTimeout, &patience)?;
     Ok(socket)
 }
 
-fn listen(socket: &Socket, wanted: &Weak<()>, maps: &Weak<Mutex<Maps>>, resolver: &Resolver) {
-    let mut neighbours = Neighbours::default();
-    while wanted.strong_count() > 0 {
-        resolver.tick(|| dropped(maps));
-        let changed = match socket.recv_from_full() {
-            Ok((datagram, _from)) => {
-                // Every message is looked at: a neighbour that is passed over is not remembered.
-                netlink::messages(&datagram)
-                    .filter(|message| neighbours.changed_by(&message.payload))
-                    .count()
-                    > 0
+/// Links and neighbours as they are now.
+fn list() -> io::Result<Topology> {
+    let mut kernel = Rtnetlink::open()?;
+    let mut neighbours = NeighbourMessage::default();
+    neighbours.header.family = AddressFamily::Inet;
+    let mut listed = kernel.list(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    listed.extend(kernel.list(RouteNetlinkMessage::GetNeighbour(neighbours))?);
+    Ok(Topology::listed(&listed))
+}
+
+/// The thread.
+struct Listener {
+    socket: Socket,
+    topology: Topology,
+    wanted: Weak<()>,
+    maps: Weak<Mutex<Maps>>,
+    resolver: Arc<Resolver>,
+}
+
+impl Listener {
+    fn listen(mut self) {
+        while self.wanted.strong_count() > 0 {
+            self.resolver.tick(|| dropped(&self.maps));
+            let stale = self.hear().max(self.remember_less());
+            if stale == Stale::Nothing {
+                continue;
             }
-            Err(error) if is_quiet(&error) => false,
-            // Messages were lost: anything may have changed.
-            Err(_lost) => true,
+            if stale == Stale::Routes {
+                self.resolver.routes_changed();
+            }
+            self.begin(stale);
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn begin(&self, stale: Stale) {
+        let Some(maps) = self.maps.upgrade() else {
+            return;
         };
-        if changed && let Some(maps) = maps.upgrade() {
-            let mut maps = maps.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = maps.begin_generation() {
-                tracing::error!("next hops may be out of date: {error}");
+        let mut maps = maps.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = match stale {
+            Stale::Nothing => Ok(()),
+            Stale::Hops => maps.begin_generation(),
+            Stale::Routes => maps.begin_routes(),
+        };
+        if let Err(error) = begun {
+            tracing::error!("next hops may be out of date: {error}");
+        }
+    }
+
+    /// Waits for a message, and takes in all that have come by then.
+    fn hear(&mut self) -> Stale {
+        let mut stale = self.receive();
+        if stale.is_none() {
+            return Stale::Nothing;
+        }
+        if let Err(error) = self.socket.set_non_blocking(true) {
+            tracing::error!("cannot read the kernel's news without waiting: {error}");
+            return Stale::Routes;
+        }
+        let mut all = Stale::Nothing;
+        for _ in 0..BATCH {
+            let Some(one) = stale else { break };
+            all = all.max(one);
+            stale = self.receive();
+        }
+        if let Err(error) = self.socket.set_non_blocking(false) {
+            tracing::error!("cannot wait for the kernel's news: {error}");
+        }
+        all
+    }
+
+    /// Takes in one datagram; `None` where none comes.
+    fn receive(&mut self) -> Option<Stale> {
+        match self.socket.recv_from_full() {
+            Ok((datagram, _from)) => {
+                let heard = netlink::messages(&datagram).map(|message| match message.payload {
+                    NetlinkPayload::InnerMessage(message) => self
+                        .topology
+                        .hear(&message, |address| self.resolver.follows(address)),
+                    _ => Stale::Nothing,
+                });
+                Some(heard.max().unwrap_or(Stale::Nothing))
             }
+            Err(error) if is_quiet(&error) => None,
+            // Messages were lost: anything may have changed.
+            Err(_lost) => {
+                self.list_again();
+                Some(Stale::Routes)
+            }
+        }
+    }
+
+    fn remember_less(&mut self) -> Stale {
+        if !self.topology.is_full() {
+            return Stale::Nothing;
+        }
+        self.list_again();
+        Stale::Hops
+    }
+
+    fn list_again(&mut self) {
+        match list() {
+            Ok(topology) => self.topology = topology,
+            Err(error) => tracing::error!("cannot list the neighbours of this host: {error}"),
         }
     }
 }
@@ -100,48 +205,4 @@ fn is_quiet(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
-}
-
-/// The neighbours' MAC addresses as they were last heard. The kernel also tells each time that it
-/// merely confirms one, and that is no reason to look anything up.
-#[derive(Debug, Default)]
-struct Neighbours {
-    known: HashMap<(u32, Ipv4Addr), Vec<u8>>,
-}
-
-impl Neighbours {
-    fn changed_by(&mut self, payload: &NetlinkPayload<RouteNetlinkMessage>) -> bool {
-        let NetlinkPayload::InnerMessage(message) = payload else {
-            return false;
-        };
-        match message {
-            RouteNetlinkMessage::NewNeighbour(neighbour) => self.learns(neighbour),
-            RouteNetlinkMessage::NewRoute(_)
-            | RouteNetlinkMessage::DelRoute(_)
-            | RouteNetlinkMessage::NewLink(_)
-            | RouteNetlinkMessage::DelLink(_) => true,
-            _ => false,
-        }
-    }
-
-    fn learns(&mut self, neighbour: &NeighbourMessage) -> bool {
-        let mut address = None;
-        let mut mac = None;
-        for attribute in &neighbour.attributes {
-            match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => {
-                    address = Some(*inet);
-                }
-                NeighbourAttribute::LinkLayerAddress(octets) => mac = Some(octets.clone()),
-                _ => {}
-            }
-        }
-        let (Some(address), Some(mac)) = (address, mac) else {
-            return false;
-        };
-        let before = self
-            .known
-            .insert((neighbour.header.ifindex, address), mac.clone());
-        before.as_ref() != Some(&mac)
-    }
 }
