@@ -14,6 +14,13 @@
 //!                                  ├── web3 10.0.0.9
 //!                                  └── web4 10.0.0.19
 //! ```
+//!
+//! With [`Wiring::TwoInterfaces`] the balancers reach the router by an interface of its own:
+//!
+//! ```text
+//!   lb-a eth0 172.31.0.68,   eth1 172.30.0.68  ┐ bridge, 172.30.0.0/24
+//!   lb-b eth0 172.31.15.233, eth1 172.30.0.233 ┴── router 172.30.0.1
+//! ```
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -59,6 +66,22 @@ pub const VIRTUAL_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 200);
 /// The length of the prefix of the balancers' network.
 pub const BALANCERS_PREFIX: u8 = 20;
 
+/// The balancers' addresses on their second interfaces, in the order of [`BALANCERS`].
+pub const BACK_ADDRESSES: &[Ipv4Addr] = &[
+    Ipv4Addr::new(172, 30, 0, 68),
+    Ipv4Addr::new(172, 30, 0, 233),
+];
+
+/// By which interfaces the balancers are connected.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Wiring {
+    /// `eth0` leads to clients and web servers.
+    #[default]
+    OneInterface,
+    /// `eth0` leads to clients, `eth1` to the web servers.
+    TwoInterfaces,
+}
+
 /// Where the EC2 API is, as the balancers see it: on the gateway's host, behind no balancer's cable.
 pub const EC2_API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(172, 31, 0, 3)), 5000);
 
@@ -93,6 +116,7 @@ pub struct Lab {
     pub webs: Vec<Web>,
     /// Signs the certificates that the client trusts.
     pub authority: Authority,
+    wiring: Wiring,
 }
 
 impl Lab {
@@ -101,6 +125,14 @@ impl Lab {
     /// # Errors
     /// When we are not root, a program is missing, or the kernel refuses.
     pub fn raise() -> Result<Self> {
+        Self::raise_with(Wiring::default())
+    }
+
+    /// Raises the lab with balancers that are connected in this way.
+    ///
+    /// # Errors
+    /// As [`Lab::raise`].
+    pub fn raise_with(wiring: Wiring) -> Result<Self> {
         let lab = Self {
             client: Host::raise("client")?,
             internet_gateway: InternetGateway::new(Host::raise("igw")?),
@@ -112,6 +144,7 @@ impl Lab {
                 .map(|(host, (_, address))| Web::new(host, *address))
                 .collect(),
             authority: Authority::new()?,
+            wiring,
         };
         lab.lay_cables()?;
         lab.give_addresses()?;
@@ -215,9 +248,22 @@ impl Lab {
             cable::accept_xdp_frames(port)?;
             into_bridge(port, "lbnet")?;
         }
-        let port = End::new(igw, "router");
-        cable::connect(End::new(&self.router, "eth0"), port)?;
-        into_bridge(port, "lbnet")?;
+        match self.wiring {
+            Wiring::OneInterface => {
+                let port = End::new(igw, "router");
+                cable::connect(End::new(&self.router, "eth0"), port)?;
+                into_bridge(port, "lbnet")?;
+            }
+            Wiring::TwoInterfaces => {
+                bridge(&self.router, "backnet")?;
+                for balancer in &self.balancers {
+                    let port = End::new(&self.router, balancer.name());
+                    cable::connect(End::new(balancer, "eth1"), port)?;
+                    cable::accept_xdp_frames(port)?;
+                    into_bridge(port, "backnet")?;
+                }
+            }
+        }
         for web in &self.webs {
             let port = End::new(&self.router, web.name());
             cable::connect(End::new(web.host(), "eth0"), port)?;
@@ -241,16 +287,18 @@ impl Lab {
             METADATA.ip(),
         ))?;
         self.router.script(
-            "ip address add 172.31.0.2/20 dev eth0\n\
-             ip address add 10.0.0.1/24 dev webnet\n\
+            "ip address add 10.0.0.1/24 dev webnet\n\
              echo 1 >/proc/sys/net/ipv4/ip_forward",
         )?;
         for (host, (_, address)) in self.balancers.iter().zip(BALANCERS) {
             host.script(&format!(
                 "ip address add {address}/20 dev eth0\n\
-                 ip route add default via 172.31.0.1\n\
-                 ip route add 10.0.0.0/24 via 172.31.0.2"
+                 ip route add default via 172.31.0.1"
             ))?;
+        }
+        match self.wiring {
+            Wiring::OneInterface => self.route_by_eth0()?,
+            Wiring::TwoInterfaces => self.route_by_eth1()?,
         }
         for (web, (_, address)) in self.webs.iter().zip(WEBS) {
             web.host().script(&format!(
@@ -259,6 +307,31 @@ impl Lab {
             ))?;
         }
         self.internet_gateway.point_elastic_ip_at(BALANCERS[0].1)
+    }
+
+    fn route_by_eth0(&self) -> Result<()> {
+        self.router
+            .script("ip address add 172.31.0.2/20 dev eth0")?;
+        for host in &self.balancers {
+            host.script("ip route add 10.0.0.0/24 via 172.31.0.2")?;
+        }
+        Ok(())
+    }
+
+    fn route_by_eth1(&self) -> Result<()> {
+        self.router
+            .script("ip address add 172.30.0.1/24 dev backnet")?;
+        let balancers = self.balancers.iter().zip(BALANCERS).zip(BACK_ADDRESSES);
+        for ((host, (_, address)), back) in balancers {
+            host.script(&format!(
+                "ip address add {back}/24 dev eth1\n\
+                 ip route add 10.0.0.0/24 via 172.30.0.1"
+            ))?;
+            // NAT's source address is that of the service.
+            self.router
+                .script(&format!("ip route add {address} via {back}"))?;
+        }
+        Ok(())
     }
 
     /// Tells the client the site's name and whose certificates to trust.

@@ -22,6 +22,8 @@ pub const ADMIN: &str = "127.0.0.1:9145";
 pub struct Settings {
     /// Which balancer it is for: the index in [`BALANCERS`].
     pub balancer: usize,
+    /// The interfaces that get the XDP program.
+    pub interfaces: Vec<String>,
     /// The address that the services are at.
     pub listen: Ipv4Addr,
     /// From one check to the next.
@@ -86,6 +88,7 @@ impl Settings {
         let backend = |web: &Web| (web.name().to_owned(), web.address());
         Self {
             balancer: 0,
+            interfaces: vec!["eth0".to_owned()],
             listen: BALANCERS[0].1,
             interval: Duration::from_millis(200),
             timeout: Duration::from_millis(100),
@@ -152,6 +155,16 @@ impl Settings {
         [0, 1].map(|balancer| Self::of(lab).paired(balancer, Moves::VirtualIp))
     }
 
+    /// The same with the XDP program on these interfaces.
+    #[must_use]
+    pub fn on(self, interfaces: &[&str]) -> Self {
+        let interfaces = interfaces.iter().map(|name| (*name).to_owned());
+        Self {
+            interfaces: interfaces.collect(),
+            ..self
+        }
+    }
+
     /// The same with only these backends.
     #[must_use]
     pub fn only(mut self, names: &[&str]) -> Self {
@@ -179,10 +192,14 @@ impl Settings {
         } = self;
         let (interval, timeout) = (self.interval.as_millis(), self.timeout.as_millis());
         let (name, _) = BALANCERS[self.balancer];
+        let interfaces = match self.interfaces.as_slice() {
+            [one] => format!("interface = \"{one}\""),
+            several => format!("interfaces = {several:?}"),
+        };
         let mut toml = format!(
             r#"[node]
 name = "{name}"
-interface = "eth0"
+{interfaces}
 
 [admin]
 listen = "{ADMIN}"
