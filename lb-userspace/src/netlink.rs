@@ -16,7 +16,7 @@ use nix::sys::{
 use tokio::io::unix::AsyncFd;
 
 pub use self::xdp::XdpMode;
-pub(crate) use self::xdp::XdpProgram;
+pub(crate) use self::xdp::{XdpProgram, why_native_is_refused};
 
 /// Multicast groups (linux/rtnetlink.h).
 pub(crate) const GROUP_LINK: u32 = 1;

@@ -23,7 +23,7 @@ fn status_names_the_mode_the_backends_and_their_traffic() -> Result<()> {
 
     let status = agent.status()?;
     ensure!(
-        status["xdp"]["mode"] == "native" && status["xdp"]["adopted"] == false,
+        status["xdp"]["interfaces"][0]["mode"] == "native" && status["xdp"]["adopted"] == false,
         "{status:#}"
     );
     let backends = status["pools"][0]["backends"]

@@ -55,11 +55,10 @@ fn write_head(page: &mut String, status: &Status) -> fmt::Result {
     let xdp = &status.xdp;
     write!(
         page,
-        "<h1>{}</h1><p>lb {} · {} XDP on {} · {} packets, {} dropped · up {}</p>",
+        "<h1>{}</h1><p>lb {} · {} · {} packets, {} dropped · up {}</p>",
         Escaped(&status.node),
         Escaped(&status.version),
-        Escaped(&xdp.mode),
-        Escaped(&xdp.interface),
+        Escaped(&xdp.in_words()),
         count(xdp.packets),
         count(xdp.dropped),
         span(status.uptime()),
@@ -232,7 +231,7 @@ mod tests {
         let page = render(&examples::status());
         for wanted in [
             "lb-a",
-            "native XDP on eth0",
+            "native XDP on eth0 and eth1",
             "172.31.0.68:443",
             "tcp, nat",
             "web1",

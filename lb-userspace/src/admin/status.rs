@@ -9,6 +9,7 @@ use std::{
 use lb_common::backend::BackendState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use super::wording::xdp_in_words;
 use crate::pool::Order;
 
 pub(super) mod ha;
@@ -43,16 +44,23 @@ pub struct Status {
 /// The XDP program.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct XdpStatus {
-    /// The interface it is attached to.
-    pub interface: String,
-    /// `native` or `generic`.
-    pub mode: String,
+    /// The interfaces that it is attached to, in the order of the configuration.
+    pub interfaces: Vec<InterfaceStatus>,
     /// Whether flows of an earlier agent were adopted at the start.
     pub adopted: bool,
     /// Packets seen since the maps were made.
     pub packets: u64,
     /// Those of them that were dropped.
     pub dropped: u64,
+}
+
+/// An interface that has the XDP program.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// `native` or `generic`.
+    pub mode: String,
 }
 
 /// A service.
@@ -172,6 +180,15 @@ impl State {
     }
 }
 
+impl XdpStatus {
+    /// How the program is attached: `native XDP on eth0 and eth1`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let interfaces = self.interfaces.iter();
+        xdp_in_words(interfaces.map(|one| (one.mode.as_str(), one.name.as_str())))
+    }
+}
+
 impl Status {
     /// How long the agent has run.
     #[must_use]
@@ -251,8 +268,12 @@ pub(crate) mod examples {
             now: moment(now),
             problems: Vec::new(),
             xdp: XdpStatus {
-                interface: "eth0".to_owned(),
-                mode: "native".to_owned(),
+                interfaces: ["eth0", "eth1"]
+                    .map(|name| InterfaceStatus {
+                        name: name.to_owned(),
+                        mode: "native".to_owned(),
+                    })
+                    .into(),
                 adopted: true,
                 packets: 123_456,
                 dropped: 7,

@@ -22,6 +22,23 @@ pub fn span(span: Duration) -> String {
     }
 }
 
+/// How the XDP program is attached: `native XDP on eth0 and eth1`, from mode and name of each
+/// interface.
+#[must_use]
+pub fn xdp_in_words<'a>(interfaces: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut by_mode: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (mode, name) in interfaces {
+        match by_mode.iter_mut().find(|(known, _)| *known == mode) {
+            Some((_, names)) => names.push(name),
+            None => by_mode.push((mode, vec![name])),
+        }
+    }
+    let modes = by_mode
+        .iter()
+        .map(|(mode, names)| format!("{mode} XDP on {}", names.join(" and ")));
+    modes.collect::<Vec<_>>().join(", ")
+}
+
 /// How long something took, in milliseconds: `0.42 ms`, `12 ms`.
 #[must_use]
 pub fn milliseconds(seconds: f64) -> String {

@@ -3,7 +3,7 @@
 use std::{fmt, path::Path};
 
 use crate::{
-    config::{Config, Diagnostic, Errors, Mode},
+    config::{Config, Diagnostic, Errors, Interfaces, Mode},
     proxy,
 };
 
@@ -27,7 +27,7 @@ pub enum DraftError {
 
 impl Draft {
     /// Reads a configuration, and checks all that can be without changing anything: the file, the
-    /// certificates, the interface.
+    /// certificates, the interfaces.
     ///
     /// # Errors
     /// Everything that is wrong.
@@ -45,9 +45,7 @@ impl Draft {
 }
 
 fn problems_on_this_host(config: &Config) -> Vec<String> {
-    let mut problems: Vec<_> = missing_interface(&config.node.interface)
-        .into_iter()
-        .collect();
+    let mut problems = missing_interfaces(&config.node.interfaces);
     let certificates = config
         .services
         .iter()
@@ -63,20 +61,24 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
     problems
 }
 
-fn missing_interface(wanted: &str) -> Option<String> {
+fn missing_interfaces(wanted: &Interfaces) -> Vec<String> {
     let interfaces = match nix::net::if_::if_nameindex() {
         Ok(interfaces) => interfaces,
-        Err(error) => return Some(format!("cannot list this host's interfaces: {error}")),
+        Err(error) => return vec![format!("cannot list this host's interfaces: {error}")],
     };
-    let names = interfaces.iter().map(|one| one.name().to_string_lossy());
-    let names: Vec<_> = names.collect();
-    if names.iter().any(|name| name == wanted) {
-        return None;
-    }
-    Some(format!(
-        "there is no network interface {wanted:?}; `node.interface` can be {}",
-        names.join(", ")
-    ))
+    let present = interfaces.iter().map(|one| one.name().to_string_lossy());
+    let present: Vec<_> = present.collect();
+    let missing = wanted
+        .names()
+        .filter(|wanted| present.iter().all(|name| name != wanted));
+    missing
+        .map(|missing| {
+            format!(
+                "there is no network interface {missing:?}; `node.interfaces` can be {}",
+                present.join(", ")
+            )
+        })
+        .collect()
 }
 
 /// What a configuration has, in a line: `2 services, 1 pool, 4 backends`.

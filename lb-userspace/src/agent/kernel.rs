@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     config::Service,
-    dataplane::{Counters, Dataplane, Error, XdpMode, flows::Flows},
+    dataplane::{Attachment, Counters, Dataplane, Error, flows::Flows},
     pool::PoolView,
 };
 
@@ -17,15 +17,15 @@ pub(super) trait Kernel: Send + 'static {
     fn pool_changed(&mut self, pool: &PoolView) -> Result<(), Error>;
     /// Sums the counters.
     fn counters(&self) -> Result<Counters, Error>;
-    /// How the program is attached.
-    fn mode(&self) -> XdpMode;
+    /// The interfaces that have the program, and how it is attached to each.
+    fn attachments(&self) -> Vec<Attachment>;
     /// Whether flows of an earlier agent were adopted.
     fn adopted(&self) -> bool;
     /// Drops what would begin a new connection, for a while, or lets it pass again.
     fn hold(&self, on: bool) -> Result<(), Error>;
     /// The flow table, to be shared with the peer.
     fn flows(&self) -> Option<Flows>;
-    /// Where the program that should be on the interface is pinned.
+    /// Where the program that should be on the interfaces is pinned.
     fn program_pin(&self) -> PathBuf;
     /// Takes back an `open` that attached: only for a start that failed.
     fn take_back(self) -> Result<(), Error>;
@@ -44,8 +44,8 @@ impl Kernel for Dataplane {
         Self::counters(self)
     }
 
-    fn mode(&self) -> XdpMode {
-        Self::mode(self)
+    fn attachments(&self) -> Vec<Attachment> {
+        Self::attachments(self).to_vec()
     }
 
     fn adopted(&self) -> bool {

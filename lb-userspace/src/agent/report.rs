@@ -8,15 +8,15 @@ use std::{
 
 use super::{
     kernel::Kernel,
-    shared::{Shared, State},
+    shared::{Shared, State, indices},
 };
 use crate::{
     admin::{
-        BackendStatus, CertificateStatus, CheckStatus, HaStatus, Moment, PoolStatus, ServiceStatus,
-        Source, Status, XdpStatus,
+        BackendStatus, CertificateStatus, CheckStatus, HaStatus, InterfaceStatus, Moment,
+        PoolStatus, ServiceStatus, Source, Status, XdpStatus,
     },
     config::{Balance, Check, CheckKind, Forward, Mode, Name},
-    dataplane::{self, XdpMode},
+    dataplane::{self, Attachment},
     health::LastCheck,
     metrics::{Format, HaReading, render},
     pool::{BackendId, PoolView},
@@ -37,7 +37,7 @@ impl<K: Kernel> Source for Shared<K> {
             started: Moment(self.started),
             now,
             problems: observed.problems(&state),
-            xdp: observed.xdp(&state),
+            xdp: observed.xdp(),
             services: state
                 .config
                 .services
@@ -68,7 +68,7 @@ impl<K: Kernel> Source for Shared<K> {
 
 /// What kernel and HTTP front said, asked once.
 struct Observed {
-    mode: XdpMode,
+    attachments: Vec<Attachment>,
     adopted: bool,
     kernel: Result<dataplane::Counters, String>,
     http: proxy::Counters,
@@ -93,9 +93,9 @@ impl<K: Kernel> Shared<K> {
     }
 
     fn observe(&self) -> Observed {
-        let (mode, adopted, kernel) = {
+        let (attachments, adopted, kernel) = {
             let kernel = self.kernel();
-            (kernel.mode(), kernel.adopted(), kernel.counters())
+            (kernel.attachments(), kernel.adopted(), kernel.counters())
         };
         let (http, certificates, is_serving) = match self.proxy().as_ref() {
             Some(proxy) => {
@@ -105,7 +105,7 @@ impl<K: Kernel> Shared<K> {
             None => Default::default(),
         };
         Observed {
-            mode,
+            attachments,
             adopted,
             kernel: kernel.map_err(|error| error.to_string()),
             http,
@@ -131,13 +131,14 @@ impl Observed {
                 problems.push("the agent is stopping: it takes no new HTTP connections".to_owned());
             }
         }
-        let interface = &state.config.node.interface;
-        let index = nix::net::if_::if_nametoindex(interface.as_str()).ok();
-        if index.is_none() || index != state.interface_index {
-            problems.push(format!(
-                "the interface {interface} has gone or was made anew, and XDP is not on it: \
-                 restart lb"
-            ));
+        let now = indices(&state.config.node.interfaces);
+        for ((name, index), (_, before)) in now.iter().zip(&state.interfaces) {
+            if index.is_none() || index != before {
+                problems.push(format!(
+                    "the interface {name} has gone or was made again, and XDP is not on it: \
+                     restart lb"
+                ));
+            }
         }
         for pool in &state.unsettled {
             problems.push(format!(
@@ -147,7 +148,7 @@ impl Observed {
         problems
     }
 
-    fn xdp(&self, state: &State) -> XdpStatus {
+    fn xdp(&self) -> XdpStatus {
         let verdicts = self
             .kernel
             .as_ref()
@@ -155,8 +156,7 @@ impl Observed {
         let verdicts = verdicts.unwrap_or_default();
         let dropped = verdicts.iter().filter(|count| count.verdict == "drop");
         XdpStatus {
-            interface: state.config.node.interface.clone(),
-            mode: self.mode.as_str().to_owned(),
+            interfaces: self.attachments.iter().map(interface_status).collect(),
             adopted: self.adopted,
             packets: verdicts.iter().map(|count| count.packets).sum(),
             dropped: dropped.map(|count| count.packets).sum(),
@@ -280,6 +280,13 @@ struct Work {
     connections: u64,
     packets: u64,
     requests: u64,
+}
+
+fn interface_status(attachment: &Attachment) -> InterfaceStatus {
+    InterfaceStatus {
+        name: attachment.interface.clone(),
+        mode: attachment.mode.as_str().to_owned(),
+    }
 }
 
 fn check_status(last: &LastCheck) -> CheckStatus {

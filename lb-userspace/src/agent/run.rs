@@ -20,7 +20,7 @@ use super::{
     summary,
 };
 use crate::{
-    admin::{Command, Request},
+    admin::{Command, Request, wording::xdp_in_words},
     health::{Checked, Checks},
     peer::Certificates,
     pool::{Change, Order, Ordered, PoolView, StateFile, word_of},
@@ -136,28 +136,28 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn announce(&self) {
-        let (mode, adopted) = {
+        let (attachments, adopted) = {
             let kernel = self.shared.kernel();
-            (kernel.mode(), kernel.adopted())
+            (kernel.attachments(), kernel.adopted())
         };
         let state = self.shared.read();
-        let interface = &state.config.node.interface;
         let version = env!("CARGO_PKG_VERSION");
-        let mode = mode.as_str();
+        let attachments = attachments.iter();
+        let xdp = xdp_in_words(attachments.map(|one| (one.mode.as_str(), &*one.interface)));
         let flows = if adopted {
             "the flows of an earlier agent go on"
         } else {
             "no flows yet"
         };
         let services = summary(&state.config);
-        tracing::info!("lb {version} is ready: {mode} XDP on {interface}, {flows}; {services}");
+        tracing::info!("lb {version} is ready: {xdp}, {flows}; {services}");
         for service in &state.config.services {
             let (name, listen, pool) = (&service.name, service.listen, &service.pool.name);
             tracing::info!(service = %name, %listen, %pool, "serving");
         }
         notify(&[
             sd_notify::NotifyState::Ready,
-            sd_notify::NotifyState::Status(&format!("{mode} XDP on {interface}, {services}")),
+            sd_notify::NotifyState::Status(&format!("{xdp}, {services}")),
         ]);
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{kernel::Kernel, pair::Notes};
 use crate::{
-    config::{Config, Name},
+    config::{Config, Interfaces, Name},
     health::Records,
     peer::Difference,
     pool::Roster,
@@ -31,12 +31,21 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) roster: Roster,
     pub(super) records: Records,
-    /// The interface's index when XDP was attached to it.
-    pub(super) interface_index: Option<u32>,
+    /// The number of each interface when XDP was attached to it.
+    pub(super) interfaces: Vec<(String, Option<u32>)>,
     /// Pools whose last change the kernel refused. They are tried again.
     pub(super) unsettled: BTreeSet<Name>,
     /// Certificates that differ between the hosts of the pair.
     pub(super) differences: Vec<Difference>,
+}
+
+/// The number of each interface, as it is now; `None` where there is no such interface.
+pub(super) fn indices(interfaces: &Interfaces) -> Vec<(String, Option<u32>)> {
+    let index = |name: &str| nix::net::if_::if_nametoindex(name).ok();
+    interfaces
+        .names()
+        .map(|name| (name.to_owned(), index(name)))
+        .collect()
 }
 
 impl<K: Kernel> Shared<K> {

@@ -21,7 +21,7 @@ use super::{
     kernel::Kernel,
     pair::{Beginning, Effect, Order, Pair},
     run::{self, Agent},
-    shared::{Shared, State},
+    shared::{Shared, State, indices},
 };
 use crate::{
     admin::{self, AdminSocket},
@@ -153,7 +153,7 @@ fn state(config: Config, roster: Roster) -> State {
         records: Records::default().renewed(&config.pools, |id| {
             roster.member(id).is_none_or(|member| member.healthy)
         }),
-        interface_index: nix::net::if_::if_nametoindex(config.node.interface.as_str()).ok(),
+        interfaces: indices(&config.node.interfaces),
         config,
         roster,
         unsettled: BTreeSet::new(),

@@ -27,11 +27,10 @@ pub(super) fn render(status: &Status, colour: bool) -> String {
 fn head(status: &Status, colour: bool) -> String {
     let xdp = &status.xdp;
     let mut text = format!(
-        "{}  lb {}, {} XDP on {}, up {}, {} packets seen, {} dropped\n",
+        "{}  lb {}, {}, up {}, {} packets seen, {} dropped\n",
         Style::Bold.paint(&status.node, colour),
         status.version,
-        xdp.mode,
-        xdp.interface,
+        xdp.in_words(),
         span(status.uptime()),
         count(xdp.packets),
         count(xdp.dropped),
@@ -154,7 +153,7 @@ mod tests {
     fn the_table_tells_it_all() {
         let text = render(&examples_of_status(), false);
         let wanted = "\
-lb-a  lb 0.1.0, native XDP on eth0, up 3d 2h, 123,456 packets seen, 7 dropped
+lb-a  lb 0.1.0, native XDP on eth0 and eth1, up 3d 2h, 123,456 packets seen, 7 dropped
 
 pair  virtual router 41
 HOST         ROLE    PRIORITY

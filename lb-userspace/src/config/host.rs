@@ -8,18 +8,19 @@ use std::{
     thread,
 };
 
+use lb_common::limits;
 use toml::Spanned;
 
 use super::{
-    Admin, Dataplane, Http, Node, XdpModeChoice,
+    Admin, Dataplane, Http, Interfaces, Node, XdpModeChoice,
     address::{ADMIN_LISTEN, IP},
     kind::{Choice, Text, Time, Whole},
-    list::List,
+    list::{List, Listed},
     model::Name,
     schema::{Absent, Key, Schema},
     section::Section,
     source::Reported,
-    text,
+    text, unique,
 };
 
 pub(super) static NODE: Schema = Schema {
@@ -27,7 +28,7 @@ pub(super) static NODE: Schema = Schema {
     header: "[node]",
     about: "This host.",
     presence: "Must be given.",
-    keys: &[&NODE_NAME, &INTERFACE],
+    keys: &[&NODE_NAME, &INTERFACE, &INTERFACES],
     tables: &[],
 };
 
@@ -41,17 +42,72 @@ static NODE_NAME: Key<Text<Name>> = Key {
 static INTERFACE: Key<Text<String>> = Key {
     name: "interface",
     kind: text::INTERFACE,
-    absent: Absent::Refused("\"eth0\""),
-    meaning: "The network interface that the XDP program is attached to.",
+    absent: Absent::Elsewhere("\"eth0\"", "`interfaces` is"),
+    meaning: "The network interface that the XDP program is attached to, where packets of clients \
+              and of backends come in by the same one.",
+};
+
+static INTERFACES: Key<List<Text<String>>> = Key {
+    name: "interfaces",
+    kind: List {
+        of: text::INTERFACE,
+        noun: "interface",
+    },
+    absent: Absent::Means("`interface` alone"),
+    meaning: "In place of `interface`: every network interface that clients and backends are \
+              behind, the clients' first. The XDP program is attached to each. `[ha]` sends \
+              multicast adverts out of the first one and puts the addresses that move on it; a \
+              backend of a `tcp` service whose route leaves by no interface of the list is \
+              refused.",
 };
 
 /// Reads `[node]`.
 pub(super) fn node(section: &Section<'_>) -> Result<Node, Reported> {
     let name = section.value(&NODE_NAME);
-    let interface = section.value(&INTERFACE);
+    let interfaces = interfaces(section);
     Ok(Node {
         name: name?.into_inner(),
-        interface: interface?.into_inner(),
+        interfaces: interfaces?,
+    })
+}
+
+/// The one interface or the list, whichever the file has.
+fn interfaces(section: &Section<'_>) -> Result<Interfaces, Reported> {
+    let one = section.optional(&INTERFACE);
+    let several = section.optional(&INTERFACES);
+    let several_at = section.place(INTERFACES.name);
+    if let (Some(_), Some(list)) = (section.place(INTERFACE.name), several_at) {
+        let message = "[node] has both interface and interfaces".to_owned();
+        let hint = "keep one of them: every interface stands in the list, the clients' first";
+        return Err(section.source().error(list, message, hint.to_owned()));
+    }
+    match several? {
+        Some(list) => listed(section, list),
+        None => match one? {
+            Some(one) => Ok(Interfaces::one(one.into_inner())),
+            None => section
+                .value(&INTERFACE)
+                .map(|one| Interfaces::one(one.into_inner())),
+        },
+    }
+}
+
+fn listed(section: &Section<'_>, list: Spanned<Listed<String>>) -> Result<Interfaces, Reported> {
+    let most = limits::INTERFACES as usize;
+    let (place, names) = (list.span(), list.into_inner());
+    let source = section.source();
+    let once = unique::refuse_twice("interface", "in this list", names.items.iter(), source);
+    let count = names.items.len();
+    let names = names.all()?;
+    once?;
+    if count > most {
+        let message = format!("interfaces has {count} entries");
+        let hint = format!("the XDP program can be attached to {most}");
+        return Err(source.error(place, message, hint));
+    }
+    Interfaces::new(names).ok_or_else(|| {
+        let hint = "name at least one: interfaces = [\"eth0\"]";
+        source.error(place, "interfaces is empty", hint.to_owned())
     })
 }
 
@@ -118,7 +174,7 @@ static PIN_PATH: Key<Text<PathBuf>> = Key {
     name: "pin_path",
     kind: text::PIN_PATH,
     absent: Absent::Is("\"/sys/fs/bpf/lb\""),
-    meaning: "Where maps, program and link are pinned. Two agents on one host need two folders.",
+    meaning: "Where maps, program and links are pinned. Two agents on one host need two folders.",
 };
 
 static MAX_CONNECTIONS: Key<Whole<u32>> = Key {
@@ -148,8 +204,9 @@ static XDP_MODE: Key<Choice<XdpModeChoice>> = Key {
         later: &[],
     },
     absent: Absent::Is("\"auto\""),
-    meaning: "How the XDP program is attached. `auto`: native where the driver has it, generic \
-              where it does not. `native`: native, or the agent refuses to start.",
+    meaning: "How the XDP program is attached. `auto`: native where the driver of every interface \
+              has it, or else generic on all of them, with a warning in the log that says why and \
+              what to do. `native`: native, or the agent refuses to start.",
 };
 
 /// Reads `[dataplane]`.

@@ -33,7 +33,7 @@ pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
 pub use model::{
     Admin, Authentication, Backend, Balance, Check, CheckKind, Config, Dataplane, ElasticIp,
-    Forward, Ha, Http, InterfaceAddress, Mode, Moves, Name, Node, Notify, PeerLink, Pool, Service,
-    TrackScript, Transport, VrrpVersion, Weight, XdpModeChoice,
+    Forward, Ha, Http, InterfaceAddress, Interfaces, Mode, Moves, Name, Node, Notify, PeerLink,
+    Pool, Service, TrackScript, Transport, VrrpVersion, Weight, XdpModeChoice,
 };
 pub use reference::reference_page;

@@ -1,6 +1,7 @@
 //! What a configuration is once it has been parsed: every value valid, every reference resolved.
 
 mod ha;
+mod interfaces;
 
 use std::{
     fmt,
@@ -12,9 +13,12 @@ use std::{
     time::Duration,
 };
 
-pub use self::ha::{
-    Authentication, ElasticIp, Ha, InterfaceAddress, Moves, Notify, PeerLink, TrackScript,
-    Transport, VrrpVersion,
+pub use self::{
+    ha::{
+        Authentication, ElasticIp, Ha, InterfaceAddress, Moves, Notify, PeerLink, TrackScript,
+        Transport, VrrpVersion,
+    },
+    interfaces::Interfaces,
 };
 
 /// A whole configuration. Every value is valid and every reference resolved.
@@ -75,8 +79,8 @@ impl fmt::Debug for Name {
 pub struct Node {
     /// The name that this host goes by in status and logs.
     pub name: Name,
-    /// The network interface that the XDP program is attached to, at most 15 bytes.
-    pub interface: String,
+    /// The network interfaces that the XDP program is attached to.
+    pub interfaces: Interfaces,
 }
 
 /// `[admin]`: where the operator and Prometheus reach the agent.
@@ -92,7 +96,7 @@ pub struct Admin {
 /// `[dataplane]`: the packet path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataplane {
-    /// Where maps, program and link are pinned. Default `/sys/fs/bpf/lb`.
+    /// Where maps, program and links are pinned. Default `/sys/fs/bpf/lb`.
     pub pin_path: PathBuf,
     /// Connections that the kernel has room for. Default 250,000.
     pub max_connections: u32,
@@ -105,7 +109,7 @@ pub struct Dataplane {
 /// How the XDP program is attached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum XdpModeChoice {
-    /// Native where the driver has it, generic where it does not.
+    /// Native where the driver of every interface has it, or else generic on all of them.
     Auto,
     /// Native, or refuse to start.
     Native,

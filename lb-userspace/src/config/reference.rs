@@ -87,6 +87,7 @@ const ENDING: &str = r#"
 
 These are refused as well:
 
+- `interface` together with `interfaces`, neither of them, or an interface twice;
 - two services, or a service and `[admin]`, that listen on the same port of the same address; a
   wildcard overlaps with every address of its family (`[::]` is IPv6 alone: for both, name both);
 - two pools, two services, or two backends of a pool with the same name; two backends of a pool with
@@ -103,7 +104,7 @@ These are refused as well:
 
 Two things are accepted with a warning: a pool that no service uses, and `[ha]` without `[ha.link]`.
 
-Whether the interface exists, and whether the certificate files can be read and fit their keys, is
+Whether the interfaces exist, and whether the certificate files can be read and fit their keys, is
 not seen from the text alone: the agent looks when it starts and when it reloads. For the secrets of
 `[ha]`, which must have mode 0600, it looks when it starts.
 

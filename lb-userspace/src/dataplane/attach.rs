@@ -1,183 +1,245 @@
-//! The program on its interface: attached anew, or put atomically in an earlier one's place.
+//! The program on its interfaces: attached where it is not yet, put atomically in an earlier one's
+//! place where it is.
 
-use std::{fs, path::Path};
+use std::{fs, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Ebpf,
     programs::{
         ProgramError, Xdp, XdpMode as Attach,
-        links::{FdLink, PinnedLink},
+        links::FdLink,
         xdp::{XdpLink, XdpLinkId},
     },
 };
 
 use super::{
     Error,
-    attached::{Attached, attached_programs},
+    adopt::{self, Adopted},
+    attached::attached_programs,
+    fallback::{self, Device},
     host::Interface,
     object,
     pins::Pins,
 };
-use crate::{config::XdpModeChoice, netlink::XdpMode};
+use crate::{
+    config::XdpModeChoice,
+    netlink::{self, XdpMode},
+};
 
-/// Attaches the program and pins program and link; returns how it is attached.
+/// An interface that has the program.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attachment {
+    /// The interface's name.
+    pub interface: String,
+    /// How the program is attached to it.
+    pub mode: XdpMode,
+}
+
+/// Attaches the program to each interface, or puts it in the place of an earlier agent's, and pins
+/// program and links. All interfaces have it in one mode: a driver whose native XDP is not in use
+/// may take no packets that native XDP redirects to it. Links to other interfaces stay as they are.
 pub(super) fn attach(
     loaded: &mut Ebpf,
-    interface: &Interface,
+    interfaces: &[Interface],
     choice: XdpModeChoice,
     pins: &Pins,
-) -> Result<XdpMode, Error> {
+) -> Result<Vec<Attachment>, Error> {
     let program = object::program(loaded)?;
-    if let Some(link) = adoptable(&pins.link(), interface, choice)? {
-        let failed = |error: ProgramError| {
-            Error::of(
-                "cannot put this version of the program in place of the pinned one",
-                &error,
-            )
-        };
+    let (adopted, missing) = adopt::links(pins, interfaces)?;
+    let mode = adopt::mode(&adopted, choice)?;
+    let links = attach_missing(program, &missing, mode, choice)?;
+    let attached = pin_links(program, &missing, links, pins)
+        .and_then(|()| replace(program, adopted))
+        .and_then(|()| pin_program(program, &pins.program()))
+        .and_then(|()| described(interfaces));
+    if attached.is_err() {
+        for interface in &missing {
+            // Detaches it again; one that was not pinned yet is detached already.
+            let _removed = fs::remove_file(pins.link(interface.index));
+        }
+    }
+    attached
+}
+
+/// How each interface has the program, as the kernel says.
+fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
+    let programs = attached_programs()?;
+    let described = interfaces.iter().map(|interface| {
+        let found = programs
+            .iter()
+            .find(|attached| attached.interface == interface.index);
+        match found {
+            Some(found) => Ok(Attachment {
+                interface: interface.name.clone(),
+                mode: found.program.mode,
+            }),
+            None => Err(Error::new(format!(
+                "the XDP program was attached to {}, but the kernel says that none is there",
+                interface.name
+            ))),
+        }
+    });
+    described.collect()
+}
+
+/// Puts the program in the place of the one on each link.
+fn replace(program: &mut Xdp, adopted: Vec<Adopted>) -> Result<(), Error> {
+    let failed = |error: ProgramError| {
+        Error::of(
+            "cannot put this version of the program in place of the pinned one",
+            &error,
+        )
+    };
+    for Adopted { link, .. } in adopted {
         let id = program.attach_to_link(link).map_err(failed)?;
         // The pin alone keeps the link: `lb unload` removes it, whoever else has it open.
         drop(program.take_link(id).map_err(failed)?);
-    } else {
-        let id = attach_anew(program, interface, choice)?;
-        pin_link(program, id, &pins.link())?;
     }
-    pin_program(program, &pins.program())?;
-    attached_programs()?
-        .into_iter()
-        .find(|attached| attached.interface == interface.index)
-        .map(|attached| attached.program.mode)
-        .ok_or_else(|| {
-            Error::new(format!(
-                "the XDP program was attached to {}, but the kernel says that none is there",
-                interface.name
-            ))
-        })
-}
-
-/// The pinned link, if it is still one to this interface.
-fn adoptable(
-    path: &Path,
-    interface: &Interface,
-    choice: XdpModeChoice,
-) -> Result<Option<XdpLink>, Error> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let attempt = format!("cannot open the pinned link {}", path.display());
-    let pinned = PinnedLink::from_pin(path).map_err(|error| Error::of(&attempt, &error))?;
-    let link = FdLink::from(pinned);
-    match attached_to(&link)? {
-        Some(found) if found.interface == interface.index => {
-            keeps_to(choice, found.program.mode)?;
-            XdpLink::try_from(link)
-                .map(Some)
-                .map_err(|error| Error::of(&attempt, &error))
-        }
-        // The interface is gone, and the link with it: the pin is an empty shell.
-        None => {
-            fs::remove_file(path).map_err(|error| {
-                Error::of(
-                    &format!("cannot remove the dead link {}", path.display()),
-                    &error,
-                )
-            })?;
-            Ok(None)
-        }
-        Some(_other) => Err(Error::new(format!(
-            "an earlier agent attached the program to another interface than {}: run `lb unload` \
-             first, which ends the flows there",
-            interface.name
-        ))),
-    }
-}
-
-/// Refuses to go on in another mode than the configuration wants: a link keeps its mode.
-fn keeps_to(choice: XdpModeChoice, mode: XdpMode) -> Result<(), Error> {
-    let (wanted, found) = match (choice, mode) {
-        (XdpModeChoice::Native, XdpMode::Generic) => ("native", "generic"),
-        (XdpModeChoice::Generic, XdpMode::Native) => ("generic", "native"),
-        _ => return Ok(()),
-    };
-    Err(Error::new(format!(
-        "xdp_mode is {wanted}, but the program that is pinned is attached in {found} mode, which \
-         cannot change while it forwards: run `lb unload` first, which ends all flows"
-    )))
-}
-
-/// Where a link attaches its program, if it still does.
-fn attached_to(link: &FdLink) -> Result<Option<Attached>, Error> {
-    let info = link
-        .info()
-        .map_err(|error| Error::of("cannot ask the kernel about the pinned link", &error))?;
-    let attached = attached_programs()?;
-    Ok(attached
-        .into_iter()
-        .find(|attached| attached.program.id == info.program_id()))
-}
-
-/// Native where the driver has it, generic where it does not, as the configuration allows.
-fn attach_anew(
-    program: &mut Xdp,
-    interface: &Interface,
-    choice: XdpModeChoice,
-) -> Result<XdpLinkId, Error> {
-    let modes: &[Attach] = match choice {
-        XdpModeChoice::Auto => &[Attach::Driver, Attach::Skb],
-        XdpModeChoice::Native => &[Attach::Driver],
-        XdpModeChoice::Generic => &[Attach::Skb],
-    };
-    let mut refusals = Vec::new();
-    for &mode in modes {
-        match program.attach_to_if_index(interface.index, mode) {
-            Ok(id) => return Ok(id),
-            Err(error) => refusals.push((mode, error)),
-        }
-    }
-    Err(refused(interface, &refusals))
-}
-
-fn refused(interface: &Interface, refusals: &[(Attach, ProgramError)]) -> Error {
-    let busy = |error: &ProgramError| {
-        matches!(error, ProgramError::SyscallError(call)
-            if call.io_error.raw_os_error() == Some(libc::EBUSY))
-    };
-    let name = &interface.name;
-    if refusals.iter().any(|(_mode, error)| busy(error)) {
-        return Error::new(format!(
-            "another XDP program is attached to {name}; see `bpftool net show dev {name}`, and \
-             remove it with `ip link set dev {name} xdp off`"
-        ));
-    }
-    let words: Vec<String> = refusals
-        .iter()
-        .map(|(mode, error)| {
-            let mode = if *mode == Attach::Driver {
-                "native"
-            } else {
-                "generic"
-            };
-            Error::of(mode, error).to_string()
-        })
-        .collect();
-    Error::new(format!(
-        "the XDP program cannot be attached to {name} ({})",
-        words.join("; ")
-    ))
-}
-
-fn pin_link(program: &mut Xdp, id: XdpLinkId, path: &Path) -> Result<(), Error> {
-    let attempt = format!("cannot pin the link as {}", path.display());
-    let link = program
-        .take_link(id)
-        .map_err(|error| Error::of(&attempt, &error))?;
-    let link = FdLink::try_from(link).map_err(|error| Error::of(&attempt, &error))?;
-    link.pin(path)
-        .map_err(|error| Error::of(&attempt, &error))?;
     Ok(())
 }
 
-/// Pins the program for `bpftool`; the link alone keeps it alive.
+/// Attaches the program to interfaces that do not have it: in `mode` where others have it already,
+/// or else in the first mode of the choice that all of them take.
+fn attach_missing(
+    program: &mut Xdp,
+    interfaces: &[Interface],
+    mode: Option<XdpMode>,
+    choice: XdpModeChoice,
+) -> Result<Vec<XdpLinkId>, Error> {
+    let modes: &[XdpMode] = match (mode, choice) {
+        (Some(XdpMode::Native), _) | (None, XdpModeChoice::Native) => &[XdpMode::Native],
+        (Some(XdpMode::Generic), _) | (None, XdpModeChoice::Generic) => &[XdpMode::Generic],
+        (None, XdpModeChoice::Auto) => &[XdpMode::Native, XdpMode::Generic],
+    };
+    let mut refusals = Vec::new();
+    for &mode in modes {
+        match attach_to_all(program, interfaces, mode) {
+            Ok(links) => {
+                refusals.iter().for_each(Refusal::warn);
+                return Ok(links);
+            }
+            Err(refused) => refusals.extend(refused),
+        }
+        if let Some(busy) = refusals.iter().find(|refusal| refusal.busy) {
+            return Err(taken(&busy.interface.name));
+        }
+    }
+    let sentences: Vec<String> = refusals.iter().map(Refusal::sentence).collect();
+    Err(Error::new(sentences.join("; ")))
+}
+
+/// Attaches the program to all of the interfaces, or to none.
+fn attach_to_all(
+    program: &mut Xdp,
+    interfaces: &[Interface],
+    mode: XdpMode,
+) -> Result<Vec<XdpLinkId>, Vec<Refusal>> {
+    let how = match mode {
+        XdpMode::Native => Attach::Driver,
+        XdpMode::Generic => Attach::Skb,
+    };
+    let (mut links, mut refusals) = (Vec::new(), Vec::new());
+    for interface in interfaces {
+        match program.attach_to_if_index(interface.index, how) {
+            Ok(link) => links.push(link),
+            Err(error) => refusals.push(Refusal::new(interface, mode, &error, program)),
+        }
+    }
+    if refusals.is_empty() {
+        return Ok(links);
+    }
+    for link in links {
+        // Closing the link detaches the program.
+        let _detached = program.detach(link);
+    }
+    Err(refusals)
+}
+
+/// Why an interface does not take the program.
+struct Refusal {
+    interface: Interface,
+    mode: XdpMode,
+    reason: String,
+    /// Another program is there.
+    busy: bool,
+}
+
+impl Refusal {
+    fn new(interface: &Interface, mode: XdpMode, error: &ProgramError, program: &Xdp) -> Self {
+        let busy = matches!(error, ProgramError::SyscallError(call)
+            if call.io_error.raw_os_error() == Some(libc::EBUSY));
+        let words = match (mode, program.fd()) {
+            (XdpMode::Native, Ok(program)) if !busy => {
+                netlink::why_native_is_refused(interface.index, program.as_fd())
+                    .ok()
+                    .flatten()
+            }
+            _ => None,
+        };
+        let reason = words.unwrap_or_else(|| match error {
+            ProgramError::SyscallError(call) => call.io_error.to_string(),
+            other => other.to_string(),
+        });
+        Self {
+            interface: interface.clone(),
+            mode,
+            reason,
+            busy,
+        }
+    }
+
+    fn warn(&self) {
+        let name = &self.interface.name;
+        let remedy = fallback::remedy(name, &Device::of(&self.interface));
+        tracing::warn!(
+            interface = %name,
+            reason = %self.reason,
+            "native XDP is refused: the program is attached in generic mode to every interface, \
+             which costs several times the CPU time a packet. {remedy}"
+        );
+    }
+
+    fn sentence(&self) -> String {
+        let Self { mode, reason, .. } = self;
+        format!(
+            "the XDP program cannot be attached to {} in {} mode ({reason})",
+            self.interface.name,
+            mode.as_str()
+        )
+    }
+}
+
+fn taken(name: &str) -> Error {
+    Error::new(format!(
+        "another XDP program is attached to {name}; see `bpftool net show dev {name}`, and remove \
+         it with `ip link set dev {name} xdp off`"
+    ))
+}
+
+fn pin_links(
+    program: &mut Xdp,
+    interfaces: &[Interface],
+    links: Vec<XdpLinkId>,
+    pins: &Pins,
+) -> Result<(), Error> {
+    for (interface, id) in interfaces.iter().zip(links) {
+        let path = pins.link(interface.index);
+        let attempt = format!(
+            "cannot pin the link to {} as {}",
+            interface.name,
+            path.display()
+        );
+        let link: XdpLink = program
+            .take_link(id)
+            .map_err(|error| Error::of(&attempt, &error))?;
+        let link = FdLink::try_from(link).map_err(|error| Error::of(&attempt, &error))?;
+        link.pin(&path)
+            .map_err(|error| Error::of(&attempt, &error))?;
+    }
+    Ok(())
+}
+
+/// Pins the program for `bpftool`; the links alone keep it alive.
 fn pin_program(program: &mut Xdp, path: &Path) -> Result<(), Error> {
     let attempt = format!("cannot pin the program as {}", path.display());
     if path.exists() {

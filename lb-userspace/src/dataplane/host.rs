@@ -1,8 +1,9 @@
-//! What the host must offer: privileges and the interface.
+//! What the host must offer: privileges and the interfaces.
 
 use std::fs;
 
 use super::Error;
+use crate::config::Interfaces;
 
 /// A network interface.
 #[derive(Clone, Debug)]
@@ -12,8 +13,13 @@ pub(super) struct Interface {
 }
 
 impl Interface {
+    /// Finds all of the configuration.
+    pub(super) fn find_all(names: &Interfaces) -> Result<Vec<Self>, Error> {
+        names.names().map(Self::find).collect()
+    }
+
     /// Finds an interface by its name.
-    pub(super) fn find(name: &str) -> Result<Self, Error> {
+    fn find(name: &str) -> Result<Self, Error> {
         match nix::net::if_::if_nametoindex(name) {
             Ok(index) => Ok(Self {
                 name: name.to_owned(),
@@ -42,7 +48,7 @@ fn names() -> Vec<String> {
 /// What the agent needs of the kernel, and why (capabilities(7)).
 const NEEDED: [(&str, u32, &str); 3] = [
     ("CAP_BPF", 39, "to load the XDP program and its maps"),
-    ("CAP_NET_ADMIN", 12, "to attach it to the interface"),
+    ("CAP_NET_ADMIN", 12, "to attach it to the interfaces"),
     ("CAP_PERFMON", 38, "for the verifier to accept it"),
 ];
 

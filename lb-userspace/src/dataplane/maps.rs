@@ -5,7 +5,8 @@ use std::{fmt, time::Duration};
 use aya::{
     Ebpf,
     maps::{
-        Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash,
+        Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray, PerCpuValues,
+        xdp::{DevMapHash, XdpMapError},
     },
     util::nr_cpus,
 };
@@ -109,11 +110,29 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Lets packets leave by an interface.
-    pub(super) fn add_interface(&mut self, interface: u32) -> Result<(), Error> {
-        self.interfaces
-            .insert(interface, interface, None, 0)
-            .map_err(|error| Error::of("cannot write the map interfaces", &error))
+    /// Has packets redirected to these interfaces, by their numbers, and to no others.
+    pub(super) fn set_interfaces(&mut self, interfaces: &[u32]) -> Result<(), Error> {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Error::of("cannot write the map interfaces", error)
+        };
+        for &index in interfaces {
+            self.interfaces
+                .insert(index, index, None, 0)
+                .map_err(|error: XdpMapError| failed(&error))?;
+        }
+        let present: Vec<u32> = self
+            .interfaces
+            .keys()
+            .collect::<Result<_, MapError>>()
+            .map_err(|error| failed(&error))?;
+        for index in present.iter().filter(|index| !interfaces.contains(index)) {
+            match self.interfaces.remove(*index) {
+                // The kernel itself takes out an interface that goes.
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Ok(())
     }
 
     /// Makes every next hop be looked up again: a neighbour changed.

@@ -1,15 +1,17 @@
 //! The kernel's side of the agent: loads, attaches and pins the XDP program, keeps its maps in
 //! step with the configuration, and reads its counters.
 //!
-//! All that the kernel holds is pinned: maps, program and link. The agent may crash, restart or be
+//! All that the kernel holds is pinned: maps, program and links. The agent may crash, restart or be
 //! upgraded while flows go on; the next agent adopts the pins and replaces the program atomically.
 
+mod adopt;
 mod attach;
 mod attached;
 mod clock;
 mod connections;
 mod counters;
 mod error;
+mod fallback;
 pub mod flows;
 mod host;
 mod layout;
@@ -31,13 +33,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub use self::{
+    attach::Attachment,
+    counters::{Counters, Traffic, VerdictCount},
+    error::Error,
+};
 use self::{
     clock::Clock, connections::Connections, flows::Flows, layout::Layout, lock::Lock, maps::Maps,
     pins::Pins, ports::PortSet, resolve::Resolver, sources::Sources, watch::Watch,
-};
-pub use self::{
-    counters::{Counters, Traffic, VerdictCount},
-    error::Error,
 };
 pub use crate::netlink::XdpMode;
 use crate::{config, pool::PoolView};
@@ -48,7 +51,7 @@ use lb_common::{limits, tick::Tick};
 pub struct Dataplane {
     maps: Arc<Mutex<Maps>>,
     layout: Layout,
-    mode: XdpMode,
+    attachments: Vec<Attachment>,
     adopted: bool,
     sources: Sources,
     pins: Pins,
@@ -67,12 +70,11 @@ impl Dataplane {
     /// Whatever keeps the host from forwarding: nothing is left half-attached.
     pub fn open(node: &config::Node, settings: &config::Dataplane) -> Result<Self, Error> {
         host::require_privileges()?;
-        let interface = host::Interface::find(&node.interface)?;
         let pins = Pins::at(&settings.pin_path);
         let adopted = pins.exist();
         pins.create()?;
         let lock = Lock::take(pins.root()).inspect_err(|_error| pins.forget_if_empty())?;
-        match Self::bring_up(&interface, settings, pins.clone(), adopted, lock) {
+        match Self::bring_up(&node.interfaces, settings, pins.clone(), adopted, lock) {
             Ok(dataplane) => Ok(dataplane),
             Err(error) => {
                 if !adopted {
@@ -85,26 +87,29 @@ impl Dataplane {
     }
 
     fn bring_up(
-        interface: &host::Interface,
+        names: &config::Interfaces,
         settings: &config::Dataplane,
         pins: Pins,
         adopted: bool,
         lock: Lock,
     ) -> Result<Self, Error> {
+        let interfaces = host::Interface::find_all(names)?;
         let entries = entries(settings.max_connections);
         pins.check_layout(entries)?;
         let ports = PortSet::unused_of(&settings.source_ports);
-        sysctl::prepare(&interface.name, &ports)?;
+        sysctl::prepare(&interfaces, &ports)?;
         let mut loaded = object::load(&pins, entries)?;
         let mut maps = Maps::take(&mut loaded)?;
         maps.set_up(entries, &ports)?;
-        maps.add_interface(interface.index)?;
         let connections = Connections::open(&pins, entries)?;
         let sources = Sources::open(&pins, connections.clone(), ports)?;
         // Whatever an earlier agent was about when it ended.
         maps.hold(None)?;
         maps.tell(false)?;
-        let mode = attach::attach(&mut loaded, interface, settings.xdp_mode, &pins)?;
+        let attachments = attach::attach(&mut loaded, &interfaces, settings.xdp_mode, &pins)?;
+        let indices: Vec<u32> = interfaces.iter().map(|one| one.index).collect();
+        maps.set_interfaces(&indices)?;
+        adopt::release_others(&pins, &interfaces)?;
         let layout = Layout::adopted(&maps.services()?, &maps.backends()?);
         let maps = Arc::new(Mutex::new(maps));
         let resolver = Arc::new(Resolver::default());
@@ -114,7 +119,7 @@ impl Dataplane {
         Ok(Self {
             maps,
             layout,
-            mode,
+            attachments,
             adopted,
             sources,
             pins,
@@ -197,10 +202,10 @@ impl Dataplane {
         counters::read(&maps, &self.layout)
     }
 
-    /// How the program is attached.
+    /// The interfaces that have the program, and how it is attached to each.
     #[must_use]
-    pub fn mode(&self) -> XdpMode {
-        self.mode
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
     }
 
     /// Whether flows of an earlier agent were adopted.
@@ -209,7 +214,7 @@ impl Dataplane {
         self.adopted
     }
 
-    /// Where maps, program and link are pinned.
+    /// Where maps, program and links are pinned.
     #[must_use]
     pub fn pin_path(&self) -> &Path {
         self.pins.root()

@@ -60,8 +60,26 @@ impl Pins {
         &self.root
     }
 
-    /// Where the link is pinned.
-    pub(super) fn link(&self) -> PathBuf {
+    /// Where the link to an interface is pinned, by the interface's number: a name can change, and
+    /// may have a dot in it, which a BPF file system does not allow.
+    pub(super) fn link(&self, interface: u32) -> PathBuf {
+        self.links_directory().join(interface.to_string())
+    }
+
+    /// The links that are pinned: the number of each one's interface, and its path.
+    pub(super) fn links(&self) -> Vec<(u32, PathBuf)> {
+        let number = |path: &Path| path.file_name()?.to_str()?.parse().ok();
+        files_in(&self.links_directory())
+            .filter_map(|path| Some((number(&path)?, path)))
+            .collect()
+    }
+
+    fn links_directory(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// Where versions pinned the link that knew one interface alone.
+    fn single_link(&self) -> PathBuf {
         self.root.join("link")
     }
 
@@ -84,7 +102,7 @@ impl Pins {
 
     /// Whether an earlier agent left a link: then there is something to adopt.
     pub(super) fn exist(&self) -> bool {
-        self.link().exists()
+        self.single_link().exists() || !self.links().is_empty()
     }
 
     /// Makes the directories. They must lie in a BPF file system.
@@ -98,12 +116,23 @@ impl Pins {
                 parent.display()
             )));
         }
-        let maps = self.root.join("maps");
-        fs::create_dir_all(&maps).map_err(|error| Error::of(&attempt(&maps), &error))
+        [self.root.join("maps"), self.links_directory()]
+            .iter()
+            .try_for_each(|directory| {
+                fs::create_dir_all(directory)
+                    .map_err(|error| Error::of(&attempt(directory), &error))
+            })
     }
 
     /// Refuses pinned maps that this version cannot read, before anything is touched.
     pub(super) fn check_layout(&self, entries: u32) -> Result<(), Error> {
+        if self.single_link().exists() {
+            return Err(Error::new(format!(
+                "{} was pinned by an earlier version of lb, which knew one interface alone: `lb \
+                 unload` removes it, and ends all connections",
+                self.single_link().display()
+            )));
+        }
         for ((name, path), (_name, key, value)) in self.maps().zip(MAPS) {
             if !path.exists() {
                 continue;
@@ -132,10 +161,11 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes the link first, which detaches the program, then all else. Returns what was removed.
+    /// Removes the links first, which detaches the program, then all else. Returns what was removed.
     pub(super) fn remove_all(&self) -> Result<Vec<PathBuf>, Error> {
-        let files = [self.link(), self.program()]
-            .into_iter()
+        let links = self.links().into_iter().map(|(_interface, path)| path);
+        let files = links
+            .chain([self.single_link(), self.program()])
             .chain(self.maps().map(|(_name, path)| path));
         let mut removed = Vec::new();
         for path in files {
@@ -156,9 +186,19 @@ impl Pins {
 
     /// Removes the directories, if nothing is pinned in them.
     pub(super) fn forget_if_empty(&self) {
-        for directory in [self.root.join("maps"), self.root.clone()] {
+        for directory in [
+            self.root.join("maps"),
+            self.links_directory(),
+            self.root.clone(),
+        ] {
             // Not empty, or not there: either way it is as it should be.
             let _left = fs::remove_dir(directory);
         }
     }
+}
+
+/// The files of a directory; none where there is no such directory.
+fn files_in(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
 }

@@ -2,18 +2,17 @@
 
 use std::{fs, ops::RangeInclusive};
 
-use super::{Error, ports::PortSet};
+use super::{Error, host::Interface, ports::PortSet};
 
 /// Where the kernel lists the ports that it must not hand out by itself.
 const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// Switches forwarding on for the interface, for the kernel answers route look-ups only then, and
-/// keeps its own sockets away from the source ports of NAT.
-pub(super) fn prepare(interface: &str, source_ports: &PortSet) -> Result<(), Error> {
-    write(
-        &format!("/proc/sys/net/ipv4/conf/{interface}/forwarding"),
-        "1",
-    )?;
+/// Switches forwarding on for each interface, for the kernel answers the route look-ups of packets
+/// that came in by it only then, and keeps its own sockets away from the source ports of NAT.
+pub(super) fn prepare(interfaces: &[Interface], source_ports: &PortSet) -> Result<(), Error> {
+    for Interface { name, .. } in interfaces {
+        write(&format!("/proc/sys/net/ipv4/conf/{name}/forwarding"), "1")?;
+    }
     let reserved = fs::read_to_string(RESERVED_PORTS).unwrap_or_default();
     let list = source_ports
         .ranges()

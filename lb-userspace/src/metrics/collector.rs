@@ -37,9 +37,11 @@ impl Readings {
         let mut build = Samples::begin(encoder, &families::BUILD_INFO)?;
         build.gauge(&[self.version, self.node.as_str()], 1.0)?;
         let mut mode = Samples::begin(encoder, &families::XDP_MODE)?;
-        for one in [XdpMode::Native, XdpMode::Generic] {
-            let value = f64::from(u8::from(self.xdp_mode == one));
-            mode.gauge(&[&self.interface, one.as_str()], value)?;
+        for attachment in &self.attachments {
+            for one in [XdpMode::Native, XdpMode::Generic] {
+                let value = f64::from(u8::from(attachment.mode == one));
+                mode.gauge(&[&attachment.interface, one.as_str()], value)?;
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use lb_common::backend::BackendState;
 use super::ProcessReading;
 use crate::{
     config::Name,
-    dataplane::{Counters, XdpMode},
+    dataplane::{Attachment, Counters},
 };
 
 mod ha;
@@ -21,10 +21,8 @@ pub struct Readings {
     pub version: &'static str,
     /// `node.name`.
     pub node: Name,
-    /// The interface that the XDP program is attached to.
-    pub interface: String,
-    /// How it is attached.
-    pub xdp_mode: XdpMode,
+    /// The interfaces that the XDP program is attached to, and how.
+    pub attachments: Vec<Attachment>,
     /// What the kernel counted.
     pub kernel: Counters,
     /// The backends of all pools.

@@ -10,7 +10,7 @@ use lb_common::backend::BackendState;
 use super::*;
 use crate::{
     config::Name,
-    dataplane::{Counters, Traffic, VerdictCount, XdpMode},
+    dataplane::{Attachment, Counters, Traffic, VerdictCount, XdpMode},
 };
 
 mod ha;
@@ -31,6 +31,13 @@ fn traffic(service: &str, backend: Option<&str>) -> Traffic {
     }
 }
 
+fn attachment(interface: &str, mode: XdpMode) -> Attachment {
+    Attachment {
+        interface: interface.to_owned(),
+        mode,
+    }
+}
+
 fn readings() -> Readings {
     let backend = |backend, state| BackendReading {
         pool: name("web"),
@@ -41,8 +48,10 @@ fn readings() -> Readings {
     Readings {
         version: "0.1.0",
         node: name("lb-a"),
-        interface: "eth0".to_owned(),
-        xdp_mode: XdpMode::Generic,
+        attachments: vec![
+            attachment("eth0", XdpMode::Generic),
+            attachment("eth1", XdpMode::Native),
+        ],
         kernel: Counters {
             verdicts: vec![VerdictCount {
                 verdict: "transmit",
@@ -116,6 +125,7 @@ fn every_sample_stands_where_it_should() {
         r#"lb_build_info{version="0.1.0",node="lb-a"} 1"#,
         r#"lb_xdp_mode{interface="eth0",mode="native"} 0"#,
         r#"lb_xdp_mode{interface="eth0",mode="generic"} 1"#,
+        r#"lb_xdp_mode{interface="eth1",mode="native"} 1"#,
         r#"lb_xdp_packets_total{verdict="transmit",reason="known_flow"} 60"#,
         r#"lb_service_packets_total{service="http",direction="in"} 20"#,
         r#"lb_service_packets_total{service="http",direction="out"} 40"#,

@@ -16,7 +16,7 @@ use lab::{
     wait,
 };
 use lb::{
-    config::{Config, Ha, Node},
+    config::{Config, Ha, Interfaces, Node},
     ha::adverts::{Adverts, Counters, Received},
 };
 use lb_ha::advert::Priority;
@@ -214,7 +214,7 @@ impl Ours {
     fn open_on(host: &Host, ha: Ha) -> Result<Self> {
         let node = Node {
             name: lb::config::Name::parse("ours").context("a name")?,
-            interface: "eth0".to_owned(),
+            interfaces: Interfaces::one("eth0"),
         };
         joined(host.inside(move || {
             let runtime = runtime::Builder::new_multi_thread()

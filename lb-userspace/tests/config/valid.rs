@@ -3,8 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use lb::config::{
-    Authentication, Balance, CheckKind, Config, Forward, Mode, Moves, Name, Parsed, Transport,
-    VrrpVersion, XdpModeChoice,
+    Authentication, Balance, CheckKind, Config, Forward, Interfaces, Mode, Moves, Name, Parsed,
+    Transport, VrrpVersion, XdpModeChoice,
 };
 
 use super::{BASE, edited, parse};
@@ -149,7 +149,7 @@ fn a_short_interval_shortens_the_default_timeout() {
 fn every_value_of_a_file_is_read() {
     let config = read(BASE).config;
     assert_eq!(config.node.name, name("lb-a"));
-    assert_eq!(config.node.interface, "eth0");
+    assert_eq!(config.node.interfaces, Interfaces::one("eth0"));
     assert_eq!(config.http.workers.get(), 2);
     assert_eq!(
         config.http.trusted_proxies,
@@ -168,6 +168,14 @@ fn every_value_of_a_file_is_read() {
     assert_eq!(backends, ["app1 10.0.1.6:8080 2", "app2 10.0.1.7:8080 1"]);
     assert_eq!(config.services[0].listen.to_string(), "172.31.0.68:80");
     assert_eq!(config.services[1].pool.name, name("app"));
+}
+
+#[test]
+fn several_interfaces_are_read_in_their_order() {
+    let text = edited("interface = \"eth0\"", "interfaces = [\"eth1\", \"eth0\"]");
+    let interfaces = read(&text).config.node.interfaces;
+    assert_eq!(interfaces.names().collect::<Vec<_>>(), ["eth1", "eth0"]);
+    assert_eq!(interfaces.first(), "eth1");
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn name(text: &str) -> Name {
 /// A host of which only its interface is tracked.
 fn bare(interface: &str) -> Watched {
     Watched {
-        interface: interface.to_owned(),
+        interfaces: vec![interface.to_owned()],
         program: PathBuf::from("/sys/fs/bpf/lb/there-is-none"),
         listeners: Vec::new(),
         pools: Vec::new(),
@@ -208,7 +208,7 @@ fn a_cable_that_is_cut_is_a_fault_at_once() {
         let well = || tracked(&tracking, &what).fact.well;
         becomes("the interface is seen", || well() == Some(true)).await;
         assert!(
-            fault(&tracking).contains("XDP program: none is on eth0"),
+            fault(&tracking).contains("XDP program on eth0: none is there"),
             "{}",
             fault(&tracking)
         );

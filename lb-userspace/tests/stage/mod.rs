@@ -11,7 +11,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use lb::{
     config::{
-        self, Backend, Balance, Forward, Mode, Name, Node, Pool, Service, Weight, XdpModeChoice,
+        self, Backend, Balance, Forward, Interfaces, Mode, Name, Node, Pool, Service, Weight,
+        XdpModeChoice,
     },
     dataplane::Dataplane,
     pool::PoolView,
@@ -213,7 +214,7 @@ fn name(text: &str) -> Name {
 pub(crate) fn node() -> Node {
     Node {
         name: name("lb-a"),
-        interface: "eth0".to_owned(),
+        interfaces: Interfaces::one("eth0"),
     }
 }
 

@@ -81,7 +81,7 @@ impl Hands {
         let background = parts.background.enter();
         let addresses = ha.interface_addresses();
         let addresses = (!addresses.is_empty())
-            .then(|| Addresses::start(&node.interface, addresses))
+            .then(|| Addresses::start(node.interfaces.first(), addresses))
             .transpose()?;
         let notifier = Notifier::start(&node.name, ha.notify.clone());
         let ec2 = match &ha.moves {

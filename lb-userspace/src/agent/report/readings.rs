@@ -22,8 +22,7 @@ impl Observed {
         Readings {
             version: env!("CARGO_PKG_VERSION"),
             node: state.config.node.name.clone(),
-            interface: state.config.node.interface.clone(),
-            xdp_mode: self.mode,
+            attachments: self.attachments,
             kernel: self.kernel.unwrap_or_else(|error| {
                 tracing::error!("the kernel's counters are missing from this scrape: {error}");
                 dataplane::Counters::default()

@@ -148,7 +148,13 @@ impl<K: Kernel> Agent<K> {
         names.sort_unstable();
         names.dedup();
         Some(Watched {
-            interface: state.config.node.interface.clone(),
+            interfaces: state
+                .config
+                .node
+                .interfaces
+                .names()
+                .map(str::to_owned)
+                .collect(),
             program: self.shared.kernel().program_pin(),
             listeners: listeners.collect(),
             pools: names

@@ -114,7 +114,10 @@ impl<K: Kernel> Agent<K> {
 fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String> {
     let changed = [
         ("node.name", old.node.name != new.node.name),
-        ("node.interface", old.node.interface != new.node.interface),
+        (
+            "node.interfaces",
+            old.node.interfaces != new.node.interfaces,
+        ),
         ("admin.listen", old.admin.listen != new.admin.listen),
         ("admin.socket", old.admin.socket != new.admin.socket),
         ("dataplane", old.dataplane != new.dataplane),

@@ -16,7 +16,7 @@ use crate::{
     admin::{Client, Source, State},
     agent::start::start,
     config::Config,
-    dataplane::{self, Counters, XdpMode},
+    dataplane::{self, Attachment, Counters, XdpMode},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -89,8 +89,11 @@ impl Kernel for Noted {
         Ok(Counters::default())
     }
 
-    fn mode(&self) -> XdpMode {
-        XdpMode::Native
+    fn attachments(&self) -> Vec<Attachment> {
+        vec![Attachment {
+            interface: "lo".to_owned(),
+            mode: XdpMode::Native,
+        }]
     }
 
     fn adopted(&self) -> bool {

@@ -87,7 +87,7 @@ impl Adverts {
     pub fn open(ha: &Ha, node: &Node) -> Result<(Self, mpsc::Receiver<Received>), Error> {
         let wire = settings::wire(ha)?;
         let shared = Arc::new(Shared {
-            route: Route::new(&wire, &node.interface),
+            route: Route::new(&wire, node.interfaces.first()),
             wire: wire.clone(),
             socket: Mutex::new(None),
             trouble: Notify::new(),

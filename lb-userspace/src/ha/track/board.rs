@@ -55,17 +55,21 @@ impl Board {
         let (known, seen) = Known::new();
         let known = Arc::new(known);
         let runtime = Handle::current();
-        let eye = interface::Eye::open(&watched.interface, watched.program.clone())?;
-        let at_interface = Job {
-            made_for: None,
-            task: runtime.spawn(eye.watch(reports.clone())),
-        };
+        let mut tasks = HashMap::new();
+        for name in &watched.interfaces {
+            let eye = interface::Eye::open(name, watched.program.clone())?;
+            let job = Job {
+                made_for: None,
+                task: runtime.spawn(eye.watch(reports.clone())),
+            };
+            tasks.insert(What::Interface(name.clone()), job);
+        }
         let mut board = Self {
             collector: runtime.spawn(collect(received, Arc::clone(&known))),
             runtime,
             reports,
             known,
-            tasks: HashMap::from([(What::Xdp, at_interface)]),
+            tasks,
         };
         board.take_up(watched, None);
         Ok((board, seen))
@@ -80,10 +84,11 @@ impl Board {
     fn take_up(&mut self, watched: Watched, new: Option<bool>) {
         let effects = effects(&watched);
         self.known.keep(&effects, new);
-        let mut before = std::mem::take(&mut self.tasks);
-        if let Some(at_interface) = before.remove(&What::Xdp) {
-            self.tasks.insert(What::Xdp, at_interface);
-        }
+        let at_interface = |what: &What| matches!(what, What::Interface(_));
+        let (at_interfaces, mut before) = std::mem::take(&mut self.tasks)
+            .into_iter()
+            .partition(|(what, _)| at_interface(what));
+        self.tasks = at_interfaces;
         let scripts = watched.scripts.into_iter().map(|script| {
             let what = What::Script(script.name.clone());
             (what, MadeFor::Script(script))
@@ -142,8 +147,11 @@ impl Board {
 
 /// What is to be tracked, in the order in which people see it, and what each does to this host.
 fn effects(watched: &Watched) -> Vec<(What, Effect)> {
-    let interface = What::Interface(watched.interface.clone());
-    let mut effects = vec![(interface, Effect::Fault), (What::Xdp, Effect::Fault)];
+    let interfaces = watched.interfaces.iter();
+    let mut effects: Vec<_> = interfaces
+        .flat_map(|name| [What::Interface(name.clone()), What::Xdp(name.clone())])
+        .map(|what| (what, Effect::Fault))
+        .collect();
     let listeners = watched.listeners.iter();
     effects.extend(listeners.map(|(service, _)| (What::Listener(service.clone()), Effect::Fault)));
     if watched.min_backends > 0 {

@@ -1,4 +1,4 @@
-//! The node's interface and the XDP program on it.
+//! An interface of the node's and the XDP program on it.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -133,20 +133,19 @@ impl Eye {
             return true;
         }
         self.until_program = PROGRAM_EVERY - 1;
-        send(reports, What::Xdp, self.judge_program(link))
+        let what = What::Xdp(self.name.clone());
+        send(reports, what, self.judge_program(link))
     }
 
     fn judge_program(&self, link: &LinkMessage) -> Result<String, String> {
-        let name = &self.name;
         let Some(program) = XdpProgram::of(link) else {
-            return Err(format!(
-                "none is on {name}: restart lb to attach it (`systemctl restart lb`)"
-            ));
+            let found = "none is there: restart lb to attach it (`systemctl restart lb`)";
+            return Err(found.to_owned());
         };
         match ProgramInfo::from_pin(&self.program) {
-            Ok(pinned) if pinned.id() != program.id => Err(format!(
-                "another one than lb's is on {name}: `bpftool net` shows which"
-            )),
+            Ok(pinned) if pinned.id() != program.id => {
+                Err("another one than lb's is there: `bpftool net` shows which".to_owned())
+            }
             // Where the pin cannot be read, that there is a program must do.
             Ok(_) | Err(_) => Ok(format!("attached, {}", program.mode.as_str())),
         }

@@ -1,4 +1,4 @@
-//! What is tracked on this host: its interface, the XDP program, its listeners, its backends, and
+//! What is tracked on this host: its interfaces, the XDP program on them, its listeners, its backends, and
 //! the operator's scripts.
 //!
 //! Each has a task of its own, so that one that hangs delays no other: `interface`, `listener`,
@@ -28,9 +28,9 @@ use crate::{
 /// What to track.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
-    /// The node's interface.
-    pub interface: String,
-    /// Where the XDP program is pinned that should be on it.
+    /// The node's interfaces.
+    pub interfaces: Vec<String>,
+    /// Where the XDP program is pinned that should be on them.
     pub program: PathBuf,
     /// The services that the agent itself serves, with where they listen.
     pub listeners: Vec<(Name, SocketAddr)>,
@@ -96,7 +96,7 @@ type Reports = mpsc::UnboundedSender<Report>;
 
 impl Tracking {
     /// Tracks these things. Must be called within a tokio runtime, in the network namespace of the
-    /// interface.
+    /// interfaces.
     ///
     /// # Errors
     /// The kernel lets this process have no news of interfaces.
@@ -105,7 +105,7 @@ impl Tracking {
         Ok(Self { board, seen })
     }
 
-    /// Tracks these things from now on; the interface and its program stay. What is tracked already
+    /// Tracks these things from now on; the interfaces and their programs stay. What is tracked already
     /// stays as it is; what is new is taken to be well until it was looked at.
     pub fn apply(&mut self, watched: Watched) {
         self.board.apply(watched);
@@ -117,7 +117,7 @@ impl Tracking {
         self.seen.standing.clone()
     }
 
-    /// Each thing that is tracked: interface, XDP program, listeners, pools, scripts.
+    /// Each thing that is tracked: interfaces, their XDP programs, listeners, pools, scripts.
     #[must_use]
     pub fn view(&self) -> Vec<Tracked> {
         self.seen.view.borrow().clone()

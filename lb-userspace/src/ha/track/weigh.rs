@@ -7,10 +7,10 @@ use crate::config::Name;
 /// Something that is tracked.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum What {
-    /// The node's interface: up, and with a carrier.
+    /// An interface of the node's: up, and with a carrier.
     Interface(String),
-    /// The XDP program on the interface.
-    Xdp,
+    /// The XDP program on an interface.
+    Xdp(String),
     /// The listener of a service of the agent's.
     Listener(Name),
     /// The healthy backends of a pool.
@@ -23,7 +23,7 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Interface(name) => write!(f, "interface {name}"),
-            Self::Xdp => f.write_str("XDP program"),
+            Self::Xdp(interface) => write!(f, "XDP program on {interface}"),
             Self::Listener(service) => write!(f, "listener of service {service}"),
             Self::Pool(name) => write!(f, "pool {name}"),
             Self::Script(name) => write!(f, "script {name}"),
@@ -135,13 +135,13 @@ mod tests {
             fact(Effect::Fault, Some(false)),
             fact(Effect::Fault, Some(false)),
         ];
-        facts[0].what = What::Xdp;
+        facts[0].what = What::Xdp("eth1".to_owned());
         facts[0].message = "gone".to_owned();
         let standing = weigh(&facts);
         let fault = standing.fault.as_deref();
         assert_eq!(
             fault,
-            Some("XDP program: gone; script uplink: exit status: 1")
+            Some("XDP program on eth1: gone; script uplink: exit status: 1")
         );
         assert_eq!(standing.weight, 0);
     }

@@ -1,0 +1,127 @@
+//! Links that an earlier agent pinned.
+
+use std::{fs, path::Path};
+
+use aya::programs::{
+    links::{FdLink, PinnedLink},
+    xdp::XdpLink,
+};
+
+use super::{
+    Error,
+    attached::{Attached, attached_programs},
+    host::Interface,
+    pins::Pins,
+};
+use crate::{config::XdpModeChoice, netlink::XdpMode};
+
+/// A pinned link whose interface is still there.
+pub(super) struct Adopted {
+    pub(super) link: XdpLink,
+    interface: String,
+    mode: XdpMode,
+}
+
+/// The pinned links to these interfaces, and the interfaces that have none. A link whose interface
+/// has gone is an empty shell: its pin is removed.
+pub(super) fn links(
+    pins: &Pins,
+    interfaces: &[Interface],
+) -> Result<(Vec<Adopted>, Vec<Interface>), Error> {
+    let (mut adopted, mut missing) = (Vec::new(), Vec::new());
+    for interface in interfaces {
+        match adoptable(&pins.link(interface.index), interface)? {
+            Some(link) => adopted.push(link),
+            None => missing.push(interface.clone()),
+        }
+    }
+    Ok((adopted, missing))
+}
+
+/// Detaches the program from every interface but these.
+pub(super) fn release_others(pins: &Pins, interfaces: &[Interface]) -> Result<(), Error> {
+    for (index, path) in pins.links() {
+        if interfaces.iter().any(|interface| interface.index == index) {
+            continue;
+        }
+        let name = nix::net::if_::if_indextoname(index).map_or_else(
+            |_gone| format!("interface {index}"),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        remove(&path)?;
+        tracing::info!(interface = %name, "detached: not in the configuration any more");
+    }
+    Ok(())
+}
+
+/// The mode that the adopted links have and keep; `None` where there are none.
+///
+/// # Errors
+/// It is not the mode of the configuration.
+pub(super) fn mode(adopted: &[Adopted], choice: XdpModeChoice) -> Result<Option<XdpMode>, Error> {
+    for one in adopted {
+        keeps_to(choice, one)?;
+        if choice == XdpModeChoice::Auto && one.mode == XdpMode::Generic {
+            tracing::warn!(
+                interface = %one.interface,
+                "the program stays attached in generic mode, as an earlier agent attached it: run \
+                 `lb unload`, which ends all flows, before the next start to have native mode tried"
+            );
+        }
+    }
+    Ok(adopted.first().map(|one| one.mode))
+}
+
+/// The pinned link, if it is still one to this interface.
+fn adoptable(path: &Path, interface: &Interface) -> Result<Option<Adopted>, Error> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let attempt = format!("cannot open the pinned link {}", path.display());
+    let pinned = PinnedLink::from_pin(path).map_err(|error| Error::of(&attempt, &error))?;
+    let link = FdLink::from(pinned);
+    let Some(found) = attached_to(&link, interface)? else {
+        remove(path)?;
+        return Ok(None);
+    };
+    let link = XdpLink::try_from(link).map_err(|error| Error::of(&attempt, &error))?;
+    Ok(Some(Adopted {
+        link,
+        interface: interface.name.clone(),
+        mode: found.program.mode,
+    }))
+}
+
+/// The link's program on the interface, if it is still there.
+fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<Attached>, Error> {
+    let info = link
+        .info()
+        .map_err(|error| Error::of("cannot ask the kernel about the pinned link", &error))?;
+    let attached = attached_programs()?;
+    Ok(attached.into_iter().find(|attached| {
+        attached.interface == interface.index && attached.program.id == info.program_id()
+    }))
+}
+
+/// Refuses to go on in another mode than the configuration wants: a link keeps its mode.
+fn keeps_to(choice: XdpModeChoice, adopted: &Adopted) -> Result<(), Error> {
+    let (wanted, found) = match (choice, adopted.mode) {
+        (XdpModeChoice::Native, XdpMode::Generic) => ("native", "generic"),
+        (XdpModeChoice::Generic, XdpMode::Native) => ("generic", "native"),
+        _ => return Ok(()),
+    };
+    Err(Error::new(format!(
+        "xdp_mode is {wanted}, but the program that is pinned is attached to {} in {found} mode, \
+         which cannot change while it forwards: run `lb unload` first, which ends all flows",
+        adopted.interface
+    )))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    fs::remove_file(path).map_err(|error| {
+        Error::of(
+            &format!("cannot remove the pinned link {}", path.display()),
+            &error,
+        )
+    })
+}
