@@ -1,5 +1,6 @@
 //! Requests to the kernel and its news by rtnetlink (rtnetlink(7)).
 
+mod route;
 mod xdp;
 
 use std::io;
@@ -16,7 +17,10 @@ use nix::sys::{
 use tokio::io::unix::AsyncFd;
 
 pub use self::xdp::XdpMode;
-pub(crate) use self::xdp::{XdpProgram, why_native_is_refused};
+pub(crate) use self::{
+    route::Way,
+    xdp::{XdpProgram, why_native_is_refused},
+};
 
 /// Multicast groups (linux/rtnetlink.h).
 pub(crate) const GROUP_LINK: u32 = 1;

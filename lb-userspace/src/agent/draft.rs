@@ -3,7 +3,8 @@
 use std::{fmt, path::Path};
 
 use crate::{
-    config::{Config, Diagnostic, Errors, Interfaces, Mode},
+    config::{Config, Diagnostic, Errors, Interfaces, Mode, Places},
+    dataplane::Unreachable,
     proxy,
 };
 
@@ -14,6 +15,7 @@ pub struct Draft {
     pub config: Config,
     /// What its author should know all the same.
     pub warnings: Vec<Diagnostic>,
+    places: Places,
 }
 
 /// Why a configuration cannot be put in force.
@@ -40,7 +42,26 @@ impl Draft {
         Ok(Self {
             config: parsed.config,
             warnings: parsed.warnings,
+            places: parsed.places,
         })
+    }
+
+    /// Refuses backends that packets do not reach, all of them at once, each with its place in the
+    /// file. Apart from [`Self::read`], for the routes of this host may change without the file.
+    ///
+    /// # Errors
+    /// There is one.
+    pub(super) fn refuse(&self, unreachable: Vec<Unreachable>) -> Result<(), Errors> {
+        let errors = unreachable.into_iter().map(|one| {
+            let Unreachable {
+                pool,
+                address,
+                message,
+                hint,
+            } = one;
+            self.places.backend_error(&pool, address, message, hint)
+        });
+        Errors::of(errors.collect()).map_or(Ok(()), Err)
     }
 }
 

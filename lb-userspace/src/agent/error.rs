@@ -3,7 +3,9 @@
 use std::{io, net::SocketAddr};
 
 use super::DraftError;
-use crate::{admin::SocketError, dataplane, ha, peer, proxy, tickets::NoRandomness};
+use crate::{
+    admin::SocketError, config::Errors, dataplane, ha, peer, proxy, tickets::NoRandomness,
+};
 
 /// Why an agent did not start. It left nothing behind.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +13,9 @@ pub enum Error {
     /// The configuration, or what it names on this host.
     #[error(transparent)]
     Draft(#[from] DraftError),
+    /// Backends that packets do not reach.
+    #[error("{0}")]
+    Unreachable(Errors),
     /// The system gave no threads, timers or signals.
     #[error("cannot start the agent: {0}")]
     Runtime(io::Error),

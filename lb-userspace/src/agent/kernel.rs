@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     config::Service,
-    dataplane::{Attachment, Counters, Dataplane, Error, flows::Flows},
+    dataplane::{Attachment, Counters, Dataplane, Error, Unreachable, flows::Flows},
     pool::PoolView,
 };
 
@@ -19,6 +19,8 @@ pub(super) trait Kernel: Send + 'static {
     fn counters(&self) -> Result<Counters, Error>;
     /// The interfaces that have the program, and how it is attached to each.
     fn attachments(&self) -> Vec<Attachment>;
+    /// The backends that these services could not reach.
+    fn unreachable(&self, services: &[Service]) -> Result<Vec<Unreachable>, Error>;
     /// Whether flows of an earlier agent were adopted.
     fn adopted(&self) -> bool;
     /// Drops what would begin a new connection, for a while, or lets it pass again.
@@ -46,6 +48,10 @@ impl Kernel for Dataplane {
 
     fn attachments(&self) -> Vec<Attachment> {
         Self::attachments(self).to_vec()
+    }
+
+    fn unreachable(&self, services: &[Service]) -> Result<Vec<Unreachable>, Error> {
+        Self::unreachable(self, services)
     }
 
     fn adopted(&self) -> bool {

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{config::Config, dataplane::Dataplane};
+use crate::{
+    config::Config,
+    dataplane::{self, Dataplane},
+};
 
 mod draft;
 mod error;
@@ -38,6 +41,7 @@ pub fn run(file: &Path) -> Result<(), Error> {
     for warning in &draft.warnings {
         tracing::warn!("{warning}");
     }
+    refuse_unreachable(&draft)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Checks and the admin server; the HTTP front has threads of its own.
         .worker_threads(2)
@@ -46,6 +50,14 @@ pub fn run(file: &Path) -> Result<(), Error> {
         .build()
         .map_err(Error::Runtime)?;
     runtime.block_on(start_and_run(file.to_owned(), draft.config))
+}
+
+/// Routes may come up after the agent, and are no fault of the file: this is not a [`DraftError`],
+/// with which a service manager gives up.
+fn refuse_unreachable(draft: &Draft) -> Result<(), Error> {
+    let Config { node, services, .. } = &draft.config;
+    let unreachable = dataplane::unreachable(&node.interfaces, services)?;
+    draft.refuse(unreachable).map_err(Error::Unreachable)
 }
 
 async fn start_and_run(file: PathBuf, config: Config) -> Result<(), Error> {

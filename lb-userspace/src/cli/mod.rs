@@ -193,6 +193,10 @@ fn run_agent(file: &Path, log: &str) -> Result<(), Failure> {
     log::start(log).map_err(failed)?;
     agent::run(file).map_err(|error| match error {
         agent::Error::Draft(error) => refused(&error),
+        agent::Error::Unreachable(errors) => Failure {
+            text: errors.render(has_colour(&io::stderr())),
+            code: FAILED,
+        },
         other => failed(other),
     })
 }

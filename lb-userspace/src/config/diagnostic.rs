@@ -106,6 +106,17 @@ impl Errors {
         Self { shown, count }
     }
 
+    /// These errors, in the order of the file; `None` when there is none.
+    #[must_use]
+    pub fn of(mut errors: Vec<Diagnostic>) -> Option<Self> {
+        errors.sort_by_key(|error| {
+            let location = error.location.as_ref();
+            location.map(|location| (location.line, location.column))
+        });
+        let count = errors.len();
+        (count > 0).then(|| Self::new(errors, count))
+    }
+
     /// An error about the file as a whole.
     pub(super) fn about_file(file: &Path, message: String, hint: &str) -> Self {
         let error = Diagnostic {

@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, path::Path};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Config, Diagnostic, Errors,
+    Config, Diagnostic, Errors, Places,
     ha::{self, HaDraft},
     host::{self, AdminDraft},
     listeners::{self, Listener},
@@ -42,6 +42,8 @@ pub struct Parsed {
     pub config: Config,
     /// Warnings, in the order of the file.
     pub warnings: Vec<Diagnostic>,
+    /// Where its backends stand in the file.
+    pub places: Places,
 }
 
 impl Config {
@@ -62,14 +64,18 @@ impl Config {
     /// Every error of the text, in its order. Where it is not TOML, those of its syntax alone.
     pub fn parse(file: &Path, text: &str) -> Result<Parsed, Errors> {
         let source = Source::new(file, text);
-        let config = document(&source, text);
+        let document = document(&source, file, text);
         let warnings = source.finish()?;
         // A value that is missing without a reason would be a mistake of the parser itself.
-        let config = config.map_err(|Reported| {
+        let (config, places) = document.map_err(|Reported| {
             let message = "the configuration could not be read".to_owned();
             Errors::about_file(file, message, "this is a mistake in lb: please report it")
         })?;
-        Ok(Parsed { config, warnings })
+        Ok(Parsed {
+            config,
+            warnings,
+            places,
+        })
     }
 }
 
@@ -98,16 +104,16 @@ fn read_file(file: &Path) -> Result<String, Errors> {
     })
 }
 
-fn document(source: &Source<'_>, text: &str) -> Result<Config, Reported> {
+fn document(source: &Source<'_>, file: &Path, text: &str) -> Result<(Config, Places), Reported> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         return Err(syntax::report(source, &errors));
     }
     let root = Section::open(source, &ROOT, tree.get_ref(), WHOLE_FILE);
-    sections(&root)
+    sections(&root, file)
 }
 
-fn sections(root: &Section<'_>) -> Result<Config, Reported> {
+fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reported> {
     let node = single(root, &host::NODE, true, host::node);
     let admin = single(root, &host::ADMIN, false, host::admin);
     let dataplane = single(root, &host::DATAPLANE, false, host::dataplane);
@@ -129,9 +135,10 @@ fn sections(root: &Section<'_>) -> Result<Config, Reported> {
         pool_drafts.unwrap_or_default(),
         service_drafts,
     );
+    let places = Places::of(pool_drafts.unwrap_or_default(), root.source(), file);
     let pools: Option<Vec<_>> = pools?.into_iter().map(|draft| draft.pool).collect();
     let services: Option<Vec<_>> = services?.into_iter().map(|draft| draft.service).collect();
-    Ok(Config {
+    let config = Config {
         node: node?,
         admin: admin?.admin,
         dataplane: dataplane?,
@@ -139,7 +146,8 @@ fn sections(root: &Section<'_>) -> Result<Config, Reported> {
         ha: ha?.map(|draft| draft.ha).transpose()?,
         pools: pools.ok_or(Reported)?,
         services: services.ok_or(Reported)?,
-    })
+    };
+    Ok((config, places))
 }
 
 /// Reads a section that a file has once; an optional one that it has not is read as an empty one.

@@ -17,6 +17,7 @@ mod kind;
 mod list;
 mod listeners;
 mod model;
+mod places;
 mod pool;
 mod reference;
 mod schema;
@@ -36,4 +37,5 @@ pub use model::{
     Forward, Ha, Http, InterfaceAddress, Interfaces, Mode, Moves, Name, Node, Notify, PeerLink,
     Pool, Service, TrackScript, Transport, VrrpVersion, Weight, XdpModeChoice,
 };
+pub use places::Places;
 pub use reference::reference_page;

@@ -108,6 +108,11 @@ Whether the interfaces exist, and whether the certificate files can be read and 
 not seen from the text alone: the agent looks when it starts and when it reloads. For the secrets of
 `[ha]`, which must have mode 0600, it looks when it starts.
 
+Nor are routes. When it starts and when it reloads, the agent asks the kernel by which interface the
+route of each backend of a `tcp` service leaves, and refuses those that leave by one without the XDP
+program, that have no route, or that are addresses of this host, all at once. `lb check`, which may
+run elsewhere, does not look.
+
 ## What a reload changes
 
 Everything but `[node]`, `[admin]`, `[dataplane]` and the number of `workers`: for those the agent

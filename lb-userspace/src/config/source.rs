@@ -137,7 +137,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn locate(&self, span: &Range<usize>) -> Location {
+    /// The place of a span, with the line that it stands in.
+    pub(super) fn locate(&self, span: &Range<usize>) -> Location {
         let start = self.text.floor_char_boundary(span.start);
         let end = self.text.ceil_char_boundary(span.end.max(start));
         let (_, line_start) = self.line_start(span);

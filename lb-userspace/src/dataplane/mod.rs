@@ -21,6 +21,7 @@ mod memory;
 mod object;
 mod pins;
 mod ports;
+mod reach;
 mod resolve;
 mod routes;
 mod sources;
@@ -37,6 +38,7 @@ pub use self::{
     attach::Attachment,
     counters::{Counters, Traffic, VerdictCount},
     error::Error,
+    reach::{Unreachable, unreachable},
 };
 use self::{
     clock::Clock, connections::Connections, flows::Flows, layout::Layout, lock::Lock, maps::Maps,
@@ -51,6 +53,7 @@ use lb_common::{limits, tick::Tick};
 pub struct Dataplane {
     maps: Arc<Mutex<Maps>>,
     layout: Layout,
+    interfaces: config::Interfaces,
     attachments: Vec<Attachment>,
     adopted: bool,
     sources: Sources,
@@ -119,6 +122,7 @@ impl Dataplane {
         Ok(Self {
             maps,
             layout,
+            interfaces: names.clone(),
             attachments,
             adopted,
             sources,
@@ -206,6 +210,15 @@ impl Dataplane {
     #[must_use]
     pub fn attachments(&self) -> &[Attachment] {
         &self.attachments
+    }
+
+    /// The backends of steered services that packets do not reach by these interfaces: see
+    /// [`unreachable`].
+    ///
+    /// # Errors
+    /// The kernel does not say where packets go.
+    pub fn unreachable(&self, services: &[config::Service]) -> Result<Vec<Unreachable>, Error> {
+        unreachable(&self.interfaces, services)
     }
 
     /// Whether flows of an earlier agent were adopted.

@@ -37,20 +37,28 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn try_reload(&mut self) -> Result<String, String> {
-        let Draft { config, warnings } =
-            Draft::read(&self.file).map_err(|error| error.to_string())?;
-        let next = self.next(config)?;
+        let draft = Draft::read(&self.file).map_err(|error| error.to_string())?;
+        self.refuse_unreachable(&draft)?;
+        let next = self.next(draft.config)?;
         self.put_in_force(&next)?;
         let mut done = format!(
             "{} is in force: {}",
             self.file.display(),
             summary(&next.config)
         );
-        for warning in warnings {
+        for warning in draft.warnings {
             done.push_str(&format!("\n{warning}"));
         }
         self.commit(next);
         Ok(done)
+    }
+
+    fn refuse_unreachable(&self, draft: &Draft) -> Result<(), String> {
+        let unreachable = self.shared.kernel().unreachable(&draft.config.services);
+        let unreachable = unreachable.map_err(|error| error.to_string())?;
+        draft
+            .refuse(unreachable)
+            .map_err(|errors| errors.to_string())
     }
 
     fn next(&self, config: Config) -> Result<Next, String> {

@@ -16,7 +16,7 @@ use crate::{
     admin::{Client, Source, State},
     agent::start::start,
     config::Config,
-    dataplane::{self, Attachment, Counters, XdpMode},
+    dataplane::{self, Attachment, Counters, Unreachable, XdpMode},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +32,8 @@ struct Notes {
     /// The states of the last view of pool `web`, and the names of the services.
     told: Mutex<(Vec<BackendState>, Vec<String>)>,
     refuses: AtomicBool,
+    /// The backend that packets do not reach.
+    unreachable: Mutex<Option<SocketAddr>>,
     was_opened: AtomicBool,
     was_taken_back: AtomicBool,
 }
@@ -52,6 +54,11 @@ impl Noted {
 
     fn refuse(&self, refuses: bool) {
         self.0.refuses.store(refuses, SeqCst);
+    }
+
+    /// Packets do not reach this backend any more.
+    fn lose(&self, backend: SocketAddr) {
+        *self.0.unreachable.lock().expect("no panic") = Some(backend);
     }
 
     fn verdict(&self) -> Result<(), dataplane::Error> {
@@ -94,6 +101,25 @@ impl Kernel for Noted {
             interface: "lo".to_owned(),
             mode: XdpMode::Native,
         }]
+    }
+
+    fn unreachable(
+        &self,
+        services: &[crate::config::Service],
+    ) -> Result<Vec<Unreachable>, dataplane::Error> {
+        let unreachable = *self.0.unreachable.lock().expect("no panic");
+        let pools = services.iter().map(|service| &service.pool);
+        let found = pools.flat_map(|pool| {
+            let backends = pool.backends.iter();
+            let lost = backends.filter(|backend| Some(backend.address) == unreachable);
+            lost.map(|backend| Unreachable {
+                pool: pool.name.clone(),
+                address: backend.address,
+                message: format!("backend {}: there is no route to it", backend.name),
+                hint: "add a route".to_owned(),
+            })
+        });
+        Ok(found.collect())
     }
 
     fn adopted(&self) -> bool {
@@ -362,6 +388,32 @@ async fn a_reload_that_is_refused_leaves_everything_as_it_was() {
         .expect_err("refused");
     assert!(said.contains("no room in the map"), "{said}");
     assert_eq!(host.kernel.services(), ["first"]);
+    assert_eq!(running.shared.status().services[0].name, "first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_with_a_backend_that_packets_do_not_reach_is_refused_with_its_line() {
+    let host = Host::new(&Checked::No);
+    let running = host.run();
+    let good = host.text(&Checked::No);
+    let address = host.backends[1].local_addr().expect("bound");
+    host.kernel.lose(address);
+    host.write(&good.replace("\"first\"", "\"second\""));
+    let said = give(&host.socket(), Request::Reload)
+        .await
+        .expect_err("refused");
+    let line = good
+        .lines()
+        .position(|line| line.contains(&address.to_string()))
+        .expect("the backend's line");
+    for words in [
+        "error: backend web2: there is no route to it",
+        &format!("lb.toml:{}:", line + 1),
+        "help: add a route",
+        "The configuration in force stays.",
+    ] {
+        assert!(said.contains(words), "{words} is missing: {said}");
+    }
     assert_eq!(running.shared.status().services[0].name, "first");
 }
 

@@ -1,0 +1,55 @@
+//! Where backends stand in the file, for what is found out about them only on the host.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use super::{Diagnostic, Location, Name, Severity, pool::PoolDraft, source::Source};
+
+/// Where each backend stands in the file.
+#[derive(Clone, Debug)]
+pub struct Places {
+    file: PathBuf,
+    /// By pool, and address in it.
+    backends: HashMap<(Name, SocketAddr), Location>,
+}
+
+impl Places {
+    /// The places of all backends of these pools.
+    pub(super) fn of(pools: &[PoolDraft], source: &Source<'_>, file: &Path) -> Self {
+        let backends = pools.iter().flat_map(|pool| {
+            let name = pool.name.as_ref().map(|name| name.get_ref().clone());
+            let addresses = name.map(|name| (name, &pool.addresses));
+            addresses.into_iter().flat_map(|(name, addresses)| {
+                addresses.iter().map(move |address| {
+                    let key = (name.clone(), *address.get_ref());
+                    (key, source.locate(&address.span()))
+                })
+            })
+        });
+        Self {
+            file: file.to_owned(),
+            backends: backends.collect(),
+        }
+    }
+
+    /// An error about a backend, at its place in the file.
+    #[must_use]
+    pub fn backend_error(
+        &self,
+        pool: &Name,
+        address: SocketAddr,
+        message: String,
+        hint: String,
+    ) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            file: self.file.clone(),
+            location: self.backends.get(&(pool.clone(), address)).cloned(),
+            message,
+            hint: Some(hint),
+        }
+    }
+}

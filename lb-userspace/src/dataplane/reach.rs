@@ -1,0 +1,188 @@
+//! Whether the backends that the kernel steers to can be reached through the XDP program.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use super::Error;
+use crate::{
+    config::{Interfaces, Mode, Name, Service},
+    netlink::{Rtnetlink, Way},
+};
+
+/// A backend of a steered service that packets cannot be steered to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unreachable {
+    /// The backend's pool.
+    pub pool: Name,
+    /// The backend's address.
+    pub address: SocketAddr,
+    /// What was found, as a sentence that begins with the backend, without a full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// The backends of `tcp` services whose routes leave by none of these interfaces, in the order of
+/// the configuration. Services of the agent's are not looked at: their packets go through sockets.
+///
+/// # Errors
+/// The kernel does not say where packets go.
+pub fn unreachable(
+    interfaces: &Interfaces,
+    services: &[Service],
+) -> Result<Vec<Unreachable>, Error> {
+    let failed = |error: std::io::Error| {
+        Error::of(
+            "cannot ask the kernel for the routes of the backends",
+            &error,
+        )
+    };
+    let mut kernel = Rtnetlink::open().map_err(failed)?;
+    let mut seen = HashSet::new();
+    let mut unreachable = Vec::new();
+    let steered = services
+        .iter()
+        .filter(|service| matches!(service.mode, Mode::Tcp { .. }));
+    for service in steered {
+        let pool = &service.pool;
+        for backend in &pool.backends {
+            // The configuration refuses IPv6 backends of steered services.
+            let IpAddr::V4(ip) = backend.address.ip() else {
+                continue;
+            };
+            if !seen.insert((&pool.name, backend.address)) {
+                continue;
+            }
+            let way = kernel.way_to(ip).map_err(failed)?;
+            if let Some((found, hint)) = obstacle(ip, &named(way), interfaces) {
+                unreachable.push(Unreachable {
+                    pool: pool.name.clone(),
+                    address: backend.address,
+                    message: format!("{}: {found}", label(&backend.name, backend.address)),
+                    hint,
+                });
+            }
+        }
+    }
+    Ok(unreachable)
+}
+
+/// `backend web3 (10.9.0.7:80)`; a backend without a name of its own is called by its address.
+fn label(name: &Name, address: SocketAddr) -> String {
+    match name.as_str() == address.to_string() {
+        true => format!("backend {address}"),
+        false => format!("backend {name} ({address})"),
+    }
+}
+
+/// A [`Way`] with the names of its interfaces.
+#[derive(Debug)]
+enum NamedWay {
+    Out(Vec<String>),
+    Local,
+    Nowhere(String),
+}
+
+fn named(way: Way) -> NamedWay {
+    let name = |index: u32| {
+        nix::net::if_::if_indextoname(index).map_or_else(
+            |_gone| format!("interface {index}"),
+            |name| name.to_string_lossy().into_owned(),
+        )
+    };
+    match way {
+        Way::Out(indices) => NamedWay::Out(indices.into_iter().map(name).collect()),
+        Way::Local => NamedWay::Local,
+        Way::Nowhere(why) => NamedWay::Nowhere(why),
+    }
+}
+
+/// What keeps packets from being steered this way, and what to do; `None`: nothing.
+fn obstacle(
+    address: Ipv4Addr,
+    way: &NamedWay,
+    interfaces: &Interfaces,
+) -> Option<(String, String)> {
+    match way {
+        NamedWay::Local => Some((
+            "it is an address of this host, and what the XDP program steers leaves the host"
+                .to_owned(),
+            "serve it with mode = \"http\" or \"https\", or name a backend on another host"
+                .to_owned(),
+        )),
+        NamedWay::Nowhere(why) => Some((
+            format!("this host has no route to it ({why})"),
+            format!("see `ip route get {address}`: add a route, or correct the address"),
+        )),
+        NamedWay::Out(names) => {
+            let has_program = |name: &str| interfaces.names().any(|one| one == name);
+            let without: Vec<&str> = names
+                .iter()
+                .map(String::as_str)
+                .filter(|name| !has_program(name))
+                .collect();
+            let (first, joined) = (without.first()?, without.join(" and "));
+            Some((
+                format!("its route leaves by {joined}, where lb has no XDP program"),
+                match *first {
+                    "lo" => "correct the route: the XDP program steers out of network interfaces"
+                        .to_owned(),
+                    _ => format!("add {joined} to [node] interfaces, or correct the route"),
+                },
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 7);
+
+    fn out(names: &[&str]) -> NamedWay {
+        NamedWay::Out(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn found(way: &NamedWay) -> Option<(String, String)> {
+        let interfaces = Interfaces::new(vec!["eth0".to_owned(), "eth1".to_owned()]);
+        obstacle(BACKEND, way, &interfaces.expect("two interfaces"))
+    }
+
+    #[test]
+    fn every_path_of_a_route_leaves_by_an_interface_with_the_program() {
+        assert_eq!(found(&out(&["eth1"])), None);
+        assert_eq!(found(&out(&["eth0", "eth1"])), None);
+        let (message, hint) = found(&out(&["eth1", "eth2"])).expect("refused");
+        assert_eq!(
+            message,
+            "its route leaves by eth2, where lb has no XDP program"
+        );
+        assert_eq!(hint, "add eth2 to [node] interfaces, or correct the route");
+    }
+
+    #[test]
+    fn an_address_of_this_host_is_refused() {
+        let (message, hint) = found(&NamedWay::Local).expect("refused");
+        assert!(message.contains("address of this host"), "{message}");
+        assert!(hint.contains("mode = \"http\""), "{hint}");
+    }
+
+    #[test]
+    fn a_backend_without_a_route_is_refused_with_the_reason_of_the_kernel() {
+        let way = NamedWay::Nowhere("Network is unreachable".to_owned());
+        let (message, hint) = found(&way).expect("refused");
+        assert!(message.contains("(Network is unreachable)"), "{message}");
+        assert!(hint.contains("ip route get 10.9.0.7"), "{hint}");
+    }
+
+    #[test]
+    fn a_backend_is_called_by_its_name_and_address() {
+        let address = SocketAddr::from((BACKEND, 80));
+        let name = |text: &str| Name::parse(text).expect("a name");
+        assert_eq!(label(&name("web3"), address), "backend web3 (10.9.0.7:80)");
+        assert_eq!(label(&name("10.9.0.7:80"), address), "backend 10.9.0.7:80");
+    }
+}
