@@ -13,9 +13,9 @@ use super::{
 use crate::{
     admin::{
         BackendStatus, CertificateStatus, CheckStatus, HaStatus, InterfaceStatus, Moment,
-        PoolStatus, ServiceStatus, Source, Status, XdpStatus,
+        PoolStatus, Source, Status, XdpStatus,
     },
-    config::{Balance, Check, CheckKind, Forward, Mode, Name},
+    config::{Balance, Check, CheckKind},
     dataplane::{self, Attachment},
     health::LastCheck,
     metrics::{Format, HaReading, render},
@@ -25,12 +25,16 @@ use crate::{
 
 mod ha;
 mod readings;
+mod work;
+
+use work::Works;
 
 impl<K: Kernel> Source for Shared<K> {
     fn status(&self) -> Status {
         let observed = self.observe();
         let state = self.read();
         let now = Moment(SystemTime::now());
+        let work = Works::of(&observed, &state);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: state.config.node.name.to_string(),
@@ -42,12 +46,12 @@ impl<K: Kernel> Source for Shared<K> {
                 .config
                 .services
                 .iter()
-                .map(|service| observed.service(service))
+                .map(|service| work.service(service))
                 .collect(),
             pools: state
                 .roster
                 .views()
-                .map(|view| observed.pool(view, &state))
+                .map(|view| pool(view, &state, &work))
                 .collect(),
             certificates: observed.certificates(),
             ha: self.ha_status(&state),
@@ -171,94 +175,6 @@ impl Observed {
         traffic.unwrap_or_default()
     }
 
-    fn service(&self, service: &crate::config::Service) -> ServiceStatus {
-        let of_service = || {
-            let traffic = self.traffic().iter();
-            traffic.filter(|traffic| traffic.service == service.name)
-        };
-        let (mode, forward, is_http) = match &service.mode {
-            Mode::Tcp {
-                forward: Forward::Nat,
-            } => ("tcp", Some("nat".to_owned()), false),
-            Mode::Tcp {
-                forward: Forward::Dnat,
-            } => ("tcp", Some("dnat".to_owned()), false),
-            Mode::Http => ("http", None, true),
-            Mode::Https { .. } => ("https", None, true),
-        };
-        let requests = self.http.requests.iter();
-        let requests = requests.filter(|count| count.service == service.name);
-        ServiceStatus {
-            name: service.name.to_string(),
-            listen: service.listen,
-            mode: mode.to_owned(),
-            forward,
-            pool: service.pool.name.to_string(),
-            connections: of_service().map(|traffic| traffic.connections).sum(),
-            requests: is_http.then(|| requests.map(|count| count.count).sum()),
-            bytes_in: of_service().map(|traffic| traffic.bytes_in).sum(),
-            bytes_out: (!is_http).then(|| of_service().map(|traffic| traffic.bytes_out).sum()),
-        }
-    }
-
-    fn pool(&self, view: &PoolView, state: &State) -> PoolStatus {
-        let pool = &view.pool;
-        let services = state.config.services.iter();
-        let services: Vec<_> = services
-            .filter(|service| service.pool.name == pool.name)
-            .map(|service| &service.name)
-            .collect();
-        let backends = pool
-            .backends
-            .iter()
-            .zip(&view.states)
-            .map(|(backend, now)| {
-                let id = BackendId {
-                    pool: pool.name.clone(),
-                    address: backend.address,
-                };
-                let member = state.roster.member(&id);
-                let work = self.work(&services, &backend.name);
-                BackendStatus {
-                    name: backend.name.to_string(),
-                    address: backend.address,
-                    weight: backend.weight.get(),
-                    state: (*now).into(),
-                    since: Moment(member.map_or(SystemTime::UNIX_EPOCH, |member| member.since)),
-                    order: member.map(|member| member.order).unwrap_or_default(),
-                    last_check: state.records.last(&id).map(check_status),
-                    connections: work.connections,
-                    packets: work.packets,
-                    requests: work.requests,
-                }
-            });
-        PoolStatus {
-            name: pool.name.to_string(),
-            balance: word_of_balance(pool.balance).to_owned(),
-            check: pool.check.as_ref().map(check_in_words),
-            backends: backends.collect(),
-        }
-    }
-
-    /// What a backend did for these services.
-    fn work(&self, services: &[&Name], backend: &Name) -> Work {
-        let traffic = self.traffic().iter().filter(|traffic| {
-            traffic.backend.as_ref() == Some(backend) && services.contains(&&traffic.service)
-        });
-        let requests = self.http.requests.iter().filter(|count| {
-            count.backend.as_ref() == Some(backend) && services.contains(&&count.service)
-        });
-        let mut work = Work {
-            requests: requests.map(|count| count.count).sum(),
-            ..Work::default()
-        };
-        for traffic in traffic {
-            work.connections += traffic.connections;
-            work.packets += traffic.packets_in + traffic.packets_out;
-        }
-        work
-    }
-
     fn certificates(&self) -> Vec<CertificateStatus> {
         // Several services may serve one file.
         let files: BTreeMap<_, _> = self
@@ -275,11 +191,38 @@ impl Observed {
     }
 }
 
-#[derive(Default)]
-struct Work {
-    connections: u64,
-    packets: u64,
-    requests: u64,
+fn pool(view: &PoolView, state: &State, work: &Works<'_>) -> PoolStatus {
+    let pool = &view.pool;
+    let backends = pool
+        .backends
+        .iter()
+        .zip(&view.states)
+        .map(|(backend, now)| {
+            let id = BackendId {
+                pool: pool.name.clone(),
+                address: backend.address,
+            };
+            let member = state.roster.member(&id);
+            let work = work.backend(&pool.name, &backend.name);
+            BackendStatus {
+                name: backend.name.to_string(),
+                address: backend.address,
+                weight: backend.weight.get(),
+                state: (*now).into(),
+                since: Moment(member.map_or(SystemTime::UNIX_EPOCH, |member| member.since)),
+                order: member.map(|member| member.order).unwrap_or_default(),
+                last_check: state.records.last(&id).map(check_status),
+                connections: work.connections,
+                packets: work.packets,
+                requests: work.requests,
+            }
+        });
+    PoolStatus {
+        name: pool.name.to_string(),
+        balance: word_of_balance(pool.balance).to_owned(),
+        check: pool.check.as_ref().map(check_in_words),
+        backends: backends.collect(),
+    }
 }
 
 fn interface_status(attachment: &Attachment) -> InterfaceStatus {

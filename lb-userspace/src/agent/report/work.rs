@@ -1,0 +1,102 @@
+//! What services and backends did, added up once for a whole status.
+
+use std::collections::HashMap;
+
+use super::Observed;
+use crate::{
+    admin::ServiceStatus,
+    agent::shared::State,
+    config::{Forward, Mode, Name, Service},
+};
+
+/// What each service did, and each backend for all services of its pool.
+pub(super) struct Works<'a> {
+    services: HashMap<&'a Name, OfService>,
+    backends: HashMap<(&'a Name, &'a Name), Work>,
+}
+
+#[derive(Default)]
+struct OfService {
+    connections: u64,
+    requests: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// What a backend did.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Work {
+    pub(super) connections: u64,
+    pub(super) packets: u64,
+    pub(super) requests: u64,
+}
+
+impl<'a> Works<'a> {
+    /// Adds up what was observed.
+    pub(super) fn of(observed: &'a Observed, state: &'a State) -> Self {
+        let mut works = Self {
+            services: HashMap::new(),
+            backends: HashMap::new(),
+        };
+        let services = state.config.services.iter();
+        let pools: HashMap<&Name, &Name> = services
+            .map(|service| (&service.name, &service.pool.name))
+            .collect();
+        for traffic in observed.traffic() {
+            let sum = works.services.entry(&traffic.service).or_default();
+            sum.connections += traffic.connections;
+            sum.bytes_in += traffic.bytes_in;
+            sum.bytes_out += traffic.bytes_out;
+            if let Some(backend) = &traffic.backend
+                && let Some(pool) = pools.get(&traffic.service)
+            {
+                let work = works.backends.entry((pool, backend)).or_default();
+                work.connections += traffic.connections;
+                work.packets += traffic.packets_in + traffic.packets_out;
+            }
+        }
+        for count in &observed.http.requests {
+            let sum = works.services.entry(&count.service).or_default();
+            sum.requests += count.count;
+            if let Some(backend) = &count.backend
+                && let Some(pool) = pools.get(&count.service)
+            {
+                works.backends.entry((pool, backend)).or_default().requests += count.count;
+            }
+        }
+        works
+    }
+
+    /// What a backend did for all services of its pool.
+    pub(super) fn backend(&self, pool: &Name, backend: &Name) -> Work {
+        let work = self.backends.get(&(pool, backend));
+        work.copied().unwrap_or_default()
+    }
+
+    /// The status of a service.
+    pub(super) fn service(&self, service: &Service) -> ServiceStatus {
+        let none = OfService::default();
+        let work = self.services.get(&service.name).unwrap_or(&none);
+        let (mode, forward, is_http) = match &service.mode {
+            Mode::Tcp {
+                forward: Forward::Nat,
+            } => ("tcp", Some("nat".to_owned()), false),
+            Mode::Tcp {
+                forward: Forward::Dnat,
+            } => ("tcp", Some("dnat".to_owned()), false),
+            Mode::Http => ("http", None, true),
+            Mode::Https { .. } => ("https", None, true),
+        };
+        ServiceStatus {
+            name: service.name.to_string(),
+            listen: service.listen,
+            mode: mode.to_owned(),
+            forward,
+            pool: service.pool.name.to_string(),
+            connections: work.connections,
+            requests: is_http.then_some(work.requests),
+            bytes_in: work.bytes_in,
+            bytes_out: (!is_http).then_some(work.bytes_out),
+        }
+    }
+}
