@@ -9,6 +9,7 @@ mod load;
 mod machine;
 mod namespace;
 mod proxy;
+mod rings;
 mod running;
 mod samples;
 mod site;
@@ -29,6 +30,8 @@ pub(crate) enum Bench {
     Http(HttpArguments),
     /// Nanoseconds a packet of the XDP program, beside Katran's where an object of it is given
     Xdp(xdp::XdpArguments),
+    /// CPU time of the agent while the backends of many pools go down and come back
+    Rings(RingsArguments),
     /// Milliseconds without an answer when the active host is lost, beside HAProxy with keepalived
     Failover(FailoverArguments),
     /// Short connections a second, sustained, and the CPU time of each, beside nftables and HAProxy
@@ -61,6 +64,23 @@ pub(crate) struct HttpArguments {
     /// Already within the namespaces that were made for it
     #[arg(long, hide = true)]
     inside: bool,
+}
+
+/// How changes of state are measured.
+#[derive(Args)]
+pub(crate) struct RingsArguments {
+    /// Pools, each of a service of its own
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pools: u16,
+    /// Backends of each pool
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    backends: u16,
+    /// Seconds, in each of which every backend changes its state once
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=600))]
+    seconds: u16,
+    /// Write the figures to this file as well
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 /// How failover is measured.
@@ -119,6 +139,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Http(arguments) => http::run(workspace, arguments),
         Bench::Xdp(arguments) => xdp::run(workspace, arguments),
+        Bench::Rings(arguments) => rings::run(workspace, arguments),
         Bench::Failover(arguments) => failover::run(workspace, arguments),
         Bench::Connections(arguments) => connections::run(workspace, arguments),
         Bench::Flood(arguments) => flood::run(workspace, arguments),
