@@ -22,6 +22,7 @@ pub mod listener;
 pub mod memory;
 pub mod parse;
 pub mod record;
+pub mod ring;
 pub mod service;
 pub mod settings;
 pub mod steer;
@@ -39,5 +40,3 @@ mod hash;
 pub mod host;
 #[cfg(feature = "host")]
 pub mod import;
-#[cfg(feature = "host")]
-pub mod ring;

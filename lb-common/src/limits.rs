@@ -6,9 +6,12 @@ pub const SERVICES: u32 = 4096;
 /// Backends, counted once for each service that uses them.
 pub const BACKENDS: u32 = 16_384;
 
-/// Slots of a ring: a prime, as Maglev wants it (NSDI 2016, section 3.4), and about a hundred
-/// times the backends of a large pool, so that shares are exact to a percent.
-pub const RING_SLOTS: u32 = 16_381;
+/// Slots that a ring by Maglev can have: primes, as it wants them (NSDI 2016, section 3.4), each
+/// such that both halves of the ring and its head fill their pages and begin no other.
+pub const RING_SIZES: [u32; 5] = [1019, 4091, 16_369, 65_521, 262_139];
+
+/// Entries of the map `rings`: one for each service, and one whose ring has no slots.
+pub const RINGS: u32 = SERVICES + 1;
 
 /// Number of the layout of all maps. It changes when a map changes its meaning or the size of its
 /// keys or values, so that an agent refuses what an agent of another version pinned.

@@ -29,12 +29,10 @@ pub struct Service {
     pub handling: u8,
     /// A [`Pick`] as its number.
     pub pick: u8,
-    /// Slots of the ring in use; 0 while no backend takes connections.
-    pub slots: u32,
     /// Other backends that a connection is offered to when one refuses or does not answer.
     pub retries: u8,
     /// Zero: room for what comes next.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 11],
 }
 
 /// Who handles a service's connections.

@@ -87,8 +87,9 @@ pub trait Tables: Shared {
     /// The service that listens there.
     fn service(&self, key: &ServiceKey) -> Option<Service>;
 
-    /// The backend in a slot of a service's ring.
-    fn ring(&self, service: ServiceId, slot: u32) -> Option<BackendId>;
+    /// The backend that a number picks from a service's ring: numbers that follow each other pick
+    /// slots that do. `None` while no backend takes new connections.
+    fn ring(&self, service: ServiceId, number: u32) -> Option<BackendId>;
 
     /// Counts the service's turn on by one and returns what it was.
     fn turn(&self, service: ServiceId) -> u32;

@@ -15,6 +15,7 @@ use lb_common::{
     hop::NextHop,
     listener::Listeners,
     record::Record,
+    ring::Head,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     tables::{Shared, Tables},
@@ -26,7 +27,7 @@ use lb_common::{
 use crate::{
     maps::{
         BACKENDS, CONNECTIONS, CURSORS, ENDPOINTS, FLOW_EVENTS, HOPS, INTERFACES, LISTENERS, PORTS,
-        RINGS, SERVICES, SETTINGS, SOURCE_PORTS, TRAFFIC, UNTOLD, VERDICTS,
+        RINGS, Ring, SERVICES, SETTINGS, SOURCE_PORTS, TRAFFIC, UNTOLD, VERDICTS,
     },
     shared::{MapPorts, MapWords, order_loads},
 };
@@ -120,8 +121,10 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn ring(&self, service: ServiceId, slot: u32) -> Option<BackendId> {
-        RINGS.get_value(u32::from(service), &slot).copied()
+    fn ring(&self, service: ServiceId, number: u32) -> Option<BackendId> {
+        let ring = RINGS.get(u32::from(service))?;
+        let slot = Head::of_word(word(ring, 0)?).pick(number)?;
+        Some(slot.backend_in(word(ring, slot.word())?))
     }
 
     #[inline(always)]
@@ -175,6 +178,14 @@ impl Tables for Kernel<'_> {
             unsafe { (*traffic).count(direction, bytes, opens) };
         }
     }
+}
+
+/// A word of a ring, read at once: the agent may store another head at any time.
+#[inline(always)]
+fn word(ring: &Ring, index: u32) -> Option<u64> {
+    let word = ring.get_ptr(index)?;
+    // SAFETY: a value of the map, aligned to its eight bytes; each store of the agent is whole.
+    Some(unsafe { word.read_volatile() })
 }
 
 /// The kernel's clock.

@@ -6,13 +6,14 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    backend::{Backend, BackendId},
+    backend::Backend,
     connection::Connection,
     endpoint::EndpointBucket,
     hop::Hop,
     limits,
     listener::{LISTENER_WORDS, Listeners},
     record::Record,
+    ring,
     service::{Service, ServiceKey},
     settings::Settings,
     traffic::{Traffic, TrafficSlot},
@@ -43,12 +44,13 @@ pub(crate) static SERVICES: HashMap<ServiceKey, Service, { limits::SERVICES as u
 #[btf_map(name = "backends")]
 pub(crate) static BACKENDS: Array<Backend, { limits::BACKENDS as usize }> = Array::new();
 
-/// A ring for each service, swapped whole.
+/// A ring for each service, of which a packet sees the old one or the new one: see
+/// [`lb_common::ring`].
 #[btf_map(name = "rings")]
-pub(crate) static RINGS: ArrayOfMaps<Ring, { limits::SERVICES as usize }> = ArrayOfMaps::new();
+pub(crate) static RINGS: ArrayOfMaps<Ring, { limits::RINGS as usize }> = ArrayOfMaps::new();
 
-/// Each slot of a ring names a backend.
-pub(crate) type Ring = Array<BackendId, { limits::RING_SLOTS as usize }>;
+/// The head and the slots of a ring. Each has as many words as its service needs, one at least.
+pub(crate) type Ring = Array<u64, 1, { ring::MAP_FLAGS as usize }>;
 
 /// Whose turn it is, for each service and CPU.
 #[btf_map(name = "cursors")]

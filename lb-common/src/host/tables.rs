@@ -326,8 +326,10 @@ impl<'a> Tables for &'a HostTables {
         self.services.get(key).copied()
     }
 
-    fn ring(&self, service: ServiceId, slot: u32) -> Option<BackendId> {
-        self.rings.get(&service)?.get(slot as usize).copied()
+    fn ring(&self, service: ServiceId, number: u32) -> Option<BackendId> {
+        let slots = self.rings.get(&service)?;
+        let slot = (number as usize).checked_rem(slots.len())?;
+        slots.get(slot).copied()
     }
 
     fn turn(&self, service: ServiceId) -> u32 {

@@ -50,7 +50,7 @@ pub(super) fn begin<M: Memory, T: Tables>(
     if !packet.flags.opens() {
         return Err(Verdict::Pass(Pass::NoFlow));
     }
-    if service.slots == 0 {
+    if tables.ring(service.id, 0).is_none() {
         return Err(Verdict::Pass(Pass::NoBackend));
     }
     has_a_hop_left(packet)?;
@@ -227,8 +227,7 @@ fn choose_backend<T: Tables>(
     let number = slot_number(tables, service, &packet.key);
     let mut why = Verdict::Pass(Pass::NoBackend);
     for attempt in 0..BACKEND_TRIES {
-        let slot = number.wrapping_add(attempt) % service.slots.max(1);
-        let Some(id) = tables.ring(service.id, slot) else {
+        let Some(id) = tables.ring(service.id, number.wrapping_add(attempt)) else {
             return Err(why);
         };
         #[expect(
@@ -312,8 +311,8 @@ fn source<T: Tables>(
 /// Another backend of the ring than `backend`.
 #[inline(always)]
 pub(super) fn other_backend<T: Tables>(tables: &T, service: &Service, backend: u16) -> Option<u32> {
-    for slot in 0..BACKEND_TRIES.min(service.slots) {
-        let id = tables.ring(service.id, slot)?;
+    for number in 0..BACKEND_TRIES {
+        let id = tables.ring(service.id, number)?;
         if id != u32::from(backend) {
             return Some(id);
         }

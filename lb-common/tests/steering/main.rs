@@ -84,13 +84,12 @@ fn tables() -> HostTables {
             }
         })
         .collect();
-    let ring = Ring::turns(&members);
+    let ring = Ring::turns(&members, &[1; 4]);
     let nat = Handling::Nat as u8;
     let steered = Service {
         id: 0,
         handling: nat,
         pick: Pick::Turn as u8,
-        slots: ring.used(),
         retries: 3,
         ..Service::default()
     };
@@ -622,9 +621,7 @@ fn each_reason_not_to_steer_has_its_verdict() {
     tables.default_route = None;
     assert_eq!(sent(&tables, &to(80, SYN)).0, Verdict::Drop(Drop::NoRoute));
     assert!(tables.connections().is_empty() && tables.claimed_ports().is_empty());
-    for service in tables.services.values_mut() {
-        service.slots = 0;
-    }
+    tables.rings.insert(0, Vec::new());
     assert_eq!(
         sent(&tables, &to(80, SYN)).0,
         Verdict::Pass(Pass::NoBackend)

@@ -13,8 +13,8 @@ use crate::{
 pub(super) trait Kernel: Send + 'static {
     /// Makes the kernel say what the configuration and the pools say.
     fn apply(&mut self, services: &[Service], pools: &[Arc<PoolView>]) -> Result<(), Error>;
-    /// Backends changed state.
-    fn pool_changed(&mut self, pool: &PoolView) -> Result<(), Error>;
+    /// Backends of these pools changed state.
+    fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), Error>;
     /// Sums the counters.
     fn counters(&self) -> Result<Counters, Error>;
     /// The interfaces that have the program, and how it is attached to each.
@@ -38,8 +38,8 @@ impl Kernel for Dataplane {
         Self::apply(self, services, pools)
     }
 
-    fn pool_changed(&mut self, pool: &PoolView) -> Result<(), Error> {
-        Self::pool_changed(self, pool)
+    fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), Error> {
+        Self::pools_changed(self, pools)
     }
 
     fn counters(&self) -> Result<Counters, Error> {

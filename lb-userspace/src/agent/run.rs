@@ -1,6 +1,6 @@
 //! The loop: takes in what happens, and makes every change.
 
-use std::{io, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::SystemTime};
 
 use lb_common::backend::BackendState;
 use lb_ha::pair::{Reason, Refusal};
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     admin::{Command, Request, wording::xdp_in_words},
+    config::Name,
     health::{Checked, Checks},
     peer::Certificates,
     pool::{Change, Order, Ordered, PoolView, StateFile, word_of},
@@ -60,6 +61,9 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) look: Interval,
     /// Whether every backend was checked.
     pub(super) all_checked: bool,
+    /// Whether a backend's health turned since the memory was written. It is written once a second:
+    /// of a hundred backends that turn together, not a hundred times.
+    pub(super) unremembered: bool,
     pub(super) tickets: TicketKeys,
     /// The certificates of both hosts.
     pub(super) certificates: Certificates,
@@ -68,6 +72,9 @@ pub(super) struct Agent<K: Kernel> {
     /// When to try again what the kernel refused, and to tell systemd that the loop is alive.
     pub(super) heartbeat: Interval,
 }
+
+/// Outcomes of checks that are taken in at once at the most: the loop has others to listen to.
+const OUTCOMES_AT_ONCE: usize = 1024;
 
 /// The signals that the agent listens to.
 pub(super) struct Signals {
@@ -161,28 +168,43 @@ impl<K: Kernel> Agent<K> {
         ]);
     }
 
-    fn checked(&mut self, checked: Checked) {
-        let now = SystemTime::now();
-        let id = checked.backend.clone();
-        let reason = match &checked.outcome {
-            Ok(()) => "checks succeed".to_owned(),
-            Err(failure) => failure.to_string(),
-        };
-        let (turned, change) = {
-            let mut state = self.shared.write();
-            let turned = state.records.record(checked, now);
-            let change = turned.and_then(|healthy| state.roster.checked(&id, healthy, now));
-            (turned.is_some(), change)
-        };
-        if let Some(change) = change {
-            self.publish(&change, &reason);
+    /// Takes in the outcome of a check, and with it all others that wait, so that changes which
+    /// come together are written together.
+    fn checked(&mut self, first: Checked) {
+        let mut outcomes = vec![first];
+        while outcomes.len() < OUTCOMES_AT_ONCE
+            && let Ok(next) = self.outcomes.try_recv()
+        {
+            outcomes.push(next);
         }
-        if turned {
-            self.remember();
-        }
+        let (turned, changes) = self.record(outcomes);
+        self.publish(&changes);
+        self.unremembered |= turned;
         if turned || !self.all_checked {
             self.tell_pair();
         }
+    }
+
+    /// Notes what checks found. Returns whether any backend's health turned, and the changes of
+    /// state that follow, each with its reason.
+    fn record(&self, outcomes: Vec<Checked>) -> (bool, Vec<(Change, String)>) {
+        let now = SystemTime::now();
+        let mut turned = false;
+        let mut changes = Vec::new();
+        let mut state = self.shared.write();
+        for checked in outcomes {
+            let id = checked.backend.clone();
+            let failure = checked.outcome.as_ref().err().map(ToString::to_string);
+            let Some(healthy) = state.records.record(checked, now) else {
+                continue;
+            };
+            turned = true;
+            if let Some(change) = state.roster.checked(&id, healthy, now) {
+                let reason = failure.unwrap_or_else(|| "checks succeed".to_owned());
+                changes.push((change, reason));
+            }
+        }
+        (turned, changes)
     }
 
     fn command(&mut self, command: Command) {
@@ -210,7 +232,7 @@ impl<K: Kernel> Agent<K> {
         tracing::info!(backend = name, %order, "the operator gave an order");
         self.tell_orders();
         if let Some(change) = &change {
-            self.publish(change, "by the operator's order");
+            self.publish(&[(change.clone(), "by the operator's order".to_owned())]);
         }
         let word = word_of(state);
         let mut answer = match change {
@@ -226,35 +248,44 @@ impl<K: Kernel> Agent<K> {
         Ok(answer)
     }
 
-    /// Tells everybody who chooses backends, and the log.
-    fn publish(&self, change: &Change, reason: &str) {
-        self.tell(&change.view);
-        let (pool, backend) = (&change.view.pool.name, &change.backend);
-        let (from, to) = (word_of(change.from), word_of(change.to));
-        match change.to {
-            BackendState::Down => {
-                tracing::warn!(%pool, %backend, from, to, reason, "a backend is down");
-            }
-            _ => tracing::info!(%pool, %backend, from, to, reason, "a backend is {to}"),
-        }
-        let up = change.view.states.iter();
-        if up.filter(|state| **state == BackendState::Up).count() == 0 {
-            tracing::error!(%pool, "no backend of the pool is up");
+    /// Tells everybody who chooses backends, and the log, of changes with their reasons.
+    pub(super) fn publish(&self, changes: &[(Change, String)]) {
+        // Of several changes of a pool, the last one shows the pool as it is.
+        let views: BTreeMap<&Name, &Arc<PoolView>> = changes
+            .iter()
+            .map(|(change, _)| (&change.view.pool.name, &change.view))
+            .collect();
+        self.tell(&views.into_values().cloned().collect::<Vec<_>>());
+        for (change, reason) in changes {
+            log(change, reason);
         }
     }
 
-    fn tell(&self, view: &Arc<PoolView>) {
-        self.feeds.send(view);
-        let pool = &view.pool.name;
-        let told = self.shared.kernel().pool_changed(view);
+    fn tell(&self, views: &[Arc<PoolView>]) {
+        if views.is_empty() {
+            return;
+        }
+        for view in views {
+            self.feeds.send(view);
+        }
+        let told = self.shared.kernel().pools_changed(views);
+        let pools = views.iter().map(|view| view.pool.name.clone());
         let unsettled = &mut self.shared.write().unsettled;
         match told {
             Ok(()) => {
-                unsettled.remove(pool);
+                for pool in pools {
+                    unsettled.remove(&pool);
+                }
             }
             Err(error) => {
-                unsettled.insert(pool.clone());
-                tracing::error!(%pool, "the kernel has not taken the change, trying again: {error}");
+                let names: Vec<String> =
+                    views.iter().map(|one| one.pool.name.to_string()).collect();
+                let names = names.join(", ");
+                tracing::error!(
+                    pools = names,
+                    "the kernel has not taken the change, trying again: {error}"
+                );
+                unsettled.extend(pools);
             }
         }
     }
@@ -262,6 +293,9 @@ impl<K: Kernel> Agent<K> {
     fn beat(&mut self) {
         notify(&[sd_notify::NotifyState::Watchdog]);
         self.retry();
+        if self.unremembered {
+            self.remember();
+        }
         self.keep_up_pair();
     }
 
@@ -274,13 +308,12 @@ impl<K: Kernel> Agent<K> {
                 .filter_map(|pool| state.roster.view(pool));
             views.cloned().collect()
         };
-        for view in &views {
-            self.tell(view);
-        }
+        self.tell(&views);
     }
 
     /// Keeps orders and health for the next agent. False when that failed.
-    fn remember(&self) -> bool {
+    fn remember(&mut self) -> bool {
+        self.unremembered = false;
         let memory = self.shared.read().roster.memory();
         let written = self.state_file.write(&memory);
         if let Err(error) = &written {
@@ -370,8 +403,27 @@ impl<K: Kernel> Agent<K> {
         }
         // A host that is alone keeps its addresses until its requests have ended.
         self.leave_pair().await;
+        if self.unremembered {
+            self.remember();
+        }
         self.servers.shutdown().await;
         tracing::info!("stopped; the kernel goes on steering");
+    }
+}
+
+/// Says that a backend is in another state, and what that means for its pool.
+fn log(change: &Change, reason: &str) {
+    let (pool, backend) = (&change.view.pool.name, &change.backend);
+    let (from, to) = (word_of(change.from), word_of(change.to));
+    match change.to {
+        BackendState::Down => {
+            tracing::warn!(%pool, %backend, from, to, reason, "a backend is down");
+        }
+        _ => tracing::info!(%pool, %backend, from, to, reason, "a backend is {to}"),
+    }
+    let up = change.view.states.iter();
+    if up.filter(|state| **state == BackendState::Up).count() == 0 {
+        tracing::error!(%pool, "no backend of the pool is up");
     }
 }
 

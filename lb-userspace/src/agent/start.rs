@@ -80,6 +80,7 @@ pub(super) fn start<K: Kernel>(
         holding: None,
         look: run::look(),
         all_checked: false,
+        unremembered: false,
         tickets,
         certificates,
     };

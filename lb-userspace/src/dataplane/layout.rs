@@ -12,12 +12,12 @@ use std::{
 use lb_common::{
     backend::{Backend, BackendId, BackendState},
     limits,
-    ring::{Member, Ring},
+    ring::{self, Member, Ring},
     service::{Handling, Pick, Service, ServiceId, ServiceKey},
     wire::PROTOCOL_TCP,
 };
 
-use super::Error;
+use super::{Error, numbered::Numbered, rings::Filled};
 use crate::{
     config::{self, Balance, Forward, Mode, Name},
     pool::PoolView,
@@ -30,6 +30,8 @@ pub(super) struct Layout {
     pub(super) services: Vec<Placed>,
     /// Who has which number.
     pub(super) numbers: Numbers,
+    /// The steered services of each pool, by their places in `services`.
+    of_pool: HashMap<Name, Vec<usize>>,
 }
 
 /// A service with its place in the maps.
@@ -41,9 +43,19 @@ pub(super) struct Placed {
     pub(super) value: Service,
     /// For a service that is steered in the kernel.
     pub(super) ring: Option<Arc<Ring>>,
+    /// Slots that the ring may ever have.
+    pub(super) capacity: u32,
     pub(super) backends: Vec<PlacedBackend>,
     pool: Name,
     balance: Balance,
+}
+
+/// A service that is to be written, by its place in [`Layout::services`].
+#[derive(Debug)]
+pub(super) struct Changed {
+    place: usize,
+    /// The service as it is to be.
+    pub(super) service: Placed,
 }
 
 /// A backend with its place in the maps.
@@ -57,19 +69,26 @@ pub(super) struct PlacedBackend {
 }
 
 /// Who has which number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Numbers {
-    pub(super) services: HashMap<ServiceKey, ServiceId>,
-    pub(super) backends: HashMap<BackendIdentity, BackendId>,
+    pub(super) services: Numbered<ServiceKey>,
+    pub(super) backends: Numbered<BackendIdentity>,
     /// Rows of source ports. They stay when a backend leaves: its connections go on.
-    pub(super) rows: HashMap<RowIdentity, u16>,
-    /// Where the search for a free number begins: after the last one given, so that a number
-    /// rests for as long as possible before another gets it.
-    next_backend: BackendId,
+    rows: Numbered<RowIdentity>,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            services: Numbered::new(limits::SERVICES),
+            backends: Numbered::new(limits::BACKENDS),
+            rows: Numbered::new(limits::ROWS),
+        }
+    }
 }
 
 /// What makes a backend the same one: its service, address and port.
-type BackendIdentity = (ServiceId, [u8; 4], u16);
+pub(super) type BackendIdentity = (ServiceId, [u8; 4], u16);
 
 /// Whose connections share source ports: those to one backend's address and port from one address.
 type RowIdentity = ([u8; 4], u16, [u8; 4]);
@@ -80,33 +99,21 @@ impl Layout {
         services: &[(ServiceKey, Service)],
         backends: &[(BackendId, Backend)],
     ) -> Self {
-        let rows = backends
-            .iter()
-            .filter(|(_id, value)| value.rows > 0)
-            .map(|(_id, value)| {
-                (
-                    (value.address, value.port, value.service_address),
-                    value.row,
-                )
-            })
-            .collect();
-        let backends: HashMap<_, _> = backends
-            .iter()
-            .map(|(id, value)| ((value.service, value.address, value.port), *id))
-            .collect();
-        let next_backend = backends.values().max().map_or(0, |highest| highest + 1);
-        let services = services
-            .iter()
-            .map(|(key, value)| (*key, value.id))
-            .collect();
+        let mut numbers = Numbers::default();
+        for (key, value) in services {
+            numbers.services.keep(*key, u32::from(value.id));
+        }
+        for (id, value) in backends {
+            let identity = (value.service, value.address, value.port);
+            numbers.backends.keep(identity, *id);
+            if value.rows > 0 {
+                let identity = (value.address, value.port, value.service_address);
+                numbers.rows.keep(identity, u32::from(value.row));
+            }
+        }
         Self {
-            services: Vec::new(),
-            numbers: Numbers {
-                services,
-                backends,
-                rows,
-                next_backend,
-            },
+            numbers,
+            ..Self::default()
         }
     }
 
@@ -123,52 +130,69 @@ impl Layout {
             .map(|(service, key)| key.map(|key| (service, key)))
             .collect::<Result<_, Error>>()?;
         let keys: HashSet<ServiceKey> = visible.iter().map(|(_service, key)| *key).collect();
-        numbers.services.retain(|key, _id| keys.contains(key));
+        numbers.services.retain(|key| keys.contains(key));
+        let pools: HashMap<&Name, &Arc<PoolView>> =
+            pools.iter().map(|view| (&view.pool.name, view)).collect();
         let placed = visible
             .into_iter()
             .map(|(service, key)| {
-                let view = pools
-                    .iter()
-                    .find(|view| view.pool.name == service.pool.name)
-                    .ok_or_else(|| {
-                        Error::new(format!("pool {} is not known", service.pool.name))
-                    })?;
+                let view = pools.get(&service.pool.name).ok_or_else(|| {
+                    Error::new(format!("pool {} is not known", service.pool.name))
+                })?;
                 Placed::new(service, key, view, &mut numbers)
             })
             .collect::<Result<Vec<_>, Error>>()?;
-        let used: HashSet<BackendId> = placed
+        let used: HashSet<BackendIdentity> = placed
             .iter()
             .flat_map(|service| &service.backends)
-            .map(|one| one.id)
+            .map(PlacedBackend::identity)
             .collect();
-        numbers.backends.retain(|_identity, id| used.contains(id));
-        Ok(Self {
-            services: placed,
-            numbers,
-        })
+        numbers.backends.retain(|identity| used.contains(identity));
+        Ok(Self::of(placed, numbers))
     }
 
-    /// The same with other states for the backends of one pool.
-    pub(super) fn with_pool(&self, view: &PoolView) -> Self {
-        let mut next = self.clone();
-        for service in next
-            .services
-            .iter_mut()
-            .filter(|service| service.pool == view.pool.name)
-        {
-            for backend in &mut service.backends {
-                let place = view
-                    .pool
-                    .backends
-                    .iter()
-                    .position(|one| one.name == backend.name);
-                if let Some(state) = place.and_then(|place| view.states.get(place)) {
-                    backend.value.state = state.number();
-                }
+    fn of(services: Vec<Placed>, numbers: Numbers) -> Self {
+        let mut of_pool: HashMap<Name, Vec<usize>> = HashMap::new();
+        for (place, service) in services.iter().enumerate() {
+            if service.ring.is_some() {
+                of_pool.entry(service.pool.clone()).or_default().push(place);
             }
-            service.fill_ring();
         }
-        next
+        Self {
+            services,
+            numbers,
+            of_pool,
+        }
+    }
+
+    /// The services that change when the backends of these pools have the states that they have in
+    /// the views.
+    pub(super) fn changed_by(&self, pools: &[Arc<PoolView>]) -> Vec<Changed> {
+        let places = pools.iter().flat_map(|view| {
+            let places = self
+                .of_pool
+                .get(&view.pool.name)
+                .map_or(&[][..], Vec::as_slice);
+            places.iter().map(move |place| (*place, view))
+        });
+        let changed = places.filter_map(|(place, view)| {
+            let before = &self.services[place];
+            let service = before.with_states(view);
+            (service != *before).then_some(Changed { place, service })
+        });
+        changed.collect()
+    }
+
+    /// The service as it was before the change.
+    pub(super) fn before(&self, changed: &Changed) -> &Placed {
+        &self.services[changed.place]
+    }
+
+    /// Notes that the maps hold these changes.
+    pub(super) fn commit(&mut self, changed: Vec<Changed>) {
+        for Changed { place, service } in changed {
+            self.services[place] = service;
+        }
     }
 }
 
@@ -224,15 +248,15 @@ impl Placed {
             id,
             handling: handling as u8,
             pick: pick(balance) as u8,
-            slots: 0,
             retries: RETRIES,
-            reserved: [0; 7],
+            reserved: [0; 11],
         };
         let mut placed = Self {
             key,
             name: service.name.clone(),
             value,
             ring: None,
+            capacity: 0,
             backends,
             pool: view.pool.name.clone(),
             balance,
@@ -258,12 +282,41 @@ impl Placed {
                 weight: backend.weight,
             })
             .collect();
-        let ring = match pick(self.balance) {
-            Pick::Turn => Ring::turns(&members),
-            Pick::Flow | Pick::Source => Ring::maglev(&members),
+        let weights: Vec<u16> = self.backends.iter().map(|backend| backend.weight).collect();
+        let hashed = ring::capacity_of(&weights);
+        let ring;
+        (ring, self.capacity) = match pick(self.balance) {
+            Pick::Turn => (
+                Ring::turns(&members, &weights),
+                Ring::round_of(&weights).unwrap_or(hashed),
+            ),
+            Pick::Flow | Pick::Source => (Ring::maglev(&members, hashed), hashed),
         };
-        self.value.slots = ring.used();
         self.ring = Some(Arc::new(ring));
+    }
+
+    /// The same service with its backends in the states of this view of its pool.
+    fn with_states(&self, view: &PoolView) -> Self {
+        let mut next = self.clone();
+        let mut same = true;
+        // The view is of the configuration in force: its backends are these, in this order.
+        for (backend, state) in next.backends.iter_mut().zip(&view.states) {
+            same &= backend.value.state == state.number();
+            backend.value.state = state.number();
+        }
+        if !same {
+            next.fill_ring();
+        }
+        next
+    }
+
+    /// The ring as it is to be written, for a service that has one.
+    pub(super) fn filled(&self) -> Option<Filled<'_>> {
+        self.ring.as_ref().map(|ring| Filled {
+            service: self.value.id,
+            capacity: self.capacity,
+            slots: &ring.slots,
+        })
     }
 }
 
@@ -322,60 +375,40 @@ impl PlacedBackend {
             weight: backend.weight.get(),
         })
     }
+
+    fn identity(&self) -> BackendIdentity {
+        (self.value.service, self.value.address, self.value.port)
+    }
 }
 
 impl Numbers {
     fn service(&mut self, key: ServiceKey) -> Result<ServiceId, Error> {
-        if let Some(&id) = self.services.get(&key) {
-            return Ok(id);
-        }
-        let taken: HashSet<ServiceId> = self.services.values().copied().collect();
-        let id = (0..limits::SERVICES)
-            .filter_map(|id| ServiceId::try_from(id).ok())
-            .find(|id| !taken.contains(id))
-            .ok_or_else(|| {
-                Error::new(format!("there are more than {} services", limits::SERVICES))
-            })?;
-        self.services.insert(key, id);
-        Ok(id)
+        self.services
+            .of(key)
+            .and_then(|id| ServiceId::try_from(id).ok())
+            .ok_or_else(|| Error::new(format!("there are more than {} services", limits::SERVICES)))
     }
 
     fn row(&mut self, identity: RowIdentity) -> Result<u16, Error> {
-        if let Some(&row) = self.rows.get(&identity) {
-            return Ok(row);
-        }
-        let taken: HashSet<u16> = self.rows.values().copied().collect();
-        let row = (0..limits::ROWS)
-            .filter_map(|row| u16::try_from(row).ok())
-            .find(|row| !taken.contains(row))
+        self.rows
+            .of(identity)
+            .and_then(|row| u16::try_from(row).ok())
             .ok_or_else(|| {
                 Error::new(format!(
                     "there have been more than {} backends since the maps were made: `lb unload` \
                      makes room, and ends all connections",
                     limits::ROWS
                 ))
-            })?;
-        self.rows.insert(identity, row);
-        Ok(row)
+            })
     }
 
     fn backend(&mut self, identity: BackendIdentity) -> Result<BackendId, Error> {
-        if let Some(&id) = self.backends.get(&identity) {
-            return Ok(id);
-        }
-        let taken: HashSet<BackendId> = self.backends.values().copied().collect();
-        let id = (0..limits::BACKENDS)
-            .map(|step| (self.next_backend + step) % limits::BACKENDS)
-            .find(|id| !taken.contains(id))
-            .ok_or_else(|| {
-                Error::new(format!(
-                    "there are more than {} backends, counted once for each service",
-                    limits::BACKENDS
-                ))
-            })?;
-        self.next_backend = id + 1;
-        self.backends.insert(identity, id);
-        Ok(id)
+        self.backends.of(identity).ok_or_else(|| {
+            Error::new(format!(
+                "there are more than {} backends, counted once for each service",
+                limits::BACKENDS
+            ))
+        })
     }
 }
 
@@ -472,13 +505,14 @@ mod tests {
             BackendState::Draining,
             BackendState::Up,
         ];
-        let layout = Layout::default()
+        let mut layout = Layout::default()
             .next(
                 &[service(&four, 80, STEERED)],
                 &[view(&four, &[BackendState::Up; 4])],
             )
-            .expect("fits")
-            .with_pool(&view(&four, &states));
+            .expect("fits");
+        let changed = layout.changed_by(&[view(&four, &states)]);
+        layout.commit(changed);
         let ring = layout.services[0].ring.as_ref().expect("steered");
         assert!(ring.slots.iter().all(|slot| [0, 3].contains(slot)));
         assert_eq!(

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use aya::{
     Ebpf,
     maps::{
-        Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray, PerCpuValues,
+        Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues,
         xdp::{DevMapHash, XdpMapError},
     },
     util::nr_cpus,
@@ -15,7 +15,6 @@ use lb_common::{
     hop::Hop,
     limits,
     listener::{self, LISTENER_WORDS, Listeners},
-    ring::Ring,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     tick::Tick,
@@ -24,7 +23,13 @@ use lb_common::{
 };
 use zerocopy::transmute;
 
-use super::{Error, layout::Layout, ports::PortSet, sources::Sources};
+use super::{
+    Error,
+    layout::{Changed, Layout, Placed},
+    ports::PortSet,
+    rings::Rings,
+    sources::Sources,
+};
 
 /// The maps that the agent reads and writes. The flow table is the kernel's own.
 pub(super) struct Maps {
@@ -35,7 +40,7 @@ pub(super) struct Maps {
     interfaces: DevMapHash<MapData>,
     services: HashMap<MapData, [u8; size_of::<ServiceKey>()], [u8; size_of::<Service>()]>,
     backends: Array<MapData, [u8; size_of::<Backend>()]>,
-    rings: ArrayOfMaps<MapData, Array<MapData, BackendId>>,
+    rings: Rings,
     verdicts: PerCpuArray<MapData, u64>,
     traffic: PerCpuArray<MapData, [u8; size_of::<Traffic>()]>,
 }
@@ -57,7 +62,7 @@ impl Maps {
             interfaces: taken(loaded, "interfaces")?,
             services: taken(loaded, "services")?,
             backends: taken(loaded, "backends")?,
-            rings: taken(loaded, "rings")?,
+            rings: Rings::take(loaded)?,
             verdicts: taken(loaded, "verdicts")?,
             traffic: taken(loaded, "traffic")?,
         })
@@ -176,7 +181,7 @@ impl Maps {
 
     /// Turns the maps from `old` to `new`. A packet sees each service as it was or as it is:
     /// backends stand in their map before a ring names them, rings before a service uses them, and
-    /// what is no longer used is removed last.
+    /// what is no longer used is removed last, when no packet is under way that saw it.
     pub(super) fn write(
         &mut self,
         old: &Layout,
@@ -184,55 +189,100 @@ impl Maps {
         sources: &mut Sources,
     ) -> Result<(), Error> {
         self.set_listeners(new)?;
-        for service in &new.services {
-            let before = old.services.iter().find(|before| before.key == service.key);
-            if before == Some(service) {
-                continue;
-            }
-            for backend in &service.backends {
-                let known = old.numbers.backends.values().any(|id| *id == backend.id);
-                if !known {
-                    self.set_traffic(TrafficSlot::of_backend(backend.id), Traffic::default())?;
-                    self.clear_hop(backend.id)?;
+        let before: std::collections::HashMap<ServiceKey, &Placed> = old
+            .services
+            .iter()
+            .map(|service| (service.key, service))
+            .collect();
+        let changed: Vec<&Placed> = new
+            .services
+            .iter()
+            .filter(|service| before.get(&service.key) != Some(service))
+            .collect();
+        for service in &changed {
+            self.prepare(old, service, sources)?;
+        }
+        let rings: Vec<_> = changed.iter().filter_map(|one| one.filled()).collect();
+        self.rings.write(&rings)?;
+        for service in &changed {
+            self.set_service(service.key, service.value)?;
+        }
+        self.remove_unused(old, new)
+    }
+
+    /// Writes services whose backends changed state, and nothing else.
+    pub(super) fn change(&mut self, layout: &Layout, changed: &[Changed]) -> Result<(), Error> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        for one in changed {
+            let before = &layout.before(one).backends;
+            for (before, now) in before.iter().zip(&one.service.backends) {
+                if before.value != now.value {
+                    self.set_backend(now.id, now.value)?;
                 }
-                let address = (backend.value.address, backend.value.port);
-                if backend.value.dnat == 0 {
-                    let source = backend.value.service_address;
-                    sources.add_nat(address, source, backend.value.row)?;
-                } else {
-                    let number = u16::try_from(backend.id).unwrap_or(u16::MAX);
-                    sources.add_dnat(address, number)?;
-                }
-                self.set_backend(backend.id, backend.value)?;
-            }
-            if !old.numbers.services.contains_key(&service.key) {
-                self.set_traffic(
-                    TrafficSlot::of_service(service.value.id),
-                    Traffic::default(),
-                )?;
-            }
-            // No packet may count on a slot that is not filled: fewer are announced before the
-            // ring is swapped, more after.
-            let shrinks = service.value.slots < self.slots(service.key);
-            if shrinks {
-                self.set_service(service.key, service.value)?;
-            }
-            if let Some(ring) = service.ring.as_ref().filter(|ring| ring.used() > 0) {
-                self.swap_ring(service.value.id, ring)?;
-            }
-            if !shrinks {
-                self.set_service(service.key, service.value)?;
             }
         }
-        for key in old.numbers.services.keys() {
-            if !new.numbers.services.contains_key(key) {
+        let rings: Vec<_> = changed
+            .iter()
+            .filter_map(|one| one.service.filled())
+            .collect();
+        self.rings.write(&rings)
+    }
+
+    /// Writes what has to stand in the maps before the service's ring does.
+    fn prepare(
+        &mut self,
+        old: &Layout,
+        service: &Placed,
+        sources: &mut Sources,
+    ) -> Result<(), Error> {
+        for backend in &service.backends {
+            if !old.numbers.backends.has(backend.id) {
+                self.set_traffic(TrafficSlot::of_backend(backend.id), Traffic::default())?;
+                self.clear_hop(backend.id)?;
+            }
+            let address = (backend.value.address, backend.value.port);
+            if backend.value.dnat == 0 {
+                let source = backend.value.service_address;
+                sources.add_nat(address, source, backend.value.row)?;
+            } else {
+                let number = u16::try_from(backend.id).unwrap_or(u16::MAX);
+                sources.add_dnat(address, number)?;
+            }
+            self.set_backend(backend.id, backend.value)?;
+        }
+        if old.numbers.services.get(&service.key).is_none() {
+            let slot = TrafficSlot::of_service(service.value.id);
+            self.set_traffic(slot, Traffic::default())?;
+        }
+        Ok(())
+    }
+
+    /// Removes the services and backends of `old` that `new` does not have.
+    fn remove_unused(&mut self, old: &Layout, new: &Layout) -> Result<(), Error> {
+        let mut rings = Vec::new();
+        for (key, id) in old.numbers.services.iter() {
+            if new.numbers.services.get(key).is_none() {
                 self.remove_service(*key)?;
+                if !new.numbers.services.has(id) {
+                    rings.extend(ServiceId::try_from(id));
+                }
             }
         }
-        for (identity, id) in &old.numbers.backends {
-            if new.numbers.backends.get(identity) != Some(id) {
-                self.forget_backend(*id, identity.0, new)?;
-            }
+        self.rings.remove(&rings)?;
+        let gone: Vec<_> = old
+            .numbers
+            .backends
+            .iter()
+            .filter(|&(identity, id)| new.numbers.backends.get(identity) != Some(id))
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.rings.wait()?;
+        for (identity, id) in gone {
+            self.forget_backend(id, identity.0, new)?;
         }
         Ok(())
     }
@@ -316,18 +366,16 @@ impl Maps {
             .map_err(|error| Error::of("cannot write the map settings", &error))
     }
 
-    /// Slots that the kernel uses of a service's ring now.
-    fn slots(&self, key: ServiceKey) -> u32 {
-        let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
-        self.services.get(&key, 0).map_or(0, |bytes| {
-            let service: Service = transmute!(bytes);
-            service.slots
-        })
-    }
-
+    /// Puts a service into the map, unless it stands there already. The kernel replaces the element
+    /// of a hash table and may give the old one to another key at once (kernel/bpf/hashtab.c,
+    /// `htab_map_update_elem`), while a packet reads it: so only what differs is written, which a
+    /// change of states never is.
     fn set_service(&mut self, key: ServiceKey, value: Service) -> Result<(), Error> {
         let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
         let value: [u8; size_of::<Service>()] = transmute!(value);
+        if self.services.get(&key, 0).is_ok_and(|found| found == value) {
+            return Ok(());
+        }
         self.services
             .insert(key, value, 0)
             .map_err(|error| Error::of("cannot write the map services", &error))
@@ -356,10 +404,10 @@ impl Maps {
         service: ServiceId,
         new: &Layout,
     ) -> Result<(), Error> {
-        if new.numbers.backends.values().any(|used| *used == id) {
+        if new.numbers.backends.has(id) {
             return Ok(());
         }
-        if new.numbers.services.values().any(|used| *used == service) {
+        if new.numbers.services.has(u32::from(service)) {
             self.add_traffic(
                 TrafficSlot::of_service(service),
                 self.traffic(TrafficSlot::of_backend(id))?,
@@ -378,19 +426,6 @@ impl Maps {
             reserved: [0; 8],
         };
         self.set_backend(id, unused)
-    }
-
-    /// Fills a ring beside the one in use, then puts it in its place at once.
-    fn swap_ring(&mut self, service: ServiceId, ring: &Ring) -> Result<(), Error> {
-        let failed = |error: MapError| Error::of("cannot swap a ring", &error);
-        let mut inner =
-            Array::<MapData, BackendId>::create(limits::RING_SLOTS, 0).map_err(failed)?;
-        for (slot, backend) in (0..).zip(&ring.slots) {
-            inner.set(slot, backend, 0).map_err(failed)?;
-        }
-        self.rings
-            .set(u32::from(service), &inner, 0)
-            .map_err(failed)
     }
 
     /// Makes `traffic` the count of a slot.

@@ -18,11 +18,13 @@ mod layout;
 mod lock;
 mod maps;
 mod memory;
+mod numbered;
 mod object;
 mod pins;
 mod ports;
 mod reach;
 mod resolve;
+mod rings;
 mod routes;
 mod sources;
 mod sysctl;
@@ -159,16 +161,17 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Backends changed state: their rings are swapped at once.
+    /// Backends of these pools changed state: the services that use them get other rings, each at
+    /// once. Pools that change together are best given together.
     ///
     /// # Errors
-    /// The kernel's refusal.
-    pub fn pool_changed(&mut self, pool: &PoolView) -> Result<(), Error> {
-        let next = self.layout.with_pool(pool);
+    /// The kernel's refusal: nothing is noted as written, and the same call can be made again.
+    pub fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), Error> {
+        let changed = self.layout.changed_by(pools);
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-        maps.write(&self.layout, &next, &mut self.sources)?;
+        maps.change(&self.layout, &changed)?;
         drop(maps);
-        self.layout = next;
+        self.layout.commit(changed);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use lb_common::{
     hop::NextHop,
     host::{HostTables, TcpPacket},
     limits::HOLD_SECONDS,
-    ring::{Member, Ring},
+    ring::{self, Member, Ring},
     service::{Handling, Pick, Service, ServiceKey},
     settings::Settings,
     tick::Tick,
@@ -186,9 +186,9 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
         });
     }
     let ring = if pick == Pick::Turn {
-        Ring::turns(&members)
+        Ring::turns(&members, &[1; BACKENDS.len()])
     } else {
-        Ring::maglev(&members)
+        Ring::maglev(&members, ring::capacity_of(&[1; BACKENDS.len()]))
     };
     let key = |port| ServiceKey {
         address: VIP,
@@ -200,7 +200,6 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
         id: 0,
         handling: nat,
         pick: pick as u8,
-        slots: ring.used(),
         retries: 3,
         ..Service::default()
     };

@@ -217,10 +217,14 @@ impl<K: Kernel> Agent<K> {
                 backend = ordered.name,
                 "an order that was given at the peer"
             );
-            if let Some(change) = &ordered.change {
-                self.publish(change, "by an order given at the peer");
-            }
         }
+        let changes: Vec<_> = heard
+            .taken
+            .iter()
+            .filter_map(|ordered| ordered.change.clone())
+            .map(|change| (change, "by an order given at the peer".to_owned()))
+            .collect();
+        self.publish(&changes);
         if !heard.taken.is_empty() {
             self.remember();
         }

@@ -81,14 +81,10 @@ impl Kernel for Noted {
         Ok(())
     }
 
-    fn pool_changed(&mut self, pool: &PoolView) -> Result<(), dataplane::Error> {
+    fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), dataplane::Error> {
         self.verdict()?;
-        self.0
-            .told
-            .lock()
-            .expect("no panic")
-            .0
-            .clone_from(&pool.states);
+        let told = &mut self.0.told.lock().expect("no panic").0;
+        told.clone_from(&pools[0].states);
         Ok(())
     }
 

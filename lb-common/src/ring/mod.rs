@@ -1,0 +1,176 @@
+//! Rings: which backends take the new connections of a service, and how that lies in memory.
+//!
+//! A ring is one inner map of the map `rings`: an array of words of eight bytes that the agent maps
+//! into its memory. Word 0 is the [`Head`]: which slots are in use. The rest are slots, four to a
+//! word, each with the number of a backend.
+//!
+//! There is room for two rings of the largest size that the service can have, its `capacity`. The
+//! agent fills the half that no packet looks at and then stores the head, at once: a packet that
+//! has read the head finds all of the slots that it names as they were when it was stored. Before
+//! the agent fills that half again, it waits until every packet that may still look at it is done.
+
+#[cfg(feature = "host")]
+mod fill;
+
+#[cfg(feature = "host")]
+pub use fill::{Member, Ring, capacity_of};
+
+use crate::{backend::BackendId, limits};
+
+/// Flags of the inner maps (linux/bpf.h): `BPF_F_MMAPABLE`, and `BPF_F_INNER_MAP`, by which the
+/// inner maps of `rings` may differ in size (Linux 5.10).
+pub const MAP_FLAGS: u32 = 1 << 10 | 1 << 12;
+
+/// Slots in a word.
+const SLOTS_IN_A_WORD: u32 = 4;
+
+/// Bits of a slot.
+const SLOT_BITS: u32 = 16;
+
+/// Which slots of a ring are in use: word 0 of an inner map of `rings`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Head {
+    /// The first slot in use.
+    pub first: u32,
+    /// How many are in use from there on; 0 while no backend takes new connections.
+    pub slots: u32,
+}
+
+impl Head {
+    /// The head in a word.
+    #[must_use]
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves of the word"
+    )]
+    pub const fn of_word(word: u64) -> Self {
+        Self {
+            first: (word >> 32) as u32,
+            slots: word as u32,
+        }
+    }
+
+    /// The word that holds the head.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        (self.first as u64) << 32 | self.slots as u64
+    }
+
+    /// The slot that a number picks: numbers that follow each other pick slots that do, round and
+    /// round. `None` while no slot is in use.
+    #[must_use]
+    #[inline(always)]
+    pub const fn pick(self, number: u32) -> Option<Slot> {
+        if self.slots == 0 {
+            return None;
+        }
+        Some(Slot(self.first.wrapping_add(number % self.slots)))
+    }
+}
+
+/// A slot of a ring, by its place in the inner map.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Slot(u32);
+
+impl Slot {
+    /// The slot with this number.
+    #[must_use]
+    pub const fn at(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The word that the slot lies in.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word(self) -> u32 {
+        1 + self.0 / SLOTS_IN_A_WORD
+    }
+
+    /// The backend in the slot, once its word has been read.
+    #[must_use]
+    #[inline(always)]
+    pub const fn backend_in(self, word: u64) -> BackendId {
+        let bits = SLOT_BITS * (self.0 % SLOTS_IN_A_WORD);
+        (word >> bits) as u16 as BackendId
+    }
+}
+
+/// Words of an inner map whose halves have `capacity` slots each.
+#[must_use]
+pub const fn words_of(capacity: u32) -> u32 {
+    1 + 2 * words_of_half(capacity)
+}
+
+/// Words of one half. No word belongs to both.
+#[must_use]
+pub const fn words_of_half(capacity: u32) -> u32 {
+    capacity.div_ceil(SLOTS_IN_A_WORD)
+}
+
+/// The first slot of the half with this number, 0 or 1.
+#[must_use]
+pub const fn first_of_half(capacity: u32, half: u32) -> u32 {
+    half * words_of_half(capacity) * SLOTS_IN_A_WORD
+}
+
+/// Up to four backends as the word that holds them, the first in the lowest bits.
+#[must_use]
+pub fn packed(backends: &[BackendId]) -> u64 {
+    let slots = backends.iter().zip(0..SLOTS_IN_A_WORD);
+    slots.fold(0, |word, (backend, place)| {
+        word | u64::from(*backend & 0xffff) << (SLOT_BITS * place)
+    })
+}
+
+/// Backends that one word holds at most.
+pub const BACKENDS_IN_A_WORD: usize = SLOTS_IN_A_WORD as usize;
+
+const _CHECK: () = assert!(
+    limits::BACKENDS <= 1 << SLOT_BITS,
+    "the number of every backend fits into a slot"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_what_its_word_says() {
+        let head = Head {
+            first: 0x1234_5678,
+            slots: 0x9abc_def0,
+        };
+        assert_eq!(Head::of_word(head.word()), head);
+    }
+
+    #[test]
+    fn numbers_go_round_the_slots_in_use_and_reach_no_other() {
+        let first = first_of_half(5, 1);
+        let head = Head { first, slots: 3 };
+        let mut memory = [0_u64; words_of(5) as usize];
+        memory[head.pick(0).expect("in use").word() as usize] = packed(&[7, 8, 9, 10]);
+        let picked = |number| {
+            let slot = head.pick(number).expect("in use");
+            slot.backend_in(memory[slot.word() as usize])
+        };
+        assert_eq!([0, 1, 2, 3, 4].map(picked), [7, 8, 9, 7, 8]);
+        assert_eq!(head.pick(u32::MAX), head.pick(u32::MAX % 3));
+        assert_eq!(Head { first, slots: 0 }.pick(1), None);
+    }
+
+    #[test]
+    fn the_halves_share_no_word_and_fit() {
+        for capacity in [1, 2, 3, 4, 5, 1019, 4091] {
+            let last = |half| Head {
+                first: first_of_half(capacity, half),
+                slots: capacity,
+            };
+            let word = |half: u32, number| last(half).pick(number).expect("in use").word();
+            assert_eq!(word(0, 0), 1);
+            assert!(word(0, capacity - 1) < word(1, 0));
+            assert!(word(1, capacity - 1) < words_of(capacity), "{capacity}");
+        }
+    }
+}

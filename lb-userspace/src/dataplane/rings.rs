@@ -1,0 +1,232 @@
+//! Writes the rings: a change of state costs a copy into memory and no system call.
+//!
+//! [`lb_common::ring`] says how a ring lies in its map. What the kernel adds is when memory may be
+//! used again: an update of a map of maps returns once every program that may have run with the
+//! old value has ended (kernel/bpf/syscall.c, `maybe_wait_bpf_programs`). That wait takes some ten
+//! milliseconds without any work, and one serves all rings that were written before it.
+
+use std::{collections::HashMap, fmt, os::fd::AsFd as _, sync::atomic::Ordering, thread};
+
+use aya::{
+    Ebpf,
+    maps::{ArrayOfMaps, Map, MapData, MapError},
+};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use lb_common::{
+    backend::BackendId,
+    limits,
+    ring::{self, BACKENDS_IN_A_WORD, Head, Slot},
+    service::ServiceId,
+};
+
+use super::{Error, memory::Mapped};
+
+/// Entry of the map `rings` that belongs to no service: it is set to be waited for.
+const NO_SERVICE: u32 = limits::SERVICES;
+
+/// Updates of the map `rings` that are made at the same time. Each waits for all programs that run;
+/// those that begin together end together.
+const UPDATES_AT_ONCE: usize = 64;
+
+/// A ring to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filled<'a> {
+    /// Whose it is.
+    pub(super) service: ServiceId,
+    /// Slots that the service may ever use, by its configuration.
+    pub(super) capacity: u32,
+    /// The backend in each slot in use; at most `capacity`.
+    pub(super) slots: &'a [BackendId],
+}
+
+/// The map `rings`.
+pub(super) struct Rings {
+    outer: MapData,
+    /// A ring without slots, for what has no backends.
+    empty: MapData,
+    placed: HashMap<ServiceId, Placed>,
+    /// How many times all programs were waited for.
+    waits: u64,
+}
+
+impl fmt::Debug for Rings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rings")
+            .field("placed", &self.placed)
+            .field("waits", &self.waits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The ring of one service, in the agent's memory.
+#[derive(Debug)]
+struct Placed {
+    words: Mapped,
+    capacity: u32,
+    /// The half in use, 0 or 1.
+    half: u32,
+    /// [`Rings::waits`] when the other half was last in use; `None`: it never was.
+    left: Option<u64>,
+}
+
+impl Rings {
+    /// Takes the map out of the loaded object. What an earlier agent put there stays in force until
+    /// it is written.
+    pub(super) fn take(loaded: &mut Ebpf) -> Result<Self, Error> {
+        let outer = match loaded.take_map("rings") {
+            Some(Map::ArrayOfMaps(map)) => map,
+            Some(_) => return Err(Error::new("the map rings is of another kind")),
+            None => return Err(Error::new("the built object has no map \"rings\"")),
+        };
+        Ok(Self {
+            outer,
+            empty: create(0)?,
+            placed: HashMap::new(),
+            waits: 0,
+        })
+    }
+
+    /// Puts these rings in force, each at once. Waits for running programs at most once where all
+    /// services have a ring of that capacity, and once more where some have none.
+    pub(super) fn write(&mut self, rings: &[Filled<'_>]) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for ring in rings {
+            // After the first wait no other ring of this batch needs one.
+            if self.may_be_read(ring) {
+                self.wait()?;
+            }
+            match self.placed.get_mut(&ring.service) {
+                Some(placed) if placed.capacity == ring.capacity => {
+                    placed.turn_over(ring.slots, self.waits);
+                }
+                _ => missing.push(Placed::new(ring)?),
+            }
+        }
+        self.add(missing)
+    }
+
+    /// Frees the rings of services that are gone.
+    pub(super) fn remove(&mut self, services: &[ServiceId]) -> Result<(), Error> {
+        let empty = services
+            .iter()
+            .map(|service| (u32::from(*service), &self.empty));
+        put(&self.outer, &empty.collect::<Vec<_>>())?;
+        self.waits += u64::from(!services.is_empty());
+        for service in services {
+            self.placed.remove(service);
+        }
+        Ok(())
+    }
+
+    /// Returns when no packet is under way that saw what was in force before this call.
+    pub(super) fn wait(&mut self) -> Result<(), Error> {
+        put(&self.outer, &[(NO_SERVICE, &self.empty)])?;
+        self.waits += 1;
+        Ok(())
+    }
+
+    /// Whether a packet may be under way that reads the half which this ring is to be written to.
+    fn may_be_read(&self, ring: &Filled<'_>) -> bool {
+        self.placed.get(&ring.service).is_some_and(|placed| {
+            placed.capacity == ring.capacity && placed.left == Some(self.waits)
+        })
+    }
+
+    /// Puts new maps in place, all of them filled.
+    fn add(&mut self, new: Vec<(ServiceId, MapData, Placed)>) -> Result<(), Error> {
+        let maps = new
+            .iter()
+            .map(|(service, map, _)| (u32::from(*service), map));
+        put(&self.outer, &maps.collect::<Vec<_>>())?;
+        self.waits += u64::from(!new.is_empty());
+        // The mappings keep the maps; their descriptors may go.
+        let placed = new
+            .into_iter()
+            .map(|(service, _, placed)| (service, placed));
+        self.placed.extend(placed);
+        Ok(())
+    }
+}
+
+impl Placed {
+    /// A ring in a map of its own.
+    fn new(ring: &Filled<'_>) -> Result<(ServiceId, MapData, Self), Error> {
+        let map = create(ring.capacity)?;
+        let bytes = ring::words_of(ring.capacity) as usize * size_of::<u64>();
+        let mut placed = Self {
+            words: Mapped::open(map.fd().as_fd(), bytes)?,
+            capacity: ring.capacity,
+            half: 1,
+            left: None,
+        };
+        placed.fill_idle_half(ring.slots);
+        Ok((ring.service, map, placed))
+    }
+
+    /// Fills the half that is not in use and has every packet from now on look there.
+    fn turn_over(&mut self, slots: &[BackendId], waits: u64) {
+        self.fill_idle_half(slots);
+        self.left = Some(waits);
+    }
+
+    fn fill_idle_half(&mut self, slots: &[BackendId]) {
+        let half = 1 - self.half;
+        let words = self.words.words();
+        let first = ring::first_of_half(self.capacity, half);
+        let (slots, _) = slots.split_at(slots.len().min(self.capacity as usize));
+        let begin = Slot::at(first).word() as usize;
+        for (word, backends) in words[begin..].iter().zip(slots.chunks(BACKENDS_IN_A_WORD)) {
+            word.store(ring::packed(backends), Ordering::Relaxed);
+        }
+        let slots = u32::try_from(slots.len()).unwrap_or(self.capacity);
+        // Whoever sees the head sees the slots: they were stored before it, and a packet can look
+        // for a slot only after it has read which one (an address dependency).
+        words[0].store(Head { first, slots }.word(), Ordering::Release);
+        self.half = half;
+    }
+}
+
+/// An inner map for a ring of this capacity, without a slot in use.
+fn create(capacity: u32) -> Result<MapData, Error> {
+    let (key, value) = (size_of::<u32>() as u32, size_of::<u64>() as u32);
+    let entries = ring::words_of(capacity);
+    let kind = BPF_MAP_TYPE_ARRAY as u32;
+    let map = aya_obj::Map::new_from_params(kind, key, value, entries, ring::MAP_FLAGS);
+    MapData::create(map, "ring", None)
+        .map_err(|error| Error::of("cannot make a map for a ring", &error))
+}
+
+/// Sets entries of the map `rings`, and returns when no program runs any more that saw the old
+/// ones.
+fn put(outer: &MapData, entries: &[(u32, &MapData)]) -> Result<(), Error> {
+    if let [_] = entries {
+        return put_in_turn(outer, entries);
+    }
+    let share = entries.len().div_ceil(UPDATES_AT_ONCE).max(1);
+    thread::scope(|scope| {
+        let updates: Vec<_> = entries
+            .chunks(share)
+            .map(|entries| scope.spawn(|| put_in_turn(outer, entries)))
+            .collect();
+        let lost = |_panic| Err(Error::new("a thread that puts rings in place ended early"));
+        let ended = updates
+            .into_iter()
+            .map(|one| one.join().unwrap_or_else(lost));
+        ended.collect()
+    })
+}
+
+fn put_in_turn(outer: &MapData, entries: &[(u32, &MapData)]) -> Result<(), Error> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Error::of("cannot put a ring into the map rings", error)
+    };
+    let fd = outer.fd().as_fd().try_clone_to_owned();
+    let map = MapData::from_fd(fd.map_err(|error| failed(&error))?);
+    let map = Map::ArrayOfMaps(map.map_err(|error| failed(&error))?);
+    let mut map: ArrayOfMaps<MapData, MapData> =
+        map.try_into().map_err(|error: MapError| failed(&error))?;
+    for (index, inner) in entries {
+        map.set(*index, inner, 0).map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
