@@ -10,6 +10,7 @@ use super::{
     host::{self, AdminDraft},
     listeners::{self, Listener},
     pool::{self, PoolDraft},
+    room,
     schema::{Absent, Schema},
     section::Section,
     service::{self, ServiceDraft},
@@ -51,7 +52,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, is no UTF-8 or is larger than 1 MiB; and those of [`Self::parse`].
+    /// The file cannot be read, is no UTF-8 or is larger than 4 MiB; and those of [`Self::parse`].
     pub fn load(file: &Path) -> Result<Parsed, Errors> {
         let text = read_file(file)?;
         Self::parse(file, &text)
@@ -79,8 +80,8 @@ impl Config {
     }
 }
 
-/// Far more than thousands of backends take; a wrong path may name something endless.
-const LARGEST: u64 = 1 << 20;
+/// More than 16,384 backends take; a wrong path may name something endless.
+const LARGEST: u64 = 4 << 20;
 
 fn read_file(file: &Path) -> Result<String, Errors> {
     let fail = |message: String, hint: &str| Errors::about_file(file, message, hint);
@@ -92,7 +93,7 @@ fn read_file(file: &Path) -> Result<String, Errors> {
             fail(message, "give the path of an lb.toml with --config")
         })?;
     if bytes.len() as u64 > LARGEST {
-        let message = "the configuration is larger than 1 MiB".to_owned();
+        let message = "the configuration is larger than 4 MiB".to_owned();
         return Err(fail(message, "is it the right file?"));
     }
     String::from_utf8(bytes).map_err(|error| {
@@ -125,6 +126,7 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     let service_drafts = services.as_deref().unwrap_or_default();
     let ha_draft = ha.as_ref().ok().and_then(Option::as_ref);
     refuse_clashes(admin.as_ref().ok(), service_drafts, ha_draft, root.source());
+    room::check(service_drafts, root.source());
     if let Some(ha) = ha_draft {
         let services = service_drafts.iter();
         let used = services.filter_map(|draft| Some(&*draft.service.as_ref()?.pool));

@@ -20,6 +20,7 @@ mod model;
 mod places;
 mod pool;
 mod reference;
+mod room;
 mod schema;
 mod section;
 mod service;

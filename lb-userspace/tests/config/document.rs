@@ -396,10 +396,10 @@ fn text_that_is_not_utf_8_is_an_error_with_its_line() {
 
 #[test]
 fn a_file_that_is_far_too_large_is_an_error() {
-    let errors = load(&vec![b'#'; (1 << 20) + 1]);
+    let errors = load(&vec![b'#'; (4 << 20) + 1]);
     let message = &errors.diagnostics()[0].message;
     assert!(
-        message.ends_with("the configuration is larger than 1 MiB"),
+        message.ends_with("the configuration is larger than 4 MiB"),
         "{message}"
     );
 }
