@@ -12,7 +12,9 @@ use std::{
 };
 
 use lb::{
-    config::{Backend, Balance, Check, CheckKind, Forward, Mode, Name, Pool, Service, Weight},
+    config::{
+        Backend, Balance, Check, CheckKind, Forward, Mode, Name, Pool, Service, Weight, WhenAllDown,
+    },
     pool::{BackendId, Memory, PoolView, Roster},
 };
 
@@ -177,6 +179,7 @@ fn pool(number: u16, backends: u16, balance: Balance) -> Arc<Pool> {
             rise: 1,
             fall: 1,
         }),
+        when_all_down: WhenAllDown::Refuse,
         backends: backends.collect(),
     })
 }

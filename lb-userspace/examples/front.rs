@@ -5,7 +5,7 @@
 use std::{error::Error, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lb::{
-    config::{Backend, Balance, Http, Mode, Name, Pool, Service, Weight},
+    config::{Backend, Balance, Http, Mode, Name, Pool, Service, Weight, WhenAllDown},
     pool::PoolView,
     proxy::{Frontend, Proxy},
     tickets::TicketKeys,
@@ -28,10 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
     };
     let pool = Arc::new(pool(arguments)?);
-    let (_view, receiver) = tokio::sync::watch::channel(Arc::new(PoolView {
-        states: vec![BackendState::Up; pool.backends.len()],
-        pool: Arc::clone(&pool),
-    }));
+    let states = vec![BackendState::Up; pool.backends.len()];
+    let view = PoolView::new(Arc::clone(&pool), states);
+    let (_view, receiver) = tokio::sync::watch::channel(Arc::new(view));
     let name = Name::parse("front").ok_or("a name")?;
     let service = Service {
         name,
@@ -73,6 +72,7 @@ fn pool(addresses: impl Iterator<Item = String>) -> Result<Pool, Box<dyn Error>>
         name: Name::parse("backends").ok_or("a name")?,
         balance: Balance::RoundRobin,
         check: None,
+        when_all_down: WhenAllDown::Refuse,
         backends: addresses.map(backend).collect::<Result<_, _>>()?,
     })
 }

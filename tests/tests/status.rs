@@ -59,7 +59,11 @@ fn status_names_the_mode_the_backends_and_their_traffic() -> Result<()> {
 #[test]
 fn when_no_backend_is_left_https_clients_are_told_and_service_resumes() -> Result<()> {
     let mut lab = Lab::raise()?;
-    let agent = Agent::start(&lab, &Settings::of(&lab))?;
+    let settings = Settings {
+        when_all_down: "refuse",
+        ..Settings::of(&lab)
+    };
+    let agent = Agent::start(&lab, &settings)?;
     for web in &mut lab.webs {
         web.kill()?;
     }

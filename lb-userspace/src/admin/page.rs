@@ -6,6 +6,7 @@ use super::{
     BackendStatus, CertificateStatus, PoolStatus, ServiceStatus, Status,
     wording::{bytes, count, milliseconds, share, span},
 };
+use crate::pool::AllDown;
 
 mod pair;
 
@@ -95,12 +96,15 @@ fn write_services(page: &mut String, services: &[ServiceStatus]) -> fmt::Result 
 fn write_pool(page: &mut String, pool: &PoolStatus, status: &Status) -> fmt::Result {
     write!(
         page,
-        "<h2>Pool {}</h2><p>{} · {}</p><div class=\"wide\"><table><tr><th>Backend<th>Address\
+        "<h2>Pool {}</h2><p>{} · {}{}</p><div class=\"wide\"><table><tr><th>Backend<th>Address\
          <th>State<th>Since<th>Last check<th class=\"n\">Weight<th class=\"n\">Connections\
          <th class=\"n\">Packets<th class=\"n\">Requests",
         Escaped(&pool.name),
         Escaped(&pool.balance),
         Escaped(pool.check.as_deref().unwrap_or("not checked")),
+        pool.all_down
+            .map(|all_down| format!(" · <b class=\"down\">{}</b>", all_down.in_words()))
+            .unwrap_or_default(),
     )?;
     for backend in &pool.backends {
         write_backend(page, backend, pool, status)?;
@@ -159,6 +163,17 @@ impl ServiceStatus {
         match &self.forward {
             Some(forward) => format!("{}, {forward}", self.mode),
             None => self.mode.clone(),
+        }
+    }
+}
+
+impl AllDown {
+    /// The state of the pool in words.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Trying => "no backend is up: new connections are tried on all",
+            Self::Refusing => "no backend is up: new connections are refused",
         }
     }
 }

@@ -10,7 +10,7 @@ use lb_common::backend::BackendState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::wording::xdp_in_words;
-use crate::pool::Order;
+use crate::pool::{AllDown, Order};
 
 pub(super) mod ha;
 
@@ -95,6 +95,9 @@ pub struct PoolStatus {
     pub balance: String,
     /// The check in words; `null`: the backends are not checked.
     pub check: Option<String>,
+    /// What becomes of new connections while no backend is up; `null`: one is.
+    #[serde(default)]
+    pub all_down: Option<AllDown>,
     /// Its backends, in the order of the configuration.
     pub backends: Vec<BackendStatus>,
 }
@@ -306,6 +309,7 @@ pub(crate) mod examples {
                 name: "web".to_owned(),
                 balance: "round_robin".to_owned(),
                 check: Some("GET / every 2s".to_owned()),
+                all_down: None,
                 backends: vec![
                     backend("web1", "10.0.0.6:80", State::Up, Order::Ready, None),
                     backend("web2", "10.0.0.7:80", State::Draining, Order::Drain, None),

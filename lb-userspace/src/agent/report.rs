@@ -221,6 +221,7 @@ fn pool(view: &PoolView, state: &State, work: &Works<'_>) -> PoolStatus {
         name: pool.name.to_string(),
         balance: word_of_balance(pool.balance).to_owned(),
         check: pool.check.as_ref().map(check_in_words),
+        all_down: view.all_down(),
         backends: backends.collect(),
     }
 }

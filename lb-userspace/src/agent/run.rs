@@ -24,7 +24,7 @@ use crate::{
     config::Name,
     health::{Checked, Checks},
     peer::Certificates,
-    pool::{Change, Order, Ordered, PoolView, StateFile, word_of},
+    pool::{AllDown, Change, Order, Ordered, PoolView, StateFile, word_of},
     proxy::Proxy,
     tickets::TicketKeys,
 };
@@ -162,6 +162,14 @@ impl<K: Kernel> Agent<K> {
             let (name, listen, pool) = (&service.name, service.listen, &service.pool.name);
             tracing::info!(service = %name, %listen, %pool, "serving");
         }
+        // As an earlier agent left them; the checks come next.
+        for view in state
+            .roster
+            .views()
+            .filter(|view| view.all_down().is_some())
+        {
+            tracing::error!(pool = %view.pool.name, "no backend of the pool was up");
+        }
         notify(&[
             sd_notify::NotifyState::Ready,
             sd_notify::NotifyState::Status(&format!("{xdp}, {services}")),
@@ -235,7 +243,7 @@ impl<K: Kernel> Agent<K> {
             self.publish(&[(change.clone(), "by the operator's order".to_owned())]);
         }
         let word = word_of(state);
-        let mut answer = match change {
+        let mut answer = match change.filter(|change| change.from != change.to) {
             Some(_) => format!("{name} is {word} now"),
             None => format!("{name} stays {word}"),
         };
@@ -414,6 +422,26 @@ impl<K: Kernel> Agent<K> {
 /// Says that a backend is in another state, and what that means for its pool.
 fn log(change: &Change, reason: &str) {
     let (pool, backend) = (&change.view.pool.name, &change.backend);
+    if change.from != change.to {
+        log_state(change, reason);
+    }
+    let was_last = change.from == BackendState::Up || change.from == change.to;
+    match change.view.all_down().filter(|_| was_last) {
+        Some(AllDown::Trying) => tracing::error!(
+            %pool, "no backend of the pool is up: new connections are tried on all of them"
+        ),
+        Some(AllDown::Refusing) => tracing::error!(
+            %pool, "no backend of the pool is up: new connections are refused"
+        ),
+        None if is_first_up(change) => tracing::info!(
+            %pool, %backend, "the pool has a backend that is up again"
+        ),
+        None => {}
+    }
+}
+
+fn log_state(change: &Change, reason: &str) {
+    let (pool, backend) = (&change.view.pool.name, &change.backend);
     let (from, to) = (word_of(change.from), word_of(change.to));
     match change.to {
         BackendState::Down => {
@@ -421,10 +449,12 @@ fn log(change: &Change, reason: &str) {
         }
         _ => tracing::info!(%pool, %backend, from, to, reason, "a backend is {to}"),
     }
+}
+
+/// Whether the pool had no backend that was up until this change.
+fn is_first_up(change: &Change) -> bool {
     let up = change.view.states.iter();
-    if up.filter(|state| **state == BackendState::Up).count() == 0 {
-        tracing::error!(%pool, "no backend of the pool is up");
-    }
+    change.to == BackendState::Up && up.filter(|state| **state == BackendState::Up).count() == 1
 }
 
 fn drain(proxy: Proxy) {

@@ -95,8 +95,12 @@ fn pool(pool: &PoolStatus, status: &Status, colour: bool) -> String {
     }
     let name = Style::Bold.paint(&format!("pool {}", pool.name), colour);
     let check = pool.check.as_deref().unwrap_or("not checked");
+    let all_down = pool.all_down.map_or_else(String::new, |all_down| {
+        let words = all_down.in_words();
+        format!("\n{}", Style::Red.paint(words, colour))
+    });
     format!(
-        "{name}  {}; {check}\n{}",
+        "{name}  {}; {check}{all_down}\n{}",
         pool.balance,
         table.render(colour)
     )

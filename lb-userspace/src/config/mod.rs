@@ -36,7 +36,7 @@ pub use document::Parsed;
 pub use model::{
     Admin, Authentication, Backend, Balance, Check, CheckKind, Config, Dataplane, ElasticIp,
     Forward, Ha, Http, InterfaceAddress, Interfaces, Mode, Moves, Name, Node, Notify, PeerLink,
-    Pool, Service, TrackScript, Transport, VrrpVersion, Weight, XdpModeChoice,
+    Pool, Service, TrackScript, Transport, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;
 pub use reference::reference_page;

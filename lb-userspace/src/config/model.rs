@@ -152,6 +152,8 @@ pub struct Pool {
     pub balance: Balance,
     /// How backends are checked; `None`: always up.
     pub check: Option<Check>,
+    /// What becomes of new connections while no backend is up. Default: they are tried.
+    pub when_all_down: WhenAllDown,
     /// The backends, at least one, names and addresses unique in the pool.
     pub backends: Vec<Backend>,
 }
@@ -169,6 +171,16 @@ pub enum Balance {
     Source,
     /// Maglev over the whole flow.
     Maglev,
+}
+
+/// What becomes of new connections while no backend of a pool is up.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum WhenAllDown {
+    /// They go to all backends but those that the operator drained or took down.
+    #[default]
+    TryAll,
+    /// They are refused.
+    Refuse,
 }
 
 /// One backend of a pool.

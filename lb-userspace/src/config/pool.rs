@@ -5,7 +5,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
 use toml::Spanned;
 
 use super::{
-    Backend, Balance, Check, Name, Pool, Weight, address,
+    Backend, Balance, Check, Name, Pool, Weight, WhenAllDown, address,
     check::{self, CHECK},
     kind::{Choice, Text, Whole},
     list::{List, Listed},
@@ -20,7 +20,7 @@ pub(super) static POOL: Schema = Schema {
     header: "[[pool]]",
     about: "A pool of backends that serve the same thing.",
     presence: "At least one.",
-    keys: &[&NAME, &BALANCE, &BACKENDS],
+    keys: &[&NAME, &BALANCE, &BACKENDS, &WHEN_ALL_DOWN],
     tables: &[&CHECK, &BACKEND],
 };
 
@@ -63,6 +63,22 @@ static BACKENDS: Key<List<Text<SocketAddr>>> = Key {
     ),
     meaning: "The backends, where an address is all there is to say. Each is named after its \
               address and has weight 1.",
+};
+
+static WHEN_ALL_DOWN: Key<Choice<WhenAllDown>> = Key {
+    name: "when_all_down",
+    kind: Choice {
+        words: &[
+            ("try_all", WhenAllDown::TryAll),
+            ("refuse", WhenAllDown::Refuse),
+        ],
+        later: &[],
+    },
+    absent: Absent::Is("\"try_all\""),
+    meaning: "What becomes of new connections while no backend is up. `try_all`: they go to all \
+              backends but those that the operator drained or took down. `refuse`: a reset, or 503 \
+              from services of mode `http` and `https`. See \
+              [when all backends are down](operations.md#when-all-backends-of-a-pool-are-down).",
 };
 
 static BACKEND: Schema = Schema {
@@ -112,6 +128,7 @@ pub(super) struct PoolDraft {
 pub(super) fn read(section: &Section<'_>) -> PoolDraft {
     let name = section.value(&NAME);
     let balance = section.value(&BALANCE);
+    let when_all_down = section.value(&WHEN_ALL_DOWN).map(Spanned::into_inner);
     let check = read_check(section);
     let (backends, complete) = read_backends(section);
     let addresses = backends.iter().map(|read| read.address.clone());
@@ -119,26 +136,20 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
     PoolDraft {
         balance,
         addresses: addresses.collect(),
-        pool: complete
-            .ok()
-            .and_then(|()| assemble(name.as_ref().ok()?, balance?, check.ok()?, &backends)),
+        pool: complete.ok().and_then(|()| {
+            Some(Arc::new(Pool {
+                name: name.as_ref().ok()?.get_ref().clone(),
+                balance: balance?,
+                check: check.ok()?,
+                when_all_down: when_all_down.ok()?,
+                backends: backends
+                    .iter()
+                    .map(ReadBackend::backend)
+                    .collect::<Option<_>>()?,
+            }))
+        }),
         name: name.ok(),
     }
-}
-
-fn assemble(
-    name: &Spanned<Name>,
-    balance: Balance,
-    check: Option<Check>,
-    backends: &[ReadBackend],
-) -> Option<Arc<Pool>> {
-    let backends: Option<Vec<_>> = backends.iter().map(ReadBackend::backend).collect();
-    Some(Arc::new(Pool {
-        name: name.get_ref().clone(),
-        balance,
-        check,
-        backends: backends?,
-    }))
 }
 
 fn read_check(section: &Section<'_>) -> Result<Option<Check>, Reported> {

@@ -230,9 +230,9 @@ impl Placed {
             view.pool
                 .backends
                 .iter()
-                .zip(&view.states)
+                .zip(view.taken_states())
                 .map(|(backend, state)| {
-                    PlacedBackend::new((id, key), forward, backend, *state, numbers)
+                    PlacedBackend::new((id, key), forward, backend, state, numbers)
                 })
                 .collect::<Result<_, Error>>()?
         } else {
@@ -300,7 +300,7 @@ impl Placed {
         let mut next = self.clone();
         let mut same = true;
         // The view is of the configuration in force: its backends are these, in this order.
-        for (backend, state) in next.backends.iter_mut().zip(&view.states) {
+        for (backend, state) in next.backends.iter_mut().zip(view.taken_states()) {
             same &= backend.value.state == state.number();
             backend.value.state = state.number();
         }
@@ -415,9 +415,16 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Pool, Weight};
+    use crate::{
+        config::{Pool, Weight, WhenAllDown},
+        pool::Order,
+    };
 
     fn pool(last_octets: &[u8]) -> Arc<Pool> {
+        named("web", last_octets)
+    }
+
+    fn named(name: &str, last_octets: &[u8]) -> Arc<Pool> {
         let backends = last_octets
             .iter()
             .map(|octet| config::Backend {
@@ -427,9 +434,10 @@ mod tests {
             })
             .collect();
         Arc::new(Pool {
-            name: Name::parse("web").expect("a name"),
+            name: Name::parse(name).expect("a name"),
             balance: Balance::RoundRobin,
             check: None,
+            when_all_down: WhenAllDown::Refuse,
             backends,
         })
     }
@@ -448,10 +456,7 @@ mod tests {
     };
 
     fn view(pool: &Arc<Pool>, states: &[BackendState]) -> Arc<PoolView> {
-        Arc::new(PoolView {
-            pool: Arc::clone(pool),
-            states: states.to_vec(),
-        })
+        Arc::new(PoolView::new(Arc::clone(pool), states.to_vec()))
     }
 
     fn ids(layout: &Layout) -> Vec<BackendId> {
@@ -519,6 +524,60 @@ mod tests {
             layout.services[0].backends[1].value.state,
             BackendState::Down.number()
         );
+    }
+
+    #[test]
+    fn backends_that_are_tried_while_all_are_down_are_in_the_ring() {
+        let trying = Arc::new(Pool {
+            when_all_down: WhenAllDown::TryAll,
+            ..(*pool(&[6, 7, 9])).clone()
+        });
+        let mut all_down = PoolView::new(Arc::clone(&trying), vec![BackendState::Down; 3]);
+        all_down.orders[1] = Order::Down;
+        let layout = Layout::default()
+            .next(&[service(&trying, 80, STEERED)], &[Arc::new(all_down)])
+            .expect("fits");
+        let steered = &layout.services[0];
+        assert_eq!(steered.ring.as_ref().expect("steered").slots, [0, 2]);
+        let states = steered.backends.iter().map(|one| one.value.state);
+        let [up, down] = [BackendState::Up, BackendState::Down].map(BackendState::number);
+        assert_eq!(states.collect::<Vec<_>>(), [up, down, up]);
+    }
+
+    #[test]
+    fn a_pool_that_changes_touches_its_own_services_alone() {
+        let up = BackendState::Up;
+        let (web, api) = (pool(&[6, 7]), named("api", &[9]));
+        let layout = Layout::default()
+            .next(
+                &[
+                    service(&web, 80, STEERED),
+                    service(&api, 81, STEERED),
+                    service(&web, 82, STEERED),
+                    service(&web, 443, Mode::Http),
+                ],
+                &[view(&web, &[up; 2]), view(&api, &[up])],
+            )
+            .expect("fits");
+        let changed = layout.changed_by(&[view(&web, &[up, BackendState::Down])]);
+        let names: Vec<_> = changed
+            .iter()
+            .map(|one| one.service.name.as_str())
+            .collect();
+        assert_eq!(names, ["s80", "s82"]);
+        assert!(layout.changed_by(&[view(&web, &[up; 2])]).is_empty());
+    }
+
+    #[test]
+    fn the_room_for_a_ring_does_not_depend_on_states() {
+        let four = pool(&[6, 7, 9, 19]);
+        let room = |states: [BackendState; 4]| {
+            let layout =
+                Layout::default().next(&[service(&four, 80, STEERED)], &[view(&four, &states)]);
+            layout.expect("fits").services[0].capacity
+        };
+        assert_eq!(room([BackendState::Up; 4]), 4);
+        assert_eq!(room([BackendState::Down; 4]), 4);
     }
 
     #[test]

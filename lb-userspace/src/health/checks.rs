@@ -130,7 +130,7 @@ mod tests {
     use tokio::{net::TcpListener, time::timeout};
 
     use super::*;
-    use crate::config::{Backend, Balance, CheckKind, Name, Weight};
+    use crate::config::{Backend, Balance, CheckKind, Name, Weight, WhenAllDown};
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -154,6 +154,7 @@ mod tests {
                 rise: 1,
                 fall: 1,
             }),
+            when_all_down: WhenAllDown::TryAll,
             backends: backends.collect(),
         })
     }

@@ -75,7 +75,7 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Backend, Balance, Check, CheckKind, Name, Weight};
+    use crate::config::{Backend, Balance, Check, CheckKind, Name, Weight, WhenAllDown};
 
     fn pools(fall: u32) -> [Arc<Pool>; 1] {
         [Arc::new(Pool {
@@ -88,6 +88,7 @@ mod tests {
                 rise: 2,
                 fall,
             }),
+            when_all_down: WhenAllDown::TryAll,
             backends: vec![Backend {
                 name: Name::parse("web1").expect("a name"),
                 address: web1().address,

@@ -119,6 +119,10 @@ impl Readings {
                 check.gauge(&labels, duration.as_secs_f64())?;
             }
         }
+        let mut all_down = Samples::begin(encoder, &families::POOL_ALL_DOWN)?;
+        for (pool, is_down) in &self.pools {
+            all_down.gauge(&[pool.as_str()], f64::from(u8::from(*is_down)))?;
+        }
         Ok(())
     }
 

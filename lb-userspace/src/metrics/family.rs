@@ -52,6 +52,8 @@ families! {
         "1 for the state that a backend is in, 0 for the others.";
     BACKEND_CHECK: Gauge "lb_backend_check_seconds" ["pool", "backend"]
         "How long the last health check of a backend took.";
+    POOL_ALL_DOWN: Gauge "lb_pool_all_down" ["pool"]
+        "1 while no backend of a pool is up, 0 while one is.";
     HTTP_REQUESTS: Counter "lb_http_requests_total" ["service", "backend", "code"]
         "Requests that the HTTP front answered; backend is empty where none was asked.";
     HTTP_SECONDS: Histogram "lb_http_request_seconds" ["service"]

@@ -27,6 +27,8 @@ pub struct Readings {
     pub kernel: Counters,
     /// The backends of all pools.
     pub backends: Vec<BackendReading>,
+    /// The pools, and whether no backend of them is up.
+    pub pools: Vec<(Name, bool)>,
     /// Requests of the HTTP front.
     pub requests: Vec<RequestReading>,
     /// How long they took.

@@ -68,6 +68,7 @@ fn readings() -> Readings {
             backend("web1", BackendState::Up),
             backend("10.0.0.7:80", BackendState::Draining),
         ],
+        pools: vec![(name("web"), false), (name("api"), true)],
         requests: vec![
             RequestReading {
                 service: name("https"),

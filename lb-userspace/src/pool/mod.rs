@@ -8,7 +8,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use lb_common::backend::BackendState;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Name};
+use crate::config::{self, Name, WhenAllDown};
 
 mod memory;
 mod orders;
@@ -25,6 +25,59 @@ pub struct PoolView {
     pub pool: Arc<config::Pool>,
     /// The state of each backend, in the order of `pool.backends`.
     pub states: Vec<BackendState>,
+    /// What the operator said of each, in the same order.
+    pub orders: Vec<Order>,
+}
+
+/// What becomes of new connections to a pool of which no backend is up.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllDown {
+    /// They go to the backends that the operator did not drain or take down.
+    Trying,
+    /// They are refused: by the configuration, or because the operator left no backend.
+    Refusing,
+}
+
+impl PoolView {
+    /// A pool with its backends in these states, of which the operator said nothing.
+    #[must_use]
+    pub fn new(pool: Arc<config::Pool>, states: Vec<BackendState>) -> Self {
+        Self {
+            orders: vec![Order::Ready; states.len()],
+            pool,
+            states,
+        }
+    }
+
+    /// What becomes of new connections where no backend is up; `None`: one is.
+    #[must_use]
+    pub fn all_down(&self) -> Option<AllDown> {
+        if self.states.contains(&BackendState::Up) {
+            return None;
+        }
+        let tries = self.pool.when_all_down == WhenAllDown::TryAll;
+        Some(if tries && self.orders.contains(&Order::Ready) {
+            AllDown::Trying
+        } else {
+            AllDown::Refusing
+        })
+    }
+
+    /// The states by which new connections are given out, in the order of `pool.backends`: those
+    /// of the backends, but up for those that are tried because no backend is.
+    #[must_use]
+    pub fn taken_states(&self) -> Vec<BackendState> {
+        if self.all_down() != Some(AllDown::Trying) {
+            return self.states.clone();
+        }
+        let backends = self.states.iter().zip(&self.orders);
+        let taken = backends.map(|(state, order)| match order {
+            Order::Ready => BackendState::Up,
+            Order::Drain | Order::Down => *state,
+        });
+        taken.collect()
+    }
 }
 
 /// Which backend is meant: its pool and its address. Both stay when a reload gives it another name.

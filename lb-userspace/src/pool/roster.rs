@@ -7,7 +7,7 @@
 //! Either way its first check decides alone ([`crate::health::Streak`]), so a wrong beginning lasts
 //! for one check. A backend without a check is always healthy.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use lb_common::backend::BackendState;
 
@@ -23,6 +23,8 @@ const NAMES_IN_AN_ERROR: usize = 12;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Roster {
     entries: Vec<Entry>,
+    /// Where each backend stands: the place of its pool, and its own in the pool.
+    places: HashMap<BackendId, (usize, usize)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +46,8 @@ pub struct Member {
     pub since: SystemTime,
 }
 
-/// A backend that went from one state to another.
+/// A backend that went from one state to another, or that an order gives to its pool, or takes from
+/// it, while no backend of the pool is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// Its pool as it is now.
@@ -259,8 +262,13 @@ impl Roster {
             });
             Entry::new(Arc::clone(pool), members.collect())
         });
+        let entries: Vec<Entry> = entries.collect();
+        let places = entries.iter().enumerate().flat_map(|(place, entry)| {
+            (0..entry.members.len()).map(move |index| (entry.id(index), (place, index)))
+        });
         Self {
-            entries: entries.collect(),
+            places: places.collect(),
+            entries,
         }
     }
 
@@ -274,14 +282,23 @@ impl Roster {
     ) -> Option<Change> {
         let entry = self.entries.get_mut(entry)?;
         let member = entry.members.get_mut(index)?;
-        let from = member.state();
+        let before = (member.state(), member.order);
         change(member);
-        let to = member.state();
-        if from == to {
+        let after = (member.state(), member.order);
+        if before == after {
             return None;
         }
-        member.since = now;
-        Arc::make_mut(&mut entry.view).states[index] = to;
+        let ((from, _), (to, order)) = (before, after);
+        if from != to {
+            member.since = now;
+        }
+        let taken = entry.view.taken_states();
+        let view = Arc::make_mut(&mut entry.view);
+        view.states[index] = to;
+        view.orders[index] = order;
+        if from == to && taken == entry.view.taken_states() {
+            return None;
+        }
         Some(Change {
             view: Arc::clone(&entry.view),
             backend: entry.view.pool.backends[index].name.clone(),
@@ -291,13 +308,7 @@ impl Roster {
     }
 
     fn place(&self, id: &BackendId) -> Option<(usize, usize)> {
-        let pools = self.entries.iter();
-        let entry = pools
-            .map(|entry| &entry.view.pool)
-            .position(|pool| pool.name == id.pool)?;
-        let mut backends = self.entries[entry].view.pool.backends.iter();
-        let index = backends.position(|backend| backend.address == id.address)?;
-        Some((entry, index))
+        self.places.get(id).copied()
     }
 
     fn find(&self, name: &str) -> Result<(usize, usize), OrderError> {
@@ -342,9 +353,13 @@ impl Roster {
 
 impl Entry {
     fn new(pool: Arc<config::Pool>, members: Vec<Member>) -> Self {
-        let states = members.iter().map(Member::state).collect();
+        let view = PoolView {
+            states: members.iter().map(Member::state).collect(),
+            orders: members.iter().map(|member| member.order).collect(),
+            pool,
+        };
         Self {
-            view: Arc::new(PoolView { pool, states }),
+            view: Arc::new(view),
             members,
         }
     }

@@ -225,8 +225,8 @@ impl Targets {
     }
 
     fn follow_states(&self) {
-        for (number, member) in self.members.iter().enumerate() {
-            member.follow(self.view.states.get(number).copied());
+        for (member, state) in self.members.iter().zip(self.view.taken_states()) {
+            member.follow(Some(state));
         }
     }
 }

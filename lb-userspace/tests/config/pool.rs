@@ -1,6 +1,8 @@
 //! Mistakes in `[[pool]]` and what is in it.
 
-use super::refused;
+use lb::config::WhenAllDown;
+
+use super::{edited, parse, refused};
 
 #[test]
 fn a_pool_without_a_name_is_refused() {
@@ -37,6 +39,30 @@ error: there is no pool "app"
 52 | pool = "app"
    |        ^^^^^
    = help: the pools of this file: web
+"#,
+    );
+}
+
+#[test]
+fn what_becomes_of_new_connections_when_all_are_down_is_one_of_two_words() {
+    let pool = |text: &str| {
+        let parsed = parse(text).expect("it is valid");
+        parsed.config.pools[0].when_all_down
+    };
+    assert_eq!(pool(super::BASE), WhenAllDown::TryAll);
+    let refusing = "balance = \"round_robin\"\nwhen_all_down = \"refuse\"";
+    let text = edited("balance = \"round_robin\"", refusing);
+    assert_eq!(pool(&text), WhenAllDown::Refuse);
+    refused(
+        "balance = \"round_robin\"",
+        "when_all_down = \"try-all\"",
+        r#"
+error: when_all_down cannot be "try-all"
+  --> lb.toml:22:17
+   |
+22 | when_all_down = "try-all"
+   |                 ^^^^^^^^^
+   = help: did you mean "try_all"? Allowed: "try_all" or "refuse"
 "#,
     );
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use lb::{
-    config::{Backend, Balance, Name, Pool, TrackScript, Weight},
+    config::{Backend, Balance, Name, Pool, TrackScript, Weight, WhenAllDown},
     ha::track::{Tracked, Tracking, Watched, What},
     pool::PoolView,
 };
@@ -292,14 +292,11 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
             name: name("web"),
             balance: Balance::RoundRobin,
             check: None,
+            when_all_down: WhenAllDown::Refuse,
             backends: vec![backend(6), backend(7)],
         });
-        let view = |states: [BackendState; 2]| {
-            Arc::new(PoolView {
-                pool: Arc::clone(&pool),
-                states: states.to_vec(),
-            })
-        };
+        let view =
+            |states: [BackendState; 2]| Arc::new(PoolView::new(Arc::clone(&pool), states.to_vec()));
         let (up, down) = (BackendState::Up, BackendState::Down);
         let feed = watch::Sender::new(view([up, up]));
         let mut watched = bare("eth0");

@@ -12,7 +12,7 @@ use std::{
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb::{
-    config::{Backend, Balance, Forward, Mode, Name, Pool, Service, Weight},
+    config::{Backend, Balance, Forward, Mode, Name, Pool, Service, Weight, WhenAllDown},
     pool::PoolView,
 };
 use lb_common::{
@@ -26,9 +26,12 @@ use crate::{
     stage::{self, Stage, VIP},
 };
 
-/// Last octets of the backends of two sets, of different sizes: a slot that one ring has is then
-/// none of the other's.
-const SETS: [std::ops::Range<u8>; 2] = [2..18, 18..21];
+/// Last octets of the backends of three sets, which rings have in turn: what a half held two flips
+/// ago is another set than what it holds now. The sets differ in size, so that a slot of one ring is
+/// none of another's.
+const SETS: [std::ops::Range<u8>; 3] = [2..18, 18..21, 21..28];
+/// Packets between two flips.
+const BETWEEN: u32 = 50;
 const FLIPS: u32 = 150;
 
 #[test]
@@ -44,6 +47,8 @@ struct Flips {
     ended: AtomicU32,
     begun: AtomicU32,
     over: AtomicBool,
+    /// Packets that came when no flip was under way.
+    between: AtomicU32,
 }
 
 /// What the packets met.
@@ -55,7 +60,7 @@ struct Met {
 
 fn flip_under_traffic(balance: Balance) {
     let mut stage = Stage::raise(balance);
-    let pool = pool("flipped", SETS[0].start..SETS[1].end, balance);
+    let pool = pool("flipped", SETS[0].start..SETS[2].end, balance);
     let service = steered("flipped", 8080, &pool);
     let flips = Flips::default();
     stage
@@ -72,12 +77,19 @@ fn flip_under_traffic(balance: Balance) {
                 .pools_changed(&[view(&pool, flip)])
                 .expect("the ring is written");
             flips.ended.store(flip, SeqCst);
+            let enough = flips.between.load(SeqCst) + BETWEEN;
+            while flips.between.load(SeqCst) < enough && !feeder.is_finished() {
+                thread::yield_now();
+            }
         }
         flips.over.store(true, SeqCst);
         feeder.join().expect("each packet went where it may")
     });
     println!("{balance:?}: {met:?}");
-    assert!(met.steered > 10 * FLIPS, "{met:?}");
+    assert!(
+        met.steered - met.during_a_flip >= FLIPS * BETWEEN,
+        "{met:?}"
+    );
     assert!(met.during_a_flip > FLIPS, "{met:?}");
     // A slot that was not filled names backend 0, which is none: there is no way to its address.
     for reason in ["no_route", "no_neighbour"] {
@@ -104,13 +116,14 @@ fn feed(interface: u32, flips: &Flips) -> Met {
         let went = backend_of_syn(&program, interface, number);
         let begun = flips.begun.load(SeqCst);
         if let Some(octet) = went {
-            let allowed = (ended..=begun).map(|flip| &SETS[flip as usize % 2]);
+            let allowed = (ended..=begun).map(|flip| &SETS[flip as usize % SETS.len()]);
             assert!(
                 allowed.clone().any(|set| set.contains(&octet)),
                 "packet {number} went to 10.0.0.{octet} between flips {ended} and {begun}"
             );
             met.steered += 1;
             met.during_a_flip += u32::from(begun != ended);
+            flips.between.fetch_add(u32::from(begun == ended), SeqCst);
         }
         if flips.over.load(SeqCst) {
             break;
@@ -156,12 +169,8 @@ fn many_pools_that_change_together_are_written_together() {
             .map(|(pool, port)| steered(pool.name.as_str(), port, pool))
             .collect();
         let views = |states: [lb_common::backend::BackendState; 4]| -> Vec<_> {
-            let view = |pool: &Arc<Pool>| {
-                Arc::new(PoolView {
-                    pool: Arc::clone(pool),
-                    states: states.to_vec(),
-                })
-            };
+            let view =
+                |pool: &Arc<Pool>| Arc::new(PoolView::new(Arc::clone(pool), states.to_vec()));
             pools.iter().map(view).collect()
         };
         let all_up = views([Up; 4]);
@@ -208,10 +217,8 @@ fn a_service_that_leaves_and_one_that_comes_leave_the_others_alone() {
             sent(stage, key, SYN)
         };
         let all = |pool: &Arc<Pool>| {
-            Arc::new(PoolView {
-                states: vec![Up; pool.backends.len()],
-                pool: Arc::clone(pool),
-            })
+            let states = vec![Up; pool.backends.len()];
+            Arc::new(PoolView::new(Arc::clone(pool), states))
         };
         let first = [steered("a", 8001, &small), steered("b", 8002, &other)];
         let views = [all(&small), all(&other)];
@@ -232,14 +239,11 @@ fn a_service_that_leaves_and_one_that_comes_leave_the_others_alone() {
 }
 
 fn view(pool: &Arc<Pool>, flip: u32) -> Arc<PoolView> {
-    let up = &SETS[flip as usize % 2];
-    let states = (SETS[0].start..SETS[1].end)
+    let up = &SETS[flip as usize % SETS.len()];
+    let states = (SETS[0].start..SETS[2].end)
         .map(|octet| if up.contains(&octet) { Up } else { Down })
         .collect();
-    Arc::new(PoolView {
-        pool: Arc::clone(pool),
-        states,
-    })
+    Arc::new(PoolView::new(Arc::clone(pool), states))
 }
 
 fn pool(name: &str, octets: std::ops::Range<u8>, balance: Balance) -> Arc<Pool> {
@@ -254,6 +258,7 @@ fn pool(name: &str, octets: std::ops::Range<u8>, balance: Balance) -> Arc<Pool> 
         name: Name::parse(name).expect("a name"),
         balance,
         check: None,
+        when_all_down: WhenAllDown::Refuse,
         backends,
     })
 }

@@ -50,6 +50,26 @@ fn no_backend_at_all_is_503() {
 }
 
 #[test]
+fn backends_that_are_all_down_are_tried_where_the_pool_says_so() {
+    let backends = [Backend::named("a"), Backend::named("b")];
+    let site = Site::https(&[backends[0].address, backends[1].address]);
+    site.try_all();
+    let mut client = TlsClient::tls(site.address);
+    site.set(0, BackendState::Down);
+    assert_eq!(
+        client.get("/").text(),
+        "b",
+        "one is up: the other is left out"
+    );
+    site.set(1, BackendState::Down);
+    let mut answers: Vec<_> = (0..4).map(|_| client.get("/").text()).collect();
+    answers.sort();
+    assert_eq!(answers, ["a", "a", "b", "b"]);
+    site.set(0, BackendState::Up);
+    assert_eq!(client.get("/").text(), "a", "one is up again");
+}
+
+#[test]
 fn no_backend_in_reach_is_502() {
     let site = Site::https(&[Backend::absent(), Backend::absent()]);
     assert_eq!(TlsClient::tls(site.address).get("/").status(), 502);

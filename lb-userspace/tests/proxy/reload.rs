@@ -57,10 +57,10 @@ fn a_configuration_with_errors_changes_nothing_and_names_them_all() {
 fn two_services_on_one_address_are_refused() {
     let backend = Backend::named("a");
     let site = Site::https(&[backend.address]);
-    let view = std::sync::Arc::new(lb::pool::PoolView {
-        pool: std::sync::Arc::clone(&site.service.pool),
-        states: vec![lb_common::backend::BackendState::Up],
-    });
+    let view = std::sync::Arc::new(lb::pool::PoolView::new(
+        std::sync::Arc::clone(&site.service.pool),
+        vec![lb_common::backend::BackendState::Up],
+    ));
     let pool = tokio::sync::watch::Sender::new(view);
     let frontend = |text: &str| {
         let mut service = site.service.clone();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use lb::{
-    config::{self, Balance, Http, Mode, Name, Pool, Service, Weight},
+    config::{self, Balance, Http, Mode, Name, Pool, Service, Weight, WhenAllDown},
     pool::PoolView,
     proxy::{Frontend, Proxy},
     tickets::TicketKeys,
@@ -65,10 +65,8 @@ impl Site {
             Mode::Http
         };
         let pool = pool(backends);
-        let view = Arc::new(PoolView {
-            pool: Arc::clone(&pool),
-            states: vec![BackendState::Up; backends.len()],
-        });
+        let states = vec![BackendState::Up; backends.len()];
+        let view = Arc::new(PoolView::new(Arc::clone(&pool), states));
         let address = free_address();
         let site = Self {
             proxy: Some(Proxy::start(&limits, tickets).expect("workers")),
@@ -106,6 +104,13 @@ impl Site {
     pub(crate) fn set(&self, backend: usize, state: BackendState) {
         let mut view = (**self.view.borrow()).clone();
         view.states[backend] = state;
+        self.view.send_replace(Arc::new(view));
+    }
+
+    /// Has backends tried when none is up, from now on.
+    pub(crate) fn try_all(&self) {
+        let mut view = (**self.view.borrow()).clone();
+        Arc::make_mut(&mut view.pool).when_all_down = WhenAllDown::TryAll;
         self.view.send_replace(Arc::new(view));
     }
 
@@ -176,6 +181,7 @@ fn pool(backends: &[SocketAddr]) -> Arc<Pool> {
         name: name("pool"),
         balance: Balance::RoundRobin,
         check: None,
+        when_all_down: WhenAllDown::Refuse,
         backends: backends.collect(),
     })
 }

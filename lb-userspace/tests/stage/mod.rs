@@ -241,10 +241,8 @@ fn services(setup: &Setup<'_>) -> (Vec<Service>, Vec<Arc<PoolView>>) {
         if views.is_empty() {
             services.push(service("https", 443, Mode::Http, &pool));
         }
-        views.push(Arc::new(PoolView {
-            states: vec![BackendState::Up; backends.len()],
-            pool,
-        }));
+        let states = vec![BackendState::Up; backends.len()];
+        views.push(Arc::new(PoolView::new(pool, states)));
     }
     (services, views)
 }
@@ -262,6 +260,7 @@ fn pool(text: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
         name: name(text),
         balance,
         check: None,
+        when_all_down: config::WhenAllDown::Refuse,
         backends,
     })
 }

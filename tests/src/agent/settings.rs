@@ -36,6 +36,10 @@ pub struct Settings {
     pub fall: u32,
     /// How the `tcp` service forwards: `nat` or `dnat`.
     pub forward: &'static str,
+    /// The statuses of the web servers that mean healthy, `FROM-TO`.
+    pub expect: &'static str,
+    /// What becomes of new connections while no backend is up: `try_all` or `refuse`.
+    pub when_all_down: &'static str,
     /// The backends: name and address.
     pub backends: Vec<(String, SocketAddr)>,
     /// `[ha]`; `None`: the host is alone.
@@ -95,6 +99,8 @@ impl Settings {
             rise: 2,
             fall: 3,
             forward: "nat",
+            expect: "200-399",
+            when_all_down: "try_all",
             backends: lab.webs.iter().map(backend).collect(),
             ha: None,
             more: String::new(),
@@ -187,6 +193,8 @@ impl Settings {
             rise,
             fall,
             forward,
+            expect,
+            when_all_down,
             more,
             ..
         } = self;
@@ -221,7 +229,8 @@ certificates = ["{CERTIFICATE_FILE}"]
 [[pool]]
 name = "web"
 balance = "round_robin"
-check = {{ type = "http", path = "/", interval = "{interval}ms", timeout = "{timeout}ms", rise = {rise}, fall = {fall} }}
+when_all_down = "{when_all_down}"
+check = {{ type = "http", path = "/", expect = "{expect}", interval = "{interval}ms", timeout = "{timeout}ms", rise = {rise}, fall = {fall} }}
 "#
         );
         for (name, address) in &self.backends {

@@ -28,6 +28,11 @@ impl Observed {
                 dataplane::Counters::default()
             }),
             backends: backend_readings(state),
+            pools: state
+                .roster
+                .views()
+                .map(|view| (view.pool.name.clone(), view.all_down().is_some()))
+                .collect(),
             handshakes: handshake_readings(&http.handshakes),
             requests: http.requests.into_iter().map(request_reading).collect(),
             latencies: http.durations.into_iter().map(latency_reading).collect(),

@@ -3,7 +3,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Backend, Balance, Check, CheckKind, Weight};
+use crate::{
+    config::{Backend, Balance, Check, CheckKind, Weight},
+    pool::AllDown,
+};
 
 fn pool(name: &str, backends: &[(&str, &str)]) -> Arc<config::Pool> {
     let backends = backends.iter().map(|(name, address)| Backend {
@@ -21,6 +24,7 @@ fn pool(name: &str, backends: &[(&str, &str)]) -> Arc<config::Pool> {
             rise: 2,
             fall: 3,
         }),
+        when_all_down: config::WhenAllDown::TryAll,
         backends: backends.collect(),
     })
 }
@@ -54,6 +58,13 @@ fn fresh(pools: &[Arc<config::Pool>]) -> Roster {
 fn states(roster: &Roster) -> Vec<BackendState> {
     let views = roster.views();
     views.flat_map(|view| view.states.clone()).collect()
+}
+
+fn taken_states(roster: &Roster) -> Vec<BackendState> {
+    roster
+        .views()
+        .flat_map(|view| view.taken_states())
+        .collect()
 }
 
 use BackendState::{Down, Draining, Up};
@@ -101,6 +112,66 @@ fn a_draining_backend_that_dies_is_down_and_drains_again_when_it_returns() {
     assert_eq!(states(&roster), [Down, Up]);
     roster.checked(&web1, true, at(3));
     assert_eq!(states(&roster), [Draining, Up]);
+}
+
+#[test]
+fn backends_that_are_all_down_are_tried_but_for_those_that_the_operator_took_out() {
+    let mut roster = fresh(&[web()]);
+    let (web1, web2) = (id("web", "10.0.0.6:80"), id("web", "10.0.0.7:80"));
+    let change = roster.checked(&web1, false, at(1)).expect("a change");
+    assert_eq!(change.view.all_down(), None);
+    assert_eq!(change.view.taken_states(), [Down, Up]);
+    let change = roster.checked(&web2, false, at(2)).expect("a change");
+    assert_eq!(change.view.all_down(), Some(AllDown::Trying));
+    assert_eq!(change.view.taken_states(), [Up, Up]);
+    assert_eq!(change.view.states, [Down, Down]);
+
+    let ordered = roster.order("web1", Order::Drain, at(3)).expect("reached");
+    let change = ordered
+        .change
+        .expect("its pool changes, though its state does not");
+    assert_eq!((change.from, change.to), (Down, Down));
+    assert_eq!(change.view.taken_states(), [Down, Up]);
+    let ordered = roster.order("web2", Order::Down, at(4)).expect("reached");
+    let change = ordered.change.expect("its pool changes");
+    assert_eq!(
+        change.view.all_down(),
+        Some(AllDown::Refusing),
+        "none is left"
+    );
+
+    let change = roster.checked(&web1, true, at(5)).expect("a change");
+    assert_eq!(change.view.taken_states(), [Draining, Down]);
+    let ordered = roster.order("web1", Order::Ready, at(6)).expect("reached");
+    let change = ordered.change.expect("a change");
+    assert_eq!(change.view.all_down(), None);
+    assert_eq!(change.view.taken_states(), [Up, Down]);
+}
+
+#[test]
+fn an_order_for_a_failed_backend_of_a_pool_that_serves_changes_nothing() {
+    let mut roster = fresh(&[web()]);
+    roster.checked(&id("web", "10.0.0.7:80"), false, at(1));
+    let ordered = roster.order("web2", Order::Drain, at(2)).expect("reached");
+    assert_eq!((ordered.state, ordered.change), (Down, None));
+    assert_eq!(
+        roster.view(&web().name).map(|view| view.orders[1]),
+        Some(Order::Drain)
+    );
+}
+
+#[test]
+fn backends_that_are_all_down_are_left_alone_where_the_pool_refuses() {
+    let refusing = Arc::new(config::Pool {
+        when_all_down: config::WhenAllDown::Refuse,
+        ..(*web()).clone()
+    });
+    let mut roster = fresh(&[refusing]);
+    roster.checked(&id("web", "10.0.0.6:80"), false, at(1));
+    let change = roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
+    let view = change.expect("a change").view;
+    assert_eq!(view.all_down(), Some(AllDown::Refusing));
+    assert_eq!(view.taken_states(), [Down, Down]);
 }
 
 #[test]
@@ -193,8 +264,8 @@ fn event(backends: usize) -> impl Strategy<Value = Event> {
 
 proptest! {
     /// Whatever happens in whatever order: a state depends on the last health and the last order
-    /// alone, a change is reported exactly when a state changed, `since` is the time of it, and
-    /// the other backends are left alone.
+    /// alone, a change is reported exactly when a state changed or new connections go elsewhere,
+    /// `since` is the time at which the state changed, and the other backends are left alone.
     #[test]
     fn a_state_is_the_last_health_and_the_last_order(
         events in prop::collection::vec(event(2), 0..60),
@@ -204,7 +275,7 @@ proptest! {
         let mut model = [(true, Order::Ready, at(0)); 2];
         for (second, event) in events.into_iter().enumerate() {
             let now = at(second as u64 + 1);
-            let before = states(&roster);
+            let (before, taken) = (states(&roster), taken_states(&roster));
             let (index, change) = match event {
                 Event::Checked(index, healthy) => {
                     model[index].0 = healthy;
@@ -217,9 +288,12 @@ proptest! {
                 }
             };
             let after = states(&roster);
-            prop_assert_eq!(change.is_some(), before != after);
-            if let Some(change) = change {
+            let goes_elsewhere = taken != taken_states(&roster);
+            prop_assert_eq!(change.is_some(), before != after || goes_elsewhere);
+            if before != after {
                 model[index].2 = now;
+            }
+            if let Some(change) = change {
                 prop_assert_eq!(change.from, before[index]);
                 prop_assert_eq!(change.to, after[index]);
                 prop_assert_eq!(&change.view.states, &after);

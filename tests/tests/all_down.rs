@@ -1,0 +1,115 @@
+//! Every check of a pool fails, and its servers work or do not.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Lab,
+    agent::{Agent, Settings},
+    load::{Plan, Report},
+    wait,
+};
+
+/// How long the checks, and the agent's answer to them, may take.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A status that the web servers never answer a check with.
+const NEVER: &str = "299-299";
+
+#[test]
+fn servers_whose_checks_all_fail_are_tried_and_refused_only_where_the_pool_says_so() -> Result<()> {
+    let lab = Lab::raise()?;
+    let healthy = Settings::of(&lab);
+    let failing = Settings {
+        expect: NEVER,
+        ..healthy.clone()
+    };
+    let refusing = Settings {
+        when_all_down: "refuse",
+        ..failing.clone()
+    };
+    let agent = Agent::start(&lab, &healthy)?;
+    agent.reconfigure(&failing)?;
+    all_down(&agent, true)?;
+    for plan in [Plan::http(), Plan::https(&lab)?] {
+        let report = hundred(&lab, plan)?;
+        report.all_answered()?;
+        ensure!(report.shares().len() == 4, "{:?}", report.shares());
+    }
+    ensure!(said(&agent)? == "trying", "the status: {}", said(&agent)?);
+    let log = agent.log();
+    ensure!(
+        log.contains("new connections are tried on all of them"),
+        "{log}"
+    );
+
+    agent.operate(&["backend", "drain", "web2"])?;
+    for plan in [Plan::http(), Plan::https(&lab)?] {
+        let report = hundred(&lab, plan)?;
+        report.all_answered()?;
+        ensure!(report.share("web2") == 0.0, "{:?}", report.shares());
+    }
+    agent.operate(&["backend", "ready", "web2"])?;
+
+    agent.reconfigure(&refusing)?;
+    let report = hundred(&lab, Plan::http())?;
+    ensure!(report.answers.is_empty(), "{:?}", report.shares());
+    let report = hundred(&lab, Plan::https(&lab)?)?;
+    ensure!(report.answers.is_empty(), "{:?}", report.shares());
+    ensure!(said(&agent)? == "refusing", "the status: {}", said(&agent)?);
+
+    agent.reconfigure(&healthy)?;
+    all_down(&agent, false)?;
+    wait::until_true("answers on both paths", SOON, || {
+        for plan in [Plan::http(), Plan::https(&lab)?] {
+            if hundred(&lab, plan)?.all_answered().is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+}
+
+#[test]
+fn the_kernel_goes_on_trying_all_without_the_agent() -> Result<()> {
+    let lab = Lab::raise()?;
+    let healthy = Settings::of(&lab);
+    let failing = Settings {
+        expect: NEVER,
+        ..healthy.clone()
+    };
+    let agent = Agent::start(&lab, &healthy)?;
+    agent.reconfigure(&failing)?;
+    all_down(&agent, true)?;
+    agent.quiet().sigkill()?;
+    let report = hundred(&lab, Plan::http())?;
+    report.all_answered()?;
+    ensure!(report.shares().len() == 4, "{:?}", report.shares());
+    Ok(())
+}
+
+/// Waits until the metric says whether no backend of the pool is up.
+fn all_down(agent: &Agent, wanted: bool) -> Result<()> {
+    let value = f64::from(u8::from(wanted));
+    let what = format!("lb_pool_all_down of {value}");
+    agent.wait_for_metrics(&what, SOON, |metrics| {
+        let samples = metrics.samples("lb_pool_all_down", &[("pool", "web")]);
+        samples.len() == 1 && samples.iter().all(|sample| sample.value == value)
+    })?;
+    Ok(())
+}
+
+/// What the status says becomes of new connections.
+fn said(agent: &Agent) -> Result<String> {
+    let status = agent.status()?;
+    let said = status["pools"][0]["all_down"].as_str();
+    Ok(said.context("the status says nothing of it")?.to_owned())
+}
+
+fn hundred(lab: &Lab, plan: Plan) -> Result<Report> {
+    let plan = Plan {
+        requests: Some(100),
+        ..plan
+    };
+    plan.run(&lab.client)
+}
