@@ -18,6 +18,7 @@ use lb::{
     pool::{BackendId, Memory, PoolView, Roster},
 };
 
+#[expect(dead_code, reason = "no packets are fed here")]
 #[path = "../tests/stage/mod.rs"]
 mod stage;
 

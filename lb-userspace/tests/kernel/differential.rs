@@ -19,7 +19,7 @@ use lb_common::{
 use crate::{
     eventually,
     pair::{pass, records, told},
-    stage::{BACKENDS, ENTRIES, SOURCE_PORTS, Stage, VIP},
+    stage::{BACKENDS, SOURCE_PORTS, Stage, VIP},
 };
 
 /// The way to clients, as the stage has it.
@@ -30,6 +30,9 @@ const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x02];
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x68];
 
 const PACKETS: usize = 20_000;
+
+/// Entries of the stage's connection table.
+const ENTRIES: u32 = 524_288;
 
 #[test]
 fn host_and_kernel_give_20000_packets_the_same_bytes_and_verdicts() {

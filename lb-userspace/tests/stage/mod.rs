@@ -49,8 +49,6 @@ impl Setup<'_> {
 
 /// Connections that the table has room for where a test does not say otherwise.
 const MAX_CONNECTIONS: u32 = 131_072;
-/// Entries of the connection table then.
-pub(crate) const ENTRIES: u32 = 524_288;
 
 /// Bytes that a program may put in front of a packet: an outer IPv4 header.
 const ENCAPSULATION: usize = 20;
