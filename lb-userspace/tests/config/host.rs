@@ -355,7 +355,7 @@ fn too_few_flows_are_refused() {
         "1023",
         r#"
 error: max_connections 1023 is out of range
-  --> lb.toml:11:13
+  --> lb.toml:11:19
    |
 11 | max_connections = 1023
    |                   ^^^^
@@ -370,8 +370,8 @@ fn too_many_flows_are_refused() {
         "250000",
         "4_000_001",
         r#"
-error: max_connections 4000001 is out of range
-  --> lb.toml:11:13
+error: max_connections 2500001 is out of range
+  --> lb.toml:11:19
    |
 11 | max_connections = 4_000_001
    |                   ^^^^^^^^^
@@ -387,7 +387,7 @@ fn a_number_larger_than_any_integer_is_refused() {
         "99999999999999999999999999999999999999999999",
         r#"
 error: max_connections 99999999999999999999999999999999999999999999 is out of range
-  --> lb.toml:11:13
+  --> lb.toml:11:19
    |
 11 | max_connections = 99999999999999999999999999999999999999999999
    |                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -403,11 +403,11 @@ fn a_number_in_quotes_is_refused() {
         r#""250000""#,
         r#"
 error: max_connections is text; it must be a whole number, 1,024 to 4,000,000
-  --> lb.toml:11:13
+  --> lb.toml:11:19
    |
 11 | max_connections = "250000"
    |                   ^^^^^^^^
-   = help: write it without quotes: 400000
+   = help: write it without quotes: 250000
 "#,
     );
 }
@@ -419,7 +419,7 @@ fn a_number_with_a_point_is_refused() {
         "250000.0",
         r#"
 error: max_connections is a number with a point; it must be: a whole number, 1,024 to 4,000,000
-  --> lb.toml:11:13
+  --> lb.toml:11:19
    |
 11 | max_connections = 250000.0
    |                   ^^^^^^^^
@@ -709,14 +709,14 @@ error: proxy address "two" is not an IP address
 fn a_key_of_another_section_is_refused() {
     refused(
         "workers = 2",
-        "workers = 2\nmax_connections = 4096",
+        "workers = 2\npin_path = 4096",
         r#"
-error: [http] has no key "max_connections"
+error: [http] has no key "pin_path"
   --> lb.toml:17:1
    |
-17 | max_connections = 4096
-   |       ^^^^^^^^^
-   = help: max_connections belongs in [dataplane]
+17 | pin_path = 4096
+   | ^^^^^^^^
+   = help: pin_path belongs in [dataplane]
            allowed here: workers, header_timeout, body_timeout, idle_timeout, handshake_timeout, connect_timeout, response_timeout, max_header_bytes, idle_connections, trusted_proxies
 "#,
     );

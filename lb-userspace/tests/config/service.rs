@@ -109,7 +109,7 @@ error: forward "dsr" is not in this version of lb yet
    |
 45 | forward = "dsr"
    |           ^^^^^
-   = help: this version has "nat"
+   = help: this version has "nat" or "dnat"
 "#,
     );
 }
@@ -125,7 +125,7 @@ error: forward "ipip" is not in this version of lb yet
    |
 45 | forward = "ipip"
    |           ^^^^^^
-   = help: this version has "nat"
+   = help: this version has "nat" or "dnat"
 "#,
     );
 }
@@ -141,7 +141,7 @@ error: forward "gue" is not in this version of lb yet
    |
 45 | forward = "gue"
    |           ^^^^^
-   = help: this version has "nat"
+   = help: this version has "nat" or "dnat"
 "#,
     );
 }
