@@ -370,7 +370,7 @@ fn too_many_flows_are_refused() {
         "250000",
         "4_000_001",
         r#"
-error: max_connections 2500001 is out of range
+error: max_connections 4000001 is out of range
   --> lb.toml:11:19
    |
 11 | max_connections = 4_000_001
