@@ -454,7 +454,7 @@ fn taken_port<S: Shared>(
 const SHORTEST_OPENING: u32 = 8;
 
 /// Ports of a full line whose connections are looked at: each may be a cache miss.
-const LENDERS: u32 = 4;
+const LENDERS: u32 = 6;
 
 /// Which connection of a full line loses its port: one that is over, or has not opened in time.
 #[inline(always)]

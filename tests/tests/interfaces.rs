@@ -124,7 +124,7 @@ fn backends_behind_an_interface_without_the_program_are_refused_at_the_start() -
     let said = String::from_utf8_lossy(&output.stderr);
     // 2 would have systemd give up, and a route may come up later.
     ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
-    for (web, line) in lab.webs.iter().zip([29, 33, 37, 41]) {
+    for (web, line) in lab.webs.iter().zip([30, 34, 38, 42]) {
         let name = format!("backend {} ({})", web.name(), web.address());
         ensure!(said.contains(&name), "the refusal lacks {name}: {said}");
         let place = format!("{CONFIG_FILE}:{line}:");

@@ -74,7 +74,8 @@ pub(super) fn begin<M: Memory, T: Tables>(
     let claim = claim::<T>(&place, tables.now()).ok_or(Verdict::Drop(Drop::Contended))?;
     let request = Request {
         key,
-        hash: buckets.hash,
+        // A SYN that is sent again looks at other ports than the one that found none.
+        hash: buckets.hash ^ u64::from(claim.place.stamp.serial).wrapping_mul(SPREAD),
         service,
         numbers: numbers(memory, packet),
         avoid: again.then_some(backend_of(&place)),
@@ -246,7 +247,7 @@ fn choose_backend<T: Tables>(
             why = Verdict::Drop(reason);
             continue;
         }
-        if let Some(source) = source(tables, settings, request, index, &backend) {
+        if let Some(source) = source(tables, settings, request, index, (&backend, attempt)) {
             return Ok(Choice { id: number, source });
         }
         why = Verdict::Drop(Drop::NoSourcePort);
@@ -266,8 +267,8 @@ fn slot_number<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> u32 {
     }
 }
 
-/// Spreads the number of a row over 64 bits (the golden ratio).
-const ROW_SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Spreads a small number over 64 bits (the golden ratio).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The address and port that the backend sees, claimed where that is ours to choose.
 #[inline(always)]
@@ -276,14 +277,15 @@ fn source<T: Tables>(
     settings: &Settings,
     request: &Request,
     index: u32,
-    backend: &Backend,
+    (backend, round): (&Backend, u32),
 ) -> Option<([u8; 4], u16, u16)> {
     let key = &request.key;
     if backend.dnat != 0 {
         return Some((key.client, key.client_port, NO_ROW));
     }
-    // Other lines at each backend.
-    let hash = request.hash.rotate_left(7) ^ u64::from(backend.row).wrapping_mul(ROW_SPREAD);
+    // Other lines at each backend, and where the ring comes to the same one again.
+    let salt = u64::from(backend.row) | u64::from(round) << 16;
+    let hash = request.hash.rotate_left(7) ^ salt.wrapping_mul(SPREAD);
     let rows = u32::from(backend.rows).max(1);
     #[expect(clippy::cast_possible_truncation, reason = "a part of the hash")]
     let first = hash as u32 % rows;
