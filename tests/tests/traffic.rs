@@ -1,11 +1,14 @@
 //! Traffic goes through, is dealt evenly, and arrives with what the servers need to know.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use lab::{
     Lab,
     agent::{Agent, Settings},
     load::{Plan, Report, Reuse, USER_AGENT},
     topology::{BALANCERS, CA_FILE, CLIENT, SITE},
+    wait,
 };
 
 /// A quarter, and how far from it a share may be.
@@ -145,11 +148,18 @@ fn dealt_evenly(lab: &Lab, report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// The load generator's requests, from the logs of all servers.
+/// The load generator's thousand requests, from the logs of all servers. nginx writes a line after the
+/// client has its answer.
 fn page_requests(lab: &Lab) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    for web in &lab.webs {
-        lines.extend(web.requests_of(USER_AGENT)?);
-    }
-    Ok(lines)
+    wait::until(
+        "a thousand lines in the logs",
+        Duration::from_secs(5),
+        || {
+            let mut lines = Vec::new();
+            for web in &lab.webs {
+                lines.extend(web.requests_of(USER_AGENT)?);
+            }
+            Ok((lines.len() >= 1000).then_some(lines))
+        },
+    )
 }
