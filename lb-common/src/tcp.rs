@@ -244,7 +244,8 @@ impl State {
     ///
     /// The backend has forgotten a connection that the client closed first, or that it reset itself:
     /// two seconds let the last segments find their way. One that the backend closed first it holds in
-    /// TIME-WAIT, and takes a SYN all the same if its numbers are newer. One that never opened lends
+    /// TIME-WAIT, and takes a SYN all the same if its numbers are newer: after a second, so that nothing
+    /// of the old connection meets the new one. One that never opened lends
     /// its port after the client's second retransmission.
     #[must_use]
     #[inline(always)]
@@ -256,9 +257,10 @@ impl State {
             Self::UNUSED | Self::VACANT | Self::CLAIMED => return false,
             Self::LINGERING => {
                 if next.follow(last) {
-                    return true;
+                    1
+                } else {
+                    self.timeout()
                 }
-                self.timeout()
             }
             _ => self.timeout(),
         };
@@ -423,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lingering_port_is_good_for_newer_numbers_at_once() {
+    fn a_lingering_port_is_good_for_newer_numbers_after_a_second() {
         let last = Numbers {
             sequence: 1000,
             timestamp: 500,
@@ -432,7 +434,8 @@ mod tests {
             sequence,
             timestamp,
         };
-        let lends = |next| State::LINGERING.lends_port(0, 250, last, next);
+        let lends = |next| State::LINGERING.lends_port(251, 250, last, next);
+        assert!(!State::LINGERING.lends_port(250, 250, last, syn(1, 501)));
         assert!(lends(syn(1, 501)), "a newer timestamp");
         assert!(!lends(syn(2000, 499)), "an older one, whatever the number");
         assert!(lends(syn(1001, 500)) && !lends(syn(1000, 500)));

@@ -434,6 +434,7 @@ fn a_port_in_time_wait_goes_to_a_client_with_newer_numbers_alone() {
         sequence,
         ..TcpPacket::new(from_client(port), SYN)
     };
+    tables.now = Tick(tables.now.0 + 2 * HERTZ);
     let refused = Verdict::Drop(Drop::NoSourcePort);
     assert_eq!(sent(&tables, &syn(110, 999, 9000)).0, refused, "older");
     assert_eq!(sent(&tables, &syn(111, 1000, 5001)).0, refused, "the same");
