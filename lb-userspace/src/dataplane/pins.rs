@@ -74,6 +74,21 @@ impl Pins {
             .collect()
     }
 
+    /// Where a row of source ports is pinned. Whoever has no other way than its number would need
+    /// CAP_SYS_ADMIN to open it (kernel/bpf/syscall.c, `bpf_map_get_fd_by_id`).
+    pub(super) fn row(&self, number: u16) -> PathBuf {
+        self.rows_directory().join(number.to_string())
+    }
+
+    /// Where a row is pinned until the kernel's map refers to it.
+    pub(super) fn new_row(&self, number: u16) -> PathBuf {
+        self.rows_directory().join(format!("new-{number}"))
+    }
+
+    fn rows_directory(&self) -> PathBuf {
+        self.root.join("source_ports")
+    }
+
     fn links_directory(&self) -> PathBuf {
         self.root.join("links")
     }
@@ -116,12 +131,15 @@ impl Pins {
                 parent.display()
             )));
         }
-        [self.root.join("maps"), self.links_directory()]
-            .iter()
-            .try_for_each(|directory| {
-                fs::create_dir_all(directory)
-                    .map_err(|error| Error::of(&attempt(directory), &error))
-            })
+        [
+            self.root.join("maps"),
+            self.links_directory(),
+            self.rows_directory(),
+        ]
+        .iter()
+        .try_for_each(|directory| {
+            fs::create_dir_all(directory).map_err(|error| Error::of(&attempt(directory), &error))
+        })
     }
 
     /// Refuses pinned maps that this version cannot read, before anything is touched.
@@ -166,7 +184,8 @@ impl Pins {
         let links = self.links().into_iter().map(|(_interface, path)| path);
         let files = links
             .chain([self.single_link(), self.program()])
-            .chain(self.maps().map(|(_name, path)| path));
+            .chain(self.maps().map(|(_name, path)| path))
+            .chain(files_in(&self.rows_directory()));
         let mut removed = Vec::new();
         for path in files {
             match fs::remove_file(&path) {
@@ -189,6 +208,7 @@ impl Pins {
         for directory in [
             self.root.join("maps"),
             self.links_directory(),
+            self.rows_directory(),
             self.root.clone(),
         ] {
             // Not empty, or not there: either way it is as it should be.

@@ -1,8 +1,8 @@
 //! Source ports and endpoints: what tells the answers of backends apart.
 
-use std::{collections::HashMap, fmt, os::fd::AsFd as _, sync::atomic::Ordering};
+use std::{collections::HashMap, fmt, fs, os::fd::AsFd as _, path::Path, sync::atomic::Ordering};
 
-use aya::maps::{Array, IterableMap as _, MapData, MapError};
+use aya::maps::{Array, IterableMap as _, Map, MapData, MapError};
 use lb_common::{
     endpoint::{Endpoint, EndpointBucket, EndpointKey, EndpointKind, EndpointTable},
     limits::ENDPOINT_BUCKETS,
@@ -11,7 +11,7 @@ use zerocopy::transmute;
 
 use super::{
     Error,
-    connections::{Connections, Rows, create_row, pinned, pinned_as},
+    connections::{Connections, Row, Rows, create_row, pinned, pinned_as},
     memory::Mapped,
     pins::Pins,
     ports::PortSet,
@@ -21,6 +21,7 @@ const BUCKET_BYTES: usize = size_of::<EndpointBucket>();
 
 /// The maps `source_ports` and `endpoints`, and which ports of each row may be claimed.
 pub(super) struct Sources {
+    pins: Pins,
     rows: Rows,
     endpoints: Array<MapData, [u8; BUCKET_BYTES]>,
     table: EndpointTable,
@@ -44,6 +45,7 @@ impl Sources {
     ) -> Result<Self, Error> {
         let table = adopted_table(pins)?;
         let mut sources = Self {
+            pins: pins.clone(),
             rows: pinned_as(pins, "source_ports")?,
             endpoints: pinned_as(pins, "endpoints")?,
             known: HashMap::new(),
@@ -102,24 +104,47 @@ impl Sources {
     }
 
     fn provide_row(&mut self, number: u16) -> Result<(), Error> {
-        let failed = |error: MapError| {
-            Error::of(
-                "cannot make a row of source ports for a backend in the kernel",
-                &error,
-            )
-        };
-        let row = match self.rows.get(&u32::from(number), 0) {
-            Ok(row) => row,
-            Err(_none_yet) => {
-                let row = create_row().map_err(failed)?;
-                self.rows.set(u32::from(number), &row, 0).map_err(failed)?;
-                row
-            }
-        };
+        let row = self.row(number)?;
         self.connections.add_row(number, row.map())?;
         self.connections
             .reserve(number, |port| self.ports.contains(port));
         Ok(())
+    }
+
+    /// The row with this number, made where there is none. One that cannot be opened is an error: an empty
+    /// one in its place would take the way back from all connections of its backend.
+    fn row(&mut self, number: u16) -> Result<Row, Error> {
+        let (pin, new_pin) = (self.pins.row(number), self.pins.new_row(number));
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            let attempt = format!("cannot open the row of source ports {}", pin.display());
+            Error::of(&attempt, error)
+        };
+        let of_pin = |path: &Path| {
+            MapData::from_pin(path)
+                .and_then(Map::from_map_data)
+                .and_then(Row::try_from)
+                .map_err(|error| failed(&error))
+        };
+        if pin.exists() {
+            return of_pin(&pin);
+        }
+        // One that an agent was putting into the map when it ended is put there once more.
+        let row = if new_pin.exists() {
+            of_pin(&new_pin)?
+        } else {
+            let row = match self.rows.get(&u32::from(number), 0) {
+                Ok(row) => row,
+                Err(MapError::KeyNotFound) => create_row().map_err(|error| failed(&error))?,
+                Err(error) => return Err(failed(&error)),
+            };
+            row.map().pin(&new_pin).map_err(|error| failed(&error))?;
+            row
+        };
+        self.rows
+            .set(u32::from(number), &row, 0)
+            .map_err(|error| failed(&error))?;
+        fs::rename(&new_pin, &pin).map_err(|error| failed(&error))?;
+        Ok(row)
     }
 
     fn add(&mut self, endpoint: Endpoint) -> Result<(), Error> {
