@@ -91,10 +91,24 @@ fn pass_all() -> Result<Vec<u8>> {
     Ok(file.write()?)
 }
 
+/// Packets of one flow are worked off by one CPU, as a network card with several queues does it.
+///
+/// Left to itself a virtual interface hands each packet to whichever CPU sent it, and Linux before 6.19
+/// answers data with a reset where it overtakes the work on the acknowledgement that opened its
+/// connection: for a moment neither the request nor the socket is in the table
+/// (net/ipv4/inet_hashtables.c, `inet_ehash_insert`). Seen once in 200,000 connections, whatever
+/// balancer was in between.
 fn plug_in(end: End<'_>) -> Result<()> {
     let interface = end.interface;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let mask = (1_u32 << cpus.min(MOST_CPUS)) - 1;
     end.host.script(&format!(
-        "ethtool -K {interface} tx off tso off gso off >/dev/null\nip link set {interface} up"
+        "ethtool -K {interface} tx off tso off gso off >/dev/null\n\
+         echo {mask:x} >/sys/class/net/{interface}/queues/rx-0/rps_cpus\n\
+         ip link set {interface} up"
     ))?;
     Ok(())
 }
+
+/// More share the flows of no interface.
+const MOST_CPUS: usize = 16;
