@@ -8,11 +8,12 @@ use crate::{
     },
     hop::HopReference,
     limits::PORTS_PER_LINE,
+    port::PortWord,
     record::Record,
     settings::Settings,
     table::{
-        Buckets, Claim, Place, RESERVED, choose, claim, find, is_twice, publish, read, release,
-        release_port, settle, vacate,
+        Buckets, Claim, Place, choose, claim, find, is_twice, publish, read, release, release_port,
+        settle, vacate,
     },
     tables::{Ports, Shared, Words},
     tcp::State,
@@ -80,17 +81,18 @@ pub fn import<S: Shared>(
     let Some(place) = known.or_else(|| choose(shared, &buckets, now, settings.hertz)) else {
         return Outcome::TableFull;
     };
-    let Some(claim) = claim::<S>(&place, now) else {
+    let Some(claim) = claim::<S>(&place, now, settings.hertz) else {
         return Outcome::Contended;
     };
     release(shared, &claim);
-    if let Err(outcome) = take(shared, &claim, target.row, record.source_port, now) {
+    let port = (target.row, record.source_port);
+    if let Err(outcome) = take(shared, &claim, port, now, settings.hertz) {
         vacate::<S>(&claim);
         return outcome;
     }
     fill::<S>(&claim, &key, record, target);
     if !is_known && is_twice(shared, &claim, &key, &buckets) {
-        release_port(shared, place.index, target.row, record.source_port);
+        release_port(shared, place.index, port, PortWord::FREE);
         vacate::<S>(&claim);
         return Outcome::Contended;
     }
@@ -99,8 +101,8 @@ pub fn import<S: Shared>(
 }
 
 /// Ends a connection, if it is still the one that was found.
-pub fn remove<S: Shared>(shared: &S, place: &Place<S::Entry>, now: Tick) -> bool {
-    let Some(claim) = claim::<S>(place, now) else {
+pub fn remove<S: Shared>(shared: &S, place: &Place<S::Entry>, now: Tick, hertz: u32) -> bool {
+    let Some(claim) = claim::<S>(place, now, hertz) else {
         return false;
     };
     release(shared, &claim);
@@ -134,9 +136,9 @@ fn refresh<W: Words>(place: &Place<W>, stamp: Stamp, pass: u32) -> Outcome {
 fn take<S: Shared>(
     shared: &S,
     ours: &Claim<S::Entry>,
-    row: u16,
-    port: u16,
+    (row, port): (u16, u16),
     now: Tick,
+    hertz: u32,
 ) -> Result<(), Outcome> {
     if row == NO_ROW {
         return Ok(());
@@ -145,32 +147,32 @@ fn take<S: Shared>(
     let line = shared
         .line(row, number / PORTS_PER_LINE)
         .ok_or(Outcome::PortReserved)?;
-    let index = ours.place.index;
-    let holder = line.load(number);
-    if holder == RESERVED {
+    let ours = PortWord::held_by(ours.place.index).0;
+    let word = line.load(number);
+    if PortWord(word) == PortWord::RESERVED {
         return Err(Outcome::PortReserved);
     }
-    if holder == 0 {
-        let taken = line.exchange(number, 0, index + 1);
+    let Some(holder) = PortWord(word).holder() else {
+        let taken = line.exchange(number, word, ours);
         return taken.then_some(()).ok_or(Outcome::Contended);
-    }
-    let entry = shared.entry(holder - 1).ok_or(Outcome::Contended)?;
+    };
+    let entry = shared.entry(holder).ok_or(Outcome::Contended)?;
     let stamp = Stamp::of_word(entry.load(WORD_STAMP));
     if !stamp.state.is_live() {
         return Err(Outcome::Contended);
     }
     let place = Place {
-        index: holder - 1,
+        index: holder,
         entry,
         stamp,
     };
-    let theirs = claim::<S>(&place, now).ok_or(Outcome::Contended)?;
+    let theirs = claim::<S>(&place, now, hertz).ok_or(Outcome::Contended)?;
     if (theirs.row, theirs.source_port) != (row, port) {
         // It gave the port back in between, and has another connection: nothing of that is lost.
         publish::<S>(&theirs, stamp);
         return Err(Outcome::Contended);
     }
-    let taken = line.exchange(number, holder, index + 1);
+    let taken = line.exchange(number, word, ours);
     vacate::<S>(&theirs);
     taken.then_some(()).ok_or(Outcome::Contended)
 }

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod listener;
 pub mod memory;
 pub mod parse;
+pub mod port;
 pub mod record;
 pub mod ring;
 pub mod service;

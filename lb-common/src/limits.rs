@@ -15,7 +15,7 @@ pub const RINGS: u32 = SERVICES + 1;
 
 /// Number of the layout of all maps. It changes when a map changes its meaning or the size of its
 /// keys or values, so that an agent refuses what an agent of another version pinned.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Connections that there is room for where the configuration says nothing.
 pub const CONNECTIONS: u32 = 250_000;

@@ -106,6 +106,12 @@ pub(crate) fn numbers<M: Memory>(memory: &M, packet: &Packet) -> Numbers {
     Numbers::of_word(numbers_word(memory, packet))
 }
 
+/// The acknowledgement number.
+#[inline(always)]
+pub(crate) fn acknowledgement<M: Memory>(memory: &M, packet: &Packet) -> u32 {
+    (memory.at::<Tcp>(packet.transport)).map_or(0, |header| header.acknowledgement.get())
+}
+
 /// The numbers in a word, 0 where the packet has none.
 #[inline(always)]
 fn numbers_word<M: Memory>(memory: &M, packet: &Packet) -> u64 {

@@ -5,10 +5,10 @@
 //! - **An entry has one owner at a time.** Whoever changes its stamp to [`State::CLAIMED`] by
 //!   compare-and-exchange owns the entry until it publishes or vacates it. The serial in the stamp
 //!   grows with each claim, so that a stamp is never met twice.
-//! - **A source port has one owner.** Its word in `source_ports` holds the index of an entry, plus
-//!   one. From 0 to an index it goes by compare-and-exchange; from an index onwards it is changed by
-//!   the owner of that entry alone. An owner gives the port of the old connection back before it
-//!   publishes the next one. So a port names an entry exactly while that entry holds it.
+//! - **A source port has one owner.** Its word in `source_ports` names an entry, or none: see
+//!   [`PortWord`]. From none to an entry it goes by compare-and-exchange; from an entry onwards it is
+//!   changed by the owner of that entry alone. An owner gives the port of the old connection back
+//!   before it publishes the next one. So a port names an entry exactly while that entry holds it.
 //! - **A connection stands in one entry.** A writer makes its key visible, then looks whether
 //!   another entry has it; of two that write the same connection at once at least one sees the
 //!   other and gives way.
@@ -20,6 +20,7 @@ use crate::{
     },
     hash,
     limits::{LINES, PORTS_PER_LINE, WAYS},
+    port::{self, PortWord},
     settings::Settings,
     tables::{Ports, Shared, Words},
     tcp::{Numbers, State},
@@ -37,9 +38,6 @@ pub struct Place<E> {
     pub stamp: Stamp,
 }
 
-/// What a word of `source_ports` holds where the host itself uses the port.
-pub const RESERVED: u32 = u32::MAX;
-
 /// An entry that belongs to whoever claimed it.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<E> {
@@ -49,6 +47,8 @@ pub struct Claim<E> {
     pub row: u16,
     /// The source port of the connection before.
     pub source_port: u16,
+    /// What that port's word says once it is given back.
+    pub left: PortWord,
 }
 
 /// The buckets that a connection may stand in.
@@ -134,17 +134,11 @@ const LAST_WAY: u32 = WAYS - 1;
 #[inline(always)]
 pub fn holder<S: Shared>(shared: &S, row: u16, port: u16) -> Option<Place<S::Entry>> {
     let line = shared.line(row, u32::from(port) / PORTS_PER_LINE)?;
-    let claimed = line.load(u32::from(port));
-    if claimed == 0 || claimed == RESERVED {
-        return None;
-    }
-    let index = claimed - 1;
+    let index = PortWord(line.load(u32::from(port))).holder()?;
     let entry = shared.entry(index)?;
     let stamp = Stamp::of_word(entry.load(WORD_STAMP));
-    let ports = entry.load(WORD_PORTS);
-    let [client, _claim]: [u32; 2] = zerocopy::transmute!(ports);
-    let is_connected = stamp.state.is_live() && client != 0;
-    (is_connected && claim_of(ports) == (port, row)).then_some(Place {
+    let holds = claim_of(entry.load(WORD_PORTS)) == (port, row);
+    (holds && stamp.state.is_live()).then_some(Place {
         index,
         entry,
         stamp,
@@ -260,7 +254,7 @@ pub(crate) const fn is_free(stamp: Stamp, now: Tick, hertz: u32) -> bool {
 
 /// Claims an entry; `None` where another CPU was faster.
 #[inline(always)]
-pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick) -> Option<Claim<S::Entry>> {
+pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick, hertz: u32) -> Option<Claim<S::Entry>> {
     let claimed = place.stamp.claimed(now);
     let ours = place
         .entry
@@ -269,12 +263,11 @@ pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick) -> Option<Claim<S::E
         return None;
     }
     let (source_port, row) = claim_of(place.entry.load(WORD_PORTS));
+    let before = place.stamp;
     // An entry that was never used, or was vacated, holds no port.
-    let row = if place.stamp.state.is_live() {
-        row
-    } else {
-        NO_ROW
-    };
+    let row = if before.state.is_live() { row } else { NO_ROW };
+    let last = Numbers::of_word(place.entry.load(WORD_NUMBERS));
+    let left = PortWord::left_by(before.state, last, before.seen, now, hertz);
     Some(Claim {
         place: Place {
             stamp: claimed,
@@ -282,6 +275,7 @@ pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick) -> Option<Claim<S::E
         },
         row,
         source_port,
+        left,
     })
 }
 
@@ -346,38 +340,21 @@ pub fn vacate<S: Shared>(claim: &Claim<S::Entry>) {
         .exchange(WORD_STAMP, stamp.word(), stamp.vacated().word());
 }
 
-/// Takes the client off a connection that is over, so that the client may begin another: what stays holds the
-/// source port and the numbers that it ended with. Returns whether nobody else changed the entry.
-#[inline(always)]
-pub(crate) fn detach<S: Shared>(shared: &S, place: &Place<S::Entry>, now: Tick) -> bool {
-    let Some(claim) = claim::<S>(place, now) else {
-        return false;
-    };
-    if claim.row == NO_ROW {
-        vacate::<S>(&claim);
-        return true;
-    }
-    let ports: u64 = zerocopy::transmute!([0, 0, claim.source_port, claim.row]);
-    claim.place.entry.store(WORD_PORTS, ports);
-    shared.order_loads();
-    publish::<S>(&claim, place.stamp);
-    true
-}
-
 /// Gives the source port of what stood in a claimed entry back.
 #[inline(always)]
 pub fn release<S: Shared>(shared: &S, claim: &Claim<S::Entry>) {
-    release_port(shared, claim.place.index, claim.row, claim.source_port);
+    let port = (claim.row, claim.source_port);
+    release_port(shared, claim.place.index, port, claim.left);
 }
 
-/// Gives a source port of the entry with this index back.
+/// Gives a source port of the entry with this index back, and leaves that word.
 #[inline(always)]
-pub fn release_port<S: Shared>(shared: &S, index: u32, row: u16, port: u16) {
+pub fn release_port<S: Shared>(shared: &S, index: u32, (row, port): (u16, u16), left: PortWord) {
     if row == NO_ROW {
         return;
     }
     if let Some(line) = shared.line(row, u32::from(port) / PORTS_PER_LINE) {
-        let _held = line.exchange(u32::from(port), index + 1, 0);
+        let _held = line.exchange(u32::from(port), PortWord::held_by(index).0, left.0);
     }
 }
 
@@ -386,7 +363,13 @@ pub fn release_port<S: Shared>(shared: &S, index: u32, row: u16, port: u16) {
 pub fn claim_port<S: Shared>(shared: &S, index: u32, row: u16, port: u16) -> bool {
     shared
         .line(row, u32::from(port) / PORTS_PER_LINE)
-        .is_some_and(|line| line.exchange(u32::from(port), 0, index + 1))
+        .is_some_and(|line| {
+            line.exchange(
+                u32::from(port),
+                PortWord::FREE.0,
+                PortWord::held_by(index).0,
+            )
+        })
 }
 
 /// Who wants a source port.
@@ -401,8 +384,8 @@ pub struct Wanted {
     pub numbers: Numbers,
 }
 
-/// Claims a source port in one line of sixteen: one that is free, else one whose connection is over or
-/// never opened, and then takes the port from that connection, which ends it.
+/// Claims a source port in one line of sixteen: one that is free, else one that has rested, else one whose
+/// connection is over or never opened, and then takes the port from that connection, which ends it.
 ///
 /// `attempt` chooses the line. Returns the port.
 #[inline(always)]
@@ -430,21 +413,30 @@ fn taken_port<S: Shared>(
     let Some(line) = shared.line(wanted.row, number) else {
         return 0;
     };
-    let start = (wanted.hash >> 60) as u32;
+    let (start, hertz) = ((wanted.hash >> 60) as u32, settings.hertz);
+    let ours = PortWord::held_by(wanted.index).0;
     for step in 0..PORTS_PER_LINE {
         let at = (start + step) % PORTS_PER_LINE;
-        if line.load(at) == 0 && line.exchange(at, 0, wanted.index + 1) {
+        if line.load(at) == PortWord::FREE.0 && line.exchange(at, PortWord::FREE.0, ours) {
+            return port_of(number, at).into();
+        }
+    }
+    let second = port::second(now, hertz);
+    for step in 0..PORTS_PER_LINE {
+        let at = (start + step) % PORTS_PER_LINE;
+        let word = line.load(at);
+        if PortWord(word).has_rested(wanted.numbers, second) && line.exchange(at, word, ours) {
             return port_of(number, at).into();
         }
     }
     let Some(lender) = lender(shared, settings, wanted, &line, (number, start), now) else {
         return 0;
     };
-    let Some(claim) = claim::<S>(&lender, now) else {
+    let Some(claim) = claim::<S>(&lender, now, hertz) else {
         return 0;
     };
     let port = u32::from(claim.source_port);
-    let taken = line.exchange(port, lender.index + 1, wanted.index + 1);
+    let taken = line.exchange(port, PortWord::held_by(lender.index).0, ours);
     vacate::<S>(&claim);
     if taken { port } else { 0 }
 }
@@ -468,11 +460,12 @@ fn lender<S: Shared>(
 ) -> Option<Place<S::Entry>> {
     for step in 0..LENDERS {
         let at = (start + step) % PORTS_PER_LINE;
-        let claimed = line.load(at);
-        if claimed == 0 || claimed == RESERVED || claimed == wanted.index + 1 {
+        let Some(index) = PortWord(line.load(at)).holder() else {
+            continue;
+        };
+        if index == wanted.index {
             continue;
         }
-        let index = claimed - 1;
         let Some(entry) = shared.entry(index) else {
             continue;
         };

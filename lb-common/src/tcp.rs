@@ -104,6 +104,18 @@ impl State {
         }
     }
 
+    /// The same, but for a backend whose FIN does not acknowledge the client's: the two crossed, and each
+    /// side holds the connection in TIME-WAIT (RFC 9293, section 3.6, case 3).
+    #[must_use]
+    #[inline(always)]
+    pub const fn if_crossed(self, crossed: bool) -> Self {
+        if crossed && self.0 == Self::CLOSED.0 {
+            Self::LINGERING
+        } else {
+            self
+        }
+    }
+
     /// A reset may be forged, and only the endpoints know its sequence number to be right: the
     /// connection goes on until nothing contradicts the reset any more.
     #[inline(always)]

@@ -22,6 +22,8 @@ pub struct TcpPacket {
     pub tcp_options: usize,
     /// TCP's sequence number.
     pub sequence: u32,
+    /// TCP's acknowledgement number.
+    pub acknowledgement: u32,
     /// TCP's timestamp (RFC 7323), which takes three words more.
     pub timestamp: Option<u32>,
     /// What the segment carries.
@@ -40,6 +42,7 @@ impl TcpPacket {
             ip_options: 0,
             tcp_options: 0,
             sequence: 1,
+            acknowledgement: 2,
             timestamp: None,
             payload: Vec::new(),
         }
@@ -104,7 +107,7 @@ impl TcpPacket {
         let mut bytes = Vec::from(self.key.source_port.to_be_bytes());
         bytes.extend(self.key.destination_port.to_be_bytes());
         bytes.extend(self.sequence.to_be_bytes());
-        bytes.extend([0, 0, 0, 2]);
+        bytes.extend(self.acknowledgement.to_be_bytes());
         bytes.extend([
             u8::try_from(words << 4).expect("at most 15 words"),
             self.flags,

@@ -14,11 +14,11 @@ use crate::{
     hop::NextHop,
     limits::{HOPS, PORTS_PER_LINE, WAYS},
     listener::{self, LISTENER_WORDS, Listeners},
+    port::PortWord,
     record::Record,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     steer::steer,
-    table::RESERVED,
     tables::{Ports, Shared, Tables, Words},
     tick::Tick,
     traffic::{Direction, Traffic, TrafficSlot},
@@ -141,7 +141,11 @@ impl HostTables {
             (0..65_536)
                 .map(|port| {
                     let ours = lines.contains(&(port / PORTS_PER_LINE));
-                    AtomicU32::new(if ours { 0 } else { RESERVED })
+                    AtomicU32::new(if ours {
+                        PortWord::FREE.0
+                    } else {
+                        PortWord::RESERVED.0
+                    })
                 })
                 .collect()
         });
@@ -151,7 +155,7 @@ impl HostTables {
     pub fn reserve(&mut self, ports: std::ops::RangeInclusive<u16>) {
         for row in self.rows.values() {
             for port in ports.clone() {
-                row[usize::from(port)].store(RESERVED, Ordering::SeqCst);
+                row[usize::from(port)].store(PortWord::RESERVED.0, Ordering::SeqCst);
             }
         }
     }
@@ -222,9 +226,8 @@ impl HostTables {
         let mut claimed = Vec::new();
         for (row, ports) in &self.rows {
             for (port, word) in (0..=u16::MAX).zip(ports) {
-                let word = word.load(Ordering::SeqCst);
-                if word != 0 && word != RESERVED {
-                    claimed.push((*row, port, word - 1));
+                if let Some(index) = PortWord(word.load(Ordering::SeqCst)).holder() {
+                    claimed.push((*row, port, index));
                 }
             }
         }

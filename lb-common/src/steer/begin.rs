@@ -11,11 +11,12 @@ use crate::{
     limits::{BACKEND_TRIES, LINE_TRIES},
     memory::Memory,
     parse::{Packet, numbers},
+    port::PortWord,
     service::{Pick, Service},
     settings::Settings,
     table::{
-        Buckets, Claim, NONE, Place, Wanted, chosen, claim, detach, find, is_free, is_twice,
-        place_at, publish, release, release_port, settle, take_port, vacate,
+        Buckets, Claim, NONE, Place, Wanted, chosen, claim, find, is_free, is_twice, place_at,
+        publish, release, release_port, settle, take_port, vacate,
     },
     tables::{Tables, Words},
     tcp::{Numbers, State},
@@ -71,7 +72,8 @@ pub(super) fn begin<M: Memory, T: Tables>(
     if is_new && !is_free(place.stamp, tables.now(), settings.hertz) {
         return Err(Verdict::Drop(Drop::Contended));
     }
-    let claim = claim::<T>(&place, tables.now()).ok_or(Verdict::Drop(Drop::Contended))?;
+    let claim =
+        claim::<T>(&place, tables.now(), settings.hertz).ok_or(Verdict::Drop(Drop::Contended))?;
     let request = Request {
         key,
         // A SYN that is sent again looks at other ports than the one that found none.
@@ -91,7 +93,7 @@ pub(super) fn begin<M: Memory, T: Tables>(
     let twice = is_new && is_twice(tables, &claim, &request.key, &buckets);
     let Some(change) = filled.filter(|_change| !twice) else {
         let (_address, port, row) = choice.source;
-        release_port(tables, place.index, row, port);
+        release_port(tables, place.index, (row, port), PortWord::FREE);
         give_back(tables, &place, &claim, false);
         return Err(Verdict::Drop(Drop::Contended));
     };
@@ -137,14 +139,6 @@ fn known<T: Tables>(tables: &T, key: &ClientKey) -> u32 {
         return NONE;
     };
     match reopening(tables, settings, &place) {
-        // The backend holds the old connection in TIME-WAIT: its entry stays, to remember that.
-        Ok(Reopening::Anew) if place.stamp.state == State::LINGERING => {
-            if detach(tables, &place, tables.now()) {
-                NONE
-            } else {
-                LATE
-            }
-        }
         Ok(Reopening::Anew) => place.index,
         Ok(Reopening::Again) => place.index | AGAIN,
         Ok(Reopening::No) | Err(_) => LATE,

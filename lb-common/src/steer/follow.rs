@@ -3,7 +3,7 @@
 use crate::{
     connection::{Connection, Stamp, WORD_NUMBERS, WORD_STAMP},
     memory::Memory,
-    parse::{Packet, numbers},
+    parse::{Packet, acknowledgement, numbers},
     record::Record,
     settings::Settings,
     table::Place,
@@ -69,8 +69,12 @@ pub(super) fn follow<M: Memory, T: Tables>(
         // Before the state changes: nobody takes the entry of a connection that is established.
         place.entry.store(WORD_NUMBERS, numbers.word());
     }
+    let crosses = direction == Direction::Out
+        && packet.flags.finishes()
+        && acknowledgement(memory, packet) != connection.client_sequence;
     let verdict = send(memory, tables, packet, &connection, &hop, direction)?;
-    advance(tables, settings, packet, place, &connection, direction);
+    let after = |before: State| before.after(direction, packet.flags).if_crossed(crosses);
+    advance(tables, settings, place, &connection, after);
     Ok(verdict)
 }
 
@@ -124,16 +128,15 @@ fn may_retry<T: Tables>(tables: &T, connection: &Connection, stamp: Stamp) -> bo
 fn advance<T: Tables>(
     tables: &T,
     settings: &Settings,
-    packet: &Packet,
     place: &Place<T::Entry>,
     connection: &Connection,
-    direction: Direction,
+    state_after: impl Fn(State) -> State,
 ) {
     let now = tables.now();
     let mut stamp = place.stamp;
     // Another CPU may note something at the same time: then once more, on top of that.
     for _attempt in 0..2 {
-        let (before, after) = (stamp.state, stamp.state.after(direction, packet.flags));
+        let (before, after) = (stamp.state, state_after(stamp.state));
         let idle = now.since(stamp.seen) >= settings.hertz;
         if after == before && (!idle || before.is_opening()) {
             return;

@@ -456,11 +456,64 @@ fn a_client_that_uses_its_port_again_gets_the_next_backend_and_another_port() {
         Verdict::Pass(Pass::NoFlow),
         "the old connection has no client any more"
     );
-    assert_eq!(
-        tables.claimed_ports().len(),
-        2,
-        "and its port is still held, for its backend is in TIME-WAIT"
-    );
+    assert_eq!(tables.claimed_ports().len(), 1);
+}
+
+#[test]
+fn a_port_that_its_backend_holds_in_time_wait_rests_however_often_its_client_comes_again() {
+    let mut tables = tables();
+    one_line(&mut tables);
+    let close = |back, number| {
+        let end = |key| TcpPacket {
+            timestamp: Some(1_000_000),
+            ..TcpPacket::new(key, FIN_ACK)
+        };
+        sent(&tables, &end(back));
+        sent(&tables, &end(from_client(number)));
+    };
+    // One client's port, again and again: one entry, and each time another port.
+    for _connection in 0..ONE_LINE {
+        let back = opened(&tables, 40_000);
+        close(back, 40_000);
+    }
+    assert_eq!(tables.connections().len(), 1);
+    let syn = |port, timestamp| TcpPacket {
+        timestamp: Some(timestamp),
+        ..TcpPacket::new(from_client(port), SYN)
+    };
+    let refused = Verdict::Drop(Drop::NoSourcePort);
+    let taken = Verdict::Transmit(Steered::NewFlow);
+    assert_eq!(sent(&tables, &syn(50_001, 999_000)).0, refused, "older");
+    assert_eq!(sent(&tables, &syn(50_002, 1_001_000)).0, taken, "newer");
+    tables.now = Tick(tables.now.0 + 61 * HERTZ);
+    assert_eq!(sent(&tables, &syn(50_003, 999_000)).0, taken, "a minute on");
+}
+
+#[test]
+fn when_both_ends_close_at_once_the_backend_lingers() {
+    let tables = tables();
+    let state = |port| {
+        let connections = tables.connections();
+        let found = (connections.iter()).find(|(_, connection)| connection.client_port == port);
+        found.map(|(_, connection)| connection.state())
+    };
+    for (port, acknowledges, expected) in [
+        (40_001, 5001, State::CLOSED),
+        (40_002, 5000, State::LINGERING),
+    ] {
+        let back = opened(&tables, port);
+        let from_client = TcpPacket {
+            sequence: 5000,
+            ..TcpPacket::new(from_client(port), FIN_ACK)
+        };
+        sent(&tables, &from_client);
+        let from_backend = TcpPacket {
+            acknowledgement: acknowledges,
+            ..TcpPacket::new(back, FIN_ACK)
+        };
+        sent(&tables, &from_backend);
+        assert_eq!(state(port), Some(expected), "{acknowledges}");
+    }
 }
 
 #[test]

@@ -14,7 +14,8 @@ use aya::maps::{Array, ArrayOfMaps, Map, MapData, MapError};
 use lb_common::{
     connection::{Connection, Stamp, WORD_STAMP, WORDS},
     limits::{LINES, PORTS_PER_LINE, ROWS},
-    table::{Place, RESERVED, read},
+    port::PortWord,
+    table::{Place, read},
     tables::{Ports, Shared, Words},
 };
 
@@ -85,13 +86,18 @@ impl Connections {
             return;
         };
         for (port, word) in (0..=u16::MAX).zip(row.halves()) {
-            let (from, to) = if ours(port) {
-                (RESERVED, 0)
-            } else {
-                (0, RESERVED)
+            let change = |before| {
+                let before = PortWord(before);
+                // One that a connection holds stays with it; it is not claimed again unless it is ours.
+                if before.holder().is_some() {
+                    None
+                } else if !ours(port) {
+                    Some(PortWord::RESERVED.0)
+                } else {
+                    (before == PortWord::RESERVED).then_some(PortWord::FREE.0)
+                }
             };
-            // One that a connection holds stays with it; it is not claimed again unless it is ours.
-            let _held = word.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
+            let _held = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
         }
     }
 

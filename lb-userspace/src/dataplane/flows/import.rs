@@ -130,12 +130,17 @@ impl Importer {
     }
 
     /// Removes those of the connections in these entries that are outdated; returns how many were.
-    pub(super) fn remove(&self, entries: Range<u32>, outdated: &Outdated, now: Tick) -> usize {
+    pub(super) fn remove(
+        &self,
+        entries: Range<u32>,
+        outdated: &Outdated,
+        (now, hertz): (Tick, u32),
+    ) -> usize {
         let connections = &self.connections;
         entries
             .filter_map(|index| connections.at(index))
             .filter(|(_place, connection)| outdated.holds(connection))
-            .filter(|(place, _connection)| remove(&connections, place, now))
+            .filter(|(place, _connection)| remove(&connections, place, now, hertz))
             .count()
     }
 }

@@ -27,7 +27,11 @@ fn sweep(inner: &Inner, outdated: &Outdated) -> Result<(), Error> {
         if !importer.stands_by(outdated) {
             return Ok(());
         }
-        let removed = importer.remove(first..end, outdated, inner.clock.now()?);
+        let removed = importer.remove(
+            first..end,
+            outdated,
+            (inner.clock.now()?, inner.clock.hertz()),
+        );
         drop(importer);
         Tally::count(&inner.tally.removed, removed);
         thread::sleep(PAUSE);

@@ -1,0 +1,209 @@
+//! What a word of the map `source_ports` says of a port.
+
+use crate::{
+    tcp::{Numbers, State},
+    tick::Tick,
+};
+
+/// A word of `source_ports`: nobody has the port, the entry of a connection has it, the host keeps it
+/// for itself, or it rests.
+///
+/// A port rests where its connection gave it up while the backend may still hold it in TIME-WAIT. Until
+/// that is over, the word remembers what the backend judges the next SYN by: the last timestamp or, of a
+/// client that sends none, the last sequence number, without the low nine bits.
+///
+/// ```text
+/// bit   31  30                29..24             23..1                   0
+///       1   1: timestamp,     second when it     timestamp or sequence   0
+///           0: sequence       was last used      number, bits 31..9
+///              number
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PortWord(pub u32);
+
+impl PortWord {
+    /// Nobody has the port.
+    pub const FREE: Self = Self(0);
+    /// The host itself uses the port.
+    pub const RESERVED: Self = Self(u32::MAX);
+
+    const RESTING: u32 = 1 << 31;
+    const HAS_TIMESTAMP: u32 = 1 << 30;
+
+    /// The entry of `connections` with this index has the port.
+    #[must_use]
+    #[inline(always)]
+    pub const fn held_by(index: u32) -> Self {
+        Self(index + 1)
+    }
+
+    /// The index of the entry that has the port.
+    #[must_use]
+    #[inline(always)]
+    pub const fn holder(self) -> Option<u32> {
+        if self.0 & Self::RESTING == 0 {
+            self.0.checked_sub(1)
+        } else {
+            None
+        }
+    }
+
+    /// What a connection leaves in place of itself that was in this state, sent these numbers last, and was
+    /// last `seen` then.
+    #[must_use]
+    #[inline(always)]
+    pub const fn left_by(state: State, last: Numbers, seen: Tick, now: Tick, hertz: u32) -> Self {
+        if state.0 != State::LINGERING.0 || now.since(seen) >= TIME_WAIT * hertz {
+            return Self::FREE;
+        }
+        let (kind, number) = if last.timestamp == 0 {
+            (0, last.sequence)
+        } else {
+            (Self::HAS_TIMESTAMP, last.timestamp)
+        };
+        Self(Self::RESTING | kind | second(seen, hertz) << 24 | number >> 9 << 1)
+    }
+
+    /// Whether a connection may take the port whose SYN carries the numbers `next`, at this
+    /// [`second`]: TIME-WAIT is over, or the backend takes the SYN in spite of it (see
+    /// [`Numbers::follow`]). A port that was not asked for after its TIME-WAIT seems to rest again
+    /// from time to time.
+    ///
+    /// Without a branch: sixteen words are asked in a loop, and the kernel's verifier would walk each
+    /// way through each of them.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_rested(self, next: Numbers, second: u32) -> bool {
+        let word = self.0;
+        let rests = word >> 31 & !word & 1;
+        let rested = second.wrapping_sub(word >> 24) & (SECONDS - 1);
+        let is_over = (rested + SECONDS - TIME_WAIT) / SECONDS;
+        let by_timestamp = word >> 30 & 1;
+        let mask = by_timestamp.wrapping_neg();
+        let number = next.timestamp & mask | next.sequence & !mask;
+        // A client that sends no timestamps any more is judged by a number that is not known.
+        let is_known = !by_timestamp & 1 | (next.timestamp | next.timestamp.wrapping_neg()) >> 31;
+        // 24 bits that go round, compared at the top of 32.
+        let ahead = (number >> 9 << 1).wrapping_sub(word) << 8;
+        let is_ahead = (!ahead & ahead.wrapping_neg()) >> 31;
+        rests & (is_over | is_known & is_ahead) != 0
+    }
+}
+
+/// Seconds that an endpoint stays in TIME-WAIT (include/net/tcp.h, `TCP_TIMEWAIT_LEN`).
+const TIME_WAIT: u32 = 60;
+
+/// After how many seconds the count of them in a word begins again.
+const SECONDS: u32 = 64;
+
+/// The second of a moment, as words count them.
+#[must_use]
+#[inline(always)]
+pub const fn second(moment: Tick, hertz: u32) -> u32 {
+    match moment.0.checked_div(hertz) {
+        Some(second) => second % SECONDS,
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERTZ: u32 = 250;
+    const LAST: Numbers = Numbers {
+        sequence: 1_000_000,
+        timestamp: 2_000_000,
+    };
+
+    fn at(second: u32) -> Tick {
+        Tick(second * HERTZ)
+    }
+
+    fn resting(last: Numbers) -> PortWord {
+        PortWord::left_by(State::LINGERING, last, at(100), at(101), HERTZ)
+    }
+
+    fn syn(sequence: u32, timestamp: u32) -> Numbers {
+        Numbers {
+            sequence,
+            timestamp,
+        }
+    }
+
+    #[test]
+    fn only_what_the_backend_holds_rests() {
+        for state in (0..=15).map(State) {
+            let left = PortWord::left_by(state, LAST, at(100), at(101), HERTZ);
+            assert_eq!(left != PortWord::FREE, state == State::LINGERING);
+            assert_eq!(left.holder(), None);
+        }
+        let late = PortWord::left_by(State::LINGERING, LAST, at(100), at(160), HERTZ);
+        assert_eq!(late, PortWord::FREE, "its TIME-WAIT is over");
+    }
+
+    #[test]
+    fn a_port_that_rests_is_lent_to_newer_numbers_at_once_and_to_all_after_a_minute() {
+        let word = resting(LAST);
+        let lends = |next, at_second| word.has_rested(next, second(at(at_second), HERTZ));
+        assert!(lends(syn(5, LAST.timestamp + 512), 101), "newer");
+        assert!(!lends(syn(LAST.sequence + 9999, LAST.timestamp - 1), 101));
+        assert!(
+            !lends(syn(LAST.sequence + 9999, 0), 101),
+            "its number is not known any more"
+        );
+        assert!((101..160).all(|second| !lends(syn(5, 5), second)));
+        assert!(lends(syn(5, 5), 160));
+    }
+
+    #[test]
+    fn without_timestamps_the_sequence_number_decides() {
+        let word = resting(syn(LAST.sequence, 0));
+        let lends = |next| word.has_rested(next, second(at(101), HERTZ));
+        assert!(lends(syn(LAST.sequence + 512, 0)));
+        assert!(lends(syn(LAST.sequence + 512, 7)));
+        for same in [LAST.sequence, LAST.sequence | 511] {
+            assert!(!resting(syn(same, 0)).has_rested(syn(same, 0), second(at(101), HERTZ)));
+        }
+        assert!(!lends(syn(LAST.sequence - 1, 0)));
+        assert!(!lends(syn(LAST.sequence.wrapping_add(1 << 31), 0)));
+    }
+
+    #[test]
+    fn no_number_and_no_second_makes_a_word_that_means_something_else() {
+        for second in 0..200 {
+            for number in [0, 1, 255, 256, u32::MAX - 1, u32::MAX] {
+                for last in [syn(number, 0), syn(0, number)] {
+                    let word =
+                        PortWord::left_by(State::LINGERING, last, at(second), at(second), HERTZ);
+                    assert_ne!(word, PortWord::RESERVED);
+                    assert_ne!(word, PortWord::FREE);
+                    assert_eq!(word.holder(), None);
+                }
+            }
+        }
+        for word in [PortWord::RESERVED, PortWord::FREE, PortWord::held_by(7)] {
+            assert!((0..64).all(|second| !word.has_rested(LAST, second)));
+        }
+        assert_eq!(PortWord::held_by(7).holder(), Some(7));
+        assert_eq!(PortWord::FREE.holder(), None);
+    }
+
+    #[test]
+    fn what_a_port_is_lent_to_the_backend_takes() {
+        for step in 0..100_000_u32 {
+            let last = syn(
+                step.wrapping_mul(0x9e37_79b9),
+                step.wrapping_mul(0x85eb_ca6b) & !3,
+            );
+            let next = syn(
+                step.wrapping_mul(0xc2b2_ae35),
+                step.wrapping_mul(0x27d4_eb2f),
+            );
+            let word = PortWord::left_by(State::LINGERING, last, at(7), at(8), HERTZ);
+            if word.has_rested(next, second(at(9), HERTZ)) {
+                assert!(next.follow(last), "{next:?} after {last:?}");
+            }
+        }
+    }
+}
