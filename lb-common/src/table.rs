@@ -304,6 +304,10 @@ pub fn is_twice<S: Shared>(
                 return true;
             };
             let state = Stamp::of_word(entry.load(WORD_STAMP)).state;
+            // As in `find`: nobody has taken an entry that follows, nor one of the second bucket.
+            if way < LAST_WAY && state == State::UNUSED {
+                return false;
+            }
             if (state.is_live() || state == State::CLAIMED) && holds(&entry, key) {
                 return true;
             }
