@@ -35,9 +35,10 @@ pub(crate) static LISTENERS: Array<Listeners, { LISTENER_WORDS as usize }> = Arr
 #[btf_map(name = "ports")]
 pub(crate) static PORTS: Array<u64, 1024> = Array::new();
 
-/// Who listens where.
+/// Who listens where. A new configuration is written before what is left of the old one is removed:
+/// there is room for both.
 #[btf_map(name = "services")]
-pub(crate) static SERVICES: HashMap<ServiceKey, Service, { limits::SERVICES as usize }> =
+pub(crate) static SERVICES: HashMap<ServiceKey, Service, { 2 * limits::SERVICES as usize }> =
     HashMap::new();
 
 /// A backend for each number in the rings.

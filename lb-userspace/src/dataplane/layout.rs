@@ -133,15 +133,15 @@ impl Layout {
         numbers.services.retain(|key| keys.contains(key));
         let pools: HashMap<&Name, &Arc<PoolView>> =
             pools.iter().map(|view| (&view.pool.name, view)).collect();
-        let placed = visible
-            .into_iter()
-            .map(|(service, key)| {
-                let view = pools.get(&service.pool.name).ok_or_else(|| {
-                    Error::new(format!("pool {} is not known", service.pool.name))
-                })?;
-                Placed::new(service, key, view, &mut numbers)
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
+        let placed = Self::place(&visible, &pools, &mut numbers).or_else(|_full| {
+            // Those that leave have kept their numbers, so that no packet under way takes one of
+            // them for another backend. Where there is no other room, theirs is used.
+            numbers = self.numbers.clone();
+            numbers.services.retain(|key| keys.contains(key));
+            let stays = staying(&visible, &numbers);
+            numbers.backends.retain(|identity| stays.contains(identity));
+            Self::place(&visible, &pools, &mut numbers)
+        })?;
         let used: HashSet<BackendIdentity> = placed
             .iter()
             .flat_map(|service| &service.backends)
@@ -149,6 +149,23 @@ impl Layout {
             .collect();
         numbers.backends.retain(|identity| used.contains(identity));
         Ok(Self::of(placed, numbers))
+    }
+
+    /// Gives every service and backend its place.
+    fn place(
+        services: &[(&config::Service, ServiceKey)],
+        pools: &HashMap<&Name, &Arc<PoolView>>,
+        numbers: &mut Numbers,
+    ) -> Result<Vec<Placed>, Error> {
+        services
+            .iter()
+            .map(|(service, key)| {
+                let view = pools.get(&service.pool.name).ok_or_else(|| {
+                    Error::new(format!("pool {} is not known", service.pool.name))
+                })?;
+                Placed::new(service, *key, view, numbers)
+            })
+            .collect()
     }
 
     fn of(services: Vec<Placed>, numbers: Numbers) -> Self {
@@ -194,6 +211,24 @@ impl Layout {
             self.services[place] = service;
         }
     }
+}
+
+/// The backends that have a number and are still in the configuration.
+fn staying(
+    services: &[(&config::Service, ServiceKey)],
+    numbers: &Numbers,
+) -> HashSet<BackendIdentity> {
+    let steered = services.iter().filter_map(|(service, key)| {
+        let id = ServiceId::try_from(numbers.services.get(key)?).ok()?;
+        Some(service.pool.backends.iter().map(move |one| (id, one)))
+    });
+    let identities = steered.flatten().filter_map(|(service, backend)| {
+        let IpAddr::V4(address) = backend.address.ip() else {
+            return None;
+        };
+        Some((service, address.octets(), backend.address.port()))
+    });
+    identities.collect()
 }
 
 /// The key of a service, if the kernel can see it; an error if it would have to and cannot.
@@ -376,7 +411,8 @@ impl PlacedBackend {
         })
     }
 
-    fn identity(&self) -> BackendIdentity {
+    /// What makes it the same backend as before.
+    pub(super) fn identity(&self) -> BackendIdentity {
         (self.value.service, self.value.address, self.value.port)
     }
 }
@@ -499,6 +535,37 @@ mod tests {
             .next(&[service(&new, 80, STEERED)], &[view(&new, &[up])])
             .expect("fits");
         assert_eq!((ids(&first), ids(&later)), (vec![0], vec![1]));
+    }
+
+    #[test]
+    fn a_full_table_of_backends_can_be_exchanged_for_another() {
+        let (up, most) = (BackendState::Up, limits::BACKENDS as usize);
+        let crowd = |first: usize| {
+            let backends = (first..first + most).map(|number| {
+                let [.., a, b, c] = number.to_be_bytes();
+                config::Backend {
+                    name: Name::parse(&format!("b{number}")).expect("a name"),
+                    address: SocketAddr::from(([10, a, b, c], 80)),
+                    weight: Weight::ONE,
+                }
+            });
+            Arc::new(Pool {
+                backends: backends.collect(),
+                ..(*pool(&[])).clone()
+            })
+        };
+        let mut layout = Layout::default();
+        for first in [0, most / 2] {
+            let pool = crowd(first);
+            layout = layout
+                .next(
+                    &[service(&pool, 80, STEERED)],
+                    &[view(&pool, &vec![up; most])],
+                )
+                .expect("they have room");
+            let numbers: HashSet<BackendId> = ids(&layout).into_iter().collect();
+            assert_eq!(numbers.len(), most);
+        }
     }
 
     #[test]

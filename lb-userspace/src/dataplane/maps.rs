@@ -199,6 +199,12 @@ impl Maps {
             .iter()
             .filter(|service| before.get(&service.key) != Some(service))
             .collect();
+        // A service that goes while another one gets its number goes first.
+        for (key, id) in old.numbers.services.iter() {
+            if new.numbers.services.get(key).is_none() && new.numbers.services.has(id) {
+                self.remove_service(*key)?;
+            }
+        }
         for service in &changed {
             self.prepare(old, service, sources)?;
         }
@@ -238,7 +244,7 @@ impl Maps {
         sources: &mut Sources,
     ) -> Result<(), Error> {
         for backend in &service.backends {
-            if !old.numbers.backends.has(backend.id) {
+            if old.numbers.backends.get(&backend.identity()) != Some(backend.id) {
                 self.set_traffic(TrafficSlot::of_backend(backend.id), Traffic::default())?;
                 self.clear_hop(backend.id)?;
             }
@@ -385,6 +391,12 @@ impl Maps {
         let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
         match self.services.remove(&key) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            // It has gone already.
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
             Err(error) => Err(Error::of("cannot remove a service from its map", &error)),
         }
     }
