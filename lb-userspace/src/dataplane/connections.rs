@@ -79,26 +79,35 @@ impl Connections {
         Ok(())
     }
 
-    /// Keeps the ports of a row that are not ours from being claimed, and frees those that are, as far as
-    /// nobody holds them.
-    pub(super) fn reserve(&self, number: u16, ours: impl Fn(u16) -> bool) {
-        let Some(row) = self.row(number) else {
-            return;
+    /// Keeps ports of a row from being claimed, but for those that a connection holds.
+    pub(super) fn reserve(&self, number: u16, ports: &[u16]) {
+        let reserved = |before| {
+            let is_held = PortWord(before).holder().is_some();
+            (!is_held).then_some(PortWord::RESERVED.0)
         };
-        for (port, word) in (0..=u16::MAX).zip(row.halves()) {
-            let change = |before| {
-                let before = PortWord(before);
-                // One that a connection holds stays with it; it is not claimed again unless it is ours.
-                if before.holder().is_some() {
-                    None
-                } else if !ours(port) {
-                    Some(PortWord::RESERVED.0)
-                } else {
-                    (before == PortWord::RESERVED).then_some(PortWord::FREE.0)
-                }
-            };
-            let _held = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
+        let words = self.row(number).map_or(&[][..], Mapped::halves);
+        for word in ports
+            .iter()
+            .filter_map(|port| words.get(usize::from(*port)))
+        {
+            let _held = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, reserved);
         }
+    }
+
+    /// Lets the ports of a row be claimed that were kept from it, but for `others`.
+    pub(super) fn free(&self, number: u16, others: &[u16]) {
+        let words = self.row(number).map_or(&[][..], Mapped::halves);
+        let kept = (0..=u16::MAX)
+            .zip(words)
+            .filter(|(_port, word)| PortWord(word.load(Ordering::Relaxed)) == PortWord::RESERVED);
+        for (_port, word) in kept.filter(|(port, _word)| others.binary_search(port).is_err()) {
+            word.store(PortWord::FREE.0, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the row with this number is known.
+    pub(super) fn has_row(&self, number: u16) -> bool {
+        self.row(number).is_some()
     }
 
     fn row(&self, number: u16) -> Option<&Mapped> {

@@ -205,6 +205,11 @@ impl Maps {
                 self.remove_service(*key)?;
             }
         }
+        let backends = changed.iter().flat_map(|service| &service.backends);
+        let rows = backends
+            .filter(|backend| backend.value.dnat == 0)
+            .map(|backend| backend.value.row);
+        sources.provide_rows(rows)?;
         for service in &changed {
             self.prepare(old, service, sources)?;
         }

@@ -18,6 +18,7 @@ mod layout;
 mod lock;
 mod maps;
 mod memory;
+mod nested;
 mod numbered;
 mod object;
 mod pins;
@@ -107,7 +108,7 @@ impl Dataplane {
         let mut maps = Maps::take(&mut loaded)?;
         maps.set_up(entries, &ports)?;
         let connections = Connections::open(&pins, entries)?;
-        let sources = Sources::open(&pins, connections.clone(), ports)?;
+        let sources = Sources::open(&pins, connections.clone(), &ports)?;
         // Whatever an earlier agent was about when it ended.
         maps.hold(None)?;
         maps.tell(false)?;

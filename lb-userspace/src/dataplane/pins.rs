@@ -5,40 +5,55 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::MapInfo;
+use aya::maps::{Array, Map, MapData, MapInfo};
 use lb_common::{
     backend::Backend,
     connection::Connection,
     endpoint::EndpointBucket,
     hop::Hop,
-    listener::Listeners,
+    limits,
+    listener::{LISTENER_WORDS, Listeners},
     service::{Service, ServiceKey},
     settings::Settings,
-    traffic::Traffic,
+    traffic::{Traffic, TrafficSlot},
+    verdict::COUNTER_SLOTS,
 };
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::Error;
 
-/// Each map by its name, with the sizes of its keys and values in bytes.
-const MAPS: [(&str, usize, usize); 17] = [
-    ("settings", 4, size_of::<Settings>()),
-    ("ports", 4, 8),
-    ("services", size_of::<ServiceKey>(), size_of::<Service>()),
-    ("backends", 4, size_of::<Backend>()),
-    ("rings", 4, 4),
-    ("cursors", 4, 4),
-    ("listeners", 4, size_of::<Listeners>()),
-    ("connections", 4, size_of::<Connection>()),
-    ("source_ports", 4, 4),
-    ("endpoints", 4, size_of::<EndpointBucket>()),
-    ("hops", 4, size_of::<Hop>()),
-    ("interfaces", 4, 8),
-    ("programs", 4, 4),
-    ("flow_events", 0, 0),
-    ("untold", 4, 8),
-    ("verdicts", 4, 8),
-    ("traffic", 4, size_of::<Traffic>()),
+/// A map as this version has it: name, bytes of a key and of a value, entries. How many connections
+/// there are room for is a matter of the configuration.
+type Shape = (&'static str, usize, usize, Option<u32>);
+
+const MAPS: [Shape; 17] = [
+    ("settings", 4, size_of::<Settings>(), Some(1)),
+    ("ports", 4, 8, Some(65_536 / 64)),
+    (
+        "services",
+        size_of::<ServiceKey>(),
+        size_of::<Service>(),
+        Some(2 * limits::SERVICES),
+    ),
+    ("backends", 4, size_of::<Backend>(), Some(limits::BACKENDS)),
+    ("rings", 4, 4, Some(limits::RINGS)),
+    ("cursors", 4, 4, Some(limits::SERVICES)),
+    ("listeners", 4, size_of::<Listeners>(), Some(LISTENER_WORDS)),
+    ("connections", 4, size_of::<Connection>(), None),
+    ("source_ports", 4, 4, Some(limits::ROWS)),
+    (
+        "endpoints",
+        4,
+        size_of::<EndpointBucket>(),
+        Some(limits::ENDPOINT_BUCKETS),
+    ),
+    ("hops", 4, size_of::<Hop>(), Some(limits::HOPS)),
+    ("interfaces", 4, 8, Some(limits::INTERFACES)),
+    ("programs", 4, 4, Some(limits::PROGRAMS)),
+    ("flow_events", 0, 0, Some(limits::FLOW_EVENT_BYTES)),
+    ("untold", 4, 8, Some(1)),
+    ("verdicts", 4, 8, Some(COUNTER_SLOTS)),
+    ("traffic", 4, size_of::<Traffic>(), Some(TrafficSlot::COUNT)),
 ];
 
 /// The directory of the pins.
@@ -107,7 +122,7 @@ impl Pins {
     pub(super) fn maps(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
         let directory = self.root.join("maps");
         MAPS.iter()
-            .map(move |&(name, _key, _value)| (name, directory.join(name)))
+            .map(move |&(name, ..)| (name, directory.join(name)))
     }
 
     /// Where the map of this name is pinned.
@@ -151,7 +166,8 @@ impl Pins {
                 self.single_link().display()
             )));
         }
-        for ((name, path), (_name, key, value)) in self.maps().zip(MAPS) {
+        self.check_number()?;
+        for ((name, path), (_name, key, value, expected)) in self.maps().zip(MAPS) {
             if !path.exists() {
                 continue;
             }
@@ -167,6 +183,16 @@ impl Pins {
                     found.1,
                 )));
             }
+            if let Some(expected) = expected
+                && info.max_entries() != expected
+            {
+                return Err(Error::new(format!(
+                    "the pinned map {} has {} entries, that of this version of lb {expected}: `lb \
+                     unload` removes it, and ends all connections",
+                    path.display(),
+                    info.max_entries(),
+                )));
+            }
             if name == "connections" && info.max_entries() != entries {
                 return Err(Error::new(format!(
                     "max_connections asks for a table of {entries} entries, but the one that is \
@@ -175,6 +201,40 @@ impl Pins {
                     info.max_entries(),
                 )));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses maps that mean something else than those of this version, be they of the same sizes.
+    fn check_number(&self) -> Result<(), Error> {
+        let path = self.map("settings");
+        if !path.exists() {
+            return Ok(());
+        }
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Error::of(
+                &format!("cannot read the pinned map {}", path.display()),
+                error,
+            )
+        };
+        let map = MapData::from_pin(&path)
+            .and_then(Map::from_map_data)
+            .map_err(|error| failed(&error))?;
+        // Settings of another size are another layout's: the sizes are compared next.
+        let Ok(map) = Array::<MapData, [u8; size_of::<Settings>()]>::try_from(map) else {
+            return Ok(());
+        };
+        let bytes = map.get(&0, 0).map_err(|error| failed(&error))?;
+        let settings: Settings = zerocopy::transmute!(bytes);
+        // An agent that ended before it wrote its settings left no number, and no connections.
+        if settings.layout != 0 && settings.layout != limits::LAYOUT {
+            return Err(Error::new(format!(
+                "the maps under {} have layout {}, those of this version of lb layout {}: `lb \
+                 unload` removes them, and ends all connections",
+                self.root.display(),
+                settings.layout,
+                limits::LAYOUT,
+            )));
         }
         Ok(())
     }

@@ -1,15 +1,13 @@
 //! Writes the rings: a change of state costs a copy into memory and no system call.
 //!
 //! [`lb_common::ring`] says how a ring lies in its map. What the kernel adds is when memory may be
-//! used again: an update of a map of maps returns once every program that may have run with the
-//! old value has ended (kernel/bpf/syscall.c, `maybe_wait_bpf_programs`). That wait takes some ten
-//! milliseconds without any work, and one serves all rings that were written before it.
+//! used again: see [`nested`]. One wait serves all rings that were written before it.
 
-use std::{collections::HashMap, fmt, os::fd::AsFd as _, sync::atomic::Ordering, thread};
+use std::{collections::HashMap, fmt, os::fd::AsFd as _, sync::atomic::Ordering};
 
 use aya::{
     Ebpf,
-    maps::{ArrayOfMaps, Map, MapData, MapError},
+    maps::{Map, MapData},
 };
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use lb_common::{
@@ -19,14 +17,10 @@ use lb_common::{
     service::ServiceId,
 };
 
-use super::{Error, memory::Mapped};
+use super::{Error, memory::Mapped, nested};
 
 /// Entry of the map `rings` that belongs to no service: it is set to be waited for.
 const NO_SERVICE: u32 = limits::SERVICES;
-
-/// Updates of the map `rings` that are made at the same time. Each waits for all programs that run;
-/// those that begin together end together.
-const UPDATES_AT_ONCE: usize = 64;
 
 /// A ring to be written.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +104,7 @@ impl Rings {
         let empty = services
             .iter()
             .map(|service| (u32::from(*service), &self.empty));
-        put(&self.outer, &empty.collect::<Vec<_>>())?;
+        nested::put("rings", &self.outer, &empty.collect::<Vec<_>>())?;
         self.waits += u64::from(!services.is_empty());
         for service in services {
             self.placed.remove(service);
@@ -120,7 +114,7 @@ impl Rings {
 
     /// Returns when no packet is under way that saw what was in force before this call.
     pub(super) fn wait(&mut self) -> Result<(), Error> {
-        put(&self.outer, &[(NO_SERVICE, &self.empty)])?;
+        nested::put("rings", &self.outer, &[(NO_SERVICE, &self.empty)])?;
         self.waits += 1;
         Ok(())
     }
@@ -137,7 +131,7 @@ impl Rings {
         let maps = new
             .iter()
             .map(|(service, map, _)| (u32::from(*service), map));
-        put(&self.outer, &maps.collect::<Vec<_>>())?;
+        nested::put("rings", &self.outer, &maps.collect::<Vec<_>>())?;
         self.waits += u64::from(!new.is_empty());
         // The mappings keep the maps; their descriptors may go.
         let placed = new
@@ -194,39 +188,4 @@ fn create(capacity: u32) -> Result<MapData, Error> {
     let map = aya_obj::Map::new_from_params(kind, key, value, entries, ring::MAP_FLAGS);
     MapData::create(map, "ring", None)
         .map_err(|error| Error::of("cannot make a map for a ring", &error))
-}
-
-/// Sets entries of the map `rings`, and returns when no program runs any more that saw the old
-/// ones.
-fn put(outer: &MapData, entries: &[(u32, &MapData)]) -> Result<(), Error> {
-    if let [_] = entries {
-        return put_in_turn(outer, entries);
-    }
-    let share = entries.len().div_ceil(UPDATES_AT_ONCE).max(1);
-    thread::scope(|scope| {
-        let updates: Vec<_> = entries
-            .chunks(share)
-            .map(|entries| scope.spawn(|| put_in_turn(outer, entries)))
-            .collect();
-        let lost = |_panic| Err(Error::new("a thread that puts rings in place ended early"));
-        let ended = updates
-            .into_iter()
-            .map(|one| one.join().unwrap_or_else(lost));
-        ended.collect()
-    })
-}
-
-fn put_in_turn(outer: &MapData, entries: &[(u32, &MapData)]) -> Result<(), Error> {
-    let failed = |error: &(dyn std::error::Error + 'static)| {
-        Error::of("cannot put a ring into the map rings", error)
-    };
-    let fd = outer.fd().as_fd().try_clone_to_owned();
-    let map = MapData::from_fd(fd.map_err(|error| failed(&error))?);
-    let map = Map::ArrayOfMaps(map.map_err(|error| failed(&error))?);
-    let mut map: ArrayOfMaps<MapData, MapData> =
-        map.try_into().map_err(|error: MapError| failed(&error))?;
-    for (index, inner) in entries {
-        map.set(*index, inner, 0).map_err(|error| failed(&error))?;
-    }
-    Ok(())
 }

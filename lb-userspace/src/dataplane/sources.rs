@@ -1,6 +1,12 @@
 //! Source ports and endpoints: what tells the answers of backends apart.
 
-use std::{collections::HashMap, fmt, fs, os::fd::AsFd as _, path::Path, sync::atomic::Ordering};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt, fs,
+    os::fd::AsFd as _,
+    path::Path,
+    sync::atomic::Ordering,
+};
 
 use aya::maps::{Array, IterableMap as _, Map, MapData, MapError};
 use lb_common::{
@@ -13,6 +19,7 @@ use super::{
     Error,
     connections::{Connections, Row, Rows, create_row, pinned, pinned_as},
     memory::Mapped,
+    nested,
     pins::Pins,
     ports::PortSet,
 };
@@ -23,11 +30,14 @@ const BUCKET_BYTES: usize = size_of::<EndpointBucket>();
 pub(super) struct Sources {
     pins: Pins,
     rows: Rows,
+    /// The same map, as [`nested`] takes it.
+    outer: MapData,
     endpoints: Array<MapData, [u8; BUCKET_BYTES]>,
     table: EndpointTable,
     known: HashMap<EndpointKey, Endpoint>,
     connections: Connections,
-    ports: PortSet,
+    /// The ports that are not to be claimed, in order.
+    others: Vec<u16>,
 }
 
 impl fmt::Debug for Sources {
@@ -41,17 +51,20 @@ impl Sources {
     pub(super) fn open(
         pins: &Pins,
         connections: Connections,
-        ports: PortSet,
+        ports: &PortSet,
     ) -> Result<Self, Error> {
         let table = adopted_table(pins)?;
         let mut sources = Self {
             pins: pins.clone(),
             rows: pinned_as(pins, "source_ports")?,
+            outer: pinned(pins, "source_ports")?,
             endpoints: pinned_as(pins, "endpoints")?,
             known: HashMap::new(),
             table,
             connections,
-            ports,
+            others: (0..=u16::MAX)
+                .filter(|port| !ports.contains(*port))
+                .collect(),
         };
         let entries = sources
             .table
@@ -59,11 +72,12 @@ impl Sources {
             .iter()
             .flat_map(|bucket| bucket.entries);
         let adopted: Vec<Endpoint> = entries.filter(|entry| entry.kind != 0).collect();
-        for endpoint in adopted {
-            sources.known.insert(key_of(&endpoint), endpoint);
-            if endpoint.kind == EndpointKind::Nat as u16 {
-                sources.provide_row(endpoint.row)?;
-            }
+        let rows = (adopted.iter())
+            .filter(|endpoint| endpoint.kind == EndpointKind::Nat as u16)
+            .map(|endpoint| endpoint.row);
+        sources.provide_rows(rows)?;
+        for endpoint in &adopted {
+            sources.known.insert(key_of(endpoint), *endpoint);
         }
         Ok(sources)
     }
@@ -76,7 +90,7 @@ impl Sources {
         source: [u8; 4],
         row: u16,
     ) -> Result<(), Error> {
-        self.provide_row(row)?;
+        self.provide_rows([row])?;
         self.add(Endpoint {
             backend,
             source,
@@ -103,47 +117,68 @@ impl Sources {
         })
     }
 
-    fn provide_row(&mut self, number: u16) -> Result<(), Error> {
-        let row = self.row(number)?;
-        self.connections.add_row(number, row.map())?;
-        self.connections
-            .reserve(number, |port| self.ports.contains(port));
+    /// Sees to it that there are these rows. One wait for the programs that run serves all that are
+    /// new.
+    pub(super) fn provide_rows(&self, numbers: impl IntoIterator<Item = u16>) -> Result<(), Error> {
+        let wanted: BTreeSet<u16> = numbers
+            .into_iter()
+            .filter(|number| !self.connections.has_row(*number))
+            .collect();
+        let mut new = Vec::new();
+        for number in wanted {
+            match self.pinned_row(&self.pins.row(number))? {
+                Some(row) => {
+                    self.know(number, &row)?;
+                    self.connections.free(number, &self.others);
+                }
+                None => new.push((number, self.new_row(number)?)),
+            }
+        }
+        let entries: Vec<_> = (new.iter())
+            .map(|(number, row)| (u32::from(*number), row.map()))
+            .collect();
+        nested::put("source_ports", &self.outer, &entries)?;
+        for (number, row) in &new {
+            let pin = self.pins.row(*number);
+            fs::rename(self.pins.new_row(*number), &pin).map_err(|error| failed(&pin, &error))?;
+            self.know(*number, row)?;
+        }
         Ok(())
     }
 
-    /// The row with this number, made where there is none. One that cannot be opened is an error: an empty
-    /// one in its place would take the way back from all connections of its backend.
-    fn row(&mut self, number: u16) -> Result<Row, Error> {
-        let (pin, new_pin) = (self.pins.row(number), self.pins.new_row(number));
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            let attempt = format!("cannot open the row of source ports {}", pin.display());
-            Error::of(&attempt, error)
-        };
-        let of_pin = |path: &Path| {
-            MapData::from_pin(path)
-                .and_then(Map::from_map_data)
-                .and_then(Row::try_from)
-                .map_err(|error| failed(&error))
-        };
-        if pin.exists() {
-            return of_pin(&pin);
+    /// Has the table use a row. No packet claims a port in it before its endpoint is known.
+    fn know(&self, number: u16, row: &Row) -> Result<(), Error> {
+        self.connections.add_row(number, row.map())?;
+        self.connections.reserve(number, &self.others);
+        Ok(())
+    }
+
+    /// The row that is pinned there. One that cannot be opened is an error: an empty one in its place
+    /// would take the way back from all connections of its backend.
+    fn pinned_row(&self, pin: &Path) -> Result<Option<Row>, Error> {
+        if !pin.exists() {
+            return Ok(None);
         }
-        // One that an agent was putting into the map when it ended is put there once more.
-        let row = if new_pin.exists() {
-            of_pin(&new_pin)?
-        } else {
-            let row = match self.rows.get(&u32::from(number), 0) {
-                Ok(row) => row,
-                Err(MapError::KeyNotFound) => create_row().map_err(|error| failed(&error))?,
-                Err(error) => return Err(failed(&error)),
-            };
-            row.map().pin(&new_pin).map_err(|error| failed(&error))?;
-            row
+        MapData::from_pin(pin)
+            .and_then(Map::from_map_data)
+            .and_then(Row::try_from)
+            .map(Some)
+            .map_err(|error| failed(pin, &error))
+    }
+
+    /// A row that the map does not refer to yet, pinned as such. One that an agent was putting into the
+    /// map when it ended is put there once more.
+    fn new_row(&self, number: u16) -> Result<Row, Error> {
+        let pin = self.pins.new_row(number);
+        if let Some(row) = self.pinned_row(&pin)? {
+            return Ok(row);
+        }
+        let row = match self.rows.get(&u32::from(number), 0) {
+            Ok(row) => row,
+            Err(MapError::KeyNotFound) => create_row().map_err(|error| failed(&pin, &error))?,
+            Err(error) => return Err(failed(&pin, &error)),
         };
-        self.rows
-            .set(u32::from(number), &row, 0)
-            .map_err(|error| failed(&error))?;
-        fs::rename(&new_pin, &pin).map_err(|error| failed(&error))?;
+        row.map().pin(&pin).map_err(|error| failed(&pin, &error))?;
         Ok(row)
     }
 
@@ -177,6 +212,11 @@ impl Sources {
             .set(bucket, bytes, 0)
             .map_err(|error| Error::of("cannot write the map endpoints", &error))
     }
+}
+
+fn failed(pin: &Path, error: &(dyn std::error::Error + 'static)) -> Error {
+    let attempt = format!("cannot open the row of source ports {}", pin.display());
+    Error::of(&attempt, error)
 }
 
 const fn key_of(endpoint: &Endpoint) -> EndpointKey {

@@ -5,6 +5,7 @@
 mod differential;
 mod handover;
 mod pair;
+mod pins;
 mod rings;
 #[path = "../stage/mod.rs"]
 mod stage;

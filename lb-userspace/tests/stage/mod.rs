@@ -111,6 +111,14 @@ impl Stage {
         }
     }
 
+    /// Has the agent apply another configuration.
+    pub(crate) fn apply(&mut self, setup: &Setup<'_>) {
+        let (services, views) = services(setup);
+        self.dataplane
+            .apply(&services, &views)
+            .expect("the maps are filled");
+    }
+
     /// Feeds one packet to the program, as if it came in by the interface: the XDP action, what
     /// became of the packet, and how long the kernel says that it took.
     pub(crate) fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {

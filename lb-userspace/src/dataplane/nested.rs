@@ -1,0 +1,52 @@
+//! Maps of maps: putting inner maps in place.
+//!
+//! An update returns once every program that may have run with the old value has ended
+//! (kernel/bpf/syscall.c, `maybe_wait_bpf_programs`). That wait takes some ten milliseconds without
+//! any work; those that begin together end together.
+
+use std::{os::fd::AsFd as _, thread};
+
+use aya::maps::{ArrayOfMaps, Map, MapData, MapError};
+
+use super::Error;
+
+/// Updates that are made at the same time.
+const UPDATES_AT_ONCE: usize = 64;
+
+/// Sets entries of the map of maps `name`, and returns when no program runs any more that saw the old
+/// ones.
+pub(super) fn put(name: &str, outer: &MapData, entries: &[(u32, &MapData)]) -> Result<(), Error> {
+    if let [_] = entries {
+        return put_in_turn(name, outer, entries);
+    }
+    let share = entries.len().div_ceil(UPDATES_AT_ONCE).max(1);
+    thread::scope(|scope| {
+        let updates: Vec<_> = entries
+            .chunks(share)
+            .map(|entries| scope.spawn(|| put_in_turn(name, outer, entries)))
+            .collect();
+        let lost = |_panic| {
+            let what = format!("a thread that writes to the map {name} ended early");
+            Err(Error::new(what))
+        };
+        let ended = updates
+            .into_iter()
+            .map(|one| one.join().unwrap_or_else(lost));
+        ended.collect()
+    })
+}
+
+fn put_in_turn(name: &str, outer: &MapData, entries: &[(u32, &MapData)]) -> Result<(), Error> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Error::of(&format!("cannot write to the map {name}"), error)
+    };
+    let fd = outer.fd().as_fd().try_clone_to_owned();
+    let map = MapData::from_fd(fd.map_err(|error| failed(&error))?);
+    let map = Map::ArrayOfMaps(map.map_err(|error| failed(&error))?);
+    let mut map: ArrayOfMaps<MapData, MapData> =
+        map.try_into().map_err(|error: MapError| failed(&error))?;
+    for (index, inner) in entries {
+        map.set(*index, inner, 0).map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
