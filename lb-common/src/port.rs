@@ -74,6 +74,13 @@ impl PortWord {
     #[must_use]
     #[inline(always)]
     pub const fn has_rested(self, next: Numbers, second: u32) -> bool {
+        self.has_rested_bit(next, second) != 0
+    }
+
+    /// [`PortWord::has_rested`] as a number, 0 or 1.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_rested_bit(self, next: Numbers, second: u32) -> u32 {
         let word = self.0;
         let rests = word >> 31 & !word & 1;
         let rested = second.wrapping_sub(word >> 24) & (SECONDS - 1);
@@ -86,7 +93,15 @@ impl PortWord {
         // 24 bits that go round, compared at the top of 32.
         let ahead = (number >> 9 << 1).wrapping_sub(word) << 8;
         let is_ahead = (!ahead & ahead.wrapping_neg()) >> 31;
-        rests & (is_over | is_known & is_ahead) != 0
+        rests & (is_over | is_known & is_ahead)
+    }
+
+    /// 1 where nobody has the port and it does not rest, else 0: without a branch, too.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a carry")]
+    pub const fn is_free_bit(self) -> u32 {
+        1 - ((self.0 as u64 + u32::MAX as u64) >> 32) as u32
     }
 }
 

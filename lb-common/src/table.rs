@@ -419,17 +419,18 @@ fn taken_port<S: Shared>(
     };
     let (start, hertz) = ((wanted.hash >> 60) as u32, settings.hertz);
     let ours = PortWord::held_by(wanted.index).0;
-    for step in 0..PORTS_PER_LINE {
-        let at = (start + step) % PORTS_PER_LINE;
-        if line.load(at) == PortWord::FREE.0 && line.exchange(at, PortWord::FREE.0, ours) {
-            return port_of(number, at).into();
-        }
-    }
     let second = port::second(now, hertz);
-    for step in 0..PORTS_PER_LINE {
-        let at = (start + step) % PORTS_PER_LINE;
+    let (mut free, mut rested) = (0, 0);
+    for at in 0..PORTS_PER_LINE {
+        let word = PortWord(line.load(at));
+        free |= word.is_free_bit() << at;
+        rested |= word.has_rested_bit(wanted.numbers, second) << at;
+    }
+    for choice in [free, rested] {
+        let at = next_of(choice, start);
         let word = line.load(at);
-        if PortWord(word).has_rested(wanted.numbers, second) && line.exchange(at, word, ours) {
+        let is_chosen = choice != 0 && PortWord(word).holder().is_none();
+        if is_chosen && line.exchange(at, word, ours) {
             return port_of(number, at).into();
         }
     }
@@ -445,12 +446,19 @@ fn taken_port<S: Shared>(
     if taken { port } else { 0 }
 }
 
+/// The first bit of sixteen that is set, from `start` on and round.
+#[inline(always)]
+const fn next_of(bits: u32, start: u32) -> u32 {
+    let turned = (bits | bits << PORTS_PER_LINE) >> (start % PORTS_PER_LINE);
+    (turned.trailing_zeros() + start) % PORTS_PER_LINE
+}
+
 /// The part of a second that a connection has to be answered and acknowledged in, where its port is
 /// wanted by another and no other port is free.
 const SHORTEST_OPENING: u32 = 8;
 
 /// Ports of a full line whose connections are looked at: each may be a cache miss.
-const LENDERS: u32 = 6;
+const LENDERS: u32 = 3;
 
 /// Which connection of a full line loses its port: one that is over, or has not opened in time.
 #[inline(always)]

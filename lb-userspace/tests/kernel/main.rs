@@ -9,6 +9,7 @@ mod pins;
 mod rings;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod verified;
 
 use std::{
     thread,

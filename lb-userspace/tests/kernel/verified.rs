@@ -1,0 +1,47 @@
+//! How much the kernel's verifier has to walk through before it takes the programs.
+
+use aya::{
+    maps::MapInfo,
+    programs::{ProgramInfo, loaded_programs},
+};
+use lb::config::Balance;
+
+use crate::{
+    on_a_host,
+    stage::{self, Stage},
+};
+
+/// Each program with the most instructions that the verifier may process, of the million that it is
+/// ready to (linux/bpf.h, `BPF_COMPLEXITY_LIMIT_INSNS`): room for other kernels, which walk other ways.
+const BOUNDS: [(&str, u32); 3] = [
+    ("lb", 50_000),
+    ("lb_changing", 150_000),
+    ("lb_new", 500_000),
+];
+
+#[test]
+fn the_verifier_is_done_with_each_program_long_before_its_limit() {
+    on_a_host(|| {
+        let _stage = Stage::raise(Balance::RoundRobin);
+        let connections = stage::settings().pin_path.join("maps/connections");
+        let connections = MapInfo::from_pin(connections).expect("it is pinned").id();
+        // Other tests have loaded programs of these names as well.
+        let is_ours = |program: &ProgramInfo| {
+            let maps = program
+                .map_ids()
+                .expect("the kernel tells")
+                .unwrap_or_default();
+            maps.contains(&connections)
+        };
+        for (name, bound) in BOUNDS {
+            let processed = loaded_programs()
+                .filter_map(Result::ok)
+                .filter(|program| program.name_as_str() == Some(name))
+                .find(is_ours)
+                .and_then(|program| program.verified_instruction_count())
+                .expect("it is loaded");
+            println!("{name}: {processed} instructions processed");
+            assert!(processed <= bound, "{name}: {processed}, at most {bound}");
+        }
+    });
+}
