@@ -382,8 +382,8 @@ pub struct Wanted {
     pub index: u32,
     /// The row to claim in.
     pub row: u16,
-    /// A secret hash of the connection, which spreads it over the row.
-    pub hash: u64,
+    /// The line of the row: see [`line_number`].
+    pub line: u32,
     /// The numbers of its SYN: they decide whether the backend takes it on a port in TIME-WAIT.
     pub numbers: Numbers,
 }
@@ -391,33 +391,27 @@ pub struct Wanted {
 /// Claims a source port in one line of sixteen: one that is free, else one that has rested, else one whose
 /// connection is over or never opened, and then takes the port from that connection, which ends it.
 ///
-/// `attempt` chooses the line. Returns the port.
+/// Returns the port.
 #[inline(always)]
 pub fn take_port<S: Shared>(
     shared: &S,
     settings: &Settings,
     wanted: &Wanted,
-    attempt: u32,
     now: Tick,
 ) -> Option<u16> {
-    let number = line_number(settings, wanted.hash, attempt)?;
-    let port = taken_port(shared, settings, wanted, number, now);
+    let port = taken_port(shared, settings, wanted, now);
     u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
 /// The port that was claimed in a line, or 0.
 #[inline(never)]
-fn taken_port<S: Shared>(
-    shared: &S,
-    settings: &Settings,
-    wanted: &Wanted,
-    number: u32,
-    now: Tick,
-) -> u32 {
+fn taken_port<S: Shared>(shared: &S, settings: &Settings, wanted: &Wanted, now: Tick) -> u32 {
+    let number = wanted.line;
     let Some(line) = shared.line(wanted.row, number) else {
         return 0;
     };
-    let (start, hertz) = ((wanted.hash >> 60) as u32, settings.hertz);
+    // Another one each time, so that each connection of the line is asked for its port at some time.
+    let (start, hertz) = (wanted.index, settings.hertz);
     let ours = PortWord::held_by(wanted.index).0;
     let second = port::second(now, hertz);
     let (mut free, mut rested) = (0, 0);
@@ -502,20 +496,36 @@ fn lender<S: Shared>(
     None
 }
 
-/// The line of an attempt: a walk through all lines with a stride that the hash gives.
+/// The line of a row that a `turn` leads to, and those after it where an `attempt` found no port there.
+///
+/// Each CPU goes through all lines and takes a few ports of one before it goes on to the next: so most
+/// connections find their line in the CPU's cache, all lines fill alike, and a port that was given back
+/// rests as long as can be. Where it begins depends on the table's secret.
 #[inline(always)]
-fn line_number(settings: &Settings, hash: u64, attempt: u32) -> Option<u32> {
-    let lines = u32::from(settings.lines);
+#[must_use]
+pub const fn line_number(settings: &Settings, turn: u32, attempt: u32) -> Option<u32> {
+    let lines = settings.lines as u64;
     if lines == 0 {
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "parts of the hash")]
-    let (start, stride) = ((hash >> 20) as u32, (hash >> 44) as u32 & 0xffff | 1);
-    let mut number = start.wrapping_add(attempt * stride) % lines;
-    if number >= u32::from(settings.lines_before_gap) {
-        number += u32::from(settings.gap);
+    let line = (turn / PORTS_A_TURN).wrapping_add(attempt) as u64;
+    let walked = line.wrapping_add(settings.secret[1] >> 32);
+    #[expect(clippy::cast_possible_truncation, reason = "fewer than 65,536 lines")]
+    let mut number = (walked % lines) as u32;
+    if number >= settings.lines_before_gap as u32 {
+        number += settings.gap as u32;
     }
-    Some((u32::from(settings.first_line) + number) % LINES)
+    Some((settings.first_line as u32 + number) % LINES)
+}
+
+/// Connections that a CPU looks for ports in one line for before it goes on to the next.
+const PORTS_A_TURN: u32 = 4;
+
+/// Where a CPU begins to go through the lines: far from where others do.
+#[inline(always)]
+#[must_use]
+pub const fn first_turn(cpu: u32) -> u32 {
+    cpu.wrapping_mul(0x9e37_79b1) >> 8
 }
 
 #[inline(always)]
@@ -534,7 +544,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_but_those_of_the_gap_is_tried() {
+    fn every_line_but_those_of_the_gap_has_its_turn() {
         let settings = Settings {
             first_line: 64,
             lines: 100,
@@ -542,8 +552,8 @@ mod tests {
             gap: 512,
             ..Settings::default()
         };
-        let tried: BTreeSet<u32> = (0..10_000_u64)
-            .filter_map(|number| line_number(&settings, number << 20, 0))
+        let tried: BTreeSet<u32> = (1000..1100)
+            .filter_map(|turn| line_number(&settings, turn * PORTS_A_TURN, 0))
             .collect();
         let expected: BTreeSet<u32> = (64..94).chain(606..676).collect();
         assert_eq!(tried, expected);

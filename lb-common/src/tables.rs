@@ -94,6 +94,10 @@ pub trait Tables: Shared {
     /// Counts the service's turn on by one and returns what it was.
     fn turn(&self, service: ServiceId) -> u32;
 
+    /// Counts this CPU's turn in the lines of a row on by one and returns what it was: see
+    /// [`crate::table::line_number`].
+    fn line_turn(&self, row: u16) -> u32;
+
     /// A backend by its number.
     fn backend(&self, id: BackendId) -> Option<Backend>;
 

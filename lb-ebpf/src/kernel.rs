@@ -6,7 +6,10 @@ use aya_ebpf::{
         BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_RB_NO_WAKEUP,
         bpf_fib_lookup as FibLookup,
     },
-    helpers::{bpf_fib_lookup, generated::bpf_jiffies64},
+    helpers::{
+        bpf_fib_lookup,
+        generated::{bpf_get_smp_processor_id, bpf_jiffies64},
+    },
     programs::XdpContext,
 };
 use lb_common::{
@@ -18,6 +21,7 @@ use lb_common::{
     ring::Head,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
+    table::first_turn,
     tables::{Shared, Tables},
     tick::Tick,
     traffic::{Direction, TrafficSlot},
@@ -26,8 +30,8 @@ use lb_common::{
 
 use crate::{
     maps::{
-        BACKENDS, CONNECTIONS, CURSORS, ENDPOINTS, FLOW_EVENTS, HOPS, INTERFACES, LISTENERS, PORTS,
-        RINGS, Ring, SERVICES, SETTINGS, SOURCE_PORTS, TRAFFIC, UNTOLD, VERDICTS,
+        BACKENDS, CONNECTIONS, CURSORS, ENDPOINTS, FLOW_EVENTS, HOPS, INTERFACES, LINE_TURNS,
+        LISTENERS, PORTS, RINGS, Ring, SERVICES, SETTINGS, SOURCE_PORTS, TRAFFIC, UNTOLD, VERDICTS,
     },
     shared::{MapPorts, MapWords, order_loads},
 };
@@ -129,15 +133,14 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn turn(&self, service: ServiceId) -> u32 {
-        let Some(cursor) = CURSORS.get_ptr_mut(u32::from(service)) else {
-            return 0;
-        };
-        // SAFETY: this CPU's own entry, and no other program runs on it meanwhile.
-        unsafe {
-            let turn = *cursor;
-            *cursor = turn.wrapping_add(1);
-            turn
-        }
+        counted_on(CURSORS.get_ptr_mut(u32::from(service)))
+    }
+
+    #[inline(always)]
+    fn line_turn(&self, row: u16) -> u32 {
+        // SAFETY: takes nothing and returns a number.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        first_turn(cpu).wrapping_add(counted_on(LINE_TURNS.get_ptr_mut(u32::from(row))))
     }
 
     #[inline(always)]
@@ -177,6 +180,20 @@ impl Tables for Kernel<'_> {
             // SAFETY: this CPU's own entry.
             unsafe { (*traffic).count(direction, bytes, opens) };
         }
+    }
+}
+
+/// Counts this CPU's entry of a map on by one and returns what it was.
+#[inline(always)]
+fn counted_on(entry: Option<*mut u32>) -> u32 {
+    let Some(entry) = entry else {
+        return 0;
+    };
+    // SAFETY: this CPU's own entry, and no other program runs on it meanwhile.
+    unsafe {
+        let count = *entry;
+        *entry = count.wrapping_add(1);
+        count
     }
 }
 

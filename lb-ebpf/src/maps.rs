@@ -57,6 +57,10 @@ pub(crate) type Ring = Array<u64, 1, { ring::MAP_FLAGS as usize }>;
 #[btf_map(name = "cursors")]
 pub(crate) static CURSORS: PerCpuArray<u32, { limits::SERVICES as usize }> = PerCpuArray::new();
 
+/// Whose turn it is of the lines of a row, for each CPU.
+#[btf_map(name = "line_turns")]
+pub(crate) static LINE_TURNS: PerCpuArray<u32, { limits::ROWS as usize }> = PerCpuArray::new();
+
 /// One entry for each connection. The agent sets the size before it loads the program.
 #[btf_map(name = "connections")]
 pub(crate) static CONNECTIONS: Array<Connection, CONNECTION_ENTRIES, MAPPED> = Array::new();

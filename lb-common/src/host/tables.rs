@@ -19,6 +19,7 @@ use crate::{
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     steer::steer,
+    table::first_turn,
     tables::{Ports, Shared, Tables, Words},
     tick::Tick,
     traffic::{Direction, Traffic, TrafficSlot},
@@ -52,6 +53,7 @@ pub struct HostTables {
     rows: HashMap<u16, Vec<AtomicU32>>,
     hops: Vec<[AtomicU64; 4]>,
     turns: RefCell<HashMap<ServiceId, u32>>,
+    line_turns: RefCell<HashMap<u16, u32>>,
     told: RefCell<Vec<Record>>,
     lookups: RefCell<u64>,
     verdicts: RefCell<Vec<u64>>,
@@ -80,6 +82,7 @@ impl HostTables {
             rows: HashMap::new(),
             hops: (0..HOPS).map(|_| Default::default()).collect(),
             turns: RefCell::default(),
+            line_turns: RefCell::default(),
             told: RefCell::default(),
             lookups: RefCell::default(),
             verdicts: RefCell::new(vec![0; COUNTER_SLOTS as usize]),
@@ -341,6 +344,14 @@ impl<'a> Tables for &'a HostTables {
         let now = *turn;
         *turn = now.wrapping_add(1);
         now
+    }
+
+    fn line_turn(&self, row: u16) -> u32 {
+        let mut turns = self.line_turns.borrow_mut();
+        let turn = turns.entry(row).or_default();
+        let now = *turn;
+        *turn = now.wrapping_add(1);
+        first_turn(0).wrapping_add(now)
     }
 
     fn backend(&self, id: BackendId) -> Option<Backend> {

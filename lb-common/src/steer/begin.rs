@@ -4,7 +4,7 @@ use crate::{
     backend::Backend,
     connection::{
         ClientKey, Mode, NO_ROW, Rewrite, Stamp, WORD_ADDRESSES, WORD_BACKEND, WORD_CLIENT,
-        WORD_HOP, WORD_NUMBERS, WORD_PASS, WORD_PORTS,
+        WORD_HOP, WORD_NUMBERS, WORD_PASS, WORD_PORTS, WORD_STAMP,
     },
     flow::FlowKey,
     hash,
@@ -15,8 +15,8 @@ use crate::{
     service::{Pick, Service},
     settings::Settings,
     table::{
-        Buckets, Claim, NONE, Place, Wanted, chosen, claim, find, is_free, is_twice, place_at,
-        publish, release, release_port, settle, take_port, vacate,
+        Buckets, Claim, NONE, Place, Wanted, chosen, claim, find, is_free, is_twice, line_number,
+        place_at, publish, release, release_port, settle, take_port, vacate,
     },
     tables::{Tables, Words},
     tcp::{Numbers, State},
@@ -39,6 +39,9 @@ pub(super) fn begin<M: Memory, T: Tables>(
     settings: &Settings,
     packet: &Packet,
 ) -> Result<Verdict, Verdict> {
+    let key = ClientKey::of(&packet.key);
+    let buckets = Buckets::of(&key, settings);
+    fetch_ahead(tables, &buckets);
     let service = tables.service(&packet.key.service()).ok_or(NOT_OURS)?;
     if packet.flags.opens() && settings.hold_new(tables.now()) {
         return Err(Verdict::Drop(Drop::Held));
@@ -55,8 +58,6 @@ pub(super) fn begin<M: Memory, T: Tables>(
         return Err(Verdict::Pass(Pass::NoBackend));
     }
     has_a_hop_left(packet)?;
-    let key = ClientKey::of(&packet.key);
-    let buckets = Buckets::of(&key, settings);
     let known = known(tables, &key);
     if known == LATE {
         return Err(Verdict::Drop(Drop::Contended));
@@ -76,8 +77,7 @@ pub(super) fn begin<M: Memory, T: Tables>(
         claim::<T>(&place, tables.now(), settings.hertz).ok_or(Verdict::Drop(Drop::Contended))?;
     let request = Request {
         key,
-        // A SYN that is sent again looks at other ports than the one that found none.
-        hash: buckets.hash ^ u64::from(claim.place.stamp.serial).wrapping_mul(SPREAD),
+        hash: buckets.hash,
         service,
         numbers: numbers(memory, packet),
         avoid: again.then_some(backend_of(&place)),
@@ -120,6 +120,15 @@ pub(super) fn begin<M: Memory, T: Tables>(
     let slot = TrafficSlot::of_backend(choice.id.into());
     tables.count_traffic(slot, Direction::In, packet.length, true);
     Ok(verdict)
+}
+
+/// Reads the second entry of the first bucket, which is asked for last of all: it comes into the cache while
+/// the rest is done. The first is there already.
+#[inline(always)]
+fn fetch_ahead<T: Tables>(tables: &T, buckets: &Buckets) {
+    let _stamp = tables
+        .entry(buckets.first[0] + 1)
+        .map(|entry| entry.load(WORD_STAMP));
 }
 
 /// Set where the connection is offered to another backend.
@@ -241,7 +250,7 @@ fn choose_backend<T: Tables>(
             why = Verdict::Drop(reason);
             continue;
         }
-        if let Some(source) = source(tables, settings, request, index, (&backend, attempt)) {
+        if let Some(source) = source(tables, settings, request, index, &backend) {
             return Ok(Choice { id: number, source });
         }
         why = Verdict::Drop(Drop::NoSourcePort);
@@ -261,9 +270,6 @@ fn slot_number<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> u32 {
     }
 }
 
-/// Spreads a small number over 64 bits (the golden ratio).
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// The address and port that the backend sees, claimed where that is ours to choose.
 #[inline(always)]
 fn source<T: Tables>(
@@ -271,34 +277,32 @@ fn source<T: Tables>(
     settings: &Settings,
     request: &Request,
     index: u32,
-    (backend, round): (&Backend, u32),
+    backend: &Backend,
 ) -> Option<([u8; 4], u16, u16)> {
     let key = &request.key;
     if backend.dnat != 0 {
         return Some((key.client, key.client_port, NO_ROW));
     }
-    // Other lines at each backend, and where the ring comes to the same one again.
-    let salt = u64::from(backend.row) | u64::from(round) << 16;
-    let hash = request.hash.rotate_left(7) ^ salt.wrapping_mul(SPREAD);
     let rows = u32::from(backend.rows).max(1);
     #[expect(clippy::cast_possible_truncation, reason = "a part of the hash")]
-    let first = hash as u32 % rows;
+    let first = (request.hash >> 32) as u32 % rows;
     for attempt in 0..LINE_TRIES {
         let which = (first + attempt) % rows;
+        #[expect(clippy::cast_possible_truncation, reason = "fewer than ten rows")]
+        let row = backend.row + which as u16;
         let wanted = Wanted {
             index,
-            #[expect(clippy::cast_possible_truncation, reason = "fewer than eight rows")]
-            row: backend.row + which as u16,
-            hash,
+            row,
+            line: line_number(settings, tables.line_turn(row), attempt)?,
             numbers: request.numbers,
         };
-        if let Some(port) = take_port(tables, settings, &wanted, attempt, tables.now()) {
+        if let Some(port) = take_port(tables, settings, &wanted, tables.now()) {
             let address = if which == 0 {
                 key.service
             } else {
                 settings.source_addresses[(which as usize - 1) & 7]
             };
-            return Some((address, port, wanted.row));
+            return Some((address, port, row));
         }
     }
     None

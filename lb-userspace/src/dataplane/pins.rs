@@ -26,7 +26,7 @@ use super::Error;
 /// there are room for is a matter of the configuration.
 type Shape = (&'static str, usize, usize, Option<u32>);
 
-const MAPS: [Shape; 17] = [
+const MAPS: [Shape; 18] = [
     ("settings", 4, size_of::<Settings>(), Some(1)),
     ("ports", 4, 8, Some(65_536 / 64)),
     (
@@ -38,6 +38,7 @@ const MAPS: [Shape; 17] = [
     ("backends", 4, size_of::<Backend>(), Some(limits::BACKENDS)),
     ("rings", 4, 4, Some(limits::RINGS)),
     ("cursors", 4, 4, Some(limits::SERVICES)),
+    ("line_turns", 4, 4, Some(limits::ROWS)),
     ("listeners", 4, size_of::<Listeners>(), Some(LISTENER_WORDS)),
     ("connections", 4, size_of::<Connection>(), None),
     ("source_ports", 4, 4, Some(limits::ROWS)),

@@ -35,6 +35,7 @@ const OBJECTS: [Expected; 1] = [Expected {
         "verdicts",
         "traffic",
         "cursors",
+        "line_turns",
         "settings",
     ],
 }];
