@@ -51,6 +51,37 @@ fn no_connection_breaks_when_the_agent_is_killed_and_the_counters_go_on() -> Res
 }
 
 #[test]
+fn a_service_that_is_killed_and_restarted_keeps_its_connections() -> Result<()> {
+    let lab = Lab::raise()?;
+    // Root's first: the unit takes over what an agent run by hand has pinned.
+    drop(Agent::start(&lab, &Settings::of(&lab))?.quiet());
+    let agent = Agent::start_as_unit(lab.lb_a())?;
+    let plan = Plan {
+        reuse: Reuse::Always,
+        pause: Duration::from_millis(2),
+        ..Plan::http()
+    };
+    let kept = plan.start(&lab.client);
+    thread::sleep(Duration::from_secs(1));
+    agent.sigkill()?;
+    let agent = Agent::start_as_unit(lab.lb_a())?;
+    let status = agent.status()?;
+    ensure!(
+        status["xdp"]["adopted"] == true,
+        "it began anew: {status:#}"
+    );
+    thread::sleep(Duration::from_secs(1));
+    let report = kept.stop()?;
+    report.all_answered()?;
+    ensure!(
+        report.connections == 8,
+        "{} connections",
+        report.connections
+    );
+    Ok(())
+}
+
+#[test]
 fn an_agent_that_ends_in_order_hands_over_to_the_next() -> Result<()> {
     let lab = Lab::raise()?;
     let agent = Agent::start(&lab, &Settings::of(&lab))?;

@@ -4,6 +4,7 @@ mod metrics;
 mod pair;
 mod scrape;
 mod settings;
+mod unit;
 mod watch;
 
 use std::{
@@ -87,6 +88,11 @@ impl Agent {
         if let Ok(environment) = host.read(ENVIRONMENT_FILE) {
             command.envs(environment.lines().filter_map(|line| line.split_once('=')));
         }
+        Self::start_by(host, command)
+    }
+
+    /// Starts an agent by a command, and waits as [`Agent::start`] does.
+    fn start_by(host: &Host, command: Command) -> Result<Self> {
         let log_begins = host.read("/run/log/lb.log").unwrap_or_default().len();
         let mut agent = Self {
             host: host.clone(),

@@ -1,0 +1,69 @@
+//! The agent as its systemd unit runs it: not as root, and with the unit's capabilities alone.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::{Agent, CONFIG_FILE, binary, path_of};
+use crate::Host;
+
+/// The unit that operators install.
+const UNIT: &str = include_str!("../../../deploy/lb.service");
+
+/// Who the agent runs as in the lab, which has no user `lb`.
+const USER: &str = "65534";
+
+/// Where that user can run the agent from, wherever the build is.
+const PROGRAM: &str = "/run/lb/lb";
+
+impl Agent {
+    /// Starts an agent with the configuration and certificate that lie on the host, with the user's
+    /// rights and the capabilities of the unit, and waits as [`Agent::start`] does.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_as_unit(host: &Host) -> Result<Self> {
+        let lb = binary()?;
+        // What the unit does before the agent starts, and what its directories give the user.
+        host.script(&format!(
+            "chmod o+x /sys/fs/bpf\n\
+             mkdir -p /sys/fs/bpf/lb\n\
+             install -m 0755 {} {PROGRAM}\n\
+             chown -R {USER}:{USER} /sys/fs/bpf/lb /run/lb",
+            path_of(&lb)?,
+        ))?;
+        Self::start_by(host, as_user(host)?)
+    }
+}
+
+fn as_user(host: &Host) -> Result<Command> {
+    let capabilities = capabilities().context("the unit bounds no capabilities")?;
+    let set = |option: &str| format!("--{option}={capabilities}");
+    let mut command = host.command("setpriv");
+    command
+        .args([set("inh-caps"), set("ambient-caps"), set("bounding-set")])
+        .args(["--reuid", USER, "--regid", USER])
+        .args(["--clear-groups", "--no-new-privs", "--"])
+        .args([PROGRAM, "run", "--config", CONFIG_FILE]);
+    Ok(command)
+}
+
+/// The unit's capabilities as `setpriv` takes them: `-all,+bpf,+net_admin,…`.
+fn capabilities() -> Option<String> {
+    let mut lines = UNIT.lines();
+    let names = lines.find_map(|line| line.strip_prefix("CapabilityBoundingSet="))?;
+    let names = names.split_whitespace().filter_map(|name| {
+        let name = name.strip_prefix("CAP_")?;
+        Some(format!(",+{}", name.to_ascii_lowercase()))
+    });
+    Some(format!("-all{}", names.collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_capabilities_are_those_of_the_unit() {
+        let expected = "-all,+bpf,+net_admin,+net_raw,+net_bind_service,+perfmon";
+        assert_eq!(super::capabilities().as_deref(), Some(expected));
+    }
+}
