@@ -4,6 +4,7 @@ mod build;
 mod elf;
 mod expected;
 mod report;
+mod stack;
 pub(crate) mod toolchain;
 
 use self::toolchain::Toolchain;

@@ -1,4 +1,4 @@
-//! Programs in an ELF object, and how many instructions each has.
+//! Programs in an ELF object: how many instructions each has, and how much stack it takes.
 
 use std::collections::HashSet;
 
@@ -7,6 +7,8 @@ use object::{
     File, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex,
     SectionKind, Symbol, SymbolKind,
 };
+
+use super::stack;
 
 /// Bytes of an eBPF instruction; a 64-bit load takes two.
 const INSTRUCTION: u64 = 8;
@@ -23,6 +25,8 @@ pub(crate) struct Program {
     pub(crate) section: String,
     /// Instructions, those of the functions it calls included.
     pub(crate) instructions: usize,
+    /// Bytes of stack, those of the functions it calls included.
+    pub(crate) stack: usize,
 }
 
 /// The programs of an object: the functions outside `.text`, by name.
@@ -39,6 +43,7 @@ pub(crate) fn programs(file: &File<'_>) -> anyhow::Result<Vec<Program>> {
                 name: function.name.clone(),
                 section: name.to_owned(),
                 instructions: instructions(file, &function)?,
+                stack: stack(file, &function, 0)?,
             });
         }
     }
@@ -95,12 +100,35 @@ fn instructions(file: &File<'_>, program: &Function) -> anyhow::Result<usize> {
     Ok(usize::try_from(bytes / INSTRUCTION)?)
 }
 
+/// The deepest that a function and what it calls reach into the stack.
+fn stack(file: &File<'_>, function: &Function, depth: usize) -> anyhow::Result<usize> {
+    if depth > MOST_FRAMES {
+        bail!("{} is called in a circle", function.name);
+    }
+    let all = functions(file)?;
+    let mut callees = 0;
+    for (section, address) in calls(file, function)? {
+        let callee = (all.iter())
+            .find(|callee| callee.section == section && callee.address == address)
+            .with_context(|| format!("{} calls a function that is not there", function.name))?;
+        callees = callees.max(stack(file, callee, depth + 1)?);
+    }
+    Ok(stack::frame(code(file, function)?) + callees)
+}
+
+/// Functions that may have called each other at one time (kernel/bpf/verifier.c, `MAX_CALL_FRAMES`).
+const MOST_FRAMES: usize = 8;
+
+fn code<'data>(file: &File<'data>, function: &Function) -> anyhow::Result<&'data [u8]> {
+    section(file, function.section)?
+        .data_range(function.address, function.size)?
+        .with_context(|| format!("{} reaches beyond its section", function.name))
+}
+
 /// Where the calls within a function lead: sections and addresses.
 fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionIndex, u64)>> {
     let section = section(file, function.section)?;
-    let code = section
-        .data_range(function.address, function.size)?
-        .with_context(|| format!("{} reaches beyond its section", function.name))?;
+    let code = code(file, function)?;
     let mut calls = Vec::new();
     for (index, instruction) in (0u64..).zip(code.chunks_exact(8)) {
         let &[opcode, registers, _, _, a, b, c, d] = instruction else {

@@ -9,6 +9,7 @@ use object::{File, Object as _, ObjectSection as _};
 use super::{
     elf::{self, Program},
     expected::{self, Expected, INSTRUCTION_BUDGET},
+    stack::STACK_BUDGET,
 };
 use crate::table::{Column, Table, grouped};
 
@@ -71,6 +72,8 @@ fn programs(contents: &Contents) -> impl Display {
         Column::Left("section"),
         Column::Right("instructions"),
         Column::Right("budget"),
+        Column::Right("stack bytes"),
+        Column::Right("budget"),
     ]);
     for program in &contents.programs {
         table.row([
@@ -78,6 +81,8 @@ fn programs(contents: &Contents) -> impl Display {
             program.section.clone(),
             grouped(program.instructions as u64),
             grouped(INSTRUCTION_BUDGET as u64),
+            grouped(program.stack as u64),
+            grouped(STACK_BUDGET as u64),
         ]);
     }
     table
@@ -139,6 +144,14 @@ fn faults(contents: &Contents, expected: Option<&Expected>) -> Vec<String> {
             ));
         }
     }
+    for program in &contents.programs {
+        if program.stack > STACK_BUDGET {
+            faults.push(format!(
+                "the program `{}` takes {} bytes of stack, the kernel has {STACK_BUDGET} for it",
+                program.name, program.stack,
+            ));
+        }
+    }
     if let Some(expected) = expected {
         for name in expected.programs {
             if !contents.programs.iter().any(|found| found.name == *name) {
@@ -170,6 +183,7 @@ mod tests {
                 name: "lb".to_owned(),
                 section: "xdp".to_owned(),
                 instructions: INSTRUCTION_BUDGET,
+                stack: STACK_BUDGET,
             }],
             maps: vec![(
                 "flows_v4".to_owned(),
@@ -192,6 +206,16 @@ mod tests {
         assert_eq!(
             faults(&contents, Some(&EXPECTED)),
             ["the program `lb` has 8,193 instructions, its budget is 8,192"]
+        );
+    }
+
+    #[test]
+    fn a_program_that_takes_more_stack_than_there_is_is_a_fault() {
+        let mut contents = sound();
+        contents.programs[0].stack += 16;
+        assert_eq!(
+            faults(&contents, Some(&EXPECTED)),
+            ["the program `lb` takes 528 bytes of stack, the kernel has 512 for it"]
         );
     }
 

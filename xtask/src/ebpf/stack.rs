@@ -1,0 +1,63 @@
+//! How much stack a function takes.
+
+/// Bytes that a program may take, with the functions that it calls (linux/filter.h,
+/// `MAX_BPF_STACK`).
+pub(crate) const STACK_BUDGET: usize = 512;
+
+/// What the kernel rounds the frame of each function up to where it compiles programs
+/// (kernel/bpf/verifier.c, `round_up_stack_depth`).
+const ROUNDED_TO: usize = 16;
+
+/// The register that points at the end of the frame.
+const FRAME: u8 = 10;
+/// `BPF_ALU64 | BPF_MOV | BPF_X`.
+const COPY: u8 = 0xbf;
+/// `BPF_ALU64 | BPF_ADD | BPF_K`.
+const ADD: u8 = 0x07;
+
+/// Bytes of a function's own frame: the farthest that an instruction reaches from the frame's end, or a
+/// pointer into the frame is moved.
+pub(super) fn frame(code: &[u8]) -> usize {
+    let mut deepest = 0;
+    let mut copied = None;
+    for instruction in code.chunks_exact(8) {
+        let &[opcode, registers, o0, o1, i0, i1, i2, i3] = instruction else {
+            continue;
+        };
+        let (destination, source) = (registers & 0x0f, registers >> 4);
+        let offset = i64::from(i16::from_le_bytes([o0, o1]));
+        let immediate = i64::from(i32::from_le_bytes([i0, i1, i2, i3]));
+        // The classes BPF_LDX, BPF_ST and BPF_STX.
+        let base = match opcode & 0x07 {
+            1 => Some(source),
+            2 | 3 => Some(destination),
+            _ => None,
+        };
+        if base == Some(FRAME) {
+            deepest = deepest.min(offset);
+        }
+        if opcode == ADD && copied == Some(destination) {
+            deepest = deepest.min(immediate);
+        }
+        copied = (opcode == COPY && source == FRAME).then_some(destination);
+    }
+    let bytes = usize::try_from(-deepest).unwrap_or(0);
+    bytes.next_multiple_of(ROUNDED_TO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_reaches_as_far_as_its_deepest_access() {
+        let store = [0x7b, 0x1a, 0xe8, 0xff, 0, 0, 0, 0]; // *(u64 *)(r10 - 24) = r1
+        let copy = [0xbf, 0xa2, 0, 0, 0, 0, 0, 0]; // r2 = r10
+        let moved = [0x07, 0x02, 0, 0, 0xd0, 0xff, 0xff, 0xff]; // r2 += -48
+        let elsewhere = [0x07, 0x03, 0, 0, 0x00, 0xff, 0xff, 0xff]; // r3 += -256
+        assert_eq!(frame(&store), 32);
+        assert_eq!(frame(&[store, copy, moved].concat()), 48);
+        assert_eq!(frame(&[store, copy, elsewhere].concat()), 32);
+        assert_eq!(frame(&[]), 0);
+    }
+}
