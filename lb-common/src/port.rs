@@ -48,6 +48,13 @@ impl PortWord {
         }
     }
 
+    /// Whether the port rests, or has rested and was not claimed again since.
+    #[must_use]
+    #[inline(always)]
+    pub const fn rests(self) -> bool {
+        self.0 & Self::RESTING != 0 && self.0 != Self::RESERVED.0
+    }
+
     /// What a connection leaves in place of itself that was in this state, sent these numbers last, and was
     /// last `seen` then.
     #[must_use]

@@ -1,16 +1,21 @@
 //! Source ports of NAT are used again: a load of short connections does not end with them.
 //!
-//! Each test makes three times as many connections as there are ports, all of them within the
+//! Each load makes three times as many connections as there are ports, all of them within the
 //! minute for which a TCP keeps a connection in TIME-WAIT.
 
-use std::time::Duration;
+use std::{
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use lab::{
     Lab,
-    agent::{Agent, Settings},
+    agent::{Agent, Metrics, Settings},
+    host::joined,
     load::{Churn, Closing},
     tcp,
+    topology::ELASTIC_IP,
 };
 
 /// The smallest range that the configuration takes: 1,024 ports, for each of four backends.
@@ -24,6 +29,9 @@ const RATE: u32 = 600;
 
 /// How long a machine that is busy with other tests may take for them: well within a minute.
 const LIMIT: Duration = Duration::from_secs(45);
+
+/// How soon the metrics show connections: they are counted once a second.
+const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn connections_that_the_backends_close_do_not_use_up_the_source_ports() -> Result<()> {
@@ -41,6 +49,43 @@ fn connections_that_the_backends_close_do_not_use_up_the_source_ports() -> Resul
 #[test]
 fn connections_that_the_client_closes_do_not_use_up_the_source_ports() -> Result<()> {
     none_fails(&Lab::raise()?, Closing::Client)
+}
+
+#[test]
+fn open_connections_are_seen_in_the_source_ports_that_are_held() -> Result<()> {
+    let lab = Lab::raise()?;
+    let settings = Settings {
+        more: SOURCE_PORTS.to_owned(),
+        ..Settings::of(&lab)
+    };
+    let agent = Agent::start(&lab, &settings)?;
+    let ports = |metrics: &Metrics, state| {
+        let labels = [("service", "http"), ("state", state)];
+        metrics.sum("lb_backend_source_ports", &labels)
+    };
+    let before = agent.metrics()?;
+    ensure!(ports(&before, "held") == 0.0, "{before:?}");
+    ensure!(ports(&before, "free") == 4.0 * 1024.0, "{before:?}");
+
+    let connect = || {
+        let to = SocketAddr::from((ELASTIC_IP, 80));
+        let streams = (0..40).map(|_| TcpStream::connect_timeout(&to, SOON));
+        Ok(streams.collect::<std::io::Result<Vec<_>>>()?)
+    };
+    let open = joined(lab.client.inside(connect))?;
+    agent.wait_for_metrics("40 ports held, some at each backend", SOON, |metrics| {
+        let held = [("service", "http"), ("state", "held")];
+        let held = metrics.samples("lb_backend_source_ports", &held);
+        let sum: f64 = held.iter().map(|sample| sample.value).sum();
+        // Each CPU has turns of its own.
+        sum == 40.0 && held.iter().all(|sample| sample.value > 0.0)
+    })?;
+    drop(open);
+    let after = agent.wait_for_metrics("no port held any more", SOON, |metrics| {
+        ports(metrics, "held") == 0.0
+    })?;
+    ensure!(ports(&after, "resting") + ports(&after, "free") == 4.0 * 1024.0);
+    Ok(())
 }
 
 /// One client that opens three connections for each source port, through an agent with few.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     config::Service,
-    dataplane::{Attachment, Counters, Dataplane, Error, Unreachable, flows::Flows},
+    dataplane::{Attachment, Counters, Dataplane, Error, Occupancy, Unreachable, flows::Flows},
     pool::PoolView,
 };
 
@@ -27,6 +27,8 @@ pub(super) trait Kernel: Send + 'static {
     fn hold(&self, on: bool) -> Result<(), Error>;
     /// The flow table, to be shared with the peer.
     fn flows(&self) -> Option<Flows>;
+    /// The source ports of the backends, to be counted.
+    fn occupancy(&self) -> Option<Occupancy>;
     /// Where the program that should be on the interfaces is pinned.
     fn program_pin(&self) -> PathBuf;
     /// Takes back an `open` that attached: only for a start that failed.
@@ -64,6 +66,10 @@ impl Kernel for Dataplane {
 
     fn flows(&self) -> Option<Flows> {
         Some(Self::flows(self).clone())
+    }
+
+    fn occupancy(&self) -> Option<Occupancy> {
+        Some(Self::occupancy(self).clone())
     }
 
     fn program_pin(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -16,7 +17,7 @@ use crate::{
         PoolStatus, Source, Status, XdpStatus,
     },
     config::{Balance, Check, CheckKind},
-    dataplane::{self, Attachment},
+    dataplane::{self, Attachment, SourcePorts},
     health::LastCheck,
     metrics::{Format, HaReading, render},
     pool::{BackendId, PoolView},
@@ -60,10 +61,12 @@ impl<K: Kernel> Source for Shared<K> {
 
     fn metrics(&self, format: Format) -> String {
         let observed = self.observe();
+        let source_ports = self.source_ports();
         let readings = {
             let state = self.read();
             let mut readings = observed.readings(&state, self.started);
             readings.ha = self.ha_reading(&state);
+            readings.source_ports = source_ports;
             readings
         };
         render(readings, format)
@@ -94,6 +97,19 @@ impl<K: Kernel> Shared<K> {
     fn ha_reading(&self, state: &State) -> Option<HaReading> {
         let known = self.pair.as_ref()?.known()?;
         Some(ha::reading(state.config.ha.as_ref()?, &known))
+    }
+
+    fn source_ports(&self) -> Arc<[SourcePorts]> {
+        // The lock of the kernel is given back before the ports are counted.
+        let occupancy = self.kernel().occupancy();
+        let counted = occupancy.map(|occupancy| occupancy.count());
+        counted.transpose().map_or_else(
+            |error| {
+                tracing::error!("the source ports are missing from this scrape: {error}");
+                Arc::default()
+            },
+            Option::unwrap_or_default,
+        )
     }
 
     fn observe(&self) -> Observed {

@@ -114,6 +114,20 @@ impl Connections {
         self.inner.rows.get(usize::from(number))?.get()
     }
 
+    /// The words of a row's ports, in order; none where there is no such row.
+    pub(super) fn ports(&self, row: u16) -> impl Iterator<Item = PortWord> {
+        let words = self.row(row).map_or(&[][..], Mapped::halves);
+        words
+            .iter()
+            .map(|word| PortWord(word.load(Ordering::Relaxed)))
+    }
+
+    /// The stamp of an entry; `None` past the end.
+    pub(super) fn stamp(&self, index: u32) -> Option<Stamp> {
+        let entry = self.entry(index)?;
+        Some(Stamp::of_word(entry.load(WORD_STAMP)))
+    }
+
     /// The connection in an entry, with its place, if there is one.
     pub(super) fn at(&self, index: u32) -> Option<(Place<Entry<'_>>, Connection)> {
         let shared = &self;

@@ -21,6 +21,7 @@ mod memory;
 mod nested;
 mod numbered;
 mod object;
+mod occupancy;
 mod pins;
 mod ports;
 mod reach;
@@ -41,6 +42,7 @@ pub use self::{
     attach::Attachment,
     counters::{Counters, Traffic, VerdictCount},
     error::Error,
+    occupancy::{Occupancy, PortCounts, SourcePorts},
     reach::{Unreachable, unreachable},
 };
 use self::{
@@ -64,6 +66,7 @@ pub struct Dataplane {
     resolver: Arc<Resolver>,
     clock: Arc<Clock>,
     flows: Flows,
+    occupancy: Occupancy,
     _watch: Watch,
     _lock: Lock,
 }
@@ -121,6 +124,7 @@ impl Dataplane {
         let resolver = Arc::new(Resolver::default());
         let watch = Watch::start(&maps, &resolver)?;
         let clock = Arc::new(Clock::load(loaded, maps::hertz()?)?);
+        let occupancy = Occupancy::new(connections.clone(), Arc::clone(&clock));
         let flows = Flows::open(&maps, &clock, &resolver, &pins, connections)?;
         Ok(Self {
             maps,
@@ -133,6 +137,7 @@ impl Dataplane {
             resolver,
             clock,
             flows,
+            occupancy,
             _watch: watch,
             _lock: lock,
         })
@@ -158,6 +163,7 @@ impl Dataplane {
         drop(maps);
         self.resolver.follow(&next);
         self.flows.follow(&next);
+        self.occupancy.follow(&next);
         self.layout = next;
         Ok(())
     }
@@ -199,6 +205,12 @@ impl Dataplane {
     #[must_use]
     pub fn flows(&self) -> &Flows {
         &self.flows
+    }
+
+    /// The source ports of the backends, to be counted.
+    #[must_use]
+    pub fn occupancy(&self) -> &Occupancy {
+        &self.occupancy
     }
 
     /// Sums the per-CPU counters.

@@ -79,6 +79,18 @@ impl Readings {
             backends.counter(&labels("in"), &traffic.packets_in)?;
             backends.counter(&labels("out"), &traffic.packets_out)?;
         }
+        let mut ports = Samples::begin(encoder, &families::BACKEND_SOURCE_PORTS)?;
+        for one in &*self.source_ports {
+            let states = [
+                ("held", one.ports.held),
+                ("resting", one.ports.resting),
+                ("free", one.ports.free),
+            ];
+            for (state, count) in states {
+                let labels = [one.service.as_str(), one.backend.as_str(), state];
+                ports.gauge(&labels, count as f64)?;
+            }
+        }
         Ok(())
     }
 

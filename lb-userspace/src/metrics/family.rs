@@ -46,6 +46,8 @@ families! {
         "Connections that clients began with a service.";
     BACKEND_PACKETS: Counter "lb_backend_packets_total" ["service", "backend", "direction"]
         "Packets that the kernel forwarded between clients and a backend, in to it or out of it.";
+    BACKEND_SOURCE_PORTS: Gauge "lb_backend_source_ports" ["service", "backend", "state"]
+        "Source ports of NAT at a backend that are held, resting or free.";
     BACKEND_UP: Gauge "lb_backend_up" ["pool", "backend"]
         "1 while a backend takes new connections, 0 while it is draining or down.";
     BACKEND_STATE: Gauge "lb_backend_state" ["pool", "backend", "state"]

@@ -1,13 +1,16 @@
 //! What was read for one scrape.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use lb_common::backend::BackendState;
 
 use super::ProcessReading;
 use crate::{
     config::Name,
-    dataplane::{Attachment, Counters},
+    dataplane::{Attachment, Counters, SourcePorts},
 };
 
 mod ha;
@@ -25,6 +28,8 @@ pub struct Readings {
     pub attachments: Vec<Attachment>,
     /// What the kernel counted.
     pub kernel: Counters,
+    /// The source ports of the backends that NAT forwards to.
+    pub source_ports: Arc<[SourcePorts]>,
     /// The backends of all pools.
     pub backends: Vec<BackendReading>,
     /// The pools, and whether no backend of them is up.

@@ -10,7 +10,7 @@ use lb_common::backend::BackendState;
 use super::*;
 use crate::{
     config::Name,
-    dataplane::{Attachment, Counters, Traffic, VerdictCount, XdpMode},
+    dataplane::{Attachment, Counters, PortCounts, SourcePorts, Traffic, VerdictCount, XdpMode},
 };
 
 mod ha;
@@ -64,6 +64,16 @@ fn readings() -> Readings {
                 traffic("https", None),
             ],
         },
+        source_ports: [SourcePorts {
+            service: name("http"),
+            backend: name("web1"),
+            ports: PortCounts {
+                held: 7,
+                resting: 2,
+                free: 1015,
+            },
+        }]
+        .into(),
         backends: vec![
             backend("web1", BackendState::Up),
             backend("10.0.0.7:80", BackendState::Draining),
@@ -134,6 +144,9 @@ fn every_sample_stands_where_it_should() {
         r#"lb_service_bytes_total{service="http",direction="out"} 4000"#,
         r#"lb_service_connections_total{service="http"} 6"#,
         r#"lb_backend_packets_total{service="http",backend="10.0.0.7:80",direction="in"} 10"#,
+        r#"lb_backend_source_ports{service="http",backend="web1",state="held"} 7"#,
+        r#"lb_backend_source_ports{service="http",backend="web1",state="resting"} 2"#,
+        r#"lb_backend_source_ports{service="http",backend="web1",state="free"} 1015"#,
         r#"lb_backend_up{pool="web",backend="web1"} 1"#,
         r#"lb_backend_up{pool="web",backend="10.0.0.7:80"} 0"#,
         r#"lb_backend_state{pool="web",backend="10.0.0.7:80",state="draining"} 1"#,

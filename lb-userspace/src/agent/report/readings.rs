@@ -1,6 +1,6 @@
 //! The readings for the metrics.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use super::Observed;
 use crate::{
@@ -54,6 +54,7 @@ impl Observed {
                 .into_iter()
                 .map(certificate_reading)
                 .collect(),
+            source_ports: Arc::default(),
             ha: None,
             process: ProcessReading::now(started),
         }

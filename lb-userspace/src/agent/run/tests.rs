@@ -130,6 +130,10 @@ impl Kernel for Noted {
         None
     }
 
+    fn occupancy(&self) -> Option<dataplane::Occupancy> {
+        None
+    }
+
     fn program_pin(&self) -> PathBuf {
         "/nonexistent".into()
     }

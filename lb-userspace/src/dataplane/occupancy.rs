@@ -1,0 +1,286 @@
+//! How many source ports of each backend are in use.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use lb_common::{connection::Stamp, port::PortWord, tcp::Numbers, tick::Tick};
+
+use super::{Error, clock::Clock, connections::Connections, layout::Layout};
+use crate::config::Name;
+
+/// How long a count is given out again before the rows are read once more: a row has 65,536 ports,
+/// and an entry of the table is looked at for each that is claimed.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// The source ports of one backend for one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourcePorts {
+    /// The service.
+    pub service: Name,
+    /// The backend.
+    pub backend: Name,
+    /// How many there are of each kind.
+    pub ports: PortCounts,
+}
+
+/// Source ports by what a new connection may do with them. The sum is all that NAT may claim.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PortCounts {
+    /// A connection has the port, and keeps it.
+    pub held: u64,
+    /// The connection is over, and the backend may still know it: a new one may take the port where
+    /// the backend will accept its SYN all the same.
+    pub resting: u64,
+    /// A new connection may take the port: nobody has it, or a connection that has ended or timed out.
+    pub free: u64,
+}
+
+/// Counts source ports. Cheap to clone; every clone is the same.
+#[derive(Clone)]
+pub struct Occupancy {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connections: Connections,
+    clock: Arc<Clock>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    backends: Vec<Target>,
+    last: Option<(Instant, Arc<[SourcePorts]>)>,
+}
+
+/// A backend with its rows of source ports.
+struct Target {
+    service: Name,
+    backend: Name,
+    rows: Range<u16>,
+}
+
+impl fmt::Debug for Occupancy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Occupancy").finish_non_exhaustive()
+    }
+}
+
+impl Occupancy {
+    pub(super) fn new(connections: Connections, clock: Arc<Clock>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                connections,
+                clock,
+                known: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Follows another configuration.
+    pub(super) fn follow(&self, layout: &Layout) {
+        let backends = layout.services.iter().flat_map(|service| {
+            let claiming = service.backends.iter().filter(|one| one.value.rows > 0);
+            claiming.map(|one| Target {
+                service: service.name.clone(),
+                backend: one.name.clone(),
+                rows: one.value.row..one.value.row.saturating_add(one.value.rows),
+            })
+        });
+        let mut known = self.known();
+        known.backends = backends.collect();
+        known.last = None;
+    }
+
+    /// The source ports of each backend that has some, at most one second old. Takes some
+    /// milliseconds: call it without a lock that others wait for.
+    ///
+    /// # Errors
+    /// The kernel does not tell the time.
+    pub fn count(&self) -> Result<Arc<[SourcePorts]>, Error> {
+        let mut known = self.known();
+        if let Some((at, counted)) = &known.last
+            && at.elapsed() < COUNT_EVERY
+        {
+            return Ok(Arc::clone(counted));
+        }
+        let counted = self.count_all(&known.backends)?;
+        known.last = Some((Instant::now(), Arc::clone(&counted)));
+        Ok(counted)
+    }
+
+    fn count_all(&self, backends: &[Target]) -> Result<Arc<[SourcePorts]>, Error> {
+        let Inner {
+            connections, clock, ..
+        } = &*self.inner;
+        let (now, hertz) = (clock.now()?, clock.hertz());
+        // Services that listen on one address share the rows of a backend.
+        let mut rows = HashMap::new();
+        let mut count_row = |row| {
+            *rows.entry(row).or_insert_with(|| {
+                let kind = |word| kind_of(word, |index| connections.stamp(index), now, hertz);
+                PortCounts::of(connections.ports(row).map(kind))
+            })
+        };
+        let counted = backends.iter().map(|one| SourcePorts {
+            service: one.service.clone(),
+            backend: one.backend.clone(),
+            ports: one.rows.clone().map(&mut count_row).sum(),
+        });
+        Ok(counted.collect())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.inner
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a new connection may do with a port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum PortKind {
+    Held,
+    Resting,
+    Free,
+    /// NAT may not claim it.
+    Reserved,
+}
+
+/// What a word says, with the stamps of the entries that hold ports. The connection of an entry keeps
+/// its port after its end, until another takes the entry or the port: so the entry decides.
+fn kind_of(
+    word: PortWord,
+    stamp: impl Fn(u32) -> Option<Stamp>,
+    now: Tick,
+    hertz: u32,
+) -> PortKind {
+    if word == PortWord::RESERVED {
+        return PortKind::Reserved;
+    }
+    if word.rests() {
+        return PortKind::Resting;
+    }
+    let Some(stamp) = word.holder().and_then(stamp) else {
+        return PortKind::Free;
+    };
+    let (age, numbers) = (now.since(stamp.seen), Numbers::default());
+    if stamp.state.lends_port(age, hertz, numbers, numbers) {
+        PortKind::Free
+    } else if stamp.state.is_over() {
+        PortKind::Resting
+    } else {
+        PortKind::Held
+    }
+}
+
+impl PortCounts {
+    fn of(ports: impl Iterator<Item = PortKind>) -> Self {
+        let mut counts = Self::default();
+        for port in ports {
+            match port {
+                PortKind::Held => counts.held += 1,
+                PortKind::Resting => counts.resting += 1,
+                PortKind::Free => counts.free += 1,
+                PortKind::Reserved => {}
+            }
+        }
+        counts
+    }
+}
+
+impl std::iter::Sum for PortCounts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, one| Self {
+            held: sum.held + one.held,
+            resting: sum.resting + one.resting,
+            free: sum.free + one.free,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::{connection::Mode, tcp::State};
+
+    use super::*;
+
+    const HERTZ: u32 = 250;
+    const NOW: Tick = Tick(1_000_000);
+
+    /// A connection whose last packet came so many seconds ago.
+    fn stamp(state: State, seconds: u32) -> Stamp {
+        Stamp {
+            state,
+            mode: Mode(0),
+            serial: 1,
+            seen: Tick(NOW.0 - seconds * HERTZ),
+        }
+    }
+
+    fn count(words: &[PortWord], stamps: &[Stamp]) -> PortCounts {
+        let stamp = |index: u32| stamps.get(index as usize).copied();
+        let kinds = words.iter().map(|word| kind_of(*word, stamp, NOW, HERTZ));
+        PortCounts::of(kinds)
+    }
+
+    #[test]
+    fn a_port_is_counted_by_its_word_and_by_the_connection_that_has_it() {
+        let last = Numbers {
+            sequence: 1 << 20,
+            timestamp: 0,
+        };
+        let seen = Tick(NOW.0 - HERTZ);
+        let resting = PortWord::left_by(State::LINGERING, last, seen, NOW, HERTZ);
+        assert!(resting.rests());
+        let stamps = [
+            stamp(State::ESTABLISHED, 3000),
+            stamp(State::OPENING, 1),
+            stamp(State::LINGERING, 30),
+        ];
+        let words = [
+            PortWord::FREE,
+            PortWord::FREE,
+            PortWord::RESERVED,
+            resting,
+            PortWord::held_by(0),
+            PortWord::held_by(1),
+            PortWord::held_by(2),
+        ];
+        let expected = PortCounts {
+            held: 2,
+            resting: 2,
+            free: 2,
+        };
+        assert_eq!(count(&words, &stamps), expected);
+    }
+
+    #[test]
+    fn a_connection_that_would_lend_its_port_does_not_hold_it() {
+        let stamps = [
+            stamp(State::ESTABLISHED, 3601),
+            stamp(State::OPENING, 5),
+            stamp(State::CLOSED, 3),
+            stamp(State::LINGERING, 61),
+        ];
+        let words: Vec<PortWord> = (0..4).map(PortWord::held_by).collect();
+        let expected = PortCounts {
+            free: 4,
+            ..PortCounts::default()
+        };
+        assert_eq!(count(&words, &stamps), expected);
+    }
+
+    #[test]
+    fn a_packet_that_came_after_the_time_was_read_keeps_the_port_held() {
+        let mut late = stamp(State::ESTABLISHED, 0);
+        late.seen = Tick(NOW.0 + 3);
+        assert_eq!(count(&[PortWord::held_by(0)], &[late]).held, 1);
+    }
+}
