@@ -3,13 +3,18 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{connection::Connection, flow::FlowKey, tcp::State};
+use crate::{
+    connection::{Connection, NO_ROW},
+    flow::FlowKey,
+    tcp::State,
+};
 
 /// A connection that is steered: what the kernel writes into the ring `flow_events`, and what goes
 /// to the peer.
 ///
 /// The address that the backend sees is the service's own, so that its answers come to whichever
-/// host has that address; only the port has to be told.
+/// host has that address; only the port has to be told. One through a further address of the host
+/// ([`crate::settings::Settings::source_addresses`]) is marked, and not told of over the link.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C, align(8))]
 pub struct Record {
@@ -23,8 +28,9 @@ pub struct Record {
     pub source_port: u16,
     /// A [`State`] as its number.
     pub state: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// 1 where the backend sees another address than the service's: then no other host can carry the
+    /// connection on, as the backend's answers go on coming to this one.
+    pub further_source: u8,
     /// Seconds since the client's last packet, as far as the number goes.
     pub idle: u16,
     /// Zero.
@@ -47,7 +53,7 @@ impl Record {
             backend_port: connection.backend_port,
             source_port: connection.source_port,
             state: state.0,
-            reserved: 0,
+            further_source: is_through_further_source(connection) as u8,
             idle: 0,
             filling: 0,
         }
@@ -64,4 +70,11 @@ impl Record {
             protocol: self.client.protocol,
         }
     }
+}
+
+/// Whether NAT gave the connection another source address than the service's.
+#[inline(always)]
+const fn is_through_further_source(connection: &Connection) -> bool {
+    let (source, service) = (connection.source, connection.service);
+    connection.row != NO_ROW && u32::from_ne_bytes(source) != u32::from_ne_bytes(service)
 }

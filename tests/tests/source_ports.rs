@@ -4,22 +4,25 @@
 //! minute for which a TCP keeps a connection in TIME-WAIT.
 
 use std::{
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::{
     Lab,
     agent::{Agent, Metrics, Settings},
     host::joined,
-    load::{Churn, Closing},
+    load::{Churn, Closing, Plan, USER_AGENT},
     tcp,
-    topology::ELASTIC_IP,
+    topology::{BALANCERS, BALANCERS_PREFIX, ELASTIC_IP},
 };
 
 /// The smallest range that the configuration takes: 1,024 ports, for each of four backends.
 const SOURCE_PORTS: &str = "[dataplane]\nsource_ports = \"10240-11263\"";
+
+/// A second address of `lb-a`.
+const FURTHER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 70);
 
 /// Three connections for each port of each backend.
 const CONNECTIONS: u64 = 3 * 4 * 1024;
@@ -86,6 +89,69 @@ fn open_connections_are_seen_in_the_source_ports_that_are_held() -> Result<()> {
     })?;
     ensure!(ports(&after, "resting") + ports(&after, "free") == 4.0 * 1024.0);
     Ok(())
+}
+
+#[test]
+fn backends_see_a_further_source_address_that_the_host_has() -> Result<()> {
+    let lab = Lab::raise()?;
+    let settings = Settings {
+        more: format!("{SOURCE_PORTS}\nsource_addresses = [\"{FURTHER}\"]"),
+        ..Settings::of(&lab)
+    };
+    let refused = Agent::start(&lab, &settings)
+        .err()
+        .map(|error| format!("{error:#}"));
+    let refused = refused.context("an agent started whose host has not the address")?;
+    ensure!(
+        refused.contains(&format!("ip address add {FURTHER}/32")),
+        "{refused}"
+    );
+
+    let further = format!("{FURTHER}/{BALANCERS_PREFIX}");
+    lab.lb_a()
+        .run("ip", &["address", "add", &further, "dev", "eth0"])?;
+    let agent = Agent::start(&lab, &settings)?;
+    let plan = Plan {
+        requests: Some(400),
+        ..Plan::http()
+    };
+    plan.run(&lab.client)?.all_answered()?;
+    for web in &lab.webs {
+        let lines = web.requests_of(USER_AGENT)?;
+        let (_, own) = BALANCERS[0];
+        for address in [own, FURTHER] {
+            let seen = lines
+                .iter()
+                .filter(|line| line.starts_with(&format!("{address} ")));
+            let (seen, all) = (seen.count(), lines.len());
+            ensure!(
+                seen > all / 5,
+                "{} saw {address} in {seen} of {all} requests",
+                web.name()
+            );
+        }
+    }
+    let metrics = agent.metrics()?;
+    let all = metrics.sum("lb_backend_source_ports", &[("service", "http")]);
+    ensure!(all == 2.0 * 4.0 * 1024.0, "{all} source ports are counted");
+
+    agent.sigkill()?;
+    let without = Settings {
+        more: SOURCE_PORTS.to_owned(),
+        ..settings.clone()
+    };
+    let refused = Agent::start(&lab, &without)
+        .err()
+        .map(|error| format!("{error:#}"));
+    let refused = refused.context("an agent took over rows that were made for other addresses")?;
+    let hint = format!("write source_addresses = [\"{FURTHER}\"], or run `lb unload`");
+    ensure!(refused.contains(&hint), "{refused}");
+    let _adopting = Agent::start(&lab, &settings)?;
+    let plan = Plan {
+        requests: Some(400),
+        ..Plan::http()
+    };
+    plan.run(&lab.client)?.all_answered()
 }
 
 /// One client that opens three connections for each source port, through an agent with few.

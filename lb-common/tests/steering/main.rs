@@ -230,6 +230,49 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
     );
 }
 
+/// A second address that backends see.
+const FURTHER: [u8; 4] = [172, 31, 0, 70];
+
+/// Gives each backend a second row of source ports, for [`FURTHER`].
+fn further_source(tables: &mut HostTables) {
+    tables.settings.source_addresses[0] = FURTHER;
+    for (id, backend) in &mut tables.backends {
+        backend.row = *id as u16 * 2;
+        backend.rows = 2;
+    }
+    tables.settle();
+}
+
+#[test]
+fn a_further_source_address_gives_a_backend_as_many_source_ports_again() {
+    let mut tables = tables();
+    further_source(&mut tables);
+    one_line(&mut tables);
+    let answers: Vec<FlowKey> = (1..=2 * ONE_LINE)
+        .map(|port| opened(&tables, port))
+        .collect();
+    for address in [VIP, FURTHER] {
+        let through = answers.iter().filter(|key| key.destination == address);
+        assert_eq!(through.count(), usize::from(ONE_LINE), "{address:?}");
+    }
+    let late = TcpPacket::new(from_client(ONE_LINE * 2 + 1), SYN);
+    assert_eq!(sent(&tables, &late).0, Verdict::Drop(Drop::NoSourcePort));
+    for (port, back) in (1..).zip(answers) {
+        let (verdict, bytes) = sent(&tables, &TcpPacket::new(back, ACK));
+        let expected = TcpPacket::key((VIP, 80), (CLIENT, port));
+        assert_eq!(
+            (verdict, key(&bytes)),
+            (Verdict::Transmit(Steered::Flow), expected)
+        );
+        let (_, bytes) = sent(&tables, &TcpPacket::new(from_client(port), ACK));
+        assert_eq!(
+            answer(&bytes),
+            back,
+            "the client's packets take the same way"
+        );
+    }
+}
+
 #[test]
 fn a_busy_client_keeps_the_port_of_a_silent_backend() {
     let mut tables = tables();

@@ -113,6 +113,22 @@ fn a_connection_that_never_opened_is_not_told_of() {
 }
 
 #[test]
+fn a_connection_through_a_further_source_address_is_marked_for_it_stays_here() {
+    let mut tables = telling();
+    further_source(&mut tables);
+    let mut seen = [0, 0];
+    for port in 1..=100 {
+        let back = opened(&tables, port);
+        let further = back.destination == FURTHER;
+        let told = tables.told();
+        let told: Vec<u8> = told.iter().map(|record| record.further_source).collect();
+        assert_eq!(told, [u8::from(further)]);
+        seen[usize::from(further)] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+}
+
+#[test]
 fn nothing_is_told_where_nobody_listens() {
     let tables = tables();
     opened(&tables, 40_000);

@@ -81,6 +81,7 @@ fn main() -> anyhow::Result<()> {
         balance: Balance::RoundRobin,
         services: &SERVICES,
         max_connections: arguments.max_connections,
+        source_addresses: &[],
     });
     let katran = arguments
         .katran

@@ -43,6 +43,12 @@ pub(super) const IPV4: Text<Ipv4Addr> = Text {
     },
 };
 
+/// An IPv4 address of one host, without a port.
+pub(super) const HOST_IPV4: Text<Ipv4Addr> = Text {
+    what: "IPv4 address",
+    parse: host_ipv4,
+};
+
 /// An address with the length of its network's prefix.
 pub(super) const WITH_PREFIX: Text<InterfaceAddress> = Text {
     what: "`\"IP/PREFIX\"`",
@@ -170,6 +176,15 @@ fn ip(text: &str) -> Result<IpAddr, Complaint> {
             "write it as in \"172.31.0.68\" or \"2001:db8::6\"",
         ),
     })
+}
+
+fn host_ipv4(text: &str) -> Result<Ipv4Addr, Complaint> {
+    let address = (IPV4.parse)(text)?;
+    if address.is_unspecified() || address.is_loopback() || is_of_many(address.into()) {
+        let hint = "write an address that this host has on a network interface";
+        return Err(Complaint::new("is not the address of one host", hint));
+    }
+    Ok(address)
 }
 
 fn with_prefix(text: &str) -> Result<InterfaceAddress, Complaint> {

@@ -1,6 +1,6 @@
 //! The file as a whole.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{fs::File, io::Read as _, net::Ipv4Addr, path::Path};
 
 use toml::{Spanned, de::DeTable};
 
@@ -117,7 +117,9 @@ fn document(source: &Source<'_>, file: &Path, text: &str) -> Result<(Config, Pla
 fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reported> {
     let node = single(root, &host::NODE, true, host::node);
     let admin = single(root, &host::ADMIN, false, host::admin);
-    let dataplane = single(root, &host::DATAPLANE, false, host::dataplane);
+    let dataplane = single(root, &host::DATAPLANE, false, |section| {
+        Ok(host::dataplane(section))
+    });
     let http = single(root, &host::HTTP, false, host::http);
     let ha = root.table(&ha::HA).map(|ha| ha.as_ref().map(ha::read));
     let pools = read_pools(root);
@@ -126,6 +128,9 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     let service_drafts = services.as_deref().unwrap_or_default();
     let ha_draft = ha.as_ref().ok().and_then(Option::as_ref);
     refuse_clashes(admin.as_ref().ok(), service_drafts, ha_draft, root.source());
+    if let Ok(draft) = &dataplane {
+        refuse_own_sources(&draft.source_addresses, service_drafts, root.source());
+    }
     room::check(service_drafts, root.source());
     if let Some(ha) = ha_draft {
         let services = service_drafts.iter();
@@ -143,7 +148,7 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     let config = Config {
         node: node?,
         admin: admin?.admin,
-        dataplane: dataplane?,
+        dataplane: dataplane?.dataplane?,
         http: http?,
         ha: ha?.map(|draft| draft.ha).transpose()?,
         pools: pools.ok_or(Reported)?,
@@ -212,6 +217,32 @@ fn read_services(
     let names = services.iter().filter_map(|service| service.name.as_ref());
     _ = unique::refuse_twice("service", "in this file", names, root.source());
     Ok(services)
+}
+
+/// Reports every source address that a service listens on: the backends see that one anyway.
+fn refuse_own_sources(
+    addresses: &[Spanned<Ipv4Addr>],
+    services: &[ServiceDraft],
+    source: &Source<'_>,
+) {
+    let listeners = services
+        .iter()
+        .filter_map(|service| service.listen.as_ref());
+    for address in addresses {
+        let ip = *address.get_ref();
+        if let Some(listener) = listeners
+            .clone()
+            .find(|listener| listener.get_ref().ip() == ip)
+        {
+            let message = format!("source address \"{ip}\" is one that a service listens on");
+            let hint = format!(
+                "backends see the service's own address anyway: write another; the service is in \
+                 line {}",
+                source.line(&listener.span())
+            );
+            source.error(address.span(), message, hint);
+        }
+    }
 }
 
 fn refuse_clashes(

@@ -1,7 +1,7 @@
 //! The sections about this host: `[node]`, `[admin]`, `[dataplane]`, `[http]`.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     ops::RangeInclusive,
     path::PathBuf,
@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use super::{
     Admin, Dataplane, Http, Interfaces, Node, XdpModeChoice,
-    address::{ADMIN_LISTEN, IP},
+    address::{ADMIN_LISTEN, HOST_IPV4, IP},
     kind::{Choice, Text, Time, Whole},
     list::{List, Listed},
     model::Name,
@@ -166,7 +166,13 @@ pub(super) static DATAPLANE: Schema = Schema {
     header: "[dataplane]",
     about: "The packet path in the kernel.",
     presence: "May be left out.",
-    keys: &[&PIN_PATH, &MAX_CONNECTIONS, &SOURCE_PORTS, &XDP_MODE],
+    keys: &[
+        &PIN_PATH,
+        &MAX_CONNECTIONS,
+        &SOURCE_PORTS,
+        &SOURCE_ADDRESSES,
+        &XDP_MODE,
+    ],
     tables: &[],
 };
 
@@ -193,6 +199,20 @@ static SOURCE_PORTS: Key<Text<RangeInclusive<u16>>> = Key {
               them from the kernel's own.",
 };
 
+static SOURCE_ADDRESSES: Key<List<Text<Ipv4Addr>>> = Key {
+    name: "source_addresses",
+    kind: List {
+        of: HOST_IPV4,
+        noun: "source address",
+    },
+    absent: Absent::Is("[]"),
+    meaning: "Further addresses that backends see with `forward = \"nat\"`, besides the service's own: \
+              each adds as many source ports at each backend as `source_ports` has. At most 8, \
+              none of which a service listens on. Each must be on an interface of this host, and \
+              stays there: see [source ports](operations.md#source-ports). A change needs \
+              `lb unload`.",
+};
+
 static XDP_MODE: Key<Choice<XdpModeChoice>> = Key {
     name: "xdp_mode",
     kind: Choice {
@@ -209,18 +229,56 @@ static XDP_MODE: Key<Choice<XdpModeChoice>> = Key {
               what to do. `native`: native, or the agent refuses to start.",
 };
 
+/// `[dataplane]`, with what the search for services on its addresses needs to know.
+pub(super) struct DataplaneDraft {
+    /// The section, if all of it is valid.
+    pub(super) dataplane: Result<Dataplane, Reported>,
+    /// Those of its source addresses that are valid, with the place of each.
+    pub(super) source_addresses: Vec<Spanned<Ipv4Addr>>,
+}
+
 /// Reads `[dataplane]`.
-pub(super) fn dataplane(section: &Section<'_>) -> Result<Dataplane, Reported> {
+pub(super) fn dataplane(section: &Section<'_>) -> DataplaneDraft {
     let pin_path = section.value(&PIN_PATH);
     let max_connections = section.value(&MAX_CONNECTIONS);
     let source_ports = section.value(&SOURCE_PORTS);
+    let (source_addresses, complete) = source_addresses(section);
     let xdp_mode = section.value(&XDP_MODE);
-    Ok(Dataplane {
-        pin_path: pin_path?.into_inner(),
-        max_connections: max_connections?.into_inner(),
-        source_ports: source_ports?.into_inner(),
-        xdp_mode: xdp_mode?.into_inner(),
-    })
+    let read = || {
+        complete?;
+        let addresses = source_addresses.iter().map(|address| *address.get_ref());
+        Ok(Dataplane {
+            pin_path: pin_path?.into_inner(),
+            max_connections: max_connections?.into_inner(),
+            source_ports: source_ports?.into_inner(),
+            source_addresses: addresses.collect(),
+            xdp_mode: xdp_mode?.into_inner(),
+        })
+    };
+    DataplaneDraft {
+        dataplane: read(),
+        source_addresses,
+    }
+}
+
+/// The source addresses that are valid, and whether those are all and without fault.
+fn source_addresses(section: &Section<'_>) -> (Vec<Spanned<Ipv4Addr>>, Result<(), Reported>) {
+    let list = match section.value(&SOURCE_ADDRESSES) {
+        Ok(list) => list,
+        Err(reported) => return (Vec::new(), Err(reported)),
+    };
+    let most = limits::SOURCE_ADDRESSES as usize;
+    let (place, source) = (list.span(), section.source());
+    let Listed { items, complete } = list.into_inner();
+    let once = unique::refuse_twice("source address", "in this list", items.iter(), source);
+    let few = if items.len() > most {
+        let message = format!("source_addresses has {} entries", items.len());
+        let hint = format!("there is room for {most}, besides the addresses of the services");
+        Err(source.error(place, message, hint))
+    } else {
+        Ok(())
+    };
+    (items, complete.and(once).and(few))
 }
 
 pub(super) static HTTP: Schema = Schema {

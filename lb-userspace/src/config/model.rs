@@ -5,7 +5,7 @@ mod interfaces;
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::{NonZeroU16, NonZeroUsize},
     ops::RangeInclusive,
     path::PathBuf,
@@ -100,8 +100,10 @@ pub struct Dataplane {
     pub pin_path: PathBuf,
     /// Connections that the kernel has room for. Default 250,000.
     pub max_connections: u32,
-    /// Source ports of NAT, reserved from the kernel's own. Default 10240-32767.
+    /// Source ports of NAT, reserved from the kernel's own. Default 1024-65535.
     pub source_ports: RangeInclusive<u16>,
+    /// Addresses of this host that backends see besides the service's own. Default none.
+    pub source_addresses: Vec<Ipv4Addr>,
     /// Native or generic XDP. Default auto.
     pub xdp_mode: XdpModeChoice,
 }

@@ -96,6 +96,8 @@ These are refused as well:
 - for a service of mode `tcp`: a pool that balances by `least_connections` or `random_two`, and
   wildcard, loopback or IPv6 addresses, its own or its backends';
 - a check or a script whose `timeout` is longer than its `interval`;
+- in `[dataplane]`: more than eight `source_addresses`, or one that stands there twice or that a
+  service listens on;
 - in `[ha]`: `peer` and `source` that are the same or of two families; a moving address that is one
   of them; `[ha.elastic_ip]` together with `[ha.virtual_ip]`, or neither and no `master` command;
   `moves_private_ip` without `private_ip`; `password` in version 3, or with `hmac_key_file`;
@@ -111,7 +113,8 @@ not seen from the text alone: the agent looks when it starts and when it reloads
 Nor are routes. When it starts and when it reloads, the agent asks the kernel by which interface the
 route of each backend of a `tcp` service leaves, and refuses those that leave by one without the XDP
 program, that have no route, or that are addresses of this host, all at once. `lb check`, which may
-run elsewhere, does not look.
+run elsewhere, does not look. When it starts it also refuses `source_addresses` that no interface of
+this host has, all at once.
 
 ## What a reload changes
 

@@ -1,6 +1,8 @@
 //! What the host must offer: privileges and the interfaces.
 
-use std::fs;
+use std::{fs, net::Ipv4Addr};
+
+use nix::ifaddrs::getifaddrs;
 
 use super::Error;
 use crate::config::Interfaces;
@@ -43,6 +45,31 @@ fn names() -> Vec<String> {
         .unwrap_or_default();
     names.sort();
     names
+}
+
+/// Refuses source addresses that are on no interface, all of them at once: answers to them would not
+/// come here.
+pub(super) fn require_addresses(wanted: &[Ipv4Addr]) -> Result<(), Error> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let present: Vec<Ipv4Addr> = getifaddrs()
+        .map_err(|error| Error::of("cannot list the addresses of this host", &error))?
+        .filter_map(|one| Some(one.address?.as_sockaddr_in()?.ip()))
+        .collect();
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter(|address| !present.contains(address))
+        .map(Ipv4Addr::to_string)
+        .collect();
+    let Some(first) = missing.first() else {
+        return Ok(());
+    };
+    Err(Error::new(format!(
+        "no interface of this host has {}, of source_addresses: add it, for example `ip address add \
+         {first}/32 dev eth0`, or take it out of the list",
+        missing.join(" and ")
+    )))
 }
 
 /// What the agent needs of the kernel, and why (capabilities(7)).
@@ -102,6 +129,17 @@ mod tests {
             ["CAP_BPF is missing (to load the XDP program and its maps)"]
         );
         assert_eq!(missing_of(0).len(), 3);
+    }
+
+    #[test]
+    fn source_addresses_that_no_interface_has_are_named_with_what_to_do() {
+        let lost = [Ipv4Addr::new(240, 0, 0, 1), Ipv4Addr::new(240, 0, 0, 2)];
+        assert!(require_addresses(&[Ipv4Addr::LOCALHOST]).is_ok());
+        let error = require_addresses(&[lost[0], Ipv4Addr::LOCALHOST, lost[1]])
+            .expect_err("nobody has these")
+            .to_string();
+        assert!(error.contains("has 240.0.0.1 and 240.0.0.2, of"), "{error}");
+        assert!(error.contains("ip address add 240.0.0.1/32"), "{error}");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(super) struct Layout {
     pub(super) services: Vec<Placed>,
     /// Who has which number.
     pub(super) numbers: Numbers,
+    /// What backends see besides the service's address, a row of source ports for each.
+    pub(super) source_addresses: Vec<[u8; 4]>,
     /// The steered services of each pool, by their places in `services`.
     of_pool: HashMap<Name, Vec<usize>>,
 }
@@ -73,17 +75,20 @@ pub(super) struct PlacedBackend {
 pub(super) struct Numbers {
     pub(super) services: Numbered<ServiceKey>,
     pub(super) backends: Numbered<BackendIdentity>,
-    /// Rows of source ports. They stay when a backend leaves: its connections go on.
-    rows: Numbered<RowIdentity>,
+    /// Blocks of as many rows of source ports as a backend has. They stay when a backend leaves: its
+    /// connections go on.
+    blocks: Numbered<RowIdentity>,
+    /// Rows in a block: one for the service's address, and one for each further source address.
+    rows_each: u16,
+    /// By the address and port of a backend, the address of the service whose connections use the
+    /// further source addresses there. Answers to such an address lead to one row, so that services
+    /// at several addresses cannot share it.
+    owners: HashMap<([u8; 4], u16), [u8; 4]>,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self {
-            services: Numbered::new(limits::SERVICES),
-            backends: Numbered::new(limits::BACKENDS),
-            rows: Numbered::new(limits::ROWS),
-        }
+        Self::with_rows(1)
     }
 }
 
@@ -98,8 +103,10 @@ impl Layout {
     pub(super) fn adopted(
         services: &[(ServiceKey, Service)],
         backends: &[(BackendId, Backend)],
+        source_addresses: Vec<[u8; 4]>,
     ) -> Self {
-        let mut numbers = Numbers::default();
+        let further = u16::try_from(source_addresses.len()).unwrap_or_default();
+        let mut numbers = Numbers::with_rows(1 + further);
         for (key, value) in services {
             numbers.services.keep(*key, u32::from(value.id));
         }
@@ -107,12 +114,12 @@ impl Layout {
             let identity = (value.service, value.address, value.port);
             numbers.backends.keep(identity, *id);
             if value.rows > 0 {
-                let identity = (value.address, value.port, value.service_address);
-                numbers.rows.keep(identity, u32::from(value.row));
+                numbers.keep_rows(value);
             }
         }
         Self {
             numbers,
+            source_addresses,
             ..Self::default()
         }
     }
@@ -131,6 +138,7 @@ impl Layout {
             .collect::<Result<_, Error>>()?;
         let keys: HashSet<ServiceKey> = visible.iter().map(|(_service, key)| *key).collect();
         numbers.services.retain(|key| keys.contains(key));
+        numbers.keep_owners(&visible);
         let pools: HashMap<&Name, &Arc<PoolView>> =
             pools.iter().map(|view| (&view.pool.name, view)).collect();
         let placed = Self::place(&visible, &pools, &mut numbers).or_else(|_full| {
@@ -138,6 +146,7 @@ impl Layout {
             // them for another backend. Where there is no other room, theirs is used.
             numbers = self.numbers.clone();
             numbers.services.retain(|key| keys.contains(key));
+            numbers.keep_owners(&visible);
             let stays = staying(&visible, &numbers);
             numbers.backends.retain(|identity| stays.contains(identity));
             Self::place(&visible, &pools, &mut numbers)
@@ -148,7 +157,7 @@ impl Layout {
             .map(PlacedBackend::identity)
             .collect();
         numbers.backends.retain(|identity| used.contains(identity));
-        Ok(Self::of(placed, numbers))
+        Ok(Self::of(placed, numbers, self.source_addresses.clone()))
     }
 
     /// Gives every service and backend its place.
@@ -168,7 +177,7 @@ impl Layout {
             .collect()
     }
 
-    fn of(services: Vec<Placed>, numbers: Numbers) -> Self {
+    fn of(services: Vec<Placed>, numbers: Numbers, source_addresses: Vec<[u8; 4]>) -> Self {
         let mut of_pool: HashMap<Name, Vec<usize>> = HashMap::new();
         for (place, service) in services.iter().enumerate() {
             if service.ring.is_some() {
@@ -178,6 +187,7 @@ impl Layout {
         Self {
             services,
             numbers,
+            source_addresses,
             of_pool,
         }
     }
@@ -386,10 +396,10 @@ impl PlacedBackend {
         let (address, port) = (address.octets(), backend.address.port());
         let id = numbers.backend((service, address, port))?;
         let dnat = forward == Forward::Dnat;
-        let row = if dnat {
-            0
+        let (row, rows) = if dnat {
+            (0, 0)
         } else {
-            numbers.row((address, port, key.address))?
+            numbers.rows((address, port, key.address))?
         };
         let value = Backend {
             address,
@@ -398,7 +408,7 @@ impl PlacedBackend {
             state: state.number(),
             dnat: u8::from(dnat),
             row,
-            rows: u16::from(!dnat),
+            rows,
             service_port: key.port,
             service_address: key.address,
             reserved: [0; 8],
@@ -418,6 +428,17 @@ impl PlacedBackend {
 }
 
 impl Numbers {
+    /// Nothing has a number yet; a backend is to have so many rows of source ports.
+    fn with_rows(each: u16) -> Self {
+        Self {
+            services: Numbered::new(limits::SERVICES),
+            backends: Numbered::new(limits::BACKENDS),
+            blocks: Numbered::new(limits::ROWS / u32::from(each)),
+            rows_each: each,
+            owners: HashMap::new(),
+        }
+    }
+
     fn service(&mut self, key: ServiceKey) -> Result<ServiceId, Error> {
         self.services
             .of(key)
@@ -425,17 +446,56 @@ impl Numbers {
             .ok_or_else(|| Error::new(format!("there are more than {} services", limits::SERVICES)))
     }
 
-    fn row(&mut self, identity: RowIdentity) -> Result<u16, Error> {
-        self.rows
+    /// The first row of a backend's source ports, and how many it has.
+    fn rows(&mut self, identity: RowIdentity) -> Result<(u16, u16), Error> {
+        let each = u32::from(self.rows_each);
+        let first = self
+            .blocks
             .of(identity)
-            .and_then(|row| u16::try_from(row).ok())
+            .and_then(|block| u16::try_from(block * each).ok())
             .ok_or_else(|| {
                 Error::new(format!(
                     "there have been more than {} backends since the maps were made: `lb unload` \
                      makes room, and ends all connections",
-                    limits::ROWS
+                    limits::ROWS / each
                 ))
+            })?;
+        let (address, port, service) = identity;
+        let owner = *self.owners.entry((address, port)).or_insert(service);
+        let count = if owner == service { self.rows_each } else { 1 };
+        Ok((first, count))
+    }
+
+    /// Notes the rows that a backend had under an earlier agent.
+    fn keep_rows(&mut self, backend: &Backend) {
+        let (address, port, service) = (backend.address, backend.port, backend.service_address);
+        let block = u32::from(backend.row / self.rows_each);
+        self.blocks.keep((address, port, service), block);
+        if backend.rows > 1 {
+            self.owners.insert((address, port), service);
+        }
+    }
+
+    /// Takes the further source addresses from services that are not among these.
+    fn keep_owners(&mut self, services: &[(&config::Service, ServiceKey)]) {
+        let used: HashSet<_> = services
+            .iter()
+            .filter(|(service, _key)| {
+                matches!(
+                    service.mode,
+                    Mode::Tcp {
+                        forward: Forward::Nat
+                    }
+                )
             })
+            .flat_map(|(service, key)| {
+                let backends = &service.pool.backends;
+                backends.iter().map(|one| (one.address, key.address))
+            })
+            .collect();
+        self.owners.retain(|&(address, port), service| {
+            used.contains(&(SocketAddr::from((address, port)), *service))
+        });
     }
 
     fn backend(&mut self, identity: BackendIdentity) -> Result<BackendId, Error> {
@@ -517,7 +577,7 @@ mod tests {
             .map(|one| (one.id, one.value))
             .collect();
         let two = pool(&[9, 7]);
-        let later = Layout::adopted(&services, &backends)
+        let later = Layout::adopted(&services, &backends, Vec::new())
             .next(&[service(&two, 80, STEERED)], &[view(&two, &[up; 2])])
             .expect("fits");
         assert_eq!(ids(&first), [0, 1, 2]);
@@ -535,6 +595,57 @@ mod tests {
             .next(&[service(&new, 80, STEERED)], &[view(&new, &[up])])
             .expect("fits");
         assert_eq!((ids(&first), ids(&later)), (vec![0], vec![1]));
+    }
+
+    /// First row and number of rows of each backend of a service.
+    fn rows(layout: &Layout, service: usize) -> Vec<(u16, u16)> {
+        let backends = layout.services[service].backends.iter();
+        backends
+            .map(|one| (one.value.row, one.value.rows))
+            .collect()
+    }
+
+    #[test]
+    fn a_backend_has_a_row_for_each_source_address_and_keeps_its_rows() {
+        let up = BackendState::Up;
+        let further = vec![[172, 31, 0, 71], [172, 31, 0, 72]];
+        let two = pool(&[6, 7]);
+        let first = Layout::adopted(&[], &[], further.clone())
+            .next(&[service(&two, 80, STEERED)], &[view(&two, &[up; 2])])
+            .expect("fits");
+        assert_eq!(rows(&first, 0), [(0, 3), (3, 3)]);
+        let services = [(first.services[0].key, first.services[0].value)];
+        let backends: Vec<_> = first.services[0]
+            .backends
+            .iter()
+            .map(|one| (one.id, one.value))
+            .collect();
+        let three = pool(&[7, 9, 6]);
+        let later = Layout::adopted(&services, &backends, further)
+            .next(&[service(&three, 80, STEERED)], &[view(&three, &[up; 3])])
+            .expect("fits");
+        assert_eq!(rows(&later, 0), [(3, 3), (6, 3), (0, 3)]);
+    }
+
+    #[test]
+    fn services_at_two_addresses_do_not_share_the_further_source_addresses() {
+        let (one, up) = (pool(&[6]), [BackendState::Up]);
+        let here = service(&one, 80, STEERED);
+        let mut there = service(&one, 81, STEERED);
+        there.listen = SocketAddr::from(([172, 31, 0, 69], 80));
+        let beside = service(&one, 82, STEERED);
+        let both = Layout::adopted(&[], &[], vec![[172, 31, 0, 71]])
+            .next(&[here.clone(), there.clone(), beside], &[view(&one, &up)])
+            .expect("fits");
+        assert_eq!(rows(&both, 0), [(0, 2)]);
+        assert_eq!(rows(&both, 1), [(2, 1)], "another address, no further ones");
+        assert_eq!(rows(&both, 2), [(0, 2)], "the same address, the same rows");
+        let exchanged = both
+            .next(&[there.clone(), here], &[view(&one, &up)])
+            .expect("fits");
+        assert_eq!(rows(&exchanged, 0), [(2, 1)], "whoever has them keeps them");
+        let alone = exchanged.next(&[there], &[view(&one, &up)]).expect("fits");
+        assert_eq!(rows(&alone, 0), [(2, 2)]);
     }
 
     #[test]

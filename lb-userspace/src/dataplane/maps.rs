@@ -1,6 +1,6 @@
 //! The maps, with the contract's types in place of bytes.
 
-use std::{fmt, time::Duration};
+use std::{fmt, iter, net::Ipv4Addr, time::Duration};
 
 use aya::{
     Ebpf,
@@ -92,15 +92,38 @@ impl Maps {
     }
 
     /// Tells the kernel what holds for all of its connections: how large the table is, which source
-    /// ports NAT may take, and how fast its clock ticks. The secret is made once, with the table.
-    pub(super) fn set_up(&mut self, entries: u32, ports: &PortSet) -> Result<(), Error> {
+    /// ports and addresses NAT may take, and how fast its clock ticks. The secret is made once, with
+    /// the table.
+    ///
+    /// # Errors
+    /// The kernel's refusal, or other source addresses than those that the maps were made with: a
+    /// backend's rows of source ports follow from their number and order.
+    pub(super) fn set_up(
+        &mut self,
+        entries: u32,
+        ports: &PortSet,
+        source_addresses: &[Ipv4Addr],
+    ) -> Result<(), Error> {
+        let mut settings = self.settings()?;
+        let before = settings.source_addresses;
+        for (place, address) in settings.source_addresses.iter_mut().zip(
+            source_addresses
+                .iter()
+                .map(Ipv4Addr::octets)
+                .chain(iter::repeat([0; 4])),
+        ) {
+            *place = address;
+        }
+        let is_new = settings.secret == [0; 2];
+        if !is_new && settings.source_addresses != before {
+            return Err(other_addresses(&before));
+        }
         for (index, word) in (0..).zip(ports.words()) {
             self.ports
                 .set(index, word, 0)
                 .map_err(|error| Error::of("cannot mark ports in the map ports", &error))?;
         }
-        let mut settings = self.settings()?;
-        if settings.secret == [0; 2] {
+        if is_new {
             settings.secret = secret()?;
             (settings.generation, settings.routes) = (1, 1);
         }
@@ -211,7 +234,7 @@ impl Maps {
             .map(|backend| backend.value.row);
         sources.provide_rows(rows)?;
         for service in &changed {
-            self.prepare(old, service, sources)?;
+            self.prepare(old, service, &new.source_addresses, sources)?;
         }
         let rings: Vec<_> = changed.iter().filter_map(|one| one.filled()).collect();
         self.rings.write(&rings)?;
@@ -246,6 +269,7 @@ impl Maps {
         &mut self,
         old: &Layout,
         service: &Placed,
+        further: &[[u8; 4]],
         sources: &mut Sources,
     ) -> Result<(), Error> {
         for backend in &service.backends {
@@ -255,8 +279,11 @@ impl Maps {
             }
             let address = (backend.value.address, backend.value.port);
             if backend.value.dnat == 0 {
-                let source = backend.value.service_address;
-                sources.add_nat(address, source, backend.value.row)?;
+                let seen = iter::once(&backend.value.service_address).chain(further);
+                let rows = (backend.value.row..).take(usize::from(backend.value.rows));
+                for (source, row) in seen.zip(rows) {
+                    sources.add_nat(address, *source, row)?;
+                }
             } else {
                 let number = u16::try_from(backend.id).unwrap_or(u16::MAX);
                 sources.add_dnat(address, number)?;
@@ -469,6 +496,20 @@ pub(super) fn hertz() -> Result<u32, Error> {
     let nanoseconds = Duration::from(tick).as_nanos().max(1);
     // 1,000,000,000 / 3,333,333 is 300 and a little: the tick is what was rounded.
     Ok(u32::try_from((1_000_000_000 + nanoseconds / 2) / nanoseconds).unwrap_or(1000))
+}
+
+fn other_addresses(before: &[[u8; 4]]) -> Error {
+    let before: Vec<String> = before
+        .iter()
+        .filter(|address| **address != [0; 4])
+        .map(|address| format!("\"{}\"", Ipv4Addr::from(*address)))
+        .collect();
+    Error::new(format!(
+        "source_addresses has changed, and connections of an earlier agent use the source ports as \
+         they were shared out: write source_addresses = [{}], or run `lb unload` first, which ends \
+         all flows",
+        before.join(", ")
+    ))
 }
 
 /// Random numbers that nobody outside of this host knows.

@@ -34,6 +34,7 @@ mod topology;
 mod watch;
 
 use std::{
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -103,13 +104,14 @@ impl Dataplane {
         lock: Lock,
     ) -> Result<Self, Error> {
         let interfaces = host::Interface::find_all(names)?;
+        host::require_addresses(&settings.source_addresses)?;
         let entries = entries(settings.max_connections);
         pins.check_layout(entries)?;
         let ports = PortSet::unused_of(&settings.source_ports);
         sysctl::prepare(&interfaces, &ports)?;
         let mut loaded = object::load(&pins, entries)?;
         let mut maps = Maps::take(&mut loaded)?;
-        maps.set_up(entries, &ports)?;
+        maps.set_up(entries, &ports, &settings.source_addresses)?;
         let connections = Connections::open(&pins, entries)?;
         let sources = Sources::open(&pins, connections.clone(), &ports)?;
         // Whatever an earlier agent was about when it ended.
@@ -119,7 +121,8 @@ impl Dataplane {
         let indices: Vec<u32> = interfaces.iter().map(|one| one.index).collect();
         maps.set_interfaces(&indices)?;
         adopt::release_others(&pins, &interfaces)?;
-        let layout = Layout::adopted(&maps.services()?, &maps.backends()?);
+        let further = settings.source_addresses.iter().map(Ipv4Addr::octets);
+        let layout = Layout::adopted(&maps.services()?, &maps.backends()?, further.collect());
         let maps = Arc::new(Mutex::new(maps));
         let resolver = Arc::new(Resolver::default());
         let watch = Watch::start(&maps, &resolver)?;

@@ -123,7 +123,7 @@ families! {
     PEER_FLOWS_RECEIVED: Counter "lb_peer_flows_received_total" []
         "Flows that the peer told of and that were taken in.";
     PEER_FLOWS_SKIPPED: Counter "lb_peer_flows_skipped_total" ["reason"]
-        "Flows that the peer told of and that were not taken in.";
+        "Flows that the peer told of and that were not taken in, or that it cannot be told of.";
     PEER_FLOW_EVENTS_LOST: Counter "lb_peer_flow_events_lost_total" []
         "Events of flows that the kernel had no room to tell the agent of.";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []

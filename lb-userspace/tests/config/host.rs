@@ -1,6 +1,8 @@
 //! Mistakes in `[node]`, `[admin]`, `[dataplane]` and `[http]`, and in values of any section.
 
-use super::refused;
+use std::net::Ipv4Addr;
+
+use super::{edited, parse, refused};
 
 #[test]
 fn a_name_with_a_space_is_refused() {
@@ -718,6 +720,73 @@ error: [http] has no key "pin_path"
    | ^^^^^^^^
    = help: pin_path belongs in [dataplane]
            allowed here: workers, header_timeout, body_timeout, idle_timeout, handshake_timeout, connect_timeout, response_timeout, max_header_bytes, idle_connections, trusted_proxies
+"#,
+    );
+}
+
+#[test]
+fn source_addresses_are_read_in_their_order() {
+    let ports = "source_ports = \"10240-32767\"";
+    let given = format!("{ports}\nsource_addresses = [\"172.31.0.72\", \"172.31.0.71\"]");
+    let read = |text: &str| {
+        let parsed = parse(text).expect("it is valid");
+        parsed.config.dataplane.source_addresses
+    };
+    let expected = [Ipv4Addr::new(172, 31, 0, 72), Ipv4Addr::new(172, 31, 0, 71)];
+    assert_eq!(read(&edited(ports, &given)), expected);
+    assert!(read(super::BASE).is_empty());
+}
+
+#[test]
+fn everything_wrong_with_source_addresses_is_said_at_once() {
+    refused(
+        "xdp_mode = \"auto\"",
+        "source_addresses = [\"224.0.0.18\", \"2001:db8::1\", \"10.9.0.1\", \"10.9.0.1\", \"172.31.0.68\"]",
+        r#"
+error: source address "224.0.0.18" is not the address of one host
+  --> lb.toml:13:21
+   |
+13 | source_addresses = ["224.0.0.18", "2001:db8::1", "10.9.0.1", "10.9.0.1", "172.31.0.68"]
+   |                     ^^^^^^^^^^^^
+   = help: write an address that this host has on a network interface
+
+error: source address "2001:db8::1" is an IPv6 address
+  --> lb.toml:13:35
+   |
+13 | source_addresses = ["224.0.0.18", "2001:db8::1", "10.9.0.1", "10.9.0.1", "172.31.0.68"]
+   |                                   ^^^^^^^^^^^^^
+   = help: an IPv4 address is needed, such as "172.31.0.68"
+
+error: source address "10.9.0.1" stands twice in this list
+  --> lb.toml:13:62
+   |
+13 | source_addresses = ["224.0.0.18", "2001:db8::1", "10.9.0.1", "10.9.0.1", "172.31.0.68"]
+   |                                                              ^^^^^^^^^^
+   = help: the first is in line 13
+
+error: source address "172.31.0.68" is one that a service listens on
+  --> lb.toml:13:74
+   |
+13 | source_addresses = ["224.0.0.18", "2001:db8::1", "10.9.0.1", "10.9.0.1", "172.31.0.68"]
+   |                                                                          ^^^^^^^^^^^^^
+   = help: backends see the service's own address anyway: write another; the service is in line 43
+"#,
+    );
+}
+
+#[test]
+fn more_source_addresses_than_there_is_room_for_are_refused() {
+    refused(
+        "xdp_mode = \"auto\"",
+        "source_addresses = [\"10.9.0.1\", \"10.9.0.2\", \"10.9.0.3\", \"10.9.0.4\", \"10.9.0.5\", \
+         \"10.9.0.6\", \"10.9.0.7\", \"10.9.0.8\", \"10.9.0.9\"]",
+        r#"
+error: source_addresses has 9 entries
+  --> lb.toml:13:20
+   |
+13 | source_addresses = ["10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6", "10.9.0.7", "10.9.0.8", "10.9.0.9"]
+   |                    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   = help: there is room for 8, besides the addresses of the services
 "#,
     );
 }

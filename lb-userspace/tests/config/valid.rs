@@ -107,6 +107,7 @@ fn defaults_are_those_of_the_model() {
     assert_eq!(config.dataplane.pin_path, Path::new("/sys/fs/bpf/lb"));
     assert_eq!(config.dataplane.max_connections, 250_000);
     assert_eq!(config.dataplane.source_ports, 1024..=65_535);
+    assert!(config.dataplane.source_addresses.is_empty());
     assert_eq!(config.dataplane.xdp_mode, XdpModeChoice::Auto);
     assert!(config.http.workers.get() >= 1);
     assert_eq!(config.http.header_timeout, Duration::from_secs(10));

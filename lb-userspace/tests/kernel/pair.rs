@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 use crate::{
     ACK, FIN_ACK, RST, SYN, XDP_DROP, XDP_PASS, XDP_TX, client, counted, eventually, on_a_host,
     opened, sent,
-    stage::{BACKENDS, SOURCE_PORTS, Stage, VIP},
+    stage::{BACKENDS, FURTHER, MAX_CONNECTIONS, SOURCE_PORTS, Setup, Stage, VIP},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -143,6 +143,50 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
 }
 
 #[test]
+fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
+    on_a_host(|| {
+        let stage = Stage::raise_as(&Setup {
+            balance: Balance::RoundRobin,
+            services: &[(80, &BACKENDS)],
+            max_connections: MAX_CONNECTIONS,
+            source_addresses: &[FURTHER],
+        });
+        let open = |number| opened(&stage, client(number));
+        // Half of them are told of in the pass, half as they are established.
+        let mut connections: Vec<FlowKey> = (0..50).map(open).collect();
+        let mut receiver = stage.dataplane.flows().export().expect("it tells");
+        let mut chunks = pass(&mut receiver);
+        connections.extend((50..100).map(open));
+        let (own, further): (Vec<_>, Vec<_>) = connections
+            .into_iter()
+            .partition(|back| back.destination == VIP);
+        assert!(own.len() > 20 && further.len() > 20, "{further:?}");
+        assert!(
+            further
+                .iter()
+                .all(|back| back.destination == FURTHER.octets())
+        );
+        eventually("all others are told of", SOON, || {
+            chunks.extend(told(&mut receiver));
+            let skipped = stage.dataplane.flows().counters().skipped;
+            records(&chunks).len() >= own.len()
+                && skipped.contains(&("source_address", further.len() as u64))
+        });
+        let mut expected: Vec<_> = own
+            .iter()
+            .map(|back| (back.source, back.destination_port))
+            .collect();
+        let mut found: Vec<_> = records(&chunks)
+            .iter()
+            .map(|one| (one.backend, one.source_port))
+            .collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    });
+}
+
+#[test]
 fn a_connection_that_ends_at_the_active_host_ends_at_the_other() {
     let (chunks, back) = on_a_host(|| {
         let stage = Stage::raise(Balance::RoundRobin);
@@ -186,7 +230,7 @@ fn record(number: u32, backend: u8, source_port: u16) -> Record {
         backend_port: 80,
         source_port,
         state: State::ESTABLISHED.0,
-        reserved: 0,
+        further_source: 0,
         idle: 0,
         filling: 0,
     }

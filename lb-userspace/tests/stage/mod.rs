@@ -3,7 +3,11 @@
 //! by `BPF_PROG_TEST_RUN`.
 
 use std::{
-    net::SocketAddr, ops::RangeInclusive, path::PathBuf, process::Command, sync::Arc,
+    net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    process::Command,
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,6 +26,8 @@ use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 
 /// The balancer's address.
 pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
+/// Another address of the balancer.
+pub(crate) const FURTHER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 70);
 /// The last octets of the backends' addresses, 10.0.0.0/24.
 pub(crate) const BACKENDS: [u8; 4] = [6, 7, 9, 19];
 /// The source ports of NAT.
@@ -36,19 +42,22 @@ pub(crate) struct Setup<'a> {
     pub(crate) services: &'a [(u16, &'a [u8])],
     /// Connections that the table has room for.
     pub(crate) max_connections: u32,
+    /// Addresses that backends see besides [`VIP`]: the host has [`FURTHER`].
+    pub(crate) source_addresses: &'a [Ipv4Addr],
 }
 
 impl Setup<'_> {
     fn settings(&self) -> config::Dataplane {
         config::Dataplane {
             max_connections: self.max_connections,
+            source_addresses: self.source_addresses.to_vec(),
             ..settings()
         }
     }
 }
 
 /// Connections that the table has room for where a test does not say otherwise.
-const MAX_CONNECTIONS: u32 = 131_072;
+pub(crate) const MAX_CONNECTIONS: u32 = 131_072;
 
 /// Bytes that a program may put in front of a packet: an outer IPv4 header.
 const ENCAPSULATION: usize = 20;
@@ -76,6 +85,7 @@ impl Stage {
             balance,
             services: &[(80, backends)],
             max_connections: MAX_CONNECTIONS,
+            source_addresses: &[],
         })
     }
 
@@ -144,6 +154,7 @@ const SCENE: &str = "
     ip link set peer0 up
     ip link set eth0 up
     ip address add 172.31.0.68/20 dev eth0
+    ip address add 172.31.0.70/20 dev eth0
     ip route add default via 172.31.0.1
     ip route add 10.0.0.0/24 via 172.31.0.2
     ip neighbour add 172.31.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
@@ -230,6 +241,7 @@ pub(crate) fn settings() -> config::Dataplane {
         pin_path: PathBuf::from("/sys/fs/bpf/lb"),
         max_connections: MAX_CONNECTIONS,
         source_ports: SOURCE_PORTS,
+        source_addresses: Vec::new(),
         xdp_mode: XdpModeChoice::Native,
     }
 }

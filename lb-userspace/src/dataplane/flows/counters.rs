@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Why a connection of the peer's was not taken over into the flow table.
+/// Why a connection was not taken over into the flow table of the other host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Skip {
     /// This host steers no such service.
@@ -25,10 +25,12 @@ pub(super) enum Skip {
     TableFull,
     /// A packet was changing the same entry at that moment.
     Contended,
+    /// The backend sees a further source address of this host, which stays here: the peer is not told.
+    SourceAddress,
 }
 
 /// Each with the word that users see.
-const SKIPS: [(Skip, &str); 7] = [
+const SKIPS: [(Skip, &str); 8] = [
     (Skip::UnknownService, "unknown_service"),
     (Skip::UnknownBackend, "unknown_backend"),
     (Skip::SourcePort, "source_port"),
@@ -36,6 +38,7 @@ const SKIPS: [(Skip, &str); 7] = [
     (Skip::Active, "active"),
     (Skip::TableFull, "table_full"),
     (Skip::Contended, "contended"),
+    (Skip::SourceAddress, "source_address"),
 ];
 
 /// The copy of the flow table on the peer, in numbers since the agent started.
@@ -64,7 +67,8 @@ pub struct FlowCounters {
     pub received: u64,
     /// Of these, those that stand in the flow table.
     pub imported: u64,
-    /// Of these, those that do not, by reason in lower-case words joined by `_`.
+    /// Connections that were left out, by reason in lower-case words joined by `_`: those that the peer
+    /// told of, and for `source_address` those of this host that the peer is not told of.
     pub skipped: Vec<(&'static str, u64)>,
     /// Messages of the peer that could not be read.
     pub malformed: u64,
@@ -176,7 +180,7 @@ mod tests {
             .iter()
             .map(|(_, count)| *count)
             .collect();
-        assert_eq!(counted, [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(counted, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
     #[test]
     fn the_last_whole_pass_is_the_one_that_ended_last_whoever_told_of_it() {

@@ -14,7 +14,7 @@ use zerocopy::FromBytes as _;
 
 use super::{
     Inner,
-    counters::Tally,
+    counters::{Skip, Tally},
     known::Known,
     wire::{Chunk, RECORDS_PER_CHUNK, encode},
 };
@@ -164,6 +164,7 @@ impl Teller<'_> {
         for index in 0..connections.len() {
             if let Some((_place, connection)) = connections.at(index)
                 && let Some(record) = record(&connection, &known, now, self.inner.clock.hertz())
+                && self.can_move(&record)
             {
                 flows += 1;
                 self.add(record)?;
@@ -188,7 +189,9 @@ impl Teller<'_> {
             let Some(record) = events.next() else {
                 break;
             };
-            self.add(record)?;
+            if self.can_move(&record) {
+                self.add(record)?;
+            }
         }
         self.flush()?;
         if self.to.is_closed() {
@@ -196,6 +199,15 @@ impl Teller<'_> {
         }
         self.inner.tally.settle(Some(at));
         Ok(())
+    }
+
+    /// Whether the peer could carry the connection on; counts it where not.
+    fn can_move(&self, record: &Record) -> bool {
+        let can = record.further_source == 0;
+        if !can {
+            self.inner.tally.skip(Skip::SourceAddress);
+        }
+        can
     }
 
     fn add(&mut self, record: Record) -> Result<(), Stop> {

@@ -207,7 +207,7 @@ impl WireRecord {
             backend_port: self.backend_port.get(),
             source_port: self.source_port.get(),
             state: self.state,
-            reserved: 0,
+            further_source: 0,
             idle: self.idle.get(),
             filling: 0,
         })
@@ -237,7 +237,7 @@ mod tests {
                     backend_port: backend.1,
                     source_port,
                     state,
-                    reserved: 0,
+                    further_source: 0,
                     idle,
                     filling: 0,
                 }
@@ -304,7 +304,7 @@ mod tests {
             backend_port: 8080,
             source_port: 10_240,
             state: State::ESTABLISHED.0,
-            reserved: 0,
+            further_source: 0,
             idle: 0x0102,
             filling: 0,
         };
