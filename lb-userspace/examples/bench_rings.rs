@@ -181,6 +181,7 @@ fn pool(number: u16, backends: u16, balance: Balance) -> Arc<Pool> {
             fall: 1,
         }),
         when_all_down: WhenAllDown::Refuse,
+        retries: 3,
         backends: backends.collect(),
     })
 }

@@ -73,6 +73,7 @@ fn pool(addresses: impl Iterator<Item = String>) -> Result<Pool, Box<dyn Error>>
         balance: Balance::RoundRobin,
         check: None,
         when_all_down: WhenAllDown::Refuse,
+        retries: 3,
         backends: addresses.map(backend).collect::<Result<_, _>>()?,
     })
 }

@@ -156,6 +156,9 @@ pub struct Pool {
     pub check: Option<Check>,
     /// What becomes of new connections while no backend is up. Default: they are tried.
     pub when_all_down: WhenAllDown,
+    /// Other backends that a connection of a steered service is offered to after one that refused or did
+    /// not answer, at most 3. Default 3.
+    pub retries: u8,
     /// The backends, at least one, names and addresses unique in the pool.
     pub backends: Vec<Backend>,
 }

@@ -20,7 +20,7 @@ pub(super) static POOL: Schema = Schema {
     header: "[[pool]]",
     about: "A pool of backends that serve the same thing.",
     presence: "At least one.",
-    keys: &[&NAME, &BALANCE, &BACKENDS, &WHEN_ALL_DOWN],
+    keys: &[&NAME, &BALANCE, &BACKENDS, &WHEN_ALL_DOWN, &RETRIES],
     tables: &[&CHECK, &BACKEND],
 };
 
@@ -81,6 +81,16 @@ static WHEN_ALL_DOWN: Key<Choice<WhenAllDown>> = Key {
               [when all backends are down](operations.md#when-all-backends-of-a-pool-are-down).",
 };
 
+static RETRIES: Key<Whole<u8>> = Key {
+    name: "retries",
+    kind: Whole(RangeInclusive::new(0, 3)),
+    absent: Absent::Is("3"),
+    meaning: "How many other backends a connection is offered to after one that refused it or did not \
+              answer: each time the client sends its SYN again, after 1, 3 and 7 seconds as a rule. \
+              0: a refusal is passed on to the client at once. For services of mode `tcp`; those of mode \
+              `http` and `https` try one other backend.",
+};
+
 static BACKEND: Schema = Schema {
     name: "backend",
     header: "[[pool.backend]]",
@@ -129,6 +139,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
     let name = section.value(&NAME);
     let balance = section.value(&BALANCE);
     let when_all_down = section.value(&WHEN_ALL_DOWN).map(Spanned::into_inner);
+    let retries = section.value(&RETRIES).map(Spanned::into_inner);
     let check = read_check(section);
     let (backends, complete) = read_backends(section);
     let addresses = backends.iter().map(|read| read.address.clone());
@@ -142,6 +153,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
                 balance: balance?,
                 check: check.ok()?,
                 when_all_down: when_all_down.ok()?,
+                retries: retries.ok()?,
                 backends: backends
                     .iter()
                     .map(ReadBackend::backend)

@@ -293,7 +293,7 @@ impl Placed {
             id,
             handling: handling as u8,
             pick: pick(balance) as u8,
-            retries: RETRIES,
+            retries: view.pool.retries,
             reserved: [0; 11],
         };
         let mut placed = Self {
@@ -364,10 +364,6 @@ impl Placed {
         })
     }
 }
-
-/// Other backends that a connection is offered to when one refuses or does not answer: the client's
-/// second SYN comes after one second, the third after three, the fourth after seven.
-const RETRIES: u8 = 3;
 
 /// How the kernel picks for a balance. The two that look at load are for the HTTP front; the
 /// configuration refuses them for a steered service.
@@ -534,6 +530,7 @@ mod tests {
             balance: Balance::RoundRobin,
             check: None,
             when_all_down: WhenAllDown::Refuse,
+            retries: 3,
             backends,
         })
     }
@@ -744,6 +741,21 @@ mod tests {
             .collect();
         assert_eq!(names, ["s80", "s82"]);
         assert!(layout.changed_by(&[view(&web, &[up; 2])]).is_empty());
+    }
+
+    #[test]
+    fn the_retries_of_a_pool_are_those_of_its_services() {
+        let refusing = Arc::new(Pool {
+            retries: 0,
+            ..(*pool(&[6, 7])).clone()
+        });
+        let layout = Layout::default()
+            .next(
+                &[service(&refusing, 80, STEERED)],
+                &[view(&refusing, &[BackendState::Up; 2])],
+            )
+            .expect("fits");
+        assert_eq!(layout.services[0].value.retries, 0);
     }
 
     #[test]

@@ -155,6 +155,7 @@ mod tests {
                 fall: 1,
             }),
             when_all_down: WhenAllDown::TryAll,
+            retries: 3,
             backends: backends.collect(),
         })
     }

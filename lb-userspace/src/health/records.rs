@@ -89,6 +89,7 @@ mod tests {
                 fall,
             }),
             when_all_down: WhenAllDown::TryAll,
+            retries: 3,
             backends: vec![Backend {
                 name: Name::parse("web1").expect("a name"),
                 address: web1().address,

@@ -44,6 +44,31 @@ error: there is no pool "app"
 }
 
 #[test]
+fn retries_are_at_most_three() {
+    let retries = |text: &str| parse(text).expect("it is valid").config.pools[0].retries;
+    assert_eq!(retries(super::BASE), 3);
+    for number in 0..=3 {
+        let given = format!("balance = \"round_robin\"\nretries = {number}");
+        assert_eq!(
+            retries(&edited("balance = \"round_robin\"", &given)),
+            number
+        );
+    }
+    refused(
+        "balance = \"round_robin\"",
+        "retries = 4",
+        r#"
+error: retries 4 is out of range
+  --> lb.toml:22:11
+   |
+22 | retries = 4
+   |           ^
+   = help: it must be a whole number, 0 to 3
+"#,
+    );
+}
+
+#[test]
 fn what_becomes_of_new_connections_when_all_are_down_is_one_of_two_words() {
     let pool = |text: &str| {
         let parsed = parse(text).expect("it is valid");

@@ -293,6 +293,7 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
             balance: Balance::RoundRobin,
             check: None,
             when_all_down: WhenAllDown::Refuse,
+            retries: 3,
             backends: vec![backend(6), backend(7)],
         });
         let view =

@@ -259,6 +259,7 @@ fn pool(name: &str, octets: std::ops::Range<u8>, balance: Balance) -> Arc<Pool> 
         balance,
         check: None,
         when_all_down: WhenAllDown::Refuse,
+        retries: 3,
         backends,
     })
 }

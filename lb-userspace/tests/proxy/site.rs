@@ -182,6 +182,7 @@ fn pool(backends: &[SocketAddr]) -> Arc<Pool> {
         balance: Balance::RoundRobin,
         check: None,
         when_all_down: WhenAllDown::Refuse,
+        retries: 3,
         backends: backends.collect(),
     })
 }

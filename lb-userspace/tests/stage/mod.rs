@@ -279,6 +279,7 @@ fn pool(text: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
         balance,
         check: None,
         when_all_down: config::WhenAllDown::Refuse,
+        retries: 3,
         backends,
     })
 }

@@ -25,6 +25,7 @@ fn pool(name: &str, backends: &[(&str, &str)]) -> Arc<config::Pool> {
             fall: 3,
         }),
         when_all_down: config::WhenAllDown::TryAll,
+        retries: 3,
         backends: backends.collect(),
     })
 }
