@@ -231,7 +231,7 @@ impl Maps {
         let backends = changed.iter().flat_map(|service| &service.backends);
         let rows = backends
             .filter(|backend| backend.value.dnat == 0)
-            .map(|backend| backend.value.row);
+            .flat_map(|backend| (backend.value.row..).take(usize::from(backend.value.rows)));
         sources.provide_rows(rows)?;
         for service in &changed {
             self.prepare(old, service, &new.source_addresses, sources)?;

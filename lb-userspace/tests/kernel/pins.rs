@@ -68,6 +68,7 @@ fn a_thousand_backends_are_applied_without_a_wait_for_each() {
             balance: Balance::RoundRobin,
             services: &services,
             max_connections: 1024,
+            source_addresses: &[],
         });
         let took = began.elapsed();
         // The kernel's wait for running programs is some ten milliseconds: for each row of source ports

@@ -162,11 +162,15 @@ enum Checked {
 
 impl Host {
     fn new(checked: &Checked) -> Self {
+        let backends = (0..2).map(|_| listener()).collect();
+        // Held at the same time, so that no port is given out twice.
+        let [admin, front] =
+            [listener(), listener()].map(|listener| listener.local_addr().expect("an address"));
         let host = Self {
             directory: tempfile::tempdir().expect("a directory"),
-            admin: free_address(),
-            front: free_address(),
-            backends: (0..2).map(|_| listener()).collect(),
+            admin,
+            front,
+            backends,
             kernel: Noted::default(),
         };
         host.write(&host.text(checked));
@@ -263,10 +267,6 @@ impl Running {
 
 fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").expect("a listener")
-}
-
-fn free_address() -> SocketAddr {
-    listener().local_addr().expect("an address")
 }
 
 async fn eventually(what: &str, holds: impl Fn() -> bool) {
