@@ -13,10 +13,11 @@ use lb_common::{
     tcp::State,
     tick::Tick,
     traffic::TrafficSlot,
-    verdict::{Drop, Pass, Steered, Verdict},
+    verdict::{COUNTER_SLOTS, Drop, Pass, Steered, Verdict},
 };
 use proptest::prelude::*;
 
+mod conservation;
 mod pair;
 
 const VIP: [u8; 4] = [172, 31, 0, 68];
@@ -851,15 +852,20 @@ fn a_million_random_packets_each_end_in_one_verdict() {
     let tables = tables();
     let template = TcpPacket::new(from_client(1), SYN).bytes();
     let mut random = Random(0x1b_2026);
+    let mut expected = vec![0; COUNTER_SLOTS as usize];
     for number in 0..1_000_000_u32 {
         let mut bytes = if number % 2 == 0 {
             mutated(&template, &mut random)
         } else {
             noise(&mut random)
         };
-        tables.steer(&mut bytes);
+        let verdict = tables.steer(&mut bytes);
+        expected[verdict.counter() as usize] += 1;
     }
-    assert_eq!(tables.counted_in_all(), 1_000_000);
+    let counted: Vec<u64> = (0..COUNTER_SLOTS)
+        .map(|index| tables.counted_at(index))
+        .collect();
+    assert_eq!(counted, expected);
     assert!(
         tables.counted(Verdict::Transmit(Steered::NewFlow)) > 0,
         "some were good"

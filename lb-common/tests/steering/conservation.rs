@@ -1,0 +1,492 @@
+//! What holds after any number of packets, in tables so small that they fill and evict and in rows of
+//! source ports that run out and rest. A shadow keeps what the packets that were steered have shown.
+
+use std::collections::{BTreeSet, HashMap};
+
+use lb_common::{
+    connection::{ClientKey, NO_ROW},
+    limits::WAYS,
+    table::Buckets,
+    tcp::{Flags, Numbers},
+    traffic::Direction,
+};
+
+use super::*;
+
+/// Packets of one run, for each of the [`SHAPES`]: together a million.
+const PACKETS: u32 = 250_000;
+
+/// Packets between two looks at all of the tables.
+const BATCH: u32 = 1000;
+
+/// Entries of the table and lines of source ports in a row.
+const SHAPES: [(u32, u16); 4] = [(16, 1), (64, 1), (64, 4), (1024, 1)];
+
+#[test]
+fn no_packet_port_or_connection_is_lost_or_given_twice() {
+    for (entries, lines) in SHAPES {
+        let seed = number("LB_CONSERVATION_SEED").unwrap_or(0x1b_2026);
+        let packets = number("LB_CONSERVATION_PACKETS").unwrap_or(u64::from(PACKETS));
+        let mut run = Run::new(seed, entries, lines);
+        for _packet in 0..packets {
+            run.step();
+        }
+        run.check_tables();
+        println!("{entries} entries, {lines} lines: {:?}", run.met);
+        run.has_met_what_is_rare();
+    }
+}
+
+/// A number in an environment variable.
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().expect("a number"))
+}
+
+/// What a backend is sent a connection's packets with: the address and port that it sees, its own
+/// address.
+type Path = ([u8; 4], u16, [u8; 4]);
+
+/// A connection as its packets have shown it.
+#[derive(Clone, Copy, Debug)]
+struct Shadow {
+    path: Path,
+    state: State,
+    /// When a packet of it was last steered.
+    seen: Tick,
+    /// What its backend judges the next SYN at the same port by.
+    numbers: Numbers,
+    /// The service answers with the client's address kept.
+    dnat: bool,
+}
+
+impl Shadow {
+    /// Whether nobody may take the connection's entry or port. The table notes the time to the second.
+    fn is_protected(&self, now: Tick) -> bool {
+        let stands = [
+            State::ESTABLISHED,
+            State::CLOSING_BY_CLIENT,
+            State::CLOSING_BY_BACKEND,
+        ];
+        let idle = now.since(self.seen) + HERTZ;
+        stands.contains(&self.state) && idle <= self.state.timeout() * HERTZ
+    }
+
+    /// Whether the backend still holds the connection in TIME-WAIT, for certain.
+    fn is_in_time_wait(&self, now: Tick) -> bool {
+        self.state == State::LINGERING && now.since(self.seen) + 2 * HERTZ < 60 * HERTZ
+    }
+}
+
+/// Tables under random packets, and the shadow beside them.
+struct Run {
+    tables: HostTables,
+    random: Random,
+    seed: u64,
+    sent: u64,
+    /// The client whose turn it is.
+    turn: usize,
+    connections: HashMap<FlowKey, Shadow>,
+    /// Which client last began a connection by a path.
+    owners: HashMap<Path, FlowKey>,
+    /// What a backend last heard by a path, for the rest that the port needs.
+    before: HashMap<Path, Shadow>,
+    met: HashMap<String, u64>,
+}
+
+/// A run that fails names what repeats it.
+impl std::ops::Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (seed, entries) = (self.seed, self.tables.settings.last_bucket + WAYS);
+            let lines = self.tables.settings.lines;
+            eprintln!(
+                "LB_CONSERVATION_SEED={seed}: packet {} with {entries} entries and {lines} lines",
+                self.sent
+            );
+        }
+    }
+}
+
+const DNAT_PORT: u16 = 81;
+
+/// Clients of the largest table.
+const CLIENTS: usize = 240;
+
+impl Run {
+    fn new(seed: u64, entries: u32, lines: u16) -> Self {
+        let mut tables = tables();
+        let settings = Settings {
+            last_bucket: entries - WAYS,
+            lines,
+            ..tables.settings
+        };
+        let before = std::mem::replace(&mut tables, HostTables::new(settings));
+        tables.services = before.services;
+        tables.rings = before.rings;
+        tables.routes = before.routes;
+        tables.default_route = before.default_route;
+        tables.settings.source_addresses[0] = [172, 31, 0, 69];
+        // Two backends by NAT, the second of which sees two addresses, and two that see the clients.
+        tables.backends = before.backends;
+        for (id, backend) in &mut tables.backends {
+            if *id < 2 {
+                backend.rows = 1 + *id as u16;
+            } else {
+                (backend.dnat, backend.rows) = (1, 0);
+                backend.service = 2;
+                backend.service_port = DNAT_PORT;
+            }
+        }
+        let key = ServiceKey {
+            address: VIP,
+            port: DNAT_PORT,
+            protocol: 6,
+        };
+        let dnat = Service {
+            id: 2,
+            handling: Handling::Dnat as u8,
+            pick: Pick::Flow as u8,
+            retries: 1,
+            ..Service::default()
+        };
+        tables.services.insert(key, dnat);
+        tables.rings.insert(0, vec![0, 1]);
+        tables.rings.insert(2, vec![2, 3]);
+        tables.settle();
+        Self {
+            tables,
+            random: Random(seed ^ u64::from(entries) << 32 ^ u64::from(lines) << 48),
+            seed,
+            sent: 0,
+            turn: 0,
+            connections: HashMap::new(),
+            owners: HashMap::new(),
+            before: HashMap::new(),
+            met: HashMap::new(),
+        }
+    }
+
+    fn step(&mut self) {
+        self.pass_time();
+        let client = self.client();
+        let (packet, direction) = self.packet(client);
+        let counted = self.tables.counted_in_all();
+        let (verdict, bytes) = sent(&self.tables, &packet);
+        self.sent += 1;
+        assert_eq!(self.tables.counted_in_all(), counted + 1);
+        *self.met.entry(format!("{verdict:?}")).or_default() += 1;
+        assert_eq!(
+            self.tables.counted(verdict),
+            self.met[&format!("{verdict:?}")],
+            "{verdict:?}"
+        );
+        match direction {
+            Direction::In => self.judge_client(&packet, verdict, &bytes),
+            Direction::Out => self.judge_backend(&packet, verdict, &bytes),
+        }
+        if self.sent.is_multiple_of(u64::from(BATCH)) {
+            self.check_tables();
+        }
+    }
+
+    /// Most packets follow at once, a few after seconds, and once in a while all is quiet for longer than
+    /// any connection may be.
+    fn pass_time(&mut self) {
+        let ticks = match self.random.below(10_000) {
+            0 => 4000 * HERTZ as usize,
+            1..4 => self.random.below(130 * HERTZ as usize),
+            4..20 => self.random.below(10 * HERTZ as usize),
+            20..100 => self.random.below(HERTZ as usize),
+            _ => self.random.below(2),
+        };
+        self.tables.now = Tick(self.tables.now.0.wrapping_add(ticks as u32));
+    }
+
+    /// Mostly the client of the packet before, so that connections come far before they lose their place.
+    fn client(&mut self) -> FlowKey {
+        if self.random.below(5) == 0 {
+            let entries = (self.tables.settings.last_bucket + WAYS) as usize;
+            self.turn = self.random.below(CLIENTS.min(entries * 3));
+        }
+        let number = self.turn;
+        let address = [198, 51, 100, (number % 16) as u8];
+        let service = if number.is_multiple_of(5) {
+            DNAT_PORT
+        } else {
+            80
+        };
+        TcpPacket::key((address, 40_000 + number as u16), (VIP, service))
+    }
+
+    /// Mostly what comes next on the client's connection; else any packet of either side, of a path that
+    /// another may have by now too.
+    fn packet(&mut self, client: FlowKey) -> (TcpPacket, Direction) {
+        let known = self.connections.get(&client).copied();
+        let any = [SYN, SYN_ACK, ACK, FIN_ACK, RST, RST | ACK, 0x00, 0xff][self.random.below(8)];
+        let data = [ACK, ACK | 0x08][self.random.below(2)];
+        let either = [Direction::In, Direction::Out][self.random.below(2)];
+        let (flags, direction) = match (self.random.below(20), known.map(|one| one.state)) {
+            (0, _) => (any, either),
+            (1, _) => return (self.late(any), Direction::Out),
+            (2, _) | (_, None) => (SYN, Direction::In),
+            (3, Some(State::OPENING)) => (RST | ACK, Direction::Out),
+            (_, Some(State::OPENING)) => (SYN_ACK, Direction::Out),
+            (_, Some(State::ANSWERED)) => (ACK, Direction::In),
+            (3 | 4, Some(_)) => (FIN_ACK, either),
+            (5..12, Some(State::CLOSING_BY_CLIENT)) => (FIN_ACK, Direction::Out),
+            (5..12, Some(State::CLOSING_BY_BACKEND)) => (FIN_ACK, Direction::In),
+            (_, Some(state)) if state.is_over() => (SYN, Direction::In),
+            (_, Some(_)) => (data, either),
+        };
+        let key = match (direction, known) {
+            (Direction::Out, Some(shadow)) => back(shadow.path),
+            _ => client,
+        };
+        let direction = if key == client {
+            Direction::In
+        } else {
+            Direction::Out
+        };
+        (self.filled(key, flags), direction)
+    }
+
+    /// A packet of a backend by some path, be it in use or not.
+    fn late(&mut self, flags: u8) -> TcpPacket {
+        let port = 10_240 + self.random.below(70) as u16;
+        let seen = [VIP, [172, 31, 0, 69], [198, 51, 100, 3]][self.random.below(3)];
+        let backend = [10, 0, 0, [6, 7, 9, 19][self.random.below(4)]];
+        self.filled(back((seen, port, backend)), flags)
+    }
+
+    /// Numbers that grow with the clock, as those of good clients do, or any.
+    fn filled(&mut self, key: FlowKey, flags: u8) -> TcpPacket {
+        let now = self.tables.now.0;
+        let skew = self.random.below(4 * HERTZ as usize) as u32;
+        let stamps = !key.source_port.is_multiple_of(3);
+        TcpPacket {
+            ttl: if self.random.below(100) == 0 { 1 } else { 64 },
+            sequence: now.wrapping_mul(1000).wrapping_sub(skew),
+            acknowledgement: now.wrapping_mul(1000),
+            timestamp: stamps.then(|| now.wrapping_add(1 << 20).wrapping_sub(skew)),
+            payload: vec![7; self.random.below(3)],
+            ..TcpPacket::new(key, flags)
+        }
+    }
+
+    fn judge_client(&mut self, packet: &TcpPacket, verdict: Verdict, bytes: &[u8]) {
+        let (client, now) = (packet.key, self.tables.now);
+        let known = self.connections.get(&client).copied();
+        let protected = known.is_some_and(|shadow| shadow.is_protected(now));
+        match verdict {
+            Verdict::Transmit(Steered::Flow) => {
+                let shadow = known.expect("only a connection that was begun goes on");
+                assert_eq!(path(key(bytes)), shadow.path, "its own path");
+                if !shadow.dnat {
+                    assert_eq!(self.owners[&shadow.path], client, "its own port");
+                }
+                self.note(client, packet, Direction::In);
+            }
+            Verdict::Transmit(how) => {
+                assert!(!protected, "{known:?} began over");
+                assert_eq!(packet.flags & (SYN | ACK | RST | 0x01), SYN);
+                let is_retry = how == Steered::Retried;
+                let may_retry = known.is_some_and(|shadow| shadow.state == State::OPENING);
+                assert!(!is_retry || may_retry, "{known:?} was retried");
+                self.begin(packet, path(key(bytes)));
+            }
+            Verdict::Drop(Drop::TtlExpired) => assert_eq!(packet.ttl, 1),
+            Verdict::Drop(Drop::TableFull) => {
+                assert!(!protected, "{known:?} was lost");
+                self.is_full_for(&client);
+            }
+            Verdict::Drop(Drop::NoSourcePort) => assert!(!protected, "{known:?} was lost"),
+            Verdict::Pass(Pass::NoFlow) => assert!(!protected, "{known:?} was lost"),
+            other => panic!("{other:?} on {packet:?}"),
+        }
+    }
+
+    fn judge_backend(&mut self, packet: &TcpPacket, verdict: Verdict, bytes: &[u8]) {
+        let now = self.tables.now;
+        let by = path(packet.key.turned());
+        let owner = self.owners.get(&by).copied();
+        let shadow = owner.and_then(|owner| self.connections.get(&owner).copied());
+        let shadow = shadow.filter(|shadow| shadow.path == by);
+        match verdict {
+            Verdict::Transmit(Steered::Flow) => {
+                let owner = owner.expect("somebody began a connection by this path");
+                assert!(shadow.is_some(), "{owner:?} has left {by:?}");
+                assert_eq!(key(bytes).turned(), owner, "the client that holds the port");
+                self.note(owner, packet, Direction::Out);
+            }
+            Verdict::Drop(Drop::Refused) => {
+                let shadow = shadow.expect("a connection was refused");
+                assert_eq!(shadow.state, State::OPENING);
+                assert_eq!(packet.flags & RST, RST);
+            }
+            Verdict::Drop(Drop::TtlExpired) => assert_eq!(packet.ttl, 1),
+            Verdict::Pass(Pass::NoFlow | Pass::NotAService) => assert!(
+                !shadow.is_some_and(|shadow| shadow.is_protected(now)),
+                "{shadow:?} of {owner:?} was lost"
+            ),
+            other => panic!("{other:?} on {packet:?}"),
+        }
+    }
+
+    fn begin(&mut self, packet: &TcpPacket, path: Path) {
+        let (client, now) = (packet.key, self.tables.now);
+        let dnat = client.destination_port == DNAT_PORT;
+        let numbers = numbers(packet);
+        if let Some(old) = self.connections.remove(&client) {
+            self.before.insert(old.path, old);
+        }
+        if !dnat {
+            if let Some(owner) = self.owners.insert(path, client)
+                && let Some(other) = self.connections.get(&owner)
+                && other.path == path
+            {
+                assert!(
+                    !other.is_protected(now),
+                    "{owner:?} lost its port: {other:?}"
+                );
+                self.before.insert(path, *other);
+                self.connections.remove(&owner);
+            }
+            if let Some(before) = self.before.remove(&path)
+                && before.is_in_time_wait(now)
+            {
+                assert!(
+                    numbers.follow(before.numbers),
+                    "the backend would refuse {numbers:?} after {before:?}"
+                );
+                *self.met.entry("a port in TIME-WAIT".into()).or_default() += 1;
+            }
+        } else {
+            assert_eq!((path.0, path.1), (client.source, client.source_port));
+            self.owners.insert(path, client);
+        }
+        let shadow = Shadow {
+            path,
+            state: State::OPENING,
+            seen: now,
+            numbers,
+            dnat,
+        };
+        self.connections.insert(client, shadow);
+    }
+
+    /// Notes what a packet that was steered says of its connection.
+    fn note(&mut self, client: FlowKey, packet: &TcpPacket, direction: Direction) {
+        let shadow = self.connections.get_mut(&client).expect("it is known");
+        let flags = Flags(packet.flags);
+        if direction == Direction::In && (flags.finishes() || flags.opens()) {
+            shadow.numbers = numbers(packet);
+        }
+        let crossed = direction == Direction::Out
+            && flags.finishes()
+            && packet.acknowledgement != shadow.numbers.sequence;
+        shadow.state = (shadow.state.after(direction, flags)).if_crossed(crossed);
+        // A connection that opens is as old as its last change.
+        if shadow.state != State::OPENING {
+            shadow.seen = self.tables.now;
+        }
+    }
+
+    /// A place is refused only where each entry that the connection may have is an established one's.
+    fn is_full_for(&self, client: &FlowKey) {
+        let buckets = Buckets::of(&ClientKey::of(client), &self.tables.settings);
+        let all: HashMap<u32, Connection> = self.tables.connections().into_iter().collect();
+        for first in buckets.first {
+            for index in first..first + WAYS {
+                let state = all.get(&index).map(Connection::state);
+                assert!(
+                    state.is_some_and(|state| !state.may_be_replaced()),
+                    "entry {index} is free for {client:?}: {state:?}"
+                );
+            }
+        }
+    }
+
+    fn check_tables(&self) {
+        let now = self.tables.now;
+        let all = self.tables.connections();
+        let entries: HashMap<u32, Connection> = all.iter().copied().collect();
+        let claimed = self.tables.claimed_ports();
+        for (row, port, index) in &claimed {
+            let holder = entries.get(index).expect("a port names a connection");
+            assert_eq!((holder.row, holder.source_port), (*row, *port));
+        }
+        let claims: BTreeSet<(u16, u16)> = (all.iter())
+            .filter(|(_, connection)| connection.row != NO_ROW)
+            .map(|(_, connection)| (connection.row, connection.source_port))
+            .collect();
+        assert_eq!(claims.len(), claimed.len(), "each port is held once");
+        let by_nat = all
+            .iter()
+            .filter(|(_, connection)| connection.row != NO_ROW);
+        assert_eq!(
+            by_nat.count(),
+            claimed.len(),
+            "each connection has its port"
+        );
+        let mut found = HashMap::new();
+        for (_, connection) in &all {
+            let client = connection.key().flow();
+            assert!(
+                found.insert(client, connection).is_none(),
+                "{client:?} twice"
+            );
+            let shadow = self.connections.get(&client);
+            let shadow = shadow.unwrap_or_else(|| panic!("nobody began {connection:?}"));
+            assert_eq!(path(connection.to_backend()), shadow.path, "{connection:?}");
+            assert_eq!(connection.state(), shadow.state, "{connection:?}");
+        }
+        for (client, shadow) in &self.connections {
+            assert!(
+                found.contains_key(client) || !shadow.is_protected(now),
+                "{client:?} was lost: {shadow:?}"
+            );
+        }
+    }
+
+    /// A run in which nothing ran out proves little.
+    fn has_met_what_is_rare(&self) {
+        let settings = &self.tables.settings;
+        let mut rare = vec!["Transmit(Retried)", "Drop(Refused)", "Pass(NoFlow)"];
+        if settings.last_bucket < 64 {
+            rare.push("Drop(TableFull)");
+        } else {
+            rare.extend(["Drop(NoSourcePort)", "a port in TIME-WAIT"]);
+        }
+        for what in rare {
+            assert!(self.met.contains_key(what), "no {what}: {:?}", self.met);
+        }
+    }
+}
+
+/// The path of a packet to a backend.
+fn path(to_backend: FlowKey) -> Path {
+    (
+        to_backend.source,
+        to_backend.source_port,
+        to_backend.destination,
+    )
+}
+
+/// The key of a backend's packets by a path.
+fn back((seen, port, backend): Path) -> FlowKey {
+    TcpPacket::key((backend, 80), (seen, port))
+}
+
+/// What a backend notes of a client's SYN or FIN.
+fn numbers(packet: &TcpPacket) -> Numbers {
+    let end = if packet.flags & 0x01 == 0 {
+        0
+    } else {
+        packet.payload.len() as u32 + 1
+    };
+    Numbers {
+        sequence: packet.sequence.wrapping_add(end),
+        timestamp: packet.timestamp.unwrap_or(0),
+    }
+}
