@@ -110,7 +110,7 @@ pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option
             let index = first + way;
             let entry = shared.entry(index)?;
             let stamp = Stamp::of_word(entry.load(WORD_STAMP));
-            if stamp.state.is_live() && holds(&entry, key) {
+            if stamp.state.is_live() && is_of(shared, &entry, key) {
                 return Some(Place {
                     index,
                     entry,
@@ -139,6 +139,7 @@ pub fn holder<S: Shared>(shared: &S, row: u16, port: u16) -> Option<Place<S::Ent
     let index = PortWord(line.load(u32::from(port))).holder()?;
     let entry = shared.entry(index)?;
     let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+    shared.order_loads();
     let holds = claim_of(entry.load(WORD_PORTS)) == (port, row);
     (holds && stamp.state.is_live()).then_some(Place {
         index,
@@ -152,6 +153,13 @@ pub fn holder<S: Shared>(shared: &S, row: u16, port: u16) -> Option<Place<S::Ent
 const fn claim_of(ports: u64) -> (u16, u16) {
     let [_, _, source_port, row]: [u16; 4] = zerocopy::transmute!(ports);
     (source_port, row)
+}
+
+/// Whether an entry whose stamp has just been read holds this connection.
+#[inline(always)]
+fn is_of<S: Shared>(shared: &S, entry: &S::Entry, key: &ClientKey) -> bool {
+    shared.order_loads();
+    holds(entry, key)
 }
 
 #[inline(always)]
@@ -480,6 +488,7 @@ fn lender<S: Shared>(
             continue;
         };
         let stamp = Stamp::of_word(entry.load(WORD_STAMP));
+        shared.order_loads();
         // Whoever claims the place with this stamp has the connection that holds this port.
         if claim_of(entry.load(WORD_PORTS)) != (port_of(number, at), wanted.row) {
             continue;

@@ -16,7 +16,7 @@ use crate::{
 /// Words of eight bytes that several CPUs read and write at once: an entry of `connections` or
 /// `hops`.
 pub trait Words: Copy {
-    /// The word at this place.
+    /// The word at this place, read in no order with others.
     fn load(&self, word: usize) -> u64;
 
     /// Writes a word, in no order with others.
