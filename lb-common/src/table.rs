@@ -177,9 +177,9 @@ pub fn choose<S: Shared>(
     now: Tick,
     hertz: u32,
 ) -> Option<Place<S::Entry>> {
-    let place = place_at(shared, chosen(shared, buckets, now, hertz))?;
-    // Another CPU may have been there since.
-    is_free(place.stamp, now, hertz).then_some(place)
+    let chosen = chosen(shared, buckets, now, hertz);
+    let place = place_at(shared, chosen & !REPLACES)?;
+    is_free(place.stamp, chosen, now, hertz).then_some(place)
 }
 
 /// The entry with this index, as it is now; `None` past the end, as [`NONE`] is.
@@ -197,8 +197,11 @@ pub(crate) fn place_at<S: Shared>(shared: &S, index: u32) -> Option<Place<S::Ent
 /// No index of an entry.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// Set where a connection is lost with the entry that was chosen.
+pub(crate) const REPLACES: u32 = 1 << 31;
+
 /// The index of the entry to take, or [`NONE`]: one that is free among the first of either bucket, or
-/// further on in either; else what is lost least.
+/// further on in either; else what is lost least, with [`REPLACES`].
 ///
 /// Like all that is `inline(never)` here, a function of its own in the kernel's program, with a stack
 /// frame of its own. It returns a number: what the verifier knows of a structure that holds pointers does
@@ -229,12 +232,12 @@ pub(crate) fn chosen<S: Shared>(shared: &S, buckets: &Buckets, now: Tick, hertz:
             };
             let stamp = Stamp::of_word(entry.load(WORD_STAMP));
             if stamp.state == State::CLOSED {
-                return first + way;
+                return (first + way) | REPLACES;
             }
             let older = now.since(stamp.seen);
             if stamp.state.may_be_replaced() && older >= age {
                 age = older;
-                least = first + way;
+                least = (first + way) | REPLACES;
             }
         }
     }
@@ -246,7 +249,7 @@ pub(crate) fn chosen<S: Shared>(shared: &S, buckets: &Buckets, now: Tick, hertz:
 fn is_vacant<S: Shared>(shared: &S, index: u32, now: Tick, hertz: u32) -> bool {
     shared.entry(index).is_some_and(|entry| {
         let stamp = Stamp::of_word(entry.load(WORD_STAMP));
-        stamp.state.is_vacant() || stamp.state.is_live() && is_outdated(stamp, now, hertz)
+        is_free(stamp, 0, now, hertz)
     })
 }
 
@@ -256,11 +259,12 @@ const fn is_outdated(stamp: Stamp, now: Tick, hertz: u32) -> bool {
     now.since(stamp.seen) > stamp.state.timeout() * hertz
 }
 
-/// Whether a new connection may take an entry with this stamp.
+/// Whether a new connection may take an entry with this stamp, which was [`chosen`]. Another CPU may have
+/// begun a connection there since: one that was chosen as vacant is not replaced.
 #[inline(always)]
-pub(crate) const fn is_free(stamp: Stamp, now: Tick, hertz: u32) -> bool {
+pub(crate) const fn is_free(stamp: Stamp, chosen: u32, now: Tick, hertz: u32) -> bool {
     stamp.state.is_vacant()
-        || stamp.state.may_be_replaced()
+        || chosen & REPLACES != 0 && stamp.state.may_be_replaced()
         || stamp.state.is_live() && is_outdated(stamp, now, hertz)
 }
 

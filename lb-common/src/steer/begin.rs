@@ -15,8 +15,8 @@ use crate::{
     service::{Pick, Service},
     settings::Settings,
     table::{
-        Buckets, Claim, NONE, Place, Wanted, chosen, claim, find, is_free, is_twice, line_number,
-        place_at, publish, release, release_port, settle, take_port, vacate,
+        Buckets, Claim, NONE, Place, REPLACES, Wanted, chosen, claim, find, is_free, is_twice,
+        line_number, place_at, publish, release, release_port, settle, take_port, vacate,
     },
     tables::{Tables, Words},
     tcp::{Numbers, State},
@@ -59,18 +59,26 @@ pub(super) fn begin<M: Memory, T: Tables>(
     }
     has_a_hop_left(packet)?;
     let known = known(tables, &key);
-    if known == LATE {
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    let number = known as u32;
+    if number == LATE {
         return Err(Verdict::Drop(Drop::Contended));
     }
-    let is_new = known == NONE;
-    let again = !is_new && known & AGAIN != 0;
+    let is_new = number == NONE;
+    let again = !is_new && number & AGAIN != 0;
     let index = if is_new {
         chosen(tables, &buckets, tables.now(), settings.hertz)
     } else {
-        known & !AGAIN
+        number & !AGAIN
     };
-    let place = place_at(tables, index).ok_or(Verdict::Drop(Drop::TableFull))?;
-    if is_new && !is_free(place.stamp, tables.now(), settings.hertz) {
+    let place = place_at(tables, index & !REPLACES).ok_or(Verdict::Drop(Drop::TableFull))?;
+    // Another CPU may have been there since.
+    let is_ours = if is_new {
+        is_free(place.stamp, index, tables.now(), settings.hertz)
+    } else {
+        identity(place.stamp) == known >> 32
+    };
+    if !is_ours {
         return Err(Verdict::Drop(Drop::Contended));
     }
     let claim =
@@ -137,21 +145,28 @@ const AGAIN: u32 = 1 << 31;
 const LATE: u32 = u32::MAX - 1;
 
 /// The index of the entry that holds a connection of these addresses and ports already, with
-/// [`AGAIN`] where it is the same connection; [`NONE`] or [`LATE`] else: a number, see
-/// `table::chosen`.
+/// [`AGAIN`] where it is the same connection, and above it the [`identity`] of what was found there;
+/// [`NONE`] or [`LATE`] else: a number, see `table::chosen`.
 #[inline(never)]
-fn known<T: Tables>(tables: &T, key: &ClientKey) -> u32 {
+fn known<T: Tables>(tables: &T, key: &ClientKey) -> u64 {
     let Some(settings) = tables.settings() else {
-        return LATE;
+        return LATE.into();
     };
     let Some(place) = find(tables, key, &Buckets::of(key, settings)) else {
-        return NONE;
+        return NONE.into();
     };
-    match reopening(tables, settings, &place) {
+    let number = match reopening(tables, settings, &place) {
         Ok(Reopening::Anew) => place.index,
         Ok(Reopening::Again) => place.index | AGAIN,
-        Ok(Reopening::No) | Err(_) => LATE,
-    }
+        Ok(Reopening::No) | Err(_) => return LATE.into(),
+    };
+    identity(place.stamp) << 32 | u64::from(number)
+}
+
+/// A stamp without its time, in 32 bits: which connection of the entry it is, and how far it has come.
+#[inline(always)]
+fn identity(stamp: Stamp) -> u64 {
+    u64::from(stamp.state.0) | u64::from(stamp.mode.0) << 8 | u64::from(stamp.serial) << 16
 }
 
 /// What a new connection is made from.
