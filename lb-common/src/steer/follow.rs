@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     begin::other_backend,
-    forward::{read_or_contended, send},
+    forward::{has_a_hop_left, read_or_contended, send},
     hops,
 };
 
@@ -64,7 +64,8 @@ pub(super) fn follow<M: Memory, T: Tables>(
         Direction::Out => hops::find_to_client(tables, settings, place, &connection),
     }
     .map_err(Verdict::Drop)?;
-    if direction == Direction::In && (packet.flags.finishes() || packet.flags.opens()) {
+    has_a_hop_left(packet)?;
+    if direction == Direction::In && packet.flags.finishes() {
         let numbers = numbers(memory, packet);
         // Before the state changes: nobody takes the entry of a connection that is established.
         place.entry.store(WORD_NUMBERS, numbers.word());

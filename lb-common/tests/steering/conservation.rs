@@ -357,7 +357,7 @@ impl Run {
             {
                 assert!(
                     numbers.follow(before.numbers),
-                    "the backend would refuse {numbers:?} after {before:?}"
+                    "the backend would refuse {numbers:?} after {before:?} at {now:?}"
                 );
                 *self.met.entry("a port in TIME-WAIT".into()).or_default() += 1;
             }
@@ -379,7 +379,7 @@ impl Run {
     fn note(&mut self, client: FlowKey, packet: &TcpPacket, direction: Direction) {
         let shadow = self.connections.get_mut(&client).expect("it is known");
         let flags = Flags(packet.flags);
-        if direction == Direction::In && (flags.finishes() || flags.opens()) {
+        if direction == Direction::In && flags.finishes() {
             shadow.numbers = numbers(packet);
         }
         let crossed = direction == Direction::Out
