@@ -1,6 +1,9 @@
 //! New connections are held while a host hands its role over.
 
-use lb::{config::Balance, dataplane::Dataplane};
+use lb::{
+    config::{self, Balance},
+    dataplane::Dataplane,
+};
 use lb_common::host::TcpPacket;
 
 use crate::{
@@ -44,7 +47,7 @@ fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
         stage.dataplane.hold(true).expect("the kernel agrees");
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_DROP);
         // The lock on the pins goes with the first agent.
-        stage.dataplane = replaced(stage.dataplane);
+        stage.dataplane = replaced(stage.dataplane, &stage::settings());
         assert!(stage.dataplane.adopted());
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_TX);
         assert_eq!(sent(&stage, back, ACK).0, XDP_TX);
@@ -52,7 +55,7 @@ fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
 }
 
 /// An agent's end and the next one's start.
-fn replaced(dataplane: Dataplane) -> Dataplane {
+pub(crate) fn replaced(dataplane: Dataplane, settings: &config::Dataplane) -> Dataplane {
     drop(dataplane);
-    Dataplane::open(&stage::node(), &stage::settings()).expect("the pins are adopted")
+    Dataplane::open(&stage::node(), settings).expect("the pins are adopted")
 }

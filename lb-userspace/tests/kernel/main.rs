@@ -2,6 +2,7 @@
 //!
 //! Needs root: each test takes its thread into a network namespace of its own.
 
+mod concurrent;
 mod differential;
 mod handover;
 mod pair;

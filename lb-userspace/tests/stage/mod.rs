@@ -47,7 +47,8 @@ pub(crate) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    fn settings(&self) -> config::Dataplane {
+    /// The balancer's `[dataplane]`.
+    pub(crate) fn settings(&self) -> config::Dataplane {
         config::Dataplane {
             max_connections: self.max_connections,
             source_addresses: self.source_addresses.to_vec(),
@@ -92,18 +93,28 @@ impl Stage {
     /// The same with services of one's own. An agent's service listens at port 443, before the
     /// backends of the first.
     pub(crate) fn raise_as(setup: &Setup<'_>) -> Self {
+        Self::raise_on(&node(), &setup.settings(), "", setup)
+    }
+
+    /// The same on a host of one's own, whose scene has more lines.
+    pub(crate) fn raise_on(
+        node: &Node,
+        settings: &config::Dataplane,
+        scene: &str,
+        setup: &Setup<'_>,
+    ) -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "this needs root: run it with sudo"
         );
         stay_on_one_cpu();
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("own namespaces");
-        for line in SCENE.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let lines = SCENE.lines().chain(scene.lines()).map(str::trim);
+        for line in lines.filter(|line| !line.is_empty()) {
             run(line);
         }
         let interface = nix::net::if_::if_nametoindex("eth0").expect("eth0");
-        let settings = setup.settings();
-        let mut dataplane = Dataplane::open(&node(), &settings).expect("the program loads");
+        let mut dataplane = Dataplane::open(node, settings).expect("the program loads");
         let (services, views) = services(setup);
         dataplane
             .apply(&services, &views)
