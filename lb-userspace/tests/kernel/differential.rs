@@ -1,10 +1,20 @@
 //! The packet logic's two homes give the same packets the same bytes and the same verdicts.
 
-use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use lb::config::Balance;
+use aya::maps::{Array, MapData};
+use lb::{
+    config::{self, Balance, Forward, Interfaces, Mode, Name, Node, Pool, Weight, WhenAllDown},
+    pool::PoolView,
+};
 use lb_common::{
     backend::{Backend, BackendState},
+    connection::Connection,
     flow::FlowKey,
     hop::NextHop,
     host::{HostTables, TcpPacket},
@@ -13,75 +23,150 @@ use lb_common::{
     service::{Handling, Pick, Service, ServiceKey},
     settings::Settings,
     tick::Tick,
-    verdict::{COUNTERS, Verdict},
+    verdict::{COUNTERS, Steered, Verdict},
 };
 
 use crate::{
-    eventually,
+    concurrent::pinned,
+    eventually, on_a_host,
     pair::{pass, records, told},
-    stage::{BACKENDS, SOURCE_PORTS, Stage, VIP},
+    stage::{self, BACKENDS, SOURCE_PORTS, Setup, Stage, VIP},
 };
 
 /// The way to clients, as the stage has it.
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 0x01];
 /// The way to backends.
 const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x02];
+/// The way to the backends at the second interface.
+const SECOND_ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x03];
 /// The balancer's own MAC address.
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x68];
+/// That of its second interface.
+const SECOND_OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x69];
 
-const PACKETS: usize = 20_000;
+/// Packets of a scene in a normal run.
+const PACKETS: usize = 10_000;
+
+/// Packets of a scene, as many as `LB_DIFFERENTIAL_PACKETS` asks for.
+fn packets() -> usize {
+    std::env::var("LB_DIFFERENTIAL_PACKETS")
+        .map_or(PACKETS, |text| text.parse().expect("a number of packets"))
+}
 
 /// Entries of the stage's connection table.
 const ENTRIES: u32 = 524_288;
 
 #[test]
-fn host_and_kernel_give_20000_packets_the_same_bytes_and_verdicts() {
+fn host_and_kernel_give_each_packet_the_same_bytes_and_verdict() {
     for (balance, pick) in [
         (Balance::RoundRobin, Pick::Turn),
         (Balance::Maglev, Pick::Flow),
     ] {
-        // A thread each: the stage takes its thread out of the machine's network.
-        std::thread::spawn(move || compare(balance, pick))
-            .join()
-            .expect("the homes agree");
+        on_a_host(move || {
+            let stage = Stage::raise(balance);
+            let mut host = host_tables(&stage, pick);
+            host.settle();
+            let traffic = Traffic::new(&[80]);
+            let kernel = compare(&stage, host, traffic, None);
+            assert!(kernel[&("drop", "held")] > 0, "{kernel:?}");
+            let steered = kernel[&("transmit", "flow")] + kernel[&("transmit", "new_flow")];
+            assert!(
+                steered > packets() as u64 / 8,
+                "only {steered} packets were steered"
+            );
+        });
     }
 }
 
-fn compare(balance: Balance, pick: Pick) {
-    let stage = Stage::raise(balance);
-    let mut host = host_tables(&stage, pick);
-    let mut traffic = Traffic::new();
+#[test]
+fn host_and_kernel_agree_where_tables_fill_and_ports_run_out() {
+    for (balance, pick) in [
+        (Balance::RoundRobin, Pick::Turn),
+        (Balance::Source, Pick::Source),
+    ] {
+        on_a_host(move || {
+            let (stage, host) = small(balance, pick);
+            let traffic = Traffic::new(&[80, 80, DNAT_PORT]);
+            let kernel = compare(&stage, host, traffic, Some(Seen::of_table()));
+            for what in [
+                ("drop", "table_full"),
+                ("drop", "no_source_port"),
+                ("drop", "refused"),
+                ("transmit", "retried"),
+                ("redirect", "flow"),
+                ("redirect", "new_flow"),
+                ("redirect", "retried"),
+            ] {
+                assert!(kernel[&what] > 0, "no {what:?}: {kernel:?}");
+            }
+        });
+    }
+}
+
+/// Feeds packets to both homes, and returns what the kernel counted.
+fn compare(
+    stage: &Stage,
+    mut host: HostTables,
+    mut traffic: Traffic,
+    mut seen: Option<Seen>,
+) -> HashMap<(&'static str, &'static str), u64> {
     let mut out = Vec::new();
     let mut changes = stage.dataplane.flows().export().expect("it tells");
     let mut told_by_kernel = records(&pass(&mut changes));
+    let mut told_by_host = Vec::new();
     host.settings.sync = 1;
-    for number in 0..PACKETS / 2 {
+    let mut clock = Clock::new(host.settings.hertz);
+    for number in 0..packets() {
         let packet = traffic.next();
-        host.now = Tick(now_in_ticks(&host));
-        hold_now_and_then(number, &stage, &mut host);
-        let (control, _) = stage.feed_empty(&packet, &mut out);
-        assert_eq!(
-            (control, &out),
-            (2, &packet),
-            "the way to the kernel and back changes nothing"
-        );
+        host.now = clock.early_in_a_tick();
+        hold_now_and_then(number, stage, &mut host);
+        if number < PACKETS {
+            let (control, _) = stage.feed_empty(&packet, &mut out);
+            assert_eq!(
+                (control, &out),
+                (2, &packet),
+                "the way to the kernel and back changes nothing"
+            );
+            host.now = clock.early_in_a_tick();
+        }
         let (action, _) = stage.feed(&packet, &mut out);
+        if let Some(seen) = &mut seen
+            && clock.has_moved()
+        {
+            host.now = seen.last_after(host.now);
+        }
         let mut bytes = packet.clone();
         let verdict = host.steer(&mut bytes);
+        if let Some(seen) = &mut seen
+            && !clock.has_moved()
+        {
+            seen.learn(verdict, host.now);
+        }
         assert_eq!(
             (action, &out),
             (action_of(verdict), &bytes),
             "packet {number} ({verdict:?} on the host): {packet:02x?}"
         );
-        traffic.learn(verdict, &bytes);
+        traffic.learn(verdict, &packet, &bytes);
+        // The ring of changes is not to overflow.
+        if number % 1000 == 999 {
+            told_by_host.extend(host.told());
+            told_by_kernel.extend(records(&told(&mut changes)));
+            let told = told_by_kernel.len().min(told_by_host.len());
+            assert_eq!(told_by_kernel[..told], told_by_host[..told]);
+            told_by_kernel.drain(..told);
+            told_by_host.drain(..told);
+            traffic.told += told;
+        }
     }
-    let told_by_host = host.told();
-    assert!(told_by_host.len() > PACKETS / 200, "{}", told_by_host.len());
+    told_by_host.extend(host.told());
     eventually("the kernel tells as much", Duration::from_secs(20), || {
         told_by_kernel.extend(records(&told(&mut changes)));
         told_by_kernel.len() >= told_by_host.len()
     });
     assert_eq!(told_by_kernel, told_by_host);
+    let told = traffic.told + told_by_host.len();
+    assert!(told > packets() / 100, "{told}");
     let counted = stage.dataplane.counters().expect("the kernel's counters");
     let kernel: HashMap<_, _> = counted
         .verdicts
@@ -96,16 +181,250 @@ fn compare(balance: Balance, pick: Pick) {
             "{counter:?}"
         );
     }
-    assert!(kernel[&("drop", "held")] > 0, "{kernel:?}");
-    let steered = kernel[&("transmit", "flow")] + kernel[&("transmit", "new_flow")];
-    assert!(
-        steered > PACKETS as u64 / 8,
-        "only {steered} packets were steered"
-    );
     assert!(
         kernel.values().filter(|&&packets| packets > 0).count() >= 12,
         "{kernel:?}"
     );
+    println!("{} packets: {kernel:?}", packets());
+    kernel
+}
+
+/// The kernel's clock in its ticks; where it began does not matter.
+struct Clock {
+    tick: Duration,
+    ticks: u32,
+    /// The coarse clock, which stands still within a tick.
+    coarse: Duration,
+    /// When the tick began, where that was seen.
+    began: Option<Duration>,
+    looked: Duration,
+}
+
+impl Clock {
+    fn new(hertz: u32) -> Self {
+        Self {
+            tick: Duration::from_secs(1) / hertz,
+            ticks: 1_000_000,
+            coarse: Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE),
+            began: None,
+            looked: Duration::ZERO,
+        }
+    }
+
+    fn time(clock: nix::time::ClockId) -> Duration {
+        nix::time::clock_gettime(clock).expect("the time").into()
+    }
+
+    /// Whether another tick has begun since the last look.
+    fn has_moved(&self) -> bool {
+        Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE) != self.coarse
+    }
+
+    /// The tick that it is, and will be for longer than a packet takes: which connection is the oldest
+    /// depends on it. A tick is a little longer or shorter than its name while the time is being
+    /// corrected, so that only the coarse clock tells when one begins.
+    fn early_in_a_tick(&mut self) -> Tick {
+        loop {
+            let coarse = Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
+            let now = Self::time(nix::time::ClockId::CLOCK_MONOTONIC);
+            if coarse != self.coarse {
+                let passed = coarse - self.coarse + self.tick / 2;
+                let passed = passed.as_nanos() / self.tick.as_nanos();
+                self.ticks = self.ticks.wrapping_add(passed as u32);
+                self.coarse = coarse;
+                self.began = (now - self.looked < self.tick / 8).then_some(now);
+            }
+            self.looked = now;
+            if self
+                .began
+                .is_some_and(|began| now - began < self.tick * 3 / 4)
+            {
+                return Tick(self.ticks);
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// The kernel's own times in a small table. Where this thread lost the CPU to another between the look at
+/// the clock and the packet, they tell when the packet came.
+struct Seen {
+    connections: Array<MapData, [u8; size_of::<Connection>()]>,
+    /// By how much the kernel's ticks are ahead of the host's, once that is known.
+    ahead: Option<u32>,
+}
+
+impl Seen {
+    fn of_table() -> Self {
+        Self {
+            connections: pinned("maps/connections"),
+            ahead: None,
+        }
+    }
+
+    /// When the connections of the table were last seen, on the kernel's clock.
+    fn times(&self) -> impl Iterator<Item = u32> {
+        let entries = self.connections.iter();
+        let connections =
+            entries.map(|entry| -> Connection { zerocopy::transmute!(entry.expect("an entry")) });
+        connections
+            .filter(|connection| connection.state().is_live())
+            .map(|connection| connection.seen)
+    }
+
+    /// The time of the last packet that was noted, if it is later than this.
+    fn last_after(&self, now: Tick) -> Tick {
+        let Some(ahead) = self.ahead else {
+            return now;
+        };
+        let times = self.times().map(|seen| seen.wrapping_sub(ahead));
+        Tick(times.max().unwrap_or(0).max(now.0))
+    }
+
+    /// Compares the clocks by the first connection of all.
+    fn learn(&mut self, verdict: Verdict, now: Tick) {
+        if self.ahead.is_none()
+            && let Verdict::Transmit(Steered::NewFlow) | Verdict::Redirect(Steered::NewFlow, _) =
+                verdict
+        {
+            let first = self.times().next();
+            self.ahead = first.map(|seen| seen.wrapping_sub(now.0));
+        }
+    }
+}
+
+const DNAT_PORT: u16 = 81;
+
+/// A host with sixteen buckets and one line of source ports, a service that keeps its clients' addresses
+/// beside the one by NAT, and of each service one backend at a second interface.
+fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
+    let node = Node {
+        interfaces: Interfaces::new(vec!["eth0".into(), "eth1".into()]).expect("two names"),
+        ..stage::node()
+    };
+    let settings = config::Dataplane {
+        max_connections: 1,
+        source_ports: 10_240..=10_255,
+        ..stage::settings()
+    };
+    let setup = Setup {
+        balance,
+        services: &[(80, &BACKENDS[..2])],
+        max_connections: 1,
+    };
+    let mut stage = Stage::raise_on(&node, &settings, SECOND_INTERFACE, &setup);
+    let nat = pool("nat", balance, &BACKENDS[..2]);
+    let dnat = pool("dnat", balance, &BACKENDS[2..]);
+    let tcp = |forward| Mode::Tcp { forward };
+    let services = [
+        service("http-80", 80, tcp(Forward::Nat), &nat),
+        service("https", 443, Mode::Http, &nat),
+        service("http-81", DNAT_PORT, tcp(Forward::Dnat), &dnat),
+    ];
+    let up = |pool: &Arc<Pool>| {
+        let states = vec![BackendState::Up; pool.backends.len()];
+        Arc::new(PoolView::new(Arc::clone(pool), states))
+    };
+    (stage.dataplane)
+        .apply(&services, &[up(&nat), up(&dnat)])
+        .expect("the maps are filled");
+    let mut host = host_tables(&stage, pick);
+    let before = host.settings;
+    let mut small = HostTables::new(Settings {
+        last_bucket: 64 - 4,
+        first_line: 640,
+        lines: 1,
+        ..before
+    });
+    small.ingress = host.ingress;
+    small.default_route = host.default_route;
+    small.services = std::mem::take(&mut host.services);
+    small.backends = std::mem::take(&mut host.backends);
+    small.routes = std::mem::take(&mut host.routes);
+    let second = nix::net::if_::if_nametoindex("eth1").expect("eth1");
+    small.interfaces.push(second);
+    for octet in [BACKENDS[1], BACKENDS[3]] {
+        let hop = NextHop {
+            destination_mac: SECOND_ROUTER,
+            source_mac: SECOND_OWN,
+            interface: second,
+            neighbour: [172, 30, 0, 3],
+        };
+        small.routes.insert([10, 0, 0, octet], hop);
+    }
+    for id in [2, 3] {
+        let backend = small.backends.get_mut(&id).expect("four backends");
+        (backend.service, backend.service_port) = (2, DNAT_PORT);
+        (backend.dnat, backend.row, backend.rows) = (1, 0, 0);
+    }
+    let key = ServiceKey {
+        address: VIP,
+        port: DNAT_PORT,
+        protocol: 6,
+    };
+    let keeps = Service {
+        id: 2,
+        handling: Handling::Dnat as u8,
+        pick: pick as u8,
+        retries: 3,
+        ..Service::default()
+    };
+    small.services.insert(key, keeps);
+    for (service, ids) in [(0, [0, 1]), (2, [2, 3])] {
+        let members = ids.map(|id| Member {
+            id,
+            identity: ([10, 0, 0, BACKENDS[id as usize]], 80),
+            weight: 1,
+        });
+        small.rings.insert(service, slots(&members, pick));
+    }
+    small.settle();
+    (stage, small)
+}
+
+/// A second interface, with the way to the second backend of each service.
+const SECOND_INTERFACE: &str = "
+    ip link add eth1 address 02:00:00:00:00:69 type veth peer name peer1
+    ip link set peer1 up
+    ip link set eth1 up
+    ip address add 172.30.0.2/24 dev eth1
+    ip neighbour add 172.30.0.3 lladdr 02:00:00:00:00:03 dev eth1 nud permanent
+    ip route add 10.0.0.7/32 via 172.30.0.3
+    ip route add 10.0.0.19/32 via 172.30.0.3
+";
+
+fn pool(name: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
+    let backend = |octet: &u8| config::Backend {
+        name: Name::parse(&format!("web{octet}")).expect("a name"),
+        address: SocketAddr::from(([10, 0, 0, *octet], 80)),
+        weight: Weight::ONE,
+    };
+    Arc::new(Pool {
+        name: Name::parse(name).expect("a name"),
+        balance,
+        check: None,
+        when_all_down: WhenAllDown::Refuse,
+        backends: backends.iter().map(backend).collect(),
+    })
+}
+
+fn service(name: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> config::Service {
+    config::Service {
+        name: Name::parse(name).expect("a name"),
+        listen: SocketAddr::from((VIP, port)),
+        mode,
+        pool: Arc::clone(pool),
+    }
+}
+
+/// The ring of backends of one weight.
+fn slots(members: &[Member], pick: Pick) -> Vec<u32> {
+    let weights = vec![1; members.len()];
+    if pick == Pick::Turn {
+        Ring::turns(members, &weights).slots
+    } else {
+        Ring::maglev(members, ring::capacity_of(&weights)).slots
+    }
 }
 
 /// Holds new connections back during a tenth of the packets, in both homes.
@@ -127,14 +446,6 @@ fn action_of(verdict: Verdict) -> u32 {
         Verdict::Transmit(_) => 3,
         Verdict::Redirect(..) => 4,
     }
-}
-
-/// The kernel's clock in its ticks; where it began does not matter.
-fn now_in_ticks(host: &HostTables) -> u32 {
-    let clock = nix::time::ClockId::CLOCK_MONOTONIC_COARSE;
-    let now = nix::time::clock_gettime(clock).expect("the time");
-    let nanoseconds = Duration::from(now).as_nanos();
-    (nanoseconds * u128::from(host.settings.hertz) / 1_000_000_000) as u32
 }
 
 fn hertz() -> u32 {
@@ -188,11 +499,6 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
             weight: 1,
         });
     }
-    let ring = if pick == Pick::Turn {
-        Ring::turns(&members, &[1; BACKENDS.len()])
-    } else {
-        Ring::maglev(&members, ring::capacity_of(&[1; BACKENDS.len()]))
-    };
     let key = |port| ServiceKey {
         address: VIP,
         port,
@@ -214,23 +520,34 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
     };
     host.services.insert(key(80), steered);
     host.services.insert(key(443), agents);
-    host.rings.insert(0, ring.slots);
-    host.settle();
+    host.rings.insert(0, slots(&members, pick));
     host
 }
 
 /// Packets of connections that come, talk and go, among packets of every other kind.
 struct Traffic {
     random: u64,
-    /// What backends would answer with: the key of their packets.
-    backs: Vec<FlowKey>,
+    /// Ports of steered services.
+    services: &'static [u16],
+    /// Connections that were begun last: the keys of the client's packets and of the backend's.
+    begun: Vec<(FlowKey, FlowKey)>,
+    /// What comes next on a connection, last first.
+    next: Vec<(FlowKey, u8)>,
+    /// Changes that both homes have told of.
+    told: usize,
 }
 
+/// Connections that are remembered.
+const BEGUN: usize = 400;
+
 impl Traffic {
-    fn new() -> Self {
+    fn new(services: &'static [u16]) -> Self {
         Self {
             random: 2026,
-            backs: Vec::new(),
+            services,
+            begun: Vec::new(),
+            next: Vec::new(),
+            told: 0,
         }
     }
 
@@ -239,7 +556,11 @@ impl Traffic {
         if kind == 0 {
             return self.noise();
         }
-        let mut packet = TcpPacket::new(self.key(), self.flags());
+        let (key, flags) = match self.next.pop() {
+            Some(next) if self.below(4) > 0 => next,
+            _ => (self.key(), self.flags()),
+        };
+        let mut packet = TcpPacket::new(key, flags);
         packet.ttl = if self.below(50) == 0 {
             self.below(3) as u8
         } else {
@@ -263,19 +584,42 @@ impl Traffic {
     }
 
     /// Notes where a connection went, so that its backend can answer.
-    fn learn(&mut self, verdict: Verdict, bytes: &[u8]) {
-        let new = matches!(
-            verdict,
-            Verdict::Transmit(lb_common::verdict::Steered::NewFlow)
-        );
+    fn learn(&mut self, verdict: Verdict, packet: &[u8], bytes: &[u8]) {
+        let (Verdict::Transmit(how) | Verdict::Redirect(how, _)) = verdict else {
+            return;
+        };
+        let new = [Steered::NewFlow, Steered::Retried].contains(&how);
         let plain = bytes.get(12..14) == Some(&[8, 0]) && bytes.get(14) == Some(&0x45);
         if !new || !plain {
             return;
         }
-        let four = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-        let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-        self.backs
-            .push(TcpPacket::key((four(30), port(36)), (four(26), port(34))));
+        let key = |bytes: &[u8]| {
+            let four = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+            let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            TcpPacket::key((four(26), port(34)), (four(30), port(36)))
+        };
+        let (client, back) = (key(packet), key(bytes).turned());
+        if self.begun.len() < BEGUN {
+            self.begun.push((client, back));
+        } else {
+            let place = self.below(BEGUN);
+            self.begun[place] = (client, back);
+        }
+        self.next = match self.below(6) {
+            // Refused, or not answered.
+            0 => vec![(client, 0x02), (back, 0x14)],
+            1 => Vec::new(),
+            // Opened, and closed by one side or the other, or kept open.
+            ending => {
+                let mut next = match ending {
+                    2 | 3 => vec![(client, 0x11), (back, 0x11)],
+                    4 => vec![(back, 0x11), (client, 0x11)],
+                    _ => Vec::new(),
+                };
+                next.extend([(back, 0x10), (client, 0x10), (back, 0x12)]);
+                next
+            }
+        };
     }
 
     fn key(&mut self) -> FlowKey {
@@ -285,11 +629,14 @@ impl Traffic {
             0 => TcpPacket::key((client, from), (VIP, 443)),
             1 => TcpPacket::key((client, from), (VIP, self.below(65_536) as u16)),
             2 => TcpPacket::key((client, from), ([172, 31, 0, 69], 80)),
-            3 | 4 if !self.backs.is_empty() => {
-                let which = self.below(self.backs.len());
-                self.backs[which]
+            3 | 4 if !self.begun.is_empty() => {
+                let which = self.below(self.begun.len());
+                self.begun[which].1
             }
-            _ => TcpPacket::key((client, from), (VIP, 80)),
+            _ => {
+                let which = self.below(self.services.len());
+                TcpPacket::key((client, from), (VIP, self.services[which]))
+            }
         }
     }
 
