@@ -380,6 +380,10 @@ impl Tables for &Home {
         0
     }
 
+    fn line_turn(&self, _row: u16) -> u32 {
+        0
+    }
+
     fn backend(&self, id: BackendId) -> Option<Backend> {
         self.world.backend(id)
     }

@@ -293,7 +293,7 @@ fn record(number: u16, source_port: u16, state: State) -> Record {
         backend_port: 80,
         source_port,
         state: state.0,
-        reserved: 0,
+        further_source: 0,
         idle: 0,
         filling: 0,
     }

@@ -173,6 +173,7 @@ const SMALL: Setup<'_> = Setup {
     balance: Balance::RoundRobin,
     services: &[(80, &BACKENDS)],
     max_connections: 1,
+    source_addresses: &[],
 };
 
 #[test]

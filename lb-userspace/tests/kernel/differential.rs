@@ -311,6 +311,7 @@ fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
         balance,
         services: &[(80, &BACKENDS[..2])],
         max_connections: 1,
+        source_addresses: &[],
     };
     let mut stage = Stage::raise_on(&node, &settings, SECOND_INTERFACE, &setup);
     let nat = pool("nat", balance, &BACKENDS[..2]);
@@ -404,6 +405,7 @@ fn pool(name: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
         balance,
         check: None,
         when_all_down: WhenAllDown::Refuse,
+        retries: 3,
         backends: backends.iter().map(backend).collect(),
     })
 }
