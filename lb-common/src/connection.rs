@@ -13,7 +13,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{checksum::Delta, flow::FlowKey, tcp::State, tick::Tick, wire::PROTOCOL_TCP};
+use crate::{
+    checksum::Delta,
+    flow::FlowKey,
+    tcp::{Numbers, State},
+    tick::Tick,
+    wire::PROTOCOL_TCP,
+};
 
 /// What the client's packets carry.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -197,6 +203,16 @@ impl Connection {
     #[inline(always)]
     pub const fn state(&self) -> State {
         State(self.state)
+    }
+
+    /// The client's numbers that were noted last.
+    #[must_use]
+    #[inline(always)]
+    pub const fn numbers(&self) -> Numbers {
+        Numbers {
+            sequence: self.client_sequence,
+            timestamp: self.client_timestamp,
+        }
     }
 
     /// What packets from the client get on their way to the backend.

@@ -66,9 +66,10 @@ pub(super) fn follow<M: Memory, T: Tables>(
     .map_err(Verdict::Drop)?;
     has_a_hop_left(packet)?;
     if direction == Direction::In && packet.flags.finishes() {
-        let numbers = numbers(memory, packet);
-        // Before the state changes: nobody takes the entry of a connection that is established.
-        place.entry.store(WORD_NUMBERS, numbers.word());
+        let (before, numbers) = (connection.numbers(), numbers(memory, packet));
+        // Before the state changes: nobody takes the entry of a connection that is established. Should it
+        // be another's by now, it has other numbers.
+        let _noted = (place.entry).exchange(WORD_NUMBERS, before.word(), numbers.word());
     }
     let crosses = direction == Direction::Out
         && packet.flags.finishes()
