@@ -106,7 +106,6 @@ impl PortWord {
     /// 1 where nobody has the port and it does not rest, else 0: without a branch, too.
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a carry")]
     pub const fn is_free_bit(self) -> u32 {
         1 - ((self.0 as u64 + u32::MAX as u64) >> 32) as u32
     }

@@ -468,7 +468,7 @@ const fn next_of(bits: u32, start: u32) -> u32 {
 const SHORTEST_OPENING: u32 = 8;
 
 /// Ports of a full line whose connections are looked at: each may be a cache miss.
-const LENDERS: u32 = 3;
+const LENDERS: u32 = 4;
 
 /// Which connection of a full line loses its port: one that is over, or has not opened in time.
 #[inline(always)]

@@ -265,7 +265,7 @@ fn choose_backend<T: Tables>(
             why = Verdict::Drop(reason);
             continue;
         }
-        if let Some(source) = source(tables, settings, request, index, &backend) {
+        if let Some(source) = source(tables, settings, request, index, (&backend, attempt)) {
             return Ok(Choice { id: number, source });
         }
         why = Verdict::Drop(Drop::NoSourcePort);
@@ -292,14 +292,13 @@ fn source<T: Tables>(
     settings: &Settings,
     request: &Request,
     index: u32,
-    backend: &Backend,
+    (backend, round): (&Backend, u32),
 ) -> Option<([u8; 4], u16, u16)> {
     let key = &request.key;
     if backend.dnat != 0 {
         return Some((key.client, key.client_port, NO_ROW));
     }
     let rows = u32::from(backend.rows).max(1);
-    #[expect(clippy::cast_possible_truncation, reason = "a part of the hash")]
     let first = (request.hash >> 32) as u32 % rows;
     for attempt in 0..LINE_TRIES {
         let which = (first + attempt) % rows;
@@ -308,7 +307,12 @@ fn source<T: Tables>(
         let wanted = Wanted {
             index,
             row,
-            line: line_number(settings, tables.line_turn(row), attempt)?,
+            // Other lines where the ring comes to the same backend again.
+            line: line_number(
+                settings,
+                tables.line_turn(row),
+                round * LINE_TRIES + attempt,
+            )?,
             numbers: request.numbers,
         };
         if let Some(port) = take_port(tables, settings, &wanted, tables.now()) {

@@ -126,7 +126,7 @@ impl Sources {
             .collect();
         let mut new = Vec::new();
         for number in wanted {
-            match self.pinned_row(&self.pins.row(number))? {
+            match Self::pinned_row(&self.pins.row(number))? {
                 Some(row) => {
                     self.know(number, &row)?;
                     self.connections.free(number, &self.others);
@@ -155,7 +155,7 @@ impl Sources {
 
     /// The row that is pinned there. One that cannot be opened is an error: an empty one in its place
     /// would take the way back from all connections of its backend.
-    fn pinned_row(&self, pin: &Path) -> Result<Option<Row>, Error> {
+    fn pinned_row(pin: &Path) -> Result<Option<Row>, Error> {
         if !pin.exists() {
             return Ok(None);
         }
@@ -170,7 +170,7 @@ impl Sources {
     /// map when it ended is put there once more.
     fn new_row(&self, number: u16) -> Result<Row, Error> {
         let pin = self.pins.new_row(number);
-        if let Some(row) = self.pinned_row(&pin)? {
+        if let Some(row) = Self::pinned_row(&pin)? {
             return Ok(row);
         }
         let row = match self.rows.get(&u32::from(number), 0) {

@@ -44,7 +44,7 @@ pub(crate) enum Setup {
 pub(crate) enum Load {
     /// wrk with `Connection: close` from one address; the web servers close first.
     Wrk,
-    /// From 16 addresses; the client closes first.
+    /// From 64 addresses; the client closes first.
     ClientCloses,
     /// From 200 addresses; the web servers close first.
     ManyClients,

@@ -6,7 +6,7 @@ pub(crate) const STACK_BUDGET: usize = 512;
 
 /// What the kernel rounds the frame of each function up to where it compiles programs
 /// (kernel/bpf/verifier.c, `round_up_stack_depth`).
-const ROUNDED_TO: usize = 16;
+const ROUNDED_TO: usize = 32;
 
 /// The register that points at the end of the frame.
 const FRAME: u8 = 10;
