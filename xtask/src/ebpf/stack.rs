@@ -4,8 +4,8 @@
 /// `MAX_BPF_STACK`).
 pub(crate) const STACK_BUDGET: usize = 512;
 
-/// What the kernel rounds the frame of each function up to where it compiles programs
-/// (kernel/bpf/verifier.c, `round_up_stack_depth`).
+/// What kernels before 6.8, and those that interpret programs, round the frame of each function up to; later
+/// ones to half of it (kernel/bpf/verifier.c, `check_max_stack_depth`).
 const ROUNDED_TO: usize = 32;
 
 /// The register that points at the end of the frame.
@@ -56,7 +56,7 @@ mod tests {
         let moved = [0x07, 0x02, 0, 0, 0xd0, 0xff, 0xff, 0xff]; // r2 += -48
         let elsewhere = [0x07, 0x03, 0, 0, 0x00, 0xff, 0xff, 0xff]; // r3 += -256
         assert_eq!(frame(&store), 32);
-        assert_eq!(frame(&[store, copy, moved].concat()), 48);
+        assert_eq!(frame(&[store, copy, moved].concat()), 64);
         assert_eq!(frame(&[store, copy, elsewhere].concat()), 32);
         assert_eq!(frame(&[]), 0);
     }
