@@ -1,4 +1,4 @@
-//! Which service and which backend has which number in the maps, and what the maps say of them.
+//! What the maps say of services and backends.
 //!
 //! Pure: what a configuration asks for in, what the maps are to hold out. Numbers stay with their
 //! service and backend across reloads and restarts, for flows and counters refer to them.
@@ -11,13 +11,16 @@ use std::{
 
 use lb_common::{
     backend::{Backend, BackendId, BackendState},
-    limits,
     ring::{self, Member, Ring},
     service::{Handling, Pick, Service, ServiceId, ServiceKey},
     wire::PROTOCOL_TCP,
 };
 
-use super::{Error, numbered::Numbered, rings::Filled};
+use super::{
+    Error,
+    numbers::{BackendIdentity, Numbers},
+    rings::Filled,
+};
 use crate::{
     config::{self, Balance, Forward, Mode, Name},
     pool::PoolView,
@@ -69,34 +72,6 @@ pub(super) struct PlacedBackend {
     pub(super) value: Backend,
     weight: u16,
 }
-
-/// Who has which number.
-#[derive(Clone, Debug)]
-pub(super) struct Numbers {
-    pub(super) services: Numbered<ServiceKey>,
-    pub(super) backends: Numbered<BackendIdentity>,
-    /// Blocks of as many rows of source ports as a backend has. They stay when a backend leaves: its
-    /// connections go on.
-    blocks: Numbered<RowIdentity>,
-    /// Rows in a block: one for the service's address, and one for each further source address.
-    rows_each: u16,
-    /// By the address and port of a backend, the address of the service whose connections use the
-    /// further source addresses there. Answers to such an address lead to one row, so that services
-    /// at several addresses cannot share it.
-    owners: HashMap<([u8; 4], u16), [u8; 4]>,
-}
-
-impl Default for Numbers {
-    fn default() -> Self {
-        Self::with_rows(1)
-    }
-}
-
-/// What makes a backend the same one: its service, address and port.
-pub(super) type BackendIdentity = (ServiceId, [u8; 4], u16);
-
-/// Whose connections share source ports: those to one backend's address and port from one address.
-type RowIdentity = ([u8; 4], u16, [u8; 4]);
 
 impl Layout {
     /// What an earlier agent left in the maps: the numbers count, the names are not there.
@@ -423,89 +398,10 @@ impl PlacedBackend {
     }
 }
 
-impl Numbers {
-    /// Nothing has a number yet; a backend is to have so many rows of source ports.
-    fn with_rows(each: u16) -> Self {
-        Self {
-            services: Numbered::new(limits::SERVICES),
-            backends: Numbered::new(limits::BACKENDS),
-            blocks: Numbered::new(limits::ROWS / u32::from(each)),
-            rows_each: each,
-            owners: HashMap::new(),
-        }
-    }
-
-    fn service(&mut self, key: ServiceKey) -> Result<ServiceId, Error> {
-        self.services
-            .of(key)
-            .and_then(|id| ServiceId::try_from(id).ok())
-            .ok_or_else(|| Error::new(format!("there are more than {} services", limits::SERVICES)))
-    }
-
-    /// The first row of a backend's source ports, and how many it has.
-    fn rows(&mut self, identity: RowIdentity) -> Result<(u16, u16), Error> {
-        let each = u32::from(self.rows_each);
-        let first = self
-            .blocks
-            .of(identity)
-            .and_then(|block| u16::try_from(block * each).ok())
-            .ok_or_else(|| {
-                Error::new(format!(
-                    "there have been more than {} backends since the maps were made: `lb unload` \
-                     makes room, and ends all connections",
-                    limits::ROWS / each
-                ))
-            })?;
-        let (address, port, service) = identity;
-        let owner = *self.owners.entry((address, port)).or_insert(service);
-        let count = if owner == service { self.rows_each } else { 1 };
-        Ok((first, count))
-    }
-
-    /// Notes the rows that a backend had under an earlier agent.
-    fn keep_rows(&mut self, backend: &Backend) {
-        let (address, port, service) = (backend.address, backend.port, backend.service_address);
-        let block = u32::from(backend.row / self.rows_each);
-        self.blocks.keep((address, port, service), block);
-        if backend.rows > 1 {
-            self.owners.insert((address, port), service);
-        }
-    }
-
-    /// Takes the further source addresses from services that are not among these.
-    fn keep_owners(&mut self, services: &[(&config::Service, ServiceKey)]) {
-        let used: HashSet<_> = services
-            .iter()
-            .filter(|(service, _key)| {
-                matches!(
-                    service.mode,
-                    Mode::Tcp {
-                        forward: Forward::Nat
-                    }
-                )
-            })
-            .flat_map(|(service, key)| {
-                let backends = &service.pool.backends;
-                backends.iter().map(|one| (one.address, key.address))
-            })
-            .collect();
-        self.owners.retain(|&(address, port), service| {
-            used.contains(&(SocketAddr::from((address, port)), *service))
-        });
-    }
-
-    fn backend(&mut self, identity: BackendIdentity) -> Result<BackendId, Error> {
-        self.backends.of(identity).ok_or_else(|| {
-            Error::new(format!(
-                "there are more than {} backends, counted once for each service",
-                limits::BACKENDS
-            ))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use lb_common::limits;
+
     use super::*;
     use crate::{
         config::{Pool, Weight, WhenAllDown},

@@ -20,6 +20,7 @@ mod maps;
 mod memory;
 mod nested;
 mod numbered;
+mod numbers;
 mod object;
 mod occupancy;
 mod pins;
