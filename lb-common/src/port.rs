@@ -71,20 +71,13 @@ impl PortWord {
         Self(Self::RESTING | kind | second(seen, hertz) << 24 | number >> 9 << 1)
     }
 
-    /// Whether a connection may take the port whose SYN carries the numbers `next`, at this
+    /// 1 where a connection may take the port whose SYN carries the numbers `next`, at this
     /// [`second`]: TIME-WAIT is over, or the backend takes the SYN in spite of it (see
     /// [`Numbers::follow`]). A port that was not asked for after its TIME-WAIT seems to rest again
-    /// from time to time.
+    /// from time to time. Else 0.
     ///
     /// Without a branch: sixteen words are asked in a loop, and the kernel's verifier would walk each
     /// way through each of them.
-    #[must_use]
-    #[inline(always)]
-    pub const fn has_rested(self, next: Numbers, second: u32) -> bool {
-        self.has_rested_bit(next, second) != 0
-    }
-
-    /// [`PortWord::has_rested`] as a number, 0 or 1.
     #[must_use]
     #[inline(always)]
     pub const fn has_rested_bit(self, next: Numbers, second: u32) -> u32 {
@@ -137,6 +130,10 @@ mod tests {
         timestamp: 2_000_000,
     };
 
+    fn has_rested(word: PortWord, next: Numbers, second: u32) -> bool {
+        word.has_rested_bit(next, second) == 1
+    }
+
     fn at(second: u32) -> Tick {
         Tick(second * HERTZ)
     }
@@ -166,7 +163,7 @@ mod tests {
     #[test]
     fn a_port_that_rests_is_lent_to_newer_numbers_at_once_and_to_all_after_a_minute() {
         let word = resting(LAST);
-        let lends = |next, at_second| word.has_rested(next, second(at(at_second), HERTZ));
+        let lends = |next, at_second| has_rested(word, next, second(at(at_second), HERTZ));
         assert!(lends(syn(5, LAST.timestamp + 512), 101), "newer");
         assert!(!lends(syn(LAST.sequence + 9999, LAST.timestamp - 1), 101));
         assert!(
@@ -180,11 +177,15 @@ mod tests {
     #[test]
     fn without_timestamps_the_sequence_number_decides() {
         let word = resting(syn(LAST.sequence, 0));
-        let lends = |next| word.has_rested(next, second(at(101), HERTZ));
+        let lends = |next| has_rested(word, next, second(at(101), HERTZ));
         assert!(lends(syn(LAST.sequence + 512, 0)));
         assert!(lends(syn(LAST.sequence + 512, 7)));
         for same in [LAST.sequence, LAST.sequence | 511] {
-            assert!(!resting(syn(same, 0)).has_rested(syn(same, 0), second(at(101), HERTZ)));
+            assert!(!has_rested(
+                resting(syn(same, 0)),
+                syn(same, 0),
+                second(at(101), HERTZ)
+            ));
         }
         assert!(!lends(syn(LAST.sequence - 1, 0)));
         assert!(!lends(syn(LAST.sequence.wrapping_add(1 << 31), 0)));
@@ -204,7 +205,7 @@ mod tests {
             }
         }
         for word in [PortWord::RESERVED, PortWord::FREE, PortWord::held_by(7)] {
-            assert!((0..64).all(|second| !word.has_rested(LAST, second)));
+            assert!((0..64).all(|second| !has_rested(word, LAST, second)));
         }
         assert_eq!(PortWord::held_by(7).holder(), Some(7));
         assert_eq!(PortWord::FREE.holder(), None);
@@ -222,7 +223,7 @@ mod tests {
                 step.wrapping_mul(0x27d4_eb2f),
             );
             let word = PortWord::left_by(State::LINGERING, last, at(7), at(8), HERTZ);
-            if word.has_rested(next, second(at(9), HERTZ)) {
+            if has_rested(word, next, second(at(9), HERTZ)) {
                 assert!(next.follow(last), "{next:?} after {last:?}");
             }
         }

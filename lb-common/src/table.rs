@@ -378,20 +378,6 @@ pub fn release_port<S: Shared>(shared: &S, index: u32, (row, port): (u16, u16), 
     }
 }
 
-/// Claims this very source port for the entry with this index.
-#[inline(always)]
-pub fn claim_port<S: Shared>(shared: &S, index: u32, row: u16, port: u16) -> bool {
-    shared
-        .line(row, u32::from(port) / PORTS_PER_LINE)
-        .is_some_and(|line| {
-            line.exchange(
-                u32::from(port),
-                PortWord::FREE.0,
-                PortWord::held_by(index).0,
-            )
-        })
-}
-
 /// Who wants a source port.
 pub struct Wanted {
     /// Its entry.

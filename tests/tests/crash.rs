@@ -13,11 +13,6 @@ use lab::{
 fn no_connection_breaks_when_the_agent_is_killed_and_the_counters_go_on() -> Result<()> {
     let lab = Lab::raise()?;
     let agent = Agent::start(&lab, &Settings::of(&lab))?;
-    let gentle = |reuse| Plan {
-        reuse,
-        pause: Duration::from_millis(2),
-        ..Plan::http()
-    };
     let kept = gentle(Reuse::Always).start(&lab.client);
     let fresh = gentle(Reuse::Never).start(&lab.client);
     thread::sleep(Duration::from_secs(2));
@@ -56,12 +51,7 @@ fn a_service_that_is_killed_and_restarted_keeps_its_connections() -> Result<()> 
     // Root's first: the unit takes over what an agent run by hand has pinned.
     drop(Agent::start(&lab, &Settings::of(&lab))?.quiet());
     let agent = Agent::start_as_unit(lab.lb_a())?;
-    let plan = Plan {
-        reuse: Reuse::Always,
-        pause: Duration::from_millis(2),
-        ..Plan::http()
-    };
-    let kept = plan.start(&lab.client);
+    let kept = gentle(Reuse::Always).start(&lab.client);
     thread::sleep(Duration::from_secs(1));
     agent.sigkill()?;
     let agent = Agent::start_as_unit(lab.lb_a())?;
@@ -85,12 +75,7 @@ fn a_service_that_is_killed_and_restarted_keeps_its_connections() -> Result<()> 
 fn an_agent_that_ends_in_order_hands_over_to_the_next() -> Result<()> {
     let lab = Lab::raise()?;
     let agent = Agent::start(&lab, &Settings::of(&lab))?;
-    let plan = Plan {
-        reuse: Reuse::Always,
-        pause: Duration::from_millis(2),
-        ..Plan::http()
-    };
-    let kept = plan.start(&lab.client);
+    let kept = gentle(Reuse::Always).start(&lab.client);
     thread::sleep(Duration::from_secs(1));
     let before = agent.metrics()?;
     let status = agent.sigterm()?;
@@ -107,6 +92,15 @@ fn an_agent_that_ends_in_order_hands_over_to_the_next() -> Result<()> {
         report.connections
     );
     report.all_answered()
+}
+
+/// Requests all the time, with a pause after each.
+fn gentle(reuse: Reuse) -> Plan {
+    Plan {
+        reuse,
+        pause: Duration::from_millis(2),
+        ..Plan::http()
+    }
 }
 
 /// What the kernel counts does not begin anew with a new agent.

@@ -83,14 +83,13 @@ impl Sources {
     }
 
     /// Sees to it that answers of this backend to this address are told apart by source ports of this
-    /// row.
+    /// row, which is there already: see [`Sources::provide_rows`].
     pub(super) fn add_nat(
         &mut self,
         (backend, port): ([u8; 4], u16),
         source: [u8; 4],
         row: u16,
     ) -> Result<(), Error> {
-        self.provide_rows([row])?;
         self.add(Endpoint {
             backend,
             source,
