@@ -104,8 +104,8 @@ impl State {
         }
     }
 
-    /// The same, but for a backend whose FIN does not acknowledge the client's: the two crossed, and each
-    /// side holds the connection in TIME-WAIT (RFC 9293, section 3.6, case 3).
+    /// The same, but for a backend whose FIN crossed the client's, or may have: each side then holds the
+    /// connection in TIME-WAIT (RFC 9293, section 3.6, case 3).
     #[must_use]
     #[inline(always)]
     pub const fn if_crossed(self, crossed: bool) -> Self {

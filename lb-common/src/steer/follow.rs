@@ -9,6 +9,7 @@ use crate::{
     table::Place,
     tables::{Tables, Words},
     tcp::State,
+    tick::Tick,
     traffic::Direction,
     verdict::{Drop, Verdict},
 };
@@ -73,12 +74,25 @@ pub(super) fn follow<M: Memory, T: Tables>(
     }
     let crosses = direction == Direction::Out
         && packet.flags.finishes()
-        && acknowledgement(memory, packet) != connection.client_sequence;
+        && (acknowledgement(memory, packet) != connection.client_sequence
+            || is_late(stamp, tables.now(), settings.hertz));
     let verdict = send(memory, tables, packet, &connection, &hop, direction)?;
     let after = |before: State| before.after(direction, packet.flags).if_crossed(crosses);
     advance(tables, settings, place, &connection, after);
     Ok(verdict)
 }
+
+/// Whether a backend's FIN follows the client's so late that it may be one that the backend sent again. The
+/// first may have crossed the client's FIN and been lost, or Linux only pretended to send it, as it does
+/// when memory is short (net/ipv4/tcp_output.c, `tcp_send_fin`).
+#[inline(always)]
+const fn is_late(stamp: Stamp, now: Tick, hertz: u32) -> bool {
+    now.since(stamp.seen) >= hertz / SENT_AGAIN
+}
+
+/// The part of a second after which a FIN may be one that was sent again: Linux waits a fifth at the least
+/// (include/net/tcp.h, `TCP_RTO_MIN`).
+const SENT_AGAIN: u32 = 8;
 
 /// Whether a SYN begins a connection in the place of the one that is known under its addresses and
 /// ports, rather than going along with it.

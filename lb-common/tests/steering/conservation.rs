@@ -384,7 +384,8 @@ impl Run {
         }
         let crossed = direction == Direction::Out
             && flags.finishes()
-            && packet.acknowledgement != shadow.numbers.sequence;
+            && (packet.acknowledgement != shadow.numbers.sequence
+                || self.tables.now.since(shadow.seen) >= HERTZ / 8);
         shadow.state = (shadow.state.after(direction, flags)).if_crossed(crossed);
         // A connection that opens is as old as its last change.
         if shadow.state != State::OPENING {

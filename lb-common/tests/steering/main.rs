@@ -534,16 +534,17 @@ fn a_port_that_its_backend_holds_in_time_wait_rests_however_often_its_client_com
 }
 
 #[test]
-fn when_both_ends_close_at_once_the_backend_lingers() {
-    let tables = tables();
-    let state = |port| {
+fn a_backend_lingers_whose_fin_crossed_the_client_s_or_may_have_been_sent_again() {
+    let mut tables = tables();
+    let state = |tables: &HostTables, port| {
         let connections = tables.connections();
         let found = (connections.iter()).find(|(_, connection)| connection.client_port == port);
         found.map(|(_, connection)| connection.state())
     };
-    for (port, acknowledges, expected) in [
-        (40_001, 5001, State::CLOSED),
-        (40_002, 5000, State::LINGERING),
+    for (port, acknowledges, after, expected) in [
+        (40_001, 5001, 0, State::CLOSED),
+        (40_002, 5000, 0, State::LINGERING),
+        (40_003, 5001, HERTZ / 5, State::LINGERING),
     ] {
         let back = opened(&tables, port);
         let from_client = TcpPacket {
@@ -551,12 +552,13 @@ fn when_both_ends_close_at_once_the_backend_lingers() {
             ..TcpPacket::new(from_client(port), FIN_ACK)
         };
         sent(&tables, &from_client);
+        tables.now = Tick(tables.now.0 + after);
         let from_backend = TcpPacket {
             acknowledgement: acknowledges,
             ..TcpPacket::new(back, FIN_ACK)
         };
         sent(&tables, &from_backend);
-        assert_eq!(state(port), Some(expected), "{acknowledges}");
+        assert_eq!(state(&tables, port), Some(expected), "{port}");
     }
 }
 
