@@ -13,7 +13,6 @@
 pub mod backend;
 pub mod checksum;
 pub mod connection;
-
 pub mod endpoint;
 pub mod flow;
 pub mod hop;
@@ -33,6 +32,7 @@ pub mod tcp;
 pub mod tick;
 pub mod traffic;
 pub mod verdict;
+pub mod walk;
 pub mod wire;
 
 mod hash;

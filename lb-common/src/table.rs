@@ -19,7 +19,7 @@ use crate::{
         WORDS,
     },
     hash,
-    limits::{LINES, PORTS_PER_LINE, WAYS},
+    limits::{PORTS_PER_LINE, WAYS},
     port::{self, PortWord},
     settings::Settings,
     tables::{Ports, Shared, Words},
@@ -384,7 +384,7 @@ pub struct Wanted {
     pub index: u32,
     /// The row to claim in.
     pub row: u16,
-    /// The line of the row: see [`line_number`].
+    /// The line of the row: see [`crate::walk`].
     pub line: u32,
     /// The numbers of its SYN: they decide whether the backend takes it on a port in TIME-WAIT.
     pub numbers: Numbers,
@@ -499,38 +499,6 @@ fn lender<S: Shared>(
     None
 }
 
-/// The line of a row that a `turn` leads to, and those after it where an `attempt` found no port there.
-///
-/// Each CPU goes through all lines and takes a few ports of one before it goes on to the next: so most
-/// connections find their line in the CPU's cache, all lines fill alike, and a port that was given back
-/// rests as long as can be. Where it begins depends on the table's secret.
-#[inline(always)]
-#[must_use]
-pub const fn line_number(settings: &Settings, turn: u32, attempt: u32) -> Option<u32> {
-    let lines = settings.lines as u64;
-    if lines == 0 {
-        return None;
-    }
-    let line = (turn / PORTS_A_TURN).wrapping_add(attempt) as u64;
-    let walked = line.wrapping_add(settings.secret[1] >> 32);
-    #[expect(clippy::cast_possible_truncation, reason = "fewer than 65,536 lines")]
-    let mut number = (walked % lines) as u32;
-    if number >= settings.lines_before_gap as u32 {
-        number += settings.gap as u32;
-    }
-    Some((settings.first_line as u32 + number) % LINES)
-}
-
-/// Connections that a CPU looks for ports in one line for before it goes on to the next.
-const PORTS_A_TURN: u32 = 4;
-
-/// Where a CPU begins to go through the lines: far from where others do.
-#[inline(always)]
-#[must_use]
-pub const fn first_turn(cpu: u32) -> u32 {
-    cpu.wrapping_mul(0x9e37_79b1) >> 8
-}
-
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
@@ -538,28 +506,4 @@ pub const fn first_turn(cpu: u32) -> u32 {
 )]
 const fn port_of(line: u32, at: u32) -> u16 {
     (line * PORTS_PER_LINE + at) as u16
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn every_line_but_those_of_the_gap_has_its_turn() {
-        let settings = Settings {
-            first_line: 64,
-            lines: 100,
-            lines_before_gap: 30,
-            gap: 512,
-            ..Settings::default()
-        };
-        let tried: BTreeSet<u32> = (1000..1100)
-            .filter_map(|turn| line_number(&settings, turn * PORTS_A_TURN, 0))
-            .collect();
-        let expected: BTreeSet<u32> = (64..94).chain(606..676).collect();
-        assert_eq!(tried, expected);
-        assert_eq!(line_number(&Settings::default(), 0, 0), None);
-    }
 }

@@ -11,6 +11,7 @@ use crate::{
     tick::Tick,
     traffic::{Direction, TrafficSlot},
     verdict::{Drop, Verdict},
+    walk::Turn,
 };
 
 /// Words of eight bytes that several CPUs read and write at once: an entry of `connections` or
@@ -94,9 +95,14 @@ pub trait Tables: Shared {
     /// Counts the service's turn on by one and returns what it was.
     fn turn(&self, service: ServiceId) -> u32;
 
-    /// Counts this CPU's turn in the lines of a row on by one and returns what it was: see
-    /// [`crate::table::line_number`].
-    fn line_turn(&self, row: u16) -> u32;
+    /// Advances this CPU's walk over the lines of a row by one turn and returns the turn before.
+    fn line_turn(&self, row: u16) -> Turn;
+
+    /// Moves this CPU's walk on from a line that had no port: see [`Turn::after_miss`].
+    fn count_miss(&self, row: u16);
+
+    /// The number of this CPU.
+    fn cpu(&self) -> u32;
 
     /// A backend by its number.
     fn backend(&self, id: BackendId) -> Option<Backend>;

@@ -21,11 +21,11 @@ use lb_common::{
     ring::Head,
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
-    table::first_turn,
     tables::{Shared, Tables},
     tick::Tick,
     traffic::{Direction, TrafficSlot},
     verdict::{Drop, Verdict},
+    walk::Turn,
 };
 
 use crate::{
@@ -133,14 +133,29 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn turn(&self, service: ServiceId) -> u32 {
-        counted_on(CURSORS.get_ptr_mut(u32::from(service)))
+        replaced(CURSORS.get_ptr_mut(u32::from(service)), |turn| {
+            turn.wrapping_add(1)
+        })
     }
 
     #[inline(always)]
-    fn line_turn(&self, row: u16) -> u32 {
+    fn line_turn(&self, row: u16) -> Turn {
+        Turn(replaced(LINE_TURNS.get_ptr_mut(u32::from(row)), |turn| {
+            Turn(turn).next().0
+        }))
+    }
+
+    #[inline(always)]
+    fn count_miss(&self, row: u16) {
+        replaced(LINE_TURNS.get_ptr_mut(u32::from(row)), |turn| {
+            Turn(turn).after_miss().0
+        });
+    }
+
+    #[inline(always)]
+    fn cpu(&self) -> u32 {
         // SAFETY: takes nothing and returns a number.
-        let cpu = unsafe { bpf_get_smp_processor_id() };
-        first_turn(cpu).wrapping_add(counted_on(LINE_TURNS.get_ptr_mut(u32::from(row))))
+        unsafe { bpf_get_smp_processor_id() }
     }
 
     #[inline(always)]
@@ -183,17 +198,17 @@ impl Tables for Kernel<'_> {
     }
 }
 
-/// Counts this CPU's entry of a map on by one and returns what it was.
+/// Puts the next value into this CPU's entry of a map and returns the one before.
 #[inline(always)]
-fn counted_on(entry: Option<*mut u32>) -> u32 {
+fn replaced(entry: Option<*mut u32>, next: impl Fn(u32) -> u32) -> u32 {
     let Some(entry) = entry else {
         return 0;
     };
     // SAFETY: this CPU's own entry, and no other program runs on it meanwhile.
     unsafe {
-        let count = *entry;
-        *entry = count.wrapping_add(1);
-        count
+        let value = *entry;
+        *entry = next(value);
+        value
     }
 }
 

@@ -19,11 +19,11 @@ use crate::{
     service::{Service, ServiceId, ServiceKey},
     settings::Settings,
     steer::steer,
-    table::first_turn,
     tables::{Ports, Shared, Tables, Words},
     tick::Tick,
     traffic::{Direction, Traffic, TrafficSlot},
     verdict::{COUNTER_SLOTS, Drop, Verdict},
+    walk::Turn,
 };
 
 /// The tables in plain memory, for one host.
@@ -53,7 +53,7 @@ pub struct HostTables {
     rows: HashMap<u16, Vec<AtomicU32>>,
     hops: Vec<[AtomicU64; 4]>,
     turns: RefCell<HashMap<ServiceId, u32>>,
-    line_turns: RefCell<HashMap<u16, u32>>,
+    walks: RefCell<HashMap<u16, Turn>>,
     told: RefCell<Vec<Record>>,
     lookups: RefCell<u64>,
     verdicts: RefCell<Vec<u64>>,
@@ -82,7 +82,7 @@ impl HostTables {
             rows: HashMap::new(),
             hops: (0..HOPS).map(|_| Default::default()).collect(),
             turns: RefCell::default(),
-            line_turns: RefCell::default(),
+            walks: RefCell::default(),
             told: RefCell::default(),
             lookups: RefCell::default(),
             verdicts: RefCell::new(vec![0; COUNTER_SLOTS as usize]),
@@ -346,12 +346,22 @@ impl<'a> Tables for &'a HostTables {
         now
     }
 
-    fn line_turn(&self, row: u16) -> u32 {
-        let mut turns = self.line_turns.borrow_mut();
-        let turn = turns.entry(row).or_default();
-        let now = *turn;
-        *turn = now.wrapping_add(1);
-        first_turn(0).wrapping_add(now)
+    fn line_turn(&self, row: u16) -> Turn {
+        let mut walks = self.walks.borrow_mut();
+        let walk = walks.entry(row).or_default();
+        let turn = *walk;
+        *walk = turn.next();
+        turn
+    }
+
+    fn count_miss(&self, row: u16) {
+        let mut walks = self.walks.borrow_mut();
+        let walk = walks.entry(row).or_default();
+        *walk = walk.after_miss();
+    }
+
+    fn cpu(&self) -> u32 {
+        0
     }
 
     fn backend(&self, id: BackendId) -> Option<Backend> {

@@ -16,7 +16,7 @@ use crate::{
     settings::Settings,
     table::{
         Buckets, Claim, NONE, Place, REPLACES, Wanted, chosen, claim, find, is_free, is_twice,
-        line_number, place_at, publish, release, release_port, settle, take_port, vacate,
+        place_at, publish, release, release_port, settle, take_port, vacate,
     },
     tables::{Tables, Words},
     tcp::{Numbers, State},
@@ -265,7 +265,7 @@ fn choose_backend<T: Tables>(
             why = Verdict::Drop(reason);
             continue;
         }
-        if let Some(source) = source(tables, settings, request, index, (&backend, attempt)) {
+        if let Some(source) = source(tables, settings, request, index, &backend) {
             return Ok(Choice { id: number, source });
         }
         why = Verdict::Drop(Drop::NoSourcePort);
@@ -292,7 +292,7 @@ fn source<T: Tables>(
     settings: &Settings,
     request: &Request,
     index: u32,
-    (backend, round): (&Backend, u32),
+    backend: &Backend,
 ) -> Option<([u8; 4], u16, u16)> {
     let key = &request.key;
     if backend.dnat != 0 {
@@ -307,12 +307,7 @@ fn source<T: Tables>(
         let wanted = Wanted {
             index,
             row,
-            // Other lines where the ring comes to the same backend again.
-            line: line_number(
-                settings,
-                tables.line_turn(row),
-                round * LINE_TRIES + attempt,
-            )?,
+            line: tables.line_turn(row).line(settings, tables.cpu())?,
             numbers: request.numbers,
         };
         if let Some(port) = take_port(tables, settings, &wanted, tables.now()) {
@@ -323,6 +318,7 @@ fn source<T: Tables>(
             };
             return Some((address, port, row));
         }
+        tables.count_miss(row);
     }
     None
 }

@@ -23,6 +23,7 @@ use lb_common::{
     tick::Tick,
     traffic::{Direction, TrafficSlot},
     verdict::{Drop, Verdict},
+    walk::Turn,
 };
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -380,7 +381,13 @@ impl Tables for &Home {
         0
     }
 
-    fn line_turn(&self, _row: u16) -> u32 {
+    fn line_turn(&self, _row: u16) -> Turn {
+        Turn::default()
+    }
+
+    fn count_miss(&self, _row: u16) {}
+
+    fn cpu(&self) -> u32 {
         0
     }
 
