@@ -415,20 +415,21 @@ fn taken_port<S: Shared>(shared: &S, settings: &Settings, wanted: &Wanted, now: 
     // Another one each time, so that each connection of the line is asked for its port at some time.
     let (start, hertz) = (wanted.index, settings.hertz);
     let ours = PortWord::held_by(wanted.index).0;
-    let second = port::second(now, hertz);
-    let (mut free, mut rested) = (0, 0);
+    let mut choice = 0;
     for at in 0..PORTS_PER_LINE {
-        let word = PortWord(line.load(at));
-        free |= word.is_free_bit() << at;
-        rested |= word.has_rested_bit(wanted.numbers, second) << at;
+        choice |= PortWord(line.load(at)).is_free_bit() << at;
     }
-    for choice in [free, rested] {
-        let at = next_of(choice, start);
-        let word = line.load(at);
-        let is_chosen = choice != 0 && PortWord(word).holder().is_none();
-        if is_chosen && line.exchange(at, word, ours) {
-            return port_of(number, at).into();
+    if choice == 0 {
+        let second = port::second(now, hertz);
+        for at in 0..PORTS_PER_LINE {
+            choice |= PortWord(line.load(at)).has_rested_bit(wanted.numbers, second) << at;
         }
+    }
+    let at = next_of(choice, start);
+    let word = line.load(at);
+    let is_chosen = choice != 0 && PortWord(word).holder().is_none();
+    if is_chosen && line.exchange(at, word, ours) {
+        return port_of(number, at).into();
     }
     let Some(lender) = lender(shared, settings, wanted, &line, (number, start), now) else {
         return 0;
