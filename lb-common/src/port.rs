@@ -72,8 +72,8 @@ impl PortWord {
     }
 
     /// 1 where a connection may take the port whose SYN carries the numbers `next`, at this
-    /// [`second`]: TIME-WAIT is over, or the backend takes the SYN in spite of it (see
-    /// [`Numbers::follow`]). A port that was not asked for after its TIME-WAIT seems to rest again
+    /// [`second`]: TIME-WAIT is over, or the last segments of the old connection have arrived and the
+    /// backend takes the SYN in spite of it (see [`Numbers::follow`]). A port that was not asked for after its TIME-WAIT seems to rest again
     /// from time to time. Else 0.
     ///
     /// Without a branch: sixteen words are asked in a loop, and the kernel's verifier would walk each
@@ -85,6 +85,7 @@ impl PortWord {
         let rests = word >> 31 & !word & 1;
         let rested = second.wrapping_sub(word >> 24) & (SECONDS - 1);
         let is_over = (rested + SECONDS - TIME_WAIT) / SECONDS;
+        let is_quiet = (rested + SECONDS - QUIET) / SECONDS;
         let by_timestamp = word >> 30 & 1;
         let mask = by_timestamp.wrapping_neg();
         let number = next.timestamp & mask | next.sequence & !mask;
@@ -93,7 +94,7 @@ impl PortWord {
         // 24 bits that go round, compared at the top of 32.
         let ahead = (number >> 9 << 1).wrapping_sub(word) << 8;
         let is_ahead = (!ahead & ahead.wrapping_neg()) >> 31;
-        rests & (is_over | is_known & is_ahead)
+        rests & (is_over | is_quiet & is_known & is_ahead)
     }
 
     /// 1 where nobody has the port and it does not rest, else 0: without a branch, too.
@@ -106,6 +107,10 @@ impl PortWord {
 
 /// Seconds that an endpoint stays in TIME-WAIT (include/net/tcp.h, `TCP_TIMEWAIT_LEN`).
 const TIME_WAIT: u32 = 60;
+
+/// Seconds begun since a port was last used, before it is lent again: one whole second at the least. At once,
+/// a new connection met a last segment of the old one, and its backend reset it.
+const QUIET: u32 = 2;
 
 /// After how many seconds the count of them in a word begins again.
 const SECONDS: u32 = 64;
@@ -161,13 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_rests_is_lent_to_newer_numbers_at_once_and_to_all_after_a_minute() {
+    fn a_port_that_rests_is_lent_to_newer_numbers_after_a_second_and_to_all_after_a_minute() {
         let word = resting(LAST);
         let lends = |next, at_second| has_rested(word, next, second(at(at_second), HERTZ));
-        assert!(lends(syn(5, LAST.timestamp + 512), 101), "newer");
-        assert!(!lends(syn(LAST.sequence + 9999, LAST.timestamp - 1), 101));
+        let newer = syn(5, LAST.timestamp + 512);
+        assert!(!lends(newer, 100) && !lends(newer, 101), "not quiet yet");
+        assert!(lends(newer, 102));
+        assert!(!lends(syn(LAST.sequence + 9999, LAST.timestamp - 1), 102));
         assert!(
-            !lends(syn(LAST.sequence + 9999, 0), 101),
+            !lends(syn(LAST.sequence + 9999, 0), 102),
             "its number is not known any more"
         );
         assert!((101..160).all(|second| !lends(syn(5, 5), second)));
@@ -177,14 +184,14 @@ mod tests {
     #[test]
     fn without_timestamps_the_sequence_number_decides() {
         let word = resting(syn(LAST.sequence, 0));
-        let lends = |next| has_rested(word, next, second(at(101), HERTZ));
+        let lends = |next| has_rested(word, next, second(at(102), HERTZ));
         assert!(lends(syn(LAST.sequence + 512, 0)));
         assert!(lends(syn(LAST.sequence + 512, 7)));
         for same in [LAST.sequence, LAST.sequence | 511] {
             assert!(!has_rested(
                 resting(syn(same, 0)),
                 syn(same, 0),
-                second(at(101), HERTZ)
+                second(at(102), HERTZ)
             ));
         }
         assert!(!lends(syn(LAST.sequence - 1, 0)));

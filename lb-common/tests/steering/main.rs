@@ -528,7 +528,10 @@ fn a_port_that_its_backend_holds_in_time_wait_rests_however_often_its_client_com
     let refused = Verdict::Drop(Drop::NoSourcePort);
     let taken = Verdict::Transmit(Steered::NewFlow);
     assert_eq!(sent(&tables, &syn(50_001, 999_000)).0, refused, "older");
-    assert_eq!(sent(&tables, &syn(50_002, 1_001_000)).0, taken, "newer");
+    let newer = syn(50_002, 1_001_000);
+    assert_eq!(sent(&tables, &newer).0, refused, "at once");
+    tables.now = Tick(tables.now.0 + 2 * HERTZ);
+    assert_eq!(sent(&tables, &newer).0, taken, "newer");
     tables.now = Tick(tables.now.0 + 61 * HERTZ);
     assert_eq!(sent(&tables, &syn(50_003, 999_000)).0, taken, "a minute on");
 }
