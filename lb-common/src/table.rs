@@ -454,8 +454,9 @@ const fn next_of(bits: u32, start: u32) -> u32 {
 /// wanted by another and no other port is free.
 const SHORTEST_OPENING: u32 = 8;
 
-/// Ports of a full line whose connections are looked at: each may be a cache miss.
-const LENDERS: u32 = 4;
+/// Ports of a full line whose connections are looked at: each may be a cache miss. Where all of them are in
+/// TIME-WAIT, each has an even chance to be lent, so that two are looked at and one line of 256 has none.
+const LENDERS: u32 = 8;
 
 /// Which connection of a full line loses its port: one that is over, or has not opened in time.
 #[inline(always)]

@@ -98,8 +98,9 @@ pub trait Tables: Shared {
     /// Advances this CPU's walk over the lines of a row by one turn and returns the turn before.
     fn line_turn(&self, row: u16) -> Turn;
 
-    /// Moves this CPU's walk on from a line that had no port: see [`Turn::after_miss`].
-    fn count_miss(&self, row: u16);
+    /// Moves this CPU's walk on from a line that had no port: see [`Turn::after_miss`] and
+    /// [`Turn::after_second_miss`].
+    fn miss(&self, row: u16, second: bool);
 
     /// The number of this CPU.
     fn cpu(&self) -> u32;

@@ -50,13 +50,27 @@ impl Turn {
         self.at(self.0 + 1).less(relief)
     }
 
+    /// The same place in the next window: where a connection looks for a port next that found none here.
+    #[must_use]
+    #[inline(always)]
+    pub const fn next_window(self) -> Self {
+        Self(self.0.wrapping_add(WINDOW))
+    }
+
+    /// The turn after one in which neither this window nor the next had a port for the connection.
+    #[must_use]
+    #[inline(always)]
+    pub const fn after_second_miss(self) -> Self {
+        self.at(self.0).less(self.strain() * STRAIN).next_window()
+    }
+
     /// The turn after one whose line had no port for the connection: in the next line, or in the next
     /// window if that was so too often of late.
     #[must_use]
     #[inline(always)]
     pub const fn after_miss(self) -> Self {
         if self.strain() + MISS >= STRAIN_LIMIT {
-            return Self((self.0 & !(WINDOW - 1)).wrapping_add(WINDOW | self.0 % PLACES));
+            return self.after_second_miss();
         }
         self.at(self.0 + TURNS_A_LINE)
             .less((MISS * STRAIN).wrapping_neg())
@@ -168,6 +182,12 @@ mod tests {
             Turn(40 + 6 * TURNS_A_LINE),
             "the first follows the last"
         );
+    }
+
+    #[test]
+    fn a_second_miss_leads_to_the_next_window_at_once() {
+        let turn = Turn(2 * WINDOW + 40).after_miss().after_second_miss();
+        assert_eq!(turn, Turn(3 * WINDOW + 40 + TURNS_A_LINE));
     }
 
     #[test]

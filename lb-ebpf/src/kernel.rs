@@ -146,9 +146,13 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn count_miss(&self, row: u16) {
+    fn miss(&self, row: u16, second: bool) {
         replaced(LINE_TURNS.get_ptr_mut(u32::from(row)), |turn| {
-            Turn(turn).after_miss().0
+            if second {
+                Turn(turn).after_second_miss().0
+            } else {
+                Turn(turn).after_miss().0
+            }
         });
     }
 

@@ -354,10 +354,14 @@ impl<'a> Tables for &'a HostTables {
         turn
     }
 
-    fn count_miss(&self, row: u16) {
+    fn miss(&self, row: u16, second: bool) {
         let mut walks = self.walks.borrow_mut();
         let walk = walks.entry(row).or_default();
-        *walk = walk.after_miss();
+        *walk = if second {
+            walk.after_second_miss()
+        } else {
+            walk.after_miss()
+        };
     }
 
     fn cpu(&self) -> u32 {

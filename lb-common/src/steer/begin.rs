@@ -304,10 +304,16 @@ fn source<T: Tables>(
         let which = (first + attempt) % rows;
         #[expect(clippy::cast_possible_truncation, reason = "fewer than ten rows")]
         let row = backend.row + which as u16;
+        let turn = tables.line_turn(row);
+        let turn = if attempt == 0 {
+            turn
+        } else {
+            turn.next_window()
+        };
         let wanted = Wanted {
             index,
             row,
-            line: tables.line_turn(row).line(settings, tables.cpu())?,
+            line: turn.line(settings, tables.cpu())?,
             numbers: request.numbers,
         };
         if let Some(port) = take_port(tables, settings, &wanted, tables.now()) {
@@ -318,7 +324,7 @@ fn source<T: Tables>(
             };
             return Some((address, port, row));
         }
-        tables.count_miss(row);
+        tables.miss(row, attempt > 0);
     }
     None
 }

@@ -385,7 +385,7 @@ impl Tables for &Home {
         Turn::default()
     }
 
-    fn count_miss(&self, _row: u16) {}
+    fn miss(&self, _row: u16, _second: bool) {}
 
     fn cpu(&self) -> u32 {
         0

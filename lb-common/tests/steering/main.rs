@@ -42,14 +42,19 @@ const fn hop(last: u8) -> NextHop {
 
 /// Four backends behind :80, and a service of the agent's at :443.
 fn tables() -> HostTables {
+    tables_of(16_384, 640, 64)
+}
+
+/// The same with so many entries for connections and so many lines of source ports, from the first on.
+fn tables_of(entries: u32, first_line: u16, lines: u16) -> HostTables {
     let settings = Settings {
         secret: [0x1b, 0x2026],
-        last_bucket: 16_384 - 4,
+        last_bucket: entries - 4,
         generation: 1,
         routes: 1,
-        first_line: 640,
-        lines: 64,
-        lines_before_gap: 64,
+        first_line,
+        lines,
+        lines_before_gap: lines,
         hertz: HERTZ,
         ..Settings::default()
     };
@@ -229,6 +234,20 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
         usize::from(ONE_LINE),
         "the connection whose port was taken went with it"
     );
+}
+
+#[test]
+fn connections_that_stay_fill_window_after_window_and_none_is_refused() {
+    let tables = tables_of(1 << 19, 64, 4000);
+    // Two windows of each backend, and a part of the third.
+    for number in 0..80_000_u32 {
+        let [_, high, low, port] = number.to_be_bytes();
+        let client = TcpPacket::key(([100, 64, high, low], 1024 + u16::from(port)), (VIP, 80));
+        let (verdict, bytes) = sent(&tables, &TcpPacket::new(client, SYN));
+        assert_eq!(verdict, Verdict::Transmit(Steered::NewFlow), "{number}");
+        sent(&tables, &TcpPacket::new(answer(&bytes), SYN_ACK));
+        sent(&tables, &TcpPacket::new(client, ACK));
+    }
 }
 
 /// A second address that backends see.
