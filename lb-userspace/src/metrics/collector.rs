@@ -161,6 +161,10 @@ impl Readings {
         for (service, count) in &self.retries {
             retries.counter(&[service.as_str()], count)?;
         }
+        let mut panics = Samples::begin(encoder, &families::PANICS)?;
+        for (service, count) in &self.panics {
+            panics.counter(&[service.as_str()], count)?;
+        }
         let mut backends = Samples::begin(encoder, &families::BACKEND_CONNECTIONS)?;
         for (service, backend, in_use) in &self.backend_connections {
             backends.gauge(&[service.as_str(), backend.as_str()], *in_use as f64)?;

@@ -66,6 +66,8 @@ families! {
         "Requests that the HTTP front refused.";
     HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]
         "Requests that were sent once more, for want of a connection or of an answer.";
+    PANICS: Counter "lb_panics_total" ["service"]
+        "Faults of the agent itself that ended a client's connection, or one of its streams.";
     BACKEND_CONNECTIONS: Gauge "lb_backend_connections" ["service", "backend"]
         "Connections of the HTTP front to a backend that have a request under way.";
     TLS_HANDSHAKES: Counter "lb_tls_handshakes_total" ["version", "resumed"]

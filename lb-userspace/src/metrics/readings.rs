@@ -48,6 +48,8 @@ pub struct Readings {
     pub refusals: Vec<(Name, &'static str, u64)>,
     /// Requests that were sent to a second backend, by service.
     pub retries: Vec<(Name, u64)>,
+    /// Panics in tasks of client connections of the HTTP front, by service.
+    pub panics: Vec<(Name, u64)>,
     /// Connections of the HTTP front to backends in use now: service, backend, how many.
     pub backend_connections: Vec<(Name, Name, u64)>,
     /// The certificates that it serves.

@@ -107,6 +107,7 @@ fn readings() -> Readings {
         open_connections: vec![(name("https"), 11)],
         refusals: vec![(name("https"), "two_hosts", 3)],
         retries: vec![(name("https"), 1)],
+        panics: vec![(name("https"), 0)],
         backend_connections: vec![(name("https"), name("web1"), 5)],
         certificates: vec![CertificateReading {
             service: name("https"),
@@ -162,6 +163,7 @@ fn every_sample_stands_where_it_should() {
         r#"lb_http_connections{service="https"} 11"#,
         r#"lb_http_refusals_total{service="https",reason="two_hosts"} 3"#,
         r#"lb_http_retries_total{service="https"} 1"#,
+        r#"lb_panics_total{service="https"} 0"#,
         r#"lb_backend_connections{service="https",backend="web1"} 5"#,
         "process_start_time_seconds 1700000000",
     ] {

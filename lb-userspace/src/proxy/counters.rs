@@ -39,6 +39,8 @@ pub struct Counters {
     pub retries: Vec<(Name, u64)>,
     /// Connections to backends in use now.
     pub backend_connections: Vec<BackendConnections>,
+    /// Panics in tasks of client connections, by service.
+    pub panics: Vec<(Name, u64)>,
 }
 
 /// Requests that ended the same way.
@@ -142,6 +144,8 @@ pub(super) struct ServiceCounters {
     pub(super) open_connections: Count,
     /// Requests sent once more.
     pub(super) retries: Count,
+    /// Panics in tasks of its client connections.
+    pub(super) panics: Count,
     /// Responses for which no backend was chosen.
     pub(super) no_backend: Arc<BackendCounters>,
 }
@@ -174,6 +178,7 @@ impl Default for ServiceCounters {
             handshake_failures: Count::default(),
             open_connections: Count::default(),
             retries: Count::default(),
+            panics: Count::default(),
             no_backend,
         }
     }
@@ -254,6 +259,7 @@ struct ServiceSum {
     handshake_failures: u64,
     open_connections: u64,
     retries: u64,
+    panics: u64,
 }
 
 impl ServiceSum {
@@ -281,6 +287,7 @@ impl ServiceSum {
         self.handshake_failures += service.handshake_failures.value();
         self.open_connections += service.open_connections.value();
         self.retries += service.retries.value();
+        self.panics += service.panics.value();
     }
 
     fn report(self, service: &Name, counters: &mut Counters) {
@@ -325,6 +332,7 @@ impl ServiceSum {
         by_service(&mut counters.handshake_failures, self.handshake_failures);
         by_service(&mut counters.open_connections, self.open_connections);
         by_service(&mut counters.retries, self.retries);
+        by_service(&mut counters.panics, self.panics);
     }
 }
 

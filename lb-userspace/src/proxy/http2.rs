@@ -23,6 +23,7 @@ use super::{
     http2_body::Http2Body,
     http2_sink::{Http2Sink, Responder},
     message::{Framing, Method, Refusal, Via, own_text, write_http2},
+    panics::contained,
     watchdog::{Expired, Watchdog},
 };
 use crate::config::Http;
@@ -69,8 +70,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         let idle = front.limits().idle_timeout;
         match watchdog.limit_since(&activity.last, idle, accept).await {
             Ok(Some(Some(Ok((request, respond))))) => {
-                let served = Stream::begin(front, &peer, &activity);
-                spawn_local(served.answer(request, respond));
+                let served = Stream::begin(front, &peer, &activity).answer(request, respond);
+                let front = Rc::clone(front);
+                spawn_local(async move {
+                    contained(&front.name, &front.counters, served).await;
+                });
             }
             // Time to end.
             Ok(None) => {}

@@ -25,6 +25,7 @@ mod http2_body;
 mod http2_sink;
 mod listener;
 mod message;
+mod panics;
 mod receive;
 mod serve;
 mod tls;
@@ -112,6 +113,7 @@ impl Proxy {
     /// # Errors
     /// A thread or its runtime could not be made.
     pub fn start(limits: &config::Http, tickets: &TicketKeys) -> Result<Self, Error> {
+        panics::report_by_log();
         let workers = (0..limits.workers.get())
             .map(Worker::start)
             .collect::<Result<_, _>>()?;

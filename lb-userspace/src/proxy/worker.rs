@@ -25,6 +25,7 @@ use super::{
     Error,
     counters::WorkerCounters,
     front::{Front, Settings, Spares},
+    panics::contained,
     serve::serve_client,
     upstream::Upstreams,
 };
@@ -314,6 +315,30 @@ impl OpenConnections {
     }
 }
 
+/// Counts a client's connection as open for as long as it lives.
+struct Counted {
+    front: Rc<Front>,
+    open: Rc<OpenConnections>,
+}
+
+impl Counted {
+    fn new(front: &Rc<Front>, open: &Rc<OpenConnections>) -> Self {
+        open.change(&open.count, true);
+        front.counters.open_connections.add(1);
+        Self {
+            front: Rc::clone(front),
+            open: Rc::clone(open),
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.front.counters.open_connections.sub(1);
+        self.open.change(&self.open.count, false);
+    }
+}
+
 /// Accepts until the slot is closed; what waits in the socket by then is still accepted.
 async fn accept(listener: TcpListener, slot: Rc<Slot>, open: Rc<OpenConnections>) {
     open.change(&open.accepting, true);
@@ -342,13 +367,10 @@ async fn accept(listener: TcpListener, slot: Rc<Slot>, open: Rc<OpenConnections>
 
 fn begin((stream, from): (TcpStream, SocketAddr), slot: &Slot, open: &Rc<OpenConnections>) {
     let front = Rc::clone(&slot.front.borrow());
-    let open = Rc::clone(open);
-    open.change(&open.count, true);
-    front.counters.open_connections.add(1);
+    let counted = Counted::new(&front, open);
     spawn_local(async move {
-        serve_client(stream, from, &front).await;
-        front.counters.open_connections.sub(1);
-        open.change(&open.count, false);
+        let served = serve_client(stream, from, &counted.front);
+        contained(&front.name, &front.counters, served).await;
     });
 }
 

@@ -44,6 +44,7 @@ impl Observed {
                 .map(|one| (one.service, one.reason, one.count))
                 .collect(),
             retries: http.retries,
+            panics: http.panics,
             backend_connections: http
                 .backend_connections
                 .into_iter()
