@@ -22,6 +22,8 @@ use crate::config::Http;
 
 /// Room for requests at the beginning; most heads fit.
 const INPUT_BYTES: usize = 4096;
+/// Empty lines before a request that are passed over (RFC 9112 §2.2).
+const MAX_EMPTY_LINES: u32 = 8;
 /// How long a client that is being hung up on may go on sending.
 const LINGER: Duration = Duration::from_secs(1);
 /// How much it may go on sending.
@@ -130,7 +132,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     /// Waits for a whole head: `idle_timeout` for its first byte (`header_timeout` on a new
-    /// connection), `header_timeout` from there to its end.
+    /// connection), `header_timeout` from there to its end. An empty line before it is no part of
+    /// it: the wait for the first byte begins again.
     async fn next_head(
         &mut self,
         limits: &Http,
@@ -138,16 +141,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         mut draining: Pin<&mut impl Future<Output = ()>>,
     ) -> Arrival {
         self.input.shrink(INPUT_BYTES);
-        self.skip_empty_line();
-        if self.input.is_empty() {
+        let limit = if first {
+            limits.header_timeout
+        } else {
+            limits.idle_timeout
+        };
+        let mut empty_lines = 0;
+        loop {
+            while self.input.filled().starts_with(b"\r\n") {
+                empty_lines += 1;
+                if empty_lines > MAX_EMPTY_LINES {
+                    return Arrival::Refused(Refusal::RequestLine);
+                }
+                self.input.consume(2);
+            }
+            if !matches!(self.input.filled(), [] | [b'\r']) {
+                return self.rest_of_head(limits).await;
+            }
             if self.front.drain.has_begun() && !first {
                 return Arrival::Closed;
             }
-            let limit = if first {
-                limits.header_timeout
-            } else {
-                limits.idle_timeout
-            };
             let room = self.input.space(limits.max_header_bytes);
             let read = poll_fn(|context| {
                 if let Poll::Ready(read) = self.wire.poll_read(context, room) {
@@ -160,20 +173,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Ok(bytes) => self.input.fill(bytes),
             }
         }
-        self.rest_of_head(limits).await
     }
 
     async fn rest_of_head(&mut self, limits: &Http) -> Arrival {
         let mut scanner = HeadScanner::default();
         let mut deadline = None;
         loop {
-            self.skip_empty_line();
             let input = self.input.filled();
-            if input
-                .first()
-                .is_some_and(|byte| !byte.is_ascii_graphic() && *byte != b'\r')
-            {
-                return Arrival::Refused(Refusal::RequestLine);
+            match input.first() {
+                // Its line feed would have made it an empty line.
+                Some(b'\r') => return Arrival::Refused(Refusal::BareLineEnd),
+                Some(byte) if !byte.is_ascii_graphic() => {
+                    return Arrival::Refused(Refusal::RequestLine);
+                }
+                _ => {}
             }
             match scanner.scan(input) {
                 Ok(Some(length)) if length <= limits.max_header_bytes => {
@@ -191,13 +204,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 Ok(_) => return Arrival::Closed,
                 Err(Expired) => return Arrival::Refused(Refusal::HeaderTimeout),
             }
-        }
-    }
-
-    /// One empty line before a request is passed over (RFC 9112 §2.2).
-    fn skip_empty_line(&mut self) {
-        if self.input.filled().starts_with(b"\r\n") {
-            self.input.consume(2);
         }
     }
 

@@ -9,5 +9,6 @@ mod http2;
 mod refusals;
 mod reload;
 mod requests;
+mod segments;
 mod site;
 mod tls;

@@ -14,7 +14,8 @@ pub(crate) struct HeadScanner {
 
 impl HeadScanner {
     /// The length of the head, its empty line included; `None` while it is incomplete. `input`
-    /// begins with the head and only ever grows between calls.
+    /// begins with the head and only ever grows between calls: whoever drops bytes from its
+    /// beginning starts with a new scanner.
     ///
     /// # Errors
     /// [`Refusal::BareLineEnd`]: a line ends in LF alone.
