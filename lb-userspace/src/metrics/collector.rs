@@ -145,6 +145,11 @@ impl Readings {
             let labels = [one.service.as_str(), backend, &one.code.to_string()];
             requests.counter(&labels, &one.requests)?;
         }
+        let mut broken = Samples::begin(encoder, &families::HTTP_BROKEN)?;
+        for (service, backend, reason, count) in &self.broken {
+            let backend = backend.as_ref().map_or("", Name::as_str);
+            broken.counter(&[service.as_str(), backend, reason], count)?;
+        }
         let mut seconds = Samples::begin(encoder, &families::HTTP_SECONDS)?;
         for one in &self.latencies {
             seconds.histogram(&[one.service.as_str()], &one.buckets, one.sum)?;

@@ -36,6 +36,8 @@ pub struct Readings {
     pub pools: Vec<(Name, bool)>,
     /// Requests of the HTTP front.
     pub requests: Vec<RequestReading>,
+    /// Requests whose response did not reach the client whole: service, backend, reason, how many.
+    pub broken: Vec<(Name, Option<Name>, &'static str, u64)>,
     /// How long they took.
     pub latencies: Vec<LatencyReading>,
     /// TLS handshakes of the HTTP front.

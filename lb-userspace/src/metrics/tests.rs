@@ -93,6 +93,7 @@ fn readings() -> Readings {
                 requests: 1,
             },
         ],
+        broken: vec![(name("https"), Some(name("web1")), "backend_broke", 2)],
         latencies: vec![LatencyReading {
             service: name("https"),
             buckets: vec![(0.001, 5), (0.01, 2), (f64::INFINITY, 1)],
@@ -163,6 +164,7 @@ fn every_sample_stands_where_it_should() {
         r#"lb_http_connections{service="https"} 11"#,
         r#"lb_http_refusals_total{service="https",reason="two_hosts"} 3"#,
         r#"lb_http_retries_total{service="https"} 1"#,
+        r#"lb_http_broken_total{service="https",backend="web1",reason="backend_broke"} 2"#,
         r#"lb_panics_total{service="https"} 0"#,
         r#"lb_backend_connections{service="https",backend="web1"} 5"#,
         "process_start_time_seconds 1700000000",

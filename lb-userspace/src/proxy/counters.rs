@@ -25,6 +25,8 @@ const CODES: usize = 500;
 pub struct Counters {
     /// Requests that were answered.
     pub requests: Vec<RequestCount>,
+    /// Requests whose response did not reach the client whole.
+    pub broken: Vec<BrokenCount>,
     /// How long requests took, by service.
     pub durations: Vec<(Name, Durations)>,
     /// TLS handshakes that succeeded.
@@ -54,6 +56,53 @@ pub struct RequestCount {
     pub code: u16,
     /// How many.
     pub count: u64,
+}
+
+/// Requests that ended early for one reason. None of them is in [`RequestCount`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokenCount {
+    /// The service.
+    pub service: Name,
+    /// The backend that had the request last; `None` where that is not known.
+    pub backend: Option<Name>,
+    /// Why, in lower-case words joined by `_`.
+    pub reason: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// Why a client did not get the whole response to its request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum BrokenOff {
+    /// The client closed its connection, or took its request back.
+    ClientGone,
+    /// The client took nothing of the response for too long.
+    ClientStalled,
+    /// The backend's response broke off, or went on as none.
+    BackendBroke,
+    /// The backend sent nothing more of its response for too long.
+    BackendStalled,
+}
+
+impl BrokenOff {
+    /// Every reason, in the order of their numbers.
+    const ALL: [Self; 4] = [
+        Self::ClientGone,
+        Self::ClientStalled,
+        Self::BackendBroke,
+        Self::BackendStalled,
+    ];
+
+    /// The value of the metric label `reason`.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::ClientStalled => "client_stalled",
+            Self::BackendBroke => "backend_broke",
+            Self::BackendStalled => "backend_stalled",
+        }
+    }
 }
 
 /// How long requests took, from the end of the head to the end of the response.
@@ -154,6 +203,7 @@ pub(super) struct ServiceCounters {
 #[derive(Debug)]
 pub(super) struct BackendCounters {
     codes: [Count; CODES],
+    broken: [Count; BrokenOff::ALL.len()],
     /// Connections with a request under way.
     pub(super) in_use: Count,
 }
@@ -188,6 +238,7 @@ impl Default for BackendCounters {
     fn default() -> Self {
         Self {
             codes: std::array::from_fn(|_| Count::default()),
+            broken: Default::default(),
             in_use: Count::default(),
         }
     }
@@ -227,6 +278,11 @@ impl BackendCounters {
             count.add(1);
         }
     }
+
+    /// A request ended early.
+    pub(super) fn broken_off(&self, reason: BrokenOff) {
+        self.broken[reason as usize].add(1);
+    }
 }
 
 /// Sums what the workers counted.
@@ -251,6 +307,7 @@ pub(super) fn sum(workers: &[&WorkerCounters]) -> Counters {
 #[derive(Default)]
 struct ServiceSum {
     codes: BTreeMap<(Option<Name>, u16), u64>,
+    broken: BTreeMap<(Option<Name>, &'static str), u64>,
     in_use: BTreeMap<Name, u64>,
     buckets: [u64; DURATION_BOUNDS.len() + 1],
     microseconds: u64,
@@ -272,6 +329,12 @@ impl ServiceSum {
             for (code, count) in (100..).zip(&backend.codes) {
                 if count.value() > 0 {
                     *self.codes.entry((name.clone(), code)).or_default() += count.value();
+                }
+            }
+            for (reason, count) in BrokenOff::ALL.iter().zip(&backend.broken) {
+                if count.value() > 0 {
+                    let key = (name.clone(), reason.reason());
+                    *self.broken.entry(key).or_default() += count.value();
                 }
             }
             if let Some(name) = name {
@@ -296,6 +359,14 @@ impl ServiceSum {
                 service: service.clone(),
                 backend,
                 code,
+                count,
+            });
+        }
+        for ((backend, reason), count) in self.broken {
+            counters.broken.push(BrokenCount {
+                service: service.clone(),
+                backend,
+                reason,
                 count,
             });
         }
@@ -356,6 +427,9 @@ mod tests {
         for worker in &workers {
             let service = worker.service(&name("web"));
             service.backend(&name("a")).answered(200);
+            service
+                .backend(&name("a"))
+                .broken_off(BrokenOff::BackendBroke);
             service.no_backend.answered(503);
             service.took(Duration::from_millis(1));
             service.took(Duration::from_secs(99));
@@ -370,6 +444,13 @@ mod tests {
             count: 2,
         };
         assert_eq!(sums.requests, [count(None, 503), count(Some("a"), 200)]);
+        let broken = BrokenCount {
+            service: name("web"),
+            backend: Some(name("a")),
+            reason: "backend_broke",
+            count: 2,
+        };
+        assert_eq!(sums.broken, [broken]);
         let durations = &sums.durations[0].1;
         assert_eq!(durations.buckets[1], 2);
         assert_eq!(durations.buckets[DURATION_BOUNDS.len()], 2);

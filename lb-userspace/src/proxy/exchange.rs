@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{
     buffer::Buffer,
+    counters::BrokenOff,
     front::{Front, Peer},
     message::{Framing, Refusal, Response, push_hexadecimal},
     receive::{Received, receive},
@@ -92,8 +93,8 @@ pub(super) trait Sink {
     /// Sends what was taken.
     async fn flush(&mut self) -> Result<(), ClientGone>;
 
-    /// Sends a part of the body, and what was taken before. `more`: another part is at hand, so
-    /// that this one may wait for it.
+    /// Sends a part of the body, and what was taken before. `more`: the caller sends another part
+    /// before it waits for anything, so that this one may wait for that.
     async fn body(&mut self, piece: Piece<'_>, more: bool) -> Result<(), ClientGone>;
 }
 
@@ -113,9 +114,8 @@ pub(super) enum Outcome {
     Failed(Option<Rc<Member>>, u16),
     /// The client got nothing yet: its request is at fault.
     Refused(Refusal),
-    /// The client is gone, or has a part of a response that will not be completed. With the status
-    /// it was told, where it was told one.
-    Broken(Rc<Member>, Option<u16>),
+    /// The client is gone, or has a part of a response that will not be completed.
+    Broken(Rc<Member>, BrokenOff),
 }
 
 /// Why one attempt failed.
@@ -135,10 +135,8 @@ pub(super) enum Failure {
     Garbage,
     /// The request's body is at fault.
     Refused(Refusal),
-    /// The client went away.
-    ClientGone,
-    /// The response broke off when the client had a part of it.
-    Broken(u16),
+    /// The exchange ended when the client had a part of the response, or because the client did.
+    Broken(BrokenOff),
 }
 
 impl Failure {
@@ -220,8 +218,7 @@ impl Retries {
 fn end(member: Rc<Member>, failure: Failure) -> Outcome {
     match failure {
         Failure::Refused(refusal) => Outcome::Refused(refusal),
-        Failure::ClientGone => Outcome::Broken(member, None),
-        Failure::Broken(status) => Outcome::Broken(member, Some(status)),
+        Failure::Broken(reason) => Outcome::Broken(member, reason),
         failure => Outcome::Failed(Some(member), failure.status()),
     }
 }
@@ -329,7 +326,7 @@ async fn both_ways<B: Body, K: Sink>(
                     return Poll::Ready(Err(Failure::Refused(refusal)));
                 }
                 Err(SendError::Body(BodyError::Gone)) => {
-                    return Poll::Ready(Err(Failure::ClientGone));
+                    return Poll::Ready(Err(Failure::Broken(BrokenOff::ClientGone)));
                 }
             }
         }

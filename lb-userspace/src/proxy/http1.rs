@@ -296,10 +296,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 After::Abort
             }
             Outcome::Refused(refusal) => self.refuse(refusal, facts.to_head).await,
-            Outcome::Broken(member, status) => {
-                if let Some(status) = status {
-                    member.counters.answered(status);
-                }
+            Outcome::Broken(member, reason) => {
+                member.counters.broken_off(reason);
                 After::Abort
             }
         }

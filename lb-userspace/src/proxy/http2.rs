@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    counters::BrokenOff,
     exchange::{Order, Outcome, Upload, exchange},
     front::{Front, Peer},
     http2_body::Http2Body,
@@ -216,13 +217,19 @@ impl Stream {
                 self.front.counters.refused(refusal);
                 responder.borrow_mut().reset(Reason::PROTOCOL_ERROR);
             }
-            Some(Outcome::Broken(member, status)) => {
-                if let Some(status) = status {
-                    member.counters.answered(status);
-                }
+            Some(Outcome::Broken(member, reason)) => {
+                member.counters.broken_off(reason);
+                // A client that takes nothing loses what waits for it.
+                let written = responder.borrow_mut().written();
+                let _expired = watchdog.limit(order.limits.idle_timeout, written).await;
                 responder.borrow_mut().reset(Reason::INTERNAL_ERROR);
             }
-            Some(Outcome::Upgraded(..)) | None => responder.borrow_mut().reset(Reason::CANCEL),
+            // Never asked for.
+            Some(Outcome::Upgraded(..)) => {}
+            None => {
+                let counters = &self.front.counters.no_backend;
+                counters.broken_off(BrokenOff::ClientGone);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
 use http::{HeaderName, HeaderValue, StatusCode};
+use tokio::sync::oneshot;
 
 use super::{
     exchange::{ClientGone, Piece, Sink},
@@ -61,6 +62,19 @@ impl Responder {
         }
     }
 
+    /// Waits until everything before it was written, or will never be: a reset drops what still
+    /// waits.
+    pub(super) fn written(&mut self) -> impl Future<Output = ()> + use<> {
+        let (marker, gone) = oneshot::channel();
+        if let Self::Begun(stream) = self {
+            // It is dropped at once where the stream is over.
+            let _sent = stream.send_data(Bytes::from_owner(Marker(marker)), false);
+        }
+        async move {
+            let _dropped = gone.await;
+        }
+    }
+
     /// Sends as much of a body as the client has room for.
     fn poll_send(
         &mut self,
@@ -82,6 +96,15 @@ impl Responder {
             *left = rest;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The empty payload of a frame that shows, by being dropped, that the frames before it are written.
+struct Marker(#[expect(dead_code, reason = "it is there to be dropped")] oneshot::Sender<()>);
+
+impl AsRef<[u8]> for Marker {
+    fn as_ref(&self) -> &[u8] {
+        &[]
     }
 }
 

@@ -50,8 +50,8 @@ pub use certificates::{
     CertificateInfo, InspectedCertificate, check_certificates, inspect_certificate,
 };
 pub use counters::{
-    BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, RefusalCount,
-    RequestCount,
+    BackendConnections, BrokenCount, Counters, DURATION_BOUNDS, Durations, HandshakeCount,
+    RefusalCount, RequestCount,
 };
 pub use error::{CertificateProblem, Error};
 

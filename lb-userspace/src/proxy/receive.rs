@@ -4,6 +4,7 @@ use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf};
 
 use super::{
     buffer::Buffer,
+    counters::BrokenOff,
     exchange::{ClientGone, Failure, Order, Piece, Sink},
     message::{ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response},
     upstream::Member,
@@ -57,10 +58,8 @@ pub(super) async fn receive<K: Sink>(
             }
             100..200 => source.flush(sink).await?,
             _ => {
-                source.body(framing, sink).await.map_err(|end| match end {
-                    BodyEnd::ClientGone => Failure::ClientGone,
-                    BodyEnd::Broken => Failure::Broken(status),
-                })?;
+                let whole = source.body(framing, sink).await;
+                whole.map_err(Failure::Broken)?;
                 return Ok(Received::Complete { status, keep_alive });
             }
         }
@@ -75,13 +74,7 @@ struct Head {
     keep_alive: bool,
 }
 
-/// Why a body was not handed on to its end.
-enum BodyEnd {
-    ClientGone,
-    Broken,
-}
-
-impl From<ClientGone> for BodyEnd {
+impl From<ClientGone> for BrokenOff {
     fn from(_: ClientGone) -> Self {
         Self::ClientGone
     }
@@ -150,7 +143,7 @@ impl Source<'_, '_> {
         })
     }
 
-    async fn body<K: Sink>(&mut self, framing: Framing, sink: &mut K) -> Result<(), BodyEnd> {
+    async fn body<K: Sink>(&mut self, framing: Framing, sink: &mut K) -> Result<(), BrokenOff> {
         match framing {
             Framing::Empty => self.hand_on(0, true, sink).await,
             Framing::Length(length) => self.known_length(length, sink).await,
@@ -159,7 +152,11 @@ impl Source<'_, '_> {
         }
     }
 
-    async fn known_length<K: Sink>(&mut self, mut left: u64, sink: &mut K) -> Result<(), BodyEnd> {
+    async fn known_length<K: Sink>(
+        &mut self,
+        mut left: u64,
+        sink: &mut K,
+    ) -> Result<(), BrokenOff> {
         loop {
             let available = self.relay.filled().len();
             let length = usize::try_from(left).map_or(available, |left| left.min(available));
@@ -169,12 +166,12 @@ impl Source<'_, '_> {
                 return Ok(());
             }
             if self.read_body().await? == 0 {
-                return Err(BodyEnd::Broken);
+                return Err(BrokenOff::BackendBroke);
             }
         }
     }
 
-    async fn until_close<K: Sink>(&mut self, sink: &mut K) -> Result<(), BodyEnd> {
+    async fn until_close<K: Sink>(&mut self, sink: &mut K) -> Result<(), BrokenOff> {
         loop {
             self.hand_on(self.relay.filled().len(), false, sink).await?;
             if self.read_body().await? == 0 {
@@ -183,30 +180,31 @@ impl Source<'_, '_> {
         }
     }
 
-    async fn chunked<K: Sink>(&mut self, sink: &mut K) -> Result<(), BodyEnd> {
+    async fn chunked<K: Sink>(&mut self, sink: &mut K) -> Result<(), BrokenOff> {
         let mut decoder = ChunkedDecoder::default();
-        let mut nothing_sent = true;
+        // The head is, until the first bytes of the body are looked at.
+        let mut held_back = true;
         loop {
             let step = decoder.step(self.relay.filled());
-            match step.map_err(|_| BodyEnd::Broken)? {
-                Step::End { skip } => {
+            match step {
+                Ok(Step::End { skip }) => {
                     self.relay.consume(skip);
                     return self.hand_on(0, true, sink).await;
                 }
-                Step::Data { skip, length } => {
+                Ok(Step::Data { skip, length }) => {
                     self.relay.consume(skip);
-                    nothing_sent = false;
+                    held_back = self.relay.filled().len() > length;
                     self.hand_on(length, false, sink).await?;
+                    continue;
                 }
-                Step::More => {
-                    self.relay.clear();
-                    if std::mem::take(&mut nothing_sent) {
-                        self.hand_on(0, false, sink).await?;
-                    }
-                    if self.read_body().await? == 0 {
-                        return Err(BodyEnd::Broken);
-                    }
-                }
+                Ok(Step::More) | Err(_) => self.relay.clear(),
+            }
+            // What is here goes on before anything is waited for, or given up.
+            if std::mem::take(&mut held_back) {
+                self.hand_on(0, false, sink).await?;
+            }
+            if step.is_err() || self.read_body().await? == 0 {
+                return Err(BrokenOff::BackendBroke);
             }
         }
     }
@@ -217,7 +215,7 @@ impl Source<'_, '_> {
         length: usize,
         last: bool,
         sink: &mut K,
-    ) -> Result<(), BodyEnd> {
+    ) -> Result<(), BrokenOff> {
         let (data, rest) = self.relay.filled().split_at(length);
         let more = !last && !rest.is_empty();
         let send = sink.body(Piece { data, last }, more);
@@ -228,7 +226,7 @@ impl Source<'_, '_> {
             .await
         {
             Ok(sent) => sent?,
-            Err(Expired) => return Err(BodyEnd::ClientGone),
+            Err(Expired) => return Err(BrokenOff::ClientStalled),
         }
         self.relay.consume(length);
         Ok(())
@@ -238,12 +236,16 @@ impl Source<'_, '_> {
         let limit = self.order.limits.idle_timeout;
         match self.watchdog.limit(limit, sink.flush()).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(Failure::ClientGone),
+            Ok(Err(ClientGone)) => Err(Failure::Broken(BrokenOff::ClientGone)),
+            Err(Expired) => Err(Failure::Broken(BrokenOff::ClientStalled)),
         }
     }
 
-    async fn read_body(&mut self) -> Result<usize, BodyEnd> {
-        self.read().await.map_err(|_| BodyEnd::Broken)
+    async fn read_body(&mut self) -> Result<usize, BrokenOff> {
+        self.read().await.map_err(|error| match error {
+            ReadError::Failed => BrokenOff::BackendBroke,
+            ReadError::Expired => BrokenOff::BackendStalled,
+        })
     }
 
     /// Reads more. The limit counts from the last progress of the request's body.

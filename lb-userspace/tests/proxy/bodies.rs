@@ -9,7 +9,8 @@ use std::{
 use crate::{
     backends::{Backend, ok, read_head},
     clients::{TlsClient, curl},
-    site::Site,
+    frames::{self, FrameClient},
+    site::{Site, wait_until},
 };
 
 const BYTES: usize = 64 << 20;
@@ -115,4 +116,70 @@ fn a_backend_that_answers_before_the_body_is_heard() {
         Some("close")
     );
     assert_eq!(client.rest(), b"");
+}
+
+/// Chunks that a backend sends one after another, each when the one before has arrived.
+#[test]
+fn a_chunk_goes_on_before_the_next_one_is_waited_for() {
+    let (arrived, next) = std::sync::mpsc::channel();
+    let next = std::sync::Mutex::new(next);
+    let backend = Backend::raw(move |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+        read_head(&mut reader);
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head).expect("sent");
+        let next = next.lock().expect("one connection");
+        while let Ok(()) = next.recv() {
+            if stream.write_all(b"6\r\nevent\n\r\n").is_err() {
+                return;
+            }
+        }
+    });
+    let site = Site::https(&[backend.address]);
+    let mut client = TlsClient::tls(site.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.head();
+    for _ in 0..3 {
+        arrived.send(()).expect("the backend waits");
+        assert_eq!(client.bytes(11), b"6\r\nevent\n\r\n");
+    }
+}
+
+#[test]
+fn what_came_before_a_response_broke_off_is_passed_on_and_counted_as_broken() {
+    for (broken, whole) in [
+        ("1000\r\n", "chunked, in the middle of a chunk"),
+        ("6\r\nevent\n\r\n", "chunked, between two chunks"),
+        (
+            "6\r\nevent\n\r\nno size",
+            "chunked, and then something else",
+        ),
+    ] {
+        let backend = Backend::raw(move |mut stream| {
+            let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+            read_head(&mut reader);
+            let body = "x".repeat(4096);
+            let response = format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n{body}\r\n{broken}"
+            );
+            let _done = stream.write_all(response.as_bytes());
+        });
+        let site = Site::https(&[backend.address]);
+        let mut client = TlsClient::tls(site.address);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.head();
+        let rest = client.rest_of_any_kind();
+        assert!(rest.len() >= 4096, "{whole}: {} bytes", rest.len());
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "{whole}");
+        let answer = FrameClient::connect(site.address).ask(&frames::get(&[]), None);
+        assert_eq!((answer.status, answer.complete), (200, false), "{whole}");
+        assert!(answer.reset.is_some(), "{whole}");
+        assert!(
+            answer.body.len() >= 4096,
+            "{whole}: {} bytes",
+            answer.body.len()
+        );
+        wait_until("both are counted", || site.broken("backend_broke") == 2);
+        assert_eq!(site.answered(200), 0, "{whole}");
+    }
 }

@@ -90,6 +90,11 @@ impl<S: Read + Write> Client<S> {
         stream.flush().expect("sent");
     }
 
+    /// What the server sends.
+    pub(crate) fn reader(&mut self) -> &mut BufReader<S> {
+        &mut self.stream
+    }
+
     /// Sends a GET.
     pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
@@ -113,6 +118,13 @@ impl<S: Read + Write> Client<S> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).expect("bytes");
         bytes
+    }
+
+    /// Reads to the end of the connection, whether or not it is an orderly one.
+    pub(crate) fn rest_of_any_kind(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let _end = self.stream.read_to_end(&mut rest);
+        rest
     }
 
     /// Reads to the end of the connection.

@@ -4,6 +4,7 @@ mod backends;
 mod bodies;
 mod clients;
 mod failures;
+mod frames;
 mod handover;
 mod http2;
 mod refusals;

@@ -121,6 +121,13 @@ impl Site {
         with_code.map(|count| count.count).sum()
     }
 
+    /// Requests counted as broken off for this reason.
+    pub(crate) fn broken(&self, reason: &str) -> u64 {
+        let broken = self.proxy().counters().broken;
+        let for_it = broken.iter().filter(|count| count.reason == reason);
+        for_it.map(|count| count.count).sum()
+    }
+
     /// Stops gracefully.
     pub(crate) fn shutdown(mut self, grace: Duration) {
         self.proxy.take().expect("running").shutdown(grace);

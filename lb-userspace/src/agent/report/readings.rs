@@ -35,6 +35,11 @@ impl Observed {
                 .collect(),
             handshakes: handshake_readings(&http.handshakes),
             requests: http.requests.into_iter().map(request_reading).collect(),
+            broken: http
+                .broken
+                .into_iter()
+                .map(|one| (one.service, one.backend, one.reason, one.count))
+                .collect(),
             latencies: http.durations.into_iter().map(latency_reading).collect(),
             handshake_failures: http.handshake_failures,
             open_connections: http.open_connections,

@@ -1,0 +1,233 @@
+//! An HTTP/2 client that sends whatever a test wants, valid or not (RFC 9113, RFC 7541).
+
+use std::{
+    io::{BufReader, Read as _},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use crate::clients::{TlsClient, client_config};
+
+/// Kinds of frames (RFC 9113 §6).
+pub(crate) const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// SETTINGS_HEADER_TABLE_SIZE of 0: the server indexes nothing.
+const NO_TABLE: [u8; 6] = [0, 1, 0, 0, 0, 0];
+
+/// A connection that speaks HTTP/2.
+pub(crate) struct FrameClient {
+    pub(crate) tls: TlsClient,
+    next_stream: u32,
+}
+
+/// A frame as it came.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What came of one stream.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Answer {
+    /// The status; 0: no head came.
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    /// Whether the stream ended in order.
+    pub(crate) complete: bool,
+    /// The code of a RST_STREAM.
+    pub(crate) reset: Option<u32>,
+    /// Whether the connection ended, with GOAWAY or without.
+    pub(crate) connection_ended: bool,
+}
+
+impl FrameClient {
+    /// Connects and exchanges settings.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let mut config = client_config(&rustls::version::TLS13);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let tls = TlsClient::tls_with(address, &Arc::new(config), "localhost");
+        let mut client = Self {
+            tls,
+            next_stream: 1,
+        };
+        client.tls.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        client.tls.send(frame(SETTINGS, 0, 0, &NO_TABLE));
+        client.tls.send(frame(SETTINGS, ACK, 0, &[]));
+        client
+    }
+
+    /// The bytes of a request, and its stream.
+    pub(crate) fn request(
+        &mut self,
+        fields: &[(&str, &[u8])],
+        body: Option<&[u8]>,
+    ) -> (u32, Vec<u8>) {
+        let stream = self.next_stream;
+        self.next_stream += 2;
+        let ends = if body.is_none() { END_STREAM } else { 0 };
+        let mut bytes = frame(HEADERS, END_HEADERS | ends, stream, &literals(fields));
+        if let Some(body) = body {
+            bytes.extend(frame(DATA, END_STREAM, stream, body));
+        }
+        (stream, bytes)
+    }
+
+    /// Sends a request and reads what comes of it.
+    pub(crate) fn ask(&mut self, fields: &[(&str, &[u8])], body: Option<&[u8]>) -> Answer {
+        let (stream, bytes) = self.request(fields, body);
+        self.tls.send(bytes);
+        self.answer(stream)
+    }
+
+    /// Reads what comes of a stream, to its end.
+    pub(crate) fn answer(&mut self, stream: u32) -> Answer {
+        let mut answer = Answer::default();
+        loop {
+            let Some(frame) = self.frame() else {
+                answer.connection_ended = true;
+                return answer;
+            };
+            if frame.kind == GOAWAY {
+                answer.connection_ended = true;
+                return answer;
+            }
+            if frame.stream != stream {
+                continue;
+            }
+            match frame.kind {
+                HEADERS => match status(&frame.payload) {
+                    100..200 => continue,
+                    status => answer.status = status,
+                },
+                DATA => {
+                    let length = u32::try_from(frame.payload.len()).expect("short");
+                    answer.body.extend(frame.payload);
+                    if length > 0 {
+                        let more = self::frame(WINDOW_UPDATE, 0, 0, &length.to_be_bytes());
+                        self.tls.send(more);
+                    }
+                }
+                RST_STREAM => {
+                    let code = frame.payload.try_into().expect("four bytes");
+                    answer.reset = Some(u32::from_be_bytes(code));
+                    return answer;
+                }
+                _ => continue,
+            }
+            if frame.flags & END_STREAM != 0 {
+                answer.complete = true;
+                return answer;
+            }
+        }
+    }
+
+    /// Reads a frame; nothing at the connection's end.
+    pub(crate) fn frame(&mut self) -> Option<Frame> {
+        let reader: &mut BufReader<_> = self.tls.reader();
+        let mut head = [0; 9];
+        reader.read_exact(&mut head).ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        reader.read_exact(&mut payload).ok()?;
+        Some(Frame {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            payload,
+        })
+    }
+}
+
+/// The fields of a GET, before others.
+pub(crate) fn get<'f>(more: &[(&'f str, &'f [u8])]) -> Vec<(&'f str, &'f [u8])> {
+    let mut fields: Vec<(&str, &[u8])> = vec![
+        (":method", b"GET"),
+        (":scheme", b"https"),
+        (":authority", b"localhost"),
+        (":path", b"/"),
+    ];
+    fields.extend_from_slice(more);
+    fields
+}
+
+/// A frame's bytes.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// Fields as literals that are not indexed (RFC 7541 §6.2.2).
+pub(crate) fn literals(fields: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        push_string(&mut block, name.as_bytes());
+        push_string(&mut block, value);
+    }
+    block
+}
+
+fn push_string(block: &mut Vec<u8>, text: &[u8]) {
+    match u8::try_from(text.len()) {
+        Ok(length @ ..127) => block.push(length),
+        _ => {
+            block.push(127);
+            let mut rest = text.len() - 127;
+            while rest >= 128 {
+                block.push((rest % 128) as u8 | 128);
+                rest /= 128;
+            }
+            block.push(rest as u8);
+        }
+    }
+    block.extend(text);
+}
+
+/// The status at the beginning of a field block: indexed, or a literal of the name with index 8.
+fn status(block: &[u8]) -> u16 {
+    // A change of the table's size, of one byte (RFC 7541 §6.3).
+    let block = block.strip_prefix(&[0x20]).unwrap_or(block);
+    match block[0] {
+        index @ 0x88..=0x8e => [200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)],
+        _ if block[1] & 0x80 == 0 => String::from_utf8_lossy(&block[2..5])
+            .parse()
+            .expect("a status"),
+        _ => huffman_digits(&block[2..]),
+    }
+}
+
+/// Three digits in HPACK's Huffman code (RFC 7541 appendix B): `0` to `2` have five bits.
+fn huffman_digits(coded: &[u8]) -> u16 {
+    let mut bits = coded
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
+    let mut number = 0;
+    for _ in 0..3 {
+        let mut code = 0;
+        for _ in 0..5 {
+            code = code << 1 | u16::from(bits.next().expect("a bit"));
+        }
+        let digit = if code < 3 {
+            code
+        } else {
+            (code << 1 | u16::from(bits.next().expect("a bit"))) - 0x19 + 3
+        };
+        number = number * 10 + digit;
+    }
+    number
+}
