@@ -49,6 +49,8 @@ pub(super) struct Upload {
     pub(super) progress: Cell<Option<Instant>>,
     /// Whether the backend has all of it.
     pub(super) complete: Cell<bool>,
+    /// Whether the head of the response has come.
+    pub(super) answered: Cell<bool>,
 }
 
 /// A part of a body.
@@ -312,27 +314,71 @@ async fn both_ways<B: Body, K: Sink>(
     watchdog: &mut Watchdog,
 ) -> Result<Received, Failure> {
     let mut up_watchdog = Watchdog::default();
-    let mut up = pin!(send(order, body, writer, &mut up_watchdog));
+    let mut up = pin!(upload(order, body, writer, &mut up_watchdog));
     let mut down = pin!(receive(order, (reader, None), relay, sink, watchdog));
     let mut sending = true;
     poll_fn(|context| {
-        if sending && let Poll::Ready(end) = up.as_mut().poll(context) {
-            sending = false;
-            match end {
-                Ok(()) => order.upload.complete.set(true),
-                // What the backend said before it hung up is still to be read.
-                Err(SendError::Backend) => {}
-                Err(SendError::Body(BodyError::Refused(refusal))) => {
-                    return Poll::Ready(Err(Failure::Refused(refusal)));
-                }
-                Err(SendError::Body(BodyError::Gone)) => {
-                    return Poll::Ready(Err(Failure::Broken(BrokenOff::ClientGone)));
+        loop {
+            if sending && let Poll::Ready(end) = up.as_mut().poll(context) {
+                sending = false;
+                match end {
+                    Ok(()) => {}
+                    Err(BodyError::Refused(refusal)) => {
+                        return Poll::Ready(Err(Failure::Refused(refusal)));
+                    }
+                    Err(BodyError::Gone) => {
+                        return Poll::Ready(Err(Failure::Broken(BrokenOff::ClientGone)));
+                    }
                 }
             }
+            let answered = order.upload.answered.get();
+            let received = down.as_mut().poll(context);
+            // The upload waits for this one as well.
+            if received.is_ready() || answered == order.upload.answered.get() {
+                return received;
+            }
         }
-        down.as_mut().poll(context)
     })
     .await
+}
+
+/// Sends head and body. Where the backend takes no more of the body, what it said before it hung up
+/// is still to be read, and the client reads it perhaps only when it has sent everything.
+async fn upload<B: Body>(
+    order: &Order<'_>,
+    body: &mut B,
+    writer: &mut WriteHalf<'_>,
+    watchdog: &mut Watchdog,
+) -> Result<(), BodyError> {
+    match send(order, body, writer, watchdog).await {
+        Ok(()) => {
+            order.upload.complete.set(true);
+            return Ok(());
+        }
+        Err(SendError::Body(error)) => return Err(error),
+        Err(SendError::Backend) => {}
+    }
+    // Until then the request may still go to another backend.
+    let answered = || order.upload.answered.get();
+    poll_fn(|_| {
+        if answered() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    while let Ok(piece) = body.current()
+        && !piece.last
+    {
+        match watchdog.limit(order.limits.body_timeout, body.next()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(BodyError::Gone)) => return Err(BodyError::Gone),
+            // The answer is under way.
+            Ok(Err(BodyError::Refused(_))) | Err(Expired) => break,
+        }
+    }
+    Ok(())
 }
 
 enum SendError {

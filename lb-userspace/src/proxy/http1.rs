@@ -13,6 +13,7 @@ use super::{
     front::{Front, Peer},
     http1_body::Http1Body,
     http1_sink::Http1Sink,
+    linger::linger,
     message::{Framing, HeadScanner, Refusal, Via, header_slots, own_response, parse_request},
     tunnel::tunnel,
     watchdog::{Expired, Watchdog},
@@ -24,10 +25,9 @@ use crate::config::Http;
 const INPUT_BYTES: usize = 4096;
 /// Empty lines before a request that are passed over (RFC 9112 §2.2).
 const MAX_EMPTY_LINES: u32 = 8;
-/// How long a client that is being hung up on may go on sending.
-const LINGER: Duration = Duration::from_secs(1);
-/// How much it may go on sending.
-const LINGER_BYTES: usize = 1 << 20;
+/// How long a client that is being hung up on has to take an answer in place of a backend's, or
+/// the end.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves the requests of one connection, one after another.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
@@ -322,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let slices = &mut [IoSlice::new(&self.reply)];
         match self
             .watchdog
-            .limit(LINGER, self.wire.write_all(slices))
+            .limit(LAST_WORD, self.wire.write_all(slices))
             .await
         {
             Ok(Ok(())) if keep_alive => After::Next,
@@ -333,27 +333,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     async fn close(&mut self) {
         // The client is done, or will see the end all the same.
-        let _closed = self.watchdog.limit(LINGER, self.wire.shutdown()).await;
+        let _closed = self.watchdog.limit(LAST_WORD, self.wire.shutdown()).await;
     }
 
-    /// Closes so that the client can still read the response: what it goes on sending is read for
-    /// a while, as a connection closed with bytes unread is reset.
+    /// Closes so that a client that is still sending can read the response.
     async fn linger(&mut self) {
-        let wire = &self.wire;
-        let input = &mut self.input;
-        input.clear();
-        let drained = async {
-            if wire.shutdown().await.is_err() {
-                return;
-            }
-            let mut left = LINGER_BYTES;
-            while let Ok(bytes @ 1..) = wire.read(input.space(INPUT_BYTES)).await {
-                left = left.saturating_sub(bytes);
-                if left == 0 {
-                    return;
-                }
-            }
-        };
-        let _ended: Result<(), Expired> = self.watchdog.limit(LINGER, drained).await;
+        self.close().await;
+        let (wire, input) = (&self.wire, &mut self.input);
+        linger(self.front, &mut self.watchdog, async || {
+            input.clear();
+            matches!(wire.read(input.space(INPUT_BYTES)).await, Ok(1..))
+        })
+        .await;
     }
 }

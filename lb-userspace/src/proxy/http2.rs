@@ -23,6 +23,7 @@ use super::{
     front::{Front, Peer},
     http2_body::Http2Body,
     http2_sink::{Http2Sink, Responder},
+    linger::linger,
     message::{Framing, Method, Refusal, Via, own_text, write_http2},
     panics::contained,
     watchdog::{Expired, Watchdog},
@@ -161,7 +162,9 @@ impl Stream {
         let Tools { head, watchdog } = &mut tools;
         head.clear();
         let responder = RefCell::new(Responder::Waiting(respond));
-        match write_http2(&parts, body.is_end_stream(), &via, head) {
+        let framing = write_http2(&parts, body.is_end_stream(), &via, head);
+        let mut body = Http2Body::new(body, framing == Ok(Framing::Empty));
+        match framing {
             Ok(framing) => {
                 let upload = Upload::default();
                 let order = Order {
@@ -175,25 +178,25 @@ impl Stream {
                     upgrade: false,
                     upload: &upload,
                 };
-                self.forward(&order, body, &responder, watchdog).await;
+                self.forward(&order, &mut body, &responder, watchdog).await;
             }
             Err(refusal) => self.refuse(refusal, method, &responder).await,
         }
-        self.activity.tools.borrow_mut().push(tools);
         self.front.counters.took(began.elapsed());
+        linger(&self.front, watchdog, async || body.drop_more().await).await;
+        self.activity.tools.borrow_mut().push(tools);
     }
 
     async fn forward(
         &self,
         order: &Order<'_>,
-        body: RecvStream,
+        body: &mut Http2Body,
         responder: &RefCell<Responder>,
         watchdog: &mut Watchdog,
     ) {
-        let mut body = Http2Body::new(body, order.framing == Framing::Empty);
         let mut sink = Http2Sink::new(responder);
         let outcome = {
-            let mut exchange = pin!(exchange(order, &mut body, &mut sink, watchdog));
+            let mut exchange = pin!(exchange(order, body, &mut sink, watchdog));
             // A request that its client took back is not worth a backend's time.
             poll_fn(|context| match exchange.as_mut().poll(context) {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),

@@ -29,6 +29,18 @@ impl Http2Body {
         }
     }
 
+    /// Reads on and drops what comes, up to the end: whether there is more.
+    pub(super) async fn drop_more(&mut self) -> bool {
+        self.let_go();
+        match poll_fn(|context| self.stream.poll_data(context)).await {
+            Some(Ok(data)) => {
+                self.piece = data;
+                true
+            }
+            None | Some(Err(_)) => false,
+        }
+    }
+
     fn let_go(&mut self) {
         let length = self.piece.len();
         if length > 0 {

@@ -23,6 +23,7 @@ mod http1_sink;
 mod http2;
 mod http2_body;
 mod http2_sink;
+mod linger;
 mod listener;
 mod message;
 mod panics;

@@ -134,7 +134,10 @@ impl Source<'_, '_> {
         match response.status {
             101 if !self.order.upgrade => return Err(Failure::Garbage),
             100..200 => sink.interim(&response),
-            _ => sink.begin(&response),
+            _ => {
+                self.order.upload.answered.set(true);
+                sink.begin(&response);
+            }
         }
         Ok(Head {
             status: response.status,

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     backends::{Backend, ok, read_head},
-    clients::{TlsClient, curl},
+    clients::{Client, TlsClient, curl},
     frames::{self, FrameClient},
     site::{Site, wait_until},
 };
@@ -182,4 +182,62 @@ fn what_came_before_a_response_broke_off_is_passed_on_and_counted_as_broken() {
         wait_until("both are counted", || site.broken("backend_broke") == 2);
         assert_eq!(site.answered(200), 0, "{whole}");
     }
+}
+
+/// Answers 413 to a head, takes nothing of the body, and hangs up a little later.
+fn refusing() -> Backend {
+    Backend::raw(|mut stream| {
+        let mut reader = BufReader::with_capacity(1, stream.try_clone().expect("clone"));
+        read_head(&mut reader);
+        let response =
+            b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\nConnection: close\r\n\r\ntoo large";
+        let _done = stream.write_all(response);
+        thread::sleep(Duration::from_millis(200));
+    })
+}
+
+#[test]
+fn an_upload_that_is_answered_early_gets_its_answer_over_both_protocols() {
+    let backend = refusing();
+    let site = Site::https(&[backend.address]);
+    let file = site.folder.path().join("upload");
+    std::fs::write(&file, vec![0; 20_000_000]).expect("write");
+    let upload = format!("@{}", file.display());
+    let url = format!("https://{}/", site.address);
+    for version in ["--http1.1", "--http2"] {
+        for _ in 0..3 {
+            let output = curl(&[
+                version,
+                "--header",
+                "Expect:",
+                "--write-out",
+                " %{http_code}",
+                "--data-binary",
+                &upload,
+                &url,
+            ]);
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                "too large 413",
+                "{version}: {output:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_client_that_sends_all_before_it_reads_gets_its_answer() {
+    let backend = refusing();
+    let site = Site::plain(&[backend.address], |_| {});
+    let mut client = Client::plain(site.address);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n");
+    for _ in 0..200 {
+        client.send(vec![0; 100_000]);
+    }
+    let response = client.response();
+    assert_eq!(
+        (response.status(), response.text().as_str()),
+        (413, "too large")
+    );
+    assert_eq!(client.rest(), b"");
 }
