@@ -291,6 +291,7 @@ pub(super) static HTTP: Schema = Schema {
         &HEADER_TIMEOUT,
         &BODY_TIMEOUT,
         &IDLE_TIMEOUT,
+        &SEND_TIMEOUT,
         &HANDSHAKE_TIMEOUT,
         &CONNECT_TIMEOUT,
         &RESPONSE_TIMEOUT,
@@ -333,6 +334,14 @@ static IDLE_TIMEOUT: Key<Time> = Key {
     meaning: "The longest pause between two requests of a connection.",
 };
 
+static SEND_TIMEOUT: Key<Time> = Key {
+    name: "send_timeout",
+    kind: PATIENCE,
+    absent: Absent::Is("\"60s\""),
+    meaning: "The longest pause in which a client takes nothing of a response that waits for it. \
+              One that goes on taking it, however slowly, is served to the end.",
+};
+
 static HANDSHAKE_TIMEOUT: Key<Time> = Key {
     name: "handshake_timeout",
     kind: PATIENCE,
@@ -351,8 +360,8 @@ static RESPONSE_TIMEOUT: Key<Time> = Key {
     name: "response_timeout",
     kind: PATIENCE,
     absent: Absent::Is("\"60s\""),
-    meaning: "From a request sent to the head of its response, and the longest pause within its \
-              body.",
+    meaning: "From a request sent to the end of its response's head, and the longest pause within \
+              its body. Also the longest pause in which a backend takes nothing of a request.",
 };
 
 static MAX_HEADER_BYTES: Key<Whole<u32>> = Key {
@@ -386,6 +395,7 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     let header_timeout = section.value(&HEADER_TIMEOUT);
     let body_timeout = section.value(&BODY_TIMEOUT);
     let idle_timeout = section.value(&IDLE_TIMEOUT);
+    let send_timeout = section.value(&SEND_TIMEOUT);
     let handshake_timeout = section.value(&HANDSHAKE_TIMEOUT);
     let connect_timeout = section.value(&CONNECT_TIMEOUT);
     let response_timeout = section.value(&RESPONSE_TIMEOUT);
@@ -399,6 +409,7 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
         header_timeout: header_timeout?.into_inner(),
         body_timeout: body_timeout?.into_inner(),
         idle_timeout: idle_timeout?.into_inner(),
+        send_timeout: send_timeout?.into_inner(),
         handshake_timeout: handshake_timeout?.into_inner(),
         connect_timeout: connect_timeout?.into_inner(),
         response_timeout: response_timeout?.into_inner(),

@@ -130,11 +130,13 @@ pub struct Http {
     pub body_timeout: Duration,
     /// The longest pause between two requests. Default 60 s.
     pub idle_timeout: Duration,
+    /// The longest pause in which a client takes nothing of a response. Default 60 s.
+    pub send_timeout: Duration,
     /// A TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
     /// Connecting to a backend. Default 2 s.
     pub connect_timeout: Duration,
-    /// From a request sent to the head of its response, and the longest pause within its body.
+    /// From a request sent to the end of its response's head, and the longest pause within its body.
     /// Default 60 s.
     pub response_timeout: Duration,
     /// Bytes of a request's or response's head. Default 16384.

@@ -12,6 +12,7 @@ use super::{
     counters::BrokenOff,
     front::{Front, Peer},
     message::{Framing, Refusal, Response, push_hexadecimal},
+    metered::Progress,
     receive::{Received, receive},
     upstream::{Lease, Member},
     watchdog::{Expired, Watchdog},
@@ -40,6 +41,8 @@ pub(super) struct Order<'a> {
     pub(super) upgrade: bool,
     /// How far the body is.
     pub(super) upload: &'a Upload,
+    /// What the client takes of the response.
+    pub(super) progress: &'a Progress,
 }
 
 /// How far a request's body is.
@@ -285,8 +288,10 @@ async fn converse<B: Body, K: Sink>(
     if order.framing == Framing::Empty {
         order.upload.complete.set(true);
         let mut slices = [IoSlice::new(order.head)];
-        let write = write_all(&mut writer, &mut slices);
-        match watchdog.limit(order.limits.response_timeout, write).await {
+        let taken = Progress::default();
+        let write = write_all(&mut writer, &mut slices, &taken);
+        let limit = order.limits.response_timeout;
+        match watchdog.limit_pauses(&taken, limit, write).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(Failure::Dead),
             Err(Expired) => return Err(Failure::Timeout),
@@ -398,10 +403,13 @@ async fn send<B: Body>(
     let refused = |refusal| SendError::Body(BodyError::Refused(refusal));
     let chunked = order.framing == Framing::Chunked;
     let mut head = order.head;
+    let taken = Progress::default();
     loop {
         let piece = body.current().map_err(refused)?;
-        let write = send_piece(writer, std::mem::take(&mut head), piece, chunked);
-        match watchdog.limit(order.limits.response_timeout, write).await {
+        let parts = (std::mem::take(&mut head), piece);
+        let write = send_piece(writer, parts, chunked, &taken);
+        let limit = order.limits.response_timeout;
+        match watchdog.limit_pauses(&taken, limit, write).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(Expired) => return Err(SendError::Backend),
         }
@@ -418,13 +426,13 @@ async fn send<B: Body>(
 
 async fn send_piece(
     writer: &mut WriteHalf<'_>,
-    head: &[u8],
-    piece: Piece<'_>,
+    (head, piece): (&[u8], Piece<'_>),
     chunked: bool,
+    taken: &Progress,
 ) -> std::io::Result<()> {
     if !chunked {
         let mut slices = [IoSlice::new(head), IoSlice::new(piece.data)];
-        return write_all(writer, &mut slices).await;
+        return write_all(writer, &mut slices, taken).await;
     }
     let mut size = Vec::new();
     if !piece.data.is_empty() {
@@ -443,5 +451,5 @@ async fn send_piece(
         IoSlice::new(piece.data),
         IoSlice::new(end),
     ];
-    write_all(writer, &mut slices).await
+    write_all(writer, &mut slices, taken).await
 }

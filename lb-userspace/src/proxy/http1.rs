@@ -15,6 +15,7 @@ use super::{
     http1_sink::Http1Sink,
     linger::linger,
     message::{Framing, HeadScanner, Refusal, Via, header_slots, own_response, parse_request},
+    metered::Progress,
     tunnel::tunnel,
     watchdog::{Expired, Watchdog},
     wire::Wire,
@@ -29,15 +30,17 @@ const MAX_EMPTY_LINES: u32 = 8;
 /// the end.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Serves the requests of one connection, one after another.
+/// Serves the requests of one connection, one after another. `progress`
+/// counts what the kernel takes of what is written to the stream.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
+    (stream, progress): (S, Rc<Progress>),
     front: &Front,
     peer: &Peer,
     watchdog: Watchdog,
 ) {
     let connection = Connection {
         wire: Wire::new(stream),
+        progress,
         input: Buffer::with_room(INPUT_BYTES),
         head: Vec::with_capacity(1024),
         reply: Vec::with_capacity(1024),
@@ -50,6 +53,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 
 struct Connection<'a, S> {
     wire: Wire<S>,
+    /// What the client takes.
+    progress: Rc<Progress>,
     /// What the client sent and nobody looked at yet.
     input: Buffer,
     /// The head for the backend.
@@ -254,6 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             idempotent: facts.idempotent,
             upgrade: facts.upgrade,
             upload: &upload,
+            progress: &self.progress,
         };
         let keep_alive = facts.keep_alive && !self.front.drain.is_last();
         let mut body = Http1Body::new(&self.wire, &mut self.input, facts.framing);

@@ -25,6 +25,7 @@ use super::{
     http2_sink::{Http2Sink, Responder},
     linger::linger,
     message::{Framing, Method, Refusal, Via, own_text, write_http2},
+    metered::Progress,
     panics::contained,
     watchdog::{Expired, Watchdog},
 };
@@ -38,13 +39,15 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of one response that wait for the client.
 const SEND_BUFFER: usize = 256 * 1024;
+/// How often in `send_timeout` a write is tried that the kernel has no room for.
+const PROBES: u32 = 4;
 /// Requests that a client may take back before they are looked at: more end the connection
 /// (CVE-2023-44487).
 const MAX_EARLY_RESETS: usize = 32;
 
 /// Serves the requests of one connection, all at once.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
+    (stream, progress): (S, Rc<Progress>),
     front: &Rc<Front>,
     peer: Peer,
     mut watchdog: Watchdog,
@@ -69,8 +72,15 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             }
             connection.poll_accept(context).map(Some)
         });
-        let idle = front.limits().idle_timeout;
-        match watchdog.limit_since(&activity.last, idle, accept).await {
+        let limits = front.limits();
+        let limit = match activity.streams.get() {
+            0 => limits.idle_timeout,
+            _ => (limits.send_timeout / PROBES).min(limits.idle_timeout),
+        };
+        match watchdog
+            .limit_since((&activity.last, &mut None), limit, accept)
+            .await
+        {
             Ok(Some(Some(Ok((request, respond))))) => {
                 let served = Stream::begin(front, &peer, &activity).answer(request, respond);
                 let front = Rc::clone(front);
@@ -81,7 +91,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             // Time to end.
             Ok(None) => {}
             Ok(Some(Some(Err(_)) | None)) => return,
-            Err(Expired) if activity.streams.get() > 0 => activity.last.set(Some(Instant::now())),
+            Err(Expired) if activity.streams.get() > 0 => {
+                activity.last.set(Some(Instant::now()));
+                progress.probe.set(true);
+            }
+            // The idle time begins when the last stream has ended.
+            Err(Expired) if limit < limits.idle_timeout => {}
             Err(Expired) if ending => return,
             Err(Expired) => {
                 ending = true;
@@ -166,7 +181,7 @@ impl Stream {
         let mut body = Http2Body::new(body, framing == Ok(Framing::Empty));
         match framing {
             Ok(framing) => {
-                let upload = Upload::default();
+                let (upload, progress) = (Upload::default(), Progress::default());
                 let order = Order {
                     front: &self.front,
                     peer: &self.peer,
@@ -177,10 +192,14 @@ impl Stream {
                     idempotent: method.is_idempotent(),
                     upgrade: false,
                     upload: &upload,
+                    progress: &progress,
                 };
                 self.forward(&order, &mut body, &responder, watchdog).await;
             }
-            Err(refusal) => self.refuse(refusal, method, &responder).await,
+            Err(refusal) => {
+                let to = (&responder, &mut *watchdog);
+                self.refuse(refusal, method, to).await;
+            }
         }
         self.front.counters.took(began.elapsed());
         linger(&self.front, watchdog, async || body.drop_more().await).await;
@@ -194,7 +213,7 @@ impl Stream {
         responder: &RefCell<Responder>,
         watchdog: &mut Watchdog,
     ) {
-        let mut sink = Http2Sink::new(responder);
+        let mut sink = Http2Sink::new(responder, order.progress);
         let outcome = {
             let mut exchange = pin!(exchange(order, body, &mut sink, watchdog));
             // A request that its client took back is not worth a backend's time.
@@ -211,10 +230,11 @@ impl Stream {
                 let none = &self.front.counters.no_backend;
                 let counters = member.as_ref().map_or(none, |member| &member.counters);
                 counters.answered(status);
-                say(responder, (status, None), method).await;
+                self.say((status, None), method, (responder, watchdog))
+                    .await;
             }
             Some(Outcome::Refused(refusal)) if !responder.borrow().has_begun() => {
-                self.refuse(refusal, method, responder).await;
+                self.refuse(refusal, method, (responder, watchdog)).await;
             }
             Some(Outcome::Refused(refusal)) => {
                 self.front.counters.refused(refusal);
@@ -224,7 +244,7 @@ impl Stream {
                 member.counters.broken_off(reason);
                 // A client that takes nothing loses what waits for it.
                 let written = responder.borrow_mut().written();
-                let _expired = watchdog.limit(order.limits.idle_timeout, written).await;
+                let _expired = watchdog.limit(order.limits.send_timeout, written).await;
                 responder.borrow_mut().reset(Reason::INTERNAL_ERROR);
             }
             // Never asked for.
@@ -236,31 +256,41 @@ impl Stream {
         }
     }
 
-    async fn refuse(&self, refusal: Refusal, method: Method<'_>, responder: &RefCell<Responder>) {
+    async fn refuse(
+        &self,
+        refusal: Refusal,
+        method: Method<'_>,
+        to: (&RefCell<Responder>, &mut Watchdog),
+    ) {
         self.front.counters.refused(refusal);
         self.front.counters.no_backend.answered(refusal.status());
-        say(responder, (refusal.status(), Some(refusal)), method).await;
+        self.say((refusal.status(), Some(refusal)), method, to)
+            .await;
     }
-}
 
-/// Answers in place of a backend.
-async fn say(
-    responder: &RefCell<Responder>,
-    (status, refusal): (u16, Option<Refusal>),
-    method: Method<'_>,
-) {
-    let text = own_text(status, refusal);
-    let response = http::Response::builder()
-        .status(status)
-        .header("content-type", "text/plain; charset=utf-8")
-        .header("content-length", text.len())
-        .header("cache-control", "no-store")
-        .body(());
-    let Ok(response) = response else { return };
-    let bodyless = method.is_head();
-    if responder.borrow_mut().begin(response, bodyless).is_ok() && !bodyless {
-        let mut sink = Http2Sink::new(responder);
-        // The client may be gone; there is nobody to tell.
-        let _sent = sink.send(text.as_bytes(), true).await;
+    /// Answers in place of a backend.
+    async fn say(
+        &self,
+        (status, refusal): (u16, Option<Refusal>),
+        method: Method<'_>,
+        (responder, watchdog): (&RefCell<Responder>, &mut Watchdog),
+    ) {
+        let text = own_text(status, refusal);
+        let response = http::Response::builder()
+            .status(status)
+            .header("content-type", "text/plain; charset=utf-8")
+            .header("content-length", text.len())
+            .header("cache-control", "no-store")
+            .body(());
+        let Ok(response) = response else { return };
+        let bodyless = method.is_head();
+        if responder.borrow_mut().begin(response, bodyless).is_ok() && !bodyless {
+            let progress = Progress::default();
+            let mut sink = Http2Sink::new(responder, &progress);
+            let send = sink.send(text.as_bytes(), true);
+            let limit = self.front.limits().send_timeout;
+            // The client may be gone, or take nothing: there is nobody to tell.
+            let _sent = watchdog.limit_pauses(&progress, limit, send).await;
+        }
     }
 }

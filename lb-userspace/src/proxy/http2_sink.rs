@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::{
     exchange::{ClientGone, Piece, Sink},
     message::Response,
+    metered::Progress,
 };
 
 /// Bytes of a body that are handed over at once.
@@ -80,7 +81,7 @@ impl Responder {
         &mut self,
         context: &mut Context<'_>,
         left: &mut &[u8],
-        end: bool,
+        (end, progress): (bool, &Progress),
     ) -> Poll<Result<(), ClientGone>> {
         let Self::Begun(stream) = self else {
             return Poll::Ready(Err(ClientGone));
@@ -91,8 +92,9 @@ impl Responder {
                 return Poll::Ready(Err(ClientGone));
             };
             let (part, rest) = left.split_at(room.min(left.len()));
-            let sent = stream.send_data(Bytes::copy_from_slice(part), end && rest.is_empty());
-            sent.map_err(|_| ClientGone)?;
+            let queued = stream.send_data(Bytes::copy_from_slice(part), end && rest.is_empty());
+            queued.map_err(|_| ClientGone)?;
+            progress.add(part.len());
             *left = rest;
         }
         Poll::Ready(Ok(()))
@@ -111,14 +113,18 @@ impl AsRef<[u8]> for Marker {
 /// A response on its way to an HTTP/2 client.
 pub(super) struct Http2Sink<'a> {
     responder: &'a RefCell<Responder>,
+    /// What the client had room for.
+    progress: &'a Progress,
     head: Option<http::Response<()>>,
 }
 
 impl<'a> Http2Sink<'a> {
-    /// To the client's end of a stream.
-    pub(super) fn new(responder: &'a RefCell<Responder>) -> Self {
+    /// To the client's end of a stream; `progress` counts what the client has room
+    /// for.
+    pub(super) fn new(responder: &'a RefCell<Responder>, progress: &'a Progress) -> Self {
         Self {
             responder,
+            progress,
             head: None,
         }
     }
@@ -131,7 +137,7 @@ impl<'a> Http2Sink<'a> {
         let mut left = data;
         poll_fn(|context| {
             let mut responder = self.responder.borrow_mut();
-            responder.poll_send(context, &mut left, last)
+            responder.poll_send(context, &mut left, (last, self.progress))
         })
         .await
     }

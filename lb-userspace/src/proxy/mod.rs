@@ -26,6 +26,7 @@ mod http2_sink;
 mod linger;
 mod listener;
 mod message;
+mod metered;
 mod panics;
 mod receive;
 mod serve;

@@ -1,6 +1,6 @@
 //! A backend's response, read and handed on as it comes.
 
-use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf};
+use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf, time::Instant};
 
 use super::{
     buffer::Buffer,
@@ -99,6 +99,7 @@ impl Source<'_, '_> {
 
     async fn head_length(&mut self) -> Result<usize, Failure> {
         let mut scanner = HeadScanner::default();
+        let mut began = None;
         loop {
             let scan = scanner.scan(self.relay.filled());
             if let Some(length) = scan.map_err(|_| Failure::Garbage)? {
@@ -110,10 +111,10 @@ impl Source<'_, '_> {
             let read = match self.member.filter(|_| self.relay.is_empty()) {
                 Some(member) => {
                     let front = self.order.front;
-                    let read = front.unless_down(member, self.read()).await;
+                    let read = front.unless_down(member, self.read(&mut began)).await;
                     read.ok_or(Failure::Down)?
                 }
-                None => self.read().await,
+                None => self.read(&mut began).await,
             };
             match read {
                 Ok(1..) => {}
@@ -223,11 +224,11 @@ impl Source<'_, '_> {
         let more = !last && !rest.is_empty();
         let send = sink.body(Piece { data, last }, more);
         // A client that takes nothing for so long is as good as gone.
-        match self
-            .watchdog
-            .limit(self.order.limits.idle_timeout, send)
-            .await
-        {
+        let Order {
+            limits, progress, ..
+        } = self.order;
+        let limit = limits.send_timeout;
+        match self.watchdog.limit_pauses(progress, limit, send).await {
             Ok(sent) => sent?,
             Err(Expired) => return Err(BrokenOff::ClientStalled),
         }
@@ -236,8 +237,15 @@ impl Source<'_, '_> {
     }
 
     async fn flush<K: Sink>(&mut self, sink: &mut K) -> Result<(), Failure> {
-        let limit = self.order.limits.idle_timeout;
-        match self.watchdog.limit(limit, sink.flush()).await {
+        let Order {
+            limits, progress, ..
+        } = self.order;
+        let flush = sink.flush();
+        match self
+            .watchdog
+            .limit_pauses(progress, limits.send_timeout, flush)
+            .await
+        {
             Ok(Ok(())) => Ok(()),
             Ok(Err(ClientGone)) => Err(Failure::Broken(BrokenOff::ClientGone)),
             Err(Expired) => Err(Failure::Broken(BrokenOff::ClientStalled)),
@@ -245,19 +253,19 @@ impl Source<'_, '_> {
     }
 
     async fn read_body(&mut self) -> Result<usize, BrokenOff> {
-        self.read().await.map_err(|error| match error {
+        self.read(&mut None).await.map_err(|error| match error {
             ReadError::Failed => BrokenOff::BackendBroke,
             ReadError::Expired => BrokenOff::BackendStalled,
         })
     }
 
-    /// Reads more. The limit counts from the last progress of the request's body.
-    async fn read(&mut self) -> Result<usize, ReadError> {
+    /// Reads more. The limit counts from the last progress of the request's body, or from `began`.
+    async fn read(&mut self, began: &mut Option<Instant>) -> Result<usize, ReadError> {
         let room = self.relay.space(self.order.limits.max_header_bytes);
         let read = self.reader.read(room);
         let limit = self.order.limits.response_timeout;
-        let progress = &self.order.upload.progress;
-        match self.watchdog.limit_since(progress, limit, read).await {
+        let since = (&self.order.upload.progress, began);
+        match self.watchdog.limit_since(since, limit, read).await {
             Ok(Ok(bytes)) => {
                 self.relay.fill(bytes);
                 Ok(bytes)

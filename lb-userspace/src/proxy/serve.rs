@@ -1,6 +1,6 @@
 //! One connection of a client, from its handshake on.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{io, net::SocketAddr, rc::Rc};
 
 use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::net::TcpStream;
@@ -9,6 +9,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     front::{Front, Peer},
     http1, http2,
+    metered::Metered,
     watchdog::Watchdog,
 };
 
@@ -21,7 +22,9 @@ pub(super) async fn serve_client(stream: TcpStream, from: SocketAddr, front: &Rc
     let peer = Peer::new(from);
     let mut watchdog = Watchdog::default();
     let Some(tls) = front.tls() else {
-        return http1::serve(stream, front, &peer, watchdog).await;
+        let stream = Metered::new(stream);
+        let progress = stream.progress();
+        return http1::serve((stream, progress), front, &peer, watchdog).await;
     };
     let limit = front.limits().handshake_timeout;
     let handshake = async {
@@ -29,26 +32,28 @@ pub(super) async fn serve_client(stream: TcpStream, from: SocketAddr, front: &Rc
         if stream.peek(&mut [0]).await? == 0 {
             return Ok(None);
         }
+        let stream = Metered::new(stream);
+        let progress = stream.progress();
         let accept = TlsAcceptor::from(tls).accept_with(stream, |session| {
             session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
         });
-        accept.await.map(Some)
+        Ok(Some((accept.await?, progress)))
     };
     match watchdog.limit(limit, handshake).await {
         Ok(Ok(None)) => {}
-        Ok(Ok(Some(stream))) => {
+        Ok(Ok(Some((stream, progress)))) => {
             count_handshake(&stream, front);
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                http2::serve(stream, front, peer, watchdog).await;
+                http2::serve((stream, progress), front, peer, watchdog).await;
             } else {
-                http1::serve(stream, front, &peer, watchdog).await;
+                http1::serve((stream, progress), front, &peer, watchdog).await;
             }
         }
-        Ok(Err(_)) | Err(_) => front.counters.handshake_failures.add(1),
+        Ok(Err::<_, io::Error>(_)) | Err(_) => front.counters.handshake_failures.add(1),
     }
 }
 
-fn count_handshake(stream: &TlsStream<TcpStream>, front: &Front) {
+fn count_handshake(stream: &TlsStream<Metered>, front: &Front) {
     let (_, session) = stream.get_ref();
     let tls13 = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::time::{Instant, Sleep};
 
+use super::metered::Progress;
+
 /// One timer for all the waits of a connection. It is touched only when something has to wait, and
 /// set anew only when it would fire too late: a timer that fires too early is set on then.
 #[derive(Debug, Default)]
@@ -28,26 +30,6 @@ impl Watchdog {
         limit: Duration,
         future: F,
     ) -> Result<F::Output, Expired> {
-        self.watch(None, limit, future).await
-    }
-
-    /// Waits for `future`, at most until `limit` after it began or after the time in `progress`,
-    /// which may move on meanwhile.
-    pub(super) async fn limit_since<F: Future>(
-        &mut self,
-        progress: &Cell<Option<Instant>>,
-        limit: Duration,
-        future: F,
-    ) -> Result<F::Output, Expired> {
-        self.watch(Some(progress), limit, future).await
-    }
-
-    async fn watch<F: Future>(
-        &mut self,
-        progress: Option<&Cell<Option<Instant>>>,
-        limit: Duration,
-        future: F,
-    ) -> Result<F::Output, Expired> {
         let mut future = pin!(future);
         let mut began = None;
         poll_fn(|context| {
@@ -55,9 +37,65 @@ impl Watchdog {
                 return Poll::Ready(Ok(output));
             }
             let began = *began.get_or_insert_with(Instant::now);
-            let latest = || began.max(progress.and_then(Cell::get).unwrap_or(began));
+            self.poll_deadline(&|| began + limit, context)
+                .map(|()| Err(Expired))
+        })
+        .await
+    }
+
+    /// Waits for `future`, at most until `limit` after the time in `progress`, which may move on
+    /// meanwhile, or after `began`: the beginning of this wait, or of one that it goes on with.
+    pub(super) async fn limit_since<F: Future>(
+        &mut self,
+        (progress, began): (&Cell<Option<Instant>>, &mut Option<Instant>),
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Expired> {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(output));
+            }
+            let began = *began.get_or_insert_with(Instant::now);
+            let latest = || began.max(progress.get().unwrap_or(began));
             self.poll_deadline(&|| latest() + limit, context)
                 .map(|()| Err(Expired))
+        })
+        .await
+    }
+
+    /// Waits for `future`, a write, for as long as `progress` goes on within `limit` again and again.
+    /// Only `future` moves it on.
+    pub(super) async fn limit_pauses<F: Future>(
+        &mut self,
+        progress: &Progress,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Expired> {
+        let mut future = pin!(future);
+        let mut last = None;
+        let mut probed = false;
+        poll_fn(|context| {
+            loop {
+                if let Poll::Ready(output) = future.as_mut().poll(context) {
+                    return Poll::Ready(Ok(output));
+                }
+                let bytes = progress.bytes.get();
+                let since = match last {
+                    Some((since, before)) if before == bytes => since,
+                    _ => {
+                        probed = false;
+                        Instant::now()
+                    }
+                };
+                last = Some((since, bytes));
+                ready!(self.poll_deadline(&|| since + limit, context));
+                if probed {
+                    return Poll::Ready(Err(Expired));
+                }
+                probed = true;
+                progress.probe.set(true);
+            }
         })
         .await
     }
@@ -123,11 +161,48 @@ mod tests {
             std::future::pending::<()>().await;
         };
         let wait = std::future::pending::<()>();
-        let limited = watchdog.limit_since(&progress, Duration::from_millis(60), wait);
+        let mut first = None;
+        let since = (&progress, &mut first);
+        let limited = watchdog.limit_since(since, Duration::from_millis(60), wait);
         tokio::select! {
             outcome = limited => assert_eq!(outcome, Err(Expired)),
             () = steps => {}
         }
         assert!(began.elapsed() >= Duration::from_millis(210));
+    }
+
+    #[tokio::test]
+    async fn a_wait_goes_on_while_something_moves() {
+        let mut watchdog = Watchdog::default();
+        let progress = Progress::default();
+        let began = Instant::now();
+        let steps = async {
+            for _ in 0..6 {
+                tokio::time::sleep(Duration::from_millis(25)).await;
+                progress.add(1);
+            }
+            std::future::pending::<()>().await;
+        };
+        let limited = watchdog.limit_pauses(&progress, Duration::from_millis(60), steps);
+        assert_eq!(limited.await, Err(Expired));
+        assert!(began.elapsed() >= Duration::from_millis(210));
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_goes_on_with_another_one_has_its_limit() {
+        let mut watchdog = Watchdog::default();
+        let progress = Cell::new(None);
+        let mut began = None;
+        let first = Instant::now();
+        for _ in 0..100 {
+            let step = tokio::time::sleep(Duration::from_millis(20));
+            let since = (&progress, &mut began);
+            let limit = Duration::from_millis(100);
+            if watchdog.limit_since(since, limit, step).await == Err(Expired) {
+                break;
+            }
+        }
+        let took = first.elapsed();
+        assert!(took < Duration::from_millis(1000), "{took:?}");
     }
 }

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::metered::Progress;
+
 /// A stream that one task reads and writes at the same time, without a lock: it is borrowed only
 /// for the moment of a poll.
 #[derive(Debug)]
@@ -45,7 +47,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Writes all slices, one after another, down to the network.
     pub(super) async fn write_all(&self, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut left = slices;
-        poll_fn(|context| poll_write_all(&mut *self.0.borrow_mut(), &mut left, context)).await?;
+        let written = |_| {};
+        poll_fn(|context| poll_write_all(&mut *self.0.borrow_mut(), &mut left, &written, context))
+            .await?;
         poll_fn(|context| Pin::new(&mut *self.0.borrow_mut()).poll_flush(context)).await
     }
 
@@ -55,18 +59,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-/// Writes all slices to a stream.
+/// Writes all slices to a stream; `taken` counts on what it takes.
 pub(super) async fn write_all(
     stream: &mut (impl AsyncWrite + Unpin),
     slices: &mut [IoSlice<'_>],
+    taken: &Progress,
 ) -> io::Result<()> {
     let mut left = slices;
-    poll_fn(|context| poll_write_all(stream, &mut left, context)).await
+    let written = |bytes| taken.add(bytes);
+    poll_fn(|context| poll_write_all(stream, &mut left, &written, context)).await
 }
 
 fn poll_write_all<S: AsyncWrite + Unpin>(
     stream: &mut S,
     left: &mut &mut [IoSlice<'_>],
+    count: &impl Fn(usize),
     context: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
     // Leaves out slices that are empty.
@@ -81,6 +88,7 @@ fn poll_write_all<S: AsyncWrite + Unpin>(
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        count(written);
         IoSlice::advance_slices(left, written);
     }
     Poll::Ready(Ok(()))

@@ -113,6 +113,7 @@ fn defaults_are_those_of_the_model() {
     assert_eq!(config.http.header_timeout, Duration::from_secs(10));
     assert_eq!(config.http.body_timeout, Duration::from_secs(30));
     assert_eq!(config.http.idle_timeout, Duration::from_secs(60));
+    assert_eq!(config.http.send_timeout, Duration::from_secs(60));
     assert_eq!(config.http.handshake_timeout, Duration::from_secs(10));
     assert_eq!(config.http.connect_timeout, Duration::from_secs(2));
     assert_eq!(config.http.response_timeout, Duration::from_secs(60));

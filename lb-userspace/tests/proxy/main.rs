@@ -12,4 +12,5 @@ mod reload;
 mod requests;
 mod segments;
 mod site;
+mod slow;
 mod tls;

@@ -200,6 +200,7 @@ fn limits() -> Http {
         header_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(60),
+        send_timeout: Duration::from_secs(60),
         handshake_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(60),

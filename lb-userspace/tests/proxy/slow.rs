@@ -1,0 +1,98 @@
+//! Clients and backends that are slow, and those that have stopped.
+
+use std::{
+    io::{BufReader, Write as _},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    backends::{Backend, ok, read_head},
+    clients::{Client, TlsClient},
+    frames::{self, FrameClient},
+    site::{Site, wait_until},
+};
+
+/// More than the kernel's buffers hold.
+const BYTES: usize = 6_000_000;
+/// What a slow client reads at a time: more than a whole buffer takes `LIMIT`.
+const PART: usize = 150_000;
+const LIMIT: Duration = Duration::from_millis(250);
+const STEP: Duration = Duration::from_millis(80);
+
+fn large() -> (Backend, Site) {
+    let backend = Backend::answering(|_| ok(&vec![b'x'; BYTES]));
+    let site = Site::with_limits(&[backend.address], |limits| {
+        limits.send_timeout = LIMIT;
+    });
+    (backend, site)
+}
+
+#[test]
+fn a_client_that_reads_slowly_and_steadily_gets_everything() {
+    let (_backend, site) = large();
+    let mut client = TlsClient::tls(site.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.head();
+    for _ in 0..BYTES / PART {
+        client.bytes(PART);
+        thread::sleep(STEP);
+    }
+    wait_until("it is counted", || site.answered(200) == 1);
+}
+
+#[test]
+fn a_client_that_reads_slowly_over_http2_gets_everything() {
+    let (_backend, site) = large();
+    let mut client = FrameClient::connect(site.address);
+    client.widen();
+    let (stream, request) = client.request(&frames::get(&[]), None);
+    client.tls.send(request);
+    let (mut read, mut paused) = (0, 0);
+    while read < BYTES {
+        let frame = client.frame().expect("a frame");
+        assert_ne!(frame.kind, frames::RST_STREAM, "after {read} bytes");
+        if frame.kind == frames::DATA && frame.stream == stream {
+            read += frame.payload.len();
+        }
+        if read - paused > PART {
+            paused = read;
+            thread::sleep(STEP);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up() {
+    let (_backend, site) = large();
+    let mut client = TlsClient::tls(site.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut stalled = FrameClient::connect(site.address);
+    stalled.widen();
+    let (_, request) = stalled.request(&frames::get(&[]), None);
+    stalled.tls.send(request);
+    wait_until("both are given up", || site.broken("client_stalled") == 2);
+    assert_eq!(site.answered(200), 0);
+    assert_eq!(site.proxy().counters().backend_connections[0].in_use, 0);
+}
+
+#[test]
+fn a_head_that_drips_is_not_waited_for_beyond_its_time() {
+    let backend = Backend::raw(|mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+        read_head(&mut reader);
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" {
+            thread::sleep(Duration::from_millis(50));
+            if stream.write_all(&[*byte]).is_err() {
+                return;
+            }
+        }
+    });
+    let site = Site::plain(&[backend.address], |limits| {
+        limits.response_timeout = Duration::from_millis(300);
+    });
+    let mut client = Client::plain(site.address);
+    let began = Instant::now();
+    assert_eq!(client.get("/").status(), 504);
+    assert!(began.elapsed() < Duration::from_millis(1200));
+}
