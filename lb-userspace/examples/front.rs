@@ -88,6 +88,7 @@ fn limits(workers: NonZeroUsize) -> Http {
         handshake_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(60),
+        half_closed_timeout: Duration::from_secs(30),
         max_header_bytes: 16384,
         idle_connections: 64,
         trusted_proxies: Vec::new(),

@@ -295,6 +295,7 @@ pub(super) static HTTP: Schema = Schema {
         &HANDSHAKE_TIMEOUT,
         &CONNECT_TIMEOUT,
         &RESPONSE_TIMEOUT,
+        &HALF_CLOSED_TIMEOUT,
         &MAX_HEADER_BYTES,
         &IDLE_CONNECTIONS,
         &TRUSTED_PROXIES,
@@ -364,6 +365,14 @@ static RESPONSE_TIMEOUT: Key<Time> = Key {
               its body. Also the longest pause in which a backend takes nothing of a request.",
 };
 
+static HALF_CLOSED_TIMEOUT: Key<Time> = Key {
+    name: "half_closed_timeout",
+    kind: PATIENCE,
+    absent: Absent::Is("\"30s\""),
+    meaning: "How long an upgraded connection (a WebSocket) may be silent after one side has closed \
+              it. Then it is ended.",
+};
+
 static MAX_HEADER_BYTES: Key<Whole<u32>> = Key {
     name: "max_header_bytes",
     kind: Whole(RangeInclusive::new(1_024, 1_048_576)),
@@ -399,6 +408,7 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     let handshake_timeout = section.value(&HANDSHAKE_TIMEOUT);
     let connect_timeout = section.value(&CONNECT_TIMEOUT);
     let response_timeout = section.value(&RESPONSE_TIMEOUT);
+    let half_closed_timeout = section.value(&HALF_CLOSED_TIMEOUT);
     let max_header_bytes = section.value(&MAX_HEADER_BYTES);
     let idle_connections = section.value(&IDLE_CONNECTIONS);
     let trusted_proxies = section.value(&TRUSTED_PROXIES);
@@ -413,6 +423,7 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
         handshake_timeout: handshake_timeout?.into_inner(),
         connect_timeout: connect_timeout?.into_inner(),
         response_timeout: response_timeout?.into_inner(),
+        half_closed_timeout: half_closed_timeout?.into_inner(),
         max_header_bytes: max_header_bytes?.into_inner() as usize,
         idle_connections: idle_connections?.into_inner() as usize,
         trusted_proxies: trusted_proxies?.into_inner().all()?,

@@ -139,6 +139,8 @@ pub struct Http {
     /// From a request sent to the end of its response's head, and the longest pause within its body.
     /// Default 60 s.
     pub response_timeout: Duration,
+    /// How long a tunnel with one side closed may be silent. Default 30 s.
+    pub half_closed_timeout: Duration,
     /// Bytes of a request's or response's head. Default 16384.
     pub max_header_bytes: usize,
     /// Idle connections kept to one backend by one worker. Default 64.

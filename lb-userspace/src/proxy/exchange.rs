@@ -45,7 +45,7 @@ pub(super) struct Order<'a> {
     pub(super) progress: &'a Progress,
 }
 
-/// How far a request's body is.
+/// How far a request's body is, and its response.
 #[derive(Debug, Default)]
 pub(super) struct Upload {
     /// When it last went on; `None`: not yet.
@@ -54,6 +54,8 @@ pub(super) struct Upload {
     pub(super) complete: Cell<bool>,
     /// Whether the head of the response has come.
     pub(super) answered: Cell<bool>,
+    /// Whether the client has all that there is of the response, and the backend is waited for.
+    pub(super) waiting: Cell<bool>,
 }
 
 /// A part of a body.
@@ -76,6 +78,10 @@ pub(super) trait Body {
 
     /// Whether a piece was let go of, so that the request cannot be sent again.
     fn has_moved(&self) -> bool;
+
+    /// Once the body has been taken to its end: waits until the client has gone, so that nobody
+    /// waits for the response.
+    async fn gone(&mut self, order: &Order<'_>);
 }
 
 /// Why there is no more of a body.
@@ -297,7 +303,22 @@ async fn converse<B: Body, K: Sink>(
             Err(Expired) => return Err(Failure::Timeout),
         }
         let elsewhere = order.idempotent.then_some(&*member);
-        return receive(order, (&mut reader, elsewhere), relay, sink, watchdog).await;
+        let mut received = pin!(receive(
+            order,
+            (&mut reader, elsewhere),
+            relay,
+            sink,
+            watchdog
+        ));
+        let mut gone = pin!(body.gone(order));
+        return poll_fn(|context| {
+            let received = received.as_mut().poll(context);
+            if received.is_pending() && gone.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(Failure::Broken(BrokenOff::ClientGone)));
+            }
+            received
+        })
+        .await;
     }
     order.upload.complete.set(false);
     // In a box, so that requests without a body carry no room for it.
@@ -347,7 +368,7 @@ async fn both_ways<B: Body, K: Sink>(
     .await
 }
 
-/// Sends head and body. Where the backend takes no more of the body, what it said before it hung up
+/// Sends head and body, and ends when the client is gone. Where the backend takes no more of the body, what it said before it hung up
 /// is still to be read, and the client reads it perhaps only when it has sent everything.
 async fn upload<B: Body>(
     order: &Order<'_>,
@@ -358,7 +379,8 @@ async fn upload<B: Body>(
     match send(order, body, writer, watchdog).await {
         Ok(()) => {
             order.upload.complete.set(true);
-            return Ok(());
+            body.gone(order).await;
+            return Err(BodyError::Gone);
         }
         Err(SendError::Body(error)) => return Err(error),
         Err(SendError::Backend) => {}

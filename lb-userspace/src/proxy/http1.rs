@@ -120,7 +120,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 After::Abort => return,
                 After::Tunnel(lease, late) => {
                     let early = self.input.filled();
-                    let carried = tunnel(self.wire.into_inner(), lease, early, late.filled());
+                    let carried = tunnel(
+                        self.wire.into_inner(),
+                        lease,
+                        (early, late.filled()),
+                        (&mut self.watchdog, limits.half_closed_timeout),
+                    );
                     // However it ends, there is nobody left to tell. It ends with the front: what
                     // is carried knows no end of its own to wait for.
                     if front.drain.has_begun() {

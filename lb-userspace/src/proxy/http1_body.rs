@@ -1,16 +1,22 @@
 //! The body of an HTTP/1 request, taken out of the client's bytes.
 
+use std::{io, time::Duration};
+
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     buffer::Buffer,
-    exchange::{Body, BodyError, Piece},
+    exchange::{Body, BodyError, Order, Piece},
     message::{ChunkedDecoder, Framing, Refusal, Step},
     wire::Wire,
 };
 
 /// Room for a body on its way to a backend.
 const BODY_BYTES: usize = 64 * 1024;
+/// What a client may send of its next requests before it has the response to this one.
+const PIPELINED_BYTES: usize = 16 * 1024;
+/// How long a client that has closed its side is waited for while there is nothing to send to it.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
 
 /// The body of an HTTP/1 request. What follows it stays in the input.
 pub(super) struct Http1Body<'a, S> {
@@ -125,5 +131,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
 
     fn has_moved(&self) -> bool {
         self.moved
+    }
+
+    /// What the client sends meanwhile is its next request. One that has closed its side may still
+    /// read: it is taken to be gone when there was nothing for it for a while.
+    async fn gone(&mut self, order: &Order<'_>) {
+        loop {
+            let room = self.input.space(PIPELINED_BYTES);
+            if room.is_empty() {
+                return std::future::pending().await;
+            }
+            match self.wire.read(room).await {
+                Ok(bytes @ 1..) => self.input.fill(bytes),
+                Ok(0) => break,
+                // Without TLS's own end.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(_) => return,
+            }
+        }
+        loop {
+            let before = order.progress.bytes.get();
+            tokio::time::sleep(HALF_CLOSED).await;
+            if order.upload.waiting.get() && order.progress.bytes.get() == before {
+                return;
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 
 use super::{
-    exchange::{Body, BodyError, Piece},
+    exchange::{Body, BodyError, Order, Piece},
     message::Refusal,
 };
 
@@ -77,5 +77,10 @@ impl Body for Http2Body {
 
     fn has_moved(&self) -> bool {
         self.moved
+    }
+
+    /// A stream's reset is noticed where it is answered.
+    async fn gone(&mut self, _order: &Order<'_>) {
+        std::future::pending::<()>().await;
     }
 }

@@ -265,7 +265,11 @@ impl Source<'_, '_> {
         let read = self.reader.read(room);
         let limit = self.order.limits.response_timeout;
         let since = (&self.order.upload.progress, began);
-        match self.watchdog.limit_since(since, limit, read).await {
+        let waiting = &self.order.upload.waiting;
+        waiting.set(true);
+        let read = self.watchdog.limit_since(since, limit, read).await;
+        waiting.set(false);
+        match read {
             Ok(Ok(bytes)) => {
                 self.relay.fill(bytes);
                 Ok(bytes)

@@ -3,6 +3,7 @@
 mod backends;
 mod bodies;
 mod clients;
+mod departures;
 mod failures;
 mod frames;
 mod handover;
