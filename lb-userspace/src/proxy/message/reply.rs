@@ -49,13 +49,17 @@ impl Response<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// The fields that are the client's to see. Content-Length is left out where there can be none.
+    /// The fields that are the client's to see. Content-Length is left out where there can be none,
+    /// and stands once where the backend said the same twice (RFC 9110 §8.6).
     pub(crate) fn end_to_end_fields(&self) -> impl Iterator<Item = &httparse::Header<'_>> {
         let length_fits =
             self.framing != Framing::Chunked && self.status >= 200 && self.status != 204;
+        let mut has_length = false;
         self.fields.iter().filter(move |field| {
             let wanted = match kind_of(field.name) {
-                FieldKind::ContentLength => return length_fits,
+                FieldKind::ContentLength => {
+                    return length_fits && !std::mem::replace(&mut has_length, true);
+                }
                 FieldKind::Connection
                 | FieldKind::TransferEncoding
                 | FieldKind::Upgrade
@@ -110,6 +114,17 @@ mod tests {
             ),
             "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_length_that_came_twice_is_said_once() {
+        for lines in [
+            "Content-Length: 5\r\nContent-Length: 5\r\nContent-Length: 5\r\n",
+            "Connection: Content-Length\r\nContent-Length: 5\r\ncontent-length: 5\r\n",
+        ] {
+            let out = reply(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"), KEPT);
+            assert_eq!(out, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        }
     }
 
     #[test]
