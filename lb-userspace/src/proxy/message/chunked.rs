@@ -39,14 +39,29 @@ pub(crate) enum Step {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
-    Size { size: u64, digits: u8 },
-    Extension { size: u64 },
-    SizeLineFeed { size: u64 },
-    Data { left: u64 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// White space before an extension (`BWS`), or, as some servers send it, in place of one.
+    SizeSpace {
+        size: u64,
+    },
+    Extension {
+        size: u64,
+    },
+    SizeLineFeed {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataReturn,
     DataLineFeed,
     TrailerStart,
-    Trailer { colon: bool },
+    Trailer {
+        colon: bool,
+    },
     TrailerLineFeed,
     EndLineFeed,
     Ended,
@@ -108,12 +123,16 @@ impl ChunkedDecoder {
             }
             (State::Size { size, digits: 1.. }, b'\r') => State::SizeLineFeed { size },
             (State::Size { size, digits: 1.. }, b';') => State::Extension { size },
-            (State::Extension { size }, b'\r') => State::SizeLineFeed { size },
+            (State::Size { size, digits: 1.. } | State::SizeSpace { size }, b' ' | b'\t') => {
+                self.count_extension_byte()?;
+                State::SizeSpace { size }
+            }
+            (State::SizeSpace { size }, b';') => State::Extension { size },
+            (State::SizeSpace { size } | State::Extension { size }, b'\r') => {
+                State::SizeLineFeed { size }
+            }
             (State::Extension { size }, byte) if is_text(byte) => {
-                self.extension_bytes += 1;
-                if self.extension_bytes > MAX_EXTENSION_BYTES {
-                    return Err(Refusal::Chunk);
-                }
+                self.count_extension_byte()?;
                 State::Extension { size }
             }
             (State::SizeLineFeed { size: 0 }, b'\n') => State::TrailerStart,
@@ -134,6 +153,14 @@ impl ChunkedDecoder {
             (State::EndLineFeed, b'\n') => State::Ended,
             _ => return Err(Refusal::Chunk),
         })
+    }
+
+    fn count_extension_byte(&mut self) -> Result<(), Refusal> {
+        self.extension_bytes += 1;
+        if self.extension_bytes > MAX_EXTENSION_BYTES {
+            return Err(Refusal::Chunk);
+        }
+        Ok(())
     }
 
     fn count_trailer_byte(&mut self) -> Result<(), Refusal> {
@@ -229,7 +256,8 @@ mod tests {
             "-1\r\n",
             "+1\r\na\r\n",
             "0x1\r\na\r\n",
-            "1 \r\na\r\n",
+            "1 1\r\na\r\n",
+            "1 a\r\na\r\n",
             " 1\r\na\r\n",
             "11111111111111111\r\n",
             "1;a\nb\r\n",
@@ -247,6 +275,18 @@ mod tests {
                 "{coded:?}"
             );
         }
+    }
+
+    #[test]
+    fn white_space_may_stand_before_an_extension() {
+        for line in ["5 ;a=b", "5\t; a = b", "5 \t ;a", "5  ", "05 ;a=\"b;c\""] {
+            let coded = format!("{line}\r\nhello\r\n0 ;x\r\n\r\n");
+            let whole = Ok(Some((b"hello".to_vec(), Vec::new())));
+            assert_eq!(decode(&[coded.as_bytes()]), whole, "{line:?}");
+        }
+        let mut padded = b"1".to_vec();
+        padded.resize(2 + MAX_EXTENSION_BYTES as usize, b' ');
+        assert_eq!(decode(&[&padded]), Err(Refusal::Chunk));
     }
 
     #[test]
