@@ -23,6 +23,11 @@ impl Buffer {
         &self.room[self.start..self.end]
     }
 
+    /// The bytes that were not used up, to be changed in place.
+    pub(super) fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.room[self.start..self.end]
+    }
+
     /// Whether every byte was used up.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end

@@ -1,6 +1,14 @@
 //! A client that speaks HTTP/1.
 
-use std::{future::poll_fn, io::IoSlice, pin::Pin, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io::IoSlice,
+    pin::Pin,
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -14,7 +22,10 @@ use super::{
     http1_body::Http1Body,
     http1_sink::Http1Sink,
     linger::linger,
-    message::{Framing, HeadScanner, Refusal, Via, header_slots, own_response, parse_request},
+    message::{
+        Framing, HeadScanner, Refusal, Via, header_slots, own_response, parse_request,
+        settle_request_version,
+    },
     metered::Progress,
     tunnel::tunnel,
     watchdog::{Expired, Watchdog},
@@ -232,6 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Parses the head and writes the one for the backend.
     fn read_head(&mut self, length: usize, limits: &Http) -> Result<Facts, Refusal> {
         let https = self.front.is_https();
+        settle_request_version(&mut self.input.filled_mut()[..length]);
         let mut slots = header_slots();
         let request = parse_request(&self.input.filled()[..length], &mut slots, https)?;
         let via = Via {
@@ -329,7 +341,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         (keep_alive, to_head): (bool, bool),
     ) -> After {
         self.reply.clear();
-        own_response(status, refusal, (keep_alive, to_head), &mut self.reply);
+        own_response(
+            (status, refusal),
+            (keep_alive, to_head),
+            SystemTime::now(),
+            &mut self.reply,
+        );
         let slices = &mut [IoSlice::new(&self.reply)];
         match self
             .watchdog

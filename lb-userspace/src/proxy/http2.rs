@@ -6,6 +6,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::Poll,
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use super::{
     http2_body::Http2Body,
     http2_sink::{Http2Sink, Responder},
     linger::linger,
-    message::{Framing, Method, Refusal, Via, own_text, write_http2},
+    message::{Framing, Method, Refusal, Via, own_fields, own_text, write_http2},
     metered::Progress,
     panics::contained,
     watchdog::{Expired, Watchdog},
@@ -276,13 +277,13 @@ impl Stream {
         (responder, watchdog): (&RefCell<Responder>, &mut Watchdog),
     ) {
         let text = own_text(status, refusal);
-        let response = http::Response::builder()
-            .status(status)
-            .header("content-type", "text/plain; charset=utf-8")
-            .header("content-length", text.len())
-            .header("cache-control", "no-store")
-            .body(());
-        let Ok(response) = response else { return };
+        let mut response = http::Response::builder().status(status);
+        for (name, value) in own_fields(status, &text, SystemTime::now()) {
+            response = response.header(name, value);
+        }
+        let Ok(response) = response.body(()) else {
+            return;
+        };
         let bodyless = method.is_head();
         if responder.borrow_mut().begin(response, bodyless).is_ok() && !bodyless {
             let progress = Progress::default();

@@ -6,7 +6,10 @@ use super::{
     buffer::Buffer,
     counters::BrokenOff,
     exchange::{ClientGone, Failure, Order, Piece, Sink},
-    message::{ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response},
+    message::{
+        ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response,
+        settle_response_version,
+    },
     upstream::Member,
     watchdog::{Expired, Watchdog},
 };
@@ -127,7 +130,8 @@ impl Source<'_, '_> {
         }
     }
 
-    fn take_head<K: Sink>(&self, length: usize, sink: &mut K) -> Result<Head, Failure> {
+    fn take_head<K: Sink>(&mut self, length: usize, sink: &mut K) -> Result<Head, Failure> {
+        settle_response_version(&mut self.relay.filled_mut()[..length]);
         let mut slots = header_slots();
         let head = &self.relay.filled()[..length];
         let response =

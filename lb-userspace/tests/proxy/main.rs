@@ -8,6 +8,7 @@ mod failures;
 mod frames;
 mod handover;
 mod http2;
+mod odd_responses;
 mod refusals;
 mod reload;
 mod requests;

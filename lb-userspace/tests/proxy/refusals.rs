@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    backends::Backend,
+    backends::{Backend, header},
     clients::{Client, TlsClient},
     site::Site,
 };
@@ -46,6 +46,7 @@ fn ambiguous_requests_are_refused_and_the_connection_closed() {
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+        ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("\x16\x03\x01\x02\x00\x01\x00", 400),
         (&long, 431),
     ];
@@ -56,6 +57,8 @@ fn ambiguous_requests_are_refused_and_the_connection_closed() {
         ));
         let response = client.response();
         assert_eq!(response.status(), status, "{request:?}: {response:?}");
+        let date = header(&response.head, "Date").expect("a date");
+        assert!(date.ends_with(" GMT"), "{date}");
         assert_eq!(client.rest(), b"", "{request:?}");
     }
     assert_eq!(backend.requests(), 0);

@@ -4,6 +4,7 @@
 //! understand differently is refused here, so that it never reaches a backend.
 
 mod chunked;
+mod date;
 mod fields;
 mod forward;
 mod head;
@@ -15,18 +16,20 @@ mod reply;
 mod request;
 mod response;
 mod translate;
+mod version;
 
 pub(super) use chunked::{ChunkedDecoder, Step};
 pub(super) use fields::{FieldKind, HeaderSlots, header_slots};
 pub(super) use forward::Via;
 pub(super) use head::HeadScanner;
 pub(super) use number::push_hexadecimal;
-pub(super) use own::{own_response, own_text};
+pub(super) use own::{own_fields, own_response, own_text};
 pub(super) use refusal::Refusal;
 pub(super) use reply::ReplyStyle;
 pub(super) use request::{Method, Request, parse_request};
 pub(super) use response::{Response, parse_response};
 pub(super) use translate::write_http2;
+pub(super) use version::{settle_request_version, settle_response_version};
 
 /// How the end of a body is found (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,6 +1,8 @@
 //! The responses that the proxy itself gives.
 
-use super::Refusal;
+use std::time::SystemTime;
+
+use super::{Refusal, date::http_date, forward::push_field};
 
 /// The text of a response of the proxy's own: one line for people.
 pub(crate) fn own_text(status: u16, refusal: Option<Refusal>) -> String {
@@ -14,29 +16,39 @@ pub(crate) fn own_text(status: u16, refusal: Option<Refusal>) -> String {
     format!("{status} {}\n\n{sentence}\n", reason(status))
 }
 
+/// The header fields of a response of the proxy's own, at the time `now`.
+pub(crate) fn own_fields(
+    status: u16,
+    text: &str,
+    now: SystemTime,
+) -> impl Iterator<Item = (&'static str, String)> {
+    let retry = (status == 503).then(|| ("Retry-After", "1".to_owned()));
+    [
+        ("Date", http_date(now)),
+        ("Content-Type", "text/plain; charset=utf-8".to_owned()),
+        ("Content-Length", text.len().to_string()),
+        ("Cache-Control", "no-store".to_owned()),
+    ]
+    .into_iter()
+    .chain(retry)
+}
+
 /// Appends a whole HTTP/1 response of the proxy's own.
 pub(crate) fn own_response(
-    status: u16,
-    refusal: Option<Refusal>,
+    (status, refusal): (u16, Option<Refusal>),
     (keep_alive, to_head): (bool, bool),
+    now: SystemTime,
     out: &mut Vec<u8>,
 ) {
     let text = own_text(status, refusal);
-    let connection = if keep_alive { "keep-alive" } else { "close" };
-    let retry = if status == 503 {
-        "Retry-After: 1\r\n"
-    } else {
-        ""
-    };
-    out.extend_from_slice(
-        format!(
-            "HTTP/1.1 {status} {}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {}\r\nCache-Control: no-store\r\n{retry}Connection: {connection}\r\n\r\n",
-            reason(status),
-            text.len(),
-        )
-        .as_bytes(),
-    );
+    let line = format!("HTTP/1.1 {status} {}\r\n", reason(status));
+    out.extend_from_slice(line.as_bytes());
+    for (name, value) in own_fields(status, &text, now) {
+        push_field(out, name, value.as_bytes());
+    }
+    let connection: &[u8] = if keep_alive { b"keep-alive" } else { b"close" };
+    push_field(out, "Connection", connection);
+    out.extend_from_slice(b"\r\n");
     if !to_head {
         out.extend_from_slice(text.as_bytes());
     }
@@ -69,7 +81,10 @@ mod tests {
             .map(|refusal| (refusal.status(), Some(refusal)));
         for (status, refusal) in statuses.chain([(502, None), (503, None), (504, None)]) {
             let mut out = Vec::new();
-            own_response(status, refusal, (false, false), &mut out);
+            let now = SystemTime::UNIX_EPOCH;
+            own_response((status, refusal), (false, false), now, &mut out);
+            let date = b"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+            assert!(memchr::memmem::find(&out, date).is_some());
             let body = own_text(status, refusal);
             let head = out.strip_suffix(body.as_bytes()).expect("the text last");
             let mut slots = header_slots();

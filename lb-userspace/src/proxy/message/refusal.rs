@@ -8,9 +8,9 @@ pub(crate) enum Refusal {
     BareLineEnd,
     /// The request line is not `METHOD SP target SP HTTP/1.0|1.1`.
     RequestLine,
-    /// A version other than HTTP/1.0 and HTTP/1.1.
+    /// A version other than HTTP/1.
     Version,
-    /// A target that is neither a path, nor `*` for OPTIONS, nor an `http(s)://` URI.
+    /// A target with a space or a fragment, or that is neither a path, nor `*` for OPTIONS, nor an `http(s)://` URI.
     Target,
     /// A header line that is not `name: value`: obs-fold, space before the colon, NUL or other
     /// control characters.

@@ -4,6 +4,7 @@ use super::{
     Framing, HeaderSlots, Refusal,
     fields::{FieldKind, kind_of, list_members, parse_length},
     host::{is_host, same_host},
+    version::is_version,
 };
 
 /// A request head that may be forwarded: its framing is beyond doubt.
@@ -69,7 +70,7 @@ pub(crate) fn parse_request<'b, 'h>(
     ) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(Refusal::HeaderLine),
-        Err(error) => return Err(refusal_of(error)),
+        Err(error) => return Err(refusal_of(error, head)),
     }
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
     else {
@@ -95,13 +96,29 @@ pub(crate) fn parse_request<'b, 'h>(
     })
 }
 
-fn refusal_of(error: httparse::Error) -> Refusal {
+fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
     match error {
-        httparse::Error::Version => Refusal::Version,
+        httparse::Error::Version => version_refusal(head),
+        // Something stands behind the version.
+        httparse::Error::NewLine if version_refusal(head) == Refusal::RequestLine => {
+            Refusal::RequestLine
+        }
         httparse::Error::NewLine => Refusal::BareLineEnd,
         httparse::Error::Token => Refusal::RequestLine,
         httparse::Error::TooManyHeaders => Refusal::TooManyHeaders,
         _ => Refusal::HeaderLine,
+    }
+}
+
+/// What is wrong with a request line in which no version was found where it should be.
+fn version_refusal(head: &[u8]) -> Refusal {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or(head);
+    let mut words = line.split(|byte| *byte == b' ');
+    match words.next_back() {
+        Some(last) if !is_version(last) => Refusal::RequestLine,
+        // A method, and more than one word for the target.
+        _ if words.count() > 2 => Refusal::Target,
+        _ => Refusal::Version,
     }
 }
 

@@ -3,15 +3,17 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proxy::message::{HeadScanner, header_slots};
+use crate::proxy::message::{HeadScanner, header_slots, settle_request_version};
 
 /// Parses what a connection received so far, as the connection does.
 fn outcome(input: &[u8]) -> Result<Option<Framing>, Refusal> {
     let Some(length) = HeadScanner::default().scan(input)? else {
         return Ok(None);
     };
+    let mut head = input[..length].to_vec();
+    settle_request_version(&mut head);
     let mut slots = header_slots();
-    parse_request(&input[..length], &mut slots, true).map(|request| Some(request.framing))
+    parse_request(&head, &mut slots, true).map(|request| Some(request.framing))
 }
 
 fn refused(head: &str) -> Refusal {
@@ -178,7 +180,7 @@ fn names_that_are_no_tokens_are_refused() {
 fn a_request_line_without_a_valid_version_is_refused() {
     for line in [
         "GET /",
-        "GET / HTTP/1.2",
+        "GET / HTTP/1.10",
         "GET / HTTP/2.0",
         "GET / http/1.1",
         "GET / HTTP/1.1 ",
@@ -192,6 +194,32 @@ fn a_request_line_without_a_valid_version_is_refused() {
         "G(T / HTTP/1.1",
     ] {
         refused(&format!("{line}\r\nHost: a\r\n\r\n"));
+    }
+}
+
+#[test]
+fn a_request_line_is_refused_for_what_is_wrong_with_it() {
+    for (line, refusal) in [
+        ("GET / HTTP/2.0", Refusal::Version),
+        ("GET / HTTP/0.9", Refusal::Version),
+        ("GET /a b HTTP/1.1", Refusal::Target),
+        ("GET /a b HTTP/1.2", Refusal::Target),
+        ("GET /  HTTP/1.1", Refusal::Target),
+        ("GET / http/1.1", Refusal::RequestLine),
+        ("GET / HTTP/1.10", Refusal::RequestLine),
+        ("GET /", Refusal::RequestLine),
+        ("GET / HTTP/1.1 ", Refusal::RequestLine),
+    ] {
+        let head = format!("{line}\r\nHost: a\r\n\r\n");
+        assert_eq!(refused(&head), refusal, "{line:?}");
+    }
+}
+
+#[test]
+fn later_minor_versions_are_served_as_1_1() {
+    for version in ["HTTP/1.2", "HTTP/1.9"] {
+        let head = format!("POST / {version}\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
+        assert_eq!(accepted(&head), Framing::Length(1));
     }
 }
 
