@@ -153,11 +153,8 @@ impl<'a> Http2Sink<'a> {
 }
 
 impl Sink for Http2Sink<'_> {
-    /// `100` is left out: the expectation was not passed on.
     fn interim(&mut self, response: &Response<'_, '_>) {
-        if response.status != 100
-            && let Responder::Waiting(respond) = &mut *self.responder.borrow_mut()
-        {
+        if let Responder::Waiting(respond) = &mut *self.responder.borrow_mut() {
             // Early hints are a favour: without them all is as well.
             let _sent = respond.send_informational(translated(response));
         }

@@ -2,6 +2,7 @@
 
 mod backends;
 mod bodies;
+mod both;
 mod clients;
 mod departures;
 mod failures;

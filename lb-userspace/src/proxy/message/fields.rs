@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 /// Header lines that a head may have.
-const MAX_FIELDS: usize = 100;
+pub(crate) const MAX_FIELDS: usize = 100;
 
 /// Room for the header lines of one head, without the cost of clearing it.
 pub(crate) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];

@@ -3,6 +3,7 @@
 //! Pure: bytes in, decisions and bytes out. No I/O, no clock. Whatever two programs could
 //! understand differently is refused here, so that it never reaches a backend.
 
+mod checks;
 mod chunked;
 mod date;
 mod fields;

@@ -2,6 +2,7 @@
 
 use super::{
     Framing, HeaderSlots, Refusal,
+    checks::{check_expectation, check_method, check_target_text, is_origin_form},
     fields::{FieldKind, kind_of, list_members, parse_length},
     host::{is_host, same_host},
     version::is_version,
@@ -150,10 +151,10 @@ impl<'b> FieldFacts<'b> {
                 }
                 FieldKind::Upgrade => facts.upgrade = Some(field.value),
                 FieldKind::Connection => facts.read_connection(field.value),
-                FieldKind::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => {
+                FieldKind::Expect => {
+                    check_expectation(field.value)?;
                     facts.expects_continue = true;
                 }
-                FieldKind::Expect => return Err(Refusal::Expectation),
                 _ => {}
             }
         }
@@ -195,9 +196,7 @@ impl<'b> FieldFacts<'b> {
             },
             (None, None) => Framing::Empty,
         };
-        if method == "TRACE" && framing != Framing::Empty {
-            return Err(Refusal::Method);
-        }
+        check_method(method, framing)?;
         Ok(framing)
     }
 
@@ -249,14 +248,9 @@ fn parse_target<'b>(
     host: Option<&str>,
     https: bool,
 ) -> Result<&'b str, Refusal> {
-    if method == "CONNECT" {
-        return Err(Refusal::Method);
-    }
-    let plain = |byte: u8| (0x21..=0x7e).contains(&byte) && byte != b'#';
-    if !target.bytes().all(plain) {
-        return Err(Refusal::Target);
-    }
-    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+    check_method(method, Framing::Empty)?;
+    check_target_text(target.as_bytes())?;
+    if is_origin_form(method, target) {
         return Ok(target);
     }
     let after_scheme = ["http://", "https://"]

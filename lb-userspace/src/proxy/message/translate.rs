@@ -4,7 +4,8 @@ use http::{HeaderMap, header, request::Parts};
 
 use super::{
     Framing, Refusal, Via,
-    fields::{FieldKind, kind_of, parse_length},
+    checks::{check_expectation, check_method, check_target_text, is_origin_form},
+    fields::{FieldKind, MAX_FIELDS, kind_of, parse_length},
     forward::{Forwarded, push_field, push_length, write_forwarded},
     host::{is_host, same_host},
 };
@@ -29,6 +30,7 @@ pub(crate) fn write_http2(
         (false, Some(length)) => Framing::Length(length),
         (false, None) => Framing::Chunked,
     };
+    check_method(parts.method.as_str(), framing)?;
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.as_bytes());
@@ -69,16 +71,13 @@ fn host(parts: &Parts, https: bool) -> Result<&str, Refusal> {
 }
 
 fn target(parts: &Parts) -> Result<&str, Refusal> {
-    if parts.method == http::Method::CONNECT {
-        return Err(Refusal::Method);
-    }
+    check_method(parts.method.as_str(), Framing::Empty)?;
     let target = parts
         .uri
         .path_and_query()
         .map_or("", |target| target.as_str());
-    let plain = |byte: u8| (0x21..=0x7e).contains(&byte) && byte != b'#';
-    let good = target.starts_with('/') || (target == "*" && parts.method == http::Method::OPTIONS);
-    if good && target.bytes().all(plain) {
+    check_target_text(target.as_bytes())?;
+    if is_origin_form(parts.method.as_str(), target) {
         Ok(target)
     } else {
         Err(Refusal::Target)
@@ -104,6 +103,11 @@ fn write_fields<'p>(
     via: &Via<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Forwarded<'p>, Refusal> {
+    // Cookies may come one by one; they are one line again.
+    let cookies = headers.get_all(header::COOKIE).iter().count();
+    if headers.len() - cookies.saturating_sub(1) > MAX_FIELDS {
+        return Err(Refusal::TooManyHeaders);
+    }
     let mut forwarded = Forwarded::default();
     for (name, value) in headers {
         match kind_of(name.as_str()) {
@@ -118,6 +122,10 @@ fn write_fields<'p>(
                 if via.trusted =>
             {
                 forwarded.add(kind, value.as_bytes());
+            }
+            FieldKind::Expect => {
+                check_expectation(value.as_bytes())?;
+                push_field(out, name.as_str(), value.as_bytes());
             }
             // §8.2.2: a request with these is malformed.
             FieldKind::Connection | FieldKind::TransferEncoding | FieldKind::Upgrade => {

@@ -1,0 +1,45 @@
+//! Checks of a request that are the same whichever protocol it came by.
+
+use super::{Framing, Refusal};
+
+/// A method that is not served at all, and a body where none may be (RFC 9110 §9.3.6, §9.3.8).
+///
+/// # Errors
+/// [`Refusal::Method`].
+pub(crate) fn check_method(method: &str, framing: Framing) -> Result<(), Refusal> {
+    match method {
+        "CONNECT" => Err(Refusal::Method),
+        "TRACE" if framing != Framing::Empty => Err(Refusal::Method),
+        _ => Ok(()),
+    }
+}
+
+/// The characters of a target: no space, no control character, no fragment.
+///
+/// # Errors
+/// [`Refusal::Target`].
+pub(crate) fn check_target_text(target: &[u8]) -> Result<(), Refusal> {
+    let plain = |byte: &u8| (0x21..=0x7e).contains(byte) && *byte != b'#';
+    if target.iter().all(plain) {
+        Ok(())
+    } else {
+        Err(Refusal::Target)
+    }
+}
+
+/// Whether a target is a path, or `*` where that may be (RFC 9112 §3.2.1, §3.2.4).
+pub(crate) fn is_origin_form(method: &str, target: &str) -> bool {
+    target.starts_with('/') || (target == "*" && method == "OPTIONS")
+}
+
+/// The one expectation that there is (RFC 9110 §10.1.1).
+///
+/// # Errors
+/// [`Refusal::Expectation`].
+pub(crate) fn check_expectation(value: &[u8]) -> Result<(), Refusal> {
+    if value.eq_ignore_ascii_case(b"100-continue") {
+        Ok(())
+    } else {
+        Err(Refusal::Expectation)
+    }
+}

@@ -1,0 +1,222 @@
+//! One table of requests: HTTP/2 is judged by what HTTP/1 is judged by.
+
+use crate::{
+    backends::{Backend, ok},
+    clients::TlsClient,
+    frames::{Answer, FrameClient},
+    site::Site,
+};
+
+/// A request, in the terms of both protocols.
+struct Case {
+    method: &'static str,
+    target: &'static str,
+    fields: &'static [(&'static str, &'static [u8])],
+    body: Option<&'static [u8]>,
+}
+
+const GET: Case = Case {
+    method: "GET",
+    target: "/",
+    fields: &[],
+    body: None,
+};
+
+/// Requests, and the status that each is answered with.
+const CASES: &[(Case, u16)] = &[
+    (GET, 200),
+    (
+        Case {
+            target: "/a?b=c",
+            ..GET
+        },
+        200,
+    ),
+    (Case { target: "a", ..GET }, 400),
+    (Case { target: "*", ..GET }, 400),
+    (
+        Case {
+            target: "*",
+            method: "OPTIONS",
+            ..GET
+        },
+        200,
+    ),
+    (
+        Case {
+            method: "TRACE",
+            ..GET
+        },
+        200,
+    ),
+    (
+        Case {
+            method: "TRACE",
+            body: Some(b"x"),
+            ..GET
+        },
+        501,
+    ),
+    (
+        Case {
+            method: "POST",
+            body: Some(b"x"),
+            ..GET
+        },
+        200,
+    ),
+    (
+        Case {
+            method: "POST",
+            body: Some(b"x"),
+            fields: &[("content-length", b"1")],
+            ..GET
+        },
+        200,
+    ),
+    (
+        Case {
+            method: "POST",
+            body: Some(b"x"),
+            fields: &[("content-length", b"+1")],
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
+            method: "POST",
+            body: Some(b"x"),
+            fields: &[("content-length", b"1"), ("content-length", b"1")],
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
+            method: "POST",
+            body: Some(b"x"),
+            fields: &[("expect", b"100-continue")],
+            ..GET
+        },
+        200,
+    ),
+    (
+        Case {
+            fields: &[("expect", b"200-ok")],
+            ..GET
+        },
+        417,
+    ),
+    (
+        Case {
+            fields: &[("x", b"a\xc3\xa4b\tc")],
+            ..GET
+        },
+        200,
+    ),
+    (
+        Case {
+            fields: &[("host", b"b")],
+            ..GET
+        },
+        400,
+    ),
+];
+
+impl Case {
+    /// As an HTTP/1.1 request whose connection ends after it.
+    fn http1(&self) -> Vec<u8> {
+        let mut bytes = format!(
+            "{} {} HTTP/1.1\r\nHost: localhost\r\n",
+            self.method, self.target
+        )
+        .into_bytes();
+        for (name, value) in self.fields {
+            bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        }
+        let has_length = self
+            .fields
+            .iter()
+            .any(|(name, _)| *name == "content-length");
+        if self.body.is_some() && !has_length {
+            bytes.extend(b"Transfer-Encoding: chunked\r\n");
+        }
+        bytes.extend(b"Connection: close\r\n\r\n");
+        match self.body {
+            Some(body) if has_length => bytes.extend(body),
+            Some(body) => {
+                bytes.extend(format!("{:x}\r\n", body.len()).as_bytes());
+                bytes.extend([body, b"\r\n0\r\n\r\n"].concat());
+            }
+            None => {}
+        }
+        bytes
+    }
+
+    fn http2(&self) -> Vec<(&'static str, &'static [u8])> {
+        let mut fields: Vec<(&str, &[u8])> = vec![
+            (":method", self.method.as_bytes()),
+            (":scheme", b"https"),
+            (":authority", b"localhost"),
+            (":path", self.target.as_bytes()),
+        ];
+        fields.extend(self.fields);
+        fields
+    }
+}
+
+/// What a backend is sent is sent back.
+fn mirror() -> Backend {
+    Backend::answering(|seen| ok(&[seen.head.as_bytes(), &seen.body].concat()))
+}
+
+/// Lines that the protocols write differently.
+fn told(body: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines[1..].sort();
+    lines
+}
+
+#[test]
+fn a_request_fares_the_same_over_both_protocols() {
+    let backend = mirror();
+    let site = Site::https(&[backend.address]);
+    // One connection for all: whatever is wrong with a request ends its stream alone.
+    let mut frames = FrameClient::connect(site.address);
+    for (case, status) in CASES {
+        let request = case.http1();
+        let what = request.escape_ascii().to_string();
+        let mut client = TlsClient::tls(site.address);
+        client.send(&request);
+        let mut response = client.head();
+        while response.starts_with("HTTP/1.1 1") {
+            response = client.head();
+        }
+        assert_eq!(response[9..12].parse(), Ok(*status), "{what}");
+        let body = client.rest();
+        let answer = frames.ask(&case.http2(), case.body);
+        match answer {
+            Answer {
+                connection_ended: true,
+                ..
+            } => panic!("{what}: the connection ended"),
+            // Malformed, in HTTP/2's terms (RFC 9113 §8.1.1).
+            Answer {
+                reset: Some(1),
+                status: 0,
+                ..
+            } => assert_eq!(*status, 400, "{what}"),
+            answer => {
+                assert_eq!(answer.status, *status, "{what}");
+                assert!(answer.complete, "{what}");
+                if *status == 200 {
+                    assert_eq!(told(&answer.body), told(&body), "{what}");
+                }
+            }
+        }
+    }
+    let answered = CASES.iter().filter(|(_, status)| *status == 200).count();
+    assert_eq!(backend.requests(), 2 * answered);
+}
