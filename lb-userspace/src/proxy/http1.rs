@@ -209,12 +209,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 }
                 _ => {}
             }
-            match scanner.scan(input) {
-                Ok(Some(length)) if length <= limits.max_header_bytes => {
-                    return Arrival::Head(length);
-                }
+            // What is beyond the limit is not looked at, however much came at once.
+            let within = &input[..input.len().min(limits.max_header_bytes)];
+            match scanner.scan(within) {
+                Ok(Some(length)) => return Arrival::Head(length),
                 Ok(None) if input.len() < limits.max_header_bytes => {}
-                Ok(_) => return Arrival::Refused(Refusal::HeadTooLarge),
+                Ok(None) => return Arrival::Refused(Refusal::HeadTooLarge),
                 Err(refusal) => return Arrival::Refused(refusal),
             }
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.header_timeout);

@@ -104,11 +104,13 @@ impl Source<'_, '_> {
         let mut scanner = HeadScanner::default();
         let mut began = None;
         loop {
-            let scan = scanner.scan(self.relay.filled());
+            let (here, limit) = (self.relay.filled(), self.order.limits.max_header_bytes);
+            // What is beyond the limit is not looked at, however much came at once.
+            let scan = scanner.scan(&here[..here.len().min(limit)]);
             if let Some(length) = scan.map_err(|_| Failure::Garbage)? {
                 return Ok(length);
             }
-            if self.relay.filled().len() > self.order.limits.max_header_bytes {
+            if here.len() >= limit {
                 return Err(Failure::Garbage);
             }
             let read = match self.member.filter(|_| self.relay.is_empty()) {

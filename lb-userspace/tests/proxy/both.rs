@@ -8,11 +8,11 @@ use crate::{
 };
 
 /// A request, in the terms of both protocols.
-struct Case {
+pub(crate) struct Case {
     method: &'static str,
     target: &'static str,
     fields: &'static [(&'static str, &'static [u8])],
-    body: Option<&'static [u8]>,
+    pub(crate) body: Option<&'static [u8]>,
 }
 
 const GET: Case = Case {
@@ -23,7 +23,7 @@ const GET: Case = Case {
 };
 
 /// Requests, and the status that each is answered with.
-const CASES: &[(Case, u16)] = &[
+pub(crate) const CASES: &[(Case, u16)] = &[
     (GET, 200),
     (
         Case {
@@ -126,7 +126,7 @@ const CASES: &[(Case, u16)] = &[
 
 impl Case {
     /// As an HTTP/1.1 request whose connection ends after it.
-    fn http1(&self) -> Vec<u8> {
+    pub(crate) fn http1(&self) -> Vec<u8> {
         let mut bytes = format!(
             "{} {} HTTP/1.1\r\nHost: localhost\r\n",
             self.method, self.target
@@ -154,7 +154,7 @@ impl Case {
         bytes
     }
 
-    fn http2(&self) -> Vec<(&'static str, &'static [u8])> {
+    pub(crate) fn http2(&self) -> Vec<(&'static str, &'static [u8])> {
         let mut fields: Vec<(&str, &[u8])> = vec![
             (":method", self.method.as_bytes()),
             (":scheme", b"https"),

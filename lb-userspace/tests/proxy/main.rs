@@ -12,6 +12,7 @@ mod http2;
 mod odd_responses;
 mod refusals;
 mod reload;
+mod replay;
 mod requests;
 mod segments;
 mod site;

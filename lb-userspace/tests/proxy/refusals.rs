@@ -12,6 +12,37 @@ use crate::{
     site::Site,
 };
 
+/// Requests, and the status that each is refused with.
+pub(crate) const REFUSED: &[(&str, u16)] = &[
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+    ),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", 400),
+    ("GET / HTTP/1.1\nHost: a\n\n", 400),
+    ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
+    ("GET /\r\n\r\n", 400),
+    ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\n\r\n", 400),
+    ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+    ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("\x16\x03\x01\x02\x00\x01\x00", 400),
+];
+
 #[test]
 fn ambiguous_requests_are_refused_and_the_connection_closed() {
     let backend = Backend::named("a");
@@ -20,43 +51,14 @@ fn ambiguous_requests_are_refused_and_the_connection_closed() {
         "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
         "x".repeat(20_000)
     );
-    let requests = [
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-            400,
-        ),
-        (
-            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-            400,
-        ),
-        ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", 400),
-        ("GET / HTTP/1.1\nHost: a\n\n", 400),
-        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
-        ("GET /\r\n\r\n", 400),
-        ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\n\r\n", 400),
-        ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
-        ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        ("\x16\x03\x01\x02\x00\x01\x00", 400),
-        (&long, 431),
-    ];
-    for (request, status) in requests {
+    let requests: Vec<(&str, u16)> = REFUSED.iter().copied().chain([(&*long, 431)]).collect();
+    for (request, status) in &requests {
         let mut client = TlsClient::tls(site.address);
         client.send(format!(
             "{request}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
         ));
         let response = client.response();
-        assert_eq!(response.status(), status, "{request:?}: {response:?}");
+        assert_eq!(response.status(), *status, "{request:?}: {response:?}");
         let date = header(&response.head, "Date").expect("a date");
         assert!(date.ends_with(" GMT"), "{date}");
         assert_eq!(client.rest(), b"", "{request:?}");
