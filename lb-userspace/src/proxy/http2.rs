@@ -21,11 +21,12 @@ use tokio::{
 use super::{
     counters::BrokenOff,
     exchange::{Order, Outcome, Upload, exchange},
+    field_guard::FieldGuard,
     front::{Front, Peer},
     http2_body::Http2Body,
     http2_sink::{Http2Sink, Responder},
     linger::linger,
-    message::{Framing, Method, Refusal, Via, own_fields, own_text, write_http2},
+    message::{Framing, Method, Notice, Refusal, Via, own_fields, own_text, write_http2},
     metered::Progress,
     panics::contained,
     watchdog::{Expired, Watchdog},
@@ -40,6 +41,9 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of one response that wait for the client.
 const SEND_BUFFER: usize = 256 * 1024;
+/// Bytes of a field block before it is decoded, for each of its `max_header_bytes`: more end the
+/// connection.
+const BLOCK_LIMIT: usize = 4;
 /// How often in `send_timeout` a write is tried that the kernel has no room for.
 const PROBES: u32 = 4;
 /// Requests that a client may take back before they are looked at: more end the connection
@@ -54,7 +58,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut watchdog: Watchdog,
 ) {
     let limits = front.limits();
-    let handshake = builder(&limits).handshake::<S, Bytes>(stream);
+    let guarded = FieldGuard::new(stream, limits.max_header_bytes * BLOCK_LIMIT);
+    let notices = guarded.notices();
+    let handshake = builder(&limits).handshake::<_, Bytes>(guarded);
     let Ok(Ok(mut connection)) = watchdog.limit(limits.header_timeout, handshake).await else {
         return;
     };
@@ -83,7 +89,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             .await
         {
             Ok(Some(Some(Ok((request, respond))))) => {
-                let served = Stream::begin(front, &peer, &activity).answer(request, respond);
+                let notice = notices.take(respond.stream_id().as_u32());
+                let stream = Stream::begin(front, &peer, &activity);
+                let served = stream.answer((request, notice), respond);
                 let front = Rc::clone(front);
                 spawn_local(async move {
                     contained(&front.name, &front.counters, served).await;
@@ -163,7 +171,17 @@ impl Stream {
         }
     }
 
-    async fn answer(self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    async fn answer(
+        self,
+        (request, notice): (Request<RecvStream>, Notice),
+        mut respond: SendResponse<Bytes>,
+    ) {
+        if notice.malformed {
+            // RFC 9113 §8.1.1.
+            self.front.counters.refused(Refusal::HeaderLine);
+            return respond.send_reset(Reason::PROTOCOL_ERROR);
+        }
+
         let began = std::time::Instant::now();
         let limits = self.front.limits();
         let (parts, body) = request.into_parts();
@@ -178,7 +196,7 @@ impl Stream {
         let Tools { head, watchdog } = &mut tools;
         head.clear();
         let responder = RefCell::new(Responder::Waiting(respond));
-        let framing = write_http2(&parts, body.is_end_stream(), &via, head);
+        let framing = write_http2((&parts, &notice), body.is_end_stream(), &via, head);
         let mut body = Http2Body::new(body, framing == Ok(Framing::Empty));
         match framing {
             Ok(framing) => {

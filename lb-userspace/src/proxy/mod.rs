@@ -16,6 +16,7 @@ mod certificates;
 mod counters;
 mod error;
 mod exchange;
+mod field_guard;
 mod front;
 mod http1;
 mod http1_body;

@@ -32,6 +32,41 @@ pub(crate) const CASES: &[(Case, u16)] = &[
         },
         200,
     ),
+    (
+        Case {
+            target: "/a/../%2e?`<>\"{}|\\^[]",
+            ..GET
+        },
+        200,
+    ),
+    (
+        Case {
+            target: "/a#b",
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
+            target: "/#",
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
+            target: "/a b",
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
+            target: "/\u{e4}",
+            ..GET
+        },
+        400,
+    ),
     (Case { target: "a", ..GET }, 400),
     (Case { target: "*", ..GET }, 400),
     (
@@ -110,10 +145,52 @@ pub(crate) const CASES: &[(Case, u16)] = &[
     ),
     (
         Case {
+            method: "G(T",
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
+            fields: &[("x", b"a\0b")],
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
+            fields: &[("x", b"a\x7fb")],
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
+            fields: &[("x", b"a\x01b")],
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
             fields: &[("x", b"a\xc3\xa4b\tc")],
             ..GET
         },
         200,
+    ),
+    (
+        Case {
+            fields: &[("x y", b"a")],
+            ..GET
+        },
+        400,
+    ),
+    (
+        Case {
+            fields: &[("x(", b"a")],
+            ..GET
+        },
+        400,
     ),
     (
         Case {

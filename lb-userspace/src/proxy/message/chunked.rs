@@ -1,6 +1,6 @@
 //! The chunked coding (RFC 9112 §7.1), decoded strictly.
 
-use super::Refusal;
+use super::{Refusal, fields::is_token};
 
 /// Bytes of all chunk extensions of one body.
 const MAX_EXTENSION_BYTES: u32 = 4096;
@@ -198,10 +198,6 @@ fn hex_value(digit: u8) -> u64 {
 
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use http::{HeaderMap, header, request::Parts};
 
 use super::{
-    Framing, Refusal, Via,
+    Framing, Notice, Refusal, Via,
     checks::{check_expectation, check_method, check_target_text, is_origin_form},
     fields::{FieldKind, MAX_FIELDS, kind_of, parse_length},
     forward::{Forwarded, push_field, push_length, write_forwarded},
@@ -11,18 +11,18 @@ use super::{
 };
 
 /// Appends the HTTP/1.1 head for the backend and says how the body goes there. `ended`: the client
-/// has said that there is no body.
+/// has said that there is no body. `notice`: what was replaced in `parts`.
 ///
 /// # Errors
 /// What makes the request unsafe to forward.
 pub(crate) fn write_http2(
-    parts: &Parts,
+    (parts, notice): (&Parts, &Notice),
     ended: bool,
     via: &Via<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Framing, Refusal> {
     let host = host(parts, via.https)?;
-    let target = target(parts)?;
+    let target = target(parts, notice.target.as_deref())?;
     let length = length(&parts.headers)?;
     let framing = match (ended, length) {
         (true, Some(1..)) => return Err(Refusal::ContentLength),
@@ -70,12 +70,13 @@ fn host(parts: &Parts, https: bool) -> Result<&str, Refusal> {
     }
 }
 
-fn target(parts: &Parts) -> Result<&str, Refusal> {
+fn target<'p>(parts: &'p Parts, sent: Option<&'p [u8]>) -> Result<&'p str, Refusal> {
     check_method(parts.method.as_str(), Framing::Empty)?;
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or("", |target| target.as_str());
+    let target = match (sent, parts.uri.path_and_query()) {
+        (Some(sent), _) => std::str::from_utf8(sent).map_err(|_| Refusal::Target)?,
+        (None, Some(target)) => target.as_str(),
+        (None, None) => "",
+    };
     check_target_text(target.as_bytes())?;
     if is_origin_form(parts.method.as_str(), target) {
         Ok(target)
@@ -172,7 +173,8 @@ mod tests {
         }
         let (parts, ()) = request.body(()).expect("a request").into_parts();
         let mut out = Vec::new();
-        let framing = write_http2(&parts, ended, &VIA, &mut out)?;
+        let head = (&parts, &Notice::default());
+        let framing = write_http2(head, ended, &VIA, &mut out)?;
         Ok((String::from_utf8(out).expect("text"), framing))
     }
 

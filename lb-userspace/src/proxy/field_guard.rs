@@ -1,0 +1,347 @@
+//! Looks at the field blocks of an HTTP/2 connection before the library does, which ends the whole
+//! connection for one malformed field and cuts fragments off paths. A block that is in order passes
+//! as it came; in another one what is malformed is replaced, and a notice is left for its stream.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::message::{BrokenBlock, FieldReader, Notice};
+
+/// What a client sends first (RFC 9113 §3.4).
+const PREFACE_BYTES: usize = 24;
+/// The head of a frame (§4.1).
+const FRAME_HEAD: usize = 9;
+/// The longest frame that is accepted: what holds where no setting says otherwise (§4.2).
+const MAX_FRAME: usize = 16_384;
+/// Room for bytes that are held or wait, where nothing is.
+const KEPT_BYTES: usize = 1024;
+/// The shortest limit of a field block with its frames.
+const MIN_LIMIT: usize = 64 * 1024;
+/// Notices that wait for their streams. More wait only where the library refused the streams.
+const MAX_NOTICES: usize = 1024;
+
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITY: u8 = 0x20;
+
+/// Notices of a connection, by stream.
+#[derive(Debug, Default)]
+pub(super) struct Notices(RefCell<BTreeMap<u32, Notice>>);
+
+impl Notices {
+    /// The notice for a stream. Streams are asked for in their order.
+    pub(super) fn take(&self, stream: u32) -> Notice {
+        let mut notices = self.0.borrow_mut();
+        if notices.is_empty() {
+            return Notice::default();
+        }
+        let later = notices.split_off(&(stream + 1));
+        std::mem::replace(&mut *notices, later)
+            .remove(&stream)
+            .unwrap_or_default()
+    }
+
+    fn leave(&self, stream: u32, notice: Notice) {
+        let mut notices = self.0.borrow_mut();
+        notices.insert(stream, notice);
+        if notices.len() > MAX_NOTICES {
+            notices.pop_first();
+        }
+    }
+}
+
+/// A client's stream whose field blocks are looked at as they come in.
+#[derive(Debug)]
+pub(super) struct FieldGuard<S> {
+    inner: S,
+    reader: FieldReader,
+    notices: Rc<Notices>,
+    /// Bytes that pass without a look: the rest of a frame without fields.
+    passing: usize,
+    /// What came in and was not let pass: at most a field block, and what came behind it.
+    held: Vec<u8>,
+    /// Where in `held` the next frame begins that belongs to the field block there.
+    scanned: usize,
+    /// The field block in `held`, without the frames around it.
+    block: Vec<u8>,
+    /// What may pass, from `passed` on.
+    out: Vec<u8>,
+    passed: usize,
+    /// The longest field block with its frames.
+    limit: usize,
+    /// The last stream that a request came on.
+    last_stream: u32,
+    /// Whether the rules were broken: the library sees how, and nothing after it.
+    broken: bool,
+}
+
+/// A frame among bytes.
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    /// Where it ends.
+    end: usize,
+}
+
+impl Frame {
+    /// The head of the frame at a place, if it is here.
+    fn at(bytes: &[u8], at: usize) -> Option<Self> {
+        let head = bytes.get(at..at + FRAME_HEAD)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        Some(Self {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]),
+            end: at + FRAME_HEAD + length,
+        })
+    }
+
+    fn has_fields(&self) -> bool {
+        matches!(self.kind, HEADERS | CONTINUATION)
+    }
+}
+
+impl<S> FieldGuard<S> {
+    /// Guards a connection that begins with its preface; a field block has at most
+    /// `limit` bytes with its frames, or 64 KiB.
+    pub(super) fn new(inner: S, limit: usize) -> Self {
+        Self {
+            inner,
+            reader: FieldReader::default(),
+            notices: Rc::default(),
+            passing: PREFACE_BYTES,
+            held: Vec::new(),
+            scanned: 0,
+            block: Vec::new(),
+            out: Vec::new(),
+            passed: 0,
+            limit: limit.max(MIN_LIMIT),
+            last_stream: 0,
+            broken: false,
+        }
+    }
+
+    /// What is noticed, as it goes on.
+    pub(super) fn notices(&self) -> Rc<Notices> {
+        Rc::clone(&self.notices)
+    }
+
+    /// Lets what is held pass as far as it is in order.
+    fn look(&mut self) {
+        loop {
+            let passing = self.passing.min(self.held.len());
+            self.pass(passing);
+            self.passing -= passing;
+            let Some(frame) = Frame::at(&self.held, self.scanned) else {
+                return;
+            };
+            let continues = self.scanned > 0;
+            if continues != (frame.kind == CONTINUATION) {
+                return self.give_up();
+            }
+            if !frame.has_fields() {
+                self.passing = frame.end;
+                continue;
+            }
+            // Empty frames count, too.
+            let is_long = frame.end - self.scanned > FRAME_HEAD + MAX_FRAME;
+            if is_long || frame.end > self.limit {
+                return self.give_up();
+            }
+            if self.held.len() < frame.end {
+                return;
+            }
+            if self.gather(&frame).is_err() {
+                return self.give_up();
+            }
+            self.scanned = frame.end;
+            if frame.flags & END_HEADERS != 0 && self.judge().is_err() {
+                return self.give_up();
+            }
+        }
+    }
+
+    /// How many of these bytes are of frames without fields, and may pass where they are.
+    fn without_fields(&mut self, new: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let passing = self.passing.min(new.len() - at);
+            at += passing;
+            self.passing -= passing;
+            match Frame::at(new, at) {
+                Some(frame) if !frame.has_fields() => self.passing = frame.end - at,
+                _ => return at,
+            }
+        }
+    }
+
+    fn pass(&mut self, bytes: usize) {
+        self.out.extend_from_slice(&self.held[..bytes]);
+        self.held.drain(..bytes);
+        if self.held.is_empty() {
+            self.held.shrink_to(KEPT_BYTES);
+        }
+    }
+
+    /// The library ends the connection for what is held.
+    fn give_up(&mut self) {
+        self.pass(self.held.len());
+        self.broken = true;
+    }
+
+    /// Adds a frame's part of the field block (§6.2, §6.10).
+    fn gather(&mut self, frame: &Frame) -> Result<(), BrokenBlock> {
+        let mut payload = &self.held[self.scanned + FRAME_HEAD..frame.end];
+        if frame.kind == HEADERS {
+            let mut padding = 0;
+            if frame.flags & PADDED != 0 {
+                let (length, rest) = payload.split_first().ok_or(BrokenBlock)?;
+                (padding, payload) = (usize::from(*length), rest);
+            }
+            if frame.flags & PRIORITY != 0 {
+                payload = payload.get(5..).ok_or(BrokenBlock)?;
+            }
+            let length = payload.len().checked_sub(padding).ok_or(BrokenBlock)?;
+            payload = &payload[..length];
+        }
+        self.block.extend_from_slice(payload);
+        Ok(())
+    }
+
+    /// Reads the field block that is complete, and lets it pass.
+    fn judge(&mut self) -> Result<(), BrokenBlock> {
+        let first = Frame::at(&self.held, 0).ok_or(BrokenBlock)?;
+        let (notice, rewritten) = self.reader.read(&self.block)?;
+        // What comes on the same stream later are trailers, which are dropped.
+        if first.stream > self.last_stream {
+            self.last_stream = first.stream;
+            if !notice.is_empty() {
+                self.notices.leave(first.stream, notice);
+            }
+        }
+        match rewritten {
+            None => self.pass(self.scanned),
+            Some(block) => {
+                self.held.drain(..self.scanned);
+                self.push_frames(&first, &block);
+            }
+        }
+        self.scanned = 0;
+        self.block.clear();
+        Ok(())
+    }
+
+    /// Frames for a block that was rewritten, without padding and priority.
+    fn push_frames(&mut self, first: &Frame, block: &[u8]) {
+        let mut parts = block.chunks(MAX_FRAME).peekable();
+        let (mut kind, mut flags) = (HEADERS, first.flags & END_STREAM);
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                flags |= END_HEADERS;
+            }
+            let length = (part.len() as u32).to_be_bytes();
+            self.out.extend_from_slice(&length[1..]);
+            self.out.extend_from_slice(&[kind, flags]);
+            self.out.extend_from_slice(&first.stream.to_be_bytes());
+            self.out.extend_from_slice(part);
+            (kind, flags) = (CONTINUATION, 0);
+        }
+    }
+
+    /// Hands on what may pass.
+    fn hand_on(&mut self, room: &mut ReadBuf<'_>) {
+        let left = &self.out[self.passed..];
+        let part = left.len().min(room.remaining());
+        room.put_slice(&left[..part]);
+        self.passed += part;
+        if self.passed == self.out.len() {
+            self.out.clear();
+            self.out.shrink_to(KEPT_BYTES);
+            self.passed = 0;
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for FieldGuard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if !this.out.is_empty() {
+                this.hand_on(room);
+                return Poll::Ready(Ok(()));
+            }
+            if this.broken {
+                return Poll::Ready(Ok(()));
+            }
+            let before = room.filled().len();
+            ready!(Pin::new(&mut this.inner).poll_read(context, room))?;
+            let new = &room.filled()[before..];
+            if new.is_empty() {
+                // The end; perhaps in the middle of a field block.
+                this.give_up();
+                continue;
+            }
+            let in_order = if this.held.is_empty() {
+                this.without_fields(new)
+            } else {
+                0
+            };
+            this.held.extend_from_slice(&new[in_order..]);
+            this.look();
+            room.set_filled(before + in_order);
+            if in_order > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for FieldGuard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+#[path = "field_guard_tests.rs"]
+mod tests;
