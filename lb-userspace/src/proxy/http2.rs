@@ -91,7 +91,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(Some(Some(Ok((request, respond))))) => {
                 let notice = notices.take(respond.stream_id().as_u32());
                 let stream = Stream::begin(front, &peer, &activity);
-                let served = stream.answer((request, notice), respond);
+                let served = Box::pin(stream.answer((request, notice), respond));
                 let front = Rc::clone(front);
                 spawn_local(async move {
                     contained(&front.name, &front.counters, served).await;

@@ -4,7 +4,7 @@ use std::{
     any::Any,
     cell::{Cell, RefCell},
     panic::{self, AssertUnwindSafe},
-    pin::pin,
+    pin::Pin,
     sync::Once,
     task::Poll,
     time::{Duration, Instant},
@@ -25,12 +25,13 @@ thread_local! {
     static LOGGED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Runs a connection's task. A panic in it drops the task, so that whatever it holds is given back,
+/// Runs a connection's task, which is in a box, as each layer around it would hold a copy of it
+/// otherwise. A panic in it drops the task, so that whatever it holds is given back,
 /// is counted in `counters`, and is logged with the service's name.
 pub(super) async fn contained(
     service: &Name,
     counters: &ServiceCounters,
-    task: impl Future<Output = ()>,
+    task: Pin<Box<impl Future<Output = ()>>>,
 ) {
     if let Err(payload) = caught(task).await {
         counters.panics.add(1);
@@ -55,8 +56,7 @@ pub(super) fn report_by_log() {
     });
 }
 
-async fn caught<T>(task: impl Future<Output = T>) -> std::thread::Result<T> {
-    let mut task = pin!(task);
+async fn caught<T>(mut task: Pin<Box<impl Future<Output = T>>>) -> std::thread::Result<T> {
     std::future::poll_fn(|context| {
         IN_TASK.set(true);
         let polled = panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
@@ -114,12 +114,12 @@ mod tests {
         let counters = worker.service(&service);
         let open = Rc::new(Cell::new(1));
         let held = Counted(Rc::clone(&open));
-        contained(&service, &counters, async move {
+        let task = Box::pin(async move {
             let _held = held;
             tokio::task::yield_now().await;
             panic!("on purpose");
-        })
-        .await;
+        });
+        contained(&service, &counters, task).await;
         assert_eq!(open.get(), 0);
         assert_eq!(sum(&[&worker]).panics, [(service, 1)]);
     }

@@ -368,8 +368,10 @@ async fn accept(listener: TcpListener, slot: Rc<Slot>, open: Rc<OpenConnections>
 fn begin((stream, from): (TcpStream, SocketAddr), slot: &Slot, open: &Rc<OpenConnections>) {
     let front = Rc::clone(&slot.front.borrow());
     let counted = Counted::new(&front, open);
+    let served = Box::pin(async move {
+        serve_client(stream, from, &counted.front).await;
+    });
     spawn_local(async move {
-        let served = serve_client(stream, from, &counted.front);
         contained(&front.name, &front.counters, served).await;
     });
 }

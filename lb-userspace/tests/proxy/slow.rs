@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// More than the kernel's buffers hold.
-const BYTES: usize = 6_000_000;
+const BYTES: usize = 5_250_000;
 /// What a slow client reads at a time: more than a whole buffer takes `LIMIT`.
-const PART: usize = 150_000;
-const LIMIT: Duration = Duration::from_millis(250);
+const PART: usize = 75_000;
+const LIMIT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_millis(80);
 
 fn large() -> (Backend, Site) {

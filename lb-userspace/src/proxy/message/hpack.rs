@@ -301,8 +301,10 @@ impl Name {
     fn judge(self, value: &[u8]) -> (Option<Fault>, Option<Vec<u8>>) {
         let good = match self {
             Self::Path => {
-                let path = http::uri::PathAndQuery::try_from(value);
-                path.is_ok_and(|path| path.as_str().as_bytes() == value)
+                is_plain_path(value) || {
+                    let path = http::uri::PathAndQuery::try_from(value);
+                    path.is_ok_and(|path| path.as_str().as_bytes() == value)
+                }
             }
             Self::Method => value.iter().all(|byte| is_token(*byte)),
             Self::Scheme | Self::Authority => value.iter().all(u8::is_ascii_graphic),
@@ -329,6 +331,12 @@ impl Name {
 fn good_name(name: &[u8]) -> Vec<u8> {
     let good = |byte: &u8| if is_name_byte(byte) { *byte } else { b'x' };
     name.iter().map(good).collect()
+}
+
+/// Whether a path is one of the usual ones, which everybody takes.
+fn is_plain_path(path: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~%?=&,:;+@".contains(byte);
+    path.first() == Some(&b'/') && path.iter().all(plain)
 }
 
 fn is_name_byte(byte: &u8) -> bool {
