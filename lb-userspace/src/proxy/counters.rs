@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::message::Refusal;
+use super::{broken_off::BrokenOff, message::Refusal};
 use crate::config::Name;
 
 /// Upper bounds of the buckets of [`Durations`], in seconds; what is longer is in the last bucket.
@@ -69,40 +69,6 @@ pub struct BrokenCount {
     pub reason: &'static str,
     /// How many.
     pub count: u64,
-}
-
-/// Why a client did not get the whole response to its request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u8)]
-pub(super) enum BrokenOff {
-    /// The client closed its connection, or took its request back.
-    ClientGone,
-    /// The client took nothing of the response for too long.
-    ClientStalled,
-    /// The backend's response broke off, or went on as none.
-    BackendBroke,
-    /// The backend sent nothing more of its response for too long.
-    BackendStalled,
-}
-
-impl BrokenOff {
-    /// Every reason, in the order of their numbers.
-    const ALL: [Self; 4] = [
-        Self::ClientGone,
-        Self::ClientStalled,
-        Self::BackendBroke,
-        Self::BackendStalled,
-    ];
-
-    /// The value of the metric label `reason`.
-    fn reason(self) -> &'static str {
-        match self {
-            Self::ClientGone => "client_gone",
-            Self::ClientStalled => "client_stalled",
-            Self::BackendBroke => "backend_broke",
-            Self::BackendStalled => "backend_stalled",
-        }
-    }
 }
 
 /// How long requests took, from the end of the head to the end of the response.

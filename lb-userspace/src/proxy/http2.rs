@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    counters::BrokenOff,
+    broken_off::BrokenOff,
     exchange::{Order, Outcome, Upload, exchange},
     field_guard::FieldGuard,
     front::{Front, Peer},

@@ -5,12 +5,13 @@
 //! shared but what is read only. A request takes no task, no channel and no lock.
 //!
 //! The way of a request: `worker` accepts, `serve` shakes hands, `http1` or `http2` reads a head,
-//! `message` judges and rewrites it, `exchange` chooses a backend (`balance`, `upstream`), sends it
-//! and tries again where that is safe, `receive` hands the response on.
+//! `message` judges and rewrites it, `exchange` chooses a backend (`balance`, `upstream`) and tries
+//! again where that is safe, `upload` sends it, `receive` hands the response on.
 
 #![forbid(unsafe_code)]
 
 mod balance;
+mod broken_off;
 mod buffer;
 mod certificates;
 mod counters;
@@ -33,6 +34,7 @@ mod receive;
 mod serve;
 mod tls;
 mod tunnel;
+mod upload;
 mod upstream;
 mod watchdog;
 mod wire;

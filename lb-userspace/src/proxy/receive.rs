@@ -3,8 +3,8 @@
 use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf, time::Instant};
 
 use super::{
+    broken_off::BrokenOff,
     buffer::Buffer,
-    counters::BrokenOff,
     exchange::{ClientGone, Failure, Order, Piece, Sink},
     message::{
         ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response,

@@ -1,0 +1,121 @@
+//! A request on its way to a backend.
+
+use std::{future::poll_fn, io::IoSlice, task::Poll};
+
+use tokio::{net::tcp::WriteHalf, time::Instant};
+
+use super::{
+    exchange::{Body, BodyError, Order, Piece},
+    message::{Framing, Refusal, push_hexadecimal},
+    metered::Progress,
+    watchdog::{Expired, Watchdog},
+    wire::write_all,
+};
+
+/// Sends head and body, and ends when the client is gone. Where the backend takes no more of the body, what it said before it hung up
+/// is still to be read, and the client reads it perhaps only when it has sent everything.
+pub(super) async fn upload<B: Body>(
+    order: &Order<'_>,
+    body: &mut B,
+    writer: &mut WriteHalf<'_>,
+    watchdog: &mut Watchdog,
+) -> Result<(), BodyError> {
+    match send(order, body, writer, watchdog).await {
+        Ok(()) => {
+            order.upload.complete.set(true);
+            body.gone(order).await;
+            return Err(BodyError::Gone);
+        }
+        Err(SendError::Body(error)) => return Err(error),
+        Err(SendError::Backend) => {}
+    }
+    // Until then the request may still go to another backend.
+    let answered = || order.upload.answered.get();
+    poll_fn(|_| {
+        if answered() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    while let Ok(piece) = body.current()
+        && !piece.last
+    {
+        match watchdog.limit(order.limits.body_timeout, body.next()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(BodyError::Gone)) => return Err(BodyError::Gone),
+            // The answer is under way.
+            Ok(Err(BodyError::Refused(_))) | Err(Expired) => break,
+        }
+    }
+    Ok(())
+}
+
+enum SendError {
+    /// The backend takes no more.
+    Backend,
+    /// The client gives no more.
+    Body(BodyError),
+}
+
+/// Sends head and body, the head together with what there is of the body.
+async fn send<B: Body>(
+    order: &Order<'_>,
+    body: &mut B,
+    writer: &mut WriteHalf<'_>,
+    watchdog: &mut Watchdog,
+) -> Result<(), SendError> {
+    let refused = |refusal| SendError::Body(BodyError::Refused(refusal));
+    let chunked = order.framing == Framing::Chunked;
+    let mut head = order.head;
+    let taken = Progress::default();
+    loop {
+        let piece = body.current().map_err(refused)?;
+        let parts = (std::mem::take(&mut head), piece);
+        let write = send_piece(writer, parts, chunked, &taken);
+        let limit = order.limits.response_timeout;
+        match watchdog.limit_pauses(&taken, limit, write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(Expired) => return Err(SendError::Backend),
+        }
+        order.upload.progress.set(Some(Instant::now()));
+        if piece.last {
+            return Ok(());
+        }
+        match watchdog.limit(order.limits.body_timeout, body.next()).await {
+            Ok(next) => next.map_err(SendError::Body)?,
+            Err(Expired) => return Err(refused(Refusal::BodyTimeout)),
+        }
+    }
+}
+
+async fn send_piece(
+    writer: &mut WriteHalf<'_>,
+    (head, piece): (&[u8], Piece<'_>),
+    chunked: bool,
+    taken: &Progress,
+) -> std::io::Result<()> {
+    if !chunked {
+        let mut slices = [IoSlice::new(head), IoSlice::new(piece.data)];
+        return write_all(writer, &mut slices, taken).await;
+    }
+    let mut size = Vec::new();
+    if !piece.data.is_empty() {
+        push_hexadecimal(&mut size, piece.data.len() as u64);
+        size.extend_from_slice(b"\r\n");
+    }
+    let end: &[u8] = match (piece.data.is_empty(), piece.last) {
+        (true, true) => b"0\r\n\r\n",
+        (true, false) => b"",
+        (false, true) => b"\r\n0\r\n\r\n",
+        (false, false) => b"\r\n",
+    };
+    let mut slices = [
+        IoSlice::new(head),
+        IoSlice::new(&size),
+        IoSlice::new(piece.data),
+        IoSlice::new(end),
+    ];
+    write_all(writer, &mut slices, taken).await
+}
