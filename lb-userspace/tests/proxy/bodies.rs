@@ -9,7 +9,7 @@ use std::{
 use crate::{
     backends::{Backend, ok, read_head},
     clients::{Client, TlsClient, curl},
-    frames::{self, FrameClient},
+    raw_http2::{self, FrameClient},
     site::{Site, wait_until},
 };
 
@@ -171,7 +171,7 @@ fn what_came_before_a_response_broke_off_is_passed_on_and_counted_as_broken() {
         let rest = client.rest_of_any_kind();
         assert!(rest.len() >= 4096, "{whole}: {} bytes", rest.len());
         assert!(!rest.ends_with(b"0\r\n\r\n"), "{whole}");
-        let answer = FrameClient::connect(site.address).ask(&frames::get(&[]), None);
+        let answer = FrameClient::connect(site.address).ask(&raw_http2::get(&[]), None);
         assert_eq!((answer.status, answer.complete), (200, false), "{whole}");
         assert!(answer.reset.is_some(), "{whole}");
         assert!(

@@ -3,7 +3,7 @@
 use crate::{
     backends::{Backend, ok},
     clients::TlsClient,
-    frames::{Answer, FrameClient},
+    raw_http2::{Answer, FrameClient},
     site::Site,
 };
 

@@ -5,7 +5,7 @@ use std::io::{BufReader, Write as _};
 use crate::{
     backends::{Backend, read_head},
     clients::TlsClient,
-    frames::{self, FrameClient},
+    raw_http2::{self, FrameClient},
     site::Site,
 };
 
@@ -48,7 +48,7 @@ fn odd_and_valid_responses_are_understood_by_both_kinds_of_clients() {
             b"hello"
         };
         assert_eq!(rest, body, "{response:?}");
-        let answer = FrameClient::connect(site.address).ask(&frames::get(&[]), None);
+        let answer = FrameClient::connect(site.address).ask(&raw_http2::get(&[]), None);
         assert!(answer.complete, "{response:?}: {answer:?}");
         assert_eq!((answer.status, &*answer.body), (200, &b"hello"[..]));
     }

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     backends::{Backend, header, ok, read_head},
     both::CASES,
-    frames::{self, Answer, FrameClient},
+    raw_http2::{self, Answer, FrameClient},
     refusals::REFUSED,
     site::Site,
 };
@@ -380,7 +380,7 @@ fn a_response_fares_the_same_however_it_is_cut() {
             let path = format!("/{number}/{}", cutting.number());
             let request = last(&format!("GET {path} HTTP/1.1"), "\r\n");
             let replies = ask(plain.address, &request, Cutting::Whole);
-            let mut fields = frames::get(&[]);
+            let mut fields = raw_http2::get(&[]);
             fields[3] = (":path", path.as_bytes());
             let answer = frames.ask(&fields, None);
             let seen = (replies, answer);

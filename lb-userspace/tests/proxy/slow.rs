@@ -9,7 +9,7 @@ use std::{
 use crate::{
     backends::{Backend, ok, read_head},
     clients::{Client, TlsClient},
-    frames::{self, FrameClient},
+    raw_http2::{self, FrameClient},
     site::{Site, wait_until},
 };
 
@@ -46,13 +46,13 @@ fn a_client_that_reads_slowly_over_http2_gets_everything() {
     let (_backend, site) = large();
     let mut client = FrameClient::connect(site.address);
     client.widen();
-    let (stream, request) = client.request(&frames::get(&[]), None);
+    let (stream, request) = client.request(&raw_http2::get(&[]), None);
     client.tls.send(request);
     let (mut read, mut paused) = (0, 0);
     while read < BYTES {
         let frame = client.frame().expect("a frame");
-        assert_ne!(frame.kind, frames::RST_STREAM, "after {read} bytes");
-        if frame.kind == frames::DATA && frame.stream == stream {
+        assert_ne!(frame.kind, raw_http2::RST_STREAM, "after {read} bytes");
+        if frame.kind == raw_http2::DATA && frame.stream == stream {
             read += frame.payload.len();
         }
         if read - paused > PART {
@@ -69,7 +69,7 @@ fn a_client_that_takes_nothing_is_given_up() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut stalled = FrameClient::connect(site.address);
     stalled.widen();
-    let (_, request) = stalled.request(&frames::get(&[]), None);
+    let (_, request) = stalled.request(&raw_http2::get(&[]), None);
     stalled.tls.send(request);
     wait_until("both are given up", || site.broken("client_stalled") == 2);
     assert_eq!(site.answered(200), 0);
