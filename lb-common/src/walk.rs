@@ -85,7 +85,7 @@ impl Turn {
     /// This turn at another place of the window.
     #[inline(always)]
     const fn at(self, place: u32) -> Self {
-        Self(self.0 & !(PLACES - 1) | place % PLACES)
+        Self(self.0 & !(PLACES - 1) | (place % PLACES))
     }
 
     #[inline(always)]
