@@ -85,10 +85,14 @@ static RETRIES: Key<Whole<u8>> = Key {
     name: "retries",
     kind: Whole(RangeInclusive::new(0, 3)),
     absent: Absent::Is("3"),
-    meaning: "How many other backends a connection is offered to after one that refused it or did not \
-              answer: each time the client sends its SYN again, after 1, 3 and 7 seconds as a rule. \
-              0: a refusal is passed on to the client at once. For services of mode `tcp`; those of mode \
-              `http` and `https` try one other backend.",
+    meaning: "How many other backends are tried, at most. Mode `tcp`: a connection is offered to \
+              another backend after one that refused it or did not answer, each time the client \
+              sends its SYN again, after 1, 3 and 7 seconds as a rule. Mode `http` and `https`: a \
+              request is sent to another backend after one that took no connection within \
+              `connect_timeout`, and, where it may be sent twice, after one whose connection ended \
+              or that went down before it answered. Backends that refuse the connection are passed \
+              over without being counted, for as long as `connect_timeout`. 0: the client gets the \
+              first refusal.",
 };
 
 static BACKEND: Schema = Schema {

@@ -67,7 +67,7 @@ families! {
     HTTP_REFUSALS: Counter "lb_http_refusals_total" ["service", "reason"]
         "Requests that the HTTP front refused.";
     HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]
-        "Requests that were sent once more, for want of a connection or of an answer.";
+        "Times that a request was sent again, for want of a connection or of an answer.";
     PANICS: Counter "lb_panics_total" ["service"]
         "Faults of the agent itself that ended a client's connection, or one of its streams.";
     BACKEND_CONNECTIONS: Gauge "lb_backend_connections" ["service", "backend"]

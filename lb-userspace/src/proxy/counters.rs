@@ -37,7 +37,7 @@ pub struct Counters {
     pub open_connections: Vec<(Name, u64)>,
     /// Requests that were refused before a backend was chosen.
     pub refusals: Vec<RefusalCount>,
-    /// Requests that were sent once more, by service.
+    /// Times that a request was sent again, by service.
     pub retries: Vec<(Name, u64)>,
     /// Connections to backends in use now.
     pub backend_connections: Vec<BackendConnections>,
@@ -157,7 +157,7 @@ pub(super) struct ServiceCounters {
     pub(super) handshake_failures: Count,
     /// Client connections open now.
     pub(super) open_connections: Count,
-    /// Requests sent once more.
+    /// Times that a request was sent again.
     pub(super) retries: Count,
     /// Panics in tasks of its client connections.
     pub(super) panics: Count,

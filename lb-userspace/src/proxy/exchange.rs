@@ -14,6 +14,7 @@ use super::{
     message::{Framing, Refusal, Response},
     metered::Progress,
     receive::{Received, receive},
+    retries::{Retries, Retry},
     upload::upload,
     upstream::{Lease, Member},
     watchdog::{Expired, Watchdog},
@@ -161,9 +162,9 @@ impl Failure {
     }
 }
 
-/// Sends a request to a backend and its response to the client. A request is sent once more where
-/// no connection could be made; where that is sure to do no harm, once more when its connection
-/// died, and once more when its backend went down before it answered.
+/// Sends a request to a backend and its response to the client. Where a backend refuses the
+/// connection, another one is tried; where sending the request twice is sure to do no harm, also
+/// when its connection died or its backend went down before it answered (see [`Retries`]).
 pub(super) async fn exchange<B: Body, K: Sink>(
     order: &Order<'_>,
     body: &mut B,
@@ -172,7 +173,7 @@ pub(super) async fn exchange<B: Body, K: Sink>(
 ) -> Outcome {
     let front = order.front;
     let mut tried: Vec<Rc<Member>> = Vec::new();
-    let mut retries = Retries::default();
+    let mut retries = Retries::new(front.retries(), order.limits.connect_timeout);
     let Some(mut member) = front.choose(order.peer.hash, &tried) else {
         return Outcome::Failed(None, 503);
     };
@@ -188,42 +189,24 @@ pub(super) async fn exchange<B: Body, K: Sink>(
         {
             member.upstream.avoid();
         }
-        if !retries.allow(failure, order.idempotent && !body.has_moved()) {
-            return end(member, failure);
-        }
-        tried.push(Rc::clone(&member));
-        // A connection that was kept says little about its backend: where there is no other one, a
-        // new connection is worth a try.
-        match front.choose(order.peer.hash, &tried) {
-            Some(other) => {
-                lease = Lease::idle(&other);
+        let harmless = order.idempotent && !body.has_moved();
+        match retries.after(failure, reused, harmless, Instant::now()) {
+            Retry::No => return end(member, failure),
+            Retry::SameBackend if member.up.get() => {}
+            Retry::SameBackend | Retry::OtherBackend => {
+                tried.push(Rc::clone(&member));
+                let Some(other) = front.choose(order.peer.hash, &tried) else {
+                    return end(member, failure);
+                };
                 member = other;
             }
-            None if reused && failure == Failure::Dead => lease = None,
-            None => return end(member, failure),
         }
+        lease = if retries.only_new_connections() {
+            None
+        } else {
+            Lease::idle(&member)
+        };
         front.counters.retries.add(1);
-    }
-}
-
-/// What may still be tried again.
-#[derive(Debug, Default)]
-struct Retries {
-    connected: bool,
-    sent: bool,
-    waited: bool,
-}
-
-impl Retries {
-    fn allow(&mut self, failure: Failure, harmless: bool) -> bool {
-        match failure {
-            Failure::Unreachable | Failure::ConnectTimeout => {
-                !std::mem::replace(&mut self.connected, true)
-            }
-            Failure::Dead if harmless => !std::mem::replace(&mut self.sent, true),
-            Failure::Down if harmless => !std::mem::replace(&mut self.waited, true),
-            _ => false,
-        }
     }
 }
 

@@ -129,6 +129,11 @@ impl Front {
         }
     }
 
+    /// How many other backends a request may be sent to.
+    pub(super) fn retries(&self) -> u8 {
+        self.targets.borrow().view.pool.retries
+    }
+
     /// Waits for what a backend does, unless it goes down while another one takes new requests.
     pub(super) async fn unless_down<T>(
         &self,

@@ -31,6 +31,7 @@ mod message;
 mod metered;
 mod panics;
 mod receive;
+mod retries;
 mod serve;
 mod tls;
 mod tunnel;

@@ -14,6 +14,7 @@ mod refusals;
 mod reload;
 mod replay;
 mod requests;
+mod retries;
 mod segments;
 mod site;
 mod slow;

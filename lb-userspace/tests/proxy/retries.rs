@@ -1,0 +1,74 @@
+//! Requests that are sent again, so that their clients see no failure.
+
+use std::{
+    io::{BufReader, Write as _},
+    time::Duration,
+};
+
+use crate::{
+    backends::{Backend, ok, read_head},
+    clients::{Client, TlsClient},
+    site::Site,
+};
+
+/// A backend that keeps its connection after one answer, and closes it when a second request comes.
+fn answers_once() -> Backend {
+    Backend::raw(|mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+        read_head(&mut reader);
+        let _done = stream.write_all(&ok(b"once"));
+        read_head(&mut reader);
+    })
+}
+
+#[test]
+fn backends_that_refuse_are_all_passed_over() {
+    let good = ["a", "b"].map(Backend::named);
+    let mut addresses = vec![Backend::absent(); 5];
+    addresses.extend(good.each_ref().map(|backend| backend.address));
+    for _ in 0..8 {
+        // A new proxy knows nothing about any of them.
+        let site = Site::plain(&addresses, |_| {});
+        let mut client = Client::plain(site.address);
+        assert_eq!(client.get("/").status(), 200);
+        assert_eq!(client.get("/").status(), 200);
+        addresses.rotate_left(1);
+    }
+}
+
+#[test]
+fn a_post_passes_over_backends_that_refuse() {
+    let good = Backend::named("good");
+    let absent = Backend::absent();
+    let site = Site::plain(&[absent, Backend::absent(), good.address], |_| {});
+    let mut client = Client::plain(site.address);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!(client.response().text(), "good");
+}
+
+#[test]
+fn kept_connections_that_are_dead_are_no_failure_of_their_backends() {
+    let backends = [answers_once(), answers_once(), answers_once()];
+    let site = Site::https(&backends.each_ref().map(|backend| backend.address));
+    let mut client = TlsClient::tls(site.address);
+    for request in 0..30 {
+        assert_eq!(client.get("/").status(), 200, "{request}");
+    }
+    // None was avoided: each had its turn.
+    for backend in &backends {
+        assert!(backend.requests() >= 9, "{}", backend.requests());
+    }
+}
+
+#[test]
+fn two_backends_that_hang_up_do_not_fail_a_get() {
+    let dying = ["a", "b"].map(|_| Backend::answering(|_| Vec::new()));
+    let good = Backend::named("good");
+    let site = Site::plain(
+        &[dying[0].address, dying[1].address, good.address],
+        |limits| limits.response_timeout = Duration::from_secs(5),
+    );
+    let mut client = Client::plain(site.address);
+    assert_eq!(client.get("/").text(), "good");
+    assert_eq!(dying.iter().map(Backend::requests).sum::<usize>(), 2);
+}
