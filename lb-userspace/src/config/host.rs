@@ -297,6 +297,8 @@ pub(super) static HTTP: Schema = Schema {
         &RESPONSE_TIMEOUT,
         &HALF_CLOSED_TIMEOUT,
         &MAX_HEADER_BYTES,
+        &CONNECTION_BUFFER_BYTES,
+        &BUFFER_BYTES,
         &IDLE_CONNECTIONS,
         &TRUSTED_PROXIES,
     ],
@@ -380,6 +382,25 @@ static MAX_HEADER_BYTES: Key<Whole<u32>> = Key {
     meaning: "The longest head of a request or a response, in bytes.",
 };
 
+static CONNECTION_BUFFER_BYTES: Key<Whole<u32>> = Key {
+    name: "connection_buffer_bytes",
+    kind: Whole(RangeInclusive::new(16_384, 1_073_741_824)),
+    absent: Absent::Is("1048576"),
+    meaning: "The most bytes of responses that wait for one client over HTTP/2. Backends that send \
+              more to it are not read from until it has taken some. More helps a client that is \
+              far away and loads much at once. Connections that are open keep what they began \
+              with.",
+};
+
+static BUFFER_BYTES: Key<Whole<u32>> = Key {
+    name: "buffer_bytes",
+    kind: Whole(RangeInclusive::new(1_048_576, 4_294_967_295)),
+    absent: Absent::Is("268435456"),
+    meaning: "The most bytes of responses that wait for all clients together; each worker has an \
+              equal part. One connection gets at most an eighth of what is still free, and 16 KiB \
+              in any case.",
+};
+
 static IDLE_CONNECTIONS: Key<Whole<u32>> = Key {
     name: "idle_connections",
     kind: Whole(RangeInclusive::new(0, 65_536)),
@@ -410,6 +431,8 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     let response_timeout = section.value(&RESPONSE_TIMEOUT);
     let half_closed_timeout = section.value(&HALF_CLOSED_TIMEOUT);
     let max_header_bytes = section.value(&MAX_HEADER_BYTES);
+    let connection_buffer_bytes = section.value(&CONNECTION_BUFFER_BYTES);
+    let buffer_bytes = section.value(&BUFFER_BYTES);
     let idle_connections = section.value(&IDLE_CONNECTIONS);
     let trusted_proxies = section.value(&TRUSTED_PROXIES);
     Ok(Http {
@@ -425,6 +448,8 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
         response_timeout: response_timeout?.into_inner(),
         half_closed_timeout: half_closed_timeout?.into_inner(),
         max_header_bytes: max_header_bytes?.into_inner() as usize,
+        connection_buffer_bytes: connection_buffer_bytes?.into_inner() as usize,
+        buffer_bytes: buffer_bytes?.into_inner() as usize,
         idle_connections: idle_connections?.into_inner() as usize,
         trusted_proxies: trusted_proxies?.into_inner().all()?,
     })

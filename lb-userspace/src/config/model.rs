@@ -143,6 +143,10 @@ pub struct Http {
     pub half_closed_timeout: Duration,
     /// Bytes of a request's or response's head. Default 16384.
     pub max_header_bytes: usize,
+    /// Bytes of responses that wait for one client over HTTP/2. Default 1,048,576.
+    pub connection_buffer_bytes: usize,
+    /// Bytes of responses that wait for all clients together. Default 268,435,456.
+    pub buffer_bytes: usize,
     /// Idle connections kept to one backend by one worker. Default 64.
     pub idle_connections: usize,
     /// Proxies whose `X-Forwarded-*` headers are believed and extended. Default none.

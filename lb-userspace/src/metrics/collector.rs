@@ -158,6 +158,8 @@ impl Readings {
         for (service, open) in &self.open_connections {
             connections.gauge(&[service.as_str()], *open as f64)?;
         }
+        Samples::begin(encoder, &families::HTTP_BUFFERED)?
+            .gauge(&[], self.buffered_bytes as f64)?;
         let mut refusals = Samples::begin(encoder, &families::HTTP_REFUSALS)?;
         for (service, reason, count) in &self.refusals {
             refusals.counter(&[service.as_str(), reason], count)?;

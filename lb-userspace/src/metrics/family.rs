@@ -64,6 +64,8 @@ families! {
         "Time from the end of a request's head to the end of its response.";
     HTTP_CONNECTIONS: Gauge "lb_http_connections" ["service"]
         "Client connections that the HTTP front has open.";
+    HTTP_BUFFERED: Gauge "lb_http_buffered_bytes" []
+        "Bytes of responses that wait for clients of the HTTP front, and of buffers in use.";
     HTTP_REFUSALS: Counter "lb_http_refusals_total" ["service", "reason"]
         "Requests that the HTTP front refused.";
     HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]

@@ -46,9 +46,11 @@ pub struct Readings {
     pub handshake_failures: Vec<(Name, u64)>,
     /// Client connections of the HTTP front open now, by service.
     pub open_connections: Vec<(Name, u64)>,
+    /// Bytes that the HTTP front keeps for its clients.
+    pub buffered_bytes: u64,
     /// Requests that the HTTP front refused: service, reason, how many.
     pub refusals: Vec<(Name, &'static str, u64)>,
-    /// Requests that were sent to a second backend, by service.
+    /// Times that a request was sent again, by service.
     pub retries: Vec<(Name, u64)>,
     /// Panics in tasks of client connections of the HTTP front, by service.
     pub panics: Vec<(Name, u64)>,

@@ -18,6 +18,11 @@ impl Buffer {
         }
     }
 
+    /// How much memory it takes up.
+    pub(super) fn room(&self) -> usize {
+        self.room.len()
+    }
+
     /// The bytes that were not used up.
     pub(super) fn filled(&self) -> &[u8] {
         &self.room[self.start..self.end]

@@ -43,6 +43,8 @@ pub struct Counters {
     pub backend_connections: Vec<BackendConnections>,
     /// Panics in tasks of client connections, by service.
     pub panics: Vec<(Name, u64)>,
+    /// Bytes of responses that wait for clients, and of buffers in use.
+    pub buffered_bytes: u64,
 }
 
 /// Requests that ended the same way.
@@ -133,7 +135,8 @@ impl Count {
             .store(self.0.load(Relaxed).wrapping_sub(less), Relaxed);
     }
 
-    fn value(&self) -> u64 {
+    /// What it is now.
+    pub(super) fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
@@ -141,6 +144,8 @@ impl Count {
 /// What one worker counts. Services and backends stay for good: counters never go back.
 #[derive(Debug, Default)]
 pub(super) struct WorkerCounters {
+    /// Bytes that the worker keeps for its clients.
+    pub(super) buffered: Count,
     services: Mutex<BTreeMap<Name, Arc<ServiceCounters>>>,
 }
 
@@ -263,7 +268,10 @@ pub(super) fn sum(workers: &[&WorkerCounters]) -> Counters {
             sums.entry(name.clone()).or_default().add(service);
         }
     }
-    let mut counters = Counters::default();
+    let mut counters = Counters {
+        buffered_bytes: workers.iter().map(|worker| worker.buffered.value()).sum(),
+        ..Counters::default()
+    };
     for (name, sum) in sums {
         sum.report(&name, &mut counters);
     }

@@ -1,6 +1,14 @@
 //! One request to a backend and its response back, whatever the client speaks.
 
-use std::{cell::Cell, future::poll_fn, io::IoSlice, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io::IoSlice,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use tokio::{
     net::tcp::{ReadHalf, WriteHalf},
@@ -9,8 +17,8 @@ use tokio::{
 
 use super::{
     broken_off::BrokenOff,
-    buffer::Buffer,
     front::{Front, Peer},
+    memory::Relay,
     message::{Framing, Refusal, Response},
     metered::Progress,
     receive::{Received, receive},
@@ -97,6 +105,12 @@ pub(super) enum BodyError {
 
 /// Where a response goes.
 pub(super) trait Sink {
+    /// Waits until a part of the response has room on its way to the client, and says how many
+    /// bytes: more is not read from the backend.
+    fn poll_room(&mut self, _context: &mut Context<'_>) -> Poll<Result<usize, ClientGone>> {
+        Poll::Ready(Ok(usize::MAX))
+    }
+
     /// Takes an interim head; [`Self::body`] or [`Self::flush`] sends it.
     fn interim(&mut self, response: &Response<'_, '_>);
 
@@ -122,7 +136,7 @@ pub(super) enum Outcome {
     Answered(Rc<Member>, u16),
     /// The backend speaks another protocol from here on; the client was told. The buffer holds what
     /// the backend said already.
-    Upgraded(Rc<Member>, Lease, Buffer),
+    Upgraded(Rc<Member>, Lease, Relay),
     /// The client got nothing yet: it is to be told this status.
     Failed(Option<Rc<Member>>, u16),
     /// The client got nothing yet: its request is at fault.
@@ -234,12 +248,10 @@ async fn attempt<B: Body, K: Sink>(
             connected.unwrap_or(Err(Failure::Unreachable))?
         }
     };
-    let mut relay = order.front.spares.take();
+    let mut relay = Relay::new(&order.front.spares);
     let received = converse(order, &mut lease, &mut relay, (body, sink), watchdog).await;
-    let outcome = match received {
-        Ok(Received::Upgrade) => {
-            return Ok(Outcome::Upgraded(Rc::clone(member), lease, relay));
-        }
+    match received {
+        Ok(Received::Upgrade) => Ok(Outcome::Upgraded(Rc::clone(member), lease, relay)),
         Ok(Received::Complete { status, keep_alive }) => {
             if keep_alive && relay.is_empty() && order.upload.complete.get() {
                 lease.keep(order.limits.idle_connections);
@@ -247,9 +259,7 @@ async fn attempt<B: Body, K: Sink>(
             Ok(Outcome::Answered(Rc::clone(member), status))
         }
         Err(failure) => Err(failure),
-    };
-    order.front.spares.give(relay);
-    outcome
+    }
 }
 
 async fn connect(
@@ -268,7 +278,7 @@ async fn connect(
 async fn converse<B: Body, K: Sink>(
     order: &Order<'_>,
     lease: &mut Lease,
-    relay: &mut Buffer,
+    relay: &mut Relay,
     (body, sink): (&mut B, &mut K),
     watchdog: &mut Watchdog,
 ) -> Result<Received, Failure> {
@@ -319,7 +329,7 @@ async fn converse<B: Body, K: Sink>(
 async fn both_ways<B: Body, K: Sink>(
     order: &Order<'_>,
     (reader, writer): (&mut ReadHalf<'_>, &mut WriteHalf<'_>),
-    relay: &mut Buffer,
+    relay: &mut Relay,
     (body, sink): (&mut B, &mut K),
     watchdog: &mut Watchdog,
 ) -> Result<Received, Failure> {

@@ -15,19 +15,14 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     balance::{Balancer, Chance, mix},
-    buffer::Buffer,
     counters::ServiceCounters,
+    memory::Spares,
     upstream::{Member, Upstreams},
 };
 use crate::{
     config::{Http, Name},
     pool::PoolView,
 };
-
-/// Room for what is on its way from a backend to a client.
-const RELAY_BYTES: usize = 64 * 1024;
-/// Buffers that a worker keeps for the next requests.
-const SPARE_BUFFERS: usize = 64;
 
 /// A service as one worker serves it. Its settings change in place, so that connections go on.
 #[derive(Debug)]
@@ -293,27 +288,6 @@ impl Drain {
     /// Waits for the announcement. Check [`Self::is_last`] first.
     pub(super) fn announcement(&self) -> impl Future<Output = ()> {
         self.last.notified()
-    }
-}
-
-/// Buffers between requests: the same few are used over and over and stay in the processor's cache.
-#[derive(Debug, Default)]
-pub(super) struct Spares(RefCell<Vec<Buffer>>);
-
-impl Spares {
-    /// An empty buffer.
-    pub(super) fn take(&self) -> Buffer {
-        let spare = self.0.borrow_mut().pop();
-        spare.unwrap_or_else(|| Buffer::with_room(RELAY_BYTES))
-    }
-
-    /// Gives a buffer back.
-    pub(super) fn give(&self, mut buffer: Buffer) {
-        let mut spares = self.0.borrow_mut();
-        if spares.len() < SPARE_BUFFERS {
-            buffer.clear();
-            spares.push(buffer);
-        }
     }
 }
 

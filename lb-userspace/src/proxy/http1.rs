@@ -22,6 +22,7 @@ use super::{
     http1_body::Http1Body,
     http1_sink::Http1Sink,
     linger::linger,
+    memory::Relay,
     message::{
         Framing, HeadScanner, Refusal, Via, header_slots, own_response, parse_request,
         settle_request_version,
@@ -98,7 +99,7 @@ enum After {
     /// It ends at once: the client is not to take what it has for complete.
     Abort,
     /// It becomes a tunnel.
-    Tunnel(super::upstream::Lease, Buffer),
+    Tunnel(super::upstream::Lease, Relay),
 }
 
 /// What has to be known of a request once its head was let go of.

@@ -9,9 +9,8 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
-use http::Request;
+use http::{HeaderMap, Request};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::spawn_local,
@@ -26,6 +25,7 @@ use super::{
     http2_body::Http2Body,
     http2_sink::{Http2Sink, Responder},
     linger::linger,
+    memory::{Backlog, Part, RELAY_BYTES, SMALL_RELAY_BYTES},
     message::{Framing, Method, Notice, Refusal, Via, own_fields, own_text, write_http2},
     metered::Progress,
     panics::contained,
@@ -46,6 +46,11 @@ const SEND_BUFFER: usize = 256 * 1024;
 const BLOCK_LIMIT: usize = 4;
 /// How often in `send_timeout` a write is tried that the kernel has no room for.
 const PROBES: u32 = 4;
+/// With more streams than these under way each response begins with a small buffer.
+const FEW_STREAMS: usize = 8;
+/// What ended streams leave for the next ones, at most so often and so large.
+const SPARE_TOOLS: usize = 16;
+const SPARE_HEAD_BYTES: usize = 4096;
 /// Requests that a client may take back before they are looked at: more end the connection
 /// (CVE-2023-44487).
 const MAX_EARLY_RESETS: usize = 32;
@@ -60,12 +65,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let limits = front.limits();
     let guarded = FieldGuard::new(stream, limits.max_header_bytes * BLOCK_LIMIT);
     let notices = guarded.notices();
-    let handshake = builder(&limits).handshake::<_, Bytes>(guarded);
+    let handshake = builder(&limits).handshake::<_, Part>(guarded);
     let Ok(Ok(mut connection)) = watchdog.limit(limits.header_timeout, handshake).await else {
         return;
     };
     let peer = Rc::new(peer);
-    let activity = Rc::<Activity>::default();
+    let activity = Rc::new(Activity::new(front, &limits));
     let mut draining = pin!(front.drain.announcement());
     let mut ending = false;
     loop {
@@ -128,7 +133,7 @@ fn builder(limits: &Http) -> h2::server::Builder {
 }
 
 /// What the streams of a connection do.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Activity {
     /// Streams under way.
     streams: Cell<usize>,
@@ -136,6 +141,36 @@ struct Activity {
     last: Cell<Option<Instant>>,
     /// What ended streams leave for the next ones.
     tools: RefCell<Vec<Tools>>,
+    /// What the client has not taken yet.
+    backlog: Rc<Backlog>,
+}
+
+impl Activity {
+    fn new(front: &Front, limits: &Http) -> Self {
+        Self {
+            streams: Cell::new(0),
+            last: Cell::new(None),
+            tools: RefCell::default(),
+            backlog: Backlog::new(front.spares.memory(), limits.connection_buffer_bytes),
+        }
+    }
+
+    /// Keeps what a stream leaves, unless it is large or there is enough of it.
+    fn keep(&self, tools: Tools) {
+        let mut spare = self.tools.borrow_mut();
+        if spare.len() < SPARE_TOOLS && tools.head.capacity() <= SPARE_HEAD_BYTES {
+            spare.push(tools);
+        }
+    }
+
+    /// How much of a response is read before its head is known.
+    fn first_read(&self) -> usize {
+        if self.streams.get() > FEW_STREAMS {
+            SMALL_RELAY_BYTES
+        } else {
+            RELAY_BYTES
+        }
+    }
 }
 
 /// What each stream needs for itself.
@@ -174,7 +209,7 @@ impl Stream {
     async fn answer(
         self,
         (request, notice): (Request<RecvStream>, Notice),
-        mut respond: SendResponse<Bytes>,
+        mut respond: SendResponse<Part>,
     ) {
         if notice.malformed {
             // RFC 9113 §8.1.1.
@@ -184,8 +219,7 @@ impl Stream {
 
         let began = std::time::Instant::now();
         let limits = self.front.limits();
-        let (parts, body) = request.into_parts();
-        let method = Method(parts.method.as_str());
+        let (mut parts, body) = request.into_parts();
         let via = Via {
             client: &self.peer.text,
             https: self.front.is_https(),
@@ -197,6 +231,9 @@ impl Stream {
         head.clear();
         let responder = RefCell::new(Responder::Waiting(respond));
         let framing = write_http2((&parts, &notice), body.is_end_stream(), &via, head);
+        let method = Method(parts.method.as_str());
+        // The head for the backend has all of them: they are not kept twice.
+        parts.headers = HeaderMap::new();
         let mut body = Http2Body::new(body, framing == Ok(Framing::Empty));
         match framing {
             Ok(framing) => {
@@ -222,7 +259,7 @@ impl Stream {
         }
         self.front.counters.took(began.elapsed());
         linger(&self.front, watchdog, async || body.drop_more().await).await;
-        self.activity.tools.borrow_mut().push(tools);
+        self.activity.keep(tools);
     }
 
     async fn forward(
@@ -232,7 +269,8 @@ impl Stream {
         responder: &RefCell<Responder>,
         watchdog: &mut Watchdog,
     ) {
-        let mut sink = Http2Sink::new(responder, order.progress);
+        let (backlog, first) = (&self.activity.backlog, self.activity.first_read());
+        let mut sink = Http2Sink::new(responder, (backlog, order.progress), first);
         let outcome = {
             let mut exchange = pin!(exchange(order, body, &mut sink, watchdog));
             // A request that its client took back is not worth a backend's time.
@@ -305,7 +343,8 @@ impl Stream {
         let bodyless = method.is_head();
         if responder.borrow_mut().begin(response, bodyless).is_ok() && !bodyless {
             let progress = Progress::default();
-            let mut sink = Http2Sink::new(responder, &progress);
+            let backlog = &self.activity.backlog;
+            let mut sink = Http2Sink::new(responder, (backlog, &progress), 0);
             let send = sink.send(text.as_bytes(), true);
             let limit = self.front.limits().send_timeout;
             // The client may be gone, or take nothing: there is nobody to tell.

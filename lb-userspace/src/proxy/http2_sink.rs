@@ -3,16 +3,17 @@
 use std::{
     cell::RefCell,
     future::poll_fn,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
 use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 
 use super::{
     exchange::{ClientGone, Piece, Sink},
+    memory::{Backlog, Part},
     message::Response,
     metered::Progress,
 };
@@ -23,9 +24,9 @@ const PART_BYTES: usize = 64 * 1024;
 /// The client's end of a stream.
 pub(super) enum Responder {
     /// No head was sent.
-    Waiting(SendResponse<Bytes>),
+    Waiting(SendResponse<Part>),
     /// The body is next.
-    Begun(SendStream<Bytes>),
+    Begun(SendStream<Part>),
 }
 
 impl Responder {
@@ -69,62 +70,91 @@ impl Responder {
         let (marker, gone) = oneshot::channel();
         if let Self::Begun(stream) = self {
             // It is dropped at once where the stream is over.
-            let _sent = stream.send_data(Bytes::from_owner(Marker(marker)), false);
+            let _sent = stream.send_data(Part::marker(marker), false);
         }
         async move {
             let _dropped = gone.await;
         }
     }
 
+    /// Waits until the client has room for a part of the body, and until there is room for it on
+    /// the way there.
+    fn poll_room(
+        &mut self,
+        context: &mut Context<'_>,
+        backlog: &Backlog,
+        wanted: usize,
+    ) -> Poll<Result<usize, ClientGone>> {
+        let Self::Begun(stream) = self else {
+            return Poll::Ready(Err(ClientGone));
+        };
+        // The library's own capacity last: what a stream reserves there no other stream has.
+        let room = ready!(backlog.poll_room(context));
+        let mut capacity = stream.capacity();
+        if capacity == 0 {
+            stream.reserve_capacity(wanted.min(PART_BYTES));
+            match ready!(stream.poll_capacity(context)) {
+                Some(Ok(more)) => capacity = more,
+                Some(Err(_)) | None => return Poll::Ready(Err(ClientGone)),
+            }
+        }
+        Poll::Ready(Ok(room.min(capacity).min(PART_BYTES)))
+    }
+
     /// Sends as much of a body as the client has room for.
     fn poll_send(
         &mut self,
         context: &mut Context<'_>,
+        backlog: &Rc<Backlog>,
         left: &mut &[u8],
         (end, progress): (bool, &Progress),
     ) -> Poll<Result<(), ClientGone>> {
-        let Self::Begun(stream) = self else {
-            return Poll::Ready(Err(ClientGone));
-        };
         while !left.is_empty() {
-            stream.reserve_capacity(left.len().min(PART_BYTES));
-            let Some(Ok(room)) = ready!(stream.poll_capacity(context)) else {
-                return Poll::Ready(Err(ClientGone));
-            };
+            let room = ready!(self.poll_room(context, backlog, left.len()))?;
             let (part, rest) = left.split_at(room.min(left.len()));
-            let queued = stream.send_data(Bytes::copy_from_slice(part), end && rest.is_empty());
-            queued.map_err(|_| ClientGone)?;
+            self.send(backlog.part(part), end && rest.is_empty())?;
             progress.add(part.len());
             *left = rest;
         }
+        if !end && let Self::Begun(stream) = self {
+            // What was reserved and not used is for other streams.
+            stream.reserve_capacity(0);
+        }
         Poll::Ready(Ok(()))
     }
-}
 
-/// The empty payload of a frame that shows, by being dropped, that the frames before it are written.
-struct Marker(#[expect(dead_code, reason = "it is there to be dropped")] oneshot::Sender<()>);
-
-impl AsRef<[u8]> for Marker {
-    fn as_ref(&self) -> &[u8] {
-        &[]
+    fn send(&mut self, part: Part, end: bool) -> Result<(), ClientGone> {
+        match self {
+            Self::Begun(stream) => stream.send_data(part, end).map_err(|_| ClientGone),
+            Self::Waiting(_) => Err(ClientGone),
+        }
     }
 }
 
 /// A response on its way to an HTTP/2 client.
 pub(super) struct Http2Sink<'a> {
     responder: &'a RefCell<Responder>,
+    backlog: &'a Rc<Backlog>,
     /// What the client had room for.
     progress: &'a Progress,
+    /// How much is read from the backend at first.
+    first: usize,
     head: Option<http::Response<()>>,
 }
 
 impl<'a> Http2Sink<'a> {
-    /// To the client's end of a stream; `progress` counts what the client has room
-    /// for.
-    pub(super) fn new(responder: &'a RefCell<Responder>, progress: &'a Progress) -> Self {
+    /// To the client's end of a stream; `progress` counts what the client has room for. `first`: how
+    /// many bytes of the response are read before its head is known.
+    pub(super) fn new(
+        responder: &'a RefCell<Responder>,
+        (backlog, progress): (&'a Rc<Backlog>, &'a Progress),
+        first: usize,
+    ) -> Self {
         Self {
             responder,
+            backlog,
             progress,
+            first,
             head: None,
         }
     }
@@ -132,27 +162,32 @@ impl<'a> Http2Sink<'a> {
     /// Sends a part of the body.
     pub(super) async fn send(&mut self, data: &[u8], last: bool) -> Result<(), ClientGone> {
         if data.is_empty() {
-            return if last { self.end() } else { Ok(()) };
+            let mut responder = self.responder.borrow_mut();
+            return if last {
+                responder.send(Part::default(), true)
+            } else {
+                Ok(())
+            };
         }
         let mut left = data;
         poll_fn(|context| {
             let mut responder = self.responder.borrow_mut();
-            responder.poll_send(context, &mut left, (last, self.progress))
+            responder.poll_send(context, self.backlog, &mut left, (last, self.progress))
         })
         .await
-    }
-
-    fn end(&self) -> Result<(), ClientGone> {
-        match &mut *self.responder.borrow_mut() {
-            Responder::Begun(stream) => {
-                stream.send_data(Bytes::new(), true).map_err(|_| ClientGone)
-            }
-            Responder::Waiting(_) => Err(ClientGone),
-        }
     }
 }
 
 impl Sink for Http2Sink<'_> {
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, ClientGone>> {
+        let mut responder = self.responder.borrow_mut();
+        if responder.has_begun() {
+            responder.poll_room(context, self.backlog, PART_BYTES)
+        } else {
+            Poll::Ready(Ok(self.first))
+        }
+    }
+
     fn interim(&mut self, response: &Response<'_, '_>) {
         if let Responder::Waiting(respond) = &mut *self.responder.borrow_mut() {
             // Early hints are a favour: without them all is as well.

@@ -27,6 +27,7 @@ mod http2_body;
 mod http2_sink;
 mod linger;
 mod listener;
+mod memory;
 mod message;
 mod metered;
 mod panics;

@@ -1,11 +1,17 @@
 //! A backend's response, read and handed on as it comes.
 
-use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf, time::Instant};
+use std::{future::poll_fn, pin::Pin, task::Poll};
+
+use tokio::{
+    io::{AsyncRead as _, ReadBuf},
+    net::{TcpStream, tcp::ReadHalf},
+    time::Instant,
+};
 
 use super::{
     broken_off::BrokenOff,
-    buffer::Buffer,
     exchange::{ClientGone, Failure, Order, Piece, Sink},
+    memory::Relay,
     message::{
         ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response,
         settle_response_version,
@@ -37,7 +43,7 @@ pub(super) enum Received {
 pub(super) async fn receive<K: Sink>(
     order: &Order<'_>,
     (reader, member): (&mut ReadHalf<'_>, Option<&Member>),
-    relay: &mut Buffer,
+    relay: &mut Relay,
     sink: &mut K,
     watchdog: &mut Watchdog,
 ) -> Result<Received, Failure> {
@@ -87,20 +93,20 @@ struct Source<'a, 'c> {
     order: &'a Order<'a>,
     reader: &'a mut ReadHalf<'c>,
     member: Option<&'a Member>,
-    relay: &'a mut Buffer,
+    relay: &'a mut Relay,
     watchdog: &'a mut Watchdog,
 }
 
 impl Source<'_, '_> {
     /// Reads a head and lets the sink take it.
     async fn head<K: Sink>(&mut self, sink: &mut K) -> Result<Head, Failure> {
-        let length = self.head_length().await?;
+        let length = self.head_length(sink).await?;
         let head = self.take_head(length, sink)?;
         self.relay.consume(length);
         Ok(head)
     }
 
-    async fn head_length(&mut self) -> Result<usize, Failure> {
+    async fn head_length<K: Sink>(&mut self, sink: &mut K) -> Result<usize, Failure> {
         let mut scanner = HeadScanner::default();
         let mut began = None;
         loop {
@@ -116,10 +122,10 @@ impl Source<'_, '_> {
             let read = match self.member.filter(|_| self.relay.is_empty()) {
                 Some(member) => {
                     let front = self.order.front;
-                    let read = front.unless_down(member, self.read(&mut began)).await;
+                    let read = front.unless_down(member, self.read(sink, &mut began)).await;
                     read.ok_or(Failure::Down)?
                 }
-                None => self.read(&mut began).await,
+                None => self.read(sink, &mut began).await,
             };
             match read {
                 Ok(1..) => {}
@@ -128,6 +134,7 @@ impl Source<'_, '_> {
                 }
                 Ok(0) | Err(ReadError::Failed) => return Err(Failure::Garbage),
                 Err(ReadError::Expired) => return Err(Failure::Timeout),
+                Err(ReadError::Client(reason)) => return Err(Failure::Broken(reason)),
             }
         }
     }
@@ -175,7 +182,7 @@ impl Source<'_, '_> {
             if left == 0 {
                 return Ok(());
             }
-            if self.read_body().await? == 0 {
+            if self.read_body(sink).await? == 0 {
                 return Err(BrokenOff::BackendBroke);
             }
         }
@@ -184,7 +191,7 @@ impl Source<'_, '_> {
     async fn until_close<K: Sink>(&mut self, sink: &mut K) -> Result<(), BrokenOff> {
         loop {
             self.hand_on(self.relay.filled().len(), false, sink).await?;
-            if self.read_body().await? == 0 {
+            if self.read_body(sink).await? == 0 {
                 return self.hand_on(0, true, sink).await;
             }
         }
@@ -213,7 +220,7 @@ impl Source<'_, '_> {
             if std::mem::take(&mut held_back) {
                 self.hand_on(0, false, sink).await?;
             }
-            if step.is_err() || self.read_body().await? == 0 {
+            if step.is_err() || self.read_body(sink).await? == 0 {
                 return Err(BrokenOff::BackendBroke);
             }
         }
@@ -258,35 +265,86 @@ impl Source<'_, '_> {
         }
     }
 
-    async fn read_body(&mut self) -> Result<usize, BrokenOff> {
-        self.read(&mut None).await.map_err(|error| match error {
-            ReadError::Failed => BrokenOff::BackendBroke,
-            ReadError::Expired => BrokenOff::BackendStalled,
-        })
+    async fn read_body<K: Sink>(&mut self, sink: &mut K) -> Result<usize, BrokenOff> {
+        self.read(sink, &mut None)
+            .await
+            .map_err(|error| match error {
+                ReadError::Failed => BrokenOff::BackendBroke,
+                ReadError::Expired => BrokenOff::BackendStalled,
+                ReadError::Client(reason) => reason,
+            })
     }
 
-    /// Reads more. The limit counts from the last progress of the request's body, or from `began`.
-    async fn read(&mut self, began: &mut Option<Instant>) -> Result<usize, ReadError> {
-        let room = self.relay.space(self.order.limits.max_header_bytes);
-        let read = self.reader.read(room);
+    /// Reads more, no more than the sink has room for. There is a buffer only while there is
+    /// something to read.
+    async fn read<K: Sink>(
+        &mut self,
+        sink: &mut K,
+        began: &mut Option<Instant>,
+    ) -> Result<usize, ReadError> {
+        loop {
+            self.readable(began).await?;
+            let room = poll_fn(|context| sink.poll_room(context));
+            let Order {
+                limits, progress, ..
+            } = self.order;
+            let limit = limits.send_timeout;
+            let room = match self.watchdog.limit_pauses(progress, limit, room).await {
+                Ok(Ok(room)) => room,
+                Ok(Err(ClientGone)) => return Err(ReadError::Client(BrokenOff::ClientGone)),
+                Err(Expired) => return Err(ReadError::Client(BrokenOff::ClientStalled)),
+            };
+            if let Some(bytes) = self.read_now(room).await? {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Waits until the backend has sent something or hung up. The limit counts from the last
+    /// progress of the request's body, or from `began`.
+    async fn readable(&mut self, began: &mut Option<Instant>) -> Result<(), ReadError> {
+        let stream: &TcpStream = (*self.reader).as_ref();
+        let relay = &mut *self.relay;
+        let ready = poll_fn(|context| {
+            let ready = stream.poll_read_ready(context);
+            if ready.is_pending() {
+                relay.release();
+            }
+            ready
+        });
         let limit = self.order.limits.response_timeout;
         let since = (&self.order.upload.progress, began);
         let waiting = &self.order.upload.waiting;
         waiting.set(true);
-        let read = self.watchdog.limit_since(since, limit, read).await;
+        let ready = self.watchdog.limit_since(since, limit, ready).await;
         waiting.set(false);
-        match read {
-            Ok(Ok(bytes)) => {
-                self.relay.fill(bytes);
-                Ok(bytes)
-            }
+        match ready {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(ReadError::Failed),
             Err(Expired) => Err(ReadError::Expired),
         }
+    }
+
+    /// Reads at most `room` bytes without waiting; `None`: there was nothing after all.
+    async fn read_now(&mut self, room: usize) -> Result<Option<usize>, ReadError> {
+        let space = self.relay.space(room, self.order.limits.max_header_bytes);
+        let mut space = ReadBuf::new(space);
+        let read = poll_fn(|context| {
+            // `poll_read`, and not `try_read`: after a short read it knows that no more is there.
+            Poll::Ready(Pin::new(&mut *self.reader).poll_read(context, &mut space))
+        });
+        let bytes = match read.await {
+            Poll::Pending => return Ok(None),
+            Poll::Ready(Err(_)) => return Err(ReadError::Failed),
+            Poll::Ready(Ok(())) => space.filled().len(),
+        };
+        self.relay.fill(bytes);
+        Ok(Some(bytes))
     }
 }
 
 enum ReadError {
     Failed,
     Expired,
+    Client(BrokenOff),
 }

@@ -24,7 +24,8 @@ use tokio::{
 use super::{
     Error,
     counters::WorkerCounters,
-    front::{Front, Settings, Spares},
+    front::{Front, Settings},
+    memory::{Memory, Spares},
     panics::contained,
     serve::serve_client,
     upstream::Upstreams,
@@ -34,7 +35,7 @@ use crate::{
     pool::PoolView,
 };
 
-/// How often idle connections to backends are looked after.
+/// How often idle connections to backends and spare buffers are looked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long a connection without a request stays when the host hands over: a client that is sending
 /// one at that moment gets its answer.
@@ -115,11 +116,12 @@ impl Worker {
 
 async fn run(mut commands: mpsc::UnboundedReceiver<Command>, counters: Arc<WorkerCounters>) {
     let mut inside = Inside::new(counters);
-    let upstreams = Rc::clone(&inside.upstreams);
+    let (upstreams, spares) = (Rc::clone(&inside.upstreams), Rc::clone(&inside.spares));
     let sweeper = spawn_local(async move {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             upstreams.sweep();
+            spares.sweep();
         }
     });
     while let Some(command) = commands.recv().await {
@@ -157,9 +159,9 @@ struct Slot {
 impl Inside {
     fn new(counters: Arc<WorkerCounters>) -> Self {
         Self {
-            counters,
             upstreams: Rc::default(),
-            spares: Rc::default(),
+            spares: Spares::new(Memory::new(&counters)),
+            counters,
             slots: HashMap::new(),
             open: Rc::default(),
         }
@@ -167,6 +169,8 @@ impl Inside {
 
     fn apply(&mut self, plan: Plan) {
         let limits = Rc::new((*plan.limits).clone());
+        let most = limits.buffer_bytes / limits.workers;
+        self.spares.memory().limit(most);
         let mut before = std::mem::take(&mut self.slots);
         for front in plan.fronts {
             let listen = front.listen;

@@ -43,6 +43,7 @@ impl Observed {
             latencies: http.durations.into_iter().map(latency_reading).collect(),
             handshake_failures: http.handshake_failures,
             open_connections: http.open_connections,
+            buffered_bytes: http.buffered_bytes,
             refusals: http
                 .refusals
                 .into_iter()

@@ -1,0 +1,417 @@
+//! How much a worker keeps for its clients: buffers for responses on their way, and parts of
+//! responses that HTTP/2 clients have not taken yet.
+//!
+//! A client decides how fast it reads, so that without a bound it decides how much is kept for it.
+//! Where a bound is reached the backend is not read from until the client has taken something, and
+//! the backend's own flow control does the rest. The share of a connection shrinks as the worker's
+//! memory fills (the dynamic threshold of Choudhury and Hahne, 1998): a few clients that do not
+//! read leave room for everyone who comes later.
+
+use std::{
+    cell::{Cell, RefCell},
+    ops::{Deref, DerefMut},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::sync::oneshot;
+
+use super::{buffer::Buffer, counters::WorkerCounters};
+
+/// Room for what is on its way from a backend to a client.
+pub(super) const RELAY_BYTES: usize = 64 * 1024;
+/// The same where memory is short, or where one client has many responses under way.
+pub(super) const SMALL_RELAY_BYTES: usize = 8 * 1024;
+/// Buffers that a worker keeps for the next requests.
+const SPARE_BUFFERS: usize = 64;
+/// What a connection may always keep: the largest HTTP/2 frame by default (RFC 9113 §4.2).
+const LEAST_BACKLOG: usize = 16 * 1024;
+/// The part of a worker's free memory that one connection may have.
+const SHARE_OF_FREE: usize = 8;
+
+/// What one worker keeps for its clients, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    counters: Arc<WorkerCounters>,
+    most: Cell<usize>,
+}
+
+impl Memory {
+    /// Counts in `counters`.
+    pub(super) fn new(counters: &Arc<WorkerCounters>) -> Rc<Self> {
+        Rc::new(Self {
+            counters: Arc::clone(counters),
+            most: Cell::new(0),
+        })
+    }
+
+    /// Sets how much may be kept. What is kept already stays.
+    pub(super) fn limit(&self, most: usize) {
+        self.most.set(most);
+    }
+
+    /// How much is kept.
+    fn used(&self) -> usize {
+        usize::try_from(self.counters.buffered.value()).unwrap_or(usize::MAX)
+    }
+
+    fn is_short(&self) -> bool {
+        self.used() > self.most.get() / 2
+    }
+
+    fn free(&self) -> usize {
+        self.most.get().saturating_sub(self.used())
+    }
+
+    fn add(&self, bytes: usize) {
+        self.counters.buffered.add(bytes as u64);
+    }
+
+    fn sub(&self, bytes: usize) {
+        self.counters.buffered.sub(bytes as u64);
+    }
+}
+
+/// Parts of responses that one HTTP/2 client has not taken yet.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    memory: Rc<Memory>,
+    used: Cell<usize>,
+    most: usize,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Backlog {
+    /// For one connection, at most `most` bytes.
+    pub(super) fn new(memory: &Rc<Memory>, most: usize) -> Rc<Self> {
+        Rc::new(Self {
+            memory: Rc::clone(memory),
+            used: Cell::new(0),
+            most,
+            waiting: RefCell::default(),
+        })
+    }
+
+    /// Waits until there is room, and says how much.
+    pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<usize> {
+        let room = self.limit().saturating_sub(self.used.get());
+        if room > 0 {
+            return Poll::Ready(room);
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// A part of a body that counts until it is dropped.
+    pub(super) fn part(self: &Rc<Self>, data: &[u8]) -> Part {
+        self.used.set(self.used.get() + data.len());
+        self.memory.add(data.len());
+        Part {
+            data: Bytes::copy_from_slice(data),
+            size: data.len(),
+            backlog: Some(Rc::clone(self)),
+            mark: None,
+        }
+    }
+
+    fn limit(&self) -> usize {
+        let share = self.memory.free() / SHARE_OF_FREE;
+        share.min(self.most).max(LEAST_BACKLOG)
+    }
+
+    /// Streams that wait are woken at half of the limit, so that each of them finds room for more
+    /// than a few bytes.
+    fn release(&self, bytes: usize) {
+        self.used.set(self.used.get().saturating_sub(bytes));
+        self.memory.sub(bytes);
+        if self.used.get() <= self.limit() / 2 {
+            for waker in self.waiting.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// A part of a response's body, on its way through the HTTP/2 library.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    data: Bytes,
+    size: usize,
+    backlog: Option<Rc<Backlog>>,
+    /// Where this is nothing but a mark among the parts: who is told, by its being dropped, that those
+    /// before it were written.
+    mark: Option<oneshot::Sender<()>>,
+}
+
+impl Part {
+    /// An empty part whose end the other end of this channel sees.
+    pub(super) fn marker(mark: oneshot::Sender<()>) -> Self {
+        Self {
+            data: Bytes::new(),
+            size: 0,
+            backlog: None,
+            mark: Some(mark),
+        }
+    }
+}
+
+impl Buf for Part {
+    fn remaining(&self) -> usize {
+        self.data.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(backlog) = self.backlog.take() {
+            backlog.release(self.size);
+        }
+        drop(self.mark.take());
+    }
+}
+
+/// Buffers between requests: the same few are used over and over and stay in the processor's cache.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    buffers: RefCell<Vec<Buffer>>,
+    /// The fewest there were since the last sweep: so many are not needed.
+    fewest: Cell<usize>,
+    memory: Rc<Memory>,
+}
+
+impl Spares {
+    /// None yet.
+    pub(super) fn new(memory: Rc<Memory>) -> Rc<Self> {
+        Rc::new(Self {
+            memory,
+            ..Self::default()
+        })
+    }
+
+    /// What the worker keeps for its clients.
+    pub(super) fn memory(&self) -> &Rc<Memory> {
+        &self.memory
+    }
+
+    /// Gives back buffers that no request needed since the last sweep.
+    pub(super) fn sweep(&self) {
+        let mut buffers = self.buffers.borrow_mut();
+        let keep = buffers.len().saturating_sub(self.fewest.get());
+        buffers.truncate(keep);
+        buffers.shrink_to_fit();
+        self.fewest.set(keep);
+    }
+
+    fn take(&self) -> Buffer {
+        let mut buffers = self.buffers.borrow_mut();
+        let spare = buffers.pop();
+        self.fewest.set(self.fewest.get().min(buffers.len()));
+        spare.unwrap_or_else(|| Buffer::with_room(RELAY_BYTES))
+    }
+
+    fn give(&self, mut buffer: Buffer) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < SPARE_BUFFERS && buffer.room() == RELAY_BYTES {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+}
+
+/// The buffer of one request for what its backend sends. It takes up no memory while it is empty
+/// and the backend is silent.
+#[derive(Debug)]
+pub(super) struct Relay {
+    buffer: Buffer,
+    counted: usize,
+    spares: Rc<Spares>,
+}
+
+impl Relay {
+    /// A buffer without room.
+    pub(super) fn new(spares: &Rc<Spares>) -> Self {
+        Self {
+            buffer: Buffer::default(),
+            counted: 0,
+            spares: Rc::clone(spares),
+        }
+    }
+
+    /// Room to read at most `most` bytes into, not empty unless `limit` bytes wait to be used.
+    pub(super) fn space(&mut self, most: usize, limit: usize) -> &mut [u8] {
+        let small = most <= SMALL_RELAY_BYTES || self.spares.memory.is_short();
+        let wanted = if small {
+            SMALL_RELAY_BYTES
+        } else {
+            RELAY_BYTES
+        };
+        if self.buffer.is_empty() && self.buffer.room() < wanted {
+            self.release();
+            self.buffer = if small {
+                Buffer::with_room(SMALL_RELAY_BYTES)
+            } else {
+                self.spares.take()
+            };
+        }
+        let length = self.buffer.space(limit).len().min(most);
+        self.count();
+        &mut self.buffer.space(limit)[..length]
+    }
+
+    /// Gives the room back if nothing is in it.
+    pub(super) fn release(&mut self) {
+        if self.buffer.is_empty() && self.buffer.room() > 0 {
+            self.spares.give(std::mem::take(&mut self.buffer));
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        let room = self.buffer.room();
+        self.spares.memory.add(room);
+        self.spares.memory.sub(self.counted);
+        self.counted = room;
+    }
+}
+
+impl Deref for Relay {
+    type Target = Buffer;
+
+    fn deref(&self) -> &Buffer {
+        &self.buffer
+    }
+}
+
+impl DerefMut for Relay {
+    fn deref_mut(&mut self) -> &mut Buffer {
+        &mut self.buffer
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.buffer.clear();
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(most: usize) -> Rc<Memory> {
+        let memory = Memory::new(&Arc::default());
+        memory.limit(most);
+        memory
+    }
+
+    fn room(backlog: &Backlog) -> Option<usize> {
+        match backlog.poll_room(&Context::from_waker(Waker::noop())) {
+            Poll::Ready(room) => Some(room),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_connection_has_no_more_than_its_bound_until_its_client_takes_something() {
+        let memory = memory(1 << 30);
+        let backlog = Backlog::new(&memory, 100_000);
+        let parts: Vec<_> = (0..10).map(|_| backlog.part(&[0; 10_000])).collect();
+        assert_eq!(room(&backlog), None);
+        assert_eq!(memory.used(), 100_000);
+        drop(parts);
+        assert_eq!(room(&backlog), Some(100_000));
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn the_share_of_a_connection_shrinks_as_memory_fills_and_never_ends() {
+        let memory = memory(1 << 20);
+        let mut parts = Vec::new();
+        let mut rooms = Vec::new();
+        for _ in 0..40 {
+            let backlog = Backlog::new(&memory, 1 << 20);
+            rooms.push(room(&backlog).expect("a new connection has room"));
+            while let Some(room) = room(&backlog) {
+                parts.push(backlog.part(&vec![0; room.min(4096)]));
+            }
+        }
+        assert!(rooms.is_sorted_by(|one, next| one >= next), "{rooms:?}");
+        assert_eq!(rooms.first(), Some(&(1 << 17)));
+        assert_eq!(rooms.last(), Some(&LEAST_BACKLOG));
+        assert!(memory.used() < (1 << 20) + 40 * LEAST_BACKLOG);
+        drop(parts);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_relay_takes_up_no_memory_while_it_is_empty() {
+        let memory = memory(1 << 20);
+        let spares = Spares::new(Rc::clone(&memory));
+        let mut relay = Relay::new(&spares);
+        assert_eq!(memory.used(), 0);
+        assert_eq!(relay.space(usize::MAX, 16_384).len(), RELAY_BYTES);
+        relay.fill(10);
+        relay.release();
+        assert_eq!(memory.used(), RELAY_BYTES, "it is not empty");
+        relay.consume(10);
+        relay.release();
+        assert_eq!(memory.used(), 0);
+        assert_eq!(relay.space(1000, 16_384).len(), 1000);
+        assert_eq!(memory.used(), SMALL_RELAY_BYTES);
+        drop(relay);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn relays_are_small_when_memory_is_short() {
+        let memory = memory(RELAY_BYTES);
+        let spares = Spares::new(Rc::clone(&memory));
+        let (mut one, mut other) = (Relay::new(&spares), Relay::new(&spares));
+        assert_eq!(one.space(usize::MAX, 16_384).len(), RELAY_BYTES);
+        assert_eq!(other.space(usize::MAX, 16_384).len(), SMALL_RELAY_BYTES);
+    }
+
+    #[test]
+    fn a_head_that_does_not_fit_makes_its_relay_grow() {
+        let spares = Spares::new(memory(1 << 20));
+        let mut relay = Relay::new(&spares);
+        relay.space(1000, 16_384);
+        relay.fill(SMALL_RELAY_BYTES);
+        assert!(!relay.space(1000, 16_384).is_empty());
+        assert_eq!(spares.memory().used(), 16_384);
+    }
+
+    #[test]
+    fn spare_buffers_that_no_request_needs_are_given_back() {
+        let spares = Spares::new(memory(1 << 30));
+        let mut relays: Vec<_> = (0..10).map(|_| Relay::new(&spares)).collect();
+        for relay in &mut relays {
+            relay.space(usize::MAX, 16_384);
+        }
+        drop(relays);
+        let left = || spares.buffers.borrow().len();
+        assert_eq!(left(), 10);
+        spares.sweep();
+        let mut relay = Relay::new(&spares);
+        relay.space(usize::MAX, 16_384);
+        drop(relay);
+        spares.sweep();
+        assert_eq!(left(), 1);
+        spares.sweep();
+        assert_eq!(left(), 0);
+    }
+}

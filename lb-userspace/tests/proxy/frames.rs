@@ -1,0 +1,142 @@
+//! A client that sends HTTP/2 frames as it likes (RFC 9113).
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{ClientConnection, StreamOwned, pki_types::ServerName, version};
+
+use crate::clients::client_config;
+
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+
+/// `SETTINGS_INITIAL_WINDOW_SIZE`.
+const INITIAL_WINDOW: u16 = 4;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+
+/// A frame that the server sent.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    pub(crate) fn ends_stream(&self) -> bool {
+        matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
+    }
+}
+
+/// A connection that speaks HTTP/2.
+pub(crate) struct Frames {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+}
+
+impl Frames {
+    /// Connects, with that window for each stream, and the largest one for the connection.
+    pub(crate) fn connect(address: SocketAddr, window: u32) -> Self {
+        let mut config = client_config(&version::TLS13);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
+        let mut tcp = TcpStream::connect(address).expect("connected");
+        tcp.set_nodelay(true).expect("nodelay");
+        let patience = Some(Duration::from_secs(10));
+        tcp.set_read_timeout(patience).expect("a limit");
+        tcp.set_write_timeout(patience).expect("a limit");
+        while session.is_handshaking() {
+            session.complete_io(&mut tcp).expect("a handshake");
+        }
+        let mut frames = Self {
+            stream: StreamOwned::new(session, tcp),
+        };
+        frames.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let setting = [&INITIAL_WINDOW.to_be_bytes()[..], &window.to_be_bytes()].concat();
+        frames.send(SETTINGS, 0, 0, &setting);
+        frames.send(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
+        frames
+    }
+
+    /// Sends a request's head.
+    pub(crate) fn request(&mut self, stream: u32, method: &str, path: &str, end: bool) {
+        let literal = |index: u8, value: &str| {
+            let length = u8::try_from(value.len()).expect("short");
+            [&[index, length], value.as_bytes()].concat()
+        };
+        // RFC 7541: literals with the names `:method`, `:path` and `:authority`, and
+        // `:scheme: https` of the static table.
+        let block = [
+            literal(0x02, method),
+            literal(0x04, path),
+            literal(0x01, "localhost"),
+            vec![0x87],
+        ];
+        let flags = END_HEADERS | if end { END_STREAM } else { 0 };
+        self.send(HEADERS, flags, stream, &block.concat());
+    }
+
+    /// Sends a part of a request's body.
+    pub(crate) fn data(&mut self, stream: u32, data: &[u8], end: bool) {
+        self.send(DATA, if end { END_STREAM } else { 0 }, stream, data);
+    }
+
+    /// Takes a request back (CANCEL).
+    pub(crate) fn reset(&mut self, stream: u32) {
+        self.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+    }
+
+    /// The next frame; `None` when the connection has ended.
+    pub(crate) fn next(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head).ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        self.stream.read_exact(&mut payload).ok()?;
+        let frame = Frame {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            payload,
+        };
+        if frame.kind == SETTINGS && frame.flags & ACK == 0 {
+            self.send(SETTINGS, ACK, 0, &[]);
+        }
+        Some(frame)
+    }
+
+    /// Reads on to a frame.
+    pub(crate) fn find(&mut self, mut wanted: impl FnMut(&Frame) -> bool) -> Option<Frame> {
+        loop {
+            let frame = self.next()?;
+            if wanted(&frame) {
+                return Some(frame);
+            }
+        }
+    }
+
+    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+        self.raw(&[&head, payload].concat());
+    }
+
+    /// A connection that the server has closed takes nothing: what it said before is still read.
+    fn raw(&mut self, bytes: &[u8]) {
+        let _sent = self
+            .stream
+            .write_all(bytes)
+            .and_then(|()| self.stream.flush());
+    }
+}
