@@ -90,6 +90,8 @@ fn limits(workers: NonZeroUsize) -> Http {
         response_timeout: Duration::from_secs(60),
         half_closed_timeout: Duration::from_secs(30),
         max_header_bytes: 16384,
+        max_connections: None,
+        max_connections_per_client: 0,
         connection_buffer_bytes: 1 << 20,
         buffer_bytes: 256 << 20,
         idle_connections: 64,

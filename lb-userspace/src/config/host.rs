@@ -297,6 +297,8 @@ pub(super) static HTTP: Schema = Schema {
         &RESPONSE_TIMEOUT,
         &HALF_CLOSED_TIMEOUT,
         &MAX_HEADER_BYTES,
+        &MAX_CONNECTIONS_OF_CLIENTS,
+        &MAX_CONNECTIONS_PER_CLIENT,
         &CONNECTION_BUFFER_BYTES,
         &BUFFER_BYTES,
         &IDLE_CONNECTIONS,
@@ -382,6 +384,26 @@ static MAX_HEADER_BYTES: Key<Whole<u32>> = Key {
     meaning: "The longest head of a request or a response, in bytes.",
 };
 
+static MAX_CONNECTIONS_OF_CLIENTS: Key<Whole<u32>> = Key {
+    name: "max_connections",
+    kind: Whole(RangeInclusive::new(16, 16_777_216)),
+    absent: Absent::Means("65536"),
+    meaning: "The most client connections at once; each worker has an equal part. No more than half \
+              of the descriptors that the process may have, less 128: the other half is for \
+              backends, and those 128 for the admin listener, checks and the peer. Where the limit \
+              is reached, the connections that have been without a request for longest are closed \
+              first.",
+};
+
+static MAX_CONNECTIONS_PER_CLIENT: Key<Whole<u32>> = Key {
+    name: "max_connections_per_client",
+    kind: Whole(RangeInclusive::new(0, 16_777_216)),
+    absent: Absent::Is("0"),
+    meaning: "The most connections at once from one IPv4 address or one IPv6 /64, over all services \
+              of mode `http` and `https`; one more is closed at once. 0: no limit, as many people \
+              may share an address. `trusted_proxies` have none.",
+};
+
 static CONNECTION_BUFFER_BYTES: Key<Whole<u32>> = Key {
     name: "connection_buffer_bytes",
     kind: Whole(RangeInclusive::new(16_384, 1_073_741_824)),
@@ -431,6 +453,8 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     let response_timeout = section.value(&RESPONSE_TIMEOUT);
     let half_closed_timeout = section.value(&HALF_CLOSED_TIMEOUT);
     let max_header_bytes = section.value(&MAX_HEADER_BYTES);
+    let max_connections = section.optional(&MAX_CONNECTIONS_OF_CLIENTS);
+    let max_connections_per_client = section.value(&MAX_CONNECTIONS_PER_CLIENT);
     let connection_buffer_bytes = section.value(&CONNECTION_BUFFER_BYTES);
     let buffer_bytes = section.value(&BUFFER_BYTES);
     let idle_connections = section.value(&IDLE_CONNECTIONS);
@@ -448,6 +472,8 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
         response_timeout: response_timeout?.into_inner(),
         half_closed_timeout: half_closed_timeout?.into_inner(),
         max_header_bytes: max_header_bytes?.into_inner() as usize,
+        max_connections: max_connections?.map(|most| most.into_inner() as usize),
+        max_connections_per_client: max_connections_per_client?.into_inner() as usize,
         connection_buffer_bytes: connection_buffer_bytes?.into_inner() as usize,
         buffer_bytes: buffer_bytes?.into_inner() as usize,
         idle_connections: idle_connections?.into_inner() as usize,

@@ -143,6 +143,10 @@ pub struct Http {
     pub half_closed_timeout: Duration,
     /// Bytes of a request's or response's head. Default 16384.
     pub max_header_bytes: usize,
+    /// Client connections at once. Default: 65,536.
+    pub max_connections: Option<usize>,
+    /// Connections at once from one address of IPv4 or one /64 of IPv6; 0: no limit. Default 0.
+    pub max_connections_per_client: usize,
     /// Bytes of responses that wait for one client over HTTP/2. Default 1,048,576.
     pub connection_buffer_bytes: usize,
     /// Bytes of responses that wait for all clients together. Default 268,435,456.

@@ -160,6 +160,10 @@ impl Readings {
         }
         Samples::begin(encoder, &families::HTTP_BUFFERED)?
             .gauge(&[], self.buffered_bytes as f64)?;
+        let mut closed = Samples::begin(encoder, &families::HTTP_CLOSED)?;
+        for (service, reason, count) in &self.closed {
+            closed.counter(&[service.as_str(), reason], count)?;
+        }
         let mut refusals = Samples::begin(encoder, &families::HTTP_REFUSALS)?;
         for (service, reason, count) in &self.refusals {
             refusals.counter(&[service.as_str(), reason], count)?;

@@ -66,6 +66,8 @@ families! {
         "Client connections that the HTTP front has open.";
     HTTP_BUFFERED: Gauge "lb_http_buffered_bytes" []
         "Bytes of responses that wait for clients of the HTTP front, and of buffers in use.";
+    HTTP_CLOSED: Counter "lb_http_connections_closed_total" ["service", "reason"]
+        "Client connections that the HTTP front closed though their clients would have kept them.";
     HTTP_REFUSALS: Counter "lb_http_refusals_total" ["service", "reason"]
         "Requests that the HTTP front refused.";
     HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]

@@ -48,6 +48,8 @@ pub struct Readings {
     pub open_connections: Vec<(Name, u64)>,
     /// Bytes that the HTTP front keeps for its clients.
     pub buffered_bytes: u64,
+    /// Client connections that the HTTP front closed: service, reason, how many.
+    pub closed: Vec<(Name, &'static str, u64)>,
     /// Requests that the HTTP front refused: service, reason, how many.
     pub refusals: Vec<(Name, &'static str, u64)>,
     /// Times that a request was sent again, by service.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{broken_off::BrokenOff, message::Refusal};
+use super::{broken_off::BrokenOff, connections::Closed, message::Refusal};
 use crate::config::Name;
 
 /// Upper bounds of the buckets of [`Durations`], in seconds; what is longer is in the last bucket.
@@ -35,6 +35,8 @@ pub struct Counters {
     pub handshake_failures: Vec<(Name, u64)>,
     /// Client connections open now, by service.
     pub open_connections: Vec<(Name, u64)>,
+    /// Client connections that the front closed though their clients would have kept them.
+    pub closed: Vec<ClosedCount>,
     /// Requests that were refused before a backend was chosen.
     pub refusals: Vec<RefusalCount>,
     /// Times that a request was sent again, by service.
@@ -107,6 +109,17 @@ pub struct RefusalCount {
     pub count: u64,
 }
 
+/// Client connections closed for one reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClosedCount {
+    /// The service.
+    pub service: Name,
+    /// Why, in lower-case words joined by `_`.
+    pub reason: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
 /// Connections to one backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendConnections {
@@ -158,6 +171,7 @@ pub(super) struct ServiceCounters {
     /// By version (1.2, 1.3), then by whether resumed.
     handshakes: [[Count; 2]; 2],
     refusals: [Count; Refusal::ALL.len()],
+    closed: [Count; Closed::ALL.len()],
     /// Handshakes that failed.
     pub(super) handshake_failures: Count,
     /// Client connections open now.
@@ -196,6 +210,7 @@ impl Default for ServiceCounters {
             microseconds: Count::default(),
             handshakes: Default::default(),
             refusals: Default::default(),
+            closed: Default::default(),
             handshake_failures: Count::default(),
             open_connections: Count::default(),
             retries: Count::default(),
@@ -234,6 +249,11 @@ impl ServiceCounters {
     /// A request was refused.
     pub(super) fn refused(&self, refusal: Refusal) {
         self.refusals[refusal as usize].add(1);
+    }
+
+    /// A client's connection was closed.
+    pub(super) fn closed(&self, why: Closed) {
+        self.closed[why as usize].add(1);
     }
 
     /// A handshake succeeded.
@@ -287,6 +307,7 @@ struct ServiceSum {
     microseconds: u64,
     handshakes: [[u64; 2]; 2],
     refusals: [u64; Refusal::ALL.len()],
+    closed: [u64; Closed::ALL.len()],
     handshake_failures: u64,
     open_connections: u64,
     retries: u64,
@@ -317,6 +338,7 @@ impl ServiceSum {
         }
         add_all(&mut self.buckets, &service.buckets);
         add_all(&mut self.refusals, &service.refusals);
+        add_all(&mut self.closed, &service.closed);
         for (sums, counts) in self.handshakes.iter_mut().zip(&service.handshakes) {
             add_all(sums, counts);
         }
@@ -360,6 +382,13 @@ impl ServiceSum {
                     count,
                 });
             }
+        }
+        for (closed, count) in Closed::ALL.into_iter().zip(self.closed) {
+            counters.closed.push(ClosedCount {
+                service: service.clone(),
+                reason: closed.reason(),
+                count,
+            });
         }
         for (refusal, count) in Refusal::ALL.into_iter().zip(self.refusals) {
             counters.refusals.push(RefusalCount {

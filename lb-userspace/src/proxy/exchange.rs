@@ -7,7 +7,6 @@ use std::{
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use tokio::{
@@ -150,6 +149,8 @@ pub(super) enum Outcome {
 pub(super) enum Failure {
     /// No connection could be made: the backend saw nothing.
     Unreachable,
+    /// The process has no descriptor for a connection.
+    NoDescriptor,
     /// No connection was made in time: the backend saw nothing.
     ConnectTimeout,
     /// The connection ended before a byte of the response.
@@ -171,6 +172,7 @@ impl Failure {
     fn status(self) -> u16 {
         match self {
             Self::ConnectTimeout | Self::Timeout => 504,
+            Self::NoDescriptor => 503,
             _ => 502,
         }
     }
@@ -242,7 +244,7 @@ async fn attempt<B: Body, K: Sink>(
     let mut lease = match lease {
         Some(lease) => lease,
         None => {
-            let connect = connect(member, order.limits.connect_timeout, watchdog);
+            let connect = connect(order, member, watchdog);
             // Nobody waits for a connection to a backend that is known to be down by now.
             let connected = order.front.unless_down(member, connect).await;
             connected.unwrap_or(Err(Failure::Unreachable))?
@@ -263,15 +265,23 @@ async fn attempt<B: Body, K: Sink>(
 }
 
 async fn connect(
+    order: &Order<'_>,
     member: &Rc<Member>,
-    limit: Duration,
     watchdog: &mut Watchdog,
 ) -> Result<Lease, Failure> {
-    match watchdog.limit(limit, Lease::connect(member)).await {
+    let open = order.front.open_backend().ok_or(Failure::NoDescriptor)?;
+    let limit = order.limits.connect_timeout;
+    match watchdog.limit(limit, Lease::connect(member, open)).await {
         Ok(Ok(lease)) => Ok(lease),
+        Ok(Err(error)) if is_out_of_descriptors(&error) => Err(Failure::NoDescriptor),
         Ok(Err(_)) => Err(Failure::Unreachable),
         Err(Expired) => Err(Failure::ConnectTimeout),
     }
+}
+
+/// Whether it is this host, and not the backend, that a connection failed for.
+fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// Sends the request and receives the response, both at once where there is a body.

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     balance::{Balancer, Chance, mix},
+    connections::{Connections, Entry, OpenBackend},
     counters::ServiceCounters,
     memory::Spares,
     upstream::{Member, Upstreams},
@@ -37,10 +38,23 @@ pub(super) struct Front {
     pub(super) drain: Drain,
     /// Room for responses on their way.
     pub(super) spares: Rc<Spares>,
+    /// The worker's connections.
+    connections: Rc<Connections>,
     upstreams: Rc<Upstreams>,
     settings: RefCell<Settings>,
     targets: RefCell<Targets>,
     random: Cell<u64>,
+}
+
+/// What the services of a worker share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// The backends.
+    pub(super) upstreams: Rc<Upstreams>,
+    /// Room for responses on their way.
+    pub(super) spares: Rc<Spares>,
+    /// The connections, to clients and to backends.
+    pub(super) connections: Rc<Connections>,
 }
 
 /// What a new configuration can change.
@@ -66,19 +80,20 @@ impl Front {
     pub(super) fn new(
         (name, listen): (Name, SocketAddr),
         counters: Arc<ServiceCounters>,
-        (upstreams, spares): (Rc<Upstreams>, Rc<Spares>),
+        shared: Shared,
         mut settings: Settings,
     ) -> Self {
         let view = Arc::clone(&settings.pool.borrow_and_update());
-        let targets = Targets::new(view, &upstreams, &counters);
-        let seed = &raw const *spares as usize as u64;
+        let targets = Targets::new(view, &shared.upstreams, &counters);
+        let seed = &raw const *shared.spares as usize as u64;
         Self {
             name,
             local: listen.to_string(),
             counters,
             drain: Drain::default(),
-            spares,
-            upstreams,
+            spares: shared.spares,
+            connections: shared.connections,
+            upstreams: shared.upstreams,
             settings: RefCell::new(settings),
             targets: RefCell::new(targets),
             random: Cell::new(mix(seed)),
@@ -122,6 +137,14 @@ impl Front {
                 .borrow_mut()
                 .update(view, &self.upstreams, &self.counters);
         }
+    }
+
+    /// A descriptor for a connection to a backend, if need be in place of one that no request uses.
+    pub(super) fn open_backend(&self) -> Option<OpenBackend> {
+        self.connections.open_backend().or_else(|| {
+            self.upstreams.drop_idle();
+            self.connections.open_backend()
+        })
     }
 
     /// How many other backends a request may be sent to.
@@ -300,12 +323,13 @@ pub(super) struct Peer {
     pub(super) text: String,
     /// A hash of the address, the same in every worker and at every time.
     pub(super) hash: u64,
+    /// Its connection among the others of the worker.
+    pub(super) entry: Rc<Entry>,
 }
 
 impl Peer {
     /// The client that connects from there.
-    pub(super) fn new(from: SocketAddr) -> Self {
-        let address = from.ip().to_canonical();
+    pub(super) fn new(address: IpAddr, entry: &Rc<Entry>) -> Self {
         let hash = match address {
             IpAddr::V4(address) => mix(u64::from(address.to_bits())),
             IpAddr::V6(address) => {
@@ -317,15 +341,18 @@ impl Peer {
             address,
             text: address.to_string(),
             hash,
+            entry: Rc::clone(entry),
         }
     }
 
     /// Whether its `X-Forwarded-*` are believed.
     pub(super) fn is_trusted(&self, limits: &Http) -> bool {
-        let trusted = &limits.trusted_proxies;
-        !trusted.is_empty()
-            && trusted
-                .iter()
-                .any(|proxy| proxy.to_canonical() == self.address)
+        is_trusted(self.address, limits)
     }
+}
+
+/// Whether the `X-Forwarded-*` of a client are believed.
+pub(super) fn is_trusted(client: IpAddr, limits: &Http) -> bool {
+    let trusted = &limits.trusted_proxies;
+    !trusted.is_empty() && trusted.iter().any(|proxy| proxy.to_canonical() == client)
 }

@@ -120,13 +120,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         loop {
             let limits = front.limits();
             let after = match self.next_head(&limits, first, draining.as_mut()).await {
-                Arrival::Head(length) => self.answer(length, &limits).await,
+                Arrival::Head(length) => {
+                    self.peer.entry.begin();
+                    self.answer(length, &limits).await
+                }
                 Arrival::Refused(refusal) => self.refuse(refusal, false).await,
                 Arrival::Closed => After::Close,
             };
             first = false;
             match after {
-                After::Next => {}
+                After::Next => self.peer.entry.end(),
                 After::Close => return self.close().await,
                 After::Linger => return self.linger().await,
                 After::Abort => return,

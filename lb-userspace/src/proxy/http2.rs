@@ -70,7 +70,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         return;
     };
     let peer = Rc::new(peer);
-    let activity = Rc::new(Activity::new(front, &limits));
+    let activity = Rc::new(Activity::new(front, &peer, &limits));
     let mut draining = pin!(front.drain.announcement());
     let mut ending = false;
     loop {
@@ -146,12 +146,16 @@ struct Activity {
 }
 
 impl Activity {
-    fn new(front: &Front, limits: &Http) -> Self {
+    fn new(front: &Front, peer: &Peer, limits: &Http) -> Self {
         Self {
             streams: Cell::new(0),
             last: Cell::new(None),
             tools: RefCell::default(),
-            backlog: Backlog::new(front.spares.memory(), limits.connection_buffer_bytes),
+            backlog: Backlog::new(
+                front.spares.memory(),
+                &peer.entry,
+                limits.connection_buffer_bytes,
+            ),
         }
     }
 
@@ -193,12 +197,14 @@ impl Drop for Stream {
         let streams = &self.activity.streams;
         streams.set(streams.get() - 1);
         self.activity.last.set(Some(Instant::now()));
+        self.peer.entry.end();
     }
 }
 
 impl Stream {
     fn begin(front: &Rc<Front>, peer: &Rc<Peer>, activity: &Rc<Activity>) -> Self {
         activity.streams.set(activity.streams.get() + 1);
+        peer.entry.begin();
         Self {
             front: Rc::clone(front),
             peer: Rc::clone(peer),

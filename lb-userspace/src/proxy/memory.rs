@@ -18,7 +18,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::sync::oneshot;
 
-use super::{buffer::Buffer, counters::WorkerCounters};
+use super::{buffer::Buffer, connections::Entry, counters::WorkerCounters};
 
 /// Room for what is on its way from a backend to a client.
 pub(super) const RELAY_BYTES: usize = 64 * 1024;
@@ -78,6 +78,8 @@ impl Memory {
 #[derive(Debug)]
 pub(super) struct Backlog {
     memory: Rc<Memory>,
+    /// The connection, which is not idle while something waits.
+    entry: Rc<Entry>,
     used: Cell<usize>,
     most: usize,
     waiting: RefCell<Vec<Waker>>,
@@ -85,9 +87,10 @@ pub(super) struct Backlog {
 
 impl Backlog {
     /// For one connection, at most `most` bytes.
-    pub(super) fn new(memory: &Rc<Memory>, most: usize) -> Rc<Self> {
+    pub(super) fn new(memory: &Rc<Memory>, entry: &Rc<Entry>, most: usize) -> Rc<Self> {
         Rc::new(Self {
             memory: Rc::clone(memory),
+            entry: Rc::clone(entry),
             used: Cell::new(0),
             most,
             waiting: RefCell::default(),
@@ -109,7 +112,9 @@ impl Backlog {
 
     /// A part of a body that counts until it is dropped.
     pub(super) fn part(self: &Rc<Self>, data: &[u8]) -> Part {
-        self.used.set(self.used.get() + data.len());
+        if self.used.replace(self.used.get() + data.len()) == 0 {
+            self.entry.begin();
+        }
         self.memory.add(data.len());
         Part {
             data: Bytes::copy_from_slice(data),
@@ -129,6 +134,9 @@ impl Backlog {
     fn release(&self, bytes: usize) {
         self.used.set(self.used.get().saturating_sub(bytes));
         self.memory.sub(bytes);
+        if self.used.get() == 0 {
+            self.entry.end();
+        }
         if self.used.get() <= self.limit() / 2 {
             for waker in self.waiting.take() {
                 waker.wake();
@@ -318,6 +326,10 @@ mod tests {
         memory
     }
 
+    fn backlog(memory: &Rc<Memory>, most: usize) -> Rc<Backlog> {
+        Backlog::new(memory, &Entry::alone(), most)
+    }
+
     fn room(backlog: &Backlog) -> Option<usize> {
         match backlog.poll_room(&Context::from_waker(Waker::noop())) {
             Poll::Ready(room) => Some(room),
@@ -328,7 +340,7 @@ mod tests {
     #[test]
     fn a_connection_has_no_more_than_its_bound_until_its_client_takes_something() {
         let memory = memory(1 << 30);
-        let backlog = Backlog::new(&memory, 100_000);
+        let backlog = backlog(&memory, 100_000);
         let parts: Vec<_> = (0..10).map(|_| backlog.part(&[0; 10_000])).collect();
         assert_eq!(room(&backlog), None);
         assert_eq!(memory.used(), 100_000);
@@ -343,7 +355,7 @@ mod tests {
         let mut parts = Vec::new();
         let mut rooms = Vec::new();
         for _ in 0..40 {
-            let backlog = Backlog::new(&memory, 1 << 20);
+            let backlog = backlog(&memory, 1 << 20);
             rooms.push(room(&backlog).expect("a new connection has room"));
             while let Some(room) = room(&backlog) {
                 parts.push(backlog.part(&vec![0; room.min(4096)]));

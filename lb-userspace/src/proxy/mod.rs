@@ -14,6 +14,7 @@ mod balance;
 mod broken_off;
 mod buffer;
 mod certificates;
+mod connections;
 mod counters;
 mod error;
 mod exchange;
@@ -50,15 +51,17 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::resource::{Resource, getrlimit};
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
 pub use certificates::{
     CertificateInfo, InspectedCertificate, check_certificates, inspect_certificate,
 };
+pub use connections::Closed;
 pub use counters::{
-    BackendConnections, BrokenCount, Counters, DURATION_BOUNDS, Durations, HandshakeCount,
-    RefusalCount, RequestCount,
+    BackendConnections, BrokenCount, ClosedCount, Counters, DURATION_BOUNDS, Durations,
+    HandshakeCount, RefusalCount, RequestCount,
 };
 pub use error::{CertificateProblem, Error};
 
@@ -67,6 +70,7 @@ use crate::{
     pool::PoolView,
     tickets::TicketKeys,
 };
+use connections::{ClientCounts, most_clients};
 use worker::{Command, FrontPlan, Plan, Worker};
 
 /// A service to be served, and its pool as it is at any moment.
@@ -121,8 +125,9 @@ impl Proxy {
     /// A thread or its runtime could not be made.
     pub fn start(limits: &config::Http, tickets: &TicketKeys) -> Result<Self, Error> {
         panics::report_by_log();
+        let per_client = Arc::<ClientCounts>::default();
         let workers = (0..limits.workers.get())
-            .map(Worker::start)
+            .map(|number| Worker::start(number, &per_client))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             workers,
@@ -148,7 +153,9 @@ impl Proxy {
                 "the number of HTTP workers changes when lb is restarted"
             );
         }
-        let applied = self.switch(limits, &mut prepared);
+        let descriptors = descriptors();
+        warn_of_few_descriptors(limits, descriptors);
+        let applied = self.switch(limits, descriptors, &mut prepared);
         state.remember(prepared);
         applied.map_err(|error| vec![error])
     }
@@ -251,12 +258,18 @@ impl Proxy {
         }
     }
 
-    fn switch(&self, limits: &config::Http, prepared: &mut [Prepared]) -> Result<(), Error> {
+    fn switch(
+        &self,
+        limits: &config::Http,
+        descriptors: usize,
+        prepared: &mut [Prepared],
+    ) -> Result<(), Error> {
         let limits = Arc::new(limits.clone());
         let (done, all_done) = mpsc::channel();
         for worker in &self.workers {
             let plan = Plan {
                 limits: Arc::clone(&limits),
+                descriptors,
                 fronts: prepared.iter_mut().map(Prepared::plan).collect(),
             };
             let sent = worker.commands.send(Command::Apply(plan, done.clone()));
@@ -326,6 +339,25 @@ impl State {
             self.bound.insert(service.listen);
             self.certificates.extend(one.certificates);
         }
+    }
+}
+
+/// How many descriptors the process may have.
+fn descriptors() -> usize {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| {
+        usize::try_from(soft).unwrap_or(usize::MAX)
+    })
+}
+
+fn warn_of_few_descriptors(limits: &config::Http, descriptors: usize) {
+    let possible = most_clients(descriptors);
+    if let Some(configured) = limits.max_connections.filter(|most| *most > possible) {
+        tracing::warn!(
+            configured,
+            possible,
+            descriptors,
+            "max_connections is more than the process has descriptors for; raise LimitNOFILE"
+        );
     }
 }
 

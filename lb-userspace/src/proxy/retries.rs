@@ -145,6 +145,7 @@ mod tests {
         let mut retries = Retries::new(3, LIMIT);
         for failure in [
             Failure::Timeout,
+            Failure::NoDescriptor,
             Failure::Garbage,
             Failure::Broken(BrokenOff::ClientGone),
             Failure::Broken(BrokenOff::BackendBroke),

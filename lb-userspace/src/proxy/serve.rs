@@ -1,6 +1,6 @@
 //! One connection of a client, from its handshake on.
 
-use std::{io, net::SocketAddr, rc::Rc};
+use std::{io, rc::Rc};
 
 use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::net::TcpStream;
@@ -18,8 +18,7 @@ use super::{
 const TLS_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Serves a connection to its end.
-pub(super) async fn serve_client(stream: TcpStream, from: SocketAddr, front: &Rc<Front>) {
-    let peer = Peer::new(from);
+pub(super) async fn serve_client(stream: TcpStream, peer: Peer, front: &Rc<Front>) {
     let mut watchdog = Watchdog::default();
     let Some(tls) = front.tls() else {
         let stream = Metered::new(stream);

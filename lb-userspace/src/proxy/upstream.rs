@@ -13,7 +13,7 @@ use std::{
 use lb_common::backend::BackendState;
 use tokio::{net::TcpStream, sync::Notify};
 
-use super::{counters::BackendCounters, listener::keepalive};
+use super::{connections::OpenBackend, counters::BackendCounters, listener::keepalive};
 
 /// How long a worker avoids a backend that it could not connect to, while others are there.
 const AVOIDED_FOR: Duration = Duration::from_secs(1);
@@ -33,6 +33,13 @@ impl Upstreams {
         let mut by_address = self.by_address.borrow_mut();
         let entry = by_address.entry(address);
         Rc::clone(entry.or_insert_with(|| Rc::new(Upstream::new(address))))
+    }
+
+    /// Closes all connections that no request uses.
+    pub(super) fn drop_idle(&self) {
+        for upstream in self.by_address.borrow().values() {
+            upstream.drop_idle();
+        }
     }
 
     /// Closes connections that are dead or were idle for long, forgets backends that nobody uses.
@@ -98,11 +105,11 @@ impl Upstream {
         self.idle.borrow_mut().clear();
     }
 
-    fn idle_connection(&self) -> Option<TcpStream> {
+    fn idle_connection(&self) -> Option<Idle> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
             if connection.is_usable() {
-                return Some(connection.stream);
+                return Some(connection);
             }
         }
         None
@@ -112,6 +119,7 @@ impl Upstream {
 #[derive(Debug)]
 struct Idle {
     stream: TcpStream,
+    open: OpenBackend,
     since: Instant,
 }
 
@@ -184,14 +192,17 @@ impl Member {
 pub(super) struct Lease {
     /// The connection.
     pub(super) stream: TcpStream,
+    open: OpenBackend,
     _use: InUse,
 }
 
 impl Lease {
     /// Takes an idle connection, if there is one that lives.
     pub(super) fn idle(member: &Rc<Member>) -> Option<Self> {
+        let Idle { stream, open, .. } = member.upstream.idle_connection()?;
         Some(Self {
-            stream: member.upstream.idle_connection()?,
+            stream,
+            open,
             _use: InUse::new(member),
         })
     }
@@ -202,7 +213,7 @@ impl Lease {
     }
 
     /// Makes a new connection.
-    pub(super) async fn connect(member: &Rc<Member>) -> io::Result<Self> {
+    pub(super) async fn connect(member: &Rc<Member>, open: OpenBackend) -> io::Result<Self> {
         let in_use = InUse::new(member);
         let stream = TcpStream::connect(member.upstream.address).await?;
         stream.set_nodelay(true)?;
@@ -210,6 +221,7 @@ impl Lease {
         socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         Ok(Self {
             stream,
+            open,
             _use: in_use,
         })
     }
@@ -222,6 +234,7 @@ impl Lease {
         if member.up.get() && idle.len() < limit {
             idle.push(Idle {
                 stream: self.stream,
+                open: self.open,
                 since: Instant::now(),
             });
         }

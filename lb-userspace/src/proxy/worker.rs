@@ -1,7 +1,7 @@
 //! One worker: a thread with a runtime, listeners, connections and backends of its own.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::HashMap,
     future::poll_fn,
     io,
@@ -23,8 +23,9 @@ use tokio::{
 
 use super::{
     Error,
+    connections::{ClientCounts, Closed, Connections, Limits},
     counters::WorkerCounters,
-    front::{Front, Settings},
+    front::{Front, Peer, Settings, Shared, is_trusted},
     memory::{Memory, Spares},
     panics::contained,
     serve::serve_client,
@@ -48,6 +49,8 @@ const OUT_OF_FILES_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Plan {
     /// The limits.
     pub(super) limits: Arc<Http>,
+    /// How many descriptors the process may have.
+    pub(super) descriptors: usize,
     /// Every service.
     pub(super) fronts: Vec<FrontPlan>,
 }
@@ -91,19 +94,19 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a worker that serves nothing yet.
-    pub(super) fn start(number: usize) -> Result<Self, Error> {
+    pub(super) fn start(number: usize, per_client: &Arc<ClientCounts>) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(Error::Worker)?;
         let counters = Arc::<WorkerCounters>::default();
         let (commands, receiver) = mpsc::unbounded_channel();
-        let own_counters = Arc::clone(&counters);
+        let inside = (Arc::clone(&counters), Arc::clone(per_client));
         let thread = std::thread::Builder::new()
             .name(format!("lb-http-{number}"))
             .spawn(move || {
                 let local = LocalSet::new();
-                local.block_on(&runtime, run(receiver, own_counters));
+                local.block_on(&runtime, run(receiver, inside));
             })
             .map_err(Error::Worker)?;
         Ok(Self {
@@ -114,8 +117,11 @@ impl Worker {
     }
 }
 
-async fn run(mut commands: mpsc::UnboundedReceiver<Command>, counters: Arc<WorkerCounters>) {
-    let mut inside = Inside::new(counters);
+async fn run(
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    (counters, per_client): (Arc<WorkerCounters>, Arc<ClientCounts>),
+) {
+    let mut inside = Inside::new(counters, &per_client);
     let (upstreams, spares) = (Rc::clone(&inside.upstreams), Rc::clone(&inside.spares));
     let sweeper = spawn_local(async move {
         loop {
@@ -147,7 +153,7 @@ struct Inside {
     upstreams: Rc<Upstreams>,
     spares: Rc<Spares>,
     slots: HashMap<SocketAddr, Rc<Slot>>,
-    open: Rc<OpenConnections>,
+    connections: Rc<Connections>,
 }
 
 /// An address that is listened on, and the service that is served there.
@@ -157,13 +163,13 @@ struct Slot {
 }
 
 impl Inside {
-    fn new(counters: Arc<WorkerCounters>) -> Self {
+    fn new(counters: Arc<WorkerCounters>, per_client: &Arc<ClientCounts>) -> Self {
         Self {
             upstreams: Rc::default(),
             spares: Spares::new(Memory::new(&counters)),
             counters,
             slots: HashMap::new(),
-            open: Rc::default(),
+            connections: Connections::new(per_client),
         }
     }
 
@@ -171,6 +177,8 @@ impl Inside {
         let limits = Rc::new((*plan.limits).clone());
         let most = limits.buffer_bytes / limits.workers;
         self.spares.memory().limit(most);
+        self.connections
+            .limit(Limits::new(&limits, plan.descriptors));
         let mut before = std::mem::take(&mut self.slots);
         for front in plan.fronts {
             let listen = front.listen;
@@ -219,7 +227,11 @@ impl Inside {
             front: RefCell::new(self.front(plan, limits)),
             stop: Notify::new(),
         });
-        spawn_local(accept(listener, Rc::clone(&slot), Rc::clone(&self.open)));
+        spawn_local(accept(
+            listener,
+            Rc::clone(&slot),
+            Rc::clone(&self.connections),
+        ));
         Some(slot)
     }
 
@@ -230,7 +242,11 @@ impl Inside {
             pool: plan.pool,
         };
         let counters = self.counters.service(&plan.name);
-        let shared = (Rc::clone(&self.upstreams), Rc::clone(&self.spares));
+        let shared = Shared {
+            upstreams: Rc::clone(&self.upstreams),
+            spares: Rc::clone(&self.spares),
+            connections: Rc::clone(&self.connections),
+        };
         let front = Rc::new(Front::new(
             (plan.name, plan.listen),
             counters,
@@ -262,10 +278,10 @@ impl Inside {
         for (_, slot) in self.slots.drain() {
             slot.close();
         }
-        let done = self.open.none_left();
+        let done = self.connections.none_left();
         if tokio::time::timeout(grace, done).await.is_err() {
             tracing::warn!(
-                connections = self.open.count.get(),
+                connections = self.connections.count(),
                 "connections to clients were still open when the time to finish was over"
             );
         }
@@ -295,57 +311,9 @@ impl Slot {
     }
 }
 
-/// How many connections to clients there are.
-#[derive(Default)]
-struct OpenConnections {
-    count: Cell<usize>,
-    closed: Notify,
-    accepting: Cell<usize>,
-}
-
-impl OpenConnections {
-    async fn none_left(&self) {
-        while self.count.get() > 0 || self.accepting.get() > 0 {
-            self.closed.notified().await;
-        }
-    }
-
-    fn change(&self, counter: &Cell<usize>, up: bool) {
-        let count = counter.get();
-        counter.set(if up { count + 1 } else { count - 1 });
-        if !up {
-            self.closed.notify_one();
-        }
-    }
-}
-
-/// Counts a client's connection as open for as long as it lives.
-struct Counted {
-    front: Rc<Front>,
-    open: Rc<OpenConnections>,
-}
-
-impl Counted {
-    fn new(front: &Rc<Front>, open: &Rc<OpenConnections>) -> Self {
-        open.change(&open.count, true);
-        front.counters.open_connections.add(1);
-        Self {
-            front: Rc::clone(front),
-            open: Rc::clone(open),
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.front.counters.open_connections.sub(1);
-        self.open.change(&self.open.count, false);
-    }
-}
-
 /// Accepts until the slot is closed; what waits in the socket by then is still accepted.
-async fn accept(listener: TcpListener, slot: Rc<Slot>, open: Rc<OpenConnections>) {
-    open.change(&open.accepting, true);
+async fn accept(listener: TcpListener, slot: Rc<Slot>, connections: Rc<Connections>) {
+    let _accepting = connections.accepting();
     {
         let mut stop = pin!(slot.stop.notified());
         loop {
@@ -357,35 +325,62 @@ async fn accept(listener: TcpListener, slot: Rc<Slot>, open: Rc<OpenConnections>
             });
             match accepted.await {
                 None => break,
-                Some(Ok(connection)) => begin(connection, &slot, &open),
-                Some(Err(error)) => survive(&error).await,
+                Some(Ok(connection)) => {
+                    let stopped = tokio::select! {
+                        biased;
+                        () = connections.room() => false,
+                        () = stop.as_mut() => true,
+                    };
+                    begin(connection, &slot, &connections);
+                    if stopped {
+                        break;
+                    }
+                }
+                Some(Err(error)) => survive(&error, &connections).await,
             }
         }
     }
     let waiting = || poll_fn(|context| Poll::Ready(listener.poll_accept(context)));
     while let Poll::Ready(Ok(connection)) = waiting().await {
-        begin(connection, &slot, &open);
+        begin(connection, &slot, &connections);
     }
-    open.change(&open.accepting, false);
 }
 
-fn begin((stream, from): (TcpStream, SocketAddr), slot: &Slot, open: &Rc<OpenConnections>) {
+fn begin((stream, from): (TcpStream, SocketAddr), slot: &Slot, connections: &Rc<Connections>) {
     let front = Rc::clone(&slot.front.borrow());
-    let counted = Counted::new(&front, open);
-    let served = Box::pin(async move {
-        serve_client(stream, from, &counted.front).await;
+    let limits = front.limits();
+    let client = from.ip().to_canonical();
+    // Behind a proxy of our own there are many clients.
+    let most = if is_trusted(client, &limits) {
+        0
+    } else {
+        limits.max_connections_per_client
+    };
+    let Some(open) = connections.open(client, most, &front.counters) else {
+        front.counters.closed(Closed::ClientLimit);
+        return;
+    };
+    let entry = Rc::clone(&open.entry);
+    let served = Box::pin({
+        let front = Rc::clone(&front);
+        async move {
+            let peer = Peer::new(client, &open.entry);
+            serve_client(stream, peer, &front).await;
+        }
     });
-    spawn_local(async move {
+    let served = spawn_local(async move {
         contained(&front.name, &front.counters, served).await;
     });
+    entry.served_by(served.abort_handle());
 }
 
 /// An error of one connection is not worth a word; one of the process is, and a pause.
-async fn survive(error: &io::Error) {
+async fn survive(error: &io::Error, connections: &Connections) {
     if matches!(
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     ) {
+        connections.close_oldest();
         tracing::warn!("cannot accept a connection: {error}; raise LimitNOFILE if this goes on");
         tokio::time::sleep(OUT_OF_FILES_PAUSE).await;
     }

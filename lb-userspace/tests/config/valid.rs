@@ -118,6 +118,8 @@ fn defaults_are_those_of_the_model() {
     assert_eq!(config.http.connect_timeout, Duration::from_secs(2));
     assert_eq!(config.http.response_timeout, Duration::from_secs(60));
     assert_eq!(config.http.max_header_bytes, 16_384);
+    assert_eq!(config.http.max_connections, None);
+    assert_eq!(config.http.max_connections_per_client, 0);
     assert_eq!(config.http.connection_buffer_bytes, 1_048_576);
     assert_eq!(config.http.buffer_bytes, 268_435_456);
     assert_eq!(config.http.idle_connections, 64);

@@ -4,6 +4,7 @@ mod backends;
 mod bodies;
 mod both;
 mod clients;
+mod connections;
 mod departures;
 mod failures;
 mod frames;

@@ -44,6 +44,11 @@ impl Observed {
             handshake_failures: http.handshake_failures,
             open_connections: http.open_connections,
             buffered_bytes: http.buffered_bytes,
+            closed: http
+                .closed
+                .into_iter()
+                .map(|one| (one.service, one.reason, one.count))
+                .collect(),
             refusals: http
                 .refusals
                 .into_iter()

@@ -1,0 +1,398 @@
+//! The connections of one worker: how many there may be, and which end when there are too many.
+//!
+//! A client that opens connections and leaves them idle must not keep others out: where a limit is
+//! reached, the connections that have been without a request for longest are closed first, but not
+//! before their clients had time for a first one. Requests
+//! under way are never broken off for it; while there are only such, new clients wait in the
+//! listener's queue. Descriptors for backends are counted as well, so that clients leave enough of
+//! them, and both leave some for the rest of the process: its admin listener, checks and peer.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    pin::pin,
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
+
+use super::counters::ServiceCounters;
+use crate::config::Http;
+
+/// Descriptors that the front leaves to the rest of the process.
+const RESERVED_DESCRIPTORS: usize = 128;
+/// Clients where the configuration says nothing: with TLS an idle one takes up about 27 KiB.
+const DEFAULT_CLIENTS: usize = 65_536;
+/// One in so many connections is closed at once where there is no room: the search for the oldest
+/// ones looks at all of them.
+const CLOSED_AT_ONCE: usize = 64;
+
+/// For how long a new connection is left alone: its client is shaking hands, or its first request is
+/// on its way.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+/// How often connections are looked at for one that may be closed by now.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How many connections a worker may have.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Limits {
+    /// Of clients.
+    clients: usize,
+    /// Of clients and to backends, together.
+    descriptors: usize,
+}
+
+/// How many clients may be connected in a process that may have that many descriptors: half of what
+/// the rest of the process leaves, so that each can have a connection to a backend.
+pub(super) fn most_clients(descriptors: usize) -> usize {
+    descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2
+}
+
+impl Limits {
+    /// The part of each worker, in a process that may have that many descriptors.
+    pub(super) fn new(http: &Http, descriptors: usize) -> Self {
+        let workers = http.workers.get();
+        let all = descriptors.saturating_sub(RESERVED_DESCRIPTORS);
+        let part = |all: usize| (all / workers).max(2);
+        Self {
+            clients: part(
+                http.max_connections
+                    .unwrap_or(DEFAULT_CLIENTS)
+                    .min(most_clients(descriptors)),
+            ),
+            descriptors: part(all),
+        }
+    }
+}
+
+/// The connections of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    limits: Cell<Limits>,
+    clients: RefCell<HashMap<u64, Rc<Entry>>>,
+    /// The number of the next connection.
+    next: Cell<u64>,
+    /// Goes on each time a connection becomes idle, so that it orders them.
+    clock: Cell<u64>,
+    /// Connections to backends.
+    backends: Cell<usize>,
+    /// Listeners that accept.
+    accepting: Cell<usize>,
+    /// Notified when a connection ends or becomes idle, or when a listener stops.
+    changed: Notify,
+    per_client: Arc<ClientCounts>,
+}
+
+impl Connections {
+    /// None yet. What one client has is counted over all workers.
+    pub(super) fn new(per_client: &Arc<ClientCounts>) -> Rc<Self> {
+        Rc::new(Self {
+            per_client: Arc::clone(per_client),
+            ..Self::default()
+        })
+    }
+
+    /// Sets the limits. What is open stays.
+    pub(super) fn limit(&self, limits: Limits) {
+        self.limits.set(limits);
+        self.changed.notify_waiters();
+    }
+
+    /// How many clients are connected.
+    pub(super) fn count(&self) -> usize {
+        self.clients.borrow().len()
+    }
+
+    /// Waits until there is room for another client, and makes some by closing idle connections.
+    pub(super) async fn room(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.has_room() {
+                return;
+            }
+            self.close_oldest();
+            // Nothing notifies when a connection has ceased to be new.
+            let _expired = tokio::time::timeout(LOOK_EVERY, changed).await;
+        }
+    }
+
+    /// Waits until no client is connected and no listener accepts.
+    pub(super) async fn none_left(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.count() == 0 && self.accepting.get() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Closes the connections that have been without a request for longest, if there are any and
+    /// none is being closed already.
+    pub(super) fn close_oldest(&self) {
+        let clients = self.clients.borrow();
+        if clients.values().any(|entry| entry.closing.get()) {
+            return;
+        }
+        let now = Instant::now();
+        let mut idle: Vec<_> = clients
+            .values()
+            .filter(|entry| !entry.is_new(now))
+            .filter_map(|entry| Some((entry.idle_since.get()?, entry)))
+            .collect();
+        let count = (clients.len() / CLOSED_AT_ONCE).clamp(1, idle.len().max(1));
+        if count < idle.len() {
+            idle.select_nth_unstable_by_key(count, |(since, _)| *since);
+        }
+        for (_, entry) in idle.into_iter().take(count) {
+            entry.close();
+        }
+    }
+
+    /// Counts a listener that accepts until the result is dropped.
+    pub(super) fn accepting(self: &Rc<Self>) -> Accepting {
+        self.accepting.set(self.accepting.get() + 1);
+        Accepting(Rc::clone(self))
+    }
+
+    /// Counts a client until the result is dropped; `None`: the client has `most` connections
+    /// already (0: as many as it likes).
+    pub(super) fn open(
+        self: &Rc<Self>,
+        client: IpAddr,
+        most: usize,
+        counters: &Arc<ServiceCounters>,
+    ) -> Option<Open> {
+        let counted = if most == 0 {
+            None
+        } else {
+            Some(self.per_client.count(client, most)?)
+        };
+        let number = self.next.replace(self.next.get() + 1);
+        let entry = Rc::new(Entry {
+            opened: Instant::now(),
+            was_busy: Cell::new(false),
+            work: Cell::new(0),
+            idle_since: Cell::new(None),
+            closing: Cell::new(false),
+            task: RefCell::default(),
+            counters: Arc::clone(counters),
+            connections: Rc::clone(self),
+        });
+        entry.rest();
+        self.clients.borrow_mut().insert(number, Rc::clone(&entry));
+        counters.open_connections.add(1);
+        Some(Open {
+            number,
+            entry,
+            _counted: counted,
+        })
+    }
+
+    /// Counts a connection to a backend until the result is dropped; `None`: there is no descriptor
+    /// left for it.
+    pub(super) fn open_backend(self: &Rc<Self>) -> Option<OpenBackend> {
+        let open = self.backends.get();
+        if open + self.count() >= self.limits.get().descriptors {
+            return None;
+        }
+        self.backends.set(open + 1);
+        Some(OpenBackend(Rc::clone(self)))
+    }
+
+    fn has_room(&self) -> bool {
+        let (count, limits) = (self.count(), self.limits.get());
+        count < limits.clients && count + self.backends.get() < limits.descriptors
+    }
+}
+
+/// A client's connection, as the others see it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    opened: Instant,
+    /// Whether there was a request.
+    was_busy: Cell<bool>,
+    /// Requests under way, and one more while there is something that its client has not taken.
+    work: Cell<usize>,
+    /// When it became idle, on the clock of [`Connections`]; `None`: it is not.
+    idle_since: Cell<Option<u64>>,
+    closing: Cell<bool>,
+    task: RefCell<Option<AbortHandle>>,
+    counters: Arc<ServiceCounters>,
+    connections: Rc<Connections>,
+}
+
+impl Entry {
+    /// A request begins, or something begins to wait for the client.
+    pub(super) fn begin(&self) {
+        self.work.set(self.work.get() + 1);
+        self.was_busy.set(true);
+        self.idle_since.set(None);
+    }
+
+    /// What began has ended. When nothing else is under way, the connection may be closed to make
+    /// room.
+    pub(super) fn end(&self) {
+        let work = self.work.get().saturating_sub(1);
+        self.work.set(work);
+        if work == 0 {
+            self.rest();
+        }
+    }
+
+    /// A connection of a worker that has no other.
+    #[cfg(test)]
+    pub(super) fn alone() -> Rc<Self> {
+        let connections = Connections::new(&Arc::default());
+        let client = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        let open = connections.open(client, 0, &Arc::default());
+        let open = open.expect("no limit");
+        Rc::clone(&open.entry)
+    }
+
+    fn rest(&self) {
+        let clock = &self.connections.clock;
+        self.idle_since.set(Some(clock.replace(clock.get() + 1)));
+        if !self.connections.has_room() {
+            self.connections.changed.notify_waiters();
+        }
+    }
+
+    /// What serves it, so that it can be ended.
+    pub(super) fn served_by(&self, task: AbortHandle) {
+        *self.task.borrow_mut() = Some(task);
+    }
+
+    /// Whether its first request may still be on its way.
+    fn is_new(&self, now: Instant) -> bool {
+        !self.was_busy.get() && now.duration_since(self.opened) < FIRST_REQUEST
+    }
+
+    fn close(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            self.closing.set(true);
+            self.counters.closed(Closed::Room);
+            task.abort();
+        }
+    }
+}
+
+/// Why the front closed a connection that its client would have kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Closed {
+    /// There was no room for others: it was without a request for longest.
+    Room,
+    /// Its client had as many connections as it may have.
+    ClientLimit,
+}
+
+impl Closed {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Room, Self::ClientLimit];
+
+    /// In lower-case words joined by `_`.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Room => "room",
+            Self::ClientLimit => "client_limit",
+        }
+    }
+}
+
+/// An open connection of a client.
+#[derive(Debug)]
+pub(super) struct Open {
+    number: u64,
+    /// What the others see of it.
+    pub(super) entry: Rc<Entry>,
+    _counted: Option<Counted>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let connections = &self.entry.connections;
+        connections.clients.borrow_mut().remove(&self.number);
+        self.entry.counters.open_connections.sub(1);
+        connections.changed.notify_waiters();
+    }
+}
+
+/// An open connection to a backend.
+#[derive(Debug)]
+pub(super) struct OpenBackend(Rc<Connections>);
+
+impl Drop for OpenBackend {
+    fn drop(&mut self) {
+        self.0.backends.set(self.0.backends.get() - 1);
+    }
+}
+
+/// A listener that accepts.
+#[derive(Debug)]
+pub(super) struct Accepting(Rc<Connections>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.accepting.set(self.0.accepting.get() - 1);
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// How many connections each client has, over all workers.
+#[derive(Debug, Default)]
+pub(super) struct ClientCounts(Mutex<HashMap<IpAddr, usize>>);
+
+impl ClientCounts {
+    fn count(self: &Arc<Self>, client: IpAddr, most: usize) -> Option<Counted> {
+        let client = network(client);
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(client).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted {
+            counts: Arc::clone(self),
+            client,
+        })
+    }
+}
+
+/// What counts as one client: an address of IPv4, or a /64 of IPv6, which one host has as a rule.
+fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(client) => IpAddr::V6(Ipv6Addr::from_bits(
+            client.to_bits() & !u128::from(u64::MAX),
+        )),
+    }
+}
+
+/// One connection of a client.
+#[derive(Debug)]
+struct Counted {
+    counts: Arc<ClientCounts>,
+    client: IpAddr,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "connections_tests.rs"]
+mod tests;
