@@ -289,11 +289,13 @@ pub enum Closed {
     Room,
     /// Its client had as many connections as it may have.
     ClientLimit,
+    /// Its client took back most of what it asked for.
+    Cancellations,
 }
 
 impl Closed {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Room, Self::ClientLimit];
+    pub const ALL: [Self; 3] = [Self::Room, Self::ClientLimit, Self::Cancellations];
 
     /// In lower-case words joined by `_`.
     #[must_use]
@@ -301,6 +303,7 @@ impl Closed {
         match self {
             Self::Room => "room",
             Self::ClientLimit => "client_limit",
+            Self::Cancellations => "cancellations",
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::Poll,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use h2::{Reason, RecvStream, server::SendResponse};
@@ -19,10 +19,12 @@ use tokio::{
 
 use super::{
     broken_off::BrokenOff,
+    connections::Closed,
     exchange::{Order, Outcome, Upload, exchange},
     field_guard::FieldGuard,
     front::{Front, Peer},
     http2_body::Http2Body,
+    http2_cancel::{Cancellations, DRAIN_BYTES, DRAIN_FOR},
     http2_sink::{Http2Sink, Responder},
     linger::linger,
     memory::{Backlog, Part, RELAY_BYTES, SMALL_RELAY_BYTES},
@@ -51,6 +53,8 @@ const FEW_STREAMS: usize = 8;
 /// What ended streams leave for the next ones, at most so often and so large.
 const SPARE_TOOLS: usize = 16;
 const SPARE_HEAD_BYTES: usize = 4096;
+/// How long a client that is sent away may take to hear it.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Requests that a client may take back before they are looked at: more end the connection
 /// (CVE-2023-44487).
 const MAX_EARLY_RESETS: usize = 32;
@@ -93,6 +97,14 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             .limit_since((&activity.last, &mut None), limit, accept)
             .await
         {
+            Ok(Some(Some(Ok(_)))) if activity.cancellations.are_too_many() => {
+                front.counters.closed(Closed::Cancellations);
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                let closed = poll_fn(|context| connection.poll_closed(context));
+                // Whether the client hears it or not: the connection ends.
+                let _closed = watchdog.limit(GOODBYE, closed).await;
+                return;
+            }
             Ok(Some(Some(Ok((request, respond))))) => {
                 let notice = notices.take(respond.stream_id().as_u32());
                 let stream = Stream::begin(front, &peer, &activity);
@@ -104,7 +116,14 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             }
             // Time to end.
             Ok(None) => {}
-            Ok(Some(Some(Err(_)) | None)) => return,
+            Ok(Some(Some(Err(error)))) => {
+                // The library's own limit: requests taken back before they were looked at.
+                if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) && !error.is_remote() {
+                    front.counters.closed(Closed::Cancellations);
+                }
+                return;
+            }
+            Ok(Some(None)) => return,
             Err(Expired) if activity.streams.get() > 0 => {
                 activity.last.set(Some(Instant::now()));
                 progress.probe.set(true);
@@ -143,6 +162,8 @@ struct Activity {
     tools: RefCell<Vec<Tools>>,
     /// What the client has not taken yet.
     backlog: Rc<Backlog>,
+    /// What the client took back.
+    cancellations: Cancellations,
 }
 
 impl Activity {
@@ -151,6 +172,7 @@ impl Activity {
             streams: Cell::new(0),
             last: Cell::new(None),
             tools: RefCell::default(),
+            cancellations: Cancellations::new(Instant::now()),
             backlog: Backlog::new(
                 front.spares.memory(),
                 &peer.entry,
@@ -279,13 +301,17 @@ impl Stream {
         let mut sink = Http2Sink::new(responder, (backlog, order.progress), first);
         let outcome = {
             let mut exchange = pin!(exchange(order, body, &mut sink, watchdog));
-            // A request that its client took back is not worth a backend's time.
-            poll_fn(|context| match exchange.as_mut().poll(context) {
+            let outcome = poll_fn(|context| match exchange.as_mut().poll(context) {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
                 Poll::Pending => responder.borrow_mut().poll_reset(context).map(|()| None),
-            })
-            .await
+            });
+            let outcome = outcome.await;
+            if outcome.is_none() && order.upload.complete.get() {
+                self.drain(responder, exchange).await;
+            }
+            outcome
         };
+        self.note(outcome.as_ref(), responder);
         let method = Method(if order.to_head { "HEAD" } else { "" });
         match outcome {
             Some(Outcome::Answered(member, status)) => member.counters.answered(status),
@@ -316,6 +342,28 @@ impl Stream {
                 let counters = &self.front.counters.no_backend;
                 counters.broken_off(BrokenOff::ClientGone);
             }
+        }
+    }
+
+    /// Waits a little for the response to a request that its client took back, so that the
+    /// connection to the backend can be kept: closing it costs the backend more than a short
+    /// response, and the next request a new one.
+    async fn drain(&self, responder: &RefCell<Responder>, exchange: impl Future<Output = Outcome>) {
+        if let Some(_drain) = self.activity.cancellations.drain() {
+            *responder.borrow_mut() = Responder::Discarding(DRAIN_BYTES);
+            let _drained = tokio::time::timeout(DRAIN_FOR, exchange).await;
+        }
+    }
+
+    /// Notes whether the client took its request back.
+    fn note(&self, outcome: Option<&Outcome>, responder: &RefCell<Responder>) {
+        let cancellations = &self.activity.cancellations;
+        match outcome {
+            None => cancellations.taken_back(Instant::now()),
+            Some(Outcome::Broken(..)) if responder.borrow_mut().is_reset() => {
+                cancellations.taken_back(Instant::now());
+            }
+            Some(_) => cancellations.answered(),
         }
     }
 

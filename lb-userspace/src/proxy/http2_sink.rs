@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use h2::{Reason, SendStream, server::SendResponse};
@@ -27,12 +27,14 @@ pub(super) enum Responder {
     Waiting(SendResponse<Part>),
     /// The body is next.
     Begun(SendStream<Part>),
+    /// The client took its request back: so many bytes of the response are passed over.
+    Discarding(usize),
 }
 
 impl Responder {
     /// Whether a head was sent.
     pub(super) fn has_begun(&self) -> bool {
-        matches!(self, Self::Begun(_))
+        !matches!(self, Self::Waiting(_))
     }
 
     /// Sends the head.
@@ -53,7 +55,14 @@ impl Responder {
         match self {
             Self::Waiting(respond) => respond.poll_reset(context).map(drop),
             Self::Begun(stream) => stream.poll_reset(context).map(drop),
+            Self::Discarding(_) => Poll::Pending,
         }
+    }
+
+    /// Whether the client took its request back.
+    pub(super) fn is_reset(&mut self) -> bool {
+        self.poll_reset(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
     }
 
     /// Breaks the stream off.
@@ -61,6 +70,7 @@ impl Responder {
         match self {
             Self::Waiting(respond) => respond.send_reset(reason),
             Self::Begun(stream) => stream.send_reset(reason),
+            Self::Discarding(_) => {}
         }
     }
 
@@ -85,8 +95,10 @@ impl Responder {
         backlog: &Backlog,
         wanted: usize,
     ) -> Poll<Result<usize, ClientGone>> {
-        let Self::Begun(stream) = self else {
-            return Poll::Ready(Err(ClientGone));
+        let stream = match self {
+            Self::Begun(stream) => stream,
+            Self::Waiting(_) => return Poll::Ready(Err(ClientGone)),
+            Self::Discarding(left) => return Poll::Ready(Ok((*left).max(1))),
         };
         // The library's own capacity last: what a stream reserves there no other stream has.
         let room = ready!(backlog.poll_room(context));
@@ -112,7 +124,11 @@ impl Responder {
         while !left.is_empty() {
             let room = ready!(self.poll_room(context, backlog, left.len()))?;
             let (part, rest) = left.split_at(room.min(left.len()));
-            self.send(backlog.part(part), end && rest.is_empty())?;
+            if let Self::Discarding(budget) = self {
+                *budget = budget.checked_sub(part.len()).ok_or(ClientGone)?;
+            } else {
+                self.send(backlog.part(part), end && rest.is_empty())?;
+            }
             progress.add(part.len());
             *left = rest;
         }
@@ -127,6 +143,7 @@ impl Responder {
         match self {
             Self::Begun(stream) => stream.send_data(part, end).map_err(|_| ClientGone),
             Self::Waiting(_) => Err(ClientGone),
+            Self::Discarding(_) => Ok(()),
         }
     }
 }

@@ -25,6 +25,7 @@ mod http1_body;
 mod http1_sink;
 mod http2;
 mod http2_body;
+mod http2_cancel;
 mod http2_sink;
 mod linger;
 mod listener;

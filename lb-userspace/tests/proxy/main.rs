@@ -3,6 +3,7 @@
 mod backends;
 mod bodies;
 mod both;
+mod cancellations;
 mod clients;
 mod connections;
 mod departures;
