@@ -81,7 +81,9 @@ static CERTIFICATES: Key<List<Text<PathBuf>>> = Key {
     },
     absent: Absent::Means("none: `https` must have at least one"),
     meaning: "PEM files, each a certificate chain and its key. The first is for clients that send \
-              no name, or one that no certificate has. For `https` only.",
+              no name, or one that no certificate has. A name may have one of each kind (ECDSA and \
+              RSA): a client gets the one that it can verify, ECDSA where it can both. For \
+              `https` only.",
 };
 
 /// Who serves a service: a [`Mode`] without its details.

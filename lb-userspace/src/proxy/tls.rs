@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rustls::{
-    ServerConfig,
+    ServerConfig, SignatureAlgorithm, SignatureScheme,
     crypto::aws_lc_rs,
     server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
     sign::CertifiedKey,
@@ -12,7 +12,8 @@ use rustls::{
 use super::certificates::Certificate;
 
 /// The TLS settings of a service: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. The first certificate is
-/// for clients that send no name, or one that no certificate has. The ticketer is the same for all
+/// for clients that send no name, or one that no certificate has; with it those of another kind for
+/// the same names. The ticketer is the same for all
 /// workers, so that a client resumes wherever it arrives.
 pub(super) fn server_config(
     certificates: &[Certificate],
@@ -29,53 +30,81 @@ pub(super) fn server_config(
     Ok(config)
 }
 
-/// Finds the certificate for the name that a client asks for.
+/// Finds the certificate for the name that a client asks for, of a kind that the client can verify.
 #[derive(Debug)]
 struct ByName {
-    exact: HashMap<String, Arc<CertifiedKey>>,
+    exact: HashMap<String, Keys>,
     /// `*.example.org` under `example.org`.
-    wildcard: HashMap<String, Arc<CertifiedKey>>,
-    default: Option<Arc<CertifiedKey>>,
+    wildcard: HashMap<String, Keys>,
+    /// The first certificate, and those that share a name with it.
+    default: Keys,
 }
 
+/// Certificates for one name, those that cost the least to sign with first.
+type Keys = Vec<Arc<CertifiedKey>>;
+
 impl ByName {
-    /// Of several certificates for one name, the first is used.
+    /// Of several certificates of one kind for one name, the first is used.
     fn new(certificates: &[Certificate]) -> Self {
         let mut exact = HashMap::new();
         let mut wildcard = HashMap::new();
-        for certificate in certificates {
+        for certificate in by_cost(certificates) {
             for name in &certificate.names {
                 let (map, name) = match name.strip_prefix("*.") {
                     Some(parent) => (&mut wildcard, parent),
                     None => (&mut exact, name.as_str()),
                 };
-                map.entry(name.to_owned())
-                    .or_insert_with(|| Arc::clone(&certificate.key));
+                let keys: &mut Keys = map.entry(name.to_owned()).or_default();
+                keys.push(Arc::clone(&certificate.key));
             }
         }
-        let default = certificates.first().map(|first| Arc::clone(&first.key));
+        let first = certificates.first();
+        let names = first.map_or(&[][..], |first| first.names.as_slice());
+        let is_default = |certificate: &&Certificate| {
+            first.is_some_and(|first| Arc::ptr_eq(&first.key, &certificate.key))
+                || certificate.names.iter().any(|name| names.contains(name))
+        };
+        let default = by_cost(certificates).into_iter().filter(is_default);
         Self {
             exact,
             wildcard,
-            default,
+            default: default.map(|one| Arc::clone(&one.key)).collect(),
         }
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+    /// A certificate for a name that can sign in one of the `schemes`; where there is none, one
+    /// for the name all the same, so that the handshake fails for the right reason.
+    fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
         // rustls hands the name over in lower case; a map of one or two needs no lower-casing.
-        self.exact.get(name).or_else(|| {
-            let (_, parent) = name.split_once('.')?;
-            self.wildcard.get(parent)
-        })
+        let exact = name.and_then(|name| self.exact.get(name));
+        let parent = name.and_then(|name| Some(name.split_once('.')?.1));
+        let wildcard = parent.and_then(|parent| self.wildcard.get(parent));
+        let named = exact.into_iter().chain(wildcard).flatten();
+        choose(&named, schemes).or_else(|| choose(&self.default.iter(), schemes))
     }
+}
+
+/// RSA last: a signature costs several times as much as with ECDSA.
+fn by_cost(certificates: &[Certificate]) -> Vec<&Certificate> {
+    let mut sorted: Vec<_> = certificates.iter().collect();
+    sorted.sort_by_key(|one| one.key.key.algorithm() == SignatureAlgorithm::RSA);
+    sorted
+}
+
+fn choose<'a>(
+    keys: &(impl Iterator<Item = &'a Arc<CertifiedKey>> + Clone),
+    schemes: &[SignatureScheme],
+) -> Option<&'a Arc<CertifiedKey>> {
+    let mut able = keys.clone();
+    able.find(|key| key.key.choose_scheme(schemes).is_some())
+        .or_else(|| keys.clone().next())
 }
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        client_hello
-            .server_name()
-            .and_then(|name| self.find(name))
-            .or(self.default.as_ref())
+        // rustls has left out the schemes that no cipher suite of the client goes with.
+        let schemes = client_hello.signature_schemes();
+        self.find(client_hello.server_name(), schemes)
             .map(Arc::clone)
     }
 }
@@ -84,14 +113,21 @@ impl ResolvesServerCert for ByName {
 mod tests {
     use std::time::SystemTime;
 
+    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
     use rustls::pki_types::PrivateKeyDer;
 
     use super::*;
 
     fn certificate(names: &[&str]) -> Certificate {
-        let made = rcgen::generate_simple_self_signed(["x".to_owned()]).expect("a certificate");
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
-        let chain = vec![made.cert.der().clone()];
+        of_kind(names, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    fn of_kind(names: &[&str], algorithm: &'static rcgen::SignatureAlgorithm) -> Certificate {
+        let pair = KeyPair::generate_for(algorithm).expect("a key");
+        let parameters = CertificateParams::new(["x".to_owned()]).expect("a name");
+        let made = parameters.self_signed(&pair).expect("a certificate");
+        let key = PrivateKeyDer::try_from(pair.serialize_der()).expect("a key");
+        let chain = vec![made.der().clone()];
         Certificate {
             key: Arc::new(
                 CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).expect("a pair"),
@@ -111,7 +147,8 @@ mod tests {
         ];
         let by_name = ByName::new(&certificates);
         let found = |name| {
-            by_name.find(name).and_then(|key| {
+            let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
+            by_name.find(Some(name), &schemes).and_then(|key| {
                 certificates
                     .iter()
                     .position(|certificate| Arc::ptr_eq(&certificate.key, key))
@@ -120,8 +157,37 @@ mod tests {
         assert_eq!(found("x.a.example"), Some(0));
         assert_eq!(found("b.a.example"), Some(1));
         assert_eq!(found("c.example"), Some(1));
-        assert_eq!(found("a.example"), None);
-        assert_eq!(found("x.y.a.example"), None);
-        assert_eq!(found("other"), None);
+        for other in ["a.example", "x.y.a.example", "other"] {
+            assert_eq!(found(other), Some(0), "the first is the default");
+        }
+    }
+
+    #[test]
+    fn of_several_kinds_the_cheapest_that_the_client_can_verify_is_chosen() {
+        const RSA: SignatureScheme = SignatureScheme::RSA_PSS_SHA256;
+        const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
+        let certificates = [
+            of_kind(&["a.example"], &PKCS_RSA_SHA256),
+            of_kind(&["a.example", "b.example"], &PKCS_ECDSA_P256_SHA256),
+            of_kind(&["*.example"], &PKCS_RSA_SHA256),
+        ];
+        let by_name = ByName::new(&certificates);
+        let found = |name, schemes: &[SignatureScheme]| {
+            let key = by_name.find(name, schemes).expect("a certificate");
+            certificates
+                .iter()
+                .position(|certificate| Arc::ptr_eq(&certificate.key, key))
+        };
+        for name in [Some("a.example"), Some("unknown"), None] {
+            assert_eq!(found(name, &[RSA, ECDSA]), Some(1), "{name:?}");
+            assert_eq!(found(name, &[RSA]), Some(0), "{name:?}");
+            assert_eq!(found(name, &[ECDSA]), Some(1), "{name:?}");
+        }
+        assert_eq!(found(Some("b.example"), &[RSA]), Some(2), "the wildcard's");
+        assert_eq!(
+            found(Some("c.example"), &[ECDSA]),
+            Some(2),
+            "there is no other"
+        );
     }
 }

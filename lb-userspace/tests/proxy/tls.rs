@@ -1,6 +1,6 @@
 //! Handshakes: names, resumption, certificates.
 
-use std::{process::Command, sync::Arc};
+use std::{path::PathBuf, process::Command, sync::Arc};
 
 use lb::{config::Mode, tickets::TicketKeys};
 use rustls::{HandshakeKind, SupportedProtocolVersion, version};
@@ -159,5 +159,60 @@ fn openssl_resumes_with_a_session_from_a_file() {
         );
         let second = s_client(version, "-sess_in");
         assert!(second.contains("Reused, TLSv1"), "{version}: {second}");
+    }
+}
+
+/// Makes a certificate file with a key of that kind.
+fn certificate_of(site: &Site, kind: &[&str]) -> PathBuf {
+    let path = site.folder.path().join(format!("{}.pem", kind.join("-")));
+    let path_text = path.to_str().expect("text");
+    let output = Command::new("openssl")
+        .args(["req", "-x509", "-nodes", "-days", "1", "-subj", "/CN=a"])
+        .args(["-addext", "subjectAltName=DNS:both.example"])
+        .args(["-keyout", path_text, "-newkey"])
+        .args(kind)
+        .output()
+        .expect("openssl");
+    assert!(output.status.success(), "{output:?}");
+    let key = std::fs::read(&path).expect("the key");
+    std::fs::write(&path, [key, output.stdout].concat()).expect("written");
+    path
+}
+
+#[test]
+fn a_client_gets_the_kind_of_certificate_that_it_can_verify() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let mut service = site.service.clone();
+    let ecdsa = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+    service.mode = Mode::Https {
+        certificates: vec![
+            certificate_of(&site, &["rsa:2048"]),
+            certificate_of(&site, &ecdsa),
+        ],
+    };
+    site.apply(service).expect("applied");
+    let signed = |arguments: &str| {
+        let script = format!(
+            "openssl s_client -connect {} {arguments} </dev/null 2>&1",
+            site.address
+        );
+        let output = Command::new("sh").args(["-c", &script]).output();
+        let text = String::from_utf8_lossy(&output.expect("openssl").stdout).into_owned();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Peer signature type: "));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    for name in ["-servername both.example", "-noservername"] {
+        assert_eq!(signed(name), "ECDSA");
+        assert_eq!(
+            signed(&format!("{name} -sigalgs RSA-PSS+SHA256")),
+            "RSA-PSS"
+        );
+        let rsa_only = "-tls1_2 -cipher ECDHE-RSA-AES128-GCM-SHA256";
+        assert_eq!(signed(&format!("{name} {rsa_only}")), "RSA-PSS");
+        let ecdsa_only = "-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256";
+        assert_eq!(signed(&format!("{name} {ecdsa_only}")), "ECDSA");
     }
 }
