@@ -10,17 +10,18 @@ use std::{
 };
 
 use ::aws_lc_rs::digest;
+use nix::unistd::{Gid, Uid, getgroups};
 use rustls::{
-    crypto::aws_lc_rs,
-    pki_types::{
-        CertificateDer, PrivateKeyDer,
-        pem::{self, PemObject as _},
-    },
+    crypto::aws_lc_rs::sign::any_supported_type,
+    pki_types::{CertificateDer, PrivateKeyDer},
     sign::CertifiedKey,
 };
-use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
 
-use super::{CertificateProblem as Problem, Error};
+use super::{
+    CertificateProblem as Problem, Error,
+    pem::{self, Block, Content, Contents},
+};
 use crate::config::Name;
 
 /// More than any certificate chain has.
@@ -112,10 +113,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
         return Err(Problem::NotAFile);
     }
     let file = fs::File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata().map_err(unreadable)?;
+    let (mode, group) = (metadata.mode() & 0o7777, metadata.gid());
+    if !is_private(mode, is_own_group(group)) {
         return Err(Problem::Open {
             mode,
+            group,
             path: path.to_owned(),
         });
     }
@@ -126,60 +129,103 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(text)
 }
 
+/// Whether only the agent can read a file: its owner, and its group where the agent is in it, as
+/// packages ship keys (`root:ssl-cert`, mode 0640). Nobody but the owner may write it.
+fn is_private(mode: u32, own_group: bool) -> bool {
+    let allowed_to_others = if own_group { 0o040 } else { 0 };
+    mode & 0o077 & !allowed_to_others == 0
+}
+
+/// Whether the agent is in a group. Root is in all: what it checks is for an agent that is not root.
+fn is_own_group(group: u32) -> bool {
+    let group = Gid::from_raw(group);
+    Uid::effective().is_root()
+        || Gid::effective() == group
+        || getgroups().is_ok_and(|groups| groups.contains(&group))
+}
+
 fn parse(text: &[u8]) -> Result<Certificate, Problem> {
-    let (chain, key) = take_apart(text)?;
-    let mut first = None;
-    for (number, certificate) in (1..).zip(&chain) {
-        let parsed = x509_parser::certificate::X509Certificate::from_der(certificate);
-        let (_, parsed) = parsed.map_err(|error| Problem::BadCertificate {
-            number,
-            what: error.to_string(),
-        })?;
-        first.get_or_insert_with(|| {
-            let validity = parsed.validity();
-            let [begin, end] = [validity.not_before, validity.not_after].map(moment);
-            (names(&parsed), begin, end, sha256(certificate))
-        });
+    let blocks = pem::blocks(text).map_err(Problem::Pem)?;
+    let key = the_key(&blocks)?;
+    let chain = chain(&blocks)?;
+    let Some(first) = chain.first() else {
+        return Err(Problem::NoCertificate(Contents::of(&blocks)));
+    };
+    let signer = any_supported_type(&key).map_err(Problem::BadKey)?;
+    let public = signer.public_key();
+    let owner = chain.iter().position(|one| {
+        let own = public.as_ref();
+        own.is_none_or(|own| own.as_ref() == one.parsed.public_key().raw)
+    });
+    match owner {
+        Some(0) => {}
+        None => return Err(Problem::Mismatch(Contents::of(&blocks))),
+        Some(place) => {
+            return Err(Problem::NotFirst {
+                number: place + 1,
+                line: chain[place].line,
+                contents: Contents::of(&blocks),
+            });
+        }
     }
-    let (names, not_before, not_after, fingerprint) = first.ok_or(Problem::NoCertificate)?;
-    let key =
-        CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| {
-            match error {
-                rustls::Error::InconsistentKeys(_) => Problem::Mismatch,
-                error => Problem::BadKey(error),
-            }
-        })?;
+    let validity = first.parsed.validity();
+    let ders = chain.iter().map(|one| one.der.clone());
     Ok(Certificate {
-        key: Arc::new(key),
-        names,
-        not_before,
-        not_after,
-        fingerprint,
+        names: names(&first.parsed),
+        not_before: moment(validity.not_before),
+        not_after: moment(validity.not_after),
+        fingerprint: sha256(first.der),
+        // Not `from_der`, which refuses certificates of X.509 version 1, as old tools make them.
+        key: Arc::new(CertifiedKey::new(ders.collect(), signer)),
     })
 }
 
-/// The chain, at least one certificate, and the one key.
-fn take_apart(
-    text: &[u8],
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Problem> {
-    let bad_pem = |error: pem::Error| Problem::Pem(error.to_string());
-    let chain = CertificateDer::pem_slice_iter(text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(bad_pem)?;
-    if chain.is_empty() {
-        return Err(Problem::NoCertificate);
+/// A certificate of a file.
+struct Link<'b> {
+    line: usize,
+    der: &'b CertificateDer<'static>,
+    parsed: X509Certificate<'b>,
+}
+
+fn chain(blocks: &[Block]) -> Result<Vec<Link<'_>>, Problem> {
+    let certificates = blocks.iter().filter_map(|block| match &block.content {
+        Content::Certificate(der) => Some((block.line, der)),
+        _ => None,
+    });
+    let mut chain = Vec::new();
+    for (number, (line, der)) in (1..).zip(certificates) {
+        let (_, parsed) = X509Certificate::from_der(der).map_err(|error| {
+            let contents = Contents::of(blocks);
+            Problem::BadCertificate {
+                number,
+                line,
+                what: error.to_string(),
+                contents,
+            }
+        })?;
+        chain.push(Link { line, der, parsed });
     }
-    let mut keys = PrivateKeyDer::pem_slice_iter(text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(bad_pem)?;
-    match (keys.pop(), keys.is_empty()) {
-        (None, _) => Err(Problem::NoKey),
-        (Some(_), false) => Err(Problem::SeveralKeys),
-        (Some(key), true) => Ok((chain, key)),
+    Ok(chain)
+}
+
+/// The one key.
+fn the_key(blocks: &[Block]) -> Result<PrivateKeyDer<'static>, Problem> {
+    let mut keys = blocks.iter().filter_map(|block| match &block.content {
+        Content::Key(key) => Some(key.clone_key()),
+        _ => None,
+    });
+    let has_certificate = |block: &Block| matches!(block.content, Content::Certificate(_));
+    match (keys.next(), keys.next()) {
+        _ if !blocks.iter().any(has_certificate) => {
+            Err(Problem::NoCertificate(Contents::of(blocks)))
+        }
+        (Some(key), None) => Ok(key),
+        (None, _) => Err(Problem::NoKey(Contents::of(blocks))),
+        (Some(_), Some(_)) => Err(Problem::SeveralKeys(Contents::of(blocks))),
     }
 }
 
-fn names(certificate: &x509_parser::certificate::X509Certificate<'_>) -> Vec<String> {
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(alternatives)) = certificate.subject_alternative_name() else {
         return Vec::new();
     };

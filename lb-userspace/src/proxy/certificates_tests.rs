@@ -110,12 +110,30 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+fn a_key_that_others_can_read_is_refused_with_the_command_that_cures_it() {
     let pair = pair(&["a"]);
-    for mode in [0o640, 0o604, 0o660, 0o644] {
+    for mode in [0o604, 0o660, 0o644, 0o641] {
         let sentence = sentence(&(pair.certificate.clone() + &pair.key), mode);
         assert!(sentence.contains("chmod 600 /"), "{sentence}");
+        assert!(sentence.contains("chmod 640"), "{sentence}");
     }
+}
+
+#[test]
+fn the_agents_own_group_may_read_a_key_and_no_other() {
+    for mode in [0o600, 0o400, 0o640, 0o440] {
+        assert!(is_private(mode, true), "{mode:o}");
+    }
+    for mode in [0o660, 0o650, 0o644, 0o604, 0o602] {
+        assert!(!is_private(mode, true), "{mode:o}");
+    }
+    assert!(is_private(0o600, false));
+    assert!(!is_private(0o640, false));
+    let folder = tempfile::tempdir().expect("a folder");
+    let pair = pair(&["a"]);
+    let path = file(&folder, &(pair.certificate + &pair.key), 0o640);
+    // A file has its maker's group, as a rule.
+    load(&path).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
@@ -142,4 +160,87 @@ fn broken_pem_and_broken_certificates_are_refused() {
     let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let text = pair.certificate + empty + &pair.key;
     assert!(sentence(&text, 0o600).contains("certificate 2 "));
+}
+
+#[test]
+fn a_leaf_behind_its_issuer_is_named_with_its_line() {
+    let (leaf, issuer) = (pair(&["a"]), pair(&["b"]));
+    let lines = issuer.certificate.lines().count();
+    let text = issuer.certificate + &leaf.certificate + &leaf.key;
+    let sentence = sentence(&text, 0o600);
+    let wanted = format!(
+        "certificate 2, in line {}, which must be the first",
+        lines + 1
+    );
+    assert!(sentence.contains(&wanted), "{sentence}");
+}
+
+#[test]
+fn what_is_in_an_odd_file_is_said_block_by_block() {
+    let pair = pair(&["a"]);
+    let lines = pair.certificate.lines().count();
+    let parameters =
+        "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    let said = sentence(&(pair.certificate + parameters), 0o600);
+    let wanted = format!(
+        "it holds: line 1: CERTIFICATE \"CN=rcgen self signed cert\"; line {}: EC PARAMETERS (not used)",
+        lines + 1
+    );
+    assert!(said.contains("no private key"), "{said}");
+    assert!(said.ends_with(&wanted), "{said}");
+    assert!(sentence("hello", 0o600).ends_with("it holds no PEM block (-----BEGIN …) at all"));
+}
+
+/// Runs openssl in a folder and returns what it prints.
+fn openssl(folder: &tempfile::TempDir, arguments: &str) -> String {
+    let output = std::process::Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(folder.path())
+        .output()
+        .expect("openssl");
+    assert!(output.status.success(), "{arguments}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn a_certificate_of_x509_version_1_is_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = openssl(&folder, "ecparam -genkey -noout -name prime256v1");
+    fs::write(folder.path().join("key"), &key).expect("written");
+    openssl(&folder, "req -new -key key -subj /CN=a -out request");
+    let certificate = openssl(&folder, "x509 -req -in request -signkey key -days 1");
+    let text = openssl_text(&folder, &certificate);
+    assert!(text.contains("Version: 1 (0x0)"), "{text}");
+    let path = file(&folder, &(certificate + &key), 0o600);
+    load(&path).unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn openssl_text(folder: &tempfile::TempDir, certificate: &str) -> String {
+    fs::write(folder.path().join("certificate"), certificate).expect("written");
+    openssl(folder, "x509 -in certificate -noout -text")
+}
+
+#[test]
+fn openssls_other_names_for_a_certificate_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pair = pair(&["a"]);
+    let plain = load(&file(
+        &folder,
+        &(pair.certificate.clone() + &pair.key),
+        0o600,
+    ));
+    let plain = plain.expect("good");
+    fs::write(folder.path().join("plain"), &pair.certificate).expect("written");
+    let trusted = openssl(&folder, "x509 -in plain -trustout -addtrust serverAuth");
+    assert!(
+        trusted.starts_with("-----BEGIN TRUSTED CERTIFICATE-----"),
+        "{trusted}"
+    );
+    let old = pair.certificate.replace("CERTIFICATE", "X509 CERTIFICATE");
+    for text in [trusted, old] {
+        let path = file(&folder, &(text + &pair.key), 0o600);
+        let certificate = load(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(certificate.fingerprint, plain.fingerprint);
+        assert_eq!(certificate.key.cert, plain.key.cert);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use super::pem::{Contents, PemProblem};
 use crate::config::Name;
 
 /// Why the proxy could not start, or could not take a configuration.
@@ -72,47 +73,65 @@ pub enum CertificateProblem {
     NotAFile,
     /// Others than its owner may read the key in it.
     #[error(
-        "its mode is {mode:04o}, so that others than its owner can reach the private key; run: chmod 600 {}",
-        path.display()
+        "its mode is {mode:04o} and its group {group}, so that others than the agent can reach the private key; run: chmod 600 {path}, or chmod 640 and give it a group that the agent is in",
+        path = path.display()
     )]
     Open {
         /// Its permission bits.
         mode: u32,
+        /// The number of its group.
+        group: u32,
         /// The file.
         path: PathBuf,
     },
     /// It is not PEM.
     #[error("it is not valid PEM: {0}")]
-    Pem(String),
+    Pem(#[source] PemProblem),
     /// It has no certificate.
     #[error(
-        "there is no certificate in it; it must hold the certificate chain and its key, both as PEM"
+        "there is no certificate in it, which must hold the certificate chain and its key, both as PEM; {0}"
     )]
-    NoCertificate,
+    NoCertificate(Contents),
     /// It has no private key.
     #[error(
-        "there is no private key in it; it must hold the certificate chain and its key (EC, RSA or PKCS #8, not encrypted), both as PEM"
+        "there is no private key in it, which must hold the certificate chain and its key (EC, RSA or PKCS #8), both as PEM; {0}"
     )]
-    NoKey,
+    NoKey(Contents),
     /// It has more than one private key.
     #[error(
-        "there is more than one private key in it; keep the one that belongs to the first certificate"
+        "there is more than one private key in it; keep the one that belongs to the first certificate; {0}"
     )]
-    SeveralKeys,
+    SeveralKeys(Contents),
     /// The key cannot be used.
     #[error("its private key cannot be used: {0}")]
     BadKey(rustls::Error),
     /// A certificate cannot be parsed.
-    #[error("certificate {number} in it cannot be parsed: {what}")]
+    #[error("certificate {number} in it, in line {line}, cannot be parsed: {what}; {contents}")]
     BadCertificate {
         /// Counted from 1.
         number: usize,
+        /// The line that it begins in.
+        line: usize,
         /// What the parser said.
         what: String,
+        /// What is in the file.
+        contents: Contents,
     },
     /// Key and certificate are no pair.
-    #[error("its private key does not belong to its first certificate")]
-    Mismatch,
+    #[error("its private key does not belong to its first certificate; {0}")]
+    Mismatch(Contents),
+    /// The key belongs to a certificate that is not the first.
+    #[error(
+        "its private key belongs to certificate {number}, in line {line}, which must be the first; {contents}"
+    )]
+    NotFirst {
+        /// Counted from 1.
+        number: usize,
+        /// The line that it begins in.
+        line: usize,
+        /// What is in the file.
+        contents: Contents,
+    },
 }
 
 fn listen_hint(source: &io::Error) -> String {

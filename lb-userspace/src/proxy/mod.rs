@@ -33,6 +33,7 @@ mod memory;
 mod message;
 mod metered;
 mod panics;
+mod pem;
 mod receive;
 mod retries;
 mod serve;
@@ -65,6 +66,7 @@ pub use counters::{
     HandshakeCount, RefusalCount, RequestCount,
 };
 pub use error::{CertificateProblem, Error};
+pub use pem::{Contents, PemProblem};
 
 use crate::{
     config::{self, Mode, Name, Service},
