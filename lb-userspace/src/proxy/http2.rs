@@ -26,6 +26,7 @@ use super::{
     http2_body::Http2Body,
     http2_cancel::{Cancellations, DRAIN_BYTES, DRAIN_FOR},
     http2_sink::{Http2Sink, Responder},
+    http2_window::{CONNECTION_WINDOW, FIRST_WINDOW, MAX_STREAMS, Uploads},
     linger::linger,
     memory::{Backlog, Part, RELAY_BYTES, SMALL_RELAY_BYTES},
     message::{Framing, Method, Notice, Refusal, Via, own_fields, own_text, write_http2},
@@ -35,12 +36,6 @@ use super::{
 };
 use crate::config::Http;
 
-/// Requests at once on one connection.
-const MAX_STREAMS: u32 = 128;
-/// Bytes of one request's body that may be under way.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// Bytes of all bodies of one connection that may be under way.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of one response that wait for the client.
 const SEND_BUFFER: usize = 256 * 1024;
 /// Bytes of a field block before it is decoded, for each of its `max_header_bytes`: more end the
@@ -86,6 +81,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             if !ending && draining.as_mut().poll(context).is_ready() {
                 return Poll::Ready(None);
             }
+            activity
+                .uploads
+                .adjust(|window| connection.set_initial_window_size(window).is_ok());
             connection.poll_accept(context).map(Some)
         });
         let limits = front.limits();
@@ -106,8 +104,9 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 return;
             }
             Ok(Some(Some(Ok((request, respond))))) => {
+                let uploads = !request.body().is_end_stream();
                 let notice = notices.take(respond.stream_id().as_u32());
-                let stream = Stream::begin(front, &peer, &activity);
+                let stream = Stream::begin(front, &peer, &activity, uploads);
                 let served = Box::pin(stream.answer((request, notice), respond));
                 let front = Rc::clone(front);
                 spawn_local(async move {
@@ -143,7 +142,7 @@ fn builder(limits: &Http) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(MAX_STREAMS)
-        .initial_window_size(STREAM_WINDOW)
+        .initial_window_size(FIRST_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
@@ -164,6 +163,8 @@ struct Activity {
     backlog: Rc<Backlog>,
     /// What the client took back.
     cancellations: Cancellations,
+    /// Requests with a body under way.
+    uploads: Uploads,
 }
 
 impl Activity {
@@ -173,6 +174,7 @@ impl Activity {
             last: Cell::new(None),
             tools: RefCell::default(),
             cancellations: Cancellations::new(Instant::now()),
+            uploads: Uploads::new(Instant::now()),
             backlog: Backlog::new(
                 front.spares.memory(),
                 &peer.entry,
@@ -212,6 +214,8 @@ struct Stream {
     front: Rc<Front>,
     peer: Rc<Peer>,
     activity: Rc<Activity>,
+    /// Whether the request has a body.
+    uploads: bool,
 }
 
 impl Drop for Stream {
@@ -220,17 +224,24 @@ impl Drop for Stream {
         streams.set(streams.get() - 1);
         self.activity.last.set(Some(Instant::now()));
         self.peer.entry.end();
+        if self.uploads {
+            self.activity.uploads.end();
+        }
     }
 }
 
 impl Stream {
-    fn begin(front: &Rc<Front>, peer: &Rc<Peer>, activity: &Rc<Activity>) -> Self {
+    fn begin(front: &Rc<Front>, peer: &Rc<Peer>, activity: &Rc<Activity>, uploads: bool) -> Self {
         activity.streams.set(activity.streams.get() + 1);
         peer.entry.begin();
+        if uploads {
+            activity.uploads.begin(Instant::now());
+        }
         Self {
             front: Rc::clone(front),
             peer: Rc::clone(peer),
             activity: Rc::clone(activity),
+            uploads,
         }
     }
 

@@ -27,6 +27,7 @@ mod http2;
 mod http2_body;
 mod http2_cancel;
 mod http2_sink;
+mod http2_window;
 mod linger;
 mod listener;
 mod memory;

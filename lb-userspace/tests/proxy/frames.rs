@@ -1,6 +1,7 @@
 //! A client that sends HTTP/2 frames as it likes (RFC 9113).
 
 use std::{
+    collections::HashMap,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     sync::Arc,
@@ -42,7 +43,18 @@ impl Frame {
 /// A connection that speaks HTTP/2.
 pub(crate) struct Frames {
     stream: StreamOwned<ClientConnection, TcpStream>,
+    /// What may be sent of each request's body at first, and of all of them together.
+    first_window: i64,
+    window: i64,
+    /// The same for the uploads under way.
+    windows: HashMap<u32, i64>,
 }
+
+/// What every window begins with.
+const DEFAULT_WINDOW: i64 = 65_535;
+/// The largest frame that a server takes unasked.
+const PIECE: [u8; 16_384] = [0; 16_384];
+const PIECE_BYTES: i64 = 16_384;
 
 impl Frames {
     /// Connects, with that window for each stream, and the largest one for the connection.
@@ -61,6 +73,9 @@ impl Frames {
         }
         let mut frames = Self {
             stream: StreamOwned::new(session, tcp),
+            first_window: DEFAULT_WINDOW,
+            window: DEFAULT_WINDOW,
+            windows: HashMap::new(),
         };
         frames.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let setting = [&INITIAL_WINDOW.to_be_bytes()[..], &window.to_be_bytes()].concat();
@@ -92,6 +107,48 @@ impl Frames {
         self.send(DATA, if end { END_STREAM } else { 0 }, stream, data);
     }
 
+    /// Sends bodies of these requests for as long as their windows allow.
+    pub(crate) fn upload_all_that_goes(&mut self, streams: &[u32]) {
+        for stream in streams {
+            self.windows.insert(*stream, self.first_window);
+        }
+        let soon = Some(Duration::from_millis(500));
+        self.stream.sock.set_read_timeout(soon).expect("a limit");
+        loop {
+            for stream in streams {
+                while self.window >= PIECE_BYTES && self.windows[stream] >= PIECE_BYTES {
+                    self.window -= PIECE_BYTES;
+                    *self.windows.get_mut(stream).expect("under way") -= PIECE_BYTES;
+                    self.data(*stream, &PIECE, false);
+                }
+            }
+            if self.next().is_none() {
+                break;
+            }
+        }
+        let patience = Some(Duration::from_secs(10));
+        self.stream
+            .sock
+            .set_read_timeout(patience)
+            .expect("a limit");
+    }
+
+    /// Sends a body of so many pieces of 16 KiB as its windows allow; whether they did.
+    pub(crate) fn upload(&mut self, stream: u32, pieces: usize) -> bool {
+        self.windows.insert(stream, self.first_window);
+        for piece in 1..=pieces {
+            while self.window < PIECE_BYTES || self.windows[&stream] < PIECE_BYTES {
+                if self.next().is_none() {
+                    return false;
+                }
+            }
+            self.window -= PIECE_BYTES;
+            *self.windows.get_mut(&stream).expect("under way") -= PIECE_BYTES;
+            self.data(stream, &PIECE, piece == pieces);
+        }
+        true
+    }
+
     /// Takes a request back (CANCEL).
     pub(crate) fn reset(&mut self, stream: u32) {
         self.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
@@ -110,10 +167,36 @@ impl Frames {
             stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
             payload,
         };
-        if frame.kind == SETTINGS && frame.flags & ACK == 0 {
-            self.send(SETTINGS, ACK, 0, &[]);
-        }
+        self.note(&frame);
         Some(frame)
+    }
+
+    /// Follows the windows.
+    fn note(&mut self, frame: &Frame) {
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |all, byte| all << 8 | i64::from(*byte))
+        };
+        match frame.kind {
+            SETTINGS if frame.flags & ACK == 0 => {
+                for setting in frame.payload.chunks(6) {
+                    if number(&setting[..2]) == i64::from(INITIAL_WINDOW) {
+                        let window = number(&setting[2..]);
+                        let change = window - std::mem::replace(&mut self.first_window, window);
+                        self.windows.values_mut().for_each(|left| *left += change);
+                    }
+                }
+                self.send(SETTINGS, ACK, 0, &[]);
+            }
+            WINDOW_UPDATE if frame.stream == 0 => self.window += number(&frame.payload),
+            WINDOW_UPDATE => {
+                if let Some(window) = self.windows.get_mut(&frame.stream) {
+                    *window += number(&frame.payload);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Reads on to a frame.

@@ -23,3 +23,4 @@ mod segments;
 mod site;
 mod slow;
 mod tls;
+mod uploads;

@@ -1,0 +1,137 @@
+//! How much of request bodies an HTTP/2 client may send ahead (RFC 9113 §5.2).
+//!
+//! The windows of the streams together are never larger than the connection's, so that uploads
+//! whose backends do not read leave room for the others on the connection. A few uploads have large
+//! windows, for clients that are far away; many have small ones, as what they hold is memory here.
+
+use std::{cell::Cell, time::Duration};
+
+use tokio::time::Instant;
+
+/// Requests at once on one connection.
+pub(super) const MAX_STREAMS: u32 = 128;
+/// Window of each stream at first: all of them together fill the connection's.
+pub(super) const FIRST_WINDOW: u32 = 64 * 1024;
+/// Window of the connection: the most that is kept of its requests' bodies.
+pub(super) const CONNECTION_WINDOW: u32 = MAX_STREAMS * FIRST_WINDOW;
+
+/// The window of each stream, up to that many uploads at once. Where uploads begin one after
+/// another, no more than 8 × 256 + 24 × 64 + 96 × 32 KiB can be under way, which is less than the
+/// connection's window.
+const WINDOWS: [(usize, u32); 3] = [
+    (8, 256 * 1024),
+    (32, 64 * 1024),
+    (MAX_STREAMS as usize, 32 * 1024),
+];
+
+/// Windows grow when no upload has begun for so long: those that begin at once are all under way by
+/// then, and none of them has a window for few.
+const GROW_AFTER: Duration = Duration::from_millis(50);
+
+/// The uploads of one connection.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    count: Cell<usize>,
+    window: Cell<u32>,
+    /// When the last one began.
+    last: Cell<Instant>,
+}
+
+impl Uploads {
+    /// None yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            count: Cell::new(0),
+            window: Cell::new(FIRST_WINDOW),
+            last: Cell::new(now),
+        }
+    }
+
+    /// One begins.
+    pub(super) fn begin(&self, now: Instant) {
+        self.count.set(self.count.get() + 1);
+        self.last.set(now);
+    }
+
+    /// One has ended.
+    pub(super) fn end(&self) {
+        self.count.set(self.count.get() - 1);
+    }
+
+    /// The window for each stream, where it is to be another one. `announce` tells the client, and
+    /// whether it could.
+    pub(super) fn adjust(&self, announce: impl FnOnce(u32) -> bool) {
+        let count = self.count.get();
+        let mut steps = WINDOWS.iter().filter(|(most, _)| count <= *most);
+        let Some((_, window)) = steps.next().filter(|_| count > 0) else {
+            return;
+        };
+        let now = self.window.get();
+        let may = *window < now || *window > now && self.last.get().elapsed() >= GROW_AFTER;
+        if may && announce(*window) {
+            self.window.set(*window);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uploads() -> Uploads {
+        let long_ago = Instant::now().checked_sub(GROW_AFTER);
+        Uploads::new(long_ago.expect("the clock has run for a while"))
+    }
+
+    /// The window that is announced with so many uploads.
+    fn announced(uploads: &Uploads, count: usize) -> Option<u32> {
+        uploads.count.set(count);
+        let mut announced = None;
+        uploads.adjust(|window| {
+            announced = Some(window);
+            true
+        });
+        announced
+    }
+
+    #[test]
+    fn few_uploads_have_large_windows_and_many_small_ones() {
+        let uploads = uploads();
+        assert_eq!(announced(&uploads, 0), None);
+        assert_eq!(announced(&uploads, 1), Some(256 * 1024));
+        assert_eq!(announced(&uploads, 8), None, "it is known");
+        assert_eq!(announced(&uploads, 9), Some(64 * 1024));
+        assert_eq!(announced(&uploads, 33), Some(32 * 1024));
+        assert_eq!(announced(&uploads, 128), None);
+        assert_eq!(announced(&uploads, 0), None, "as the last ones had");
+        assert_eq!(announced(&uploads, 2), Some(256 * 1024));
+    }
+
+    #[test]
+    fn windows_do_not_grow_while_uploads_begin() {
+        let uploads = Uploads::new(Instant::now());
+        uploads.begin(Instant::now());
+        assert_eq!(announced(&uploads, 1), None);
+        assert_eq!(announced(&uploads, 40), Some(32 * 1024), "smaller at once");
+    }
+
+    #[test]
+    fn a_window_that_could_not_be_announced_is_announced_later() {
+        let uploads = uploads();
+        uploads.count.set(1);
+        uploads.adjust(|_| false);
+        assert_eq!(announced(&uploads, 1), Some(256 * 1024));
+    }
+
+    #[test]
+    fn uploads_that_begin_one_after_another_do_not_fill_the_connections_window() {
+        let uploads = uploads();
+        let held: u32 = (1..=MAX_STREAMS as usize)
+            .map(|count| {
+                announced(&uploads, count);
+                uploads.window.get()
+            })
+            .sum();
+        assert!(held < CONNECTION_WINDOW, "{held}");
+    }
+}
