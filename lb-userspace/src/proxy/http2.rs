@@ -112,6 +112,10 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 spawn_local(async move {
                     contained(&front.name, &front.counters, served).await;
                 });
+                if activity.cancellations.are_many() {
+                    // Lets the streams note what the client took back by now.
+                    tokio::task::yield_now().await;
+                }
             }
             // Time to end.
             Ok(None) => {}

@@ -60,6 +60,11 @@ impl Cancellations {
         self.too_many.set(self.too_many.get() || left == 0);
     }
 
+    /// Whether the client took back so much that every request is worth a look at the others first.
+    pub(super) fn are_many(&self) -> bool {
+        self.left.get() <= ALLOWANCE / 2
+    }
+
     /// Whether the client took back too much.
     pub(super) fn are_too_many(&self) -> bool {
         self.too_many.get()
