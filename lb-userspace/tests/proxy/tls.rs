@@ -1,6 +1,11 @@
 //! Handshakes: names, resumption, certificates.
 
-use std::{path::PathBuf, process::Command, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
 
 use lb::{config::Mode, tickets::TicketKeys};
 use rustls::{HandshakeKind, SupportedProtocolVersion, version};
@@ -8,7 +13,7 @@ use rustls::{HandshakeKind, SupportedProtocolVersion, version};
 use crate::{
     backends::Backend,
     clients::{TlsClient, client_config},
-    site::{Site, certificate},
+    site::{Site, certificate, free_address, wait_until},
 };
 
 /// The names in the certificate that a client is shown when it asks for a name.
@@ -215,4 +220,63 @@ fn a_client_gets_the_kind_of_certificate_that_it_can_verify() {
         let ecdsa_only = "-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256";
         assert_eq!(signed(&format!("{name} {ecdsa_only}")), "ECDSA");
     }
+}
+
+/// A server that offers 0-RTT; killed when dropped.
+struct EarlyServer(Child);
+
+impl EarlyServer {
+    fn start(address: SocketAddr, certificate: &Path) -> Self {
+        let process = Command::new("openssl")
+            .args([
+                "s_server",
+                "-tls1_3",
+                "-early_data",
+                "-max_early_data",
+                "16384",
+            ])
+            .args(["-accept", &address.to_string()])
+            .arg("-cert")
+            .arg(certificate)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        wait_until("openssl listens", || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
+        Self(process.expect("openssl"))
+    }
+}
+
+impl Drop for EarlyServer {
+    fn drop(&mut self) {
+        let _done = self.0.kill();
+        let _done = self.0.wait();
+    }
+}
+
+#[test]
+fn a_client_that_sends_0_rtt_data_in_vain_is_answered() {
+    let backend = Backend::named("answer");
+    let site = Site::https(&[backend.address]);
+    let folder = site.folder.path();
+    let other = free_address();
+    let _server = EarlyServer::start(other, &certificate(folder, "other", "other.example"));
+    std::fs::write(folder.join("early"), [b'x'; 1000]).expect("written");
+    let s_client = |address: SocketAddr, options: &str| {
+        let script = format!(
+            "(sleep 0.5; printf 'GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n'; \
+             sleep 0.5) | openssl s_client -connect {address} -tls1_3 {options} 2>&1"
+        );
+        let mut shell = Command::new("sh");
+        let output = shell.args(["-c", &script]).current_dir(folder).output();
+        String::from_utf8_lossy(&output.expect("openssl").stdout).into_owned()
+    };
+    let first = s_client(other, "-sess_out session");
+    assert!(folder.join("session").exists(), "{first}");
+    let said = s_client(site.address, "-sess_in session -early_data early");
+    assert!(said.contains("Early data was rejected"), "{said}");
+    assert!(said.contains("HTTP/1.1 200 OK"), "{said}");
+    assert!(said.contains("answer"), "{said}");
 }
