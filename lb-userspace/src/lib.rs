@@ -21,3 +21,8 @@ pub mod pool;
 pub mod private_file;
 pub mod proxy;
 pub mod tickets;
+
+/// Gives memory back once a flood is over, which glibc's allocator keeps: there the pages between two
+/// that are in use stay. `.cargo/config.toml` says how soon.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

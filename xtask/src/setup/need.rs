@@ -103,7 +103,7 @@ const RUNS: &[Purpose] = &[Demo, Test, Bench];
 pub(crate) const NEEDS: &[Need] = &[
     Need {
         name: "C compiler",
-        why: "builds the TLS library's cryptography",
+        why: "builds the TLS library's cryptography and the allocator",
         probe: Probe::Program("cc"),
         source: Source::Packages(&["build-essential"]),
         purposes: ALL,
