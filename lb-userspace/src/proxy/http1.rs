@@ -10,10 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::{
     buffer::Buffer,
@@ -27,7 +24,7 @@ use super::{
         Framing, HeadScanner, Refusal, Via, header_slots, own_response, parse_request,
         settle_request_version,
     },
-    metered::Progress,
+    metered::{ClientStream, Progress},
     tunnel::tunnel,
     watchdog::{Expired, Watchdog},
     wire::Wire,
@@ -44,7 +41,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves the requests of one connection, one after another. `progress`
 /// counts what the kernel takes of what is written to the stream.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn serve<S: ClientStream>(
     (stream, progress): (S, Rc<Progress>),
     front: &Front,
     peer: &Peer,
@@ -112,7 +109,7 @@ struct Facts {
     upgrade: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+impl<S: ClientStream> Connection<'_, S> {
     async fn run(mut self) {
         let front = self.front;
         let mut draining = pin!(front.drain.beginning());
@@ -374,7 +371,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let (wire, input) = (&self.wire, &mut self.input);
         linger(self.front, &mut self.watchdog, async || {
             input.clear();
-            matches!(wire.read(input.space(INPUT_BYTES)).await, Ok(1..))
+            matches!(wire.read_to_drop(input.space(INPUT_BYTES)).await, Ok(1..))
         })
         .await;
     }

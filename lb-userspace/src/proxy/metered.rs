@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::server::TlsStream;
 
 /// How far a receiver is with what is written to it.
 #[derive(Debug, Default)]
@@ -38,6 +39,24 @@ impl Progress {
 pub(super) struct Metered {
     stream: TcpStream,
     progress: Rc<Progress>,
+}
+
+/// The stream of a client that speaks HTTP/1, with TLS or without.
+pub(super) trait ClientStream: AsyncRead + AsyncWrite + Unpin {
+    /// Its socket, below TLS.
+    fn socket(&mut self) -> &mut Metered;
+}
+
+impl ClientStream for Metered {
+    fn socket(&mut self) -> &mut Metered {
+        self
+    }
+}
+
+impl ClientStream for TlsStream<Metered> {
+    fn socket(&mut self) -> &mut Metered {
+        self.get_mut().0
+    }
 }
 
 impl Metered {

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::metered::Progress;
+use super::metered::{ClientStream, Progress};
 
 /// A stream that one task reads and writes at the same time, without a lock: it is borrowed only
 /// for the moment of a poll.
@@ -42,6 +42,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let mut room = ReadBuf::new(room);
         ready!(Pin::new(&mut *self.0.borrow_mut()).poll_read(context, &mut room))?;
         Poll::Ready(Ok(room.filled().len()))
+    }
+
+    /// Reads what there is to be dropped, 0 at the end. It stays encrypted: once TLS is closed in the
+    /// other direction, bytes are not worth decrypting, and rustls asserts in debug builds that no
+    /// alert follows `close_notify`, which a malformed record leads to
+    /// (<https://github.com/rustls/rustls/issues/959>).
+    pub(super) async fn read_to_drop(&self, room: &mut [u8]) -> io::Result<usize>
+    where
+        S: ClientStream,
+    {
+        poll_fn(|context| {
+            let mut room = ReadBuf::new(room);
+            let mut stream = self.0.borrow_mut();
+            ready!(Pin::new(stream.socket()).poll_read(context, &mut room))?;
+            Poll::Ready(Ok(room.filled().len()))
+        })
+        .await
     }
 
     /// Writes all slices, one after another, down to the network.

@@ -1,6 +1,7 @@
 //! Handshakes: names, resumption, certificates.
 
 use std::{
+    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -51,6 +52,25 @@ fn each_name_is_shown_its_certificate() {
         .map(|info| info.names)
         .collect();
     assert_eq!(names[1], ["second.example", "*.wild.example"]);
+}
+
+#[test]
+fn a_malformed_record_after_the_close_is_dropped() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let mut client = TlsClient::tls(site.address);
+    client.send("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status(), 400);
+    assert_eq!(client.rest(), b"");
+    // Application data that cannot be decrypted.
+    let record = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
+    let socket = &mut client.reader().get_mut().sock;
+    socket.write_all(&record).expect("sent");
+    drop(client);
+    wait_until("the connection ends", || {
+        site.proxy().open_connections() == 0
+    });
+    assert_eq!(site.proxy().counters().panics[0].1, 0);
 }
 
 #[test]
