@@ -12,6 +12,7 @@ mod frames;
 mod handover;
 mod http2;
 mod memory;
+mod mutated;
 mod odd_responses;
 mod raw_http2;
 mod refusals;

@@ -187,7 +187,8 @@ fn padded(length: usize) -> Vec<u8> {
     head
 }
 
-fn requests() -> Vec<Vec<u8>> {
+/// Requests that are good, bad, and at the limits.
+pub(crate) fn requests() -> Vec<Vec<u8>> {
     let chunked = "Transfer-Encoding: chunked\r\n\r\n";
     let mut requests: Vec<Vec<u8>> = [
         "5\r\nhello\r\n0\r\n\r\n",
@@ -298,7 +299,7 @@ fn long_response(length: usize) -> Vec<u8> {
 }
 
 /// Responses; the backend closes the connection after each.
-fn responses() -> Vec<Vec<u8>> {
+pub(crate) fn responses() -> Vec<Vec<u8>> {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut responses: Vec<Vec<u8>> = [
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",

@@ -1,0 +1,221 @@
+//! The front in a process of its own, whose memory holds nothing else.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Lines, Write as _},
+    net::SocketAddr,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use lb::config::Http;
+
+use crate::site::Site;
+
+/// Addresses of the backends, for [`front_process`].
+const BACKENDS: &str = "LB_MUTATED_BACKENDS";
+/// What begins a line of the front among those of the test harness.
+const MARK: &str = "front:";
+/// How many connections one client may have at first: more than there are, so that all are counted
+/// and none is refused.
+const PER_CLIENT: usize = 100_000;
+/// More than it takes a front on which nobody waits to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Short time-outs, so that clients and backends go beyond each of them.
+fn limits(limits: &mut Http) {
+    let short = Duration::from_secs(1);
+    limits.header_timeout = short;
+    limits.body_timeout = short;
+    limits.send_timeout = short;
+    limits.handshake_timeout = short;
+    limits.response_timeout = short;
+    limits.half_closed_timeout = short;
+    limits.idle_timeout = Duration::from_secs(5);
+    limits.max_connections_per_client = PER_CLIENT;
+}
+
+/// What [`Front`] runs: plain HTTP and HTTPS, until its input ends. A line with a number sets how
+/// many connections one client may have. After each line it says what was counted.
+#[test]
+#[ignore = "a process that the test of mutated connections starts"]
+fn front_process() {
+    let Ok(backends) = env::var(BACKENDS) else {
+        return;
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::ERROR)
+        .init();
+    let backends = backends.split(' ').map(|one| one.parse().expect("IP:PORT"));
+    let backends: Vec<SocketAddr> = backends.collect();
+    let mut sites = [
+        Site::plain(&backends, limits),
+        Site::with_limits(&backends, limits),
+    ];
+    println!("\n{MARK}{} {}", sites[0].address, sites[1].address);
+    for line in std::io::stdin().lines() {
+        let per_client = line.expect("a line").parse();
+        let mut gauges = Gauges::default();
+        for site in &mut sites {
+            if let Ok(per_client) = per_client {
+                site.limits.max_connections_per_client = per_client;
+                site.apply(site.service.clone()).expect("applied");
+            }
+            gauges.add(site);
+        }
+        println!("{MARK}{}", gauges.to_line());
+    }
+    let began = Instant::now();
+    for site in sites {
+        site.shutdown(GRACE);
+    }
+    println!("{MARK}{}", began.elapsed().as_millis());
+}
+
+/// What is left, and what went wrong.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    /// Connections of clients.
+    pub(super) open: u64,
+    /// Connections to backends that have a request under way.
+    pub(super) in_use: u64,
+    /// Bytes kept for clients.
+    pub(super) buffered: u64,
+    /// Panics so far.
+    pub(super) panics: u64,
+    /// Requests so far: answered, refused, broken off.
+    pub(super) requests: [u64; 3],
+}
+
+impl Gauges {
+    fn add(&mut self, site: &Site) {
+        let counters = site.proxy().counters();
+        self.open += site.proxy().open_connections();
+        let in_use = counters.backend_connections.iter();
+        self.in_use += in_use.map(|backend| backend.in_use).sum::<u64>();
+        self.buffered += counters.buffered_bytes;
+        let panics = counters.panics.iter().map(|(_, panics)| panics);
+        self.panics += panics.sum::<u64>();
+        let answered = counters.requests.iter().map(|count| count.count);
+        let refused = counters.refusals.iter().map(|count| count.count);
+        let broken = counters.broken.iter().map(|count| count.count);
+        self.requests[0] += answered.sum::<u64>();
+        self.requests[1] += refused.sum::<u64>();
+        self.requests[2] += broken.sum::<u64>();
+    }
+}
+
+impl Gauges {
+    /// Whether nothing is left.
+    pub(super) fn are_zero(&self) -> bool {
+        (self.open, self.in_use, self.buffered) == (0, 0, 0)
+    }
+
+    fn to_line(&self) -> String {
+        let [answered, refused, broken] = self.requests;
+        format!(
+            "{} {} {} {} {answered} {refused} {broken}",
+            self.open, self.in_use, self.buffered, self.panics
+        )
+    }
+
+    fn from_line(line: &str) -> Self {
+        let numbers = line
+            .split(' ')
+            .map(|number| number.parse().expect("a number"));
+        let numbers: Vec<u64> = numbers.collect();
+        Self {
+            open: numbers[0],
+            in_use: numbers[1],
+            buffered: numbers[2],
+            panics: numbers[3],
+            requests: [numbers[4], numbers[5], numbers[6]],
+        }
+    }
+}
+
+/// A running [`front_process`].
+pub(super) struct Front {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+    pub(super) plain: SocketAddr,
+    pub(super) tls: SocketAddr,
+}
+
+impl Front {
+    pub(super) fn start(backends: &[SocketAddr]) -> Self {
+        let backends: Vec<_> = backends.iter().map(ToString::to_string).collect();
+        let mut process = Command::new(env::current_exe().expect("this test"))
+            .args(["--exact", "mutated::front::front_process"])
+            .args(["--ignored", "--nocapture"])
+            .env(BACKENDS, backends.join(" "))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let input = process.stdin.take();
+        let output = process.stdout.take().expect("a pipe");
+        let mut output = BufReader::new(output).lines();
+        let addresses = next(&mut output);
+        let (plain, tls) = addresses.split_once(' ').expect("two addresses");
+        Self {
+            process,
+            input,
+            plain: plain.parse().expect("an address"),
+            tls: tls.parse().expect("an address"),
+            output,
+        }
+    }
+
+    pub(super) fn gauges(&mut self) -> Gauges {
+        self.tell("")
+    }
+
+    /// Sets how many connections one client may have.
+    pub(super) fn limit(&mut self, per_client: usize) {
+        self.tell(&per_client.to_string());
+    }
+
+    fn tell(&mut self, line: &str) -> Gauges {
+        let input = self.input.as_mut().expect("open");
+        writeln!(input, "{line}").expect("the front runs");
+        Gauges::from_line(&next(&mut self.output))
+    }
+
+    /// Bytes of memory that hold no file (proc(5), `RssAnon`).
+    pub(super) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).expect("the front runs");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        let kib: u64 = number.expect("RssAnon").parse().expect("KiB");
+        kib * 1024
+    }
+
+    /// Ends it; how long it took.
+    pub(super) fn end(mut self) -> Duration {
+        drop(self.input.take());
+        let took = next(&mut self.output).parse().expect("milliseconds");
+        assert!(self.process.wait().expect("its end").success());
+        Duration::from_millis(took)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ended = self.process.wait();
+    }
+}
+
+/// The next line of the front.
+fn next(output: &mut Lines<BufReader<ChildStdout>>) -> String {
+    loop {
+        let line = output.next().expect("the front runs").expect("a line");
+        if let Some(line) = line.strip_prefix(MARK) {
+            return line.to_owned();
+        }
+    }
+}
