@@ -8,7 +8,8 @@ use std::{
 
 use crate::{
     backends::{Backend, ok, read_head},
-    frames::{Frames, GOAWAY, HEADERS},
+    frames::Frames,
+    raw_http2::{GOAWAY, HEADERS},
     site::Site,
 };
 

@@ -10,7 +10,8 @@ use std::{
 use crate::{
     backends::Backend,
     clients::{Client, TlsClient},
-    frames::{Frames, HEADERS},
+    frames::Frames,
+    raw_http2::HEADERS,
     site::{Site, wait_until},
 };
 

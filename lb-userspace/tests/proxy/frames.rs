@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::{SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
@@ -10,35 +10,16 @@ use std::{
 
 use rustls::{ClientConnection, StreamOwned, pki_types::ServerName, version};
 
-use crate::clients::client_config;
-
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
+use crate::{
+    clients::client_config,
+    raw_http2::{
+        ACK, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+        frame, read_frame,
+    },
+};
 
 /// `SETTINGS_INITIAL_WINDOW_SIZE`.
 const INITIAL_WINDOW: u16 = 4;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
-
-/// A frame that the server sent.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    pub(crate) kind: u8,
-    pub(crate) flags: u8,
-    pub(crate) stream: u32,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl Frame {
-    pub(crate) fn ends_stream(&self) -> bool {
-        matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
-    }
-}
 
 /// A connection that speaks HTTP/2.
 pub(crate) struct Frames {
@@ -156,17 +137,7 @@ impl Frames {
 
     /// The next frame; `None` when the connection has ended.
     pub(crate) fn next(&mut self) -> Option<Frame> {
-        let mut head = [0; 9];
-        self.stream.read_exact(&mut head).ok()?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        self.stream.read_exact(&mut payload).ok()?;
-        let frame = Frame {
-            kind: head[3],
-            flags: head[4],
-            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
-            payload,
-        };
+        let frame = read_frame(&mut self.stream)?;
         self.note(&frame);
         Some(frame)
     }
@@ -210,9 +181,7 @@ impl Frames {
     }
 
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-        self.raw(&[&head, payload].concat());
+        self.raw(&frame(kind, flags, stream, payload));
     }
 
     /// A connection that the server has closed takes nothing: what it said before is still read.

@@ -9,7 +9,8 @@ use std::{
 use crate::{
     backends::{Backend, read_head},
     clients::TlsClient,
-    frames::{DATA, Frames},
+    frames::Frames,
+    raw_http2::DATA,
     site::{Site, wait_until},
 };
 

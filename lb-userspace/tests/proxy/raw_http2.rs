@@ -1,10 +1,6 @@
 //! An HTTP/2 client that sends whatever a test wants, valid or not (RFC 9113, RFC 7541).
 
-use std::{
-    io::{BufReader, Read as _},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{io::Read, net::SocketAddr, sync::Arc};
 
 use crate::clients::{TlsClient, client_config};
 
@@ -16,9 +12,10 @@ pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
+/// Their flags.
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// SETTINGS_HEADER_TABLE_SIZE of 0: the server indexes nothing.
 const NO_TABLE: [u8; 6] = [0, 1, 0, 0, 0, 0];
@@ -143,19 +140,29 @@ impl FrameClient {
 
     /// Reads a frame; nothing at the connection's end.
     pub(crate) fn frame(&mut self) -> Option<Frame> {
-        let reader: &mut BufReader<_> = self.tls.reader();
-        let mut head = [0; 9];
-        reader.read_exact(&mut head).ok()?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        reader.read_exact(&mut payload).ok()?;
-        Some(Frame {
-            kind: head[3],
-            flags: head[4],
-            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
-            payload,
-        })
+        read_frame(self.tls.reader())
     }
+}
+
+impl Frame {
+    pub(crate) fn ends_stream(&self) -> bool {
+        matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
+    }
+}
+
+/// Reads a frame; nothing at the connection's end.
+pub(crate) fn read_frame(reader: &mut impl Read) -> Option<Frame> {
+    let mut head = [0; 9];
+    reader.read_exact(&mut head).ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    reader.read_exact(&mut payload).ok()?;
+    Some(Frame {
+        kind: head[3],
+        flags: head[4],
+        stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+        payload,
+    })
 }
 
 /// The fields of a GET, before others.

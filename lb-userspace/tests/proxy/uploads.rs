@@ -8,7 +8,8 @@ use std::{
 
 use crate::{
     backends::{Backend, ok, read_body, read_head},
-    frames::{Frames, HEADERS},
+    frames::Frames,
+    raw_http2::HEADERS,
     site::{Site, wait_until},
 };
 

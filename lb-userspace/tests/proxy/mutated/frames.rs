@@ -3,15 +3,16 @@
 use super::bytes::{Random, mutate};
 use crate::{
     both::CASES,
-    raw_http2::{DATA, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, literals},
+    raw_http2::{
+        DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+        literals,
+    },
 };
 
 const PRIORITY: u8 = 2;
 const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// What the client says on one connection.
 pub(super) fn script(random: &mut Random, number: u64) -> Vec<u8> {
