@@ -6,6 +6,7 @@
 // `deny`, so that the one room which needs it can say so: `dataplane::memory`.
 #![deny(unsafe_code)]
 
+pub mod acme;
 pub mod admin;
 pub mod agent;
 pub mod aws;
