@@ -1,6 +1,10 @@
 //! The settings of the host's network stack that steering rests on.
 
-use std::{fs, ops::RangeInclusive};
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    ops::RangeInclusive,
+};
 
 use super::{Error, host::Interface, ports::PortSet};
 
@@ -13,7 +17,7 @@ pub(super) fn prepare(interfaces: &[Interface], source_ports: &PortSet) -> Resul
     for Interface { name, .. } in interfaces {
         write(&format!("/proc/sys/net/ipv4/conf/{name}/forwarding"), "1")?;
     }
-    let reserved = fs::read_to_string(RESERVED_PORTS).unwrap_or_default();
+    let reserved = read(RESERVED_PORTS).unwrap_or_default();
     let list = source_ports
         .ranges()
         .iter()
@@ -43,8 +47,18 @@ fn covers(entry: &str, range: &RangeInclusive<u16>) -> bool {
     first <= *range.start() && last >= *range.end()
 }
 
+/// The whole value, by one read: the kernel answers a second one with the end of the file, and
+/// `fs::read_to_string` begins with one of 32 bytes.
+fn read(path: &str) -> io::Result<String> {
+    // A list of every other port fits.
+    let mut value = vec![0; 256 << 10];
+    let length = File::open(path)?.read(&mut value)?;
+    value.truncate(length);
+    String::from_utf8(value).map_err(io::Error::other)
+}
+
 fn write(path: &str, value: &str) -> Result<(), Error> {
-    if fs::read_to_string(path).is_ok_and(|present| present.trim() == value) {
+    if read(path).is_ok_and(|present| present.trim() == value) {
         return Ok(());
     }
     fs::write(path, value)
@@ -53,7 +67,20 @@ fn write(path: &str, value: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sched::{CloneFlags, unshare};
+
     use super::*;
+
+    #[test]
+    fn a_list_of_more_than_32_bytes_is_read_whole() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace of this thread");
+        let list = "1024-8052,8054,8056-9144,9146-52807,61000-65535";
+        fs::write(RESERVED_PORTS, list).expect("written");
+        assert_eq!(read(RESERVED_PORTS).expect("read").trim(), list);
+    }
 
     #[test]
     fn what_others_reserved_stays_reserved() {
