@@ -5,6 +5,7 @@
 use std::{error::Error, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lb::{
+    acme::Challenges,
     config::{Backend, Balance, Http, Mode, Name, Pool, Service, Weight, WhenAllDown},
     pool::PoolView,
     proxy::{Frontend, Proxy},
@@ -25,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "plain" => Mode::Http,
         path => Mode::Https {
             certificates: vec![path.into()],
+            obtained: None,
         },
     };
     let pool = Arc::new(pool(arguments)?);
@@ -39,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         pool,
     };
     let limits = limits(workers);
-    let proxy = Proxy::start(&limits, &TicketKeys::new()?)?;
+    let proxy = Proxy::start(&limits, &TicketKeys::new()?, &Challenges::default())?;
     let frontend = Frontend {
         service,
         moves: false,

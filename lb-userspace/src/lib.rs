@@ -1,7 +1,7 @@
 //! The agent of `lb`: one room a concern.
 //!
 //! Dependencies point one way:
-//! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {pool, tickets} →
+//! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {acme, pool, tickets} →
 //! config → {lb-ha, lb-common}`. Any room may use `netlink` and `private_file`, which know none.
 // `deny`, so that the one room which needs it can say so: `dataplane::memory`.
 #![deny(unsafe_code)]

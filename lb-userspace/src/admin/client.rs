@@ -13,6 +13,10 @@ use super::{Answer, Request, Status};
 /// 45 seconds: 30 for requests to end, where `handover_timeout` says so, and 15 for the address.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The same for an order of a certificate: five minutes for the directory, and time to wait for one
+/// that is under way.
+const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(660);
+
 /// Asks the agent that listens on one socket.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -105,7 +109,11 @@ impl Client {
 }
 
 fn converse(stream: &mut UnixStream, request: &Request) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let patience = match request {
+        Request::Renew { .. } => PATIENCE_FOR_ORDERS,
+        _ => PATIENCE,
+    };
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

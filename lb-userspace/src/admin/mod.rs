@@ -21,8 +21,8 @@ pub use socket::{AdminSocket, Command, SocketError};
 #[cfg(test)]
 pub(crate) use status::examples::status as examples_of_status;
 pub use status::{
-    BackendStatus, CertificateStatus, CheckStatus, HaStatus, InterfaceStatus, Moment, PoolStatus,
-    ServiceStatus, State, Status, XdpStatus,
+    BackendStatus, CertificateStatus, CheckStatus, HaStatus, InterfaceStatus, Moment,
+    ObtainedStatus, PoolStatus, ServiceStatus, State, Status, XdpStatus,
     ha::{
         AddressKind, AddressOwner, AddressStatus, FlowsStatus, LinkStatus, PeerStatus,
         TrackedStatus,

@@ -23,6 +23,11 @@ pub enum Request {
     },
     /// Read the configuration again.
     Reload,
+    /// Renew the certificate that is obtained for a service, now. Answered when the order has ended.
+    Renew {
+        /// The service.
+        service: String,
+    },
     /// Hand over to the other host of the pair. Answered when it has the address, or why not.
     Failover,
 }

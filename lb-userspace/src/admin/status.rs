@@ -37,6 +37,9 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// The certificates that the HTTP front serves.
     pub certificates: Vec<CertificateStatus>,
+    /// The certificates that the agent obtains, by service.
+    #[serde(default)]
+    pub obtained: Vec<ObtainedStatus>,
     /// The pair; `null` when the host is alone.
     pub ha: Option<HaStatus>,
 }
@@ -147,6 +150,21 @@ pub struct CertificateStatus {
     pub names: Vec<String>,
     /// When it ends.
     pub expires: Moment,
+}
+
+/// A certificate that the agent obtains.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ObtainedStatus {
+    /// The service that it is for.
+    pub service: String,
+    /// The names that it is for.
+    pub domains: Vec<String>,
+    /// The file that it is kept in.
+    pub file: PathBuf,
+    /// When the next order begins; `null`: one is under way.
+    pub next_order: Option<Moment>,
+    /// Why the last order failed; `null`: it did not.
+    pub failure: Option<String>,
 }
 
 /// The state of a backend, as users see it.
@@ -327,6 +345,7 @@ pub(crate) mod examples {
                 names: vec!["example.org".to_owned(), "www.example.org".to_owned()],
                 expires: moment(now + 61 * 86_400),
             }],
+            obtained: Vec::new(),
             ha: Some(ha::examples::ha(moment(now))),
         }
     }

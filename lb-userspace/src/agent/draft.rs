@@ -71,10 +71,18 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
         .services
         .iter()
         .filter_map(|service| match &service.mode {
-            Mode::Https { certificates, .. } => Some(certificates.as_slice()),
+            Mode::Https {
+                certificates,
+                obtained,
+            } => Some((certificates, obtained.as_ref())),
             _ => None,
         });
-    let mut files: Vec<_> = certificates.flatten().cloned().collect();
+    // There is none before the first order.
+    let certificates = certificates.flat_map(|(files, obtained)| {
+        let obtained = obtained.map(|obtained| &obtained.file);
+        files.iter().chain(obtained.filter(|file| file.exists()))
+    });
+    let mut files: Vec<_> = certificates.cloned().collect();
     files.sort_unstable();
     files.dedup();
     let errors = proxy::check_certificates(&files);

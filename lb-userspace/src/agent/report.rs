@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod ha;
+mod obtained;
 mod readings;
 mod work;
 
@@ -41,7 +42,11 @@ impl<K: Kernel> Source for Shared<K> {
             node: state.config.node.name.to_string(),
             started: Moment(self.started),
             now,
-            problems: observed.problems(&state),
+            problems: [
+                observed.problems(&state),
+                obtained::problems(&self.board.progress()),
+            ]
+            .concat(),
             xdp: observed.xdp(),
             services: state
                 .config
@@ -55,6 +60,7 @@ impl<K: Kernel> Source for Shared<K> {
                 .map(|view| pool(view, &state, &work))
                 .collect(),
             certificates: observed.certificates(),
+            obtained: obtained::status(&state.config, &self.board.progress()),
             ha: self.ha_status(&state),
         }
     }
@@ -67,6 +73,7 @@ impl<K: Kernel> Source for Shared<K> {
             let mut readings = observed.readings(&state, self.started);
             readings.ha = self.ha_reading(&state);
             readings.source_ports = source_ports;
+            readings.orders = obtained::readings(&self.board.progress());
             readings
         };
         render(readings, format)

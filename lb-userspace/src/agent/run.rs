@@ -20,6 +20,7 @@ use super::{
     summary,
 };
 use crate::{
+    acme::Acme,
     admin::{Command, Request, wording::xdp_in_words},
     config::Name,
     health::{Checked, Checks},
@@ -29,9 +30,11 @@ use crate::{
     tickets::TicketKeys,
 };
 
+mod obtained;
 mod pair;
 mod reload;
 
+pub(super) use obtained::inspect_obtained;
 pub(super) use pair::{Holding, Waiting, inspect, look};
 
 /// An agent that has started.
@@ -67,6 +70,10 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) tickets: TicketKeys,
     /// The certificates of both hosts.
     pub(super) certificates: Certificates,
+    /// The certificates that are obtained.
+    pub(super) acme: Acme,
+    /// Services with a certificate that was just obtained.
+    pub(super) obtained: mpsc::UnboundedReceiver<Name>,
     /// The admin servers: they end with the agent.
     pub(super) servers: JoinSet<()>,
     /// When to try again what the kernel refused, and to tell systemd that the loop is alive.
@@ -129,6 +136,7 @@ impl<K: Kernel> Agent<K> {
             _ = interrupt.recv() => return false,
             Some(checked) = self.outcomes.recv() => self.checked(checked),
             Some(command) = self.commands.recv() => self.command(command),
+            Some(service) = self.obtained.recv() => self.load_obtained(&service),
             effect = self.effects.recv(), if self.pair.is_some() => match effect {
                 Some(effect) => {
                     self.effect(effect);
@@ -221,6 +229,8 @@ impl<K: Kernel> Agent<K> {
             Request::Reload => self.reload(),
             // It is answered when it is done.
             Request::Failover => return self.failover(command.answer),
+            // The same.
+            Request::Renew { service } => return self.acme.renew(&service, command.answer),
             Request::Status => Err("the loop does not answer for the status".to_owned()),
         };
         // An operator who did not wait for the answer finds it in the log.

@@ -8,6 +8,7 @@ use std::{
 
 use super::{kernel::Kernel, pair::Notes};
 use crate::{
+    acme::Board,
     config::{Config, Interfaces, Name},
     health::Records,
     peer::Difference,
@@ -24,6 +25,8 @@ pub(super) struct Shared<K> {
     state: RwLock<State>,
     /// What the pair knows; `None`: the host is alone.
     pub(super) pair: Option<Arc<Notes>>,
+    /// What is known of the certificates that are obtained.
+    pub(super) board: Board,
 }
 
 /// What is in force.
@@ -49,13 +52,19 @@ pub(super) fn indices(interfaces: &Interfaces) -> Vec<(String, Option<u32>)> {
 }
 
 impl<K: Kernel> Shared<K> {
-    pub(super) fn new(kernel: K, proxy: Proxy, state: State, pair: Option<Arc<Notes>>) -> Self {
+    pub(super) fn new(
+        (kernel, proxy): (K, Proxy),
+        state: State,
+        pair: Option<Arc<Notes>>,
+        board: Board,
+    ) -> Self {
         Self {
             started: SystemTime::now(),
             kernel: Mutex::new(kernel),
             proxy: Mutex::new(Some(proxy)),
             state: RwLock::new(state),
             pair,
+            board,
         }
     }
 

@@ -24,6 +24,7 @@ use super::{
     shared::{Shared, State, indices},
 };
 use crate::{
+    acme::{Acme, Challenges},
     admin::{self, AdminSocket},
     config::{self, Config},
     dataplane::{self, flows::Flows},
@@ -51,15 +52,23 @@ pub(super) fn start<K: Kernel>(
     let feeds = Feeds::default().renewed(&roster);
     let tickets = TicketKeys::new()?;
     let (pair, effects) = open_pair(&config)?;
-    let proxy = start_proxy(&config, &feeds, &tickets)?;
+    let challenges = Challenges::default();
+    let proxy = start_proxy(&config, &feeds, &tickets, &challenges)?;
     let (kernel, proxy) = open_kernel_behind(proxy, &config, &roster, open)?;
 
     // Nothing fails from here on.
     let flows = kernel.flows();
     let (checks, outcomes) = start_checks(&config);
     let certificates = Certificates::new(shares_certificates(&config), run::inspect);
+    let (mut acme, obtained) = Acme::new(challenges, run::inspect_obtained);
+    acme.apply(&config);
     let notes = pair.as_ref().map(|pair| Arc::clone(pair.notes()));
-    let shared = Arc::new(Shared::new(kernel, proxy, state(config, roster), notes));
+    let shared = Arc::new(Shared::new(
+        (kernel, proxy),
+        state(config, roster),
+        notes,
+        acme.board().clone(),
+    ));
     let (servers, commands) = doors.serve(&shared);
     let mut agent = Agent {
         file,
@@ -83,6 +92,8 @@ pub(super) fn start<K: Kernel>(
         unremembered: false,
         tickets,
         certificates,
+        acme,
+        obtained,
     };
     agent.look_at_certificates();
     begin_pair(&agent, flows);
@@ -186,8 +197,14 @@ fn recall(file: &StateFile) -> Memory {
     })
 }
 
-fn start_proxy(config: &Config, feeds: &Feeds, tickets: &TicketKeys) -> Result<Proxy, Error> {
-    let proxy = Proxy::start(&config.http, tickets).map_err(|error| Error::Proxy(vec![error]))?;
+fn start_proxy(
+    config: &Config,
+    feeds: &Feeds,
+    tickets: &TicketKeys,
+    challenges: &Challenges,
+) -> Result<Proxy, Error> {
+    let proxy = Proxy::start(&config.http, tickets, challenges)
+        .map_err(|error| Error::Proxy(vec![error]))?;
     match proxy.apply(&config.http, feeds.frontends(config)) {
         Ok(()) => Ok(proxy),
         Err(errors) => {

@@ -17,6 +17,7 @@ use crate::{
     pool::Order,
 };
 
+mod certificate;
 mod log;
 mod peer;
 mod status;
@@ -80,6 +81,11 @@ enum Command {
         #[command(flatten)]
         socket: Socket,
     },
+    /// The certificates that the agent obtains by ACME.
+    Certificate {
+        #[command(subcommand)]
+        command: CertificateCommand,
+    },
     /// Have the agent read its configuration again.
     Reload {
         #[command(flatten)]
@@ -98,6 +104,29 @@ enum Command {
         /// Where the maps are pinned, whatever a configuration says.
         #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
         pin_path: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum CertificateCommand {
+    /// Show all certificates, and those that are obtained with their next order.
+    List {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Show the certificate that is obtained for a service.
+    Show {
+        /// The service.
+        service: String,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Renew the certificate that is obtained for a service, now.
+    Renew {
+        /// The service.
+        service: String,
+        #[command(flatten)]
+        socket: Socket,
     },
 }
 
@@ -181,6 +210,22 @@ fn run(command: Command) -> Result<(), Failure> {
             give(&Request::Backend { name, order }, &socket.path)
         }
         Command::Failover { socket } => give(&Request::Failover, &socket.path),
+        Command::Certificate { command } => match command {
+            CertificateCommand::List { socket } => {
+                let status = Client::new(&socket.path).status().map_err(failed)?;
+                print(&status::certificate_list(
+                    &status,
+                    has_colour(&io::stdout()),
+                ))
+            }
+            CertificateCommand::Show { service, socket } => {
+                let status = Client::new(&socket.path).status().map_err(failed)?;
+                print(&certificate::show(&status, &service).map_err(failed)?)
+            }
+            CertificateCommand::Renew { service, socket } => {
+                give(&Request::Renew { service }, &socket.path)
+            }
+        },
         Command::Reload { socket } => give(&Request::Reload, &socket.path),
         Command::Peer {
             command: PeerCommand::Init { out, force },

@@ -126,6 +126,13 @@ fn last_check(backend: &BackendStatus, status: &Status) -> Cell {
     }
 }
 
+/// `lb certificate list`.
+pub(super) fn certificate_list(status: &Status, colour: bool) -> String {
+    let in_use = certificates(status, colour);
+    let obtained = super::certificate::table(status, colour);
+    format!("{in_use}\n{obtained}")
+}
+
 fn certificates(status: &Status, colour: bool) -> String {
     let mut table = Table::new(&[
         ("CERTIFICATE", Align::Left),

@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, net::Ipv4Addr, path::Path};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Config, Diagnostic, Errors, Places,
+    Acme, Config, Diagnostic, Errors, Places, acme,
     ha::{self, HaDraft},
     host::{self, AdminDraft},
     listeners::{self, Listener},
@@ -30,6 +30,7 @@ pub(super) static ROOT: Schema = Schema {
         &host::ADMIN,
         &pool::POOL,
         &service::SERVICE,
+        &acme::ACME,
         &host::HTTP,
         &host::DATAPLANE,
         &ha::HA,
@@ -124,7 +125,9 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     let ha = root.table(&ha::HA).map(|ha| ha.as_ref().map(ha::read));
     let pools = read_pools(root);
     let pool_drafts = pools.as_deref().ok();
-    let services = read_services(root, pool_drafts);
+    let has_pair = !matches!(ha, Ok(None));
+    let acme = acme::read(root, has_pair);
+    let services = read_services(root, pool_drafts, acme.known());
     let service_drafts = services.as_deref().unwrap_or_default();
     let ha_draft = ha.as_ref().ok().and_then(Option::as_ref);
     refuse_clashes(admin.as_ref().ok(), service_drafts, ha_draft, root.source());
@@ -137,6 +140,7 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
         let used = services.filter_map(|draft| Some(&*draft.service.as_ref()?.pool));
         ha.check_against_pools(&used.collect::<Vec<_>>(), root.source());
     }
+    acme.warn_if_idle(service_drafts, root.source());
     warn_of_idle_pools(
         root.source(),
         pool_drafts.unwrap_or_default(),
@@ -150,6 +154,7 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
         admin: admin?.admin,
         dataplane: dataplane?.dataplane?,
         http: http?,
+        acme: acme.acme?,
         ha: ha?.map(|draft| draft.ha).transpose()?,
         pools: pools.ok_or(Reported)?,
         services: services.ok_or(Reported)?,
@@ -207,12 +212,15 @@ fn read_pools(root: &Section<'_>) -> Result<Vec<PoolDraft>, Reported> {
 fn read_services(
     root: &Section<'_>,
     pools: Option<&[PoolDraft]>,
+    acme: Result<Option<&Acme>, Reported>,
 ) -> Result<Vec<ServiceDraft>, Reported> {
     let sections = root.tables(&service::SERVICE)?;
     if sections.is_empty() {
         return Err(missing(root, &service::SERVICE));
     }
-    let services = sections.iter().map(|section| service::read(section, pools));
+    let services = sections
+        .iter()
+        .map(|section| service::read(section, pools, acme));
     let services: Vec<_> = services.collect();
     let names = services.iter().filter_map(|service| service.name.as_ref());
     _ = unique::refuse_twice("service", "in this file", names, root.source());

@@ -5,6 +5,7 @@
 //! knows the place of each, so that no error hides another; what only the whole file can tell
 //! (names and listeners that stand twice, references) is looked at last.
 
+mod acme;
 mod address;
 mod aws;
 mod check;
@@ -34,9 +35,10 @@ mod unique;
 pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
 pub use model::{
-    Admin, Authentication, Backend, Balance, Check, CheckKind, Config, Dataplane, ElasticIp,
-    Forward, Ha, Http, InterfaceAddress, Interfaces, Mode, Moves, Name, Node, Notify, PeerLink,
-    Pool, Service, TrackScript, Transport, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
+    Acme, AcmeChallenge, Admin, Authentication, Backend, Balance, Check, CheckKind, Config,
+    Dataplane, ElasticIp, ExternalAccount, Forward, Ha, Http, InterfaceAddress, Interfaces, Mode,
+    Moves, Name, Node, Notify, Obtained, PeerLink, Pool, Service, TrackScript, Transport,
+    VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;
 pub use reference::reference_page;

@@ -1,5 +1,6 @@
 //! What a configuration is once it has been parsed: every value valid, every reference resolved.
 
+mod acme;
 mod ha;
 mod interfaces;
 
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub use self::{
+    acme::{Acme, AcmeChallenge, ExternalAccount, Obtained},
     ha::{
         Authentication, ElasticIp, Ha, InterfaceAddress, Moves, Notify, PeerLink, TrackScript,
         Transport, VrrpVersion,
@@ -32,6 +34,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// Limits of the HTTP front, for all its services.
     pub http: Http,
+    /// Where certificates are obtained; `None`: all are files.
+    pub acme: Option<Acme>,
     /// The pools, in the order of the file.
     pub pools: Vec<Arc<Pool>>,
     /// The services, in the order of the file.
@@ -290,9 +294,11 @@ pub enum Mode {
     Http,
     /// HTTPS, by the agent.
     Https {
-        /// PEM files, each a certificate chain and its key; at least one. The first is the one for
-        /// clients that send no name, or one that no certificate has.
+        /// PEM files, each a certificate chain and its key; at least one, or `obtained`. The first
+        /// is the one for clients that send no name, or one that no certificate has.
         certificates: Vec<PathBuf>,
+        /// The certificate that the agent obtains.
+        obtained: Option<Obtained>,
     },
 }
 

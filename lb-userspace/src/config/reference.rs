@@ -92,7 +92,9 @@ These are refused as well:
   wildcard overlaps with every address of its family (`[::]` is IPv6 alone: for both, name both);
 - two pools, two services, or two backends of a pool with the same name; two backends of a pool with
   the same address; a service that listens on the address of one of its own backends;
-- `forward` for a service of mode `http` or `https`, `certificates` for one of mode `tcp` or `http`;
+- `forward` for a service of mode `http` or `https`, `certificates` or `domains` for one of mode
+  `tcp` or `http`;
+- `domains` without `[acme]`, a domain that is a wildcard or an address, and `[acme]` together with `[ha]`;
 - for a service of mode `tcp`: a pool that balances by `least_connections` or `random_two`, and
   wildcard, loopback or IPv6 addresses, its own or its backends';
 - a check or a script whose `timeout` is longer than its `interval`;
@@ -104,7 +106,8 @@ These are refused as well:
   `preempt_delay` with `preempt = false`; a `min_backends` larger than a pool of a service; a port
   of `[ha.link]` that a service or `[admin]` has; two scripts with the same name.
 
-Two things are accepted with a warning: a pool that no service uses, and `[ha]` without `[ha.link]`.
+Three things are accepted with a warning: a pool that no service uses, `[ha]` without `[ha.link]`, and
+`[acme]` where no service has `domains`.
 
 Whether the interfaces exist, and whether the certificate files can be read and fit their keys, is
 not seen from the text alone: the agent looks when it starts and when it reloads. For the secrets of

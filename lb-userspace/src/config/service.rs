@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use toml::Spanned;
 
 use super::{
-    Balance, Forward, Mode, Name, Pool, Service, address,
+    Acme, Balance, Forward, Mode, Name, Obtained, Pool, Service,
+    acme::{self, DOMAINS},
+    address,
     kind::{Choice, Text},
     list::{List, Listed},
     pool::PoolDraft,
@@ -20,7 +22,15 @@ pub(super) static SERVICE: Schema = Schema {
     header: "[[service]]",
     about: "An address that clients connect to.",
     presence: "At least one.",
-    keys: &[&NAME, &LISTEN, &MODE, &FORWARD, &POOL, &CERTIFICATES],
+    keys: &[
+        &NAME,
+        &LISTEN,
+        &MODE,
+        &FORWARD,
+        &POOL,
+        &CERTIFICATES,
+        &DOMAINS,
+    ],
     tables: &[],
 };
 
@@ -79,7 +89,7 @@ static CERTIFICATES: Key<List<Text<PathBuf>>> = Key {
         of: text::PATH,
         noun: "certificate",
     },
-    absent: Absent::Means("none: `https` must have at least one"),
+    absent: Absent::Means("none: `https` must have at least one, or `domains`"),
     meaning: "PEM files, each a certificate chain and its key. The first is for clients that send \
               no name, or one that no certificate has. A name may have one of each kind (ECDSA and \
               RSA): a client gets the one that it can verify, ECDSA where it can both. For \
@@ -102,12 +112,18 @@ pub(super) struct ServiceDraft {
     pub(super) listen: Option<Spanned<SocketAddr>>,
     /// The pool that it refers to, whether or not there is one.
     pub(super) pool_name: Option<Name>,
+    /// Whether it wants a certificate to be obtained, whether or not that is valid.
+    pub(super) has_domains: bool,
     /// The service, if all of it is valid.
     pub(super) service: Option<Service>,
 }
 
 /// Reads a `[[service]]`. Without `pools`, which could not be read, its pool is not looked up.
-pub(super) fn read(section: &Section<'_>, pools: Option<&[PoolDraft]>) -> ServiceDraft {
+pub(super) fn read(
+    section: &Section<'_>,
+    pools: Option<&[PoolDraft]>,
+    acme: Result<Option<&Acme>, Reported>,
+) -> ServiceDraft {
     let name = section.value(&NAME).ok();
     let listen = section.value(&LISTEN).ok();
     let served = section.value(&MODE).ok().map(Spanned::into_inner);
@@ -115,7 +131,8 @@ pub(super) fn read(section: &Section<'_>, pools: Option<&[PoolDraft]>) -> Servic
     let pool = pool_name
         .as_ref()
         .and_then(|name| find_pool(section, name, pools?));
-    let mode = read_mode(section, served);
+    let obtained = acme::obtained(section, name.as_ref().map(Spanned::get_ref), acme);
+    let mode = read_mode(section, served, obtained);
     let mut fitting = Ok(());
     if let Some(listen) = &listen {
         fitting = fitting.and(refuse_itself(section, listen, pool));
@@ -133,6 +150,7 @@ pub(super) fn read(section: &Section<'_>, pools: Option<&[PoolDraft]>) -> Servic
                 pool: pool?.pool.as_ref().map(Arc::<Pool>::clone)?,
             })
         }),
+        has_domains: section.place(DOMAINS.name()).is_some(),
         pool_name: pool_name.map(Spanned::into_inner),
         name,
         listen,
@@ -162,25 +180,37 @@ fn find_pool<'p>(
     found
 }
 
-fn read_mode(section: &Section<'_>, served: Option<Served>) -> Result<Mode, Reported> {
+fn read_mode(
+    section: &Section<'_>,
+    served: Option<Served>,
+    obtained: Result<Option<Obtained>, Reported>,
+) -> Result<Mode, Reported> {
     let forward = section.value(&FORWARD);
     let certificates = section.optional(&CERTIFICATES);
     match served.ok_or(Reported)? {
         Served::Tcp => {
-            refuse_key(section, CERTIFICATES.name(), "tcp", TCP_HAS_NO_TLS)?;
+            let certificates = refuse_key(section, CERTIFICATES.name(), "tcp", TCP_HAS_NO_TLS);
+            refuse_key(section, DOMAINS.name(), "tcp", TCP_HAS_NO_TLS)?;
+            certificates?;
             Ok(Mode::Tcp {
                 forward: forward?.into_inner(),
             })
         }
         Served::Http => {
             let forward = refuse_key(section, FORWARD.name(), "http", AGENT_FORWARDS_NOTHING);
-            refuse_key(section, CERTIFICATES.name(), "http", HTTP_HAS_NO_TLS)?;
+            let certificates = refuse_key(section, CERTIFICATES.name(), "http", HTTP_HAS_NO_TLS);
+            refuse_key(section, DOMAINS.name(), "http", HTTP_HAS_NO_TLS)?;
+            certificates?;
             forward.map(|()| Mode::Http)
         }
         Served::Https => {
             let forward = refuse_key(section, FORWARD.name(), "https", AGENT_FORWARDS_NOTHING);
             let certificates = https_certificates(section, certificates?)?;
-            forward.map(|()| Mode::Https { certificates })
+            let obtained = obtained?;
+            forward.map(|()| Mode::Https {
+                certificates,
+                obtained,
+            })
         }
     }
 }
@@ -207,10 +237,12 @@ fn https_certificates(
         Some(list) => (list.span(), list.into_inner()),
         None => (section.span(), Listed::empty()),
     };
-    if files.complete.is_ok() && files.items.is_empty() {
+    let has_domains = section.place(DOMAINS.name()).is_some();
+    if files.complete.is_ok() && files.items.is_empty() && !has_domains {
         let message = format!("{} has mode \"https\" and no certificates", section.label());
         let hint = "add: certificates = [\"/etc/lb/tls/example.com.pem\"], \
-                    a certificate chain and its key in one file";
+                    a certificate chain and its key in one file; or domains, for \
+                    a certificate that the agent obtains";
         return Err(section.source().error(place, message, hint.to_owned()));
     }
     let shown = files.items.iter();

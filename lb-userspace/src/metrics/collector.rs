@@ -200,6 +200,10 @@ impl Readings {
                 unix_seconds(one.expires),
             )?;
         }
+        let mut orders = Samples::begin(encoder, &families::ACME_ORDERS)?;
+        for (service, outcome, count) in &self.orders {
+            orders.counter(&[service.as_str(), outcome], count)?;
+        }
         Ok(())
     }
 

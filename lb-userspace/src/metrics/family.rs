@@ -82,6 +82,8 @@ families! {
         "TLS handshakes that failed or took too long.";
     CERTIFICATE_EXPIRY: Gauge "lb_certificate_expiry_seconds" ["service", "name", "file"]
         "When a certificate ends, in seconds since 1970-01-01 UTC.";
+    ACME_ORDERS: Counter "lb_acme_orders_total" ["service", "outcome"]
+        "Orders of certificates that ended, by what came of them.";
     VRRP_STATE: Gauge "lb_vrrp_state" ["state"]
         "1 for the state that this host's virtual router is in, 0 for the others.";
     VRRP_PRIORITY: Gauge "lb_vrrp_priority" []

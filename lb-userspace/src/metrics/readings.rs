@@ -60,6 +60,8 @@ pub struct Readings {
     pub backend_connections: Vec<(Name, Name, u64)>,
     /// The certificates that it serves.
     pub certificates: Vec<CertificateReading>,
+    /// Orders of certificates: service, outcome, how many.
+    pub orders: Vec<(Name, &'static str, u64)>,
     /// The pair; `None` when the host is alone.
     pub ha: Option<HaReading>,
     /// The agent's own process.

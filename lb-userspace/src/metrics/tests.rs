@@ -118,6 +118,7 @@ fn readings() -> Readings {
             file: r#"/etc/lb/tls/a "quoted" \ name.pem"#.to_owned(),
             expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
         }],
+        orders: vec![(name("https"), "issued", 1), (name("https"), "refused", 2)],
         ha: Some(ha::reading()),
         process: ProcessReading::now(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
     }
@@ -171,6 +172,7 @@ fn every_sample_stands_where_it_should() {
         r#"lb_http_broken_total{service="https",backend="web1",reason="backend_broke"} 2"#,
         r#"lb_panics_total{service="https"} 0"#,
         r#"lb_backend_connections{service="https",backend="web1"} 5"#,
+        r#"lb_acme_orders_total{service="https",outcome="refused"} 2"#,
         "process_start_time_seconds 1700000000",
     ] {
         assert_has(&text, line);

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use super::pem::{Contents, PemProblem};
-use crate::config::Name;
+use crate::{acme, config::Name};
 
 /// Why the proxy could not start, or could not take a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +117,9 @@ pub enum CertificateProblem {
         /// What is in the file.
         contents: Contents,
     },
+    /// There is none yet, and none could be made to stand in for it.
+    #[error("{0}")]
+    Placeholder(#[source] acme::Unmade),
     /// Key and certificate are no pair.
     #[error("its private key does not belong to its first certificate; {0}")]
     Mismatch(Contents),

@@ -21,6 +21,7 @@ use super::{
     upstream::{Member, Upstreams},
 };
 use crate::{
+    acme::Challenges,
     config::{Http, Name},
     pool::PoolView,
 };
@@ -40,6 +41,8 @@ pub(super) struct Front {
     pub(super) spares: Rc<Spares>,
     /// The worker's connections.
     connections: Rc<Connections>,
+    /// What is answered to a directory that validates a name.
+    pub(super) challenges: Challenges,
     upstreams: Rc<Upstreams>,
     settings: RefCell<Settings>,
     targets: RefCell<Targets>,
@@ -55,6 +58,8 @@ pub(super) struct Shared {
     pub(super) spares: Rc<Spares>,
     /// The connections, to clients and to backends.
     pub(super) connections: Rc<Connections>,
+    /// What is answered to a directory that validates a name.
+    pub(super) challenges: Challenges,
 }
 
 /// What a new configuration can change.
@@ -93,6 +98,7 @@ impl Front {
             drain: Drain::default(),
             spares: shared.spares,
             connections: shared.connections,
+            challenges: shared.challenges,
             upstreams: shared.upstreams,
             settings: RefCell::new(settings),
             targets: RefCell::new(targets),

@@ -21,8 +21,8 @@ use super::{
     linger::linger,
     memory::Relay,
     message::{
-        Framing, HeadScanner, Refusal, Via, header_slots, own_response, parse_request,
-        settle_request_version,
+        Framing, HeadScanner, Refusal, Via, challenge_response, header_slots, own_response,
+        parse_request, settle_request_version,
     },
     metered::{ClientStream, Progress},
     tunnel::tunnel,
@@ -107,6 +107,8 @@ struct Facts {
     idempotent: bool,
     keep_alive: bool,
     upgrade: bool,
+    /// The answer to a directory that validates a name.
+    challenge: Option<String>,
 }
 
 impl<S: ClientStream> Connection<'_, S> {
@@ -236,7 +238,10 @@ impl<S: ClientStream> Connection<'_, S> {
             Err(refusal) => return self.refuse(refusal, false).await,
         };
         self.input.consume(length);
-        let after = self.forward(&facts, limits).await;
+        let after = match &facts.challenge {
+            Some(text) => self.answer_challenge(text, &facts).await,
+            None => self.forward(&facts, limits).await,
+        };
         self.front.counters.took(began.elapsed());
         after
     }
@@ -262,6 +267,7 @@ impl<S: ClientStream> Connection<'_, S> {
             idempotent: request.method.is_idempotent(),
             keep_alive: request.keep_alive,
             upgrade: request.upgrade.is_some(),
+            challenge: self.front.challenges.http_answer(request.target),
         })
     }
 
@@ -334,6 +340,17 @@ impl<S: ClientStream> Connection<'_, S> {
             .await
     }
 
+    /// Answers a directory that validates a name (RFC 8555 §8.3).
+    async fn answer_challenge(&mut self, text: &str, facts: &Facts) -> After {
+        self.front.counters.no_backend.answered(200);
+        let bodyless = facts.framing == Framing::Empty;
+        let keep_alive = facts.keep_alive && !self.front.drain.is_last() && bodyless;
+        self.reply.clear();
+        let shape = (keep_alive, facts.to_head);
+        challenge_response(text, shape, SystemTime::now(), &mut self.reply);
+        self.send_reply(keep_alive).await
+    }
+
     /// Answers in place of a backend.
     async fn say(
         &mut self,
@@ -348,6 +365,10 @@ impl<S: ClientStream> Connection<'_, S> {
             SystemTime::now(),
             &mut self.reply,
         );
+        self.send_reply(keep_alive).await
+    }
+
+    async fn send_reply(&mut self, keep_alive: bool) -> After {
         let slices = &mut [IoSlice::new(&self.reply)];
         match self
             .watchdog

@@ -55,7 +55,7 @@ use std::{
 };
 
 use nix::sys::resource::{Resource, getrlimit};
-use rustls::ServerConfig;
+use rustls::{ServerConfig, sign::CertifiedKey};
 use tokio::sync::watch;
 
 pub use certificates::{
@@ -70,7 +70,8 @@ pub use error::{CertificateProblem, Error};
 pub use pem::{Contents, PemProblem};
 
 use crate::{
-    config::{self, Mode, Name, Service},
+    acme::{self, Challenges},
+    config::{self, Mode, Name, Obtained, Service},
     pool::PoolView,
     tickets::TicketKeys,
 };
@@ -93,6 +94,7 @@ pub struct Frontend {
 pub struct Proxy {
     workers: Vec<Worker>,
     tickets: TicketKeys,
+    challenges: Challenges,
     state: Mutex<State>,
 }
 
@@ -123,19 +125,25 @@ struct Prepared {
 
 impl Proxy {
     /// Starts the workers, as many as `limits` says. They serve nothing yet. Session tickets are
-    /// made with `tickets`, which outlive any change of certificates.
+    /// made with `tickets`, which outlive any change of certificates. Directories that validate a name
+    /// are answered from `challenges`.
     ///
     /// # Errors
     /// A thread or its runtime could not be made.
-    pub fn start(limits: &config::Http, tickets: &TicketKeys) -> Result<Self, Error> {
+    pub fn start(
+        limits: &config::Http,
+        tickets: &TicketKeys,
+        challenges: &Challenges,
+    ) -> Result<Self, Error> {
         panics::report_by_log();
         let per_client = Arc::<ClientCounts>::default();
         let workers = (0..limits.workers.get())
-            .map(|number| Worker::start(number, &per_client))
+            .map(|number| Worker::start(number, &per_client, challenges))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             workers,
             tickets: tickets.clone(),
+            challenges: challenges.clone(),
             state: Mutex::default(),
         })
     }
@@ -243,7 +251,10 @@ impl Proxy {
             listeners: Vec::new(),
             frontend,
         };
-        let mut errors = prepared.set_up_tls(&self.tickets).err().unwrap_or_default();
+        let mut errors = prepared
+            .set_up_tls(&self.tickets, &self.challenges)
+            .err()
+            .unwrap_or_default();
         let Service { name, listen, .. } = &prepared.frontend.service;
         if !state.bound.contains(listen) {
             match listener::bind(*listen, prepared.frontend.moves, self.workers.len()) {
@@ -290,14 +301,30 @@ impl Proxy {
 }
 
 impl Prepared {
-    fn set_up_tls(&mut self, tickets: &TicketKeys) -> Result<(), Vec<Error>> {
+    fn set_up_tls(
+        &mut self,
+        tickets: &TicketKeys,
+        challenges: &Challenges,
+    ) -> Result<(), Vec<Error>> {
         let service = &self.frontend.service;
-        let paths = match &service.mode {
+        let (files, obtained) = match &service.mode {
             Mode::Http => return Ok(()),
-            Mode::Https { certificates } => certificates,
+            Mode::Https {
+                certificates,
+                obtained,
+            } => (certificates, obtained.as_ref()),
             Mode::Tcp { .. } => return Err(vec![Error::WrongMode(service.name.clone())]),
         };
-        let (certificates, errors) = load_all(paths);
+        let mut paths = files.clone();
+        let fallback = match obtained {
+            Some(obtained) if obtained.file.exists() => {
+                paths.push(obtained.file.clone());
+                None
+            }
+            Some(obtained) => Some(fallback(obtained).map_err(|error| vec![error])?),
+            None => None,
+        };
+        let (certificates, errors) = load_all(&paths);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -308,8 +335,9 @@ impl Prepared {
             }]
         };
         let ticketer = tickets.ticketer(&service.name);
-        let config = tls::server_config(&certificates, ticketer).map_err(refused)?;
-        let infos = certificates.into_iter().zip(paths);
+        let config = tls::server_config(&certificates, fallback, challenges, ticketer);
+        let config = config.map_err(refused)?;
+        let infos = certificates.into_iter().zip(&paths);
         let infos = infos.map(|(certificate, path)| CertificateInfo {
             service: service.name.clone(),
             path: path.clone(),
@@ -363,6 +391,15 @@ fn warn_of_few_descriptors(limits: &config::Http, descriptors: usize) {
             "max_connections is more than the process has descriptors for; raise LimitNOFILE"
         );
     }
+}
+
+/// What clients are shown before the first certificate was obtained.
+fn fallback(obtained: &Obtained) -> Result<Arc<CertifiedKey>, Error> {
+    let made = acme::placeholder(&obtained.domains).map(Arc::new);
+    made.map_err(|source| Error::Certificate {
+        path: obtained.file.clone(),
+        problem: CertificateProblem::Placeholder(source),
+    })
 }
 
 fn load_all(paths: &[std::path::PathBuf]) -> (Vec<certificates::Certificate>, Vec<Error>) {

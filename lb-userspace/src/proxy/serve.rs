@@ -1,9 +1,9 @@
 //! One connection of a client, from its handshake on.
 
-use std::{io, rc::Rc};
+use std::{io, rc::Rc, time::Duration};
 
 use rustls::{HandshakeKind, ProtocolVersion};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
@@ -12,10 +12,14 @@ use super::{
     metered::Metered,
     watchdog::Watchdog,
 };
+use crate::acme::ACME_TLS;
 
 /// Room for plaintext that rustls holds before it is written: all that is read at once, so that it
 /// goes out in one piece.
 const TLS_BUFFER_BYTES: usize = 128 * 1024;
+
+/// How long the end of a connection may take.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
 pub(super) async fn serve_client(stream: TcpStream, peer: Peer, front: &Rc<Front>) {
@@ -42,14 +46,20 @@ pub(super) async fn serve_client(stream: TcpStream, peer: Peer, front: &Rc<Front
         Ok(Ok(None)) => {}
         Ok(Ok(Some((stream, progress)))) => {
             count_handshake(&stream, front);
-            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                http2::serve((stream, progress), front, peer, watchdog).await;
-            } else {
-                http1::serve((stream, progress), front, &peer, watchdog).await;
+            match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => http2::serve((stream, progress), front, peer, watchdog).await,
+                // The handshake was all (RFC 8737 §3).
+                Some(ACME_TLS) => close(stream, watchdog).await,
+                _ => http1::serve((stream, progress), front, &peer, watchdog).await,
             }
         }
         Ok(Err::<_, io::Error>(_)) | Err(_) => front.counters.handshake_failures.add(1),
     }
+}
+
+async fn close(mut stream: TlsStream<Metered>, mut watchdog: Watchdog) {
+    // Whoever validates has seen what it came for.
+    let _closed = watchdog.limit(LAST_WORD, stream.shutdown()).await;
 }
 
 fn count_handshake(stream: &TlsStream<Metered>, front: &Front) {

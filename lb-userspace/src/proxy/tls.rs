@@ -10,24 +10,38 @@ use rustls::{
 };
 
 use super::certificates::Certificate;
+use crate::acme::{ACME_TLS, Challenges};
 
 /// The TLS settings of a service: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. The first certificate is
 /// for clients that send no name, or one that no certificate has; with it those of another kind for
-/// the same names. The ticketer is the same for all
-/// workers, so that a client resumes wherever it arrives.
+/// the same names. The ticketer is the same for all workers, so that a client resumes wherever it
+/// arrives. `fallback` is for a service that has no certificate yet. A directory that validates a name
+/// (RFC 8737) is answered from `challenges`.
 pub(super) fn server_config(
     certificates: &[Certificate],
+    fallback: Option<Arc<CertifiedKey>>,
+    challenges: &Challenges,
     ticketer: Arc<dyn ProducesTickets>,
 ) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ByName::new(certificates)));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        .with_cert_resolver(Arc::new(Resolver {
+            certificates: ByName::new(certificates, fallback),
+            challenges: challenges.clone(),
+        }));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), ACME_TLS.to_vec()];
     config.ticketer = ticketer;
     // Tickets carry the session: a store would be one lock for all workers.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
+}
+
+/// What a client is shown.
+#[derive(Debug)]
+struct Resolver {
+    certificates: ByName,
+    challenges: Challenges,
 }
 
 /// Finds the certificate for the name that a client asks for, of a kind that the client can verify.
@@ -45,7 +59,7 @@ type Keys = Vec<Arc<CertifiedKey>>;
 
 impl ByName {
     /// Of several certificates of one kind for one name, the first is used.
-    fn new(certificates: &[Certificate]) -> Self {
+    fn new(certificates: &[Certificate], fallback: Option<Arc<CertifiedKey>>) -> Self {
         let mut exact = HashMap::new();
         let mut wildcard = HashMap::new();
         for certificate in by_cost(certificates) {
@@ -65,10 +79,15 @@ impl ByName {
                 || certificate.names.iter().any(|name| names.contains(name))
         };
         let default = by_cost(certificates).into_iter().filter(is_default);
+        let default: Keys = default.map(|one| Arc::clone(&one.key)).collect();
         Self {
             exact,
             wildcard,
-            default: default.map(|one| Arc::clone(&one.key)).collect(),
+            default: if default.is_empty() {
+                fallback.into_iter().collect()
+            } else {
+                default
+            },
         }
     }
 
@@ -100,13 +119,24 @@ fn choose<'a>(
         .or_else(|| keys.clone().next())
 }
 
-impl ResolvesServerCert for ByName {
+impl ResolvesServerCert for Resolver {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = client_hello.server_name();
+        if validates(&client_hello) {
+            return self.challenges.tls_answer(name?);
+        }
         // rustls has left out the schemes that no cipher suite of the client goes with.
         let schemes = client_hello.signature_schemes();
-        self.find(client_hello.server_name(), schemes)
-            .map(Arc::clone)
+        self.certificates.find(name, schemes).map(Arc::clone)
     }
+}
+
+/// Whether it is a directory that validates a name: it offers that protocol alone (RFC 8737 §3).
+fn validates(client_hello: &ClientHello<'_>) -> bool {
+    let Some(mut protocols) = client_hello.alpn() else {
+        return false;
+    };
+    protocols.next() == Some(ACME_TLS) && protocols.next().is_none()
 }
 
 #[cfg(test)]
@@ -145,7 +175,7 @@ mod tests {
             certificate(&["*.a.example"]),
             certificate(&["b.a.example", "c.example"]),
         ];
-        let by_name = ByName::new(&certificates);
+        let by_name = ByName::new(&certificates, None);
         let found = |name| {
             let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
             by_name.find(Some(name), &schemes).and_then(|key| {
@@ -171,7 +201,7 @@ mod tests {
             of_kind(&["a.example", "b.example"], &PKCS_ECDSA_P256_SHA256),
             of_kind(&["*.example"], &PKCS_RSA_SHA256),
         ];
-        let by_name = ByName::new(&certificates);
+        let by_name = ByName::new(&certificates, None);
         let found = |name, schemes: &[SignatureScheme]| {
             let key = by_name.find(name, schemes).expect("a certificate");
             certificates

@@ -32,6 +32,7 @@ use super::{
     upstream::Upstreams,
 };
 use crate::{
+    acme::Challenges,
     config::{Http, Name},
     pool::PoolView,
 };
@@ -94,14 +95,22 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a worker that serves nothing yet.
-    pub(super) fn start(number: usize, per_client: &Arc<ClientCounts>) -> Result<Self, Error> {
+    pub(super) fn start(
+        number: usize,
+        per_client: &Arc<ClientCounts>,
+        challenges: &Challenges,
+    ) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(Error::Worker)?;
         let counters = Arc::<WorkerCounters>::default();
         let (commands, receiver) = mpsc::unbounded_channel();
-        let inside = (Arc::clone(&counters), Arc::clone(per_client));
+        let inside = (
+            Arc::clone(&counters),
+            Arc::clone(per_client),
+            challenges.clone(),
+        );
         let thread = std::thread::Builder::new()
             .name(format!("lb-http-{number}"))
             .spawn(move || {
@@ -119,9 +128,9 @@ impl Worker {
 
 async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
-    (counters, per_client): (Arc<WorkerCounters>, Arc<ClientCounts>),
+    (counters, per_client, challenges): (Arc<WorkerCounters>, Arc<ClientCounts>, Challenges),
 ) {
-    let mut inside = Inside::new(counters, &per_client);
+    let mut inside = Inside::new(counters, &per_client, challenges);
     let (upstreams, spares) = (Rc::clone(&inside.upstreams), Rc::clone(&inside.spares));
     let sweeper = spawn_local(async move {
         loop {
@@ -150,6 +159,7 @@ async fn run(
 /// A worker, from inside.
 struct Inside {
     counters: Arc<WorkerCounters>,
+    challenges: Challenges,
     upstreams: Rc<Upstreams>,
     spares: Rc<Spares>,
     slots: HashMap<SocketAddr, Rc<Slot>>,
@@ -163,8 +173,13 @@ struct Slot {
 }
 
 impl Inside {
-    fn new(counters: Arc<WorkerCounters>, per_client: &Arc<ClientCounts>) -> Self {
+    fn new(
+        counters: Arc<WorkerCounters>,
+        per_client: &Arc<ClientCounts>,
+        challenges: Challenges,
+    ) -> Self {
         Self {
+            challenges,
             upstreams: Rc::default(),
             spares: Spares::new(Memory::new(&counters)),
             counters,
@@ -246,6 +261,7 @@ impl Inside {
             upstreams: Rc::clone(&self.upstreams),
             spares: Rc::clone(&self.spares),
             connections: Rc::clone(&self.connections),
+            challenges: self.challenges.clone(),
         };
         let front = Rc::new(Front::new(
             (plan.name, plan.listen),

@@ -1,5 +1,6 @@
 //! The configuration's contract with its user: what is read, and what is said about mistakes.
 
+mod acme;
 mod document;
 mod ha;
 mod host;

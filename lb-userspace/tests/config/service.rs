@@ -173,7 +173,7 @@ error: service "https" has mode "https" and no certificates
    |
 48 | [[service]]
    | ^^^^^^^^^^^
-   = help: add: certificates = ["/etc/lb/tls/example.com.pem"], a certificate chain and its key in one file
+   = help: add: certificates = ["/etc/lb/tls/example.com.pem"], a certificate chain and its key in one file; or domains, for a certificate that the agent obtains
 "#,
     );
 }
@@ -189,7 +189,7 @@ error: service "https" has mode "https" and no certificates
    |
 53 | certificates = []
    |                ^^
-   = help: add: certificates = ["/etc/lb/tls/example.com.pem"], a certificate chain and its key in one file
+   = help: add: certificates = ["/etc/lb/tls/example.com.pem"], a certificate chain and its key in one file; or domains, for a certificate that the agent obtains
 "#,
     );
 }

@@ -43,6 +43,7 @@ fn a_configuration_with_errors_changes_nothing_and_names_them_all() {
     service.listen = taken.local_addr().expect("an address");
     service.mode = Mode::Https {
         certificates: vec!["/nonexistent/1.pem".into(), "/nonexistent/2.pem".into()],
+        obtained: None,
     };
     let errors = site.apply(service).expect_err("bad");
     let sentences: Vec<_> = errors.iter().map(ToString::to_string).collect();

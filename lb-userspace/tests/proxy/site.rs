@@ -10,6 +10,7 @@ use std::{
 };
 
 use lb::{
+    acme::Challenges,
     config::{self, Balance, Http, Mode, Name, Pool, Service, Weight, WhenAllDown},
     pool::PoolView,
     proxy::{Frontend, Proxy},
@@ -60,7 +61,10 @@ impl Site {
         change(&mut limits);
         let certificates = vec![certificate(folder.path(), "localhost", "localhost")];
         let mode = if https {
-            Mode::Https { certificates }
+            Mode::Https {
+                certificates,
+                obtained: None,
+            }
         } else {
             Mode::Http
         };
@@ -69,7 +73,7 @@ impl Site {
         let view = Arc::new(PoolView::new(Arc::clone(&pool), states));
         let address = free_address();
         let site = Self {
-            proxy: Some(Proxy::start(&limits, tickets).expect("workers")),
+            proxy: Some(Proxy::start(&limits, tickets, &Challenges::default()).expect("workers")),
             address,
             limits,
             folder,

@@ -36,6 +36,7 @@ fn each_name_is_shown_its_certificate() {
             certificate(folder, "first", "first.example"),
             certificate(folder, "second", "second.example *.wild.example"),
         ],
+        obtained: None,
     };
     site.apply(service).expect("applied");
     let first = shown(&site, "first.example");
@@ -215,6 +216,7 @@ fn a_client_gets_the_kind_of_certificate_that_it_can_verify() {
             certificate_of(&site, &["rsa:2048"]),
             certificate_of(&site, &ecdsa),
         ],
+        obtained: None,
     };
     site.apply(service).expect("applied");
     let signed = |arguments: &str| {

@@ -256,6 +256,13 @@ pub(crate) const NEEDS: &[Need] = &[
         purposes: &[Test, Bench],
     },
     Need {
+        name: "pebble",
+        why: "plays the ACME directory",
+        probe: Probe::Program("pebble"),
+        source: Source::Packages(&["pebble"]),
+        purposes: &[Test],
+    },
+    Need {
         name: "keepalived",
         why: "a peer to work with, and to measure failover beside",
         probe: Probe::Program("keepalived"),

@@ -66,6 +66,7 @@ impl Observed {
                 .into_iter()
                 .map(certificate_reading)
                 .collect(),
+            orders: Vec::new(),
             source_ports: Arc::default(),
             ha: None,
             process: ProcessReading::now(started),

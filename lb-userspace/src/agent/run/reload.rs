@@ -113,6 +113,7 @@ impl<K: Kernel> Agent<K> {
             state.unsettled.clear();
         }
         self.remember();
+        self.acme.apply(&self.shared.read().config);
         self.reconfigure_pair();
         self.look_at_certificates();
     }

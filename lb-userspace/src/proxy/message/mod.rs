@@ -27,7 +27,7 @@ pub(super) use forward::Via;
 pub(super) use head::HeadScanner;
 pub(super) use hpack::{BrokenBlock, FieldReader, Notice};
 pub(super) use number::push_hexadecimal;
-pub(super) use own::{own_fields, own_response, own_text};
+pub(super) use own::{challenge_response, own_fields, own_response, own_text};
 pub(super) use refusal::Refusal;
 pub(super) use reply::ReplyStyle;
 pub(super) use request::{Method, Request, parse_request};

@@ -54,6 +54,25 @@ pub(crate) fn own_response(
     }
 }
 
+/// Appends the whole HTTP/1 response to a directory that validates a name (RFC 8555 §8.3).
+pub(crate) fn challenge_response(
+    text: &str,
+    (keep_alive, to_head): (bool, bool),
+    now: SystemTime,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    push_field(out, "Date", http_date(now).as_bytes());
+    push_field(out, "Content-Type", b"application/octet-stream");
+    push_field(out, "Content-Length", text.len().to_string().as_bytes());
+    let connection: &[u8] = if keep_alive { b"keep-alive" } else { b"close" };
+    push_field(out, "Connection", connection);
+    out.extend_from_slice(b"\r\n");
+    if !to_head {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
 fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",

@@ -1,0 +1,51 @@
+//! What is known of the certificates, for status and metrics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use crate::config::Name;
+
+/// What is known of an obtained certificate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Orders that ended with a certificate, since the agent started.
+    pub issued: u64,
+    /// Orders that the directory refused, or could not validate.
+    pub refused: u64,
+    /// Orders for which the directory was not reached, or did not work.
+    pub unreachable: u64,
+    /// When the next order begins; `None`: one is under way.
+    pub next_order: Option<SystemTime>,
+    /// Why the last order failed; `None`: it did not.
+    pub failure: Option<String>,
+}
+
+/// What is known of each certificate, by its service. All clones are one board.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<Mutex<BTreeMap<Name, Progress>>>);
+
+impl Board {
+    /// What is known at this moment.
+    #[must_use]
+    pub fn progress(&self) -> BTreeMap<Name, Progress> {
+        self.lock().clone()
+    }
+
+    /// Changes what is known of one certificate.
+    pub(super) fn change(&self, service: &Name, change: impl FnOnce(&mut Progress)) {
+        change(self.lock().entry(service.clone()).or_default());
+    }
+
+    /// Forgets every certificate but those.
+    pub(super) fn keep(&self, services: &BTreeSet<&Name>) {
+        self.lock().retain(|service, _| services.contains(service));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Progress>> {
+        // Each change is an assignment or two of one entry, of which none leans on another.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

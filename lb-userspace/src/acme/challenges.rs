@@ -1,0 +1,225 @@
+//! What the front answers to a directory that validates a name.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::Hash,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls::{
+    crypto::aws_lc_rs,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    sign::CertifiedKey,
+};
+
+/// The protocol of TLS-ALPN-01 (RFC 8737 §6.2).
+pub const ACME_TLS: &[u8] = b"acme-tls/1";
+/// Where a directory asks for the answer of HTTP-01 (RFC 8555 §8.3).
+const WELL_KNOWN: &str = "/.well-known/acme-challenge/";
+
+/// The answers that are offered at this moment. Cheap to clone; all clones are the same answers.
+#[derive(Clone, Default)]
+pub struct Challenges(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Whether there is any: without one, a request costs this look and no lock.
+    any: AtomicBool,
+    answers: Mutex<Answers>,
+}
+
+#[derive(Default)]
+struct Answers {
+    /// Token → key authorization.
+    http: HashMap<String, String>,
+    /// Name → certificate.
+    tls: HashMap<String, Arc<CertifiedKey>>,
+}
+
+impl Answers {
+    fn is_empty(&self) -> bool {
+        self.http.is_empty() && self.tls.is_empty()
+    }
+}
+
+/// An answer is offered for as long as this lives.
+#[derive(Debug)]
+#[must_use]
+pub struct Offer {
+    challenges: Challenges,
+    key: Key,
+}
+
+#[derive(Debug)]
+enum Key {
+    Http(String),
+    Tls(String),
+}
+
+/// A certificate of one's own could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make a certificate to answer handshakes with: {0}")]
+pub struct Unmade(String);
+
+impl Challenges {
+    /// The answer to `GET target` of HTTP-01.
+    #[must_use]
+    pub fn http_answer(&self, target: &str) -> Option<String> {
+        if !self.0.any.load(Ordering::Relaxed) {
+            return None;
+        }
+        let token = target.strip_prefix(WELL_KNOWN)?;
+        self.answers().http.get(token).cloned()
+    }
+
+    /// The certificate that answers TLS-ALPN-01 for a name in lower case.
+    #[must_use]
+    pub fn tls_answer(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.answers().tls.get(name).cloned()
+    }
+
+    /// Offers the answer of HTTP-01.
+    pub fn offer_http(&self, token: &str, key_authorization: &str) -> Offer {
+        self.change(|answers| {
+            let (token, answer) = (token.to_owned(), key_authorization.to_owned());
+            answers.http.insert(token, answer);
+        });
+        self.offer(Key::Http(token.to_owned()))
+    }
+
+    /// Offers the certificate of TLS-ALPN-01: `digest` is the SHA-256 of the key authorization
+    /// (RFC 8737 §3).
+    ///
+    /// # Errors
+    /// The certificate cannot be made.
+    pub fn offer_tls(&self, name: &str, digest: &[u8]) -> Result<Offer, Unmade> {
+        let key = challenge_certificate(name, digest)?;
+        self.change(|answers| {
+            answers.tls.insert(name.to_owned(), Arc::new(key));
+        });
+        Ok(self.offer(Key::Tls(name.to_owned())))
+    }
+
+    fn offer(&self, key: Key) -> Offer {
+        Offer {
+            challenges: self.clone(),
+            key,
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Answers)) {
+        let mut answers = self.answers();
+        change(&mut answers);
+        self.0.any.store(!answers.is_empty(), Ordering::Relaxed);
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        // Each change is one insertion or removal: what is behind the lock is whole.
+        self.0
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Challenges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenges").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        self.challenges.change(|answers| match &self.key {
+            Key::Http(token) => remove(&mut answers.http, token),
+            Key::Tls(name) => remove(&mut answers.tls, name),
+        });
+    }
+}
+
+fn remove<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: &K) {
+    map.remove(key);
+}
+
+fn challenge_certificate(name: &str, digest: &[u8]) -> Result<CertifiedKey, Unmade> {
+    let made = |error: rcgen::Error| Unmade(error.to_string());
+    let mut params = CertificateParams::new([name.to_owned()]).map_err(made)?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    self_signed(&params)
+}
+
+/// A self-signed certificate, for handshakes before the first one was obtained.
+///
+/// # Errors
+/// It cannot be made.
+pub fn placeholder(names: &[String]) -> Result<CertifiedKey, Unmade> {
+    let params = CertificateParams::new(names).map_err(|error| Unmade(error.to_string()))?;
+    self_signed(&params)
+}
+
+fn self_signed(params: &CertificateParams) -> Result<CertifiedKey, Unmade> {
+    let made = |error: rcgen::Error| Unmade(error.to_string());
+    let pair = KeyPair::generate().map_err(made)?;
+    let certificate = params.self_signed(&pair).map_err(made)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
+    let chain = vec![certificate.der().clone()];
+    // Not `CertifiedKey::from_der`: it refuses a critical extension that it does not know.
+    let key = aws_lc_rs::default_provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| Unmade(error.to_string()))?;
+    Ok(CertifiedKey::new(chain, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_offered_for_as_long_as_its_offer_lives() {
+        let challenges = Challenges::default();
+        let target = "/.well-known/acme-challenge/token";
+        assert_eq!(challenges.http_answer(target), None);
+        let offer = challenges.offer_http("token", "token.thumbprint");
+        let other = challenges.offer_http("other", "other.thumbprint");
+        assert_eq!(
+            challenges.http_answer(target).as_deref(),
+            Some("token.thumbprint")
+        );
+        assert_eq!(challenges.http_answer("/token"), None);
+        drop(offer);
+        assert_eq!(challenges.http_answer(target), None);
+        drop(other);
+        assert!(!challenges.0.any.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn the_certificate_of_a_challenge_has_the_critical_identifier_and_one_name() {
+        use x509_parser::prelude::FromDer as _;
+
+        let challenges = Challenges::default();
+        let digest = [7; 32];
+        let _offer = challenges
+            .offer_tls("www.example.org", &digest)
+            .expect("made");
+        let key = challenges.tls_answer("www.example.org").expect("offered");
+        let parsed = x509_parser::certificate::X509Certificate::from_der(&key.cert[0]);
+        let (_, parsed) = parsed.expect("a certificate");
+        // id-pe-acmeIdentifier, RFC 8737 §6.1; an OCTET STRING of 32 bytes.
+        let identifier = parsed
+            .extensions()
+            .iter()
+            .find(|one| one.oid.to_id_string() == "1.3.6.1.5.5.7.1.31")
+            .expect("the extension");
+        assert!(identifier.critical);
+        assert_eq!(identifier.value, [&[4, 32][..], &digest].concat());
+        let names = parsed.subject_alternative_name().expect("readable");
+        assert_eq!(names.expect("names").value.general_names.len(), 1);
+        assert!(challenges.tls_answer("example.org").is_none());
+    }
+}

@@ -1,0 +1,348 @@
+//! One account at one directory, and the orders that it places.
+
+use std::time::{Duration, SystemTime};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error,
+    ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rustls::pki_types::CertificateDer;
+
+use super::{
+    Challenges, Offer, Window,
+    client::{Client, ClientError, RetryAfter},
+    store::{Store, StoreError},
+};
+use crate::{
+    config::{Acme, AcmeChallenge, ExternalAccount},
+    private_file,
+};
+
+/// A whole order, validation included.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long, and how often, the directory is asked whether it has validated, and whether it has
+/// issued.
+const POLLING: RetryPolicy = RetryPolicy::new()
+    .initial_delay(Duration::from_millis(250))
+    .backoff(1.5)
+    .timeout(Duration::from_secs(120));
+/// Times that a request whose nonce was refused is signed again. `instant-acme` makes three requests
+/// of each. A nonce that is refused costs nothing at the directory (RFC 8555 §6.5).
+const NONCE_TRIES: u32 = 60;
+/// More than any MAC key takes.
+const MOST_KEY_BYTES: u64 = 4096;
+
+const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
+const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OrderError {
+    #[error("the directory: {0}")]
+    Directory(#[from] Error),
+    #[error("the directory offers no challenge {challenge} for {name}")]
+    NoChallenge {
+        name: String,
+        challenge: &'static str,
+    },
+    #[error("the directory could not validate {0}")]
+    Invalid(String),
+    #[error("no certificate within {ORDER_TIMEOUT:?}")]
+    Timeout,
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    #[error("cannot use `acme.eab_key_file` {0}")]
+    ExternalAccount(String),
+    #[error("{0}")]
+    Unmade(#[from] super::Unmade),
+    #[error("cannot make a key and its request: {0}")]
+    Request(#[from] rcgen::Error),
+    #[error("what the directory issued cannot be served: {0}")]
+    Unfit(String),
+}
+
+impl OrderError {
+    /// Whether the directory did not work, so that it refused nothing.
+    pub(super) fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Directory(Error::Api(problem)) => problem.status.is_some_and(|code| code >= 500),
+            Self::Directory(error) => !matches!(error, Error::Timeout(_)),
+            _ => false,
+        }
+    }
+
+    fn is_about_account(&self) -> bool {
+        matches!(self, Self::Directory(Error::Api(problem))
+            if problem.r#type.as_deref() == Some(NO_ACCOUNT))
+    }
+}
+
+/// Repeats a request for as long as its nonce is refused.
+macro_rules! with_good_nonce {
+    ($request:expr) => {{
+        let mut tries = 1;
+        loop {
+            match $request.await {
+                Err(Error::Api(problem)) if is_bad_nonce(&problem) && tries < NONCE_TRIES => {
+                    tries += 1;
+                }
+                other => break other,
+            }
+        }
+    }};
+}
+
+/// One account at one directory.
+pub(super) struct Session {
+    settings: Acme,
+    store: Store,
+    challenges: Challenges,
+    account: Option<Account>,
+    retry_after: RetryAfter,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn new(settings: Acme, challenges: Challenges) -> Self {
+        Self {
+            store: Store::new(settings.folder()),
+            settings,
+            challenges,
+            account: None,
+            retry_after: RetryAfter::default(),
+        }
+    }
+
+    /// Orders a certificate for these names, validated in this way. Returns its chain and key as
+    /// PEM. `replaces`: the certificate that it takes the place of, where the directory wants to
+    /// know (RFC 9773 §5).
+    pub(super) async fn order(
+        &mut self,
+        domains: &[String],
+        challenge: AcmeChallenge,
+        replaces: Option<&CertificateDer<'_>>,
+    ) -> Result<String, OrderError> {
+        let mut outcome = self.order_in_time(domains, challenge, replaces).await;
+        if let Err(error) = &outcome
+            && error.is_about_account()
+        {
+            tracing::warn!("the ACME directory does not know this account any more: {error}");
+            self.account = None;
+            self.store.forget_account()?;
+            outcome = self.order_in_time(domains, challenge, replaces).await;
+        }
+        if let Err(error) = &outcome
+            && error.is_unreachable()
+        {
+            // Connects again the next time: the directory may have other URLs by then.
+            self.account = None;
+        }
+        outcome
+    }
+
+    async fn order_in_time(
+        &mut self,
+        domains: &[String],
+        challenge: AcmeChallenge,
+        replaces: Option<&CertificateDer<'_>>,
+    ) -> Result<String, OrderError> {
+        let ordered = self.order_by_account(domains, challenge, replaces);
+        let outcome = tokio::time::timeout(ORDER_TIMEOUT, ordered).await;
+        outcome.unwrap_or(Err(OrderError::Timeout))
+    }
+
+    /// When the directory wants to be asked again, after it refused.
+    pub(super) fn retry_after(&self) -> Option<SystemTime> {
+        self.retry_after.take()
+    }
+
+    /// When the directory suggests to renew this certificate, and how long that is good for; `None`
+    /// where it offers no such thing, or does not answer.
+    pub(super) async fn window(
+        &mut self,
+        certificate: &CertificateDer<'_>,
+    ) -> Option<(Window, Duration)> {
+        let id = CertificateIdentifier::try_from(certificate).ok()?;
+        let account = self.account().await.ok()?;
+        match account.renewal_info(&id).await {
+            Ok((info, again)) => {
+                let [start, end] = [info.suggested_window.start, info.suggested_window.end];
+                let [start, end] = [start, end].map(SystemTime::from);
+                Some((Window { start, end }, again))
+            }
+            Err(Error::Unsupported(_)) => None,
+            Err(error) => {
+                tracing::info!("the ACME directory gave no renewal window: {error}");
+                None
+            }
+        }
+    }
+
+    async fn order_by_account(
+        &mut self,
+        domains: &[String],
+        challenge: AcmeChallenge,
+        replaces: Option<&CertificateDer<'_>>,
+    ) -> Result<String, OrderError> {
+        let account = self.account().await?;
+        let identifiers: Vec<_> = domains.iter().cloned().map(Identifier::Dns).collect();
+        let new_order = || {
+            let order = NewOrder::new(&identifiers);
+            let id = replaces.and_then(|old| CertificateIdentifier::try_from(old).ok());
+            match id {
+                Some(id) => order.replaces(id.into_owned()),
+                None => order,
+            }
+        };
+        let mut order = with_good_nonce!(account.new_order(&new_order()))?;
+        // The answers are offered until the order has ended.
+        let _offers = self.answer_challenges(&mut order, challenge).await?;
+        if with_good_nonce!(order.poll_ready(&POLLING))? == OrderStatus::Invalid {
+            return Err(OrderError::Invalid(reasons(&mut order).await));
+        }
+        let (key, request) = key_and_request(domains)?;
+        with_good_nonce!(order.finalize_csr(&request))?;
+        let chain = with_good_nonce!(order.poll_certificate(&POLLING))?;
+        Ok(chain + &key)
+    }
+
+    async fn answer_challenges(
+        &self,
+        order: &mut Order,
+        challenge: AcmeChallenge,
+    ) -> Result<Vec<Offer>, OrderError> {
+        with_good_nonce!(fetch_authorizations(order))?;
+        let (kind, word) = match challenge {
+            AcmeChallenge::TlsAlpn01 => (ChallengeType::TlsAlpn01, "tls-alpn-01"),
+            AcmeChallenge::Http01 => (ChallengeType::Http01, "http-01"),
+        };
+        let mut offers = Vec::new();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status == AuthorizationStatus::Valid {
+                continue;
+            }
+            let name = authorization.identifier().to_string();
+            let Some(mut answer) = authorization.challenge(kind.clone()) else {
+                return Err(OrderError::NoChallenge {
+                    name,
+                    challenge: word,
+                });
+            };
+            let key = answer.key_authorization();
+            offers.push(match challenge {
+                AcmeChallenge::TlsAlpn01 => {
+                    self.challenges.offer_tls(&name, key.digest().as_ref())?
+                }
+                AcmeChallenge::Http01 => self.challenges.offer_http(&answer.token, key.as_str()),
+            });
+            with_good_nonce!(answer.set_ready())?;
+        }
+        Ok(offers)
+    }
+
+    async fn account(&mut self) -> Result<Account, OrderError> {
+        if let Some(account) = &self.account {
+            return Ok(account.clone());
+        }
+        let client = Client::new(self.settings.ca_file.as_deref(), &self.retry_after)?;
+        let builder = || Account::builder_with_http(Box::new(client.clone()));
+        let account = match self.store.account::<AccountCredentials>()? {
+            Some(credentials) => builder().from_credentials(credentials).await?,
+            None => {
+                let contact = self.settings.email.as_ref();
+                let contact: Vec<_> = contact
+                    .map(|email| format!("mailto:{email}"))
+                    .into_iter()
+                    .collect();
+                let contact: Vec<_> = contact.iter().map(String::as_str).collect();
+                let new = NewAccount {
+                    contact: &contact,
+                    terms_of_service_agreed: true,
+                    only_return_existing: false,
+                };
+                let bound = self.settings.external_account.as_ref();
+                let bound = bound.map(external_account_key).transpose()?;
+                let directory = &self.settings.directory;
+                let (account, credentials) =
+                    with_good_nonce!(builder().create(&new, directory.clone(), bound.as_ref()))?;
+                self.store.keep_account(&credentials)?;
+                tracing::info!(directory, "made an ACME account");
+                account
+            }
+        };
+        self.account = Some(account.clone());
+        Ok(account)
+    }
+}
+
+fn is_bad_nonce(problem: &Problem) -> bool {
+    problem.r#type.as_deref() == Some(BAD_NONCE)
+}
+
+/// Fetches the state of every authorization that is not known. What was fetched stays: after an
+/// error the rest is fetched by the next call.
+async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        _ = authorization?;
+    }
+    Ok(())
+}
+
+/// Why an order became invalid: what the directory says of each name.
+async fn reasons(order: &mut Order) -> String {
+    let unknown = "a name, and does not say why".to_owned();
+    if with_good_nonce!(fetch_authorizations(order)).is_err() {
+        return unknown;
+    }
+    let mut reasons = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(authorization)) = authorizations.next().await {
+        let name = authorization.identifier().to_string();
+        let problems = authorization.challenges.iter();
+        let problems = problems.filter_map(|challenge| challenge.error.as_ref());
+        reasons.extend(problems.map(|problem| format!("{name}: {problem}")));
+    }
+    if reasons.is_empty() {
+        unknown
+    } else {
+        reasons.join("; ")
+    }
+}
+
+/// A new P-256 key as PEM, and the request for a certificate of these names, signed with it.
+fn key_and_request(domains: &[String]) -> Result<(String, Vec<u8>), rcgen::Error> {
+    let mut params = CertificateParams::new(domains)?;
+    params.distinguished_name = DistinguishedName::new();
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    let request = params.serialize_request(&key)?;
+    Ok((key.serialize_pem(), request.der().to_vec()))
+}
+
+fn external_account_key(account: &ExternalAccount) -> Result<ExternalAccountKey, OrderError> {
+    let fail =
+        |why: String| OrderError::ExternalAccount(format!("{}: {why}", account.key_file.display()));
+    let text = private_file::read(&account.key_file, MOST_KEY_BYTES)
+        .map_err(|error| fail(error.to_string()))?;
+    let text: Vec<u8> = text
+        .into_iter()
+        .filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=')
+        .collect();
+    let key = URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| fail("it is not base64url".to_owned()))?;
+    Ok(ExternalAccountKey::new(account.key_id.clone(), &key))
+}

@@ -1,0 +1,181 @@
+//! What is kept on disk: the account, the certificates with their keys, and when orders began.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Record;
+use crate::private_file;
+
+/// More than any of these files takes.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {}: {why}", path.display())]
+pub struct StoreError {
+    what: &'static str,
+    path: PathBuf,
+    why: String,
+}
+
+/// The folder of one directory.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The account's credentials; `None`: there is no account yet.
+    pub(super) fn account<T: DeserializeOwned>(&self) -> Result<Option<T>, StoreError> {
+        read_json(&self.folder.join("account.json"))
+    }
+
+    pub(super) fn keep_account(&self, credentials: &impl Serialize) -> Result<(), StoreError> {
+        write_json(&self.folder.join("account.json"), credentials)
+    }
+
+    /// Has a new account made the next time.
+    pub(super) fn forget_account(&self) -> Result<(), StoreError> {
+        let path = self.folder.join("account.json");
+        fs::remove_file(&path).map_err(|error| StoreError {
+            what: "remove",
+            path,
+            why: error.to_string(),
+        })
+    }
+
+    /// What is known of the orders of a certificate. A file that cannot be read costs its
+    /// contents: the caller says so.
+    pub(super) fn record(&self, certificate: &Path) -> Result<Record, StoreError> {
+        read_json(&self.record_file(certificate)).map(Option::unwrap_or_default)
+    }
+
+    pub(super) fn keep_record(
+        &self,
+        certificate: &Path,
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        write_json(&self.record_file(certificate), record)
+    }
+
+    fn record_file(&self, certificate: &Path) -> PathBuf {
+        let name = certificate.file_stem().unwrap_or_default();
+        let mut name = name.to_owned();
+        name.push(".json");
+        self.folder.join("orders").join(name)
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let fail = |why: String| StoreError {
+        what: "read",
+        path: path.to_owned(),
+        why,
+    };
+    let text = match private_file::read(path, MOST_BYTES) {
+        Err(private_file::PrivateFileError::Missing) => return Ok(None),
+        text => text.map_err(|error| fail(error.to_string()))?,
+    };
+    serde_json::from_slice(&text).map_err(|error| fail(error.to_string()))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let text = serde_json::to_vec_pretty(value).map_err(|error| StoreError {
+        what: "write",
+        path: path.to_owned(),
+        why: error.to_string(),
+    })?;
+    write(path, &text)
+}
+
+/// Replaces a file in one step by one of mode 0600, and makes its folders (0700) where there are
+/// none: after a crash there is the old file or the new one.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace(path, bytes).map_err(|error| StoreError {
+        what: "write",
+        path: path.to_owned(),
+        why: match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
+                "{error}; the agent's user must be able to write `acme.storage`, and the service \
+                 unit must let it"
+            ),
+            _ => error.to_string(),
+        },
+    })
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    // One that a crash left behind may have another mode.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    // The rename itself is on disk once the folder is.
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a/b/key.pem");
+        write(&path, b"old").expect("written");
+        // What a crash left behind.
+        fs::write(folder.path().join("a/b/key.pem.new"), "half").expect("written");
+        write(&path, b"new").expect("written");
+        assert_eq!(fs::read(&path).expect("read"), b"new");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(&folder.path().join("a")), 0o700);
+        assert!(!folder.path().join("a/b/key.pem.new").exists());
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_a_damaged_one_is_said() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(folder.path().to_owned());
+        let certificate = Path::new("/x/certificates/www.v2.pem");
+        assert_eq!(store.record(certificate).expect("none"), Record::default());
+        let record = Record {
+            failures: 3,
+            began: vec![1, 2],
+            ..Record::default()
+        };
+        store.keep_record(certificate, &record).expect("written");
+        assert_eq!(store.record(certificate).expect("read"), record);
+        write(&folder.path().join("orders/www.v2.json"), b"{").expect("written");
+        let error = store.record(certificate).expect_err("damaged").to_string();
+        assert!(error.starts_with("cannot read "), "{error}");
+    }
+}

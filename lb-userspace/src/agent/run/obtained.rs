@@ -1,0 +1,35 @@
+//! Certificates that were obtained: loaded into the HTTP front as soon as there is a new one.
+
+use super::Agent;
+use crate::{
+    acme::{Facts, Validity},
+    agent::kernel::Kernel,
+    config::Name,
+    proxy,
+};
+
+impl<K: Kernel> Agent<K> {
+    /// Serves the new certificate of a service from the next handshake on. Connections go on.
+    pub(super) fn load_obtained(&mut self, service: &Name) {
+        let config = self.shared.read().config.clone();
+        match self.apply_to_proxy(&config, &self.feeds) {
+            Ok(()) => tracing::info!(%service, "the new certificate is in use"),
+            Err(error) => {
+                tracing::error!(%service, "the new certificate is not in use: {error}");
+            }
+        }
+        self.look_at_certificates();
+    }
+}
+
+/// Reads a certificate as the HTTP front would.
+pub(in crate::agent) fn inspect_obtained(bytes: &[u8]) -> Result<Facts, String> {
+    let found = proxy::inspect_certificate(bytes).map_err(|problem| problem.to_string())?;
+    Ok(Facts {
+        names: found.names,
+        validity: Validity {
+            not_before: found.not_before,
+            not_after: found.not_after,
+        },
+    })
+}

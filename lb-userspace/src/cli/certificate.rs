@@ -1,0 +1,116 @@
+//! `lb certificate`: the certificates that the agent obtains.
+
+use super::table::{Align, Cell, Style, Table};
+use crate::admin::{Moment, ObtainedStatus, Status};
+
+/// A line for each service whose certificate is obtained.
+pub(super) fn table(status: &Status, colour: bool) -> String {
+    let mut table = Table::new(&[
+        ("OBTAINED FOR", Align::Left),
+        ("NEXT ORDER", Align::Left),
+        ("LAST ORDER", Align::Left),
+    ]);
+    for one in &status.obtained {
+        let last = match &one.failure {
+            Some(failure) => Cell::styled(format!("failed: {failure}"), Style::Red),
+            None => Cell::new("-"),
+        };
+        table.push(vec![
+            Cell::new(one.service.as_str()),
+            Cell::new(next_order(one.next_order)),
+            last,
+        ]);
+    }
+    table.render(colour)
+}
+
+/// All that is known of the certificate of one service.
+pub(super) fn show(status: &Status, service: &str) -> Result<String, String> {
+    let one = find(&status.obtained, service)?;
+    let in_use = status
+        .certificates
+        .iter()
+        .find(|certificate| certificate.file == one.file);
+    let ends = match in_use {
+        Some(certificate) => format!(
+            "{}, in {} days",
+            humantime::format_rfc3339_seconds(certificate.expires.0),
+            certificate.days_left(status.now)
+        ),
+        None => "there is none yet".to_owned(),
+    };
+    let failure = one.failure.as_deref().unwrap_or("none since the last one");
+    Ok(format!(
+        "service     {service}\ndomains     {}\nfile        {}\nends        {ends}\n\
+         next order  {}\nfailure     {failure}\n",
+        one.domains.join(", "),
+        one.file.display(),
+        next_order(one.next_order),
+    ))
+}
+
+fn find<'s>(obtained: &'s [ObtainedStatus], service: &str) -> Result<&'s ObtainedStatus, String> {
+    let found = obtained.iter().find(|one| one.service == service);
+    found.ok_or_else(|| {
+        let names: Vec<_> = obtained.iter().map(|one| one.service.as_str()).collect();
+        match names.is_empty() {
+            true => "no service has domains, so that no certificate is obtained".to_owned(),
+            false => format!(
+                "no certificate is obtained for a service {service:?}; there is {}",
+                names.join(", ")
+            ),
+        }
+    })
+}
+
+fn next_order(at: Option<Moment>) -> String {
+    at.map_or_else(
+        || "under way".to_owned(),
+        |at| humantime::format_rfc3339_seconds(at.0).to_string(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::examples_of_status;
+
+    fn status() -> Status {
+        let mut status = examples_of_status();
+        status.obtained = vec![ObtainedStatus {
+            service: "https".to_owned(),
+            domains: vec!["example.org".to_owned(), "www.example.org".to_owned()],
+            file: status.certificates[0].file.clone(),
+            next_order: Some(status.now),
+            failure: Some("the directory: no answer".to_owned()),
+        }];
+        status
+    }
+
+    #[test]
+    fn a_certificate_is_shown_with_its_end_and_its_next_order() {
+        let status = status();
+        let text = show(&status, "https").expect("obtained");
+        assert!(
+            text.contains("domains     example.org, www.example.org\n"),
+            "{text}"
+        );
+        assert!(text.contains(", in 61 days\n"), "{text}");
+        assert!(
+            text.contains("failure     the directory: no answer\n"),
+            "{text}"
+        );
+        assert!(table(&status, false).contains("failed: the directory: no answer"));
+    }
+
+    #[test]
+    fn a_service_without_one_is_refused_with_those_that_have() {
+        let refused = show(&status(), "http").expect_err("not obtained");
+        assert_eq!(
+            refused,
+            "no certificate is obtained for a service \"http\"; there is https"
+        );
+        let refused = show(&examples_of_status(), "http").expect_err("none at all");
+        assert!(refused.starts_with("no service has domains"), "{refused}");
+    }
+}

@@ -1,0 +1,339 @@
+//! `[acme]`: where certificates are obtained, and how names are validated.
+
+use std::{ops::Range, path::PathBuf};
+
+use toml::Spanned;
+
+use super::{
+    Acme, AcmeChallenge, ExternalAccount, Name, Obtained,
+    kind::{Choice, Complaint, Text},
+    list::{List, Listed},
+    schema::{Absent, Entry, Key, Schema},
+    section::Section,
+    service::ServiceDraft,
+    source::{Reported, Source},
+    text, unique,
+};
+
+pub(super) static ACME: Schema = Schema {
+    name: "acme",
+    header: "[acme]",
+    about: "Where the agent obtains the certificates of the services that have `domains`, by ACME \
+            (RFC 8555). With this section you agree to the terms of service of the directory. \
+            Each service gets one certificate for all its `domains`, with a P-256 key. It is \
+            renewed at two thirds of its lifetime, or when the directory suggests it (RFC 9773); \
+            the old one stays in use until there is a new one. DNS-01, wildcards, and a pair of \
+            hosts (`[ha]`) are not there yet.",
+    presence: "Must be given where a service has `domains`.",
+    keys: &[
+        &EMAIL,
+        &DIRECTORY,
+        &CHALLENGES,
+        &STORAGE,
+        &CA_FILE,
+        &EAB_KEY_ID,
+        &EAB_KEY_FILE,
+    ],
+    tables: &[],
+};
+
+static EMAIL: Key<Text<String>> = Key {
+    name: "email",
+    kind: Text {
+        what: "e-mail address",
+        parse: email,
+    },
+    absent: Absent::Means("none"),
+    meaning: "Where the directory may write to about the account. Used when the account is made.",
+};
+
+static DIRECTORY: Key<Text<String>> = Key {
+    name: "directory",
+    kind: Text {
+        what: "`https` URL",
+        parse: directory,
+    },
+    absent: Absent::Is("\"https://acme-v02.api.letsencrypt.org/directory\""),
+    meaning: "The directory's URL. Accounts and certificates of one directory are not used for \
+              another. Let's Encrypt's for trials: \
+              `https://acme-staging-v02.api.letsencrypt.org/directory`.",
+};
+
+static CHALLENGES: Key<List<Choice<AcmeChallenge>>> = Key {
+    name: "challenges",
+    kind: List {
+        of: Choice {
+            words: &[
+                ("tls-alpn-01", AcmeChallenge::TlsAlpn01),
+                ("http-01", AcmeChallenge::Http01),
+            ],
+            later: &["dns-01"],
+        },
+        noun: "challenge",
+    },
+    absent: Absent::Is("[\"tls-alpn-01\", \"http-01\"]"),
+    meaning: "How the directory may validate a name. `tls-alpn-01`: it connects to port 443, where \
+              a service of mode `https` must listen. `http-01`: to port 80, where one of mode \
+              `http` must listen; one of mode `tcp` passes the request to its backends. After a \
+              failure the next of the list is tried.",
+};
+
+static STORAGE: Key<Text<PathBuf>> = Key {
+    name: "storage",
+    kind: text::PATH,
+    absent: Absent::Is("\"/var/lib/lb/acme\""),
+    meaning: "The folder for the account's key, the certificates and their keys. It is made where \
+              there is none; files are 0600.",
+};
+
+static CA_FILE: Key<Text<PathBuf>> = Key {
+    name: "ca_file",
+    kind: text::PATH,
+    absent: Absent::Means("the host's authorities"),
+    meaning: "PEM: the authorities that the directory's own certificate is verified by, for a \
+              directory of one's own.",
+};
+
+static EAB_KEY_ID: Key<Text<String>> = Key {
+    name: "eab_key_id",
+    kind: Text {
+        what: "text without spaces",
+        parse: key_id,
+    },
+    absent: Absent::Means("none"),
+    meaning: "The key identifier of external account binding, for a directory that wants it. \
+              `eab_key_file` belongs to it.",
+};
+
+static EAB_KEY_FILE: Key<Text<PathBuf>> = Key {
+    name: "eab_key_file",
+    kind: text::PATH,
+    absent: Absent::Means("none"),
+    meaning: "The file with its MAC key, in base64url as the directory gives it. Mode 0600.",
+};
+
+/// `[[service]] domains`.
+pub(super) static DOMAINS: Key<List<Text<String>>> = Key {
+    name: "domains",
+    kind: List {
+        of: Text {
+            what: "DNS name",
+            parse: domain,
+        },
+        noun: "domain",
+    },
+    absent: Absent::Means("none"),
+    meaning: "The names of one certificate that the agent obtains as `[acme]` says, besides the \
+              `certificates`. Until there is one, clients are shown a certificate that they do not \
+              trust. For `https` only.",
+};
+
+/// `[acme]` as far as it could be read.
+pub(super) struct AcmeDraft {
+    /// The section, if all of it is valid and it is there.
+    pub(super) acme: Result<Option<Acme>, Reported>,
+    place: Option<Range<usize>>,
+}
+
+impl AcmeDraft {
+    /// The section for those that lean on it.
+    pub(super) fn known(&self) -> Result<Option<&Acme>, Reported> {
+        match &self.acme {
+            Ok(acme) => Ok(acme.as_ref()),
+            Err(Reported) => Err(Reported),
+        }
+    }
+
+    /// Warns of a section by which nothing is obtained.
+    pub(super) fn warn_if_idle(&self, services: &[ServiceDraft], source: &Source<'_>) {
+        let Some(place) = self.place.clone() else {
+            return;
+        };
+        if services.iter().all(|service| !service.has_domains) {
+            let message = "[acme] is there, and no service has domains".to_owned();
+            let hint =
+                "give a service of mode \"https\" its names: domains = [\"www.example.org\"]";
+            source.warning(place, message, hint.to_owned());
+        }
+    }
+}
+
+/// Reads `[acme]`, if the file has it. In a pair both hosts would order: it is refused there.
+pub(super) fn read(root: &Section<'_>, has_pair: bool) -> AcmeDraft {
+    let section = match root.table(&ACME) {
+        Ok(Some(section)) => section,
+        other => {
+            let acme = other.map(|_none| None);
+            return AcmeDraft { acme, place: None };
+        }
+    };
+    let mut acme = read_section(&section).map(Some);
+    if has_pair {
+        acme = Err(refuse_pair(&section));
+    }
+    AcmeDraft {
+        acme,
+        place: Some(section.span()),
+    }
+}
+
+fn read_section(section: &Section<'_>) -> Result<Acme, Reported> {
+    let email = section.optional(&EMAIL);
+    let directory = section.value(&DIRECTORY);
+    let challenges = section.value(&CHALLENGES);
+    let storage = section.value(&STORAGE);
+    let ca_file = section.optional(&CA_FILE);
+    let external_account = external_account(section);
+    let challenges = challenges.and_then(|listed| read_challenges(section, listed));
+    Ok(Acme {
+        email: email?.map(Spanned::into_inner),
+        directory: directory?.into_inner(),
+        challenges: challenges?,
+        storage: storage?.into_inner(),
+        ca_file: ca_file?.map(Spanned::into_inner),
+        external_account: external_account?,
+    })
+}
+
+fn read_challenges(
+    section: &Section<'_>,
+    listed: Spanned<Listed<AcmeChallenge>>,
+) -> Result<Vec<AcmeChallenge>, Reported> {
+    let place = listed.span();
+    let challenges = listed.into_inner().all()?;
+    if challenges.is_empty() {
+        let hint = "name at least one: challenges = [\"tls-alpn-01\"]";
+        let source = section.source();
+        return Err(source.error(place, "challenges is empty".to_owned(), hint.to_owned()));
+    }
+    Ok(challenges)
+}
+
+fn external_account(section: &Section<'_>) -> Result<Option<ExternalAccount>, Reported> {
+    let id = section.optional(&EAB_KEY_ID);
+    let file = section.optional(&EAB_KEY_FILE);
+    match (id?, file?) {
+        (None, None) => Ok(None),
+        (Some(id), Some(file)) => Ok(Some(ExternalAccount {
+            key_id: id.into_inner(),
+            key_file: file.into_inner(),
+        })),
+        (Some(id), None) => Err(lonely(section, id.span(), &EAB_KEY_ID, &EAB_KEY_FILE)),
+        (None, Some(file)) => Err(lonely(section, file.span(), &EAB_KEY_FILE, &EAB_KEY_ID)),
+    }
+}
+
+fn lonely(
+    section: &Section<'_>,
+    place: Range<usize>,
+    there: &dyn Entry,
+    missing: &dyn Entry,
+) -> Reported {
+    let message = format!("[acme] has {} and no {}", there.name(), missing.name());
+    let hint = "the directory gives both together: write both, or leave both out";
+    section.source().error(place, message, hint.to_owned())
+}
+
+/// Reads the domains of a service, `None` where it has none. `acme` is what the file has of
+/// `[acme]`: an error if that could not be read.
+pub(super) fn obtained(
+    section: &Section<'_>,
+    service: Option<&Name>,
+    acme: Result<Option<&Acme>, Reported>,
+) -> Result<Option<Obtained>, Reported> {
+    let Some(listed) = section.optional(&DOMAINS)? else {
+        return Ok(None);
+    };
+    let (place, listed) = (listed.span(), listed.into_inner());
+    let source = section.source();
+    let once = unique::refuse_twice("domain", "in this list", listed.items.iter(), source);
+    let domains = listed.all()?;
+    once?;
+    if domains.is_empty() {
+        let hint = "name at least one, or leave the key out: domains = [\"www.example.org\"]";
+        return Err(source.error(place, "domains is empty".to_owned(), hint.to_owned()));
+    }
+    let Some(acme) = acme? else {
+        let message = format!("{} has domains, and there is no [acme]", section.label());
+        let hint = "add [acme], which says where certificates are obtained; all its keys have \
+                    defaults";
+        return Err(source.error(place, message, hint.to_owned()));
+    };
+    // A name that is not valid was reported.
+    let file = certificate_file(acme, service.ok_or(Reported)?);
+    Ok(Some(Obtained { domains, file }))
+}
+
+fn certificate_file(acme: &Acme, service: &Name) -> PathBuf {
+    let file = format!("{service}.pem");
+    acme.folder().join("certificates").join(file)
+}
+
+fn refuse_pair(section: &Section<'_>) -> Reported {
+    let message = "[acme] and [ha] are both in this file".to_owned();
+    let hint = "certificates for a pair are not obtained yet: give the services certificate files, \
+                which `share_certificates` of [ha.link] brings to the other host, or leave out one \
+                of the two sections";
+    section
+        .source()
+        .error(section.span(), message, hint.to_owned())
+}
+
+fn email(text: &str) -> Result<String, Complaint> {
+    let hint = "it looks like \"admin@example.org\"; without the mailto:";
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b",;<>\"?&#".contains(&byte);
+    let valid = text
+        .split_once('@')
+        .is_some_and(|(user, host)| !user.is_empty() && host.contains('.') && !host.contains('@'));
+    if !valid || !text.bytes().all(plain) || text.starts_with("mailto:") {
+        return Err(Complaint::new("is not an e-mail address", hint));
+    }
+    Ok(text.to_owned())
+}
+
+fn directory(text: &str) -> Result<String, Complaint> {
+    let hint = "it looks like \"https://acme-v02.api.letsencrypt.org/directory\"";
+    let url: Result<http::Uri, _> = text.parse();
+    let valid = url.is_ok_and(|url| {
+        url.scheme_str() == Some("https") && url.host().is_some_and(|host| !host.is_empty())
+    });
+    if !valid {
+        return Err(Complaint::new("is not an https URL", hint));
+    }
+    Ok(text.to_owned())
+}
+
+fn key_id(text: &str) -> Result<String, Complaint> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let hint = "copy it as the directory gives it";
+        return Err(Complaint::new("is empty or has spaces in it", hint));
+    }
+    Ok(text.to_owned())
+}
+
+/// A name as a certificate has it (RFC 5280 §4.2.1.6, RFC 1123 §2.1), in lower case.
+fn domain(text: &str) -> Result<String, Complaint> {
+    if text.starts_with("*.") {
+        let hint = "a wildcard takes DNS-01, which is not there yet: name each host, or give the \
+                    service a certificate file";
+        return Err(Complaint::new("is a wildcard", hint));
+    }
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        let hint = "certificates are obtained for DNS names: write \"www.example.org\"";
+        return Err(Complaint::new("is an address", hint));
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    if text.len() > 253 || !text.contains('.') || !text.split('.').all(label) {
+        let hint = "write a full name such as \"www.example.org\", without a dot at its end; \
+                    names in other scripts in their xn-- form";
+        return Err(Complaint::new("is not a DNS name", hint));
+    }
+    Ok(text.to_ascii_lowercase())
+}

@@ -1,0 +1,62 @@
+//! `[acme]`, and what a service obtains by it.
+
+use std::path::PathBuf;
+
+/// `[acme]`: where certificates are obtained.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Acme {
+    /// Where the directory may write to. Default none.
+    pub email: Option<String>,
+    /// The directory's URL. Default: Let's Encrypt's.
+    pub directory: String,
+    /// How names may be validated, the preferred first; at least one. Default TLS-ALPN-01, HTTP-01.
+    pub challenges: Vec<AcmeChallenge>,
+    /// The folder for accounts and certificates. Default `/var/lib/lb/acme`.
+    pub storage: PathBuf,
+    /// The authorities of the directory's own certificate; `None`: the host's.
+    pub ca_file: Option<PathBuf>,
+    /// External account binding (RFC 8555 §7.3.4).
+    pub external_account: Option<ExternalAccount>,
+}
+
+impl Acme {
+    /// The folder of this directory in the storage: accounts and certificates of one directory are
+    /// nothing to another.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        let address = self.directory.trim_start_matches("https://");
+        let plain = |character: char| match character {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' => character,
+            _ => '_',
+        };
+        self.storage
+            .join(address.chars().map(plain).collect::<String>())
+    }
+}
+
+/// How a name is validated.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AcmeChallenge {
+    /// A certificate on port 443 (RFC 8737).
+    TlsAlpn01,
+    /// A file on port 80 (RFC 8555 §8.3).
+    Http01,
+}
+
+/// External account binding.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExternalAccount {
+    /// The key's identifier.
+    pub key_id: String,
+    /// The file with the MAC key.
+    pub key_file: PathBuf,
+}
+
+/// A certificate that is obtained.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Obtained {
+    /// The names that it is for, in lower case; at least one.
+    pub domains: Vec<String>,
+    /// Where it is kept: chain and key. There is no file before the first order.
+    pub file: PathBuf,
+}

@@ -1,0 +1,121 @@
+//! Certificates by ACME, from a real pebble that refuses nine nonces out of ten.
+
+mod site;
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use rustls::pki_types::CertificateDer;
+use site::Site;
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
+
+const NAME: &str = "www.example.org";
+const DOMAINS: &str = r#""www.example.org", "example.org""#;
+
+fn issuer(certificate: &CertificateDer<'_>) -> String {
+    let (_, parsed) = X509Certificate::from_der(certificate).expect("a certificate");
+    parsed.issuer().to_string()
+}
+
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).expect("a certificate");
+    let names = parsed.subject_alternative_name().expect("readable");
+    let names = names.expect("names").value.general_names.iter();
+    let text = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    let mut names: Vec<_> = text.collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_certificate_is_obtained_renewed_and_kept() {
+    let mut site = Site::raise();
+    site.configure("tls-alpn-01", DOMAINS);
+
+    // Without a directory the agent starts, and clients are shown something.
+    site.start_agent();
+    let placeholder = site.shown(NAME);
+    assert!(!issuer(&placeholder).contains("Pebble"));
+
+    // By TLS-ALPN-01, at an operator's word: the next try would be due in a quarter of an hour.
+    site.start_pebble();
+    let renew = || site.lb(&["certificate", "renew", "web"]);
+    let said = renew().unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
+    assert!(
+        said.starts_with("service web has a new certificate, valid until "),
+        "{said}"
+    );
+    let first = site.shown_another(NAME, &placeholder);
+    assert!(issuer(&first).contains("Pebble"), "{}", issuer(&first));
+    assert_eq!(names(&first), ["example.org", "www.example.org"]);
+
+    // Renewed, without a restart.
+    renew().unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
+    let second = site.shown_another(NAME, &first);
+    site.assert_metric(r#"lb_acme_orders_total{service="web",outcome="issued"} 2"#);
+    site.assert_metric(r#"lb_acme_orders_total{service="web",outcome="unreachable"} 1"#);
+    let list = site.lb(&["certificate", "list"]).expect("listed");
+    assert!(list.contains("web.pem"), "{list}");
+    let shown = site.lb(&["certificate", "show", "web"]).expect("shown");
+    assert!(shown.contains("failure     none"), "{shown}");
+
+    // Kept over a restart, which orders nothing.
+    site.stop_agent();
+    site.start_agent();
+    assert_eq!(site.shown(NAME), second);
+    site.assert_metric(r#"lb_acme_orders_total{service="web",outcome="issued"} 0"#);
+
+    // By HTTP-01, and for one name more, after a reload: ordered at once, as a name is missing.
+    site.configure(
+        "http-01",
+        r#""www.example.org", "example.org", "api.example.org""#,
+    );
+    site.lb(&["reload"]).expect("reloaded");
+    let third = site.shown_another(NAME, &second);
+    assert_eq!(names(&third).len(), 3, "{:?}", names(&third));
+
+    // The fifth order of the hour is refused, whoever wants it, and nothing is lost.
+    let refused = site
+        .lb(&["certificate", "renew", "web"])
+        .expect_err("the limit of an hour");
+    assert!(
+        refused.contains("4 orders began within the last hour"),
+        "{refused}"
+    );
+    assert_eq!(site.shown(NAME), third);
+
+    for file in ["account.json", "certificates/web.pem", "orders/web.json"] {
+        let path = site.path("acme/127.0.0.1_14000_dir").join(file);
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn the_old_certificate_stays_while_the_directory_is_down() {
+    let mut site = Site::raise();
+    site.start_pebble();
+    site.configure("http-01", DOMAINS);
+    site.start_agent();
+    let placeholder = site.shown(NAME);
+    let first = site.shown_another(NAME, &placeholder);
+    site.stop_pebble();
+    let failed = site
+        .lb(&["certificate", "renew", "web"])
+        .expect_err("no directory");
+    assert!(failed.contains("The one that it has stays"), "{failed}");
+    assert_eq!(site.shown(NAME), first);
+    let status = site.lb(&["status"]).expect("status");
+    assert!(
+        status.contains("PROBLEM: service web got no new certificate"),
+        "{status}"
+    );
+
+    // Another pebble, which knows nothing of the account: a new one is made.
+    site.start_pebble();
+    site.lb(&["certificate", "renew", "web"])
+        .unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
+    site.shown_another(NAME, &first);
+}

@@ -1,0 +1,225 @@
+//! `[acme]` and `[[service]] domains`.
+
+use std::path::Path;
+
+use lb::config::{AcmeChallenge, Mode};
+
+use super::{parse, refused_text};
+
+const ALONE: &str = r#"
+[node]
+name = "lb-a"
+interface = "eth0"
+[acme]
+[[pool]]
+name = "web"
+backends = ["10.0.0.6:80"]
+[[service]]
+name = "https"
+listen = "172.31.0.68:443"
+mode = "https"
+pool = "web"
+domains = ["www.Example.org", "example.org"]
+"#;
+
+fn edited(from: &str, to: &str) -> String {
+    assert_eq!(ALONE.matches(from).count(), 1, "{from:?} stands once");
+    ALONE.replace(from, to)
+}
+
+#[test]
+fn a_section_without_keys_is_lets_encrypt() {
+    let parsed = parse(ALONE).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(parsed.warnings, []);
+    let acme = parsed.config.acme.expect("there");
+    assert_eq!(
+        acme.directory,
+        "https://acme-v02.api.letsencrypt.org/directory"
+    );
+    assert_eq!(
+        acme.challenges,
+        [AcmeChallenge::TlsAlpn01, AcmeChallenge::Http01]
+    );
+    let Mode::Https {
+        certificates,
+        obtained: Some(obtained),
+    } = &parsed.config.services[0].mode
+    else {
+        panic!("{:?}", parsed.config.services[0].mode);
+    };
+    assert!(certificates.is_empty());
+    assert_eq!(obtained.domains, ["www.example.org", "example.org"]);
+    let file = "/var/lib/lb/acme/acme-v02.api.letsencrypt.org_directory/certificates/https.pem";
+    assert_eq!(obtained.file, Path::new(file));
+}
+
+#[test]
+fn certificates_of_two_directories_are_not_in_one_folder() {
+    let folder = |directory: &str| {
+        let section = format!("[acme]\ndirectory = \"{directory}\"\nstorage = \"/x\"\n");
+        let parsed = parse(&edited("[acme]\n", &section)).expect("good");
+        parsed.config.acme.expect("there").folder()
+    };
+    let pebble = folder("https://pebble:14000/dir");
+    assert_eq!(pebble, Path::new("/x/pebble_14000_dir"));
+    assert_ne!(pebble, folder("https://pebble:14001/dir"));
+}
+
+#[test]
+fn every_mistake_of_the_section_is_said_at_once() {
+    refused_text(
+        &edited(
+            "[acme]\n",
+            "[acme]\nemail = \"admin\"\ndirectory = \"http://x/\"\nchallenges = [\"dns-01\"]\n\
+             eab_key_id = \"k1\"\n",
+        ),
+        r#"
+error: email "admin" is not an e-mail address
+ --> lb.toml:6:9
+  |
+6 | email = "admin"
+  |         ^^^^^^^
+  = help: it looks like "admin@example.org"; without the mailto:
+
+error: directory "http://x/" is not an https URL
+ --> lb.toml:7:13
+  |
+7 | directory = "http://x/"
+  |             ^^^^^^^^^^^
+  = help: it looks like "https://acme-v02.api.letsencrypt.org/directory"
+
+error: challenge "dns-01" is not in this version of lb yet
+ --> lb.toml:8:15
+  |
+8 | challenges = ["dns-01"]
+  |               ^^^^^^^^
+  = help: this version has "tls-alpn-01" or "http-01"
+
+error: [acme] has eab_key_id and no eab_key_file
+ --> lb.toml:9:14
+  |
+9 | eab_key_id = "k1"
+  |              ^^^^
+  = help: the directory gives both together: write both, or leave both out
+"#,
+    );
+}
+
+#[test]
+fn every_name_that_no_certificate_can_be_obtained_for_is_refused() {
+    refused_text(
+        &edited(
+            r#"["www.Example.org", "example.org"]"#,
+            r#"["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]"#,
+        ),
+        r#"
+error: domain "*.example.org" is a wildcard
+  --> lb.toml:14:12
+   |
+14 | domains = ["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]
+   |            ^^^^^^^^^^^^^^^
+   = help: a wildcard takes DNS-01, which is not there yet: name each host, or give the service a certificate file
+
+error: domain "192.0.2.1" is an address
+  --> lb.toml:14:29
+   |
+14 | domains = ["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]
+   |                             ^^^^^^^^^^^
+   = help: certificates are obtained for DNS names: write "www.example.org"
+
+error: domain "local" is not a DNS name
+  --> lb.toml:14:42
+   |
+14 | domains = ["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]
+   |                                          ^^^^^^^
+   = help: write a full name such as "www.example.org", without a dot at its end; names in other scripts in their xn-- form
+
+error: domain "a.org" stands twice in this list
+  --> lb.toml:14:60
+   |
+14 | domains = ["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]
+   |                                                            ^^^^^^^
+   = help: the first is in line 14
+"#,
+    );
+}
+
+#[test]
+fn domains_without_the_section_are_refused() {
+    refused_text(
+        &edited("[acme]\n", ""),
+        r#"
+error: service "https" has domains, and there is no [acme]
+  --> lb.toml:13:11
+   |
+13 | domains = ["www.Example.org", "example.org"]
+   |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   = help: add [acme], which says where certificates are obtained; all its keys have defaults
+"#,
+    );
+}
+
+#[test]
+fn an_empty_list_of_domains_is_refused() {
+    refused_text(
+        &edited(r#"["www.Example.org", "example.org"]"#, "[]"),
+        r#"
+error: domains is empty
+  --> lb.toml:14:11
+   |
+14 | domains = []
+   |           ^^
+   = help: name at least one, or leave the key out: domains = ["www.example.org"]
+"#,
+    );
+}
+
+#[test]
+fn domains_of_a_service_without_tls_are_refused() {
+    refused_text(
+        &edited("mode = \"https\"", "mode = \"http\""),
+        r#"
+error: service "https" has domains, but its mode is "http"
+  --> lb.toml:14:1
+   |
+14 | domains = ["www.Example.org", "example.org"]
+   | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   = help: leave the key out, or write mode = "https"
+"#,
+    );
+}
+
+#[test]
+fn a_pair_that_would_obtain_certificates_is_refused() {
+    let text = ALONE.to_owned()
+        + "[ha]\npeer = \"172.31.15.233\"\nsource = \"172.31.0.68\"\nvirtual_router_id = 41\n\
+           priority = 110\n[ha.virtual_ip]\naddresses = [\"172.31.0.200/20\"]\n\
+           [ha.link]\nsecret_file = \"/etc/lb/peer.secret\"\n";
+    refused_text(
+        &text,
+        r#"
+error: [acme] and [ha] are both in this file
+ --> lb.toml:5:1
+  |
+5 | [acme]
+  | ^^^^^^
+  = help: certificates for a pair are not obtained yet: give the services certificate files, which `share_certificates` of [ha.link] brings to the other host, or leave out one of the two sections
+"#,
+    );
+}
+
+#[test]
+fn a_section_by_which_nothing_is_obtained_is_warned_of() {
+    let text = edited(
+        r#"domains = ["www.Example.org", "example.org"]"#,
+        r#"certificates = ["/etc/lb/tls/example.org.pem"]"#,
+    );
+    let parsed = parse(&text).expect("good");
+    let warnings: Vec<_> = parsed.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("[acme] is there, and no service has domains"),
+        "{}",
+        warnings[0]
+    );
+}
