@@ -1,6 +1,7 @@
 //! The steps of the demo. Each wants what it shows, and fails where it is not so.
 
 use std::{
+    ops::RangeInclusive,
     thread,
     time::{Duration, Instant},
 };
@@ -90,11 +91,16 @@ pub(crate) fn backend_fails(stage: &mut Stage) -> Result<()> {
     for (what, fail, mended, mend) in WAYS_TO_FAIL {
         watch.look_on(Duration::from_secs(1));
         let web2 = stage.lab.web("web2")?;
+        let began = Instant::now();
         fail(web2)?;
-        failed.push(Instant::now());
+        failed.push(began..=Instant::now());
         watch.remark(what);
         watch.look_on_until(NOTICING, || Ok(!agent.is_up("web2")?))?;
-        noticed.push(failed.last().map(Instant::elapsed).unwrap_or_default());
+        noticed.push(
+            failed
+                .last()
+                .map_or(Duration::ZERO, |moment| moment.end().elapsed()),
+        );
         watch.remark("web2 is out");
         // Whoever was steered to it tries again after a second.
         watch.look_on(Duration::from_millis(1500));
@@ -145,13 +151,20 @@ const WAYS_TO_FAIL: [WayToFail; 3] = [
 ];
 
 /// Wants no request to have failed when a web server did, but those that it had begun: an
-/// established connection cannot be moved by who only steers its packets.
-fn costs_nothing(screen: Screen, outcome: &Outcome, failed: &[Instant]) -> Result<()> {
+/// established connection cannot be moved by who only steers its packets. `failed`: when the web server
+/// failed, from the order to the end.
+fn costs_nothing(
+    screen: Screen,
+    outcome: &Outcome,
+    failed: &[RangeInclusive<Instant>],
+) -> Result<()> {
     (outcome.https.all_answered()).context("of the HTTPS requests")?;
     let (cut, lost): (Vec<_>, Vec<_>) = outcome.http.failures.iter().partition(|failure| {
-        let connected = failure.connected;
-        (failed.iter())
-            .any(|moment| connected.is_some_and(|at| (at..failure.ended).contains(moment)))
+        let was_open = |moment: &RangeInclusive<Instant>| {
+            let connected_before = failure.connected.is_some_and(|at| at <= *moment.end());
+            connected_before && failure.ended >= *moment.start()
+        };
+        failed.iter().any(was_open)
     });
     ensure!(
         lost.is_empty(),
