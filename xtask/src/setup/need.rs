@@ -109,6 +109,13 @@ pub(crate) const NEEDS: &[Need] = &[
         purposes: ALL,
     },
     Need {
+        name: "make",
+        why: "builds the allocator",
+        probe: Probe::Program("make"),
+        source: Source::Packages(&["make"]),
+        purposes: ALL,
+    },
+    Need {
         name: "eBPF compiler",
         why: "builds the XDP program",
         probe: Probe::EbpfCompiler,
