@@ -91,6 +91,7 @@ fn limits(workers: NonZeroUsize) -> Http {
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(60),
         half_closed_timeout: Duration::from_secs(30),
+        drain_timeout: Duration::from_secs(3600),
         max_header_bytes: 16384,
         max_connections: None,
         max_connections_per_client: 0,

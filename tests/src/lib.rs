@@ -25,6 +25,7 @@ pub mod scene;
 pub mod segment;
 mod spawner;
 pub mod stall;
+pub mod streams;
 pub mod tcp;
 pub mod throng;
 pub mod topology;

@@ -23,6 +23,8 @@ pub enum Request {
     },
     /// Read the configuration again.
     Reload,
+    /// Start the binary that is installed now and have it take over. Answered when it serves.
+    Upgrade,
     /// Renew the certificate that is obtained for a service, now. Answered when the order has ended.
     Renew {
         /// The service.

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -64,16 +64,42 @@ pub struct AdminSocket {
     listener: UnixListener,
     /// The value that guards the file: dropped, the file is removed.
     file: SocketFile,
+    /// Where it belongs, while it has another name.
+    belongs: Option<PathBuf>,
 }
 
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    /// Device and number: a process that takes over puts its own in the same place.
+    inode: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: PathBuf) -> io::Result<Self> {
+        let inode = inode(&path)?;
+        Ok(Self { path, inode })
+    }
+
+    /// Gives it another name, in place of whatever has that.
+    fn rename(&mut self, path: PathBuf) -> io::Result<()> {
+        fs::rename(&self.path, &path)?;
+        self.path = path;
+        Ok(())
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Nothing depends on it: the next agent replaces a stale socket.
-        let _removed = fs::remove_file(&self.0);
+        if inode(&self.path).is_ok_and(|found| found == self.inode) {
+            // Nothing depends on it: the next agent replaces a stale socket.
+            let _removed = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 impl AdminSocket {
@@ -83,28 +109,49 @@ impl AdminSocket {
     /// # Errors
     /// Another agent that answers on it, or the system's refusal.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
-        let refused = |source| SocketError::Refused {
-            path: path.to_owned(),
-            source,
-        };
+        let refused = |source| refused(path, source);
         make_directory(path).map_err(refused)?;
         refuse_if_taken(path)?;
-        // Made under another name, so that nobody ever sees it with a mode other than 0600.
+        let mut socket = Self::bind_beside(path)?;
+        socket.put_in_place().map_err(refused)?;
+        Ok(socket)
+    }
+
+    /// Binds the socket under another name, while another process has the one that is meant. See
+    /// [`Self::put_in_place`].
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn bind_beside(path: &Path) -> Result<Self, SocketError> {
+        let refused = |source| refused(path, source);
+        make_directory(path).map_err(refused)?;
+        // Nobody ever sees it in its place with a mode other than 0600.
         let draft = path.with_extension(format!("{}.new", std::process::id()));
         let listener = UnixListener::bind(&draft).map_err(refused)?;
-        let file = SocketFile(draft.clone());
+        let file = SocketFile::at(draft.clone()).map_err(refused)?;
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o600)).map_err(refused)?;
-        fs::rename(&draft, path).map_err(refused)?;
-        drop(file);
         Ok(Self {
             listener,
-            file: SocketFile(path.to_owned()),
+            file,
+            belongs: Some(path.to_owned()),
         })
+    }
+
+    /// Puts a socket that was bound beside another in its place; operators are answered by this process
+    /// from then on.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn put_in_place(&mut self) -> io::Result<()> {
+        match self.belongs.take() {
+            Some(path) => self.file.rename(path),
+            None => Ok(()),
+        }
     }
 
     /// Answers for ever. Requests that change something go to `commands`.
     pub async fn serve(self, source: Arc<dyn Source>, commands: mpsc::Sender<Command>) {
-        let Self { listener, file } = self;
+        let Self { listener, file, .. } = self;
         let _guard = file;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
@@ -122,6 +169,13 @@ impl AdminSocket {
                 let _ended = converse(stream, source, commands).await;
             });
         }
+    }
+}
+
+fn refused(path: &Path, source: io::Error) -> SocketError {
+    SocketError::Refused {
+        path: path.to_owned(),
+        source,
     }
 }
 

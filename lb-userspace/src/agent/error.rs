@@ -10,6 +10,9 @@ use crate::{
 /// Why an agent did not start. It left nothing behind.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The agent that this one was to take over from.
+    #[error("cannot take over: {0}. `--take-over` is for a process that `lb upgrade` starts")]
+    TakeOver(io::Error),
     /// The configuration, or what it names on this host.
     #[error(transparent)]
     Draft(#[from] DraftError),

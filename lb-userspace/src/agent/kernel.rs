@@ -1,7 +1,7 @@
 //! What the agent wants of the packet path: the one room that a test cannot have without a kernel
 //! that it may change.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use crate::{
     config::Service,
@@ -31,6 +31,13 @@ pub(super) trait Kernel: Send + 'static {
     fn occupancy(&self) -> Option<Occupancy>;
     /// Where the program that should be on the interfaces is pinned.
     fn program_pin(&self) -> PathBuf;
+    /// Changes nothing from now on: another process may take over. Returns the directory of the pins and
+    /// the lock on it, where there is one.
+    fn pause(&mut self) -> Result<Option<(PathBuf, OwnedFd)>, Error>;
+    /// Goes on after `pause`; `apply` must follow.
+    fn resume(&mut self) -> Result<(), Error>;
+    /// Another process has taken over.
+    fn give_up(&mut self);
     /// Takes back an `open` that attached: only for a start that failed.
     fn take_back(self) -> Result<(), Error>;
 }
@@ -74,6 +81,18 @@ impl Kernel for Dataplane {
 
     fn program_pin(&self) -> PathBuf {
         Self::program_pin(self)
+    }
+
+    fn pause(&mut self) -> Result<Option<(PathBuf, OwnedFd)>, Error> {
+        Self::pause(self).map(Some)
+    }
+
+    fn resume(&mut self) -> Result<(), Error> {
+        Self::resume(self)
+    }
+
+    fn give_up(&mut self) {
+        Self::give_up(self);
     }
 
     fn take_back(self) -> Result<(), Error> {

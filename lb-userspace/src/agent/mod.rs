@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     dataplane::{self, Dataplane},
 };
 
@@ -24,9 +24,12 @@ mod report;
 mod run;
 mod shared;
 mod start;
+mod upgrade;
 
 pub use draft::{Draft, DraftError, summary};
 pub use error::Error;
+pub use upgrade::TAKE_OVER;
+use upgrade::{Inherited, Predecessor, detach, is_detached};
 
 /// How long requests that are under way may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
@@ -37,19 +40,53 @@ const GRACE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Whatever keeps it from starting; nothing is left behind then.
 pub fn run(file: &Path) -> Result<(), Error> {
+    let draft = read(file)?;
+    runtime()?.block_on(start_and_run(file.to_owned(), draft.config))
+}
+
+/// Takes over from the agent that started this process, and runs as [`run`] does. The channel to that
+/// agent is standard input: see [`TAKE_OVER`].
+///
+/// # Errors
+/// Whatever keeps it from starting; the other agent serves on then.
+pub fn take_over(file: &Path) -> Result<(), Error> {
+    if !is_detached() {
+        return detach().map_err(Error::TakeOver);
+    }
+    let predecessor = Predecessor::at_standard_input().map_err(Error::TakeOver)?;
+    let draft = read(file).inspect_err(|error| {
+        // It finds out by itself when it has ended.
+        let _gone = predecessor.tell(Err(error));
+    })?;
+    let inherited = predecessor.inherit().map_err(Error::TakeOver)?;
+    let config = draft.config;
+    runtime()?.block_on(async move {
+        let signals = run::Signals::listen().map_err(Error::Runtime)?;
+        let started = start_agent(file.to_owned(), config, inherited);
+        // One that has ended meanwhile serves no more, all the more reason to.
+        let _gone = predecessor.tell(started.as_ref().map(drop));
+        drop(predecessor);
+        started?.run(signals).await
+    })
+}
+
+fn read(file: &Path) -> Result<Draft, Error> {
     let draft = Draft::read(file)?;
     for warning in &draft.warnings {
         tracing::warn!("{warning}");
     }
     refuse_unreachable(&draft)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    Ok(draft)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
         // Checks and the admin server; the HTTP front has threads of its own.
         .worker_threads(2)
         .thread_name("agent")
         .enable_all()
         .build()
-        .map_err(Error::Runtime)?;
-    runtime.block_on(start_and_run(file.to_owned(), draft.config))
+        .map_err(Error::Runtime)
 }
 
 /// Routes may come up after the agent, and are no fault of the file: this is not a [`DraftError`],
@@ -62,6 +99,18 @@ fn refuse_unreachable(draft: &Draft) -> Result<(), Error> {
 
 async fn start_and_run(file: PathBuf, config: Config) -> Result<(), Error> {
     let signals = run::Signals::listen().map_err(Error::Runtime)?;
-    let agent = start::start(file, config, Dataplane::open)?;
-    agent.run(signals).await
+    start_agent(file, config, Inherited::default())?
+        .run(signals)
+        .await
+}
+
+fn start_agent(
+    file: PathBuf,
+    config: Config,
+    mut inherited: Inherited,
+) -> Result<run::Agent<Dataplane>, Error> {
+    let lock = inherited.lock(&config.dataplane.pin_path);
+    let open =
+        |node: &config::Node, settings: &config::Dataplane| Dataplane::open(node, settings, lock);
+    start::start(file, config, inherited, open)
 }

@@ -33,9 +33,11 @@ use crate::{
 mod obtained;
 mod pair;
 mod reload;
+mod upgrade;
 
 pub(super) use obtained::inspect_obtained;
 pub(super) use pair::{Holding, Waiting, inspect, look};
+pub(super) use upgrade::{AdminListener, Answer as UpgradeAnswer};
 
 /// An agent that has started.
 pub(super) struct Agent<K: Kernel> {
@@ -76,6 +78,9 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) obtained: mpsc::UnboundedReceiver<Name>,
     /// The admin servers: they end with the agent.
     pub(super) servers: JoinSet<()>,
+    pub(super) admin_listener: AdminListener,
+    /// The operator who waits for an upgrade.
+    pub(super) upgrading: Option<UpgradeAnswer>,
     /// When to try again what the kernel refused, and to tell systemd that the loop is alive.
     pub(super) heartbeat: Interval,
 }
@@ -114,7 +119,14 @@ impl<K: Kernel> Agent<K> {
     /// The pair ended by itself.
     pub(super) async fn run(mut self, mut signals: Signals) -> Result<(), Error> {
         self.announce();
-        while self.next_event(&mut signals).await {}
+        while self.next_event(&mut signals).await {
+            if let Some(answer) = self.upgrading.take()
+                && self.upgrade(answer).await
+            {
+                self.end_after_upgrade(&mut signals).await;
+                return Ok(());
+            }
+        }
         let kept_up = self.pair.is_none() || !self.lost_pair;
         self.stop(&mut signals).await;
         if kept_up {
@@ -229,7 +241,12 @@ impl<K: Kernel> Agent<K> {
             Request::Reload => self.reload(),
             // It is answered when it is done.
             Request::Failover => return self.failover(command.answer),
-            // The same.
+            // It takes the loop's time.
+            Request::Upgrade => {
+                self.upgrading = Some(command.answer);
+                return;
+            }
+            // The same as a failover.
             Request::Renew { service } => return self.acme.renew(&service, command.answer),
             Request::Status => Err("the loop does not answer for the status".to_owned()),
         };

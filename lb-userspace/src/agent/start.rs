@@ -2,8 +2,9 @@
 //! that fails takes back those before it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     net::{SocketAddr, TcpListener},
+    os::fd::AsFd as _,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -20,8 +21,9 @@ use super::{
     feeds::Feeds,
     kernel::Kernel,
     pair::{Beginning, Effect, Order, Pair},
-    run::{self, Agent},
+    run::{self, AdminListener, Agent},
     shared::{Shared, State, indices},
+    upgrade::Inherited,
 };
 use crate::{
     acme::{Acme, Challenges},
@@ -35,25 +37,34 @@ use crate::{
     tickets::TicketKeys,
 };
 
+/// Listening sockets by address.
+type Listeners = HashMap<SocketAddr, Vec<TcpListener>>;
+
 /// Orders of operators that may wait.
 const WAITING_COMMANDS: usize = 16;
 /// How often the loop looks after what nobody tells it.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Starts an agent. `open` opens the packet path. Must be called within a tokio runtime.
+/// Starts an agent with what an earlier process has left it. `open` opens the packet path. Must be called
+/// within a tokio runtime.
 pub(super) fn start<K: Kernel>(
     file: PathBuf,
     config: Config,
+    mut inherited: Inherited,
     open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
 ) -> Result<Agent<K>, Error> {
-    let doors = Doors::open(&config.admin)?;
+    let doors = Doors::open(&config.admin, &mut inherited)?;
     let state_file = StateFile::beside(&config.admin.socket);
     let roster = Roster::new(&config.pools, &recall(&state_file), SystemTime::now());
     let feeds = Feeds::default().renewed(&roster);
     let tickets = TicketKeys::new()?;
+    if let Some(offer) = inherited.tickets() {
+        tickets.heard(offer);
+    }
     let (pair, effects) = open_pair(&config)?;
     let challenges = Challenges::default();
-    let proxy = start_proxy(&config, &feeds, &tickets, &challenges)?;
+    let parts = (&tickets, &challenges, inherited.listeners());
+    let proxy = start_proxy(&config, &feeds, parts)?;
     let (kernel, proxy) = open_kernel_behind(proxy, &config, &roster, open)?;
 
     // Nothing fails from here on.
@@ -69,7 +80,7 @@ pub(super) fn start<K: Kernel>(
         notes,
         acme.board().clone(),
     ));
-    let (servers, commands) = doors.serve(&shared);
+    let (servers, commands, admin_listener) = doors.serve(&shared);
     let mut agent = Agent {
         file,
         shared,
@@ -94,6 +105,8 @@ pub(super) fn start<K: Kernel>(
         certificates,
         acme,
         obtained,
+        admin_listener,
+        upgrading: None,
     };
     agent.look_at_certificates();
     begin_pair(&agent, flows);
@@ -104,28 +117,47 @@ pub(super) fn start<K: Kernel>(
 struct Doors {
     socket: AdminSocket,
     listener: tokio::net::TcpListener,
+    /// Another descriptor of the same socket.
+    admin_listener: AdminListener,
 }
 
 impl Doors {
-    fn open(admin: &config::Admin) -> Result<Self, Error> {
-        Ok(Self {
+    fn open(admin: &config::Admin, inherited: &mut Inherited) -> Result<Self, Error> {
+        let socket = if inherited.is_successor {
+            // Whoever asks is answered by the other process until this one serves.
+            AdminSocket::bind_beside(&admin.socket)?
+        } else {
             // Two agents would take each other's connections: this is what finds that out first.
-            socket: AdminSocket::bind(&admin.socket)?,
-            listener: bind_admin(admin.listen)?,
+            AdminSocket::bind(&admin.socket)?
+        };
+        let address = admin.listen;
+        let listener = bind_admin(address, inherited.admin(address))?;
+        let descriptor = listener.as_fd().try_clone_to_owned();
+        let descriptor = descriptor.map_err(|source| Error::Listen { address, source })?;
+        Ok(Self {
+            socket,
+            listener,
+            admin_listener: AdminListener {
+                address,
+                descriptor,
+            },
         })
     }
 
     /// Serves at both; the operator's commands come out of the receiver.
     fn serve<K: Kernel>(
-        self,
+        mut self,
         shared: &Arc<Shared<K>>,
-    ) -> (JoinSet<()>, mpsc::Receiver<admin::Command>) {
+    ) -> (JoinSet<()>, mpsc::Receiver<admin::Command>, AdminListener) {
+        if let Err(error) = self.socket.put_in_place() {
+            tracing::error!("cannot put the admin socket in its place: {error}");
+        }
         let source: Arc<dyn admin::Source> = Arc::<Shared<K>>::clone(shared);
         let (commands, received) = mpsc::channel(WAITING_COMMANDS);
         let mut servers = JoinSet::new();
         let _handle: AbortHandle = servers.spawn(self.socket.serve(Arc::clone(&source), commands));
         let _handle: AbortHandle = servers.spawn(admin::serve_http(self.listener, source));
-        (servers, received)
+        (servers, received, self.admin_listener)
     }
 }
 
@@ -179,9 +211,12 @@ fn heartbeat() -> Interval {
     heartbeat
 }
 
-fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, Error> {
+fn bind_admin(
+    address: SocketAddr,
+    inherited: Option<TcpListener>,
+) -> Result<tokio::net::TcpListener, Error> {
     let bind = || {
-        let listener = TcpListener::bind(address)?;
+        let listener = inherited.map_or_else(|| TcpListener::bind(address), Ok)?;
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     };
@@ -200,11 +235,11 @@ fn recall(file: &StateFile) -> Memory {
 fn start_proxy(
     config: &Config,
     feeds: &Feeds,
-    tickets: &TicketKeys,
-    challenges: &Challenges,
+    (tickets, challenges, listeners): (&TicketKeys, &Challenges, Listeners),
 ) -> Result<Proxy, Error> {
     let proxy = Proxy::start(&config.http, tickets, challenges)
         .map_err(|error| Error::Proxy(vec![error]))?;
+    proxy.inherit(listeners);
     match proxy.apply(&config.http, feeds.frontends(config)) {
         Ok(()) => Ok(proxy),
         Err(errors) => {

@@ -53,6 +53,9 @@ enum Command {
         /// What to log: error, warn, info, debug, trace; or by module, as `lb=debug`.
         #[arg(long, value_name = "LEVEL", env = "LB_LOG", default_value = "info")]
         log: String,
+        /// Take over from the agent at the other end of standard input: for `lb upgrade`.
+        #[arg(long, hide = true)]
+        take_over: bool,
     },
     /// Check a configuration: exit code 0 when it is good, 2 when it is not.
     Check {
@@ -88,6 +91,12 @@ enum Command {
     },
     /// Have the agent read its configuration again.
     Reload {
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Have the binary that is installed now take over from the agent that runs: nothing is lost, and
+    /// every setting takes effect.
+    Upgrade {
         #[command(flatten)]
         socket: Socket,
     },
@@ -198,7 +207,11 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run { config, log } => run_agent(&config.file, &log),
+        Command::Run {
+            config,
+            log,
+            take_over,
+        } => run_agent(&config.file, &log, take_over),
         Command::Check { config } => check(&config.file),
         Command::Status { json, socket } => show_status(json, &socket.path),
         Command::Backend {
@@ -227,6 +240,7 @@ fn run(command: Command) -> Result<(), Failure> {
             }
         },
         Command::Reload { socket } => give(&Request::Reload, &socket.path),
+        Command::Upgrade { socket } => give(&Request::Upgrade, &socket.path),
         Command::Peer {
             command: PeerCommand::Init { out, force },
         } => print(&peer::init(&out, force).map_err(failed)?),
@@ -234,9 +248,14 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn run_agent(file: &Path, log: &str) -> Result<(), Failure> {
+fn run_agent(file: &Path, log: &str, take_over: bool) -> Result<(), Failure> {
     log::start(log).map_err(failed)?;
-    agent::run(file).map_err(|error| match error {
+    let run = if take_over {
+        agent::take_over
+    } else {
+        agent::run
+    };
+    run(file).map_err(|error| match error {
         agent::Error::Draft(error) => refused(&error),
         agent::Error::Unreachable(errors) => Failure {
             text: errors.render(has_colour(&io::stderr())),

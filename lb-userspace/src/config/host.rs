@@ -296,6 +296,7 @@ pub(super) static HTTP: Schema = Schema {
         &CONNECT_TIMEOUT,
         &RESPONSE_TIMEOUT,
         &HALF_CLOSED_TIMEOUT,
+        &DRAIN_TIMEOUT,
         &MAX_HEADER_BYTES,
         &MAX_CONNECTIONS_OF_CLIENTS,
         &MAX_CONNECTIONS_PER_CLIENT,
@@ -377,6 +378,14 @@ static HALF_CLOSED_TIMEOUT: Key<Time> = Key {
               it. Then it is ended.",
 };
 
+static DRAIN_TIMEOUT: Key<Time> = Key {
+    name: "drain_timeout",
+    kind: PATIENCE,
+    absent: Absent::Is("\"1h\""),
+    meaning: "How long after `lb upgrade` the process before may let its connections last: WebSockets, \
+              downloads and server-sent events. Then they are ended.",
+};
+
 static MAX_HEADER_BYTES: Key<Whole<u32>> = Key {
     name: "max_header_bytes",
     kind: Whole(RangeInclusive::new(1_024, 1_048_576)),
@@ -452,6 +461,7 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     let connect_timeout = section.value(&CONNECT_TIMEOUT);
     let response_timeout = section.value(&RESPONSE_TIMEOUT);
     let half_closed_timeout = section.value(&HALF_CLOSED_TIMEOUT);
+    let drain_timeout = section.value(&DRAIN_TIMEOUT);
     let max_header_bytes = section.value(&MAX_HEADER_BYTES);
     let max_connections = section.optional(&MAX_CONNECTIONS_OF_CLIENTS);
     let max_connections_per_client = section.value(&MAX_CONNECTIONS_PER_CLIENT);
@@ -471,6 +481,7 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
         connect_timeout: connect_timeout?.into_inner(),
         response_timeout: response_timeout?.into_inner(),
         half_closed_timeout: half_closed_timeout?.into_inner(),
+        drain_timeout: drain_timeout?.into_inner(),
         max_header_bytes: max_header_bytes?.into_inner() as usize,
         max_connections: max_connections?.map(|most| most.into_inner() as usize),
         max_connections_per_client: max_connections_per_client?.into_inner() as usize,

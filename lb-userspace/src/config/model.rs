@@ -145,6 +145,8 @@ pub struct Http {
     pub response_timeout: Duration,
     /// How long a tunnel with one side closed may be silent. Default 30 s.
     pub half_closed_timeout: Duration,
+    /// How long connections may last in a process that another has taken over from. Default 1 h.
+    pub drain_timeout: Duration,
     /// Bytes of a request's or response's head. Default 16384.
     pub max_header_bytes: usize,
     /// Client connections at once. Default: 65,536.

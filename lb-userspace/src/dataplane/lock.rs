@@ -1,34 +1,61 @@
 //! One agent at a time.
 
-use std::{fs::File, io, path::Path};
-
-use nix::fcntl::{Flock, FlockArg};
+use std::{
+    fs::{File, TryLockError},
+    io,
+    os::fd::OwnedFd,
+    path::Path,
+};
 
 use super::Error;
 
-/// Held for as long as an agent owns the pins; the kernel lets go of it when the agent ends, in
-/// whatever way.
+/// Held for as long as an agent owns the pins. The kernel releases it with the last descriptor of the
+/// open file, in whatever way the agent ends: a process that takes over is given another descriptor.
 #[derive(Debug)]
-pub(super) struct Lock {
-    _held: Flock<File>,
-}
+pub(super) struct Lock(File);
 
 impl Lock {
-    /// Takes the lock on the directory of the pins.
-    pub(super) fn take(directory: &Path) -> Result<Self, Error> {
-        let file = File::open(directory)
+    /// Takes the lock on the directory of the pins; `held` is the open file of an agent that holds it
+    /// and hands it on.
+    pub(super) fn take(directory: &Path, held: Option<File>) -> Result<Self, Error> {
+        let file = held.map_or_else(|| File::open(directory), Ok);
+        let file = file
             .map_err(|error| Error::of(&format!("cannot open {}", directory.display()), &error))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Self { _held: held }),
-            Err((_file, nix::errno::Errno::EWOULDBLOCK)) => Err(Error::new(format!(
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(Error::new(format!(
                 "another agent already runs with the pins under {}; see `lb status`, and stop it \
                  first",
                 directory.display()
             ))),
-            Err((_file, errno)) => Err(Error::of(
+            Err(TryLockError::Error(error)) => Err(Error::of(
                 &format!("cannot lock {}", directory.display()),
-                &io::Error::from(errno),
+                &error,
             )),
         }
+    }
+
+    /// Another descriptor of the open file that is locked.
+    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone().map(OwnedFd::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_shared_is_held_until_both_have_ended() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path();
+        let first = Lock::take(path, None).expect("free");
+        Lock::take(path, None).expect_err("held");
+        let shared = File::from(first.share().expect("a descriptor"));
+        let second = Lock::take(path, Some(shared)).expect("handed on");
+        drop(first);
+        Lock::take(path, None).expect_err("the second still holds it");
+        drop(second);
+        Lock::take(path, None).expect("free again");
     }
 }

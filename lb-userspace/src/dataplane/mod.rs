@@ -35,7 +35,10 @@ mod topology;
 mod watch;
 
 use std::{
+    fs::File,
+    io,
     net::Ipv4Addr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -61,6 +64,7 @@ pub struct Dataplane {
     maps: Arc<Mutex<Maps>>,
     layout: Layout,
     interfaces: config::Interfaces,
+    settings: config::Dataplane,
     attachments: Vec<Attachment>,
     adopted: bool,
     sources: Sources,
@@ -69,22 +73,29 @@ pub struct Dataplane {
     clock: Arc<Clock>,
     flows: Flows,
     occupancy: Occupancy,
-    _watch: Watch,
-    _lock: Lock,
+    /// `None` while another process takes over.
+    watch: Option<Watch>,
+    /// `None` once another process has taken over.
+    lock: Option<Lock>,
 }
 
 impl Dataplane {
     /// Loads the program and attaches it, or adopts what an earlier agent pinned and swaps the
-    /// program atomically. Holds a lock, so that a second agent is refused.
+    /// program atomically. Holds a lock, so that a second agent is refused; `lock` is that of the agent
+    /// that this one takes over from.
     ///
     /// # Errors
     /// Whatever keeps the host from forwarding: nothing is left half-attached.
-    pub fn open(node: &config::Node, settings: &config::Dataplane) -> Result<Self, Error> {
+    pub fn open(
+        node: &config::Node,
+        settings: &config::Dataplane,
+        lock: Option<File>,
+    ) -> Result<Self, Error> {
         host::require_privileges()?;
         let pins = Pins::at(&settings.pin_path);
         let adopted = pins.exist();
         pins.create()?;
-        let lock = Lock::take(pins.root()).inspect_err(|_error| pins.forget_if_empty())?;
+        let lock = Lock::take(pins.root(), lock).inspect_err(|_error| pins.forget_if_empty())?;
         match Self::bring_up(&node.interfaces, settings, pins.clone(), adopted, lock) {
             Ok(dataplane) => Ok(dataplane),
             Err(error) => {
@@ -134,6 +145,7 @@ impl Dataplane {
             maps,
             layout,
             interfaces: names.clone(),
+            settings: settings.clone(),
             attachments,
             adopted,
             sources,
@@ -142,8 +154,8 @@ impl Dataplane {
             clock,
             flows,
             occupancy,
-            _watch: watch,
-            _lock: lock,
+            watch: Some(watch),
+            lock: Some(lock),
         })
     }
 
@@ -268,6 +280,39 @@ impl Dataplane {
         self.pins.program()
     }
 
+    /// Changes nothing in the kernel from now on: another process may take over. Returns the directory of
+    /// the pins and another descriptor of the lock on it.
+    ///
+    /// # Errors
+    /// The process has no file descriptor left.
+    pub fn pause(&mut self) -> Result<(PathBuf, OwnedFd), Error> {
+        let lock = self.lock.as_ref().map(Lock::share);
+        let lock = lock.unwrap_or_else(|| Err(io::Error::other("another process has it")));
+        let lock = lock.map_err(|error| Error::of("cannot share the lock on the pins", &error))?;
+        self.watch = None;
+        Ok((self.pins.root().to_owned(), lock))
+    }
+
+    /// Goes on after [`Self::pause`], whatever another process has changed meanwhile: adopts the pins as
+    /// [`Self::open`] does. What the configuration says is in the kernel again after the next call of
+    /// [`Self::apply`].
+    ///
+    /// # Errors
+    /// The kernel's refusal: this value is of no use any more.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        let lock = self.lock.take();
+        let lock = lock.ok_or_else(|| Error::new("another process has taken over"))?;
+        let (names, settings) = (self.interfaces.clone(), self.settings.clone());
+        *self = Self::bring_up(&names, &settings, self.pins.clone(), true, lock)?;
+        Ok(())
+    }
+
+    /// Gives the lock up: another process has taken over.
+    pub fn give_up(&mut self) {
+        self.watch = None;
+        self.lock = None;
+    }
+
     /// Detaches the program and removes the pins: forwarding ends. Returns what was removed.
     ///
     /// # Errors
@@ -278,7 +323,7 @@ impl Dataplane {
             return Ok(Vec::new());
         }
         host::require_privileges()?;
-        let lock = Lock::take(pins.root())?;
+        let lock = Lock::take(pins.root(), None)?;
         let removed = pins.remove_all();
         drop(lock);
         removed

@@ -13,15 +13,35 @@ const BACKLOG: i32 = 4096;
 /// When a silent peer is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Binds `count` sockets to an address, so that the kernel spreads connections over them. One that
-/// `moves` between hosts is bound whether or not it is here at the time.
+/// At least `count` sockets that listen on an address, so that the kernel spreads connections over
+/// them: those that this process was given, and as many more as it takes. An address that `moves` between
+/// hosts is bound whether or not it is here at the time.
 ///
 /// # Errors
 /// The kernel's refusal, and that another program has the address, even one that would share it.
-pub(super) fn bind(address: SocketAddr, moves: bool, count: usize) -> io::Result<Vec<TcpListener>> {
-    // Without SO_REUSEPORT this fails where anyone listens.
-    socket(address, moves)?.bind(&address.into())?;
-    (0..count).map(|_| shared(address, moves)).collect()
+pub(super) fn bind(
+    address: SocketAddr,
+    moves: bool,
+    count: usize,
+    mut given: Vec<TcpListener>,
+) -> io::Result<Vec<TcpListener>> {
+    if given.is_empty() {
+        // Without SO_REUSEPORT this fails where anyone listens.
+        socket(address, moves)?.bind(&address.into())?;
+    }
+    while given.len() < count {
+        given.push(shared(address, moves)?);
+    }
+    Ok(given)
+}
+
+/// Deals sockets to workers, each at least one where there are enough.
+pub(super) fn deal(listeners: Vec<TcpListener>, workers: usize) -> Vec<Vec<TcpListener>> {
+    let mut hands: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        hands[index % workers].push(listener);
+    }
+    hands
 }
 
 fn shared(address: SocketAddr, moves: bool) -> io::Result<TcpListener> {
@@ -68,22 +88,42 @@ mod tests {
 
     #[test]
     fn an_address_that_someone_has_is_refused_even_if_they_would_share() {
-        let held = bind("127.0.0.1:0".parse().expect("an address"), false, 1);
+        let held = bind(
+            "127.0.0.1:0".parse().expect("an address"),
+            false,
+            1,
+            Vec::new(),
+        );
         let held = held.expect("a free port");
         let address = held[0].local_addr().expect("an address");
-        let error = bind(address, false, 1).expect_err("taken");
+        let error = bind(address, false, 1, Vec::new()).expect_err("taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(held);
-        assert_eq!(bind(address, false, 3).expect("free again").len(), 3);
+        let free = bind(address, false, 3, Vec::new());
+        assert_eq!(free.expect("free again").len(), 3);
+    }
+
+    #[test]
+    fn sockets_that_were_given_are_all_kept_and_added_to() {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let held = bind(address, false, 1, Vec::new()).expect("a free port");
+        let address = held[0].local_addr().expect("an address");
+        let more = bind(address, false, 3, held).expect("shared");
+        assert_eq!(more.len(), 3);
+        let kept = bind(address, false, 2, more).expect("kept");
+        let dealt: Vec<_> = deal(kept, 2).iter().map(Vec::len).collect();
+        assert_eq!(dealt, [2, 1]);
     }
 
     #[test]
     fn an_address_that_is_elsewhere_is_bound_only_if_it_moves() {
         for elsewhere in ["192.0.2.7:0", "[2001:db8::7]:0"] {
             let elsewhere = elsewhere.parse().expect("an address");
-            let error = bind(elsewhere, false, 1).expect_err("not an address of this host");
+            let error =
+                bind(elsewhere, false, 1, Vec::new()).expect_err("not an address of this host");
             assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
-            let held = bind(elsewhere, true, 2).expect("bound for the day that it comes");
+            let held =
+                bind(elsewhere, true, 2, Vec::new()).expect("bound for the day that it comes");
             assert_eq!(held.len(), 2);
         }
     }

@@ -47,10 +47,11 @@ mod wire;
 mod worker;
 
 use std::{
-    collections::{HashMap, HashSet},
-    fmt,
+    collections::HashMap,
+    fmt, io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -76,7 +77,7 @@ use crate::{
     tickets::TicketKeys,
 };
 use connections::{ClientCounts, most_clients};
-use worker::{Command, FrontPlan, Plan, Worker};
+use worker::{Command, Finish, FrontPlan, Plan, Worker};
 
 /// A service to be served, and its pool as it is at any moment.
 #[derive(Clone, Debug)]
@@ -101,7 +102,11 @@ pub struct Proxy {
 /// What stays from one configuration to the next.
 #[derive(Default)]
 struct State {
-    bound: HashSet<SocketAddr>,
+    /// The listening sockets of each address, to be passed to the next process. The workers have
+    /// descriptors of their own: a socket is closed when both are.
+    bound: HashMap<SocketAddr, Vec<TcpListener>>,
+    /// Listening sockets that this process was given and that no service has yet.
+    given: HashMap<SocketAddr, Vec<TcpListener>>,
     certificates: Vec<CertificateInfo>,
 }
 
@@ -119,8 +124,10 @@ struct Prepared {
     frontend: Frontend,
     tls: Option<Arc<ServerConfig>>,
     certificates: Vec<CertificateInfo>,
-    /// One for each worker, where the address is new.
-    listeners: Vec<TcpListener>,
+    /// Some for each worker, where the address is new.
+    listeners: Vec<Vec<TcpListener>>,
+    /// Other descriptors of the same.
+    bound: Vec<TcpListener>,
 }
 
 impl Proxy {
@@ -148,6 +155,29 @@ impl Proxy {
         })
     }
 
+    /// Uses these listening sockets for the services that the next call of [`Self::apply`] brings.
+    pub fn inherit(&self, listeners: HashMap<SocketAddr, Vec<TcpListener>>) {
+        self.state().given = listeners;
+    }
+
+    /// The listening sockets of every address, for the process that takes over.
+    ///
+    /// # Errors
+    /// The process has no file descriptor left.
+    pub fn listeners(&self) -> io::Result<Vec<(SocketAddr, Vec<OwnedFd>)>> {
+        let state = self.state();
+        let bound = state.bound.iter().map(|(address, listeners)| {
+            let listeners = listeners.iter();
+            let descriptors = listeners.map(|one| one.as_fd().try_clone_to_owned());
+            Ok((*address, descriptors.collect::<io::Result<_>>()?))
+        });
+        bound.collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Serves these services from now on, and no others. Does first what can fail: reads the
     /// certificates, binds the new listeners. Then switches: listeners whose address stays go on,
     /// removed ones stop accepting and let their connections finish, new handshakes see new
@@ -156,19 +186,19 @@ impl Proxy {
     /// # Errors
     /// All that is wrong; then nothing has changed.
     pub fn apply(&self, limits: &config::Http, frontends: Vec<Frontend>) -> Result<(), Vec<Error>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut prepared = self.prepare(&state, frontends)?;
+        let mut state = self.state();
+        let mut prepared = self.prepare(&mut state, frontends)?;
         if limits.workers.get() != self.workers.len() {
             tracing::warn!(
                 running = self.workers.len(),
                 configured = limits.workers,
-                "the number of HTTP workers changes when lb is restarted"
+                "the number of HTTP workers changes with the next process: `lb upgrade`"
             );
         }
         let descriptors = descriptors();
         warn_of_few_descriptors(limits, descriptors);
+        state.remember(&mut prepared);
         let applied = self.switch(limits, descriptors, &mut prepared);
-        state.remember(prepared);
         applied.map_err(|error| vec![error])
     }
 
@@ -182,8 +212,7 @@ impl Proxy {
     /// The certificates in use.
     #[must_use]
     pub fn certificates(&self) -> Vec<CertificateInfo> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.certificates.clone()
+        self.state().certificates.clone()
     }
 
     /// Lets every connection answer once more and then end, new ones as well, while the listeners
@@ -212,9 +241,20 @@ impl Proxy {
     /// Stops accepting and lets the requests under way finish, up to `grace`. Returns when all
     /// connections are closed; blocks the calling thread.
     pub fn shutdown(self, grace: Duration) {
+        self.finish(Finish::Soon(grace));
+    }
+
+    /// Stops accepting, and lets connections end after one more response, or by themselves, up to
+    /// `limit`. Returns when all are closed; blocks the calling thread.
+    pub fn drain(self, limit: Duration) {
+        self.finish(Finish::Gently(limit));
+    }
+
+    fn finish(self, how: Finish) {
+        self.state().bound.clear();
         for worker in &self.workers {
             // A worker that is gone has nothing left to finish.
-            let _told = worker.commands.send(Command::Shutdown(grace));
+            let _told = worker.commands.send(Command::Finish(how));
         }
         for worker in self.workers {
             drop(worker.commands);
@@ -226,7 +266,7 @@ impl Proxy {
 
     fn prepare(
         &self,
-        state: &State,
+        state: &mut State,
         frontends: Vec<Frontend>,
     ) -> Result<Vec<Prepared>, Vec<Error>> {
         let mut errors = same_addresses(&frontends);
@@ -244,27 +284,25 @@ impl Proxy {
         }
     }
 
-    fn prepare_one(&self, state: &State, frontend: Frontend) -> Result<Prepared, Vec<Error>> {
+    fn prepare_one(&self, state: &mut State, frontend: Frontend) -> Result<Prepared, Vec<Error>> {
         let mut prepared = Prepared {
             tls: None,
             certificates: Vec::new(),
             listeners: Vec::new(),
+            bound: Vec::new(),
             frontend,
         };
         let mut errors = prepared
             .set_up_tls(&self.tickets, &self.challenges)
             .err()
             .unwrap_or_default();
-        let Service { name, listen, .. } = &prepared.frontend.service;
-        if !state.bound.contains(listen) {
-            match listener::bind(*listen, prepared.frontend.moves, self.workers.len()) {
-                Ok(listeners) => prepared.listeners = listeners,
-                Err(source) => errors.push(Error::Listen {
-                    service: name.clone(),
-                    address: *listen,
-                    source,
-                }),
-            }
+        if let Err(source) = prepared.listen(state, self.workers.len()) {
+            let Service { name, listen, .. } = &prepared.frontend.service;
+            errors.push(Error::Listen {
+                service: name.clone(),
+                address: *listen,
+                source,
+            });
         }
         if errors.is_empty() {
             Ok(prepared)
@@ -351,12 +389,26 @@ impl Prepared {
         Ok(())
     }
 
+    /// Opens listening sockets for the workers, where there are none for the address.
+    fn listen(&mut self, state: &mut State, workers: usize) -> io::Result<()> {
+        let address = self.frontend.service.listen;
+        if state.bound.contains_key(&address) {
+            return Ok(());
+        }
+        let given = state.given.remove(&address).unwrap_or_default();
+        let listeners = listener::bind(address, self.frontend.moves, workers, given)?;
+        let other = listeners.iter().map(TcpListener::try_clone);
+        self.bound = other.collect::<io::Result<_>>()?;
+        self.listeners = listener::deal(listeners, workers);
+        Ok(())
+    }
+
     /// The plan for the next worker.
     fn plan(&mut self) -> FrontPlan {
         FrontPlan {
             name: self.frontend.service.name.clone(),
             listen: self.frontend.service.listen,
-            listener: self.listeners.pop(),
+            listeners: self.listeners.pop().unwrap_or_default(),
             tls: self.tls.clone(),
             pool: self.frontend.pool.clone(),
         }
@@ -364,12 +416,18 @@ impl Prepared {
 }
 
 impl State {
-    fn remember(&mut self, prepared: Vec<Prepared>) {
-        *self = Self::default();
+    /// Before the workers switch: a worker that stops listening on an address accepts what waits there,
+    /// and then has the last descriptor.
+    fn remember(&mut self, prepared: &mut [Prepared]) {
+        let mut before = std::mem::take(self).bound;
         for one in prepared {
-            let service = one.frontend.service;
-            self.bound.insert(service.listen);
-            self.certificates.extend(one.certificates);
+            let address = one.frontend.service.listen;
+            let bound = match before.remove(&address) {
+                Some(bound) => bound,
+                None => std::mem::take(&mut one.bound),
+            };
+            self.bound.insert(address, bound);
+            self.certificates.append(&mut one.certificates);
         }
     }
 }

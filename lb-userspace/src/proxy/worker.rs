@@ -17,7 +17,7 @@ use std::{
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     task::{LocalSet, spawn_local},
 };
 
@@ -63,12 +63,29 @@ pub(super) struct FrontPlan {
     pub(super) name: Name,
     /// Its address.
     pub(super) listen: SocketAddr,
-    /// A socket, where the worker has none for this address.
-    pub(super) listener: Option<StdListener>,
+    /// Sockets, where the worker has none for this address.
+    pub(super) listeners: Vec<StdListener>,
     /// TLS; `None`: plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
     /// Its pool.
     pub(super) pool: watch::Receiver<Arc<PoolView>>,
+}
+
+/// How the connections that are open come to an end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Finish {
+    /// Those without a request and tunnels end now, others with their response, all within this time.
+    Soon(Duration),
+    /// Each ends after one more response, or by itself, tunnels too, all within this time.
+    Gently(Duration),
+}
+
+impl Finish {
+    fn limit(self) -> Duration {
+        match self {
+            Self::Soon(limit) | Self::Gently(limit) => limit,
+        }
+    }
 }
 
 /// What a worker is told.
@@ -78,8 +95,8 @@ pub(super) enum Command {
     Apply(Plan, Sender<()>),
     /// Let connections answer once more and end, or stay again.
     LetEnd(bool),
-    /// Finish within that time.
-    Shutdown(Duration),
+    /// Finish.
+    Finish(Finish),
 }
 
 /// A running worker, from outside.
@@ -147,8 +164,8 @@ async fn run(
                 let _told = done.send(());
             }
             Command::LetEnd(end) => inside.let_end(end),
-            Command::Shutdown(grace) => {
-                inside.finish(grace).await;
+            Command::Finish(how) => {
+                inside.finish(how).await;
                 break;
             }
         }
@@ -169,7 +186,8 @@ struct Inside {
 /// An address that is listened on, and the service that is served there.
 struct Slot {
     front: RefCell<Rc<Front>>,
-    stop: Notify,
+    /// Whether it is closed.
+    closed: watch::Sender<bool>,
 }
 
 impl Inside {
@@ -198,12 +216,10 @@ impl Inside {
         for front in plan.fronts {
             let listen = front.listen;
             let slot = match before.remove(&listen) {
-                Some(slot) => Some(self.change(slot, front, &limits)),
+                Some(slot) => self.change(slot, front, &limits),
                 None => self.open(front, &limits),
             };
-            if let Some(slot) = slot {
-                self.slots.insert(listen, slot);
-            }
+            self.slots.insert(listen, slot);
         }
         for slot in before.into_values() {
             slot.close();
@@ -229,25 +245,26 @@ impl Inside {
         slot
     }
 
-    fn open(&self, mut plan: FrontPlan, limits: &Rc<Http>) -> Option<Rc<Slot>> {
-        let listener = plan.listener.take()?;
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(service = %plan.name, "a worker cannot watch its listener: {error}");
-                return None;
-            }
-        };
+    fn open(&self, mut plan: FrontPlan, limits: &Rc<Http>) -> Rc<Slot> {
+        let listeners = std::mem::take(&mut plan.listeners);
+        let name = plan.name.clone();
         let slot = Rc::new(Slot {
             front: RefCell::new(self.front(plan, limits)),
-            stop: Notify::new(),
+            closed: watch::Sender::new(false),
         });
-        spawn_local(accept(
-            listener,
-            Rc::clone(&slot),
-            Rc::clone(&self.connections),
-        ));
-        Some(slot)
+        for listener in listeners {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => drop(spawn_local(accept(
+                    listener,
+                    Rc::clone(&slot),
+                    Rc::clone(&self.connections),
+                ))),
+                Err(error) => {
+                    tracing::error!(service = %name, "a worker cannot watch its listener: {error}");
+                }
+            }
+        }
+        slot
     }
 
     fn front(&self, plan: FrontPlan, limits: &Rc<Http>) -> Rc<Front> {
@@ -290,12 +307,15 @@ impl Inside {
         }
     }
 
-    async fn finish(&mut self, grace: Duration) {
+    async fn finish(&mut self, how: Finish) {
         for (_, slot) in self.slots.drain() {
-            slot.close();
+            match how {
+                Finish::Soon(_) => slot.close(),
+                Finish::Gently(_) => slot.stop_accepting(),
+            }
         }
         let done = self.connections.none_left();
-        if tokio::time::timeout(grace, done).await.is_err() {
+        if tokio::time::timeout(how.limit(), done).await.is_err() {
             tracing::warn!(
                 connections = self.connections.count(),
                 "connections to clients were still open when the time to finish was over"
@@ -322,8 +342,14 @@ fn follow_pool(front: &Rc<Front>) {
 impl Slot {
     /// Stops accepting, and lets the connections finish.
     fn close(&self) {
-        self.stop.notify_one();
+        self.closed.send_replace(true);
         self.front.borrow().drain.begin();
+    }
+
+    /// Stops accepting. Connections end after one more response, or by themselves.
+    fn stop_accepting(&self) {
+        self.closed.send_replace(true);
+        self.front.borrow().drain.announce();
     }
 }
 
@@ -331,7 +357,11 @@ impl Slot {
 async fn accept(listener: TcpListener, slot: Rc<Slot>, connections: Rc<Connections>) {
     let _accepting = connections.accepting();
     {
-        let mut stop = pin!(slot.stop.notified());
+        let mut closed = slot.closed.subscribe();
+        let mut stop = pin!(async {
+            // The sender is in the slot, which is held.
+            let _closed = closed.wait_for(|closed| *closed).await;
+        });
         loop {
             let accepted = poll_fn(|context| {
                 if stop.as_mut().poll(context).is_ready() {

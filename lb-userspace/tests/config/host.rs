@@ -719,7 +719,7 @@ error: [http] has no key "pin_path"
 17 | pin_path = 4096
    | ^^^^^^^^
    = help: pin_path belongs in [dataplane]
-           allowed here: workers, header_timeout, body_timeout, idle_timeout, send_timeout, handshake_timeout, connect_timeout, response_timeout, half_closed_timeout, max_header_bytes, max_connections, max_connections_per_client, connection_buffer_bytes, buffer_bytes, idle_connections, trusted_proxies
+           allowed here: workers, header_timeout, body_timeout, idle_timeout, send_timeout, handshake_timeout, connect_timeout, response_timeout, half_closed_timeout, drain_timeout, max_header_bytes, max_connections, max_connections_per_client, connection_buffer_bytes, buffer_bytes, idle_connections, trusted_proxies
 "#,
     );
 }

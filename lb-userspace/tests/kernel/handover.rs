@@ -57,5 +57,5 @@ fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
 /// An agent's end and the next one's start.
 pub(crate) fn replaced(dataplane: Dataplane, settings: &config::Dataplane) -> Dataplane {
     drop(dataplane);
-    Dataplane::open(&stage::node(), settings).expect("the pins are adopted")
+    Dataplane::open(&stage::node(), settings, None).expect("the pins are adopted")
 }

@@ -42,14 +42,15 @@ fn maps_of_another_layout_are_refused_and_left_as_they_are() {
         let Stage { dataplane, .. } = stage;
         drop(dataplane);
 
-        let refused = Dataplane::open(&stage::node(), &stage::settings()).expect_err("refused");
+        let refused =
+            Dataplane::open(&stage::node(), &stage::settings(), None).expect_err("refused");
         let expected = format!("have layout {}", limits::LAYOUT + 1);
         assert!(refused.to_string().contains(&expected), "{refused}");
         let left: Settings = zerocopy::transmute!(pinned.get(&0, 0).expect("an entry"));
         assert_eq!(left, later, "nothing was written");
 
         write(&mut pinned, before);
-        let next = Dataplane::open(&stage::node(), &stage::settings()).expect("adopted");
+        let next = Dataplane::open(&stage::node(), &stage::settings(), None).expect("adopted");
         assert!(next.adopted());
     });
 }

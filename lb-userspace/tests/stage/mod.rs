@@ -114,7 +114,7 @@ impl Stage {
             run(line);
         }
         let interface = nix::net::if_::if_nametoindex("eth0").expect("eth0");
-        let mut dataplane = Dataplane::open(node, settings).expect("the program loads");
+        let mut dataplane = Dataplane::open(node, settings, None).expect("the program loads");
         let (services, views) = services(setup);
         dataplane
             .apply(&services, &views)

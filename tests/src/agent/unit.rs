@@ -23,17 +23,34 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn start_as_unit(host: &Host) -> Result<Self> {
-        let lb = binary()?;
+        install(host)?;
         // What the unit does before the agent starts, and what its directories give the user.
         host.script(&format!(
             "chmod o+x /sys/fs/bpf\n\
              mkdir -p /sys/fs/bpf/lb\n\
-             install -m 0755 {} {PROGRAM}\n\
              chown -R {USER}:{USER} /sys/fs/bpf/lb /run/lb",
-            path_of(&lb)?,
         ))?;
         Self::start_by(host, as_user(host)?)
     }
+
+    /// Installs the binary again, in another file of the same name, as a package manager does, and has it
+    /// take over. Returns what `lb upgrade` printed.
+    ///
+    /// # Errors
+    /// When the new process does not take over.
+    pub fn upgrade(&self) -> Result<String> {
+        install(&self.host)?;
+        self.operate(&["upgrade"])
+    }
+}
+
+fn install(host: &Host) -> Result<()> {
+    let lb = binary()?;
+    host.script(&format!(
+        "mkdir -p /run/lb\ninstall -m 0755 {} {PROGRAM}.new\nmv {PROGRAM}.new {PROGRAM}",
+        path_of(&lb)?
+    ))
+    .map(drop)
 }
 
 fn as_user(host: &Host) -> Result<Command> {

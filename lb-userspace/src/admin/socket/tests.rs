@@ -1,5 +1,3 @@
-use std::os::unix::fs::MetadataExt;
-
 use super::*;
 use crate::{
     admin::{Client, ClientError, examples::Example},

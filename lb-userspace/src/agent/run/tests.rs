@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     admin::{Client, Source, State},
-    agent::start::start,
+    agent::{start::start, upgrade::Inherited},
     config::Config,
     dataplane::{self, Attachment, Counters, Unreachable, XdpMode},
 };
@@ -138,6 +138,16 @@ impl Kernel for Noted {
         "/nonexistent".into()
     }
 
+    fn pause(&mut self) -> Result<Option<(PathBuf, std::os::fd::OwnedFd)>, dataplane::Error> {
+        Ok(None)
+    }
+
+    fn resume(&mut self) -> Result<(), dataplane::Error> {
+        Ok(())
+    }
+
+    fn give_up(&mut self) {}
+
     fn take_back(self) -> Result<(), dataplane::Error> {
         self.0.was_taken_back.store(true, SeqCst);
         Ok(())
@@ -224,7 +234,9 @@ impl Host {
     }
 
     fn agent(&self) -> Result<Agent<Noted>, Error> {
-        start(self.file(), self.config(), |_, _| Ok(self.kernel.open()))
+        start(self.file(), self.config(), Inherited::default(), |_, _| {
+            Ok(self.kernel.open())
+        })
     }
 
     /// An agent, once the workers of one that was dropped have let go of its listeners: within a
