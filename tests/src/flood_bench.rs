@@ -1,6 +1,6 @@
 //! What a SYN flood takes from everybody else.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::Result;
 use lab::flood::{Outcome, Scenario};
@@ -15,11 +15,25 @@ pub(crate) fn run(scenario: &Scenario) -> Result<()> {
         "{} connections established, {} new ones a second, then a flood of {:?}",
         scenario.established, scenario.honest, scenario.lasts
     );
-    println!("{:#}", figures(&scenario.play()?));
+    let before = dropped()?;
+    let outcome = scenario.play()?;
+    println!("{:#}", figures(&outcome, dropped()? - before));
     Ok(())
 }
 
-fn figures(outcome: &Outcome) -> Value {
+/// Packets that found a CPU's queue between two network namespaces full, since the machine started: the
+/// second column of `softnet_stat`, hexadecimal (net/core/net-procfs.c).
+fn dropped() -> Result<u64> {
+    let text = fs::read_to_string("/proc/net/softnet_stat")?;
+    let columns = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1));
+    columns
+        .map(|count| Ok(u64::from_str_radix(count, 16)?))
+        .sum()
+}
+
+fn figures(outcome: &Outcome, dropped: u64) -> Value {
     let verdicts = outcome.verdicts.iter();
     let verdicts = verdicts.map(|((verdict, reason), packets)| {
         json!({ "verdict": verdict, "reason": reason, "packets": packets })
@@ -40,6 +54,7 @@ fn figures(outcome: &Outcome) -> Value {
             "slowest_milliseconds": milliseconds(outcome.honest.longest()),
             "failed": outcome.honest.why_failed(),
         },
+        "dropped_by_the_lab": dropped,
         "received": outcome.received,
         "unexplained": outcome.unexplained(),
         "verdicts": Value::Array(verdicts.collect()),
