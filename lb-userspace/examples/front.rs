@@ -6,7 +6,7 @@ use std::{error::Error, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lb::{
     acme::Challenges,
-    config::{Backend, Balance, Http, Mode, Name, Pool, Service, Weight, WhenAllDown},
+    config::{Backend, Balance, Http, Mode, Name, Pool, Service, Tls, Weight, WhenAllDown},
     pool::PoolView,
     proxy::{Frontend, Proxy},
     tickets::TicketKeys,
@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         path => Mode::Https {
             certificates: vec![path.into()],
             obtained: None,
+            tls: Tls::default(),
         },
     };
     let pool = Arc::new(pool(arguments)?);

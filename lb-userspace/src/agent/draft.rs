@@ -74,6 +74,7 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
             Mode::Https {
                 certificates,
                 obtained,
+                ..
             } => Some((certificates, obtained.as_ref())),
             _ => None,
         });
@@ -87,6 +88,12 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
     files.dedup();
     let errors = proxy::check_certificates(&files);
     problems.extend(errors.iter().map(ToString::to_string));
+    for service in &config.services {
+        if let Mode::Https { tls, .. } = &service.mode {
+            let errors = proxy::check_client_authorities(&service.name, &tls.clients);
+            problems.extend(errors.iter().map(ToString::to_string));
+        }
+    }
     problems
 }
 

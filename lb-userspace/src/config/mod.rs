@@ -30,15 +30,17 @@ mod steered;
 mod suggest;
 mod syntax;
 mod text;
+mod tls;
 mod unique;
 
 pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
 pub use model::{
-    Acme, AcmeChallenge, Admin, Authentication, Backend, Balance, Check, CheckKind, Config,
-    Dataplane, ElasticIp, ExternalAccount, Forward, Ha, Http, InterfaceAddress, Interfaces, Mode,
-    Moves, Name, Node, Notify, Obtained, PeerLink, Pool, Service, TrackScript, Transport,
-    VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
+    Acme, AcmeChallenge, Admin, Authentication, Backend, Balance, Check, CheckKind, CipherSuite,
+    ClientAuthorities, ClientCertificates, Config, Dataplane, ElasticIp, ExternalAccount, Forward,
+    Ha, Http, InterfaceAddress, Interfaces, KeyExchange, Mode, Moves, Name, Node, Notify, Obtained,
+    PeerLink, Pool, Service, Tls, TlsVersion, TrackScript, Transport, VrrpVersion, Weight,
+    WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;
 pub use reference::reference_page;

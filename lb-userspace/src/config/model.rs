@@ -3,6 +3,7 @@
 mod acme;
 mod ha;
 mod interfaces;
+mod tls;
 
 use std::{
     fmt,
@@ -21,6 +22,7 @@ pub use self::{
         Transport, VrrpVersion,
     },
     interfaces::Interfaces,
+    tls::{CipherSuite, ClientAuthorities, ClientCertificates, KeyExchange, Tls, TlsVersion},
 };
 
 /// A whole configuration. Every value is valid and every reference resolved.
@@ -301,6 +303,8 @@ pub enum Mode {
         certificates: Vec<PathBuf>,
         /// The certificate that the agent obtains.
         obtained: Option<Obtained>,
+        /// How TLS is spoken.
+        tls: Tls,
     },
 }
 

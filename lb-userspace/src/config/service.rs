@@ -14,7 +14,7 @@ use super::{
     schema::{Absent, Entry, Key, Schema},
     section::Section,
     source::Reported,
-    steered, suggest, text,
+    steered, suggest, text, tls,
 };
 
 pub(super) static SERVICE: Schema = Schema {
@@ -31,7 +31,7 @@ pub(super) static SERVICE: Schema = Schema {
         &CERTIFICATES,
         &DOMAINS,
     ],
-    tables: &[],
+    tables: &[&tls::TLS],
 };
 
 static NAME: Key<Text<Name>> = Key {
@@ -191,6 +191,7 @@ fn read_mode(
         Served::Tcp => {
             let certificates = refuse_key(section, CERTIFICATES.name(), "tcp", TCP_HAS_NO_TLS);
             refuse_key(section, DOMAINS.name(), "tcp", TCP_HAS_NO_TLS)?;
+            refuse_key(section, tls::TLS.name, "tcp", TCP_HAS_NO_TLS)?;
             certificates?;
             Ok(Mode::Tcp {
                 forward: forward?.into_inner(),
@@ -200,16 +201,20 @@ fn read_mode(
             let forward = refuse_key(section, FORWARD.name(), "http", AGENT_FORWARDS_NOTHING);
             let certificates = refuse_key(section, CERTIFICATES.name(), "http", HTTP_HAS_NO_TLS);
             refuse_key(section, DOMAINS.name(), "http", HTTP_HAS_NO_TLS)?;
+            refuse_key(section, tls::TLS.name, "http", HTTP_HAS_NO_TLS)?;
             certificates?;
             forward.map(|()| Mode::Http)
         }
         Served::Https => {
             let forward = refuse_key(section, FORWARD.name(), "https", AGENT_FORWARDS_NOTHING);
-            let certificates = https_certificates(section, certificates?)?;
+            let certificates = https_certificates(section, certificates?);
+            let tls = tls::read(section);
+            let (certificates, tls) = (certificates?, tls?);
             let obtained = obtained?;
             forward.map(|()| Mode::Https {
                 certificates,
                 obtained,
+                tls,
             })
         }
     }

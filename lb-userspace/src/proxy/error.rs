@@ -45,6 +45,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: CertificateProblem,
     },
+    /// Certificates of clients cannot be verified.
+    #[error("service \"{service}\": cannot verify certificates of clients: {what}")]
+    ClientCertificates {
+        /// The service.
+        service: Name,
+        /// What the library said.
+        what: String,
+    },
     /// The TLS library refused its own settings.
     #[error("service \"{service}\": cannot set up TLS: {source}")]
     Tls {
@@ -65,6 +73,9 @@ pub enum CertificateProblem {
     /// It is not there.
     #[error("there is no such file")]
     Missing,
+    /// It is no file of authorities or of revoked certificates.
+    #[error("{0}")]
+    BadAuthority(String),
     /// It is there and cannot be read.
     #[error("cannot read it: {0}")]
     Unreadable(#[source] io::Error),

@@ -331,6 +331,8 @@ pub(super) struct Peer {
     pub(super) hash: u64,
     /// Its connection among the others of the worker.
     pub(super) entry: Rc<Entry>,
+    /// The fields that tell a backend of its certificate, with their line ends.
+    pub(super) certificate: Option<Box<[u8]>>,
 }
 
 impl Peer {
@@ -348,6 +350,7 @@ impl Peer {
             text: address.to_string(),
             hash,
             entry: Rc::clone(entry),
+            certificate: None,
         }
     }
 

@@ -256,6 +256,7 @@ impl<S: ClientStream> Connection<'_, S> {
             client: &self.peer.text,
             https,
             trusted: self.peer.is_trusted(limits),
+            certificate: self.peer.certificate.as_deref(),
             local: &self.front.local,
         };
         self.head.clear();

@@ -267,6 +267,7 @@ impl Stream {
             client: &self.peer.text,
             https: self.front.is_https(),
             trusted: self.peer.is_trusted(&limits),
+            certificate: self.peer.certificate.as_deref(),
             local: &self.front.local,
         };
         let mut tools = self.activity.tools.borrow_mut().pop().unwrap_or_default();

@@ -14,6 +14,7 @@ mod balance;
 mod broken_off;
 mod buffer;
 mod certificates;
+mod client_certificates;
 mod connections;
 mod counters;
 mod error;
@@ -62,6 +63,7 @@ use tokio::sync::watch;
 pub use certificates::{
     CertificateInfo, InspectedCertificate, check_certificates, inspect_certificate,
 };
+pub use client_certificates::check_client_authorities;
 pub use connections::Closed;
 pub use counters::{
     BackendConnections, BrokenCount, ClosedCount, Counters, DURATION_BOUNDS, Durations,
@@ -345,12 +347,13 @@ impl Prepared {
         challenges: &Challenges,
     ) -> Result<(), Vec<Error>> {
         let service = &self.frontend.service;
-        let (files, obtained) = match &service.mode {
+        let (files, obtained, settings) = match &service.mode {
             Mode::Http => return Ok(()),
             Mode::Https {
                 certificates,
                 obtained,
-            } => (certificates, obtained.as_ref()),
+                tls,
+            } => (certificates, obtained.as_ref(), tls),
             Mode::Tcp { .. } => return Err(vec![Error::WrongMode(service.name.clone())]),
         };
         let mut paths = files.clone();
@@ -362,7 +365,14 @@ impl Prepared {
             Some(obtained) => Some(fallback(obtained).map_err(|error| vec![error])?),
             None => None,
         };
-        let (certificates, errors) = load_all(&paths);
+        let (certificates, mut errors) = load_all(&paths);
+        let provider = Arc::new(tls::provider(settings));
+        let verifier =
+            client_certificates::verifier(&service.name, &settings.clients, Arc::clone(&provider))
+                .unwrap_or_else(|more| {
+                    errors.extend(more);
+                    None
+                });
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -373,7 +383,13 @@ impl Prepared {
             }]
         };
         let ticketer = tickets.ticketer(&service.name);
-        let config = tls::server_config(&certificates, fallback, challenges, ticketer);
+        let config = tls::server_config(
+            (settings, provider),
+            verifier,
+            (&certificates, fallback),
+            challenges,
+            ticketer,
+        );
         let config = config.map_err(refused)?;
         let infos = certificates.into_iter().zip(&paths);
         let infos = infos.map(|(certificate, path)| CertificateInfo {

@@ -7,6 +7,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
+    client_certificates,
     front::{Front, Peer},
     http1, http2,
     metered::Metered,
@@ -22,7 +23,7 @@ const TLS_BUFFER_BYTES: usize = 128 * 1024;
 const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
-pub(super) async fn serve_client(stream: TcpStream, peer: Peer, front: &Rc<Front>) {
+pub(super) async fn serve_client(stream: TcpStream, mut peer: Peer, front: &Rc<Front>) {
     let mut watchdog = Watchdog::default();
     let Some(tls) = front.tls() else {
         let stream = Metered::new(stream);
@@ -46,6 +47,7 @@ pub(super) async fn serve_client(stream: TcpStream, peer: Peer, front: &Rc<Front
         Ok(Ok(None)) => {}
         Ok(Ok(Some((stream, progress)))) => {
             count_handshake(&stream, front);
+            peer.certificate = certificate_fields(&stream);
             match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => http2::serve((stream, progress), front, peer, watchdog).await,
                 // The handshake was all (RFC 8737 §3).
@@ -60,6 +62,12 @@ pub(super) async fn serve_client(stream: TcpStream, peer: Peer, front: &Rc<Front
 async fn close(mut stream: TlsStream<Metered>, mut watchdog: Watchdog) {
     // Whoever validates has seen what it came for.
     let _closed = watchdog.limit(LAST_WORD, stream.shutdown()).await;
+}
+
+/// What backends are told of the certificate that the client showed.
+fn certificate_fields(stream: &TlsStream<Metered>) -> Option<Box<[u8]>> {
+    let (_, session) = stream.get_ref();
+    client_certificates::fields(session.peer_certificates()?.first()?)
 }
 
 fn count_handshake(stream: &TlsStream<Metered>, front: &Front) {

@@ -4,37 +4,75 @@ use std::{collections::HashMap, sync::Arc};
 
 use rustls::{
     ServerConfig, SignatureAlgorithm, SignatureScheme,
-    crypto::aws_lc_rs,
-    server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert},
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{
+        ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+        danger::ClientCertVerifier,
+    },
     sign::CertifiedKey,
 };
 
 use super::certificates::Certificate;
-use crate::acme::{ACME_TLS, Challenges};
+use crate::{
+    acme::{ACME_TLS, Challenges},
+    config::{CipherSuite, KeyExchange, Tls, TlsVersion},
+};
 
-/// The TLS settings of a service: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. The first certificate is
+/// The TLS settings of a service, for HTTP/2 and HTTP/1.1. The first certificate is
 /// for clients that send no name, or one that no certificate has; with it those of another kind for
 /// the same names. The ticketer is the same for all workers, so that a client resumes wherever it
 /// arrives. `fallback` is for a service that has no certificate yet. A directory that validates a name
 /// (RFC 8737) is answered from `challenges`.
+///
+/// Where clients show certificates, there are no tickets: a session that is resumed would not notice that
+/// the certificate was revoked.
 pub(super) fn server_config(
-    certificates: &[Certificate],
-    fallback: Option<Arc<CertifiedKey>>,
+    (settings, provider): (&Tls, Arc<CryptoProvider>),
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    (certificates, fallback): (&[Certificate], Option<Arc<CertifiedKey>>),
     challenges: &Challenges,
     ticketer: Arc<dyn ProducesTickets>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
+    let versions: &[_] = match settings.min_version {
+        TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        TlsVersion::Tls13 => &[&rustls::version::TLS13],
+    };
+    let verifies = verifier.is_some();
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)?
+        .with_client_cert_verifier(verifier.unwrap_or_else(|| Arc::new(NoClientAuth)))
         .with_cert_resolver(Arc::new(Resolver {
             certificates: ByName::new(certificates, fallback),
             challenges: challenges.clone(),
         }));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), ACME_TLS.to_vec()];
-    config.ticketer = ticketer;
+    if verifies {
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = ticketer;
+    }
     // Tickets carry the session: a store would be one lock for all workers.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
+}
+
+/// The cipher suites and key exchanges of a service.
+pub(super) fn provider(settings: &Tls) -> CryptoProvider {
+    let suites = aws_lc_rs::ALL_CIPHER_SUITES;
+    let suite = |wanted: &CipherSuite| {
+        let found = suites.iter().find(|one| u16::from(one.suite()) == wanted.0);
+        found.copied()
+    };
+    let groups = aws_lc_rs::ALL_KX_GROUPS;
+    let group = |wanted: &KeyExchange| {
+        let found = groups.iter().find(|one| u16::from(one.name()) == wanted.0);
+        found.copied()
+    };
+    CryptoProvider {
+        cipher_suites: settings.ciphers.iter().filter_map(suite).collect(),
+        kx_groups: settings.key_exchange.iter().filter_map(group).collect(),
+        ..aws_lc_rs::default_provider()
+    }
 }
 
 /// What a client is shown.
@@ -166,6 +204,24 @@ mod tests {
             not_before: SystemTime::UNIX_EPOCH,
             not_after: SystemTime::UNIX_EPOCH,
             fingerprint: [0; 32],
+        }
+    }
+
+    #[test]
+    fn every_cipher_suite_and_key_exchange_that_can_be_named_is_there() {
+        let settings = Tls::default();
+        let provider = provider(&settings);
+        assert_eq!(provider.cipher_suites.len(), CipherSuite::ALL.len());
+        assert_eq!(provider.kx_groups.len(), KeyExchange::ALL.len());
+        for ((name, _), suite) in CipherSuite::ALL.iter().zip(&provider.cipher_suites) {
+            let theirs = format!("{:?}", suite.suite()).replace("TLS13_", "TLS_");
+            assert_eq!(*name, theirs);
+        }
+        for ((name, _), group) in KeyExchange::ALL.iter().zip(&provider.kx_groups) {
+            assert_eq!(
+                format!("{:?}", group.name()).to_lowercase(),
+                name.to_lowercase()
+            );
         }
     }
 

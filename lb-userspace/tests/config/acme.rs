@@ -43,6 +43,7 @@ fn a_section_without_keys_is_lets_encrypt() {
     let Mode::Https {
         certificates,
         obtained: Some(obtained),
+        ..
     } = &parsed.config.services[0].mode
     else {
         panic!("{:?}", parsed.config.services[0].mode);

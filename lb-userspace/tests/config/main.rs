@@ -8,6 +8,7 @@ mod never_panics;
 mod pool;
 mod reference;
 mod service;
+mod tls;
 mod valid;
 
 use std::path::Path;

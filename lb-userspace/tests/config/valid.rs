@@ -52,7 +52,7 @@ fn the_example_file_is_right() {
     let forward = Forward::Nat;
     assert_eq!(config.services[0].mode, Mode::Tcp { forward });
     assert!(
-        matches!(&config.services[1].mode, Mode::Https { certificates, obtained: None } if certificates.len() == 1)
+        matches!(&config.services[1].mode, Mode::Https { certificates, obtained: None, .. } if certificates.len() == 1)
     );
 }
 

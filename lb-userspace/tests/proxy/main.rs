@@ -24,4 +24,5 @@ mod segments;
 mod site;
 mod slow;
 mod tls;
+mod tls_settings;
 mod uploads;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb::{
-    config::Mode,
+    config::{Mode, Tls},
     proxy::{Error, Frontend},
 };
 
@@ -44,6 +44,7 @@ fn a_configuration_with_errors_changes_nothing_and_names_them_all() {
     service.mode = Mode::Https {
         certificates: vec!["/nonexistent/1.pem".into(), "/nonexistent/2.pem".into()],
         obtained: None,
+        tls: Tls::default(),
     };
     let errors = site.apply(service).expect_err("bad");
     let sentences: Vec<_> = errors.iter().map(ToString::to_string).collect();

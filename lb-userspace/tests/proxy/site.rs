@@ -11,7 +11,7 @@ use std::{
 
 use lb::{
     acme::Challenges,
-    config::{self, Balance, Http, Mode, Name, Pool, Service, Weight, WhenAllDown},
+    config::{self, Balance, Http, Mode, Name, Pool, Service, Tls, Weight, WhenAllDown},
     pool::PoolView,
     proxy::{Frontend, Proxy},
     tickets::TicketKeys,
@@ -64,6 +64,7 @@ impl Site {
             Mode::Https {
                 certificates,
                 obtained: None,
+                tls: Tls::default(),
             }
         } else {
             Mode::Http

@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use lb::{config::Mode, tickets::TicketKeys};
+use lb::{
+    config::{Mode, Tls},
+    tickets::TicketKeys,
+};
 use rustls::{HandshakeKind, SupportedProtocolVersion, version};
 
 use crate::{
@@ -37,6 +40,7 @@ fn each_name_is_shown_its_certificate() {
             certificate(folder, "second", "second.example *.wild.example"),
         ],
         obtained: None,
+        tls: Tls::default(),
     };
     site.apply(service).expect("applied");
     let first = shown(&site, "first.example");
@@ -217,6 +221,7 @@ fn a_client_gets_the_kind_of_certificate_that_it_can_verify() {
             certificate_of(&site, &ecdsa),
         ],
         obtained: None,
+        tls: Tls::default(),
     };
     site.apply(service).expect("applied");
     let signed = |arguments: &str| {

@@ -37,6 +37,9 @@ pub(crate) enum FieldKind {
     /// Another field that says where a request came from: `Forwarded`, `X-Forwarded-*`, also
     /// spelled with underscores, which CGI-like backends read as the same name.
     ForwardedOther,
+    /// A field that tells of the client's certificate: `Client-Cert`, `Client-Cert-Chain` (RFC 9440),
+    /// `X-Client-Cert-*`, also spelled with underscores.
+    ClientCertificate,
     /// Another field that is for one hop only (RFC 9110 §7.6.1).
     HopByHop,
     /// Not the proxy's business.
@@ -62,18 +65,22 @@ pub(crate) fn kind_of(name: &str) -> FieldKind {
         16 if is("proxy-connection") => FieldKind::HopByHop,
         17 if is("transfer-encoding") => FieldKind::TransferEncoding,
         17 if is("x-forwarded-proto") => FieldKind::ForwardedProto,
-        12.. if names_a_forwarder(name) => FieldKind::ForwardedOther,
+        11.. if names_a_certificate(name) => FieldKind::ClientCertificate,
+        12.. if begins(name, b"x-forwarded-") => FieldKind::ForwardedOther,
         _ => FieldKind::EndToEnd,
     }
 }
 
-/// Whether a name begins with `x-forwarded-`, where `_` counts as `-`.
-fn names_a_forwarder(name: &str) -> bool {
-    const PREFIX: &[u8] = b"x-forwarded-";
+fn names_a_certificate(name: &str) -> bool {
+    begins(name, b"client-cert") || begins(name, b"x-client-cert")
+}
+
+/// Whether a name begins so, where `_` counts as `-`.
+fn begins(name: &str, prefix: &[u8]) -> bool {
     let same = |(byte, wanted): (&u8, &u8)| {
         byte.to_ascii_lowercase() == *wanted || (*byte == b'_' && *wanted == b'-')
     };
-    name.len() >= PREFIX.len() && name.as_bytes().iter().zip(PREFIX).all(same)
+    name.len() >= prefix.len() && name.as_bytes().iter().zip(prefix).all(same)
 }
 
 /// The members of a comma-separated list, without the space around them, empty ones left out.

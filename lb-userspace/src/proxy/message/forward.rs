@@ -15,8 +15,18 @@ pub(crate) struct Via<'a> {
     pub(crate) https: bool,
     /// Whether the client is a proxy whose `X-Forwarded-*` are believed.
     pub(crate) trusted: bool,
+    /// The fields that tell of the client's certificate, with their line ends.
+    pub(crate) certificate: Option<&'a [u8]>,
     /// The host to name where the client named none: the address it connected to.
     pub(crate) local: &'a str,
+}
+
+impl Via<'_> {
+    /// Whether fields that tell of a certificate are passed on as they came: from a proxy that is believed
+    /// and has shown no certificate itself (RFC 9440 §4).
+    pub(crate) fn passes_certificates(&self) -> bool {
+        self.trusted && self.certificate.is_none()
+    }
 }
 
 /// The `X-Forwarded-*` that a request came with.
@@ -44,6 +54,7 @@ impl Request<'_, '_> {
                 FieldKind::EndToEnd => true,
                 FieldKind::Expect => self.expects_continue,
                 FieldKind::ForwardedOther => via.trusted,
+                FieldKind::ClientCertificate => via.passes_certificates(),
                 FieldKind::ForwardedFor | FieldKind::ForwardedProto | FieldKind::ForwardedHost => {
                     if via.trusted && !self.is_named(field.name) {
                         forwarded.add(kind, field.value);
@@ -122,6 +133,9 @@ pub(crate) fn write_forwarded(out: &mut Vec<u8>, via: &Via<'_>, came: &Forwarded
     out.extend_from_slice(b"\r\n");
     push_field(out, "X-Forwarded-Proto", came.proto.unwrap_or(scheme));
     push_field(out, "X-Forwarded-Host", came.host.unwrap_or(host));
+    if let Some(fields) = via.certificate {
+        out.extend_from_slice(fields);
+    }
 }
 
 /// Appends one header line.
@@ -148,6 +162,7 @@ mod tests {
         client: "192.0.2.7",
         https: true,
         trusted: false,
+        certificate: None,
         local: "192.0.2.1:443",
     };
 
@@ -224,6 +239,39 @@ mod tests {
              Forwarded: for=1\r\nX-Forwarded-For: 10.9.9.9, 10.8.8.8, 192.0.2.7\r\n\
              X-Forwarded-Proto: http\r\nX-Forwarded-Host: evil\r\n\r\n"
         );
+    }
+
+    const CERTIFICATES: &str = "GET / HTTP/1.1\r\nHost: a\r\nClient-Cert: :x:\r\n\
+        client_cert_chain: :y:\r\nX-Client-Cert-Subject: CN=root\r\nX_CLIENT_CERT: z\r\n\r\n";
+
+    #[test]
+    fn what_a_stranger_says_of_a_certificate_is_replaced_by_what_was_shown() {
+        let out = forwarded(CERTIFICATES, &VIA);
+        assert!(
+            !out.to_ascii_lowercase()
+                .replace('_', "-")
+                .contains("client-cert"),
+            "{out}"
+        );
+        for trusted in [false, true] {
+            let shown = Via {
+                trusted,
+                certificate: Some(b"Client-Cert: :mine:\r\n"),
+                ..VIA
+            };
+            let out = forwarded(CERTIFICATES, &shown);
+            assert!(out.contains("\r\nClient-Cert: :mine:\r\n"), "{out}");
+            assert_eq!(out.to_ascii_lowercase().matches("cert").count(), 1, "{out}");
+        }
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_of_a_certificate_is_passed_on() {
+        let via = Via {
+            trusted: true,
+            ..VIA
+        };
+        assert!(forwarded(CERTIFICATES, &via).contains("X-Client-Cert-Subject: CN=root\r\n"));
     }
 
     #[test]

@@ -351,7 +351,8 @@ proptest! {
             && let Ok(request) = parse_request(&bytes[..length], &mut slots, true)
         {
             let via = crate::proxy::message::Via {
-                client: "192.0.2.7", https: true, trusted: false, local: "192.0.2.1" };
+                client: "192.0.2.7", https: true, trusted: false, certificate: None,
+                local: "192.0.2.1" };
             let mut out = Vec::new();
             request.write_to(&via, &mut out);
             prop_assert_eq!(outcome(&out), Ok(Some(request.framing)));

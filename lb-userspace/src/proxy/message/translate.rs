@@ -117,6 +117,9 @@ fn write_fields<'p>(
             FieldKind::ForwardedOther if via.trusted => {
                 push_field(out, name.as_str(), value.as_bytes());
             }
+            FieldKind::ClientCertificate if via.passes_certificates() => {
+                push_field(out, name.as_str(), value.as_bytes());
+            }
             kind @ (FieldKind::ForwardedFor
             | FieldKind::ForwardedProto
             | FieldKind::ForwardedHost)
@@ -159,6 +162,7 @@ mod tests {
         client: "192.0.2.7",
         https: true,
         trusted: false,
+        certificate: None,
         local: "192.0.2.1:443",
     };
 

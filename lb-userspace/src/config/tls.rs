@@ -1,0 +1,211 @@
+//! `[service.tls]`.
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use super::{
+    CipherSuite, ClientAuthorities, ClientCertificates, KeyExchange, Tls, TlsVersion,
+    kind::{Choice, Text},
+    list::{List, Listed},
+    schema::{Absent, Entry as _, Key, Schema},
+    section::Section,
+    source::Reported,
+    text,
+};
+
+pub(super) static TLS: Schema = Schema {
+    name: "tls",
+    header: "[service.tls]",
+    about: "How the service speaks TLS.",
+    presence: "Optional, for `https`; it belongs to the `[[service]]` above it.",
+    keys: &[
+        &MIN_VERSION,
+        &CIPHERS,
+        &KEY_EXCHANGE,
+        &CLIENT_CERTIFICATES,
+        &CLIENT_AUTHORITIES,
+        &CLIENT_REVOCATIONS,
+    ],
+    tables: &[],
+};
+
+static MIN_VERSION: Key<Choice<TlsVersion>> = Key {
+    name: "min_version",
+    kind: Choice {
+        words: &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)],
+        later: &[],
+    },
+    absent: Absent::Is("\"1.2\""),
+    meaning: "The oldest version of TLS that clients may speak.",
+};
+
+static CIPHERS: Key<List<Choice<CipherSuite>>> = Key {
+    name: "ciphers",
+    kind: List {
+        of: Choice {
+            words: CipherSuite::ALL,
+            later: &[],
+        },
+        noun: "cipher suite",
+    },
+    absent: Absent::Means("all of them"),
+    meaning: "The cipher suites that clients may choose from, by IANA's names. At least one of TLS 1.3, and \
+              of TLS 1.2 where `min_version` allows that.",
+};
+
+static KEY_EXCHANGE: Key<List<Choice<KeyExchange>>> = Key {
+    name: "key_exchange",
+    kind: List {
+        of: Choice {
+            words: KeyExchange::ALL,
+            later: &[],
+        },
+        noun: "key exchange",
+    },
+    absent: Absent::Means("all of them, in the order of this list"),
+    meaning: "The key exchanges, the preferred ones first; one for which the client has sent its share \
+              goes before others, which would cost a round trip. `X25519MLKEM768` withstands a quantum \
+              computer that breaks the others, and is for TLS 1.3.",
+};
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Clients {
+    None,
+    Optional,
+    Required,
+}
+
+static CLIENT_CERTIFICATES: Key<Choice<Clients>> = Key {
+    name: "client_certificates",
+    kind: Choice {
+        words: &[
+            ("none", Clients::None),
+            ("optional", Clients::Optional),
+            ("required", Clients::Required),
+        ],
+        later: &[],
+    },
+    absent: Absent::Is("\"none\""),
+    meaning: "Whether clients show a certificate. `optional`: one that has none is served, one whose \
+              certificate is not valid is refused. Backends see a certificate in `Client-Cert` (RFC 9440) \
+              and its subject in `X-Client-Cert-Subject`; what a client sends under such names is \
+              removed, of any service. Sessions are not resumed, so that each connection is checked.",
+};
+
+static CLIENT_AUTHORITIES: Key<List<Text<PathBuf>>> = Key {
+    name: "client_authorities",
+    kind: List {
+        of: text::PATH,
+        noun: "authority",
+    },
+    absent: Absent::Means("none: `client_certificates` must have at least one"),
+    meaning: "PEM files with the certificates of the authorities that sign those of clients.",
+};
+
+static CLIENT_REVOCATIONS: Key<List<Text<PathBuf>>> = Key {
+    name: "client_revocations",
+    kind: List {
+        of: text::PATH,
+        noun: "list of revoked certificates",
+    },
+    absent: Absent::Means("none: no certificate counts as revoked"),
+    meaning: "PEM files with lists of revoked certificates (CRL). With at least one, a client's certificate \
+              whose authority has no list, or one that is out of date, is refused. They are read when the \
+              configuration is.",
+};
+
+/// Reads the table within a service, if there is one.
+pub(super) fn read(service: &Section<'_>) -> Result<Tls, Reported> {
+    let Some(section) = service.table(&TLS)? else {
+        return Ok(Tls::default());
+    };
+    let default = Tls::default();
+    let min_version = section.value(&MIN_VERSION).map(Spanned::into_inner);
+    let ciphers = list(section.optional(&CIPHERS), default.ciphers);
+    let key_exchange = list(section.optional(&KEY_EXCHANGE), default.key_exchange);
+    let clients = clients(&section);
+    let (min_version, ciphers) = (min_version?, ciphers?);
+    refuse_unusable(&section, min_version, &ciphers)?;
+    let key_exchange = key_exchange?;
+    if key_exchange.is_empty() {
+        let hint = "leave the key out for all of them".to_owned();
+        return Err(wrong(
+            &section,
+            KEY_EXCHANGE.name(),
+            "there is no key exchange",
+            hint,
+        ));
+    }
+    Ok(Tls {
+        min_version,
+        ciphers,
+        key_exchange,
+        clients: clients?,
+    })
+}
+
+fn list<T>(
+    list: Result<Option<Spanned<Listed<T>>>, Reported>,
+    default: Vec<T>,
+) -> Result<Vec<T>, Reported> {
+    list?.map_or(Ok(default), |list| list.into_inner().all())
+}
+
+/// A version for which there is no cipher suite would fail every handshake.
+fn refuse_unusable(
+    section: &Section<'_>,
+    min_version: TlsVersion,
+    ciphers: &[CipherSuite],
+) -> Result<(), Reported> {
+    let has = |version| ciphers.iter().any(|suite| suite.version() == version);
+    if !has(TlsVersion::Tls13) {
+        let hint =
+            "TLS 1.3 is always spoken: add for example \"TLS_AES_128_GCM_SHA256\"".to_owned();
+        let message = "none of the cipher suites is of TLS 1.3";
+        return Err(wrong(section, CIPHERS.name(), message, hint));
+    }
+    if min_version == TlsVersion::Tls12 && !has(TlsVersion::Tls12) {
+        let message = "none of the cipher suites is of TLS 1.2, which min_version allows";
+        let hint = "write min_version = \"1.3\", or add one of TLS 1.2".to_owned();
+        return Err(wrong(section, CIPHERS.name(), message, hint));
+    }
+    Ok(())
+}
+
+fn clients(section: &Section<'_>) -> Result<ClientCertificates, Reported> {
+    let wanted = section.value(&CLIENT_CERTIFICATES);
+    let authorities = list(section.optional(&CLIENT_AUTHORITIES), Vec::new());
+    let revocations = list(section.optional(&CLIENT_REVOCATIONS), Vec::new());
+    let (wanted, authorities) = (wanted?.into_inner(), authorities?);
+    let revocations = revocations?;
+    if wanted == Clients::None {
+        for key in [CLIENT_AUTHORITIES.name(), CLIENT_REVOCATIONS.name()] {
+            if section.place(key).is_some() {
+                let message =
+                    format!("there is {key}, and clients are not asked for a certificate");
+                let hint = "add: client_certificates = \"required\" (or \"optional\")".to_owned();
+                return Err(wrong(section, key, &message, hint));
+            }
+        }
+        return Ok(ClientCertificates::None);
+    }
+    if authorities.is_empty() {
+        let message = "clients must show a certificate, and no authority is named";
+        let hint = "add: client_authorities = [\"/etc/lb/tls/clients-ca.pem\"]".to_owned();
+        return Err(wrong(section, CLIENT_CERTIFICATES.name(), message, hint));
+    }
+    let authorities = ClientAuthorities {
+        authorities,
+        revocations,
+    };
+    Ok(match wanted {
+        Clients::Required => ClientCertificates::Required(authorities),
+        Clients::None | Clients::Optional => ClientCertificates::Optional(authorities),
+    })
+}
+
+fn wrong(section: &Section<'_>, key: &str, message: &str, hint: String) -> Reported {
+    let place = section.place(key).unwrap_or_else(|| section.span());
+    section.source().error(place, message.to_owned(), hint)
+}

@@ -1,0 +1,174 @@
+//! Certificates that clients show: who vouches for them, and what backends are told of them.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls::{
+    RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+
+use super::error::{CertificateProblem as Problem, Error};
+use crate::config::{ClientAuthorities, ClientCertificates, Name};
+
+/// The longest file of authorities or of a list of revoked certificates, in bytes.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// Checks the files without serving them: every problem of every file.
+#[must_use]
+pub fn check_client_authorities(service: &Name, clients: &ClientCertificates) -> Vec<Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    verifier(service, clients, provider)
+        .err()
+        .unwrap_or_default()
+}
+
+/// What verifies the certificates of a service's clients; `None`: they are not asked for one.
+///
+/// # Errors
+/// All that is wrong with the files.
+pub(super) fn verifier(
+    service: &Name,
+    clients: &ClientCertificates,
+    provider: Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, Vec<Error>> {
+    let (authorities, required) = match clients {
+        ClientCertificates::None => return Ok(None),
+        ClientCertificates::Optional(authorities) => (authorities, false),
+        ClientCertificates::Required(authorities) => (authorities, true),
+    };
+    let ClientAuthorities {
+        authorities,
+        revocations,
+    } = authorities;
+    let (roots, mut errors) = roots(authorities);
+    let (lists, more) = read_all::<CertificateRevocationListDer<'static>>(revocations, "list");
+    errors.extend(more);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    if !lists.is_empty() {
+        builder = builder.with_crls(lists).enforce_revocation_expiration();
+    }
+    if !required {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map(Some).map_err(|error| {
+        vec![Error::ClientCertificates {
+            service: service.clone(),
+            what: error.to_string(),
+        }]
+    })
+}
+
+fn roots(paths: &[PathBuf]) -> (RootCertStore, Vec<Error>) {
+    let (mut roots, mut errors) = (RootCertStore::empty(), Vec::new());
+    for path in paths {
+        let (certificates, more) =
+            read_all::<CertificateDer<'static>>(std::slice::from_ref(path), "certificate");
+        errors.extend(more);
+        for certificate in certificates {
+            if let Err(error) = roots.add(certificate) {
+                errors.push(bad(path, error.to_string()));
+            }
+        }
+    }
+    (roots, errors)
+}
+
+/// The blocks of one kind in all of these files, each of which has at least one.
+fn read_all<T: PemObject>(paths: &[PathBuf], kind: &str) -> (Vec<T>, Vec<Error>) {
+    let (mut all, mut errors) = (Vec::new(), Vec::new());
+    for path in paths {
+        match read(path) {
+            Err(problem) => errors.push(Error::Certificate {
+                path: path.clone(),
+                problem,
+            }),
+            Ok(text) => match T::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>() {
+                Ok(found) if found.is_empty() => {
+                    errors.push(bad(path, format!("there is no {kind} in it")));
+                }
+                Ok(found) => all.extend(found),
+                Err(error) => errors.push(bad(path, error.to_string())),
+            },
+        }
+    }
+    (all, errors)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Problem::Missing,
+        _ => Problem::Unreadable(error),
+    };
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut text))
+        .map_err(unreadable)?;
+    Ok(text)
+}
+
+fn bad(path: &Path, what: String) -> Error {
+    Error::Certificate {
+        path: path.to_owned(),
+        problem: Problem::BadAuthority(what),
+    }
+}
+
+/// The fields that tell a backend of a client's certificate, with their line ends: the certificate
+/// (RFC 9440 §2.2) and its subject. `None`: it cannot be parsed.
+pub(super) fn fields(certificate: &CertificateDer<'_>) -> Option<Box<[u8]>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let subject = escaped(&parsed.subject().to_string());
+    let encoded = STANDARD.encode(certificate);
+    let lines = format!("Client-Cert: :{encoded}:\r\nX-Client-Cert-Subject: {subject}\r\n");
+    Some(lines.into_bytes().into_boxed_slice())
+}
+
+/// Printable ASCII; every other byte, and `%`, as `%XX`.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn a_subject_is_one_line_of_printable_characters() {
+        let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
+        let name = "Ada\r\nX-Admin: 100%\u{e9}";
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        let made = parameters.self_signed(&key).expect("a certificate");
+        let fields = fields(made.der()).expect("parsed");
+        let text = std::str::from_utf8(&fields).expect("text");
+        let lines: Vec<_> = text.split("\r\n").collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].starts_with("Client-Cert: :MII") && lines[0].ends_with(':'));
+        assert!(lines[1].starts_with("X-Client-Cert-Subject: "));
+        assert!(
+            lines[1].contains("Ada%0D%0AX-Admin: 100%25%C3%A9"),
+            "{text}"
+        );
+    }
+}
