@@ -193,7 +193,8 @@ fn service((pool, port): (&Arc<Pool>, u16)) -> Service {
         mode: Mode::Tcp {
             forward: Forward::Nat,
         },
-        pool: Arc::clone(pool),
+        pool: Some(Arc::clone(pool)),
+        routing: Arc::default(),
     }
 }
 

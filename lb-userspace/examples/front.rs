@@ -2,7 +2,7 @@
 //!
 //! `front WORKERS LISTEN CERTIFICATE.pem|plain BACKEND…`, addresses as `IP:PORT`.
 
-use std::{error::Error, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{collections::HashMap, error::Error, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lb::{
     acme::Challenges,
@@ -39,14 +39,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         name,
         listen,
         mode,
-        pool,
+        pool: Some(Arc::clone(&pool)),
+        routing: Arc::default(),
     };
     let limits = limits(workers);
     let proxy = Proxy::start(&limits, &TicketKeys::new()?, &Challenges::default())?;
     let frontend = Frontend {
         service,
         moves: false,
-        pool: receiver,
+        pools: HashMap::from([(pool.name.clone(), receiver)]),
     };
     if let Err(errors) = proxy.apply(&limits, vec![frontend]) {
         for error in errors {

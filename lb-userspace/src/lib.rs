@@ -2,7 +2,8 @@
 //!
 //! Dependencies point one way:
 //! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {acme, pool, tickets} →
-//! config → {lb-ha, lb-common}`. Any room may use `netlink` and `private_file`, which know none.
+//! config → {lb-ha, lb-common}`. Any room may use `netlink`, `private_file` and `request_path`,
+//! which know none.
 // `deny`, so that the one room which needs it can say so: `dataplane::memory`.
 #![deny(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod peer;
 pub mod pool;
 pub mod private_file;
 pub mod proxy;
+mod request_path;
 pub mod tickets;
 
 /// Gives memory back once a flood is over, which glibc's allocator keeps: there the pages between two

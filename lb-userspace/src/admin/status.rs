@@ -77,7 +77,7 @@ pub struct ServiceStatus {
     pub mode: String,
     /// How the kernel forwards; `null` where the agent serves.
     pub forward: Option<String>,
-    /// Its pool.
+    /// Its pool; those of its routes after it, each once, separated by `, `.
     pub pool: String,
     /// Connections begun, as the kernel counted them.
     pub connections: u64,

@@ -94,6 +94,8 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
             problems.extend(errors.iter().map(ToString::to_string));
         }
     }
+    let pages = config.services.iter().flat_map(proxy::check_pages);
+    problems.extend(pages.map(|error| error.to_string()));
     problems
 }
 

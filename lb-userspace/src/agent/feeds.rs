@@ -41,11 +41,14 @@ impl Feeds {
         let moving = config.ha.as_ref().map(Ha::moving_addresses);
         let moving = moving.unwrap_or_default();
         let frontends = by_agent.filter_map(|service| {
-            let feed = self.0.get(&service.pool.name)?;
+            let pools = service.pools().into_iter().map(|pool| {
+                let feed = self.0.get(&pool.name)?;
+                Some((pool.name.clone(), feed.subscribe()))
+            });
             Some(Frontend {
                 service: service.clone(),
                 moves: moving.contains(&service.listen.ip()),
-                pool: feed.subscribe(),
+                pools: pools.collect::<Option<_>>()?,
             })
         });
         frontends.collect()

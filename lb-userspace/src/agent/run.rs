@@ -179,8 +179,13 @@ impl<K: Kernel> Agent<K> {
         let services = summary(&state.config);
         tracing::info!("lb {version} is ready: {xdp}, {flows}; {services}");
         for service in &state.config.services {
-            let (name, listen, pool) = (&service.name, service.listen, &service.pool.name);
-            tracing::info!(service = %name, %listen, %pool, "serving");
+            let (name, listen) = (&service.name, service.listen);
+            let pools: Vec<_> = service
+                .pools()
+                .iter()
+                .map(|pool| pool.name.as_str())
+                .collect();
+            tracing::info!(service = %name, %listen, pool = %pools.join(","), "serving");
         }
         // As an earlier agent left them; the checks come next.
         for view in state

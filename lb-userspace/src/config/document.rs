@@ -137,7 +137,8 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     room::check(service_drafts, root.source());
     if let Some(ha) = ha_draft {
         let services = service_drafts.iter();
-        let used = services.filter_map(|draft| Some(&*draft.service.as_ref()?.pool));
+        let used = services.filter_map(|draft| draft.service.as_ref());
+        let used = used.flat_map(|service| service.pools()).map(|pool| &**pool);
         ha.check_against_pools(&used.collect::<Vec<_>>(), root.source());
     }
     acme.warn_if_idle(service_drafts, root.source());
@@ -288,7 +289,7 @@ fn warn_of_idle_pools(source: &Source<'_>, pools: &[PoolDraft], services: &[Serv
     for name in pools.iter().filter_map(|pool| pool.name.as_ref()) {
         let used = services
             .iter()
-            .any(|service| service.pool_name.as_ref() == Some(name.get_ref()));
+            .any(|service| service.pool_names.contains(name.get_ref()));
         if !used {
             let message = format!("no service uses pool \"{}\"", name.get_ref());
             let hint = "leave it out, or name it in a service";

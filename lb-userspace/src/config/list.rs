@@ -71,3 +71,30 @@ impl<K: Kind> Kind for List<K> {
         Ok(read)
     }
 }
+
+/// A list, for which a value alone may stand.
+pub(super) struct OneOrMore<K>(pub(super) List<K>);
+
+impl<K: Kind> Kind for OneOrMore<K> {
+    type Value = Listed<K::Value>;
+
+    fn describe(&self) -> String {
+        format!("{}, or a list of them", self.0.of.describe())
+    }
+
+    fn read(
+        &self,
+        node: &Node<'_>,
+        noun: &str,
+        source: &Source<'_>,
+    ) -> Result<Self::Value, Reported> {
+        if node.get_ref().is_array() {
+            return self.0.read(node, noun, source);
+        }
+        let value = self.0.of.read(node, noun, source)?;
+        Ok(Listed {
+            items: vec![Spanned::new(node.span(), value)],
+            complete: Ok(()),
+        })
+    }
+}

@@ -13,15 +13,19 @@ mod diagnostic;
 mod document;
 mod duration;
 mod ha;
+mod header_edits;
 mod host;
 mod kind;
 mod list;
 mod listeners;
+mod map;
 mod model;
 mod places;
 mod pool;
 mod reference;
 mod room;
+mod route;
+mod route_text;
 mod schema;
 mod section;
 mod service;
@@ -36,11 +40,14 @@ mod unique;
 pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
 pub use model::{
-    Acme, AcmeChallenge, Admin, Authentication, Backend, Balance, Check, CheckKind, CipherSuite,
-    ClientAuthorities, ClientCertificates, Config, Dataplane, ElasticIp, ExternalAccount, Forward,
-    Ha, Http, InterfaceAddress, Interfaces, KeyExchange, Mode, Moves, Name, Node, Notify, Obtained,
-    PeerLink, Pool, Service, Tls, TlsVersion, TrackScript, Transport, VrrpVersion, Weight,
+    Acme, AcmeChallenge, Action, Admin, Authentication, Backend, Balance, Check, CheckKind,
+    CipherSuite, ClientAuthorities, ClientCertificates, Config, Dataplane, ElasticIp,
+    ExternalAccount, Forward, Ha, HeaderEdits, HeaderRule, HeaderTest, HostRule, Http,
+    InterfaceAddress, Interfaces, KeyExchange, Mode, Moves, Name, Node, Notify, Obtained, PathRule,
+    Pattern, PeerLink, Pool, Redirect, Respond, RespondBody, Route, Routing, Service, Template,
+    TemplatePart, Tls, TlsVersion, TrackScript, Transport, Variable, VrrpVersion, Weight,
     WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;
 pub use reference::reference_page;
+pub(crate) use route::content_type;

@@ -3,6 +3,7 @@
 mod acme;
 mod ha;
 mod interfaces;
+mod routing;
 mod tls;
 
 use std::{
@@ -22,6 +23,10 @@ pub use self::{
         Transport, VrrpVersion,
     },
     interfaces::Interfaces,
+    routing::{
+        Action, HeaderEdits, HeaderRule, HeaderTest, HostRule, PathRule, Pattern, Redirect,
+        Respond, RespondBody, Route, Routing, Template, TemplatePart, Variable,
+    },
     tls::{CipherSuite, ClientAuthorities, ClientCertificates, KeyExchange, Tls, TlsVersion},
 };
 
@@ -59,6 +64,12 @@ impl Name {
             byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':' | b'[' | b']')
         };
         ((1..=63).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
+    }
+
+    /// What stands for a route where none took a request.
+    #[must_use]
+    pub fn default_route() -> Self {
+        Self(Arc::from("default"))
     }
 
     /// The name as text.
@@ -282,8 +293,26 @@ pub struct Service {
     pub listen: SocketAddr,
     /// Who serves it, and how.
     pub mode: Mode,
-    /// Its backends.
-    pub pool: Arc<Pool>,
+    /// Its backends; those of requests that no route takes. `None`: the routes name all pools. A
+    /// service of mode `tcp` has one.
+    pub pool: Option<Arc<Pool>>,
+    /// What is decided request by request. Nothing for a service of mode `tcp`.
+    pub routing: Arc<Routing>,
+}
+
+impl Service {
+    /// The pools that it uses, each once: its own first, then those of the routes in their order.
+    #[must_use]
+    pub fn pools(&self) -> Vec<&Arc<Pool>> {
+        let routed = self.routing.routes.iter().filter_map(Route::pool);
+        let mut pools: Vec<&Arc<Pool>> = Vec::new();
+        for pool in self.pool.iter().chain(routed) {
+            if pools.iter().all(|other| other.name != pool.name) {
+                pools.push(pool);
+            }
+        }
+        pools
+    }
 }
 
 /// Who serves a service, and how.

@@ -97,6 +97,11 @@ These are refused as well:
 - `domains` without `[acme]`, a domain that is a wildcard or an address, and `[acme]` together with `[ha]`;
 - for a service of mode `tcp`: a pool that balances by `least_connections` or `random_two`, and
   wildcard, loopback or IPv6 addresses, its own or its backends';
+- for a service of mode `tcp`: `route`, `request_headers`, `response_headers` and `error_pages`;
+- in a route: none of `pool`, `redirect` and `respond`, or more than one; more than one of `path`,
+  `path_prefix` and `path_regex`; `replace_prefix` without `path_prefix` and `pool`; header edits that
+  touch how a message is framed or what belongs to a connection; a name that is a number or `default`,
+  or that stands twice in the service; a body with 204, 205 or 304;
 - a check or a script whose `timeout` is longer than its `interval`;
 - in `[dataplane]`: more than eight `source_addresses`, or one that stands there twice or that a
   service listens on;
@@ -106,11 +111,11 @@ These are refused as well:
   `preempt_delay` with `preempt = false`; a `min_backends` larger than a pool of a service; a port
   of `[ha.link]` that a service or `[admin]` has; two scripts with the same name.
 
-Three things are accepted with a warning: a pool that no service uses, `[ha]` without `[ha.link]`, and
-`[acme]` where no service has `domains`.
+Four things are accepted with a warning: a pool that no service uses, `[ha]` without `[ha.link]`,
+`[acme]` where no service has `domains`, and a route behind one that takes every request.
 
-Whether the interfaces exist, and whether the certificate files can be read and fit their keys, is
-not seen from the text alone: the agent looks when it starts and when it reloads. For the secrets of
+Whether the interfaces exist, and whether the certificate files can be read and fit their keys, and
+files for answers can be read, is not seen from the text alone: the agent looks when it starts and when it reloads. For the secrets of
 `[ha]`, which must have mode 0600, it looks when it starts.
 
 Nor are routes. When it starts and when it reloads, the agent asks the kernel by which interface the
@@ -135,12 +140,15 @@ mod tests {
 
     /// The shortest text that opens a section, in which nothing else has to be right.
     fn opened(schema: &Schema) -> String {
-        let parent = match schema.path().split_once('.') {
-            Some(("pool", _)) => "[[pool]]\n",
-            Some((parent, _)) => &format!("[{parent}]\n"),
-            None => "",
-        };
-        format!("{parent}{}\n", schema.header)
+        let all: Vec<_> = ROOT.tables.iter().flat_map(|table| table.walk()).collect();
+        let path = schema.path();
+        let mut text = String::new();
+        for (dot, _) in path.match_indices('.') {
+            let parent = all.iter().find(|other| other.path() == &path[..dot]);
+            text += parent.expect("a section").header;
+            text += "\n";
+        }
+        text + schema.header + "\n"
     }
 
     #[test]

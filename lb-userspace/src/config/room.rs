@@ -23,10 +23,9 @@ pub(super) fn check(services: &[ServiceDraft], source: &Source<'_>) {
             continue;
         };
         let steered = matches!(service.mode, Mode::Tcp { .. });
-        backends += if steered {
-            service.pool.backends.len()
-        } else {
-            0
+        backends += match &service.pool {
+            Some(pool) if steered => pool.backends.len(),
+            _ => 0,
         };
         if backends > most {
             let message = format!(

@@ -7,10 +7,11 @@ use toml::Spanned;
 use super::{
     Acme, Balance, Forward, Mode, Name, Obtained, Pool, Service,
     acme::{self, DOMAINS},
-    address,
+    address, header_edits,
     kind::{Choice, Text},
     list::{List, Listed},
     pool::PoolDraft,
+    route::{self, ERROR_PAGES, ROUTE},
     schema::{Absent, Entry, Key, Schema},
     section::Section,
     source::Reported,
@@ -30,8 +31,14 @@ pub(super) static SERVICE: Schema = Schema {
         &POOL,
         &CERTIFICATES,
         &DOMAINS,
+        &ERROR_PAGES,
     ],
-    tables: &[&tls::TLS],
+    tables: &[
+        &ROUTE,
+        &header_edits::OF_REQUESTS,
+        &header_edits::OF_RESPONSES,
+        &tls::TLS,
+    ],
 };
 
 static NAME: Key<Text<Name>> = Key {
@@ -79,8 +86,9 @@ static FORWARD: Key<Choice<Forward>> = Key {
 static POOL: Key<Text<Name>> = Key {
     name: "pool",
     kind: text::NAME,
-    absent: Absent::Refused("\"web\""),
-    meaning: "The name of the pool that serves it.",
+    absent: Absent::Elsewhere("\"web\"", "the service has routes"),
+    meaning: "The name of the pool that serves it; with routes, what none of them takes. Without it \
+              such a request gets 404, or 421 where its host is not one that a route names.",
 };
 
 static CERTIFICATES: Key<List<Text<PathBuf>>> = Key {
@@ -110,8 +118,8 @@ pub(super) struct ServiceDraft {
     pub(super) name: Option<Spanned<Name>>,
     /// Where it listens, if that is valid.
     pub(super) listen: Option<Spanned<SocketAddr>>,
-    /// The pool that it refers to, whether or not there is one.
-    pub(super) pool_name: Option<Name>,
+    /// The pools that it refers to, its own and those of its routes, whether or not there are such.
+    pub(super) pool_names: Vec<Name>,
     /// Whether it wants a certificate to be obtained, whether or not that is valid.
     pub(super) has_domains: bool,
     /// The service, if all of it is valid.
@@ -127,7 +135,13 @@ pub(super) fn read(
     let name = section.value(&NAME).ok();
     let listen = section.value(&LISTEN).ok();
     let served = section.value(&MODE).ok().map(Spanned::into_inner);
-    let pool_name = section.value(&POOL).ok();
+    let routing = route::read(section, pools);
+    let pool_name = match routing.has_routes {
+        true => section.optional(&POOL),
+        false => section.value(&POOL).map(Some),
+    };
+    let named = pool_name.is_ok();
+    let pool_name = pool_name.ok().flatten();
     let pool = pool_name
         .as_ref()
         .and_then(|name| find_pool(section, name, pools?));
@@ -135,37 +149,58 @@ pub(super) fn read(
     let mode = read_mode(section, served, obtained);
     let mut fitting = Ok(());
     if let Some(listen) = &listen {
-        fitting = fitting.and(refuse_itself(section, listen, pool));
+        let routed = routing.pool_names.iter();
+        let routed = routed.filter_map(|name| known_pool(name.get_ref(), pools?));
+        for pool in pool.into_iter().chain(routed) {
+            fitting = fitting.and(refuse_itself(section, listen, pool));
+        }
     }
     if served == Some(Served::Tcp) {
         fitting = fitting.and(steered::check(section, listen.as_ref(), pool));
         fitting = fitting.and(refuse_balance(section, pool_name.as_ref(), pool));
+        for key in route::KEYS {
+            fitting = fitting.and(refuse_key(section, key, "tcp", KERNEL_READS_NO_REQUESTS));
+        }
     }
+    let names = pool_name.iter().chain(&routing.pool_names);
+    let pool_names = names.map(|name| name.get_ref().clone()).collect();
     ServiceDraft {
         service: fitting.ok().and_then(|()| {
             Some(Service {
                 name: name.as_ref()?.get_ref().clone(),
                 listen: *listen.as_ref()?.get_ref(),
                 mode: mode.ok()?,
-                pool: pool?.pool.as_ref().map(Arc::<Pool>::clone)?,
+                pool: match (named, &pool_name) {
+                    (true, None) => None,
+                    _ => Some(pool?.pool.as_ref().map(Arc::<Pool>::clone)?),
+                },
+                routing: Arc::new(routing.routing.ok()?),
             })
         }),
         has_domains: section.place(DOMAINS.name()).is_some(),
-        pool_name: pool_name.map(Spanned::into_inner),
+        pool_names,
         name,
         listen,
     }
 }
 
-fn find_pool<'p>(
+/// A pool that is there by that name.
+fn known_pool<'p>(wanted: &Name, pools: &'p [PoolDraft]) -> Option<&'p PoolDraft> {
+    let is_it = |pool: &&PoolDraft| {
+        let name = pool.name.as_ref();
+        name.is_some_and(|name| name.get_ref() == wanted)
+    };
+    pools.iter().find(is_it)
+}
+
+/// The pool of that name; reports that there is none.
+pub(super) fn find_pool<'p>(
     section: &Section<'_>,
     wanted: &Spanned<Name>,
     pools: &'p [PoolDraft],
 ) -> Option<&'p PoolDraft> {
     let name_of = |pool: &'p PoolDraft| Some(pool.name.as_ref()?.get_ref());
-    let found = pools
-        .iter()
-        .find(|pool| name_of(pool) == Some(wanted.get_ref()));
+    let found = known_pool(wanted.get_ref(), pools);
     // A pool whose name could not be read may be the one that is meant.
     if found.is_none() && pools.iter().all(|pool| pool.name.is_some()) {
         let mut names: Vec<_> = pools.iter().filter_map(name_of).map(Name::as_str).collect();
@@ -223,6 +258,8 @@ fn read_mode(
 const TCP_HAS_NO_TLS: &str = "the kernel passes TLS on as it is, so the backends have the \
     certificates: leave the key out, or write mode = \"https\"";
 const HTTP_HAS_NO_TLS: &str = "leave the key out, or write mode = \"https\"";
+const KERNEL_READS_NO_REQUESTS: &str = "the kernel forwards packets and reads no requests: leave the \
+    key out, or write mode = \"http\" or \"https\"";
 const AGENT_FORWARDS_NOTHING: &str = "the agent connects to the backends itself: leave the key \
     out, or write mode = \"tcp\"";
 
@@ -265,13 +302,10 @@ fn https_certificates(
 fn refuse_itself(
     section: &Section<'_>,
     listen: &Spanned<SocketAddr>,
-    pool: Option<&PoolDraft>,
+    pool: &PoolDraft,
 ) -> Result<(), Reported> {
-    let addresses = pool.map(|pool| &*pool.addresses).unwrap_or_default();
-    if addresses
-        .iter()
-        .all(|address| address.get_ref() != listen.get_ref())
-    {
+    let mut addresses = pool.addresses.iter();
+    if addresses.all(|address| address.get_ref() != listen.get_ref()) {
         return Ok(());
     }
     let message = format!(

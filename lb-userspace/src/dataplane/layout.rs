@@ -51,7 +51,8 @@ pub(super) struct Placed {
     /// Slots that the ring may ever have.
     pub(super) capacity: u32,
     pub(super) backends: Vec<PlacedBackend>,
-    pool: Name,
+    /// `None` for a service of the agent whose routes name all pools.
+    pool: Option<Name>,
     balance: Balance,
 }
 
@@ -144,10 +145,12 @@ impl Layout {
         services
             .iter()
             .map(|(service, key)| {
-                let view = pools.get(&service.pool.name).ok_or_else(|| {
-                    Error::new(format!("pool {} is not known", service.pool.name))
-                })?;
-                Placed::new(service, *key, view, numbers)
+                let view = service.pool.as_ref().map(|pool| {
+                    let view = pools.get(&pool.name).copied();
+                    view.ok_or_else(|| Error::new(format!("pool {} is not known", pool.name)))
+                });
+                let view = view.transpose()?;
+                Placed::new(service, *key, view.map(|view| &**view), numbers)
             })
             .collect()
     }
@@ -155,8 +158,8 @@ impl Layout {
     fn of(services: Vec<Placed>, numbers: Numbers, source_addresses: Vec<[u8; 4]>) -> Self {
         let mut of_pool: HashMap<Name, Vec<usize>> = HashMap::new();
         for (place, service) in services.iter().enumerate() {
-            if service.ring.is_some() {
-                of_pool.entry(service.pool.clone()).or_default().push(place);
+            if let (Some(_ring), Some(pool)) = (&service.ring, &service.pool) {
+                of_pool.entry(pool.clone()).or_default().push(place);
             }
         }
         Self {
@@ -205,7 +208,8 @@ fn staying(
 ) -> HashSet<BackendIdentity> {
     let steered = services.iter().filter_map(|(service, key)| {
         let id = ServiceId::try_from(numbers.services.get(key)?).ok()?;
-        Some(service.pool.backends.iter().map(move |one| (id, one)))
+        let backends = service.pool.iter().flat_map(|pool| &pool.backends);
+        Some(backends.map(move |one| (id, one)))
     });
     let identities = steered.flatten().filter_map(|(service, backend)| {
         let IpAddr::V4(address) = backend.address.ip() else {
@@ -237,7 +241,7 @@ impl Placed {
     fn new(
         service: &config::Service,
         key: ServiceKey,
-        view: &PoolView,
+        view: Option<&PoolView>,
         numbers: &mut Numbers,
     ) -> Result<Self, Error> {
         let id = numbers.service(key)?;
@@ -246,7 +250,7 @@ impl Placed {
             _ => None,
         };
         let steered = forward.is_some();
-        let backends = if let Some(forward) = forward {
+        let backends = if let (Some(forward), Some(view)) = (forward, view) {
             view.pool
                 .backends
                 .iter()
@@ -258,7 +262,8 @@ impl Placed {
         } else {
             Vec::new()
         };
-        let balance = view.pool.balance;
+        // What has none is the agent's alone, which looks at neither.
+        let balance = view.map_or(Balance::RoundRobin, |view| view.pool.balance);
         let handling = match forward {
             Some(Forward::Nat) => Handling::Nat,
             Some(Forward::Dnat) => Handling::Dnat,
@@ -268,7 +273,7 @@ impl Placed {
             id,
             handling: handling as u8,
             pick: pick(balance) as u8,
-            retries: view.pool.retries,
+            retries: view.map_or(0, |view| view.pool.retries),
             reserved: [0; 11],
         };
         let mut placed = Self {
@@ -278,7 +283,7 @@ impl Placed {
             ring: None,
             capacity: 0,
             backends,
-            pool: view.pool.name.clone(),
+            pool: view.map(|view| view.pool.name.clone()),
             balance,
         };
         if steered {
@@ -436,7 +441,8 @@ mod tests {
             name: Name::parse(&format!("s{port}")).expect("a name"),
             listen: SocketAddr::from(([172, 31, 0, 68], port)),
             mode,
-            pool: Arc::clone(pool),
+            pool: Some(Arc::clone(pool)),
+            routing: Arc::default(),
         }
     }
 

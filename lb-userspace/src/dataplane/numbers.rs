@@ -104,8 +104,8 @@ impl Numbers {
                 )
             })
             .flat_map(|(service, key)| {
-                let backends = &service.pool.backends;
-                backends.iter().map(|one| (one.address, key.address))
+                let backends = service.pool.iter().flat_map(|pool| &pool.backends);
+                backends.map(|one| (one.address, key.address))
             })
             .collect();
         self.owners.retain(|&(address, port), service| {

@@ -45,8 +45,7 @@ pub fn unreachable(
     let steered = services
         .iter()
         .filter(|service| matches!(service.mode, Mode::Tcp { .. }));
-    for service in steered {
-        let pool = &service.pool;
+    for pool in steered.filter_map(|service| service.pool.as_ref()) {
         for backend in &pool.backends {
             // The configuration refuses IPv6 backends of steered services.
             let IpAddr::V4(ip) = backend.address.ip() else {

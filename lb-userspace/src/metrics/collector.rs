@@ -145,6 +145,10 @@ impl Readings {
             let labels = [one.service.as_str(), backend, &one.code.to_string()];
             requests.counter(&labels, &one.requests)?;
         }
+        let mut routed = Samples::begin(encoder, &families::HTTP_ROUTED)?;
+        for (service, route, count) in &self.routed {
+            routed.counter(&[service.as_str(), route.as_str()], count)?;
+        }
         let mut broken = Samples::begin(encoder, &families::HTTP_BROKEN)?;
         for (service, backend, reason, count) in &self.broken {
             let backend = backend.as_ref().map_or("", Name::as_str);

@@ -58,6 +58,8 @@ families! {
         "1 while no backend of a pool is up, 0 while one is.";
     HTTP_REQUESTS: Counter "lb_http_requests_total" ["service", "backend", "code"]
         "Requests that the HTTP front answered; backend is empty where none was asked.";
+    HTTP_ROUTED: Counter "lb_http_route_requests_total" ["service", "route"]
+        "Requests that a route took; route is default for those that none took.";
     HTTP_BROKEN: Counter "lb_http_broken_total" ["service", "backend", "reason"]
         "Requests whose response did not reach the client whole; none is in lb_http_requests_total.";
     HTTP_SECONDS: Histogram "lb_http_request_seconds" ["service"]

@@ -36,6 +36,8 @@ pub struct Readings {
     pub pools: Vec<(Name, bool)>,
     /// Requests of the HTTP front.
     pub requests: Vec<RequestReading>,
+    /// Requests by route: service, route, how many.
+    pub routed: Vec<(Name, Name, u64)>,
     /// Requests whose response did not reach the client whole: service, backend, reason, how many.
     pub broken: Vec<(Name, Option<Name>, &'static str, u64)>,
     /// How long they took.

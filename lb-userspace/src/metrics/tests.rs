@@ -93,6 +93,10 @@ fn readings() -> Readings {
                 requests: 1,
             },
         ],
+        routed: vec![
+            (name("https"), name("api"), 4),
+            (name("https"), name("default"), 5),
+        ],
         broken: vec![(name("https"), Some(name("web1")), "backend_broke", 2)],
         latencies: vec![LatencyReading {
             service: name("https"),

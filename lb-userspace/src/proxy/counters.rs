@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{broken_off::BrokenOff, connections::Closed, message::Refusal};
+use super::{broken_off::BrokenOff, connections::Closed, message::Refusal, routed::RouteCounts};
 use crate::config::Name;
 
 /// Upper bounds of the buckets of [`Durations`], in seconds; what is longer is in the last bucket.
@@ -39,6 +39,8 @@ pub struct Counters {
     pub closed: Vec<ClosedCount>,
     /// Requests that were refused before a backend was chosen.
     pub refusals: Vec<RefusalCount>,
+    /// Requests by the route that took them: service, route, how many. `default`: none took them.
+    pub routed: Vec<(Name, Name, u64)>,
     /// Times that a request was sent again, by service.
     pub retries: Vec<(Name, u64)>,
     /// Connections to backends in use now.
@@ -54,8 +56,8 @@ pub struct Counters {
 pub struct RequestCount {
     /// The service.
     pub service: Name,
-    /// The backend that answered, or failed to; `None` when none was chosen.
-    pub backend: Option<Name>,
+    /// The backend that answered, or failed to, and before it its pool; `None` when none was chosen.
+    pub backend: Option<(Name, Name)>,
     /// The status that the client was answered with, 100 to 599.
     pub code: u16,
     /// How many.
@@ -67,8 +69,8 @@ pub struct RequestCount {
 pub struct BrokenCount {
     /// The service.
     pub service: Name,
-    /// The backend that had the request last; `None` where that is not known.
-    pub backend: Option<Name>,
+    /// The backend that had the request last, and before it its pool; `None` where that is not known.
+    pub backend: Option<(Name, Name)>,
     /// Why, in lower-case words joined by `_`.
     pub reason: &'static str,
     /// How many.
@@ -125,6 +127,8 @@ pub struct ClosedCount {
 pub struct BackendConnections {
     /// The service.
     pub service: Name,
+    /// The backend's pool.
+    pub pool: Name,
     /// The backend.
     pub backend: Name,
     /// Connections with a request under way.
@@ -162,16 +166,22 @@ pub(super) struct WorkerCounters {
     services: Mutex<BTreeMap<Name, Arc<ServiceCounters>>>,
 }
 
+/// A backend's pool, and its name there.
+type InPool = (Name, Name);
+
 /// What one worker counts for one service.
 #[derive(Debug)]
 pub(super) struct ServiceCounters {
-    backends: Mutex<BTreeMap<Option<Name>, Arc<BackendCounters>>>,
+    /// By pool and name; `None` for [`Self::no_backend`].
+    backends: Mutex<BTreeMap<Option<InPool>, Arc<BackendCounters>>>,
     buckets: [Count; DURATION_BOUNDS.len() + 1],
     microseconds: Count,
     /// By version (1.2, 1.3), then by whether resumed.
     handshakes: [[Count; 2]; 2],
     refusals: [Count; Refusal::ALL.len()],
     closed: [Count; Closed::ALL.len()],
+    /// By route.
+    routes: Mutex<BTreeMap<Name, Arc<Count>>>,
     /// Handshakes that failed.
     pub(super) handshake_failures: Count,
     /// Client connections open now.
@@ -211,6 +221,7 @@ impl Default for ServiceCounters {
             handshakes: Default::default(),
             refusals: Default::default(),
             closed: Default::default(),
+            routes: Mutex::default(),
             handshake_failures: Count::default(),
             open_connections: Count::default(),
             retries: Count::default(),
@@ -231,10 +242,21 @@ impl Default for BackendCounters {
 }
 
 impl ServiceCounters {
-    /// The counters of a backend, new ones if it was never there.
-    pub(super) fn backend(&self, name: &Name) -> Arc<BackendCounters> {
+    /// The counters of a backend of a pool, new ones if it was never there.
+    pub(super) fn backend(&self, pool: &Name, name: &Name) -> Arc<BackendCounters> {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(backends.entry(Some(name.clone())).or_default())
+        let key = Some((pool.clone(), name.clone()));
+        Arc::clone(backends.entry(key).or_default())
+    }
+
+    /// The counters of the routes of these names, new ones for those that were never there.
+    pub(super) fn route_counts(&self, names: impl Iterator<Item = Name>) -> RouteCounts {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = |name: Name| Arc::clone(routes.entry(name).or_default());
+        RouteCounts {
+            routes: names.map(&mut count).collect(),
+            default: count(Name::default_route()),
+        }
     }
 
     /// A request took that long.
@@ -300,14 +322,15 @@ pub(super) fn sum(workers: &[&WorkerCounters]) -> Counters {
 
 #[derive(Default)]
 struct ServiceSum {
-    codes: BTreeMap<(Option<Name>, u16), u64>,
-    broken: BTreeMap<(Option<Name>, &'static str), u64>,
-    in_use: BTreeMap<Name, u64>,
+    codes: BTreeMap<(Option<InPool>, u16), u64>,
+    broken: BTreeMap<(Option<InPool>, &'static str), u64>,
+    in_use: BTreeMap<InPool, u64>,
     buckets: [u64; DURATION_BOUNDS.len() + 1],
     microseconds: u64,
     handshakes: [[u64; 2]; 2],
     refusals: [u64; Refusal::ALL.len()],
     closed: [u64; Closed::ALL.len()],
+    routes: BTreeMap<Name, u64>,
     handshake_failures: u64,
     open_connections: u64,
     retries: u64,
@@ -335,6 +358,13 @@ impl ServiceSum {
             if let Some(name) = name {
                 *self.in_use.entry(name.clone()).or_default() += backend.in_use.value();
             }
+        }
+        let routes = service
+            .routes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (name, count) in routes.iter() {
+            *self.routes.entry(name.clone()).or_default() += count.value();
         }
         add_all(&mut self.buckets, &service.buckets);
         add_all(&mut self.refusals, &service.refusals);
@@ -366,9 +396,10 @@ impl ServiceSum {
                 count,
             });
         }
-        for (backend, in_use) in self.in_use {
+        for ((pool, backend), in_use) in self.in_use {
             counters.backend_connections.push(BackendConnections {
                 service: service.clone(),
+                pool,
                 backend,
                 in_use,
             });
@@ -397,6 +428,9 @@ impl ServiceSum {
                 count,
             });
         }
+        let routed = self.routes.into_iter();
+        let routed = routed.map(|(route, count)| (service.clone(), route, count));
+        counters.routed.extend(routed);
         let durations = Durations {
             buckets: self.buckets,
             sum: self.microseconds as f64 / 1e6,
@@ -429,10 +463,9 @@ mod tests {
         let workers = [WorkerCounters::default(), WorkerCounters::default()];
         for worker in &workers {
             let service = worker.service(&name("web"));
-            service.backend(&name("a")).answered(200);
-            service
-                .backend(&name("a"))
-                .broken_off(BrokenOff::BackendBroke);
+            let backend = service.backend(&name("pool"), &name("a"));
+            backend.answered(200);
+            backend.broken_off(BrokenOff::BackendBroke);
             service.no_backend.answered(503);
             service.took(Duration::from_millis(1));
             service.took(Duration::from_secs(99));
@@ -442,14 +475,14 @@ mod tests {
         let sums = sum(&workers.each_ref());
         let count = |backend: Option<&str>, code| RequestCount {
             service: name("web"),
-            backend: backend.map(name),
+            backend: backend.map(|backend| (name("pool"), name(backend))),
             code,
             count: 2,
         };
         assert_eq!(sums.requests, [count(None, 503), count(Some("a"), 200)]);
         let broken = BrokenCount {
             service: name("web"),
-            backend: Some(name("a")),
+            backend: Some((name("pool"), name("a"))),
             reason: "backend_broke",
             count: 2,
         };

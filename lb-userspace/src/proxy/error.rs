@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use super::pem::{Contents, PemProblem};
+use super::{
+    pem::{Contents, PemProblem},
+    routing::PageProblem,
+};
 use crate::{acme, config::Name};
 
 /// Why the proxy could not start, or could not take a configuration.
@@ -61,6 +64,24 @@ pub enum Error {
         /// What rustls said.
         #[source]
         source: rustls::Error,
+    },
+    /// A file for an answer cannot be used.
+    #[error("service \"{service}\": file {} for an answer: {problem}", path.display())]
+    Page {
+        /// The service.
+        service: Name,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: PageProblem,
+    },
+    /// A pool that a service names was not handed to the proxy.
+    #[error("service \"{service}\": its pool \"{pool}\" is not known")]
+    NoPool {
+        /// The service.
+        service: Name,
+        /// The pool.
+        pool: Name,
     },
     /// A service that the kernel steers was handed to the proxy.
     #[error("service \"{0}\" is not served by the HTTP front: its mode is not http or https")]

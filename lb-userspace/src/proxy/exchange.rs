@@ -22,6 +22,7 @@ use super::{
     metered::Progress,
     receive::{Received, receive},
     retries::{Retries, Retry},
+    served_pool::ServedPool,
     upload::upload,
     upstream::{Lease, Member},
     watchdog::{Expired, Watchdog},
@@ -34,6 +35,8 @@ use crate::config::Http;
 pub(super) struct Order<'a> {
     /// The service.
     pub(super) front: &'a Front,
+    /// The pool that serves it.
+    pub(super) pool: &'a ServedPool,
     /// The client.
     pub(super) peer: &'a Peer,
     /// The limits when the request came.
@@ -187,10 +190,10 @@ pub(super) async fn exchange<B: Body, K: Sink>(
     sink: &mut K,
     watchdog: &mut Watchdog,
 ) -> Outcome {
-    let front = order.front;
+    let pool = order.pool;
     let mut tried: Vec<Rc<Member>> = Vec::new();
-    let mut retries = Retries::new(front.retries(), order.limits.connect_timeout);
-    let Some(mut member) = front.choose(order.peer.hash, &tried) else {
+    let mut retries = Retries::new(pool.retries(), order.limits.connect_timeout);
+    let Some(mut member) = pool.choose(order.peer.hash, &tried) else {
         return Outcome::Failed(None, 503);
     };
     let mut lease = Lease::idle(&member);
@@ -211,7 +214,7 @@ pub(super) async fn exchange<B: Body, K: Sink>(
             Retry::SameBackend if member.up.get() => {}
             Retry::SameBackend | Retry::OtherBackend => {
                 tried.push(Rc::clone(&member));
-                let Some(other) = front.choose(order.peer.hash, &tried) else {
+                let Some(other) = pool.choose(order.peer.hash, &tried) else {
                     return end(member, failure);
                 };
                 member = other;
@@ -222,7 +225,7 @@ pub(super) async fn exchange<B: Body, K: Sink>(
         } else {
             Lease::idle(&member)
         };
-        front.counters.retries.add(1);
+        order.front.counters.retries.add(1);
     }
 }
 
@@ -246,7 +249,7 @@ async fn attempt<B: Body, K: Sink>(
         None => {
             let connect = connect(order, member, watchdog);
             // Nobody waits for a connection to a backend that is known to be down by now.
-            let connected = order.front.unless_down(member, connect).await;
+            let connected = order.pool.unless_down(member, connect).await;
             connected.unwrap_or(Err(Failure::Unreachable))?
         }
     };

@@ -2,23 +2,24 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
     net::{IpAddr, SocketAddr},
-    pin::pin,
     rc::Rc,
     sync::Arc,
-    task::Poll,
 };
 
 use rustls::ServerConfig;
 use tokio::sync::{Notify, watch};
 
 use super::{
-    balance::{Balancer, Chance, mix},
+    balance::mix,
     connections::{Connections, Entry, OpenBackend},
     counters::ServiceCounters,
     memory::Spares,
-    upstream::{Member, Upstreams},
+    message::Refusal,
+    routed::{RouteCounts, Routed},
+    routing::{self, Table, Verdict},
+    served_pool::ServedPool,
+    upstream::Upstreams,
 };
 use crate::{
     acme::Challenges,
@@ -45,8 +46,7 @@ pub(super) struct Front {
     pub(super) challenges: Challenges,
     upstreams: Rc<Upstreams>,
     settings: RefCell<Settings>,
-    targets: RefCell<Targets>,
-    random: Cell<u64>,
+    routes: RefCell<Routes>,
 }
 
 /// What the services of a worker share.
@@ -69,15 +69,25 @@ pub(super) struct Settings {
     pub(super) limits: Rc<Http>,
     /// TLS; `None`: plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// The pool.
-    pub(super) pool: watch::Receiver<Arc<PoolView>>,
 }
 
-#[derive(Debug)]
-struct Targets {
-    view: Arc<PoolView>,
-    members: Vec<Rc<Member>>,
-    balancer: Balancer,
+/// The pools that a service uses, and how a request finds one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RoutePlan {
+    /// The pool for requests that no route takes, by its place in `pools`.
+    pub(super) default: Option<usize>,
+    /// All of them, each with its views.
+    pub(super) pools: Vec<(Name, watch::Receiver<Arc<PoolView>>)>,
+    /// The routes; `None`: every request goes to the default.
+    pub(super) table: Option<Arc<Table>>,
+}
+
+/// The same as a worker serves them.
+#[derive(Debug, Default)]
+struct Routes {
+    default: Option<Rc<ServedPool>>,
+    pools: Vec<Rc<ServedPool>>,
+    table: Option<(Arc<Table>, RouteCounts)>,
 }
 
 impl Front {
@@ -86,12 +96,9 @@ impl Front {
         (name, listen): (Name, SocketAddr),
         counters: Arc<ServiceCounters>,
         shared: Shared,
-        mut settings: Settings,
+        (settings, routes): (Settings, RoutePlan),
     ) -> Self {
-        let view = Arc::clone(&settings.pool.borrow_and_update());
-        let targets = Targets::new(view, &shared.upstreams, &counters);
-        let seed = &raw const *shared.spares as usize as u64;
-        Self {
+        let front = Self {
             name,
             local: listen.to_string(),
             counters,
@@ -101,9 +108,10 @@ impl Front {
             challenges: shared.challenges,
             upstreams: shared.upstreams,
             settings: RefCell::new(settings),
-            targets: RefCell::new(targets),
-            random: Cell::new(mix(seed)),
-        }
+            routes: RefCell::default(),
+        };
+        front.take_routes(routes);
+        front
     }
 
     /// The limits as they are now.
@@ -122,27 +130,70 @@ impl Front {
     }
 
     /// Takes new settings, from the next request and the next handshake on.
-    pub(super) fn update(&self, settings: Settings) {
+    pub(super) fn update(&self, settings: Settings, routes: RoutePlan) {
         *self.settings.borrow_mut() = settings;
-        self.look_at_pool(true);
+        self.take_routes(routes);
     }
 
-    /// The pool's receiver, to wait for changes.
-    pub(super) fn pool(&self) -> watch::Receiver<Arc<PoolView>> {
-        self.settings.borrow().pool.clone()
-    }
-
-    /// Takes over what the checks and the operator said about the pool since the last look, or
-    /// `anyway`.
-    pub(super) fn look_at_pool(&self, anyway: bool) {
-        let mut settings = self.settings.borrow_mut();
-        if anyway || settings.pool.has_changed().unwrap_or(false) {
-            let view = Arc::clone(&settings.pool.borrow_and_update());
-            drop(settings);
-            self.targets
-                .borrow_mut()
-                .update(view, &self.upstreams, &self.counters);
+    /// A pool that stays goes on with its connections and its turn.
+    fn take_routes(&self, plan: RoutePlan) {
+        let mut before = std::mem::take(&mut *self.routes.borrow_mut()).pools;
+        let seed = &raw const *self.spares as usize as u64;
+        let pools = plan.pools.into_iter().map(|(name, feed)| {
+            match before.iter().position(|pool| pool.name == name) {
+                Some(place) => {
+                    let pool = before.swap_remove(place);
+                    pool.update(feed);
+                    pool
+                }
+                None => ServedPool::new(name, feed, &self.counters, (&self.upstreams, seed)),
+            }
+        });
+        let pools: Vec<_> = pools.collect();
+        let default = plan.default.and_then(|place| pools.get(place).cloned());
+        let table = plan.table.map(|table| {
+            let counts = self.counters.route_counts(table.names().cloned());
+            (table, counts)
+        });
+        *self.routes.borrow_mut() = Routes {
+            default,
+            pools,
+            table,
+        };
+        for pool in before {
+            pool.drop_idle();
         }
+    }
+
+    /// Decides upon a request.
+    ///
+    /// # Errors
+    /// Routes look at what servers read in different ways.
+    pub(super) fn route(&self, request: &routing::Request<'_>) -> Result<Routed, Refusal> {
+        let routes = self.routes.borrow();
+        let Some((table, counts)) = &routes.table else {
+            return Ok(Routed {
+                pool: routes.default.clone(),
+                decision: None,
+            });
+        };
+        let decision = table.decide(request, routes.default.is_some())?;
+        counts.took(decision.route);
+        let pool = match &decision.verdict {
+            Verdict::Pool(place, _) => routes.pools.get(*place).cloned(),
+            Verdict::Default => routes.default.clone(),
+            Verdict::Redirect(..) | Verdict::Respond | Verdict::Nothing(_) => None,
+        };
+        Ok(Routed {
+            pool,
+            decision: Some(decision),
+        })
+    }
+
+    /// The routes.
+    pub(super) fn table(&self) -> Option<Arc<Table>> {
+        let routes = self.routes.borrow();
+        routes.table.as_ref().map(|(table, _)| Arc::clone(table))
     }
 
     /// A descriptor for a connection to a backend, if need be in place of one that no request uses.
@@ -151,112 +202,6 @@ impl Front {
             self.upstreams.drop_idle();
             self.connections.open_backend()
         })
-    }
-
-    /// How many other backends a request may be sent to.
-    pub(super) fn retries(&self) -> u8 {
-        self.targets.borrow().view.pool.retries
-    }
-
-    /// Waits for what a backend does, unless it goes down while another one takes new requests.
-    pub(super) async fn unless_down<T>(
-        &self,
-        member: &Member,
-        work: impl Future<Output = T>,
-    ) -> Option<T> {
-        let (mut down, mut work) = (pin!(member.is_down()), pin!(work));
-        // With nobody else to ask, the backend may still come to it.
-        let mut alone = false;
-        poll_fn(|context| {
-            if let Poll::Ready(done) = work.as_mut().poll(context) {
-                return Poll::Ready(Some(done));
-            }
-            if !alone && down.as_mut().poll(context).is_ready() {
-                if self.has_another(member) {
-                    return Poll::Ready(None);
-                }
-                alone = true;
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    fn has_another(&self, member: &Member) -> bool {
-        let targets = self.targets.borrow();
-        let mut others = targets.members.iter();
-        others.any(|other| other.up.get() && !Rc::ptr_eq(&other.upstream, &member.upstream))
-    }
-
-    /// Chooses a backend for a request of a client, not one of `tried`; one that could not be
-    /// reached a moment ago only where there is no other.
-    pub(super) fn choose(&self, client: u64, tried: &[Rc<Member>]) -> Option<Rc<Member>> {
-        self.look_at_pool(false);
-        let random = mix(self.random.get());
-        self.random.set(random);
-        let chance = Chance { client, random };
-        let mut targets = self.targets.borrow_mut();
-        let Targets {
-            members, balancer, ..
-        } = &mut *targets;
-        let untried = |number: usize| {
-            let upstream = &members[number].upstream;
-            members[number].up.get()
-                && !tried
-                    .iter()
-                    .any(|other| Rc::ptr_eq(&other.upstream, upstream))
-        };
-        let load = |number: usize| members[number].upstream.load();
-        let reachable = |number: usize| untried(number) && !members[number].upstream.is_avoided();
-        balancer
-            .choose(reachable, load, chance)
-            .or_else(|| balancer.choose(untried, load, chance))
-            .map(|number| Rc::clone(&members[number]))
-    }
-}
-
-impl Targets {
-    fn new(view: Arc<PoolView>, upstreams: &Upstreams, counters: &ServiceCounters) -> Self {
-        let members: Vec<_> = view
-            .pool
-            .backends
-            .iter()
-            .map(|backend| {
-                let upstream = upstreams.at(backend.address);
-                Rc::new(Member::new(upstream, counters.backend(&backend.name)))
-            })
-            .collect();
-        let backends = view.pool.backends.iter();
-        let backends: Vec<_> = backends
-            .map(|backend| (u32::from(backend.weight.get()), backend.address))
-            .collect();
-        let balancer = Balancer::new(view.pool.balance, &backends);
-        let targets = Self {
-            view,
-            members,
-            balancer,
-        };
-        targets.follow_states();
-        targets
-    }
-
-    fn update(&mut self, view: Arc<PoolView>, upstreams: &Upstreams, counters: &ServiceCounters) {
-        if *view.pool == *self.view.pool {
-            self.view = view;
-            self.follow_states();
-        } else {
-            for member in &self.members {
-                member.up.set(false);
-                member.upstream.drop_idle();
-            }
-            *self = Self::new(view, upstreams, counters);
-        }
-    }
-
-    fn follow_states(&self) {
-        for (member, state) in self.members.iter().zip(self.view.taken_states()) {
-            member.follow(Some(state));
-        }
     }
 }
 

@@ -21,10 +21,13 @@ use super::{
     linger::linger,
     memory::Relay,
     message::{
-        Framing, HeadScanner, Refusal, Via, challenge_response, header_slots, own_response,
-        parse_request, settle_request_version,
+        Framing, HeadScanner, Refusal, Via, challenge_response, header_slots, parse_request,
+        settle_request_version,
     },
     metered::{ClientStream, Progress},
+    routed::{Http1Fields, Routed, with_own_answer},
+    routing,
+    served_pool::ServedPool,
     tunnel::tunnel,
     watchdog::{Expired, Watchdog},
     wire::Wire,
@@ -107,8 +110,16 @@ struct Facts {
     idempotent: bool,
     keep_alive: bool,
     upgrade: bool,
-    /// The answer to a directory that validates a name.
-    challenge: Option<String>,
+    /// Who answers.
+    answerer: Answerer,
+}
+
+/// Who answers a request.
+enum Answerer {
+    /// The front, to a directory that validates a name.
+    Challenge(String),
+    /// A backend, or the front: as its service decides.
+    Routed(Routed),
 }
 
 impl<S: ClientStream> Connection<'_, S> {
@@ -238,9 +249,12 @@ impl<S: ClientStream> Connection<'_, S> {
             Err(refusal) => return self.refuse(refusal, false).await,
         };
         self.input.consume(length);
-        let after = match &facts.challenge {
-            Some(text) => self.answer_challenge(text, &facts).await,
-            None => self.forward(&facts, limits).await,
+        let after = match &facts.answerer {
+            Answerer::Challenge(text) => self.answer_challenge(text, &facts).await,
+            Answerer::Routed(routed) => match &routed.pool {
+                Some(pool) => self.forward((pool, routed), &facts, limits).await,
+                None => self.answer_routed(routed, &facts).await,
+            },
         };
         self.front.counters.took(began.elapsed());
         after
@@ -259,8 +273,25 @@ impl<S: ClientStream> Connection<'_, S> {
             certificate: self.peer.certificate.as_deref(),
             local: &self.front.local,
         };
-        self.head.clear();
-        request.write_to(&via, &mut self.head);
+        let answerer = match self.front.challenges.http_answer(request.target) {
+            Some(text) => Answerer::Challenge(text),
+            None => {
+                let asked = routing::Request {
+                    method: request.method.0,
+                    host: request.host.unwrap_or(via.local),
+                    target: request.target,
+                    fields: &Http1Fields(&request, via.trusted),
+                    client: via.client,
+                    https,
+                };
+                let routed = self.front.route(&asked)?;
+                self.head.clear();
+                if routed.pool.is_some() {
+                    request.write_to(&via, &routed.changes(&asked), &mut self.head);
+                }
+                Answerer::Routed(routed)
+            }
+        };
         Ok(Facts {
             framing: request.framing,
             to_head: request.method.is_head(),
@@ -268,14 +299,20 @@ impl<S: ClientStream> Connection<'_, S> {
             idempotent: request.method.is_idempotent(),
             keep_alive: request.keep_alive,
             upgrade: request.upgrade.is_some(),
-            challenge: self.front.challenges.http_answer(request.target),
+            answerer,
         })
     }
 
-    async fn forward(&mut self, facts: &Facts, limits: &Http) -> After {
+    async fn forward(
+        &mut self,
+        (pool, routed): (&ServedPool, &Routed),
+        facts: &Facts,
+        limits: &Http,
+    ) -> After {
         let upload = Upload::default();
         let order = Order {
             front: self.front,
+            pool,
             peer: self.peer,
             limits,
             head: &self.head,
@@ -293,7 +330,7 @@ impl<S: ClientStream> Connection<'_, S> {
             &self.wire,
             &mut self.reply,
             (facts.http10, keep_alive),
-            &upload,
+            (&upload, routed.response_edits()),
         );
         let outcome = exchange(&order, &mut body, &mut sink, &mut self.watchdog).await;
         body.finish();
@@ -318,9 +355,8 @@ impl<S: ClientStream> Connection<'_, S> {
                     .as_ref()
                     .map_or(counters, |member| &member.counters)
                     .answered(status);
-                let bodyless = facts.framing == Framing::Empty;
-                self.say(status, None, (keep_alive && bodyless, facts.to_head))
-                    .await
+                let shape = (keep_alive && facts.framing == Framing::Empty, facts.to_head);
+                self.say((status, None), shape, Some(routed)).await
             }
             Outcome::Refused(refusal) if begun => {
                 self.front.counters.refused(refusal);
@@ -337,8 +373,8 @@ impl<S: ClientStream> Connection<'_, S> {
     async fn refuse(&mut self, refusal: Refusal, to_head: bool) -> After {
         self.front.counters.refused(refusal);
         self.front.counters.no_backend.answered(refusal.status());
-        self.say(refusal.status(), Some(refusal), (false, to_head))
-            .await
+        let status = (refusal.status(), Some(refusal));
+        self.say(status, (false, to_head), None).await
     }
 
     /// Answers a directory that validates a name (RFC 8555 §8.3).
@@ -352,20 +388,33 @@ impl<S: ClientStream> Connection<'_, S> {
         self.send_reply(keep_alive).await
     }
 
-    /// Answers in place of a backend.
+    /// Answers as a route says.
+    async fn answer_routed(&mut self, routed: &Routed, facts: &Facts) -> After {
+        let bodyless = facts.framing == Framing::Empty;
+        let keep_alive = facts.keep_alive && !self.front.drain.is_last() && bodyless;
+        self.reply.clear();
+        let status = routed.with_answer(|answer| {
+            let shape = (keep_alive, facts.to_head);
+            answer.write_to(shape, SystemTime::now(), &mut self.reply);
+            answer.status
+        });
+        self.front.counters.no_backend.answered(status);
+        self.send_reply(keep_alive).await
+    }
+
+    /// Answers in place of a backend. `routed`: what was decided before.
     async fn say(
         &mut self,
-        status: u16,
-        refusal: Option<Refusal>,
+        status: (u16, Option<Refusal>),
         (keep_alive, to_head): (bool, bool),
+        routed: Option<&Routed>,
     ) -> After {
         self.reply.clear();
-        own_response(
-            (status, refusal),
-            (keep_alive, to_head),
-            SystemTime::now(),
-            &mut self.reply,
-        );
+        let edits = routed.and_then(Routed::response_edits);
+        with_own_answer(self.front.table().as_deref(), status, edits, |answer| {
+            let shape = (keep_alive, to_head);
+            answer.write_to(shape, SystemTime::now(), &mut self.reply);
+        });
         self.send_reply(keep_alive).await
     }
 

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     exchange::{ClientGone, Piece, Sink, Upload},
-    message::{Framing, ReplyStyle, Response, push_hexadecimal},
+    message::{FieldEdits, Framing, ReplyStyle, Response, push_hexadecimal},
     wire::Wire,
 };
 
@@ -20,16 +20,18 @@ pub(super) struct Http1Sink<'a, S> {
     reply: &'a mut Vec<u8>,
     style: ReplyStyle,
     upload: &'a Upload,
+    /// What is changed in the response's header.
+    edits: Option<&'a FieldEdits>,
     begun: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
-    /// `keep_alive`: the client would send another request, and may.
+    /// `keep_alive`: the client would send another request, and may. `edits` are made in the header.
     pub(super) fn new(
         wire: &'a Wire<S>,
         reply: &'a mut Vec<u8>,
         (http10, keep_alive): (bool, bool),
-        upload: &'a Upload,
+        (upload, edits): (&'a Upload, Option<&'a FieldEdits>),
     ) -> Self {
         let style = ReplyStyle {
             http10,
@@ -41,6 +43,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
             reply,
             style,
             upload,
+            edits,
             begun: false,
         }
     }
@@ -87,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink for Http1Sink<'_, S> {
         let unknown = matches!(response.framing, Framing::Chunked | Framing::UntilClose);
         self.style.chunked = unknown && !self.style.http10;
         self.style.keep_alive &= self.upload.complete.get() && !(unknown && self.style.http10);
-        response.write_to(self.style, self.reply);
+        response.write_to(self.style, self.edits, self.reply);
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {

@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::Poll,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use h2::{Reason, RecvStream, server::SendResponse};
@@ -29,9 +29,11 @@ use super::{
     http2_window::{CONNECTION_WINDOW, FIRST_WINDOW, MAX_STREAMS, Uploads},
     linger::linger,
     memory::{Backlog, Part, RELAY_BYTES, SMALL_RELAY_BYTES},
-    message::{Framing, Method, Notice, Refusal, Via, own_fields, own_text, write_http2},
+    message::{FieldEdits, Framing, Method, Notice, Refusal, Via, read_http2},
     metered::Progress,
     panics::contained,
+    routed::{Http2Fields, Routed, http2_response, with_own_answer},
+    routing,
     watchdog::{Expired, Watchdog},
 };
 use crate::config::Http;
@@ -274,31 +276,55 @@ impl Stream {
         let Tools { head, watchdog } = &mut tools;
         head.clear();
         let responder = RefCell::new(Responder::Waiting(respond));
-        let framing = write_http2((&parts, &notice), body.is_end_stream(), &via, head);
+        let judged = read_http2((&parts, &notice), body.is_end_stream(), via.https);
+        let judged = judged.and_then(|request| {
+            let asked = routing::Request {
+                method: parts.method.as_str(),
+                host: request.host,
+                target: request.target,
+                fields: &Http2Fields(&request, via.trusted),
+                client: via.client,
+                https: via.https,
+            };
+            let routed = self.front.route(&asked)?;
+            match &routed.pool {
+                Some(_pool) => request.write_to(&via, &routed.changes(&asked), head)?,
+                None => request.check_fields()?,
+            }
+            Ok((request.framing, routed))
+        });
         let method = Method(parts.method.as_str());
         // The head for the backend has all of them: they are not kept twice.
         parts.headers = HeaderMap::new();
-        let mut body = Http2Body::new(body, framing == Ok(Framing::Empty));
-        match framing {
-            Ok(framing) => {
+        let is_empty = matches!(judged, Ok((Framing::Empty, _)));
+        let mut body = Http2Body::new(body, is_empty);
+        match &judged {
+            Ok((_, routed)) if routed.pool.is_none() => {
+                let to = (&responder, &mut *watchdog);
+                self.answer_routed(routed, method, to).await;
+            }
+            Ok((framing, routed)) => {
                 let (upload, progress) = (Upload::default(), Progress::default());
+                let Some(pool) = &routed.pool else { return };
                 let order = Order {
                     front: &self.front,
+                    pool,
                     peer: &self.peer,
                     limits: &limits,
                     head,
-                    framing,
+                    framing: *framing,
                     to_head: method.is_head(),
                     idempotent: method.is_idempotent(),
                     upgrade: false,
                     upload: &upload,
                     progress: &progress,
                 };
-                self.forward(&order, &mut body, &responder, watchdog).await;
+                let to = (&responder, &mut *watchdog);
+                self.forward(&order, routed, &mut body, to).await;
             }
             Err(refusal) => {
                 let to = (&responder, &mut *watchdog);
-                self.refuse(refusal, method, to).await;
+                self.refuse(*refusal, method, to).await;
             }
         }
         self.front.counters.took(began.elapsed());
@@ -309,12 +335,13 @@ impl Stream {
     async fn forward(
         &self,
         order: &Order<'_>,
+        routed: &Routed,
         body: &mut Http2Body,
-        responder: &RefCell<Responder>,
-        watchdog: &mut Watchdog,
+        (responder, watchdog): (&RefCell<Responder>, &mut Watchdog),
     ) {
         let (backlog, first) = (&self.activity.backlog, self.activity.first_read());
-        let mut sink = Http2Sink::new(responder, (backlog, order.progress), first);
+        let edits = routed.response_edits();
+        let mut sink = Http2Sink::new(responder, (backlog, order.progress), first, edits);
         let outcome = {
             let mut exchange = pin!(exchange(order, body, &mut sink, watchdog));
             let outcome = poll_fn(|context| match exchange.as_mut().poll(context) {
@@ -335,7 +362,7 @@ impl Stream {
                 let none = &self.front.counters.no_backend;
                 let counters = member.as_ref().map_or(none, |member| &member.counters);
                 counters.answered(status);
-                self.say((status, None), method, (responder, watchdog))
+                self.say((status, None), method, (responder, watchdog), edits)
                     .await;
             }
             Some(Outcome::Refused(refusal)) if !responder.borrow().has_begun() => {
@@ -391,31 +418,51 @@ impl Stream {
     ) {
         self.front.counters.refused(refusal);
         self.front.counters.no_backend.answered(refusal.status());
-        self.say((refusal.status(), Some(refusal)), method, to)
+        self.say((refusal.status(), Some(refusal)), method, to, None)
             .await;
+    }
+
+    /// Answers as a route says.
+    async fn answer_routed(
+        &self,
+        routed: &Routed,
+        method: Method<'_>,
+        to: (&RefCell<Responder>, &mut Watchdog),
+    ) {
+        let (status, response) =
+            routed.with_answer(|answer| (answer.status, http2_response(answer)));
+        self.front.counters.no_backend.answered(status);
+        self.send(response, method, to).await;
     }
 
     /// Answers in place of a backend.
     async fn say(
         &self,
-        (status, refusal): (u16, Option<Refusal>),
+        status: (u16, Option<Refusal>),
+        method: Method<'_>,
+        to: (&RefCell<Responder>, &mut Watchdog),
+        edits: Option<&FieldEdits>,
+    ) {
+        let table = self.front.table();
+        let response = with_own_answer(table.as_deref(), status, edits, http2_response);
+        self.send(response, method, to).await;
+    }
+
+    async fn send(
+        &self,
+        response: Option<(http::Response<()>, Vec<u8>)>,
         method: Method<'_>,
         (responder, watchdog): (&RefCell<Responder>, &mut Watchdog),
     ) {
-        let text = own_text(status, refusal);
-        let mut response = http::Response::builder().status(status);
-        for (name, value) in own_fields(status, &text, SystemTime::now()) {
-            response = response.header(name, value);
-        }
-        let Ok(response) = response.body(()) else {
+        let Some((head, body)) = response else {
             return;
         };
-        let bodyless = method.is_head();
-        if responder.borrow_mut().begin(response, bodyless).is_ok() && !bodyless {
+        let ends = method.is_head() || body.is_empty();
+        if responder.borrow_mut().begin(head, ends).is_ok() && !ends {
             let progress = Progress::default();
             let backlog = &self.activity.backlog;
-            let mut sink = Http2Sink::new(responder, (backlog, &progress), 0);
-            let send = sink.send(text.as_bytes(), true);
+            let mut sink = Http2Sink::new(responder, (backlog, &progress), 0, None);
+            let send = sink.send(&body, true);
             let limit = self.front.limits().send_timeout;
             // The client may be gone, or take nothing: there is nobody to tell.
             let _sent = watchdog.limit_pauses(&progress, limit, send).await;

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{
     exchange::{ClientGone, Piece, Sink},
     memory::{Backlog, Part},
-    message::Response,
+    message::{FieldEdits, Response},
     metered::Progress,
 };
 
@@ -156,22 +156,26 @@ pub(super) struct Http2Sink<'a> {
     progress: &'a Progress,
     /// How much is read from the backend at first.
     first: usize,
+    /// What is changed in the response's header.
+    edits: Option<&'a FieldEdits>,
     head: Option<http::Response<()>>,
 }
 
 impl<'a> Http2Sink<'a> {
     /// To the client's end of a stream; `progress` counts what the client has room for. `first`: how
-    /// many bytes of the response are read before its head is known.
+    /// many bytes of the response are read before its head is known. `edits` are made in the header.
     pub(super) fn new(
         responder: &'a RefCell<Responder>,
         (backlog, progress): (&'a Rc<Backlog>, &'a Progress),
         first: usize,
+        edits: Option<&'a FieldEdits>,
     ) -> Self {
         Self {
             responder,
             backlog,
             progress,
             first,
+            edits,
             head: None,
         }
     }
@@ -208,12 +212,12 @@ impl Sink for Http2Sink<'_> {
     fn interim(&mut self, response: &Response<'_, '_>) {
         if let Responder::Waiting(respond) = &mut *self.responder.borrow_mut() {
             // Early hints are a favour: without them all is as well.
-            let _sent = respond.send_informational(translated(response));
+            let _sent = respond.send_informational(translated(response, None));
         }
     }
 
     fn begin(&mut self, response: &Response<'_, '_>) {
-        self.head = Some(translated(response));
+        self.head = Some(translated(response, self.edits));
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {
@@ -233,13 +237,25 @@ impl Sink for Http2Sink<'_> {
 }
 
 /// The head in HTTP/2's terms. What the HTTP/1 parser let pass is valid here as well.
-fn translated(response: &Response<'_, '_>) -> http::Response<()> {
+fn translated(response: &Response<'_, '_>, edits: Option<&FieldEdits>) -> http::Response<()> {
     let mut head = http::Response::new(());
     *head.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    for field in response.end_to_end_fields() {
+    let kept = |name: &str| edits.is_none_or(|edits| !edits.drops(name));
+    for field in response
+        .end_to_end_fields()
+        .filter(|field| kept(field.name))
+    {
         if let (Ok(name), Ok(value)) = (
             HeaderName::from_bytes(field.name.as_bytes()),
             HeaderValue::from_bytes(field.value),
+        ) {
+            head.headers_mut().append(name, value);
+        }
+    }
+    for (name, value) in edits.into_iter().flat_map(FieldEdits::fixed_lines) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(value.as_bytes()),
         ) {
             head.headers_mut().append(name, value);
         }

@@ -38,7 +38,10 @@ mod panics;
 mod pem;
 mod receive;
 mod retries;
+mod routed;
+mod routing;
 mod serve;
+mod served_pool;
 mod tls;
 mod tunnel;
 mod upload;
@@ -71,6 +74,7 @@ pub use counters::{
 };
 pub use error::{CertificateProblem, Error};
 pub use pem::{Contents, PemProblem};
+pub use routing::{PageProblem, Question, check_pages, explain};
 
 use crate::{
     acme::{self, Challenges},
@@ -79,6 +83,8 @@ use crate::{
     tickets::TicketKeys,
 };
 use connections::{ClientCounts, most_clients};
+use front::RoutePlan;
+use routing::Table;
 use worker::{Command, Finish, FrontPlan, Plan, Worker};
 
 /// A service to be served, and its pool as it is at any moment.
@@ -88,8 +94,9 @@ pub struct Frontend {
     pub service: Service,
     /// Whether its address moves between hosts: it listens there while another host has it, too.
     pub moves: bool,
-    /// Its pool. Backends that are not up get no new request from the moment they are seen here.
-    pub pool: watch::Receiver<Arc<PoolView>>,
+    /// Its pools, by name. Backends that are not up get no new request from the moment they are
+    /// seen here.
+    pub pools: HashMap<Name, watch::Receiver<Arc<PoolView>>>,
 }
 
 /// The HTTP front. Dropping it without [`Self::shutdown`] ends all connections.
@@ -130,6 +137,7 @@ struct Prepared {
     listeners: Vec<Vec<TcpListener>>,
     /// Other descriptors of the same.
     bound: Vec<TcpListener>,
+    routes: RoutePlan,
 }
 
 impl Proxy {
@@ -292,6 +300,7 @@ impl Proxy {
             certificates: Vec::new(),
             listeners: Vec::new(),
             bound: Vec::new(),
+            routes: RoutePlan::default(),
             frontend,
         };
         let mut errors = prepared
@@ -306,6 +315,7 @@ impl Proxy {
                 source,
             });
         }
+        errors.extend(prepared.set_up_routes().err().unwrap_or_default());
         if errors.is_empty() {
             Ok(prepared)
         } else {
@@ -419,6 +429,27 @@ impl Prepared {
         Ok(())
     }
 
+    fn set_up_routes(&mut self) -> Result<(), Vec<Error>> {
+        let Frontend { service, pools, .. } = &self.frontend;
+        let feeds = service.pools().into_iter().map(|pool| {
+            let feed = pools.get(&pool.name).cloned();
+            let feed = feed.ok_or_else(|| {
+                vec![Error::NoPool {
+                    service: service.name.clone(),
+                    pool: pool.name.clone(),
+                }]
+            });
+            Ok((pool.name.clone(), feed?))
+        });
+        self.routes = RoutePlan {
+            // The service's own is the first.
+            default: service.pool.as_ref().map(|_own| 0),
+            pools: feeds.collect::<Result<_, Vec<Error>>>()?,
+            table: Table::compile(service)?,
+        };
+        Ok(())
+    }
+
     /// The plan for the next worker.
     fn plan(&mut self) -> FrontPlan {
         FrontPlan {
@@ -426,7 +457,7 @@ impl Prepared {
             listen: self.frontend.service.listen,
             listeners: self.listeners.pop().unwrap_or_default(),
             tls: self.tls.clone(),
-            pool: self.frontend.pool.clone(),
+            routes: self.routes.clone(),
         }
     }
 }

@@ -121,8 +121,8 @@ impl Source<'_, '_> {
             }
             let read = match self.member.filter(|_| self.relay.is_empty()) {
                 Some(member) => {
-                    let front = self.order.front;
-                    let read = front.unless_down(member, self.read(sink, &mut began)).await;
+                    let pool = self.order.pool;
+                    let read = pool.unless_down(member, self.read(sink, &mut began)).await;
                     read.ok_or(Failure::Down)?
                 }
                 None => self.read(sink, &mut began).await,

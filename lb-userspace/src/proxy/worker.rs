@@ -25,7 +25,7 @@ use super::{
     Error,
     connections::{ClientCounts, Closed, Connections, Limits},
     counters::WorkerCounters,
-    front::{Front, Peer, Settings, Shared, is_trusted},
+    front::{Front, Peer, RoutePlan, Settings, Shared, is_trusted},
     memory::{Memory, Spares},
     panics::contained,
     serve::serve_client,
@@ -34,7 +34,6 @@ use super::{
 use crate::{
     acme::Challenges,
     config::{Http, Name},
-    pool::PoolView,
 };
 
 /// How often idle connections to backends and spare buffers are looked after.
@@ -67,8 +66,8 @@ pub(super) struct FrontPlan {
     pub(super) listeners: Vec<StdListener>,
     /// TLS; `None`: plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// Its pool.
-    pub(super) pool: watch::Receiver<Arc<PoolView>>,
+    /// Its pools, and how a request finds one.
+    pub(super) routes: RoutePlan,
 }
 
 /// How the connections that are open come to an end.
@@ -229,15 +228,11 @@ impl Inside {
     fn change(&self, slot: Rc<Slot>, plan: FrontPlan, limits: &Rc<Http>) -> Rc<Slot> {
         let front = Rc::clone(&slot.front.borrow());
         if front.name == plan.name && front.is_https() == plan.tls.is_some() {
-            let same_pool = front.pool().same_channel(&plan.pool);
-            front.update(Settings {
+            let settings = Settings {
                 limits: Rc::clone(limits),
                 tls: plan.tls,
-                pool: plan.pool,
-            });
-            if !same_pool {
-                follow_pool(&front);
-            }
+            };
+            front.update(settings, plan.routes);
         } else {
             front.drain.begin();
             *slot.front.borrow_mut() = self.front(plan, limits);
@@ -271,7 +266,6 @@ impl Inside {
         let settings = Settings {
             limits: Rc::clone(limits),
             tls: plan.tls,
-            pool: plan.pool,
         };
         let counters = self.counters.service(&plan.name);
         let shared = Shared {
@@ -280,14 +274,12 @@ impl Inside {
             connections: Rc::clone(&self.connections),
             challenges: self.challenges.clone(),
         };
-        let front = Rc::new(Front::new(
+        Rc::new(Front::new(
             (plan.name, plan.listen),
             counters,
             shared,
-            settings,
-        ));
-        follow_pool(&front);
-        front
+            (settings, plan.routes),
+        ))
     }
 
     fn let_end(&self, end: bool) {
@@ -322,21 +314,6 @@ impl Inside {
             );
         }
     }
-}
-
-/// Looks at the pool when it changes, so that idle connections to a backend that is out are
-/// closed at once. Ends with the front, with the pool's sender, and with a newer receiver.
-fn follow_pool(front: &Rc<Front>) {
-    let mut pool = front.pool();
-    let front = Rc::downgrade(front);
-    spawn_local(async move {
-        while pool.changed().await.is_ok() {
-            match front.upgrade() {
-                Some(front) if front.pool().same_channel(&pool) => front.look_at_pool(false),
-                _ => return,
-            }
-        }
-    });
 }
 
 impl Slot {

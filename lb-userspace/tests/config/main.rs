@@ -7,6 +7,7 @@ mod host;
 mod never_panics;
 mod pool;
 mod reference;
+mod route;
 mod service;
 mod tls;
 mod valid;

@@ -173,7 +173,10 @@ fn every_value_of_a_file_is_read() {
         .collect();
     assert_eq!(backends, ["app1 10.0.1.6:8080 2", "app2 10.0.1.7:8080 1"]);
     assert_eq!(config.services[0].listen.to_string(), "172.31.0.68:80");
-    assert_eq!(config.services[1].pool.name, name("app"));
+    assert_eq!(
+        config.services[1].pool.as_ref().expect("a pool").name,
+        name("app")
+    );
 }
 
 #[test]

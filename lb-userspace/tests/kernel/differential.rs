@@ -409,7 +409,8 @@ fn service(name: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> config::Servi
         name: Name::parse(name).expect("a name"),
         listen: SocketAddr::from((VIP, port)),
         mode,
-        pool: Arc::clone(pool),
+        pool: Some(Arc::clone(pool)),
+        routing: Arc::default(),
     }
 }
 

@@ -271,6 +271,7 @@ fn steered(name: &str, port: u16, pool: &Arc<Pool>) -> Service {
         mode: Mode::Tcp {
             forward: Forward::Nat,
         },
-        pool: Arc::clone(pool),
+        pool: Some(Arc::clone(pool)),
+        routing: Arc::default(),
     }
 }

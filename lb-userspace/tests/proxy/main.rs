@@ -20,6 +20,7 @@ mod reload;
 mod replay;
 mod requests;
 mod retries;
+mod routing;
 mod segments;
 mod site;
 mod slow;

@@ -60,7 +60,7 @@ fn two_services_on_one_address_are_refused() {
     let backend = Backend::named("a");
     let site = Site::https(&[backend.address]);
     let view = std::sync::Arc::new(lb::pool::PoolView::new(
-        std::sync::Arc::clone(&site.service.pool),
+        std::sync::Arc::clone(site.service.pool.as_ref().expect("a pool")),
         vec![lb_common::backend::BackendState::Up],
     ));
     let pool = tokio::sync::watch::Sender::new(view);
@@ -70,7 +70,7 @@ fn two_services_on_one_address_are_refused() {
         Frontend {
             service,
             moves: false,
-            pool: pool.subscribe(),
+            pools: [(name("pool"), pool.subscribe())].into(),
         }
     };
     let frontends = vec![frontend("one"), frontend("two")];

@@ -264,7 +264,10 @@ fn counters_say_what_happened() {
     let counters = site.proxy().counters();
     let request = &counters.requests[0];
     assert_eq!(
-        request.backend.as_ref().map(lb::config::Name::as_str),
+        request
+            .backend
+            .as_ref()
+            .map(|(_pool, backend)| backend.as_str()),
         Some("web1")
     );
     assert_eq!((request.code, request.count), (200, 3));

@@ -27,6 +27,8 @@ pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) service: Service,
     view: watch::Sender<Arc<PoolView>>,
+    /// Pools of routes.
+    others: Vec<watch::Sender<Arc<PoolView>>>,
 }
 
 impl Site {
@@ -82,9 +84,11 @@ impl Site {
                 name: name("site"),
                 listen: address,
                 mode,
-                pool,
+                pool: Some(pool),
+                routing: Arc::default(),
             },
             view: watch::Sender::new(view),
+            others: Vec::new(),
         };
         site.apply(site.service.clone()).expect("a good service");
         site
@@ -96,11 +100,12 @@ impl Site {
 
     /// Serves this in place of what was served.
     pub(crate) fn apply(&self, service: Service) -> Result<(), Vec<lb::proxy::Error>> {
-        let pool = self.view.subscribe();
+        let views = std::iter::once(&self.view).chain(&self.others);
+        let pools = views.map(|view| (view.borrow().pool.name.clone(), view.subscribe()));
         let frontend = Frontend {
             service,
             moves: false,
-            pool,
+            pools: pools.collect(),
         };
         self.proxy().apply(&self.limits, vec![frontend])
     }
@@ -117,6 +122,25 @@ impl Site {
         let mut view = (**self.view.borrow()).clone();
         Arc::make_mut(&mut view.pool).when_all_down = WhenAllDown::TryAll;
         self.view.send_replace(Arc::new(view));
+    }
+
+    /// Another pool, for routes; all its backends are up.
+    pub(crate) fn add_pool(&mut self, text: &str, backends: &[SocketAddr]) -> Arc<Pool> {
+        let mut pool = (*pool(backends)).clone();
+        pool.name = name(text);
+        let pool = Arc::new(pool);
+        let states = vec![BackendState::Up; backends.len()];
+        let view = Arc::new(PoolView::new(Arc::clone(&pool), states));
+        self.others.push(watch::Sender::new(view));
+        pool
+    }
+
+    /// Sets the state of a backend of the pool that was added last.
+    pub(crate) fn set_other(&self, backend: usize, state: BackendState) {
+        let other = self.others.last().expect("a pool");
+        let mut view = (**other.borrow()).clone();
+        view.states[backend] = state;
+        other.send_replace(Arc::new(view));
     }
 
     /// Requests counted with this status.

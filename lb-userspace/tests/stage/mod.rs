@@ -300,6 +300,7 @@ fn service(text: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> Service {
         name: name(text),
         listen: SocketAddr::from((VIP, port)),
         mode,
-        pool: Arc::clone(pool),
+        pool: Some(Arc::clone(pool)),
+        routing: Arc::default(),
     }
 }

@@ -34,12 +34,9 @@ impl Observed {
                 .map(|view| (view.pool.name.clone(), view.all_down().is_some()))
                 .collect(),
             handshakes: handshake_readings(&http.handshakes),
-            requests: http.requests.into_iter().map(request_reading).collect(),
-            broken: http
-                .broken
-                .into_iter()
-                .map(|one| (one.service, one.backend, one.reason, one.count))
-                .collect(),
+            requests: request_readings(http.requests),
+            routed: http.routed,
+            broken: broken_readings(http.broken),
             latencies: http.durations.into_iter().map(latency_reading).collect(),
             handshake_failures: http.handshake_failures,
             open_connections: http.open_connections,
@@ -56,11 +53,7 @@ impl Observed {
                 .collect(),
             retries: http.retries,
             panics: http.panics,
-            backend_connections: http
-                .backend_connections
-                .into_iter()
-                .map(|one| (one.service, one.backend, one.in_use))
-                .collect(),
+            backend_connections: connection_readings(http.backend_connections),
             certificates: self
                 .certificates
                 .into_iter()
@@ -94,13 +87,53 @@ fn backend_readings(state: &State) -> Vec<BackendReading> {
     readings.collect()
 }
 
-fn request_reading(count: proxy::RequestCount) -> RequestReading {
-    RequestReading {
-        service: count.service,
-        backend: count.backend,
-        code: count.code,
-        requests: count.count,
+// The metrics have no label for the pool: backends of one name in two pools of a service are
+// summed.
+
+fn request_readings(counts: Vec<proxy::RequestCount>) -> Vec<RequestReading> {
+    let mut sums = BTreeMap::new();
+    for count in counts {
+        let backend = count.backend.map(|(_pool, backend)| backend);
+        *sums
+            .entry((count.service, backend, count.code))
+            .or_insert(0) += count.count;
     }
+    let readings = sums
+        .into_iter()
+        .map(|((service, backend, code), requests)| RequestReading {
+            service,
+            backend,
+            code,
+            requests,
+        });
+    readings.collect()
+}
+
+fn broken_readings(
+    counts: Vec<proxy::BrokenCount>,
+) -> Vec<(Name, Option<Name>, &'static str, u64)> {
+    let mut sums = BTreeMap::new();
+    for count in counts {
+        let backend = count.backend.map(|(_pool, backend)| backend);
+        *sums
+            .entry((count.service, backend, count.reason))
+            .or_insert(0) += count.count;
+    }
+    let readings = sums.into_iter();
+    readings
+        .map(|((service, backend, reason), count)| (service, backend, reason, count))
+        .collect()
+}
+
+fn connection_readings(counts: Vec<proxy::BackendConnections>) -> Vec<(Name, Name, u64)> {
+    let mut sums = BTreeMap::new();
+    for count in counts {
+        *sums.entry((count.service, count.backend)).or_insert(0) += count.in_use;
+    }
+    let readings = sums.into_iter();
+    readings
+        .map(|((service, backend), in_use)| (service, backend, in_use))
+        .collect()
 }
 
 fn latency_reading((service, durations): (Name, proxy::Durations)) -> LatencyReading {

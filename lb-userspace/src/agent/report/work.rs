@@ -39,8 +39,9 @@ impl<'a> Works<'a> {
             backends: HashMap::new(),
         };
         let services = state.config.services.iter();
+        // What the kernel steers has one pool.
         let pools: HashMap<&Name, &Name> = services
-            .map(|service| (&service.name, &service.pool.name))
+            .filter_map(|service| Some((&service.name, &service.pool.as_ref()?.name)))
             .collect();
         for traffic in observed.traffic() {
             let sum = works.services.entry(&traffic.service).or_default();
@@ -58,9 +59,7 @@ impl<'a> Works<'a> {
         for count in &observed.http.requests {
             let sum = works.services.entry(&count.service).or_default();
             sum.requests += count.count;
-            if let Some(backend) = &count.backend
-                && let Some(pool) = pools.get(&count.service)
-            {
+            if let Some((pool, backend)) = &count.backend {
                 works.backends.entry((pool, backend)).or_default().requests += count.count;
             }
         }
@@ -92,11 +91,18 @@ impl<'a> Works<'a> {
             listen: service.listen,
             mode: mode.to_owned(),
             forward,
-            pool: service.pool.name.to_string(),
+            pool: pools_of(service),
             connections: work.connections,
             requests: is_http.then_some(work.requests),
             bytes_in: work.bytes_in,
             bytes_out: (!is_http).then_some(work.bytes_out),
         }
     }
+}
+
+/// The pools of a service as one word, its own first: `web`, `web, api`.
+fn pools_of(service: &Service) -> String {
+    let pools = service.pools();
+    let names: Vec<_> = pools.iter().map(|pool| pool.name.as_str()).collect();
+    names.join(", ")
 }

@@ -144,7 +144,8 @@ impl<K: Kernel> Agent<K> {
             .iter()
             .filter(|service| !matches!(service.mode, Mode::Tcp { .. }))
             .map(|service| (service.name.clone(), service.listen));
-        let mut names: Vec<_> = services.iter().map(|service| &service.pool.name).collect();
+        let used = services.iter().flat_map(|service| service.pools());
+        let mut names: Vec<_> = used.map(|pool| &pool.name).collect();
         names.sort_unstable();
         names.dedup();
         Some(Watched {

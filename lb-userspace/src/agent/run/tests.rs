@@ -104,7 +104,7 @@ impl Kernel for Noted {
         services: &[crate::config::Service],
     ) -> Result<Vec<Unreachable>, dataplane::Error> {
         let unreachable = *self.0.unreachable.lock().expect("no panic");
-        let pools = services.iter().map(|service| &service.pool);
+        let pools = services.iter().filter_map(|service| service.pool.as_ref());
         let found = pools.flat_map(|pool| {
             let backends = pool.backends.iter();
             let lost = backends.filter(|backend| Some(backend.address) == unreachable);

@@ -1,6 +1,6 @@
 //! Checks of a request that are the same whichever protocol it came by.
 
-use super::{Framing, Refusal};
+use super::{Framing, Refusal, host::is_host};
 
 /// A method that is not served at all, and a body where none may be (RFC 9110 §9.3.6, §9.3.8).
 ///
@@ -41,5 +41,23 @@ pub(crate) fn check_expectation(value: &[u8]) -> Result<(), Refusal> {
         Ok(())
     } else {
         Err(Refusal::Expectation)
+    }
+}
+
+/// Judges a request that is only asked about, as one that arrives is.
+///
+/// # Errors
+/// Why it would be refused, as a sentence.
+pub(crate) fn check_question(method: &str, target: &str, host: &str) -> Result<(), String> {
+    let refused = |refusal: Refusal| {
+        let (status, sentence) = (refusal.status(), refusal.sentence());
+        format!("it is refused with {status} before any route: {sentence}")
+    };
+    check_method(method, Framing::Empty).map_err(refused)?;
+    check_target_text(target.as_bytes()).map_err(refused)?;
+    if is_host(host.as_bytes()) {
+        Ok(())
+    } else {
+        Err(refused(Refusal::Host))
     }
 }

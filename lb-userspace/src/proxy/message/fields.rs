@@ -34,8 +34,8 @@ pub(crate) enum FieldKind {
     ForwardedProto,
     /// `X-Forwarded-Host`.
     ForwardedHost,
-    /// Another field that says where a request came from: `Forwarded`, `X-Forwarded-*`, also
-    /// spelled with underscores, which CGI-like backends read as the same name.
+    /// Another field that says where a request came from: `Forwarded`, `X-Forwarded-*`,
+    /// `X-Real-IP`, also spelled with underscores, which CGI-like backends read as the same name.
     ForwardedOther,
     /// A field that tells of the client's certificate: `Client-Cert`, `Client-Cert-Chain` (RFC 9440),
     /// `X-Client-Cert-*`, also spelled with underscores.
@@ -56,6 +56,7 @@ pub(crate) fn kind_of(name: &str) -> FieldKind {
         7 if is("upgrade") => FieldKind::Upgrade,
         7 if is("trailer") => FieldKind::HopByHop,
         9 if is("forwarded") => FieldKind::ForwardedOther,
+        9 if begins_as(name, b"x-real-ip") => FieldKind::ForwardedOther,
         10 if is("connection") => FieldKind::Connection,
         10 if is("keep-alive") => FieldKind::HopByHop,
         14 if is("content-length") => FieldKind::ContentLength,
@@ -66,17 +67,17 @@ pub(crate) fn kind_of(name: &str) -> FieldKind {
         17 if is("transfer-encoding") => FieldKind::TransferEncoding,
         17 if is("x-forwarded-proto") => FieldKind::ForwardedProto,
         11.. if names_a_certificate(name) => FieldKind::ClientCertificate,
-        12.. if begins(name, b"x-forwarded-") => FieldKind::ForwardedOther,
+        12.. if begins_as(name, b"x-forwarded-") => FieldKind::ForwardedOther,
         _ => FieldKind::EndToEnd,
     }
 }
 
 fn names_a_certificate(name: &str) -> bool {
-    begins(name, b"client-cert") || begins(name, b"x-client-cert")
+    begins_as(name, b"client-cert") || begins_as(name, b"x-client-cert")
 }
 
-/// Whether a name begins so, where `_` counts as `-`.
-fn begins(name: &str, prefix: &[u8]) -> bool {
+/// Whether a name begins with `prefix`, which is in lower case, where `_` counts as `-`.
+fn begins_as(name: &str, prefix: &[u8]) -> bool {
     let same = |(byte, wanted): (&u8, &u8)| {
         byte.to_ascii_lowercase() == *wanted || (*byte == b'_' && *wanted == b'-')
     };
@@ -124,6 +125,8 @@ mod tests {
             "x_forwarded_for",
             "X_Forwarded-Proto",
             "Forwarded",
+            "X-Real-IP",
+            "x_real_ip",
         ] {
             assert_eq!(kind_of(name), FieldKind::ForwardedOther, "{name}");
         }

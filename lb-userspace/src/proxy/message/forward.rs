@@ -1,7 +1,7 @@
 //! What a backend is sent in place of the client's head.
 
 use super::{
-    FieldKind, Framing, Request,
+    Changes, FieldKind, Framing, Request,
     fields::{kind_of, named_in_connection},
     number::push_decimal,
 };
@@ -42,9 +42,9 @@ pub(crate) struct Forwarded<'b> {
 
 impl Request<'_, '_> {
     /// Appends the head that a backend is sent: hop-by-hop fields left out, the framing and the
-    /// `X-Forwarded-*` fields the proxy's own, everything else as it came.
-    pub(crate) fn write_to(&self, via: &Via<'_>, out: &mut Vec<u8>) {
-        self.write_request_line(out);
+    /// `X-Forwarded-*` fields the proxy's own, `changes` made, everything else as it came.
+    pub(crate) fn write_to(&self, via: &Via<'_>, changes: &Changes<'_>, out: &mut Vec<u8>) {
+        self.write_request_line(changes.target.unwrap_or(self.target), out);
         let host = self.host.unwrap_or(via.local);
         push_field(out, "Host", host.as_bytes());
         let mut forwarded = Forwarded::default();
@@ -63,11 +63,12 @@ impl Request<'_, '_> {
                 }
                 _ => false,
             };
-            if wanted && !self.is_named(field.name) {
+            if wanted && !self.is_named(field.name) && changes.keeps(field.name) {
                 push_field(out, field.name, field.value);
             }
         }
         write_forwarded(out, via, &forwarded, host.as_bytes());
+        changes.push_lines(out);
         self.write_framing(out);
         if let Some(protocols) = self.upgrade {
             push_field(out, "Connection", b"Upgrade");
@@ -76,15 +77,15 @@ impl Request<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    fn write_request_line(&self, out: &mut Vec<u8>) {
+    fn write_request_line(&self, target: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(self.method.0.as_bytes());
         out.push(b' ');
-        if self.target.is_empty() && self.method.0 == "OPTIONS" {
+        if target.is_empty() && self.method.0 == "OPTIONS" {
             out.push(b'*');
-        } else if !self.target.starts_with(['/', '*']) {
+        } else if !target.starts_with(['/', '*']) {
             out.push(b'/');
         }
-        out.extend_from_slice(self.target.as_bytes());
+        out.extend_from_slice(target.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
     }
 
@@ -101,6 +102,30 @@ impl Request<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Whether a line of that name that the backend is sent passes a test.
+    pub(crate) fn has_field(
+        &self,
+        trusted: bool,
+        name: &str,
+        test: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        match kind_of(name) {
+            FieldKind::Upgrade => return self.upgrade.is_some_and(test),
+            FieldKind::EndToEnd => {}
+            FieldKind::ForwardedFor
+            | FieldKind::ForwardedProto
+            | FieldKind::ForwardedHost
+            | FieldKind::ForwardedOther
+                if trusted => {}
+            _ => return false,
+        }
+        let mut lines = self
+            .fields
+            .iter()
+            .filter(|field| field.name.eq_ignore_ascii_case(name));
+        lines.any(|field| test(field.value)) && !self.is_named(name)
     }
 
     fn is_named(&self, name: &str) -> bool {
@@ -170,7 +195,7 @@ mod tests {
         let mut slots = header_slots();
         let request = parse_request(head.as_bytes(), &mut slots, via.https).expect("a good head");
         let mut out = Vec::new();
-        request.write_to(via, &mut out);
+        request.write_to(via, &Changes::default(), &mut out);
         String::from_utf8(out).expect("text")
     }
 

@@ -33,6 +33,16 @@ pub(crate) fn same_host(one: &[u8], other: &[u8], https: bool) -> bool {
     host.eq_ignore_ascii_case(other_host) && port == other_port
 }
 
+/// A host without its port, and without a dot at its end.
+pub(crate) fn host_name(host: &str) -> &str {
+    let (name, _) = split_port(host.as_bytes());
+    // It was cut at an ASCII character.
+    let name = &host[..name.len()];
+    name.strip_suffix('.')
+        .filter(|name| !name.is_empty())
+        .unwrap_or(name)
+}
+
 fn split_port(value: &[u8]) -> (&[u8], Option<&[u8]>) {
     let after_bracket = memchr::memrchr(b']', value).map_or(0, |at| at + 1);
     match memchr::memchr(b':', &value[after_bracket..]) {
@@ -90,6 +100,20 @@ mod tests {
             "a:123456", "ä", "a?b", "a#b", "[::1]x",
         ] {
             assert!(!is_host(value.as_bytes()), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_s_name_has_no_port_and_no_dot_at_its_end() {
+        for (host, name) in [
+            ("a.example:8443", "a.example"),
+            ("a.example.", "a.example"),
+            ("a.example.:", "a.example"),
+            ("[::1]:80", "[::1]"),
+            (".", "."),
+            ("a..", "a."),
+        ] {
+            assert_eq!(host_name(host), name, "{host}");
         }
     }
 

@@ -3,6 +3,8 @@
 //! Pure: bytes in, decisions and bytes out. No I/O, no clock. Whatever two programs could
 //! understand differently is refused here, so that it never reaches a backend.
 
+mod answer;
+mod changes;
 mod checks;
 mod chunked;
 mod date;
@@ -21,18 +23,22 @@ mod response;
 mod translate;
 mod version;
 
+pub(super) use answer::{Answer, own_body};
+pub(super) use changes::{Changes, FieldEdits, Values, path_of};
+pub(super) use checks::check_question;
 pub(super) use chunked::{ChunkedDecoder, Step};
 pub(super) use fields::{FieldKind, HeaderSlots, header_slots};
 pub(super) use forward::Via;
 pub(super) use head::HeadScanner;
+pub(super) use host::host_name;
 pub(super) use hpack::{BrokenBlock, FieldReader, Notice};
 pub(super) use number::push_hexadecimal;
-pub(super) use own::{challenge_response, own_fields, own_response, own_text};
+pub(super) use own::challenge_response;
 pub(super) use refusal::Refusal;
 pub(super) use reply::ReplyStyle;
 pub(super) use request::{Method, Request, parse_request};
 pub(super) use response::{Response, parse_response};
-pub(super) use translate::write_http2;
+pub(super) use translate::{Http2Request, read_http2};
 pub(super) use version::{settle_request_version, settle_response_version};
 
 /// How the end of a body is found (RFC 9112 §6.3).

@@ -41,11 +41,13 @@ pub(crate) enum Refusal {
     HeaderTimeout,
     /// The body paused for too long.
     BodyTimeout,
+    /// A path that servers read in different ways, where routes look at paths.
+    AmbiguousPath,
 }
 
 impl Refusal {
     /// Every refusal, in the order of their numbers.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::BareLineEnd,
         Self::RequestLine,
         Self::Version,
@@ -64,6 +66,7 @@ impl Refusal {
         Self::Chunk,
         Self::HeaderTimeout,
         Self::BodyTimeout,
+        Self::AmbiguousPath,
     ];
 
     /// The value of the metric label `reason`.
@@ -87,6 +90,7 @@ impl Refusal {
             Self::Chunk => "chunk",
             Self::HeaderTimeout => "header_timeout",
             Self::BodyTimeout => "body_timeout",
+            Self::AmbiguousPath => "ambiguous_path",
         }
     }
 
@@ -125,6 +129,9 @@ impl Refusal {
             Self::Chunk => "The chunked body is malformed.",
             Self::HeaderTimeout => "The request's headers did not arrive in time.",
             Self::BodyTimeout => "The request's body did not arrive in time.",
+            Self::AmbiguousPath => {
+                "The path has a segment . or .., %00, or a % without two hexadecimal digits."
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a client is sent in place of the backend's head.
 
 use super::{
-    Framing, Response,
+    FieldEdits, Framing, Response,
     fields::{FieldKind, kind_of, named_in_connection},
     forward::push_field,
     number::push_decimal,
@@ -19,10 +19,18 @@ pub(crate) struct ReplyStyle {
 }
 
 impl Response<'_, '_> {
-    /// Appends the head that an HTTP/1 client is sent.
-    pub(crate) fn write_to(&self, style: ReplyStyle, out: &mut Vec<u8>) {
+    /// Appends the head that an HTTP/1 client is sent, with these changes.
+    pub(crate) fn write_to(
+        &self,
+        style: ReplyStyle,
+        edits: Option<&FieldEdits>,
+        out: &mut Vec<u8>,
+    ) {
         self.write_status_line(out);
-        self.write_end_to_end_fields(out);
+        match edits {
+            None => self.write_end_to_end_fields(out),
+            Some(edits) => self.write_edited_fields(edits, out),
+        }
         if style.chunked {
             push_field(out, "Transfer-Encoding", b"chunked");
         }
@@ -78,6 +86,17 @@ impl Response<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
+    fn write_edited_fields(&self, edits: &FieldEdits, out: &mut Vec<u8>) {
+        for field in self.end_to_end_fields() {
+            if !edits.drops(field.name) {
+                push_field(out, field.name, field.value);
+            }
+        }
+        for (name, value) in edits.fixed_lines() {
+            push_field(out, name, value.as_bytes());
+        }
+    }
+
     fn write_end_to_end_fields(&self, out: &mut Vec<u8>) {
         for field in self.end_to_end_fields() {
             push_field(out, field.name, field.value);
@@ -100,7 +119,7 @@ mod tests {
         let mut slots = header_slots();
         let response = parse_response(head.as_bytes(), &mut slots, false).expect("a good head");
         let mut out = Vec::new();
-        response.write_to(style, &mut out);
+        response.write_to(style, None, &mut out);
         String::from_utf8(out).expect("text")
     }
 

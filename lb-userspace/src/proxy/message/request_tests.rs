@@ -354,7 +354,7 @@ proptest! {
                 client: "192.0.2.7", https: true, trusted: false, certificate: None,
                 local: "192.0.2.1" };
             let mut out = Vec::new();
-            request.write_to(&via, &mut out);
+            request.write_to(&via, &crate::proxy::message::Changes::default(), &mut out);
             prop_assert_eq!(outcome(&out), Ok(Some(request.framing)));
         }
     }

@@ -1,27 +1,39 @@
 //! HTTP/2 requests as HTTP/1.1 (RFC 9113 §8.3), judged as strictly.
 
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 use super::{
-    Framing, Notice, Refusal, Via,
+    Changes, Framing, Notice, Refusal, Via,
     checks::{check_expectation, check_method, check_target_text, is_origin_form},
     fields::{FieldKind, MAX_FIELDS, kind_of, parse_length},
     forward::{Forwarded, push_field, push_length, write_forwarded},
     host::{is_host, same_host},
 };
 
-/// Appends the HTTP/1.1 head for the backend and says how the body goes there. `ended`: the client
-/// has said that there is no body. `notice`: what was replaced in `parts`.
+/// An HTTP/2 request that may be forwarded.
+#[derive(Debug)]
+pub(crate) struct Http2Request<'p> {
+    parts: &'p Parts,
+    /// The host that the client named.
+    pub(crate) host: &'p str,
+    /// A path, with its query; or `*`.
+    pub(crate) target: &'p str,
+    /// How the body goes to the backend.
+    pub(crate) framing: Framing,
+    length: Option<u64>,
+}
+
+/// Judges a request. `ended`: the client has said that there is no body. `notice`: what was
+/// replaced in `parts`. `https` is how the client is connected.
 ///
 /// # Errors
 /// What makes the request unsafe to forward.
-pub(crate) fn write_http2(
-    (parts, notice): (&Parts, &Notice),
+pub(crate) fn read_http2<'p>(
+    (parts, notice): (&'p Parts, &'p Notice),
     ended: bool,
-    via: &Via<'_>,
-    out: &mut Vec<u8>,
-) -> Result<Framing, Refusal> {
-    let host = host(parts, via.https)?;
+    https: bool,
+) -> Result<Http2Request<'p>, Refusal> {
+    let host = host(parts, https)?;
     let target = target(parts, notice.target.as_deref())?;
     let length = length(&parts.headers)?;
     let framing = match (ended, length) {
@@ -31,20 +43,77 @@ pub(crate) fn write_http2(
         (false, None) => Framing::Chunked,
     };
     check_method(parts.method.as_str(), framing)?;
-    out.extend_from_slice(parts.method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    push_field(out, "Host", host.as_bytes());
-    let forwarded = write_fields(&parts.headers, via, out)?;
-    write_forwarded(out, via, &forwarded, host.as_bytes());
-    match (framing, length) {
-        (Framing::Chunked, _) => push_field(out, "Transfer-Encoding", b"chunked"),
-        (_, Some(length)) => push_length(out, length),
-        (_, None) => {}
+    Ok(Http2Request {
+        parts,
+        host,
+        target,
+        framing,
+        length,
+    })
+}
+
+impl Http2Request<'_> {
+    /// Appends the HTTP/1.1 head for the backend, `changes` made.
+    ///
+    /// # Errors
+    /// As [`Self::check_fields`].
+    pub(crate) fn write_to(
+        &self,
+        via: &Via<'_>,
+        changes: &Changes<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        out.extend_from_slice(self.parts.method.as_str().as_bytes());
+        out.push(b' ');
+        let target = changes.target.unwrap_or(self.target);
+        out.extend_from_slice(target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        push_field(out, "Host", self.host.as_bytes());
+        let forwarded = write_fields(&self.parts.headers, via, changes, out)?;
+        write_forwarded(out, via, &forwarded, self.host.as_bytes());
+        changes.push_lines(out);
+        match (self.framing, self.length) {
+            (Framing::Chunked, _) => push_field(out, "Transfer-Encoding", b"chunked"),
+            (_, Some(length)) => push_length(out, length),
+            (_, None) => {}
+        }
+        out.extend_from_slice(b"\r\n");
+        Ok(())
     }
-    out.extend_from_slice(b"\r\n");
-    Ok(framing)
+
+    /// Judges the fields of a request that is not forwarded.
+    ///
+    /// # Errors
+    /// What must not be there, or not in such numbers.
+    pub(crate) fn check_fields(&self) -> Result<(), Refusal> {
+        check_number(&self.parts.headers)?;
+        let mut fields = self.parts.headers.iter();
+        fields.try_for_each(|(name, value)| check_field(kind_of(name.as_str()), value))
+    }
+
+    /// Whether a line of that name that the backend is sent passes a test.
+    pub(crate) fn has_field(
+        &self,
+        trusted: bool,
+        name: &str,
+        test: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        match kind_of(name) {
+            FieldKind::EndToEnd => {}
+            FieldKind::ForwardedFor
+            | FieldKind::ForwardedProto
+            | FieldKind::ForwardedHost
+            | FieldKind::ForwardedOther
+                if trusted => {}
+            _ => return false,
+        }
+        let lines = self.parts.headers.get_all(name).iter();
+        if name.eq_ignore_ascii_case("cookie") {
+            let cookies: Vec<_> = lines.map(HeaderValue::as_bytes).collect();
+            return !cookies.is_empty() && test(&cookies.join(&b"; "[..]));
+        }
+        lines.map(HeaderValue::as_bytes).any(test)
+    }
 }
 
 /// `:authority`, or Host where there is none.
@@ -98,47 +167,58 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
         .ok_or(Refusal::ContentLength)
 }
 
-/// Appends the fields that are the backend's to see, cookies in one line again (§8.2.3).
-fn write_fields<'p>(
-    headers: &'p HeaderMap,
-    via: &Via<'_>,
-    out: &mut Vec<u8>,
-) -> Result<Forwarded<'p>, Refusal> {
+fn check_number(headers: &HeaderMap) -> Result<(), Refusal> {
     // Cookies may come one by one; they are one line again.
     let cookies = headers.get_all(header::COOKIE).iter().count();
     if headers.len() - cookies.saturating_sub(1) > MAX_FIELDS {
         return Err(Refusal::TooManyHeaders);
     }
+    Ok(())
+}
+
+fn check_field(kind: FieldKind, value: &HeaderValue) -> Result<(), Refusal> {
+    match kind {
+        FieldKind::Expect => check_expectation(value.as_bytes()),
+        // §8.2.2: a request with these is malformed.
+        FieldKind::Connection | FieldKind::TransferEncoding | FieldKind::Upgrade => {
+            Err(Refusal::HeaderLine)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Appends the fields that are the backend's to see, cookies in one line again (§8.2.3).
+fn write_fields<'p>(
+    headers: &'p HeaderMap,
+    via: &Via<'_>,
+    changes: &Changes<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Forwarded<'p>, Refusal> {
+    check_number(headers)?;
     let mut forwarded = Forwarded::default();
     for (name, value) in headers {
-        match kind_of(name.as_str()) {
-            FieldKind::EndToEnd if name == header::COOKIE => {}
-            FieldKind::EndToEnd => push_field(out, name.as_str(), value.as_bytes()),
-            FieldKind::ForwardedOther if via.trusted => {
-                push_field(out, name.as_str(), value.as_bytes());
+        let kind = kind_of(name.as_str());
+        check_field(kind, value)?;
+        let wanted = match kind {
+            FieldKind::EndToEnd => name != header::COOKIE,
+            FieldKind::ForwardedOther => via.trusted,
+            FieldKind::ClientCertificate => via.passes_certificates(),
+            FieldKind::Expect => true,
+            FieldKind::ForwardedFor | FieldKind::ForwardedProto | FieldKind::ForwardedHost => {
+                if via.trusted {
+                    forwarded.add(kind, value.as_bytes());
+                }
+                false
             }
-            FieldKind::ClientCertificate if via.passes_certificates() => {
-                push_field(out, name.as_str(), value.as_bytes());
-            }
-            kind @ (FieldKind::ForwardedFor
-            | FieldKind::ForwardedProto
-            | FieldKind::ForwardedHost)
-                if via.trusted =>
-            {
-                forwarded.add(kind, value.as_bytes());
-            }
-            FieldKind::Expect => {
-                check_expectation(value.as_bytes())?;
-                push_field(out, name.as_str(), value.as_bytes());
-            }
-            // §8.2.2: a request with these is malformed.
-            FieldKind::Connection | FieldKind::TransferEncoding | FieldKind::Upgrade => {
-                return Err(Refusal::HeaderLine);
-            }
-            _ => {}
+            _ => false,
+        };
+        if wanted && changes.keeps(name.as_str()) {
+            push_field(out, name.as_str(), value.as_bytes());
         }
     }
-    write_cookies(headers, out);
+    if changes.keeps("Cookie") {
+        write_cookies(headers, out);
+    }
     Ok(forwarded)
 }
 
@@ -177,8 +257,11 @@ mod tests {
         }
         let (parts, ()) = request.body(()).expect("a request").into_parts();
         let mut out = Vec::new();
-        let head = (&parts, &Notice::default());
-        let framing = write_http2(head, ended, &VIA, &mut out)?;
+        let notice = Notice::default();
+        let head = (&parts, &notice);
+        let request = read_http2(head, ended, VIA.https)?;
+        request.write_to(&VIA, &Changes::default(), &mut out)?;
+        let framing = request.framing;
         Ok((String::from_utf8(out).expect("text"), framing))
     }
 

@@ -1,0 +1,57 @@
+//! Tables whose keys the user chooses: every entry is read, whatever the others are.
+
+use toml::{Spanned, de::DeValue};
+
+use super::{
+    kind::{Complaint, Kind, Node, Text, quoted, wrong_type},
+    list::Listed,
+    source::{Reported, Source},
+};
+
+/// A table whose keys the user chooses.
+pub(super) struct Map<N: 'static, K> {
+    /// What a key is.
+    pub(super) key: Text<N>,
+    /// What messages call a key.
+    pub(super) noun: &'static str,
+    /// What stands under it.
+    pub(super) of: K,
+}
+
+impl<N, K: Kind> Kind for Map<N, K> {
+    type Value = Listed<(N, K::Value)>;
+
+    fn describe(&self) -> String {
+        format!("table of: {} = {}", self.key.what, self.of.describe())
+    }
+
+    fn read(
+        &self,
+        node: &Node<'_>,
+        noun: &str,
+        source: &Source<'_>,
+    ) -> Result<Self::Value, Reported> {
+        let DeValue::Table(table) = node.get_ref() else {
+            let wanted = format!("a table, {noun} = {{ {} = … }}", self.noun);
+            return Err(wrong_type(node, noun, &wanted, source));
+        };
+        let mut read = Listed::empty();
+        for (key, value) in table {
+            let text = key.get_ref();
+            let parsed = (self.key.parse)(text).map_err(|Complaint { found, hint }| {
+                let message = format!("{} {} {found}", self.noun, quoted(text));
+                source.error(key.span(), message, hint)
+            });
+            let value_read = self.of.read(value, &format!("the value of {text}"), source);
+            match (parsed, value_read) {
+                (Ok(parsed), Ok(value)) => {
+                    read.items.push(Spanned::new(key.span(), (parsed, value)));
+                }
+                (Err(reported), _) | (_, Err(reported)) => read.complete = Err(reported),
+            }
+        }
+        // A table is sorted by its keys: the order of the file is what its author sees.
+        read.items.sort_by_key(|item| item.span().start);
+        Ok(read)
+    }
+}

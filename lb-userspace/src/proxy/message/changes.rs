@@ -1,0 +1,184 @@
+//! What routes change in the heads of messages.
+
+use super::forward::push_field;
+use crate::config::{HeaderEdits, Template, Variable};
+
+/// Changes of a header, those of a service and those of a route in one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct FieldEdits {
+    /// Names whose lines go.
+    dropped: Vec<String>,
+    /// Lines that come.
+    lines: Vec<(String, Template)>,
+}
+
+impl FieldEdits {
+    /// Those of a service, and then those of a route: what the route sets or removes, the service's
+    /// lines of that name go as well.
+    pub(crate) fn new(of_service: &HeaderEdits, of_route: Option<&HeaderEdits>) -> Self {
+        let mut edits = Self::default();
+        for layer in std::iter::once(of_service).chain(of_route) {
+            for name in layer.set.iter().map(|(name, _)| name).chain(&layer.remove) {
+                edits.lines.retain(|(other, _)| !same_name(other, name));
+                if !edits.drops(name) {
+                    edits.dropped.push(name.clone());
+                }
+            }
+            edits.lines.extend(layer.set.iter().cloned());
+            edits.lines.extend(layer.add.iter().cloned());
+        }
+        edits
+    }
+
+    /// Whether nothing changes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.dropped.is_empty() && self.lines.is_empty()
+    }
+
+    /// Whether lines of that name go.
+    pub(crate) fn drops(&self, name: &str) -> bool {
+        self.dropped.iter().any(|dropped| same_name(dropped, name))
+    }
+
+    /// The lines that come, where none has a variable.
+    pub(crate) fn fixed_lines(&self) -> impl Iterator<Item = (&str, std::borrow::Cow<'_, str>)> {
+        let lines = self.lines.iter();
+        lines.map(|(name, value)| (name.as_str(), value.render(|_| "")))
+    }
+}
+
+/// Whether two names are one to every reader: CGI-like backends take `_` for `-`.
+fn same_name(one: &str, other: &str) -> bool {
+    let fold = |byte: u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
+}
+
+/// What variables stand for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Values<'a> {
+    /// The address at the other end of the connection.
+    pub(crate) client: &'a str,
+    /// Whether the client is connected over TLS.
+    pub(crate) https: bool,
+    /// The host, without a port.
+    pub(crate) host: &'a str,
+    /// The target: a path, with its query.
+    pub(crate) target: &'a str,
+}
+
+impl<'a> Values<'a> {
+    /// What a variable stands for.
+    pub(crate) fn of(&self, variable: Variable) -> &'a str {
+        match variable {
+            Variable::ClientIp => self.client,
+            Variable::Scheme if self.https => "https",
+            Variable::Scheme => "http",
+            Variable::Host => self.host,
+            Variable::BareHost => without_www(self.host),
+            Variable::Path => path_of(self.target),
+            Variable::Query => self.target.find('?').map_or("", |at| &self.target[at..]),
+        }
+    }
+}
+
+fn without_www(host: &str) -> &str {
+    match host.split_at_checked(4) {
+        Some((www, rest)) if www.eq_ignore_ascii_case("www.") && !rest.is_empty() => rest,
+        _ => host,
+    }
+}
+
+/// The path of a target, `/` where that has none (RFC 9110 §4.2.3).
+pub(crate) fn path_of(target: &str) -> &str {
+    match target.split('?').next() {
+        None | Some("" | "*") => "/",
+        Some(path) => path,
+    }
+}
+
+/// What is changed in one request's head.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Changes<'a> {
+    /// The target in place of the client's.
+    pub(crate) target: Option<&'a str>,
+    /// The header, and what variables stand for there.
+    pub(crate) fields: Option<(&'a FieldEdits, Values<'a>)>,
+}
+
+impl Changes<'_> {
+    /// Whether a field is kept.
+    pub(crate) fn keeps(&self, name: &str) -> bool {
+        self.fields.is_none_or(|(edits, _)| !edits.drops(name))
+    }
+
+    /// Appends the lines that come.
+    pub(crate) fn push_lines(&self, out: &mut Vec<u8>) {
+        if let Some((edits, values)) = &self.fields {
+            for (name, value) in &edits.lines {
+                let value = value.render(|variable| values.of(variable));
+                push_field(out, name, value.as_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TemplatePart;
+
+    fn text(text: &str) -> Template {
+        Template(vec![TemplatePart::Text(text.to_owned())])
+    }
+
+    #[test]
+    fn a_route_decides_over_what_its_service_set_or_added() {
+        let service = HeaderEdits {
+            set: vec![("X-A".into(), text("1")), ("X-B".into(), text("1"))],
+            add: vec![("X-C".into(), text("1"))],
+            remove: vec!["X-D".into()],
+        };
+        let route = HeaderEdits {
+            set: vec![("x-a".into(), text("2"))],
+            add: vec![("X-C".into(), text("2")), ("X-D".into(), text("2"))],
+            remove: vec!["X-B".into()],
+        };
+        let edits = FieldEdits::new(&service, Some(&route));
+        let lines: Vec<_> = edits
+            .fixed_lines()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        assert_eq!(lines, ["X-C: 1", "x-a: 2", "X-C: 2", "X-D: 2"]);
+        for dropped in ["X-A", "x-b", "X_D", "x_a"] {
+            assert!(edits.drops(dropped), "{dropped}");
+        }
+        assert!(!edits.drops("X-C"));
+    }
+
+    #[test]
+    fn variables_are_parts_of_the_request() {
+        let values = Values {
+            client: "192.0.2.7",
+            https: true,
+            host: "WWW.example.com",
+            target: "/a%20b?c=d?e",
+        };
+        let all = Variable::ALL.map(|(_, variable)| values.of(variable));
+        let wanted = [
+            "192.0.2.7",
+            "https",
+            "WWW.example.com",
+            "example.com",
+            "/a%20b",
+            "?c=d?e",
+        ];
+        assert_eq!(all, wanted);
+        for (target, path) in [("", "/"), ("*", "/"), ("?q", "/"), ("/x", "/x")] {
+            assert_eq!(path_of(target), path, "{target}");
+        }
+        assert_eq!(without_www("www."), "www.");
+    }
+}

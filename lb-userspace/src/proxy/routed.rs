@@ -1,0 +1,142 @@
+//! A request that has been decided upon, as its connection goes on with it.
+
+use std::{rc::Rc, time::SystemTime};
+
+use super::{
+    counters::Count,
+    message::{Answer, Changes, FieldEdits, Http2Request, Refusal, Request, own_body},
+    routing::{self, Decision, Fields, Table, Verdict},
+    served_pool::ServedPool,
+};
+
+/// A request that has been decided upon.
+#[derive(Debug)]
+pub(super) struct Routed {
+    /// The pool that serves it; `None`: the front answers.
+    pub(super) pool: Option<Rc<ServedPool>>,
+    /// The decision; `None`: the service has nothing to decide.
+    pub(super) decision: Option<Decision>,
+}
+
+impl Routed {
+    /// What is changed in the request's head.
+    pub(super) fn changes<'a>(&'a self, request: &routing::Request<'a>) -> Changes<'a> {
+        let Some(decision) = &self.decision else {
+            return Changes::default();
+        };
+        let target = match &decision.verdict {
+            Verdict::Pool(_, target) => target.as_deref(),
+            _ => None,
+        };
+        let edits = decision.request_edits();
+        Changes {
+            target,
+            fields: edits.map(|edits| (edits, request.values())),
+        }
+    }
+
+    /// What is changed in the response's header.
+    pub(super) fn response_edits(&self) -> Option<&FieldEdits> {
+        self.decision.as_ref()?.response_edits()
+    }
+
+    /// The table that it was decided by.
+    pub(super) fn table(&self) -> Option<&Table> {
+        Some(&self.decision.as_ref()?.table)
+    }
+
+    /// Hands the answer over where no pool serves the request.
+    pub(super) fn with_answer<T>(&self, hand_over: impl FnOnce(&Answer<'_>) -> T) -> T {
+        let verdict = self.decision.as_ref().map(|decision| &decision.verdict);
+        let edits = self.response_edits();
+        if let Some(Verdict::Redirect(status, location)) = verdict {
+            return hand_over(&Answer {
+                status: *status,
+                body: None,
+                location: Some(location),
+                failure: false,
+                edits,
+            });
+        }
+        let fixed = self.decision.as_ref().and_then(Decision::fixed_answer);
+        if let Some((status, body)) = fixed {
+            return hand_over(&Answer {
+                status,
+                body,
+                location: None,
+                failure: false,
+                edits,
+            });
+        }
+        let status = match verdict {
+            Some(Verdict::Nothing(status)) => *status,
+            _ => 404,
+        };
+        with_own_answer(self.table(), (status, None), edits, hand_over)
+    }
+}
+
+/// Hands an answer over that says that something failed: the service's page for it, or a text.
+pub(super) fn with_own_answer<T>(
+    table: Option<&Table>,
+    (status, refusal): (u16, Option<Refusal>),
+    edits: Option<&FieldEdits>,
+    hand_over: impl FnOnce(&Answer<'_>) -> T,
+) -> T {
+    let page = table.and_then(|table| table.error_page(status));
+    let own = page.is_none().then(|| own_body(status, refusal));
+    let own = own
+        .as_ref()
+        .map(|(content_type, text)| (*content_type, &**text));
+    hand_over(&Answer {
+        status,
+        body: page.or(own),
+        location: None,
+        failure: true,
+        edits,
+    })
+}
+
+/// The head of a response in HTTP/2's terms, and its body.
+pub(super) fn http2_response(answer: &Answer<'_>) -> Option<(http::Response<()>, Vec<u8>)> {
+    let mut response = http::Response::builder().status(answer.status);
+    for (name, value) in answer.fields(SystemTime::now()) {
+        response = response.header(name, &*value);
+    }
+    Some((response.body(()).ok()?, answer.bytes().to_vec()))
+}
+
+/// The header of an HTTP/1 request, and whether its client is a trusted proxy.
+pub(super) struct Http1Fields<'a>(pub(super) &'a Request<'a, 'a>, pub(super) bool);
+
+impl Fields for Http1Fields<'_> {
+    fn has(&self, name: &str, test: &dyn Fn(&[u8]) -> bool) -> bool {
+        self.0.has_field(self.1, name, test)
+    }
+}
+
+/// The header of an HTTP/2 request, and whether its client is a trusted proxy.
+pub(super) struct Http2Fields<'a>(pub(super) &'a Http2Request<'a>, pub(super) bool);
+
+impl Fields for Http2Fields<'_> {
+    fn has(&self, name: &str, test: &dyn Fn(&[u8]) -> bool) -> bool {
+        self.0.has_field(self.1, name, test)
+    }
+}
+
+/// How many requests each route took.
+#[derive(Debug)]
+pub(super) struct RouteCounts {
+    /// By the place of the route.
+    pub(super) routes: Vec<std::sync::Arc<Count>>,
+    /// Of those that none took.
+    pub(super) default: std::sync::Arc<Count>,
+}
+
+impl RouteCounts {
+    /// A request was decided upon.
+    pub(super) fn took(&self, route: Option<usize>) {
+        let count = route.and_then(|place| self.routes.get(place));
+        count.unwrap_or(&self.default).add(1);
+    }
+}

@@ -1,0 +1,166 @@
+//! A request as routes see it: what the front would forward.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::{
+    config::{HeaderRule, HeaderTest, HostRule, PathRule, Route},
+    proxy::message::host_name,
+};
+
+/// A request as routes see it.
+pub(super) struct Asked<'a> {
+    /// Its method.
+    pub(super) method: &'a str,
+    /// Its host, without a port.
+    pub(super) host: &'a str,
+    /// Its path in the form in which paths are compared; `None`: it has none, or no route looks.
+    pub(super) path: Option<&'a [u8]>,
+    /// Its header.
+    pub(super) fields: &'a dyn Fields,
+}
+
+/// The header of a request, whatever protocol it came by.
+pub(crate) trait Fields {
+    /// Whether a line of that name passes a test. Lines that the front does not forward are not
+    /// there.
+    fn has(&self, name: &str, test: &dyn Fn(&[u8]) -> bool) -> bool;
+}
+
+/// The first condition of a route that does not hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Mismatch {
+    /// The host.
+    Host,
+    /// The path.
+    Path,
+    /// The method.
+    Method,
+    /// The condition on the header of that number, from 0.
+    Header(usize),
+}
+
+/// The first condition of a route that does not hold of a request; `None`: the route takes it.
+pub(super) fn mismatch(route: &Route, asked: &Asked<'_>) -> Option<Mismatch> {
+    let hosts = &route.hosts;
+    if !hosts.is_empty() && !hosts.iter().any(|rule| is_host(rule, asked.host)) {
+        return Some(Mismatch::Host);
+    }
+    if let Some(rule) = &route.path
+        && !asked.path.is_some_and(|path| is_path(rule, path))
+    {
+        return Some(Mismatch::Path);
+    }
+    let methods = &route.methods;
+    if !methods.is_empty() && !methods.iter().any(|method| method == asked.method) {
+        return Some(Mismatch::Method);
+    }
+    let mut headers = route.headers.iter();
+    let header = headers.position(|rule| !has_header(rule, asked.fields));
+    header.map(Mismatch::Header)
+}
+
+/// Whether a rule is for the host of that name, which has no port.
+pub(super) fn is_host(rule: &HostRule, name: &str) -> bool {
+    match rule {
+        HostRule::Name(wanted) => name.eq_ignore_ascii_case(wanted),
+        HostRule::Below(parent) => {
+            let at = name.len().checked_sub(parent.len() + 1);
+            let ends = at.and_then(|at| name.split_at_checked(at));
+            ends.is_some_and(|(below, end)| {
+                !below.is_empty() && end.starts_with('.') && end[1..].eq_ignore_ascii_case(parent)
+            })
+        }
+        HostRule::Address(wanted) => address(name) == Some(*wanted),
+    }
+}
+
+fn address(name: &str) -> Option<IpAddr> {
+    match name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+    {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => name.parse().ok(),
+    }
+}
+
+fn is_path(rule: &PathRule, path: &[u8]) -> bool {
+    match rule {
+        PathRule::Exact(wanted) => path == wanted,
+        PathRule::Prefix(prefix) => match path.strip_prefix(&**prefix) {
+            Some(rest) => matches!(rest, [] | [b'/', ..]),
+            None => false,
+        },
+        PathRule::Regex(pattern) => pattern.is_match(path),
+    }
+}
+
+fn has_header(rule: &HeaderRule, fields: &dyn Fields) -> bool {
+    match &rule.test {
+        HeaderTest::Present => fields.has(&rule.name, &|_| true),
+        HeaderTest::Is(wanted) => fields.has(&rule.name, &|value| value == wanted.as_bytes()),
+        HeaderTest::Regex(pattern) => fields.has(&rule.name, &|value| pattern.is_match(value)),
+    }
+}
+
+/// The host of a request without port, as routes compare it; `None`: servers may decode it and find
+/// another one.
+pub(super) fn comparable_host(host: &str) -> Option<&str> {
+    (!host.contains('%')).then(|| host_name(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Pattern;
+
+    #[test]
+    fn hosts_are_compared_by_whole_labels_and_without_case() {
+        let below = HostRule::Below("example.com".to_owned());
+        for name in ["a.example.com", "A.B.EXAMPLE.com"] {
+            assert!(is_host(&below, name), "{name}");
+        }
+        for name in [
+            "example.com",
+            "aexample.com",
+            ".example.com",
+            "com",
+            "",
+            "éexample.com",
+        ] {
+            assert!(!is_host(&below, name), "{name}");
+        }
+        let exact = HostRule::Name("example.com".to_owned());
+        assert!(is_host(&exact, "Example.COM"));
+        assert!(!is_host(&exact, "a.example.com"));
+        let address = HostRule::Address("::1".parse().expect("an address"));
+        assert!(is_host(&address, "[0:0:0:0:0:0:0:1]"));
+        assert!(!is_host(&address, "[::2]"));
+    }
+
+    #[test]
+    fn a_prefix_is_of_whole_segments() {
+        let prefix = PathRule::Prefix(b"/api".to_vec());
+        for path in ["/api", "/api/", "/api/x"] {
+            assert!(is_path(&prefix, path.as_bytes()), "{path}");
+        }
+        for path in ["/apix", "/", "/x/api", "/API"] {
+            assert!(!is_path(&prefix, path.as_bytes()), "{path}");
+        }
+        assert!(is_path(&PathRule::Prefix(Vec::new()), b"/any"));
+    }
+
+    #[test]
+    fn no_byte_is_a_way_past_a_dot_of_an_expression() {
+        let rule = PathRule::Regex(Pattern::new("^/admin/.*$").expect("good"));
+        for path in [
+            &b"/admin/x"[..],
+            b"/admin/\n",
+            b"/admin/\xff\n\xc0",
+            b"/admin/",
+        ] {
+            assert!(is_path(&rule, path), "{}", path.escape_ascii());
+        }
+        assert!(!is_path(&rule, b"/admin"));
+    }
+}

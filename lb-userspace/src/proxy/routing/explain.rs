@@ -1,0 +1,343 @@
+//! Says which route takes a request, and why those before it do not.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Request, Table, Verdict,
+    asked::{Asked, Fields, Mismatch, comparable_host, mismatch},
+};
+use crate::{
+    config::{
+        Action, HeaderRule, HeaderTest, HostRule, Mode, PathRule, Redirect, Respond, Route, Service,
+    },
+    proxy::message::{check_question, path_of},
+    request_path,
+};
+
+/// A request that is asked about.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Question {
+    /// The whole URL.
+    pub url: String,
+    /// The method.
+    pub method: String,
+    /// Header lines, `Name: value`.
+    pub headers: Vec<String>,
+    /// The service, where several listen on the URL's port.
+    pub service: Option<String>,
+}
+
+/// What a URL says.
+struct Url<'a> {
+    https: bool,
+    /// The host, with the port that it came with.
+    authority: &'a str,
+    port: u16,
+    target: &'a str,
+}
+
+/// The lines of a request that is asked about.
+struct Lines<'a>(Vec<(&'a str, &'a str)>);
+
+impl Fields for Lines<'_> {
+    fn has(&self, name: &str, test: &dyn Fn(&[u8]) -> bool) -> bool {
+        let mut lines = self.0.iter();
+        lines.any(|(other, value)| other.eq_ignore_ascii_case(name) && test(value.as_bytes()))
+    }
+}
+
+/// Which service and which route take a request, step by step.
+///
+/// # Errors
+/// The question is no request, or no service of the agent listens there: a sentence.
+pub fn explain(services: &[Service], question: &Question) -> Result<String, String> {
+    let url = parse_url(&question.url)?;
+    let lines = parse_lines(&question.headers)?;
+    check_question(&question.method, url.target, url.authority)?;
+    let service = find_service(services, &url, question.service.as_deref())?;
+    let mut text = format!(
+        "service {} ({}, {})\n",
+        service.name,
+        mode(service),
+        service.listen
+    );
+    if matches!(service.mode, Mode::Tcp { .. }) {
+        text.push_str("  the kernel steers its connections and reads no requests\n");
+        return Ok(text);
+    }
+    let request = Request {
+        method: &question.method,
+        host: url.authority,
+        target: url.target,
+        fields: &lines,
+        client: "203.0.113.1",
+        https: url.https,
+    };
+    routes(&mut text, service, &request);
+    Ok(text)
+}
+
+fn routes(text: &mut String, service: &Service, request: &Request<'_>) {
+    let table = Table::without_files(service);
+    let path = request_path::comparable(path_of(request.target).as_bytes());
+    if let Err(ambiguity) = &path
+        && table.looks_at_paths
+        && request.target != "*"
+    {
+        let words = ambiguity.in_words();
+        _ = writeln!(
+            text,
+            "  refused with 400: the path {words}, which servers read differently"
+        );
+        return;
+    }
+    let Some(host) = comparable_host(request.host).or((!table.looks_at_hosts).then_some("")) else {
+        text.push_str(
+            "  refused with 400: the host has a % in it, which servers read differently\n",
+        );
+        return;
+    };
+    let path = path.ok();
+    let asked = Asked {
+        method: request.method,
+        host,
+        path: path.as_deref().filter(|_| request.target != "*"),
+        fields: request.fields,
+    };
+    if let Some(path) = asked.path
+        && path != path_of(request.target).as_bytes()
+    {
+        _ = writeln!(text, "  the path is compared as {}", quoted(path));
+    }
+    for (place, route) in service.routing.routes.iter().enumerate() {
+        match mismatch(route, &asked) {
+            Some(mismatch) => {
+                let why = why_not(route, mismatch, &asked);
+                _ = writeln!(text, "  route {}: no, {why}", route.name);
+            }
+            None => {
+                _ = writeln!(text, "  route {}: yes{}", route.name, why(route));
+                let verdict = table.verdict(place, request);
+                return outcome(text, &verdict, Some(route), service);
+            }
+        }
+    }
+    if !service.routing.routes.is_empty() {
+        text.push_str("  no route takes it\n");
+    }
+    let verdict = match &service.pool {
+        Some(_) => Verdict::Default,
+        None => Verdict::Nothing(table.nothing(host, request.https)),
+    };
+    outcome(text, &verdict, None, service);
+}
+
+fn outcome(text: &mut String, verdict: &Verdict, route: Option<&Route>, service: &Service) {
+    let action = route.map(|route| &route.action);
+    _ = match (verdict, action) {
+        (Verdict::Default, _) => {
+            let pool = service.pool.as_ref().map_or("", |pool| pool.name.as_str());
+            writeln!(text, "-> pool {pool}")
+        }
+        (Verdict::Pool(_, target), Some(Action::Pool { pool, .. })) => match target {
+            Some(target) => writeln!(text, "-> pool {}, as {target}", pool.name),
+            None => writeln!(text, "-> pool {}", pool.name),
+        },
+        (Verdict::Redirect(status, location), Some(Action::Redirect(Redirect { .. }))) => {
+            writeln!(text, "-> redirect {status} to {location}")
+        }
+        (Verdict::Respond, Some(Action::Respond(Respond { status, .. }))) => {
+            writeln!(text, "-> fixed answer {status}")
+        }
+        (Verdict::Nothing(421), _) => {
+            writeln!(
+                text,
+                "-> 421: no route names the host, and the service has no pool"
+            )
+        }
+        (Verdict::Nothing(status), _) => {
+            writeln!(text, "-> {status}: the service has no pool of its own")
+        }
+        _ => Ok(()),
+    };
+}
+
+fn why_not(route: &Route, mismatch: Mismatch, asked: &Asked<'_>) -> String {
+    match mismatch {
+        Mismatch::Host => {
+            let rules: Vec<_> = route.hosts.iter().map(host_in_words).collect();
+            format!("host {} is not {}", asked.host, rules.join(" or "))
+        }
+        Mismatch::Path => {
+            let path = asked.path.map_or_else(|| "*".to_owned(), quoted);
+            let rule = route.path.as_ref().map(path_in_words).unwrap_or_default();
+            format!("path {path} {rule}")
+        }
+        Mismatch::Method => {
+            format!(
+                "method {} is not {}",
+                asked.method,
+                route.methods.join(" or ")
+            )
+        }
+        Mismatch::Header(place) => match route.headers.get(place) {
+            Some(rule) => format!("header {}", header_in_words(rule, asked.fields)),
+            None => String::new(),
+        },
+    }
+}
+
+/// The conditions that hold, in a few words.
+fn why(route: &Route) -> String {
+    let conditions = [
+        (!route.hosts.is_empty(), "host"),
+        (route.path.is_some(), "path"),
+        (!route.methods.is_empty(), "method"),
+        (!route.headers.is_empty(), "header"),
+    ];
+    let words: Vec<_> = conditions
+        .into_iter()
+        .filter_map(|(there, word)| there.then_some(word))
+        .collect();
+    match &*words {
+        [] => ", it has no conditions".to_owned(),
+        [word] => format!(", its {word} matches"),
+        words => format!(", its {} match", words.join(", ")),
+    }
+}
+
+fn host_in_words(rule: &HostRule) -> String {
+    match rule {
+        HostRule::Name(name) => name.clone(),
+        HostRule::Below(parent) => format!("*.{parent}"),
+        HostRule::Address(address) => address.to_string(),
+    }
+}
+
+fn path_in_words(rule: &PathRule) -> String {
+    match rule {
+        PathRule::Exact(path) => format!("is not {}", quoted(path)),
+        PathRule::Prefix(prefix) if prefix.is_empty() => "is none".to_owned(),
+        PathRule::Prefix(prefix) => format!("is not at or below {}", quoted(prefix)),
+        PathRule::Regex(pattern) => format!("does not match {}", pattern.as_str()),
+    }
+}
+
+fn header_in_words(rule: &HeaderRule, fields: &dyn Fields) -> String {
+    let name = &rule.name;
+    if !fields.has(name, &|_| true) {
+        return format!("{name} is not there");
+    }
+    match &rule.test {
+        HeaderTest::Present => format!("{name} is not there"),
+        HeaderTest::Is(value) => format!("{name} is not {value:?}"),
+        HeaderTest::Regex(pattern) => format!("{name} does not match {}", pattern.as_str()),
+    }
+}
+
+fn quoted(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).escape_debug().to_string()
+}
+
+fn mode(service: &Service) -> &'static str {
+    match service.mode {
+        Mode::Tcp { .. } => "tcp",
+        Mode::Http => "http",
+        Mode::Https { .. } => "https",
+    }
+}
+
+fn parse_url(text: &str) -> Result<Url<'_>, String> {
+    let example = "write it as https://www.example.org/path?query";
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or_else(|| format!("{text:?} is no URL: {example}"))?;
+    let (https, default) = match scheme.to_ascii_lowercase().as_str() {
+        "https" => (true, 443),
+        "http" => (false, 80),
+        _ => return Err(format!("the scheme {scheme:?} is neither http nor https")),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    // A client keeps the fragment to itself (RFC 9110 §7.1).
+    let target = target.split('#').next().unwrap_or_default();
+    let after_bracket = authority.rfind(']').map_or(0, |at| at + 1);
+    let port = match authority[after_bracket..].split_once(':') {
+        None | Some((_, "")) => default,
+        Some((_, port)) => port
+            .parse()
+            .map_err(|_| format!("{port:?} in {text:?} is no port: {example}"))?,
+    };
+    Ok(Url {
+        https,
+        authority,
+        port,
+        target: if target.is_empty() { "/" } else { target },
+    })
+}
+
+fn parse_lines(lines: &[String]) -> Result<Lines<'_>, String> {
+    let parsed = lines.iter().map(|line| {
+        let parts = line.split_once(':');
+        let parts = parts.map(|(name, value)| (name.trim(), value.trim()));
+        parts
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| format!("{line:?} is no header line: write it as --header 'X-Debug: 1'"))
+    });
+    parsed.collect::<Result<_, _>>().map(Lines)
+}
+
+/// The service that a client of the URL reaches: by scheme and port, and by name where that is not
+/// enough.
+fn find_service<'s>(
+    services: &'s [Service],
+    url: &Url<'_>,
+    name: Option<&str>,
+) -> Result<&'s Service, String> {
+    if let Some(name) = name {
+        let found = services
+            .iter()
+            .find(|service| service.name.as_str() == name);
+        let names: Vec<_> = services.iter().map(|one| one.name.as_str()).collect();
+        return found.ok_or_else(|| {
+            format!(
+                "there is no service {name:?}; there are {}",
+                names.join(", ")
+            )
+        });
+    }
+    let fits = |service: &&Service| {
+        let by_scheme = match service.mode {
+            Mode::Tcp { .. } => true,
+            Mode::Http => !url.https,
+            Mode::Https { .. } => url.https,
+        };
+        by_scheme && service.listen.port() == url.port
+    };
+    let found: Vec<_> = services.iter().filter(fits).collect();
+    match &*found {
+        [one] => Ok(one),
+        [] => {
+            let scheme = if url.https { "https" } else { "http" };
+            let all: Vec<_> = services
+                .iter()
+                .map(|one| format!("{} ({}, {})", one.name, mode(one), one.listen))
+                .collect();
+            Err(format!(
+                "no service takes {scheme} on port {}; there are {}",
+                url.port,
+                all.join(", ")
+            ))
+        }
+        several => {
+            let names: Vec<_> = several.iter().map(|one| one.name.as_str()).collect();
+            Err(format!(
+                "several services listen on port {}: choose one with --service, of {}",
+                url.port,
+                names.join(", ")
+            ))
+        }
+    }
+}
