@@ -8,6 +8,10 @@ pub(super) struct Example {
 }
 
 impl Source for Example {
+    fn explain(&self, question: &crate::proxy::Question) -> Result<String, String> {
+        Err(format!("no service of the example takes {}", question.url))
+    }
+
     fn status(&self) -> Status {
         Status {
             problems: self.problems.clone(),

@@ -14,6 +14,8 @@ mod socket;
 mod status;
 pub mod wording;
 
+use crate::proxy::Question;
+
 pub use client::{Client, ClientError};
 pub use http::serve as serve_http;
 pub use protocol::{Answer, Request};
@@ -33,6 +35,9 @@ pub use status::{
 pub trait Source: Send + Sync + 'static {
     /// The status.
     fn status(&self) -> Status;
+
+    /// Which route takes a request, and why those before it do not; or why there is no telling.
+    fn explain(&self, question: &Question) -> Result<String, String>;
 
     /// The metrics, as text in the format asked for.
     fn metrics(&self, format: crate::metrics::Format) -> String;

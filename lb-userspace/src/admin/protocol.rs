@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Status;
-use crate::pool::Order;
+use crate::{pool::Order, proxy::Question};
 
 /// The longest line that a request may be, in bytes.
 pub(super) const MAX_REQUEST: usize = 4 * 1024;
@@ -30,6 +30,8 @@ pub enum Request {
         /// The service.
         service: String,
     },
+    /// Which route takes a request, and why.
+    Explain(Question),
     /// Hand over to the other host of the pair. Answered when it has the address, or why not.
     Failover,
 }

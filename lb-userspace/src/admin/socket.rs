@@ -251,6 +251,14 @@ async fn answer(
             Err(_gone) => Answer::Error(STOPPING.to_owned()),
         };
     }
+    if let Request::Explain(question) = request {
+        let text = tokio::task::spawn_blocking(move || source.explain(&question)).await;
+        return match text {
+            Ok(Ok(text)) => Answer::Done(text),
+            Ok(Err(sentence)) => Answer::Error(sentence),
+            Err(_gone) => Answer::Error(STOPPING.to_owned()),
+        };
+    }
     let (answer, said) = oneshot::channel();
     if commands.send(Command { request, answer }).await.is_err() {
         return Answer::Error(STOPPING.to_owned());

@@ -65,6 +65,10 @@ impl<K: Kernel> Source for Shared<K> {
         }
     }
 
+    fn explain(&self, question: &proxy::Question) -> Result<String, String> {
+        proxy::explain(&self.read().config.services, question)
+    }
+
     fn metrics(&self, format: Format) -> String {
         let observed = self.observe();
         let source_ports = self.source_ports();

@@ -253,7 +253,9 @@ impl<K: Kernel> Agent<K> {
             }
             // The same as a failover.
             Request::Renew { service } => return self.acme.renew(&service, command.answer),
-            Request::Status => Err("the loop does not answer for the status".to_owned()),
+            Request::Status | Request::Explain(_) => {
+                Err("the loop does not answer for what is so".to_owned())
+            }
         };
         // An operator who did not wait for the answer finds it in the log.
         let _gone = command.answer.send(answer);

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     dataplane::Dataplane,
     pool::Order,
+    proxy::{self, Question},
 };
 
 mod certificate;
@@ -67,6 +68,26 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Say which route takes a request, and why those before it do not.
+    Explain {
+        /// The whole URL: https://www.example.org/path?query.
+        #[arg(long)]
+        url: String,
+        /// The method.
+        #[arg(long, value_name = "METHOD", default_value = "GET")]
+        method: String,
+        /// A header line, `Name: value`; may be given several times.
+        #[arg(long = "header", value_name = "LINE")]
+        headers: Vec<String>,
+        /// The service, where several listen on the URL's port.
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
+        /// Ask this configuration, and not the agent that runs.
+        #[arg(long, short, value_name = "FILE", conflicts_with = "path")]
+        config: Option<PathBuf>,
         #[command(flatten)]
         socket: Socket,
     },
@@ -214,6 +235,22 @@ fn run(command: Command) -> Result<(), Failure> {
         } => run_agent(&config.file, &log, take_over),
         Command::Check { config } => check(&config.file),
         Command::Status { json, socket } => show_status(json, &socket.path),
+        Command::Explain {
+            url,
+            method,
+            headers,
+            service,
+            config,
+            socket,
+        } => {
+            let question = Question {
+                url,
+                method,
+                headers,
+                service,
+            };
+            explain(question, config.as_deref(), &socket.path)
+        }
         Command::Backend {
             order,
             name,
@@ -290,6 +327,22 @@ fn show_status(json: bool, socket: &Path) -> Result<(), Failure> {
 fn give(request: &Request, socket: &Path) -> Result<(), Failure> {
     let said = Client::new(socket).order(request).map_err(failed)?;
     print(&(said + "\n"))
+}
+
+fn explain(question: Question, config: Option<&Path>, socket: &Path) -> Result<(), Failure> {
+    let text = match config {
+        None => Client::new(socket)
+            .order(&Request::Explain(question))
+            .map_err(failed)?,
+        Some(file) => {
+            let parsed = Config::load(file).map_err(|errors| Failure {
+                text: errors.render(has_colour(&io::stderr())),
+                code: BAD_CONFIG,
+            })?;
+            proxy::explain(&parsed.config.services, &question).map_err(failed)?
+        }
+    };
+    print(&text)
 }
 
 fn unload(config: &Path, pin_path: Option<PathBuf>) -> Result<(), Failure> {
