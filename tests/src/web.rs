@@ -25,6 +25,7 @@ const STARTING: Duration = Duration::from_secs(10);
 /// |---|---|
 /// | `/` | the server's name and a line end |
 /// | `/headers` | the `X-Forwarded-*` headers that arrived, a line each |
+/// | `/real-ip` | the `X-Real-IP` that arrived |
 /// | `/1k`, `/100k` | that many bytes, the same from every server |
 /// | `/slow` | the 100 KiB at 20 KiB a second |
 /// | `PUT /upload/NAME` | keeps the body as a file of that name |
@@ -222,6 +223,7 @@ http {{
         location = /headers {{
             return 200 "x-forwarded-for: $http_x_forwarded_for\nx-forwarded-proto: $http_x_forwarded_proto\nx-forwarded-host: $http_x_forwarded_host\nhost: $http_host\n";
         }}
+        location = /real-ip {{ return 200 "$http_x_real_ip\n"; }}
         location = /slow {{ alias {WWW}/100k; limit_rate 20k; }}
         location /upload/ {{ dav_methods PUT; }}
     }}
