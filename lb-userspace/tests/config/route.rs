@@ -349,3 +349,22 @@ fn a_route_behind_one_that_takes_all_is_warned_of() {
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].message.contains("route \"2\" takes no request"));
 }
+
+#[test]
+fn the_files_of_the_page_about_routing_are_right() {
+    const PAGE: &str = include_str!("../../../docs/routing.md");
+    let (before, _) = BASE.split_once("[[service]]").expect("services");
+    let files = PAGE.split("```toml\n").skip(1);
+    let files: Vec<_> = files.filter_map(|text| text.split("```").next()).collect();
+    assert_eq!(files.len(), 2);
+    for file in files {
+        let mut text = before.to_owned();
+        for pool in ["api", "beta"] {
+            text += &format!("[[pool]]\nname = \"{pool}\"\nbackends = [\"10.0.2.1:80\"]\n");
+        }
+        let parsed = parse(&(text + file)).unwrap_or_else(|error| panic!("{error}"));
+        let idle = |text: &str| text.starts_with("no service uses pool");
+        let warnings = parsed.warnings.iter().map(|one| one.message.as_str());
+        assert!(warnings.clone().all(idle), "{:?}", parsed.warnings);
+    }
+}
