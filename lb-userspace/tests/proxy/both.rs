@@ -3,7 +3,7 @@
 use crate::{
     backends::{Backend, ok},
     clients::TlsClient,
-    raw_http2::{Answer, FrameClient},
+    raw_http2::{self, Answer, FrameClient},
     site::Site,
 };
 
@@ -296,4 +296,25 @@ fn a_request_fares_the_same_over_both_protocols() {
     }
     let answered = CASES.iter().filter(|(_, status)| *status == 200).count();
     assert_eq!(backend.requests(), 2 * answered);
+}
+
+#[test]
+fn an_empty_path_of_http2_ends_its_stream_alone() {
+    let backend = mirror();
+    let site = Site::https(&[backend.address]);
+    let mut frames = FrameClient::connect(site.address);
+    let mut fields = raw_http2::get(&[]);
+    for field in &mut fields {
+        if field.0 == ":path" {
+            field.1 = b"";
+        }
+    }
+    // RFC 9113 §8.3.1.
+    let answer = frames.ask(&fields, None);
+    assert!(
+        !answer.connection_ended && answer.reset == Some(1),
+        "{answer:?}"
+    );
+    assert_eq!(frames.ask(&raw_http2::get(&[]), None).status, 200);
+    assert_eq!(backend.requests(), 1);
 }

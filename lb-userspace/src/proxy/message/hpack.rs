@@ -301,7 +301,8 @@ impl Name {
     fn judge(self, value: &[u8]) -> (Option<Fault>, Option<Vec<u8>>) {
         let good = match self {
             Self::Path => {
-                is_plain_path(value) || {
+                // The library resets the stream of a request whose path is empty, and that alone.
+                value.is_empty() || is_plain_path(value) || {
                     let path = http::uri::PathAndQuery::try_from(value);
                     path.is_ok_and(|path| path.as_str().as_bytes() == value)
                 }

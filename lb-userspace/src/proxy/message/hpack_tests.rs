@@ -124,6 +124,13 @@ fn blocks_that_end_early_are_broken() {
     }
 }
 
+#[test]
+fn an_empty_path_is_left_to_the_library() {
+    let block = [0x44, 0x00];
+    let read = FieldReader::default().read(&block);
+    assert_eq!(read, Ok((Notice::default(), None)));
+}
+
 proptest! {
     #[test]
     fn random_blocks_never_panic_and_are_in_order_once_rewritten(
