@@ -13,7 +13,8 @@ use std::{
 
 use lb::{
     config::{
-        Backend, Balance, Check, CheckKind, Forward, Mode, Name, Pool, Service, Weight, WhenAllDown,
+        Backend, Balance, Check, CheckKind, Forward, Mode, Name, Pool, Service, Timeouts, Weight,
+        WhenAllDown,
     },
     pool::{BackendId, Memory, PoolView, Roster},
 };
@@ -195,6 +196,7 @@ fn service((pool, port): (&Arc<Pool>, u16)) -> Service {
         },
         pool: Some(Arc::clone(pool)),
         routing: Arc::default(),
+        timeouts: Timeouts::default(),
     }
 }
 

@@ -6,7 +6,9 @@ use std::{collections::HashMap, error::Error, num::NonZeroUsize, sync::Arc, time
 
 use lb::{
     acme::Challenges,
-    config::{Backend, Balance, Http, Mode, Name, Pool, Service, Tls, Weight, WhenAllDown},
+    config::{
+        Backend, Balance, Http, Log, Mode, Name, Pool, Service, Timeouts, Tls, Weight, WhenAllDown,
+    },
     pool::PoolView,
     proxy::{Frontend, Proxy},
     tickets::TicketKeys,
@@ -41,15 +43,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         mode,
         pool: Some(Arc::clone(&pool)),
         routing: Arc::default(),
+        timeouts: Timeouts::default(),
     };
     let limits = limits(workers);
     let proxy = Proxy::start(&limits, &TicketKeys::new()?, &Challenges::default())?;
+    let log = Log {
+        errors: 256,
+        access: None,
+    };
     let frontend = Frontend {
         service,
         moves: false,
         pools: HashMap::from([(pool.name.clone(), receiver)]),
     };
-    if let Err(errors) = proxy.apply(&limits, vec![frontend]) {
+    if let Err(errors) = proxy.apply((&limits, &log), vec![frontend]) {
         for error in errors {
             eprintln!("{error}");
         }
@@ -85,14 +92,7 @@ fn pool(addresses: impl Iterator<Item = String>) -> Result<Pool, Box<dyn Error>>
 fn limits(workers: NonZeroUsize) -> Http {
     Http {
         workers,
-        header_timeout: Duration::from_secs(10),
-        body_timeout: Duration::from_secs(30),
-        idle_timeout: Duration::from_secs(60),
-        send_timeout: Duration::from_secs(60),
-        handshake_timeout: Duration::from_secs(10),
-        connect_timeout: Duration::from_secs(2),
-        response_timeout: Duration::from_secs(60),
-        half_closed_timeout: Duration::from_secs(30),
+        timeouts: Timeouts::default(),
         drain_timeout: Duration::from_secs(3600),
         max_header_bytes: 16384,
         max_connections: None,

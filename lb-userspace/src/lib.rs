@@ -1,12 +1,13 @@
 //! The agent of `lb`: one room a concern.
 //!
 //! Dependencies point one way:
-//! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {acme, pool, tickets} →
-//! config → {lb-ha, lb-common}`. Any room may use `netlink`, `private_file` and `request_path`,
+//! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {access_log, acme, pool,
+//! tickets} → config → {lb-ha, lb-common}`. Any room may use `netlink`, `private_file` and `request_path`,
 //! which know none.
 // `deny`, so that the one room which needs it can say so: `dataplane::memory`.
 #![deny(unsafe_code)]
 
+pub mod access_log;
 pub mod acme;
 pub mod admin;
 pub mod agent;

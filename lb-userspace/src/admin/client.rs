@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Answer, Request, Status};
+use super::{Answer, EndedEarlyStatus, Request, Status};
 
 /// How long an answer may take: a reload reads certificates and fills maps. A hand-over takes up to
 /// 45 seconds: 30 for requests to end, where `handover_timeout` says so, and 15 for the address.
@@ -67,6 +67,17 @@ impl Client {
     pub fn status(&self) -> Result<Status, ClientError> {
         match self.ask(&Request::Status)? {
             Answer::Status(status) => Ok(*status),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// What ended early last, the oldest first.
+    ///
+    /// # Errors
+    /// No agent, or none that answers.
+    pub fn errors(&self) -> Result<Vec<EndedEarlyStatus>, ClientError> {
+        match self.ask(&Request::Errors)? {
+            Answer::Errors(errors) => Ok(errors),
             other => Err(self.unexpected(other)),
         }
     }

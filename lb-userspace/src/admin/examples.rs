@@ -1,6 +1,6 @@
 //! A source with something of everything, for tests.
 
-use super::{Source, Status, status::examples};
+use super::{EndedEarlyStatus, Source, Status, examples_of_ended_early, status::examples};
 use crate::metrics::Format;
 
 pub(super) struct Example {
@@ -17,6 +17,10 @@ impl Source for Example {
             problems: self.problems.clone(),
             ..examples::status()
         }
+    }
+
+    fn ended_early(&self) -> Vec<EndedEarlyStatus> {
+        vec![examples_of_ended_early()]
     }
 
     fn metrics(&self, format: Format) -> String {

@@ -5,6 +5,7 @@
 //! connections has a limit.
 
 mod client;
+mod ended_early;
 #[cfg(test)]
 mod examples;
 mod http;
@@ -17,6 +18,9 @@ pub mod wording;
 use crate::proxy::Question;
 
 pub use client::{Client, ClientError};
+pub use ended_early::EndedEarlyStatus;
+#[cfg(test)]
+pub(crate) use ended_early::examples::ended_early as examples_of_ended_early;
 pub use http::serve as serve_http;
 pub use protocol::{Answer, Request};
 pub use socket::{AdminSocket, Command, SocketError};
@@ -38,6 +42,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// Which route takes a request, and why those before it do not; or why there is no telling.
     fn explain(&self, question: &Question) -> Result<String, String>;
+
+    /// What ended early last, the oldest first.
+    fn ended_early(&self) -> Vec<EndedEarlyStatus>;
 
     /// The metrics, as text in the format asked for.
     fn metrics(&self, format: crate::metrics::Format) -> String;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Status;
+use super::{EndedEarlyStatus, Status};
 use crate::{pool::Order, proxy::Question};
 
 /// The longest line that a request may be, in bytes.
@@ -14,6 +14,8 @@ pub(super) const MAX_REQUEST: usize = 4 * 1024;
 pub enum Request {
     /// What is so.
     Status,
+    /// What ended early last.
+    Errors,
     /// An order for a backend.
     Backend {
         /// `NAME` or `POOL/NAME`.
@@ -42,6 +44,8 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Errors`].
+    Errors(Vec<EndedEarlyStatus>),
     /// Done: a sentence that says what.
     Done(String),
     /// Not done: a sentence that says why.

@@ -259,6 +259,10 @@ async fn answer(
             Err(_gone) => Answer::Error(STOPPING.to_owned()),
         };
     }
+    if request == Request::Errors {
+        let errors = tokio::task::spawn_blocking(move || source.ended_early()).await;
+        return errors.map_or_else(|_gone| Answer::Error(STOPPING.to_owned()), Answer::Errors);
+    }
     let (answer, said) = oneshot::channel();
     if commands.send(Command { request, answer }).await.is_err() {
         return Answer::Error(STOPPING.to_owned());

@@ -12,18 +12,20 @@ use super::{
     shared::{Shared, State, indices},
 };
 use crate::{
+    access_log,
     admin::{
-        BackendStatus, CertificateStatus, CheckStatus, HaStatus, InterfaceStatus, Moment,
-        PoolStatus, Source, Status, XdpStatus,
+        BackendStatus, CertificateStatus, CheckStatus, EndedEarlyStatus, HaStatus, InterfaceStatus,
+        Moment, PoolStatus, Source, Status, XdpStatus,
     },
     config::{Balance, Check, CheckKind},
     dataplane::{self, Attachment, SourcePorts},
     health::LastCheck,
     metrics::{Format, HaReading, render},
     pool::{BackendId, PoolView},
-    proxy,
+    proxy::{self, Proxy},
 };
 
+mod ended_early;
 mod ha;
 mod obtained;
 mod readings;
@@ -69,6 +71,13 @@ impl<K: Kernel> Source for Shared<K> {
         proxy::explain(&self.read().config.services, question)
     }
 
+    fn ended_early(&self) -> Vec<EndedEarlyStatus> {
+        let proxy = self.proxy();
+        let entries = proxy.as_ref().map(Proxy::ended_early).unwrap_or_default();
+        drop(proxy);
+        entries.into_iter().map(ended_early::status).collect()
+    }
+
     fn metrics(&self, format: Format) -> String {
         let observed = self.observe();
         let source_ports = self.source_ports();
@@ -90,6 +99,7 @@ struct Observed {
     adopted: bool,
     kernel: Result<dataplane::Counters, String>,
     http: proxy::Counters,
+    log: access_log::Counted,
     certificates: Vec<proxy::CertificateInfo>,
     /// Whether the HTTP front serves; `None` once the agent is stopping.
     is_serving: Option<bool>,
@@ -128,10 +138,11 @@ impl<K: Kernel> Shared<K> {
             let kernel = self.kernel();
             (kernel.attachments(), kernel.adopted(), kernel.counters())
         };
-        let (http, certificates, is_serving) = match self.proxy().as_ref() {
+        let (http, log, certificates, is_serving) = match self.proxy().as_ref() {
             Some(proxy) => {
                 let is_serving = Some(proxy.is_serving());
-                (proxy.counters(), proxy.certificates(), is_serving)
+                let (http, log) = (proxy.counters(), proxy.log_counts());
+                (http, log, proxy.certificates(), is_serving)
             }
             None => Default::default(),
         };
@@ -140,6 +151,7 @@ impl<K: Kernel> Shared<K> {
             adopted,
             kernel: kernel.map_err(|error| error.to_string()),
             http,
+            log,
             certificates,
             is_serving,
         }

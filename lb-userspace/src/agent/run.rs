@@ -93,6 +93,8 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// The file of the access log was moved away.
+    rotated: Signal,
 }
 
 impl Signals {
@@ -101,6 +103,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            rotated: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -142,6 +145,7 @@ impl<K: Kernel> Agent<K> {
             terminate,
             interrupt,
             hangup,
+            rotated,
         } = signals;
         tokio::select! {
             _ = terminate.recv() => return false,
@@ -157,6 +161,7 @@ impl<K: Kernel> Agent<K> {
             },
             _ = self.look.tick(), if self.holding.is_some() => self.look_for_quiet(),
             _ = hangup.recv() => self.reload_by_signal(),
+            _ = rotated.recv() => self.reopen_log(),
             _ = self.heartbeat.tick() => self.beat(),
         }
         true
@@ -253,8 +258,8 @@ impl<K: Kernel> Agent<K> {
             }
             // The same as a failover.
             Request::Renew { service } => return self.acme.renew(&service, command.answer),
-            Request::Status | Request::Explain(_) => {
-                Err("the loop does not answer for what is so".to_owned())
+            Request::Status | Request::Errors | Request::Explain(_) => {
+                Err("the loop does not answer for the status".to_owned())
             }
         };
         // An operator who did not wait for the answer finds it in the log.
@@ -368,6 +373,15 @@ impl<K: Kernel> Agent<K> {
     fn reload_by_signal(&mut self) {
         // It logs both what it did and why it did not.
         let _said = self.reload();
+    }
+
+    fn reopen_log(&self) {
+        let reopened = self.shared.proxy().as_ref().map(Proxy::reopen_log);
+        if reopened == Some(false) {
+            tracing::warn!(
+                "SIGUSR1 opens the access log again, and there is none: see [log.access]"
+            );
+        }
     }
 
     /// Hands over to the other host, where there is one that can take over. False when there is

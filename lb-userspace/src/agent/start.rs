@@ -240,7 +240,7 @@ fn start_proxy(
     let proxy = Proxy::start(&config.http, tickets, challenges)
         .map_err(|error| Error::Proxy(vec![error]))?;
     proxy.inherit(listeners);
-    match proxy.apply(&config.http, feeds.frontends(config)) {
+    match proxy.apply((&config.http, &config.log), feeds.frontends(config)) {
         Ok(()) => Ok(proxy),
         Err(errors) => {
             proxy.shutdown(Duration::ZERO);

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod certificate;
+mod errors;
 mod log;
 mod peer;
 mod status;
@@ -88,6 +89,15 @@ enum Command {
         /// Ask this configuration, and not the agent that runs.
         #[arg(long, short, value_name = "FILE", conflicts_with = "path")]
         config: Option<PathBuf>,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Show the last requests, handshakes and connections that ended early: why, and with which
+    /// bytes.
+    Errors {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         socket: Socket,
     },
@@ -251,6 +261,7 @@ fn run(command: Command) -> Result<(), Failure> {
             };
             explain(question, config.as_deref(), &socket.path)
         }
+        Command::Errors { json, socket } => show_errors(json, &socket.path),
         Command::Backend {
             order,
             name,
@@ -322,6 +333,15 @@ fn show_status(json: bool, socket: &Path) -> Result<(), Failure> {
         return print(&(text + "\n"));
     }
     print(&status::render(&status, has_colour(&io::stdout())))
+}
+
+fn show_errors(json: bool, socket: &Path) -> Result<(), Failure> {
+    let entries = Client::new(socket).errors().map_err(failed)?;
+    if json {
+        let text = serde_json::to_string_pretty(&entries).map_err(failed)?;
+        return print(&(text + "\n"));
+    }
+    print(&errors::render(&entries, has_colour(&io::stdout())))
 }
 
 fn give(request: &Request, socket: &Path) -> Result<(), Failure> {

@@ -5,10 +5,11 @@ use std::{fs::File, io::Read as _, net::Ipv4Addr, path::Path};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Acme, Config, Diagnostic, Errors, Places, acme,
+    Acme, Config, Diagnostic, Errors, Places, Timeouts, acme,
     ha::{self, HaDraft},
     host::{self, AdminDraft},
     listeners::{self, Listener},
+    log,
     pool::{self, PoolDraft},
     room,
     schema::{Absent, Schema},
@@ -32,6 +33,7 @@ pub(super) static ROOT: Schema = Schema {
         &service::SERVICE,
         &acme::ACME,
         &host::HTTP,
+        &log::LOG,
         &host::DATAPLANE,
         &ha::HA,
     ],
@@ -122,12 +124,14 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
         Ok(host::dataplane(section))
     });
     let http = single(root, &host::HTTP, false, host::http);
+    let log = single(root, &log::LOG, false, log::log);
     let ha = root.table(&ha::HA).map(|ha| ha.as_ref().map(ha::read));
     let pools = read_pools(root);
     let pool_drafts = pools.as_deref().ok();
     let has_pair = !matches!(ha, Ok(None));
     let acme = acme::read(root, has_pair);
-    let services = read_services(root, pool_drafts, acme.known());
+    let defaults = http.as_ref().map(|http| http.timeouts).unwrap_or_default();
+    let services = read_services(root, pool_drafts, acme.known(), &defaults);
     let service_drafts = services.as_deref().unwrap_or_default();
     let ha_draft = ha.as_ref().ok().and_then(Option::as_ref);
     refuse_clashes(admin.as_ref().ok(), service_drafts, ha_draft, root.source());
@@ -155,6 +159,7 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
         admin: admin?.admin,
         dataplane: dataplane?.dataplane?,
         http: http?,
+        log: log?,
         acme: acme.acme?,
         ha: ha?.map(|draft| draft.ha).transpose()?,
         pools: pools.ok_or(Reported)?,
@@ -214,6 +219,7 @@ fn read_services(
     root: &Section<'_>,
     pools: Option<&[PoolDraft]>,
     acme: Result<Option<&Acme>, Reported>,
+    defaults: &Timeouts,
 ) -> Result<Vec<ServiceDraft>, Reported> {
     let sections = root.tables(&service::SERVICE)?;
     if sections.is_empty() {
@@ -221,7 +227,7 @@ fn read_services(
     }
     let services = sections
         .iter()
-        .map(|section| service::read(section, pools, acme));
+        .map(|section| service::read(section, pools, acme, defaults));
     let services: Vec<_> = services.collect();
     let names = services.iter().filter_map(|service| service.name.as_ref());
     _ = unique::refuse_twice("service", "in this file", names, root.source());

@@ -20,7 +20,7 @@ use super::{
     schema::{Absent, Key, Schema},
     section::Section,
     source::Reported,
-    text, unique,
+    text, timeouts, unique,
 };
 
 pub(super) static NODE: Schema = Schema {
@@ -288,14 +288,6 @@ pub(super) static HTTP: Schema = Schema {
     presence: "May be left out.",
     keys: &[
         &WORKERS,
-        &HEADER_TIMEOUT,
-        &BODY_TIMEOUT,
-        &IDLE_TIMEOUT,
-        &SEND_TIMEOUT,
-        &HANDSHAKE_TIMEOUT,
-        &CONNECT_TIMEOUT,
-        &RESPONSE_TIMEOUT,
-        &HALF_CLOSED_TIMEOUT,
         &DRAIN_TIMEOUT,
         &MAX_HEADER_BYTES,
         &MAX_CONNECTIONS_OF_CLIENTS,
@@ -305,7 +297,7 @@ pub(super) static HTTP: Schema = Schema {
         &IDLE_CONNECTIONS,
         &TRUSTED_PROXIES,
     ],
-    tables: &[],
+    tables: &[&timeouts::HTTP_TIMEOUTS],
 };
 
 static WORKERS: Key<Whole<u32>> = Key {
@@ -315,72 +307,9 @@ static WORKERS: Key<Whole<u32>> = Key {
     meaning: "Worker threads.",
 };
 
-/// What a wait for a client or a backend may be set to.
-const PATIENCE: Time = Time::milliseconds(1, 24 * 3_600_000);
-
-static HEADER_TIMEOUT: Key<Time> = Key {
-    name: "header_timeout",
-    kind: PATIENCE,
-    absent: Absent::Is("\"10s\""),
-    meaning: "From the first byte of a request to the end of its head; the TLS handshake is not \
-              in it.",
-};
-
-static BODY_TIMEOUT: Key<Time> = Key {
-    name: "body_timeout",
-    kind: PATIENCE,
-    absent: Absent::Is("\"30s\""),
-    meaning: "The longest pause within a request's body.",
-};
-
-static IDLE_TIMEOUT: Key<Time> = Key {
-    name: "idle_timeout",
-    kind: PATIENCE,
-    absent: Absent::Is("\"60s\""),
-    meaning: "The longest pause between two requests of a connection.",
-};
-
-static SEND_TIMEOUT: Key<Time> = Key {
-    name: "send_timeout",
-    kind: PATIENCE,
-    absent: Absent::Is("\"60s\""),
-    meaning: "The longest pause in which a client takes nothing of a response that waits for it. \
-              One that goes on taking it, however slowly, is served to the end.",
-};
-
-static HANDSHAKE_TIMEOUT: Key<Time> = Key {
-    name: "handshake_timeout",
-    kind: PATIENCE,
-    absent: Absent::Is("\"10s\""),
-    meaning: "The longest TLS handshake.",
-};
-
-static CONNECT_TIMEOUT: Key<Time> = Key {
-    name: "connect_timeout",
-    kind: PATIENCE,
-    absent: Absent::Is("\"2s\""),
-    meaning: "The longest wait for a connection to a backend.",
-};
-
-static RESPONSE_TIMEOUT: Key<Time> = Key {
-    name: "response_timeout",
-    kind: PATIENCE,
-    absent: Absent::Is("\"60s\""),
-    meaning: "From a request sent to the end of its response's head, and the longest pause within \
-              its body. Also the longest pause in which a backend takes nothing of a request.",
-};
-
-static HALF_CLOSED_TIMEOUT: Key<Time> = Key {
-    name: "half_closed_timeout",
-    kind: PATIENCE,
-    absent: Absent::Is("\"30s\""),
-    meaning: "How long an upgraded connection (a WebSocket) may be silent after one side has closed \
-              it. Then it is ended.",
-};
-
 static DRAIN_TIMEOUT: Key<Time> = Key {
     name: "drain_timeout",
-    kind: PATIENCE,
+    kind: Time::milliseconds(1, 24 * 3_600_000),
     absent: Absent::Is("\"1h\""),
     meaning: "How long after `lb upgrade` the process before may let its connections last: WebSockets, \
               downloads and server-sent events. Then they are ended.",
@@ -453,14 +382,6 @@ static TRUSTED_PROXIES: Key<List<Text<IpAddr>>> = Key {
 /// Reads `[http]`.
 pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     let workers = section.optional(&WORKERS);
-    let header_timeout = section.value(&HEADER_TIMEOUT);
-    let body_timeout = section.value(&BODY_TIMEOUT);
-    let idle_timeout = section.value(&IDLE_TIMEOUT);
-    let send_timeout = section.value(&SEND_TIMEOUT);
-    let handshake_timeout = section.value(&HANDSHAKE_TIMEOUT);
-    let connect_timeout = section.value(&CONNECT_TIMEOUT);
-    let response_timeout = section.value(&RESPONSE_TIMEOUT);
-    let half_closed_timeout = section.value(&HALF_CLOSED_TIMEOUT);
     let drain_timeout = section.value(&DRAIN_TIMEOUT);
     let max_header_bytes = section.value(&MAX_HEADER_BYTES);
     let max_connections = section.optional(&MAX_CONNECTIONS_OF_CLIENTS);
@@ -469,18 +390,12 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     let buffer_bytes = section.value(&BUFFER_BYTES);
     let idle_connections = section.value(&IDLE_CONNECTIONS);
     let trusted_proxies = section.value(&TRUSTED_PROXIES);
+    let timeouts = timeouts::of_all(section);
     Ok(Http {
         workers: workers?.map_or_else(one_a_core, |workers| {
             NonZeroUsize::new(*workers.get_ref() as usize).unwrap_or(NonZeroUsize::MIN)
         }),
-        header_timeout: header_timeout?.into_inner(),
-        body_timeout: body_timeout?.into_inner(),
-        idle_timeout: idle_timeout?.into_inner(),
-        send_timeout: send_timeout?.into_inner(),
-        handshake_timeout: handshake_timeout?.into_inner(),
-        connect_timeout: connect_timeout?.into_inner(),
-        response_timeout: response_timeout?.into_inner(),
-        half_closed_timeout: half_closed_timeout?.into_inner(),
+        timeouts: timeouts?,
         drain_timeout: drain_timeout?.into_inner(),
         max_header_bytes: max_header_bytes?.into_inner() as usize,
         max_connections: max_connections?.map(|most| most.into_inner() as usize),

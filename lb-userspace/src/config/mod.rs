@@ -18,6 +18,7 @@ mod host;
 mod kind;
 mod list;
 mod listeners;
+mod log;
 mod map;
 mod model;
 mod places;
@@ -34,19 +35,20 @@ mod steered;
 mod suggest;
 mod syntax;
 mod text;
+mod timeouts;
 mod tls;
 mod unique;
 
 pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
 pub use model::{
-    Acme, AcmeChallenge, Action, Admin, Authentication, Backend, Balance, Check, CheckKind,
-    CipherSuite, ClientAuthorities, ClientCertificates, Config, Dataplane, ElasticIp,
-    ExternalAccount, Forward, Ha, HeaderEdits, HeaderRule, HeaderTest, HostRule, Http,
-    InterfaceAddress, Interfaces, KeyExchange, Mode, Moves, Name, Node, Notify, Obtained, PathRule,
-    Pattern, PeerLink, Pool, Redirect, Respond, RespondBody, Route, Routing, Service, Template,
-    TemplatePart, Tls, TlsVersion, TrackScript, Transport, Variable, VrrpVersion, Weight,
-    WhenAllDown, XdpModeChoice,
+    AccessField, AccessFormat, AccessLog, Acme, AcmeChallenge, Action, Admin, Authentication,
+    Backend, Balance, Check, CheckKind, CipherSuite, ClientAuthorities, ClientCertificates, Config,
+    Dataplane, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HeaderEdits, HeaderRule,
+    HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, Log, LogTarget, Mode,
+    Moves, Name, Node, Notify, Obtained, PathRule, Pattern, PeerLink, Pool, Redirect, Respond,
+    RespondBody, Route, Routing, Service, Template, TemplatePart, Timeouts, Tls, TlsVersion,
+    TrackScript, Transport, Variable, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;
 pub use reference::reference_page;

@@ -3,7 +3,9 @@
 mod acme;
 mod ha;
 mod interfaces;
+mod log;
 mod routing;
+mod timeouts;
 mod tls;
 
 use std::{
@@ -23,10 +25,12 @@ pub use self::{
         Transport, VrrpVersion,
     },
     interfaces::Interfaces,
+    log::{AccessField, AccessFormat, AccessLog, FormatPart, Log, LogTarget},
     routing::{
         Action, HeaderEdits, HeaderRule, HeaderTest, HostRule, PathRule, Pattern, Redirect,
         Respond, RespondBody, Route, Routing, Template, TemplatePart, Variable,
     },
+    timeouts::Timeouts,
     tls::{CipherSuite, ClientAuthorities, ClientCertificates, KeyExchange, Tls, TlsVersion},
 };
 
@@ -41,6 +45,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// Limits of the HTTP front, for all its services.
     pub http: Http,
+    /// What is kept of requests.
+    pub log: Log,
     /// Where certificates are obtained; `None`: all are files.
     pub acme: Option<Acme>,
     /// The pools, in the order of the file.
@@ -141,23 +147,8 @@ pub enum XdpModeChoice {
 pub struct Http {
     /// Worker threads. Default: one a core.
     pub workers: NonZeroUsize,
-    /// From the first byte of a request to the end of its head, TLS handshake apart. Default 10 s.
-    pub header_timeout: Duration,
-    /// The longest pause within a request's body. Default 30 s.
-    pub body_timeout: Duration,
-    /// The longest pause between two requests. Default 60 s.
-    pub idle_timeout: Duration,
-    /// The longest pause in which a client takes nothing of a response. Default 60 s.
-    pub send_timeout: Duration,
-    /// A TLS handshake. Default 10 s.
-    pub handshake_timeout: Duration,
-    /// Connecting to a backend. Default 2 s.
-    pub connect_timeout: Duration,
-    /// From a request sent to the end of its response's head, and the longest pause within its body.
-    /// Default 60 s.
-    pub response_timeout: Duration,
-    /// How long a tunnel with one side closed may be silent. Default 30 s.
-    pub half_closed_timeout: Duration,
+    /// How long is waited, for services that do not say otherwise.
+    pub timeouts: Timeouts,
     /// How long connections may last in a process that another has taken over from. Default 1 h.
     pub drain_timeout: Duration,
     /// Bytes of a request's or response's head. Default 16384.
@@ -298,6 +289,8 @@ pub struct Service {
     pub pool: Option<Arc<Pool>>,
     /// What is decided request by request. Nothing for a service of mode `tcp`.
     pub routing: Arc<Routing>,
+    /// How long clients and backends are waited for, where the agent serves it.
+    pub timeouts: Timeouts,
 }
 
 impl Service {

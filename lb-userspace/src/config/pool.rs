@@ -89,9 +89,9 @@ static RETRIES: Key<Whole<u8>> = Key {
               another backend after one that refused it or did not answer, each time the client \
               sends its SYN again, after 1, 3 and 7 seconds as a rule. Mode `http` and `https`: a \
               request is sent to another backend after one that took no connection within \
-              `connect_timeout`, and, where it may be sent twice, after one whose connection ended \
+              `connect` (`[http.timeouts]`), and, where it may be sent twice, after one whose connection ended \
               or that went down before it answered. Backends that refuse the connection are passed \
-              over without being counted, for as long as `connect_timeout`. 0: the client gets the \
+              over without being counted, for as long as `connect` (`[http.timeouts]`). 0: the client gets the \
               first refusal.",
 };
 

@@ -93,7 +93,7 @@ These are refused as well:
 - two pools, two services, or two backends of a pool with the same name; two backends of a pool with
   the same address; a service that listens on the address of one of its own backends;
 - `forward` for a service of mode `http` or `https`, `certificates` or `domains` for one of mode
-  `tcp` or `http`;
+  `tcp` or `http`, `[service.timeouts]` for one of mode `tcp`;
 - `domains` without `[acme]`, a domain that is a wildcard or an address, and `[acme]` together with `[ha]`;
 - for a service of mode `tcp`: a pool that balances by `least_connections` or `random_two`, and
   wildcard, loopback or IPv6 addresses, its own or its backends';

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use toml::Spanned;
 
 use super::{
-    Acme, Balance, Forward, Mode, Name, Obtained, Pool, Service,
+    Acme, Balance, Forward, Mode, Name, Obtained, Pool, Service, Timeouts,
     acme::{self, DOMAINS},
     address, header_edits,
     kind::{Choice, Text},
@@ -15,7 +15,7 @@ use super::{
     schema::{Absent, Entry, Key, Schema},
     section::Section,
     source::Reported,
-    steered, suggest, text, tls,
+    steered, suggest, text, timeouts, tls,
 };
 
 pub(super) static SERVICE: Schema = Schema {
@@ -38,6 +38,7 @@ pub(super) static SERVICE: Schema = Schema {
         &header_edits::OF_REQUESTS,
         &header_edits::OF_RESPONSES,
         &tls::TLS,
+        &timeouts::SERVICE_TIMEOUTS,
     ],
 };
 
@@ -131,6 +132,7 @@ pub(super) fn read(
     section: &Section<'_>,
     pools: Option<&[PoolDraft]>,
     acme: Result<Option<&Acme>, Reported>,
+    defaults: &Timeouts,
 ) -> ServiceDraft {
     let name = section.value(&NAME).ok();
     let listen = section.value(&LISTEN).ok();
@@ -147,6 +149,7 @@ pub(super) fn read(
         .and_then(|name| find_pool(section, name, pools?));
     let obtained = acme::obtained(section, name.as_ref().map(Spanned::get_ref), acme);
     let mode = read_mode(section, served, obtained);
+    let timeouts = timeouts::of_service(section, defaults);
     let mut fitting = Ok(());
     if let Some(listen) = &listen {
         let routed = routing.pool_names.iter();
@@ -156,6 +159,9 @@ pub(super) fn read(
         }
     }
     if served == Some(Served::Tcp) {
+        let hint = "the kernel knows no requests: leave the section out, or write mode = \"http\"";
+        let key = timeouts::SERVICE_TIMEOUTS.name;
+        fitting = fitting.and(refuse_key(section, key, "tcp", hint));
         fitting = fitting.and(steered::check(section, listen.as_ref(), pool));
         fitting = fitting.and(refuse_balance(section, pool_name.as_ref(), pool));
         for key in route::KEYS {
@@ -175,6 +181,7 @@ pub(super) fn read(
                     _ => Some(pool?.pool.as_ref().map(Arc::<Pool>::clone)?),
                 },
                 routing: Arc::new(routing.routing.ok()?),
+                timeouts: timeouts.ok()?,
             })
         }),
         has_domains: section.place(DOMAINS.name()).is_some(),
@@ -222,6 +229,7 @@ fn read_mode(
 ) -> Result<Mode, Reported> {
     let forward = section.value(&FORWARD);
     let certificates = section.optional(&CERTIFICATES);
+    let tls = tls::read(section);
     match served.ok_or(Reported)? {
         Served::Tcp => {
             let certificates = refuse_key(section, CERTIFICATES.name(), "tcp", TCP_HAS_NO_TLS);
@@ -243,7 +251,6 @@ fn read_mode(
         Served::Https => {
             let forward = refuse_key(section, FORWARD.name(), "https", AGENT_FORWARDS_NOTHING);
             let certificates = https_certificates(section, certificates?);
-            let tls = tls::read(section);
             let (certificates, tls) = (certificates?, tls?);
             let obtained = obtained?;
             forward.map(|()| Mode::Https {

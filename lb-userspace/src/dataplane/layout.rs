@@ -443,6 +443,7 @@ mod tests {
             mode,
             pool: Some(Arc::clone(pool)),
             routing: Arc::default(),
+            timeouts: config::Timeouts::default(),
         }
     }
 

@@ -172,6 +172,11 @@ impl Readings {
         for (service, reason, count) in &self.refusals {
             refusals.counter(&[service.as_str(), reason], count)?;
         }
+        let mut own = Samples::begin(encoder, &families::HTTP_OWN_ANSWERS)?;
+        for (service, backend, reason, count) in &self.own_answers {
+            let backend = backend.as_ref().map_or("", Name::as_str);
+            own.counter(&[service.as_str(), backend, reason], count)?;
+        }
         let mut retries = Samples::begin(encoder, &families::HTTP_RETRIES)?;
         for (service, count) in &self.retries {
             retries.counter(&[service.as_str()], count)?;
@@ -180,6 +185,10 @@ impl Readings {
         for (service, count) in &self.panics {
             panics.counter(&[service.as_str()], count)?;
         }
+        Samples::begin(encoder, &families::LOG_LINES)?.counter(&[], &self.log.written)?;
+        let mut dropped = Samples::begin(encoder, &families::LOG_DROPPED)?;
+        dropped.counter(&["no_room"], &self.log.no_room)?;
+        dropped.counter(&["not_written"], &self.log.not_written)?;
         let mut backends = Samples::begin(encoder, &families::BACKEND_CONNECTIONS)?;
         for (service, backend, in_use) in &self.backend_connections {
             backends.gauge(&[service.as_str(), backend.as_str()], *in_use as f64)?;
@@ -194,8 +203,8 @@ impl Readings {
             handshakes.counter(&[one.version, resumed], &one.handshakes)?;
         }
         let mut failures = Samples::begin(encoder, &families::TLS_FAILURES)?;
-        for (service, count) in &self.handshake_failures {
-            failures.counter(&[service.as_str()], count)?;
+        for (service, reason, count) in &self.handshake_failures {
+            failures.counter(&[service.as_str(), reason], count)?;
         }
         let mut expiry = Samples::begin(encoder, &families::CERTIFICATE_EXPIRY)?;
         for one in &self.certificates {

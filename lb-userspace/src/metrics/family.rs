@@ -69,18 +69,24 @@ families! {
     HTTP_BUFFERED: Gauge "lb_http_buffered_bytes" []
         "Bytes of responses that wait for clients of the HTTP front, and of buffers in use.";
     HTTP_CLOSED: Counter "lb_http_connections_closed_total" ["service", "reason"]
-        "Client connections that the HTTP front closed though their clients would have kept them.";
+        "Client connections and tunnels of the HTTP front that ended early, without a request under way.";
     HTTP_REFUSALS: Counter "lb_http_refusals_total" ["service", "reason"]
-        "Requests that the HTTP front refused.";
+        "Requests that the HTTP front answered itself because of what the client sent.";
+    HTTP_OWN_ANSWERS: Counter "lb_http_own_answers_total" ["service", "backend", "reason"]
+        "Requests that the HTTP front answered in place of a backend for any other reason.";
     HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]
         "Times that a request was sent again, for want of a connection or of an answer.";
     PANICS: Counter "lb_panics_total" ["service"]
         "Faults of the agent itself that ended a client's connection, or one of its streams.";
+    LOG_LINES: Counter "lb_access_log_lines_total" []
+        "Lines of the access log that were written.";
+    LOG_DROPPED: Counter "lb_access_log_dropped_total" ["reason"]
+        "Lines of the access log that were dropped.";
     BACKEND_CONNECTIONS: Gauge "lb_backend_connections" ["service", "backend"]
         "Connections of the HTTP front to a backend that have a request under way.";
     TLS_HANDSHAKES: Counter "lb_tls_handshakes_total" ["version", "resumed"]
         "TLS handshakes that succeeded.";
-    TLS_FAILURES: Counter "lb_tls_handshake_failures_total" ["service"]
+    TLS_FAILURES: Counter "lb_tls_handshake_failures_total" ["service", "reason"]
         "TLS handshakes that failed or took too long.";
     CERTIFICATE_EXPIRY: Gauge "lb_certificate_expiry_seconds" ["service", "name", "file"]
         "When a certificate ends, in seconds since 1970-01-01 UTC.";

@@ -9,6 +9,7 @@ use lb_common::backend::BackendState;
 
 use super::ProcessReading;
 use crate::{
+    access_log,
     config::Name,
     dataplane::{Attachment, Counters, SourcePorts},
 };
@@ -44,20 +45,26 @@ pub struct Readings {
     pub latencies: Vec<LatencyReading>,
     /// TLS handshakes of the HTTP front.
     pub handshakes: Vec<HandshakeReading>,
-    /// TLS handshakes that failed, by service.
-    pub handshake_failures: Vec<(Name, u64)>,
+    /// TLS handshakes that failed: service, reason, how many.
+    pub handshake_failures: Vec<(Name, &'static str, u64)>,
     /// Client connections of the HTTP front open now, by service.
     pub open_connections: Vec<(Name, u64)>,
     /// Bytes that the HTTP front keeps for its clients.
     pub buffered_bytes: u64,
-    /// Client connections that the HTTP front closed: service, reason, how many.
+    /// Client connections of the HTTP front that ended early: service, reason, how many.
     pub closed: Vec<(Name, &'static str, u64)>,
-    /// Requests that the HTTP front refused: service, reason, how many.
+    /// Requests that the HTTP front answered itself because of what the client sent: service, reason,
+    /// how many.
     pub refusals: Vec<(Name, &'static str, u64)>,
+    /// Requests that it answered in place of a backend for any other reason: service, backend, reason,
+    /// how many.
+    pub own_answers: Vec<(Name, Option<Name>, &'static str, u64)>,
     /// Times that a request was sent again, by service.
     pub retries: Vec<(Name, u64)>,
     /// Panics in tasks of client connections of the HTTP front, by service.
     pub panics: Vec<(Name, u64)>,
+    /// What happened to lines of the access log.
+    pub log: access_log::Counted,
     /// Connections of the HTTP front to backends in use now: service, backend, how many.
     pub backend_connections: Vec<(Name, Name, u64)>,
     /// The certificates that it serves.

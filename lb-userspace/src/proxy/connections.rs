@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
-use super::counters::ServiceCounters;
+use super::{counters::ServiceCounters, reason::Reason};
 use crate::config::Http;
 
 /// Descriptors that the front leaves to the rest of the process.
@@ -276,34 +276,8 @@ impl Entry {
     fn close(&self) {
         if let Some(task) = &*self.task.borrow() {
             self.closing.set(true);
-            self.counters.closed(Closed::Room);
+            self.counters.closed(Reason::LbKeepAliveRoom);
             task.abort();
-        }
-    }
-}
-
-/// Why the front closed a connection that its client would have kept.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Closed {
-    /// There was no room for others: it was without a request for longest.
-    Room,
-    /// Its client had as many connections as it may have.
-    ClientLimit,
-    /// Its client took back most of what it asked for.
-    Cancellations,
-}
-
-impl Closed {
-    /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Room, Self::ClientLimit, Self::Cancellations];
-
-    /// In lower-case words joined by `_`.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Room => "room",
-            Self::ClientLimit => "client_limit",
-            Self::Cancellations => "cancellations",
         }
     }
 }

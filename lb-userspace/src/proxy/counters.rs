@@ -9,8 +9,12 @@ use std::{
     time::Duration,
 };
 
-use super::{broken_off::BrokenOff, connections::Closed, message::Refusal, routed::RouteCounts};
+use super::{reason::Reason, routed::RouteCounts};
 use crate::config::Name;
+
+mod sums;
+
+pub(super) use sums::sum;
 
 /// Upper bounds of the buckets of [`Durations`], in seconds; what is longer is in the last bucket.
 pub const DURATION_BOUNDS: [f64; 14] = [
@@ -25,20 +29,23 @@ const CODES: usize = 500;
 pub struct Counters {
     /// Requests that were answered.
     pub requests: Vec<RequestCount>,
-    /// Requests whose response did not reach the client whole.
-    pub broken: Vec<BrokenCount>,
+    /// Requests whose response did not reach the client whole. None of them is in
+    /// [`Self::requests`].
+    pub broken: Vec<ReasonCount>,
+    /// Requests that the front answered itself because of what the client sent.
+    pub refusals: Vec<ReasonCount>,
+    /// Requests that the front answered in place of a backend for any other reason.
+    pub own_answers: Vec<ReasonCount>,
     /// How long requests took, by service.
     pub durations: Vec<(Name, Durations)>,
     /// TLS handshakes that succeeded.
     pub handshakes: Vec<HandshakeCount>,
-    /// TLS handshakes that failed, time-outs included, by service.
-    pub handshake_failures: Vec<(Name, u64)>,
+    /// TLS handshakes that failed, time-outs included.
+    pub handshake_failures: Vec<ReasonCount>,
     /// Client connections open now, by service.
     pub open_connections: Vec<(Name, u64)>,
-    /// Client connections that the front closed though their clients would have kept them.
-    pub closed: Vec<ClosedCount>,
-    /// Requests that were refused before a backend was chosen.
-    pub refusals: Vec<RefusalCount>,
+    /// Client connections and tunnels that ended early, without a request under way.
+    pub closed: Vec<ReasonCount>,
     /// Requests by the route that took them: service, route, how many. `default`: none took them.
     pub routed: Vec<(Name, Name, u64)>,
     /// Times that a request was sent again, by service.
@@ -64,15 +71,15 @@ pub struct RequestCount {
     pub count: u64,
 }
 
-/// Requests that ended early for one reason. None of them is in [`RequestCount`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct BrokenCount {
+/// Requests or connections that ended for one reason.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReasonCount {
     /// The service.
     pub service: Name,
-    /// The backend that had the request last, and before it its pool; `None` where that is not known.
+    /// The backend that had the request last, and before it its pool; `None` where none had it.
     pub backend: Option<(Name, Name)>,
-    /// Why, in lower-case words joined by `_`.
-    pub reason: &'static str,
+    /// Why.
+    pub reason: Reason,
     /// How many.
     pub count: u64,
 }
@@ -96,28 +103,6 @@ pub struct HandshakeCount {
     pub version: &'static str,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
-    /// How many.
-    pub count: u64,
-}
-
-/// Requests refused for one reason.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RefusalCount {
-    /// The service.
-    pub service: Name,
-    /// Why, in lower-case words joined by `_`.
-    pub reason: &'static str,
-    /// How many.
-    pub count: u64,
-}
-
-/// Client connections closed for one reason.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClosedCount {
-    /// The service.
-    pub service: Name,
-    /// Why, in lower-case words joined by `_`.
-    pub reason: &'static str,
     /// How many.
     pub count: u64,
 }
@@ -178,12 +163,10 @@ pub(super) struct ServiceCounters {
     microseconds: Count,
     /// By version (1.2, 1.3), then by whether resumed.
     handshakes: [[Count; 2]; 2],
-    refusals: [Count; Refusal::ALL.len()],
-    closed: [Count; Closed::ALL.len()],
     /// By route.
-    routes: Mutex<BTreeMap<Name, Arc<Count>>>,
-    /// Handshakes that failed.
-    pub(super) handshake_failures: Count,
+    pub(super) routes: Mutex<BTreeMap<Name, Arc<Count>>>,
+    /// Ends of connections and handshakes.
+    closed: [Count; Reason::COUNT],
     /// Client connections open now.
     pub(super) open_connections: Count,
     /// Times that a request was sent again.
@@ -198,7 +181,9 @@ pub(super) struct ServiceCounters {
 #[derive(Debug)]
 pub(super) struct BackendCounters {
     codes: [Count; CODES],
-    broken: [Count; BrokenOff::ALL.len()],
+    /// Answers of the front's own.
+    own: [Count; Reason::COUNT],
+    broken: [Count; Reason::COUNT],
     /// Connections with a request under way.
     pub(super) in_use: Count,
 }
@@ -219,10 +204,8 @@ impl Default for ServiceCounters {
             buckets: Default::default(),
             microseconds: Count::default(),
             handshakes: Default::default(),
-            refusals: Default::default(),
-            closed: Default::default(),
+            closed: none(),
             routes: Mutex::default(),
-            handshake_failures: Count::default(),
             open_connections: Count::default(),
             retries: Count::default(),
             panics: Count::default(),
@@ -234,8 +217,9 @@ impl Default for ServiceCounters {
 impl Default for BackendCounters {
     fn default() -> Self {
         Self {
-            codes: std::array::from_fn(|_| Count::default()),
-            broken: Default::default(),
+            codes: none(),
+            own: none(),
+            broken: none(),
             in_use: Count::default(),
         }
     }
@@ -268,14 +252,9 @@ impl ServiceCounters {
             .add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// A request was refused.
-    pub(super) fn refused(&self, refusal: Refusal) {
-        self.refusals[refusal as usize].add(1);
-    }
-
-    /// A client's connection was closed.
-    pub(super) fn closed(&self, why: Closed) {
-        self.closed[why as usize].add(1);
+    /// A connection, a handshake or a tunnel ended early.
+    pub(super) fn closed(&self, reason: Reason) {
+        self.closed[reason as usize].add(1);
     }
 
     /// A handshake succeeded.
@@ -292,162 +271,20 @@ impl BackendCounters {
         }
     }
 
+    /// A request was answered with that status, in place of a backend.
+    pub(super) fn answered_by_us(&self, status: u16, reason: Reason) {
+        self.answered(status);
+        self.own[reason as usize].add(1);
+    }
+
     /// A request ended early.
-    pub(super) fn broken_off(&self, reason: BrokenOff) {
+    pub(super) fn broken_off(&self, reason: Reason) {
         self.broken[reason as usize].add(1);
     }
 }
 
-/// Sums what the workers counted.
-pub(super) fn sum(workers: &[&WorkerCounters]) -> Counters {
-    let mut sums: BTreeMap<Name, ServiceSum> = BTreeMap::new();
-    for worker in workers {
-        let services = worker
-            .services
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for (name, service) in services.iter() {
-            sums.entry(name.clone()).or_default().add(service);
-        }
-    }
-    let mut counters = Counters {
-        buffered_bytes: workers.iter().map(|worker| worker.buffered.value()).sum(),
-        ..Counters::default()
-    };
-    for (name, sum) in sums {
-        sum.report(&name, &mut counters);
-    }
-    counters
-}
-
-#[derive(Default)]
-struct ServiceSum {
-    codes: BTreeMap<(Option<InPool>, u16), u64>,
-    broken: BTreeMap<(Option<InPool>, &'static str), u64>,
-    in_use: BTreeMap<InPool, u64>,
-    buckets: [u64; DURATION_BOUNDS.len() + 1],
-    microseconds: u64,
-    handshakes: [[u64; 2]; 2],
-    refusals: [u64; Refusal::ALL.len()],
-    closed: [u64; Closed::ALL.len()],
-    routes: BTreeMap<Name, u64>,
-    handshake_failures: u64,
-    open_connections: u64,
-    retries: u64,
-    panics: u64,
-}
-
-impl ServiceSum {
-    fn add(&mut self, service: &ServiceCounters) {
-        let backends = service
-            .backends
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for (name, backend) in backends.iter() {
-            for (code, count) in (100..).zip(&backend.codes) {
-                if count.value() > 0 {
-                    *self.codes.entry((name.clone(), code)).or_default() += count.value();
-                }
-            }
-            for (reason, count) in BrokenOff::ALL.iter().zip(&backend.broken) {
-                if count.value() > 0 {
-                    let key = (name.clone(), reason.reason());
-                    *self.broken.entry(key).or_default() += count.value();
-                }
-            }
-            if let Some(name) = name {
-                *self.in_use.entry(name.clone()).or_default() += backend.in_use.value();
-            }
-        }
-        let routes = service
-            .routes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for (name, count) in routes.iter() {
-            *self.routes.entry(name.clone()).or_default() += count.value();
-        }
-        add_all(&mut self.buckets, &service.buckets);
-        add_all(&mut self.refusals, &service.refusals);
-        add_all(&mut self.closed, &service.closed);
-        for (sums, counts) in self.handshakes.iter_mut().zip(&service.handshakes) {
-            add_all(sums, counts);
-        }
-        self.microseconds += service.microseconds.value();
-        self.handshake_failures += service.handshake_failures.value();
-        self.open_connections += service.open_connections.value();
-        self.retries += service.retries.value();
-        self.panics += service.panics.value();
-    }
-
-    fn report(self, service: &Name, counters: &mut Counters) {
-        for ((backend, code), count) in self.codes {
-            counters.requests.push(RequestCount {
-                service: service.clone(),
-                backend,
-                code,
-                count,
-            });
-        }
-        for ((backend, reason), count) in self.broken {
-            counters.broken.push(BrokenCount {
-                service: service.clone(),
-                backend,
-                reason,
-                count,
-            });
-        }
-        for ((pool, backend), in_use) in self.in_use {
-            counters.backend_connections.push(BackendConnections {
-                service: service.clone(),
-                pool,
-                backend,
-                in_use,
-            });
-        }
-        for (version, counts) in ["1.2", "1.3"].into_iter().zip(self.handshakes) {
-            for (resumed, count) in [false, true].into_iter().zip(counts) {
-                counters.handshakes.push(HandshakeCount {
-                    service: service.clone(),
-                    version,
-                    resumed,
-                    count,
-                });
-            }
-        }
-        for (closed, count) in Closed::ALL.into_iter().zip(self.closed) {
-            counters.closed.push(ClosedCount {
-                service: service.clone(),
-                reason: closed.reason(),
-                count,
-            });
-        }
-        for (refusal, count) in Refusal::ALL.into_iter().zip(self.refusals) {
-            counters.refusals.push(RefusalCount {
-                service: service.clone(),
-                reason: refusal.reason(),
-                count,
-            });
-        }
-        let routed = self.routes.into_iter();
-        let routed = routed.map(|(route, count)| (service.clone(), route, count));
-        counters.routed.extend(routed);
-        let durations = Durations {
-            buckets: self.buckets,
-            sum: self.microseconds as f64 / 1e6,
-        };
-        counters.durations.push((service.clone(), durations));
-        let by_service = |list: &mut Vec<(Name, u64)>, count| list.push((service.clone(), count));
-        by_service(&mut counters.handshake_failures, self.handshake_failures);
-        by_service(&mut counters.open_connections, self.open_connections);
-        by_service(&mut counters.retries, self.retries);
-        by_service(&mut counters.panics, self.panics);
-    }
-}
-
-fn add_all(sums: &mut [u64], counts: &[Count]) {
-    for (sum, count) in sums.iter_mut().zip(counts) {
-        *sum += count.value();
-    }
+fn none<const COUNT: usize>() -> [Count; COUNT] {
+    std::array::from_fn(|_| Count::default())
 }
 
 #[cfg(test)]
@@ -465,12 +302,16 @@ mod tests {
             let service = worker.service(&name("web"));
             let backend = service.backend(&name("pool"), &name("a"));
             backend.answered(200);
-            backend.broken_off(BrokenOff::BackendBroke);
-            service.no_backend.answered(503);
+            backend.broken_off(Reason::BackendResponseBodyClosed);
+            let reason = Reason::LbQueueNoBackend;
+            service.no_backend.answered_by_us(503, reason);
             service.took(Duration::from_millis(1));
             service.took(Duration::from_secs(99));
             service.shook_hands(true, true);
-            service.refused(Refusal::Host);
+            let reason = Reason::ClientHeadHost;
+            service.no_backend.answered_by_us(400, reason);
+            service.closed(Reason::ClientHandshakeAlert);
+            service.closed(Reason::LbKeepAliveRoom);
         }
         let sums = sum(&workers.each_ref());
         let count = |backend: Option<&str>, code| RequestCount {
@@ -479,14 +320,24 @@ mod tests {
             code,
             count: 2,
         };
-        assert_eq!(sums.requests, [count(None, 503), count(Some("a"), 200)]);
-        let broken = BrokenCount {
+        assert_eq!(
+            sums.requests,
+            [count(None, 400), count(None, 503), count(Some("a"), 200)]
+        );
+        let for_reason = |backend: Option<&str>, reason| ReasonCount {
             service: name("web"),
-            backend: Some((name("pool"), name("a"))),
-            reason: "backend_broke",
+            backend: backend.map(|backend| (name("pool"), name(backend))),
+            reason,
             count: 2,
         };
+        let broken = for_reason(Some("a"), Reason::BackendResponseBodyClosed);
         assert_eq!(sums.broken, [broken]);
+        let own = for_reason(None, Reason::LbQueueNoBackend);
+        assert_eq!(sums.own_answers, [own]);
+        let failed = for_reason(None, Reason::ClientHandshakeAlert);
+        assert_eq!(sums.handshake_failures, [failed]);
+        let closed = for_reason(None, Reason::LbKeepAliveRoom);
+        assert_eq!(sums.closed, [closed]);
         let durations = &sums.durations[0].1;
         assert_eq!(durations.buckets[1], 2);
         assert_eq!(durations.buckets[DURATION_BOUNDS.len()], 2);
@@ -498,7 +349,7 @@ mod tests {
             .collect();
         assert_eq!((resumed[0].version, resumed[0].resumed), ("1.3", true));
         let refused: Vec<_> = sums.refusals.iter().filter(|kind| kind.count > 0).collect();
-        assert_eq!((refused[0].reason, refused[0].count), ("host", 2));
+        assert_eq!(refused, [&for_reason(None, Reason::ClientHeadHost)]);
     }
 
     #[test]

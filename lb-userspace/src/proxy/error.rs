@@ -6,7 +6,7 @@ use super::{
     pem::{Contents, PemProblem},
     routing::PageProblem,
 };
-use crate::{acme, config::Name};
+use crate::{access_log, acme, config::Name};
 
 /// Why the proxy could not start, or could not take a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,9 @@ pub enum Error {
         "cannot start a worker of the HTTP front: {0}; is a limit of threads or files reached?"
     )]
     Worker(#[source] io::Error),
+    /// The access log could not be opened.
+    #[error(transparent)]
+    AccessLog(access_log::Error),
     /// A worker thread ended.
     #[error("a worker of the HTTP front has ended; restart lb and report what its log said last")]
     WorkerGone,

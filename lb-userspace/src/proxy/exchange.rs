@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    io::IoSlice,
+    io::{ErrorKind, IoSlice},
     pin::pin,
     rc::Rc,
     task::{Context, Poll},
@@ -15,11 +15,12 @@ use tokio::{
 };
 
 use super::{
-    broken_off::BrokenOff,
+    account::{Notes, Stage},
     front::{Front, Peer},
     memory::Relay,
     message::{Framing, Refusal, Response},
     metered::Progress,
+    reason::{By, Left, Reason},
     receive::{Received, receive},
     retries::{Retries, Retry},
     served_pool::ServedPool,
@@ -55,6 +56,15 @@ pub(super) struct Order<'a> {
     pub(super) upload: &'a Upload,
     /// What the client takes of the response.
     pub(super) progress: &'a Progress,
+    /// What is noted of the request.
+    pub(super) notes: &'a Notes,
+}
+
+impl Order<'_> {
+    /// The client left just now.
+    pub(super) fn client_left(&self, left: Left) -> Reason {
+        Reason::client_left(self.notes.phase(), left)
+    }
 }
 
 /// How far a request's body is, and its response.
@@ -93,7 +103,7 @@ pub(super) trait Body {
 
     /// Once the body has been taken to its end: waits until the client has gone, so that nobody
     /// waits for the response.
-    async fn gone(&mut self, order: &Order<'_>);
+    async fn gone(&mut self, order: &Order<'_>) -> Left;
 }
 
 /// Why there is no more of a body.
@@ -102,7 +112,7 @@ pub(super) enum BodyError {
     /// The client broke the rules.
     Refused(Refusal),
     /// The client went away.
-    Gone,
+    Gone(Left),
 }
 
 /// Where a response goes.
@@ -129,55 +139,36 @@ pub(super) trait Sink {
 
 /// The client cannot be written to any more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct ClientGone;
+pub(super) struct ClientGone(pub(super) Left);
 
-/// How an exchange ended.
+/// How an exchange ended. The backend that had it last is in the order's notes.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// The client has the whole response.
-    Answered(Rc<Member>, u16),
+    Answered(u16),
     /// The backend speaks another protocol from here on; the client was told. The buffer holds what
     /// the backend said already.
-    Upgraded(Rc<Member>, Lease, Relay),
-    /// The client got nothing yet: it is to be told this status.
-    Failed(Option<Rc<Member>>, u16),
-    /// The client got nothing yet: its request is at fault.
+    Upgraded(Lease, Relay),
+    /// The client got nothing yet: it is to be told.
+    Failed(Reason),
+    /// The client's request is at fault.
     Refused(Refusal),
     /// The client is gone, or has a part of a response that will not be completed.
-    Broken(Rc<Member>, BrokenOff),
+    Broken(Reason),
 }
 
-/// Why one attempt failed.
+/// Why an attempt failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Failure {
-    /// No connection could be made: the backend saw nothing.
-    Unreachable,
-    /// The process has no descriptor for a connection.
-    NoDescriptor,
-    /// No connection was made in time: the backend saw nothing.
-    ConnectTimeout,
-    /// The connection ended before a byte of the response.
-    Dead,
-    /// The backend went down before a byte of the response.
-    Down,
-    /// The response did not come in time.
-    Timeout,
-    /// The response is none.
-    Garbage,
     /// The request's body is at fault.
     Refused(Refusal),
-    /// The exchange ended when the client had a part of the response, or because the client did.
-    Broken(BrokenOff),
+    /// Anything else.
+    Ended(Reason),
 }
 
-impl Failure {
-    /// The status for the client.
-    fn status(self) -> u16 {
-        match self {
-            Self::ConnectTimeout | Self::Timeout => 504,
-            Self::NoDescriptor => 503,
-            _ => 502,
-        }
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self::Ended(reason)
     }
 }
 
@@ -190,32 +181,47 @@ pub(super) async fn exchange<B: Body, K: Sink>(
     sink: &mut K,
     watchdog: &mut Watchdog,
 ) -> Outcome {
-    let pool = order.pool;
+    let Some(limit) = order.limits.timeouts.request else {
+        return attempts(order, body, sink, watchdog).await;
+    };
+    // In a box, so that other requests carry no room for it.
+    let attempts = Box::pin(attempts(order, body, sink, watchdog));
+    let ended = tokio::time::timeout(limit, attempts).await;
+    ended.unwrap_or_else(|_elapsed| end(order, Reason::request_timeout(order.notes.phase())))
+}
+
+async fn attempts<B: Body, K: Sink>(
+    order: &Order<'_>,
+    body: &mut B,
+    sink: &mut K,
+    watchdog: &mut Watchdog,
+) -> Outcome {
+    let (pool, notes) = (order.pool, order.notes);
     let mut tried: Vec<Rc<Member>> = Vec::new();
-    let mut retries = Retries::new(pool.retries(), order.limits.connect_timeout);
+    let mut retries = Retries::new(pool.retries(), order.limits.timeouts.connect);
     let Some(mut member) = pool.choose(order.peer.hash, &tried) else {
-        return Outcome::Failed(None, 503);
+        return Outcome::Failed(Reason::LbQueueNoBackend);
     };
     let mut lease = Lease::idle(&member);
     loop {
         let reused = lease.is_some();
+        notes.attempt(&member);
         let failure = match attempt(order, (&member, lease), body, sink, watchdog).await {
             Ok(outcome) => return outcome,
-            Err(failure) => failure,
+            Err(Failure::Refused(refusal)) => return Outcome::Refused(refusal),
+            Err(Failure::Ended(reason)) => reason,
         };
-        if matches!(failure, Failure::Unreachable | Failure::ConnectTimeout)
-            || (failure == Failure::Dead && !reused)
-        {
+        if tells_of_backend(failure, reused) {
             member.upstream.avoid();
         }
         let harmless = order.idempotent && !body.has_moved();
         match retries.after(failure, reused, harmless, Instant::now()) {
-            Retry::No => return end(member, failure),
+            Retry::No => return end(order, failure),
             Retry::SameBackend if member.up.get() => {}
             Retry::SameBackend | Retry::OtherBackend => {
                 tried.push(Rc::clone(&member));
                 let Some(other) = pool.choose(order.peer.hash, &tried) else {
-                    return end(member, failure);
+                    return end(order, failure);
                 };
                 member = other;
             }
@@ -229,11 +235,23 @@ pub(super) async fn exchange<B: Body, K: Sink>(
     }
 }
 
-fn end(member: Rc<Member>, failure: Failure) -> Outcome {
+/// Whether others are better for a moment than a backend at which that happened.
+fn tells_of_backend(failure: Reason, reused: bool) -> bool {
     match failure {
-        Failure::Refused(refusal) => Outcome::Refused(refusal),
-        Failure::Broken(reason) => Outcome::Broken(member, reason),
-        failure => Outcome::Failed(Some(member), failure.status()),
+        Reason::BackendConnectRefused
+        | Reason::BackendConnectUnreachable
+        | Reason::BackendConnectDown
+        | Reason::BackendConnectTimeout => true,
+        Reason::BackendResponseHeadClosed | Reason::BackendResponseHeadReset => !reused,
+        _ => false,
+    }
+}
+
+fn end(order: &Order<'_>, reason: Reason) -> Outcome {
+    if reason.by() == By::Client || order.upload.answered.get() {
+        Outcome::Broken(reason)
+    } else {
+        Outcome::Failed(reason)
     }
 }
 
@@ -250,18 +268,20 @@ async fn attempt<B: Body, K: Sink>(
             let connect = connect(order, member, watchdog);
             // Nobody waits for a connection to a backend that is known to be down by now.
             let connected = order.pool.unless_down(member, connect).await;
-            connected.unwrap_or(Err(Failure::Unreachable))?
+            connected.unwrap_or(Err(Reason::BackendConnectDown))?
         }
     };
+    order.notes.enter(Stage::Connected);
+    order.notes.times.connect();
     let mut relay = Relay::new(&order.front.spares);
     let received = converse(order, &mut lease, &mut relay, (body, sink), watchdog).await;
     match received {
-        Ok(Received::Upgrade) => Ok(Outcome::Upgraded(Rc::clone(member), lease, relay)),
+        Ok(Received::Upgrade) => Ok(Outcome::Upgraded(lease, relay)),
         Ok(Received::Complete { status, keep_alive }) => {
             if keep_alive && relay.is_empty() && order.upload.complete.get() {
                 lease.keep(order.limits.idle_connections);
             }
-            Ok(Outcome::Answered(Rc::clone(member), status))
+            Ok(Outcome::Answered(status))
         }
         Err(failure) => Err(failure),
     }
@@ -271,14 +291,18 @@ async fn connect(
     order: &Order<'_>,
     member: &Rc<Member>,
     watchdog: &mut Watchdog,
-) -> Result<Lease, Failure> {
-    let open = order.front.open_backend().ok_or(Failure::NoDescriptor)?;
-    let limit = order.limits.connect_timeout;
+) -> Result<Lease, Reason> {
+    let no_descriptor = Reason::LbConnectNoDescriptor;
+    let open = order.front.open_backend().ok_or(no_descriptor)?;
+    let limit = order.limits.timeouts.connect;
     match watchdog.limit(limit, Lease::connect(member, open)).await {
         Ok(Ok(lease)) => Ok(lease),
-        Ok(Err(error)) if is_out_of_descriptors(&error) => Err(Failure::NoDescriptor),
-        Ok(Err(_)) => Err(Failure::Unreachable),
-        Err(Expired) => Err(Failure::ConnectTimeout),
+        Ok(Err(error)) if is_out_of_descriptors(&error) => Err(no_descriptor),
+        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+            Err(Reason::BackendConnectRefused)
+        }
+        Ok(Err(_)) => Err(Reason::BackendConnectUnreachable),
+        Err(Expired) => Err(Reason::BackendConnectTimeout),
     }
 }
 
@@ -303,11 +327,11 @@ async fn converse<B: Body, K: Sink>(
         let mut slices = [IoSlice::new(order.head)];
         let taken = Progress::default();
         let write = write_all(&mut writer, &mut slices, &taken);
-        let limit = order.limits.response_timeout;
+        let limit = order.limits.timeouts.send;
         match watchdog.limit_pauses(&taken, limit, write).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(Failure::Dead),
-            Err(Expired) => return Err(Failure::Timeout),
+            Ok(Err(_)) => return Err(Reason::BackendResponseHeadReset.into()),
+            Err(Expired) => return Err(Reason::BackendRequestBodyTimeout.into()),
         }
         let elsewhere = order.idempotent.then_some(&*member);
         let mut received = pin!(receive(
@@ -320,10 +344,12 @@ async fn converse<B: Body, K: Sink>(
         let mut gone = pin!(body.gone(order));
         return poll_fn(|context| {
             let received = received.as_mut().poll(context);
-            if received.is_pending() && gone.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err(Failure::Broken(BrokenOff::ClientGone)));
+            if received.is_pending()
+                && let Poll::Ready(left) = gone.as_mut().poll(context)
+            {
+                return Poll::Ready(Err(order.client_left(left).into()));
             }
-            received
+            received.map_err(Failure::Ended)
         })
         .await;
     }
@@ -354,21 +380,15 @@ async fn both_ways<B: Body, K: Sink>(
         loop {
             if sending && let Poll::Ready(end) = up.as_mut().poll(context) {
                 sending = false;
-                match end {
-                    Ok(()) => {}
-                    Err(BodyError::Refused(refusal)) => {
-                        return Poll::Ready(Err(Failure::Refused(refusal)));
-                    }
-                    Err(BodyError::Gone) => {
-                        return Poll::Ready(Err(Failure::Broken(BrokenOff::ClientGone)));
-                    }
+                if let Err(failure) = end {
+                    return Poll::Ready(Err(failure));
                 }
             }
             let answered = order.upload.answered.get();
             let received = down.as_mut().poll(context);
             // The upload waits for this one as well.
             if received.is_ready() || answered == order.upload.answered.get() {
-                return received;
+                return received.map_err(Failure::Ended);
             }
         }
     })

@@ -10,18 +10,28 @@ use std::{
 use rustls::ServerConfig;
 use tokio::sync::{Notify, watch};
 
+#[cfg(test)]
+use {
+    super::{counters::WorkerCounters, memory::Memory},
+    crate::config::Config,
+    std::path::Path,
+};
+
 use super::{
     balance::mix,
     connections::{Connections, Entry, OpenBackend},
     counters::ServiceCounters,
+    errors::Errors,
     memory::Spares,
     message::Refusal,
     routed::{RouteCounts, Routed},
     routing::{self, Table, Verdict},
     served_pool::ServedPool,
+    session::Session,
     upstream::Upstreams,
 };
 use crate::{
+    access_log::AccessLog,
     acme::Challenges,
     config::{Http, Name},
     pool::PoolView,
@@ -44,6 +54,8 @@ pub(super) struct Front {
     connections: Rc<Connections>,
     /// What is answered to a directory that validates a name.
     pub(super) challenges: Challenges,
+    /// What ended early last.
+    pub(super) errors: Arc<Errors>,
     upstreams: Rc<Upstreams>,
     settings: RefCell<Settings>,
     routes: RefCell<Routes>,
@@ -60,6 +72,8 @@ pub(super) struct Shared {
     pub(super) connections: Rc<Connections>,
     /// What is answered to a directory that validates a name.
     pub(super) challenges: Challenges,
+    /// What ended early last.
+    pub(super) errors: Arc<Errors>,
 }
 
 /// What a new configuration can change.
@@ -69,6 +83,8 @@ pub(super) struct Settings {
     pub(super) limits: Rc<Http>,
     /// TLS; `None`: plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// The access log.
+    pub(super) log: Option<Rc<AccessLog>>,
 }
 
 /// The pools that a service uses, and how a request finds one.
@@ -106,6 +122,7 @@ impl Front {
             spares: shared.spares,
             connections: shared.connections,
             challenges: shared.challenges,
+            errors: shared.errors,
             upstreams: shared.upstreams,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
@@ -117,6 +134,11 @@ impl Front {
     /// The limits as they are now.
     pub(super) fn limits(&self) -> Rc<Http> {
         Rc::clone(&self.settings.borrow().limits)
+    }
+
+    /// The access log as it is now.
+    pub(super) fn access_log(&self) -> Option<Rc<AccessLog>> {
+        self.settings.borrow().log.clone()
     }
 
     /// Whether clients connect over TLS.
@@ -274,6 +296,10 @@ pub(super) struct Peer {
     pub(super) text: String,
     /// A hash of the address, the same in every worker and at every time.
     pub(super) hash: u64,
+    /// The port.
+    pub(super) port: u16,
+    /// The TLS session.
+    pub(super) tls: Session,
     /// Its connection among the others of the worker.
     pub(super) entry: Rc<Entry>,
     /// The fields that tell a backend of its certificate, with their line ends.
@@ -282,7 +308,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// The client that connects from there.
-    pub(super) fn new(address: IpAddr, entry: &Rc<Entry>) -> Self {
+    pub(super) fn new((address, port): (IpAddr, u16), entry: &Rc<Entry>) -> Self {
         let hash = match address {
             IpAddr::V4(address) => mix(u64::from(address.to_bits())),
             IpAddr::V6(address) => {
@@ -294,6 +320,8 @@ impl Peer {
             address,
             text: address.to_string(),
             hash,
+            port,
+            tls: Session::default(),
             entry: Rc::clone(entry),
             certificate: None,
         }
@@ -309,4 +337,42 @@ impl Peer {
 pub(super) fn is_trusted(client: IpAddr, limits: &Http) -> bool {
     let trusted = &limits.trusted_proxies;
     !trusted.is_empty() && trusted.iter().any(|proxy| proxy.to_canonical() == client)
+}
+
+/// A service without a worker, and where it is counted.
+#[cfg(test)]
+pub(super) fn test_front() -> (Rc<Front>, Arc<WorkerCounters>) {
+    let name = Name::parse("web").expect("a good name");
+    let text = r#"
+        [node]
+        name = "lb-a"
+        interface = "lo"
+        [[pool]]
+        name = "web"
+        backends = ["127.0.0.1:8081"]
+        [[service]]
+        name = "web"
+        listen = "127.0.0.1:8080"
+        mode = "http"
+        pool = "web"
+    "#;
+    let parsed = Config::parse(Path::new("lb.toml"), text).expect("a good file");
+    let service = &parsed.config.services[0];
+    let counters = Arc::<WorkerCounters>::default();
+    let shared = Shared {
+        upstreams: Rc::default(),
+        spares: Spares::new(Memory::new(&counters)),
+        connections: Connections::new(&Arc::default()),
+        challenges: Challenges::default(),
+        errors: Arc::default(),
+    };
+    let settings = Settings {
+        limits: Rc::new(parsed.config.http.clone()),
+        tls: None,
+        log: None,
+    };
+    let service = (name.clone(), service.listen);
+    let settings = (settings, RoutePlan::default());
+    let front = Front::new(service, counters.service(&name), shared, settings);
+    (Rc::new(front), counters)
 }

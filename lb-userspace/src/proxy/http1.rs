@@ -13,10 +13,11 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    account::{Account, connection_ended},
     buffer::Buffer,
-    exchange::{Order, Outcome, Upload, exchange},
+    exchange::{Order, Outcome, exchange},
     front::{Front, Peer},
-    http1_body::Http1Body,
+    http1_body::{Http1Body, left},
     http1_sink::Http1Sink,
     linger::linger,
     memory::Relay,
@@ -25,10 +26,12 @@ use super::{
         settle_request_version,
     },
     metered::{ClientStream, Progress},
+    reason::{Phase, Reason},
     routed::{Http1Fields, Routed, with_own_answer},
     routing,
     served_pool::ServedPool,
     tunnel::tunnel,
+    upstream::Lease,
     watchdog::{Expired, Watchdog},
     wire::Wire,
 };
@@ -41,6 +44,9 @@ const MAX_EMPTY_LINES: u32 = 8;
 /// How long a client that is being hung up on has to take an answer in place of a backend's, or
 /// the end.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// What requests are where they do not say that they are HTTP/1.0.
+const HTTP1: &str = "HTTP/1.1";
 
 /// Serves the requests of one connection, one after another. `progress`
 /// counts what the kernel takes of what is written to the stream.
@@ -86,10 +92,12 @@ enum Arrival {
     Closed,
     /// No good one.
     Refused(Refusal),
+    /// No request, early.
+    Ended(Reason),
 }
 
 /// What becomes of a connection after a request.
-enum After {
+enum After<'a> {
     /// Another request.
     Next,
     /// It ends in order.
@@ -99,7 +107,7 @@ enum After {
     /// It ends at once: the client is not to take what it has for complete.
     Abort,
     /// It becomes a tunnel.
-    Tunnel(super::upstream::Lease, Relay),
+    Tunnel(Lease, Relay, Box<Account<'a>>),
 }
 
 /// What has to be known of a request once its head was let go of.
@@ -122,7 +130,7 @@ enum Answerer {
     Routed(Routed),
 }
 
-impl<S: ClientStream> Connection<'_, S> {
+impl<'a, S: ClientStream> Connection<'a, S> {
     async fn run(mut self) {
         let front = self.front;
         let mut draining = pin!(front.drain.beginning());
@@ -134,8 +142,16 @@ impl<S: ClientStream> Connection<'_, S> {
                     self.peer.entry.begin();
                     self.answer(length, &limits).await
                 }
-                Arrival::Refused(refusal) => self.refuse(refusal, false).await,
+                Arrival::Refused(refusal) => {
+                    let account = Account::begin(front, self.peer, HTTP1);
+                    account.notes.keep_offending(self.input.filled());
+                    self.refuse(account, refusal, false).await
+                }
                 Arrival::Closed => After::Close,
+                Arrival::Ended(reason) => {
+                    connection_ended(front, self.peer, reason, self.input.filled());
+                    After::Close
+                }
             };
             first = false;
             match after {
@@ -143,31 +159,33 @@ impl<S: ClientStream> Connection<'_, S> {
                 After::Close => return self.close().await,
                 After::Linger => return self.linger().await,
                 After::Abort => return,
-                After::Tunnel(lease, late) => {
+                After::Tunnel(lease, late, account) => {
                     let early = self.input.filled();
-                    let carried = tunnel(
-                        self.wire.into_inner(),
-                        lease,
-                        (early, late.filled()),
-                        (&mut self.watchdog, limits.half_closed_timeout),
-                    );
-                    // However it ends, there is nobody left to tell. It ends with the front: what
-                    // is carried knows no end of its own to wait for.
-                    if front.drain.has_begun() {
-                        return;
-                    }
-                    tokio::select! {
-                        _ended = carried => {}
-                        () = draining.as_mut() => {}
-                    }
-                    return;
+                    let shutdown = Err(Reason::LbTunnelShutdown);
+                    // It ends with the front: what is carried knows no end of its own to wait for.
+                    let ended = if front.drain.has_begun() {
+                        shutdown
+                    } else {
+                        let carried = tunnel(
+                            self.wire.into_inner(),
+                            lease,
+                            (early, late.filled()),
+                            (&mut self.watchdog, &limits.timeouts),
+                            &account.notes,
+                        );
+                        tokio::select! {
+                            ended = carried => ended,
+                            () = draining.as_mut() => shutdown,
+                        }
+                    };
+                    return account.tunnel_ended(ended.err());
                 }
             }
         }
     }
 
-    /// Waits for a whole head: `idle_timeout` for its first byte (`header_timeout` on a new
-    /// connection), `header_timeout` from there to its end. An empty line before it is no part of
+    /// Waits for a whole head: `keep_alive` for its first byte (`head` on a new
+    /// connection), `head` from there to its end. An empty line before it is no part of
     /// it: the wait for the first byte begins again.
     async fn next_head(
         &mut self,
@@ -177,9 +195,9 @@ impl<S: ClientStream> Connection<'_, S> {
     ) -> Arrival {
         self.input.shrink(INPUT_BYTES);
         let limit = if first {
-            limits.header_timeout
+            limits.timeouts.head
         } else {
-            limits.idle_timeout
+            limits.timeouts.keep_alive
         };
         let mut empty_lines = 0;
         loop {
@@ -204,8 +222,12 @@ impl<S: ClientStream> Connection<'_, S> {
                 draining.as_mut().poll(context).map(|()| 0)
             });
             match self.watchdog.limit(limit, read).await {
-                Ok(0) | Err(Expired) => return Arrival::Closed,
+                Ok(0) => return Arrival::Closed,
                 Ok(bytes) => self.input.fill(bytes),
+                Err(Expired) if first => {
+                    return Arrival::Ended(Reason::ClientHeadNoRequest);
+                }
+                Err(Expired) => return Arrival::Ended(Reason::ClientKeepAliveTimeout),
             }
         }
     }
@@ -231,37 +253,46 @@ impl<S: ClientStream> Connection<'_, S> {
                 Ok(None) => return Arrival::Refused(Refusal::HeadTooLarge),
                 Err(refusal) => return Arrival::Refused(refusal),
             }
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.header_timeout);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.timeouts.head);
             let limit = deadline.saturating_duration_since(Instant::now());
             let read = self.wire.read(self.input.space(limits.max_header_bytes));
             match self.watchdog.limit(limit, read).await {
                 Ok(Ok(bytes @ 1..)) => self.input.fill(bytes),
-                Ok(_) => return Arrival::Closed,
+                Ok(end) => {
+                    return Arrival::Ended(Reason::client_left(Phase::Head, left(&end)));
+                }
                 Err(Expired) => return Arrival::Refused(Refusal::HeaderTimeout),
             }
         }
     }
 
-    async fn answer(&mut self, length: usize, limits: &Rc<Http>) -> After {
-        let began = std::time::Instant::now();
-        let facts = match self.read_head(length, limits) {
+    async fn answer(&mut self, length: usize, limits: &Rc<Http>) -> After<'a> {
+        let mut account = Account::begin(self.front, self.peer, HTTP1);
+        let facts = match self.read_head(length, limits, &mut account) {
             Ok(facts) => facts,
-            Err(refusal) => return self.refuse(refusal, false).await,
+            Err(refusal) => {
+                let head = &self.input.filled()[..length];
+                account.notes.keep_offending(head);
+                return self.refuse(account, refusal, false).await;
+            }
         };
         self.input.consume(length);
-        let after = match &facts.answerer {
-            Answerer::Challenge(text) => self.answer_challenge(text, &facts).await,
+        match &facts.answerer {
+            Answerer::Challenge(text) => self.answer_challenge(account, text, &facts).await,
             Answerer::Routed(routed) => match &routed.pool {
-                Some(pool) => self.forward((pool, routed), &facts, limits).await,
-                None => self.answer_routed(routed, &facts).await,
+                Some(pool) => self.forward(account, (pool, routed), &facts, limits).await,
+                None => self.answer_routed(account, routed, &facts).await,
             },
-        };
-        self.front.counters.took(began.elapsed());
-        after
+        }
     }
 
     /// Parses the head and writes the one for the backend.
-    fn read_head(&mut self, length: usize, limits: &Http) -> Result<Facts, Refusal> {
+    fn read_head(
+        &mut self,
+        length: usize,
+        limits: &Http,
+        account: &mut Account<'_>,
+    ) -> Result<Facts, Refusal> {
         let https = self.front.is_https();
         settle_request_version(&mut self.input.filled_mut()[..length]);
         let mut slots = header_slots();
@@ -273,6 +304,7 @@ impl<S: ClientStream> Connection<'_, S> {
             certificate: self.peer.certificate.as_deref(),
             local: &self.front.local,
         };
+        account.keep(|log| log.keep_http1(&request));
         let answerer = match self.front.challenges.http_answer(request.target) {
             Some(text) => Answerer::Challenge(text),
             None => {
@@ -288,6 +320,7 @@ impl<S: ClientStream> Connection<'_, S> {
                 self.head.clear();
                 if routed.pool.is_some() {
                     request.write_to(&via, &routed.changes(&asked), &mut self.head);
+                    account.follow_trace(&mut self.head);
                 }
                 Answerer::Routed(routed)
             }
@@ -305,11 +338,12 @@ impl<S: ClientStream> Connection<'_, S> {
 
     async fn forward(
         &mut self,
+        account: Account<'a>,
         (pool, routed): (&ServedPool, &Routed),
         facts: &Facts,
         limits: &Http,
-    ) -> After {
-        let upload = Upload::default();
+    ) -> After<'a> {
+        let notes = &account.notes;
         let order = Order {
             front: self.front,
             pool,
@@ -320,8 +354,9 @@ impl<S: ClientStream> Connection<'_, S> {
             to_head: facts.to_head,
             idempotent: facts.idempotent,
             upgrade: facts.upgrade,
-            upload: &upload,
+            upload: &notes.upload,
             progress: &self.progress,
+            notes,
         };
         let keep_alive = facts.keep_alive && !self.front.drain.is_last();
         let mut body = Http1Body::new(&self.wire, &mut self.input, facts.framing);
@@ -330,56 +365,65 @@ impl<S: ClientStream> Connection<'_, S> {
             &self.wire,
             &mut self.reply,
             (facts.http10, keep_alive),
-            (&upload, routed.response_edits()),
+            (&notes.upload, routed.response_edits()),
         );
         let outcome = exchange(&order, &mut body, &mut sink, &mut self.watchdog).await;
         body.finish();
         let (kept, begun) = (sink.keeps_connection(), sink.has_begun());
+        if !matches!(outcome, Outcome::Answered(_)) {
+            notes.keep_request(&self.head);
+        }
         match outcome {
             // A connection is kept only where the request's body was read to its end.
-            Outcome::Answered(member, status) => {
-                member.counters.answered(status);
-                match (kept, upload.complete.get()) {
+            Outcome::Answered(status) => {
+                let complete = notes.upload.complete.get();
+                account.answered(status);
+                match (kept, complete) {
                     (true, _) => After::Next,
                     (false, true) => After::Close,
                     (false, false) => After::Linger,
                 }
             }
-            Outcome::Upgraded(member, lease, late) => {
-                member.counters.answered(101);
-                After::Tunnel(lease, late)
+            Outcome::Upgraded(lease, late) => {
+                After::Tunnel(lease, late, Box::new(account.upgraded()))
             }
-            Outcome::Failed(member, status) => {
-                let counters = &self.front.counters.no_backend;
-                member
-                    .as_ref()
-                    .map_or(counters, |member| &member.counters)
-                    .answered(status);
-                let shape = (keep_alive && facts.framing == Framing::Empty, facts.to_head);
-                self.say((status, None), shape, Some(routed)).await
+            Outcome::Failed(reason) => {
+                let bodyless = facts.framing == Framing::Empty;
+                let shape = (keep_alive && bodyless, facts.to_head);
+                let answer = (reason.status(), None);
+                self.say((account, reason), answer, shape, Some(routed))
+                    .await
             }
-            Outcome::Refused(refusal) if begun => {
-                self.front.counters.refused(refusal);
-                After::Abort
+            Outcome::Refused(refusal) => {
+                notes.keep_offending(self.input.filled());
+                if begun {
+                    account.broken_off(refusal.into());
+                    return After::Abort;
+                }
+                self.refuse(account, refusal, facts.to_head).await
             }
-            Outcome::Refused(refusal) => self.refuse(refusal, facts.to_head).await,
-            Outcome::Broken(member, reason) => {
-                member.counters.broken_off(reason);
+            Outcome::Broken(reason) => {
+                account.broken_off(reason);
                 After::Abort
             }
         }
     }
 
-    async fn refuse(&mut self, refusal: Refusal, to_head: bool) -> After {
-        self.front.counters.refused(refusal);
-        self.front.counters.no_backend.answered(refusal.status());
-        let status = (refusal.status(), Some(refusal));
-        self.say(status, (false, to_head), None).await
+    async fn refuse(&mut self, account: Account<'_>, refusal: Refusal, to_head: bool) -> After<'a> {
+        let answer = (refusal.status(), Some(refusal));
+        self.say((account, refusal.into()), answer, (false, to_head), None)
+            .await
     }
 
     /// Answers a directory that validates a name (RFC 8555 §8.3).
-    async fn answer_challenge(&mut self, text: &str, facts: &Facts) -> After {
-        self.front.counters.no_backend.answered(200);
+    async fn answer_challenge(
+        &mut self,
+        account: Account<'_>,
+        text: &str,
+        facts: &Facts,
+    ) -> After<'a> {
+        let reason = Reason::LbHeadAcmeChallenge;
+        account.answered_by_us(reason.status(), reason, text.len());
         let bodyless = facts.framing == Framing::Empty;
         let keep_alive = facts.keep_alive && !self.front.drain.is_last() && bodyless;
         self.reply.clear();
@@ -389,36 +433,43 @@ impl<S: ClientStream> Connection<'_, S> {
     }
 
     /// Answers as a route says.
-    async fn answer_routed(&mut self, routed: &Routed, facts: &Facts) -> After {
+    async fn answer_routed(
+        &mut self,
+        account: Account<'_>,
+        routed: &Routed,
+        facts: &Facts,
+    ) -> After<'a> {
         let bodyless = facts.framing == Framing::Empty;
         let keep_alive = facts.keep_alive && !self.front.drain.is_last() && bodyless;
         self.reply.clear();
-        let status = routed.with_answer(|answer| {
+        let (status, body) = routed.with_answer(|answer| {
             let shape = (keep_alive, facts.to_head);
-            answer.write_to(shape, SystemTime::now(), &mut self.reply);
-            answer.status
+            let body = answer.write_to(shape, SystemTime::now(), &mut self.reply);
+            (answer.status, body)
         });
-        self.front.counters.no_backend.answered(status);
+        account.answered_by_us(status, routed.reason(), body);
         self.send_reply(keep_alive).await
     }
 
     /// Answers in place of a backend. `routed`: what was decided before.
     async fn say(
         &mut self,
+        (account, reason): (Account<'_>, Reason),
         status: (u16, Option<Refusal>),
         (keep_alive, to_head): (bool, bool),
         routed: Option<&Routed>,
-    ) -> After {
+    ) -> After<'a> {
         self.reply.clear();
         let edits = routed.and_then(Routed::response_edits);
-        with_own_answer(self.front.table().as_deref(), status, edits, |answer| {
+        let body = with_own_answer(self.front.table().as_deref(), status, edits, |answer| {
             let shape = (keep_alive, to_head);
-            answer.write_to(shape, SystemTime::now(), &mut self.reply);
+            answer.write_to(shape, SystemTime::now(), &mut self.reply)
         });
+        account.answered_by_us(status.0, reason, body);
         self.send_reply(keep_alive).await
     }
 
-    async fn send_reply(&mut self, keep_alive: bool) -> After {
+    async fn send_reply(&mut self, keep_alive: bool) -> After<'a> {
         let slices = &mut [IoSlice::new(&self.reply)];
         match self
             .watchdog

@@ -8,6 +8,7 @@ use super::{
     buffer::Buffer,
     exchange::{Body, BodyError, Order, Piece},
     message::{ChunkedDecoder, Framing, Refusal, Step},
+    reason::Left,
     wire::Wire,
 };
 
@@ -124,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
             let room = self.input.space(BODY_BYTES);
             match self.wire.read(room).await {
                 Ok(bytes @ 1..) => self.input.fill(bytes),
-                _ => return Err(BodyError::Gone),
+                end => return Err(BodyError::Gone(left(&end))),
             }
         }
     }
@@ -135,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
 
     /// What the client sends meanwhile is its next request. One that has closed its side may still
     /// read: it is taken to be gone when there was nothing for it for a while.
-    async fn gone(&mut self, order: &Order<'_>) {
+    async fn gone(&mut self, order: &Order<'_>) -> Left {
         loop {
             let room = self.input.space(PIPELINED_BYTES);
             if room.is_empty() {
@@ -144,17 +145,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
             match self.wire.read(room).await {
                 Ok(bytes @ 1..) => self.input.fill(bytes),
                 Ok(0) => break,
-                // Without TLS's own end.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-                Err(_) => return,
+                Err(error) if left_by(&error) == Left::Closed => break,
+                Err(_) => return Left::Reset,
             }
         }
         loop {
             let before = order.progress.bytes.get();
             tokio::time::sleep(HALF_CLOSED).await;
             if order.upload.waiting.get() && order.progress.bytes.get() == before {
-                return;
+                return Left::Closed;
             }
         }
+    }
+}
+
+/// How a client left of whom that was the last read.
+pub(super) fn left(read: &io::Result<usize>) -> Left {
+    read.as_ref().map_or_else(left_by, |_| Left::Closed)
+}
+
+/// How a client left whose connection failed that way.
+pub(super) fn left_by(error: &io::Error) -> Left {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        // Without TLS's own end.
+        Left::Closed
+    } else {
+        Left::Reset
     }
 }

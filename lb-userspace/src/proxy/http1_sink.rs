@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     exchange::{ClientGone, Piece, Sink, Upload},
     message::{FieldEdits, Framing, ReplyStyle, Response, push_hexadecimal},
+    reason::Left,
     wire::Wire,
 };
 
@@ -62,7 +63,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
         let slices = &mut [IoSlice::new(self.reply), IoSlice::new(data)];
         let sent = self.wire.write_all(slices).await;
         self.reply.clear();
-        sent.map_err(|_| ClientGone)
+        sent.map_err(|_| ClientGone(Left::Reset))
     }
 
     fn push_chunk(&mut self, data: &[u8]) {

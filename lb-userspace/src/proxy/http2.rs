@@ -18,9 +18,8 @@ use tokio::{
 };
 
 use super::{
-    broken_off::BrokenOff,
-    connections::Closed,
-    exchange::{Order, Outcome, Upload, exchange},
+    account::{Account, connection_ended},
+    exchange::{Order, Outcome, exchange},
     field_guard::FieldGuard,
     front::{Front, Peer},
     http2_body::Http2Body,
@@ -32,18 +31,21 @@ use super::{
     message::{FieldEdits, Framing, Method, Notice, Refusal, Via, read_http2},
     metered::Progress,
     panics::contained,
+    reason::Reason as Why,
     routed::{Http2Fields, Routed, http2_response, with_own_answer},
     routing,
     watchdog::{Expired, Watchdog},
 };
 use crate::config::Http;
 
+/// What requests are.
+const HTTP2: &str = "HTTP/2.0";
 /// Bytes of one response that wait for the client.
 const SEND_BUFFER: usize = 256 * 1024;
 /// Bytes of a field block before it is decoded, for each of its `max_header_bytes`: more end the
 /// connection.
 const BLOCK_LIMIT: usize = 4;
-/// How often in `send_timeout` a write is tried that the kernel has no room for.
+/// How often in `send` a write is tried that the kernel has no room for.
 const PROBES: u32 = 4;
 /// With more streams than these under way each response begins with a small buffer.
 const FEW_STREAMS: usize = 8;
@@ -67,8 +69,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let guarded = FieldGuard::new(stream, limits.max_header_bytes * BLOCK_LIMIT);
     let notices = guarded.notices();
     let handshake = builder(&limits).handshake::<_, Part>(guarded);
-    let Ok(Ok(mut connection)) = watchdog.limit(limits.header_timeout, handshake).await else {
-        return;
+    let mut connection = match watchdog.limit(limits.timeouts.head, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return note_end(front, &peer, &error),
+        Err(Expired) => {
+            return connection_ended(front, &peer, Why::ClientHeadTimeout, b"");
+        }
     };
     let peer = Rc::new(peer);
     let activity = Rc::new(Activity::new(front, &peer, &limits));
@@ -90,15 +96,15 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         });
         let limits = front.limits();
         let limit = match activity.streams.get() {
-            0 => limits.idle_timeout,
-            _ => (limits.send_timeout / PROBES).min(limits.idle_timeout),
+            0 => limits.timeouts.keep_alive,
+            _ => (limits.timeouts.send / PROBES).min(limits.timeouts.keep_alive),
         };
         match watchdog
             .limit_since((&activity.last, &mut None), limit, accept)
             .await
         {
             Ok(Some(Some(Ok(_)))) if activity.cancellations.are_too_many() => {
-                front.counters.closed(Closed::Cancellations);
+                connection_ended(front, &peer, Why::LbHeadCancellations, b"");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 let closed = poll_fn(|context| connection.poll_closed(context));
                 // Whether the client hears it or not: the connection ends.
@@ -122,11 +128,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             // Time to end.
             Ok(None) => {}
             Ok(Some(Some(Err(error)))) => {
-                // The library's own limit: requests taken back before they were looked at.
-                if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) && !error.is_remote() {
-                    front.counters.closed(Closed::Cancellations);
-                }
-                return;
+                return note_end(front, &peer, &error);
             }
             Ok(Some(None)) => return,
             Err(Expired) if activity.streams.get() > 0 => {
@@ -134,14 +136,30 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 progress.probe.set(true);
             }
             // The idle time begins when the last stream has ended.
-            Err(Expired) if limit < limits.idle_timeout => {}
+            Err(Expired) if limit < limits.timeouts.keep_alive => {}
             Err(Expired) if ending => return,
             Err(Expired) => {
                 ending = true;
+                connection_ended(front, &peer, Why::ClientKeepAliveTimeout, b"");
                 connection.graceful_shutdown();
             }
         }
     }
+}
+
+/// Counts the end of a connection whose client broke the rules. Clients that have what they wanted
+/// leave as they like, and requests under way are counted for themselves.
+fn note_end(front: &Front, peer: &Peer, error: &h2::Error) {
+    if error.is_remote() || error.is_io() {
+        return;
+    }
+    // The library's own limit: requests taken back before they were looked at.
+    let reason = if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+        Why::LbHeadCancellations
+    } else {
+        Why::ClientHeadHttp2
+    };
+    connection_ended(front, peer, reason, error.to_string().as_bytes());
 }
 
 fn builder(limits: &Http) -> h2::server::Builder {
@@ -258,13 +276,15 @@ impl Stream {
     ) {
         if notice.malformed {
             // RFC 9113 §8.1.1.
-            self.front.counters.refused(Refusal::HeaderLine);
+            let account = Account::begin(&self.front, &self.peer, HTTP2);
+            account.broken_off(Why::ClientHeadHeaderLine);
             return respond.send_reset(Reason::PROTOCOL_ERROR);
         }
 
-        let began = std::time::Instant::now();
+        let mut account = Account::begin(&self.front, &self.peer, HTTP2);
         let limits = self.front.limits();
         let (mut parts, body) = request.into_parts();
+        account.keep(|log| log.keep_http2(&parts));
         let via = Via {
             client: &self.peer.text,
             https: self.front.is_https(),
@@ -301,11 +321,12 @@ impl Stream {
         match &judged {
             Ok((_, routed)) if routed.pool.is_none() => {
                 let to = (&responder, &mut *watchdog);
-                self.answer_routed(routed, method, to).await;
+                self.answer_routed(account, routed, method, to).await;
             }
             Ok((framing, routed)) => {
-                let (upload, progress) = (Upload::default(), Progress::default());
                 let Some(pool) = &routed.pool else { return };
+                account.follow_trace(head);
+                let (notes, progress) = (&account.notes, Progress::default());
                 let order = Order {
                     front: &self.front,
                     pool,
@@ -316,75 +337,92 @@ impl Stream {
                     to_head: method.is_head(),
                     idempotent: method.is_idempotent(),
                     upgrade: false,
-                    upload: &upload,
+                    upload: &notes.upload,
                     progress: &progress,
+                    notes,
                 };
                 let to = (&responder, &mut *watchdog);
-                self.forward(&order, routed, &mut body, to).await;
+                let outcome = self.exchange(&order, routed, &mut body, to).await;
+                if !matches!(outcome, Ok(Outcome::Answered(_))) {
+                    notes.keep_request(head);
+                }
+                let to = (&responder, &mut *watchdog);
+                let edits = routed.response_edits();
+                self.conclude((account, edits), outcome, method, to).await;
             }
             Err(refusal) => {
+                let head = format!("{} {}", parts.method, parts.uri);
+                account.notes.keep_offending(head.as_bytes());
                 let to = (&responder, &mut *watchdog);
-                self.refuse(*refusal, method, to).await;
+                self.refuse(account, *refusal, method, to).await;
             }
         }
-        self.front.counters.took(began.elapsed());
         linger(&self.front, watchdog, async || body.drop_more().await).await;
         self.activity.keep(tools);
     }
 
-    async fn forward(
+    /// How the exchange ended, or how the client left before that.
+    async fn exchange(
         &self,
         order: &Order<'_>,
         routed: &Routed,
         body: &mut Http2Body,
         (responder, watchdog): (&RefCell<Responder>, &mut Watchdog),
-    ) {
+    ) -> Result<Outcome, Why> {
         let (backlog, first) = (&self.activity.backlog, self.activity.first_read());
         let edits = routed.response_edits();
         let mut sink = Http2Sink::new(responder, (backlog, order.progress), first, edits);
-        let outcome = {
-            let mut exchange = pin!(exchange(order, body, &mut sink, watchdog));
-            let outcome = poll_fn(|context| match exchange.as_mut().poll(context) {
-                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                Poll::Pending => responder.borrow_mut().poll_reset(context).map(|()| None),
-            });
-            let outcome = outcome.await;
-            if outcome.is_none() && order.upload.complete.get() {
-                self.drain(responder, exchange).await;
+        let mut exchange = pin!(exchange(order, body, &mut sink, watchdog));
+        let outcome = poll_fn(|context| match exchange.as_mut().poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Pending => {
+                let reset = responder.borrow_mut().poll_reset(context);
+                reset.map(|left| Err(order.client_left(left)))
             }
-            outcome
-        };
-        self.note(outcome.as_ref(), responder);
-        let method = Method(if order.to_head { "HEAD" } else { "" });
+        });
+        let outcome = outcome.await;
+        if outcome.is_err() && order.upload.complete.get() {
+            self.drain(responder, exchange).await;
+        }
+        outcome
+    }
+
+    /// Tells the client how the exchange ended, and counts it.
+    async fn conclude(
+        &self,
+        (account, edits): (Account<'_>, Option<&FieldEdits>),
+        outcome: Result<Outcome, Why>,
+        method: Method<'_>,
+        (responder, watchdog): (&RefCell<Responder>, &mut Watchdog),
+    ) {
+        self.note(&outcome, responder);
         match outcome {
-            Some(Outcome::Answered(member, status)) => member.counters.answered(status),
-            Some(Outcome::Failed(member, status)) => {
-                let none = &self.front.counters.no_backend;
-                let counters = member.as_ref().map_or(none, |member| &member.counters);
-                counters.answered(status);
-                self.say((status, None), method, (responder, watchdog), edits)
+            Ok(Outcome::Answered(status)) => account.answered(status),
+            Ok(Outcome::Failed(reason)) => {
+                let answer = (reason.status(), None);
+                let to = (responder, watchdog);
+                self.say((account, reason), (answer, edits), method, to)
                     .await;
             }
-            Some(Outcome::Refused(refusal)) if !responder.borrow().has_begun() => {
-                self.refuse(refusal, method, (responder, watchdog)).await;
+            Ok(Outcome::Refused(refusal)) if !responder.borrow().has_begun() => {
+                let to = (responder, watchdog);
+                self.refuse(account, refusal, method, to).await;
             }
-            Some(Outcome::Refused(refusal)) => {
-                self.front.counters.refused(refusal);
+            Ok(Outcome::Refused(refusal)) => {
+                account.broken_off(refusal.into());
                 responder.borrow_mut().reset(Reason::PROTOCOL_ERROR);
             }
-            Some(Outcome::Broken(member, reason)) => {
-                member.counters.broken_off(reason);
+            Ok(Outcome::Broken(reason)) => {
+                account.broken_off(reason);
                 // A client that takes nothing loses what waits for it.
                 let written = responder.borrow_mut().written();
-                let _expired = watchdog.limit(order.limits.send_timeout, written).await;
+                let limit = self.front.limits().timeouts.send;
+                let _expired = watchdog.limit(limit, written).await;
                 responder.borrow_mut().reset(Reason::INTERNAL_ERROR);
             }
             // Never asked for.
-            Some(Outcome::Upgraded(..)) => {}
-            None => {
-                let counters = &self.front.counters.no_backend;
-                counters.broken_off(BrokenOff::ClientGone);
-            }
+            Ok(Outcome::Upgraded(..)) => {}
+            Err(reason) => account.broken_off(reason),
         }
     }
 
@@ -399,52 +437,58 @@ impl Stream {
     }
 
     /// Notes whether the client took its request back.
-    fn note(&self, outcome: Option<&Outcome>, responder: &RefCell<Responder>) {
+    fn note(&self, outcome: &Result<Outcome, Why>, responder: &RefCell<Responder>) {
         let cancellations = &self.activity.cancellations;
         match outcome {
-            None => cancellations.taken_back(Instant::now()),
-            Some(Outcome::Broken(..)) if responder.borrow_mut().is_reset() => {
+            Err(_) => cancellations.taken_back(Instant::now()),
+            Ok(Outcome::Broken(_)) if responder.borrow_mut().is_reset() => {
                 cancellations.taken_back(Instant::now());
             }
-            Some(_) => cancellations.answered(),
+            Ok(_) => cancellations.answered(),
         }
     }
 
     async fn refuse(
         &self,
+        account: Account<'_>,
         refusal: Refusal,
         method: Method<'_>,
         to: (&RefCell<Responder>, &mut Watchdog),
     ) {
-        self.front.counters.refused(refusal);
-        self.front.counters.no_backend.answered(refusal.status());
-        self.say((refusal.status(), Some(refusal)), method, to, None)
+        let answer = (refusal.status(), Some(refusal));
+        self.say((account, refusal.into()), (answer, None), method, to)
             .await;
     }
 
     /// Answers as a route says.
     async fn answer_routed(
         &self,
+        account: Account<'_>,
         routed: &Routed,
         method: Method<'_>,
         to: (&RefCell<Responder>, &mut Watchdog),
     ) {
         let (status, response) =
             routed.with_answer(|answer| (answer.status, http2_response(answer)));
-        self.front.counters.no_backend.answered(status);
+        let body = response.as_ref().map_or(0, |(_, body)| body.len());
+        let body = if method.is_head() { 0 } else { body };
+        account.answered_by_us(status, routed.reason(), body);
         self.send(response, method, to).await;
     }
 
     /// Answers in place of a backend.
     async fn say(
         &self,
-        status: (u16, Option<Refusal>),
+        (account, reason): (Account<'_>, Why),
+        (status, edits): ((u16, Option<Refusal>), Option<&FieldEdits>),
         method: Method<'_>,
         to: (&RefCell<Responder>, &mut Watchdog),
-        edits: Option<&FieldEdits>,
     ) {
         let table = self.front.table();
         let response = with_own_answer(table.as_deref(), status, edits, http2_response);
+        let body = response.as_ref().map_or(0, |(_, body)| body.len());
+        let body = if method.is_head() { 0 } else { body };
+        account.answered_by_us(status.0, reason, body);
         self.send(response, method, to).await;
     }
 
@@ -463,7 +507,7 @@ impl Stream {
             let backlog = &self.activity.backlog;
             let mut sink = Http2Sink::new(responder, (backlog, &progress), 0, None);
             let send = sink.send(&body, true);
-            let limit = self.front.limits().send_timeout;
+            let limit = self.front.limits().timeouts.send;
             // The client may be gone, or take nothing: there is nobody to tell.
             let _sent = watchdog.limit_pauses(&progress, limit, send).await;
         }

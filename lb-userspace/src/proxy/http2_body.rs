@@ -8,6 +8,7 @@ use h2::RecvStream;
 use super::{
     exchange::{Body, BodyError, Order, Piece},
     message::Refusal,
+    reason::Left,
 };
 
 /// The body of an HTTP/2 request. The client may send on as pieces are let go of.
@@ -69,7 +70,7 @@ impl Body for Http2Body {
                     self.last = self.stream.is_end_stream();
                 }
                 None => self.last = true,
-                Some(Err(_)) => return Err(BodyError::Gone),
+                Some(Err(error)) => return Err(BodyError::Gone(left(&error))),
             }
         }
         Ok(())
@@ -80,7 +81,16 @@ impl Body for Http2Body {
     }
 
     /// A stream's reset is noticed where it is answered.
-    async fn gone(&mut self, _order: &Order<'_>) {
-        std::future::pending::<()>().await;
+    async fn gone(&mut self, _order: &Order<'_>) -> Left {
+        std::future::pending().await
+    }
+}
+
+/// How a client left whose stream failed that way.
+pub(super) fn left(error: &h2::Error) -> Left {
+    if error.is_reset() {
+        Left::Cancelled
+    } else {
+        Left::Closed
     }
 }

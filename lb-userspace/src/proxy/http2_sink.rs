@@ -13,9 +13,11 @@ use tokio::sync::oneshot;
 
 use super::{
     exchange::{ClientGone, Piece, Sink},
+    http2_body::left,
     memory::{Backlog, Part},
     message::{FieldEdits, Response},
     metered::Progress,
+    reason::Left,
 };
 
 /// Bytes of a body that are handed over at once.
@@ -45,18 +47,19 @@ impl Responder {
     ) -> Result<(), ClientGone> {
         if let Self::Waiting(respond) = self {
             let stream = respond.send_response(response, end);
-            *self = Self::Begun(stream.map_err(|_| ClientGone)?);
+            *self = Self::Begun(stream.map_err(ClientGone::from)?);
         }
         Ok(())
     }
 
-    /// Waits until the client takes its request back.
-    pub(super) fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Waiting(respond) => respond.poll_reset(context).map(drop),
-            Self::Begun(stream) => stream.poll_reset(context).map(drop),
-            Self::Discarding(_) => Poll::Pending,
-        }
+    /// Waits until the client takes its request back, or its connection ends.
+    pub(super) fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<Left> {
+        let reset = match self {
+            Self::Waiting(respond) => ready!(respond.poll_reset(context)),
+            Self::Begun(stream) => ready!(stream.poll_reset(context)),
+            Self::Discarding(_) => return Poll::Pending,
+        };
+        Poll::Ready(reset.map_or_else(|error| left(&error), |_| Left::Cancelled))
     }
 
     /// Whether the client took its request back.
@@ -97,7 +100,7 @@ impl Responder {
     ) -> Poll<Result<usize, ClientGone>> {
         let stream = match self {
             Self::Begun(stream) => stream,
-            Self::Waiting(_) => return Poll::Ready(Err(ClientGone)),
+            Self::Waiting(_) => return Poll::Ready(Err(ClientGone(Left::Closed))),
             Self::Discarding(left) => return Poll::Ready(Ok((*left).max(1))),
         };
         // The library's own capacity last: what a stream reserves there no other stream has.
@@ -107,7 +110,8 @@ impl Responder {
             stream.reserve_capacity(wanted.min(PART_BYTES));
             match ready!(stream.poll_capacity(context)) {
                 Some(Ok(more)) => capacity = more,
-                Some(Err(_)) | None => return Poll::Ready(Err(ClientGone)),
+                Some(Err(error)) => return Poll::Ready(Err(error.into())),
+                None => return Poll::Ready(Err(ClientGone(Left::Closed))),
             }
         }
         Poll::Ready(Ok(room.min(capacity).min(PART_BYTES)))
@@ -125,7 +129,9 @@ impl Responder {
             let room = ready!(self.poll_room(context, backlog, left.len()))?;
             let (part, rest) = left.split_at(room.min(left.len()));
             if let Self::Discarding(budget) = self {
-                *budget = budget.checked_sub(part.len()).ok_or(ClientGone)?;
+                *budget = budget
+                    .checked_sub(part.len())
+                    .ok_or(ClientGone(Left::Cancelled))?;
             } else {
                 self.send(backlog.part(part), end && rest.is_empty())?;
             }
@@ -141,8 +147,8 @@ impl Responder {
 
     fn send(&mut self, part: Part, end: bool) -> Result<(), ClientGone> {
         match self {
-            Self::Begun(stream) => stream.send_data(part, end).map_err(|_| ClientGone),
-            Self::Waiting(_) => Err(ClientGone),
+            Self::Begun(stream) => stream.send_data(part, end).map_err(ClientGone::from),
+            Self::Waiting(_) => Err(ClientGone(Left::Closed)),
             Self::Discarding(_) => Ok(()),
         }
     }
@@ -233,6 +239,12 @@ impl Sink for Http2Sink<'_> {
             }
         }
         self.send(piece.data, piece.last).await
+    }
+}
+
+impl From<h2::Error> for ClientGone {
+    fn from(error: h2::Error) -> Self {
+        Self(left(&error))
     }
 }
 

@@ -10,14 +10,15 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod balance;
-mod broken_off;
 mod buffer;
 mod certificates;
 mod client_certificates;
 mod connections;
 mod counters;
 mod error;
+mod errors;
 mod exchange;
 mod field_guard;
 mod front;
@@ -31,18 +32,22 @@ mod http2_sink;
 mod http2_window;
 mod linger;
 mod listener;
+mod logged;
 mod memory;
 mod message;
 mod metered;
 mod panics;
 mod pem;
+mod reason;
 mod receive;
 mod retries;
 mod routed;
 mod routing;
 mod serve;
 mod served_pool;
+mod session;
 mod tls;
+mod trace;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -67,25 +72,31 @@ pub use certificates::{
     CertificateInfo, InspectedCertificate, check_certificates, inspect_certificate,
 };
 pub use client_certificates::check_client_authorities;
-pub use connections::Closed;
 pub use counters::{
-    BackendConnections, BrokenCount, ClosedCount, Counters, DURATION_BOUNDS, Durations,
-    HandshakeCount, RefusalCount, RequestCount,
+    BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, ReasonCount,
+    RequestCount,
 };
 pub use error::{CertificateProblem, Error};
+pub use errors::EndedEarly;
 pub use pem::{Contents, PemProblem};
+pub use reason::{By, Phase, Reason};
 pub use routing::{PageProblem, Question, check_pages, explain};
 
 use crate::{
+    access_log::{self, AccessLog},
     acme::{self, Challenges},
     config::{self, Mode, Name, Obtained, Service},
     pool::PoolView,
     tickets::TicketKeys,
 };
 use connections::{ClientCounts, most_clients};
+use errors::Errors;
 use front::RoutePlan;
 use routing::Table;
 use worker::{Command, Finish, FrontPlan, Plan, Worker};
+
+/// How long the last lines of the access log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// A service to be served, and its pool as it is at any moment.
 #[derive(Clone, Debug)]
@@ -105,6 +116,8 @@ pub struct Proxy {
     workers: Vec<Worker>,
     tickets: TicketKeys,
     challenges: Challenges,
+    log_counts: Arc<access_log::Counts>,
+    errors: Arc<Errors>,
     state: Mutex<State>,
 }
 
@@ -117,6 +130,7 @@ struct State {
     /// Listening sockets that this process was given and that no service has yet.
     given: HashMap<SocketAddr, Vec<TcpListener>>,
     certificates: Vec<CertificateInfo>,
+    access_log: Option<AccessLog>,
 }
 
 impl fmt::Debug for State {
@@ -154,13 +168,16 @@ impl Proxy {
     ) -> Result<Self, Error> {
         panics::report_by_log();
         let per_client = Arc::<ClientCounts>::default();
+        let errors = Arc::<Errors>::default();
         let workers = (0..limits.workers.get())
-            .map(|number| Worker::start(number, &per_client, challenges))
+            .map(|number| Worker::start(number, (&per_client, &errors), challenges))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             workers,
             tickets: tickets.clone(),
             challenges: challenges.clone(),
+            log_counts: Arc::default(),
+            errors,
             state: Mutex::default(),
         })
     }
@@ -195,9 +212,22 @@ impl Proxy {
     ///
     /// # Errors
     /// All that is wrong; then nothing has changed.
-    pub fn apply(&self, limits: &config::Http, frontends: Vec<Frontend>) -> Result<(), Vec<Error>> {
+    pub fn apply(
+        &self,
+        (limits, log): (&config::Http, &config::Log),
+        frontends: Vec<Frontend>,
+    ) -> Result<(), Vec<Error>> {
         let mut state = self.state();
-        let mut prepared = self.prepare(&mut state, frontends)?;
+        let access_log = state.access_log(log, &self.log_counts);
+        let prepared = self.prepare(&mut state, frontends);
+        let (access_log, mut prepared) = match (access_log, prepared) {
+            (Ok(access_log), Ok(prepared)) => (access_log, prepared),
+            (access_log, prepared) => {
+                let mut errors = prepared.err().unwrap_or_default();
+                errors.extend(access_log.err());
+                return Err(errors);
+            }
+        };
         if limits.workers.get() != self.workers.len() {
             tracing::warn!(
                 running = self.workers.len(),
@@ -205,10 +235,11 @@ impl Proxy {
                 "the number of HTTP workers changes with the next process: `lb upgrade`"
             );
         }
+        self.errors.limit(log.errors);
         let descriptors = descriptors();
         warn_of_few_descriptors(limits, descriptors);
-        state.remember(&mut prepared);
-        let applied = self.switch(limits, descriptors, &mut prepared);
+        state.remember(&mut prepared, access_log.clone());
+        let applied = self.switch(limits, descriptors, (access_log.as_ref(), &mut prepared));
         applied.map_err(|error| vec![error])
     }
 
@@ -217,6 +248,28 @@ impl Proxy {
     pub fn counters(&self) -> Counters {
         let workers = self.workers.iter().map(|worker| &*worker.counters);
         counters::sum(&workers.collect::<Vec<_>>())
+    }
+
+    /// What ended early last, the oldest first.
+    #[must_use]
+    pub fn ended_early(&self) -> Vec<EndedEarly> {
+        self.errors.all()
+    }
+
+    /// What happened to lines of the access log.
+    #[must_use]
+    pub fn log_counts(&self) -> access_log::Counted {
+        self.log_counts.now()
+    }
+
+    /// Has the file of the access log opened again, because the old one was moved away. False: there
+    /// is no access log.
+    pub fn reopen_log(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = &state.access_log {
+            log.reopen();
+        }
+        state.access_log.is_some()
     }
 
     /// The certificates in use.
@@ -271,6 +324,10 @@ impl Proxy {
             if worker.thread.join().is_err() {
                 tracing::error!("a worker of the HTTP front ended with a panic");
             }
+        }
+        let state = self.state.into_inner();
+        if let Some(log) = state.unwrap_or_else(PoisonError::into_inner).access_log {
+            log.finish(LAST_LINES);
         }
     }
 
@@ -327,7 +384,7 @@ impl Proxy {
         &self,
         limits: &config::Http,
         descriptors: usize,
-        prepared: &mut [Prepared],
+        (log, prepared): (Option<&AccessLog>, &mut [Prepared]),
     ) -> Result<(), Error> {
         let limits = Arc::new(limits.clone());
         let (done, all_done) = mpsc::channel();
@@ -335,6 +392,7 @@ impl Proxy {
             let plan = Plan {
                 limits: Arc::clone(&limits),
                 descriptors,
+                log: log.cloned(),
                 fronts: prepared.iter_mut().map(Prepared::plan).collect(),
             };
             let sent = worker.commands.send(Command::Apply(plan, done.clone()));
@@ -458,15 +516,31 @@ impl Prepared {
             listeners: self.listeners.pop().unwrap_or_default(),
             tls: self.tls.clone(),
             routes: self.routes.clone(),
+            timeouts: self.frontend.service.timeouts,
         }
     }
 }
 
 impl State {
+    /// The access log of a new configuration.
+    fn access_log(
+        &self,
+        log: &config::Log,
+        counts: &Arc<access_log::Counts>,
+    ) -> Result<Option<AccessLog>, Error> {
+        let settings = log.access.as_ref();
+        let before = self.access_log.as_ref();
+        settings
+            .map(|settings| AccessLog::open(settings, before, counts))
+            .transpose()
+            .map_err(Error::AccessLog)
+    }
+
     /// Before the workers switch: a worker that stops listening on an address accepts what waits there,
     /// and then has the last descriptor.
-    fn remember(&mut self, prepared: &mut [Prepared]) {
+    fn remember(&mut self, prepared: &mut [Prepared], access_log: Option<AccessLog>) {
         let mut before = std::mem::take(self).bound;
+        self.access_log = access_log;
         for one in prepared {
             let address = one.frontend.service.listen;
             let bound = match before.remove(&address) {

@@ -9,13 +9,13 @@ use tokio::{
 };
 
 use super::{
-    broken_off::BrokenOff,
-    exchange::{ClientGone, Failure, Order, Piece, Sink},
+    exchange::{ClientGone, Order, Piece, Sink},
     memory::Relay,
     message::{
         ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response,
         settle_response_version,
     },
+    reason::Reason,
     upstream::Member,
     watchdog::{Expired, Watchdog},
 };
@@ -46,7 +46,7 @@ pub(super) async fn receive<K: Sink>(
     relay: &mut Relay,
     sink: &mut K,
     watchdog: &mut Watchdog,
-) -> Result<Received, Failure> {
+) -> Result<Received, Reason> {
     let mut source = Source {
         order,
         reader,
@@ -67,13 +67,12 @@ pub(super) async fn receive<K: Sink>(
             }
             100..200 => source.flush(sink).await?,
             _ => {
-                let whole = source.body(framing, sink).await;
-                whole.map_err(Failure::Broken)?;
+                source.body(framing, sink).await?;
                 return Ok(Received::Complete { status, keep_alive });
             }
         }
     }
-    Err(Failure::Garbage)
+    Err(Reason::BackendResponseHeadMalformed)
 }
 
 #[derive(Clone, Copy)]
@@ -81,12 +80,6 @@ struct Head {
     status: u16,
     framing: Framing,
     keep_alive: bool,
-}
-
-impl From<ClientGone> for BrokenOff {
-    fn from(_: ClientGone) -> Self {
-        Self::ClientGone
-    }
 }
 
 struct Source<'a, 'c> {
@@ -99,57 +92,69 @@ struct Source<'a, 'c> {
 
 impl Source<'_, '_> {
     /// Reads a head and lets the sink take it.
-    async fn head<K: Sink>(&mut self, sink: &mut K) -> Result<Head, Failure> {
+    async fn head<K: Sink>(&mut self, sink: &mut K) -> Result<Head, Reason> {
         let length = self.head_length(sink).await?;
         let head = self.take_head(length, sink)?;
         self.relay.consume(length);
         Ok(head)
     }
 
-    async fn head_length<K: Sink>(&mut self, sink: &mut K) -> Result<usize, Failure> {
+    async fn head_length<K: Sink>(&mut self, sink: &mut K) -> Result<usize, Reason> {
         let mut scanner = HeadScanner::default();
         let mut began = None;
         loop {
             let (here, limit) = (self.relay.filled(), self.order.limits.max_header_bytes);
             // What is beyond the limit is not looked at, however much came at once.
             let scan = scanner.scan(&here[..here.len().min(limit)]);
-            if let Some(length) = scan.map_err(|_| Failure::Garbage)? {
+            let malformed = |_| self.offence(Reason::BackendResponseHeadMalformed);
+            if let Some(length) = scan.map_err(malformed)? {
                 return Ok(length);
             }
             if here.len() >= limit {
-                return Err(Failure::Garbage);
+                return Err(self.offence(Reason::BackendResponseHeadTooLarge));
             }
             let read = match self.member.filter(|_| self.relay.is_empty()) {
                 Some(member) => {
                     let pool = self.order.pool;
                     let read = pool.unless_down(member, self.read(sink, &mut began)).await;
-                    read.ok_or(Failure::Down)?
+                    read.ok_or(Reason::BackendResponseHeadDown)?
                 }
                 None => self.read(sink, &mut began).await,
             };
             match read {
-                Ok(1..) => {}
-                Ok(0) | Err(ReadError::Failed) if self.relay.is_empty() => {
-                    return Err(Failure::Dead);
+                Ok(1..) => self.order.notes.times.first_byte(),
+                Ok(0) if self.relay.is_empty() => return Err(Reason::BackendResponseHeadClosed),
+                Err(ReadError::Failed) if self.relay.is_empty() => {
+                    return Err(Reason::BackendResponseHeadReset);
                 }
-                Ok(0) | Err(ReadError::Failed) => return Err(Failure::Garbage),
-                Err(ReadError::Expired) => return Err(Failure::Timeout),
-                Err(ReadError::Client(reason)) => return Err(Failure::Broken(reason)),
+                Ok(0) | Err(ReadError::Failed) => {
+                    return Err(self.offence(Reason::BackendResponseHeadIncomplete));
+                }
+                Err(ReadError::Expired) => return Err(Reason::BackendResponseHeadTimeout),
+                Err(ReadError::Client(reason)) => return Err(reason),
             }
         }
     }
 
-    fn take_head<K: Sink>(&mut self, length: usize, sink: &mut K) -> Result<Head, Failure> {
+    /// Keeps what the backend sent, for whoever asks why that is so.
+    fn offence(&self, reason: Reason) -> Reason {
+        self.order.notes.keep_offending(self.relay.filled());
+        reason
+    }
+
+    fn take_head<K: Sink>(&mut self, length: usize, sink: &mut K) -> Result<Head, Reason> {
         settle_response_version(&mut self.relay.filled_mut()[..length]);
         let mut slots = header_slots();
         let head = &self.relay.filled()[..length];
-        let response =
-            parse_response(head, &mut slots, self.order.to_head).map_err(|_| Failure::Garbage)?;
+        let malformed = Reason::BackendResponseHeadMalformed;
+        let response = parse_response(head, &mut slots, self.order.to_head)
+            .map_err(|_| self.offence(malformed))?;
         match response.status {
-            101 if !self.order.upgrade => return Err(Failure::Garbage),
+            101 if !self.order.upgrade => return Err(self.offence(malformed)),
             100..200 => sink.interim(&response),
             _ => {
                 self.order.upload.answered.set(true);
+                self.order.notes.status.set(response.status);
                 sink.begin(&response);
             }
         }
@@ -160,7 +165,7 @@ impl Source<'_, '_> {
         })
     }
 
-    async fn body<K: Sink>(&mut self, framing: Framing, sink: &mut K) -> Result<(), BrokenOff> {
+    async fn body<K: Sink>(&mut self, framing: Framing, sink: &mut K) -> Result<(), Reason> {
         match framing {
             Framing::Empty => self.hand_on(0, true, sink).await,
             Framing::Length(length) => self.known_length(length, sink).await,
@@ -169,11 +174,7 @@ impl Source<'_, '_> {
         }
     }
 
-    async fn known_length<K: Sink>(
-        &mut self,
-        mut left: u64,
-        sink: &mut K,
-    ) -> Result<(), BrokenOff> {
+    async fn known_length<K: Sink>(&mut self, mut left: u64, sink: &mut K) -> Result<(), Reason> {
         loop {
             let available = self.relay.filled().len();
             let length = usize::try_from(left).map_or(available, |left| left.min(available));
@@ -183,12 +184,12 @@ impl Source<'_, '_> {
                 return Ok(());
             }
             if self.read_body(sink).await? == 0 {
-                return Err(BrokenOff::BackendBroke);
+                return Err(Reason::BackendResponseBodyClosed);
             }
         }
     }
 
-    async fn until_close<K: Sink>(&mut self, sink: &mut K) -> Result<(), BrokenOff> {
+    async fn until_close<K: Sink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         loop {
             self.hand_on(self.relay.filled().len(), false, sink).await?;
             if self.read_body(sink).await? == 0 {
@@ -197,7 +198,7 @@ impl Source<'_, '_> {
         }
     }
 
-    async fn chunked<K: Sink>(&mut self, sink: &mut K) -> Result<(), BrokenOff> {
+    async fn chunked<K: Sink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         let mut decoder = ChunkedDecoder::default();
         // The head is, until the first bytes of the body are looked at.
         let mut held_back = true;
@@ -214,14 +215,21 @@ impl Source<'_, '_> {
                     self.hand_on(length, false, sink).await?;
                     continue;
                 }
-                Ok(Step::More) | Err(_) => self.relay.clear(),
+                Ok(Step::More) => self.relay.clear(),
+                Err(_) => {
+                    self.order.notes.keep_offending(self.relay.filled());
+                    self.relay.clear();
+                }
             }
             // What is here goes on before anything is waited for, or given up.
             if std::mem::take(&mut held_back) {
                 self.hand_on(0, false, sink).await?;
             }
-            if step.is_err() || self.read_body(sink).await? == 0 {
-                return Err(BrokenOff::BackendBroke);
+            if step.is_err() {
+                return Err(Reason::BackendResponseBodyChunk);
+            }
+            if self.read_body(sink).await? == 0 {
+                return Err(Reason::BackendResponseBodyClosed);
             }
         }
     }
@@ -232,7 +240,7 @@ impl Source<'_, '_> {
         length: usize,
         last: bool,
         sink: &mut K,
-    ) -> Result<(), BrokenOff> {
+    ) -> Result<(), Reason> {
         let (data, rest) = self.relay.filled().split_at(length);
         let more = !last && !rest.is_empty();
         let send = sink.body(Piece { data, last }, more);
@@ -240,37 +248,39 @@ impl Source<'_, '_> {
         let Order {
             limits, progress, ..
         } = self.order;
-        let limit = limits.send_timeout;
+        let limit = limits.timeouts.send;
         match self.watchdog.limit_pauses(progress, limit, send).await {
-            Ok(sent) => sent?,
-            Err(Expired) => return Err(BrokenOff::ClientStalled),
+            Ok(sent) => sent.map_err(|ClientGone(left)| self.order.client_left(left))?,
+            Err(Expired) => return Err(Reason::ClientResponseBodyTimeout),
         }
         self.relay.consume(length);
+        let handed_on = &self.order.notes.response_bytes;
+        handed_on.set(handed_on.get() + length as u64);
         Ok(())
     }
 
-    async fn flush<K: Sink>(&mut self, sink: &mut K) -> Result<(), Failure> {
+    async fn flush<K: Sink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         let Order {
             limits, progress, ..
         } = self.order;
         let flush = sink.flush();
         match self
             .watchdog
-            .limit_pauses(progress, limits.send_timeout, flush)
+            .limit_pauses(progress, limits.timeouts.send, flush)
             .await
         {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(ClientGone)) => Err(Failure::Broken(BrokenOff::ClientGone)),
-            Err(Expired) => Err(Failure::Broken(BrokenOff::ClientStalled)),
+            Ok(Err(ClientGone(left))) => Err(self.order.client_left(left)),
+            Err(Expired) => Err(Reason::ClientResponseBodyTimeout),
         }
     }
 
-    async fn read_body<K: Sink>(&mut self, sink: &mut K) -> Result<usize, BrokenOff> {
+    async fn read_body<K: Sink>(&mut self, sink: &mut K) -> Result<usize, Reason> {
         self.read(sink, &mut None)
             .await
             .map_err(|error| match error {
-                ReadError::Failed => BrokenOff::BackendBroke,
-                ReadError::Expired => BrokenOff::BackendStalled,
+                ReadError::Failed => Reason::BackendResponseBodyReset,
+                ReadError::Expired => Reason::BackendResponseBodyTimeout,
                 ReadError::Client(reason) => reason,
             })
     }
@@ -288,11 +298,15 @@ impl Source<'_, '_> {
             let Order {
                 limits, progress, ..
             } = self.order;
-            let limit = limits.send_timeout;
+            let limit = limits.timeouts.send;
             let room = match self.watchdog.limit_pauses(progress, limit, room).await {
                 Ok(Ok(room)) => room,
-                Ok(Err(ClientGone)) => return Err(ReadError::Client(BrokenOff::ClientGone)),
-                Err(Expired) => return Err(ReadError::Client(BrokenOff::ClientStalled)),
+                Ok(Err(ClientGone(left))) => {
+                    return Err(ReadError::Client(self.order.client_left(left)));
+                }
+                Err(Expired) => {
+                    return Err(ReadError::Client(Reason::ClientResponseBodyTimeout));
+                }
             };
             if let Some(bytes) = self.read_now(room).await? {
                 return Ok(bytes);
@@ -312,7 +326,12 @@ impl Source<'_, '_> {
             }
             ready
         });
-        let limit = self.order.limits.response_timeout;
+        let timeouts = &self.order.limits.timeouts;
+        let limit = if self.order.upload.answered.get() {
+            timeouts.response_body
+        } else {
+            timeouts.response_head
+        };
         let since = (&self.order.upload.progress, began);
         let waiting = &self.order.upload.waiting;
         waiting.set(true);
@@ -346,5 +365,5 @@ impl Source<'_, '_> {
 enum ReadError {
     Failed,
     Expired,
-    Client(BrokenOff),
+    Client(Reason),
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exchange::Failure;
+use super::reason::Reason;
 
 /// What to do after an attempt that failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,7 +54,7 @@ impl Retries {
     /// `harmless`: the request may be sent twice (RFC 9110 §9.2.2) and is still complete.
     pub(super) fn after(
         &mut self,
-        failure: Failure,
+        failure: Reason,
         reused: bool,
         harmless: bool,
         now: Instant,
@@ -62,7 +62,11 @@ impl Retries {
         match failure {
             // Each backend is tried once, and a refusal costs it and us next to nothing: only the
             // time is bounded, for pools of thousands.
-            Failure::Unreachable if self.allowed > 0 => {
+            Reason::BackendConnectRefused
+            | Reason::BackendConnectUnreachable
+            | Reason::BackendConnectDown
+                if self.allowed > 0 =>
+            {
                 let since = *self.refused_since.get_or_insert(now);
                 if now.duration_since(since) < self.refusals_for {
                     Retry::OtherBackend
@@ -70,12 +74,20 @@ impl Retries {
                     Retry::No
                 }
             }
-            Failure::Dead if harmless && reused => {
+            Reason::BackendResponseHeadClosed | Reason::BackendResponseHeadReset
+                if harmless && reused =>
+            {
                 self.stale = true;
                 Retry::SameBackend
             }
-            Failure::ConnectTimeout => self.use_one(),
-            Failure::Dead | Failure::Down if harmless => self.use_one(),
+            Reason::BackendConnectTimeout => self.use_one(),
+            Reason::BackendResponseHeadClosed
+            | Reason::BackendResponseHeadReset
+            | Reason::BackendResponseHeadDown
+                if harmless =>
+            {
+                self.use_one()
+            }
             _ => Retry::No,
         }
     }
@@ -91,7 +103,7 @@ impl Retries {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::broken_off::BrokenOff, *};
+    use super::*;
 
     const LIMIT: Duration = Duration::from_secs(2);
 
@@ -101,16 +113,20 @@ mod tests {
         let began = Instant::now();
         for step in 0..20 {
             let now = began + step * LIMIT / 20;
-            let next = retries.after(Failure::Unreachable, false, false, now);
+            let next = retries.after(Reason::BackendConnectRefused, false, false, now);
             assert_eq!(next, Retry::OtherBackend, "{step}");
         }
-        let next = retries.after(Failure::Unreachable, false, true, began + LIMIT);
+        let next = retries.after(Reason::BackendConnectRefused, false, true, began + LIMIT);
         assert_eq!(next, Retry::No);
     }
 
     #[test]
     fn failures_after_sending_are_counted_and_need_a_harmless_request() {
-        for failure in [Failure::Dead, Failure::Down] {
+        for failure in [
+            Reason::BackendResponseHeadClosed,
+            Reason::BackendResponseHeadReset,
+            Reason::BackendResponseHeadDown,
+        ] {
             let mut retries = Retries::new(2, LIMIT);
             let mut after = |harmless| retries.after(failure, false, harmless, Instant::now());
             assert_eq!(after(false), Retry::No);
@@ -124,17 +140,31 @@ mod tests {
     fn a_dead_kept_connection_is_not_counted_and_makes_the_next_ones_new() {
         let mut retries = Retries::new(0, LIMIT);
         assert!(!retries.only_new_connections());
-        let stale = retries.after(Failure::Dead, true, true, Instant::now());
+        let stale = retries.after(
+            Reason::BackendResponseHeadClosed,
+            true,
+            true,
+            Instant::now(),
+        );
         assert_eq!(stale, Retry::SameBackend);
         assert!(retries.only_new_connections());
-        let sent_twice = retries.after(Failure::Dead, true, false, Instant::now());
+        let sent_twice = retries.after(
+            Reason::BackendResponseHeadClosed,
+            true,
+            false,
+            Instant::now(),
+        );
         assert_eq!(sent_twice, Retry::No);
     }
 
     #[test]
     fn without_retries_no_other_backend_is_tried() {
         let mut retries = Retries::new(0, LIMIT);
-        for failure in [Failure::Unreachable, Failure::ConnectTimeout, Failure::Down] {
+        for failure in [
+            Reason::BackendConnectRefused,
+            Reason::BackendConnectTimeout,
+            Reason::BackendResponseHeadDown,
+        ] {
             let next = retries.after(failure, false, true, Instant::now());
             assert_eq!(next, Retry::No, "{failure:?}");
         }
@@ -144,11 +174,12 @@ mod tests {
     fn what_no_other_backend_can_cure_is_not_tried_again() {
         let mut retries = Retries::new(3, LIMIT);
         for failure in [
-            Failure::Timeout,
-            Failure::NoDescriptor,
-            Failure::Garbage,
-            Failure::Broken(BrokenOff::ClientGone),
-            Failure::Broken(BrokenOff::BackendBroke),
+            Reason::BackendResponseHeadTimeout,
+            Reason::LbConnectNoDescriptor,
+            Reason::BackendResponseHeadMalformed,
+            Reason::BackendResponseHeadIncomplete,
+            Reason::ClientResponseHeadClosed,
+            Reason::BackendResponseBodyClosed,
         ] {
             let next = retries.after(failure, true, true, Instant::now());
             assert_eq!(next, Retry::No, "{failure:?}");

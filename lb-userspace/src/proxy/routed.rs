@@ -5,6 +5,7 @@ use std::{rc::Rc, time::SystemTime};
 use super::{
     counters::Count,
     message::{Answer, Changes, FieldEdits, Http2Request, Refusal, Request, own_body},
+    reason::Reason,
     routing::{self, Decision, Fields, Table, Verdict},
     served_pool::ServedPool,
 };
@@ -38,6 +39,15 @@ impl Routed {
     /// What is changed in the response's header.
     pub(super) fn response_edits(&self) -> Option<&FieldEdits> {
         self.decision.as_ref()?.response_edits()
+    }
+
+    /// Why the front answers, where no pool serves the request.
+    pub(super) fn reason(&self) -> Reason {
+        match self.decision.as_ref().map(|decision| &decision.verdict) {
+            Some(Verdict::Redirect(..)) => Reason::LbHeadRedirect,
+            Some(Verdict::Nothing(_)) | None => Reason::LbHeadNoRoute,
+            Some(_) => Reason::LbHeadFixedAnswer,
+        }
     }
 
     /// The table that it was decided by.

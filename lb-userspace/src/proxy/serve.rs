@@ -1,23 +1,32 @@
 //! One connection of a client, from its handshake on.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{
+    io,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
+    account::connection_ended,
     client_certificates,
     front::{Front, Peer},
-    http1, http2,
+    http1, http1_body, http2,
     metered::Metered,
-    watchdog::Watchdog,
+    reason::{Phase, Reason},
+    watchdog::{Expired, Watchdog},
 };
 use crate::acme::ACME_TLS;
 
 /// Room for plaintext that rustls holds before it is written: all that is read at once, so that it
 /// goes out in one piece.
 const TLS_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Bytes of a handshake that are kept in case that it fails.
+const FIRST_BYTES: usize = 32;
 
 /// How long the end of a connection may take.
 const LAST_WORD: Duration = Duration::from_secs(5);
@@ -30,10 +39,13 @@ pub(super) async fn serve_client(stream: TcpStream, mut peer: Peer, front: &Rc<F
         let progress = stream.progress();
         return http1::serve((stream, progress), front, &peer, watchdog).await;
     };
-    let limit = front.limits().handshake_timeout;
+    let limit = front.limits().timeouts.handshake;
+    let began = front.access_log().map(|_| Instant::now());
+    let mut first_bytes = ([0; FIRST_BYTES], 0);
     let handshake = async {
         // Whoever leaves without a word looked whether somebody is here: that is no failure.
-        if stream.peek(&mut [0]).await? == 0 {
+        first_bytes.1 = stream.peek(&mut first_bytes.0).await?;
+        if first_bytes.1 == 0 {
             return Ok(None);
         }
         let stream = Metered::new(stream);
@@ -46,7 +58,8 @@ pub(super) async fn serve_client(stream: TcpStream, mut peer: Peer, front: &Rc<F
     match watchdog.limit(limit, handshake).await {
         Ok(Ok(None)) => {}
         Ok(Ok(Some((stream, progress)))) => {
-            count_handshake(&stream, front);
+            note_handshake(&stream, front, &peer);
+            peer.tls.took(began.map(|began| began.elapsed()));
             peer.certificate = certificate_fields(&stream);
             match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => http2::serve((stream, progress), front, peer, watchdog).await,
@@ -55,7 +68,20 @@ pub(super) async fn serve_client(stream: TcpStream, mut peer: Peer, front: &Rc<F
                 _ => http1::serve((stream, progress), front, &peer, watchdog).await,
             }
         }
-        Ok(Err::<_, io::Error>(_)) | Err(_) => front.counters.handshake_failures.add(1),
+        Ok(Err(error)) => {
+            let reason = handshake_failure(&error);
+            let (bytes, length) = first_bytes;
+            connection_ended(front, &peer, reason, &bytes[..length]);
+        }
+        Err(Expired) => {
+            let (bytes, length) = first_bytes;
+            connection_ended(
+                front,
+                &peer,
+                Reason::ClientHandshakeTimeout,
+                &bytes[..length],
+            );
+        }
     }
 }
 
@@ -70,9 +96,23 @@ fn certificate_fields(stream: &TlsStream<Metered>) -> Option<Box<[u8]>> {
     client_certificates::fields(session.peer_certificates()?.first()?)
 }
 
-fn count_handshake(stream: &TlsStream<Metered>, front: &Front) {
+fn note_handshake(stream: &TlsStream<Metered>, front: &Front, peer: &Peer) {
     let (_, session) = stream.get_ref();
     let tls13 = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
     front.counters.shook_hands(tls13, resumed);
+    peer.tls.shook_hands(tls13, resumed);
+}
+
+/// Why a handshake failed.
+fn handshake_failure(error: &io::Error) -> Reason {
+    let of_tls = error.get_ref().and_then(|error| error.downcast_ref());
+    match of_tls {
+        Some(rustls::Error::AlertReceived(_)) => Reason::ClientHandshakeAlert,
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => {
+            Reason::ClientHandshakeIncompatible
+        }
+        Some(_) => Reason::ClientHandshakeMalformed,
+        None => Reason::client_left(Phase::Handshake, http1_body::left_by(error)),
+    }
 }

@@ -175,7 +175,7 @@ impl Targets {
             .map(|backend| {
                 let upstream = upstreams.at(backend.address);
                 let counters = counters.backend(&pool.name, &backend.name);
-                Rc::new(Member::new(upstream, counters))
+                Rc::new(Member::new(&backend.name, upstream, counters))
             })
             .collect();
         let backends = pool.backends.iter();

@@ -1,56 +1,105 @@
 //! What follows `101 Switching Protocols`: bytes both ways, not looked at.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{metered::Progress, upstream::Lease, watchdog::Watchdog};
+use super::{
+    account::Notes,
+    metered::Progress,
+    reason::Reason,
+    upstream::Lease,
+    watchdog::{Expired, Watchdog},
+};
+use crate::config::Timeouts;
 
 /// Room for each direction.
 const ROOM: usize = 16 * 1024;
 
-/// Carries bytes both ways until both ends have closed, or one has and the other one is silent for
-/// `half_closed`. `early` was sent by the client after its request, `late` by the backend after its
+/// Carries bytes both ways until both ends have closed, or nothing has moved for longer than
+/// `timeouts` allow. `early` was sent by the client after its request, `late` by the backend after its
 /// response.
 ///
 /// # Errors
-/// Of either connection: there is no use in the other one then.
+/// Why it ended early: where one connection fails, there is no use in the other one.
 pub(super) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
     mut client: S,
     mut backend: Lease,
     (early, late): (&[u8], &[u8]),
-    (watchdog, half_closed): (&mut Watchdog, Duration),
-) -> io::Result<()> {
+    (watchdog, timeouts): (&mut Watchdog, &Timeouts),
+    notes: &Notes,
+) -> Result<(), Reason> {
     let progress = Progress::default();
-    let (mut up, mut down) = (Direction::new(early), Direction::new(late));
-    let mut poll = |context: &mut Context<'_>| -> io::Result<(bool, bool)> {
+    let mut up = Direction::new(early, &notes.request_bytes);
+    let mut down = Direction::new(late, &notes.response_bytes);
+    let mut poll = |context: &mut Context<'_>| -> Result<(bool, bool), Reason> {
         let backend = &mut backend.stream;
-        let up = up.poll(&mut client, backend, &progress, context)?;
-        let down = down.poll(backend, &mut client, &progress, context)?;
+        let of_client = Reason::ClientTunnelReset;
+        let of_backend = Reason::BackendTunnelReset;
+        let up = up
+            .poll(&mut client, backend, &progress, context)
+            .map_err(|side| side.of(of_client, of_backend))?;
+        let down = down
+            .poll(backend, &mut client, &progress, context)
+            .map_err(|side| side.of(of_backend, of_client))?;
         Ok((up.is_ready(), down.is_ready()))
     };
-    poll_fn(|context| match poll(context) {
+    let one_ended = poll_fn(|context| match poll(context) {
         Ok((false, false)) => Poll::Pending,
         one_ended => Poll::Ready(one_ended),
-    })
-    .await?;
+    });
+    match watchdog
+        .limit_pauses(&progress, timeouts.tunnel, one_ended)
+        .await
+    {
+        Ok(one_ended) => one_ended?,
+        Err(Expired) => return Err(Reason::LbTunnelTimeout),
+    };
     let both_ended = poll_fn(|context| match poll(context) {
         Ok((true, true)) => Poll::Ready(Ok(())),
         Ok(_) => Poll::Pending,
         Err(error) => Poll::Ready(Err(error)),
     });
-    let ended = watchdog.limit_pauses(&progress, half_closed, both_ended);
-    ended.await.unwrap_or(Ok(()))
+    let ended = watchdog.limit_pauses(&progress, timeouts.half_closed, both_ended);
+    match ended.await {
+        Ok(ended) => ended,
+        Err(Expired) => Err(Reason::LbTunnelHalfClosed),
+    }
+}
+
+/// The side of a direction whose connection failed.
+enum Side {
+    From,
+    To,
+}
+
+impl Side {
+    fn of<T>(self, from: T, to: T) -> T {
+        match self {
+            Self::From => from,
+            Self::To => to,
+        }
+    }
+
+    fn from_failed(_: io::Error) -> Self {
+        Self::From
+    }
+
+    fn to_failed(_: io::Error) -> Self {
+        Self::To
+    }
 }
 
 /// Bytes on their way from one end to the other.
-struct Direction {
+struct Direction<'a> {
+    /// How many bytes have arrived.
+    carried: &'a Cell<u64>,
     room: Vec<u8>,
     start: usize,
     end: usize,
@@ -67,12 +116,13 @@ enum Stage {
     Ended,
 }
 
-impl Direction {
+impl<'a> Direction<'a> {
     /// A direction in which these bytes are already on their way.
-    fn new(first: &[u8]) -> Self {
+    fn new(first: &[u8], carried: &'a Cell<u64>) -> Self {
         let mut room = vec![0; ROOM.max(first.len())];
         room[..first.len()].copy_from_slice(first);
         Self {
+            carried,
             room,
             start: 0,
             end: first.len(),
@@ -87,32 +137,37 @@ impl Direction {
         to: &mut (impl AsyncWrite + Unpin),
         progress: &Progress,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<Result<(), Side>> {
         loop {
             while self.start < self.end {
                 let bytes = &self.room[self.start..self.end];
-                let written = ready!(Pin::new(&mut *to).poll_write(context, bytes))?;
+                let written = Pin::new(&mut *to).poll_write(context, bytes);
+                let written = ready!(written).map_err(Side::to_failed)?;
                 if written == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    return Poll::Ready(Err(Side::To));
                 }
                 progress.add(written);
+                self.carried.set(self.carried.get() + written as u64);
                 self.start += written;
                 self.stage = Stage::Writing;
             }
             match self.stage {
                 Stage::Ended => return Poll::Ready(Ok(())),
                 Stage::Ending => {
-                    ready!(Pin::new(&mut *to).poll_shutdown(context))?;
+                    let closed = Pin::new(&mut *to).poll_shutdown(context);
+                    ready!(closed).map_err(Side::to_failed)?;
                     self.stage = Stage::Ended;
                 }
                 Stage::Reading | Stage::Writing => {
                     let mut room = ReadBuf::new(&mut self.room);
-                    match Pin::new(&mut *from).poll_read(context, &mut room)? {
+                    let read = Pin::new(&mut *from).poll_read(context, &mut room);
+                    match read.map_err(Side::from_failed)? {
                         Poll::Ready(()) if room.filled().is_empty() => self.stage = Stage::Ending,
                         Poll::Ready(()) => (self.start, self.end) = (0, room.filled().len()),
                         Poll::Pending => {
                             if matches!(self.stage, Stage::Writing) {
-                                ready!(Pin::new(&mut *to).poll_flush(context))?;
+                                let flushed = Pin::new(&mut *to).poll_flush(context);
+                                ready!(flushed).map_err(Side::to_failed)?;
                                 self.stage = Stage::Reading;
                             }
                             return Poll::Pending;

@@ -5,9 +5,10 @@ use std::{future::poll_fn, io::IoSlice, task::Poll};
 use tokio::{net::tcp::WriteHalf, time::Instant};
 
 use super::{
-    exchange::{Body, BodyError, Order, Piece},
+    exchange::{Body, BodyError, Failure, Order, Piece},
     message::{Framing, Refusal, push_hexadecimal},
     metered::Progress,
+    reason::Reason,
     watchdog::{Expired, Watchdog},
     wire::write_all,
 };
@@ -19,15 +20,19 @@ pub(super) async fn upload<B: Body>(
     body: &mut B,
     writer: &mut WriteHalf<'_>,
     watchdog: &mut Watchdog,
-) -> Result<(), BodyError> {
+) -> Result<(), Failure> {
     match send(order, body, writer, watchdog).await {
         Ok(()) => {
             order.upload.complete.set(true);
-            body.gone(order).await;
-            return Err(BodyError::Gone);
+            let left = body.gone(order).await;
+            return Err(order.client_left(left).into());
         }
-        Err(SendError::Body(error)) => return Err(error),
-        Err(SendError::Backend) => {}
+        Err(SendError::Body(BodyError::Refused(refusal))) => return Err(Failure::Refused(refusal)),
+        Err(SendError::Body(BodyError::Gone(left))) => return Err(order.client_left(left).into()),
+        Err(SendError::Stalled) if !order.upload.answered.get() => {
+            return Err(Reason::BackendRequestBodyTimeout.into());
+        }
+        Err(SendError::Stalled | SendError::Backend) => {}
     }
     // Until then the request may still go to another backend.
     let answered = || order.upload.answered.get();
@@ -42,9 +47,12 @@ pub(super) async fn upload<B: Body>(
     while let Ok(piece) = body.current()
         && !piece.last
     {
-        match watchdog.limit(order.limits.body_timeout, body.next()).await {
+        match watchdog
+            .limit(order.limits.timeouts.body, body.next())
+            .await
+        {
             Ok(Ok(())) => {}
-            Ok(Err(BodyError::Gone)) => return Err(BodyError::Gone),
+            Ok(Err(BodyError::Gone(left))) => return Err(order.client_left(left).into()),
             // The answer is under way.
             Ok(Err(BodyError::Refused(_))) | Err(Expired) => break,
         }
@@ -55,6 +63,8 @@ pub(super) async fn upload<B: Body>(
 enum SendError {
     /// The backend takes no more.
     Backend,
+    /// The backend took nothing for too long.
+    Stalled,
     /// The client gives no more.
     Body(BodyError),
 }
@@ -74,16 +84,22 @@ async fn send<B: Body>(
         let piece = body.current().map_err(refused)?;
         let parts = (std::mem::take(&mut head), piece);
         let write = send_piece(writer, parts, chunked, &taken);
-        let limit = order.limits.response_timeout;
+        let limit = order.limits.timeouts.send;
         match watchdog.limit_pauses(&taken, limit, write).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(Expired) => return Err(SendError::Backend),
+            Ok(Err(_)) => return Err(SendError::Backend),
+            Err(Expired) => return Err(SendError::Stalled),
         }
         order.upload.progress.set(Some(Instant::now()));
+        let sent = &order.notes.request_bytes;
+        sent.set(sent.get() + piece.data.len() as u64);
         if piece.last {
             return Ok(());
         }
-        match watchdog.limit(order.limits.body_timeout, body.next()).await {
+        match watchdog
+            .limit(order.limits.timeouts.body, body.next())
+            .await
+        {
             Ok(next) => next.map_err(SendError::Body)?,
             Err(Expired) => return Err(refused(Refusal::BodyTimeout)),
         }

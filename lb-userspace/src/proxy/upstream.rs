@@ -14,6 +14,7 @@ use lb_common::backend::BackendState;
 use tokio::{net::TcpStream, sync::Notify};
 
 use super::{connections::OpenBackend, counters::BackendCounters, listener::keepalive};
+use crate::config::Name;
 
 /// How long a worker avoids a backend that it could not connect to, while others are there.
 const AVOIDED_FOR: Duration = Duration::from_secs(1);
@@ -138,6 +139,8 @@ impl Idle {
 /// A backend of a service's pool.
 #[derive(Debug)]
 pub(super) struct Member {
+    /// Its name.
+    pub(super) name: Name,
     /// Its connections.
     pub(super) upstream: Rc<Upstream>,
     /// What is counted for it.
@@ -152,8 +155,9 @@ pub(super) struct Member {
 
 impl Member {
     /// A backend that is up.
-    pub(super) fn new(upstream: Rc<Upstream>, counters: Arc<BackendCounters>) -> Self {
+    pub(super) fn new(name: &Name, upstream: Rc<Upstream>, counters: Arc<BackendCounters>) -> Self {
         Self {
+            name: name.clone(),
             upstream,
             counters,
             up: Cell::new(true),

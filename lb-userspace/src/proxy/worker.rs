@@ -23,17 +23,20 @@ use tokio::{
 
 use super::{
     Error,
-    connections::{ClientCounts, Closed, Connections, Limits},
+    connections::{ClientCounts, Connections, Limits},
     counters::WorkerCounters,
+    errors::Errors,
     front::{Front, Peer, RoutePlan, Settings, Shared, is_trusted},
     memory::{Memory, Spares},
     panics::contained,
+    reason::Reason,
     serve::serve_client,
     upstream::Upstreams,
 };
 use crate::{
+    access_log::AccessLog,
     acme::Challenges,
-    config::{Http, Name},
+    config::{Http, Name, Timeouts},
 };
 
 /// How often idle connections to backends and spare buffers are looked after.
@@ -51,6 +54,8 @@ pub(super) struct Plan {
     pub(super) limits: Arc<Http>,
     /// How many descriptors the process may have.
     pub(super) descriptors: usize,
+    /// The access log.
+    pub(super) log: Option<AccessLog>,
     /// Every service.
     pub(super) fronts: Vec<FrontPlan>,
 }
@@ -68,6 +73,8 @@ pub(super) struct FrontPlan {
     pub(super) tls: Option<Arc<ServerConfig>>,
     /// Its pools, and how a request finds one.
     pub(super) routes: RoutePlan,
+    /// How long clients and backends are waited for.
+    pub(super) timeouts: Timeouts,
 }
 
 /// How the connections that are open come to an end.
@@ -113,7 +120,7 @@ impl Worker {
     /// Starts a worker that serves nothing yet.
     pub(super) fn start(
         number: usize,
-        per_client: &Arc<ClientCounts>,
+        (per_client, errors): (&Arc<ClientCounts>, &Arc<Errors>),
         challenges: &Challenges,
     ) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -125,6 +132,7 @@ impl Worker {
         let inside = (
             Arc::clone(&counters),
             Arc::clone(per_client),
+            Arc::clone(errors),
             challenges.clone(),
         );
         let thread = std::thread::Builder::new()
@@ -144,9 +152,14 @@ impl Worker {
 
 async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
-    (counters, per_client, challenges): (Arc<WorkerCounters>, Arc<ClientCounts>, Challenges),
+    (counters, per_client, errors, challenges): (
+        Arc<WorkerCounters>,
+        Arc<ClientCounts>,
+        Arc<Errors>,
+        Challenges,
+    ),
 ) {
-    let mut inside = Inside::new(counters, &per_client, challenges);
+    let mut inside = Inside::new(counters, (&per_client, errors), challenges);
     let (upstreams, spares) = (Rc::clone(&inside.upstreams), Rc::clone(&inside.spares));
     let sweeper = spawn_local(async move {
         loop {
@@ -180,6 +193,8 @@ struct Inside {
     spares: Rc<Spares>,
     slots: HashMap<SocketAddr, Rc<Slot>>,
     connections: Rc<Connections>,
+    log: Option<Rc<AccessLog>>,
+    errors: Arc<Errors>,
 }
 
 /// An address that is listened on, and the service that is served there.
@@ -192,7 +207,7 @@ struct Slot {
 impl Inside {
     fn new(
         counters: Arc<WorkerCounters>,
-        per_client: &Arc<ClientCounts>,
+        (per_client, errors): (&Arc<ClientCounts>, Arc<Errors>),
         challenges: Challenges,
     ) -> Self {
         Self {
@@ -202,11 +217,14 @@ impl Inside {
             counters,
             slots: HashMap::new(),
             connections: Connections::new(per_client),
+            log: None,
+            errors,
         }
     }
 
     fn apply(&mut self, plan: Plan) {
         let limits = Rc::new((*plan.limits).clone());
+        self.log = plan.log.map(Rc::new);
         let most = limits.buffer_bytes / limits.workers;
         self.spares.memory().limit(most);
         self.connections
@@ -229,8 +247,9 @@ impl Inside {
         let front = Rc::clone(&slot.front.borrow());
         if front.name == plan.name && front.is_https() == plan.tls.is_some() {
             let settings = Settings {
-                limits: Rc::clone(limits),
+                limits: limits_of(limits, &plan),
                 tls: plan.tls,
+                log: self.log.clone(),
             };
             front.update(settings, plan.routes);
         } else {
@@ -264,8 +283,9 @@ impl Inside {
 
     fn front(&self, plan: FrontPlan, limits: &Rc<Http>) -> Rc<Front> {
         let settings = Settings {
-            limits: Rc::clone(limits),
+            limits: limits_of(limits, &plan),
             tls: plan.tls,
+            log: self.log.clone(),
         };
         let counters = self.counters.service(&plan.name);
         let shared = Shared {
@@ -273,6 +293,7 @@ impl Inside {
             spares: Rc::clone(&self.spares),
             connections: Rc::clone(&self.connections),
             challenges: self.challenges.clone(),
+            errors: Arc::clone(&self.errors),
         };
         Rc::new(Front::new(
             (plan.name, plan.listen),
@@ -314,6 +335,14 @@ impl Inside {
             );
         }
     }
+}
+
+/// The limits of one service.
+fn limits_of(limits: &Http, plan: &FrontPlan) -> Rc<Http> {
+    Rc::new(Http {
+        timeouts: plan.timeouts,
+        ..limits.clone()
+    })
 }
 
 impl Slot {
@@ -380,14 +409,14 @@ fn begin((stream, from): (TcpStream, SocketAddr), slot: &Slot, connections: &Rc<
         limits.max_connections_per_client
     };
     let Some(open) = connections.open(client, most, &front.counters) else {
-        front.counters.closed(Closed::ClientLimit);
+        front.counters.closed(Reason::LbHandshakeClientLimit);
         return;
     };
     let entry = Rc::clone(&open.entry);
     let served = Box::pin({
         let front = Rc::clone(&front);
         async move {
-            let peer = Peer::new(client, &open.entry);
+            let peer = Peer::new((client, from.port()), &open.entry);
             serve_client(stream, peer, &front).await;
         }
     });

@@ -25,7 +25,7 @@ error: there is no section "data_plane"
 9 | [data_plane]
   |  ^^^^^^^^^^
   = help: did you mean dataplane?
-          sections are: node, admin, pool, service, acme, http, dataplane, ha
+          sections are: node, admin, pool, service, acme, http, log, dataplane, ha
 "#,
     );
 }
@@ -41,7 +41,7 @@ error: there is no section "global"
   |
 9 | [global]
   |  ^^^^^^
-  = help: sections are: node, admin, pool, service, acme, http, dataplane, ha
+  = help: sections are: node, admin, pool, service, acme, http, log, dataplane, ha
 "#,
     );
 }

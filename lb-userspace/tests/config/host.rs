@@ -544,14 +544,14 @@ error: workers 0 is out of range
 #[test]
 fn a_bare_number_for_a_duration_is_refused() {
     refused(
-        r#"header_timeout = "10s""#,
-        "header_timeout = 10",
+        r#"timeouts.head = "10s""#,
+        "timeouts.head = 10",
         r#"
-error: header_timeout 10 has no unit
-  --> lb.toml:17:18
+error: head 10 has no unit
+  --> lb.toml:17:17
    |
-17 | header_timeout = 10
-   |                  ^^
+17 | timeouts.head = 10
+   |                 ^^
    = help: write "10s" for seconds or "10ms" for milliseconds
 "#,
     );
@@ -560,14 +560,14 @@ error: header_timeout 10 has no unit
 #[test]
 fn a_duration_without_a_unit_is_refused() {
     refused(
-        r#"header_timeout = "10s""#,
-        r#"header_timeout = "10""#,
+        r#"timeouts.head = "10s""#,
+        r#"timeouts.head = "10""#,
         r#"
-error: header_timeout "10" is not a duration
-  --> lb.toml:17:18
+error: head "10" is not a duration
+  --> lb.toml:17:17
    |
-17 | header_timeout = "10"
-   |                  ^^^^
+17 | timeouts.head = "10"
+   |                 ^^^^
    = help: give it a unit: "10s" for seconds or "10ms" for milliseconds
 "#,
     );
@@ -576,14 +576,14 @@ error: header_timeout "10" is not a duration
 #[test]
 fn a_duration_that_cannot_be_read_is_refused() {
     refused(
-        r#"header_timeout = "10s""#,
-        r#"header_timeout = "1.5s""#,
+        r#"timeouts.head = "10s""#,
+        r#"timeouts.head = "1.5s""#,
         r#"
-error: header_timeout "1.5s" is not a duration
-  --> lb.toml:17:18
+error: head "1.5s" is not a duration
+  --> lb.toml:17:17
    |
-17 | header_timeout = "1.5s"
-   |                  ^^^^^^
+17 | timeouts.head = "1.5s"
+   |                 ^^^^^^
    = help: write whole numbers with h, m, s or ms, the longest first: "2s", "100ms", "1m30s"
 "#,
     );
@@ -592,14 +592,14 @@ error: header_timeout "1.5s" is not a duration
 #[test]
 fn a_duration_of_nothing_is_refused() {
     refused(
-        r#"header_timeout = "10s""#,
-        r#"header_timeout = "0s""#,
+        r#"timeouts.head = "10s""#,
+        r#"timeouts.head = "0s""#,
         r#"
-error: header_timeout "0s" is too short
-  --> lb.toml:17:18
+error: head "0s" is too short
+  --> lb.toml:17:17
    |
-17 | header_timeout = "0s"
-   |                  ^^^^
+17 | timeouts.head = "0s"
+   |                 ^^^^
    = help: 1ms to 24h is allowed
 "#,
     );
@@ -608,14 +608,14 @@ error: header_timeout "0s" is too short
 #[test]
 fn a_duration_of_days_is_refused() {
     refused(
-        r#"header_timeout = "10s""#,
-        r#"header_timeout = "48h""#,
+        r#"timeouts.head = "10s""#,
+        r#"timeouts.head = "48h""#,
         r#"
-error: header_timeout "48h" is too long
-  --> lb.toml:17:18
+error: head "48h" is too long
+  --> lb.toml:17:17
    |
-17 | header_timeout = "48h"
-   |                  ^^^^^
+17 | timeouts.head = "48h"
+   |                 ^^^^^
    = help: 1ms to 24h is allowed
 "#,
     );
@@ -624,14 +624,14 @@ error: header_timeout "48h" is too long
 #[test]
 fn a_duration_that_is_a_list_is_refused() {
     refused(
-        r#"header_timeout = "10s""#,
-        r#"header_timeout = ["10s"]"#,
+        r#"timeouts.head = "10s""#,
+        r#"timeouts.head = ["10s"]"#,
         r#"
-error: header_timeout is a list; it must be: a duration, 1ms to 24h
-  --> lb.toml:17:18
+error: head is a list; it must be: a duration, 1ms to 24h
+  --> lb.toml:17:17
    |
-17 | header_timeout = ["10s"]
-   |                  ^^^^^^^
+17 | timeouts.head = ["10s"]
+   |                 ^^^^^^^
 "#,
     );
 }
@@ -719,7 +719,7 @@ error: [http] has no key "pin_path"
 17 | pin_path = 4096
    | ^^^^^^^^
    = help: pin_path belongs in [dataplane]
-           allowed here: workers, header_timeout, body_timeout, idle_timeout, send_timeout, handshake_timeout, connect_timeout, response_timeout, half_closed_timeout, drain_timeout, max_header_bytes, max_connections, max_connections_per_client, connection_buffer_bytes, buffer_bytes, idle_connections, trusted_proxies
+           allowed here: workers, drain_timeout, max_header_bytes, max_connections, max_connections_per_client, connection_buffer_bytes, buffer_bytes, idle_connections, trusted_proxies, timeouts
 "#,
     );
 }

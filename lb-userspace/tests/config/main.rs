@@ -4,11 +4,13 @@ mod acme;
 mod document;
 mod ha;
 mod host;
+mod log;
 mod never_panics;
 mod pool;
 mod reference;
 mod route;
 mod service;
+mod timeouts;
 mod tls;
 mod valid;
 

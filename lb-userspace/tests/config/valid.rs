@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use lb::config::{
     Authentication, Balance, CheckKind, Config, Forward, Interfaces, Mode, Moves, Name, Parsed,
-    Transport, VrrpVersion, XdpModeChoice,
+    Timeouts, Transport, VrrpVersion, XdpModeChoice,
 };
 
 use super::{BASE, edited, parse};
@@ -110,13 +110,8 @@ fn defaults_are_those_of_the_model() {
     assert!(config.dataplane.source_addresses.is_empty());
     assert_eq!(config.dataplane.xdp_mode, XdpModeChoice::Auto);
     assert!(config.http.workers.get() >= 1);
-    assert_eq!(config.http.header_timeout, Duration::from_secs(10));
-    assert_eq!(config.http.body_timeout, Duration::from_secs(30));
-    assert_eq!(config.http.idle_timeout, Duration::from_secs(60));
-    assert_eq!(config.http.send_timeout, Duration::from_secs(60));
-    assert_eq!(config.http.handshake_timeout, Duration::from_secs(10));
-    assert_eq!(config.http.connect_timeout, Duration::from_secs(2));
-    assert_eq!(config.http.response_timeout, Duration::from_secs(60));
+    assert_eq!(config.http.timeouts, Timeouts::default());
+    assert_eq!(config.services[0].timeouts, Timeouts::default());
     assert_eq!(config.http.max_header_bytes, 16_384);
     assert_eq!(config.http.max_connections, None);
     assert_eq!(config.http.max_connections_per_client, 0);

@@ -411,6 +411,7 @@ fn service(name: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> config::Servi
         mode,
         pool: Some(Arc::clone(pool)),
         routing: Arc::default(),
+        timeouts: config::Timeouts::default(),
     }
 }
 

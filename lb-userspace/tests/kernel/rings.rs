@@ -12,7 +12,7 @@ use std::{
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb::{
-    config::{Backend, Balance, Forward, Mode, Name, Pool, Service, Weight, WhenAllDown},
+    config::{Backend, Balance, Forward, Mode, Name, Pool, Service, Timeouts, Weight, WhenAllDown},
     pool::PoolView,
 };
 use lb_common::{
@@ -273,5 +273,6 @@ fn steered(name: &str, port: u16, pool: &Arc<Pool>) -> Service {
         },
         pool: Some(Arc::clone(pool)),
         routing: Arc::default(),
+        timeouts: Timeouts::default(),
     }
 }

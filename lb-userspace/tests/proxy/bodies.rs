@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use lb::proxy::Reason;
+
 use crate::{
     backends::{Backend, ok, read_head},
     clients::{Client, TlsClient, curl},
@@ -147,12 +149,14 @@ fn a_chunk_goes_on_before_the_next_one_is_waited_for() {
 
 #[test]
 fn what_came_before_a_response_broke_off_is_passed_on_and_counted_as_broken() {
-    for (broken, whole) in [
-        ("1000\r\n", "chunked, in the middle of a chunk"),
-        ("6\r\nevent\n\r\n", "chunked, between two chunks"),
+    let closed = Reason::BackendResponseBodyClosed;
+    for (broken, whole, reason) in [
+        ("1000\r\n", "chunked, in the middle of a chunk", closed),
+        ("6\r\nevent\n\r\n", "chunked, between two chunks", closed),
         (
             "6\r\nevent\n\r\nno size",
             "chunked, and then something else",
+            Reason::BackendResponseBodyChunk,
         ),
     ] {
         let backend = Backend::raw(move |mut stream| {
@@ -179,7 +183,7 @@ fn what_came_before_a_response_broke_off_is_passed_on_and_counted_as_broken() {
             "{whole}: {} bytes",
             answer.body.len()
         );
-        wait_until("both are counted", || site.broken("backend_broke") == 2);
+        wait_until("both are counted", || site.broken(reason) == 2);
         assert_eq!(site.answered(200), 0, "{whole}");
     }
 }

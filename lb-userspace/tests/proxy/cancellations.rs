@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lb::proxy::Reason;
+
 use crate::{
     backends::{Backend, ok, read_head},
     frames::Frames,
@@ -42,11 +44,7 @@ fn ask_in_vain(client: &mut Frames, streams: &[u32]) {
 }
 
 fn sent_away(site: &Site) -> u64 {
-    let closed = site.proxy().counters().closed;
-    let mut counted = closed
-        .iter()
-        .filter(|count| count.reason == "cancellations");
-    counted.next().map_or(0, |count| count.count)
+    site.closed(Reason::LbHeadCancellations)
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use lb::proxy::Reason;
+
 use crate::{
     backends::Backend,
     clients::{Client, TlsClient},
@@ -27,12 +29,6 @@ fn idle(site: &Site, count: usize) -> Vec<TcpStream> {
     (0..count).map(connect).collect()
 }
 
-fn closed(site: &Site, reason: &str) -> u64 {
-    let counted = site.proxy().counters().closed;
-    let mut counted = counted.iter().filter(|count| count.reason == reason);
-    counted.next().map_or(0, |count| count.count)
-}
-
 #[test]
 fn idle_connections_give_way_to_clients_with_requests() {
     let backend = Backend::named("a");
@@ -46,7 +42,7 @@ fn idle_connections_give_way_to_clients_with_requests() {
     let answered = frames.find(|frame| frame.kind == HEADERS && frame.stream == 1);
     assert!(answered.is_some());
     assert!(site.proxy().open_connections() <= MOST as u64);
-    assert!(closed(&site, "room") >= 30);
+    assert!(site.closed(Reason::LbKeepAliveRoom) >= 30);
 }
 
 #[test]
@@ -114,7 +110,7 @@ fn one_client_has_no_more_connections_than_it_may() {
         matches!(&end, Ok(0)) || end.as_ref().is_err_and(is_reset),
         "{end:?}"
     );
-    assert_eq!(closed(&site, "client_limit"), 1);
+    assert_eq!(site.closed(Reason::LbHandshakeClientLimit), 1);
     drop(clients);
     wait_until("they are gone", || site.proxy().open_connections() == 0);
     assert_eq!(Client::plain(site.address).get("/").status(), 200);

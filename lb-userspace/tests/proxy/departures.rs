@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lb::proxy::Reason;
+
 use crate::{
     backends::{Backend, ok, read_head},
     clients::{Client, TlsClient},
@@ -34,9 +36,21 @@ fn silent(first: &'static [u8]) -> (Backend, Arc<AtomicUsize>) {
 
 #[test]
 fn the_backend_of_a_client_that_has_gone_is_let_go() {
-    for first in [
-        &b""[..],
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nevent\r\n",
+    for (first, reasons) in [
+        (
+            &b""[..],
+            [
+                Reason::ClientResponseHeadClosed,
+                Reason::ClientResponseHeadReset,
+            ],
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nevent\r\n",
+            [
+                Reason::ClientResponseBodyClosed,
+                Reason::ClientResponseBodyReset,
+            ],
+        ),
     ] {
         let (backend, ended) = silent(first);
         let site = Site::plain(&[backend.address], |_| {});
@@ -56,7 +70,8 @@ fn the_backend_of_a_client_that_has_gone_is_let_go() {
             wait_until("the backend is let go", || ended.load(SeqCst) == number + 1);
             assert!(began.elapsed() < Duration::from_secs(4));
         }
-        assert_eq!(site.broken("client_gone"), 2);
+        let broken = reasons.map(|reason| site.broken(reason));
+        assert_eq!(broken.iter().sum::<u64>(), 2);
         wait_until("the connections are over", || {
             site.proxy().open_connections() == 0
         });
@@ -127,7 +142,7 @@ fn a_tunnel_with_one_side_closed_ends_when_it_is_silent() {
         thread::sleep(Duration::from_secs(30));
     });
     let site = Site::plain(&[backend.address], |limits| {
-        limits.half_closed_timeout = Duration::from_millis(300);
+        limits.timeouts.half_closed = Duration::from_millis(300);
     });
     let mut client = TcpStream::connect(site.address).expect("connected");
     client.write_all(UPGRADE.as_bytes()).expect("sent");

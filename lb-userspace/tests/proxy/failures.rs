@@ -96,7 +96,7 @@ fn a_response_that_does_not_come_in_time_is_504() {
     let backend = Backend::raw(|_stream| thread::sleep(Duration::from_secs(5)));
     let other = Backend::raw(|_stream| thread::sleep(Duration::from_secs(5)));
     let site = Site::with_limits(&[backend.address, other.address], |limits| {
-        limits.response_timeout = Duration::from_millis(200);
+        limits.timeouts.response_head = Duration::from_millis(200);
     });
     assert_eq!(TlsClient::tls(site.address).get("/").status(), 504);
     assert_eq!(backend.requests() + other.requests(), 1);
@@ -191,7 +191,7 @@ fn a_connection_to_a_backend_that_goes_down_is_not_waited_for() {
     let _queued = std::net::TcpStream::connect(address).expect("it has room for one");
     let good = Backend::named("good");
     let site = Site::with_limits(&[address, good.address], |limits| {
-        limits.connect_timeout = NEVER;
+        limits.timeouts.connect = NEVER;
     });
     let mut client = TlsClient::tls(site.address);
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -64,7 +64,7 @@ fn failures_are_told_over_http2_as_well() {
     assert!(get(&site, &[]).ends_with(" 2 503"));
     let backend = Backend::raw(|_stream| thread::sleep(Duration::from_secs(3)));
     let site = Site::with_limits(&[backend.address], |limits| {
-        limits.response_timeout = Duration::from_millis(200);
+        limits.timeouts.response_head = Duration::from_millis(200);
     });
     assert!(get(&site, &[]).ends_with(" 2 504"));
 }

@@ -1,5 +1,6 @@
 //! The HTTP front on loopback: real sockets, real TLS, backends made for the test or real nginx.
 
+mod access_log;
 mod backends;
 mod bodies;
 mod both;
@@ -7,6 +8,7 @@ mod cancellations;
 mod clients;
 mod connections;
 mod departures;
+mod ended_early;
 mod failures;
 mod frames;
 mod handover;
@@ -15,6 +17,7 @@ mod memory;
 mod mutated;
 mod odd_responses;
 mod raw_http2;
+mod reasons;
 mod refusals;
 mod reload;
 mod replay;
@@ -24,6 +27,7 @@ mod routing;
 mod segments;
 mod site;
 mod slow;
+mod timeouts;
 mod tls;
 mod tls_settings;
 mod uploads;

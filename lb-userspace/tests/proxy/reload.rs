@@ -76,7 +76,7 @@ fn two_services_on_one_address_are_refused() {
     let frontends = vec![frontend("one"), frontend("two")];
     let errors = site
         .proxy()
-        .apply(&site.limits, frontends)
+        .apply((&site.limits, &site.log), frontends)
         .expect_err("bad");
     assert!(
         errors[0].to_string().contains("\"one\" and \"two\""),

@@ -66,7 +66,7 @@ fn two_backends_that_hang_up_do_not_fail_a_get() {
     let good = Backend::named("good");
     let site = Site::plain(
         &[dying[0].address, dying[1].address, good.address],
-        |limits| limits.response_timeout = Duration::from_secs(5),
+        |limits| limits.timeouts.response_head = Duration::from_secs(5),
     );
     let mut client = Client::plain(site.address);
     assert_eq!(client.get("/").text(), "good");

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use lb::config::{Config, Service};
+use lb::{
+    config::{Config, Service},
+    proxy::Reason,
+};
 use lb_common::backend::BackendState;
 
 use crate::{
@@ -304,7 +307,9 @@ fn a_protected_path_is_not_reached_by_another_spelling() {
         assert_eq!(reply.status, status, "{path}");
     }
     let refusals = site.proxy().counters().refusals;
-    let ambiguous = refusals.iter().find(|one| one.reason == "ambiguous_path");
+    let ambiguous = refusals
+        .iter()
+        .find(|one| one.reason == Reason::ClientHeadAmbiguousPath);
     assert_eq!(ambiguous.map(|one| one.count), Some(12));
     // Absolute targets are compared by what is forwarded.
     let mut client = TlsClient::tls(site.address);

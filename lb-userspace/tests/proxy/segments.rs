@@ -44,7 +44,7 @@ fn an_empty_line_before_a_request_may_be_cut_in_two() {
 fn an_empty_line_after_a_request_is_no_request_that_takes_too_long() {
     let backend = Backend::named("a");
     let site = Site::plain(&[backend.address], |limits| {
-        limits.header_timeout = Duration::from_millis(100);
+        limits.timeouts.head = Duration::from_millis(100);
     });
     let mut client = Client::plain(site.address);
     assert_eq!(client.get("/").status(), 200);

@@ -11,9 +11,12 @@ use std::{
 
 use lb::{
     acme::Challenges,
-    config::{self, Balance, Http, Mode, Name, Pool, Service, Tls, Weight, WhenAllDown},
+    config::{
+        self, AccessFormat, AccessLog, Balance, Http, Log, LogTarget, Mode, Name, Pool, Service,
+        Timeouts, Tls, Weight, WhenAllDown,
+    },
     pool::PoolView,
-    proxy::{Frontend, Proxy},
+    proxy::{EndedEarly, Frontend, Proxy, Reason, ReasonCount},
     tickets::TicketKeys,
 };
 use lb_common::backend::BackendState;
@@ -24,6 +27,7 @@ pub(crate) struct Site {
     pub(crate) proxy: Option<Proxy>,
     pub(crate) address: SocketAddr,
     pub(crate) limits: Http,
+    pub(crate) log: Log,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) service: Service,
     view: watch::Sender<Arc<PoolView>>,
@@ -78,7 +82,10 @@ impl Site {
         let site = Self {
             proxy: Some(Proxy::start(&limits, tickets, &Challenges::default()).expect("workers")),
             address,
-            limits,
+            log: Log {
+                errors: 256,
+                access: None,
+            },
             folder,
             service: Service {
                 name: name("site"),
@@ -86,7 +93,9 @@ impl Site {
                 mode,
                 pool: Some(pool),
                 routing: Arc::default(),
+                timeouts: limits.timeouts,
             },
+            limits,
             view: watch::Sender::new(view),
             others: Vec::new(),
         };
@@ -107,7 +116,30 @@ impl Site {
             moves: false,
             pools: pools.collect(),
         };
-        self.proxy().apply(&self.limits, vec![frontend])
+        self.proxy()
+            .apply((&self.limits, &self.log), vec![frontend])
+    }
+
+    /// Logs requests in JSON, and connections too, from now on; the file.
+    pub(crate) fn log_requests(&mut self) -> PathBuf {
+        let file = self.folder.path().join("access.log");
+        self.log.access = Some(AccessLog {
+            format: AccessFormat::Json,
+            to: LogTarget::File(file.clone()),
+            trace: false,
+            connections: true,
+        });
+        self.apply(self.service.clone()).expect("a log");
+        file
+    }
+
+    /// What ended early last, for this reason; nothing else did.
+    pub(crate) fn ended_early(&self, reason: Reason) -> EndedEarly {
+        let mut entries = self.proxy().ended_early();
+        let last = entries.pop().expect("something ended early");
+        assert_eq!(entries, [], "and nothing else");
+        assert_eq!(last.reason, reason, "{last:?}");
+        last
     }
 
     /// Sets the state of a backend.
@@ -151,10 +183,24 @@ impl Site {
     }
 
     /// Requests counted as broken off for this reason.
-    pub(crate) fn broken(&self, reason: &str) -> u64 {
-        let broken = self.proxy().counters().broken;
-        let for_it = broken.iter().filter(|count| count.reason == reason);
-        for_it.map(|count| count.count).sum()
+    pub(crate) fn broken(&self, reason: Reason) -> u64 {
+        counted(&self.proxy().counters().broken, reason)
+    }
+
+    /// Requests that the front answered itself for this reason.
+    pub(crate) fn answered_by_us(&self, reason: Reason) -> u64 {
+        let counters = self.proxy().counters();
+        counted(&counters.refusals, reason) + counted(&counters.own_answers, reason)
+    }
+
+    /// Connections and tunnels that ended early for this reason.
+    pub(crate) fn closed(&self, reason: Reason) -> u64 {
+        counted(&self.proxy().counters().closed, reason)
+    }
+
+    /// Handshakes that failed for this reason.
+    pub(crate) fn failed_handshakes(&self, reason: Reason) -> u64 {
+        counted(&self.proxy().counters().handshake_failures, reason)
     }
 
     /// Stops gracefully.
@@ -169,6 +215,11 @@ impl Drop for Site {
             proxy.shutdown(Duration::ZERO);
         }
     }
+}
+
+fn counted(counts: &[ReasonCount], reason: Reason) -> u64 {
+    let for_it = counts.iter().filter(|count| count.reason == reason);
+    for_it.map(|count| count.count).sum()
 }
 
 fn own_keys() -> TicketKeys {
@@ -226,14 +277,7 @@ fn pool(backends: &[SocketAddr]) -> Arc<Pool> {
 fn limits() -> Http {
     Http {
         workers: NonZeroUsize::new(2).expect("not 0"),
-        header_timeout: Duration::from_secs(10),
-        body_timeout: Duration::from_secs(30),
-        idle_timeout: Duration::from_secs(60),
-        send_timeout: Duration::from_secs(60),
-        handshake_timeout: Duration::from_secs(10),
-        connect_timeout: Duration::from_secs(2),
-        response_timeout: Duration::from_secs(60),
-        half_closed_timeout: Duration::from_secs(30),
+        timeouts: Timeouts::default(),
         drain_timeout: Duration::from_secs(3600),
         max_header_bytes: 16384,
         max_connections: None,

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lb::proxy::Reason;
+
 use crate::{
     backends::{Backend, ok, read_head},
     clients::{Client, TlsClient},
@@ -23,7 +25,7 @@ const STEP: Duration = Duration::from_millis(80);
 fn large() -> (Backend, Site) {
     let backend = Backend::answering(|_| ok(&vec![b'x'; BYTES]));
     let site = Site::with_limits(&[backend.address], |limits| {
-        limits.send_timeout = LIMIT;
+        limits.timeouts.send = LIMIT;
     });
     (backend, site)
 }
@@ -71,7 +73,9 @@ fn a_client_that_takes_nothing_is_given_up() {
     stalled.widen();
     let (_, request) = stalled.request(&raw_http2::get(&[]), None);
     stalled.tls.send(request);
-    wait_until("both are given up", || site.broken("client_stalled") == 2);
+    wait_until("both are given up", || {
+        site.broken(Reason::ClientResponseBodyTimeout) == 2
+    });
     assert_eq!(site.answered(200), 0);
     assert_eq!(site.proxy().counters().backend_connections[0].in_use, 0);
 }
@@ -89,7 +93,7 @@ fn a_head_that_drips_is_not_waited_for_beyond_its_time() {
         }
     });
     let site = Site::plain(&[backend.address], |limits| {
-        limits.response_timeout = Duration::from_millis(300);
+        limits.timeouts.response_head = Duration::from_millis(300);
     });
     let mut client = Client::plain(site.address);
     let began = Instant::now();

@@ -302,5 +302,6 @@ fn service(text: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> Service {
         mode,
         pool: Some(Arc::clone(pool)),
         routing: Arc::default(),
+        timeouts: config::Timeouts::default(),
     }
 }

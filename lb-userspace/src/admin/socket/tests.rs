@@ -30,15 +30,19 @@ async fn a_client_gets_the_status_and_gives_orders() {
     let path = directory.path().join("run/lb.sock");
     serving(&path, |request| Ok(format!("done: {request:?}")));
     let client = Client::new(&path);
-    let (status, said) = blocking(move || {
+    let (status, errors, said) = blocking(move || {
         let order = Request::Backend {
             name: "web2".to_owned(),
             order: Order::Drain,
         };
-        (client.status(), client.order(&order))
+        (client.status(), client.errors(), client.order(&order))
     })
     .await;
     assert_eq!(status.expect("a status").node, "lb-a");
+    assert_eq!(
+        errors.expect("errors"),
+        [crate::admin::examples_of_ended_early()]
+    );
     let said = said.expect("done");
     assert_eq!(said, r#"done: Backend { name: "web2", order: Drain }"#);
 }

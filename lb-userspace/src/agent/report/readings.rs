@@ -36,23 +36,17 @@ impl Observed {
             handshakes: handshake_readings(&http.handshakes),
             requests: request_readings(http.requests),
             routed: http.routed,
-            broken: broken_readings(http.broken),
+            broken: by_backend(http.broken),
+            own_answers: by_backend(http.own_answers),
             latencies: http.durations.into_iter().map(latency_reading).collect(),
-            handshake_failures: http.handshake_failures,
+            handshake_failures: by_service(http.handshake_failures),
             open_connections: http.open_connections,
             buffered_bytes: http.buffered_bytes,
-            closed: http
-                .closed
-                .into_iter()
-                .map(|one| (one.service, one.reason, one.count))
-                .collect(),
-            refusals: http
-                .refusals
-                .into_iter()
-                .map(|one| (one.service, one.reason, one.count))
-                .collect(),
+            closed: by_service(http.closed),
+            refusals: by_service(http.refusals),
             retries: http.retries,
             panics: http.panics,
+            log: self.log,
             backend_connections: connection_readings(http.backend_connections),
             certificates: self
                 .certificates
@@ -109,22 +103,6 @@ fn request_readings(counts: Vec<proxy::RequestCount>) -> Vec<RequestReading> {
     readings.collect()
 }
 
-fn broken_readings(
-    counts: Vec<proxy::BrokenCount>,
-) -> Vec<(Name, Option<Name>, &'static str, u64)> {
-    let mut sums = BTreeMap::new();
-    for count in counts {
-        let backend = count.backend.map(|(_pool, backend)| backend);
-        *sums
-            .entry((count.service, backend, count.reason))
-            .or_insert(0) += count.count;
-    }
-    let readings = sums.into_iter();
-    readings
-        .map(|((service, backend, reason), count)| (service, backend, reason, count))
-        .collect()
-}
-
 fn connection_readings(counts: Vec<proxy::BackendConnections>) -> Vec<(Name, Name, u64)> {
     let mut sums = BTreeMap::new();
     for count in counts {
@@ -133,6 +111,26 @@ fn connection_readings(counts: Vec<proxy::BackendConnections>) -> Vec<(Name, Nam
     let readings = sums.into_iter();
     readings
         .map(|((service, backend), in_use)| (service, backend, in_use))
+        .collect()
+}
+
+fn by_service(counts: Vec<proxy::ReasonCount>) -> Vec<(Name, &'static str, u64)> {
+    let counts = counts.into_iter();
+    counts
+        .map(|one| (one.service, one.reason.word(), one.count))
+        .collect()
+}
+
+fn by_backend(counts: Vec<proxy::ReasonCount>) -> Vec<(Name, Option<Name>, &'static str, u64)> {
+    let mut sums = BTreeMap::new();
+    for count in counts {
+        let backend = count.backend.map(|(_pool, backend)| backend);
+        let key = (count.service, backend, count.reason.word());
+        *sums.entry(key).or_insert(0) += count.count;
+    }
+    let readings = sums.into_iter();
+    readings
+        .map(|((service, backend, reason), count)| (service, backend, reason, count))
         .collect()
 }
 

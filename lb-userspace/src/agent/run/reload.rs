@@ -90,7 +90,7 @@ impl<K: Kernel> Agent<K> {
     pub(super) fn apply_to_proxy(&self, config: &Config, feeds: &Feeds) -> Result<(), String> {
         let proxy = self.shared.proxy();
         let proxy = proxy.as_ref().ok_or("the agent is stopping")?;
-        let applied = proxy.apply(&config.http, feeds.frontends(config));
+        let applied = proxy.apply((&config.http, &config.log), feeds.frontends(config));
         applied.map_err(|errors| {
             let sentences = errors.iter().map(ToString::to_string);
             sentences.collect::<Vec<_>>().join("\n")

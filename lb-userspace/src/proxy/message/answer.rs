@@ -55,13 +55,13 @@ impl Answer<'_> {
         self.body.map_or(&[], |(_, body)| body)
     }
 
-    /// Appends the whole response in HTTP/1.
+    /// Appends the whole response in HTTP/1. Returns how many bytes of body it has.
     pub(crate) fn write_to(
         &self,
         (keep_alive, to_head): (bool, bool),
         now: SystemTime,
         out: &mut Vec<u8>,
-    ) {
+    ) -> usize {
         let line = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         out.extend_from_slice(line.as_bytes());
         for (name, value) in self.fields(now) {
@@ -70,9 +70,11 @@ impl Answer<'_> {
         let connection: &[u8] = if keep_alive { b"keep-alive" } else { b"close" };
         push_field(out, "Connection", connection);
         out.extend_from_slice(b"\r\n");
-        if !to_head {
-            out.extend_from_slice(self.bytes());
+        if to_head {
+            return 0;
         }
+        out.extend_from_slice(self.bytes());
+        self.bytes().len()
     }
 }
 

@@ -69,31 +69,6 @@ impl Refusal {
         Self::AmbiguousPath,
     ];
 
-    /// The value of the metric label `reason`.
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Self::BareLineEnd => "bare_line_end",
-            Self::RequestLine => "request_line",
-            Self::Version => "version",
-            Self::Target => "target",
-            Self::HeaderLine => "header_line",
-            Self::TooManyHeaders => "too_many_headers",
-            Self::HeadTooLarge => "head_too_large",
-            Self::Host => "host",
-            Self::HostMismatch => "host_mismatch",
-            Self::ContentLength => "content_length",
-            Self::AmbiguousLength => "ambiguous_length",
-            Self::TransferEncoding => "transfer_encoding",
-            Self::TransferCoding => "transfer_coding",
-            Self::Expectation => "expectation",
-            Self::Method => "method",
-            Self::Chunk => "chunk",
-            Self::HeaderTimeout => "header_timeout",
-            Self::BodyTimeout => "body_timeout",
-            Self::AmbiguousPath => "ambiguous_path",
-        }
-    }
-
     /// The status that the client is answered with.
     pub(crate) fn status(self) -> u16 {
         match self {

@@ -25,13 +25,14 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Short time-outs, so that clients and backends go beyond each of them.
 fn limits(limits: &mut Http) {
     let short = Duration::from_secs(1);
-    limits.header_timeout = short;
-    limits.body_timeout = short;
-    limits.send_timeout = short;
-    limits.handshake_timeout = short;
-    limits.response_timeout = short;
-    limits.half_closed_timeout = short;
-    limits.idle_timeout = Duration::from_secs(5);
+    limits.timeouts.head = short;
+    limits.timeouts.body = short;
+    limits.timeouts.send = short;
+    limits.timeouts.handshake = short;
+    limits.timeouts.response_head = short;
+    limits.timeouts.response_body = short;
+    limits.timeouts.half_closed = short;
+    limits.timeouts.keep_alive = Duration::from_secs(5);
     limits.max_connections_per_client = PER_CLIENT;
 }
 

@@ -1,0 +1,228 @@
+//! A line: what is known of a request that has ended, and how it is written.
+
+use std::{
+    io::Write as _,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    escape::{push_json, push_text},
+    time::{push_combined, push_rfc3339},
+};
+use crate::config::{AccessField, AccessFormat, FormatPart};
+
+/// What is known of a request that has ended. What is empty, 0 for a status, or `None` is absent.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    /// When the head had come.
+    pub time: SystemTime,
+    /// The service.
+    pub service: &'a str,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's port.
+    pub client_port: u16,
+    /// The protocol.
+    pub protocol: &'a str,
+    /// The version of TLS.
+    pub tls_version: &'a str,
+    /// Whether an earlier TLS session was resumed.
+    pub tls_resumed: Option<bool>,
+    /// The method.
+    pub method: &'a [u8],
+    /// The host that was asked for.
+    pub host: &'a [u8],
+    /// Path and query.
+    pub target: &'a [u8],
+    /// The header Referer.
+    pub referer: &'a [u8],
+    /// The header User-Agent.
+    pub user_agent: &'a [u8],
+    /// The status.
+    pub status: u16,
+    /// Why it ended as it did.
+    pub why: Option<Why>,
+    /// The backend.
+    pub backend: &'a str,
+    /// How often it was sent to a backend.
+    pub attempts: u32,
+    /// Bytes of the body to the backend.
+    pub request_bytes: u64,
+    /// Bytes of the body to the client.
+    pub response_bytes: u64,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// Until a backend was chosen.
+    pub queue: Option<Duration>,
+    /// Until there was a connection to it.
+    pub connect: Option<Duration>,
+    /// Until the first byte of the response.
+    pub first_byte: Option<Duration>,
+    /// All of it.
+    pub total: Duration,
+    /// The trace ID.
+    pub trace_id: &'a [u8],
+}
+
+/// Why a request ended as it did, in words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Why {
+    /// The reason.
+    pub reason: &'static str,
+    /// Who ended it.
+    pub ended_by: &'static str,
+    /// How far it was.
+    pub phase: &'static str,
+}
+
+/// The value of a field.
+enum Value<'a> {
+    Absent,
+    Text(&'a [u8]),
+    Number(u64),
+    Flag(bool),
+    Address(IpAddr),
+    Time(SystemTime),
+}
+
+impl Line<'_> {
+    /// Appends the line, without a line feed.
+    pub fn write_to(&self, format: &AccessFormat, out: &mut Vec<u8>) {
+        match format {
+            AccessFormat::Json => self.write_json(out),
+            AccessFormat::Combined => self.write_combined(out),
+            AccessFormat::Own(parts) => {
+                for part in parts {
+                    match part {
+                        FormatPart::Text(text) => out.extend_from_slice(text.as_bytes()),
+                        FormatPart::Field(field) => self.value(*field).write_text(out),
+                    }
+                }
+            }
+        }
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        let mut before = b'{';
+        for field in AccessField::ALL {
+            out.push(before);
+            before = b',';
+            out.push(b'"');
+            out.extend_from_slice(field.name().as_bytes());
+            out.extend_from_slice(b"\":");
+            self.value(*field).write_json(out);
+        }
+        out.push(b'}');
+    }
+
+    /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`.
+    fn write_combined(&self, out: &mut Vec<u8>) {
+        let text = |field| self.value(field);
+        text(AccessField::Client).write_text(out);
+        out.extend_from_slice(b" - - [");
+        push_combined(out, self.time);
+        out.extend_from_slice(b"] \"");
+        if self.method.is_empty() {
+            out.push(b'-');
+        } else {
+            push_text(out, self.method);
+            out.push(b' ');
+            push_text(out, self.target);
+            out.push(b' ');
+            push_text(out, self.protocol.as_bytes());
+        }
+        out.extend_from_slice(b"\" ");
+        text(AccessField::Status).write_text(out);
+        out.push(b' ');
+        text(AccessField::ResponseBytes).write_text(out);
+        for field in [AccessField::Referer, AccessField::UserAgent] {
+            out.extend_from_slice(b" \"");
+            text(field).write_text(out);
+            out.push(b'"');
+        }
+    }
+
+    fn value(&self, field: AccessField) -> Value<'_> {
+        let micros = |time: Option<Duration>| {
+            time.map_or(Value::Absent, |time| {
+                Value::Number(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+            })
+        };
+        let word = |word: fn(Why) -> &'static str| {
+            self.why
+                .map_or(Value::Absent, |why| Value::Text(word(why).as_bytes()))
+        };
+        match field {
+            AccessField::Time => Value::Time(self.time),
+            AccessField::Service => Value::text(self.service.as_bytes()),
+            AccessField::Client => Value::Address(self.client),
+            AccessField::ClientPort => Value::Number(self.client_port.into()),
+            AccessField::Protocol => Value::text(self.protocol.as_bytes()),
+            AccessField::TlsVersion => Value::text(self.tls_version.as_bytes()),
+            AccessField::TlsResumed => self.tls_resumed.map_or(Value::Absent, Value::Flag),
+            AccessField::Method => Value::text(self.method),
+            AccessField::Host => Value::text(self.host),
+            AccessField::Target => Value::text(self.target),
+            AccessField::Referer => Value::text(self.referer),
+            AccessField::UserAgent => Value::text(self.user_agent),
+            AccessField::Status if self.status == 0 => Value::Absent,
+            AccessField::Status => Value::Number(self.status.into()),
+            AccessField::Reason => word(|why| why.reason),
+            AccessField::EndedBy => word(|why| why.ended_by),
+            AccessField::Phase => word(|why| why.phase),
+            AccessField::Backend => Value::text(self.backend.as_bytes()),
+            AccessField::Attempts => Value::Number(self.attempts.into()),
+            AccessField::RequestBytes => Value::Number(self.request_bytes),
+            AccessField::ResponseBytes => Value::Number(self.response_bytes),
+            AccessField::TlsUs => micros(self.tls),
+            AccessField::QueueUs => micros(self.queue),
+            AccessField::ConnectUs => micros(self.connect),
+            AccessField::FirstByteUs => micros(self.first_byte),
+            AccessField::TotalUs => micros(Some(self.total)),
+            AccessField::TraceId => Value::text(self.trace_id),
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    fn text(text: &'a [u8]) -> Self {
+        if text.is_empty() {
+            Self::Absent
+        } else {
+            Self::Text(text)
+        }
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Absent => out.extend_from_slice(b"null"),
+            Self::Text(text) => push_json(out, text),
+            Self::Number(_) | Self::Flag(_) => self.write_text(out),
+            Self::Address(_) | Self::Time(_) => {
+                out.push(b'"');
+                self.write_text(out);
+                out.push(b'"');
+            }
+        }
+    }
+
+    /// As formats other than JSON have it: `-` where it is absent.
+    fn write_text(&self, out: &mut Vec<u8>) {
+        // Writing to memory does not fail.
+        let _written = match self {
+            Self::Absent => out.write_all(b"-"),
+            Self::Text(text) => {
+                push_text(out, text);
+                Ok(())
+            }
+            Self::Number(number) => write!(out, "{number}"),
+            Self::Flag(flag) => write!(out, "{flag}"),
+            Self::Address(address) => write!(out, "{address}"),
+            Self::Time(time) => {
+                push_rfc3339(out, *time);
+                Ok(())
+            }
+        };
+    }
+}

@@ -1,0 +1,187 @@
+//! The thread that writes lines where they are to go.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::{fs::OpenOptionsExt as _, net::UnixDatagram},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Error, queue::Queue, time};
+use crate::config::LogTarget;
+
+/// How long lines are gathered, so that a busy front's are written many at once.
+const GATHER: Duration = Duration::from_millis(10);
+/// The same failure is logged at most so often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// Where syslog listens.
+const DEV_LOG: &str = "/dev/log";
+/// Facility `local0`, severity `info` (RFC 5424 §6.2.1).
+const PRIORITY: u8 = 16 * 8 + 6;
+/// The mode of a file that is made.
+const MODE: u32 = 0o640;
+
+/// Where lines go.
+#[derive(Debug)]
+pub(super) enum Output {
+    Stdout,
+    File(PathBuf, File),
+    Syslog(UnixDatagram),
+}
+
+impl Output {
+    pub(super) fn open(target: &LogTarget) -> Result<Self, Error> {
+        match target {
+            LogTarget::Stdout => Ok(Self::Stdout),
+            LogTarget::File(path) => match open_file(path) {
+                Ok(file) => Ok(Self::File(path.clone(), file)),
+                Err(source) => Err(Error::File {
+                    path: path.clone(),
+                    source,
+                }),
+            },
+            LogTarget::Syslog => connect(Path::new(DEV_LOG))
+                .map(Self::Syslog)
+                .map_err(Error::Syslog),
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        if let Self::File(path, file) = self {
+            *file = open_file(path)?;
+        }
+        Ok(())
+    }
+
+    /// Writes lines; says how many could not be.
+    fn write(&mut self, lines: &[u8]) -> Result<(), (u64, io::Error)> {
+        match self {
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                let written = stdout.write_all(lines).and_then(|()| stdout.flush());
+                written.map_err(|error| (count(lines), error))
+            }
+            Self::File(_, file) => write_file(file, lines),
+            Self::Syslog(socket) => write_syslog(socket, lines),
+        }
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(MODE)
+        .open(path)
+}
+
+fn connect(path: &Path) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(path)?;
+    Ok(socket)
+}
+
+fn count(lines: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', lines).count() as u64
+}
+
+/// A line of which a part was written is ended, so that the next one is whole.
+fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
+    let mut left = lines;
+    while !left.is_empty() {
+        match file.write(left) {
+            Ok(0) => return Err((count(left), io::ErrorKind::WriteZero.into())),
+            Ok(written) => left = &left[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let written = lines.len() - left.len();
+                if written > 0 && lines[written - 1] != b'\n' {
+                    // Where that fails too, the next line is appended to it.
+                    let _ended = file.write_all(b"\n");
+                }
+                return Err((count(left), error));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One datagram a line, as local syslog daemons read it (RFC 3164 §4.1, without a host name).
+fn write_syslog(socket: &mut UnixDatagram, lines: &[u8]) -> Result<(), (u64, io::Error)> {
+    let mut lost = 0;
+    let mut failed = None;
+    let mut message = Vec::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        if line.is_empty() {
+            continue;
+        }
+        message.clear();
+        time::push_syslog_head(&mut message, PRIORITY, std::time::SystemTime::now());
+        message.extend_from_slice(line);
+        if let Err(error) = send(socket, &message) {
+            lost += 1;
+            failed = Some(error);
+        }
+    }
+    failed.map_or(Ok(()), |error| Err((lost, error)))
+}
+
+/// Sends a message, over a new connection where the daemon was started again.
+fn send(socket: &mut UnixDatagram, message: &[u8]) -> io::Result<()> {
+    if socket.send(message).is_ok() {
+        return Ok(());
+    }
+    *socket = connect(Path::new(DEV_LOG))?;
+    socket.send(message).map(drop)
+}
+
+/// Starts the thread. It ends when the queue is closed and everything is written.
+pub(super) fn start(output: Output, queue: &Arc<Queue>) -> io::Result<()> {
+    let queue = Arc::clone(queue);
+    let thread = thread::Builder::new().name("access-log".to_owned());
+    thread.spawn(move || run(output, &queue)).map(drop)
+}
+
+fn run(mut output: Output, queue: &Queue) {
+    let mut lines = Vec::new();
+    let mut complained = None;
+    loop {
+        let work = queue.take(&mut lines);
+        if work.reopen
+            && let Err(error) = output.reopen()
+        {
+            tracing::error!("the access log cannot be opened again, the old file stays: {error}");
+        }
+        let all = count(&lines);
+        let lost = match output.write(&lines) {
+            Ok(()) => 0,
+            Err((lost, error)) => {
+                complain(&mut complained, &error);
+                lost
+            }
+        };
+        queue.counts.not_written.fetch_add(lost, Relaxed);
+        queue
+            .counts
+            .written
+            .fetch_add(all.saturating_sub(lost), Relaxed);
+        lines.clear();
+        if work.last {
+            return queue.end();
+        }
+        thread::sleep(GATHER);
+    }
+}
+
+fn complain(complained: &mut Option<Instant>, error: &io::Error) {
+    if complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+        *complained = Some(Instant::now());
+        tracing::error!(
+            "lines of the access log cannot be written: {error}; they are dropped and counted \
+             (lb_access_log_dropped_total)"
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! `[log]`: the access log.
+
+use std::{ops::RangeInclusive, path::PathBuf};
+
+use super::{
+    AccessField, AccessFormat, AccessLog, FormatPart, Log, LogTarget,
+    kind::{Bool, Complaint, Text, Whole},
+    schema::{Absent, Key, Schema},
+    section::Section,
+    source::Reported,
+    suggest,
+};
+
+pub(super) static LOG: Schema = Schema {
+    name: "log",
+    header: "[log]",
+    about: "What is kept of the requests that the agent serves.",
+    presence: "May be left out.",
+    keys: &[&ERRORS],
+    tables: &[&ACCESS],
+};
+
+static ERRORS: Key<Whole<u32>> = Key {
+    name: "errors",
+    kind: Whole(RangeInclusive::new(0, 65_536)),
+    absent: Absent::Is("256"),
+    meaning: "How many of the last requests, handshakes and connections that ended early are kept \
+              in memory for `lb errors`, at most some 1.5 KiB each.",
+};
+
+static ACCESS: Schema = Schema {
+    name: "access",
+    header: "[log.access]",
+    about: "A line for each request that the agent serves, when it has ended, however it ended; \
+            for a tunnel (a WebSocket), when the tunnel has. Values that strangers choose are \
+            escaped, so that a line is always one line. No request waits for the log: lines for \
+            which there is no room, as a disk that is slow or full is behind, are dropped and \
+            counted (`lb_access_log_dropped_total`). \
+            [The fields, and how to rotate the file](operations.md#the-access-log).",
+    presence: "May be left out: then there is no access log, and it costs nothing.",
+    keys: &[&FORMAT, &TO, &TRACE, &CONNECTIONS],
+    tables: &[],
+};
+
+static FORMAT: Key<Text<AccessFormat>> = Key {
+    name: "format",
+    kind: Text {
+        what: "`\"json\"`, `\"combined\"`, or text with `{fields}`",
+        parse: format,
+    },
+    absent: Absent::Is("\"json\""),
+    meaning: "`json`: an object with every field. `combined`: as Apache and nginx write it. \
+              Anything else is a format of your own, in which `{status}` stands for that field, \
+              and `{{` and `}}` for braces: `\"{client} {method} {target} {status} {total_us}\"`.",
+};
+
+static TO: Key<Text<LogTarget>> = Key {
+    name: "to",
+    kind: Text {
+        what: "`\"stdout\"`, `\"syslog\"` or a path from the root",
+        parse: target,
+    },
+    absent: Absent::Is("\"stdout\""),
+    meaning: "Where the lines go. A path: the end of that file, which is made with mode 0640 where \
+              there is none, and opened again on SIGUSR1. `syslog`: `/dev/log`, with facility \
+              `local0` and severity `info`.",
+};
+
+static TRACE: Key<Bool> = Key {
+    name: "trace",
+    kind: Bool,
+    absent: Absent::Is("false"),
+    meaning: "Begin a trace for each request that belongs to none: without a valid `traceparent` \
+              (W3C Trace Context) the backend is sent a new one, sampled, and no `tracestate`. A \
+              valid one is passed on as it is, with its `tracestate`, and stands in the log, \
+              whether or not this is `true`.",
+};
+
+static CONNECTIONS: Key<Bool> = Key {
+    name: "connections",
+    kind: Bool,
+    absent: Absent::Is("false"),
+    meaning: "A line also for connections that ended early without a request under way: handshakes \
+              that failed, heads that did not come, idle ones that were closed.",
+};
+
+/// Reads `[log]`.
+pub(super) fn log(section: &Section<'_>) -> Result<Log, Reported> {
+    let errors = section.value(&ERRORS);
+    let access = section.table(&ACCESS)?;
+    let access = access.as_ref().map(access_log).transpose();
+    Ok(Log {
+        errors: errors?.into_inner() as usize,
+        access: access?,
+    })
+}
+
+fn access_log(section: &Section<'_>) -> Result<AccessLog, Reported> {
+    let format = section.value(&FORMAT);
+    let to = section.value(&TO);
+    let trace = section.value(&TRACE);
+    let connections = section.value(&CONNECTIONS);
+    Ok(AccessLog {
+        format: format?.into_inner(),
+        to: to?.into_inner(),
+        trace: trace?.into_inner(),
+        connections: connections?.into_inner(),
+    })
+}
+
+fn target(text: &str) -> Result<LogTarget, Complaint> {
+    match text {
+        "stdout" => Ok(LogTarget::Stdout),
+        "syslog" => Ok(LogTarget::Syslog),
+        path if path.starts_with('/') && !path.contains('\0') => {
+            Ok(LogTarget::File(PathBuf::from(path)))
+        }
+        _ => Err(Complaint::new(
+            "is none of these",
+            "write \"stdout\", \"syslog\" or a path that begins with /",
+        )),
+    }
+}
+
+fn format(text: &str) -> Result<AccessFormat, Complaint> {
+    match text {
+        "json" => return Ok(AccessFormat::Json),
+        "combined" => return Ok(AccessFormat::Combined),
+        _ => {}
+    }
+    if let Some(strange) = text.chars().find(|character| character.is_control()) {
+        let found = format!("has the control character {strange:?}");
+        return Err(Complaint::new(found, "a line of the log is one line"));
+    }
+    let parts = parts(text)?;
+    if !parts
+        .iter()
+        .any(|part| matches!(part, FormatPart::Field(_)))
+    {
+        let hint = "write \"json\", \"combined\", or fields in braces: \"{client} {status}\"";
+        return Err(Complaint::new("has no field", hint));
+    }
+    Ok(AccessFormat::Own(parts))
+}
+
+fn parts(text: &str) -> Result<Vec<FormatPart>, Complaint> {
+    let mut parts = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(place) = rest.find(['{', '}']) {
+        let (before, brace) = rest.split_at(place);
+        plain.push_str(before);
+        if let Some(after) = brace.strip_prefix("{{") {
+            plain.push('{');
+            rest = after;
+        } else if let Some(after) = brace.strip_prefix("}}") {
+            plain.push('}');
+            rest = after;
+        } else if let Some((name, after)) = brace.strip_prefix('{').and_then(|b| b.split_once('}'))
+        {
+            if !plain.is_empty() {
+                parts.push(FormatPart::Text(std::mem::take(&mut plain)));
+            }
+            parts.push(FormatPart::Field(field(name)?));
+            rest = after;
+        } else {
+            let hint = "a field is \"{status}\"; for a brace itself, write it twice";
+            return Err(Complaint::new("has a brace without its other half", hint));
+        }
+    }
+    plain.push_str(rest);
+    if !plain.is_empty() {
+        parts.push(FormatPart::Text(plain));
+    }
+    Ok(parts)
+}
+
+fn field(name: &str) -> Result<AccessField, Complaint> {
+    let mut all = AccessField::ALL.iter();
+    all.find(|field| field.name() == name)
+        .copied()
+        .ok_or_else(|| {
+            let names: Vec<_> = AccessField::ALL.iter().map(|field| field.name()).collect();
+            let near = suggest::nearest(name, names.iter().copied());
+            let near = near.map_or_else(String::new, |near| format!("did you mean {near}?\n"));
+            Complaint::new(
+                format!("has no field {{{name}}}"),
+                format!("{near}fields are: {}", names.join(", ")),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_format_of_ones_own_has_text_and_fields() {
+        let text = |text: &str| FormatPart::Text(text.to_owned());
+        let field = FormatPart::Field;
+        assert_eq!(
+            format("{{{client}}} \"{method}\" {status}").ok(),
+            Some(AccessFormat::Own(vec![
+                text("{"),
+                field(AccessField::Client),
+                text("} \""),
+                field(AccessField::Method),
+                text("\" "),
+                field(AccessField::Status),
+            ]))
+        );
+    }
+
+    #[test]
+    fn what_is_no_format_is_refused_with_the_cure() {
+        for (text, found, hint) in [
+            ("", "has no field", "json"),
+            ("jason", "has no field", "json"),
+            ("{client} {", "has a brace", "write it twice"),
+            ("{client}}", "has a brace", "write it twice"),
+            ("{statut}", "has no field {statut}", "did you mean status?"),
+            ("{client}\n", "has the control character", "one line"),
+        ] {
+            let complaint = format(text).map(drop).expect_err("refused");
+            assert!(complaint.found.starts_with(found), "{}", complaint.found);
+            assert!(complaint.hint.contains(hint), "{}", complaint.hint);
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_word_or_a_path() {
+        assert_eq!(target("stdout").ok(), Some(LogTarget::Stdout));
+        assert_eq!(target("syslog").ok(), Some(LogTarget::Syslog));
+        assert_eq!(
+            target("/var/log/lb/access.log").ok(),
+            Some(LogTarget::File("/var/log/lb/access.log".into()))
+        );
+        for text in ["", "stderr", "access.log"] {
+            assert!(target(text).is_err(), "{text}");
+        }
+    }
+}

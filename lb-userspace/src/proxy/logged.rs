@@ -1,0 +1,251 @@
+//! What the access log needs to know of a request, kept while it is under way: only while there is
+//! an access log.
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    time::{Instant, SystemTime},
+};
+
+use http::{HeaderMap, header};
+
+use super::{
+    account::Notes,
+    front::{Front, Peer},
+    message::Request,
+    reason::Reason,
+    trace::{self, TraceId},
+};
+use crate::access_log::{AccessLog, Line, Why};
+
+/// The most bytes that are kept of one value that a client chose.
+const VALUE_BYTES: usize = 2048;
+
+/// What is kept of a request for its line.
+#[derive(Debug)]
+pub(super) struct Logged {
+    log: Rc<AccessLog>,
+    time: SystemTime,
+    protocol: &'static str,
+    /// The values that the client chose, one after another.
+    values: Vec<u8>,
+    /// Where each of them ends.
+    ends: [usize; VALUES],
+    trace: Option<TraceId>,
+}
+
+/// How many values a client chooses.
+const VALUES: usize = 5;
+
+/// When a request reached its stages; nothing is noted without an access log.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    is_on: Cell<bool>,
+    chosen: Cell<Option<Instant>>,
+    connected: Cell<Option<Instant>>,
+    first_byte: Cell<Option<Instant>>,
+}
+
+impl Times {
+    /// Notes times from here on.
+    pub(super) fn turn_on(&self) {
+        self.is_on.set(true);
+    }
+
+    /// A backend was chosen. The first choice counts.
+    pub(super) fn choose(&self) {
+        self.note(&self.chosen);
+    }
+
+    /// There is a connection. The last one counts.
+    pub(super) fn connect(&self) {
+        self.connected.set(None);
+        self.note(&self.connected);
+    }
+
+    /// A byte of the response came. The first one counts.
+    pub(super) fn first_byte(&self) {
+        self.note(&self.first_byte);
+    }
+
+    fn note(&self, cell: &Cell<Option<Instant>>) {
+        if self.is_on.get() && cell.get().is_none() {
+            cell.set(Some(Instant::now()));
+        }
+    }
+}
+
+impl Logged {
+    /// A request of that protocol begins.
+    pub(super) fn begin(log: Rc<AccessLog>, protocol: &'static str) -> Self {
+        Self {
+            log,
+            time: SystemTime::now(),
+            protocol,
+            values: Vec::new(),
+            ends: [0; VALUES],
+            trace: None,
+        }
+    }
+
+    /// Keeps what an HTTP/1 request says.
+    pub(super) fn keep_http1(&mut self, request: &Request<'_, '_>) {
+        let field = |name: &str| {
+            let mut fields = request.fields.iter();
+            let found = fields.find(|field| field.name.eq_ignore_ascii_case(name));
+            found.map_or(&b""[..], |field| field.value)
+        };
+        if request.http10 {
+            self.protocol = "HTTP/1.0";
+        }
+        self.keep([
+            request.method.0.as_bytes(),
+            request.host.unwrap_or_default().as_bytes(),
+            request.target.as_bytes(),
+            field("referer"),
+            field("user-agent"),
+        ]);
+    }
+
+    /// Keeps what an HTTP/2 request says.
+    pub(super) fn keep_http2(&mut self, parts: &http::request::Parts) {
+        let field = |headers: &HeaderMap, name| {
+            let value = headers.get(name);
+            value.map_or(Vec::new(), |value| value.as_bytes().to_vec())
+        };
+        let authority = parts.uri.authority().map(|one| one.as_str().as_bytes());
+        let host = authority.map_or_else(|| field(&parts.headers, header::HOST), <[u8]>::to_vec);
+        let target = parts
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
+        self.keep([
+            parts.method.as_str().as_bytes(),
+            &host,
+            target.as_bytes(),
+            &field(&parts.headers, header::REFERER),
+            &field(&parts.headers, header::USER_AGENT),
+        ]);
+    }
+
+    /// Finds the trace of a request in its head for the backend; begins one where that is wanted.
+    pub(super) fn follow_trace(&mut self, head: &mut Vec<u8>) {
+        let begins = self.log.settings().trace;
+        self.trace = trace::follow(head, || begins.then(random).flatten());
+    }
+
+    fn keep(&mut self, values: [&[u8]; VALUES]) {
+        self.values.clear();
+        for (value, end) in values.into_iter().zip(&mut self.ends) {
+            let value = &value[..value.len().min(VALUE_BYTES)];
+            self.values.extend_from_slice(value);
+            *end = self.values.len();
+        }
+    }
+
+    fn value(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.values[start..self.ends[number]]
+    }
+
+    /// Hands the line to the log.
+    pub(super) fn write(
+        &self,
+        (front, peer): (&Front, &Peer),
+        notes: &Notes,
+        (status, reason): (u16, Option<Reason>),
+        began: Instant,
+    ) {
+        let member = notes.member();
+        let Times {
+            chosen,
+            connected,
+            first_byte,
+            ..
+        } = &notes.times;
+        let between = |from: Option<Instant>, to: &Cell<Option<Instant>>| {
+            Some(to.get()?.saturating_duration_since(from?))
+        };
+        self.log.push(&Line {
+            time: self.time,
+            protocol: self.protocol,
+            method: self.value(0),
+            host: self.value(1),
+            target: self.value(2),
+            referer: self.value(3),
+            user_agent: self.value(4),
+            status,
+            why: reason.map(words),
+            backend: member.as_ref().map_or("", |member| member.name.as_str()),
+            attempts: notes.attempts(),
+            request_bytes: notes.request_bytes.get(),
+            response_bytes: notes.response_bytes.get(),
+            tls: peer.tls.take_duration(),
+            queue: between(Some(began), chosen),
+            connect: between(chosen.get(), connected),
+            first_byte: between(connected.get(), first_byte),
+            total: began.elapsed(),
+            trace_id: self.trace.as_ref().map_or(b"", |trace| &trace[..]),
+            ..of_connection(front, peer)
+        });
+    }
+}
+
+/// `None`: the host has no random numbers, which has a trace not begin.
+fn random() -> Option<trace::Random> {
+    let mut random = trace::Random::default();
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    Some(random)
+}
+
+/// Writes a line for a connection that ended early without a request under way, where that is wanted.
+pub(super) fn write_connection(front: &Front, peer: &Peer, reason: Reason) {
+    let Some(log) = front.access_log() else {
+        return;
+    };
+    if log.settings().connections {
+        log.push(&Line {
+            why: Some(words(reason)),
+            tls: peer.tls.take_duration(),
+            ..of_connection(front, peer)
+        });
+    }
+}
+
+/// What is the same for all requests of a connection.
+fn of_connection<'a>(front: &'a Front, peer: &Peer) -> Line<'a> {
+    Line {
+        time: SystemTime::now(),
+        service: front.name.as_str(),
+        client: peer.address,
+        client_port: peer.port,
+        protocol: "",
+        tls_version: peer.tls.version(),
+        tls_resumed: peer.tls.resumed(),
+        method: b"",
+        host: b"",
+        target: b"",
+        referer: b"",
+        user_agent: b"",
+        status: 0,
+        why: None,
+        backend: "",
+        attempts: 0,
+        request_bytes: 0,
+        response_bytes: 0,
+        tls: None,
+        queue: None,
+        connect: None,
+        first_byte: None,
+        total: std::time::Duration::ZERO,
+        trace_id: b"",
+    }
+}
+
+fn words(reason: Reason) -> Why {
+    Why {
+        reason: reason.word(),
+        ended_by: reason.by().word(),
+        phase: reason.phase().word(),
+    }
+}

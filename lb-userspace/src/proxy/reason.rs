@@ -1,0 +1,481 @@
+//! Why an answer is the proxy's own, or why an exchange or a connection ended early.
+//!
+//! The words are the same in the metrics, in the access log, in `lb errors` and in
+//! `docs/reasons.md`, which a test holds to this file.
+
+use super::message::Refusal;
+
+/// Who ended an exchange. For a time-out: who was waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum By {
+    /// The client.
+    Client,
+    /// The backend.
+    Backend,
+    /// The load balancer itself.
+    Lb,
+}
+
+impl By {
+    /// The word that reasons begin with.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Backend => "backend",
+            Self::Lb => "lb",
+        }
+    }
+}
+
+/// How far a connection or a request was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Before the end of the TLS handshake.
+    Handshake,
+    /// From the first byte of a request to the end of its head.
+    Head,
+    /// Until the backend has the whole request.
+    RequestBody,
+    /// Until a backend is chosen.
+    Queue,
+    /// Until there is a connection to the backend.
+    Connect,
+    /// From the request's end to the end of the response's head.
+    ResponseHead,
+    /// From there to the end of the response.
+    ResponseBody,
+    /// After `101 Switching Protocols`.
+    Tunnel,
+    /// Between two requests of a connection.
+    KeepAlive,
+}
+
+impl Phase {
+    /// The word that stands second in reasons.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Head => "head",
+            Self::RequestBody => "request_body",
+            Self::Queue => "queue",
+            Self::Connect => "connect",
+            Self::ResponseHead => "response_head",
+            Self::ResponseBody => "response_body",
+            Self::Tunnel => "tunnel",
+            Self::KeepAlive => "keep_alive",
+        }
+    }
+}
+
+/// How a client left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Left {
+    /// It closed its connection.
+    Closed,
+    /// It reset its connection, or the connection failed.
+    Reset,
+    /// It took back this one request (HTTP/2, RFC 9113 §8.7).
+    Cancelled,
+}
+
+macro_rules! reasons {
+    ($($variant:ident $by:ident $phase:ident $word:literal $meaning:literal;)*) => {
+        /// Why an answer is the proxy's own, or why an exchange or a connection ended early.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[repr(u8)]
+        pub enum Reason {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Who ended it.
+            #[must_use]
+            pub fn by(self) -> By {
+                match self {
+                    $(Self::$variant => By::$by,)*
+                }
+            }
+
+            /// How far it was.
+            #[must_use]
+            pub fn phase(self) -> Phase {
+                match self {
+                    $(Self::$variant => Phase::$phase,)*
+                }
+            }
+
+            /// The word for it: who ended it, how far it was, and why, joined by `_`.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+
+            /// What it means, as sentences.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $meaning,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    ClientHandshakeTimeout Client Handshake "client_handshake_timeout"
+        "The TLS handshake did not end within `handshake`.";
+    ClientHandshakeClosed Client Handshake "client_handshake_closed"
+        "The client closed its connection within the TLS handshake.";
+    ClientHandshakeReset Client Handshake "client_handshake_reset"
+        "The client's connection failed within the TLS handshake.";
+    ClientHandshakeMalformed Client Handshake "client_handshake_malformed"
+        "What the client sent is no TLS handshake (plain HTTP to the port of HTTPS, as a rule).";
+    ClientHandshakeIncompatible Client Handshake "client_handshake_incompatible"
+        "Client and service have no TLS version, cipher suite, group or protocol in common.";
+    ClientHandshakeAlert Client Handshake "client_handshake_alert"
+        "The client ended the handshake by an alert; as a rule it does not trust the certificate.";
+    LbHandshakeClientLimit Lb Handshake "lb_handshake_client_limit"
+        "The client had `max_connections_per_client` connections already.";
+
+    ClientHeadTimeout Client Head "client_head_timeout"
+        "The head of the request did not end within `head`.";
+    ClientHeadNoRequest Client Head "client_head_no_request"
+        "A new connection was without a byte of a request for longer than `head`.";
+    ClientHeadClosed Client Head "client_head_closed"
+        "The client closed its connection within the head of a request.";
+    ClientHeadReset Client Head "client_head_reset"
+        "The client's connection failed within the head of a request.";
+    ClientHeadBareLineEnd Client Head "client_head_bare_line_end"
+        "A line of the head does not end in CR LF.";
+    ClientHeadRequestLine Client Head "client_head_request_line"
+        "The first line is not `METHOD target HTTP/1.1`.";
+    ClientHeadVersion Client Head "client_head_version"
+        "The version is not HTTP/1.";
+    ClientHeadTarget Client Head "client_head_target"
+        "The target is neither a path nor an `http(s)://` URI, or has a space or a fragment.";
+    ClientHeadHeaderLine Client Head "client_head_header_line"
+        "A header line is not `name: value`, or belongs to a connection and came by HTTP/2.";
+    ClientHeadTooManyHeaders Client Head "client_head_too_many_headers"
+        "The head has too many header lines.";
+    ClientHeadTooLarge Client Head "client_head_too_large"
+        "The head is longer than `max_header_bytes`.";
+    ClientHeadHost Client Head "client_head_host"
+        "There is no Host, more than one, or one that is no host.";
+    ClientHeadHostMismatch Client Head "client_head_host_mismatch"
+        "The target, or `:authority`, names another host than Host does.";
+    ClientHeadContentLength Client Head "client_head_content_length"
+        "Content-Length is not one number, stands there twice, or contradicts the frames of HTTP/2.";
+    ClientHeadAmbiguousLength Client Head "client_head_ambiguous_length"
+        "There are both Content-Length and Transfer-Encoding.";
+    ClientHeadTransferEncoding Client Head "client_head_transfer_encoding"
+        "Transfer-Encoding does not end in `chunked`, or came with HTTP/1.0.";
+    ClientHeadTransferCoding Client Head "client_head_transfer_coding"
+        "There is a transfer coding before `chunked`.";
+    ClientHeadExpectation Client Head "client_head_expectation"
+        "Expect asks for something other than `100-continue`.";
+    ClientHeadMethod Client Head "client_head_method"
+        "The method is CONNECT, or TRACE with a body.";
+    ClientHeadAmbiguousPath Client Head "client_head_ambiguous_path"
+        "Routes cannot be sure what the path names, or the host.";
+    ClientHeadHttp2 Client Head "client_head_http2"
+        "The client broke a rule of HTTP/2 that ends the whole connection (RFC 9113 §5.4.1).";
+    LbHeadCancellations Lb Head "lb_head_cancellations"
+        "Over HTTP/2 the client took back 100 requests more than it let be answered.";
+    LbHeadAcmeChallenge Lb Head "lb_head_acme_challenge"
+        "A directory that validates a name was answered (RFC 8555 §8.3).";
+    LbHeadRedirect Lb Head "lb_head_redirect"
+        "A route sent the client elsewhere.";
+    LbHeadFixedAnswer Lb Head "lb_head_fixed_answer"
+        "A route answered in place of a backend.";
+    LbHeadNoRoute Lb Head "lb_head_no_route"
+        "No route took the request, and the service has no pool of its own.";
+
+    ClientRequestBodyTimeout Client RequestBody "client_request_body_timeout"
+        "The request's body paused for longer than `body`.";
+    ClientRequestBodyClosed Client RequestBody "client_request_body_closed"
+        "The client closed its connection within the body of its request.";
+    ClientRequestBodyReset Client RequestBody "client_request_body_reset"
+        "The client's connection failed within the body of its request.";
+    ClientRequestBodyCancelled Client RequestBody "client_request_body_cancelled"
+        "The client took its request back within the body (HTTP/2).";
+    ClientRequestBodyChunk Client RequestBody "client_request_body_chunk"
+        "The chunked body breaks RFC 9112 §7.1.";
+    BackendRequestBodyTimeout Backend RequestBody "backend_request_body_timeout"
+        "The backend took nothing of the request for longer than `send`.";
+    LbRequestBodyTimeout Lb RequestBody "lb_request_body_timeout"
+        "`request` was over before the backend had the whole request.";
+    LbRequestBodyShutdown Lb RequestBody "lb_request_body_shutdown"
+        "lb ended before the backend had the whole request.";
+    LbRequestBodyFault Lb RequestBody "lb_request_body_fault"
+        "A fault of lb itself, see `lb_panics_total`, before the backend had the whole request.";
+
+    LbQueueNoBackend Lb Queue "lb_queue_no_backend"
+        "No backend of the pool takes requests.";
+
+    ClientConnectClosed Client Connect "client_connect_closed"
+        "The client closed its connection before there was one to a backend.";
+    ClientConnectCancelled Client Connect "client_connect_cancelled"
+        "The client took its request back before there was a connection to a backend (HTTP/2).";
+    BackendConnectTimeout Backend Connect "backend_connect_timeout"
+        "No connection to the backend was made within `connect`.";
+    BackendConnectRefused Backend Connect "backend_connect_refused"
+        "The backend refused the connection.";
+    BackendConnectUnreachable Backend Connect "backend_connect_unreachable"
+        "The backend cannot be reached: there is no route to it, or nobody at its address.";
+    BackendConnectDown Backend Connect "backend_connect_down"
+        "The backend went down, by its checks or the operator, while it was connected to.";
+    LbConnectNoDescriptor Lb Connect "lb_connect_no_descriptor"
+        "lb has no file descriptor left for a connection to a backend.";
+    LbConnectTimeout Lb Connect "lb_connect_timeout"
+        "`request` was over before there was a connection to a backend.";
+    LbConnectShutdown Lb Connect "lb_connect_shutdown"
+        "lb ended before there was a connection to a backend.";
+    LbConnectFault Lb Connect "lb_connect_fault"
+        "A fault of lb itself, see `lb_panics_total`, before there was a connection to a backend.";
+
+    ClientResponseHeadClosed Client ResponseHead "client_response_head_closed"
+        "The client closed its connection while the response was waited for.";
+    ClientResponseHeadReset Client ResponseHead "client_response_head_reset"
+        "The client's connection failed while the response was waited for.";
+    ClientResponseHeadCancelled Client ResponseHead "client_response_head_cancelled"
+        "The client took its request back while the response was waited for (HTTP/2).";
+    BackendResponseHeadTimeout Backend ResponseHead "backend_response_head_timeout"
+        "The head of the response did not end within `response_head`.";
+    BackendResponseHeadClosed Backend ResponseHead "backend_response_head_closed"
+        "The backend closed the connection before a byte of its response.";
+    BackendResponseHeadReset Backend ResponseHead "backend_response_head_reset"
+        "The connection to the backend failed before a byte of its response.";
+    BackendResponseHeadIncomplete Backend ResponseHead "backend_response_head_incomplete"
+        "The connection to the backend ended within the head of its response.";
+    BackendResponseHeadMalformed Backend ResponseHead "backend_response_head_malformed"
+        "What the backend sent is no head of a response, or leaves the response's length in doubt.";
+    BackendResponseHeadTooLarge Backend ResponseHead "backend_response_head_too_large"
+        "The head of the response is longer than `max_header_bytes`.";
+    BackendResponseHeadDown Backend ResponseHead "backend_response_head_down"
+        "The backend went down, by its checks or the operator, before a byte of its response.";
+    LbResponseHeadTimeout Lb ResponseHead "lb_response_head_timeout"
+        "`request` was over while the response was waited for.";
+    LbResponseHeadShutdown Lb ResponseHead "lb_response_head_shutdown"
+        "lb ended while the response was waited for.";
+    LbResponseHeadFault Lb ResponseHead "lb_response_head_fault"
+        "A fault of lb itself, see `lb_panics_total`, while the response was waited for.";
+
+    ClientResponseBodyTimeout Client ResponseBody "client_response_body_timeout"
+        "The client took nothing of the response for longer than `send`.";
+    ClientResponseBodyClosed Client ResponseBody "client_response_body_closed"
+        "The client closed its connection within the response.";
+    ClientResponseBodyReset Client ResponseBody "client_response_body_reset"
+        "The client's connection failed within the response.";
+    ClientResponseBodyCancelled Client ResponseBody "client_response_body_cancelled"
+        "The client took its request back within the response (HTTP/2).";
+    BackendResponseBodyTimeout Backend ResponseBody "backend_response_body_timeout"
+        "The body of the response paused for longer than `response_body`.";
+    BackendResponseBodyClosed Backend ResponseBody "backend_response_body_closed"
+        "The backend closed the connection before the end of its response.";
+    BackendResponseBodyReset Backend ResponseBody "backend_response_body_reset"
+        "The connection to the backend failed before the end of its response.";
+    BackendResponseBodyChunk Backend ResponseBody "backend_response_body_chunk"
+        "The chunked body of the response breaks RFC 9112 §7.1.";
+    LbResponseBodyTimeout Lb ResponseBody "lb_response_body_timeout"
+        "`request` was over before the end of the response.";
+    LbResponseBodyShutdown Lb ResponseBody "lb_response_body_shutdown"
+        "lb ended before the end of the response.";
+    LbResponseBodyFault Lb ResponseBody "lb_response_body_fault"
+        "A fault of lb itself, see `lb_panics_total`, before the end of the response.";
+
+    ClientTunnelReset Client Tunnel "client_tunnel_reset"
+        "The client's connection failed while it was a tunnel.";
+    BackendTunnelReset Backend Tunnel "backend_tunnel_reset"
+        "The connection to the backend failed while it was a tunnel.";
+    LbTunnelTimeout Lb Tunnel "lb_tunnel_timeout"
+        "Nothing moved in the tunnel for longer than `tunnel`.";
+    LbTunnelHalfClosed Lb Tunnel "lb_tunnel_half_closed"
+        "One side had closed the tunnel, and nothing moved for longer than `half_closed`.";
+    LbTunnelShutdown Lb Tunnel "lb_tunnel_shutdown"
+        "lb ended, handed over to its peer, or ceased to serve the service.";
+    LbTunnelFault Lb Tunnel "lb_tunnel_fault"
+        "A fault of lb itself, see `lb_panics_total`, within a tunnel.";
+
+    ClientKeepAliveTimeout Client KeepAlive "client_keep_alive_timeout"
+        "The client sent no request for longer than `keep_alive`.";
+    LbKeepAliveRoom Lb KeepAlive "lb_keep_alive_room"
+        "There was no room for other clients, and this one was without a request for longest.";
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BareLineEnd => Self::ClientHeadBareLineEnd,
+            Refusal::RequestLine => Self::ClientHeadRequestLine,
+            Refusal::Version => Self::ClientHeadVersion,
+            Refusal::Target => Self::ClientHeadTarget,
+            Refusal::HeaderLine => Self::ClientHeadHeaderLine,
+            Refusal::TooManyHeaders => Self::ClientHeadTooManyHeaders,
+            Refusal::HeadTooLarge => Self::ClientHeadTooLarge,
+            Refusal::Host => Self::ClientHeadHost,
+            Refusal::HostMismatch => Self::ClientHeadHostMismatch,
+            Refusal::ContentLength => Self::ClientHeadContentLength,
+            Refusal::AmbiguousLength => Self::ClientHeadAmbiguousLength,
+            Refusal::TransferEncoding => Self::ClientHeadTransferEncoding,
+            Refusal::TransferCoding => Self::ClientHeadTransferCoding,
+            Refusal::Expectation => Self::ClientHeadExpectation,
+            Refusal::Method => Self::ClientHeadMethod,
+            Refusal::AmbiguousPath => Self::ClientHeadAmbiguousPath,
+            Refusal::Chunk => Self::ClientRequestBodyChunk,
+            Refusal::HeaderTimeout => Self::ClientHeadTimeout,
+            Refusal::BodyTimeout => Self::ClientRequestBodyTimeout,
+        }
+    }
+}
+
+impl Reason {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::ALL.len();
+
+    /// The client left in that phase.
+    pub(super) fn client_left(phase: Phase, left: Left) -> Self {
+        match (phase, left) {
+            (Phase::Handshake, Left::Closed) => Self::ClientHandshakeClosed,
+            (Phase::Handshake, _) => Self::ClientHandshakeReset,
+            (Phase::Head | Phase::KeepAlive, Left::Closed) => Self::ClientHeadClosed,
+            (Phase::Head | Phase::KeepAlive, _) => Self::ClientHeadReset,
+            (Phase::Queue | Phase::Connect, Left::Cancelled) => Self::ClientConnectCancelled,
+            (Phase::Queue | Phase::Connect, _) => Self::ClientConnectClosed,
+            (Phase::RequestBody, Left::Closed) => Self::ClientRequestBodyClosed,
+            (Phase::RequestBody, Left::Reset) => Self::ClientRequestBodyReset,
+            (Phase::RequestBody, Left::Cancelled) => Self::ClientRequestBodyCancelled,
+            (Phase::ResponseHead, Left::Closed) => Self::ClientResponseHeadClosed,
+            (Phase::ResponseHead, Left::Reset) => Self::ClientResponseHeadReset,
+            (Phase::ResponseHead, Left::Cancelled) => Self::ClientResponseHeadCancelled,
+            (Phase::ResponseBody, Left::Closed) => Self::ClientResponseBodyClosed,
+            (Phase::ResponseBody, Left::Reset) => Self::ClientResponseBodyReset,
+            (Phase::ResponseBody, Left::Cancelled) => Self::ClientResponseBodyCancelled,
+            (Phase::Tunnel, _) => Self::ClientTunnelReset,
+        }
+    }
+
+    /// The time for the whole request was over in that phase.
+    pub(super) fn request_timeout(phase: Phase) -> Self {
+        match phase {
+            Phase::RequestBody => Self::LbRequestBodyTimeout,
+            Phase::ResponseHead => Self::LbResponseHeadTimeout,
+            Phase::ResponseBody | Phase::Tunnel => Self::LbResponseBodyTimeout,
+            _ => Self::LbConnectTimeout,
+        }
+    }
+
+    /// The worker ended in that phase of a request.
+    pub(super) fn shutdown(phase: Phase) -> Self {
+        match phase {
+            Phase::RequestBody => Self::LbRequestBodyShutdown,
+            Phase::ResponseHead => Self::LbResponseHeadShutdown,
+            Phase::ResponseBody => Self::LbResponseBodyShutdown,
+            Phase::Tunnel => Self::LbTunnelShutdown,
+            _ => Self::LbConnectShutdown,
+        }
+    }
+
+    /// The proxy panicked in that phase of a request.
+    pub(super) fn fault(phase: Phase) -> Self {
+        match phase {
+            Phase::RequestBody => Self::LbRequestBodyFault,
+            Phase::ResponseHead => Self::LbResponseHeadFault,
+            Phase::ResponseBody => Self::LbResponseBodyFault,
+            Phase::Tunnel => Self::LbTunnelFault,
+            _ => Self::LbConnectFault,
+        }
+    }
+
+    /// The status of the answer in place of a backend's, where that is not a [`Refusal`]'s.
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Self::LbHeadAcmeChallenge => 200,
+            Self::LbQueueNoBackend | Self::LbConnectNoDescriptor => 503,
+            Self::BackendConnectTimeout
+            | Self::BackendRequestBodyTimeout
+            | Self::BackendResponseHeadTimeout
+            | Self::LbConnectTimeout
+            | Self::LbRequestBodyTimeout
+            | Self::LbResponseHeadTimeout => 504,
+            _ => 502,
+        }
+    }
+
+    /// Whether it is so ordinary that `lb errors` does not show it: the ends of idle connections, and
+    /// answers that are no errors.
+    pub(super) fn is_ordinary(self) -> bool {
+        matches!(
+            self,
+            Self::ClientHeadNoRequest
+                | Self::ClientKeepAliveTimeout
+                | Self::LbKeepAliveRoom
+                | Self::LbHeadAcmeChallenge
+                | Self::LbHeadRedirect
+                | Self::LbHeadFixedAnswer
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, env, fs, path::PathBuf};
+
+    use super::*;
+
+    #[test]
+    fn every_word_says_who_and_in_which_phase_and_is_there_once() {
+        let mut words = HashSet::new();
+        for (number, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, number);
+            let (by, phase, word) = (reason.by().word(), reason.phase().word(), reason.word());
+            let why = word.strip_prefix(&format!("{by}_{phase}_"));
+            assert!(why.is_some_and(|why| !why.is_empty()), "{word}");
+            assert!(words.insert(word), "{word} stands there twice");
+        }
+    }
+
+    #[test]
+    fn every_refusal_is_of_the_client_before_a_response() {
+        for refusal in Refusal::ALL {
+            let reason = Reason::from(refusal);
+            assert_eq!(reason.by(), By::Client, "{reason:?}");
+            assert!(matches!(reason.phase(), Phase::Head | Phase::RequestBody));
+        }
+    }
+
+    /// The table of `docs/reasons.md`.
+    fn table() -> String {
+        let mut table =
+            String::from("| reason | ended by | phase | meaning |\n|---|---|---|---|\n");
+        for reason in Reason::ALL {
+            let (by, phase) = (reason.by().word(), reason.phase().word());
+            let (word, meaning) = (reason.word(), reason.meaning());
+            table.push_str(&format!("| `{word}` | {by} | {phase} | {meaning} |\n"));
+        }
+        table
+    }
+
+    /// `UPDATE=1 cargo test -p lb-userspace --lib reason` writes the table.
+    #[test]
+    fn the_page_has_every_reason() {
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/reasons.md");
+        let page = fs::read_to_string(&file).expect("docs/reasons.md");
+        let (before, _) = page.split_once("| reason |").expect("the table");
+        let wanted = format!("{before}{}", table());
+        if env::var_os("UPDATE").is_some() {
+            fs::write(&file, &wanted).expect("docs/reasons.md can be written");
+        } else {
+            assert!(
+                page == wanted,
+                "docs/reasons.md differs from the reasons: UPDATE=1 cargo test --lib reason"
+            );
+        }
+    }
+}
