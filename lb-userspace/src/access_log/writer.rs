@@ -29,7 +29,7 @@ const MODE: u32 = 0o640;
 pub(super) enum Output {
     Stdout,
     File(PathBuf, File),
-    Syslog(UnixDatagram),
+    Syslog(PathBuf, UnixDatagram),
 }
 
 impl Output {
@@ -43,10 +43,13 @@ impl Output {
                     source,
                 }),
             },
-            LogTarget::Syslog => connect(Path::new(DEV_LOG))
-                .map(Self::Syslog)
-                .map_err(Error::Syslog),
+            LogTarget::Syslog => Self::syslog(DEV_LOG.into()).map_err(Error::Syslog),
         }
+    }
+
+    fn syslog(path: PathBuf) -> io::Result<Self> {
+        let socket = connect(&path)?;
+        Ok(Self::Syslog(path, socket))
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -65,7 +68,7 @@ impl Output {
                 written.map_err(|error| (count(lines), error))
             }
             Self::File(_, file) => write_file(file, lines),
-            Self::Syslog(socket) => write_syslog(socket, lines),
+            Self::Syslog(path, socket) => write_syslog((path, socket), lines),
         }
     }
 }
@@ -110,7 +113,10 @@ fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
 }
 
 /// One datagram a line, as local syslog daemons read it (RFC 3164 §4.1, without a host name).
-fn write_syslog(socket: &mut UnixDatagram, lines: &[u8]) -> Result<(), (u64, io::Error)> {
+fn write_syslog(
+    (path, socket): (&Path, &mut UnixDatagram),
+    lines: &[u8],
+) -> Result<(), (u64, io::Error)> {
     let mut lost = 0;
     let mut failed = None;
     let mut message = Vec::new();
@@ -121,7 +127,7 @@ fn write_syslog(socket: &mut UnixDatagram, lines: &[u8]) -> Result<(), (u64, io:
         message.clear();
         time::push_syslog_head(&mut message, PRIORITY, std::time::SystemTime::now());
         message.extend_from_slice(line);
-        if let Err(error) = send(socket, &message) {
+        if let Err(error) = send((path, socket), &message) {
             lost += 1;
             failed = Some(error);
         }
@@ -130,11 +136,11 @@ fn write_syslog(socket: &mut UnixDatagram, lines: &[u8]) -> Result<(), (u64, io:
 }
 
 /// Sends a message, over a new connection where the daemon was started again.
-fn send(socket: &mut UnixDatagram, message: &[u8]) -> io::Result<()> {
+fn send((path, socket): (&Path, &mut UnixDatagram), message: &[u8]) -> io::Result<()> {
     if socket.send(message).is_ok() {
         return Ok(());
     }
-    *socket = connect(Path::new(DEV_LOG))?;
+    *socket = connect(path)?;
     socket.send(message).map(drop)
 }
 
@@ -183,5 +189,38 @@ fn complain(complained: &mut Option<Instant>, error: &io::Error) {
             "lines of the access log cannot be written: {error}; they are dropped and counted \
              (lb_access_log_dropped_total)"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syslog_gets_a_message_a_line_also_after_it_was_started_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        let daemon = UnixDatagram::bind(&path).expect("bound");
+        let received = |daemon: &UnixDatagram| {
+            let mut message = [0; 200];
+            let length = daemon.recv(&mut message).expect("a message");
+            String::from_utf8_lossy(&message[..length]).into_owned()
+        };
+        let mut output = Output::syslog(path.clone()).expect("connected");
+        output.write(b"one\ntwo\n").expect("sent");
+        let process = std::process::id();
+        for line in ["one", "two"] {
+            let message = received(&daemon);
+            assert!(message.starts_with("<134>"), "{message}");
+            let end = format!(" lb[{process}]: {line}");
+            assert!(message.ends_with(&end), "{message}");
+        }
+        drop(daemon);
+        std::fs::remove_file(&path).expect("removed");
+        let (lost, _) = output.write(b"lost\nlost\n").expect_err("nobody is there");
+        assert_eq!(lost, 2);
+        let daemon = UnixDatagram::bind(&path).expect("bound again");
+        output.write(b"three\n").expect("sent");
+        assert!(received(&daemon).ends_with(": three"));
     }
 }

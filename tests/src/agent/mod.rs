@@ -164,6 +164,14 @@ impl Agent {
         self.process.signal(Signal::SIGCONT)
     }
 
+    /// Has it open its access log again.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn rotate_log(&self) -> Result<()> {
+        self.process.signal(Signal::SIGUSR1)
+    }
+
     /// Asks it to end, and waits.
     ///
     /// # Errors
