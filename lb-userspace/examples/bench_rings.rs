@@ -169,6 +169,7 @@ fn pool(number: u16, backends: u16, balance: Balance) -> Arc<Pool> {
             name: name(&format!("web{backend}")),
             address: SocketAddr::from(([10, high, low, lower], 8000 + u16::from(upper))),
             weight: Weight::ONE,
+            backup: false,
         }
     });
     Arc::new(Pool {
@@ -183,6 +184,7 @@ fn pool(number: u16, backends: u16, balance: Balance) -> Arc<Pool> {
         }),
         when_all_down: WhenAllDown::Refuse,
         retries: 3,
+        per_request: lb::config::PerRequest::default(),
         backends: backends.collect(),
     })
 }

@@ -77,6 +77,7 @@ fn pool(addresses: impl Iterator<Item = String>) -> Result<Pool, Box<dyn Error>>
             name: Name::parse(&address).ok_or("a backend is IP:PORT")?,
             address: address.parse()?,
             weight: Weight::ONE,
+            backup: false,
         })
     };
     Ok(Pool {
@@ -85,6 +86,7 @@ fn pool(addresses: impl Iterator<Item = String>) -> Result<Pool, Box<dyn Error>>
         check: None,
         when_all_down: WhenAllDown::Refuse,
         retries: 3,
+        per_request: lb::config::PerRequest::default(),
         backends: addresses.map(backend).collect::<Result<_, _>>()?,
     })
 }

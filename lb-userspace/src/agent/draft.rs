@@ -94,6 +94,10 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
             problems.extend(errors.iter().map(ToString::to_string));
         }
     }
+    let keys = config.services.iter().flat_map(proxy::check_session_keys);
+    let mut keys: Vec<_> = keys.map(|error| error.to_string()).collect();
+    keys.dedup();
+    problems.append(&mut keys);
     let pages = config.services.iter().flat_map(proxy::check_pages);
     problems.extend(pages.map(|error| error.to_string()));
     problems

@@ -300,5 +300,6 @@ fn word_of_balance(balance: Balance) -> &'static str {
         Balance::RandomTwo => "random_two",
         Balance::Source => "source",
         Balance::Maglev => "maglev",
+        Balance::Hash => "hash",
     }
 }

@@ -13,9 +13,11 @@ mod diagnostic;
 mod document;
 mod duration;
 mod ha;
+mod hash_by;
 mod header_edits;
 mod host;
 mod kind;
+mod limit;
 mod list;
 mod listeners;
 mod log;
@@ -32,6 +34,7 @@ mod section;
 mod service;
 mod source;
 mod steered;
+mod sticky;
 mod suggest;
 mod syntax;
 mod text;
@@ -44,11 +47,12 @@ pub use document::Parsed;
 pub use model::{
     AccessField, AccessFormat, AccessLog, Acme, AcmeChallenge, Action, Admin, Authentication,
     Backend, Balance, Check, CheckKind, CipherSuite, ClientAuthorities, ClientCertificates, Config,
-    Dataplane, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HeaderEdits, HeaderRule,
-    HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, Log, LogTarget, Mode,
-    Moves, Name, Node, Notify, Obtained, PathRule, Pattern, PeerLink, Pool, Redirect, Respond,
-    RespondBody, Route, Routing, Service, Template, TemplatePart, Timeouts, Tls, TlsVersion,
-    TrackScript, Transport, Variable, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
+    Dataplane, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HashBy, HeaderEdits,
+    HeaderRule, HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, Log,
+    LogTarget, Mode, Moves, Name, Node, Notify, Obtained, PathRule, Pattern, PeerLink, PerRequest,
+    Pool, Redirect, RequestLimit, Respond, RespondBody, Route, Routing, SameSite, Service, Sticky,
+    Template, TemplatePart, Timeouts, Tls, TlsVersion, TrackScript, Transport, Variable,
+    VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;
 pub use reference::reference_page;

@@ -4,6 +4,7 @@ mod acme;
 mod ha;
 mod interfaces;
 mod log;
+mod per_request;
 mod routing;
 mod timeouts;
 mod tls;
@@ -26,6 +27,7 @@ pub use self::{
     },
     interfaces::Interfaces,
     log::{AccessField, AccessFormat, AccessLog, FormatPart, Log, LogTarget},
+    per_request::{HashBy, PerRequest, RequestLimit, SameSite, Sticky},
     routing::{
         Action, HeaderEdits, HeaderRule, HeaderTest, HostRule, PathRule, Pattern, Redirect,
         Respond, RespondBody, Route, Routing, Template, TemplatePart, Variable,
@@ -181,6 +183,8 @@ pub struct Pool {
     /// Other backends that a connection of a steered service is offered to after one that refused or did
     /// not answer, at most 3. Default 3.
     pub retries: u8,
+    /// What it does request by request: for the HTTP front only.
+    pub per_request: PerRequest,
     /// The backends, at least one, names and addresses unique in the pool.
     pub backends: Vec<Backend>,
 }
@@ -198,6 +202,8 @@ pub enum Balance {
     Source,
     /// Maglev over the whole flow.
     Maglev,
+    /// The same part of a request, the same backend: `hash_by`. HTTP front only.
+    Hash,
 }
 
 /// What becomes of new connections while no backend of a pool is up.
@@ -219,6 +225,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Its share.
     pub weight: Weight,
+    /// Whether it is used only when no other backend is up. HTTP front only.
+    pub backup: bool,
 }
 
 /// A backend's share of its pool, 1 to 256.

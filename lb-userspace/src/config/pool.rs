@@ -5,13 +5,16 @@ use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
 use toml::Spanned;
 
 use super::{
-    Backend, Balance, Check, Name, Pool, Weight, WhenAllDown, address,
+    Backend, Balance, Check, Name, PerRequest, Pool, Sticky, Weight, WhenAllDown, address,
     check::{self, CHECK},
-    kind::{Choice, Text, Whole},
+    hash_by::{self, HASH_BY},
+    kind::{Bool, Choice, Text, Whole},
+    limit::{self, MAX_CONNECTIONS, QUEUE},
     list::{List, Listed},
     schema::{Absent, Key, Schema},
     section::Section,
     source::{Reported, Source},
+    sticky::{self, STICKY},
     text,
 };
 
@@ -20,8 +23,16 @@ pub(super) static POOL: Schema = Schema {
     header: "[[pool]]",
     about: "A pool of backends that serve the same thing.",
     presence: "At least one.",
-    keys: &[&NAME, &BALANCE, &BACKENDS, &WHEN_ALL_DOWN, &RETRIES],
-    tables: &[&CHECK, &BACKEND],
+    keys: &[
+        &NAME,
+        &BALANCE,
+        &HASH_BY,
+        &BACKENDS,
+        &WHEN_ALL_DOWN,
+        &RETRIES,
+        &MAX_CONNECTIONS,
+    ],
+    tables: &[&CHECK, &BACKEND, &STICKY, &QUEUE],
 };
 
 static NAME: Key<Text<Name>> = Key {
@@ -40,6 +51,7 @@ static BALANCE: Key<Choice<Balance>> = Key {
             ("random_two", Balance::RandomTwo),
             ("source", Balance::Source),
             ("maglev", Balance::Maglev),
+            ("hash", Balance::Hash),
         ],
         later: &[],
     },
@@ -47,8 +59,9 @@ static BALANCE: Key<Choice<Balance>> = Key {
     meaning: "How a backend is chosen. `round_robin`: each in turn, by weight. \
               `least_connections`: the one with the fewest for its weight. `random_two`: two at \
               random, the less loaded of them. `source`: the same client address, the same \
-              backend. `maglev`: by a hash of the whole flow (of the client's address alone, for services of mode `http` and `https`). `least_connections` and `random_two` \
-              are for services of mode `http` and `https` only.",
+              backend. `maglev`: by a hash of the whole flow (of the client's address alone, for services of mode `http` and `https`). `hash`: the same path, \
+              header or cookie, the same backend, as `hash_by` says. `least_connections`, \
+              `random_two` and `hash` are for services of mode `http` and `https` only.",
 };
 
 static BACKENDS: Key<List<Text<SocketAddr>>> = Key {
@@ -100,7 +113,12 @@ static BACKEND: Schema = Schema {
     header: "[[pool.backend]]",
     about: "A backend, in place of an entry in `backends`: a pool has the one or the other.",
     presence: "At least one, or `backends`.",
-    keys: &[&BACKEND_NAME, &BACKEND_ADDRESS, &BACKEND_WEIGHT],
+    keys: &[
+        &BACKEND_NAME,
+        &BACKEND_ADDRESS,
+        &BACKEND_WEIGHT,
+        &BACKEND_BACKUP,
+    ],
     tables: &[],
 };
 
@@ -126,12 +144,23 @@ static BACKEND_WEIGHT: Key<Whole<u16>> = Key {
               it nothing for a while, `lb backend drain`.",
 };
 
+static BACKEND_BACKUP: Key<Bool> = Key {
+    name: "backup",
+    kind: Bool,
+    absent: Absent::Is("false"),
+    meaning: "Whether it is used only when no other backend of the pool is up; see \
+              [backup backends](balancing.md#backup-backends). For pools of services of mode `http` \
+              and `https`.",
+};
+
 /// What could be read of a pool: enough to go on checking what refers to it.
 pub(super) struct PoolDraft {
     /// Its name, if that is valid.
     pub(super) name: Option<Spanned<Name>>,
     /// How it balances, if that is valid.
     pub(super) balance: Option<Balance>,
+    /// What it has that is for the HTTP front only, as the file writes it.
+    pub(super) per_request: Vec<&'static str>,
     /// Those of its addresses that are valid.
     pub(super) addresses: Vec<Spanned<SocketAddr>>,
     /// The pool, if all of it is valid.
@@ -145,11 +174,15 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
     let when_all_down = section.value(&WHEN_ALL_DOWN).map(Spanned::into_inner);
     let retries = section.value(&RETRIES).map(Spanned::into_inner);
     let check = read_check(section);
+    let sticky = read_sticky(section);
+    let limit = limit::read(section);
+    let hash_by = hash_by::read(section, balance.as_ref().ok());
     let (backends, complete) = read_backends(section);
     let addresses = backends.iter().map(|read| read.address.clone());
     let balance = balance.ok().map(Spanned::into_inner);
     PoolDraft {
         balance,
+        per_request: per_request_keys(section, &backends),
         addresses: addresses.collect(),
         pool: complete.ok().and_then(|()| {
             Some(Arc::new(Pool {
@@ -158,6 +191,11 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
                 check: check.ok()?,
                 when_all_down: when_all_down.ok()?,
                 retries: retries.ok()?,
+                per_request: PerRequest {
+                    sticky: sticky.ok()?,
+                    hash_by: hash_by.ok()?,
+                    limit: limit.ok()?,
+                },
                 backends: backends
                     .iter()
                     .map(ReadBackend::backend)
@@ -178,6 +216,7 @@ struct ReadBackend {
     address: Spanned<SocketAddr>,
     name: Result<Option<Spanned<Name>>, Reported>,
     weight: Result<Weight, Reported>,
+    backup: Result<bool, Reported>,
 }
 
 impl ReadBackend {
@@ -190,8 +229,33 @@ impl ReadBackend {
             },
             address,
             weight: self.weight.ok()?,
+            backup: self.backup.ok()?,
         })
     }
+}
+
+fn read_sticky(section: &Section<'_>) -> Result<Option<Sticky>, Reported> {
+    let table = section.table(&STICKY)?;
+    table.map(|table| sticky::read(&table)).transpose()
+}
+
+/// What a pool has that is for the HTTP front only.
+fn per_request_keys(section: &Section<'_>, backends: &[ReadBackend]) -> Vec<&'static str> {
+    let has = |name: &str| section.place(name).is_some();
+    let mut keys = Vec::new();
+    if has(STICKY.name) {
+        keys.push(STICKY.header);
+    }
+    if has(MAX_CONNECTIONS.name) {
+        keys.push(MAX_CONNECTIONS.name);
+    }
+    if backends
+        .iter()
+        .any(|backend| matches!(backend.backup, Ok(true)))
+    {
+        keys.push("backup = true");
+    }
+    keys
 }
 
 /// The backends with a valid address, and whether those are all and without fault.
@@ -209,7 +273,8 @@ fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reporte
         }
     }
     let unique = refuse_twice(&backends, section.source());
-    (backends, complete.and(unique))
+    let used = refuse_backups_alone(section, &backends);
+    (backends, complete.and(unique).and(used))
 }
 
 /// The list or the tables, whichever the pool has.
@@ -238,10 +303,24 @@ fn no_backends(section: &Section<'_>) -> Reported {
     section.source().error(place, message, hint.to_owned())
 }
 
+fn refuse_backups_alone(section: &Section<'_>, backends: &[ReadBackend]) -> Result<(), Reported> {
+    if backends.is_empty()
+        || backends
+            .iter()
+            .any(|backend| !matches!(backend.backup, Ok(true)))
+    {
+        return Ok(());
+    }
+    let message = format!("{} has backup backends alone", section.label());
+    let hint = "leave backup out of those that are to be used as long as they are up";
+    Err(section.error(message, hint.to_owned()))
+}
+
 fn bare_backend(address: Spanned<SocketAddr>) -> ReadBackend {
     ReadBackend {
         name: Ok(None),
         weight: Ok(Weight::ONE),
+        backup: Ok(false),
         address,
     }
 }
@@ -249,8 +328,10 @@ fn bare_backend(address: Spanned<SocketAddr>) -> ReadBackend {
 fn backend_table(section: &Section<'_>) -> Result<ReadBackend, Reported> {
     let name = section.optional(&BACKEND_NAME);
     let weight = section.value(&BACKEND_WEIGHT);
+    let backup = section.value(&BACKEND_BACKUP).map(Spanned::into_inner);
     Ok(ReadBackend {
         name,
+        backup,
         weight: weight.and_then(|weight| Weight::new(weight.into_inner()).ok_or(Reported)),
         address: section.value(&BACKEND_ADDRESS)?,
     })

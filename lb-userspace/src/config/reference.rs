@@ -95,9 +95,14 @@ These are refused as well:
 - `forward` for a service of mode `http` or `https`, `certificates` or `domains` for one of mode
   `tcp` or `http`, `[service.timeouts]` for one of mode `tcp`;
 - `domains` without `[acme]`, a domain that is a wildcard or an address, and `[acme]` together with `[ha]`;
-- for a service of mode `tcp`: a pool that balances by `least_connections` or `random_two`, and
+- for a service of mode `tcp`: a pool that balances by `least_connections`, `random_two` or `hash`, and
   wildcard, loopback or IPv6 addresses, its own or its backends';
 - for a service of mode `tcp`: `route`, `request_headers`, `response_headers` and `error_pages`;
+- `[pool.queue]` without `max_connections`;
+- a pool whose backends all have `backup = true`;
+- `balance = "hash"` without `hash_by`, and `hash_by` with another balance;
+- for a service of mode `tcp`: a pool with `[pool.sticky]`, `max_connections` or `backup = true`; for any service: two pools whose
+  `[pool.sticky]` have the same `cookie`;
 - in a route: none of `pool`, `redirect` and `respond`, or more than one; more than one of `path`,
   `path_prefix` and `path_regex`; `replace_prefix` without `path_prefix` and `pool`; header edits that
   touch how a message is framed or what belongs to a connection; a name that is a number or `default`,

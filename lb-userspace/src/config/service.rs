@@ -164,6 +164,7 @@ pub(super) fn read(
         fitting = fitting.and(refuse_key(section, key, "tcp", hint));
         fitting = fitting.and(steered::check(section, listen.as_ref(), pool));
         fitting = fitting.and(refuse_balance(section, pool_name.as_ref(), pool));
+        fitting = fitting.and(refuse_per_request(section, pool_name.as_ref(), pool));
         for key in route::KEYS {
             fitting = fitting.and(refuse_key(section, key, "tcp", KERNEL_READS_NO_REQUESTS));
         }
@@ -172,7 +173,7 @@ pub(super) fn read(
     let pool_names = names.map(|name| name.get_ref().clone()).collect();
     ServiceDraft {
         service: fitting.ok().and_then(|()| {
-            Some(Service {
+            let service = Service {
                 name: name.as_ref()?.get_ref().clone(),
                 listen: *listen.as_ref()?.get_ref(),
                 mode: mode.ok()?,
@@ -182,7 +183,9 @@ pub(super) fn read(
                 },
                 routing: Arc::new(routing.routing.ok()?),
                 timeouts: timeouts.ok()?,
-            })
+            };
+            refuse_same_cookie(section, &service).ok()?;
+            Some(service)
         }),
         has_domains: section.place(DOMAINS.name()).is_some(),
         pool_names,
@@ -337,6 +340,7 @@ fn refuse_balance(
     let balance = match pool.balance {
         Some(Balance::LeastConnections) => "least_connections",
         Some(Balance::RandomTwo) => "random_two",
+        Some(Balance::Hash) => "hash",
         Some(Balance::RoundRobin | Balance::Source | Balance::Maglev) | None => return Ok(()),
     };
     let message = format!(
@@ -344,9 +348,57 @@ fn refuse_balance(
         section.label(),
         pool_name.get_ref()
     );
-    let hint = "the kernel counts no load of backends: a pool of a tcp service has \
+    let hint = "the kernel counts no load of backends and reads no requests: a pool of a tcp service has \
                 balance = \"round_robin\", \"source\" or \"maglev\"";
     Err(section
         .source()
         .error(pool_name.span(), message, hint.to_owned()))
+}
+
+/// What is decided request by request is nothing for the kernel, which reads none.
+fn refuse_per_request(
+    section: &Section<'_>,
+    pool_name: Option<&Spanned<Name>>,
+    pool: Option<&PoolDraft>,
+) -> Result<(), Reported> {
+    let (Some(pool_name), Some(pool)) = (pool_name, pool) else {
+        return Ok(());
+    };
+    if pool.per_request.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has mode \"tcp\", and its pool \"{}\" has {}",
+        section.label(),
+        pool_name.get_ref(),
+        pool.per_request.join(", ")
+    );
+    Err(section.source().error(
+        pool_name.span(),
+        message,
+        KERNEL_READS_NO_REQUESTS.to_owned(),
+    ))
+}
+
+/// Pools of one service whose cookies clients would take for one.
+fn refuse_same_cookie(section: &Section<'_>, service: &Service) -> Result<(), Reported> {
+    let pools = service.pools();
+    let mut seen: Vec<(&Name, &str)> = Vec::new();
+    for pool in pools {
+        let Some(sticky) = &pool.per_request.sticky else {
+            continue;
+        };
+        if let Some((other, cookie)) = seen.iter().find(|(_, cookie)| *cookie == sticky.cookie) {
+            let message = format!(
+                "{} uses pools \"{other}\" and \"{}\", whose [pool.sticky] both have \
+                 cookie = \"{cookie}\"",
+                section.label(),
+                pool.name
+            );
+            let hint = "each would replace the cookie of the other: give them different names";
+            return Err(section.error(message, hint.to_owned()));
+        }
+        seen.push((&pool.name, &sticky.cookie));
+    }
+    Ok(())
 }

@@ -345,11 +345,13 @@ impl Placed {
     }
 }
 
-/// How the kernel picks for a balance. The two that look at load are for the HTTP front; the
+/// How the kernel picks for a balance. Those that look at load or at requests are for the HTTP front; the
 /// configuration refuses them for a steered service.
 const fn pick(balance: Balance) -> Pick {
     match balance {
-        Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo => Pick::Turn,
+        Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo | Balance::Hash => {
+            Pick::Turn
+        }
         Balance::Source => Pick::Source,
         Balance::Maglev => Pick::Flow,
     }
@@ -424,6 +426,7 @@ mod tests {
                 name: Name::parse(&format!("web{octet}")).expect("a name"),
                 address: SocketAddr::from(([10, 0, 0, *octet], 80)),
                 weight: Weight::ONE,
+                backup: false,
             })
             .collect();
         Arc::new(Pool {
@@ -432,6 +435,7 @@ mod tests {
             check: None,
             when_all_down: WhenAllDown::Refuse,
             retries: 3,
+            per_request: config::PerRequest::default(),
             backends,
         })
     }
@@ -558,6 +562,7 @@ mod tests {
                     name: Name::parse(&format!("b{number}")).expect("a name"),
                     address: SocketAddr::from(([10, a, b, c], 80)),
                     weight: Weight::ONE,
+                    backup: false,
                 }
             });
             Arc::new(Pool {
@@ -650,6 +655,7 @@ mod tests {
     fn the_retries_of_a_pool_are_those_of_its_services() {
         let refusing = Arc::new(Pool {
             retries: 0,
+            per_request: config::PerRequest::default(),
             ..(*pool(&[6, 7])).clone()
         });
         let layout = Layout::default()

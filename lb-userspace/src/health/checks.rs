@@ -139,6 +139,7 @@ mod tests {
             name: Name::parse(&address.to_string()).expect("a name"),
             address: *address,
             weight: Weight::ONE,
+            backup: false,
         });
         Arc::new(Pool {
             name: Name::parse("web").expect("a name"),
@@ -156,6 +157,7 @@ mod tests {
             }),
             when_all_down: WhenAllDown::TryAll,
             retries: 3,
+            per_request: crate::config::PerRequest::default(),
             backends: backends.collect(),
         })
     }

@@ -90,10 +90,12 @@ mod tests {
             }),
             when_all_down: WhenAllDown::TryAll,
             retries: 3,
+            per_request: crate::config::PerRequest::default(),
             backends: vec![Backend {
                 name: Name::parse("web1").expect("a name"),
                 address: web1().address,
                 weight: Weight::ONE,
+                backup: false,
             }],
         })]
     }

@@ -181,6 +181,18 @@ impl Readings {
         for (service, count) in &self.retries {
             retries.counter(&[service.as_str()], count)?;
         }
+        let mut queued = Samples::begin(encoder, &families::HTTP_QUEUED)?;
+        for (service, count) in &self.queued {
+            queued.gauge(&[service.as_str()], *count as f64)?;
+        }
+        let mut waits = Samples::begin(encoder, &families::HTTP_QUEUE_WAITS)?;
+        for (service, count) in &self.queue_waits {
+            waits.counter(&[service.as_str()], count)?;
+        }
+        let mut rejections = Samples::begin(encoder, &families::HTTP_QUEUE_REJECTIONS)?;
+        for (service, count) in &self.queue_rejections {
+            rejections.counter(&[service.as_str()], count)?;
+        }
         let mut panics = Samples::begin(encoder, &families::PANICS)?;
         for (service, count) in &self.panics {
             panics.counter(&[service.as_str()], count)?;

@@ -76,6 +76,12 @@ families! {
         "Requests that the HTTP front answered in place of a backend for any other reason.";
     HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]
         "Times that a request was sent again, for want of a connection or of an answer.";
+    HTTP_QUEUED: Gauge "lb_http_queued_requests" ["service"]
+        "Requests that wait in the queue of a pool for a backend that has room.";
+    HTTP_QUEUE_WAITS: Counter "lb_http_queue_waits_total" ["service"]
+        "Requests that waited in the queue of a pool.";
+    HTTP_QUEUE_REJECTIONS: Counter "lb_http_queue_rejections_total" ["service"]
+        "Requests that got 503 because the queue was full, or they waited too long in it.";
     PANICS: Counter "lb_panics_total" ["service"]
         "Faults of the agent itself that ended a client's connection, or one of its streams.";
     LOG_LINES: Counter "lb_access_log_lines_total" []

@@ -61,6 +61,12 @@ pub struct Readings {
     pub own_answers: Vec<(Name, Option<Name>, &'static str, u64)>,
     /// Times that a request was sent again, by service.
     pub retries: Vec<(Name, u64)>,
+    /// Requests that wait for a backend now, by service.
+    pub queued: Vec<(Name, u64)>,
+    /// Requests that waited for a backend, by service.
+    pub queue_waits: Vec<(Name, u64)>,
+    /// Requests that the queue did not take or keep, by service.
+    pub queue_rejections: Vec<(Name, u64)>,
     /// Panics in tasks of client connections of the HTTP front, by service.
     pub panics: Vec<(Name, u64)>,
     /// What happened to lines of the access log.

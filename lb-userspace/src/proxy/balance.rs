@@ -20,6 +20,8 @@ pub(super) struct Balancer {
 pub(super) struct Chance {
     /// A hash of the client's address, the same in every worker.
     pub(super) client: u64,
+    /// A hash of the part of the request that the pool balances by; `None`: it has none.
+    pub(super) request: Option<u64>,
     /// Random bits, fresh for each choice.
     pub(super) random: u64,
 }
@@ -47,7 +49,11 @@ impl Balancer {
             Balance::RoundRobin => self.in_turn(eligible),
             Balance::LeastConnections => self.least_loaded(eligible, load, chance.random),
             Balance::RandomTwo => self.better_of_two(eligible, load, chance.random),
-            Balance::Source | Balance::Maglev => self.by_client(eligible, chance.client),
+            Balance::Source | Balance::Maglev => self.by_hash(eligible, chance.client),
+            Balance::Hash => match chance.request {
+                Some(hash) => self.by_hash(eligible, hash),
+                None => self.in_turn(eligible),
+            },
         }
     }
 
@@ -124,12 +130,12 @@ impl Balancer {
         })
     }
 
-    /// Rendezvous hashing by weight: a backend that goes moves only its own clients.
-    fn by_client(&self, eligible: impl Fn(usize) -> bool, client: u64) -> Option<usize> {
+    /// Rendezvous hashing by weight: a backend that goes moves only what it had.
+    fn by_hash(&self, eligible: impl Fn(usize) -> bool, hash: u64) -> Option<usize> {
         let score = |number: usize| {
-            let hash = mix(client ^ self.seeds[number]);
+            let mixed = mix(hash ^ self.seeds[number]);
             // 53 bits: between 0 and 1, both left out.
-            let share = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+            let share = ((mixed >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
             -f64::from(self.weights[number]) / share.ln()
         };
         (0..self.weights.len())
@@ -189,6 +195,7 @@ mod tests {
         for client in 0..1000 {
             let chance = Chance {
                 client: mix(client),
+                request: None,
                 random: 0,
             };
             let was = before
@@ -199,12 +206,13 @@ mod tests {
         }
     }
 
-    const ALL: [Balance; 5] = [
+    const ALL: [Balance; 6] = [
         Balance::RoundRobin,
         Balance::LeastConnections,
         Balance::RandomTwo,
         Balance::Source,
         Balance::Maglev,
+        Balance::Hash,
     ];
 
     /// How often each backend is chosen in `requests` requests of as many clients.
@@ -218,6 +226,7 @@ mod tests {
         for request in 0..requests {
             let chance = Chance {
                 client: mix(request),
+                request: None,
                 random: mix(!request),
             };
             if let Some(number) = balancer.choose(&eligible, &load, chance) {
@@ -238,6 +247,7 @@ mod tests {
         let mut balancer = balancer(Balance::RoundRobin, vec![3, 1]);
         let chance = Chance {
             client: 0,
+            request: None,
             random: 0,
         };
         let order: Vec<_> = (0..8)
@@ -297,6 +307,7 @@ mod tests {
             for client in 0..1000 {
                 let chance = Chance {
                     client: mix(client),
+                    request: None,
                     random: client,
                 };
                 let before = balancer.choose(|_| true, |_| 0, chance);
@@ -313,5 +324,32 @@ mod tests {
         for (count, wanted) in chosen.iter().zip([1000, 1000, 2000, 4000]) {
             assert!(count.abs_diff(wanted) < 150, "{chosen:?}");
         }
+    }
+
+    #[test]
+    fn a_request_that_has_the_part_keeps_its_backend_and_others_go_in_turn() {
+        let mut balancer = balancer(Balance::Hash, vec![1, 1, 2, 4]);
+        let mut choose = |request, eligible: &dyn Fn(usize) -> bool| {
+            let chance = Chance {
+                client: 1,
+                request,
+                random: 1,
+            };
+            balancer.choose(eligible, |_| 0, chance)
+        };
+        let mut moved = 0;
+        for hash in (0..1000).map(mix) {
+            let before = choose(Some(hash), &|_| true);
+            assert_eq!(before, choose(Some(hash), &|_| true));
+            let after = choose(Some(hash), &|number| number != 1);
+            moved += u32::from(before != after);
+            assert!(before == Some(1) || before == after);
+        }
+        assert!((75..175).contains(&moved), "{moved} of 1000 for an eighth");
+        let mut counts = [0; 4];
+        for _ in 0..80 {
+            counts[choose(None, &|_| true).expect("one of four")] += 1;
+        }
+        assert_eq!(counts, [10, 10, 20, 40]);
     }
 }

@@ -50,6 +50,12 @@ pub struct Counters {
     pub routed: Vec<(Name, Name, u64)>,
     /// Times that a request was sent again, by service.
     pub retries: Vec<(Name, u64)>,
+    /// Requests that wait for a backend now, by service.
+    pub queued: Vec<(Name, u64)>,
+    /// Requests that waited for a backend, by service.
+    pub queue_waits: Vec<(Name, u64)>,
+    /// Requests that were turned away because the queue was full or they waited too long, by service.
+    pub queue_rejections: Vec<(Name, u64)>,
     /// Connections to backends in use now.
     pub backend_connections: Vec<BackendConnections>,
     /// Panics in tasks of client connections, by service.
@@ -171,10 +177,30 @@ pub(super) struct ServiceCounters {
     pub(super) open_connections: Count,
     /// Times that a request was sent again.
     pub(super) retries: Count,
+    /// Requests that wait for a backend.
+    pub(super) queue: QueueCounters,
     /// Panics in tasks of its client connections.
     pub(super) panics: Count,
     /// Responses for which no backend was chosen.
     pub(super) no_backend: Arc<BackendCounters>,
+}
+
+/// What one worker counts of requests of one service that wait for a backend.
+#[derive(Debug, Default)]
+pub(super) struct QueueCounters {
+    /// Waiting now.
+    pub(super) waiting: Count,
+    /// That had to wait.
+    pub(super) waited: Count,
+    /// Turned away: the queue was full, or they waited too long.
+    pub(super) rejected: Count,
+}
+
+impl QueueCounters {
+    /// All three, in this order.
+    fn values(&self) -> [u64; 3] {
+        [&self.waiting, &self.waited, &self.rejected].map(Count::value)
+    }
 }
 
 /// What one worker counts for one backend of one service.
@@ -208,6 +234,7 @@ impl Default for ServiceCounters {
             routes: Mutex::default(),
             open_connections: Count::default(),
             retries: Count::default(),
+            queue: QueueCounters::default(),
             panics: Count::default(),
             no_backend,
         }

@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 use super::{
     pem::{Contents, PemProblem},
     routing::PageProblem,
+    sessions::SessionKeyProblem,
 };
 use crate::{access_log, acme, config::Name};
 
@@ -77,6 +78,16 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         problem: PageProblem,
+    },
+    /// The key of a pool's cookies cannot be used.
+    #[error("pool \"{pool}\": key file {} for sticky sessions: {problem}", path.display())]
+    SessionKey {
+        /// The pool.
+        pool: Name,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: SessionKeyProblem,
     },
     /// A pool that a service names was not handed to the proxy.
     #[error("service \"{service}\": its pool \"{pool}\" is not known")]

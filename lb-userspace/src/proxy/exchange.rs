@@ -16,14 +16,17 @@ use tokio::{
 
 use super::{
     account::{Notes, Stage},
+    admission::admit,
     front::{Front, Peer},
+    gate::{Place, Slot},
     memory::Relay,
     message::{Framing, Refusal, Response},
     metered::Progress,
     reason::{By, Left, Reason},
     receive::{Received, receive},
     retries::{Retries, Retry},
-    served_pool::ServedPool,
+    selection::Selection,
+    served_pool::{Choice, ServedPool},
     upload::upload,
     upstream::{Lease, Member},
     watchdog::{Expired, Watchdog},
@@ -38,6 +41,8 @@ pub(super) struct Order<'a> {
     pub(super) front: &'a Front,
     /// The pool that serves it.
     pub(super) pool: &'a ServedPool,
+    /// What the choice of a backend depends on.
+    pub(super) selection: &'a Selection,
     /// The client.
     pub(super) peer: &'a Peer,
     /// The limits when the request came.
@@ -166,6 +171,25 @@ pub(super) enum Failure {
     Ended(Reason),
 }
 
+impl Outcome {
+    /// A tunnel is a request under way for as long as it lasts.
+    fn keeping(mut self, slot: Option<Slot>) -> Self {
+        if let Self::Upgraded(lease, _) = &mut self {
+            lease.slot = slot;
+        }
+        self
+    }
+}
+
+impl Order<'_> {
+    /// Chooses a backend, not one of `tried`. `place`: that of the request in the pool's queue, if it
+    /// waits there.
+    pub(super) fn choose(&self, tried: &[Rc<Member>], place: Option<&Place>) -> Choice {
+        let dependent = (self.peer.hash, self.selection);
+        self.pool.choose(dependent, tried, place)
+    }
+}
+
 impl From<Reason> for Failure {
     fn from(reason: Reason) -> Self {
         Self::Ended(reason)
@@ -199,15 +223,17 @@ async fn attempts<B: Body, K: Sink>(
     let (pool, notes) = (order.pool, order.notes);
     let mut tried: Vec<Rc<Member>> = Vec::new();
     let mut retries = Retries::new(pool.retries(), order.limits.timeouts.connect);
-    let Some(mut member) = pool.choose(order.peer.hash, &tried) else {
-        return Outcome::Failed(Reason::LbQueueNoBackend);
+    let admitted = admit(order, &tried, body, watchdog).await;
+    let (mut member, mut slot) = match admitted {
+        Ok(admitted) => admitted,
+        Err(reason) => return end(order, reason),
     };
     let mut lease = Lease::idle(&member);
     loop {
         let reused = lease.is_some();
         notes.attempt(&member);
         let failure = match attempt(order, (&member, lease), body, sink, watchdog).await {
-            Ok(outcome) => return outcome,
+            Ok(outcome) => return outcome.keeping(slot),
             Err(Failure::Refused(refusal)) => return Outcome::Refused(refusal),
             Err(Failure::Ended(reason)) => reason,
         };
@@ -220,10 +246,11 @@ async fn attempts<B: Body, K: Sink>(
             Retry::SameBackend if member.up.get() => {}
             Retry::SameBackend | Retry::OtherBackend => {
                 tried.push(Rc::clone(&member));
-                let Some(other) = pool.choose(order.peer.hash, &tried) else {
+                drop(slot.take());
+                let Ok(other) = admit(order, &tried, body, watchdog).await else {
                     return end(order, failure);
                 };
-                member = other;
+                (member, slot) = other;
             }
         }
         lease = if retries.only_new_connections() {

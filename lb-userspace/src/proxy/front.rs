@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustls::ServerConfig;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 #[cfg(test)]
 use {
@@ -26,7 +26,8 @@ use super::{
     message::Refusal,
     routed::{RouteCounts, Routed},
     routing::{self, Table, Verdict},
-    served_pool::ServedPool,
+    selection::Selection,
+    served_pool::{PoolPlan, ServedPool},
     session::Session,
     upstream::Upstreams,
 };
@@ -34,7 +35,6 @@ use crate::{
     access_log::AccessLog,
     acme::Challenges,
     config::{Http, Name},
-    pool::PoolView,
 };
 
 /// A service as one worker serves it. Its settings change in place, so that connections go on.
@@ -92,8 +92,8 @@ pub(super) struct Settings {
 pub(super) struct RoutePlan {
     /// The pool for requests that no route takes, by its place in `pools`.
     pub(super) default: Option<usize>,
-    /// All of them, each with its views.
-    pub(super) pools: Vec<(Name, watch::Receiver<Arc<PoolView>>)>,
+    /// All of them.
+    pub(super) pools: Vec<PoolPlan>,
     /// The routes; `None`: every request goes to the default.
     pub(super) table: Option<Arc<Table>>,
 }
@@ -161,14 +161,14 @@ impl Front {
     fn take_routes(&self, plan: RoutePlan) {
         let mut before = std::mem::take(&mut *self.routes.borrow_mut()).pools;
         let seed = &raw const *self.spares as usize as u64;
-        let pools = plan.pools.into_iter().map(|(name, feed)| {
-            match before.iter().position(|pool| pool.name == name) {
+        let pools = plan.pools.into_iter().map(|plan| {
+            match before.iter().position(|pool| pool.name == plan.name) {
                 Some(place) => {
                     let pool = before.swap_remove(place);
-                    pool.update(feed);
+                    pool.update(plan);
                     pool
                 }
-                None => ServedPool::new(name, feed, &self.counters, (&self.upstreams, seed)),
+                None => ServedPool::new(plan, &self.counters, (&self.upstreams, seed)),
             }
         });
         let pools: Vec<_> = pools.collect();
@@ -194,8 +194,10 @@ impl Front {
     pub(super) fn route(&self, request: &routing::Request<'_>) -> Result<Routed, Refusal> {
         let routes = self.routes.borrow();
         let Some((table, counts)) = &routes.table else {
+            let pool = routes.default.clone();
             return Ok(Routed {
-                pool: routes.default.clone(),
+                selection: selection(pool.as_deref(), request),
+                pool,
                 decision: None,
             });
         };
@@ -207,6 +209,7 @@ impl Front {
             Verdict::Redirect(..) | Verdict::Respond | Verdict::Nothing(_) => None,
         };
         Ok(Routed {
+            selection: selection(pool.as_deref(), request),
             pool,
             decision: Some(decision),
         })
@@ -225,6 +228,10 @@ impl Front {
             self.connections.open_backend()
         })
     }
+}
+
+fn selection(pool: Option<&ServedPool>, request: &routing::Request<'_>) -> Selection {
+    pool.map(|pool| pool.selection(request)).unwrap_or_default()
 }
 
 /// Tells connections that they are to end when they can.

@@ -347,6 +347,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         let order = Order {
             front: self.front,
             pool,
+            selection: &routed.selection,
             peer: self.peer,
             limits,
             head: &self.head,
@@ -365,7 +366,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             &self.wire,
             &mut self.reply,
             (facts.http10, keep_alive),
-            (&notes.upload, routed.response_edits()),
+            (&notes.upload, routed),
         );
         let outcome = exchange(&order, &mut body, &mut sink, &mut self.watchdog).await;
         body.finish();

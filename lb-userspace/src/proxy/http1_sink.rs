@@ -6,8 +6,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     exchange::{ClientGone, Piece, Sink, Upload},
-    message::{FieldEdits, Framing, ReplyStyle, Response, push_hexadecimal},
+    message::{Framing, ReplyStyle, Response, push_hexadecimal},
     reason::Left,
+    routed::Routed,
     wire::Wire,
 };
 
@@ -21,18 +22,19 @@ pub(super) struct Http1Sink<'a, S> {
     reply: &'a mut Vec<u8>,
     style: ReplyStyle,
     upload: &'a Upload,
-    /// What is changed in the response's header.
-    edits: Option<&'a FieldEdits>,
+    /// What was decided upon the request.
+    routed: &'a Routed,
     begun: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
-    /// `keep_alive`: the client would send another request, and may. `edits` are made in the header.
+    /// `keep_alive`: the client would send another request, and may. The header is changed as
+    /// was decided upon the request, `routed`.
     pub(super) fn new(
         wire: &'a Wire<S>,
         reply: &'a mut Vec<u8>,
         (http10, keep_alive): (bool, bool),
-        (upload, edits): (&'a Upload, Option<&'a FieldEdits>),
+        (upload, routed): (&'a Upload, &'a Routed),
     ) -> Self {
         let style = ReplyStyle {
             http10,
@@ -44,7 +46,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
             reply,
             style,
             upload,
-            edits,
+            routed,
             begun: false,
         }
     }
@@ -91,7 +93,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink for Http1Sink<'_, S> {
         let unknown = matches!(response.framing, Framing::Chunked | Framing::UntilClose);
         self.style.chunked = unknown && !self.style.http10;
         self.style.keep_alive &= self.upload.complete.get() && !(unknown && self.style.http10);
-        response.write_to(self.style, self.edits, self.reply);
+        let cookie = self.routed.selection.set_cookie();
+        let changes = self.routed.reply_changes(cookie.as_deref());
+        response.write_to(self.style, changes, self.reply);
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {

@@ -330,6 +330,7 @@ impl Stream {
                 let order = Order {
                     front: &self.front,
                     pool,
+                    selection: &routed.selection,
                     peer: &self.peer,
                     limits: &limits,
                     head,
@@ -370,8 +371,7 @@ impl Stream {
         (responder, watchdog): (&RefCell<Responder>, &mut Watchdog),
     ) -> Result<Outcome, Why> {
         let (backlog, first) = (&self.activity.backlog, self.activity.first_read());
-        let edits = routed.response_edits();
-        let mut sink = Http2Sink::new(responder, (backlog, order.progress), first, edits);
+        let mut sink = Http2Sink::new(responder, (backlog, order.progress), first, Some(routed));
         let mut exchange = pin!(exchange(order, body, &mut sink, watchdog));
         let outcome = poll_fn(|context| match exchange.as_mut().poll(context) {
             Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),

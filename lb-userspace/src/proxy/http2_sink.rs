@@ -15,9 +15,10 @@ use super::{
     exchange::{ClientGone, Piece, Sink},
     http2_body::left,
     memory::{Backlog, Part},
-    message::{FieldEdits, Response},
+    message::{ReplyChanges, Response},
     metered::Progress,
     reason::Left,
+    routed::Routed,
 };
 
 /// Bytes of a body that are handed over at once.
@@ -162,26 +163,27 @@ pub(super) struct Http2Sink<'a> {
     progress: &'a Progress,
     /// How much is read from the backend at first.
     first: usize,
-    /// What is changed in the response's header.
-    edits: Option<&'a FieldEdits>,
+    /// What was decided upon the request; `None`: nothing.
+    routed: Option<&'a Routed>,
     head: Option<http::Response<()>>,
 }
 
 impl<'a> Http2Sink<'a> {
     /// To the client's end of a stream; `progress` counts what the client has room for. `first`: how
-    /// many bytes of the response are read before its head is known. `edits` are made in the header.
+    /// many bytes of the response are read before its head is known. The header is changed as was
+    /// decided upon the request, `routed`.
     pub(super) fn new(
         responder: &'a RefCell<Responder>,
         (backlog, progress): (&'a Rc<Backlog>, &'a Progress),
         first: usize,
-        edits: Option<&'a FieldEdits>,
+        routed: Option<&'a Routed>,
     ) -> Self {
         Self {
             responder,
             backlog,
             progress,
             first,
-            edits,
+            routed,
             head: None,
         }
     }
@@ -218,12 +220,16 @@ impl Sink for Http2Sink<'_> {
     fn interim(&mut self, response: &Response<'_, '_>) {
         if let Responder::Waiting(respond) = &mut *self.responder.borrow_mut() {
             // Early hints are a favour: without them all is as well.
-            let _sent = respond.send_informational(translated(response, None));
+            let _sent = respond.send_informational(translated(response, ReplyChanges::default()));
         }
     }
 
     fn begin(&mut self, response: &Response<'_, '_>) {
-        self.head = Some(translated(response, self.edits));
+        let cookie = self.routed.and_then(|routed| routed.selection.set_cookie());
+        let changes = self
+            .routed
+            .map(|routed| routed.reply_changes(cookie.as_deref()));
+        self.head = Some(translated(response, changes.unwrap_or_default()));
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {
@@ -249,10 +255,10 @@ impl From<h2::Error> for ClientGone {
 }
 
 /// The head in HTTP/2's terms. What the HTTP/1 parser let pass is valid here as well.
-fn translated(response: &Response<'_, '_>, edits: Option<&FieldEdits>) -> http::Response<()> {
+fn translated(response: &Response<'_, '_>, changes: ReplyChanges<'_>) -> http::Response<()> {
     let mut head = http::Response::new(());
     *head.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let kept = |name: &str| edits.is_none_or(|edits| !edits.drops(name));
+    let kept = |name: &str| changes.edits.is_none_or(|edits| !edits.drops(name));
     for field in response
         .end_to_end_fields()
         .filter(|field| kept(field.name))
@@ -264,7 +270,7 @@ fn translated(response: &Response<'_, '_>, edits: Option<&FieldEdits>) -> http::
             head.headers_mut().append(name, value);
         }
     }
-    for (name, value) in edits.into_iter().flat_map(FieldEdits::fixed_lines) {
+    for (name, value) in changes.lines() {
         if let (Ok(name), Ok(value)) = (
             HeaderName::from_bytes(name.as_bytes()),
             HeaderValue::from_bytes(value.as_bytes()),

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod admission;
 mod balance;
 mod buffer;
 mod certificates;
@@ -22,6 +23,7 @@ mod errors;
 mod exchange;
 mod field_guard;
 mod front;
+mod gate;
 mod http1;
 mod http1_body;
 mod http1_sink;
@@ -40,12 +42,15 @@ mod panics;
 mod pem;
 mod reason;
 mod receive;
+mod request_hash;
 mod retries;
 mod routed;
 mod routing;
+mod selection;
 mod serve;
 mod served_pool;
 mod session;
+mod sessions;
 mod tls;
 mod trace;
 mod tunnel;
@@ -81,6 +86,7 @@ pub use errors::EndedEarly;
 pub use pem::{Contents, PemProblem};
 pub use reason::{By, Phase, Reason};
 pub use routing::{PageProblem, Question, check_pages, explain};
+pub use sessions::{SessionKeyProblem, check_session_keys};
 
 use crate::{
     access_log::{self, AccessLog},
@@ -92,7 +98,10 @@ use crate::{
 use connections::{ClientCounts, most_clients};
 use errors::Errors;
 use front::RoutePlan;
+use gate::Gates;
 use routing::Table;
+use served_pool::PoolPlan;
+use sessions::SessionKey;
 use worker::{Command, Finish, FrontPlan, Plan, Worker};
 
 /// How long the last lines of the access log may take to be written.
@@ -118,6 +127,7 @@ pub struct Proxy {
     challenges: Challenges,
     log_counts: Arc<access_log::Counts>,
     errors: Arc<Errors>,
+    gates: Gates,
     state: Mutex<State>,
 }
 
@@ -178,6 +188,7 @@ impl Proxy {
             challenges: challenges.clone(),
             log_counts: Arc::default(),
             errors,
+            gates: Gates::default(),
             state: Mutex::default(),
         })
     }
@@ -372,7 +383,12 @@ impl Proxy {
                 source,
             });
         }
-        errors.extend(prepared.set_up_routes().err().unwrap_or_default());
+        errors.extend(
+            prepared
+                .set_up_routes(&self.gates)
+                .err()
+                .unwrap_or_default(),
+        );
         if errors.is_empty() {
             Ok(prepared)
         } else {
@@ -487,7 +503,7 @@ impl Prepared {
         Ok(())
     }
 
-    fn set_up_routes(&mut self) -> Result<(), Vec<Error>> {
+    fn set_up_routes(&mut self, gates: &Gates) -> Result<(), Vec<Error>> {
         let Frontend { service, pools, .. } = &self.frontend;
         let feeds = service.pools().into_iter().map(|pool| {
             let feed = pools.get(&pool.name).cloned();
@@ -497,7 +513,13 @@ impl Prepared {
                     pool: pool.name.clone(),
                 }]
             });
-            Ok((pool.name.clone(), feed?))
+            let session_key = SessionKey::of(pool).map_err(|error| vec![error])?;
+            Ok(PoolPlan {
+                name: pool.name.clone(),
+                feed: feed?,
+                session_key: session_key.map(Arc::new),
+                gate: pool.per_request.limit.map(|_limit| gates.of(&pool.name)),
+            })
         });
         self.routes = RoutePlan {
             // The service's own is the first.

@@ -218,6 +218,10 @@ reasons! {
 
     LbQueueNoBackend Lb Queue "lb_queue_no_backend"
         "No backend of the pool takes requests.";
+    LbQueueFull Lb Queue "lb_queue_full"
+        "Every backend has its `max_connections`, and the queue its `size`.";
+    LbQueueTimeout Lb Queue "lb_queue_timeout"
+        "No backend had room within `timeout` of the queue.";
 
     ClientConnectClosed Client Connect "client_connect_closed"
         "The client closed its connection before there was one to a backend.";
@@ -397,7 +401,10 @@ impl Reason {
     pub(super) fn status(self) -> u16 {
         match self {
             Self::LbHeadAcmeChallenge => 200,
-            Self::LbQueueNoBackend | Self::LbConnectNoDescriptor => 503,
+            Self::LbQueueNoBackend
+            | Self::LbQueueFull
+            | Self::LbQueueTimeout
+            | Self::LbConnectNoDescriptor => 503,
             Self::BackendConnectTimeout
             | Self::BackendRequestBodyTimeout
             | Self::BackendResponseHeadTimeout

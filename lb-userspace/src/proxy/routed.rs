@@ -4,9 +4,12 @@ use std::{rc::Rc, time::SystemTime};
 
 use super::{
     counters::Count,
-    message::{Answer, Changes, FieldEdits, Http2Request, Refusal, Request, own_body},
+    message::{
+        Answer, Changes, FieldEdits, Http2Request, Refusal, ReplyChanges, Request, own_body,
+    },
     reason::Reason,
     routing::{self, Decision, Fields, Table, Verdict},
+    selection::Selection,
     served_pool::ServedPool,
 };
 
@@ -17,13 +20,18 @@ pub(super) struct Routed {
     pub(super) pool: Option<Rc<ServedPool>>,
     /// The decision; `None`: the service has nothing to decide.
     pub(super) decision: Option<Decision>,
+    /// What the choice of a backend depends on.
+    pub(super) selection: Selection,
 }
 
 impl Routed {
     /// What is changed in the request's head.
     pub(super) fn changes<'a>(&'a self, request: &routing::Request<'a>) -> Changes<'a> {
         let Some(decision) = &self.decision else {
-            return Changes::default();
+            return Changes {
+                hidden_cookie: self.selection.hidden_cookie(),
+                ..Changes::default()
+            };
         };
         let target = match &decision.verdict {
             Verdict::Pool(_, target) => target.as_deref(),
@@ -33,6 +41,15 @@ impl Routed {
         Changes {
             target,
             fields: edits.map(|edits| (edits, request.values())),
+            hidden_cookie: self.selection.hidden_cookie(),
+        }
+    }
+
+    /// What is changed in the header of a backend's response, which gives the client this cookie.
+    pub(super) fn reply_changes<'a>(&'a self, set_cookie: Option<&'a str>) -> ReplyChanges<'a> {
+        ReplyChanges {
+            edits: self.response_edits(),
+            set_cookie,
         }
     }
 

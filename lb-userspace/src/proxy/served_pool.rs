@@ -7,6 +7,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use tokio::{sync::watch, task::spawn_local};
@@ -14,9 +15,48 @@ use tokio::{sync::watch, task::spawn_local};
 use super::{
     balance::{Balancer, Chance, mix},
     counters::ServiceCounters,
+    gate::{Gate, Place, Slot, Slots},
+    request_hash::request_hash,
+    routing,
+    selection::Selection,
+    sessions::{SessionKey, Sessions},
     upstream::{Member, Upstreams},
 };
-use crate::{config::Name, pool::PoolView};
+use crate::{
+    config::{Name, Pool, RequestLimit},
+    pool::PoolView,
+};
+
+/// A pool that is to be served.
+#[derive(Clone, Debug)]
+pub(super) struct PoolPlan {
+    /// Its name.
+    pub(super) name: Name,
+    /// Its views.
+    pub(super) feed: watch::Receiver<Arc<PoolView>>,
+    /// What its cookies are signed with; `None`: it has none.
+    pub(super) session_key: Option<Arc<SessionKey>>,
+    /// Where its requests are counted and wait; `None`: they are not limited.
+    pub(super) gate: Option<Arc<Gate>>,
+}
+
+/// What there is for a request.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// A backend, and a slot of it where the pool limits requests.
+    Backend(Rc<Member>, Option<Slot>),
+    /// Backends that have as many requests as they may have, or requests that came before.
+    Full,
+    /// No backend.
+    None,
+}
+
+/// The same before a slot was taken.
+enum Candidate {
+    Number(usize),
+    Full,
+    None,
+}
 
 /// A pool as one worker serves one service from it. It changes in place, so that requests under way
 /// see what became of their backends.
@@ -28,6 +68,8 @@ pub(super) struct ServedPool {
     upstreams: Rc<Upstreams>,
     feed: RefCell<watch::Receiver<Arc<PoolView>>>,
     targets: RefCell<Targets>,
+    session_key: RefCell<Option<Arc<SessionKey>>>,
+    gate: RefCell<Option<Arc<Gate>>>,
     random: Cell<u64>,
 }
 
@@ -36,33 +78,61 @@ struct Targets {
     view: Arc<PoolView>,
     members: Vec<Rc<Member>>,
     balancer: Balancer,
+    /// `None`: requests are independent of each other.
+    sessions: Option<Rc<Sessions>>,
+    /// `None`: requests are not limited.
+    limiter: Option<Limiter>,
+}
+
+/// The limit of each backend's requests.
+#[derive(Debug)]
+struct Limiter {
+    gate: Arc<Gate>,
+    limit: RequestLimit,
+    /// For each backend.
+    slots: Vec<Arc<Slots>>,
 }
 
 impl ServedPool {
-    /// A pool whose views come from `feed`. It looks at the feed whenever that changes, so that idle
+    /// A pool with its plan. It looks at the feed of views whenever that changes, so that idle
     /// connections to a backend that is out are closed at once.
     pub(super) fn new(
-        name: Name,
-        mut feed: watch::Receiver<Arc<PoolView>>,
+        plan: PoolPlan,
         counters: &Arc<ServiceCounters>,
         (upstreams, seed): (&Rc<Upstreams>, u64),
     ) -> Rc<Self> {
+        let PoolPlan {
+            name,
+            mut feed,
+            session_key,
+            gate,
+        } = plan;
         let view = Arc::clone(&feed.borrow_and_update());
-        let targets = Targets::new(view, upstreams, counters);
+        let targets = Targets::new(
+            view,
+            upstreams,
+            (counters, session_key.as_deref()),
+            gate.as_ref(),
+        );
         let pool = Rc::new(Self {
             name,
             counters: Arc::clone(counters),
             upstreams: Rc::clone(upstreams),
             feed: RefCell::new(feed),
             targets: RefCell::new(targets),
+            session_key: RefCell::new(session_key),
+            gate: RefCell::new(gate),
             random: Cell::new(mix(seed)),
         });
         pool.follow();
         pool
     }
 
-    /// Takes the views from another feed, from the next request on.
-    pub(super) fn update(self: &Rc<Self>, feed: watch::Receiver<Arc<PoolView>>) {
+    /// Takes another plan, from the next request on.
+    pub(super) fn update(self: &Rc<Self>, plan: PoolPlan) {
+        let feed = plan.feed;
+        *self.session_key.borrow_mut() = plan.session_key;
+        *self.gate.borrow_mut() = plan.gate;
         let is_same = self.feed.borrow().same_channel(&feed);
         *self.feed.borrow_mut() = feed;
         self.look(true);
@@ -92,9 +162,17 @@ impl ServedPool {
         if anyway || feed.has_changed().unwrap_or(false) {
             let view = Arc::clone(&feed.borrow_and_update());
             drop(feed);
-            self.targets
-                .borrow_mut()
-                .update(view, &self.upstreams, &self.counters);
+            let (key, gate) = (self.session_key.borrow(), self.gate.borrow());
+            self.targets.borrow_mut().update(
+                view,
+                &self.upstreams,
+                (&self.counters, key.as_deref()),
+                gate.as_ref(),
+            );
+            // Those who wait may find another backend, or none.
+            if let Some(gate) = &*gate {
+                gate.wake_all();
+            }
         }
     }
 
@@ -140,35 +218,98 @@ impl ServedPool {
         others.any(|other| other.up.get() && !Rc::ptr_eq(&other.upstream, &member.upstream))
     }
 
-    /// Chooses a backend for a request of a client, not one of `tried`; one that could not be
-    /// reached a moment ago only where there is no other.
-    pub(super) fn choose(&self, client: u64, tried: &[Rc<Member>]) -> Option<Rc<Member>> {
+    /// What the choice of a backend for a request depends on.
+    pub(super) fn selection(&self, request: &routing::Request<'_>) -> Selection {
+        let targets = self.targets.borrow();
+        let sessions = targets.sessions.as_ref();
+        let hash_by = targets.view.pool.per_request.hash_by.as_ref();
+        Selection {
+            session: sessions.map(|sessions| sessions.session(request.fields, request.https)),
+            hash: hash_by.and_then(|by| request_hash(by, request)),
+        }
+    }
+
+    /// Chooses a backend for a request of a client, not one of `tried`: that of its session, or else
+    /// as the pool balances. One that could not be reached a moment ago is taken only where there is
+    /// no other, and a backup only where all others are down or were tried.
+    pub(super) fn choose(
+        &self,
+        (client, selection): (u64, &Selection),
+        tried: &[Rc<Member>],
+        place: Option<&Place>,
+    ) -> Choice {
         self.look(false);
-        let random = mix(self.random.get());
-        self.random.set(random);
-        let chance = Chance { client, random };
         let mut targets = self.targets.borrow_mut();
-        let Targets {
-            members, balancer, ..
-        } = &mut *targets;
-        let untried = |number: usize| {
-            let upstream = &members[number].upstream;
-            members[number].up.get()
-                && !tried
-                    .iter()
-                    .any(|other| Rc::ptr_eq(&other.upstream, upstream))
-        };
-        let load = |number: usize| members[number].upstream.load();
-        let reachable = |number: usize| untried(number) && !members[number].upstream.is_avoided();
-        balancer
-            .choose(reachable, load, chance)
-            .or_else(|| balancer.choose(untried, load, chance))
-            .map(|number| Rc::clone(&members[number]))
+        let limiter = targets.limiter.as_ref();
+        if place.is_none() && limiter.is_some_and(|limiter| !limiter.gate.is_open()) {
+            return Choice::Full;
+        }
+        loop {
+            let random = mix(self.random.get());
+            self.random.set(random);
+            let chance = Chance {
+                client,
+                request: selection.hash,
+                random,
+            };
+            let number = match targets.candidate(selection, chance, tried) {
+                Candidate::Number(number) => number,
+                Candidate::Full => return Choice::Full,
+                Candidate::None => return Choice::None,
+            };
+            let slot = match &targets.limiter {
+                None => None,
+                Some(limiter) => match limiter.take(number) {
+                    Some(slot) => Some(slot),
+                    // Another worker was faster.
+                    None => continue,
+                },
+            };
+            if let (Some(sessions), Some(session)) = (&targets.sessions, &selection.session) {
+                sessions.gave(session, number);
+            }
+            return Choice::Backend(Rc::clone(&targets.members[number]), slot);
+        }
+    }
+
+    /// A place in the queue, whether it is the first, and how long it is held; `None`: the queue is
+    /// full.
+    pub(super) fn join_queue(&self) -> Option<((Place, bool), Duration)> {
+        let targets = self.targets.borrow();
+        let Limiter { gate, limit, .. } = targets.limiter.as_ref()?;
+        Some((gate.join(limit.queue_size)?, limit.queue_timeout))
+    }
+}
+
+impl Limiter {
+    fn new(pool: &Pool, gate: Option<&Arc<Gate>>) -> Option<Self> {
+        let (limit, gate) = (pool.per_request.limit?, gate?);
+        let backends = pool.backends.iter();
+        Some(Self {
+            slots: backends
+                .map(|backend| gate.slots(backend.address))
+                .collect(),
+            gate: Arc::clone(gate),
+            limit,
+        })
+    }
+
+    fn has_room(&self, backend: usize) -> bool {
+        self.slots[backend].has_room(self.limit.per_backend)
+    }
+
+    fn take(&self, backend: usize) -> Option<Slot> {
+        self.gate.take(&self.slots[backend], self.limit.per_backend)
     }
 }
 
 impl Targets {
-    fn new(view: Arc<PoolView>, upstreams: &Upstreams, counters: &ServiceCounters) -> Self {
+    fn new(
+        view: Arc<PoolView>,
+        upstreams: &Upstreams,
+        (counters, key): (&ServiceCounters, Option<&SessionKey>),
+        gate: Option<&Arc<Gate>>,
+    ) -> Self {
         let pool = &view.pool;
         let backends = pool.backends.iter();
         let members: Vec<_> = backends
@@ -184,6 +325,8 @@ impl Targets {
             .collect();
         let balancer = Balancer::new(pool.balance, &backends);
         let targets = Self {
+            sessions: Sessions::new(&view.pool, key),
+            limiter: Limiter::new(&view.pool, gate),
             view,
             members,
             balancer,
@@ -192,8 +335,16 @@ impl Targets {
         targets
     }
 
-    fn update(&mut self, view: Arc<PoolView>, upstreams: &Upstreams, counters: &ServiceCounters) {
+    fn update(
+        &mut self,
+        view: Arc<PoolView>,
+        upstreams: &Upstreams,
+        (counters, key): (&ServiceCounters, Option<&SessionKey>),
+        gate: Option<&Arc<Gate>>,
+    ) {
         if *view.pool == *self.view.pool {
+            self.sessions = Sessions::new(&view.pool, key);
+            self.limiter = Limiter::new(&view.pool, gate);
             self.view = view;
             self.follow_states();
         } else {
@@ -201,8 +352,73 @@ impl Targets {
                 member.up.set(false);
                 member.upstream.drop_idle();
             }
-            *self = Self::new(view, upstreams, counters);
+            *self = Self::new(view, upstreams, (counters, key), gate);
         }
+    }
+
+    /// The backend for a request, of those that have room.
+    fn candidate(
+        &mut self,
+        selection: &Selection,
+        chance: Chance,
+        tried: &[Rc<Member>],
+    ) -> Candidate {
+        if tried.is_empty()
+            && let Some(number) = self.of_session(selection)
+        {
+            let limiter = self.limiter.as_ref();
+            return match limiter.is_none_or(|limiter| limiter.has_room(number)) {
+                true => Candidate::Number(number),
+                false => Candidate::Full,
+            };
+        }
+        let Self {
+            view,
+            members,
+            balancer,
+            limiter,
+            ..
+        } = self;
+        let untried = |number: usize| {
+            let upstream = &members[number].upstream;
+            members[number].up.get()
+                && !tried
+                    .iter()
+                    .any(|other| Rc::ptr_eq(&other.upstream, upstream))
+        };
+        let load = |number: usize| members[number].upstream.load();
+        // The better ones first: those of a worse kind do not stand in for those that are full.
+        for backup in [false, true] {
+            for avoided in [false, true] {
+                let eligible = |number: usize| {
+                    untried(number)
+                        && view.pool.backends[number].backup == backup
+                        && (avoided || !members[number].upstream.is_avoided())
+                };
+                let Some(limiter) = limiter else {
+                    match balancer.choose(eligible, load, chance) {
+                        Some(number) => return Candidate::Number(number),
+                        None => continue,
+                    }
+                };
+                let roomy = |number: usize| eligible(number) && limiter.has_room(number);
+                if let Some(number) = balancer.choose(roomy, load, chance) {
+                    return Candidate::Number(number);
+                }
+                if (0..members.len()).any(eligible) {
+                    return Candidate::Full;
+                }
+            }
+        }
+        Candidate::None
+    }
+
+    /// The backend of a request's session, while that serves its sessions.
+    fn of_session(&self, selection: &Selection) -> Option<usize> {
+        let session = selection.session.as_ref()?;
+        let number = self.sessions.as_ref()?.backend_of(session)?;
+        let member = self.members.get(number)?;
+        (member.keeps_sessions() && !member.upstream.is_avoided()).then_some(number)
     }
 
     fn follow_states(&self) {

@@ -13,7 +13,7 @@ use std::{
 use lb_common::backend::BackendState;
 use tokio::{net::TcpStream, sync::Notify};
 
-use super::{connections::OpenBackend, counters::BackendCounters, listener::keepalive};
+use super::{connections::OpenBackend, counters::BackendCounters, gate::Slot, listener::keepalive};
 use crate::config::Name;
 
 /// How long a worker avoids a backend that it could not connect to, while others are there.
@@ -182,6 +182,11 @@ impl Member {
         }
     }
 
+    /// Whether it answers those who were its clients before: it is up or draining.
+    pub(super) fn keeps_sessions(&self) -> bool {
+        !self.down.get()
+    }
+
     /// Waits until the backend is down.
     pub(super) async fn is_down(&self) {
         let notified = self.going_down.notified();
@@ -196,6 +201,8 @@ impl Member {
 pub(super) struct Lease {
     /// The connection.
     pub(super) stream: TcpStream,
+    /// Its place among the requests that the backend has at once; for tunnels.
+    pub(super) slot: Option<Slot>,
     open: OpenBackend,
     _use: InUse,
 }
@@ -206,6 +213,7 @@ impl Lease {
         let Idle { stream, open, .. } = member.upstream.idle_connection()?;
         Some(Self {
             stream,
+            slot: None,
             open,
             _use: InUse::new(member),
         })
@@ -225,6 +233,7 @@ impl Lease {
         socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         Ok(Self {
             stream,
+            slot: None,
             open,
             _use: in_use,
         })

@@ -1,6 +1,7 @@
 //! The configuration's contract with its user: what is read, and what is said about mistakes.
 
 mod acme;
+mod balancing;
 mod document;
 mod ha;
 mod host;

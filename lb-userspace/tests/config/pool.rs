@@ -103,7 +103,7 @@ error: balance cannot be "roundrobin"
    |
 22 | balance = "roundrobin"
    |           ^^^^^^^^^^^^
-   = help: did you mean "round_robin"? Allowed: "round_robin", "least_connections", "random_two", "source" or "maglev"
+   = help: did you mean "round_robin"? Allowed: "round_robin", "least_connections", "random_two", "source", "maglev" or "hash"
 "#,
     );
 }

@@ -429,7 +429,7 @@ error: service "http" has mode "tcp", and its pool "web" balances by least_conne
    |
 46 | pool = "web"
    |        ^^^^^
-   = help: the kernel counts no load of backends: a pool of a tcp service has balance = "round_robin", "source" or "maglev"
+   = help: the kernel counts no load of backends and reads no requests: a pool of a tcp service has balance = "round_robin", "source" or "maglev"
 "#,
     );
 }
@@ -445,7 +445,7 @@ error: service "http" has mode "tcp", and its pool "web" balances by random_two
    |
 46 | pool = "web"
    |        ^^^^^
-   = help: the kernel counts no load of backends: a pool of a tcp service has balance = "round_robin", "source" or "maglev"
+   = help: the kernel counts no load of backends and reads no requests: a pool of a tcp service has balance = "round_robin", "source" or "maglev"
 "#,
     );
 }

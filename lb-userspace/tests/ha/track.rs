@@ -287,6 +287,7 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
             name: name(&format!("web{octet}")),
             address: SocketAddr::from(([10, 0, 0, octet], 80)),
             weight: Weight::ONE,
+            backup: false,
         };
         let pool = Arc::new(Pool {
             name: name("web"),
@@ -294,6 +295,7 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
             check: None,
             when_all_down: WhenAllDown::Refuse,
             retries: 3,
+            per_request: lb::config::PerRequest::default(),
             backends: vec![backend(6), backend(7)],
         });
         let view =

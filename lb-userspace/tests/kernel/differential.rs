@@ -393,6 +393,7 @@ fn pool(name: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
         name: Name::parse(&format!("web{octet}")).expect("a name"),
         address: SocketAddr::from(([10, 0, 0, *octet], 80)),
         weight: Weight::ONE,
+        backup: false,
     };
     Arc::new(Pool {
         name: Name::parse(name).expect("a name"),
@@ -400,6 +401,7 @@ fn pool(name: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
         check: None,
         when_all_down: WhenAllDown::Refuse,
         retries: 3,
+        per_request: config::PerRequest::default(),
         backends: backends.iter().map(backend).collect(),
     })
 }

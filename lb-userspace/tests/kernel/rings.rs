@@ -252,6 +252,7 @@ fn pool(name: &str, octets: std::ops::Range<u8>, balance: Balance) -> Arc<Pool> 
             name: Name::parse(&format!("web{octet}")).expect("a name"),
             address: SocketAddr::from(([10, 0, 0, octet], 80)),
             weight: Weight::ONE,
+            backup: false,
         })
         .collect();
     Arc::new(Pool {
@@ -260,6 +261,7 @@ fn pool(name: &str, octets: std::ops::Range<u8>, balance: Balance) -> Arc<Pool> 
         check: None,
         when_all_down: WhenAllDown::Refuse,
         retries: 3,
+        per_request: lb::config::PerRequest::default(),
         backends,
     })
 }

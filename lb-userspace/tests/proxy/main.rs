@@ -2,6 +2,7 @@
 
 mod access_log;
 mod backends;
+mod balancing;
 mod bodies;
 mod both;
 mod cancellations;

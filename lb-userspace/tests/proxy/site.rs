@@ -156,6 +156,18 @@ impl Site {
         self.view.send_replace(Arc::new(view));
     }
 
+    /// Changes the pool, as a reload does.
+    pub(crate) fn change_pool(&self, change: impl FnOnce(&mut Pool)) {
+        let mut view = (**self.view.borrow()).clone();
+        change(Arc::make_mut(&mut view.pool));
+        let service = Service {
+            pool: Some(Arc::clone(&view.pool)),
+            ..self.service.clone()
+        };
+        self.view.send_replace(Arc::new(view));
+        self.apply(service).expect("a good pool");
+    }
+
     /// Another pool, for routes; all its backends are up.
     pub(crate) fn add_pool(&mut self, text: &str, backends: &[SocketAddr]) -> Arc<Pool> {
         let mut pool = (*pool(backends)).clone();
@@ -263,6 +275,7 @@ fn pool(backends: &[SocketAddr]) -> Arc<Pool> {
             name: name(&format!("web{number}")),
             address: *address,
             weight: Weight::ONE,
+            backup: false,
         });
     Arc::new(Pool {
         name: name("pool"),
@@ -270,6 +283,7 @@ fn pool(backends: &[SocketAddr]) -> Arc<Pool> {
         check: None,
         when_all_down: WhenAllDown::Refuse,
         retries: 3,
+        per_request: config::PerRequest::default(),
         backends: backends.collect(),
     })
 }

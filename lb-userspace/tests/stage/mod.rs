@@ -283,6 +283,7 @@ fn pool(text: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
             name: name(&format!("web{octet}")),
             address: SocketAddr::from(([10, 0, 0, *octet], 80)),
             weight: Weight::ONE,
+            backup: false,
         })
         .collect();
     Arc::new(Pool {
@@ -291,6 +292,7 @@ fn pool(text: &str, balance: Balance, backends: &[u8]) -> Arc<Pool> {
         check: None,
         when_all_down: config::WhenAllDown::Refuse,
         retries: 3,
+        per_request: config::PerRequest::default(),
         backends,
     })
 }

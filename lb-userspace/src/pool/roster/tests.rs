@@ -13,6 +13,7 @@ fn pool(name: &str, backends: &[(&str, &str)]) -> Arc<config::Pool> {
         name: Name::parse(name).expect("a name"),
         address: address.parse().expect("an address"),
         weight: Weight::ONE,
+        backup: false,
     });
     Arc::new(config::Pool {
         name: Name::parse(name).expect("a name"),
@@ -26,6 +27,7 @@ fn pool(name: &str, backends: &[(&str, &str)]) -> Arc<config::Pool> {
         }),
         when_all_down: config::WhenAllDown::TryAll,
         retries: 3,
+        per_request: config::PerRequest::default(),
         backends: backends.collect(),
     })
 }

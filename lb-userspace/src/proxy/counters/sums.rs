@@ -48,6 +48,8 @@ struct ServiceSum {
     closed: [u64; Reason::COUNT],
     open_connections: u64,
     retries: u64,
+    /// Waiting, waited, rejected.
+    queue: [u64; 3],
     panics: u64,
 }
 
@@ -65,6 +67,7 @@ impl Default for ServiceSum {
             closed: [0; Reason::COUNT],
             open_connections: 0,
             retries: 0,
+            queue: [0; 3],
             panics: 0,
         }
     }
@@ -110,6 +113,9 @@ impl ServiceSum {
         self.microseconds += service.microseconds.value();
         self.open_connections += service.open_connections.value();
         self.retries += service.retries.value();
+        for (sum, count) in self.queue.iter_mut().zip(service.queue.values()) {
+            *sum += count;
+        }
         self.panics += service.panics.value();
     }
 
@@ -152,6 +158,10 @@ impl ServiceSum {
         let by_service = |list: &mut Vec<(Name, u64)>, count| list.push((service.clone(), count));
         by_service(&mut counters.open_connections, self.open_connections);
         by_service(&mut counters.retries, self.retries);
+        let [waiting, waited, rejected] = self.queue;
+        by_service(&mut counters.queued, waiting);
+        by_service(&mut counters.queue_waits, waited);
+        by_service(&mut counters.queue_rejections, rejected);
         by_service(&mut counters.panics, self.panics);
     }
 }

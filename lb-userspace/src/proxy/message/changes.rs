@@ -1,6 +1,6 @@
 //! What routes change in the heads of messages.
 
-use super::forward::push_field;
+use super::{cookies::push_without, forward::push_field};
 use crate::config::{HeaderEdits, Template, Variable};
 
 /// Changes of a header, those of a service and those of a route in one.
@@ -106,12 +106,26 @@ pub(crate) struct Changes<'a> {
     pub(crate) target: Option<&'a str>,
     /// The header, and what variables stand for there.
     pub(crate) fields: Option<(&'a FieldEdits, Values<'a>)>,
+    /// The cookie that is left out: it is the front's own.
+    pub(crate) hidden_cookie: Option<&'a str>,
 }
 
 impl Changes<'_> {
     /// Whether a field is kept.
     pub(crate) fn keeps(&self, name: &str) -> bool {
         self.fields.is_none_or(|(edits, _)| !edits.drops(name))
+    }
+
+    /// Appends the value of a `Cookie` line behind `separator`, without the front's own cookie.
+    /// Nothing where that is all.
+    pub(crate) fn push_cookies(&self, line: &[u8], separator: &[u8], out: &mut Vec<u8>) {
+        match self.hidden_cookie {
+            Some(name) => push_without(line, name, separator, out),
+            None => {
+                out.extend_from_slice(separator);
+                out.extend_from_slice(line);
+            }
+        }
     }
 
     /// Appends the lines that come.

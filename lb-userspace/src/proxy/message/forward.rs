@@ -64,7 +64,11 @@ impl Request<'_, '_> {
                 _ => false,
             };
             if wanted && !self.is_named(field.name) && changes.keeps(field.name) {
-                push_field(out, field.name, field.value);
+                if changes.hidden_cookie.is_some() && field.name.eq_ignore_ascii_case("cookie") {
+                    push_cookie_line(changes, field.value, out);
+                } else {
+                    push_field(out, field.name, field.value);
+                }
             }
         }
         write_forwarded(out, via, &forwarded, host.as_bytes());
@@ -160,6 +164,14 @@ pub(crate) fn write_forwarded(out: &mut Vec<u8>, via: &Via<'_>, came: &Forwarded
     push_field(out, "X-Forwarded-Host", came.host.unwrap_or(host));
     if let Some(fields) = via.certificate {
         out.extend_from_slice(fields);
+    }
+}
+
+fn push_cookie_line(changes: &Changes<'_>, line: &[u8], out: &mut Vec<u8>) {
+    let before = out.len();
+    changes.push_cookies(line, b"Cookie: ", out);
+    if out.len() > before {
+        out.extend_from_slice(b"\r\n");
     }
 }
 

@@ -18,18 +18,37 @@ pub(crate) struct ReplyStyle {
     pub(crate) chunked: bool,
 }
 
+/// What is changed in the header of a response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReplyChanges<'a> {
+    /// What a service and a route change.
+    pub(crate) edits: Option<&'a FieldEdits>,
+    /// The cookie that the client is given; the response is no longer for others then.
+    pub(crate) set_cookie: Option<&'a str>,
+}
+
+impl<'a> ReplyChanges<'a> {
+    /// The lines that come.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&'a str, std::borrow::Cow<'a, str>)> {
+        let edits = self.edits.into_iter().flat_map(FieldEdits::fixed_lines);
+        let cookie = self.set_cookie.into_iter().flat_map(|cookie| {
+            // RFC 9111 §7.3: a cache shared by clients would hand the cookie to others.
+            [("Set-Cookie", cookie), ("Cache-Control", "private")]
+        });
+        edits.chain(cookie.map(|(name, value)| (name, value.into())))
+    }
+}
+
 impl Response<'_, '_> {
     /// Appends the head that an HTTP/1 client is sent, with these changes.
-    pub(crate) fn write_to(
-        &self,
-        style: ReplyStyle,
-        edits: Option<&FieldEdits>,
-        out: &mut Vec<u8>,
-    ) {
+    pub(crate) fn write_to(&self, style: ReplyStyle, changes: ReplyChanges<'_>, out: &mut Vec<u8>) {
         self.write_status_line(out);
-        match edits {
+        match changes.edits {
             None => self.write_end_to_end_fields(out),
             Some(edits) => self.write_edited_fields(edits, out),
+        }
+        for (name, value) in changes.lines() {
+            push_field(out, name, value.as_bytes());
         }
         if style.chunked {
             push_field(out, "Transfer-Encoding", b"chunked");
@@ -92,9 +111,6 @@ impl Response<'_, '_> {
                 push_field(out, field.name, field.value);
             }
         }
-        for (name, value) in edits.fixed_lines() {
-            push_field(out, name, value.as_bytes());
-        }
     }
 
     fn write_end_to_end_fields(&self, out: &mut Vec<u8>) {
@@ -119,7 +135,7 @@ mod tests {
         let mut slots = header_slots();
         let response = parse_response(head.as_bytes(), &mut slots, false).expect("a good head");
         let mut out = Vec::new();
-        response.write_to(style, None, &mut out);
+        response.write_to(style, ReplyChanges::default(), &mut out);
         String::from_utf8(out).expect("text")
     }
 

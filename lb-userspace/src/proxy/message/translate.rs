@@ -217,17 +217,19 @@ fn write_fields<'p>(
         }
     }
     if changes.keeps("Cookie") {
-        write_cookies(headers, out);
+        write_cookies(headers, changes, out);
     }
     Ok(forwarded)
 }
 
-fn write_cookies(headers: &HeaderMap, out: &mut Vec<u8>) {
+fn write_cookies(headers: &HeaderMap, changes: &Changes<'_>, out: &mut Vec<u8>) {
     let mut separator: &[u8] = b"Cookie: ";
     for cookie in headers.get_all(header::COOKIE) {
-        out.extend_from_slice(separator);
-        out.extend_from_slice(cookie.as_bytes());
-        separator = b"; ";
+        let before = out.len();
+        changes.push_cookies(cookie.as_bytes(), separator, out);
+        if out.len() > before {
+            separator = b"; ";
+        }
     }
     if separator == b"; " {
         out.extend_from_slice(b"\r\n");

@@ -1,0 +1,80 @@
+//! What a pool does request by request. For services of mode `http` and `https`.
+
+use std::{path::PathBuf, time::Duration};
+
+/// What a pool does request by request. Nothing of it is for services of mode `tcp`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PerRequest {
+    /// Sessions that stay with their backend; `None`: none do.
+    pub sticky: Option<Sticky>,
+    /// What is hashed; there where the pool balances by hash, and only there.
+    pub hash_by: Option<HashBy>,
+    /// How many requests a backend has at once; `None`: any number.
+    pub limit: Option<RequestLimit>,
+}
+
+/// `max_connections` and `[pool.queue]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RequestLimit {
+    /// Requests that each backend has at once, in this process.
+    pub per_backend: usize,
+    /// Requests that wait, at most. Default 1,024.
+    pub queue_size: usize,
+    /// How long a request waits. Default 10 s.
+    pub queue_timeout: Duration,
+}
+
+/// What of a request is hashed to choose a backend.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HashBy {
+    /// The path and the query.
+    Uri,
+    /// The path.
+    Path,
+    /// The first line of a header of that name, in lower case.
+    Header(String),
+    /// The cookie of that name.
+    Cookie(String),
+}
+
+/// `[pool.sticky]`: a cookie keeps a client with its backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sticky {
+    /// The cookie's name.
+    pub cookie: String,
+    /// The paths that the cookie is for. Default `/`.
+    pub path: String,
+    /// Whether the cookie is for HTTPS only; `None`: where the client is connected over TLS.
+    pub secure: Option<bool>,
+    /// Whether scripts cannot read it. Default true.
+    pub http_only: bool,
+    /// With which requests from other sites it is sent. Default lax.
+    pub same_site: SameSite,
+    /// How long the client keeps it; `None`: to the end of its session.
+    pub max_age: Option<Duration>,
+    /// The key that cookies are signed with.
+    pub key_file: PathBuf,
+}
+
+/// With which requests that other sites cause a cookie is sent (`SameSite`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SameSite {
+    /// With none.
+    Strict,
+    /// With navigation.
+    Lax,
+    /// With all.
+    None,
+}
+
+impl SameSite {
+    /// The word of the attribute.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Strict => "Strict",
+            Self::Lax => "Lax",
+            Self::None => "None",
+        }
+    }
+}

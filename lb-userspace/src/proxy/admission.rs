@@ -1,0 +1,111 @@
+//! The way of a request to a backend that has room for it.
+
+use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
+
+use tokio::time::Instant;
+
+use super::{
+    exchange::{Body, Order},
+    gate::{Place, Slot},
+    message::Framing,
+    reason::Reason,
+    served_pool::Choice,
+    upstream::Member,
+    watchdog::{Expired, Watchdog},
+};
+
+/// A backend that takes a request, and its slot where the pool limits them.
+pub(super) type Admitted = (Rc<Member>, Option<Slot>);
+
+/// Chooses a backend, not one of `tried`, and waits for room on one where the pool limits requests.
+///
+/// # Errors
+/// There is none, none had room in time, or the client left.
+pub(super) async fn admit<B: Body>(
+    order: &Order<'_>,
+    tried: &[Rc<Member>],
+    body: &mut B,
+    watchdog: &mut Watchdog,
+) -> Result<Admitted, Reason> {
+    match order.choose(tried, None) {
+        Choice::Backend(member, slot) => Ok((member, slot)),
+        Choice::None => Err(Reason::LbQueueNoBackend),
+        // In a box, so that requests that need not wait carry no room for it.
+        Choice::Full => Box::pin(wait(order, tried, body, watchdog)).await,
+    }
+}
+
+async fn wait<B: Body>(
+    order: &Order<'_>,
+    tried: &[Rc<Member>],
+    body: &mut B,
+    watchdog: &mut Watchdog,
+) -> Result<Admitted, Reason> {
+    let counters = &order.front.counters.queue;
+    let Some(((place, look), limit)) = order.pool.join_queue() else {
+        counters.rejected.add(1);
+        return Err(Reason::LbQueueFull);
+    };
+    counters.waited.add(1);
+    counters.waiting.add(1);
+    // What a client that has gone is noticed by.
+    order.upload.waiting.set(true);
+    let _waiting = Waiting(order);
+    let deadline = Instant::now() + limit;
+    if look && let Some(admitted) = looked(order, tried, &place) {
+        return admitted;
+    }
+    let mut gone = pin!(body.gone(order));
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut turn = pin!(place.turn());
+        let turn = poll_fn(|context| {
+            if turn.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            let watches = order.framing == Framing::Empty;
+            match watches {
+                true => gone.as_mut().poll(context).map(Some),
+                false => Poll::Pending,
+            }
+        });
+        match watchdog.limit(left, turn).await {
+            Ok(None) => {
+                if let Some(admitted) = looked(order, tried, &place) {
+                    return admitted;
+                }
+            }
+            Ok(Some(left)) => return Err(order.client_left(left)),
+            Err(Expired) => {
+                counters.rejected.add(1);
+                return Err(Reason::LbQueueTimeout);
+            }
+        }
+    }
+}
+
+/// What there is for the one whose turn it is; `None`: it waits on.
+fn looked(
+    order: &Order<'_>,
+    tried: &[Rc<Member>],
+    place: &Place,
+) -> Option<Result<Admitted, Reason>> {
+    match order.choose(tried, Some(place)) {
+        Choice::Backend(member, slot) => Some(Ok((member, slot))),
+        Choice::None => Some(Err(Reason::LbQueueNoBackend)),
+        Choice::Full => {
+            place.pass();
+            None
+        }
+    }
+}
+
+/// A request in the line, for the gauge.
+struct Waiting<'a, 'o>(&'a Order<'o>);
+
+impl Drop for Waiting<'_, '_> {
+    fn drop(&mut self) {
+        self.0.upload.waiting.set(false);
+        self.0.front.counters.queue.waiting.sub(1);
+    }
+}

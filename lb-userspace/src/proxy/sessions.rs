@@ -1,0 +1,199 @@
+//! Sessions that stay with their backend: the cookie of `[pool.sticky]`.
+//!
+//! A cookie's value is a message authentication code (HMAC-SHA256, RFC 2104) of the pool's name and
+//! the backend's address: without the key nobody can make one, or find the address in it. Every
+//! worker and both hosts of a pair make the same. A request is compared with the values of the pool's
+//! backends, so that it costs no code of its own.
+
+use std::{cell::Cell, path::Path, rc::Rc};
+
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{Error, message::find_cookie, routing::Fields};
+use crate::{
+    config::{Pool, Service, Sticky},
+    private_file::{self, PrivateFileError},
+};
+
+/// Bytes of a key file, white space at its ends apart.
+const LEAST_KEY_BYTES: usize = 16;
+const MOST_KEY_BYTES: u64 = 4096;
+/// What else this key may be used for some day is another purpose.
+const PURPOSE: &[u8] = b"lb sticky session 1";
+
+/// The key that cookies are signed with.
+#[derive(Debug)]
+pub(super) struct SessionKey(hmac::Key);
+
+/// Why a key for cookies cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionKeyProblem {
+    /// It is not there.
+    #[error(
+        "there is no such file; `openssl rand -hex 32` makes a key, which both hosts of a pair need"
+    )]
+    Missing,
+    /// Others could have read or changed it, or it cannot be read.
+    #[error("{0}")]
+    File(#[source] PrivateFileError),
+    /// A key of that length can be guessed.
+    #[error("it has {0} bytes, which is too short for a key; `openssl rand -hex 32` makes one")]
+    Short(usize),
+}
+
+impl SessionKey {
+    /// Reads a key file. White space at its ends is no part of the key.
+    ///
+    /// # Errors
+    /// The file is not there, not private or too short.
+    fn read(path: &Path) -> Result<Self, SessionKeyProblem> {
+        let text = private_file::read(path, MOST_KEY_BYTES).map_err(|error| match error {
+            PrivateFileError::Missing => SessionKeyProblem::Missing,
+            error => SessionKeyProblem::File(error),
+        })?;
+        let key = text.trim_ascii();
+        if key.len() < LEAST_KEY_BYTES {
+            return Err(SessionKeyProblem::Short(key.len()));
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key)))
+    }
+
+    /// The key of a pool that has one.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub(super) fn of(pool: &Pool) -> Result<Option<Self>, Error> {
+        let Some(sticky) = &pool.per_request.sticky else {
+            return Ok(None);
+        };
+        let key = Self::read(&sticky.key_file);
+        key.map(Some).map_err(|problem| Error::SessionKey {
+            pool: pool.name.clone(),
+            path: sticky.key_file.clone(),
+            problem,
+        })
+    }
+
+    fn token(&self, pool: &Pool, backend: usize) -> Token {
+        let address = pool.backends[backend].address.to_string();
+        let parts = [PURPOSE, pool.name.as_str().as_bytes(), address.as_bytes()];
+        let tag = hmac::sign(&self.0, &parts.join(&0));
+        let mut token = Token::default();
+        let half = tag.as_ref().iter();
+        token
+            .iter_mut()
+            .zip(half)
+            .for_each(|(to, from)| *to = *from);
+        token
+    }
+}
+
+/// What is wrong with the keys for cookies of a service's pools.
+#[must_use]
+pub fn check_session_keys(service: &Service) -> Vec<Error> {
+    let pools = service.pools().into_iter();
+    pools
+        .filter_map(|pool| SessionKey::of(pool).err())
+        .collect()
+}
+
+/// A backend as cookies name it: the first half of the code.
+type Token = [u8; 16];
+
+/// How the sessions of a pool are kept.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    sticky: Sticky,
+    /// For each backend.
+    tokens: Vec<Token>,
+}
+
+impl Sessions {
+    /// Those of a pool, if it keeps them.
+    pub(super) fn new(pool: &Pool, key: Option<&SessionKey>) -> Option<Rc<Self>> {
+        let (sticky, key) = (pool.per_request.sticky.clone()?, key?);
+        let backends = 0..pool.backends.len();
+        let tokens = backends.map(|backend| key.token(pool, backend)).collect();
+        Some(Rc::new(Self { sticky, tokens }))
+    }
+
+    /// The session of a request with that header.
+    pub(super) fn session(self: &Rc<Self>, fields: &dyn Fields, https: bool) -> Session {
+        let named = Cell::new(None);
+        fields.has("cookie", &|line| {
+            let found = find_cookie(line, &self.sticky.cookie, |value| self.read(value));
+            named.set(found);
+            found.is_some()
+        });
+        Session {
+            sessions: Rc::clone(self),
+            named: named.get(),
+            served: Cell::new(None),
+            https,
+        }
+    }
+
+    fn read(&self, value: &[u8]) -> Option<Token> {
+        let mut token = Token::default();
+        let length = URL_SAFE_NO_PAD.decode_slice(value, &mut token).ok()?;
+        let same = |one: &&Token| verify_slices_are_equal(&one[..], &token[..length]).is_ok();
+        self.tokens.iter().find(same).copied()
+    }
+
+    /// The number of the backend that a session belongs to, where the pool still has it.
+    pub(super) fn backend_of(&self, session: &Session) -> Option<usize> {
+        let named = session.named?;
+        self.tokens.iter().position(|token| *token == named)
+    }
+
+    /// Notes that a request is given to that backend.
+    pub(super) fn gave(&self, session: &Session, backend: usize) {
+        session.served.set(self.tokens.get(backend).copied());
+    }
+}
+
+/// The session that a request belongs to, or begins.
+#[derive(Debug)]
+pub(super) struct Session {
+    sessions: Rc<Sessions>,
+    /// The backend that the client's cookie names, if it has a valid one.
+    named: Option<Token>,
+    /// The backend that has the request.
+    served: Cell<Option<Token>>,
+    https: bool,
+}
+
+impl Session {
+    /// The cookie's name.
+    pub(super) fn cookie(&self) -> &str {
+        &self.sessions.sticky.cookie
+    }
+
+    /// The cookie that the client is to keep from now on (RFC 6265 §4.1); `None`: it has it already.
+    pub(super) fn set_cookie(&self) -> Option<String> {
+        let served = self.served.get()?;
+        if self.named == Some(served) {
+            return None;
+        }
+        let sticky = &self.sessions.sticky;
+        let value = URL_SAFE_NO_PAD.encode(served);
+        let mut cookie = format!("{}={value}; Path={}", sticky.cookie, sticky.path);
+        if let Some(age) = sticky.max_age {
+            cookie += &format!("; Max-Age={}", age.as_secs());
+        }
+        if sticky.secure.unwrap_or(self.https) {
+            cookie += "; Secure";
+        }
+        if sticky.http_only {
+            cookie += "; HttpOnly";
+        }
+        cookie += "; SameSite=";
+        cookie += sticky.same_site.word();
+        Some(cookie)
+    }
+}
+
+#[cfg(test)]
+#[path = "sessions_tests.rs"]
+mod tests;
