@@ -52,7 +52,7 @@ impl Drop for Board {
 impl Board {
     pub(super) fn start(watched: Watched) -> Result<(Self, Seen), Error> {
         let (reports, received) = mpsc::unbounded_channel();
-        let (known, seen) = Known::new();
+        let (known, seen) = Known::new(&effects(&watched));
         let known = Arc::new(known);
         let runtime = Handle::current();
         let mut tasks = HashMap::new();

@@ -25,7 +25,9 @@ pub(super) struct Seen {
 }
 
 impl Known {
-    pub(super) fn new() -> (Self, Seen) {
+    /// These are tracked, before anything can be reported of them: a report of what is not tracked is
+    /// dropped, and an interface is reported again only when it changes.
+    pub(super) fn new(effects: &[(What, Effect)]) -> (Self, Seen) {
         let (standing, standing_seen) = watch::channel(Standing::default());
         let (view, view_seen) = watch::channel(Vec::new());
         let known = Self {
@@ -37,6 +39,7 @@ impl Known {
             standing: standing_seen,
             view: view_seen,
         };
+        known.keep(effects, None);
         (known, seen)
     }
 
