@@ -140,7 +140,8 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             let after = match self.next_head(&limits, first, draining.as_mut()).await {
                 Arrival::Head(length) => {
                     self.peer.entry.begin();
-                    self.answer(length, &limits).await
+                    // A reload while the head was waited for counts.
+                    self.answer(length, &front.limits()).await
                 }
                 Arrival::Refused(refusal) => {
                     let account = Account::begin(front, self.peer, HTTP1);
