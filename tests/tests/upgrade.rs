@@ -1,6 +1,6 @@
 //! The agent is changed under traffic: reloads, and another process that takes over.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
@@ -108,7 +108,9 @@ fn settings_that_are_bound_at_the_start_take_effect_with_the_next_process() -> R
         let text = format!("{toml}\n[http]\nworkers = {workers}\n");
         site.write(&text)?;
         agent.upgrade()?;
-        thread::sleep(Duration::from_millis(300));
+        wait::until_true("handshakes with the next process", ENDING, || {
+            Ok(handshakes(agent, "true")? > 20.0)
+        })?;
     }
     for load in loads {
         load.stop()?.all_answered()?;
