@@ -5,8 +5,10 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Lab,
-    agent::{Agent, CONFIG_FILE, Settings},
+    agent::{Agent, CERTIFICATE_FILE, CONFIG_FILE, Settings},
     load::{Body, Load, Plan, Reuse},
+    topology::SITE,
+    wait,
     web::SLOW_BYTES,
 };
 
@@ -104,6 +106,38 @@ fn answers_come_from(lab: &Lab, backends: &[&str]) -> Result<()> {
             shares.keys().copied().eq(backends.iter().copied()),
             "answers should come from {backends:?}, they came from {shares:?}"
         );
+    }
+    Ok(())
+}
+
+/// Certificates that are written over, in one step or slowly, and a renewal that went wrong: clients
+/// always find one that they trust.
+#[test]
+fn certificates_are_replaced_under_load_and_no_request_fails() -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(300);
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let lab = Lab::raise()?;
+    let agent = Agent::start(&lab, &Settings::of(&lab))?;
+    let loads = loads(&lab)?;
+    let host = lab.lb_a();
+    let seen = |agent: &Agent, text: &str| agent.log().matches(text).count();
+    for round in 1..=5 {
+        let pem = lab.authority.certify(SITE)?.pem();
+        let (half, _) = pem.split_at(pem.len() / 2);
+        host.write(CERTIFICATE_FILE, half)?;
+        thread::sleep(PAUSE);
+        host.write(CERTIFICATE_FILE, &pem)?;
+        wait::until_true("the new certificate is read", PATIENCE, || {
+            Ok(seen(&agent, "files for TLS changed") >= round)
+        })?;
+    }
+    host.write(CERTIFICATE_FILE, "-----BEGIN CERTIFICATE-----\n")?;
+    wait::until_true("the bad file is reported", PATIENCE, || {
+        Ok(seen(&agent, "what it held before stays in use") >= 1)
+    })?;
+    answers_come_from(&lab, &["web1", "web2", "web3", "web4"])?;
+    for load in loads {
+        load.stop()?.all_answered()?;
     }
     Ok(())
 }

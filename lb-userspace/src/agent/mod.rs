@@ -18,6 +18,7 @@ use crate::{
 mod draft;
 mod error;
 mod feeds;
+mod file_watch;
 mod kernel;
 mod pair;
 mod report;

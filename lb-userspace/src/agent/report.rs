@@ -188,6 +188,9 @@ impl Observed {
                 "the kernel has not taken the last change of pool {pool}"
             ));
         }
+        for error in &state.unusable {
+            problems.push(format!("{error}; what it held before stays in use"));
+        }
         problems
     }
 

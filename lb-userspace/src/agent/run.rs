@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     Error, GRACE,
     feeds::Feeds,
+    file_watch::FileWatch,
     kernel::Kernel,
     pair::{Effect, Order as PairOrder, Pair},
     shared::Shared,
@@ -33,6 +34,7 @@ use crate::{
 mod obtained;
 mod pair;
 mod reload;
+mod tls_files;
 mod upgrade;
 
 pub(super) use obtained::inspect_obtained;
@@ -76,6 +78,10 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) acme: Acme,
     /// Services with a certificate that was just obtained.
     pub(super) obtained: mpsc::UnboundedReceiver<Name>,
+    /// Looks whether files for TLS change.
+    pub(super) file_watch: FileWatch,
+    /// Those that have.
+    pub(super) changed_files: mpsc::Receiver<Vec<PathBuf>>,
     /// The admin servers: they end with the agent.
     pub(super) servers: JoinSet<()>,
     pub(super) admin_listener: AdminListener,
@@ -153,6 +159,7 @@ impl<K: Kernel> Agent<K> {
             Some(checked) = self.outcomes.recv() => self.checked(checked),
             Some(command) = self.commands.recv() => self.command(command),
             Some(service) = self.obtained.recv() => self.load_obtained(&service),
+            Some(files) = self.changed_files.recv() => self.tls_files_changed(&files),
             effect = self.effects.recv(), if self.pair.is_some() => match effect {
                 Some(effect) => {
                     self.effect(effect);

@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) interfaces: Vec<(String, Option<u32>)>,
     /// Pools whose last change the kernel refused. They are tried again.
     pub(super) unsettled: BTreeSet<Name>,
+    /// Files for TLS that have changed and cannot be used: what they held before is in use.
+    pub(super) unusable: Vec<String>,
     /// Certificates that differ between the hosts of the pair.
     pub(super) differences: Vec<Difference>,
 }

@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Error,
     feeds::Feeds,
+    file_watch::{FileWatch, Stamps},
     kernel::Kernel,
     pair::{Beginning, Effect, Order, Pair},
     run::{self, AdminListener, Agent},
@@ -33,7 +34,7 @@ use crate::{
     health::{Checked, Checks, Records},
     peer::Certificates,
     pool::{Memory, PoolView, Roster, StateFile},
-    proxy::Proxy,
+    proxy::{self, Proxy},
     tickets::TicketKeys,
 };
 
@@ -44,6 +45,8 @@ type Listeners = HashMap<SocketAddr, Vec<TcpListener>>;
 const WAITING_COMMANDS: usize = 16;
 /// How often the loop looks after what nobody tells it.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often it is looked whether files for TLS have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts an agent with what an earlier process has left it. `open` opens the packet path. Must be called
 /// within a tokio runtime.
@@ -64,6 +67,7 @@ pub(super) fn start<K: Kernel>(
     let (pair, effects) = open_pair(&config)?;
     let challenges = Challenges::default();
     let parts = (&tickets, &challenges, inherited.listeners());
+    let tls_files = Stamps::of(proxy::tls_files(&config.services));
     let proxy = start_proxy(&config, &feeds, parts)?;
     let (kernel, proxy) = open_kernel_behind(proxy, &config, &roster, open)?;
 
@@ -73,6 +77,8 @@ pub(super) fn start<K: Kernel>(
     let certificates = Certificates::new(shares_certificates(&config), run::inspect);
     let (mut acme, obtained) = Acme::new(challenges, run::inspect_obtained);
     acme.apply(&config);
+    let (file_watch, changed_files) = FileWatch::start(LOOK_EVERY);
+    file_watch.watch(tls_files);
     let notes = pair.as_ref().map(|pair| Arc::clone(pair.notes()));
     let shared = Arc::new(Shared::new(
         (kernel, proxy),
@@ -105,6 +111,8 @@ pub(super) fn start<K: Kernel>(
         certificates,
         acme,
         obtained,
+        file_watch,
+        changed_files,
         admin_listener,
         upgrading: None,
     };
@@ -201,6 +209,7 @@ fn state(config: Config, roster: Roster) -> State {
         config,
         roster,
         unsettled: BTreeSet::new(),
+        unusable: Vec::new(),
         differences: Vec::new(),
     }
 }

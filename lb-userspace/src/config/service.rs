@@ -101,7 +101,8 @@ static CERTIFICATES: Key<List<Text<PathBuf>>> = Key {
     absent: Absent::Means("none: `https` must have at least one, or `domains`"),
     meaning: "PEM files, each a certificate chain and its key. The first is for clients that send \
               no name, or one that no certificate has. A name may have one of each kind (ECDSA and \
-              RSA): a client gets the one that it can verify, ECDSA where it can both. For \
+              RSA): a client gets the one that it can verify, ECDSA where it can both. \
+              A file that changes is served from the next handshake on, without a reload. For \
               `https` only.",
 };
 

@@ -111,8 +111,8 @@ static CLIENT_REVOCATIONS: Key<List<Text<PathBuf>>> = Key {
     },
     absent: Absent::Means("none: no certificate counts as revoked"),
     meaning: "PEM files with lists of revoked certificates (CRL). With at least one, a client's certificate \
-              whose authority has no list, or one that is out of date, is refused. They are read when the \
-              configuration is.",
+              whose authority has no list, or one that is out of date, is refused. A file that changes is read again \
+              without a reload.",
 };
 
 /// Reads the table within a service, if there is one.

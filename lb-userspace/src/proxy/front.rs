@@ -157,6 +157,11 @@ impl Front {
         self.take_routes(routes);
     }
 
+    /// Takes other certificates, from the next handshake on.
+    pub(super) fn change_tls(&self, tls: Arc<ServerConfig>) {
+        self.settings.borrow_mut().tls = Some(tls);
+    }
+
     /// A pool that stays goes on with its connections and its turn.
     fn take_routes(&self, plan: RoutePlan) {
         let mut before = std::mem::take(&mut *self.routes.borrow_mut()).pools;

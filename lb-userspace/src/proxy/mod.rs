@@ -49,6 +49,7 @@ mod routing;
 mod selection;
 mod serve;
 mod served_pool;
+mod served_tls;
 mod session;
 mod sessions;
 mod tls;
@@ -70,7 +71,6 @@ use std::{
 };
 
 use nix::sys::resource::{Resource, getrlimit};
-use rustls::{ServerConfig, sign::CertifiedKey};
 use tokio::sync::watch;
 
 pub use certificates::{
@@ -86,12 +86,13 @@ pub use errors::EndedEarly;
 pub use pem::{Contents, PemProblem};
 pub use reason::{By, Phase, Reason};
 pub use routing::{PageProblem, Question, check_pages, explain};
+pub use served_tls::tls_files;
 pub use sessions::{SessionKeyProblem, check_session_keys};
 
 use crate::{
     access_log::{self, AccessLog},
-    acme::{self, Challenges},
-    config::{self, Mode, Name, Obtained, Service},
+    acme::Challenges,
+    config::{self, Name, Service},
     pool::PoolView,
     tickets::TicketKeys,
 };
@@ -101,6 +102,7 @@ use front::RoutePlan;
 use gate::Gates;
 use routing::Table;
 use served_pool::PoolPlan;
+use served_tls::{Keys, ServedTls};
 use sessions::SessionKey;
 use worker::{Command, Finish, FrontPlan, Plan, Worker};
 
@@ -139,7 +141,8 @@ struct State {
     bound: HashMap<SocketAddr, Vec<TcpListener>>,
     /// Listening sockets that this process was given and that no service has yet.
     given: HashMap<SocketAddr, Vec<TcpListener>>,
-    certificates: Vec<CertificateInfo>,
+    /// The services with TLS.
+    tls: Vec<(Service, ServedTls)>,
     access_log: Option<AccessLog>,
 }
 
@@ -147,7 +150,7 @@ impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State")
             .field("bound", &self.bound)
-            .field("certificates", &self.certificates)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -155,8 +158,7 @@ impl fmt::Debug for State {
 /// A frontend with all that can fail done.
 struct Prepared {
     frontend: Frontend,
-    tls: Option<Arc<ServerConfig>>,
-    certificates: Vec<CertificateInfo>,
+    tls: Option<ServedTls>,
     /// Some for each worker, where the address is new.
     listeners: Vec<Vec<TcpListener>>,
     /// Other descriptors of the same.
@@ -286,7 +288,44 @@ impl Proxy {
     /// The certificates in use.
     #[must_use]
     pub fn certificates(&self) -> Vec<CertificateInfo> {
-        self.state().certificates.clone()
+        let state = self.state();
+        let infos = state
+            .tls
+            .iter()
+            .map(|(service, tls)| tls.infos(&service.name));
+        infos.flatten().collect()
+    }
+
+    /// Reads the [`tls_files`] again, and serves what they hold from the next handshake on. Connections
+    /// go on. In place of a file that cannot be used, what it held before stays in use.
+    ///
+    /// # Errors
+    /// Every file that cannot be used; the others are in use.
+    pub fn reload_tls_files(&self) -> Result<(), Vec<Error>> {
+        let mut state = self.state();
+        let mut errors = Vec::new();
+        let mut fresh = HashMap::new();
+        for (service, tls) in &mut state.tls {
+            let (reloaded, more) = tls.reload(service, self.keys());
+            *tls = reloaded;
+            errors.extend(more);
+            fresh.insert(service.listen, Arc::clone(&tls.config));
+        }
+        let fresh = Arc::new(fresh);
+        let told = self.tell_all(|done| Command::Tls(Arc::clone(&fresh), done));
+        errors.extend(told.err());
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn keys(&self) -> Keys<'_> {
+        Keys {
+            tickets: &self.tickets,
+            challenges: &self.challenges,
+        }
     }
 
     /// Lets every connection answer once more and then end, new ones as well, while the listeners
@@ -365,16 +404,16 @@ impl Proxy {
     fn prepare_one(&self, state: &mut State, frontend: Frontend) -> Result<Prepared, Vec<Error>> {
         let mut prepared = Prepared {
             tls: None,
-            certificates: Vec::new(),
             listeners: Vec::new(),
             bound: Vec::new(),
             routes: RoutePlan::default(),
             frontend,
         };
-        let mut errors = prepared
-            .set_up_tls(&self.tickets, &self.challenges)
-            .err()
-            .unwrap_or_default();
+        let mut errors = Vec::new();
+        match ServedTls::load(&prepared.frontend.service, self.keys()) {
+            Ok(tls) => prepared.tls = tls,
+            Err(more) => errors = more,
+        }
         if let Err(source) = prepared.listen(state, self.workers.len()) {
             let Service { name, listen, .. } = &prepared.frontend.service;
             errors.push(Error::Listen {
@@ -403,15 +442,22 @@ impl Proxy {
         (log, prepared): (Option<&AccessLog>, &mut [Prepared]),
     ) -> Result<(), Error> {
         let limits = Arc::new(limits.clone());
-        let (done, all_done) = mpsc::channel();
-        for worker in &self.workers {
+        self.tell_all(|done| {
             let plan = Plan {
                 limits: Arc::clone(&limits),
                 descriptors,
                 log: log.cloned(),
                 fronts: prepared.iter_mut().map(Prepared::plan).collect(),
             };
-            let sent = worker.commands.send(Command::Apply(plan, done.clone()));
+            Command::Apply(plan, done)
+        })
+    }
+
+    /// Gives every worker a command, and waits until all have done what it says.
+    fn tell_all(&self, mut command: impl FnMut(mpsc::Sender<()>) -> Command) -> Result<(), Error> {
+        let (done, all_done) = mpsc::channel();
+        for worker in &self.workers {
+            let sent = worker.commands.send(command(done.clone()));
             sent.map_err(|_| Error::WorkerGone)?;
         }
         drop(done);
@@ -425,70 +471,6 @@ impl Proxy {
 }
 
 impl Prepared {
-    fn set_up_tls(
-        &mut self,
-        tickets: &TicketKeys,
-        challenges: &Challenges,
-    ) -> Result<(), Vec<Error>> {
-        let service = &self.frontend.service;
-        let (files, obtained, settings) = match &service.mode {
-            Mode::Http => return Ok(()),
-            Mode::Https {
-                certificates,
-                obtained,
-                tls,
-            } => (certificates, obtained.as_ref(), tls),
-            Mode::Tcp { .. } => return Err(vec![Error::WrongMode(service.name.clone())]),
-        };
-        let mut paths = files.clone();
-        let fallback = match obtained {
-            Some(obtained) if obtained.file.exists() => {
-                paths.push(obtained.file.clone());
-                None
-            }
-            Some(obtained) => Some(fallback(obtained).map_err(|error| vec![error])?),
-            None => None,
-        };
-        let (certificates, mut errors) = load_all(&paths);
-        let provider = Arc::new(tls::provider(settings));
-        let verifier =
-            client_certificates::verifier(&service.name, &settings.clients, Arc::clone(&provider))
-                .unwrap_or_else(|more| {
-                    errors.extend(more);
-                    None
-                });
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let refused = |source| {
-            vec![Error::Tls {
-                service: service.name.clone(),
-                source,
-            }]
-        };
-        let ticketer = tickets.ticketer(&service.name);
-        let config = tls::server_config(
-            (settings, provider),
-            verifier,
-            (&certificates, fallback),
-            challenges,
-            ticketer,
-        );
-        let config = config.map_err(refused)?;
-        let infos = certificates.into_iter().zip(&paths);
-        let infos = infos.map(|(certificate, path)| CertificateInfo {
-            service: service.name.clone(),
-            path: path.clone(),
-            names: certificate.names,
-            not_before: certificate.not_before,
-            not_after: certificate.not_after,
-            fingerprint: certificate.fingerprint,
-        });
-        self.certificates = infos.collect();
-        self.tls = Some(Arc::new(config));
-        Ok(())
-    }
-
     /// Opens listening sockets for the workers, where there are none for the address.
     fn listen(&mut self, state: &mut State, workers: usize) -> io::Result<()> {
         let address = self.frontend.service.listen;
@@ -536,7 +518,7 @@ impl Prepared {
             name: self.frontend.service.name.clone(),
             listen: self.frontend.service.listen,
             listeners: self.listeners.pop().unwrap_or_default(),
-            tls: self.tls.clone(),
+            tls: self.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
             routes: self.routes.clone(),
             timeouts: self.frontend.service.timeouts,
         }
@@ -570,7 +552,9 @@ impl State {
                 None => std::mem::take(&mut one.bound),
             };
             self.bound.insert(address, bound);
-            self.certificates.append(&mut one.certificates);
+            if let Some(tls) = &one.tls {
+                self.tls.push((one.frontend.service.clone(), tls.clone()));
+            }
         }
     }
 }
@@ -592,27 +576,6 @@ fn warn_of_few_descriptors(limits: &config::Http, descriptors: usize) {
             "max_connections is more than the process has descriptors for; raise LimitNOFILE"
         );
     }
-}
-
-/// What clients are shown before the first certificate was obtained.
-fn fallback(obtained: &Obtained) -> Result<Arc<CertifiedKey>, Error> {
-    let made = acme::placeholder(&obtained.domains).map(Arc::new);
-    made.map_err(|source| Error::Certificate {
-        path: obtained.file.clone(),
-        problem: CertificateProblem::Placeholder(source),
-    })
-}
-
-fn load_all(paths: &[std::path::PathBuf]) -> (Vec<certificates::Certificate>, Vec<Error>) {
-    let mut good = Vec::new();
-    let mut bad = Vec::new();
-    for path in paths {
-        match certificates::load(path) {
-            Ok(certificate) => good.push(certificate),
-            Err(error) => bad.push(error),
-        }
-    }
-    (good, bad)
 }
 
 fn same_addresses(frontends: &[Frontend]) -> Vec<Error> {

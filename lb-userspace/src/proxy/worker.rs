@@ -94,11 +94,16 @@ impl Finish {
     }
 }
 
+/// The TLS of the services that have it, by the address that is listened on.
+pub(super) type TlsByAddress = Arc<HashMap<SocketAddr, Arc<ServerConfig>>>;
+
 /// What a worker is told.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Serve this; says when it does.
     Apply(Plan, Sender<()>),
+    /// Shake hands with this from now on, by the address that is listened on; says when it does.
+    Tls(TlsByAddress, Sender<()>),
     /// Let connections answer once more and end, or stay again.
     LetEnd(bool),
     /// Finish.
@@ -173,6 +178,10 @@ async fn run(
             Command::Apply(plan, done) => {
                 inside.apply(plan);
                 // Whoever asked may have gone.
+                let _told = done.send(());
+            }
+            Command::Tls(configs, done) => {
+                inside.change_tls(&configs);
                 let _told = done.send(());
             }
             Command::LetEnd(end) => inside.let_end(end),
@@ -301,6 +310,14 @@ impl Inside {
             shared,
             (settings, plan.routes),
         ))
+    }
+
+    fn change_tls(&self, configs: &TlsByAddress) {
+        for (address, config) in configs.iter() {
+            if let Some(slot) = self.slots.get(address) {
+                slot.front.borrow().change_tls(Arc::clone(config));
+            }
+        }
     }
 
     fn let_end(&self, end: bool) {

@@ -11,9 +11,11 @@ use lb::{
     proxy::{Error, Frontend},
 };
 
+use rustls::version::TLS13;
+
 use crate::{
     backends::{Backend, header, ok},
-    clients::TlsClient,
+    clients::{TlsClient, client_config},
     site::{Site, certificate, free_address, name, wait_until},
 };
 
@@ -32,6 +34,56 @@ fn connections_go_on_while_certificates_change() {
         after.session().peer_certificates().expect("a chain")[0].to_vec(),
         old
     );
+}
+
+#[test]
+fn files_are_read_again_without_a_reload_and_a_bad_one_keeps_no_other_back() {
+    let backend = Backend::named("a");
+    let site = Site::https(&[backend.address]);
+    let folder = site.folder.path();
+    let (first, second) = (folder.join("localhost.pem"), folder.join("second.pem"));
+    certificate(folder, "second", "second.example");
+    let mut service = site.service.clone();
+    service.mode = Mode::Https {
+        certificates: vec![first.clone(), second.clone()],
+        obtained: None,
+        tls: Tls::default(),
+    };
+    site.apply(service).expect("applied");
+    let mut open = TlsClient::tls(site.address);
+    open.get("/");
+    let shown = |name: &str| {
+        let client = TlsClient::tls_with(site.address, &client_config(&TLS13).into(), name);
+        client.session().peer_certificates().expect("a chain")[0].to_vec()
+    };
+    let before = [shown("localhost"), shown("second.example")];
+    assert_ne!(before[0], before[1]);
+
+    std::fs::write(&first, "half a certificate").expect("written");
+    certificate(folder, "second", "second.example");
+    let errors = site.proxy().reload_tls_files().expect_err("one is bad");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0].to_string().contains("localhost.pem"),
+        "{errors:?}"
+    );
+    assert_eq!(shown("localhost"), before[0], "what it held stays in use");
+    assert_ne!(shown("second.example"), before[1], "the other is new");
+    std::fs::remove_file(&first).expect("removed");
+    site.proxy().reload_tls_files().expect_err("it is gone");
+    assert_eq!(shown("localhost"), before[0]);
+    assert_eq!(
+        shown("nobody.example"),
+        before[0],
+        "the first is the default"
+    );
+
+    certificate(folder, "localhost", "localhost");
+    site.proxy().reload_tls_files().expect("both are good");
+    assert_ne!(shown("localhost"), before[0]);
+    assert_eq!(open.get("/").status(), 200, "connections go on");
+    let served = site.proxy().certificates();
+    assert!(served.iter().map(|one| &one.path).eq([&first, &second]));
 }
 
 #[test]

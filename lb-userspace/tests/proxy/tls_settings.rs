@@ -274,6 +274,46 @@ fn a_revoked_certificate_is_refused_by_the_next_handshake() {
 }
 
 #[test]
+fn files_of_certificates_authorities_and_revocations_are_watched() {
+    let site = site(Tls::default());
+    let ours = Authority::new(&site, "ours");
+    let list = ours.revoking(&site, &[], 2100);
+    let mut service = site.service.clone();
+    if let Mode::Https { tls, .. } = &mut service.mode {
+        tls.clients = ClientCertificates::Optional(ours.vouches(vec![list.clone()]));
+    }
+    let own = site.folder.path().join("localhost.pem");
+    let mut files = [own, ours.file, list];
+    files.sort();
+    assert!(lb::proxy::tls_files(&[service]).iter().eq(&files));
+}
+
+#[test]
+fn a_list_of_revoked_certificates_is_read_again_without_a_reload() {
+    let site = site(Tls::default());
+    let ours = Authority::new(&site, "ours");
+    let (kept, revoked) = (ours.client(&site, 7), ours.client(&site, 8));
+    let list = ours.revoking(&site, &[], 2100);
+    apply(
+        &site,
+        with(ClientCertificates::Required(
+            ours.vouches(vec![list.clone()]),
+        )),
+    );
+    assert!(is_served(&site, showing(&revoked, &TLS13)));
+    ours.revoking(&site, &[8], 2100);
+    site.proxy().reload_tls_files().expect("a good list");
+    assert!(!is_served(&site, showing(&revoked, &TLS13)));
+    // A list that cannot be read revokes nothing less.
+    fs::remove_file(&list).expect("removed");
+    let errors = site.proxy().reload_tls_files().expect_err("no list");
+    assert!(errors[0].to_string().contains("revoked.pem"), "{errors:?}");
+    assert!(!is_served(&site, showing(&revoked, &TLS13)));
+    assert!(!is_served(&site, client_config(&TLS13)));
+    assert!(is_served(&site, showing(&kept, &TLS13)));
+}
+
+#[test]
 fn a_file_that_holds_no_authority_is_refused_and_the_settings_in_force_stay() {
     let site = site(Tls::default());
     let file = site.folder.path().join("empty.pem");

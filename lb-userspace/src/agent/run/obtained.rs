@@ -11,14 +11,8 @@ use crate::{
 impl<K: Kernel> Agent<K> {
     /// Serves the new certificate of a service from the next handshake on. Connections go on.
     pub(super) fn load_obtained(&mut self, service: &Name) {
-        let config = self.shared.read().config.clone();
-        match self.apply_to_proxy(&config, &self.feeds) {
-            Ok(()) => tracing::info!(%service, "the new certificate is in use"),
-            Err(error) => {
-                tracing::error!(%service, "the new certificate is not in use: {error}");
-            }
-        }
-        self.look_at_certificates();
+        tracing::info!(%service, "a new certificate was obtained");
+        self.reload_tls_files();
     }
 }
 

@@ -255,12 +255,8 @@ impl<K: Kernel> Agent<K> {
             self.tell_peer(Some(Message::Certificates(word)));
         }
         if !heard.replaced.is_empty() {
-            let config = self.shared.read().config.clone();
-            match self.apply_to_proxy(&config, &self.feeds) {
-                Ok(()) => tracing::info!(files = ?heard.replaced, "certificates of the peer"),
-                Err(error) => tracing::error!("{error}"),
-            }
-            self.look_at_certificates();
+            tracing::info!(files = ?heard.replaced, "certificates of the peer");
+            self.reload_tls_files();
         }
         self.show_differences();
     }

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::SystemTime};
 
 use super::Agent;
 use crate::{
-    agent::{Draft, feeds::Feeds, kernel::Kernel, summary},
+    agent::{Draft, feeds::Feeds, file_watch::Stamps, kernel::Kernel, summary},
     config::Config,
     pool::{PoolView, Roster},
+    proxy,
 };
 
 /// A configuration with all that goes into force with it.
@@ -14,6 +15,8 @@ struct Next {
     config: Config,
     roster: Roster,
     feeds: Feeds,
+    /// As they were before they are read.
+    tls_files: Stamps,
 }
 
 impl<K: Kernel> Agent<K> {
@@ -67,6 +70,7 @@ impl<K: Kernel> Agent<K> {
         let roster = state.roster.reloaded(&config.pools, SystemTime::now());
         Ok(Next {
             feeds: self.feeds.renewed(&roster),
+            tls_files: Stamps::of(proxy::tls_files(&config.services)),
             config,
             roster,
         })
@@ -111,8 +115,10 @@ impl<K: Kernel> Agent<K> {
             state.config = next.config;
             state.roster = next.roster;
             state.unsettled.clear();
+            state.unusable.clear();
         }
         self.remember();
+        self.file_watch.watch(next.tls_files);
         self.acme.apply(&self.shared.read().config);
         self.reconfigure_pair();
         self.look_at_certificates();

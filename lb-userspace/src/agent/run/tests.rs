@@ -1,5 +1,6 @@
 use std::{
     net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::{
         Mutex,
@@ -492,4 +493,41 @@ async fn a_start_that_fails_leaves_nothing_behind() {
     TcpListener::bind(host.admin).expect("free again");
     host.kernel.refuse(false);
     host.agent().expect("now it starts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_file_that_changes_is_served_without_a_reload() {
+    let host = Host::new(&Checked::No);
+    let file = host.directory.path().join("a.pem");
+    // In one step, as certbot's hooks and configuration management do.
+    let install = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        let next = host.directory.path().join("next");
+        let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+        std::fs::write(&next, pem).expect("written");
+        std::fs::set_permissions(&next, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        std::fs::rename(&next, &file).expect("renamed");
+    };
+    install("one.example");
+    let https = format!("mode = \"https\"\ncertificates = [\"{}\"]", file.display());
+    host.write(&host.text(&Checked::No).replace("mode = \"http\"", &https));
+    let running = host.run();
+    let status = || running.shared.status();
+    let names = || status().certificates[0].names.clone();
+    assert_eq!(names(), ["one.example"]);
+    install("two.example");
+    eventually("the new certificate is in use", || {
+        names() == ["two.example"]
+    })
+    .await;
+    std::fs::write(&file, "half a certificate").expect("written");
+    eventually("the bad file is a problem", || {
+        let problems = status().problems;
+        problems.iter().any(|one| one.contains("a.pem"))
+    })
+    .await;
+    assert_eq!(names(), ["two.example"]);
+    install("three.example");
+    eventually("no problem is left", || status().problems.is_empty()).await;
+    assert_eq!(names(), ["three.example"]);
 }

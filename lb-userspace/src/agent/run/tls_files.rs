@@ -1,0 +1,33 @@
+//! Files for TLS that have changed: read again, without a reload of the configuration.
+
+use std::path::PathBuf;
+
+use super::Agent;
+use crate::{agent::kernel::Kernel, proxy::Proxy};
+
+impl<K: Kernel> Agent<K> {
+    /// Certificates, authorities of clients or lists of revoked certificates have changed on disk.
+    pub(super) fn tls_files_changed(&mut self, files: &[PathBuf]) {
+        let files: Vec<_> = files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        tracing::info!(files = %files.join(", "), "files for TLS changed");
+        self.reload_tls_files();
+    }
+
+    /// Serves what the files for TLS hold now, from the next handshake on. Connections go on. In
+    /// place of a file that cannot be used, what it held before stays in use.
+    pub(super) fn reload_tls_files(&mut self) {
+        let reloaded = self.shared.proxy().as_ref().map(Proxy::reload_tls_files);
+        let Some(reloaded) = reloaded else {
+            return;
+        };
+        let unusable = reloaded.err().unwrap_or_default();
+        for error in &unusable {
+            tracing::error!("{error}; what it held before stays in use");
+        }
+        self.shared.write().unusable = unusable.iter().map(ToString::to_string).collect();
+        self.look_at_certificates();
+    }
+}
