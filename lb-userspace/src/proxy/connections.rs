@@ -1,9 +1,9 @@
 //! The connections of one worker: how many there may be, and which end when there are too many.
 //!
 //! A client that opens connections and leaves them idle must not keep others out: where a limit is
-//! reached, the connections that have been without a request for longest are closed first, but not
-//! before their clients had time for a first one. Requests
-//! under way are never broken off for it; while there are only such, new clients wait in the
+//! reached, the connections that have been without a request for longest are closed first. New ones,
+//! whose first request may be on its way, follow only where there are no others. Requests under way
+//! are never broken off for it; while there are only such, new clients wait in the
 //! listener's queue. Descriptors for backends are counted as well, so that clients leave enough of
 //! them, and both leave some for the rest of the process: its admin listener, checks and peer.
 
@@ -30,9 +30,11 @@ const DEFAULT_CLIENTS: usize = 65_536;
 /// ones looks at all of them.
 const CLOSED_AT_ONCE: usize = 64;
 
-/// For how long a new connection is left alone: its client is shaking hands, or its first request is
-/// on its way.
+/// For how long a connection is new: its client is shaking hands, or its first request is on its way.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
+/// For how long it is left alone all the same where all others are as new: the queue of a listener
+/// that a flood of silent connections has filled goes on at their number in this time.
+const FIRST_REQUEST_IN_A_CROWD: Duration = Duration::from_millis(100);
 /// How often connections are looked at for one that may be closed by now.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -140,11 +142,17 @@ impl Connections {
             return;
         }
         let now = Instant::now();
-        let mut idle: Vec<_> = clients
-            .values()
-            .filter(|entry| !entry.is_new(now))
-            .filter_map(|entry| Some((entry.idle_since.get()?, entry)))
-            .collect();
+        let idle_for = |patience| -> Vec<_> {
+            let old = clients
+                .values()
+                .filter(|entry| !entry.is_new(now, patience));
+            old.filter_map(|entry| Some((entry.idle_since.get()?, entry)))
+                .collect()
+        };
+        let mut idle = idle_for(FIRST_REQUEST);
+        if idle.is_empty() {
+            idle = idle_for(FIRST_REQUEST_IN_A_CROWD);
+        }
         let count = (clients.len() / CLOSED_AT_ONCE).clamp(1, idle.len().max(1));
         if count < idle.len() {
             idle.select_nth_unstable_by_key(count, |(since, _)| *since);
@@ -268,9 +276,9 @@ impl Entry {
         *self.task.borrow_mut() = Some(task);
     }
 
-    /// Whether its first request may still be on its way.
-    fn is_new(&self, now: Instant) -> bool {
-        !self.was_busy.get() && now.duration_since(self.opened) < FIRST_REQUEST
+    /// Whether its first request may still be on its way, which takes that long at most.
+    fn is_new(&self, now: Instant, patience: Duration) -> bool {
+        !self.was_busy.get() && now.duration_since(self.opened) < patience
     }
 
     fn close(&self) {

@@ -94,8 +94,41 @@ async fn a_new_connection_has_time_for_its_first_request() {
         let began = Instant::now();
         let entry = open(&connections);
         assert!(room(&connections).await);
-        assert!(began.elapsed() >= FIRST_REQUEST);
+        assert!(began.elapsed() >= FIRST_REQUEST_IN_A_CROWD);
         assert!(!is_open(&connections, &entry));
+    };
+    local.run_until(test).await;
+}
+
+#[tokio::test]
+async fn a_new_connection_stays_where_another_is_idle() {
+    let local = LocalSet::new();
+    let test = async {
+        let connections = connections(2, 100);
+        let old = open(&connections);
+        tokio::time::sleep(FIRST_REQUEST).await;
+        let new = open(&connections);
+        tokio::time::sleep(FIRST_REQUEST_IN_A_CROWD).await;
+        assert!(room(&connections).await);
+        assert!(is_open(&connections, &new));
+        assert!(!is_open(&connections, &old));
+    };
+    local.run_until(test).await;
+}
+
+#[tokio::test]
+async fn silent_connections_hold_a_listeners_queue_up_for_a_short_time() {
+    const LIMIT: usize = 10;
+    let local = LocalSet::new();
+    let test = async {
+        let connections = connections(LIMIT, 100);
+        let began = Instant::now();
+        for _ in 0..5 * LIMIT {
+            assert!(room(&connections).await);
+            open(&connections);
+        }
+        // Four times as many as fit have made room for others.
+        assert!(began.elapsed() < FIRST_REQUEST * 2, "{:?}", began.elapsed());
     };
     local.run_until(test).await;
 }
