@@ -53,8 +53,11 @@ pub(crate) struct HttpArguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: u32,
     /// Measure only these
-    #[arg(long = "proxy", value_enum, default_values_t = proxy::Kind::ALL)]
+    #[arg(long = "proxy", value_enum, default_values_t = proxy::Kind::PEERS)]
     proxies: Vec<proxy::Kind>,
+    /// An earlier build of lb, for `--proxy before`
+    #[arg(long, value_name = "BINARY")]
+    before: Option<PathBuf>,
     /// Measure only works whose name contains this
     #[arg(long)]
     only: Option<String>,

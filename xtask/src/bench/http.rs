@@ -10,7 +10,7 @@ use super::{
     load::{WORKS, Work},
     machine::Machine,
     namespace,
-    proxy::{Kind, Proxy},
+    proxy::{Kind, Programs, Proxy},
     samples::Samples,
     site::Site,
     write_json,
@@ -31,7 +31,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::R
         return measure(workspace, arguments);
     }
     setup::ensure(Purpose::Bench)?;
-    if arguments.proxies.contains(&Kind::Lb) {
+    let measured = &arguments.proxies;
+    if measured.contains(&Kind::Lb) || measured.contains(&Kind::Logged) {
         demo::build(workspace)?;
     }
     namespace::enter("--inside")
@@ -65,13 +66,17 @@ fn measure(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::Result<(
     let directory = tempfile::Builder::new().prefix("lb-bench-").tempdir()?;
     let site = Site::raise(directory.path())?;
     let kinds = chosen(arguments);
+    let programs = Programs {
+        lb: workspace.release_binary("lb"),
+        before: arguments.before.clone(),
+    };
     let proxies = kinds
         .iter()
-        .map(|kind| kind.start(workspace, &site, arguments.workers))
+        .map(|kind| kind.start(&programs, &site, arguments.workers))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut figures = Figures {
         machine: Machine::this(),
-        versions: versions(workspace, &kinds)?,
+        versions: versions(&programs, &kinds)?,
         rounds: arguments.rounds,
         seconds: arguments.seconds,
         workers: arguments.workers,
@@ -111,10 +116,10 @@ fn is_wanted(work: &Work, arguments: &HttpArguments) -> bool {
         .is_none_or(|part| work.name.contains(part))
 }
 
-fn versions(workspace: &Workspace, kinds: &[Kind]) -> anyhow::Result<BTreeMap<Kind, String>> {
+fn versions(programs: &Programs, kinds: &[Kind]) -> anyhow::Result<BTreeMap<Kind, String>> {
     kinds
         .iter()
-        .map(|kind| Ok((*kind, kind.version(workspace)?)))
+        .map(|kind| Ok((*kind, kind.version(programs)?)))
         .collect()
 }
 
@@ -165,7 +170,8 @@ fn cost(work: &Work, proxy: &Proxy, site: &Site, seconds: u32) -> anyhow::Result
     Ok(spent.as_secs_f64() * 1e6 / f64::from(count))
 }
 
-fn print(figures: &Figures, kinds: &[Kind]) {
+/// `lb` beside other proxies.
+fn beside_peers(works: &[WorkFigures]) -> Table<7> {
     let mut table = Table::new([
         Column::Left("HTTPS, TLS 1.3, P-256"),
         Column::Right("lb / nginx"),
@@ -175,25 +181,69 @@ fn print(figures: &Figures, kinds: &[Kind]) {
         Column::Right("HAProxy"),
         Column::Left("CPU µs a"),
     ]);
-    for work in &figures.works {
-        let samples = |kind| work.cpu_microseconds.get(&kind);
-        let ratio = |peer| {
-            let ratio = samples(Kind::Lb)?.ratio_to(samples(peer)?)?;
-            Some(format!("{ratio:.2}"))
-        };
-        let cost = |kind| Some(format!("{:.1}", samples(kind)?.median()?));
-        let cell = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
+    for work in works {
         table.row([
             work.work.to_owned(),
-            cell(ratio(Kind::Nginx)),
-            cell(ratio(Kind::HaProxy)),
-            cell(cost(Kind::Lb)),
-            cell(cost(Kind::Nginx)),
-            cell(cost(Kind::HaProxy)),
+            work.ratio(Kind::Lb, Kind::Nginx),
+            work.ratio(Kind::Lb, Kind::HaProxy),
+            work.cost(Kind::Lb),
+            work.cost(Kind::Nginx),
+            work.cost(Kind::HaProxy),
             work.unit.to_owned(),
         ]);
     }
-    println!("\n{table}");
+    table
+}
+
+/// `lb` beside an earlier build, and beside itself with the access log on.
+fn beside_itself(works: &[WorkFigures]) -> Table<7> {
+    let mut table = Table::new([
+        Column::Left("HTTPS, TLS 1.3, P-256"),
+        Column::Right("lb / before"),
+        Column::Right("log on / lb"),
+        Column::Right("lb"),
+        Column::Right("before"),
+        Column::Right("log on"),
+        Column::Left("CPU µs a"),
+    ]);
+    for work in works {
+        table.row([
+            work.work.to_owned(),
+            work.ratio(Kind::Lb, Kind::Before),
+            work.ratio(Kind::Logged, Kind::Lb),
+            work.cost(Kind::Lb),
+            work.cost(Kind::Before),
+            work.cost(Kind::Logged),
+            work.unit.to_owned(),
+        ]);
+    }
+    table
+}
+
+impl WorkFigures {
+    /// The median of the rounds' ratios, or `-`.
+    fn ratio(&self, of: Kind, to: Kind) -> String {
+        let samples = |kind| self.cpu_microseconds.get(&kind);
+        let ratio = samples(of)
+            .zip(samples(to))
+            .and_then(|(of, to)| of.ratio_to(to));
+        ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+    }
+
+    /// The median cost, or `-`.
+    fn cost(&self, kind: Kind) -> String {
+        let median = self.cpu_microseconds.get(&kind).and_then(Samples::median);
+        median.map_or_else(|| "-".to_owned(), |median| format!("{median:.1}"))
+    }
+}
+
+fn print(figures: &Figures, kinds: &[Kind]) {
+    if kinds.contains(&Kind::Nginx) || kinds.contains(&Kind::HaProxy) {
+        println!("\n{}", beside_peers(&figures.works));
+    }
+    if kinds.contains(&Kind::Before) || kinds.contains(&Kind::Logged) {
+        println!("\n{}", beside_itself(&figures.works));
+    }
     println!("{}", figures.machine);
     for kind in kinds {
         println!("{}", figures.versions[kind]);
@@ -201,7 +251,7 @@ fn print(figures: &Figures, kinds: &[Kind]) {
     println!(
         "User and system time of the proxy's processes, divided by what was served: medians of {} \
          rounds of {} s, in each of which the proxies take turns; ratios are medians of each \
-         round's. {} worker(s) each, access log off, upstream keep-alive, four nginx behind on \
+         round's. {} worker(s) each, access log off unless it says on, upstream keep-alive, four nginx behind on \
          loopback; wrk (32 connections), h2load (8 connections, 16 streams each) and openssl \
          s_time in front, all on this machine.",
         figures.rounds, figures.seconds, figures.workers

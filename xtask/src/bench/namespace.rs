@@ -13,6 +13,10 @@ pub(crate) const ADDRESS: &str = "192.0.2.1";
 /// The interface that has it.
 pub(crate) const INTERFACE: &str = "lb0";
 
+/// Interfaces without an address, for agents that are measured beside the first: each attaches its
+/// program to an interface of its own.
+pub(crate) const OTHER_INTERFACES: [&str; 2] = ["lb1", "lb2"];
+
 /// Runs this very command again within new namespaces, with one more argument.
 ///
 /// # Errors
@@ -31,29 +35,32 @@ pub(crate) fn enter(argument: &str) -> anyhow::Result<()> {
     )
 }
 
-/// Raises loopback and a pair of virtual interfaces, and mounts what belongs to the namespaces.
+/// Raises loopback and pairs of virtual interfaces, and mounts what belongs to the namespaces.
 ///
 /// # Errors
 /// The kernel's refusal.
 pub(crate) fn furnish() -> anyhow::Result<()> {
-    let peer = format!("{INTERFACE}-peer");
+    for interface in OTHER_INTERFACES.into_iter().chain([INTERFACE]) {
+        let peer = format!("{interface}-peer");
+        run(&[
+            "ip", "link", "add", interface, "type", "veth", "peer", "name", &peer,
+        ])?;
+        run(&["ip", "link", "set", interface, "up"])?;
+        run(&["ip", "link", "set", &peer, "up"])?;
+    }
     let address = format!("{ADDRESS}/24");
-    let steps: [&[&str]; 7] = [
+    let steps: [&[&str]; 4] = [
         &["ip", "link", "set", "lo", "up"],
-        &[
-            "ip", "link", "add", INTERFACE, "type", "veth", "peer", "name", &peer,
-        ],
         &["ip", "address", "add", &address, "dev", INTERFACE],
-        &["ip", "link", "set", INTERFACE, "up"],
-        &["ip", "link", "set", &peer, "up"],
         // sysfs shows the interfaces of the namespace it was mounted in.
         &["mount", "-t", "sysfs", "sysfs", "/sys"],
         // Pins of the measured agent vanish with this mount.
         &["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"],
     ];
-    for step in steps {
-        let program = child::find_program(step[0]).unwrap_or_else(|| step[0].into());
-        child::run(child::command(program).args(&step[1..]))?;
-    }
-    Ok(())
+    steps.into_iter().try_for_each(run)
+}
+
+fn run(step: &[&str]) -> anyhow::Result<()> {
+    let program = child::find_program(step[0]).unwrap_or_else(|| step[0].into());
+    child::run(child::command(program).args(&step[1..]))
 }

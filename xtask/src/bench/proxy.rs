@@ -1,16 +1,21 @@
 //! The proxies that are measured, each set up as its own documentation advises for this work.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{
-    namespace::{ADDRESS, INTERFACE},
+    namespace::{ADDRESS, INTERFACE, OTHER_INTERFACES},
     running::Running,
     site::{BACKEND_PORTS, Site},
 };
-use crate::{child, workspace::Workspace};
+use crate::child;
 
 /// Which proxy.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ValueEnum)]
@@ -18,11 +23,24 @@ use crate::{child, workspace::Workspace};
 pub(crate) enum Kind {
     /// Ours.
     Lb,
+    /// Ours, with the access log on: a line of JSON for each request, to a file.
+    Logged,
+    /// An earlier build of ours.
+    Before,
     /// nginx, from the distribution.
     Nginx,
     /// HAProxy, from the distribution.
     #[value(name = "haproxy")]
     HaProxy,
+}
+
+/// Where the binaries of `lb` are.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// The one that is measured.
+    pub(crate) lb: PathBuf,
+    /// An earlier build.
+    pub(crate) before: Option<PathBuf>,
 }
 
 /// A proxy that runs.
@@ -33,13 +51,15 @@ pub(crate) struct Proxy {
 }
 
 impl Kind {
-    /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Lb, Self::Nginx, Self::HaProxy];
+    /// Ours and its peers.
+    pub(crate) const PEERS: [Self; 3] = [Self::Lb, Self::Nginx, Self::HaProxy];
 
     /// As people write it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lb => "lb",
+            Self::Logged => "lb with access log",
+            Self::Before => "lb before",
             Self::Nginx => "nginx",
             Self::HaProxy => "HAProxy",
         }
@@ -51,6 +71,8 @@ impl Kind {
             Self::Lb => 8_443,
             Self::Nginx => 8_444,
             Self::HaProxy => 8_445,
+            Self::Logged => 8_446,
+            Self::Before => 8_447,
         }
     }
 
@@ -58,10 +80,10 @@ impl Kind {
     ///
     /// # Errors
     /// The program could not be run.
-    pub(crate) fn version(self, workspace: &Workspace) -> anyhow::Result<String> {
-        let mut command = self.program(workspace);
+    pub(crate) fn version(self, programs: &Programs) -> anyhow::Result<String> {
+        let mut command = self.program(programs)?;
         command.arg(match self {
-            Self::Lb => "--version",
+            Self::Lb | Self::Logged | Self::Before => "--version",
             Self::Nginx | Self::HaProxy => "-v",
         });
         let output = command.output()?;
@@ -77,21 +99,21 @@ impl Kind {
     /// It did not start: with what it wrote.
     pub(crate) fn start(
         self,
-        workspace: &Workspace,
+        programs: &Programs,
         site: &Site,
         workers: u32,
     ) -> anyhow::Result<Proxy> {
         let room = site.room(self.name())?;
         let file = room.join("configuration");
         let text = match self {
-            Self::Lb => lb(site, &room, workers),
+            Self::Lb | Self::Logged | Self::Before => lb(self, site, &room, workers),
             Self::Nginx => nginx(site, &room, workers),
             Self::HaProxy => haproxy(site, workers),
         };
         fs::write(&file, text)?;
-        let mut command = self.program(workspace);
+        let mut command = self.program(programs)?;
         match self {
-            Self::Lb => command.args(["run", "--config"]),
+            Self::Lb | Self::Logged | Self::Before => command.args(["run", "--config"]),
             Self::Nginx => command.arg("-e").arg(room.join("error.log")).arg("-c"),
             Self::HaProxy => command.args(["-db", "-f"]),
         };
@@ -102,11 +124,26 @@ impl Kind {
         })
     }
 
-    fn program(self, workspace: &Workspace) -> Command {
+    fn program(self, programs: &Programs) -> anyhow::Result<Command> {
+        let path = match self {
+            Self::Lb | Self::Logged => &programs.lb,
+            Self::Before => {
+                let before = programs.before.as_ref();
+                before
+                    .context("`--proxy before` needs `--before BINARY`, an earlier build of lb")?
+            }
+            Self::Nginx => Path::new("/usr/sbin/nginx"),
+            Self::HaProxy => Path::new("/usr/sbin/haproxy"),
+        };
+        Ok(child::command(path))
+    }
+
+    /// The interface, the pins and the admin port that an agent has for itself.
+    fn place(self) -> (&'static str, &'static str, u16) {
         match self {
-            Self::Lb => child::command(workspace.release_binary("lb")),
-            Self::Nginx => child::command("/usr/sbin/nginx"),
-            Self::HaProxy => child::command("/usr/sbin/haproxy"),
+            Self::Logged => (OTHER_INTERFACES[0], "/sys/fs/bpf/lb-logged", 9_146),
+            Self::Before => (OTHER_INTERFACES[1], "/sys/fs/bpf/lb-before", 9_147),
+            Self::Lb | Self::Nginx | Self::HaProxy => (INTERFACE, "/sys/fs/bpf/lb", 9_145),
         }
     }
 }
@@ -118,17 +155,25 @@ impl Proxy {
     }
 }
 
-fn lb(site: &Site, room: &Path, workers: u32) -> String {
+fn lb(kind: Kind, site: &Site, room: &Path, workers: u32) -> String {
+    let (interface, pins, admin) = kind.place();
+    let log = match kind {
+        Kind::Logged => format!("[log.access]\nto = \"{}/access.log\"\n", room.display()),
+        _ => String::new(),
+    };
     let backends = BACKEND_PORTS
         .map(|port| format!("\"127.0.0.1:{port}\""))
         .join(", ");
     format!(
         r#"[node]
 name = "bench"
-interface = "{INTERFACE}"
+interface = "{interface}"
+
+[dataplane]
+pin_path = "{pins}"
 
 [admin]
-listen = "127.0.0.1:9145"
+listen = "127.0.0.1:{admin}"
 socket = "{room}/lb.sock"
 
 [http]
@@ -146,9 +191,10 @@ listen = "{ADDRESS}:{port}"
 mode = "https"
 pool = "web"
 certificates = ["{certificate}"]
-"#,
+
+{log}"#,
         room = room.display(),
-        port = Kind::Lb.port(),
+        port = kind.port(),
         certificate = site.certificate_and_key().display(),
     )
 }
