@@ -180,6 +180,16 @@ impl Keeper {
         }
     }
 
+    /// Looks after an address that another process of this host had until now: it is confirmed before
+    /// anything else is done.
+    pub fn resume(&mut self, now: Time) {
+        self.wanted = true;
+        self.acquired = true;
+        self.confirmed = Some(now);
+        self.seen = Some((now, Owner::Us));
+        self.plan(now, Call::Describe);
+    }
+
     /// How closely to watch.
     pub fn watch(&mut self, now: Time, watch: Watch) {
         if self.watch == watch {

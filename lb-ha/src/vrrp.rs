@@ -88,6 +88,8 @@ pub enum Cause {
     SteppedBack,
     /// The address turned out to be here.
     AddressHere,
+    /// Another process of this host was master until now, and this one goes on in its place.
+    Resumed,
 }
 
 impl Cause {
@@ -106,11 +108,12 @@ impl Cause {
             Self::Recovered => "recovered",
             Self::SteppedBack => "stepped_back",
             Self::AddressHere => "address_here",
+            Self::Resumed => "resumed",
         }
     }
 
     /// Every cause.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Started,
         Self::Stopped,
         Self::Silence,
@@ -122,6 +125,7 @@ impl Cause {
         Self::Recovered,
         Self::SteppedBack,
         Self::AddressHere,
+        Self::Resumed,
     ];
 }
 
@@ -230,6 +234,11 @@ impl Router {
         } else {
             self.enter_backup(now, Cause::Started, out);
         }
+    }
+
+    /// Begins as the master that another process of this host was until now.
+    pub fn resume(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.enter_master(now, Cause::Resumed, out);
     }
 
     /// Ends, with a goodbye where it was master.

@@ -118,6 +118,7 @@ impl Conditions {
             | What::MovedByHand(_)
             | What::HandOver(_)
             | What::Stop(_)
+            | What::Upgrade(_)
             | What::Reconfigure { .. } => {}
         }
     }

@@ -103,8 +103,29 @@ fn troubles(plan: &mut Plan, chance: &mut Chance) {
             _ => chance.millis(1000, 20_000),
         };
     }
+    if chance.percent(40) {
+        upgrades(plan, chance);
+    }
     // What lasts no time still has consequences.
     plan.healed += Duration::from_secs(1);
+}
+
+/// One to four upgrades, among all the rest. Some take longer than the other host waits.
+fn upgrades(plan: &mut Plan, chance: &mut Chance) {
+    let end = u64::try_from(plan.healed.as_millis()).unwrap_or(u64::MAX);
+    for _ in 0..1 + chance.below(4) {
+        let trouble = Trouble {
+            at: chance.millis(0, end),
+            lasts: if chance.percent(80) {
+                chance.millis(1, 100)
+            } else {
+                chance.millis(100, 5000)
+            },
+            what: What::Upgrade(chance.pick(&Side::BOTH)),
+        };
+        plan.healed = plan.healed.max(trouble.at + trouble.lasts);
+        plan.troubles.push(trouble);
+    }
 }
 
 fn lasts(chance: &mut Chance) -> Duration {

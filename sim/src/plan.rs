@@ -226,6 +226,9 @@ pub enum What {
     HandOver(Side),
     /// The agent is told to end (SIGTERM). It starts again after this trouble.
     Stop(Side),
+    /// Another process of the agent goes on in place of the one that runs (`lb upgrade`), after this
+    /// trouble.
+    Upgrade(Side),
     /// The settings are changed (SIGHUP), for good.
     Reconfigure {
         /// Whose.

@@ -76,6 +76,14 @@ pub enum Arbiter {
 pub enum Event {
     /// The agent is up.
     Start,
+    /// The agent is up, and another process of this host was master until now.
+    Resume {
+        /// How long ago that process said its last word. Where the other host may have missed it by
+        /// now, this is a [`Event::Start`].
+        silent_for: Duration,
+        /// Whether the address was confirmed to be here.
+        has_address: bool,
+    },
     /// The deadline has come, or any other moment.
     Timer,
     /// An advert was heard on the wire, checked, and is the other host's.
@@ -270,6 +278,11 @@ impl Host {
         self.now = now;
         match event {
             Event::Start => self.start(now),
+            Event::Resume {
+                silent_for,
+                has_address,
+            } if silent_for < self.detection() => self.resume(now, has_address),
+            Event::Resume { .. } => self.start(now),
             Event::Timer => {}
             Event::Advert(heard) => self.advert(now, heard),
             Event::LinkUp => self.link_up(now),
@@ -355,13 +368,26 @@ impl Host {
     }
 
     fn start(&mut self, now: Time) {
-        self.started = Some(now);
-        self.since = now;
-        self.apart_since = now;
+        self.begin(now);
         // What an agent before this one left on the interface is not ours.
         self.actions.push(Action::Addresses { here: false });
         self.addresses_here = false;
         self.route(now, |router, out| router.start(now, out));
+    }
+
+    /// Goes on where another process of this host ended: the other host notices nothing but a new link.
+    fn resume(&mut self, now: Time, has_address: bool) {
+        self.begin(now);
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| has_address) {
+            keeper.resume(now);
+        }
+        self.route(now, |router, out| router.resume(now, out));
+    }
+
+    fn begin(&mut self, now: Time) {
+        self.started = Some(now);
+        self.since = now;
+        self.apart_since = now;
         if self.settings.link {
             self.next_beat = Some(now);
         }

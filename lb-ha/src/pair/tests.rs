@@ -1,4 +1,5 @@
 mod handing_over;
+mod resuming;
 mod stepping_back;
 
 use std::net::Ipv4Addr;

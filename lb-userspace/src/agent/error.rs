@@ -48,6 +48,12 @@ pub enum Error {
     /// The addresses that move.
     #[error(transparent)]
     Addresses(#[from] ha::Error),
+    /// What moves between the hosts is not what it was.
+    #[error(
+        "the addresses that move between the hosts have changed, or their interface, which `lb upgrade` \
+         cannot put in force: `systemctl restart lb`, which hands over to the other host first"
+    )]
+    PairMoves,
     /// The thread of the pair ended before it said why.
     #[error("the thread that keeps up the pair ended at its start: report what the log says")]
     PairEnded,

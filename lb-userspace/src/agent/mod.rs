@@ -7,6 +7,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -55,6 +56,7 @@ pub fn take_over(file: &Path) -> Result<(), Error> {
         return detach().map_err(Error::TakeOver);
     }
     let predecessor = Predecessor::at_standard_input().map_err(Error::TakeOver)?;
+    let predecessor = Arc::new(predecessor);
     let draft = read(file).inspect_err(|error| {
         // It finds out by itself when it has ended.
         let _gone = predecessor.tell(Err(error));

@@ -21,7 +21,7 @@ use super::{
     feeds::Feeds,
     file_watch::{FileWatch, Stamps},
     kernel::Kernel,
-    pair::{Beginning, Effect, Order, Pair},
+    pair::{Beginning, Effect, Left, Moving, Notes, Order, Pair},
     run::{self, AdminListener, Agent},
     shared::{Shared, State, indices},
     upgrade::Inherited,
@@ -45,6 +45,8 @@ type Listeners = HashMap<SocketAddr, Vec<TcpListener>>;
 const WAITING_COMMANDS: usize = 16;
 /// How often the loop looks after what nobody tells it.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long a process that cannot take over lets connections end.
+const CLEARING: Duration = Duration::from_secs(4);
 /// How often it is looked whether files for TLS have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,6 +58,7 @@ pub(super) fn start<K: Kernel>(
     mut inherited: Inherited,
     open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
 ) -> Result<Agent<K>, Error> {
+    refuse_other_moves(&config, &inherited)?;
     let doors = Doors::open(&config.admin, &mut inherited)?;
     let state_file = StateFile::beside(&config.admin.socket);
     let roster = Roster::new(&config.pools, &recall(&state_file), SystemTime::now());
@@ -64,12 +67,27 @@ pub(super) fn start<K: Kernel>(
     if let Some(offer) = inherited.tickets() {
         tickets.heard(offer);
     }
-    let (pair, effects) = open_pair(&config)?;
+    // Another process is in the pair until all else is ready here.
+    let early = (!inherited.is_successor())
+        .then(|| open_pair(&config, None, Arc::default()))
+        .transpose()?;
     let challenges = Challenges::default();
     let parts = (&tickets, &challenges, inherited.listeners());
     let tls_files = Stamps::of(proxy::tls_files(&config.services));
     let proxy = start_proxy(&config, &feeds, parts)?;
     let (kernel, proxy) = open_kernel_behind(proxy, &config, &roster, open)?;
+    let (pair, effects) = match early {
+        Some(opened) => opened,
+        None => match take_over_pair(&config, &inherited) {
+            Ok(opened) => opened,
+            Err(error) => {
+                inherited.failed(&error);
+                // It has accepted connections already.
+                proxy.drain(CLEARING);
+                return Err(error);
+            }
+        },
+    };
 
     // Nothing fails from here on.
     let flows = kernel.flows();
@@ -131,7 +149,7 @@ struct Doors {
 
 impl Doors {
     fn open(admin: &config::Admin, inherited: &mut Inherited) -> Result<Self, Error> {
-        let socket = if inherited.is_successor {
+        let socket = if inherited.is_successor() {
             // Whoever asks is answered by the other process until this one serves.
             AdminSocket::bind_beside(&admin.socket)?
         } else {
@@ -169,11 +187,36 @@ impl Doors {
     }
 }
 
+/// The pair, and what it wants.
+pub(super) type OpenPair = (Option<Pair>, mpsc::UnboundedReceiver<Effect>);
+
+/// The pair, where the host is not alone: from the process that is in it until now.
+fn take_over_pair(config: &Config, inherited: &Inherited) -> Result<OpenPair, Error> {
+    let left = match config.ha {
+        Some(_) => inherited.pair().map_err(Error::TakeOver)?,
+        None => None,
+    };
+    open_pair(config, left, Arc::default())
+}
+
+/// Found out before the other process leaves the pair, as addresses that it holds would stay behind.
+fn refuse_other_moves(config: &Config, inherited: &Inherited) -> Result<(), Error> {
+    let ours = config.ha.as_ref().map(|ha| Moving::of(ha, &config.node));
+    match (inherited.moves(), ours) {
+        (Some(theirs), Some(ours)) if *theirs != ours => Err(Error::PairMoves),
+        _ => Ok(()),
+    }
+}
+
 /// The pair, where the host is not alone. It takes no part yet.
-fn open_pair(config: &Config) -> Result<(Option<Pair>, mpsc::UnboundedReceiver<Effect>), Error> {
+pub(super) fn open_pair(
+    config: &Config,
+    left: Option<Left>,
+    notes: Arc<Notes>,
+) -> Result<OpenPair, Error> {
     match &config.ha {
         Some(ha) => {
-            let (pair, effects) = Pair::open(config, ha)?;
+            let (pair, effects) = Pair::open(config, ha, left, notes)?;
             Ok((Some(pair), effects))
         }
         // Its sender is gone: it never says anything.
@@ -181,7 +224,7 @@ fn open_pair(config: &Config) -> Result<(Option<Pair>, mpsc::UnboundedReceiver<E
     }
 }
 
-fn begin_pair<K: Kernel>(agent: &Agent<K>, flows: Option<Flows>) {
+pub(super) fn begin_pair<K: Kernel>(agent: &Agent<K>, flows: Option<Flows>) {
     if let Some(pair) = &agent.pair {
         let watched = agent.watched().unwrap_or_default();
         pair.order(Order::Begin(Box::new(Beginning { flows, watched })));

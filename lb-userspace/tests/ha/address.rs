@@ -36,7 +36,7 @@ fn addresses(texts: &[&str]) -> Vec<InterfaceAddress> {
 }
 
 fn start(texts: &[&str]) -> Addresses {
-    Addresses::start("eth0", addresses(texts)).expect("the keeper starts")
+    Addresses::start("eth0", addresses(texts), Want::Released).expect("the keeper starts")
 }
 
 fn on_interface(text: &str) -> bool {
@@ -316,7 +316,8 @@ fn an_order_that_was_overtaken_is_not_said_to_be_done() {
 fn an_interface_that_is_not_there_is_refused() {
     let host = Namespace::raise();
     host.block_on(|| async {
-        let error = Addresses::start("eth7", addresses(&[VIP])).expect_err("no interface");
+        let error =
+            Addresses::start("eth7", addresses(&[VIP]), Want::Released).expect_err("no interface");
         assert!(error.to_string().contains("there is no interface eth7"));
     });
 }

@@ -8,11 +8,24 @@ use lb_ha::{
     vrrp::{Cause, State},
 };
 
-use super::{Fact, Happening, STEPS_AT_ONCE, World};
+use super::{Fact, Happening, Left, STEPS_AT_ONCE, World};
 use crate::{node::Node, plan::Side};
 
 impl World {
     pub(super) fn start(&mut self, side: Side) {
+        self.run(side, Event::Start);
+    }
+
+    /// The next process of an agent goes on where the one before it ended.
+    pub(super) fn resume(&mut self, side: Side, left: Option<Left>) {
+        let event = left.map_or(Event::Start, |left| Event::Resume {
+            silent_for: self.now.since(left.at),
+            has_address: left.has_address,
+        });
+        self.run(side, event);
+    }
+
+    fn run(&mut self, side: Side, event: Event) {
         let settings = self.plan.settings(side);
         let plan = &self.plan.hosts[side.index()];
         let (checked, synced) = (self.now + plan.checked, self.now + plan.synced);
@@ -27,7 +40,7 @@ impl World {
         self.queue.put(synced, Happening::Synced(side, boot));
         self.fact(Fact::Runs(side, true));
         self.watch.starts(side);
-        self.step(side, Event::Start);
+        self.step(side, event);
         self.stand(side);
         self.changed();
     }

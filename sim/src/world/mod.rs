@@ -63,6 +63,8 @@ pub enum Fact {
 enum Happening {
     /// The agent of a host starts.
     Start(Side),
+    /// The next process of an agent starts; `None`: the one before it was not master.
+    Resume(Side, Option<Left>),
     /// An advert arrives.
     Advert(Side, Heard),
     /// The link has something for an end.
@@ -85,6 +87,15 @@ enum Happening {
     Begin(usize),
     /// A trouble ends.
     End(usize),
+}
+
+/// What a process that was master left to the next one.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    /// When it ended.
+    at: Time,
+    /// Whether the address was confirmed to be here.
+    has_address: bool,
 }
 
 /// The world of one run.
@@ -256,6 +267,11 @@ impl World {
             Happening::Start(side) => {
                 if !self.is_down(side) {
                     self.start(side);
+                }
+            }
+            Happening::Resume(side, left) => {
+                if !self.is_down(side) {
+                    self.resume(side, left);
                 }
             }
             Happening::Advert(side, heard) => self.step(side, Event::Advert(heard)),

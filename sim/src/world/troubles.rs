@@ -3,9 +3,10 @@
 use lb_ha::{
     Time,
     pair::{Event, Reason, Standing},
+    vrrp::State,
 };
 
-use super::{Happening, World};
+use super::{Happening, Left, World};
 use crate::{
     conditions::Conditions,
     link::News,
@@ -28,6 +29,7 @@ impl World {
             What::MovedByHand(holder) => self.move_by_hand(holder),
             What::HandOver(side) => self.order_hand_over(side, Reason::Operator),
             What::Stop(side) => self.order_hand_over(side, Reason::Stop),
+            What::Upgrade(side) => self.upgrade(side, ends),
             What::Reconfigure {
                 side,
                 priority,
@@ -53,6 +55,7 @@ impl World {
             | What::ClockJump { .. }
             | What::MovedByHand(_)
             | What::HandOver(_)
+            | What::Upgrade(_)
             | What::Reconfigure { .. } => {}
             _ => self.recondition(),
         }
@@ -108,6 +111,21 @@ impl World {
             self.queue
                 .put(at, Happening::Link(side.other(), connection, News::Down));
         }
+    }
+
+    /// The process ends without a goodbye; the next one begins later with what it left. A hand-over is
+    /// not broken off for it.
+    fn upgrade(&mut self, side: Side, resumes: Time) {
+        let node = &self.nodes[side.index()];
+        let Some(view) = self.view(side).filter(|_| node.runs() && !node.holding) else {
+            return;
+        };
+        let left = (view.state == State::Master).then_some(Left {
+            at: self.now,
+            has_address: view.has_address,
+        });
+        self.crash(side, false);
+        self.queue.put(resumes, Happening::Resume(side, left));
     }
 
     fn pause(&mut self, side: Side) {

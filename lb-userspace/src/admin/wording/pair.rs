@@ -139,6 +139,7 @@ fn why(reason: &str) -> &str {
         "recovered" => "what is tracked is well again",
         "stepped_back" => "it stepped back",
         "address_here" => "the address was found here",
+        "resumed" => "as the process before this one was",
         other => other,
     }
 }

@@ -80,8 +80,12 @@ impl Hands {
         // These make short calls that block: not on the thread of the adverts.
         let background = parts.background.enter();
         let addresses = ha.interface_addresses();
+        let want = match &parts.left {
+            Some(left) if left.holds_addresses() => Want::Held,
+            _ => Want::Released,
+        };
         let addresses = (!addresses.is_empty())
-            .then(|| Addresses::start(node.interfaces.first(), addresses))
+            .then(|| Addresses::start(node.interfaces.first(), addresses, want))
             .transpose()?;
         let notifier = Notifier::start(&node.name, ha.notify.clone());
         let ec2 = match &ha.moves {
@@ -99,7 +103,7 @@ impl Hands {
             addresses,
             notifier,
             effects,
-            notes: Arc::default(),
+            notes: Arc::clone(&parts.notes),
             transitions: BTreeMap::new(),
             link_since: SystemTime::now(),
             peer: None,
@@ -249,12 +253,21 @@ impl Hands {
         let was_master = self.state == State::Master;
         self.state = state;
         let priority = host.priority();
+        self.priority = priority;
+        self.tell_flows();
         let (word, reason) = (state.as_str(), cause.as_str());
+        let is_master = state == State::Master;
+        if is_master != was_master {
+            self.effect(Effect::Active(is_master));
+        }
+        if cause == Cause::Resumed {
+            tracing::info!(priority, "this host stays {word}");
+            return;
+        }
         match state {
             State::Fault => tracing::error!(reason, priority, "this host is in {word}"),
             _ => tracing::info!(reason, priority, "this host is {word}"),
         }
-        self.priority = priority;
         *self.transitions.entry((state, cause)).or_default() += 1;
         let role = match state {
             State::Master => Some(Role::Master),
@@ -265,11 +278,6 @@ impl Hands {
         };
         if let Some(role) = role {
             self.notifier.tell(role, priority);
-        }
-        self.tell_flows();
-        let is_master = state == State::Master;
-        if is_master != was_master {
-            self.effect(Effect::Active(is_master));
         }
     }
 

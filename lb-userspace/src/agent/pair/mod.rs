@@ -4,6 +4,7 @@
 //! agent does. The rest gives it [`Order`]s and takes its [`Effect`]s.
 
 mod act;
+mod left;
 mod notes;
 mod settings;
 mod sync;
@@ -18,6 +19,7 @@ use std::{
 use lb_ha::pair::{Reason, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
+pub(super) use self::left::{Left, Moving};
 #[cfg(test)]
 pub(super) use self::notes::Clock;
 pub(super) use self::notes::{Ec2Known, Known, LinkKnown, Notes};
@@ -34,6 +36,8 @@ use crate::{
 pub(super) enum Order {
     /// Everything else is up: take part.
     Begin(Box<Beginning>),
+    /// Share these flows with the other host from now on.
+    Carry(Flows),
     /// Hand over to the other host.
     HandOver(Reason),
     /// No request is under way here.
@@ -48,6 +52,9 @@ pub(super) enum Order {
     Synced(u64),
     /// Say goodbye, and tell when that is done.
     Stop(oneshot::Sender<()>),
+    /// End without a word, so that another process goes on; tell what it is left when the sockets are
+    /// closed.
+    Leave(oneshot::Sender<Left>),
 }
 
 /// What is there once everything else is up.
@@ -86,14 +93,17 @@ pub(super) struct Pair {
 const ENDING: Duration = Duration::from_secs(12);
 
 impl Pair {
-    /// Opens everything that the pair needs. It takes no part before [`Order::Begin`]. Effects
-    /// come out of the receiver.
+    /// Opens everything that the pair needs. It takes no part before [`Order::Begin`], and goes on then
+    /// where another process of this host has `left` it. What it knows is in `notes`. Effects come out
+    /// of the receiver.
     ///
     /// # Errors
     /// What cannot be opened.
     pub(super) fn open(
         config: &Config,
         ha: &Ha,
+        left: Option<Left>,
+        notes: Arc<Notes>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Effect>), Error> {
         let (orders, received) = mpsc::unbounded_channel();
         let (effects, effected) = mpsc::unbounded_channel();
@@ -101,6 +111,8 @@ impl Pair {
         let parts = thread::Parts {
             node: config.node.clone(),
             ha: ha.clone(),
+            left,
+            notes: Arc::clone(&notes),
             orders: orders.downgrade(),
             // Calls of the EC2 API take long and do much: not on the thread of the adverts.
             background: tokio::runtime::Handle::current(),
@@ -109,7 +121,7 @@ impl Pair {
             .name("pair".to_owned())
             .spawn(move || thread::run(parts, received, effects, &opened))
             .map_err(Error::Runtime)?;
-        let notes = outcome.recv().map_err(|_gone| Error::PairEnded)??;
+        outcome.recv().map_err(|_gone| Error::PairEnded)??;
         let pair = Self {
             orders,
             notes,
@@ -126,6 +138,17 @@ impl Pair {
     /// What the pair knows and did.
     pub(super) fn notes(&self) -> &Arc<Notes> {
         &self.notes
+    }
+
+    /// What has this host's part in the pair left to another process; `None`: it had ended already.
+    /// Blocks the calling thread.
+    pub(super) fn leaver(&self) -> impl FnOnce() -> Option<Left> + Send + use<> {
+        let orders = self.orders.clone();
+        move || {
+            let (done, left) = oneshot::channel();
+            orders.send(Order::Leave(done)).ok()?;
+            left.blocking_recv().ok()
+        }
     }
 
     /// Says goodbye, and waits until it is said.

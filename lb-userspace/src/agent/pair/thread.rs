@@ -13,11 +13,11 @@ use lb_ha::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 use super::{
-    Beginning, Effect, Notes, Order,
+    Beginning, Effect, Left, Notes, Order,
     act::{Hands, Opened},
     notes::{Clock, Known},
     settings,
@@ -47,6 +47,10 @@ const CATCHING_UP: Duration = Duration::from_millis(5);
 pub(super) struct Parts {
     pub(super) node: Node,
     pub(super) ha: Ha,
+    /// What another process of this host has left.
+    pub(super) left: Option<Left>,
+    /// Where it is shown what is known.
+    pub(super) notes: Arc<Notes>,
     /// Where long work is done.
     pub(super) background: Handle,
     /// The thread's own orders.
@@ -58,7 +62,7 @@ pub(super) fn run(
     parts: Parts,
     orders: mpsc::UnboundedReceiver<Order>,
     effects: mpsc::UnboundedSender<Effect>,
-    opened: &sync::Sender<Result<Arc<Notes>, Error>>,
+    opened: &sync::Sender<Result<(), Error>>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -70,17 +74,32 @@ pub(super) fn run(
             return;
         }
     };
-    runtime.block_on(async {
+    let end = runtime.block_on(async {
         match Thread::open(parts, orders, effects) {
             Ok(thread) => {
-                let _gone = opened.send(Ok(Arc::clone(thread.hands.notes())));
-                thread.run().await;
+                let _gone = opened.send(Ok(()));
+                thread.run().await
             }
             Err(error) => {
                 let _gone = opened.send(Err(error));
+                End::Stopped
             }
         }
     });
+    // Its tasks hold sockets that another process is about to open.
+    drop(runtime);
+    if let End::Left(done, left) = end {
+        // Whoever asked may have given up.
+        let _gone = done.send(left);
+    }
+}
+
+/// How the thread ended.
+enum End {
+    /// It has said goodbye, or nobody is left who gives orders.
+    Stopped,
+    /// Another process goes on: tell it this.
+    Left(oneshot::Sender<Left>, Left),
 }
 
 /// Where things come in.
@@ -128,6 +147,8 @@ struct Thread {
     has_flows: bool,
     /// Which link stands, or stood last.
     session: Option<u64>,
+    /// What another process of this host has left, until this one begins.
+    left: Option<Left>,
 }
 
 impl Thread {
@@ -163,12 +184,13 @@ impl Thread {
             looked: false,
             has_flows: false,
             session: None,
+            left: parts.left,
         };
         thread.note();
         Ok(thread)
     }
 
-    async fn run(mut self) {
+    async fn run(mut self) -> End {
         loop {
             let arrival = self.arrival().await;
             if self.is_late() {
@@ -180,7 +202,11 @@ impl Thread {
                     self.hands.stop().await;
                     // Whoever waited may have given up.
                     let _gone = done.send(());
-                    return;
+                    return End::Stopped;
+                }
+                Arrival::Order(Order::Leave(done)) => {
+                    let left = Left::now(&self.host.view(self.now()));
+                    return End::Left(done, left);
                 }
                 Arrival::Order(order) => self.order(order),
                 Arrival::Advert(received) => self.advert(&received),
@@ -192,7 +218,7 @@ impl Thread {
                 Arrival::Tracked => self.look_at_tracked(),
                 Arrival::Timer => self.step(Event::Timer),
                 Arrival::Idle => self.note(),
-                Arrival::Ended => return,
+                Arrival::Ended => return End::Stopped,
             }
             if self.tracked_at.elapsed() >= LOOK {
                 self.look_at_tracked();
@@ -297,12 +323,17 @@ impl Thread {
             // It takes part all the same: a host that is well is worth more than one that knows.
             Err(error) => tracing::error!("nothing is tracked: {error}"),
         }
-        self.step(Event::Start);
+        let begin = self.left.take().map_or(Event::Start, |left| left.event());
+        if let Event::Resume { silent_for, .. } = begin {
+            tracing::info!(?silent_for, "going on in the pair");
+        }
+        self.step(begin);
     }
 
     fn order(&mut self, order: Order) {
         match order {
             Order::Begin(beginning) => self.begin(*beginning),
+            Order::Carry(flows) => self.hands.carry_flows(flows, self.own_orders.clone()),
             Order::HandOver(reason) => self.step(Event::HandOver(reason)),
             Order::Quiet => self.step(Event::Quiet),
             Order::Checked => {
@@ -325,7 +356,7 @@ impl Thread {
             }
             Order::Tell(message) => self.hands.tell(&message),
             // The loop takes it before it comes here.
-            Order::Stop(_done) => {}
+            Order::Stop(_) | Order::Leave(_) => {}
         }
     }
 

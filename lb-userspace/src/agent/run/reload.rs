@@ -151,8 +151,7 @@ fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String>
         return Ok(());
     }
     Err(format!(
-        "{} changed, which takes a new process: `lb upgrade` (or `systemctl restart lb` where this host \
-         is one of a pair); flows in the kernel go on",
+        "{} changed, which takes a new process: `lb upgrade`; flows in the kernel go on",
         names.join(", ")
     ))
 }

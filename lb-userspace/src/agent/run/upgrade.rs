@@ -8,6 +8,8 @@ use super::{Agent, GRACE, Signals, notify};
 use crate::{
     agent::{
         kernel::Kernel,
+        pair::{Left, Moving, Order as PairOrder, Pair},
+        start::{begin_pair, open_pair},
         upgrade::{Bequest, Successor, spawn},
     },
     pool::PoolView,
@@ -53,11 +55,9 @@ impl<K: Kernel> Agent<K> {
 
     /// Returns the new process's number.
     async fn try_upgrade(&mut self) -> Result<u32, String> {
-        if self.pair.is_some() {
+        if self.holding.is_some() {
             return Err(
-                "this host is one of a pair: upgrade it with `systemctl restart lb`, which hands \
-                 over to the other host first"
-                    .to_owned(),
+                "a hand-over to the other host is under way: try again after it".to_owned(),
             );
         }
         // The next process begins with the backends' health as it is.
@@ -70,29 +70,76 @@ impl<K: Kernel> Agent<K> {
             }
         });
         let (successor, process) = self.meanwhile(started).await??;
-        match self.hand_over_to(successor, process).await {
+        let bequest = self.bequest()?;
+        let (successor, handed_over, left) = self.hand_over_to(successor, process, bequest).await?;
+        match handed_over {
             Ok(()) => {
                 self.shared.kernel().give_up();
+                if let Some(pair) = self.pair.take().filter(|_| left.is_none()) {
+                    // The next process is in no pair.
+                    pair.stop().await;
+                }
                 notify(&[sd_notify::NotifyState::MainPid(process)]);
                 Ok(process)
             }
             Err(error) => {
-                self.resume()?;
+                self.go_on(successor, process, left).await?;
                 Err(error)
             }
         }
     }
 
-    async fn hand_over_to(&mut self, successor: Successor, process: u32) -> Result<(), String> {
-        let bequest = self.bequest()?;
+    /// Whether the process serves, and how this one has left the pair, where it has.
+    async fn hand_over_to(
+        &mut self,
+        successor: Successor,
+        process: u32,
+        bequest: Bequest,
+    ) -> Result<(Successor, Result<(), String>, Option<Left>), String> {
+        let leaver = self.pair.as_ref().map(Pair::leaver);
+        let leave = || leaver.and_then(|leave| leave());
         let handed_over = tokio::task::spawn_blocking(move || {
-            let handed_over = successor.hand_over(&bequest);
-            if handed_over.is_err() {
-                successor.wait_until_ended(process);
-            }
-            handed_over
+            let (handed_over, left) = successor.hand_over((&bequest, process), leave);
+            (successor, handed_over, left)
         });
-        self.meanwhile(handed_over).await?
+        self.meanwhile(handed_over).await
+    }
+
+    /// Goes on after a process that failed to take over: in the pair at once, as the other host hears
+    /// nobody; in the kernel when that process has ended.
+    async fn go_on(
+        &mut self,
+        successor: Successor,
+        process: u32,
+        left: Option<Left>,
+    ) -> Result<(), String> {
+        let has_left = left.is_some();
+        if let Some(left) = left {
+            self.return_to_pair(left)?;
+        }
+        let ended = tokio::task::spawn_blocking(move || successor.wait_until_ended(process));
+        self.meanwhile(ended).await?;
+        self.resume()?;
+        if let (true, Some(pair), Some(flows)) =
+            (has_left, &self.pair, self.shared.kernel().flows())
+        {
+            pair.order(PairOrder::Carry(flows));
+        }
+        Ok(())
+    }
+
+    /// Goes back to the pair, which a process that failed to take over has asked for. Where that fails,
+    /// the loop finds the pair ended, and the agent ends.
+    fn return_to_pair(&mut self, left: Left) -> Result<(), String> {
+        let notes = self.shared.pair.clone().unwrap_or_default();
+        let opened = open_pair(&self.shared.read().config, Some(left), notes);
+        let (pair, effects) =
+            opened.map_err(|error| format!("cannot go back to the pair: {error}"))?;
+        self.pair = pair;
+        self.effects = effects;
+        // The kernel is another process's until that has ended.
+        begin_pair(self, None);
+        Ok(())
     }
 
     /// Everything that the next process takes over. This one changes nothing in the kernel from now on.
@@ -113,7 +160,14 @@ impl<K: Kernel> Agent<K> {
             admin,
             lock: lock.map_err(|error| error.to_string())?,
             tickets: self.tickets.link_up(),
+            moves: self.moving(),
         })
+    }
+
+    fn moving(&self) -> Option<Moving> {
+        let config = &self.shared.read().config;
+        let ha = config.ha.as_ref().filter(|_| self.pair.is_some());
+        ha.map(|ha| Moving::of(ha, &config.node))
     }
 
     /// Takes the kernel back from a process that failed to take over.

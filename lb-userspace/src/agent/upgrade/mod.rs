@@ -6,6 +6,10 @@
 //! one lets its connections end. A new process that fails leaves the old one serving.
 //!
 //! A connection that waits in a listening socket is accepted by either process: none is refused.
+//!
+//! Of a host of a pair, the new process asks for the pair when all else is ready. The old one leaves it
+//! without a goodbye, and the new one goes on in its role before the other host misses an advert too
+//! many.
 
 mod channel;
 mod predecessor;
@@ -15,6 +19,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::pair::{Left, Moving};
 use crate::tickets::Offer;
 
 pub(super) use self::{
@@ -41,8 +46,12 @@ enum Gift {
     Lock(PathBuf),
     /// The keys of session tickets.
     Tickets(Offer),
-    /// There is no more.
+    /// What moves between the hosts of the pair.
+    Moves(Moving),
+    /// There is no more but the pair.
     All,
+    /// How the old process has left the pair; `None`: it was in none.
+    Pair(Option<Left>),
 }
 
 /// What the new process sends.
@@ -51,6 +60,8 @@ enum Gift {
 enum Report {
     /// The configuration is valid: the sockets are wanted. With the process's number.
     Ready(u32),
+    /// All else is ready: the pair is wanted.
+    WantsPair,
     /// It serves.
     Serving,
     /// It ends: why.

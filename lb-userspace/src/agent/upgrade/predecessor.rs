@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -18,12 +18,15 @@ use super::{
     DETACHED, Gift, Report, TAKE_OVER,
     channel::{Channel, MAX_DESCRIPTORS},
 };
-use crate::tickets::Offer;
+use crate::{
+    agent::pair::{Left, Moving},
+    tickets::Offer,
+};
 
 /// How long the new process may take to read its configuration, and again to serve.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// How long a new process that fails may take to end.
+/// How long a new process that fails may take to end: it lets connections end that it has accepted.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// What the new process takes over.
@@ -37,6 +40,8 @@ pub(in crate::agent) struct Bequest {
     pub(in crate::agent) lock: Option<(PathBuf, OwnedFd)>,
     /// The keys of session tickets.
     pub(in crate::agent) tickets: Option<Offer>,
+    /// What moves between the hosts of the pair; `None`: the host is alone.
+    pub(in crate::agent) moves: Option<Moving>,
 }
 
 /// A new process that was started.
@@ -87,17 +92,31 @@ impl Successor {
         }
     }
 
-    /// Gives it everything, and waits until it serves.
+    /// Gives it everything, and waits until it serves. Where it asks for the pair, this process leaves
+    /// that by `leave`: the second value says whether it has, and how.
     ///
     /// # Errors
     /// A sentence that says why it does not. It may not have ended: see [`Self::wait_until_ended`].
-    pub(in crate::agent) fn hand_over(&self, bequest: &Bequest) -> Result<(), String> {
-        self.give(bequest)
-            .map_err(|error| format!("cannot pass the sockets to the new process: {error}"))?;
-        match self.report()? {
-            Report::Serving => Ok(()),
-            other => Err(refusal(other)),
+    pub(in crate::agent) fn hand_over(
+        &self,
+        (bequest, process): (&Bequest, u32),
+        leave: impl FnOnce() -> Option<Left>,
+    ) -> (Result<(), String>, Option<Left>) {
+        let given = self.give(bequest);
+        let given = given.map_err(|error| cannot_pass("the sockets", &error));
+        let report = given.and_then(|()| self.report());
+        let Ok(Report::WantsPair) = report else {
+            return (report.and_then(serving), None);
+        };
+        let left = leave();
+        let told = self.0.send(&Gift::Pair(left.clone()), &[]);
+        let told = told.map_err(|error| cannot_pass("the pair", &error));
+        let report = told.and_then(|()| self.report());
+        if report.is_err() {
+            // What it holds of the pair is not known.
+            self.kill(process);
         }
+        (report.and_then(serving), left)
     }
 
     fn give(&self, bequest: &Bequest) -> io::Result<()> {
@@ -114,6 +133,9 @@ impl Successor {
         }
         if let Some(offer) = &bequest.tickets {
             self.0.send(&Gift::Tickets(offer.clone()), &[])?;
+        }
+        if let Some(moves) = &bequest.moves {
+            self.0.send(&Gift::Moves(moves.clone()), &[])?;
         }
         self.0.send(&Gift::All, &[])
     }
@@ -134,9 +156,12 @@ impl Successor {
     /// Waits until the process has ended, with its end of the channel and everything that it was given;
     /// kills it where it takes too long.
     pub(in crate::agent) fn wait_until_ended(&self, process: u32) {
-        if self.has_ended() {
-            return;
+        if !self.has_ended() {
+            self.kill(process);
         }
+    }
+
+    fn kill(&self, process: u32) {
         if let Ok(number) = i32::try_from(process) {
             // It may have ended just now.
             let _gone = signal::kill(Pid::from_raw(number), Signal::SIGKILL);
@@ -145,14 +170,35 @@ impl Successor {
     }
 
     fn has_ended(&self) -> bool {
-        let next = self.0.receive::<Report>(ENDING);
-        next.is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
+        let end = Instant::now() + ENDING;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.0.receive::<Report>(left.max(Duration::from_millis(1))) {
+                Err(error) => return error.kind() == io::ErrorKind::UnexpectedEof,
+                // It says once more why it failed.
+                Ok(_) if Instant::now() < end => {}
+                Ok(_) => return false,
+            }
+        }
+    }
+}
+
+fn cannot_pass(what: &str, error: &io::Error) -> String {
+    format!("cannot pass {what} to the new process: {error}")
+}
+
+fn serving(report: Report) -> Result<(), String> {
+    match report {
+        Report::Serving => Ok(()),
+        other => Err(refusal(other)),
     }
 }
 
 fn refusal(report: Report) -> String {
     match report {
         Report::Failed(reason) => reason,
-        Report::Ready(_) | Report::Serving => "the new process reports out of order".to_owned(),
+        Report::Ready(_) | Report::WantsPair | Report::Serving => {
+            "the new process reports out of order".to_owned()
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{self, Command},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +18,10 @@ use super::{
     DETACHED, Gift, Report,
     channel::{Channel, duplicate},
 };
-use crate::tickets::Offer;
+use crate::{
+    agent::pair::{Left, Moving},
+    tickets::Offer,
+};
 
 /// How long the old process may take to answer.
 const ANSWERING: Duration = Duration::from_secs(10);
@@ -36,8 +40,9 @@ pub(in crate::agent) struct Inherited {
     admin: Option<(SocketAddr, TcpListener)>,
     lock: Option<(PathBuf, File)>,
     tickets: Option<Offer>,
-    /// Whether another process serves until this one does.
-    pub(in crate::agent) is_successor: bool,
+    moves: Option<Moving>,
+    /// The process that serves until this one does.
+    predecessor: Option<Arc<Predecessor>>,
 }
 
 /// Whether this process's parent is not the agent that it takes over from.
@@ -74,10 +79,10 @@ impl Predecessor {
     ///
     /// # Errors
     /// The old process has ended, is silent, or standard input is something else.
-    pub(in crate::agent) fn inherit(&self) -> io::Result<Inherited> {
+    pub(in crate::agent) fn inherit(self: &Arc<Self>) -> io::Result<Inherited> {
         self.0.send(&Report::Ready(process::id()), &[])?;
         let mut inherited = Inherited {
-            is_successor: true,
+            predecessor: Some(Arc::clone(self)),
             ..Inherited::default()
         };
         loop {
@@ -115,7 +120,42 @@ impl Inherited {
             }
             Gift::Lock(path) => self.lock = descriptors.next().map(|one| (path, one.into())),
             Gift::Tickets(offer) => self.tickets = Some(offer),
-            Gift::All => {}
+            Gift::Moves(moves) => self.moves = Some(moves),
+            Gift::All | Gift::Pair(_) => {}
+        }
+    }
+
+    /// Whether another process serves until this one does.
+    pub(in crate::agent) fn is_successor(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
+    /// Says at once that this process fails: the other one goes on while this one clears up.
+    pub(in crate::agent) fn failed<E: Display>(&self, error: &E) {
+        if let Some(predecessor) = &self.predecessor {
+            // One that has ended goes on no more.
+            let _gone = predecessor.tell(Err(error));
+        }
+    }
+
+    /// What moves between the hosts, as the other process has it; `None`: it is in no pair.
+    pub(in crate::agent) fn moves(&self) -> Option<&Moving> {
+        self.moves.as_ref()
+    }
+
+    /// Has the other process leave the pair: this one is to go on at once. `None`: it was in none, or
+    /// there is no other process.
+    ///
+    /// # Errors
+    /// It has ended, or is silent.
+    pub(in crate::agent) fn pair(&self) -> io::Result<Option<Left>> {
+        let Some(Predecessor(channel)) = self.predecessor.as_deref() else {
+            return Ok(None);
+        };
+        channel.send(&Report::WantsPair, &[])?;
+        match channel.receive(ANSWERING)? {
+            (Gift::Pair(left), _none) => Ok(left),
+            _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 

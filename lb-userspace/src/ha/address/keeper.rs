@@ -48,7 +48,11 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn open(name: &str, moving: Vec<InterfaceAddress>) -> Result<Self, Error> {
+    pub(super) fn open(
+        name: &str,
+        moving: Vec<InterfaceAddress>,
+        order: Order,
+    ) -> Result<Self, Error> {
         let interface = Interface::open(name)?;
         let groups = [GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS];
         let news = News::subscribe(&groups).map_err(|error| {
@@ -58,10 +62,6 @@ impl Keeper {
         })?;
         let now = Instant::now();
         let view = AddressesView::unseen(name, &moving);
-        let order = Order {
-            want: Want::Released,
-            turn: 0,
-        };
         Ok(Self {
             name: name.to_owned(),
             interface,
@@ -77,7 +77,7 @@ impl Keeper {
         })
     }
 
-    /// Takes off what was left here, and goes on as a task.
+    /// Takes off what was left here and is not wanted, and goes on as a task.
     pub(super) fn start(
         mut self,
         orders: watch::Receiver<Order>,

@@ -86,18 +86,19 @@ impl AddressesView {
 }
 
 impl Addresses {
-    /// Looks after these addresses of an interface. Nothing is wanted here yet: what an earlier
-    /// agent left is taken off before this returns, where that can be done. Must be called within
+    /// Looks after these addresses of an interface. Where they are not wanted here, what an earlier
+    /// agent left is taken off before this returns, as far as that can be done. Must be called within
     /// a tokio runtime, in the network namespace of the interface.
     ///
     /// # Errors
     /// There is no such interface, or the kernel lets this process have no news of it.
-    pub fn start(interface: &str, addresses: Vec<InterfaceAddress>) -> Result<Self, Error> {
-        let keeper = keeper::Keeper::open(interface, addresses)?;
-        let order = Order {
-            want: Want::Released,
-            turn: 0,
-        };
+    pub fn start(
+        interface: &str,
+        addresses: Vec<InterfaceAddress>,
+        want: Want,
+    ) -> Result<Self, Error> {
+        let order = Order { want, turn: 0 };
+        let keeper = keeper::Keeper::open(interface, addresses, order)?;
         let (orders, ordered) = watch::channel(order);
         let (task, view) = keeper.start(ordered);
         Ok(Self { orders, view, task })
