@@ -25,9 +25,11 @@ pub use http::serve as serve_http;
 pub use protocol::{Answer, Request};
 pub use socket::{AdminSocket, Command, SocketError};
 #[cfg(test)]
-pub(crate) use status::examples::status as examples_of_status;
+pub(crate) use status::examples::{
+    per_request as examples_of_per_request, status as examples_of_status,
+};
 pub use status::{
-    BackendStatus, CertificateStatus, CheckStatus, HaStatus, InterfaceStatus, Moment,
+    BackendStatus, CertificateStatus, CheckStatus, HaStatus, InterfaceStatus, LimitStatus, Moment,
     ObtainedStatus, PoolStatus, ServiceStatus, State, Status, XdpStatus,
     ha::{
         AddressKind, AddressOwner, AddressStatus, FlowsStatus, LinkStatus, PeerStatus,

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{
-    BackendStatus, CertificateStatus, PoolStatus, ServiceStatus, Status,
+    BackendStatus, CertificateStatus, Moment, PoolStatus, ServiceStatus, Status,
     wording::{bytes, count, milliseconds, share, span},
 };
 use crate::pool::AllDown;
@@ -96,15 +96,20 @@ fn write_services(page: &mut String, services: &[ServiceStatus]) -> fmt::Result 
 fn write_pool(page: &mut String, pool: &PoolStatus, status: &Status) -> fmt::Result {
     write!(
         page,
-        "<h2>Pool {}</h2><p>{} · {}{}</p><div class=\"wide\"><table><tr><th>Backend<th>Address\
+        "<h2>Pool {}</h2><p>{} · {}{}{}</p><div class=\"wide\"><table><tr><th>Backend<th>Address\
          <th>State<th>Since<th>Last check<th class=\"n\">Weight<th class=\"n\">Connections\
-         <th class=\"n\">Packets<th class=\"n\">Requests",
+         <th class=\"n\">Packets<th class=\"n\">Requests{}",
         Escaped(&pool.name),
         Escaped(&pool.balance),
         Escaped(pool.check.as_deref().unwrap_or("not checked")),
+        pool.per_request_in_words()
+            .iter()
+            .map(|words| format!(" · {}", Escaped(words)))
+            .collect::<String>(),
         pool.all_down
             .map(|all_down| format!(" · <b class=\"down\">{}</b>", all_down.in_words()))
             .unwrap_or_default(),
+        pool.limit.map_or("", |_limit| "<th class=\"n\">In use"),
     )?;
     for backend in &pool.backends {
         write_backend(page, backend, pool, status)?;
@@ -118,20 +123,27 @@ fn write_backend(
     pool: &PoolStatus,
     status: &Status,
 ) -> fmt::Result {
-    let state = backend.state.as_str();
+    let state = match backend.ejected_until {
+        Some(_) => super::State::Down.as_str(),
+        None => backend.state.as_str(),
+    };
     write!(
         page,
         "<tr><td>{}<td>{}<td class=\"{state}\">{}<td>{}<td>{}<td class=\"n\">{}\
-         <td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}",
+         <td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}{}",
         Escaped(&backend.name),
         backend.address,
-        backend.state_in_words(),
+        backend.state_in_words(status.now),
         span(status.now.since(backend.since)),
         Escaped(&backend.last_check_in_words()),
         backend.weight,
         count(backend.connections),
         share(backend.packets, pool.packets()),
         share(backend.requests, pool.requests()),
+        match pool.in_use_in_words(backend) {
+            Some(words) => format!("<td class=\"n\">{words}"),
+            None => String::new(),
+        },
     )
 }
 
@@ -185,6 +197,26 @@ impl PoolStatus {
         self.backends.iter().map(|backend| backend.packets).sum()
     }
 
+    /// What it does request by request and operators watch: `sticky by cookie lb`, `3 of 1,024 queued`.
+    #[must_use]
+    pub fn per_request_in_words(&self) -> Vec<String> {
+        let sticky = self.sticky.as_ref();
+        let sticky = sticky.map(|cookie| format!("sticky by cookie {cookie}"));
+        let queued = self.limit.map(|limit| {
+            let (queued, size) = (limit.queued as u64, limit.queue_size as u64);
+            format!("{} of {} queued", count(queued), count(size))
+        });
+        sticky.into_iter().chain(queued).collect()
+    }
+
+    /// A backend's requests under way and their limit: `7 of 100`; `None`: there is no limit.
+    #[must_use]
+    pub fn in_use_in_words(&self, backend: &BackendStatus) -> Option<String> {
+        let limit = self.limit?.per_backend as u64;
+        let in_use = backend.in_use.unwrap_or_default() as u64;
+        Some(format!("{} of {}", count(in_use), count(limit)))
+    }
+
     /// Requests that all of its backends answered.
     #[must_use]
     pub fn requests(&self) -> u64 {
@@ -193,15 +225,22 @@ impl PoolStatus {
 }
 
 impl BackendStatus {
-    /// The state, and whose word it is where it is the operator's.
+    /// The state, whose word it is where it is the operator's, and what else keeps requests away.
     #[must_use]
-    pub fn state_in_words(&self) -> String {
+    pub fn state_in_words(&self, now: Moment) -> String {
         let state = self.state.as_str();
-        match (self.state, self.order) {
+        let mut words = match (self.state, self.order) {
             (super::State::Down, crate::pool::Order::Down) => format!("{state} (by order)"),
             (super::State::Down, crate::pool::Order::Drain) => format!("{state} (drained)"),
             _ => state.to_owned(),
+        };
+        if self.backup {
+            words += ", backup";
         }
+        if let Some(until) = self.ejected_until {
+            words += &format!(", ejected for {}", span(until.since(now)));
+        }
+        words
     }
 
     /// How long the last check took, or why it failed.
@@ -256,6 +295,19 @@ mod tests {
             "33.3%",
             "www.example.org",
             "61",
+        ] {
+            assert!(page.contains(wanted), "{wanted} is missing:\n{page}");
+        }
+    }
+
+    #[test]
+    fn the_page_shows_what_a_pool_does_request_by_request() {
+        let page = render(&examples::per_request());
+        for wanted in [
+            "sticky by cookie lb · 3 of 1,024 queued",
+            "class=\"down\">up, ejected for 24s",
+            "draining, backup",
+            "100 of 100",
         ] {
             assert!(page.contains(wanted), "{wanted} is missing:\n{page}");
         }

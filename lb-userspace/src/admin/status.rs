@@ -101,8 +101,25 @@ pub struct PoolStatus {
     /// What becomes of new connections while no backend is up; `null`: one is.
     #[serde(default)]
     pub all_down: Option<AllDown>,
+    /// The cookie that keeps clients with their backends; `null`: none does.
+    #[serde(default)]
+    pub sticky: Option<String>,
+    /// How many requests a backend has at once, and how many wait; `null`: there is no limit.
+    #[serde(default)]
+    pub limit: Option<LimitStatus>,
     /// Its backends, in the order of the configuration.
     pub backends: Vec<BackendStatus>,
+}
+
+/// The limit of a pool's requests.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LimitStatus {
+    /// Requests that each backend has at once, at most.
+    pub per_backend: usize,
+    /// Requests that wait now.
+    pub queued: usize,
+    /// Requests that wait at most.
+    pub queue_size: usize,
 }
 
 /// A backend in its pool.
@@ -120,6 +137,15 @@ pub struct BackendStatus {
     pub since: Moment,
     /// What the operator said.
     pub order: Order,
+    /// Whether it is used only where no other one is up.
+    #[serde(default)]
+    pub backup: bool,
+    /// Until when it is ejected for failing requests; `null`: it is not.
+    #[serde(default)]
+    pub ejected_until: Option<Moment>,
+    /// Requests under way that count against the pool's limit; `null`: it has none.
+    #[serde(default)]
+    pub in_use: Option<usize>,
     /// The last check; `null` before the first one, and where there are none.
     pub last_check: Option<CheckStatus>,
     /// Connections that the kernel steered to it.
@@ -261,6 +287,25 @@ impl<'de> Deserialize<'de> for Moment {
 pub(crate) mod examples {
     use super::*;
 
+    /// The same with what a pool does request by request.
+    pub(crate) fn per_request() -> Status {
+        let mut status = status();
+        let now = status.now.0;
+        let pool = &mut status.pools[0];
+        pool.sticky = Some("lb".to_owned());
+        pool.limit = Some(LimitStatus {
+            per_backend: 100,
+            queued: 3,
+            queue_size: 1024,
+        });
+        pool.backends[0].ejected_until = Some(Moment(now + Duration::from_millis(24_800)));
+        pool.backends[0].in_use = Some(7);
+        pool.backends[1].backup = true;
+        pool.backends[1].in_use = Some(100);
+        pool.backends[2].in_use = Some(0);
+        status
+    }
+
     /// A status with something of everything in it.
     pub(crate) fn status() -> Status {
         let moment = |second| Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
@@ -273,6 +318,9 @@ pub(crate) mod examples {
                 state,
                 since: moment(now - 200),
                 order,
+                backup: false,
+                ejected_until: None,
+                in_use: None,
                 last_check: Some(CheckStatus {
                     at: moment(now - 1),
                     seconds: 0.0012,
@@ -328,6 +376,8 @@ pub(crate) mod examples {
                 balance: "round_robin".to_owned(),
                 check: Some("GET / every 2s".to_owned()),
                 all_down: None,
+                sticky: None,
+                limit: None,
                 backends: vec![
                     backend("web1", "10.0.0.6:80", State::Up, Order::Ready, None),
                     backend("web2", "10.0.0.7:80", State::Draining, Order::Drain, None),

@@ -2,7 +2,7 @@
 //! the rooms say now.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -15,14 +15,14 @@ use crate::{
     access_log,
     admin::{
         BackendStatus, CertificateStatus, CheckStatus, EndedEarlyStatus, HaStatus, InterfaceStatus,
-        Moment, PoolStatus, Source, Status, XdpStatus,
+        LimitStatus, Moment, PoolStatus, Source, Status, XdpStatus,
     },
-    config::{Balance, Check, CheckKind},
+    config::{Balance, Check, CheckKind, Name},
     dataplane::{self, Attachment, SourcePorts},
     health::LastCheck,
     metrics::{Format, HaReading, render},
     pool::{BackendId, PoolView},
-    proxy::{self, Proxy},
+    proxy::{self, BackendUsage, PoolUsage, Proxy},
 };
 
 mod ended_early;
@@ -59,7 +59,7 @@ impl<K: Kernel> Source for Shared<K> {
             pools: state
                 .roster
                 .views()
-                .map(|view| pool(view, &state, &work))
+                .map(|view| pool(view, &state, (&work, observed.usage.get(&view.pool.name))))
                 .collect(),
             certificates: observed.certificates(),
             obtained: obtained::status(&state.config, &self.board.progress()),
@@ -99,6 +99,8 @@ struct Observed {
     adopted: bool,
     kernel: Result<dataplane::Counters, String>,
     http: proxy::Counters,
+    /// What backends do now, by pool.
+    usage: HashMap<Name, PoolUsage>,
     log: access_log::Counted,
     certificates: Vec<proxy::CertificateInfo>,
     /// Whether the HTTP front serves; `None` once the agent is stopping.
@@ -138,11 +140,15 @@ impl<K: Kernel> Shared<K> {
             let kernel = self.kernel();
             (kernel.attachments(), kernel.adopted(), kernel.counters())
         };
-        let (http, log, certificates, is_serving) = match self.proxy().as_ref() {
+        let pools = self.read().config.pools.clone();
+        let (http, usage, log, certificates, is_serving) = match self.proxy().as_ref() {
             Some(proxy) => {
                 let is_serving = Some(proxy.is_serving());
                 let (http, log) = (proxy.counters(), proxy.log_counts());
-                (http, log, proxy.certificates(), is_serving)
+                let usage = pools
+                    .iter()
+                    .map(|pool| (pool.name.clone(), proxy.usage(pool)));
+                (http, usage.collect(), log, proxy.certificates(), is_serving)
             }
             None => Default::default(),
         };
@@ -151,6 +157,7 @@ impl<K: Kernel> Shared<K> {
             adopted,
             kernel: kernel.map_err(|error| error.to_string()),
             http,
+            usage,
             log,
             certificates,
             is_serving,
@@ -233,8 +240,13 @@ impl Observed {
     }
 }
 
-fn pool(view: &PoolView, state: &State, work: &Works<'_>) -> PoolStatus {
+fn pool(
+    view: &PoolView,
+    state: &State,
+    (work, usage): (&Works<'_>, Option<&PoolUsage>),
+) -> PoolStatus {
     let pool = &view.pool;
+    let limit = pool.per_request.limit;
     let backends = pool
         .backends
         .iter()
@@ -246,6 +258,11 @@ fn pool(view: &PoolView, state: &State, work: &Works<'_>) -> PoolStatus {
             };
             let member = state.roster.member(&id);
             let work = work.backend(&pool.name, &backend.name);
+            let usage = usage.and_then(|usage| usage.backends.get(&backend.address));
+            let BackendUsage {
+                in_use,
+                ejected_for,
+            } = usage.copied().unwrap_or_default();
             BackendStatus {
                 name: backend.name.to_string(),
                 address: backend.address,
@@ -253,17 +270,27 @@ fn pool(view: &PoolView, state: &State, work: &Works<'_>) -> PoolStatus {
                 state: (*now).into(),
                 since: Moment(member.map_or(SystemTime::UNIX_EPOCH, |member| member.since)),
                 order: member.map(|member| member.order).unwrap_or_default(),
+                backup: backend.backup,
+                ejected_until: ejected_for.map(|left| Moment(SystemTime::now() + left)),
+                in_use: limit.map(|_limit| in_use),
                 last_check: state.records.last(&id).map(check_status),
                 connections: work.connections,
                 packets: work.packets,
                 requests: work.requests,
             }
         });
+    let sticky = pool.per_request.sticky.as_ref();
     PoolStatus {
         name: pool.name.to_string(),
         balance: word_of_balance(pool.balance).to_owned(),
         check: pool.check.as_ref().map(check_in_words),
         all_down: view.all_down(),
+        sticky: sticky.map(|sticky| sticky.cookie.clone()),
+        limit: limit.map(|limit| LimitStatus {
+            per_backend: limit.per_backend,
+            queued: usage.map_or(0, |usage| usage.queued),
+            queue_size: limit.queue_size,
+        }),
         backends: backends.collect(),
     }
 }

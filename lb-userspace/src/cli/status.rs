@@ -69,7 +69,7 @@ fn services(status: &Status, colour: bool) -> String {
 }
 
 fn pool(pool: &PoolStatus, status: &Status, colour: bool) -> String {
-    let mut table = Table::new(&[
+    let mut columns = vec![
         ("BACKEND", Align::Left),
         ("ADDRESS", Align::Left),
         ("STATE", Align::Left),
@@ -78,20 +78,24 @@ fn pool(pool: &PoolStatus, status: &Status, colour: bool) -> String {
         ("CONNECTIONS", Align::Right),
         ("PACKETS", Align::Right),
         ("REQUESTS", Align::Right),
-        ("LAST CHECK", Align::Left),
-    ]);
+    ];
+    columns.extend(pool.limit.map(|_limit| ("IN USE", Align::Right)));
+    columns.push(("LAST CHECK", Align::Left));
+    let mut table = Table::new(&columns);
     for backend in &pool.backends {
-        table.push(vec![
+        let mut cells = vec![
             Cell::new(&backend.name),
             Cell::new(backend.address.to_string()),
-            Cell::styled(backend.state_in_words(), style_of(backend.state)),
+            Cell::styled(backend.state_in_words(status.now), style_of(backend)),
             Cell::new(span(status.now.since(backend.since))),
             Cell::new(backend.weight.to_string()),
             Cell::new(count(backend.connections)),
             Cell::new(share(backend.packets, pool.packets())),
             Cell::new(share(backend.requests, pool.requests())),
-            last_check(backend, status),
-        ]);
+        ];
+        cells.extend(pool.in_use_in_words(backend).map(Cell::new));
+        cells.push(last_check(backend, status));
+        table.push(cells);
     }
     let name = Style::Bold.paint(&format!("pool {}", pool.name), colour);
     let check = pool.check.as_deref().unwrap_or("not checked");
@@ -99,15 +103,18 @@ fn pool(pool: &PoolStatus, status: &Status, colour: bool) -> String {
         let words = all_down.in_words();
         format!("\n{}", Style::Red.paint(words, colour))
     });
+    let per_request = pool.per_request_in_words().into_iter();
+    let per_request: String = per_request.map(|words| format!("; {words}")).collect();
     format!(
-        "{name}  {}; {check}{all_down}\n{}",
+        "{name}  {}; {check}{per_request}{all_down}\n{}",
         pool.balance,
         table.render(colour)
     )
 }
 
-fn style_of(state: State) -> Style {
-    match state {
+fn style_of(backend: &BackendStatus) -> Style {
+    match backend.state {
+        State::Up if backend.ejected_until.is_some() => Style::Red,
         State::Up => Style::Green,
         State::Draining => Style::Yellow,
         State::Down => Style::Red,
@@ -158,7 +165,7 @@ fn certificates(status: &Status, colour: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::examples_of_status;
+    use crate::admin::{examples_of_per_request, examples_of_status};
 
     #[test]
     fn the_table_tells_it_all() {
@@ -189,6 +196,19 @@ CERTIFICATE                   DAYS LEFT  FILE
 example.org, www.example.org         61  /etc/lb/tls/example.org.pem
 ";
         assert_eq!(text, wanted, "\n{text}");
+    }
+
+    #[test]
+    fn the_table_shows_what_a_pool_does_request_by_request() {
+        let text = render(&examples_of_per_request(), false);
+        let wanted = "\
+pool web  round_robin; GET / every 2s; sticky by cookie lb; 3 of 1,024 queued
+BACKEND  ADDRESS      STATE                 SINCE  WEIGHT  CONNECTIONS  PACKETS  REQUESTS      IN USE  LAST CHECK
+web1     10.0.0.6:80  up, ejected for 24s  3m 20s       1          250    33.3%     33.3%    7 of 100  1.20 ms, 1s ago
+web2     10.0.0.7:80  draining, backup     3m 20s       1          250    33.3%     33.3%  100 of 100  1.20 ms, 1s ago
+web3     10.0.0.9:80  down                 3m 20s       1          250    33.3%     33.3%    0 of 100  connection refused, 1s ago
+";
+        assert!(text.contains(wanted), "\n{text}");
     }
 
     #[test]

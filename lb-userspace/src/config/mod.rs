@@ -23,6 +23,8 @@ mod listeners;
 mod log;
 mod map;
 mod model;
+mod outlier;
+mod percent;
 mod places;
 mod pool;
 mod reference;
@@ -49,10 +51,10 @@ pub use model::{
     Backend, Balance, Check, CheckKind, CipherSuite, ClientAuthorities, ClientCertificates, Config,
     Dataplane, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HashBy, HeaderEdits,
     HeaderRule, HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, Log,
-    LogTarget, Mode, Moves, Name, Node, Notify, Obtained, PathRule, Pattern, PeerLink, PerRequest,
-    Pool, Redirect, RequestLimit, Respond, RespondBody, Route, Routing, SameSite, Service, Sticky,
-    Template, TemplatePart, Timeouts, Tls, TlsVersion, TrackScript, Transport, Variable,
-    VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
+    LogTarget, Mode, Moves, Name, Node, Notify, Obtained, Outlier, PathRule, Pattern, PeerLink,
+    PerRequest, Percent, Pool, Redirect, RequestLimit, Respond, RespondBody, Route, Routing,
+    SameSite, Service, Sticky, Template, TemplatePart, Timeouts, Tls, TlsVersion, TrackScript,
+    Transport, Variable, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;
 pub use reference::reference_page;

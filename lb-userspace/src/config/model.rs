@@ -27,7 +27,7 @@ pub use self::{
     },
     interfaces::Interfaces,
     log::{AccessField, AccessFormat, AccessLog, FormatPart, Log, LogTarget},
-    per_request::{HashBy, PerRequest, RequestLimit, SameSite, Sticky},
+    per_request::{HashBy, Outlier, PerRequest, Percent, RequestLimit, SameSite, Sticky},
     routing::{
         Action, HeaderEdits, HeaderRule, HeaderTest, HostRule, PathRule, Pattern, Redirect,
         Respond, RespondBody, Route, Routing, Template, TemplatePart, Variable,

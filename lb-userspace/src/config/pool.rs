@@ -11,6 +11,7 @@ use super::{
     kind::{Bool, Choice, Text, Whole},
     limit::{self, MAX_CONNECTIONS, QUEUE},
     list::{List, Listed},
+    outlier::{self, OUTLIER},
     schema::{Absent, Key, Schema},
     section::Section,
     source::{Reported, Source},
@@ -32,7 +33,7 @@ pub(super) static POOL: Schema = Schema {
         &RETRIES,
         &MAX_CONNECTIONS,
     ],
-    tables: &[&CHECK, &BACKEND, &STICKY, &QUEUE],
+    tables: &[&CHECK, &BACKEND, &STICKY, &QUEUE, &OUTLIER],
 };
 
 static NAME: Key<Text<Name>> = Key {
@@ -176,6 +177,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
     let check = read_check(section);
     let sticky = read_sticky(section);
     let limit = limit::read(section);
+    let outlier = outlier::read(section);
     let hash_by = hash_by::read(section, balance.as_ref().ok());
     let (backends, complete) = read_backends(section);
     let addresses = backends.iter().map(|read| read.address.clone());
@@ -195,6 +197,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
                     sticky: sticky.ok()?,
                     hash_by: hash_by.ok()?,
                     limit: limit.ok()?,
+                    outlier: outlier.ok()?,
                 },
                 backends: backends
                     .iter()
@@ -248,6 +251,9 @@ fn per_request_keys(section: &Section<'_>, backends: &[ReadBackend]) -> Vec<&'st
     }
     if has(MAX_CONNECTIONS.name) {
         keys.push(MAX_CONNECTIONS.name);
+    }
+    if has(OUTLIER.name) {
+        keys.push(OUTLIER.header);
     }
     if backends
         .iter()

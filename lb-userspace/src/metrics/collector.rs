@@ -124,6 +124,13 @@ impl Readings {
                 state.gauge(&labels, f64::from(u8::from(one.state == candidate)))?;
             }
         }
+        let mut ejected = Samples::begin(encoder, &families::BACKEND_EJECTED)?;
+        for one in &self.backends {
+            if let Some(is_ejected) = one.ejected {
+                let labels = [one.pool.as_str(), one.backend.as_str()];
+                ejected.gauge(&labels, f64::from(u8::from(is_ejected)))?;
+            }
+        }
         let mut check = Samples::begin(encoder, &families::BACKEND_CHECK)?;
         for one in &self.backends {
             if let Some(duration) = one.check {
@@ -204,6 +211,10 @@ impl Readings {
         let mut backends = Samples::begin(encoder, &families::BACKEND_CONNECTIONS)?;
         for (service, backend, in_use) in &self.backend_connections {
             backends.gauge(&[service.as_str(), backend.as_str()], *in_use as f64)?;
+        }
+        let mut ejections = Samples::begin(encoder, &families::BACKEND_EJECTIONS)?;
+        for (service, backend, count) in &self.ejections {
+            ejections.counter(&[service.as_str(), backend.as_str()], count)?;
         }
         self.encode_tls(encoder)
     }

@@ -52,6 +52,8 @@ families! {
         "1 while a backend takes new connections, 0 while it is draining or down.";
     BACKEND_STATE: Gauge "lb_backend_state" ["pool", "backend", "state"]
         "1 for the state that a backend is in, 0 for the others.";
+    BACKEND_EJECTED: Gauge "lb_backend_ejected" ["pool", "backend"]
+        "1 while a backend is ejected for failing requests, 0 while it is not.";
     BACKEND_CHECK: Gauge "lb_backend_check_seconds" ["pool", "backend"]
         "How long the last health check of a backend took.";
     POOL_ALL_DOWN: Gauge "lb_pool_all_down" ["pool"]
@@ -90,6 +92,8 @@ families! {
         "Lines of the access log that were dropped.";
     BACKEND_CONNECTIONS: Gauge "lb_backend_connections" ["service", "backend"]
         "Connections of the HTTP front to a backend that have a request under way.";
+    BACKEND_EJECTIONS: Counter "lb_backend_ejections_total" ["service", "backend"]
+        "Times that a backend was ejected for failing requests, by the service of the last of them.";
     TLS_HANDSHAKES: Counter "lb_tls_handshakes_total" ["version", "resumed"]
         "TLS handshakes that succeeded.";
     TLS_FAILURES: Counter "lb_tls_handshake_failures_total" ["service", "reason"]

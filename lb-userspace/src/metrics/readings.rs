@@ -73,6 +73,8 @@ pub struct Readings {
     pub log: access_log::Counted,
     /// Connections of the HTTP front to backends in use now: service, backend, how many.
     pub backend_connections: Vec<(Name, Name, u64)>,
+    /// Times that requests had a backend ejected: service, backend, how many.
+    pub ejections: Vec<(Name, Name, u64)>,
     /// The certificates that it serves.
     pub certificates: Vec<CertificateReading>,
     /// Orders of certificates: service, outcome, how many.
@@ -92,6 +94,8 @@ pub struct BackendReading {
     pub backend: Name,
     /// The state it is in.
     pub state: BackendState,
+    /// Whether it is ejected for failing requests; `None`: its pool ejects none.
+    pub ejected: Option<bool>,
     /// How long its last check took; `None` before the first, and where there are none.
     pub check: Option<Duration>,
 }

@@ -44,6 +44,7 @@ fn readings() -> Readings {
         pool: name("web"),
         backend: name(backend),
         state,
+        ejected: (backend == "web1").then_some(true),
         check: Some(Duration::from_micros(1500)),
     };
     Readings {
@@ -131,6 +132,7 @@ fn readings() -> Readings {
             not_written: 7,
         },
         backend_connections: vec![(name("https"), name("web1"), 5)],
+        ejections: vec![(name("https"), name("web1"), 3)],
         certificates: vec![CertificateReading {
             service: name("https"),
             name: "example.org".to_owned(),
@@ -198,6 +200,8 @@ fn every_sample_stands_where_it_should() {
         r#"lb_access_log_dropped_total{reason="no_room"} 8"#,
         r#"lb_access_log_dropped_total{reason="not_written"} 7"#,
         r#"lb_backend_connections{service="https",backend="web1"} 5"#,
+        r#"lb_backend_ejected{pool="web",backend="web1"} 1"#,
+        r#"lb_backend_ejections_total{service="https",backend="web1"} 3"#,
         r#"lb_acme_orders_total{service="https",outcome="refused"} 2"#,
         "process_start_time_seconds 1700000000",
     ] {

@@ -113,7 +113,7 @@ pub struct HandshakeCount {
     pub count: u64,
 }
 
-/// Connections to one backend.
+/// Connections to one backend, and its ejections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendConnections {
     /// The service.
@@ -124,6 +124,8 @@ pub struct BackendConnections {
     pub backend: Name,
     /// Connections with a request under way.
     pub in_use: u64,
+    /// Times that requests of the service had it ejected.
+    pub ejections: u64,
 }
 
 /// A number that one worker writes and anyone reads.
@@ -212,6 +214,8 @@ pub(super) struct BackendCounters {
     broken: [Count; Reason::COUNT],
     /// Connections with a request under way.
     pub(super) in_use: Count,
+    /// Times that it was ejected.
+    pub(super) ejections: Count,
 }
 
 impl WorkerCounters {
@@ -248,6 +252,7 @@ impl Default for BackendCounters {
             own: none(),
             broken: none(),
             in_use: Count::default(),
+            ejections: Count::default(),
         }
     }
 }

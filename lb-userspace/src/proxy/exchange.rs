@@ -22,6 +22,7 @@ use super::{
     memory::Relay,
     message::{Framing, Refusal, Response},
     metered::Progress,
+    observed::Observed,
     reason::{By, Left, Reason},
     receive::{Received, receive},
     retries::{Retries, Retry},
@@ -172,6 +173,14 @@ pub(super) enum Failure {
 }
 
 impl Outcome {
+    /// What it says of the backend.
+    fn observed(&self) -> Observed {
+        match self {
+            Self::Answered(status) => Observed::Answered(*status),
+            _ => Observed::Answered(101),
+        }
+    }
+
     /// A tunnel is a request under way for as long as it lasts.
     fn keeping(mut self, slot: Option<Slot>) -> Self {
         if let Self::Upgraded(lease, _) = &mut self {
@@ -210,8 +219,17 @@ pub(super) async fn exchange<B: Body, K: Sink>(
     };
     // In a box, so that other requests carry no room for it.
     let attempts = Box::pin(attempts(order, body, sink, watchdog));
-    let ended = tokio::time::timeout(limit, attempts).await;
-    ended.unwrap_or_else(|_elapsed| end(order, Reason::request_timeout(order.notes.phase())))
+    if let Ok(ended) = tokio::time::timeout(limit, attempts).await {
+        return ended;
+    }
+    let failure = Reason::request_timeout(order.notes.phase());
+    if let Some(member) = &*order.notes.member() {
+        let reused = false;
+        order
+            .pool
+            .observe(member, Observed::Ended { failure, reused });
+    }
+    end(order, failure)
 }
 
 async fn attempts<B: Body, K: Sink>(
@@ -233,13 +251,17 @@ async fn attempts<B: Body, K: Sink>(
         let reused = lease.is_some();
         notes.attempt(&member);
         let failure = match attempt(order, (&member, lease), body, sink, watchdog).await {
-            Ok(outcome) => return outcome.keeping(slot),
+            Ok(outcome) => {
+                pool.observe(&member, outcome.observed());
+                return outcome.keeping(slot);
+            }
             Err(Failure::Refused(refusal)) => return Outcome::Refused(refusal),
             Err(Failure::Ended(reason)) => reason,
         };
         if tells_of_backend(failure, reused) {
             member.upstream.avoid();
         }
+        pool.observe(&member, Observed::Ended { failure, reused });
         let harmless = order.idempotent && !body.has_moved();
         match retries.after(failure, reused, harmless, Instant::now()) {
             Retry::No => return end(order, failure),

@@ -6,7 +6,7 @@
 //! requests that come meanwhile go to its end, so that the slot is still there.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -16,24 +16,12 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::config::Name;
-
-/// The gates of all pools that limit requests, by the pool's name.
-#[derive(Debug, Default)]
-pub(super) struct Gates(Mutex<HashMap<Name, Arc<Gate>>>);
-
-impl Gates {
-    /// That of a pool: the same for all services, and from one configuration to the next.
-    pub(super) fn of(&self, pool: &Name) -> Arc<Gate> {
-        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(gates.entry(pool.clone()).or_default())
-    }
-}
+use super::registry::Registry;
 
 /// The slots of a pool's backends, and the line.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    slots: Mutex<HashMap<SocketAddr, Arc<Slots>>>,
+    slots: Registry<SocketAddr, Slots>,
     /// How many are in the line.
     waiting: AtomicUsize,
     line: Mutex<VecDeque<Arc<Waiter>>>,
@@ -44,6 +32,11 @@ pub(super) struct Gate {
 pub(super) struct Slots(AtomicUsize);
 
 impl Slots {
+    /// How many there are.
+    pub(super) fn in_use(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+
     /// Whether there are fewer than `limit`.
     pub(super) fn has_room(&self, limit: usize) -> bool {
         self.0.load(SeqCst) < limit
@@ -61,8 +54,17 @@ struct Waiter {
 impl Gate {
     /// The slots of a backend.
     pub(super) fn slots(&self, backend: SocketAddr) -> Arc<Slots> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.entry(backend).or_default())
+        self.slots.of(&backend)
+    }
+
+    /// The slots of a backend that a pool has.
+    pub(super) fn held(&self, backend: SocketAddr) -> Option<Arc<Slots>> {
+        self.slots.held(&backend)
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(SeqCst)
     }
 
     /// Whether nobody waits, so that a request that comes may take a slot.

@@ -38,10 +38,13 @@ mod logged;
 mod memory;
 mod message;
 mod metered;
+mod observed;
+mod outliers;
 mod panics;
 mod pem;
 mod reason;
 mod receive;
+mod registry;
 mod request_hash;
 mod retries;
 mod routed;
@@ -52,6 +55,7 @@ mod served_pool;
 mod served_tls;
 mod session;
 mod sessions;
+mod shares;
 mod tls;
 mod trace;
 mod tunnel;
@@ -67,7 +71,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -88,6 +92,7 @@ pub use reason::{By, Phase, Reason};
 pub use routing::{PageProblem, Question, check_pages, explain};
 pub use served_tls::tls_files;
 pub use sessions::{SessionKeyProblem, check_session_keys};
+pub use shares::{BackendUsage, PoolUsage};
 
 use crate::{
     access_log::{self, AccessLog},
@@ -99,11 +104,10 @@ use crate::{
 use connections::{ClientCounts, most_clients};
 use errors::Errors;
 use front::RoutePlan;
-use gate::Gates;
 use routing::Table;
 use served_pool::PoolPlan;
 use served_tls::{Keys, ServedTls};
-use sessions::SessionKey;
+use shares::AllShares;
 use worker::{Command, Finish, FrontPlan, Plan, Worker};
 
 /// How long the last lines of the access log may take to be written.
@@ -129,7 +133,7 @@ pub struct Proxy {
     challenges: Challenges,
     log_counts: Arc<access_log::Counts>,
     errors: Arc<Errors>,
-    gates: Gates,
+    shares: AllShares,
     state: Mutex<State>,
 }
 
@@ -190,7 +194,7 @@ impl Proxy {
             challenges: challenges.clone(),
             log_counts: Arc::default(),
             errors,
-            gates: Gates::default(),
+            shares: AllShares::default(),
             state: Mutex::default(),
         })
     }
@@ -261,6 +265,12 @@ impl Proxy {
     pub fn counters(&self) -> Counters {
         let workers = self.workers.iter().map(|worker| &*worker.counters);
         counters::sum(&workers.collect::<Vec<_>>())
+    }
+
+    /// What the backends of a pool do now.
+    #[must_use]
+    pub fn usage(&self, pool: &config::Pool) -> PoolUsage {
+        self.shares.usage(pool, Instant::now())
     }
 
     /// What ended early last, the oldest first.
@@ -424,7 +434,7 @@ impl Proxy {
         }
         errors.extend(
             prepared
-                .set_up_routes(&self.gates)
+                .set_up_routes(&self.shares)
                 .err()
                 .unwrap_or_default(),
         );
@@ -485,7 +495,7 @@ impl Prepared {
         Ok(())
     }
 
-    fn set_up_routes(&mut self, gates: &Gates) -> Result<(), Vec<Error>> {
+    fn set_up_routes(&mut self, shares: &AllShares) -> Result<(), Vec<Error>> {
         let Frontend { service, pools, .. } = &self.frontend;
         let feeds = service.pools().into_iter().map(|pool| {
             let feed = pools.get(&pool.name).cloned();
@@ -495,12 +505,11 @@ impl Prepared {
                     pool: pool.name.clone(),
                 }]
             });
-            let session_key = SessionKey::of(pool).map_err(|error| vec![error])?;
+            let shares = shares.of(pool).map_err(|error| vec![error])?;
             Ok(PoolPlan {
                 name: pool.name.clone(),
                 feed: feed?,
-                session_key: session_key.map(Arc::new),
-                gate: pool.per_request.limit.map(|_limit| gates.of(&pool.name)),
+                shares,
             })
         });
         self.routes = RoutePlan {

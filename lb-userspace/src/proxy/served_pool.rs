@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::watch, task::spawn_local};
@@ -16,10 +16,12 @@ use super::{
     balance::{Balancer, Chance, mix},
     counters::ServiceCounters,
     gate::{Gate, Place, Slot, Slots},
+    observed::{Observed, ejected},
     request_hash::request_hash,
     routing,
     selection::Selection,
-    sessions::{SessionKey, Sessions},
+    sessions::Sessions,
+    shares::Shares,
     upstream::{Member, Upstreams},
 };
 use crate::{
@@ -34,10 +36,8 @@ pub(super) struct PoolPlan {
     pub(super) name: Name,
     /// Its views.
     pub(super) feed: watch::Receiver<Arc<PoolView>>,
-    /// What its cookies are signed with; `None`: it has none.
-    pub(super) session_key: Option<Arc<SessionKey>>,
-    /// Where its requests are counted and wait; `None`: they are not limited.
-    pub(super) gate: Option<Arc<Gate>>,
+    /// What other workers and services have of it too.
+    pub(super) shares: Shares,
 }
 
 /// What there is for a request.
@@ -58,6 +58,37 @@ enum Candidate {
     None,
 }
 
+/// Which backends a request is given to where there are no better ones.
+struct Tier {
+    /// Those that are ejected, too.
+    ejected: bool,
+    /// Backups, or else those that are none.
+    backup: bool,
+    /// Those that were out of reach a moment ago, too.
+    avoided: bool,
+}
+
+/// The best first. Pools that eject no backends have the first half.
+const TIERS: [Tier; 8] = {
+    const fn tier(ejected: bool, backup: bool, avoided: bool) -> Tier {
+        Tier {
+            ejected,
+            backup,
+            avoided,
+        }
+    }
+    [
+        tier(false, false, false),
+        tier(false, false, true),
+        tier(false, true, false),
+        tier(false, true, true),
+        tier(true, false, false),
+        tier(true, false, true),
+        tier(true, true, false),
+        tier(true, true, true),
+    ]
+};
+
 /// A pool as one worker serves one service from it. It changes in place, so that requests under way
 /// see what became of their backends.
 #[derive(Debug)]
@@ -68,8 +99,7 @@ pub(super) struct ServedPool {
     upstreams: Rc<Upstreams>,
     feed: RefCell<watch::Receiver<Arc<PoolView>>>,
     targets: RefCell<Targets>,
-    session_key: RefCell<Option<Arc<SessionKey>>>,
-    gate: RefCell<Option<Arc<Gate>>>,
+    shares: RefCell<Shares>,
     random: Cell<u64>,
 }
 
@@ -104,24 +134,17 @@ impl ServedPool {
         let PoolPlan {
             name,
             mut feed,
-            session_key,
-            gate,
+            shares,
         } = plan;
         let view = Arc::clone(&feed.borrow_and_update());
-        let targets = Targets::new(
-            view,
-            upstreams,
-            (counters, session_key.as_deref()),
-            gate.as_ref(),
-        );
+        let targets = Targets::new(view, (upstreams, counters), &shares);
         let pool = Rc::new(Self {
             name,
             counters: Arc::clone(counters),
             upstreams: Rc::clone(upstreams),
             feed: RefCell::new(feed),
             targets: RefCell::new(targets),
-            session_key: RefCell::new(session_key),
-            gate: RefCell::new(gate),
+            shares: RefCell::new(shares),
             random: Cell::new(mix(seed)),
         });
         pool.follow();
@@ -131,8 +154,7 @@ impl ServedPool {
     /// Takes another plan, from the next request on.
     pub(super) fn update(self: &Rc<Self>, plan: PoolPlan) {
         let feed = plan.feed;
-        *self.session_key.borrow_mut() = plan.session_key;
-        *self.gate.borrow_mut() = plan.gate;
+        *self.shares.borrow_mut() = plan.shares;
         let is_same = self.feed.borrow().same_channel(&feed);
         *self.feed.borrow_mut() = feed;
         self.look(true);
@@ -162,15 +184,11 @@ impl ServedPool {
         if anyway || feed.has_changed().unwrap_or(false) {
             let view = Arc::clone(&feed.borrow_and_update());
             drop(feed);
-            let (key, gate) = (self.session_key.borrow(), self.gate.borrow());
-            self.targets.borrow_mut().update(
-                view,
-                &self.upstreams,
-                (&self.counters, key.as_deref()),
-                gate.as_ref(),
-            );
+            let shares = self.shares.borrow();
+            let worker = (&*self.upstreams, &*self.counters);
+            self.targets.borrow_mut().update(view, worker, &shares);
             // Those who wait may find another backend, or none.
-            if let Some(gate) = &*gate {
+            if let Some(gate) = &shares.gate {
                 gate.wake_all();
             }
         }
@@ -231,7 +249,8 @@ impl ServedPool {
 
     /// Chooses a backend for a request of a client, not one of `tried`: that of its session, or else
     /// as the pool balances. One that could not be reached a moment ago is taken only where there is
-    /// no other, and a backup only where all others are down or were tried.
+    /// no other, a backup only where all others are down, ejected or were tried, and one that is ejected
+    /// only where there is no backup either.
     pub(super) fn choose(
         &self,
         (client, selection): (u64, &Selection),
@@ -272,6 +291,37 @@ impl ServedPool {
         }
     }
 
+    /// Takes in how a backend did with a request.
+    pub(super) fn observe(&self, member: &Member, observed: Observed) {
+        let record = member.record.borrow();
+        let Some(record) = &*record else {
+            return;
+        };
+        let (targets, shares) = (self.targets.borrow(), self.shares.borrow());
+        let rules = targets.view.pool.per_request.outlier.as_ref();
+        let (Some(rules), Some(outliers)) = (rules, &shares.outliers) else {
+            return;
+        };
+        match observed.is_failure(rules) {
+            None => {}
+            Some(false) => record.succeeded(),
+            Some(true) => {
+                let members = targets.members.iter();
+                let pool = || {
+                    let states = members.filter_map(|member| {
+                        let record = member.record.borrow().clone()?;
+                        Some((record, member.up.get()))
+                    });
+                    states.collect()
+                };
+                let ejection = outliers.failed(record, rules, pool, Instant::now());
+                if let Some(ejection) = ejection {
+                    ejected(&self.name, member, ejection, shares.gate.clone());
+                }
+            }
+        }
+    }
+
     /// A place in the queue, whether it is the first, and how long it is held; `None`: the queue is
     /// full.
     pub(super) fn join_queue(&self) -> Option<((Place, bool), Duration)> {
@@ -306,9 +356,8 @@ impl Limiter {
 impl Targets {
     fn new(
         view: Arc<PoolView>,
-        upstreams: &Upstreams,
-        (counters, key): (&ServiceCounters, Option<&SessionKey>),
-        gate: Option<&Arc<Gate>>,
+        (upstreams, counters): (&Upstreams, &ServiceCounters),
+        shares: &Shares,
     ) -> Self {
         let pool = &view.pool;
         let backends = pool.backends.iter();
@@ -325,34 +374,33 @@ impl Targets {
             .collect();
         let balancer = Balancer::new(pool.balance, &backends);
         let targets = Self {
-            sessions: Sessions::new(&view.pool, key),
-            limiter: Limiter::new(&view.pool, gate),
+            sessions: Sessions::new(&view.pool, shares.session_key.as_deref()),
+            limiter: Limiter::new(&view.pool, shares.gate.as_ref()),
             view,
             members,
             balancer,
         };
-        targets.follow_states();
+        targets.follow(shares);
         targets
     }
 
     fn update(
         &mut self,
         view: Arc<PoolView>,
-        upstreams: &Upstreams,
-        (counters, key): (&ServiceCounters, Option<&SessionKey>),
-        gate: Option<&Arc<Gate>>,
+        worker: (&Upstreams, &ServiceCounters),
+        shares: &Shares,
     ) {
         if *view.pool == *self.view.pool {
-            self.sessions = Sessions::new(&view.pool, key);
-            self.limiter = Limiter::new(&view.pool, gate);
+            self.sessions = Sessions::new(&view.pool, shares.session_key.as_deref());
+            self.limiter = Limiter::new(&view.pool, shares.gate.as_ref());
             self.view = view;
-            self.follow_states();
+            self.follow(shares);
         } else {
             for member in &self.members {
                 member.up.set(false);
                 member.upstream.drop_idle();
             }
-            *self = Self::new(view, upstreams, (counters, key), gate);
+            *self = Self::new(view, worker, shares);
         }
     }
 
@@ -388,26 +436,30 @@ impl Targets {
         };
         let load = |number: usize| members[number].upstream.load();
         // The better ones first: those of a worse kind do not stand in for those that are full.
-        for backup in [false, true] {
-            for avoided in [false, true] {
-                let eligible = |number: usize| {
-                    untried(number)
-                        && view.pool.backends[number].backup == backup
-                        && (avoided || !members[number].upstream.is_avoided())
-                };
-                let Some(limiter) = limiter else {
-                    match balancer.choose(eligible, load, chance) {
-                        Some(number) => return Candidate::Number(number),
-                        None => continue,
-                    }
-                };
-                let roomy = |number: usize| eligible(number) && limiter.has_room(number);
-                if let Some(number) = balancer.choose(roomy, load, chance) {
-                    return Candidate::Number(number);
+        let tiers = match view.pool.per_request.outlier {
+            Some(_) => &TIERS[..],
+            None => &TIERS[..TIERS.len() / 2],
+        };
+        for tier in tiers {
+            let eligible = |number: usize| {
+                let member = &members[number];
+                untried(number)
+                    && view.pool.backends[number].backup == tier.backup
+                    && (tier.avoided || !member.upstream.is_avoided())
+                    && (tier.ejected || !member.is_ejected())
+            };
+            let Some(limiter) = limiter else {
+                match balancer.choose(eligible, load, chance) {
+                    Some(number) => return Candidate::Number(number),
+                    None => continue,
                 }
-                if (0..members.len()).any(eligible) {
-                    return Candidate::Full;
-                }
+            };
+            let roomy = |number: usize| eligible(number) && limiter.has_room(number);
+            if let Some(number) = balancer.choose(roomy, load, chance) {
+                return Candidate::Number(number);
+            }
+            if (0..members.len()).any(eligible) {
+                return Candidate::Full;
             }
         }
         Candidate::None
@@ -418,11 +470,19 @@ impl Targets {
         let session = selection.session.as_ref()?;
         let number = self.sessions.as_ref()?.backend_of(session)?;
         let member = self.members.get(number)?;
-        (member.keeps_sessions() && !member.upstream.is_avoided()).then_some(number)
+        let serves = member.keeps_sessions() && !member.is_ejected();
+        (serves && !member.upstream.is_avoided()).then_some(number)
     }
 
-    fn follow_states(&self) {
-        for (member, state) in self.members.iter().zip(self.view.taken_states()) {
+    /// Takes over what the checks and the operator say, and what others know of failures.
+    fn follow(&self, shares: &Shares) {
+        let pool = &self.view.pool;
+        let rules = pool.per_request.outlier.as_ref();
+        let outliers = shares.outliers.as_ref().filter(|_| rules.is_some());
+        let backends = self.members.iter().zip(&pool.backends);
+        for ((member, backend), state) in backends.zip(self.view.taken_states()) {
+            let record = outliers.map(|outliers| outliers.record(backend.address));
+            member.record.replace(record);
             member.follow(Some(state));
         }
     }

@@ -13,7 +13,10 @@ use std::{
 use lb_common::backend::BackendState;
 use tokio::{net::TcpStream, sync::Notify};
 
-use super::{connections::OpenBackend, counters::BackendCounters, gate::Slot, listener::keepalive};
+use super::{
+    connections::OpenBackend, counters::BackendCounters, gate::Slot, listener::keepalive,
+    outliers::Record,
+};
 use crate::config::Name;
 
 /// How long a worker avoids a backend that it could not connect to, while others are there.
@@ -145,6 +148,8 @@ pub(super) struct Member {
     pub(super) upstream: Rc<Upstream>,
     /// What is counted for it.
     pub(super) counters: Arc<BackendCounters>,
+    /// Its failures; `None`: the pool ejects no backends.
+    pub(super) record: RefCell<Option<Arc<Record>>>,
     /// Whether it takes new requests.
     pub(super) up: Cell<bool>,
     /// Whether it failed its checks, or was taken out by the operator.
@@ -160,6 +165,7 @@ impl Member {
             name: name.clone(),
             upstream,
             counters,
+            record: RefCell::default(),
             up: Cell::new(true),
             down: Cell::default(),
             going_down: Notify::new(),
@@ -185,6 +191,13 @@ impl Member {
     /// Whether it answers those who were its clients before: it is up or draining.
     pub(super) fn keeps_sessions(&self) -> bool {
         !self.down.get()
+    }
+
+    /// Whether it failed so many requests in a row that others have its share for a while.
+    pub(super) fn is_ejected(&self) -> bool {
+        let record = self.record.borrow();
+        let end = record.as_ref().and_then(|one| one.ejection_end());
+        end.is_some_and(|end| Instant::now() < end)
     }
 
     /// Waits until the backend is down.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb::config::HashBy;
+use lb::config::{HashBy, Percent};
 
 use super::parse;
 
@@ -213,5 +213,57 @@ fn a_queue_is_for_pools_with_a_limit_and_not_for_the_kernel() {
     assert_said(
         &steered("max_connections = 7"),
         &["its pool \"web\" has max_connections"],
+    );
+}
+
+#[test]
+fn rules_for_outliers_are_read_with_their_defaults_and_mistakes_are_said() {
+    let outlier = |lines: &str| {
+        let config = parse(&routed(lines, "")).expect("it is valid").config;
+        config.pools[0].per_request.outlier.clone()
+    };
+    assert_eq!(outlier(""), None);
+    let rules = outlier("outlier = {}").expect("rules");
+    assert_eq!(rules.consecutive_failures, 5);
+    assert_eq!(rules.ejection_time, Duration::from_secs(30));
+    assert_eq!(rules.max_ejection_time, Duration::from_secs(300));
+    assert_eq!(rules.max_ejected, Percent::new(50));
+    for (status, fails) in [(499, false), (500, true), (501, false), (504, true)] {
+        assert_eq!(rules.is_failure(status), fails, "{status}");
+    }
+    let rules = outlier(
+        "outlier = { consecutive_failures = 1, statuses = [429, \"500-599\"], \
+         ejection_time = \"10m\", max_ejected = \"100%\" }",
+    );
+    let rules = rules.expect("rules");
+    assert!(rules.is_failure(429) && rules.is_failure(501) && !rules.is_failure(200));
+    assert_eq!(rules.max_ejection_time, Duration::from_secs(600));
+    let none = outlier("outlier = { statuses = [] }").expect("rules");
+    assert!(!none.is_failure(500));
+    assert_said(
+        &said_of(
+            "outlier = { consecutive_failures = 0, statuses = [99], ejection_time = \"0s\", \
+             max_ejected = \"0%\" }",
+            "outlier = { max_ejected = \"half\", failures = 3 }",
+        ),
+        &[
+            "consecutive_failures 0 is out of range",
+            "status \"99\"",
+            "ejection_time \"0s\" is too short",
+            "max_ejected \"0%\" is out of range",
+            "max_ejected \"half\" has no percent sign at its end",
+            "failures",
+        ],
+    );
+    assert_said(
+        &said_of(
+            "outlier = { ejection_time = \"2m\", max_ejection_time = \"1m\" }",
+            "",
+        ),
+        &["max_ejection_time 1m is shorter than ejection_time, 2m"],
+    );
+    assert_said(
+        &steered("outlier = {}"),
+        &["its pool \"web\" has [pool.outlier]"],
     );
 }

@@ -17,6 +17,7 @@ mod http2;
 mod memory;
 mod mutated;
 mod odd_responses;
+mod outliers;
 mod raw_http2;
 mod reasons;
 mod refusals;

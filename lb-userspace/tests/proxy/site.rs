@@ -156,6 +156,11 @@ impl Site {
         self.view.send_replace(Arc::new(view));
     }
 
+    /// The pool as it is configured now.
+    pub(crate) fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.view.borrow().pool)
+    }
+
     /// Changes the pool, as a reload does.
     pub(crate) fn change_pool(&self, change: impl FnOnce(&mut Pool)) {
         let mut view = (**self.view.borrow()).clone();

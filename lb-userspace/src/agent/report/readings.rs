@@ -1,6 +1,10 @@
 //! The readings for the metrics.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use super::Observed;
 use crate::{
@@ -12,7 +16,7 @@ use crate::{
         Readings, RequestReading,
     },
     pool::BackendId,
-    proxy,
+    proxy::{self, PoolUsage},
 };
 
 impl Observed {
@@ -27,7 +31,7 @@ impl Observed {
                 tracing::error!("the kernel's counters are missing from this scrape: {error}");
                 dataplane::Counters::default()
             }),
-            backends: backend_readings(state),
+            backends: backend_readings(state, &self.usage),
             pools: state
                 .roster
                 .views()
@@ -50,7 +54,8 @@ impl Observed {
             queue_rejections: http.queue_rejections,
             panics: http.panics,
             log: self.log,
-            backend_connections: connection_readings(http.backend_connections),
+            ejections: connection_readings(&http.backend_connections, |one| one.ejections),
+            backend_connections: connection_readings(&http.backend_connections, |one| one.in_use),
             certificates: self
                 .certificates
                 .into_iter()
@@ -64,11 +69,13 @@ impl Observed {
     }
 }
 
-fn backend_readings(state: &State) -> Vec<BackendReading> {
+fn backend_readings(state: &State, usage: &HashMap<Name, PoolUsage>) -> Vec<BackendReading> {
     let views = state.roster.views();
     let readings = views.flat_map(|view| {
         let backends = view.pool.backends.iter().zip(&view.states);
-        backends.map(|(backend, now)| {
+        let outlier = view.pool.per_request.outlier.as_ref();
+        let usage = usage.get(&view.pool.name);
+        backends.map(move |(backend, now)| {
             let id = BackendId {
                 pool: view.pool.name.clone(),
                 address: backend.address,
@@ -77,6 +84,10 @@ fn backend_readings(state: &State) -> Vec<BackendReading> {
                 pool: view.pool.name.clone(),
                 backend: backend.name.clone(),
                 state: *now,
+                ejected: outlier.map(|_rules| {
+                    let usage = usage.and_then(|usage| usage.backends.get(&backend.address));
+                    usage.is_some_and(|usage| usage.ejected_for.is_some())
+                }),
                 check: state.records.last(&id).map(|last| last.duration),
             }
         })
@@ -106,14 +117,18 @@ fn request_readings(counts: Vec<proxy::RequestCount>) -> Vec<RequestReading> {
     readings.collect()
 }
 
-fn connection_readings(counts: Vec<proxy::BackendConnections>) -> Vec<(Name, Name, u64)> {
+fn connection_readings(
+    counts: &[proxy::BackendConnections],
+    which: impl Fn(&proxy::BackendConnections) -> u64,
+) -> Vec<(Name, Name, u64)> {
     let mut sums = BTreeMap::new();
     for count in counts {
-        *sums.entry((count.service, count.backend)).or_insert(0) += count.in_use;
+        let key = (count.service.clone(), count.backend.clone());
+        *sums.entry(key).or_insert(0) += which(count);
     }
     let readings = sums.into_iter();
     readings
-        .map(|((service, backend), in_use)| (service, backend, in_use))
+        .map(|((service, backend), sum)| (service, backend, sum))
         .collect()
 }
 

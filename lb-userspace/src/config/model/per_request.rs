@@ -1,6 +1,6 @@
 //! What a pool does request by request. For services of mode `http` and `https`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 /// What a pool does request by request. Nothing of it is for services of mode `tcp`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -11,6 +11,50 @@ pub struct PerRequest {
     pub hash_by: Option<HashBy>,
     /// How many requests a backend has at once; `None`: any number.
     pub limit: Option<RequestLimit>,
+    /// When backends that fail requests are ejected; `None`: never.
+    pub outlier: Option<Outlier>,
+}
+
+/// `[pool.outlier]`: backends that fail requests in a row are ejected for a while.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlier {
+    /// Failures in a row that eject a backend; at least 1. Default 5.
+    pub consecutive_failures: u32,
+    /// Statuses that are failures. Default 500 and 502 to 504.
+    pub statuses: Vec<RangeInclusive<u16>>,
+    /// How long the first ejection lasts. Default 30 s.
+    pub ejection_time: Duration,
+    /// How long one lasts at most; at least `ejection_time`. Default 5 min.
+    pub max_ejection_time: Duration,
+    /// How many of the pool's backends are ejected at once. Default 50%.
+    pub max_ejected: Percent,
+}
+
+impl Outlier {
+    /// Whether a backend that answers with that status fails.
+    #[must_use]
+    pub fn is_failure(&self, status: u16) -> bool {
+        self.statuses.iter().any(|range| range.contains(&status))
+    }
+}
+
+/// A share in whole percent, at most 100.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// That many percent; 100 where it is more.
+    #[must_use]
+    pub fn new(percent: u8) -> Self {
+        Self(percent.min(100))
+    }
+
+    /// That share of a number, rounded down.
+    #[must_use]
+    pub fn of(self, number: usize) -> usize {
+        let share = number as u128 * u128::from(self.0) / 100;
+        usize::try_from(share).unwrap_or(usize::MAX)
+    }
 }
 
 /// `max_connections` and `[pool.queue]`.

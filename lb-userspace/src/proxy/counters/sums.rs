@@ -40,7 +40,8 @@ struct ServiceSum {
     codes: BTreeMap<(Option<InPool>, u16), u64>,
     own: BTreeMap<Option<InPool>, [u64; Reason::COUNT]>,
     broken: BTreeMap<Option<InPool>, [u64; Reason::COUNT]>,
-    in_use: BTreeMap<InPool, u64>,
+    /// In use, ejections.
+    backends: BTreeMap<InPool, [u64; 2]>,
     routes: BTreeMap<Name, u64>,
     buckets: [u64; DURATION_BOUNDS.len() + 1],
     microseconds: u64,
@@ -59,7 +60,7 @@ impl Default for ServiceSum {
             codes: BTreeMap::new(),
             own: BTreeMap::new(),
             broken: BTreeMap::new(),
-            in_use: BTreeMap::new(),
+            backends: BTreeMap::new(),
             routes: BTreeMap::new(),
             buckets: Default::default(),
             microseconds: 0,
@@ -95,7 +96,9 @@ impl ServiceSum {
                 &backend.broken,
             );
             if let Some(name) = name {
-                *self.in_use.entry(name.clone()).or_default() += backend.in_use.value();
+                let sums = self.backends.entry(name.clone()).or_default();
+                sums[0] += backend.in_use.value();
+                sums[1] += backend.ejections.value();
             }
         }
         let routes = service
@@ -129,12 +132,13 @@ impl ServiceSum {
                 count,
             });
         }
-        for ((pool, backend), in_use) in self.in_use {
+        for ((pool, backend), [in_use, ejections]) in self.backends {
             counters.backend_connections.push(BackendConnections {
                 service: service.clone(),
                 pool,
                 backend,
                 in_use,
+                ejections,
             });
         }
         for (version, counts) in ["1.2", "1.3"].into_iter().zip(self.handshakes) {

@@ -1,0 +1,129 @@
+//! What a request shows of its backend, and what is said when that ejects it.
+
+use std::sync::{Arc, Weak};
+
+use tokio::task::spawn_local;
+
+use super::{
+    gate::Gate,
+    outliers::{Ejection, Record},
+    reason::{By, Reason},
+    upstream::Member,
+};
+use crate::config::{Name, Outlier};
+
+/// How a backend did with a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Observed {
+    /// It answered with that status, to the end.
+    Answered(u16),
+    /// There is no whole answer.
+    Ended {
+        /// Why.
+        failure: Reason,
+        /// Whether the connection was kept from an earlier request.
+        reused: bool,
+    },
+}
+
+impl Observed {
+    /// Whether the backend failed; `None`: that cannot be said.
+    pub(super) fn is_failure(self, rules: &Outlier) -> Option<bool> {
+        match self {
+            Self::Answered(status) => Some(rules.is_failure(status)),
+            Self::Ended { failure, reused } => fails(failure, reused).then_some(true),
+        }
+    }
+}
+
+/// Whether a request ended for what its backend did, or did not do in time.
+fn fails(failure: Reason, reused: bool) -> bool {
+    match failure {
+        // The end of a kept connection says nothing about the backend.
+        Reason::BackendResponseHeadClosed | Reason::BackendResponseHeadReset => !reused,
+        // The checks or the operator said so: that is no request's failure.
+        Reason::BackendConnectDown | Reason::BackendResponseHeadDown => false,
+        Reason::LbResponseHeadTimeout => true,
+        failure => failure.by() == By::Backend,
+    }
+}
+
+/// A backend was ejected just now: counts it, says so, and says when it is over.
+pub(super) fn ejected(pool: &Name, member: &Member, ejection: Ejection, gate: Option<Arc<Gate>>) {
+    let Ejection {
+        time,
+        failures,
+        ejections,
+    } = ejection;
+    let backend = member.name.clone();
+    member.counters.ejections.add(1);
+    tracing::warn!(
+        %pool, %backend, failures, ejections, ?time, "a backend is ejected for failing requests"
+    );
+    let pool = pool.clone();
+    let record = member.record.borrow().as_ref().map(Arc::downgrade);
+    spawn_local(async move {
+        tokio::time::sleep(time).await;
+        // A pool that ejects no backends any more has no record of them.
+        if record.as_ref().and_then(Weak::<Record>::upgrade).is_none() {
+            return;
+        }
+        tracing::info!(%pool, %backend, "the ejection of a backend is over: it is given requests again");
+        if let Some(gate) = gate {
+            gate.wake_all();
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Percent;
+
+    #[test]
+    fn what_backends_do_is_told_from_what_others_do() {
+        let rules = Outlier {
+            consecutive_failures: 1,
+            statuses: vec![500..=500, 502..=504],
+            ejection_time: Duration::from_secs(1),
+            max_ejection_time: Duration::from_secs(1),
+            max_ejected: Percent::new(50),
+        };
+        let answered = |status| Observed::Answered(status).is_failure(&rules);
+        for (status, fails) in [(101, false), (200, false), (404, false), (501, false)] {
+            assert_eq!(answered(status), Some(fails), "{status}");
+        }
+        for status in [500, 502, 503, 504] {
+            assert_eq!(answered(status), Some(true), "{status}");
+        }
+        let ended = |failure, reused| Observed::Ended { failure, reused }.is_failure(&rules);
+        for failure in [
+            Reason::BackendConnectRefused,
+            Reason::BackendConnectTimeout,
+            Reason::BackendResponseHeadClosed,
+            Reason::BackendResponseHeadTimeout,
+            Reason::BackendResponseHeadMalformed,
+            Reason::BackendResponseBodyReset,
+            Reason::BackendRequestBodyTimeout,
+            Reason::LbResponseHeadTimeout,
+        ] {
+            assert_eq!(ended(failure, false), Some(true), "{failure:?}");
+        }
+        assert_eq!(ended(Reason::BackendResponseHeadReset, true), None);
+        assert_eq!(ended(Reason::BackendResponseHeadTimeout, true), Some(true));
+        for failure in [
+            Reason::BackendConnectDown,
+            Reason::BackendResponseHeadDown,
+            Reason::ClientResponseBodyClosed,
+            Reason::ClientResponseHeadCancelled,
+            Reason::ClientRequestBodyTimeout,
+            Reason::LbConnectNoDescriptor,
+            Reason::LbConnectTimeout,
+            Reason::LbQueueFull,
+        ] {
+            assert_eq!(ended(failure, false), None, "{failure:?}");
+        }
+    }
+}

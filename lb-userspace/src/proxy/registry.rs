@@ -1,0 +1,57 @@
+//! What the workers share of each pool, or of each backend of one.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+/// Values by key, each for as long as somebody holds it: what belongs to a pool or a backend that is
+/// gone is released with the last request that it had.
+#[derive(Debug)]
+pub(super) struct Registry<K, V>(Mutex<HashMap<K, Weak<V>>>);
+
+impl<K, V> Default for Registry<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Default> Registry<K, V> {
+    /// The value of a key: the same for all who ask while one of them holds it.
+    pub(super) fn of(&self, key: &K) -> Arc<V> {
+        let mut values = self.values();
+        if let Some(value) = values.get(key).and_then(Weak::upgrade) {
+            return value;
+        }
+        values.retain(|_, value| value.strong_count() > 0);
+        let value = Arc::<V>::default();
+        values.insert(key.clone(), Arc::downgrade(&value));
+        value
+    }
+
+    /// The value of a key that somebody holds.
+    pub(super) fn held(&self, key: &K) -> Option<Arc<V>> {
+        self.values().get(key).and_then(Weak::upgrade)
+    }
+
+    fn values(&self) -> MutexGuard<'_, HashMap<K, Weak<V>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_the_same_while_it_is_held_and_released_after_that() {
+        let registry = Registry::<u8, Vec<u8>>::default();
+        let (one, other) = (registry.of(&1), registry.of(&2));
+        assert!(Arc::ptr_eq(&one, &registry.of(&1)) && !Arc::ptr_eq(&one, &other));
+        drop(one);
+        assert!(registry.held(&1).is_none() && registry.held(&2).is_some());
+        let _third = registry.of(&3);
+        assert_eq!(registry.values().len(), 2, "the first is forgotten");
+    }
+}
