@@ -8,7 +8,7 @@ use super::{
     Backend, Balance, Check, Name, PerRequest, Pool, Sticky, Weight, WhenAllDown, address,
     check::{self, CHECK},
     hash_by::{self, HASH_BY},
-    kind::{Bool, Choice, Text, Whole},
+    kind::{Bool, Choice, Text, Time, Whole},
     limit::{self, MAX_CONNECTIONS, QUEUE},
     list::{List, Listed},
     outlier::{self, OUTLIER},
@@ -32,6 +32,7 @@ pub(super) static POOL: Schema = Schema {
         &WHEN_ALL_DOWN,
         &RETRIES,
         &MAX_CONNECTIONS,
+        &SLOW_START,
     ],
     tables: &[&CHECK, &BACKEND, &STICKY, &QUEUE, &OUTLIER],
 };
@@ -109,6 +110,15 @@ static RETRIES: Key<Whole<u8>> = Key {
               first refusal.",
 };
 
+static SLOW_START: Key<Time> = Key {
+    name: "slow_start",
+    kind: Time::milliseconds(100, 86_400_000),
+    absent: Absent::Means("the whole share at once"),
+    meaning: "How long the share of a backend that came up grows to what its weight gives it; see \
+              [slow start](balancing.md#slow-start). For pools of services of mode `http` and \
+              `https`.",
+};
+
 static BACKEND: Schema = Schema {
     name: "backend",
     header: "[[pool.backend]]",
@@ -178,6 +188,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
     let sticky = read_sticky(section);
     let limit = limit::read(section);
     let outlier = outlier::read(section);
+    let slow_start = section.optional(&SLOW_START);
     let hash_by = hash_by::read(section, balance.as_ref().ok());
     let (backends, complete) = read_backends(section);
     let addresses = backends.iter().map(|read| read.address.clone());
@@ -198,6 +209,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
                     hash_by: hash_by.ok()?,
                     limit: limit.ok()?,
                     outlier: outlier.ok()?,
+                    slow_start: slow_start.ok()?.map(Spanned::into_inner),
                 },
                 backends: backends
                     .iter()
@@ -251,6 +263,9 @@ fn per_request_keys(section: &Section<'_>, backends: &[ReadBackend]) -> Vec<&'st
     }
     if has(MAX_CONNECTIONS.name) {
         keys.push(MAX_CONNECTIONS.name);
+    }
+    if has(SLOW_START.name) {
+        keys.push(SLOW_START.name);
     }
     if has(OUTLIER.name) {
         keys.push(OUTLIER.header);

@@ -3,7 +3,7 @@
 //! [`Roster`] is the state machine; a [`PoolView`] is what it says of one pool, handed to all that
 //! choose backends; [`Memory`] is what outlives the agent.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use lb_common::backend::BackendState;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub struct PoolView {
     pub states: Vec<BackendState>,
     /// What the operator said of each, in the same order.
     pub orders: Vec<Order>,
+    /// When each came up, or came to the pool, while the agent ran, in the same order; `None`: it was
+    /// there from the start.
+    pub came_up: Vec<Option<SystemTime>>,
 }
 
 /// What becomes of new connections to a pool of which no backend is up.
@@ -45,6 +48,7 @@ impl PoolView {
     pub fn new(pool: Arc<config::Pool>, states: Vec<BackendState>) -> Self {
         Self {
             orders: vec![Order::Ready; states.len()],
+            came_up: vec![None; states.len()],
             pool,
             states,
         }

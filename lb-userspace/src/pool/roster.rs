@@ -44,6 +44,9 @@ pub struct Member {
     pub given: Stamp,
     /// When it came into the state it is in.
     pub since: SystemTime,
+    /// When it last came up, or came to its pool, while the agent ran; `None`: it was there from the
+    /// start, or has not been up since.
+    pub came_up: Option<SystemTime>,
 }
 
 /// A backend that went from one state to another, or that an order gives to its pool, or takes from
@@ -118,13 +121,16 @@ impl Roster {
     /// A roster of these pools; what an earlier agent left in `memory` is taken over.
     #[must_use]
     pub fn new(pools: &[Arc<config::Pool>], memory: &Memory, now: SystemTime) -> Self {
-        Self::build(pools, now, |id| {
+        let known = |id: &BackendId| {
             memory.of(id).map(|remembered| Member {
                 healthy: remembered.healthy,
                 order: remembered.order,
                 given: remembered.given,
-                since: now,
+                ..Member::begin(now, None)
             })
+        };
+        Self::build(pools, now, |id| {
+            known(id).unwrap_or_else(|| Member::begin(now, None))
         })
     }
 
@@ -132,7 +138,10 @@ impl Roster {
     /// and the operator's order. `self` is untouched, so a reload that fails costs nothing.
     #[must_use]
     pub fn reloaded(&self, pools: &[Arc<config::Pool>], now: SystemTime) -> Self {
-        Self::build(pools, now, |id| self.member(id).copied())
+        Self::build(pools, now, |id| {
+            let member = self.member(id).copied();
+            member.unwrap_or_else(|| Member::begin(now, Some(now)))
+        })
     }
 
     /// A check came to a conclusion. `None` when the state stays, or the backend has gone.
@@ -244,7 +253,7 @@ impl Roster {
     fn build(
         pools: &[Arc<config::Pool>],
         now: SystemTime,
-        known: impl Fn(&BackendId) -> Option<Member>,
+        member: impl Fn(&BackendId) -> Member,
     ) -> Self {
         let entries = pools.iter().map(|pool| {
             let members = pool.backends.iter().map(|backend| {
@@ -252,13 +261,7 @@ impl Roster {
                     pool: pool.name.clone(),
                     address: backend.address,
                 };
-                let begin = Member {
-                    healthy: true,
-                    order: Order::Ready,
-                    given: Stamp::default(),
-                    since: now,
-                };
-                settle(known(&id).unwrap_or(begin), pool.check.is_some(), now)
+                settle(member(&id), pool.check.is_some(), now)
             });
             Entry::new(Arc::clone(pool), members.collect())
         });
@@ -292,10 +295,15 @@ impl Roster {
         if from != to {
             member.since = now;
         }
+        if from != to && to == BackendState::Up {
+            member.came_up = Some(now);
+        }
+        let came_up = member.came_up;
         let taken = entry.view.taken_states();
         let view = Arc::make_mut(&mut entry.view);
         view.states[index] = to;
         view.orders[index] = order;
+        view.came_up[index] = came_up;
         if from == to && taken == entry.view.taken_states() {
             return None;
         }
@@ -356,6 +364,7 @@ impl Entry {
         let view = PoolView {
             states: members.iter().map(Member::state).collect(),
             orders: members.iter().map(|member| member.order).collect(),
+            came_up: members.iter().map(|member| member.came_up).collect(),
             pool,
         };
         Self {
@@ -373,6 +382,17 @@ impl Entry {
 }
 
 impl Member {
+    /// One of which nothing is known: it is up, as in HAProxy.
+    fn begin(now: SystemTime, came_up: Option<SystemTime>) -> Self {
+        Self {
+            healthy: true,
+            order: Order::Ready,
+            given: Stamp::default(),
+            since: now,
+            came_up,
+        }
+    }
+
     /// The state that health and order make.
     #[must_use]
     pub fn state(&self) -> BackendState {
@@ -395,6 +415,7 @@ fn settle(member: Member, is_checked: bool, now: SystemTime) -> Member {
     Member {
         healthy: true,
         since: now,
+        came_up: Some(now),
         ..member
     }
 }

@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::slow_start::WHOLE;
 use crate::config::Balance;
 
 /// Chooses among the backends of one pool, which it knows by their numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Balancer {
     balance: Balance,
+    /// Each multiplied by the backend's share, in parts of [`WHOLE`].
     weights: Vec<u32>,
     /// What each is hashed by: its own, so that it stays when others come or go.
     seeds: Vec<u64>,
@@ -31,9 +33,16 @@ impl Balancer {
     pub(super) fn new(balance: Balance, backends: &[(u32, SocketAddr)]) -> Self {
         Self {
             balance,
-            weights: backends.iter().map(|(weight, _)| *weight).collect(),
+            weights: backends.iter().map(|(weight, _)| weight * WHOLE).collect(),
             seeds: backends.iter().map(|(_, address)| seed(*address)).collect(),
             credits: vec![0; backends.len()],
+        }
+    }
+
+    /// Has a backend of that weight take part with a share of it, in parts of [`WHOLE`], from now on.
+    pub(super) fn set_share(&mut self, number: usize, weight: u32, share: u32) {
+        if let Some(own) = self.weights.get_mut(number) {
+            *own = weight * share;
         }
     }
 
@@ -298,6 +307,59 @@ mod tests {
         );
         assert_eq!(chosen[0], 0);
         assert!(chosen[1..].iter().all(|count| *count > 800), "{chosen:?}");
+    }
+
+    #[test]
+    fn a_backend_gets_its_share_of_its_weight_whatever_the_method() {
+        for balance in ALL {
+            for (share, wanted) in [(WHOLE / 10, 323), (WHOLE / 2, 1429), (WHOLE, 2500)] {
+                let mut balancer = balancer(balance, vec![1, 1, 1, 1]);
+                balancer.set_share(3, 1, share);
+                // As many requests under way as each was given: what least loaded keeps even.
+                let mut chosen = [0_u32; 4];
+                for request in 0..10_000 {
+                    let chance = Chance {
+                        client: mix(request),
+                        request: None,
+                        random: mix(!request),
+                    };
+                    let number = balancer.choose(|_| true, |number| chosen[number], chance);
+                    chosen[number.expect("one of four")] += 1;
+                }
+                // Of two at random the less loaded is taken, which is as fair as it gets.
+                assert!(
+                    chosen[3].abs_diff(wanted) < 150,
+                    "{balance:?} {share}: {chosen:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_hashed_moves_to_a_backend_whose_share_grows_and_to_no_other() {
+        let mut balancer = balancer(Balance::Source, vec![1, 1, 2]);
+        let clients: Vec<_> = (0..2000).map(mix).collect();
+        let mut place = |balancer: &mut Balancer| -> Vec<_> {
+            let chances = clients.iter().map(|client| Chance {
+                client: *client,
+                request: None,
+                random: 0,
+            });
+            let chosen = chances.map(|chance| balancer.choose(|_| true, |_| 0, chance));
+            chosen.collect()
+        };
+        balancer.set_share(2, 2, WHOLE / 10);
+        let mut before = place(&mut balancer);
+        for share in (200..=WHOLE).step_by(100) {
+            balancer.set_share(2, 2, share);
+            let after = place(&mut balancer);
+            for (was, is) in before.iter().zip(&after) {
+                assert!(was == is || *is == Some(2), "{was:?} -> {is:?}");
+            }
+            before = after;
+        }
+        let there = before.iter().filter(|number| **number == Some(2)).count();
+        assert!(there.abs_diff(1000) < 100, "{there} of 2000");
     }
 
     #[test]

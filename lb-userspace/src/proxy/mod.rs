@@ -56,6 +56,7 @@ mod served_tls;
 mod session;
 mod sessions;
 mod shares;
+mod slow_start;
 mod tls;
 mod trace;
 mod tunnel;

@@ -22,6 +22,7 @@ use super::{
     selection::Selection,
     sessions::Sessions,
     shares::Shares,
+    slow_start::{WHOLE, share},
     upstream::{Member, Upstreams},
 };
 use crate::{
@@ -263,6 +264,7 @@ impl ServedPool {
         if place.is_none() && limiter.is_some_and(|limiter| !limiter.gate.is_open()) {
             return Choice::Full;
         }
+        targets.warm_up();
         loop {
             let random = mix(self.random.get());
             self.random.set(random);
@@ -404,6 +406,23 @@ impl Targets {
         }
     }
 
+    /// Gives backends that came up a moment ago their growing share.
+    fn warm_up(&mut self) {
+        let Some(slow_start) = self.view.pool.per_request.slow_start else {
+            return;
+        };
+        let now = Instant::now();
+        let backends = self.members.iter().zip(&self.view.pool.backends);
+        for (number, (member, backend)) in backends.enumerate() {
+            let share = match member.up_for(now) {
+                None => WHOLE,
+                Some(up_for) => share(up_for, slow_start),
+            };
+            let weight = u32::from(backend.weight.get());
+            self.balancer.set_share(number, weight, share);
+        }
+    }
+
     /// The backend for a request, of those that have room.
     fn candidate(
         &mut self,
@@ -484,6 +503,12 @@ impl Targets {
             let record = outliers.map(|outliers| outliers.record(backend.address));
             member.record.replace(record);
             member.follow(Some(state));
+        }
+        let now = Instant::now();
+        for (member, came_up) in self.members.iter().zip(&self.view.came_up) {
+            // A clock that was set back makes it a moment ago.
+            let ago = came_up.map(|came_up| came_up.elapsed().unwrap_or_default());
+            member.came_up.set(ago.and_then(|ago| now.checked_sub(ago)));
         }
     }
 }

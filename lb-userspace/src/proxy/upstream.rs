@@ -152,6 +152,8 @@ pub(super) struct Member {
     pub(super) record: RefCell<Option<Arc<Record>>>,
     /// Whether it takes new requests.
     pub(super) up: Cell<bool>,
+    /// When it came up; `None`: it was there from the start.
+    pub(super) came_up: Cell<Option<Instant>>,
     /// Whether it failed its checks, or was taken out by the operator.
     down: Cell<bool>,
     /// Notified when it goes down.
@@ -167,6 +169,7 @@ impl Member {
             counters,
             record: RefCell::default(),
             up: Cell::new(true),
+            came_up: Cell::default(),
             down: Cell::default(),
             going_down: Notify::new(),
         }
@@ -198,6 +201,14 @@ impl Member {
         let record = self.record.borrow();
         let end = record.as_ref().and_then(|one| one.ejection_end());
         end.is_some_and(|end| Instant::now() < end)
+    }
+
+    /// How long it has taken requests without a break; `None`: ever since the start.
+    pub(super) fn up_for(&self, now: Instant) -> Option<Duration> {
+        let record = self.record.borrow();
+        let ejected = record.as_ref().and_then(|one| one.ejection_end());
+        let since = self.came_up.get().max(ejected)?;
+        Some(now.saturating_duration_since(since))
     }
 
     /// Waits until the backend is down.

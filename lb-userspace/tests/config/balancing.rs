@@ -267,3 +267,25 @@ fn rules_for_outliers_are_read_with_their_defaults_and_mistakes_are_said() {
         &["its pool \"web\" has [pool.outlier]"],
     );
 }
+
+#[test]
+fn a_slow_start_is_read_and_is_nothing_for_the_kernel() {
+    let slow_start = |lines: &str| {
+        let config = parse(&routed(lines, "")).expect("it is valid").config;
+        config.pools[0].per_request.slow_start
+    };
+    assert_eq!(slow_start(""), None);
+    let minute = Some(Duration::from_secs(60));
+    assert_eq!(slow_start("slow_start = \"1m\""), minute);
+    assert_said(
+        &said_of("slow_start = \"0s\"", "slow_start = 30"),
+        &[
+            "slow_start \"0s\" is too short",
+            "slow_start 30 has no unit",
+        ],
+    );
+    assert_said(
+        &steered("slow_start = \"30s\""),
+        &["its pool \"web\" has slow_start"],
+    );
+}

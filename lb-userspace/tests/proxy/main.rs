@@ -29,6 +29,7 @@ mod routing;
 mod segments;
 mod site;
 mod slow;
+mod slow_start;
 mod timeouts;
 mod tls;
 mod tls_settings;

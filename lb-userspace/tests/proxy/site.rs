@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use lb::{
@@ -145,6 +145,9 @@ impl Site {
     /// Sets the state of a backend.
     pub(crate) fn set(&self, backend: usize, state: BackendState) {
         let mut view = (**self.view.borrow()).clone();
+        if view.states[backend] != state && state == BackendState::Up {
+            view.came_up[backend] = Some(SystemTime::now());
+        }
         view.states[backend] = state;
         self.view.send_replace(Arc::new(view));
     }

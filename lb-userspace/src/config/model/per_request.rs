@@ -13,6 +13,8 @@ pub struct PerRequest {
     pub limit: Option<RequestLimit>,
     /// When backends that fail requests are ejected; `None`: never.
     pub outlier: Option<Outlier>,
+    /// How long the share of a backend that came up grows; `None`: it has all of it at once.
+    pub slow_start: Option<Duration>,
 }
 
 /// `[pool.outlier]`: backends that fail requests in a row are ejected for a while.

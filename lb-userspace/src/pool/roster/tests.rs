@@ -92,6 +92,31 @@ fn a_failed_backend_goes_down_and_comes_back() {
 }
 
 #[test]
+fn a_backend_has_come_up_by_its_check_by_an_order_or_by_a_reload_and_not_by_the_start() {
+    let mut roster = fresh(&[web()]);
+    let came_up = |roster: &Roster| {
+        let view = roster.views().next().expect("a pool").clone();
+        view.came_up.clone()
+    };
+    let web1 = id("web", "10.0.0.6:80");
+    assert_eq!(came_up(&roster), [None, None]);
+    roster.checked(&web1, true, at(1));
+    assert_eq!(came_up(&roster), [None, None]);
+    roster.checked(&web1, false, at(2));
+    roster.checked(&web1, true, at(3));
+    assert_eq!(came_up(&roster), [Some(at(3)), None]);
+    let order = |roster: &mut Roster, order, second| {
+        roster.order("web2", order, at(second)).expect("a backend");
+    };
+    order(&mut roster, Order::Drain, 4);
+    order(&mut roster, Order::Ready, 5);
+    assert_eq!(came_up(&roster), [Some(at(3)), Some(at(5))]);
+    let more = pool("web", &[("web3", "10.0.0.9:80"), ("other", "10.0.0.6:80")]);
+    let roster = roster.reloaded(&[more], at(7));
+    assert_eq!(came_up(&roster), [Some(at(7)), Some(at(3))]);
+}
+
+#[test]
 fn an_order_stands_above_the_checks() {
     let mut roster = fresh(&[web()]);
     let web2 = id("web", "10.0.0.7:80");
