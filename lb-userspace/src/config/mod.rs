@@ -28,6 +28,7 @@ mod percent;
 mod places;
 mod pool;
 mod reference;
+mod retry_budget;
 mod room;
 mod route;
 mod route_text;
@@ -52,9 +53,9 @@ pub use model::{
     Dataplane, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HashBy, HeaderEdits,
     HeaderRule, HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, Log,
     LogTarget, Mode, Moves, Name, Node, Notify, Obtained, Outlier, PathRule, Pattern, PeerLink,
-    PerRequest, Percent, Pool, Redirect, RequestLimit, Respond, RespondBody, Route, Routing,
-    SameSite, Service, Sticky, Template, TemplatePart, Timeouts, Tls, TlsVersion, TrackScript,
-    Transport, Variable, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
+    PerRequest, Percent, Pool, Redirect, RequestLimit, Respond, RespondBody, RetryBudget, Route,
+    Routing, SameSite, Service, Sticky, Template, TemplatePart, Timeouts, Tls, TlsVersion,
+    TrackScript, Transport, Variable, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
 };
 pub use places::Places;
 pub use reference::reference_page;

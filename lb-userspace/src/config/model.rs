@@ -27,7 +27,9 @@ pub use self::{
     },
     interfaces::Interfaces,
     log::{AccessField, AccessFormat, AccessLog, FormatPart, Log, LogTarget},
-    per_request::{HashBy, Outlier, PerRequest, Percent, RequestLimit, SameSite, Sticky},
+    per_request::{
+        HashBy, Outlier, PerRequest, Percent, RequestLimit, RetryBudget, SameSite, Sticky,
+    },
     routing::{
         Action, HeaderEdits, HeaderRule, HeaderTest, HostRule, PathRule, Pattern, Redirect,
         Respond, RespondBody, Route, Routing, Template, TemplatePart, Variable,

@@ -11,6 +11,12 @@ pub(super) const PART: Text<Percent> = Text {
     parse: |text| parse(text, 1),
 };
 
+/// A share from nothing to all.
+pub(super) const SHARE: Text<Percent> = Text {
+    what: "`\"0%\"` to `\"100%\"`",
+    parse: |text| parse(text, 0),
+};
+
 fn parse(text: &str, least: u8) -> Result<Percent, Complaint> {
     let hint = format!("write a whole number and a percent sign, \"{least}%\" to \"100%\"");
     let Some(digits) = text.strip_suffix('%') else {

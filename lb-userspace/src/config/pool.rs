@@ -12,6 +12,7 @@ use super::{
     limit::{self, MAX_CONNECTIONS, QUEUE},
     list::{List, Listed},
     outlier::{self, OUTLIER},
+    retry_budget::{self, PER_SECOND, RETRY_BUDGET},
     schema::{Absent, Key, Schema},
     section::Section,
     source::{Reported, Source},
@@ -31,6 +32,8 @@ pub(super) static POOL: Schema = Schema {
         &BACKENDS,
         &WHEN_ALL_DOWN,
         &RETRIES,
+        &RETRY_BUDGET,
+        &PER_SECOND,
         &MAX_CONNECTIONS,
         &SLOW_START,
     ],
@@ -188,6 +191,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
     let sticky = read_sticky(section);
     let limit = limit::read(section);
     let outlier = outlier::read(section);
+    let retry_budget = retry_budget::read(section);
     let slow_start = section.optional(&SLOW_START);
     let hash_by = hash_by::read(section, balance.as_ref().ok());
     let (backends, complete) = read_backends(section);
@@ -209,6 +213,7 @@ pub(super) fn read(section: &Section<'_>) -> PoolDraft {
                     hash_by: hash_by.ok()?,
                     limit: limit.ok()?,
                     outlier: outlier.ok()?,
+                    retry_budget: retry_budget.ok()?,
                     slow_start: slow_start.ok()?.map(Spanned::into_inner),
                 },
                 backends: backends
@@ -264,8 +269,10 @@ fn per_request_keys(section: &Section<'_>, backends: &[ReadBackend]) -> Vec<&'st
     if has(MAX_CONNECTIONS.name) {
         keys.push(MAX_CONNECTIONS.name);
     }
-    if has(SLOW_START.name) {
-        keys.push(SLOW_START.name);
+    for key in [RETRY_BUDGET.name, PER_SECOND.name, SLOW_START.name] {
+        if has(key) {
+            keys.push(key);
+        }
     }
     if has(OUTLIER.name) {
         keys.push(OUTLIER.header);

@@ -188,6 +188,10 @@ impl Readings {
         for (service, count) in &self.retries {
             retries.counter(&[service.as_str()], count)?;
         }
+        let mut refused = Samples::begin(encoder, &families::HTTP_RETRIES_REFUSED)?;
+        for (service, count) in &self.retries_refused {
+            refused.counter(&[service.as_str()], count)?;
+        }
         let mut queued = Samples::begin(encoder, &families::HTTP_QUEUED)?;
         for (service, count) in &self.queued {
             queued.gauge(&[service.as_str()], *count as f64)?;

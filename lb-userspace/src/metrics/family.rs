@@ -78,6 +78,8 @@ families! {
         "Requests that the HTTP front answered in place of a backend for any other reason.";
     HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]
         "Times that a request was sent again, for want of a connection or of an answer.";
+    HTTP_RETRIES_REFUSED: Counter "lb_http_retries_refused_total" ["service"]
+        "Times that a request was not sent again because retry_budget had nothing left.";
     HTTP_QUEUED: Gauge "lb_http_queued_requests" ["service"]
         "Requests that wait in the queue of a pool for a backend that has room.";
     HTTP_QUEUE_WAITS: Counter "lb_http_queue_waits_total" ["service"]

@@ -61,6 +61,8 @@ pub struct Readings {
     pub own_answers: Vec<(Name, Option<Name>, &'static str, u64)>,
     /// Times that a request was sent again, by service.
     pub retries: Vec<(Name, u64)>,
+    /// Times that it was not, because of the budget.
+    pub retries_refused: Vec<(Name, u64)>,
     /// Requests that wait for a backend now, by service.
     pub queued: Vec<(Name, u64)>,
     /// Requests that waited for a backend, by service.

@@ -25,6 +25,8 @@ const OFFENDING_BYTES: usize = 512;
 /// What is noted of a request while it is under way.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
+    /// When its head had come.
+    pub(super) began: Option<Instant>,
     /// How far the request's body is, and its response.
     pub(super) upload: Upload,
     stage: Cell<Stage>,
@@ -136,7 +138,11 @@ pub(super) struct Account<'a> {
 impl<'a> Account<'a> {
     /// A request of that protocol begins.
     pub(super) fn begin(front: &'a Front, peer: &'a Peer, protocol: &'static str) -> Self {
-        let notes = Notes::default();
+        let began = Instant::now();
+        let notes = Notes {
+            began: Some(began),
+            ..Notes::default()
+        };
         let log = front.access_log();
         if log.is_some() {
             notes.times.turn_on();
@@ -144,7 +150,7 @@ impl<'a> Account<'a> {
         Self {
             front,
             peer,
-            began: Instant::now(),
+            began,
             notes,
             log: log.map(|log| Box::new(Logged::begin(log, protocol))),
             is_open: true,

@@ -339,7 +339,7 @@ mod tests {
     fn what_is_hashed_moves_to_a_backend_whose_share_grows_and_to_no_other() {
         let mut balancer = balancer(Balance::Source, vec![1, 1, 2]);
         let clients: Vec<_> = (0..2000).map(mix).collect();
-        let mut place = |balancer: &mut Balancer| -> Vec<_> {
+        let place = |balancer: &mut Balancer| -> Vec<_> {
             let chances = clients.iter().map(|client| Chance {
                 client: *client,
                 request: None,

@@ -50,6 +50,8 @@ pub struct Counters {
     pub routed: Vec<(Name, Name, u64)>,
     /// Times that a request was sent again, by service.
     pub retries: Vec<(Name, u64)>,
+    /// Times that a request was not sent again because of the budget, by service.
+    pub retries_refused: Vec<(Name, u64)>,
     /// Requests that wait for a backend now, by service.
     pub queued: Vec<(Name, u64)>,
     /// Requests that waited for a backend, by service.
@@ -179,6 +181,8 @@ pub(super) struct ServiceCounters {
     pub(super) open_connections: Count,
     /// Times that a request was sent again.
     pub(super) retries: Count,
+    /// Times that it was not because of the budget.
+    pub(super) retries_refused: Count,
     /// Requests that wait for a backend.
     pub(super) queue: QueueCounters,
     /// Panics in tasks of its client connections.
@@ -238,6 +242,7 @@ impl Default for ServiceCounters {
             routes: Mutex::default(),
             open_connections: Count::default(),
             retries: Count::default(),
+            retries_refused: Count::default(),
             queue: QueueCounters::default(),
             panics: Count::default(),
             no_backend,

@@ -239,6 +239,7 @@ async fn attempts<B: Body, K: Sink>(
     watchdog: &mut Watchdog,
 ) -> Outcome {
     let (pool, notes) = (order.pool, order.notes);
+    pool.count_request(notes.began.unwrap_or_else(|| Instant::now().into_std()));
     let mut tried: Vec<Rc<Member>> = Vec::new();
     let mut retries = Retries::new(pool.retries(), order.limits.timeouts.connect);
     let admitted = admit(order, &tried, body, watchdog).await;
@@ -263,8 +264,14 @@ async fn attempts<B: Body, K: Sink>(
         }
         pool.observe(&member, Observed::Ended { failure, reused });
         let harmless = order.idempotent && !body.has_moved();
-        match retries.after(failure, reused, harmless, Instant::now()) {
+        let now = Instant::now();
+        let budget = || pool.may_retry(now.into_std());
+        match retries.after(failure, (reused, harmless), budget, now) {
             Retry::No => return end(order, failure),
+            Retry::OverBudget => {
+                order.front.counters.retries_refused.add(1);
+                return end(order, failure.over_budget());
+            }
             Retry::SameBackend if member.up.get() => {}
             Retry::SameBackend | Retry::OtherBackend => {
                 tried.push(Rc::clone(&member));

@@ -47,6 +47,7 @@ mod receive;
 mod registry;
 mod request_hash;
 mod retries;
+mod retry_budget;
 mod routed;
 mod routing;
 mod selection;
@@ -195,7 +196,7 @@ impl Proxy {
             challenges: challenges.clone(),
             log_counts: Arc::default(),
             errors,
-            shares: AllShares::default(),
+            shares: AllShares::new(limits.workers),
             state: Mutex::default(),
         })
     }

@@ -237,6 +237,9 @@ reasons! {
         "The backend went down, by its checks or the operator, while it was connected to.";
     LbConnectNoDescriptor Lb Connect "lb_connect_no_descriptor"
         "lb has no file descriptor left for a connection to a backend.";
+    LbConnectRetryBudget Lb Connect "lb_connect_retry_budget"
+        "No connection to the backend was made within `connect`, and `retry_budget` had nothing left for \
+         another one.";
     LbConnectTimeout Lb Connect "lb_connect_timeout"
         "`request` was over before there was a connection to a backend.";
     LbConnectShutdown Lb Connect "lb_connect_shutdown"
@@ -264,6 +267,9 @@ reasons! {
         "The head of the response is longer than `max_header_bytes`.";
     BackendResponseHeadDown Backend ResponseHead "backend_response_head_down"
         "The backend went down, by its checks or the operator, before a byte of its response.";
+    LbResponseHeadRetryBudget Lb ResponseHead "lb_response_head_retry_budget"
+        "The backend ended the connection, or went down, before a byte of its response, and \
+         `retry_budget` had nothing left for another one.";
     LbResponseHeadTimeout Lb ResponseHead "lb_response_head_timeout"
         "`request` was over while the response was waited for.";
     LbResponseHeadShutdown Lb ResponseHead "lb_response_head_shutdown"
@@ -375,6 +381,14 @@ impl Reason {
         }
     }
 
+    /// The same failure where the budget for retries had nothing left.
+    pub(super) fn over_budget(self) -> Self {
+        match self.phase() {
+            Phase::Connect => Self::LbConnectRetryBudget,
+            _ => Self::LbResponseHeadRetryBudget,
+        }
+    }
+
     /// The worker ended in that phase of a request.
     pub(super) fn shutdown(phase: Phase) -> Self {
         match phase {
@@ -408,6 +422,7 @@ impl Reason {
             Self::BackendConnectTimeout
             | Self::BackendRequestBodyTimeout
             | Self::BackendResponseHeadTimeout
+            | Self::LbConnectRetryBudget
             | Self::LbConnectTimeout
             | Self::LbRequestBodyTimeout
             | Self::LbResponseHeadTimeout => 504,

@@ -16,6 +16,8 @@ pub(super) enum Retry {
     SameBackend,
     /// A backend that was not tried yet.
     OtherBackend,
+    /// Nothing, for the budget has nothing left.
+    OverBudget,
 }
 
 /// What may still be tried for one request.
@@ -51,12 +53,13 @@ impl Retries {
     }
 
     /// Decides after a failure. `reused`: the connection was kept from an earlier request.
-    /// `harmless`: the request may be sent twice (RFC 9110 §9.2.2) and is still complete.
+    /// `harmless`: the request may be sent twice (RFC 9110 §9.2.2) and is still complete. `budget` is
+    /// asked before a backend is given more work than it would have without retries.
     pub(super) fn after(
         &mut self,
         failure: Reason,
-        reused: bool,
-        harmless: bool,
+        (reused, harmless): (bool, bool),
+        budget: impl FnOnce() -> bool,
         now: Instant,
     ) -> Retry {
         match failure {
@@ -80,21 +83,24 @@ impl Retries {
                 self.stale = true;
                 Retry::SameBackend
             }
-            Reason::BackendConnectTimeout => self.use_one(),
+            Reason::BackendConnectTimeout => self.use_one(budget),
             Reason::BackendResponseHeadClosed
             | Reason::BackendResponseHeadReset
             | Reason::BackendResponseHeadDown
                 if harmless =>
             {
-                self.use_one()
+                self.use_one(budget)
             }
             _ => Retry::No,
         }
     }
 
-    fn use_one(&mut self) -> Retry {
+    fn use_one(&mut self, budget: impl FnOnce() -> bool) -> Retry {
         if self.used == self.allowed {
             return Retry::No;
+        }
+        if !budget() {
+            return Retry::OverBudget;
         }
         self.used += 1;
         Retry::OtherBackend
@@ -107,16 +113,30 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(2);
 
+    /// A budget that has something left.
+    fn full() -> bool {
+        true
+    }
+
+    fn empty() -> bool {
+        false
+    }
+
     #[test]
     fn refusals_are_passed_over_until_the_time_is_over() {
         let mut retries = Retries::new(1, LIMIT);
         let began = Instant::now();
         for step in 0..20 {
             let now = began + step * LIMIT / 20;
-            let next = retries.after(Reason::BackendConnectRefused, false, false, now);
+            let next = retries.after(Reason::BackendConnectRefused, (false, false), empty, now);
             assert_eq!(next, Retry::OtherBackend, "{step}");
         }
-        let next = retries.after(Reason::BackendConnectRefused, false, true, began + LIMIT);
+        let next = retries.after(
+            Reason::BackendConnectRefused,
+            (false, true),
+            full,
+            began + LIMIT,
+        );
         assert_eq!(next, Retry::No);
     }
 
@@ -128,7 +148,8 @@ mod tests {
             Reason::BackendResponseHeadDown,
         ] {
             let mut retries = Retries::new(2, LIMIT);
-            let mut after = |harmless| retries.after(failure, false, harmless, Instant::now());
+            let mut after =
+                |harmless| retries.after(failure, (false, harmless), full, Instant::now());
             assert_eq!(after(false), Retry::No);
             assert_eq!(after(true), Retry::OtherBackend);
             assert_eq!(after(true), Retry::OtherBackend);
@@ -142,19 +163,39 @@ mod tests {
         assert!(!retries.only_new_connections());
         let stale = retries.after(
             Reason::BackendResponseHeadClosed,
-            true,
-            true,
+            (true, true),
+            empty,
             Instant::now(),
         );
         assert_eq!(stale, Retry::SameBackend);
         assert!(retries.only_new_connections());
         let sent_twice = retries.after(
             Reason::BackendResponseHeadClosed,
-            true,
-            false,
+            (true, false),
+            full,
             Instant::now(),
         );
         assert_eq!(sent_twice, Retry::No);
+    }
+
+    #[test]
+    fn an_empty_budget_ends_retries_that_give_backends_more_work() {
+        for failure in [
+            Reason::BackendConnectTimeout,
+            Reason::BackendResponseHeadClosed,
+            Reason::BackendResponseHeadDown,
+        ] {
+            let mut retries = Retries::new(2, LIMIT);
+            let next = retries.after(failure, (false, true), empty, Instant::now());
+            assert_eq!(next, Retry::OverBudget, "{failure:?}");
+            let next = retries.after(failure, (false, true), full, Instant::now());
+            assert_eq!(next, Retry::OtherBackend, "{failure:?}");
+        }
+        // Where there would be none anyway, the budget has no part in it.
+        let mut retries = Retries::new(0, LIMIT);
+        let closed = Reason::BackendResponseHeadClosed;
+        let next = retries.after(closed, (false, true), empty, Instant::now());
+        assert_eq!(next, Retry::No);
     }
 
     #[test]
@@ -165,7 +206,7 @@ mod tests {
             Reason::BackendConnectTimeout,
             Reason::BackendResponseHeadDown,
         ] {
-            let next = retries.after(failure, false, true, Instant::now());
+            let next = retries.after(failure, (false, true), full, Instant::now());
             assert_eq!(next, Retry::No, "{failure:?}");
         }
     }
@@ -181,7 +222,7 @@ mod tests {
             Reason::ClientResponseHeadClosed,
             Reason::BackendResponseBodyClosed,
         ] {
-            let next = retries.after(failure, true, true, Instant::now());
+            let next = retries.after(failure, (true, true), full, Instant::now());
             assert_eq!(next, Retry::No, "{failure:?}");
         }
     }

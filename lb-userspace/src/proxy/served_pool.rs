@@ -18,6 +18,7 @@ use super::{
     gate::{Gate, Place, Slot, Slots},
     observed::{Observed, ejected},
     request_hash::request_hash,
+    retry_budget::{Allowance, RetryBudget},
     routing,
     selection::Selection,
     sessions::Sessions,
@@ -101,6 +102,7 @@ pub(super) struct ServedPool {
     feed: RefCell<watch::Receiver<Arc<PoolView>>>,
     targets: RefCell<Targets>,
     shares: RefCell<Shares>,
+    budget: RefCell<RetryBudget>,
     random: Cell<u64>,
 }
 
@@ -146,6 +148,7 @@ impl ServedPool {
             feed: RefCell::new(feed),
             targets: RefCell::new(targets),
             shares: RefCell::new(shares),
+            budget: RefCell::new(RetryBudget::new(Instant::now())),
             random: Cell::new(mix(seed)),
         });
         pool.follow();
@@ -200,6 +203,27 @@ impl ServedPool {
         for member in &self.targets.borrow().members {
             member.upstream.drop_idle();
         }
+    }
+
+    /// A request came that began then.
+    pub(super) fn count_request(&self, began: Instant) {
+        self.budget.borrow_mut().request(began);
+    }
+
+    /// Whether a request may be sent again as far as the budget goes, which is then used.
+    pub(super) fn may_retry(&self, now: Instant) -> bool {
+        let allowance = Allowance {
+            share: self
+                .targets
+                .borrow()
+                .view
+                .pool
+                .per_request
+                .retry_budget
+                .share,
+            per_second: self.shares.borrow().retries_per_second,
+        };
+        self.budget.borrow_mut().retry(allowance, now)
     }
 
     /// How many other backends a request may be sent to.

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use super::{Error, gate::Gate, outliers::Outliers, registry::Registry, sessions:
 use crate::config::{Name, Pool};
 
 /// What all workers and services share of one pool.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Shares {
     /// What its cookies are signed with; `None`: it has none.
     pub(super) session_key: Option<Arc<SessionKey>>,
@@ -19,16 +20,28 @@ pub(super) struct Shares {
     pub(super) gate: Option<Arc<Gate>>,
     /// Where failures are counted; `None`: no backend is ejected.
     pub(super) outliers: Option<Arc<Outliers>>,
+    /// The part of one worker of its retries a second.
+    pub(super) retries_per_second: u32,
 }
 
 /// The same of every pool, from one configuration to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AllShares {
+    workers: NonZeroUsize,
     gates: Registry<Name, Gate>,
     outliers: Registry<Name, Outliers>,
 }
 
 impl AllShares {
+    /// For that many workers.
+    pub(super) fn new(workers: NonZeroUsize) -> Self {
+        Self {
+            workers,
+            gates: Registry::default(),
+            outliers: Registry::default(),
+        }
+    }
+
     /// Those of a pool.
     ///
     /// # Errors
@@ -41,7 +54,14 @@ impl AllShares {
             session_key: SessionKey::of(pool)?.map(Arc::new),
             gate,
             outliers: outlier.map(|_rules| self.outliers.of(&pool.name)),
+            retries_per_second: self.part_of(per_request.retry_budget.per_second),
         })
+    }
+
+    /// The part of one worker of what all may do: at least one, so that each may do something.
+    fn part_of(&self, all: u32) -> u32 {
+        let workers = u32::try_from(self.workers.get()).unwrap_or(u32::MAX);
+        all.div_ceil(workers)
     }
 
     /// What backends of a pool do now.

@@ -289,3 +289,26 @@ fn a_slow_start_is_read_and_is_nothing_for_the_kernel() {
         &["its pool \"web\" has slow_start"],
     );
 }
+
+#[test]
+fn a_retry_budget_is_there_by_default_and_an_own_one_is_nothing_for_the_kernel() {
+    let budget = |lines: &str| {
+        let config = parse(&routed(lines, "")).expect("it is valid").config;
+        let budget = config.pools[0].per_request.retry_budget;
+        (budget.share, budget.per_second)
+    };
+    assert_eq!(budget(""), (Percent::new(20), 10));
+    let own = "retry_budget = \"0%\"\nmin_retries_per_second = 0";
+    assert_eq!(budget(own), (Percent::new(0), 0));
+    assert_said(
+        &said_of("retry_budget = \"101%\"", "retry_budget = 20"),
+        &[
+            "retry_budget \"101%\" is out of range",
+            "retry_budget is a whole number",
+        ],
+    );
+    assert_said(
+        &steered("retry_budget = \"20%\"\nmin_retries_per_second = 1"),
+        &["its pool \"web\" has retry_budget, min_retries_per_second"],
+    );
+}

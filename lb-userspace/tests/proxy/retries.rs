@@ -5,10 +5,15 @@ use std::{
     time::Duration,
 };
 
+use lb::{
+    config::{Percent, RetryBudget},
+    proxy::Reason,
+};
+
 use crate::{
     backends::{Backend, ok, read_head},
     clients::{Client, TlsClient},
-    site::Site,
+    site::{Site, wait_until},
 };
 
 /// A backend that keeps its connection after one answer, and closes it when a second request comes.
@@ -71,4 +76,67 @@ fn two_backends_that_hang_up_do_not_fail_a_get() {
     let mut client = Client::plain(site.address);
     assert_eq!(client.get("/").text(), "good");
     assert_eq!(dying.iter().map(Backend::requests).sum::<usize>(), 2);
+}
+
+fn budget(site: &Site, share: u8, per_second: u32) {
+    site.change_pool(|pool| {
+        pool.per_request.retry_budget = RetryBudget {
+            share: Percent::new(share),
+            per_second,
+        };
+    });
+}
+
+#[test]
+fn retries_add_no_more_load_than_their_budget_where_all_backends_fail() {
+    let dying = ["a", "b", "c", "d"].map(|_| Backend::answering(|_| Vec::new()));
+    let mut site = Site::plain(&dying.each_ref().map(|one| one.address), |_| {});
+    let log = site.log_requests();
+    budget(&site, 20, 0);
+    let mut client = Client::plain(site.address);
+    for _ in 0..100 {
+        assert_eq!(client.get("/").status(), 502);
+    }
+    let sent: usize = dying.iter().map(Backend::requests).sum();
+    // Each request is sent once whatever the budget is.
+    assert!((115..=120).contains(&sent), "{sent}");
+    let counters = site.proxy().counters();
+    assert_eq!(counters.retries[0].1, sent as u64 - 100);
+    let refused = counters.retries_refused[0].1;
+    assert!(refused >= 90, "{refused}");
+    assert_eq!(
+        site.answered_by_us(Reason::LbResponseHeadRetryBudget),
+        refused
+    );
+    let said = "\"reason\":\"lb_response_head_retry_budget\"";
+    wait_until("the log has it", || {
+        let log = std::fs::read_to_string(&log).expect("a file");
+        log.matches(said).count() as u64 == refused
+    });
+}
+
+#[test]
+fn some_retries_a_second_are_there_for_few_requests() {
+    let dying = ["a", "b"].map(|_| Backend::answering(|_| Vec::new()));
+    let good = Backend::named("good");
+    let site = Site::plain(&[dying[0].address, dying[1].address, good.address], |_| {});
+    budget(&site, 0, 10);
+    let mut client = Client::plain(site.address);
+    for _ in 0..20 {
+        assert_eq!(client.get("/").text(), "good");
+    }
+    assert_eq!(site.proxy().counters().retries_refused[0].1, 0);
+}
+
+#[test]
+fn backends_that_refuse_and_kept_connections_that_are_dead_need_no_budget() {
+    let once = [answers_once(), answers_once()];
+    let absent = Backend::absent();
+    let site = Site::plain(&[absent, once[0].address, once[1].address], |_| {});
+    budget(&site, 0, 0);
+    let mut client = Client::plain(site.address);
+    for request in 0..30 {
+        assert_eq!(client.get("/").status(), 200, "{request}");
+    }
+    assert_eq!(site.proxy().counters().retries_refused[0].1, 0);
 }

@@ -49,6 +49,7 @@ impl Observed {
             closed: by_service(http.closed),
             refusals: by_service(http.refusals),
             retries: http.retries,
+            retries_refused: http.retries_refused,
             queued: http.queued,
             queue_waits: http.queue_waits,
             queue_rejections: http.queue_rejections,

@@ -15,6 +15,26 @@ pub struct PerRequest {
     pub outlier: Option<Outlier>,
     /// How long the share of a backend that came up grows; `None`: it has all of it at once.
     pub slow_start: Option<Duration>,
+    /// How many retries there are at most.
+    pub retry_budget: RetryBudget,
+}
+
+/// `retry_budget` and `min_retries_per_second`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RetryBudget {
+    /// The share of requests that are sent again, at most. Default 20%.
+    pub share: Percent,
+    /// Retries a second besides. Default 10.
+    pub per_second: u32,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self {
+            share: Percent::new(20),
+            per_second: 10,
+        }
+    }
 }
 
 /// `[pool.outlier]`: backends that fail requests in a row are ejected for a while.

@@ -95,7 +95,7 @@ fn a_failed_backend_goes_down_and_comes_back() {
 fn a_backend_has_come_up_by_its_check_by_an_order_or_by_a_reload_and_not_by_the_start() {
     let mut roster = fresh(&[web()]);
     let came_up = |roster: &Roster| {
-        let view = roster.views().next().expect("a pool").clone();
+        let view = roster.views().next().expect("a pool");
         view.came_up.clone()
     };
     let web1 = id("web", "10.0.0.6:80");

@@ -49,6 +49,7 @@ struct ServiceSum {
     closed: [u64; Reason::COUNT],
     open_connections: u64,
     retries: u64,
+    retries_refused: u64,
     /// Waiting, waited, rejected.
     queue: [u64; 3],
     panics: u64,
@@ -68,6 +69,7 @@ impl Default for ServiceSum {
             closed: [0; Reason::COUNT],
             open_connections: 0,
             retries: 0,
+            retries_refused: 0,
             queue: [0; 3],
             panics: 0,
         }
@@ -116,6 +118,7 @@ impl ServiceSum {
         self.microseconds += service.microseconds.value();
         self.open_connections += service.open_connections.value();
         self.retries += service.retries.value();
+        self.retries_refused += service.retries_refused.value();
         for (sum, count) in self.queue.iter_mut().zip(service.queue.values()) {
             *sum += count;
         }
@@ -162,6 +165,7 @@ impl ServiceSum {
         let by_service = |list: &mut Vec<(Name, u64)>, count| list.push((service.clone(), count));
         by_service(&mut counters.open_connections, self.open_connections);
         by_service(&mut counters.retries, self.retries);
+        by_service(&mut counters.retries_refused, self.retries_refused);
         let [waiting, waited, rejected] = self.queue;
         by_service(&mut counters.queued, waiting);
         by_service(&mut counters.queue_waits, waited);
