@@ -19,7 +19,7 @@ const MOST: usize = 64;
 const REQUESTS: &str = "Changes of the header of requests before they are forwarded. Of a name that \
     is set or removed the client's own lines go, also those that write `_` for `-`. Refused: fields \
     that belong to a connection or say how a message is framed, `Host`, and those that lb writes \
-    itself. Values may have the variables `{client_ip}`, `{scheme}`, `{host}` (without a port), \
+    itself (`X-Forwarded-*`, `Client-Cert*`, `X-Client-Cert*`). Values may have the variables `{client_ip}`, `{scheme}`, `{host}` (without a port), \
     `{bare_host}` (the same without `www.`), `{path}` and `{query}` (with its `?`).";
 
 const RESPONSES: &str = "Changes of the header of responses, those of backends and lb's own. Fields \

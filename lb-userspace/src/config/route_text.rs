@@ -266,9 +266,16 @@ const FORWARDED: [&str; 4] = [
     "x-forwarded-proto",
 ];
 
+/// What fields begin with by which the front tells backends about the client's certificate.
+const OF_CERTIFICATES: [&str; 2] = ["client-cert", "x-client-cert"];
+
 fn is_one_of(name: &str, names: &[&str]) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    names.contains(&&*name)
+    names.contains(&&*hyphenated(name))
+}
+
+/// In lower case, with the hyphens that applications make of underscores.
+fn hyphenated(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
 }
 
 fn looked_at(text: &str) -> Result<String, Complaint> {
@@ -290,6 +297,13 @@ fn request_field(text: &str) -> Result<String, Complaint> {
     if is_one_of(text, &FORWARDED) {
         let hint = "lb writes it itself, so that backends can believe it; trusted_proxies of [http] \
                     says whose are kept";
+        return Err(Complaint::new("cannot be changed", hint));
+    }
+    let name_in_lower_case = hyphenated(text);
+    let begins = |start: &&str| name_in_lower_case.starts_with(start);
+    if OF_CERTIFICATES.iter().any(begins) {
+        let hint = "lb writes it itself, so that backends can believe it: client_certificates in \
+                    [service.tls] has it written";
         return Err(Complaint::new("cannot be changed", hint));
     }
     if is_one_of(text, &["host"]) {

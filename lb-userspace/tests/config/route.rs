@@ -252,6 +252,19 @@ fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
         let lines = format!("request_headers = {{ set = {{ {name} = \"1\" }} }}\n{RESPOND}");
         refused(&lines, "cannot be changed", "");
     }
+    for name in [
+        "Client-Cert",
+        "client_cert_chain",
+        "X-Client-Cert-Subject",
+        "X_CLIENT_CERT",
+    ] {
+        let lines = format!("request_headers = {{ set = {{ {name} = \"1\" }} }}\n{RESPOND}");
+        refused(
+            &lines,
+            "cannot be changed",
+            "client_certificates in [service.tls]",
+        );
+    }
     for (value, message) in [
         ("a\\r\\nX: y", "cannot stand in a header"),
         ("a\\u0000", "cannot stand in a header"),
