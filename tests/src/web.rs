@@ -16,6 +16,12 @@ pub const WWW: &str = "/run/nginx/www";
 /// The size of `/slow` and `/100k`, in bytes: all of them are `y`.
 pub const SLOW_BYTES: usize = 100 << 10;
 
+/// While this file is there, `/app` answers 500.
+pub const BROKEN: &str = "/run/nginx/broken";
+
+/// Requests for `/limited` that a web server takes at once.
+pub const LIMITED: usize = 2;
+
 /// How long nginx may take to listen.
 const STARTING: Duration = Duration::from_secs(10);
 
@@ -28,6 +34,9 @@ const STARTING: Duration = Duration::from_secs(10);
 /// | `/real-ip` | the `X-Real-IP` that arrived |
 /// | `/1k`, `/100k` | that many bytes, the same from every server |
 /// | `/slow` | the 100 KiB at 20 KiB a second |
+/// | `/check` | 200, always |
+/// | `/app` | as `/`; 500 while there is a file [`BROKEN`] |
+/// | `/limited` | the 100 KiB in a second or so; 429 while [`LIMITED`] others are sent |
 /// | `PUT /upload/NAME` | keeps the body as a file of that name |
 /// | any other | a file of [`WWW`] |
 ///
@@ -215,6 +224,7 @@ http {{
     sendfile on;
     tcp_nopush on;
     default_type text/plain;
+    limit_conn_zone $server_port zone=all:64k;
     server {{
         listen 80 backlog=4096;
         root {WWW};
@@ -224,6 +234,17 @@ http {{
             return 200 "x-forwarded-for: $http_x_forwarded_for\nx-forwarded-proto: $http_x_forwarded_proto\nx-forwarded-host: $http_x_forwarded_host\nhost: $http_host\n";
         }}
         location = /real-ip {{ return 200 "$http_x_real_ip\n"; }}
+        location = /check {{ return 200 "well\n"; }}
+        location = /app {{
+            if (-f {BROKEN}) {{ return 500 "broken\n"; }}
+            return 200 "{name}\n";
+        }}
+        location = /limited {{
+            limit_conn all {LIMITED};
+            limit_conn_status 429;
+            alias {WWW}/100k;
+            limit_rate 60k;
+        }}
         location = /slow {{ alias {WWW}/100k; limit_rate 20k; }}
         location /upload/ {{ dav_methods PUT; }}
     }}

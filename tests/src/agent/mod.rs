@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::{Host, Lab, Process, host::joined, topology::SITE, wait};
 pub use metrics::{Metrics, Sample};
 pub use pair::Pair;
-pub use settings::{ADMIN, HaSettings, Moves, Settings};
+pub use settings::{ADMIN, APP_PORT, HaSettings, Moves, Settings};
 pub use watch::{Role, Sighting, Timeline, Watch};
 
 /// The configuration's place on a balancer host.

@@ -17,6 +17,9 @@ use crate::{
 /// Where the agent's metrics are, on its host.
 pub const ADMIN: &str = "127.0.0.1:9145";
 
+/// Where the service of [`Settings::with_app`] listens.
+pub const APP_PORT: u16 = 8443;
+
 /// What a test may want different in the design's configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -105,6 +108,36 @@ impl Settings {
             ha: None,
             more: String::new(),
         }
+    }
+
+    /// A service `app` besides, over HTTPS at port [`APP_PORT`], whose pool `app` has all web servers,
+    /// checked at `/check` with patience for a busy machine, and these lines.
+    #[must_use]
+    pub fn with_app(mut self, lines: &str) -> Self {
+        let listen = self.listen;
+        let mut backends = String::new();
+        for (name, address) in &self.backends {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                backends,
+                "[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n"
+            );
+        }
+        self.more = format!(
+            r#"[[pool]]
+name = "app"
+check = {{ type = "http", path = "/check", interval = "1s", timeout = "1s", rise = 1, fall = 2 }}
+{lines}
+{backends}
+[[service]]
+name = "app"
+listen = "{listen}:{APP_PORT}"
+mode = "https"
+pool = "app"
+certificates = ["{CERTIFICATE_FILE}"]
+"#
+        );
+        self
     }
 
     /// The same for one of a pair of balancers, with adverts ten times a second and a link. The

@@ -23,6 +23,7 @@ use rustls::ClientConfig;
 
 use crate::{
     Lab,
+    agent::APP_PORT,
     host::{Host, joined},
     topology::{ELASTIC_IP, SITE},
 };
@@ -106,6 +107,22 @@ impl Plan {
             address: SocketAddr::from((ELASTIC_IP, 443)),
             tls: Some(trust(&lab.authority)?),
             ..Self::http()
+        })
+    }
+
+    /// `https://` the service of [`Settings::with_app`](crate::agent::Settings::with_app), `/app`, over
+    /// four connections that stay.
+    ///
+    /// # Errors
+    /// As [`Plan::https`].
+    pub fn app(lab: &Lab) -> Result<Self> {
+        Ok(Self {
+            address: SocketAddr::from((ELASTIC_IP, APP_PORT)),
+            path: "/app".to_owned(),
+            connections: 4,
+            reuse: Reuse::Always,
+            pause: Duration::from_millis(2),
+            ..Self::https(lab)?
         })
     }
 
