@@ -152,11 +152,10 @@ mod tests {
                 sent += u32::from(budget.retry(allowance(20, 10), now));
             }
         }
+        // Ten a second, and those of ten seconds that the first one has at once.
         let most = f64::from(requests) * 1.2 + 10.0 * 70.0;
-        assert!(
-            f64::from(sent) <= most && f64::from(sent) > most * 0.95,
-            "{sent} of {requests}"
-        );
+        let sent = f64::from(sent);
+        assert!(sent <= most && sent > most - 200.0, "{sent} of {requests}");
     }
 
     proptest! {
