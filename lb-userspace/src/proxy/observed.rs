@@ -60,6 +60,10 @@ pub(super) fn ejected(pool: &Name, member: &Member, ejection: Ejection, gate: Op
     tracing::warn!(
         %pool, %backend, failures, ejections, ?time, "a backend is ejected for failing requests"
     );
+    // Those who wait for it go elsewhere.
+    if let Some(gate) = &gate {
+        gate.wake_all();
+    }
     let pool = pool.clone();
     let record = member.record.borrow().as_ref().map(Arc::downgrade);
     spawn_local(async move {

@@ -70,7 +70,7 @@ struct Tier {
     avoided: bool,
 }
 
-/// The best first. Pools that eject no backends have the first half.
+/// The best first. Pools that eject no backends need the second half only.
 const TIERS: [Tier; 8] = {
     const fn tier(ejected: bool, backup: bool, avoided: bool) -> Tier {
         Tier {
@@ -481,7 +481,7 @@ impl Targets {
         // The better ones first: those of a worse kind do not stand in for those that are full.
         let tiers = match view.pool.per_request.outlier {
             Some(_) => &TIERS[..],
-            None => &TIERS[..TIERS.len() / 2],
+            None => &TIERS[TIERS.len() / 2..],
         };
         for tier in tiers {
             let eligible = |number: usize| {

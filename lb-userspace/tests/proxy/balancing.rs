@@ -33,7 +33,7 @@ fn addresses(backends: &[Backend]) -> Vec<SocketAddr> {
     backends.iter().map(|backend| backend.address).collect()
 }
 
-fn sticky(site: &Site) -> Sticky {
+pub(crate) fn sticky(site: &Site) -> Sticky {
     let key_file = site.folder.path().join("sticky.key");
     if !key_file.exists() {
         fs::write(&key_file, "0123456789abcdef0123456789abcdef\n").expect("write");

@@ -14,8 +14,9 @@ use lb::config::{Outlier, Percent};
 use lb_common::backend::BackendState;
 
 use crate::{
-    backends::{Backend, ok},
-    clients::{Client, TlsClient},
+    backends::{Backend, header, ok},
+    balancing::sticky,
+    clients::{Client, Response, TlsClient},
     site::{Site, wait_until},
 };
 
@@ -152,6 +153,44 @@ fn a_backup_is_better_than_one_that_is_ejected() {
     let mut client = TlsClient::tls(site.address);
     let statuses: Vec<_> = (0..8).map(|_| client.get("/").status()).collect();
     assert_eq!(statuses, [500, 500, 500, 200, 200, 200, 200, 200]);
+}
+
+#[test]
+fn a_session_whose_backend_is_ejected_goes_on_with_another() {
+    let (bad, broken) = breakable();
+    broken.store(false, SeqCst);
+    let site = Site::https(&[bad.address, Backend::named("good").address]);
+    site.change_pool(|pool| {
+        pool.per_request.sticky = Some(sticky(&site));
+        pool.per_request.outlier = Some(rules());
+    });
+    let ask = |cookie: &str| {
+        let mut client = TlsClient::tls(site.address);
+        client.send(format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n"
+        ));
+        client.response()
+    };
+    let given = |response: &Response| {
+        let line = header(&response.head, "Set-Cookie")?;
+        Some(line.split(';').next()?.to_owned())
+    };
+    let mut cookie = String::new();
+    wait_until("a session on the backend that will be bad", || {
+        let response = ask("");
+        cookie = given(&response).expect("a cookie");
+        response.text() == "well"
+    });
+    broken.store(true, SeqCst);
+    for _ in 0..3 {
+        assert_eq!(ask(&cookie).status(), 500);
+    }
+    wait_until("it is ejected", || ejected(&site) == [true, false]);
+    let moved = ask(&cookie);
+    assert_eq!(moved.text(), "good");
+    let moved = given(&moved).expect("another cookie");
+    assert_ne!(moved, cookie);
+    assert_eq!(given(&ask(&moved)), None);
 }
 
 #[test]
