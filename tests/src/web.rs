@@ -34,6 +34,7 @@ const STARTING: Duration = Duration::from_secs(10);
 /// | `/real-ip` | the `X-Real-IP` that arrived |
 /// | `/1k`, `/100k` | that many bytes, the same from every server |
 /// | `/slow` | the 100 KiB at 20 KiB a second |
+/// | `/echo` | the `X-App`, `X-Gone` and `X-Real-IP` that arrived, a line each; has `X-Inner` |
 /// | `/check` | 200, always |
 /// | `/app` | as `/`; 500 while there is a file [`BROKEN`] |
 /// | `/limited` | the 100 KiB in a second or so; 429 while [`LIMITED`] others are sent |
@@ -234,6 +235,11 @@ http {{
             return 200 "x-forwarded-for: $http_x_forwarded_for\nx-forwarded-proto: $http_x_forwarded_proto\nx-forwarded-host: $http_x_forwarded_host\nhost: $http_host\n";
         }}
         location = /real-ip {{ return 200 "$http_x_real_ip\n"; }}
+        location = /echo {{
+            add_header X-Backend {name} always;
+            add_header X-Inner nginx always;
+            return 200 "app: $http_x_app\ngone: $http_x_gone\nreal-ip: $http_x_real_ip\n";
+        }}
         location = /check {{ return 200 "well\n"; }}
         location = /app {{
             if (-f {BROKEN}) {{ return 500 "broken\n"; }}
@@ -246,7 +252,7 @@ http {{
             limit_rate 60k;
         }}
         location = /slow {{ alias {WWW}/100k; limit_rate 20k; }}
-        location /upload/ {{ dav_methods PUT; }}
+        location /upload/ {{ dav_methods PUT; create_full_put_path on; }}
     }}
 }}
 "#
