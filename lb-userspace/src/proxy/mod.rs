@@ -58,6 +58,7 @@ mod session;
 mod sessions;
 mod shares;
 mod slow_start;
+mod targets;
 mod tls;
 mod trace;
 mod tunnel;

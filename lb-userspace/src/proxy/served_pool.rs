@@ -13,23 +13,19 @@ use std::{
 use tokio::{sync::watch, task::spawn_local};
 
 use super::{
-    balance::{Balancer, Chance, mix},
+    balance::{Chance, mix},
     counters::ServiceCounters,
-    gate::{Gate, Place, Slot, Slots},
+    gate::{Place, Slot},
     observed::{Observed, ejected},
     request_hash::request_hash,
     retry_budget::{Allowance, RetryBudget},
     routing,
     selection::Selection,
-    sessions::Sessions,
     shares::Shares,
-    slow_start::{WHOLE, share},
+    targets::{Candidate, Limiter, Targets},
     upstream::{Member, Upstreams},
 };
-use crate::{
-    config::{Name, Pool, RequestLimit},
-    pool::PoolView,
-};
+use crate::{config::Name, pool::PoolView};
 
 /// A pool that is to be served.
 #[derive(Clone, Debug)]
@@ -53,44 +49,6 @@ pub(super) enum Choice {
     None,
 }
 
-/// The same before a slot was taken.
-enum Candidate {
-    Number(usize),
-    Full,
-    None,
-}
-
-/// Which backends a request is given to where there are no better ones.
-struct Tier {
-    /// Those that are ejected, too.
-    ejected: bool,
-    /// Backups, or else those that are none.
-    backup: bool,
-    /// Those that were out of reach a moment ago, too.
-    avoided: bool,
-}
-
-/// The best first. Pools that eject no backends need the second half only.
-const TIERS: [Tier; 8] = {
-    const fn tier(ejected: bool, backup: bool, avoided: bool) -> Tier {
-        Tier {
-            ejected,
-            backup,
-            avoided,
-        }
-    }
-    [
-        tier(false, false, false),
-        tier(false, false, true),
-        tier(false, true, false),
-        tier(false, true, true),
-        tier(true, false, false),
-        tier(true, false, true),
-        tier(true, true, false),
-        tier(true, true, true),
-    ]
-};
-
 /// A pool as one worker serves one service from it. It changes in place, so that requests under way
 /// see what became of their backends.
 #[derive(Debug)]
@@ -104,26 +62,6 @@ pub(super) struct ServedPool {
     shares: RefCell<Shares>,
     budget: RefCell<RetryBudget>,
     random: Cell<u64>,
-}
-
-#[derive(Debug)]
-struct Targets {
-    view: Arc<PoolView>,
-    members: Vec<Rc<Member>>,
-    balancer: Balancer,
-    /// `None`: requests are independent of each other.
-    sessions: Option<Rc<Sessions>>,
-    /// `None`: requests are not limited.
-    limiter: Option<Limiter>,
-}
-
-/// The limit of each backend's requests.
-#[derive(Debug)]
-struct Limiter {
-    gate: Arc<Gate>,
-    limit: RequestLimit,
-    /// For each backend.
-    slots: Vec<Arc<Slots>>,
 }
 
 impl ServedPool {
@@ -354,185 +292,5 @@ impl ServedPool {
         let targets = self.targets.borrow();
         let Limiter { gate, limit, .. } = targets.limiter.as_ref()?;
         Some((gate.join(limit.queue_size)?, limit.queue_timeout))
-    }
-}
-
-impl Limiter {
-    fn new(pool: &Pool, gate: Option<&Arc<Gate>>) -> Option<Self> {
-        let (limit, gate) = (pool.per_request.limit?, gate?);
-        let backends = pool.backends.iter();
-        Some(Self {
-            slots: backends
-                .map(|backend| gate.slots(backend.address))
-                .collect(),
-            gate: Arc::clone(gate),
-            limit,
-        })
-    }
-
-    fn has_room(&self, backend: usize) -> bool {
-        self.slots[backend].has_room(self.limit.per_backend)
-    }
-
-    fn take(&self, backend: usize) -> Option<Slot> {
-        self.gate.take(&self.slots[backend], self.limit.per_backend)
-    }
-}
-
-impl Targets {
-    fn new(
-        view: Arc<PoolView>,
-        (upstreams, counters): (&Upstreams, &ServiceCounters),
-        shares: &Shares,
-    ) -> Self {
-        let pool = &view.pool;
-        let backends = pool.backends.iter();
-        let members: Vec<_> = backends
-            .map(|backend| {
-                let upstream = upstreams.at(backend.address);
-                let counters = counters.backend(&pool.name, &backend.name);
-                Rc::new(Member::new(&backend.name, upstream, counters))
-            })
-            .collect();
-        let backends = pool.backends.iter();
-        let backends: Vec<_> = backends
-            .map(|backend| (u32::from(backend.weight.get()), backend.address))
-            .collect();
-        let balancer = Balancer::new(pool.balance, &backends);
-        let targets = Self {
-            sessions: Sessions::new(&view.pool, shares.session_key.as_deref()),
-            limiter: Limiter::new(&view.pool, shares.gate.as_ref()),
-            view,
-            members,
-            balancer,
-        };
-        targets.follow(shares);
-        targets
-    }
-
-    fn update(
-        &mut self,
-        view: Arc<PoolView>,
-        worker: (&Upstreams, &ServiceCounters),
-        shares: &Shares,
-    ) {
-        if *view.pool == *self.view.pool {
-            self.sessions = Sessions::new(&view.pool, shares.session_key.as_deref());
-            self.limiter = Limiter::new(&view.pool, shares.gate.as_ref());
-            self.view = view;
-            self.follow(shares);
-        } else {
-            for member in &self.members {
-                member.up.set(false);
-                member.upstream.drop_idle();
-            }
-            *self = Self::new(view, worker, shares);
-        }
-    }
-
-    /// Gives backends that came up a moment ago their growing share.
-    fn warm_up(&mut self) {
-        let Some(slow_start) = self.view.pool.per_request.slow_start else {
-            return;
-        };
-        let now = Instant::now();
-        let backends = self.members.iter().zip(&self.view.pool.backends);
-        for (number, (member, backend)) in backends.enumerate() {
-            let share = match member.up_for(now) {
-                None => WHOLE,
-                Some(up_for) => share(up_for, slow_start),
-            };
-            let weight = u32::from(backend.weight.get());
-            self.balancer.set_share(number, weight, share);
-        }
-    }
-
-    /// The backend for a request, of those that have room.
-    fn candidate(
-        &mut self,
-        selection: &Selection,
-        chance: Chance,
-        tried: &[Rc<Member>],
-    ) -> Candidate {
-        if tried.is_empty()
-            && let Some(number) = self.of_session(selection)
-        {
-            let limiter = self.limiter.as_ref();
-            return match limiter.is_none_or(|limiter| limiter.has_room(number)) {
-                true => Candidate::Number(number),
-                false => Candidate::Full,
-            };
-        }
-        let Self {
-            view,
-            members,
-            balancer,
-            limiter,
-            ..
-        } = self;
-        let untried = |number: usize| {
-            let upstream = &members[number].upstream;
-            members[number].up.get()
-                && !tried
-                    .iter()
-                    .any(|other| Rc::ptr_eq(&other.upstream, upstream))
-        };
-        let load = |number: usize| members[number].upstream.load();
-        // The better ones first: those of a worse kind do not stand in for those that are full.
-        let tiers = match view.pool.per_request.outlier {
-            Some(_) => &TIERS[..],
-            None => &TIERS[TIERS.len() / 2..],
-        };
-        for tier in tiers {
-            let eligible = |number: usize| {
-                let member = &members[number];
-                untried(number)
-                    && view.pool.backends[number].backup == tier.backup
-                    && (tier.avoided || !member.upstream.is_avoided())
-                    && (tier.ejected || !member.is_ejected())
-            };
-            let Some(limiter) = limiter else {
-                match balancer.choose(eligible, load, chance) {
-                    Some(number) => return Candidate::Number(number),
-                    None => continue,
-                }
-            };
-            let roomy = |number: usize| eligible(number) && limiter.has_room(number);
-            if let Some(number) = balancer.choose(roomy, load, chance) {
-                return Candidate::Number(number);
-            }
-            if (0..members.len()).any(eligible) {
-                return Candidate::Full;
-            }
-        }
-        Candidate::None
-    }
-
-    /// The backend of a request's session, while that serves its sessions.
-    fn of_session(&self, selection: &Selection) -> Option<usize> {
-        let session = selection.session.as_ref()?;
-        let number = self.sessions.as_ref()?.backend_of(session)?;
-        let member = self.members.get(number)?;
-        let serves = member.keeps_sessions() && !member.is_ejected();
-        (serves && !member.upstream.is_avoided()).then_some(number)
-    }
-
-    /// Takes over what the checks and the operator say, and what others know of failures.
-    fn follow(&self, shares: &Shares) {
-        let pool = &self.view.pool;
-        let rules = pool.per_request.outlier.as_ref();
-        let outliers = shares.outliers.as_ref().filter(|_| rules.is_some());
-        let backends = self.members.iter().zip(&pool.backends);
-        for ((member, backend), state) in backends.zip(self.view.taken_states()) {
-            let record = outliers.map(|outliers| outliers.record(backend.address));
-            member.record.replace(record);
-            member.follow(Some(state));
-        }
-        let now = Instant::now();
-        for (member, came_up) in self.members.iter().zip(&self.view.came_up) {
-            // A clock that was set back makes it a moment ago.
-            let ago = came_up.map(|came_up| came_up.elapsed().unwrap_or_default());
-            member.came_up.set(ago.and_then(|ago| now.checked_sub(ago)));
-        }
     }
 }
