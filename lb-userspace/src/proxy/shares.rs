@@ -105,3 +105,61 @@ pub struct BackendUsage {
     /// How long it is still ejected; `None`: it is not.
     pub ejected_for: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn pool(lines: &str) -> Arc<Pool> {
+        let text = format!(
+            "[node]\nname = \"lb\"\ninterface = \"lo\"\n[[pool]]\nname = \"web\"\n\
+             backends = [\"10.0.0.1:80\", \"10.0.0.2:80\"]\n{lines}\n[[service]]\nname = \"web\"\n\
+             listen = \"127.0.0.1:80\"\nmode = \"http\"\npool = \"web\"\n"
+        );
+        let parsed = Config::parse(Path::new("lb.toml"), &text).expect("a good file");
+        Arc::clone(&parsed.config.pools[0])
+    }
+
+    fn all(workers: usize) -> AllShares {
+        AllShares::new(NonZeroUsize::new(workers).expect("not 0"))
+    }
+
+    #[test]
+    fn what_a_pool_shares_is_kept_over_reloads_and_released_with_its_last_request() {
+        let (all, now) = (all(2), Instant::now());
+        let limited = pool("max_connections = 1\noutlier = {}");
+        let shares = all.of(&limited).expect("shares");
+        let gate = Arc::clone(shares.gate.as_ref().expect("a gate"));
+        let address = limited.backends[0].address;
+        let slot = gate.take(&gate.slots(address), 1).expect("a slot");
+        drop(gate);
+        let in_use = || all.usage(&limited, now).backends[&address].in_use;
+        assert_eq!(in_use(), 1);
+        // A reload takes the limit away, and another one brings it back.
+        let unlimited = all.of(&pool("")).expect("shares");
+        assert!(unlimited.gate.is_none() && unlimited.outliers.is_none());
+        drop(shares);
+        assert_eq!(in_use(), 1, "its request is still under way");
+        let again = all.of(&limited).expect("shares");
+        let gate = again.gate.as_ref().expect("a gate");
+        assert!(gate.take(&gate.slots(address), 1).is_none());
+        drop(again);
+        assert!(all.gates.held(&limited.name).is_some());
+        drop(slot);
+        assert!(all.gates.held(&limited.name).is_none());
+        assert!(all.outliers.held(&limited.name).is_none());
+    }
+
+    #[test]
+    fn retries_a_second_are_divided_among_the_workers_and_each_has_one() {
+        let part = |workers, lines| {
+            let shares = all(workers).of(&pool(lines)).expect("shares");
+            shares.retries_per_second
+        };
+        assert_eq!([part(1, ""), part(2, ""), part(64, "")], [10, 5, 1]);
+        assert_eq!(part(4, "min_retries_per_second = 0"), 0);
+    }
+}

@@ -243,3 +243,21 @@ fn connections_that_break_and_answers_that_do_not_come_count_and_statuses_only_i
     let failures = (0..20).filter(|_| client.get("/").status() == 500).count();
     assert_eq!(failures, 10);
 }
+
+#[test]
+fn a_backend_that_uses_up_the_time_of_requests_is_ejected() {
+    let bad = Backend::slow("bad", Duration::from_secs(5));
+    let site = Site::plain(&[bad.address, Backend::named("good").address], |limits| {
+        limits.timeouts.request = Some(Duration::from_millis(700));
+    });
+    site.change_pool(|pool| {
+        pool.per_request.outlier = Some(Outlier {
+            consecutive_failures: 2,
+            ..rules()
+        });
+    });
+    let mut client = Client::plain(site.address);
+    let statuses: Vec<_> = (0..8).map(|_| client.get("/").status()).collect();
+    assert_eq!(statuses, [504, 200, 504, 200, 200, 200, 200, 200]);
+    assert_eq!(ejected(&site), [true, false]);
+}
