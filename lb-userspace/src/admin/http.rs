@@ -8,15 +8,17 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
 
-use super::{Source, page};
+use super::{
+    Source, page,
+    servers::{Until, accept},
+};
 use crate::metrics::Format;
 
 /// Connections at one time; further ones wait in the backlog.
-const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: u32 = 256;
 /// The most bytes of a request's head.
 const MAX_HEAD: usize = 8 * 1024;
 /// The most headers of a request.
@@ -28,31 +30,21 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long, and for how many bytes, what a client still sends after the answer is read and thrown
 /// away: closing before would reset the connection and may cost it the answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
-/// After an accept that failed (no file descriptors, as a rule).
-const PAUSE: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Serves for ever.
-pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
+/// Serves until it is told to stop.
+pub(super) async fn serve(listener: TcpListener, source: Arc<dyn Source>, until: Until) {
+    let exchange = |stream| {
         let source = Arc::clone(&source);
-        tokio::spawn(async move {
-            let _place = place;
+        async move {
             // A client that went away is no concern of the agent's.
             let _ended = exchange(stream, source).await;
-        });
-    }
+        }
+    };
+    accept(listener, MAX_CONNECTIONS, until, exchange).await;
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

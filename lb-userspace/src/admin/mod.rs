@@ -11,6 +11,7 @@ mod examples;
 mod http;
 mod page;
 mod protocol;
+mod servers;
 mod socket;
 mod status;
 pub mod wording;
@@ -21,8 +22,8 @@ pub use client::{Client, ClientError};
 pub use ended_early::EndedEarlyStatus;
 #[cfg(test)]
 pub(crate) use ended_early::examples::ended_early as examples_of_ended_early;
-pub use http::serve as serve_http;
 pub use protocol::{Answer, Request};
+pub use servers::Servers;
 pub use socket::{AdminSocket, Command, SocketError};
 #[cfg(test)]
 pub(crate) use status::examples::{

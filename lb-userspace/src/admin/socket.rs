@@ -11,21 +11,23 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 
-use super::{Answer, Request, Source, protocol::MAX_REQUEST};
+use super::{
+    Answer, Request, Source,
+    protocol::MAX_REQUEST,
+    servers::{Until, accept},
+};
 
 /// Connections at one time.
-const MAX_CONNECTIONS: usize = 32;
+const MAX_CONNECTIONS: u32 = 32;
 /// A client has this long to send its request, and again to take the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long, and for how many bytes, what a client still sends is read and thrown away: closing
 /// before would reset the connection and may cost it the answer.
 const LINGER: (Duration, u64) = (Duration::from_secs(1), 64 * 1024);
-/// After an accept that failed (no file descriptors, as a rule).
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A request that changes something, on its way to the agent.
 #[derive(Debug)]
@@ -150,25 +152,22 @@ impl AdminSocket {
     }
 
     /// Answers for ever. Requests that change something go to `commands`.
-    pub async fn serve(self, source: Arc<dyn Source>, commands: mpsc::Sender<Command>) {
+    pub(super) async fn serve(
+        self,
+        source: Arc<dyn Source>,
+        commands: mpsc::Sender<Command>,
+        until: Until,
+    ) {
         let Self { listener, file, .. } = self;
         let _guard = file;
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
+        let exchange = |stream| {
             let (source, commands) = (Arc::clone(&source), commands.clone());
-            tokio::spawn(async move {
-                let _place = place;
+            async move {
                 // A client that went away is no concern of the agent's.
                 let _ended = converse(stream, source, commands).await;
-            });
-        }
+            }
+        };
+        accept(listener, MAX_CONNECTIONS, until, exchange).await;
     }
 }
 

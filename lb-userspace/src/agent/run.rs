@@ -7,7 +7,6 @@ use lb_ha::pair::{Reason, Refusal};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    task::JoinSet,
     time::Interval,
 };
 
@@ -22,7 +21,7 @@ use super::{
 };
 use crate::{
     acme::Acme,
-    admin::{Command, Request, wording::xdp_in_words},
+    admin::{Command, Request, Servers, wording::xdp_in_words},
     config::Name,
     health::{Checked, Checks},
     peer::Certificates,
@@ -83,7 +82,7 @@ pub(super) struct Agent<K: Kernel> {
     /// Those that have.
     pub(super) changed_files: mpsc::Receiver<Vec<PathBuf>>,
     /// The admin servers: they end with the agent.
-    pub(super) servers: JoinSet<()>,
+    pub(super) servers: Servers,
     pub(super) admin_listener: AdminListener,
     /// The operator who waits for an upgrade.
     pub(super) upgrading: Option<UpgradeAnswer>,
@@ -469,7 +468,7 @@ impl<K: Kernel> Agent<K> {
         if self.unremembered {
             self.remember();
         }
-        self.servers.shutdown().await;
+        self.servers.finish().await;
         tracing::info!("stopped; the kernel goes on steering");
     }
 }

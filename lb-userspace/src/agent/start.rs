@@ -12,7 +12,6 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    task::{AbortHandle, JoinSet},
     time::{Interval, MissedTickBehavior},
 };
 
@@ -28,7 +27,7 @@ use super::{
 };
 use crate::{
     acme::{Acme, Challenges},
-    admin::{self, AdminSocket},
+    admin::{self, AdminSocket, Servers},
     config::{self, Config},
     dataplane::{self, flows::Flows},
     health::{Checked, Checks, Records},
@@ -174,15 +173,13 @@ impl Doors {
     fn serve<K: Kernel>(
         mut self,
         shared: &Arc<Shared<K>>,
-    ) -> (JoinSet<()>, mpsc::Receiver<admin::Command>, AdminListener) {
+    ) -> (Servers, mpsc::Receiver<admin::Command>, AdminListener) {
         if let Err(error) = self.socket.put_in_place() {
             tracing::error!("cannot put the admin socket in its place: {error}");
         }
         let source: Arc<dyn admin::Source> = Arc::<Shared<K>>::clone(shared);
         let (commands, received) = mpsc::channel(WAITING_COMMANDS);
-        let mut servers = JoinSet::new();
-        let _handle: AbortHandle = servers.spawn(self.socket.serve(Arc::clone(&source), commands));
-        let _handle: AbortHandle = servers.spawn(admin::serve_http(self.listener, source));
+        let servers = Servers::start((self.listener, self.socket), &source, commands);
         (servers, received, self.admin_listener)
     }
 }

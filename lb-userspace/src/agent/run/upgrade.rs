@@ -193,8 +193,8 @@ impl<K: Kernel> Agent<K> {
 
     /// Lets the connections end that began before another process took over. Whoever stops the service
     /// stops this process too: then requests have [`GRACE`] to end.
-    pub(super) async fn end_after_upgrade(mut self, signals: &mut Signals) {
-        self.servers.shutdown().await;
+    pub(super) async fn end_after_upgrade(self, signals: &mut Signals) {
+        self.servers.finish().await;
         drop(self.checks);
         drop(self.acme);
         drop(self.admin_listener);
