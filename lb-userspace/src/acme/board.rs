@@ -19,6 +19,11 @@ pub struct Progress {
     pub unreachable: u64,
     /// When the next order begins; `None`: one is under way.
     pub next_order: Option<SystemTime>,
+    /// When the certificate is due to be renewed, whatever failed since; the beginning of 1970 where
+    /// there is none yet.
+    pub due: Option<SystemTime>,
+    /// The other host of the pair orders: the next order begins when this one has become active.
+    pub is_standby: bool,
     /// Why the last order failed; `None`: it did not.
     pub failure: Option<String>,
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fmt,
-    hash::Hash,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +15,7 @@ use rustls::{
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
     sign::CertifiedKey,
 };
+use serde::{Deserialize, Serialize};
 
 /// The protocol of TLS-ALPN-01 (RFC 8737 §6.2).
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
@@ -35,15 +35,55 @@ struct Inner {
 
 #[derive(Default)]
 struct Answers {
+    /// Numbers the offers: two hosts may offer answers for one name.
+    offers: u64,
     /// Token → key authorization.
-    http: HashMap<String, String>,
+    http: HashMap<String, Vec<(u64, String)>>,
     /// Name → certificate.
-    tls: HashMap<String, Arc<CertifiedKey>>,
+    tls: HashMap<String, Vec<(u64, Arc<CertifiedKey>)>>,
+}
+
+/// What is to be answered to a directory that validates a name, as the hosts of a pair say it to each
+/// other.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Response {
+    /// HTTP-01.
+    Http {
+        /// The last part of the path that the directory asks for.
+        token: String,
+        /// What it expects there.
+        key_authorization: String,
+    },
+    /// TLS-ALPN-01.
+    Tls {
+        /// The name in lower case.
+        name: String,
+        /// The SHA-256 of the key authorization.
+        digest: [u8; 32],
+    },
 }
 
 impl Answers {
+    fn number(&mut self) -> u64 {
+        self.offers += 1;
+        self.offers
+    }
+
     fn is_empty(&self) -> bool {
         self.http.is_empty() && self.tls.is_empty()
+    }
+}
+
+impl Response {
+    /// The answer of TLS-ALPN-01. `digest`: the SHA-256 of the key authorization (RFC 8737 §3).
+    ///
+    /// # Errors
+    /// That is no SHA-256.
+    pub fn tls(name: &str, digest: &[u8]) -> Result<Self, Unmade> {
+        let digest = digest.try_into();
+        let digest = digest.map_err(|_| Unmade("its digest does not have 32 bytes".to_owned()))?;
+        let name = name.to_owned();
+        Ok(Self::Tls { name, digest })
     }
 }
 
@@ -52,6 +92,7 @@ impl Answers {
 #[must_use]
 pub struct Offer {
     challenges: Challenges,
+    number: u64,
     key: Key,
 }
 
@@ -74,48 +115,64 @@ impl Challenges {
             return None;
         }
         let token = target.strip_prefix(WELL_KNOWN)?;
-        self.answers().http.get(token).cloned()
+        latest(&self.answers().http, token)
     }
 
     /// The certificate that answers TLS-ALPN-01 for a name in lower case.
     #[must_use]
     pub fn tls_answer(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        self.answers().tls.get(name).cloned()
+        latest(&self.answers().tls, name)
     }
 
-    /// Offers the answer of HTTP-01.
-    pub fn offer_http(&self, token: &str, key_authorization: &str) -> Offer {
-        self.change(|answers| {
-            let (token, answer) = (token.to_owned(), key_authorization.to_owned());
-            answers.http.insert(token, answer);
-        });
-        self.offer(Key::Http(token.to_owned()))
-    }
-
-    /// Offers the certificate of TLS-ALPN-01: `digest` is the SHA-256 of the key authorization
-    /// (RFC 8737 §3).
+    /// Offers an answer.
     ///
     /// # Errors
-    /// The certificate cannot be made.
-    pub fn offer_tls(&self, name: &str, digest: &[u8]) -> Result<Offer, Unmade> {
-        let key = challenge_certificate(name, digest)?;
-        self.change(|answers| {
-            answers.tls.insert(name.to_owned(), Arc::new(key));
-        });
-        Ok(self.offer(Key::Tls(name.to_owned())))
+    /// The certificate that answers TLS-ALPN-01 cannot be made.
+    pub fn offer(&self, response: &Response) -> Result<Offer, Unmade> {
+        match response {
+            Response::Http {
+                token,
+                key_authorization,
+            } => Ok(self.offer_http(token, key_authorization)),
+            Response::Tls { name, digest } => self.offer_tls(name, digest),
+        }
     }
 
-    fn offer(&self, key: Key) -> Offer {
+    fn offer_http(&self, token: &str, key_authorization: &str) -> Offer {
+        let answer = key_authorization.to_owned();
+        let number = self.change(|answers| {
+            let number = answers.number();
+            let offers = answers.http.entry(token.to_owned()).or_default();
+            offers.push((number, answer));
+            number
+        });
+        self.offered(number, Key::Http(token.to_owned()))
+    }
+
+    fn offer_tls(&self, name: &str, digest: &[u8]) -> Result<Offer, Unmade> {
+        let key = Arc::new(challenge_certificate(name, digest)?);
+        let number = self.change(|answers| {
+            let number = answers.number();
+            let offers = answers.tls.entry(name.to_owned()).or_default();
+            offers.push((number, key));
+            number
+        });
+        Ok(self.offered(number, Key::Tls(name.to_owned())))
+    }
+
+    fn offered(&self, number: u64, key: Key) -> Offer {
         Offer {
             challenges: self.clone(),
+            number,
             key,
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Answers)) {
+    fn change<T>(&self, change: impl FnOnce(&mut Answers) -> T) -> T {
         let mut answers = self.answers();
-        change(&mut answers);
+        let changed = change(&mut answers);
         self.0.any.store(!answers.is_empty(), Ordering::Relaxed);
+        changed
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
@@ -136,14 +193,25 @@ impl fmt::Debug for Challenges {
 impl Drop for Offer {
     fn drop(&mut self) {
         self.challenges.change(|answers| match &self.key {
-            Key::Http(token) => remove(&mut answers.http, token),
-            Key::Tls(name) => remove(&mut answers.tls, name),
+            Key::Http(token) => remove(&mut answers.http, token, self.number),
+            Key::Tls(name) => remove(&mut answers.tls, name, self.number),
         });
     }
 }
 
-fn remove<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: &K) {
-    map.remove(key);
+/// What was offered last.
+fn latest<V: Clone>(offers: &HashMap<String, Vec<(u64, V)>>, key: &str) -> Option<V> {
+    let (_, answer) = offers.get(key)?.last()?;
+    Some(answer.clone())
+}
+
+fn remove<V>(offers: &mut HashMap<String, Vec<(u64, V)>>, key: &str, number: u64) {
+    if let Some(of_key) = offers.get_mut(key) {
+        of_key.retain(|(other, _)| *other != number);
+        if of_key.is_empty() {
+            offers.remove(key);
+        }
+    }
 }
 
 fn challenge_certificate(name: &str, digest: &[u8]) -> Result<CertifiedKey, Unmade> {
@@ -194,7 +262,15 @@ mod tests {
         assert_eq!(challenges.http_answer("/token"), None);
         drop(offer);
         assert_eq!(challenges.http_answer(target), None);
+        // The other host of a pair may offer the same: each takes back its own.
+        let twice = challenges.offer_http("other", "other.thumbprint");
         drop(other);
+        assert!(
+            challenges
+                .http_answer("/.well-known/acme-challenge/other")
+                .is_some()
+        );
+        drop(twice);
         assert!(!challenges.0.any.load(Ordering::Relaxed));
     }
 

@@ -1,8 +1,6 @@
 //! One task a certificate: does what [`Renewal`] says is due.
 
 use std::{
-    fs,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -12,10 +10,11 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
 use super::{
-    Outcome, Record, Renewal, Step, Validity,
+    MOST_ORDERS_AN_HOUR, Outcome, Part, Step, Validity, Word,
     board::{Board, Progress},
+    exchange::Exchange,
     session::{OrderError, Session},
-    store::{self, Store},
+    slot::Slot,
 };
 use crate::config::{Acme, AcmeChallenge, Name, Obtained};
 
@@ -29,6 +28,8 @@ pub struct Facts {
     pub names: Vec<String>,
     /// From when to when it is valid.
     pub validity: Validity,
+    /// Its SHA-256.
+    pub fingerprint: [u8; 32],
 }
 
 /// Reads a certificate file, chain and key, or says why it could not be served.
@@ -48,9 +49,9 @@ pub(super) struct Plan {
 
 /// The task of one certificate.
 pub(super) struct Keeper {
-    pub(super) plan: Plan,
-    pub(super) inspect: Inspect,
+    pub(super) slot: Arc<Slot>,
     pub(super) session: Arc<AsyncMutex<Session>>,
+    pub(super) exchange: Exchange,
     /// Where what is known of it is shown.
     pub(super) board: Board,
     /// Told when there is a new file.
@@ -60,111 +61,118 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Keeps the certificate for ever. `wishes` are operators' orders to renew it now.
     pub(super) async fn run(self, mut wishes: mpsc::UnboundedReceiver<Answer>) {
-        let store = Store::new(self.plan.settings.folder());
-        let mut renewal = self.begin(&store);
-        let order_at = renewal.order_at(SystemTime::now());
-        self.show(|progress| progress.next_order = Some(order_at));
         let mut asking: Option<Answer> = None;
         loop {
             let now = SystemTime::now();
-            match renewal.step(now) {
-                Step::Order => {
-                    let said = self.order(&mut renewal, &store).await;
+            let step = self.slot.state().renewal.step(now);
+            match step {
+                Step::Order | Step::Claim => {
+                    let said = self.take_turn().await;
                     if let Some(answer) = asking.take() {
+                        let said = said.unwrap_or_else(|| Err(self.not_begun()));
                         // An operator who did not wait finds it in the log.
                         let _gone = answer.send(said);
                     }
                 }
-                Step::AskForWindow => self.ask_for_window(&mut renewal).await,
+                Step::AskForWindow => self.ask_for_window().await,
                 Step::Wait(until) => {
-                    let order_at = renewal.order_at(now);
-                    self.show(|progress| progress.next_order = Some(order_at));
+                    self.show_next(now);
+                    if let Some(answer) = asking.take() {
+                        let _gone = answer.send(Err(self.not_begun()));
+                    }
                     let pause = until.duration_since(now).unwrap_or_default();
                     let wish = tokio::select! {
                         wish = wishes.recv() => wish,
+                        () = self.slot.changed.notified() => continue,
                         () = tokio::time::sleep(pause.min(LONGEST_SLEEP)) => continue,
                     };
                     let Some(answer) = wish else {
                         return;
                     };
-                    asking = want(&mut renewal, answer);
+                    asking = self.want(answer);
                 }
             }
         }
     }
 
-    fn begin(&self, store: &Store) -> Renewal {
-        let file = &self.plan.obtained.file;
-        let service = &self.plan.service;
-        let record = store.record(file).unwrap_or_else(|error| {
-            tracing::warn!(%service, "when certificates were ordered is forgotten: {error}");
-            Record::default()
-        });
-        let found = self.found();
-        if let Some(facts) = &found {
-            let not_after = facts.validity.not_after;
-            let until = humantime::format_rfc3339_seconds(not_after);
-            tracing::info!(%service, %until, "certificate from an earlier order");
-        }
-        Renewal::new(self.seed(), found.map(|facts| facts.validity), record)
-    }
-
-    /// The certificate that is there, if it is for all the names.
-    fn found(&self) -> Option<Facts> {
-        let bytes = fs::read(&self.plan.obtained.file).ok()?;
-        let facts = (self.inspect)(&bytes).ok()?;
-        let covers = |domain: &String| facts.names.contains(domain);
-        self.plan
-            .obtained
-            .domains
-            .iter()
-            .all(covers)
-            .then_some(facts)
-    }
-
-    /// The same for this host and service at every start.
-    fn seed(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.plan.host.as_str(), self.plan.service.as_str()).hash(&mut hasher);
-        hasher.finish()
-    }
-
-    async fn order(&self, renewal: &mut Renewal, store: &Store) -> Result<String, String> {
-        let service = &self.plan.service;
+    /// Orders, once it is this certificate's and this host's turn. What came of it; `None` where
+    /// nothing was begun.
+    async fn take_turn(&self) -> Option<Result<String, String>> {
         let mut session = self.session.lock().await;
-        renewal.began(SystemTime::now());
+        if !self.begin().await {
+            drop(session);
+            self.exchange.tell();
+            return None;
+        }
+        Some(self.order(&mut session).await)
+    }
+
+    /// Begins an order where it is this host's turn: asks the peer, where there is one.
+    async fn begin(&self) -> bool {
+        loop {
+            let now = SystemTime::now();
+            let wait = {
+                let mut state = self.slot.state();
+                match state.renewal.step(now) {
+                    Step::Order => {
+                        // Under the same lock: the peer may claim at any moment.
+                        state.renewal.began(now);
+                        return true;
+                    }
+                    Step::Claim => {
+                        let number = random();
+                        state.renewal.turn().claimed(number, now);
+                        drop(state);
+                        let service = self.slot.plan.service.to_string();
+                        self.exchange.say(Word::Claim { service, number });
+                        continue;
+                    }
+                    Step::Wait(until) if state.renewal.turn().is_claiming() => until,
+                    Step::Wait(_) | Step::AskForWindow => return false,
+                }
+            };
+            let wait = wait.duration_since(now).unwrap_or_default();
+            tokio::select! {
+                () = self.slot.changed.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn order(&self, session: &mut Session) -> Result<String, String> {
         self.show(|progress| progress.next_order = None);
-        let file = &self.plan.obtained.file;
-        let outcome = match store.keep_record(file, renewal.record()) {
+        let (kept, failures) = {
+            let state = self.slot.state();
+            let failures = state.renewal.record().failures;
+            (self.slot.keep_record(&state), failures)
+        };
+        self.exchange.tell();
+        let outcome = match kept {
             // Without it an agent that restarts again and again would order each time.
             Err(error) => Err(OrderError::Store(error)),
-            Ok(()) => self.obtain(&mut session, renewal.record().failures).await,
+            Ok(()) => self.obtain(session, failures).await,
         };
-        let retry_after = session.retry_after();
-        drop(session);
-        let said = self.take_in(renewal, outcome, retry_after);
-        if let Err(error) = store.keep_record(file, renewal.record()) {
-            tracing::warn!(%service, "{error}");
-        }
+        let said = self.take_in(outcome, session.retry_after());
+        self.exchange.tell();
         said
     }
 
     fn take_in(
         &self,
-        renewal: &mut Renewal,
         outcome: Result<Validity, OrderError>,
         retry_after: Option<SystemTime>,
     ) -> Result<String, String> {
-        let service = &self.plan.service;
-        match outcome {
+        let service = &self.slot.plan.service;
+        let mut state = self.slot.state();
+        let said = match outcome {
             Ok(validity) => {
-                renewal.ended(Outcome::Issued(validity));
+                state.renewal.ended(Outcome::Issued(validity));
                 self.show(|progress| {
                     progress.issued += 1;
                     progress.failure = None;
                 });
                 let until = humantime::format_rfc3339_seconds(validity.not_after);
-                let domains = self.plan.obtained.domains.join(" ");
+                let domains = self.slot.plan.obtained.domains.join(" ");
                 tracing::info!(%service, domains, %until, "obtained a certificate");
                 // The agent is stopping: the next one finds the file.
                 let _gone = self.renewed.send(service.clone());
@@ -174,12 +182,12 @@ impl Keeper {
             }
             Err(error) => {
                 let unreachable = error.is_unreachable();
-                renewal.ended(if unreachable {
+                state.renewal.ended(if unreachable {
                     Outcome::Unreachable { retry_after }
                 } else {
                     Outcome::Refused { retry_after }
                 });
-                let next = renewal.order_at(SystemTime::now());
+                let next = state.renewal.order_at(SystemTime::now());
                 let again = humantime::format_rfc3339_seconds(next);
                 self.show(|progress| {
                     if unreachable {
@@ -189,47 +197,135 @@ impl Keeper {
                     }
                     progress.failure = Some(error.to_string());
                 });
-                let failures = renewal.record().failures;
+                let failures = state.renewal.record().failures;
                 tracing::error!(%service, failures, %again, "no new certificate: {error}");
                 Err(format!(
                     "service {service} has no new certificate: {error}. The one that it has stays; \
                      the next order begins at {again}"
                 ))
             }
-        }
+        };
+        self.slot.try_to_keep_record(&state);
+        said
     }
 
     /// Orders, and puts the file in place of the old one.
     async fn obtain(&self, session: &mut Session, failures: u32) -> Result<Validity, OrderError> {
         let Plan {
             settings, obtained, ..
-        } = &self.plan;
+        } = &self.slot.plan;
         let challenge = challenge_after(&settings.challenges, failures);
         // A directory may refuse what it is to replace: after a failure it is not named any more.
-        let old = leaf(&obtained.file).filter(|_| failures == 0 && self.found().is_some());
+        let has_one = self.slot.state().certificate.is_some();
+        let old = leaf(&obtained.file).filter(|_| failures == 0 && has_one);
         let replaces = match &old {
             Some(old) if session.window(old).await.is_some() => Some(old),
             _ => None,
         };
         let pem = session.order(&obtained.domains, challenge, replaces);
         let pem = pem.await?;
-        let facts = (self.inspect)(pem.as_bytes()).map_err(OrderError::Unfit)?;
-        store::write(&obtained.file, pem.as_bytes())?;
+        let facts = (self.slot.inspect)(pem.as_bytes()).map_err(OrderError::Unfit)?;
+        let mut state = self.slot.state();
+        self.slot.install(&mut state, pem.as_bytes(), &facts)?;
         Ok(facts.validity)
     }
 
-    async fn ask_for_window(&self, renewal: &mut Renewal) {
-        let answer = match leaf(&self.plan.obtained.file) {
+    async fn ask_for_window(&self) {
+        let answer = match leaf(&self.slot.plan.obtained.file) {
             Some(certificate) => self.session.lock().await.window(&certificate).await,
             None => None,
         };
         let (window, again) = answer.unzip();
-        renewal.asked_for_window(SystemTime::now(), window, again);
+        let is_news = {
+            let mut state = self.slot.state();
+            let before = state.renewal.record().clone();
+            let now = SystemTime::now();
+            state.renewal.asked_for_window(now, window, again);
+            let is_news = *state.renewal.record() != before;
+            if is_news {
+                self.slot.try_to_keep_record(&state);
+            }
+            is_news
+        };
+        if is_news {
+            self.exchange.tell();
+        }
+    }
+
+    /// Notes the wish of an operator; keeps where to answer when the order has ended.
+    fn want(&self, answer: Answer) -> Option<Answer> {
+        let wanted = self.slot.state().renewal.want_now(SystemTime::now());
+        let Err(until) = wanted else {
+            return Some(answer);
+        };
+        let until = humantime::format_rfc3339_seconds(until);
+        let refused = format!(
+            "{MOST_ORDERS_AN_HOUR} orders began within the last hour, or half as many without a link \
+             to the peer, which is the limit that keeps the directory from locking this account out; \
+             the next may begin at {until}"
+        );
+        // An operator who did not wait asks again.
+        let _gone = answer.send(Err(refused));
+        None
+    }
+
+    /// Why what an operator wanted was not begun. It is not wanted any more.
+    fn not_begun(&self) -> String {
+        let service = &self.slot.plan.service;
+        let now = SystemTime::now();
+        let mut state = self.slot.state();
+        state.renewal.want_none();
+        let is_with_peer = state.renewal.turn().is_with_peer(now);
+        let part = state.renewal.turn().part();
+        drop(state);
+        let peer = self.exchange.peer();
+        match part {
+            Part::Standby => refuse_on_standby(service.as_str(), &peer),
+            _ if is_with_peer => format!(
+                "{peer} has an order for service {service} under way; what it obtains comes here, too"
+            ),
+            _ => format!(
+                "no order began for service {service}: the hosts of the pair do not agree on whose \
+                 turn it is yet; try again in a moment"
+            ),
+        }
+    }
+
+    fn show_next(&self, now: SystemTime) {
+        let (order_at, due, part) = {
+            let mut state = self.slot.state();
+            let renewal = &mut state.renewal;
+            (
+                renewal.order_at(now),
+                renewal.renew_at(),
+                renewal.turn().part(),
+            )
+        };
+        self.show(|progress| {
+            progress.next_order = Some(order_at);
+            progress.due = Some(due);
+            progress.is_standby = part == Part::Standby;
+        });
     }
 
     fn show(&self, change: impl FnOnce(&mut Progress)) {
-        self.board.change(&self.plan.service, change);
+        self.board.change(&self.slot.plan.service, change);
     }
+}
+
+/// Why a standby orders nothing.
+pub(super) fn refuse_on_standby(service: &str, peer: &str) -> String {
+    format!(
+        "this host is not active, and only the active host of a pair orders certificates: run `lb \
+         certificate renew {service}` on {peer}"
+    )
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness two claims may be equal: both are refused then, and made again.
+    let _filled = aws_lc_rs::rand::fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
 }
 
 /// The way to validate after so many failures in a row: each of the list in turn.
@@ -239,22 +335,6 @@ fn challenge_after(challenges: &[AcmeChallenge], failures: u32) -> AcmeChallenge
         .get(turn)
         .copied()
         .unwrap_or(AcmeChallenge::TlsAlpn01)
-}
-
-/// Notes the wish of an operator; keeps where to answer when the order has ended.
-fn want(renewal: &mut Renewal, answer: Answer) -> Option<Answer> {
-    let Err(until) = renewal.want_now(SystemTime::now()) else {
-        return Some(answer);
-    };
-    let until = humantime::format_rfc3339_seconds(until);
-    let refused = format!(
-        "{} orders began within the last hour, which is the limit that keeps the directory from \
-         locking this account out; the next may begin at {until}",
-        super::MOST_ORDERS_AN_HOUR
-    );
-    // An operator who did not wait asks again.
-    let _gone = answer.send(Err(refused));
-    None
 }
 
 fn leaf(file: &Path) -> Option<CertificateDer<'static>> {

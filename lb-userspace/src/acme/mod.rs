@@ -2,7 +2,13 @@
 //!
 //! [`Renewal`] decides when to order. `keeper` is the task of one certificate, which does it;
 //! `session` speaks with the directory, one order at a time; `store` is the disk. [`Challenges`] is
-//! what the front answers while names are validated. A certificate that was obtained is a file like
+//! what the front answers while names are validated. `record` is what is kept of a certificate's orders.
+//!
+//! In a pair `turn`, a part of the renewal's decision, says which host may order, and `exchange` is
+//! what the hosts say to each other: both have the account, the certificates and the record, and both
+//! answer while names are validated. `slot` is what the task of a certificate shares with it.
+//!
+//! A certificate that was obtained is a file like
 //! any other: the agent loads it when [`Acme`] says that it is new.
 
 #![forbid(unsafe_code)]
@@ -10,12 +16,17 @@
 mod board;
 mod challenges;
 mod client;
+mod exchange;
 mod keeper;
+mod record;
 mod renewal;
 mod session;
+mod slot;
 mod store;
+mod turn;
+mod word;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc},
@@ -23,19 +34,24 @@ use tokio::{
 };
 
 pub use board::{Board, Progress};
-pub use challenges::{ACME_TLS, Challenges, Offer, Unmade, placeholder};
+pub use challenges::{ACME_TLS, Challenges, Offer, Response, Unmade, placeholder};
 pub use keeper::{Answer, Facts, Inspect};
-pub use renewal::{MOST_ORDERS_AN_HOUR, Outcome, Record, Renewal, Step, Validity, Window};
+pub use record::{MOST_ORDERS_AN_HOUR, Record, Suggestion, Validity, Window};
+pub use renewal::{Outcome, Renewal, Step};
 pub use store::StoreError;
+pub use turn::{Part, Turn};
+pub use word::{CertificateId, Secret, Told, ToldCertificate, Word};
 
 use crate::config::{self, Config, Mode, Name};
+use exchange::Exchange;
 use keeper::{Keeper, Plan};
 use session::Session;
+use slot::Slot;
 
 /// The certificates that the agent obtains. Dropped, it ends its tasks.
 #[derive(Debug)]
 pub struct Acme {
-    challenges: Challenges,
+    exchange: Exchange,
     inspect: Inspect,
     renewed: mpsc::UnboundedSender<Name>,
     session: Option<(config::Acme, Arc<AsyncMutex<Session>>)>,
@@ -43,10 +59,19 @@ pub struct Acme {
     board: Board,
 }
 
+/// What comes out of [`Acme`].
+#[derive(Debug)]
+pub struct News {
+    /// The services whose certificate file is new.
+    pub renewed: mpsc::UnboundedReceiver<Name>,
+    /// What is to be said to the peer.
+    pub words: mpsc::UnboundedReceiver<Word>,
+}
+
 /// A certificate that is kept.
 #[derive(Debug)]
 struct Kept {
-    plan: Plan,
+    slot: Arc<Slot>,
     wishes: mpsc::UnboundedSender<Answer>,
     task: JoinHandle<()>,
 }
@@ -58,17 +83,24 @@ impl Drop for Kept {
 }
 
 impl Acme {
-    /// Obtains nothing yet. The receiver gives the services whose certificate file is new.
+    /// Obtains nothing yet. `in_pair`: the host has a peer, and is not active yet.
     #[must_use]
-    pub fn new(challenges: Challenges, inspect: Inspect) -> (Self, mpsc::UnboundedReceiver<Name>) {
-        let (renewed, news) = mpsc::unbounded_channel();
+    pub fn new(challenges: Challenges, inspect: Inspect, in_pair: bool) -> (Self, News) {
+        let (renewed, files) = mpsc::unbounded_channel();
+        let (to_peer, words) = mpsc::unbounded_channel();
+        let board = Board::default();
+        let shown = (challenges, board.clone());
         let acme = Self {
-            challenges,
+            exchange: Exchange::new(in_pair, to_peer, renewed.clone(), shown),
             inspect,
             renewed,
             session: None,
             kept: BTreeMap::new(),
-            board: Board::default(),
+            board,
+        };
+        let news = News {
+            renewed: files,
+            words,
         };
         (acme, news)
     }
@@ -78,20 +110,52 @@ impl Acme {
     pub fn apply(&mut self, config: &Config) {
         let plans = plans(config);
         self.kept
-            .retain(|service, kept| plans.get(service) == Some(&kept.plan));
-        for (service, plan) in plans {
-            if !self.kept.contains_key(&service) {
-                let kept = self.keep(plan);
-                self.kept.insert(service, kept);
-            }
+            .retain(|service, kept| plans.get(service) == Some(&kept.slot.plan));
+        let new = plans
+            .into_iter()
+            .filter(|(service, _)| !self.kept.contains_key(service));
+        let part = self.exchange.part();
+        let now = SystemTime::now();
+        let new: Vec<_> = new
+            .map(|(_, plan)| Arc::new(Slot::open(plan, self.inspect, part, now)))
+            .collect();
+        let old = self.kept.values().map(|kept| Arc::clone(&kept.slot));
+        let slots = old.chain(new.iter().cloned());
+        let slots = slots.map(|slot| (slot.plan.service.clone(), slot));
+        // The peer is known to a slot before its task begins.
+        self.exchange
+            .keep(&config.node.name, config.acme.as_ref(), slots.collect());
+        for slot in new {
+            let service = slot.plan.service.clone();
+            let kept = self.start(slot);
+            self.kept.insert(service, kept);
         }
         self.board.keep(&self.kept.keys().collect());
+    }
+
+    /// The host of a pair became active, or is not any more.
+    pub fn set_active(&self, active: bool) {
+        self.exchange.set_active(active);
+    }
+
+    /// The link to the peer came up, or is gone.
+    pub fn set_linked(&self, linked: bool) {
+        self.exchange.set_linked(linked);
+    }
+
+    /// Takes in what the peer says. Reads and writes files of certificates.
+    pub fn heard(&self, word: Word) {
+        self.exchange.heard(word);
     }
 
     /// Renews the certificate of a service now. The answer comes when the order has ended.
     pub fn renew(&self, service: &str, answer: Answer) {
         let kept = self.kept.iter().find(|(name, _)| name.as_str() == service);
         let refused = match kept {
+            Some(_) if self.exchange.part() == Part::Standby => {
+                let sentence = keeper::refuse_on_standby(service, &self.exchange.peer());
+                (answer, sentence)
+            }
             Some((_, kept)) => match kept.wishes.send(answer) {
                 Ok(()) => return,
                 Err(unsent) => (unsent.0, "its task has ended: restart lb".to_owned()),
@@ -120,19 +184,19 @@ impl Acme {
         )
     }
 
-    fn keep(&mut self, plan: Plan) -> Kept {
+    fn start(&mut self, slot: Arc<Slot>) -> Kept {
         let (wishes, received) = mpsc::unbounded_channel();
         // Its counters are there from the start, whether or not the directory answers.
-        self.board.change(&plan.service, |_| {});
+        self.board.change(&slot.plan.service, |_| {});
         let keeper = Keeper {
-            session: self.session(&plan.settings),
-            plan: plan.clone(),
-            inspect: self.inspect,
+            session: self.session(&slot.plan.settings),
+            slot: Arc::clone(&slot),
+            exchange: self.exchange.clone(),
             board: self.board.clone(),
             renewed: self.renewed.clone(),
         };
         Kept {
-            plan,
+            slot,
             wishes,
             task: tokio::spawn(keeper.run(received)),
         }
@@ -143,7 +207,7 @@ impl Acme {
         match &self.session {
             Some((known, session)) if known == settings => Arc::clone(session),
             _ => {
-                let session = Session::new(settings.clone(), self.challenges.clone());
+                let session = Session::new(settings.clone(), self.exchange.clone());
                 let session = Arc::new(AsyncMutex::new(session));
                 self.session = Some((settings.clone(), Arc::clone(&session)));
                 session

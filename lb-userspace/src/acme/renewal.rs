@@ -5,13 +5,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use super::{
+    record::{HOUR, Record, Suggestion, Validity, Window, from_unix, to_unix},
+    turn::{Part, Permit, Turn},
+};
 
-/// Orders that may begin within any hour. Let's Encrypt refuses after five failed authorizations
-/// for an account and a name in an hour; one is left for other clients of the account.
-pub const MOST_ORDERS_AN_HOUR: usize = 4;
-
-const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The wait after a first failure. It doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(15 * 60);
@@ -23,29 +21,13 @@ const ASK_BOUNDS: [Duration; 2] = [Duration::from_secs(60), DAY];
 /// thirtieth.
 const SPREAD: u32 = 30;
 
-/// From when to when a certificate is valid.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Validity {
-    /// Its `notBefore`.
-    pub not_before: SystemTime,
-    /// Its `notAfter`.
-    pub not_after: SystemTime,
-}
-
-/// When the directory suggests to renew (RFC 9773 §4.2).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Window {
-    /// Its first moment.
-    pub start: SystemTime,
-    /// Its end.
-    pub end: SystemTime,
-}
-
 /// What is due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
     /// Order a certificate: call [`Renewal::began`] before, and [`Renewal::ended`] behind.
     Order,
+    /// Ask the peer for the turn: [`Turn::claimed`], and [`Turn::answered`] when it has said.
+    Claim,
     /// Ask the directory for the renewal window: [`Renewal::asked_for_window`] takes the answer.
     AskForWindow,
     /// Nothing before this moment.
@@ -69,20 +51,6 @@ pub enum Outcome {
     },
 }
 
-/// What must outlive a restart, so that an agent that restarts often orders no more often.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Record {
-    /// Failures since the last certificate.
-    pub failures: u32,
-    /// Whether the last failure was that of the directory itself.
-    pub unreachable: bool,
-    /// When the last orders began, in seconds since 1970, the oldest first; at most
-    /// [`MOST_ORDERS_AN_HOUR`].
-    pub began: Vec<u64>,
-    /// The directory wants no order before this second since 1970.
-    pub retry_after: Option<u64>,
-}
-
 /// The life of one certificate.
 #[derive(Clone, Debug)]
 pub struct Renewal {
@@ -90,7 +58,7 @@ pub struct Renewal {
     seed: u64,
     certificate: Option<Validity>,
     record: Record,
-    window: Option<Window>,
+    turn: Turn,
     /// When to ask for the window next; `None`: at once.
     ask_at: Option<SystemTime>,
     /// An operator wants a new certificate now.
@@ -105,10 +73,30 @@ impl Renewal {
             seed,
             certificate,
             record,
-            window: None,
+            turn: Turn::new(Part::Alone, SystemTime::UNIX_EPOCH),
             ask_at: None,
             wanted: false,
         }
+    }
+
+    /// The same on a host of a pair, which starts.
+    #[must_use]
+    pub fn in_pair(self, part: Part, now: SystemTime) -> Self {
+        Self {
+            turn: Turn::new(part, now),
+            ..self
+        }
+    }
+
+    /// What is known of whose turn it is.
+    pub fn turn(&mut self) -> &mut Turn {
+        &mut self.turn
+    }
+
+    /// From when to when the certificate is valid; `None`: there is none.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Validity> {
+        self.certificate
     }
 
     /// What is to be kept on disk.
@@ -120,9 +108,23 @@ impl Renewal {
     /// What is due at `now`.
     pub fn step(&mut self, now: SystemTime) -> Step {
         self.forget_the_future(now);
-        let order_at = self.order_at(now);
-        if order_at <= now {
-            return Step::Order;
+        let mut order_at = self.order_at(now);
+        if order_at > now {
+            self.turn.give_back();
+        } else {
+            match self.turn.permit(now) {
+                Permit::Claim => return Step::Claim,
+                Permit::Wait(until) => order_at = until,
+                // A peer that has fallen silent leaves this host fewer orders.
+                Permit::Begin => order_at = self.order_at(now),
+            }
+            if order_at <= now {
+                return Step::Order;
+            }
+        }
+        if self.turn.part() == Part::Standby {
+            // What is due there is the active host's to do.
+            return Step::Wait(now + DAY);
         }
         if self.certificate.is_none() {
             return Step::Wait(order_at);
@@ -149,22 +151,16 @@ impl Renewal {
     /// An order begins.
     pub fn began(&mut self, now: SystemTime) {
         self.wanted = false;
-        let began = &mut self.record.began;
-        began.push(to_unix(now));
-        let surplus = began.len().saturating_sub(MOST_ORDERS_AN_HOUR);
-        began.drain(..surplus);
+        self.record.note_own(now);
+        self.turn.began(now);
     }
 
     /// The order ended. The certificate that is there stays unless there is a new one.
     pub fn ended(&mut self, outcome: Outcome) {
+        self.turn.ended();
         let (unreachable, retry_after) = match outcome {
             Outcome::Issued(validity) => {
-                self.certificate = Some(validity);
-                self.window = None;
-                self.ask_at = None;
-                self.record.failures = 0;
-                self.record.unreachable = false;
-                self.record.retry_after = None;
+                self.took_over(validity);
                 return;
             }
             Outcome::Unreachable { retry_after } => (true, retry_after),
@@ -183,8 +179,14 @@ impl Renewal {
         window: Option<Window>,
         again: Option<Duration>,
     ) {
-        if let Some(window) = window.filter(|window| window.start <= window.end) {
-            self.window = Some(window);
+        if let (Some(window), Some(certificate)) = (window, self.certificate)
+            && window.start <= window.end
+        {
+            self.record.window = Some(Suggestion {
+                certificate: to_unix(certificate.not_before),
+                start: to_unix(window.start),
+                end: to_unix(window.end),
+            });
         }
         let [least, most] = ASK_BOUNDS;
         self.ask_at = Some(now + again.unwrap_or(ASK_AGAIN).clamp(least, most));
@@ -204,8 +206,47 @@ impl Renewal {
         Ok(())
     }
 
-    /// When the certificate is to be renewed; the beginning of time where there is none.
-    fn renew_at(&self) -> SystemTime {
+    /// The operator does not want one any more.
+    pub fn want_none(&mut self) {
+        self.wanted = false;
+    }
+
+    /// A new certificate is in place, from this host's order or from the peer.
+    pub fn took_over(&mut self, certificate: Validity) {
+        self.certificate = Some(certificate);
+        self.ask_at = None;
+        self.record.begin_certificate();
+    }
+
+    /// The peer claims the turn: [`Turn::peer_claims`].
+    ///
+    /// # Errors
+    /// It is this host's: how long that may last.
+    pub fn peer_claims(&mut self, number: u64, now: SystemTime) -> Result<(), Duration> {
+        self.turn.peer_claims(number, now)?;
+        // It counts before it begins, as an own one does.
+        self.record.note_peers(now);
+        Ok(())
+    }
+
+    /// The peer tells of its record. `same`: it has the very certificate that this host has, or none
+    /// as this one.
+    pub fn peer_tells(&mut self, theirs: &Record, same: bool, now: SystemTime) {
+        self.record.take_in_orders(theirs, now);
+        if !same {
+            return;
+        }
+        self.record.take_in_failures(theirs);
+        if self.turn.part() == Part::Standby && theirs.window.is_some() {
+            self.record.window = theirs.window;
+            self.ask_at = Some(now + ASK_AGAIN);
+        }
+    }
+
+    /// When the certificate is to be renewed, whatever failed since; the beginning of 1970 where there
+    /// is none.
+    #[must_use]
+    pub fn renew_at(&self) -> SystemTime {
         let Some(Validity {
             not_before,
             not_after,
@@ -215,20 +256,25 @@ impl Renewal {
         };
         let lifetime = not_after.duration_since(not_before).unwrap_or_default();
         let by_age = not_before + lifetime * 2 / 3 - self.part_of(lifetime / SPREAD);
-        let Some(window) = self.window else {
+        let window = self
+            .record
+            .window
+            .filter(|window| window.certificate == to_unix(not_before))
+            .map(|window| [window.start, window.end].map(from_unix));
+        let Some([start, end]) = window else {
             return by_age;
         };
-        let length = window.end.duration_since(window.start).unwrap_or_default();
+        let length = end.duration_since(start).unwrap_or_default();
         // A window that ends with the certificate or after it leaves no time for a failure.
         let latest = not_after - lifetime / 10;
-        (window.start + self.part_of(length)).min(latest)
+        (start + self.part_of(length)).min(latest)
     }
 
     /// The end of the wait after failures: 15 minutes, doubling to a day, or to an hour where the
     /// directory itself did not work. Near the end of a certificate that is still valid it is an
     /// eighth of what is left, so that it is renewed in time once the cause is gone.
     fn backed_off_until(&self, now: SystemTime) -> SystemTime {
-        let (Some(last), 1..) = (self.record.began.last(), self.record.failures) else {
+        let (Some(last), 1..) = (self.record.last(), self.record.failures) else {
             return SystemTime::UNIX_EPOCH;
         };
         let doublings = (self.record.failures - 1).min(16);
@@ -239,23 +285,17 @@ impl Renewal {
             most = most.min((left / 8).max(HOUR));
         }
         let wait = (FIRST_WAIT * 2_u32.pow(doublings)).min(most);
-        from_unix(*last) + wait + self.part_of(wait / 10)
+        from_unix(last) + wait + self.part_of(wait / 10)
     }
 
     /// When another order may begin within the limit of an hour.
     fn hour_is_over(&self) -> SystemTime {
-        match self.record.began.as_slice() {
-            began @ [oldest, ..] if began.len() >= MOST_ORDERS_AN_HOUR => from_unix(*oldest) + HOUR,
-            _ => SystemTime::UNIX_EPOCH,
-        }
+        self.record.hour_is_over(self.turn.is_cut_off())
     }
 
     /// A clock that was set back leaves moments that would have to be waited for.
     fn forget_the_future(&mut self, now: SystemTime) {
-        let seconds = to_unix(now);
-        for began in &mut self.record.began {
-            *began = (*began).min(seconds);
-        }
+        self.record.forget_the_future(now);
         if self.ask_at.is_some_and(|ask_at| ask_at > now + DAY) {
             self.ask_at = None;
         }
@@ -270,18 +310,9 @@ impl Renewal {
     }
 }
 
-fn to_unix(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
-}
-
-/// Bounded, so that a damaged record cannot overflow the time: the year 2169 at the latest.
-fn from_unix(seconds: u64) -> SystemTime {
-    const LATEST: u64 = 200 * 365 * 24 * 3600;
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LATEST))
-}
-
 #[cfg(test)]
 #[path = "renewal_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod pair_tests;

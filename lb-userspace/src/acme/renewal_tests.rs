@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::acme::MOST_ORDERS_AN_HOUR;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -127,7 +128,13 @@ fn a_damaged_record_is_survived() {
         failures: u32::MAX,
         unreachable: true,
         began: vec![u64::MAX; 9],
+        peer_began: vec![u64::MAX; 9],
         retry_after: Some(u64::MAX),
+        window: Some(Suggestion {
+            certificate: 0,
+            start: u64::MAX,
+            end: 0,
+        }),
     };
     let mut renewal = Renewal::new(u64::MAX, Some(ninety_days()), record);
     _ = renewal.step(day(100));
@@ -178,6 +185,7 @@ impl World {
                     renewal.asked_for_window(self.now, None, None);
                     continue;
                 }
+                Step::Claim => panic!("a host that is alone asks nobody"),
                 Step::Order => {
                     self.began.push(self.now);
                     renewal.began(self.now);

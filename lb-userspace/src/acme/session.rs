@@ -1,6 +1,12 @@
 //! One account at one directory, and the orders that it places.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use instant_acme::{
@@ -11,8 +17,9 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    Challenges, Offer, Window,
+    Response, Window,
     client::{Client, ClientError, RetryAfter},
+    exchange::{Exchange, Shared},
     store::{Store, StoreError},
 };
 use crate::{
@@ -100,8 +107,11 @@ macro_rules! with_good_nonce {
 pub(super) struct Session {
     settings: Acme,
     store: Store,
-    challenges: Challenges,
+    exchange: Exchange,
     account: Option<Account>,
+    /// How many times the account on disk became another one, and how many times when `account` was
+    /// read.
+    accounts: (Arc<AtomicU64>, u64),
     retry_after: RetryAfter,
 }
 
@@ -114,11 +124,12 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn new(settings: Acme, challenges: Challenges) -> Self {
+    pub(super) fn new(settings: Acme, exchange: Exchange) -> Self {
         Self {
             store: Store::new(settings.folder()),
             settings,
-            challenges,
+            accounts: (exchange.accounts_taken(), 0),
+            exchange,
             account: None,
             retry_after: RetryAfter::default(),
         }
@@ -139,6 +150,7 @@ impl Session {
         {
             tracing::warn!("the ACME directory does not know this account any more: {error}");
             self.account = None;
+            self.exchange.forget_account(&self.store);
             self.store.forget_account()?;
             outcome = self.order_in_time(domains, challenge, replaces).await;
         }
@@ -206,8 +218,8 @@ impl Session {
             }
         };
         let mut order = with_good_nonce!(account.new_order(&new_order()))?;
-        // The answers are offered until the order has ended.
-        let _offers = self.answer_challenges(&mut order, challenge).await?;
+        // The answers are served until the order has ended.
+        let _served = self.answer_challenges(&mut order, challenge).await?;
         if with_good_nonce!(order.poll_ready(&POLLING))? == OrderStatus::Invalid {
             return Err(OrderError::Invalid(reasons(&mut order).await));
         }
@@ -221,13 +233,13 @@ impl Session {
         &self,
         order: &mut Order,
         challenge: AcmeChallenge,
-    ) -> Result<Vec<Offer>, OrderError> {
+    ) -> Result<Vec<Shared>, OrderError> {
         with_good_nonce!(fetch_authorizations(order))?;
         let (kind, word) = match challenge {
             AcmeChallenge::TlsAlpn01 => (ChallengeType::TlsAlpn01, "tls-alpn-01"),
             AcmeChallenge::Http01 => (ChallengeType::Http01, "http-01"),
         };
-        let mut offers = Vec::new();
+        let mut served = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
@@ -242,21 +254,27 @@ impl Session {
                 });
             };
             let key = answer.key_authorization();
-            offers.push(match challenge {
-                AcmeChallenge::TlsAlpn01 => {
-                    self.challenges.offer_tls(&name, key.digest().as_ref())?
-                }
-                AcmeChallenge::Http01 => self.challenges.offer_http(&answer.token, key.as_str()),
-            });
+            let response = match challenge {
+                AcmeChallenge::TlsAlpn01 => Response::tls(&name, key.digest().as_ref())?,
+                AcmeChallenge::Http01 => Response::Http {
+                    token: answer.token.clone(),
+                    key_authorization: key.as_str().to_owned(),
+                },
+            };
+            served.push(self.exchange.serve(response).await?);
             with_good_nonce!(answer.set_ready())?;
         }
-        Ok(offers)
+        Ok(served)
     }
 
     async fn account(&mut self) -> Result<Account, OrderError> {
-        if let Some(account) = &self.account {
+        let taken = self.accounts.0.load(Relaxed);
+        if let Some(account) = &self.account
+            && taken == self.accounts.1
+        {
             return Ok(account.clone());
         }
+        self.accounts.1 = taken;
         let client = Client::new(self.settings.ca_file.as_deref(), &self.retry_after)?;
         let builder = || Account::builder_with_http(Box::new(client.clone()));
         let account = match self.store.account::<AccountCredentials>()? {
@@ -279,6 +297,7 @@ impl Session {
                 let (account, credentials) =
                     with_good_nonce!(builder().create(&new, directory.clone(), bound.as_ref()))?;
                 self.store.keep_account(&credentials)?;
+                self.exchange.tell();
                 tracing::info!(directory, "made an ACME account");
                 account
             }

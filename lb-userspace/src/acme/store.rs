@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use instant_acme::AccountCredentials;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::Record;
@@ -44,6 +45,24 @@ impl Store {
         write_json(&self.folder.join("account.json"), credentials)
     }
 
+    /// The account's file as it is; `None`: there is no account yet.
+    pub(super) fn account_bytes(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        read_file(&self.folder.join("account.json"))
+    }
+
+    /// Keeps an account that the peer has made.
+    pub(super) fn take_account(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.folder.join("account.json");
+        match serde_json::from_slice::<AccountCredentials>(bytes) {
+            Ok(_credentials) => write(&path, bytes),
+            Err(error) => Err(StoreError {
+                what: "write",
+                path,
+                why: format!("these are no credentials of an account: {error}"),
+            }),
+        }
+    }
+
     /// Has a new account made the next time.
     pub(super) fn forget_account(&self) -> Result<(), StoreError> {
         let path = self.folder.join("account.json");
@@ -77,16 +96,25 @@ impl Store {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    let fail = |why: String| StoreError {
+    let Some(text) = read_file(path)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&text).map_err(|error| unreadable(path, &error))
+}
+
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match private_file::read(path, MOST_BYTES) {
+        Err(private_file::PrivateFileError::Missing) => Ok(None),
+        text => text.map(Some).map_err(|error| unreadable(path, &error)),
+    }
+}
+
+fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError {
         what: "read",
         path: path.to_owned(),
-        why,
-    };
-    let text = match private_file::read(path, MOST_BYTES) {
-        Err(private_file::PrivateFileError::Missing) => return Ok(None),
-        text => text.map_err(|error| fail(error.to_string()))?,
-    };
-    serde_json::from_slice(&text).map_err(|error| fail(error.to_string()))
+        why: why.to_string(),
+    }
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {

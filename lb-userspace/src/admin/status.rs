@@ -189,6 +189,9 @@ pub struct ObtainedStatus {
     pub file: PathBuf,
     /// When the next order begins; `null`: one is under way.
     pub next_order: Option<Moment>,
+    /// Whether the other host of the pair orders: this one does when it has become active.
+    #[serde(default)]
+    pub is_standby: bool,
     /// Why the last order failed; `null`: it did not.
     pub failure: Option<String>,
 }

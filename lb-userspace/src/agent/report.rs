@@ -86,7 +86,9 @@ impl<K: Kernel> Source for Shared<K> {
             let mut readings = observed.readings(&state, self.started);
             readings.ha = self.ha_reading(&state);
             readings.source_ports = source_ports;
-            readings.orders = obtained::readings(&self.board.progress());
+            let progress = self.board.progress();
+            readings.orders = obtained::readings(&progress);
+            readings.renewals_due = obtained::due(&progress);
             readings
         };
         render(readings, format)

@@ -20,11 +20,11 @@ use super::{
     summary,
 };
 use crate::{
-    acme::Acme,
+    acme::{self, Acme},
     admin::{Command, Request, Servers, wording::xdp_in_words},
     config::Name,
     health::{Checked, Checks},
-    peer::Certificates,
+    peer::{Certificates, Message},
     pool::{AllDown, Change, Order, Ordered, PoolView, StateFile, word_of},
     proxy::Proxy,
     tickets::TicketKeys,
@@ -75,8 +75,8 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) certificates: Certificates,
     /// The certificates that are obtained.
     pub(super) acme: Acme,
-    /// Services with a certificate that was just obtained.
-    pub(super) obtained: mpsc::UnboundedReceiver<Name>,
+    /// Services with a certificate that was just obtained, and what the peer is told of them.
+    pub(super) acme_news: acme::News,
     /// Looks whether files for TLS change.
     pub(super) file_watch: FileWatch,
     /// Those that have.
@@ -157,7 +157,8 @@ impl<K: Kernel> Agent<K> {
             _ = interrupt.recv() => return false,
             Some(checked) = self.outcomes.recv() => self.checked(checked),
             Some(command) = self.commands.recv() => self.command(command),
-            Some(service) = self.obtained.recv() => self.load_obtained(&service),
+            Some(service) = self.acme_news.renewed.recv() => self.load_obtained(&service),
+            Some(word) = self.acme_news.words.recv() => self.tell_peer(Some(Message::Acme(word))),
             Some(files) = self.changed_files.recv() => self.tls_files_changed(&files),
             effect = self.effects.recv(), if self.pair.is_some() => match effect {
                 Some(effect) => {

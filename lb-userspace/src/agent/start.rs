@@ -92,7 +92,7 @@ pub(super) fn start<K: Kernel>(
     let flows = kernel.flows();
     let (checks, outcomes) = start_checks(&config);
     let certificates = Certificates::new(shares_certificates(&config), run::inspect);
-    let (mut acme, obtained) = Acme::new(challenges, run::inspect_obtained);
+    let (mut acme, acme_news) = Acme::new(challenges, run::inspect_obtained, config.ha.is_some());
     acme.apply(&config);
     let (file_watch, changed_files) = FileWatch::start(LOOK_EVERY);
     file_watch.watch(tls_files);
@@ -127,7 +127,7 @@ pub(super) fn start<K: Kernel>(
         tickets,
         certificates,
         acme,
-        obtained,
+        acme_news,
         file_watch,
         changed_files,
         admin_listener,

@@ -1,7 +1,7 @@
 //! `lb certificate`: the certificates that the agent obtains.
 
 use super::table::{Align, Cell, Style, Table};
-use crate::admin::{Moment, ObtainedStatus, Status};
+use crate::admin::{ObtainedStatus, Status};
 
 /// A line for each service whose certificate is obtained.
 pub(super) fn table(status: &Status, colour: bool) -> String {
@@ -17,7 +17,7 @@ pub(super) fn table(status: &Status, colour: bool) -> String {
         };
         table.push(vec![
             Cell::new(one.service.as_str()),
-            Cell::new(next_order(one.next_order)),
+            Cell::new(next_order(one)),
             last,
         ]);
     }
@@ -45,7 +45,7 @@ pub(super) fn show(status: &Status, service: &str) -> Result<String, String> {
          next order  {}\nfailure     {failure}\n",
         one.domains.join(", "),
         one.file.display(),
-        next_order(one.next_order),
+        next_order(one),
     ))
 }
 
@@ -63,8 +63,11 @@ fn find<'s>(obtained: &'s [ObtainedStatus], service: &str) -> Result<&'s Obtaine
     })
 }
 
-fn next_order(at: Option<Moment>) -> String {
-    at.map_or_else(
+fn next_order(one: &ObtainedStatus) -> String {
+    if one.is_standby {
+        return "the active host orders".to_owned();
+    }
+    one.next_order.map_or_else(
         || "under way".to_owned(),
         |at| humantime::format_rfc3339_seconds(at.0).to_string(),
     )
@@ -82,6 +85,7 @@ mod tests {
             domains: vec!["example.org".to_owned(), "www.example.org".to_owned()],
             file: status.certificates[0].file.clone(),
             next_order: Some(status.now),
+            is_standby: false,
             failure: Some("the directory: no answer".to_owned()),
         }];
         status

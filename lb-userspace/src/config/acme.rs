@@ -5,7 +5,7 @@ use std::{ops::Range, path::PathBuf};
 use toml::Spanned;
 
 use super::{
-    Acme, AcmeChallenge, ExternalAccount, Name, Obtained,
+    Acme, AcmeChallenge, ExternalAccount, Ha, Name, Obtained,
     kind::{Choice, Complaint, Text},
     list::{List, Listed},
     schema::{Absent, Entry, Key, Schema},
@@ -22,8 +22,9 @@ pub(super) static ACME: Schema = Schema {
             (RFC 8555). With this section you agree to the terms of service of the directory. \
             Each service gets one certificate for all its `domains`, with a P-256 key. It is \
             renewed at two thirds of its lifetime, or when the directory suggests it (RFC 9773); \
-            the old one stays in use until there is a new one. DNS-01, wildcards, and a pair of \
-            hosts (`[ha]`) are not there yet.",
+            the old one stays in use until there is a new one. In a pair the active host orders, \
+            and `[ha.link]` brings what it obtains to the other one, keys included: both hosts have \
+            the same section. DNS-01 and wildcards are not there yet.",
     presence: "Must be given where a service has `domains`.",
     keys: &[
         &EMAIL,
@@ -158,8 +159,8 @@ impl AcmeDraft {
     }
 }
 
-/// Reads `[acme]`, if the file has it. In a pair both hosts would order: it is refused there.
-pub(super) fn read(root: &Section<'_>, has_pair: bool) -> AcmeDraft {
+/// Reads `[acme]`, if the file has it. `pair`: `[ha]`, if the file has it and it is valid.
+pub(super) fn read(root: &Section<'_>, pair: Option<&Ha>) -> AcmeDraft {
     let section = match root.table(&ACME) {
         Ok(Some(section)) => section,
         other => {
@@ -168,8 +169,8 @@ pub(super) fn read(root: &Section<'_>, has_pair: bool) -> AcmeDraft {
         }
     };
     let mut acme = read_section(&section).map(Some);
-    if has_pair {
-        acme = Err(refuse_pair(&section));
+    if pair.is_some_and(|ha| ha.link.is_none()) {
+        acme = Err(refuse_pair_without_link(&section));
     }
     AcmeDraft {
         acme,
@@ -269,11 +270,11 @@ fn certificate_file(acme: &Acme, service: &Name) -> PathBuf {
     acme.folder().join("certificates").join(file)
 }
 
-fn refuse_pair(section: &Section<'_>) -> Reported {
-    let message = "[acme] and [ha] are both in this file".to_owned();
-    let hint = "certificates for a pair are not obtained yet: give the services certificate files, \
-                which `share_certificates` of [ha.link] brings to the other host, or leave out one \
-                of the two sections";
+fn refuse_pair_without_link(section: &Section<'_>) -> Reported {
+    let message = "[acme] is in the file of a pair that has no [ha.link]".to_owned();
+    let hint = "the hosts of a pair agree over the link on which of them orders, and it brings the \
+                certificate to the other one: make a secret with `lb peer init` and add [ha.link], \
+                or leave out [acme] and give the services certificate files";
     section
         .source()
         .error(section.span(), message, hint.to_owned())

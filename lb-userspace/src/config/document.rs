@@ -128,8 +128,9 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     let ha = root.table(&ha::HA).map(|ha| ha.as_ref().map(ha::read));
     let pools = read_pools(root);
     let pool_drafts = pools.as_deref().ok();
-    let has_pair = !matches!(ha, Ok(None));
-    let acme = acme::read(root, has_pair);
+    let pair = ha.as_ref().ok().and_then(Option::as_ref);
+    let pair = pair.and_then(|draft| draft.ha.as_ref().ok());
+    let acme = acme::read(root, pair);
     let defaults = http.as_ref().map(|http| http.timeouts).unwrap_or_default();
     let services = read_services(root, pool_drafts, acme.known(), &defaults);
     let service_drafts = services.as_deref().unwrap_or_default();

@@ -304,6 +304,15 @@ pub struct Service {
 }
 
 impl Service {
+    /// The certificate that is obtained for it.
+    #[must_use]
+    pub fn obtained(&self) -> Option<&Obtained> {
+        match &self.mode {
+            Mode::Https { obtained, .. } => obtained.as_ref(),
+            Mode::Tcp { .. } | Mode::Http => None,
+        }
+    }
+
     /// The pools that it uses, each once: its own first, then those of the routes in their order.
     #[must_use]
     pub fn pools(&self) -> Vec<&Arc<Pool>> {

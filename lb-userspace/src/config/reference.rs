@@ -94,7 +94,8 @@ These are refused as well:
   the same address; a service that listens on the address of one of its own backends;
 - `forward` for a service of mode `http` or `https`, `certificates` or `domains` for one of mode
   `tcp` or `http`, `[service.timeouts]` for one of mode `tcp`;
-- `domains` without `[acme]`, a domain that is a wildcard or an address, and `[acme]` together with `[ha]`;
+- `domains` without `[acme]`, a domain that is a wildcard or an address, and `[acme]` in a pair without
+  `[ha.link]`;
 - for a service of mode `tcp`: a pool that balances by `least_connections`, `random_two` or `hash`, and
   wildcard, loopback or IPv6 addresses, its own or its backends';
 - for a service of mode `tcp`: `route`, `request_headers`, `response_headers` and `error_pages`;

@@ -244,6 +244,10 @@ impl Readings {
         for (service, outcome, count) in &self.orders {
             orders.counter(&[service.as_str(), outcome], count)?;
         }
+        let mut due = Samples::begin(encoder, &families::ACME_RENEWAL_DUE)?;
+        for (service, moment) in &self.renewals_due {
+            due.gauge(&[service.as_str()], unix_seconds(*moment))?;
+        }
         Ok(())
     }
 

@@ -104,6 +104,8 @@ families! {
         "When a certificate ends, in seconds since 1970-01-01 UTC.";
     ACME_ORDERS: Counter "lb_acme_orders_total" ["service", "outcome"]
         "Orders of certificates that ended, by what came of them.";
+    ACME_RENEWAL_DUE: Gauge "lb_acme_renewal_due_seconds" ["service"]
+        "When a certificate is due to be renewed, in seconds since 1970-01-01 UTC; 0 where there is none yet.";
     VRRP_STATE: Gauge "lb_vrrp_state" ["state"]
         "1 for the state that this host's virtual router is in, 0 for the others.";
     VRRP_PRIORITY: Gauge "lb_vrrp_priority" []

@@ -81,6 +81,8 @@ pub struct Readings {
     pub certificates: Vec<CertificateReading>,
     /// Orders of certificates: service, outcome, how many.
     pub orders: Vec<(Name, &'static str, u64)>,
+    /// When the certificates that are obtained are due to be renewed, by service.
+    pub renewals_due: Vec<(Name, SystemTime)>,
     /// The pair; `None` when the host is alone.
     pub ha: Option<HaReading>,
     /// The agent's own process.

@@ -141,6 +141,10 @@ fn readings() -> Readings {
             expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
         }],
         orders: vec![(name("https"), "issued", 1), (name("https"), "refused", 2)],
+        renewals_due: vec![(
+            name("https"),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        )],
         ha: Some(ha::reading()),
         process: ProcessReading::now(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
     }
@@ -205,6 +209,7 @@ fn every_sample_stands_where_it_should() {
         r#"lb_backend_ejected{pool="web",backend="web1"} 1"#,
         r#"lb_backend_ejections_total{service="https",backend="web1"} 3"#,
         r#"lb_acme_orders_total{service="https",outcome="refused"} 2"#,
+        r#"lb_acme_renewal_due_seconds{service="https"} 1800000000.0"#,
         "process_start_time_seconds 1700000000",
     ] {
         assert_has(&text, line);

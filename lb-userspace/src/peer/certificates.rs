@@ -66,6 +66,8 @@ pub struct Certificates {
     ours: BTreeMap<String, CertificateFacts>,
     /// `None` while the link is down.
     theirs: Option<BTreeMap<String, CertificateFacts>>,
+    /// Files that are brought to both hosts in another way: they are compared, and not asked for.
+    obtained: BTreeSet<String>,
     /// What was asked for and has not come.
     wanted: BTreeMap<String, CertificateFacts>,
 }
@@ -113,8 +115,15 @@ impl Certificates {
             inspect,
             ours: BTreeMap::new(),
             theirs: None,
+            obtained: BTreeSet::new(),
             wanted: BTreeMap::new(),
         }
+    }
+
+    /// These files are of certificates that the agents obtain.
+    pub fn set_obtained(&mut self, files: &[&Path]) {
+        let files = files.iter().filter_map(|file| file.to_str());
+        self.obtained = files.map(str::to_owned).collect();
     }
 
     /// This host has these certificates now. To be told to the peer, when it is news.
@@ -187,7 +196,8 @@ impl Certificates {
         let mut wants = Vec::new();
         for (path, newer) in &theirs {
             let ours = self.ours.get(path);
-            if self.shares && ours.is_some_and(|ours| ours.gives_way_to(newer, now)) {
+            let shares = self.shares && !self.obtained.contains(path);
+            if shares && ours.is_some_and(|ours| ours.gives_way_to(newer, now)) {
                 self.wanted.insert(path.clone(), newer.clone());
                 wants.push(CertificateWord::Want(path.clone(), newer.fingerprint));
             }

@@ -4,7 +4,7 @@ use lb_ha::pair::Word;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{CertificateWord, record::Lane};
-use crate::{pool::ToldOrders, tickets};
+use crate::{acme, pool::ToldOrders, tickets};
 
 /// The version of what is said here. It changes with every change of a frame.
 pub(super) const PROTOCOL: u16 = 1;
@@ -22,10 +22,41 @@ const HELLO_LIMIT: u16 = 4096;
 pub(super) struct Hello {
     /// The name of the node.
     pub(super) node: String,
-    /// The version of `lb`.
+    /// The version of `lb`, and behind a `+` what it knows besides version 1 of the link: an older
+    /// agent shows it, and is not sent what it does not know. See [`Known`].
     pub(super) version: String,
     /// A number drawn when the agent started: tells it from itself.
     pub(super) instance: u64,
+}
+
+/// What an agent knows of what is said.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Known {
+    acme: bool,
+}
+
+impl Known {
+    const ACME: &'static str = "acme";
+
+    /// The version of this agent, with all that it knows.
+    pub(super) fn ours() -> String {
+        format!("{}+{}", env!("CARGO_PKG_VERSION"), Self::ACME)
+    }
+
+    /// What the other agent knows, and its version without that.
+    pub(super) fn read(version: &str) -> (Self, &str) {
+        let (version, known) = version.split_once('+').unwrap_or((version, ""));
+        let acme = known.split('.').any(|one| one == Self::ACME);
+        (Self { acme }, version)
+    }
+
+    /// Whether a message can be sent to it.
+    pub(super) fn has(self, message: &Message) -> bool {
+        match message {
+            Message::Tickets(_) | Message::Drains(_) | Message::Certificates(_) => true,
+            Message::Acme(_) => self.acme,
+        }
+    }
 }
 
 /// What one agent has the other agree to. All of it is said when the link comes up, and then what
@@ -38,7 +69,12 @@ pub enum Message {
     Drains(ToldOrders),
     /// Certificates.
     Certificates(CertificateWord),
+    /// Certificates that the agents obtain. Sent to a peer that has said that it knows of them.
+    Acme(acme::Word),
 }
+
+/// Messages that this version knows.
+const MESSAGES: u32 = 4;
 
 /// A frame of the urgent lane.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
@@ -64,6 +100,8 @@ pub(super) enum Urgent {
 pub(super) enum Frame {
     Urgent(Urgent),
     Control(Message),
+    /// A message that a later version of `lb` knows: it is passed over.
+    Unknown,
     /// Flows: bytes of the room that keeps them.
     Flows(Vec<u8>),
 }
@@ -73,7 +111,10 @@ impl Frame {
     pub(super) fn decode(lane: Lane, message: Vec<u8>) -> Option<Self> {
         match lane {
             Lane::Urgent => exactly(&message).map(Self::Urgent),
-            Lane::Control => exactly(&message).map(Self::Control),
+            Lane::Control => match kind(&message) {
+                Some(kind) if kind >= MESSAGES => Some(Self::Unknown),
+                _ => exactly(&message).map(Self::Control),
+            },
             Lane::Bulk => Some(Self::Flows(message)),
         }
     }
@@ -83,6 +124,12 @@ impl Frame {
 pub(super) fn encode(lane: Lane, frame: &impl Serialize) -> Option<Vec<u8>> {
     let bytes = postcard::to_allocvec(frame).ok()?;
     (bytes.len() <= lane.limit()).then_some(bytes)
+}
+
+/// Which message it is: what postcard writes first of an enum.
+fn kind(message: &[u8]) -> Option<u32> {
+    let (kind, _rest) = postcard::take_from_bytes(message).ok()?;
+    Some(kind)
 }
 
 fn exactly<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
@@ -134,6 +181,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pool::Orders;
 
     #[test]
     fn a_frame_survives_the_wire_and_only_whole() {
@@ -162,6 +210,46 @@ mod tests {
         assert_eq!(usize::from(read.hello), rest.len());
         assert_eq!(hello(rest), Some(one));
         assert_eq!(Preamble::decode(*b"GET / HTTP/1"), None);
+    }
+
+    #[test]
+    fn a_message_of_a_later_version_is_passed_over_and_a_broken_one_is_not() {
+        let tickets = Message::Drains(ToldOrders::all(&Orders::default()));
+        let bytes = encode(Lane::Control, &tickets).expect("short");
+        assert_eq!(
+            Frame::decode(Lane::Control, bytes),
+            Some(Frame::Control(tickets))
+        );
+        for later in [
+            &[4, 1, 2, 3][..],
+            &[0x80, 1],
+            &[0xff, 0xff, 0xff, 0xff, 0x0f],
+        ] {
+            let frame = Frame::decode(Lane::Control, later.to_vec());
+            assert_eq!(frame, Some(Frame::Unknown), "{later:?}");
+        }
+        for broken in [&[][..], &[0x80], &[3, 9]] {
+            assert_eq!(Frame::decode(Lane::Control, broken.to_vec()), None);
+        }
+        // The last message that is known is not taken for a later one.
+        let acme = Message::Acme(acme::Word::Serves(1));
+        let bytes = encode(Lane::Control, &acme).expect("short");
+        assert_eq!(kind(&bytes), Some(MESSAGES - 1));
+    }
+
+    #[test]
+    fn an_older_agent_is_not_sent_what_it_does_not_know() {
+        let acme = Message::Acme(acme::Word::Serves(1));
+        let (older, version) = Known::read("0.1.0");
+        assert!(
+            !older.has(&acme) && older.has(&Message::Drains(ToldOrders::all(&Orders::default())))
+        );
+        assert_eq!(version, "0.1.0");
+        let ours = Known::ours();
+        let (known, version) = Known::read(&ours);
+        assert!(known.has(&acme));
+        assert_eq!(version, env!("CARGO_PKG_VERSION"));
+        assert!(Known::read("0.2.0+acme.later").0.has(&acme));
     }
 
     proptest! {

@@ -118,6 +118,7 @@ pub struct Started {
 #[derive(Clone, Debug)]
 pub struct Bulk {
     inlets: Inlets,
+    known: frame::Known,
     session: u64,
 }
 
@@ -175,7 +176,7 @@ impl Link {
             check_source: ha.check_source,
             hello: Hello {
                 node: node.to_string(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                version: frame::Known::ours(),
                 instance: u64::from_ne_bytes(instance),
             },
             rhythm: Rhythm::of(ha.advert_interval),
@@ -226,11 +227,12 @@ impl Link {
         sent
     }
 
-    /// Says something to agree on. Never waits: false when nobody is there. What cannot be said
+    /// Says something to agree on. Never waits: false when nobody is there, or when the peer is of an
+    /// older version and does not know it. What cannot be said
     /// because too much waits already ends the connection; the next `Up` is the time to say it.
     pub fn send(&self, message: &Message) -> bool {
         let current = self.shared.current();
-        current.is_some_and(|bulk| bulk.inlets.control(message))
+        current.is_some_and(|bulk| bulk.known.has(message) && bulk.inlets.control(message))
     }
 
     /// The sender of flows for the connection that stands now; `None` when there is none.
@@ -281,14 +283,15 @@ impl Shared {
     ) -> Option<DownReason> {
         let Greeted { stream, hello } = greeted;
         let number = self.sessions.fetch_add(1, Relaxed) + 1;
+        let (known, version) = frame::Known::read(&hello.version);
         let peer = PeerInfo {
+            version: version.to_owned(),
             node: hello.node,
-            version: hello.version,
             address: self.settings.peer.ip(),
             session: number,
         };
         let (session, outbox) = Session::new(number, self.settings.rhythm, &self.counters, outlets);
-        self.up(&peer, session.inlets());
+        self.up(&peer, session.inlets(), known);
         outlets.events.send(Event::Up(peer)).await.ok()?;
         let down = tokio::select! {
             down = session.run(stream, outbox) => down,
@@ -299,7 +302,7 @@ impl Shared {
         Some(down)
     }
 
-    fn up(&self, peer: &PeerInfo, inlets: Inlets) {
+    fn up(&self, peer: &PeerInfo, inlets: Inlets, known: frame::Known) {
         let PeerInfo {
             node,
             version,
@@ -312,7 +315,11 @@ impl Shared {
         }
         self.counters.up(peer.clone());
         let session = *session;
-        *self.lock() = Some(Bulk { inlets, session });
+        *self.lock() = Some(Bulk {
+            inlets,
+            known,
+            session,
+        });
     }
 
     fn down(&self, reason: &DownReason) {

@@ -192,6 +192,10 @@ impl<'a> Session<'a> {
                 let told = self.outlets.events.try_send(Event::Message(message));
                 told.map_err(|_| DownReason::Overrun)
             }
+            Frame::Unknown => {
+                tracing::debug!("the peer said something that a later version of lb knows");
+                Ok(())
+            }
             Frame::Flows(bytes) => self.flows(bytes),
         }
     }

@@ -191,20 +191,21 @@ error: service "https" has domains, but its mode is "http"
 }
 
 #[test]
-fn a_pair_that_would_obtain_certificates_is_refused() {
-    let text = ALONE.to_owned()
+fn a_pair_obtains_certificates_where_it_has_a_link() {
+    let pair = ALONE.to_owned()
         + "[ha]\npeer = \"172.31.15.233\"\nsource = \"172.31.0.68\"\nvirtual_router_id = 41\n\
-           priority = 110\n[ha.virtual_ip]\naddresses = [\"172.31.0.200/20\"]\n\
-           [ha.link]\nsecret_file = \"/etc/lb/peer.secret\"\n";
+           priority = 110\n[ha.virtual_ip]\naddresses = [\"172.31.0.200/20\"]\n";
+    let linked = pair.clone() + "[ha.link]\nsecret_file = \"/etc/lb/peer.secret\"\n";
+    assert!(parse(&linked).expect("good").config.acme.is_some());
     refused_text(
-        &text,
+        &pair,
         r#"
-error: [acme] and [ha] are both in this file
+error: [acme] is in the file of a pair that has no [ha.link]
  --> lb.toml:5:1
   |
 5 | [acme]
   | ^^^^^^
-  = help: certificates for a pair are not obtained yet: give the services certificate files, which `share_certificates` of [ha.link] brings to the other host, or leave out one of the two sections
+  = help: the hosts of a pair agree over the link on which of them orders, and it brings the certificate to the other one: make a secret with `lb peer init` and add [ha.link], or leave out [acme] and give the services certificate files
 "#,
     );
 }

@@ -1,6 +1,6 @@
 //! What is told of the certificates that the agent obtains.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use crate::{
     acme::Progress,
@@ -24,6 +24,7 @@ pub(super) fn status(config: &Config, progress: &BTreeMap<Name, Progress>) -> Ve
             domains: obtained.domains.clone(),
             file: obtained.file.clone(),
             next_order: progress.and_then(|one| one.next_order).map(Moment),
+            is_standby: progress.is_some_and(|one| one.is_standby),
             failure: progress.and_then(|one| one.failure.clone()),
         })
     });
@@ -40,6 +41,14 @@ pub(super) fn problems(progress: &BTreeMap<Name, Progress>) -> Vec<String> {
         ))
     });
     failed.collect()
+}
+
+/// When each certificate is due to be renewed.
+pub(super) fn due(progress: &BTreeMap<Name, Progress>) -> Vec<(Name, SystemTime)> {
+    let due = progress
+        .iter()
+        .filter_map(|(service, progress)| Some((service.clone(), progress.due?)));
+    due.collect()
 }
 
 /// Orders by service and outcome.

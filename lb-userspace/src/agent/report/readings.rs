@@ -63,6 +63,7 @@ impl Observed {
                 .map(certificate_reading)
                 .collect(),
             orders: Vec::new(),
+            renewals_due: Vec::new(),
             source_ports: Arc::default(),
             ha: None,
             process: ProcessReading::now(started),

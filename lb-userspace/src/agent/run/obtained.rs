@@ -25,5 +25,6 @@ pub(in crate::agent) fn inspect_obtained(bytes: &[u8]) -> Result<Facts, String> 
             not_before: found.not_before,
             not_after: found.not_after,
         },
+        fingerprint: found.fingerprint,
     })
 }

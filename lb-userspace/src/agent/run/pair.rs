@@ -48,12 +48,14 @@ impl<K: Kernel> Agent<K> {
                 return Some(outcome);
             }
             Effect::Active(active) => {
+                self.acme.set_active(active);
                 let offer = self.tickets.set_active(active);
                 self.tell_peer(offer.map(Message::Tickets));
             }
             Effect::Linked(true) => self.linked(),
             Effect::Linked(false) => {
                 self.certificates.link_down();
+                self.acme.set_linked(false);
                 self.show_differences();
             }
             Effect::Told(message) => self.told(message),
@@ -188,6 +190,7 @@ impl<K: Kernel> Agent<K> {
             Message::Tickets(offer) => self.tickets.heard(offer),
             Message::Drains(orders) => self.peer_ordered(&orders),
             Message::Certificates(word) => self.peer_has(word),
+            Message::Acme(word) => self.acme.heard(word),
         }
     }
 
@@ -198,6 +201,7 @@ impl<K: Kernel> Agent<K> {
         self.tell_orders();
         let word = self.certificates.link_up();
         self.tell_peer(Some(Message::Certificates(word)));
+        self.acme.set_linked(true);
     }
 
     /// Tells the other agent the operator's orders.
@@ -244,6 +248,13 @@ impl<K: Kernel> Agent<K> {
             };
             (info.path, facts)
         });
+        {
+            let state = self.shared.read();
+            let obtained = state.config.services.iter();
+            let obtained = obtained.filter_map(|service| service.obtained());
+            let files: Vec<_> = obtained.map(|obtained| obtained.file.as_path()).collect();
+            self.certificates.set_obtained(&files);
+        }
         let word = self.certificates.have(ours);
         self.tell_peer(word.map(Message::Certificates));
         self.show_differences();

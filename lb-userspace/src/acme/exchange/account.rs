@@ -1,0 +1,68 @@
+//! The account at the directory, which both hosts use.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use super::{Exchange, Part, Told};
+use crate::acme::{store::Store, word::MOST_ACCOUNT_BYTES};
+
+/// What is known of the account.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Counts how many times that of the peer was taken.
+    taken: Arc<AtomicU64>,
+    /// An account that the directory does not know any more.
+    unknown: Option<Vec<u8>>,
+}
+
+impl Exchange {
+    /// Counts how many times the account on disk became another one.
+    pub(in crate::acme) fn accounts_taken(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.standing().account.taken)
+    }
+
+    /// The directory does not know the account that is on disk: that of the peer, if it is the same,
+    /// is not taken.
+    pub(in crate::acme) fn forget_account(&self, store: &Store) {
+        self.standing().account.unknown = read(store);
+    }
+}
+
+impl Known {
+    /// Takes the account of the peer where there is none here, and on the standby that of the active
+    /// host.
+    pub(super) fn take_in(&mut self, store: &Store, part: Part, told: &Told) {
+        let Some(theirs) = &told.account else {
+            return;
+        };
+        let theirs = theirs.0.as_slice();
+        let ours = read(store);
+        let is_wanted = match &ours {
+            None => self.unknown.as_deref() != Some(theirs),
+            Some(ours) => ours != theirs && part == Part::Standby && told.active,
+        };
+        if !is_wanted || theirs.len() > MOST_ACCOUNT_BYTES {
+            return;
+        }
+        match store.take_account(theirs) {
+            Ok(()) => {
+                self.taken.fetch_add(1, Relaxed);
+                tracing::info!("took the ACME account over from {}", told.node);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "did not take the ACME account over from {}: {error}",
+                    told.node
+                );
+            }
+        }
+    }
+}
+
+/// The account's file; `None`: there is none that could be given.
+pub(super) fn read(store: &Store) -> Option<Vec<u8>> {
+    let bytes = store.account_bytes().ok()??;
+    (bytes.len() <= MOST_ACCOUNT_BYTES).then_some(bytes)
+}

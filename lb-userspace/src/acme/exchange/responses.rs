@@ -1,0 +1,84 @@
+//! The answers to a directory that validates a name: served on both hosts, as either may be asked.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Exchange, Offer, Response, SystemTime, Told, Word};
+use crate::acme::Unmade;
+
+/// Answers of the peer that are served at most.
+const MOST_RESPONSES: usize = 1024;
+/// How long the peer may take to serve an answer. Without that the order goes on: the directory asks
+/// the active host as a rule.
+const SERVING: Duration = Duration::from_secs(3);
+
+/// An answer that is served on both hosts for as long as this lives.
+#[derive(Debug)]
+#[must_use]
+pub(in crate::acme) struct Shared {
+    exchange: Exchange,
+    response: Response,
+    _here: Offer,
+}
+
+impl Exchange {
+    /// Serves an answer here and has the peer serve it; returns when both do, or when the peer has
+    /// not for a while.
+    pub(in crate::acme) async fn serve(&self, response: Response) -> Result<Shared, Unmade> {
+        let here = self.0.challenges.offer(&response)?;
+        let serial = {
+            let mut standing = self.standing();
+            *standing.responses.entry(response.clone()).or_default() += 1;
+            let serial = self.tell_now(&mut standing, SystemTime::now());
+            serial.filter(|_| standing.spoke)
+        };
+        let shared = Shared {
+            exchange: self.clone(),
+            response,
+            _here: here,
+        };
+        if let Some(serial) = serial {
+            let mut served = self.0.served.subscribe();
+            let serves = served.wait_for(|served| *served >= serial);
+            if tokio::time::timeout(SERVING, serves).await.is_err() {
+                tracing::warn!(
+                    "the peer does not serve the answer to the ACME directory yet: a validation that \
+                     reaches it fails"
+                );
+            }
+        }
+        Ok(shared)
+    }
+
+    /// Serves what the peer's orders are validated by, and nothing else that it told before.
+    pub(super) fn answer(&self, standing: &mut super::Standing, told: &Told) {
+        let mut before = std::mem::take(&mut standing.offers);
+        let mut offers = BTreeMap::new();
+        for response in told.responses.iter().take(MOST_RESPONSES) {
+            let kept = before.remove(response);
+            let offer = kept.map_or_else(|| self.0.challenges.offer(response), Ok);
+            match offer {
+                Ok(offer) => {
+                    offers.insert(response.clone(), offer);
+                }
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        standing.offers = offers;
+        if !told.responses.is_empty() {
+            self.send(Word::Serves(told.serial));
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let mut standing = self.exchange.standing();
+        if let Some(count) = standing.responses.get_mut(&self.response) {
+            *count -= 1;
+            if *count == 0 {
+                standing.responses.remove(&self.response);
+            }
+        }
+        self.exchange.tell_now(&mut standing, SystemTime::now());
+    }
+}

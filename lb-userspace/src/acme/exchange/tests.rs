@@ -1,0 +1,330 @@
+//! Two exchanges, wired to each other as the link does it.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use super::*;
+use crate::{
+    acme::{Facts, Validity, keeper::Plan, record::from_unix},
+    config::{Acme, AcmeChallenge, Obtained},
+};
+
+const NAME: &str = "www.example.org";
+/// In the year 2033, and a day.
+const BEGINS: u64 = 2_000_000_000;
+const ACCOUNT: &str = r#"{"id": "https://acme.example.org/1", "key_pkcs8": "MTIz", "urls": null,
+                          "directory": "https://acme.example.org/dir"}"#;
+
+/// A stand-in for a certificate: its names, when it begins, and a byte of its fingerprint.
+fn inspect(bytes: &[u8]) -> Result<Facts, String> {
+    let text = String::from_utf8_lossy(bytes);
+    let [names, begins, mark] = text.split(' ').collect::<Vec<_>>()[..] else {
+        return Err("no certificate".to_owned());
+    };
+    let begins: u64 = begins.parse().map_err(|_| "no time".to_owned())?;
+    Ok(Facts {
+        names: names.split(',').map(str::to_owned).collect(),
+        validity: Validity {
+            not_before: from_unix(begins),
+            not_after: from_unix(begins + 86_400),
+        },
+        fingerprint: [mark.parse().map_err(|_| "no mark".to_owned())?; 32],
+    })
+}
+
+struct Host {
+    exchange: Exchange,
+    challenges: Challenges,
+    slot: Arc<Slot>,
+    words: mpsc::UnboundedReceiver<Word>,
+    renewed: mpsc::UnboundedReceiver<Name>,
+    folder: tempfile::TempDir,
+}
+
+impl Host {
+    fn raise(name: &'static str, certificate: Option<&str>) -> Self {
+        Self::of_directory(name, certificate, "https://acme.example.org/dir")
+    }
+
+    fn of_directory(own: &'static str, certificate: Option<&str>, directory: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = Acme {
+            email: None,
+            directory: directory.to_owned(),
+            challenges: vec![AcmeChallenge::Http01],
+            storage: folder.path().to_owned(),
+            ca_file: None,
+            external_account: None,
+        };
+        let name = |name| Name::parse(name).expect("a name");
+        let plan = Plan {
+            host: name(own),
+            service: name("web"),
+            obtained: Obtained {
+                domains: vec![NAME.to_owned()],
+                file: folder.path().join("web.pem"),
+            },
+            settings: settings.clone(),
+        };
+        if let Some(certificate) = certificate {
+            fs::write(&plan.obtained.file, certificate).expect("written");
+        }
+        let (to_peer, words) = mpsc::unbounded_channel();
+        let (files, renewed) = mpsc::unbounded_channel();
+        let challenges = Challenges::default();
+        let shown = (challenges.clone(), Board::default());
+        let exchange = Exchange::new(true, to_peer, files, shown);
+        let now = SystemTime::now();
+        let slot = Arc::new(Slot::open(plan, inspect, Part::Standby, now));
+        let slots = BTreeMap::from([(name("web"), Arc::clone(&slot))]);
+        exchange.keep(&name(own), Some(&settings), slots);
+        Self {
+            exchange,
+            challenges,
+            slot,
+            words,
+            renewed,
+            folder,
+        }
+    }
+
+    fn file(&self) -> Option<String> {
+        fs::read_to_string(self.path()).ok()
+    }
+
+    fn path(&self) -> &Path {
+        &self.slot.plan.obtained.file
+    }
+
+    fn store(&self) -> Store {
+        Store::new(self.slot.plan.settings.folder())
+    }
+
+    fn http_answer(&self) -> Option<String> {
+        self.challenges
+            .http_answer("/.well-known/acme-challenge/token")
+    }
+}
+
+/// Carries what is said until nobody says anything. Returns what each said.
+fn talk(hosts: [&mut Host; 2]) -> [Vec<Word>; 2] {
+    let [one, other] = hosts;
+    let mut said = [Vec::new(), Vec::new()];
+    loop {
+        let from_one = one.words.try_recv().ok();
+        let from_other = other.words.try_recv().ok();
+        if from_one.is_none() && from_other.is_none() {
+            return said;
+        }
+        let words = [
+            (0, from_one, &other.exchange),
+            (1, from_other, &one.exchange),
+        ];
+        for (from, word, to) in words {
+            if let Some(word) = word {
+                said[from].push(word.clone());
+                to.heard(word);
+            }
+        }
+        assert!(said.iter().all(|words| words.len() < 50), "they never end");
+    }
+}
+
+fn link(one: &mut Host, other: &mut Host) -> [Vec<Word>; 2] {
+    one.exchange.set_active(true);
+    one.exchange.set_linked(true);
+    other.exchange.set_linked(true);
+    talk([one, other])
+}
+
+#[test]
+fn the_newer_certificate_comes_to_the_host_that_has_it_not() {
+    let newer = format!("{NAME} {BEGINS} 2");
+    for (ours, expected) in [
+        (None, &newer),
+        (Some(format!("{NAME} {} 1", BEGINS - 1)), &newer),
+        // It is not for the name: as good as none.
+        (Some(format!("example.net {} 1", BEGINS + 1)), &newer),
+    ] {
+        let mut one = Host::raise("a", Some(&newer));
+        let mut other = Host::raise("b", ours.as_deref());
+        link(&mut one, &mut other);
+        assert_eq!(other.file().as_ref(), Some(expected), "{ours:?}");
+        assert_eq!(one.file().as_ref(), Some(&newer));
+        assert!(other.renewed.try_recv().is_ok() && one.renewed.try_recv().is_err());
+        let mode = fs::metadata(other.path()).expect("there").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        let state = other.slot.state();
+        let not_before = state.renewal.certificate().map(|one| one.not_before);
+        assert_eq!(not_before, Some(from_unix(BEGINS)));
+    }
+}
+
+#[test]
+fn a_certificate_that_is_older_or_of_no_use_is_not_taken() {
+    let ours = format!("{NAME} {BEGINS} 1");
+    for theirs in [
+        format!("{NAME} {} 2", BEGINS - 1),
+        // Over for years.
+        format!("{NAME} 1000 2"),
+    ] {
+        let mut one = Host::raise("a", Some(&theirs));
+        let mut other = Host::raise("b", Some(&ours));
+        let [_, said] = link(&mut one, &mut other);
+        assert_eq!(other.file().as_ref(), Some(&ours));
+        let wants = |word: &Word| matches!(word, Word::Want { .. });
+        assert!(!said.iter().any(wants), "{said:?}");
+    }
+}
+
+#[test]
+fn a_certificate_for_other_names_is_asked_for_once_and_refused() {
+    let mut one = Host::raise("a", Some(&format!("{NAME} {BEGINS} 1")));
+    let mut other = Host::raise("b", None);
+    link(&mut one, &mut other);
+    // The peer has another list of domains, and a newer certificate.
+    let mut told = told_by(&mut one);
+    let id = CertificateId {
+        not_before: BEGINS + 5,
+        not_after: BEGINS + 86_405,
+        fingerprint: [9; 32],
+    };
+    told.certificates.entry("web".to_owned()).and_modify(|web| {
+        web.certificate = Some(id);
+    });
+    for _ in 0..2 {
+        other.exchange.heard(Word::Told(Box::new(told.clone())));
+        other.exchange.heard(Word::File {
+            service: "web".to_owned(),
+            bytes: Some(Secret(format!("example.net {} 9", BEGINS + 5).into_bytes())),
+        });
+    }
+    let mut wants = 0;
+    while let Ok(word) = other.words.try_recv() {
+        wants += usize::from(matches!(word, Word::Want { .. }));
+    }
+    assert_eq!(wants, 1);
+    assert_eq!(other.file(), Some(format!("{NAME} {BEGINS} 1")));
+}
+
+#[test]
+fn a_file_that_nobody_asked_for_or_another_one_is_not_taken() {
+    let ours = format!("{NAME} {BEGINS} 1");
+    let mut one = Host::raise("a", Some(&ours));
+    let mut other = Host::raise("b", Some(&ours));
+    link(&mut one, &mut other);
+    let file = |mark: u8| Word::File {
+        service: "web".to_owned(),
+        bytes: Some(Secret(format!("{NAME} {} {mark}", BEGINS + 9).into_bytes())),
+    };
+    other.exchange.heard(file(3));
+    assert_eq!(other.file().as_ref(), Some(&ours));
+    let mut told = told_by(&mut one);
+    told.certificates.entry("web".to_owned()).and_modify(|web| {
+        web.certificate = Some(CertificateId {
+            not_before: BEGINS + 9,
+            not_after: BEGINS + 86_409,
+            fingerprint: [4; 32],
+        });
+    });
+    other.exchange.heard(Word::Told(Box::new(told)));
+    other.exchange.heard(file(3));
+    assert_eq!(other.file().as_ref(), Some(&ours));
+}
+
+#[test]
+fn both_hosts_use_the_account_of_the_active_one() {
+    let account = |number: u32| ACCOUNT.replace("org/1", &format!("org/{number}"));
+    for (ours, theirs, expected) in [
+        (None, Some(1), 1),
+        (Some(2), None, 2),
+        (Some(2), Some(1), 1),
+    ] {
+        let mut active = Host::raise("a", None);
+        let mut standby = Host::raise("b", None);
+        for (host, number) in [(&active, theirs), (&standby, ours)] {
+            if let Some(number) = number {
+                let account = account(number);
+                host.store().take_account(account.as_bytes()).expect("kept");
+            }
+        }
+        link(&mut active, &mut standby);
+        for host in [&active, &standby] {
+            let found = account::read(&host.store()).expect("an account");
+            assert_eq!(String::from_utf8_lossy(&found), account(expected));
+        }
+    }
+}
+
+#[test]
+fn hosts_of_two_directories_take_nothing_from_each_other() {
+    let mut one = Host::raise("a", Some(&format!("{NAME} {BEGINS} 1")));
+    one.store().take_account(ACCOUNT.as_bytes()).expect("kept");
+    let mut other = Host::of_directory("b", None, "https://other.example.org/dir");
+    link(&mut one, &mut other);
+    assert!(other.file().is_none() && account::read(&other.store()).is_none());
+}
+
+#[tokio::test]
+async fn an_answer_is_served_by_both_before_it_counts_and_withdrawn_from_both() {
+    let mut one = Host::raise("a", None);
+    let mut other = Host::raise("b", None);
+    link(&mut one, &mut other);
+    let response = Response::Http {
+        token: "token".to_owned(),
+        key_authorization: "token.thumbprint".to_owned(),
+    };
+    let exchange = one.exchange.clone();
+    let serving = tokio::spawn(async move { exchange.serve(response).await });
+    let shared = loop {
+        tokio::task::yield_now().await;
+        if serving.is_finished() {
+            break serving.await.expect("ended").expect("served");
+        }
+        talk([&mut one, &mut other]);
+    };
+    assert_eq!(other.http_answer().as_deref(), Some("token.thumbprint"));
+    assert!(one.http_answer().is_some());
+    // What else is told meanwhile takes nothing away.
+    one.exchange.tell();
+    talk([&mut one, &mut other]);
+    assert!(other.http_answer().is_some());
+    drop(shared);
+    talk([&mut one, &mut other]);
+    assert!(one.http_answer().is_none() && other.http_answer().is_none());
+}
+
+#[test]
+fn a_claim_is_answered_and_counts_before_the_order_begins() {
+    let mut one = Host::raise("a", None);
+    let mut other = Host::raise("b", None);
+    link(&mut one, &mut other);
+    let now = SystemTime::now();
+    one.slot.state().renewal.turn().claimed(7, now);
+    one.exchange.say(Word::Claim {
+        service: "web".to_owned(),
+        number: 7,
+    });
+    talk([&mut one, &mut other]);
+    assert_eq!(
+        one.slot.state().renewal.step(now),
+        crate::acme::Step::Order,
+        "it is granted"
+    );
+    let record = other.slot.state().renewal.record().clone();
+    assert_eq!(record.peer_began.len(), 1);
+    let kept = other.store().record(other.path()).expect("kept");
+    assert_eq!(kept, record, "it outlives a restart");
+    assert!(other.folder.path().exists());
+}
+
+/// What a host tells.
+fn told_by(host: &mut Host) -> Told {
+    host.exchange.tell();
+    let mut told = None;
+    while let Ok(word) = host.words.try_recv() {
+        if let Word::Told(word) = word {
+            told = Some(*word);
+        }
+    }
+    told.expect("told")
+}

@@ -1,0 +1,327 @@
+//! Which host of a pair may begin an order.
+//!
+//! A pure state machine, as [`Renewal`](super::Renewal) is, of which it is a part. The active host
+//! orders. While the link stands it claims the turn first, and the peer refuses while an order of its
+//! own is under way, so that two are never begun at once, whatever the roles do. Without a link the
+//! active host orders by itself.
+
+use std::time::{Duration, SystemTime};
+
+/// The longest that an order holds the turn: its time-out, and what is waited for before it.
+pub(super) const LONGEST_ORDER: Duration = Duration::from_secs(400);
+/// How long the peer may take to say whether it refuses.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How long an agent that starts, or whose link came up, waits for the peer's first word.
+const FIRST_WORD: Duration = Duration::from_secs(15);
+/// How long an order of the peer holds the turn when the link has gone: links come back, and hosts
+/// that died do not.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often a standby is looked at.
+const LOOK: Duration = Duration::from_secs(24 * 3600);
+
+/// The part that a host has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// There is no other host.
+    Alone,
+    /// The other host of the pair is active, or neither is: this one begins no order.
+    Standby,
+    /// This host of the pair is active.
+    Active,
+}
+
+/// Whether an order that is due may begin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Permit {
+    Begin,
+    /// The peer is to be asked.
+    Claim,
+    Wait(SystemTime),
+}
+
+/// What the peer is asked to grant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Claim {
+    /// Of two claims that cross each other, the higher number holds.
+    number: u64,
+    answer_by: SystemTime,
+}
+
+/// Which host may begin an order of one certificate, as far as this one knows.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    part: Part,
+    /// Whether the peer has spoken by the link that stands.
+    linked: bool,
+    /// The peer has not answered a claim in time: it is not counted on until it speaks again.
+    silent: bool,
+    /// Without a word of the peer nothing begins before this moment.
+    hold_until: SystemTime,
+    claim: Option<Claim>,
+    granted: bool,
+    /// When this host's own order ends at the latest; `None`: none is under way.
+    own_until: Option<SystemTime>,
+    /// When the order of the peer ends at the latest; `None`: none is under way.
+    peer_until: Option<SystemTime>,
+}
+
+impl Turn {
+    /// The turn of a host that starts.
+    pub(super) fn new(part: Part, now: SystemTime) -> Self {
+        Self {
+            part,
+            linked: false,
+            silent: false,
+            hold_until: match part {
+                Part::Alone => SystemTime::UNIX_EPOCH,
+                Part::Standby | Part::Active => now + FIRST_WORD,
+            },
+            claim: None,
+            granted: false,
+            own_until: None,
+            peer_until: None,
+        }
+    }
+
+    /// What the host has become.
+    pub fn set_part(&mut self, part: Part) {
+        self.part = part;
+        if part == Part::Standby {
+            self.claim = None;
+            self.granted = false;
+        }
+    }
+
+    /// The link came up. It is not counted on before the peer has spoken.
+    pub fn link_up(&mut self, now: SystemTime) {
+        self.hold_until = now + FIRST_WORD;
+    }
+
+    /// The peer spoke by the link that stands.
+    pub fn peer_spoke(&mut self) {
+        self.linked = true;
+        self.silent = false;
+    }
+
+    /// The link is gone.
+    pub fn link_down(&mut self, now: SystemTime) {
+        self.linked = false;
+        self.silent = false;
+        self.claim = None;
+        self.granted = false;
+        self.peer_until = self.peer_until.map(|until| until.min(now + GRACE));
+    }
+
+    /// This host asks the peer for the turn.
+    pub fn claimed(&mut self, number: u64, now: SystemTime) {
+        self.claim = Some(Claim {
+            number,
+            answer_by: now + ANSWER_TIME,
+        });
+    }
+
+    /// The peer answered a claim. `refused`: for how long its own order may hold the turn. False
+    /// where nothing was claimed by that number.
+    pub fn answered(&mut self, number: u64, refused: Option<Duration>, now: SystemTime) -> bool {
+        if self.claim.is_none_or(|claim| claim.number != number) {
+            return false;
+        }
+        self.claim = None;
+        match refused {
+            None => self.granted = true,
+            Some(wait) => self.peer_until = Some(now + wait.min(LONGEST_ORDER)),
+        }
+        true
+    }
+
+    /// The peer claims the turn.
+    ///
+    /// # Errors
+    /// An order of this host is under way, or about to begin: how long that may take.
+    pub fn peer_claims(&mut self, number: u64, now: SystemTime) -> Result<(), Duration> {
+        if let Some(wait) = self.own_order(now) {
+            return Err(wait);
+        }
+        if self.granted || self.claim.is_some_and(|claim| claim.number >= number) {
+            return Err(LONGEST_ORDER);
+        }
+        self.claim = None;
+        self.peer_until = Some(now + LONGEST_ORDER);
+        Ok(())
+    }
+
+    /// The peer says whether an order of its own is under way, and how long it may last.
+    pub fn peer_orders(&mut self, lasts: Option<Duration>, now: SystemTime) {
+        self.peer_until = lasts.map(|lasts| now + lasts.min(LONGEST_ORDER));
+    }
+
+    /// How long this host may have the turn: `None` where it neither has it nor claims it.
+    #[must_use]
+    pub fn lasts(&self, now: SystemTime) -> Option<Duration> {
+        let about_to_begin = self.granted || self.claim.is_some();
+        self.own_order(now)
+            .or_else(|| about_to_begin.then_some(LONGEST_ORDER))
+    }
+
+    /// Whether the peer has the turn.
+    #[must_use]
+    pub fn is_with_peer(&self, now: SystemTime) -> bool {
+        self.peer_until.is_some_and(|until| until > now)
+    }
+
+    /// Whether an answer of the peer is waited for.
+    #[must_use]
+    pub fn is_claiming(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    /// The part that the host has.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Whether the host of a pair cannot ask the other one.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.part != Part::Alone && (!self.linked || self.silent)
+    }
+
+    /// Whether an order that is due may begin.
+    pub(super) fn permit(&mut self, now: SystemTime) -> Permit {
+        self.forget_what_is_over(now);
+        match self.part {
+            Part::Alone => return Permit::Begin,
+            Part::Standby => return Permit::Wait(now + LOOK),
+            Part::Active => {}
+        }
+        if self.granted {
+            return Permit::Begin;
+        }
+        if let Some(claim) = self.claim {
+            return Permit::Wait(claim.answer_by);
+        }
+        if let Some(until) = self.peer_until {
+            return Permit::Wait(until);
+        }
+        match (self.is_cut_off(), self.linked) {
+            (false, _) => Permit::Claim,
+            (true, false) if self.hold_until > now => Permit::Wait(self.hold_until),
+            (true, _) => Permit::Begin,
+        }
+    }
+
+    /// No order is due any more.
+    pub(super) fn give_back(&mut self) {
+        self.claim = None;
+        self.granted = false;
+    }
+
+    pub(super) fn began(&mut self, now: SystemTime) {
+        self.claim = None;
+        self.granted = false;
+        self.own_until = Some(now + LONGEST_ORDER);
+    }
+
+    pub(super) fn ended(&mut self) {
+        self.own_until = None;
+    }
+
+    fn own_order(&self, now: SystemTime) -> Option<Duration> {
+        let left = self.own_until?.duration_since(now).unwrap_or_default();
+        Some(left.min(LONGEST_ORDER))
+    }
+
+    /// Moments that have come, and those that a clock which was set back has put too far away.
+    fn forget_what_is_over(&mut self, now: SystemTime) {
+        let is_ahead = |until: SystemTime, most: Duration| until > now && until <= now + most;
+        self.peer_until = self
+            .peer_until
+            .filter(|until| is_ahead(*until, LONGEST_ORDER));
+        if !is_ahead(self.hold_until, FIRST_WORD) {
+            self.hold_until = SystemTime::UNIX_EPOCH;
+        }
+        if let Some(claim) = self.claim
+            && !is_ahead(claim.answer_by, ANSWER_TIME)
+        {
+            self.claim = None;
+            self.silent = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000 + seconds)
+    }
+
+    fn linked() -> Turn {
+        let mut turn = Turn::new(Part::Active, at(0));
+        turn.link_up(at(0));
+        turn.peer_spoke();
+        turn
+    }
+
+    #[test]
+    fn the_peer_is_refused_for_as_long_as_an_order_of_this_host_may_last() {
+        let mut turn = linked();
+        turn.began(at(0));
+        assert_eq!(
+            turn.peer_claims(u64::MAX, at(10)),
+            Err(LONGEST_ORDER - 10 * SECOND)
+        );
+        turn.ended();
+        assert_eq!(turn.peer_claims(0, at(20)), Ok(()));
+        assert_eq!(turn.permit(at(20)), Permit::Wait(at(20) + LONGEST_ORDER));
+        turn.peer_orders(None, at(30));
+        assert_eq!(turn.permit(at(30)), Permit::Claim);
+    }
+
+    #[test]
+    fn of_two_claims_that_cross_each_other_the_higher_holds() {
+        let mut lower = linked();
+        let mut higher = linked();
+        lower.claimed(1, at(0));
+        higher.claimed(2, at(0));
+        assert_eq!(lower.peer_claims(2, at(1)), Ok(()));
+        assert!(higher.peer_claims(1, at(1)).is_err());
+        assert!(higher.answered(2, None, at(2)));
+        assert!(
+            !lower.answered(1, Some(LONGEST_ORDER), at(2)),
+            "it has yielded"
+        );
+        assert_eq!(higher.permit(at(2)), Permit::Begin);
+        assert!(matches!(lower.permit(at(2)), Permit::Wait(_)));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_answer_is_not_waited_for_any_longer() {
+        let mut turn = linked();
+        turn.claimed(1, at(0));
+        assert_eq!(turn.permit(at(1)), Permit::Wait(at(0) + ANSWER_TIME));
+        assert_eq!(turn.permit(at(10)), Permit::Begin);
+        assert!(turn.is_cut_off());
+    }
+
+    #[test]
+    fn what_the_role_or_the_link_takes_away_is_not_begun_later() {
+        for lose in [
+            |turn: &mut Turn| turn.set_part(Part::Standby),
+            |turn: &mut Turn| turn.link_down(at(2)),
+        ] {
+            let mut turn = linked();
+            turn.claimed(1, at(0));
+            assert!(turn.answered(1, None, at(1)));
+            assert_eq!(turn.permit(at(1)), Permit::Begin);
+            lose(&mut turn);
+            turn.set_part(Part::Active);
+            turn.link_up(at(3));
+            turn.peer_spoke();
+            assert_eq!(turn.permit(at(3)), Permit::Claim);
+        }
+    }
+}
