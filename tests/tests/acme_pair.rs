@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::{
     Host, Lab, Process,
     agent::{Agent, Pair, Settings},
-    topology::VIRTUAL_IP,
+    topology::{BALANCERS, VIRTUAL_IP},
     wait,
 };
 
@@ -147,6 +147,8 @@ impl Site {
             balancer.write("/run/lb/acme-ca.pem", lab.authority.certificate_pem())?;
         }
         let settings = Settings::virtual_pair(&lab).map(|settings| Settings {
+            // The kernel would have port 80 of the address otherwise, which HTTP-01 takes.
+            listen: BALANCERS[settings.balancer].1,
             more: services(challenge, names),
             ..settings
         });

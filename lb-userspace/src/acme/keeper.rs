@@ -211,10 +211,8 @@ impl Keeper {
 
     /// Orders, and puts the file in place of the old one.
     async fn obtain(&self, session: &mut Session, failures: u32) -> Result<Validity, OrderError> {
-        let Plan {
-            settings, obtained, ..
-        } = &self.slot.plan;
-        let challenge = challenge_after(&settings.challenges, failures);
+        let obtained = &self.slot.plan.obtained;
+        let challenge = challenge_after(&obtained.challenges, failures);
         // A directory may refuse what it is to replace: after a failure it is not named any more.
         let has_one = self.slot.state().certificate.is_some();
         let old = leaf(&obtained.file).filter(|_| failures == 0 && has_one);

@@ -42,7 +42,7 @@ pub use store::StoreError;
 pub use turn::{Part, Turn};
 pub use word::{CertificateId, Secret, Told, ToldCertificate, Word};
 
-use crate::config::{self, Config, Mode, Name};
+use crate::config::{self, Config, Name};
 use exchange::Exchange;
 use keeper::{Keeper, Plan};
 use session::Session;
@@ -221,13 +221,7 @@ fn plans(config: &Config) -> BTreeMap<Name, Plan> {
         return BTreeMap::new();
     };
     let plans = config.services.iter().filter_map(|service| {
-        let Mode::Https {
-            obtained: Some(obtained),
-            ..
-        } = &service.mode
-        else {
-            return None;
-        };
+        let obtained = service.obtained()?;
         let plan = Plan {
             host: config.node.name.clone(),
             service: service.name.clone(),

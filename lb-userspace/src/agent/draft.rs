@@ -75,7 +75,7 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
                 certificates,
                 obtained,
                 ..
-            } => Some((certificates, obtained.as_ref())),
+            } => Some((certificates, obtained.as_deref())),
             _ => None,
         });
     // There is none before the first order.

@@ -1,11 +1,11 @@
 //! `[acme]`: where certificates are obtained, and how names are validated.
 
-use std::{ops::Range, path::PathBuf};
+use std::{net::IpAddr, ops::Range, path::PathBuf};
 
 use toml::Spanned;
 
 use super::{
-    Acme, AcmeChallenge, ExternalAccount, Ha, Name, Obtained,
+    Acme, AcmeChallenge, ExternalAccount, Ha, Mode, Name, Obtained,
     kind::{Choice, Complaint, Text},
     list::{List, Listed},
     schema::{Absent, Entry, Key, Schema},
@@ -75,7 +75,8 @@ static CHALLENGES: Key<List<Choice<AcmeChallenge>>> = Key {
     absent: Absent::Is("[\"tls-alpn-01\", \"http-01\"]"),
     meaning: "How the directory may validate a name. `tls-alpn-01`: it connects to port 443, where \
               a service of mode `https` must listen. `http-01`: to port 80, where one of mode \
-              `http` must listen; one of mode `tcp` passes the request to its backends. After a \
+              `http` must listen. It is left out for a service on an address whose port 80 belongs \
+              to a service of mode `tcp`: the kernel passes the request to the backends. After a \
               failure the next of the list is tried.",
 };
 
@@ -134,6 +135,8 @@ pub(super) struct AcmeDraft {
     /// The section, if all of it is valid and it is there.
     pub(super) acme: Result<Option<Acme>, Reported>,
     place: Option<Range<usize>>,
+    /// The challenges, where the file names them.
+    challenges: Option<Range<usize>>,
 }
 
 impl AcmeDraft {
@@ -142,6 +145,33 @@ impl AcmeDraft {
         match &self.acme {
             Ok(acme) => Ok(acme.as_ref()),
             Err(Reported) => Err(Reported),
+        }
+    }
+
+    /// Leaves HTTP-01 out where the directory's request would not reach the agent, and says so where
+    /// the file names it.
+    pub(super) fn check_reach(&self, services: &mut [ServiceDraft], source: &Source<'_>) {
+        let steered: Vec<_> = services.iter().filter_map(steered_port_80).collect();
+        for draft in services {
+            let Some(service) = &mut draft.service else {
+                continue;
+            };
+            let address = service.listen.ip();
+            let (name, Some(obtained)) = (service.name.clone(), service.obtained_mut()) else {
+                continue;
+            };
+            let taken = steered.iter().find(|(_, ip)| takes(*ip, address));
+            let (Some((by, _)), true) =
+                (taken, obtained.challenges.contains(&AcmeChallenge::Http01))
+            else {
+                continue;
+            };
+            obtained
+                .challenges
+                .retain(|challenge| *challenge != AcmeChallenge::Http01);
+            if let Some(place) = self.challenges.clone() {
+                say_unreachable(place, (&name, by), obtained.challenges.is_empty(), source);
+            }
         }
     }
 
@@ -165,7 +195,11 @@ pub(super) fn read(root: &Section<'_>, pair: Option<&Ha>) -> AcmeDraft {
         Ok(Some(section)) => section,
         other => {
             let acme = other.map(|_none| None);
-            return AcmeDraft { acme, place: None };
+            return AcmeDraft {
+                acme,
+                place: None,
+                challenges: None,
+            };
         }
     };
     let mut acme = read_section(&section).map(Some);
@@ -175,6 +209,7 @@ pub(super) fn read(root: &Section<'_>, pair: Option<&Ha>) -> AcmeDraft {
     AcmeDraft {
         acme,
         place: Some(section.span()),
+        challenges: section.place(CHALLENGES.name()),
     }
 }
 
@@ -262,7 +297,50 @@ pub(super) fn obtained(
     };
     // A name that is not valid was reported.
     let file = certificate_file(acme, service.ok_or(Reported)?);
-    Ok(Some(Obtained { domains, file }))
+    Ok(Some(Obtained {
+        domains,
+        challenges: acme.challenges.clone(),
+        file,
+    }))
+}
+
+/// A service of mode `tcp` on port 80: its name and address.
+fn steered_port_80(draft: &ServiceDraft) -> Option<(Name, IpAddr)> {
+    let service = draft.service.as_ref()?;
+    let is_steered = matches!(service.mode, Mode::Tcp { .. }) && service.listen.port() == 80;
+    is_steered.then(|| (service.name.clone(), service.listen.ip()))
+}
+
+/// Whether who reaches `address` on port 80 finds the service that listens on `steered`. For a service
+/// that listens on every address it is not known which of them its names lead to.
+fn takes(steered: IpAddr, address: IpAddr) -> bool {
+    steered == address || (address.is_unspecified() && steered.is_ipv4() == address.is_ipv4())
+}
+
+fn say_unreachable(
+    place: Range<usize>,
+    (service, by): (&Name, &Name),
+    is_left_without: bool,
+    source: &Source<'_>,
+) {
+    let message = format!(
+        "http-01 cannot validate the domains of service \"{service}\": service \"{by}\" has port 80 \
+         of the same address, and the kernel passes what comes there to its backends, not to the agent"
+    );
+    let to_redirect = format!(
+        "give service \"{by}\" mode = \"http\", with a route that redirects to https where it has no \
+         other use"
+    );
+    if is_left_without {
+        let hint = format!(
+            "write challenges = [\"tls-alpn-01\"], which takes port 443 alone; or {to_redirect}"
+        );
+        source.error(place, message, hint);
+    } else {
+        let hint =
+            format!("the other challenges are used; leave \"http-01\" out, or {to_redirect}");
+        source.warning(place, message, hint);
+    }
 }
 
 fn certificate_file(acme: &Acme, service: &Name) -> PathBuf {
@@ -319,7 +397,7 @@ fn domain(text: &str) -> Result<String, Complaint> {
                     service a certificate file";
         return Err(Complaint::new("is a wildcard", hint));
     }
-    if text.parse::<std::net::IpAddr>().is_ok() {
+    if text.parse::<IpAddr>().is_ok() {
         let hint = "certificates are obtained for DNS names: write \"www.example.org\"";
         return Err(Complaint::new("is an address", hint));
     }

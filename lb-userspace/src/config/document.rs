@@ -132,7 +132,10 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     let pair = pair.and_then(|draft| draft.ha.as_ref().ok());
     let acme = acme::read(root, pair);
     let defaults = http.as_ref().map(|http| http.timeouts).unwrap_or_default();
-    let services = read_services(root, pool_drafts, acme.known(), &defaults);
+    let mut services = read_services(root, pool_drafts, acme.known(), &defaults);
+    if let Ok(drafts) = &mut services {
+        acme.check_reach(drafts, root.source());
+    }
     let service_drafts = services.as_deref().unwrap_or_default();
     let ha_draft = ha.as_ref().ok().and_then(Option::as_ref);
     refuse_clashes(admin.as_ref().ok(), service_drafts, ha_draft, root.source());

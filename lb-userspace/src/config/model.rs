@@ -308,7 +308,14 @@ impl Service {
     #[must_use]
     pub fn obtained(&self) -> Option<&Obtained> {
         match &self.mode {
-            Mode::Https { obtained, .. } => obtained.as_ref(),
+            Mode::Https { obtained, .. } => obtained.as_deref(),
+            Mode::Tcp { .. } | Mode::Http => None,
+        }
+    }
+
+    pub(super) fn obtained_mut(&mut self) -> Option<&mut Obtained> {
+        match &mut self.mode {
+            Mode::Https { obtained, .. } => obtained.as_deref_mut(),
             Mode::Tcp { .. } | Mode::Http => None,
         }
     }
@@ -343,7 +350,7 @@ pub enum Mode {
         /// is the one for clients that send no name, or one that no certificate has.
         certificates: Vec<PathBuf>,
         /// The certificate that the agent obtains.
-        obtained: Option<Obtained>,
+        obtained: Option<Box<Obtained>>,
         /// How TLS is spoken.
         tls: Tls,
     },

@@ -94,8 +94,8 @@ These are refused as well:
   the same address; a service that listens on the address of one of its own backends;
 - `forward` for a service of mode `http` or `https`, `certificates` or `domains` for one of mode
   `tcp` or `http`, `[service.timeouts]` for one of mode `tcp`;
-- `domains` without `[acme]`, a domain that is a wildcard or an address, and `[acme]` in a pair without
-  `[ha.link]`;
+- `domains` without `[acme]`, a domain that is a wildcard or an address, `[acme]` in a pair without
+  `[ha.link]`, and `challenges` that are `http-01` alone where a service of mode `tcp` has port 80;
 - for a service of mode `tcp`: a pool that balances by `least_connections`, `random_two` or `hash`, and
   wildcard, loopback or IPv6 addresses, its own or its backends';
 - for a service of mode `tcp`: `route`, `request_headers`, `response_headers` and `error_pages`;
@@ -117,8 +117,9 @@ These are refused as well:
   `preempt_delay` with `preempt = false`; a `min_backends` larger than a pool of a service; a port
   of `[ha.link]` that a service or `[admin]` has; two scripts with the same name.
 
-Four things are accepted with a warning: a pool that no service uses, `[ha]` without `[ha.link]`,
-`[acme]` where no service has `domains`, and a route behind one that takes every request.
+Five things are accepted with a warning: a pool that no service uses, `[ha]` without `[ha.link]`,
+`[acme]` where no service has `domains`, `http-01` among the `challenges` where a service of mode `tcp` has
+port 80, and a route behind one that takes every request.
 
 Whether the interfaces exist, and whether the certificate files can be read and fit their keys, and
 files for answers can be read, is not seen from the text alone: the agent looks when it starts and when it reloads. For the secrets of

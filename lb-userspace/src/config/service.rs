@@ -259,7 +259,7 @@ fn read_mode(
             let obtained = obtained?;
             forward.map(|()| Mode::Https {
                 certificates,
-                obtained,
+                obtained: obtained.map(Box::new),
                 tls,
             })
         }

@@ -164,7 +164,7 @@ impl<'s> Settings<'s> {
         Some(Self {
             service: &service.name,
             files: certificates,
-            obtained: obtained.as_ref(),
+            obtained: obtained.as_deref(),
             tls,
         })
     }

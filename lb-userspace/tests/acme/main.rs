@@ -94,6 +94,21 @@ fn a_certificate_is_obtained_renewed_and_kept() {
 }
 
 #[test]
+fn http_01_is_answered_next_to_a_redirect() {
+    let mut site = Site::raise();
+    site.start_pebble();
+    let redirect = r#"
+            [[service.route]]
+            redirect = { to = "https://{host}{path}{query}", status = 308 }"#;
+    site.configure_with("http-01", DOMAINS, ("", redirect));
+    site.start_agent();
+    let placeholder = site.shown(NAME);
+    site.shown_another(NAME, &placeholder);
+    let answer = site::get("127.0.0.1:80", "/.well-known/acme-challenge/no-such-token");
+    assert!(answer.starts_with("HTTP/1.1 30"), "{answer}");
+}
+
+#[test]
 fn the_old_certificate_stays_while_the_directory_is_down() {
     let mut site = Site::raise();
     site.start_pebble();

@@ -119,6 +119,16 @@ impl Site {
 
     /// Writes the agent's configuration: a service `web` whose certificate is obtained.
     pub(crate) fn configure(&self, challenge: &str, domains: &str) {
+        self.configure_with(challenge, domains, ("", ""));
+    }
+
+    /// The same, with more keys of `[acme]`, and more of the service on port 80.
+    pub(crate) fn configure_with(
+        &self,
+        challenge: &str,
+        domains: &str,
+        (acme, plain): (&str, &str),
+    ) {
         let [socket, storage, ca] =
             ["lb.sock", "acme", "ca.pem"].map(|name| self.path(name).display().to_string());
         let pin = pin_path();
@@ -137,6 +147,7 @@ impl Site {
             challenges = ["{challenge}"]
             storage = "{storage}"
             ca_file = "{ca}"
+            {acme}
             [[pool]]
             name = "pool"
             backends = ["127.0.0.1:8081"]
@@ -145,6 +156,7 @@ impl Site {
             listen = "127.0.0.1:80"
             mode = "http"
             pool = "pool"
+            {plain}
             [[service]]
             name = "web"
             listen = "127.0.0.1:443"
@@ -213,14 +225,7 @@ impl Site {
     /// Asserts that the metrics have this line.
     #[track_caller]
     pub(crate) fn assert_metric(&self, line: &str) {
-        use std::io::{Read as _, Write as _};
-
-        let mut stream = TcpStream::connect("127.0.0.1:9145").expect("the admin server");
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: lb\r\nConnection: close\r\n\r\n")
-            .expect("sent");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("text");
+        let text = get("127.0.0.1:9145", "/metrics");
         let found = text.lines().any(|found| found == line);
         assert!(found, "{line} is missing:\n{}", self.log());
     }
@@ -267,6 +272,21 @@ fn start(command: &mut Command, log: &Path) -> Running {
         .stderr(other)
         .spawn();
     Running(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+}
+
+/// The answer to a request, head and body.
+pub(crate) fn get(address: &str, target: &str) -> String {
+    use std::io::{Read as _, Write as _};
+
+    let mut stream = TcpStream::connect(address).expect("connected");
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        crate::NAME
+    );
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("text");
+    text
 }
 
 fn run(command: &mut Command) {

@@ -225,3 +225,55 @@ fn a_section_by_which_nothing_is_obtained_is_warned_of() {
         warnings[0]
     );
 }
+
+/// A service of mode `tcp` on port 80 of an address.
+fn with_port_80(text: &str, address: &str) -> String {
+    format!(
+        "{text}\n[[service]]\nname = \"http\"\nlisten = \"{address}:80\"\nmode = \"tcp\"\n\
+         forward = \"nat\"\npool = \"web\"\n"
+    )
+}
+
+fn challenges(text: &str) -> (Vec<AcmeChallenge>, usize) {
+    let parsed = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
+    let obtained = parsed.config.services[0].obtained().expect("obtained");
+    (obtained.challenges.clone(), parsed.warnings.len())
+}
+
+#[test]
+fn http_01_is_left_out_where_the_kernel_has_port_80() {
+    let both = vec![AcmeChallenge::TlsAlpn01, AcmeChallenge::Http01];
+    let one = vec![AcmeChallenge::TlsAlpn01];
+    assert_eq!(
+        challenges(&with_port_80(ALONE, "172.31.0.68")),
+        (one.clone(), 0)
+    );
+    // Another address, of which the domains know nothing.
+    assert_eq!(challenges(&with_port_80(ALONE, "172.31.0.69")), (both, 0));
+    // A service on all addresses: the names may lead to that one.
+    let everywhere = edited("172.31.0.68:443", "0.0.0.0:443");
+    let everywhere = with_port_80(&everywhere, "172.31.0.69");
+    assert_eq!(challenges(&everywhere), (one.clone(), 0));
+    // The file says what cannot be.
+    let named = edited(
+        "[acme]\n",
+        "[acme]\nchallenges = [\"http-01\", \"tls-alpn-01\"]\n",
+    );
+    assert_eq!(challenges(&with_port_80(&named, "172.31.0.68")), (one, 1));
+}
+
+#[test]
+fn http_01_alone_is_refused_where_the_kernel_has_port_80() {
+    let text = edited("[acme]\n", "[acme]\nchallenges = [\"http-01\"]\n");
+    refused_text(
+        &with_port_80(&text, "172.31.0.68"),
+        r#"
+error: http-01 cannot validate the domains of service "https": service "http" has port 80 of the same address, and the kernel passes what comes there to its backends, not to the agent
+ --> lb.toml:6:1
+  |
+6 | challenges = ["http-01"]
+  | ^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: write challenges = ["tls-alpn-01"], which takes port 443 alone; or give service "http" mode = "http", with a route that redirects to https where it has no other use
+"#,
+    );
+}

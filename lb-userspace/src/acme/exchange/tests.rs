@@ -61,6 +61,7 @@ impl Host {
             service: name("web"),
             obtained: Obtained {
                 domains: vec![NAME.to_owned()],
+                challenges: vec![AcmeChallenge::Http01],
                 file: folder.path().join("web.pem"),
             },
             settings: settings.clone(),

@@ -5,19 +5,13 @@ use std::{collections::BTreeMap, time::SystemTime};
 use crate::{
     acme::Progress,
     admin::{Moment, ObtainedStatus},
-    config::{Config, Mode, Name},
+    config::{Config, Name},
 };
 
 /// Each service whose certificate is obtained.
 pub(super) fn status(config: &Config, progress: &BTreeMap<Name, Progress>) -> Vec<ObtainedStatus> {
     let obtained = config.services.iter().filter_map(|service| {
-        let Mode::Https {
-            obtained: Some(obtained),
-            ..
-        } = &service.mode
-        else {
-            return None;
-        };
+        let obtained = service.obtained()?;
         let progress = progress.get(&service.name);
         Some(ObtainedStatus {
             service: service.name.to_string(),

@@ -57,6 +57,9 @@ pub struct ExternalAccount {
 pub struct Obtained {
     /// The names that it is for, in lower case; at least one.
     pub domains: Vec<String>,
+    /// How they may be validated, the preferred first; at least one: those of [`Acme::challenges`] by
+    /// which the directory reaches the agent.
+    pub challenges: Vec<AcmeChallenge>,
     /// Where it is kept: chain and key. There is no file before the first order.
     pub file: PathBuf,
 }
