@@ -2,8 +2,8 @@
 //!
 //! Dependencies point one way:
 //! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {access_log, acme, pool,
-//! tickets} → config → {lb-ha, lb-common}`. Any room may use `netlink`, `private_file` and `request_path`,
-//! which know none.
+//! tickets} → config → {lb-ha, lb-common}`. Any room may use `command`, `netlink`, `private_file` and
+//! `request_path`, which know none.
 // `deny`, so that the one room which needs it can say so: `dataplane::memory`.
 #![deny(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod admin;
 pub mod agent;
 pub mod aws;
 pub mod cli;
+mod command;
 pub mod config;
 pub mod dataplane;
 pub mod ha;

@@ -2,7 +2,6 @@
 
 pub mod address;
 pub mod adverts;
-mod command;
 mod error;
 pub mod notify;
 pub mod track;

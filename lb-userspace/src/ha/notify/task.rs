@@ -8,11 +8,13 @@ use tokio::{
 };
 
 use super::{
-    super::command::Running,
     LastRun, NotifyView, Outcome,
     queue::{Change, Queue, Role},
 };
-use crate::config::{Name, Notify};
+use crate::{
+    command::Running,
+    config::{Name, Notify},
+};
 
 /// How long a command may take.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use lb_ha::streak::Streak;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use super::{super::command::Running, Look, Report, Reports, What};
+use super::{Look, Report, Reports, What};
+use crate::command::Running;
 use crate::config::TrackScript;
 
 /// Runs the script for as long as there is somebody to report to. A run ends before the next one

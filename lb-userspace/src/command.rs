@@ -21,7 +21,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// A command that runs, in a process group of its own. When this is dropped, the group is killed
 /// unless the command has ended by itself.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     group: Group,
     output: Option<pipe::Receiver>,
@@ -30,11 +30,11 @@ pub(super) struct Running {
 
 /// How a command ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// Whether it said that all is well.
-    pub(super) success: bool,
+    pub(crate) success: bool,
     /// Its exit code or signal, in words, and the last line that it wrote.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 impl Running {
@@ -43,7 +43,7 @@ impl Running {
     ///
     /// # Errors
     /// The program cannot be started, as a sentence.
-    pub(super) fn start(words: &[String]) -> Result<Self, String> {
+    pub(crate) fn start(words: &[String]) -> Result<Self, String> {
         let Some((program, arguments)) = words.split_first() else {
             return Err("there is no command to start".to_owned());
         };
@@ -76,7 +76,7 @@ impl Running {
 
     /// Waits until the program has ended, whatever it started goes on. Can be called again after
     /// it was cancelled.
-    pub(super) async fn end(&mut self) -> Ended {
+    pub(crate) async fn end(&mut self) -> Ended {
         let status = loop {
             let Some(output) = &mut self.output else {
                 break self.child.wait().await;
@@ -96,17 +96,17 @@ impl Running {
     }
 
     /// Kills the program and all that it started and that stayed in its group.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.group.kill();
     }
 
     /// Leaves what the program started to itself.
-    pub(super) fn leave(mut self) {
+    pub(crate) fn leave(mut self) {
         self.group.0 = None;
     }
 
     /// The last line that it wrote, as far as that was read.
-    pub(super) fn last_line(&self) -> Option<String> {
+    pub(crate) fn last_line(&self) -> Option<String> {
         self.tail.last_line()
     }
 
