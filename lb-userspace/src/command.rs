@@ -44,19 +44,36 @@ impl Running {
     /// # Errors
     /// The program cannot be started, as a sentence.
     pub(crate) fn start(words: &[String]) -> Result<Self, String> {
+        Self::start_with(words, &[])
+    }
+
+    /// The same with more variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn start_with(
+        words: &[String],
+        environment: &[(&str, String)],
+    ) -> Result<Self, String> {
         let Some((program, arguments)) = words.split_first() else {
             return Err("there is no command to start".to_owned());
         };
-        Self::spawn(program, arguments).map_err(|error| format!("cannot start {program}: {error}"))
+        Self::spawn(program, arguments, environment)
+            .map_err(|error| format!("cannot start {program}: {error}"))
     }
 
-    fn spawn(program: &str, arguments: &[String]) -> io::Result<Self> {
+    fn spawn(
+        program: &str,
+        arguments: &[String],
+        environment: &[(&str, String)],
+    ) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
             .env("PATH", PATH)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)

@@ -16,6 +16,7 @@
 mod board;
 mod challenges;
 mod client;
+mod dns;
 mod exchange;
 mod keeper;
 mod record;

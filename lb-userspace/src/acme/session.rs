@@ -10,8 +10,9 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error,
-    ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+    Account, AccountCredentials, AuthorizationHandle, AuthorizationStatus, AuthorizedIdentifier,
+    CertificateIdentifier, ChallengeHandle, ChallengeType, Error, ExternalAccountKey, Identifier,
+    NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls::pki_types::CertificateDer;
@@ -19,6 +20,7 @@ use rustls::pki_types::CertificateDer;
 use super::{
     Response, Window,
     client::{Client, ClientError, RetryAfter},
+    dns::{DnsError, TxtRecord},
     exchange::{Exchange, Shared},
     store::{Store, StoreError},
 };
@@ -27,8 +29,12 @@ use crate::{
     private_file,
 };
 
-/// A whole order, validation included.
+/// A whole order, validation included. DNS-01 takes longer by its wait for the DNS, and by what the
+/// commands may take together.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
+const COMMANDS_TIMEOUT: Duration = Duration::from_secs(1200);
+/// All records removed.
+const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long, and how often, the directory is asked whether it has validated, and whether it has
 /// issued.
 const POLLING: RetryPolicy = RetryPolicy::new()
@@ -56,8 +62,12 @@ pub(super) enum OrderError {
     },
     #[error("the directory could not validate {0}")]
     Invalid(String),
-    #[error("no certificate within {ORDER_TIMEOUT:?}")]
-    Timeout,
+    #[error("no certificate within {0:?}")]
+    Timeout(Duration),
+    #[error("{0}")]
+    Dns(#[from] DnsError),
+    #[error("dns-01 was asked for without a dns_command")]
+    NoDnsCommand,
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("{0}")]
@@ -113,6 +123,8 @@ pub(super) struct Session {
     /// read.
     accounts: (Arc<AtomicU64>, u64),
     retry_after: RetryAfter,
+    /// Records of the DNS that are there for the order under way, and what the command said of each.
+    records: Vec<(TxtRecord, String)>,
 }
 
 impl std::fmt::Debug for Session {
@@ -132,6 +144,7 @@ impl Session {
             exchange,
             account: None,
             retry_after: RetryAfter::default(),
+            records: Vec::new(),
         }
     }
 
@@ -169,9 +182,15 @@ impl Session {
         challenge: AcmeChallenge,
         replaces: Option<&CertificateDer<'_>>,
     ) -> Result<String, OrderError> {
+        let hook = self.settings.dns.as_ref();
+        let longer = hook.filter(|_| challenge == AcmeChallenge::Dns01);
+        let longer = longer.map(|hook| hook.propagation + COMMANDS_TIMEOUT);
+        let limit = ORDER_TIMEOUT + longer.unwrap_or_default();
         let ordered = self.order_by_account(domains, challenge, replaces);
-        let outcome = tokio::time::timeout(ORDER_TIMEOUT, ordered).await;
-        outcome.unwrap_or(Err(OrderError::Timeout))
+        let outcome = tokio::time::timeout(limit, ordered).await;
+        // Whatever came of it, and also where it took too long.
+        self.remove_records().await;
+        outcome.unwrap_or(Err(OrderError::Timeout(limit)))
     }
 
     /// When the directory wants to be asked again, after it refused.
@@ -219,7 +238,9 @@ impl Session {
         };
         let mut order = with_good_nonce!(account.new_order(&new_order()))?;
         // The answers are served until the order has ended.
-        let _served = self.answer_challenges(&mut order, challenge).await?;
+        let _served = self
+            .answer_challenges(&mut order, domains, challenge)
+            .await?;
         if with_good_nonce!(order.poll_ready(&POLLING))? == OrderStatus::Invalid {
             return Err(OrderError::Invalid(reasons(&mut order).await));
         }
@@ -229,30 +250,24 @@ impl Session {
         Ok(chain + &key)
     }
 
+    /// Has everything answered that the directory asks for, and then tells it to look.
     async fn answer_challenges(
-        &self,
+        &mut self,
         order: &mut Order,
+        domains: &[String],
         challenge: AcmeChallenge,
     ) -> Result<Vec<Shared>, OrderError> {
         with_good_nonce!(fetch_authorizations(order))?;
-        let (kind, word) = match challenge {
-            AcmeChallenge::TlsAlpn01 => (ChallengeType::TlsAlpn01, "tls-alpn-01"),
-            AcmeChallenge::Http01 => (ChallengeType::Http01, "http-01"),
-        };
         let mut served = Vec::new();
+        let mut records = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
             if authorization.status == AuthorizationStatus::Valid {
                 continue;
             }
-            let name = authorization.identifier().to_string();
-            let Some(mut answer) = authorization.challenge(kind.clone()) else {
-                return Err(OrderError::NoChallenge {
-                    name,
-                    challenge: word,
-                });
-            };
+            let name = plain_name(&authorization.identifier());
+            let answer = find_challenge(&mut authorization, challenge)?;
             let key = answer.key_authorization();
             let response = match challenge {
                 AcmeChallenge::TlsAlpn01 => Response::tls(&name, key.digest().as_ref())?,
@@ -260,11 +275,67 @@ impl Session {
                     token: answer.token.clone(),
                     key_authorization: key.as_str().to_owned(),
                 },
+                AcmeChallenge::Dns01 => {
+                    records.push(TxtRecord::new(name, key.dns_value()));
+                    continue;
+                }
             };
             served.push(self.exchange.serve(response).await?);
-            with_good_nonce!(answer.set_ready())?;
+        }
+        if !records.is_empty() {
+            self.set_records(records, domains).await?;
+        }
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status != AuthorizationStatus::Valid {
+                let mut answer = find_challenge(&mut authorization, challenge)?;
+                with_good_nonce!(answer.set_ready())?;
+            }
         }
         Ok(served)
+    }
+
+    /// Sets all records, and waits for the DNS once.
+    async fn set_records(
+        &mut self,
+        records: Vec<TxtRecord>,
+        domains: &[String],
+    ) -> Result<(), OrderError> {
+        let hook = self.settings.dns.clone().ok_or(OrderError::NoDnsCommand)?;
+        let mut remaining = records.len();
+        for record in records {
+            remaining -= 1;
+            // Before it is set: a command that fails may have done half of it.
+            self.records.push((record.clone(), String::new()));
+            let said = record.set(&hook, domains, remaining).await?;
+            if let Some((_, last)) = self.records.last_mut() {
+                *last = said;
+            }
+        }
+        tokio::time::sleep(hook.propagation).await;
+        Ok(())
+    }
+
+    /// Removes the records that were set. What cannot be removed does no harm: it is said.
+    async fn remove_records(&mut self) {
+        let records = std::mem::take(&mut self.records);
+        let Some(hook) = &self.settings.dns else {
+            return;
+        };
+        let removed = async {
+            for (record, said) in &records {
+                if let Err(error) = record.remove(hook, said).await {
+                    tracing::warn!("{error}");
+                }
+            }
+        };
+        if tokio::time::timeout(CLEAN_UP_TIMEOUT, removed)
+            .await
+            .is_err()
+        {
+            tracing::warn!("not all records of the order were removed within {CLEAN_UP_TIMEOUT:?}");
+        }
     }
 
     async fn account(&mut self) -> Result<Account, OrderError> {
@@ -305,6 +376,30 @@ impl Session {
         self.account = Some(account.clone());
         Ok(account)
     }
+}
+
+/// The name that is validated; of a wildcard, the domain that it is in.
+fn plain_name(identifier: &AuthorizedIdentifier<'_>) -> String {
+    let name = identifier.to_string();
+    name.strip_prefix("*.").map_or(name.clone(), str::to_owned)
+}
+
+fn find_challenge<'a>(
+    authorization: &'a mut AuthorizationHandle<'a>,
+    challenge: AcmeChallenge,
+) -> Result<ChallengeHandle<'a>, OrderError> {
+    let kind = match challenge {
+        AcmeChallenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        AcmeChallenge::Http01 => ChallengeType::Http01,
+        AcmeChallenge::Dns01 => ChallengeType::Dns01,
+    };
+    let name = authorization.identifier().to_string();
+    authorization
+        .challenge(kind)
+        .ok_or(OrderError::NoChallenge {
+            name,
+            challenge: challenge.word(),
+        })
 }
 
 fn is_bad_nonce(problem: &Problem) -> bool {

@@ -7,8 +7,8 @@
 
 use std::time::{Duration, SystemTime};
 
-/// The longest that an order holds the turn: its time-out, and what is waited for before it.
-pub(super) const LONGEST_ORDER: Duration = Duration::from_secs(400);
+/// The longest that an order holds the turn: its time-out, with the longest wait for the DNS.
+pub(super) const LONGEST_ORDER: Duration = Duration::from_secs(4000);
 /// How long the peer may take to say whether it refuses.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long an agent that starts, or whose link came up, waits for the peer's first word.

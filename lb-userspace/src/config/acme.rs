@@ -5,8 +5,9 @@ use std::{net::IpAddr, ops::Range, path::PathBuf};
 use toml::Spanned;
 
 use super::{
-    Acme, AcmeChallenge, ExternalAccount, Ha, Mode, Name, Obtained,
-    kind::{Choice, Complaint, Text},
+    Acme, AcmeChallenge, DnsHook, ExternalAccount, Ha, Mode, Name, Obtained,
+    ha::command::Command,
+    kind::{Choice, Complaint, Text, Time},
     list::{List, Listed},
     schema::{Absent, Entry, Key, Schema},
     section::Section,
@@ -24,7 +25,7 @@ pub(super) static ACME: Schema = Schema {
             renewed at two thirds of its lifetime, or when the directory suggests it (RFC 9773); \
             the old one stays in use until there is a new one. In a pair the active host orders, \
             and `[ha.link]` brings what it obtains to the other one, keys included: both hosts have \
-            the same section. DNS-01 and wildcards are not there yet.",
+            the same section.",
     presence: "Must be given where a service has `domains`.",
     keys: &[
         &EMAIL,
@@ -34,6 +35,9 @@ pub(super) static ACME: Schema = Schema {
         &CA_FILE,
         &EAB_KEY_ID,
         &EAB_KEY_FILE,
+        &DNS_COMMAND,
+        &DNS_TIMEOUT,
+        &DNS_PROPAGATION,
     ],
     tables: &[],
 };
@@ -67,8 +71,9 @@ static CHALLENGES: Key<List<Choice<AcmeChallenge>>> = Key {
             words: &[
                 ("tls-alpn-01", AcmeChallenge::TlsAlpn01),
                 ("http-01", AcmeChallenge::Http01),
+                ("dns-01", AcmeChallenge::Dns01),
             ],
-            later: &["dns-01"],
+            later: &[],
         },
         noun: "challenge",
     },
@@ -76,7 +81,8 @@ static CHALLENGES: Key<List<Choice<AcmeChallenge>>> = Key {
     meaning: "How the directory may validate a name. `tls-alpn-01`: it connects to port 443, where \
               a service of mode `https` must listen. `http-01`: to port 80, where one of mode \
               `http` must listen. It is left out for a service on an address whose port 80 belongs \
-              to a service of mode `tcp`: the kernel passes the request to the backends. After a \
+              to a service of mode `tcp`: the kernel passes the request to the backends. \
+              `dns-01`: it looks for a record that `dns_command` sets; the only one for wildcards. After a \
               failure the next of the list is tried.",
 };
 
@@ -112,6 +118,33 @@ static EAB_KEY_FILE: Key<Text<PathBuf>> = Key {
     kind: text::PATH,
     absent: Absent::Means("none"),
     meaning: "The file with its MAC key, in base64url as the directory gives it. Mode 0600.",
+};
+
+static DNS_COMMAND: Key<Command> = Key {
+    name: "dns_command",
+    kind: Command,
+    absent: Absent::Means("none: `dns-01` must have one"),
+    meaning: "The program that sets and removes the record of `dns-01`, and its first arguments. It \
+              gets `present` or `cleanup`, the record's name and its value as further arguments, \
+              and certbot's variables: see [DNS-01](operations.md#dns-01). It runs as the agent's \
+              user and in its sandbox, without a shell; its last line is in the error where it \
+              fails.",
+};
+
+static DNS_TIMEOUT: Key<Time> = Key {
+    name: "dns_timeout",
+    kind: Time::milliseconds(1_000, 300_000),
+    absent: Absent::Is("\"60s\""),
+    meaning: "A run of `dns_command` that takes longer is killed, with all that it started, and has \
+              failed.",
+};
+
+static DNS_PROPAGATION: Key<Time> = Key {
+    name: "dns_propagation",
+    kind: Time::milliseconds(0, 1_800_000),
+    absent: Absent::Is("\"30s\""),
+    meaning: "How long the DNS may take to show the records on all its servers: from the last one \
+              set until the directory is told to look.",
 };
 
 /// `[[service]] domains`.
@@ -221,6 +254,7 @@ fn read_section(section: &Section<'_>) -> Result<Acme, Reported> {
     let ca_file = section.optional(&CA_FILE);
     let external_account = external_account(section);
     let challenges = challenges.and_then(|listed| read_challenges(section, listed));
+    let dns = dns_hook(section, challenges.as_deref().ok());
     Ok(Acme {
         email: email?.map(Spanned::into_inner),
         directory: directory?.into_inner(),
@@ -228,7 +262,43 @@ fn read_section(section: &Section<'_>) -> Result<Acme, Reported> {
         storage: storage?.into_inner(),
         ca_file: ca_file?.map(Spanned::into_inner),
         external_account: external_account?,
+        dns: dns?,
     })
+}
+
+/// The keys of DNS-01, which belong to that challenge. `challenges`: as far as they are known.
+fn dns_hook(
+    section: &Section<'_>,
+    challenges: Option<&[AcmeChallenge]>,
+) -> Result<Option<DnsHook>, Reported> {
+    let command = section.optional(&DNS_COMMAND);
+    let timeout = section.value(&DNS_TIMEOUT);
+    let propagation = section.value(&DNS_PROPAGATION);
+    let (command, timeout, propagation) = (command?, timeout?, propagation?);
+    let is_used = challenges.ok_or(Reported)?.contains(&AcmeChallenge::Dns01);
+    let source = section.source();
+    match command {
+        Some(command) if is_used => Ok(Some(DnsHook {
+            command: command.into_inner(),
+            timeout: timeout.into_inner(),
+            propagation: propagation.into_inner(),
+        })),
+        Some(command) => {
+            let message =
+                "[acme] has dns_command, and dns-01 is not one of its challenges".to_owned();
+            let hint = "write challenges = [\"dns-01\"], or leave dns_command out".to_owned();
+            Err(source.error(command.span(), message, hint))
+        }
+        None if is_used => {
+            let message = "dns-01 is one of the challenges, and there is no dns_command".to_owned();
+            let hint = "name the program that sets and removes records in your DNS: dns_command = \
+                        [\"/usr/local/bin/dns-record\"]";
+            let place = section.place(CHALLENGES.name());
+            let place = place.unwrap_or_else(|| section.span());
+            Err(source.error(place, message, hint.to_owned()))
+        }
+        None => Ok(None),
+    }
 }
 
 fn read_challenges(
@@ -295,6 +365,7 @@ pub(super) fn obtained(
                     defaults";
         return Err(source.error(place, message, hint.to_owned()));
     };
+    refuse_wildcards(section, place, &domains, acme)?;
     // A name that is not valid was reported.
     let file = certificate_file(acme, service.ok_or(Reported)?);
     Ok(Some(Obtained {
@@ -302,6 +373,23 @@ pub(super) fn obtained(
         challenges: acme.challenges.clone(),
         file,
     }))
+}
+
+fn refuse_wildcards(
+    section: &Section<'_>,
+    place: Range<usize>,
+    domains: &[String],
+    acme: &Acme,
+) -> Result<(), Reported> {
+    let wildcard = domains.iter().find(|domain| domain.starts_with("*."));
+    let Some(wildcard) = wildcard.filter(|_| acme.challenges != [AcmeChallenge::Dns01]) else {
+        return Ok(());
+    };
+    let message =
+        format!("domain \"{wildcard}\" is a wildcard, which directories validate by dns-01 alone");
+    let hint = "write challenges = [\"dns-01\"] and dns_command in [acme], name each host instead, or \
+                give the service a certificate file";
+    Err(section.source().error(place, message, hint.to_owned()))
 }
 
 /// A service of mode `tcp` on port 80: its name and address.
@@ -392,11 +480,6 @@ fn key_id(text: &str) -> Result<String, Complaint> {
 
 /// A name as a certificate has it (RFC 5280 §4.2.1.6, RFC 1123 §2.1), in lower case.
 fn domain(text: &str) -> Result<String, Complaint> {
-    if text.starts_with("*.") {
-        let hint = "a wildcard takes DNS-01, which is not there yet: name each host, or give the \
-                    service a certificate file";
-        return Err(Complaint::new("is a wildcard", hint));
-    }
     if text.parse::<IpAddr>().is_ok() {
         let hint = "certificates are obtained for DNS names: write \"www.example.org\"";
         return Err(Complaint::new("is an address", hint));
@@ -409,7 +492,8 @@ fn domain(text: &str) -> Result<String, Complaint> {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    if text.len() > 253 || !text.contains('.') || !text.split('.').all(label) {
+    let plain = text.strip_prefix("*.").unwrap_or(text);
+    if text.len() > 253 || !plain.contains('.') || !plain.split('.').all(label) {
         let hint = "write a full name such as \"www.example.org\", without a dot at its end; \
                     names in other scripts in their xn-- form";
         return Err(Complaint::new("is not a DNS name", hint));

@@ -50,7 +50,7 @@ pub use document::Parsed;
 pub use model::{
     AccessField, AccessFormat, AccessLog, Acme, AcmeChallenge, Action, Admin, Authentication,
     Backend, Balance, Check, CheckKind, CipherSuite, ClientAuthorities, ClientCertificates, Config,
-    Dataplane, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HashBy, HeaderEdits,
+    Dataplane, DnsHook, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HashBy, HeaderEdits,
     HeaderRule, HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, Log,
     LogTarget, Mode, Moves, Name, Node, Notify, Obtained, Outlier, PathRule, Pattern, PeerLink,
     PerRequest, Percent, Pool, Redirect, RequestLimit, Respond, RespondBody, RetryBudget, Route,

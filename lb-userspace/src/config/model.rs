@@ -20,7 +20,7 @@ use std::{
 };
 
 pub use self::{
-    acme::{Acme, AcmeChallenge, ExternalAccount, Obtained},
+    acme::{Acme, AcmeChallenge, DnsHook, ExternalAccount, Obtained},
     ha::{
         Authentication, ElasticIp, Ha, InterfaceAddress, Moves, Notify, PeerLink, TrackScript,
         Transport, VrrpVersion,

@@ -94,7 +94,8 @@ These are refused as well:
   the same address; a service that listens on the address of one of its own backends;
 - `forward` for a service of mode `http` or `https`, `certificates` or `domains` for one of mode
   `tcp` or `http`, `[service.timeouts]` for one of mode `tcp`;
-- `domains` without `[acme]`, a domain that is a wildcard or an address, `[acme]` in a pair without
+- `domains` without `[acme]`, a domain that is an address, or a
+  wildcard where `challenges` is not `dns-01` alone, `dns-01` without `dns_command` and the reverse, `[acme]` in a pair without
   `[ha.link]`, and `challenges` that are `http-01` alone where a service of mode `tcp` has port 80;
 - for a service of mode `tcp`: a pool that balances by `least_connections`, `random_two` or `hash`, and
   wildcard, loopback or IPv6 addresses, its own or its backends';

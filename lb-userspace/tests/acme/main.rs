@@ -1,5 +1,6 @@
 //! Certificates by ACME, from a real pebble that refuses nine nonces out of ten.
 
+mod dns;
 mod site;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};

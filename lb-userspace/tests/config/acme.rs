@@ -71,7 +71,7 @@ fn every_mistake_of_the_section_is_said_at_once() {
     refused_text(
         &edited(
             "[acme]\n",
-            "[acme]\nemail = \"admin\"\ndirectory = \"http://x/\"\nchallenges = [\"dns-01\"]\n\
+            "[acme]\nemail = \"admin\"\ndirectory = \"http://x/\"\nchallenges = [\"dns-02\"]\n\
              eab_key_id = \"k1\"\n",
         ),
         r#"
@@ -89,12 +89,12 @@ error: directory "http://x/" is not an https URL
   |             ^^^^^^^^^^^
   = help: it looks like "https://acme-v02.api.letsencrypt.org/directory"
 
-error: challenge "dns-01" is not in this version of lb yet
+error: challenge cannot be "dns-02"
  --> lb.toml:8:15
   |
-8 | challenges = ["dns-01"]
+8 | challenges = ["dns-02"]
   |               ^^^^^^^^
-  = help: this version has "tls-alpn-01" or "http-01"
+  = help: did you mean "dns-01"? Allowed: "tls-alpn-01", "http-01" or "dns-01"
 
 error: [acme] has eab_key_id and no eab_key_file
  --> lb.toml:9:14
@@ -111,35 +111,35 @@ fn every_name_that_no_certificate_can_be_obtained_for_is_refused() {
     refused_text(
         &edited(
             r#"["www.Example.org", "example.org"]"#,
-            r#"["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]"#,
+            r#"["*.org", "192.0.2.1", "local", "a.org", "A.org"]"#,
         ),
         r#"
-error: domain "*.example.org" is a wildcard
+error: domain "*.org" is not a DNS name
   --> lb.toml:14:12
    |
-14 | domains = ["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]
-   |            ^^^^^^^^^^^^^^^
-   = help: a wildcard takes DNS-01, which is not there yet: name each host, or give the service a certificate file
+14 | domains = ["*.org", "192.0.2.1", "local", "a.org", "A.org"]
+   |            ^^^^^^^
+   = help: write a full name such as "www.example.org", without a dot at its end; names in other scripts in their xn-- form
 
 error: domain "192.0.2.1" is an address
-  --> lb.toml:14:29
+  --> lb.toml:14:21
    |
-14 | domains = ["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]
-   |                             ^^^^^^^^^^^
+14 | domains = ["*.org", "192.0.2.1", "local", "a.org", "A.org"]
+   |                     ^^^^^^^^^^^
    = help: certificates are obtained for DNS names: write "www.example.org"
 
 error: domain "local" is not a DNS name
-  --> lb.toml:14:42
+  --> lb.toml:14:34
    |
-14 | domains = ["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]
-   |                                          ^^^^^^^
+14 | domains = ["*.org", "192.0.2.1", "local", "a.org", "A.org"]
+   |                                  ^^^^^^^
    = help: write a full name such as "www.example.org", without a dot at its end; names in other scripts in their xn-- form
 
 error: domain "a.org" stands twice in this list
-  --> lb.toml:14:60
+  --> lb.toml:14:52
    |
-14 | domains = ["*.example.org", "192.0.2.1", "local", "a.org", "A.org"]
-   |                                                            ^^^^^^^
+14 | domains = ["*.org", "192.0.2.1", "local", "a.org", "A.org"]
+   |                                                    ^^^^^^^
    = help: the first is in line 14
 "#,
     );
@@ -274,6 +274,70 @@ error: http-01 cannot validate the domains of service "https": service "http" ha
 6 | challenges = ["http-01"]
   | ^^^^^^^^^^^^^^^^^^^^^^^^
   = help: write challenges = ["tls-alpn-01"], which takes port 443 alone; or give service "http" mode = "http", with a route that redirects to https where it has no other use
+"#,
+    );
+}
+
+const DNS: &str =
+    "[acme]\nchallenges = [\"dns-01\"]\ndns_command = [\"/usr/local/bin/dns\", \"zone\"]\n";
+
+#[test]
+fn dns_01_has_a_command_and_takes_wildcards() {
+    let text = edited("[acme]\n", DNS).replace("\"example.org\"]", "\"*.example.org\"]");
+    // Port 80 is nothing to it.
+    let parsed = parse(&with_port_80(&text, "172.31.0.68"));
+    let config = parsed.unwrap_or_else(|errors| panic!("{errors}")).config;
+    let dns = config.acme.expect("there").dns.expect("there");
+    assert_eq!(dns.command, ["/usr/local/bin/dns", "zone"]);
+    assert_eq!((dns.timeout.as_secs(), dns.propagation.as_secs()), (60, 30));
+    let obtained = config.services[0].obtained().expect("obtained");
+    assert_eq!(obtained.domains, ["www.example.org", "*.example.org"]);
+    assert_eq!(obtained.challenges, [AcmeChallenge::Dns01]);
+}
+
+#[test]
+fn a_wildcard_is_refused_where_another_challenge_may_be_tried() {
+    refused_text(
+        &edited("\"example.org\"]", "\"*.example.org\"]"),
+        r#"
+error: domain "*.example.org" is a wildcard, which directories validate by dns-01 alone
+  --> lb.toml:14:11
+   |
+14 | domains = ["www.Example.org", "*.example.org"]
+   |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   = help: write challenges = ["dns-01"] and dns_command in [acme], name each host instead, or give the service a certificate file
+"#,
+    );
+}
+
+#[test]
+fn dns_01_and_its_command_belong_together() {
+    refused_text(
+        &edited(
+            "[acme]\n",
+            "[acme]\nchallenges = [\"tls-alpn-01\", \"dns-01\"]\n",
+        ),
+        r#"
+error: dns-01 is one of the challenges, and there is no dns_command
+ --> lb.toml:6:1
+  |
+6 | challenges = ["tls-alpn-01", "dns-01"]
+  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: name the program that sets and removes records in your DNS: dns_command = ["/usr/local/bin/dns-record"]
+"#,
+    );
+    refused_text(
+        &edited(
+            "[acme]\n",
+            "[acme]\ndns_command = [\"/usr/local/bin/dns\"]\n",
+        ),
+        r#"
+error: [acme] has dns_command, and dns-01 is not one of its challenges
+ --> lb.toml:6:15
+  |
+6 | dns_command = ["/usr/local/bin/dns"]
+  |               ^^^^^^^^^^^^^^^^^^^^^^
+  = help: write challenges = ["dns-01"], or leave dns_command out
 "#,
     );
 }

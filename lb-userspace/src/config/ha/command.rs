@@ -10,7 +10,7 @@ use super::super::{
 };
 
 /// A program, by its whole path, and its arguments.
-pub(super) struct Command;
+pub(in crate::config) struct Command;
 
 /// One word of a command.
 const WORD: Text<String> = Text {

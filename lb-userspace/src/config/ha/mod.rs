@@ -2,7 +2,7 @@
 //! in [`elastic_ip`] and [`virtual_ip`], and the rest in the room of its own section.
 
 mod advert;
-mod command;
+pub(super) mod command;
 mod elastic_ip;
 mod link;
 mod moving;

@@ -1,6 +1,6 @@
 //! `[acme]`, and what a service obtains by it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// `[acme]`: where certificates are obtained.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Acme {
     pub ca_file: Option<PathBuf>,
     /// External account binding (RFC 8555 §7.3.4).
     pub external_account: Option<ExternalAccount>,
+    /// How DNS-01 is done; there where it is one of the `challenges`.
+    pub dns: Option<DnsHook>,
 }
 
 impl Acme {
@@ -41,6 +43,31 @@ pub enum AcmeChallenge {
     TlsAlpn01,
     /// A file on port 80 (RFC 8555 §8.3).
     Http01,
+    /// A record in the DNS (RFC 8555 §8.4).
+    Dns01,
+}
+
+impl AcmeChallenge {
+    /// Its name, as directories and the configuration have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::TlsAlpn01 => "tls-alpn-01",
+            Self::Http01 => "http-01",
+            Self::Dns01 => "dns-01",
+        }
+    }
+}
+
+/// The command that sets and removes records of the DNS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DnsHook {
+    /// The program and its first arguments.
+    pub command: Vec<String>,
+    /// How long a run may take. Default 60 s.
+    pub timeout: Duration,
+    /// From the last record set until the directory is told to look. Default 30 s.
+    pub propagation: Duration,
 }
 
 /// External account binding.
