@@ -68,6 +68,11 @@ pub(super) enum OrderError {
     Dns(#[from] DnsError),
     #[error("dns-01 was asked for without a dns_command")]
     NoDnsCommand,
+    #[error("the directory does not offer the profile {wanted:?}: {}", offered_in_words(.offered))]
+    NoProfile {
+        wanted: String,
+        offered: Vec<String>,
+    },
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("{0}")]
@@ -227,9 +232,16 @@ impl Session {
         replaces: Option<&CertificateDer<'_>>,
     ) -> Result<String, OrderError> {
         let account = self.account().await?;
+        let profile = self.settings.profile.clone();
+        if let Some(wanted) = &profile {
+            check_profile(&account, wanted)?;
+        }
         let identifiers: Vec<_> = domains.iter().cloned().map(Identifier::Dns).collect();
         let new_order = || {
-            let order = NewOrder::new(&identifiers);
+            let mut order = NewOrder::new(&identifiers);
+            if let Some(profile) = &profile {
+                order = order.profile(profile);
+            }
             let id = replaces.and_then(|old| CertificateIdentifier::try_from(old).ok());
             match id {
                 Some(id) => order.replaces(id.into_owned()),
@@ -400,6 +412,28 @@ fn find_challenge<'a>(
             name,
             challenge: challenge.word(),
         })
+}
+
+/// Whether the directory offers this profile (draft-ietf-acme-profiles §3).
+fn check_profile(account: &Account, wanted: &str) -> Result<(), OrderError> {
+    let offered = account.profiles().map(|profile| profile.name.to_owned());
+    let mut offered: Vec<_> = offered.collect();
+    if offered.iter().any(|profile| profile == wanted) {
+        return Ok(());
+    }
+    offered.sort();
+    let wanted = wanted.to_owned();
+    Err(OrderError::NoProfile { wanted, offered })
+}
+
+fn offered_in_words(offered: &[String]) -> String {
+    match offered {
+        [] => "it offers none; leave `acme.profile` out".to_owned(),
+        _ => format!(
+            "it offers {}; write one of them in `acme.profile`, or leave that out",
+            offered.join(", ")
+        ),
+    }
 }
 
 fn is_bad_nonce(problem: &Problem) -> bool {

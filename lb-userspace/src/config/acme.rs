@@ -35,6 +35,7 @@ pub(super) static ACME: Schema = Schema {
         &CA_FILE,
         &EAB_KEY_ID,
         &EAB_KEY_FILE,
+        &PROFILE,
         &DNS_COMMAND,
         &DNS_TIMEOUT,
         &DNS_PROPAGATION,
@@ -118,6 +119,18 @@ static EAB_KEY_FILE: Key<Text<PathBuf>> = Key {
     kind: text::PATH,
     absent: Absent::Means("none"),
     meaning: "The file with its MAC key, in base64url as the directory gives it. Mode 0600.",
+};
+
+static PROFILE: Key<Text<String>> = Key {
+    name: "profile",
+    kind: Text {
+        what: "text without spaces",
+        parse: key_id,
+    },
+    absent: Absent::Means("the directory's default"),
+    meaning: "The profile of the certificates, of those that the directory offers: `shortlived` is \
+              Let's Encrypt's for six days. One that it does not offer is an error of the order, \
+              which names those that it does.",
 };
 
 static DNS_COMMAND: Key<Command> = Key {
@@ -254,6 +267,7 @@ fn read_section(section: &Section<'_>) -> Result<Acme, Reported> {
     let ca_file = section.optional(&CA_FILE);
     let external_account = external_account(section);
     let challenges = challenges.and_then(|listed| read_challenges(section, listed));
+    let profile = section.optional(&PROFILE);
     let dns = dns_hook(section, challenges.as_deref().ok());
     Ok(Acme {
         email: email?.map(Spanned::into_inner),
@@ -262,6 +276,7 @@ fn read_section(section: &Section<'_>) -> Result<Acme, Reported> {
         storage: storage?.into_inner(),
         ca_file: ca_file?.map(Spanned::into_inner),
         external_account: external_account?,
+        profile: profile?.map(Spanned::into_inner),
         dns: dns?,
     })
 }

@@ -1,6 +1,8 @@
 //! Certificates by ACME, from a real pebble that refuses nine nonces out of ten.
 
+mod directory;
 mod dns;
+mod profile;
 mod site;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};

@@ -341,3 +341,12 @@ error: [acme] has dns_command, and dns-01 is not one of its challenges
 "#,
     );
 }
+
+#[test]
+fn a_profile_is_a_word() {
+    let text = edited("[acme]\n", "[acme]\nprofile = \"shortlived\"\n");
+    let acme = parse(&text).expect("good").config.acme.expect("there");
+    assert_eq!(acme.profile.as_deref(), Some("shortlived"));
+    let errors = parse(&text.replace("shortlived", "short lived")).expect_err("two words");
+    assert!(errors.to_string().contains("profile"), "{errors}");
+}

@@ -54,6 +54,7 @@ impl Host {
             storage: folder.path().to_owned(),
             ca_file: None,
             external_account: None,
+            profile: None,
             dns: None,
         };
         let name = |name| Name::parse(name).expect("a name");

@@ -17,6 +17,8 @@ pub struct Acme {
     pub ca_file: Option<PathBuf>,
     /// External account binding (RFC 8555 §7.3.4).
     pub external_account: Option<ExternalAccount>,
+    /// The profile that is ordered; `None`: the directory's default.
+    pub profile: Option<String>,
     /// How DNS-01 is done; there where it is one of the `challenges`.
     pub dns: Option<DnsHook>,
 }
