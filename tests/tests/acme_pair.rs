@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Host, Lab, Process,
-    agent::{Agent, Pair, Settings},
+    agent::{Agent, HaSettings, Pair, Settings},
     topology::{BALANCERS, VIRTUAL_IP},
     wait,
 };
@@ -150,6 +150,11 @@ impl Site {
             // The kernel would have port 80 of the address otherwise, which HTTP-01 takes.
             listen: BALANCERS[settings.balancer].1,
             more: services(challenge, names),
+            // A busy machine is not to be taken for a host that is lost.
+            ha: settings.ha.map(|ha| HaSettings {
+                advert_interval: Duration::from_secs(1),
+                ..ha
+            }),
             ..settings
         });
         Ok(Self {

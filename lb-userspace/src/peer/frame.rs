@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{CertificateWord, record::Lane};
 use crate::{acme, pool::ToldOrders, tickets};
 
-/// The version of what is said here. It changes with every change of a frame.
+/// The version of what is said here. It changes with every change of a frame, which parts the link while
+/// the hosts run two versions. A message that is new does not change it: see [`Known`].
 pub(super) const PROTOCOL: u16 = 1;
 
 /// What a connection begins with, in either direction, whatever the version: so that two versions

@@ -3,6 +3,7 @@
 mod attacks;
 mod dead;
 mod load;
+mod versions;
 
 use std::{
     net::{IpAddr, Ipv4Addr},

@@ -22,7 +22,7 @@ async fn connect(net: Net, from: u8, host: u8) -> TcpStream {
 }
 
 /// As the peer that has the secret, up to the end of the greeting.
-async fn greeted(net: Net, secret: &Secret) -> TlsStream<TcpStream> {
+pub(super) async fn greeted(net: Net, secret: &Secret) -> TlsStream<TcpStream> {
     let config = tls::client_config(secret).expect("a config");
     let stream = connect(net, A, B).await;
     let handshake = async {
