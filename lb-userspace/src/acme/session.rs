@@ -10,18 +10,17 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationHandle, AuthorizationStatus, AuthorizedIdentifier,
-    CertificateIdentifier, ChallengeHandle, ChallengeType, Error, ExternalAccountKey, Identifier,
+    Account, AccountCredentials, CertificateIdentifier, Error, ExternalAccountKey, Identifier,
     NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    Response, Window,
+    Window,
     client::{Client, ClientError, RetryAfter},
     dns::{DnsError, TxtRecord},
-    exchange::{Exchange, Shared},
+    exchange::Exchange,
     store::{Store, StoreError},
 };
 use crate::{
@@ -33,8 +32,6 @@ use crate::{
 /// commands may take together.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(1200);
-/// All records removed.
-const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long, and how often, the directory is asked whether it has validated, and whether it has
 /// issued.
 const POLLING: RetryPolicy = RetryPolicy::new()
@@ -117,6 +114,9 @@ macro_rules! with_good_nonce {
         }
     }};
 }
+
+// Behind the macro, which it uses.
+mod validation;
 
 /// One account at one directory.
 pub(super) struct Session {
@@ -262,94 +262,6 @@ impl Session {
         Ok(chain + &key)
     }
 
-    /// Has everything answered that the directory asks for, and then tells it to look.
-    async fn answer_challenges(
-        &mut self,
-        order: &mut Order,
-        domains: &[String],
-        challenge: AcmeChallenge,
-    ) -> Result<Vec<Shared>, OrderError> {
-        with_good_nonce!(fetch_authorizations(order))?;
-        let mut served = Vec::new();
-        let mut records = Vec::new();
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization?;
-            if authorization.status == AuthorizationStatus::Valid {
-                continue;
-            }
-            let name = plain_name(&authorization.identifier());
-            let answer = find_challenge(&mut authorization, challenge)?;
-            let key = answer.key_authorization();
-            let response = match challenge {
-                AcmeChallenge::TlsAlpn01 => Response::tls(&name, key.digest().as_ref())?,
-                AcmeChallenge::Http01 => Response::Http {
-                    token: answer.token.clone(),
-                    key_authorization: key.as_str().to_owned(),
-                },
-                AcmeChallenge::Dns01 => {
-                    records.push(TxtRecord::new(name, key.dns_value()));
-                    continue;
-                }
-            };
-            served.push(self.exchange.serve(response).await?);
-        }
-        if !records.is_empty() {
-            self.set_records(records, domains).await?;
-        }
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization?;
-            if authorization.status != AuthorizationStatus::Valid {
-                let mut answer = find_challenge(&mut authorization, challenge)?;
-                with_good_nonce!(answer.set_ready())?;
-            }
-        }
-        Ok(served)
-    }
-
-    /// Sets all records, and waits for the DNS once.
-    async fn set_records(
-        &mut self,
-        records: Vec<TxtRecord>,
-        domains: &[String],
-    ) -> Result<(), OrderError> {
-        let hook = self.settings.dns.clone().ok_or(OrderError::NoDnsCommand)?;
-        let mut remaining = records.len();
-        for record in records {
-            remaining -= 1;
-            // Before it is set: a command that fails may have done half of it.
-            self.records.push((record.clone(), String::new()));
-            let said = record.set(&hook, domains, remaining).await?;
-            if let Some((_, last)) = self.records.last_mut() {
-                *last = said;
-            }
-        }
-        tokio::time::sleep(hook.propagation).await;
-        Ok(())
-    }
-
-    /// Removes the records that were set. What cannot be removed does no harm: it is said.
-    async fn remove_records(&mut self) {
-        let records = std::mem::take(&mut self.records);
-        let Some(hook) = &self.settings.dns else {
-            return;
-        };
-        let removed = async {
-            for (record, said) in &records {
-                if let Err(error) = record.remove(hook, said).await {
-                    tracing::warn!("{error}");
-                }
-            }
-        };
-        if tokio::time::timeout(CLEAN_UP_TIMEOUT, removed)
-            .await
-            .is_err()
-        {
-            tracing::warn!("not all records of the order were removed within {CLEAN_UP_TIMEOUT:?}");
-        }
-    }
-
     async fn account(&mut self) -> Result<Account, OrderError> {
         let taken = self.accounts.0.load(Relaxed);
         if let Some(account) = &self.account
@@ -388,30 +300,6 @@ impl Session {
         self.account = Some(account.clone());
         Ok(account)
     }
-}
-
-/// The name that is validated; of a wildcard, the domain that it is in.
-fn plain_name(identifier: &AuthorizedIdentifier<'_>) -> String {
-    let name = identifier.to_string();
-    name.strip_prefix("*.").map_or(name.clone(), str::to_owned)
-}
-
-fn find_challenge<'a>(
-    authorization: &'a mut AuthorizationHandle<'a>,
-    challenge: AcmeChallenge,
-) -> Result<ChallengeHandle<'a>, OrderError> {
-    let kind = match challenge {
-        AcmeChallenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
-        AcmeChallenge::Http01 => ChallengeType::Http01,
-        AcmeChallenge::Dns01 => ChallengeType::Dns01,
-    };
-    let name = authorization.identifier().to_string();
-    authorization
-        .challenge(kind)
-        .ok_or(OrderError::NoChallenge {
-            name,
-            challenge: challenge.word(),
-        })
 }
 
 /// Whether the directory offers this profile (draft-ietf-acme-profiles §3).

@@ -1,13 +1,15 @@
 //! `[acme]`: where certificates are obtained, and how names are validated.
 
+mod dns;
+mod reach;
+
 use std::{net::IpAddr, ops::Range, path::PathBuf};
 
 use toml::Spanned;
 
 use super::{
-    Acme, AcmeChallenge, DnsHook, ExternalAccount, Ha, Mode, Name, Obtained,
-    ha::command::Command,
-    kind::{Choice, Complaint, Text, Time},
+    Acme, AcmeChallenge, ExternalAccount, Ha, Name, Obtained,
+    kind::{Choice, Complaint, Text},
     list::{List, Listed},
     schema::{Absent, Entry, Key, Schema},
     section::Section,
@@ -36,9 +38,9 @@ pub(super) static ACME: Schema = Schema {
         &EAB_KEY_ID,
         &EAB_KEY_FILE,
         &PROFILE,
-        &DNS_COMMAND,
-        &DNS_TIMEOUT,
-        &DNS_PROPAGATION,
+        &dns::COMMAND,
+        &dns::TIMEOUT,
+        &dns::PROPAGATION,
     ],
     tables: &[],
 };
@@ -133,33 +135,6 @@ static PROFILE: Key<Text<String>> = Key {
               which names those that it does.",
 };
 
-static DNS_COMMAND: Key<Command> = Key {
-    name: "dns_command",
-    kind: Command,
-    absent: Absent::Means("none: `dns-01` must have one"),
-    meaning: "The program that sets and removes the record of `dns-01`, and its first arguments. It \
-              gets `present` or `cleanup`, the record's name and its value as further arguments, \
-              and certbot's variables: see [DNS-01](operations.md#dns-01). It runs as the agent's \
-              user and in its sandbox, without a shell; its last line is in the error where it \
-              fails.",
-};
-
-static DNS_TIMEOUT: Key<Time> = Key {
-    name: "dns_timeout",
-    kind: Time::milliseconds(1_000, 300_000),
-    absent: Absent::Is("\"60s\""),
-    meaning: "A run of `dns_command` that takes longer is killed, with all that it started, and has \
-              failed.",
-};
-
-static DNS_PROPAGATION: Key<Time> = Key {
-    name: "dns_propagation",
-    kind: Time::milliseconds(0, 1_800_000),
-    absent: Absent::Is("\"30s\""),
-    meaning: "How long the DNS may take to show the records on all its servers: from the last one \
-              set until the directory is told to look.",
-};
-
 /// `[[service]] domains`.
 pub(super) static DOMAINS: Key<List<Text<String>>> = Key {
     name: "domains",
@@ -191,33 +166,6 @@ impl AcmeDraft {
         match &self.acme {
             Ok(acme) => Ok(acme.as_ref()),
             Err(Reported) => Err(Reported),
-        }
-    }
-
-    /// Leaves HTTP-01 out where the directory's request would not reach the agent, and says so where
-    /// the file names it.
-    pub(super) fn check_reach(&self, services: &mut [ServiceDraft], source: &Source<'_>) {
-        let steered: Vec<_> = services.iter().filter_map(steered_port_80).collect();
-        for draft in services {
-            let Some(service) = &mut draft.service else {
-                continue;
-            };
-            let address = service.listen.ip();
-            let (name, Some(obtained)) = (service.name.clone(), service.obtained_mut()) else {
-                continue;
-            };
-            let taken = steered.iter().find(|(_, ip)| takes(*ip, address));
-            let (Some((by, _)), true) =
-                (taken, obtained.challenges.contains(&AcmeChallenge::Http01))
-            else {
-                continue;
-            };
-            obtained
-                .challenges
-                .retain(|challenge| *challenge != AcmeChallenge::Http01);
-            if let Some(place) = self.challenges.clone() {
-                say_unreachable(place, (&name, by), obtained.challenges.is_empty(), source);
-            }
         }
     }
 
@@ -268,7 +216,7 @@ fn read_section(section: &Section<'_>) -> Result<Acme, Reported> {
     let external_account = external_account(section);
     let challenges = challenges.and_then(|listed| read_challenges(section, listed));
     let profile = section.optional(&PROFILE);
-    let dns = dns_hook(section, challenges.as_deref().ok());
+    let dns = dns::hook(section, challenges.as_deref().ok());
     Ok(Acme {
         email: email?.map(Spanned::into_inner),
         directory: directory?.into_inner(),
@@ -279,41 +227,6 @@ fn read_section(section: &Section<'_>) -> Result<Acme, Reported> {
         profile: profile?.map(Spanned::into_inner),
         dns: dns?,
     })
-}
-
-/// The keys of DNS-01, which belong to that challenge. `challenges`: as far as they are known.
-fn dns_hook(
-    section: &Section<'_>,
-    challenges: Option<&[AcmeChallenge]>,
-) -> Result<Option<DnsHook>, Reported> {
-    let command = section.optional(&DNS_COMMAND);
-    let timeout = section.value(&DNS_TIMEOUT);
-    let propagation = section.value(&DNS_PROPAGATION);
-    let (command, timeout, propagation) = (command?, timeout?, propagation?);
-    let is_used = challenges.ok_or(Reported)?.contains(&AcmeChallenge::Dns01);
-    let source = section.source();
-    match command {
-        Some(command) if is_used => Ok(Some(DnsHook {
-            command: command.into_inner(),
-            timeout: timeout.into_inner(),
-            propagation: propagation.into_inner(),
-        })),
-        Some(command) => {
-            let message =
-                "[acme] has dns_command, and dns-01 is not one of its challenges".to_owned();
-            let hint = "write challenges = [\"dns-01\"], or leave dns_command out".to_owned();
-            Err(source.error(command.span(), message, hint))
-        }
-        None if is_used => {
-            let message = "dns-01 is one of the challenges, and there is no dns_command".to_owned();
-            let hint = "name the program that sets and removes records in your DNS: dns_command = \
-                        [\"/usr/local/bin/dns-record\"]";
-            let place = section.place(CHALLENGES.name());
-            let place = place.unwrap_or_else(|| section.span());
-            Err(source.error(place, message, hint.to_owned()))
-        }
-        None => Ok(None),
-    }
 }
 
 fn read_challenges(
@@ -380,7 +293,7 @@ pub(super) fn obtained(
                     defaults";
         return Err(source.error(place, message, hint.to_owned()));
     };
-    refuse_wildcards(section, place, &domains, acme)?;
+    dns::refuse_wildcards(section, place, &domains, acme)?;
     // A name that is not valid was reported.
     let file = certificate_file(acme, service.ok_or(Reported)?);
     Ok(Some(Obtained {
@@ -388,62 +301,6 @@ pub(super) fn obtained(
         challenges: acme.challenges.clone(),
         file,
     }))
-}
-
-fn refuse_wildcards(
-    section: &Section<'_>,
-    place: Range<usize>,
-    domains: &[String],
-    acme: &Acme,
-) -> Result<(), Reported> {
-    let wildcard = domains.iter().find(|domain| domain.starts_with("*."));
-    let Some(wildcard) = wildcard.filter(|_| acme.challenges != [AcmeChallenge::Dns01]) else {
-        return Ok(());
-    };
-    let message =
-        format!("domain \"{wildcard}\" is a wildcard, which directories validate by dns-01 alone");
-    let hint = "write challenges = [\"dns-01\"] and dns_command in [acme], name each host instead, or \
-                give the service a certificate file";
-    Err(section.source().error(place, message, hint.to_owned()))
-}
-
-/// A service of mode `tcp` on port 80: its name and address.
-fn steered_port_80(draft: &ServiceDraft) -> Option<(Name, IpAddr)> {
-    let service = draft.service.as_ref()?;
-    let is_steered = matches!(service.mode, Mode::Tcp { .. }) && service.listen.port() == 80;
-    is_steered.then(|| (service.name.clone(), service.listen.ip()))
-}
-
-/// Whether who reaches `address` on port 80 finds the service that listens on `steered`. For a service
-/// that listens on every address it is not known which of them its names lead to.
-fn takes(steered: IpAddr, address: IpAddr) -> bool {
-    steered == address || (address.is_unspecified() && steered.is_ipv4() == address.is_ipv4())
-}
-
-fn say_unreachable(
-    place: Range<usize>,
-    (service, by): (&Name, &Name),
-    is_left_without: bool,
-    source: &Source<'_>,
-) {
-    let message = format!(
-        "http-01 cannot validate the domains of service \"{service}\": service \"{by}\" has port 80 \
-         of the same address, and the kernel passes what comes there to its backends, not to the agent"
-    );
-    let to_redirect = format!(
-        "give service \"{by}\" mode = \"http\", with a route that redirects to https where it has no \
-         other use"
-    );
-    if is_left_without {
-        let hint = format!(
-            "write challenges = [\"tls-alpn-01\"], which takes port 443 alone; or {to_redirect}"
-        );
-        source.error(place, message, hint);
-    } else {
-        let hint =
-            format!("the other challenges are used; leave \"http-01\" out, or {to_redirect}");
-        source.warning(place, message, hint);
-    }
 }
 
 fn certificate_file(acme: &Acme, service: &Name) -> PathBuf {
