@@ -173,9 +173,9 @@ impl Session {
             outcome = self.order_in_time(domains, challenge, replaces).await;
         }
         if let Err(error) = &outcome
-            && error.is_unreachable()
+            && (error.is_unreachable() || matches!(error, OrderError::NoProfile { .. }))
         {
-            // Connects again the next time: the directory may have other URLs by then.
+            // Connects again the next time: the directory may have other URLs or profiles by then.
             self.account = None;
         }
         outcome
