@@ -81,6 +81,10 @@ fn the_kernel_goes_on_trying_all_without_the_agent() -> Result<()> {
     let agent = Agent::start(&lab, &healthy)?;
     agent.reconfigure(&failing)?;
     all_down(&agent, true)?;
+    // The metric is of the agent, which tells the kernel a moment later.
+    wait::until_true("new connections on all backends", SOON, || {
+        Ok(hundred(&lab, Plan::http())?.shares().len() == 4)
+    })?;
     agent.quiet().sigkill()?;
     let report = hundred(&lab, Plan::http())?;
     report.all_answered()?;
