@@ -183,7 +183,7 @@ fn backends_that_cannot_be_reached_are_refused_on_reload_and_the_old_file_stays(
     let elsewhere = agent.reconfigure(&settings.on(&["eth0", "eth1", "eth2"]));
     let refusal = format!("{:#}", elsewhere.err().context("it was taken over")?);
     ensure!(
-        refusal.contains("node.interfaces") && refusal.contains("restart"),
+        refusal.contains("node.interfaces") && refusal.contains("lb upgrade"),
         "{refusal}"
     );
     Ok(())
