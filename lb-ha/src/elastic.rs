@@ -364,7 +364,7 @@ impl Keeper {
         self.chance.around(pause)
     }
 
-    /// The next call. One that is under way is waited for: its answer plans anew.
+    /// The next call. A call under way is waited for: its answer plans the next one.
     fn plan(&mut self, at: Time, call: Call) {
         self.due = Some((at, call));
     }

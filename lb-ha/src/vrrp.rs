@@ -142,7 +142,7 @@ pub struct Heard {
 
 /// What the router may do at the moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Leave {
+pub struct Permissions {
     /// Added to the priority; the sum is kept within 1 to 254.
     pub weight: i16,
     /// Takes no part at all.
@@ -166,7 +166,7 @@ pub enum Output {
 #[derive(Clone, Debug)]
 pub struct Router {
     settings: Settings,
-    leave: Leave,
+    permissions: Permissions,
     state: State,
     deadline: Option<Time>,
     /// Of a backup: the master's interval, learnt from it in version 3.
@@ -182,11 +182,11 @@ pub struct Router {
 impl Router {
     /// A router that has not started.
     #[must_use]
-    pub fn new(settings: Settings, leave: Leave) -> Self {
+    pub fn new(settings: Settings, permissions: Permissions) -> Self {
         let master_interval = settings.interval;
         Self {
             settings,
-            leave,
+            permissions,
             state: State::Init,
             deadline: None,
             master_interval,
@@ -205,7 +205,7 @@ impl Router {
     /// The priority with what is tracked added to it: 1 to 254.
     #[must_use]
     pub fn priority(&self) -> u8 {
-        let sum = i16::from(self.settings.priority).saturating_add(self.leave.weight);
+        let sum = i16::from(self.settings.priority).saturating_add(self.permissions.weight);
         u8::try_from(sum.clamp(1, 254)).unwrap_or(1)
     }
 
@@ -229,7 +229,7 @@ impl Router {
 
     /// Begins: as a backup that waits for a master, or in fault.
     pub fn start(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.leave.fault {
+        if self.permissions.fault {
             self.enter_fault(out);
         } else {
             self.enter_backup(now, Cause::Started, out);
@@ -264,7 +264,7 @@ impl Router {
         }
         match self.state {
             State::Init | State::Fault => self.deadline = None,
-            State::Backup if self.leave.may_take => {
+            State::Backup if self.permissions.may_take => {
                 self.enter_master(now, self.waiting_for, out);
             }
             State::Backup => {
@@ -276,18 +276,24 @@ impl Router {
     }
 
     /// What the router may do has changed.
-    pub fn allow(&mut self, now: Time, leave: Leave, cause: Cause, out: &mut Vec<Output>) {
+    pub fn allow(
+        &mut self,
+        now: Time,
+        permissions: Permissions,
+        cause: Cause,
+        out: &mut Vec<Output>,
+    ) {
         let priority = self.priority();
-        self.leave = leave;
+        self.permissions = permissions;
         match self.state {
             State::Init => {}
-            State::Fault if leave.fault => {}
+            State::Fault if permissions.fault => {}
             State::Fault => self.enter_backup(now, Cause::Recovered, out),
-            _ if leave.fault => {
+            _ if permissions.fault => {
                 self.say_goodbye(out);
                 self.enter_fault(out);
             }
-            State::Backup if self.overdue && leave.may_take => {
+            State::Backup if self.overdue && permissions.may_take => {
                 let cause = match cause {
                     Cause::AddressHere => cause,
                     _ => self.waiting_for,
@@ -351,7 +357,7 @@ impl Router {
 
     /// Whether a master with a lower priority is to be ignored.
     fn preempts(&mut self, now: Time) -> bool {
-        if !self.settings.preempt || !self.leave.may_preempt || !self.leave.may_take {
+        if !self.settings.preempt || !self.permissions.may_preempt || !self.permissions.may_take {
             return false;
         }
         let delay = self.settings.preempt_delay;

@@ -194,8 +194,8 @@ mod tests {
             match read(&path, MOST) {
                 Ok(text) => assert!(good && text == b"12345678", "{mode:o}"),
                 Err(error) => {
-                    let mend = format!("run: chmod 600 {}", path.display());
-                    assert!(!good && error.to_string().ends_with(&mend), "{error}");
+                    let fix = format!("run: chmod 600 {}", path.display());
+                    assert!(!good && error.to_string().ends_with(&fix), "{error}");
                 }
             }
         }
@@ -208,12 +208,9 @@ mod tests {
         }
         let (_folder, path) = file("", 0o600);
         chown(&path, Some(4242), Some(4243)).expect("chown");
-        let mend = format!("run: chown root:root {}", path.display());
+        let fix = format!("run: chown root:root {}", path.display());
         let said = refusal(&path);
-        assert!(
-            said.contains("user 4242") && said.ends_with(&mend),
-            "{said}"
-        );
+        assert!(said.contains("user 4242") && said.ends_with(&fix), "{said}");
     }
 
     #[test]
@@ -221,9 +218,9 @@ mod tests {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let said = unopened(denied(), Path::new("/etc/lb/peer.secret")).to_string();
         let us = Account::ours();
-        let mend = format!("user {us} may not read it; run: chown {us}:");
+        let fix = format!("user {us} may not read it; run: chown {us}:");
         assert!(
-            said.starts_with(&mend) && said.ends_with(" /etc/lb/peer.secret"),
+            said.starts_with(&fix) && said.ends_with(" /etc/lb/peer.secret"),
             "{said}"
         );
         let said = unseen(denied(), Path::new("/etc/lb/peer.secret")).to_string();

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use lb_ha::{
     Time,
     elastic::Call,
-    pair::{Event, Host, Standing},
+    pair::{Event, Host, LocalHealth},
     vrrp::State,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Node {
     /// Counts the holds.
     pub(crate) holds: u32,
     /// What is tracked.
-    pub(crate) standing: Standing,
+    pub(crate) standing: LocalHealth,
     /// Something that is tracked is at fault.
     pub(crate) fault: bool,
     /// The agent was told to end.
@@ -63,7 +63,7 @@ impl Node {
             call: None,
             holding: false,
             holds: 0,
-            standing: Standing::default(),
+            standing: LocalHealth::default(),
             fault: false,
             stopping: false,
             inbox: Default::default(),

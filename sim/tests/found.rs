@@ -1,4 +1,4 @@
-//! Runs that showed that something was wrong. Each was seen to fail without what mends it.
+//! Runs that showed that something was wrong. Each was seen to fail without its fix.
 //!
 //! A seed means what the drawing of plans makes of it: where that changes, find others, by undoing
 //! what the note says, and put them here.

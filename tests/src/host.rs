@@ -197,11 +197,11 @@ impl Host {
         self.set_far_ends("down")
     }
 
-    /// Mends what [`Host::cut`] cut.
+    /// Restores what [`Host::cut`] cut.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn mend(&self) -> Result<()> {
+    pub fn restore(&self) -> Result<()> {
         self.set_far_ends("up")
     }
 
@@ -251,7 +251,7 @@ impl Host {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        // Anew, so that the mode is ours and not that of an earlier file.
+        // Re-created, so that the mode is ours and not that of an earlier file.
         drop(fs::remove_file(&path));
         fs::OpenOptions::new()
             .write(true)

@@ -71,7 +71,7 @@ pub struct TrackedScript {
     pub interval: Duration,
     /// Successes that mean well.
     pub rise: u32,
-    /// Failures that mean not well.
+    /// Failures that mean unhealthy.
     pub fall: u32,
 }
 

@@ -23,10 +23,7 @@ fn no_connection_breaks_when_the_agent_is_killed_and_the_counters_go_on() -> Res
     let agent = Agent::start_again(lab.lb_a())?;
     let after = agent.metrics()?;
     let status = agent.status()?;
-    ensure!(
-        status["xdp"]["adopted"] == true,
-        "it began anew: {status:#}"
-    );
+    ensure!(status["xdp"]["adopted"] == true, "it was reset: {status:#}");
     thread::sleep(Duration::from_secs(4));
 
     let (kept, fresh) = (kept.stop()?, fresh.stop()?);
@@ -56,10 +53,7 @@ fn a_service_that_is_killed_and_restarted_keeps_its_connections() -> Result<()> 
     agent.sigkill()?;
     let agent = Agent::start_as_unit(lab.lb_a())?;
     let status = agent.status()?;
-    ensure!(
-        status["xdp"]["adopted"] == true,
-        "it began anew: {status:#}"
-    );
+    ensure!(status["xdp"]["adopted"] == true, "it was reset: {status:#}");
     thread::sleep(Duration::from_secs(1));
     let report = kept.stop()?;
     report.all_answered()?;
@@ -103,7 +97,7 @@ fn gentle(reuse: Reuse) -> Plan {
     }
 }
 
-/// What the kernel counts does not begin anew with a new agent.
+/// What the kernel counts is not reset by a new agent.
 fn went_on(before: &Metrics, after: &Metrics) -> Result<()> {
     let kernels = [
         "lb_xdp_packets_total",

@@ -141,7 +141,7 @@ fn a_permission_that_is_missing_is_said_and_used_once_it_is_given() -> Result<()
             .is_some_and(|error| error.contains("AssociateAddress")),
         "the status does not say what is not permitted: {error}"
     );
-    scene.ec2.mend();
+    scene.ec2.restore();
     scene.wait_until_owner(1, PUT_RIGHT)?;
     has_the_address(scene.pair.agent(1)?)?;
     answered(&scene)

@@ -64,7 +64,7 @@ fn the_standby_answers_soon_after_the_active_host_is_cut_off() -> Result<()> {
         let moves = scene.ec2.moves();
         rounds.measure(round, &scene, || scene.lab.lb_a().cut())?;
         moved_once(&scene, moves, 1)?;
-        scene.lab.lb_a().mend()?;
+        scene.lab.lb_a().restore()?;
         scene.wait_until_agreed(0)?;
     }
     scene.calls_were_one_by_one()?;
@@ -84,7 +84,7 @@ fn the_loss_of_the_standby_moves_nothing_and_nobody_notices() -> Result<()> {
     thread::sleep(Duration::from_millis(500));
     scene.lab.lb_b().cut()?;
     thread::sleep(Duration::from_secs(3));
-    scene.lab.lb_b().mend()?;
+    scene.lab.lb_b().restore()?;
     scene.wait_until_agreed(0)?;
     load.stop()?.all_answered()?;
     ensure!(

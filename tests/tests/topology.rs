@@ -127,11 +127,11 @@ fn the_gateway_follows_what_it_is_told_of_the_elastic_ip() -> Result<()> {
         !answers()?,
         "nobody owns the Elastic IP, yet somebody answers"
     );
-    lab.lb_b().mend()?;
+    lab.lb_b().restore()?;
     tell(Some(BALANCERS[1].1));
     follower.wait_for(Some(BALANCERS[1].1), limit)?;
     // It may have given its servers up for dead.
-    wait::until_true("answers with the cable mended", SETTLING, answers)?;
+    wait::until_true("answers with the link restored", SETTLING, answers)?;
     lab.lb_b().destroy()?;
     ensure!(!answers()?, "lb-b answers after its end");
     let owners: Vec<_> = follower.moves().iter().map(|moved| moved.owner).collect();

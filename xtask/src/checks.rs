@@ -55,7 +55,7 @@ pub(crate) fn dependencies(workspace: &Workspace) -> anyhow::Result<()> {
     )
 }
 
-/// No dependency has a known weakness; the list of them is fetched anew.
+/// No dependency has a known weakness; the advisory list is fetched again.
 ///
 /// # Errors
 /// One has, or the list could not be fetched.
@@ -64,7 +64,7 @@ pub(crate) fn advisories(workspace: &Workspace) -> anyhow::Result<()> {
 }
 
 /// Selects all packages but the kernel's. Every command names the same ones: cargo unifies the
-/// features of what is selected together, and would otherwise compile dependencies anew.
+/// features of what is selected together, and would otherwise recompile dependencies.
 pub(crate) const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "lb-ebpf"];
 
 /// The host's cargo, in the repository.

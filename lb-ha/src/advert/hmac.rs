@@ -114,7 +114,7 @@ impl Signer {
     }
 
     /// The clock, or one more than the last when the clock has not gone on. A clock that was put
-    /// back by more than receivers bear starts anew: they have then forgotten the later times.
+    /// back by more than receivers accept restarts the count: they have then forgotten the later times.
     fn stamp(&self, utc: Duration) -> Stamp {
         let clock = Stamp::of(utc);
         match self.last {

@@ -5,7 +5,7 @@
 //! HandOver, or Ask ◄────────── Ask ──────── has a higher priority, and is ready
 //!   Hold(true): no new connection
 //!   requests end, or their time does
-//!   resigns ─────────────────── Yours ────► takes over, takes the address
+//!   resigns ──────────────── TakeOver ────► takes over, takes the address
 //!                ◄──── Heartbeat: master, has the address
 //!   a second later: Hold(false), unless the agent ends
 //! ```
@@ -169,7 +169,7 @@ impl Host {
             .filter(|_| reason != Reason::Asked)
             .map(|beat| beat.priority);
         // Before the goodbye: the other host is to know that it is a hand-over.
-        self.actions.push(Action::Say(Word::Yours));
+        self.actions.push(Action::Say(Word::TakeOver));
         self.route(now, |router, out| {
             router.resign(now, Cause::HandOver, out);
         });
@@ -222,7 +222,7 @@ impl Host {
         self.actions.push(Action::Say(Word::Ask));
     }
 
-    /// The link is gone, and the question with it: it is asked anew when the link is back.
+    /// The link is gone, and the question with it: it is asked again when the link is back.
     pub(super) fn forget_question(&mut self) {
         if let Some(HandOver::Asking { .. }) = self.handover {
             self.handover = None;

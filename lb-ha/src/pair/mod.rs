@@ -29,7 +29,7 @@ pub use self::{
 use crate::{
     Time,
     elastic::{Answer, Call, Keeper, News, Owner},
-    vrrp::{self, Cause, Heard, Leave, Output, Router, State},
+    vrrp::{self, Cause, Heard, Output, Permissions, Router, State},
 };
 
 /// How long a host that starts waits for its backends to be checked before it takes over from
@@ -95,7 +95,7 @@ pub enum Event {
     /// The other agent said something.
     Word(Word),
     /// What is tracked has changed.
-    Standing(Standing),
+    LocalHealth(LocalHealth),
     /// A call of the EC2 API ended.
     Answer(Answer),
     /// Hand over to the other host.
@@ -119,7 +119,7 @@ pub enum Event {
 
 /// What is tracked on this host.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Standing {
+pub struct LocalHealth {
     /// Added to the priority.
     pub weight: i16,
     /// The host must not be active.
@@ -198,7 +198,7 @@ pub struct Host {
     router: Router,
     keeper: Option<Keeper>,
     peer: Peer,
-    standing: Standing,
+    standing: LocalHealth,
     handover: Option<HandOver>,
     yielding: Option<Yield>,
     /// The role was handed over so that the agent can end, which it is about to do.
@@ -237,7 +237,7 @@ impl Host {
     /// A host that has not started. `now` is the present.
     #[must_use]
     pub fn new(now: Time, settings: Settings) -> Self {
-        let leave = Leave {
+        let permissions = Permissions {
             weight: 0,
             fault: false,
             may_take: false,
@@ -245,11 +245,11 @@ impl Host {
         };
         let keeper = (settings.arbiter == Arbiter::Ec2).then(|| Keeper::new(now, settings.seed));
         Self {
-            router: Router::new(settings.vrrp.clone(), leave),
+            router: Router::new(settings.vrrp.clone(), permissions),
             keeper,
             peer: Peer::at(settings.peer),
             settings,
-            standing: Standing::default(),
+            standing: LocalHealth::default(),
             handover: None,
             yielding: None,
             has_left: false,
@@ -291,7 +291,7 @@ impl Host {
                 self.forget_question();
             }
             Event::Word(word) => self.word(now, word),
-            Event::Standing(standing) => self.standing = standing,
+            Event::LocalHealth(standing) => self.standing = standing,
             Event::Answer(answer) => self.answer(now, answer),
             Event::HandOver(reason) => self.hand_over(now, reason),
             Event::Quiet => self.quiet(now),
@@ -427,7 +427,7 @@ impl Host {
         match word {
             Word::Heartbeat(beat) => self.heartbeat(now, beat),
             Word::Ask => self.asked(now),
-            Word::Yours => self.offered(now),
+            Word::TakeOver => self.offered(now),
             Word::Decline => self.declined(now),
         }
     }
@@ -538,13 +538,15 @@ impl Host {
         if self.yielding.is_none() && self.address_seen_here() {
             cause = Cause::AddressHere;
         }
-        let leave = Leave {
+        let permissions = Permissions {
             weight: self.standing.weight,
             fault: self.standing.fault,
             may_take: self.may_take(now),
             may_preempt: self.may_preempt(now),
         };
-        self.route(now, |router, out| router.allow(now, leave, cause, out));
+        self.route(now, |router, out| {
+            router.allow(now, permissions, cause, out);
+        });
     }
 
     fn may_take(&self, now: Time) -> bool {

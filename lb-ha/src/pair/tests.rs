@@ -10,7 +10,7 @@ use crate::{elastic::Failure, vrrp::Version};
 const INTERVAL: Duration = Duration::from_millis(100);
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const THEIRS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
-const READY: Standing = Standing {
+const READY: LocalHealth = LocalHealth {
     weight: 0,
     fault: false,
     checked: true,
@@ -60,7 +60,7 @@ impl Bench {
             actions: Vec::new(),
         };
         bench.happen(Event::Start);
-        bench.happen(Event::Standing(READY));
+        bench.happen(Event::LocalHealth(READY));
         bench
     }
 
@@ -214,16 +214,16 @@ fn a_host_that_hears_nobody_becomes_active_and_takes_the_address() {
 #[test]
 fn a_host_does_not_take_over_before_its_backends_are_checked_or_ten_seconds_passed() {
     let mut bench = Bench::new(settings());
-    bench.happen(Event::Standing(Standing::default()));
+    bench.happen(Event::LocalHealth(LocalHealth::default()));
     bench.pass(9_990);
     assert_eq!(bench.state(), State::Backup);
     bench.pass(10);
     assert_eq!(bench.state(), State::Master);
 
     let mut bench = Bench::new(settings());
-    bench.happen(Event::Standing(Standing::default()));
+    bench.happen(Event::LocalHealth(LocalHealth::default()));
     bench.pass(2000);
-    bench.happen(Event::Standing(READY));
+    bench.happen(Event::LocalHealth(READY));
     assert_eq!(bench.state(), State::Master);
 }
 

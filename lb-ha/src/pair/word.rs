@@ -14,7 +14,7 @@ pub enum Word {
     /// The standby asks the active host to hand over.
     Ask,
     /// The active host hands over: nothing is under way there any more.
-    Yours,
+    TakeOver,
     /// The standby cannot take over.
     Decline,
 }

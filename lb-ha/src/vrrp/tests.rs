@@ -4,7 +4,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const OURS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 const LOWER_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 0));
 const HIGHER_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
-const FREE: Leave = Leave {
+const FREE: Permissions = Permissions {
     weight: 0,
     fault: false,
     may_take: true,
@@ -178,7 +178,7 @@ fn of_two_masters_with_one_priority_the_higher_address_stays() {
 fn a_fault_says_goodbye_and_takes_no_part_until_it_is_over() {
     let mut router = master(100);
     let mut out = Vec::new();
-    let fault = Leave {
+    let fault = Permissions {
         fault: true,
         ..FREE
     };
@@ -203,7 +203,7 @@ fn a_fault_says_goodbye_and_takes_no_part_until_it_is_over() {
 fn a_priority_that_falls_is_told_at_once_and_stays_within_its_range() {
     let mut router = master(100);
     let mut out = Vec::new();
-    let lower = Leave {
+    let lower = Permissions {
         weight: -253,
         ..FREE
     };
@@ -217,7 +217,7 @@ fn a_priority_that_falls_is_told_at_once_and_stays_within_its_range() {
 fn a_backup_that_may_not_take_over_does_so_as_soon_as_it_may() {
     let mut router = Router::new(
         settings(100),
-        Leave {
+        Permissions {
             may_take: false,
             ..FREE
         },
@@ -230,7 +230,7 @@ fn a_backup_that_may_not_take_over_does_so_as_soon_as_it_may() {
     // An advert in between would have said that there is a master.
     let mut router = Router::new(
         settings(100),
-        Leave {
+        Permissions {
             may_take: false,
             ..FREE
         },

@@ -34,12 +34,12 @@ struct Inner {
     board: Board,
     /// The newest serial of [`Told`] whose answers the peer serves.
     served: watch::Sender<u64>,
-    standing: Mutex<Standing>,
+    state: Mutex<ExchangeState>,
 }
 
 /// How things stand.
 #[derive(Debug)]
-struct Standing {
+struct ExchangeState {
     part: Part,
     /// Whether the link stands.
     link: bool,
@@ -73,7 +73,7 @@ impl Exchange {
             challenges,
             board,
             served: watch::Sender::new(0),
-            standing: Mutex::new(Standing {
+            state: Mutex::new(ExchangeState {
                 part: if in_pair { Part::Standby } else { Part::Alone },
                 link: false,
                 spoke: false,
@@ -98,62 +98,62 @@ impl Exchange {
         slots: BTreeMap<Name, Arc<Slot>>,
     ) {
         let now = SystemTime::now();
-        let mut standing = self.standing();
-        standing.host = Some(host.clone());
-        standing.settings = settings.cloned();
+        let mut state = self.state();
+        state.host = Some(host.clone());
+        state.settings = settings.cloned();
         for (name, slot) in &slots {
-            let known = standing.slots.get(name);
-            if standing.spoke && known.is_none_or(|known| !Arc::ptr_eq(known, slot)) {
+            let known = state.slots.get(name);
+            if state.spoke && known.is_none_or(|known| !Arc::ptr_eq(known, slot)) {
                 let mut state = slot.state();
                 state.renewal.turn().link_up(now);
                 state.renewal.turn().peer_spoke();
             }
         }
-        standing.slots = slots;
-        if standing
+        state.slots = slots;
+        if state
             .wanting
             .as_ref()
-            .is_some_and(|(name, _)| !standing.slots.contains_key(name))
+            .is_some_and(|(name, _)| !state.slots.contains_key(name))
         {
-            standing.wanting = None;
+            state.wanting = None;
         }
-        self.tell_now(&mut standing, now);
+        self.tell_now(&mut state, now);
     }
 
     /// The part that this host has.
     pub(super) fn part(&self) -> Part {
-        self.standing().part
+        self.state().part
     }
 
     /// The other host, as an operator calls it.
     pub(super) fn peer(&self) -> String {
-        let peer = self.standing().peer.clone();
+        let peer = self.state().peer.clone();
         peer.unwrap_or_else(|| "the other host".to_owned())
     }
 
     /// The host became active, or is not any more.
     pub(super) fn set_active(&self, active: bool) {
-        let mut standing = self.standing();
-        if standing.part == Part::Alone {
+        let mut state = self.state();
+        if state.part == Part::Alone {
             return;
         }
         let part = if active { Part::Active } else { Part::Standby };
-        standing.part = part;
-        for slot in standing.slots.values() {
+        state.part = part;
+        for slot in state.slots.values() {
             slot.state().renewal.turn().set_part(part);
             slot.changed.notify_one();
         }
-        self.tell_now(&mut standing, SystemTime::now());
+        self.tell_now(&mut state, SystemTime::now());
     }
 
     /// The link came up, or is gone.
     pub(super) fn set_linked(&self, linked: bool) {
         let now = SystemTime::now();
-        let mut standing = self.standing();
-        standing.link = linked;
-        standing.spoke = false;
-        standing.wanting = None;
-        for slot in standing.slots.values() {
+        let mut state = self.state();
+        state.link = linked;
+        state.spoke = false;
+        state.wanting = None;
+        for slot in state.slots.values() {
             let mut state = slot.state();
             state.heard = None;
             if linked {
@@ -165,17 +165,17 @@ impl Exchange {
             slot.changed.notify_one();
         }
         // The answers for the peer's orders stay: a directory may still ask for them.
-        self.tell_now(&mut standing, now);
+        self.tell_now(&mut state, now);
     }
 
     /// Tells the peer all that is known here.
     pub(super) fn tell(&self) {
-        self.tell_now(&mut self.standing(), SystemTime::now());
+        self.tell_now(&mut self.state(), SystemTime::now());
     }
 
     /// Says something to the peer, where the link stands.
     pub(super) fn say(&self, word: Word) {
-        if self.standing().link {
+        if self.state().link {
             self.send(word);
         }
     }
@@ -183,11 +183,11 @@ impl Exchange {
     /// Takes in what the peer says.
     pub(super) fn heard(&self, word: Word) {
         let now = SystemTime::now();
-        let mut standing = self.standing();
+        let mut state = self.state();
         match word {
-            Word::Told(told) => self.take_in(&mut standing, *told, now),
+            Word::Told(told) => self.take_in(&mut state, *told, now),
             Word::Claim { service, number } => {
-                let refused = certificates::claimed(&standing, &service, number, now);
+                let refused = certificates::claimed(&state, &service, number, now);
                 self.send(Word::Claimed {
                     service,
                     number,
@@ -200,28 +200,28 @@ impl Exchange {
                 refused,
             } => {
                 let refused = refused.map(|wait| Duration::from_secs(wait.into()));
-                let waited = certificates::answered(&standing, &service, (number, refused), now);
+                let waited = certificates::answered(&state, &service, (number, refused), now);
                 if !waited {
                     // The peer is to know that nothing was begun on that.
-                    self.tell_now(&mut standing, now);
+                    self.tell_now(&mut state, now);
                 }
             }
             Word::Want {
                 service,
                 fingerprint,
             } => {
-                let bytes = certificates::give(&standing, &service, fingerprint);
+                let bytes = certificates::give(&state, &service, fingerprint);
                 self.send(Word::File { service, bytes });
             }
             Word::File { service, bytes } => {
-                if self.take(&mut standing, &service, bytes, now) {
-                    self.tell_now(&mut standing, now);
+                if self.take(&mut state, &service, bytes, now) {
+                    self.tell_now(&mut state, now);
                 }
-                self.want(&mut standing, now);
+                self.want(&mut state, now);
             }
             Word::Serves(serial) => {
                 self.0.served.send_if_modified(|served| {
-                    let newer = serial > *served && serial <= standing.serial;
+                    let newer = serial > *served && serial <= state.serial;
                     if newer {
                         *served = serial;
                     }
@@ -231,12 +231,12 @@ impl Exchange {
         }
     }
 
-    fn take_in(&self, standing: &mut Standing, told: Told, now: SystemTime) {
-        let first = !standing.spoke;
-        standing.spoke = true;
-        standing.peer = Some(told.node.clone());
-        self.answer(standing, &told);
-        let Some(settings) = standing.settings.clone() else {
+    fn take_in(&self, state: &mut ExchangeState, told: Told, now: SystemTime) {
+        let first = !state.spoke;
+        state.spoke = true;
+        state.peer = Some(told.node.clone());
+        self.answer(state, &told);
+        let Some(settings) = state.settings.clone() else {
             return;
         };
         let same_directory = settings.directory == told.directory;
@@ -251,24 +251,24 @@ impl Exchange {
         }
         if same_directory {
             let store = Store::new(settings.folder());
-            let part = standing.part;
-            standing.account.take_in(&store, part, &told);
+            let part = state.part;
+            state.account.take_in(&store, part, &told);
         }
         let mut certificates = told.certificates;
-        for (name, slot) in &standing.slots {
+        for (name, slot) in &state.slots {
             let told = certificates.remove(name.as_str());
             certificates::take_in(slot, told.filter(|_| same_directory), now);
         }
-        self.want(standing, now);
+        self.want(state, now);
     }
 
     /// Tells, and returns the serial; `None` where there is no link.
-    fn tell_now(&self, standing: &mut Standing, now: SystemTime) -> Option<u64> {
-        let settings = standing.settings.as_ref()?;
-        if !standing.link {
+    fn tell_now(&self, state: &mut ExchangeState, now: SystemTime) -> Option<u64> {
+        let settings = state.settings.as_ref()?;
+        if !state.link {
             return None;
         }
-        let certificates = standing.slots.iter().map(|(name, slot)| {
+        let certificates = state.slots.iter().map(|(name, slot)| {
             let mut state = slot.state();
             let told = ToldCertificate {
                 certificate: state.certificate,
@@ -278,21 +278,17 @@ impl Exchange {
             (name.to_string(), told)
         });
         let certificates = certificates.collect();
-        standing.serial += 1;
+        state.serial += 1;
         self.send(Word::Told(Box::new(Told {
-            serial: standing.serial,
-            node: standing
-                .host
-                .as_ref()
-                .map(Name::to_string)
-                .unwrap_or_default(),
+            serial: state.serial,
+            node: state.host.as_ref().map(Name::to_string).unwrap_or_default(),
             directory: settings.directory.clone(),
-            active: standing.part == Part::Active,
+            active: state.part == Part::Active,
             account: account::read(&Store::new(settings.folder())).map(Secret),
             certificates,
-            responses: standing.responses.keys().cloned().collect(),
+            responses: state.responses.keys().cloned().collect(),
         })));
-        Some(standing.serial)
+        Some(state.serial)
     }
 
     fn send(&self, word: Word) {
@@ -300,12 +296,9 @@ impl Exchange {
         let _gone = self.0.words.send(word);
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing> {
+    fn state(&self) -> MutexGuard<'_, ExchangeState> {
         // Each change leaves what another thread can go on with.
-        self.0
-            .standing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

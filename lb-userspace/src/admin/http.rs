@@ -144,7 +144,7 @@ fn parse(head: &[u8]) -> Result<Option<Request>, Response> {
         "/healthz" => Route::Healthz,
         "/api/v1/status" => Route::Status,
         _ => {
-            let known = "Not here. There are /, /metrics, /healthz and /api/v1/status.\n";
+            let known = "404 Not Found. Available: /, /metrics, /healthz, /api/v1/status.\n";
             return Err(Response::text(404, known));
         }
     };

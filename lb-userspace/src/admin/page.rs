@@ -1,4 +1,4 @@
-//! The status page: one HTML file without a script or an asset, made anew for each request.
+//! The status page: one HTML file without a script or an asset, rendered for each request.
 
 use std::fmt::{self, Write};
 
@@ -230,8 +230,8 @@ impl BackendStatus {
     pub fn state_in_words(&self, now: Moment) -> String {
         let state = self.state.as_str();
         let mut words = match (self.state, self.order) {
-            (super::State::Down, crate::pool::Order::Down) => format!("{state} (by order)"),
-            (super::State::Down, crate::pool::Order::Drain) => format!("{state} (drained)"),
+            (super::State::Down, crate::pool::AdminState::Down) => format!("{state} (override)"),
+            (super::State::Down, crate::pool::AdminState::Drain) => format!("{state} (drained)"),
             _ => state.to_owned(),
         };
         if self.backup {

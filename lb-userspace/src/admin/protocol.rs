@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{EndedEarlyStatus, Status};
-use crate::{pool::Order, proxy::Question};
+use crate::{pool::AdminState, proxy::Question};
 
 /// The longest line that a request may be, in bytes.
 pub(super) const MAX_REQUEST: usize = 4 * 1024;
@@ -21,7 +21,7 @@ pub enum Request {
         /// `NAME` or `POOL/NAME`.
         name: String,
         /// What to do.
-        order: Order,
+        order: AdminState,
     },
     /// Read the configuration again.
     Reload,

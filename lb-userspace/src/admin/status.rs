@@ -10,7 +10,7 @@ use lb_common::backend::BackendState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::wording::xdp_in_words;
-use crate::pool::{AllDown, Order};
+use crate::pool::{AdminState, AllDown};
 
 pub(super) mod ha;
 
@@ -136,7 +136,7 @@ pub struct BackendStatus {
     /// Since when.
     pub since: Moment,
     /// What the operator said.
-    pub order: Order,
+    pub order: AdminState,
     /// Whether it is used only where no other one is up.
     #[serde(default)]
     pub backup: bool,
@@ -382,13 +382,19 @@ pub(crate) mod examples {
                 sticky: None,
                 limit: None,
                 backends: vec![
-                    backend("web1", "10.0.0.6:80", State::Up, Order::Ready, None),
-                    backend("web2", "10.0.0.7:80", State::Draining, Order::Drain, None),
+                    backend("web1", "10.0.0.6:80", State::Up, AdminState::Ready, None),
+                    backend(
+                        "web2",
+                        "10.0.0.7:80",
+                        State::Draining,
+                        AdminState::Drain,
+                        None,
+                    ),
                     backend(
                         "web3",
                         "10.0.0.9:80",
                         State::Down,
-                        Order::Ready,
+                        AdminState::Ready,
                         Some("connection refused"),
                     ),
                 ],

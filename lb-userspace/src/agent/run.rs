@@ -15,7 +15,7 @@ use super::{
     feeds::Feeds,
     file_watch::FileWatch,
     kernel::Kernel,
-    pair::{Effect, Order as PairOrder, Pair},
+    pair::{Effect, Pair, PairCommand},
     shared::Shared,
     summary,
 };
@@ -25,7 +25,7 @@ use crate::{
     config::Name,
     health::{Checked, Checks},
     peer::{Certificates, Message},
-    pool::{AllDown, Change, Order, Ordered, PoolView, StateFile, word_of},
+    pool::{AdminState, AllDown, Change, Ordered, PoolView, StateFile, word_of},
     proxy::Proxy,
     tickets::TicketKeys,
 };
@@ -273,7 +273,7 @@ impl<K: Kernel> Agent<K> {
         let _gone = command.answer.send(answer);
     }
 
-    fn order(&mut self, name: &str, order: Order) -> Result<String, String> {
+    fn order(&mut self, name: &str, order: AdminState) -> Result<String, String> {
         let ordered = {
             let mut state = self.shared.write();
             state.roster.order(name, order, SystemTime::now())
@@ -283,17 +283,17 @@ impl<K: Kernel> Agent<K> {
             state,
             change,
         } = ordered.map_err(|error| error.to_string())?;
-        tracing::info!(backend = name, %order, "the operator gave an order");
+        tracing::info!(backend = name, %order, "operator override set");
         self.tell_orders();
         if let Some(change) = &change {
-            self.publish(&[(change.clone(), "by the operator's order".to_owned())]);
+            self.publish(&[(change.clone(), "operator override".to_owned())]);
         }
         let word = word_of(state);
         let mut answer = match change.filter(|change| change.from != change.to) {
             Some(_) => format!("{name} is {word} now"),
             None => format!("{name} stays {word}"),
         };
-        if order == Order::Ready && state == BackendState::Down {
+        if order == AdminState::Ready && state == BackendState::Down {
             answer.push_str(": its checks fail");
         }
         if !self.remember() {
@@ -398,13 +398,13 @@ impl<K: Kernel> Agent<K> {
             return true;
         };
         self.leaving = true;
-        pair.order(PairOrder::HandOver(Reason::Stop));
+        pair.order(PairCommand::HandOver(Reason::Stop));
         let mut outcome = Ok(());
         let mut ended_well = false;
         loop {
             tokio::select! {
                 () = signals.stop() => {
-                    tracing::warn!("told twice: not waiting for the hand-over");
+                    tracing::warn!("second SIGTERM: skipping the hand-over");
                     break;
                 }
                 effect = self.effects.recv() => match effect.map(|effect| self.effect(effect)) {
@@ -456,7 +456,7 @@ impl<K: Kernel> Agent<K> {
             tokio::select! {
                 _ended = &mut draining => break,
                 () = signals.stop() => {
-                    tracing::warn!("stopping at once: told twice");
+                    tracing::warn!("second SIGTERM: stopping at once");
                     break;
                 }
                 Some(checked) = self.outcomes.recv() => self.checked(checked),

@@ -20,7 +20,7 @@ use super::{
     feeds::Feeds,
     file_watch::{FileWatch, Stamps},
     kernel::Kernel,
-    pair::{Beginning, Effect, Left, Moving, Notes, Order, Pair},
+    pair::{Beginning, Effect, Left, Moving, Notes, Pair, PairCommand},
     run::{self, AdminListener, Agent},
     shared::{Shared, State, indices},
     upgrade::Inherited,
@@ -224,7 +224,7 @@ pub(super) fn open_pair(
 pub(super) fn begin_pair<K: Kernel>(agent: &Agent<K>, flows: Option<Flows>) {
     if let Some(pair) = &agent.pair {
         let watched = agent.watched().unwrap_or_default();
-        pair.order(Order::Begin(Box::new(Beginning { flows, watched })));
+        pair.order(PairCommand::Begin(Box::new(Beginning { flows, watched })));
     }
 }
 
@@ -276,7 +276,7 @@ fn bind_admin(
 fn recall(file: &StateFile) -> Memory {
     file.read().unwrap_or_else(|error| {
         let path = file.path().display();
-        tracing::warn!("cannot read {path}, so the operator's orders are forgotten: {error}");
+        tracing::warn!("cannot read {path}, so operator overrides are forgotten: {error}");
         Memory::default()
     })
 }

@@ -23,13 +23,13 @@ pub struct ApiError {
 pub enum ErrorKind {
     /// Too many calls in this account and region: later, and less often.
     Throttled,
-    /// Not allowed, or nobody knows who we are. It stays so until a person mends it.
+    /// Not allowed, or nobody knows who we are. It stays so until an operator fixes it.
     Denied,
     /// There is no way to the API: the call was not carried out.
     Unreachable,
     /// No answer in time: the call may have been carried out.
     TimedOut,
-    /// What was named does not exist or does not fit. Mostly it stays so until a person mends it.
+    /// What was named does not exist or does not fit. Mostly it stays so until an operator fixes it.
     Invalid,
     /// Anything else, such as an error within AWS.
     Other,

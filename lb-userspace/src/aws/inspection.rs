@@ -82,7 +82,7 @@ impl Ec2 {
                     found.wrong.push(format!(
                         "{private_ip}, which the Elastic IP is to be associated with, is not an \
                          address of {}: assign it to the interface as a secondary private address, \
-                         or mend private_ip in [ha.elastic_ip]",
+                         or correct private_ip in [ha.elastic_ip]",
                         self.identity.interface
                     ));
                 }

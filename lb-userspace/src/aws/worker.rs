@@ -39,7 +39,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How soon an inspection that failed is made again.
 const INSPECT_AGAIN: Duration = Duration::from_secs(30);
 
-/// How soon it is looked whether somebody has mended what an inspection found.
+/// How soon it is checked again whether what an inspection found is fixed.
 const INSPECT_MENDED: Duration = Duration::from_secs(5 * 60);
 
 /// Makes the calls that are ordered, never two at once. Dropping it gives up the one under way.
@@ -204,7 +204,7 @@ async fn connect(settings: Settings, shared: Arc<Shared>, found: watch::Sender<O
                     private_ip,
                     ..
                 } = ec2.identity();
-                tracing::info!(%region, %interface, %private_ip, "known to AWS as");
+                tracing::info!(%region, %interface, %private_ip, "resolved EC2 identity");
                 let mut known = shared.known();
                 known.identity = Some(ec2.identity().clone());
                 known.obstacle = None;
@@ -302,7 +302,7 @@ impl Duty {
                     tracing::info!("the EC2 API answers again");
                 }
                 if *outcome == Outcome::Associated {
-                    // It may: what an inspection found before is mended, or about to be found again.
+                    // It may: what an inspection found before is fixed, or about to be found again.
                     self.shared.known().inspection = None;
                     self.inspect_at = Some(Instant::now());
                     tracing::info!(?took, "AWS moves the Elastic IP to this host");
@@ -315,7 +315,7 @@ impl Duty {
         let inspection = match inspected {
             Ok(inspection) => inspection,
             Err(error) => {
-                tracing::warn!("whether the EC2 API would obey is not known: {error}");
+                tracing::warn!("EC2 permission check failed: {error}");
                 self.inspect_at = Some(Instant::now() + INSPECT_AGAIN);
                 return;
             }

@@ -14,7 +14,7 @@ use crate::{
     agent::{self, Draft, DraftError},
     config::Config,
     dataplane::Dataplane,
-    pool::Order,
+    pool::AdminState,
     proxy::{self, Question},
 };
 
@@ -59,7 +59,7 @@ enum Command {
         #[arg(long, hide = true)]
         take_over: bool,
     },
-    /// Check a configuration: exit code 0 when it is good, 2 when it is not.
+    /// Check a configuration: exit code 0 when it is valid, 2 when it is not.
     Check {
         #[command(flatten)]
         config: ConfigFile,
@@ -201,13 +201,13 @@ struct Socket {
 enum OrderArgument {
     /// No new connections; established ones go on.
     Drain,
-    /// Back to work, if its checks agree.
+    /// Enable; takes traffic when its health checks pass.
     Ready,
     /// No traffic at all.
     Down,
 }
 
-impl From<OrderArgument> for Order {
+impl From<OrderArgument> for AdminState {
     fn from(argument: OrderArgument) -> Self {
         match argument {
             OrderArgument::Drain => Self::Drain,
@@ -323,7 +323,7 @@ fn check(file: &Path) -> Result<(), Failure> {
     }
     let name = file.display();
     let summary = agent::summary(&draft.config);
-    print(&format!("{text}{name} is good: {summary}\n"))
+    print(&format!("{text}{name} is valid: {summary}\n"))
 }
 
 fn show_status(json: bool, socket: &Path) -> Result<(), Failure> {
@@ -442,7 +442,7 @@ mod tests {
         let Command::Backend { order, name, .. } = cli.command else {
             panic!("{cli:?}");
         };
-        assert_eq!(Order::from(order), Order::Drain);
+        assert_eq!(AdminState::from(order), AdminState::Drain);
         assert_eq!(name, "web/web2");
     }
 

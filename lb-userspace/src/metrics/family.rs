@@ -151,11 +151,11 @@ families! {
     PEER_FLOWS_SYNCED: Gauge "lb_peer_flows_synced" []
         "1 while this host has all flows of the peer, 0 while it has not.";
     PEER_FLOWS_SENT: Counter "lb_peer_flows_sent_total" []
-        "Flows that the peer was told of.";
+        "Flows sent to the peer.";
     PEER_FLOWS_RECEIVED: Counter "lb_peer_flows_received_total" []
         "Flows that the peer told of and that were taken in.";
     PEER_FLOWS_SKIPPED: Counter "lb_peer_flows_skipped_total" ["reason"]
-        "Flows that the peer told of and that were not taken in, or that it cannot be told of.";
+        "Flows of the peer that were not imported, or flows that cannot be sent to it.";
     PEER_FLOW_EVENTS_LOST: Counter "lb_peer_flow_events_lost_total" []
         "Events of flows that the kernel had no room to tell the agent of.";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []

@@ -234,7 +234,7 @@ impl Certificates {
         let target = Path::new(path);
         match file::replace(target, &bytes.0, &wanted, self.inspect) {
             Ok(()) => {
-                tracing::info!("took {path} over from the peer");
+                tracing::info!("installed {path} from the peer");
                 Some(target.to_owned())
             }
             Err(error) => {

@@ -168,9 +168,9 @@ async fn two_hosts_with_one_secret_find_each_other_and_talk() {
     let seen = b.up().await;
     assert_eq!((seen.node.as_str(), seen.address), ("lb-1", net.host(A)));
     assert!(a.link.send_word(Word::Ask));
-    assert!(b.link.send_word(Word::Yours));
+    assert!(b.link.send_word(Word::TakeOver));
     assert_eq!(b.event().await, Event::Word(Word::Ask));
-    assert_eq!(a.event().await, Event::Word(Word::Yours));
+    assert_eq!(a.event().await, Event::Word(Word::TakeOver));
 
     let keys = tickets::TicketKeys::new().expect("random numbers");
     let message = Message::Tickets(keys.link_up().expect("an offer"));

@@ -1,6 +1,6 @@
 //! TLS 1.3 in which both sides show the pair's own certificate, and nobody else's will do.
 //!
-//! Nothing is resumed and nothing is sent early: every connection proves anew, over fresh random
+//! Nothing is resumed and nothing is sent early: every connection proves it again, over fresh random
 //! numbers of both sides, that its other end has the key. What was recorded cannot be played again.
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendId, Order, Stamp};
+use super::{AdminState, BackendId, Stamp};
 use crate::config::Name;
 
 /// What is remembered of all backends. Those that are healthy and never had an order need no
@@ -25,7 +25,7 @@ pub struct Memory(BTreeMap<BackendId, Remembered>);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Remembered {
     /// The operator's order.
-    pub order: Order,
+    pub order: AdminState,
     /// When it was given.
     pub given: Stamp,
     /// What the checks said.
@@ -66,7 +66,7 @@ struct Document {
 struct Line {
     pool: String,
     address: SocketAddr,
-    order: Order,
+    order: AdminState,
     /// Milliseconds since 1970, or more: see [`Stamp`].
     #[serde(default)]
     given: Stamp,
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    fn remembered(order: Order, second: u64, healthy: bool) -> Remembered {
+    fn remembered(order: AdminState, second: u64, healthy: bool) -> Remembered {
         let when = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
         let given = match second {
             0 => Stamp::default(),
@@ -168,8 +168,8 @@ mod tests {
     fn what_is_written_is_read_again() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = StateFile::beside(&directory.path().join("lb.sock"));
-        let drained = remembered(Order::Drain, 7, true);
-        let dead = remembered(Order::Ready, 0, false);
+        let drained = remembered(AdminState::Drain, 7, true);
+        let dead = remembered(AdminState::Ready, 0, false);
         let memory = Memory::new([(id("10.0.0.6:80"), drained), (id("[fd00::7]:80"), dead)]);
         file.write(&memory).expect("written");
         assert_eq!(file.read().expect("read"), memory);
@@ -179,14 +179,14 @@ mod tests {
 
     #[test]
     fn a_backend_that_is_well_needs_no_memory() {
-        let fine = remembered(Order::Ready, 0, true);
+        let fine = remembered(AdminState::Ready, 0, true);
         let memory = Memory::new([(id("10.0.0.6:80"), fine)]);
         assert_eq!(memory, Memory::default());
     }
 
     #[test]
     fn that_a_backend_was_put_back_to_work_is_remembered() {
-        let ready = remembered(Order::Ready, 7, true);
+        let ready = remembered(AdminState::Ready, 7, true);
         let memory = Memory::new([(id("10.0.0.6:80"), ready)]);
         assert_eq!(memory.of(&id("10.0.0.6:80")), Some(ready));
     }
@@ -208,8 +208,8 @@ mod tests {
         fs::write(file.path(), text).expect("written");
         let memory = file.read().expect("read");
         let found = memory.of(&id("10.0.0.6:80")).expect("remembered");
-        assert_eq!(found.order, Order::Drain);
-        let earliest = remembered(Order::Drain, 1, true).given;
+        assert_eq!(found.order, AdminState::Drain);
+        let earliest = remembered(AdminState::Drain, 1, true).given;
         assert!(found.given.is_some() && found.given < earliest);
     }
 

@@ -26,7 +26,7 @@ pub struct PoolView {
     /// The state of each backend, in the order of `pool.backends`.
     pub states: Vec<BackendState>,
     /// What the operator said of each, in the same order.
-    pub orders: Vec<Order>,
+    pub orders: Vec<AdminState>,
     /// When each came up, or came to the pool, while the agent ran, in the same order; `None`: it was
     /// there from the start.
     pub came_up: Vec<Option<SystemTime>>,
@@ -47,7 +47,7 @@ impl PoolView {
     #[must_use]
     pub fn new(pool: Arc<config::Pool>, states: Vec<BackendState>) -> Self {
         Self {
-            orders: vec![Order::Ready; states.len()],
+            orders: vec![AdminState::Ready; states.len()],
             came_up: vec![None; states.len()],
             pool,
             states,
@@ -61,7 +61,7 @@ impl PoolView {
             return None;
         }
         let tries = self.pool.when_all_down == WhenAllDown::TryAll;
-        Some(if tries && self.orders.contains(&Order::Ready) {
+        Some(if tries && self.orders.contains(&AdminState::Ready) {
             AllDown::Trying
         } else {
             AllDown::Refusing
@@ -77,8 +77,8 @@ impl PoolView {
         }
         let backends = self.states.iter().zip(&self.orders);
         let taken = backends.map(|(state, order)| match order {
-            Order::Ready => BackendState::Up,
-            Order::Drain | Order::Down => *state,
+            AdminState::Ready => BackendState::Up,
+            AdminState::Drain | AdminState::Down => *state,
         });
         taken.collect()
     }
@@ -104,7 +104,7 @@ impl fmt::Display for BackendId {
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Order {
+pub enum AdminState {
     /// The checks decide.
     #[default]
     Ready,
@@ -114,7 +114,7 @@ pub enum Order {
     Down,
 }
 
-impl fmt::Display for Order {
+impl fmt::Display for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Ready => "ready",
@@ -127,11 +127,11 @@ impl fmt::Display for Order {
 /// What checks and operator make of a backend together. A failed check takes a draining backend
 /// down too: nobody is left to answer its established flows.
 #[must_use]
-pub fn state_of(healthy: bool, order: Order) -> BackendState {
+pub fn state_of(healthy: bool, order: AdminState) -> BackendState {
     match (healthy, order) {
-        (false, _) | (_, Order::Down) => BackendState::Down,
-        (true, Order::Drain) => BackendState::Draining,
-        (true, Order::Ready) => BackendState::Up,
+        (false, _) | (_, AdminState::Down) => BackendState::Down,
+        (true, AdminState::Drain) => BackendState::Draining,
+        (true, AdminState::Ready) => BackendState::Up,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendId, Order};
+use super::{AdminState, BackendId};
 use crate::config::Name;
 
 /// When an order was given; zero when none ever was.
@@ -28,8 +28,8 @@ impl Stamp {
     }
 
     /// The stamp of an order that was given nobody knows when.
-    pub(super) fn oldest(order: Order) -> Self {
-        Self(u64::from(order != Order::Ready))
+    pub(super) fn oldest(order: AdminState) -> Self {
+        Self(u64::from(order != AdminState::Ready))
     }
 
     /// Whether there was an order at all.
@@ -45,7 +45,7 @@ pub struct Stamped {
     /// When it was given.
     pub stamp: Stamp,
     /// What was ordered.
-    pub order: Order,
+    pub order: AdminState,
 }
 
 /// Orders by backend.
@@ -110,7 +110,7 @@ pub struct ToldOrders {
 struct ToldOrder {
     pool: String,
     address: SocketAddr,
-    order: Order,
+    order: AdminState,
     stamp: Stamp,
 }
 
@@ -180,7 +180,11 @@ mod tests {
 
     /// Few backends and few stamps, so that they meet.
     fn orders() -> impl Strategy<Value = Orders> {
-        let order = prop_oneof![Just(Order::Ready), Just(Order::Drain), Just(Order::Down)];
+        let order = prop_oneof![
+            Just(AdminState::Ready),
+            Just(AdminState::Drain),
+            Just(AdminState::Down)
+        ];
         let one = (0..4_u16, 1..5_u64, order).prop_map(|(port, stamp, order)| {
             let stamp = Stamp(stamp);
             (id(port), Stamped { stamp, order })
@@ -238,9 +242,9 @@ mod tests {
             let stamp = Stamp(7);
             Orders::from_iter([(id(1), Stamped { stamp, order })])
         };
-        let merged = with(Order::Drain).merged(&with(Order::Down));
-        assert_eq!(merged.of(&id(1)).order, Order::Down);
-        let merged = with(Order::Drain).merged(&with(Order::Ready));
-        assert_eq!(merged.of(&id(1)).order, Order::Drain);
+        let merged = with(AdminState::Drain).merged(&with(AdminState::Down));
+        assert_eq!(merged.of(&id(1)).order, AdminState::Down);
+        let merged = with(AdminState::Drain).merged(&with(AdminState::Ready));
+        assert_eq!(merged.of(&id(1)).order, AdminState::Drain);
     }
 }

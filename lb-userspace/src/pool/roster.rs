@@ -12,7 +12,8 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 use lb_common::backend::BackendState;
 
 use super::{
-    BackendId, Memory, Order, Orders, PoolView, Remembered, Stamp, Stamped, ToldOrders, state_of,
+    AdminState, BackendId, Memory, Orders, PoolView, Remembered, Stamp, Stamped, ToldOrders,
+    state_of,
 };
 use crate::config::{self, Name};
 
@@ -39,7 +40,7 @@ pub struct Member {
     /// What the checks say; true where there are none.
     pub healthy: bool,
     /// What the operator said.
-    pub order: Order,
+    pub order: AdminState,
     /// When, as the two hosts of a pair count.
     pub given: Stamp,
     /// When it came into the state it is in.
@@ -158,7 +159,7 @@ impl Roster {
     pub fn order(
         &mut self,
         name: &str,
-        order: Order,
+        order: AdminState,
         now: SystemTime,
     ) -> Result<Ordered, OrderError> {
         let place = self.find(name)?;
@@ -386,7 +387,7 @@ impl Member {
     fn begin(now: SystemTime, came_up: Option<SystemTime>) -> Self {
         Self {
             healthy: true,
-            order: Order::Ready,
+            order: AdminState::Ready,
             given: Stamp::default(),
             since: now,
             came_up,

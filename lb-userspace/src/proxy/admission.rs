@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 use tokio::time::Instant;
 
 use super::{
-    exchange::{Body, Order},
+    exchange::{Body, UpstreamRequest},
     gate::{Place, Slot},
     message::Framing,
     reason::Reason,
@@ -22,40 +22,40 @@ pub(super) type Admitted = (Rc<Member>, Option<Slot>);
 /// # Errors
 /// There is none, none had room in time, or the client left.
 pub(super) async fn admit<B: Body>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     tried: &[Rc<Member>],
     body: &mut B,
     watchdog: &mut Watchdog,
 ) -> Result<Admitted, Reason> {
-    match order.choose(tried, None) {
+    match request.choose(tried, None) {
         Choice::Backend(member, slot) => Ok((member, slot)),
         Choice::None => Err(Reason::LbQueueNoBackend),
         // In a box, so that requests that need not wait carry no room for it.
-        Choice::Full => Box::pin(wait(order, tried, body, watchdog)).await,
+        Choice::Full => Box::pin(wait(request, tried, body, watchdog)).await,
     }
 }
 
 async fn wait<B: Body>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     tried: &[Rc<Member>],
     body: &mut B,
     watchdog: &mut Watchdog,
 ) -> Result<Admitted, Reason> {
-    let counters = &order.front.counters.queue;
-    let Some(((place, look), limit)) = order.pool.join_queue() else {
+    let counters = &request.front.counters.queue;
+    let Some(((place, look), limit)) = request.pool.join_queue() else {
         counters.rejected.add(1);
         return Err(Reason::LbQueueFull);
     };
     counters.waited.add(1);
     counters.waiting.add(1);
     // What a client that has gone is noticed by.
-    order.upload.waiting.set(true);
-    let _waiting = Waiting(order);
+    request.upload.waiting.set(true);
+    let _waiting = Waiting(request);
     let deadline = Instant::now() + limit;
-    if look && let Some(admitted) = looked(order, tried, &place) {
+    if look && let Some(admitted) = looked(request, tried, &place) {
         return admitted;
     }
-    let mut gone = pin!(body.gone(order));
+    let mut gone = pin!(body.gone(request));
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let mut turn = pin!(place.turn());
@@ -63,7 +63,7 @@ async fn wait<B: Body>(
             if turn.as_mut().poll(context).is_ready() {
                 return Poll::Ready(None);
             }
-            let watches = order.framing == Framing::Empty;
+            let watches = request.framing == Framing::Empty;
             match watches {
                 true => gone.as_mut().poll(context).map(Some),
                 false => Poll::Pending,
@@ -71,11 +71,11 @@ async fn wait<B: Body>(
         });
         match watchdog.limit(left, turn).await {
             Ok(None) => {
-                if let Some(admitted) = looked(order, tried, &place) {
+                if let Some(admitted) = looked(request, tried, &place) {
                     return admitted;
                 }
             }
-            Ok(Some(left)) => return Err(order.client_left(left)),
+            Ok(Some(left)) => return Err(request.client_left(left)),
             Err(Expired) => {
                 counters.rejected.add(1);
                 return Err(Reason::LbQueueTimeout);
@@ -86,11 +86,11 @@ async fn wait<B: Body>(
 
 /// What there is for the one whose turn it is; `None`: it waits on.
 fn looked(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     tried: &[Rc<Member>],
     place: &Place,
 ) -> Option<Result<Admitted, Reason>> {
-    match order.choose(tried, Some(place)) {
+    match request.choose(tried, Some(place)) {
         Choice::Backend(member, slot) => Some(Ok((member, slot))),
         Choice::None => Some(Err(Reason::LbQueueNoBackend)),
         Choice::Full => {
@@ -101,7 +101,7 @@ fn looked(
 }
 
 /// A request in the line, for the gauge.
-struct Waiting<'a, 'o>(&'a Order<'o>);
+struct Waiting<'a, 'o>(&'a UpstreamRequest<'o>);
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {

@@ -37,7 +37,7 @@ use crate::config::Http;
 
 /// A request, ready to be sent.
 #[derive(Debug)]
-pub(super) struct Order<'a> {
+pub(super) struct UpstreamRequest<'a> {
     /// The service.
     pub(super) front: &'a Front,
     /// The pool that serves it.
@@ -66,7 +66,7 @@ pub(super) struct Order<'a> {
     pub(super) notes: &'a Notes,
 }
 
-impl Order<'_> {
+impl UpstreamRequest<'_> {
     /// The client left just now.
     pub(super) fn client_left(&self, left: Left) -> Reason {
         Reason::client_left(self.notes.phase(), left)
@@ -109,7 +109,7 @@ pub(super) trait Body {
 
     /// Once the body has been taken to its end: waits until the client has gone, so that nobody
     /// waits for the response.
-    async fn gone(&mut self, order: &Order<'_>) -> Left;
+    async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Left;
 }
 
 /// Why there is no more of a body.
@@ -190,7 +190,7 @@ impl Outcome {
     }
 }
 
-impl Order<'_> {
+impl UpstreamRequest<'_> {
     /// Chooses a backend, not one of `tried`. `place`: that of the request in the pool's queue, if it
     /// waits there.
     pub(super) fn choose(&self, tried: &[Rc<Member>], place: Option<&Place>) -> Choice {
@@ -209,49 +209,49 @@ impl From<Reason> for Failure {
 /// connection, another one is tried; where sending the request twice is sure to do no harm, also
 /// when its connection died or its backend went down before it answered (see [`Retries`]).
 pub(super) async fn exchange<B: Body, K: Sink>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     body: &mut B,
     sink: &mut K,
     watchdog: &mut Watchdog,
 ) -> Outcome {
-    let Some(limit) = order.limits.timeouts.request else {
-        return attempts(order, body, sink, watchdog).await;
+    let Some(limit) = request.limits.timeouts.request else {
+        return attempts(request, body, sink, watchdog).await;
     };
     // In a box, so that other requests carry no room for it.
-    let attempts = Box::pin(attempts(order, body, sink, watchdog));
+    let attempts = Box::pin(attempts(request, body, sink, watchdog));
     if let Ok(ended) = tokio::time::timeout(limit, attempts).await {
         return ended;
     }
-    let failure = Reason::request_timeout(order.notes.phase());
-    if let Some(member) = &*order.notes.member() {
+    let failure = Reason::request_timeout(request.notes.phase());
+    if let Some(member) = &*request.notes.member() {
         let reused = false;
-        order
+        request
             .pool
             .observe(member, Observed::Ended { failure, reused });
     }
-    end(order, failure)
+    end(request, failure)
 }
 
 async fn attempts<B: Body, K: Sink>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     body: &mut B,
     sink: &mut K,
     watchdog: &mut Watchdog,
 ) -> Outcome {
-    let (pool, notes) = (order.pool, order.notes);
+    let (pool, notes) = (request.pool, request.notes);
     pool.count_request(notes.began.unwrap_or_else(|| Instant::now().into_std()));
     let mut tried: Vec<Rc<Member>> = Vec::new();
-    let mut retries = Retries::new(pool.retries(), order.limits.timeouts.connect);
-    let admitted = admit(order, &tried, body, watchdog).await;
+    let mut retries = Retries::new(pool.retries(), request.limits.timeouts.connect);
+    let admitted = admit(request, &tried, body, watchdog).await;
     let (mut member, mut slot) = match admitted {
         Ok(admitted) => admitted,
-        Err(reason) => return end(order, reason),
+        Err(reason) => return end(request, reason),
     };
     let mut lease = Lease::idle(&member);
     loop {
         let reused = lease.is_some();
         notes.attempt(&member);
-        let failure = match attempt(order, (&member, lease), body, sink, watchdog).await {
+        let failure = match attempt(request, (&member, lease), body, sink, watchdog).await {
             Ok(outcome) => {
                 pool.observe(&member, outcome.observed());
                 return outcome.keeping(slot);
@@ -263,21 +263,21 @@ async fn attempts<B: Body, K: Sink>(
             member.upstream.avoid();
         }
         pool.observe(&member, Observed::Ended { failure, reused });
-        let harmless = order.idempotent && !body.has_moved();
+        let harmless = request.idempotent && !body.has_moved();
         let now = Instant::now();
         let budget = || pool.may_retry(now.into_std());
         match retries.after(failure, (reused, harmless), budget, now) {
-            Retry::No => return end(order, failure),
+            Retry::No => return end(request, failure),
             Retry::OverBudget => {
-                order.front.counters.retries_refused.add(1);
-                return end(order, failure.over_budget());
+                request.front.counters.retries_refused.add(1);
+                return end(request, failure.over_budget());
             }
             Retry::SameBackend if member.up.get() => {}
             Retry::SameBackend | Retry::OtherBackend => {
                 tried.push(Rc::clone(&member));
                 drop(slot.take());
-                let Ok(other) = admit(order, &tried, body, watchdog).await else {
-                    return end(order, failure);
+                let Ok(other) = admit(request, &tried, body, watchdog).await else {
+                    return end(request, failure);
                 };
                 (member, slot) = other;
             }
@@ -287,7 +287,7 @@ async fn attempts<B: Body, K: Sink>(
         } else {
             Lease::idle(&member)
         };
-        order.front.counters.retries.add(1);
+        request.front.counters.retries.add(1);
     }
 }
 
@@ -303,8 +303,8 @@ fn tells_of_backend(failure: Reason, reused: bool) -> bool {
     }
 }
 
-fn end(order: &Order<'_>, reason: Reason) -> Outcome {
-    if reason.by() == By::Client || order.upload.answered.get() {
+fn end(request: &UpstreamRequest<'_>, reason: Reason) -> Outcome {
+    if reason.by() == By::Client || request.upload.answered.get() {
         Outcome::Broken(reason)
     } else {
         Outcome::Failed(reason)
@@ -312,7 +312,7 @@ fn end(order: &Order<'_>, reason: Reason) -> Outcome {
 }
 
 async fn attempt<B: Body, K: Sink>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     (member, lease): (&Rc<Member>, Option<Lease>),
     body: &mut B,
     sink: &mut K,
@@ -321,21 +321,21 @@ async fn attempt<B: Body, K: Sink>(
     let mut lease = match lease {
         Some(lease) => lease,
         None => {
-            let connect = connect(order, member, watchdog);
+            let connect = connect(request, member, watchdog);
             // Nobody waits for a connection to a backend that is known to be down by now.
-            let connected = order.pool.unless_down(member, connect).await;
+            let connected = request.pool.unless_down(member, connect).await;
             connected.unwrap_or(Err(Reason::BackendConnectDown))?
         }
     };
-    order.notes.enter(Stage::Connected);
-    order.notes.times.connect();
-    let mut relay = Relay::new(&order.front.spares);
-    let received = converse(order, &mut lease, &mut relay, (body, sink), watchdog).await;
+    request.notes.enter(Stage::Connected);
+    request.notes.times.connect();
+    let mut relay = Relay::new(&request.front.spares);
+    let received = converse(request, &mut lease, &mut relay, (body, sink), watchdog).await;
     match received {
         Ok(Received::Upgrade) => Ok(Outcome::Upgraded(lease, relay)),
         Ok(Received::Complete { status, keep_alive }) => {
-            if keep_alive && relay.is_empty() && order.upload.complete.get() {
-                lease.keep(order.limits.idle_connections);
+            if keep_alive && relay.is_empty() && request.upload.complete.get() {
+                lease.keep(request.limits.idle_connections);
             }
             Ok(Outcome::Answered(status))
         }
@@ -344,13 +344,13 @@ async fn attempt<B: Body, K: Sink>(
 }
 
 async fn connect(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     member: &Rc<Member>,
     watchdog: &mut Watchdog,
 ) -> Result<Lease, Reason> {
     let no_descriptor = Reason::LbConnectNoDescriptor;
-    let open = order.front.open_backend().ok_or(no_descriptor)?;
-    let limit = order.limits.timeouts.connect;
+    let open = request.front.open_backend().ok_or(no_descriptor)?;
+    let limit = request.limits.timeouts.connect;
     match watchdog.limit(limit, Lease::connect(member, open)).await {
         Ok(Ok(lease)) => Ok(lease),
         Ok(Err(error)) if is_out_of_descriptors(&error) => Err(no_descriptor),
@@ -369,7 +369,7 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 
 /// Sends the request and receives the response, both at once where there is a body.
 async fn converse<B: Body, K: Sink>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     lease: &mut Lease,
     relay: &mut Relay,
     (body, sink): (&mut B, &mut K),
@@ -377,42 +377,42 @@ async fn converse<B: Body, K: Sink>(
 ) -> Result<Received, Failure> {
     let member = Rc::clone(lease.member());
     let (mut reader, mut writer) = lease.stream.split();
-    order.upload.progress.set(None);
-    if order.framing == Framing::Empty {
-        order.upload.complete.set(true);
-        let mut slices = [IoSlice::new(order.head)];
+    request.upload.progress.set(None);
+    if request.framing == Framing::Empty {
+        request.upload.complete.set(true);
+        let mut slices = [IoSlice::new(request.head)];
         let taken = Progress::default();
         let write = write_all(&mut writer, &mut slices, &taken);
-        let limit = order.limits.timeouts.send;
+        let limit = request.limits.timeouts.send;
         match watchdog.limit_pauses(&taken, limit, write).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(Reason::BackendResponseHeadReset.into()),
             Err(Expired) => return Err(Reason::BackendRequestBodyTimeout.into()),
         }
-        let elsewhere = order.idempotent.then_some(&*member);
+        let elsewhere = request.idempotent.then_some(&*member);
         let mut received = pin!(receive(
-            order,
+            request,
             (&mut reader, elsewhere),
             relay,
             sink,
             watchdog
         ));
-        let mut gone = pin!(body.gone(order));
+        let mut gone = pin!(body.gone(request));
         return poll_fn(|context| {
             let received = received.as_mut().poll(context);
             if received.is_pending()
                 && let Poll::Ready(left) = gone.as_mut().poll(context)
             {
-                return Poll::Ready(Err(order.client_left(left).into()));
+                return Poll::Ready(Err(request.client_left(left).into()));
             }
             received.map_err(Failure::Ended)
         })
         .await;
     }
-    order.upload.complete.set(false);
+    request.upload.complete.set(false);
     // In a box, so that requests without a body carry no room for it.
     Box::pin(both_ways(
-        order,
+        request,
         (&mut reader, &mut writer),
         relay,
         (body, sink),
@@ -422,15 +422,15 @@ async fn converse<B: Body, K: Sink>(
 }
 
 async fn both_ways<B: Body, K: Sink>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     (reader, writer): (&mut ReadHalf<'_>, &mut WriteHalf<'_>),
     relay: &mut Relay,
     (body, sink): (&mut B, &mut K),
     watchdog: &mut Watchdog,
 ) -> Result<Received, Failure> {
     let mut up_watchdog = Watchdog::default();
-    let mut up = pin!(upload(order, body, writer, &mut up_watchdog));
-    let mut down = pin!(receive(order, (reader, None), relay, sink, watchdog));
+    let mut up = pin!(upload(request, body, writer, &mut up_watchdog));
+    let mut down = pin!(receive(request, (reader, None), relay, sink, watchdog));
     let mut sending = true;
     poll_fn(|context| {
         loop {
@@ -440,10 +440,10 @@ async fn both_ways<B: Body, K: Sink>(
                     return Poll::Ready(Err(failure));
                 }
             }
-            let answered = order.upload.answered.get();
+            let answered = request.upload.answered.get();
             let received = down.as_mut().poll(context);
             // The upload waits for this one as well.
-            if received.is_ready() || answered == order.upload.answered.get() {
+            if received.is_ready() || answered == request.upload.answered.get() {
                 return received.map_err(Failure::Ended);
             }
         }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{
     account::{Account, connection_ended},
     buffer::Buffer,
-    exchange::{Order, Outcome, exchange},
+    exchange::{Outcome, UpstreamRequest, exchange},
     front::{Front, Peer},
     http1_body::{Http1Body, left},
     http1_sink::Http1Sink,
@@ -345,7 +345,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         limits: &Http,
     ) -> After<'a> {
         let notes = &account.notes;
-        let order = Order {
+        let upstream_request = UpstreamRequest {
             front: self.front,
             pool,
             selection: &routed.selection,
@@ -369,7 +369,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             (facts.http10, keep_alive),
             (&notes.upload, routed),
         );
-        let outcome = exchange(&order, &mut body, &mut sink, &mut self.watchdog).await;
+        let outcome = exchange(&upstream_request, &mut body, &mut sink, &mut self.watchdog).await;
         body.finish();
         let (kept, begun) = (sink.keeps_connection(), sink.has_begun());
         if !matches!(outcome, Outcome::Answered(_)) {

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     buffer::Buffer,
-    exchange::{Body, BodyError, Order, Piece},
+    exchange::{Body, BodyError, Piece, UpstreamRequest},
     message::{ChunkedDecoder, Framing, Refusal, Step},
     reason::Left,
     wire::Wire,
@@ -136,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
 
     /// What the client sends meanwhile is its next request. One that has closed its side may still
     /// read: it is taken to be gone when there was nothing for it for a while.
-    async fn gone(&mut self, order: &Order<'_>) -> Left {
+    async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Left {
         loop {
             let room = self.input.space(PIPELINED_BYTES);
             if room.is_empty() {
@@ -150,9 +150,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
             }
         }
         loop {
-            let before = order.progress.bytes.get();
+            let before = request.progress.bytes.get();
             tokio::time::sleep(HALF_CLOSED).await;
-            if order.upload.waiting.get() && order.progress.bytes.get() == before {
+            if request.upload.waiting.get() && request.progress.bytes.get() == before {
                 return Left::Closed;
             }
         }

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     account::{Account, connection_ended},
-    exchange::{Order, Outcome, exchange},
+    exchange::{Outcome, UpstreamRequest, exchange},
     field_guard::FieldGuard,
     front::{Front, Peer},
     http2_body::Http2Body,
@@ -327,7 +327,7 @@ impl Stream {
                 let Some(pool) = &routed.pool else { return };
                 account.follow_trace(head);
                 let (notes, progress) = (&account.notes, Progress::default());
-                let order = Order {
+                let upstream_request = UpstreamRequest {
                     front: &self.front,
                     pool,
                     selection: &routed.selection,
@@ -343,7 +343,9 @@ impl Stream {
                     notes,
                 };
                 let to = (&responder, &mut *watchdog);
-                let outcome = self.exchange(&order, routed, &mut body, to).await;
+                let outcome = self
+                    .exchange(&upstream_request, routed, &mut body, to)
+                    .await;
                 if !matches!(outcome, Ok(Outcome::Answered(_))) {
                     notes.keep_request(head);
                 }
@@ -365,23 +367,28 @@ impl Stream {
     /// How the exchange ended, or how the client left before that.
     async fn exchange(
         &self,
-        order: &Order<'_>,
+        upstream_request: &UpstreamRequest<'_>,
         routed: &Routed,
         body: &mut Http2Body,
         (responder, watchdog): (&RefCell<Responder>, &mut Watchdog),
     ) -> Result<Outcome, Why> {
         let (backlog, first) = (&self.activity.backlog, self.activity.first_read());
-        let mut sink = Http2Sink::new(responder, (backlog, order.progress), first, Some(routed));
-        let mut exchange = pin!(exchange(order, body, &mut sink, watchdog));
+        let mut sink = Http2Sink::new(
+            responder,
+            (backlog, upstream_request.progress),
+            first,
+            Some(routed),
+        );
+        let mut exchange = pin!(exchange(upstream_request, body, &mut sink, watchdog));
         let outcome = poll_fn(|context| match exchange.as_mut().poll(context) {
             Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
             Poll::Pending => {
                 let reset = responder.borrow_mut().poll_reset(context);
-                reset.map(|left| Err(order.client_left(left)))
+                reset.map(|left| Err(upstream_request.client_left(left)))
             }
         });
         let outcome = outcome.await;
-        if outcome.is_err() && order.upload.complete.get() {
+        if outcome.is_err() && upstream_request.upload.complete.get() {
             self.drain(responder, exchange).await;
         }
         outcome

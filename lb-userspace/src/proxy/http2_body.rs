@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 
 use super::{
-    exchange::{Body, BodyError, Order, Piece},
+    exchange::{Body, BodyError, Piece, UpstreamRequest},
     message::Refusal,
     reason::Left,
 };
@@ -81,7 +81,7 @@ impl Body for Http2Body {
     }
 
     /// A stream's reset is noticed where it is answered.
-    async fn gone(&mut self, _order: &Order<'_>) -> Left {
+    async fn gone(&mut self, _request: &UpstreamRequest<'_>) -> Left {
         std::future::pending().await
     }
 }

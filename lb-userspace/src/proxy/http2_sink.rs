@@ -219,7 +219,7 @@ impl Sink for Http2Sink<'_> {
 
     fn interim(&mut self, response: &Response<'_, '_>) {
         if let Responder::Waiting(respond) = &mut *self.responder.borrow_mut() {
-            // Early hints are a favour: without them all is as well.
+            // Early hints are optional; ignore a failure to send them.
             let _sent = respond.send_informational(translated(response, ReplyChanges::default()));
         }
     }

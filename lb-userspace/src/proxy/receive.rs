@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    exchange::{ClientGone, Order, Piece, Sink},
+    exchange::{ClientGone, Piece, Sink, UpstreamRequest},
     memory::Relay,
     message::{
         ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response,
@@ -41,14 +41,14 @@ pub(super) enum Received {
 /// another backend, `member` is the one that has it: when that goes down before it has sent a byte,
 /// and another one is up, waiting for it ends.
 pub(super) async fn receive<K: Sink>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     (reader, member): (&mut ReadHalf<'_>, Option<&Member>),
     relay: &mut Relay,
     sink: &mut K,
     watchdog: &mut Watchdog,
 ) -> Result<Received, Reason> {
     let mut source = Source {
-        order,
+        request,
         reader,
         member,
         relay,
@@ -83,7 +83,7 @@ struct Head {
 }
 
 struct Source<'a, 'c> {
-    order: &'a Order<'a>,
+    request: &'a UpstreamRequest<'a>,
     reader: &'a mut ReadHalf<'c>,
     member: Option<&'a Member>,
     relay: &'a mut Relay,
@@ -103,7 +103,7 @@ impl Source<'_, '_> {
         let mut scanner = HeadScanner::default();
         let mut began = None;
         loop {
-            let (here, limit) = (self.relay.filled(), self.order.limits.max_header_bytes);
+            let (here, limit) = (self.relay.filled(), self.request.limits.max_header_bytes);
             // What is beyond the limit is not looked at, however much came at once.
             let scan = scanner.scan(&here[..here.len().min(limit)]);
             let malformed = |_| self.offence(Reason::BackendResponseHeadMalformed);
@@ -115,14 +115,14 @@ impl Source<'_, '_> {
             }
             let read = match self.member.filter(|_| self.relay.is_empty()) {
                 Some(member) => {
-                    let pool = self.order.pool;
+                    let pool = self.request.pool;
                     let read = pool.unless_down(member, self.read(sink, &mut began)).await;
                     read.ok_or(Reason::BackendResponseHeadDown)?
                 }
                 None => self.read(sink, &mut began).await,
             };
             match read {
-                Ok(1..) => self.order.notes.times.first_byte(),
+                Ok(1..) => self.request.notes.times.first_byte(),
                 Ok(0) if self.relay.is_empty() => return Err(Reason::BackendResponseHeadClosed),
                 Err(ReadError::Failed) if self.relay.is_empty() => {
                     return Err(Reason::BackendResponseHeadReset);
@@ -138,7 +138,7 @@ impl Source<'_, '_> {
 
     /// Keeps what the backend sent, for whoever asks why that is so.
     fn offence(&self, reason: Reason) -> Reason {
-        self.order.notes.keep_offending(self.relay.filled());
+        self.request.notes.keep_offending(self.relay.filled());
         reason
     }
 
@@ -147,14 +147,14 @@ impl Source<'_, '_> {
         let mut slots = header_slots();
         let head = &self.relay.filled()[..length];
         let malformed = Reason::BackendResponseHeadMalformed;
-        let response = parse_response(head, &mut slots, self.order.to_head)
+        let response = parse_response(head, &mut slots, self.request.to_head)
             .map_err(|_| self.offence(malformed))?;
         match response.status {
-            101 if !self.order.upgrade => return Err(self.offence(malformed)),
+            101 if !self.request.upgrade => return Err(self.offence(malformed)),
             100..200 => sink.interim(&response),
             _ => {
-                self.order.upload.answered.set(true);
-                self.order.notes.status.set(response.status);
+                self.request.upload.answered.set(true);
+                self.request.notes.status.set(response.status);
                 sink.begin(&response);
             }
         }
@@ -217,7 +217,7 @@ impl Source<'_, '_> {
                 }
                 Ok(Step::More) => self.relay.clear(),
                 Err(_) => {
-                    self.order.notes.keep_offending(self.relay.filled());
+                    self.request.notes.keep_offending(self.relay.filled());
                     self.relay.clear();
                 }
             }
@@ -245,24 +245,24 @@ impl Source<'_, '_> {
         let more = !last && !rest.is_empty();
         let send = sink.body(Piece { data, last }, more);
         // A client that takes nothing for so long is as good as gone.
-        let Order {
+        let UpstreamRequest {
             limits, progress, ..
-        } = self.order;
+        } = self.request;
         let limit = limits.timeouts.send;
         match self.watchdog.limit_pauses(progress, limit, send).await {
-            Ok(sent) => sent.map_err(|ClientGone(left)| self.order.client_left(left))?,
+            Ok(sent) => sent.map_err(|ClientGone(left)| self.request.client_left(left))?,
             Err(Expired) => return Err(Reason::ClientResponseBodyTimeout),
         }
         self.relay.consume(length);
-        let handed_on = &self.order.notes.response_bytes;
+        let handed_on = &self.request.notes.response_bytes;
         handed_on.set(handed_on.get() + length as u64);
         Ok(())
     }
 
     async fn flush<K: Sink>(&mut self, sink: &mut K) -> Result<(), Reason> {
-        let Order {
+        let UpstreamRequest {
             limits, progress, ..
-        } = self.order;
+        } = self.request;
         let flush = sink.flush();
         match self
             .watchdog
@@ -270,7 +270,7 @@ impl Source<'_, '_> {
             .await
         {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(ClientGone(left))) => Err(self.order.client_left(left)),
+            Ok(Err(ClientGone(left))) => Err(self.request.client_left(left)),
             Err(Expired) => Err(Reason::ClientResponseBodyTimeout),
         }
     }
@@ -295,14 +295,14 @@ impl Source<'_, '_> {
         loop {
             self.readable(began).await?;
             let room = poll_fn(|context| sink.poll_room(context));
-            let Order {
+            let UpstreamRequest {
                 limits, progress, ..
-            } = self.order;
+            } = self.request;
             let limit = limits.timeouts.send;
             let room = match self.watchdog.limit_pauses(progress, limit, room).await {
                 Ok(Ok(room)) => room,
                 Ok(Err(ClientGone(left))) => {
-                    return Err(ReadError::Client(self.order.client_left(left)));
+                    return Err(ReadError::Client(self.request.client_left(left)));
                 }
                 Err(Expired) => {
                     return Err(ReadError::Client(Reason::ClientResponseBodyTimeout));
@@ -326,14 +326,14 @@ impl Source<'_, '_> {
             }
             ready
         });
-        let timeouts = &self.order.limits.timeouts;
-        let limit = if self.order.upload.answered.get() {
+        let timeouts = &self.request.limits.timeouts;
+        let limit = if self.request.upload.answered.get() {
             timeouts.response_body
         } else {
             timeouts.response_head
         };
-        let since = (&self.order.upload.progress, began);
-        let waiting = &self.order.upload.waiting;
+        let since = (&self.request.upload.progress, began);
+        let waiting = &self.request.upload.waiting;
         waiting.set(true);
         let ready = self.watchdog.limit_since(since, limit, ready).await;
         waiting.set(false);
@@ -346,7 +346,7 @@ impl Source<'_, '_> {
 
     /// Reads at most `room` bytes without waiting; `None`: there was nothing after all.
     async fn read_now(&mut self, room: usize) -> Result<Option<usize>, ReadError> {
-        let space = self.relay.space(room, self.order.limits.max_header_bytes);
+        let space = self.relay.space(room, self.request.limits.max_header_bytes);
         let mut space = ReadBuf::new(space);
         let read = poll_fn(|context| {
             // `poll_read`, and not `try_read`: after a short read it knows that no more is there.

@@ -5,7 +5,7 @@ use std::{future::poll_fn, io::IoSlice, task::Poll};
 use tokio::{net::tcp::WriteHalf, time::Instant};
 
 use super::{
-    exchange::{Body, BodyError, Failure, Order, Piece},
+    exchange::{Body, BodyError, Failure, Piece, UpstreamRequest},
     message::{Framing, Refusal, push_hexadecimal},
     metered::Progress,
     reason::Reason,
@@ -16,26 +16,28 @@ use super::{
 /// Sends head and body, and ends when the client is gone. Where the backend takes no more of the body, what it said before it hung up
 /// is still to be read, and the client reads it perhaps only when it has sent everything.
 pub(super) async fn upload<B: Body>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     body: &mut B,
     writer: &mut WriteHalf<'_>,
     watchdog: &mut Watchdog,
 ) -> Result<(), Failure> {
-    match send(order, body, writer, watchdog).await {
+    match send(request, body, writer, watchdog).await {
         Ok(()) => {
-            order.upload.complete.set(true);
-            let left = body.gone(order).await;
-            return Err(order.client_left(left).into());
+            request.upload.complete.set(true);
+            let left = body.gone(request).await;
+            return Err(request.client_left(left).into());
         }
         Err(SendError::Body(BodyError::Refused(refusal))) => return Err(Failure::Refused(refusal)),
-        Err(SendError::Body(BodyError::Gone(left))) => return Err(order.client_left(left).into()),
-        Err(SendError::Stalled) if !order.upload.answered.get() => {
+        Err(SendError::Body(BodyError::Gone(left))) => {
+            return Err(request.client_left(left).into());
+        }
+        Err(SendError::Stalled) if !request.upload.answered.get() => {
             return Err(Reason::BackendRequestBodyTimeout.into());
         }
         Err(SendError::Stalled | SendError::Backend) => {}
     }
     // Until then the request may still go to another backend.
-    let answered = || order.upload.answered.get();
+    let answered = || request.upload.answered.get();
     poll_fn(|_| {
         if answered() {
             Poll::Ready(())
@@ -48,11 +50,11 @@ pub(super) async fn upload<B: Body>(
         && !piece.last
     {
         match watchdog
-            .limit(order.limits.timeouts.body, body.next())
+            .limit(request.limits.timeouts.body, body.next())
             .await
         {
             Ok(Ok(())) => {}
-            Ok(Err(BodyError::Gone(left))) => return Err(order.client_left(left).into()),
+            Ok(Err(BodyError::Gone(left))) => return Err(request.client_left(left).into()),
             // The answer is under way.
             Ok(Err(BodyError::Refused(_))) | Err(Expired) => break,
         }
@@ -71,33 +73,33 @@ enum SendError {
 
 /// Sends head and body, the head together with what there is of the body.
 async fn send<B: Body>(
-    order: &Order<'_>,
+    request: &UpstreamRequest<'_>,
     body: &mut B,
     writer: &mut WriteHalf<'_>,
     watchdog: &mut Watchdog,
 ) -> Result<(), SendError> {
     let refused = |refusal| SendError::Body(BodyError::Refused(refusal));
-    let chunked = order.framing == Framing::Chunked;
-    let mut head = order.head;
+    let chunked = request.framing == Framing::Chunked;
+    let mut head = request.head;
     let taken = Progress::default();
     loop {
         let piece = body.current().map_err(refused)?;
         let parts = (std::mem::take(&mut head), piece);
         let write = send_piece(writer, parts, chunked, &taken);
-        let limit = order.limits.timeouts.send;
+        let limit = request.limits.timeouts.send;
         match watchdog.limit_pauses(&taken, limit, write).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(SendError::Backend),
             Err(Expired) => return Err(SendError::Stalled),
         }
-        order.upload.progress.set(Some(Instant::now()));
-        let sent = &order.notes.request_bytes;
+        request.upload.progress.set(Some(Instant::now()));
+        let sent = &request.notes.request_bytes;
         sent.set(sent.get() + piece.data.len() as u64);
         if piece.last {
             return Ok(());
         }
         match watchdog
-            .limit(order.limits.timeouts.body, body.next())
+            .limit(request.limits.timeouts.body, body.next())
             .await
         {
             Ok(next) => next.map_err(SendError::Body)?,

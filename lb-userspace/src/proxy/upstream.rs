@@ -99,7 +99,7 @@ impl Upstream {
         self.drop_idle();
     }
 
-    /// It was judged anew by the checks.
+    /// A health check changed its state.
     pub(super) fn trust(&self) {
         self.avoided_until.set(None);
     }

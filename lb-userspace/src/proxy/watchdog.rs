@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 use super::metered::Progress;
 
 /// One timer for all the waits of a connection. It is touched only when something has to wait, and
-/// set anew only when it would fire too late: a timer that fires too early is set on then.
+/// reset only when it would fire too late: a timer that fires too early is then extended.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog {
     sleep: Option<Pin<Box<Sleep>>>,

@@ -443,7 +443,7 @@ fn begin((stream, from): (TcpStream, SocketAddr), slot: &Slot, connections: &Rc<
     entry.served_by(served.abort_handle());
 }
 
-/// An error of one connection is not worth a word; one of the process is, and a pause.
+/// Ignores per-connection errors; logs resource exhaustion and backs off.
 async fn survive(error: &io::Error, connections: &Connections) {
     if matches!(
         error.raw_os_error(),

@@ -42,7 +42,7 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     let placeholder = site.shown(NAME);
     assert!(!issuer(&placeholder).contains("Pebble"));
 
-    // By TLS-ALPN-01, at an operator's word: the next try would be due in a quarter of an hour.
+    // By TLS-ALPN-01, on an operator's order: the next try would be due in a quarter of an hour.
     site.start_pebble();
     let renew = || site.lb(&["certificate", "renew", "web"]);
     let said = renew().unwrap_or_else(|error| panic!("{error}\n{}", site.log()));

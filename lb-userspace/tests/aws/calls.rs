@@ -137,7 +137,7 @@ async fn what_the_role_may_not_do_is_found_before_it_matters() {
         Operation::DescribeAddresses,
         Operation::DescribeNetworkInterfaces,
     ] {
-        site.ec2.mend();
+        site.ec2.restore();
         site.ec2.deny(operation.name());
         let inspection = ec2.dry_run().await.expect("an inspection");
         assert_eq!(inspection.denied.len(), 1, "{inspection:?}");

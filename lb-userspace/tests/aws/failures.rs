@@ -33,7 +33,7 @@ async fn an_internal_error_is_no_reason_to_try_again_by_oneself() {
     site.lastingly(|faults| &mut faults.failing);
     failed(ec2.associate().await, ErrorKind::Other, &["InternalError"]);
     assert_eq!(site.ec2.calls().len(), 1);
-    site.ec2.mend();
+    site.ec2.restore();
     assert_eq!(ec2.associate().await, Ok(()));
 }
 
@@ -54,7 +54,7 @@ async fn an_api_that_does_not_answer_is_waited_for_a_second_and_a_half() {
         assert!(took < Duration::from_millis(1500) + ALLOWANCE, "{took:?}");
     }
     assert_eq!(site.ec2.calls().len(), 2);
-    site.ec2.mend();
+    site.ec2.restore();
     assert_eq!(ec2.associate().await, Ok(()), "it is forgotten afterwards");
 }
 
@@ -152,6 +152,6 @@ async fn a_stale_description_is_believed_as_it_is() {
         .faults(|faults| faults.stale = Duration::from_secs(600));
     ec2.associate().await.expect("an association");
     assert_eq!(ec2.describe().await, Ok(Owner::Nobody));
-    site.ec2.mend();
+    site.ec2.restore();
     assert_eq!(ec2.describe().await, Ok(Owner::Us));
 }

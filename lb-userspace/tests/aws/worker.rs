@@ -73,7 +73,7 @@ async fn an_order_does_not_wait_for_an_inspection_and_makes_no_second_call_besid
         !site.ec2.calls().is_empty()
     })
     .await;
-    site.ec2.mend();
+    site.ec2.restore();
     let began = Instant::now();
     let done = obeyed(&mut worker, Call::Associate).await;
     assert_eq!(done.outcome, Ok(Outcome::Associated));

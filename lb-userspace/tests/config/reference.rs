@@ -18,7 +18,7 @@ fn the_reference_page_is_what_the_parser_allows() {
     assert!(
         written == generated,
         "docs/configuration.md differs from the parser's own tables, first in line {}; \
-         write it anew:\n\n    UPDATE=1 cargo test -p lb-userspace --test config reference\n",
+         regenerate it:\n\n    UPDATE=1 cargo test -p lb-userspace --test config reference\n",
         differing.unwrap_or_else(|| written.lines().count()) + 1,
     );
 }

@@ -78,7 +78,7 @@ fn the_neighbour_learns_at_once_where_the_addresses_are() {
     });
     println!("the address was on the interface and announced after {took:?}");
     for address in ["172.31.0.200", "2001:db8::200"] {
-        eventually(&format!("the neighbour finds {address} anew"), || {
+        eventually(&format!("the neighbour re-resolves {address}"), || {
             remembered(&neighbour, address) == "02:00:00:00:00:68"
         });
     }

@@ -130,7 +130,7 @@ fn a_script_that_hangs_has_failed_and_goes_with_its_children() {
         assert!(fault(&tracking).contains("script uplink: no end within 200ms"));
         std::fs::remove_dir(folder.path("log.busy")).expect("removed");
         becomes("it is run again and again", || {
-            // The script makes it anew with each run.
+            // The script re-creates it with each run.
             drop(std::fs::remove_dir(folder.path("log.busy")));
             tracked(&tracking, &what).looks.timed_out >= 4
         })

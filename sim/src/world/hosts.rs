@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lb_ha::{
     elastic::Owner,
-    pair::{Action, Event, Host, Reason, Refusal, Standing},
+    pair::{Action, Event, Host, LocalHealth, Reason, Refusal},
     vrrp::{Cause, State},
 };
 
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// What is tracked changes.
-    pub(super) fn track(&mut self, side: Side, boot: u32, change: impl FnOnce(&mut Standing)) {
+    pub(super) fn track(&mut self, side: Side, boot: u32, change: impl FnOnce(&mut LocalHealth)) {
         let node = &mut self.nodes[side.index()];
         if node.boot == boot && node.host.is_some() {
             change(&mut node.standing);
@@ -81,7 +81,7 @@ impl World {
     pub(super) fn stand(&mut self, side: Side) {
         let standing = self.standing(side);
         self.nodes[side.index()].fault = standing.fault;
-        self.step(side, Event::Standing(standing));
+        self.step(side, Event::LocalHealth(standing));
     }
 
     pub(super) fn quiet(&mut self, side: Side, boot: u32, hold: u32) {

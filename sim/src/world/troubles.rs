@@ -2,7 +2,7 @@
 
 use lb_ha::{
     Time,
-    pair::{Event, Reason, Standing},
+    pair::{Event, LocalHealth, Reason},
     vrrp::State,
 };
 
@@ -62,7 +62,7 @@ impl World {
     }
 
     /// What is tracked on a host, at the moment.
-    pub(super) fn standing(&self, side: Side) -> Standing {
+    pub(super) fn standing(&self, side: Side) -> LocalHealth {
         let mut standing = self.nodes[side.index()].standing;
         for trouble in self.present() {
             match trouble.what {

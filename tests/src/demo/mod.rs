@@ -52,7 +52,7 @@ fn show(screen: Screen, once: bool) -> Result<()> {
     pair::operator_hands_over(&stage)?;
     steps::status(&stage)?;
     if once {
-        screen.headline("All of it was so.");
+        screen.headline("All checks passed.");
         return Ok(());
     }
     tour::offer(&stage)?;

@@ -91,8 +91,8 @@ pub(crate) fn active_host_dies(stage: &Stage) -> Result<()> {
     let loads = Loads::start(stage)?;
     let mut roles = Roles::watch(screen, paired, loads.0.iter().collect());
     roles.look_on(AROUND)?;
-    host.mend()?;
-    roles.remark("the cable is mended");
+    host.restore()?;
+    roles.remark("link restored");
     let back = || Ok(paired.follower.is_at(BALANCERS[0].1).then_some(()));
     roles
         .look_on_until(LIMIT, back)?

@@ -88,7 +88,7 @@ pub(crate) fn backend_fails(stage: &mut Stage) -> Result<()> {
     let agent = stage.agent.as_ref().context("the agent does not run")?;
     let mut watch = Watch::start(screen, &stage.lab, agent)?;
     let (mut failed, mut noticed, mut back) = (Vec::new(), Vec::new(), Instant::now());
-    for (what, fail, mended, mend) in WAYS_TO_FAIL {
+    for (what, fail, fixed, fix) in WAYS_TO_FAIL {
         watch.look_on(Duration::from_secs(1));
         let web2 = stage.lab.web("web2")?;
         let began = Instant::now();
@@ -104,8 +104,8 @@ pub(crate) fn backend_fails(stage: &mut Stage) -> Result<()> {
         watch.remark("web2 is out");
         // Whoever was steered to it tries again after a second.
         watch.look_on(Duration::from_millis(1500));
-        mend(web2)?;
-        watch.remark(mended);
+        fix(web2)?;
+        watch.remark(fixed);
         watch.look_on_until(NOTICING, || agent.is_up("web2"))?;
         watch.remark("web2 is in again");
         back = Instant::now();
@@ -263,7 +263,7 @@ pub(crate) fn agent_is_killed(stage: &mut Stage) -> Result<()> {
         report.connections
     );
     ensure!(without > 0, "nothing was answered without the agent");
-    ensure!(after > before, "the kernel's counters began anew");
+    ensure!(after > before, "the kernel's counters were reset");
     screen.done("answered without any agent", &grouped(without));
     screen.done("requests that failed", &none_of(&report));
     screen.done("connections that broke", "0 of 8");

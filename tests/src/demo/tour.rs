@@ -53,7 +53,7 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
             on(lab.lb_a(), format!("{lb} failover")),
             on(
                 igw,
-                "ip link set lb-a down       # cuts lb-a off; up mends it".to_owned(),
+                "ip link set lb-a down       # cuts lb-a off; up restores it".to_owned(),
             ),
         ],
     );

@@ -69,8 +69,8 @@ impl FakeEc2 {
         });
     }
 
-    /// Mends everything that is wrong with the API.
-    pub fn mend(&self) {
+    /// Ends everything that is wrong with the API.
+    pub fn restore(&self) {
         self.faults(|faults| *faults = Faults::default());
     }
 

@@ -150,7 +150,7 @@ impl Stage {
     fn restore(&mut self, loss: Loss) -> Result<()> {
         match loss {
             Loss::Process => self.balancers.restart(),
-            Loss::Host => self.lab.lb_a().mend(),
+            Loss::Host => self.lab.lb_a().restore(),
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn is_here() -> bool {
     child::find_program("apt-get").is_some()
 }
 
-/// Fetches the lists of packages anew: without them a fresh machine knows of none.
+/// Fetches the package lists: without them a fresh machine knows of none.
 ///
 /// # Errors
 /// Neither root nor sudo, or apt's own.

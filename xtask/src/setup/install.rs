@@ -16,7 +16,7 @@ use crate::{
 
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// One step that mends something.
+/// One step that fixes something.
 pub(crate) enum Remedy {
     /// Packages from the distribution, all at once.
     Apt(Vec<&'static str>),

@@ -13,7 +13,7 @@ fn a_hand_over_ends_requests_then_gives_the_role_then_serves_again() {
     let said = bench
         .actions
         .iter()
-        .position(|a| *a == Action::Say(Word::Yours));
+        .position(|a| *a == Action::Say(Word::TakeOver));
     let goodbye = bench.actions.iter().position(|a| {
         *a == Action::Advert {
             priority: 0,
@@ -144,7 +144,7 @@ fn a_role_that_comes_back_before_the_address_moved_ends_the_first_hand_over() {
     let mut bench = Bench::active_with_standby(settings());
     bench.happen(Event::HandOver(Reason::Operator));
     bench.happen(Event::Quiet);
-    bench.say(Word::Yours);
+    bench.say(Word::TakeOver);
     assert_eq!(bench.state(), State::Master);
     assert!(bench.did(Action::Hold(false)));
     assert_eq!(bench.outcomes(), [Err(Refusal::NotTaken)]);
@@ -169,7 +169,7 @@ fn an_order_to_end_overtakes_the_operators() {
 #[test]
 fn a_host_that_returns_asks_for_the_role_when_it_is_ready() {
     let mut bench = Bench::new(settings());
-    bench.happen(Event::Standing(Standing {
+    bench.happen(Event::LocalHealth(LocalHealth {
         synced: false,
         ..READY
     }));
@@ -180,10 +180,10 @@ fn a_host_that_returns_asks_for_the_role_when_it_is_ready() {
         "it has not got the flows"
     );
     assert_eq!(bench.state(), State::Backup);
-    bench.happen(Event::Standing(READY));
+    bench.happen(Event::LocalHealth(READY));
     bench.pass(200);
     assert!(bench.did(Action::Say(Word::Ask)));
-    bench.say(Word::Yours);
+    bench.say(Word::TakeOver);
     assert!(bench.did(Action::Became(State::Master, Cause::HandOver)));
     assert!(bench.associated());
 }
@@ -235,7 +235,7 @@ fn nobody_asks_who_must_not_preempt() {
 #[test]
 fn nobody_asks_who_does_not_reach_the_api() {
     let mut bench = Bench::new(settings());
-    bench.happen(Event::Standing(Standing {
+    bench.happen(Event::LocalHealth(LocalHealth {
         synced: false,
         ..READY
     }));
@@ -248,7 +248,7 @@ fn nobody_asks_who_does_not_reach_the_api() {
         Call::Describe,
         Failure::Other,
     )));
-    bench.happen(Event::Standing(READY));
+    bench.happen(Event::LocalHealth(READY));
     bench.pass(5000);
     assert!(!bench.did(Action::Say(Word::Ask)));
     bench.happen(Event::Answer(Answer::Described(Owner::Other)));
@@ -271,11 +271,11 @@ fn an_asked_host_hands_over_and_owes_the_operator_nothing() {
 #[test]
 fn who_cannot_take_the_role_declines_it() {
     let mut bench = Bench::standby(settings(), master(110));
-    bench.happen(Event::Standing(Standing {
+    bench.happen(Event::LocalHealth(LocalHealth {
         fault: true,
         ..READY
     }));
-    bench.say(Word::Yours);
+    bench.say(Word::TakeOver);
     assert!(bench.did(Action::Say(Word::Decline)));
     assert_eq!(bench.state(), State::Fault);
 }
@@ -283,7 +283,7 @@ fn who_cannot_take_the_role_declines_it() {
 #[test]
 fn a_fault_gives_the_role_up_at_once() {
     let mut bench = Bench::active_with_standby(settings());
-    bench.happen(Event::Standing(Standing {
+    bench.happen(Event::LocalHealth(LocalHealth {
         fault: true,
         ..READY
     }));

@@ -33,7 +33,7 @@ fn a_master_goes_on_at_once_and_confirms_the_address_without_moving_it() {
     assert!(!bench.did(Action::Addresses { here: false }));
     assert!(bench.did(Action::Call(Call::Describe)));
     assert!(bench.host.view(bench.now).has_address);
-    bench.happen(Event::Standing(READY));
+    bench.happen(Event::LocalHealth(READY));
     bench.link(standby(90));
     bench.pass(20_000);
     assert!(!bench.associated());
@@ -61,7 +61,7 @@ fn one_that_comes_too_late_starts_like_any_other() {
     let mut bench = resumed(10_000, true, Some(Owner::Us));
     assert_eq!(bench.state(), State::Backup);
     assert!(bench.did(Action::Addresses { here: false }));
-    bench.happen(Event::Standing(READY));
+    bench.happen(Event::LocalHealth(READY));
     bench.link(master(90));
     bench.pass(200);
     assert_eq!(bench.state(), State::Backup, "it hears who is master");

@@ -120,7 +120,7 @@ fn a_host_that_stepped_back_for_want_of_news_keeps_its_addresses() {
 fn a_host_in_fault_or_stopped_keeps_no_addresses() {
     for end in [
         Event::Stop,
-        Event::Standing(Standing {
+        Event::LocalHealth(LocalHealth {
             fault: true,
             ..READY
         }),

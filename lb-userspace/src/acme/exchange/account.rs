@@ -20,13 +20,13 @@ pub(super) struct Known {
 impl Exchange {
     /// Counts how many times the account on disk became another one.
     pub(in crate::acme) fn accounts_taken(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.standing().account.taken)
+        Arc::clone(&self.state().account.taken)
     }
 
     /// The directory does not know the account that is on disk: that of the peer, if it is the same,
     /// is not taken.
     pub(in crate::acme) fn forget_account(&self, store: &Store) {
-        self.standing().account.unknown = read(store);
+        self.state().account.unknown = read(store);
     }
 }
 
@@ -49,7 +49,7 @@ impl Known {
         match store.take_account(theirs) {
             Ok(()) => {
                 self.taken.fetch_add(1, Relaxed);
-                tracing::info!("took the ACME account over from {}", told.node);
+                tracing::info!("installed the ACME account from {}", told.node);
             }
             Err(error) => {
                 tracing::warn!(

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Exchange, Standing};
+use super::{Exchange, ExchangeState};
 use crate::{
     acme::{
         Facts,
@@ -38,13 +38,13 @@ pub(super) fn take_in(slot: &Slot, told: Option<ToldCertificate>, now: SystemTim
 
 /// The peer claims the turn: for how long it is refused.
 pub(super) fn claimed(
-    standing: &Standing,
+    state: &ExchangeState,
     service: &str,
     number: u64,
     now: SystemTime,
 ) -> Option<Duration> {
     // A service that is not known here is not ordered for here.
-    let slot = find(standing, service)?;
+    let slot = find(state, service)?;
     let mut state = slot.state();
     let refused = state.renewal.peer_claims(number, now).err();
     if refused.is_none() {
@@ -57,12 +57,12 @@ pub(super) fn claimed(
 
 /// The peer answered a claim. False where nobody waits for that.
 pub(super) fn answered(
-    standing: &Standing,
+    state: &ExchangeState,
     service: &str,
     (number, refused): (u64, Option<Duration>),
     now: SystemTime,
 ) -> bool {
-    let Some(slot) = find(standing, service) else {
+    let Some(slot) = find(state, service) else {
         return false;
     };
     let waited = slot.state().renewal.turn().answered(number, refused, now);
@@ -71,8 +71,8 @@ pub(super) fn answered(
 }
 
 /// The certificate file that the peer asks for.
-pub(super) fn give(standing: &Standing, service: &str, fingerprint: [u8; 32]) -> Option<Secret> {
-    let slot = find(standing, service)?;
+pub(super) fn give(state: &ExchangeState, service: &str, fingerprint: [u8; 32]) -> Option<Secret> {
+    let slot = find(state, service)?;
     let given = {
         // Held, so that the file is not replaced meanwhile.
         let state = slot.state();
@@ -103,11 +103,11 @@ fn read(slot: &Slot) -> Result<Vec<u8>, String> {
 impl Exchange {
     /// Asks for the next certificate of the peer that is newer. One at a time, so that what waits to
     /// be sent is bounded.
-    pub(super) fn want(&self, standing: &mut Standing, now: SystemTime) {
-        if standing.wanting.is_some() {
+    pub(super) fn want(&self, state: &mut ExchangeState, now: SystemTime) {
+        if state.wanting.is_some() {
             return;
         }
-        let newer = standing.slots.iter().find_map(|(name, slot)| {
+        let newer = state.slots.iter().find_map(|(name, slot)| {
             let state = slot.state();
             let theirs = state.heard.as_ref()?.certificate?;
             let is_wanted = state.certificate < Some(theirs)
@@ -120,32 +120,30 @@ impl Exchange {
                 service: name.to_string(),
                 fingerprint: id.fingerprint,
             });
-            standing.wanting = Some((name, id));
+            state.wanting = Some((name, id));
         }
     }
 
     /// Takes a certificate that was asked for. True when it is in place.
     pub(super) fn take(
         &self,
-        standing: &mut Standing,
+        state: &mut ExchangeState,
         service: &str,
         bytes: Option<Secret>,
         now: SystemTime,
     ) -> bool {
-        let wanted = standing
-            .wanting
-            .take_if(|(name, _)| name.as_str() == service);
+        let wanted = state.wanting.take_if(|(name, _)| name.as_str() == service);
         let Some((name, wanted)) = wanted else {
             tracing::warn!(service, "the peer sent a certificate that nobody asked for");
             return false;
         };
-        let Some(slot) = standing.slots.get(&name) else {
+        let Some(slot) = state.slots.get(&name) else {
             return false;
         };
         match put_in_place(slot, wanted, bytes, now) {
             Ok(facts) => {
                 let until = humantime::format_rfc3339_seconds(facts.validity.not_after);
-                tracing::info!(service, %until, "took the certificate over from the peer");
+                tracing::info!(service, %until, "installed the certificate from the peer");
                 self.0
                     .board
                     .change(&name, |progress| progress.failure = None);
@@ -199,6 +197,6 @@ fn put_in_place(
     Ok(facts)
 }
 
-fn find<'s>(standing: &'s Standing, service: &str) -> Option<&'s Arc<Slot>> {
-    standing.slots.get(&Name::parse(service)?)
+fn find<'s>(state: &'s ExchangeState, service: &str) -> Option<&'s Arc<Slot>> {
+    state.slots.get(&Name::parse(service)?)
 }

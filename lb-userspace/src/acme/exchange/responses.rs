@@ -26,10 +26,10 @@ impl Exchange {
     pub(in crate::acme) async fn serve(&self, response: Response) -> Result<Shared, Unmade> {
         let here = self.0.challenges.offer(&response)?;
         let serial = {
-            let mut standing = self.standing();
-            *standing.responses.entry(response.clone()).or_default() += 1;
-            let serial = self.tell_now(&mut standing, SystemTime::now());
-            serial.filter(|_| standing.spoke)
+            let mut state = self.state();
+            *state.responses.entry(response.clone()).or_default() += 1;
+            let serial = self.tell_now(&mut state, SystemTime::now());
+            serial.filter(|_| state.spoke)
         };
         let shared = Shared {
             exchange: self.clone(),
@@ -50,8 +50,8 @@ impl Exchange {
     }
 
     /// Serves what the peer's orders are validated by, and nothing else that it told before.
-    pub(super) fn answer(&self, standing: &mut super::Standing, told: &Told) {
-        let mut before = std::mem::take(&mut standing.offers);
+    pub(super) fn answer(&self, state: &mut super::ExchangeState, told: &Told) {
+        let mut before = std::mem::take(&mut state.offers);
         let mut offers = BTreeMap::new();
         for response in told.responses.iter().take(MOST_RESPONSES) {
             let kept = before.remove(response);
@@ -63,7 +63,7 @@ impl Exchange {
                 Err(error) => tracing::warn!("{error}"),
             }
         }
-        standing.offers = offers;
+        state.offers = offers;
         if !told.responses.is_empty() {
             self.send(Word::Serves(told.serial));
         }
@@ -72,13 +72,13 @@ impl Exchange {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let mut standing = self.exchange.standing();
-        if let Some(count) = standing.responses.get_mut(&self.response) {
+        let mut state = self.exchange.state();
+        if let Some(count) = state.responses.get_mut(&self.response) {
             *count -= 1;
             if *count == 0 {
-                standing.responses.remove(&self.response);
+                state.responses.remove(&self.response);
             }
         }
-        self.exchange.tell_now(&mut standing, SystemTime::now());
+        self.exchange.tell_now(&mut state, SystemTime::now());
     }
 }

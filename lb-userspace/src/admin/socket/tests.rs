@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     admin::{Client, ClientError, examples::Example},
-    pool::Order,
+    pool::AdminState,
 };
 
 /// A socket that is served by an agent that says `say` to every order.
@@ -33,7 +33,7 @@ async fn a_client_gets_the_status_and_gives_orders() {
     let (status, errors, said) = blocking(move || {
         let order = Request::Backend {
             name: "web2".to_owned(),
-            order: Order::Drain,
+            order: AdminState::Drain,
         };
         (client.status(), client.errors(), client.order(&order))
     })

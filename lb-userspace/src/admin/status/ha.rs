@@ -156,7 +156,7 @@ pub struct FlowsStatus {
     pub sent: u64,
     /// Flows that the other host told of, and that were taken in.
     pub received: u64,
-    /// Flows that the other host told of, and that were not taken in.
+    /// Flows of the peer that were not imported.
     pub skipped: u64,
     /// How long ago the last pass over the whole table ended, in seconds; `null`: there was none.
     pub last_full_pass: Option<f64>,

@@ -196,7 +196,7 @@ fn not_heard(ha: &HaStatus) -> (Tone, String) {
     if ha.link.is_none() && ha.role == State::Master {
         return (
             Tone::Plain,
-            "silent, as a standby is without a link".to_owned(),
+            "not visible (standby sends no adverts; no link configured)".to_owned(),
         );
     }
     let text = match ha.peer.heard {
@@ -304,7 +304,7 @@ fn address_error(ha: &HaStatus, now: Moment) -> Option<Fact> {
             };
             Fact::new(about, tone, format!("{} ago: {error}", span(now.since(at))))
         }
-        // Nobody but a person mends what was found out before it mattered.
+        // Preflight findings need operator action.
         None if is_api || is_out_of_place => Fact::new("PROBLEM", Tone::Bad, error.clone()),
         None => Fact::new("PROBLEM", Tone::Odd, error.clone()),
     })

@@ -1,4 +1,4 @@
-//! What is decided is done here.
+//! Carries out the actions that the state machine returns.
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -10,7 +10,9 @@ use lb_ha::{
 };
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{Ec2Known, Effect, LinkKnown, Notes, Order, sync::Sync, thread::Parts};
+use super::{
+    Ec2Known, Effect, LinkKnown, Notes, PairCommand, replicator::FlowReplicator, thread::Parts,
+};
 use crate::{
     agent::Error,
     aws,
@@ -25,12 +27,12 @@ use crate::{
 };
 
 /// The rooms that act.
-pub(super) struct Hands {
+pub(super) struct Actuators {
     adverts: Adverts,
     link: Option<Link>,
     /// The flows that arrive by the link, until there is somebody to take them in.
     arriving: Option<peer::Flows>,
-    sync: Option<Sync>,
+    sync: Option<FlowReplicator>,
     addresses: Option<Addresses>,
     notifier: Notifier,
     effects: mpsc::UnboundedSender<Effect>,
@@ -51,13 +53,13 @@ pub(super) struct Hands {
 
 /// What is opened, and what comes out of it.
 pub(super) struct Opened {
-    pub(super) hands: Hands,
+    pub(super) actuators: Actuators,
     pub(super) adverts: mpsc::Receiver<Received>,
     pub(super) link: Option<mpsc::Receiver<peer::Event>>,
     pub(super) ec2: Option<aws::Worker>,
 }
 
-impl Hands {
+impl Actuators {
     pub(super) fn open(
         parts: &Parts,
         effects: mpsc::UnboundedSender<Effect>,
@@ -95,7 +97,7 @@ impl Hands {
             Moves::VirtualIp(_) | Moves::Commands => None,
         };
         drop(background);
-        let hands = Self {
+        let actuators = Self {
             adverts,
             link,
             arriving,
@@ -116,7 +118,7 @@ impl Hands {
             state: State::Init,
         };
         Ok(Opened {
-            hands,
+            actuators,
             adverts: heard,
             link: events,
             ec2,
@@ -132,15 +134,24 @@ impl Hands {
     }
 
     /// The packet path is there: flows go both ways from now on.
-    pub(super) fn carry_flows(&mut self, flows: Flows, orders: mpsc::WeakUnboundedSender<Order>) {
+    pub(super) fn carry_flows(
+        &mut self,
+        flows: Flows,
+        orders: mpsc::WeakUnboundedSender<PairCommand>,
+    ) {
         if let Some(arriving) = self.arriving.take().filter(|_| self.shares_flows) {
             self.flows = Some(flows.clone());
-            self.sync = Some(Sync::start(&self.background, flows, arriving, orders));
+            self.sync = Some(FlowReplicator::start(
+                &self.background,
+                flows,
+                arriving,
+                orders,
+            ));
             self.tell_flows();
         }
     }
 
-    /// Does it. The call that is to be made, when it cannot be made.
+    /// Executes an action. Returns the EC2 call if the worker is busy.
     pub(super) fn act(
         &mut self,
         action: Action,
@@ -250,23 +261,23 @@ impl Hands {
     }
 
     fn became(&mut self, state: State, cause: Cause, host: &Host) {
-        let was_master = self.state == State::Master;
-        self.state = state;
+        let from = std::mem::replace(&mut self.state, state);
+        let was_master = from == State::Master;
         let priority = host.priority();
         self.priority = priority;
         self.tell_flows();
-        let (word, reason) = (state.as_str(), cause.as_str());
+        let (from, to, reason) = (from.as_str(), state.as_str(), cause.as_str());
         let is_master = state == State::Master;
         if is_master != was_master {
             self.effect(Effect::Active(is_master));
         }
         if cause == Cause::Resumed {
-            tracing::info!(priority, "this host stays {word}");
+            tracing::info!(role = to, priority, "role kept over an upgrade");
             return;
         }
         match state {
-            State::Fault => tracing::error!(reason, priority, "this host is in {word}"),
-            _ => tracing::info!(reason, priority, "this host is {word}"),
+            State::Fault => tracing::error!(from, to, reason, priority, "role changed"),
+            _ => tracing::info!(from, to, reason, priority, "role changed"),
         }
         *self.transitions.entry((state, cause)).or_default() += 1;
         let role = match state {

@@ -1,13 +1,13 @@
 //! The pair: runs this host's decisions (`lb_ha::pair`), and the rooms that see and act for them.
 //!
 //! All of it has a thread and a runtime of its own: adverts go out in time whatever the rest of the
-//! agent does. The rest gives it [`Order`]s and takes its [`Effect`]s.
+//! agent does. The rest gives it [`PairCommand`]s and takes its [`Effect`]s.
 
 mod act;
 mod left;
 mod notes;
+mod replicator;
 mod settings;
-mod sync;
 mod thread;
 
 use std::{
@@ -33,7 +33,7 @@ use crate::{
 
 /// What the agent tells the pair.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum PairCommand {
     /// Everything else is up: take part.
     Begin(Box<Beginning>),
     /// Share these flows with the other host from now on.
@@ -71,7 +71,7 @@ pub(super) struct Beginning {
 pub(super) enum Effect {
     /// Begin no new connection and let requests end, or serve again.
     Hold(bool),
-    /// What came of [`Order::HandOver`].
+    /// What came of [`PairCommand::HandOver`].
     HandedOver(Result<(), Refusal>),
     /// The host became active, or is not any more.
     Active(bool),
@@ -84,7 +84,7 @@ pub(super) enum Effect {
 /// The pair, as the agent holds it.
 #[derive(Debug)]
 pub(super) struct Pair {
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<PairCommand>,
     notes: Arc<Notes>,
     _thread: JoinHandle<()>,
 }
@@ -93,7 +93,7 @@ pub(super) struct Pair {
 const ENDING: Duration = Duration::from_secs(12);
 
 impl Pair {
-    /// Opens everything that the pair needs. It takes no part before [`Order::Begin`], and goes on then
+    /// Opens everything that the pair needs. It takes no part before [`PairCommand::Begin`], and goes on then
     /// where another process of this host has `left` it. What it knows is in `notes`. Effects come out
     /// of the receiver.
     ///
@@ -131,7 +131,7 @@ impl Pair {
     }
 
     /// Gives an order. One that comes after the end has nobody to follow it.
-    pub(super) fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: PairCommand) {
         let _ended = self.orders.send(order);
     }
 
@@ -146,7 +146,7 @@ impl Pair {
         let orders = self.orders.clone();
         move || {
             let (done, left) = oneshot::channel();
-            orders.send(Order::Leave(done)).ok()?;
+            orders.send(PairCommand::Leave(done)).ok()?;
             left.blocking_recv().ok()
         }
     }
@@ -154,7 +154,7 @@ impl Pair {
     /// Says goodbye, and waits until it is said.
     pub(super) async fn stop(&self) {
         let (done, wait) = oneshot::channel();
-        self.order(Order::Stop(done));
+        self.order(PairCommand::Stop(done));
         if tokio::time::timeout(ENDING, wait).await.is_err() {
             tracing::error!("the pair did not end within {ENDING:?}");
         }

@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::Order;
+use super::PairCommand;
 use crate::{
     dataplane::flows::Flows,
     peer::{self, Bulk},
@@ -20,19 +20,19 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The two ways. Dropping it ends them.
 #[derive(Debug)]
-pub(super) struct Sync {
+pub(super) struct FlowReplicator {
     /// The connection to tell by, while this host is active and linked.
     tell_by: watch::Sender<Option<Bulk>>,
     _tasks: JoinSet<()>,
 }
 
-impl Sync {
+impl FlowReplicator {
     /// Begins. Says by an order when the other host's flows are all here.
     pub(super) fn start(
         background: &Handle,
         flows: Flows,
         arriving: peer::Flows,
-        orders: mpsc::WeakUnboundedSender<Order>,
+        orders: mpsc::WeakUnboundedSender<PairCommand>,
     ) -> Self {
         let (tell_by, follow) = watch::channel(None);
         let mut tasks = JoinSet::new();
@@ -85,7 +85,7 @@ async fn tell_by(flows: &Flows, bulk: &Bulk) {
         }
     };
     while let Some(chunk) = chunks.recv().await {
-        // The next connection is told all of it anew.
+        // The next session sends the full state.
         if bulk.send(chunk).await.is_err() {
             return;
         }
@@ -95,7 +95,7 @@ async fn tell_by(flows: &Flows, bulk: &Bulk) {
 async fn take_in(
     flows: Flows,
     mut arriving: peer::Flows,
-    orders: mpsc::WeakUnboundedSender<Order>,
+    orders: mpsc::WeakUnboundedSender<PairCommand>,
 ) {
     while let Some(chunk) = arriving.recv().await {
         let (flows, session) = (flows.clone(), chunk.session);
@@ -107,11 +107,11 @@ async fn take_in(
                     return;
                 };
                 // The pair may have ended.
-                let _gone = orders.send(Order::Synced(session));
+                let _gone = orders.send(PairCommand::Synced(session));
             }
             Ok(Ok(_part)) => {}
-            Ok(Err(error)) => tracing::error!("flows of the peer were not taken in: {error}"),
-            Err(error) => tracing::error!("flows of the peer were not taken in: {error}"),
+            Ok(Err(error)) => tracing::error!("failed to import flows of the peer: {error}"),
+            Err(error) => tracing::error!("failed to import flows of the peer: {error}"),
         }
     }
 }

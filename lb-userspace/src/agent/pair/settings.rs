@@ -35,7 +35,7 @@ pub(super) fn settings(ha: &Ha) -> Settings {
     }
 }
 
-/// What of a new configuration takes effect without a restart.
+/// The settings that a reload can change.
 pub(super) fn reconfigure(ha: &Ha) -> Event {
     Event::Reconfigure {
         priority: ha.priority.get(),

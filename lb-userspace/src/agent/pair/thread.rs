@@ -8,7 +8,7 @@ use std::{
 use lb_ha::{
     Time,
     elastic::{Answer, Failure},
-    pair::{Action, Event, Host, Standing},
+    pair::{Action, Event, Host, LocalHealth},
     vrrp::{Heard, State},
 };
 use tokio::{
@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    Beginning, Effect, Left, Notes, Order,
-    act::{Hands, Opened},
+    Beginning, Effect, Left, Notes, PairCommand,
+    act::{Actuators, Opened},
     notes::{Clock, Known},
     settings,
 };
@@ -36,9 +36,9 @@ use crate::{
 /// A timer that fires later than this did not run for a while: what has arrived meanwhile counts
 /// before it does.
 const LATE: Duration = Duration::from_millis(30);
-/// What is tracked is looked at anew at least that often.
+/// Maximum age of what is known of the tracked objects.
 const LOOK: Duration = Duration::from_millis(200);
-/// What is known is told anew at least that often.
+/// Maximum age of the published snapshot.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long what has arrived may take to be seen then.
 const CATCHING_UP: Duration = Duration::from_millis(5);
@@ -54,13 +54,13 @@ pub(super) struct Parts {
     /// Where long work is done.
     pub(super) background: Handle,
     /// The thread's own orders.
-    pub(super) orders: mpsc::WeakUnboundedSender<Order>,
+    pub(super) orders: mpsc::WeakUnboundedSender<PairCommand>,
 }
 
 /// Runs the thread. Says first whether everything could be opened.
 pub(super) fn run(
     parts: Parts,
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::UnboundedReceiver<PairCommand>,
     effects: mpsc::UnboundedSender<Effect>,
     opened: &sync::Sender<Result<(), Error>>,
 ) {
@@ -103,20 +103,20 @@ enum End {
 }
 
 /// Where things come in.
-struct Inlets {
-    orders: mpsc::UnboundedReceiver<Order>,
+struct Inputs {
+    orders: mpsc::UnboundedReceiver<PairCommand>,
     adverts: mpsc::Receiver<Received>,
     /// `None` where there is no link.
     link: Option<mpsc::Receiver<peer::Event>>,
     /// `None` where there is no Elastic IP.
     ec2: Option<aws::Worker>,
     /// `None` until everything else is up.
-    standing: Option<watch::Receiver<track::Standing>>,
+    standing: Option<watch::Receiver<track::TrackingSummary>>,
 }
 
 /// What has come in.
 enum Arrival {
-    Order(Order),
+    PairCommand(PairCommand),
     Advert(Received),
     Link(peer::Event),
     Call(aws::Done),
@@ -131,12 +131,12 @@ enum Arrival {
 struct Thread {
     origin: Instant,
     host: Host,
-    inlets: Inlets,
-    hands: Hands,
+    inputs: Inputs,
+    actuators: Actuators,
     /// `None` until everything else is up.
     tracking: Option<Tracking>,
-    standing: Standing,
-    own_orders: mpsc::WeakUnboundedSender<Order>,
+    standing: LocalHealth,
+    own_orders: mpsc::WeakUnboundedSender<PairCommand>,
     /// When what is tracked was looked at last.
     tracked_at: Instant,
     /// Whether every backend was checked once.
@@ -154,30 +154,30 @@ struct Thread {
 impl Thread {
     fn open(
         parts: Parts,
-        orders: mpsc::UnboundedReceiver<Order>,
+        orders: mpsc::UnboundedReceiver<PairCommand>,
         effects: mpsc::UnboundedSender<Effect>,
     ) -> Result<Self, Error> {
         let origin = Instant::now();
         let host = Host::new(Time::default(), settings::settings(&parts.ha));
         let Opened {
-            hands,
+            actuators,
             adverts,
             link,
             ec2,
-        } = Hands::open(&parts, effects)?;
+        } = Actuators::open(&parts, effects)?;
         let mut thread = Self {
             origin,
             host,
-            inlets: Inlets {
+            inputs: Inputs {
                 orders,
                 adverts,
                 link,
                 ec2,
                 standing: None,
             },
-            hands,
+            actuators,
             tracking: None,
-            standing: Standing::default(),
+            standing: LocalHealth::default(),
             own_orders: parts.orders,
             tracked_at: origin,
             backends_checked: false,
@@ -197,22 +197,22 @@ impl Thread {
                 self.catch_up().await;
             }
             match arrival {
-                Arrival::Order(Order::Stop(done)) => {
+                Arrival::PairCommand(PairCommand::Stop(done)) => {
                     self.step(Event::Stop);
-                    self.hands.stop().await;
+                    self.actuators.stop().await;
                     // Whoever waited may have given up.
                     let _gone = done.send(());
                     return End::Stopped;
                 }
-                Arrival::Order(Order::Leave(done)) => {
+                Arrival::PairCommand(PairCommand::Leave(done)) => {
                     let left = Left::now(&self.host.view(self.now()));
                     return End::Left(done, left);
                 }
-                Arrival::Order(order) => self.order(order),
+                Arrival::PairCommand(order) => self.order(order),
                 Arrival::Advert(received) => self.advert(&received),
                 Arrival::Link(event) => self.link(event),
                 Arrival::Call(done) => {
-                    self.hands.called(&done);
+                    self.actuators.called(&done);
                     self.step(Event::Answer(done.answer()));
                 }
                 Arrival::Tracked => self.look_at_tracked(),
@@ -228,13 +228,13 @@ impl Thread {
 
     async fn arrival(&mut self) -> Arrival {
         let deadline = self.host.deadline();
-        let Inlets {
+        let Inputs {
             orders,
             adverts,
             link,
             ec2,
             standing,
-        } = &mut self.inlets;
+        } = &mut self.inputs;
         let origin = self.origin;
         let timer = async {
             match deadline {
@@ -269,7 +269,7 @@ impl Thread {
         tokio::select! {
             // What was heard comes before the timer that says that nothing was.
             biased;
-            order = orders.recv() => order.map_or(Arrival::Ended, Arrival::Order),
+            order = orders.recv() => order.map_or(Arrival::Ended, Arrival::PairCommand),
             Some(received) = adverts.recv() => Arrival::Advert(received),
             Some(event) = heard => Arrival::Link(event),
             done = called => Arrival::Call(done),
@@ -290,10 +290,10 @@ impl Thread {
     /// host that stood still did not hear that nobody spoke.
     async fn catch_up(&mut self) {
         tokio::time::sleep(CATCHING_UP).await;
-        while let Ok(received) = self.inlets.adverts.try_recv() {
+        while let Ok(received) = self.inputs.adverts.try_recv() {
             self.advert(&received);
         }
-        while let Some(Ok(event)) = self.inlets.link.as_mut().map(mpsc::Receiver::try_recv) {
+        while let Some(Ok(event)) = self.inputs.link.as_mut().map(mpsc::Receiver::try_recv) {
             self.link(event);
         }
     }
@@ -309,18 +309,18 @@ impl Thread {
     fn begin(&mut self, beginning: Beginning) {
         let Beginning { flows, watched } = beginning;
         if let Some(flows) = flows {
-            self.hands.carry_flows(flows, self.own_orders.clone());
+            self.actuators.carry_flows(flows, self.own_orders.clone());
         }
         let tracking = {
-            let _background = self.hands.background().enter();
+            let _background = self.actuators.background().enter();
             Tracking::start(watched)
         };
         match tracking {
             Ok(tracking) => {
-                self.inlets.standing = Some(tracking.standing());
+                self.inputs.standing = Some(tracking.standing());
                 self.tracking = Some(tracking);
             }
-            // It takes part all the same: a host that is well is worth more than one that knows.
+            // Run without tracking rather than not run.
             Err(error) => tracing::error!("nothing is tracked: {error}"),
         }
         let begin = self.left.take().map_or(Event::Start, |left| left.event());
@@ -330,33 +330,33 @@ impl Thread {
         self.step(begin);
     }
 
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: PairCommand) {
         match order {
-            Order::Begin(beginning) => self.begin(*beginning),
-            Order::Carry(flows) => self.hands.carry_flows(flows, self.own_orders.clone()),
-            Order::HandOver(reason) => self.step(Event::HandOver(reason)),
-            Order::Quiet => self.step(Event::Quiet),
-            Order::Checked => {
+            PairCommand::Begin(beginning) => self.begin(*beginning),
+            PairCommand::Carry(flows) => self.actuators.carry_flows(flows, self.own_orders.clone()),
+            PairCommand::HandOver(reason) => self.step(Event::HandOver(reason)),
+            PairCommand::Quiet => self.step(Event::Quiet),
+            PairCommand::Checked => {
                 self.backends_checked = true;
                 self.look_at_tracked();
             }
             // An older link's flows say nothing about this one's.
-            Order::Synced(session) if Some(session) == self.session => {
+            PairCommand::Synced(session) if Some(session) == self.session => {
                 self.has_flows = true;
                 self.step(Event::Timer);
             }
-            Order::Synced(_older) => {}
-            Order::Reconfigure(new) => {
+            PairCommand::Synced(_older) => {}
+            PairCommand::Reconfigure(new) => {
                 let (ha, watched) = *new;
                 if let Some(tracking) = &mut self.tracking {
                     tracking.apply(watched);
                 }
-                self.hands.reconfigure(&ha);
+                self.actuators.reconfigure(&ha);
                 self.step(settings::reconfigure(&ha));
             }
-            Order::Tell(message) => self.hands.tell(&message),
+            PairCommand::Tell(message) => self.actuators.tell(&message),
             // The loop takes it before it comes here.
-            Order::Stop(_) | Order::Leave(_) => {}
+            PairCommand::Stop(_) | PairCommand::Leave(_) => {}
         }
     }
 
@@ -365,15 +365,15 @@ impl Thread {
             peer::Event::Up(peer) => {
                 self.has_flows = false;
                 self.session = Some(peer.session);
-                self.hands.linked(Some(peer));
+                self.actuators.linked(Some(peer));
                 self.step(Event::LinkUp);
             }
             peer::Event::Down(_reason) => {
-                self.hands.linked(None);
+                self.actuators.linked(None);
                 self.step(Event::LinkDown);
             }
             peer::Event::Word(word) => self.step(Event::Word(word)),
-            peer::Event::Message(message) => self.hands.told(message),
+            peer::Event::Message(message) => self.actuators.told(message),
         }
     }
 
@@ -390,9 +390,9 @@ impl Thread {
         // What nobody has looked at yet counts as failing: at the start that says nothing.
         let known = facts.into_iter().filter(|fact| fact.well.is_some());
         let tracked = track::weigh(&known.collect::<Vec<_>>());
-        let inspection = self.inlets.ec2.as_ref().map(aws::Worker::view);
+        let inspection = self.inputs.ec2.as_ref().map(aws::Worker::view);
         let inspection = inspection.and_then(|view| view.inspection);
-        let next = Standing {
+        let next = LocalHealth {
             weight: tracked.weight,
             fault: tracked.fault.is_some(),
             checked: self.backends_checked && self.looked,
@@ -401,7 +401,7 @@ impl Thread {
         };
         if next != self.standing {
             self.standing = next;
-            self.step(Event::Standing(next));
+            self.step(Event::LocalHealth(next));
         }
     }
 
@@ -416,17 +416,21 @@ impl Thread {
     fn look_at_flows(&mut self) {
         let view = self.host.view(self.now());
         let nothing_to_get = view.peer.is_some_and(|peer| peer.state != State::Master);
-        let synced = !self.hands.shares_flows() || self.has_flows || nothing_to_get;
+        let synced = !self.actuators.shares_flows() || self.has_flows || nothing_to_get;
         if synced != self.standing.synced {
             self.standing.synced = synced;
-            let actions = self.host.step(self.now(), Event::Standing(self.standing));
+            let actions = self
+                .host
+                .step(self.now(), Event::LocalHealth(self.standing));
             self.act(actions);
         }
     }
 
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
-            let refused = self.hands.act(action, &self.host, self.inlets.ec2.as_ref());
+            let refused = self
+                .actuators
+                .act(action, &self.host, self.inputs.ec2.as_ref());
             if let Some(call) = refused {
                 // It cannot be: the keeper has one call under way at most. It is told all the same.
                 tracing::error!("an EC2 call was ordered while another is under way");
@@ -442,23 +446,23 @@ impl Thread {
         let known = Known {
             view: self.host.view(now),
             clock: Clock::at(now),
-            transitions: self.hands.transitions().clone(),
-            adverts: self.hands.adverts(),
-            link: self.hands.link(),
-            ec2: self.hands.ec2(self.inlets.ec2.as_ref()),
-            addresses: self.hands.addresses(),
-            notified: self.hands.notified(),
+            transitions: self.actuators.transitions().clone(),
+            adverts: self.actuators.adverts(),
+            link: self.actuators.link(),
+            ec2: self.actuators.ec2(self.inputs.ec2.as_ref()),
+            addresses: self.actuators.addresses(),
+            notified: self.actuators.notified(),
             tracked: self
                 .tracking
                 .as_ref()
                 .map(Tracking::view)
                 .unwrap_or_default(),
             flows: self
-                .hands
+                .actuators
                 .flows()
                 .map(|flows| (flows, self.standing.synced)),
         };
-        self.hands.notes().note(known);
+        self.actuators.notes().note(known);
     }
 
     fn now(&self) -> Time {

@@ -9,7 +9,7 @@ use super::Agent;
 use crate::{
     agent::{
         kernel::Kernel,
-        pair::{Effect, Order},
+        pair::{Effect, PairCommand},
         shared::State,
     },
     config::Mode,
@@ -64,7 +64,7 @@ impl<K: Kernel> Agent<K> {
     }
 
     /// The thread of the pair is gone, which it never is while there is somebody to give it orders.
-    /// The agent cannot do without: systemd starts it anew.
+    /// Fatal: systemd restarts the agent.
     pub(super) fn pair_ended(&mut self) -> bool {
         tracing::error!("the thread that keeps up the pair ended: the agent ends, too");
         self.lost_pair = true;
@@ -85,7 +85,7 @@ impl<K: Kernel> Agent<K> {
             (Some(_), Some(_)) => "a hand-over is under way",
             (Some(pair), None) => {
                 tracing::info!("the operator wants this host to hand over");
-                pair.order(Order::HandOver(Reason::Operator));
+                pair.order(PairCommand::HandOver(Reason::Operator));
                 self.waiting = Some(answer);
                 return;
             }
@@ -112,7 +112,7 @@ impl<K: Kernel> Agent<K> {
         let quiet = holding.quiet_looks >= QUIET_LOOKS && holding.since.elapsed() >= LEAST;
         if quiet && !holding.told {
             holding.told = true;
-            pair.order(Order::Quiet);
+            pair.order(PairCommand::Quiet);
         }
     }
 
@@ -123,7 +123,7 @@ impl<K: Kernel> Agent<K> {
         };
         if !self.all_checked && is_checked(&self.shared.read()) {
             self.all_checked = true;
-            pair.order(Order::Checked);
+            pair.order(PairCommand::Checked);
         }
     }
 
@@ -174,14 +174,14 @@ impl<K: Kernel> Agent<K> {
     pub(super) fn reconfigure_pair(&self) {
         let ha = self.shared.read().config.ha.clone();
         if let (Some(pair), Some(ha), Some(watched)) = (&self.pair, ha, self.watched()) {
-            pair.order(Order::Reconfigure(Box::new((ha, watched))));
+            pair.order(PairCommand::Reconfigure(Box::new((ha, watched))));
         }
     }
 
     /// Tells the other agent, where there is one.
     pub(super) fn tell_peer(&self, message: Option<Message>) {
         if let (Some(pair), Some(message)) = (&self.pair, message) {
-            pair.order(Order::Tell(message));
+            pair.order(PairCommand::Tell(message));
         }
     }
 
@@ -220,14 +220,14 @@ impl<K: Kernel> Agent<K> {
         for ordered in &heard.taken {
             tracing::info!(
                 backend = ordered.name,
-                "an order that was given at the peer"
+                "operator override received from the peer"
             );
         }
         let changes: Vec<_> = heard
             .taken
             .iter()
             .filter_map(|ordered| ordered.change.clone())
-            .map(|change| (change, "by an order given at the peer".to_owned()))
+            .map(|change| (change, "operator override set at the peer".to_owned()))
             .collect();
         self.publish(&changes);
         if !heard.taken.is_empty() {

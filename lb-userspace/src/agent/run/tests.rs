@@ -297,7 +297,7 @@ async fn give(socket: &Path, request: Request) -> Result<String, String> {
     said.expect("no panic").map_err(|error| error.to_string())
 }
 
-async fn order(host: &Host, name: &str, order: Order) -> Result<String, String> {
+async fn order(host: &Host, name: &str, order: AdminState) -> Result<String, String> {
     let name = name.to_owned();
     give(&host.socket(), Request::Backend { name, order }).await
 }
@@ -327,7 +327,7 @@ async fn the_kernel_learns_of_a_dead_backend_in_time_and_of_its_return() {
 async fn an_order_takes_effect_at_once_and_outlives_the_agent() {
     let host = Host::new(&Checked::No);
     let running = host.run();
-    let said = order(&host, "web2", Order::Drain).await;
+    let said = order(&host, "web2", AdminState::Drain).await;
     assert_eq!(said, Ok("web/web2 is draining now".to_owned()));
     assert_eq!(host.kernel.states(), [Up, Draining]);
     running.kill().await;
@@ -335,7 +335,7 @@ async fn an_order_takes_effect_at_once_and_outlives_the_agent() {
     assert_eq!(host.kernel.states(), [Up, Draining], "the next agent knows");
     let status = running.shared.status();
     assert_eq!(status.pools[0].backends[1].state, State::Draining);
-    order(&host, "web/web2", Order::Ready)
+    order(&host, "web/web2", AdminState::Ready)
         .await
         .expect("reached");
     assert_eq!(host.kernel.states(), [Up, Up]);
@@ -345,7 +345,9 @@ async fn an_order_takes_effect_at_once_and_outlives_the_agent() {
 async fn a_reload_puts_the_new_configuration_in_force_and_keeps_orders() {
     let host = Host::new(&Checked::No);
     let _running = host.run();
-    order(&host, "web1", Order::Down).await.expect("reached");
+    order(&host, "web1", AdminState::Down)
+        .await
+        .expect("reached");
     host.write(&host.text(&Checked::No).replace("\"first\"", "\"second\""));
     let said = give(&host.socket(), Request::Reload)
         .await
@@ -435,7 +437,9 @@ async fn what_the_kernel_refused_is_told_again_and_is_a_problem_until_then() {
     let host = Host::new(&Checked::No);
     let running = host.run();
     host.kernel.refuse(true);
-    order(&host, "web2", Order::Down).await.expect("reached");
+    order(&host, "web2", AdminState::Down)
+        .await
+        .expect("reached");
     assert_eq!(host.kernel.states(), [Up, Up], "it refused");
     let problems = running.shared.status().problems;
     assert!(
@@ -468,7 +472,7 @@ async fn a_second_agent_never_opens_the_kernel() {
         "{error}"
     );
     assert!(!second.kernel.0.was_opened.load(SeqCst));
-    order(&host, "web1", Order::Drain)
+    order(&host, "web1", AdminState::Drain)
         .await
         .expect("the first still answers");
 }

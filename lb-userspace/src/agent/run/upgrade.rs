@@ -8,7 +8,7 @@ use super::{Agent, GRACE, Signals, notify};
 use crate::{
     agent::{
         kernel::Kernel,
-        pair::{Left, Moving, Order as PairOrder, Pair},
+        pair::{Left, Moving, Pair, PairCommand},
         start::{begin_pair, open_pair},
         upgrade::{Bequest, Successor, spawn},
     },
@@ -123,7 +123,7 @@ impl<K: Kernel> Agent<K> {
         if let (true, Some(pair), Some(flows)) =
             (has_left, &self.pair, self.shared.kernel().flows())
         {
-            pair.order(PairOrder::Carry(flows));
+            pair.order(PairCommand::Carry(flows));
         }
         Ok(())
     }

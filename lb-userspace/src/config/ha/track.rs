@@ -70,7 +70,7 @@ static FALL: Key<Whole<u32>> = Key {
     name: "fall",
     kind: Whole(RangeInclusive::new(1, 1_000)),
     absent: Absent::Is("2"),
-    meaning: "Failures in a row that mean not well.",
+    meaning: "Failures in a row that mean unhealthy.",
 };
 
 static WEIGHT: Key<Signed> = Key {

@@ -104,7 +104,7 @@ pub struct TrackScript {
     pub timeout: Duration,
     /// Successes in a row that mean well. Default 2.
     pub rise: u32,
-    /// Failures in a row that mean not well. Default 2.
+    /// Failures in a row that mean unhealthy. Default 2.
     pub fall: u32,
     /// What failing does: 0 (the default) is a fault; -253 to -1 is added to the priority. 1 to 253
     /// is added while it succeeds.

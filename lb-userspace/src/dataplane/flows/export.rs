@@ -24,7 +24,7 @@ use crate::dataplane::{Error, connections::Connections, connections::pinned_as, 
 pub(super) const TELL_EVERY: Duration = Duration::from_millis(20);
 
 /// How often all connections are told of without a reason: it keeps those that are idle from being
-/// forgotten at the peer before their time (an hour), and mends what nobody noticed.
+/// forgotten at the peer before their time (an hour), and repairs what went unnoticed.
 const PASS_EVERY: Duration = Duration::from_secs(300);
 
 /// How long a pass is put off after one that has just ended, however many changes were lost.
@@ -123,7 +123,7 @@ impl Teller<'_> {
     fn tell(&mut self, exporter: &mut Exporter) -> Result<Never, Stop> {
         exporter.events.skip_all();
         let mut counted = exporter.events.overflowed()?;
-        let mut is_mended = true;
+        let mut is_repaired = true;
         self.inner.maps().tell(true)?;
         let mut last_pass: Option<Instant> = None;
         loop {
@@ -131,16 +131,16 @@ impl Teller<'_> {
             if lost != counted {
                 let more = usize::try_from(lost.wrapping_sub(counted)).unwrap_or(usize::MAX);
                 Tally::count(&self.inner.tally.overflowed, more);
-                (counted, is_mended) = (lost, false);
+                (counted, is_repaired) = (lost, false);
             }
             // Before a pass, and after the count was read: what comes after its flows were looked
             // at is then either all there, or brings another pass. A change that is older than
             // what the pass tells, and whose successor was lost, would undo it.
             self.changes(&mut exporter.events)?;
-            let rest = if is_mended { PASS_EVERY } else { PASS_REST };
+            let rest = if is_repaired { PASS_EVERY } else { PASS_REST };
             if last_pass.is_none_or(|ended| ended.elapsed() >= rest) {
                 self.pass(exporter)?;
-                is_mended = true;
+                is_repaired = true;
                 last_pass = Some(Instant::now());
             }
             thread::sleep(TELL_EVERY);

@@ -39,7 +39,7 @@ impl Interface {
         Ok(interface)
     }
 
-    /// Its number, which changes when the interface is made anew.
+    /// Its index, which changes when the interface is re-created.
     pub(super) fn index(&self) -> Result<u32, Error> {
         let name = &self.name;
         nix::net::if_::if_nametoindex(name.as_str()).map_err(|_errno| {

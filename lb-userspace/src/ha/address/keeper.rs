@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     super::Error,
-    AddressesView, Order,
+    AddressesView, Wanted,
     announce::Announcer,
     interface::Interface,
     reconcile::{Change, Seen, Want, changes},
@@ -36,7 +36,7 @@ pub(super) struct Keeper {
     announcer: Announcer,
     moving: Vec<InterfaceAddress>,
     news: News,
-    order: Order,
+    order: Wanted,
     schedule: Schedule,
     /// When to look at the interface again.
     look: Instant,
@@ -51,7 +51,7 @@ impl Keeper {
     pub(super) fn open(
         name: &str,
         moving: Vec<InterfaceAddress>,
-        order: Order,
+        order: Wanted,
     ) -> Result<Self, Error> {
         let interface = Interface::open(name)?;
         let groups = [GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS];
@@ -80,7 +80,7 @@ impl Keeper {
     /// Takes off what was left here and is not wanted, and goes on as a task.
     pub(super) fn start(
         mut self,
-        orders: watch::Receiver<Order>,
+        orders: watch::Receiver<Wanted>,
     ) -> (JoinHandle<()>, watch::Receiver<AddressesView>) {
         self.reconcile(Why::Start);
         let (shown, view) = watch::channel(self.view.clone());
@@ -89,7 +89,7 @@ impl Keeper {
 
     async fn run(
         mut self,
-        mut orders: watch::Receiver<Order>,
+        mut orders: watch::Receiver<Wanted>,
         shown: watch::Sender<AddressesView>,
     ) {
         loop {
@@ -106,7 +106,7 @@ impl Keeper {
     }
 
     /// Waits until there is something to do. `None`: nobody wants anything any more.
-    async fn next(&mut self, orders: &mut watch::Receiver<Order>) -> Option<Why> {
+    async fn next(&mut self, orders: &mut watch::Receiver<Wanted>) -> Option<Why> {
         loop {
             let deadline = self
                 .schedule
@@ -117,7 +117,7 @@ impl Keeper {
                 changed = orders.changed() => {
                     changed.ok()?;
                     self.order = *orders.borrow_and_update();
-                    return Some(Why::Order);
+                    return Some(Why::Wanted);
                 }
                 news = self.news.next() => {
                     if self.concern(news.as_deref()) {
@@ -149,7 +149,7 @@ impl Keeper {
                     concerned = true;
                     let carries = link.header.flags.contains(LinkFlags::LowerUp);
                     if carries && !self.carries && self.order.want == Want::Held {
-                        // Whoever sits at the other end now has to hear of it.
+                        // The new neighbour must learn the addresses.
                         self.schedule.begin(Instant::now());
                     }
                     self.carries = carries;
@@ -170,8 +170,8 @@ impl Keeper {
         let now = Instant::now();
         self.look = now + if outcome.is_ok() { LOOK } else { RETRY };
         let problem = outcome.err().map(|error| error.to_string());
-        let anew = self.view.turn != self.order.turn && self.view.want != self.order.want;
-        if problem.is_some() || anew {
+        let reordered = self.view.turn != self.order.turn && self.view.want != self.order.want;
+        if problem.is_some() || reordered {
             self.view.since = None;
         }
         if problem.is_none() && self.view.since.is_none() {
@@ -215,7 +215,7 @@ impl Keeper {
         self.show(&seen);
         match self.order.want {
             Want::Released => self.schedule.end(),
-            Want::Held if changes.is_empty() && why != Why::Order => {}
+            Want::Held if changes.is_empty() && why != Why::Wanted => {}
             Want::Held => self.schedule.begin(Instant::now()),
         }
         failed.map_or(Ok(()), Err)
@@ -234,8 +234,8 @@ impl Keeper {
             }
         }
         match why {
-            Why::Order => {}
-            Why::Start => tracing::info!("an earlier agent, or somebody else, had left it there"),
+            Why::Wanted => {}
+            Why::Start => tracing::info!("removed a stale address that was left on the interface"),
             // The rest of what failed before.
             Why::News | Why::Time if self.view.problem.is_some() => {}
             Why::News | Why::Time => {
@@ -289,7 +289,7 @@ enum Why {
     /// The agent has just started.
     Start,
     /// Something was ordered.
-    Order,
+    Wanted,
     /// The kernel told of a change.
     News,
     /// It was time to.

@@ -23,14 +23,14 @@ use crate::config::InterfaceAddress;
 /// the task and leaves the interface as it is.
 #[derive(Debug)]
 pub struct Addresses {
-    orders: watch::Sender<Order>,
+    orders: watch::Sender<Wanted>,
     view: watch::Receiver<AddressesView>,
     task: JoinHandle<()>,
 }
 
 /// What is wanted, and how many times that was said before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Order {
+struct Wanted {
     want: Want,
     turn: u64,
 }
@@ -97,7 +97,7 @@ impl Addresses {
         addresses: Vec<InterfaceAddress>,
         want: Want,
     ) -> Result<Self, Error> {
-        let order = Order { want, turn: 0 };
+        let order = Wanted { want, turn: 0 };
         let keeper = keeper::Keeper::open(interface, addresses, order)?;
         let (orders, ordered) = watch::channel(order);
         let (task, view) = keeper.start(ordered);
@@ -163,7 +163,7 @@ impl Addresses {
         let mut turn = 0;
         self.orders.send_modify(|order| {
             turn = order.turn + 1;
-            *order = Order { want, turn };
+            *order = Wanted { want, turn };
         });
         turn
     }

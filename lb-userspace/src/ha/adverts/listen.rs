@@ -22,7 +22,7 @@ use super::{
     utc,
 };
 
-/// How often the socket is looked after: an interface that is made anew is heard this much later.
+/// How often the socket is looked after: a re-created interface is heard this much later.
 const CARE: Duration = Duration::from_millis(500);
 
 /// Listens until nobody wants to hear it.
@@ -136,10 +136,10 @@ impl Ear {
         }
     }
 
-    /// The kernel's errors are of interfaces that went away, and the next look opens it anew.
+    /// The kernel's errors are of interfaces that went away; the next look reopens the socket.
     fn give_socket_up(&mut self, error: &io::Error) {
         if let Some(again) = self.quiet.may_say("receive") {
-            tracing::warn!("cannot hear adverts: {error}; opening the socket anew{again}");
+            tracing::warn!("cannot hear adverts: {error}; reopening the socket{again}");
         }
         *locked(&self.shared.socket) = None;
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing on the network or about its interfaces ends this: what cannot be sent is counted and
 //! logged, what is no advert for us is counted by its reason, and a socket whose interface went
-//! away is opened anew when that is back.
+//! away is reopened when that is back.
 
 mod counters;
 mod listen;
@@ -180,7 +180,7 @@ impl Speaker {
 }
 
 impl Shared {
-    /// Opens the socket anew, or leaves none when that cannot be done now.
+    /// Reopens the socket, or leaves none when that cannot be done now.
     ///
     /// # Errors
     /// When it will not be possible later either.

@@ -7,20 +7,20 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Effect, Fact, Look, Looks, Report, Standing, Tracked, What, weigh};
+use super::{Effect, Fact, Look, Looks, Report, Tracked, TrackingSummary, What, weigh};
 
 /// What is known, and who is shown it.
 #[derive(Debug)]
 pub(super) struct Known {
     tracked: Mutex<Vec<Tracked>>,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<TrackingSummary>,
     view: watch::Sender<Vec<Tracked>>,
 }
 
 /// Where it is shown.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) standing: watch::Receiver<Standing>,
+    pub(super) standing: watch::Receiver<TrackingSummary>,
     pub(super) view: watch::Receiver<Vec<Tracked>>,
 }
 
@@ -28,7 +28,7 @@ impl Known {
     /// These are tracked, before anything can be reported of them: a report of what is not tracked is
     /// dropped, and an interface is reported again only when it changes.
     pub(super) fn new(effects: &[(What, Effect)]) -> (Self, Seen) {
-        let (standing, standing_seen) = watch::channel(Standing::default());
+        let (standing, standing_seen) = watch::channel(TrackingSummary::default());
         let (view, view_seen) = watch::channel(Vec::new());
         let known = Self {
             tracked: Mutex::default(),
@@ -92,7 +92,7 @@ impl Known {
         if known.fact.well != Some(report.well) {
             let Report { what, message, .. } = &report;
             match (known.fact.well, report.well) {
-                (_, false) => tracing::warn!("{what} is not well: {message}"),
+                (_, false) => tracing::warn!("{what} is unhealthy: {message}"),
                 (Some(_), true) => tracing::info!("{what} is well again: {message}"),
                 (None, true) => {}
             }

@@ -3,7 +3,7 @@
 //!
 //! Each has a task of its own, so that one that hangs delays no other: `interface`, `listener`,
 //! `pool`, `script`. They report to `board`, which keeps what is known; [`weigh()`] makes a
-//! [`Standing`] of it.
+//! [`TrackingSummary`] of it.
 
 mod board;
 mod interface;
@@ -17,7 +17,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
-pub use self::weigh::{Effect, Fact, Standing, What, weigh};
+pub use self::weigh::{Effect, Fact, TrackingSummary, What, weigh};
 use self::{board::Board, known::Seen};
 use super::Error;
 use crate::{
@@ -113,7 +113,7 @@ impl Tracking {
 
     /// What all of it means for this host, and each change of that.
     #[must_use]
-    pub fn standing(&self) -> watch::Receiver<Standing> {
+    pub fn standing(&self) -> watch::Receiver<TrackingSummary> {
         self.seen.standing.clone()
     }
 

@@ -58,7 +58,7 @@ pub struct Fact {
 
 /// What all of it means for this host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Standing {
+pub struct TrackingSummary {
     /// Why this host must not be active; `None`: it may be.
     pub fault: Option<String>,
     /// What is added to the priority, -253 to 253.
@@ -72,7 +72,7 @@ const MOST: i32 = 253;
 
 /// Weighs everything that is tracked.
 #[must_use]
-pub fn weigh(facts: &[Fact]) -> Standing {
+pub fn weigh(facts: &[Fact]) -> TrackingSummary {
     let mut faults = Vec::new();
     let mut reasons = Vec::new();
     let mut weight = 0;
@@ -96,7 +96,7 @@ pub fn weigh(facts: &[Fact]) -> Standing {
         }
     }
     weight -= backends.map_or(0, i32::from);
-    Standing {
+    TrackingSummary {
         fault: (!faults.is_empty()).then(|| faults.join("; ")),
         weight: i16::try_from(weight.clamp(-MOST, MOST)).unwrap_or_default(),
         reasons,
@@ -126,7 +126,7 @@ mod tests {
             fact(Effect::Weight(20), Some(false)),
             fact(Effect::Backends(50), Some(true)),
         ];
-        assert_eq!(weigh(&facts), Standing::default());
+        assert_eq!(weigh(&facts), TrackingSummary::default());
     }
 
     #[test]

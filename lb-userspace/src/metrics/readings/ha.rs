@@ -92,7 +92,7 @@ pub struct FlowsReading {
     pub sent: u64,
     /// Flows that the peer told of, and that were taken in.
     pub received: u64,
-    /// Flows that the peer told of, and that were not taken in: reason, how many.
+    /// Flows of the peer that were not imported: reason and count.
     pub skipped: Vec<(&'static str, u64)>,
     /// Events of flows that the kernel had no room to tell the agent of.
     pub events_lost: u64,

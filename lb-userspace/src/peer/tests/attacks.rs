@@ -148,7 +148,7 @@ async fn a_recorded_connection_played_again_does_nothing() {
     behind.check_source = false;
     let tape = record(net).await;
     let Pair { a, mut b } = Pair::with(through, behind, &secret).await;
-    for word in [Word::Ask, Word::Yours] {
+    for word in [Word::Ask, Word::TakeOver] {
         assert!(a.link.send_word(word));
         assert_eq!(b.event().await, Event::Word(word));
     }
@@ -303,7 +303,7 @@ async fn a_message_cut_off_is_not_taken_in() {
     let net = Net::new();
     let secret = secret();
     let mut b = Link::start_with(settings(net, B, A), &secret).expect("listening");
-    let bytes = frame::encode(record::Lane::Urgent, &Urgent::Word(Word::Yours));
+    let bytes = frame::encode(record::Lane::Urgent, &Urgent::Word(Word::TakeOver));
     let mut outgoing = record::Outgoing::new(record::Lane::Urgent, bytes.expect("short"));
     let mut whole = Vec::new();
     outgoing.next_record(&mut whole);
@@ -317,7 +317,7 @@ async fn a_message_cut_off_is_not_taken_in() {
     }
 }
 
-/// Both are as they were, and still talk.
+/// Neither host has restarted and the link is still up.
 async fn still_up(a: &mut Started, b: &mut Started) {
     assert!(a.link.send_word(Word::Ask));
     assert_eq!(b.event().await, Event::Word(Word::Ask));

@@ -108,8 +108,8 @@ fn a_backend_has_come_up_by_its_check_by_an_order_or_by_a_reload_and_not_by_the_
     let order = |roster: &mut Roster, order, second| {
         roster.order("web2", order, at(second)).expect("a backend");
     };
-    order(&mut roster, Order::Drain, 4);
-    order(&mut roster, Order::Ready, 5);
+    order(&mut roster, AdminState::Drain, 4);
+    order(&mut roster, AdminState::Ready, 5);
     assert_eq!(came_up(&roster), [Some(at(3)), Some(at(5))]);
     let more = pool("web", &[("web3", "10.0.0.9:80"), ("other", "10.0.0.6:80")]);
     let roster = roster.reloaded(&[more], at(7));
@@ -120,13 +120,17 @@ fn a_backend_has_come_up_by_its_check_by_an_order_or_by_a_reload_and_not_by_the_
 fn an_order_stands_above_the_checks() {
     let mut roster = fresh(&[web()]);
     let web2 = id("web", "10.0.0.7:80");
-    let ordered = roster.order("web2", Order::Down, at(1)).expect("reached");
+    let ordered = roster
+        .order("web2", AdminState::Down, at(1))
+        .expect("reached");
     assert_eq!((ordered.name.as_str(), ordered.state), ("web/web2", Down));
     assert_eq!(ordered.change.map(|change| change.to), Some(Down));
     assert_eq!(roster.checked(&web2, false, at(2)), None);
     assert_eq!(roster.checked(&web2, true, at(3)), None);
     assert_eq!(states(&roster), [Up, Down]);
-    let ordered = roster.order("web2", Order::Ready, at(4)).expect("reached");
+    let ordered = roster
+        .order("web2", AdminState::Ready, at(4))
+        .expect("reached");
     assert_eq!(ordered.change.map(|change| change.to), Some(Up));
 }
 
@@ -134,7 +138,9 @@ fn an_order_stands_above_the_checks() {
 fn a_draining_backend_that_dies_is_down_and_drains_again_when_it_returns() {
     let mut roster = fresh(&[web()]);
     let web1 = id("web", "10.0.0.6:80");
-    roster.order("web1", Order::Drain, at(1)).expect("reached");
+    roster
+        .order("web1", AdminState::Drain, at(1))
+        .expect("reached");
     assert_eq!(states(&roster), [Draining, Up]);
     roster.checked(&web1, false, at(2));
     assert_eq!(states(&roster), [Down, Up]);
@@ -154,13 +160,17 @@ fn backends_that_are_all_down_are_tried_but_for_those_that_the_operator_took_out
     assert_eq!(change.view.taken_states(), [Up, Up]);
     assert_eq!(change.view.states, [Down, Down]);
 
-    let ordered = roster.order("web1", Order::Drain, at(3)).expect("reached");
+    let ordered = roster
+        .order("web1", AdminState::Drain, at(3))
+        .expect("reached");
     let change = ordered
         .change
         .expect("its pool changes, though its state does not");
     assert_eq!((change.from, change.to), (Down, Down));
     assert_eq!(change.view.taken_states(), [Down, Up]);
-    let ordered = roster.order("web2", Order::Down, at(4)).expect("reached");
+    let ordered = roster
+        .order("web2", AdminState::Down, at(4))
+        .expect("reached");
     let change = ordered.change.expect("its pool changes");
     assert_eq!(
         change.view.all_down(),
@@ -170,7 +180,9 @@ fn backends_that_are_all_down_are_tried_but_for_those_that_the_operator_took_out
 
     let change = roster.checked(&web1, true, at(5)).expect("a change");
     assert_eq!(change.view.taken_states(), [Draining, Down]);
-    let ordered = roster.order("web1", Order::Ready, at(6)).expect("reached");
+    let ordered = roster
+        .order("web1", AdminState::Ready, at(6))
+        .expect("reached");
     let change = ordered.change.expect("a change");
     assert_eq!(change.view.all_down(), None);
     assert_eq!(change.view.taken_states(), [Up, Down]);
@@ -180,11 +192,13 @@ fn backends_that_are_all_down_are_tried_but_for_those_that_the_operator_took_out
 fn an_order_for_a_failed_backend_of_a_pool_that_serves_changes_nothing() {
     let mut roster = fresh(&[web()]);
     roster.checked(&id("web", "10.0.0.7:80"), false, at(1));
-    let ordered = roster.order("web2", Order::Drain, at(2)).expect("reached");
+    let ordered = roster
+        .order("web2", AdminState::Drain, at(2))
+        .expect("reached");
     assert_eq!((ordered.state, ordered.change), (Down, None));
     assert_eq!(
         roster.view(&web().name).map(|view| view.orders[1]),
-        Some(Order::Drain)
+        Some(AdminState::Drain)
     );
 }
 
@@ -205,7 +219,9 @@ fn backends_that_are_all_down_are_left_alone_where_the_pool_refuses() {
 #[test]
 fn a_reload_keeps_the_states_of_backends_that_stay() {
     let mut roster = fresh(&[web()]);
-    roster.order("web1", Order::Drain, at(1)).expect("reached");
+    roster
+        .order("web1", AdminState::Drain, at(1))
+        .expect("reached");
     roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
     let after = pool(
         "web",
@@ -232,7 +248,9 @@ fn a_backend_whose_check_was_taken_away_is_up() {
 #[test]
 fn the_next_agent_takes_over_orders_and_health() {
     let mut roster = fresh(&[web()]);
-    roster.order("web1", Order::Drain, at(1)).expect("reached");
+    roster
+        .order("web1", AdminState::Drain, at(1))
+        .expect("reached");
     roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
     let next = Roster::new(&[web()], &roster.memory(), at(60));
     assert_eq!(states(&next), [Draining, Down]);
@@ -243,7 +261,7 @@ fn a_name_in_two_pools_needs_its_pool() {
     let api = pool("api", &[("web2", "10.0.0.7:8080")]);
     let mut roster = fresh(&[web(), api]);
     let error = roster
-        .order("web2", Order::Drain, at(1))
+        .order("web2", AdminState::Drain, at(1))
         .expect_err("ambiguous");
     assert_eq!(
         error.to_string(),
@@ -251,7 +269,7 @@ fn a_name_in_two_pools_needs_its_pool() {
     );
     assert_eq!(states(&roster), [Up, Up, Up], "nothing happened");
     let ordered = roster
-        .order("api/web2", Order::Drain, at(1))
+        .order("api/web2", AdminState::Drain, at(1))
         .expect("reached");
     assert_eq!(ordered.name, "api/web2");
     assert_eq!(states(&roster), [Up, Up, Draining]);
@@ -260,7 +278,7 @@ fn a_name_in_two_pools_needs_its_pool() {
 #[test]
 fn a_backend_is_found_by_its_address_too() {
     let mut roster = fresh(&[web()]);
-    let reached = roster.order("web/10.0.0.7:80", Order::Down, at(1));
+    let reached = roster.order("web/10.0.0.7:80", AdminState::Down, at(1));
     assert_eq!(reached.expect("reached").name, "web/web2");
 }
 
@@ -268,7 +286,7 @@ fn a_backend_is_found_by_its_address_too() {
 fn an_unknown_name_lists_those_there_are() {
     let mut roster = fresh(&[web()]);
     let error = roster
-        .order("web7", Order::Down, at(1))
+        .order("web7", AdminState::Down, at(1))
         .expect_err("unknown");
     assert_eq!(
         error.to_string(),
@@ -279,11 +297,15 @@ fn an_unknown_name_lists_those_there_are() {
 #[derive(Clone, Debug)]
 enum Event {
     Checked(usize, bool),
-    Ordered(usize, Order),
+    Ordered(usize, AdminState),
 }
 
 fn event(backends: usize) -> impl Strategy<Value = Event> {
-    let order = prop_oneof![Just(Order::Ready), Just(Order::Drain), Just(Order::Down)];
+    let order = prop_oneof![
+        Just(AdminState::Ready),
+        Just(AdminState::Drain),
+        Just(AdminState::Down)
+    ];
     prop_oneof![
         (0..backends, any::<bool>()).prop_map(|(index, healthy)| Event::Checked(index, healthy)),
         (0..backends, order).prop_map(|(index, order)| Event::Ordered(index, order)),
@@ -300,7 +322,7 @@ proptest! {
     ) {
         let addresses = ["10.0.0.6:80", "10.0.0.7:80"];
         let mut roster = fresh(&[web()]);
-        let mut model = [(true, Order::Ready, at(0)); 2];
+        let mut model = [(true, AdminState::Ready, at(0)); 2];
         for (second, event) in events.into_iter().enumerate() {
             let now = at(second as u64 + 1);
             let (before, taken) = (states(&roster), taken_states(&roster));
@@ -352,14 +374,14 @@ fn exchange(a: &mut Roster, b: &mut Roster, now: SystemTime) {
     }
 }
 
-fn order_of(roster: &Roster, address: &str) -> Order {
+fn order_of(roster: &Roster, address: &str) -> AdminState {
     roster.member(&id("web", address)).expect("known").order
 }
 
 #[test]
 fn an_order_given_at_one_host_is_followed_at_the_other() {
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
-    a.order("web1", Order::Drain, at(5)).expect("known");
+    a.order("web1", AdminState::Drain, at(5)).expect("known");
     let heard = b.heard_orders(&a.told_orders(), at(6));
     let [taken] = heard.taken.as_slice() else {
         panic!("{heard:?}");
@@ -377,38 +399,39 @@ fn an_order_given_at_one_host_is_followed_at_the_other() {
 #[test]
 fn of_two_orders_the_newer_wins_at_both_hosts() {
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
-    a.order("web1", Order::Drain, at(5)).expect("known");
-    b.order("web2", Order::Down, at(5)).expect("known");
-    b.order("web1", Order::Down, at(6)).expect("known");
-    a.order("web2", Order::Ready, at(6)).expect("known");
+    a.order("web1", AdminState::Drain, at(5)).expect("known");
+    b.order("web2", AdminState::Down, at(5)).expect("known");
+    b.order("web1", AdminState::Down, at(6)).expect("known");
+    a.order("web2", AdminState::Ready, at(6)).expect("known");
     exchange(&mut a, &mut b, at(7));
     for roster in [&a, &b] {
-        assert_eq!(order_of(roster, "10.0.0.6:80"), Order::Down);
-        assert_eq!(order_of(roster, "10.0.0.7:80"), Order::Ready);
+        assert_eq!(order_of(roster, "10.0.0.6:80"), AdminState::Down);
+        assert_eq!(order_of(roster, "10.0.0.7:80"), AdminState::Ready);
     }
 }
 
 #[test]
 fn a_later_order_wins_though_its_hosts_clock_is_behind() {
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
-    a.order("web1", Order::Drain, at(90_000)).expect("known");
+    a.order("web1", AdminState::Drain, at(90_000))
+        .expect("known");
     b.heard_orders(&a.told_orders(), at(10));
-    b.order("web1", Order::Ready, at(11)).expect("known");
+    b.order("web1", AdminState::Ready, at(11)).expect("known");
     a.heard_orders(&b.told_orders(), at(90_001));
-    assert_eq!(order_of(&a, "10.0.0.6:80"), Order::Ready);
+    assert_eq!(order_of(&a, "10.0.0.6:80"), AdminState::Ready);
 }
 
 #[test]
 fn an_agent_that_starts_again_does_not_bring_old_orders_back() {
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
-    a.order("web1", Order::Drain, at(5)).expect("known");
+    a.order("web1", AdminState::Drain, at(5)).expect("known");
     exchange(&mut a, &mut b, at(6));
-    b.order("web1", Order::Ready, at(7)).expect("known");
+    b.order("web1", AdminState::Ready, at(7)).expect("known");
     // While a is away b starts again: that web1 is ready stands in its memory.
     let mut b = Roster::new(&[web()], &b.memory(), at(8));
     exchange(&mut a, &mut b, at(9));
     for roster in [&a, &b] {
-        assert_eq!(order_of(roster, "10.0.0.6:80"), Order::Ready);
+        assert_eq!(order_of(roster, "10.0.0.6:80"), AdminState::Ready);
     }
 }
 
@@ -416,7 +439,7 @@ fn an_agent_that_starts_again_does_not_bring_old_orders_back() {
 fn orders_for_backends_of_the_peer_alone_are_none_of_ours() {
     let more = pool("web", &[("web1", "10.0.0.6:80"), ("web9", "10.0.0.9:80")]);
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[more]));
-    b.order("web9", Order::Drain, at(5)).expect("known");
+    b.order("web9", AdminState::Drain, at(5)).expect("known");
     exchange(&mut a, &mut b, at(6));
     assert_eq!(states(&a), [Up, Up]);
     // A reload brings the backend: the next exchange brings its order.
@@ -428,12 +451,16 @@ fn orders_for_backends_of_the_peer_alone_are_none_of_ours() {
 /// Which host speaks, and to whom what.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
-    Order(bool, bool, Order),
+    Order(bool, bool, AdminState),
     Exchange,
 }
 
 fn deeds() -> impl Strategy<Value = Vec<(Deed, u64)>> {
-    let order = prop_oneof![Just(Order::Ready), Just(Order::Drain), Just(Order::Down)];
+    let order = prop_oneof![
+        Just(AdminState::Ready),
+        Just(AdminState::Drain),
+        Just(AdminState::Down)
+    ];
     let deed = prop_oneof![
         4 => (any::<bool>(), any::<bool>(), order)
             .prop_map(|(host, backend, order)| Deed::Order(host, backend, order)),
