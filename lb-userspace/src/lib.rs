@@ -11,10 +11,8 @@ pub mod access_log;
 pub mod acme;
 pub mod admin;
 pub mod agent;
-pub mod aws;
 pub mod cli;
 mod command;
-pub mod config;
 pub mod dataplane;
 pub mod ha;
 pub mod health;
@@ -24,8 +22,10 @@ pub mod peer;
 pub mod pool;
 pub mod private_file;
 pub mod proxy;
-mod request_path;
 pub mod tickets;
+
+pub use lb_aws as aws;
+pub use lb_config as config;
 
 /// Gives memory back once a flood is over, which glibc's allocator keeps: there the pages between two
 /// that are in use stay. `.cargo/config.toml` says how soon.

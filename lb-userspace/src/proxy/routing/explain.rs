@@ -9,11 +9,11 @@ use super::{
     asked::{Asked, Fields, Mismatch, comparable_host, mismatch},
 };
 use crate::{
+    config::request_path,
     config::{
         Action, HeaderRule, HeaderTest, HostRule, Mode, PathRule, Redirect, Respond, Route, Service,
     },
     proxy::message::{check_question, path_of},
-    request_path,
 };
 
 /// A request that is asked about.

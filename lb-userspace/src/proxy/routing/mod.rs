@@ -29,8 +29,8 @@ use super::{
     message::{FieldEdits, Refusal, Values, path_of},
 };
 use crate::{
+    config::request_path,
     config::{Action, Name, PathRule, RespondBody, Route, Routing, Service},
-    request_path,
 };
 
 /// What becomes of the requests of one service.

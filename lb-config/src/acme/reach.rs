@@ -1,0 +1,76 @@
+//! Whether the directory's requests reach the agent.
+
+use std::{net::IpAddr, ops::Range};
+
+use super::{
+    super::{AcmeChallenge, Mode, Name, service::ServiceDraft, source::Source},
+    AcmeDraft,
+};
+
+impl AcmeDraft {
+    /// Leaves HTTP-01 out where the directory's request would not reach the agent, and says so where
+    /// the file names it.
+    pub(crate) fn check_reach(&self, services: &mut [ServiceDraft], source: &Source<'_>) {
+        let steered: Vec<_> = services.iter().filter_map(steered_port_80).collect();
+        for draft in services {
+            let Some(service) = &mut draft.service else {
+                continue;
+            };
+            let address = service.listen.ip();
+            let (name, Some(obtained)) = (service.name.clone(), service.obtained_mut()) else {
+                continue;
+            };
+            let taken = steered.iter().find(|(_, ip)| takes(*ip, address));
+            let (Some((by, _)), true) =
+                (taken, obtained.challenges.contains(&AcmeChallenge::Http01))
+            else {
+                continue;
+            };
+            obtained
+                .challenges
+                .retain(|challenge| *challenge != AcmeChallenge::Http01);
+            if let Some(place) = self.challenges.clone() {
+                say_unreachable(place, (&name, by), obtained.challenges.is_empty(), source);
+            }
+        }
+    }
+}
+
+/// A service of mode `tcp` on port 80: its name and address.
+fn steered_port_80(draft: &ServiceDraft) -> Option<(Name, IpAddr)> {
+    let service = draft.service.as_ref()?;
+    let is_steered = matches!(service.mode, Mode::Tcp { .. }) && service.listen.port() == 80;
+    is_steered.then(|| (service.name.clone(), service.listen.ip()))
+}
+
+/// Whether who reaches `address` on port 80 finds the service that listens on `steered`. For a service
+/// that listens on every address it is not known which of them its names lead to.
+fn takes(steered: IpAddr, address: IpAddr) -> bool {
+    steered == address || (address.is_unspecified() && steered.is_ipv4() == address.is_ipv4())
+}
+
+fn say_unreachable(
+    place: Range<usize>,
+    (service, by): (&Name, &Name),
+    is_left_without: bool,
+    source: &Source<'_>,
+) {
+    let message = format!(
+        "http-01 cannot validate the domains of service \"{service}\": service \"{by}\" has port 80 \
+         of the same address, and the kernel passes what comes there to its backends, not to the agent"
+    );
+    let to_redirect = format!(
+        "give service \"{by}\" mode = \"http\", with a route that redirects to https where it has no \
+         other use"
+    );
+    if is_left_without {
+        let hint = format!(
+            "write challenges = [\"tls-alpn-01\"], which takes port 443 alone; or {to_redirect}"
+        );
+        source.error(place, message, hint);
+    } else {
+        let hint =
+            format!("the other challenges are used; leave \"http-01\" out, or {to_redirect}");
+        source.warning(place, message, hint);
+    }
+}

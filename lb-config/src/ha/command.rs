@@ -1,0 +1,70 @@
+//! Commands: a program and its arguments, without a shell.
+
+use toml::Spanned;
+
+use super::super::{
+    kind::{Complaint, Kind, Node, Text},
+    list::List,
+    source::{Reported, Source},
+    text,
+};
+
+/// A program, by its whole path, and its arguments.
+pub(crate) struct Command;
+
+/// One word of a command.
+const WORD: Text<String> = Text {
+    what: "text",
+    parse: |text| {
+        if text.contains('\0') {
+            return Err(Complaint::new("has a NUL byte", "no argument has one"));
+        }
+        Ok(text.to_owned())
+    },
+};
+
+impl Kind for Command {
+    type Value = Vec<String>;
+
+    fn describe(&self) -> String {
+        "list of: path of a program, its arguments".to_owned()
+    }
+
+    fn read(
+        &self,
+        node: &Node<'_>,
+        noun: &str,
+        source: &Source<'_>,
+    ) -> Result<Self::Value, Reported> {
+        let words = List {
+            of: WORD,
+            noun: "argument",
+        };
+        let listed = words.read(node, noun, source)?;
+        if listed.complete.is_ok() && listed.items.is_empty() {
+            let message = format!("{noun} is an empty list");
+            let hint = format!(
+                "write a program and its arguments: {noun} = [\"/usr/local/bin/check\", \"--quick\"]"
+            );
+            return Err(source.error(node.span(), message, hint));
+        }
+        check_program(listed.items.first(), source)?;
+        listed.all()
+    }
+}
+
+fn check_program(first: Option<&Spanned<String>>, source: &Source<'_>) -> Result<(), Reported> {
+    let Some(program) = first else {
+        return Ok(());
+    };
+    let Err(Complaint { found, hint }) = (text::PATH.parse)(program.get_ref()) else {
+        return Ok(());
+    };
+    // A command line in one piece is the usual mistake.
+    let hint = match program.get_ref().split_once(' ') {
+        Some(_) => format!("{hint}; no shell takes the command apart: one text for each argument"),
+        None => hint,
+    };
+    let message = format!("program \"{}\" {found}", program.get_ref().escape_debug());
+    Err(source.error(program.span(), message, hint))
+}

@@ -1,0 +1,63 @@
+//! The configuration: TOML in, a [`Config`] that cannot be wrong out, or every error at once.
+//!
+//! A section is described once, by a `Schema` of typed keys: the parser, its hints and the
+//! reference page ([`reference_page`]) all read that. Values are read one by one from a tree that
+//! knows the place of each, so that no error hides another; what only the whole file can tell
+//! (names and listeners that stand twice, references) is looked at last.
+
+mod acme;
+mod address;
+mod aws;
+mod check;
+mod diagnostic;
+mod document;
+mod duration;
+mod ha;
+mod hash_by;
+mod header_edits;
+mod host;
+mod kind;
+mod limit;
+mod list;
+mod listeners;
+mod log;
+mod map;
+mod model;
+mod outlier;
+mod percent;
+mod places;
+mod pool;
+mod reference;
+pub mod request_path;
+mod retry_budget;
+mod room;
+mod route;
+mod route_text;
+mod schema;
+mod section;
+mod service;
+mod source;
+mod steered;
+mod sticky;
+mod suggest;
+mod syntax;
+mod text;
+mod timeouts;
+mod tls;
+mod unique;
+
+pub use diagnostic::{Diagnostic, Errors, Location, Severity};
+pub use document::Parsed;
+pub use model::{
+    AccessField, AccessFormat, AccessLog, Acme, AcmeChallenge, Action, Admin, Authentication,
+    Backend, Balance, Check, CheckKind, CipherSuite, ClientAuthorities, ClientCertificates, Config,
+    Dataplane, DnsHook, ElasticIp, ExternalAccount, FormatPart, Forward, Ha, HashBy, HeaderEdits,
+    HeaderRule, HeaderTest, HostRule, Http, InterfaceAddress, Interfaces, KeyExchange, Log,
+    LogTarget, Mode, Moves, Name, Node, Notify, Obtained, Outlier, PathRule, Pattern, PeerLink,
+    PerRequest, Percent, Pool, Redirect, RequestLimit, Respond, RespondBody, RetryBudget, Route,
+    Routing, SameSite, Service, Sticky, Template, TemplatePart, Timeouts, Tls, TlsVersion,
+    TrackScript, Transport, Variable, VrrpVersion, Weight, WhenAllDown, XdpModeChoice,
+};
+pub use places::Places;
+pub use reference::reference_page;
+pub use route::content_type;

@@ -1,0 +1,383 @@
+//! `[[service.route]]` and header edits: what is read, and what is said about mistakes.
+
+use lb_config::{Action, HostRule, PathRule, Route};
+
+use super::{BASE, parse};
+
+/// [`BASE`] with these lines at the end of its service of mode `https`.
+fn with(lines: &str) -> String {
+    let certificates = "certificates = [\"/etc/lb/tls/example.com.pem\"]\n";
+    assert_eq!(BASE.matches(certificates).count(), 1);
+    BASE.replace(certificates, &format!("{certificates}{lines}\n"))
+}
+
+/// The route that these lines are.
+fn route(lines: &str) -> Route {
+    let text = with(&format!("[[service.route]]\n{lines}"));
+    let parsed = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    parsed.config.services[1].routing.routes[0].clone()
+}
+
+/// What is said about each mistake: message and hint, and the text of the line that it is in.
+fn said(lines: &str) -> Vec<(String, String, String)> {
+    let errors = parse(&with(lines)).expect_err("refused");
+    let said = errors.diagnostics().iter().map(|error| {
+        let snippet = error.location.as_ref().map(|place| place.snippet.clone());
+        let hint = error.hint.clone().unwrap_or_default();
+        (error.message.clone(), hint, snippet.unwrap_or_default())
+    });
+    said.collect()
+}
+
+/// Asserts that one mistake is found, in the last line but the action, with these words in message
+/// and hint.
+#[track_caller]
+fn refused(lines: &str, message: &str, hint: &str) {
+    let said = said(&format!("[[service.route]]\n{lines}"));
+    let [(found, advice, _)] = &said[..] else {
+        panic!("{said:#?}");
+    };
+    assert!(found.contains(message), "{found}");
+    assert!(advice.contains(hint), "{advice}");
+}
+
+const RESPOND: &str = "respond = { status = 204 }";
+
+#[test]
+fn the_conditions_of_a_route_are_read() {
+    let route = route(
+        "name = \"api\"\nhost = [\"WWW.Example.com\", \"*.example.net\", \"[::1]\"]\n\
+         path_prefix = \"/a%62c/\"\nmethod = \"GET\"\nheader = [{ name = \"X-A\" }]\npool = \"web\"\n\
+         replace_prefix = \"/\"",
+    );
+    assert_eq!(route.name.as_str(), "api");
+    assert_eq!(
+        route.hosts,
+        [
+            HostRule::Name("www.example.com".into()),
+            HostRule::Below("example.net".into()),
+            HostRule::Address("::1".parse().expect("an address")),
+        ]
+    );
+    assert_eq!(route.path, Some(PathRule::Prefix(b"/abc".to_vec())));
+    assert_eq!(route.methods, ["GET"]);
+    assert!(matches!(
+        route.action,
+        Action::Pool {
+            replace_prefix: Some(_),
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_route_without_a_name_has_its_number() {
+    let text = with(&format!(
+        "[[service.route]]\nname = \"a\"\npath = \"/a\"\n{RESPOND}\n[[service.route]]\n{RESPOND}"
+    ));
+    let config = parse(&text).expect("good").config;
+    let routes = &config.services[1].routing.routes;
+    assert_eq!(routes[1].name.as_str(), "2");
+}
+
+#[test]
+fn a_pool_that_only_a_route_uses_is_used() {
+    let text = with("[[service.route]]\npath = \"/a\"\npool = \"web\"");
+    let text = text.replace(
+        "mode = \"tcp\"\nforward = \"nat\"\npool = \"web\"",
+        "mode = \"tcp\"\npool = \"app\"",
+    );
+    let parsed = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(parsed.warnings, []);
+}
+
+#[test]
+fn a_service_with_routes_needs_no_pool_and_one_without_does() {
+    let text = with(&format!("[[service.route]]\n{RESPOND}"));
+    let without = text.replace("pool = \"app\"\ncertificates", "certificates");
+    let parsed = parse(&without).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(parsed.config.services[1].pool, None);
+    let errors = parse(&BASE.replace("pool = \"app\"\ncertificates", "certificates"));
+    let errors = errors.expect_err("refused").to_string();
+    assert!(errors.contains("service \"https\" has no pool"), "{errors}");
+}
+
+#[test]
+fn a_route_does_exactly_one_thing() {
+    refused("path = \"/a\"", "does nothing", "pool, redirect or respond");
+    refused(
+        "pool = \"web\"\nrespond = { status = 204 }",
+        "has both pool and respond",
+        "a route does one thing",
+    );
+    refused(
+        "pool = \"wbe\"",
+        "there is no pool \"wbe\"",
+        "did you mean \"web\"?",
+    );
+}
+
+#[test]
+fn paths_that_no_request_can_have_are_refused() {
+    for (path, message) in [
+        ("a", "does not begin with /"),
+        ("/a?b", "has a query"),
+        ("/a/../b", "has a segment"),
+        ("/%2e", "has a segment"),
+        ("/a//b", "has //"),
+        ("/a;b", "has //"),
+        ("/a%2Fb", "has //"),
+        ("/%zz", "hexadecimal"),
+        ("/%00", "has %00"),
+    ] {
+        refused(&format!("path = {path:?}\n{RESPOND}"), message, "");
+        refused(&format!("path_prefix = {path:?}\n{RESPOND}"), message, "");
+    }
+    refused(
+        &format!("path = \"/a\"\npath_regex = \"b\"\n{RESPOND}"),
+        "has both path and path_regex",
+        "a second route",
+    );
+    refused(
+        "path = \"/a\"\nreplace_prefix = \"/\"\npool = \"web\"",
+        "has replace_prefix and no path_prefix",
+        "",
+    );
+}
+
+#[test]
+fn hosts_methods_and_expressions_are_checked() {
+    for (lines, message, hint) in [
+        ("host = \"a.example:443\"", "has a port", "the host alone"),
+        ("host = \"a.example.\"", "ends in a dot", "leave it out"),
+        ("host = \"*\"", "is not a host", "*.example.com"),
+        ("host = []", "host is empty", "leave the key out"),
+        ("method = \"get\"", "has lower-case letters", "\"GET\""),
+        ("method = \"CONNECT\"", "is never served", "501"),
+        (
+            "path_regex = \"(\"",
+            "is no regular expression: unclosed group",
+            "docs.rs/regex",
+        ),
+        (
+            "path_regex = \"(a{1000}){1000}\"",
+            "takes more than 1048576 bytes",
+            "repetitions",
+        ),
+        (
+            "path_regex = \"(?=a)\"",
+            "is no regular expression: look-around",
+            "no look-around",
+        ),
+        ("name = \"7\"", "cannot be that of a route", "write another"),
+        (
+            "name = \"default\"",
+            "cannot be that of a route",
+            "write another",
+        ),
+        (
+            "header = [{ name = \"Connection\" }]",
+            "that can be looked at",
+            "does not forward",
+        ),
+        (
+            "header = [{ name = \"Host\" }]",
+            "is looked at by `host`",
+            "host =",
+        ),
+        (
+            "header = [{ name = \"A\", value = \"b\", regex = \"c\" }]",
+            "has both value and regex",
+            "keep one",
+        ),
+    ] {
+        refused(&format!("{lines}\n{RESPOND}"), message, hint);
+    }
+}
+
+#[test]
+fn a_redirect_leads_to_a_whole_url_whose_host_is_not_the_path_s() {
+    for (to, message) in [
+        ("/x", "is not a whole URL"),
+        ("{path}", "is not a whole URL"),
+        ("//{host}", "is not a whole URL"),
+        ("https://{path}", "has no host"),
+        ("https://", "has no host"),
+        ("https://{query}", "has no host"),
+        ("https://u@{host}/", "has a user name"),
+        ("https://{hots}/", "is no variable"),
+        ("https://a/{", "is no variable"),
+        ("https://a/ b", "is not a URL"),
+        ("https://a/\\r\\nX: y", "is not a URL"),
+    ] {
+        refused(&format!("redirect = {{ to = \"{to}\" }}"), message, "");
+    }
+    refused(
+        "redirect = { to = \"https://{host}{path}\", status = 200 }",
+        "is no status of a redirect",
+        "307 and 308",
+    );
+    for to in [
+        "https://{host}{path}{query}",
+        "{scheme}://www.{host}:8443/x",
+        "http://a",
+    ] {
+        route(&format!("redirect = {{ to = \"{to}\" }}"));
+    }
+}
+
+#[test]
+fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
+    for name in [
+        "Content-Length",
+        "transfer-encoding",
+        "Connection",
+        "Keep-Alive",
+        "Upgrade",
+        "TE",
+        "Trailer",
+        "content_length",
+        "Expect",
+    ] {
+        for edit in [
+            format!("request_headers = {{ set = {{ {name} = \"1\" }} }}"),
+            format!("response_headers = {{ add = {{ {name} = \"1\" }} }}"),
+            format!("response_headers = {{ remove = [\"{name}\"] }}"),
+        ] {
+            let lines = format!("{edit}\n{RESPOND}");
+            refused(&lines, "cannot be changed", "how a message is framed");
+        }
+    }
+    for name in ["Host", "X-Forwarded-For", "x_forwarded_proto", "Forwarded"] {
+        let lines = format!("request_headers = {{ set = {{ {name} = \"1\" }} }}\n{RESPOND}");
+        refused(&lines, "cannot be changed", "");
+    }
+    for name in [
+        "Client-Cert",
+        "client_cert_chain",
+        "X-Client-Cert-Subject",
+        "X_CLIENT_CERT",
+    ] {
+        let lines = format!("request_headers = {{ set = {{ {name} = \"1\" }} }}\n{RESPOND}");
+        refused(
+            &lines,
+            "cannot be changed",
+            "client_certificates in [service.tls]",
+        );
+    }
+    for (value, message) in [
+        ("a\\r\\nX: y", "cannot stand in a header"),
+        ("a\\u0000", "cannot stand in a header"),
+        ("\u{e4}", "cannot stand in a header"),
+        (" a", "begins or ends with a space"),
+        ("", "is empty"),
+        ("{path", ""),
+        ("{client_id}", "did you mean {client_ip}?"),
+    ] {
+        let lines = format!("request_headers = {{ set = {{ X = \"{value}\" }} }}\n{RESPOND}");
+        if message.is_empty() {
+            route(&lines);
+            continue;
+        }
+        let said = said(&format!("[[service.route]]\n{lines}"));
+        let text = format!("{said:?}");
+        assert!(
+            said.len() == 1 && text.contains(message),
+            "{value:?}: {text}"
+        );
+    }
+    let braces = r#"response_headers = { set = { NEL = '{"report_to":"x"}' } }"#;
+    route(&format!("{braces}\n{RESPOND}"));
+    refused(
+        &format!("response_headers = {{ set = {{ X = \"{{host}}\" }} }}\n{RESPOND}"),
+        "has a variable",
+        "for the headers of requests",
+    );
+    refused(
+        &format!("request_headers = {{ set = {{ X-A = \"1\" }}, remove = [\"x-a\"] }}\n{RESPOND}"),
+        "header \"x-a\" stands twice",
+        "",
+    );
+    refused(
+        &format!("request_headers = {{ set = {{ \"X A\" = \"1\" }} }}\n{RESPOND}"),
+        "is not the name of a header field",
+        "",
+    );
+}
+
+#[test]
+fn fixed_answers_and_error_pages_are_checked() {
+    refused(
+        "respond = { status = 204, body = \"x\" }",
+        "a response of status 204 has no body",
+        "",
+    );
+    refused(
+        "respond = { status = 503, body = \"x\", file = \"/x\" }",
+        "has both body and file",
+        "",
+    );
+    refused("respond = { status = 101 }", "out of range", "200 to 599");
+    let said = said("error_pages = { 200 = \"/x.html\", 502 = \"x.html\" }");
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].0.contains("is no status of an error"), "{said:?}");
+    assert!(said[1].0.contains("does not begin with /"), "{said:?}");
+}
+
+#[test]
+fn the_kernel_has_no_routes() {
+    let text = BASE.replace(
+        "forward = \"nat\"\n",
+        "forward = \"nat\"\n\
+         error_pages = { 502 = \"/x\" }\nrequest_headers = { remove = [\"X\"] }\n",
+    );
+    let errors = parse(&text).expect_err("refused");
+    let said: Vec<_> = errors
+        .diagnostics()
+        .iter()
+        .map(|one| &one.message)
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("has error_pages, but its mode is \"tcp\""));
+}
+
+#[test]
+fn every_mistake_of_all_routes_is_said_at_once() {
+    let said = said(
+        "[[service.route]]\nhost = \"a:1\"\npath = \"x\"\npool = \"none\"\n\
+         [[service.route]]\nmethod = \"get\"\nredirect = { to = \"/\", status = 1 }\n\
+         [[service.route]]\nname = \"a\"\nrespond = { status = 1 }\n\
+         [[service.route]]\nname = \"a\"\n",
+    );
+    let messages: Vec<_> = said.iter().map(|(message, ..)| message).collect();
+    assert_eq!(said.len(), 9, "{messages:#?}");
+}
+
+#[test]
+fn a_route_behind_one_that_takes_all_is_warned_of() {
+    let text = with(&format!(
+        "[[service.route]]\n{RESPOND}\n[[service.route]]\npath = \"/a\"\n{RESPOND}"
+    ));
+    let warnings = parse(&text).expect("good").warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].message.contains("route \"2\" takes no request"));
+}
+
+#[test]
+fn the_files_of_the_page_about_routing_are_right() {
+    const PAGE: &str = include_str!("../../../docs/routing.md");
+    let (before, _) = BASE.split_once("[[service]]").expect("services");
+    let files = PAGE.split("```toml\n").skip(1);
+    let files: Vec<_> = files.filter_map(|text| text.split("```").next()).collect();
+    assert_eq!(files.len(), 2);
+    for file in files {
+        let mut text = before.to_owned();
+        for pool in ["api", "beta"] {
+            text += &format!("[[pool]]\nname = \"{pool}\"\nbackends = [\"10.0.2.1:80\"]\n");
+        }
+        let parsed = parse(&(text + file)).unwrap_or_else(|error| panic!("{error}"));
+        let idle = |text: &str| text.starts_with("no service uses pool");
+        let warnings = parsed.warnings.iter().map(|one| one.message.as_str());
+        assert!(warnings.clone().all(idle), "{:?}", parsed.warnings);
+    }
+}
