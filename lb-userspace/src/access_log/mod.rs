@@ -6,6 +6,7 @@
 
 mod escape;
 mod line;
+mod metrics;
 mod queue;
 mod time;
 mod writer;
@@ -21,6 +22,7 @@ use std::{
 };
 
 pub use line::{Line, Why};
+pub(crate) use metrics::FAMILIES as METRICS;
 
 use crate::config::{self, LogTarget};
 use queue::Queue;

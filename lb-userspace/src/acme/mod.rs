@@ -19,6 +19,7 @@ mod client;
 mod dns;
 mod exchange;
 mod keeper;
+mod metrics;
 mod record;
 mod renewal;
 mod session;
@@ -37,6 +38,8 @@ use tokio::{
 pub use board::{Board, Progress};
 pub use challenges::{ACME_TLS, Challenges, Offer, Response, Unmade, placeholder};
 pub use keeper::{Answer, Facts, Inspect};
+pub(crate) use metrics::FAMILIES as METRICS;
+pub use metrics::OrderMetrics;
 pub use record::{MOST_ORDERS_AN_HOUR, Record, Suggestion, Validity, Window};
 pub use renewal::{Outcome, Renewal, Step};
 pub use store::StoreError;

@@ -30,6 +30,7 @@ mod upgrade;
 
 pub use draft::{Draft, DraftError, summary};
 pub use error::Error;
+pub use report::metric_families;
 pub use upgrade::TAKE_OVER;
 use upgrade::{Inherited, Predecessor, detach, is_detached};
 

@@ -1,4 +1,4 @@
-//! What the agent tells about itself: the status here, the metrics in [`readings`], both from what
+//! What the agent tells about itself: the status here, the metrics in `metrics`, both from what
 //! the rooms say now.
 
 use std::{
@@ -12,7 +12,7 @@ use super::{
     shared::{Shared, State, indices},
 };
 use crate::{
-    access_log,
+    access_log, acme,
     admin::{
         BackendStatus, CertificateStatus, CheckStatus, EndedEarlyStatus, HaStatus, InterfaceStatus,
         LimitStatus, Moment, PoolStatus, Source, Status, XdpStatus,
@@ -20,17 +20,18 @@ use crate::{
     config::{Balance, Check, CheckKind, Name},
     dataplane::{self, Attachment, SourcePorts},
     health::LastCheck,
-    metrics::{Format, HaReading, render},
+    metrics::{Format, render},
     pool::{BackendId, PoolView},
     proxy::{self, BackendUsage, PoolUsage, Proxy},
 };
 
 mod ended_early;
 mod ha;
+mod metrics;
 mod obtained;
-mod readings;
 mod work;
 
+pub use metrics::metric_families;
 use work::Works;
 
 impl<K: Kernel> Source for Shared<K> {
@@ -81,17 +82,14 @@ impl<K: Kernel> Source for Shared<K> {
     fn metrics(&self, format: Format) -> String {
         let observed = self.observe();
         let source_ports = self.source_ports();
-        let readings = {
+        let registry = {
             let state = self.read();
-            let mut readings = observed.readings(&state, self.started);
-            readings.ha = self.ha_reading(&state);
-            readings.source_ports = source_ports;
-            let progress = self.board.progress();
-            readings.orders = obtained::readings(&progress);
-            readings.renewals_due = obtained::due(&progress);
-            readings
+            let pair = self.pair.as_ref().and_then(|pair| pair.known());
+            let pair = state.config.ha.as_ref().zip(pair);
+            let orders = acme::OrderMetrics(self.board.progress());
+            metrics::registry(observed, source_ports, orders, &state, pair, self.started)
         };
-        render(readings, format)
+        render(&registry, format)
     }
 }
 
@@ -117,11 +115,6 @@ impl<K: Kernel> Shared<K> {
             &known,
             &state.differences,
         ))
-    }
-
-    fn ha_reading(&self, state: &State) -> Option<HaReading> {
-        let known = self.pair.as_ref()?.known()?;
-        Some(ha::reading(state.config.ha.as_ref()?, &known))
     }
 
     fn source_ports(&self) -> Arc<[SourcePorts]> {

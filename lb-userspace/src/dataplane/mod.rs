@@ -18,6 +18,7 @@ mod layout;
 mod lock;
 mod maps;
 mod memory;
+mod metrics;
 mod nested;
 mod numbered;
 mod numbers;
@@ -43,10 +44,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub(crate) use self::metrics::FAMILIES as METRICS;
 pub use self::{
     attach::Attachment,
     counters::{Counters, Traffic, VerdictCount},
     error::Error,
+    metrics::KernelMetrics,
     occupancy::{Occupancy, PortCounts, SourcePorts},
     reach::{Unreachable, unreachable},
 };

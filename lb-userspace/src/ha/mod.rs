@@ -3,7 +3,10 @@
 pub mod address;
 pub mod adverts;
 mod error;
+mod metrics;
 pub mod notify;
 pub mod track;
 
 pub use error::Error;
+pub(crate) use metrics::FAMILIES as METRICS;
+pub use metrics::HaMetrics;

@@ -1,36 +1,33 @@
-//! The metrics: what was read at the moment of a scrape, as text for Prometheus.
+//! The registry's side of the metrics: families, their samples, and the text formats of Prometheus.
 //!
-//! Nothing is kept between scrapes: the kernel's maps, the roster and the HTTP front hold the
-//! counts, and [`Readings`] is what they said. `docs/metrics.md` is the reference; a test holds it
-//! to [`FAMILIES`].
+//! A room that counts something declares its families and encodes them itself: `dataplane/metrics.rs`,
+//! `proxy/counters/metrics.rs`, and so on, each a [`Collector`] over the room's own snapshot. The agent
+//! registers the collectors at the moment of a scrape (`agent/report/metrics.rs`). Nothing is kept between
+//! scrapes. This room knows none of the others.
 
-mod collector;
 mod family;
 mod format;
 mod process;
-mod readings;
+mod samples;
 
-pub use family::{FAMILIES, Family};
+pub use family::Family;
+pub(crate) use family::families;
 pub use format::Format;
+pub(crate) use process::FAMILIES as PROCESS_FAMILIES;
 pub use process::ProcessReading;
-pub use readings::{
-    BackendReading, CallSecondsReading, CertificateReading, ElasticIpReading, FlowsReading,
-    HaReading, HandshakeReading, LatencyReading, LinkReading, Readings, RequestReading,
+pub use prometheus_client::{
+    collector::Collector, encoding::DescriptorEncoder, registry::Registry,
 };
+pub use samples::{Samples, flag, unix_seconds};
 
-/// The readings as text.
+/// Encodes everything that is registered as text.
 #[must_use]
-pub fn render(readings: Readings, format: Format) -> String {
-    let mut registry = prometheus_client::registry::Registry::default();
-    registry.register_collector(Box::new(readings));
+pub fn render(registry: &Registry, format: Format) -> String {
     let mut text = String::with_capacity(16 * 1024);
     // Writing to a string does not fail.
-    let _written = prometheus_client::encoding::text::encode(&mut text, &registry);
+    let _written = prometheus_client::encoding::text::encode(&mut text, registry);
     match format {
         Format::OpenMetrics => text,
         Format::Prometheus => format::to_prometheus(&text),
     }
 }
-
-#[cfg(test)]
-mod tests;

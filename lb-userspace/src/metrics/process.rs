@@ -1,7 +1,7 @@
 //! The agent's own process, from /proc (man 5 proc).
 
 use std::{
-    fs,
+    fmt, fs,
     time::{Duration, SystemTime},
 };
 
@@ -9,6 +9,21 @@ use nix::{
     sys::resource::{Resource, UsageWho, getrlimit, getrusage},
     sys::time::TimeValLike,
 };
+
+use super::{Collector, DescriptorEncoder, Samples, families, unix_seconds};
+
+families! {
+    PROCESS_CPU: Counter "process_cpu_seconds_total" []
+        "User and system CPU time that the agent spent.";
+    PROCESS_MEMORY: Gauge "process_resident_memory_bytes" []
+        "Resident memory of the agent.";
+    PROCESS_OPEN_FDS: Gauge "process_open_fds" []
+        "File descriptors that the agent has open.";
+    PROCESS_MAX_FDS: Gauge "process_max_fds" []
+        "File descriptors that the agent may have open.";
+    PROCESS_START: Gauge "process_start_time_seconds" []
+        "When the agent started, in seconds since 1970-01-01 UTC.";
+}
 
 /// What the system says of the agent's process; `None` where it does not say.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +53,29 @@ impl ProcessReading {
                 .map(|(soft, _)| soft),
             started: Some(started),
         }
+    }
+}
+
+impl Collector for ProcessReading {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        if let Some(cpu) = self.cpu {
+            Samples::begin(&mut encoder, &PROCESS_CPU)?.counter(&[], &cpu.as_secs_f64())?;
+        }
+        let gauges = [
+            (
+                &PROCESS_MEMORY,
+                self.resident_bytes.map(|value| value as f64),
+            ),
+            (&PROCESS_OPEN_FDS, self.open_fds.map(|value| value as f64)),
+            (&PROCESS_MAX_FDS, self.max_fds.map(|value| value as f64)),
+            (&PROCESS_START, self.started.map(unix_seconds)),
+        ];
+        for (family, value) in gauges {
+            if let Some(value) = value {
+                Samples::begin(&mut encoder, family)?.gauge(&[], value)?;
+            }
+        }
+        Ok(())
     }
 }
 

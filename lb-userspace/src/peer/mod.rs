@@ -20,6 +20,7 @@ mod credit;
 mod dial;
 mod frame;
 mod greet;
+mod metrics;
 mod outbox;
 mod record;
 mod secret;
@@ -46,6 +47,7 @@ pub use certificates::{
 };
 pub use credit::{FlowChunk, Flows};
 pub use frame::Message;
+pub(crate) use metrics::FAMILIES as METRICS;
 pub use secret::{Secret, SecretError, SecretProblem};
 pub use view::{Connected, DownReason, PeerInfo, Refusal, Traffic, View};
 

@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, Name, WhenAllDown};
 
 mod memory;
+mod metrics;
 mod orders;
 mod roster;
 
 pub use memory::{Memory, Remembered, StateFile};
+pub(crate) use metrics::FAMILIES as METRICS;
+pub use metrics::{BackendReading, PoolMetrics};
 pub use orders::{Orders, Stamp, Stamped, ToldOrders};
 pub use roster::{Change, Heard, Member, OrderError, Ordered, Roster};
 

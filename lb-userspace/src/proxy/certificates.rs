@@ -24,6 +24,11 @@ use super::{
 };
 use crate::config::Name;
 
+mod metrics;
+
+pub use metrics::CertificateMetrics;
+pub(crate) use metrics::FAMILIES as CERTIFICATE_METRICS;
+
 /// More than any certificate chain has.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 

@@ -12,8 +12,10 @@ use std::{
 use super::{reason::Reason, routed::RouteCounts};
 use crate::config::Name;
 
+mod metrics;
 mod sums;
 
+pub(crate) use metrics::FAMILIES as METRICS;
 pub(super) use sums::sum;
 
 /// Upper bounds of the buckets of [`Durations`], in seconds; what is longer is in the last bucket.

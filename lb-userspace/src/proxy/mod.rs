@@ -80,10 +80,13 @@ use std::{
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::watch;
 
+pub(crate) use certificates::CERTIFICATE_METRICS;
 pub use certificates::{
-    CertificateInfo, InspectedCertificate, check_certificates, inspect_certificate,
+    CertificateInfo, CertificateMetrics, InspectedCertificate, check_certificates,
+    inspect_certificate,
 };
 pub use client_certificates::check_client_authorities;
+pub(crate) use counters::METRICS;
 pub use counters::{
     BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, ReasonCount,
     RequestCount,

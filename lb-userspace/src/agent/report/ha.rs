@@ -1,6 +1,6 @@
 //! The pair in the status and in the metrics.
 
-use lb_ha::vrrp::{Cause, State};
+use lb_ha::vrrp::State;
 
 use crate::{
     admin::{
@@ -10,14 +10,12 @@ use crate::{
     agent::pair::{Ec2Known, Known, LinkKnown},
     aws,
     config::{Ha, Moves},
-    dataplane::flows::{FlowCounters, Flows},
+    dataplane::flows::FlowCounters,
     ha::{
         address::AddressesView,
-        notify::{Outcome, Role},
         track::{Effect, Tracked},
     },
-    metrics::{CallSecondsReading, ElasticIpReading, FlowsReading, HaReading, LinkReading},
-    peer::{self, Difference, DifferenceKind},
+    peer::{Difference, DifferenceKind},
 };
 
 /// The pair, for people.
@@ -184,7 +182,7 @@ fn foreseen(ec2: &Ec2Known) -> Option<String> {
     Some(format!("the Elastic IP would not come here: {first}"))
 }
 
-fn owner(ec2: Option<&Ec2Known>) -> AddressOwner {
+pub(super) fn owner(ec2: Option<&Ec2Known>) -> AddressOwner {
     match ec2.and_then(|ec2| ec2.owner.as_ref()) {
         None => AddressOwner::Unknown,
         Some(aws::Owner::Us) => AddressOwner::This,
@@ -216,123 +214,6 @@ fn flows_status(counters: &FlowCounters, synced: bool) -> FlowsStatus {
         received: counters.imported,
         skipped: counters.skipped.iter().map(|(_, count)| count).sum(),
         last_full_pass: last.map(|ended| ended.elapsed().as_secs_f64()),
-    }
-}
-
-/// The pair, for a scrape.
-pub(super) fn reading(ha: &Ha, known: &Known) -> HaReading {
-    let transitions = &known.transitions;
-    let failovers = Cause::ALL.map(|cause| {
-        let count = transitions.get(&(State::Master, cause)).copied();
-        (cause.as_str(), count.unwrap_or(0))
-    });
-    HaReading {
-        state: known.view.state.as_str(),
-        priority: known.view.priority,
-        stepped_back: known.view.stepped_back,
-        adverts_sent: known.adverts.sent,
-        adverts_received: known.adverts.received,
-        adverts_refused: known.adverts.refused.clone().into_iter().collect(),
-        advert_errors: known.adverts.send_errors + known.adverts.overrun,
-        failovers: failovers.to_vec(),
-        transitions: transitions
-            .iter()
-            .map(|((state, cause), count)| (state.as_str(), cause.as_str(), *count))
-            .collect(),
-        tracked: known
-            .tracked
-            .iter()
-            .map(|one| (one.fact.what.to_string(), one.fact.well == Some(true)))
-            .collect(),
-        notify_runs: known
-            .notified
-            .runs
-            .iter()
-            .map(|((role, outcome), count)| (word_of_role(*role), word_of(*outcome), *count))
-            .collect(),
-        elastic_ip: known
-            .ec2
-            .as_ref()
-            .filter(|_| matches!(ha.moves, Moves::ElasticIp(_)))
-            .map(|ec2| elastic_ip_reading(known, ec2)),
-        virtual_ip_held: known.addresses.as_ref().map(AddressesView::held),
-        link: known.link.as_ref().map(link_reading),
-        flows: known
-            .flows
-            .as_ref()
-            .map(|(flows, synced)| flows_reading(flows, *synced)),
-    }
-}
-
-fn elastic_ip_reading(known: &Known, ec2: &Ec2Known) -> ElasticIpReading {
-    let counters = &ec2.view.counters;
-    let bounds = || aws::DURATION_BOUNDS.into_iter().chain([f64::INFINITY]);
-    let call_seconds = counters.durations.iter().map(|one| CallSecondsReading {
-        operation: one.operation.name(),
-        buckets: bounds().zip(one.durations.buckets).collect(),
-        sum: one.durations.sum,
-    });
-    ElasticIpReading {
-        owner: owner(Some(ec2)).as_str(),
-        confirmed: known.view.confirmed.map(|moment| known.clock.when(moment)),
-        calls: counters
-            .calls
-            .iter()
-            .map(|call| (call.operation.name(), call.outcome, call.count))
-            .collect(),
-        call_seconds: call_seconds.collect(),
-        moves: u64::from(known.view.moves),
-    }
-}
-
-fn link_reading(link: &LinkKnown) -> LinkReading {
-    let view = &link.view;
-    let connected = view.connected.as_ref();
-    let refused = view.refused.iter();
-    let malformed = view
-        .downs
-        .iter()
-        .find(|(word, _)| *word == peer::DownReason::MALFORMED);
-    LinkReading {
-        up: connected.is_some(),
-        lag: connected
-            .and_then(|connected| connected.round_trip)
-            .map(|lag| lag.as_secs_f64()),
-        refused: refused
-            .map(|(refusal, count)| (refusal.word(), *count))
-            .chain(malformed.copied())
-            .collect(),
-        bytes_in: view.received.bytes,
-        bytes_out: view.sent.bytes,
-    }
-}
-
-fn flows_reading(flows: &Flows, synced: bool) -> FlowsReading {
-    let counters = flows.counters();
-    FlowsReading {
-        synced,
-        sent: counters.sent,
-        received: counters.imported,
-        skipped: counters.skipped,
-        events_lost: counters.overflowed,
-    }
-}
-
-fn word_of(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Failed => "failed",
-        Outcome::TimedOut => "timed_out",
-        Outcome::PassedOver => "passed_over",
-    }
-}
-
-fn word_of_role(role: Role) -> &'static str {
-    match role {
-        Role::Master => "master",
-        Role::Backup => "backup",
-        Role::Fault => "fault",
-        Role::Stop => "stop",
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is told of the certificates that the agent obtains.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 
 use crate::{
     acme::Progress,
@@ -35,31 +35,4 @@ pub(super) fn problems(progress: &BTreeMap<Name, Progress>) -> Vec<String> {
         ))
     });
     failed.collect()
-}
-
-/// When each certificate is due to be renewed.
-pub(super) fn due(progress: &BTreeMap<Name, Progress>) -> Vec<(Name, SystemTime)> {
-    let due = progress
-        .iter()
-        .filter_map(|(service, progress)| Some((service.clone(), progress.due?)));
-    due.collect()
-}
-
-/// Orders by service and outcome.
-pub(super) fn readings(progress: &BTreeMap<Name, Progress>) -> Vec<(Name, &'static str, u64)> {
-    let orders = progress.iter().flat_map(|(service, progress)| {
-        let Progress {
-            issued,
-            refused,
-            unreachable,
-            ..
-        } = *progress;
-        [
-            ("issued", issued),
-            ("refused", refused),
-            ("unreachable", unreachable),
-        ]
-        .map(|(outcome, orders)| (service.clone(), outcome, orders))
-    });
-    orders.collect()
 }

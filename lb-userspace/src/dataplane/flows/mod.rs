@@ -14,6 +14,7 @@ mod counters;
 mod export;
 mod import;
 mod known;
+mod metrics;
 mod sweep;
 mod wire;
 
@@ -22,8 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+pub(crate) use self::metrics::FAMILIES as METRICS;
 pub use self::{
     counters::FlowCounters,
+    metrics::FlowMetrics,
     wire::{Chunk, RECORDS_PER_CHUNK, WireError, decode, encode},
 };
 use self::{counters::Tally, export::Exporter, import::Importer, known::Known};

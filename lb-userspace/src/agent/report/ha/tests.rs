@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_ha::{Time, pair::View};
+use lb_ha::{Time, pair::View, vrrp::Cause};
 
 use super::*;
 use crate::{

@@ -9,15 +9,24 @@ use lb_common::backend::BackendState;
 
 use super::*;
 use crate::{
-    access_log,
-    config::Name,
-    dataplane::{Attachment, Counters, PortCounts, SourcePorts, Traffic, VerdictCount, XdpMode},
+    acme::Progress,
+    dataplane::{Attachment, KernelMetrics, PortCounts, Traffic, VerdictCount, XdpMode},
+    metrics::{Format, render},
+    proxy::{
+        BackendConnections, CertificateInfo, DURATION_BOUNDS, Durations, HandshakeCount, Reason,
+        ReasonCount, RequestCount,
+    },
 };
 
-mod ha;
+mod pair;
 
 fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
+}
+
+/// A moment in 2027.
+fn later() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
 fn traffic(service: &str, backend: Option<&str>) -> Traffic {
@@ -39,22 +48,13 @@ fn attachment(interface: &str, mode: XdpMode) -> Attachment {
     }
 }
 
-fn readings() -> Readings {
-    let backend = |backend, state| BackendReading {
-        pool: name("web"),
-        backend: name(backend),
-        state,
-        ejected: (backend == "web1").then_some(true),
-        check: Some(Duration::from_micros(1500)),
-    };
-    Readings {
-        version: "0.1.0",
-        node: name("lb-a"),
+fn kernel() -> KernelMetrics {
+    KernelMetrics {
         attachments: vec![
             attachment("eth0", XdpMode::Generic),
             attachment("eth1", XdpMode::Native),
         ],
-        kernel: Counters {
+        counters: dataplane::Counters {
             verdicts: vec![VerdictCount {
                 verdict: "transmit",
                 reason: "known_flow",
@@ -76,78 +76,142 @@ fn readings() -> Readings {
             },
         }]
         .into(),
+    }
+}
+
+fn pools() -> PoolMetrics {
+    let backend = |backend, state| BackendReading {
+        pool: name("web"),
+        backend: name(backend),
+        state,
+        ejected: (backend == "web1").then_some(true),
+        check: Some(Duration::from_micros(1500)),
+    };
+    PoolMetrics {
         backends: vec![
             backend("web1", BackendState::Up),
             backend("10.0.0.7:80", BackendState::Draining),
         ],
         pools: vec![(name("web"), false), (name("api"), true)],
+    }
+}
+
+fn ended(backend: Option<&str>, reason: Reason, count: u64) -> ReasonCount {
+    ReasonCount {
+        service: name("https"),
+        backend: backend.map(|backend| (name("web"), name(backend))),
+        reason,
+        count,
+    }
+}
+
+fn answered(backend: Option<&str>, pool: &str, code: u16, count: u64) -> RequestCount {
+    RequestCount {
+        service: name("https"),
+        backend: backend.map(|backend| (name(pool), name(backend))),
+        code,
+        count,
+    }
+}
+
+fn front() -> proxy::Counters {
+    let mut buckets = [0; DURATION_BOUNDS.len() + 1];
+    (buckets[1], buckets[4], buckets[DURATION_BOUNDS.len()]) = (5, 2, 1);
+    let https = |count| vec![(name("https"), count)];
+    proxy::Counters {
+        // One name in two pools is one series.
         requests: vec![
-            RequestReading {
-                service: name("https"),
-                backend: Some(name("web1")),
-                code: 200,
-                requests: 7,
-            },
-            RequestReading {
-                service: name("https"),
-                backend: None,
-                code: 503,
-                requests: 1,
-            },
+            answered(Some("web1"), "web", 200, 4),
+            answered(Some("web1"), "api", 200, 3),
+            answered(None, "", 503, 1),
         ],
         routed: vec![
             (name("https"), name("api"), 4),
             (name("https"), name("default"), 5),
         ],
-        broken: vec![(
-            name("https"),
-            Some(name("web1")),
-            "backend_response_body_closed",
-            2,
-        )],
-        latencies: vec![LatencyReading {
+        broken: vec![ended(Some("web1"), Reason::BackendResponseBodyClosed, 2)],
+        durations: vec![(name("https"), Durations { buckets, sum: 1.25 })],
+        handshakes: vec![HandshakeCount {
             service: name("https"),
-            buckets: vec![(0.001, 5), (0.01, 2), (f64::INFINITY, 1)],
-            sum: 1.25,
-        }],
-        handshakes: vec![HandshakeReading {
             version: "1.3",
             resumed: true,
-            handshakes: 4,
+            count: 4,
         }],
-        handshake_failures: vec![(name("https"), "client_handshake_alert", 2)],
-        open_connections: vec![(name("https"), 11)],
+        handshake_failures: vec![ended(None, Reason::ClientHandshakeAlert, 2)],
+        open_connections: https(11),
         buffered_bytes: 65536,
-        closed: vec![(name("https"), "lb_keep_alive_room", 4)],
-        refusals: vec![(name("https"), "client_head_host", 3)],
-        own_answers: vec![(name("https"), None, "lb_queue_no_backend", 6)],
-        retries: vec![(name("https"), 1)],
-        retries_refused: vec![(name("https"), 7)],
-        queued: vec![(name("https"), 6)],
-        queue_waits: vec![(name("https"), 9)],
-        queue_rejections: vec![(name("https"), 2)],
-        panics: vec![(name("https"), 0)],
-        log: access_log::Counted {
-            written: 9,
-            no_room: 8,
-            not_written: 7,
-        },
-        backend_connections: vec![(name("https"), name("web1"), 5)],
-        ejections: vec![(name("https"), name("web1"), 3)],
-        certificates: vec![CertificateReading {
+        closed: vec![ended(None, Reason::LbKeepAliveRoom, 4)],
+        refusals: vec![ended(None, Reason::ClientHeadHost, 3)],
+        own_answers: vec![ended(None, Reason::LbQueueNoBackend, 6)],
+        retries: https(1),
+        retries_refused: https(7),
+        queued: https(6),
+        queue_waits: https(9),
+        queue_rejections: https(2),
+        panics: https(0),
+        backend_connections: vec![BackendConnections {
             service: name("https"),
-            name: "example.org".to_owned(),
-            file: r#"/etc/lb/tls/a "quoted" \ name.pem"#.to_owned(),
-            expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+            pool: name("web"),
+            backend: name("web1"),
+            in_use: 5,
+            ejections: 3,
         }],
-        orders: vec![(name("https"), "issued", 1), (name("https"), "refused", 2)],
-        renewals_due: vec![(
-            name("https"),
-            SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
-        )],
-        ha: Some(ha::reading()),
-        process: ProcessReading::now(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
     }
+}
+
+fn certificates() -> proxy::CertificateMetrics {
+    proxy::CertificateMetrics(vec![CertificateInfo {
+        service: name("https"),
+        path: r#"/etc/lb/tls/a "quoted" \ name.pem"#.into(),
+        names: vec!["example.org".to_owned()],
+        not_before: SystemTime::UNIX_EPOCH,
+        not_after: later(),
+        fingerprint: [0; 32],
+    }])
+}
+
+fn orders() -> acme::OrderMetrics {
+    let progress = Progress {
+        issued: 1,
+        refused: 2,
+        due: Some(later()),
+        ..Progress::default()
+    };
+    acme::OrderMetrics(BTreeMap::from([(name("https"), progress)]))
+}
+
+/// A registry with a collector of every room of a host that is alone.
+fn alone() -> Registry {
+    let mut registry = Registry::default();
+    let build = Build { node: name("lb-a") };
+    let log = access_log::Counted {
+        written: 9,
+        no_room: 8,
+        not_written: 7,
+    };
+    registry.register_collector(Box::new(build));
+    registry.register_collector(Box::new(kernel()));
+    registry.register_collector(Box::new(pools()));
+    registry.register_collector(Box::new(front()));
+    registry.register_collector(Box::new(log));
+    registry.register_collector(Box::new(certificates()));
+    registry.register_collector(Box::new(orders()));
+    registry
+}
+
+/// The same of a host in a pair, which has something of everything, even what excludes each other.
+fn everything() -> Registry {
+    let mut registry = alone();
+    pair::register(&mut registry);
+    let started = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    registry.register_collector(Box::new(ProcessReading::now(started)));
+    registry
+}
+
+fn text_of(collector: impl Collector) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(collector));
+    render(&registry, Format::Prometheus)
 }
 
 /// Whether the line is there, whichever way the encoder writes a whole number.
@@ -162,7 +226,7 @@ fn assert_has(text: &str, line: &str) {
 
 #[test]
 fn every_sample_stands_where_it_should() {
-    let text = render(readings(), Format::Prometheus);
+    let text = render(&everything(), Format::Prometheus);
     for line in [
         r#"lb_build_info{version="0.1.0",node="lb-a"} 1"#,
         r#"lb_xdp_mode{interface="eth0",mode="native"} 0"#,
@@ -226,7 +290,7 @@ fn every_sample_stands_where_it_should() {
 
 #[test]
 fn promtool_has_nothing_to_say() {
-    let text = render(readings(), Format::Prometheus);
+    let text = render(&everything(), Format::Prometheus);
     let Some(said) = promtool(&["check", "metrics"], &text) else {
         return;
     };
@@ -265,13 +329,12 @@ fn promtool(arguments: &[&str], input: &str) -> Option<Result<String, String>> {
 
 #[test]
 fn each_family_is_exported_once_with_its_type_and_labels() {
-    let text = render(readings(), Format::Prometheus);
+    let text = render(&everything(), Format::Prometheus);
     let types: Vec<_> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
         .collect();
-    let wanted: Vec<_> = FAMILIES
-        .iter()
+    let wanted: Vec<_> = metric_families()
         .map(|family| (family.name, family.kind.as_str()))
         .collect();
     assert_eq!(types, wanted);
@@ -279,13 +342,13 @@ fn each_family_is_exported_once_with_its_type_and_labels() {
 
 #[test]
 fn open_metrics_ends_as_it_has_to() {
-    let text = render(readings(), Format::OpenMetrics);
+    let text = render(&everything(), Format::OpenMetrics);
     assert!(text.ends_with("# EOF\n"));
     assert!(text.contains("# TYPE lb_xdp_packets counter\n"));
 }
 
 /// The reference.
-const PAGE: &str = include_str!("../../../docs/metrics.md");
+const PAGE: &str = include_str!("../../../../../docs/metrics.md");
 
 /// Its table rows: `| name | type | labels | meaning |`.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
@@ -307,7 +370,7 @@ fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
 
 #[test]
 fn the_reference_lists_exactly_what_is_exported() {
-    let exported = FAMILIES.iter().map(|family| {
+    let exported = metric_families().map(|family| {
         let labels = family.labels.iter().map(|label| (*label).to_owned());
         let kind = family.kind.as_str().to_owned();
         (family.name.to_owned(), (kind, labels.collect()))
@@ -330,7 +393,7 @@ fn expressions() -> Vec<&'static str> {
 #[test]
 fn the_reference_asks_only_for_what_is_exported() {
     let is_exported = |word: &str| {
-        FAMILIES.iter().any(|family| {
+        metric_families().any(|family| {
             let rest = word.strip_prefix(family.name);
             rest.is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
         })

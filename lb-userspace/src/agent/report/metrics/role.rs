@@ -1,0 +1,69 @@
+//! The metrics of this host's role in the pair.
+
+use std::{collections::BTreeMap, fmt};
+
+use lb_ha::vrrp::{Cause, State};
+
+use crate::{
+    agent::pair::Known,
+    metrics::{Collector, DescriptorEncoder, Samples, families, flag},
+};
+
+families! {
+    VRRP_STATE: Gauge "lb_vrrp_state" ["state"]
+        "1 for the state that this host's virtual router is in, 0 for the others.";
+    VRRP_PRIORITY: Gauge "lb_vrrp_priority" []
+        "The priority of this host, with what is tracked.";
+    VRRP_STEPPED_BACK: Gauge "lb_vrrp_stepped_back" []
+        "1 while this host has stepped back for a host that it cannot hear.";
+    FAILOVERS: Counter "lb_failovers_total" ["reason"]
+        "How many times this host became the active one.";
+    VRRP_TRANSITIONS: Counter "lb_vrrp_transitions_total" ["state", "reason"]
+        "How many times this host's virtual router came into a state.";
+}
+
+const STATES: [State; 4] = [State::Init, State::Backup, State::Master, State::Fault];
+
+/// This host's role at the moment of a scrape.
+#[derive(Clone, Debug)]
+pub(super) struct RoleMetrics {
+    pub(super) state: State,
+    /// 1 to 254, with what is tracked.
+    pub(super) priority: u8,
+    pub(super) stepped_back: bool,
+    /// How many times this host entered a state, by cause. Those that have happened.
+    pub(super) transitions: BTreeMap<(State, Cause), u64>,
+}
+
+impl RoleMetrics {
+    pub(super) fn new(known: &Known) -> Self {
+        Self {
+            state: known.view.state,
+            priority: known.view.priority,
+            stepped_back: known.view.stepped_back,
+            transitions: known.transitions.clone(),
+        }
+    }
+}
+
+impl Collector for RoleMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        let states = STATES.map(State::as_str);
+        Samples::begin(encoder, &VRRP_STATE)?.state(&[], &states, self.state.as_str())?;
+        let priority = f64::from(self.priority);
+        Samples::begin(encoder, &VRRP_PRIORITY)?.gauge(&[], priority)?;
+        let stepped_back = flag(self.stepped_back);
+        Samples::begin(encoder, &VRRP_STEPPED_BACK)?.gauge(&[], stepped_back)?;
+        let failovers = Cause::ALL.map(|cause| {
+            let count = self.transitions.get(&(State::Master, cause));
+            (cause.as_str(), count.copied().unwrap_or(0))
+        });
+        Samples::begin(encoder, &FAILOVERS)?.counters(failovers)?;
+        let mut transitions = Samples::begin(encoder, &VRRP_TRANSITIONS)?;
+        for ((state, cause), count) in &self.transitions {
+            transitions.counter(&[state.as_str(), cause.as_str()], count)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! The metrics of the flows that the hosts of a pair send each other.
+
+use std::fmt;
+
+use super::FlowCounters;
+use crate::metrics::{Collector, DescriptorEncoder, Samples, families, flag};
+
+families! {
+    PEER_FLOWS_SYNCED: Gauge "lb_peer_flows_synced" []
+        "1 while this host has all flows of the peer, 0 while it has not.";
+    PEER_FLOWS_SENT: Counter "lb_peer_flows_sent_total" []
+        "Flows sent to the peer.";
+    PEER_FLOWS_RECEIVED: Counter "lb_peer_flows_received_total" []
+        "Flows that the peer told of and that were taken in.";
+    PEER_FLOWS_SKIPPED: Counter "lb_peer_flows_skipped_total" ["reason"]
+        "Flows of the peer that were not imported, or flows that cannot be sent to it.";
+    PEER_FLOW_EVENTS_LOST: Counter "lb_peer_flow_events_lost_total" []
+        "Events of flows that the kernel had no room to tell the agent of.";
+}
+
+/// The replication of flows at the moment of a scrape.
+#[derive(Clone, Debug)]
+pub struct FlowMetrics {
+    /// The counters.
+    pub counters: FlowCounters,
+    /// Whether this host has all flows of the peer.
+    pub synced: bool,
+}
+
+impl Collector for FlowMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        let counters = &self.counters;
+        Samples::begin(encoder, &PEER_FLOWS_SYNCED)?.gauge(&[], flag(self.synced))?;
+        Samples::begin(encoder, &PEER_FLOWS_SENT)?.counter(&[], &counters.sent)?;
+        Samples::begin(encoder, &PEER_FLOWS_RECEIVED)?.counter(&[], &counters.imported)?;
+        Samples::begin(encoder, &PEER_FLOWS_SKIPPED)?.counters(counters.skipped.iter().copied())?;
+        Samples::begin(encoder, &PEER_FLOW_EVENTS_LOST)?.counter(&[], &counters.overflowed)
+    }
+}

@@ -1,0 +1,152 @@
+//! Encodes the samples of one family.
+
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use prometheus_client::{
+    encoding::{DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet},
+    metrics::MetricType,
+};
+
+use super::Family;
+
+/// Encodes the samples of one family. The values of labels are given in the order of
+/// [`Family::labels`].
+///
+/// A counter with a label that has a fixed set of values is given with all of them, zeros included:
+/// `increase()` does not see a counter that appears with its first event.
+#[derive(Debug)]
+pub struct Samples<'a> {
+    encoder: MetricEncoder<'a>,
+    labels: &'static [&'static str],
+}
+
+impl<'a> Samples<'a> {
+    /// Encodes the family's name, type and help text; its samples follow.
+    ///
+    /// # Errors
+    /// The text could not be written.
+    pub fn begin(
+        encoder: &'a mut DescriptorEncoder<'_>,
+        family: &'static Family,
+    ) -> Result<Self, fmt::Error> {
+        // The encoder appends `_total` to the samples of a counter.
+        let name = match family.kind {
+            MetricType::Counter => family.name.trim_end_matches("_total"),
+            _ => family.name,
+        };
+        let encoder = encoder.encode_descriptor(name, family.help, None, family.kind)?;
+        Ok(Self {
+            encoder,
+            labels: family.labels,
+        })
+    }
+
+    /// Encodes a sample of a counter.
+    ///
+    /// # Errors
+    /// The text could not be written.
+    pub fn counter(&mut self, values: &[&str], value: &impl EncodeCounterValue) -> fmt::Result {
+        let encode = |sample: &mut MetricEncoder<'_>| {
+            sample.encode_counter::<NoLabelSet, _, u64>(value, None)
+        };
+        self.sample(values, encode)
+    }
+
+    /// Encodes a counter for each value of the family's only label.
+    ///
+    /// # Errors
+    /// The text could not be written.
+    pub fn counters<S: AsRef<str>>(
+        &mut self,
+        counts: impl IntoIterator<Item = (S, u64)>,
+    ) -> fmt::Result {
+        for (value, count) in counts {
+            self.counter(&[value.as_ref()], &count)?;
+        }
+        Ok(())
+    }
+
+    /// Encodes a sample of a gauge.
+    ///
+    /// # Errors
+    /// The text could not be written.
+    pub fn gauge(&mut self, values: &[&str], value: f64) -> fmt::Result {
+        self.sample(values, |sample| sample.encode_gauge(&value))
+    }
+
+    /// Encodes a state as a gauge for each value of the family's last label: 1 for `current`, 0 for the
+    /// others. `values` are those of the labels before it.
+    ///
+    /// # Errors
+    /// The text could not be written.
+    pub fn state(&mut self, values: &[&str], states: &[&str], current: &str) -> fmt::Result {
+        for state in states {
+            let values: Vec<_> = values.iter().copied().chain([*state]).collect();
+            self.gauge(&values, flag(*state == current))?;
+        }
+        Ok(())
+    }
+
+    /// Encodes a histogram. `bounds` are the upper bounds of all buckets but the last, ascending;
+    /// `counts`, one longer, is how many observations are in each bucket and in none before it.
+    ///
+    /// # Errors
+    /// The text could not be written.
+    pub fn histogram(
+        &mut self,
+        values: &[&str],
+        bounds: &[f64],
+        counts: &[u64],
+        sum: f64,
+    ) -> fmt::Result {
+        // The encoder writes the largest finite number as infinity.
+        let bounds = bounds.iter().copied().chain([f64::MAX]);
+        let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
+        let count = counts.iter().sum();
+        self.sample(values, |sample| {
+            sample.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        })
+    }
+
+    fn sample(
+        &mut self,
+        values: &[&str],
+        encode: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        if values.is_empty() {
+            return encode(&mut self.encoder);
+        }
+        let labels = self.labelled(values);
+        encode(&mut self.encoder.encode_family(&labels)?)
+    }
+
+    fn labelled(&self, values: &[&str]) -> Vec<(&'static str, String)> {
+        debug_assert_eq!(self.labels.len(), values.len(), "{:?}", self.labels);
+        let values = values.iter().map(|value| escaped(value));
+        self.labels.iter().copied().zip(values).collect()
+    }
+}
+
+/// A boolean as the value of a gauge: 1 or 0.
+#[must_use]
+pub fn flag(is_set: bool) -> f64 {
+    f64::from(u8::from(is_set))
+}
+
+/// A time as the value of a gauge: seconds since 1970-01-01 UTC.
+#[must_use]
+pub fn unix_seconds(moment: SystemTime) -> f64 {
+    match moment.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+/// The encoder writes the values of labels as they are.
+fn escaped(value: &str) -> String {
+    let value = value.replace('\\', "\\\\");
+    value.replace('"', "\\\"").replace('\n', "\\n")
+}

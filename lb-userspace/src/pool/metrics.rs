@@ -1,0 +1,86 @@
+//! The metrics of pools and their backends.
+
+use std::{fmt, time::Duration};
+
+use lb_common::backend::BackendState;
+
+use super::word_of;
+use crate::{
+    config::Name,
+    metrics::{Collector, DescriptorEncoder, Samples, families, flag},
+};
+
+families! {
+    BACKEND_UP: Gauge "lb_backend_up" ["pool", "backend"]
+        "1 while a backend takes new connections, 0 while it is draining or down.";
+    BACKEND_STATE: Gauge "lb_backend_state" ["pool", "backend", "state"]
+        "1 for the state that a backend is in, 0 for the others.";
+    BACKEND_EJECTED: Gauge "lb_backend_ejected" ["pool", "backend"]
+        "1 while a backend is ejected for failing requests, 0 while it is not.";
+    BACKEND_CHECK: Gauge "lb_backend_check_seconds" ["pool", "backend"]
+        "How long the last health check of a backend took.";
+    POOL_ALL_DOWN: Gauge "lb_pool_all_down" ["pool"]
+        "1 while no backend of a pool is up, 0 while one is.";
+}
+
+/// The pools at the moment of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct PoolMetrics {
+    /// The backends of all pools.
+    pub backends: Vec<BackendReading>,
+    /// The pools, and whether no backend of them is up.
+    pub pools: Vec<(Name, bool)>,
+}
+
+/// One backend of one pool.
+#[derive(Clone, Debug)]
+pub struct BackendReading {
+    /// The pool.
+    pub pool: Name,
+    /// The backend.
+    pub backend: Name,
+    /// The state that the backend is in.
+    pub state: BackendState,
+    /// Whether the backend is ejected for failing requests; `None`: its pool ejects none.
+    pub ejected: Option<bool>,
+    /// How long the last check took; `None` before the first, and in a pool without a check.
+    pub check: Option<Duration>,
+}
+
+impl Collector for PoolMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        let states = [BackendState::Up, BackendState::Draining, BackendState::Down].map(word_of);
+        let mut up = Samples::begin(encoder, &BACKEND_UP)?;
+        for one in &self.backends {
+            up.gauge(&one.labels(), flag(one.state == BackendState::Up))?;
+        }
+        let mut state = Samples::begin(encoder, &BACKEND_STATE)?;
+        for one in &self.backends {
+            state.state(&one.labels(), &states, word_of(one.state))?;
+        }
+        let mut ejected = Samples::begin(encoder, &BACKEND_EJECTED)?;
+        for one in &self.backends {
+            if let Some(is_ejected) = one.ejected {
+                ejected.gauge(&one.labels(), flag(is_ejected))?;
+            }
+        }
+        let mut check = Samples::begin(encoder, &BACKEND_CHECK)?;
+        for one in &self.backends {
+            if let Some(duration) = one.check {
+                check.gauge(&one.labels(), duration.as_secs_f64())?;
+            }
+        }
+        let mut all_down = Samples::begin(encoder, &POOL_ALL_DOWN)?;
+        for (pool, is_down) in &self.pools {
+            all_down.gauge(&[pool.as_str()], flag(*is_down))?;
+        }
+        Ok(())
+    }
+}
+
+impl BackendReading {
+    fn labels(&self) -> [&str; 2] {
+        [self.pool.as_str(), self.backend.as_str()]
+    }
+}
