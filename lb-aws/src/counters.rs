@@ -6,38 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{ApiError, ErrorKind};
+use super::{ApiError, ErrorKind, Operation};
 
 /// Upper bounds of the buckets of [`Durations`], in seconds; what took longer is in one more.
 pub const DURATION_BOUNDS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
-
-/// An action of the EC2 API.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Operation {
-    /// Associates the Elastic IP with this host.
-    AssociateAddress,
-    /// Says whose the Elastic IP is.
-    DescribeAddresses,
-    /// Gives this host the secondary private address.
-    AssignPrivateIpAddresses,
-    /// Says which private addresses this host's interface has.
-    DescribeNetworkInterfaces,
-}
-
-impl Operation {
-    /// Its name, as AWS writes it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AssociateAddress => "AssociateAddress",
-            Self::DescribeAddresses => "DescribeAddresses",
-            Self::AssignPrivateIpAddresses => "AssignPrivateIpAddresses",
-            Self::DescribeNetworkInterfaces => "DescribeNetworkInterfaces",
-        }
-    }
-}
 
 /// What was counted since the start. Calls that only ask for permission (`DryRun`) are not.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -12,16 +12,18 @@ mod counters;
 mod error;
 mod inspection;
 mod metadata;
+mod operation;
 mod sdk;
 mod settings;
 mod worker;
 
 pub use client::{Ec2, Owner};
 pub use counters::{
-    CallCount, Counters, DURATION_BOUNDS, Durations, LastError, Operation, OperationDurations,
+    CallCount, Counters, DURATION_BOUNDS, Durations, LastError, OperationDurations,
 };
 pub use error::{ApiError, ErrorKind};
 pub use inspection::{Denied, Inspection};
 pub use metadata::Identity;
+pub use operation::Operation;
 pub use settings::Settings;
 pub use worker::{Busy, Done, Outcome, View, Worker};

@@ -6,7 +6,6 @@
 
 pub mod advert;
 pub mod agent;
-pub mod cable;
 pub mod capture;
 pub mod certificate;
 pub mod cpu;
@@ -20,7 +19,6 @@ pub mod keepalived;
 pub mod load;
 pub mod numbers;
 pub mod partition;
-pub mod process;
 pub mod scene;
 pub mod segment;
 mod spawner;
@@ -35,7 +33,7 @@ pub mod wait;
 pub mod web;
 
 pub use effort::{THOROUGH, effort};
-pub use host::Host;
+pub use host::{Host, cable, process};
 pub use process::Process;
 pub use scene::Scene;
 pub use topology::Lab;

@@ -12,8 +12,9 @@ use tokio::{
 };
 
 use super::{
-    Source, page,
-    servers::{Until, accept},
+    Source,
+    accept::{Shutdown, accept},
+    page,
 };
 use crate::metrics::Format;
 
@@ -36,7 +37,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// Serves until it is told to stop.
-pub(super) async fn serve(listener: TcpListener, source: Arc<dyn Source>, until: Until) {
+pub(super) async fn serve(listener: TcpListener, source: Arc<dyn Source>, shutdown: Shutdown) {
     let exchange = |stream| {
         let source = Arc::clone(&source);
         async move {
@@ -44,7 +45,7 @@ pub(super) async fn serve(listener: TcpListener, source: Arc<dyn Source>, until:
             let _ended = exchange(stream, source).await;
         }
     };
-    accept(listener, MAX_CONNECTIONS, until, exchange).await;
+    accept(listener, MAX_CONNECTIONS, shutdown, exchange).await;
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

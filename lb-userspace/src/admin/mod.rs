@@ -4,6 +4,7 @@
 //! or read slowly: heads and lines are bounded, every exchange has a deadline, and the number of
 //! connections has a limit.
 
+mod accept;
 mod client;
 mod ended_early;
 #[cfg(test)]

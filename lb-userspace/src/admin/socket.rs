@@ -17,8 +17,8 @@ use tokio::{
 
 use super::{
     Answer, Request, Source,
+    accept::{Shutdown, accept},
     protocol::MAX_REQUEST,
-    servers::{Until, accept},
 };
 
 /// Connections at one time.
@@ -156,7 +156,7 @@ impl AdminSocket {
         self,
         source: Arc<dyn Source>,
         commands: mpsc::Sender<Command>,
-        until: Until,
+        shutdown: Shutdown,
     ) {
         let Self { listener, file, .. } = self;
         let _guard = file;
@@ -167,7 +167,7 @@ impl AdminSocket {
                 let _ended = converse(stream, source, commands).await;
             }
         };
-        accept(listener, MAX_CONNECTIONS, until, exchange).await;
+        accept(listener, MAX_CONNECTIONS, shutdown, exchange).await;
     }
 }
 

@@ -15,7 +15,7 @@ async fn serving(problems: &[&str]) -> SocketAddr {
     let source = Example {
         problems: problems.collect(),
     };
-    tokio::spawn(serve(listener, Arc::new(source), Until::never()));
+    tokio::spawn(serve(listener, Arc::new(source), Shutdown::never()));
     address
 }
 

@@ -11,7 +11,7 @@ fn serving(path: &Path, say: fn(Request) -> Result<String, String>) {
     let source = Example {
         problems: Vec::new(),
     };
-    tokio::spawn(socket.serve(Arc::new(source), commands, Until::never()));
+    tokio::spawn(socket.serve(Arc::new(source), commands, Shutdown::never()));
     tokio::spawn(async move {
         while let Some(command) = received.recv().await {
             let _gone = command.answer.send(say(command.request));

@@ -24,7 +24,11 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 
-use crate::{cable::End, process::Process, spawner, wait};
+pub mod cable;
+pub mod process;
+
+use self::{cable::End, process::Process};
+use crate::{spawner, wait};
 
 /// What process 1 of a host does: makes the host its own, says so, and stays until its standard
 /// input ends. It is the shell, not `cat`, that stays: it reaps the orphans.

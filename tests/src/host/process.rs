@@ -13,11 +13,8 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{
-    cpu,
-    host::{Host, only_child_of},
-    wait,
-};
+use super::{Host, only_child_of};
+use crate::{cpu, wait};
 
 /// A process that runs in a host. Dropping it kills it.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use object::{
     write::{Object, Symbol, SymbolSection},
 };
 
-use crate::host::Host;
+use super::Host;
 
 /// One end of a cable: an interface of a host.
 #[derive(Clone, Copy, Debug)]
