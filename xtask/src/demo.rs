@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::{
     checks::{HOST_PACKAGES, cargo},
     child::{self, Privilege},
-    ebpf,
+    ebpf, progress,
     setup::{self, Purpose},
     workspace::Workspace,
 };
@@ -31,7 +31,6 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
 pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
     setup::ensure(Purpose::Demo)?;
     ebpf::build_and_report(workspace)?;
-    println!("building the agent and the lab: some minutes the first time");
     let binaries = ["--bin", "lb", "--bin", "lb-lab"];
     release(workspace, &[&HOST_PACKAGES[..], &binaries].concat())?;
     let mut binary = OsString::from("LB_BINARY=");
@@ -46,8 +45,15 @@ pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
     Err(failure).with_context(|| format!("could not start `{}`", child::line(&demo)))
 }
 
+/// Builds with the release profile, and says beforehand how long that takes where it is the first time.
 fn release(workspace: &Workspace, selection: &[&str]) -> anyhow::Result<()> {
-    child::run(
+    if !workspace.target.join("release").exists() {
+        println!(
+            "building for release: the first time takes about ten minutes on two cores, half of them for \
+             aws-sdk-ec2 (the EC2 API's SDK); later builds take about two"
+        );
+    }
+    progress::build(
         cargo(workspace)
             .args(["build", "--release"])
             .args(selection),

@@ -6,6 +6,7 @@ mod checks;
 mod child;
 mod demo;
 mod ebpf;
+mod progress;
 mod setup;
 mod sim;
 mod steps;
@@ -55,7 +56,7 @@ enum Task {
     /// Measure, beside peers, in one run
     #[command(subcommand)]
     Bench(Bench),
-    /// Check the code only: format, clippy, dependencies
+    /// Check the code only: format, spelling, clippy, documentation, dependencies
     Lint,
 }
 

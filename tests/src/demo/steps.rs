@@ -32,6 +32,10 @@ const NOTICING: Duration = Duration::from_secs(10);
 
 pub(crate) fn raise(screen: Screen) -> Result<Stage> {
     screen.headline("The lab");
+    if cfg!(debug_assertions) {
+        screen
+            .line("debug build: its figures are several times worse than those of a release build");
+    }
     screen.doing("raising hosts");
     let began = Instant::now();
     let lab = Lab::raise()?;
