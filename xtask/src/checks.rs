@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use crate::{child, ebpf, workspace::Workspace};
+use anyhow::Context as _;
+
+use crate::{child, ebpf, setup, workspace::Workspace};
 
 /// The lock file says what the manifests say.
 ///
@@ -40,6 +42,33 @@ pub(crate) fn clippy(workspace: &Workspace) -> anyhow::Result<()> {
 /// It has.
 pub(crate) fn clippy_ebpf(workspace: &Workspace) -> anyhow::Result<()> {
     ebpf::clippy(workspace)
+}
+
+/// Every link of the documentation leads somewhere, private items included.
+///
+/// # Errors
+/// rustdoc has a warning.
+pub(crate) fn documentation(workspace: &Workspace) -> anyhow::Result<()> {
+    child::run(
+        cargo(workspace)
+            .arg("doc")
+            .args(HOST_PACKAGES)
+            .args(["--no-deps", "--lib", "--document-private-items"])
+            // The documentation is read in the repository, where private items are there.
+            .env(
+                "RUSTDOCFLAGS",
+                "-D warnings -A rustdoc::private_intra_doc_links",
+            ),
+    )
+}
+
+/// Words are spelt as in British English, but for those that `typos.toml` lists.
+///
+/// # Errors
+/// One is not: with its place and how it is spelt.
+pub(crate) fn spelling(workspace: &Workspace) -> anyhow::Result<()> {
+    let typos = setup::typos().context("typos is not installed: run `cargo xtask setup`")?;
+    child::run(Command::new(typos).current_dir(&workspace.root))
 }
 
 /// Licences, sources and duplicates are as `deny.toml` allows.

@@ -9,6 +9,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use self::need::{NEEDS, Need};
+pub(crate) use self::probe::typos;
 use crate::table::{Column, Table};
 
 /// What a machine is to be made ready for.

@@ -20,10 +20,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     if steps.take("set-up", || setup::ensure(Purpose::Test))
         && steps.take("eBPF object", || ebpf::build_and_report(workspace))
     {
-        steps.take("lock file", || checks::lock_file(workspace));
-        steps.take("format", || checks::format(workspace));
-        steps.take("clippy", || checks::clippy(workspace));
-        steps.take("clippy for eBPF", || checks::clippy_ebpf(workspace));
+        static_checks(&mut steps, workspace);
         if steps.take("build", || build(workspace)) {
             steps.take("unit and property tests", || unit_tests(workspace));
             steps.take("simulated pairs", || sim::test(workspace));
@@ -41,24 +38,30 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     steps.sum_up()
 }
 
-/// Clippy and every format check, and the dependencies where cargo-deny is installed.
+/// Runs the checks that need no test: format, clippy, documentation, spelling, dependencies, and the
+/// advisories about dependencies, which are fetched.
 ///
 /// # Errors
 /// One of them failed.
 pub(crate) fn lint(workspace: &Workspace) -> anyhow::Result<()> {
     let mut steps = Steps::default();
-    steps.take("eBPF object", || ebpf::build_and_report(workspace));
-    steps.take("lock file", || checks::lock_file(workspace));
-    steps.take("format", || checks::format(workspace));
-    steps.take("clippy", || checks::clippy(workspace));
-    steps.take("clippy for eBPF", || checks::clippy_ebpf(workspace));
-    if child::find_program("cargo-deny").is_some() {
-        steps.take("dependencies", || checks::dependencies(workspace));
+    if steps.take("set-up", || setup::ensure(Purpose::Test))
+        && steps.take("eBPF object", || ebpf::build_and_report(workspace))
+    {
+        static_checks(&mut steps, workspace);
         steps.take("advisories", || checks::advisories(workspace));
-    } else {
-        steps.skip("dependencies", "cargo-deny is not installed");
     }
     steps.sum_up()
+}
+
+fn static_checks(steps: &mut Steps, workspace: &Workspace) {
+    steps.take("lock file", || checks::lock_file(workspace));
+    steps.take("format", || checks::format(workspace));
+    steps.take("spelling", || checks::spelling(workspace));
+    steps.take("dependencies", || checks::dependencies(workspace));
+    steps.take("clippy", || checks::clippy(workspace));
+    steps.take("clippy for eBPF", || checks::clippy_ebpf(workspace));
+    steps.take("documentation", || checks::documentation(workspace));
 }
 
 /// One profile serves checks, unit tests and the binaries of the end-to-end tests, so that no

@@ -50,8 +50,9 @@ impl Workspace {
     pub(crate) fn ebpf_objects(&self) -> PathBuf {
         self.target.join("ebpf")
     }
-    /// The virtual environment of moto.
-    pub(crate) fn moto(&self) -> PathBuf {
-        self.target.join("moto")
+
+    /// A program of the virtual environment of this name that `setup` makes.
+    pub(crate) fn python(&self, environment: &str, program: &str) -> PathBuf {
+        self.target.join(environment).join("bin").join(program)
     }
 }

@@ -6,7 +6,10 @@ use anyhow::{Context as _, bail};
 
 use super::{
     apt,
-    need::{CLIPPY_PACKAGE, COMPILER_PACKAGES, LINKER_PACKAGES, MOTO, Need, Source, VENV_PACKAGE},
+    need::{
+        CARGO_DENY, CLIPPY_PACKAGE, COMPILER_PACKAGES, LINKER_PACKAGES, Need, PythonPackage,
+        Source, VENV_PACKAGE,
+    },
 };
 use crate::{
     child::{self, Privilege},
@@ -62,11 +65,12 @@ pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
                 commands.push(rustup(&["component", "add", component]));
             }
             Source::BpfFileSystem => commands.push(mount_bpffs()),
-            Source::Moto => {
+            Source::CargoDeny => commands.push(cargo_deny()),
+            Source::Python(package) => {
                 if !python_makes_environments() {
                     packages.push(VENV_PACKAGE);
                 }
-                commands.extend(moto()?);
+                commands.extend(python(&package)?);
             }
         }
     }
@@ -183,13 +187,30 @@ fn bpf_linker() -> Remedy {
     }
 }
 
+fn cargo_deny() -> Remedy {
+    let arguments = [
+        "install",
+        "cargo-deny",
+        "--version",
+        CARGO_DENY,
+        "--locked",
+        "--debug",
+    ];
+    Remedy::Command {
+        program: "cargo".to_owned(),
+        arguments: arguments.map(str::to_owned).to_vec(),
+        environment: Vec::new(),
+        privilege: Privilege::User,
+    }
+}
+
 /// Debian's Python leaves out what makes a virtual environment usable.
 fn python_makes_environments() -> bool {
     child::output(child::command("python3").args(["-c", "import ensurepip, venv"])).is_ok()
 }
 
-fn moto() -> anyhow::Result<[Remedy; 2]> {
-    let environment = Workspace::find()?.moto();
+fn python(package: &PythonPackage) -> anyhow::Result<[Remedy; 2]> {
+    let environment = Workspace::find()?.target.join(package.directory);
     let environment = environment
         .to_str()
         .context("the target directory's name is not UTF-8")?;
@@ -207,7 +228,12 @@ fn moto() -> anyhow::Result<[Remedy; 2]> {
         ),
         remedy(
             format!("{environment}/bin/pip"),
-            &["install", "--quiet", "--disable-pip-version-check", MOTO],
+            &[
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                package.requirement,
+            ],
         ),
     ])
 }

@@ -37,8 +37,19 @@ pub(crate) enum Source {
     EbpfClippy,
     /// The BPF file system, mounted.
     BpfFileSystem,
-    /// moto from PyPI, in a virtual environment of the target directory.
-    Moto,
+    /// `cargo install` of cargo-deny, unoptimised to shorten the build.
+    CargoDeny,
+    /// A package from PyPI, in a virtual environment of its own.
+    Python(PythonPackage),
+}
+
+/// A package from PyPI.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct PythonPackage {
+    /// The requirement that pip is given.
+    pub(crate) requirement: &'static str,
+    /// The directory of its virtual environment, within the target directory.
+    pub(crate) directory: &'static str,
 }
 
 /// Packages of the compiler for eBPF: rustc, cargo and `core` for the kernel's target.
@@ -51,8 +62,20 @@ pub(crate) const CLIPPY_PACKAGE: &str = "rust-web-clippy";
 /// The package that makes Python's virtual environments.
 pub(crate) const VENV_PACKAGE: &str = "python3-venv";
 
-/// moto as pip is asked for it.
-pub(crate) const MOTO: &str = "moto[server,ec2]==5.2.*";
+/// Simulates the EC2 API.
+pub(crate) const MOTO: PythonPackage = PythonPackage {
+    requirement: "moto[server,ec2]==5.2.*",
+    directory: "moto",
+};
+
+/// Checks spelling.
+pub(crate) const TYPOS: PythonPackage = PythonPackage {
+    requirement: "typos==1.52.*",
+    directory: "typos",
+};
+
+/// The version of cargo-deny that is installed where there is none.
+pub(crate) const CARGO_DENY: &str = "0.20.2";
 
 /// Packages that bpf-linker is built against.
 pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
@@ -65,8 +88,8 @@ impl Source {
             | Self::EbpfCompiler
             | Self::EbpfClippy
             | Self::BpfLinker
-            | Self::Moto => true,
-            Self::RustupComponent(_) | Self::BpfFileSystem => false,
+            | Self::Python(_) => true,
+            Self::RustupComponent(_) | Self::BpfFileSystem | Self::CargoDeny => false,
         }
     }
 }
@@ -88,9 +111,13 @@ impl fmt::Display for Source {
             Self::RustupComponent(component) => write!(f, "rustup component add {component}"),
             Self::EbpfClippy => write!(f, "apt: {CLIPPY_PACKAGE}, or rustup: clippy for nightly"),
             Self::BpfFileSystem => f.write_str("mount -t bpf bpf /sys/fs/bpf"),
-            Self::Moto => write!(
+            Self::CargoDeny => write!(f, "cargo install cargo-deny {CARGO_DENY}"),
+            Self::Python(PythonPackage {
+                requirement,
+                directory,
+            }) => write!(
                 f,
-                "pip install '{MOTO}' into target/moto, with apt: {VENV_PACKAGE}"
+                "pip install '{requirement}' into target/{directory}, with apt: {VENV_PACKAGE}"
             ),
         }
     }
@@ -196,7 +223,21 @@ pub(crate) const NEEDS: &[Need] = &[
         name: "moto",
         why: "plays the EC2 API; the demo does without it",
         probe: Probe::Moto,
-        source: Source::Moto,
+        source: Source::Python(MOTO),
+        purposes: &[Test],
+    },
+    Need {
+        name: "cargo-deny",
+        why: "checks licences and sources of dependencies",
+        probe: Probe::CargoCommand("deny"),
+        source: Source::CargoDeny,
+        purposes: &[Test],
+    },
+    Need {
+        name: "typos",
+        why: "checks spelling",
+        probe: Probe::Typos,
+        source: Source::Python(TYPOS),
         purposes: &[Test],
     },
     Need {

@@ -2,6 +2,7 @@
 
 use std::{env, fs, path::PathBuf};
 
+use super::need::{MOTO, TYPOS};
 use crate::{
     child,
     ebpf::toolchain::{self, BPF_LINKER},
@@ -26,6 +27,8 @@ pub(crate) enum Probe {
     BpfFileSystem,
     /// moto's server, where the lab looks for it.
     Moto,
+    /// typos, in its virtual environment or on `PATH`.
+    Typos,
 }
 
 impl Probe {
@@ -45,6 +48,7 @@ impl Probe {
             Self::BpfLinker => bpf_linker(),
             Self::BpfFileSystem => bpf_file_system(),
             Self::Moto => moto(),
+            Self::Typos => Some(typos()?.display().to_string()),
         }
     }
 }
@@ -79,11 +83,22 @@ fn moto() -> Option<String> {
     if let Some(named) = env::var_os("LB_MOTO_SERVER").map(PathBuf::from) {
         return named.is_file().then(|| named.display().to_string());
     }
-    let installed = Workspace::find().ok()?.moto().join("bin/moto_server");
+    let installed = Workspace::find()
+        .ok()?
+        .python(MOTO.directory, "moto_server");
     if installed.is_file() {
         return Some(installed.display().to_string());
     }
     program("moto_server")
+}
+
+/// The spell checker.
+pub(crate) fn typos() -> Option<PathBuf> {
+    let installed = Workspace::find().ok()?.python(TYPOS.directory, "typos");
+    if installed.is_file() {
+        return Some(installed);
+    }
+    child::find_program("typos")
 }
 
 #[cfg(test)]
