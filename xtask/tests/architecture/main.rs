@@ -1,0 +1,41 @@
+//! The structure that `docs/architecture.md` describes, compared with the source: which package and which room
+//! may use which other, that files do not depend on each other in circles, that names and paths in the
+//! document exist, and how long a file may be.
+
+mod circles;
+mod document;
+mod length;
+mod packages;
+mod rooms;
+mod source;
+
+use std::{fs, path::PathBuf};
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().expect("a workspace").to_owned()
+}
+
+/// The text of `docs/architecture.md`.
+fn document() -> String {
+    fs::read_to_string(root().join("docs/architecture.md")).expect("the document")
+}
+
+/// The rows of the table of the document whose header begins with `header`, as their cells.
+fn table(header: &str) -> Vec<Vec<String>> {
+    let document = document();
+    let mut lines = document.lines();
+    lines
+        .find(|line| line.starts_with(header))
+        .unwrap_or_else(|| panic!("docs/architecture.md has no table {header}"));
+    let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect()
+}
+
+/// The words of a text that are in backticks.
+fn quoted(text: &str) -> Vec<String> {
+    let words = text.split('`').skip(1).step_by(2);
+    words.map(str::to_owned).collect()
+}

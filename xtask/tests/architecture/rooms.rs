@@ -1,0 +1,89 @@
+//! The rooms of the agent, and which may use which.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    quoted,
+    source::{Module, Package},
+    table,
+};
+
+type Rooms = BTreeMap<String, BTreeSet<String>>;
+
+/// What the table of the document allows: `| room | concern | may use |`.
+fn allowed() -> Rooms {
+    let rows = table("| room | concern | may use |");
+    let rooms = rows.iter().map(|cells| {
+        let room = quoted(&cells[1]).remove(0);
+        (room, quoted(&cells[3]).into_iter().collect())
+    });
+    rooms.collect()
+}
+
+/// What the sources do.
+fn used() -> Rooms {
+    let sources = Package::read("lb-userspace");
+    let mut rooms = Rooms::new();
+    for (module, used) in sources.uses() {
+        let Some(room) = room_of(module) else {
+            continue;
+        };
+        let others = used
+            .iter()
+            .filter_map(room_of)
+            .filter(|other| *other != room);
+        rooms
+            .entry(room.clone())
+            .or_default()
+            .extend(others.cloned());
+    }
+    rooms.remove("main");
+    rooms
+}
+
+fn room_of(module: &Module) -> Option<&String> {
+    module.first()
+}
+
+#[test]
+fn a_room_uses_only_the_rooms_that_the_document_allows() {
+    let allowed = allowed();
+    let mut wrong = Vec::new();
+    for (room, used) in used() {
+        let Some(may) = allowed.get(&room) else {
+            wrong.push(format!("{room} is not in the table"));
+            continue;
+        };
+        wrong.extend(
+            used.difference(may)
+                .map(|other| format!("{room} uses {other}")),
+        );
+        wrong.extend(
+            may.difference(&used)
+                .map(|other| format!("{room} no longer uses {other}")),
+        );
+    }
+    assert!(
+        wrong.is_empty(),
+        "docs/architecture.md and the sources differ:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn the_rooms_depend_on_each_other_in_one_direction() {
+    let mut rooms = allowed();
+    // Those that use none that is left are taken away until nothing changes.
+    loop {
+        let before = rooms.len();
+        let left: BTreeSet<_> = rooms.keys().cloned().collect();
+        rooms.retain(|_, may| may.iter().any(|other| left.contains(other)));
+        if rooms.len() == before {
+            break;
+        }
+    }
+    assert!(
+        rooms.is_empty(),
+        "these rooms use each other in a circle: {rooms:#?}"
+    );
+}
