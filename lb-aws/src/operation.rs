@@ -1,4 +1,4 @@
-//! The actions of the EC2 API that are called.
+//! The actions of the EC2 API that the agent uses.
 
 /// An action of the EC2 API.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -4,6 +4,8 @@
 //! is in it and writes it where it is to go. Where that thread falls behind, the buffer is full and
 //! lines are dropped and counted: nothing that serves requests waits for a disk.
 
+mod counts;
+mod error;
 mod escape;
 mod line;
 mod metrics;
@@ -11,16 +13,10 @@ mod queue;
 mod time;
 mod writer;
 
-use std::{
-    fmt, io,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+pub use counts::{Counted, Counts};
+pub use error::Error;
 pub use line::{Line, Why};
 pub(crate) use metrics::FAMILIES as METRICS;
 
@@ -46,59 +42,6 @@ impl Drop for Opened {
     fn drop(&mut self) {
         self.queue.close();
     }
-}
-
-/// What happened to lines since the agent started.
-#[derive(Debug, Default)]
-pub struct Counts {
-    written: AtomicU64,
-    no_room: AtomicU64,
-    not_written: AtomicU64,
-}
-
-/// The numbers of [`Counts`] at one moment.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counted {
-    /// Lines that were written.
-    pub written: u64,
-    /// Lines that were dropped because more waited already than there is room for.
-    pub no_room: u64,
-    /// Lines that were dropped because they could not be written.
-    pub not_written: u64,
-}
-
-impl Counts {
-    /// The numbers at this moment.
-    #[must_use]
-    pub fn now(&self) -> Counted {
-        Counted {
-            written: self.written.load(Relaxed),
-            no_room: self.no_room.load(Relaxed),
-            not_written: self.not_written.load(Relaxed),
-        }
-    }
-}
-
-/// A log could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file.
-    #[error(
-        "cannot open the access log {path}: {source}; its folder must exist, and the agent's user \
-         must be allowed to write to it"
-    )]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Syslog.
-    #[error("cannot reach syslog at /dev/log for the access log: {0}; does a syslog daemon run?")]
-    Syslog(#[source] io::Error),
-    /// The thread that writes.
-    #[error("cannot start the thread that writes the access log: {0}")]
-    Thread(#[source] io::Error),
 }
 
 impl AccessLog {
@@ -159,20 +102,6 @@ impl AccessLog {
     pub fn finish(&self, limit: Duration) {
         self.opened.queue.close();
         self.opened.queue.wait_for_end(limit);
-    }
-}
-
-impl fmt::Display for Counted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            written,
-            no_room,
-            not_written,
-        } = self;
-        write!(
-            f,
-            "{written} written, {no_room} without room, {not_written} not written"
-        )
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Counts;
+use super::counts::Counts;
 
 /// Bytes that may wait.
 pub(super) const MOST_BYTES: usize = 4 * 1024 * 1024;

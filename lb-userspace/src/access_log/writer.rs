@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, queue::Queue, time};
+use super::{error::Error, queue::Queue, time};
 use crate::config::LogTarget;
 
 /// How long lines are gathered, so that a busy front's are written many at once.

@@ -16,36 +16,13 @@ use super::{
     session::{OrderError, Session},
     slot::Slot,
 };
-use crate::config::{Acme, AcmeChallenge, Name, Obtained};
+use crate::config::{AcmeChallenge, Name};
 
 /// The longest sleep: a clock that was set is noticed after that.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
-/// What a certificate says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Facts {
-    /// The names that it is for, in lower case.
-    pub names: Vec<String>,
-    /// From when to when it is valid.
-    pub validity: Validity,
-    /// Its SHA-256.
-    pub fingerprint: [u8; 32],
-}
-
-/// Reads a certificate file, chain and key, or says why it could not be served.
-pub type Inspect = fn(&[u8]) -> Result<Facts, String>;
-
 /// Where the sentence goes that says what came of an operator's order.
 pub type Answer = oneshot::Sender<Result<String, String>>;
-
-/// A certificate to be kept.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Plan {
-    pub(super) host: Name,
-    pub(super) service: Name,
-    pub(super) settings: Acme,
-    pub(super) obtained: Obtained,
-}
 
 /// The task of one certificate.
 pub(super) struct Keeper {

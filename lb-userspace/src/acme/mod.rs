@@ -18,6 +18,7 @@ mod challenges;
 mod client;
 mod dns;
 mod exchange;
+mod facts;
 mod keeper;
 mod metrics;
 mod record;
@@ -37,9 +38,10 @@ use tokio::{
 
 pub use board::{Board, Progress};
 pub use challenges::{ACME_TLS, Challenges, Offer, Response, Unmade, placeholder};
-pub use keeper::{Answer, Facts, Inspect};
 pub(crate) use metrics::FAMILIES as METRICS;
 pub use metrics::OrderMetrics;
+pub use facts::{Facts, Inspect};
+pub use keeper::Answer;
 pub use record::{MOST_ORDERS_AN_HOUR, Record, Suggestion, Validity, Window};
 pub use renewal::{Outcome, Renewal, Step};
 pub use store::StoreError;
@@ -48,9 +50,9 @@ pub use word::{CertificateId, Secret, Told, ToldCertificate, Word};
 
 use crate::config::{self, Config, Name};
 use exchange::Exchange;
-use keeper::{Keeper, Plan};
+use keeper::Keeper;
 use session::Session;
-use slot::Slot;
+use slot::{Plan, Slot};
 
 /// The certificates that the agent obtains. Dropped, it ends its tasks.
 #[derive(Debug)]

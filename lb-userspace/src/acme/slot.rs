@@ -10,13 +10,22 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    Facts, Inspect, Record, Renewal,
-    keeper::Plan,
-    record::to_unix,
+    Record, Renewal,
+    facts::{Facts, Inspect},
     store::{self, Store, StoreError},
     turn::Part,
     word::{CertificateId, ToldCertificate},
 };
+use crate::config::{Acme, Name, Obtained};
+
+/// A certificate to be kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Plan {
+    pub(super) host: Name,
+    pub(super) service: Name,
+    pub(super) settings: Acme,
+    pub(super) obtained: Obtained,
+}
 
 /// One certificate.
 #[derive(Debug)]
@@ -115,16 +124,6 @@ pub(super) fn usable(plan: &Plan, inspect: Inspect, bytes: &[u8]) -> Result<Fact
     match missing {
         Some(domain) => Err(format!("it is not for {domain}")),
         None => Ok(facts),
-    }
-}
-
-impl Facts {
-    pub(super) fn id(&self) -> CertificateId {
-        CertificateId {
-            not_before: to_unix(self.validity.not_before),
-            not_after: to_unix(self.validity.not_after),
-            fingerprint: self.fingerprint,
-        }
     }
 }
 

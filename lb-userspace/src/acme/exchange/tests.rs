@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::*;
 use crate::{
-    acme::{Facts, Validity, keeper::Plan, record::from_unix},
+    acme::{Facts, Validity, record::from_unix, slot::Plan},
     config::{Acme, AcmeChallenge, Obtained},
 };
 

@@ -1,0 +1,51 @@
+//! Counts what happens to the lines of the access log.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// What happened to lines since the agent started.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub(super) written: AtomicU64,
+    pub(super) no_room: AtomicU64,
+    pub(super) not_written: AtomicU64,
+}
+
+/// The numbers of [`Counts`] at one moment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counted {
+    /// Lines that were written.
+    pub written: u64,
+    /// Lines that were dropped because more waited already than there is room for.
+    pub no_room: u64,
+    /// Lines that were dropped because they could not be written.
+    pub not_written: u64,
+}
+
+impl Counts {
+    /// The numbers at this moment.
+    #[must_use]
+    pub fn now(&self) -> Counted {
+        Counted {
+            written: self.written.load(Relaxed),
+            no_room: self.no_room.load(Relaxed),
+            not_written: self.not_written.load(Relaxed),
+        }
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            written,
+            no_room,
+            not_written,
+        } = self;
+        write!(
+            f,
+            "{written} written, {no_room} without room, {not_written} not written"
+        )
+    }
+}

@@ -1,0 +1,382 @@
+//! The simulated world: two hosts, the link between them, and a directory.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::{super::*, SECOND};
+use crate::acme::{CertificateId, MOST_ORDERS_AN_HOUR};
+
+pub(super) fn day(days: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + DAY * 20_000 + DAY * u32::try_from(days).unwrap_or(0)
+}
+
+/// What the hosts say, as far as orders go.
+#[derive(Clone, Debug)]
+enum Said {
+    Told {
+        certificate: Option<CertificateId>,
+        record: Record,
+        under_way: Option<Duration>,
+    },
+    Claim(u64),
+    Claimed(u64, Option<Duration>),
+}
+
+#[derive(Debug)]
+pub(super) struct Host {
+    seed: u64,
+    pub(super) renewal: Renewal,
+    pub(super) certificate: Option<CertificateId>,
+    /// When the order that is under way ends.
+    pub(super) order: Option<SystemTime>,
+    part: Part,
+    /// When it looks again.
+    pub(super) wakes: SystemTime,
+    pub(super) expired: Duration,
+}
+
+/// What the world does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Happening {
+    /// This host alone is active.
+    Active(usize),
+    /// Both are, or neither is.
+    Actives(bool),
+    Link(bool),
+    Restart(usize),
+    Directory(Directory),
+    /// An operator wants a certificate.
+    Wish(usize),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Directory {
+    Works,
+    Down,
+    Refuses,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) now: SystemTime,
+    pub(super) hosts: [Host; 2],
+    link: bool,
+    /// When what is under way arrives, where, and what it is.
+    under_way: VecDeque<(SystemTime, usize, Said)>,
+    delay: Duration,
+    directory: Directory,
+    order_takes: Duration,
+    lifetime: Duration,
+    pub(super) began: Vec<SystemTime>,
+    issued: u64,
+    claims: u64,
+}
+
+impl World {
+    pub(super) fn new(
+        seed: u64,
+        delay: Duration,
+        order_takes: Duration,
+        lifetime: Duration,
+    ) -> Self {
+        let host = |seed| Host {
+            seed,
+            renewal: Renewal::new(seed, None, Record::default()).in_pair(Part::Standby, day(0)),
+            certificate: None,
+            order: None,
+            part: Part::Standby,
+            wakes: day(0),
+            expired: Duration::ZERO,
+        };
+        let mut world = Self {
+            now: day(0),
+            hosts: [host(seed), host(!seed)],
+            link: false,
+            under_way: VecDeque::new(),
+            delay,
+            directory: Directory::Works,
+            order_takes,
+            lifetime,
+            began: Vec::new(),
+            issued: 0,
+            claims: 0,
+        };
+        world.happens(Happening::Active(0));
+        world.happens(Happening::Link(true));
+        world
+    }
+
+    pub(super) fn happens(&mut self, what: Happening) {
+        match what {
+            Happening::Active(host) => {
+                self.set_part(1 - host, Part::Standby);
+                self.set_part(host, Part::Active);
+            }
+            Happening::Actives(both) => {
+                let part = if both { Part::Active } else { Part::Standby };
+                self.set_part(0, part);
+                self.set_part(1, part);
+            }
+            Happening::Link(up) => self.set_link(up),
+            Happening::Restart(index) => {
+                let link = self.link;
+                self.set_link(false);
+                let (part, now) = (self.hosts[index].part, self.now);
+                let host = &mut self.hosts[index];
+                let certificate = host.renewal.certificate;
+                let record = host.renewal.record().clone();
+                host.renewal =
+                    Renewal::new(host.seed, certificate, record).in_pair(Part::Standby, now);
+                // It is lost with the agent; the directory goes on with it or not.
+                host.order = None;
+                self.set_part(index, part);
+                if link {
+                    self.set_link(true);
+                }
+            }
+            Happening::Directory(directory) => self.directory = directory,
+            Happening::Wish(host) => {
+                let host = &mut self.hosts[host];
+                if host.part == Part::Active && host.order.is_none() {
+                    _ = host.renewal.want_now(self.now);
+                    host.wakes = self.now;
+                }
+            }
+        }
+    }
+
+    pub(super) fn set_part(&mut self, index: usize, part: Part) {
+        let host = &mut self.hosts[index];
+        host.part = part;
+        host.renewal.turn().set_part(part);
+        host.wakes = self.now;
+        self.tell(index);
+    }
+
+    fn set_link(&mut self, up: bool) {
+        if up == self.link {
+            return;
+        }
+        self.link = up;
+        self.under_way.clear();
+        for index in 0..2 {
+            let host = &mut self.hosts[index];
+            match up {
+                true => host.renewal.turn().link_up(self.now),
+                false => host.renewal.turn().link_down(self.now),
+            }
+            host.wakes = self.now;
+        }
+        self.tell(0);
+        self.tell(1);
+    }
+
+    fn tell(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let told = Said::Told {
+            certificate: host.certificate,
+            record: host.renewal.record().clone(),
+            under_way: host.renewal.turn().lasts(self.now),
+        };
+        self.say(index, told);
+    }
+
+    fn say(&mut self, from: usize, said: Said) {
+        if self.link {
+            self.under_way
+                .push_back((self.now + self.delay, 1 - from, said));
+        }
+    }
+
+    pub(super) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let arrival = self.under_way.front().map(|(at, ..)| *at);
+            let wakes = self.hosts.iter().map(|host| match host.order {
+                Some(ends) => ends,
+                None => host.wakes,
+            });
+            let next = wakes.chain(arrival).min().unwrap_or(end).max(self.now);
+            self.pass(next.min(end));
+            if next >= end {
+                return;
+            }
+            if arrival == Some(next) {
+                if let Some((_, to, said)) = self.under_way.pop_front() {
+                    self.hear(to, said);
+                }
+                continue;
+            }
+            for index in 0..2 {
+                match self.hosts[index].order {
+                    Some(ends) if ends <= self.now => self.end_order(index),
+                    None if self.hosts[index].wakes <= self.now => self.step(index),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Lets time pass: an active host whose certificate is over serves it on.
+    fn pass(&mut self, to: SystemTime) {
+        for host in &mut self.hosts {
+            let ends = host.renewal.certificate.map(|one| one.not_after);
+            if let (Part::Active, Some(ends)) = (host.part, ends) {
+                host.expired += to.duration_since(ends.max(self.now)).unwrap_or_default();
+            }
+        }
+        self.now = to;
+    }
+
+    fn step(&mut self, index: usize) {
+        let now = self.now;
+        let step = self.hosts[index].renewal.step(now);
+        match step {
+            Step::Wait(until) => {
+                assert!(until > now, "a wait that is over");
+                let look = now + DAY;
+                self.hosts[index].wakes = until.min(look);
+            }
+            Step::AskForWindow => {
+                self.hosts[index].renewal.asked_for_window(now, None, None);
+            }
+            Step::Claim => {
+                self.claims += 1;
+                // Which of two is higher must not matter.
+                let number = self.claims.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                self.hosts[index].renewal.turn().claimed(number, now);
+                self.say(index, Said::Claim(number));
+            }
+            Step::Order => {
+                let [host, other] = [&self.hosts[index], &self.hosts[1 - index]];
+                assert_eq!(host.part, Part::Active, "a standby begins an order");
+                assert!(
+                    !(self.link && other.order.is_some()),
+                    "two orders at once while the link stands"
+                );
+                self.began.push(now);
+                let ends = now + self.order_takes;
+                let host = &mut self.hosts[index];
+                host.renewal.began(now);
+                host.order = Some(ends);
+                self.tell(index);
+            }
+        }
+    }
+
+    fn end_order(&mut self, index: usize) {
+        let outcome = match self.directory {
+            Directory::Works => Outcome::Issued(Validity {
+                not_before: self.now - HOUR,
+                not_after: self.now + self.lifetime,
+            }),
+            Directory::Down => Outcome::Unreachable { retry_after: None },
+            Directory::Refuses => Outcome::Refused { retry_after: None },
+        };
+        let host = &mut self.hosts[index];
+        host.order = None;
+        host.renewal.ended(outcome);
+        host.wakes = self.now;
+        if let Outcome::Issued(validity) = outcome {
+            self.issued += 1;
+            let mut fingerprint = [0; 32];
+            fingerprint[..8].copy_from_slice(&self.issued.to_be_bytes());
+            host.certificate = Some(CertificateId {
+                not_before: to_unix(validity.not_before),
+                not_after: to_unix(validity.not_after),
+                fingerprint,
+            });
+        }
+        self.tell(index);
+    }
+
+    fn hear(&mut self, index: usize, said: Said) {
+        let now = self.now;
+        let host = &mut self.hosts[index];
+        if host.order.is_none() {
+            host.wakes = now;
+        }
+        match said {
+            Said::Claim(number) => {
+                let refused = host.renewal.peer_claims(number, now).err();
+                self.say(index, Said::Claimed(number, refused));
+            }
+            Said::Claimed(number, refused) => {
+                if !host.renewal.turn().answered(number, refused, now) {
+                    self.tell(index);
+                }
+            }
+            Said::Told {
+                certificate,
+                record,
+                under_way,
+            } => {
+                host.renewal.turn().peer_spoke();
+                host.renewal.turn().peer_orders(under_way, now);
+                let newer = certificate.filter(|theirs| host.certificate < Some(*theirs));
+                if let Some(theirs) = newer {
+                    host.certificate = Some(theirs);
+                    host.renewal.took_over(Validity {
+                        not_before: from_unix(theirs.not_before),
+                        not_after: from_unix(theirs.not_after),
+                    });
+                }
+                let same = certificate == host.certificate;
+                host.renewal.peer_tells(&record, same, now);
+                if newer.is_some() {
+                    self.tell(index);
+                }
+            }
+        }
+    }
+
+    /// No hour has more orders than the limit, of both hosts together.
+    pub(super) fn assert_limit(&self) {
+        for window in self.began.windows(MOST_ORDERS_AN_HOUR + 1) {
+            let [first, .., last] = window else {
+                continue;
+            };
+            let span = last.duration_since(*first).expect("in order");
+            // They are kept to the second, and noted when they are claimed.
+            assert!(
+                span + 2 * SECOND >= HOUR,
+                "{MOST_ORDERS_AN_HOUR} and one in {span:?}"
+            );
+        }
+    }
+}
+
+pub(super) fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        3 => (0..2_usize).prop_map(Happening::Active),
+        1 => any::<bool>().prop_map(Happening::Actives),
+        3 => any::<bool>().prop_map(Happening::Link),
+        2 => (0..2_usize).prop_map(Happening::Restart),
+        1 => prop_oneof![
+            Just(Directory::Works),
+            Just(Directory::Down),
+            Just(Directory::Refuses)
+        ]
+        .prop_map(Happening::Directory),
+        2 => (0..2_usize).prop_map(Happening::Wish),
+    ]
+}
+
+/// Seconds to months.
+pub(super) fn pause() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        (0..2_000_u64).prop_map(Duration::from_millis),
+        (1..600_u64).prop_map(Duration::from_secs),
+        (1..300_u64).prop_map(|minutes| Duration::from_secs(60 * minutes)),
+        (1..30_u64).prop_map(|days| Duration::from_secs(86_400 * days)),
+    ]
+}
+
+pub(super) fn world() -> impl Strategy<Value = World> {
+    let delay = (1..900_u64).prop_map(Duration::from_millis);
+    let order_takes = (1..300_u64).prop_map(Duration::from_secs);
+    let lifetime = prop_oneof![Just(6_u32), Just(45), Just(90)].prop_map(|days| DAY * days);
+    (any::<u64>(), delay, order_takes, lifetime)
+        .prop_map(|(seed, delay, takes, lifetime)| World::new(seed, delay, takes, lifetime))
+}
