@@ -1,10 +1,7 @@
-//! What is noted of one request while it is under way, and how its end is counted: once, however it
-//! ends.
+//! Counts and logs the end of each request exactly once, however it ends.
 
 use std::{
-    cell::{Cell, Ref, RefCell},
     net::SocketAddr,
-    rc::Rc,
     thread,
     time::{Instant, SystemTime},
 };
@@ -12,113 +9,11 @@ use std::{
 use super::{
     counters::BackendCounters,
     errors::EndedEarly,
-    exchange::Upload,
     front::{Front, Peer},
-    logged::{self, Logged, Times},
+    logged::{self, Logged},
     reason::{By, Phase, Reason},
-    upstream::Member,
+    request_state::{Notes, OFFENDING_BYTES, Stage},
 };
-
-/// The most bytes that are kept of what broke the rules.
-const OFFENDING_BYTES: usize = 512;
-
-/// What is noted of a request while it is under way.
-#[derive(Debug, Default)]
-pub(super) struct Notes {
-    /// When its head had come.
-    pub(super) began: Option<Instant>,
-    /// How far the request's body is, and its response.
-    pub(super) upload: Upload,
-    stage: Cell<Stage>,
-    attempts: Cell<u32>,
-    /// When it reached its stages.
-    pub(super) times: Times,
-    /// Bytes of the body that the backend took; of a tunnel, bytes to the backend.
-    pub(super) request_bytes: Cell<u64>,
-    /// Bytes of the body that were handed to the client; of a tunnel, bytes to it.
-    pub(super) response_bytes: Cell<u64>,
-    /// The status of the backend's response.
-    pub(super) status: Cell<u16>,
-    /// The backend that has it, or had it last.
-    member: RefCell<Option<Rc<Member>>>,
-    /// The beginning of the request; kept only where it ends early.
-    request: RefCell<Vec<u8>>,
-    /// What broke the rules.
-    offending: RefCell<Vec<u8>>,
-}
-
-/// What comes before and after the exchange with a backend.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Stage {
-    /// No backend was chosen yet.
-    #[default]
-    Queue,
-    /// A backend was chosen.
-    Connect,
-    /// There is a connection to it.
-    Connected,
-    /// The backend speaks another protocol.
-    Tunnel,
-}
-
-impl Notes {
-    /// The request goes to that backend.
-    pub(super) fn attempt(&self, member: &Rc<Member>) {
-        self.attempts.set(self.attempts.get() + 1);
-        self.enter(Stage::Connect);
-        self.times.choose();
-        *self.member.borrow_mut() = Some(Rc::clone(member));
-    }
-
-    /// How often it went to a backend.
-    pub(super) fn attempts(&self) -> u32 {
-        self.attempts.get()
-    }
-
-    /// The backend that has it, or had it last.
-    pub(super) fn member(&self) -> Ref<'_, Option<Rc<Member>>> {
-        self.member.borrow()
-    }
-
-    /// The request has come to that stage.
-    pub(super) fn enter(&self, stage: Stage) {
-        self.stage.set(stage);
-    }
-
-    /// How far the request is.
-    pub(super) fn phase(&self) -> Phase {
-        match self.stage.get() {
-            Stage::Queue => Phase::Queue,
-            Stage::Connect => Phase::Connect,
-            Stage::Tunnel => Phase::Tunnel,
-            Stage::Connected if self.upload.answered.get() => Phase::ResponseBody,
-            Stage::Connected if self.upload.complete.get() => Phase::ResponseHead,
-            Stage::Connected => Phase::RequestBody,
-        }
-    }
-
-    /// The status of the response of which the client has a part; 0: none.
-    fn sent_status(&self) -> u16 {
-        if self.upload.answered.get() {
-            self.status.get()
-        } else {
-            0
-        }
-    }
-
-    /// Keeps the first two lines of a head for the backend, because the request ends early.
-    pub(super) fn keep_request(&self, head: &[u8]) {
-        let mut ends = memchr::memchr_iter(b'\r', head);
-        let end = ends.nth(1).unwrap_or(head.len()).min(OFFENDING_BYTES);
-        *self.request.borrow_mut() = head[..end].to_vec();
-    }
-
-    /// Keeps the beginning of what broke the rules.
-    pub(super) fn keep_offending(&self, bytes: &[u8]) {
-        let bytes = &bytes[..bytes.len().min(OFFENDING_BYTES)];
-        *self.offending.borrow_mut() = bytes.to_vec();
-    }
-}
 
 /// One request from the end of its head on. Its end is counted and logged when one of the methods
 /// says what it was; where none does, because its task panicked or the worker ended, when it is
@@ -139,10 +34,7 @@ impl<'a> Account<'a> {
     /// A request of that protocol begins.
     pub(super) fn begin(front: &'a Front, peer: &'a Peer, protocol: &'static str) -> Self {
         let began = Instant::now();
-        let notes = Notes {
-            began: Some(began),
-            ..Notes::default()
-        };
+        let notes = Notes::new(began);
         let log = front.access_log();
         if log.is_some() {
             notes.times.turn_on();

@@ -5,12 +5,13 @@ use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 use tokio::time::Instant;
 
 use super::{
-    exchange::{Body, UpstreamRequest},
+    client_io::RequestBody,
     gate::{Place, Slot},
     message::Framing,
     reason::Reason,
     served_pool::Choice,
     upstream::Member,
+    upstream_request::UpstreamRequest,
     watchdog::{Expired, Watchdog},
 };
 
@@ -21,7 +22,7 @@ pub(super) type Admitted = (Rc<Member>, Option<Slot>);
 ///
 /// # Errors
 /// There is none, none had room in time, or the client left.
-pub(super) async fn admit<B: Body>(
+pub(super) async fn admit<B: RequestBody>(
     request: &UpstreamRequest<'_>,
     tried: &[Rc<Member>],
     body: &mut B,
@@ -35,7 +36,7 @@ pub(super) async fn admit<B: Body>(
     }
 }
 
-async fn wait<B: Body>(
+async fn wait<B: RequestBody>(
     request: &UpstreamRequest<'_>,
     tried: &[Rc<Member>],
     body: &mut B,

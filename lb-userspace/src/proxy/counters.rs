@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{reason::Reason, routed::RouteCounts};
+use super::reason::Reason;
 use crate::config::Name;
 
 mod metrics;
@@ -222,6 +222,23 @@ pub(super) struct BackendCounters {
     pub(super) in_use: Count,
     /// Times that it was ejected.
     pub(super) ejections: Count,
+}
+
+/// How many requests each route took.
+#[derive(Debug)]
+pub(super) struct RouteCounts {
+    /// By the place of the route.
+    pub(super) routes: Vec<Arc<Count>>,
+    /// Of those that none took.
+    pub(super) default: Arc<Count>,
+}
+
+impl RouteCounts {
+    /// A request was decided upon.
+    pub(super) fn took(&self, route: Option<usize>) {
+        let count = route.and_then(|place| self.routes.get(place));
+        count.unwrap_or(&self.default).add(1);
+    }
 }
 
 impl WorkerCounters {

@@ -5,9 +5,8 @@ use std::{io, net::SocketAddr, path::PathBuf};
 use super::{
     pem::{Contents, PemProblem},
     routing::PageProblem,
-    sessions::SessionKeyProblem,
 };
-use crate::{access_log, acme, config::Name};
+use crate::{access_log, acme, config::Name, private_file::PrivateFileError};
 
 /// Why the proxy could not start, or could not take a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +180,22 @@ pub enum CertificateProblem {
         /// What is in the file.
         contents: Contents,
     },
+}
+
+/// Why a key for cookies cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionKeyProblem {
+    /// It is not there.
+    #[error(
+        "there is no such file; `openssl rand -hex 32` makes a key, which both hosts of a pair need"
+    )]
+    Missing,
+    /// Others could have read or changed it, or it cannot be read.
+    #[error("{0}")]
+    File(#[source] PrivateFileError),
+    /// A key of that length can be guessed.
+    #[error("it has {0} bytes, which is too short for a key; `openssl rand -hex 32` makes one")]
+    Short(usize),
 }
 
 fn listen_hint(source: &io::Error) -> String {

@@ -1,12 +1,11 @@
 //! One request to a backend and its response back, whatever the client speaks.
 
 use std::{
-    cell::Cell,
     future::poll_fn,
     io::{ErrorKind, IoSlice},
     pin::pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::Poll,
 };
 
 use tokio::{
@@ -15,137 +14,23 @@ use tokio::{
 };
 
 use super::{
-    account::{Notes, Stage},
     admission::admit,
-    front::{Front, Peer},
-    gate::{Place, Slot},
+    client_io::{RequestBody, ResponseSink},
+    gate::Slot,
     memory::Relay,
-    message::{Framing, Refusal, Response},
+    message::{Framing, Refusal},
     metered::Progress,
     observed::Observed,
-    reason::{By, Left, Reason},
+    reason::{By, Reason},
     receive::{Received, receive},
+    request_state::Stage,
     retries::{Retries, Retry},
-    selection::Selection,
-    served_pool::{Choice, ServedPool},
     upload::upload,
     upstream::{Lease, Member},
+    upstream_request::{Failure, UpstreamRequest},
     watchdog::{Expired, Watchdog},
     wire::write_all,
 };
-use crate::config::Http;
-
-/// A request, ready to be sent.
-#[derive(Debug)]
-pub(super) struct UpstreamRequest<'a> {
-    /// The service.
-    pub(super) front: &'a Front,
-    /// The pool that serves it.
-    pub(super) pool: &'a ServedPool,
-    /// What the choice of a backend depends on.
-    pub(super) selection: &'a Selection,
-    /// The client.
-    pub(super) peer: &'a Peer,
-    /// The limits when the request came.
-    pub(super) limits: &'a Http,
-    /// The head for the backend.
-    pub(super) head: &'a [u8],
-    /// How the body goes to the backend.
-    pub(super) framing: Framing,
-    /// Whether the method is HEAD.
-    pub(super) to_head: bool,
-    /// Whether it may be sent twice.
-    pub(super) idempotent: bool,
-    /// Whether the client asked for another protocol.
-    pub(super) upgrade: bool,
-    /// How far the body is.
-    pub(super) upload: &'a Upload,
-    /// What the client takes of the response.
-    pub(super) progress: &'a Progress,
-    /// What is noted of the request.
-    pub(super) notes: &'a Notes,
-}
-
-impl UpstreamRequest<'_> {
-    /// The client left just now.
-    pub(super) fn client_left(&self, left: Left) -> Reason {
-        Reason::client_left(self.notes.phase(), left)
-    }
-}
-
-/// How far a request's body is, and its response.
-#[derive(Debug, Default)]
-pub(super) struct Upload {
-    /// When it last went on; `None`: not yet.
-    pub(super) progress: Cell<Option<Instant>>,
-    /// Whether the backend has all of it.
-    pub(super) complete: Cell<bool>,
-    /// Whether the head of the response has come.
-    pub(super) answered: Cell<bool>,
-    /// Whether the client has all that there is of the response, and the backend is waited for.
-    pub(super) waiting: Cell<bool>,
-}
-
-/// A part of a body.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece<'a> {
-    /// Its bytes.
-    pub(super) data: &'a [u8],
-    /// Whether the body ends with it.
-    pub(super) last: bool,
-}
-
-/// The body of a request, as the client sends it.
-pub(super) trait Body {
-    /// The current piece, without waiting: empty when nothing arrived yet. The same one until
-    /// [`Self::next`] is called.
-    fn current(&mut self) -> Result<Piece<'_>, Refusal>;
-
-    /// Lets go of the current piece and waits for another one, or for the end.
-    async fn next(&mut self) -> Result<(), BodyError>;
-
-    /// Whether a piece was let go of, so that the request cannot be sent again.
-    fn has_moved(&self) -> bool;
-
-    /// Once the body has been taken to its end: waits until the client has gone, so that nobody
-    /// waits for the response.
-    async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Left;
-}
-
-/// Why there is no more of a body.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum BodyError {
-    /// The client broke the rules.
-    Refused(Refusal),
-    /// The client went away.
-    Gone(Left),
-}
-
-/// Where a response goes.
-pub(super) trait Sink {
-    /// Waits until a part of the response has room on its way to the client, and says how many
-    /// bytes: more is not read from the backend.
-    fn poll_room(&mut self, _context: &mut Context<'_>) -> Poll<Result<usize, ClientGone>> {
-        Poll::Ready(Ok(usize::MAX))
-    }
-
-    /// Takes an interim head; [`Self::body`] or [`Self::flush`] sends it.
-    fn interim(&mut self, response: &Response<'_, '_>);
-
-    /// Takes the head of the response; [`Self::body`] sends it.
-    fn begin(&mut self, response: &Response<'_, '_>);
-
-    /// Sends what was taken.
-    async fn flush(&mut self) -> Result<(), ClientGone>;
-
-    /// Sends a part of the body, and what was taken before. `more`: the caller sends another part
-    /// before it waits for anything, so that this one may wait for that.
-    async fn body(&mut self, piece: Piece<'_>, more: bool) -> Result<(), ClientGone>;
-}
-
-/// The client cannot be written to any more.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct ClientGone(pub(super) Left);
 
 /// How an exchange ended. The backend that had it last is in the order's notes.
 #[derive(Debug)]
@@ -161,15 +46,6 @@ pub(super) enum Outcome {
     Refused(Refusal),
     /// The client is gone, or has a part of a response that will not be completed.
     Broken(Reason),
-}
-
-/// Why an attempt failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Failure {
-    /// The request's body is at fault.
-    Refused(Refusal),
-    /// Anything else.
-    Ended(Reason),
 }
 
 impl Outcome {
@@ -190,25 +66,10 @@ impl Outcome {
     }
 }
 
-impl UpstreamRequest<'_> {
-    /// Chooses a backend, not one of `tried`. `place`: that of the request in the pool's queue, if it
-    /// waits there.
-    pub(super) fn choose(&self, tried: &[Rc<Member>], place: Option<&Place>) -> Choice {
-        let dependent = (self.peer.hash, self.selection);
-        self.pool.choose(dependent, tried, place)
-    }
-}
-
-impl From<Reason> for Failure {
-    fn from(reason: Reason) -> Self {
-        Self::Ended(reason)
-    }
-}
-
 /// Sends a request to a backend and its response to the client. Where a backend refuses the
 /// connection, another one is tried; where sending the request twice is sure to do no harm, also
 /// when its connection died or its backend went down before it answered (see [`Retries`]).
-pub(super) async fn exchange<B: Body, K: Sink>(
+pub(super) async fn exchange<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     body: &mut B,
     sink: &mut K,
@@ -232,7 +93,7 @@ pub(super) async fn exchange<B: Body, K: Sink>(
     end(request, failure)
 }
 
-async fn attempts<B: Body, K: Sink>(
+async fn attempts<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     body: &mut B,
     sink: &mut K,
@@ -311,7 +172,7 @@ fn end(request: &UpstreamRequest<'_>, reason: Reason) -> Outcome {
     }
 }
 
-async fn attempt<B: Body, K: Sink>(
+async fn attempt<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     (member, lease): (&Rc<Member>, Option<Lease>),
     body: &mut B,
@@ -368,7 +229,7 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 }
 
 /// Sends the request and receives the response, both at once where there is a body.
-async fn converse<B: Body, K: Sink>(
+async fn converse<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     lease: &mut Lease,
     relay: &mut Relay,
@@ -421,7 +282,7 @@ async fn converse<B: Body, K: Sink>(
     .await
 }
 
-async fn both_ways<B: Body, K: Sink>(
+async fn both_ways<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     (reader, writer): (&mut ReadHalf<'_>, &mut WriteHalf<'_>),
     relay: &mut Relay,

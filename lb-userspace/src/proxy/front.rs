@@ -20,11 +20,11 @@ use {
 use super::{
     balance::mix,
     connections::{Connections, Entry, OpenBackend},
-    counters::ServiceCounters,
+    counters::{RouteCounts, ServiceCounters},
     errors::Errors,
     memory::Spares,
     message::Refusal,
-    routed::{RouteCounts, Routed},
+    routed::Routed,
     routing::{self, Table, Verdict},
     selection::Selection,
     served_pool::{PoolPlan, ServedPool},

@@ -1,46 +1,39 @@
 //! A client that speaks HTTP/1.
 
 use std::{
-    future::poll_fn,
     io::IoSlice,
-    pin::Pin,
     pin::pin,
     rc::Rc,
-    task::Poll,
     time::{Duration, SystemTime},
 };
-
-use tokio::time::Instant;
 
 use super::{
     account::{Account, connection_ended},
     buffer::Buffer,
-    exchange::{Outcome, UpstreamRequest, exchange},
+    exchange::{Outcome, exchange},
     front::{Front, Peer},
-    http1_body::{Http1Body, left},
+    http1_body::Http1Body,
+    http1_head::{HeadReader, INPUT_BYTES, NextHead},
     http1_sink::Http1Sink,
     linger::linger,
     memory::Relay,
     message::{
-        Framing, HeadScanner, Refusal, Via, challenge_response, header_slots, parse_request,
+        Framing, Refusal, Via, challenge_response, header_slots, parse_request,
         settle_request_version,
     },
     metered::{ClientStream, Progress},
-    reason::{Phase, Reason},
+    reason::Reason,
     routed::{Http1Fields, Routed, with_own_answer},
     routing,
     served_pool::ServedPool,
     tunnel::tunnel,
     upstream::Lease,
-    watchdog::{Expired, Watchdog},
+    upstream_request::UpstreamRequest,
+    watchdog::Watchdog,
     wire::Wire,
 };
 use crate::config::Http;
 
-/// Room for requests at the beginning; most heads fit.
-const INPUT_BYTES: usize = 4096;
-/// Empty lines before a request that are passed over (RFC 9112 §2.2).
-const MAX_EMPTY_LINES: u32 = 8;
 /// How long a client that is being hung up on has to take an answer in place of a backend's, or
 /// the end.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -84,18 +77,6 @@ struct Connection<'a, S> {
     watchdog: Watchdog,
 }
 
-/// What came of waiting for a request.
-enum Arrival {
-    /// A head of that many bytes.
-    Head(usize),
-    /// No request.
-    Closed,
-    /// No good one.
-    Refused(Refusal),
-    /// No request, early.
-    Ended(Reason),
-}
-
 /// What becomes of a connection after a request.
 enum After<'a> {
     /// Another request.
@@ -137,19 +118,23 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         let mut first = true;
         loop {
             let limits = front.limits();
-            let after = match self.next_head(&limits, first, draining.as_mut()).await {
-                Arrival::Head(length) => {
+            let after = match self
+                .head_reader()
+                .next(&limits, first, draining.as_mut())
+                .await
+            {
+                NextHead::Head(length) => {
                     self.peer.entry.begin();
                     // A reload while the head was waited for counts.
                     self.answer(length, &front.limits()).await
                 }
-                Arrival::Refused(refusal) => {
+                NextHead::Refused(refusal) => {
                     let account = Account::begin(front, self.peer, HTTP1);
                     account.notes.keep_offending(self.input.filled());
                     self.refuse(account, refusal, false).await
                 }
-                Arrival::Closed => After::Close,
-                Arrival::Ended(reason) => {
+                NextHead::Closed => After::Close,
+                NextHead::Ended(reason) => {
                     connection_ended(front, self.peer, reason, self.input.filled());
                     After::Close
                 }
@@ -185,85 +170,12 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         }
     }
 
-    /// Waits for a whole head: `keep_alive` for its first byte (`head` on a new
-    /// connection), `head` from there to its end. An empty line before it is no part of
-    /// it: the wait for the first byte begins again.
-    async fn next_head(
-        &mut self,
-        limits: &Http,
-        first: bool,
-        mut draining: Pin<&mut impl Future<Output = ()>>,
-    ) -> Arrival {
-        self.input.shrink(INPUT_BYTES);
-        let limit = if first {
-            limits.timeouts.head
-        } else {
-            limits.timeouts.keep_alive
-        };
-        let mut empty_lines = 0;
-        loop {
-            while self.input.filled().starts_with(b"\r\n") {
-                empty_lines += 1;
-                if empty_lines > MAX_EMPTY_LINES {
-                    return Arrival::Refused(Refusal::RequestLine);
-                }
-                self.input.consume(2);
-            }
-            if !matches!(self.input.filled(), [] | [b'\r']) {
-                return self.rest_of_head(limits).await;
-            }
-            if self.front.drain.has_begun() && !first {
-                return Arrival::Closed;
-            }
-            let room = self.input.space(limits.max_header_bytes);
-            let read = poll_fn(|context| {
-                if let Poll::Ready(read) = self.wire.poll_read(context, room) {
-                    return Poll::Ready(read.unwrap_or(0));
-                }
-                draining.as_mut().poll(context).map(|()| 0)
-            });
-            match self.watchdog.limit(limit, read).await {
-                Ok(0) => return Arrival::Closed,
-                Ok(bytes) => self.input.fill(bytes),
-                Err(Expired) if first => {
-                    return Arrival::Ended(Reason::ClientHeadNoRequest);
-                }
-                Err(Expired) => return Arrival::Ended(Reason::ClientKeepAliveTimeout),
-            }
-        }
-    }
-
-    async fn rest_of_head(&mut self, limits: &Http) -> Arrival {
-        let mut scanner = HeadScanner::default();
-        let mut deadline = None;
-        loop {
-            let input = self.input.filled();
-            match input.first() {
-                // Its line feed would have made it an empty line.
-                Some(b'\r') => return Arrival::Refused(Refusal::BareLineEnd),
-                Some(byte) if !byte.is_ascii_graphic() => {
-                    return Arrival::Refused(Refusal::RequestLine);
-                }
-                _ => {}
-            }
-            // What is beyond the limit is not looked at, however much came at once.
-            let within = &input[..input.len().min(limits.max_header_bytes)];
-            match scanner.scan(within) {
-                Ok(Some(length)) => return Arrival::Head(length),
-                Ok(None) if input.len() < limits.max_header_bytes => {}
-                Ok(None) => return Arrival::Refused(Refusal::HeadTooLarge),
-                Err(refusal) => return Arrival::Refused(refusal),
-            }
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.timeouts.head);
-            let limit = deadline.saturating_duration_since(Instant::now());
-            let read = self.wire.read(self.input.space(limits.max_header_bytes));
-            match self.watchdog.limit(limit, read).await {
-                Ok(Ok(bytes @ 1..)) => self.input.fill(bytes),
-                Ok(end) => {
-                    return Arrival::Ended(Reason::client_left(Phase::Head, left(&end)));
-                }
-                Err(Expired) => return Arrival::Refused(Refusal::HeaderTimeout),
-            }
+    fn head_reader(&mut self) -> HeadReader<'_, S> {
+        HeadReader {
+            wire: &self.wire,
+            input: &mut self.input,
+            front: self.front,
+            watchdog: &mut self.watchdog,
         }
     }
 

@@ -6,9 +6,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     buffer::Buffer,
-    exchange::{Body, BodyError, Piece, UpstreamRequest},
+    client_io::{BodyError, BodySlice, RequestBody},
     message::{ChunkedDecoder, Framing, Refusal, Step},
     reason::Left,
+    upstream_request::UpstreamRequest,
     wire::Wire,
 };
 
@@ -96,8 +97,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
-    fn current(&mut self) -> Result<Piece<'_>, Refusal> {
+impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
+    fn current(&mut self) -> Result<BodySlice<'_>, Refusal> {
         let found = match self.piece {
             Some(found) => found,
             None => {
@@ -105,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Body for Http1Body<'_, S> {
                 *self.piece.insert(found)
             }
         };
-        Ok(Piece {
+        Ok(BodySlice {
             data: &self.input.filled()[..found.length],
             last: found.last,
         })

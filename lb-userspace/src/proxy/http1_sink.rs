@@ -5,9 +5,10 @@ use std::io::IoSlice;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    exchange::{ClientGone, Piece, Sink, Upload},
+    client_io::{BodySlice, ClientGone, ResponseSink},
     message::{Framing, ReplyStyle, Response, push_hexadecimal},
     reason::Left,
+    request_state::Upload,
     routed::Routed,
     wire::Wire,
 };
@@ -78,7 +79,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Sink for Http1Sink<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ResponseSink for Http1Sink<'_, S> {
     fn interim(&mut self, response: &Response<'_, '_>) {
         // An HTTP/1.0 client does not know them.
         if !self.style.http10 {
@@ -102,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink for Http1Sink<'_, S> {
         self.send(&[]).await
     }
 
-    async fn body(&mut self, piece: Piece<'_>, more: bool) -> Result<(), ClientGone> {
+    async fn body(&mut self, piece: BodySlice<'_>, more: bool) -> Result<(), ClientGone> {
         if !self.style.chunked {
             return self.send(piece.data).await;
         }

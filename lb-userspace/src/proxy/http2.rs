@@ -1,13 +1,6 @@
 //! A client that speaks HTTP/2 (RFC 9113).
 
-use std::{
-    cell::{Cell, RefCell},
-    future::poll_fn,
-    pin::pin,
-    rc::Rc,
-    task::Poll,
-    time::Duration,
-};
+use std::{cell::RefCell, future::poll_fn, pin::pin, rc::Rc, task::Poll, time::Duration};
 
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, Request};
@@ -19,21 +12,23 @@ use tokio::{
 
 use super::{
     account::{Account, connection_ended},
-    exchange::{Outcome, UpstreamRequest, exchange},
+    exchange::{Outcome, exchange},
     field_guard::FieldGuard,
     front::{Front, Peer},
+    http2_activity::{Activity, Tools},
     http2_body::Http2Body,
-    http2_cancel::{Cancellations, DRAIN_BYTES, DRAIN_FOR},
+    http2_cancel::{DRAIN_BYTES, DRAIN_FOR},
     http2_sink::{Http2Sink, Responder},
-    http2_window::{CONNECTION_WINDOW, FIRST_WINDOW, MAX_STREAMS, Uploads},
+    http2_window::{CONNECTION_WINDOW, FIRST_WINDOW, MAX_STREAMS},
     linger::linger,
-    memory::{Backlog, Part, RELAY_BYTES, SMALL_RELAY_BYTES},
+    memory::Part,
     message::{FieldEdits, Framing, Method, Notice, Refusal, Via, read_http2},
     metered::Progress,
     panics::contained,
     reason::Reason as Why,
     routed::{Http2Fields, Routed, http2_response, with_own_answer},
     routing,
+    upstream_request::UpstreamRequest,
     watchdog::{Expired, Watchdog},
 };
 use crate::config::Http;
@@ -47,11 +42,6 @@ const SEND_BUFFER: usize = 256 * 1024;
 const BLOCK_LIMIT: usize = 4;
 /// How often in `send` a write is tried that the kernel has no room for.
 const PROBES: u32 = 4;
-/// With more streams than these under way each response begins with a small buffer.
-const FEW_STREAMS: usize = 8;
-/// What ended streams leave for the next ones, at most so often and so large.
-const SPARE_TOOLS: usize = 16;
-const SPARE_HEAD_BYTES: usize = 4096;
 /// How long a client that is sent away may take to hear it.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Requests that a client may take back before they are looked at: more end the connection
@@ -172,65 +162,6 @@ fn builder(limits: &Http) -> h2::server::Builder {
         .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX));
     builder
-}
-
-/// What the streams of a connection do.
-#[derive(Debug)]
-struct Activity {
-    /// Streams under way.
-    streams: Cell<usize>,
-    /// When one of them ended last.
-    last: Cell<Option<Instant>>,
-    /// What ended streams leave for the next ones.
-    tools: RefCell<Vec<Tools>>,
-    /// What the client has not taken yet.
-    backlog: Rc<Backlog>,
-    /// What the client took back.
-    cancellations: Cancellations,
-    /// Requests with a body under way.
-    uploads: Uploads,
-}
-
-impl Activity {
-    fn new(front: &Front, peer: &Peer, limits: &Http) -> Self {
-        Self {
-            streams: Cell::new(0),
-            last: Cell::new(None),
-            tools: RefCell::default(),
-            cancellations: Cancellations::new(Instant::now()),
-            uploads: Uploads::new(Instant::now()),
-            backlog: Backlog::new(
-                front.spares.memory(),
-                &peer.entry,
-                limits.connection_buffer_bytes,
-            ),
-        }
-    }
-
-    /// Keeps what a stream leaves, unless it is large or there is enough of it.
-    fn keep(&self, tools: Tools) {
-        let mut spare = self.tools.borrow_mut();
-        if spare.len() < SPARE_TOOLS && tools.head.capacity() <= SPARE_HEAD_BYTES {
-            spare.push(tools);
-        }
-    }
-
-    /// How much of a response is read before its head is known.
-    fn first_read(&self) -> usize {
-        if self.streams.get() > FEW_STREAMS {
-            SMALL_RELAY_BYTES
-        } else {
-            RELAY_BYTES
-        }
-    }
-}
-
-/// What each stream needs for itself.
-#[derive(Debug, Default)]
-struct Tools {
-    /// The head for the backend.
-    head: Vec<u8>,
-    watchdog: Watchdog,
 }
 
 /// One request and its response.

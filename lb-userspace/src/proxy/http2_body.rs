@@ -6,9 +6,10 @@ use bytes::Bytes;
 use h2::RecvStream;
 
 use super::{
-    exchange::{Body, BodyError, Piece, UpstreamRequest},
+    client_io::{BodyError, BodySlice, RequestBody},
     message::Refusal,
     reason::Left,
+    upstream_request::UpstreamRequest,
 };
 
 /// The body of an HTTP/2 request. The client may send on as pieces are let go of.
@@ -53,9 +54,9 @@ impl Http2Body {
     }
 }
 
-impl Body for Http2Body {
-    fn current(&mut self) -> Result<Piece<'_>, Refusal> {
-        Ok(Piece {
+impl RequestBody for Http2Body {
+    fn current(&mut self) -> Result<BodySlice<'_>, Refusal> {
+        Ok(BodySlice {
             data: &self.piece,
             last: self.last,
         })

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 
 use super::{
-    exchange::{ClientGone, Piece, Sink},
+    client_io::{BodySlice, ClientGone, ResponseSink},
     http2_body::left,
     memory::{Backlog, Part},
     message::{ReplyChanges, Response},
@@ -207,7 +207,7 @@ impl<'a> Http2Sink<'a> {
     }
 }
 
-impl Sink for Http2Sink<'_> {
+impl ResponseSink for Http2Sink<'_> {
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, ClientGone>> {
         let mut responder = self.responder.borrow_mut();
         if responder.has_begun() {
@@ -236,7 +236,7 @@ impl Sink for Http2Sink<'_> {
         Ok(())
     }
 
-    async fn body(&mut self, piece: Piece<'_>, _more: bool) -> Result<(), ClientGone> {
+    async fn body(&mut self, piece: BodySlice<'_>, _more: bool) -> Result<(), ClientGone> {
         if let Some(head) = self.head.take() {
             let end = piece.last && piece.data.is_empty();
             self.responder.borrow_mut().begin(head, end)?;

@@ -10,10 +10,10 @@ use std::{
 use http::{HeaderMap, header};
 
 use super::{
-    account::Notes,
     front::{Front, Peer},
     message::Request,
     reason::Reason,
+    request_state::{Notes, Times},
     trace::{self, TraceId},
 };
 use crate::access_log::{AccessLog, Line, Why};
@@ -36,44 +36,6 @@ pub(super) struct Logged {
 
 /// How many values a client chooses.
 const VALUES: usize = 5;
-
-/// When a request reached its stages; nothing is noted without an access log.
-#[derive(Debug, Default)]
-pub(super) struct Times {
-    is_on: Cell<bool>,
-    chosen: Cell<Option<Instant>>,
-    connected: Cell<Option<Instant>>,
-    first_byte: Cell<Option<Instant>>,
-}
-
-impl Times {
-    /// Notes times from here on.
-    pub(super) fn turn_on(&self) {
-        self.is_on.set(true);
-    }
-
-    /// A backend was chosen. The first choice counts.
-    pub(super) fn choose(&self) {
-        self.note(&self.chosen);
-    }
-
-    /// There is a connection. The last one counts.
-    pub(super) fn connect(&self) {
-        self.connected.set(None);
-        self.note(&self.connected);
-    }
-
-    /// A byte of the response came. The first one counts.
-    pub(super) fn first_byte(&self) {
-        self.note(&self.first_byte);
-    }
-
-    fn note(&self, cell: &Cell<Option<Instant>>) {
-        if self.is_on.get() && cell.get().is_none() {
-            cell.set(Some(Instant::now()));
-        }
-    }
-}
 
 impl Logged {
     /// A request of that protocol begins.

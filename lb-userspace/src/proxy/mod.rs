@@ -16,6 +16,7 @@ mod balance;
 mod buffer;
 mod certificates;
 mod client_certificates;
+mod client_io;
 mod connections;
 mod counters;
 mod error;
@@ -26,8 +27,10 @@ mod front;
 mod gate;
 mod http1;
 mod http1_body;
+mod http1_head;
 mod http1_sink;
 mod http2;
+mod http2_activity;
 mod http2_body;
 mod http2_cancel;
 mod http2_sink;
@@ -42,10 +45,12 @@ mod observed;
 mod outliers;
 mod panics;
 mod pem;
+mod prepared;
 mod reason;
 mod receive;
 mod registry;
 mod request_hash;
+mod request_state;
 mod retries;
 mod retry_budget;
 mod routed;
@@ -64,21 +69,19 @@ mod trace;
 mod tunnel;
 mod upload;
 mod upstream;
+mod upstream_request;
 mod watchdog;
 mod wire;
 mod worker;
 
 use std::{
     collections::HashMap,
-    fmt, io,
+    io,
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::{Duration, Instant},
 };
-
-use nix::sys::resource::{Resource, getrlimit};
-use tokio::sync::watch;
 
 pub(crate) use certificates::CERTIFICATE_METRICS;
 pub use certificates::{
@@ -91,45 +94,31 @@ pub use counters::{
     BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, ReasonCount,
     RequestCount,
 };
-pub use error::{CertificateProblem, Error};
+pub use error::{CertificateProblem, Error, SessionKeyProblem};
 pub use errors::EndedEarly;
 pub use pem::{Contents, PemProblem};
+pub use prepared::Frontend;
 pub use reason::{By, Phase, Reason};
 pub use routing::{PageProblem, Question, check_pages, explain};
 pub use served_tls::tls_files;
-pub use sessions::{SessionKeyProblem, check_session_keys};
+pub use sessions::check_session_keys;
 pub use shares::{BackendUsage, PoolUsage};
 
 use crate::{
     access_log::{self, AccessLog},
     acme::Challenges,
-    config::{self, Name, Service},
-    pool::PoolView,
+    config,
     tickets::TicketKeys,
 };
 use connections::{ClientCounts, most_clients};
 use errors::Errors;
-use front::RoutePlan;
-use routing::Table;
-use served_pool::PoolPlan;
-use served_tls::{Keys, ServedTls};
+use prepared::{PreparedService, State, prepare_all};
+use served_tls::Keys;
 use shares::AllShares;
-use worker::{Command, Finish, FrontPlan, Plan, Worker};
+use worker::{Command, Finish, Plan, Worker};
 
 /// How long the last lines of the access log may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
-
-/// A service to be served, and its pool as it is at any moment.
-#[derive(Clone, Debug)]
-pub struct Frontend {
-    /// The service; its mode is `http` or `https`.
-    pub service: Service,
-    /// Whether its address moves between hosts: it listens there while another host has it, too.
-    pub moves: bool,
-    /// Its pools, by name. Backends that are not up get no new request from the moment they are
-    /// seen here.
-    pub pools: HashMap<Name, watch::Receiver<Arc<PoolView>>>,
-}
 
 /// The HTTP front. Dropping it without [`Self::shutdown`] ends all connections.
 #[derive(Debug)]
@@ -141,39 +130,6 @@ pub struct Proxy {
     errors: Arc<Errors>,
     shares: AllShares,
     state: Mutex<State>,
-}
-
-/// What stays from one configuration to the next.
-#[derive(Default)]
-struct State {
-    /// The listening sockets of each address, to be passed to the next process. The workers have
-    /// descriptors of their own: a socket is closed when both are.
-    bound: HashMap<SocketAddr, Vec<TcpListener>>,
-    /// Listening sockets that this process was given and that no service has yet.
-    given: HashMap<SocketAddr, Vec<TcpListener>>,
-    /// The services with TLS.
-    tls: Vec<(Service, ServedTls)>,
-    access_log: Option<AccessLog>,
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
-            .field("bound", &self.bound)
-            .field("tls", &self.tls)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A frontend with all that can fail done.
-struct Prepared {
-    frontend: Frontend,
-    tls: Option<ServedTls>,
-    /// Some for each worker, where the address is new.
-    listeners: Vec<Vec<TcpListener>>,
-    /// Other descriptors of the same.
-    bound: Vec<TcpListener>,
-    routes: RoutePlan,
 }
 
 impl Proxy {
@@ -242,7 +198,13 @@ impl Proxy {
     ) -> Result<(), Vec<Error>> {
         let mut state = self.state();
         let access_log = state.access_log(log, &self.log_counts);
-        let prepared = self.prepare(&mut state, frontends);
+        let prepared = prepare_all(
+            &mut state,
+            frontends,
+            self.keys(),
+            &self.shares,
+            self.workers.len(),
+        );
         let (access_log, mut prepared) = match (access_log, prepared) {
             (Ok(access_log), Ok(prepared)) => (access_log, prepared),
             (access_log, prepared) => {
@@ -397,65 +359,11 @@ impl Proxy {
         }
     }
 
-    fn prepare(
-        &self,
-        state: &mut State,
-        frontends: Vec<Frontend>,
-    ) -> Result<Vec<Prepared>, Vec<Error>> {
-        let mut errors = same_addresses(&frontends);
-        let mut prepared = Vec::new();
-        for frontend in frontends {
-            match self.prepare_one(state, frontend) {
-                Ok(one) => prepared.push(one),
-                Err(more) => errors.extend(more),
-            }
-        }
-        if errors.is_empty() {
-            Ok(prepared)
-        } else {
-            Err(errors)
-        }
-    }
-
-    fn prepare_one(&self, state: &mut State, frontend: Frontend) -> Result<Prepared, Vec<Error>> {
-        let mut prepared = Prepared {
-            tls: None,
-            listeners: Vec::new(),
-            bound: Vec::new(),
-            routes: RoutePlan::default(),
-            frontend,
-        };
-        let mut errors = Vec::new();
-        match ServedTls::load(&prepared.frontend.service, self.keys()) {
-            Ok(tls) => prepared.tls = tls,
-            Err(more) => errors = more,
-        }
-        if let Err(source) = prepared.listen(state, self.workers.len()) {
-            let Service { name, listen, .. } = &prepared.frontend.service;
-            errors.push(Error::Listen {
-                service: name.clone(),
-                address: *listen,
-                source,
-            });
-        }
-        errors.extend(
-            prepared
-                .set_up_routes(&self.shares)
-                .err()
-                .unwrap_or_default(),
-        );
-        if errors.is_empty() {
-            Ok(prepared)
-        } else {
-            Err(errors)
-        }
-    }
-
     fn switch(
         &self,
         limits: &config::Http,
         descriptors: usize,
-        (log, prepared): (Option<&AccessLog>, &mut [Prepared]),
+        (log, prepared): (Option<&AccessLog>, &mut [PreparedService]),
     ) -> Result<(), Error> {
         let limits = Arc::new(limits.clone());
         self.tell_all(|done| {
@@ -463,7 +371,7 @@ impl Proxy {
                 limits: Arc::clone(&limits),
                 descriptors,
                 log: log.cloned(),
-                fronts: prepared.iter_mut().map(Prepared::plan).collect(),
+                fronts: prepared.iter_mut().map(PreparedService::plan).collect(),
             };
             Command::Apply(plan, done)
         })
@@ -486,94 +394,6 @@ impl Proxy {
     }
 }
 
-impl Prepared {
-    /// Opens listening sockets for the workers, where there are none for the address.
-    fn listen(&mut self, state: &mut State, workers: usize) -> io::Result<()> {
-        let address = self.frontend.service.listen;
-        if state.bound.contains_key(&address) {
-            return Ok(());
-        }
-        let given = state.given.remove(&address).unwrap_or_default();
-        let listeners = listener::bind(address, self.frontend.moves, workers, given)?;
-        let other = listeners.iter().map(TcpListener::try_clone);
-        self.bound = other.collect::<io::Result<_>>()?;
-        self.listeners = listener::deal(listeners, workers);
-        Ok(())
-    }
-
-    fn set_up_routes(&mut self, shares: &AllShares) -> Result<(), Vec<Error>> {
-        let Frontend { service, pools, .. } = &self.frontend;
-        let feeds = service.pools().into_iter().map(|pool| {
-            let feed = pools.get(&pool.name).cloned();
-            let feed = feed.ok_or_else(|| {
-                vec![Error::NoPool {
-                    service: service.name.clone(),
-                    pool: pool.name.clone(),
-                }]
-            });
-            let shares = shares.of(pool).map_err(|error| vec![error])?;
-            Ok(PoolPlan {
-                name: pool.name.clone(),
-                feed: feed?,
-                shares,
-            })
-        });
-        self.routes = RoutePlan {
-            // The service's own is the first.
-            default: service.pool.as_ref().map(|_own| 0),
-            pools: feeds.collect::<Result<_, Vec<Error>>>()?,
-            table: Table::compile(service)?,
-        };
-        Ok(())
-    }
-
-    /// The plan for the next worker.
-    fn plan(&mut self) -> FrontPlan {
-        FrontPlan {
-            name: self.frontend.service.name.clone(),
-            listen: self.frontend.service.listen,
-            listeners: self.listeners.pop().unwrap_or_default(),
-            tls: self.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
-            routes: self.routes.clone(),
-            timeouts: self.frontend.service.timeouts,
-        }
-    }
-}
-
-impl State {
-    /// The access log of a new configuration.
-    fn access_log(
-        &self,
-        log: &config::Log,
-        counts: &Arc<access_log::Counts>,
-    ) -> Result<Option<AccessLog>, Error> {
-        let settings = log.access.as_ref();
-        let before = self.access_log.as_ref();
-        settings
-            .map(|settings| AccessLog::open(settings, before, counts))
-            .transpose()
-            .map_err(Error::AccessLog)
-    }
-
-    /// Before the workers switch: a worker that stops listening on an address accepts what waits there,
-    /// and then has the last descriptor.
-    fn remember(&mut self, prepared: &mut [Prepared], access_log: Option<AccessLog>) {
-        let mut before = std::mem::take(self).bound;
-        self.access_log = access_log;
-        for one in prepared {
-            let address = one.frontend.service.listen;
-            let bound = match before.remove(&address) {
-                Some(bound) => bound,
-                None => std::mem::take(&mut one.bound),
-            };
-            self.bound.insert(address, bound);
-            if let Some(tls) = &one.tls {
-                self.tls.push((one.frontend.service.clone(), tls.clone()));
-            }
-        }
-    }
-}
-
 /// How many descriptors the process may have.
 fn descriptors() -> usize {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| {
@@ -591,19 +411,4 @@ fn warn_of_few_descriptors(limits: &config::Http, descriptors: usize) {
             "max_connections is more than the process has descriptors for; raise LimitNOFILE"
         );
     }
-}
-
-fn same_addresses(frontends: &[Frontend]) -> Vec<Error> {
-    let mut seen: HashMap<SocketAddr, &Name> = HashMap::new();
-    let mut errors = Vec::new();
-    for Frontend { service, .. } in frontends {
-        if let Some(first) = seen.insert(service.listen, &service.name) {
-            errors.push(Error::SameAddress {
-                first: first.clone(),
-                second: service.name.clone(),
-                address: service.listen,
-            });
-        }
-    }
-    errors
 }

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    exchange::{ClientGone, Piece, Sink, UpstreamRequest},
+    client_io::{BodySlice, ClientGone, ResponseSink},
     memory::Relay,
     message::{
         ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response,
@@ -17,6 +17,7 @@ use super::{
     },
     reason::Reason,
     upstream::Member,
+    upstream_request::UpstreamRequest,
     watchdog::{Expired, Watchdog},
 };
 
@@ -40,7 +41,7 @@ pub(super) enum Received {
 /// Receives the response to an order and hands it to the sink. Where the request may be sent to
 /// another backend, `member` is the one that has it: when that goes down before it has sent a byte,
 /// and another one is up, waiting for it ends.
-pub(super) async fn receive<K: Sink>(
+pub(super) async fn receive<K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     (reader, member): (&mut ReadHalf<'_>, Option<&Member>),
     relay: &mut Relay,
@@ -92,14 +93,14 @@ struct Source<'a, 'c> {
 
 impl Source<'_, '_> {
     /// Reads a head and lets the sink take it.
-    async fn head<K: Sink>(&mut self, sink: &mut K) -> Result<Head, Reason> {
+    async fn head<K: ResponseSink>(&mut self, sink: &mut K) -> Result<Head, Reason> {
         let length = self.head_length(sink).await?;
         let head = self.take_head(length, sink)?;
         self.relay.consume(length);
         Ok(head)
     }
 
-    async fn head_length<K: Sink>(&mut self, sink: &mut K) -> Result<usize, Reason> {
+    async fn head_length<K: ResponseSink>(&mut self, sink: &mut K) -> Result<usize, Reason> {
         let mut scanner = HeadScanner::default();
         let mut began = None;
         loop {
@@ -142,7 +143,7 @@ impl Source<'_, '_> {
         reason
     }
 
-    fn take_head<K: Sink>(&mut self, length: usize, sink: &mut K) -> Result<Head, Reason> {
+    fn take_head<K: ResponseSink>(&mut self, length: usize, sink: &mut K) -> Result<Head, Reason> {
         settle_response_version(&mut self.relay.filled_mut()[..length]);
         let mut slots = header_slots();
         let head = &self.relay.filled()[..length];
@@ -165,7 +166,11 @@ impl Source<'_, '_> {
         })
     }
 
-    async fn body<K: Sink>(&mut self, framing: Framing, sink: &mut K) -> Result<(), Reason> {
+    async fn body<K: ResponseSink>(
+        &mut self,
+        framing: Framing,
+        sink: &mut K,
+    ) -> Result<(), Reason> {
         match framing {
             Framing::Empty => self.hand_on(0, true, sink).await,
             Framing::Length(length) => self.known_length(length, sink).await,
@@ -174,7 +179,11 @@ impl Source<'_, '_> {
         }
     }
 
-    async fn known_length<K: Sink>(&mut self, mut left: u64, sink: &mut K) -> Result<(), Reason> {
+    async fn known_length<K: ResponseSink>(
+        &mut self,
+        mut left: u64,
+        sink: &mut K,
+    ) -> Result<(), Reason> {
         loop {
             let available = self.relay.filled().len();
             let length = usize::try_from(left).map_or(available, |left| left.min(available));
@@ -189,7 +198,7 @@ impl Source<'_, '_> {
         }
     }
 
-    async fn until_close<K: Sink>(&mut self, sink: &mut K) -> Result<(), Reason> {
+    async fn until_close<K: ResponseSink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         loop {
             self.hand_on(self.relay.filled().len(), false, sink).await?;
             if self.read_body(sink).await? == 0 {
@@ -198,7 +207,7 @@ impl Source<'_, '_> {
         }
     }
 
-    async fn chunked<K: Sink>(&mut self, sink: &mut K) -> Result<(), Reason> {
+    async fn chunked<K: ResponseSink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         let mut decoder = ChunkedDecoder::default();
         // The head is, until the first bytes of the body are looked at.
         let mut held_back = true;
@@ -235,7 +244,7 @@ impl Source<'_, '_> {
     }
 
     /// Hands the first `length` bytes to the sink.
-    async fn hand_on<K: Sink>(
+    async fn hand_on<K: ResponseSink>(
         &mut self,
         length: usize,
         last: bool,
@@ -243,7 +252,7 @@ impl Source<'_, '_> {
     ) -> Result<(), Reason> {
         let (data, rest) = self.relay.filled().split_at(length);
         let more = !last && !rest.is_empty();
-        let send = sink.body(Piece { data, last }, more);
+        let send = sink.body(BodySlice { data, last }, more);
         // A client that takes nothing for so long is as good as gone.
         let UpstreamRequest {
             limits, progress, ..
@@ -259,7 +268,7 @@ impl Source<'_, '_> {
         Ok(())
     }
 
-    async fn flush<K: Sink>(&mut self, sink: &mut K) -> Result<(), Reason> {
+    async fn flush<K: ResponseSink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         let UpstreamRequest {
             limits, progress, ..
         } = self.request;
@@ -275,7 +284,7 @@ impl Source<'_, '_> {
         }
     }
 
-    async fn read_body<K: Sink>(&mut self, sink: &mut K) -> Result<usize, Reason> {
+    async fn read_body<K: ResponseSink>(&mut self, sink: &mut K) -> Result<usize, Reason> {
         self.read(sink, &mut None)
             .await
             .map_err(|error| match error {
@@ -287,7 +296,7 @@ impl Source<'_, '_> {
 
     /// Reads more, no more than the sink has room for. There is a buffer only while there is
     /// something to read.
-    async fn read<K: Sink>(
+    async fn read<K: ResponseSink>(
         &mut self,
         sink: &mut K,
         began: &mut Option<Instant>,

@@ -3,7 +3,6 @@
 use std::{rc::Rc, time::SystemTime};
 
 use super::{
-    counters::Count,
     message::{
         Answer, Changes, FieldEdits, Http2Request, Refusal, ReplyChanges, Request, own_body,
     },
@@ -148,22 +147,5 @@ pub(super) struct Http2Fields<'a>(pub(super) &'a Http2Request<'a>, pub(super) bo
 impl Fields for Http2Fields<'_> {
     fn has(&self, name: &str, test: &dyn Fn(&[u8]) -> bool) -> bool {
         self.0.has_field(self.1, name, test)
-    }
-}
-
-/// How many requests each route took.
-#[derive(Debug)]
-pub(super) struct RouteCounts {
-    /// By the place of the route.
-    pub(super) routes: Vec<std::sync::Arc<Count>>,
-    /// Of those that none took.
-    pub(super) default: std::sync::Arc<Count>,
-}
-
-impl RouteCounts {
-    /// A request was decided upon.
-    pub(super) fn took(&self, route: Option<usize>) {
-        let count = route.and_then(|place| self.routes.get(place));
-        count.unwrap_or(&self.default).add(1);
     }
 }

@@ -10,7 +10,11 @@ use std::{cell::Cell, path::Path, rc::Rc};
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{Error, message::find_cookie, routing::Fields};
+use super::{
+    error::{Error, SessionKeyProblem},
+    message::find_cookie,
+    routing::Fields,
+};
 use crate::{
     config::{Pool, Service, Sticky},
     private_file::{self, PrivateFileError},
@@ -25,22 +29,6 @@ const PURPOSE: &[u8] = b"lb sticky session 1";
 /// The key that cookies are signed with.
 #[derive(Debug)]
 pub(super) struct SessionKey(hmac::Key);
-
-/// Why a key for cookies cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionKeyProblem {
-    /// It is not there.
-    #[error(
-        "there is no such file; `openssl rand -hex 32` makes a key, which both hosts of a pair need"
-    )]
-    Missing,
-    /// Others could have read or changed it, or it cannot be read.
-    #[error("{0}")]
-    File(#[source] PrivateFileError),
-    /// A key of that length can be guessed.
-    #[error("it has {0} bytes, which is too short for a key; `openssl rand -hex 32` makes one")]
-    Short(usize),
-}
 
 impl SessionKey {
     /// Reads a key file. White space at its ends is no part of the key.

@@ -11,9 +11,9 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    account::Notes,
     metered::Progress,
     reason::Reason,
+    request_state::Notes,
     upstream::Lease,
     watchdog::{Expired, Watchdog},
 };

@@ -5,17 +5,18 @@ use std::{future::poll_fn, io::IoSlice, task::Poll};
 use tokio::{net::tcp::WriteHalf, time::Instant};
 
 use super::{
-    exchange::{Body, BodyError, Failure, Piece, UpstreamRequest},
+    client_io::{BodyError, BodySlice, RequestBody},
     message::{Framing, Refusal, push_hexadecimal},
     metered::Progress,
     reason::Reason,
+    upstream_request::{Failure, UpstreamRequest},
     watchdog::{Expired, Watchdog},
     wire::write_all,
 };
 
 /// Sends head and body, and ends when the client is gone. Where the backend takes no more of the body, what it said before it hung up
 /// is still to be read, and the client reads it perhaps only when it has sent everything.
-pub(super) async fn upload<B: Body>(
+pub(super) async fn upload<B: RequestBody>(
     request: &UpstreamRequest<'_>,
     body: &mut B,
     writer: &mut WriteHalf<'_>,
@@ -72,7 +73,7 @@ enum SendError {
 }
 
 /// Sends head and body, the head together with what there is of the body.
-async fn send<B: Body>(
+async fn send<B: RequestBody>(
     request: &UpstreamRequest<'_>,
     body: &mut B,
     writer: &mut WriteHalf<'_>,
@@ -110,7 +111,7 @@ async fn send<B: Body>(
 
 async fn send_piece(
     writer: &mut WriteHalf<'_>,
-    (head, piece): (&[u8], Piece<'_>),
+    (head, piece): (&[u8], BodySlice<'_>),
     chunked: bool,
     taken: &Progress,
 ) -> std::io::Result<()> {

@@ -2,7 +2,12 @@
 
 use std::{borrow::Cow, time::SystemTime};
 
-use super::{FieldEdits, Refusal, date::http_date, forward::push_field, own::own_text};
+use super::{
+    FieldEdits, Refusal,
+    date::http_date,
+    field_line::push_field,
+    own::{own_text, reason_phrase},
+};
 
 /// A response that no backend gives.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +67,11 @@ impl Answer<'_> {
         now: SystemTime,
         out: &mut Vec<u8>,
     ) -> usize {
-        let line = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        let line = format!(
+            "HTTP/1.1 {} {}\r\n",
+            self.status,
+            reason_phrase(self.status)
+        );
         out.extend_from_slice(line.as_bytes());
         for (name, value) in self.fields(now) {
             push_field(out, name, value.as_bytes());
@@ -76,14 +85,6 @@ impl Answer<'_> {
         out.extend_from_slice(self.bytes());
         self.bytes().len()
     }
-}
-
-/// The words for a status.
-pub(crate) fn reason(status: u16) -> &'static str {
-    let known = http::StatusCode::from_u16(status).ok();
-    known
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or("Error")
 }
 
 #[cfg(test)]

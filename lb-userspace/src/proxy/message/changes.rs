@@ -1,6 +1,6 @@
 //! What routes change in the heads of messages.
 
-use super::{cookies::push_without, forward::push_field};
+use super::{cookies::push_without, field_line::push_field};
 use crate::config::{HeaderEdits, Template, Variable};
 
 /// Changes of a header, those of a service and those of a route in one.

@@ -2,8 +2,8 @@
 
 use super::{
     Changes, FieldKind, Framing, Request,
+    field_line::{push_field, push_length},
     fields::{kind_of, named_in_connection},
-    number::push_decimal,
 };
 
 /// What the proxy knows of the way that a request came.
@@ -173,21 +173,6 @@ fn push_cookie_line(changes: &Changes<'_>, line: &[u8], out: &mut Vec<u8>) {
     if out.len() > before {
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// Appends one header line.
-pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Appends a Content-Length.
-pub(crate) fn push_length(out: &mut Vec<u8>, length: u64) {
-    out.extend_from_slice(b"Content-Length: ");
-    push_decimal(out, length);
-    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod checks;
 mod chunked;
 mod cookies;
 mod date;
+mod field_line;
 mod fields;
 mod forward;
 mod head;

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Refusal, answer::reason, date::http_date, forward::push_field};
+use super::{Refusal, date::http_date, field_line::push_field};
 
 /// The text of a response of the proxy's own: one line for people.
 pub(crate) fn own_text(status: u16, refusal: Option<Refusal>) -> String {
@@ -15,7 +15,15 @@ pub(crate) fn own_text(status: u16, refusal: Option<Refusal>) -> String {
         (None, 504) => "The server behind this one did not answer in time. Please try again.",
         (None, _) => "This request cannot be served.",
     };
-    format!("{status} {}\n\n{sentence}\n", reason(status))
+    format!("{status} {}\n\n{sentence}\n", reason_phrase(status))
+}
+
+/// Returns the reason phrase of a status (RFC 9112 §4).
+pub(crate) fn reason_phrase(status: u16) -> &'static str {
+    let known = http::StatusCode::from_u16(status).ok();
+    known
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Error")
 }
 
 /// Appends the whole HTTP/1 response to a directory that validates a name (RFC 8555 §8.3).

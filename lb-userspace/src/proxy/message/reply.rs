@@ -2,8 +2,8 @@
 
 use super::{
     FieldEdits, Framing, Response,
+    field_line::push_field,
     fields::{FieldKind, kind_of, named_in_connection},
-    forward::push_field,
     number::push_decimal,
 };
 

@@ -5,8 +5,9 @@ use http::{HeaderMap, HeaderValue, header, request::Parts};
 use super::{
     Changes, Framing, Notice, Refusal, Via,
     checks::{check_expectation, check_method, check_target_text, is_origin_form},
+    field_line::{push_field, push_length},
     fields::{FieldKind, MAX_FIELDS, kind_of, parse_length},
-    forward::{Forwarded, push_field, push_length, write_forwarded},
+    forward::{Forwarded, write_forwarded},
     host::{is_host, same_host},
 };
 

@@ -1,0 +1,129 @@
+//! Waits for the head of an HTTP/1 request.
+
+use std::{future::poll_fn, pin::Pin, task::Poll};
+
+use tokio::time::Instant;
+
+use super::{
+    buffer::Buffer,
+    front::Front,
+    http1_body::left,
+    message::{HeadScanner, Refusal},
+    metered::ClientStream,
+    reason::{Phase, Reason},
+    watchdog::{Expired, Watchdog},
+    wire::Wire,
+};
+use crate::config::Http;
+
+/// Room for requests at the beginning; most heads fit.
+pub(super) const INPUT_BYTES: usize = 4096;
+/// Empty lines before a request that are passed over (RFC 9112 §2.2).
+const MAX_EMPTY_LINES: u32 = 8;
+/// What came of waiting for a request.
+pub(super) enum NextHead {
+    /// A head of that many bytes.
+    Head(usize),
+    /// No request.
+    Closed,
+    /// No good one.
+    Refused(Refusal),
+    /// No request, early.
+    Ended(Reason),
+}
+
+/// Reads the next head of one connection into the connection's input.
+pub(super) struct HeadReader<'c, S> {
+    /// The client's stream.
+    pub(super) wire: &'c Wire<S>,
+    /// What the client sent and nothing has parsed yet.
+    pub(super) input: &'c mut Buffer,
+    /// The service.
+    pub(super) front: &'c Front,
+    /// The connection's timer.
+    pub(super) watchdog: &'c mut Watchdog,
+}
+
+impl<S: ClientStream> HeadReader<'_, S> {
+    /// Waits for a whole head: `keep_alive` for its first byte (`head` on a new
+    /// connection), `head` from there to its end. An empty line before it is no part of
+    /// it: the wait for the first byte begins again.
+    pub(super) async fn next(
+        mut self,
+        limits: &Http,
+        first: bool,
+        mut draining: Pin<&mut impl Future<Output = ()>>,
+    ) -> NextHead {
+        self.input.shrink(INPUT_BYTES);
+        let limit = if first {
+            limits.timeouts.head
+        } else {
+            limits.timeouts.keep_alive
+        };
+        let mut empty_lines = 0;
+        loop {
+            while self.input.filled().starts_with(b"\r\n") {
+                empty_lines += 1;
+                if empty_lines > MAX_EMPTY_LINES {
+                    return NextHead::Refused(Refusal::RequestLine);
+                }
+                self.input.consume(2);
+            }
+            if !matches!(self.input.filled(), [] | [b'\r']) {
+                return self.rest(limits).await;
+            }
+            if self.front.drain.has_begun() && !first {
+                return NextHead::Closed;
+            }
+            let room = self.input.space(limits.max_header_bytes);
+            let read = poll_fn(|context| {
+                if let Poll::Ready(read) = self.wire.poll_read(context, room) {
+                    return Poll::Ready(read.unwrap_or(0));
+                }
+                draining.as_mut().poll(context).map(|()| 0)
+            });
+            match self.watchdog.limit(limit, read).await {
+                Ok(0) => return NextHead::Closed,
+                Ok(bytes) => self.input.fill(bytes),
+                Err(Expired) if first => {
+                    return NextHead::Ended(Reason::ClientHeadNoRequest);
+                }
+                Err(Expired) => return NextHead::Ended(Reason::ClientKeepAliveTimeout),
+            }
+        }
+    }
+
+    async fn rest(&mut self, limits: &Http) -> NextHead {
+        let mut scanner = HeadScanner::default();
+        let mut deadline = None;
+        loop {
+            let input = self.input.filled();
+            match input.first() {
+                // Its line feed would have made it an empty line.
+                Some(b'\r') => return NextHead::Refused(Refusal::BareLineEnd),
+                Some(byte) if !byte.is_ascii_graphic() => {
+                    return NextHead::Refused(Refusal::RequestLine);
+                }
+                _ => {}
+            }
+            // What is beyond the limit is not looked at, however much came at once.
+            let within = &input[..input.len().min(limits.max_header_bytes)];
+            match scanner.scan(within) {
+                Ok(Some(length)) => return NextHead::Head(length),
+                Ok(None) if input.len() < limits.max_header_bytes => {}
+                Ok(None) => return NextHead::Refused(Refusal::HeadTooLarge),
+                Err(refusal) => return NextHead::Refused(refusal),
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limits.timeouts.head);
+            let limit = deadline.saturating_duration_since(Instant::now());
+            let read = self.wire.read(self.input.space(limits.max_header_bytes));
+            match self.watchdog.limit(limit, read).await {
+                Ok(Ok(bytes @ 1..)) => self.input.fill(bytes),
+                Ok(end) => {
+                    return NextHead::Ended(Reason::client_left(Phase::Head, left(&end)));
+                }
+                Err(Expired) => return NextHead::Refused(Refusal::HeaderTimeout),
+            }
+        }
+    }
+}

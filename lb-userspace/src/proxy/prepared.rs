@@ -1,0 +1,240 @@
+//! A new configuration, prepared as far as anything can fail, and what outlives a change of
+//! configuration.
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    error::Error,
+    front::RoutePlan,
+    listener,
+    routing::Table,
+    served_pool::PoolPlan,
+    served_tls::{Keys, ServedTls},
+    shares::AllShares,
+    worker::FrontPlan,
+};
+use crate::{
+    access_log::{self, AccessLog},
+    config::{self, Name, Service},
+    pool::PoolView,
+};
+
+/// A service to be served, and its pool as it is at any moment.
+#[derive(Clone, Debug)]
+pub struct Frontend {
+    /// The service; its mode is `http` or `https`.
+    pub service: Service,
+    /// Whether its address moves between hosts: it listens there while another host has it, too.
+    pub moves: bool,
+    /// Its pools, by name. Backends that are not up get no new request from the moment they are
+    /// seen here.
+    pub pools: HashMap<Name, watch::Receiver<Arc<PoolView>>>,
+}
+
+/// What stays from one configuration to the next.
+#[derive(Default)]
+pub(super) struct State {
+    /// The listening sockets of each address, to be passed to the next process. The workers have
+    /// descriptors of their own: a socket is closed when both are.
+    pub(super) bound: HashMap<SocketAddr, Vec<TcpListener>>,
+    /// Listening sockets that this process was given and that no service has yet.
+    pub(super) given: HashMap<SocketAddr, Vec<TcpListener>>,
+    /// The services with TLS.
+    pub(super) tls: Vec<(Service, ServedTls)>,
+    pub(super) access_log: Option<AccessLog>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("bound", &self.bound)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The access log of a new configuration.
+    pub(super) fn access_log(
+        &self,
+        log: &config::Log,
+        counts: &Arc<access_log::Counts>,
+    ) -> Result<Option<AccessLog>, Error> {
+        let settings = log.access.as_ref();
+        let before = self.access_log.as_ref();
+        settings
+            .map(|settings| AccessLog::open(settings, before, counts))
+            .transpose()
+            .map_err(Error::AccessLog)
+    }
+
+    /// Before the workers switch: a worker that stops listening on an address accepts what waits there,
+    /// and then has the last descriptor.
+    pub(super) fn remember(
+        &mut self,
+        prepared: &mut [PreparedService],
+        access_log: Option<AccessLog>,
+    ) {
+        let mut before = std::mem::take(self).bound;
+        self.access_log = access_log;
+        for one in prepared {
+            let address = one.frontend.service.listen;
+            let bound = match before.remove(&address) {
+                Some(bound) => bound,
+                None => std::mem::take(&mut one.bound),
+            };
+            self.bound.insert(address, bound);
+            if let Some(tls) = &one.tls {
+                self.tls.push((one.frontend.service.clone(), tls.clone()));
+            }
+        }
+    }
+}
+
+/// A frontend with all that can fail done.
+pub(super) struct PreparedService {
+    frontend: Frontend,
+    tls: Option<ServedTls>,
+    /// Some for each worker, where the address is new.
+    listeners: Vec<Vec<TcpListener>>,
+    /// Other descriptors of the same.
+    bound: Vec<TcpListener>,
+    routes: RoutePlan,
+}
+
+/// Does for every service what can fail: reads its files, opens its listening sockets, compiles its routes.
+///
+/// # Errors
+/// Everything that is wrong, of all services.
+pub(super) fn prepare_all(
+    state: &mut State,
+    frontends: Vec<Frontend>,
+    keys: Keys<'_>,
+    shares: &AllShares,
+    workers: usize,
+) -> Result<Vec<PreparedService>, Vec<Error>> {
+    let mut errors = same_addresses(&frontends);
+    let mut prepared = Vec::new();
+    for frontend in frontends {
+        match PreparedService::new(state, frontend, keys, shares, workers) {
+            Ok(one) => prepared.push(one),
+            Err(more) => errors.extend(more),
+        }
+    }
+    if errors.is_empty() {
+        Ok(prepared)
+    } else {
+        Err(errors)
+    }
+}
+
+impl PreparedService {
+    fn new(
+        state: &mut State,
+        frontend: Frontend,
+        keys: Keys<'_>,
+        shares: &AllShares,
+        workers: usize,
+    ) -> Result<Self, Vec<Error>> {
+        let mut prepared = Self {
+            tls: None,
+            listeners: Vec::new(),
+            bound: Vec::new(),
+            routes: RoutePlan::default(),
+            frontend,
+        };
+        let mut errors = Vec::new();
+        match ServedTls::load(&prepared.frontend.service, keys) {
+            Ok(tls) => prepared.tls = tls,
+            Err(more) => errors = more,
+        }
+        if let Err(source) = prepared.listen(state, workers) {
+            let Service { name, listen, .. } = &prepared.frontend.service;
+            errors.push(Error::Listen {
+                service: name.clone(),
+                address: *listen,
+                source,
+            });
+        }
+        errors.extend(prepared.set_up_routes(shares).err().unwrap_or_default());
+        if errors.is_empty() {
+            Ok(prepared)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Opens listening sockets for the workers, where there are none for the address.
+    fn listen(&mut self, state: &mut State, workers: usize) -> io::Result<()> {
+        let address = self.frontend.service.listen;
+        if state.bound.contains_key(&address) {
+            return Ok(());
+        }
+        let given = state.given.remove(&address).unwrap_or_default();
+        let listeners = listener::bind(address, self.frontend.moves, workers, given)?;
+        let other = listeners.iter().map(TcpListener::try_clone);
+        self.bound = other.collect::<io::Result<_>>()?;
+        self.listeners = listener::deal(listeners, workers);
+        Ok(())
+    }
+
+    fn set_up_routes(&mut self, shares: &AllShares) -> Result<(), Vec<Error>> {
+        let Frontend { service, pools, .. } = &self.frontend;
+        let feeds = service.pools().into_iter().map(|pool| {
+            let feed = pools.get(&pool.name).cloned();
+            let feed = feed.ok_or_else(|| {
+                vec![Error::NoPool {
+                    service: service.name.clone(),
+                    pool: pool.name.clone(),
+                }]
+            });
+            let shares = shares.of(pool).map_err(|error| vec![error])?;
+            Ok(PoolPlan {
+                name: pool.name.clone(),
+                feed: feed?,
+                shares,
+            })
+        });
+        self.routes = RoutePlan {
+            // The service's own is the first.
+            default: service.pool.as_ref().map(|_own| 0),
+            pools: feeds.collect::<Result<_, Vec<Error>>>()?,
+            table: Table::compile(service)?,
+        };
+        Ok(())
+    }
+
+    /// The plan for the next worker.
+    pub(super) fn plan(&mut self) -> FrontPlan {
+        FrontPlan {
+            name: self.frontend.service.name.clone(),
+            listen: self.frontend.service.listen,
+            listeners: self.listeners.pop().unwrap_or_default(),
+            tls: self.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+            routes: self.routes.clone(),
+            timeouts: self.frontend.service.timeouts,
+        }
+    }
+}
+
+fn same_addresses(frontends: &[Frontend]) -> Vec<Error> {
+    let mut seen: HashMap<SocketAddr, &Name> = HashMap::new();
+    let mut errors = Vec::new();
+    for Frontend { service, .. } in frontends {
+        if let Some(first) = seen.insert(service.listen, &service.name) {
+            errors.push(Error::SameAddress {
+                first: first.clone(),
+                second: service.name.clone(),
+                address: service.listen,
+            });
+        }
+    }
+    errors
+}

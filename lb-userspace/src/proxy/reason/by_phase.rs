@@ -1,0 +1,105 @@
+//! The reason for an event, by the phase in which the event happens.
+
+use super::{Phase, Reason};
+use crate::proxy::message::Refusal;
+
+/// How a client left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::proxy) enum Left {
+    /// It closed its connection.
+    Closed,
+    /// It reset its connection, or the connection failed.
+    Reset,
+    /// It took back this one request (HTTP/2, RFC 9113 §8.7).
+    Cancelled,
+}
+
+impl Reason {
+    /// The client left in that phase.
+    pub(in crate::proxy) fn client_left(phase: Phase, left: Left) -> Self {
+        match (phase, left) {
+            (Phase::Handshake, Left::Closed) => Self::ClientHandshakeClosed,
+            (Phase::Handshake, _) => Self::ClientHandshakeReset,
+            (Phase::Head | Phase::KeepAlive, Left::Closed) => Self::ClientHeadClosed,
+            (Phase::Head | Phase::KeepAlive, _) => Self::ClientHeadReset,
+            (Phase::Queue | Phase::Connect, Left::Cancelled) => Self::ClientConnectCancelled,
+            (Phase::Queue | Phase::Connect, _) => Self::ClientConnectClosed,
+            (Phase::RequestBody, Left::Closed) => Self::ClientRequestBodyClosed,
+            (Phase::RequestBody, Left::Reset) => Self::ClientRequestBodyReset,
+            (Phase::RequestBody, Left::Cancelled) => Self::ClientRequestBodyCancelled,
+            (Phase::ResponseHead, Left::Closed) => Self::ClientResponseHeadClosed,
+            (Phase::ResponseHead, Left::Reset) => Self::ClientResponseHeadReset,
+            (Phase::ResponseHead, Left::Cancelled) => Self::ClientResponseHeadCancelled,
+            (Phase::ResponseBody, Left::Closed) => Self::ClientResponseBodyClosed,
+            (Phase::ResponseBody, Left::Reset) => Self::ClientResponseBodyReset,
+            (Phase::ResponseBody, Left::Cancelled) => Self::ClientResponseBodyCancelled,
+            (Phase::Tunnel, _) => Self::ClientTunnelReset,
+        }
+    }
+
+    /// The time for the whole request was over in that phase.
+    pub(in crate::proxy) fn request_timeout(phase: Phase) -> Self {
+        match phase {
+            Phase::RequestBody => Self::LbRequestBodyTimeout,
+            Phase::ResponseHead => Self::LbResponseHeadTimeout,
+            Phase::ResponseBody | Phase::Tunnel => Self::LbResponseBodyTimeout,
+            _ => Self::LbConnectTimeout,
+        }
+    }
+
+    /// The same failure where the budget for retries had nothing left.
+    pub(in crate::proxy) fn over_budget(self) -> Self {
+        match self.phase() {
+            Phase::Connect => Self::LbConnectRetryBudget,
+            _ => Self::LbResponseHeadRetryBudget,
+        }
+    }
+
+    /// The worker ended in that phase of a request.
+    pub(in crate::proxy) fn shutdown(phase: Phase) -> Self {
+        match phase {
+            Phase::RequestBody => Self::LbRequestBodyShutdown,
+            Phase::ResponseHead => Self::LbResponseHeadShutdown,
+            Phase::ResponseBody => Self::LbResponseBodyShutdown,
+            Phase::Tunnel => Self::LbTunnelShutdown,
+            _ => Self::LbConnectShutdown,
+        }
+    }
+
+    /// The proxy panicked in that phase of a request.
+    pub(in crate::proxy) fn fault(phase: Phase) -> Self {
+        match phase {
+            Phase::RequestBody => Self::LbRequestBodyFault,
+            Phase::ResponseHead => Self::LbResponseHeadFault,
+            Phase::ResponseBody => Self::LbResponseBodyFault,
+            Phase::Tunnel => Self::LbTunnelFault,
+            _ => Self::LbConnectFault,
+        }
+    }
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BareLineEnd => Self::ClientHeadBareLineEnd,
+            Refusal::RequestLine => Self::ClientHeadRequestLine,
+            Refusal::Version => Self::ClientHeadVersion,
+            Refusal::Target => Self::ClientHeadTarget,
+            Refusal::HeaderLine => Self::ClientHeadHeaderLine,
+            Refusal::TooManyHeaders => Self::ClientHeadTooManyHeaders,
+            Refusal::HeadTooLarge => Self::ClientHeadTooLarge,
+            Refusal::Host => Self::ClientHeadHost,
+            Refusal::HostMismatch => Self::ClientHeadHostMismatch,
+            Refusal::ContentLength => Self::ClientHeadContentLength,
+            Refusal::AmbiguousLength => Self::ClientHeadAmbiguousLength,
+            Refusal::TransferEncoding => Self::ClientHeadTransferEncoding,
+            Refusal::TransferCoding => Self::ClientHeadTransferCoding,
+            Refusal::Expectation => Self::ClientHeadExpectation,
+            Refusal::Method => Self::ClientHeadMethod,
+            Refusal::AmbiguousPath => Self::ClientHeadAmbiguousPath,
+            Refusal::Chunk => Self::ClientRequestBodyChunk,
+            Refusal::HeaderTimeout => Self::ClientHeadTimeout,
+            Refusal::BodyTimeout => Self::ClientRequestBodyTimeout,
+        }
+    }
+}
