@@ -1,4 +1,4 @@
-//! Chooses a backend for a request. Pure: chance and load come in as arguments.
+//! Chooses a backend for a request. Pure: randomness and load come in as arguments.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,7 +19,7 @@ pub(super) struct Balancer {
 
 /// What a choice may depend on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Chance {
+pub(super) struct ChoiceInput {
     /// A hash of the client's address, the same in every worker.
     pub(super) client: u64,
     /// A hash of the part of the request that the pool balances by; `None`: it has none.
@@ -52,14 +52,14 @@ impl Balancer {
         &mut self,
         eligible: impl Fn(usize) -> bool,
         load: impl Fn(usize) -> u32,
-        chance: Chance,
+        input: ChoiceInput,
     ) -> Option<usize> {
         match self.balance {
             Balance::RoundRobin => self.in_turn(eligible),
-            Balance::LeastConnections => self.least_loaded(eligible, load, chance.random),
-            Balance::RandomTwo => self.better_of_two(eligible, load, chance.random),
-            Balance::Source | Balance::Maglev => self.by_hash(eligible, chance.client),
-            Balance::Hash => match chance.request {
+            Balance::LeastConnections => self.least_loaded(eligible, load, input.random),
+            Balance::RandomTwo => self.better_of_two(eligible, load, input.random),
+            Balance::Source | Balance::Maglev => self.by_hash(eligible, input.client),
+            Balance::Hash => match input.request {
                 Some(hash) => self.by_hash(eligible, hash),
                 None => self.in_turn(eligible),
             },
@@ -202,15 +202,13 @@ mod tests {
         let mut before = Balancer::new(Balance::Source, &all);
         let mut after = Balancer::new(Balance::Source, &all[1..]);
         for client in 0..1000 {
-            let chance = Chance {
+            let input = ChoiceInput {
                 client: mix(client),
                 request: None,
                 random: 0,
             };
-            let was = before
-                .choose(|_| true, |_| 0, chance)
-                .expect("one of three");
-            let is = after.choose(|_| true, |_| 0, chance).expect("one of two");
+            let was = before.choose(|_| true, |_| 0, input).expect("one of three");
+            let is = after.choose(|_| true, |_| 0, input).expect("one of two");
             assert!(was == 0 || was == is + 1, "{client}: {was}, {is}");
         }
     }
@@ -233,12 +231,12 @@ mod tests {
     ) -> Vec<u64> {
         let mut chosen = vec![0; balancer.weights.len()];
         for request in 0..requests {
-            let chance = Chance {
+            let input = ChoiceInput {
                 client: mix(request),
                 request: None,
                 random: mix(!request),
             };
-            if let Some(number) = balancer.choose(&eligible, &load, chance) {
+            if let Some(number) = balancer.choose(&eligible, &load, input) {
                 chosen[number] += 1;
             }
         }
@@ -254,13 +252,13 @@ mod tests {
     #[test]
     fn round_robin_follows_weights_without_bursts() {
         let mut balancer = balancer(Balance::RoundRobin, vec![3, 1]);
-        let chance = Chance {
+        let input = ChoiceInput {
             client: 0,
             request: None,
             random: 0,
         };
         let order: Vec<_> = (0..8)
-            .filter_map(|_| balancer.choose(|_| true, |_| 0, chance))
+            .filter_map(|_| balancer.choose(|_| true, |_| 0, input))
             .collect();
         assert_eq!(order, [0, 0, 1, 0, 0, 0, 1, 0]);
     }
@@ -318,12 +316,12 @@ mod tests {
                 // As many requests under way as each was given: what least loaded keeps even.
                 let mut chosen = [0_u32; 4];
                 for request in 0..10_000 {
-                    let chance = Chance {
+                    let input = ChoiceInput {
                         client: mix(request),
                         request: None,
                         random: mix(!request),
                     };
-                    let number = balancer.choose(|_| true, |number| chosen[number], chance);
+                    let number = balancer.choose(|_| true, |number| chosen[number], input);
                     chosen[number.expect("one of four")] += 1;
                 }
                 // Of two at random the less loaded is taken, which is as fair as it gets.
@@ -340,12 +338,12 @@ mod tests {
         let mut balancer = balancer(Balance::Source, vec![1, 1, 2]);
         let clients: Vec<_> = (0..2000).map(mix).collect();
         let place = |balancer: &mut Balancer| -> Vec<_> {
-            let chances = clients.iter().map(|client| Chance {
+            let chances = clients.iter().map(|client| ChoiceInput {
                 client: *client,
                 request: None,
                 random: 0,
             });
-            let chosen = chances.map(|chance| balancer.choose(|_| true, |_| 0, chance));
+            let chosen = chances.map(|input| balancer.choose(|_| true, |_| 0, input));
             chosen.collect()
         };
         balancer.set_share(2, 2, WHOLE / 10);
@@ -371,13 +369,13 @@ mod tests {
         for balance in [Balance::Source, Balance::Maglev] {
             let mut balancer = balancer(balance, vec![1, 1, 2, 4]);
             for client in 0..1000 {
-                let chance = Chance {
+                let input = ChoiceInput {
                     client: mix(client),
                     request: None,
                     random: client,
                 };
-                let before = balancer.choose(|_| true, |_| 0, chance);
-                let after = balancer.choose(|number| number != 1, |_| 0, chance);
+                let before = balancer.choose(|_| true, |_| 0, input);
+                let after = balancer.choose(|number| number != 1, |_| 0, input);
                 assert!(before == Some(1) || before == after, "{client}");
             }
         }
@@ -396,12 +394,12 @@ mod tests {
     fn a_request_that_has_the_part_keeps_its_backend_and_others_go_in_turn() {
         let mut balancer = balancer(Balance::Hash, vec![1, 1, 2, 4]);
         let mut choose = |request, eligible: &dyn Fn(usize) -> bool| {
-            let chance = Chance {
+            let input = ChoiceInput {
                 client: 1,
                 request,
                 random: 1,
             };
-            balancer.choose(eligible, |_| 0, chance)
+            balancer.choose(eligible, |_| 0, input)
         };
         let mut moved = 0;
         for hash in (0..1000).map(mix) {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::{
     message::{Refusal, Response},
-    reason::Left,
+    reason::Disconnect,
     upstream_request::UpstreamRequest,
 };
 
@@ -32,7 +32,7 @@ pub(super) trait RequestBody {
 
     /// Once the body has been taken to its end: waits until the client has gone, so that nobody
     /// waits for the response.
-    async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Left;
+    async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Disconnect;
 }
 
 /// Why there is no more of a body.
@@ -41,7 +41,7 @@ pub(super) enum BodyError {
     /// The client broke the rules.
     Refused(Refusal),
     /// The client went away.
-    Gone(Left),
+    Gone(Disconnect),
 }
 
 /// Where a response goes.
@@ -68,4 +68,4 @@ pub(super) trait ResponseSink {
 
 /// The client cannot be written to any more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct ClientGone(pub(super) Left);
+pub(super) struct ClientGone(pub(super) Disconnect);

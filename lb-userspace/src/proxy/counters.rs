@@ -235,7 +235,7 @@ pub(super) struct RouteCounts {
 
 impl RouteCounts {
     /// A request was decided upon.
-    pub(super) fn took(&self, route: Option<usize>) {
+    pub(super) fn count(&self, route: Option<usize>) {
         let count = route.and_then(|place| self.routes.get(place));
         count.unwrap_or(&self.default).add(1);
     }
@@ -300,7 +300,7 @@ impl ServiceCounters {
     }
 
     /// A request took that long.
-    pub(super) fn took(&self, duration: Duration) {
+    pub(super) fn record_duration(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < seconds);
         self.buckets[bucket].add(1);
@@ -314,7 +314,7 @@ impl ServiceCounters {
     }
 
     /// A handshake succeeded.
-    pub(super) fn shook_hands(&self, tls13: bool, resumed: bool) {
+    pub(super) fn handshake_succeeded(&self, tls13: bool, resumed: bool) {
         self.handshakes[usize::from(tls13)][usize::from(resumed)].add(1);
     }
 }
@@ -328,13 +328,13 @@ impl BackendCounters {
     }
 
     /// A request was answered with that status, in place of a backend.
-    pub(super) fn answered_by_us(&self, status: u16, reason: Reason) {
+    pub(super) fn answered_locally(&self, status: u16, reason: Reason) {
         self.answered(status);
         self.own[reason as usize].add(1);
     }
 
     /// A request ended early.
-    pub(super) fn broken_off(&self, reason: Reason) {
+    pub(super) fn aborted(&self, reason: Reason) {
         self.broken[reason as usize].add(1);
     }
 }
@@ -358,14 +358,14 @@ mod tests {
             let service = worker.service(&name("web"));
             let backend = service.backend(&name("pool"), &name("a"));
             backend.answered(200);
-            backend.broken_off(Reason::BackendResponseBodyClosed);
+            backend.aborted(Reason::BackendResponseBodyClosed);
             let reason = Reason::LbQueueNoBackend;
-            service.no_backend.answered_by_us(503, reason);
-            service.took(Duration::from_millis(1));
-            service.took(Duration::from_secs(99));
-            service.shook_hands(true, true);
+            service.no_backend.answered_locally(503, reason);
+            service.record_duration(Duration::from_millis(1));
+            service.record_duration(Duration::from_secs(99));
+            service.handshake_succeeded(true, true);
             let reason = Reason::ClientHeadHost;
-            service.no_backend.answered_by_us(400, reason);
+            service.no_backend.answered_locally(400, reason);
             service.closed(Reason::ClientHandshakeAlert);
             service.closed(Reason::LbKeepAliveRoom);
         }

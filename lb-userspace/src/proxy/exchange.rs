@@ -14,32 +14,32 @@ use tokio::{
 };
 
 use super::{
-    admission::admit,
+    admission_control::Permit,
+    admit::admit,
     client_io::{RequestBody, ResponseSink},
-    gate::Slot,
-    memory::Relay,
+    memory::ResponseBuffer,
     message::{Framing, Refusal},
     metered::Progress,
-    observed::Observed,
+    observation::Observation,
     reason::{By, Reason},
     receive::{Received, receive},
-    request_state::Stage,
+    request_state::RequestStage,
     retries::{Retries, Retry},
     upload::upload,
-    upstream::{Lease, Member},
+    upstream::{PoolBackend, PooledConnection},
     upstream_request::{Failure, UpstreamRequest},
     watchdog::{Expired, Watchdog},
     wire::write_all,
 };
 
-/// How an exchange ended. The backend that had it last is in the order's notes.
+/// How an exchange ended. The backend that had it last is in the request's state.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// The client has the whole response.
     Answered(u16),
     /// The backend speaks another protocol from here on; the client was told. The buffer holds what
     /// the backend said already.
-    Upgraded(Lease, Relay),
+    Upgraded(PooledConnection, ResponseBuffer),
     /// The client got nothing yet: it is to be told.
     Failed(Reason),
     /// The client's request is at fault.
@@ -50,17 +50,17 @@ pub(super) enum Outcome {
 
 impl Outcome {
     /// What it says of the backend.
-    fn observed(&self) -> Observed {
+    fn observation(&self) -> Observation {
         match self {
-            Self::Answered(status) => Observed::Answered(*status),
-            _ => Observed::Answered(101),
+            Self::Answered(status) => Observation::Answered(*status),
+            _ => Observation::Answered(101),
         }
     }
 
     /// A tunnel is a request under way for as long as it lasts.
-    fn keeping(mut self, slot: Option<Slot>) -> Self {
-        if let Self::Upgraded(lease, _) = &mut self {
-            lease.slot = slot;
+    fn keeping(mut self, permit: Option<Permit>) -> Self {
+        if let Self::Upgraded(connection, _) = &mut self {
+            connection.permit = permit;
         }
         self
     }
@@ -83,12 +83,12 @@ pub(super) async fn exchange<B: RequestBody, K: ResponseSink>(
     if let Ok(ended) = tokio::time::timeout(limit, attempts).await {
         return ended;
     }
-    let failure = Reason::request_timeout(request.notes.phase());
-    if let Some(member) = &*request.notes.member() {
+    let failure = Reason::request_timeout(request.state.phase());
+    if let Some(backend) = &*request.state.backend() {
         let reused = false;
         request
             .pool
-            .observe(member, Observed::Ended { failure, reused });
+            .observe(backend, Observation::Ended { failure, reused });
     }
     end(request, failure)
 }
@@ -99,31 +99,31 @@ async fn attempts<B: RequestBody, K: ResponseSink>(
     sink: &mut K,
     watchdog: &mut Watchdog,
 ) -> Outcome {
-    let (pool, notes) = (request.pool, request.notes);
-    pool.count_request(notes.began.unwrap_or_else(|| Instant::now().into_std()));
-    let mut tried: Vec<Rc<Member>> = Vec::new();
+    let (pool, state) = (request.pool, request.state);
+    pool.count_request(state.began.unwrap_or_else(|| Instant::now().into_std()));
+    let mut tried: Vec<Rc<PoolBackend>> = Vec::new();
     let mut retries = Retries::new(pool.retries(), request.limits.timeouts.connect);
     let admitted = admit(request, &tried, body, watchdog).await;
-    let (mut member, mut slot) = match admitted {
+    let (mut backend, mut permit) = match admitted {
         Ok(admitted) => admitted,
         Err(reason) => return end(request, reason),
     };
-    let mut lease = Lease::idle(&member);
+    let mut connection = PooledConnection::take_idle(&backend);
     loop {
-        let reused = lease.is_some();
-        notes.attempt(&member);
-        let failure = match attempt(request, (&member, lease), body, sink, watchdog).await {
+        let reused = connection.is_some();
+        state.attempt(&backend);
+        let failure = match attempt(request, (&backend, connection), body, sink, watchdog).await {
             Ok(outcome) => {
-                pool.observe(&member, outcome.observed());
-                return outcome.keeping(slot);
+                pool.observe(&backend, outcome.observation());
+                return outcome.keeping(permit);
             }
             Err(Failure::Refused(refusal)) => return Outcome::Refused(refusal),
             Err(Failure::Ended(reason)) => reason,
         };
         if tells_of_backend(failure, reused) {
-            member.upstream.avoid();
+            backend.upstream.avoid();
         }
-        pool.observe(&member, Observed::Ended { failure, reused });
+        pool.observe(&backend, Observation::Ended { failure, reused });
         let harmless = request.idempotent && !body.has_moved();
         let now = Instant::now();
         let budget = || pool.may_retry(now.into_std());
@@ -133,20 +133,20 @@ async fn attempts<B: RequestBody, K: ResponseSink>(
                 request.front.counters.retries_refused.add(1);
                 return end(request, failure.over_budget());
             }
-            Retry::SameBackend if member.up.get() => {}
+            Retry::SameBackend if backend.up.get() => {}
             Retry::SameBackend | Retry::OtherBackend => {
-                tried.push(Rc::clone(&member));
-                drop(slot.take());
+                tried.push(Rc::clone(&backend));
+                drop(permit.take());
                 let Ok(other) = admit(request, &tried, body, watchdog).await else {
                     return end(request, failure);
                 };
-                (member, slot) = other;
+                (backend, permit) = other;
             }
         }
-        lease = if retries.only_new_connections() {
+        connection = if retries.only_new_connections() {
             None
         } else {
-            Lease::idle(&member)
+            PooledConnection::take_idle(&backend)
         };
         request.front.counters.retries.add(1);
     }
@@ -165,7 +165,7 @@ fn tells_of_backend(failure: Reason, reused: bool) -> bool {
 }
 
 fn end(request: &UpstreamRequest<'_>, reason: Reason) -> Outcome {
-    if reason.by() == By::Client || request.upload.answered.get() {
+    if reason.by() == By::Client || request.transfer.answered.get() {
         Outcome::Broken(reason)
     } else {
         Outcome::Failed(reason)
@@ -174,29 +174,36 @@ fn end(request: &UpstreamRequest<'_>, reason: Reason) -> Outcome {
 
 async fn attempt<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
-    (member, lease): (&Rc<Member>, Option<Lease>),
+    (backend, connection): (&Rc<PoolBackend>, Option<PooledConnection>),
     body: &mut B,
     sink: &mut K,
     watchdog: &mut Watchdog,
 ) -> Result<Outcome, Failure> {
-    let mut lease = match lease {
-        Some(lease) => lease,
+    let mut connection = match connection {
+        Some(connection) => connection,
         None => {
-            let connect = connect(request, member, watchdog);
+            let connect = connect(request, backend, watchdog);
             // Nobody waits for a connection to a backend that is known to be down by now.
-            let connected = request.pool.unless_down(member, connect).await;
+            let connected = request.pool.unless_down(backend, connect).await;
             connected.unwrap_or(Err(Reason::BackendConnectDown))?
         }
     };
-    request.notes.enter(Stage::Connected);
-    request.notes.times.connect();
-    let mut relay = Relay::new(&request.front.spares);
-    let received = converse(request, &mut lease, &mut relay, (body, sink), watchdog).await;
+    request.state.enter(RequestStage::Connected);
+    request.state.times.connect();
+    let mut buffer = ResponseBuffer::new(&request.front.buffers);
+    let received = converse(
+        request,
+        &mut connection,
+        &mut buffer,
+        (body, sink),
+        watchdog,
+    )
+    .await;
     match received {
-        Ok(Received::Upgrade) => Ok(Outcome::Upgraded(lease, relay)),
+        Ok(Received::Upgrade) => Ok(Outcome::Upgraded(connection, buffer)),
         Ok(Received::Complete { status, keep_alive }) => {
-            if keep_alive && relay.is_empty() && request.upload.complete.get() {
-                lease.keep(request.limits.idle_connections);
+            if keep_alive && buffer.is_empty() && request.transfer.complete.get() {
+                connection.return_to_pool(request.limits.idle_connections);
             }
             Ok(Outcome::Answered(status))
         }
@@ -206,14 +213,17 @@ async fn attempt<B: RequestBody, K: ResponseSink>(
 
 async fn connect(
     request: &UpstreamRequest<'_>,
-    member: &Rc<Member>,
+    backend: &Rc<PoolBackend>,
     watchdog: &mut Watchdog,
-) -> Result<Lease, Reason> {
+) -> Result<PooledConnection, Reason> {
     let no_descriptor = Reason::LbConnectNoDescriptor;
     let open = request.front.open_backend().ok_or(no_descriptor)?;
     let limit = request.limits.timeouts.connect;
-    match watchdog.limit(limit, Lease::connect(member, open)).await {
-        Ok(Ok(lease)) => Ok(lease),
+    match watchdog
+        .limit(limit, PooledConnection::connect(backend, open))
+        .await
+    {
+        Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) if is_out_of_descriptors(&error) => Err(no_descriptor),
         Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
             Err(Reason::BackendConnectRefused)
@@ -231,16 +241,16 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 /// Sends the request and receives the response, both at once where there is a body.
 async fn converse<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
-    lease: &mut Lease,
-    relay: &mut Relay,
+    connection: &mut PooledConnection,
+    buffer: &mut ResponseBuffer,
     (body, sink): (&mut B, &mut K),
     watchdog: &mut Watchdog,
 ) -> Result<Received, Failure> {
-    let member = Rc::clone(lease.member());
-    let (mut reader, mut writer) = lease.stream.split();
-    request.upload.progress.set(None);
+    let backend = Rc::clone(connection.backend());
+    let (mut reader, mut writer) = connection.stream.split();
+    request.transfer.progress.set(None);
     if request.framing == Framing::Empty {
-        request.upload.complete.set(true);
+        request.transfer.complete.set(true);
         let mut slices = [IoSlice::new(request.head)];
         let taken = Progress::default();
         let write = write_all(&mut writer, &mut slices, &taken);
@@ -250,11 +260,11 @@ async fn converse<B: RequestBody, K: ResponseSink>(
             Ok(Err(_)) => return Err(Reason::BackendResponseHeadReset.into()),
             Err(Expired) => return Err(Reason::BackendRequestBodyTimeout.into()),
         }
-        let elsewhere = request.idempotent.then_some(&*member);
+        let elsewhere = request.idempotent.then_some(&*backend);
         let mut received = pin!(receive(
             request,
             (&mut reader, elsewhere),
-            relay,
+            buffer,
             sink,
             watchdog
         ));
@@ -270,12 +280,12 @@ async fn converse<B: RequestBody, K: ResponseSink>(
         })
         .await;
     }
-    request.upload.complete.set(false);
+    request.transfer.complete.set(false);
     // In a box, so that requests without a body carry no room for it.
     Box::pin(both_ways(
         request,
         (&mut reader, &mut writer),
-        relay,
+        buffer,
         (body, sink),
         watchdog,
     ))
@@ -285,13 +295,13 @@ async fn converse<B: RequestBody, K: ResponseSink>(
 async fn both_ways<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     (reader, writer): (&mut ReadHalf<'_>, &mut WriteHalf<'_>),
-    relay: &mut Relay,
+    buffer: &mut ResponseBuffer,
     (body, sink): (&mut B, &mut K),
     watchdog: &mut Watchdog,
 ) -> Result<Received, Failure> {
     let mut up_watchdog = Watchdog::default();
     let mut up = pin!(upload(request, body, writer, &mut up_watchdog));
-    let mut down = pin!(receive(request, (reader, None), relay, sink, watchdog));
+    let mut down = pin!(receive(request, (reader, None), buffer, sink, watchdog));
     let mut sending = true;
     poll_fn(|context| {
         loop {
@@ -301,10 +311,10 @@ async fn both_ways<B: RequestBody, K: ResponseSink>(
                     return Poll::Ready(Err(failure));
                 }
             }
-            let answered = request.upload.answered.get();
+            let answered = request.transfer.answered.get();
             let received = down.as_mut().poll(context);
             // The upload waits for this one as well.
-            if received.is_ready() || answered == request.upload.answered.get() {
+            if received.is_ready() || answered == request.transfer.answered.get() {
                 return received.map_err(Failure::Ended);
             }
         }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 #[cfg(test)]
 use {
-    super::{counters::WorkerCounters, memory::Memory},
+    super::{counters::WorkerCounters, memory::MemoryBudget},
     crate::config::Config,
     std::path::Path,
 };
@@ -21,14 +21,14 @@ use super::{
     balance::mix,
     connections::{Connections, Entry, OpenBackend},
     counters::{RouteCounts, ServiceCounters},
-    errors::Errors,
-    memory::Spares,
+    early_ends::EarlyEnds,
+    memory::BufferPool,
     message::Refusal,
     routed::Routed,
     routing::{self, Table, Verdict},
     selection::Selection,
     served_pool::{PoolPlan, ServedPool},
-    session::Session,
+    tls_session::TlsSession,
     upstream::Upstreams,
 };
 use crate::{
@@ -49,13 +49,13 @@ pub(super) struct Front {
     /// Set when its connections are to end.
     pub(super) drain: Drain,
     /// Room for responses on their way.
-    pub(super) spares: Rc<Spares>,
+    pub(super) buffers: Rc<BufferPool>,
     /// The worker's connections.
     connections: Rc<Connections>,
     /// What is answered to a directory that validates a name.
     pub(super) challenges: Challenges,
     /// What ended early last.
-    pub(super) errors: Arc<Errors>,
+    pub(super) early_ends: Arc<EarlyEnds>,
     upstreams: Rc<Upstreams>,
     settings: RefCell<Settings>,
     routes: RefCell<Routes>,
@@ -63,17 +63,17 @@ pub(super) struct Front {
 
 /// What the services of a worker share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct WorkerContext {
     /// The backends.
     pub(super) upstreams: Rc<Upstreams>,
     /// Room for responses on their way.
-    pub(super) spares: Rc<Spares>,
+    pub(super) buffers: Rc<BufferPool>,
     /// The connections, to clients and to backends.
     pub(super) connections: Rc<Connections>,
     /// What is answered to a directory that validates a name.
     pub(super) challenges: Challenges,
     /// What ended early last.
-    pub(super) errors: Arc<Errors>,
+    pub(super) early_ends: Arc<EarlyEnds>,
 }
 
 /// What a new configuration can change.
@@ -111,7 +111,7 @@ impl Front {
     pub(super) fn new(
         (name, listen): (Name, SocketAddr),
         counters: Arc<ServiceCounters>,
-        shared: Shared,
+        context: WorkerContext,
         (settings, routes): (Settings, RoutePlan),
     ) -> Self {
         let front = Self {
@@ -119,11 +119,11 @@ impl Front {
             local: listen.to_string(),
             counters,
             drain: Drain::default(),
-            spares: shared.spares,
-            connections: shared.connections,
-            challenges: shared.challenges,
-            errors: shared.errors,
-            upstreams: shared.upstreams,
+            buffers: context.buffers,
+            connections: context.connections,
+            challenges: context.challenges,
+            early_ends: context.early_ends,
+            upstreams: context.upstreams,
             settings: RefCell::new(settings),
             routes: RefCell::default(),
         };
@@ -165,7 +165,7 @@ impl Front {
     /// A pool that stays goes on with its connections and its turn.
     fn take_routes(&self, plan: RoutePlan) {
         let mut before = std::mem::take(&mut *self.routes.borrow_mut()).pools;
-        let seed = &raw const *self.spares as usize as u64;
+        let seed = &raw const *self.buffers as usize as u64;
         let pools = plan.pools.into_iter().map(|plan| {
             match before.iter().position(|pool| pool.name == plan.name) {
                 Some(place) => {
@@ -207,7 +207,7 @@ impl Front {
             });
         };
         let decision = table.decide(request, routes.default.is_some())?;
-        counts.took(decision.route);
+        counts.count(decision.route);
         let pool = match &decision.verdict {
             Verdict::Pool(place, _) => routes.pools.get(*place).cloned(),
             Verdict::Default => routes.default.clone(),
@@ -242,13 +242,13 @@ fn selection(pool: Option<&ServedPool>, request: &routing::Request<'_>) -> Selec
 /// Tells connections that they are to end when they can.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
-    stage: Cell<Stage>,
+    stage: Cell<DrainStage>,
     last: Notify,
     ending: Notify,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-enum Stage {
+enum DrainStage {
     #[default]
     Open,
     /// The response that comes next says that it is the last one. Idle connections stay a little:
@@ -261,30 +261,30 @@ enum Stage {
 impl Drain {
     /// Whether the next response is the last one of its connection.
     pub(super) fn is_last(&self) -> bool {
-        self.stage.get() >= Stage::Last
+        self.stage.get() >= DrainStage::Last
     }
 
     /// Whether connections without a request are to be closed.
     pub(super) fn has_begun(&self) -> bool {
-        self.stage.get() == Stage::Ending
+        self.stage.get() == DrainStage::Ending
     }
 
     /// Lets each connection answer once more.
     pub(super) fn announce(&self) {
-        self.stage.set(self.stage.get().max(Stage::Last));
+        self.stage.set(self.stage.get().max(DrainStage::Last));
         self.last.notify_waiters();
     }
 
     /// Begins, idle connections first.
     pub(super) fn begin(&self) {
-        self.stage.set(Stage::Ending);
+        self.stage.set(DrainStage::Ending);
         self.last.notify_waiters();
         self.ending.notify_waiters();
     }
 
     /// Ends it: connections that come from now on stay.
     pub(super) fn call_off(&self) {
-        self.stage.set(Stage::Open);
+        self.stage.set(DrainStage::Open);
     }
 
     /// Waits for the beginning. Check [`Self::has_begun`] first: a beginning before the first poll
@@ -301,7 +301,7 @@ impl Drain {
 
 /// The client at the other end of a connection.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct Client {
     /// Its address; that of IPv4 where it is one.
     pub(super) address: IpAddr,
     /// The address as text.
@@ -311,14 +311,14 @@ pub(super) struct Peer {
     /// The port.
     pub(super) port: u16,
     /// The TLS session.
-    pub(super) tls: Session,
+    pub(super) tls: TlsSession,
     /// Its connection among the others of the worker.
     pub(super) entry: Rc<Entry>,
     /// The fields that tell a backend of its certificate, with their line ends.
     pub(super) certificate: Option<Box<[u8]>>,
 }
 
-impl Peer {
+impl Client {
     /// The client that connects from there.
     pub(super) fn new((address, port): (IpAddr, u16), entry: &Rc<Entry>) -> Self {
         let hash = match address {
@@ -333,7 +333,7 @@ impl Peer {
             text: address.to_string(),
             hash,
             port,
-            tls: Session::default(),
+            tls: TlsSession::default(),
             entry: Rc::clone(entry),
             certificate: None,
         }
@@ -371,12 +371,12 @@ pub(super) fn test_front() -> (Rc<Front>, Arc<WorkerCounters>) {
     let parsed = Config::parse(Path::new("lb.toml"), text).expect("a good file");
     let service = &parsed.config.services[0];
     let counters = Arc::<WorkerCounters>::default();
-    let shared = Shared {
+    let context = WorkerContext {
         upstreams: Rc::default(),
-        spares: Spares::new(Memory::new(&counters)),
+        buffers: BufferPool::new(MemoryBudget::new(&counters)),
         connections: Connections::new(&Arc::default()),
         challenges: Challenges::default(),
-        errors: Arc::default(),
+        early_ends: Arc::default(),
     };
     let settings = Settings {
         limits: Rc::new(parsed.config.http.clone()),
@@ -385,6 +385,6 @@ pub(super) fn test_front() -> (Rc<Front>, Arc<WorkerCounters>) {
     };
     let service = (name.clone(), service.listen);
     let settings = (settings, RoutePlan::default());
-    let front = Front::new(service, counters.service(&name), shared, settings);
+    let front = Front::new(service, counters.service(&name), context, settings);
     (Rc::new(front), counters)
 }

@@ -8,26 +8,26 @@ use std::{
 };
 
 use super::{
-    account::{Account, connection_ended},
     buffer::Buffer,
     exchange::{Outcome, exchange},
-    front::{Front, Peer},
+    front::{Client, Front},
     http1_body::Http1Body,
     http1_head::{HeadReader, INPUT_BYTES, NextHead},
     http1_sink::Http1Sink,
     linger::linger,
-    memory::Relay,
+    memory::ResponseBuffer,
     message::{
         Framing, Refusal, Via, challenge_response, header_slots, parse_request,
         settle_request_version,
     },
     metered::{ClientStream, Progress},
     reason::Reason,
+    request_recorder::{RequestRecorder, connection_ended},
     routed::{Http1Fields, Routed, with_own_answer},
     routing,
     served_pool::ServedPool,
     tunnel::tunnel,
-    upstream::Lease,
+    upstream::PooledConnection,
     upstream_request::UpstreamRequest,
     watchdog::Watchdog,
     wire::Wire,
@@ -46,7 +46,7 @@ const HTTP1: &str = "HTTP/1.1";
 pub(super) async fn serve<S: ClientStream>(
     (stream, progress): (S, Rc<Progress>),
     front: &Front,
-    peer: &Peer,
+    client: &Client,
     watchdog: Watchdog,
 ) {
     let connection = Connection {
@@ -56,7 +56,7 @@ pub(super) async fn serve<S: ClientStream>(
         head: Vec::with_capacity(1024),
         reply: Vec::with_capacity(1024),
         front,
-        peer,
+        client,
         watchdog,
     };
     connection.run().await;
@@ -73,12 +73,12 @@ struct Connection<'a, S> {
     /// What waits to be sent to the client.
     reply: Vec<u8>,
     front: &'a Front,
-    peer: &'a Peer,
+    client: &'a Client,
     watchdog: Watchdog,
 }
 
 /// What becomes of a connection after a request.
-enum After<'a> {
+enum Disposition<'a> {
     /// Another request.
     Next,
     /// It ends in order.
@@ -88,11 +88,11 @@ enum After<'a> {
     /// It ends at once: the client is not to take what it has for complete.
     Abort,
     /// It becomes a tunnel.
-    Tunnel(Lease, Relay, Box<Account<'a>>),
+    Tunnel(PooledConnection, ResponseBuffer, Box<RequestRecorder<'a>>),
 }
 
 /// What has to be known of a request once its head was let go of.
-struct Facts {
+struct RequestInfo {
     framing: Framing,
     to_head: bool,
     http10: bool,
@@ -100,11 +100,11 @@ struct Facts {
     keep_alive: bool,
     upgrade: bool,
     /// Who answers.
-    answerer: Answerer,
+    handler: Handler,
 }
 
 /// Who answers a request.
-enum Answerer {
+enum Handler {
     /// The front, to a directory that validates a name.
     Challenge(String),
     /// A backend, or the front: as its service decides.
@@ -124,28 +124,28 @@ impl<'a, S: ClientStream> Connection<'a, S> {
                 .await
             {
                 NextHead::Head(length) => {
-                    self.peer.entry.begin();
+                    self.client.entry.begin();
                     // A reload while the head was waited for counts.
                     self.answer(length, &front.limits()).await
                 }
                 NextHead::Refused(refusal) => {
-                    let account = Account::begin(front, self.peer, HTTP1);
-                    account.notes.keep_offending(self.input.filled());
-                    self.refuse(account, refusal, false).await
+                    let recorder = RequestRecorder::begin(front, self.client, HTTP1);
+                    recorder.state.keep_offending(self.input.filled());
+                    self.refuse(recorder, refusal, false).await
                 }
-                NextHead::Closed => After::Close,
+                NextHead::Closed => Disposition::Close,
                 NextHead::Ended(reason) => {
-                    connection_ended(front, self.peer, reason, self.input.filled());
-                    After::Close
+                    connection_ended(front, self.client, reason, self.input.filled());
+                    Disposition::Close
                 }
             };
             first = false;
             match after {
-                After::Next => self.peer.entry.end(),
-                After::Close => return self.close().await,
-                After::Linger => return self.linger().await,
-                After::Abort => return,
-                After::Tunnel(lease, late, account) => {
+                Disposition::Next => self.client.entry.end(),
+                Disposition::Close => return self.close().await,
+                Disposition::Linger => return self.linger().await,
+                Disposition::Abort => return,
+                Disposition::Tunnel(connection, late, recorder) => {
                     let early = self.input.filled();
                     let shutdown = Err(Reason::LbTunnelShutdown);
                     // It ends with the front: what is carried knows no end of its own to wait for.
@@ -154,17 +154,17 @@ impl<'a, S: ClientStream> Connection<'a, S> {
                     } else {
                         let carried = tunnel(
                             self.wire.into_inner(),
-                            lease,
+                            connection,
                             (early, late.filled()),
                             (&mut self.watchdog, &limits.timeouts),
-                            &account.notes,
+                            &recorder.state,
                         );
                         tokio::select! {
                             ended = carried => ended,
                             () = draining.as_mut() => shutdown,
                         }
                     };
-                    return account.tunnel_ended(ended.err());
+                    return recorder.tunnel_ended(ended.err());
                 }
             }
         }
@@ -179,22 +179,22 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         }
     }
 
-    async fn answer(&mut self, length: usize, limits: &Rc<Http>) -> After<'a> {
-        let mut account = Account::begin(self.front, self.peer, HTTP1);
-        let facts = match self.read_head(length, limits, &mut account) {
-            Ok(facts) => facts,
+    async fn answer(&mut self, length: usize, limits: &Rc<Http>) -> Disposition<'a> {
+        let mut recorder = RequestRecorder::begin(self.front, self.client, HTTP1);
+        let info = match self.read_head(length, limits, &mut recorder) {
+            Ok(info) => info,
             Err(refusal) => {
                 let head = &self.input.filled()[..length];
-                account.notes.keep_offending(head);
-                return self.refuse(account, refusal, false).await;
+                recorder.state.keep_offending(head);
+                return self.refuse(recorder, refusal, false).await;
             }
         };
         self.input.consume(length);
-        match &facts.answerer {
-            Answerer::Challenge(text) => self.answer_challenge(account, text, &facts).await,
-            Answerer::Routed(routed) => match &routed.pool {
-                Some(pool) => self.forward(account, (pool, routed), &facts, limits).await,
-                None => self.answer_routed(account, routed, &facts).await,
+        match &info.handler {
+            Handler::Challenge(text) => self.answer_challenge(recorder, text, &info).await,
+            Handler::Routed(routed) => match &routed.pool {
+                Some(pool) => self.forward(recorder, (pool, routed), &info, limits).await,
+                None => self.answer_routed(recorder, routed, &info).await,
             },
         }
     }
@@ -204,22 +204,22 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         &mut self,
         length: usize,
         limits: &Http,
-        account: &mut Account<'_>,
-    ) -> Result<Facts, Refusal> {
+        recorder: &mut RequestRecorder<'_>,
+    ) -> Result<RequestInfo, Refusal> {
         let https = self.front.is_https();
         settle_request_version(&mut self.input.filled_mut()[..length]);
         let mut slots = header_slots();
         let request = parse_request(&self.input.filled()[..length], &mut slots, https)?;
         let via = Via {
-            client: &self.peer.text,
+            client: &self.client.text,
             https,
-            trusted: self.peer.is_trusted(limits),
-            certificate: self.peer.certificate.as_deref(),
+            trusted: self.client.is_trusted(limits),
+            certificate: self.client.certificate.as_deref(),
             local: &self.front.local,
         };
-        account.keep(|log| log.keep_http1(&request));
-        let answerer = match self.front.challenges.http_answer(request.target) {
-            Some(text) => Answerer::Challenge(text),
+        recorder.keep(|log| log.keep_http1(&request));
+        let handler = match self.front.challenges.http_answer(request.target) {
+            Some(text) => Handler::Challenge(text),
             None => {
                 let asked = routing::Request {
                     method: request.method.0,
@@ -233,115 +233,120 @@ impl<'a, S: ClientStream> Connection<'a, S> {
                 self.head.clear();
                 if routed.pool.is_some() {
                     request.write_to(&via, &routed.changes(&asked), &mut self.head);
-                    account.follow_trace(&mut self.head);
+                    recorder.follow_trace(&mut self.head);
                 }
-                Answerer::Routed(routed)
+                Handler::Routed(routed)
             }
         };
-        Ok(Facts {
+        Ok(RequestInfo {
             framing: request.framing,
             to_head: request.method.is_head(),
             http10: request.http10,
             idempotent: request.method.is_idempotent(),
             keep_alive: request.keep_alive,
             upgrade: request.upgrade.is_some(),
-            answerer,
+            handler,
         })
     }
 
     async fn forward(
         &mut self,
-        account: Account<'a>,
+        recorder: RequestRecorder<'a>,
         (pool, routed): (&ServedPool, &Routed),
-        facts: &Facts,
+        info: &RequestInfo,
         limits: &Http,
-    ) -> After<'a> {
-        let notes = &account.notes;
+    ) -> Disposition<'a> {
+        let state = &recorder.state;
         let upstream_request = UpstreamRequest {
             front: self.front,
             pool,
             selection: &routed.selection,
-            peer: self.peer,
+            client: self.client,
             limits,
             head: &self.head,
-            framing: facts.framing,
-            to_head: facts.to_head,
-            idempotent: facts.idempotent,
-            upgrade: facts.upgrade,
-            upload: &notes.upload,
+            framing: info.framing,
+            to_head: info.to_head,
+            idempotent: info.idempotent,
+            upgrade: info.upgrade,
+            transfer: &state.transfer,
             progress: &self.progress,
-            notes,
+            state,
         };
-        let keep_alive = facts.keep_alive && !self.front.drain.is_last();
-        let mut body = Http1Body::new(&self.wire, &mut self.input, facts.framing);
+        let keep_alive = info.keep_alive && !self.front.drain.is_last();
+        let mut body = Http1Body::new(&self.wire, &mut self.input, info.framing);
         self.reply.clear();
         let mut sink = Http1Sink::new(
             &self.wire,
             &mut self.reply,
-            (facts.http10, keep_alive),
-            (&notes.upload, routed),
+            (info.http10, keep_alive),
+            (&state.transfer, routed),
         );
         let outcome = exchange(&upstream_request, &mut body, &mut sink, &mut self.watchdog).await;
         body.finish();
         let (kept, begun) = (sink.keeps_connection(), sink.has_begun());
         if !matches!(outcome, Outcome::Answered(_)) {
-            notes.keep_request(&self.head);
+            state.keep_request(&self.head);
         }
         match outcome {
             // A connection is kept only where the request's body was read to its end.
             Outcome::Answered(status) => {
-                let complete = notes.upload.complete.get();
-                account.answered(status);
+                let complete = state.transfer.complete.get();
+                recorder.answered(status);
                 match (kept, complete) {
-                    (true, _) => After::Next,
-                    (false, true) => After::Close,
-                    (false, false) => After::Linger,
+                    (true, _) => Disposition::Next,
+                    (false, true) => Disposition::Close,
+                    (false, false) => Disposition::Linger,
                 }
             }
-            Outcome::Upgraded(lease, late) => {
-                After::Tunnel(lease, late, Box::new(account.upgraded()))
+            Outcome::Upgraded(connection, late) => {
+                Disposition::Tunnel(connection, late, Box::new(recorder.upgraded()))
             }
             Outcome::Failed(reason) => {
-                let bodyless = facts.framing == Framing::Empty;
-                let shape = (keep_alive && bodyless, facts.to_head);
+                let bodyless = info.framing == Framing::Empty;
+                let shape = (keep_alive && bodyless, info.to_head);
                 let answer = (reason.status(), None);
-                self.say((account, reason), answer, shape, Some(routed))
+                self.say((recorder, reason), answer, shape, Some(routed))
                     .await
             }
             Outcome::Refused(refusal) => {
-                notes.keep_offending(self.input.filled());
+                state.keep_offending(self.input.filled());
                 if begun {
-                    account.broken_off(refusal.into());
-                    return After::Abort;
+                    recorder.aborted(refusal.into());
+                    return Disposition::Abort;
                 }
-                self.refuse(account, refusal, facts.to_head).await
+                self.refuse(recorder, refusal, info.to_head).await
             }
             Outcome::Broken(reason) => {
-                account.broken_off(reason);
-                After::Abort
+                recorder.aborted(reason);
+                Disposition::Abort
             }
         }
     }
 
-    async fn refuse(&mut self, account: Account<'_>, refusal: Refusal, to_head: bool) -> After<'a> {
+    async fn refuse(
+        &mut self,
+        recorder: RequestRecorder<'_>,
+        refusal: Refusal,
+        to_head: bool,
+    ) -> Disposition<'a> {
         let answer = (refusal.status(), Some(refusal));
-        self.say((account, refusal.into()), answer, (false, to_head), None)
+        self.say((recorder, refusal.into()), answer, (false, to_head), None)
             .await
     }
 
     /// Answers a directory that validates a name (RFC 8555 §8.3).
     async fn answer_challenge(
         &mut self,
-        account: Account<'_>,
+        recorder: RequestRecorder<'_>,
         text: &str,
-        facts: &Facts,
-    ) -> After<'a> {
+        info: &RequestInfo,
+    ) -> Disposition<'a> {
         let reason = Reason::LbHeadAcmeChallenge;
-        account.answered_by_us(reason.status(), reason, text.len());
-        let bodyless = facts.framing == Framing::Empty;
-        let keep_alive = facts.keep_alive && !self.front.drain.is_last() && bodyless;
+        recorder.answered_locally(reason.status(), reason, text.len());
+        let bodyless = info.framing == Framing::Empty;
+        let keep_alive = info.keep_alive && !self.front.drain.is_last() && bodyless;
         self.reply.clear();
-        let shape = (keep_alive, facts.to_head);
+        let shape = (keep_alive, info.to_head);
         challenge_response(text, shape, SystemTime::now(), &mut self.reply);
         self.send_reply(keep_alive).await
     }
@@ -349,50 +354,50 @@ impl<'a, S: ClientStream> Connection<'a, S> {
     /// Answers as a route says.
     async fn answer_routed(
         &mut self,
-        account: Account<'_>,
+        recorder: RequestRecorder<'_>,
         routed: &Routed,
-        facts: &Facts,
-    ) -> After<'a> {
-        let bodyless = facts.framing == Framing::Empty;
-        let keep_alive = facts.keep_alive && !self.front.drain.is_last() && bodyless;
+        info: &RequestInfo,
+    ) -> Disposition<'a> {
+        let bodyless = info.framing == Framing::Empty;
+        let keep_alive = info.keep_alive && !self.front.drain.is_last() && bodyless;
         self.reply.clear();
         let (status, body) = routed.with_answer(|answer| {
-            let shape = (keep_alive, facts.to_head);
+            let shape = (keep_alive, info.to_head);
             let body = answer.write_to(shape, SystemTime::now(), &mut self.reply);
             (answer.status, body)
         });
-        account.answered_by_us(status, routed.reason(), body);
+        recorder.answered_locally(status, routed.reason(), body);
         self.send_reply(keep_alive).await
     }
 
     /// Answers in place of a backend. `routed`: what was decided before.
     async fn say(
         &mut self,
-        (account, reason): (Account<'_>, Reason),
+        (recorder, reason): (RequestRecorder<'_>, Reason),
         status: (u16, Option<Refusal>),
         (keep_alive, to_head): (bool, bool),
         routed: Option<&Routed>,
-    ) -> After<'a> {
+    ) -> Disposition<'a> {
         self.reply.clear();
         let edits = routed.and_then(Routed::response_edits);
         let body = with_own_answer(self.front.table().as_deref(), status, edits, |answer| {
             let shape = (keep_alive, to_head);
             answer.write_to(shape, SystemTime::now(), &mut self.reply)
         });
-        account.answered_by_us(status.0, reason, body);
+        recorder.answered_locally(status.0, reason, body);
         self.send_reply(keep_alive).await
     }
 
-    async fn send_reply(&mut self, keep_alive: bool) -> After<'a> {
+    async fn send_reply(&mut self, keep_alive: bool) -> Disposition<'a> {
         let slices = &mut [IoSlice::new(&self.reply)];
         match self
             .watchdog
             .limit(LAST_WORD, self.wire.write_all(slices))
             .await
         {
-            Ok(Ok(())) if keep_alive => After::Next,
-            Ok(Ok(())) => After::Linger,
-            _ => After::Abort,
+            Ok(Ok(())) if keep_alive => Disposition::Next,
+            Ok(Ok(())) => Disposition::Linger,
+            _ => Disposition::Abort,
         }
     }
 

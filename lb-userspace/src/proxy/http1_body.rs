@@ -8,7 +8,7 @@ use super::{
     buffer::Buffer,
     client_io::{BodyError, BodySlice, RequestBody},
     message::{ChunkedDecoder, Framing, Refusal, Step},
-    reason::Left,
+    reason::Disconnect,
     upstream_request::UpstreamRequest,
     wire::Wire,
 };
@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
 
     /// What the client sends meanwhile is its next request. One that has closed its side may still
     /// read: it is taken to be gone when there was nothing for it for a while.
-    async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Left {
+    async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Disconnect {
         loop {
             let room = self.input.space(PIPELINED_BYTES);
             if room.is_empty() {
@@ -146,31 +146,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
             match self.wire.read(room).await {
                 Ok(bytes @ 1..) => self.input.fill(bytes),
                 Ok(0) => break,
-                Err(error) if left_by(&error) == Left::Closed => break,
-                Err(_) => return Left::Reset,
+                Err(error) if left_by(&error) == Disconnect::Closed => break,
+                Err(_) => return Disconnect::Reset,
             }
         }
         loop {
             let before = request.progress.bytes.get();
             tokio::time::sleep(HALF_CLOSED).await;
-            if request.upload.waiting.get() && request.progress.bytes.get() == before {
-                return Left::Closed;
+            if request.transfer.waiting.get() && request.progress.bytes.get() == before {
+                return Disconnect::Closed;
             }
         }
     }
 }
 
 /// How a client left of whom that was the last read.
-pub(super) fn left(read: &io::Result<usize>) -> Left {
-    read.as_ref().map_or_else(left_by, |_| Left::Closed)
+pub(super) fn left(read: &io::Result<usize>) -> Disconnect {
+    read.as_ref().map_or_else(left_by, |_| Disconnect::Closed)
 }
 
 /// How a client left whose connection failed that way.
-pub(super) fn left_by(error: &io::Error) -> Left {
+pub(super) fn left_by(error: &io::Error) -> Disconnect {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         // Without TLS's own end.
-        Left::Closed
+        Disconnect::Closed
     } else {
-        Left::Reset
+        Disconnect::Reset
     }
 }

@@ -7,8 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     client_io::{BodySlice, ClientGone, ResponseSink},
     message::{Framing, ReplyStyle, Response, push_hexadecimal},
-    reason::Left,
-    request_state::Upload,
+    reason::Disconnect,
+    request_state::TransferState,
     routed::Routed,
     wire::Wire,
 };
@@ -22,7 +22,7 @@ pub(super) struct Http1Sink<'a, S> {
     /// What waits to be sent.
     reply: &'a mut Vec<u8>,
     style: ReplyStyle,
-    upload: &'a Upload,
+    transfer: &'a TransferState,
     /// What was decided upon the request.
     routed: &'a Routed,
     begun: bool,
@@ -35,7 +35,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
         wire: &'a Wire<S>,
         reply: &'a mut Vec<u8>,
         (http10, keep_alive): (bool, bool),
-        (upload, routed): (&'a Upload, &'a Routed),
+        (transfer, routed): (&'a TransferState, &'a Routed),
     ) -> Self {
         let style = ReplyStyle {
             http10,
@@ -46,7 +46,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
             wire,
             reply,
             style,
-            upload,
+            transfer,
             routed,
             begun: false,
         }
@@ -66,7 +66,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
         let slices = &mut [IoSlice::new(self.reply), IoSlice::new(data)];
         let sent = self.wire.write_all(slices).await;
         self.reply.clear();
-        sent.map_err(|_| ClientGone(Left::Reset))
+        sent.map_err(|_| ClientGone(Disconnect::Reset))
     }
 
     fn push_chunk(&mut self, data: &[u8]) {
@@ -93,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ResponseSink for Http1Sink<'_, S> {
         self.begun = true;
         let unknown = matches!(response.framing, Framing::Chunked | Framing::UntilClose);
         self.style.chunked = unknown && !self.style.http10;
-        self.style.keep_alive &= self.upload.complete.get() && !(unknown && self.style.http10);
+        self.style.keep_alive &= self.transfer.complete.get() && !(unknown && self.style.http10);
         let cookie = self.routed.selection.set_cookie();
         let changes = self.routed.reply_changes(cookie.as_deref());
         response.write_to(self.style, changes, self.reply);

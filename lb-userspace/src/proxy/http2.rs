@@ -11,21 +11,21 @@ use tokio::{
 };
 
 use super::{
-    account::{Account, connection_ended},
     exchange::{Outcome, exchange},
     field_guard::FieldGuard,
-    front::{Front, Peer},
-    http2_activity::{Activity, Tools},
+    front::{Client, Front},
+    http2_activity::{Activity, StreamScratch},
     http2_body::Http2Body,
     http2_cancel::{DRAIN_BYTES, DRAIN_FOR},
     http2_sink::{Http2Sink, Responder},
     http2_window::{CONNECTION_WINDOW, FIRST_WINDOW, MAX_STREAMS},
     linger::linger,
-    memory::Part,
+    memory::CountedBytes,
     message::{FieldEdits, Framing, Method, Notice, Refusal, Via, read_http2},
     metered::Progress,
     panics::contained,
     reason::Reason as Why,
+    request_recorder::{RequestRecorder, connection_ended},
     routed::{Http2Fields, Routed, http2_response, with_own_answer},
     routing,
     upstream_request::UpstreamRequest,
@@ -52,22 +52,22 @@ const MAX_EARLY_RESETS: usize = 32;
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     (stream, progress): (S, Rc<Progress>),
     front: &Rc<Front>,
-    peer: Peer,
+    client: Client,
     mut watchdog: Watchdog,
 ) {
     let limits = front.limits();
     let guarded = FieldGuard::new(stream, limits.max_header_bytes * BLOCK_LIMIT);
     let notices = guarded.notices();
-    let handshake = builder(&limits).handshake::<_, Part>(guarded);
+    let handshake = builder(&limits).handshake::<_, CountedBytes>(guarded);
     let mut connection = match watchdog.limit(limits.timeouts.head, handshake).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return note_end(front, &peer, &error),
+        Ok(Err(error)) => return note_end(front, &client, &error),
         Err(Expired) => {
-            return connection_ended(front, &peer, Why::ClientHeadTimeout, b"");
+            return connection_ended(front, &client, Why::ClientHeadTimeout, b"");
         }
     };
-    let peer = Rc::new(peer);
-    let activity = Rc::new(Activity::new(front, &peer, &limits));
+    let client = Rc::new(client);
+    let activity = Rc::new(Activity::new(front, &client, &limits));
     let mut draining = pin!(front.drain.announcement());
     let mut ending = false;
     loop {
@@ -94,7 +94,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             .await
         {
             Ok(Some(Some(Ok(_)))) if activity.cancellations.are_too_many() => {
-                connection_ended(front, &peer, Why::LbHeadCancellations, b"");
+                connection_ended(front, &client, Why::LbHeadCancellations, b"");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 let closed = poll_fn(|context| connection.poll_closed(context));
                 // Whether the client hears it or not: the connection ends.
@@ -104,7 +104,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(Some(Some(Ok((request, respond))))) => {
                 let uploads = !request.body().is_end_stream();
                 let notice = notices.take(respond.stream_id().as_u32());
-                let stream = Stream::begin(front, &peer, &activity, uploads);
+                let stream = Stream::begin(front, &client, &activity, uploads);
                 let served = Box::pin(stream.answer((request, notice), respond));
                 let front = Rc::clone(front);
                 spawn_local(async move {
@@ -118,7 +118,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             // Time to end.
             Ok(None) => {}
             Ok(Some(Some(Err(error)))) => {
-                return note_end(front, &peer, &error);
+                return note_end(front, &client, &error);
             }
             Ok(Some(None)) => return,
             Err(Expired) if activity.streams.get() > 0 => {
@@ -130,7 +130,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Err(Expired) if ending => return,
             Err(Expired) => {
                 ending = true;
-                connection_ended(front, &peer, Why::ClientKeepAliveTimeout, b"");
+                connection_ended(front, &client, Why::ClientKeepAliveTimeout, b"");
                 connection.graceful_shutdown();
             }
         }
@@ -139,7 +139,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Counts the end of a connection whose client broke the rules. Clients that have what they wanted
 /// leave as they like, and requests under way are counted for themselves.
-fn note_end(front: &Front, peer: &Peer, error: &h2::Error) {
+fn note_end(front: &Front, client: &Client, error: &h2::Error) {
     if error.is_remote() || error.is_io() {
         return;
     }
@@ -149,7 +149,7 @@ fn note_end(front: &Front, peer: &Peer, error: &h2::Error) {
     } else {
         Why::ClientHeadHttp2
     };
-    connection_ended(front, peer, reason, error.to_string().as_bytes());
+    connection_ended(front, client, reason, error.to_string().as_bytes());
 }
 
 fn builder(limits: &Http) -> h2::server::Builder {
@@ -167,7 +167,7 @@ fn builder(limits: &Http) -> h2::server::Builder {
 /// One request and its response.
 struct Stream {
     front: Rc<Front>,
-    peer: Rc<Peer>,
+    client: Rc<Client>,
     activity: Rc<Activity>,
     /// Whether the request has a body.
     uploads: bool,
@@ -178,7 +178,7 @@ impl Drop for Stream {
         let streams = &self.activity.streams;
         streams.set(streams.get() - 1);
         self.activity.last.set(Some(Instant::now()));
-        self.peer.entry.end();
+        self.client.entry.end();
         if self.uploads {
             self.activity.uploads.end();
         }
@@ -186,15 +186,20 @@ impl Drop for Stream {
 }
 
 impl Stream {
-    fn begin(front: &Rc<Front>, peer: &Rc<Peer>, activity: &Rc<Activity>, uploads: bool) -> Self {
+    fn begin(
+        front: &Rc<Front>,
+        client: &Rc<Client>,
+        activity: &Rc<Activity>,
+        uploads: bool,
+    ) -> Self {
         activity.streams.set(activity.streams.get() + 1);
-        peer.entry.begin();
+        client.entry.begin();
         if uploads {
             activity.uploads.begin(Instant::now());
         }
         Self {
             front: Rc::clone(front),
-            peer: Rc::clone(peer),
+            client: Rc::clone(client),
             activity: Rc::clone(activity),
             uploads,
         }
@@ -203,28 +208,28 @@ impl Stream {
     async fn answer(
         self,
         (request, notice): (Request<RecvStream>, Notice),
-        mut respond: SendResponse<Part>,
+        mut respond: SendResponse<CountedBytes>,
     ) {
         if notice.malformed {
             // RFC 9113 §8.1.1.
-            let account = Account::begin(&self.front, &self.peer, HTTP2);
-            account.broken_off(Why::ClientHeadHeaderLine);
+            let recorder = RequestRecorder::begin(&self.front, &self.client, HTTP2);
+            recorder.aborted(Why::ClientHeadHeaderLine);
             return respond.send_reset(Reason::PROTOCOL_ERROR);
         }
 
-        let mut account = Account::begin(&self.front, &self.peer, HTTP2);
+        let mut recorder = RequestRecorder::begin(&self.front, &self.client, HTTP2);
         let limits = self.front.limits();
         let (mut parts, body) = request.into_parts();
-        account.keep(|log| log.keep_http2(&parts));
+        recorder.keep(|log| log.keep_http2(&parts));
         let via = Via {
-            client: &self.peer.text,
+            client: &self.client.text,
             https: self.front.is_https(),
-            trusted: self.peer.is_trusted(&limits),
-            certificate: self.peer.certificate.as_deref(),
+            trusted: self.client.is_trusted(&limits),
+            certificate: self.client.certificate.as_deref(),
             local: &self.front.local,
         };
-        let mut tools = self.activity.tools.borrow_mut().pop().unwrap_or_default();
-        let Tools { head, watchdog } = &mut tools;
+        let mut scratch = self.activity.scratch.borrow_mut().pop().unwrap_or_default();
+        let StreamScratch { head, watchdog } = &mut scratch;
         head.clear();
         let responder = RefCell::new(Responder::Waiting(respond));
         let judged = read_http2((&parts, &notice), body.is_end_stream(), via.https);
@@ -252,47 +257,47 @@ impl Stream {
         match &judged {
             Ok((_, routed)) if routed.pool.is_none() => {
                 let to = (&responder, &mut *watchdog);
-                self.answer_routed(account, routed, method, to).await;
+                self.answer_routed(recorder, routed, method, to).await;
             }
             Ok((framing, routed)) => {
                 let Some(pool) = &routed.pool else { return };
-                account.follow_trace(head);
-                let (notes, progress) = (&account.notes, Progress::default());
+                recorder.follow_trace(head);
+                let (state, progress) = (&recorder.state, Progress::default());
                 let upstream_request = UpstreamRequest {
                     front: &self.front,
                     pool,
                     selection: &routed.selection,
-                    peer: &self.peer,
+                    client: &self.client,
                     limits: &limits,
                     head,
                     framing: *framing,
                     to_head: method.is_head(),
                     idempotent: method.is_idempotent(),
                     upgrade: false,
-                    upload: &notes.upload,
+                    transfer: &state.transfer,
                     progress: &progress,
-                    notes,
+                    state,
                 };
                 let to = (&responder, &mut *watchdog);
                 let outcome = self
                     .exchange(&upstream_request, routed, &mut body, to)
                     .await;
                 if !matches!(outcome, Ok(Outcome::Answered(_))) {
-                    notes.keep_request(head);
+                    state.keep_request(head);
                 }
                 let to = (&responder, &mut *watchdog);
                 let edits = routed.response_edits();
-                self.conclude((account, edits), outcome, method, to).await;
+                self.conclude((recorder, edits), outcome, method, to).await;
             }
             Err(refusal) => {
                 let head = format!("{} {}", parts.method, parts.uri);
-                account.notes.keep_offending(head.as_bytes());
+                recorder.state.keep_offending(head.as_bytes());
                 let to = (&responder, &mut *watchdog);
-                self.refuse(account, *refusal, method, to).await;
+                self.refuse(recorder, *refusal, method, to).await;
             }
         }
         linger(&self.front, watchdog, async || body.drop_more().await).await;
-        self.activity.keep(tools);
+        self.activity.keep(scratch);
     }
 
     /// How the exchange ended, or how the client left before that.
@@ -319,7 +324,7 @@ impl Stream {
             }
         });
         let outcome = outcome.await;
-        if outcome.is_err() && upstream_request.upload.complete.get() {
+        if outcome.is_err() && upstream_request.transfer.complete.get() {
             self.drain(responder, exchange).await;
         }
         outcome
@@ -328,30 +333,30 @@ impl Stream {
     /// Tells the client how the exchange ended, and counts it.
     async fn conclude(
         &self,
-        (account, edits): (Account<'_>, Option<&FieldEdits>),
+        (recorder, edits): (RequestRecorder<'_>, Option<&FieldEdits>),
         outcome: Result<Outcome, Why>,
         method: Method<'_>,
         (responder, watchdog): (&RefCell<Responder>, &mut Watchdog),
     ) {
         self.note(&outcome, responder);
         match outcome {
-            Ok(Outcome::Answered(status)) => account.answered(status),
+            Ok(Outcome::Answered(status)) => recorder.answered(status),
             Ok(Outcome::Failed(reason)) => {
                 let answer = (reason.status(), None);
                 let to = (responder, watchdog);
-                self.say((account, reason), (answer, edits), method, to)
+                self.say((recorder, reason), (answer, edits), method, to)
                     .await;
             }
             Ok(Outcome::Refused(refusal)) if !responder.borrow().has_begun() => {
                 let to = (responder, watchdog);
-                self.refuse(account, refusal, method, to).await;
+                self.refuse(recorder, refusal, method, to).await;
             }
             Ok(Outcome::Refused(refusal)) => {
-                account.broken_off(refusal.into());
+                recorder.aborted(refusal.into());
                 responder.borrow_mut().reset(Reason::PROTOCOL_ERROR);
             }
             Ok(Outcome::Broken(reason)) => {
-                account.broken_off(reason);
+                recorder.aborted(reason);
                 // A client that takes nothing loses what waits for it.
                 let written = responder.borrow_mut().written();
                 let limit = self.front.limits().timeouts.send;
@@ -360,7 +365,7 @@ impl Stream {
             }
             // Never asked for.
             Ok(Outcome::Upgraded(..)) => {}
-            Err(reason) => account.broken_off(reason),
+            Err(reason) => recorder.aborted(reason),
         }
     }
 
@@ -388,20 +393,20 @@ impl Stream {
 
     async fn refuse(
         &self,
-        account: Account<'_>,
+        recorder: RequestRecorder<'_>,
         refusal: Refusal,
         method: Method<'_>,
         to: (&RefCell<Responder>, &mut Watchdog),
     ) {
         let answer = (refusal.status(), Some(refusal));
-        self.say((account, refusal.into()), (answer, None), method, to)
+        self.say((recorder, refusal.into()), (answer, None), method, to)
             .await;
     }
 
     /// Answers as a route says.
     async fn answer_routed(
         &self,
-        account: Account<'_>,
+        recorder: RequestRecorder<'_>,
         routed: &Routed,
         method: Method<'_>,
         to: (&RefCell<Responder>, &mut Watchdog),
@@ -410,14 +415,14 @@ impl Stream {
             routed.with_answer(|answer| (answer.status, http2_response(answer)));
         let body = response.as_ref().map_or(0, |(_, body)| body.len());
         let body = if method.is_head() { 0 } else { body };
-        account.answered_by_us(status, routed.reason(), body);
+        recorder.answered_locally(status, routed.reason(), body);
         self.send(response, method, to).await;
     }
 
     /// Answers in place of a backend.
     async fn say(
         &self,
-        (account, reason): (Account<'_>, Why),
+        (recorder, reason): (RequestRecorder<'_>, Why),
         (status, edits): ((u16, Option<Refusal>), Option<&FieldEdits>),
         method: Method<'_>,
         to: (&RefCell<Responder>, &mut Watchdog),
@@ -426,7 +431,7 @@ impl Stream {
         let response = with_own_answer(table.as_deref(), status, edits, http2_response);
         let body = response.as_ref().map_or(0, |(_, body)| body.len());
         let body = if method.is_head() { 0 } else { body };
-        account.answered_by_us(status.0, reason, body);
+        recorder.answered_locally(status.0, reason, body);
         self.send(response, method, to).await;
     }
 

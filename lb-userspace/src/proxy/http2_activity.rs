@@ -8,10 +8,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    front::{Front, Peer},
+    front::{Client, Front},
     http2_cancel::Cancellations,
     http2_window::Uploads,
-    memory::{Backlog, RELAY_BYTES, SMALL_RELAY_BYTES},
+    memory::{Backlog, RESPONSE_BUFFER_BYTES, SMALL_RESPONSE_BUFFER_BYTES},
     watchdog::Watchdog,
 };
 use crate::config::Http;
@@ -19,7 +19,7 @@ use crate::config::Http;
 /// With more streams than these under way each response begins with a small buffer.
 const FEW_STREAMS: usize = 8;
 /// What ended streams leave for the next ones, at most so often and so large.
-const SPARE_TOOLS: usize = 16;
+const MAX_SPARE_SCRATCH: usize = 16;
 const SPARE_HEAD_BYTES: usize = 4096;
 /// What the streams of a connection do.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Activity {
     /// When one of them ended last.
     pub(super) last: Cell<Option<Instant>>,
     /// What ended streams leave for the next ones.
-    pub(super) tools: RefCell<Vec<Tools>>,
+    pub(super) scratch: RefCell<Vec<StreamScratch>>,
     /// What the client has not taken yet.
     pub(super) backlog: Rc<Backlog>,
     /// What the client took back.
@@ -39,42 +39,42 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    pub(super) fn new(front: &Front, peer: &Peer, limits: &Http) -> Self {
+    pub(super) fn new(front: &Front, client: &Client, limits: &Http) -> Self {
         Self {
             streams: Cell::new(0),
             last: Cell::new(None),
-            tools: RefCell::default(),
+            scratch: RefCell::default(),
             cancellations: Cancellations::new(Instant::now()),
             uploads: Uploads::new(Instant::now()),
             backlog: Backlog::new(
-                front.spares.memory(),
-                &peer.entry,
+                front.buffers.memory(),
+                &client.entry,
                 limits.connection_buffer_bytes,
             ),
         }
     }
 
     /// Keeps what a stream leaves, unless it is large or there is enough of it.
-    pub(super) fn keep(&self, tools: Tools) {
-        let mut spare = self.tools.borrow_mut();
-        if spare.len() < SPARE_TOOLS && tools.head.capacity() <= SPARE_HEAD_BYTES {
-            spare.push(tools);
+    pub(super) fn keep(&self, scratch: StreamScratch) {
+        let mut spare = self.scratch.borrow_mut();
+        if spare.len() < MAX_SPARE_SCRATCH && scratch.head.capacity() <= SPARE_HEAD_BYTES {
+            spare.push(scratch);
         }
     }
 
     /// How much of a response is read before its head is known.
     pub(super) fn first_read(&self) -> usize {
         if self.streams.get() > FEW_STREAMS {
-            SMALL_RELAY_BYTES
+            SMALL_RESPONSE_BUFFER_BYTES
         } else {
-            RELAY_BYTES
+            RESPONSE_BUFFER_BYTES
         }
     }
 }
 
 /// What each stream needs for itself.
 #[derive(Debug, Default)]
-pub(super) struct Tools {
+pub(super) struct StreamScratch {
     /// The head for the backend.
     pub(super) head: Vec<u8>,
     pub(super) watchdog: Watchdog,

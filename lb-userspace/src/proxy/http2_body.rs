@@ -8,7 +8,7 @@ use h2::RecvStream;
 use super::{
     client_io::{BodyError, BodySlice, RequestBody},
     message::Refusal,
-    reason::Left,
+    reason::Disconnect,
     upstream_request::UpstreamRequest,
 };
 
@@ -82,16 +82,16 @@ impl RequestBody for Http2Body {
     }
 
     /// A stream's reset is noticed where it is answered.
-    async fn gone(&mut self, _request: &UpstreamRequest<'_>) -> Left {
+    async fn gone(&mut self, _request: &UpstreamRequest<'_>) -> Disconnect {
         std::future::pending().await
     }
 }
 
 /// How a client left whose stream failed that way.
-pub(super) fn left(error: &h2::Error) -> Left {
+pub(super) fn left(error: &h2::Error) -> Disconnect {
     if error.is_reset() {
-        Left::Cancelled
+        Disconnect::Cancelled
     } else {
-        Left::Closed
+        Disconnect::Closed
     }
 }

@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 use super::{
     client_io::{BodySlice, ClientGone, ResponseSink},
     http2_body::left,
-    memory::{Backlog, Part},
+    memory::{Backlog, CountedBytes},
     message::{ReplyChanges, Response},
     metered::Progress,
-    reason::Left,
+    reason::Disconnect,
     routed::Routed,
 };
 
@@ -27,9 +27,9 @@ const PART_BYTES: usize = 64 * 1024;
 /// The client's end of a stream.
 pub(super) enum Responder {
     /// No head was sent.
-    Waiting(SendResponse<Part>),
+    Waiting(SendResponse<CountedBytes>),
     /// The body is next.
-    Begun(SendStream<Part>),
+    Begun(SendStream<CountedBytes>),
     /// The client took its request back: so many bytes of the response are passed over.
     Discarding(usize),
 }
@@ -54,13 +54,13 @@ impl Responder {
     }
 
     /// Waits until the client takes its request back, or its connection ends.
-    pub(super) fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<Left> {
+    pub(super) fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<Disconnect> {
         let reset = match self {
             Self::Waiting(respond) => ready!(respond.poll_reset(context)),
             Self::Begun(stream) => ready!(stream.poll_reset(context)),
             Self::Discarding(_) => return Poll::Pending,
         };
-        Poll::Ready(reset.map_or_else(|error| left(&error), |_| Left::Cancelled))
+        Poll::Ready(reset.map_or_else(|error| left(&error), |_| Disconnect::Cancelled))
     }
 
     /// Whether the client took its request back.
@@ -84,7 +84,7 @@ impl Responder {
         let (marker, gone) = oneshot::channel();
         if let Self::Begun(stream) = self {
             // It is dropped at once where the stream is over.
-            let _sent = stream.send_data(Part::marker(marker), false);
+            let _sent = stream.send_data(CountedBytes::marker(marker), false);
         }
         async move {
             let _dropped = gone.await;
@@ -101,7 +101,7 @@ impl Responder {
     ) -> Poll<Result<usize, ClientGone>> {
         let stream = match self {
             Self::Begun(stream) => stream,
-            Self::Waiting(_) => return Poll::Ready(Err(ClientGone(Left::Closed))),
+            Self::Waiting(_) => return Poll::Ready(Err(ClientGone(Disconnect::Closed))),
             Self::Discarding(left) => return Poll::Ready(Ok((*left).max(1))),
         };
         // The library's own capacity last: what a stream reserves there no other stream has.
@@ -112,7 +112,7 @@ impl Responder {
             match ready!(stream.poll_capacity(context)) {
                 Some(Ok(more)) => capacity = more,
                 Some(Err(error)) => return Poll::Ready(Err(error.into())),
-                None => return Poll::Ready(Err(ClientGone(Left::Closed))),
+                None => return Poll::Ready(Err(ClientGone(Disconnect::Closed))),
             }
         }
         Poll::Ready(Ok(room.min(capacity).min(PART_BYTES)))
@@ -132,9 +132,9 @@ impl Responder {
             if let Self::Discarding(budget) = self {
                 *budget = budget
                     .checked_sub(part.len())
-                    .ok_or(ClientGone(Left::Cancelled))?;
+                    .ok_or(ClientGone(Disconnect::Cancelled))?;
             } else {
-                self.send(backlog.part(part), end && rest.is_empty())?;
+                self.send(backlog.counted(part), end && rest.is_empty())?;
             }
             progress.add(part.len());
             *left = rest;
@@ -146,10 +146,10 @@ impl Responder {
         Poll::Ready(Ok(()))
     }
 
-    fn send(&mut self, part: Part, end: bool) -> Result<(), ClientGone> {
+    fn send(&mut self, part: CountedBytes, end: bool) -> Result<(), ClientGone> {
         match self {
             Self::Begun(stream) => stream.send_data(part, end).map_err(ClientGone::from),
-            Self::Waiting(_) => Err(ClientGone(Left::Closed)),
+            Self::Waiting(_) => Err(ClientGone(Disconnect::Closed)),
             Self::Discarding(_) => Ok(()),
         }
     }
@@ -193,7 +193,7 @@ impl<'a> Http2Sink<'a> {
         if data.is_empty() {
             let mut responder = self.responder.borrow_mut();
             return if last {
-                responder.send(Part::default(), true)
+                responder.send(CountedBytes::default(), true)
             } else {
                 Ok(())
             };

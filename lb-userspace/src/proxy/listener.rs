@@ -108,7 +108,7 @@ mod tests {
         let address = "127.0.0.1:0".parse().expect("an address");
         let held = bind(address, false, 1, Vec::new()).expect("a free port");
         let address = held[0].local_addr().expect("an address");
-        let more = bind(address, false, 3, held).expect("shared");
+        let more = bind(address, false, 3, held).expect("usable keys");
         assert_eq!(more.len(), 3);
         let kept = bind(address, false, 2, more).expect("kept");
         let dealt: Vec<_> = deal(kept, 2).iter().map(Vec::len).collect();

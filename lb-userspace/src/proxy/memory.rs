@@ -21,9 +21,9 @@ use tokio::sync::oneshot;
 use super::{buffer::Buffer, connections::Entry, counters::WorkerCounters};
 
 /// Room for what is on its way from a backend to a client.
-pub(super) const RELAY_BYTES: usize = 64 * 1024;
+pub(super) const RESPONSE_BUFFER_BYTES: usize = 64 * 1024;
 /// The same where memory is short, or where one client has many responses under way.
-pub(super) const SMALL_RELAY_BYTES: usize = 8 * 1024;
+pub(super) const SMALL_RESPONSE_BUFFER_BYTES: usize = 8 * 1024;
 /// Buffers that a worker keeps for the next requests.
 const SPARE_BUFFERS: usize = 64;
 /// What a connection may always keep: the largest HTTP/2 frame by default (RFC 9113 §4.2).
@@ -33,12 +33,12 @@ const SHARE_OF_FREE: usize = 8;
 
 /// What one worker keeps for its clients, in bytes.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct MemoryBudget {
     counters: Arc<WorkerCounters>,
     most: Cell<usize>,
 }
 
-impl Memory {
+impl MemoryBudget {
     /// Counts in `counters`.
     pub(super) fn new(counters: &Arc<WorkerCounters>) -> Rc<Self> {
         Rc::new(Self {
@@ -77,7 +77,7 @@ impl Memory {
 /// Parts of responses that one HTTP/2 client has not taken yet.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    memory: Rc<Memory>,
+    memory: Rc<MemoryBudget>,
     /// The connection, which is not idle while something waits.
     entry: Rc<Entry>,
     used: Cell<usize>,
@@ -87,7 +87,7 @@ pub(super) struct Backlog {
 
 impl Backlog {
     /// For one connection, at most `most` bytes.
-    pub(super) fn new(memory: &Rc<Memory>, entry: &Rc<Entry>, most: usize) -> Rc<Self> {
+    pub(super) fn new(memory: &Rc<MemoryBudget>, entry: &Rc<Entry>, most: usize) -> Rc<Self> {
         Rc::new(Self {
             memory: Rc::clone(memory),
             entry: Rc::clone(entry),
@@ -111,12 +111,12 @@ impl Backlog {
     }
 
     /// A part of a body that counts until it is dropped.
-    pub(super) fn part(self: &Rc<Self>, data: &[u8]) -> Part {
+    pub(super) fn counted(self: &Rc<Self>, data: &[u8]) -> CountedBytes {
         if self.used.replace(self.used.get() + data.len()) == 0 {
             self.entry.begin();
         }
         self.memory.add(data.len());
-        Part {
+        CountedBytes {
             data: Bytes::copy_from_slice(data),
             size: data.len(),
             backlog: Some(Rc::clone(self)),
@@ -147,7 +147,7 @@ impl Backlog {
 
 /// A part of a response's body, on its way through the HTTP/2 library.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(super) struct CountedBytes {
     data: Bytes,
     size: usize,
     backlog: Option<Rc<Backlog>>,
@@ -156,7 +156,7 @@ pub(super) struct Part {
     mark: Option<oneshot::Sender<()>>,
 }
 
-impl Part {
+impl CountedBytes {
     /// An empty part whose end the other end of this channel sees.
     pub(super) fn marker(mark: oneshot::Sender<()>) -> Self {
         Self {
@@ -168,7 +168,7 @@ impl Part {
     }
 }
 
-impl Buf for Part {
+impl Buf for CountedBytes {
     fn remaining(&self) -> usize {
         self.data.len()
     }
@@ -182,7 +182,7 @@ impl Buf for Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for CountedBytes {
     fn drop(&mut self) {
         if let Some(backlog) = self.backlog.take() {
             backlog.release(self.size);
@@ -193,16 +193,16 @@ impl Drop for Part {
 
 /// Buffers between requests: the same few are used over and over and stay in the processor's cache.
 #[derive(Debug, Default)]
-pub(super) struct Spares {
+pub(super) struct BufferPool {
     buffers: RefCell<Vec<Buffer>>,
     /// The fewest there were since the last sweep: so many are not needed.
     fewest: Cell<usize>,
-    memory: Rc<Memory>,
+    memory: Rc<MemoryBudget>,
 }
 
-impl Spares {
+impl BufferPool {
     /// None yet.
-    pub(super) fn new(memory: Rc<Memory>) -> Rc<Self> {
+    pub(super) fn new(memory: Rc<MemoryBudget>) -> Rc<Self> {
         Rc::new(Self {
             memory,
             ..Self::default()
@@ -210,7 +210,7 @@ impl Spares {
     }
 
     /// What the worker keeps for its clients.
-    pub(super) fn memory(&self) -> &Rc<Memory> {
+    pub(super) fn memory(&self) -> &Rc<MemoryBudget> {
         &self.memory
     }
 
@@ -227,12 +227,12 @@ impl Spares {
         let mut buffers = self.buffers.borrow_mut();
         let spare = buffers.pop();
         self.fewest.set(self.fewest.get().min(buffers.len()));
-        spare.unwrap_or_else(|| Buffer::with_room(RELAY_BYTES))
+        spare.unwrap_or_else(|| Buffer::with_room(RESPONSE_BUFFER_BYTES))
     }
 
     fn give(&self, mut buffer: Buffer) {
         let mut buffers = self.buffers.borrow_mut();
-        if buffers.len() < SPARE_BUFFERS && buffer.room() == RELAY_BYTES {
+        if buffers.len() < SPARE_BUFFERS && buffer.room() == RESPONSE_BUFFER_BYTES {
             buffer.clear();
             buffers.push(buffer);
         }
@@ -242,36 +242,36 @@ impl Spares {
 /// The buffer of one request for what its backend sends. It takes up no memory while it is empty
 /// and the backend is silent.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(super) struct ResponseBuffer {
     buffer: Buffer,
     counted: usize,
-    spares: Rc<Spares>,
+    pool: Rc<BufferPool>,
 }
 
-impl Relay {
+impl ResponseBuffer {
     /// A buffer without room.
-    pub(super) fn new(spares: &Rc<Spares>) -> Self {
+    pub(super) fn new(pool: &Rc<BufferPool>) -> Self {
         Self {
             buffer: Buffer::default(),
             counted: 0,
-            spares: Rc::clone(spares),
+            pool: Rc::clone(pool),
         }
     }
 
     /// Room to read at most `most` bytes into, not empty unless `limit` bytes wait to be used.
     pub(super) fn space(&mut self, most: usize, limit: usize) -> &mut [u8] {
-        let small = most <= SMALL_RELAY_BYTES || self.spares.memory.is_short();
+        let small = most <= SMALL_RESPONSE_BUFFER_BYTES || self.pool.memory.is_short();
         let wanted = if small {
-            SMALL_RELAY_BYTES
+            SMALL_RESPONSE_BUFFER_BYTES
         } else {
-            RELAY_BYTES
+            RESPONSE_BUFFER_BYTES
         };
         if self.buffer.is_empty() && self.buffer.room() < wanted {
             self.release();
             self.buffer = if small {
-                Buffer::with_room(SMALL_RELAY_BYTES)
+                Buffer::with_room(SMALL_RESPONSE_BUFFER_BYTES)
             } else {
-                self.spares.take()
+                self.pool.take()
             };
         }
         let length = self.buffer.space(limit).len().min(most);
@@ -282,20 +282,20 @@ impl Relay {
     /// Gives the room back if nothing is in it.
     pub(super) fn release(&mut self) {
         if self.buffer.is_empty() && self.buffer.room() > 0 {
-            self.spares.give(std::mem::take(&mut self.buffer));
+            self.pool.give(std::mem::take(&mut self.buffer));
             self.count();
         }
     }
 
     fn count(&mut self) {
         let room = self.buffer.room();
-        self.spares.memory.add(room);
-        self.spares.memory.sub(self.counted);
+        self.pool.memory.add(room);
+        self.pool.memory.sub(self.counted);
         self.counted = room;
     }
 }
 
-impl Deref for Relay {
+impl Deref for ResponseBuffer {
     type Target = Buffer;
 
     fn deref(&self) -> &Buffer {
@@ -303,13 +303,13 @@ impl Deref for Relay {
     }
 }
 
-impl DerefMut for Relay {
+impl DerefMut for ResponseBuffer {
     fn deref_mut(&mut self) -> &mut Buffer {
         &mut self.buffer
     }
 }
 
-impl Drop for Relay {
+impl Drop for ResponseBuffer {
     fn drop(&mut self) {
         self.buffer.clear();
         self.release();
@@ -320,13 +320,13 @@ impl Drop for Relay {
 mod tests {
     use super::*;
 
-    fn memory(most: usize) -> Rc<Memory> {
-        let memory = Memory::new(&Arc::default());
+    fn memory(most: usize) -> Rc<MemoryBudget> {
+        let memory = MemoryBudget::new(&Arc::default());
         memory.limit(most);
         memory
     }
 
-    fn backlog(memory: &Rc<Memory>, most: usize) -> Rc<Backlog> {
+    fn backlog(memory: &Rc<MemoryBudget>, most: usize) -> Rc<Backlog> {
         Backlog::new(memory, &Entry::alone(), most)
     }
 
@@ -341,7 +341,7 @@ mod tests {
     fn a_connection_has_no_more_than_its_bound_until_its_client_takes_something() {
         let memory = memory(1 << 30);
         let backlog = backlog(&memory, 100_000);
-        let parts: Vec<_> = (0..10).map(|_| backlog.part(&[0; 10_000])).collect();
+        let parts: Vec<_> = (0..10).map(|_| backlog.counted(&[0; 10_000])).collect();
         assert_eq!(room(&backlog), None);
         assert_eq!(memory.used(), 100_000);
         drop(parts);
@@ -358,7 +358,7 @@ mod tests {
             let backlog = backlog(&memory, 1 << 20);
             rooms.push(room(&backlog).expect("a new connection has room"));
             while let Some(room) = room(&backlog) {
-                parts.push(backlog.part(&vec![0; room.min(4096)]));
+                parts.push(backlog.counted(&vec![0; room.min(4096)]));
             }
         }
         assert!(rooms.is_sorted_by(|one, next| one >= next), "{rooms:?}");
@@ -372,58 +372,64 @@ mod tests {
     #[test]
     fn a_relay_takes_up_no_memory_while_it_is_empty() {
         let memory = memory(1 << 20);
-        let spares = Spares::new(Rc::clone(&memory));
-        let mut relay = Relay::new(&spares);
+        let pool = BufferPool::new(Rc::clone(&memory));
+        let mut response = ResponseBuffer::new(&pool);
         assert_eq!(memory.used(), 0);
-        assert_eq!(relay.space(usize::MAX, 16_384).len(), RELAY_BYTES);
-        relay.fill(10);
-        relay.release();
-        assert_eq!(memory.used(), RELAY_BYTES, "it is not empty");
-        relay.consume(10);
-        relay.release();
+        assert_eq!(
+            response.space(usize::MAX, 16_384).len(),
+            RESPONSE_BUFFER_BYTES
+        );
+        response.fill(10);
+        response.release();
+        assert_eq!(memory.used(), RESPONSE_BUFFER_BYTES, "it is not empty");
+        response.consume(10);
+        response.release();
         assert_eq!(memory.used(), 0);
-        assert_eq!(relay.space(1000, 16_384).len(), 1000);
-        assert_eq!(memory.used(), SMALL_RELAY_BYTES);
-        drop(relay);
+        assert_eq!(response.space(1000, 16_384).len(), 1000);
+        assert_eq!(memory.used(), SMALL_RESPONSE_BUFFER_BYTES);
+        drop(response);
         assert_eq!(memory.used(), 0);
     }
 
     #[test]
     fn relays_are_small_when_memory_is_short() {
-        let memory = memory(RELAY_BYTES);
-        let spares = Spares::new(Rc::clone(&memory));
-        let (mut one, mut other) = (Relay::new(&spares), Relay::new(&spares));
-        assert_eq!(one.space(usize::MAX, 16_384).len(), RELAY_BYTES);
-        assert_eq!(other.space(usize::MAX, 16_384).len(), SMALL_RELAY_BYTES);
+        let memory = memory(RESPONSE_BUFFER_BYTES);
+        let pool = BufferPool::new(Rc::clone(&memory));
+        let (mut one, mut other) = (ResponseBuffer::new(&pool), ResponseBuffer::new(&pool));
+        assert_eq!(one.space(usize::MAX, 16_384).len(), RESPONSE_BUFFER_BYTES);
+        assert_eq!(
+            other.space(usize::MAX, 16_384).len(),
+            SMALL_RESPONSE_BUFFER_BYTES
+        );
     }
 
     #[test]
     fn a_head_that_does_not_fit_makes_its_relay_grow() {
-        let spares = Spares::new(memory(1 << 20));
-        let mut relay = Relay::new(&spares);
-        relay.space(1000, 16_384);
-        relay.fill(SMALL_RELAY_BYTES);
-        assert!(!relay.space(1000, 16_384).is_empty());
-        assert_eq!(spares.memory().used(), 16_384);
+        let pool = BufferPool::new(memory(1 << 20));
+        let mut response = ResponseBuffer::new(&pool);
+        response.space(1000, 16_384);
+        response.fill(SMALL_RESPONSE_BUFFER_BYTES);
+        assert!(!response.space(1000, 16_384).is_empty());
+        assert_eq!(pool.memory().used(), 16_384);
     }
 
     #[test]
     fn spare_buffers_that_no_request_needs_are_given_back() {
-        let spares = Spares::new(memory(1 << 30));
-        let mut relays: Vec<_> = (0..10).map(|_| Relay::new(&spares)).collect();
-        for relay in &mut relays {
-            relay.space(usize::MAX, 16_384);
+        let pool = BufferPool::new(memory(1 << 30));
+        let mut responses: Vec<_> = (0..10).map(|_| ResponseBuffer::new(&pool)).collect();
+        for response in &mut responses {
+            response.space(usize::MAX, 16_384);
         }
-        drop(relays);
-        let left = || spares.buffers.borrow().len();
+        drop(responses);
+        let left = || pool.buffers.borrow().len();
         assert_eq!(left(), 10);
-        spares.sweep();
-        let mut relay = Relay::new(&spares);
-        relay.space(usize::MAX, 16_384);
-        drop(relay);
-        spares.sweep();
+        pool.sweep();
+        let mut response = ResponseBuffer::new(&pool);
+        response.space(usize::MAX, 16_384);
+        drop(response);
+        pool.sweep();
         assert_eq!(left(), 1);
-        spares.sweep();
+        pool.sweep();
         assert_eq!(left(), 0);
     }
 }

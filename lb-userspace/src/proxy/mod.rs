@@ -10,8 +10,9 @@
 
 #![forbid(unsafe_code)]
 
-mod account;
-mod admission;
+mod admission_control;
+mod admit;
+mod backend_set;
 mod balance;
 mod buffer;
 mod certificates;
@@ -19,12 +20,11 @@ mod client_certificates;
 mod client_io;
 mod connections;
 mod counters;
+mod early_ends;
 mod error;
-mod errors;
 mod exchange;
 mod field_guard;
 mod front;
-mod gate;
 mod http1;
 mod http1_body;
 mod http1_head;
@@ -37,11 +37,11 @@ mod http2_sink;
 mod http2_window;
 mod linger;
 mod listener;
-mod logged;
+mod log_entry;
 mod memory;
 mod message;
 mod metered;
-mod observed;
+mod observation;
 mod outliers;
 mod panics;
 mod pem;
@@ -50,6 +50,7 @@ mod reason;
 mod receive;
 mod registry;
 mod request_hash;
+mod request_recorder;
 mod request_state;
 mod retries;
 mod retry_budget;
@@ -59,12 +60,11 @@ mod selection;
 mod serve;
 mod served_pool;
 mod served_tls;
-mod session;
-mod sessions;
-mod shares;
+mod shared_pools;
 mod slow_start;
-mod targets;
+mod sticky;
 mod tls;
+mod tls_session;
 mod trace;
 mod tunnel;
 mod upload;
@@ -94,15 +94,15 @@ pub use counters::{
     BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, ReasonCount,
     RequestCount,
 };
+pub use early_ends::EndedEarly;
 pub use error::{CertificateProblem, Error, SessionKeyProblem};
-pub use errors::EndedEarly;
 pub use pem::{Contents, PemProblem};
 pub use prepared::Frontend;
 pub use reason::{By, Phase, Reason};
 pub use routing::{PageProblem, Question, check_pages, explain};
 pub use served_tls::tls_files;
-pub use sessions::check_session_keys;
-pub use shares::{BackendUsage, PoolUsage};
+pub use shared_pools::{BackendUsage, PoolUsage};
+pub use sticky::check_session_keys;
 
 use crate::{
     access_log::{self, AccessLog},
@@ -111,10 +111,10 @@ use crate::{
     tickets::TicketKeys,
 };
 use connections::{ClientCounts, most_clients};
-use errors::Errors;
+use early_ends::EarlyEnds;
 use prepared::{PreparedService, State, prepare_all};
 use served_tls::Keys;
-use shares::AllShares;
+use shared_pools::SharedPools;
 use worker::{Command, Finish, Plan, Worker};
 
 /// How long the last lines of the access log may take to be written.
@@ -127,8 +127,8 @@ pub struct Proxy {
     tickets: TicketKeys,
     challenges: Challenges,
     log_counts: Arc<access_log::Counts>,
-    errors: Arc<Errors>,
-    shares: AllShares,
+    errors: Arc<EarlyEnds>,
+    shared: SharedPools,
     state: Mutex<State>,
 }
 
@@ -146,7 +146,7 @@ impl Proxy {
     ) -> Result<Self, Error> {
         panics::report_by_log();
         let per_client = Arc::<ClientCounts>::default();
-        let errors = Arc::<Errors>::default();
+        let errors = Arc::<EarlyEnds>::default();
         let workers = (0..limits.workers.get())
             .map(|number| Worker::start(number, (&per_client, &errors), challenges))
             .collect::<Result<_, _>>()?;
@@ -156,7 +156,7 @@ impl Proxy {
             challenges: challenges.clone(),
             log_counts: Arc::default(),
             errors,
-            shares: AllShares::new(limits.workers),
+            shared: SharedPools::new(limits.workers),
             state: Mutex::default(),
         })
     }
@@ -202,7 +202,7 @@ impl Proxy {
             &mut state,
             frontends,
             self.keys(),
-            &self.shares,
+            &self.shared,
             self.workers.len(),
         );
         let (access_log, mut prepared) = match (access_log, prepared) {
@@ -238,7 +238,7 @@ impl Proxy {
     /// What the backends of a pool do now.
     #[must_use]
     pub fn usage(&self, pool: &config::Pool) -> PoolUsage {
-        self.shares.usage(pool, Instant::now())
+        self.shared.usage(pool, Instant::now())
     }
 
     /// What ended early last, the oldest first.
@@ -290,8 +290,8 @@ impl Proxy {
             fresh.insert(service.listen, Arc::clone(&tls.config));
         }
         let fresh = Arc::new(fresh);
-        let told = self.tell_all(|done| Command::Tls(Arc::clone(&fresh), done));
-        errors.extend(told.err());
+        let sent = self.broadcast(|done| Command::Tls(Arc::clone(&fresh), done));
+        errors.extend(sent.err());
         if errors.is_empty() {
             Ok(())
         } else {
@@ -311,7 +311,7 @@ impl Proxy {
     pub fn let_connections_end(&self, end: bool) {
         for worker in &self.workers {
             // One that is gone has no connections.
-            let _told = worker.commands.send(Command::LetEnd(end));
+            let _sent = worker.commands.send(Command::Drain(end));
         }
     }
 
@@ -345,7 +345,7 @@ impl Proxy {
         self.state().bound.clear();
         for worker in &self.workers {
             // A worker that is gone has nothing left to finish.
-            let _told = worker.commands.send(Command::Finish(how));
+            let _sent = worker.commands.send(Command::Finish(how));
         }
         for worker in self.workers {
             drop(worker.commands);
@@ -366,7 +366,7 @@ impl Proxy {
         (log, prepared): (Option<&AccessLog>, &mut [PreparedService]),
     ) -> Result<(), Error> {
         let limits = Arc::new(limits.clone());
-        self.tell_all(|done| {
+        self.broadcast(|done| {
             let plan = Plan {
                 limits: Arc::clone(&limits),
                 descriptors,
@@ -378,7 +378,7 @@ impl Proxy {
     }
 
     /// Gives every worker a command, and waits until all have done what it says.
-    fn tell_all(&self, mut command: impl FnMut(mpsc::Sender<()>) -> Command) -> Result<(), Error> {
+    fn broadcast(&self, mut command: impl FnMut(mpsc::Sender<()>) -> Command) -> Result<(), Error> {
         let (done, all_done) = mpsc::channel();
         for worker in &self.workers {
             let sent = worker.commands.send(command(done.clone()));

@@ -19,14 +19,14 @@ use crate::config::Outlier;
 /// What is known of the backends of one pool.
 #[derive(Debug, Default)]
 pub(super) struct Outliers {
-    records: Registry<SocketAddr, Record>,
+    records: Registry<SocketAddr, FailureRecord>,
     /// Held while a backend is ejected.
     ejecting: Mutex<()>,
 }
 
 /// What is known of one backend.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct FailureRecord {
     /// What times are counted from.
     epoch: Instant,
     /// Failures since the last success.
@@ -50,13 +50,13 @@ pub(super) struct Ejection {
 
 impl Outliers {
     /// The record of a backend.
-    pub(super) fn record(&self, backend: SocketAddr) -> Arc<Record> {
-        self.records.of(&backend)
+    pub(super) fn record(&self, backend: SocketAddr) -> Arc<FailureRecord> {
+        self.records.get_or_create(&backend)
     }
 
     /// The record of a backend that a pool has.
-    pub(super) fn held(&self, backend: SocketAddr) -> Option<Arc<Record>> {
-        self.records.held(&backend)
+    pub(super) fn get(&self, backend: SocketAddr) -> Option<Arc<FailureRecord>> {
+        self.records.get(&backend)
     }
 
     /// A backend failed a request: counts it, and ejects the backend where that makes as many in a row
@@ -64,9 +64,9 @@ impl Outliers {
     /// each takes new requests, ejections apart.
     pub(super) fn failed(
         &self,
-        backend: &Arc<Record>,
+        backend: &Arc<FailureRecord>,
         rules: &Outlier,
-        pool: impl FnOnce() -> Vec<(Arc<Record>, bool)>,
+        pool: impl FnOnce() -> Vec<(Arc<FailureRecord>, bool)>,
         now: Instant,
     ) -> Option<Ejection> {
         // What comes late of the requests that it had.
@@ -88,18 +88,19 @@ impl Outliers {
 /// Whether a backend may be ejected: another one takes requests, and fewer are ejected than may be,
 /// which is one at least.
 fn can_spare(
-    pool: &[(Arc<Record>, bool)],
-    backend: &Arc<Record>,
+    pool: &[(Arc<FailureRecord>, bool)],
+    backend: &Arc<FailureRecord>,
     rules: &Outlier,
     now: Instant,
 ) -> bool {
     let ejected = pool.iter().filter(|(one, _)| one.is_ejected(now)).count();
-    let takes_requests =
-        |(one, up): &(Arc<Record>, bool)| *up && !Arc::ptr_eq(one, backend) && !one.is_ejected(now);
+    let takes_requests = |(one, up): &(Arc<FailureRecord>, bool)| {
+        *up && !Arc::ptr_eq(one, backend) && !one.is_ejected(now)
+    };
     ejected < rules.max_ejected.of(pool.len()).max(1) && pool.iter().any(takes_requests)
 }
 
-impl Default for Record {
+impl Default for FailureRecord {
     fn default() -> Self {
         Self {
             epoch: Instant::now(),
@@ -110,7 +111,7 @@ impl Default for Record {
     }
 }
 
-impl Record {
+impl FailureRecord {
     /// The backend answered a request as it should.
     pub(super) fn succeeded(&self) {
         if self.failures.load(Relaxed) > 0 {

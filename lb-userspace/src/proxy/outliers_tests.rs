@@ -19,7 +19,7 @@ fn rules(failures: u32, max_ejected: u8) -> Outlier {
 
 struct Pool {
     outliers: Outliers,
-    records: Vec<Arc<Record>>,
+    records: Vec<Arc<FailureRecord>>,
     up: Vec<bool>,
 }
 
@@ -39,7 +39,7 @@ impl Pool {
         self.outliers.failed(record, rules, || self.states(), now)
     }
 
-    fn states(&self) -> Vec<(Arc<Record>, bool)> {
+    fn states(&self) -> Vec<(Arc<FailureRecord>, bool)> {
         self.records.iter().cloned().zip(self.up.clone()).collect()
     }
 

@@ -17,7 +17,7 @@ use super::{
     routing::Table,
     served_pool::PoolPlan,
     served_tls::{Keys, ServedTls},
-    shares::AllShares,
+    shared_pools::SharedPools,
     worker::FrontPlan,
 };
 use crate::{
@@ -117,13 +117,13 @@ pub(super) fn prepare_all(
     state: &mut State,
     frontends: Vec<Frontend>,
     keys: Keys<'_>,
-    shares: &AllShares,
+    shared: &SharedPools,
     workers: usize,
 ) -> Result<Vec<PreparedService>, Vec<Error>> {
     let mut errors = same_addresses(&frontends);
     let mut prepared = Vec::new();
     for frontend in frontends {
-        match PreparedService::new(state, frontend, keys, shares, workers) {
+        match PreparedService::new(state, frontend, keys, shared, workers) {
             Ok(one) => prepared.push(one),
             Err(more) => errors.extend(more),
         }
@@ -140,7 +140,7 @@ impl PreparedService {
         state: &mut State,
         frontend: Frontend,
         keys: Keys<'_>,
-        shares: &AllShares,
+        shared: &SharedPools,
         workers: usize,
     ) -> Result<Self, Vec<Error>> {
         let mut prepared = Self {
@@ -163,7 +163,7 @@ impl PreparedService {
                 source,
             });
         }
-        errors.extend(prepared.set_up_routes(shares).err().unwrap_or_default());
+        errors.extend(prepared.set_up_routes(shared).err().unwrap_or_default());
         if errors.is_empty() {
             Ok(prepared)
         } else {
@@ -185,7 +185,7 @@ impl PreparedService {
         Ok(())
     }
 
-    fn set_up_routes(&mut self, shares: &AllShares) -> Result<(), Vec<Error>> {
+    fn set_up_routes(&mut self, shared: &SharedPools) -> Result<(), Vec<Error>> {
         let Frontend { service, pools, .. } = &self.frontend;
         let feeds = service.pools().into_iter().map(|pool| {
             let feed = pools.get(&pool.name).cloned();
@@ -195,11 +195,11 @@ impl PreparedService {
                     pool: pool.name.clone(),
                 }]
             });
-            let shares = shares.of(pool).map_err(|error| vec![error])?;
+            let shared = shared.of(pool).map_err(|error| vec![error])?;
             Ok(PoolPlan {
                 name: pool.name.clone(),
                 feed: feed?,
-                shares,
+                shared,
             })
         });
         self.routes = RoutePlan {

@@ -5,7 +5,7 @@
 
 mod by_phase;
 
-pub(super) use by_phase::Left;
+pub(super) use by_phase::Disconnect;
 
 /// Who ended an exchange. For a time-out: who was waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

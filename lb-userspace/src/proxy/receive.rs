@@ -10,13 +10,13 @@ use tokio::{
 
 use super::{
     client_io::{BodySlice, ClientGone, ResponseSink},
-    memory::Relay,
+    memory::ResponseBuffer,
     message::{
         ChunkedDecoder, Framing, HeadScanner, Step, header_slots, parse_response,
         settle_response_version,
     },
     reason::Reason,
-    upstream::Member,
+    upstream::PoolBackend,
     upstream_request::UpstreamRequest,
     watchdog::{Expired, Watchdog},
 };
@@ -39,20 +39,20 @@ pub(super) enum Received {
 }
 
 /// Receives the response to an order and hands it to the sink. Where the request may be sent to
-/// another backend, `member` is the one that has it: when that goes down before it has sent a byte,
+/// another backend, `backend` is the one that has it: when that goes down before it has sent a byte,
 /// and another one is up, waiting for it ends.
 pub(super) async fn receive<K: ResponseSink>(
     request: &UpstreamRequest<'_>,
-    (reader, member): (&mut ReadHalf<'_>, Option<&Member>),
-    relay: &mut Relay,
+    (reader, backend): (&mut ReadHalf<'_>, Option<&PoolBackend>),
+    buffer: &mut ResponseBuffer,
     sink: &mut K,
     watchdog: &mut Watchdog,
 ) -> Result<Received, Reason> {
     let mut source = Source {
         request,
         reader,
-        member,
-        relay,
+        backend,
+        buffer,
         watchdog,
     };
     for _ in 0..=MAX_INTERIM {
@@ -86,8 +86,8 @@ struct Head {
 struct Source<'a, 'c> {
     request: &'a UpstreamRequest<'a>,
     reader: &'a mut ReadHalf<'c>,
-    member: Option<&'a Member>,
-    relay: &'a mut Relay,
+    backend: Option<&'a PoolBackend>,
+    buffer: &'a mut ResponseBuffer,
     watchdog: &'a mut Watchdog,
 }
 
@@ -96,7 +96,7 @@ impl Source<'_, '_> {
     async fn head<K: ResponseSink>(&mut self, sink: &mut K) -> Result<Head, Reason> {
         let length = self.head_length(sink).await?;
         let head = self.take_head(length, sink)?;
-        self.relay.consume(length);
+        self.buffer.consume(length);
         Ok(head)
     }
 
@@ -104,7 +104,7 @@ impl Source<'_, '_> {
         let mut scanner = HeadScanner::default();
         let mut began = None;
         loop {
-            let (here, limit) = (self.relay.filled(), self.request.limits.max_header_bytes);
+            let (here, limit) = (self.buffer.filled(), self.request.limits.max_header_bytes);
             // What is beyond the limit is not looked at, however much came at once.
             let scan = scanner.scan(&here[..here.len().min(limit)]);
             let malformed = |_| self.offence(Reason::BackendResponseHeadMalformed);
@@ -114,18 +114,18 @@ impl Source<'_, '_> {
             if here.len() >= limit {
                 return Err(self.offence(Reason::BackendResponseHeadTooLarge));
             }
-            let read = match self.member.filter(|_| self.relay.is_empty()) {
-                Some(member) => {
+            let read = match self.backend.filter(|_| self.buffer.is_empty()) {
+                Some(backend) => {
                     let pool = self.request.pool;
-                    let read = pool.unless_down(member, self.read(sink, &mut began)).await;
+                    let read = pool.unless_down(backend, self.read(sink, &mut began)).await;
                     read.ok_or(Reason::BackendResponseHeadDown)?
                 }
                 None => self.read(sink, &mut began).await,
             };
             match read {
-                Ok(1..) => self.request.notes.times.first_byte(),
-                Ok(0) if self.relay.is_empty() => return Err(Reason::BackendResponseHeadClosed),
-                Err(ReadError::Failed) if self.relay.is_empty() => {
+                Ok(1..) => self.request.state.times.first_byte(),
+                Ok(0) if self.buffer.is_empty() => return Err(Reason::BackendResponseHeadClosed),
+                Err(ReadError::Failed) if self.buffer.is_empty() => {
                     return Err(Reason::BackendResponseHeadReset);
                 }
                 Ok(0) | Err(ReadError::Failed) => {
@@ -139,14 +139,14 @@ impl Source<'_, '_> {
 
     /// Keeps what the backend sent, for whoever asks why that is so.
     fn offence(&self, reason: Reason) -> Reason {
-        self.request.notes.keep_offending(self.relay.filled());
+        self.request.state.keep_offending(self.buffer.filled());
         reason
     }
 
     fn take_head<K: ResponseSink>(&mut self, length: usize, sink: &mut K) -> Result<Head, Reason> {
-        settle_response_version(&mut self.relay.filled_mut()[..length]);
+        settle_response_version(&mut self.buffer.filled_mut()[..length]);
         let mut slots = header_slots();
-        let head = &self.relay.filled()[..length];
+        let head = &self.buffer.filled()[..length];
         let malformed = Reason::BackendResponseHeadMalformed;
         let response = parse_response(head, &mut slots, self.request.to_head)
             .map_err(|_| self.offence(malformed))?;
@@ -154,8 +154,8 @@ impl Source<'_, '_> {
             101 if !self.request.upgrade => return Err(self.offence(malformed)),
             100..200 => sink.interim(&response),
             _ => {
-                self.request.upload.answered.set(true);
-                self.request.notes.status.set(response.status);
+                self.request.transfer.answered.set(true);
+                self.request.state.status.set(response.status);
                 sink.begin(&response);
             }
         }
@@ -185,7 +185,7 @@ impl Source<'_, '_> {
         sink: &mut K,
     ) -> Result<(), Reason> {
         loop {
-            let available = self.relay.filled().len();
+            let available = self.buffer.filled().len();
             let length = usize::try_from(left).map_or(available, |left| left.min(available));
             left -= length as u64;
             self.hand_on(length, left == 0, sink).await?;
@@ -200,7 +200,8 @@ impl Source<'_, '_> {
 
     async fn until_close<K: ResponseSink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         loop {
-            self.hand_on(self.relay.filled().len(), false, sink).await?;
+            self.hand_on(self.buffer.filled().len(), false, sink)
+                .await?;
             if self.read_body(sink).await? == 0 {
                 return self.hand_on(0, true, sink).await;
             }
@@ -212,22 +213,22 @@ impl Source<'_, '_> {
         // The head is, until the first bytes of the body are looked at.
         let mut held_back = true;
         loop {
-            let step = decoder.step(self.relay.filled());
+            let step = decoder.step(self.buffer.filled());
             match step {
                 Ok(Step::End { skip }) => {
-                    self.relay.consume(skip);
+                    self.buffer.consume(skip);
                     return self.hand_on(0, true, sink).await;
                 }
                 Ok(Step::Data { skip, length }) => {
-                    self.relay.consume(skip);
-                    held_back = self.relay.filled().len() > length;
+                    self.buffer.consume(skip);
+                    held_back = self.buffer.filled().len() > length;
                     self.hand_on(length, false, sink).await?;
                     continue;
                 }
-                Ok(Step::More) => self.relay.clear(),
+                Ok(Step::More) => self.buffer.clear(),
                 Err(_) => {
-                    self.request.notes.keep_offending(self.relay.filled());
-                    self.relay.clear();
+                    self.request.state.keep_offending(self.buffer.filled());
+                    self.buffer.clear();
                 }
             }
             // What is here goes on before anything is waited for, or given up.
@@ -250,7 +251,7 @@ impl Source<'_, '_> {
         last: bool,
         sink: &mut K,
     ) -> Result<(), Reason> {
-        let (data, rest) = self.relay.filled().split_at(length);
+        let (data, rest) = self.buffer.filled().split_at(length);
         let more = !last && !rest.is_empty();
         let send = sink.body(BodySlice { data, last }, more);
         // A client that takes nothing for so long is as good as gone.
@@ -262,8 +263,8 @@ impl Source<'_, '_> {
             Ok(sent) => sent.map_err(|ClientGone(left)| self.request.client_left(left))?,
             Err(Expired) => return Err(Reason::ClientResponseBodyTimeout),
         }
-        self.relay.consume(length);
-        let handed_on = &self.request.notes.response_bytes;
+        self.buffer.consume(length);
+        let handed_on = &self.request.state.response_bytes;
         handed_on.set(handed_on.get() + length as u64);
         Ok(())
     }
@@ -327,22 +328,22 @@ impl Source<'_, '_> {
     /// progress of the request's body, or from `began`.
     async fn readable(&mut self, began: &mut Option<Instant>) -> Result<(), ReadError> {
         let stream: &TcpStream = (*self.reader).as_ref();
-        let relay = &mut *self.relay;
+        let buffer = &mut *self.buffer;
         let ready = poll_fn(|context| {
             let ready = stream.poll_read_ready(context);
             if ready.is_pending() {
-                relay.release();
+                buffer.release();
             }
             ready
         });
         let timeouts = &self.request.limits.timeouts;
-        let limit = if self.request.upload.answered.get() {
+        let limit = if self.request.transfer.answered.get() {
             timeouts.response_body
         } else {
             timeouts.response_head
         };
-        let since = (&self.request.upload.progress, began);
-        let waiting = &self.request.upload.waiting;
+        let since = (&self.request.transfer.progress, began);
+        let waiting = &self.request.transfer.waiting;
         waiting.set(true);
         let ready = self.watchdog.limit_since(since, limit, ready).await;
         waiting.set(false);
@@ -355,7 +356,9 @@ impl Source<'_, '_> {
 
     /// Reads at most `room` bytes without waiting; `None`: there was nothing after all.
     async fn read_now(&mut self, room: usize) -> Result<Option<usize>, ReadError> {
-        let space = self.relay.space(room, self.request.limits.max_header_bytes);
+        let space = self
+            .buffer
+            .space(room, self.request.limits.max_header_bytes);
         let mut space = ReadBuf::new(space);
         let read = poll_fn(|context| {
             // `poll_read`, and not `try_read`: after a short read it knows that no more is there.
@@ -366,7 +369,7 @@ impl Source<'_, '_> {
             Poll::Ready(Err(_)) => return Err(ReadError::Failed),
             Poll::Ready(Ok(())) => space.filled().len(),
         };
-        self.relay.fill(bytes);
+        self.buffer.fill(bytes);
         Ok(Some(bytes))
     }
 }

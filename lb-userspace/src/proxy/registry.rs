@@ -19,7 +19,7 @@ impl<K, V> Default for Registry<K, V> {
 
 impl<K: Clone + Eq + Hash, V: Default> Registry<K, V> {
     /// The value of a key: the same for all who ask while one of them holds it.
-    pub(super) fn of(&self, key: &K) -> Arc<V> {
+    pub(super) fn get_or_create(&self, key: &K) -> Arc<V> {
         let mut values = self.values();
         if let Some(value) = values.get(key).and_then(Weak::upgrade) {
             return value;
@@ -31,7 +31,7 @@ impl<K: Clone + Eq + Hash, V: Default> Registry<K, V> {
     }
 
     /// The value of a key that somebody holds.
-    pub(super) fn held(&self, key: &K) -> Option<Arc<V>> {
+    pub(super) fn get(&self, key: &K) -> Option<Arc<V>> {
         self.values().get(key).and_then(Weak::upgrade)
     }
 
@@ -47,11 +47,11 @@ mod tests {
     #[test]
     fn a_value_is_the_same_while_it_is_held_and_released_after_that() {
         let registry = Registry::<u8, Vec<u8>>::default();
-        let (one, other) = (registry.of(&1), registry.of(&2));
-        assert!(Arc::ptr_eq(&one, &registry.of(&1)) && !Arc::ptr_eq(&one, &other));
+        let (one, other) = (registry.get_or_create(&1), registry.get_or_create(&2));
+        assert!(Arc::ptr_eq(&one, &registry.get_or_create(&1)) && !Arc::ptr_eq(&one, &other));
         drop(one);
-        assert!(registry.held(&1).is_none() && registry.held(&2).is_some());
-        let _third = registry.of(&3);
+        assert!(registry.get(&1).is_none() && registry.get(&2).is_some());
+        let _third = registry.get_or_create(&3);
         assert_eq!(registry.values().len(), 2, "the first is forgotten");
     }
 }

@@ -7,22 +7,22 @@ use std::{
     time::Instant,
 };
 
-use super::{reason::Phase, upstream::Member};
+use super::{reason::Phase, upstream::PoolBackend};
 
 /// The most bytes that are kept of what broke the rules.
 pub(super) const OFFENDING_BYTES: usize = 512;
 
 /// What is noted of a request while it is under way.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
+pub(super) struct RequestState {
     /// When its head had come.
     pub(super) began: Option<Instant>,
     /// How far the request's body is, and its response.
-    pub(super) upload: Upload,
-    stage: Cell<Stage>,
+    pub(super) transfer: TransferState,
+    stage: Cell<RequestStage>,
     attempts: Cell<u32>,
     /// When it reached its stages.
-    pub(super) times: Times,
+    pub(super) times: RequestTimes,
     /// Bytes of the body that the backend took; of a tunnel, bytes to the backend.
     pub(super) request_bytes: Cell<u64>,
     /// Bytes of the body that were handed to the client; of a tunnel, bytes to it.
@@ -30,7 +30,7 @@ pub(super) struct Notes {
     /// The status of the backend's response.
     pub(super) status: Cell<u16>,
     /// The backend that has it, or had it last.
-    pub(super) member: RefCell<Option<Rc<Member>>>,
+    pub(super) backend: RefCell<Option<Rc<PoolBackend>>>,
     /// The beginning of the request; kept only where it ends early.
     pub(super) request: RefCell<Vec<u8>>,
     /// What broke the rules.
@@ -39,7 +39,7 @@ pub(super) struct Notes {
 
 /// What comes before and after the exchange with a backend.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Stage {
+pub(super) enum RequestStage {
     /// No backend was chosen yet.
     #[default]
     Queue,
@@ -51,7 +51,7 @@ pub(super) enum Stage {
     Tunnel,
 }
 
-impl Notes {
+impl RequestState {
     /// The state of a request whose head was complete at `began`.
     pub(super) fn new(began: Instant) -> Self {
         Self {
@@ -61,11 +61,11 @@ impl Notes {
     }
 
     /// The request goes to that backend.
-    pub(super) fn attempt(&self, member: &Rc<Member>) {
+    pub(super) fn attempt(&self, backend: &Rc<PoolBackend>) {
         self.attempts.set(self.attempts.get() + 1);
-        self.enter(Stage::Connect);
+        self.enter(RequestStage::Connect);
         self.times.choose();
-        *self.member.borrow_mut() = Some(Rc::clone(member));
+        *self.backend.borrow_mut() = Some(Rc::clone(backend));
     }
 
     /// How often it went to a backend.
@@ -74,30 +74,30 @@ impl Notes {
     }
 
     /// The backend that has it, or had it last.
-    pub(super) fn member(&self) -> Ref<'_, Option<Rc<Member>>> {
-        self.member.borrow()
+    pub(super) fn backend(&self) -> Ref<'_, Option<Rc<PoolBackend>>> {
+        self.backend.borrow()
     }
 
     /// The request has come to that stage.
-    pub(super) fn enter(&self, stage: Stage) {
+    pub(super) fn enter(&self, stage: RequestStage) {
         self.stage.set(stage);
     }
 
     /// How far the request is.
     pub(super) fn phase(&self) -> Phase {
         match self.stage.get() {
-            Stage::Queue => Phase::Queue,
-            Stage::Connect => Phase::Connect,
-            Stage::Tunnel => Phase::Tunnel,
-            Stage::Connected if self.upload.answered.get() => Phase::ResponseBody,
-            Stage::Connected if self.upload.complete.get() => Phase::ResponseHead,
-            Stage::Connected => Phase::RequestBody,
+            RequestStage::Queue => Phase::Queue,
+            RequestStage::Connect => Phase::Connect,
+            RequestStage::Tunnel => Phase::Tunnel,
+            RequestStage::Connected if self.transfer.answered.get() => Phase::ResponseBody,
+            RequestStage::Connected if self.transfer.complete.get() => Phase::ResponseHead,
+            RequestStage::Connected => Phase::RequestBody,
         }
     }
 
     /// The status of the response of which the client has a part; 0: none.
     pub(super) fn sent_status(&self) -> u16 {
-        if self.upload.answered.get() {
+        if self.transfer.answered.get() {
             self.status.get()
         } else {
             0
@@ -120,7 +120,7 @@ impl Notes {
 
 /// How far a request's body is, and its response.
 #[derive(Debug, Default)]
-pub(super) struct Upload {
+pub(super) struct TransferState {
     /// When it last went on; `None`: not yet.
     pub(super) progress: Cell<Option<tokio::time::Instant>>,
     /// Whether the backend has all of it.
@@ -133,14 +133,14 @@ pub(super) struct Upload {
 
 /// When a request reached its stages; nothing is noted without an access log.
 #[derive(Debug, Default)]
-pub(super) struct Times {
+pub(super) struct RequestTimes {
     is_on: Cell<bool>,
     pub(super) chosen: Cell<Option<Instant>>,
     pub(super) connected: Cell<Option<Instant>>,
     pub(super) first_byte: Cell<Option<Instant>>,
 }
 
-impl Times {
+impl RequestTimes {
     /// Notes times from here on.
     pub(super) fn turn_on(&self) {
         self.is_on.set(true);

@@ -11,12 +11,12 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    account::connection_ended,
     client_certificates,
-    front::{Front, Peer},
+    front::{Client, Front},
     http1, http1_body, http2,
     metered::Metered,
     reason::{Phase, Reason},
+    request_recorder::connection_ended,
     watchdog::{Expired, Watchdog},
 };
 use crate::acme::ACME_TLS;
@@ -32,12 +32,12 @@ const FIRST_BYTES: usize = 32;
 const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
-pub(super) async fn serve_client(stream: TcpStream, mut peer: Peer, front: &Rc<Front>) {
+pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &Rc<Front>) {
     let mut watchdog = Watchdog::default();
     let Some(tls) = front.tls() else {
         let stream = Metered::new(stream);
         let progress = stream.progress();
-        return http1::serve((stream, progress), front, &peer, watchdog).await;
+        return http1::serve((stream, progress), front, &client, watchdog).await;
     };
     let limit = front.limits().timeouts.handshake;
     let began = front.access_log().map(|_| Instant::now());
@@ -58,26 +58,26 @@ pub(super) async fn serve_client(stream: TcpStream, mut peer: Peer, front: &Rc<F
     match watchdog.limit(limit, handshake).await {
         Ok(Ok(None)) => {}
         Ok(Ok(Some((stream, progress)))) => {
-            note_handshake(&stream, front, &peer);
-            peer.tls.took(began.map(|began| began.elapsed()));
-            peer.certificate = certificate_fields(&stream);
+            note_handshake(&stream, front, &client);
+            client.tls.took(began.map(|began| began.elapsed()));
+            client.certificate = certificate_fields(&stream);
             match stream.get_ref().1.alpn_protocol() {
-                Some(b"h2") => http2::serve((stream, progress), front, peer, watchdog).await,
+                Some(b"h2") => http2::serve((stream, progress), front, client, watchdog).await,
                 // The handshake was all (RFC 8737 §3).
                 Some(ACME_TLS) => close(stream, watchdog).await,
-                _ => http1::serve((stream, progress), front, &peer, watchdog).await,
+                _ => http1::serve((stream, progress), front, &client, watchdog).await,
             }
         }
         Ok(Err(error)) => {
             let reason = handshake_failure(&error);
             let (bytes, length) = first_bytes;
-            connection_ended(front, &peer, reason, &bytes[..length]);
+            connection_ended(front, &client, reason, &bytes[..length]);
         }
         Err(Expired) => {
             let (bytes, length) = first_bytes;
             connection_ended(
                 front,
-                &peer,
+                &client,
                 Reason::ClientHandshakeTimeout,
                 &bytes[..length],
             );
@@ -96,12 +96,12 @@ fn certificate_fields(stream: &TlsStream<Metered>) -> Option<Box<[u8]>> {
     client_certificates::fields(session.peer_certificates()?.first()?)
 }
 
-fn note_handshake(stream: &TlsStream<Metered>, front: &Front, peer: &Peer) {
+fn note_handshake(stream: &TlsStream<Metered>, front: &Front, client: &Client) {
     let (_, session) = stream.get_ref();
     let tls13 = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-    front.counters.shook_hands(tls13, resumed);
-    peer.tls.shook_hands(tls13, resumed);
+    front.counters.handshake_succeeded(tls13, resumed);
+    client.tls.handshake_succeeded(tls13, resumed);
 }
 
 /// Why a handshake failed.

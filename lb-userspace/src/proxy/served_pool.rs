@@ -13,17 +13,17 @@ use std::{
 use tokio::{sync::watch, task::spawn_local};
 
 use super::{
-    balance::{Chance, mix},
+    admission_control::{Permit, QueuePlace},
+    backend_set::{BackendSet, Candidate, Limiter},
+    balance::{ChoiceInput, mix},
     counters::ServiceCounters,
-    gate::{Place, Slot},
-    observed::{Observed, ejected},
+    observation::{Observation, ejected},
     request_hash::request_hash,
     retry_budget::{Allowance, RetryBudget},
     routing,
     selection::Selection,
-    shares::Shares,
-    targets::{Candidate, Limiter, Targets},
-    upstream::{Member, Upstreams},
+    shared_pools::SharedPool,
+    upstream::{PoolBackend, Upstreams},
 };
 use crate::{config::Name, pool::PoolView};
 
@@ -35,14 +35,14 @@ pub(super) struct PoolPlan {
     /// Its views.
     pub(super) feed: watch::Receiver<Arc<PoolView>>,
     /// What other workers and services have of it too.
-    pub(super) shares: Shares,
+    pub(super) shared: SharedPool,
 }
 
 /// What there is for a request.
 #[derive(Debug)]
 pub(super) enum Choice {
-    /// A backend, and a slot of it where the pool limits requests.
-    Backend(Rc<Member>, Option<Slot>),
+    /// A backend, and a permit of it where the pool limits requests.
+    Backend(Rc<PoolBackend>, Option<Permit>),
     /// Backends that have as many requests as they may have, or requests that came before.
     Full,
     /// No backend.
@@ -58,8 +58,8 @@ pub(super) struct ServedPool {
     counters: Arc<ServiceCounters>,
     upstreams: Rc<Upstreams>,
     feed: RefCell<watch::Receiver<Arc<PoolView>>>,
-    targets: RefCell<Targets>,
-    shares: RefCell<Shares>,
+    backends: RefCell<BackendSet>,
+    shared: RefCell<SharedPool>,
     budget: RefCell<RetryBudget>,
     random: Cell<u64>,
 }
@@ -75,17 +75,17 @@ impl ServedPool {
         let PoolPlan {
             name,
             mut feed,
-            shares,
+            shared,
         } = plan;
         let view = Arc::clone(&feed.borrow_and_update());
-        let targets = Targets::new(view, (upstreams, counters), &shares);
+        let backends = BackendSet::new(view, (upstreams, counters), &shared);
         let pool = Rc::new(Self {
             name,
             counters: Arc::clone(counters),
             upstreams: Rc::clone(upstreams),
             feed: RefCell::new(feed),
-            targets: RefCell::new(targets),
-            shares: RefCell::new(shares),
+            backends: RefCell::new(backends),
+            shared: RefCell::new(shared),
             budget: RefCell::new(RetryBudget::new(Instant::now())),
             random: Cell::new(mix(seed)),
         });
@@ -96,7 +96,7 @@ impl ServedPool {
     /// Takes another plan, from the next request on.
     pub(super) fn update(self: &Rc<Self>, plan: PoolPlan) {
         let feed = plan.feed;
-        *self.shares.borrow_mut() = plan.shares;
+        *self.shared.borrow_mut() = plan.shared;
         let is_same = self.feed.borrow().same_channel(&feed);
         *self.feed.borrow_mut() = feed;
         self.look(true);
@@ -126,20 +126,20 @@ impl ServedPool {
         if anyway || feed.has_changed().unwrap_or(false) {
             let view = Arc::clone(&feed.borrow_and_update());
             drop(feed);
-            let shares = self.shares.borrow();
+            let shared = self.shared.borrow();
             let worker = (&*self.upstreams, &*self.counters);
-            self.targets.borrow_mut().update(view, worker, &shares);
+            self.backends.borrow_mut().update(view, worker, &shared);
             // Those who wait may find another backend, or none.
-            if let Some(gate) = &shares.gate {
-                gate.wake_all();
+            if let Some(admission) = &shared.admission {
+                admission.wake_all();
             }
         }
     }
 
     /// The service does not use the pool any more. Requests under way may still try its backends.
     pub(super) fn drop_idle(&self) {
-        for member in &self.targets.borrow().members {
-            member.upstream.drop_idle();
+        for backend in &self.backends.borrow().members {
+            backend.upstream.drop_idle();
         }
     }
 
@@ -152,30 +152,30 @@ impl ServedPool {
     pub(super) fn may_retry(&self, now: Instant) -> bool {
         let allowance = Allowance {
             share: self
-                .targets
+                .backends
                 .borrow()
                 .view
                 .pool
                 .per_request
                 .retry_budget
                 .share,
-            per_second: self.shares.borrow().retries_per_second,
+            per_second: self.shared.borrow().retries_per_second,
         };
         self.budget.borrow_mut().retry(allowance, now)
     }
 
     /// How many other backends a request may be sent to.
     pub(super) fn retries(&self) -> u8 {
-        self.targets.borrow().view.pool.retries
+        self.backends.borrow().view.pool.retries
     }
 
     /// Waits for what a backend does, unless it goes down while another one takes new requests.
     pub(super) async fn unless_down<T>(
         &self,
-        member: &Member,
+        backend: &PoolBackend,
         work: impl Future<Output = T>,
     ) -> Option<T> {
-        let (mut down, mut work) = (pin!(member.is_down()), pin!(work));
+        let (mut down, mut work) = (pin!(backend.is_down()), pin!(work));
         // With nobody else to ask, the backend may still come to it.
         let mut alone = false;
         poll_fn(|context| {
@@ -183,7 +183,7 @@ impl ServedPool {
                 return Poll::Ready(Some(done));
             }
             if !alone && down.as_mut().poll(context).is_ready() {
-                if self.has_another(member) {
+                if self.has_another(backend) {
                     return Poll::Ready(None);
                 }
                 alone = true;
@@ -193,17 +193,17 @@ impl ServedPool {
         .await
     }
 
-    fn has_another(&self, member: &Member) -> bool {
-        let targets = self.targets.borrow();
-        let mut others = targets.members.iter();
-        others.any(|other| other.up.get() && !Rc::ptr_eq(&other.upstream, &member.upstream))
+    fn has_another(&self, backend: &PoolBackend) -> bool {
+        let backends = self.backends.borrow();
+        let mut others = backends.members.iter();
+        others.any(|other| other.up.get() && !Rc::ptr_eq(&other.upstream, &backend.upstream))
     }
 
     /// What the choice of a backend for a request depends on.
     pub(super) fn selection(&self, request: &routing::Request<'_>) -> Selection {
-        let targets = self.targets.borrow();
-        let sessions = targets.sessions.as_ref();
-        let hash_by = targets.view.pool.per_request.hash_by.as_ref();
+        let backends = self.backends.borrow();
+        let sessions = backends.sessions.as_ref();
+        let hash_by = backends.view.pool.per_request.hash_by.as_ref();
         Selection {
             session: sessions.map(|sessions| sessions.session(request.fields, request.https)),
             hash: hash_by.and_then(|by| request_hash(by, request)),
@@ -217,70 +217,70 @@ impl ServedPool {
     pub(super) fn choose(
         &self,
         (client, selection): (u64, &Selection),
-        tried: &[Rc<Member>],
-        place: Option<&Place>,
+        tried: &[Rc<PoolBackend>],
+        place: Option<&QueuePlace>,
     ) -> Choice {
         self.look(false);
-        let mut targets = self.targets.borrow_mut();
-        let limiter = targets.limiter.as_ref();
-        if place.is_none() && limiter.is_some_and(|limiter| !limiter.gate.is_open()) {
+        let mut backends = self.backends.borrow_mut();
+        let limiter = backends.limiter.as_ref();
+        if place.is_none() && limiter.is_some_and(|limiter| !limiter.admission.queue_is_empty()) {
             return Choice::Full;
         }
-        targets.warm_up();
+        backends.warm_up();
         loop {
             let random = mix(self.random.get());
             self.random.set(random);
-            let chance = Chance {
+            let input = ChoiceInput {
                 client,
                 request: selection.hash,
                 random,
             };
-            let number = match targets.candidate(selection, chance, tried) {
+            let number = match backends.candidate(selection, input, tried) {
                 Candidate::Number(number) => number,
                 Candidate::Full => return Choice::Full,
                 Candidate::None => return Choice::None,
             };
-            let slot = match &targets.limiter {
+            let permit = match &backends.limiter {
                 None => None,
-                Some(limiter) => match limiter.take(number) {
-                    Some(slot) => Some(slot),
+                Some(limiter) => match limiter.try_acquire(number) {
+                    Some(permit) => Some(permit),
                     // Another worker was faster.
                     None => continue,
                 },
             };
-            if let (Some(sessions), Some(session)) = (&targets.sessions, &selection.session) {
+            if let (Some(sessions), Some(session)) = (&backends.sessions, &selection.session) {
                 sessions.gave(session, number);
             }
-            return Choice::Backend(Rc::clone(&targets.members[number]), slot);
+            return Choice::Backend(Rc::clone(&backends.members[number]), permit);
         }
     }
 
     /// Takes in how a backend did with a request.
-    pub(super) fn observe(&self, member: &Member, observed: Observed) {
-        let record = member.record.borrow();
+    pub(super) fn observe(&self, backend: &PoolBackend, observation: Observation) {
+        let record = backend.record.borrow();
         let Some(record) = &*record else {
             return;
         };
-        let (targets, shares) = (self.targets.borrow(), self.shares.borrow());
-        let rules = targets.view.pool.per_request.outlier.as_ref();
-        let (Some(rules), Some(outliers)) = (rules, &shares.outliers) else {
+        let (backends, shared) = (self.backends.borrow(), self.shared.borrow());
+        let rules = backends.view.pool.per_request.outlier.as_ref();
+        let (Some(rules), Some(outliers)) = (rules, &shared.outliers) else {
             return;
         };
-        match observed.is_failure(rules) {
+        match observation.is_failure(rules) {
             None => {}
             Some(false) => record.succeeded(),
             Some(true) => {
-                let members = targets.members.iter();
+                let members = backends.members.iter();
                 let pool = || {
-                    let states = members.filter_map(|member| {
-                        let record = member.record.borrow().clone()?;
-                        Some((record, member.up.get()))
+                    let states = members.filter_map(|backend| {
+                        let record = backend.record.borrow().clone()?;
+                        Some((record, backend.up.get()))
                     });
                     states.collect()
                 };
                 let ejection = outliers.failed(record, rules, pool, Instant::now());
                 if let Some(ejection) = ejection {
-                    ejected(&self.name, member, ejection, shares.gate.clone());
+                    ejected(&self.name, backend, ejection, shared.admission.clone());
                 }
             }
         }
@@ -288,9 +288,11 @@ impl ServedPool {
 
     /// A place in the queue, whether it is the first, and how long it is held; `None`: the queue is
     /// full.
-    pub(super) fn join_queue(&self) -> Option<((Place, bool), Duration)> {
-        let targets = self.targets.borrow();
-        let Limiter { gate, limit, .. } = targets.limiter.as_ref()?;
-        Some((gate.join(limit.queue_size)?, limit.queue_timeout))
+    pub(super) fn join_queue(&self) -> Option<((QueuePlace, bool), Duration)> {
+        let backends = self.backends.borrow();
+        let Limiter {
+            admission, limit, ..
+        } = backends.limiter.as_ref()?;
+        Some((admission.enqueue(limit.queue_size)?, limit.queue_timeout))
     }
 }

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     metered::Progress,
     reason::Reason,
-    request_state::Notes,
-    upstream::Lease,
+    request_state::RequestState,
+    upstream::PooledConnection,
     watchdog::{Expired, Watchdog},
 };
 use crate::config::Timeouts;
@@ -30,14 +30,14 @@ const ROOM: usize = 16 * 1024;
 /// Why it ended early: where one connection fails, there is no use in the other one.
 pub(super) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
     mut client: S,
-    mut backend: Lease,
+    mut backend: PooledConnection,
     (early, late): (&[u8], &[u8]),
     (watchdog, timeouts): (&mut Watchdog, &Timeouts),
-    notes: &Notes,
+    state: &RequestState,
 ) -> Result<(), Reason> {
     let progress = Progress::default();
-    let mut up = Direction::new(early, &notes.request_bytes);
-    let mut down = Direction::new(late, &notes.response_bytes);
+    let mut up = Direction::new(early, &state.request_bytes);
+    let mut down = Direction::new(late, &state.response_bytes);
     let mut poll = |context: &mut Context<'_>| -> Result<(bool, bool), Reason> {
         let backend = &mut backend.stream;
         let of_client = Reason::ClientTunnelReset;

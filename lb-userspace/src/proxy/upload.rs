@@ -24,7 +24,7 @@ pub(super) async fn upload<B: RequestBody>(
 ) -> Result<(), Failure> {
     match send(request, body, writer, watchdog).await {
         Ok(()) => {
-            request.upload.complete.set(true);
+            request.transfer.complete.set(true);
             let left = body.gone(request).await;
             return Err(request.client_left(left).into());
         }
@@ -32,13 +32,13 @@ pub(super) async fn upload<B: RequestBody>(
         Err(SendError::Body(BodyError::Gone(left))) => {
             return Err(request.client_left(left).into());
         }
-        Err(SendError::Stalled) if !request.upload.answered.get() => {
+        Err(SendError::Stalled) if !request.transfer.answered.get() => {
             return Err(Reason::BackendRequestBodyTimeout.into());
         }
         Err(SendError::Stalled | SendError::Backend) => {}
     }
     // Until then the request may still go to another backend.
-    let answered = || request.upload.answered.get();
+    let answered = || request.transfer.answered.get();
     poll_fn(|_| {
         if answered() {
             Poll::Ready(())
@@ -93,8 +93,8 @@ async fn send<B: RequestBody>(
             Ok(Err(_)) => return Err(SendError::Backend),
             Err(Expired) => return Err(SendError::Stalled),
         }
-        request.upload.progress.set(Some(Instant::now()));
-        let sent = &request.notes.request_bytes;
+        request.transfer.progress.set(Some(Instant::now()));
+        let sent = &request.state.request_bytes;
         sent.set(sent.get() + piece.data.len() as u64);
         if piece.last {
             return Ok(());

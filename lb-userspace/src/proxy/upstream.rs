@@ -14,8 +14,8 @@ use lb_common::backend::BackendState;
 use tokio::{net::TcpStream, sync::Notify};
 
 use super::{
-    connections::OpenBackend, counters::BackendCounters, gate::Slot, listener::keepalive,
-    outliers::Record,
+    admission_control::Permit, connections::OpenBackend, counters::BackendCounters,
+    listener::keepalive, outliers::FailureRecord,
 };
 use crate::config::Name;
 
@@ -51,7 +51,7 @@ impl Upstreams {
         let mut by_address = self.by_address.borrow_mut();
         by_address.retain(|_, upstream| Rc::strong_count(upstream) > 1);
         for upstream in by_address.values() {
-            upstream.idle.borrow_mut().retain(Idle::is_usable);
+            upstream.idle.borrow_mut().retain(IdleConnection::is_usable);
         }
     }
 }
@@ -61,7 +61,7 @@ impl Upstreams {
 pub(super) struct Upstream {
     /// Where it listens.
     pub(super) address: SocketAddr,
-    idle: RefCell<Vec<Idle>>,
+    idle: RefCell<Vec<IdleConnection>>,
     in_use: Cell<u32>,
     avoided_until: Cell<Option<Instant>>,
 }
@@ -109,7 +109,7 @@ impl Upstream {
         self.idle.borrow_mut().clear();
     }
 
-    fn idle_connection(&self) -> Option<Idle> {
+    fn idle_connection(&self) -> Option<IdleConnection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
             if connection.is_usable() {
@@ -121,13 +121,13 @@ impl Upstream {
 }
 
 #[derive(Debug)]
-struct Idle {
+struct IdleConnection {
     stream: TcpStream,
     open: OpenBackend,
     since: Instant,
 }
 
-impl Idle {
+impl IdleConnection {
     /// Whether nothing arrived, neither bytes nor the end, and it is not too old. Costs no system
     /// call while nothing arrived.
     fn is_usable(&self) -> bool {
@@ -141,7 +141,7 @@ impl Idle {
 
 /// A backend of a service's pool.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct PoolBackend {
     /// Its name.
     pub(super) name: Name,
     /// Its connections.
@@ -149,7 +149,7 @@ pub(super) struct Member {
     /// What is counted for it.
     pub(super) counters: Arc<BackendCounters>,
     /// Its failures; `None`: the pool ejects no backends.
-    pub(super) record: RefCell<Option<Arc<Record>>>,
+    pub(super) record: RefCell<Option<Arc<FailureRecord>>>,
     /// Whether it takes new requests.
     pub(super) up: Cell<bool>,
     /// When it came up; `None`: it was there from the start.
@@ -160,7 +160,7 @@ pub(super) struct Member {
     going_down: Notify,
 }
 
-impl Member {
+impl PoolBackend {
     /// A backend that is up.
     pub(super) fn new(name: &Name, upstream: Rc<Upstream>, counters: Arc<BackendCounters>) -> Self {
         Self {
@@ -222,42 +222,42 @@ impl Member {
 
 /// A connection to a backend with a request under way.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct PooledConnection {
     /// The connection.
     pub(super) stream: TcpStream,
     /// Its place among the requests that the backend has at once; for tunnels.
-    pub(super) slot: Option<Slot>,
+    pub(super) permit: Option<Permit>,
     open: OpenBackend,
     _use: InUse,
 }
 
-impl Lease {
+impl PooledConnection {
     /// Takes an idle connection, if there is one that lives.
-    pub(super) fn idle(member: &Rc<Member>) -> Option<Self> {
-        let Idle { stream, open, .. } = member.upstream.idle_connection()?;
+    pub(super) fn take_idle(backend: &Rc<PoolBackend>) -> Option<Self> {
+        let IdleConnection { stream, open, .. } = backend.upstream.idle_connection()?;
         Some(Self {
             stream,
-            slot: None,
+            permit: None,
             open,
-            _use: InUse::new(member),
+            _use: InUse::new(backend),
         })
     }
 
     /// The backend.
-    pub(super) fn member(&self) -> &Rc<Member> {
+    pub(super) fn backend(&self) -> &Rc<PoolBackend> {
         &self._use.0
     }
 
     /// Makes a new connection.
-    pub(super) async fn connect(member: &Rc<Member>, open: OpenBackend) -> io::Result<Self> {
-        let in_use = InUse::new(member);
-        let stream = TcpStream::connect(member.upstream.address).await?;
+    pub(super) async fn connect(backend: &Rc<PoolBackend>, open: OpenBackend) -> io::Result<Self> {
+        let in_use = InUse::new(backend);
+        let stream = TcpStream::connect(backend.upstream.address).await?;
         stream.set_nodelay(true)?;
         // A tunnel may be silent for long: a backend that lost its power is noticed all the same.
         socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         Ok(Self {
             stream,
-            slot: None,
+            permit: None,
             open,
             _use: in_use,
         })
@@ -265,11 +265,11 @@ impl Lease {
 
     /// The request is done and the connection in order: keeps it for another one, at most `limit`
     /// of them, unless the backend takes no new requests.
-    pub(super) fn keep(self, limit: usize) {
-        let member = &self._use.0;
-        let mut idle = member.upstream.idle.borrow_mut();
-        if member.up.get() && idle.len() < limit {
-            idle.push(Idle {
+    pub(super) fn return_to_pool(self, limit: usize) {
+        let backend = &self._use.0;
+        let mut idle = backend.upstream.idle.borrow_mut();
+        if backend.up.get() && idle.len() < limit {
+            idle.push(IdleConnection {
                 stream: self.stream,
                 open: self.open,
                 since: Instant::now(),
@@ -280,14 +280,14 @@ impl Lease {
 
 /// Counts a connection as in use for as long as it lives.
 #[derive(Debug)]
-struct InUse(Rc<Member>);
+struct InUse(Rc<PoolBackend>);
 
 impl InUse {
-    fn new(member: &Rc<Member>) -> Self {
-        let in_use = &member.upstream.in_use;
+    fn new(backend: &Rc<PoolBackend>) -> Self {
+        let in_use = &backend.upstream.in_use;
         in_use.set(in_use.get() + 1);
-        member.counters.in_use.add(1);
-        Self(Rc::clone(member))
+        backend.counters.in_use.add(1);
+        Self(Rc::clone(backend))
     }
 }
 

@@ -3,15 +3,15 @@
 use std::rc::Rc;
 
 use super::{
-    front::{Front, Peer},
-    gate::Place,
+    admission_control::QueuePlace,
+    front::{Client, Front},
     message::{Framing, Refusal},
     metered::Progress,
-    reason::{Left, Reason},
-    request_state::{Notes, Upload},
+    reason::{Disconnect, Reason},
+    request_state::{RequestState, TransferState},
     selection::Selection,
     served_pool::{Choice, ServedPool},
-    upstream::Member,
+    upstream::PoolBackend,
 };
 use crate::config::Http;
 
@@ -25,7 +25,7 @@ pub(super) struct UpstreamRequest<'a> {
     /// What the choice of a backend depends on.
     pub(super) selection: &'a Selection,
     /// The client.
-    pub(super) peer: &'a Peer,
+    pub(super) client: &'a Client,
     /// The limits when the request came.
     pub(super) limits: &'a Http,
     /// The head for the backend.
@@ -39,23 +39,23 @@ pub(super) struct UpstreamRequest<'a> {
     /// Whether the client asked for another protocol.
     pub(super) upgrade: bool,
     /// How far the body is.
-    pub(super) upload: &'a Upload,
+    pub(super) transfer: &'a TransferState,
     /// What the client takes of the response.
     pub(super) progress: &'a Progress,
     /// What is noted of the request.
-    pub(super) notes: &'a Notes,
+    pub(super) state: &'a RequestState,
 }
 
 impl UpstreamRequest<'_> {
     /// The client left just now.
-    pub(super) fn client_left(&self, left: Left) -> Reason {
-        Reason::client_left(self.notes.phase(), left)
+    pub(super) fn client_left(&self, left: Disconnect) -> Reason {
+        Reason::client_left(self.state.phase(), left)
     }
 
     /// Chooses a backend, not one of `tried`. `place`: that of the request in the pool's queue, if it
     /// waits there.
-    pub(super) fn choose(&self, tried: &[Rc<Member>], place: Option<&Place>) -> Choice {
-        let dependent = (self.peer.hash, self.selection);
+    pub(super) fn choose(&self, tried: &[Rc<PoolBackend>], place: Option<&QueuePlace>) -> Choice {
+        let dependent = (self.client.hash, self.selection);
         self.pool.choose(dependent, tried, place)
     }
 }

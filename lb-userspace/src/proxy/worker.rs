@@ -25,9 +25,9 @@ use super::{
     Error,
     connections::{ClientCounts, Connections, Limits},
     counters::WorkerCounters,
-    errors::Errors,
-    front::{Front, Peer, RoutePlan, Settings, Shared, is_trusted},
-    memory::{Memory, Spares},
+    early_ends::EarlyEnds,
+    front::{Client, Front, RoutePlan, Settings, WorkerContext, is_trusted},
+    memory::{BufferPool, MemoryBudget},
     panics::contained,
     reason::Reason,
     serve::serve_client,
@@ -105,7 +105,7 @@ pub(super) enum Command {
     /// Shake hands with this from now on, by the address that is listened on; says when it does.
     Tls(TlsByAddress, Sender<()>),
     /// Let connections answer once more and end, or stay again.
-    LetEnd(bool),
+    Drain(bool),
     /// Finish.
     Finish(Finish),
 }
@@ -125,7 +125,7 @@ impl Worker {
     /// Starts a worker that serves nothing yet.
     pub(super) fn start(
         number: usize,
-        (per_client, errors): (&Arc<ClientCounts>, &Arc<Errors>),
+        (per_client, early_ends): (&Arc<ClientCounts>, &Arc<EarlyEnds>),
         challenges: &Challenges,
     ) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -134,17 +134,17 @@ impl Worker {
             .map_err(Error::Worker)?;
         let counters = Arc::<WorkerCounters>::default();
         let (commands, receiver) = mpsc::unbounded_channel();
-        let inside = (
+        let state = (
             Arc::clone(&counters),
             Arc::clone(per_client),
-            Arc::clone(errors),
+            Arc::clone(early_ends),
             challenges.clone(),
         );
         let thread = std::thread::Builder::new()
             .name(format!("lb-http-{number}"))
             .spawn(move || {
                 let local = LocalSet::new();
-                local.block_on(&runtime, run(receiver, inside));
+                local.block_on(&runtime, run(receiver, state));
             })
             .map_err(Error::Worker)?;
         Ok(Self {
@@ -157,36 +157,36 @@ impl Worker {
 
 async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
-    (counters, per_client, errors, challenges): (
+    (counters, per_client, early_ends, challenges): (
         Arc<WorkerCounters>,
         Arc<ClientCounts>,
-        Arc<Errors>,
+        Arc<EarlyEnds>,
         Challenges,
     ),
 ) {
-    let mut inside = Inside::new(counters, (&per_client, errors), challenges);
-    let (upstreams, spares) = (Rc::clone(&inside.upstreams), Rc::clone(&inside.spares));
+    let mut state = WorkerState::new(counters, (&per_client, early_ends), challenges);
+    let (upstreams, buffers) = (Rc::clone(&state.upstreams), Rc::clone(&state.buffers));
     let sweeper = spawn_local(async move {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             upstreams.sweep();
-            spares.sweep();
+            buffers.sweep();
         }
     });
     while let Some(command) = commands.recv().await {
         match command {
             Command::Apply(plan, done) => {
-                inside.apply(plan);
+                state.apply(plan);
                 // Whoever asked may have gone.
-                let _told = done.send(());
+                let _sent = done.send(());
             }
             Command::Tls(configs, done) => {
-                inside.change_tls(&configs);
-                let _told = done.send(());
+                state.change_tls(&configs);
+                let _sent = done.send(());
             }
-            Command::LetEnd(end) => inside.let_end(end),
+            Command::Drain(end) => state.drain(end),
             Command::Finish(how) => {
-                inside.finish(how).await;
+                state.finish(how).await;
                 break;
             }
         }
@@ -194,40 +194,40 @@ async fn run(
     sweeper.abort();
 }
 
-/// A worker, from inside.
-struct Inside {
+/// The state of a running worker.
+struct WorkerState {
     counters: Arc<WorkerCounters>,
     challenges: Challenges,
     upstreams: Rc<Upstreams>,
-    spares: Rc<Spares>,
-    slots: HashMap<SocketAddr, Rc<Slot>>,
+    buffers: Rc<BufferPool>,
+    endpoints: HashMap<SocketAddr, Rc<Endpoint>>,
     connections: Rc<Connections>,
     log: Option<Rc<AccessLog>>,
-    errors: Arc<Errors>,
+    early_ends: Arc<EarlyEnds>,
 }
 
 /// An address that is listened on, and the service that is served there.
-struct Slot {
+struct Endpoint {
     front: RefCell<Rc<Front>>,
     /// Whether it is closed.
     closed: watch::Sender<bool>,
 }
 
-impl Inside {
+impl WorkerState {
     fn new(
         counters: Arc<WorkerCounters>,
-        (per_client, errors): (&Arc<ClientCounts>, Arc<Errors>),
+        (per_client, early_ends): (&Arc<ClientCounts>, Arc<EarlyEnds>),
         challenges: Challenges,
     ) -> Self {
         Self {
             challenges,
             upstreams: Rc::default(),
-            spares: Spares::new(Memory::new(&counters)),
+            buffers: BufferPool::new(MemoryBudget::new(&counters)),
             counters,
-            slots: HashMap::new(),
+            endpoints: HashMap::new(),
             connections: Connections::new(per_client),
             log: None,
-            errors,
+            early_ends,
         }
     }
 
@@ -235,25 +235,25 @@ impl Inside {
         let limits = Rc::new((*plan.limits).clone());
         self.log = plan.log.map(Rc::new);
         let most = limits.buffer_bytes / limits.workers;
-        self.spares.memory().limit(most);
+        self.buffers.memory().limit(most);
         self.connections
             .limit(Limits::new(&limits, plan.descriptors));
-        let mut before = std::mem::take(&mut self.slots);
+        let mut before = std::mem::take(&mut self.endpoints);
         for front in plan.fronts {
             let listen = front.listen;
-            let slot = match before.remove(&listen) {
-                Some(slot) => self.change(slot, front, &limits),
+            let endpoint = match before.remove(&listen) {
+                Some(endpoint) => self.change(endpoint, front, &limits),
                 None => self.open(front, &limits),
             };
-            self.slots.insert(listen, slot);
+            self.endpoints.insert(listen, endpoint);
         }
-        for slot in before.into_values() {
-            slot.close();
+        for endpoint in before.into_values() {
+            endpoint.close();
         }
     }
 
-    fn change(&self, slot: Rc<Slot>, plan: FrontPlan, limits: &Rc<Http>) -> Rc<Slot> {
-        let front = Rc::clone(&slot.front.borrow());
+    fn change(&self, endpoint: Rc<Endpoint>, plan: FrontPlan, limits: &Rc<Http>) -> Rc<Endpoint> {
+        let front = Rc::clone(&endpoint.front.borrow());
         if front.name == plan.name && front.is_https() == plan.tls.is_some() {
             let settings = Settings {
                 limits: limits_of(limits, &plan),
@@ -263,15 +263,15 @@ impl Inside {
             front.update(settings, plan.routes);
         } else {
             front.drain.begin();
-            *slot.front.borrow_mut() = self.front(plan, limits);
+            *endpoint.front.borrow_mut() = self.front(plan, limits);
         }
-        slot
+        endpoint
     }
 
-    fn open(&self, mut plan: FrontPlan, limits: &Rc<Http>) -> Rc<Slot> {
+    fn open(&self, mut plan: FrontPlan, limits: &Rc<Http>) -> Rc<Endpoint> {
         let listeners = std::mem::take(&mut plan.listeners);
         let name = plan.name.clone();
-        let slot = Rc::new(Slot {
+        let endpoint = Rc::new(Endpoint {
             front: RefCell::new(self.front(plan, limits)),
             closed: watch::Sender::new(false),
         });
@@ -279,7 +279,7 @@ impl Inside {
             match TcpListener::from_std(listener) {
                 Ok(listener) => drop(spawn_local(accept(
                     listener,
-                    Rc::clone(&slot),
+                    Rc::clone(&endpoint),
                     Rc::clone(&self.connections),
                 ))),
                 Err(error) => {
@@ -287,7 +287,7 @@ impl Inside {
                 }
             }
         }
-        slot
+        endpoint
     }
 
     fn front(&self, plan: FrontPlan, limits: &Rc<Http>) -> Rc<Front> {
@@ -297,32 +297,32 @@ impl Inside {
             log: self.log.clone(),
         };
         let counters = self.counters.service(&plan.name);
-        let shared = Shared {
+        let context = WorkerContext {
             upstreams: Rc::clone(&self.upstreams),
-            spares: Rc::clone(&self.spares),
+            buffers: Rc::clone(&self.buffers),
             connections: Rc::clone(&self.connections),
             challenges: self.challenges.clone(),
-            errors: Arc::clone(&self.errors),
+            early_ends: Arc::clone(&self.early_ends),
         };
         Rc::new(Front::new(
             (plan.name, plan.listen),
             counters,
-            shared,
+            context,
             (settings, plan.routes),
         ))
     }
 
     fn change_tls(&self, configs: &TlsByAddress) {
         for (address, config) in configs.iter() {
-            if let Some(slot) = self.slots.get(address) {
-                slot.front.borrow().change_tls(Arc::clone(config));
+            if let Some(endpoint) = self.endpoints.get(address) {
+                endpoint.front.borrow().change_tls(Arc::clone(config));
             }
         }
     }
 
-    fn let_end(&self, end: bool) {
-        for slot in self.slots.values() {
-            let front = Rc::clone(&slot.front.borrow());
+    fn drain(&self, end: bool) {
+        for endpoint in self.endpoints.values() {
+            let front = Rc::clone(&endpoint.front.borrow());
             if !end {
                 front.drain.call_off();
                 continue;
@@ -338,10 +338,10 @@ impl Inside {
     }
 
     async fn finish(&mut self, how: Finish) {
-        for (_, slot) in self.slots.drain() {
+        for (_, endpoint) in self.endpoints.drain() {
             match how {
-                Finish::Soon(_) => slot.close(),
-                Finish::Gently(_) => slot.stop_accepting(),
+                Finish::Soon(_) => endpoint.close(),
+                Finish::Gently(_) => endpoint.stop_accepting(),
             }
         }
         let done = self.connections.none_left();
@@ -362,7 +362,7 @@ fn limits_of(limits: &Http, plan: &FrontPlan) -> Rc<Http> {
     })
 }
 
-impl Slot {
+impl Endpoint {
     /// Stops accepting, and lets the connections finish.
     fn close(&self) {
         self.closed.send_replace(true);
@@ -376,13 +376,13 @@ impl Slot {
     }
 }
 
-/// Accepts until the slot is closed; what waits in the socket by then is still accepted.
-async fn accept(listener: TcpListener, slot: Rc<Slot>, connections: Rc<Connections>) {
+/// Accepts until the endpoint is closed; what waits in the socket by then is still accepted.
+async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, connections: Rc<Connections>) {
     let _accepting = connections.accepting();
     {
-        let mut closed = slot.closed.subscribe();
+        let mut closed = endpoint.closed.subscribe();
         let mut stop = pin!(async {
-            // The sender is in the slot, which is held.
+            // The sender is in the endpoint, which is held.
             let _closed = closed.wait_for(|closed| *closed).await;
         });
         loop {
@@ -400,7 +400,7 @@ async fn accept(listener: TcpListener, slot: Rc<Slot>, connections: Rc<Connectio
                         () = connections.room() => false,
                         () = stop.as_mut() => true,
                     };
-                    begin(connection, &slot, &connections);
+                    begin(connection, &endpoint, &connections);
                     if stopped {
                         break;
                     }
@@ -411,21 +411,25 @@ async fn accept(listener: TcpListener, slot: Rc<Slot>, connections: Rc<Connectio
     }
     let waiting = || poll_fn(|context| Poll::Ready(listener.poll_accept(context)));
     while let Poll::Ready(Ok(connection)) = waiting().await {
-        begin(connection, &slot, &connections);
+        begin(connection, &endpoint, &connections);
     }
 }
 
-fn begin((stream, from): (TcpStream, SocketAddr), slot: &Slot, connections: &Rc<Connections>) {
-    let front = Rc::clone(&slot.front.borrow());
+fn begin(
+    (stream, from): (TcpStream, SocketAddr),
+    endpoint: &Endpoint,
+    connections: &Rc<Connections>,
+) {
+    let front = Rc::clone(&endpoint.front.borrow());
     let limits = front.limits();
-    let client = from.ip().to_canonical();
+    let address = from.ip().to_canonical();
     // Behind a proxy of our own there are many clients.
-    let most = if is_trusted(client, &limits) {
+    let most = if is_trusted(address, &limits) {
         0
     } else {
         limits.max_connections_per_client
     };
-    let Some(open) = connections.open(client, most, &front.counters) else {
+    let Some(open) = connections.open(address, most, &front.counters) else {
         front.counters.closed(Reason::LbHandshakeClientLimit);
         return;
     };
@@ -433,8 +437,8 @@ fn begin((stream, from): (TcpStream, SocketAddr), slot: &Slot, connections: &Rc<
     let served = Box::pin({
         let front = Rc::clone(&front);
         async move {
-            let peer = Peer::new((client, from.port()), &open.entry);
-            serve_client(stream, peer, &front).await;
+            let client = Client::new((address, from.port()), &open.entry);
+            serve_client(stream, client, &front).await;
         }
     });
     let served = spawn_local(async move {

@@ -24,7 +24,7 @@ pub(crate) struct Response<'b, 'h> {
 
 /// A response head that cannot be passed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Garbage;
+pub(crate) struct MalformedResponse;
 
 /// Parses a whole head, the empty line included. `to_head` says that the request was HEAD.
 ///
@@ -34,7 +34,7 @@ pub(crate) fn parse_response<'b, 'h>(
     head: &'b [u8],
     slots: &'h mut HeaderSlots<'b>,
     to_head: bool,
-) -> Result<Response<'b, 'h>, Garbage> {
+) -> Result<Response<'b, 'h>, MalformedResponse> {
     let mut parsed = httparse::Response::new(&mut []);
     let parse = httparse::ParserConfig::default().parse_response_with_uninit_headers(
         &mut parsed,
@@ -42,13 +42,13 @@ pub(crate) fn parse_response<'b, 'h>(
         slots,
     );
     if parse != Ok(httparse::Status::Complete(head.len())) {
-        return Err(Garbage);
+        return Err(MalformedResponse);
     }
     let (Some(status), Some(minor)) = (parsed.code, parsed.version) else {
-        return Err(Garbage);
+        return Err(MalformedResponse);
     };
     if !(100..=599).contains(&status) {
-        return Err(Garbage);
+        return Err(MalformedResponse);
     }
     let facts = FieldFacts::collect(parsed.headers)?;
     let framing = if to_head || status < 200 || status == 204 || status == 304 {
@@ -75,7 +75,7 @@ struct FieldFacts {
 }
 
 impl FieldFacts {
-    fn collect(fields: &[httparse::Header<'_>]) -> Result<Self, Garbage> {
+    fn collect(fields: &[httparse::Header<'_>]) -> Result<Self, MalformedResponse> {
         let mut facts = Self {
             framing: Framing::UntilClose,
             close: false,
@@ -87,22 +87,22 @@ impl FieldFacts {
         for field in fields {
             match kind_of(field.name) {
                 FieldKind::ContentLength => {
-                    let value = parse_length(field.value).ok_or(Garbage)?;
+                    let value = parse_length(field.value).ok_or(MalformedResponse)?;
                     if length.replace(value).is_some_and(|other| other != value) {
-                        return Err(Garbage);
+                        return Err(MalformedResponse);
                     }
                 }
-                FieldKind::TransferEncoding if chunked => return Err(Garbage),
+                FieldKind::TransferEncoding if chunked => return Err(MalformedResponse),
                 FieldKind::TransferEncoding if field.value.eq_ignore_ascii_case(b"chunked") => {
                     chunked = true;
                 }
-                FieldKind::TransferEncoding => return Err(Garbage),
+                FieldKind::TransferEncoding => return Err(MalformedResponse),
                 FieldKind::Connection => facts.read_connection(field.value),
                 _ => {}
             }
         }
         facts.framing = match (chunked, length) {
-            (true, Some(_)) => return Err(Garbage),
+            (true, Some(_)) => return Err(MalformedResponse),
             (true, None) => Framing::Chunked,
             (false, Some(0)) => Framing::Empty,
             (false, Some(length)) => Framing::Length(length),
@@ -132,7 +132,7 @@ mod tests {
     use crate::proxy::message::header_slots;
 
     /// Status, framing and whether the connection is kept.
-    fn read(head: &str, to_head: bool) -> Result<(u16, Framing, bool), Garbage> {
+    fn read(head: &str, to_head: bool) -> Result<(u16, Framing, bool), MalformedResponse> {
         let mut slots = header_slots();
         parse_response(head.as_bytes(), &mut slots, to_head)
             .map(|response| (response.status, response.framing, response.keep_alive))
@@ -195,14 +195,14 @@ mod tests {
             "X: 1\r\n 2\r\n",
         ] {
             let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
-            assert_eq!(read(&head, false), Err(Garbage), "{head}");
+            assert_eq!(read(&head, false), Err(MalformedResponse), "{head}");
         }
         for head in [
             "SSH-2.0\r\n\r\n",
             "HTTP/1.1 600 X\r\n\r\n",
             "HTTP/2 200 OK\r\n\r\n",
         ] {
-            assert_eq!(read(head, false), Err(Garbage), "{head}");
+            assert_eq!(read(head, false), Err(MalformedResponse), "{head}");
         }
     }
 

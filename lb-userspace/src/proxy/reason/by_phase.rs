@@ -5,7 +5,7 @@ use crate::proxy::message::Refusal;
 
 /// How a client left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::proxy) enum Left {
+pub(in crate::proxy) enum Disconnect {
     /// It closed its connection.
     Closed,
     /// It reset its connection, or the connection failed.
@@ -16,23 +16,23 @@ pub(in crate::proxy) enum Left {
 
 impl Reason {
     /// The client left in that phase.
-    pub(in crate::proxy) fn client_left(phase: Phase, left: Left) -> Self {
+    pub(in crate::proxy) fn client_left(phase: Phase, left: Disconnect) -> Self {
         match (phase, left) {
-            (Phase::Handshake, Left::Closed) => Self::ClientHandshakeClosed,
+            (Phase::Handshake, Disconnect::Closed) => Self::ClientHandshakeClosed,
             (Phase::Handshake, _) => Self::ClientHandshakeReset,
-            (Phase::Head | Phase::KeepAlive, Left::Closed) => Self::ClientHeadClosed,
+            (Phase::Head | Phase::KeepAlive, Disconnect::Closed) => Self::ClientHeadClosed,
             (Phase::Head | Phase::KeepAlive, _) => Self::ClientHeadReset,
-            (Phase::Queue | Phase::Connect, Left::Cancelled) => Self::ClientConnectCancelled,
+            (Phase::Queue | Phase::Connect, Disconnect::Cancelled) => Self::ClientConnectCancelled,
             (Phase::Queue | Phase::Connect, _) => Self::ClientConnectClosed,
-            (Phase::RequestBody, Left::Closed) => Self::ClientRequestBodyClosed,
-            (Phase::RequestBody, Left::Reset) => Self::ClientRequestBodyReset,
-            (Phase::RequestBody, Left::Cancelled) => Self::ClientRequestBodyCancelled,
-            (Phase::ResponseHead, Left::Closed) => Self::ClientResponseHeadClosed,
-            (Phase::ResponseHead, Left::Reset) => Self::ClientResponseHeadReset,
-            (Phase::ResponseHead, Left::Cancelled) => Self::ClientResponseHeadCancelled,
-            (Phase::ResponseBody, Left::Closed) => Self::ClientResponseBodyClosed,
-            (Phase::ResponseBody, Left::Reset) => Self::ClientResponseBodyReset,
-            (Phase::ResponseBody, Left::Cancelled) => Self::ClientResponseBodyCancelled,
+            (Phase::RequestBody, Disconnect::Closed) => Self::ClientRequestBodyClosed,
+            (Phase::RequestBody, Disconnect::Reset) => Self::ClientRequestBodyReset,
+            (Phase::RequestBody, Disconnect::Cancelled) => Self::ClientRequestBodyCancelled,
+            (Phase::ResponseHead, Disconnect::Closed) => Self::ClientResponseHeadClosed,
+            (Phase::ResponseHead, Disconnect::Reset) => Self::ClientResponseHeadReset,
+            (Phase::ResponseHead, Disconnect::Cancelled) => Self::ClientResponseHeadCancelled,
+            (Phase::ResponseBody, Disconnect::Closed) => Self::ClientResponseBodyClosed,
+            (Phase::ResponseBody, Disconnect::Reset) => Self::ClientResponseBodyReset,
+            (Phase::ResponseBody, Disconnect::Cancelled) => Self::ClientResponseBodyCancelled,
             (Phase::Tunnel, _) => Self::ClientTunnelReset,
         }
     }

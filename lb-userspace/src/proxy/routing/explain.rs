@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Request, Table, Verdict,
-    asked::{Asked, Fields, Mismatch, comparable_host, mismatch},
+    matching::{Fields, MatchInput, Mismatch, comparable_host, mismatch},
 };
 use crate::{
     config::request_path,
@@ -100,21 +100,21 @@ fn routes(text: &mut String, service: &Service, request: &Request<'_>) {
         return;
     };
     let path = path.ok();
-    let asked = Asked {
+    let input = MatchInput {
         method: request.method,
         host,
         path: path.as_deref().filter(|_| request.target != "*"),
         fields: request.fields,
     };
-    if let Some(path) = asked.path
+    if let Some(path) = input.path
         && path != path_of(request.target).as_bytes()
     {
         _ = writeln!(text, "  the path is compared as {}", quoted(path));
     }
     for (place, route) in service.routing.routes.iter().enumerate() {
-        match mismatch(route, &asked) {
+        match mismatch(route, &input) {
             Some(mismatch) => {
-                let why = why_not(route, mismatch, &asked);
+                let why = why_not(route, mismatch, &input);
                 _ = writeln!(text, "  route {}: no, {why}", route.name);
             }
             None => {
@@ -164,26 +164,26 @@ fn outcome(text: &mut String, verdict: &Verdict, route: Option<&Route>, service:
     };
 }
 
-fn why_not(route: &Route, mismatch: Mismatch, asked: &Asked<'_>) -> String {
+fn why_not(route: &Route, mismatch: Mismatch, input: &MatchInput<'_>) -> String {
     match mismatch {
         Mismatch::Host => {
             let rules: Vec<_> = route.hosts.iter().map(host_in_words).collect();
-            format!("host {} is not {}", asked.host, rules.join(" or "))
+            format!("host {} is not {}", input.host, rules.join(" or "))
         }
         Mismatch::Path => {
-            let path = asked.path.map_or_else(|| "*".to_owned(), quoted);
+            let path = input.path.map_or_else(|| "*".to_owned(), quoted);
             let rule = route.path.as_ref().map(path_in_words).unwrap_or_default();
             format!("path {path} {rule}")
         }
         Mismatch::Method => {
             format!(
                 "method {} is not {}",
-                asked.method,
+                input.method,
                 route.methods.join(" or ")
             )
         }
         Mismatch::Header(place) => match route.headers.get(place) {
-            Some(rule) => format!("header {}", header_in_words(rule, asked.fields)),
+            Some(rule) => format!("header {}", header_in_words(rule, input.fields)),
             None => String::new(),
         },
     }

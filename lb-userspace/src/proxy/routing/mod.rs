@@ -3,8 +3,8 @@
 //! A [`Table`] is compiled once for each configuration and never changes; workers share it. A
 //! service without routes, header edits and error pages has none, and costs nothing.
 
-mod asked;
 mod explain;
+mod matching;
 mod page;
 
 use std::{
@@ -18,10 +18,10 @@ use bytes::Bytes;
 pub use explain::{Question, explain};
 pub use page::PageProblem;
 
-pub(super) use asked::Fields;
+pub(super) use matching::Fields;
 
 use self::{
-    asked::{Asked, comparable_host, is_host, mismatch},
+    matching::{MatchInput, comparable_host, is_host, mismatch},
     page::Page,
 };
 use super::{
@@ -199,7 +199,7 @@ impl Table {
             }
             _ => None,
         };
-        let asked = Asked {
+        let input = MatchInput {
             method: request.method,
             host,
             path: path.as_deref(),
@@ -208,7 +208,7 @@ impl Table {
         let routes = &self.routing.routes;
         let found = routes
             .iter()
-            .position(|route| mismatch(route, &asked).is_none());
+            .position(|route| mismatch(route, &input).is_none());
         Ok(match found {
             Some(place) => (Some(place), self.verdict(place, request)),
             None if has_pool => (None, Verdict::Default),

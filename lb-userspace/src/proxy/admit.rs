@@ -5,18 +5,18 @@ use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 use tokio::time::Instant;
 
 use super::{
+    admission_control::{Permit, QueuePlace},
     client_io::RequestBody,
-    gate::{Place, Slot},
     message::Framing,
     reason::Reason,
     served_pool::Choice,
-    upstream::Member,
+    upstream::PoolBackend,
     upstream_request::UpstreamRequest,
     watchdog::{Expired, Watchdog},
 };
 
-/// A backend that takes a request, and its slot where the pool limits them.
-pub(super) type Admitted = (Rc<Member>, Option<Slot>);
+/// A backend that takes a request, and its permit where the pool limits them.
+pub(super) type Admitted = (Rc<PoolBackend>, Option<Permit>);
 
 /// Chooses a backend, not one of `tried`, and waits for room on one where the pool limits requests.
 ///
@@ -24,12 +24,12 @@ pub(super) type Admitted = (Rc<Member>, Option<Slot>);
 /// There is none, none had room in time, or the client left.
 pub(super) async fn admit<B: RequestBody>(
     request: &UpstreamRequest<'_>,
-    tried: &[Rc<Member>],
+    tried: &[Rc<PoolBackend>],
     body: &mut B,
     watchdog: &mut Watchdog,
 ) -> Result<Admitted, Reason> {
     match request.choose(tried, None) {
-        Choice::Backend(member, slot) => Ok((member, slot)),
+        Choice::Backend(backend, permit) => Ok((backend, permit)),
         Choice::None => Err(Reason::LbQueueNoBackend),
         // In a box, so that requests that need not wait carry no room for it.
         Choice::Full => Box::pin(wait(request, tried, body, watchdog)).await,
@@ -38,7 +38,7 @@ pub(super) async fn admit<B: RequestBody>(
 
 async fn wait<B: RequestBody>(
     request: &UpstreamRequest<'_>,
-    tried: &[Rc<Member>],
+    tried: &[Rc<PoolBackend>],
     body: &mut B,
     watchdog: &mut Watchdog,
 ) -> Result<Admitted, Reason> {
@@ -50,7 +50,7 @@ async fn wait<B: RequestBody>(
     counters.waited.add(1);
     counters.waiting.add(1);
     // What a client that has gone is noticed by.
-    request.upload.waiting.set(true);
+    request.transfer.waiting.set(true);
     let _waiting = Waiting(request);
     let deadline = Instant::now() + limit;
     if look && let Some(admitted) = looked(request, tried, &place) {
@@ -59,7 +59,7 @@ async fn wait<B: RequestBody>(
     let mut gone = pin!(body.gone(request));
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut turn = pin!(place.turn());
+        let mut turn = pin!(place.wait());
         let turn = poll_fn(|context| {
             if turn.as_mut().poll(context).is_ready() {
                 return Poll::Ready(None);
@@ -88,14 +88,14 @@ async fn wait<B: RequestBody>(
 /// What there is for the one whose turn it is; `None`: it waits on.
 fn looked(
     request: &UpstreamRequest<'_>,
-    tried: &[Rc<Member>],
-    place: &Place,
+    tried: &[Rc<PoolBackend>],
+    place: &QueuePlace,
 ) -> Option<Result<Admitted, Reason>> {
     match request.choose(tried, Some(place)) {
-        Choice::Backend(member, slot) => Some(Ok((member, slot))),
+        Choice::Backend(backend, permit) => Some(Ok((backend, permit))),
         Choice::None => Some(Err(Reason::LbQueueNoBackend)),
         Choice::Full => {
-            place.pass();
+            place.pass_on();
             None
         }
     }
@@ -106,7 +106,7 @@ struct Waiting<'a, 'o>(&'a UpstreamRequest<'o>);
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        self.0.upload.waiting.set(false);
+        self.0.transfer.waiting.set(false);
         self.0.front.counters.queue.waiting.sub(1);
     }
 }

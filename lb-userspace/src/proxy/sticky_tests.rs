@@ -45,18 +45,18 @@ fn key(secret: &[u8]) -> SessionKey {
     SessionKey(hmac::Key::new(hmac::HMAC_SHA256, secret))
 }
 
-fn sessions(pool: &Pool, secret: &[u8]) -> Rc<Sessions> {
-    Sessions::new(pool, Some(&key(secret))).expect("sessions")
+fn sessions(pool: &Pool, secret: &[u8]) -> Rc<StickySessions> {
+    StickySessions::new(pool, Some(&key(secret))).expect("sessions")
 }
 
 /// The cookie of a client that is given to a backend.
-fn cookie(sessions: &Rc<Sessions>, backend: usize, https: bool) -> String {
+fn cookie(sessions: &Rc<StickySessions>, backend: usize, https: bool) -> String {
     let session = sessions.session(&Lines(&[]), https);
     sessions.gave(&session, backend);
     session.set_cookie().expect("a cookie")
 }
 
-fn backend_of(sessions: &Rc<Sessions>, line: &str) -> Option<usize> {
+fn backend_of(sessions: &Rc<StickySessions>, line: &str) -> Option<usize> {
     let line: &'static str = Box::leak(line.to_owned().into_boxed_str());
     let lines: &'static [&'static str] = Box::leak(Box::new([line]));
     sessions.backend_of(&sessions.session(&Lines(lines), true))

@@ -1,9 +1,9 @@
 //! How many requests the backends of a pool have under way, in all workers of the process, and the
 //! line of those that wait.
 //!
-//! A request takes a slot with one compare-and-swap, and frees it with one subtraction and one load: the
-//! line has a lock, which nobody takes while nobody waits. Who frees a slot wakes the first in the line;
-//! requests that come meanwhile go to its end, so that the slot is still there.
+//! A request takes a permit with one compare-and-swap, and frees it with one subtraction and one load: the
+//! line has a lock, which nobody takes while nobody waits. Who frees a permit wakes the first in the line;
+//! requests that come meanwhile go to its end, so that the permit is still there.
 
 use std::{
     collections::VecDeque,
@@ -18,10 +18,10 @@ use tokio::sync::Notify;
 
 use super::registry::Registry;
 
-/// The slots of a pool's backends, and the line.
+/// The requests in flight of a pool's backends, and the line.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
-    slots: Registry<SocketAddr, Slots>,
+pub(super) struct AdmissionControl {
+    in_flight: Registry<SocketAddr, InFlight>,
     /// How many are in the line.
     waiting: AtomicUsize,
     line: Mutex<VecDeque<Arc<Waiter>>>,
@@ -29,9 +29,9 @@ pub(super) struct Gate {
 
 /// The requests that one backend has under way.
 #[derive(Debug, Default)]
-pub(super) struct Slots(AtomicUsize);
+pub(super) struct InFlight(AtomicUsize);
 
-impl Slots {
+impl InFlight {
     /// How many there are.
     pub(super) fn in_use(&self) -> usize {
         self.0.load(SeqCst)
@@ -51,15 +51,15 @@ struct Waiter {
     wake: Notify,
 }
 
-impl Gate {
-    /// The slots of a backend.
-    pub(super) fn slots(&self, backend: SocketAddr) -> Arc<Slots> {
-        self.slots.of(&backend)
+impl AdmissionControl {
+    /// The requests in flight of a backend.
+    pub(super) fn in_flight(&self, backend: SocketAddr) -> Arc<InFlight> {
+        self.in_flight.get_or_create(&backend)
     }
 
-    /// The slots of a backend that a pool has.
-    pub(super) fn held(&self, backend: SocketAddr) -> Option<Arc<Slots>> {
-        self.slots.held(&backend)
+    /// The requests in flight of a backend that a pool has.
+    pub(super) fn get(&self, backend: SocketAddr) -> Option<Arc<InFlight>> {
+        self.in_flight.get(&backend)
     }
 
     /// How many wait.
@@ -67,25 +67,29 @@ impl Gate {
         self.waiting.load(SeqCst)
     }
 
-    /// Whether nobody waits, so that a request that comes may take a slot.
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether nobody waits, so that a request that comes may take a permit.
+    pub(super) fn queue_is_empty(&self) -> bool {
         self.waiting.load(SeqCst) == 0
     }
 
-    /// Takes a slot of a backend, while fewer than `limit` are taken.
-    pub(super) fn take(self: &Arc<Self>, slots: &Arc<Slots>, limit: usize) -> Option<Slot> {
+    /// Takes a permit of a backend, while fewer than `limit` are taken.
+    pub(super) fn try_acquire(
+        self: &Arc<Self>,
+        in_flight: &Arc<InFlight>,
+        limit: usize,
+    ) -> Option<Permit> {
         let more = |taken: usize| (taken < limit).then_some(taken + 1);
-        slots.0.fetch_update(SeqCst, SeqCst, more).ok()?;
-        Some(Slot {
-            gate: Arc::clone(self),
-            slots: Arc::clone(slots),
+        in_flight.0.fetch_update(SeqCst, SeqCst, more).ok()?;
+        Some(Permit {
+            admission: Arc::clone(self),
+            in_flight: Arc::clone(in_flight),
         })
     }
 
     /// A place at the end of the line; `None`: `most` are in it. The second value says whether the place
-    /// is the first: a slot that was freed just before woke nobody, so that the first one looks at
+    /// is the first: a permit that was freed just before woke nobody, so that the first one looks at
     /// once.
-    pub(super) fn join(self: &Arc<Self>, most: usize) -> Option<(Place, bool)> {
+    pub(super) fn enqueue(self: &Arc<Self>, most: usize) -> Option<(QueuePlace, bool)> {
         let mut line = self.line();
         if line.len() >= most {
             return None;
@@ -95,21 +99,21 @@ impl Gate {
         self.waiting.store(line.len(), SeqCst);
         let first = line.len() == 1;
         drop(line);
-        let gate = Arc::clone(self);
-        Some((Place { gate, waiter }, first))
+        let admission = Arc::clone(self);
+        Some((QueuePlace { admission, waiter }, first))
     }
 
     /// Wakes all: which backends take requests has changed.
     pub(super) fn wake_all(&self) {
-        if !self.is_open() {
+        if !self.queue_is_empty() {
             for waiter in &*self.line() {
                 waiter.wake();
             }
         }
     }
 
-    fn freed(&self) {
-        if !self.is_open() {
+    fn released(&self) {
+        if !self.queue_is_empty() {
             wake_first(&self.line(), 0);
         }
     }
@@ -136,21 +140,21 @@ fn wake_first(line: &VecDeque<Arc<Waiter>>, behind: usize) {
 
 /// A place in the line. Dropping it leaves the line.
 #[derive(Debug)]
-pub(super) struct Place {
-    gate: Arc<Gate>,
+pub(super) struct QueuePlace {
+    admission: Arc<AdmissionControl>,
     waiter: Arc<Waiter>,
 }
 
-impl Place {
-    /// Waits until a slot may be there.
-    pub(super) async fn turn(&self) {
+impl QueuePlace {
+    /// Waits until a permit may be there.
+    pub(super) async fn wait(&self) {
         self.waiter.wake.notified().await;
     }
 
-    /// There is no slot that this one can use: the next one in the line looks.
-    pub(super) fn pass(&self) {
+    /// There is no permit that this one can use: the next one in the line looks.
+    pub(super) fn pass_on(&self) {
         if self.waiter.woken.swap(false, SeqCst) {
-            let line = self.gate.line();
+            let line = self.admission.line();
             let place = line.iter().position(|other| self.is(other));
             wake_first(&line, place.map_or(0, |place| place + 1));
         }
@@ -161,29 +165,29 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
-        let mut line = self.gate.line();
+        let mut line = self.admission.line();
         line.retain(|other| !self.is(other));
-        self.gate.waiting.store(line.len(), SeqCst);
-        // Who took a slot leaves others to those behind; who gives up passes its turn on.
+        self.admission.waiting.store(line.len(), SeqCst);
+        // Who took a permit leaves others to those behind; who gives up passes its turn on.
         if self.waiter.woken.load(SeqCst) {
             wake_first(&line, 0);
         }
     }
 }
 
-/// A slot of a backend. Dropping it frees it.
+/// A permit of a backend. Dropping it frees it.
 #[derive(Debug)]
-pub(super) struct Slot {
-    gate: Arc<Gate>,
-    slots: Arc<Slots>,
+pub(super) struct Permit {
+    admission: Arc<AdmissionControl>,
+    in_flight: Arc<InFlight>,
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.slots.0.fetch_sub(1, SeqCst);
-        self.gate.freed();
+        self.in_flight.0.fetch_sub(1, SeqCst);
+        self.admission.released();
     }
 }
 
@@ -197,55 +201,63 @@ mod tests {
 
     use super::*;
 
-    fn gate() -> (Arc<Gate>, Arc<Slots>) {
-        let gate = Arc::<Gate>::default();
-        let slots = gate.slots(([10, 0, 0, 1], 80).into());
-        (gate, slots)
+    fn admission() -> (Arc<AdmissionControl>, Arc<InFlight>) {
+        let admission = Arc::<AdmissionControl>::default();
+        let in_flight = admission.in_flight(([10, 0, 0, 1], 80).into());
+        (admission, in_flight)
     }
 
-    fn is_woken(place: &Place) -> bool {
-        let turn = std::pin::pin!(place.turn());
+    fn is_woken(place: &QueuePlace) -> bool {
+        let turn = std::pin::pin!(place.wait());
         turn.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
     }
 
     #[test]
     fn a_backend_has_as_many_slots_as_the_limit_says() {
-        let (gate, slots) = gate();
-        let taken = [gate.take(&slots, 2), gate.take(&slots, 2)];
+        let (admission, in_flight) = admission();
+        let taken = [
+            admission.try_acquire(&in_flight, 2),
+            admission.try_acquire(&in_flight, 2),
+        ];
         assert!(taken.iter().all(Option::is_some));
-        assert!(!slots.has_room(2) && gate.take(&slots, 2).is_none());
+        assert!(!in_flight.has_room(2) && admission.try_acquire(&in_flight, 2).is_none());
         // A higher limit holds at once.
-        let third = gate.take(&slots, 3);
+        let third = admission.try_acquire(&in_flight, 3);
         assert!(third.is_some());
         drop((taken, third));
-        assert!(slots.has_room(1));
+        assert!(in_flight.has_room(1));
     }
 
     #[test]
     fn who_waits_longest_is_woken_first_and_once() {
-        let (gate, slots) = gate();
-        let slot = [gate.take(&slots, 2), gate.take(&slots, 2)];
-        let (first, is_first) = gate.join(2).expect("a place");
-        let (second, is_second_first) = gate.join(2).expect("a place");
-        assert!(is_first && !is_second_first && !gate.is_open());
-        assert!(gate.join(2).is_none());
-        let [one, other] = slot;
+        let (admission, in_flight) = admission();
+        let permit = [
+            admission.try_acquire(&in_flight, 2),
+            admission.try_acquire(&in_flight, 2),
+        ];
+        let (first, is_first) = admission.enqueue(2).expect("a place");
+        let (second, is_second_first) = admission.enqueue(2).expect("a place");
+        assert!(is_first && !is_second_first && !admission.queue_is_empty());
+        assert!(admission.enqueue(2).is_none());
+        let [one, other] = permit;
         drop(one);
         assert!(is_woken(&first) && !is_woken(&second));
         drop(other);
         assert!(is_woken(&second) && !is_woken(&first));
         drop((first, second));
-        assert!(gate.is_open());
+        assert!(admission.queue_is_empty());
     }
 
     #[test]
     fn a_turn_that_is_not_used_goes_to_the_next() {
-        let (gate, slots) = gate();
-        let slot = gate.take(&slots, 1);
-        let places: Vec<_> = (0..4).map(|_| gate.join(9).expect("a place").0).collect();
-        drop(slot);
+        let (admission, in_flight) = admission();
+        let permit = admission.try_acquire(&in_flight, 1);
+        let places: Vec<_> = (0..4)
+            .map(|_| admission.enqueue(9).expect("a place").0)
+            .collect();
+        drop(permit);
         assert!(is_woken(&places[0]));
-        places[0].pass();
+        places[0].pass_on();
         assert!(is_woken(&places[1]) && !is_woken(&places[0]));
         let mut places = places.into_iter();
         let (first, second) = (places.next(), places.next());
@@ -254,25 +266,25 @@ mod tests {
         assert!(first.as_ref().is_some_and(is_woken));
         drop(first);
         let rest: Vec<_> = places.collect();
-        gate.wake_all();
+        admission.wake_all();
         assert!(rest.iter().all(is_woken));
     }
 
     #[test]
     fn no_limit_is_passed_and_nobody_is_forgotten_among_threads() {
         const LIMIT: usize = 3;
-        let (gate, slots) = gate();
+        let (admission, in_flight) = admission();
         let (most, served) = (AtomicUsize::new(0), AtomicU32::new(0));
         let under_way = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..500 {
-                        let slot = admitted(&gate, &slots, LIMIT);
+                        let permit = admitted(&admission, &in_flight, LIMIT);
                         most.fetch_max(under_way.fetch_add(1, SeqCst) + 1, SeqCst);
                         thread::yield_now();
                         under_way.fetch_sub(1, SeqCst);
-                        drop(slot);
+                        drop(permit);
                         served.fetch_add(1, SeqCst);
                     }
                 });
@@ -280,25 +292,29 @@ mod tests {
         });
         assert_eq!(served.into_inner(), 4000);
         assert!(most.into_inner() <= LIMIT);
-        assert!(gate.is_open() && slots.has_room(1));
+        assert!(admission.queue_is_empty() && in_flight.has_room(1));
     }
 
-    fn admitted(gate: &Arc<Gate>, slots: &Arc<Slots>, limit: usize) -> Slot {
-        if gate.is_open()
-            && let Some(slot) = gate.take(slots, limit)
+    fn admitted(
+        admission: &Arc<AdmissionControl>,
+        in_flight: &Arc<InFlight>,
+        limit: usize,
+    ) -> Permit {
+        if admission.queue_is_empty()
+            && let Some(permit) = admission.try_acquire(in_flight, limit)
         {
-            return slot;
+            return permit;
         }
-        let (place, mut look) = gate.join(usize::MAX).expect("a place");
+        let (place, mut look) = admission.enqueue(usize::MAX).expect("a place");
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.expect("a runtime");
         loop {
             if !look {
-                runtime.block_on(place.turn());
+                runtime.block_on(place.wait());
             }
-            match gate.take(slots, limit) {
-                Some(slot) => return slot,
-                None => place.pass(),
+            match admission.try_acquire(in_flight, limit) {
+                Some(permit) => return permit,
+                None => place.pass_on(),
             }
             look = false;
         }

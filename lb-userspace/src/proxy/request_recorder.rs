@@ -8,49 +8,49 @@ use std::{
 
 use super::{
     counters::BackendCounters,
-    errors::EndedEarly,
-    front::{Front, Peer},
-    logged::{self, Logged},
+    early_ends::EndedEarly,
+    front::{Client, Front},
+    log_entry::{self, LogEntry},
     reason::{By, Phase, Reason},
-    request_state::{Notes, OFFENDING_BYTES, Stage},
+    request_state::{OFFENDING_BYTES, RequestStage, RequestState},
 };
 
 /// One request from the end of its head on. Its end is counted and logged when one of the methods
 /// says what it was; where none does, because its task panicked or the worker ended, when it is
 /// dropped.
 #[derive(Debug)]
-pub(super) struct Account<'a> {
+pub(super) struct RequestRecorder<'a> {
     front: &'a Front,
-    peer: &'a Peer,
+    client: &'a Client,
     began: Instant,
     /// What is noted of it.
-    pub(super) notes: Notes,
+    pub(super) state: RequestState,
     /// What is kept for its line; `None`: there is no access log.
-    log: Option<Box<Logged>>,
+    log: Option<Box<LogEntry>>,
     is_open: bool,
 }
 
-impl<'a> Account<'a> {
+impl<'a> RequestRecorder<'a> {
     /// A request of that protocol begins.
-    pub(super) fn begin(front: &'a Front, peer: &'a Peer, protocol: &'static str) -> Self {
+    pub(super) fn begin(front: &'a Front, client: &'a Client, protocol: &'static str) -> Self {
         let began = Instant::now();
-        let notes = Notes::new(began);
+        let state = RequestState::new(began);
         let log = front.access_log();
         if log.is_some() {
-            notes.times.turn_on();
+            state.times.turn_on();
         }
         Self {
             front,
-            peer,
+            client,
             began,
-            notes,
-            log: log.map(|log| Box::new(Logged::begin(log, protocol))),
+            state,
+            log: log.map(|log| Box::new(LogEntry::begin(log, protocol))),
             is_open: true,
         }
     }
 
     /// Keeps what is wanted of its head for its line, where there is an access log.
-    pub(super) fn keep(&mut self, keep: impl FnOnce(&mut Logged)) {
+    pub(super) fn keep(&mut self, keep: impl FnOnce(&mut LogEntry)) {
         if let Some(log) = &mut self.log {
             keep(log);
         }
@@ -69,28 +69,28 @@ impl<'a> Account<'a> {
     }
 
     /// The client is answered in place of a backend, with a body of that many bytes.
-    pub(super) fn answered_by_us(mut self, status: u16, reason: Reason, body: usize) {
+    pub(super) fn answered_locally(mut self, status: u16, reason: Reason, body: usize) {
         if reason.by() == By::Client {
             // No backend has to do with it.
-            *self.notes.member.borrow_mut() = None;
+            *self.state.backend.borrow_mut() = None;
         }
-        self.with_backend(|counters| counters.answered_by_us(status, reason));
+        self.with_backend(|counters| counters.answered_locally(status, reason));
         self.took();
-        self.notes.response_bytes.set(body as u64);
+        self.state.response_bytes.set(body as u64);
         self.close(status, Some(reason));
     }
 
     /// The client has no whole response.
-    pub(super) fn broken_off(mut self, reason: Reason) {
+    pub(super) fn aborted(mut self, reason: Reason) {
         self.count_broken(reason);
-        self.close(self.notes.sent_status(), Some(reason));
+        self.close(self.state.sent_status(), Some(reason));
     }
 
     /// The client and the backend have changed to another protocol.
     pub(super) fn upgraded(self) -> Self {
         self.with_backend(|counters| counters.answered(101));
         self.took();
-        self.notes.enter(Stage::Tunnel);
+        self.state.enter(RequestStage::Tunnel);
         self
     }
 
@@ -103,35 +103,35 @@ impl<'a> Account<'a> {
     }
 
     fn count_broken(&self, reason: Reason) {
-        self.with_backend(|counters| counters.broken_off(reason));
+        self.with_backend(|counters| counters.aborted(reason));
         self.took();
     }
 
     fn took(&self) {
-        self.front.counters.took(self.began.elapsed());
+        self.front.counters.record_duration(self.began.elapsed());
     }
 
     fn with_backend(&self, count: impl FnOnce(&BackendCounters)) {
-        let member = self.notes.member.borrow();
+        let backend = self.state.backend.borrow();
         let none = &self.front.counters.no_backend;
-        count(member.as_ref().map_or(none, |member| &member.counters));
+        count(backend.as_ref().map_or(none, |backend| &backend.counters));
     }
 
     fn close(&mut self, status: u16, reason: Option<Reason>) {
         self.is_open = false;
         if let Some(log) = &self.log {
-            let of = (self.front, self.peer);
-            log.write(of, &self.notes, (status, reason), self.began);
+            let of = (self.front, self.client);
+            log.write(of, &self.state, (status, reason), self.began);
         }
         if let Some(reason) = reason.filter(|reason| !reason.is_ordinary()) {
-            self.front.errors.push(EndedEarly {
+            self.front.early_ends.push(EndedEarly {
                 status,
-                backend: self.notes.member().as_ref().map(|one| one.name.clone()),
-                attempts: self.notes.attempts(),
+                backend: self.state.backend().as_ref().map(|one| one.name.clone()),
+                attempts: self.state.attempts(),
                 after: Some(self.began.elapsed()),
-                request: self.notes.request.take(),
-                offending: self.notes.offending.take(),
-                ..of_connection(self.front, self.peer, reason)
+                request: self.state.request.take(),
+                offending: self.state.offending.take(),
+                ..of_connection(self.front, self.client, reason)
             });
         }
     }
@@ -139,23 +139,23 @@ impl<'a> Account<'a> {
 
 /// A connection ended early without a request under way, with these bytes: counts it, and logs it
 /// where that is wanted.
-pub(super) fn connection_ended(front: &Front, peer: &Peer, reason: Reason, bytes: &[u8]) {
+pub(super) fn connection_ended(front: &Front, client: &Client, reason: Reason, bytes: &[u8]) {
     front.counters.closed(reason);
-    logged::write_connection(front, peer, reason);
+    log_entry::write_connection(front, client, reason);
     if !reason.is_ordinary() {
-        front.errors.push(EndedEarly {
+        front.early_ends.push(EndedEarly {
             offending: bytes[..bytes.len().min(OFFENDING_BYTES)].to_vec(),
-            ..of_connection(front, peer, reason)
+            ..of_connection(front, client, reason)
         });
     }
 }
 
-fn of_connection(front: &Front, peer: &Peer, reason: Reason) -> EndedEarly {
+fn of_connection(front: &Front, client: &Client, reason: Reason) -> EndedEarly {
     EndedEarly {
         time: SystemTime::now(),
         reason,
         service: front.name.clone(),
-        client: SocketAddr::new(peer.address, peer.port),
+        client: SocketAddr::new(client.address, client.port),
         status: 0,
         backend: None,
         attempts: 0,
@@ -165,12 +165,12 @@ fn of_connection(front: &Front, peer: &Peer, reason: Reason) -> EndedEarly {
     }
 }
 
-impl Drop for Account<'_> {
+impl Drop for RequestRecorder<'_> {
     fn drop(&mut self) {
         if !self.is_open {
             return;
         }
-        let phase = self.notes.phase();
+        let phase = self.state.phase();
         let reason = if thread::panicking() {
             Reason::fault(phase)
         } else {
@@ -181,7 +181,7 @@ impl Drop for Account<'_> {
             self.close(101, Some(reason));
         } else {
             self.count_broken(reason);
-            self.close(self.notes.sent_status(), Some(reason));
+            self.close(self.state.sent_status(), Some(reason));
         }
     }
 }
@@ -196,10 +196,10 @@ mod tests {
     use super::*;
     use crate::proxy::{connections::Entry, counters::sum, front::test_front};
 
-    fn broken_after(end: impl FnOnce(Account<'_>)) -> Vec<(Reason, u64)> {
+    fn broken_after(end: impl FnOnce(RequestRecorder<'_>)) -> Vec<(Reason, u64)> {
         let (front, counters) = test_front();
-        let peer = Peer::new((Ipv4Addr::LOCALHOST.into(), 1), &Entry::alone());
-        end(Account::begin(&front, &peer, "HTTP/1.1"));
+        let client = Client::new((Ipv4Addr::LOCALHOST.into(), 1), &Entry::alone());
+        end(RequestRecorder::begin(&front, &client, "HTTP/1.1"));
         let counters = sum(&[&*counters]);
         let broken = counters.broken.iter();
         broken.map(|count| (count.reason, count.count)).collect()
@@ -207,21 +207,21 @@ mod tests {
 
     #[test]
     fn a_request_whose_task_is_dropped_was_ended_by_the_worker() {
-        let broken = broken_after(|account| {
-            account.notes.enter(Stage::Connected);
-            account.notes.upload.complete.set(true);
-            drop(account);
+        let broken = broken_after(|recorder| {
+            recorder.state.enter(RequestStage::Connected);
+            recorder.state.transfer.complete.set(true);
+            drop(recorder);
         });
         assert_eq!(broken, [(Reason::LbResponseHeadShutdown, 1)]);
     }
 
     #[test]
     fn a_request_whose_task_panics_was_ended_by_a_fault() {
-        let broken = broken_after(|account| {
-            account.notes.enter(Stage::Connect);
-            let account = AssertUnwindSafe(account);
+        let broken = broken_after(|recorder| {
+            recorder.state.enter(RequestStage::Connect);
+            let recorder = AssertUnwindSafe(recorder);
             let panicked = catch_unwind(move || {
-                let _account = account;
+                let _account = recorder;
                 resume_unwind(Box::new("on purpose"));
             });
             assert!(panicked.is_err());
@@ -231,11 +231,11 @@ mod tests {
 
     #[test]
     fn a_request_that_ended_is_counted_once() {
-        let broken = broken_after(|account| {
-            account.broken_off(Reason::ClientResponseBodyReset);
+        let broken = broken_after(|recorder| {
+            recorder.aborted(Reason::ClientResponseBodyReset);
         });
         assert_eq!(broken, [(Reason::ClientResponseBodyReset, 1)]);
-        let answered = broken_after(|account| account.answered(200));
+        let answered = broken_after(|recorder| recorder.answered(200));
         assert_eq!(answered, []);
     }
 }

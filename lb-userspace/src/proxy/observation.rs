@@ -5,16 +5,16 @@ use std::sync::{Arc, Weak};
 use tokio::task::spawn_local;
 
 use super::{
-    gate::Gate,
-    outliers::{Ejection, Record},
+    admission_control::AdmissionControl,
+    outliers::{Ejection, FailureRecord},
     reason::{By, Reason},
-    upstream::Member,
+    upstream::PoolBackend,
 };
 use crate::config::{Name, Outlier};
 
 /// How a backend did with a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Observed {
+pub(super) enum Observation {
     /// It answered with that status, to the end.
     Answered(u16),
     /// There is no whole answer.
@@ -26,7 +26,7 @@ pub(super) enum Observed {
     },
 }
 
-impl Observed {
+impl Observation {
     /// Whether the backend failed; `None`: that cannot be said.
     pub(super) fn is_failure(self, rules: &Outlier) -> Option<bool> {
         match self {
@@ -49,32 +49,41 @@ fn fails(failure: Reason, reused: bool) -> bool {
 }
 
 /// A backend was ejected just now: counts it, says so, and says when it is over.
-pub(super) fn ejected(pool: &Name, member: &Member, ejection: Ejection, gate: Option<Arc<Gate>>) {
+pub(super) fn ejected(
+    pool: &Name,
+    backend: &PoolBackend,
+    ejection: Ejection,
+    admission: Option<Arc<AdmissionControl>>,
+) {
     let Ejection {
         time,
         failures,
         ejections,
     } = ejection;
-    let backend = member.name.clone();
-    member.counters.ejections.add(1);
+    let name = backend.name.clone();
+    backend.counters.ejections.add(1);
     tracing::warn!(
-        %pool, %backend, failures, ejections, ?time, "a backend is ejected for failing requests"
+        %pool, backend = %name, failures, ejections, ?time, "a backend is ejected for failing requests"
     );
     // Those who wait for it go elsewhere.
-    if let Some(gate) = &gate {
-        gate.wake_all();
+    if let Some(admission) = &admission {
+        admission.wake_all();
     }
     let pool = pool.clone();
-    let record = member.record.borrow().as_ref().map(Arc::downgrade);
+    let record = backend.record.borrow().as_ref().map(Arc::downgrade);
     spawn_local(async move {
         tokio::time::sleep(time).await;
         // A pool that ejects no backends any more has no record of them.
-        if record.as_ref().and_then(Weak::<Record>::upgrade).is_none() {
+        if record
+            .as_ref()
+            .and_then(Weak::<FailureRecord>::upgrade)
+            .is_none()
+        {
             return;
         }
-        tracing::info!(%pool, %backend, "the ejection of a backend is over: it is given requests again");
-        if let Some(gate) = gate {
-            gate.wake_all();
+        tracing::info!(%pool, backend = %name, "the ejection of a backend is over: it is given requests again");
+        if let Some(admission) = admission {
+            admission.wake_all();
         }
     });
 }
@@ -95,14 +104,14 @@ mod tests {
             max_ejection_time: Duration::from_secs(1),
             max_ejected: Percent::new(50),
         };
-        let answered = |status| Observed::Answered(status).is_failure(&rules);
+        let answered = |status| Observation::Answered(status).is_failure(&rules);
         for (status, fails) in [(101, false), (200, false), (404, false), (501, false)] {
             assert_eq!(answered(status), Some(fails), "{status}");
         }
         for status in [500, 502, 503, 504] {
             assert_eq!(answered(status), Some(true), "{status}");
         }
-        let ended = |failure, reused| Observed::Ended { failure, reused }.is_failure(&rules);
+        let ended = |failure, reused| Observation::Ended { failure, reused }.is_failure(&rules);
         for failure in [
             Reason::BackendConnectRefused,
             Reason::BackendConnectTimeout,

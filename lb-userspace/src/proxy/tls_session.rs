@@ -4,16 +4,16 @@ use std::{cell::Cell, time::Duration};
 
 /// A TLS session, or none yet, or none at all.
 #[derive(Debug, Default)]
-pub(super) struct Session {
+pub(super) struct TlsSession {
     /// Whether it is TLS 1.3, and whether an earlier session was resumed.
     kind: Cell<Option<(bool, bool)>>,
     /// How long the handshake took, until somebody asked; noted only with an access log.
     took: Cell<Option<Duration>>,
 }
 
-impl Session {
+impl TlsSession {
     /// The handshake has ended.
-    pub(super) fn shook_hands(&self, tls13: bool, resumed: bool) {
+    pub(super) fn handshake_succeeded(&self, tls13: bool, resumed: bool) {
         self.kind.set(Some((tls13, resumed)));
     }
 

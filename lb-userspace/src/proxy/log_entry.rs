@@ -10,10 +10,10 @@ use std::{
 use http::{HeaderMap, header};
 
 use super::{
-    front::{Front, Peer},
+    front::{Client, Front},
     message::Request,
     reason::Reason,
-    request_state::{Notes, Times},
+    request_state::{RequestState, RequestTimes},
     trace::{self, TraceId},
 };
 use crate::access_log::{AccessLog, Line, Why};
@@ -23,7 +23,7 @@ const VALUE_BYTES: usize = 2048;
 
 /// What is kept of a request for its line.
 #[derive(Debug)]
-pub(super) struct Logged {
+pub(super) struct LogEntry {
     log: Rc<AccessLog>,
     time: SystemTime,
     protocol: &'static str,
@@ -37,7 +37,7 @@ pub(super) struct Logged {
 /// How many values a client chooses.
 const VALUES: usize = 5;
 
-impl Logged {
+impl LogEntry {
     /// A request of that protocol begins.
     pub(super) fn begin(log: Rc<AccessLog>, protocol: &'static str) -> Self {
         Self {
@@ -113,18 +113,18 @@ impl Logged {
     /// Hands the line to the log.
     pub(super) fn write(
         &self,
-        (front, peer): (&Front, &Peer),
-        notes: &Notes,
+        (front, client): (&Front, &Client),
+        state: &RequestState,
         (status, reason): (u16, Option<Reason>),
         began: Instant,
     ) {
-        let member = notes.member();
-        let Times {
+        let backend = state.backend();
+        let RequestTimes {
             chosen,
             connected,
             first_byte,
             ..
-        } = &notes.times;
+        } = &state.times;
         let between = |from: Option<Instant>, to: &Cell<Option<Instant>>| {
             Some(to.get()?.saturating_duration_since(from?))
         };
@@ -138,17 +138,17 @@ impl Logged {
             user_agent: self.value(4),
             status,
             why: reason.map(words),
-            backend: member.as_ref().map_or("", |member| member.name.as_str()),
-            attempts: notes.attempts(),
-            request_bytes: notes.request_bytes.get(),
-            response_bytes: notes.response_bytes.get(),
-            tls: peer.tls.take_duration(),
+            backend: backend.as_ref().map_or("", |backend| backend.name.as_str()),
+            attempts: state.attempts(),
+            request_bytes: state.request_bytes.get(),
+            response_bytes: state.response_bytes.get(),
+            tls: client.tls.take_duration(),
             queue: between(Some(began), chosen),
             connect: between(chosen.get(), connected),
             first_byte: between(connected.get(), first_byte),
             total: began.elapsed(),
             trace_id: self.trace.as_ref().map_or(b"", |trace| &trace[..]),
-            ..of_connection(front, peer)
+            ..of_connection(front, client)
         });
     }
 }
@@ -161,29 +161,29 @@ fn random() -> Option<trace::Random> {
 }
 
 /// Writes a line for a connection that ended early without a request under way, where that is wanted.
-pub(super) fn write_connection(front: &Front, peer: &Peer, reason: Reason) {
+pub(super) fn write_connection(front: &Front, client: &Client, reason: Reason) {
     let Some(log) = front.access_log() else {
         return;
     };
     if log.settings().connections {
         log.push(&Line {
             why: Some(words(reason)),
-            tls: peer.tls.take_duration(),
-            ..of_connection(front, peer)
+            tls: client.tls.take_duration(),
+            ..of_connection(front, client)
         });
     }
 }
 
 /// What is the same for all requests of a connection.
-fn of_connection<'a>(front: &'a Front, peer: &Peer) -> Line<'a> {
+fn of_connection<'a>(front: &'a Front, client: &Client) -> Line<'a> {
     Line {
         time: SystemTime::now(),
         service: front.name.as_str(),
-        client: peer.address,
-        client_port: peer.port,
+        client: client.address,
+        client_port: client.port,
         protocol: "",
-        tls_version: peer.tls.version(),
-        tls_resumed: peer.tls.resumed(),
+        tls_version: client.tls.version(),
+        tls_resumed: client.tls.resumed(),
         method: b"",
         host: b"",
         target: b"",

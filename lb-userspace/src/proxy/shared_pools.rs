@@ -8,16 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, gate::Gate, outliers::Outliers, registry::Registry, sessions::SessionKey};
+use super::{
+    Error, admission_control::AdmissionControl, outliers::Outliers, registry::Registry,
+    sticky::SessionKey,
+};
 use crate::config::{Name, Pool};
 
 /// What all workers and services share of one pool.
 #[derive(Clone, Debug)]
-pub(super) struct Shares {
+pub(super) struct SharedPool {
     /// What its cookies are signed with; `None`: it has none.
     pub(super) session_key: Option<Arc<SessionKey>>,
     /// Where its requests are counted and wait; `None`: they are not limited.
-    pub(super) gate: Option<Arc<Gate>>,
+    pub(super) admission: Option<Arc<AdmissionControl>>,
     /// Where failures are counted; `None`: no backend is ejected.
     pub(super) outliers: Option<Arc<Outliers>>,
     /// The part of one worker of its retries a second.
@@ -26,18 +29,18 @@ pub(super) struct Shares {
 
 /// The same of every pool, from one configuration to the next.
 #[derive(Debug)]
-pub(super) struct AllShares {
+pub(super) struct SharedPools {
     workers: NonZeroUsize,
-    gates: Registry<Name, Gate>,
+    admissions: Registry<Name, AdmissionControl>,
     outliers: Registry<Name, Outliers>,
 }
 
-impl AllShares {
+impl SharedPools {
     /// For that many workers.
     pub(super) fn new(workers: NonZeroUsize) -> Self {
         Self {
             workers,
-            gates: Registry::default(),
+            admissions: Registry::default(),
             outliers: Registry::default(),
         }
     }
@@ -46,14 +49,16 @@ impl AllShares {
     ///
     /// # Errors
     /// Its key for cookies cannot be used.
-    pub(super) fn of(&self, pool: &Pool) -> Result<Shares, Error> {
+    pub(super) fn of(&self, pool: &Pool) -> Result<SharedPool, Error> {
         let per_request = &pool.per_request;
-        let gate = per_request.limit.map(|_limit| self.gates.of(&pool.name));
+        let admission = per_request
+            .limit
+            .map(|_limit| self.admissions.get_or_create(&pool.name));
         let outlier = per_request.outlier.as_ref();
-        Ok(Shares {
+        Ok(SharedPool {
             session_key: SessionKey::of(pool)?.map(Arc::new),
-            gate,
-            outliers: outlier.map(|_rules| self.outliers.of(&pool.name)),
+            admission,
+            outliers: outlier.map(|_rules| self.outliers.get_or_create(&pool.name)),
             retries_per_second: self.part_of(per_request.retry_budget.per_second),
         })
     }
@@ -66,15 +71,17 @@ impl AllShares {
 
     /// What backends of a pool do now.
     pub(super) fn usage(&self, pool: &Pool, now: Instant) -> PoolUsage {
-        let gate = self.gates.held(&pool.name);
-        let outliers = self.outliers.held(&pool.name);
+        let admission = self.admissions.get(&pool.name);
+        let outliers = self.outliers.get(&pool.name);
         let backends = pool.backends.iter().map(|backend| {
             let address = backend.address;
-            let slots = gate.as_ref().and_then(|gate| gate.held(address));
-            let record = outliers.as_ref().and_then(|all| all.held(address));
+            let in_flight = admission
+                .as_ref()
+                .and_then(|admission| admission.get(address));
+            let record = outliers.as_ref().and_then(|all| all.get(address));
             let ejection_end = record.and_then(|record| record.ejection_end());
             let usage = BackendUsage {
-                in_use: slots.map_or(0, |slots| slots.in_use()),
+                in_use: in_flight.map_or(0, |in_flight| in_flight.in_use()),
                 ejected_for: ejection_end
                     .map(|end| end.saturating_duration_since(now))
                     .filter(|left| !left.is_zero()),
@@ -83,7 +90,9 @@ impl AllShares {
         });
         PoolUsage {
             backends: backends.collect(),
-            queued: gate.as_ref().map_or(0, |gate| gate.waiting()),
+            queued: admission
+                .as_ref()
+                .map_or(0, |admission| admission.waiting()),
         }
     }
 }
@@ -123,41 +132,47 @@ mod tests {
         Arc::clone(&parsed.config.pools[0])
     }
 
-    fn all(workers: usize) -> AllShares {
-        AllShares::new(NonZeroUsize::new(workers).expect("not 0"))
+    fn all(workers: usize) -> SharedPools {
+        SharedPools::new(NonZeroUsize::new(workers).expect("not 0"))
     }
 
     #[test]
     fn what_a_pool_shares_is_kept_over_reloads_and_released_with_its_last_request() {
         let (all, now) = (all(2), Instant::now());
         let limited = pool("max_connections = 1\noutlier = {}");
-        let shares = all.of(&limited).expect("shares");
-        let gate = Arc::clone(shares.gate.as_ref().expect("a gate"));
+        let shared = all.of(&limited).expect("usable keys");
+        let admission = Arc::clone(shared.admission.as_ref().expect("an admission control"));
         let address = limited.backends[0].address;
-        let slot = gate.take(&gate.slots(address), 1).expect("a slot");
-        drop(gate);
+        let permit = admission
+            .try_acquire(&admission.in_flight(address), 1)
+            .expect("a permit");
+        drop(admission);
         let in_use = || all.usage(&limited, now).backends[&address].in_use;
         assert_eq!(in_use(), 1);
         // A reload takes the limit away, and another one brings it back.
-        let unlimited = all.of(&pool("")).expect("shares");
-        assert!(unlimited.gate.is_none() && unlimited.outliers.is_none());
-        drop(shares);
+        let unlimited = all.of(&pool("")).expect("usable keys");
+        assert!(unlimited.admission.is_none() && unlimited.outliers.is_none());
+        drop(shared);
         assert_eq!(in_use(), 1, "its request is still under way");
-        let again = all.of(&limited).expect("shares");
-        let gate = again.gate.as_ref().expect("a gate");
-        assert!(gate.take(&gate.slots(address), 1).is_none());
+        let again = all.of(&limited).expect("usable keys");
+        let admission = again.admission.as_ref().expect("an admission control");
+        assert!(
+            admission
+                .try_acquire(&admission.in_flight(address), 1)
+                .is_none()
+        );
         drop(again);
-        assert!(all.gates.held(&limited.name).is_some());
-        drop(slot);
-        assert!(all.gates.held(&limited.name).is_none());
-        assert!(all.outliers.held(&limited.name).is_none());
+        assert!(all.admissions.get(&limited.name).is_some());
+        drop(permit);
+        assert!(all.admissions.get(&limited.name).is_none());
+        assert!(all.outliers.get(&limited.name).is_none());
     }
 
     #[test]
     fn retries_a_second_are_divided_among_the_workers_and_each_has_one() {
         let part = |workers, lines| {
-            let shares = all(workers).of(&pool(lines)).expect("shares");
-            shares.retries_per_second
+            let shared = all(workers).of(&pool(lines)).expect("usable keys");
+            shared.retries_per_second
         };
         assert_eq!([part(1, ""), part(2, ""), part(64, "")], [10, 5, 1]);
         assert_eq!(part(4, "min_retries_per_second = 0"), 0);

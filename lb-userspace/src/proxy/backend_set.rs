@@ -3,14 +3,14 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use super::{
-    balance::{Balancer, Chance},
+    admission_control::{AdmissionControl, InFlight, Permit},
+    balance::{Balancer, ChoiceInput},
     counters::ServiceCounters,
-    gate::{Gate, Slot, Slots},
     selection::Selection,
-    sessions::Sessions,
-    shares::Shares,
+    shared_pools::SharedPool,
     slow_start::{WHOLE, share},
-    upstream::{Member, Upstreams},
+    sticky::StickySessions,
+    upstream::{PoolBackend, Upstreams},
 };
 use crate::{
     config::{Pool, RequestLimit},
@@ -19,14 +19,14 @@ use crate::{
 
 /// The backends of a pool as one worker sees them.
 #[derive(Debug)]
-pub(super) struct Targets {
+pub(super) struct BackendSet {
     /// The pool as the checks and the operator have it.
     pub(super) view: Arc<PoolView>,
     /// Its backends.
-    pub(super) members: Vec<Rc<Member>>,
+    pub(super) members: Vec<Rc<PoolBackend>>,
     balancer: Balancer,
     /// `None`: requests are independent of each other.
-    pub(super) sessions: Option<Rc<Sessions>>,
+    pub(super) sessions: Option<Rc<StickySessions>>,
     /// `None`: requests are not limited.
     pub(super) limiter: Option<Limiter>,
 }
@@ -35,14 +35,14 @@ pub(super) struct Targets {
 #[derive(Debug)]
 pub(super) struct Limiter {
     /// Where they are counted, and wait.
-    pub(super) gate: Arc<Gate>,
+    pub(super) admission: Arc<AdmissionControl>,
     /// The limit.
     pub(super) limit: RequestLimit,
     /// For each backend.
-    slots: Vec<Arc<Slots>>,
+    in_flight: Vec<Arc<InFlight>>,
 }
 
-/// What there is for a request, before a slot is taken.
+/// What there is for a request, before a permit is taken.
 pub(super) enum Candidate {
     /// A backend, by its number.
     Number(usize),
@@ -83,12 +83,12 @@ const TIERS: [Tier; 8] = {
     ]
 };
 
-impl Targets {
+impl BackendSet {
     /// Those of a view.
     pub(super) fn new(
         view: Arc<PoolView>,
         (upstreams, counters): (&Upstreams, &ServiceCounters),
-        shares: &Shares,
+        shared: &SharedPool,
     ) -> Self {
         let pool = &view.pool;
         let backends = pool.backends.iter();
@@ -96,7 +96,7 @@ impl Targets {
             .map(|backend| {
                 let upstream = upstreams.at(backend.address);
                 let counters = counters.backend(&pool.name, &backend.name);
-                Rc::new(Member::new(&backend.name, upstream, counters))
+                Rc::new(PoolBackend::new(&backend.name, upstream, counters))
             })
             .collect();
         let backends = pool.backends.iter();
@@ -104,15 +104,15 @@ impl Targets {
             .map(|backend| (u32::from(backend.weight.get()), backend.address))
             .collect();
         let balancer = Balancer::new(pool.balance, &backends);
-        let targets = Self {
-            sessions: Sessions::new(&view.pool, shares.session_key.as_deref()),
-            limiter: Limiter::new(&view.pool, shares.gate.as_ref()),
+        let backends = Self {
+            sessions: StickySessions::new(&view.pool, shared.session_key.as_deref()),
+            limiter: Limiter::new(&view.pool, shared.admission.as_ref()),
             view,
             members,
             balancer,
         };
-        targets.follow(shares);
-        targets
+        backends.follow(shared);
+        backends
     }
 
     /// Takes over another view.
@@ -120,19 +120,19 @@ impl Targets {
         &mut self,
         view: Arc<PoolView>,
         worker: (&Upstreams, &ServiceCounters),
-        shares: &Shares,
+        shared: &SharedPool,
     ) {
         if *view.pool == *self.view.pool {
-            self.sessions = Sessions::new(&view.pool, shares.session_key.as_deref());
-            self.limiter = Limiter::new(&view.pool, shares.gate.as_ref());
+            self.sessions = StickySessions::new(&view.pool, shared.session_key.as_deref());
+            self.limiter = Limiter::new(&view.pool, shared.admission.as_ref());
             self.view = view;
-            self.follow(shares);
+            self.follow(shared);
         } else {
             for member in &self.members {
                 member.up.set(false);
                 member.upstream.drop_idle();
             }
-            *self = Self::new(view, worker, shares);
+            *self = Self::new(view, worker, shared);
         }
     }
 
@@ -157,8 +157,8 @@ impl Targets {
     pub(super) fn candidate(
         &mut self,
         selection: &Selection,
-        chance: Chance,
-        tried: &[Rc<Member>],
+        input: ChoiceInput,
+        tried: &[Rc<PoolBackend>],
     ) -> Candidate {
         if tried.is_empty()
             && let Some(number) = self.of_session(selection)
@@ -198,13 +198,13 @@ impl Targets {
                     && (tier.ejected || !member.is_ejected())
             };
             let Some(limiter) = limiter else {
-                match balancer.choose(eligible, load, chance) {
+                match balancer.choose(eligible, load, input) {
                     Some(number) => return Candidate::Number(number),
                     None => continue,
                 }
             };
             let roomy = |number: usize| eligible(number) && limiter.has_room(number);
-            if let Some(number) = balancer.choose(roomy, load, chance) {
+            if let Some(number) = balancer.choose(roomy, load, input) {
                 return Candidate::Number(number);
             }
             if (0..members.len()).any(eligible) {
@@ -224,10 +224,10 @@ impl Targets {
     }
 
     /// Takes over what the checks and the operator say, and what others know of failures.
-    fn follow(&self, shares: &Shares) {
+    fn follow(&self, shared: &SharedPool) {
         let pool = &self.view.pool;
         let rules = pool.per_request.outlier.as_ref();
-        let outliers = shares.outliers.as_ref().filter(|_| rules.is_some());
+        let outliers = shared.outliers.as_ref().filter(|_| rules.is_some());
         let backends = self.members.iter().zip(&pool.backends);
         for ((member, backend), state) in backends.zip(self.view.taken_states()) {
             let record = outliers.map(|outliers| outliers.record(backend.address));
@@ -244,24 +244,25 @@ impl Targets {
 }
 
 impl Limiter {
-    fn new(pool: &Pool, gate: Option<&Arc<Gate>>) -> Option<Self> {
-        let (limit, gate) = (pool.per_request.limit?, gate?);
+    fn new(pool: &Pool, admission: Option<&Arc<AdmissionControl>>) -> Option<Self> {
+        let (limit, admission) = (pool.per_request.limit?, admission?);
         let backends = pool.backends.iter();
         Some(Self {
-            slots: backends
-                .map(|backend| gate.slots(backend.address))
+            in_flight: backends
+                .map(|backend| admission.in_flight(backend.address))
                 .collect(),
-            gate: Arc::clone(gate),
+            admission: Arc::clone(admission),
             limit,
         })
     }
 
     fn has_room(&self, backend: usize) -> bool {
-        self.slots[backend].has_room(self.limit.per_backend)
+        self.in_flight[backend].has_room(self.limit.per_backend)
     }
 
-    /// Takes a slot of a backend, while it has room.
-    pub(super) fn take(&self, backend: usize) -> Option<Slot> {
-        self.gate.take(&self.slots[backend], self.limit.per_backend)
+    /// Takes a permit of a backend, while it has room.
+    pub(super) fn try_acquire(&self, backend: usize) -> Option<Permit> {
+        self.admission
+            .try_acquire(&self.in_flight[backend], self.limit.per_backend)
     }
 }

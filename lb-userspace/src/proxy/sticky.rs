@@ -91,13 +91,13 @@ type Token = [u8; 16];
 
 /// How the sessions of a pool are kept.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(super) struct StickySessions {
     sticky: Sticky,
     /// For each backend.
     tokens: Vec<Token>,
 }
 
-impl Sessions {
+impl StickySessions {
     /// Those of a pool, if it keeps them.
     pub(super) fn new(pool: &Pool, key: Option<&SessionKey>) -> Option<Rc<Self>> {
         let (sticky, key) = (pool.per_request.sticky.clone()?, key?);
@@ -107,14 +107,14 @@ impl Sessions {
     }
 
     /// The session of a request with that header.
-    pub(super) fn session(self: &Rc<Self>, fields: &dyn Fields, https: bool) -> Session {
+    pub(super) fn session(self: &Rc<Self>, fields: &dyn Fields, https: bool) -> StickySession {
         let named = Cell::new(None);
         fields.has("cookie", &|line| {
             let found = find_cookie(line, &self.sticky.cookie, |value| self.read(value));
             named.set(found);
             found.is_some()
         });
-        Session {
+        StickySession {
             sessions: Rc::clone(self),
             named: named.get(),
             served: Cell::new(None),
@@ -130,21 +130,21 @@ impl Sessions {
     }
 
     /// The number of the backend that a session belongs to, where the pool still has it.
-    pub(super) fn backend_of(&self, session: &Session) -> Option<usize> {
+    pub(super) fn backend_of(&self, session: &StickySession) -> Option<usize> {
         let named = session.named?;
         self.tokens.iter().position(|token| *token == named)
     }
 
     /// Notes that a request is given to that backend.
-    pub(super) fn gave(&self, session: &Session, backend: usize) {
+    pub(super) fn gave(&self, session: &StickySession, backend: usize) {
         session.served.set(self.tokens.get(backend).copied());
     }
 }
 
 /// The session that a request belongs to, or begins.
 #[derive(Debug)]
-pub(super) struct Session {
-    sessions: Rc<Sessions>,
+pub(super) struct StickySession {
+    sessions: Rc<StickySessions>,
     /// The backend that the client's cookie names, if it has a valid one.
     named: Option<Token>,
     /// The backend that has the request.
@@ -152,7 +152,7 @@ pub(super) struct Session {
     https: bool,
 }
 
-impl Session {
+impl StickySession {
     /// The cookie's name.
     pub(super) fn cookie(&self) -> &str {
         &self.sessions.sticky.cookie
@@ -183,5 +183,5 @@ impl Session {
 }
 
 #[cfg(test)]
-#[path = "sessions_tests.rs"]
+#[path = "sticky_tests.rs"]
 mod tests;

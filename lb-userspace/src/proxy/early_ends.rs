@@ -39,7 +39,7 @@ pub struct EndedEarly {
 
 /// The last of them.
 #[derive(Debug, Default)]
-pub(super) struct Errors(Mutex<Ring>);
+pub(super) struct EarlyEnds(Mutex<Ring>);
 
 #[derive(Debug, Default)]
 struct Ring {
@@ -47,7 +47,7 @@ struct Ring {
     entries: VecDeque<EndedEarly>,
 }
 
-impl Errors {
+impl EarlyEnds {
     /// Keeps so many from now on.
     pub(super) fn limit(&self, most: usize) {
         let mut ring = self.ring();
@@ -103,13 +103,13 @@ mod tests {
         }
     }
 
-    fn kept(errors: &Errors) -> Vec<u16> {
+    fn kept(errors: &EarlyEnds) -> Vec<u16> {
         errors.all().iter().map(|entry| entry.status).collect()
     }
 
     #[test]
     fn the_last_ones_are_kept_the_oldest_first() {
-        let errors = Errors::default();
+        let errors = EarlyEnds::default();
         errors.limit(3);
         (1..=5).for_each(|status| errors.push(entry(status)));
         assert_eq!(kept(&errors), [3, 4, 5]);

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A request as routes see it.
-pub(super) struct Asked<'a> {
+pub(super) struct MatchInput<'a> {
     /// Its method.
     pub(super) method: &'a str,
     /// Its host, without a port.
@@ -40,22 +40,22 @@ pub(super) enum Mismatch {
 }
 
 /// The first condition of a route that does not hold of a request; `None`: the route takes it.
-pub(super) fn mismatch(route: &Route, asked: &Asked<'_>) -> Option<Mismatch> {
+pub(super) fn mismatch(route: &Route, input: &MatchInput<'_>) -> Option<Mismatch> {
     let hosts = &route.hosts;
-    if !hosts.is_empty() && !hosts.iter().any(|rule| is_host(rule, asked.host)) {
+    if !hosts.is_empty() && !hosts.iter().any(|rule| is_host(rule, input.host)) {
         return Some(Mismatch::Host);
     }
     if let Some(rule) = &route.path
-        && !asked.path.is_some_and(|path| is_path(rule, path))
+        && !input.path.is_some_and(|path| is_path(rule, path))
     {
         return Some(Mismatch::Path);
     }
     let methods = &route.methods;
-    if !methods.is_empty() && !methods.iter().any(|method| method == asked.method) {
+    if !methods.is_empty() && !methods.iter().any(|method| method == input.method) {
         return Some(Mismatch::Method);
     }
     let mut headers = route.headers.iter();
-    let header = headers.position(|rule| !has_header(rule, asked.fields));
+    let header = headers.position(|rule| !has_header(rule, input.fields));
     header.map(Mismatch::Header)
 }
 
