@@ -79,9 +79,10 @@ impl Response {
     ///
     /// # Errors
     /// That is no SHA-256.
-    pub fn tls(name: &str, digest: &[u8]) -> Result<Self, Unmade> {
+    pub fn tls(name: &str, digest: &[u8]) -> Result<Self, SelfSignedError> {
         let digest = digest.try_into();
-        let digest = digest.map_err(|_| Unmade("its digest does not have 32 bytes".to_owned()))?;
+        let digest =
+            digest.map_err(|_| SelfSignedError("its digest does not have 32 bytes".to_owned()))?;
         let name = name.to_owned();
         Ok(Self::Tls { name, digest })
     }
@@ -105,7 +106,7 @@ enum Key {
 /// A certificate of one's own could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make a certificate to answer handshakes with: {0}")]
-pub struct Unmade(String);
+pub struct SelfSignedError(String);
 
 impl Challenges {
     /// The answer to `GET target` of HTTP-01.
@@ -128,7 +129,7 @@ impl Challenges {
     ///
     /// # Errors
     /// The certificate that answers TLS-ALPN-01 cannot be made.
-    pub fn offer(&self, response: &Response) -> Result<Offer, Unmade> {
+    pub fn offer(&self, response: &Response) -> Result<Offer, SelfSignedError> {
         match response {
             Response::Http {
                 token,
@@ -149,7 +150,7 @@ impl Challenges {
         self.offered(number, Key::Http(token.to_owned()))
     }
 
-    fn offer_tls(&self, name: &str, digest: &[u8]) -> Result<Offer, Unmade> {
+    fn offer_tls(&self, name: &str, digest: &[u8]) -> Result<Offer, SelfSignedError> {
         let key = Arc::new(challenge_certificate(name, digest)?);
         let number = self.change(|answers| {
             let number = answers.number();
@@ -214,8 +215,8 @@ fn remove<V>(offers: &mut HashMap<String, Vec<(u64, V)>>, key: &str, number: u64
     }
 }
 
-fn challenge_certificate(name: &str, digest: &[u8]) -> Result<CertifiedKey, Unmade> {
-    let made = |error: rcgen::Error| Unmade(error.to_string());
+fn challenge_certificate(name: &str, digest: &[u8]) -> Result<CertifiedKey, SelfSignedError> {
+    let made = |error: rcgen::Error| SelfSignedError(error.to_string());
     let mut params = CertificateParams::new([name.to_owned()]).map_err(made)?;
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     self_signed(&params)
@@ -225,13 +226,14 @@ fn challenge_certificate(name: &str, digest: &[u8]) -> Result<CertifiedKey, Unma
 ///
 /// # Errors
 /// It cannot be made.
-pub fn placeholder(names: &[String]) -> Result<CertifiedKey, Unmade> {
-    let params = CertificateParams::new(names).map_err(|error| Unmade(error.to_string()))?;
+pub fn placeholder(names: &[String]) -> Result<CertifiedKey, SelfSignedError> {
+    let params =
+        CertificateParams::new(names).map_err(|error| SelfSignedError(error.to_string()))?;
     self_signed(&params)
 }
 
-fn self_signed(params: &CertificateParams) -> Result<CertifiedKey, Unmade> {
-    let made = |error: rcgen::Error| Unmade(error.to_string());
+fn self_signed(params: &CertificateParams) -> Result<CertifiedKey, SelfSignedError> {
+    let made = |error: rcgen::Error| SelfSignedError(error.to_string());
     let pair = KeyPair::generate().map_err(made)?;
     let certificate = params.self_signed(&pair).map_err(made)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
@@ -240,7 +242,7 @@ fn self_signed(params: &CertificateParams) -> Result<CertifiedKey, Unmade> {
     let key = aws_lc_rs::default_provider()
         .key_provider
         .load_private_key(key)
-        .map_err(|error| Unmade(error.to_string()))?;
+        .map_err(|error| SelfSignedError(error.to_string()))?;
     Ok(CertifiedKey::new(chain, key))
 }
 

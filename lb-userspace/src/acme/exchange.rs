@@ -12,13 +12,13 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
-pub(super) use responses::Shared;
+pub(super) use responses::SharedOffer;
 
 use super::{
-    Board, Challenges, Offer, Part, Response,
-    slot::Slot,
+    Challenges, HostRole, Offer, Response, StatusRegistry,
+    managed::ManagedCertificate,
+    peer_message::{CertificateId, CertificateState, HostState, PeerMessage, Secret},
     store::Store,
-    word::{CertificateId, Secret, Told, ToldCertificate, Word},
 };
 use crate::config::{self, Name};
 
@@ -28,11 +28,11 @@ pub(super) struct Exchange(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    words: mpsc::UnboundedSender<Word>,
+    messages: mpsc::UnboundedSender<PeerMessage>,
     renewed: mpsc::UnboundedSender<Name>,
     challenges: Challenges,
-    board: Board,
-    /// The newest serial of [`Told`] whose answers the peer serves.
+    statuses: StatusRegistry,
+    /// The newest serial of [`HostState`] whose answers the peer serves.
     served: watch::Sender<u64>,
     state: Mutex<ExchangeState>,
 }
@@ -40,52 +40,56 @@ struct Inner {
 /// How things stand.
 #[derive(Debug)]
 struct ExchangeState {
-    part: Part,
+    role: HostRole,
     /// Whether the link stands.
     link: bool,
     /// Whether the peer has told something by it.
-    spoke: bool,
+    peer_state_known: bool,
     /// The peer's name, once it has told.
     peer: Option<String>,
     serial: u64,
     host: Option<Name>,
     settings: Option<config::Acme>,
-    slots: BTreeMap<Name, Arc<Slot>>,
-    account: account::Known,
+    managed: BTreeMap<Name, Arc<ManagedCertificate>>,
+    account: account::KnownAccount,
     /// What is to be answered for this host's orders, and how many of them want it.
     responses: BTreeMap<Response, usize>,
     /// What is answered for those of the peer.
     offers: BTreeMap<Response, Offer>,
     /// The certificate that was asked for and has not come.
-    wanting: Option<(Name, CertificateId)>,
+    requested: Option<(Name, CertificateId)>,
 }
 
 impl Exchange {
     pub(super) fn new(
         in_pair: bool,
-        words: mpsc::UnboundedSender<Word>,
+        messages: mpsc::UnboundedSender<PeerMessage>,
         renewed: mpsc::UnboundedSender<Name>,
-        (challenges, board): (Challenges, Board),
+        (challenges, statuses): (Challenges, StatusRegistry),
     ) -> Self {
         Self(Arc::new(Inner {
-            words,
+            messages,
             renewed,
             challenges,
-            board,
+            statuses,
             served: watch::Sender::new(0),
             state: Mutex::new(ExchangeState {
-                part: if in_pair { Part::Standby } else { Part::Alone },
+                role: if in_pair {
+                    HostRole::Standby
+                } else {
+                    HostRole::Alone
+                },
                 link: false,
-                spoke: false,
+                peer_state_known: false,
                 peer: None,
                 serial: 0,
                 host: None,
                 settings: None,
-                slots: BTreeMap::new(),
-                account: account::Known::default(),
+                managed: BTreeMap::new(),
+                account: account::KnownAccount::default(),
                 responses: BTreeMap::new(),
                 offers: BTreeMap::new(),
-                wanting: None,
+                requested: None,
             }),
         }))
     }
@@ -95,34 +99,34 @@ impl Exchange {
         &self,
         host: &Name,
         settings: Option<&config::Acme>,
-        slots: BTreeMap<Name, Arc<Slot>>,
+        managed: BTreeMap<Name, Arc<ManagedCertificate>>,
     ) {
         let now = SystemTime::now();
         let mut state = self.state();
         state.host = Some(host.clone());
         state.settings = settings.cloned();
-        for (name, slot) in &slots {
-            let known = state.slots.get(name);
-            if state.spoke && known.is_none_or(|known| !Arc::ptr_eq(known, slot)) {
-                let mut state = slot.state();
-                state.renewal.turn().link_up(now);
-                state.renewal.turn().peer_spoke();
+        for (name, managed) in &managed {
+            let known = state.managed.get(name);
+            if state.peer_state_known && known.is_none_or(|known| !Arc::ptr_eq(known, managed)) {
+                let mut state = managed.state();
+                state.renewal.order_lock().link_up(now);
+                state.renewal.order_lock().peer_message_received();
             }
         }
-        state.slots = slots;
+        state.managed = managed;
         if state
-            .wanting
+            .requested
             .as_ref()
-            .is_some_and(|(name, _)| !state.slots.contains_key(name))
+            .is_some_and(|(name, _)| !state.managed.contains_key(name))
         {
-            state.wanting = None;
+            state.requested = None;
         }
-        self.tell_now(&mut state, now);
+        self.publish_now(&mut state, now);
     }
 
     /// The part that this host has.
-    pub(super) fn part(&self) -> Part {
-        self.state().part
+    pub(super) fn role(&self) -> HostRole {
+        self.state().role
     }
 
     /// The other host, as an operator calls it.
@@ -134,16 +138,20 @@ impl Exchange {
     /// The host became active, or is not any more.
     pub(super) fn set_active(&self, active: bool) {
         let mut state = self.state();
-        if state.part == Part::Alone {
+        if state.role == HostRole::Alone {
             return;
         }
-        let part = if active { Part::Active } else { Part::Standby };
-        state.part = part;
-        for slot in state.slots.values() {
-            slot.state().renewal.turn().set_part(part);
-            slot.changed.notify_one();
+        let role = if active {
+            HostRole::Active
+        } else {
+            HostRole::Standby
+        };
+        state.role = role;
+        for managed in state.managed.values() {
+            managed.state().renewal.order_lock().set_role(role);
+            managed.changed.notify_one();
         }
-        self.tell_now(&mut state, SystemTime::now());
+        self.publish_now(&mut state, SystemTime::now());
     }
 
     /// The link came up, or is gone.
@@ -151,50 +159,50 @@ impl Exchange {
         let now = SystemTime::now();
         let mut state = self.state();
         state.link = linked;
-        state.spoke = false;
-        state.wanting = None;
-        for slot in state.slots.values() {
-            let mut state = slot.state();
+        state.peer_state_known = false;
+        state.requested = None;
+        for managed in state.managed.values() {
+            let mut state = managed.state();
             state.heard = None;
             if linked {
-                state.renewal.turn().link_up(now);
+                state.renewal.order_lock().link_up(now);
             } else {
-                state.renewal.turn().link_down(now);
+                state.renewal.order_lock().link_down(now);
             }
             drop(state);
-            slot.changed.notify_one();
+            managed.changed.notify_one();
         }
         // The answers for the peer's orders stay: a directory may still ask for them.
-        self.tell_now(&mut state, now);
+        self.publish_now(&mut state, now);
     }
 
     /// Tells the peer all that is known here.
-    pub(super) fn tell(&self) {
-        self.tell_now(&mut self.state(), SystemTime::now());
+    pub(super) fn publish(&self) {
+        self.publish_now(&mut self.state(), SystemTime::now());
     }
 
     /// Says something to the peer, where the link stands.
-    pub(super) fn say(&self, word: Word) {
+    pub(super) fn send(&self, message: PeerMessage) {
         if self.state().link {
-            self.send(word);
+            self.enqueue(message);
         }
     }
 
     /// Takes in what the peer says.
-    pub(super) fn heard(&self, word: Word) {
+    pub(super) fn receive(&self, message: PeerMessage) {
         let now = SystemTime::now();
         let mut state = self.state();
-        match word {
-            Word::Told(told) => self.take_in(&mut state, *told, now),
-            Word::Claim { service, number } => {
+        match message {
+            PeerMessage::State(told) => self.apply(&mut state, *told, now),
+            PeerMessage::Claim { service, number } => {
                 let refused = certificates::claimed(&state, &service, number, now);
-                self.send(Word::Claimed {
+                self.enqueue(PeerMessage::ClaimReply {
                     service,
                     number,
                     refused: refused.map(seconds),
                 });
             }
-            Word::Claimed {
+            PeerMessage::ClaimReply {
                 service,
                 number,
                 refused,
@@ -203,23 +211,23 @@ impl Exchange {
                 let waited = certificates::answered(&state, &service, (number, refused), now);
                 if !waited {
                     // The peer is to know that nothing was begun on that.
-                    self.tell_now(&mut state, now);
+                    self.publish_now(&mut state, now);
                 }
             }
-            Word::Want {
+            PeerMessage::FileRequest {
                 service,
                 fingerprint,
             } => {
-                let bytes = certificates::give(&state, &service, fingerprint);
-                self.send(Word::File { service, bytes });
+                let bytes = certificates::read_for_peer(&state, &service, fingerprint);
+                self.enqueue(PeerMessage::File { service, bytes });
             }
-            Word::File { service, bytes } => {
-                if self.take(&mut state, &service, bytes, now) {
-                    self.tell_now(&mut state, now);
+            PeerMessage::File { service, bytes } => {
+                if self.install_received(&mut state, &service, bytes, now) {
+                    self.publish_now(&mut state, now);
                 }
-                self.want(&mut state, now);
+                self.request_newer(&mut state, now);
             }
-            Word::Serves(serial) => {
+            PeerMessage::Serving(serial) => {
                 self.0.served.send_if_modified(|served| {
                     let newer = serial > *served && serial <= state.serial;
                     if newer {
@@ -231,9 +239,9 @@ impl Exchange {
         }
     }
 
-    fn take_in(&self, state: &mut ExchangeState, told: Told, now: SystemTime) {
-        let first = !state.spoke;
-        state.spoke = true;
+    fn apply(&self, state: &mut ExchangeState, told: HostState, now: SystemTime) {
+        let first = !state.peer_state_known;
+        state.peer_state_known = true;
         state.peer = Some(told.node.clone());
         self.answer(state, &told);
         let Some(settings) = state.settings.clone() else {
@@ -251,39 +259,39 @@ impl Exchange {
         }
         if same_directory {
             let store = Store::new(settings.folder());
-            let part = state.part;
-            state.account.take_in(&store, part, &told);
+            let role = state.role;
+            state.account.apply(&store, role, &told);
         }
         let mut certificates = told.certificates;
-        for (name, slot) in &state.slots {
+        for (name, managed) in &state.managed {
             let told = certificates.remove(name.as_str());
-            certificates::take_in(slot, told.filter(|_| same_directory), now);
+            certificates::apply(managed, told.filter(|_| same_directory), now);
         }
-        self.want(state, now);
+        self.request_newer(state, now);
     }
 
     /// Tells, and returns the serial; `None` where there is no link.
-    fn tell_now(&self, state: &mut ExchangeState, now: SystemTime) -> Option<u64> {
+    fn publish_now(&self, state: &mut ExchangeState, now: SystemTime) -> Option<u64> {
         let settings = state.settings.as_ref()?;
         if !state.link {
             return None;
         }
-        let certificates = state.slots.iter().map(|(name, slot)| {
-            let mut state = slot.state();
-            let told = ToldCertificate {
+        let certificates = state.managed.iter().map(|(name, managed)| {
+            let mut state = managed.state();
+            let told = CertificateState {
                 certificate: state.certificate,
                 record: state.renewal.record().clone(),
-                under_way: state.renewal.turn().lasts(now).map(seconds),
+                under_way: state.renewal.order_lock().held_for(now).map(seconds),
             };
             (name.to_string(), told)
         });
         let certificates = certificates.collect();
         state.serial += 1;
-        self.send(Word::Told(Box::new(Told {
+        self.enqueue(PeerMessage::State(Box::new(HostState {
             serial: state.serial,
             node: state.host.as_ref().map(Name::to_string).unwrap_or_default(),
             directory: settings.directory.clone(),
-            active: state.part == Part::Active,
+            active: state.role == HostRole::Active,
             account: account::read(&Store::new(settings.folder())).map(Secret),
             certificates,
             responses: state.responses.keys().cloned().collect(),
@@ -291,9 +299,9 @@ impl Exchange {
         Some(state.serial)
     }
 
-    fn send(&self, word: Word) {
+    fn enqueue(&self, message: PeerMessage) {
         // The agent is stopping: the peer learns of that by the link.
-        let _gone = self.0.words.send(word);
+        let _gone = self.0.messages.send(message);
     }
 
     fn state(&self) -> MutexGuard<'_, ExchangeState> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::Progress;
+use super::CertificateStatus;
 use crate::{
     config::Name,
     metrics::{Collector, DescriptorEncoder, Samples, families, unix_seconds},
@@ -17,7 +17,7 @@ families! {
 
 /// The orders of certificates at the moment of a scrape, by service.
 #[derive(Clone, Debug, Default)]
-pub struct OrderMetrics(pub BTreeMap<Name, Progress>);
+pub struct OrderMetrics(pub BTreeMap<Name, CertificateStatus>);
 
 impl Collector for OrderMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

@@ -13,21 +13,21 @@
 
 #![forbid(unsafe_code)]
 
-mod board;
+mod certificate_task;
 mod challenges;
 mod client;
+mod details;
 mod dns;
 mod exchange;
-mod facts;
-mod keeper;
+mod managed;
 mod metrics;
+mod order_lock;
+mod peer_message;
 mod record;
 mod renewal;
 mod session;
-mod slot;
+mod status;
 mod store;
-mod turn;
-mod word;
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -36,23 +36,23 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub use board::{Board, Progress};
-pub use challenges::{ACME_TLS, Challenges, Offer, Response, Unmade, placeholder};
+pub use certificate_task::RenewReply;
+pub use challenges::{ACME_TLS, Challenges, Offer, Response, SelfSignedError, placeholder};
+pub use details::{CertificateDetails, Inspect};
 pub(crate) use metrics::FAMILIES as METRICS;
 pub use metrics::OrderMetrics;
-pub use facts::{Facts, Inspect};
-pub use keeper::Answer;
-pub use record::{MOST_ORDERS_AN_HOUR, Record, Suggestion, Validity, Window};
-pub use renewal::{Outcome, Renewal, Step};
+pub use order_lock::{HostRole, OrderLock};
+pub use peer_message::{CertificateId, CertificateState, HostState, PeerMessage, Secret};
+pub use record::{MOST_ORDERS_AN_HOUR, OrderRecord, Suggestion, Validity, Window};
+pub use renewal::{OrderOutcome, Renewal, Step};
+pub use status::{CertificateStatus, StatusRegistry};
 pub use store::StoreError;
-pub use turn::{Part, Turn};
-pub use word::{CertificateId, Secret, Told, ToldCertificate, Word};
 
 use crate::config::{self, Config, Name};
+use certificate_task::CertificateTask;
 use exchange::Exchange;
-use keeper::Keeper;
+use managed::{CertificatePlan, ManagedCertificate};
 use session::Session;
-use slot::{Plan, Slot};
 
 /// The certificates that the agent obtains. Dropped, it ends its tasks.
 #[derive(Debug)]
@@ -61,28 +61,28 @@ pub struct Acme {
     inspect: Inspect,
     renewed: mpsc::UnboundedSender<Name>,
     session: Option<(config::Acme, Arc<AsyncMutex<Session>>)>,
-    kept: BTreeMap<Name, Kept>,
-    board: Board,
+    kept: BTreeMap<Name, RunningTask>,
+    statuses: StatusRegistry,
 }
 
 /// What comes out of [`Acme`].
 #[derive(Debug)]
-pub struct News {
+pub struct AcmeEvents {
     /// The services whose certificate file is new.
     pub renewed: mpsc::UnboundedReceiver<Name>,
     /// What is to be said to the peer.
-    pub words: mpsc::UnboundedReceiver<Word>,
+    pub messages: mpsc::UnboundedReceiver<PeerMessage>,
 }
 
 /// A certificate that is kept.
 #[derive(Debug)]
-struct Kept {
-    slot: Arc<Slot>,
-    wishes: mpsc::UnboundedSender<Answer>,
+struct RunningTask {
+    managed: Arc<ManagedCertificate>,
+    renew_requests: mpsc::UnboundedSender<RenewReply>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Kept {
+impl Drop for RunningTask {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -91,22 +91,22 @@ impl Drop for Kept {
 impl Acme {
     /// Obtains nothing yet. `in_pair`: the host has a peer, and is not active yet.
     #[must_use]
-    pub fn new(challenges: Challenges, inspect: Inspect, in_pair: bool) -> (Self, News) {
+    pub fn new(challenges: Challenges, inspect: Inspect, in_pair: bool) -> (Self, AcmeEvents) {
         let (renewed, files) = mpsc::unbounded_channel();
-        let (to_peer, words) = mpsc::unbounded_channel();
-        let board = Board::default();
-        let shown = (challenges, board.clone());
+        let (to_peer, messages) = mpsc::unbounded_channel();
+        let statuses = StatusRegistry::default();
+        let shown = (challenges, statuses.clone());
         let acme = Self {
             exchange: Exchange::new(in_pair, to_peer, renewed.clone(), shown),
             inspect,
             renewed,
             session: None,
             kept: BTreeMap::new(),
-            board,
+            statuses,
         };
-        let news = News {
+        let news = AcmeEvents {
             renewed: files,
-            words,
+            messages,
         };
         (acme, news)
     }
@@ -116,27 +116,27 @@ impl Acme {
     pub fn apply(&mut self, config: &Config) {
         let plans = plans(config);
         self.kept
-            .retain(|service, kept| plans.get(service) == Some(&kept.slot.plan));
+            .retain(|service, kept| plans.get(service) == Some(&kept.managed.plan));
         let new = plans
             .into_iter()
             .filter(|(service, _)| !self.kept.contains_key(service));
-        let part = self.exchange.part();
+        let role = self.exchange.role();
         let now = SystemTime::now();
         let new: Vec<_> = new
-            .map(|(_, plan)| Arc::new(Slot::open(plan, self.inspect, part, now)))
+            .map(|(_, plan)| Arc::new(ManagedCertificate::open(plan, self.inspect, role, now)))
             .collect();
-        let old = self.kept.values().map(|kept| Arc::clone(&kept.slot));
-        let slots = old.chain(new.iter().cloned());
-        let slots = slots.map(|slot| (slot.plan.service.clone(), slot));
+        let old = self.kept.values().map(|kept| Arc::clone(&kept.managed));
+        let managed = old.chain(new.iter().cloned());
+        let managed = managed.map(|managed| (managed.plan.service.clone(), managed));
         // The peer is known to a slot before its task begins.
         self.exchange
-            .keep(&config.node.name, config.acme.as_ref(), slots.collect());
-        for slot in new {
-            let service = slot.plan.service.clone();
-            let kept = self.start(slot);
+            .keep(&config.node.name, config.acme.as_ref(), managed.collect());
+        for managed in new {
+            let service = managed.plan.service.clone();
+            let kept = self.start(managed);
             self.kept.insert(service, kept);
         }
-        self.board.keep(&self.kept.keys().collect());
+        self.statuses.keep(&self.kept.keys().collect());
     }
 
     /// The host of a pair became active, or is not any more.
@@ -150,19 +150,19 @@ impl Acme {
     }
 
     /// Takes in what the peer says. Reads and writes files of certificates.
-    pub fn heard(&self, word: Word) {
-        self.exchange.heard(word);
+    pub fn receive(&self, message: PeerMessage) {
+        self.exchange.receive(message);
     }
 
     /// Renews the certificate of a service now. The answer comes when the order has ended.
-    pub fn renew(&self, service: &str, answer: Answer) {
+    pub fn renew(&self, service: &str, answer: RenewReply) {
         let kept = self.kept.iter().find(|(name, _)| name.as_str() == service);
         let refused = match kept {
-            Some(_) if self.exchange.part() == Part::Standby => {
-                let sentence = keeper::refuse_on_standby(service, &self.exchange.peer());
+            Some(_) if self.exchange.role() == HostRole::Standby => {
+                let sentence = certificate_task::refuse_on_standby(service, &self.exchange.peer());
                 (answer, sentence)
             }
-            Some((_, kept)) => match kept.wishes.send(answer) {
+            Some((_, kept)) => match kept.renew_requests.send(answer) {
                 Ok(()) => return,
                 Err(unsent) => (unsent.0, "its task has ended: restart lb".to_owned()),
             },
@@ -175,8 +175,8 @@ impl Acme {
 
     /// Where what is known of the certificates is shown.
     #[must_use]
-    pub fn board(&self) -> &Board {
-        &self.board
+    pub fn statuses(&self) -> &StatusRegistry {
+        &self.statuses
     }
 
     fn unknown(&self, service: &str) -> String {
@@ -190,20 +190,20 @@ impl Acme {
         )
     }
 
-    fn start(&mut self, slot: Arc<Slot>) -> Kept {
-        let (wishes, received) = mpsc::unbounded_channel();
+    fn start(&mut self, managed: Arc<ManagedCertificate>) -> RunningTask {
+        let (renew_requests, received) = mpsc::unbounded_channel();
         // Its counters are there from the start, whether or not the directory answers.
-        self.board.change(&slot.plan.service, |_| {});
-        let keeper = Keeper {
-            session: self.session(&slot.plan.settings),
-            slot: Arc::clone(&slot),
+        self.statuses.change(&managed.plan.service, |_| {});
+        let keeper = CertificateTask {
+            session: self.session(&managed.plan.settings),
+            managed: Arc::clone(&managed),
             exchange: self.exchange.clone(),
-            board: self.board.clone(),
+            statuses: self.statuses.clone(),
             renewed: self.renewed.clone(),
         };
-        Kept {
-            slot,
-            wishes,
+        RunningTask {
+            managed,
+            renew_requests,
             task: tokio::spawn(keeper.run(received)),
         }
     }
@@ -222,13 +222,13 @@ impl Acme {
     }
 }
 
-fn plans(config: &Config) -> BTreeMap<Name, Plan> {
+fn plans(config: &Config) -> BTreeMap<Name, CertificatePlan> {
     let Some(settings) = &config.acme else {
         return BTreeMap::new();
     };
     let plans = config.services.iter().filter_map(|service| {
         let obtained = service.obtained()?;
-        let plan = Plan {
+        let plan = CertificatePlan {
             host: config.node.name.clone(),
             service: service.name.clone(),
             settings: settings.clone(),

@@ -46,7 +46,7 @@ pub struct Suggestion {
 /// What must outlive a restart, so that an agent that restarts often orders no more often, and what
 /// the peer must know, so that two hosts order no more often than one.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Record {
+pub struct OrderRecord {
     /// Failures since the last certificate.
     pub failures: u32,
     /// Whether the last failure was that of the directory itself.
@@ -64,25 +64,25 @@ pub struct Record {
     pub window: Option<Suggestion>,
 }
 
-impl Record {
+impl OrderRecord {
     /// When the last order of either host began, in seconds since 1970.
     pub(super) fn last(&self) -> Option<u64> {
         self.began.last().max(self.peer_began.last()).copied()
     }
 
     /// An order of this host begins.
-    pub(super) fn note_own(&mut self, now: SystemTime) {
+    pub(super) fn note_own_order(&mut self, now: SystemTime) {
         note(&mut self.began, now);
     }
 
     /// An order of the peer begins.
-    pub(super) fn note_peers(&mut self, now: SystemTime) {
+    pub(super) fn note_peer_order(&mut self, now: SystemTime) {
         note(&mut self.peer_began, now);
     }
 
     /// When this host may begin another order within the limits of an hour. `cut_off`: it cannot ask
     /// the other host of its pair.
-    pub(super) fn hour_is_over(&self, cut_off: bool) -> SystemTime {
+    pub(super) fn next_allowed(&self, cut_off: bool) -> SystemTime {
         let mut all = [self.began.as_slice(), self.peer_began.as_slice()].concat();
         all.sort_unstable();
         let together = over(&all, MOST_ORDERS_AN_HOUR);
@@ -95,7 +95,7 @@ impl Record {
     }
 
     /// A clock that was set back leaves moments that would have to be waited for.
-    pub(super) fn forget_the_future(&mut self, now: SystemTime) {
+    pub(super) fn clamp_to(&mut self, now: SystemTime) {
         let now = to_unix(now);
         for began in self.began.iter_mut().chain(&mut self.peer_began) {
             *began = (*began).min(now);
@@ -104,19 +104,19 @@ impl Record {
 
     /// Takes in when the peer began orders. What it says of its own is right; what it knows of this
     /// host's counts where this host has forgotten all of it.
-    pub(super) fn take_in_orders(&mut self, theirs: &Self, now: SystemTime) {
+    pub(super) fn merge_orders(&mut self, theirs: &Self, now: SystemTime) {
         if !theirs.began.is_empty() {
             self.peer_began = newest(&theirs.began);
         }
         if self.began.is_empty() {
             self.began = newest(&theirs.peer_began);
         }
-        self.forget_the_future(now);
+        self.clamp_to(now);
     }
 
     /// Takes in what the peer knows of orders for the very certificate that this host has too: the
     /// greater of both counts.
-    pub(super) fn take_in_failures(&mut self, theirs: &Self) {
+    pub(super) fn merge_failures(&mut self, theirs: &Self) {
         self.unreachable = match theirs.failures.cmp(&self.failures) {
             std::cmp::Ordering::Less => self.unreachable,
             std::cmp::Ordering::Equal => self.unreachable && theirs.unreachable,

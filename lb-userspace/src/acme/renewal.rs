@@ -6,8 +6,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    record::{HOUR, Record, Suggestion, Validity, Window, from_unix, to_unix},
-    turn::{Part, Permit, Turn},
+    order_lock::{HostRole, OrderLock, OrderPermit},
+    record::{HOUR, OrderRecord, Suggestion, Validity, Window, from_unix, to_unix},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -26,7 +26,7 @@ const SPREAD: u32 = 30;
 pub enum Step {
     /// Order a certificate: call [`Renewal::began`] before, and [`Renewal::ended`] behind.
     Order,
-    /// Ask the peer for the turn: [`Turn::claimed`], and [`Turn::answered`] when it has said.
+    /// Ask the peer for the turn: [`OrderLock::claimed`], and [`OrderLock::answered`] when it has said.
     Claim,
     /// Ask the directory for the renewal window: [`Renewal::asked_for_window`] takes the answer.
     AskForWindow,
@@ -36,7 +36,7 @@ pub enum Step {
 
 /// How an order ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
+pub enum OrderOutcome {
     /// There is a new certificate.
     Issued(Validity),
     /// The directory was not reached, or did not work. No authorization failed.
@@ -57,8 +57,8 @@ pub struct Renewal {
     /// 0 to [`u64::MAX`] stands for 0 to 1: the same for a host and a name at every start.
     seed: u64,
     certificate: Option<Validity>,
-    record: Record,
-    turn: Turn,
+    record: OrderRecord,
+    order_lock: OrderLock,
     /// When to ask for the window next; `None`: at once.
     ask_at: Option<SystemTime>,
     /// An operator wants a new certificate now.
@@ -68,12 +68,12 @@ pub struct Renewal {
 impl Renewal {
     /// The life of a certificate that is there, or is not. `seed` differs between hosts and names.
     #[must_use]
-    pub fn new(seed: u64, certificate: Option<Validity>, record: Record) -> Self {
+    pub fn new(seed: u64, certificate: Option<Validity>, record: OrderRecord) -> Self {
         Self {
             seed,
             certificate,
             record,
-            turn: Turn::new(Part::Alone, SystemTime::UNIX_EPOCH),
+            order_lock: OrderLock::new(HostRole::Alone, SystemTime::UNIX_EPOCH),
             ask_at: None,
             wanted: false,
         }
@@ -81,16 +81,16 @@ impl Renewal {
 
     /// The same on a host of a pair, which starts.
     #[must_use]
-    pub fn in_pair(self, part: Part, now: SystemTime) -> Self {
+    pub fn in_pair(self, role: HostRole, now: SystemTime) -> Self {
         Self {
-            turn: Turn::new(part, now),
+            order_lock: OrderLock::new(role, now),
             ..self
         }
     }
 
     /// What is known of whose turn it is.
-    pub fn turn(&mut self) -> &mut Turn {
-        &mut self.turn
+    pub fn order_lock(&mut self) -> &mut OrderLock {
+        &mut self.order_lock
     }
 
     /// From when to when the certificate is valid; `None`: there is none.
@@ -101,28 +101,28 @@ impl Renewal {
 
     /// What is to be kept on disk.
     #[must_use]
-    pub fn record(&self) -> &Record {
+    pub fn record(&self) -> &OrderRecord {
         &self.record
     }
 
     /// What is due at `now`.
     pub fn step(&mut self, now: SystemTime) -> Step {
-        self.forget_the_future(now);
+        self.forget_future_times(now);
         let mut order_at = self.order_at(now);
         if order_at > now {
-            self.turn.give_back();
+            self.order_lock.release();
         } else {
-            match self.turn.permit(now) {
-                Permit::Claim => return Step::Claim,
-                Permit::Wait(until) => order_at = until,
+            match self.order_lock.permit(now) {
+                OrderPermit::Claim => return Step::Claim,
+                OrderPermit::Wait(until) => order_at = until,
                 // A peer that has fallen silent leaves this host fewer orders.
-                Permit::Begin => order_at = self.order_at(now),
+                OrderPermit::Begin => order_at = self.order_at(now),
             }
             if order_at <= now {
                 return Step::Order;
             }
         }
-        if self.turn.part() == Part::Standby {
+        if self.order_lock.role() == HostRole::Standby {
             // What is due there is the active host's to do.
             return Step::Wait(now + DAY);
         }
@@ -145,26 +145,26 @@ impl Renewal {
                 .max(self.backed_off_until(now))
                 .max(from_unix(self.record.retry_after.unwrap_or(0)))
         };
-        due.max(self.hour_is_over())
+        due.max(self.next_allowed())
     }
 
     /// An order begins.
     pub fn began(&mut self, now: SystemTime) {
         self.wanted = false;
-        self.record.note_own(now);
-        self.turn.began(now);
+        self.record.note_own_order(now);
+        self.order_lock.began(now);
     }
 
     /// The order ended. The certificate that is there stays unless there is a new one.
-    pub fn ended(&mut self, outcome: Outcome) {
-        self.turn.ended();
+    pub fn ended(&mut self, outcome: OrderOutcome) {
+        self.order_lock.ended();
         let (unreachable, retry_after) = match outcome {
-            Outcome::Issued(validity) => {
-                self.took_over(validity);
+            OrderOutcome::Issued(validity) => {
+                self.certificate_installed(validity);
                 return;
             }
-            Outcome::Unreachable { retry_after } => (true, retry_after),
-            Outcome::Refused { retry_after } => (false, retry_after),
+            OrderOutcome::Unreachable { retry_after } => (true, retry_after),
+            OrderOutcome::Refused { retry_after } => (false, retry_after),
         };
         self.record.failures = self.record.failures.saturating_add(1);
         self.record.unreachable = unreachable;
@@ -197,8 +197,8 @@ impl Renewal {
     /// # Errors
     /// The limit is reached: when it is over.
     pub fn want_now(&mut self, now: SystemTime) -> Result<(), SystemTime> {
-        self.forget_the_future(now);
-        let over = self.hour_is_over();
+        self.forget_future_times(now);
+        let over = self.next_allowed();
         if over > now {
             return Err(over);
         }
@@ -212,32 +212,32 @@ impl Renewal {
     }
 
     /// A new certificate is in place, from this host's order or from the peer.
-    pub fn took_over(&mut self, certificate: Validity) {
+    pub fn certificate_installed(&mut self, certificate: Validity) {
         self.certificate = Some(certificate);
         self.ask_at = None;
         self.record.begin_certificate();
     }
 
-    /// The peer claims the turn: [`Turn::peer_claims`].
+    /// The peer claims the turn: [`OrderLock::peer_claims`].
     ///
     /// # Errors
     /// It is this host's: how long that may last.
     pub fn peer_claims(&mut self, number: u64, now: SystemTime) -> Result<(), Duration> {
-        self.turn.peer_claims(number, now)?;
+        self.order_lock.peer_claims(number, now)?;
         // It counts before it begins, as an own one does.
-        self.record.note_peers(now);
+        self.record.note_peer_order(now);
         Ok(())
     }
 
     /// The peer tells of its record. `same`: it has the very certificate that this host has, or none
     /// as this one.
-    pub fn peer_tells(&mut self, theirs: &Record, same: bool, now: SystemTime) {
-        self.record.take_in_orders(theirs, now);
+    pub fn merge_peer_record(&mut self, theirs: &OrderRecord, same: bool, now: SystemTime) {
+        self.record.merge_orders(theirs, now);
         if !same {
             return;
         }
-        self.record.take_in_failures(theirs);
-        if self.turn.part() == Part::Standby && theirs.window.is_some() {
+        self.record.merge_failures(theirs);
+        if self.order_lock.role() == HostRole::Standby && theirs.window.is_some() {
             self.record.window = theirs.window;
             self.ask_at = Some(now + ASK_AGAIN);
         }
@@ -289,13 +289,13 @@ impl Renewal {
     }
 
     /// When another order may begin within the limit of an hour.
-    fn hour_is_over(&self) -> SystemTime {
-        self.record.hour_is_over(self.turn.is_cut_off())
+    fn next_allowed(&self) -> SystemTime {
+        self.record.next_allowed(self.order_lock.is_cut_off())
     }
 
     /// A clock that was set back leaves moments that would have to be waited for.
-    fn forget_the_future(&mut self, now: SystemTime) {
-        self.record.forget_the_future(now);
+    fn forget_future_times(&mut self, now: SystemTime) {
+        self.record.clamp_to(now);
         if self.ask_at.is_some_and(|ask_at| ask_at > now + DAY) {
             self.ask_at = None;
         }

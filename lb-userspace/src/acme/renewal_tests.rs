@@ -18,9 +18,9 @@ fn ninety_days() -> Validity {
     }
 }
 
-const FAILED: Outcome = Outcome::Refused { retry_after: None };
+const FAILED: OrderOutcome = OrderOutcome::Refused { retry_after: None };
 
-fn attempt(renewal: &mut Renewal, now: SystemTime, outcome: Outcome) {
+fn attempt(renewal: &mut Renewal, now: SystemTime, outcome: OrderOutcome) {
     assert_eq!(renewal.step(now), Step::Order);
     renewal.began(now);
     renewal.ended(outcome);
@@ -28,20 +28,21 @@ fn attempt(renewal: &mut Renewal, now: SystemTime, outcome: Outcome) {
 
 #[test]
 fn without_a_certificate_one_is_ordered_at_once() {
-    let mut renewal = Renewal::new(0, None, Record::default());
+    let mut renewal = Renewal::new(0, None, OrderRecord::default());
     assert_eq!(renewal.step(day(0)), Step::Order);
 }
 
 #[test]
 fn it_is_renewed_at_two_thirds_of_its_lifetime_or_a_little_before() {
-    let at = |seed| Renewal::new(seed, Some(ninety_days()), Record::default()).order_at(day(1));
+    let at =
+        |seed| Renewal::new(seed, Some(ninety_days()), OrderRecord::default()).order_at(day(1));
     assert_eq!(at(0), day(60));
     assert!(at(u64::MAX) > day(57) - MINUTE && at(u64::MAX) < day(57) + MINUTE);
 }
 
 #[test]
 fn the_directorys_window_comes_before_the_age() {
-    let mut renewal = Renewal::new(1 << 63, Some(ninety_days()), Record::default());
+    let mut renewal = Renewal::new(1 << 63, Some(ninety_days()), OrderRecord::default());
     assert_eq!(renewal.step(day(1)), Step::AskForWindow);
     let window = Window {
         start: day(10),
@@ -59,7 +60,7 @@ fn the_directorys_window_comes_before_the_age() {
 
 #[test]
 fn a_window_in_the_past_is_an_order_at_once_and_one_at_the_end_leaves_time() {
-    let mut renewal = Renewal::new(0, Some(ninety_days()), Record::default());
+    let mut renewal = Renewal::new(0, Some(ninety_days()), OrderRecord::default());
     let [start, end] = [day(0), day(1)];
     renewal.asked_for_window(day(2), Some(Window { start, end }), None);
     assert_eq!(renewal.step(day(2)), Step::Order);
@@ -70,7 +71,7 @@ fn a_window_in_the_past_is_an_order_at_once_and_one_at_the_end_leaves_time() {
 
 #[test]
 fn waits_after_failures_double_to_a_day() {
-    let mut renewal = Renewal::new(0, None, Record::default());
+    let mut renewal = Renewal::new(0, None, OrderRecord::default());
     let mut now = day(0);
     let mut waits = Vec::new();
     for _ in 0..9 {
@@ -86,9 +87,9 @@ fn waits_after_failures_double_to_a_day() {
 
 #[test]
 fn the_directorys_word_on_when_to_come_again_is_kept_and_outlives_a_restart() {
-    let mut renewal = Renewal::new(0, None, Record::default());
+    let mut renewal = Renewal::new(0, None, OrderRecord::default());
     let retry_after = Some(day(3));
-    attempt(&mut renewal, day(0), Outcome::Refused { retry_after });
+    attempt(&mut renewal, day(0), OrderOutcome::Refused { retry_after });
     assert_eq!(renewal.step(day(1)), Step::Wait(day(3)));
     let mut restarted = Renewal::new(0, None, renewal.record().clone());
     assert_eq!(restarted.step(day(1)), Step::Wait(day(3)));
@@ -96,7 +97,7 @@ fn the_directorys_word_on_when_to_come_again_is_kept_and_outlives_a_restart() {
 
 #[test]
 fn an_operator_need_not_wait_but_for_the_limit_of_an_hour() {
-    let mut renewal = Renewal::new(0, Some(ninety_days()), Record::default());
+    let mut renewal = Renewal::new(0, Some(ninety_days()), OrderRecord::default());
     for minute in 0..4 {
         let now = day(1) + MINUTE * minute;
         assert_eq!(renewal.want_now(now), Ok(()));
@@ -113,7 +114,7 @@ fn an_operator_need_not_wait_but_for_the_limit_of_an_hour() {
 
 #[test]
 fn a_clock_that_is_set_back_is_not_waited_for() {
-    let mut renewal = Renewal::new(0, None, Record::default());
+    let mut renewal = Renewal::new(0, None, OrderRecord::default());
     attempt(&mut renewal, day(400), FAILED);
     let Step::Wait(until) = renewal.step(day(1)) else {
         panic!("no wait after a failure");
@@ -124,7 +125,7 @@ fn a_clock_that_is_set_back_is_not_waited_for() {
 
 #[test]
 fn a_damaged_record_is_survived() {
-    let record = Record {
+    let record = OrderRecord {
         failures: u32::MAX,
         unreachable: true,
         began: vec![u64::MAX; 9],
@@ -200,18 +201,18 @@ impl World {
         }
     }
 
-    fn outcome(&mut self, directory: Directory) -> Outcome {
+    fn outcome(&mut self, directory: Directory) -> OrderOutcome {
         match directory {
             Directory::Works => {
                 self.valid_until = self.now + self.lifetime;
-                Outcome::Issued(Validity {
+                OrderOutcome::Issued(Validity {
                     not_before: self.now - HOUR,
                     not_after: self.valid_until,
                 })
             }
-            Directory::Down => Outcome::Unreachable { retry_after: None },
+            Directory::Down => OrderOutcome::Unreachable { retry_after: None },
             Directory::Refuses => FAILED,
-            Directory::Limits => Outcome::Refused {
+            Directory::Limits => OrderOutcome::Refused {
                 retry_after: Some(self.now + 3 * HOUR),
             },
         }
@@ -234,7 +235,7 @@ proptest! {
             valid_until: day(0),
             lifetime: DAY * days,
         };
-        let mut renewal = Renewal::new(seed, None, Record::default());
+        let mut renewal = Renewal::new(seed, None, OrderRecord::default());
         for ((directory, hours), restarts) in parts {
             let hours = if impatient { hours % 24 + 1 } else { hours };
             let end = world.now + HOUR * hours;
@@ -262,7 +263,7 @@ proptest! {
     ) {
         let lifetime = DAY * days;
         let mut world = World { now: day(0), began: Vec::new(), valid_until: day(0), lifetime };
-        let mut renewal = Renewal::new(seed, None, Record::default());
+        let mut renewal = Renewal::new(seed, None, OrderRecord::default());
         world.run(&mut renewal, Directory::Works, day(0) + HOUR, false);
         let first = world.valid_until;
         let end = day(0) + lifetime * tenths / 10;

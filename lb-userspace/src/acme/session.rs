@@ -79,7 +79,7 @@ pub(super) enum OrderError {
     #[error("cannot use `acme.eab_key_file` {0}")]
     ExternalAccount(String),
     #[error("{0}")]
-    Unmade(#[from] super::Unmade),
+    SelfSignedError(#[from] super::SelfSignedError),
     #[error("cannot make a key and its request: {0}")]
     Request(#[from] rcgen::Error),
     #[error("what the directory issued cannot be served: {0}")]
@@ -294,7 +294,7 @@ impl Session {
                 let (account, credentials) =
                     with_good_nonce!(builder().create(&new, directory.clone(), bound.as_ref()))?;
                 self.store.keep_account(&credentials)?;
-                self.exchange.tell();
+                self.exchange.publish();
                 tracing::info!(directory, "made an ACME account");
                 account
             }

@@ -10,7 +10,7 @@ use std::{
 use instant_acme::AccountCredentials;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::Record;
+use super::OrderRecord;
 use crate::private_file;
 
 /// More than any of these files takes.
@@ -75,14 +75,14 @@ impl Store {
 
     /// What is known of the orders of a certificate. A file that cannot be read costs its
     /// contents: the caller says so.
-    pub(super) fn record(&self, certificate: &Path) -> Result<Record, StoreError> {
+    pub(super) fn record(&self, certificate: &Path) -> Result<OrderRecord, StoreError> {
         read_json(&self.record_file(certificate)).map(Option::unwrap_or_default)
     }
 
     pub(super) fn keep_record(
         &self,
         certificate: &Path,
-        record: &Record,
+        record: &OrderRecord,
     ) -> Result<(), StoreError> {
         write_json(&self.record_file(certificate), record)
     }
@@ -194,11 +194,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::new(folder.path().to_owned());
         let certificate = Path::new("/x/certificates/www.v2.pem");
-        assert_eq!(store.record(certificate).expect("none"), Record::default());
-        let record = Record {
+        assert_eq!(
+            store.record(certificate).expect("none"),
+            OrderRecord::default()
+        );
+        let record = OrderRecord {
             failures: 3,
             began: vec![1, 2],
-            ..Record::default()
+            ..OrderRecord::default()
         };
         store.keep_record(certificate, &record).expect("written");
         assert_eq!(store.record(certificate).expect("read"), record);

@@ -47,7 +47,7 @@ impl<K: Kernel> Source for Shared<K> {
             now,
             problems: [
                 observed.problems(&state),
-                obtained::problems(&self.board.progress()),
+                obtained::problems(&self.board.snapshot()),
             ]
             .concat(),
             xdp: observed.xdp(),
@@ -63,7 +63,7 @@ impl<K: Kernel> Source for Shared<K> {
                 .map(|view| pool(view, &state, (&work, observed.usage.get(&view.pool.name))))
                 .collect(),
             certificates: observed.certificates(),
-            obtained: obtained::status(&state.config, &self.board.progress()),
+            obtained: obtained::status(&state.config, &self.board.snapshot()),
             ha: self.ha_status(&state),
         }
     }
@@ -86,7 +86,7 @@ impl<K: Kernel> Source for Shared<K> {
             let state = self.read();
             let pair = self.pair.as_ref().and_then(|pair| pair.known());
             let pair = state.config.ha.as_ref().zip(pair);
-            let orders = acme::OrderMetrics(self.board.progress());
+            let orders = acme::OrderMetrics(self.board.snapshot());
             metrics::registry(observed, source_ports, orders, &state, pair, self.started)
         };
         render(&registry, format)

@@ -76,7 +76,7 @@ pub(super) struct Agent<K: Kernel> {
     /// The certificates that are obtained.
     pub(super) acme: Acme,
     /// Services with a certificate that was just obtained, and what the peer is told of them.
-    pub(super) acme_news: acme::News,
+    pub(super) acme_news: acme::AcmeEvents,
     /// Looks whether files for TLS change.
     pub(super) file_watch: FileWatch,
     /// Those that have.
@@ -158,7 +158,7 @@ impl<K: Kernel> Agent<K> {
             Some(checked) = self.outcomes.recv() => self.checked(checked),
             Some(command) = self.commands.recv() => self.command(command),
             Some(service) = self.acme_news.renewed.recv() => self.load_obtained(&service),
-            Some(word) = self.acme_news.words.recv() => self.tell_peer(Some(Message::Acme(word))),
+            Some(message) = self.acme_news.messages.recv() => self.tell_peer(Some(Message::Acme(message))),
             Some(files) = self.changed_files.recv() => self.tls_files_changed(&files),
             effect = self.effects.recv(), if self.pair.is_some() => match effect {
                 Some(effect) => {

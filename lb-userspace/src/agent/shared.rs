@@ -8,7 +8,7 @@ use std::{
 
 use super::{kernel::Kernel, pair::Notes};
 use crate::{
-    acme::Board,
+    acme::StatusRegistry,
     config::{Config, Interfaces, Name},
     health::Records,
     peer::Difference,
@@ -26,7 +26,7 @@ pub(super) struct Shared<K> {
     /// What the pair knows; `None`: the host is alone.
     pub(super) pair: Option<Arc<Notes>>,
     /// What is known of the certificates that are obtained.
-    pub(super) board: Board,
+    pub(super) board: StatusRegistry,
 }
 
 /// What is in force.
@@ -58,7 +58,7 @@ impl<K: Kernel> Shared<K> {
         (kernel, proxy): (K, Proxy),
         state: State,
         pair: Option<Arc<Notes>>,
-        board: Board,
+        board: StatusRegistry,
     ) -> Self {
         Self {
             started: SystemTime::now(),

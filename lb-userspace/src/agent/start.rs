@@ -101,7 +101,7 @@ pub(super) fn start<K: Kernel>(
         (kernel, proxy),
         state(config, roster),
         notes,
-        acme.board().clone(),
+        acme.statuses().clone(),
     ));
     let (servers, commands, admin_listener) = doors.serve(&shared);
     let mut agent = Agent {

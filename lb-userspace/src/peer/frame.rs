@@ -71,7 +71,7 @@ pub enum Message {
     /// Certificates.
     Certificates(CertificateWord),
     /// Certificates that the agents obtain. Sent to a peer that has said that it knows of them.
-    Acme(acme::Word),
+    Acme(acme::PeerMessage),
 }
 
 /// Messages that this version knows.
@@ -233,14 +233,14 @@ mod tests {
             assert_eq!(Frame::decode(Lane::Control, broken.to_vec()), None);
         }
         // The last message that is known is not taken for a later one.
-        let acme = Message::Acme(acme::Word::Serves(1));
+        let acme = Message::Acme(acme::PeerMessage::Serving(1));
         let bytes = encode(Lane::Control, &acme).expect("short");
         assert_eq!(kind(&bytes), Some(MESSAGES - 1));
     }
 
     #[test]
     fn an_older_agent_is_not_sent_what_it_does_not_know() {
-        let acme = Message::Acme(acme::Word::Serves(1));
+        let acme = Message::Acme(acme::PeerMessage::Serving(1));
         let (older, version) = Known::read("0.1.0");
         assert!(
             !older.has(&acme) && older.has(&Message::Drains(ToldOrders::all(&Orders::default())))

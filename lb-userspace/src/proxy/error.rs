@@ -164,7 +164,7 @@ pub enum CertificateProblem {
     },
     /// There is none yet, and none could be made to stand in for it.
     #[error("{0}")]
-    Placeholder(#[source] acme::Unmade),
+    Placeholder(#[source] acme::SelfSignedError),
     /// Key and certificate are no pair.
     #[error("its private key does not belong to its first certificate; {0}")]
     Mismatch(Contents),

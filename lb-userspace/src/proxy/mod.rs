@@ -90,6 +90,7 @@ pub use certificates::{
 };
 pub use client_certificates::check_client_authorities;
 pub(crate) use counters::METRICS;
+use nix::sys::resource::{Resource, getrlimit};
 pub use counters::{
     BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, ReasonCount,
     RequestCount,

@@ -5,12 +5,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Exchange, Part, Told};
-use crate::acme::{store::Store, word::MOST_ACCOUNT_BYTES};
+use super::{Exchange, HostRole, HostState};
+use crate::acme::{peer_message::MOST_ACCOUNT_BYTES, store::Store};
 
 /// What is known of the account.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownAccount {
     /// Counts how many times that of the peer was taken.
     taken: Arc<AtomicU64>,
     /// An account that the directory does not know any more.
@@ -30,10 +30,10 @@ impl Exchange {
     }
 }
 
-impl Known {
+impl KnownAccount {
     /// Takes the account of the peer where there is none here, and on the standby that of the active
     /// host.
-    pub(super) fn take_in(&mut self, store: &Store, part: Part, told: &Told) {
+    pub(super) fn apply(&mut self, store: &Store, role: HostRole, told: &HostState) {
         let Some(theirs) = &told.account else {
             return;
         };
@@ -41,7 +41,7 @@ impl Known {
         let ours = read(store);
         let is_wanted = match &ours {
             None => self.unknown.as_deref() != Some(theirs),
-            Some(ours) => ours != theirs && part == Part::Standby && told.active,
+            Some(ours) => ours != theirs && role == HostRole::Standby && told.active,
         };
         if !is_wanted || theirs.len() > MOST_ACCOUNT_BYTES {
             return;

@@ -9,31 +9,31 @@ use std::{
 use super::{Exchange, ExchangeState};
 use crate::{
     acme::{
-        Facts,
-        slot::{Slot, usable},
-        word::{CertificateId, MOST_FILE_BYTES, Secret, ToldCertificate, Word},
+        CertificateDetails,
+        managed::{ManagedCertificate, usable},
+        peer_message::{CertificateId, CertificateState, MOST_FILE_BYTES, PeerMessage, Secret},
     },
     config::Name,
 };
 
 /// The peer tells of a certificate; `None`: it keeps none for that service.
-pub(super) fn take_in(slot: &Slot, told: Option<ToldCertificate>, now: SystemTime) {
-    let mut state = slot.state();
+pub(super) fn apply(managed: &ManagedCertificate, told: Option<CertificateState>, now: SystemTime) {
+    let mut state = managed.state();
     let before = state.renewal.record().clone();
-    let turn = state.renewal.turn();
-    turn.peer_spoke();
+    let order_lock = state.renewal.order_lock();
+    order_lock.peer_message_received();
     let lasts = told.as_ref().and_then(|told| told.under_way);
-    turn.peer_orders(lasts.map(|lasts| Duration::from_secs(lasts.into())), now);
+    order_lock.peer_order_reported(lasts.map(|lasts| Duration::from_secs(lasts.into())), now);
     if let Some(told) = &told {
         let same = told.certificate == state.certificate;
-        state.renewal.peer_tells(&told.record, same, now);
+        state.renewal.merge_peer_record(&told.record, same, now);
     }
     state.heard = told;
     if *state.renewal.record() != before {
-        slot.try_to_keep_record(&state);
+        managed.try_to_keep_record(&state);
     }
     drop(state);
-    slot.changed.notify_one();
+    managed.changed.notify_one();
 }
 
 /// The peer claims the turn: for how long it is refused.
@@ -44,14 +44,14 @@ pub(super) fn claimed(
     now: SystemTime,
 ) -> Option<Duration> {
     // A service that is not known here is not ordered for here.
-    let slot = find(state, service)?;
-    let mut state = slot.state();
+    let managed = find(state, service)?;
+    let mut state = managed.state();
     let refused = state.renewal.peer_claims(number, now).err();
     if refused.is_none() {
-        slot.try_to_keep_record(&state);
+        managed.try_to_keep_record(&state);
     }
     drop(state);
-    slot.changed.notify_one();
+    managed.changed.notify_one();
     refused
 }
 
@@ -62,23 +62,31 @@ pub(super) fn answered(
     (number, refused): (u64, Option<Duration>),
     now: SystemTime,
 ) -> bool {
-    let Some(slot) = find(state, service) else {
+    let Some(managed) = find(state, service) else {
         return false;
     };
-    let waited = slot.state().renewal.turn().answered(number, refused, now);
-    slot.changed.notify_one();
+    let waited = managed
+        .state()
+        .renewal
+        .order_lock()
+        .answered(number, refused, now);
+    managed.changed.notify_one();
     waited
 }
 
 /// The certificate file that the peer asks for.
-pub(super) fn give(state: &ExchangeState, service: &str, fingerprint: [u8; 32]) -> Option<Secret> {
-    let slot = find(state, service)?;
+pub(super) fn read_for_peer(
+    state: &ExchangeState,
+    service: &str,
+    fingerprint: [u8; 32],
+) -> Option<Secret> {
+    let managed = find(state, service)?;
     let given = {
         // Held, so that the file is not replaced meanwhile.
-        let state = slot.state();
+        let state = managed.state();
         let id = state.certificate.filter(|id| id.fingerprint == fingerprint);
         id.ok_or_else(|| "there is another certificate by now".to_owned())
-            .and_then(|_id| read(slot))
+            .and_then(|_id| read(managed))
     };
     match given {
         Ok(bytes) => {
@@ -92,8 +100,8 @@ pub(super) fn give(state: &ExchangeState, service: &str, fingerprint: [u8; 32]) 
     }
 }
 
-fn read(slot: &Slot) -> Result<Vec<u8>, String> {
-    let bytes = fs::read(&slot.plan.obtained.file).map_err(|error| error.to_string())?;
+fn read(managed: &ManagedCertificate) -> Result<Vec<u8>, String> {
+    let bytes = fs::read(&managed.plan.obtained.file).map_err(|error| error.to_string())?;
     if bytes.len() > MOST_FILE_BYTES {
         return Err(format!("the file has more than {MOST_FILE_BYTES} bytes"));
     }
@@ -103,12 +111,12 @@ fn read(slot: &Slot) -> Result<Vec<u8>, String> {
 impl Exchange {
     /// Asks for the next certificate of the peer that is newer. One at a time, so that what waits to
     /// be sent is bounded.
-    pub(super) fn want(&self, state: &mut ExchangeState, now: SystemTime) {
-        if state.wanting.is_some() {
+    pub(super) fn request_newer(&self, state: &mut ExchangeState, now: SystemTime) {
+        if state.requested.is_some() {
             return;
         }
-        let newer = state.slots.iter().find_map(|(name, slot)| {
-            let state = slot.state();
+        let newer = state.managed.iter().find_map(|(name, managed)| {
+            let state = managed.state();
             let theirs = state.heard.as_ref()?.certificate?;
             let is_wanted = state.certificate < Some(theirs)
                 && state.unfit != Some(theirs.fingerprint)
@@ -116,37 +124,39 @@ impl Exchange {
             is_wanted.then(|| (name.clone(), theirs))
         });
         if let Some((name, id)) = newer {
-            self.send(Word::Want {
+            self.enqueue(PeerMessage::FileRequest {
                 service: name.to_string(),
                 fingerprint: id.fingerprint,
             });
-            state.wanting = Some((name, id));
+            state.requested = Some((name, id));
         }
     }
 
     /// Takes a certificate that was asked for. True when it is in place.
-    pub(super) fn take(
+    pub(super) fn install_received(
         &self,
         state: &mut ExchangeState,
         service: &str,
         bytes: Option<Secret>,
         now: SystemTime,
     ) -> bool {
-        let wanted = state.wanting.take_if(|(name, _)| name.as_str() == service);
+        let wanted = state
+            .requested
+            .take_if(|(name, _)| name.as_str() == service);
         let Some((name, wanted)) = wanted else {
             tracing::warn!(service, "the peer sent a certificate that nobody asked for");
             return false;
         };
-        let Some(slot) = state.slots.get(&name) else {
+        let Some(managed) = state.managed.get(&name) else {
             return false;
         };
-        match put_in_place(slot, wanted, bytes, now) {
-            Ok(facts) => {
-                let until = humantime::format_rfc3339_seconds(facts.validity.not_after);
+        match put_in_place(managed, wanted, bytes, now) {
+            Ok(details) => {
+                let until = humantime::format_rfc3339_seconds(details.validity.not_after);
                 tracing::info!(service, %until, "installed the certificate from the peer");
                 self.0
-                    .board
-                    .change(&name, |progress| progress.failure = None);
+                    .statuses
+                    .change(&name, |status| status.failure = None);
                 // The agent is stopping: the next one finds the file.
                 let _gone = self.0.renewed.send(name);
                 true
@@ -156,7 +166,7 @@ impl Exchange {
                     service,
                     "did not take the certificate over from the peer: {error}"
                 );
-                slot.state().unfit = Some(wanted.fingerprint);
+                managed.state().unfit = Some(wanted.fingerprint);
                 false
             }
         }
@@ -164,39 +174,40 @@ impl Exchange {
 }
 
 fn put_in_place(
-    slot: &Slot,
+    managed: &ManagedCertificate,
     wanted: CertificateId,
     bytes: Option<Secret>,
     now: SystemTime,
-) -> Result<Facts, String> {
+) -> Result<CertificateDetails, String> {
     let Some(Secret(bytes)) = bytes else {
         return Err("it does not have it any more".to_owned());
     };
     if bytes.len() > MOST_FILE_BYTES {
         return Err(format!("it has more than {MOST_FILE_BYTES} bytes"));
     }
-    let facts = usable(&slot.plan, slot.inspect, &bytes)?;
-    if facts.id() != wanted {
+    let details = usable(&managed.plan, managed.inspect, &bytes)?;
+    if details.id() != wanted {
         return Err("it is another one than it told of".to_owned());
     }
-    let mut state = slot.state();
+    let mut state = managed.state();
     if state.certificate >= Some(wanted) {
         return Err("the one that is here is as new".to_owned());
     }
-    slot.install(&mut state, &bytes, &facts)
+    managed
+        .install(&mut state, &bytes, &details)
         .map_err(|error| error.to_string())?;
-    state.renewal.took_over(facts.validity);
+    state.renewal.certificate_installed(details.validity);
     if let Some(heard) = state.heard.clone()
         && heard.certificate == Some(wanted)
     {
-        state.renewal.peer_tells(&heard.record, true, now);
+        state.renewal.merge_peer_record(&heard.record, true, now);
     }
-    slot.try_to_keep_record(&state);
+    managed.try_to_keep_record(&state);
     drop(state);
-    slot.changed.notify_one();
-    Ok(facts)
+    managed.changed.notify_one();
+    Ok(details)
 }
 
-fn find<'s>(state: &'s ExchangeState, service: &str) -> Option<&'s Arc<Slot>> {
-    state.slots.get(&Name::parse(service)?)
+fn find<'s>(state: &'s ExchangeState, service: &str) -> Option<&'s Arc<ManagedCertificate>> {
+    state.managed.get(&Name::parse(service)?)
 }

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Exchange, Offer, Response, SystemTime, Told, Word};
-use crate::acme::Unmade;
+use super::{Exchange, HostState, Offer, PeerMessage, Response, SystemTime};
+use crate::acme::SelfSignedError;
 
 /// Answers of the peer that are served at most.
 const MOST_RESPONSES: usize = 1024;
@@ -14,7 +14,7 @@ const SERVING: Duration = Duration::from_secs(3);
 /// An answer that is served on both hosts for as long as this lives.
 #[derive(Debug)]
 #[must_use]
-pub(in crate::acme) struct Shared {
+pub(in crate::acme) struct SharedOffer {
     exchange: Exchange,
     response: Response,
     _here: Offer,
@@ -23,15 +23,18 @@ pub(in crate::acme) struct Shared {
 impl Exchange {
     /// Serves an answer here and has the peer serve it; returns when both do, or when the peer has
     /// not for a while.
-    pub(in crate::acme) async fn serve(&self, response: Response) -> Result<Shared, Unmade> {
+    pub(in crate::acme) async fn serve(
+        &self,
+        response: Response,
+    ) -> Result<SharedOffer, SelfSignedError> {
         let here = self.0.challenges.offer(&response)?;
         let serial = {
             let mut state = self.state();
             *state.responses.entry(response.clone()).or_default() += 1;
-            let serial = self.tell_now(&mut state, SystemTime::now());
-            serial.filter(|_| state.spoke)
+            let serial = self.publish_now(&mut state, SystemTime::now());
+            serial.filter(|_| state.peer_state_known)
         };
-        let shared = Shared {
+        let shared = SharedOffer {
             exchange: self.clone(),
             response,
             _here: here,
@@ -50,7 +53,7 @@ impl Exchange {
     }
 
     /// Serves what the peer's orders are validated by, and nothing else that it told before.
-    pub(super) fn answer(&self, state: &mut super::ExchangeState, told: &Told) {
+    pub(super) fn answer(&self, state: &mut super::ExchangeState, told: &HostState) {
         let mut before = std::mem::take(&mut state.offers);
         let mut offers = BTreeMap::new();
         for response in told.responses.iter().take(MOST_RESPONSES) {
@@ -65,12 +68,12 @@ impl Exchange {
         }
         state.offers = offers;
         if !told.responses.is_empty() {
-            self.send(Word::Serves(told.serial));
+            self.enqueue(PeerMessage::Serving(told.serial));
         }
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedOffer {
     fn drop(&mut self) {
         let mut state = self.exchange.state();
         if let Some(count) = state.responses.get_mut(&self.response) {
@@ -79,6 +82,6 @@ impl Drop for Shared {
                 state.responses.remove(&self.response);
             }
         }
-        self.exchange.tell_now(&mut state, SystemTime::now());
+        self.exchange.publish_now(&mut state, SystemTime::now());
     }
 }

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::*;
 use crate::{
-    acme::{Facts, Validity, record::from_unix, slot::Plan},
+    acme::{CertificateDetails, Validity, managed::CertificatePlan, record::from_unix},
     config::{Acme, AcmeChallenge, Obtained},
 };
 
@@ -15,13 +15,13 @@ const ACCOUNT: &str = r#"{"id": "https://acme.example.org/1", "key_pkcs8": "MTIz
                           "directory": "https://acme.example.org/dir"}"#;
 
 /// A stand-in for a certificate: its names, when it begins, and a byte of its fingerprint.
-fn inspect(bytes: &[u8]) -> Result<Facts, String> {
+fn inspect(bytes: &[u8]) -> Result<CertificateDetails, String> {
     let text = String::from_utf8_lossy(bytes);
     let [names, begins, mark] = text.split(' ').collect::<Vec<_>>()[..] else {
         return Err("no certificate".to_owned());
     };
     let begins: u64 = begins.parse().map_err(|_| "no time".to_owned())?;
-    Ok(Facts {
+    Ok(CertificateDetails {
         names: names.split(',').map(str::to_owned).collect(),
         validity: Validity {
             not_before: from_unix(begins),
@@ -34,8 +34,8 @@ fn inspect(bytes: &[u8]) -> Result<Facts, String> {
 struct Host {
     exchange: Exchange,
     challenges: Challenges,
-    slot: Arc<Slot>,
-    words: mpsc::UnboundedReceiver<Word>,
+    managed: Arc<ManagedCertificate>,
+    messages: mpsc::UnboundedReceiver<PeerMessage>,
     renewed: mpsc::UnboundedReceiver<Name>,
     folder: tempfile::TempDir,
 }
@@ -58,7 +58,7 @@ impl Host {
             dns: None,
         };
         let name = |name| Name::parse(name).expect("a name");
-        let plan = Plan {
+        let plan = CertificatePlan {
             host: name(own),
             service: name("web"),
             obtained: Obtained {
@@ -71,20 +71,25 @@ impl Host {
         if let Some(certificate) = certificate {
             fs::write(&plan.obtained.file, certificate).expect("written");
         }
-        let (to_peer, words) = mpsc::unbounded_channel();
+        let (to_peer, messages) = mpsc::unbounded_channel();
         let (files, renewed) = mpsc::unbounded_channel();
         let challenges = Challenges::default();
-        let shown = (challenges.clone(), Board::default());
+        let shown = (challenges.clone(), StatusRegistry::default());
         let exchange = Exchange::new(true, to_peer, files, shown);
         let now = SystemTime::now();
-        let slot = Arc::new(Slot::open(plan, inspect, Part::Standby, now));
-        let slots = BTreeMap::from([(name("web"), Arc::clone(&slot))]);
-        exchange.keep(&name(own), Some(&settings), slots);
+        let managed = Arc::new(ManagedCertificate::open(
+            plan,
+            inspect,
+            HostRole::Standby,
+            now,
+        ));
+        let all = BTreeMap::from([(name("web"), Arc::clone(&managed))]);
+        exchange.keep(&name(own), Some(&settings), all);
         Self {
             exchange,
             challenges,
-            slot,
-            words,
+            managed,
+            messages,
             renewed,
             folder,
         }
@@ -95,11 +100,11 @@ impl Host {
     }
 
     fn path(&self) -> &Path {
-        &self.slot.plan.obtained.file
+        &self.managed.plan.obtained.file
     }
 
     fn store(&self) -> Store {
-        Store::new(self.slot.plan.settings.folder())
+        Store::new(self.managed.plan.settings.folder())
     }
 
     fn http_answer(&self) -> Option<String> {
@@ -109,30 +114,33 @@ impl Host {
 }
 
 /// Carries what is said until nobody says anything. Returns what each said.
-fn talk(hosts: [&mut Host; 2]) -> [Vec<Word>; 2] {
+fn talk(hosts: [&mut Host; 2]) -> [Vec<PeerMessage>; 2] {
     let [one, other] = hosts;
     let mut said = [Vec::new(), Vec::new()];
     loop {
-        let from_one = one.words.try_recv().ok();
-        let from_other = other.words.try_recv().ok();
+        let from_one = one.messages.try_recv().ok();
+        let from_other = other.messages.try_recv().ok();
         if from_one.is_none() && from_other.is_none() {
             return said;
         }
-        let words = [
+        let messages = [
             (0, from_one, &other.exchange),
             (1, from_other, &one.exchange),
         ];
-        for (from, word, to) in words {
-            if let Some(word) = word {
-                said[from].push(word.clone());
-                to.heard(word);
+        for (from, message, to) in messages {
+            if let Some(message) = message {
+                said[from].push(message.clone());
+                to.receive(message);
             }
         }
-        assert!(said.iter().all(|words| words.len() < 50), "they never end");
+        assert!(
+            said.iter().all(|messages| messages.len() < 50),
+            "they never end"
+        );
     }
 }
 
-fn link(one: &mut Host, other: &mut Host) -> [Vec<Word>; 2] {
+fn link(one: &mut Host, other: &mut Host) -> [Vec<PeerMessage>; 2] {
     one.exchange.set_active(true);
     one.exchange.set_linked(true);
     other.exchange.set_linked(true);
@@ -156,7 +164,7 @@ fn the_newer_certificate_comes_to_the_host_that_has_it_not() {
         assert!(other.renewed.try_recv().is_ok() && one.renewed.try_recv().is_err());
         let mode = fs::metadata(other.path()).expect("there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
-        let state = other.slot.state();
+        let state = other.managed.state();
         let not_before = state.renewal.certificate().map(|one| one.not_before);
         assert_eq!(not_before, Some(from_unix(BEGINS)));
     }
@@ -174,7 +182,7 @@ fn a_certificate_that_is_older_or_of_no_use_is_not_taken() {
         let mut other = Host::raise("b", Some(&ours));
         let [_, said] = link(&mut one, &mut other);
         assert_eq!(other.file().as_ref(), Some(&ours));
-        let wants = |word: &Word| matches!(word, Word::Want { .. });
+        let wants = |message: &PeerMessage| matches!(message, PeerMessage::FileRequest { .. });
         assert!(!said.iter().any(wants), "{said:?}");
     }
 }
@@ -195,15 +203,17 @@ fn a_certificate_for_other_names_is_asked_for_once_and_refused() {
         web.certificate = Some(id);
     });
     for _ in 0..2 {
-        other.exchange.heard(Word::Told(Box::new(told.clone())));
-        other.exchange.heard(Word::File {
+        other
+            .exchange
+            .receive(PeerMessage::State(Box::new(told.clone())));
+        other.exchange.receive(PeerMessage::File {
             service: "web".to_owned(),
             bytes: Some(Secret(format!("example.net {} 9", BEGINS + 5).into_bytes())),
         });
     }
     let mut wants = 0;
-    while let Ok(word) = other.words.try_recv() {
-        wants += usize::from(matches!(word, Word::Want { .. }));
+    while let Ok(message) = other.messages.try_recv() {
+        wants += usize::from(matches!(message, PeerMessage::FileRequest { .. }));
     }
     assert_eq!(wants, 1);
     assert_eq!(other.file(), Some(format!("{NAME} {BEGINS} 1")));
@@ -215,11 +225,11 @@ fn a_file_that_nobody_asked_for_or_another_one_is_not_taken() {
     let mut one = Host::raise("a", Some(&ours));
     let mut other = Host::raise("b", Some(&ours));
     link(&mut one, &mut other);
-    let file = |mark: u8| Word::File {
+    let file = |mark: u8| PeerMessage::File {
         service: "web".to_owned(),
         bytes: Some(Secret(format!("{NAME} {} {mark}", BEGINS + 9).into_bytes())),
     };
-    other.exchange.heard(file(3));
+    other.exchange.receive(file(3));
     assert_eq!(other.file().as_ref(), Some(&ours));
     let mut told = told_by(&mut one);
     told.certificates.entry("web".to_owned()).and_modify(|web| {
@@ -229,8 +239,8 @@ fn a_file_that_nobody_asked_for_or_another_one_is_not_taken() {
             fingerprint: [4; 32],
         });
     });
-    other.exchange.heard(Word::Told(Box::new(told)));
-    other.exchange.heard(file(3));
+    other.exchange.receive(PeerMessage::State(Box::new(told)));
+    other.exchange.receive(file(3));
     assert_eq!(other.file().as_ref(), Some(&ours));
 }
 
@@ -288,7 +298,7 @@ async fn an_answer_is_served_by_both_before_it_counts_and_withdrawn_from_both() 
     assert_eq!(other.http_answer().as_deref(), Some("token.thumbprint"));
     assert!(one.http_answer().is_some());
     // What else is told meanwhile takes nothing away.
-    one.exchange.tell();
+    one.exchange.publish();
     talk([&mut one, &mut other]);
     assert!(other.http_answer().is_some());
     drop(shared);
@@ -302,18 +312,18 @@ fn a_claim_is_answered_and_counts_before_the_order_begins() {
     let mut other = Host::raise("b", None);
     link(&mut one, &mut other);
     let now = SystemTime::now();
-    one.slot.state().renewal.turn().claimed(7, now);
-    one.exchange.say(Word::Claim {
+    one.managed.state().renewal.order_lock().claimed(7, now);
+    one.exchange.send(PeerMessage::Claim {
         service: "web".to_owned(),
         number: 7,
     });
     talk([&mut one, &mut other]);
     assert_eq!(
-        one.slot.state().renewal.step(now),
+        one.managed.state().renewal.step(now),
         crate::acme::Step::Order,
         "it is granted"
     );
-    let record = other.slot.state().renewal.record().clone();
+    let record = other.managed.state().renewal.record().clone();
     assert_eq!(record.peer_began.len(), 1);
     let kept = other.store().record(other.path()).expect("kept");
     assert_eq!(kept, record, "it outlives a restart");
@@ -321,12 +331,12 @@ fn a_claim_is_answered_and_counts_before_the_order_begins() {
 }
 
 /// What a host tells.
-fn told_by(host: &mut Host) -> Told {
-    host.exchange.tell();
+fn told_by(host: &mut Host) -> HostState {
+    host.exchange.publish();
     let mut told = None;
-    while let Ok(word) = host.words.try_recv() {
-        if let Word::Told(word) = word {
-            told = Some(*word);
+    while let Ok(message) = host.messages.try_recv() {
+        if let PeerMessage::State(message) = message {
+            told = Some(*message);
         }
     }
     told.expect("told")

@@ -143,7 +143,7 @@ fn the_new_active_host_orders_by_itself_where_the_one_that_began_is_gone() {
     world.hosts[0].wakes = day(1000);
     world.happens(Happening::Link(false));
     world.hosts[0].wakes = day(1000);
-    world.set_part(1, Part::Active);
+    world.set_role(1, HostRole::Active);
     world.run(MINUTE * 4);
     assert_eq!(world.began.len(), 2);
     assert!(world.hosts[1].certificate.is_some());

@@ -10,7 +10,7 @@ use instant_acme::{
 
 use super::{NONCE_TRIES, OrderError, Session, fetch_authorizations, is_bad_nonce};
 use crate::{
-    acme::{Response, dns::TxtRecord, exchange::Shared},
+    acme::{Response, dns::TxtRecord, exchange::SharedOffer},
     config::AcmeChallenge,
 };
 
@@ -24,7 +24,7 @@ impl Session {
         order: &mut Order,
         domains: &[String],
         challenge: AcmeChallenge,
-    ) -> Result<Vec<Shared>, OrderError> {
+    ) -> Result<Vec<SharedOffer>, OrderError> {
         with_good_nonce!(fetch_authorizations(order))?;
         let mut served = Vec::new();
         let mut records = Vec::new();

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    acme::Progress,
+    acme::CertificateStatus,
     admin::{Moment, ObtainedStatus},
     config::{Config, Name},
 };
 
 /// Each service whose certificate is obtained.
-pub(super) fn status(config: &Config, progress: &BTreeMap<Name, Progress>) -> Vec<ObtainedStatus> {
+pub(super) fn status(
+    config: &Config,
+    progress: &BTreeMap<Name, CertificateStatus>,
+) -> Vec<ObtainedStatus> {
     let obtained = config.services.iter().filter_map(|service| {
         let obtained = service.obtained()?;
         let progress = progress.get(&service.name);
@@ -26,7 +29,7 @@ pub(super) fn status(config: &Config, progress: &BTreeMap<Name, Progress>) -> Ve
 }
 
 /// Orders that failed, and have not succeeded since.
-pub(super) fn problems(progress: &BTreeMap<Name, Progress>) -> Vec<String> {
+pub(super) fn problems(progress: &BTreeMap<Name, CertificateStatus>) -> Vec<String> {
     let failed = progress.iter().filter_map(|(service, progress)| {
         let failure = progress.failure.as_ref()?;
         Some(format!(

@@ -2,7 +2,7 @@
 
 use super::Agent;
 use crate::{
-    acme::{Facts, Validity},
+    acme::{CertificateDetails, Validity},
     agent::kernel::Kernel,
     config::Name,
     proxy,
@@ -17,9 +17,9 @@ impl<K: Kernel> Agent<K> {
 }
 
 /// Reads a certificate as the HTTP front would.
-pub(in crate::agent) fn inspect_obtained(bytes: &[u8]) -> Result<Facts, String> {
+pub(in crate::agent) fn inspect_obtained(bytes: &[u8]) -> Result<CertificateDetails, String> {
     let found = proxy::inspect_certificate(bytes).map_err(|problem| problem.to_string())?;
-    Ok(Facts {
+    Ok(CertificateDetails {
         names: found.names,
         validity: Validity {
             not_before: found.not_before,

@@ -190,7 +190,7 @@ impl<K: Kernel> Agent<K> {
             Message::Tickets(offer) => self.tickets.heard(offer),
             Message::Drains(orders) => self.peer_ordered(&orders),
             Message::Certificates(word) => self.peer_has(word),
-            Message::Acme(word) => self.acme.heard(word),
+            Message::Acme(word) => self.acme.receive(word),
         }
     }
 

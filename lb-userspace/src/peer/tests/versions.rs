@@ -3,10 +3,10 @@
 use tokio::io::AsyncWriteExt as _;
 
 use super::{attacks::greeted, *};
-use crate::acme::Word as AcmeWord;
+use crate::acme::PeerMessage;
 
 fn acme() -> Message {
-    Message::Acme(AcmeWord::Serves(1))
+    Message::Acme(PeerMessage::Serving(1))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

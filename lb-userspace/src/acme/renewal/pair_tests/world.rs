@@ -14,9 +14,9 @@ pub(super) fn day(days: u64) -> SystemTime {
 /// What the hosts say, as far as orders go.
 #[derive(Clone, Debug)]
 enum Said {
-    Told {
+    State {
         certificate: Option<CertificateId>,
-        record: Record,
+        record: OrderRecord,
         under_way: Option<Duration>,
     },
     Claim(u64),
@@ -30,7 +30,7 @@ pub(super) struct Host {
     pub(super) certificate: Option<CertificateId>,
     /// When the order that is under way ends.
     pub(super) order: Option<SystemTime>,
-    part: Part,
+    role: HostRole,
     /// When it looks again.
     pub(super) wakes: SystemTime,
     pub(super) expired: Duration,
@@ -82,10 +82,11 @@ impl World {
     ) -> Self {
         let host = |seed| Host {
             seed,
-            renewal: Renewal::new(seed, None, Record::default()).in_pair(Part::Standby, day(0)),
+            renewal: Renewal::new(seed, None, OrderRecord::default())
+                .in_pair(HostRole::Standby, day(0)),
             certificate: None,
             order: None,
-            part: Part::Standby,
+            role: HostRole::Standby,
             wakes: day(0),
             expired: Duration::ZERO,
         };
@@ -110,27 +111,31 @@ impl World {
     pub(super) fn happens(&mut self, what: Happening) {
         match what {
             Happening::Active(host) => {
-                self.set_part(1 - host, Part::Standby);
-                self.set_part(host, Part::Active);
+                self.set_role(1 - host, HostRole::Standby);
+                self.set_role(host, HostRole::Active);
             }
             Happening::Actives(both) => {
-                let part = if both { Part::Active } else { Part::Standby };
-                self.set_part(0, part);
-                self.set_part(1, part);
+                let role = if both {
+                    HostRole::Active
+                } else {
+                    HostRole::Standby
+                };
+                self.set_role(0, role);
+                self.set_role(1, role);
             }
             Happening::Link(up) => self.set_link(up),
             Happening::Restart(index) => {
                 let link = self.link;
                 self.set_link(false);
-                let (part, now) = (self.hosts[index].part, self.now);
+                let (role, now) = (self.hosts[index].role, self.now);
                 let host = &mut self.hosts[index];
                 let certificate = host.renewal.certificate;
                 let record = host.renewal.record().clone();
                 host.renewal =
-                    Renewal::new(host.seed, certificate, record).in_pair(Part::Standby, now);
+                    Renewal::new(host.seed, certificate, record).in_pair(HostRole::Standby, now);
                 // It is lost with the agent; the directory goes on with it or not.
                 host.order = None;
-                self.set_part(index, part);
+                self.set_role(index, role);
                 if link {
                     self.set_link(true);
                 }
@@ -138,7 +143,7 @@ impl World {
             Happening::Directory(directory) => self.directory = directory,
             Happening::Wish(host) => {
                 let host = &mut self.hosts[host];
-                if host.part == Part::Active && host.order.is_none() {
+                if host.role == HostRole::Active && host.order.is_none() {
                     _ = host.renewal.want_now(self.now);
                     host.wakes = self.now;
                 }
@@ -146,10 +151,10 @@ impl World {
         }
     }
 
-    pub(super) fn set_part(&mut self, index: usize, part: Part) {
+    pub(super) fn set_role(&mut self, index: usize, role: HostRole) {
         let host = &mut self.hosts[index];
-        host.part = part;
-        host.renewal.turn().set_part(part);
+        host.role = role;
+        host.renewal.order_lock().set_role(role);
         host.wakes = self.now;
         self.tell(index);
     }
@@ -163,8 +168,8 @@ impl World {
         for index in 0..2 {
             let host = &mut self.hosts[index];
             match up {
-                true => host.renewal.turn().link_up(self.now),
-                false => host.renewal.turn().link_down(self.now),
+                true => host.renewal.order_lock().link_up(self.now),
+                false => host.renewal.order_lock().link_down(self.now),
             }
             host.wakes = self.now;
         }
@@ -174,10 +179,10 @@ impl World {
 
     fn tell(&mut self, index: usize) {
         let host = &mut self.hosts[index];
-        let told = Said::Told {
+        let told = Said::State {
             certificate: host.certificate,
             record: host.renewal.record().clone(),
-            under_way: host.renewal.turn().lasts(self.now),
+            under_way: host.renewal.order_lock().held_for(self.now),
         };
         self.say(index, told);
     }
@@ -222,7 +227,7 @@ impl World {
     fn pass(&mut self, to: SystemTime) {
         for host in &mut self.hosts {
             let ends = host.renewal.certificate.map(|one| one.not_after);
-            if let (Part::Active, Some(ends)) = (host.part, ends) {
+            if let (HostRole::Active, Some(ends)) = (host.role, ends) {
                 host.expired += to.duration_since(ends.max(self.now)).unwrap_or_default();
             }
         }
@@ -245,12 +250,12 @@ impl World {
                 self.claims += 1;
                 // Which of two is higher must not matter.
                 let number = self.claims.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                self.hosts[index].renewal.turn().claimed(number, now);
+                self.hosts[index].renewal.order_lock().claimed(number, now);
                 self.say(index, Said::Claim(number));
             }
             Step::Order => {
                 let [host, other] = [&self.hosts[index], &self.hosts[1 - index]];
-                assert_eq!(host.part, Part::Active, "a standby begins an order");
+                assert_eq!(host.role, HostRole::Active, "a standby begins an order");
                 assert!(
                     !(self.link && other.order.is_some()),
                     "two orders at once while the link stands"
@@ -267,18 +272,18 @@ impl World {
 
     fn end_order(&mut self, index: usize) {
         let outcome = match self.directory {
-            Directory::Works => Outcome::Issued(Validity {
+            Directory::Works => OrderOutcome::Issued(Validity {
                 not_before: self.now - HOUR,
                 not_after: self.now + self.lifetime,
             }),
-            Directory::Down => Outcome::Unreachable { retry_after: None },
-            Directory::Refuses => Outcome::Refused { retry_after: None },
+            Directory::Down => OrderOutcome::Unreachable { retry_after: None },
+            Directory::Refuses => OrderOutcome::Refused { retry_after: None },
         };
         let host = &mut self.hosts[index];
         host.order = None;
         host.renewal.ended(outcome);
         host.wakes = self.now;
-        if let Outcome::Issued(validity) = outcome {
+        if let OrderOutcome::Issued(validity) = outcome {
             self.issued += 1;
             let mut fingerprint = [0; 32];
             fingerprint[..8].copy_from_slice(&self.issued.to_be_bytes());
@@ -303,27 +308,29 @@ impl World {
                 self.say(index, Said::Claimed(number, refused));
             }
             Said::Claimed(number, refused) => {
-                if !host.renewal.turn().answered(number, refused, now) {
+                if !host.renewal.order_lock().answered(number, refused, now) {
                     self.tell(index);
                 }
             }
-            Said::Told {
+            Said::State {
                 certificate,
                 record,
                 under_way,
             } => {
-                host.renewal.turn().peer_spoke();
-                host.renewal.turn().peer_orders(under_way, now);
+                host.renewal.order_lock().peer_message_received();
+                host.renewal
+                    .order_lock()
+                    .peer_order_reported(under_way, now);
                 let newer = certificate.filter(|theirs| host.certificate < Some(*theirs));
                 if let Some(theirs) = newer {
                     host.certificate = Some(theirs);
-                    host.renewal.took_over(Validity {
+                    host.renewal.certificate_installed(Validity {
                         not_before: from_unix(theirs.not_before),
                         not_after: from_unix(theirs.not_after),
                     });
                 }
                 let same = certificate == host.certificate;
-                host.renewal.peer_tells(&record, same, now);
+                host.renewal.merge_peer_record(&record, same, now);
                 if newer.is_some() {
                     self.tell(index);
                 }

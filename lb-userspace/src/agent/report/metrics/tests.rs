@@ -9,7 +9,7 @@ use lb_common::backend::BackendState;
 
 use super::*;
 use crate::{
-    acme::Progress,
+    acme::CertificateStatus,
     dataplane::{Attachment, KernelMetrics, PortCounts, Traffic, VerdictCount, XdpMode},
     metrics::{Format, render},
     proxy::{
@@ -171,11 +171,11 @@ fn certificates() -> proxy::CertificateMetrics {
 }
 
 fn orders() -> acme::OrderMetrics {
-    let progress = Progress {
+    let progress = CertificateStatus {
         issued: 1,
         refused: 2,
         due: Some(later()),
-        ..Progress::default()
+        ..CertificateStatus::default()
     };
     acme::OrderMetrics(BTreeMap::from([(name("https"), progress)]))
 }

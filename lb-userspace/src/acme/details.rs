@@ -1,13 +1,13 @@
 //! What the agent reads from a certificate file.
 
 use super::{
+    peer_message::CertificateId,
     record::{Validity, to_unix},
-    word::CertificateId,
 };
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Facts {
+pub struct CertificateDetails {
     /// The names that it is for, in lower case.
     pub names: Vec<String>,
     /// From when to when it is valid.
@@ -17,9 +17,9 @@ pub struct Facts {
 }
 
 /// Reads a certificate file, chain and key, or says why it could not be served.
-pub type Inspect = fn(&[u8]) -> Result<Facts, String>;
+pub type Inspect = fn(&[u8]) -> Result<CertificateDetails, String>;
 
-impl Facts {
+impl CertificateDetails {
     pub(super) fn id(&self) -> CertificateId {
         CertificateId {
             not_before: to_unix(self.validity.not_before),

@@ -10,17 +10,17 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    Record, Renewal,
-    facts::{Facts, Inspect},
+    OrderRecord, Renewal,
+    details::{CertificateDetails, Inspect},
+    order_lock::HostRole,
+    peer_message::{CertificateId, CertificateState},
     store::{self, Store, StoreError},
-    turn::Part,
-    word::{CertificateId, ToldCertificate},
 };
 use crate::config::{Acme, Name, Obtained};
 
 /// A certificate to be kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Plan {
+pub(super) struct CertificatePlan {
     pub(super) host: Name,
     pub(super) service: Name,
     pub(super) settings: Acme,
@@ -29,8 +29,8 @@ pub(super) struct Plan {
 
 /// One certificate.
 #[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) plan: Plan,
+pub(super) struct ManagedCertificate {
+    pub(super) plan: CertificatePlan,
     pub(super) inspect: Inspect,
     /// The peer has said something that may change what is due.
     pub(super) changed: Notify,
@@ -47,33 +47,38 @@ pub(super) struct State {
     /// A certificate of the peer that is of no use here.
     pub(super) unfit: Option<[u8; 32]>,
     /// What the peer told last.
-    pub(super) heard: Option<ToldCertificate>,
+    pub(super) heard: Option<CertificateState>,
 }
 
-impl Slot {
+impl ManagedCertificate {
     /// What an earlier agent left. `part`: that of the host.
-    pub(super) fn open(plan: Plan, inspect: Inspect, part: Part, now: SystemTime) -> Self {
+    pub(super) fn open(
+        plan: CertificatePlan,
+        inspect: Inspect,
+        role: HostRole,
+        now: SystemTime,
+    ) -> Self {
         let store = Store::new(plan.settings.folder());
         let service = &plan.service;
         let record = store.record(&plan.obtained.file).unwrap_or_else(|error| {
             tracing::warn!(%service, "when certificates were ordered is forgotten: {error}");
-            Record::default()
+            OrderRecord::default()
         });
         let bytes = fs::read(&plan.obtained.file).ok();
         let found = bytes.and_then(|bytes| usable(&plan, inspect, &bytes).ok());
-        if let Some(facts) = &found {
-            let until = humantime::format_rfc3339_seconds(facts.validity.not_after);
+        if let Some(details) = &found {
+            let until = humantime::format_rfc3339_seconds(details.validity.not_after);
             tracing::info!(%service, %until, "certificate from an earlier order");
         }
-        let validity = found.as_ref().map(|facts| facts.validity);
-        let renewal = Renewal::new(seed(&plan), validity, record).in_pair(part, now);
+        let validity = found.as_ref().map(|details| details.validity);
+        let renewal = Renewal::new(seed(&plan), validity, record).in_pair(role, now);
         Self {
             inspect,
             changed: Notify::new(),
             store,
             state: Mutex::new(State {
                 renewal,
-                certificate: found.as_ref().map(Facts::id),
+                certificate: found.as_ref().map(CertificateDetails::id),
                 unfit: None,
                 heard: None,
             }),
@@ -105,30 +110,34 @@ impl Slot {
         &self,
         state: &mut State,
         bytes: &[u8],
-        facts: &Facts,
+        details: &CertificateDetails,
     ) -> Result<(), StoreError> {
         store::write(&self.plan.obtained.file, bytes)?;
-        state.certificate = Some(facts.id());
+        state.certificate = Some(details.id());
         Ok(())
     }
 }
 
 /// Reads a certificate file that is for all the names of the plan, or says why it is of no use.
-pub(super) fn usable(plan: &Plan, inspect: Inspect, bytes: &[u8]) -> Result<Facts, String> {
-    let facts = inspect(bytes)?;
+pub(super) fn usable(
+    plan: &CertificatePlan,
+    inspect: Inspect,
+    bytes: &[u8],
+) -> Result<CertificateDetails, String> {
+    let details = inspect(bytes)?;
     let missing = plan
         .obtained
         .domains
         .iter()
-        .find(|domain| !facts.names.contains(domain));
+        .find(|domain| !details.names.contains(domain));
     match missing {
         Some(domain) => Err(format!("it is not for {domain}")),
-        None => Ok(facts),
+        None => Ok(details),
     }
 }
 
 /// The same for this host and service at every start.
-fn seed(plan: &Plan) -> u64 {
+fn seed(plan: &CertificatePlan) -> u64 {
     let mut hasher = DefaultHasher::new();
     (plan.host.as_str(), plan.service.as_str()).hash(&mut hasher);
     hasher.finish()

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(24 * 3600);
 
 /// The part that a host has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Part {
+pub enum HostRole {
     /// There is no other host.
     Alone,
     /// The other host of the pair is active, or neither is: this one begins no order.
@@ -32,7 +32,7 @@ pub enum Part {
 
 /// Whether an order that is due may begin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Permit {
+pub(super) enum OrderPermit {
     Begin,
     /// The peer is to be asked.
     Claim,
@@ -49,8 +49,8 @@ struct Claim {
 
 /// Which host may begin an order of one certificate, as far as this one knows.
 #[derive(Clone, Debug)]
-pub struct Turn {
-    part: Part,
+pub struct OrderLock {
+    role: HostRole,
     /// Whether the peer has spoken by the link that stands.
     linked: bool,
     /// The peer has not answered a claim in time: it is not counted on until it speaks again.
@@ -65,16 +65,16 @@ pub struct Turn {
     peer_until: Option<SystemTime>,
 }
 
-impl Turn {
+impl OrderLock {
     /// The turn of a host that starts.
-    pub(super) fn new(part: Part, now: SystemTime) -> Self {
+    pub(super) fn new(role: HostRole, now: SystemTime) -> Self {
         Self {
-            part,
+            role,
             linked: false,
             silent: false,
-            hold_until: match part {
-                Part::Alone => SystemTime::UNIX_EPOCH,
-                Part::Standby | Part::Active => now + FIRST_WORD,
+            hold_until: match role {
+                HostRole::Alone => SystemTime::UNIX_EPOCH,
+                HostRole::Standby | HostRole::Active => now + FIRST_WORD,
             },
             claim: None,
             granted: false,
@@ -84,9 +84,9 @@ impl Turn {
     }
 
     /// What the host has become.
-    pub fn set_part(&mut self, part: Part) {
-        self.part = part;
-        if part == Part::Standby {
+    pub fn set_role(&mut self, role: HostRole) {
+        self.role = role;
+        if role == HostRole::Standby {
             self.claim = None;
             self.granted = false;
         }
@@ -98,7 +98,7 @@ impl Turn {
     }
 
     /// The peer spoke by the link that stands.
-    pub fn peer_spoke(&mut self) {
+    pub fn peer_message_received(&mut self) {
         self.linked = true;
         self.silent = false;
     }
@@ -151,13 +151,13 @@ impl Turn {
     }
 
     /// The peer says whether an order of its own is under way, and how long it may last.
-    pub fn peer_orders(&mut self, lasts: Option<Duration>, now: SystemTime) {
+    pub fn peer_order_reported(&mut self, lasts: Option<Duration>, now: SystemTime) {
         self.peer_until = lasts.map(|lasts| now + lasts.min(LONGEST_ORDER));
     }
 
     /// How long this host may have the turn: `None` where it neither has it nor claims it.
     #[must_use]
-    pub fn lasts(&self, now: SystemTime) -> Option<Duration> {
+    pub fn held_for(&self, now: SystemTime) -> Option<Duration> {
         let about_to_begin = self.granted || self.claim.is_some();
         self.own_order(now)
             .or_else(|| about_to_begin.then_some(LONGEST_ORDER))
@@ -177,41 +177,41 @@ impl Turn {
 
     /// The part that the host has.
     #[must_use]
-    pub fn part(&self) -> Part {
-        self.part
+    pub fn role(&self) -> HostRole {
+        self.role
     }
 
     /// Whether the host of a pair cannot ask the other one.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.part != Part::Alone && (!self.linked || self.silent)
+        self.role != HostRole::Alone && (!self.linked || self.silent)
     }
 
     /// Whether an order that is due may begin.
-    pub(super) fn permit(&mut self, now: SystemTime) -> Permit {
+    pub(super) fn permit(&mut self, now: SystemTime) -> OrderPermit {
         self.forget_what_is_over(now);
-        match self.part {
-            Part::Alone => return Permit::Begin,
-            Part::Standby => return Permit::Wait(now + LOOK),
-            Part::Active => {}
+        match self.role {
+            HostRole::Alone => return OrderPermit::Begin,
+            HostRole::Standby => return OrderPermit::Wait(now + LOOK),
+            HostRole::Active => {}
         }
         if self.granted {
-            return Permit::Begin;
+            return OrderPermit::Begin;
         }
         if let Some(claim) = self.claim {
-            return Permit::Wait(claim.answer_by);
+            return OrderPermit::Wait(claim.answer_by);
         }
         if let Some(until) = self.peer_until {
-            return Permit::Wait(until);
+            return OrderPermit::Wait(until);
         }
         match (self.is_cut_off(), self.linked) {
-            (false, _) => Permit::Claim,
-            (true, false) if self.hold_until > now => Permit::Wait(self.hold_until),
-            (true, _) => Permit::Begin,
+            (false, _) => OrderPermit::Claim,
+            (true, false) if self.hold_until > now => OrderPermit::Wait(self.hold_until),
+            (true, _) => OrderPermit::Begin,
         }
     }
 
     /// No order is due any more.
-    pub(super) fn give_back(&mut self) {
+    pub(super) fn release(&mut self) {
         self.claim = None;
         self.granted = false;
     }
@@ -259,26 +259,29 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000 + seconds)
     }
 
-    fn linked() -> Turn {
-        let mut turn = Turn::new(Part::Active, at(0));
-        turn.link_up(at(0));
-        turn.peer_spoke();
-        turn
+    fn linked() -> OrderLock {
+        let mut order_lock = OrderLock::new(HostRole::Active, at(0));
+        order_lock.link_up(at(0));
+        order_lock.peer_message_received();
+        order_lock
     }
 
     #[test]
     fn the_peer_is_refused_for_as_long_as_an_order_of_this_host_may_last() {
-        let mut turn = linked();
-        turn.began(at(0));
+        let mut order_lock = linked();
+        order_lock.began(at(0));
         assert_eq!(
-            turn.peer_claims(u64::MAX, at(10)),
+            order_lock.peer_claims(u64::MAX, at(10)),
             Err(LONGEST_ORDER - 10 * SECOND)
         );
-        turn.ended();
-        assert_eq!(turn.peer_claims(0, at(20)), Ok(()));
-        assert_eq!(turn.permit(at(20)), Permit::Wait(at(20) + LONGEST_ORDER));
-        turn.peer_orders(None, at(30));
-        assert_eq!(turn.permit(at(30)), Permit::Claim);
+        order_lock.ended();
+        assert_eq!(order_lock.peer_claims(0, at(20)), Ok(()));
+        assert_eq!(
+            order_lock.permit(at(20)),
+            OrderPermit::Wait(at(20) + LONGEST_ORDER)
+        );
+        order_lock.peer_order_reported(None, at(30));
+        assert_eq!(order_lock.permit(at(30)), OrderPermit::Claim);
     }
 
     #[test]
@@ -294,34 +297,37 @@ mod tests {
             !lower.answered(1, Some(LONGEST_ORDER), at(2)),
             "it has yielded"
         );
-        assert_eq!(higher.permit(at(2)), Permit::Begin);
-        assert!(matches!(lower.permit(at(2)), Permit::Wait(_)));
+        assert_eq!(higher.permit(at(2)), OrderPermit::Begin);
+        assert!(matches!(lower.permit(at(2)), OrderPermit::Wait(_)));
     }
 
     #[test]
     fn a_peer_that_does_not_answer_is_not_waited_for_any_longer() {
-        let mut turn = linked();
-        turn.claimed(1, at(0));
-        assert_eq!(turn.permit(at(1)), Permit::Wait(at(0) + ANSWER_TIME));
-        assert_eq!(turn.permit(at(10)), Permit::Begin);
-        assert!(turn.is_cut_off());
+        let mut order_lock = linked();
+        order_lock.claimed(1, at(0));
+        assert_eq!(
+            order_lock.permit(at(1)),
+            OrderPermit::Wait(at(0) + ANSWER_TIME)
+        );
+        assert_eq!(order_lock.permit(at(10)), OrderPermit::Begin);
+        assert!(order_lock.is_cut_off());
     }
 
     #[test]
     fn what_the_role_or_the_link_takes_away_is_not_begun_later() {
         for lose in [
-            |turn: &mut Turn| turn.set_part(Part::Standby),
-            |turn: &mut Turn| turn.link_down(at(2)),
+            |order_lock: &mut OrderLock| order_lock.set_role(HostRole::Standby),
+            |order_lock: &mut OrderLock| order_lock.link_down(at(2)),
         ] {
-            let mut turn = linked();
-            turn.claimed(1, at(0));
-            assert!(turn.answered(1, None, at(1)));
-            assert_eq!(turn.permit(at(1)), Permit::Begin);
-            lose(&mut turn);
-            turn.set_part(Part::Active);
-            turn.link_up(at(3));
-            turn.peer_spoke();
-            assert_eq!(turn.permit(at(3)), Permit::Claim);
+            let mut order_lock = linked();
+            order_lock.claimed(1, at(0));
+            assert!(order_lock.answered(1, None, at(1)));
+            assert_eq!(order_lock.permit(at(1)), OrderPermit::Begin);
+            lose(&mut order_lock);
+            order_lock.set_role(HostRole::Active);
+            order_lock.link_up(at(3));
+            order_lock.peer_message_received();
+            assert_eq!(order_lock.permit(at(3)), OrderPermit::Claim);
         }
     }
 }

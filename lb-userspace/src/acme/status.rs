@@ -10,7 +10,7 @@ use crate::config::Name;
 
 /// What is known of an obtained certificate.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
+pub struct CertificateStatus {
     /// Orders that ended with a certificate, since the agent started.
     pub issued: u64,
     /// Orders that the directory refused, or could not validate.
@@ -30,17 +30,17 @@ pub struct Progress {
 
 /// What is known of each certificate, by its service. All clones are one board.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<Name, Progress>>>);
+pub struct StatusRegistry(Arc<Mutex<BTreeMap<Name, CertificateStatus>>>);
 
-impl Board {
+impl StatusRegistry {
     /// What is known at this moment.
     #[must_use]
-    pub fn progress(&self) -> BTreeMap<Name, Progress> {
+    pub fn snapshot(&self) -> BTreeMap<Name, CertificateStatus> {
         self.lock().clone()
     }
 
     /// Changes what is known of one certificate.
-    pub(super) fn change(&self, service: &Name, change: impl FnOnce(&mut Progress)) {
+    pub(super) fn change(&self, service: &Name, change: impl FnOnce(&mut CertificateStatus)) {
         change(self.lock().entry(service.clone()).or_default());
     }
 
@@ -49,7 +49,7 @@ impl Board {
         self.lock().retain(|service, _| services.contains(service));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Progress>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, CertificateStatus>> {
         // Each change is an assignment or two of one entry, of which none leans on another.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

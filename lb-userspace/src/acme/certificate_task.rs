@@ -10,11 +10,11 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
 use super::{
-    MOST_ORDERS_AN_HOUR, Outcome, Part, Step, Validity, Word,
-    board::{Board, Progress},
+    HostRole, MOST_ORDERS_AN_HOUR, OrderOutcome, PeerMessage, Step, Validity,
     exchange::Exchange,
+    managed::ManagedCertificate,
     session::{OrderError, Session},
-    slot::Slot,
+    status::{CertificateStatus, StatusRegistry},
 };
 use crate::config::{AcmeChallenge, Name};
 
@@ -22,26 +22,26 @@ use crate::config::{AcmeChallenge, Name};
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Where the sentence goes that says what came of an operator's order.
-pub type Answer = oneshot::Sender<Result<String, String>>;
+pub type RenewReply = oneshot::Sender<Result<String, String>>;
 
 /// The task of one certificate.
-pub(super) struct Keeper {
-    pub(super) slot: Arc<Slot>,
+pub(super) struct CertificateTask {
+    pub(super) managed: Arc<ManagedCertificate>,
     pub(super) session: Arc<AsyncMutex<Session>>,
     pub(super) exchange: Exchange,
     /// Where what is known of it is shown.
-    pub(super) board: Board,
-    /// Told when there is a new file.
+    pub(super) statuses: StatusRegistry,
+    /// HostState when there is a new file.
     pub(super) renewed: mpsc::UnboundedSender<Name>,
 }
 
-impl Keeper {
+impl CertificateTask {
     /// Keeps the certificate for ever. `wishes` are operators' orders to renew it now.
-    pub(super) async fn run(self, mut wishes: mpsc::UnboundedReceiver<Answer>) {
-        let mut asking: Option<Answer> = None;
+    pub(super) async fn run(self, mut renew_requests: mpsc::UnboundedReceiver<RenewReply>) {
+        let mut asking: Option<RenewReply> = None;
         loop {
             let now = SystemTime::now();
-            let step = self.slot.state().renewal.step(now);
+            let step = self.managed.state().renewal.step(now);
             match step {
                 Step::Order | Step::Claim => {
                     let said = self.take_turn().await;
@@ -53,20 +53,20 @@ impl Keeper {
                 }
                 Step::AskForWindow => self.ask_for_window().await,
                 Step::Wait(until) => {
-                    self.show_next(now);
+                    self.publish_schedule(now);
                     if let Some(answer) = asking.take() {
                         let _gone = answer.send(Err(self.not_begun()));
                     }
                     let pause = until.duration_since(now).unwrap_or_default();
-                    let wish = tokio::select! {
-                        wish = wishes.recv() => wish,
-                        () = self.slot.changed.notified() => continue,
+                    let request = tokio::select! {
+                        request = renew_requests.recv() => request,
+                        () = self.managed.changed.notified() => continue,
                         () = tokio::time::sleep(pause.min(LONGEST_SLEEP)) => continue,
                     };
-                    let Some(answer) = wish else {
+                    let Some(answer) = request else {
                         return;
                     };
-                    asking = self.want(answer);
+                    asking = self.request_renewal(answer);
                 }
             }
         }
@@ -78,7 +78,7 @@ impl Keeper {
         let mut session = self.session.lock().await;
         if !self.begin().await {
             drop(session);
-            self.exchange.tell();
+            self.exchange.publish();
             return None;
         }
         Some(self.order(&mut session).await)
@@ -89,7 +89,7 @@ impl Keeper {
         loop {
             let now = SystemTime::now();
             let wait = {
-                let mut state = self.slot.state();
+                let mut state = self.managed.state();
                 match state.renewal.step(now) {
                     Step::Order => {
                         // Under the same lock: the peer may claim at any moment.
@@ -98,58 +98,58 @@ impl Keeper {
                     }
                     Step::Claim => {
                         let number = random();
-                        state.renewal.turn().claimed(number, now);
+                        state.renewal.order_lock().claimed(number, now);
                         drop(state);
-                        let service = self.slot.plan.service.to_string();
-                        self.exchange.say(Word::Claim { service, number });
+                        let service = self.managed.plan.service.to_string();
+                        self.exchange.send(PeerMessage::Claim { service, number });
                         continue;
                     }
-                    Step::Wait(until) if state.renewal.turn().is_claiming() => until,
+                    Step::Wait(until) if state.renewal.order_lock().is_claiming() => until,
                     Step::Wait(_) | Step::AskForWindow => return false,
                 }
             };
             let wait = wait.duration_since(now).unwrap_or_default();
             tokio::select! {
-                () = self.slot.changed.notified() => {}
+                () = self.managed.changed.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
     async fn order(&self, session: &mut Session) -> Result<String, String> {
-        self.show(|progress| progress.next_order = None);
+        self.update_status(|status| status.next_order = None);
         let (kept, failures) = {
-            let state = self.slot.state();
+            let state = self.managed.state();
             let failures = state.renewal.record().failures;
-            (self.slot.keep_record(&state), failures)
+            (self.managed.keep_record(&state), failures)
         };
-        self.exchange.tell();
+        self.exchange.publish();
         let outcome = match kept {
             // Without it an agent that restarts again and again would order each time.
             Err(error) => Err(OrderError::Store(error)),
             Ok(()) => self.obtain(session, failures).await,
         };
-        let said = self.take_in(outcome, session.retry_after());
-        self.exchange.tell();
+        let said = self.conclude(outcome, session.retry_after());
+        self.exchange.publish();
         said
     }
 
-    fn take_in(
+    fn conclude(
         &self,
         outcome: Result<Validity, OrderError>,
         retry_after: Option<SystemTime>,
     ) -> Result<String, String> {
-        let service = &self.slot.plan.service;
-        let mut state = self.slot.state();
+        let service = &self.managed.plan.service;
+        let mut state = self.managed.state();
         let said = match outcome {
             Ok(validity) => {
-                state.renewal.ended(Outcome::Issued(validity));
-                self.show(|progress| {
-                    progress.issued += 1;
-                    progress.failure = None;
+                state.renewal.ended(OrderOutcome::Issued(validity));
+                self.update_status(|status| {
+                    status.issued += 1;
+                    status.failure = None;
                 });
                 let until = humantime::format_rfc3339_seconds(validity.not_after);
-                let domains = self.slot.plan.obtained.domains.join(" ");
+                let domains = self.managed.plan.obtained.domains.join(" ");
                 tracing::info!(%service, domains, %until, "obtained a certificate");
                 // The agent is stopping: the next one finds the file.
                 let _gone = self.renewed.send(service.clone());
@@ -160,19 +160,19 @@ impl Keeper {
             Err(error) => {
                 let unreachable = error.is_unreachable();
                 state.renewal.ended(if unreachable {
-                    Outcome::Unreachable { retry_after }
+                    OrderOutcome::Unreachable { retry_after }
                 } else {
-                    Outcome::Refused { retry_after }
+                    OrderOutcome::Refused { retry_after }
                 });
                 let next = state.renewal.order_at(SystemTime::now());
                 let again = humantime::format_rfc3339_seconds(next);
-                self.show(|progress| {
+                self.update_status(|status| {
                     if unreachable {
-                        progress.unreachable += 1;
+                        status.unreachable += 1;
                     } else {
-                        progress.refused += 1;
+                        status.refused += 1;
                     }
-                    progress.failure = Some(error.to_string());
+                    status.failure = Some(error.to_string());
                 });
                 let failures = state.renewal.record().failures;
                 tracing::error!(%service, failures, %again, "no new certificate: {error}");
@@ -182,16 +182,16 @@ impl Keeper {
                 ))
             }
         };
-        self.slot.try_to_keep_record(&state);
+        self.managed.try_to_keep_record(&state);
         said
     }
 
     /// Orders, and puts the file in place of the old one.
     async fn obtain(&self, session: &mut Session, failures: u32) -> Result<Validity, OrderError> {
-        let obtained = &self.slot.plan.obtained;
+        let obtained = &self.managed.plan.obtained;
         let challenge = challenge_after(&obtained.challenges, failures);
         // A directory may refuse what it is to replace: after a failure it is not named any more.
-        let has_one = self.slot.state().certificate.is_some();
+        let has_one = self.managed.state().certificate.is_some();
         let old = leaf(&obtained.file).filter(|_| failures == 0 && has_one);
         let replaces = match &old {
             Some(old) if session.window(old).await.is_some() => Some(old),
@@ -199,37 +199,37 @@ impl Keeper {
         };
         let pem = session.order(&obtained.domains, challenge, replaces);
         let pem = pem.await?;
-        let facts = (self.slot.inspect)(pem.as_bytes()).map_err(OrderError::Unfit)?;
-        let mut state = self.slot.state();
-        self.slot.install(&mut state, pem.as_bytes(), &facts)?;
-        Ok(facts.validity)
+        let details = (self.managed.inspect)(pem.as_bytes()).map_err(OrderError::Unfit)?;
+        let mut state = self.managed.state();
+        self.managed.install(&mut state, pem.as_bytes(), &details)?;
+        Ok(details.validity)
     }
 
     async fn ask_for_window(&self) {
-        let answer = match leaf(&self.slot.plan.obtained.file) {
+        let answer = match leaf(&self.managed.plan.obtained.file) {
             Some(certificate) => self.session.lock().await.window(&certificate).await,
             None => None,
         };
         let (window, again) = answer.unzip();
         let is_news = {
-            let mut state = self.slot.state();
+            let mut state = self.managed.state();
             let before = state.renewal.record().clone();
             let now = SystemTime::now();
             state.renewal.asked_for_window(now, window, again);
             let is_news = *state.renewal.record() != before;
             if is_news {
-                self.slot.try_to_keep_record(&state);
+                self.managed.try_to_keep_record(&state);
             }
             is_news
         };
         if is_news {
-            self.exchange.tell();
+            self.exchange.publish();
         }
     }
 
     /// Notes the wish of an operator; keeps where to answer when the order has ended.
-    fn want(&self, answer: Answer) -> Option<Answer> {
-        let wanted = self.slot.state().renewal.want_now(SystemTime::now());
+    fn request_renewal(&self, answer: RenewReply) -> Option<RenewReply> {
+        let wanted = self.managed.state().renewal.want_now(SystemTime::now());
         let Err(until) = wanted else {
             return Some(answer);
         };
@@ -246,16 +246,16 @@ impl Keeper {
 
     /// Why what an operator wanted was not begun. It is not wanted any more.
     fn not_begun(&self) -> String {
-        let service = &self.slot.plan.service;
+        let service = &self.managed.plan.service;
         let now = SystemTime::now();
-        let mut state = self.slot.state();
+        let mut state = self.managed.state();
         state.renewal.want_none();
-        let is_with_peer = state.renewal.turn().is_with_peer(now);
-        let part = state.renewal.turn().part();
+        let is_with_peer = state.renewal.order_lock().is_with_peer(now);
+        let role = state.renewal.order_lock().role();
         drop(state);
         let peer = self.exchange.peer();
-        match part {
-            Part::Standby => refuse_on_standby(service.as_str(), &peer),
+        match role {
+            HostRole::Standby => refuse_on_standby(service.as_str(), &peer),
             _ if is_with_peer => format!(
                 "{peer} has an order for service {service} under way; what it obtains comes here, too"
             ),
@@ -266,25 +266,25 @@ impl Keeper {
         }
     }
 
-    fn show_next(&self, now: SystemTime) {
-        let (order_at, due, part) = {
-            let mut state = self.slot.state();
+    fn publish_schedule(&self, now: SystemTime) {
+        let (order_at, due, role) = {
+            let mut state = self.managed.state();
             let renewal = &mut state.renewal;
             (
                 renewal.order_at(now),
                 renewal.renew_at(),
-                renewal.turn().part(),
+                renewal.order_lock().role(),
             )
         };
-        self.show(|progress| {
-            progress.next_order = Some(order_at);
-            progress.due = Some(due);
-            progress.is_standby = part == Part::Standby;
+        self.update_status(|status| {
+            status.next_order = Some(order_at);
+            status.due = Some(due);
+            status.is_standby = role == HostRole::Standby;
         });
     }
 
-    fn show(&self, change: impl FnOnce(&mut Progress)) {
-        self.board.change(&self.slot.plan.service, change);
+    fn update_status(&self, change: impl FnOnce(&mut CertificateStatus)) {
+        self.statuses.change(&self.managed.plan.service, change);
     }
 }
 
@@ -305,9 +305,9 @@ fn random() -> u64 {
 
 /// The way to validate after so many failures in a row: each of the list in turn.
 fn challenge_after(challenges: &[AcmeChallenge], failures: u32) -> AcmeChallenge {
-    let turn = failures as usize % challenges.len().max(1);
+    let place = failures as usize % challenges.len().max(1);
     challenges
-        .get(turn)
+        .get(place)
         .copied()
         .unwrap_or(AcmeChallenge::TlsAlpn01)
 }
