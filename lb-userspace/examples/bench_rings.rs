@@ -1,7 +1,7 @@
 //! What changes of state cost the agent; `cargo xtask bench rings` runs it.
 //!
 //! Many pools, each of a service of its own, whose backends all go down and come back over and
-//! over. The outcomes of checks enter the roster, and what it says of the pools goes to the kernel,
+//! over. The outcomes of checks enter the registry, and what it says of the pools goes to the kernel,
 //! as in the agent's loop; the checks themselves are left out. CPU time is that of this process.
 
 use std::{
@@ -16,7 +16,7 @@ use lb::{
         Backend, Balance, Check, CheckKind, Forward, Mode, Name, Pool, Service, Timeouts, Weight,
         WhenAllDown,
     },
-    pool::{BackendId, Memory, PoolView, Roster},
+    pool::{BackendKey, BackendRegistry, PoolView, SavedStates},
 };
 
 #[expect(dead_code, reason = "no packets are fed here")]
@@ -73,8 +73,8 @@ enum Arrive {
 
 struct Bench {
     stage: Stage,
-    roster: Roster,
-    ids: Vec<BackendId>,
+    registry: BackendRegistry,
+    ids: Vec<BackendKey>,
     start: Duration,
 }
 
@@ -85,15 +85,15 @@ impl Bench {
             .map(|number| pool(number, backends, balance))
             .collect();
         let services: Vec<_> = pools.iter().zip(1024..).map(service).collect();
-        let roster = Roster::new(&pools, &Memory::default(), SystemTime::now());
-        let views: Vec<_> = roster.views().cloned().collect();
+        let registry = BackendRegistry::new(&pools, &SavedStates::default(), SystemTime::now());
+        let views: Vec<_> = registry.views().cloned().collect();
         let began = Instant::now();
         stage
             .dataplane
             .apply(&services, &views)
             .expect("the maps are filled");
         let ids = pools.iter().flat_map(|pool| {
-            pool.backends.iter().map(|backend| BackendId {
+            pool.backends.iter().map(|backend| BackendKey {
                 pool: pool.name.clone(),
                 address: backend.address,
             })
@@ -102,7 +102,7 @@ impl Bench {
             start: began.elapsed(),
             ids: ids.collect(),
             stage,
-            roster,
+            registry,
         }
     }
 
@@ -127,7 +127,8 @@ impl Bench {
                 let mut oldest = now;
                 while let Some((id, due)) = waiting.next_if(|(_, due)| *due <= now) {
                     oldest = oldest.min(due);
-                    if let Some(change) = self.roster.checked(id, healthy, SystemTime::now()) {
+                    if let Some(change) = self.registry.record_check(id, healthy, SystemTime::now())
+                    {
                         changed.retain(|view| view.pool.name != change.view.pool.name);
                         changed.push(change.view);
                     }

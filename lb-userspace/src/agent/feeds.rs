@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::{
     config::{Config, Ha, Mode, Name},
-    pool::{PoolView, Roster},
+    pool::{BackendRegistry, PoolView},
     proxy::Frontend,
 };
 
@@ -15,10 +15,10 @@ use crate::{
 pub(super) struct Feeds(HashMap<Name, Arc<watch::Sender<Arc<PoolView>>>>);
 
 impl Feeds {
-    /// The feeds of another roster. A pool that stays keeps its channel, and what it shows until
+    /// The feeds of another registry. A pool that stays keeps its channel, and what it shows until
     /// [`Self::send_all`]: so a reload that fails half-way changed nothing.
-    pub(super) fn renewed(&self, roster: &Roster) -> Self {
-        let feeds = roster.views().map(|view| {
+    pub(super) fn renewed(&self, registry: &BackendRegistry) -> Self {
+        let feeds = registry.views().map(|view| {
             let name = view.pool.name.clone();
             let feed = self.0.get(&name).cloned();
             let feed = feed.unwrap_or_else(|| Arc::new(watch::Sender::new(Arc::clone(view))));
@@ -62,8 +62,8 @@ impl Feeds {
     }
 
     /// Shows every pool as it is now.
-    pub(super) fn send_all(&self, roster: &Roster) {
-        for view in roster.views() {
+    pub(super) fn send_all(&self, registry: &BackendRegistry) {
+        for view in registry.views() {
             self.send(view);
         }
     }

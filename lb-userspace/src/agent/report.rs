@@ -21,7 +21,7 @@ use crate::{
     dataplane::{self, Attachment, SourcePorts},
     health::LastCheck,
     metrics::{Format, render},
-    pool::{BackendId, PoolView},
+    pool::{BackendKey, PoolView},
     proxy::{self, BackendUsage, PoolUsage, Proxy},
 };
 
@@ -58,7 +58,7 @@ impl<K: Kernel> Source for Shared<K> {
                 .map(|service| work.service(service))
                 .collect(),
             pools: state
-                .roster
+                .registry
                 .views()
                 .map(|view| pool(view, &state, (&work, observed.usage.get(&view.pool.name))))
                 .collect(),
@@ -247,11 +247,11 @@ fn pool(
         .iter()
         .zip(&view.states)
         .map(|(backend, now)| {
-            let id = BackendId {
+            let id = BackendKey {
                 pool: pool.name.clone(),
                 address: backend.address,
             };
-            let member = state.roster.member(&id);
+            let member = state.registry.status(&id);
             let work = work.backend(&pool.name, &backend.name);
             let usage = usage.and_then(|usage| usage.backends.get(&backend.address));
             let BackendUsage {

@@ -25,7 +25,7 @@ use crate::{
     config::Name,
     health::{Checked, Checks},
     peer::{Certificates, Message},
-    pool::{AdminState, AllDown, Change, Ordered, PoolView, StateFile, word_of},
+    pool::{AdminState, AllDown, Change, OverrideApplied, PoolView, StateFile, state_name},
     proxy::Proxy,
     tickets::TicketKeys,
 };
@@ -201,7 +201,7 @@ impl<K: Kernel> Agent<K> {
         }
         // As an earlier agent left them; the checks come next.
         for view in state
-            .roster
+            .registry
             .views()
             .filter(|view| view.all_down().is_some())
         {
@@ -244,7 +244,7 @@ impl<K: Kernel> Agent<K> {
                 continue;
             };
             turned = true;
-            if let Some(change) = state.roster.checked(&id, healthy, now) {
+            if let Some(change) = state.registry.record_check(&id, healthy, now) {
                 let reason = failure.unwrap_or_else(|| "checks succeed".to_owned());
                 changes.push((change, reason));
             }
@@ -276,9 +276,9 @@ impl<K: Kernel> Agent<K> {
     fn order(&mut self, name: &str, order: AdminState) -> Result<String, String> {
         let ordered = {
             let mut state = self.shared.write();
-            state.roster.order(name, order, SystemTime::now())
+            state.registry.set_override(name, order, SystemTime::now())
         };
-        let Ordered {
+        let OverrideApplied {
             name,
             state,
             change,
@@ -288,7 +288,7 @@ impl<K: Kernel> Agent<K> {
         if let Some(change) = &change {
             self.publish(&[(change.clone(), "operator override".to_owned())]);
         }
-        let word = word_of(state);
+        let word = state_name(state);
         let mut answer = match change.filter(|change| change.from != change.to) {
             Some(_) => format!("{name} is {word} now"),
             None => format!("{name} stays {word}"),
@@ -359,7 +359,7 @@ impl<K: Kernel> Agent<K> {
             let views = state
                 .unsettled
                 .iter()
-                .filter_map(|pool| state.roster.view(pool));
+                .filter_map(|pool| state.registry.view(pool));
             views.cloned().collect()
         };
         self.tell(&views);
@@ -368,7 +368,7 @@ impl<K: Kernel> Agent<K> {
     /// Keeps orders and health for the next agent. False when that failed.
     fn remember(&mut self) -> bool {
         self.unremembered = false;
-        let memory = self.shared.read().roster.memory();
+        let memory = self.shared.read().registry.saved_states();
         let written = self.state_file.write(&memory);
         if let Err(error) = &written {
             let path = self.state_file.path().display();
@@ -497,7 +497,7 @@ fn log(change: &Change, reason: &str) {
 
 fn log_state(change: &Change, reason: &str) {
     let (pool, backend) = (&change.view.pool.name, &change.backend);
-    let (from, to) = (word_of(change.from), word_of(change.to));
+    let (from, to) = (state_name(change.from), state_name(change.to));
     match change.to {
         BackendState::Down => {
             tracing::warn!(%pool, %backend, from, to, reason, "a backend is down");

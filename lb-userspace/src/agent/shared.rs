@@ -12,7 +12,7 @@ use crate::{
     config::{Config, Interfaces, Name},
     health::Records,
     peer::Difference,
-    pool::Roster,
+    pool::BackendRegistry,
     proxy::Proxy,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Shared<K> {
 /// What is in force.
 pub(super) struct State {
     pub(super) config: Config,
-    pub(super) roster: Roster,
+    pub(super) registry: BackendRegistry,
     pub(super) records: Records,
     /// The number of each interface when XDP was attached to it.
     pub(super) interfaces: Vec<(String, Option<u32>)>,

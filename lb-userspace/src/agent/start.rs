@@ -32,7 +32,7 @@ use crate::{
     dataplane::{self, flows::Flows},
     health::{Checked, Checks, Records},
     peer::Certificates,
-    pool::{Memory, PoolView, Roster, StateFile},
+    pool::{BackendRegistry, PoolView, SavedStates, StateFile},
     proxy::{self, Proxy},
     tickets::TicketKeys,
 };
@@ -60,8 +60,8 @@ pub(super) fn start<K: Kernel>(
     refuse_other_moves(&config, &inherited)?;
     let doors = Doors::open(&config.admin, &mut inherited)?;
     let state_file = StateFile::beside(&config.admin.socket);
-    let roster = Roster::new(&config.pools, &recall(&state_file), SystemTime::now());
-    let feeds = Feeds::default().renewed(&roster);
+    let registry = BackendRegistry::new(&config.pools, &recall(&state_file), SystemTime::now());
+    let feeds = Feeds::default().renewed(&registry);
     let tickets = TicketKeys::new()?;
     if let Some(offer) = inherited.tickets() {
         tickets.heard(offer);
@@ -74,7 +74,7 @@ pub(super) fn start<K: Kernel>(
     let parts = (&tickets, &challenges, inherited.listeners());
     let tls_files = Stamps::of(proxy::tls_files(&config.services));
     let proxy = start_proxy(&config, &feeds, parts)?;
-    let (kernel, proxy) = open_kernel_behind(proxy, &config, &roster, open)?;
+    let (kernel, proxy) = open_kernel_behind(proxy, &config, &registry, open)?;
     let (pair, effects) = match early {
         Some(opened) => opened,
         None => match take_over_pair(&config, &inherited) {
@@ -99,7 +99,7 @@ pub(super) fn start<K: Kernel>(
     let notes = pair.as_ref().map(|pair| Arc::clone(pair.notes()));
     let shared = Arc::new(Shared::new(
         (kernel, proxy),
-        state(config, roster),
+        state(config, registry),
         notes,
         acme.statuses().clone(),
     ));
@@ -240,14 +240,14 @@ fn shares_certificates(config: &Config) -> bool {
 }
 
 /// What is in force once the packet path is open.
-fn state(config: Config, roster: Roster) -> State {
+fn state(config: Config, registry: BackendRegistry) -> State {
     State {
         records: Records::default().renewed(&config.pools, |id| {
-            roster.member(id).is_none_or(|member| member.healthy)
+            registry.status(id).is_none_or(|member| member.healthy)
         }),
         interfaces: indices(&config.node.interfaces),
         config,
-        roster,
+        registry,
         unsettled: BTreeSet::new(),
         unusable: Vec::new(),
         differences: Vec::new(),
@@ -273,11 +273,11 @@ fn bind_admin(
 }
 
 /// What an earlier agent left. A file that cannot be read costs its contents, not the start.
-fn recall(file: &StateFile) -> Memory {
+fn recall(file: &StateFile) -> SavedStates {
     file.read().unwrap_or_else(|error| {
         let path = file.path().display();
         tracing::warn!("cannot read {path}, so operator overrides are forgotten: {error}");
-        Memory::default()
+        SavedStates::default()
     })
 }
 
@@ -302,10 +302,10 @@ fn start_proxy(
 fn open_kernel_behind<K: Kernel>(
     proxy: Proxy,
     config: &Config,
-    roster: &Roster,
+    registry: &BackendRegistry,
     open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
 ) -> Result<(K, Proxy), Error> {
-    match open_kernel(config, roster, open) {
+    match open_kernel(config, registry, open) {
         Ok(kernel) => Ok((kernel, proxy)),
         Err(error) => {
             // It served nobody yet that would be worth waiting for.
@@ -317,11 +317,11 @@ fn open_kernel_behind<K: Kernel>(
 
 fn open_kernel<K: Kernel>(
     config: &Config,
-    roster: &Roster,
+    registry: &BackendRegistry,
     open: impl FnOnce(&config::Node, &config::Dataplane) -> Result<K, dataplane::Error>,
 ) -> Result<K, dataplane::Error> {
     let mut kernel = open(&config.node, &config.dataplane)?;
-    let views: Vec<Arc<PoolView>> = roster.views().cloned().collect();
+    let views: Vec<Arc<PoolView>> = registry.views().cloned().collect();
     if let Err(error) = kernel.apply(&config.services, &views) {
         if let Err(left) = kernel.take_back() {
             tracing::error!("{left}");

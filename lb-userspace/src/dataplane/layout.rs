@@ -616,7 +616,7 @@ mod tests {
             ..(*pool(&[6, 7, 9])).clone()
         });
         let mut all_down = PoolView::new(Arc::clone(&trying), vec![BackendState::Down; 3]);
-        all_down.orders[1] = AdminState::Down;
+        all_down.overrides[1] = AdminState::Down;
         let layout = Layout::default()
             .next(&[service(&trying, 80, STEERED)], &[Arc::new(all_down)])
             .expect("fits");

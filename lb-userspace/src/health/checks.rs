@@ -11,7 +11,7 @@ use tokio::{
 use super::{Failure, Schedule, probe};
 use crate::{
     config::{Check, Pool},
-    pool::BackendId,
+    pool::BackendKey,
 };
 
 /// Outcomes that may wait for the agent before checks begin to wait too.
@@ -21,7 +21,7 @@ const WAITING_OUTCOMES: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Checked {
     /// Whom it checked.
-    pub backend: BackendId,
+    pub backend: BackendKey,
     /// How long it took.
     pub duration: Duration,
     /// What came of it.
@@ -31,7 +31,7 @@ pub struct Checked {
 /// The checks that run. Dropping it ends them.
 #[derive(Debug)]
 pub struct Checks {
-    running: HashMap<BackendId, Running>,
+    running: HashMap<BackendKey, Running>,
     outcomes: mpsc::Sender<Checked>,
 }
 
@@ -75,7 +75,7 @@ impl Checks {
         }
     }
 
-    fn start(&self, id: BackendId, check: Check, schedule: Schedule) -> Running {
+    fn start(&self, id: BackendKey, check: Check, schedule: Schedule) -> Running {
         let outcomes = self.outcomes.clone();
         let task = tokio::spawn(check_for_ever(id, check.clone(), schedule, outcomes));
         Running { check, task }
@@ -83,13 +83,13 @@ impl Checks {
 }
 
 /// The backends of these pools that have a check, in order.
-pub(super) fn checked_backends(pools: &[Arc<Pool>]) -> Vec<(BackendId, &Check)> {
+pub(super) fn checked_backends(pools: &[Arc<Pool>]) -> Vec<(BackendKey, &Check)> {
     let checked = pools
         .iter()
         .filter_map(|pool| Some((pool, pool.check.as_ref()?)));
     let backends = checked.flat_map(|(pool, check)| {
         pool.backends.iter().map(move |backend| {
-            let id = BackendId {
+            let id = BackendKey {
                 pool: pool.name.clone(),
                 address: backend.address,
             };
@@ -100,7 +100,7 @@ pub(super) fn checked_backends(pools: &[Arc<Pool>]) -> Vec<(BackendId, &Check)> 
 }
 
 async fn check_for_ever(
-    backend: BackendId,
+    backend: BackendKey,
     check: Check,
     schedule: Schedule,
     outcomes: mpsc::Sender<Checked>,

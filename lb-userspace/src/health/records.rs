@@ -9,11 +9,11 @@ use std::{
 use lb_ha::streak::Streak;
 
 use super::{Checked, Failure, checks::checked_backends};
-use crate::{config::Pool, pool::BackendId};
+use crate::{config::Pool, pool::BackendKey};
 
 /// What is known of the checks of all backends.
 #[derive(Clone, Debug, Default)]
-pub struct Records(HashMap<BackendId, Record>);
+pub struct Records(HashMap<BackendKey, Record>);
 
 #[derive(Clone, Debug)]
 struct Record {
@@ -36,7 +36,7 @@ impl Records {
     /// The records of the backends of these pools. A backend that is new is taken to be as healthy
     /// as `healthy` says; what was known of one whose check stays is kept.
     #[must_use]
-    pub fn renewed(&self, pools: &[Arc<Pool>], healthy: impl Fn(&BackendId) -> bool) -> Self {
+    pub fn renewed(&self, pools: &[Arc<Pool>], healthy: impl Fn(&BackendKey) -> bool) -> Self {
         let records = checked_backends(pools).into_iter().map(|(id, check)| {
             let known = self.0.get(&id);
             let counting = known.map(|known| &known.streak);
@@ -67,7 +67,7 @@ impl Records {
 
     /// The last check of a backend; `None` before the first, and where there are no checks.
     #[must_use]
-    pub fn last(&self, id: &BackendId) -> Option<&LastCheck> {
+    pub fn last(&self, id: &BackendKey) -> Option<&LastCheck> {
         self.0.get(id)?.last.as_ref()
     }
 }
@@ -100,8 +100,8 @@ mod tests {
         })]
     }
 
-    fn web1() -> BackendId {
-        BackendId {
+    fn web1() -> BackendKey {
+        BackendKey {
             pool: Name::parse("web").expect("a name"),
             address: "10.0.0.6:80".parse().expect("an address"),
         }

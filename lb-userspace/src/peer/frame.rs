@@ -4,7 +4,7 @@ use lb_ha::pair::Word;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{CertificateWord, record::Lane};
-use crate::{acme, pool::ToldOrders, tickets};
+use crate::{acme, pool::OverridesMessage, tickets};
 
 /// The version of what is said here. It changes with every change of a frame, which parts the link while
 /// the hosts run two versions. A message that is new does not change it: see [`Known`].
@@ -67,7 +67,7 @@ pub enum Message {
     /// The keys of session tickets.
     Tickets(tickets::Offer),
     /// The operator's orders.
-    Drains(ToldOrders),
+    Drains(OverridesMessage),
     /// Certificates.
     Certificates(CertificateWord),
     /// Certificates that the agents obtain. Sent to a peer that has said that it knows of them.
@@ -182,7 +182,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::pool::Orders;
+    use crate::pool::Overrides;
 
     #[test]
     fn a_frame_survives_the_wire_and_only_whole() {
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_message_of_a_later_version_is_passed_over_and_a_broken_one_is_not() {
-        let tickets = Message::Drains(ToldOrders::all(&Orders::default()));
+        let tickets = Message::Drains(OverridesMessage::all(&Overrides::default()));
         let bytes = encode(Lane::Control, &tickets).expect("short");
         assert_eq!(
             Frame::decode(Lane::Control, bytes),
@@ -243,7 +243,10 @@ mod tests {
         let acme = Message::Acme(acme::PeerMessage::Serving(1));
         let (older, version) = Known::read("0.1.0");
         assert!(
-            !older.has(&acme) && older.has(&Message::Drains(ToldOrders::all(&Orders::default())))
+            !older.has(&acme)
+                && older.has(&Message::Drains(OverridesMessage::all(
+                    &Overrides::default()
+                )))
         );
         assert_eq!(version, "0.1.0");
         let ours = Known::ours();

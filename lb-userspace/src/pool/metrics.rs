@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use lb_common::backend::BackendState;
 
-use super::word_of;
+use super::state_name;
 use crate::{
     config::Name,
     metrics::{Collector, DescriptorEncoder, Samples, families, flag},
@@ -50,14 +50,14 @@ pub struct BackendReading {
 impl Collector for PoolMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
-        let states = [BackendState::Up, BackendState::Draining, BackendState::Down].map(word_of);
+        let states = [BackendState::Up, BackendState::Draining, BackendState::Down].map(state_name);
         let mut up = Samples::begin(encoder, &BACKEND_UP)?;
         for one in &self.backends {
             up.gauge(&one.labels(), flag(one.state == BackendState::Up))?;
         }
         let mut state = Samples::begin(encoder, &BACKEND_STATE)?;
         for one in &self.backends {
-            state.state(&one.labels(), &states, word_of(one.state))?;
+            state.state(&one.labels(), &states, state_name(one.state))?;
         }
         let mut ejected = Samples::begin(encoder, &BACKEND_EJECTED)?;
         for one in &self.backends {

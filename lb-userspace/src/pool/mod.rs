@@ -1,7 +1,7 @@
 //! Pools as they are now: the configuration, what the checks found, and what the operator said.
 //!
-//! [`Roster`] is the state machine; a [`PoolView`] is what it says of one pool, handed to all that
-//! choose backends; [`Memory`] is what outlives the agent.
+//! [`BackendRegistry`] is the state machine; a [`PoolView`] is what it says of one pool, handed to all that
+//! choose backends; [`SavedStates`] is what outlives the agent.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -10,16 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Name, WhenAllDown};
 
-mod memory;
 mod metrics;
-mod orders;
-mod roster;
+mod overrides;
+mod registry;
+mod state_file;
 
-pub use memory::{Memory, Remembered, StateFile};
 pub(crate) use metrics::FAMILIES as METRICS;
 pub use metrics::{BackendReading, PoolMetrics};
-pub use orders::{Orders, Stamp, Stamped, ToldOrders};
-pub use roster::{Change, Heard, Member, OrderError, Ordered, Roster};
+pub use overrides::{Overrides, OverridesMessage, Stamp, StampedOverride};
+pub use registry::{
+    BackendRegistry, BackendStatus, Change, OverrideApplied, OverrideError, OverridesMerged,
+};
+pub use state_file::{SavedState, SavedStates, StateFile};
 
 /// One pool at one moment: read-only, shared by all that choose backends.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +31,7 @@ pub struct PoolView {
     /// The state of each backend, in the order of `pool.backends`.
     pub states: Vec<BackendState>,
     /// What the operator said of each, in the same order.
-    pub orders: Vec<AdminState>,
+    pub overrides: Vec<AdminState>,
     /// When each came up, or came to the pool, while the agent ran, in the same order; `None`: it was
     /// there from the start.
     pub came_up: Vec<Option<SystemTime>>,
@@ -50,7 +52,7 @@ impl PoolView {
     #[must_use]
     pub fn new(pool: Arc<config::Pool>, states: Vec<BackendState>) -> Self {
         Self {
-            orders: vec![AdminState::Ready; states.len()],
+            overrides: vec![AdminState::Ready; states.len()],
             came_up: vec![None; states.len()],
             pool,
             states,
@@ -64,7 +66,7 @@ impl PoolView {
             return None;
         }
         let tries = self.pool.when_all_down == WhenAllDown::TryAll;
-        Some(if tries && self.orders.contains(&AdminState::Ready) {
+        Some(if tries && self.overrides.contains(&AdminState::Ready) {
             AllDown::Trying
         } else {
             AllDown::Refusing
@@ -78,7 +80,7 @@ impl PoolView {
         if self.all_down() != Some(AllDown::Trying) {
             return self.states.clone();
         }
-        let backends = self.states.iter().zip(&self.orders);
+        let backends = self.states.iter().zip(&self.overrides);
         let taken = backends.map(|(state, order)| match order {
             AdminState::Ready => BackendState::Up,
             AdminState::Drain | AdminState::Down => *state,
@@ -89,14 +91,14 @@ impl PoolView {
 
 /// Which backend is meant: its pool and its address. Both stay when a reload gives it another name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct BackendId {
+pub struct BackendKey {
     /// The pool it belongs to.
     pub pool: Name,
     /// Where it listens.
     pub address: SocketAddr,
 }
 
-impl fmt::Display for BackendId {
+impl fmt::Display for BackendKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.pool, self.address)
     }
@@ -130,7 +132,7 @@ impl fmt::Display for AdminState {
 /// What checks and operator make of a backend together. A failed check takes a draining backend
 /// down too: nobody is left to answer its established flows.
 #[must_use]
-pub fn state_of(healthy: bool, order: AdminState) -> BackendState {
+pub fn combined_state(healthy: bool, order: AdminState) -> BackendState {
     match (healthy, order) {
         (false, _) | (_, AdminState::Down) => BackendState::Down,
         (true, AdminState::Drain) => BackendState::Draining,
@@ -140,7 +142,7 @@ pub fn state_of(healthy: bool, order: AdminState) -> BackendState {
 
 /// The word for a state: in status, logs and metrics.
 #[must_use]
-pub fn word_of(state: BackendState) -> &'static str {
+pub fn state_name(state: BackendState) -> &'static str {
     match state {
         BackendState::Up => "up",
         BackendState::Draining => "draining",

@@ -17,7 +17,7 @@ use crate::{
         families,
     },
     peer,
-    pool::{self, BackendId, BackendReading, PoolMetrics},
+    pool::{self, BackendKey, BackendReading, PoolMetrics},
     proxy::{self, PoolUsage},
 };
 
@@ -121,13 +121,13 @@ fn register_pair(registry: &mut Registry, ha: &Ha, known: Known) {
 }
 
 fn pools(state: &State, usage: &HashMap<Name, PoolUsage>) -> PoolMetrics {
-    let views = || state.roster.views();
+    let views = || state.registry.views();
     let backends = views().flat_map(|view| {
         let backends = view.pool.backends.iter().zip(&view.states);
         let outlier = view.pool.per_request.outlier.as_ref();
         let usage = usage.get(&view.pool.name);
         backends.map(move |(backend, now)| {
-            let id = BackendId {
+            let id = BackendKey {
                 pool: view.pool.name.clone(),
                 address: backend.address,
             };

@@ -15,7 +15,7 @@ use crate::{
     config::Mode,
     ha::track::Watched,
     peer::{CertificateFacts, CertificateWord, Message},
-    pool::ToldOrders,
+    pool::OverridesMessage,
     proxy::{self, Proxy},
 };
 
@@ -207,15 +207,15 @@ impl<K: Kernel> Agent<K> {
     /// Tells the other agent the operator's orders.
     pub(super) fn tell_orders(&self) {
         if self.pair.is_some() {
-            let orders = self.shared.read().roster.told_orders();
+            let orders = self.shared.read().registry.overrides_message();
             self.tell_peer(Some(Message::Drains(orders)));
         }
     }
 
-    fn peer_ordered(&mut self, orders: &ToldOrders) {
+    fn peer_ordered(&mut self, orders: &OverridesMessage) {
         let heard = {
             let mut state = self.shared.write();
-            state.roster.heard_orders(orders, SystemTime::now())
+            state.registry.merge_overrides(orders, SystemTime::now())
         };
         for ordered in &heard.taken {
             tracing::info!(
@@ -348,10 +348,10 @@ pub(in crate::agent) fn look() -> Interval {
 
 /// Whether every backend that is checked was checked since the agent started.
 fn is_checked(state: &State) -> bool {
-    state.roster.views().all(|view| {
+    state.registry.views().all(|view| {
         view.pool.check.is_none()
             || view.pool.backends.iter().all(|backend| {
-                let id = crate::pool::BackendId {
+                let id = crate::pool::BackendKey {
                     pool: view.pool.name.clone(),
                     address: backend.address,
                 };

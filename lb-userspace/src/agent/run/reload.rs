@@ -6,14 +6,14 @@ use super::Agent;
 use crate::{
     agent::{Draft, feeds::Feeds, file_watch::Stamps, kernel::Kernel, summary},
     config::Config,
-    pool::{PoolView, Roster},
+    pool::{BackendRegistry, PoolView},
     proxy,
 };
 
 /// A configuration with all that goes into force with it.
 struct Next {
     config: Config,
-    roster: Roster,
+    registry: BackendRegistry,
     feeds: Feeds,
     /// As they were before they are read.
     tls_files: Stamps,
@@ -67,12 +67,12 @@ impl<K: Kernel> Agent<K> {
     fn next(&self, config: Config) -> Result<Next, String> {
         let state = self.shared.read();
         refuse_what_takes_a_restart(&state.config, &config)?;
-        let roster = state.roster.reloaded(&config.pools, SystemTime::now());
+        let registry = state.registry.reloaded(&config.pools, SystemTime::now());
         Ok(Next {
-            feeds: self.feeds.renewed(&roster),
+            feeds: self.feeds.renewed(&registry),
             tls_files: Stamps::of(proxy::tls_files(&config.services)),
             config,
-            roster,
+            registry,
         })
     }
 
@@ -80,7 +80,7 @@ impl<K: Kernel> Agent<K> {
     /// anything. Where the second refuses, the first gets the old one back.
     fn put_in_force(&self, next: &Next) -> Result<(), String> {
         self.apply_to_proxy(&next.config, &next.feeds)?;
-        let views: Vec<Arc<PoolView>> = next.roster.views().cloned().collect();
+        let views: Vec<Arc<PoolView>> = next.registry.views().cloned().collect();
         let applied = self.shared.kernel().apply(&next.config.services, &views);
         applied.map_err(|error| {
             let old = self.shared.read().config.clone();
@@ -104,16 +104,16 @@ impl<K: Kernel> Agent<K> {
     /// Nothing here can fail.
     fn commit(&mut self, next: Next) {
         self.checks.apply(&next.config.pools);
-        next.feeds.send_all(&next.roster);
+        next.feeds.send_all(&next.registry);
         self.feeds = next.feeds;
         {
             let mut state = self.shared.write();
-            let roster = &next.roster;
+            let registry = &next.registry;
             state.records = state.records.renewed(&next.config.pools, |id| {
-                roster.member(id).is_none_or(|member| member.healthy)
+                registry.status(id).is_none_or(|member| member.healthy)
             });
             state.config = next.config;
-            state.roster = next.roster;
+            state.registry = next.registry;
             state.unsettled.clear();
             state.unusable.clear();
         }

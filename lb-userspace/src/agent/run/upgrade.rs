@@ -173,7 +173,7 @@ impl<K: Kernel> Agent<K> {
     /// Takes the kernel back from a process that failed to take over.
     fn resume(&mut self) -> Result<(), String> {
         let state = self.shared.read();
-        let views: Vec<Arc<PoolView>> = state.roster.views().cloned().collect();
+        let views: Vec<Arc<PoolView>> = state.registry.views().cloned().collect();
         let mut kernel = self.shared.kernel();
         kernel
             .resume()

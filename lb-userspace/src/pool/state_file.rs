@@ -13,39 +13,39 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, BackendId, Stamp};
+use super::{AdminState, BackendKey, Stamp};
 use crate::config::Name;
 
 /// What is remembered of all backends. Those that are healthy and never had an order need no
 /// memory.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Memory(BTreeMap<BackendId, Remembered>);
+pub struct SavedStates(BTreeMap<BackendKey, SavedState>);
 
 /// What is remembered of one backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Remembered {
+pub struct SavedState {
     /// The operator's order.
     pub order: AdminState,
     /// When it was given.
-    pub given: Stamp,
+    pub stamp: Stamp,
     /// What the checks said.
     pub healthy: bool,
 }
 
-impl Memory {
+impl SavedStates {
     /// Remembers what is worth it of these backends.
     #[must_use]
-    pub fn new(backends: impl IntoIterator<Item = (BackendId, Remembered)>) -> Self {
+    pub fn new(backends: impl IntoIterator<Item = (BackendKey, SavedState)>) -> Self {
         // That a backend is ready counts too: the peer may have an older order for it.
         let noteworthy =
-            |remembered: &Remembered| remembered.given.is_some() || !remembered.healthy;
+            |remembered: &SavedState| remembered.stamp.is_some() || !remembered.healthy;
         let backends = backends.into_iter();
         Self(backends.filter(|(_, it)| noteworthy(it)).collect())
     }
 
     /// What is remembered of one backend.
     #[must_use]
-    pub fn of(&self, id: &BackendId) -> Option<Remembered> {
+    pub fn of(&self, id: &BackendKey) -> Option<SavedState> {
         self.0.get(id).copied()
     }
 }
@@ -92,39 +92,41 @@ impl StateFile {
     ///
     /// # Errors
     /// A file that cannot be read, or is not one of ours.
-    pub fn read(&self) -> io::Result<Memory> {
+    pub fn read(&self) -> io::Result<SavedStates> {
         let text = match fs::read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(SavedStates::default());
+            }
             text => text?,
         };
         let document: Document = serde_json::from_slice(&text)?;
         // A name that no configuration can have fits no backend: it may as well be forgotten.
         let known = document.backends.into_iter().filter_map(|line| {
-            let id = BackendId {
+            let id = BackendKey {
                 pool: Name::parse(&line.pool)?,
                 address: line.address,
             };
-            let remembered = Remembered {
+            let remembered = SavedState {
                 order: line.order,
                 // Older agents wrote no time: any time is later.
-                given: line.given.max(Stamp::oldest(line.order)),
+                stamp: line.given.max(Stamp::oldest(line.order)),
                 healthy: line.healthy,
             };
             Some((id, remembered))
         });
-        Ok(Memory::new(known))
+        Ok(SavedStates::new(known))
     }
 
     /// Replaces the file in one step: a crash leaves the old memory or the new one.
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn write(&self, memory: &Memory) -> io::Result<()> {
+    pub fn write(&self, memory: &SavedStates) -> io::Result<()> {
         let backends = memory.0.iter().map(|(id, remembered)| Line {
             pool: id.pool.to_string(),
             address: id.address,
             order: remembered.order,
-            given: remembered.given,
+            given: remembered.stamp,
             healthy: remembered.healthy,
         });
         let document = Document {
@@ -144,22 +146,22 @@ mod tests {
 
     use super::*;
 
-    fn id(address: &str) -> BackendId {
-        BackendId {
+    fn id(address: &str) -> BackendKey {
+        BackendKey {
             pool: Name::parse("web").expect("a name"),
             address: address.parse().expect("an address"),
         }
     }
 
-    fn remembered(order: AdminState, second: u64, healthy: bool) -> Remembered {
+    fn remembered(order: AdminState, second: u64, healthy: bool) -> SavedState {
         let when = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        let given = match second {
+        let stamp = match second {
             0 => Stamp::default(),
             _ => Stamp::next(Stamp::default(), when),
         };
-        Remembered {
+        SavedState {
             order,
-            given,
+            stamp,
             healthy,
         }
     }
@@ -170,7 +172,7 @@ mod tests {
         let file = StateFile::beside(&directory.path().join("lb.sock"));
         let drained = remembered(AdminState::Drain, 7, true);
         let dead = remembered(AdminState::Ready, 0, false);
-        let memory = Memory::new([(id("10.0.0.6:80"), drained), (id("[fd00::7]:80"), dead)]);
+        let memory = SavedStates::new([(id("10.0.0.6:80"), drained), (id("[fd00::7]:80"), dead)]);
         file.write(&memory).expect("written");
         assert_eq!(file.read().expect("read"), memory);
         let left = fs::read_dir(directory.path()).expect("listed").count();
@@ -180,14 +182,14 @@ mod tests {
     #[test]
     fn a_backend_that_is_well_needs_no_memory() {
         let fine = remembered(AdminState::Ready, 0, true);
-        let memory = Memory::new([(id("10.0.0.6:80"), fine)]);
-        assert_eq!(memory, Memory::default());
+        let memory = SavedStates::new([(id("10.0.0.6:80"), fine)]);
+        assert_eq!(memory, SavedStates::default());
     }
 
     #[test]
     fn that_a_backend_was_put_back_to_work_is_remembered() {
         let ready = remembered(AdminState::Ready, 7, true);
-        let memory = Memory::new([(id("10.0.0.6:80"), ready)]);
+        let memory = SavedStates::new([(id("10.0.0.6:80"), ready)]);
         assert_eq!(memory.of(&id("10.0.0.6:80")), Some(ready));
     }
 
@@ -195,7 +197,7 @@ mod tests {
     fn no_file_is_an_empty_memory() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = StateFile::beside(&directory.path().join("lb.sock"));
-        assert_eq!(file.read().expect("read"), Memory::default());
+        assert_eq!(file.read().expect("read"), SavedStates::default());
     }
 
     #[test]
@@ -209,8 +211,8 @@ mod tests {
         let memory = file.read().expect("read");
         let found = memory.of(&id("10.0.0.6:80")).expect("remembered");
         assert_eq!(found.order, AdminState::Drain);
-        let earliest = remembered(AdminState::Drain, 1, true).given;
-        assert!(found.given.is_some() && found.given < earliest);
+        let earliest = remembered(AdminState::Drain, 1, true).stamp;
+        assert!(found.stamp.is_some() && found.stamp < earliest);
     }
 
     #[test]

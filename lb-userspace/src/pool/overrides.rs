@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, BackendId};
+use super::{AdminState, BackendKey};
 use crate::config::Name;
 
 /// When an order was given; zero when none ever was.
@@ -41,18 +41,18 @@ impl Stamp {
 
 /// An order and its stamp. The greater one wins.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Stamped {
+pub struct StampedOverride {
     /// When it was given.
     pub stamp: Stamp,
     /// What was ordered.
     pub order: AdminState,
 }
 
-/// Orders by backend.
+/// Overrides by backend.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Orders(BTreeMap<BackendId, Stamped>);
+pub struct Overrides(BTreeMap<BackendKey, StampedOverride>);
 
-impl Orders {
+impl Overrides {
     /// Takes in another host's orders: of two for one backend the newer stays. In whatever sequence
     /// and however often hosts merge, they end with the same.
     #[must_use]
@@ -67,14 +67,14 @@ impl Orders {
     /// Those of these orders that are news to one who has `other`.
     #[must_use]
     pub fn newer_than(&self, other: &Self) -> Self {
-        let is_news = |(id, ours): &(&BackendId, &Stamped)| other.of(id) < **ours;
+        let is_news = |(id, ours): &(&BackendKey, &StampedOverride)| other.of(id) < **ours;
         let news = self.0.iter().filter(is_news);
         news.map(|(id, ours)| (id.clone(), *ours)).collect()
     }
 
     /// The order for a backend; ready, and never given, when there is none.
     #[must_use]
-    pub fn of(&self, id: &BackendId) -> Stamped {
+    pub fn of(&self, id: &BackendKey) -> StampedOverride {
         self.0.get(id).copied().unwrap_or_default()
     }
 
@@ -85,45 +85,45 @@ impl Orders {
     }
 
     /// Each order.
-    pub fn iter(&self) -> impl Iterator<Item = (&BackendId, Stamped)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&BackendKey, StampedOverride)> {
         self.0.iter().map(|(id, stamped)| (id, *stamped))
     }
 }
 
-impl FromIterator<(BackendId, Stamped)> for Orders {
+impl FromIterator<(BackendKey, StampedOverride)> for Overrides {
     /// Those that were given.
-    fn from_iter<I: IntoIterator<Item = (BackendId, Stamped)>>(orders: I) -> Self {
+    fn from_iter<I: IntoIterator<Item = (BackendKey, StampedOverride)>>(orders: I) -> Self {
         let given = orders.into_iter().filter(|(_, it)| it.stamp.is_some());
         Self(given.collect())
     }
 }
 
-/// Orders as they are told to the peer.
+/// Overrides as they are told to the peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct ToldOrders {
+pub struct OverridesMessage {
     /// Whether these are all that the host has: what is missing or older is then told in return.
     all: bool,
-    orders: Vec<ToldOrder>,
+    orders: Vec<OverrideMessage>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-struct ToldOrder {
+struct OverrideMessage {
     pool: String,
     address: SocketAddr,
     order: AdminState,
     stamp: Stamp,
 }
 
-impl ToldOrders {
+impl OverridesMessage {
     /// All orders of a host.
     #[must_use]
-    pub fn all(orders: &Orders) -> Self {
+    pub fn all(orders: &Overrides) -> Self {
         Self::new(true, orders)
     }
 
     /// Some orders of a host.
     #[must_use]
-    pub fn some(orders: &Orders) -> Self {
+    pub fn some(orders: &Overrides) -> Self {
         Self::new(false, orders)
     }
 
@@ -135,22 +135,22 @@ impl ToldOrders {
 
     /// The orders. Those for pools of a name that no configuration can have fit no backend.
     #[must_use]
-    pub fn orders(&self) -> Orders {
+    pub fn overrides(&self) -> Overrides {
         let orders = self.orders.iter().filter_map(|told| {
-            let id = BackendId {
+            let id = BackendKey {
                 pool: Name::parse(&told.pool)?,
                 address: told.address,
             };
             let (stamp, order) = (told.stamp, told.order);
-            Some((id, Stamped { stamp, order }))
+            Some((id, StampedOverride { stamp, order }))
         });
-        orders.fold(Orders::default(), |all, one| {
+        orders.fold(Overrides::default(), |all, one| {
             all.merged(&std::iter::once(one).collect())
         })
     }
 
-    fn new(all: bool, orders: &Orders) -> Self {
-        let orders = orders.iter().map(|(id, stamped)| ToldOrder {
+    fn new(all: bool, orders: &Overrides) -> Self {
+        let orders = orders.iter().map(|(id, stamped)| OverrideMessage {
             pool: id.pool.to_string(),
             address: id.address,
             order: stamped.order,
@@ -171,15 +171,15 @@ mod tests {
 
     use super::*;
 
-    fn id(port: u16) -> BackendId {
-        BackendId {
+    fn id(port: u16) -> BackendKey {
+        BackendKey {
             pool: Name::parse("web").expect("a name"),
             address: SocketAddr::from(([10, 0, 0, 6], port)),
         }
     }
 
     /// Few backends and few stamps, so that they meet.
-    fn orders() -> impl Strategy<Value = Orders> {
+    fn orders() -> impl Strategy<Value = Overrides> {
         let order = prop_oneof![
             Just(AdminState::Ready),
             Just(AdminState::Drain),
@@ -187,7 +187,7 @@ mod tests {
         ];
         let one = (0..4_u16, 1..5_u64, order).prop_map(|(port, stamp, order)| {
             let stamp = Stamp(stamp);
-            (id(port), Stamped { stamp, order })
+            (id(port), StampedOverride { stamp, order })
         });
         vec(one, 0..6).prop_map(|orders| orders.into_iter().collect())
     }
@@ -220,10 +220,10 @@ mod tests {
 
         #[test]
         fn orders_survive_the_wire(a in orders()) {
-            let bytes = postcard::to_allocvec(&ToldOrders::all(&a)).expect("encoded");
-            let told: ToldOrders = postcard::from_bytes(&bytes).expect("decoded");
+            let bytes = postcard::to_allocvec(&OverridesMessage::all(&a)).expect("encoded");
+            let told: OverridesMessage = postcard::from_bytes(&bytes).expect("decoded");
             prop_assert!(told.are_all());
-            prop_assert_eq!(told.orders(), a);
+            prop_assert_eq!(told.overrides(), a);
         }
     }
 
@@ -240,7 +240,7 @@ mod tests {
     fn of_two_orders_in_one_millisecond_the_stricter_wins() {
         let with = |order| {
             let stamp = Stamp(7);
-            Orders::from_iter([(id(1), Stamped { stamp, order })])
+            Overrides::from_iter([(id(1), StampedOverride { stamp, order })])
         };
         let merged = with(AdminState::Drain).merged(&with(AdminState::Down));
         assert_eq!(merged.of(&id(1)).order, AdminState::Down);

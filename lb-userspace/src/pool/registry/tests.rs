@@ -43,8 +43,8 @@ fn web() -> Arc<config::Pool> {
     pool("web", &[("web1", "10.0.0.6:80"), ("web2", "10.0.0.7:80")])
 }
 
-fn id(pool: &str, address: &str) -> BackendId {
-    BackendId {
+fn id(pool: &str, address: &str) -> BackendKey {
+    BackendKey {
         pool: Name::parse(pool).expect("a name"),
         address: address.parse().expect("an address"),
     }
@@ -54,17 +54,17 @@ fn at(second: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(second)
 }
 
-fn fresh(pools: &[Arc<config::Pool>]) -> Roster {
-    Roster::new(pools, &Memory::default(), at(0))
+fn fresh(pools: &[Arc<config::Pool>]) -> BackendRegistry {
+    BackendRegistry::new(pools, &SavedStates::default(), at(0))
 }
 
-fn states(roster: &Roster) -> Vec<BackendState> {
-    let views = roster.views();
+fn states(registry: &BackendRegistry) -> Vec<BackendState> {
+    let views = registry.views();
     views.flat_map(|view| view.states.clone()).collect()
 }
 
-fn taken_states(roster: &Roster) -> Vec<BackendState> {
-    roster
+fn taken_states(registry: &BackendRegistry) -> Vec<BackendState> {
+    registry
         .views()
         .flat_map(|view| view.taken_states())
         .collect()
@@ -79,97 +79,112 @@ fn backends_begin_up() {
 
 #[test]
 fn a_failed_backend_goes_down_and_comes_back() {
-    let mut roster = fresh(&[web()]);
+    let mut registry = fresh(&[web()]);
     let web2 = id("web", "10.0.0.7:80");
-    let change = roster.checked(&web2, false, at(5)).expect("a change");
+    let change = registry
+        .record_check(&web2, false, at(5))
+        .expect("a change");
     assert_eq!((change.from, change.to), (Up, Down));
     assert_eq!(change.backend.as_str(), "web2");
     assert_eq!(change.view.states, [Up, Down]);
-    assert_eq!(roster.member(&web2).map(|member| member.since), Some(at(5)));
-    assert_eq!(roster.checked(&web2, false, at(6)), None, "said before");
-    let change = roster.checked(&web2, true, at(7)).expect("a change");
+    assert_eq!(
+        registry.status(&web2).map(|member| member.since),
+        Some(at(5))
+    );
+    assert_eq!(
+        registry.record_check(&web2, false, at(6)),
+        None,
+        "said before"
+    );
+    let change = registry.record_check(&web2, true, at(7)).expect("a change");
     assert_eq!(change.view.states, [Up, Up]);
 }
 
 #[test]
 fn a_backend_has_come_up_by_its_check_by_an_order_or_by_a_reload_and_not_by_the_start() {
-    let mut roster = fresh(&[web()]);
-    let came_up = |roster: &Roster| {
-        let view = roster.views().next().expect("a pool");
+    let mut registry = fresh(&[web()]);
+    let came_up = |registry: &BackendRegistry| {
+        let view = registry.views().next().expect("a pool");
         view.came_up.clone()
     };
     let web1 = id("web", "10.0.0.6:80");
-    assert_eq!(came_up(&roster), [None, None]);
-    roster.checked(&web1, true, at(1));
-    assert_eq!(came_up(&roster), [None, None]);
-    roster.checked(&web1, false, at(2));
-    roster.checked(&web1, true, at(3));
-    assert_eq!(came_up(&roster), [Some(at(3)), None]);
-    let order = |roster: &mut Roster, order, second| {
-        roster.order("web2", order, at(second)).expect("a backend");
+    assert_eq!(came_up(&registry), [None, None]);
+    registry.record_check(&web1, true, at(1));
+    assert_eq!(came_up(&registry), [None, None]);
+    registry.record_check(&web1, false, at(2));
+    registry.record_check(&web1, true, at(3));
+    assert_eq!(came_up(&registry), [Some(at(3)), None]);
+    let order = |registry: &mut BackendRegistry, order, second| {
+        registry
+            .set_override("web2", order, at(second))
+            .expect("a backend");
     };
-    order(&mut roster, AdminState::Drain, 4);
-    order(&mut roster, AdminState::Ready, 5);
-    assert_eq!(came_up(&roster), [Some(at(3)), Some(at(5))]);
+    order(&mut registry, AdminState::Drain, 4);
+    order(&mut registry, AdminState::Ready, 5);
+    assert_eq!(came_up(&registry), [Some(at(3)), Some(at(5))]);
     let more = pool("web", &[("web3", "10.0.0.9:80"), ("other", "10.0.0.6:80")]);
-    let roster = roster.reloaded(&[more], at(7));
-    assert_eq!(came_up(&roster), [Some(at(7)), Some(at(3))]);
+    let registry = registry.reloaded(&[more], at(7));
+    assert_eq!(came_up(&registry), [Some(at(7)), Some(at(3))]);
 }
 
 #[test]
 fn an_order_stands_above_the_checks() {
-    let mut roster = fresh(&[web()]);
+    let mut registry = fresh(&[web()]);
     let web2 = id("web", "10.0.0.7:80");
-    let ordered = roster
-        .order("web2", AdminState::Down, at(1))
+    let ordered = registry
+        .set_override("web2", AdminState::Down, at(1))
         .expect("reached");
     assert_eq!((ordered.name.as_str(), ordered.state), ("web/web2", Down));
     assert_eq!(ordered.change.map(|change| change.to), Some(Down));
-    assert_eq!(roster.checked(&web2, false, at(2)), None);
-    assert_eq!(roster.checked(&web2, true, at(3)), None);
-    assert_eq!(states(&roster), [Up, Down]);
-    let ordered = roster
-        .order("web2", AdminState::Ready, at(4))
+    assert_eq!(registry.record_check(&web2, false, at(2)), None);
+    assert_eq!(registry.record_check(&web2, true, at(3)), None);
+    assert_eq!(states(&registry), [Up, Down]);
+    let ordered = registry
+        .set_override("web2", AdminState::Ready, at(4))
         .expect("reached");
     assert_eq!(ordered.change.map(|change| change.to), Some(Up));
 }
 
 #[test]
 fn a_draining_backend_that_dies_is_down_and_drains_again_when_it_returns() {
-    let mut roster = fresh(&[web()]);
+    let mut registry = fresh(&[web()]);
     let web1 = id("web", "10.0.0.6:80");
-    roster
-        .order("web1", AdminState::Drain, at(1))
+    registry
+        .set_override("web1", AdminState::Drain, at(1))
         .expect("reached");
-    assert_eq!(states(&roster), [Draining, Up]);
-    roster.checked(&web1, false, at(2));
-    assert_eq!(states(&roster), [Down, Up]);
-    roster.checked(&web1, true, at(3));
-    assert_eq!(states(&roster), [Draining, Up]);
+    assert_eq!(states(&registry), [Draining, Up]);
+    registry.record_check(&web1, false, at(2));
+    assert_eq!(states(&registry), [Down, Up]);
+    registry.record_check(&web1, true, at(3));
+    assert_eq!(states(&registry), [Draining, Up]);
 }
 
 #[test]
 fn backends_that_are_all_down_are_tried_but_for_those_that_the_operator_took_out() {
-    let mut roster = fresh(&[web()]);
+    let mut registry = fresh(&[web()]);
     let (web1, web2) = (id("web", "10.0.0.6:80"), id("web", "10.0.0.7:80"));
-    let change = roster.checked(&web1, false, at(1)).expect("a change");
+    let change = registry
+        .record_check(&web1, false, at(1))
+        .expect("a change");
     assert_eq!(change.view.all_down(), None);
     assert_eq!(change.view.taken_states(), [Down, Up]);
-    let change = roster.checked(&web2, false, at(2)).expect("a change");
+    let change = registry
+        .record_check(&web2, false, at(2))
+        .expect("a change");
     assert_eq!(change.view.all_down(), Some(AllDown::Trying));
     assert_eq!(change.view.taken_states(), [Up, Up]);
     assert_eq!(change.view.states, [Down, Down]);
 
-    let ordered = roster
-        .order("web1", AdminState::Drain, at(3))
+    let ordered = registry
+        .set_override("web1", AdminState::Drain, at(3))
         .expect("reached");
     let change = ordered
         .change
         .expect("its pool changes, though its state does not");
     assert_eq!((change.from, change.to), (Down, Down));
     assert_eq!(change.view.taken_states(), [Down, Up]);
-    let ordered = roster
-        .order("web2", AdminState::Down, at(4))
+    let ordered = registry
+        .set_override("web2", AdminState::Down, at(4))
         .expect("reached");
     let change = ordered.change.expect("its pool changes");
     assert_eq!(
@@ -178,10 +193,10 @@ fn backends_that_are_all_down_are_tried_but_for_those_that_the_operator_took_out
         "none is left"
     );
 
-    let change = roster.checked(&web1, true, at(5)).expect("a change");
+    let change = registry.record_check(&web1, true, at(5)).expect("a change");
     assert_eq!(change.view.taken_states(), [Draining, Down]);
-    let ordered = roster
-        .order("web1", AdminState::Ready, at(6))
+    let ordered = registry
+        .set_override("web1", AdminState::Ready, at(6))
         .expect("reached");
     let change = ordered.change.expect("a change");
     assert_eq!(change.view.all_down(), None);
@@ -190,14 +205,14 @@ fn backends_that_are_all_down_are_tried_but_for_those_that_the_operator_took_out
 
 #[test]
 fn an_order_for_a_failed_backend_of_a_pool_that_serves_changes_nothing() {
-    let mut roster = fresh(&[web()]);
-    roster.checked(&id("web", "10.0.0.7:80"), false, at(1));
-    let ordered = roster
-        .order("web2", AdminState::Drain, at(2))
+    let mut registry = fresh(&[web()]);
+    registry.record_check(&id("web", "10.0.0.7:80"), false, at(1));
+    let ordered = registry
+        .set_override("web2", AdminState::Drain, at(2))
         .expect("reached");
     assert_eq!((ordered.state, ordered.change), (Down, None));
     assert_eq!(
-        roster.view(&web().name).map(|view| view.orders[1]),
+        registry.view(&web().name).map(|view| view.overrides[1]),
         Some(AdminState::Drain)
     );
 }
@@ -208,9 +223,9 @@ fn backends_that_are_all_down_are_left_alone_where_the_pool_refuses() {
         when_all_down: config::WhenAllDown::Refuse,
         ..(*web()).clone()
     });
-    let mut roster = fresh(&[refusing]);
-    roster.checked(&id("web", "10.0.0.6:80"), false, at(1));
-    let change = roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
+    let mut registry = fresh(&[refusing]);
+    registry.record_check(&id("web", "10.0.0.6:80"), false, at(1));
+    let change = registry.record_check(&id("web", "10.0.0.7:80"), false, at(2));
     let view = change.expect("a change").view;
     assert_eq!(view.all_down(), Some(AllDown::Refusing));
     assert_eq!(view.taken_states(), [Down, Down]);
@@ -218,11 +233,11 @@ fn backends_that_are_all_down_are_left_alone_where_the_pool_refuses() {
 
 #[test]
 fn a_reload_keeps_the_states_of_backends_that_stay() {
-    let mut roster = fresh(&[web()]);
-    roster
-        .order("web1", AdminState::Drain, at(1))
+    let mut registry = fresh(&[web()]);
+    registry
+        .set_override("web1", AdminState::Drain, at(1))
         .expect("reached");
-    roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
+    registry.record_check(&id("web", "10.0.0.7:80"), false, at(2));
     let after = pool(
         "web",
         &[
@@ -231,62 +246,62 @@ fn a_reload_keeps_the_states_of_backends_that_stay() {
             ("web1", "10.0.0.6:80"),
         ],
     );
-    let reloaded = roster.reloaded(&[after], at(9));
+    let reloaded = registry.reloaded(&[after], at(9));
     assert_eq!(states(&reloaded), [Up, Down, Draining]);
-    let renamed = reloaded.member(&id("web", "10.0.0.7:80"));
+    let renamed = reloaded.status(&id("web", "10.0.0.7:80"));
     assert_eq!(renamed.map(|member| member.since), Some(at(2)));
 }
 
 #[test]
 fn a_backend_whose_check_was_taken_away_is_up() {
-    let mut roster = fresh(&[web()]);
-    roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
-    let reloaded = roster.reloaded(&[without_check(&web())], at(9));
+    let mut registry = fresh(&[web()]);
+    registry.record_check(&id("web", "10.0.0.7:80"), false, at(2));
+    let reloaded = registry.reloaded(&[without_check(&web())], at(9));
     assert_eq!(states(&reloaded), [Up, Up]);
 }
 
 #[test]
 fn the_next_agent_takes_over_orders_and_health() {
-    let mut roster = fresh(&[web()]);
-    roster
-        .order("web1", AdminState::Drain, at(1))
+    let mut registry = fresh(&[web()]);
+    registry
+        .set_override("web1", AdminState::Drain, at(1))
         .expect("reached");
-    roster.checked(&id("web", "10.0.0.7:80"), false, at(2));
-    let next = Roster::new(&[web()], &roster.memory(), at(60));
+    registry.record_check(&id("web", "10.0.0.7:80"), false, at(2));
+    let next = BackendRegistry::new(&[web()], &registry.saved_states(), at(60));
     assert_eq!(states(&next), [Draining, Down]);
 }
 
 #[test]
 fn a_name_in_two_pools_needs_its_pool() {
     let api = pool("api", &[("web2", "10.0.0.7:8080")]);
-    let mut roster = fresh(&[web(), api]);
-    let error = roster
-        .order("web2", AdminState::Drain, at(1))
+    let mut registry = fresh(&[web(), api]);
+    let error = registry
+        .set_override("web2", AdminState::Drain, at(1))
         .expect_err("ambiguous");
     assert_eq!(
         error.to_string(),
         r#""web2" could be any of web/web2, api/web2; say which one"#
     );
-    assert_eq!(states(&roster), [Up, Up, Up], "nothing happened");
-    let ordered = roster
-        .order("api/web2", AdminState::Drain, at(1))
+    assert_eq!(states(&registry), [Up, Up, Up], "nothing happened");
+    let ordered = registry
+        .set_override("api/web2", AdminState::Drain, at(1))
         .expect("reached");
     assert_eq!(ordered.name, "api/web2");
-    assert_eq!(states(&roster), [Up, Up, Draining]);
+    assert_eq!(states(&registry), [Up, Up, Draining]);
 }
 
 #[test]
 fn a_backend_is_found_by_its_address_too() {
-    let mut roster = fresh(&[web()]);
-    let reached = roster.order("web/10.0.0.7:80", AdminState::Down, at(1));
+    let mut registry = fresh(&[web()]);
+    let reached = registry.set_override("web/10.0.0.7:80", AdminState::Down, at(1));
     assert_eq!(reached.expect("reached").name, "web/web2");
 }
 
 #[test]
 fn an_unknown_name_lists_those_there_are() {
-    let mut roster = fresh(&[web()]);
-    let error = roster
-        .order("web7", AdminState::Down, at(1))
+    let mut registry = fresh(&[web()]);
+    let error = registry
+        .set_override("web7", AdminState::Down, at(1))
         .expect_err("unknown");
     assert_eq!(
         error.to_string(),
@@ -297,7 +312,7 @@ fn an_unknown_name_lists_those_there_are() {
 #[derive(Clone, Debug)]
 enum Event {
     Checked(usize, bool),
-    Ordered(usize, AdminState),
+    OverrideApplied(usize, AdminState),
 }
 
 fn event(backends: usize) -> impl Strategy<Value = Event> {
@@ -308,7 +323,7 @@ fn event(backends: usize) -> impl Strategy<Value = Event> {
     ];
     prop_oneof![
         (0..backends, any::<bool>()).prop_map(|(index, healthy)| Event::Checked(index, healthy)),
-        (0..backends, order).prop_map(|(index, order)| Event::Ordered(index, order)),
+        (0..backends, order).prop_map(|(index, order)| Event::OverrideApplied(index, order)),
     ]
 }
 
@@ -321,24 +336,24 @@ proptest! {
         events in prop::collection::vec(event(2), 0..60),
     ) {
         let addresses = ["10.0.0.6:80", "10.0.0.7:80"];
-        let mut roster = fresh(&[web()]);
+        let mut registry = fresh(&[web()]);
         let mut model = [(true, AdminState::Ready, at(0)); 2];
         for (second, event) in events.into_iter().enumerate() {
             let now = at(second as u64 + 1);
-            let (before, taken) = (states(&roster), taken_states(&roster));
+            let (before, taken) = (states(&registry), taken_states(&registry));
             let (index, change) = match event {
                 Event::Checked(index, healthy) => {
                     model[index].0 = healthy;
-                    (index, roster.checked(&id("web", addresses[index]), healthy, now))
+                    (index, registry.record_check(&id("web", addresses[index]), healthy, now))
                 }
-                Event::Ordered(index, order) => {
+                Event::OverrideApplied(index, order) => {
                     model[index].1 = order;
-                    let reached = roster.order(addresses[index], order, now);
+                    let reached = registry.set_override(addresses[index], order, now);
                     (index, reached.expect("reached").change)
                 }
             };
-            let after = states(&roster);
-            let goes_elsewhere = taken != taken_states(&roster);
+            let after = states(&registry);
+            let goes_elsewhere = taken != taken_states(&registry);
             prop_assert_eq!(change.is_some(), before != after || goes_elsewhere);
             if before != after {
                 model[index].2 = now;
@@ -349,24 +364,27 @@ proptest! {
                 prop_assert_eq!(&change.view.states, &after);
             }
             for (index, (healthy, order, since)) in model.iter().enumerate() {
-                prop_assert_eq!(after[index], state_of(*healthy, *order));
-                let member = roster.member(&id("web", addresses[index])).expect("a member");
+                prop_assert_eq!(after[index], combined_state(*healthy, *order));
+                let member = registry.status(&id("web", addresses[index])).expect("a member");
                 prop_assert_eq!(member.since, *since);
             }
-            let again = Roster::new(&[web()], &roster.memory(), now);
+            let again = BackendRegistry::new(&[web()], &registry.saved_states(), now);
             prop_assert_eq!(states(&again), after);
         }
     }
 }
 
 /// As when the link comes up: both tell all, and what the other does not know comes back.
-fn exchange(a: &mut Roster, b: &mut Roster, now: SystemTime) {
-    let (from_a, from_b) = (a.told_orders(), b.told_orders());
-    let (heard_a, heard_b) = (a.heard_orders(&from_b, now), b.heard_orders(&from_a, now));
+fn exchange(a: &mut BackendRegistry, b: &mut BackendRegistry, now: SystemTime) {
+    let (from_a, from_b) = (a.overrides_message(), b.overrides_message());
+    let (heard_a, heard_b) = (
+        a.merge_overrides(&from_b, now),
+        b.merge_overrides(&from_a, now),
+    );
     for (answer, to) in [(heard_a.answer, b), (heard_b.answer, a)] {
         if let Some(answer) = answer {
             assert_eq!(
-                to.heard_orders(&answer, now).answer,
+                to.merge_overrides(&answer, now).answer,
                 None,
                 "there is an end to it"
             );
@@ -374,15 +392,16 @@ fn exchange(a: &mut Roster, b: &mut Roster, now: SystemTime) {
     }
 }
 
-fn order_of(roster: &Roster, address: &str) -> AdminState {
-    roster.member(&id("web", address)).expect("known").order
+fn order_of(registry: &BackendRegistry, address: &str) -> AdminState {
+    registry.status(&id("web", address)).expect("known").order
 }
 
 #[test]
 fn an_order_given_at_one_host_is_followed_at_the_other() {
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
-    a.order("web1", AdminState::Drain, at(5)).expect("known");
-    let heard = b.heard_orders(&a.told_orders(), at(6));
+    a.set_override("web1", AdminState::Drain, at(5))
+        .expect("known");
+    let heard = b.merge_overrides(&a.overrides_message(), at(6));
     let [taken] = heard.taken.as_slice() else {
         panic!("{heard:?}");
     };
@@ -391,7 +410,9 @@ fn an_order_given_at_one_host_is_followed_at_the_other() {
     assert_eq!(heard.answer, None, "there was no news");
     assert_eq!(states(&b), states(&a));
     assert!(
-        b.heard_orders(&a.told_orders(), at(7)).taken.is_empty(),
+        b.merge_overrides(&a.overrides_message(), at(7))
+            .taken
+            .is_empty(),
         "heard once"
     );
 }
@@ -399,39 +420,46 @@ fn an_order_given_at_one_host_is_followed_at_the_other() {
 #[test]
 fn of_two_orders_the_newer_wins_at_both_hosts() {
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
-    a.order("web1", AdminState::Drain, at(5)).expect("known");
-    b.order("web2", AdminState::Down, at(5)).expect("known");
-    b.order("web1", AdminState::Down, at(6)).expect("known");
-    a.order("web2", AdminState::Ready, at(6)).expect("known");
+    a.set_override("web1", AdminState::Drain, at(5))
+        .expect("known");
+    b.set_override("web2", AdminState::Down, at(5))
+        .expect("known");
+    b.set_override("web1", AdminState::Down, at(6))
+        .expect("known");
+    a.set_override("web2", AdminState::Ready, at(6))
+        .expect("known");
     exchange(&mut a, &mut b, at(7));
-    for roster in [&a, &b] {
-        assert_eq!(order_of(roster, "10.0.0.6:80"), AdminState::Down);
-        assert_eq!(order_of(roster, "10.0.0.7:80"), AdminState::Ready);
+    for registry in [&a, &b] {
+        assert_eq!(order_of(registry, "10.0.0.6:80"), AdminState::Down);
+        assert_eq!(order_of(registry, "10.0.0.7:80"), AdminState::Ready);
     }
 }
 
 #[test]
 fn a_later_order_wins_though_its_hosts_clock_is_behind() {
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
-    a.order("web1", AdminState::Drain, at(90_000))
+    a.set_override("web1", AdminState::Drain, at(90_000))
         .expect("known");
-    b.heard_orders(&a.told_orders(), at(10));
-    b.order("web1", AdminState::Ready, at(11)).expect("known");
-    a.heard_orders(&b.told_orders(), at(90_001));
+    b.merge_overrides(&a.overrides_message(), at(10));
+    b.set_override("web1", AdminState::Ready, at(11))
+        .expect("known");
+    a.merge_overrides(&b.overrides_message(), at(90_001));
     assert_eq!(order_of(&a, "10.0.0.6:80"), AdminState::Ready);
 }
 
 #[test]
 fn an_agent_that_starts_again_does_not_bring_old_orders_back() {
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[web()]));
-    a.order("web1", AdminState::Drain, at(5)).expect("known");
+    a.set_override("web1", AdminState::Drain, at(5))
+        .expect("known");
     exchange(&mut a, &mut b, at(6));
-    b.order("web1", AdminState::Ready, at(7)).expect("known");
+    b.set_override("web1", AdminState::Ready, at(7))
+        .expect("known");
     // While a is away b starts again: that web1 is ready stands in its memory.
-    let mut b = Roster::new(&[web()], &b.memory(), at(8));
+    let mut b = BackendRegistry::new(&[web()], &b.saved_states(), at(8));
     exchange(&mut a, &mut b, at(9));
-    for roster in [&a, &b] {
-        assert_eq!(order_of(roster, "10.0.0.6:80"), AdminState::Ready);
+    for registry in [&a, &b] {
+        assert_eq!(order_of(registry, "10.0.0.6:80"), AdminState::Ready);
     }
 }
 
@@ -439,7 +467,8 @@ fn an_agent_that_starts_again_does_not_bring_old_orders_back() {
 fn orders_for_backends_of_the_peer_alone_are_none_of_ours() {
     let more = pool("web", &[("web1", "10.0.0.6:80"), ("web9", "10.0.0.9:80")]);
     let (mut a, mut b) = (fresh(&[web()]), fresh(&[more]));
-    b.order("web9", AdminState::Drain, at(5)).expect("known");
+    b.set_override("web9", AdminState::Drain, at(5))
+        .expect("known");
     exchange(&mut a, &mut b, at(6));
     assert_eq!(states(&a), [Up, Up]);
     // A reload brings the backend: the next exchange brings its order.
@@ -477,15 +506,15 @@ proptest! {
         for (deed, second) in deeds {
             match deed {
                 Deed::Order(host, backend, order) => {
-                    let roster = if host { &mut a } else { &mut b };
+                    let registry = if host { &mut a } else { &mut b };
                     let name = if backend { "web1" } else { "web2" };
-                    roster.order(name, order, at(second)).expect("known");
+                    registry.set_override(name, order, at(second)).expect("known");
                 }
                 Deed::Exchange => exchange(&mut a, &mut b, at(second)),
             }
         }
         exchange(&mut a, &mut b, at(50));
         prop_assert_eq!(states(&a), states(&b));
-        prop_assert_eq!(a.told_orders().orders(), b.told_orders().orders());
+        prop_assert_eq!(a.overrides_message().overrides(), b.overrides_message().overrides());
     }
 }

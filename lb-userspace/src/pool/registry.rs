@@ -1,4 +1,4 @@
-//! The roster: every backend of every pool, and what state checks and operator put it in.
+//! The registry: every backend of every pool, and what state checks and operator put it in.
 //!
 //! Where a backend begins:
 //! - one that an earlier agent knew: as that agent left it, operator's order and health both;
@@ -12,8 +12,8 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 use lb_common::backend::BackendState;
 
 use super::{
-    AdminState, BackendId, Memory, Orders, PoolView, Remembered, Stamp, Stamped, ToldOrders,
-    state_of,
+    AdminState, BackendKey, Overrides, OverridesMessage, PoolView, SavedState, SavedStates, Stamp,
+    StampedOverride, combined_state,
 };
 use crate::config::{self, Name};
 
@@ -22,27 +22,27 @@ const NAMES_IN_AN_ERROR: usize = 12;
 
 /// Every backend of every pool: a pure state machine. Time comes in from outside.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Roster {
+pub struct BackendRegistry {
     entries: Vec<Entry>,
     /// Where each backend stands: the place of its pool, and its own in the pool.
-    places: HashMap<BackendId, (usize, usize)>,
+    places: HashMap<BackendKey, (usize, usize)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Entry {
     view: Arc<PoolView>,
-    members: Vec<Member>,
+    statuses: Vec<BackendStatus>,
 }
 
 /// What is known of one backend.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Member {
+pub struct BackendStatus {
     /// What the checks say; true where there are none.
     pub healthy: bool,
     /// What the operator said.
     pub order: AdminState,
     /// When, as the two hosts of a pair count.
-    pub given: Stamp,
+    pub stamp: Stamp,
     /// When it came into the state it is in.
     pub since: SystemTime,
     /// When it last came up, or came to its pool, while the agent ran; `None`: it was there from the
@@ -66,7 +66,7 @@ pub struct Change {
 
 /// An order that reached its backend.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ordered {
+pub struct OverrideApplied {
     /// Whom it reached, as `pool/backend`.
     pub name: String,
     /// The state it is in now.
@@ -77,16 +77,16 @@ pub struct Ordered {
 
 /// What came of the orders that the peer told.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
+pub struct OverridesMerged {
     /// Those that were newer than this host's own, and reached their backends.
-    pub taken: Vec<Ordered>,
+    pub taken: Vec<OverrideApplied>,
     /// What the peer does not know yet: to be told in return.
-    pub answer: Option<ToldOrders>,
+    pub answer: Option<OverridesMessage>,
 }
 
 /// Why an order reached no backend.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum OrderError {
+pub enum OverrideError {
     /// No pool has it.
     #[error("no backend is called {name:?}; there are {}", listed(known))]
     Unknown {
@@ -118,37 +118,42 @@ fn listed(names: &[String]) -> String {
     text
 }
 
-impl Roster {
-    /// A roster of these pools; what an earlier agent left in `memory` is taken over.
+impl BackendRegistry {
+    /// A registry of these pools; what an earlier agent left in `memory` is taken over.
     #[must_use]
-    pub fn new(pools: &[Arc<config::Pool>], memory: &Memory, now: SystemTime) -> Self {
-        let known = |id: &BackendId| {
-            memory.of(id).map(|remembered| Member {
+    pub fn new(pools: &[Arc<config::Pool>], memory: &SavedStates, now: SystemTime) -> Self {
+        let known = |id: &BackendKey| {
+            memory.of(id).map(|remembered| BackendStatus {
                 healthy: remembered.healthy,
                 order: remembered.order,
-                given: remembered.given,
-                ..Member::begin(now, None)
+                stamp: remembered.stamp,
+                ..BackendStatus::begin(now, None)
             })
         };
         Self::build(pools, now, |id| {
-            known(id).unwrap_or_else(|| Member::begin(now, None))
+            known(id).unwrap_or_else(|| BackendStatus::begin(now, None))
         })
     }
 
-    /// The roster after a reload: backends that stay (same pool, same address) keep their health
+    /// The registry after a reload: backends that stay (same pool, same address) keep their health
     /// and the operator's order. `self` is untouched, so a reload that fails costs nothing.
     #[must_use]
     pub fn reloaded(&self, pools: &[Arc<config::Pool>], now: SystemTime) -> Self {
         Self::build(pools, now, |id| {
-            let member = self.member(id).copied();
-            member.unwrap_or_else(|| Member::begin(now, Some(now)))
+            let status = self.status(id).copied();
+            status.unwrap_or_else(|| BackendStatus::begin(now, Some(now)))
         })
     }
 
     /// A check came to a conclusion. `None` when the state stays, or the backend has gone.
-    pub fn checked(&mut self, id: &BackendId, healthy: bool, now: SystemTime) -> Option<Change> {
+    pub fn record_check(
+        &mut self,
+        id: &BackendKey,
+        healthy: bool,
+        now: SystemTime,
+    ) -> Option<Change> {
         let (entry, index) = self.place(id)?;
-        self.update(entry, index, now, |member| member.healthy = healthy)
+        self.update(entry, index, now, |status| status.healthy = healthy)
     }
 
     /// The operator gives an order for `name`: a backend's name or address, with `pool/` before it
@@ -156,27 +161,27 @@ impl Roster {
     ///
     /// # Errors
     /// No backend of that name, or more than one.
-    pub fn order(
+    pub fn set_override(
         &mut self,
         name: &str,
         order: AdminState,
         now: SystemTime,
-    ) -> Result<Ordered, OrderError> {
+    ) -> Result<OverrideApplied, OverrideError> {
         let place = self.find(name)?;
         let stamp = Stamp::next(self.newest_order(), now);
-        Ok(self.put(place, Stamped { stamp, order }, now))
+        Ok(self.put(place, StampedOverride { stamp, order }, now))
     }
 
     /// The operator's orders, as they are told to the peer: when the link comes up, and after each
     /// order.
     #[must_use]
-    pub fn told_orders(&self) -> ToldOrders {
-        ToldOrders::all(&self.orders())
+    pub fn overrides_message(&self) -> OverridesMessage {
+        OverridesMessage::all(&self.overrides())
     }
 
     /// The peer told its orders. For each backend the newest wins, whoever gave it.
-    pub fn heard_orders(&mut self, told: &ToldOrders, now: SystemTime) -> Heard {
-        let (ours, theirs) = (self.orders(), told.orders());
+    pub fn merge_overrides(&mut self, told: &OverridesMessage, now: SystemTime) -> OverridesMerged {
+        let (ours, theirs) = (self.overrides(), told.overrides());
         let mut taken = Vec::new();
         for (id, newer) in theirs.newer_than(&ours).iter() {
             // A backend that this configuration does not have is none of ours.
@@ -185,8 +190,8 @@ impl Roster {
             }
         }
         let news = ours.newer_than(&theirs);
-        let answer = (told.are_all() && !news.is_empty()).then(|| ToldOrders::some(&news));
-        Heard { taken, answer }
+        let answer = (told.are_all() && !news.is_empty()).then(|| OverridesMessage::some(&news));
+        OverridesMerged { taken, answer }
     }
 
     /// Every pool as it is now, in the order of the configuration.
@@ -202,21 +207,21 @@ impl Roster {
 
     /// What is known of one backend.
     #[must_use]
-    pub fn member(&self, id: &BackendId) -> Option<&Member> {
+    pub fn status(&self, id: &BackendKey) -> Option<&BackendStatus> {
         let (entry, index) = self.place(id)?;
-        self.entries[entry].members.get(index)
+        self.entries[entry].statuses.get(index)
     }
 
     /// What the next agent should know.
     #[must_use]
-    pub fn memory(&self) -> Memory {
-        Memory::new(self.entries.iter().flat_map(|entry| {
-            let members = entry.members.iter().enumerate();
-            members.map(|(index, member)| {
-                let remembered = Remembered {
-                    order: member.order,
-                    given: member.given,
-                    healthy: member.healthy,
+    pub fn saved_states(&self) -> SavedStates {
+        SavedStates::new(self.entries.iter().flat_map(|entry| {
+            let statuses = entry.statuses.iter().enumerate();
+            statuses.map(|(index, status)| {
+                let remembered = SavedState {
+                    order: status.order,
+                    stamp: status.stamp,
+                    healthy: status.healthy,
                 };
                 (entry.id(index), remembered)
             })
@@ -224,29 +229,37 @@ impl Roster {
     }
 
     /// The orders that were ever given.
-    fn orders(&self) -> Orders {
+    fn overrides(&self) -> Overrides {
         let entries = self.entries.iter();
         let orders = entries.flat_map(|entry| {
-            let members = entry.members.iter().enumerate();
-            members.map(|(index, member)| (entry.id(index), member.ordered()))
+            let statuses = entry.statuses.iter().enumerate();
+            statuses.map(|(index, status)| (entry.id(index), status.ordered()))
         });
         orders.collect()
     }
 
     fn newest_order(&self) -> Stamp {
-        let members = self.entries.iter().flat_map(|entry| &entry.members);
-        members.map(|member| member.given).max().unwrap_or_default()
+        let statuses = self.entries.iter().flat_map(|entry| &entry.statuses);
+        statuses
+            .map(|status| status.stamp)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Puts an order in force.
-    fn put(&mut self, (entry, index): (usize, usize), new: Stamped, now: SystemTime) -> Ordered {
-        let change = self.update(entry, index, now, |member| {
-            member.order = new.order;
-            member.given = new.stamp;
+    fn put(
+        &mut self,
+        (entry, index): (usize, usize),
+        new: StampedOverride,
+        now: SystemTime,
+    ) -> OverrideApplied {
+        let change = self.update(entry, index, now, |status| {
+            status.order = new.order;
+            status.stamp = new.stamp;
         });
-        Ordered {
+        OverrideApplied {
             name: self.full_name((entry, index)),
-            state: self.entries[entry].members[index].state(),
+            state: self.entries[entry].statuses[index].state(),
             change,
         }
     }
@@ -254,21 +267,21 @@ impl Roster {
     fn build(
         pools: &[Arc<config::Pool>],
         now: SystemTime,
-        member: impl Fn(&BackendId) -> Member,
+        status: impl Fn(&BackendKey) -> BackendStatus,
     ) -> Self {
         let entries = pools.iter().map(|pool| {
-            let members = pool.backends.iter().map(|backend| {
-                let id = BackendId {
+            let statuses = pool.backends.iter().map(|backend| {
+                let id = BackendKey {
                     pool: pool.name.clone(),
                     address: backend.address,
                 };
-                settle(member(&id), pool.check.is_some(), now)
+                settle(status(&id), pool.check.is_some(), now)
             });
-            Entry::new(Arc::clone(pool), members.collect())
+            Entry::new(Arc::clone(pool), statuses.collect())
         });
         let entries: Vec<Entry> = entries.collect();
         let places = entries.iter().enumerate().flat_map(|(place, entry)| {
-            (0..entry.members.len()).map(move |index| (entry.id(index), (place, index)))
+            (0..entry.statuses.len()).map(move |index| (entry.id(index), (place, index)))
         });
         Self {
             places: places.collect(),
@@ -276,34 +289,34 @@ impl Roster {
         }
     }
 
-    /// Changes a member, and the view with it when its state turns out another.
+    /// Changes a status, and the view with it when its state turns out another.
     fn update(
         &mut self,
         entry: usize,
         index: usize,
         now: SystemTime,
-        change: impl FnOnce(&mut Member),
+        change: impl FnOnce(&mut BackendStatus),
     ) -> Option<Change> {
         let entry = self.entries.get_mut(entry)?;
-        let member = entry.members.get_mut(index)?;
-        let before = (member.state(), member.order);
-        change(member);
-        let after = (member.state(), member.order);
+        let status = entry.statuses.get_mut(index)?;
+        let before = (status.state(), status.order);
+        change(status);
+        let after = (status.state(), status.order);
         if before == after {
             return None;
         }
         let ((from, _), (to, order)) = (before, after);
         if from != to {
-            member.since = now;
+            status.since = now;
         }
         if from != to && to == BackendState::Up {
-            member.came_up = Some(now);
+            status.came_up = Some(now);
         }
-        let came_up = member.came_up;
+        let came_up = status.came_up;
         let taken = entry.view.taken_states();
         let view = Arc::make_mut(&mut entry.view);
         view.states[index] = to;
-        view.orders[index] = order;
+        view.overrides[index] = order;
         view.came_up[index] = came_up;
         if from == to && taken == entry.view.taken_states() {
             return None;
@@ -316,19 +329,19 @@ impl Roster {
         })
     }
 
-    fn place(&self, id: &BackendId) -> Option<(usize, usize)> {
+    fn place(&self, id: &BackendKey) -> Option<(usize, usize)> {
         self.places.get(id).copied()
     }
 
-    fn find(&self, name: &str) -> Result<(usize, usize), OrderError> {
+    fn find(&self, name: &str) -> Result<(usize, usize), OverrideError> {
         let found: Vec<_> = self.matches(name).collect();
         match found.as_slice() {
             [one] => Ok(*one),
-            [] => Err(OrderError::Unknown {
+            [] => Err(OverrideError::Unknown {
                 name: name.to_owned(),
                 known: self.places().map(|place| self.full_name(place)).collect(),
             }),
-            several => Err(OrderError::Ambiguous {
+            several => Err(OverrideError::Ambiguous {
                 name: name.to_owned(),
                 candidates: several.iter().map(|place| self.full_name(*place)).collect(),
             }),
@@ -351,7 +364,7 @@ impl Roster {
 
     fn places(&self) -> impl Iterator<Item = (usize, usize)> {
         let entries = self.entries.iter().enumerate();
-        entries.flat_map(|(entry, pool)| (0..pool.members.len()).map(move |index| (entry, index)))
+        entries.flat_map(|(entry, pool)| (0..pool.statuses.len()).map(move |index| (entry, index)))
     }
 
     fn full_name(&self, (entry, index): (usize, usize)) -> String {
@@ -361,34 +374,34 @@ impl Roster {
 }
 
 impl Entry {
-    fn new(pool: Arc<config::Pool>, members: Vec<Member>) -> Self {
+    fn new(pool: Arc<config::Pool>, statuses: Vec<BackendStatus>) -> Self {
         let view = PoolView {
-            states: members.iter().map(Member::state).collect(),
-            orders: members.iter().map(|member| member.order).collect(),
-            came_up: members.iter().map(|member| member.came_up).collect(),
+            states: statuses.iter().map(BackendStatus::state).collect(),
+            overrides: statuses.iter().map(|status| status.order).collect(),
+            came_up: statuses.iter().map(|status| status.came_up).collect(),
             pool,
         };
         Self {
             view: Arc::new(view),
-            members,
+            statuses,
         }
     }
 
-    fn id(&self, index: usize) -> BackendId {
-        BackendId {
+    fn id(&self, index: usize) -> BackendKey {
+        BackendKey {
             pool: self.view.pool.name.clone(),
             address: self.view.pool.backends[index].address,
         }
     }
 }
 
-impl Member {
+impl BackendStatus {
     /// One of which nothing is known: it is up, as in HAProxy.
     fn begin(now: SystemTime, came_up: Option<SystemTime>) -> Self {
         Self {
             healthy: true,
             order: AdminState::Ready,
-            given: Stamp::default(),
+            stamp: Stamp::default(),
             since: now,
             came_up,
         }
@@ -397,27 +410,27 @@ impl Member {
     /// The state that health and order make.
     #[must_use]
     pub fn state(&self) -> BackendState {
-        state_of(self.healthy, self.order)
+        combined_state(self.healthy, self.order)
     }
 
-    fn ordered(&self) -> Stamped {
-        Stamped {
-            stamp: self.given,
+    fn ordered(&self) -> StampedOverride {
+        StampedOverride {
+            stamp: self.stamp,
             order: self.order,
         }
     }
 }
 
 /// A backend whose pool lost its check is healthy from then on: nobody would ever say so again.
-fn settle(member: Member, is_checked: bool, now: SystemTime) -> Member {
-    if is_checked || member.healthy {
-        return member;
+fn settle(status: BackendStatus, is_checked: bool, now: SystemTime) -> BackendStatus {
+    if is_checked || status.healthy {
+        return status;
     }
-    Member {
+    BackendStatus {
         healthy: true,
         since: now,
         came_up: Some(now),
-        ..member
+        ..status
     }
 }
 
