@@ -2,8 +2,47 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A backend's place in the map `backends`: one for each pair of service and backend.
-pub type BackendId = u32;
+use crate::service::ServiceId;
+
+/// Index of a backend in the map `backends`: one for each pair of service and backend.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    FromBytes,
+    Hash,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+    Ord,
+    PartialEq,
+    PartialOrd,
+)]
+#[repr(transparent)]
+pub struct BackendId(pub u16);
+
+impl BackendId {
+    /// The index of its entries in BPF maps.
+    #[must_use]
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+impl From<u16> for BackendId {
+    fn from(number: u16) -> Self {
+        Self(number)
+    }
+}
+
+impl From<BackendId> for u16 {
+    fn from(id: BackendId) -> Self {
+        id.0
+    }
+}
 
 /// A backend of one service: the value of the map `backends`.
 #[derive(
@@ -16,7 +55,7 @@ pub struct Backend {
     /// TCP port.
     pub port: u16,
     /// The service that this entry belongs to.
-    pub service: u16,
+    pub service: ServiceId,
     /// A [`BackendState`] as its number; 0 is an unused entry.
     pub state: u8,
     /// 1 where its clients keep their address: see [`crate::service::Handling::Dnat`].
@@ -61,7 +100,7 @@ impl Backend {
     /// is down, or no longer in the configuration.
     #[must_use]
     #[inline(always)]
-    pub const fn is_out(&self) -> bool {
+    pub const fn is_down(&self) -> bool {
         self.state == BackendState::Down.number() || self.state == 0
     }
 }

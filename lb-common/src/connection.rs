@@ -14,6 +14,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
+    backend::BackendId,
     checksum::Delta,
     flow::FlowKey,
     tcp::{Numbers, State},
@@ -107,7 +108,7 @@ pub struct Connection {
     /// The backend's port.
     pub backend_port: u16,
     /// The backend, as a number of the map `backends`.
-    pub backend: u16,
+    pub backend: BackendId,
     /// What changes in the TCP checksum on the way to the backend: addresses and ports.
     pub segment_delta: u16,
     /// What changes in the IPv4 checksum on the way to the backend, but for the hop.
@@ -304,10 +305,10 @@ impl Rewrite {
     /// Word 4 of the connection's entry.
     #[must_use]
     #[inline(always)]
-    pub const fn word_backend(&self, backend: u16) -> u64 {
+    pub const fn word_backend(&self, backend: BackendId) -> u64 {
         zerocopy::transmute!([
             self.destination_port,
-            backend,
+            backend.0,
             self.segment_delta,
             self.address_delta,
         ])
@@ -435,7 +436,7 @@ mod tests {
             source: [172, 31, 0, 68],
             backend_address: [10, 0, 0, 6],
             backend_port: 8080,
-            backend: 7,
+            backend: BackendId(7),
             segment_delta: 1,
             address_delta: 2,
             client_hop: [1, 2, 3, 4],

@@ -29,7 +29,7 @@ impl FlowKey {
     /// The key of packets the other way.
     #[must_use]
     #[inline(always)]
-    pub const fn turned(&self) -> Self {
+    pub const fn reversed(&self) -> Self {
         Self {
             source: self.destination,
             destination: self.source,

@@ -2,6 +2,7 @@
 //! rules as the program beside it.
 
 use crate::{
+    backend::BackendId,
     connection::{
         ClientKey, Connection, Mode, NO_ROW, Rewrite, Stamp, WORD_ADDRESSES, WORD_BACKEND,
         WORD_CLIENT, WORD_HOP, WORD_NUMBERS, WORD_PASS, WORD_PORTS, WORD_STAMP,
@@ -12,8 +13,8 @@ use crate::{
     record::Record,
     settings::Settings,
     table::{
-        Buckets, Claim, Place, choose, claim, find, is_twice, publish, read, release, release_port,
-        settle, vacate,
+        Buckets, Claim, Place, choose, claim, fence_claim, find, is_duplicate, publish, read,
+        release, release_port, vacate,
     },
     tables::{Ports, Shared, Words},
     tcp::State,
@@ -24,7 +25,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Target {
     /// This host's number of the backend.
-    pub backend: u16,
+    pub backend: BackendId,
     /// This host's row of the backend's source ports; [`NO_ROW`] where clients keep their address.
     pub row: u16,
     /// The pass of the peer's that the record is part of.
@@ -91,7 +92,7 @@ pub fn import<S: Shared>(
         return outcome;
     }
     fill::<S>(&claim, &key, record, target);
-    if !is_known && is_twice(shared, &claim, &key, &buckets) {
+    if !is_known && is_duplicate(shared, &claim, &key, &buckets) {
         release_port(shared, place.index, port, PortWord::FREE);
         vacate::<S>(&claim);
         return Outcome::Contended;
@@ -199,7 +200,7 @@ fn fill<S: Shared>(claim: &Claim<S::Entry>, key: &ClientKey, record: &Record, ta
     );
     entry.store(WORD_NUMBERS, 0);
     entry.store(WORD_PASS, word_pass(target.pass));
-    settle::<S>(claim);
+    fence_claim::<S>(claim);
 }
 
 /// Word 7: no cookie, and the pass.

@@ -4,7 +4,7 @@ use crate::{
     flow::FlowKey,
     memory::Memory,
     tcp::{Flags, Numbers},
-    verdict::{Drop, Pass, Verdict},
+    verdict::{DropReason, PassReason, Verdict},
     wire::{
         ETHERTYPE_IPV4, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Ipv4, PROTOCOL_TCP, Tcp,
     },
@@ -37,8 +37,8 @@ pub fn parse<M: Memory>(memory: &M) -> Result<Packet, Verdict> {
     match ethernet.ethertype.get() {
         ETHERTYPE_IPV4 => ipv4(memory, size_of::<Ethernet>()),
         // Connections are not told apart by VLAN, and what goes out carries no tag.
-        ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => Err(Verdict::Pass(Pass::Vlan)),
-        _ => Err(Verdict::Pass(Pass::NotIp)),
+        ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => Err(Verdict::Pass(PassReason::Vlan)),
+        _ => Err(Verdict::Pass(PassReason::NotIp)),
     }
 }
 
@@ -52,13 +52,13 @@ fn ipv4<M: Memory>(memory: &M, network: usize) -> Result<Packet, Verdict> {
         || usize::from(length) < header_length
         || !memory.has(network + usize::from(length))
     {
-        return Err(Verdict::Drop(Drop::BadIpv4));
+        return Err(Verdict::Drop(DropReason::BadIpv4));
     }
     if header.protocol != PROTOCOL_TCP {
-        return Err(Verdict::Pass(Pass::NotTcp));
+        return Err(Verdict::Pass(PassReason::NotTcp));
     }
     if header.fragment.get() & MORE_FRAGMENTS_OR_OFFSET != 0 {
-        return Err(Verdict::Pass(Pass::Fragment));
+        return Err(Verdict::Pass(PassReason::Fragment));
     }
     let (source, destination, ttl) = (header.source, header.destination, header.ttl);
     let transport = network + header_length;
@@ -90,7 +90,7 @@ fn tcp<M: Memory>(
     let header = memory.at::<Tcp>(transport).ok_or(TRUNCATED)?;
     let header_length = usize::from(header.data_offset >> 4) * 4;
     if header_length < size_of::<Tcp>() || segment_length < header_length {
-        return Err(Verdict::Drop(Drop::BadTcp));
+        return Err(Verdict::Drop(DropReason::BadTcp));
     }
     Ok((
         header.source.get(),
@@ -170,7 +170,7 @@ const SACK_TIMESTAMP: [u8; 4] = [4, 2, 8, 10];
 const SEGMENT_SIZE: [u8; 2] = [2, 4];
 const FILLED_WINDOW_SCALE: [u8; 3] = [1, 3, 3];
 
-const TRUNCATED: Verdict = Verdict::Drop(Drop::Truncated);
+const TRUNCATED: Verdict = Verdict::Drop(DropReason::Truncated);
 
 /// All of the word but the two flags that a whole packet may have (RFC 791, section 3.1).
 const MORE_FRAGMENTS_OR_OFFSET: u16 = 0x3fff;

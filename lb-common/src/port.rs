@@ -51,7 +51,7 @@ impl PortWord {
     /// Whether the port rests, or has rested and was not claimed again since.
     #[must_use]
     #[inline(always)]
-    pub const fn rests(self) -> bool {
+    pub const fn is_resting(self) -> bool {
         self.0 & Self::RESTING != 0 && self.0 != Self::RESERVED.0
     }
 
@@ -59,7 +59,13 @@ impl PortWord {
     /// last `seen` then.
     #[must_use]
     #[inline(always)]
-    pub const fn left_by(state: State, last: Numbers, seen: Tick, now: Tick, hertz: u32) -> Self {
+    pub const fn after_release(
+        state: State,
+        last: Numbers,
+        seen: Tick,
+        now: Tick,
+        hertz: u32,
+    ) -> Self {
         if state.0 != State::LINGERING.0 || now.since(seen) >= TIME_WAIT * hertz {
             return Self::FREE;
         }
@@ -80,7 +86,7 @@ impl PortWord {
     /// way through each of them.
     #[must_use]
     #[inline(always)]
-    pub const fn has_rested_bit(self, next: Numbers, second: u32) -> u32 {
+    pub const fn reusable_bit(self, next: Numbers, second: u32) -> u32 {
         let word = self.0;
         let rests = word >> 31 & !word & 1;
         let rested = second.wrapping_sub(word >> 24) & (SECONDS - 1);
@@ -100,7 +106,7 @@ impl PortWord {
     /// 1 where nobody has the port and it does not rest, else 0: without a branch, too.
     #[must_use]
     #[inline(always)]
-    pub const fn is_free_bit(self) -> u32 {
+    pub const fn free_bit(self) -> u32 {
         1 - ((self.0 as u64 + u32::MAX as u64) >> 32) as u32
     }
 }
@@ -136,7 +142,7 @@ mod tests {
     };
 
     fn has_rested(word: PortWord, next: Numbers, second: u32) -> bool {
-        word.has_rested_bit(next, second) == 1
+        word.reusable_bit(next, second) == 1
     }
 
     fn at(second: u32) -> Tick {
@@ -144,7 +150,7 @@ mod tests {
     }
 
     fn resting(last: Numbers) -> PortWord {
-        PortWord::left_by(State::LINGERING, last, at(100), at(101), HERTZ)
+        PortWord::after_release(State::LINGERING, last, at(100), at(101), HERTZ)
     }
 
     fn syn(sequence: u32, timestamp: u32) -> Numbers {
@@ -157,11 +163,11 @@ mod tests {
     #[test]
     fn only_what_the_backend_holds_rests() {
         for state in (0..=15).map(State) {
-            let left = PortWord::left_by(state, LAST, at(100), at(101), HERTZ);
+            let left = PortWord::after_release(state, LAST, at(100), at(101), HERTZ);
             assert_eq!(left != PortWord::FREE, state == State::LINGERING);
             assert_eq!(left.holder(), None);
         }
-        let late = PortWord::left_by(State::LINGERING, LAST, at(100), at(160), HERTZ);
+        let late = PortWord::after_release(State::LINGERING, LAST, at(100), at(160), HERTZ);
         assert_eq!(late, PortWord::FREE, "its TIME-WAIT is over");
     }
 
@@ -203,8 +209,13 @@ mod tests {
         for second in 0..200 {
             for number in [0, 1, 255, 256, u32::MAX - 1, u32::MAX] {
                 for last in [syn(number, 0), syn(0, number)] {
-                    let word =
-                        PortWord::left_by(State::LINGERING, last, at(second), at(second), HERTZ);
+                    let word = PortWord::after_release(
+                        State::LINGERING,
+                        last,
+                        at(second),
+                        at(second),
+                        HERTZ,
+                    );
                     assert_ne!(word, PortWord::RESERVED);
                     assert_ne!(word, PortWord::FREE);
                     assert_eq!(word.holder(), None);
@@ -229,9 +240,9 @@ mod tests {
                 step.wrapping_mul(0xc2b2_ae35),
                 step.wrapping_mul(0x27d4_eb2f),
             );
-            let word = PortWord::left_by(State::LINGERING, last, at(7), at(8), HERTZ);
+            let word = PortWord::after_release(State::LINGERING, last, at(7), at(8), HERTZ);
             if has_rested(word, next, second(at(9), HERTZ)) {
-                assert!(next.follow(last), "{next:?} after {last:?}");
+                assert!(next.is_newer_than(last), "{next:?} after {last:?}");
             }
         }
     }

@@ -34,7 +34,7 @@ pub struct Record {
     /// Seconds since the client's last packet, as far as the number goes.
     pub idle: u16,
     /// Zero.
-    pub filling: u32,
+    pub padding: u32,
 }
 
 const _CHECK: () = assert!(
@@ -55,13 +55,13 @@ impl Record {
             state: state.0,
             further_source: is_through_further_source(connection) as u8,
             idle: 0,
-            filling: 0,
+            padding: 0,
         }
     }
 
     /// The key of the backend's packets.
     #[must_use]
-    pub const fn back(&self) -> FlowKey {
+    pub const fn from_backend(&self) -> FlowKey {
         FlowKey {
             source: self.backend,
             destination: self.client.destination,

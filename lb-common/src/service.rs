@@ -2,8 +2,45 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A service's place in the maps `rings` and `cursors`, and in `traffic`.
-pub type ServiceId = u16;
+/// Index of a service in the maps `rings`, `cursors` and `traffic`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    FromBytes,
+    Hash,
+    Immutable,
+    IntoBytes,
+    KnownLayout,
+    Ord,
+    PartialEq,
+    PartialOrd,
+)]
+#[repr(transparent)]
+pub struct ServiceId(pub u16);
+
+impl ServiceId {
+    /// The index of its entries in BPF maps.
+    #[must_use]
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+impl From<u16> for ServiceId {
+    fn from(number: u16) -> Self {
+        Self(number)
+    }
+}
+
+impl From<ServiceId> for u16 {
+    fn from(id: ServiceId) -> Self {
+        id.0
+    }
+}
 
 /// Where a service listens: the key of the map `services`.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -52,18 +89,31 @@ pub enum Handling {
 #[repr(u8)]
 pub enum Pick {
     /// The next one, counted by each CPU for itself.
-    Turn = 1,
+    RoundRobin = 1,
     /// By a hash of addresses and ports.
-    Flow = 2,
+    FlowHash = 2,
     /// By a hash of the client's address.
-    Source = 3,
+    SourceHash = 3,
+}
+
+impl Pick {
+    /// The method with this number; [`Self::FlowHash`] for a number that no method has.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::RoundRobin,
+            3 => Self::SourceHash,
+            _ => Self::FlowHash,
+        }
+    }
 }
 
 impl Service {
     /// Whether the agent's listener serves it.
     #[must_use]
     #[inline(always)]
-    pub const fn is_agents(&self) -> bool {
+    pub const fn is_served_by_agent(&self) -> bool {
         self.handling == Handling::Agent as u8
     }
 }

@@ -32,7 +32,7 @@ pub struct Settings {
     /// 1 while no new connection may begin: see [`Settings::hold_new`].
     pub hold: u8,
     /// 1 while the agent wants to be told of connections: see [`crate::record`].
-    pub sync: u8,
+    pub export: u8,
     /// 1 where a service keeps its clients' addresses: then any packet may be a backend's answer.
     pub dnat: u8,
     /// Zero.
@@ -66,8 +66,8 @@ impl Settings {
     /// Whether connections are to be told of.
     #[must_use]
     #[inline(always)]
-    pub const fn tells(&self) -> bool {
-        self.sync != 0
+    pub const fn export_enabled(&self) -> bool {
+        self.export != 0
     }
 }
 

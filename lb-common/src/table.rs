@@ -91,12 +91,12 @@ pub fn read<S: Shared>(shared: &S, place: &Place<S::Entry>) -> Option<Connection
         entry.load(6),
         entry.load(7),
     ];
-    is_still(shared, place).then(|| Connection::of_words(words))
+    is_unchanged(shared, place).then(|| Connection::of_words(words))
 }
 
 /// Whether the entry holds the same connection as when `place` was found.
 #[inline(always)]
-pub(crate) fn is_still<S: Shared>(shared: &S, place: &Place<S::Entry>) -> bool {
+pub(crate) fn is_unchanged<S: Shared>(shared: &S, place: &Place<S::Entry>) -> bool {
     shared.order_loads();
     let now = Stamp::of_word(place.entry.load(WORD_STAMP));
     now.serial == place.stamp.serial
@@ -283,7 +283,7 @@ pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick, hertz: u32) -> Optio
     // An entry that was never used, or was vacated, holds no port.
     let row = if before.state.is_live() { row } else { NO_ROW };
     let last = Numbers::of_word(place.entry.load(WORD_NUMBERS));
-    let left = PortWord::left_by(before.state, last, before.seen, now, hertz);
+    let left = PortWord::after_release(before.state, last, before.seen, now, hertz);
     Some(Claim {
         place: Place {
             stamp: claimed,
@@ -297,14 +297,14 @@ pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick, hertz: u32) -> Optio
 
 /// Orders what was written to a claimed entry before what is read from others.
 #[inline(always)]
-pub fn settle<S: Shared>(claim: &Claim<S::Entry>) {
+pub fn fence_claim<S: Shared>(claim: &Claim<S::Entry>) {
     let stamp = claim.place.stamp.word();
     let _still_ours = claim.place.entry.exchange(WORD_STAMP, stamp, stamp);
 }
 
 /// Whether another entry holds the same connection, or is being written to hold it.
 #[inline(never)]
-pub fn is_twice<S: Shared>(
+pub fn is_duplicate<S: Shared>(
     shared: &S,
     claim: &Claim<S::Entry>,
     key: &ClientKey,
@@ -379,7 +379,7 @@ pub fn release_port<S: Shared>(shared: &S, index: u32, (row, port): (u16, u16), 
 }
 
 /// Who wants a source port.
-pub struct Wanted {
+pub struct PortRequest {
     /// Its entry.
     pub index: u32,
     /// The row to claim in.
@@ -395,19 +395,24 @@ pub struct Wanted {
 ///
 /// Returns the port.
 #[inline(always)]
-pub fn take_port<S: Shared>(
+pub fn claim_port<S: Shared>(
     shared: &S,
     settings: &Settings,
-    wanted: &Wanted,
+    wanted: &PortRequest,
     now: Tick,
 ) -> Option<u16> {
-    let port = taken_port(shared, settings, wanted, now);
+    let port = claim_port_in_line(shared, settings, wanted, now);
     u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
 /// The port that was claimed in a line, or 0.
 #[inline(never)]
-fn taken_port<S: Shared>(shared: &S, settings: &Settings, wanted: &Wanted, now: Tick) -> u32 {
+fn claim_port_in_line<S: Shared>(
+    shared: &S,
+    settings: &Settings,
+    wanted: &PortRequest,
+    now: Tick,
+) -> u32 {
     let number = wanted.line;
     let Some(line) = shared.line(wanted.row, number) else {
         return 0;
@@ -417,12 +422,12 @@ fn taken_port<S: Shared>(shared: &S, settings: &Settings, wanted: &Wanted, now: 
     let ours = PortWord::held_by(wanted.index).0;
     let mut choice = 0;
     for at in 0..PORTS_PER_LINE {
-        choice |= PortWord(line.load(at)).is_free_bit() << at;
+        choice |= PortWord(line.load(at)).free_bit() << at;
     }
     if choice == 0 {
         let second = port::second(now, hertz);
         for at in 0..PORTS_PER_LINE {
-            choice |= PortWord(line.load(at)).has_rested_bit(wanted.numbers, second) << at;
+            choice |= PortWord(line.load(at)).reusable_bit(wanted.numbers, second) << at;
         }
     }
     let at = next_of(choice, start);
@@ -465,7 +470,7 @@ const LENDERS: u32 = 8;
 fn lender<S: Shared>(
     shared: &S,
     settings: &Settings,
-    wanted: &Wanted,
+    wanted: &PortRequest,
     line: &S::Line,
     (number, start): (u32, u32),
     now: Tick,
@@ -490,7 +495,9 @@ fn lender<S: Shared>(
         let numbers = Numbers::of_word(entry.load(WORD_NUMBERS));
         let age = now.since(stamp.seen);
         let hertz = settings.hertz;
-        if stamp.state.lends_port(age, hertz, numbers, wanted.numbers)
+        if stamp
+            .state
+            .port_reusable(age, hertz, numbers, wanted.numbers)
             || stamp.state.is_half_open() && age > hertz / SHORTEST_OPENING
         {
             return Some(Place {

@@ -10,7 +10,7 @@ use crate::{
     settings::Settings,
     tick::Tick,
     traffic::{Direction, TrafficSlot},
-    verdict::{Drop, Verdict},
+    verdict::{DropReason, Verdict},
     walk::Turn,
 };
 
@@ -111,11 +111,11 @@ pub trait Tables: Shared {
     /// The next hop of a packet with these addresses, by the kernel's routes and neighbours.
     ///
     /// # Errors
-    /// [`Drop::NoRoute`] or [`Drop::NoNeighbour`].
-    fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, Drop>;
+    /// [`DropReason::NoRoute`] or [`DropReason::NoNeighbour`].
+    fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, DropReason>;
 
     /// Tells the agent of a connection whose state changed.
-    fn tell(&self, record: &Record);
+    fn export_record(&self, record: &Record);
 
     /// Counts a packet in its verdict.
     fn count_verdict(&self, verdict: Verdict);

@@ -108,7 +108,7 @@ impl State {
     /// connection in TIME-WAIT (RFC 9293, section 3.6, case 3).
     #[must_use]
     #[inline(always)]
-    pub const fn if_crossed(self, crossed: bool) -> Self {
+    pub const fn with_crossed_fins(self, crossed: bool) -> Self {
         if crossed && self.0 == Self::CLOSED.0 {
             Self::LINGERING
         } else {
@@ -261,14 +261,14 @@ impl State {
     /// its port after the client's second retransmission.
     #[must_use]
     #[inline(always)]
-    pub const fn lends_port(self, age: u32, hertz: u32, last: Numbers, next: Numbers) -> bool {
+    pub const fn port_reusable(self, age: u32, hertz: u32, last: Numbers, next: Numbers) -> bool {
         let rest = match self {
             Self::CLOSED | Self::RESET_BY_BACKEND => 2,
             Self::OPENING | Self::ANSWERED => 4,
             Self::RESET_BY_CLIENT => 20,
             Self::UNUSED | Self::VACANT | Self::CLAIMED => return false,
             Self::LINGERING => {
-                if next.follow(last) {
+                if next.is_newer_than(last) {
                     1
                 } else {
                     self.timeout()
@@ -313,7 +313,7 @@ impl Numbers {
     /// (RFC 6191, section 2; net/ipv4/tcp_minisocks.c, `tcp_timewait_state_process`).
     #[must_use]
     #[inline(always)]
-    pub const fn follow(self, last: Self) -> bool {
+    pub const fn is_newer_than(self, last: Self) -> bool {
         let both_have = self.timestamp != 0 && last.timestamp != 0;
         if both_have {
             let newer = self.timestamp.wrapping_sub(last.timestamp).cast_signed();
@@ -446,13 +446,13 @@ mod tests {
             sequence,
             timestamp,
         };
-        let lends = |next| State::LINGERING.lends_port(251, 250, last, next);
-        assert!(!State::LINGERING.lends_port(250, 250, last, syn(1, 501)));
+        let lends = |next| State::LINGERING.port_reusable(251, 250, last, next);
+        assert!(!State::LINGERING.port_reusable(250, 250, last, syn(1, 501)));
         assert!(lends(syn(1, 501)), "a newer timestamp");
         assert!(!lends(syn(2000, 499)), "an older one, whatever the number");
         assert!(lends(syn(1001, 500)) && !lends(syn(1000, 500)));
         assert!(lends(syn(1001, 0)) && !lends(syn(900, 0)), "no timestamp");
-        assert!(State::LINGERING.lends_port(60 * 250 + 1, 250, last, syn(1, 1)));
+        assert!(State::LINGERING.port_reusable(60 * 250 + 1, 250, last, syn(1, 1)));
     }
 
     #[test]
@@ -462,7 +462,7 @@ mod tests {
             timestamp: 1,
         };
         for state in [State::ESTABLISHED, State::CLOSING_BY_BACKEND] {
-            assert!(!state.lends_port(100 * 250, 250, Numbers::default(), ahead));
+            assert!(!state.port_reusable(100 * 250, 250, Numbers::default(), ahead));
         }
     }
 

@@ -45,14 +45,14 @@ impl TrafficSlot {
     #[must_use]
     #[inline(always)]
     pub const fn of_service(id: ServiceId) -> Self {
-        Self(id as u32)
+        Self(id.index())
     }
 
     /// The entry of a backend.
     #[must_use]
     #[inline(always)]
     pub const fn of_backend(id: BackendId) -> Self {
-        Self(limits::SERVICES + id)
+        Self(limits::SERVICES + id.index())
     }
 
     /// The index in the map.

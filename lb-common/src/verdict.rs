@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// Up to the host's own network stack.
-    Pass(Pass),
+    Pass(PassReason),
     /// Nowhere.
-    Drop(Drop),
+    Drop(DropReason),
     /// Rewritten, out of the interface it came in by.
     Transmit(Steered),
     /// Rewritten, out of another interface.
@@ -16,7 +16,7 @@ pub enum Verdict {
 /// Why a packet goes up to the host's own network stack.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
-pub enum Pass {
+pub enum PassReason {
     /// Neither IPv4 nor anything else that is steered.
     NotIp,
     /// IPv4, but not TCP.
@@ -38,7 +38,7 @@ pub enum Pass {
 /// Why a packet goes nowhere.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
-pub enum Drop {
+pub enum DropReason {
     /// Ends within a header.
     Truncated,
     /// An IPv4 header that contradicts itself or the packet's length (RFC 791, section 3.1).
@@ -93,27 +93,43 @@ pub struct Counter {
 
 /// Each verdict's entry in the map `verdicts`.
 pub const COUNTERS: [Counter; 27] = [
-    counter(Verdict::Pass(Pass::NotIp), "pass", "not_ip"),
-    counter(Verdict::Pass(Pass::NotTcp), "pass", "not_tcp"),
-    counter(Verdict::Pass(Pass::Fragment), "pass", "fragment"),
-    counter(Verdict::Pass(Pass::NotAService), "pass", "not_a_service"),
-    counter(Verdict::Pass(Pass::Agent), "pass", "agent"),
-    counter(Verdict::Pass(Pass::NoFlow), "pass", "no_flow"),
-    counter(Verdict::Pass(Pass::NoBackend), "pass", "no_backend"),
-    counter(Verdict::Pass(Pass::Vlan), "pass", "vlan"),
-    counter(Verdict::Drop(Drop::Truncated), "drop", "truncated"),
-    counter(Verdict::Drop(Drop::BadIpv4), "drop", "bad_ipv4"),
-    counter(Verdict::Drop(Drop::BadTcp), "drop", "bad_tcp"),
-    counter(Verdict::Drop(Drop::TtlExpired), "drop", "ttl_expired"),
-    counter(Verdict::Drop(Drop::NoRoute), "drop", "no_route"),
-    counter(Verdict::Drop(Drop::NoNeighbour), "drop", "no_neighbour"),
-    counter(Verdict::Drop(Drop::NoSourcePort), "drop", "no_source_port"),
-    counter(Verdict::Drop(Drop::TableFull), "drop", "table_full"),
-    counter(Verdict::Drop(Drop::Held), "drop", "held"),
-    counter(Verdict::Drop(Drop::Contended), "drop", "contended"),
-    counter(Verdict::Drop(Drop::Refused), "drop", "refused"),
-    counter(Verdict::Drop(Drop::NoInterface), "drop", "no_interface"),
-    counter(Verdict::Drop(Drop::NoProgram), "drop", "no_program"),
+    counter(Verdict::Pass(PassReason::NotIp), "pass", "not_ip"),
+    counter(Verdict::Pass(PassReason::NotTcp), "pass", "not_tcp"),
+    counter(Verdict::Pass(PassReason::Fragment), "pass", "fragment"),
+    counter(
+        Verdict::Pass(PassReason::NotAService),
+        "pass",
+        "not_a_service",
+    ),
+    counter(Verdict::Pass(PassReason::Agent), "pass", "agent"),
+    counter(Verdict::Pass(PassReason::NoFlow), "pass", "no_flow"),
+    counter(Verdict::Pass(PassReason::NoBackend), "pass", "no_backend"),
+    counter(Verdict::Pass(PassReason::Vlan), "pass", "vlan"),
+    counter(Verdict::Drop(DropReason::Truncated), "drop", "truncated"),
+    counter(Verdict::Drop(DropReason::BadIpv4), "drop", "bad_ipv4"),
+    counter(Verdict::Drop(DropReason::BadTcp), "drop", "bad_tcp"),
+    counter(Verdict::Drop(DropReason::TtlExpired), "drop", "ttl_expired"),
+    counter(Verdict::Drop(DropReason::NoRoute), "drop", "no_route"),
+    counter(
+        Verdict::Drop(DropReason::NoNeighbour),
+        "drop",
+        "no_neighbour",
+    ),
+    counter(
+        Verdict::Drop(DropReason::NoSourcePort),
+        "drop",
+        "no_source_port",
+    ),
+    counter(Verdict::Drop(DropReason::TableFull), "drop", "table_full"),
+    counter(Verdict::Drop(DropReason::Held), "drop", "held"),
+    counter(Verdict::Drop(DropReason::Contended), "drop", "contended"),
+    counter(Verdict::Drop(DropReason::Refused), "drop", "refused"),
+    counter(
+        Verdict::Drop(DropReason::NoInterface),
+        "drop",
+        "no_interface",
+    ),
+    counter(Verdict::Drop(DropReason::NoProgram), "drop", "no_program"),
     counter(Verdict::Transmit(Steered::Flow), "transmit", "flow"),
     counter(Verdict::Transmit(Steered::NewFlow), "transmit", "new_flow"),
     counter(Verdict::Transmit(Steered::Retried), "transmit", "retried"),

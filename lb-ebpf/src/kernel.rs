@@ -24,7 +24,7 @@ use lb_common::{
     tables::{Shared, Tables},
     tick::Tick,
     traffic::{Direction, TrafficSlot},
-    verdict::{Drop, Verdict},
+    verdict::{DropReason, Verdict},
     walk::Turn,
 };
 
@@ -126,14 +126,14 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn ring(&self, service: ServiceId, number: u32) -> Option<BackendId> {
-        let ring = RINGS.get(u32::from(service))?;
+        let ring = RINGS.get(service.index())?;
         let slot = Head::of_word(word(ring, 0)?).pick(number)?;
         Some(slot.backend_in(word(ring, slot.word())?))
     }
 
     #[inline(always)]
     fn turn(&self, service: ServiceId) -> u32 {
-        replaced(CURSORS.get_ptr_mut(u32::from(service)), |turn| {
+        replaced(CURSORS.get_ptr_mut(service.index()), |turn| {
             turn.wrapping_add(1)
         })
     }
@@ -164,16 +164,16 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn backend(&self, id: BackendId) -> Option<Backend> {
-        BACKENDS.get(id).copied()
+        BACKENDS.get(id.index()).copied()
     }
 
     #[inline(always)]
-    fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, Drop> {
+    fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, DropReason> {
         fib_lookup(self.context, self.ingress(), source, destination)
     }
 
     #[inline(always)]
-    fn tell(&self, record: &Record) {
+    fn export_record(&self, record: &Record) {
         // The agent looks every few milliseconds: to wake it would cost more than the rest.
         if FLOW_EVENTS
             .output(record, u64::from(BPF_RB_NO_WAKEUP))
@@ -246,7 +246,7 @@ fn fib_lookup(
     ifindex: u32,
     source: [u8; 4],
     destination: [u8; 4],
-) -> Result<NextHop, Drop> {
+) -> Result<NextHop, DropReason> {
     let mut question = Question { words: [0; 8] };
     // SAFETY: all of it was just set to zero, which is valid for each field; it is made of numbers.
     let lookup = unsafe { &mut question.lookup };
@@ -267,9 +267,9 @@ fn fib_lookup(
             neighbour: unsafe { lookup.__bindgen_anon_4.ipv4_dst }.to_ne_bytes(),
         })
     } else if result == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
-        Err(Drop::NoNeighbour)
+        Err(DropReason::NoNeighbour)
     } else {
-        Err(Drop::NoRoute)
+        Err(DropReason::NoRoute)
     }
 }
 

@@ -15,7 +15,7 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use lb_common::{
     steer::{Part, Step, steer_changing, steer_known, steer_new},
     tables::Tables as _,
-    verdict::{Drop, Verdict},
+    verdict::{DropReason, Verdict},
 };
 
 use crate::{
@@ -59,7 +59,7 @@ fn lb_new(context: XdpContext) -> u32 {
 fn hand_on(context: &XdpContext, part: Part) -> u32 {
     // SAFETY: nothing here has a destructor, and the packet is as it came.
     unsafe { PROGRAMS.tail_call(context, part as u32) };
-    Kernel::new(context).count_verdict(Verdict::Drop(Drop::NoProgram));
+    Kernel::new(context).count_verdict(Verdict::Drop(DropReason::NoProgram));
     xdp_action::XDP_DROP
 }
 

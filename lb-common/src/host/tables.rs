@@ -22,7 +22,7 @@ use crate::{
     tables::{Ports, Shared, Tables, Words},
     tick::Tick,
     traffic::{Direction, Traffic, TrafficSlot},
-    verdict::{COUNTER_SLOTS, Drop, Verdict},
+    verdict::{COUNTER_SLOTS, DropReason, Verdict},
     walk::Turn,
 };
 
@@ -54,7 +54,7 @@ pub struct HostTables {
     hops: Vec<[AtomicU64; 4]>,
     turns: RefCell<HashMap<ServiceId, u32>>,
     walks: RefCell<HashMap<u16, Turn>>,
-    told: RefCell<Vec<Record>>,
+    exported: RefCell<Vec<Record>>,
     lookups: RefCell<u64>,
     verdicts: RefCell<Vec<u64>>,
     traffic: RefCell<HashMap<u32, Traffic>>,
@@ -83,7 +83,7 @@ impl HostTables {
             hops: (0..HOPS).map(|_| Default::default()).collect(),
             turns: RefCell::default(),
             walks: RefCell::default(),
-            told: RefCell::default(),
+            exported: RefCell::default(),
             lookups: RefCell::default(),
             verdicts: RefCell::new(vec![0; COUNTER_SLOTS as usize]),
             traffic: RefCell::default(),
@@ -95,11 +95,11 @@ impl HostTables {
     ///
     /// # Panics
     /// When there are more endpoints than the map holds.
-    pub fn settle(&mut self) {
+    pub fn rebuild(&mut self) {
         self.listeners.fill(Listeners::default());
         for (key, service) in &self.services {
             let (word, bit) = listener::place(key.address, key.port);
-            self.listeners[word as usize].add(bit, !service.is_agents());
+            self.listeners[word as usize].add(bit, !service.is_served_by_agent());
         }
         self.endpoints = EndpointTable::default();
         self.settings.dnat = 0;
@@ -107,8 +107,7 @@ impl HostTables {
         for (id, backend) in backends {
             if backend.dnat != 0 {
                 self.settings.dnat = 1;
-                let id = u16::try_from(id).expect("a backend's number");
-                self.add_endpoint(&backend, [0; 4], id, EndpointKind::Dnat);
+                self.add_endpoint(&backend, [0; 4], id.0, EndpointKind::Dnat);
             }
             for which in 0..backend.rows {
                 let source = if which == 0 {
@@ -182,7 +181,7 @@ impl HostTables {
 
     /// Packets that ended in any verdict.
     #[must_use]
-    pub fn counted_in_all(&self) -> u64 {
+    pub fn counted_total(&self) -> u64 {
         self.verdicts.borrow().iter().sum()
     }
 
@@ -196,10 +195,10 @@ impl HostTables {
             .unwrap_or_default()
     }
 
-    /// What the agent was told of since this was last asked.
+    /// What the agent was exported of since this was last asked.
     #[must_use]
-    pub fn told(&self) -> Vec<Record> {
-        self.told.take()
+    pub fn take_exported(&self) -> Vec<Record> {
+        self.exported.take()
     }
 
     /// Route look-ups so far.
@@ -372,17 +371,17 @@ impl<'a> Tables for &'a HostTables {
         self.backends.get(&id).copied()
     }
 
-    fn next_hop(&self, _source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, Drop> {
+    fn next_hop(&self, _source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, DropReason> {
         *self.lookups.borrow_mut() += 1;
         self.routes
             .get(&destination)
             .copied()
             .or(self.default_route)
-            .ok_or(Drop::NoRoute)
+            .ok_or(DropReason::NoRoute)
     }
 
-    fn tell(&self, record: &Record) {
-        self.told.borrow_mut().push(*record);
+    fn export_record(&self, record: &Record) {
+        self.exported.borrow_mut().push(*record);
     }
 
     fn count_verdict(&self, verdict: Verdict) {

@@ -77,8 +77,8 @@ impl Ring {
     /// each backend are spread evenly. Where a round of the configured `weights`, of which the
     /// members have some, takes more slots than the largest ring has, the slots are Maglev's.
     #[must_use]
-    pub fn turns(members: &[Member], weights: &[u16]) -> Self {
-        if Self::round_of(weights).is_none() {
+    pub fn round_robin(members: &[Member], weights: &[u16]) -> Self {
+        if Self::round_length(weights).is_none() {
             return Self::maglev(members, capacity_of(weights));
         }
         let divisor = common_divisor(members.iter().map(|member| member.weight));
@@ -95,10 +95,10 @@ impl Ring {
         }
     }
 
-    /// Slots that [`Self::turns`] takes at the most for backends of these weights, all of them or
+    /// Slots that [`Self::round_robin`] takes at the most for backends of these weights, all of them or
     /// some; `None` where the largest ring has fewer.
     #[must_use]
-    pub fn round_of(weights: &[u16]) -> Option<u32> {
+    pub fn round_length(weights: &[u16]) -> Option<u32> {
         let divisor = u32::from(common_divisor(weights.iter().copied()));
         let total: u32 = weights.iter().map(|weight| u32::from(*weight)).sum();
         let [.., largest] = RING_SIZES;
@@ -118,7 +118,7 @@ fn common_divisor(weights: impl Iterator<Item = u16>) -> u16 {
 }
 
 /// A slot that no backend has yet: no backend has a number as high.
-const FREE: BackendId = BackendId::MAX;
+const FREE: BackendId = BackendId(u16::MAX);
 
 /// A backend on its way through the slots that it prefers.
 struct Claim {
@@ -172,7 +172,7 @@ mod tests {
             .iter()
             .zip(0..)
             .map(|(&weight, id)| Member {
-                id,
+                id: BackendId(id),
                 identity: ([10, 0, (id >> 8) as u8, id as u8], 80),
                 weight,
             })
@@ -184,11 +184,11 @@ mod tests {
     }
 
     fn turns(weights: &[u16]) -> Ring {
-        Ring::turns(&members(weights), weights)
+        Ring::round_robin(&members(weights), weights)
     }
 
-    fn share(ring: &Ring, id: BackendId) -> f64 {
-        let own = ring.slots.iter().filter(|&&slot| slot == id).count();
+    fn share(ring: &Ring, id: u16) -> f64 {
+        let own = ring.slots.iter().filter(|slot| slot.0 == id).count();
         own as f64 / ring.slots.len() as f64
     }
 
@@ -207,25 +207,25 @@ mod tests {
 
     #[test]
     fn a_round_of_turns_is_exact_and_spread() {
-        assert_eq!(turns(&[1, 1, 1, 1]).slots, [0, 1, 2, 3]);
-        assert_eq!(turns(&[3, 1]).slots, [0, 0, 1, 0]);
-        assert_eq!(turns(&[2, 4, 2]).slots, [1, 0, 2, 1]);
+        assert_eq!(turns(&[1, 1, 1, 1]).slots, [0, 1, 2, 3].map(BackendId));
+        assert_eq!(turns(&[3, 1]).slots, [0, 0, 1, 0].map(BackendId));
+        assert_eq!(turns(&[2, 4, 2]).slots, [1, 0, 2, 1].map(BackendId));
     }
 
     #[test]
     fn backends_of_one_weight_take_a_slot_each_whatever_it_is() {
-        assert_eq!(turns(&[250; 3]).slots, [0, 1, 2]);
-        assert_eq!(Ring::round_of(&[250; 3]), Some(3));
+        assert_eq!(turns(&[250; 3]).slots, [0, 1, 2].map(BackendId));
+        assert_eq!(Ring::round_length(&[250; 3]), Some(3));
     }
 
     #[test]
     fn some_of_the_backends_never_take_a_longer_round_than_all() {
         let weights = [12, 8, 6, 4, 3];
         let all = members(&weights);
-        let longest = Ring::round_of(&weights).expect("it fits");
+        let longest = Ring::round_length(&weights).expect("it fits");
         for some in 0..1 << all.len() {
-            let some = all.iter().filter(|one| some >> one.id & 1 == 1).copied();
-            let round = Ring::turns(&some.collect::<Vec<_>>(), &weights);
+            let some = all.iter().filter(|one| some >> one.id.0 & 1 == 1).copied();
+            let round = Ring::round_robin(&some.collect::<Vec<_>>(), &weights);
             assert!(round.slots.len() <= longest as usize, "{round:?}");
         }
     }
@@ -234,7 +234,7 @@ mod tests {
     fn a_round_that_is_too_long_is_hashed() {
         let mut weights = vec![256; 2000];
         weights[0] = 1;
-        assert_eq!(Ring::round_of(&weights), None);
+        assert_eq!(Ring::round_length(&weights), None);
         let ring = turns(&weights);
         assert_eq!(ring.slots.len(), capacity_of(&weights) as usize);
     }
@@ -270,7 +270,7 @@ mod tests {
             .slots
             .iter()
             .zip(&after.slots)
-            .filter(|&(&old, new)| old != 7 && old != *new)
+            .filter(|&(&old, new)| old.0 != 7 && old != *new)
             .count();
         assert!(moved * 100 < 1019 * 5, "{moved} slots of others moved");
     }
@@ -286,13 +286,13 @@ mod tests {
     #[test]
     fn without_backends_no_slot_is_in_use() {
         assert!(Ring::maglev(&[], 1019).slots.is_empty());
-        assert!(Ring::turns(&[], &[1, 1]).slots.is_empty());
+        assert!(Ring::round_robin(&[], &[1, 1]).slots.is_empty());
     }
 
     #[test]
     fn a_maglev_ring_uses_every_slot() {
         let ring = Ring::maglev(&members(&[5, 1, 256]), 1019);
         assert_eq!(ring.slots.len(), 1019);
-        assert!(ring.slots.iter().all(|slot| *slot < 3));
+        assert!(ring.slots.iter().all(|slot| slot.0 < 3));
     }
 }

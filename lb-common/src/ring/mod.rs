@@ -93,7 +93,7 @@ impl Slot {
     #[inline(always)]
     pub const fn backend_in(self, word: u64) -> BackendId {
         let bits = SLOT_BITS * (self.0 % SLOTS_IN_A_WORD);
-        (word >> bits) as u16 as BackendId
+        BackendId((word >> bits) as u16)
     }
 }
 
@@ -120,7 +120,7 @@ pub const fn first_of_half(capacity: u32, half: u32) -> u32 {
 pub fn packed(backends: &[BackendId]) -> u64 {
     let slots = backends.iter().zip(0..SLOTS_IN_A_WORD);
     slots.fold(0, |word, (backend, place)| {
-        word | u64::from(*backend & 0xffff) << (SLOT_BITS * place)
+        word | u64::from(backend.0) << (SLOT_BITS * place)
     })
 }
 
@@ -150,12 +150,13 @@ mod tests {
         let first = first_of_half(5, 1);
         let head = Head { first, slots: 3 };
         let mut memory = [0_u64; words_of(5) as usize];
-        memory[head.pick(0).expect("in use").word() as usize] = packed(&[7, 8, 9, 10]);
+        memory[head.pick(0).expect("in use").word() as usize] =
+            packed(&[7, 8, 9, 10].map(BackendId));
         let picked = |number| {
             let slot = head.pick(number).expect("in use");
             slot.backend_in(memory[slot.word() as usize])
         };
-        assert_eq!([0, 1, 2, 3, 4].map(picked), [7, 8, 9, 7, 8]);
+        assert_eq!([0, 1, 2, 3, 4].map(picked), [7, 8, 9, 7, 8].map(BackendId));
         assert_eq!(head.pick(u32::MAX), head.pick(u32::MAX % 3));
         assert_eq!(Head { first, slots: 0 }.pick(1), None);
     }

@@ -1,7 +1,7 @@
 //! A new connection: its service, its backend, its source port, its entry.
 
 use crate::{
-    backend::Backend,
+    backend::{Backend, BackendId},
     connection::{
         ClientKey, Mode, NO_ROW, Rewrite, Stamp, WORD_ADDRESSES, WORD_BACKEND, WORD_CLIENT,
         WORD_HOP, WORD_NUMBERS, WORD_PASS, WORD_PORTS, WORD_STAMP,
@@ -15,19 +15,19 @@ use crate::{
     service::{Pick, Service},
     settings::Settings,
     table::{
-        Buckets, Claim, NONE, Place, REPLACES, Wanted, chosen, claim, find, is_free, is_twice,
-        place_at, publish, release, release_port, settle, take_port, vacate,
+        Buckets, Claim, NONE, Place, PortRequest, REPLACES, chosen, claim, claim_port, fence_claim,
+        find, is_duplicate, is_free, place_at, publish, release, release_port, vacate,
     },
     tables::{Tables, Words},
     tcp::{Numbers, State},
     traffic::{Direction, TrafficSlot},
-    verdict::{Drop, Pass, Steered, Verdict},
+    verdict::{DropReason, PassReason, Steered, Verdict},
 };
 
 use super::{
     NOT_OURS,
     follow::{Reopening, reopening},
-    forward::{has_a_hop_left, rewrite, way_out},
+    forward::{egress_verdict, has_a_hop_left, rewrite},
     hops,
 };
 
@@ -44,25 +44,25 @@ pub(super) fn begin<M: Memory, T: Tables>(
     fetch_ahead(tables, &buckets);
     let service = tables.service(&packet.key.service()).ok_or(NOT_OURS)?;
     if packet.flags.opens() && settings.hold_new(tables.now()) {
-        return Err(Verdict::Drop(Drop::Held));
+        return Err(Verdict::Drop(DropReason::Held));
     }
-    if service.is_agents() {
+    if service.is_served_by_agent() {
         let slot = TrafficSlot::of_service(service.id);
         tables.count_traffic(slot, Direction::In, packet.length, packet.flags.opens());
-        return Ok(Verdict::Pass(Pass::Agent));
+        return Ok(Verdict::Pass(PassReason::Agent));
     }
     if !packet.flags.opens() {
-        return Err(Verdict::Pass(Pass::NoFlow));
+        return Err(Verdict::Pass(PassReason::NoFlow));
     }
     if tables.ring(service.id, 0).is_none() {
-        return Err(Verdict::Pass(Pass::NoBackend));
+        return Err(Verdict::Pass(PassReason::NoBackend));
     }
     has_a_hop_left(packet)?;
     let known = known(tables, &key);
     #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
     let number = known as u32;
     if number == LATE {
-        return Err(Verdict::Drop(Drop::Contended));
+        return Err(Verdict::Drop(DropReason::Contended));
     }
     let is_new = number == NONE;
     let again = !is_new && number & AGAIN != 0;
@@ -71,7 +71,7 @@ pub(super) fn begin<M: Memory, T: Tables>(
     } else {
         number & !AGAIN
     };
-    let place = place_at(tables, index & !REPLACES).ok_or(Verdict::Drop(Drop::TableFull))?;
+    let place = place_at(tables, index & !REPLACES).ok_or(Verdict::Drop(DropReason::TableFull))?;
     // Another CPU may have been there since.
     let is_ours = if is_new {
         is_free(place.stamp, index, tables.now(), settings.hertz)
@@ -79,10 +79,10 @@ pub(super) fn begin<M: Memory, T: Tables>(
         identity(place.stamp) == known >> 32
     };
     if !is_ours {
-        return Err(Verdict::Drop(Drop::Contended));
+        return Err(Verdict::Drop(DropReason::Contended));
     }
-    let claim =
-        claim::<T>(&place, tables.now(), settings.hertz).ok_or(Verdict::Drop(Drop::Contended))?;
+    let claim = claim::<T>(&place, tables.now(), settings.hertz)
+        .ok_or(Verdict::Drop(DropReason::Contended))?;
     let request = Request {
         key,
         hash: buckets.hash,
@@ -98,12 +98,12 @@ pub(super) fn begin<M: Memory, T: Tables>(
         }
     };
     let filled = fill(memory, tables, &claim, &request, &choice);
-    let twice = is_new && is_twice(tables, &claim, &request.key, &buckets);
+    let twice = is_new && is_duplicate(tables, &claim, &request.key, &buckets);
     let Some(change) = filled.filter(|_change| !twice) else {
         let (_address, port, row) = choice.source;
         release_port(tables, place.index, (row, port), PortWord::FREE);
         give_back(tables, &place, &claim, false);
-        return Err(Verdict::Drop(Drop::Contended));
+        return Err(Verdict::Drop(DropReason::Contended));
     };
     release(tables, &claim);
     let stamp = Stamp {
@@ -122,10 +122,10 @@ pub(super) fn begin<M: Memory, T: Tables>(
     } else {
         Steered::NewFlow
     };
-    let hop = hops::last_to_backend(tables, choice.id).ok_or(Verdict::Drop(Drop::NoRoute))?;
-    let verdict = way_out(tables, how, &hop)?;
+    let hop = hops::last_to_backend(tables, choice.id).ok_or(Verdict::Drop(DropReason::NoRoute))?;
+    let verdict = egress_verdict(tables, how, &hop)?;
     rewrite(memory, packet, &change, &hop)?;
-    let slot = TrafficSlot::of_backend(choice.id.into());
+    let slot = TrafficSlot::of_backend(choice.id);
     tables.count_traffic(slot, Direction::In, packet.length, true);
     Ok(verdict)
 }
@@ -156,9 +156,9 @@ fn known<T: Tables>(tables: &T, key: &ClientKey) -> u64 {
         return NONE.into();
     };
     let number = match reopening(tables, settings, &place) {
-        Ok(Reopening::Anew) => place.index,
-        Ok(Reopening::Again) => place.index | AGAIN,
-        Ok(Reopening::No) | Err(_) => return LATE.into(),
+        Ok(Reopening::Replace) => place.index,
+        Ok(Reopening::Retry) => place.index | AGAIN,
+        Ok(Reopening::None) | Err(_) => return LATE.into(),
     };
     identity(place.stamp) << 32 | u64::from(number)
 }
@@ -176,15 +176,15 @@ struct Request {
     service: Service,
     numbers: Numbers,
     /// The backend that refused the connection or did not answer.
-    avoid: Option<u16>,
+    avoid: Option<BackendId>,
 }
 
 /// The number of the backend in word 4 of an entry.
 #[inline(always)]
-fn backend_of<W: Words>(place: &Place<W>) -> u16 {
+fn backend_of<W: Words>(place: &Place<W>) -> BackendId {
     let [_port, backend, _segment, _address]: [u16; 4] =
         zerocopy::transmute!(place.entry.load(WORD_BACKEND));
-    backend
+    BackendId(backend)
 }
 
 /// Writes all words of a claimed entry but its stamp: for readers there is no connection yet.
@@ -198,10 +198,10 @@ fn fill<M: Memory, T: Tables>(
 ) -> Option<Rewrite> {
     let (source, source_port, row) = choice.source;
     let key = &request.key;
-    let backend = tables.backend(choice.id.into())?;
+    let backend = tables.backend(choice.id)?;
     let backend = (backend.address, backend.port);
     let change = Rewrite::of(key, (source, source_port), backend);
-    let hop = hops::way_it_came(memory, tables, claim.place.stamp.serial)?;
+    let hop = hops::ingress_hop(memory, tables, claim.place.stamp.serial)?;
     let entry = &claim.place.entry;
     entry.store(WORD_CLIENT, key.addresses());
     entry.store(WORD_PORTS, change.word_ports(key, row));
@@ -210,7 +210,7 @@ fn fill<M: Memory, T: Tables>(
     entry.store(WORD_HOP, hop.word());
     entry.store(WORD_NUMBERS, request.numbers.word());
     entry.store(WORD_PASS, 0);
-    settle::<T>(claim);
+    fence_claim::<T>(claim);
     Some(change)
 }
 
@@ -227,7 +227,7 @@ fn give_back<T: Tables>(tables: &T, place: &Place<T::Entry>, claim: &Claim<T::En
 
 /// A backend for a new connection, with all that the connection needs there.
 struct Choice {
-    id: u16,
+    id: BackendId,
     /// The address and port that the backend sees, and the row that the port is claimed in.
     source: ([u8; 4], u16, u16),
 }
@@ -244,31 +244,26 @@ fn choose_backend<T: Tables>(
 ) -> Result<Choice, Verdict> {
     let service = &request.service;
     let number = slot_number(tables, service, &packet.key);
-    let mut why = Verdict::Pass(Pass::NoBackend);
+    let mut why = Verdict::Pass(PassReason::NoBackend);
     for attempt in 0..BACKEND_TRIES {
         let Some(id) = tables.ring(service.id, number.wrapping_add(attempt)) else {
             return Err(why);
         };
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "fewer than 65,536 backends"
-        )]
-        let number = id as u16;
-        if request.avoid == Some(number) {
+        if request.avoid == Some(id) {
             continue;
         }
         let Some(backend) = tables.backend(id) else {
             return Err(why);
         };
         let addresses = (request.key.service, backend.address);
-        if let Err(reason) = hops::find_to_backend(tables, settings, number, addresses) {
+        if let Err(reason) = hops::find_to_backend(tables, settings, id, addresses) {
             why = Verdict::Drop(reason);
             continue;
         }
         if let Some(source) = source(tables, settings, request, index, &backend) {
-            return Ok(Choice { id: number, source });
+            return Ok(Choice { id, source });
         }
-        why = Verdict::Drop(Drop::NoSourcePort);
+        why = Verdict::Drop(DropReason::NoSourcePort);
     }
     Err(why)
 }
@@ -276,12 +271,10 @@ fn choose_backend<T: Tables>(
 /// Where in the ring the search begins.
 #[inline(always)]
 fn slot_number<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> u32 {
-    if service.pick == Pick::Turn as u8 {
-        tables.turn(service.id)
-    } else if service.pick == Pick::Source as u8 {
-        hash::of_source(key)
-    } else {
-        hash::of_flow(key)
+    match Pick::from_number(service.pick) {
+        Pick::RoundRobin => tables.turn(service.id),
+        Pick::SourceHash => hash::of_source(key),
+        Pick::FlowHash => hash::of_flow(key),
     }
 }
 
@@ -310,13 +303,13 @@ fn source<T: Tables>(
         } else {
             turn.next_window()
         };
-        let wanted = Wanted {
+        let wanted = PortRequest {
             index,
             row,
             line: turn.line(settings, tables.cpu())?,
             numbers: request.numbers,
         };
-        if let Some(port) = take_port(tables, settings, &wanted, tables.now()) {
+        if let Some(port) = claim_port(tables, settings, &wanted, tables.now()) {
             let address = if which == 0 {
                 key.service
             } else {
@@ -331,10 +324,14 @@ fn source<T: Tables>(
 
 /// Another backend of the ring than `backend`.
 #[inline(always)]
-pub(super) fn other_backend<T: Tables>(tables: &T, service: &Service, backend: u16) -> Option<u32> {
+pub(super) fn other_backend<T: Tables>(
+    tables: &T,
+    service: &Service,
+    backend: BackendId,
+) -> Option<BackendId> {
     for number in 0..BACKEND_TRIES {
         let id = tables.ring(service.id, number)?;
-        if id != u32::from(backend) {
+        if id != backend {
             return Some(id);
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     tcp::State,
     tick::Tick,
     traffic::Direction,
-    verdict::{Drop, Verdict},
+    verdict::{DropReason, Verdict},
 };
 
 use super::{
@@ -24,11 +24,11 @@ use super::{
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reopening {
     /// It goes along with it.
-    No,
+    None,
     /// It begins another in its place.
-    Anew,
+    Replace,
     /// It is the SYN of the same connection, sent again: it goes to another backend.
-    Again,
+    Retry,
 }
 
 /// Forwards a packet of a known connection, and notes what it says of the connection.
@@ -53,7 +53,7 @@ pub(super) fn follow<M: Memory, T: Tables>(
         let _noted = place
             .entry
             .exchange(WORD_STAMP, stamp.word(), refused.word());
-        return Err(Verdict::Drop(Drop::Refused));
+        return Err(Verdict::Drop(DropReason::Refused));
     }
     let hop = match direction {
         Direction::In => hops::find_to_backend(
@@ -77,7 +77,11 @@ pub(super) fn follow<M: Memory, T: Tables>(
         && (acknowledgement(memory, packet) != connection.client_sequence
             || is_late(stamp, tables.now(), settings.hertz));
     let verdict = send(memory, tables, packet, &connection, &hop, direction)?;
-    let after = |before: State| before.after(direction, packet.flags).if_crossed(crosses);
+    let after = |before: State| {
+        before
+            .after(direction, packet.flags)
+            .with_crossed_fins(crosses)
+    };
     advance(tables, settings, place, &connection, after);
     Ok(verdict)
 }
@@ -105,23 +109,23 @@ pub(super) fn reopening<T: Tables>(
     let connection = &read_or_contended(tables, place)?;
     let stamp = place.stamp;
     let age = tables.now().since(stamp.seen);
-    let backend_is_out = || {
-        tables
-            .backend(connection.backend.into())
-            .is_none_or(|backend| backend.is_out() || backend.address != connection.backend_address)
+    let backend_is_down = || {
+        tables.backend(connection.backend).is_none_or(|backend| {
+            backend.is_down() || backend.address != connection.backend_address
+        })
     };
     Ok(match stamp.state {
         // A copy of the SYN that the network made goes the way of the first.
         State::OPENING if stamp.mode.is_refused() || age >= settings.hertz / RETRANSMISSION => {
-            if may_retry(tables, connection, stamp) || backend_is_out() {
-                Reopening::Again
+            if may_retry(tables, connection, stamp) || backend_is_down() {
+                Reopening::Retry
             } else {
-                Reopening::No
+                Reopening::None
             }
         }
-        State::CLOSED | State::LINGERING => Reopening::Anew,
-        State::RESET_BY_CLIENT | State::RESET_BY_BACKEND if backend_is_out() => Reopening::Anew,
-        _ => Reopening::No,
+        State::CLOSED | State::LINGERING => Reopening::Replace,
+        State::RESET_BY_CLIENT | State::RESET_BY_BACKEND if backend_is_down() => Reopening::Replace,
+        _ => Reopening::None,
     })
 }
 
@@ -164,7 +168,7 @@ fn advance<T: Tables>(
         };
         if place.entry.exchange(WORD_STAMP, stamp.word(), next.word()) {
             if after != before {
-                tell(tables, settings, connection, before, after);
+                export_change(tables, settings, connection, before, after);
             }
             return;
         }
@@ -176,7 +180,7 @@ fn advance<T: Tables>(
 }
 
 #[inline(always)]
-fn tell<T: Tables>(
+fn export_change<T: Tables>(
     tables: &T,
     settings: &Settings,
     connection: &Connection,
@@ -184,7 +188,7 @@ fn tell<T: Tables>(
     after: State,
 ) {
     let concerns_peer = after.is_opened() && (before.is_opened() || !after.is_over());
-    if concerns_peer && settings.tells() {
-        tables.tell(&Record::of(connection, after));
+    if concerns_peer && settings.export_enabled() {
+        tables.export_record(&Record::of(connection, after));
     }
 }

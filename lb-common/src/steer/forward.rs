@@ -12,7 +12,7 @@ use crate::{
     table::{Place, read},
     tables::{Tables, Words},
     traffic::{Direction, TrafficSlot},
-    verdict::{Drop, Steered, Verdict},
+    verdict::{DropReason, Steered, Verdict},
     wire::{Ethernet, Ipv4, Tcp},
 };
 
@@ -70,26 +70,30 @@ pub(super) fn send<M: Memory, T: Tables>(
     hop: &Hop,
     direction: Direction,
 ) -> Result<Verdict, Verdict> {
-    let verdict = way_out(tables, Steered::Flow, hop)?;
+    let verdict = egress_verdict(tables, Steered::Flow, hop)?;
     let change = match direction {
         Direction::In => connection.towards_backend(),
         Direction::Out => connection.towards_client(),
     };
     rewrite(memory, packet, &change, hop)?;
-    let slot = TrafficSlot::of_backend(connection.backend.into());
+    let slot = TrafficSlot::of_backend(connection.backend);
     tables.count_traffic(slot, direction, packet.length, false);
     Ok(verdict)
 }
 
 /// The verdict on a packet that leaves by this hop.
 #[inline(always)]
-pub(super) fn way_out<T: Tables>(tables: &T, how: Steered, hop: &Hop) -> Result<Verdict, Verdict> {
+pub(super) fn egress_verdict<T: Tables>(
+    tables: &T,
+    how: Steered,
+    hop: &Hop,
+) -> Result<Verdict, Verdict> {
     if hop.interface == tables.ingress() {
         Ok(Verdict::Transmit(how))
     } else if tables.can_send(hop.interface) {
         Ok(Verdict::Redirect(how, hop.interface))
     } else {
-        Err(Verdict::Drop(Drop::NoInterface))
+        Err(Verdict::Drop(DropReason::NoInterface))
     }
 }
 
@@ -128,7 +132,7 @@ pub(super) const fn has_a_hop_left(packet: &Packet) -> Result<(), Verdict> {
     if packet.ttl > 1 {
         Ok(())
     } else {
-        Err(Verdict::Drop(Drop::TtlExpired))
+        Err(Verdict::Drop(DropReason::TtlExpired))
     }
 }
 
@@ -138,5 +142,5 @@ pub(super) fn read_or_contended<T: Tables>(
     tables: &T,
     place: &Place<T::Entry>,
 ) -> Result<Connection, Verdict> {
-    read(tables, place).ok_or(Verdict::Drop(Drop::Contended))
+    read(tables, place).ok_or(Verdict::Drop(DropReason::Contended))
 }

@@ -2,6 +2,7 @@
 //! changed.
 
 use crate::{
+    backend::BackendId,
     connection::{Connection, WORD_HOP},
     hop::{Hop, HopReference, NextHop, WORD_MAC},
     limits::{BACKENDS, CLIENT_HOPS},
@@ -9,21 +10,25 @@ use crate::{
     settings::Settings,
     table::Place,
     tables::{Tables, Words, read_hop},
-    verdict::Drop,
+    verdict::DropReason,
     wire::Ethernet,
 };
 
 /// The next hop to a backend, if it need not be looked up again.
 #[inline(always)]
-pub(super) fn to_backend<T: Tables>(tables: &T, settings: &Settings, backend: u16) -> Option<Hop> {
-    let hop = read_hop(&tables.hop(backend.into())?);
+pub(super) fn to_backend<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    backend: BackendId,
+) -> Option<Hop> {
+    let hop = read_hop(&tables.hop(backend.index())?);
     hop.is_current(settings.generation).then_some(hop)
 }
 
 /// The next hop to a backend as it was last looked up.
 #[inline(always)]
-pub(super) fn last_to_backend<T: Tables>(tables: &T, backend: u16) -> Option<Hop> {
-    let hop = read_hop(&tables.hop(backend.into())?);
+pub(super) fn last_to_backend<T: Tables>(tables: &T, backend: BackendId) -> Option<Hop> {
+    let hop = read_hop(&tables.hop(backend.index())?);
     (hop.interface != 0).then_some(hop)
 }
 
@@ -51,24 +56,24 @@ pub(super) fn to_client<T: Tables>(
 pub(super) fn find_to_backend<T: Tables>(
     tables: &T,
     settings: &Settings,
-    backend: u16,
+    backend: BackendId,
     (source, destination): ([u8; 4], [u8; 4]),
-) -> Result<Hop, Drop> {
-    let entry = tables.hop(backend.into()).ok_or(Drop::NoRoute)?;
+) -> Result<Hop, DropReason> {
+    let entry = tables.hop(backend.index()).ok_or(DropReason::NoRoute)?;
     let known = read_hop(&entry);
     if known.is_current(settings.generation) {
         return Ok(known);
     }
-    let found = renewed(tables, backend.into(), source, destination);
+    let found = renewed(tables, backend.index(), source, destination);
     let hop = read_hop(&entry);
     // Without a better one the old next hop serves on: it worked until now.
     if hop.interface != 0 {
         return Ok(hop);
     }
     Err(if found == NO_NEIGHBOUR {
-        Drop::NoNeighbour
+        DropReason::NoNeighbour
     } else {
-        Drop::NoRoute
+        DropReason::NoRoute
     })
 }
 
@@ -84,10 +89,10 @@ fn renewed<T: Tables>(tables: &T, index: u32, source: [u8; 4], destination: [u8;
     };
     match tables.next_hop(source, destination) {
         Ok(found) => {
-            put(&entry, &Hop::of(&found, 1, settings.generation));
+            store_hop(&entry, &Hop::of(&found, 1, settings.generation));
             FOUND
         }
-        Err(Drop::NoNeighbour) => NO_NEIGHBOUR,
+        Err(DropReason::NoNeighbour) => NO_NEIGHBOUR,
         Err(_) => NO_ROUTE,
     }
 }
@@ -102,35 +107,35 @@ pub(super) fn find_to_client<T: Tables>(
     settings: &Settings,
     place: &Place<T::Entry>,
     connection: &Connection,
-) -> Result<Hop, Drop> {
+) -> Result<Hop, DropReason> {
     if let Some(hop) = to_client(tables, settings, place, connection) {
         return Ok(hop);
     }
-    let index = routed(tables, connection.service, connection.client);
+    let index = look_up_route(tables, connection.service, connection.client);
     if index >= BACKENDS
         && let Some(entry) = tables.hop(index)
     {
         let hop = read_hop(&entry);
-        refer(settings, place, connection, index16(index), &hop);
+        set_next_hop(settings, place, connection, index16(index), &hop);
         return Ok(hop);
     }
     last_to_client(tables, place, connection).ok_or(if index == NO_NEIGHBOUR {
-        Drop::NoNeighbour
+        DropReason::NoNeighbour
     } else {
-        Drop::NoRoute
+        DropReason::NoRoute
     })
 }
 
 /// Looks the next hop to a client up. Returns the index of its entry, which is at least [`BACKENDS`],
 /// or why there is none: a number, see `table::chosen`.
 #[inline(never)]
-fn routed<T: Tables>(tables: &T, source: [u8; 4], destination: [u8; 4]) -> u32 {
+fn look_up_route<T: Tables>(tables: &T, source: [u8; 4], destination: [u8; 4]) -> u32 {
     let Some(settings) = tables.settings() else {
         return NO_ROUTE;
     };
     match tables.next_hop(source, destination) {
-        Ok(found) => share(tables, &found, settings.generation).unwrap_or(NO_NEIGHBOUR),
-        Err(Drop::NoNeighbour) => NO_NEIGHBOUR,
+        Ok(found) => find_or_add(tables, &found, settings.generation).unwrap_or(NO_NEIGHBOUR),
+        Err(DropReason::NoNeighbour) => NO_NEIGHBOUR,
         Err(_) => NO_ROUTE,
     }
 }
@@ -150,13 +155,13 @@ fn last_to_client<T: Tables>(
 /// Notes the way that a client's packet came: should there be no route to the client when the backend
 /// answers, the answer goes there. Costs no route look-up, for anybody can send SYNs.
 #[inline(always)]
-pub(super) fn way_it_came<M: Memory, T: Tables>(
+pub(super) fn ingress_hop<M: Memory, T: Tables>(
     memory: &M,
     tables: &T,
     serial: u16,
 ) -> Option<HopReference> {
     let ethernet = memory.at::<Ethernet>(0)?;
-    let index = came_by(tables, ethernet.source, ethernet.destination);
+    let index = ingress_hop_index(tables, ethernet.source, ethernet.destination);
     let Some(entry) = tables.hop(index).filter(|_entry| index >= BACKENDS) else {
         return Some(HopReference::none(serial));
     };
@@ -172,19 +177,19 @@ pub(super) fn way_it_came<M: Memory, T: Tables>(
 /// The index of the entry for the neighbour that a packet came from, or 0: a number, see
 /// `table::chosen`.
 #[inline(never)]
-fn came_by<T: Tables>(tables: &T, destination_mac: [u8; 6], source_mac: [u8; 6]) -> u32 {
+fn ingress_hop_index<T: Tables>(tables: &T, destination_mac: [u8; 6], source_mac: [u8; 6]) -> u32 {
     let came = NextHop {
         destination_mac,
         source_mac,
         interface: tables.ingress(),
         neighbour: [0; 4],
     };
-    share(tables, &came, 0).unwrap_or(0)
+    find_or_add(tables, &came, 0).unwrap_or(0)
 }
 
 /// Has a connection refer to a hop, unless another connection has its entry by now.
 #[inline(always)]
-fn refer<W: Words>(
+fn set_next_hop<W: Words>(
     settings: &Settings,
     place: &Place<W>,
     connection: &Connection,
@@ -214,7 +219,7 @@ fn reference<W>(place: &Place<W>, connection: &Connection) -> Option<HopReferenc
 /// Hops that were not looked up, which any stranger on the wire can make, share the first entry of a
 /// set; the others are for routes.
 #[inline(always)]
-fn share<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<u32> {
+fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<u32> {
     let first = BACKENDS + place_of(hop) * HOP_WAYS;
     let routed = hop.neighbour != [0; 4];
     let (from, ways) = if routed { (1, HOP_WAYS) } else { (0, 1) };
@@ -235,7 +240,7 @@ fn share<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<u32> {
     if same && known.serial != 0 && routed {
         let fresh = Hop::of(hop, known.serial, generation);
         if fresh != known {
-            put(&entry, &fresh);
+            store_hop(&entry, &fresh);
         }
         return Some(index);
     }
@@ -272,7 +277,7 @@ fn place_of(hop: &NextHop) -> u32 {
 }
 
 #[inline(always)]
-fn put<W: Words>(entry: &W, hop: &Hop) {
+fn store_hop<W: Words>(entry: &W, hop: &Hop) {
     for (word, value) in hop.words().into_iter().enumerate() {
         entry.store(word, value);
     }

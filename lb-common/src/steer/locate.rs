@@ -1,6 +1,7 @@
 //! Whose packet it is.
 
 use crate::{
+    backend::BackendId,
     connection::ClientKey,
     endpoint::{ENDPOINTS_PER_BUCKET, Endpoint, EndpointKey, EndpointKind},
     flow::FlowKey,
@@ -9,7 +10,7 @@ use crate::{
     settings::Settings,
     table::{Buckets, Place, find, holder},
     tables::Tables,
-    verdict::{Pass, Verdict},
+    verdict::{PassReason, Verdict},
 };
 
 /// Whose packet it is.
@@ -49,7 +50,7 @@ pub(super) fn locate<T: Tables>(
     {
         return holder(tables, endpoint.row, key.destination_port)
             .map(Located::Backend)
-            .ok_or(Verdict::Pass(Pass::NoFlow));
+            .ok_or(Verdict::Pass(PassReason::NoFlow));
     }
     if listeners.steers(bit) {
         return Ok(Located::Steered);
@@ -62,8 +63,8 @@ pub(super) fn locate<T: Tables>(
         && endpoint.kind == EndpointKind::Dnat as u16
     {
         let backend = tables
-            .backend(endpoint.row.into())
-            .ok_or(Verdict::Pass(Pass::NotAService))?;
+            .backend(BackendId(endpoint.row))
+            .ok_or(Verdict::Pass(PassReason::NotAService))?;
         let key = ClientKey {
             client: key.destination,
             service: backend.service_address,
@@ -73,9 +74,9 @@ pub(super) fn locate<T: Tables>(
         // The backend itself calls the client's address, or a connection ended: routed as it is.
         return find(tables, &key, &Buckets::of(&key, settings))
             .map(Located::Backend)
-            .ok_or(Verdict::Pass(Pass::NotAService));
+            .ok_or(Verdict::Pass(PassReason::NotAService));
     }
-    Err(Verdict::Pass(Pass::NotAService))
+    Err(Verdict::Pass(PassReason::NotAService))
 }
 
 /// The endpoint that a packet comes from, if it answers to `source`.

@@ -16,7 +16,7 @@ use crate::{
     settings::Settings,
     tables::Tables,
     traffic::{Direction, TrafficSlot},
-    verdict::{Drop, Pass, Verdict},
+    verdict::{DropReason, PassReason, Verdict},
 };
 
 use self::{
@@ -111,12 +111,12 @@ fn known<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Step, Verdi
 fn to_agent<T: Tables>(tables: &T, settings: &Settings, packet: &Packet) -> Result<Step, Verdict> {
     let service = tables.service(&packet.key.service()).ok_or(NOT_OURS)?;
     let opens = packet.flags.opens();
-    if !service.is_agents() || opens && settings.hold != 0 {
+    if !service.is_served_by_agent() || opens && settings.hold != 0 {
         return Ok(Step::Next(Part::New));
     }
     let slot = TrafficSlot::of_service(service.id);
     tables.count_traffic(slot, Direction::In, packet.length, opens);
-    Err(Verdict::Pass(Pass::Agent))
+    Err(Verdict::Pass(PassReason::Agent))
 }
 
 #[inline(always)]
@@ -131,7 +131,7 @@ fn changing<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Step, Ve
     };
     if direction == Direction::In
         && packet.flags.opens()
-        && follow::reopening(tables, settings, &place)? != Reopening::No
+        && follow::reopening(tables, settings, &place)? != Reopening::None
     {
         return Ok(Step::Next(Part::New));
     }
@@ -145,5 +145,5 @@ fn new<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Verdict, Verd
     begin::begin(memory, tables, settings, &packet)
 }
 
-const NOT_OURS: Verdict = Verdict::Pass(Pass::NotAService);
-const TRUNCATED: Verdict = Verdict::Drop(Drop::Truncated);
+const NOT_OURS: Verdict = Verdict::Pass(PassReason::NotAService);
+const TRUNCATED: Verdict = Verdict::Drop(DropReason::Truncated);

@@ -22,7 +22,7 @@ use lb_common::{
     tcp::State,
     tick::Tick,
     traffic::{Direction, TrafficSlot},
-    verdict::{Drop, Verdict},
+    verdict::{DropReason, Verdict},
     walk::Turn,
 };
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -154,7 +154,7 @@ pub(crate) fn client(port: u16) -> FlowKey {
 }
 
 /// The key of the backend's packets at a source port.
-pub(crate) fn back(port: u16) -> FlowKey {
+pub(crate) fn from_backend(port: u16) -> FlowKey {
     TcpPacket::key((BACKEND, 80), (VIP, port))
 }
 
@@ -182,7 +182,7 @@ pub(crate) fn connection(number: u16, port: u16, state: State, idle: u32) -> Con
         source: VIP,
         backend_address: BACKEND,
         backend_port: 80,
-        backend: 0,
+        backend: BackendId(0),
         segment_delta: change.segment_delta,
         address_delta: change.address_delta,
         client_hop: [0; 4],
@@ -237,7 +237,7 @@ fn world() -> HostTables {
     };
     let service = Service {
         handling: Handling::Nat as u8,
-        pick: Pick::Turn as u8,
+        pick: Pick::RoundRobin as u8,
         ..Service::default()
     };
     let backend = Backend {
@@ -250,19 +250,19 @@ fn world() -> HostTables {
         ..Backend::default()
     };
     world.services.insert(key, service);
-    world.backends.insert(0, backend);
-    world.rings.insert(0, vec![0]);
+    world.backends.insert(BackendId(0), backend);
+    world.rings.insert(ServiceId(0), vec![BackendId(0)]);
     world.default_route = Some(NextHop {
         destination_mac: [2, 0, 0, 0, 0, 1],
         source_mac: [2, 0, 0, 0, 0, 0x68],
         interface: 1,
         neighbour: [172, 31, 0, 1],
     });
-    world.settle();
+    world.rebuild();
     // Hops are looked up once, so that each run of a scenario takes the same steps.
     for (key, flags) in [
         (client(1), SYN),
-        (back(first_port(&world)), SYN_ACK),
+        (from_backend(first_port(&world)), SYN_ACK),
         (client(1), ACK),
     ] {
         world.steer(&mut TcpPacket::new(key, flags).bytes());
@@ -395,11 +395,11 @@ impl Tables for &Home {
         self.world.backend(id)
     }
 
-    fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, Drop> {
+    fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, DropReason> {
         self.world.next_hop(source, destination)
     }
 
-    fn tell(&self, _record: &Record) {}
+    fn export_record(&self, _record: &Record) {}
 
     fn count_verdict(&self, _verdict: Verdict) {}
 

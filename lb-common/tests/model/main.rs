@@ -9,10 +9,11 @@ mod home;
 use std::rc::Rc;
 
 use home::{
-    ACK, BACKEND, FIN_ACK, HERTZ, Home, NOW, PORT, SYN, SYN_ACK, VIP, back, client, connection,
-    is_whole, kept,
+    ACK, BACKEND, FIN_ACK, HERTZ, Home, NOW, PORT, SYN, SYN_ACK, VIP, client, connection,
+    from_backend, is_whole, kept,
 };
 use lb_common::{
+    backend::BackendId,
     connection::{ClientKey, Connection, WORD_PORTS, WORD_STAMP},
     flow::FlowKey,
     import::{Outcome, Target, import, remove},
@@ -21,13 +22,13 @@ use lb_common::{
     table::{Buckets, find, holder, read},
     tables::{Ports, Shared, Words},
     tcp::State,
-    verdict::{Drop, Pass, Steered, Verdict},
+    verdict::{DropReason, PassReason, Steered, Verdict},
 };
 use loom::thread::{self, JoinHandle};
 
 const NEW: Verdict = Verdict::Transmit(Steered::NewFlow);
 const ALONG: Verdict = Verdict::Transmit(Steered::Flow);
-const CONTENDED: Verdict = Verdict::Drop(Drop::Contended);
+const CONTENDED: Verdict = Verdict::Drop(DropReason::Contended);
 
 /// Tries a scenario with so many preemptions at the most.
 fn check(preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
@@ -207,15 +208,15 @@ fn a_backends_answer_never_reaches_another_client() {
         // The only port goes from one client to the other.
         let home = Home::with(&[old], 1);
         let writer = steering(&home, client(2), SYN);
-        let answer = steering(&home, back(PORT), SYN_ACK);
+        let answer = steering(&home, from_backend(PORT), SYN_ACK);
         let (verdict, way) = ended(answer);
         match verdict {
             ALONG => {
                 let clients = [client(1), client(2)];
-                assert!(clients.contains(&way.turned()), "{way:?}");
+                assert!(clients.contains(&way.reversed()), "{way:?}");
             }
             other => assert!(
-                [CONTENDED, Verdict::Pass(Pass::NoFlow)].contains(&other),
+                [CONTENDED, Verdict::Pass(PassReason::NoFlow)].contains(&other),
                 "{other:?}"
             ),
         }
@@ -257,7 +258,7 @@ fn a_port_that_is_lent_while_its_owner_begins_over_has_one_owner() {
 #[test]
 fn a_port_that_is_lent_while_its_owner_sends_on_has_one_owner() {
     for (state, key, flags) in [
-        (State::OPENING, back(PORT), SYN_ACK),
+        (State::OPENING, from_backend(PORT), SYN_ACK),
         (State::CLOSED, client(1), FIN_ACK),
         (State::ANSWERED, client(1), ACK),
     ] {
@@ -295,7 +296,7 @@ fn record(number: u16, source_port: u16, state: State) -> Record {
         state: state.0,
         further_source: 0,
         idle: 0,
-        filling: 0,
+        padding: 0,
     }
 }
 
@@ -305,7 +306,7 @@ fn importing(home: &Rc<Home>, record: Record) -> JoinHandle<Outcome> {
     thread::spawn(move || {
         let home = &*home;
         let target = Target {
-            backend: 0,
+            backend: BackendId(0),
             row: 0,
             pass: 1,
         };
@@ -341,7 +342,11 @@ fn a_port_that_an_importer_and_the_program_want_has_one_owner() {
 
 #[test]
 fn an_importer_takes_a_port_from_a_connection_that_changes() {
-    for (key, flags) in [(client(1), SYN), (client(1), FIN_ACK), (back(PORT), ACK)] {
+    for (key, flags) in [
+        (client(1), SYN),
+        (client(1), FIN_ACK),
+        (from_backend(PORT), ACK),
+    ] {
         check(2, move || {
             let old = connection(1, PORT, State::CLOSED, 5);
             let home = Home::with(&[old], 2);
@@ -356,7 +361,11 @@ fn an_importer_takes_a_port_from_a_connection_that_changes() {
 
 #[test]
 fn a_removal_beside_the_program_leaves_no_port_behind() {
-    for (key, flags) in [(client(1), SYN), (client(2), SYN), (back(PORT), ACK)] {
+    for (key, flags) in [
+        (client(1), SYN),
+        (client(2), SYN),
+        (from_backend(PORT), ACK),
+    ] {
         check(3, move || {
             let old = connection(1, PORT, State::CLOSED, 5);
             let home = Home::with(&[old], 1);

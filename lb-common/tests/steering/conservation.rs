@@ -95,7 +95,7 @@ struct Run {
 }
 
 /// A run that fails names what repeats it.
-impl std::ops::Drop for Run {
+impl Drop for Run {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let (seed, entries) = (self.seed, self.tables.settings.last_bucket + WAYS);
@@ -130,11 +130,11 @@ impl Run {
         // Two backends by NAT, the second of which sees two addresses, and two that see the clients.
         tables.backends = before.backends;
         for (id, backend) in &mut tables.backends {
-            if *id < 2 {
-                backend.rows = 1 + *id as u16;
+            if id.0 < 2 {
+                backend.rows = 1 + id.0;
             } else {
                 (backend.dnat, backend.rows) = (1, 0);
-                backend.service = 2;
+                backend.service = ServiceId(2);
                 backend.service_port = DNAT_PORT;
             }
         }
@@ -144,16 +144,20 @@ impl Run {
             protocol: 6,
         };
         let dnat = Service {
-            id: 2,
+            id: ServiceId(2),
             handling: Handling::Dnat as u8,
-            pick: Pick::Flow as u8,
+            pick: Pick::FlowHash as u8,
             retries: 1,
             ..Service::default()
         };
         tables.services.insert(key, dnat);
-        tables.rings.insert(0, vec![0, 1]);
-        tables.rings.insert(2, vec![2, 3]);
-        tables.settle();
+        tables
+            .rings
+            .insert(ServiceId(0), vec![BackendId(0), BackendId(1)]);
+        tables
+            .rings
+            .insert(ServiceId(2), vec![BackendId(2), BackendId(3)]);
+        tables.rebuild();
         Self {
             tables,
             random: Random(seed ^ u64::from(entries) << 32 ^ u64::from(lines) << 48),
@@ -171,10 +175,10 @@ impl Run {
         self.pass_time();
         let client = self.client();
         let (packet, direction) = self.packet(client);
-        let counted = self.tables.counted_in_all();
+        let counted = self.tables.counted_total();
         let (verdict, bytes) = sent(&self.tables, &packet);
         self.sent += 1;
-        assert_eq!(self.tables.counted_in_all(), counted + 1);
+        assert_eq!(self.tables.counted_total(), counted + 1);
         *self.met.entry(format!("{verdict:?}")).or_default() += 1;
         assert_eq!(
             self.tables.counted(verdict),
@@ -240,7 +244,7 @@ impl Run {
             (_, Some(_)) => (data, either),
         };
         let key = match (direction, known) {
-            (Direction::Out, Some(shadow)) => back(shadow.path),
+            (Direction::Out, Some(shadow)) => from_backend(shadow.path),
             _ => client,
         };
         let direction = if key == client {
@@ -256,7 +260,7 @@ impl Run {
         let port = 10_240 + self.random.below(70) as u16;
         let seen = [VIP, [172, 31, 0, 69], [198, 51, 100, 3]][self.random.below(3)];
         let backend = [10, 0, 0, [6, 7, 9, 19][self.random.below(4)]];
-        self.filled(back((seen, port, backend)), flags)
+        self.filled(from_backend((seen, port, backend)), flags)
     }
 
     /// Numbers that grow with the clock, as those of good clients do, or any.
@@ -295,20 +299,20 @@ impl Run {
                 assert!(!is_retry || may_retry, "{known:?} was retried");
                 self.begin(packet, path(key(bytes)));
             }
-            Verdict::Drop(Drop::TtlExpired) => assert_eq!(packet.ttl, 1),
-            Verdict::Drop(Drop::TableFull) => {
+            Verdict::Drop(DropReason::TtlExpired) => assert_eq!(packet.ttl, 1),
+            Verdict::Drop(DropReason::TableFull) => {
                 assert!(!protected, "{known:?} was lost");
                 self.is_full_for(&client);
             }
-            Verdict::Drop(Drop::NoSourcePort) => assert!(!protected, "{known:?} was lost"),
-            Verdict::Pass(Pass::NoFlow) => assert!(!protected, "{known:?} was lost"),
+            Verdict::Drop(DropReason::NoSourcePort) => assert!(!protected, "{known:?} was lost"),
+            Verdict::Pass(PassReason::NoFlow) => assert!(!protected, "{known:?} was lost"),
             other => panic!("{other:?} on {packet:?}"),
         }
     }
 
     fn judge_backend(&mut self, packet: &TcpPacket, verdict: Verdict, bytes: &[u8]) {
         let now = self.tables.now;
-        let by = path(packet.key.turned());
+        let by = path(packet.key.reversed());
         let owner = self.owners.get(&by).copied();
         let shadow = owner.and_then(|owner| self.connections.get(&owner).copied());
         let shadow = shadow.filter(|shadow| shadow.path == by);
@@ -316,16 +320,20 @@ impl Run {
             Verdict::Transmit(Steered::Flow) => {
                 let owner = owner.expect("somebody began a connection by this path");
                 assert!(shadow.is_some(), "{owner:?} has left {by:?}");
-                assert_eq!(key(bytes).turned(), owner, "the client that holds the port");
+                assert_eq!(
+                    key(bytes).reversed(),
+                    owner,
+                    "the client that holds the port"
+                );
                 self.note(owner, packet, Direction::Out);
             }
-            Verdict::Drop(Drop::Refused) => {
+            Verdict::Drop(DropReason::Refused) => {
                 let shadow = shadow.expect("a connection was refused");
                 assert_eq!(shadow.state, State::OPENING);
                 assert_eq!(packet.flags & RST, RST);
             }
-            Verdict::Drop(Drop::TtlExpired) => assert_eq!(packet.ttl, 1),
-            Verdict::Pass(Pass::NoFlow | Pass::NotAService) => assert!(
+            Verdict::Drop(DropReason::TtlExpired) => assert_eq!(packet.ttl, 1),
+            Verdict::Pass(PassReason::NoFlow | PassReason::NotAService) => assert!(
                 !shadow.is_some_and(|shadow| shadow.is_protected(now)),
                 "{shadow:?} of {owner:?} was lost"
             ),
@@ -356,7 +364,7 @@ impl Run {
                 && before.is_in_time_wait(now)
             {
                 assert!(
-                    numbers.follow(before.numbers),
+                    numbers.is_newer_than(before.numbers),
                     "the backend would refuse {numbers:?} after {before:?} at {now:?}"
                 );
                 *self.met.entry("a port in TIME-WAIT".into()).or_default() += 1;
@@ -386,7 +394,7 @@ impl Run {
             && flags.finishes()
             && (packet.acknowledgement != shadow.numbers.sequence
                 || self.tables.now.since(shadow.seen) >= HERTZ / 8);
-        shadow.state = (shadow.state.after(direction, flags)).if_crossed(crossed);
+        shadow.state = (shadow.state.after(direction, flags)).with_crossed_fins(crossed);
         // A connection that opens is as old as its last change.
         if shadow.state != State::OPENING {
             shadow.seen = self.tables.now;
@@ -475,7 +483,7 @@ fn path(to_backend: FlowKey) -> Path {
 }
 
 /// The key of a backend's packets by a path.
-fn back((seen, port, backend): Path) -> FlowKey {
+fn from_backend((seen, port, backend): Path) -> FlowKey {
     TcpPacket::key((backend, 80), (seen, port))
 }
 

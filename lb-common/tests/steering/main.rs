@@ -2,18 +2,18 @@
 #![cfg(feature = "host")]
 
 use lb_common::{
-    backend::{Backend, BackendState},
+    backend::{Backend, BackendId, BackendState},
     connection::Connection,
     flow::FlowKey,
     hop::NextHop,
     host::{HostTables, TcpPacket, checksum, tcp_checksum},
     ring::{Member, Ring},
-    service::{Handling, Pick, Service, ServiceKey},
+    service::{Handling, Pick, Service, ServiceId, ServiceKey},
     settings::Settings,
     tcp::State,
     tick::Tick,
     traffic::TrafficSlot,
-    verdict::{COUNTER_SLOTS, Drop, Pass, Steered, Verdict},
+    verdict::{COUNTER_SLOTS, DropReason, PassReason, Steered, Verdict},
 };
 use proptest::prelude::*;
 
@@ -66,16 +66,16 @@ fn tables_of(entries: u32, first_line: u16, lines: u16) -> HostTables {
     };
     let members: Vec<Member> = [6, 7, 9, 19]
         .into_iter()
-        .zip(0..)
+        .zip((0..).map(BackendId))
         .map(|(octet, id)| {
             let address = [10, 0, 0, octet];
             let state = BackendState::Up.number();
             let backend = Backend {
                 address,
                 port: 80,
-                service: 0,
+                service: ServiceId(0),
                 state,
-                row: id as u16,
+                row: id.0,
                 rows: 1,
                 service_port: 80,
                 service_address: VIP,
@@ -90,26 +90,26 @@ fn tables_of(entries: u32, first_line: u16, lines: u16) -> HostTables {
             }
         })
         .collect();
-    let ring = Ring::turns(&members, &[1; 4]);
+    let ring = Ring::round_robin(&members, &[1; 4]);
     let nat = Handling::Nat as u8;
     let steered = Service {
-        id: 0,
+        id: ServiceId(0),
         handling: nat,
-        pick: Pick::Turn as u8,
+        pick: Pick::RoundRobin as u8,
         retries: 3,
         ..Service::default()
     };
     let agents = Service {
-        id: 1,
+        id: ServiceId(1),
         handling: Handling::Agent as u8,
         pick: 1,
         ..Service::default()
     };
     tables.services.insert(service(80), steered);
     tables.services.insert(service(443), agents);
-    tables.rings.insert(0, ring.slots);
+    tables.rings.insert(ServiceId(0), ring.slots);
     tables.default_route = Some(GATEWAY);
-    tables.settle();
+    tables.rebuild();
     tables
 }
 
@@ -186,7 +186,7 @@ fn turns_give_each_backend_its_share() {
     for port in 1..=1000 {
         opened(&tables, port);
     }
-    for id in 0..4 {
+    for id in (0..4).map(BackendId) {
         assert_eq!(tables.traffic(TrafficSlot::of_backend(id)).connections, 250);
     }
 }
@@ -220,7 +220,10 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
         opened(&tables, port);
     }
     let late = TcpPacket::new(from_client(100), SYN);
-    assert_eq!(sent(&tables, &late).0, Verdict::Drop(Drop::NoSourcePort));
+    assert_eq!(
+        sent(&tables, &late).0,
+        Verdict::Drop(DropReason::NoSourcePort)
+    );
     tables.now = Tick(tables.now.0 + 2 * 3600 * HERTZ);
     let (verdict, bytes) = sent(&tables, &late);
     assert_eq!(verdict, Verdict::Transmit(Steered::NewFlow));
@@ -257,10 +260,10 @@ const FURTHER: [u8; 4] = [172, 31, 0, 70];
 fn further_source(tables: &mut HostTables) {
     tables.settings.source_addresses[0] = FURTHER;
     for (id, backend) in &mut tables.backends {
-        backend.row = *id as u16 * 2;
+        backend.row = id.0 * 2;
         backend.rows = 2;
     }
-    tables.settle();
+    tables.rebuild();
 }
 
 #[test]
@@ -276,7 +279,10 @@ fn a_further_source_address_gives_a_backend_as_many_source_ports_again() {
         assert_eq!(through.count(), usize::from(ONE_LINE), "{address:?}");
     }
     let late = TcpPacket::new(from_client(ONE_LINE * 2 + 1), SYN);
-    assert_eq!(sent(&tables, &late).0, Verdict::Drop(Drop::NoSourcePort));
+    assert_eq!(
+        sent(&tables, &late).0,
+        Verdict::Drop(DropReason::NoSourcePort)
+    );
     for (port, back) in (1..).zip(answers) {
         let (verdict, bytes) = sent(&tables, &TcpPacket::new(back, ACK));
         let expected = TcpPacket::key((VIP, 80), (CLIENT, port));
@@ -376,7 +382,10 @@ fn a_refusal_is_kept_back_while_another_backend_may_serve() {
     let (_, mut bytes) = sent(&tables, &syn);
     for _ in 0..3 {
         let refusal = TcpPacket::new(answer(&bytes), RST | ACK);
-        assert_eq!(sent(&tables, &refusal).0, Verdict::Drop(Drop::Refused));
+        assert_eq!(
+            sent(&tables, &refusal).0,
+            Verdict::Drop(DropReason::Refused)
+        );
         let (verdict, again) = sent(&tables, &syn);
         assert_eq!(verdict, Verdict::Transmit(Steered::Retried), "at once");
         bytes = again;
@@ -415,7 +424,7 @@ fn an_unanswered_syn_goes_elsewhere_when_its_backend_goes_down() {
     }
     tables
         .backends
-        .get_mut(&0)
+        .get_mut(&BackendId(0))
         .expect("the first in turn")
         .state = BackendState::Down.number();
     let (verdict, second) = sent_again(&mut tables, 40_000);
@@ -431,7 +440,7 @@ fn a_late_answer_of_the_old_backend_does_not_touch_the_new_connection() {
     assert_ne!(key(&first).destination, key(&second).destination);
     for flags in [SYN_ACK, RST | ACK] {
         let late = TcpPacket::new(answer(&first), flags);
-        assert_eq!(sent(&tables, &late).0, Verdict::Pass(Pass::NoFlow));
+        assert_eq!(sent(&tables, &late).0, Verdict::Pass(PassReason::NoFlow));
     }
     assert_eq!(only(&tables).state, State::OPENING.0);
 }
@@ -498,7 +507,7 @@ fn a_port_in_time_wait_goes_to_a_client_with_newer_numbers_alone() {
         ..TcpPacket::new(from_client(port), SYN)
     };
     tables.now = Tick(tables.now.0 + 2 * HERTZ);
-    let refused = Verdict::Drop(Drop::NoSourcePort);
+    let refused = Verdict::Drop(DropReason::NoSourcePort);
     assert_eq!(sent(&tables, &syn(110, 999, 9000)).0, refused, "older");
     assert_eq!(sent(&tables, &syn(111, 1000, 5001)).0, refused, "the same");
     let taken = Verdict::Transmit(Steered::NewFlow);
@@ -516,7 +525,7 @@ fn a_client_that_uses_its_port_again_gets_the_next_backend_and_another_port() {
     assert_ne!(second.source, first.source, "the next in turn");
     assert_eq!(
         sent(&tables, &TcpPacket::new(first, FIN_ACK)).0,
-        Verdict::Pass(Pass::NoFlow),
+        Verdict::Pass(PassReason::NoFlow),
         "the old connection has no client any more"
     );
     assert_eq!(tables.claimed_ports().len(), 1);
@@ -544,7 +553,7 @@ fn a_port_that_its_backend_holds_in_time_wait_rests_however_often_its_client_com
         timestamp: Some(timestamp),
         ..TcpPacket::new(from_client(port), SYN)
     };
-    let refused = Verdict::Drop(Drop::NoSourcePort);
+    let refused = Verdict::Drop(DropReason::NoSourcePort);
     let taken = Verdict::Transmit(Steered::NewFlow);
     assert_eq!(sent(&tables, &syn(50_001, 999_000)).0, refused, "older");
     let newer = syn(50_002, 1_001_000);
@@ -600,7 +609,7 @@ fn a_flood_costs_no_route_look_up_and_no_established_connection() {
             matches!(
                 verdict,
                 Verdict::Transmit(Steered::NewFlow)
-                    | Verdict::Drop(Drop::TableFull | Drop::NoSourcePort)
+                    | Verdict::Drop(DropReason::TableFull | DropReason::NoSourcePort)
             ),
             "{verdict:?}"
         );
@@ -629,7 +638,10 @@ fn a_connection_that_the_client_closed_lends_its_port_after_two_seconds_and_not_
         sent(&tables, &TcpPacket::new(*back, FIN_ACK));
     }
     let late = TcpPacket::new(from_client(100), SYN);
-    assert_eq!(sent(&tables, &late).0, Verdict::Drop(Drop::NoSourcePort));
+    assert_eq!(
+        sent(&tables, &late).0,
+        Verdict::Drop(DropReason::NoSourcePort)
+    );
     let (verdict, _) = sent(&tables, &TcpPacket::new(backs[1], FIN_ACK));
     assert_eq!(verdict, Verdict::Transmit(Steered::Flow), "sent once more");
     tables.now = Tick(tables.now.0 + 3 * HERTZ);
@@ -643,7 +655,7 @@ fn established_flows_go_on_when_their_backend_drains_or_goes_down() {
         let back = opened(&tables, 40_000);
         tables
             .backends
-            .get_mut(&0)
+            .get_mut(&BackendId(0))
             .expect("the first in turn")
             .state = state.number();
         tables.settings.generation += 1;
@@ -702,7 +714,10 @@ fn what_would_leave_by_an_interface_without_the_program_is_dropped_and_counted()
         tables.routes.insert([10, 0, 0, last], elsewhere);
     }
     let syn = TcpPacket::new(from_client(1), SYN);
-    assert_eq!(sent(&tables, &syn).0, Verdict::Drop(Drop::NoInterface));
+    assert_eq!(
+        sent(&tables, &syn).0,
+        Verdict::Drop(DropReason::NoInterface)
+    );
     tables.interfaces.push(9);
     let (verdict, _) = sent(&tables, &TcpPacket::new(from_client(2), SYN));
     assert_eq!(verdict, Verdict::Redirect(Steered::NewFlow, 9));
@@ -727,26 +742,41 @@ fn each_reason_not_to_steer_has_its_verdict() {
     let to = |port, flags| TcpPacket::new(TcpPacket::key((CLIENT, 1), (VIP, port)), flags);
     assert_eq!(
         sent(&tables, &to(81, SYN)).0,
-        Verdict::Pass(Pass::NotAService)
+        Verdict::Pass(PassReason::NotAService)
     );
-    assert_eq!(sent(&tables, &to(443, SYN)).0, Verdict::Pass(Pass::Agent));
-    assert_eq!(sent(&tables, &to(80, ACK)).0, Verdict::Pass(Pass::NoFlow));
-    assert_eq!(sent(&tables, &to(80, RST)).0, Verdict::Pass(Pass::NoFlow));
+    assert_eq!(
+        sent(&tables, &to(443, SYN)).0,
+        Verdict::Pass(PassReason::Agent)
+    );
+    assert_eq!(
+        sent(&tables, &to(80, ACK)).0,
+        Verdict::Pass(PassReason::NoFlow)
+    );
+    assert_eq!(
+        sent(&tables, &to(80, RST)).0,
+        Verdict::Pass(PassReason::NoFlow)
+    );
     let mut dying = to(80, SYN);
     dying.ttl = 1;
-    assert_eq!(sent(&tables, &dying).0, Verdict::Drop(Drop::TtlExpired));
+    assert_eq!(
+        sent(&tables, &dying).0,
+        Verdict::Drop(DropReason::TtlExpired)
+    );
     assert!(
         tables.connections().is_empty(),
         "a packet that goes nowhere begins no connection"
     );
     tables.routes.clear();
     tables.default_route = None;
-    assert_eq!(sent(&tables, &to(80, SYN)).0, Verdict::Drop(Drop::NoRoute));
-    assert!(tables.connections().is_empty() && tables.claimed_ports().is_empty());
-    tables.rings.insert(0, Vec::new());
     assert_eq!(
         sent(&tables, &to(80, SYN)).0,
-        Verdict::Pass(Pass::NoBackend)
+        Verdict::Drop(DropReason::NoRoute)
+    );
+    assert!(tables.connections().is_empty() && tables.claimed_ports().is_empty());
+    tables.rings.insert(ServiceId(0), Vec::new());
+    assert_eq!(
+        sent(&tables, &to(80, SYN)).0,
+        Verdict::Pass(PassReason::NoBackend)
     );
 }
 
@@ -756,7 +786,7 @@ fn a_packet_for_the_agent_is_counted_and_left_as_it_was() {
     let packet = TcpPacket::new(TcpPacket::key((CLIENT, 1), (VIP, 443)), SYN);
     let (_, bytes) = sent(&tables, &packet);
     assert_eq!(bytes, packet.bytes());
-    let counted = tables.traffic(TrafficSlot::of_service(1));
+    let counted = tables.traffic(TrafficSlot::of_service(ServiceId(1)));
     assert_eq!(
         (counted.packets_in, counted.bytes_in, counted.connections),
         (1, 40, 1)
@@ -774,41 +804,41 @@ fn malformed_headers_have_a_verdict_of_their_own() {
     };
     assert_eq!(
         with(14, 0x44),
-        Verdict::Drop(Drop::BadIpv4),
+        Verdict::Drop(DropReason::BadIpv4),
         "header shorter than a header"
     );
     assert_eq!(
         with(14, 0x65),
-        Verdict::Drop(Drop::BadIpv4),
+        Verdict::Drop(DropReason::BadIpv4),
         "another version"
     );
     assert_eq!(
         with(17, 0xff),
-        Verdict::Drop(Drop::BadIpv4),
+        Verdict::Drop(DropReason::BadIpv4),
         "longer than the frame"
     );
     assert_eq!(
         with(17, 19),
-        Verdict::Drop(Drop::BadIpv4),
+        Verdict::Drop(DropReason::BadIpv4),
         "shorter than its header"
     );
     assert_eq!(
         with(46, 0x40),
-        Verdict::Drop(Drop::BadTcp),
+        Verdict::Drop(DropReason::BadTcp),
         "header shorter than a header"
     );
     assert_eq!(
         with(46, 0x60),
-        Verdict::Drop(Drop::BadTcp),
+        Verdict::Drop(DropReason::BadTcp),
         "header longer than the segment"
     );
     assert_eq!(
         with(20, 0x20),
-        Verdict::Pass(Pass::Fragment),
+        Verdict::Pass(PassReason::Fragment),
         "more fragments"
     );
-    assert_eq!(with(23, 17), Verdict::Pass(Pass::NotTcp));
-    assert_eq!(with(12, 0x86), Verdict::Pass(Pass::NotIp));
+    assert_eq!(with(23, 17), Verdict::Pass(PassReason::NotTcp));
+    assert_eq!(with(12, 0x86), Verdict::Pass(PassReason::NotIp));
 }
 
 fn any_packet() -> impl Strategy<Value = TcpPacket> {
@@ -850,7 +880,7 @@ proptest! {
         let steered = matches!(verdict, Verdict::Transmit(_) | Verdict::Redirect(..));
         prop_assert_eq!(bytes != packet.bytes(), steered, "only what is steered is changed");
         prop_assert_eq!(tables.counted(verdict), 1);
-        prop_assert_eq!(tables.counted_in_all(), 1);
+        prop_assert_eq!(tables.counted_total(), 1);
     }
 
     #[test]
@@ -862,9 +892,9 @@ proptest! {
         let verdict = tables.steer(&mut bytes);
         let tagged = !packet.vlans.is_empty() && before.len() >= 14;
         let expected = if tagged {
-            verdict == Verdict::Pass(Pass::Vlan)
+            verdict == Verdict::Pass(PassReason::Vlan)
         } else {
-            matches!(verdict, Verdict::Drop(Drop::Truncated | Drop::BadIpv4))
+            matches!(verdict, Verdict::Drop(DropReason::Truncated | DropReason::BadIpv4))
         };
         prop_assert!(expected, "{:?}", verdict);
         prop_assert_eq!(bytes, before);

@@ -11,7 +11,7 @@ use super::*;
 /// A host that tells of its connections.
 fn telling() -> HostTables {
     let mut tables = tables();
-    tables.settings.sync = 1;
+    tables.settings.export = 1;
     tables
 }
 
@@ -23,12 +23,12 @@ fn peer() -> HostTables {
     tables.backends = tables
         .backends
         .into_iter()
-        .map(|(id, backend)| (id + 100, backend))
+        .map(|(id, backend)| (BackendId(id.0 + 100), backend))
         .collect();
-    for slot in tables.rings.entry(0).or_default() {
-        *slot += 100;
+    for slot in tables.rings.entry(ServiceId(0)).or_default() {
+        slot.0 += 100;
     }
-    tables.settle();
+    tables.rebuild();
     tables
 }
 
@@ -41,7 +41,7 @@ fn import(tables: &HostTables, records: &[Record]) {
             .find(|(_id, one)| (one.address, one.port) == (record.backend, record.backend_port));
         let (id, backend) = found.expect("the peer has the same backends");
         let target = Target {
-            backend: u16::try_from(*id).expect("a backend's number"),
+            backend: *id,
             row: backend.row,
             pass: 1,
         };
@@ -57,7 +57,7 @@ fn while_new_connections_are_held_the_others_go_on() {
     tables.settings.hold = 1;
     tables.settings.held_until = tables.now.0 + HOLD_SECONDS * HERTZ;
     let to = |port, from| TcpPacket::new(TcpPacket::key((CLIENT, from), (VIP, port)), SYN);
-    let held = Verdict::Drop(Drop::Held);
+    let held = Verdict::Drop(DropReason::Held);
     for port in [80, 443] {
         let (verdict, bytes) = sent(&tables, &to(port, 50_000));
         assert_eq!((verdict, bytes), (held, to(port, 50_000).bytes()));
@@ -72,10 +72,10 @@ fn while_new_connections_are_held_the_others_go_on() {
     }
     let mut segment = to(443, 50_000);
     segment.flags = ACK;
-    assert_eq!(sent(&tables, &segment).0, Verdict::Pass(Pass::Agent));
+    assert_eq!(sent(&tables, &segment).0, Verdict::Pass(PassReason::Agent));
     assert_eq!(
         sent(&tables, &to(81, 50_000)).0,
-        Verdict::Pass(Pass::NotAService),
+        Verdict::Pass(PassReason::NotAService),
         "what is not ours is not held"
     );
     tables.now = Tick(tables.settings.held_until);
@@ -101,7 +101,7 @@ fn a_connection_is_told_of_when_it_is_established_and_as_it_ends() {
     }
     let expected = [State::ESTABLISHED, State::CLOSING_BY_CLIENT, State::CLOSED]
         .map(|state| Record::of(&with_port(&tables, 40_000), state));
-    assert_eq!(tables.told(), expected);
+    assert_eq!(tables.take_exported(), expected);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_connection_that_never_opened_is_not_told_of() {
     let tables = telling();
     let (_, bytes) = sent(&tables, &TcpPacket::new(from_client(40_000), SYN));
     sent(&tables, &TcpPacket::new(answer(&bytes), RST));
-    assert_eq!(tables.told(), []);
+    assert_eq!(tables.take_exported(), []);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_connection_through_a_further_source_address_is_marked_for_it_stays_here() {
     for port in 1..=100 {
         let back = opened(&tables, port);
         let further = back.destination == FURTHER;
-        let told = tables.told();
+        let told = tables.take_exported();
         let told: Vec<u8> = told.iter().map(|record| record.further_source).collect();
         assert_eq!(told, [u8::from(further)]);
         seen[usize::from(further)] += 1;
@@ -132,14 +132,14 @@ fn a_connection_through_a_further_source_address_is_marked_for_it_stays_here() {
 fn nothing_is_told_where_nobody_listens() {
     let tables = tables();
     opened(&tables, 40_000);
-    assert_eq!(tables.told(), []);
+    assert_eq!(tables.take_exported(), []);
 }
 
 #[test]
 fn the_peer_carries_a_connection_on_to_the_same_backend_by_the_same_port() {
     let (active, standby) = (telling(), peer());
     let back = opened(&active, 40_000);
-    import(&standby, &active.told());
+    import(&standby, &active.take_exported());
     let data = |key| TcpPacket {
         payload: b"both ways".to_vec(),
         ..TcpPacket::new(key, ACK)
@@ -160,11 +160,11 @@ fn the_peer_gives_a_source_port_of_the_active_host_to_nobody_else() {
     for port in 0..200 {
         opened(&active, 40_000 + port);
     }
-    import(&standby, &active.told());
+    import(&standby, &active.take_exported());
     standby.now = Tick(standby.now.0 + 1000 * HERTZ);
     let imported = standby.connections().into_iter();
     let taken: Vec<FlowKey> = imported
-        .map(|(_, connection)| connection.to_backend().turned())
+        .map(|(_, connection)| connection.to_backend().reversed())
         .collect();
     for port in 0..200 {
         let back = opened(&standby, 50_000 + port);
@@ -176,10 +176,13 @@ fn the_peer_gives_a_source_port_of_the_active_host_to_nobody_else() {
 fn a_connection_without_a_next_hop_waits_for_one_and_is_not_reset() {
     let (active, mut standby) = (telling(), peer());
     let back = opened(&active, 40_000);
-    import(&standby, &active.told());
+    import(&standby, &active.take_exported());
     let route = standby.default_route.take();
     let segment = TcpPacket::new(back, ACK);
-    assert_eq!(sent(&standby, &segment).0, Verdict::Drop(Drop::NoRoute));
+    assert_eq!(
+        sent(&standby, &segment).0,
+        Verdict::Drop(DropReason::NoRoute)
+    );
     standby.default_route = route;
     assert_eq!(sent(&standby, &segment).0, Verdict::Transmit(Steered::Flow));
 }
@@ -190,7 +193,7 @@ fn a_record_takes_the_place_of_whatever_held_its_addresses_and_ports() {
     let back = opened(&active, 40_000);
     // What the standby holds of an earlier time: the port for another client, and the client at
     // another backend.
-    let records = active.told();
+    let records = active.take_exported();
     let other = Record {
         client: from_client(50_000),
         ..records[0]
@@ -200,11 +203,11 @@ fn a_record_takes_the_place_of_whatever_held_its_addresses_and_ports() {
         ..records[0]
     };
     import(&standby, &[other, elsewhere, records[0]]);
-    assert_eq!(only(&standby).to_backend().turned(), back);
+    assert_eq!(only(&standby).to_backend().reversed(), back);
     assert_eq!(standby.claimed_ports().len(), 1);
     assert_eq!(
         sent(&standby, &TcpPacket::new(from_client(50_000), ACK)).0,
-        Verdict::Pass(Pass::NoFlow)
+        Verdict::Pass(PassReason::NoFlow)
     );
 }
 
@@ -217,7 +220,7 @@ proptest! {
         let (_, bytes) = sent(&active, &TcpPacket::new(client, SYN));
         sent(&active, &TcpPacket::new(answer(&bytes), SYN_ACK));
         sent(&active, &TcpPacket::new(client, ACK));
-        let told = active.told();
+        let told = active.take_exported();
         prop_assert_eq!(told.len(), 1);
         let standby = peer();
         import(&standby, &[Record { idle, ..told[0] }]);

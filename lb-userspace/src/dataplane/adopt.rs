@@ -9,7 +9,7 @@ use aya::programs::{
 
 use super::{
     Error,
-    attached::{Attached, attached_programs},
+    attached::{AttachedProgram, attached_programs},
     host::Interface,
     pins::Pins,
 };
@@ -93,7 +93,7 @@ fn adoptable(path: &Path, interface: &Interface) -> Result<Option<Adopted>, Erro
 }
 
 /// The link's program on the interface, if it is still there.
-fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<Attached>, Error> {
+fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedProgram>, Error> {
     let info = link
         .info()
         .map_err(|error| Error::of("cannot ask the kernel about the pinned link", &error))?;

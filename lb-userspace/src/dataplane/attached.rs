@@ -9,13 +9,13 @@ use crate::netlink::{Rtnetlink, XdpProgram};
 
 /// An XDP program on an interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Attached {
+pub(super) struct AttachedProgram {
     pub(super) interface: u32,
     pub(super) program: XdpProgram,
 }
 
 /// All XDP programs that are attached in this network namespace.
-pub(super) fn attached_programs() -> Result<Vec<Attached>, Error> {
+pub(super) fn attached_programs() -> Result<Vec<AttachedProgram>, Error> {
     let failed = |error: io::Error| Error::of("cannot ask the kernel for its interfaces", &error);
     let mut kernel = Rtnetlink::open().map_err(failed)?;
     let everything = RouteNetlinkMessage::GetLink(LinkMessage::default());
@@ -23,11 +23,11 @@ pub(super) fn attached_programs() -> Result<Vec<Attached>, Error> {
     Ok(links.iter().filter_map(attached).collect())
 }
 
-fn attached(message: &RouteNetlinkMessage) -> Option<Attached> {
+fn attached(message: &RouteNetlinkMessage) -> Option<AttachedProgram> {
     let RouteNetlinkMessage::NewLink(link) = message else {
         return None;
     };
-    Some(Attached {
+    Some(AttachedProgram {
         interface: link.header.index,
         program: XdpProgram::of(link)?,
     })

@@ -18,7 +18,7 @@ use lb_common::{
 
 use super::{
     Error,
-    numbers::{BackendIdentity, Numbers},
+    map_ids::{BackendIdentity, MapIds},
     rings::Filled,
 };
 use crate::{
@@ -32,7 +32,7 @@ pub(super) struct Layout {
     /// The services that the kernel sees, in the order of the configuration.
     pub(super) services: Vec<Placed>,
     /// Who has which number.
-    pub(super) numbers: Numbers,
+    pub(super) numbers: MapIds,
     /// What backends see besides the service's address, a row of source ports for each.
     pub(super) source_addresses: Vec<[u8; 4]>,
     /// The steered services of each pool, by their places in `services`.
@@ -82,13 +82,13 @@ impl Layout {
         source_addresses: Vec<[u8; 4]>,
     ) -> Self {
         let further = u16::try_from(source_addresses.len()).unwrap_or_default();
-        let mut numbers = Numbers::with_rows(1 + further);
+        let mut numbers = MapIds::with_rows(1 + further);
         for (key, value) in services {
-            numbers.services.keep(*key, u32::from(value.id));
+            numbers.services.restore(*key, value.id);
         }
         for (id, value) in backends {
             let identity = (value.service, value.address, value.port);
-            numbers.backends.keep(identity, *id);
+            numbers.backends.restore(identity, *id);
             if value.rows > 0 {
                 numbers.keep_rows(value);
             }
@@ -140,7 +140,7 @@ impl Layout {
     fn place(
         services: &[(&config::Service, ServiceKey)],
         pools: &HashMap<&Name, &Arc<PoolView>>,
-        numbers: &mut Numbers,
+        numbers: &mut MapIds,
     ) -> Result<Vec<Placed>, Error> {
         services
             .iter()
@@ -155,7 +155,7 @@ impl Layout {
             .collect()
     }
 
-    fn of(services: Vec<Placed>, numbers: Numbers, source_addresses: Vec<[u8; 4]>) -> Self {
+    fn of(services: Vec<Placed>, numbers: MapIds, source_addresses: Vec<[u8; 4]>) -> Self {
         let mut of_pool: HashMap<Name, Vec<usize>> = HashMap::new();
         for (place, service) in services.iter().enumerate() {
             if let (Some(_ring), Some(pool)) = (&service.ring, &service.pool) {
@@ -204,10 +204,10 @@ impl Layout {
 /// The backends that have a number and are still in the configuration.
 fn staying(
     services: &[(&config::Service, ServiceKey)],
-    numbers: &Numbers,
+    numbers: &MapIds,
 ) -> HashSet<BackendIdentity> {
     let steered = services.iter().filter_map(|(service, key)| {
-        let id = ServiceId::try_from(numbers.services.get(key)?).ok()?;
+        let id = numbers.services.get(key)?;
         let backends = service.pool.iter().flat_map(|pool| &pool.backends);
         Some(backends.map(move |one| (id, one)))
     });
@@ -242,7 +242,7 @@ impl Placed {
         service: &config::Service,
         key: ServiceKey,
         view: Option<&PoolView>,
-        numbers: &mut Numbers,
+        numbers: &mut MapIds,
     ) -> Result<Self, Error> {
         let id = numbers.service(key)?;
         let forward = match service.mode {
@@ -294,7 +294,7 @@ impl Placed {
 
     /// Fills the ring from the backends that take new connections.
     fn fill_ring(&mut self) {
-        if self.value.is_agents() {
+        if self.value.is_served_by_agent() {
             return;
         }
         let members: Vec<Member> = self
@@ -311,11 +311,11 @@ impl Placed {
         let hashed = ring::capacity_of(&weights);
         let ring;
         (ring, self.capacity) = match pick(self.balance) {
-            Pick::Turn => (
-                Ring::turns(&members, &weights),
-                Ring::round_of(&weights).unwrap_or(hashed),
+            Pick::RoundRobin => (
+                Ring::round_robin(&members, &weights),
+                Ring::round_length(&weights).unwrap_or(hashed),
             ),
-            Pick::Flow | Pick::Source => (Ring::maglev(&members, hashed), hashed),
+            Pick::FlowHash | Pick::SourceHash => (Ring::maglev(&members, hashed), hashed),
         };
         self.ring = Some(Arc::new(ring));
     }
@@ -350,10 +350,10 @@ impl Placed {
 const fn pick(balance: Balance) -> Pick {
     match balance {
         Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo | Balance::Hash => {
-            Pick::Turn
+            Pick::RoundRobin
         }
-        Balance::Source => Pick::Source,
-        Balance::Maglev => Pick::Flow,
+        Balance::Source => Pick::SourceHash,
+        Balance::Maglev => Pick::FlowHash,
     }
 }
 
@@ -363,7 +363,7 @@ impl PlacedBackend {
         forward: Forward,
         backend: &config::Backend,
         state: BackendState,
-        numbers: &mut Numbers,
+        numbers: &mut MapIds,
     ) -> Result<Self, Error> {
         let IpAddr::V4(address) = backend.address.ip() else {
             return Err(Error::new(format!(
@@ -484,8 +484,8 @@ mod tests {
         let later = Layout::adopted(&services, &backends, Vec::new())
             .next(&[service(&two, 80, STEERED)], &[view(&two, &[up; 2])])
             .expect("fits");
-        assert_eq!(ids(&first), [0, 1, 2]);
-        assert_eq!(ids(&later), [2, 1]);
+        assert_eq!(ids(&first), [0, 1, 2].map(BackendId));
+        assert_eq!(ids(&later), [2, 1].map(BackendId));
     }
 
     #[test]
@@ -498,7 +498,10 @@ mod tests {
         let later = first
             .next(&[service(&new, 80, STEERED)], &[view(&new, &[up])])
             .expect("fits");
-        assert_eq!((ids(&first), ids(&later)), (vec![0], vec![1]));
+        assert_eq!(
+            (ids(&first), ids(&later)),
+            (vec![BackendId(0)], vec![BackendId(1)])
+        );
     }
 
     /// First row and number of rows of each backend of a service.
@@ -602,7 +605,11 @@ mod tests {
         let changed = layout.changed_by(&[view(&four, &states)]);
         layout.commit(changed);
         let ring = layout.services[0].ring.as_ref().expect("steered");
-        assert!(ring.slots.iter().all(|slot| [0, 3].contains(slot)));
+        assert!(
+            ring.slots
+                .iter()
+                .all(|slot| [0, 3].map(BackendId).contains(slot))
+        );
         assert_eq!(
             layout.services[0].backends[1].value.state,
             BackendState::Down.number()
@@ -621,7 +628,10 @@ mod tests {
             .next(&[service(&trying, 80, STEERED)], &[Arc::new(all_down)])
             .expect("fits");
         let steered = &layout.services[0];
-        assert_eq!(steered.ring.as_ref().expect("steered").slots, [0, 2]);
+        assert_eq!(
+            steered.ring.as_ref().expect("steered").slots,
+            [0, 2].map(BackendId)
+        );
         let states = steered.backends.iter().map(|one| one.value.state);
         let [up, down] = [BackendState::Up, BackendState::Down].map(BackendState::number);
         assert_eq!(states.collect::<Vec<_>>(), [up, down, up]);
@@ -688,7 +698,7 @@ mod tests {
                 &[view(&one, &[BackendState::Up])],
             )
             .expect("fits");
-        assert!(layout.services[0].value.is_agents() && layout.services[0].ring.is_none());
+        assert!(layout.services[0].value.is_served_by_agent() && layout.services[0].ring.is_none());
         assert!(layout.services[0].backends.is_empty());
     }
 

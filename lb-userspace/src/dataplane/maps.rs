@@ -86,6 +86,7 @@ impl Maps {
             .collect::<Result<_, MapError>>()
             .map_err(|error| Error::of("cannot read the map backends", &error))?;
         Ok((0..)
+            .map(BackendId)
             .zip(all)
             .filter(|(_id, backend)| backend.state != 0)
             .collect())
@@ -196,9 +197,9 @@ impl Maps {
     }
 
     /// Has the kernel tell of connections whose state changes, or no longer.
-    pub(super) fn tell(&mut self, wanted: bool) -> Result<(), Error> {
+    pub(super) fn set_export(&mut self, wanted: bool) -> Result<(), Error> {
         let mut settings = self.settings()?;
-        settings.sync = u8::from(wanted);
+        settings.export = u8::from(wanted);
         self.set_settings(settings)
     }
 
@@ -224,7 +225,7 @@ impl Maps {
             .collect();
         // A service that goes while another one gets its number goes first.
         for (key, id) in old.numbers.services.iter() {
-            if new.numbers.services.get(key).is_none() && new.numbers.services.has(id) {
+            if new.numbers.services.get(key).is_none() && new.numbers.services.is_allocated(id) {
                 self.remove_service(*key)?;
             }
         }
@@ -285,8 +286,7 @@ impl Maps {
                     sources.add_nat(address, *source, row)?;
                 }
             } else {
-                let number = u16::try_from(backend.id).unwrap_or(u16::MAX);
-                sources.add_dnat(address, number)?;
+                sources.add_dnat(address, backend.id)?;
             }
             self.set_backend(backend.id, backend.value)?;
         }
@@ -303,8 +303,8 @@ impl Maps {
         for (key, id) in old.numbers.services.iter() {
             if new.numbers.services.get(key).is_none() {
                 self.remove_service(*key)?;
-                if !new.numbers.services.has(id) {
-                    rings.extend(ServiceId::try_from(id));
+                if !new.numbers.services.is_allocated(id) {
+                    rings.push(id);
                 }
             }
         }
@@ -365,7 +365,7 @@ impl Maps {
         let mut words = vec![Listeners::default(); LISTENER_WORDS as usize];
         for service in &layout.services {
             let (word, bit) = listener::place(service.key.address, service.key.port);
-            words[word as usize].add(bit, !service.value.is_agents());
+            words[word as usize].add(bit, !service.value.is_served_by_agent());
         }
         for (index, word) in (0..).zip(words) {
             let bytes: [u8; size_of::<Listeners>()] = transmute!(word);
@@ -386,7 +386,7 @@ impl Maps {
     /// Forgets the next hop of the backend that had this number before.
     fn clear_hop(&mut self, id: BackendId) -> Result<(), Error> {
         self.hops
-            .set(id, [0; size_of::<Hop>()], 0)
+            .set(id.index(), [0; size_of::<Hop>()], 0)
             .map_err(|error| Error::of("cannot write the map hops", &error))
     }
 
@@ -436,7 +436,7 @@ impl Maps {
     fn set_backend(&mut self, id: BackendId, value: Backend) -> Result<(), Error> {
         let value: [u8; size_of::<Backend>()] = transmute!(value);
         self.backends
-            .set(id, value, 0)
+            .set(id.index(), value, 0)
             .map_err(|error| Error::of("cannot write the map backends", &error))
     }
 
@@ -448,10 +448,10 @@ impl Maps {
         service: ServiceId,
         new: &Layout,
     ) -> Result<(), Error> {
-        if new.numbers.backends.has(id) {
+        if new.numbers.backends.is_allocated(id) {
             return Ok(());
         }
-        if new.numbers.services.has(u32::from(service)) {
+        if new.numbers.services.is_allocated(service) {
             self.add_traffic(
                 TrafficSlot::of_service(service),
                 self.traffic(TrafficSlot::of_backend(id))?,
@@ -460,7 +460,7 @@ impl Maps {
         let unused = Backend {
             address: [0; 4],
             port: 0,
-            service: 0,
+            service: ServiceId(0),
             state: 0,
             dnat: 0,
             row: 0,

@@ -14,14 +14,14 @@ mod error;
 mod fallback;
 pub mod flows;
 mod host;
+mod id_allocator;
 mod layout;
 mod lock;
+mod map_ids;
 mod maps;
 mod memory;
 mod metrics;
 mod nested;
-mod numbered;
-mod numbers;
 mod object;
 mod occupancy;
 mod pins;
@@ -131,7 +131,7 @@ impl Dataplane {
         let sources = Sources::open(&pins, connections.clone(), &ports)?;
         // Whatever an earlier agent was about when it ended.
         maps.hold(None)?;
-        maps.tell(false)?;
+        maps.set_export(false)?;
         let attachments = attach::attach(&mut loaded, &interfaces, settings.xdp_mode, &pins)?;
         let indices: Vec<u32> = interfaces.iter().map(|one| one.index).collect();
         maps.set_interfaces(&indices)?;

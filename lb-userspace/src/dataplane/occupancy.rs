@@ -49,11 +49,11 @@ pub struct Occupancy {
 struct Inner {
     connections: Connections,
     clock: Arc<Clock>,
-    known: Mutex<Known>,
+    snapshot: Mutex<Snapshot>,
 }
 
 #[derive(Default)]
-struct Known {
+struct Snapshot {
     backends: Vec<Target>,
     last: Option<(Instant, Arc<[SourcePorts]>)>,
 }
@@ -77,7 +77,7 @@ impl Occupancy {
             inner: Arc::new(Inner {
                 connections,
                 clock,
-                known: Mutex::default(),
+                snapshot: Mutex::default(),
             }),
         }
     }
@@ -92,9 +92,9 @@ impl Occupancy {
                 rows: one.value.row..one.value.row.saturating_add(one.value.rows),
             })
         });
-        let mut known = self.known();
-        known.backends = backends.collect();
-        known.last = None;
+        let mut snapshot = self.snapshot();
+        snapshot.backends = backends.collect();
+        snapshot.last = None;
     }
 
     /// The source ports of each backend that has some, at most one second old. Takes some
@@ -103,14 +103,14 @@ impl Occupancy {
     /// # Errors
     /// The kernel does not tell the time.
     pub fn count(&self) -> Result<Arc<[SourcePorts]>, Error> {
-        let mut known = self.known();
-        if let Some((at, counted)) = &known.last
+        let mut snapshot = self.snapshot();
+        if let Some((at, counted)) = &snapshot.last
             && at.elapsed() < COUNT_EVERY
         {
             return Ok(Arc::clone(counted));
         }
-        let counted = self.count_all(&known.backends)?;
-        known.last = Some((Instant::now(), Arc::clone(&counted)));
+        let counted = self.count_all(&snapshot.backends)?;
+        snapshot.last = Some((Instant::now(), Arc::clone(&counted)));
         Ok(counted)
     }
 
@@ -135,9 +135,9 @@ impl Occupancy {
         Ok(counted.collect())
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
         self.inner
-            .known
+            .snapshot
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,14 +164,14 @@ fn kind_of(
     if word == PortWord::RESERVED {
         return PortKind::Reserved;
     }
-    if word.rests() {
+    if word.is_resting() {
         return PortKind::Resting;
     }
     let Some(stamp) = word.holder().and_then(stamp) else {
         return PortKind::Free;
     };
     let (age, numbers) = (now.since(stamp.seen), Numbers::default());
-    if stamp.state.lends_port(age, hertz, numbers, numbers) {
+    if stamp.state.port_reusable(age, hertz, numbers, numbers) {
         PortKind::Free
     } else if stamp.state.is_over() {
         PortKind::Resting
@@ -237,8 +237,8 @@ mod tests {
             timestamp: 0,
         };
         let seen = Tick(NOW.0 - HERTZ);
-        let resting = PortWord::left_by(State::LINGERING, last, seen, NOW, HERTZ);
-        assert!(resting.rests());
+        let resting = PortWord::after_release(State::LINGERING, last, seen, NOW, HERTZ);
+        assert!(resting.is_resting());
         let stamps = [
             stamp(State::ESTABLISHED, 3000),
             stamp(State::OPENING, 1),

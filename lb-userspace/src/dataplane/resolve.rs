@@ -59,7 +59,7 @@ impl Resolver {
 
     /// Remembers which of these clients are next door: should packets to them be dropped one day,
     /// they are asked for.
-    pub(super) fn meet(&self, clients: impl Iterator<Item = [u8; 4]>) {
+    pub(super) fn add_clients(&self, clients: impl Iterator<Item = [u8; 4]>) {
         let routes = Routes::read();
         let mut inner = self.inner();
         for client in clients.map(Ipv4Addr::from) {

@@ -103,7 +103,7 @@ impl Rings {
     pub(super) fn remove(&mut self, services: &[ServiceId]) -> Result<(), Error> {
         let empty = services
             .iter()
-            .map(|service| (u32::from(*service), &self.empty));
+            .map(|service| (service.index(), &self.empty));
         nested::put("rings", &self.outer, &empty.collect::<Vec<_>>())?;
         self.waits += u64::from(!services.is_empty());
         for service in services {
@@ -128,9 +128,7 @@ impl Rings {
 
     /// Puts new maps in place, all of them filled.
     fn add(&mut self, new: Vec<(ServiceId, MapData, Placed)>) -> Result<(), Error> {
-        let maps = new
-            .iter()
-            .map(|(service, map, _)| (u32::from(*service), map));
+        let maps = new.iter().map(|(service, map, _)| (service.index(), map));
         nested::put("rings", &self.outer, &maps.collect::<Vec<_>>())?;
         self.waits += u64::from(!new.is_empty());
         // The mappings keep the maps; their descriptors may go.

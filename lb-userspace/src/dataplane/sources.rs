@@ -10,6 +10,7 @@ use std::{
 
 use aya::maps::{Array, IterableMap as _, Map, MapData, MapError};
 use lb_common::{
+    backend::BackendId,
     endpoint::{Endpoint, EndpointBucket, EndpointKey, EndpointKind, EndpointTable},
     limits::ENDPOINT_BUCKETS,
 };
@@ -104,13 +105,13 @@ impl Sources {
     pub(super) fn add_dnat(
         &mut self,
         (backend, port): ([u8; 4], u16),
-        number: u16,
+        id: BackendId,
     ) -> Result<(), Error> {
         self.add(Endpoint {
             backend,
             source: [0; 4],
             port,
-            row: number,
+            row: id.0,
             kind: EndpointKind::Dnat as u16,
             reserved: 0,
         })

@@ -28,7 +28,7 @@ pub(super) enum Stale {
 pub(super) struct Topology {
     links: HashMap<u32, Link>,
     /// The link-layer address of each neighbour, by interface and address. What the kernel removes
-    /// stays: flows may go by it still, and must hear when it comes back with another address.
+    /// stays: flows may go by it still, and must apply when it comes back with another address.
     neighbours: HashMap<(u32, Ipv4Addr), Vec<u8>>,
     most_neighbours: usize,
 }
@@ -44,14 +44,14 @@ struct Link {
 
 impl Topology {
     /// What a list of links and neighbours says.
-    pub(super) fn listed(messages: &[RouteNetlinkMessage]) -> Self {
+    pub(super) fn from_dump(messages: &[RouteNetlinkMessage]) -> Self {
         let mut topology = Self {
             links: HashMap::new(),
             neighbours: HashMap::new(),
             most_neighbours: usize::MAX,
         };
         for message in messages {
-            let _all_is_new = topology.hear(message, |_| false);
+            let _all_is_new = topology.apply(message, |_| false);
         }
         topology.most_neighbours = NEIGHBOURS.max(2 * topology.neighbours.len());
         topology
@@ -64,14 +64,14 @@ impl Topology {
 
     /// Takes in one message. A neighbour that was not known before matters if it is `wanted`: flows
     /// may have kept an older next hop for want of it. Of all others no flow goes by them yet.
-    pub(super) fn hear(
+    pub(super) fn apply(
         &mut self,
         message: &RouteNetlinkMessage,
         wanted: impl Fn(Ipv4Addr) -> bool,
     ) -> Stale {
         match message {
-            RouteNetlinkMessage::NewNeighbour(neighbour) => self.hear_neighbour(neighbour, wanted),
-            RouteNetlinkMessage::NewLink(link) => self.hear_link(link),
+            RouteNetlinkMessage::NewNeighbour(neighbour) => self.apply_neighbour(neighbour, wanted),
+            RouteNetlinkMessage::NewLink(link) => self.apply_link(link),
             RouteNetlinkMessage::DelLink(link) => {
                 let index = link.header.index;
                 self.neighbours.retain(|(one, _), _| *one != index);
@@ -88,7 +88,7 @@ impl Topology {
         }
     }
 
-    fn hear_link(&mut self, message: &LinkMessage) -> Stale {
+    fn apply_link(&mut self, message: &LinkMessage) -> Stale {
         // A bridge tells of its ports by the ports' own numbers.
         if message.header.interface_family == AddressFamily::Bridge {
             return Stale::Nothing;
@@ -113,7 +113,7 @@ impl Topology {
         Stale::Routes
     }
 
-    fn hear_neighbour(
+    fn apply_neighbour(
         &mut self,
         message: &NeighbourMessage,
         wanted: impl Fn(Ipv4Addr) -> bool,
@@ -177,27 +177,27 @@ mod tests {
         RouteNetlinkMessage::NewLink(message)
     }
 
-    fn hear(topology: &mut Topology, message: &RouteNetlinkMessage) -> Stale {
-        topology.hear(message, |address| address == GATEWAY)
+    fn apply(topology: &mut Topology, message: &RouteNetlinkMessage) -> Stale {
+        topology.apply(message, |address| address == GATEWAY)
     }
 
     #[test]
     fn a_new_neighbour_matters_only_where_it_is_wanted() {
-        let mut topology = Topology::listed(&[]);
-        assert_eq!(hear(&mut topology, &neighbour(CLIENT, 7)), Stale::Nothing);
-        assert_eq!(hear(&mut topology, &neighbour(GATEWAY, 1)), Stale::Hops);
-        assert_eq!(hear(&mut topology, &neighbour(GATEWAY, 1)), Stale::Nothing);
+        let mut topology = Topology::from_dump(&[]);
+        assert_eq!(apply(&mut topology, &neighbour(CLIENT, 7)), Stale::Nothing);
+        assert_eq!(apply(&mut topology, &neighbour(GATEWAY, 1)), Stale::Hops);
+        assert_eq!(apply(&mut topology, &neighbour(GATEWAY, 1)), Stale::Nothing);
     }
 
     #[test]
     fn another_link_layer_address_of_any_neighbour_matters() {
         let listed = [neighbour(CLIENT, 7)];
-        let mut topology = Topology::listed(&listed);
-        assert_eq!(hear(&mut topology, &listed[0]), Stale::Nothing);
-        assert_eq!(hear(&mut topology, &neighbour(CLIENT, 8)), Stale::Hops);
+        let mut topology = Topology::from_dump(&listed);
+        assert_eq!(apply(&mut topology, &listed[0]), Stale::Nothing);
+        assert_eq!(apply(&mut topology, &neighbour(CLIENT, 8)), Stale::Hops);
         let NeighbourGone { gone, back } = gone_and_back();
-        assert_eq!(hear(&mut topology, &gone), Stale::Nothing);
-        assert_eq!(hear(&mut topology, &back), Stale::Hops);
+        assert_eq!(apply(&mut topology, &gone), Stale::Nothing);
+        assert_eq!(apply(&mut topology, &back), Stale::Hops);
     }
 
     struct NeighbourGone {
@@ -219,40 +219,40 @@ mod tests {
     #[test]
     fn a_link_matters_when_its_carrier_or_its_address_changes() {
         let up = LinkFlags::Up | LinkFlags::LowerUp | LinkFlags::Running;
-        let mut topology = Topology::listed(&[link(up, 0x68)]);
-        assert_eq!(hear(&mut topology, &link(up, 0x68)), Stale::Nothing);
+        let mut topology = Topology::from_dump(&[link(up, 0x68)]);
+        assert_eq!(apply(&mut topology, &link(up, 0x68)), Stale::Nothing);
         let promiscuous = up | LinkFlags::Promisc;
         assert_eq!(
-            hear(&mut topology, &link(promiscuous, 0x68)),
+            apply(&mut topology, &link(promiscuous, 0x68)),
             Stale::Nothing
         );
         assert_eq!(
-            hear(&mut topology, &link(LinkFlags::Up, 0x68)),
+            apply(&mut topology, &link(LinkFlags::Up, 0x68)),
             Stale::Routes
         );
         assert_eq!(
-            hear(&mut topology, &link(LinkFlags::Up, 0x69)),
+            apply(&mut topology, &link(LinkFlags::Up, 0x69)),
             Stale::Routes
         );
     }
 
     #[test]
     fn routes_always_matter() {
-        let mut topology = Topology::listed(&[]);
+        let mut topology = Topology::from_dump(&[]);
         let route = RouteMessage::default();
         let added = RouteNetlinkMessage::NewRoute(route.clone());
         let removed = RouteNetlinkMessage::DelRoute(route);
-        assert_eq!(hear(&mut topology, &added), Stale::Routes);
-        assert_eq!(hear(&mut topology, &removed), Stale::Routes);
+        assert_eq!(apply(&mut topology, &added), Stale::Routes);
+        assert_eq!(apply(&mut topology, &removed), Stale::Routes);
     }
 
     #[test]
     fn a_flood_of_neighbours_does_not_grow_the_memory_without_end() {
-        let mut topology = Topology::listed(&[]);
+        let mut topology = Topology::from_dump(&[]);
         for number in 0..=u32::try_from(NEIGHBOURS).expect("fits") {
             assert!(!topology.is_full(), "at {number}");
             let address = Ipv4Addr::from_bits(0x0a00_0000 + number);
-            assert_eq!(hear(&mut topology, &neighbour(address, 1)), Stale::Nothing);
+            assert_eq!(apply(&mut topology, &neighbour(address, 1)), Stale::Nothing);
         }
         assert!(topology.is_full());
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::verdict::{Drop, Verdict};
+use lb_common::verdict::{DropReason, Verdict};
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage, link::LinkMessage, neighbour::NeighbourMessage,
@@ -90,7 +90,7 @@ fn list() -> io::Result<Topology> {
     neighbours.header.family = AddressFamily::Inet;
     let mut listed = kernel.list(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
     listed.extend(kernel.list(RouteNetlinkMessage::GetNeighbour(neighbours))?);
-    Ok(Topology::listed(&listed))
+    Ok(Topology::from_dump(&listed))
 }
 
 /// The thread.
@@ -106,7 +106,7 @@ impl Listener {
     fn listen(mut self) {
         while self.wanted.strong_count() > 0 {
             self.resolver.tick(|| dropped(&self.maps));
-            let stale = self.hear().max(self.remember_less());
+            let stale = self.receive_batch().max(self.remember_less());
             if stale == Stale::Nothing {
                 continue;
             }
@@ -134,7 +134,7 @@ impl Listener {
     }
 
     /// Waits for a message, and takes in all that have come by then.
-    fn hear(&mut self) -> Stale {
+    fn receive_batch(&mut self) -> Stale {
         let mut stale = self.receive();
         if stale.is_none() {
             return Stale::Nothing;
@@ -162,7 +162,7 @@ impl Listener {
                 let heard = netlink::messages(&datagram).map(|message| match message.payload {
                     NetlinkPayload::InnerMessage(message) => self
                         .topology
-                        .hear(&message, |address| self.resolver.follows(address)),
+                        .apply(&message, |address| self.resolver.follows(address)),
                     _ => Stale::Nothing,
                 });
                 Some(heard.max().unwrap_or(Stale::Nothing))
@@ -196,7 +196,7 @@ impl Listener {
 fn dropped(maps: &Weak<Mutex<Maps>>) -> Option<u64> {
     let maps = maps.upgrade()?;
     let maps = maps.lock().unwrap_or_else(PoisonError::into_inner);
-    maps.counted(Verdict::Drop(Drop::NoNeighbour).counter())
+    maps.counted(Verdict::Drop(DropReason::NoNeighbour).counter())
         .ok()
 }
 

@@ -90,13 +90,13 @@ pub use certificates::{
 };
 pub use client_certificates::check_client_authorities;
 pub(crate) use counters::METRICS;
-use nix::sys::resource::{Resource, getrlimit};
 pub use counters::{
     BackendConnections, Counters, DURATION_BOUNDS, Durations, HandshakeCount, ReasonCount,
     RequestCount,
 };
 pub use early_ends::EndedEarly;
 pub use error::{CertificateProblem, Error, SessionKeyProblem};
+use nix::sys::resource::{Resource, getrlimit};
 pub use pem::{Contents, PemProblem};
 pub use prepared::Frontend;
 pub use reason::{By, Phase, Reason};

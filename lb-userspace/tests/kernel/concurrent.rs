@@ -194,9 +194,9 @@ fn connections_that_replace_each_other_are_never_read_as_a_mixture() {
                         TcpPacket::key(([10, 0, 0, octet as u8], 80), (stage::VIP, port as u16));
                     // ACKs change no state that could keep an entry.
                     let (action, left) = feeder.feed(back, ACK);
-                    read.extend((action == XDP_TX).then(|| (left.turned(), back)));
+                    read.extend((action == XDP_TX).then(|| (left.reversed(), back)));
                     let (action, left) = feeder.feed(client(number), ACK);
-                    read.extend((action == XDP_TX).then(|| (client(number), left.turned())));
+                    read.extend((action == XDP_TX).then(|| (client(number), left.reversed())));
                 }
                 (read, feeder.sent)
             });
@@ -205,7 +205,7 @@ fn connections_that_replace_each_other_are_never_read_as_a_mixture() {
             for number in 0..PACKETS {
                 let (action, left) = feeder.feed(client(number % 1000), SYN);
                 if action == XDP_TX {
-                    begun.insert((client(number % 1000), left.turned()));
+                    begun.insert((client(number % 1000), left.reversed()));
                     let now = [
                         number % 1000,
                         left.source_port.into(),
@@ -254,7 +254,7 @@ fn the_next_agent_adopts_tables_that_both_cpus_write_to() {
                 if action != XDP_TX {
                     continue;
                 }
-                let back = left.turned();
+                let back = left.reversed();
                 for (key, flags) in [
                     (back, SYN_ACK),
                     (client(number), ACK),

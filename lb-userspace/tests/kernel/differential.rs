@@ -13,14 +13,14 @@ use lb::{
     pool::PoolView,
 };
 use lb_common::{
-    backend::{Backend, BackendState},
+    backend::{Backend, BackendId, BackendState},
     connection::Connection,
     flow::FlowKey,
     hop::NextHop,
     host::{HostTables, TcpPacket},
     limits::HOLD_SECONDS,
     ring::{self, Member, Ring},
-    service::{Handling, Pick, Service, ServiceKey},
+    service::{Handling, Pick, Service, ServiceId, ServiceKey},
     settings::Settings,
     tick::Tick,
     verdict::{COUNTERS, Steered, Verdict},
@@ -59,8 +59,8 @@ const ENTRIES: u32 = 4096;
 #[test]
 fn host_and_kernel_give_each_packet_the_same_bytes_and_verdict() {
     for (balance, pick) in [
-        (Balance::RoundRobin, Pick::Turn),
-        (Balance::Maglev, Pick::Flow),
+        (Balance::RoundRobin, Pick::RoundRobin),
+        (Balance::Maglev, Pick::FlowHash),
     ] {
         on_a_host(move || {
             let stage = Stage::raise_as(&Setup {
@@ -70,7 +70,7 @@ fn host_and_kernel_give_each_packet_the_same_bytes_and_verdict() {
                 source_addresses: &[],
             });
             let mut host = host_tables(&stage, pick);
-            host.settle();
+            host.rebuild();
             let traffic = Traffic::new(&[80]);
             let kernel = compare(&stage, host, traffic);
             assert!(kernel[&("drop", "held")] > 0, "{kernel:?}");
@@ -86,8 +86,8 @@ fn host_and_kernel_give_each_packet_the_same_bytes_and_verdict() {
 #[test]
 fn host_and_kernel_agree_where_tables_fill_and_ports_run_out() {
     for (balance, pick) in [
-        (Balance::RoundRobin, Pick::Turn),
-        (Balance::Source, Pick::Source),
+        (Balance::RoundRobin, Pick::RoundRobin),
+        (Balance::Source, Pick::SourceHash),
     ] {
         on_a_host(move || {
             let (stage, host) = small(balance, pick);
@@ -118,7 +118,7 @@ fn compare(
     let mut changes = stage.dataplane.flows().export().expect("it tells");
     let mut told_by_kernel = records(&pass(&mut changes));
     let mut told_by_host = Vec::new();
-    host.settings.sync = 1;
+    host.settings.export = 1;
     let mut clock = Clock::new(host.settings.hertz);
     let seen = Seen::of_table();
     seen.set_clock(&mut clock, stage, &mut host);
@@ -149,7 +149,7 @@ fn compare(
         traffic.learn(verdict, &packet, &bytes);
         // The ring of changes is not to overflow.
         if number % 1000 == 999 {
-            told_by_host.extend(host.told());
+            told_by_host.extend(host.take_exported());
             told_by_kernel.extend(records(&told(&mut changes)));
             let told = told_by_kernel.len().min(told_by_host.len());
             assert_eq!(told_by_kernel[..told], told_by_host[..told]);
@@ -158,7 +158,7 @@ fn compare(
             traffic.told += told;
         }
     }
-    told_by_host.extend(host.told());
+    told_by_host.extend(host.take_exported());
     eventually("the kernel tells as much", Duration::from_secs(20), || {
         told_by_kernel.extend(records(&told(&mut changes)));
         told_by_kernel.len() >= told_by_host.len()
@@ -347,9 +347,9 @@ fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
         };
         small.routes.insert([10, 0, 0, octet], hop);
     }
-    for id in [2, 3] {
+    for id in [2, 3].map(BackendId) {
         let backend = small.backends.get_mut(&id).expect("four backends");
-        (backend.service, backend.service_port) = (2, DNAT_PORT);
+        (backend.service, backend.service_port) = (ServiceId(2), DNAT_PORT);
         (backend.dnat, backend.row, backend.rows) = (1, 0, 0);
     }
     let key = ServiceKey {
@@ -358,22 +358,24 @@ fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
         protocol: 6,
     };
     let keeps = Service {
-        id: 2,
+        id: ServiceId(2),
         handling: Handling::Dnat as u8,
         pick: pick as u8,
         retries: 3,
         ..Service::default()
     };
     small.services.insert(key, keeps);
-    for (service, ids) in [(0, [0, 1]), (2, [2, 3])] {
+    for (service, ids) in [(0, [0, 1]), (2, [2_u16, 3])] {
         let members = ids.map(|id| Member {
-            id,
-            identity: ([10, 0, 0, BACKENDS[id as usize]], 80),
+            id: BackendId(id),
+            identity: ([10, 0, 0, BACKENDS[usize::from(id)]], 80),
             weight: 1,
         });
-        small.rings.insert(service, slots(&members, pick));
+        small
+            .rings
+            .insert(ServiceId(service), slots(&members, pick));
     }
-    small.settle();
+    small.rebuild();
     (stage, small)
 }
 
@@ -418,10 +420,10 @@ fn service(name: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> config::Servi
 }
 
 /// The ring of backends of one weight.
-fn slots(members: &[Member], pick: Pick) -> Vec<u32> {
+fn slots(members: &[Member], pick: Pick) -> Vec<BackendId> {
     let weights = vec![1; members.len()];
-    if pick == Pick::Turn {
-        Ring::turns(members, &weights).slots
+    if pick == Pick::RoundRobin {
+        Ring::round_robin(members, &weights).slots
     } else {
         Ring::maglev(members, ring::capacity_of(&weights)).slots
     }
@@ -477,15 +479,15 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
     host.ingress = stage.interface;
     host.default_route = Some(hop(GATEWAY));
     let mut members = Vec::new();
-    for (octet, id) in BACKENDS.into_iter().zip(0..) {
+    for (octet, id) in BACKENDS.into_iter().zip((0..).map(BackendId)) {
         let address = [10, 0, 0, octet];
         let state = BackendState::Up.number();
         let backend = Backend {
             address,
             port: 80,
-            service: 0,
+            service: ServiceId(0),
             state,
-            row: id as u16,
+            row: id.0,
             rows: 1,
             service_port: 80,
             service_address: VIP,
@@ -506,21 +508,21 @@ fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
     };
     let nat = Handling::Nat as u8;
     let steered = Service {
-        id: 0,
+        id: ServiceId(0),
         handling: nat,
         pick: pick as u8,
         retries: 3,
         ..Service::default()
     };
     let agents = Service {
-        id: 1,
+        id: ServiceId(1),
         handling: Handling::Agent as u8,
         pick: pick as u8,
         ..Service::default()
     };
     host.services.insert(key(80), steered);
     host.services.insert(key(443), agents);
-    host.rings.insert(0, slots(&members, pick));
+    host.rings.insert(ServiceId(0), slots(&members, pick));
     host
 }
 
@@ -608,7 +610,7 @@ impl Traffic {
             let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
             TcpPacket::key((four(26), port(34)), (four(30), port(36)))
         };
-        let (client, back) = (key(packet), key(bytes).turned());
+        let (client, back) = (key(packet), key(bytes).reversed());
         let mut known = self.begun.iter_mut();
         if let Some(one) = known.find(|(known, _)| *known == client) {
             one.1 = back;

@@ -232,7 +232,7 @@ fn record(number: u32, backend: u8, source_port: u16) -> Record {
         state: State::ESTABLISHED.0,
         further_source: 0,
         idle: 0,
-        filling: 0,
+        padding: 0,
     }
 }
 
@@ -251,7 +251,7 @@ fn a_whole_pass_removes_what_the_peer_no_longer_tells_of() {
         };
         let removed = || stage.dataplane.flows().counters().removed;
         let went_on = || {
-            let connections = [stays, goes].map(|record| (record.client, record.back()));
+            let connections = [stays, goes].map(|record| (record.client, record.from_backend()));
             let steered = steered(&stage, &segments(&connections));
             steered
                 .iter()
@@ -351,7 +351,7 @@ fn another_connection_in_an_old_one_s_place_leaves_nothing_of_it() {
         let other = opened(&stage, client(2));
         let told = record(1, other.source[3], other.destination_port);
         assert_eq!(import(&stage, &bytes(&[Chunk::Records(vec![told])])), 1);
-        let now = steered(&stage, &segments(&[(client(1), told.back())]));
+        let now = steered(&stage, &segments(&[(client(1), told.from_backend())]));
         assert_eq!(now.iter().map(|one| one.0).collect::<Vec<_>>(), [XDP_TX; 2]);
         assert_eq!(
             now[0].1[26..38],
@@ -379,7 +379,7 @@ fn the_network_is_asked_for_a_client_next_door_when_its_answers_are_dropped() {
         let mut told = record(1, 6, 20_000);
         told.client.source = neighbour;
         assert_eq!(import(&stage, &bytes(&[Chunk::Records(vec![told])])), 1);
-        let answer = || sent(&stage, told.back(), ACK).0;
+        let answer = || sent(&stage, told.from_backend(), ACK).0;
         assert_eq!((answer(), neighbours()), (XDP_DROP, String::new()));
         assert_eq!(counted(&stage, "drop", "no_neighbour"), 1);
         eventually("it is asked for", SOON, || !neighbours().is_empty());

@@ -10,7 +10,7 @@ use std::{
 
 /// Why a connection was not taken over into the flow table of the other host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Skip {
+pub(super) enum SkipReason {
     /// This host steers no such service.
     UnknownService,
     /// The service has no such backend here.
@@ -30,15 +30,15 @@ pub(super) enum Skip {
 }
 
 /// Each with the word that users see.
-const SKIPS: [(Skip, &str); 8] = [
-    (Skip::UnknownService, "unknown_service"),
-    (Skip::UnknownBackend, "unknown_backend"),
-    (Skip::SourcePort, "source_port"),
-    (Skip::Over, "over"),
-    (Skip::Active, "active"),
-    (Skip::TableFull, "table_full"),
-    (Skip::Contended, "contended"),
-    (Skip::SourceAddress, "source_address"),
+const SKIPS: [(SkipReason, &str); 8] = [
+    (SkipReason::UnknownService, "unknown_service"),
+    (SkipReason::UnknownBackend, "unknown_backend"),
+    (SkipReason::SourcePort, "source_port"),
+    (SkipReason::Over, "over"),
+    (SkipReason::Active, "active"),
+    (SkipReason::TableFull, "table_full"),
+    (SkipReason::Contended, "contended"),
+    (SkipReason::SourceAddress, "source_address"),
 ];
 
 /// The copy of the flow table on the peer, in numbers since the agent started.
@@ -101,7 +101,7 @@ impl Tally {
         counter.fetch_add(more as u64, Relaxed);
     }
 
-    pub(super) fn skip(&self, why: Skip) {
+    pub(super) fn skip(&self, why: SkipReason) {
         self.skipped[why as usize].fetch_add(1, Relaxed);
     }
 

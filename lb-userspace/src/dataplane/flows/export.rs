@@ -14,14 +14,14 @@ use zerocopy::FromBytes as _;
 
 use super::{
     Inner,
-    counters::{Skip, Tally},
-    known::Known,
+    counters::{SkipReason, Tally},
+    service_index::ServiceIndex,
     wire::{Chunk, RECORDS_PER_CHUNK, encode},
 };
 use crate::dataplane::{Error, connections::Connections, connections::pinned_as, pins::Pins};
 
 /// How often the ring is looked at: a change reaches the link after half of it on average.
-pub(super) const TELL_EVERY: Duration = Duration::from_millis(20);
+pub(super) const EXPORT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often all connections are told of without a reason: it keeps those that are idle from being
 /// forgotten at the peer before their time (an hour), and repairs what went unnoticed.
@@ -60,10 +60,10 @@ impl std::fmt::Debug for Events {
     }
 }
 
-/// Why the telling ended.
+/// Why the batch ended.
 enum Stop {
     /// Nobody listens any more.
-    Unheard,
+    ReceiverClosed,
     /// The kernel refused.
     Failed(Error),
 }
@@ -74,7 +74,7 @@ impl From<Error> for Stop {
     }
 }
 
-/// Tells `to` until it is dropped. Waits for an earlier teller to notice that nobody listens.
+/// Tells `to` until it is dropped. Waits for an earlier replicator to notice that nobody listens.
 pub(super) fn run(inner: &Inner, to: Sender<Vec<u8>>) {
     let mut exporter = inner
         .exporter
@@ -83,23 +83,23 @@ pub(super) fn run(inner: &Inner, to: Sender<Vec<u8>>) {
     if to.is_closed() {
         return;
     }
-    let mut teller = Teller {
+    let mut replicator = Replicator {
         inner,
         to,
-        telling: Vec::new(),
+        batch: Vec::new(),
     };
     inner.close_import(true);
-    let stop = match teller.tell(&mut exporter) {
+    let stop = match replicator.run(&mut exporter) {
         Ok(never) => match never {},
         Err(stop) => stop,
     };
     inner.tally.settle(None);
     inner.close_import(false);
-    let silenced = inner.maps().tell(false);
+    let silenced = inner.maps().set_export(false);
     for error in [
         silenced.err(),
         match stop {
-            Stop::Unheard => None,
+            Stop::ReceiverClosed => None,
             Stop::Failed(error) => Some(error),
         },
     ]
@@ -112,19 +112,19 @@ pub(super) fn run(inner: &Inner, to: Sender<Vec<u8>>) {
 
 enum Never {}
 
-struct Teller<'a> {
+struct Replicator<'a> {
     inner: &'a Inner,
     to: Sender<Vec<u8>>,
     /// What is to go with the next chunk.
-    telling: Vec<Record>,
+    batch: Vec<Record>,
 }
 
-impl Teller<'_> {
-    fn tell(&mut self, exporter: &mut Exporter) -> Result<Never, Stop> {
+impl Replicator<'_> {
+    fn run(&mut self, exporter: &mut Exporter) -> Result<Never, Stop> {
         exporter.events.skip_all();
         let mut counted = exporter.events.overflowed()?;
         let mut is_repaired = true;
-        self.inner.maps().tell(true)?;
+        self.inner.maps().set_export(true)?;
         let mut last_pass: Option<Instant> = None;
         loop {
             let lost = exporter.events.overflowed()?;
@@ -143,7 +143,7 @@ impl Teller<'_> {
                 is_repaired = true;
                 last_pass = Some(Instant::now());
             }
-            thread::sleep(TELL_EVERY);
+            thread::sleep(EXPORT_INTERVAL);
         }
     }
 
@@ -195,7 +195,7 @@ impl Teller<'_> {
         }
         self.flush()?;
         if self.to.is_closed() {
-            return Err(Stop::Unheard);
+            return Err(Stop::ReceiverClosed);
         }
         self.inner.tally.settle(Some(at));
         Ok(())
@@ -205,24 +205,24 @@ impl Teller<'_> {
     fn can_move(&self, record: &Record) -> bool {
         let can = record.further_source == 0;
         if !can {
-            self.inner.tally.skip(Skip::SourceAddress);
+            self.inner.tally.skip(SkipReason::SourceAddress);
         }
         can
     }
 
     fn add(&mut self, record: Record) -> Result<(), Stop> {
-        self.telling.push(record);
-        if self.telling.len() >= RECORDS_PER_CHUNK {
+        self.batch.push(record);
+        if self.batch.len() >= RECORDS_PER_CHUNK {
             self.flush()?;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Stop> {
-        if self.telling.is_empty() {
+        if self.batch.is_empty() {
             return Ok(());
         }
-        let records = mem::take(&mut self.telling);
+        let records = mem::take(&mut self.batch);
         let sent = records.len();
         self.send(&Chunk::Records(records))?;
         Tally::count(&self.inner.tally.sent, sent);
@@ -232,12 +232,12 @@ impl Teller<'_> {
     fn send(&self, chunk: &Chunk) -> Result<(), Stop> {
         self.to
             .blocking_send(encode(chunk))
-            .map_err(|_closed| Stop::Unheard)
+            .map_err(|_closed| Stop::ReceiverClosed)
     }
 }
 
 /// What there is to tell of a connection.
-fn record(connection: &Connection, known: &Known, now: Tick, hertz: u32) -> Option<Record> {
+fn record(connection: &Connection, known: &ServiceIndex, now: Tick, hertz: u32) -> Option<Record> {
     let state = connection.state();
     let idle = now.since(Tick(connection.seen)) / hertz.max(1);
     let worth_telling = state.is_opened()

@@ -11,8 +11,8 @@ use lb_common::{
 };
 
 use super::{
-    counters::{Skip, Tally},
-    known::Known,
+    counters::{SkipReason, Tally},
+    service_index::ServiceIndex,
 };
 use crate::dataplane::connections::Connections;
 
@@ -80,7 +80,7 @@ impl Importer {
     pub(super) fn take(
         &mut self,
         records: &[Record],
-        known: &Known,
+        known: &ServiceIndex,
         settings: &Settings,
         now: Tick,
         tally: &Tally,
@@ -99,12 +99,12 @@ impl Importer {
     fn write(
         &mut self,
         record: &Record,
-        known: &Known,
+        known: &ServiceIndex,
         settings: &Settings,
         now: Tick,
-    ) -> Result<(), Skip> {
+    ) -> Result<(), SkipReason> {
         if self.closed {
-            return Err(Skip::Active);
+            return Err(SkipReason::Active);
         }
         let (backend, row) = known.backend(record)?;
         if let Some(pass) = &mut self.pass {
@@ -117,10 +117,10 @@ impl Importer {
         };
         match import(&&self.connections, settings, record, &target, now) {
             Outcome::Written => Ok(()),
-            Outcome::Over => Err(Skip::Over),
-            Outcome::PortReserved => Err(Skip::SourcePort),
-            Outcome::TableFull => Err(Skip::TableFull),
-            Outcome::Contended => Err(Skip::Contended),
+            Outcome::Over => Err(SkipReason::Over),
+            Outcome::PortReserved => Err(SkipReason::SourcePort),
+            Outcome::TableFull => Err(SkipReason::TableFull),
+            Outcome::Contended => Err(SkipReason::Contended),
         }
     }
 

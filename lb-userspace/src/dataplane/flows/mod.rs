@@ -13,8 +13,8 @@
 mod counters;
 mod export;
 mod import;
-mod known;
 mod metrics;
+mod service_index;
 mod sweep;
 mod wire;
 
@@ -29,7 +29,7 @@ pub use self::{
     metrics::FlowMetrics,
     wire::{Chunk, RECORDS_PER_CHUNK, WireError, decode, encode},
 };
-use self::{counters::Tally, export::Exporter, import::Importer, known::Known};
+use self::{counters::Tally, export::Exporter, import::Importer, service_index::ServiceIndex};
 use super::{
     Error, clock::Clock, connections::Connections, layout::Layout, maps::Maps, pins::Pins,
     resolve::Resolver,
@@ -50,7 +50,7 @@ struct Inner {
     clock: Arc<Clock>,
     resolver: Arc<Resolver>,
     connections: Connections,
-    known: ArcSwap<Known>,
+    known: ArcSwap<ServiceIndex>,
     exporter: Mutex<Exporter>,
     importer: Mutex<Importer>,
     tally: Tally,
@@ -80,7 +80,7 @@ impl Flows {
                 maps: Arc::clone(maps),
                 clock: Arc::clone(clock),
                 resolver: Arc::clone(resolver),
-                known: ArcSwap::from_pointee(Known::of(&Layout::default())),
+                known: ArcSwap::from_pointee(ServiceIndex::of(&Layout::default())),
                 exporter: Mutex::new(Exporter::open(pins, connections.clone())?),
                 importer: Mutex::new(Importer::new(connections.clone(), mark)),
                 connections,
@@ -91,7 +91,7 @@ impl Flows {
 
     /// Follows another configuration.
     pub(super) fn follow(&self, layout: &Layout) {
-        self.inner.known.store(Arc::new(Known::of(layout)));
+        self.inner.known.store(Arc::new(ServiceIndex::of(layout)));
     }
 
     /// Tells of this host's connections for as long as the receiver is there: chunks for
@@ -138,7 +138,7 @@ impl Flows {
                     importer.take(&records, &inner.known.load(), &settings, now, &inner.tally);
                 drop(importer);
                 let clients = records.iter().map(|record| record.client.source);
-                inner.resolver.meet(clients);
+                inner.resolver.add_clients(clients);
                 Ok(Imported {
                     flows,
                     complete: false,

@@ -209,7 +209,7 @@ impl WireRecord {
             state: self.state,
             further_source: 0,
             idle: self.idle.get(),
-            filling: 0,
+            padding: 0,
         })
     }
 }
@@ -239,7 +239,7 @@ mod tests {
                     state,
                     further_source: 0,
                     idle,
-                    filling: 0,
+                    padding: 0,
                 }
             },
         )
@@ -306,7 +306,7 @@ mod tests {
             state: State::ESTABLISHED.0,
             further_source: 0,
             idle: 0x0102,
-            filling: 0,
+            padding: 0,
         };
         let expected = [
             &[2, 2, 0, 0][..],

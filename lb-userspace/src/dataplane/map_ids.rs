@@ -11,17 +11,17 @@ use lb_common::{
     service::{ServiceId, ServiceKey},
 };
 
-use super::{Error, numbered::Numbered};
+use super::{Error, id_allocator::IdAllocator};
 use crate::config::{self, Forward, Mode};
 
 /// Who has which number.
 #[derive(Clone, Debug)]
-pub(super) struct Numbers {
-    pub(super) services: Numbered<ServiceKey>,
-    pub(super) backends: Numbered<BackendIdentity>,
+pub(super) struct MapIds {
+    pub(super) services: IdAllocator<ServiceKey, ServiceId>,
+    pub(super) backends: IdAllocator<BackendIdentity, BackendId>,
     /// Blocks of as many rows of source ports as a backend has. They stay when a backend leaves: its
     /// connections go on.
-    blocks: Numbered<RowIdentity>,
+    blocks: IdAllocator<RowIdentity, u16>,
     /// Rows in a block: one for the service's address, and one for each further source address.
     rows_each: u16,
     /// By the address and port of a backend, the address of the service whose connections use the
@@ -30,7 +30,7 @@ pub(super) struct Numbers {
     owners: HashMap<([u8; 4], u16), [u8; 4]>,
 }
 
-impl Default for Numbers {
+impl Default for MapIds {
     fn default() -> Self {
         Self::with_rows(1)
     }
@@ -42,13 +42,13 @@ pub(super) type BackendIdentity = (ServiceId, [u8; 4], u16);
 /// Whose connections share source ports: those to one backend's address and port from one address.
 pub(super) type RowIdentity = ([u8; 4], u16, [u8; 4]);
 
-impl Numbers {
+impl MapIds {
     /// Nothing has a number yet; a backend is to have so many rows of source ports.
     pub(super) fn with_rows(each: u16) -> Self {
         Self {
-            services: Numbered::new(limits::SERVICES),
-            backends: Numbered::new(limits::BACKENDS),
-            blocks: Numbered::new(limits::ROWS / u32::from(each)),
+            services: IdAllocator::new(limits::SERVICES),
+            backends: IdAllocator::new(limits::BACKENDS),
+            blocks: IdAllocator::new(limits::ROWS / u32::from(each)),
             rows_each: each,
             owners: HashMap::new(),
         }
@@ -56,23 +56,21 @@ impl Numbers {
 
     pub(super) fn service(&mut self, key: ServiceKey) -> Result<ServiceId, Error> {
         self.services
-            .of(key)
-            .and_then(|id| ServiceId::try_from(id).ok())
+            .allocate(key)
             .ok_or_else(|| Error::new(format!("there are more than {} services", limits::SERVICES)))
     }
 
     /// The first row of a backend's source ports, and how many it has.
     pub(super) fn rows(&mut self, identity: RowIdentity) -> Result<(u16, u16), Error> {
-        let each = u32::from(self.rows_each);
         let first = self
             .blocks
-            .of(identity)
-            .and_then(|block| u16::try_from(block * each).ok())
+            .allocate(identity)
+            .map(|block| block * self.rows_each)
             .ok_or_else(|| {
                 Error::new(format!(
                     "there have been more than {} backends since the maps were made: `lb unload` \
                      makes room, and ends all connections",
-                    limits::ROWS / each
+                    limits::ROWS / u32::from(self.rows_each)
                 ))
             })?;
         let (address, port, service) = identity;
@@ -84,8 +82,8 @@ impl Numbers {
     /// Notes the rows that a backend had under an earlier agent.
     pub(super) fn keep_rows(&mut self, backend: &Backend) {
         let (address, port, service) = (backend.address, backend.port, backend.service_address);
-        let block = u32::from(backend.row / self.rows_each);
-        self.blocks.keep((address, port, service), block);
+        let block = backend.row / self.rows_each;
+        self.blocks.restore((address, port, service), block);
         if backend.rows > 1 {
             self.owners.insert((address, port), service);
         }
@@ -114,7 +112,7 @@ impl Numbers {
     }
 
     pub(super) fn backend(&mut self, identity: BackendIdentity) -> Result<BackendId, Error> {
-        self.backends.of(identity).ok_or_else(|| {
+        self.backends.allocate(identity).ok_or_else(|| {
             Error::new(format!(
                 "there are more than {} backends, counted once for each service",
                 limits::BACKENDS
