@@ -1,16 +1,24 @@
 //! The configuration's contract with its user: what is read, and what is said about mistakes.
 
 mod acme;
+mod admin;
+mod backend;
 mod balancing;
+mod check;
+mod dataplane;
 mod document;
 mod ha;
-mod host;
+mod http;
+mod listen;
 mod log;
 mod never_panics;
+mod node;
 mod pool;
 mod reference;
+mod room;
 mod route;
 mod service;
+mod syntax;
 mod timeouts;
 mod tls;
 mod valid;

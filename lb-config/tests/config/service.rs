@@ -1,6 +1,6 @@
-//! Mistakes in `[[service]]`, and between services.
+//! `[[service]]`.
 
-use super::{parse, refused, refused_text};
+use super::refused;
 
 #[test]
 fn a_service_without_a_mode_is_refused() {
@@ -275,118 +275,6 @@ error: service "https" has certificates, but its mode is "http"
 }
 
 #[test]
-fn one_listener_for_two_services_is_refused() {
-    refused(
-        r#""172.31.0.68:443""#,
-        r#""172.31.0.68:80""#,
-        r#"
-error: service "https" listens on 172.31.0.68:80, as service "http" does
-  --> lb.toml:50:10
-   |
-50 | listen = "172.31.0.68:80"
-   |          ^^^^^^^^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 43
-"#,
-    );
-}
-
-#[test]
-fn a_wildcard_over_another_service_is_refused() {
-    refused(
-        r#""172.31.0.68:443""#,
-        r#""0.0.0.0:80""#,
-        r#"
-error: service "https" listens on 0.0.0.0:80, which overlaps with 172.31.0.68:80 of service "http"
-  --> lb.toml:50:10
-   |
-50 | listen = "0.0.0.0:80"
-   |          ^^^^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 43
-"#,
-    );
-}
-
-#[test]
-fn the_admin_listener_in_the_way_is_refused() {
-    refused(
-        r#""172.31.0.68:443""#,
-        r#""127.0.0.1:9145""#,
-        r#"
-error: service "https" listens on 127.0.0.1:9145, as [admin] does
-  --> lb.toml:50:10
-   |
-50 | listen = "127.0.0.1:9145"
-   |          ^^^^^^^^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 6
-"#,
-    );
-}
-
-#[test]
-fn the_admin_listener_under_a_wildcard_is_refused() {
-    refused(
-        r#""172.31.0.68:443""#,
-        r#""0.0.0.0:9145""#,
-        r#"
-error: service "https" listens on 0.0.0.0:9145, which overlaps with 127.0.0.1:9145 of [admin]
-  --> lb.toml:50:10
-   |
-50 | listen = "0.0.0.0:9145"
-   |          ^^^^^^^^^^^^^^
-   = help: give one of them another address or port; the other is in line 6
-"#,
-    );
-}
-
-#[test]
-fn a_wildcard_for_a_tcp_service_is_refused() {
-    refused(
-        r#""172.31.0.68:80""#,
-        r#""0.0.0.0:80""#,
-        r#"
-error: service "http" has mode "tcp" and a wildcard for an address
-  --> lb.toml:43:10
-   |
-43 | listen = "0.0.0.0:80"
-   |          ^^^^^^^^^^^^
-   = help: the kernel looks a service up by the address that packets carry: write that one
-"#,
-    );
-}
-
-#[test]
-fn loopback_for_a_tcp_service_is_refused() {
-    refused(
-        r#""172.31.0.68:80""#,
-        r#""127.0.0.1:80""#,
-        r#"
-error: service "http" has mode "tcp" and listens on loopback
-  --> lb.toml:43:10
-   |
-43 | listen = "127.0.0.1:80"
-   |          ^^^^^^^^^^^^^^
-   = help: the kernel steers packets that come from the network: write an address of this host
-"#,
-    );
-}
-
-#[test]
-fn ipv6_for_a_tcp_service_is_refused() {
-    refused(
-        r#""172.31.0.68:80""#,
-        r#""[2001:db8::68]:80""#,
-        r#"
-error: service "http" listens on IPv6, which the kernel does not steer in this version yet
-  --> lb.toml:43:10
-   |
-43 | listen = "[2001:db8::68]:80"
-   |          ^^^^^^^^^^^^^^^^^^^
-   = help: write an IPv4 address, or serve it by the agent with mode = "http" or "https"
-"#,
-    );
-}
-
-#[test]
 fn an_ipv6_backend_of_a_tcp_service_is_refused() {
     refused(
         r#""10.0.0.7:80""#,
@@ -462,79 +350,6 @@ error: service "https" listens on 10.0.1.6:8080, which is also a backend of its 
 50 | listen = "10.0.1.6:8080"
    |          ^^^^^^^^^^^^^^^
    = help: it would send everything to itself: give one of them another address
-"#,
-    );
-}
-
-#[test]
-fn a_multicast_listener_is_refused() {
-    refused(
-        r#""172.31.0.68:443""#,
-        r#""224.0.0.18:443""#,
-        r#"
-error: listen "224.0.0.18:443" is an address of many hosts: nothing can listen on it
-  --> lb.toml:50:10
-   |
-50 | listen = "224.0.0.18:443"
-   |          ^^^^^^^^^^^^^^^^
-   = help: write an address of this host, or 0.0.0.0 for all its IPv4 addresses
-"#,
-    );
-}
-
-/// A file with one pool, and services of mode `tcp` that use it.
-fn crowded(backends: usize, services: usize) -> String {
-    let address = |number: usize| {
-        let [.., a, b] = number.to_be_bytes();
-        format!("\"10.0.{a}.{b}:80\"")
-    };
-    let backends: Vec<_> = (1..=backends).map(address).collect();
-    let mut text = format!(
-        "[node]\nname = \"lb-a\"\ninterface = \"eth0\"\n\n[[pool]]\nname = \"web\"\n\
-         backends = [{}]\n",
-        backends.join(", ")
-    );
-    for number in 1..=services {
-        let port = 10_000 + number;
-        text.push_str(&format!(
-            "[[service]]\nname = \"s{number}\"\nlisten = \"172.31.0.68:{port}\"\n\
-             mode = \"tcp\"\npool = \"web\"\n"
-        ));
-    }
-    text
-}
-
-#[test]
-fn as_many_services_and_backends_as_there_is_room_for_are_taken() {
-    parse(&crowded(4, 4096)).expect("4,096 services, 16,384 backends");
-}
-
-#[test]
-fn more_services_than_there_is_room_for_are_refused() {
-    refused_text(
-        &crowded(1, 4097),
-        r#"
-error: service "s4097" is one too many: there are 4097 services, and room for 4096
-     --> lb.toml:20489:8
-      |
-20489 | name = "s4097"
-      |        ^^^^^^^
-      = help: leave some out, or share them between two pairs of hosts
-"#,
-    );
-}
-
-#[test]
-fn more_backends_than_there_is_room_for_are_refused() {
-    refused_text(
-        &crowded(4097, 4),
-        r#"
-error: the backends of service "s4" are too many: with it, the services of mode "tcp" have 16388 backends, and there is room for 16384
-  --> lb.toml:24:8
-   |
-24 | name = "s4"
-   |        ^^^^
-   = help: a backend counts once for each service of mode "tcp" that uses its pool
 "#,
     );
 }
