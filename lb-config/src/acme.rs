@@ -9,11 +9,11 @@ use toml::Spanned;
 
 use super::{
     Acme, AcmeChallenge, ExternalAccount, Ha, Name, Obtained,
+    drafts::ServiceDraft,
     kind::{Choice, Complaint, Text},
     list::{List, Listed},
     schema::{Absent, Entry, Key, Schema},
     section::Section,
-    service::ServiceDraft,
     source::{Reported, Source},
     text, unique,
 };

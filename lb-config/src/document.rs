@@ -6,15 +6,14 @@ use toml::{Spanned, de::DeTable};
 
 use super::{
     Acme, Config, Diagnostic, Errors, Places, Timeouts, acme,
+    drafts::{PoolDraft, ServiceDraft},
     ha::{self, HaDraft},
     host::{self, AdminDraft},
     listeners::{self, Listener},
-    log,
-    pool::{self, PoolDraft},
-    room,
+    log, pool, room,
     schema::{Absent, Schema},
     section::Section,
-    service::{self, ServiceDraft},
+    service,
     source::{Reported, Source, WHOLE_FILE},
     syntax, unique,
 };

@@ -9,8 +9,10 @@ mod acme;
 mod address;
 mod aws;
 mod check;
+mod content_type;
 mod diagnostic;
 mod document;
+mod drafts;
 mod duration;
 mod ha;
 mod hash_by;
@@ -46,6 +48,7 @@ mod timeouts;
 mod tls;
 mod unique;
 
+pub use content_type::content_type;
 pub use diagnostic::{Diagnostic, Errors, Location, Severity};
 pub use document::Parsed;
 pub use model::{
@@ -60,4 +63,3 @@ pub use model::{
 };
 pub use places::Places;
 pub use reference::reference_page;
-pub use route::content_type;

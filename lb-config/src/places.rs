@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Diagnostic, Location, Name, Severity, pool::PoolDraft, source::Source};
+use super::{Diagnostic, Location, Name, Severity, drafts::PoolDraft, source::Source};
 
 /// Where each backend stands in the file.
 #[derive(Clone, Debug)]

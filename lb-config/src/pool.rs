@@ -7,6 +7,7 @@ use toml::Spanned;
 use super::{
     Backend, Balance, Check, Name, PerRequest, Pool, Sticky, Weight, WhenAllDown, address,
     check::{self, CHECK},
+    drafts::PoolDraft,
     hash_by::{self, HASH_BY},
     kind::{Bool, Choice, Text, Time, Whole},
     limit::{self, MAX_CONNECTIONS, QUEUE},
@@ -166,20 +167,6 @@ static BACKEND_BACKUP: Key<Bool> = Key {
               [backup backends](balancing.md#backup-backends). For pools of services of mode `http` \
               and `https`.",
 };
-
-/// What could be read of a pool: enough to go on checking what refers to it.
-pub(super) struct PoolDraft {
-    /// Its name, if that is valid.
-    pub(super) name: Option<Spanned<Name>>,
-    /// How it balances, if that is valid.
-    pub(super) balance: Option<Balance>,
-    /// What it has that is for the HTTP front only, as the file writes it.
-    pub(super) per_request: Vec<&'static str>,
-    /// Those of its addresses that are valid.
-    pub(super) addresses: Vec<Spanned<SocketAddr>>,
-    /// The pool, if all of it is valid.
-    pub(super) pool: Option<Arc<Pool>>,
-}
 
 /// Reads a `[[pool]]`.
 pub(super) fn read(section: &Section<'_>) -> PoolDraft {

@@ -2,7 +2,7 @@
 
 use lb_common::limits;
 
-use super::{Mode, service::ServiceDraft, source::Source};
+use super::{Mode, drafts::ServiceDraft, source::Source};
 
 /// Reports the first service that has no room in the kernel's tables, or whose backends have none.
 pub(super) fn check(services: &[ServiceDraft], source: &Source<'_>) {

@@ -1,27 +1,32 @@
 //! `[[service.route]]`, and what else a service decides request by request.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, sync::Arc};
+mod answer;
+mod condition;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use toml::Spanned;
 
 use super::{
-    Action, HeaderRule, HeaderTest, HostRule, Name, PathRule, Pattern, Pool, Redirect, Respond,
-    RespondBody, Route, Routing, Template, header_edits,
-    kind::{Text, TextOrDigits, Whole},
-    list::{List, Listed, OneOrMore},
+    Action, Name, Pool, Route, Routing,
+    drafts::{PoolDraft, find_pool},
+    header_edits,
+    kind::Text,
+    list::Listed,
     map::Map,
-    pool::PoolDraft,
-    route_text::{
-        CONTENT_TYPE, ERROR_STATUS, EXACT_PATH, HOST, LOOKED_AT, METHOD, PREFIX, REDIRECT_STATUS,
-        REGEX, URL, WANTED_VALUE,
-    },
+    route_text::{ERROR_STATUS, PREFIX},
     schema::{Absent, Entry, Key, Schema},
     section::Section,
-    service::find_pool,
     source::Reported,
     suggest, text, unique,
 };
-use crate::request_path;
+
+use self::{
+    answer::{REDIRECT, RESPOND, read_redirect, read_respond},
+    condition::{
+        HEADER, HOSTS, METHODS, PATH, PATH_PREFIX, PATH_REGEX, read_header, read_path, several,
+    },
+};
 
 /// Routes of one service: each has a series in the metrics.
 const MOST_ROUTES: usize = 1_000;
@@ -75,51 +80,6 @@ static NAME: Key<Text<Name>> = Key {
               number and not `default`.",
 };
 
-static HOSTS: Key<OneOrMore<Text<HostRule>>> = Key {
-    name: "host",
-    kind: OneOrMore(List {
-        of: HOST,
-        noun: "host",
-    }),
-    absent: Absent::Means("any"),
-    meaning: "The request's host is one of these. Case, the port and a dot at the end do not count. \
-              `*.example.com` is every name below `example.com`, at any depth, and not that itself.",
-};
-
-static PATH: Key<Text<Vec<u8>>> = Key {
-    name: "path",
-    kind: EXACT_PATH,
-    absent: Absent::Means("any"),
-    meaning: "The request's path is this one, without the query. At most one of `path`, \
-              `path_prefix` and `path_regex`.",
-};
-
-static PATH_PREFIX: Key<Text<String>> = Key {
-    name: "path_prefix",
-    kind: PREFIX,
-    absent: Absent::Means("any"),
-    meaning: "The request's path is this one or below it, by whole segments: `/api` is for `/api`, \
-              `/api/` and `/api/x`, and not for `/apix`.",
-};
-
-static PATH_REGEX: Key<Text<Pattern>> = Key {
-    name: "path_regex",
-    kind: REGEX,
-    absent: Absent::Means("any"),
-    meaning: "The expression matches somewhere in the request's path: `^` and `$` hold it to the \
-              whole. Syntax of [regex](https://docs.rs/regex), over bytes; `(?i)` for any case.",
-};
-
-static METHODS: Key<OneOrMore<Text<String>>> = Key {
-    name: "method",
-    kind: OneOrMore(List {
-        of: METHOD,
-        noun: "method",
-    }),
-    absent: Absent::Means("any"),
-    meaning: "The request's method is one of these.",
-};
-
 static POOL: Key<Text<Name>> = Key {
     name: "pool",
     kind: text::NAME,
@@ -135,118 +95,6 @@ static REPLACE_PREFIX: Key<Text<String>> = Key {
               `path_prefix = \"/api\"` and `replace_prefix = \"/\"` a request for `/api/x` reaches \
               them as `/x`.",
 };
-
-static HEADER: Schema = Schema {
-    name: "header",
-    header: "[[service.route.header]]",
-    about: "A condition on a field of the request's header: it is there, or, with `value` or \
-            `regex`, one of its lines is so. Several must all hold. \
-            `header = [{ name = \"X-Debug\" }]` is the same on one line.",
-    presence: "May be left out.",
-    keys: &[&HEADER_NAME, &HEADER_VALUE, &HEADER_REGEX],
-    tables: &[],
-};
-
-static HEADER_NAME: Key<Text<String>> = Key {
-    name: "name",
-    kind: LOOKED_AT,
-    absent: Absent::Refused("\"X-Debug\""),
-    meaning: "The field. Fields that are not forwarded are not seen, such as `X-Forwarded-Proto` of \
-              a client that is not one of `trusted_proxies`.",
-};
-
-static HEADER_VALUE: Key<Text<String>> = Key {
-    name: "value",
-    kind: WANTED_VALUE,
-    absent: Absent::Means("any"),
-    meaning: "The whole value; case counts.",
-};
-
-static HEADER_REGEX: Key<Text<Pattern>> = Key {
-    name: "regex",
-    kind: REGEX,
-    absent: Absent::Means("any"),
-    meaning: "An expression that matches somewhere in the value.",
-};
-
-static REDIRECT: Schema = Schema {
-    name: "redirect",
-    header: "[service.route.redirect]",
-    about: "Sends the client elsewhere: `redirect = { to = \"https://{host}{path}{query}\" }`.",
-    presence: "In place of `pool`.",
-    keys: &[&TO, &REDIRECT_CODE],
-    tables: &[],
-};
-
-static TO: Key<Text<Template>> = Key {
-    name: "to",
-    kind: URL,
-    absent: Absent::Refused("\"https://{host}{path}{query}\""),
-    meaning: "The URL, with the variables `{scheme}`, `{host}` (without a port), `{bare_host}` (the \
-              same without `www.`), `{path}` and `{query}` (with its `?`).",
-};
-
-static REDIRECT_CODE: Key<TextOrDigits<u16>> = Key {
-    name: "status",
-    kind: REDIRECT_STATUS,
-    // A mistake in one that is for ever stays in browsers; 302 turns a POST into a GET.
-    absent: Absent::Is("307"),
-    meaning: "307: for this time, with the same method. 308: for good, which browsers remember. 301 \
-              and 302: the same, but a POST may become a GET. 303: as a GET.",
-};
-
-static RESPOND: Schema = Schema {
-    name: "respond",
-    header: "[service.route.respond]",
-    about: "Answers in place of a backend: `respond = { status = 503, file = \
-            \"/etc/lb/maintenance.html\" }`.",
-    presence: "In place of `pool`.",
-    keys: &[&RESPOND_STATUS, &BODY, &FILE, &BODY_TYPE],
-    tables: &[],
-};
-
-static RESPOND_STATUS: Key<Whole<u16>> = Key {
-    name: "status",
-    kind: Whole(RangeInclusive::new(200, 599)),
-    absent: Absent::Refused("503"),
-    meaning: "The status.",
-};
-
-static BODY: Key<Text<String>> = Key {
-    name: "body",
-    kind: Text {
-        what: "text, at most 64 KiB",
-        parse: body_text,
-    },
-    absent: Absent::Means("none"),
-    meaning: "The body, or `file`. None with 204, 205 and 304.",
-};
-
-static FILE: Key<Text<PathBuf>> = Key {
-    name: "file",
-    kind: text::PATH,
-    absent: Absent::Means("none"),
-    meaning: "The file that holds the body, read when the configuration is loaded; at most 1 MiB.",
-};
-
-static BODY_TYPE: Key<Text<String>> = Key {
-    name: "content_type",
-    kind: CONTENT_TYPE,
-    absent: Absent::Means("by the file's ending; `text/plain; charset=utf-8` for `body`"),
-    meaning: "The body's content type.",
-};
-
-fn body_text(text: &str) -> Result<String, super::kind::Complaint> {
-    const LARGEST: usize = 64 << 10;
-    if text.len() > LARGEST {
-        let found = format!("is {} bytes long", text.len());
-        return Err(super::kind::Complaint::new(
-            found,
-            "put it in a file: file = \"…\"",
-        ));
-    }
-    Ok(text.to_owned())
-}
 
 /// What a service decides request by request, as far as it could be read.
 pub(super) struct RoutingDraft {
@@ -394,72 +242,6 @@ fn read_name(section: &Section<'_>, number: usize) -> Result<Name, Reported> {
     Ok(name.into_inner())
 }
 
-fn several<T>(section: &Section<'_>, key: &Key<OneOrMore<Text<T>>>) -> Result<Vec<T>, Reported> {
-    let Some(listed) = section.optional(key)? else {
-        return Ok(Vec::new());
-    };
-    let place = listed.span();
-    let items = listed.into_inner().all()?;
-    if items.is_empty() {
-        let message = format!("{} is empty", key.name());
-        let hint = "leave the key out for any, or name at least one".to_owned();
-        return Err(section.source().error(place, message, hint));
-    }
-    Ok(items)
-}
-
-fn read_path(section: &Section<'_>) -> Result<Option<PathRule>, Reported> {
-    let exact = section.optional(&PATH);
-    let prefix = section.optional(&PATH_PREFIX);
-    let regex = section.optional(&PATH_REGEX);
-    let keys = [PATH.name(), PATH_PREFIX.name(), PATH_REGEX.name()];
-    only_one(section, &keys, "keep one: a second route has the other")?;
-    Ok(match (exact?, prefix?, regex?) {
-        (Some(exact), _, _) => Some(PathRule::Exact(exact.into_inner())),
-        (_, Some(prefix), _) => {
-            let comparable = request_path::comparable(prefix.get_ref().as_bytes());
-            let mut prefix = comparable.map_err(|_| Reported)?.into_owned();
-            if prefix.ends_with(b"/") {
-                prefix.pop();
-            }
-            Some(PathRule::Prefix(prefix))
-        }
-        (_, _, Some(regex)) => Some(PathRule::Regex(regex.into_inner())),
-        (None, None, None) => None,
-    })
-}
-
-/// Reports the second of several keys of which a section may have one.
-fn only_one(section: &Section<'_>, keys: &[&'static str], hint: &str) -> Result<(), Reported> {
-    let mut there = keys.iter().filter(|key| section.place(key).is_some());
-    let (Some(first), Some(second)) = (there.next(), there.next()) else {
-        return Ok(());
-    };
-    let place = section.place(second).unwrap_or_else(|| section.span());
-    let message = format!("{} has both {first} and {second}", section.label());
-    Err(section.source().error(place, message, hint.to_owned()))
-}
-
-fn read_header(section: &Section<'_>) -> Result<HeaderRule, Reported> {
-    let name = section.value(&HEADER_NAME);
-    let value = section.optional(&HEADER_VALUE);
-    let regex = section.optional(&HEADER_REGEX);
-    only_one(
-        section,
-        &["value", "regex"],
-        "keep one: a value is compared as it stands",
-    )?;
-    let test = match (value?, regex?) {
-        (Some(value), _) => HeaderTest::Is(value.into_inner()),
-        (None, Some(regex)) => HeaderTest::Regex(regex.into_inner()),
-        (None, None) => HeaderTest::Present,
-    };
-    Ok(HeaderRule {
-        name: name?.into_inner(),
-        test,
-    })
-}
-
 const ACTIONS: [&str; 3] = ["pool", "redirect", "respond"];
 
 fn read_action(
@@ -471,11 +253,7 @@ fn read_action(
     let replace_prefix = section.optional(&REPLACE_PREFIX);
     let redirect = section.table(&REDIRECT);
     let respond = section.table(&RESPOND);
-    let one = only_one(
-        section,
-        &ACTIONS,
-        "keep one of them: a route does one thing",
-    );
+    let one = section.only_one(&ACTIONS, "keep one of them: a route does one thing");
     let (redirect, respond) = (
         redirect.and_then(|table| table.map(|table| read_redirect(&table)).transpose()),
         respond.and_then(|table| table.map(|table| read_respond(&table)).transpose()),
@@ -518,66 +296,4 @@ fn check_replace_prefix(section: &Section<'_>) -> Result<(), Reported> {
     let message = format!("{} has replace_prefix and no {missing}", section.label());
     let hint = "it replaces what path_prefix says in requests to a pool".to_owned();
     Err(section.source().error(place, message, hint))
-}
-
-fn read_redirect(section: &Section<'_>) -> Result<Redirect, Reported> {
-    let (to, status) = (section.value(&TO), section.value(&REDIRECT_CODE));
-    Ok(Redirect {
-        to: to?.into_inner(),
-        status: status?.into_inner(),
-    })
-}
-
-fn read_respond(section: &Section<'_>) -> Result<Respond, Reported> {
-    let status = section.value(&RESPOND_STATUS);
-    let body = section.optional(&BODY);
-    let file = section.optional(&FILE);
-    let content_type = section.optional(&BODY_TYPE);
-    only_one(section, &["body", "file"], "keep one of them")?;
-    let status = status?.into_inner();
-    let (body, file, content_type) = (body?, file?, content_type?);
-    let place = body
-        .as_ref()
-        .map(Spanned::span)
-        .or(file.as_ref().map(Spanned::span));
-    if let (204 | 205 | 304, Some(place)) = (status, place) {
-        let message = format!("a response of status {status} has no body");
-        let hint = "leave the body out, or write another status (RFC 9110 §6.4.1)".to_owned();
-        return Err(section.source().error(place, message, hint));
-    }
-    let body = match (body, file) {
-        (Some(body), _) => Some(RespondBody::Text(body.into_inner())),
-        (None, Some(file)) => Some(RespondBody::File(file.into_inner())),
-        (None, None) => None,
-    };
-    let content_type = content_type.map(Spanned::into_inner);
-    Ok(Respond {
-        status,
-        content_type: content_type.unwrap_or_else(|| default_type(body.as_ref()).to_owned()),
-        body,
-    })
-}
-
-fn default_type(body: Option<&RespondBody>) -> &'static str {
-    match body {
-        Some(RespondBody::File(file)) => content_type(file),
-        _ => content_type(std::path::Path::new("x.txt")),
-    }
-}
-
-/// The content type that a file's ending stands for.
-pub fn content_type(file: &std::path::Path) -> &'static str {
-    let ending = file.extension().and_then(std::ffi::OsStr::to_str);
-    match ending.map(str::to_ascii_lowercase).as_deref() {
-        Some("html" | "htm") => "text/html; charset=utf-8",
-        Some("txt") => "text/plain; charset=utf-8",
-        Some("json") => "application/json",
-        Some("xml") => "application/xml",
-        Some("css") => "text/css; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
-        Some("svg") => "image/svg+xml",
-        Some("png") => "image/png",
-        Some("ico") => "image/x-icon",
-        _ => "application/octet-stream",
-    }
 }

@@ -151,6 +151,17 @@ impl<'a> Section<'a> {
         Ok(self.open(schema, table, item.span()))
     }
 
+    /// Reports the second of several keys of which the section may have one.
+    pub(super) fn only_one(&self, keys: &[&'static str], hint: &str) -> Result<(), Reported> {
+        let mut there = keys.iter().filter(|key| self.place(key).is_some());
+        let (Some(first), Some(second)) = (there.next(), there.next()) else {
+            return Ok(());
+        };
+        let place = self.place(second).unwrap_or_else(|| self.span());
+        let message = format!("{} has both {first} and {second}", self.label());
+        Err(self.source.error(place, message, hint.to_owned()))
+    }
+
     /// Reports an error about the section as a whole.
     pub(super) fn error(&self, message: String, hint: impl Into<Option<String>>) -> Reported {
         self.source.error(self.span.clone(), message, hint)

@@ -7,15 +7,16 @@ use toml::Spanned;
 use super::{
     Acme, Balance, Forward, Mode, Name, Obtained, Pool, Service, Timeouts,
     acme::{self, DOMAINS},
-    address, header_edits,
+    address,
+    drafts::{PoolDraft, ServiceDraft, find_pool, known_pool},
+    header_edits,
     kind::{Choice, Text},
     list::{List, Listed},
-    pool::PoolDraft,
     route::{self, ERROR_PAGES, ROUTE},
     schema::{Absent, Entry, Key, Schema},
     section::Section,
     source::Reported,
-    steered, suggest, text, timeouts, tls,
+    steered, text, timeouts, tls,
 };
 
 pub(super) static SERVICE: Schema = Schema {
@@ -114,20 +115,6 @@ enum Served {
     Https,
 }
 
-/// What could be read of a service: enough to go on checking what must not clash with it.
-pub(super) struct ServiceDraft {
-    /// Its name, if that is valid.
-    pub(super) name: Option<Spanned<Name>>,
-    /// Where it listens, if that is valid.
-    pub(super) listen: Option<Spanned<SocketAddr>>,
-    /// The pools that it refers to, its own and those of its routes, whether or not there are such.
-    pub(super) pool_names: Vec<Name>,
-    /// Whether it wants a certificate to be obtained, whether or not that is valid.
-    pub(super) has_domains: bool,
-    /// The service, if all of it is valid.
-    pub(super) service: Option<Service>,
-}
-
 /// Reads a `[[service]]`. Without `pools`, which could not be read, its pool is not looked up.
 pub(super) fn read(
     section: &Section<'_>,
@@ -193,37 +180,6 @@ pub(super) fn read(
         name,
         listen,
     }
-}
-
-/// A pool that is there by that name.
-fn known_pool<'p>(wanted: &Name, pools: &'p [PoolDraft]) -> Option<&'p PoolDraft> {
-    let is_it = |pool: &&PoolDraft| {
-        let name = pool.name.as_ref();
-        name.is_some_and(|name| name.get_ref() == wanted)
-    };
-    pools.iter().find(is_it)
-}
-
-/// The pool of that name; reports that there is none.
-pub(super) fn find_pool<'p>(
-    section: &Section<'_>,
-    wanted: &Spanned<Name>,
-    pools: &'p [PoolDraft],
-) -> Option<&'p PoolDraft> {
-    let name_of = |pool: &'p PoolDraft| Some(pool.name.as_ref()?.get_ref());
-    let found = known_pool(wanted.get_ref(), pools);
-    // A pool whose name could not be read may be the one that is meant.
-    if found.is_none() && pools.iter().all(|pool| pool.name.is_some()) {
-        let mut names: Vec<_> = pools.iter().filter_map(name_of).map(Name::as_str).collect();
-        names.dedup();
-        let hint = match suggest::nearest(wanted.get_ref().as_str(), names.iter().copied()) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => format!("the pools of this file: {}", names.join(", ")),
-        };
-        let message = format!("there is no pool \"{}\"", wanted.get_ref());
-        section.source().error(wanted.span(), message, hint);
-    }
-    found
 }
 
 fn read_mode(

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml::Spanned;
 
-use super::{pool::PoolDraft, section::Section, source::Reported};
+use super::{drafts::PoolDraft, section::Section, source::Reported};
 
 /// Reports a listener or a backend that packets of a kernel-steered service cannot go through.
 pub(super) fn check(

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, ops::Range};
 
 use super::{
-    super::{AcmeChallenge, Mode, Name, service::ServiceDraft, source::Source},
+    super::{AcmeChallenge, Mode, Name, drafts::ServiceDraft, source::Source},
     AcmeDraft,
 };
 
