@@ -246,31 +246,37 @@ fn read_sticky(section: &Section<'_>) -> Result<Option<Sticky>, Reported> {
     table.map(|table| sticky::read(&table)).transpose()
 }
 
-/// What a pool has that is for the HTTP front only.
+/// Keys of a pool that services of every mode may have. `hash_by` goes with `balance = "hash"`, which
+/// a service of mode `tcp` refuses by itself.
+const FOR_EVERY_MODE: [&str; 6] = [
+    NAME.name,
+    BALANCE.name,
+    HASH_BY.name,
+    BACKENDS.name,
+    WHEN_ALL_DOWN.name,
+    RETRIES.name,
+];
+
+/// Tables of a pool that services of every mode may have.
+const TABLES_FOR_EVERY_MODE: [&str; 2] = [CHECK.name, BACKEND.name];
+
+/// The keys and tables of a pool that are for the HTTP front only: all of its schema but those that
+/// are named as being for every mode, so that a new one is refused for mode `tcp` until it is named.
 fn per_request_keys(section: &Section<'_>, backends: &[ReadBackend]) -> Vec<&'static str> {
     let has = |name: &str| section.place(name).is_some();
-    let mut keys = Vec::new();
-    if has(STICKY.name) {
-        keys.push(STICKY.header);
-    }
-    if has(MAX_CONNECTIONS.name) {
-        keys.push(MAX_CONNECTIONS.name);
-    }
-    for key in [RETRY_BUDGET.name, PER_SECOND.name, SLOW_START.name] {
-        if has(key) {
-            keys.push(key);
-        }
-    }
-    if has(OUTLIER.name) {
-        keys.push(OUTLIER.header);
-    }
-    if backends
+    let keys = POOL.keys.iter().map(|key| key.name());
+    let keys = keys.filter(|name| !FOR_EVERY_MODE.contains(name) && has(name));
+    let tables = POOL.tables.iter();
+    let tables = tables.filter(|table| !TABLES_FOR_EVERY_MODE.contains(&table.name));
+    let tables = tables
+        .filter(|table| has(table.name))
+        .map(|table| table.header);
+    let backup = backends
         .iter()
-        .any(|backend| matches!(backend.backup, Ok(true)))
-    {
-        keys.push("backup = true");
-    }
-    keys
+        .any(|backend| matches!(backend.backup, Ok(true)));
+    keys.chain(tables)
+        .chain(backup.then_some("backup = true"))
+        .collect()
 }
 
 /// The backends with a valid address, and whether those are all and without fault.

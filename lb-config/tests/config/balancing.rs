@@ -214,6 +214,11 @@ fn a_queue_is_for_pools_with_a_limit_and_not_for_the_kernel() {
         &steered("max_connections = 7"),
         &["its pool \"web\" has max_connections"],
     );
+    // Each table that is not named as being for every mode is refused too.
+    assert_said(
+        &steered("max_connections = 7\nqueue = {}"),
+        &["its pool \"web\" has max_connections, [pool.queue]"],
+    );
 }
 
 #[test]
