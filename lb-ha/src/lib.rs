@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod advert;
+pub mod backlog;
 mod chance;
 pub mod elastic;
 pub mod pair;

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use lb_ha::{
     Time,
+    backlog::{self, Backlog, Source},
     elastic::Call,
     pair::{Event, Host, LocalHealth},
     vrrp::State,
@@ -132,11 +133,11 @@ impl Node {
 
     /// Keeps what comes while the agent is stopped.
     pub(crate) fn keep(&mut self, event: Event) {
-        let source = match event {
-            Event::Advert(_) => 0,
-            Event::LinkUp | Event::LinkDown | Event::Word(_) => 1,
-            Event::Answer(_) => 2,
-            _ => 3,
+        let source = match (source(&event), event) {
+            (Source::Adverts, _) => 0,
+            (Source::Link, _) => 1,
+            (Source::Host, Event::Answer(_)) => 2,
+            (Source::Host, _) => 3,
         };
         let inbox = &mut self.inbox[source];
         if source != 0 || inbox.len() < SOCKET {
@@ -144,9 +145,10 @@ impl Node {
         }
     }
 
-    /// What came while the agent was stopped, in an order in which an agent may find it: the timer
-    /// at any place.
-    pub(crate) fn kept(&mut self, chance: &mut Chance) -> Vec<Event> {
+    /// The events that came while the agent was stopped, in the order in which it handles them. An
+    /// agent whose timer is long overdue sorts them as [`Backlog`] does; one that was stopped for a
+    /// moment takes them in any order, with the timer at any place.
+    pub(crate) fn kept(&mut self, now: Time, chance: &mut Chance) -> Vec<Event> {
         let mut order: Vec<usize> = (0..SOURCES)
             .flat_map(|source| std::iter::repeat_n(source, self.inbox[source].len()))
             .collect();
@@ -166,7 +168,15 @@ impl Node {
             _ => usize::try_from(chance.below(events.len() as u64 + 1)).unwrap_or(0),
         };
         events.insert(place, Event::Timer);
-        events
+        let deadline = self.host.as_ref().and_then(Host::deadline);
+        if !backlog::is_late(self.clock(now), deadline) {
+            return events;
+        }
+        let mut backlog = Backlog::default();
+        for event in events {
+            backlog.push(source(&event), event);
+        }
+        std::iter::from_fn(|| backlog.pop()).collect()
     }
 
     /// Counts the steps of one moment.
@@ -177,5 +187,13 @@ impl Node {
             self.steps = (now, 1);
         }
         self.steps.1
+    }
+}
+
+fn source(event: &Event) -> Source {
+    match event {
+        Event::Advert(_) => Source::Adverts,
+        Event::LinkUp | Event::LinkDown | Event::Word(_) => Source::Link,
+        _ => Source::Host,
     }
 }

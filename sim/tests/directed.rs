@@ -431,6 +431,35 @@ fn an_agent_that_was_stopped_for_a_while_does_not_stay_active_beside_the_other()
 }
 
 #[test]
+fn a_host_that_did_not_run_during_a_hand_over_takes_the_role_and_keeps_it() {
+    let mut tried = 0;
+    for seed in SEEDS {
+        // Adverts, the offer of the role and the goodbye wait in the standby's sockets.
+        let pause = Duration::from_millis(440 + seed % 60);
+        let plan = calm(seed)
+            .with(EVENT, seconds(1), What::HandOver(Side::A))
+            .with(EVENT, pause, What::Pause(Side::B));
+        let world = live(&plan, EVENT + seconds(30));
+        let at = |wanted: fn(&Fact) -> bool| when(&world, EVENT, wanted);
+        let took_back = at(|fact| matches!(fact, Fact::Became(Side::A, State::Master, _)));
+        if took_back.is_some_and(|after| after <= pause + bounds::MARGIN) {
+            // The other host has given the standby up.
+            continue;
+        }
+        tried += 1;
+        assert_eq!(
+            at(|fact| matches!(fact, Fact::Became(Side::B, State::Master, _))),
+            Some(pause),
+            "seed {seed}"
+        );
+        assert_eq!(took_back, None, "seed {seed}");
+        let loses = at(|fact| matches!(fact, Fact::Became(Side::B, State::Backup, _)));
+        assert_eq!(loses, None, "seed {seed}");
+    }
+    assert!(tried > 20, "{tried} seeds");
+}
+
+#[test]
 fn without_a_link_a_partition_is_noticed_with_the_next_look() {
     for seed in SEEDS {
         let mut plan = calm(seed).with(EVENT, seconds(30), ALL);

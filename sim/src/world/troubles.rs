@@ -146,7 +146,7 @@ impl World {
             return;
         }
         node.paused = false;
-        for event in node.kept(&mut self.chance) {
+        for event in node.kept(self.now, &mut self.chance) {
             if matches!(event, Event::Answer(_)) {
                 self.nodes[side.index()].call = None;
             }

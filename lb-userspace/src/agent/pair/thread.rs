@@ -7,6 +7,7 @@ use std::{
 
 use lb_ha::{
     Time,
+    backlog::{self, Backlog, Source},
     elastic::{Answer, Failure},
     pair::{Action, Event, Host, LocalHealth},
     vrrp::{Heard, State},
@@ -33,14 +34,12 @@ use crate::{
     peer,
 };
 
-/// A timer that fires later than this did not run for a while: what has arrived meanwhile counts
-/// before it does.
-const LATE: Duration = Duration::from_millis(30);
 /// Maximum age of what is known of the tracked objects.
 const LOOK: Duration = Duration::from_millis(200);
 /// Maximum age of the published snapshot.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long what has arrived may take to be seen then.
+/// How long the tasks that read the sockets have, after the thread did not run, to read all that
+/// arrived.
 const CATCHING_UP: Duration = Duration::from_millis(5);
 
 /// What the thread is made from.
@@ -128,6 +127,21 @@ enum Arrival {
     Ended,
 }
 
+impl Arrival {
+    fn source(&self) -> Source {
+        match self {
+            Self::Advert(_) => Source::Adverts,
+            Self::Link(_) => Source::Link,
+            Self::PairCommand(_)
+            | Self::Call(_)
+            | Self::Tracked
+            | Self::Timer
+            | Self::Idle
+            | Self::Ended => Source::Host,
+        }
+    }
+}
+
 struct Thread {
     origin: Instant,
     host: Host,
@@ -191,39 +205,54 @@ impl Thread {
     }
 
     async fn run(mut self) -> End {
+        let mut backlog = Backlog::default();
         loop {
             let arrival = self.arrival().await;
-            if self.is_late() {
-                self.catch_up().await;
+            backlog.push(arrival.source(), arrival);
+            if backlog::is_late(self.now(), self.host.deadline()) {
+                self.catch_up(&mut backlog).await;
             }
-            match arrival {
-                Arrival::PairCommand(PairCommand::Stop(done)) => {
-                    self.step(Event::Stop);
-                    self.actuators.stop().await;
-                    // Whoever waited may have given up.
-                    let _gone = done.send(());
-                    return End::Stopped;
+            while let Some(arrival) = backlog.pop() {
+                match arrival {
+                    Arrival::PairCommand(PairCommand::Stop(done)) => return self.stop(done).await,
+                    Arrival::PairCommand(PairCommand::Leave(done)) => {
+                        let left = Left::now(&self.host.view(self.now()));
+                        return End::Left(done, left);
+                    }
+                    Arrival::Ended => return End::Stopped,
+                    arrival => self.handle(arrival),
                 }
-                Arrival::PairCommand(PairCommand::Leave(done)) => {
-                    let left = Left::now(&self.host.view(self.now()));
-                    return End::Left(done, left);
-                }
-                Arrival::PairCommand(order) => self.order(order),
-                Arrival::Advert(received) => self.advert(&received),
-                Arrival::Link(event) => self.link(event),
-                Arrival::Call(done) => {
-                    self.actuators.called(&done);
-                    self.step(Event::Answer(done.answer()));
-                }
-                Arrival::Tracked => self.look_at_tracked(),
-                Arrival::Timer => self.step(Event::Timer),
-                Arrival::Idle => self.note(),
-                Arrival::Ended => return End::Stopped,
             }
             if self.tracked_at.elapsed() >= LOOK {
                 self.look_at_tracked();
             }
         }
+    }
+
+    /// Handles an event that does not end the thread.
+    fn handle(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::PairCommand(order) => self.order(order),
+            Arrival::Advert(received) => self.advert(&received),
+            Arrival::Link(event) => self.link(event),
+            Arrival::Call(done) => {
+                self.actuators.called(&done);
+                self.step(Event::Answer(done.answer()));
+            }
+            Arrival::Tracked => self.look_at_tracked(),
+            Arrival::Timer => self.step(Event::Timer),
+            Arrival::Idle => self.note(),
+            // The loop ends with it.
+            Arrival::Ended => {}
+        }
+    }
+
+    async fn stop(mut self, done: oneshot::Sender<()>) -> End {
+        self.step(Event::Stop);
+        self.actuators.stop().await;
+        // The caller may have given up.
+        let _gone = done.send(());
+        End::Stopped
     }
 
     async fn arrival(&mut self) -> Arrival {
@@ -279,22 +308,15 @@ impl Thread {
         }
     }
 
-    /// Whether this thread did not run for a while.
-    fn is_late(&self) -> bool {
-        let now = self.now();
-        let deadline = self.host.deadline();
-        deadline.is_some_and(|deadline| now.since(deadline) > LATE)
-    }
-
-    /// Takes in what has been heard meanwhile, adverts first, before anything else is decided: a
-    /// host that stood still did not hear that nobody spoke.
-    async fn catch_up(&mut self) {
+    /// Adds all that arrived while the thread did not run: a host that was stopped for a while has
+    /// not observed that the peer was silent.
+    async fn catch_up(&mut self, backlog: &mut Backlog<Arrival>) {
         tokio::time::sleep(CATCHING_UP).await;
         while let Ok(received) = self.inputs.adverts.try_recv() {
-            self.advert(&received);
+            backlog.push(Source::Adverts, Arrival::Advert(received));
         }
         while let Some(Ok(event)) = self.inputs.link.as_mut().map(mpsc::Receiver::try_recv) {
-            self.link(event);
+            backlog.push(Source::Link, Arrival::Link(event));
         }
     }
 
@@ -406,9 +428,10 @@ impl Thread {
     }
 
     fn step(&mut self, event: Event) {
-        self.look_at_flows();
         let actions = self.host.step(self.now(), event);
         self.act(actions);
+        // After the event: a step for it would let an overdue timer fire before the event counts.
+        self.look_at_flows();
         self.note();
     }
 
