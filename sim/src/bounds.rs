@@ -22,6 +22,12 @@ pub const CALM_LOOK: Duration = Duration::from_secs(6);
 /// So long after an association descriptions may show the past.
 pub const SETTLE: Duration = Duration::from_secs(10);
 
+/// So long a master that does not hear its standby assumes that the address is still its own.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// A call takes no longer.
+pub const CALL_LIMIT: Duration = Duration::from_secs(5);
+
 /// A host that handed over waits so long for the other one to have the address.
 pub const TAKING: Duration = Duration::from_secs(15);
 
@@ -102,6 +108,14 @@ pub fn overlap_calm(plan: &Plan) -> Duration {
 #[must_use]
 pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)
+}
+
+/// With a link, whatever the network and the EC2 API do: two hosts are sure to have the address no
+/// longer than this. A host that does not hear its standby steps back 30 s after the last
+/// confirmation, which may be the answer to a slow call and show the past.
+#[must_use]
+pub fn overlap_sure(plan: &Plan) -> Duration {
+    LEASE + SETTLE + CALL_LIMIT + detection(plan) + MARGIN
 }
 
 fn interval(plan: &Plan) -> Duration {

@@ -62,6 +62,11 @@ pub fn plan(seed: u64) -> Plan {
         healed: Duration::ZERO,
     };
     troubles(&mut plan, &mut chance);
+    // Drawn from another generator, so that all other plans stay as they were before this was added.
+    let mut rare = Chance::seeded(!seed);
+    if rare.percent(5) {
+        long_partition(&mut plan, &mut rare);
+    }
     plan
 }
 
@@ -125,6 +130,29 @@ fn upgrades(plan: &mut Plan, chance: &mut Chance) {
         };
         plan.healed = plan.healed.max(trouble.at + trouble.lasts);
         plan.troubles.push(trouble);
+    }
+}
+
+/// The hosts are cut off from each other for minutes, in both directions or in one. First one of them
+/// does not reach the EC2 API, then the other.
+fn long_partition(plan: &mut Plan, chance: &mut Chance) {
+    let at = chance.millis(2000, 40_000);
+    let first = chance.millis(20_000, 120_000);
+    let second = chance.millis(20_000, 120_000);
+    let side = chance.pick(&Side::BOTH);
+    let cut = What::Cut {
+        from: chance.pick(&[[true, true], [true, true], [true, false], [false, true]]),
+        adverts: true,
+        link: true,
+    };
+    let troubles = [
+        (at, first + second, cut),
+        (at, first, What::ApiUnreachable(side)),
+        (at + first, second, What::ApiUnreachable(side.other())),
+    ];
+    for (at, lasts, what) in troubles {
+        plan.healed = plan.healed.max(at + lasts + Duration::from_secs(1));
+        plan.troubles.push(Trouble { at, lasts, what });
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Figures {
     pub overlap_contested: Duration,
     /// The same while both were sure to have the address.
     pub overlap_sure: Duration,
+    /// The same whether or not the EC2 API answered, in pairs with a link.
+    pub overlap_blind: Duration,
     /// The longest that none was active while one could have been.
     pub gap: Duration,
     /// The longest from the end of all troubles to the last change.
@@ -54,6 +56,7 @@ impl Figures {
         self.overlap_calm = self.overlap_calm.max(other.overlap_calm);
         self.overlap_contested = self.overlap_contested.max(other.overlap_contested);
         self.overlap_sure = self.overlap_sure.max(other.overlap_sure);
+        self.overlap_blind = self.overlap_blind.max(other.overlap_blind);
         self.gap = self.gap.max(other.gap);
         self.convergence = self.convergence.max(other.convergence);
     }
@@ -76,6 +79,7 @@ impl fmt::Display for Figures {
         line(f, "  cut off for long", self.overlap_calm)?;
         line(f, "  that took it at once", self.overlap_contested)?;
         line(f, "  sure of the address", self.overlap_sure)?;
+        line(f, "  the same, API in trouble", self.overlap_blind)?;
         line(f, "longest with none", self.gap)?;
         line(f, "longest until calm", self.convergence)
     }

@@ -12,8 +12,6 @@ use crate::{
 
 /// A silence younger than this is watched closely for long enough: 60 s, less what an overlap takes.
 const FRESH: Duration = Duration::from_secs(45);
-/// A call takes no longer.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// After troubles of the API its consequences go on: a call takes 5 s, the wait after it 4 s.
 const AFTERMATH: Duration = Duration::from_secs(10);
 
@@ -25,6 +23,8 @@ pub(crate) struct Overlap {
     fresh_bound: Duration,
     calm_bound: Duration,
     contested_bound: Duration,
+    /// Whatever the API does; `None` where nothing is stated: without a link.
+    sure_bound: Option<Duration>,
     both: Option<Both>,
     /// Since when both are sure to have the address.
     sure: Option<(Time, bool)>,
@@ -67,6 +67,7 @@ impl Overlap {
             fresh_bound: bounds::overlap_fresh(plan),
             calm_bound: bounds::overlap_calm(plan),
             contested_bound: bounds::overlap_contested(plan),
+            sure_bound: plan.link.then(|| bounds::overlap_sure(plan)),
             both: None,
             sure: None,
             hearing: Some(Time::default()),
@@ -84,6 +85,7 @@ impl Overlap {
         figures.overlap_calm = self.figures.overlap_calm;
         figures.overlap_contested = self.figures.overlap_contested;
         figures.overlap_sure = self.figures.overlap_sure;
+        figures.overlap_blind = self.figures.overlap_blind;
     }
 
     /// The network or the API has changed: from when on each hears the other, and whether the API is
@@ -121,7 +123,7 @@ impl Overlap {
     /// A host takes in that its association was accepted.
     pub(crate) fn told(&mut self, now: Time, side: Side) {
         let took = self.took[side.index()];
-        if took.is_some_and(|took| now.since(took) > CALL_LIMIT) {
+        if took.is_some_and(|took| now.since(took) > bounds::CALL_LIMIT) {
             self.told_late[side.index()] = Some(now);
         }
     }
@@ -183,12 +185,17 @@ impl Overlap {
     }
 
     fn measure_sure(&mut self, now: Time, since: Time, fresh: bool) -> Result<(), String> {
-        let Some(api) = self.api else {
-            return Ok(());
-        };
         if self.arbiter == Arbiter::None {
             return Ok(());
         }
+        if let Some(bound) = self.sure_bound {
+            let longest = &mut self.figures.overlap_blind;
+            let which = "both sure to have the address, whatever the API does";
+            hold(longest, now.since(since), bound, which)?;
+        }
+        let Some(api) = self.api else {
+            return Ok(());
+        };
         let overlap = now.since(since.max(api));
         let bound = if fresh {
             self.fresh_bound

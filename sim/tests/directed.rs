@@ -474,6 +474,51 @@ fn without_a_link_a_partition_is_noticed_with_the_next_look() {
 }
 
 #[test]
+fn the_api_lost_by_the_owner_and_regained_by_the_other_host_in_a_long_partition_leaves_one_active()
+{
+    for seed in SEEDS {
+        // The address changes its owner when the silence is old.
+        let api_moves = EVENT + seconds(90);
+        let plan = calm(seed)
+            .with(EVENT, seconds(200), ALL)
+            .with(EVENT, seconds(90), What::ApiUnreachable(Side::B))
+            .with(api_moves, seconds(110), What::ApiUnreachable(Side::A));
+        let mut world = live(&plan, api_moves);
+        assert_eq!(world.holder(), Holder::Host(Side::A), "seed {seed}");
+        assert_eq!(world.state(Side::A), Some(State::Master), "seed {seed}");
+        let limit = bounds::LEASE + bounds::ALERT_LOOK + bounds::MARGIN;
+        go_on(&mut world, &plan, api_moves + limit);
+        assert_eq!(world.active(), Some(Side::B), "seed {seed}");
+        assert_eq!(world.holder(), Holder::Host(Side::B), "seed {seed}");
+        go_on(&mut world, &plan, EVENT + seconds(300));
+        is_calm(&world, Side::A);
+    }
+}
+
+#[test]
+fn a_host_alone_for_long_steps_back_without_the_api_and_is_active_again_with_it() {
+    for seed in SEEDS {
+        let crash = What::Crash {
+            side: Side::B,
+            power: true,
+        };
+        let outage = EVENT + seconds(90);
+        let plan = calm(seed).with(EVENT, seconds(300), crash).with(
+            outage,
+            seconds(60),
+            What::ApiUnreachable(Side::A),
+        );
+        let mut world = live(&plan, outage + seconds(59));
+        assert!(world.view(Side::A).expect("runs").stepped_back);
+        // A call that waits for an answer, the pause after it, and the next one.
+        let limit = bounds::CALL_LIMIT + seconds(4) + CALL + bounds::MARGIN;
+        go_on(&mut world, &plan, outage + seconds(60) + limit);
+        assert_eq!(world.active(), Some(Side::A), "seed {seed}");
+        assert_eq!(moves(&world, EVENT), 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn an_upgrade_of_either_host_moves_neither_the_role_nor_the_address() {
     for seed in SEEDS {
         for side in Side::BOTH {

@@ -44,6 +44,9 @@ const ALERT_SPAN: Duration = Duration::from_secs(60);
 const ANNOUNCE: Duration = Duration::from_secs(1);
 /// How long a master that hears nobody may be without a confirmation that the address is its own.
 const LEASE: Duration = Duration::from_secs(3);
+/// The same once the silence is old, and while the other host is heard as a master. Longer, so that
+/// an outage of the EC2 API that is soon over changes no role.
+const LONG_LEASE: Duration = Duration::from_secs(30);
 
 /// What does not change while the host runs.
 #[derive(Clone, Debug)]
@@ -215,6 +218,8 @@ pub struct Host {
     started: Option<Time>,
     /// When the other host fell silent, as far as this host was master then.
     silent_since: Option<Time>,
+    /// Since when this host is master and does not hear the other one as a standby.
+    unpaired_since: Option<Time>,
     /// From when on both claim to be master and this host has lost the address.
     disputed: Option<Time>,
     /// Since when the two do not hear each other by the link: before that the role is asked for.
@@ -259,6 +264,7 @@ impl Host {
             now,
             started: None,
             silent_since: None,
+            unpaired_since: None,
             disputed: None,
             apart_since: now,
             next_beat: None,
@@ -326,6 +332,7 @@ impl Host {
         // These mean something once, and stay in the past afterwards.
         let once = [
             self.silence_deadline(),
+            self.lease_end(),
             self.started.map(|started| started + START_LIMIT),
             self.started.map(|started| started + SYNC_LIMIT),
             self.yielding.as_ref().and_then(Yield::deadline),

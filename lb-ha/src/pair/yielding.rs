@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ALERT_SPAN, Arbiter, Host, LEASE};
+use super::{ALERT_SPAN, Arbiter, Host, LEASE, LONG_LEASE};
 use crate::{
     Time,
     elastic::{Keeper, Owner, Watch},
@@ -78,20 +78,30 @@ impl Host {
         }
     }
 
-    /// When a change of [`Self::watch_silence`] or [`Self::watch_lease`] is due.
+    /// When [`Self::watch_silence`] has something to change.
     pub(super) fn silence_deadline(&self) -> Option<Time> {
         if self.router.state() != State::Master || self.settings.arbiter == Arbiter::None {
             return None;
         }
-        let silent = match self.silent_since {
-            None => self.peer.heard()? + self.detection() + Duration::from_nanos(1),
-            Some(since) => since + ALERT_SPAN,
-        };
-        let confirmed = self.keeper.as_ref().and_then(Keeper::confirmed);
-        let lease = confirmed
-            .filter(|_| self.silent_since.is_some() && self.has_address())
-            .map(|confirmed| confirmed.max(self.silent_since.unwrap_or(confirmed)) + LEASE);
-        lease.map_or(Some(silent), |lease| Some(silent.min(lease)))
+        match self.silent_since {
+            None => Some(self.peer.heard()? + self.detection() + Duration::from_nanos(1)),
+            Some(since) => Some(since + ALERT_SPAN),
+        }
+    }
+
+    /// When a master that does not hear the other host as a standby can no longer assume that the
+    /// address is its own. `None`: it hears its standby, or does not have the address.
+    pub(super) fn lease_end(&self) -> Option<Time> {
+        let confirmed = self.keeper.as_ref().and_then(Keeper::confirmed)?;
+        let fresh = (self.silent_since)
+            .filter(|since| self.now.since(*since) < ALERT_SPAN)
+            .map(|since| confirmed.max(since) + LEASE);
+        // Without a link a standby is never heard, which says nothing.
+        let old = (self.unpaired_since)
+            .filter(|_| self.settings.link)
+            .map(|since| confirmed.max(since) + LONG_LEASE);
+        let end = fresh.into_iter().chain(old).min();
+        end.filter(|_| self.has_address())
     }
 
     /// A master that stops hearing the other host looks at the address more closely.
@@ -104,6 +114,10 @@ impl Host {
             (true, since) => since,
             (false, _) => None,
         };
+        let hears_standby = self.peer.is_heard(now, self.detection())
+            && !self.peer.is_master(now, self.detection());
+        self.unpaired_since =
+            (master && !hears_standby).then(|| self.unpaired_since.unwrap_or(now));
         let fresh = self
             .silent_since
             .is_some_and(|since| now.since(since) < ALERT_SPAN);
@@ -119,17 +133,9 @@ impl Host {
         }
     }
 
-    /// A master that has lost both the other host and the API may have lost the address as well.
+    /// A master that hears neither its standby nor the API may have lost the address: it steps back.
     pub(super) fn watch_lease(&mut self, now: Time) {
-        let Some(silent_since) = self.silent_since else {
-            return;
-        };
-        let Some(confirmed) = self.keeper.as_ref().and_then(Keeper::confirmed) else {
-            return;
-        };
-        let fresh = now.since(silent_since) < ALERT_SPAN;
-        let held = now.since(confirmed.max(silent_since)) >= LEASE;
-        if fresh && held && self.has_address() {
+        if self.lease_end().is_some_and(|end| now >= end) {
             self.step_back(now);
         }
     }

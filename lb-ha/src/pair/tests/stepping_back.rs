@@ -104,6 +104,52 @@ fn an_active_host_without_the_api_and_without_the_other_host_steps_back_after_th
 }
 
 #[test]
+fn an_active_host_that_was_alone_for_long_steps_back_half_a_minute_after_it_lost_the_api() {
+    let mut bench = Bench::active_with_standby(settings());
+    bench.cut();
+    bench.pass(120_000);
+    assert_eq!(bench.state(), State::Master);
+    bench.api = None;
+    bench.pass(23_900);
+    assert_eq!(bench.state(), State::Master, "an outage that is soon over");
+    bench.pass(6_200);
+    assert!(bench.did(Action::Became(State::Backup, Cause::SteppedBack)));
+}
+
+#[test]
+fn an_active_host_that_never_heard_the_other_one_steps_back_when_it_loses_the_api() {
+    let mut bench = Bench::active(settings());
+    bench.pass(120_000);
+    bench.api = None;
+    bench.pass(30_100);
+    assert!(bench.did(Action::Became(State::Backup, Cause::SteppedBack)));
+}
+
+#[test]
+fn an_active_host_that_hears_another_active_one_and_loses_the_api_steps_back() {
+    let mut bench = Bench::active_with_standby(settings());
+    bench.api = None;
+    bench.peer = Some(master(90));
+    bench.pass(29_900);
+    assert_eq!(bench.state(), State::Master);
+    bench.pass(200);
+    assert!(bench.did(Action::Became(State::Backup, Cause::SteppedBack)));
+}
+
+#[test]
+fn without_a_link_an_outage_of_the_api_changes_no_role() {
+    let mut bench = Bench::active(Settings {
+        link: false,
+        ..settings()
+    });
+    bench.happen(advert(0));
+    bench.pass(120_000);
+    bench.api = None;
+    bench.pass(600_000);
+    assert_eq!(bench.state(), State::Master);
+}
+
+#[test]
 fn a_host_that_stepped_back_for_want_of_news_keeps_its_addresses() {
     let mut bench = Bench::active_with_standby(settings());
     bench.cut();
