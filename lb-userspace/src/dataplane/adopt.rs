@@ -72,19 +72,20 @@ pub(super) fn mode(adopted: &[Adopted], choice: XdpModeChoice) -> Result<Option<
     Ok(adopted.first().map(|one| one.mode))
 }
 
+const OPEN_LINK: &str = "cannot open the pinned link";
+
 /// The pinned link, if it is still one to this interface.
 fn adoptable(path: &Path, interface: &Interface) -> Result<Option<Adopted>, Error> {
     if !path.exists() {
         return Ok(None);
     }
-    let attempt = format!("cannot open the pinned link {}", path.display());
-    let pinned = PinnedLink::from_pin(path).map_err(|error| Error::of(&attempt, &error))?;
+    let pinned = PinnedLink::from_pin(path).map_err(Error::path(OPEN_LINK, path))?;
     let link = FdLink::from(pinned);
     let Some(found) = attached_to(&link, interface)? else {
         remove(path)?;
         return Ok(None);
     };
-    let link = XdpLink::try_from(link).map_err(|error| Error::of(&attempt, &error))?;
+    let link = XdpLink::try_from(link).map_err(Error::path(OPEN_LINK, path))?;
     Ok(Some(Adopted {
         link,
         interface: interface.name.clone(),
@@ -96,7 +97,7 @@ fn adoptable(path: &Path, interface: &Interface) -> Result<Option<Adopted>, Erro
 fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedProgram>, Error> {
     let info = link
         .info()
-        .map_err(|error| Error::of("cannot ask the kernel about the pinned link", &error))?;
+        .map_err(Error::kernel("cannot query the pinned link"))?;
     let attached = attached_programs()?;
     Ok(attached.into_iter().find(|attached| {
         attached.interface == interface.index && attached.program.id == info.program_id()
@@ -105,23 +106,18 @@ fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedPr
 
 /// Refuses to go on in another mode than the configuration wants: a link keeps its mode.
 fn keeps_to(choice: XdpModeChoice, adopted: &Adopted) -> Result<(), Error> {
-    let (wanted, found) = match (choice, adopted.mode) {
+    let (configured, attached) = match (choice, adopted.mode) {
         (XdpModeChoice::Native, XdpMode::Generic) => ("native", "generic"),
         (XdpModeChoice::Generic, XdpMode::Native) => ("generic", "native"),
         _ => return Ok(()),
     };
-    Err(Error::new(format!(
-        "xdp_mode is {wanted}, but the program that is pinned is attached to {} in {found} mode, \
-         which cannot change while it forwards: run `lb unload` first, which ends all flows",
-        adopted.interface
-    )))
+    Err(Error::ModeChanged {
+        configured,
+        interface: adopted.interface.clone(),
+        attached,
+    })
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
-    fs::remove_file(path).map_err(|error| {
-        Error::of(
-            &format!("cannot remove the pinned link {}", path.display()),
-            &error,
-        )
-    })
+    fs::remove_file(path).map_err(Error::path("cannot remove the pinned link", path))
 }

@@ -73,10 +73,7 @@ fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
                 interface: interface.name.clone(),
                 mode: found.program.mode,
             }),
-            None => Err(Error::new(format!(
-                "the XDP program was attached to {}, but the kernel says that none is there",
-                interface.name
-            ))),
+            None => Err(Error::NotAttached(interface.name.clone())),
         }
     });
     described.collect()
@@ -85,10 +82,7 @@ fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
 /// Puts the program in the place of the one on each link.
 fn replace(program: &mut Xdp, adopted: Vec<Adopted>) -> Result<(), Error> {
     let failed = |error: ProgramError| {
-        Error::of(
-            "cannot put this version of the program in place of the pinned one",
-            &error,
-        )
+        Error::kernel("cannot replace the pinned program by that of this version")(error)
     };
     for Adopted { link, .. } in adopted {
         let id = program.attach_to_link(link).map_err(failed)?;
@@ -121,11 +115,11 @@ fn attach_missing(
             Err(refused) => refusals.extend(refused),
         }
         if let Some(busy) = refusals.iter().find(|refusal| refusal.busy) {
-            return Err(taken(&busy.interface.name));
+            return Err(Error::InterfaceTaken(busy.interface.name.clone()));
         }
     }
     let sentences: Vec<String> = refusals.iter().map(Refusal::sentence).collect();
-    Err(Error::new(sentences.join("; ")))
+    Err(Error::AttachRefused(sentences))
 }
 
 /// Attaches the program to all of the interfaces, or to none.
@@ -209,13 +203,6 @@ impl Refusal {
     }
 }
 
-fn taken(name: &str) -> Error {
-    Error::new(format!(
-        "another XDP program is attached to {name}; see `bpftool net show dev {name}`, and remove \
-         it with `ip link set dev {name} xdp off`"
-    ))
-}
-
 fn pin_links(
     program: &mut Xdp,
     interfaces: &[Interface],
@@ -224,28 +211,22 @@ fn pin_links(
 ) -> Result<(), Error> {
     for (interface, id) in interfaces.iter().zip(links) {
         let path = pins.link(interface.index);
-        let attempt = format!(
-            "cannot pin the link to {} as {}",
-            interface.name,
-            path.display()
-        );
         let link: XdpLink = program
             .take_link(id)
-            .map_err(|error| Error::of(&attempt, &error))?;
-        let link = FdLink::try_from(link).map_err(|error| Error::of(&attempt, &error))?;
+            .map_err(Error::path("cannot pin the XDP link as", &path))?;
+        let link =
+            FdLink::try_from(link).map_err(Error::path("cannot pin the XDP link as", &path))?;
         link.pin(&path)
-            .map_err(|error| Error::of(&attempt, &error))?;
+            .map_err(Error::path("cannot pin the XDP link as", &path))?;
     }
     Ok(())
 }
 
 /// Pins the program for `bpftool`; the links alone keep it alive.
 fn pin_program(program: &mut Xdp, path: &Path) -> Result<(), Error> {
-    let attempt = format!("cannot pin the program as {}", path.display());
+    let failed = "cannot pin the program as";
     if path.exists() {
-        fs::remove_file(path).map_err(|error| Error::of(&attempt, &error))?;
+        fs::remove_file(path).map_err(Error::path(failed, path))?;
     }
-    program
-        .pin(path)
-        .map_err(|error| Error::of(&attempt, &error))
+    program.pin(path).map_err(Error::path(failed, path))
 }

@@ -16,7 +16,7 @@ pub(super) struct AttachedProgram {
 
 /// All XDP programs that are attached in this network namespace.
 pub(super) fn attached_programs() -> Result<Vec<AttachedProgram>, Error> {
-    let failed = |error: io::Error| Error::of("cannot ask the kernel for its interfaces", &error);
+    let failed = |error: io::Error| Error::kernel("cannot list the interfaces")(error);
     let mut kernel = Rtnetlink::open().map_err(failed)?;
     let everything = RouteNetlinkMessage::GetLink(LinkMessage::default());
     let links = kernel.list(everything).map_err(failed)?;

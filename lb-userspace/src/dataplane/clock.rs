@@ -33,8 +33,9 @@ impl Clock {
             .program_mut(PROGRAM)
             .and_then(|program| program.try_into().ok())
             .ok_or_else(missing)?;
-        program.load().map_err(|error| {
-            Error::of("the kernel refused the program that tells the time", &error)
+        program.load().map_err(|error| Error::Verifier {
+            program: PROGRAM.to_owned(),
+            source: error.into(),
         })?;
         Ok(Self { loaded, hertz })
     }
@@ -51,7 +52,7 @@ impl Clock {
                 data_in: Some(&PACKET),
                 ..TestRunOptions::default()
             })
-            .map_err(|error| Error::of("cannot ask the kernel for the time", &error))?;
+            .map_err(Error::kernel("cannot read the kernel\'s clock"))?;
         Ok(Tick(ran.return_value))
     }
 
@@ -62,5 +63,5 @@ impl Clock {
 }
 
 fn missing() -> Error {
-    Error::new(format!("the built object has no XDP program \"{PROGRAM}\""))
+    Error::missing_program(PROGRAM)
 }

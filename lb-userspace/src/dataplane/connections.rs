@@ -68,9 +68,7 @@ impl Connections {
     /// Knows a row of source ports from now on.
     pub(super) fn add_row(&self, number: u16, row: &MapData) -> Result<(), Error> {
         let Some(place) = self.inner.rows.get(usize::from(number)) else {
-            return Err(Error::new(format!(
-                "there are only {ROWS} rows of source ports"
-            )));
+            return Err(Error::RowNumber);
         };
         if place.get().is_none() {
             // Whoever else adds it at the same time adds the same.
@@ -213,12 +211,7 @@ pub(super) type Rows = ArrayOfMaps<MapData, Row>;
 /// Opens a pinned map.
 pub(super) fn pinned(pins: &Pins, name: &str) -> Result<MapData, Error> {
     let path = pins.map(name);
-    MapData::from_pin(&path).map_err(|error| {
-        Error::of(
-            &format!("cannot open the pinned map {}", path.display()),
-            &error,
-        )
-    })
+    MapData::from_pin(&path).map_err(Error::path("cannot open the pinned map", &path))
 }
 
 /// Opens a pinned map as one of its kind.
@@ -226,8 +219,7 @@ pub(super) fn pinned_as<M: TryFrom<Map, Error = MapError>>(
     pins: &Pins,
     name: &str,
 ) -> Result<M, Error> {
-    let failed =
-        |error: MapError| Error::of(&format!("the pinned map {name} is of another kind"), &error);
+    let failed = Error::map_type::<MapError>(name);
     let map = Map::from_map_data(pinned(pins, name)?).map_err(failed)?;
     M::try_from(map).map_err(failed)
 }

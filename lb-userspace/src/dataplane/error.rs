@@ -1,29 +1,399 @@
-//! Why an operation on the kernel's side failed.
+//! Errors of the data plane.
 
-/// Why an operation on the kernel's side failed: what was attempted, on what, what to do.
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use lb_common::limits;
+
+use super::flows::WireError;
+use crate::config::Name;
+
+/// The cause of an error.
+pub(super) type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// An operation on the kernel, on pinned maps or on the host that failed. Messages name what was
+/// attempted, on what, and what to do; those with a source spell it out with all causes beneath it,
+/// as aya's own message often says only that a system call failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(String);
+#[non_exhaustive]
+pub enum Error {
+    /// A request to the kernel failed.
+    #[error("{attempt}: {}", chain(source))]
+    Kernel {
+        /// What was attempted.
+        attempt: String,
+        /// The kernel's answer.
+        source: Source,
+    },
+    /// A map could not be read.
+    #[error("cannot read the map {map}: {}", chain(source))]
+    ReadMap {
+        /// Name of the map.
+        map: &'static str,
+        /// The cause.
+        source: Source,
+    },
+    /// A map could not be written.
+    #[error("cannot write the map {map}: {}", chain(source))]
+    WriteMap {
+        /// Name of the map.
+        map: &'static str,
+        /// The cause.
+        source: Source,
+    },
+    /// An operation on a file, directory or pin failed.
+    #[error("{attempt} {}: {}", path.display(), chain(source))]
+    Path {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The cause.
+        source: Source,
+    },
+    /// A map has another type than this version of `lb` expects.
+    #[error("the map {map} has an unexpected type{}", with_cause(source.as_ref()))]
+    MapType {
+        /// Name of the map.
+        map: String,
+        /// What differs, where aya names it.
+        source: Option<Source>,
+    },
+    /// The eBPF object that is built into the agent lacks a map or a program.
+    #[error("the built object has no {kind} \"{name}\"")]
+    MissingSymbol {
+        /// `map` or `XDP program`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The verifier of the kernel rejected a program.
+    #[error(
+        "the kernel's verifier refused the XDP program {program}; please report this: {}",
+        chain(source)
+    )]
+    Verifier {
+        /// Name of the program.
+        program: String,
+        /// The verifier's log.
+        source: Source,
+    },
+    /// A BPF map could not be mapped into memory.
+    #[error("cannot map {bytes} bytes of a BPF map into memory: {}", chain(source))]
+    MapMemory {
+        /// Size of the mapping.
+        bytes: usize,
+        /// The cause.
+        source: Source,
+    },
+    /// A thread that writes maps panicked.
+    #[error("a thread that writes to the map {map} ended early")]
+    LostThread {
+        /// Name of the map.
+        map: String,
+    },
+    /// The system has no random numbers.
+    #[error("the system has no random numbers")]
+    NoRandomNumbers,
+
+    /// A service refers to a pool that has no view.
+    #[error("pool {0} is not known")]
+    UnknownPool(Name),
+    /// The kernel cannot steer a service at this address.
+    #[error(
+        "service {service} listens on {listen}: the kernel steers by one IPv4 address, such as \
+         10.0.0.1:80"
+    )]
+    ServiceAddress {
+        /// Name of the service.
+        service: Name,
+        /// Where it listens.
+        listen: SocketAddr,
+    },
+    /// The kernel cannot steer to an IPv6 backend.
+    #[error("backend {0} has an IPv6 address: the kernel steers to IPv4 backends only")]
+    BackendAddress(Name),
+    /// The maps have no room for another service.
+    #[error("there are more than {} services", limits::SERVICES)]
+    TooManyServices,
+    /// The maps have no room for another backend.
+    #[error(
+        "there are more than {} backends, counted once for each service",
+        limits::BACKENDS
+    )]
+    TooManyBackends,
+    /// All rows of source ports are allocated, also to backends that have left the configuration.
+    #[error(
+        "there have been more than {limit} backends since the maps were made: `lb unload` makes \
+         room, and ends all connections"
+    )]
+    TooManyRows {
+        /// Backends that have room.
+        limit: u32,
+    },
+    /// A row of source ports has a number past the end of the map.
+    #[error("there are only {} rows of source ports", limits::ROWS)]
+    RowNumber,
+    /// Both buckets of an endpoint are full.
+    #[error("there are too many backends: no room in the map endpoints for {address}:{port}")]
+    EndpointsFull {
+        /// Address of the backend.
+        address: Ipv4Addr,
+        /// Port of the backend.
+        port: u16,
+    },
+    /// The pinned maps were made with other source addresses.
+    #[error(
+        "source_addresses has changed, and connections of an earlier agent use the source ports as \
+         they were shared out: write source_addresses = [{before}], or run `lb unload` first, \
+         which ends all flows"
+    )]
+    SourceAddressesChanged {
+        /// The earlier addresses, as they are written in the configuration.
+        before: String,
+    },
+    /// The adopted program is attached in another mode than is configured.
+    #[error(
+        "xdp_mode is {configured}, but the program that is pinned is attached to {interface} in \
+         {attached} mode, which cannot change while it forwards: run `lb unload` first, which ends \
+         all flows"
+    )]
+    ModeChanged {
+        /// `native` or `generic`.
+        configured: &'static str,
+        /// Name of the interface.
+        interface: String,
+        /// `native` or `generic`.
+        attached: &'static str,
+    },
+
+    /// The host has no such interface.
+    #[error("there is no network interface \"{name}\" here; there are: {}", present.join(", "))]
+    NoInterface {
+        /// The configured name.
+        name: String,
+        /// Interfaces of the host.
+        present: Vec<String>,
+    },
+    /// Configured source addresses are on no interface.
+    #[error(
+        "no interface of this host has {}, of source_addresses: add it, for example `ip address \
+         add {}/32 dev eth0`, or take it out of the list",
+        missing.join(" and "), missing.first().map_or("", String::as_str)
+    )]
+    NoSourceAddress {
+        /// The addresses.
+        missing: Vec<String>,
+    },
+    /// Capabilities are missing.
+    #[error(
+        "not enough privileges: {}; run lb with sudo, or by its systemd unit, which grants them",
+        missing.join(" and ")
+    )]
+    Privileges {
+        /// The capabilities, each with its use.
+        missing: Vec<String>,
+    },
+    /// The pin directory is not in a BPF file system.
+    #[error(
+        "{} is not in a BPF file system; mount one: `sudo mount -t bpf bpf /sys/fs/bpf`",
+        .0.display()
+    )]
+    NotBpfFs(PathBuf),
+    /// Another agent holds the lock on the pins.
+    #[error(
+        "another agent already runs with the pins under {}; see `lb status`, and stop it first",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// Another process adopted the pins while this agent was paused.
+    #[error("another process has taken over")]
+    TakenOver,
+    /// Another XDP program is attached to the interface.
+    #[error(
+        "another XDP program is attached to {0}; see `bpftool net show dev {0}`, and remove it with \
+         `ip link set dev {0} xdp off`"
+    )]
+    InterfaceTaken(String),
+    /// The program is not on the interface after it was attached.
+    #[error("the XDP program was attached to {0}, but the kernel says that none is there")]
+    NotAttached(String),
+    /// Interfaces refused the program in every mode that is allowed.
+    #[error("{}", .0.join("; "))]
+    AttachRefused(Vec<String>),
+
+    /// The pins are those of a version with one interface.
+    #[error(
+        "{} was pinned by an earlier version of lb, which knew one interface alone: `lb unload` \
+         removes it, and ends all connections",
+        .0.display()
+    )]
+    OldPin(PathBuf),
+    /// A pinned map has keys or values of another size.
+    #[error(
+        "the pinned map {} has keys of {} and values of {} bytes, this version of lb has {} and \
+         {}: `lb unload` removes it, and ends all connections",
+        path.display(), found.0, found.1, expected.0, expected.1
+    )]
+    PinnedSizes {
+        /// Pin of the map.
+        path: PathBuf,
+        /// Bytes of its keys and values.
+        found: (usize, usize),
+        /// Bytes of keys and values in this version.
+        expected: (usize, usize),
+    },
+    /// A pinned map has another number of entries.
+    #[error(
+        "the pinned map {} has {found} entries, that of this version of lb {expected}: `lb unload` \
+         removes it, and ends all connections",
+        path.display()
+    )]
+    PinnedEntries {
+        /// Pin of the map.
+        path: PathBuf,
+        /// Its entries.
+        found: u32,
+        /// Entries in this version.
+        expected: u32,
+    },
+    /// The pinned connection table has another size than is configured.
+    #[error(
+        "max_connections asks for a table of {configured} entries, but the one that is pinned has \
+         {pinned}: a table cannot change its size while connections go on; take max_connections \
+         back or run `lb unload` first, which ends all connections"
+    )]
+    TableSize {
+        /// Entries by the configuration.
+        configured: u32,
+        /// Entries of the pinned table.
+        pinned: u32,
+    },
+    /// The pinned maps have another layout.
+    #[error(
+        "the maps under {} have layout {found}, those of this version of lb layout {}: `lb unload` \
+         removes them, and ends all connections",
+        root.display(), limits::LAYOUT
+    )]
+    LayoutNumber {
+        /// Directory of the pins.
+        root: PathBuf,
+        /// The number in the pinned settings.
+        found: u32,
+    },
+    /// The peer sent a chunk of flows that is not valid.
+    #[error(transparent)]
+    Chunk(#[from] WireError),
+}
 
 impl Error {
-    /// An error with a sentence of its own.
-    pub(crate) fn new(sentence: impl Into<String>) -> Self {
-        Self(sentence.into())
+    /// Returns a function that wraps the kernel's answer to an attempt.
+    pub(super) fn kernel<E: Into<Source>>(attempt: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let attempt = attempt.into();
+        |cause| Self::Kernel {
+            attempt,
+            source: cause.into(),
+        }
     }
 
-    /// What was attempted, and what came of it. The causes beneath are spelled out: aya's own
-    /// message often says only that a system call failed.
-    pub(super) fn of(attempt: &str, cause: &(dyn std::error::Error + 'static)) -> Self {
-        let mut sentence = format!("{attempt}: {cause}");
-        let mut next = cause.source();
-        while let Some(cause) = next {
-            let words = cause.to_string();
-            if !sentence.contains(&words) {
-                sentence.push_str(": ");
-                sentence.push_str(&words);
-            }
-            next = cause.source();
+    /// Returns a function that wraps the cause of a failed read of a map.
+    pub(super) fn read_map<E: Into<Source>>(map: &'static str) -> impl Fn(E) -> Self + Copy {
+        move |cause| Self::ReadMap {
+            map,
+            source: cause.into(),
         }
-        Self(sentence)
+    }
+
+    /// Returns a function that wraps the cause of a failed write to a map.
+    pub(super) fn write_map<E: Into<Source>>(map: &'static str) -> impl Fn(E) -> Self + Copy {
+        move |cause| Self::WriteMap {
+            map,
+            source: cause.into(),
+        }
+    }
+
+    /// Returns a function that wraps the cause of a failed operation on a file or pin.
+    pub(super) fn path<E: Into<Source>>(
+        attempt: &'static str,
+        path: &Path,
+    ) -> impl Fn(E) -> Self + Copy {
+        move |cause| Self::Path {
+            attempt,
+            path: path.to_owned(),
+            source: cause.into(),
+        }
+    }
+
+    /// Returns a function that wraps what aya says of a map's type.
+    pub(super) fn map_type<E: Into<Source>>(map: &str) -> impl Fn(E) -> Self + Copy {
+        move |cause| Self::MapType {
+            map: map.to_owned(),
+            source: Some(cause.into()),
+        }
+    }
+
+    pub(super) fn missing_map(name: &str) -> Self {
+        Self::MissingSymbol {
+            kind: "map",
+            name: name.to_owned(),
+        }
+    }
+
+    pub(super) fn missing_program(name: &str) -> Self {
+        Self::MissingSymbol {
+            kind: "XDP program",
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// A cause and all causes beneath it that it does not repeat itself.
+fn chain(source: &Source) -> String {
+    let mut message = source.to_string();
+    let mut next = source.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !message.contains(&words) {
+            message.push_str(": ");
+            message.push_str(&words);
+        }
+        next = cause.source();
+    }
+    message
+}
+
+fn with_cause(source: Option<&Source>) -> String {
+    source.map_or_else(String::new, |source| format!(": {}", chain(source)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error as _, io};
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("a system call failed")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn a_message_spells_out_the_causes_that_its_source_does_not_name() {
+        let cause = Outer(io::Error::from_raw_os_error(1));
+        let error = Error::write_map("rings")(cause);
+        let message = error.to_string();
+        assert!(
+            message.starts_with("cannot write the map rings: a system call failed: Operation not"),
+            "{message}"
+        );
+        let source = error.source().expect("a source");
+        assert!(source.downcast_ref::<Outer>().is_some());
+    }
+
+    #[test]
+    fn a_cause_is_not_repeated() {
+        let error = Error::path("cannot open", Path::new("/x"))(io::Error::other("no such pin"));
+        assert_eq!(error.to_string(), "cannot open /x: no such pin");
     }
 }

@@ -27,10 +27,10 @@ impl Interface {
                 name: name.to_owned(),
                 index,
             }),
-            Err(_no_such) => Err(Error::new(format!(
-                "there is no network interface \"{name}\" here; there are: {}",
-                names().join(", ")
-            ))),
+            Err(_no_such) => Err(Error::NoInterface {
+                name: name.to_owned(),
+                present: names(),
+            }),
         }
     }
 }
@@ -54,7 +54,7 @@ pub(super) fn require_addresses(wanted: &[Ipv4Addr]) -> Result<(), Error> {
         return Ok(());
     }
     let present: Vec<Ipv4Addr> = getifaddrs()
-        .map_err(|error| Error::of("cannot list the addresses of this host", &error))?
+        .map_err(Error::kernel("cannot list the addresses of this host"))?
         .filter_map(|one| Some(one.address?.as_sockaddr_in()?.ip()))
         .collect();
     let missing: Vec<String> = wanted
@@ -62,14 +62,10 @@ pub(super) fn require_addresses(wanted: &[Ipv4Addr]) -> Result<(), Error> {
         .filter(|address| !present.contains(address))
         .map(Ipv4Addr::to_string)
         .collect();
-    let Some(first) = missing.first() else {
+    if missing.is_empty() {
         return Ok(());
-    };
-    Err(Error::new(format!(
-        "no interface of this host has {}, of source_addresses: add it, for example `ip address add \
-         {first}/32 dev eth0`, or take it out of the list",
-        missing.join(" and ")
-    )))
+    }
+    Err(Error::NoSourceAddress { missing })
 }
 
 /// What the agent needs of the kernel, and why (capabilities(7)).
@@ -91,10 +87,7 @@ pub(super) fn require_privileges() -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::new(format!(
-        "not enough privileges: {}; run lb with sudo, or by its systemd unit, which grants them",
-        missing.join(" and ")
-    )))
+    Err(Error::Privileges { missing })
 }
 
 fn missing_of(effective: u64) -> Vec<String> {

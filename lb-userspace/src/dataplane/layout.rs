@@ -147,7 +147,7 @@ impl Layout {
             .map(|(service, key)| {
                 let view = service.pool.as_ref().map(|pool| {
                     let view = pools.get(&pool.name).copied();
-                    view.ok_or_else(|| Error::new(format!("pool {} is not known", pool.name)))
+                    view.ok_or_else(|| Error::UnknownPool(pool.name.clone()))
                 });
                 let view = view.transpose()?;
                 Placed::new(service, *key, view.map(|view| &**view), numbers)
@@ -230,10 +230,10 @@ fn key_of(service: &config::Service) -> Result<Option<ServiceKey>, Error> {
             protocol: u16::from(PROTOCOL_TCP),
         })),
         _ if !steered => Ok(None),
-        _ => Err(Error::new(format!(
-            "service {} listens on {}: the kernel steers by one IPv4 address, such as 10.0.0.1:80",
-            service.name, service.listen
-        ))),
+        _ => Err(Error::ServiceAddress {
+            service: service.name.clone(),
+            listen: service.listen,
+        }),
     }
 }
 
@@ -366,10 +366,7 @@ impl PlacedBackend {
         numbers: &mut MapIds,
     ) -> Result<Self, Error> {
         let IpAddr::V4(address) = backend.address.ip() else {
-            return Err(Error::new(format!(
-                "backend {} has an IPv6 address: the kernel steers to IPv4 backends only",
-                backend.name
-            )));
+            return Err(Error::BackendAddress(backend.name.clone()));
         };
         let (address, port) = (address.octets(), backend.address.port());
         let id = numbers.backend((service, address, port))?;

@@ -19,19 +19,11 @@ impl Lock {
     /// and hands it on.
     pub(super) fn take(directory: &Path, held: Option<File>) -> Result<Self, Error> {
         let file = held.map_or_else(|| File::open(directory), Ok);
-        let file = file
-            .map_err(|error| Error::of(&format!("cannot open {}", directory.display()), &error))?;
+        let file = file.map_err(Error::path("cannot open", directory))?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => Err(Error::new(format!(
-                "another agent already runs with the pins under {}; see `lb status`, and stop it \
-                 first",
-                directory.display()
-            ))),
-            Err(TryLockError::Error(error)) => Err(Error::of(
-                &format!("cannot lock {}", directory.display()),
-                &error,
-            )),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked(directory.to_owned())),
+            Err(TryLockError::Error(error)) => Err(Error::path("cannot lock", directory)(error)),
         }
     }
 

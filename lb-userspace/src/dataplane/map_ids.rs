@@ -55,9 +55,7 @@ impl MapIds {
     }
 
     pub(super) fn service(&mut self, key: ServiceKey) -> Result<ServiceId, Error> {
-        self.services
-            .allocate(key)
-            .ok_or_else(|| Error::new(format!("there are more than {} services", limits::SERVICES)))
+        self.services.allocate(key).ok_or(Error::TooManyServices)
     }
 
     /// The first row of a backend's source ports, and how many it has.
@@ -66,12 +64,8 @@ impl MapIds {
             .blocks
             .allocate(identity)
             .map(|block| block * self.rows_each)
-            .ok_or_else(|| {
-                Error::new(format!(
-                    "there have been more than {} backends since the maps were made: `lb unload` \
-                     makes room, and ends all connections",
-                    limits::ROWS / u32::from(self.rows_each)
-                ))
+            .ok_or_else(|| Error::TooManyRows {
+                limit: limits::ROWS / u32::from(self.rows_each),
             })?;
         let (address, port, service) = identity;
         let owner = *self.owners.entry((address, port)).or_insert(service);
@@ -112,11 +106,8 @@ impl MapIds {
     }
 
     pub(super) fn backend(&mut self, identity: BackendIdentity) -> Result<BackendId, Error> {
-        self.backends.allocate(identity).ok_or_else(|| {
-            Error::new(format!(
-                "there are more than {} backends, counted once for each service",
-                limits::BACKENDS
-            ))
-        })
+        self.backends
+            .allocate(identity)
+            .ok_or(Error::TooManyBackends)
     }
 }

@@ -74,7 +74,7 @@ impl Maps {
             .iter()
             .map(|entry| entry.map(|(key, value)| (transmute!(key), transmute!(value))))
             .collect::<Result<_, _>>()
-            .map_err(|error| Error::of("cannot read the map services", &error))
+            .map_err(Error::read_map("services"))
     }
 
     /// What the map `backends` holds, unused entries left out.
@@ -84,7 +84,7 @@ impl Maps {
             .iter()
             .map(|value| value.map(|bytes| transmute!(bytes)))
             .collect::<Result<_, MapError>>()
-            .map_err(|error| Error::of("cannot read the map backends", &error))?;
+            .map_err(Error::read_map("backends"))?;
         Ok((0..)
             .map(BackendId)
             .zip(all)
@@ -122,7 +122,7 @@ impl Maps {
         for (index, word) in (0..).zip(ports.words()) {
             self.ports
                 .set(index, word, 0)
-                .map_err(|error| Error::of("cannot mark ports in the map ports", &error))?;
+                .map_err(Error::write_map("ports"))?;
         }
         if is_new {
             settings.secret = secret()?;
@@ -141,24 +141,21 @@ impl Maps {
 
     /// Has packets redirected to these interfaces, by their numbers, and to no others.
     pub(super) fn set_interfaces(&mut self, interfaces: &[u32]) -> Result<(), Error> {
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            Error::of("cannot write the map interfaces", error)
-        };
         for &index in interfaces {
             self.interfaces
                 .insert(index, index, None, 0)
-                .map_err(|error: XdpMapError| failed(&error))?;
+                .map_err(Error::write_map::<XdpMapError>("interfaces"))?;
         }
         let present: Vec<u32> = self
             .interfaces
             .keys()
             .collect::<Result<_, MapError>>()
-            .map_err(|error| failed(&error))?;
+            .map_err(Error::read_map("interfaces"))?;
         for index in present.iter().filter(|index| !interfaces.contains(index)) {
             match self.interfaces.remove(*index) {
                 // The kernel itself takes out an interface that goes.
                 Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(failed(&error)),
+                Err(error) => return Err(Error::write_map("interfaces")(error)),
             }
         }
         Ok(())
@@ -337,7 +334,7 @@ impl Maps {
         let values = self
             .verdicts
             .get(&verdict, 0)
-            .map_err(|error| Error::of("cannot read the map verdicts", &error))?;
+            .map_err(Error::read_map("verdicts"))?;
         Ok(values.iter().sum())
     }
 
@@ -352,7 +349,7 @@ impl Maps {
         let values = self
             .traffic
             .get(&slot.index(), 0)
-            .map_err(|error| Error::of("cannot read the map traffic", &error))?;
+            .map_err(Error::read_map("traffic"))?;
         Ok(values.iter().fold(Traffic::default(), |sum, bytes| {
             let one: Traffic = transmute!(*bytes);
             sum.plus(&one)
@@ -361,7 +358,7 @@ impl Maps {
 
     /// Has the kernel look closer at packets to the addresses and ports of these services.
     fn set_listeners(&mut self, layout: &Layout) -> Result<(), Error> {
-        let failed = |error: MapError| Error::of("cannot write the map listeners", &error);
+        let failed = Error::write_map::<MapError>("listeners");
         let mut words = vec![Listeners::default(); LISTENER_WORDS as usize];
         for service in &layout.services {
             let (word, bit) = listener::place(service.key.address, service.key.port);
@@ -387,21 +384,21 @@ impl Maps {
     fn clear_hop(&mut self, id: BackendId) -> Result<(), Error> {
         self.hops
             .set(id.index(), [0; size_of::<Hop>()], 0)
-            .map_err(|error| Error::of("cannot write the map hops", &error))
+            .map_err(Error::write_map("hops"))
     }
 
     fn settings(&self) -> Result<Settings, Error> {
         self.settings
             .get(&0, 0)
             .map(|bytes| transmute!(bytes))
-            .map_err(|error| Error::of("cannot read the map settings", &error))
+            .map_err(Error::read_map("settings"))
     }
 
     fn set_settings(&mut self, settings: Settings) -> Result<(), Error> {
         let bytes: [u8; size_of::<Settings>()] = transmute!(settings);
         self.settings
             .set(0, bytes, 0)
-            .map_err(|error| Error::of("cannot write the map settings", &error))
+            .map_err(Error::write_map("settings"))
     }
 
     /// Puts a service into the map, unless it stands there already. The kernel replaces the element
@@ -416,7 +413,7 @@ impl Maps {
         }
         self.services
             .insert(key, value, 0)
-            .map_err(|error| Error::of("cannot write the map services", &error))
+            .map_err(Error::write_map("services"))
     }
 
     fn remove_service(&mut self, key: ServiceKey) -> Result<(), Error> {
@@ -429,7 +426,7 @@ impl Maps {
             {
                 Ok(())
             }
-            Err(error) => Err(Error::of("cannot remove a service from its map", &error)),
+            Err(error) => Err(Error::write_map("services")(error)),
         }
     }
 
@@ -437,7 +434,7 @@ impl Maps {
         let value: [u8; size_of::<Backend>()] = transmute!(value);
         self.backends
             .set(id.index(), value, 0)
-            .map_err(|error| Error::of("cannot write the map backends", &error))
+            .map_err(Error::write_map("backends"))
     }
 
     /// Frees a number, unless another backend has it by now. What went through the backend stays
@@ -474,25 +471,23 @@ impl Maps {
 
     /// Makes `traffic` the count of a slot.
     fn set_traffic(&mut self, slot: TrafficSlot, traffic: Traffic) -> Result<(), Error> {
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            Error::of("cannot set a counter in the map traffic", error)
-        };
-        let cpus = nr_cpus().map_err(|(_path, error)| failed(&error))?;
+        let cpus = nr_cpus().map_err(|(_path, error)| Error::write_map("traffic")(error))?;
         let mut values = vec![[0; size_of::<Traffic>()]; cpus];
         if let Some(first) = values.first_mut() {
             *first = transmute!(traffic);
         }
-        let values = PerCpuValues::try_from(values).map_err(|error| failed(&error))?;
+        let values = PerCpuValues::try_from(values).map_err(Error::write_map("traffic"))?;
         self.traffic
             .set(slot.index(), values, 0)
-            .map_err(|error| failed(&error))
+            .map_err(Error::write_map("traffic"))
     }
 }
 
 /// Ticks of the kernel's clock in a second: its coarse clocks advance by one tick at a time.
 pub(super) fn hertz() -> Result<u32, Error> {
-    let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)
-        .map_err(|error| Error::of("cannot ask the kernel how fast its clock ticks", &error))?;
+    let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE).map_err(
+        Error::kernel("cannot read the resolution of the kernel\'s clock"),
+    )?;
     let nanoseconds = Duration::from(tick).as_nanos().max(1);
     // 1,000,000,000 / 3,333,333 is 300 and a little: the tick is what was rounded.
     Ok(u32::try_from((1_000_000_000 + nanoseconds / 2) / nanoseconds).unwrap_or(1000))
@@ -504,19 +499,15 @@ fn other_addresses(before: &[[u8; 4]]) -> Error {
         .filter(|address| **address != [0; 4])
         .map(|address| format!("\"{}\"", Ipv4Addr::from(*address)))
         .collect();
-    Error::new(format!(
-        "source_addresses has changed, and connections of an earlier agent use the source ports as \
-         they were shared out: write source_addresses = [{}], or run `lb unload` first, which ends \
-         all flows",
-        before.join(", ")
-    ))
+    Error::SourceAddressesChanged {
+        before: before.join(", "),
+    }
 }
 
 /// Random numbers that nobody outside of this host knows.
 fn secret() -> Result<[u64; 2], Error> {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_unspecified| Error::new("the system has no random numbers".to_owned()))?;
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| Error::NoRandomNumbers)?;
     Ok(transmute!(bytes))
 }
 
@@ -526,7 +517,6 @@ fn taken<M: TryFrom<aya::maps::Map, Error = MapError>>(
 ) -> Result<M, Error> {
     let map = loaded
         .take_map(name)
-        .ok_or_else(|| Error::new(format!("the built object has no map \"{name}\"")))?;
-    M::try_from(map)
-        .map_err(|error| Error::of(&format!("the map {name} is of another kind"), &error))
+        .ok_or_else(|| Error::missing_map(name))?;
+    M::try_from(map).map_err(Error::map_type(name))
 }

@@ -291,7 +291,7 @@ impl Dataplane {
     pub fn pause(&mut self) -> Result<(PathBuf, OwnedFd), Error> {
         let lock = self.lock.as_ref().map(Lock::share);
         let lock = lock.unwrap_or_else(|| Err(io::Error::other("another process has it")));
-        let lock = lock.map_err(|error| Error::of("cannot share the lock on the pins", &error))?;
+        let lock = lock.map_err(Error::kernel("cannot share the lock on the pins"))?;
         self.watch = None;
         Ok((self.pins.root().to_owned(), lock))
     }
@@ -304,7 +304,7 @@ impl Dataplane {
     /// The kernel's refusal: this value is of no use any more.
     pub fn resume(&mut self) -> Result<(), Error> {
         let lock = self.lock.take();
-        let lock = lock.ok_or_else(|| Error::new("another process has taken over"))?;
+        let lock = lock.ok_or(Error::TakenOver)?;
         let (names, settings) = (self.interfaces.clone(), self.settings.clone());
         *self = Self::bring_up(&names, &settings, self.pins.clone(), true, lock)?;
         Ok(())

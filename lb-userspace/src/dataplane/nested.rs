@@ -15,7 +15,11 @@ const UPDATES_AT_ONCE: usize = 64;
 
 /// Sets entries of the map of maps `name`, and returns when no program runs any more that saw the old
 /// ones.
-pub(super) fn put(name: &str, outer: &MapData, entries: &[(u32, &MapData)]) -> Result<(), Error> {
+pub(super) fn put(
+    name: &'static str,
+    outer: &MapData,
+    entries: &[(u32, &MapData)],
+) -> Result<(), Error> {
     if let [_] = entries {
         return put_in_turn(name, outer, entries);
     }
@@ -26,8 +30,9 @@ pub(super) fn put(name: &str, outer: &MapData, entries: &[(u32, &MapData)]) -> R
             .map(|entries| scope.spawn(|| put_in_turn(name, outer, entries)))
             .collect();
         let lost = |_panic| {
-            let what = format!("a thread that writes to the map {name} ended early");
-            Err(Error::new(what))
+            Err(Error::LostThread {
+                map: name.to_owned(),
+            })
         };
         let ended = updates
             .into_iter()
@@ -36,17 +41,18 @@ pub(super) fn put(name: &str, outer: &MapData, entries: &[(u32, &MapData)]) -> R
     })
 }
 
-fn put_in_turn(name: &str, outer: &MapData, entries: &[(u32, &MapData)]) -> Result<(), Error> {
-    let failed = |error: &(dyn std::error::Error + 'static)| {
-        Error::of(&format!("cannot write to the map {name}"), error)
-    };
+fn put_in_turn(
+    name: &'static str,
+    outer: &MapData,
+    entries: &[(u32, &MapData)],
+) -> Result<(), Error> {
     let fd = outer.fd().as_fd().try_clone_to_owned();
-    let map = MapData::from_fd(fd.map_err(|error| failed(&error))?);
-    let map = Map::ArrayOfMaps(map.map_err(|error| failed(&error))?);
+    let map = MapData::from_fd(fd.map_err(Error::write_map(name))?);
+    let map = Map::ArrayOfMaps(map.map_err(Error::write_map(name))?);
     let mut map: ArrayOfMaps<MapData, MapData> =
-        map.try_into().map_err(|error: MapError| failed(&error))?;
+        map.try_into().map_err(Error::write_map::<MapError>(name))?;
     for (index, inner) in entries {
-        map.set(*index, inner, 0).map_err(|error| failed(&error))?;
+        map.set(*index, inner, 0).map_err(Error::write_map(name))?;
     }
     Ok(())
 }

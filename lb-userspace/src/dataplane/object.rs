@@ -28,22 +28,19 @@ pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf, Error> {
     for (name, path) in pins.maps() {
         loader.map_pin_path(name, path);
     }
-    let mut loaded = loader.load(OBJECT).map_err(|error| {
-        Error::of(
-            "cannot make the maps of the XDP program in the kernel",
-            &error,
-        )
-    })?;
+    let mut loaded = loader.load(OBJECT).map_err(Error::kernel(
+        "cannot create the maps of the XDP program in the kernel",
+    ))?;
     for (name, part) in PARTS {
         accept(&mut loaded, name)?;
-        let failed = |error: MapError| Error::of("cannot write the map programs", &error);
+        let failed = Error::write_map::<MapError>("programs");
         let fd = loaded_program(&mut loaded, name)?
             .fd()
             .and_then(|fd| fd.try_clone().map_err(ProgramError::IOError))
-            .map_err(|error| Error::of("cannot refer to a program in the kernel", &error))?;
+            .map_err(Error::kernel("cannot refer to a program in the kernel"))?;
         let map = loaded
             .map_mut("programs")
-            .ok_or_else(|| Error::new("the built object has no map \"programs\"".to_owned()))?;
+            .ok_or_else(|| Error::missing_map("programs"))?;
         let mut programs: ProgramArray<&mut MapData> = map.try_into().map_err(failed)?;
         programs.set(part as u32, &fd, 0).map_err(failed)?;
     }
@@ -52,12 +49,12 @@ pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf, Error> {
 }
 
 fn accept(loaded: &mut Ebpf, name: &str) -> Result<(), Error> {
-    loaded_program(loaded, name)?.load().map_err(|error| {
-        Error::of(
-            &format!("the kernel's verifier refused the XDP program {name}; please report this"),
-            &error,
-        )
-    })
+    loaded_program(loaded, name)?
+        .load()
+        .map_err(|error| Error::Verifier {
+            program: name.to_owned(),
+            source: error.into(),
+        })
 }
 
 /// The program that steers, in the loaded object.
@@ -69,5 +66,5 @@ fn loaded_program<'a>(loaded: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, E
     loaded
         .program_mut(name)
         .and_then(|program| program.try_into().ok())
-        .ok_or_else(|| Error::new(format!("the built object has no XDP program \"{name}\"")))
+        .ok_or_else(|| Error::missing_program(name))
 }

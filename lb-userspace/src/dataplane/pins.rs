@@ -138,14 +138,10 @@ impl Pins {
 
     /// Makes the directories. They must lie in a BPF file system.
     pub(super) fn create(&self) -> Result<(), Error> {
-        let attempt = |path: &Path| format!("cannot make the directory {}", path.display());
         let parent = self.root.parent().unwrap_or(&self.root);
         let is_bpf = statfs(parent).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
         if !is_bpf {
-            return Err(Error::new(format!(
-                "{} is not in a BPF file system; mount one: `sudo mount -t bpf bpf /sys/fs/bpf`",
-                parent.display()
-            )));
+            return Err(Error::NotBpfFs(parent.to_owned()));
         }
         [
             self.root.join("maps"),
@@ -154,53 +150,47 @@ impl Pins {
         ]
         .iter()
         .try_for_each(|directory| {
-            fs::create_dir_all(directory).map_err(|error| Error::of(&attempt(directory), &error))
+            fs::create_dir_all(directory)
+                .map_err(Error::path("cannot create the directory", directory))
         })
     }
 
     /// Refuses pinned maps that this version cannot read, before anything is touched.
     pub(super) fn check_layout(&self, entries: u32) -> Result<(), Error> {
         if self.single_link().exists() {
-            return Err(Error::new(format!(
-                "{} was pinned by an earlier version of lb, which knew one interface alone: `lb \
-                 unload` removes it, and ends all connections",
-                self.single_link().display()
-            )));
+            return Err(Error::OldPin(self.single_link()));
         }
         self.check_number()?;
         for ((name, path), (_name, key, value, expected)) in self.maps().zip(MAPS) {
             if !path.exists() {
                 continue;
             }
-            let attempt = format!("cannot look at the pinned map {}", path.display());
-            let info = MapInfo::from_pin(&path).map_err(|error| Error::of(&attempt, &error))?;
+            let info = MapInfo::from_pin(&path)
+                .map_err(Error::path("cannot inspect the pinned map", &path))?;
             let found = (info.key_size() as usize, info.value_size() as usize);
             if found != (key, value) {
-                return Err(Error::new(format!(
-                    "the pinned map {} has keys of {} and values of {} bytes, this version of lb \
-                     has {key} and {value}: `lb unload` removes it, and ends all connections",
-                    path.display(),
-                    found.0,
-                    found.1,
-                )));
+                let expected = (key, value);
+                return Err(Error::PinnedSizes {
+                    path,
+                    found,
+                    expected,
+                });
             }
             if let Some(expected) = expected
                 && info.max_entries() != expected
             {
-                return Err(Error::new(format!(
-                    "the pinned map {} has {} entries, that of this version of lb {expected}: `lb \
-                     unload` removes it, and ends all connections",
-                    path.display(),
-                    info.max_entries(),
-                )));
+                let found = info.max_entries();
+                return Err(Error::PinnedEntries {
+                    path,
+                    found,
+                    expected,
+                });
             }
             if name == "connections" && info.max_entries() != entries {
-                return Err(Error::new(format!(
-                    "max_connections asks for a table of {entries} entries, but the one that is \
-                     pinned has {}: a table cannot change its size while connections go on; take \
-                     max_connections back or run `lb unload` first, which ends all connections",
-                    info.max_entries(),
-                )));
+                return Err(Error::TableSize {
+                    configured: entries,
+                    pinned: info.max_entries(),
+                });
             }
         }
         Ok(())
@@ -212,30 +202,22 @@ impl Pins {
         if !path.exists() {
             return Ok(());
         }
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            Error::of(
-                &format!("cannot read the pinned map {}", path.display()),
-                error,
-            )
-        };
+        let failed = Error::path("cannot read the pinned map", &path);
         let map = MapData::from_pin(&path)
             .and_then(Map::from_map_data)
-            .map_err(|error| failed(&error))?;
+            .map_err(failed)?;
         // Settings of another size are another layout's: the sizes are compared next.
         let Ok(map) = Array::<MapData, [u8; size_of::<Settings>()]>::try_from(map) else {
             return Ok(());
         };
-        let bytes = map.get(&0, 0).map_err(|error| failed(&error))?;
+        let bytes = map.get(&0, 0).map_err(failed)?;
         let settings: Settings = zerocopy::transmute!(bytes);
         // An agent that ended before it wrote its settings left no number, and no connections.
         if settings.layout != 0 && settings.layout != limits::LAYOUT {
-            return Err(Error::new(format!(
-                "the maps under {} have layout {}, those of this version of lb layout {}: `lb \
-                 unload` removes them, and ends all connections",
-                self.root.display(),
-                settings.layout,
-                limits::LAYOUT,
-            )));
+            return Err(Error::LayoutNumber {
+                root: self.root.clone(),
+                found: settings.layout,
+            });
         }
         Ok(())
     }
@@ -253,10 +235,7 @@ impl Pins {
                 Ok(()) => removed.push(path),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    return Err(Error::of(
-                        &format!("cannot remove {}", path.display()),
-                        &error,
-                    ));
+                    return Err(Error::path("cannot remove", &path)(error));
                 }
             }
         }

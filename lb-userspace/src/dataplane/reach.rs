@@ -33,12 +33,8 @@ pub fn unreachable(
     interfaces: &Interfaces,
     services: &[Service],
 ) -> Result<Vec<Unreachable>, Error> {
-    let failed = |error: std::io::Error| {
-        Error::of(
-            "cannot ask the kernel for the routes of the backends",
-            &error,
-        )
-    };
+    let failed =
+        |error: std::io::Error| Error::kernel("cannot look up the routes to the backends")(error);
     let mut kernel = Rtnetlink::open().map_err(failed)?;
     let mut seen = HashSet::new();
     let mut unreachable = Vec::new();

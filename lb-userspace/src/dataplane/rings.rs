@@ -69,8 +69,13 @@ impl Rings {
     pub(super) fn take(loaded: &mut Ebpf) -> Result<Self, Error> {
         let outer = match loaded.take_map("rings") {
             Some(Map::ArrayOfMaps(map)) => map,
-            Some(_) => return Err(Error::new("the map rings is of another kind")),
-            None => return Err(Error::new("the built object has no map \"rings\"")),
+            Some(_) => {
+                return Err(Error::MapType {
+                    map: "rings".to_owned(),
+                    source: None,
+                });
+            }
+            None => return Err(Error::missing_map("rings")),
         };
         Ok(Self {
             outer,
@@ -184,6 +189,5 @@ fn create(capacity: u32) -> Result<MapData, Error> {
     let entries = ring::words_of(capacity);
     let kind = BPF_MAP_TYPE_ARRAY as u32;
     let map = aya_obj::Map::new_from_params(kind, key, value, entries, ring::MAP_FLAGS);
-    MapData::create(map, "ring", None)
-        .map_err(|error| Error::of("cannot make a map for a ring", &error))
+    MapData::create(map, "ring", None).map_err(Error::kernel("cannot create a map for a ring"))
 }

@@ -19,6 +19,7 @@ use zerocopy::transmute;
 use super::{
     Error,
     connections::{Connections, Row, Rows, create_row, pinned, pinned_as},
+    error::Source,
     memory::Mapped,
     nested,
     pins::Pins,
@@ -140,7 +141,7 @@ impl Sources {
         nested::put("source_ports", &self.outer, &entries)?;
         for (number, row) in &new {
             let pin = self.pins.row(*number);
-            fs::rename(self.pins.new_row(*number), &pin).map_err(|error| failed(&pin, &error))?;
+            fs::rename(self.pins.new_row(*number), &pin).map_err(failed(&pin))?;
             self.know(*number, row)?;
         }
         Ok(())
@@ -163,7 +164,7 @@ impl Sources {
             .and_then(Map::from_map_data)
             .and_then(Row::try_from)
             .map(Some)
-            .map_err(|error| failed(pin, &error))
+            .map_err(failed(pin))
     }
 
     /// A row that the map does not refer to yet, pinned as such. One that an agent was putting into the
@@ -175,10 +176,10 @@ impl Sources {
         }
         let row = match self.rows.get(&u32::from(number), 0) {
             Ok(row) => row,
-            Err(MapError::KeyNotFound) => create_row().map_err(|error| failed(&pin, &error))?,
-            Err(error) => return Err(failed(&pin, &error)),
+            Err(MapError::KeyNotFound) => create_row().map_err(failed(&pin))?,
+            Err(error) => return Err(failed(&pin)(error)),
         };
-        row.map().pin(&pin).map_err(|error| failed(&pin, &error))?;
+        row.map().pin(&pin).map_err(failed(&pin))?;
         Ok(row)
     }
 
@@ -193,13 +194,13 @@ impl Sources {
         {
             self.write(bucket)?;
         }
-        let bucket = self.table.add(endpoint).map_err(|endpoint| {
-            Error::new(format!(
-                "there are too many backends: no room in the map endpoints for {}:{}",
-                std::net::Ipv4Addr::from(endpoint.backend),
-                endpoint.port
-            ))
-        })?;
+        let bucket = self
+            .table
+            .add(endpoint)
+            .map_err(|endpoint| Error::EndpointsFull {
+                address: endpoint.backend.into(),
+                port: endpoint.port,
+            })?;
         self.write(bucket)?;
         self.known.insert(key, endpoint);
         Ok(())
@@ -210,13 +211,12 @@ impl Sources {
         let bytes: [u8; BUCKET_BYTES] = transmute!(value);
         self.endpoints
             .set(bucket, bytes, 0)
-            .map_err(|error| Error::of("cannot write the map endpoints", &error))
+            .map_err(Error::write_map("endpoints"))
     }
 }
 
-fn failed(pin: &Path, error: &(dyn std::error::Error + 'static)) -> Error {
-    let attempt = format!("cannot open the row of source ports {}", pin.display());
-    Error::of(&attempt, error)
+fn failed<E: Into<Source>>(pin: &Path) -> impl Fn(E) -> Error + Copy {
+    Error::path("cannot open the row of source ports", pin)
 }
 
 const fn key_of(endpoint: &Endpoint) -> EndpointKey {

@@ -61,8 +61,7 @@ fn write(path: &str, value: &str) -> Result<(), Error> {
     if read(path).is_ok_and(|present| present.trim() == value) {
         return Ok(());
     }
-    fs::write(path, value)
-        .map_err(|error| Error::of(&format!("cannot write \"{value}\" to {path}"), &error))
+    fs::write(path, value).map_err(Error::kernel(format!("cannot write \"{value}\" to {path}")))
 }
 
 #[cfg(test)]

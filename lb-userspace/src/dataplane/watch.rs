@@ -48,9 +48,8 @@ impl Watch {
     /// `resolver` gets its chance to ask.
     pub(super) fn start(maps: &Arc<Mutex<Maps>>, resolver: &Arc<Resolver>) -> Result<Self, Error> {
         let failed = |error: io::Error| {
-            Error::of(
-                "cannot listen to the kernel's changes of routes and neighbours",
-                &error,
+            Error::kernel("cannot subscribe to the kernel's changes of routes and neighbours")(
+                error,
             )
         };
         let wanted = Arc::new(());

@@ -64,7 +64,10 @@ impl Noted {
 
     fn verdict(&self) -> Result<(), dataplane::Error> {
         if self.0.refuses.load(SeqCst) {
-            return Err(dataplane::Error::new("no room in the map `rings`"));
+            return Err(dataplane::Error::EndpointsFull {
+                address: [10, 0, 0, 6].into(),
+                port: 80,
+            });
         }
         Ok(())
     }

@@ -281,10 +281,7 @@ impl Events {
 
     /// Changes that found no room, since the maps were made.
     fn overflowed(&self) -> Result<u64, Error> {
-        let values = self
-            .untold
-            .get(&0, 0)
-            .map_err(|error| Error::of("cannot read the map untold", &error))?;
+        let values = self.untold.get(&0, 0).map_err(Error::read_map("untold"))?;
         Ok(values.iter().sum())
     }
 }

@@ -109,7 +109,7 @@ impl Flows {
         std::thread::Builder::new()
             .name("lb-flows".to_owned())
             .spawn(move || export::run(&inner, to))
-            .map_err(|error| Error::of("cannot start to tell the peer of flows", &error))?;
+            .map_err(Error::kernel("cannot start the thread that exports flows"))?;
         Ok(chunks)
     }
 
@@ -120,10 +120,7 @@ impl Flows {
     /// The bytes are no chunk, or the kernel refuses.
     pub fn import(&self, bytes: &[u8]) -> Result<Imported, Error> {
         let inner = &self.inner;
-        let chunk = decode(bytes).map_err(|error| {
-            Tally::count(&inner.tally.malformed, 1);
-            Error::new(error.to_string())
-        })?;
+        let chunk = decode(bytes).inspect_err(|_error| Tally::count(&inner.tally.malformed, 1))?;
         let mut importer = inner.importer();
         match chunk {
             Chunk::Begin { pass } => {
@@ -169,7 +166,9 @@ impl Flows {
             .name("lb-flows-sweep".to_owned())
             .spawn(move || sweep::run(&inner, &outdated))
             .map(|_thread| ())
-            .map_err(|error| Error::of("cannot start to remove the peer's old flows", &error))
+            .map_err(Error::kernel(
+                "cannot start the thread that removes stale flows",
+            ))
     }
 }
 

@@ -22,6 +22,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     sys::mman::{MapFlags, ProtFlags, mmap, munmap},
     unistd::{SysconfVar, sysconf},
 };
@@ -72,16 +73,15 @@ impl Mapped {
     /// `bytes` is 0 or more than the map has, the map was created without [`MMAPABLE`] or is
     /// frozen, or the kernel has no address space left.
     pub(super) fn open(map: BorrowedFd<'_>, bytes: usize) -> Result<Self, Error> {
-        let refused = |why: &dyn std::error::Error| {
-            Error::new(format!(
-                "cannot map {bytes} bytes of a BPF map into memory: {why}"
-            ))
+        let refused = |errno: Errno| Error::MapMemory {
+            bytes,
+            source: errno.into(),
         };
-        let page = page_size().map_err(|errno| refused(&errno))?;
+        let page = page_size().map_err(refused)?;
         let length = bytes
             .checked_next_multiple_of(page)
             .and_then(NonZeroUsize::new)
-            .ok_or_else(|| refused(&nix::errno::Errno::EINVAL))?;
+            .ok_or_else(|| refused(Errno::EINVAL))?;
         // SAFETY: without MAP_FIXED the kernel chooses a free place, so that no memory that is in
         // use is replaced.
         let start = unsafe {
@@ -94,7 +94,7 @@ impl Mapped {
                 0,
             )
         }
-        .map_err(|errno| refused(&errno))?;
+        .map_err(refused)?;
         Ok(Self {
             start,
             bytes,
@@ -126,7 +126,7 @@ impl Drop for Mapped {
     }
 }
 
-fn page_size() -> Result<usize, nix::errno::Errno> {
+fn page_size() -> Result<usize, Errno> {
     let size = sysconf(SysconfVar::PAGE_SIZE)?;
     // Linux always says one; 4,096 is the smallest of any architecture.
     Ok(size
