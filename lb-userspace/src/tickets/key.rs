@@ -1,16 +1,16 @@
-//! One key, and how it is told to the peer.
+//! A session ticket key, and its form for the peer.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// Bytes of a key's name.
+/// Length of a key's name.
 pub(super) const ID_BYTES: usize = 16;
-/// Bytes of a key's secret.
+/// Length of a key's secret.
 pub(super) const SECRET_BYTES: usize = 32;
 
-/// The name of a key: drawn at random, and legible in every ticket made with it.
+/// The name of a key: random, and readable in every ticket made with it.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct KeyId(pub [u8; ID_BYTES]);
 
@@ -23,16 +23,16 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// What a key is made of. Wiped from memory when it is dropped.
+/// A key. Its secret is wiped from memory when it is dropped.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Material {
-    /// Its name.
+pub struct TicketKey {
+    /// The name.
     pub id: KeyId,
     pub(super) secret: Zeroizing<[u8; SECRET_BYTES]>,
 }
 
-impl Material {
-    /// A key of these random bytes.
+impl TicketKey {
+    /// Creates a key of these random bytes.
     #[must_use]
     pub fn new(id: KeyId, secret: [u8; SECRET_BYTES]) -> Self {
         Self {
@@ -42,30 +42,31 @@ impl Material {
     }
 }
 
-impl fmt::Debug for Material {
+impl fmt::Debug for TicketKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Material({:?})", self.id)
+        write!(f, "TicketKey({:?})", self.id)
     }
 }
 
-/// All keys of a host, as it tells them to its peer. Only ever over the link.
+/// All keys of a host, as sent to the peer; only ever over the link.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Offer {
     /// The keys.
     pub keys: Vec<OfferedKey>,
-    /// The one that issues.
+    /// The key that issues.
     pub issuer: KeyId,
-    /// Whether the host is active, or alone.
+    /// Whether the host is active, or has no peer.
     pub active: bool,
 }
 
-/// A key as it is told. It has an age and no date: the clocks of two hosts differ.
+/// A key as sent to the peer. It has an age instead of a date, because the clocks of two hosts
+/// differ.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
 pub struct OfferedKey {
-    /// Its name.
+    /// The name.
     pub id: KeyId,
     pub(super) secret: [u8; SECRET_BYTES],
-    /// Milliseconds since it was made.
+    /// Milliseconds since the key was created.
     pub age: u64,
 }
 

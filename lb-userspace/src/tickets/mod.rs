@@ -1,9 +1,9 @@
-//! The keys of TLS session tickets, which the two hosts of a pair share: a session made at one
-//! resumes at the other.
+//! The keys of TLS session tickets. The two hosts of a pair share them, so that a session of one
+//! host resumes at the other.
 //!
-//! [`Rotation`] is the state machine: which keys are accepted, and which one issues. `ticketer`
-//! makes and reads tickets with them, for rustls. [`TicketKeys`] joins the two to the clock and to
-//! random numbers. Keys live in memory only: a restarted host asks its peer for them.
+//! [`Rotation`] is the state machine that decides which keys are accepted and which one issues.
+//! `ticketer` encrypts and decrypts tickets for rustls. [`TicketKeys`] connects them to the clock
+//! and to random numbers. Keys live in memory only: a restarted host gets them from its peer.
 
 #![forbid(unsafe_code)]
 
@@ -21,69 +21,70 @@ use arc_swap::ArcSwap;
 use lb_ha::Time;
 use rustls::server::ProducesTickets;
 
-pub use key::{KeyId, Material, Offer, OfferedKey};
+pub use key::{KeyId, Offer, OfferedKey, TicketKey};
 pub use rotation::{Action, Event, Rotation};
 
 use crate::config::Name;
-use ticketer::{Ring, Ticketer};
+use ticketer::{Keyring, Ticketer};
 
-/// The keys of all services of a host. Cheap to clone; all clones are the same keys.
+/// The keys of all services of a host. Clones share them.
 #[derive(Clone)]
 pub struct TicketKeys(Arc<Inner>);
 
 struct Inner {
-    /// What handshakes read, without a lock.
-    ring: Arc<ArcSwap<Ring>>,
+    /// The keys for handshakes, read without a lock.
+    ring: Arc<ArcSwap<Keyring>>,
     rotation: Mutex<Rotation>,
     began: Instant,
 }
 
-/// The system had no random numbers to make a key of.
+/// The system returned no random numbers for a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the system gives no random numbers for a key of session tickets")]
+#[error("the system returned no random numbers for a session ticket key")]
 pub struct NoRandomness;
 
 impl TicketKeys {
-    /// A first key of this host's own. It is alone, and rotates, until it is told otherwise.
+    /// Creates the first key. The host counts as being alone, and rotates keys, until
+    /// [`Self::set_active`] says otherwise.
     ///
     /// # Errors
-    /// The system has no random numbers.
+    /// The system returned no random numbers.
     pub fn new() -> Result<Self, NoRandomness> {
         let rotation = Rotation::new(Time::default(), draw()?);
         Ok(Self(Arc::new(Inner {
-            ring: Arc::new(ArcSwap::from_pointee(Ring::of(&rotation))),
+            ring: Arc::new(ArcSwap::from_pointee(Keyring::of(&rotation))),
             rotation: Mutex::new(rotation),
             began: Instant::now(),
         })))
     }
 
-    /// What makes and reads the tickets of a service. Tickets of one service are nothing to another.
+    /// Returns the ticketer of a service, which cannot decrypt the tickets of other services.
     #[must_use]
     pub fn ticketer(&self, service: &Name) -> Arc<dyn ProducesTickets> {
         Arc::new(Ticketer::new(service, Arc::clone(&self.0.ring)))
     }
 
-    /// Time passes: keys end, a new one is made when it is due. To be called every minute or more
-    /// often. What it returns is to be told to the peer.
+    /// Removes expired keys and creates a new one when it is due. Must be called at least every
+    /// minute. The returned offer must be sent to the peer.
     #[must_use]
     pub fn tick(&self) -> Option<Offer> {
         self.step(Event::Tick)
     }
 
-    /// This host is active, or has no peer, and so makes the new keys; or it no longer is. What it
-    /// returns is to be told to the peer.
+    /// Sets whether this host is active or has no peer, and therefore creates new keys. The
+    /// returned offer must be sent to the peer.
     #[must_use]
     pub fn set_active(&self, active: bool) -> Option<Offer> {
         self.step(Event::Active(active))
     }
 
-    /// The link has come up: what it returns is to be told to the peer.
+    /// The link came up: the returned offer must be sent to the peer.
     #[must_use]
     pub fn link_up(&self) -> Option<Offer> {
         self.step(Event::LinkUp)
     }
 
-    /// The peer told its keys.
+    /// The peer sent its keys.
     pub fn heard(&self, offer: Offer) {
         let _nothing = self.step(Event::Heard(offer));
     }
@@ -97,17 +98,19 @@ impl TicketKeys {
             match action {
                 Action::Make => match draw() {
                     Ok(material) => actions.extend(rotation.step(now, Event::Made(material))),
-                    // The next tick tries again.
-                    Err(error) => tracing::error!("{error}; the one in use stays"),
+                    // The next tick retries.
+                    Err(error) => {
+                        tracing::error!(%error, "cannot create a session ticket key; the current one stays");
+                    }
                 },
-                Action::Publish => self.0.ring.store(Arc::new(Ring::of(&rotation))),
+                Action::Publish => self.0.ring.store(Arc::new(Keyring::of(&rotation))),
                 Action::Tell(told) => offer = Some(told),
             }
         }
         offer
     }
 
-    /// A step that panicked would have left keys that can be used all the same.
+    /// A step that panicked leaves usable keys.
     fn rotation(&self) -> MutexGuard<'_, Rotation> {
         let rotation = &self.0.rotation;
         rotation.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,12 +125,12 @@ impl fmt::Debug for TicketKeys {
     }
 }
 
-fn draw() -> Result<Material, NoRandomness> {
+fn draw() -> Result<TicketKey, NoRandomness> {
     let mut id = [0; key::ID_BYTES];
     let mut secret = [0; key::SECRET_BYTES];
     aws_lc_rs::rand::fill(&mut id).map_err(|_| NoRandomness)?;
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| NoRandomness)?;
-    Ok(Material::new(KeyId(id), secret))
+    Ok(TicketKey::new(KeyId(id), secret))
 }
 
 #[cfg(test)]

@@ -1,76 +1,76 @@
-//! Which keys are accepted, and which one issues: a pure state machine.
+//! A pure state machine that decides which keys are accepted and which one issues.
 //!
-//! A key issues for [`ISSUES`] and is accepted for [`ACCEPTED`]: a ticket that it issued last lives
-//! for its whole lifetime, and with a new key every [`ISSUES`] that makes the two before it.
+//! A key issues for [`ISSUES`] and is accepted for [`ACCEPTED`], so that its last ticket is valid
+//! for the whole lifetime. With a new key every [`ISSUES`], the two previous keys are accepted.
 //!
-//! Both hosts accept all keys of both. The active host makes the new ones, and the key that it
-//! issues with is the one that both issue with. While nobody is active, or both say they are, the
-//! newest key issues.
+//! Both hosts accept the keys of both. The active host creates the new ones, and both issue with
+//! the active host's key. While neither or both hosts are active, the newest key issues.
 
 use std::{cmp::Reverse, time::Duration};
 
 use lb_ha::Time;
 
-use super::key::{KeyId, Material, Offer, OfferedKey};
+use super::key::{KeyId, Offer, OfferedKey, TicketKey};
 
 /// How long a key issues tickets.
 pub(super) const ISSUES: Duration = Duration::from_secs(6 * 60 * 60);
-/// How long a ticket may be used.
+/// How long a ticket is valid.
 pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// How long a key is accepted.
 const ACCEPTED: Duration = Duration::from_secs(18 * 60 * 60);
 const _CHECK: () = assert!(ISSUES.as_secs() + LIFETIME.as_secs() == ACCEPTED.as_secs());
-/// More keys than two hosts make within [`ACCEPTED`], restarts included. The oldest go.
+/// Limit of keys: more than two hosts create within [`ACCEPTED`], restarts included. The oldest are
+/// dropped.
 const MOST_KEYS: usize = 16;
 
 /// The keys of a host.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    /// The newest first. None only until the one that was asked for is there.
+    /// The keys, newest first. Empty only until a requested key arrives.
     keys: Vec<Key>,
     issuer: KeyId,
-    /// Whether this host makes the new keys.
+    /// Whether this host creates new keys.
     active: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Key {
-    material: Material,
-    /// From then on it is not accepted. Its age follows from it: what was made before this host's
-    /// clock began has an end all the same.
+    material: TicketKey,
+    /// The end of acceptance. The age is derived from it, as a key may be older than this host's
+    /// clock.
     ends: Time,
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Time passed.
+    /// Time has passed.
     Tick,
-    /// The key that was asked for.
-    Made(Material),
-    /// Whether this host is active, or has no peer.
+    /// The requested key was created.
+    Made(TicketKey),
+    /// Whether this host is active or has no peer.
     Active(bool),
     /// The link came up.
     LinkUp,
-    /// The peer told its keys.
+    /// The peer sent its keys.
     Heard(Offer),
 }
 
-/// What is to be done.
+/// An action for the caller.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Draw a key at random, and say [`Event::Made`].
+    /// Create a random key and pass it to [`Event::Made`].
     Make,
-    /// Accept [`Rotation::keys`] and issue with the first of them from now on.
+    /// Accept [`Rotation::keys`] and issue with the first of them.
     Publish,
-    /// Tell the peer.
+    /// Send the keys to the peer.
     Tell(Offer),
 }
 
 impl Rotation {
-    /// The keys of a host that is alone.
+    /// Creates the state of a host without a peer.
     #[must_use]
-    pub fn new(now: Time, first: Material) -> Self {
+    pub fn new(now: Time, first: TicketKey) -> Self {
         Self {
             issuer: first.id,
             keys: vec![Key::new(first, now)],
@@ -78,7 +78,7 @@ impl Rotation {
         }
     }
 
-    /// Takes in what happened.
+    /// Handles an event.
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         match event {
             Event::Tick => self.tick(now),
@@ -92,8 +92,8 @@ impl Rotation {
         }
     }
 
-    /// The keys that are accepted, the one that issues first.
-    pub fn keys(&self) -> impl Iterator<Item = &Material> {
+    /// Returns the accepted keys; the first one issues.
+    pub fn keys(&self) -> impl Iterator<Item = &TicketKey> {
         let issues = |key: &&Key| key.material.id == self.issuer;
         let issuer = self.keys.iter().filter(issues);
         let others = self.keys.iter().filter(move |key| !issues(key));
@@ -111,7 +111,7 @@ impl Rotation {
         actions
     }
 
-    fn made(&mut self, now: Time, material: Material) -> Vec<Action> {
+    fn made(&mut self, now: Time, material: TicketKey) -> Vec<Action> {
         self.issuer = material.id;
         self.keys.push(Key::new(material, now));
         self.sort();
@@ -137,7 +137,7 @@ impl Rotation {
         vec![Action::Publish]
     }
 
-    /// Drops keys that have ended. True when there were some.
+    /// Removes expired keys. Returns whether there were any.
     fn forget(&mut self, now: Time) -> bool {
         let before = self.keys.len();
         self.keys.retain(|key| key.ends > now);
@@ -149,8 +149,8 @@ impl Rotation {
         self.keys.len() != before
     }
 
-    /// Whether a new key is to be made here: by the active host when it is time, by a standby only
-    /// when it has heard of none for so long that it has none left.
+    /// Returns whether a new key is due here: on the active host by age, on a standby only if all
+    /// its keys have expired.
     fn is_due(&self, now: Time) -> bool {
         let issuer = self.keys.iter().find(|key| key.material.id == self.issuer);
         issuer.is_none_or(|key| self.active && key.age(now) >= ISSUES)
@@ -181,18 +181,18 @@ impl Rotation {
 }
 
 impl Key {
-    fn new(material: Material, now: Time) -> Self {
+    fn new(material: TicketKey, now: Time) -> Self {
         Self {
             material,
             ends: now + ACCEPTED,
         }
     }
 
-    /// `None` when it has ended.
+    /// Returns `None` if the key has expired.
     fn offered(offered: &OfferedKey, now: Time) -> Option<Self> {
         let left = ACCEPTED.checked_sub(Duration::from_millis(offered.age))?;
         (!left.is_zero()).then(|| Self {
-            material: Material::new(offered.id, offered.secret),
+            material: TicketKey::new(offered.id, offered.secret),
             ends: now + left,
         })
     }

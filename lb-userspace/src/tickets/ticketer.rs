@@ -1,9 +1,10 @@
-//! Tickets: what rustls hands to clients to keep, sealed so that only the pair can read it.
+//! Session tickets: sealed sessions that clients keep and only the pair can read.
 //!
-//! A ticket is the key's name (16 bytes), a salt (16), the sealed session, and the tag (16). Each is
-//! sealed by AES-256-GCM with a key and a nonce of its own, which HKDF-SHA256 (RFC 5869) makes of
-//! the key's secret, the service's name and the salt. So no number of tickets wears a key out, both
-//! hosts may issue with it at the same time, and a ticket of one service is noise to another.
+//! A ticket is the key's name (16 bytes), a salt (16), the sealed session and the tag (16). Each is
+//! sealed by AES-256-GCM with its own key and nonce, which HKDF-SHA256 (RFC 5869) derives from the
+//! key's secret, the service's name and the salt. So the number of tickets per key is not limited,
+//! both hosts may issue with a key at the same time, and a ticket of one service cannot be opened
+//! by another.
 
 use std::{fmt, sync::Arc};
 
@@ -24,15 +25,15 @@ use crate::config::Name;
 const SALT_BYTES: usize = 16;
 const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
-/// Longer than any session without a client's certificate: nothing longer is made or looked at.
+/// Size limit of tickets; sessions without a client certificate are shorter.
 const MOST_BYTES: usize = 2048;
-/// Sets what is derived here apart from all that is derived elsewhere.
+/// Domain separation of the derived keys.
 const PURPOSE: &[u8] = b"lb session ticket 1";
 
-/// The keys in force, the one that issues first.
-pub(super) struct Ring(Vec<(KeyId, Prk)>);
+/// The accepted keys; the first one issues.
+pub(super) struct Keyring(Vec<(KeyId, Prk)>);
 
-impl Ring {
+impl Keyring {
     pub(super) fn of(rotation: &Rotation) -> Self {
         let keys = rotation.keys();
         let keys = keys.map(|key| (key.id, Prk::new_less_safe(HKDF_SHA256, &*key.secret)));
@@ -40,7 +41,7 @@ impl Ring {
     }
 
     fn find(&self, id: &[u8; ID_BYTES]) -> Option<&Prk> {
-        // The name is in the clear for all to see: there is nothing to find out by timing this.
+        // The name is public: timing the comparison reveals nothing.
         self.0
             .iter()
             .find(|(key, _)| key.0 == *id)
@@ -48,21 +49,22 @@ impl Ring {
     }
 }
 
-/// Makes and reads the tickets of one service.
+/// Seals and opens the tickets of one service.
 pub(super) struct Ticketer {
     service: Name,
-    ring: Arc<ArcSwap<Ring>>,
+    ring: Arc<ArcSwap<Keyring>>,
 }
 
 impl Ticketer {
-    pub(super) fn new(service: &Name, ring: Arc<ArcSwap<Ring>>) -> Self {
+    pub(super) fn new(service: &Name, ring: Arc<ArcSwap<Keyring>>) -> Self {
         let service = service.clone();
         Self { service, ring }
     }
 
-    /// The one key and nonce of the ticket with this salt.
+    /// Derives the key and nonce of the ticket with this salt.
     fn derive(&self, key: &Prk, salt: &[u8; SALT_BYTES]) -> Option<(LessSafeKey, Nonce)> {
-        // The salt has its length and stands last: no two pairs of name and salt read the same.
+        // The salt has a fixed length and comes last, so no two pairs of name and salt are encoded
+        // the same.
         let info = [PURPOSE, self.service.as_str().as_bytes(), salt];
         let mut derived = [0; KEY_BYTES + NONCE_LEN];
         key.expand(&info, Derived).ok()?.fill(&mut derived).ok()?;
@@ -123,7 +125,7 @@ impl fmt::Debug for Ticketer {
     }
 }
 
-/// How much is derived.
+/// The length of the derived bytes.
 #[derive(Clone, Copy)]
 struct Derived;
 

@@ -8,15 +8,15 @@ fn at(hours: u64) -> Time {
     Time::after_start(HOUR * u32::try_from(hours).expect("few"))
 }
 
-fn material(number: u8) -> Material {
-    Material::new(KeyId([number; 16]), [number; 32])
+fn material(number: u8) -> TicketKey {
+    TicketKey::new(KeyId([number; 16]), [number; 32])
 }
 
 fn ids(rotation: &Rotation) -> Vec<u8> {
     rotation.keys().map(|key| key.id.0[0]).collect()
 }
 
-/// A tick after which what was asked for is made.
+/// A tick, after which a requested key is created.
 fn tick(rotation: &mut Rotation, now: Time, next: u8) -> bool {
     let makes = rotation.step(now, Event::Tick).contains(&Action::Make);
     if makes {
@@ -79,7 +79,7 @@ fn a_standby_that_becomes_active_makes_the_key_that_is_due() {
 
 #[test]
 fn the_active_hosts_key_issues_at_both() {
-    // The standby's is newer.
+    // The standby's key is newer.
     let mut active = Rotation::new(at(0), material(1));
     let mut other = standby(2, at(3));
     let (from_active, from_other) = (offer(&mut active, at(4)), offer(&mut other, at(4)));
@@ -121,7 +121,7 @@ fn a_key_that_has_ended_is_neither_accepted_nor_taken_over() {
 
 #[test]
 fn clocks_of_two_hosts_need_not_agree() {
-    // This one has just been started, that one a year ago.
+    // One host has just started, the other a year ago.
     let year = 365 * 24;
     let mut old = Rotation::new(at(year), material(1));
     let mut fresh = standby(2, at(0));

@@ -1,4 +1,4 @@
-//! Whole handshakes in memory, with tickets that something happens to.
+//! Complete handshakes in memory, with tickets that are tampered with.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use rustls::{
 
 use super::*;
 
-/// What happens to a ticket on its way.
+/// The change made to a ticket in transit.
 #[derive(Debug)]
 struct Spoiled {
     ticketer: Arc<dyn ProducesTickets>,
@@ -42,7 +42,7 @@ impl ProducesTickets for Spoiled {
     }
 }
 
-/// A server and a client that trusts it.
+/// A server, and a client that trusts it.
 struct Ends {
     server: ServerConfig,
     client: Arc<ClientConfig>,
@@ -75,7 +75,7 @@ impl Ends {
         }
     }
 
-    /// One connection; the client keeps its session for the next.
+    /// Makes one connection; the client keeps its session for the next one.
     fn connect(&self) -> HandshakeKind {
         let name = ServerName::try_from("a.example").expect("a name");
         let client = ClientConnection::new(Arc::clone(&self.client), name);
@@ -134,14 +134,14 @@ fn a_session_of_a_key_that_has_ended_does_not_resume() {
     for version in [&TLS13, &TLS12] {
         for (until, second) in [(17, HandshakeKind::Resumed), (18, HandshakeKind::Full)] {
             let mut rotation = Rotation::new(Time::default(), draw().expect("random numbers"));
-            let ring = Arc::new(ArcSwap::from_pointee(Ring::of(&rotation)));
+            let ring = Arc::new(ArcSwap::from_pointee(Keyring::of(&rotation)));
             let ticketer = Ticketer::new(&name("one"), Arc::clone(&ring));
             let ends = Ends::new(version, Arc::new(ticketer));
             assert_eq!(ends.connect(), HandshakeKind::Full);
             let material = draw().expect("random numbers");
             rotation.step(hours(6), Event::Made(material));
             rotation.step(hours(until), Event::Tick);
-            ring.store(Arc::new(Ring::of(&rotation)));
+            ring.store(Arc::new(Keyring::of(&rotation)));
             assert_eq!(ends.connect(), second, "{version:?} after {until} hours");
         }
     }
