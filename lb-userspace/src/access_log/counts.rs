@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// What happened to lines since the agent started.
+/// Counters of lines since the agent started.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub(super) written: AtomicU64,
@@ -13,19 +13,19 @@ pub struct Counts {
     pub(super) not_written: AtomicU64,
 }
 
-/// The numbers of [`Counts`] at one moment.
+/// A snapshot of [`Counts`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counted {
-    /// Lines that were written.
+    /// Lines written.
     pub written: u64,
-    /// Lines that were dropped because more waited already than there is room for.
+    /// Lines dropped because the buffer was full.
     pub no_room: u64,
-    /// Lines that were dropped because they could not be written.
+    /// Lines dropped because of a write error.
     pub not_written: u64,
 }
 
 impl Counts {
-    /// The numbers at this moment.
+    /// Returns a snapshot.
     #[must_use]
     pub fn now(&self) -> Counted {
         Counted {

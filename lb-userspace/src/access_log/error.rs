@@ -1,11 +1,11 @@
-//! Why an access log could not be opened.
+//! Errors of opening an access log.
 
 use std::{io, path::PathBuf};
 
-/// A log could not be opened.
+/// The access log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file.
+    /// The file could not be opened.
     #[error(
         "cannot open the access log {path}: {source}; its folder must exist, and the agent's user \
          must be allowed to write to it"
@@ -13,13 +13,13 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// Syslog.
+    /// The syslog socket could not be connected.
     #[error("cannot reach syslog at /dev/log for the access log: {0}; does a syslog daemon run?")]
     Syslog(#[source] io::Error),
-    /// The thread that writes.
+    /// The writing thread could not be started.
     #[error("cannot start the thread that writes the access log: {0}")]
     Thread(#[source] io::Error),
 }

@@ -1,7 +1,7 @@
-//! Values that strangers choose, escaped so that they stay within their place in a line.
+//! Escapes client-supplied values so that they cannot leave their place in a line.
 
-/// Appends a JSON string, quotes included (RFC 8259 §7). UTF-8 stays as it is; each byte that is none
-/// becomes the character of its number (`\u00ff`); what may be taken for the end of a line is escaped.
+/// Appends a JSON string with its quotes (RFC 8259 §7). UTF-8 stays; each invalid byte becomes the
+/// character of the same number (`\u00ff`); characters that may end a line are escaped.
 pub(super) fn push_json(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
     for chunk in value.utf8_chunks() {
@@ -22,8 +22,8 @@ pub(super) fn push_json(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
 }
 
-/// Appends a value as Apache and nginx do it: what is no printable ASCII, quotes and backslashes as
-/// `\xHH`.
+/// Appends a value as Apache and nginx do: quotes, backslashes and everything but printable ASCII
+/// as `\xHH`.
 pub(super) fn push_text(out: &mut Vec<u8>, value: &[u8]) {
     for byte in value {
         match byte {

@@ -1,4 +1,4 @@
-//! A line: what is known of a request that has ended, and how it is written.
+//! A line of the access log and its formats.
 
 use std::{
     io::Write as _,
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::config::{AccessField, AccessFormat, FormatPart};
 
-/// What is known of a request that has ended. What is empty, 0 for a status, or `None` is absent.
+/// The values of a line. Empty, `None` and the status 0 mean absent.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// When the head had come.
+    /// When the head was complete.
     pub time: SystemTime,
     /// The service.
     pub service: &'a str,
@@ -25,54 +25,54 @@ pub struct Line<'a> {
     pub client_port: u16,
     /// The protocol.
     pub protocol: &'a str,
-    /// The version of TLS.
+    /// The TLS version.
     pub tls_version: &'a str,
-    /// Whether an earlier TLS session was resumed.
+    /// Whether a TLS session was resumed.
     pub tls_resumed: Option<bool>,
     /// The method.
     pub method: &'a [u8],
-    /// The host that was asked for.
+    /// The requested host.
     pub host: &'a [u8],
     /// Path and query.
     pub target: &'a [u8],
-    /// The header Referer.
+    /// The Referer field.
     pub referer: &'a [u8],
-    /// The header User-Agent.
+    /// The User-Agent field.
     pub user_agent: &'a [u8],
     /// The status.
     pub status: u16,
-    /// Why it ended as it did.
-    pub why: Option<Why>,
+    /// EndReason the request ended early.
+    pub why: Option<EndReason>,
     /// The backend.
     pub backend: &'a str,
-    /// How often it was sent to a backend.
+    /// Number of attempts to send it to a backend.
     pub attempts: u32,
-    /// Bytes of the body to the backend.
+    /// Body bytes sent to the backend.
     pub request_bytes: u64,
-    /// Bytes of the body to the client.
+    /// Body bytes sent to the client.
     pub response_bytes: u64,
-    /// The TLS handshake.
+    /// Duration of the TLS handshake.
     pub tls: Option<Duration>,
-    /// Until a backend was chosen.
+    /// Time until a backend was chosen.
     pub queue: Option<Duration>,
-    /// Until there was a connection to it.
+    /// Time from there until the connection was established.
     pub connect: Option<Duration>,
-    /// Until the first byte of the response.
+    /// Time from there until the first byte of the response.
     pub first_byte: Option<Duration>,
-    /// All of it.
+    /// Total duration.
     pub total: Duration,
     /// The trace ID.
     pub trace_id: &'a [u8],
 }
 
-/// Why a request ended as it did, in words.
+/// EndReason a request ended early.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Why {
+pub struct EndReason {
     /// The reason.
     pub reason: &'static str,
-    /// Who ended it.
+    /// Which party ended it.
     pub ended_by: &'static str,
-    /// How far it was.
+    /// The phase it ended in.
     pub phase: &'static str,
 }
 
@@ -149,7 +149,7 @@ impl Line<'_> {
                 Value::Number(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
             })
         };
-        let word = |word: fn(Why) -> &'static str| {
+        let word = |word: fn(EndReason) -> &'static str| {
             self.why
                 .map_or(Value::Absent, |why| Value::Text(word(why).as_bytes()))
         };
@@ -207,7 +207,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// As formats other than JSON have it: `-` where it is absent.
+    /// Appends the value in formats other than JSON; `-` if absent.
     fn write_text(&self, out: &mut Vec<u8>) {
         // Writing to memory does not fail.
         let _written = match self {

@@ -1,8 +1,8 @@
 //! The access log: a line for each request.
 //!
-//! A worker writes its line into a buffer in memory ([`queue`]) and goes on; one thread takes what
-//! is in it and writes it where it is to go. Where that thread falls behind, the buffer is full and
-//! lines are dropped and counted: nothing that serves requests waits for a disk.
+//! A worker appends its line to a buffer in memory ([`queue`]); one thread writes the buffer to the
+//! target. If that thread falls behind, the buffer fills up and lines are dropped and counted:
+//! requests never wait for a disk.
 
 mod counts;
 mod error;
@@ -17,39 +17,38 @@ use std::{sync::Arc, time::Duration};
 
 pub use counts::{Counted, Counts};
 pub use error::Error;
-pub use line::{Line, Why};
+pub use line::{EndReason, Line};
 pub(crate) use metrics::FAMILIES as METRICS;
 
 use crate::config::{self, LogTarget};
 use queue::Queue;
 use writer::Output;
 
-/// A log that is open. Lines that were pushed are written when the last copy is dropped.
+/// An open access log. Pending lines are written when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     settings: Arc<config::AccessLog>,
-    opened: Arc<Opened>,
+    opened: Arc<OpenTarget>,
 }
 
-/// Where the lines of a log go. Settings may change while it stays open.
+/// The open target of a log, which outlives a change of settings.
 #[derive(Debug)]
-struct Opened {
+struct OpenTarget {
     target: LogTarget,
     queue: Arc<Queue>,
 }
 
-impl Drop for Opened {
+impl Drop for OpenTarget {
     fn drop(&mut self) {
         self.queue.close();
     }
 }
 
 impl AccessLog {
-    /// Opens a log as `settings` say. `before`: the one that was in force, which stays open where the
-    /// lines go to the same place.
+    /// Opens a log. `before` is the current log, which stays open if it has the same target.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// The log cannot be opened.
     pub fn open(
         settings: &config::AccessLog,
         before: Option<&Self>,
@@ -62,7 +61,7 @@ impl AccessLog {
                 let output = Output::open(&settings.to)?;
                 let queue = Arc::new(Queue::new(counts));
                 writer::start(output, &queue).map_err(Error::Thread)?;
-                Arc::new(Opened {
+                Arc::new(OpenTarget {
                     target: settings.to.clone(),
                     queue,
                 })
@@ -74,13 +73,13 @@ impl AccessLog {
         })
     }
 
-    /// How it is set.
+    /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &config::AccessLog {
         &self.settings
     }
 
-    /// Takes a line. Never waits for it to be written.
+    /// Appends a line without waiting for it to be written.
     pub fn push(&self, line: &Line<'_>) {
         thread_local! {
             static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
@@ -93,12 +92,13 @@ impl AccessLog {
         });
     }
 
-    /// Has the file opened again, because the old one was moved away.
+    /// Reopens the file, because log rotation moved the old one.
     pub fn reopen(&self) {
         self.opened.queue.reopen();
     }
 
-    /// Lets what waits be written, for so long at most. Lines that come later are dropped.
+    /// Closes the log and waits until pending lines are written, for at most `limit`. Later lines
+    /// are dropped.
     pub fn finish(&self, limit: Duration) {
         self.opened.queue.close();
         self.opened.queue.wait_for_end(limit);

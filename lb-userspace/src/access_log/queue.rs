@@ -1,8 +1,7 @@
-//! Lines that wait to be written: a buffer of bounded size that every worker appends to and one
-//! thread empties.
+//! The buffer of pending lines: bounded, filled by all workers, emptied by one thread.
 //!
-//! Its lock is held while one line is copied, or while the whole buffer is exchanged for an empty
-//! one; never while anything is written.
+//! The lock is held only while a line is copied or the buffer is swapped for an empty one, never
+//! during a write.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
@@ -11,15 +10,15 @@ use std::{
 
 use super::counts::Counts;
 
-/// Bytes that may wait.
+/// Capacity in bytes.
 pub(super) const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// There is something to do for the thread that writes.
+    /// Notified when the writing thread has something to do.
     work: Condvar,
-    /// That thread has ended.
+    /// Notified when the writing thread has ended.
     ended: Condvar,
     pub(super) counts: Arc<Counts>,
 }
@@ -32,12 +31,12 @@ struct State {
     ended: bool,
 }
 
-/// What the thread that writes is to do.
+/// What the writing thread must do.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    /// Open the file again, first.
+    /// Reopen the file first.
     pub(super) reopen: bool,
-    /// End when `lines` are written.
+    /// End after writing `lines`.
     pub(super) last: bool,
 }
 
@@ -51,7 +50,7 @@ impl Queue {
         }
     }
 
-    /// Takes a line, its line feed included, or drops and counts it.
+    /// Appends a line with its line feed, or drops and counts it.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.state();
         if state.closed || state.lines.len() + line.len() > MOST_BYTES {
@@ -62,7 +61,7 @@ impl Queue {
         let was_empty = state.lines.is_empty();
         state.lines.extend_from_slice(line);
         drop(state);
-        // The thread waits only while there is nothing.
+        // The thread waits only while the buffer is empty.
         if was_empty {
             self.work.notify_one();
         }
@@ -78,7 +77,7 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits until there is something to do; exchanges `lines`, which is empty, for what waits.
+    /// Waits for something to do. Swaps `lines`, which must be empty, for the pending lines.
     pub(super) fn take(&self, lines: &mut Vec<u8>) -> Work {
         let mut state = self.state();
         while state.lines.is_empty() && !state.reopen && !state.closed {
@@ -94,7 +93,7 @@ impl Queue {
         }
     }
 
-    /// The thread that writes has ended.
+    /// The writing thread has ended.
     pub(super) fn end(&self) {
         self.state().ended = true;
         self.ended.notify_all();
@@ -113,7 +112,7 @@ impl Queue {
         }
     }
 
-    /// Whoever panicked with the lock had changed all of it or nothing.
+    /// A panic while the lock is held leaves complete changes.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -26,7 +26,7 @@ fn line<'a>(target: &'a [u8], user_agent: &'a [u8]) -> Line<'a> {
         referer: b"",
         user_agent,
         status: 502,
-        why: Some(Why {
+        why: Some(EndReason {
             reason: "backend_connect_refused",
             ended_by: "backend",
             phase: "connect",

@@ -1,4 +1,4 @@
-//! Points in time, as lines have them.
+//! Formats times for lines.
 
 use std::{
     io::Write as _,
@@ -9,7 +9,7 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// Appends a time as RFC 3339 has it, with milliseconds: `2026-03-01T08:49:37.250Z`.
+/// Appends a time in RFC 3339 format with milliseconds: `2026-03-01T08:49:37.250Z`.
 pub(super) fn push_rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let Civil {
@@ -27,7 +27,7 @@ pub(super) fn push_rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     );
 }
 
-/// Appends a time as the combined format has it: `01/Mar/2026:08:49:37 +0000`.
+/// Appends a time in the combined format: `01/Mar/2026:08:49:37 +0000`.
 pub(super) fn push_combined(out: &mut Vec<u8>, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let Civil {
@@ -44,7 +44,7 @@ pub(super) fn push_combined(out: &mut Vec<u8>, time: SystemTime) {
     );
 }
 
-/// Appends what stands before a message for a local syslog daemon: `<134>Mar  1 08:49:37 lb[12]: `.
+/// Appends the header of a message to a local syslog daemon: `<134>Mar  1 08:49:37 lb[12]: `.
 pub(super) fn push_syslog_head(out: &mut Vec<u8>, priority: u8, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let Civil {
@@ -64,13 +64,13 @@ struct Civil {
     /// 1 to 12.
     month: u64,
     day: u64,
-    /// Of the day.
+    /// Seconds since midnight.
     second: u64,
 }
 
 impl Civil {
-    /// That many seconds after 1970 began (Howard Hinnant, "chrono-Compatible Low-Level Date
-    /// Algorithms", `civil_from_days`).
+    /// Converts seconds since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+    /// `civil_from_days`).
     fn of(seconds: u64) -> Self {
         let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
         let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -1,4 +1,4 @@
-//! The thread that writes lines where they are to go.
+//! The thread that writes lines to their target.
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,18 +13,19 @@ use std::{
 use super::{error::Error, queue::Queue, time};
 use crate::config::LogTarget;
 
-/// How long lines are gathered, so that a busy front's are written many at once.
+/// How long lines are collected before a write, so that a busy front's lines are written in
+/// batches.
 const GATHER: Duration = Duration::from_millis(10);
-/// The same failure is logged at most so often.
+/// Interval of logging repeated failures.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
-/// Where syslog listens.
+/// The socket of the local syslog daemon.
 const DEV_LOG: &str = "/dev/log";
 /// Facility `local0`, severity `info` (RFC 5424 §6.2.1).
 const PRIORITY: u8 = 16 * 8 + 6;
-/// The mode of a file that is made.
+/// The mode of a new file.
 const MODE: u32 = 0o640;
 
-/// Where lines go.
+/// The target of lines.
 #[derive(Debug)]
 pub(super) enum Output {
     Stdout,
@@ -59,7 +60,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes lines; says how many could not be.
+    /// Writes lines. The error has the number of lines that were not written.
     fn write(&mut self, lines: &[u8]) -> Result<(), (u64, io::Error)> {
         match self {
             Self::Stdout => {
@@ -91,7 +92,7 @@ fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
-/// A line of which a part was written is ended, so that the next one is whole.
+/// A partly written line is ended, so that the next one is complete.
 fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
     let mut left = lines;
     while !left.is_empty() {
@@ -102,7 +103,7 @@ fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
             Err(error) => {
                 let written = lines.len() - left.len();
                 if written > 0 && lines[written - 1] != b'\n' {
-                    // Where that fails too, the next line is appended to it.
+                    // If that fails too, the next line is appended to the partial one.
                     let _ended = file.write_all(b"\n");
                 }
                 return Err((count(left), error));
@@ -112,7 +113,8 @@ fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
     Ok(())
 }
 
-/// One datagram a line, as local syslog daemons read it (RFC 3164 §4.1, without a host name).
+/// One datagram for each line, in the format of local syslog daemons (RFC 3164 §4.1, without a host
+/// name).
 fn write_syslog(
     (path, socket): (&Path, &mut UnixDatagram),
     lines: &[u8],
@@ -135,7 +137,7 @@ fn write_syslog(
     failed.map_or(Ok(()), |error| Err((lost, error)))
 }
 
-/// Sends a message, over a new connection where the daemon was started again.
+/// Sends a message; reconnects if the daemon was restarted.
 fn send((path, socket): (&Path, &mut UnixDatagram), message: &[u8]) -> io::Result<()> {
     if socket.send(message).is_ok() {
         return Ok(());
@@ -144,7 +146,7 @@ fn send((path, socket): (&Path, &mut UnixDatagram), message: &[u8]) -> io::Resul
     socket.send(message).map(drop)
 }
 
-/// Starts the thread. It ends when the queue is closed and everything is written.
+/// Starts the thread. It ends when the queue is closed and empty.
 pub(super) fn start(output: Output, queue: &Arc<Queue>) -> io::Result<()> {
     let queue = Arc::clone(queue);
     let thread = thread::Builder::new().name("access-log".to_owned());
@@ -159,7 +161,7 @@ fn run(mut output: Output, queue: &Queue) {
         if work.reopen
             && let Err(error) = output.reopen()
         {
-            tracing::error!("the access log cannot be opened again, the old file stays: {error}");
+            tracing::error!(%error, "cannot reopen the access log; writing to the old file");
         }
         let all = count(&lines);
         let lost = match output.write(&lines) {
@@ -186,8 +188,9 @@ fn complain(complained: &mut Option<Instant>, error: &io::Error) {
     if complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
         *complained = Some(Instant::now());
         tracing::error!(
-            "lines of the access log cannot be written: {error}; they are dropped and counted \
-             (lb_access_log_dropped_total)"
+            %error,
+            "cannot write to the access log; lines are dropped and counted in \
+             lb_access_log_dropped_total"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! What the access log needs to know of a request, kept while it is under way: only while there is
-//! an access log.
+//! The access log's record of a request in flight. It exists only while an access log is
+//! configured.
 
 use std::{
     cell::Cell,
@@ -16,29 +16,29 @@ use super::{
     request_state::{RequestState, RequestTimes},
     trace::{self, TraceId},
 };
-use crate::access_log::{AccessLog, Line, Why};
+use crate::access_log::{AccessLog, EndReason, Line};
 
-/// The most bytes that are kept of one value that a client chose.
+/// Limit of each client-supplied value, in bytes.
 const VALUE_BYTES: usize = 2048;
 
-/// What is kept of a request for its line.
+/// What the access log keeps of a request.
 #[derive(Debug)]
 pub(super) struct LogEntry {
     log: Rc<AccessLog>,
     time: SystemTime,
     protocol: &'static str,
-    /// The values that the client chose, one after another.
+    /// The client-supplied values, concatenated.
     values: Vec<u8>,
-    /// Where each of them ends.
+    /// The end of each value.
     ends: [usize; VALUES],
     trace: Option<TraceId>,
 }
 
-/// How many values a client chooses.
+/// Number of client-supplied values.
 const VALUES: usize = 5;
 
 impl LogEntry {
-    /// A request of that protocol begins.
+    /// Begins the entry of a request of this protocol.
     pub(super) fn begin(log: Rc<AccessLog>, protocol: &'static str) -> Self {
         Self {
             log,
@@ -50,7 +50,7 @@ impl LogEntry {
         }
     }
 
-    /// Keeps what an HTTP/1 request says.
+    /// Copies the logged values of an HTTP/1 request.
     pub(super) fn keep_http1(&mut self, request: &Request<'_, '_>) {
         let field = |name: &str| {
             let mut fields = request.fields.iter();
@@ -69,7 +69,7 @@ impl LogEntry {
         ]);
     }
 
-    /// Keeps what an HTTP/2 request says.
+    /// Copies the logged values of an HTTP/2 request.
     pub(super) fn keep_http2(&mut self, parts: &http::request::Parts) {
         let field = |headers: &HeaderMap, name| {
             let value = headers.get(name);
@@ -90,7 +90,7 @@ impl LogEntry {
         ]);
     }
 
-    /// Finds the trace of a request in its head for the backend; begins one where that is wanted.
+    /// Finds the trace of a request in the head for the backend, or begins one if configured.
     pub(super) fn follow_trace(&mut self, head: &mut Vec<u8>) {
         let begins = self.log.settings().trace;
         self.trace = trace::follow(head, || begins.then(random).flatten());
@@ -110,7 +110,7 @@ impl LogEntry {
         &self.values[start..self.ends[number]]
     }
 
-    /// Hands the line to the log.
+    /// Passes the line to the log.
     pub(super) fn write(
         &self,
         (front, client): (&Front, &Client),
@@ -137,7 +137,7 @@ impl LogEntry {
             referer: self.value(3),
             user_agent: self.value(4),
             status,
-            why: reason.map(words),
+            why: reason.map(end_reason),
             backend: backend.as_ref().map_or("", |backend| backend.name.as_str()),
             attempts: state.attempts(),
             request_bytes: state.request_bytes.get(),
@@ -153,28 +153,28 @@ impl LogEntry {
     }
 }
 
-/// `None`: the host has no random numbers, which has a trace not begin.
+/// Returns `None` if the system has no random numbers; no trace begins then.
 fn random() -> Option<trace::Random> {
     let mut random = trace::Random::default();
     aws_lc_rs::rand::fill(&mut random).ok()?;
     Some(random)
 }
 
-/// Writes a line for a connection that ended early without a request under way, where that is wanted.
+/// Logs a connection that ended early without a request in flight, if configured.
 pub(super) fn write_connection(front: &Front, client: &Client, reason: Reason) {
     let Some(log) = front.access_log() else {
         return;
     };
     if log.settings().connections {
         log.push(&Line {
-            why: Some(words(reason)),
+            why: Some(end_reason(reason)),
             tls: client.tls.take_duration(),
             ..of_connection(front, client)
         });
     }
 }
 
-/// What is the same for all requests of a connection.
+/// Returns a line with the fields that all requests of a connection share.
 fn of_connection<'a>(front: &'a Front, client: &Client) -> Line<'a> {
     Line {
         time: SystemTime::now(),
@@ -204,8 +204,8 @@ fn of_connection<'a>(front: &'a Front, client: &Client) -> Line<'a> {
     }
 }
 
-fn words(reason: Reason) -> Why {
-    Why {
+fn end_reason(reason: Reason) -> EndReason {
+    EndReason {
         reason: reason.word(),
         ended_by: reason.by().word(),
         phase: reason.phase().word(),
