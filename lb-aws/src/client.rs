@@ -1,4 +1,4 @@
-//! The calls of the EC2 API.
+//! Calls of the EC2 API.
 
 use std::{net::Ipv4Addr, sync::Arc, time::Instant};
 
@@ -10,10 +10,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{ApiError, ErrorKind, Identity, Operation, Settings, counters::Recorder, sdk::Sdk};
 
-/// The EC2 API, as the host that this is may use it.
+/// A client of the EC2 API for this host.
 ///
-/// Each method makes its calls one after another, each bounded to 1.5 s, and tries none again.
-/// Dropping the future of a method gives its call up; it may be carried out all the same.
+/// Each method makes its calls in sequence, each limited to 1.5 s, without retries. Dropping a
+/// method's future abandons its call, which AWS may still carry out.
 #[derive(Clone, Debug)]
 pub struct Ec2 {
     pub(super) client: aws_sdk_ec2::Client,
@@ -23,14 +23,14 @@ pub struct Ec2 {
     recorder: Arc<Recorder>,
 }
 
-/// Whose the Elastic IP is.
+/// The owner of the Elastic IP.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Owner {
-    /// This host's: its interface and its private address.
+    /// This host: its interface and its private address.
     Us,
-    /// Nobody's.
+    /// The Elastic IP is not associated.
     Nobody,
-    /// Somebody else's, or another private address's of this host.
+    /// Another host, or another private address of this host.
     Other {
         /// The network interface.
         interface: Option<String>,
@@ -52,11 +52,11 @@ impl From<&Owner> for lb_ha::elastic::Owner {
 }
 
 impl Ec2 {
-    /// Finds out who this host is and gets credentials. Makes no call of the EC2 API.
+    /// Resolves this host's identity and obtains credentials. Makes no call of the EC2 API.
     ///
     /// # Errors
-    /// The metadata service is needed and does not answer, or does not know what is asked; there
-    /// are no credentials.
+    /// The metadata service is needed and does not answer or lacks a value, or there are no
+    /// credentials.
     pub async fn connect(settings: &Settings) -> Result<Self, ApiError> {
         Self::connect_with(settings, Arc::default()).await
     }
@@ -77,14 +77,15 @@ impl Ec2 {
         })
     }
 
-    /// Who this host is in AWS.
+    /// Returns this host's identity in AWS.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Makes the Elastic IP this host's, whoever has it; where it moves with its private address,
-    /// that one first. That this succeeds means that AWS will do it: [`Self::describe`] confirms.
+    /// Associates the Elastic IP with this host, whoever owns it; if it moves with its private
+    /// address, that is assigned first. Success means that AWS has accepted the request:
+    /// [`Self::describe`] confirms it.
     ///
     /// # Errors
     /// A call failed. After [`ErrorKind::TimedOut`] it may have been carried out.
@@ -109,7 +110,7 @@ impl Ec2 {
             .map(drop)
     }
 
-    /// Asks whose the Elastic IP is. The answer may be some seconds behind the truth.
+    /// Returns the owner of the Elastic IP. The answer may be some seconds old.
     ///
     /// # Errors
     /// The call failed.
@@ -133,8 +134,8 @@ impl Ec2 {
         Ok(self.owner(address))
     }
 
-    /// The private address goes to our interface, wherever it is. Whether it is here already is
-    /// asked only where AWS refuses: when it matters, it is not, and the question costs time.
+    /// Assigns the private address to this host's interface, wherever it is. Whether it is assigned
+    /// already is checked only if AWS refuses, because that check costs time in a failover.
     async fn take_private_ip(&self) -> Result<(), ApiError> {
         let Identity {
             interface,
@@ -154,7 +155,7 @@ impl Ec2 {
             .await;
         match assigned {
             Err(error) if error.kind == ErrorKind::Invalid => {
-                // What AWS says of an address that is here already is not documented.
+                // The response of AWS for an address that is assigned already is not documented.
                 if self.private_addresses().await?.contains(private_ip) {
                     return Ok(());
                 }
@@ -164,7 +165,7 @@ impl Ec2 {
         }
     }
 
-    /// The private addresses of our interface.
+    /// Returns the private addresses of this host's interface.
     pub(super) async fn private_addresses(&self) -> Result<Vec<Ipv4Addr>, ApiError> {
         let interface = &self.identity.interface;
         let call = self

@@ -1,4 +1,4 @@
-//! What is counted of the calls.
+//! Counters of EC2 API calls.
 
 use std::{
     collections::BTreeMap,
@@ -8,49 +8,50 @@ use std::{
 
 use super::{ApiError, ErrorKind, Operation};
 
-/// Upper bounds of the buckets of [`Durations`], in seconds; what took longer is in one more.
+/// Upper bounds of the buckets of [`Durations`], in seconds; longer durations are in one more
+/// bucket.
 pub const DURATION_BOUNDS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// What was counted since the start. Calls that only ask for permission (`DryRun`) are not.
+/// Counters since start. Calls that only check permissions (`DryRun`) are not counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
-    /// Calls that ended, by what came of them.
+    /// Completed calls, by outcome.
     pub calls: Vec<CallCount>,
-    /// How long calls took.
+    /// Durations of calls.
     pub durations: Vec<OperationDurations>,
-    /// The last failure, of a call or on the way to the first.
+    /// The last failure, of a call or of the preparations for the first call.
     pub last_error: Option<LastError>,
 }
 
-/// Calls that ended the same way.
+/// Calls with the same outcome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CallCount {
     /// The action.
     pub operation: Operation,
     /// `ok`, or the failure's [`ErrorKind::name`].
     pub outcome: &'static str,
-    /// How many.
+    /// Number of calls.
     pub count: u64,
 }
 
-/// How long the calls of one action took.
+/// Durations of one action's calls.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperationDurations {
     /// The action.
     pub operation: Operation,
-    /// How long.
+    /// The durations.
     pub durations: Durations,
 }
 
-/// How long calls took, from their start to their answer or failure.
+/// Durations of calls, from start to answer or failure.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Durations {
-    /// Calls by bucket: one for each of [`DURATION_BOUNDS`], and one for longer ones. Not
+    /// Calls in each bucket of [`DURATION_BOUNDS`], and in one for longer durations. Not
     /// cumulative.
     pub buckets: [u64; DURATION_BOUNDS.len() + 1],
-    /// The sum of all, in seconds.
+    /// Sum of all durations, in seconds.
     pub sum: f64,
 }
 
@@ -63,16 +64,16 @@ impl Durations {
     }
 }
 
-/// A failure that a person may want to know of.
+/// A failure that an operator may want to see.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LastError {
-    /// When.
+    /// The time of the failure.
     pub at: SystemTime,
-    /// What.
+    /// The error.
     pub error: ApiError,
 }
 
-/// Counts.
+/// Collects the counters.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Records>);
 
@@ -84,7 +85,7 @@ struct Records {
 }
 
 impl Recorder {
-    /// A call ended.
+    /// Records a completed call.
     pub(super) fn ended<T>(
         &self,
         operation: Operation,
@@ -101,7 +102,7 @@ impl Recorder {
         }
     }
 
-    /// Something failed, be it no call.
+    /// Records a failure, also of something other than a call.
     pub(super) fn failed(&self, error: &ApiError) {
         self.records().last_error = Some(LastError {
             at: SystemTime::now(),
@@ -131,7 +132,7 @@ impl Recorder {
         }
     }
 
-    /// Whoever panicked while holding the lock had made its change whole.
+    /// A panic while the lock is held leaves complete changes.
     fn records(&self) -> MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! What can go wrong between here and AWS, for people and for whoever decides what to do next.
+//! Errors of talking to AWS, with a kind for the caller and a sentence for the operator.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -7,36 +7,36 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::Operation;
 
-/// A call that failed, or of which nobody knows what came.
+/// A call that failed, or whose result is unknown.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiError {
-    /// What sort of failure.
+    /// The kind of failure.
     pub kind: ErrorKind,
-    /// How long AWS asks to be left alone, where it says so.
+    /// How long AWS asks to wait, if it says so.
     pub retry_after: Option<Duration>,
-    /// For people: what was attempted, on what, what came back, what to do.
+    /// For the operator: what was attempted, on what, what was found, what to do.
     pub sentence: String,
 }
 
-/// What sort of failure.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ErrorKind {
-    /// Too many calls in this account and region: later, and less often.
+    /// Too many calls in this account and region: retry later and less often.
     Throttled,
-    /// Not allowed, or nobody knows who we are. It stays so until an operator fixes it.
+    /// Not permitted, or not authenticated; lasts until an operator fixes it.
     Denied,
-    /// There is no way to the API: the call was not carried out.
+    /// The API is unreachable: the call was not carried out.
     Unreachable,
     /// No answer in time: the call may have been carried out.
     TimedOut,
-    /// What was named does not exist or does not fit. Mostly it stays so until an operator fixes it.
+    /// A named resource does not exist or does not fit; mostly lasts until an operator fixes it.
     Invalid,
     /// Anything else, such as an error within AWS.
     Other,
 }
 
 impl ErrorKind {
-    /// Its name, as in metrics.
+    /// Returns the name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl ApiError {
         }
     }
 
-    /// What the SDK made of a call to `operation` that was about `subject`.
+    /// Converts the SDK's error of a call to `operation` about `subject`.
     pub(super) fn of_call<E>(
         operation: Operation,
         subject: &str,
@@ -104,7 +104,7 @@ impl ApiError {
         }
     }
 
-    /// The call took longer than an order may.
+    /// The call exceeded the time limit.
     pub(super) fn overdue(what: &str) -> Self {
         let sentence = format!("{what} did not end in time; it is tried again");
         Self::new(ErrorKind::TimedOut, sentence)
@@ -123,7 +123,7 @@ fn of_code<E: ProvideErrorMetadata>(error: &E, response: &HttpResponse) -> (Erro
     (kind_of(code, status), said)
 }
 
-/// What is no error of EC2's own: of a proxy between, or no XML at all.
+/// Classifies a response without an EC2 error code: from a proxy in between, or without XML.
 fn without_code(status: u16) -> (ErrorKind, String) {
     let kind = if status == 429 {
         ErrorKind::Throttled
@@ -172,7 +172,7 @@ fn kind_of(code: &str, status: u16) -> ErrorKind {
     }
 }
 
-/// The SDK wraps what kept it from calling at all in its own words.
+/// Classifies an error that kept the SDK from making the call.
 fn of_cause(error: &(dyn Error + 'static)) -> ErrorKind {
     let says = causes(error).map(ToString::to_string).collect::<String>();
     if says.contains("credentials") || says.contains("identity") {
@@ -212,7 +212,7 @@ fn retry_after(response: &HttpResponse) -> Option<Duration> {
         .or_else(|| number("retry-after").map(Duration::from_secs))
 }
 
-/// The innermost error, in one line: the outer ones are the SDK's layers.
+/// Returns the innermost error in one line; the outer ones are layers of the SDK.
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let said = causes(error).last().unwrap_or(error).to_string();
     let lines: Vec<_> = said.lines().map(str::trim).collect();

@@ -1,36 +1,36 @@
-//! Whether the calls would be allowed, and would succeed, when they matter.
+//! Checks ahead of time whether the calls of a failover would be permitted and succeed.
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{ApiError, Ec2, ErrorKind, Operation};
 
-/// What was found before it mattered.
+/// The findings of a check.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Inspection {
-    /// Actions that the role may not do.
+    /// Actions that the role does not permit.
     pub denied: Vec<Denied>,
-    /// What else will keep the Elastic IP from coming here: a sentence each.
+    /// Other obstacles to moving the Elastic IP here, a sentence each.
     pub wrong: Vec<String>,
 }
 
-/// An action that the role may not do.
+/// An action that the role does not permit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Denied {
     /// The action.
     pub operation: Operation,
-    /// What AWS said, and what to do.
+    /// The response of AWS, and what to do.
     pub sentence: String,
 }
 
 impl Inspection {
-    /// Whether nothing was found.
+    /// Returns whether there are no findings.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.denied.is_empty() && self.wrong.is_empty()
     }
 
-    /// What was found: a sentence each.
+    /// Returns the findings, a sentence each.
     pub fn sentences(&self) -> impl Iterator<Item = &str> {
         let denied = self.denied.iter().map(|denied| denied.sentence.as_str());
         denied.chain(self.wrong.iter().map(String::as_str))
@@ -60,13 +60,14 @@ impl Inspection {
 }
 
 impl Ec2 {
-    /// Asks, with `DryRun`, whether the role may do what it may have to do, and whether the
-    /// private address is where it must be. Nothing is changed.
+    /// Checks with `DryRun` whether the role permits the needed actions, and whether the private
+    /// address is where it must be. Changes nothing.
     ///
-    /// AssignPrivateIpAddresses has no `DryRun`: whether it is allowed shows when it is needed.
+    /// AssignPrivateIpAddresses has no `DryRun`: whether it is permitted shows only when it is
+    /// needed.
     ///
     /// # Errors
-    /// A question was not answered: nothing is known then.
+    /// A call was not answered: nothing is known then.
     pub async fn dry_run(&self) -> Result<Inspection, ApiError> {
         let mut found = Inspection::default();
         let associate = Operation::AssociateAddress;
@@ -92,7 +93,7 @@ impl Ec2 {
     }
 
     async fn may_associate(&self) -> Result<(), ApiError> {
-        // An address that moves may be elsewhere now, and would be refused for that.
+        // An address that moves may be elsewhere at present, which would be refused.
         let private_ip = (!self.moves_private_ip).then(|| self.identity.private_ip.to_string());
         let asked = self
             .client
@@ -119,7 +120,7 @@ impl Ec2 {
     }
 }
 
-/// A dry run that would succeed is answered with an error of its own.
+/// A dry run that would succeed is reported as a specific error.
 fn permitted<T, E>(
     operation: Operation,
     subject: &str,

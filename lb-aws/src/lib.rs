@@ -1,11 +1,10 @@
 //! AWS: the EC2 API and the instance metadata service.
 //!
-//! [`Ec2`] makes the calls that move an Elastic IP and tell whose it is. [`Worker`] makes them one
-//! at a time for somebody who has other things to do; *when* to make which is decided by
-//! [`lb_ha::elastic`]. Who this host is in AWS, an [`Identity`], is asked of the metadata service
-//! where the configuration does not say.
+//! [`Ec2`] makes the calls that move an Elastic IP and find its owner. [`Worker`] makes them one at
+//! a time in a task of its own; [`lb_ha::elastic`] decides *when* to make which. This host's
+//! [`Identity`] in AWS is resolved by the metadata service unless it is configured.
 //!
-//! Every call is bounded in time, and is made once: whoever ordered it decides whether to try again.
+//! Every call has a time limit and is made once: the caller decides whether to retry.
 
 mod client;
 mod counters;

@@ -1,4 +1,4 @@
-//! The instance metadata service: who this host is in AWS.
+//! The instance metadata service, which knows this host's identity in AWS.
 
 use std::net::Ipv4Addr;
 
@@ -9,22 +9,23 @@ use super::{ApiError, ErrorKind, Settings, error::root_cause};
 
 const INTERFACES: &str = "network/interfaces/macs/";
 
-/// Who this host is in AWS.
+/// This host's identity in AWS.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
     /// The region.
     pub region: String,
-    /// The network interface that the Elastic IP is associated with while this host has it.
+    /// The network interface to associate the Elastic IP with.
     pub interface: String,
-    /// The private address of that interface that it is then translated to.
+    /// The private address of that interface to associate the Elastic IP with.
     pub private_ip: Ipv4Addr,
-    /// The instance. `None`: the configuration names all else, and the metadata service was not
-    /// asked.
+    /// The instance; `None` if the configuration names everything else, so that the metadata
+    /// service was not asked.
     pub instance: Option<String>,
 }
 
 impl Identity {
-    /// What the configuration says, and for the rest what the metadata service says.
+    /// Resolves the identity from the configuration and, for what it leaves out, the metadata
+    /// service.
     pub(super) async fn find(
         settings: &Settings,
         service: &imds::Client,
@@ -63,15 +64,15 @@ impl Identity {
 
 struct Metadata<'a>(&'a imds::Client);
 
-/// An interface of the instance.
+/// A network interface of the instance.
 struct Interface {
     id: String,
-    /// The primary address is the first.
+    /// The addresses, primary first.
     addresses: Vec<Ipv4Addr>,
 }
 
 impl Metadata<'_> {
-    /// The interface and private address for the Elastic IP.
+    /// Returns the interface and private address for the Elastic IP.
     async fn interface(&self, settings: &Settings) -> Result<(String, Ipv4Addr), ApiError> {
         let interfaces = self.interfaces().await?;
         let chosen = choose(&interfaces, settings).ok_or_else(|| {
@@ -99,7 +100,7 @@ impl Metadata<'_> {
         Ok((chosen.id.clone(), private_ip))
     }
 
-    /// The instance's interfaces, the first one first.
+    /// Returns the instance's interfaces, primary first.
     async fn interfaces(&self) -> Result<Vec<Interface>, ApiError> {
         let first = self.read("mac").await?;
         let listed = self.read(INTERFACES).await?;
@@ -132,8 +133,8 @@ impl Metadata<'_> {
     }
 }
 
-/// The interface that is named; or that has the address that is named; or that adverts are sent
-/// from; or the first.
+/// Returns the configured interface; or the one with the configured address; or the one that
+/// adverts are sent from; or the first.
 fn choose<'a>(interfaces: &'a [Interface], settings: &Settings) -> Option<&'a Interface> {
     if let Some(named) = &settings.network_interface_id {
         return interfaces.iter().find(|one| one.id == *named);

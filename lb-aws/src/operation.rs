@@ -5,16 +5,16 @@
 pub enum Operation {
     /// Associates the Elastic IP with this host.
     AssociateAddress,
-    /// Says whose the Elastic IP is.
+    /// Returns the owner of the Elastic IP.
     DescribeAddresses,
-    /// Gives this host the secondary private address.
+    /// Assigns the secondary private address to this host.
     AssignPrivateIpAddresses,
-    /// Says which private addresses this host's interface has.
+    /// Returns the private addresses of this host's interface.
     DescribeNetworkInterfaces,
 }
 
 impl Operation {
-    /// Its name, as AWS writes it.
+    /// Returns the name, as AWS writes it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

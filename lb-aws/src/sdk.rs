@@ -1,4 +1,4 @@
-//! The parts of the SDK that every call shares: HTTP, time limits, credentials.
+//! What all calls share of the SDK: HTTP, timeouts, credentials.
 
 use std::time::Duration;
 
@@ -17,33 +17,33 @@ use aws_smithy_http_client::{
 
 use super::{ApiError, ErrorKind, Settings, error::root_cause};
 
-/// The longest that a connection may take to come about.
+/// Time limit for establishing a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
-/// The longest that a call may take, from its connection to its answer.
+/// Time limit for a call, from connecting to its answer.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
 
-/// The longest that a call may take with all that the SDK does around it.
+/// Time limit for a call with everything that the SDK does around it.
 const OPERATION_LIMIT: Duration = Duration::from_secs(5);
 
-/// The longest that a request to the metadata service may take: it is on the same machine, and
-/// answers within some milliseconds.
+/// Time limit for a request to the metadata service, which is on the same machine and answers
+/// within milliseconds.
 const METADATA_LIMIT: Duration = Duration::from_millis(400);
 
-/// The longest that new credentials may take when the last ones run out. The two requests that this
-/// takes must fail before it is over: only then does the SDK go on with the last ones.
+/// Time limit for renewing credentials. Its two requests must fail within this time: only then does
+/// the SDK continue with the old credentials.
 const CREDENTIALS_LIMIT: Duration = Duration::from_secs(1);
 const _: () = assert!(2 * METADATA_LIMIT.as_millis() < CREDENTIALS_LIMIT.as_millis());
 const _: () = assert!(CREDENTIALS_LIMIT.as_millis() < ATTEMPT_LIMIT.as_millis());
 
-/// Attempts at the metadata service: the second is for a token that has run out.
+/// Attempts at the metadata service: the second is for an expired token.
 const METADATA_ATTEMPTS: u32 = 2;
 
-/// How long a token of the metadata service lasts. It may last six hours; but the SDK goes on using
-/// one that the service refuses before its time, and credentials could not be renewed for so long.
+/// Lifetime of a token of the metadata service. Six hours are possible, but the SDK keeps using a
+/// token that the service rejects early, and credentials could not be renewed for that long.
 const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// What every call shares.
+/// What all calls share.
 pub(super) struct Sdk {
     http: SharedHttpClient,
     pub(super) metadata: imds::Client,
@@ -53,8 +53,8 @@ impl Sdk {
     pub(super) fn new(settings: &Settings) -> Result<Self, ApiError> {
         let http = Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            // Each call has its own connection: a kept one may have been made by way of an Elastic
-            // IP that has moved since, and would swallow the next call until its time is up.
+            // Each call has its own connection: an idle one may have been made through an Elastic
+            // IP that has moved since, and would make the next call time out.
             .pool_max_idle_per_host(0)
             .build_https();
         let mut metadata = imds::Client::builder()
@@ -77,7 +77,7 @@ impl Sdk {
         })
     }
 
-    /// A client of the EC2 API, with credentials that are there.
+    /// Returns a client of the EC2 API, with credentials already loaded.
     pub(super) async fn ec2(
         &self,
         region: Region,
@@ -110,7 +110,7 @@ impl Sdk {
         Ok(aws_sdk_ec2::Client::from_conf(config.build()))
     }
 
-    /// Of the environment, a profile or the instance's role, in this order.
+    /// Returns credentials from the environment, a profile or the instance's role, in this order.
     async fn credentials(&self, region: Region) -> Result<SharedCredentialsProvider, ApiError> {
         let chain = DefaultCredentialsChain::builder()
             .configure(provider(&self.http))
@@ -118,7 +118,7 @@ impl Sdk {
             .imds_client(self.metadata.clone())
             .build()
             .await;
-        // Asked for once here, so that their want is not mistaken for the API's silence.
+        // Loaded once here, so that missing credentials are not mistaken for an unreachable API.
         chain.provide_credentials().await.map_err(|error| {
             let why = format!(
                 "could not get credentials for the EC2 API: {}; give the instance a role (an \

@@ -1,36 +1,36 @@
-//! What is to be known about the Elastic IP and the way to the API.
+//! The settings for moving the Elastic IP and reaching the API.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use lb_config::ElasticIp;
 
-/// What is to be known about the Elastic IP and the way to the API.
+/// The settings for moving the Elastic IP and reaching the API.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// The Elastic IP's allocation, `eipalloc-…`.
     pub allocation_id: String,
-    /// The region. `None`: asked of the metadata service.
+    /// The region; `None` to ask the metadata service.
     pub region: Option<String>,
-    /// This host's network interface, `eni-…`. `None`: asked of the metadata service.
+    /// This host's network interface, `eni-…`; `None` to ask the metadata service.
     pub network_interface_id: Option<String>,
-    /// The private address that the Elastic IP is associated with. `None`: the interface's primary
-    /// address, asked of the metadata service.
+    /// The private address that the Elastic IP is associated with; `None` for the interface's
+    /// primary address, from the metadata service.
     pub private_ip: Option<Ipv4Addr>,
     /// Whether `private_ip` is a secondary address that moves to this host first.
     pub moves_private_ip: bool,
-    /// The URL of the EC2 API. `None`: what the environment names in `AWS_ENDPOINT_URL_EC2`, or
-    /// the region's own.
+    /// The URL of the EC2 API; `None` for `AWS_ENDPOINT_URL_EC2` of the environment, or the
+    /// region's own.
     pub endpoint: Option<String>,
-    /// The URL of the metadata service. `None`: what the environment names in
-    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT`, or `http://169.254.169.254`.
+    /// The URL of the metadata service; `None` for `AWS_EC2_METADATA_SERVICE_ENDPOINT` of the
+    /// environment, or `http://169.254.169.254`.
     pub metadata_endpoint: Option<String>,
-    /// An address of this host, by which its interface is told from its others. `None`, or no
-    /// interface has it: the instance's first interface.
+    /// An address of this host that identifies its interface; `None`, or an address that no
+    /// interface has, selects the instance's first interface.
     pub source: Option<Ipv4Addr>,
 }
 
 impl Settings {
-    /// The settings of a configuration whose adverts are sent from `source`.
+    /// Returns the settings of a configuration whose adverts are sent from `source`.
     #[must_use]
     pub fn new(elastic_ip: &ElasticIp, source: IpAddr) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Makes the calls that are ordered, one at a time, and says what came of each.
+//! Makes requested calls one at a time and reports their results.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -23,28 +23,28 @@ use super::{
     ApiError, Counters, Ec2, ErrorKind, Identity, Inspection, Owner, Settings, counters::Recorder,
 };
 
-/// The longest that an order may take once this host knows who it is.
-const ORDER_LIMIT: Duration = Duration::from_secs(5);
+/// Time limit for a call once this host's identity is resolved.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// The longest that an order waits until this host knows who it is. Then it fails: who ordered it
-/// may want something else by now.
+/// How long a call waits until this host's identity is resolved. It fails then, as the caller may
+/// want something else by now.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(3);
 
-/// The first wait before this host asks again who it is; each next one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// First delay before resolving the identity is retried; it doubles each time.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
 
-/// The longest of these waits.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Longest of these delays.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// How soon an inspection that failed is made again.
-const INSPECT_AGAIN: Duration = Duration::from_secs(30);
+/// Delay before a failed permission check is retried.
+const CHECK_RETRY: Duration = Duration::from_secs(30);
 
-/// How soon it is checked again whether what an inspection found is fixed.
-const INSPECT_MENDED: Duration = Duration::from_secs(5 * 60);
+/// Interval of checking whether the findings of a permission check were fixed.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Makes the calls that are ordered, never two at once. Dropping it gives up the one under way.
+/// Makes requested calls, never two at a time. Dropping it abandons the call in flight.
 ///
-/// Between orders it inspects, once, whether the calls would be allowed.
+/// Between calls it checks once whether they would be permitted.
 #[derive(Debug)]
 pub struct Worker {
     orders: mpsc::Sender<Call>,
@@ -53,28 +53,28 @@ pub struct Worker {
     tasks: [JoinHandle<()>; 2],
 }
 
-/// What became of an order.
+/// A completed call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done {
-    /// The order.
+    /// The call.
     pub order: Call,
-    /// From the order to its end.
+    /// Time from the request to its completion.
     pub duration: Duration,
-    /// What came of it.
+    /// The result.
     pub outcome: Result<Outcome, ApiError>,
 }
 
-/// What came of an order that succeeded.
+/// The result of a successful call.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The Elastic IP will be this host's: AWS said that it will see to it.
+    /// AWS has accepted the request to associate the Elastic IP with this host.
     Associated,
-    /// Whose it is, as AWS describes it.
+    /// The owner, as AWS describes it.
     Described(Owner),
 }
 
 impl Done {
-    /// The same for the keeper of the address.
+    /// Converts the result for the state machine of the address.
     #[must_use]
     pub fn answer(&self) -> Answer {
         match &self.outcome {
@@ -88,31 +88,31 @@ impl Done {
     }
 }
 
-/// An order was given while another is under way.
+/// A call was requested while another is in flight.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[error("a call of the EC2 API is under way already: wait until it is done")]
 pub struct Busy;
 
-/// What is known, and what was counted.
+/// A snapshot of the worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
-    /// Who this host is; `None`: not found out yet.
+    /// This host's identity; `None` if not resolved yet.
     pub identity: Option<Identity>,
-    /// Whether the calls would be allowed; `None`: not known yet.
+    /// The findings of the permission check; `None` if not known yet.
     pub inspection: Option<Inspection>,
-    /// What was counted.
+    /// The counters.
     pub counters: Counters,
 }
 
 impl Worker {
-    /// Starts one. Must be called within a tokio runtime.
+    /// Starts the worker. Must be called within a tokio runtime.
     #[must_use]
     pub fn start(settings: Settings) -> Self {
         let (orders, ordered) = mpsc::channel(1);
         let (finished, done) = mpsc::channel(1);
         let (found, ready) = watch::channel(None);
         let shared = Arc::new(Shared::default());
-        let duty = Duty {
+        let task = CallTask {
             orders: ordered,
             done: finished,
             ready,
@@ -125,14 +125,14 @@ impl Worker {
             orders,
             done,
             shared,
-            tasks: [tokio::spawn(connecting), tokio::spawn(duty.run())],
+            tasks: [tokio::spawn(connecting), tokio::spawn(task.run())],
         }
     }
 
-    /// Orders a call. [`Self::done`] says what came of it, within 8 s.
+    /// Requests a call. [`Self::done`] returns its result within 8 s.
     ///
     /// # Errors
-    /// Another order is under way.
+    /// Another call is in flight.
     pub fn order(&self, order: Call) -> Result<(), Busy> {
         if self.shared.busy.swap(true, Ordering::AcqRel) {
             return Err(Busy);
@@ -140,8 +140,7 @@ impl Worker {
         self.orders.try_send(order).map_err(|_| Busy)
     }
 
-    /// Waits until the order that is under way is done; for ever when none is. Nothing is lost
-    /// when this future is dropped.
+    /// Waits for the completion of the call in flight; forever if there is none. Cancellation-safe.
     pub async fn done(&mut self) -> Done {
         match self.done.recv().await {
             Some(done) => done,
@@ -149,7 +148,7 @@ impl Worker {
         }
     }
 
-    /// What is known, and what was counted.
+    /// Returns a snapshot.
     #[must_use]
     pub fn view(&self) -> View {
         let known = self.shared.known();
@@ -173,27 +172,27 @@ impl Drop for Worker {
 struct Shared {
     busy: AtomicBool,
     recorder: Arc<Recorder>,
-    known: Mutex<Known>,
+    known: Mutex<KnownState>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownState {
     identity: Option<Identity>,
     inspection: Option<Inspection>,
-    /// Why the identity is not known yet.
+    /// Why the identity is not resolved yet.
     obstacle: Option<ApiError>,
 }
 
 impl Shared {
-    /// Every change of it is one assignment.
-    fn known(&self) -> MutexGuard<'_, Known> {
+    /// Every change is one assignment.
+    fn known(&self) -> MutexGuard<'_, KnownState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tries until this host knows who it is and has credentials.
+/// Retries until this host's identity is resolved and credentials are loaded.
 async fn connect(settings: Settings, shared: Arc<Shared>, found: watch::Sender<Option<Arc<Ec2>>>) {
-    let mut wait = FIRST_WAIT;
+    let mut wait = FIRST_DELAY;
     loop {
         let recorder = Arc::clone(&shared.recorder);
         match guarded(Ec2::connect_with(&settings, recorder)).await {
@@ -209,40 +208,40 @@ async fn connect(settings: Settings, shared: Arc<Shared>, found: watch::Sender<O
                 known.identity = Some(ec2.identity().clone());
                 known.obstacle = None;
                 drop(known);
-                // Who waited for it may be gone: then nobody needs it.
+                // If the receiver is gone, nothing needs the client.
                 drop(found.send(Some(Arc::new(ec2))));
                 return;
             }
             Err(error) => {
                 let before = shared.known().obstacle.replace(error.clone());
                 if before.as_ref() != Some(&error) {
-                    tracing::warn!("{error}; trying again");
+                    tracing::warn!(%error, "cannot resolve the EC2 identity; retrying");
                 }
                 shared.recorder.failed(&error);
             }
         }
         sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+        wait = (wait * 2).min(LONGEST_DELAY);
     }
 }
 
-/// What the task that makes the calls goes by.
-struct Duty {
+/// The state of the task that makes the calls.
+struct CallTask {
     orders: mpsc::Receiver<Call>,
     done: mpsc::Sender<Done>,
     ready: watch::Receiver<Option<Arc<Ec2>>>,
     shared: Arc<Shared>,
-    /// `None`: there is nothing more to find out.
+    /// When to check permissions next; `None` if nothing is left to check.
     inspect_at: Option<Instant>,
-    /// The failure that the log speaks of already.
+    /// The kind of failure that was logged last.
     failing: Option<ErrorKind>,
 }
 
-impl Duty {
+impl CallTask {
     async fn run(mut self) {
         loop {
             let order = tokio::select! {
-                // An order that comes during an inspection gives that up, and its call with it.
+                // A call that is requested during a permission check aborts the check.
                 biased;
                 order = self.orders.recv() => order,
                 inspected = inspection(self.ready.clone(), self.inspect_at) => {
@@ -253,7 +252,7 @@ impl Duty {
             let Some(order) = order else {
                 return;
             };
-            let done = self.carry_out(order).await;
+            let done = self.execute(order).await;
             self.tell(&done);
             self.shared.busy.store(false, Ordering::Release);
             if self.done.send(done).await.is_err() {
@@ -262,10 +261,10 @@ impl Duty {
         }
     }
 
-    async fn carry_out(&mut self, order: Call) -> Done {
+    async fn execute(&mut self, order: Call) -> Done {
         let began = Instant::now();
         let outcome = match self.ec2().await {
-            Ok(ec2) => match timeout(ORDER_LIMIT, guarded(perform(&ec2, order))).await {
+            Ok(ec2) => match timeout(CALL_LIMIT, guarded(perform(&ec2, order))).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(ApiError::overdue("a call of the EC2 API")),
             },
@@ -294,18 +293,18 @@ impl Duty {
         match &done.outcome {
             Err(error) => {
                 if self.failing.replace(error.kind) != Some(error.kind) {
-                    tracing::warn!(?took, "{error}");
+                    tracing::warn!(?took, %error, "EC2 call failed");
                 }
             }
             Ok(outcome) => {
                 if self.failing.take().is_some() {
-                    tracing::info!("the EC2 API answers again");
+                    tracing::info!("EC2 calls succeed again");
                 }
                 if *outcome == Outcome::Associated {
-                    // It may: what an inspection found before is fixed, or about to be found again.
+                    // A success means that earlier findings are fixed: check again.
                     self.shared.known().inspection = None;
                     self.inspect_at = Some(Instant::now());
-                    tracing::info!(?took, "AWS moves the Elastic IP to this host");
+                    tracing::info!(?took, "AWS accepted moving the Elastic IP to this host");
                 }
             }
         }
@@ -315,19 +314,22 @@ impl Duty {
         let inspection = match inspected {
             Ok(inspection) => inspection,
             Err(error) => {
-                tracing::warn!("EC2 permission check failed: {error}");
-                self.inspect_at = Some(Instant::now() + INSPECT_AGAIN);
+                tracing::warn!(%error, "EC2 permission check failed");
+                self.inspect_at = Some(Instant::now() + CHECK_RETRY);
                 return;
             }
         };
-        self.inspect_at = (!inspection.is_clean()).then(|| Instant::now() + INSPECT_MENDED);
+        self.inspect_at = (!inspection.is_clean()).then(|| Instant::now() + RECHECK_INTERVAL);
         let before = self.shared.known().inspection.replace(inspection.clone());
         if before.as_ref() != Some(&inspection) {
             for sentence in inspection.sentences() {
-                tracing::error!("the Elastic IP would not come here: {sentence}");
+                tracing::error!(
+                    finding = sentence,
+                    "EC2 would refuse to move the Elastic IP to this host"
+                );
             }
             if inspection.is_clean() {
-                tracing::info!("the EC2 API would move the Elastic IP to this host");
+                tracing::info!("EC2 permission check passed");
             }
         }
     }
@@ -340,7 +342,7 @@ async fn perform(ec2: &Ec2, order: Call) -> Result<Outcome, ApiError> {
     }
 }
 
-/// Inspects when it is time to.
+/// Runs the permission check when it is due.
 async fn inspection(
     mut ready: watch::Receiver<Option<Arc<Ec2>>>,
     at: Option<Instant>,
@@ -356,7 +358,7 @@ async fn inspection(
     guarded(ec2.dry_run()).await
 }
 
-/// Makes a failure of a panic: nobody else would take the Elastic IP if this task ended.
+/// Turns a panic into an error: if this task ended, nothing would take over the Elastic IP.
 async fn guarded<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
     Guarded(Box::pin(work)).await
 }
