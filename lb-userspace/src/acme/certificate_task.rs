@@ -1,4 +1,4 @@
-//! One task a certificate: does what [`Renewal`] says is due.
+//! The task of one certificate: carries out what [`Renewal`] decides.
 
 use std::{
     path::Path,
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::config::{AcmeChallenge, Name};
 
-/// The longest sleep: a clock that was set is noticed after that.
+/// The longest sleep, so that a change of the clock is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
-/// Where the sentence goes that says what came of an operator's order.
+/// Receives the outcome of a renewal that an operator requested, as a sentence.
 pub type RenewReply = oneshot::Sender<Result<String, String>>;
 
 /// The task of one certificate.
@@ -29,14 +29,14 @@ pub(super) struct CertificateTask {
     pub(super) managed: Arc<ManagedCertificate>,
     pub(super) session: Arc<AsyncMutex<Session>>,
     pub(super) exchange: Exchange,
-    /// Where what is known of it is shown.
+    /// Publishes the certificate's status.
     pub(super) statuses: StatusRegistry,
-    /// HostState when there is a new file.
+    /// Notified when there is a new file.
     pub(super) renewed: mpsc::UnboundedSender<Name>,
 }
 
 impl CertificateTask {
-    /// Keeps the certificate for ever. `wishes` are operators' orders to renew it now.
+    /// Runs until the sender of `renew_requests`, the operators' requests to renew now, is dropped.
     pub(super) async fn run(self, mut renew_requests: mpsc::UnboundedReceiver<RenewReply>) {
         let mut asking: Option<RenewReply> = None;
         loop {
@@ -47,7 +47,7 @@ impl CertificateTask {
                     let said = self.take_turn().await;
                     if let Some(answer) = asking.take() {
                         let said = said.unwrap_or_else(|| Err(self.not_begun()));
-                        // An operator who did not wait finds it in the log.
+                        // An operator who did not wait finds the outcome in the log.
                         let _gone = answer.send(said);
                     }
                 }
@@ -72,8 +72,8 @@ impl CertificateTask {
         }
     }
 
-    /// Orders, once it is this certificate's and this host's turn. What came of it; `None` where
-    /// nothing was begun.
+    /// Orders a certificate once this host holds the order lock. Returns the outcome; `None` if no
+    /// order began.
     async fn take_turn(&self) -> Option<Result<String, String>> {
         let mut session = self.session.lock().await;
         if !self.begin().await {
@@ -84,7 +84,8 @@ impl CertificateTask {
         Some(self.order(&mut session).await)
     }
 
-    /// Begins an order where it is this host's turn: asks the peer, where there is one.
+    /// Acquires the order lock, if need be by a claim to the peer. Returns whether an order may
+    /// begin.
     async fn begin(&self) -> bool {
         loop {
             let now = SystemTime::now();
@@ -92,7 +93,7 @@ impl CertificateTask {
                 let mut state = self.managed.state();
                 match state.renewal.step(now) {
                     Step::Order => {
-                        // Under the same lock: the peer may claim at any moment.
+                        // Under the same lock, as the peer may claim at any moment.
                         state.renewal.began(now);
                         return true;
                     }
@@ -125,7 +126,7 @@ impl CertificateTask {
         };
         self.exchange.publish();
         let outcome = match kept {
-            // Without it an agent that restarts again and again would order each time.
+            // Without the record on disk, an agent that restarts in a loop would order each time.
             Err(error) => Err(OrderError::Store(error)),
             Ok(()) => self.obtain(session, failures).await,
         };
@@ -151,7 +152,7 @@ impl CertificateTask {
                 let until = humantime::format_rfc3339_seconds(validity.not_after);
                 let domains = self.managed.plan.obtained.domains.join(" ");
                 tracing::info!(%service, domains, %until, "obtained a certificate");
-                // The agent is stopping: the next one finds the file.
+                // If the agent is stopping, its successor finds the file.
                 let _gone = self.renewed.send(service.clone());
                 Ok(format!(
                     "service {service} has a new certificate, valid until {until}"
@@ -175,7 +176,7 @@ impl CertificateTask {
                     status.failure = Some(error.to_string());
                 });
                 let failures = state.renewal.record().failures;
-                tracing::error!(%service, failures, %again, "no new certificate: {error}");
+                tracing::error!(%service, failures, %again, %error, "failed to obtain a certificate");
                 Err(format!(
                     "service {service} has no new certificate: {error}. The one that it has stays; \
                      the next order begins at {again}"
@@ -186,11 +187,11 @@ impl CertificateTask {
         said
     }
 
-    /// Orders, and puts the file in place of the old one.
+    /// Orders a certificate and replaces the file.
     async fn obtain(&self, session: &mut Session, failures: u32) -> Result<Validity, OrderError> {
         let obtained = &self.managed.plan.obtained;
         let challenge = challenge_after(&obtained.challenges, failures);
-        // A directory may refuse what it is to replace: after a failure it is not named any more.
+        // A directory may refuse an order because of `replaces`, so it is left out after a failure.
         let has_one = self.managed.state().certificate.is_some();
         let old = leaf(&obtained.file).filter(|_| failures == 0 && has_one);
         let replaces = match &old {
@@ -227,7 +228,8 @@ impl CertificateTask {
         }
     }
 
-    /// Notes the wish of an operator; keeps where to answer when the order has ended.
+    /// Records an operator's request. Returns the reply channel, to be used when the order has
+    /// ended.
     fn request_renewal(&self, answer: RenewReply) -> Option<RenewReply> {
         let wanted = self.managed.state().renewal.want_now(SystemTime::now());
         let Err(until) = wanted else {
@@ -239,12 +241,12 @@ impl CertificateTask {
              to the peer, which is the limit that keeps the directory from locking this account out; \
              the next may begin at {until}"
         );
-        // An operator who did not wait asks again.
+        // An operator who did not wait can repeat the request.
         let _gone = answer.send(Err(refused));
         None
     }
 
-    /// Why what an operator wanted was not begun. It is not wanted any more.
+    /// Explains why a requested order did not begin, and withdraws the request.
     fn not_begun(&self) -> String {
         let service = &self.managed.plan.service;
         let now = SystemTime::now();
@@ -288,7 +290,7 @@ impl CertificateTask {
     }
 }
 
-/// Why a standby orders nothing.
+/// Explains why a standby orders nothing.
 pub(super) fn refuse_on_standby(service: &str, peer: &str) -> String {
     format!(
         "this host is not active, and only the active host of a pair orders certificates: run `lb \
@@ -298,12 +300,12 @@ pub(super) fn refuse_on_standby(service: &str, peer: &str) -> String {
 
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    // Without randomness two claims may be equal: both are refused then, and made again.
+    // Without randomness two claims may have equal numbers: both are refused then, and repeated.
     let _filled = aws_lc_rs::rand::fill(&mut bytes);
     u64::from_ne_bytes(bytes)
 }
 
-/// The way to validate after so many failures in a row: each of the list in turn.
+/// Returns the challenge to use after this many consecutive failures: they rotate.
 fn challenge_after(challenges: &[AcmeChallenge], failures: u32) -> AcmeChallenge {
     let place = failures as usize % challenges.len().max(1);
     challenges

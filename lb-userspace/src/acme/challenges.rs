@@ -1,4 +1,4 @@
-//! What the front answers to a directory that validates a name.
+//! The responses to ACME challenges that the front serves.
 
 use std::{
     collections::HashMap,
@@ -17,25 +17,25 @@ use rustls::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The protocol of TLS-ALPN-01 (RFC 8737 §6.2).
+/// The ALPN protocol of TLS-ALPN-01 (RFC 8737 §6.2).
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
-/// Where a directory asks for the answer of HTTP-01 (RFC 8555 §8.3).
+/// Path prefix of HTTP-01 (RFC 8555 §8.3).
 const WELL_KNOWN: &str = "/.well-known/acme-challenge/";
 
-/// The answers that are offered at this moment. Cheap to clone; all clones are the same answers.
+/// The responses served at present. Clones share them.
 #[derive(Clone, Default)]
 pub struct Challenges(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Whether there is any: without one, a request costs this look and no lock.
+    /// Whether there are any responses: if not, a request costs this load and no lock.
     any: AtomicBool,
     answers: Mutex<Answers>,
 }
 
 #[derive(Default)]
 struct Answers {
-    /// Numbers the offers: two hosts may offer answers for one name.
+    /// Numbers the offers, because two hosts may offer a response for the same name.
     offers: u64,
     /// Token → key authorization.
     http: HashMap<String, Vec<(u64, String)>>,
@@ -43,15 +43,14 @@ struct Answers {
     tls: HashMap<String, Vec<(u64, Arc<CertifiedKey>)>>,
 }
 
-/// What is to be answered to a directory that validates a name, as the hosts of a pair say it to each
-/// other.
+/// A response to a challenge, in the form that the hosts of a pair exchange.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Response {
     /// HTTP-01.
     Http {
-        /// The last part of the path that the directory asks for.
+        /// The last segment of the requested path.
         token: String,
-        /// What it expects there.
+        /// The expected content.
         key_authorization: String,
     },
     /// TLS-ALPN-01.
@@ -75,10 +74,11 @@ impl Answers {
 }
 
 impl Response {
-    /// The answer of TLS-ALPN-01. `digest`: the SHA-256 of the key authorization (RFC 8737 §3).
+    /// Creates the response of TLS-ALPN-01. `digest` is the SHA-256 of the key authorization (RFC
+    /// 8737 §3).
     ///
     /// # Errors
-    /// That is no SHA-256.
+    /// The digest does not have 32 bytes.
     pub fn tls(name: &str, digest: &[u8]) -> Result<Self, SelfSignedError> {
         let digest = digest.try_into();
         let digest =
@@ -88,7 +88,7 @@ impl Response {
     }
 }
 
-/// An answer is offered for as long as this lives.
+/// Guard of a response: it is served until the guard is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Offer {
@@ -103,13 +103,13 @@ enum Key {
     Tls(String),
 }
 
-/// A certificate of one's own could not be made.
+/// A self-signed certificate could not be created.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make a certificate to answer handshakes with: {0}")]
 pub struct SelfSignedError(String);
 
 impl Challenges {
-    /// The answer to `GET target` of HTTP-01.
+    /// Returns the HTTP-01 response to `GET target`.
     #[must_use]
     pub fn http_answer(&self, target: &str) -> Option<String> {
         if !self.0.any.load(Ordering::Relaxed) {
@@ -119,16 +119,16 @@ impl Challenges {
         latest(&self.answers().http, token)
     }
 
-    /// The certificate that answers TLS-ALPN-01 for a name in lower case.
+    /// Returns the TLS-ALPN-01 certificate for a name in lower case.
     #[must_use]
     pub fn tls_answer(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         latest(&self.answers().tls, name)
     }
 
-    /// Offers an answer.
+    /// Serves a response.
     ///
     /// # Errors
-    /// The certificate that answers TLS-ALPN-01 cannot be made.
+    /// The TLS-ALPN-01 certificate cannot be created.
     pub fn offer(&self, response: &Response) -> Result<Offer, SelfSignedError> {
         match response {
             Response::Http {
@@ -177,7 +177,7 @@ impl Challenges {
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
-        // Each change is one insertion or removal: what is behind the lock is whole.
+        // Each change is one insertion or removal: a panic leaves the maps consistent.
         self.0
             .answers
             .lock()
@@ -200,7 +200,7 @@ impl Drop for Offer {
     }
 }
 
-/// What was offered last.
+/// Returns the response offered last.
 fn latest<V: Clone>(offers: &HashMap<String, Vec<(u64, V)>>, key: &str) -> Option<V> {
     let (_, answer) = offers.get(key)?.last()?;
     Some(answer.clone())
@@ -222,10 +222,10 @@ fn challenge_certificate(name: &str, digest: &[u8]) -> Result<CertifiedKey, Self
     self_signed(&params)
 }
 
-/// A self-signed certificate, for handshakes before the first one was obtained.
+/// Creates a self-signed certificate for handshakes before the first certificate was obtained.
 ///
 /// # Errors
-/// It cannot be made.
+/// The certificate cannot be created.
 pub fn placeholder(names: &[String]) -> Result<CertifiedKey, SelfSignedError> {
     let params =
         CertificateParams::new(names).map_err(|error| SelfSignedError(error.to_string()))?;
@@ -238,7 +238,7 @@ fn self_signed(params: &CertificateParams) -> Result<CertifiedKey, SelfSignedErr
     let certificate = params.self_signed(&pair).map_err(made)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
     let chain = vec![certificate.der().clone()];
-    // Not `CertifiedKey::from_der`: it refuses a critical extension that it does not know.
+    // Not `CertifiedKey::from_der`: it rejects critical extensions that it does not know.
     let key = aws_lc_rs::default_provider()
         .key_provider
         .load_private_key(key)
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(challenges.http_answer("/token"), None);
         drop(offer);
         assert_eq!(challenges.http_answer(target), None);
-        // The other host of a pair may offer the same: each takes back its own.
+        // The peer may offer the same response: each offer removes only itself.
         let twice = challenges.offer_http("other", "other.thumbprint");
         drop(other);
         assert!(

@@ -1,4 +1,4 @@
-//! The HTTPS client that the directory is called with.
+//! The HTTPS client for the ACME directory.
 
 use std::{
     error::Error as StdError,
@@ -21,22 +21,22 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-/// From a request sent to its response's head. A directory that works answers within a second.
+/// Time limit from a request to its response's head. A working directory answers within a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Calls the directory. Clones share connections.
+/// Sends requests to the directory. Clones share connections.
 #[derive(Clone)]
 pub(super) struct Client {
     http: HyperClient<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
     retry_after: RetryAfter,
 }
 
-/// When the directory wants to be asked again, as it said when it last refused (RFC 8555 §6.6).
+/// The `Retry-After` of the directory's last refusal (RFC 8555 §6.6).
 #[derive(Clone, Debug, Default)]
 pub(super) struct RetryAfter(Arc<Mutex<Option<SystemTime>>>);
 
 impl RetryAfter {
-    /// What it said since this was last asked.
+    /// Takes the value received since the last call.
     pub(super) fn take(&self) -> Option<SystemTime> {
         self.lock().take()
     }
@@ -56,7 +56,7 @@ pub(super) enum ClientError {
 }
 
 impl Client {
-    /// A client that trusts the authorities in `ca_file`, or else those of the host.
+    /// Creates a client that trusts the authorities in `ca_file`, or else the host's.
     pub(super) fn new(
         ca_file: Option<&Path>,
         retry_after: &RetryAfter,
@@ -126,7 +126,8 @@ impl HttpClient for Client {
     }
 }
 
-/// `Retry-After` in seconds, at most a week. A date is not read: the wait after failures holds then.
+/// Parses `Retry-After` in seconds, at most a week. A date is ignored: the back-off after failures
+/// applies.
 fn seconds(headers: &http::HeaderMap) -> Option<Duration> {
     const WEEK: u64 = 7 * 24 * 3600;
     let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
@@ -134,7 +135,7 @@ fn seconds(headers: &http::HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WEEK)))
 }
 
-/// An error with all its causes: the outermost says only that connecting failed.
+/// Formats an error with all its sources: the outermost only says that connecting failed.
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,22 +1,22 @@
-//! What the agent reads from a certificate file.
+//! The details of a certificate file.
 
 use super::{
     peer_message::CertificateId,
     record::{Validity, to_unix},
 };
 
-/// What a certificate says of itself.
+/// The details of a certificate that matter for its renewal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertificateDetails {
-    /// The names that it is for, in lower case.
+    /// Its DNS names, in lower case.
     pub names: Vec<String>,
-    /// From when to when it is valid.
+    /// Its validity period.
     pub validity: Validity,
-    /// Its SHA-256.
+    /// The SHA-256 of the certificate.
     pub fingerprint: [u8; 32],
 }
 
-/// Reads a certificate file, chain and key, or says why it could not be served.
+/// Parses a certificate file, chain and key. The error says why it could not be served.
 pub type Inspect = fn(&[u8]) -> Result<CertificateDetails, String>;
 
 impl CertificateDetails {

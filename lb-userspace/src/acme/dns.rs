@@ -1,21 +1,21 @@
-//! DNS-01 (RFC 8555 §8.4): records that a command of the operator's sets and removes.
+//! DNS-01 (RFC 8555 §8.4): sets and removes records by an operator-supplied command.
 //!
-//! The command gets what `exec` of lego gives, and finds in its environment what certbot gives to
-//! its hooks, so that scripts for either can be used.
+//! The command gets the arguments of lego's `exec` provider and the environment of certbot's hooks,
+//! so that scripts for either work.
 
 use tokio::time::timeout;
 
 use crate::{command::Running, config::DnsHook};
 
-/// A TXT record that the directory looks for.
+/// A TXT record for DNS-01.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct TxtRecord {
-    /// The name that is validated, without `*.`.
+    /// The validated name, without `*.`.
     domain: String,
     value: String,
 }
 
-/// Why a record was not set or removed.
+/// A record could not be set or removed.
 #[derive(Debug, thiserror::Error)]
 #[error("dns_command could not {what} the record {name}: {why}")]
 pub(super) struct DnsError {
@@ -25,15 +25,15 @@ pub(super) struct DnsError {
 }
 
 impl TxtRecord {
-    /// `value`: the digest of the key authorization, in base64url.
+    /// Creates the record. `value` is the digest of the key authorization, in base64url.
     pub(super) fn new(domain: String, value: String) -> Self {
         Self { domain, value }
     }
 
-    /// Sets it. Returns the last line that the command wrote.
+    /// Sets the record. Returns the command's last line of output.
     ///
     /// # Errors
-    /// The command failed, or took too long.
+    /// The command failed or timed out.
     pub(super) async fn set(
         &self,
         hook: &DnsHook,
@@ -47,7 +47,7 @@ impl TxtRecord {
         self.run(hook, ("set", "present"), &environment).await
     }
 
-    /// Removes it. `said`: what the command said when it set it.
+    /// Removes the record. `said` is the command's output when it set the record.
     ///
     /// # Errors
     /// As [`Self::set`].

@@ -1,4 +1,5 @@
-//! What the hosts of a pair exchange, so that both have what one of them obtains.
+//! Keeps the obtained certificates, the account and the challenge responses of both hosts of a pair
+//! the same.
 
 mod account;
 mod certificates;
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::config::{self, Name};
 
-/// The exchange with the other host. Clones are one exchange. On a host that is alone it says nothing.
+/// The exchange with the peer. Clones share one exchange. Without a peer it sends nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange(Arc<Inner>);
 
@@ -32,31 +33,31 @@ struct Inner {
     renewed: mpsc::UnboundedSender<Name>,
     challenges: Challenges,
     statuses: StatusRegistry,
-    /// The newest serial of [`HostState`] whose answers the peer serves.
+    /// The newest serial of [`HostState`] whose responses the peer serves.
     served: watch::Sender<u64>,
     state: Mutex<ExchangeState>,
 }
 
-/// How things stand.
+/// The state of the exchange.
 #[derive(Debug)]
 struct ExchangeState {
     role: HostRole,
-    /// Whether the link stands.
+    /// Whether the link is up.
     link: bool,
-    /// Whether the peer has told something by it.
+    /// Whether the peer's state was received since the link came up.
     peer_state_known: bool,
-    /// The peer's name, once it has told.
+    /// The peer's name, once received.
     peer: Option<String>,
     serial: u64,
     host: Option<Name>,
     settings: Option<config::Acme>,
     managed: BTreeMap<Name, Arc<ManagedCertificate>>,
     account: account::KnownAccount,
-    /// What is to be answered for this host's orders, and how many of them want it.
+    /// The challenge responses of this host's orders, with the number of orders that need each.
     responses: BTreeMap<Response, usize>,
-    /// What is answered for those of the peer.
+    /// The challenge responses served for the peer's orders.
     offers: BTreeMap<Response, Offer>,
-    /// The certificate that was asked for and has not come.
+    /// The certificate that was requested from the peer and has not arrived.
     requested: Option<(Name, CertificateId)>,
 }
 
@@ -94,7 +95,7 @@ impl Exchange {
         }))
     }
 
-    /// These are the settings and the certificates from now on.
+    /// Replaces the settings and the managed certificates.
     pub(super) fn keep(
         &self,
         host: &Name,
@@ -124,18 +125,18 @@ impl Exchange {
         self.publish_now(&mut state, now);
     }
 
-    /// The part that this host has.
+    /// Returns this host's role.
     pub(super) fn role(&self) -> HostRole {
         self.state().role
     }
 
-    /// The other host, as an operator calls it.
+    /// Returns the peer's name, for messages to operators.
     pub(super) fn peer(&self) -> String {
         let peer = self.state().peer.clone();
         peer.unwrap_or_else(|| "the other host".to_owned())
     }
 
-    /// The host became active, or is not any more.
+    /// This host has become active, or is no longer active.
     pub(super) fn set_active(&self, active: bool) {
         let mut state = self.state();
         if state.role == HostRole::Alone {
@@ -154,7 +155,7 @@ impl Exchange {
         self.publish_now(&mut state, SystemTime::now());
     }
 
-    /// The link came up, or is gone.
+    /// The link came up or went down.
     pub(super) fn set_linked(&self, linked: bool) {
         let now = SystemTime::now();
         let mut state = self.state();
@@ -172,23 +173,23 @@ impl Exchange {
             drop(state);
             managed.changed.notify_one();
         }
-        // The answers for the peer's orders stay: a directory may still ask for them.
+        // The responses for the peer's orders stay: a directory may still request them.
         self.publish_now(&mut state, now);
     }
 
-    /// Tells the peer all that is known here.
+    /// Sends this host's full state to the peer.
     pub(super) fn publish(&self) {
         self.publish_now(&mut self.state(), SystemTime::now());
     }
 
-    /// Says something to the peer, where the link stands.
+    /// Sends a message to the peer if the link is up.
     pub(super) fn send(&self, message: PeerMessage) {
         if self.state().link {
             self.enqueue(message);
         }
     }
 
-    /// Takes in what the peer says.
+    /// Handles a message of the peer.
     pub(super) fn receive(&self, message: PeerMessage) {
         let now = SystemTime::now();
         let mut state = self.state();
@@ -210,7 +211,7 @@ impl Exchange {
                 let refused = refused.map(|wait| Duration::from_secs(wait.into()));
                 let waited = certificates::answered(&state, &service, (number, refused), now);
                 if !waited {
-                    // The peer is to know that nothing was begun on that.
+                    // Tells the peer that no order began on that claim.
                     self.publish_now(&mut state, now);
                 }
             }
@@ -250,11 +251,11 @@ impl Exchange {
         let same_directory = settings.directory == told.directory;
         if first && !same_directory {
             tracing::warn!(
-                "the hosts of the pair obtain certificates from two directories, {} here and {} on \
-                 {}: neither gets what the other one obtains; give both the same `acme.directory`",
-                settings.directory,
-                told.directory,
-                told.node
+                directory = settings.directory,
+                peer = told.node,
+                peer_directory = told.directory,
+                "the hosts of the pair use different ACME directories and exchange no certificates; \
+                 set the same `acme.directory` on both"
             );
         }
         if same_directory {
@@ -270,7 +271,7 @@ impl Exchange {
         self.request_newer(state, now);
     }
 
-    /// Tells, and returns the serial; `None` where there is no link.
+    /// Sends the state and returns its serial; `None` if the link is down.
     fn publish_now(&self, state: &mut ExchangeState, now: SystemTime) -> Option<u64> {
         let settings = state.settings.as_ref()?;
         if !state.link {
@@ -300,12 +301,12 @@ impl Exchange {
     }
 
     fn enqueue(&self, message: PeerMessage) {
-        // The agent is stopping: the peer learns of that by the link.
+        // If the agent is stopping, the peer notices by the link.
         let _gone = self.0.messages.send(message);
     }
 
     fn state(&self) -> MutexGuard<'_, ExchangeState> {
-        // Each change leaves what another thread can go on with.
+        // Every change leaves a state that another thread can continue with.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

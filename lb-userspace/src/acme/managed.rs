@@ -1,4 +1,4 @@
-//! What is known of one certificate, shared by its task and the exchange with the peer.
+//! A managed certificate: the state that its task and the exchange with the peer share.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::config::{Acme, Name, Obtained};
 
-/// A certificate to be kept.
+/// The configuration of a managed certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct CertificatePlan {
     pub(super) host: Name,
@@ -27,31 +27,31 @@ pub(super) struct CertificatePlan {
     pub(super) obtained: Obtained,
 }
 
-/// One certificate.
+/// A managed certificate.
 #[derive(Debug)]
 pub(super) struct ManagedCertificate {
     pub(super) plan: CertificatePlan,
     pub(super) inspect: Inspect,
-    /// The peer has said something that may change what is due.
+    /// Notified when a message of the peer may have changed what is due.
     pub(super) changed: Notify,
     store: Store,
     state: Mutex<State>,
 }
 
-/// What changes of it.
+/// The mutable state of a managed certificate.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) renewal: Renewal,
-    /// The certificate in the file; `None`: there is none for all the domains.
+    /// The certificate in the file; `None` if no certificate covers all domains.
     pub(super) certificate: Option<CertificateId>,
-    /// A certificate of the peer that is of no use here.
+    /// The fingerprint of a certificate of the peer that cannot be used here.
     pub(super) unfit: Option<[u8; 32]>,
-    /// What the peer told last.
+    /// The peer's last state of the certificate.
     pub(super) heard: Option<CertificateState>,
 }
 
 impl ManagedCertificate {
-    /// What an earlier agent left. `part`: that of the host.
+    /// Loads what an earlier agent left. `role` is this host's role.
     pub(super) fn open(
         plan: CertificatePlan,
         inspect: Inspect,
@@ -61,14 +61,14 @@ impl ManagedCertificate {
         let store = Store::new(plan.settings.folder());
         let service = &plan.service;
         let record = store.record(&plan.obtained.file).unwrap_or_else(|error| {
-            tracing::warn!(%service, "when certificates were ordered is forgotten: {error}");
+            tracing::warn!(%service, %error, "the record of earlier orders is lost");
             OrderRecord::default()
         });
         let bytes = fs::read(&plan.obtained.file).ok();
         let found = bytes.and_then(|bytes| usable(&plan, inspect, &bytes).ok());
         if let Some(details) = &found {
             let until = humantime::format_rfc3339_seconds(details.validity.not_after);
-            tracing::info!(%service, %until, "certificate from an earlier order");
+            tracing::info!(%service, %until, "loaded the certificate of an earlier order");
         }
         let validity = found.as_ref().map(|details| details.validity);
         let renewal = Renewal::new(seed(&plan), validity, record).in_pair(role, now);
@@ -86,26 +86,26 @@ impl ManagedCertificate {
         }
     }
 
-    /// What is known now. Whoever holds it asks nothing of the exchange.
+    /// Locks the state. Do not call the exchange while holding it.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // What a task that panicked left is what was known before it, or behind it.
+        // A panic leaves the state of before or after a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the record to disk, while `state` is held.
+    /// Writes the order record to disk.
     pub(super) fn keep_record(&self, state: &State) -> Result<(), StoreError> {
         let record = state.renewal.record();
         self.store.keep_record(&self.plan.obtained.file, record)
     }
 
-    /// The same, where a record that is not kept costs no more than what it says.
+    /// The same, when a record that is not written costs no more than its contents.
     pub(super) fn try_to_keep_record(&self, state: &State) {
         if let Err(error) = self.keep_record(state) {
-            tracing::warn!(service = %self.plan.service, "{error}");
+            tracing::warn!(service = %self.plan.service, %error, "cannot write the order record");
         }
     }
 
-    /// Puts a certificate file, chain and key, in place of the one that is there.
+    /// Replaces the certificate file, chain and key.
     pub(super) fn install(
         &self,
         state: &mut State,
@@ -118,7 +118,8 @@ impl ManagedCertificate {
     }
 }
 
-/// Reads a certificate file that is for all the names of the plan, or says why it is of no use.
+/// Parses a certificate file that must cover all names of the plan. The error says why it cannot be
+/// used.
 pub(super) fn usable(
     plan: &CertificatePlan,
     inspect: Inspect,
@@ -136,7 +137,7 @@ pub(super) fn usable(
     }
 }
 
-/// The same for this host and service at every start.
+/// Returns a hash of host and service, the same at every start.
 fn seed(plan: &CertificatePlan) -> u64 {
     let mut hasher = DefaultHasher::new();
     (plan.host.as_str(), plan.service.as_str()).hash(&mut hasher);

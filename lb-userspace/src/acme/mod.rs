@@ -1,15 +1,15 @@
-//! Certificates that the agent obtains by ACME (RFC 8555).
+//! Obtains certificates by ACME (RFC 8555).
 //!
-//! [`Renewal`] decides when to order. `keeper` is the task of one certificate, which does it;
-//! `session` speaks with the directory, one order at a time; `store` is the disk. [`Challenges`] is
-//! what the front answers while names are validated. `record` is what is kept of a certificate's orders.
+//! [`Renewal`] decides when to order, and `certificate_task` carries that out; `session` talks to
+//! the directory, one order at a time; `store` reads and writes files. [`Challenges`] holds the
+//! responses that the front serves while names are validated. `record` is the history of a
+//! certificate's orders.
 //!
-//! In a pair `turn`, a part of the renewal's decision, says which host may order, and `exchange` is
-//! what the hosts say to each other: both have the account, the certificates and the record, and both
-//! answer while names are validated. `slot` is what the task of a certificate shares with it.
+//! In a pair, `order_lock`, a part of [`Renewal`], decides which host may order. `exchange` gives
+//! both hosts the account, the certificates, the records and the challenge responses. `managed` is
+//! the state that a certificate's task shares with it.
 //!
-//! A certificate that was obtained is a file like
-//! any other: the agent loads it when [`Acme`] says that it is new.
+//! An obtained certificate is a file like any other: the agent loads it when [`Acme`] reports it.
 
 #![forbid(unsafe_code)]
 
@@ -54,7 +54,7 @@ use exchange::Exchange;
 use managed::{CertificatePlan, ManagedCertificate};
 use session::Session;
 
-/// The certificates that the agent obtains. Dropped, it ends its tasks.
+/// The managed certificates. Dropping it ends their tasks.
 #[derive(Debug)]
 pub struct Acme {
     exchange: Exchange,
@@ -65,16 +65,16 @@ pub struct Acme {
     statuses: StatusRegistry,
 }
 
-/// What comes out of [`Acme`].
+/// The receiving ends of [`Acme`]'s events.
 #[derive(Debug)]
 pub struct AcmeEvents {
-    /// The services whose certificate file is new.
+    /// Services whose certificate file is new.
     pub renewed: mpsc::UnboundedReceiver<Name>,
-    /// What is to be said to the peer.
+    /// Messages to send to the peer.
     pub messages: mpsc::UnboundedReceiver<PeerMessage>,
 }
 
-/// A certificate that is kept.
+/// The task of a managed certificate.
 #[derive(Debug)]
 struct RunningTask {
     managed: Arc<ManagedCertificate>,
@@ -89,7 +89,8 @@ impl Drop for RunningTask {
 }
 
 impl Acme {
-    /// Obtains nothing yet. `in_pair`: the host has a peer, and is not active yet.
+    /// Creates the manager without certificates. `in_pair`: the host has a peer, and is not active
+    /// yet.
     #[must_use]
     pub fn new(challenges: Challenges, inspect: Inspect, in_pair: bool) -> (Self, AcmeEvents) {
         let (renewed, files) = mpsc::unbounded_channel();
@@ -111,8 +112,8 @@ impl Acme {
         (acme, news)
     }
 
-    /// Keeps the certificates of this configuration from now on, and no others. One that stays as it
-    /// was is not disturbed. Must be called within a tokio runtime.
+    /// Replaces the managed certificates. Unchanged ones are not disturbed. Must be called within a
+    /// tokio runtime.
     pub fn apply(&mut self, config: &Config) {
         let plans = plans(config);
         self.kept
@@ -128,7 +129,7 @@ impl Acme {
         let old = self.kept.values().map(|kept| Arc::clone(&kept.managed));
         let managed = old.chain(new.iter().cloned());
         let managed = managed.map(|managed| (managed.plan.service.clone(), managed));
-        // The peer is known to a slot before its task begins.
+        // The exchange must know a certificate before its task begins.
         self.exchange
             .keep(&config.node.name, config.acme.as_ref(), managed.collect());
         for managed in new {
@@ -139,22 +140,22 @@ impl Acme {
         self.statuses.keep(&self.kept.keys().collect());
     }
 
-    /// The host of a pair became active, or is not any more.
+    /// This host of a pair has become active, or is no longer active.
     pub fn set_active(&self, active: bool) {
         self.exchange.set_active(active);
     }
 
-    /// The link to the peer came up, or is gone.
+    /// The link to the peer came up or went down.
     pub fn set_linked(&self, linked: bool) {
         self.exchange.set_linked(linked);
     }
 
-    /// Takes in what the peer says. Reads and writes files of certificates.
+    /// Handles a message of the peer. Reads and writes certificate files.
     pub fn receive(&self, message: PeerMessage) {
         self.exchange.receive(message);
     }
 
-    /// Renews the certificate of a service now. The answer comes when the order has ended.
+    /// Renews the certificate of a service now. `answer` is sent the outcome.
     pub fn renew(&self, service: &str, answer: RenewReply) {
         let kept = self.kept.iter().find(|(name, _)| name.as_str() == service);
         let refused = match kept {
@@ -169,11 +170,11 @@ impl Acme {
             None => (answer, self.unknown(service)),
         };
         let (answer, sentence) = refused;
-        // An operator who did not wait asks again.
+        // An operator who did not wait can repeat the request.
         let _gone = answer.send(Err(sentence));
     }
 
-    /// Where what is known of the certificates is shown.
+    /// Returns the published status of the certificates.
     #[must_use]
     pub fn statuses(&self) -> &StatusRegistry {
         &self.statuses
@@ -192,7 +193,7 @@ impl Acme {
 
     fn start(&mut self, managed: Arc<ManagedCertificate>) -> RunningTask {
         let (renew_requests, received) = mpsc::unbounded_channel();
-        // Its counters are there from the start, whether or not the directory answers.
+        // The counters exist from the start, whether or not the directory answers.
         self.statuses.change(&managed.plan.service, |_| {});
         let keeper = CertificateTask {
             session: self.session(&managed.plan.settings),
@@ -208,7 +209,8 @@ impl Acme {
         }
     }
 
-    /// The session of these settings: one for all certificates, which order one after another.
+    /// Returns the session of these settings, which all certificates share: orders are placed one
+    /// after another.
     fn session(&mut self, settings: &config::Acme) -> Arc<AsyncMutex<Session>> {
         match &self.session {
             Some((known, session)) if known == settings => Arc::clone(session),

@@ -1,72 +1,72 @@
-//! Which host of a pair may begin an order.
+//! The lock that decides which host of a pair may order a certificate.
 //!
-//! A pure state machine, as [`Renewal`](super::Renewal) is, of which it is a part. The active host
-//! orders. While the link stands it claims the turn first, and the peer refuses while an order of its
-//! own is under way, so that two are never begun at once, whatever the roles do. Without a link the
-//! active host orders by itself.
+//! A pure state machine, part of [`Renewal`](super::Renewal). The active host orders. While the
+//! link is up it claims the lock first, and the peer refuses while its own order is in flight, so
+//! that no two orders overlap, whatever the roles do. Without a link the active host orders without
+//! asking.
 
 use std::time::{Duration, SystemTime};
 
-/// The longest that an order holds the turn: its time-out, with the longest wait for the DNS.
+/// The longest that an order holds the lock: its timeout with the longest wait for DNS.
 pub(super) const LONGEST_ORDER: Duration = Duration::from_secs(4000);
-/// How long the peer may take to say whether it refuses.
+/// Time limit for the peer's reply to a claim.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// How long an agent that starts, or whose link came up, waits for the peer's first word.
+/// How long an agent that starts, or whose link came up, waits for the peer's state.
 const FIRST_WORD: Duration = Duration::from_secs(15);
-/// How long an order of the peer holds the turn when the link has gone: links come back, and hosts
-/// that died do not.
+/// How long the peer's order holds the lock after the link went down: links recover, dead hosts do
+/// not.
 const GRACE: Duration = Duration::from_secs(30);
-/// How often a standby is looked at.
+/// Interval of checks on a standby.
 const LOOK: Duration = Duration::from_secs(24 * 3600);
 
-/// The part that a host has.
+/// The role of a host in ordering.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HostRole {
-    /// There is no other host.
+    /// There is no peer.
     Alone,
-    /// The other host of the pair is active, or neither is: this one begins no order.
+    /// The peer is active, or neither host is: this host begins no order.
     Standby,
     /// This host of the pair is active.
     Active,
 }
 
-/// Whether an order that is due may begin.
+/// Whether a due order may begin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum OrderPermit {
     Begin,
-    /// The peer is to be asked.
+    /// The lock must be claimed from the peer first.
     Claim,
     Wait(SystemTime),
 }
 
-/// What the peer is asked to grant.
+/// A pending claim.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Claim {
-    /// Of two claims that cross each other, the higher number holds.
+    /// Of two claims that cross, the higher number wins.
     number: u64,
     answer_by: SystemTime,
 }
 
-/// Which host may begin an order of one certificate, as far as this one knows.
+/// This host's view of the order lock of one certificate.
 #[derive(Clone, Debug)]
 pub struct OrderLock {
     role: HostRole,
-    /// Whether the peer has spoken by the link that stands.
+    /// Whether the peer's state was received since the link came up.
     linked: bool,
-    /// The peer has not answered a claim in time: it is not counted on until it speaks again.
+    /// Whether the peer left a claim without reply: it is ignored until its next message.
     silent: bool,
-    /// Without a word of the peer nothing begins before this moment.
+    /// Until then nothing begins without a message of the peer.
     hold_until: SystemTime,
     claim: Option<Claim>,
     granted: bool,
-    /// When this host's own order ends at the latest; `None`: none is under way.
+    /// Latest end of this host's order; `None` if none is in flight.
     own_until: Option<SystemTime>,
-    /// When the order of the peer ends at the latest; `None`: none is under way.
+    /// Latest end of the peer's order; `None` if none is in flight.
     peer_until: Option<SystemTime>,
 }
 
 impl OrderLock {
-    /// The turn of a host that starts.
+    /// Creates the lock of a host that starts.
     pub(super) fn new(role: HostRole, now: SystemTime) -> Self {
         Self {
             role,
@@ -83,7 +83,7 @@ impl OrderLock {
         }
     }
 
-    /// What the host has become.
+    /// Sets the host's role.
     pub fn set_role(&mut self, role: HostRole) {
         self.role = role;
         if role == HostRole::Standby {
@@ -92,18 +92,18 @@ impl OrderLock {
         }
     }
 
-    /// The link came up. It is not counted on before the peer has spoken.
+    /// The link came up. It counts once the peer's state was received.
     pub fn link_up(&mut self, now: SystemTime) {
         self.hold_until = now + FIRST_WORD;
     }
 
-    /// The peer spoke by the link that stands.
+    /// A message of the peer was received.
     pub fn peer_message_received(&mut self) {
         self.linked = true;
         self.silent = false;
     }
 
-    /// The link is gone.
+    /// The link went down.
     pub fn link_down(&mut self, now: SystemTime) {
         self.linked = false;
         self.silent = false;
@@ -112,7 +112,7 @@ impl OrderLock {
         self.peer_until = self.peer_until.map(|until| until.min(now + GRACE));
     }
 
-    /// This host asks the peer for the turn.
+    /// This host claims the lock.
     pub fn claimed(&mut self, number: u64, now: SystemTime) {
         self.claim = Some(Claim {
             number,
@@ -120,8 +120,8 @@ impl OrderLock {
         });
     }
 
-    /// The peer answered a claim. `refused`: for how long its own order may hold the turn. False
-    /// where nothing was claimed by that number.
+    /// The peer replied to a claim. `refused`: how long the peer's own order may hold the lock.
+    /// Returns false if no claim with this number is pending.
     pub fn answered(&mut self, number: u64, refused: Option<Duration>, now: SystemTime) -> bool {
         if self.claim.is_none_or(|claim| claim.number != number) {
             return false;
@@ -134,10 +134,10 @@ impl OrderLock {
         true
     }
 
-    /// The peer claims the turn.
+    /// The peer claims the lock.
     ///
     /// # Errors
-    /// An order of this host is under way, or about to begin: how long that may take.
+    /// An order of this host is in flight or about to begin: how long it may take.
     pub fn peer_claims(&mut self, number: u64, now: SystemTime) -> Result<(), Duration> {
         if let Some(wait) = self.own_order(now) {
             return Err(wait);
@@ -150,12 +150,12 @@ impl OrderLock {
         Ok(())
     }
 
-    /// The peer says whether an order of its own is under way, and how long it may last.
+    /// The peer reports whether its own order is in flight, and how long that may take.
     pub fn peer_order_reported(&mut self, lasts: Option<Duration>, now: SystemTime) {
         self.peer_until = lasts.map(|lasts| now + lasts.min(LONGEST_ORDER));
     }
 
-    /// How long this host may have the turn: `None` where it neither has it nor claims it.
+    /// Returns how long this host may hold the lock; `None` if it neither holds nor claims it.
     #[must_use]
     pub fn held_for(&self, now: SystemTime) -> Option<Duration> {
         let about_to_begin = self.granted || self.claim.is_some();
@@ -163,30 +163,30 @@ impl OrderLock {
             .or_else(|| about_to_begin.then_some(LONGEST_ORDER))
     }
 
-    /// Whether the peer has the turn.
+    /// Returns whether the peer holds the lock.
     #[must_use]
     pub fn is_with_peer(&self, now: SystemTime) -> bool {
         self.peer_until.is_some_and(|until| until > now)
     }
 
-    /// Whether an answer of the peer is waited for.
+    /// Returns whether a claim is pending.
     #[must_use]
     pub fn is_claiming(&self) -> bool {
         self.claim.is_some()
     }
 
-    /// The part that the host has.
+    /// Returns the host's role.
     #[must_use]
     pub fn role(&self) -> HostRole {
         self.role
     }
 
-    /// Whether the host of a pair cannot ask the other one.
+    /// Returns whether this host of a pair cannot ask the peer.
     pub(super) fn is_cut_off(&self) -> bool {
         self.role != HostRole::Alone && (!self.linked || self.silent)
     }
 
-    /// Whether an order that is due may begin.
+    /// Returns whether a due order may begin.
     pub(super) fn permit(&mut self, now: SystemTime) -> OrderPermit {
         self.forget_what_is_over(now);
         match self.role {
@@ -210,7 +210,7 @@ impl OrderLock {
         }
     }
 
-    /// No order is due any more.
+    /// Releases the lock, because no order is due any more.
     pub(super) fn release(&mut self) {
         self.claim = None;
         self.granted = false;
@@ -231,7 +231,8 @@ impl OrderLock {
         Some(left.min(LONGEST_ORDER))
     }
 
-    /// Moments that have come, and those that a clock which was set back has put too far away.
+    /// Clears times that have passed, and those that are too far ahead because the clock was set
+    /// back.
     fn forget_what_is_over(&mut self, now: SystemTime) {
         let is_ahead = |until: SystemTime, most: Duration| until > now && until <= now + most;
         self.peer_until = self

@@ -1,87 +1,86 @@
-//! What is kept of the orders of a certificate, on disk and at the peer.
+//! The history of a certificate's orders, kept on disk and sent to the peer.
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-/// Orders that may begin within any hour, on both hosts of a pair together. Let's Encrypt refuses
-/// after five failed authorizations for an account and a name in an hour; one is left for other
-/// clients of the account.
+/// Limit of orders that begin within an hour, on both hosts of a pair together. Let's Encrypt
+/// limits an account to five failed authorizations per name and hour; one is left for other clients
+/// of the account.
 pub const MOST_ORDERS_AN_HOUR: usize = 4;
-/// Those of them that a host of a pair may begin by itself while it cannot ask the other one: the
-/// other one may do the same.
+/// The part of that limit that a host may use while it cannot ask the peer, which may do the same.
 const MOST_ALONE_AN_HOUR: usize = MOST_ORDERS_AN_HOUR / 2;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-/// From when to when a certificate is valid.
+/// The validity period of a certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Validity {
-    /// Its `notBefore`.
+    /// `notBefore`.
     pub not_before: SystemTime,
-    /// Its `notAfter`.
+    /// `notAfter`.
     pub not_after: SystemTime,
 }
 
-/// When the directory suggests to renew (RFC 9773 §4.2).
+/// The renewal window suggested by the directory (RFC 9773 §4.2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Window {
-    /// Its first moment.
+    /// The beginning.
     pub start: SystemTime,
-    /// Its end.
+    /// The end.
     pub end: SystemTime,
 }
 
-/// A [`Window`], in seconds since 1970, and the certificate that it is for.
+/// A [`Window`], in seconds since 1970, and the certificate that it applies to.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Suggestion {
-    /// The `notBefore` of that certificate.
+    /// `notBefore` of that certificate.
     pub certificate: u64,
-    /// The window's first moment.
+    /// The beginning of the window.
     pub start: u64,
-    /// Its end.
+    /// The end of the window.
     pub end: u64,
 }
 
-/// What must outlive a restart, so that an agent that restarts often orders no more often, and what
-/// the peer must know, so that two hosts order no more often than one.
+/// What must outlive a restart, so that an agent that restarts often does not order more often; and
+/// what the peer must know, so that two hosts do not order more often than one.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct OrderRecord {
-    /// Failures since the last certificate.
+    /// Failures since the last certificate was issued.
     pub failures: u32,
-    /// Whether the last failure was that of the directory itself.
+    /// Whether the last failure was a failure of the directory itself.
     pub unreachable: bool,
-    /// When the last orders of this host began, in seconds since 1970, the oldest first; at most
+    /// When this host's last orders began, in seconds since 1970, oldest first; at most
     /// [`MOST_ORDERS_AN_HOUR`].
     pub began: Vec<u64>,
-    /// The same of the peer, as far as it is known.
+    /// The same for the peer, as far as known.
     #[serde(default)]
     pub peer_began: Vec<u64>,
-    /// The directory wants no order before this second since 1970.
+    /// The directory accepts no order before this second since 1970.
     pub retry_after: Option<u64>,
-    /// When the directory suggests to renew.
+    /// The renewal window suggested by the directory.
     #[serde(default)]
     pub window: Option<Suggestion>,
 }
 
 impl OrderRecord {
-    /// When the last order of either host began, in seconds since 1970.
+    /// Returns when the last order of either host began, in seconds since 1970.
     pub(super) fn last(&self) -> Option<u64> {
         self.began.last().max(self.peer_began.last()).copied()
     }
 
-    /// An order of this host begins.
+    /// Adds an order of this host.
     pub(super) fn note_own_order(&mut self, now: SystemTime) {
         note(&mut self.began, now);
     }
 
-    /// An order of the peer begins.
+    /// Adds an order of the peer.
     pub(super) fn note_peer_order(&mut self, now: SystemTime) {
         note(&mut self.peer_began, now);
     }
 
-    /// When this host may begin another order within the limits of an hour. `cut_off`: it cannot ask
-    /// the other host of its pair.
+    /// Returns when this host may begin another order within the hourly limits. `cut_off`: it
+    /// cannot ask the peer.
     pub(super) fn next_allowed(&self, cut_off: bool) -> SystemTime {
         let mut all = [self.began.as_slice(), self.peer_began.as_slice()].concat();
         all.sort_unstable();
@@ -94,7 +93,7 @@ impl OrderRecord {
         together.max(over(&self.began, alone))
     }
 
-    /// A clock that was set back leaves moments that would have to be waited for.
+    /// Clamps recorded times to `now`: after the clock was set back they would block orders.
     pub(super) fn clamp_to(&mut self, now: SystemTime) {
         let now = to_unix(now);
         for began in self.began.iter_mut().chain(&mut self.peer_began) {
@@ -102,8 +101,8 @@ impl OrderRecord {
         }
     }
 
-    /// Takes in when the peer began orders. What it says of its own is right; what it knows of this
-    /// host's counts where this host has forgotten all of it.
+    /// Merges the peer's order times. Its own are authoritative; those it knows of this host count
+    /// only if this host has lost them all.
     pub(super) fn merge_orders(&mut self, theirs: &Self, now: SystemTime) {
         if !theirs.began.is_empty() {
             self.peer_began = newest(&theirs.began);
@@ -114,8 +113,8 @@ impl OrderRecord {
         self.clamp_to(now);
     }
 
-    /// Takes in what the peer knows of orders for the very certificate that this host has too: the
-    /// greater of both counts.
+    /// Merges the peer's failures to renew the certificate that both hosts have: the greater values
+    /// count.
     pub(super) fn merge_failures(&mut self, theirs: &Self) {
         self.unreachable = match theirs.failures.cmp(&self.failures) {
             std::cmp::Ordering::Less => self.unreachable,
@@ -126,7 +125,7 @@ impl OrderRecord {
         self.retry_after = self.retry_after.max(theirs.retry_after);
     }
 
-    /// There is a new certificate: what was known of the old one's renewal is over.
+    /// Resets what applied to the renewal of the old certificate.
     pub(super) fn begin_certificate(&mut self) {
         self.failures = 0;
         self.unreachable = false;
@@ -135,7 +134,7 @@ impl OrderRecord {
     }
 }
 
-/// When there may be another where `most` may begin within an hour.
+/// Returns when another order may begin if `most` may begin within an hour.
 fn over(began: &[u64], most: usize) -> SystemTime {
     let counts = began.len().checked_sub(most).and_then(|at| began.get(at));
     counts.map_or(SystemTime::UNIX_EPOCH, |oldest| from_unix(*oldest) + HOUR)
@@ -146,7 +145,7 @@ fn note(began: &mut Vec<u64>, now: SystemTime) {
     *began = newest(began);
 }
 
-/// The last of them, of which more are not needed.
+/// Returns the latest entries, as many as the limits need.
 fn newest(began: &[u64]) -> Vec<u64> {
     let surplus = began.len().saturating_sub(MOST_ORDERS_AN_HOUR);
     began.get(surplus..).unwrap_or_default().to_vec()
@@ -158,7 +157,7 @@ pub(super) fn to_unix(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// Bounded, so that a damaged record cannot overflow the time: the year 2169 at the latest.
+/// Bounded to the year 2169, so that a damaged record cannot overflow the time.
 pub(super) fn from_unix(seconds: u64) -> SystemTime {
     const LATEST: u64 = 200 * 365 * 24 * 3600;
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LATEST))

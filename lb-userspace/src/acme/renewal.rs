@@ -1,7 +1,7 @@
-//! The life of one certificate: when to order it, and when to order it again.
+//! Decides when to order and renew one certificate.
 //!
-//! A pure state machine: it has no clock and does no I/O. The caller says what happened and at
-//! what time, and asks [`Renewal::step`] what is due.
+//! A pure state machine without clock and I/O: the caller reports events with their time, and asks
+//! [`Renewal::step`] what is due.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,26 +11,28 @@ use super::{
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// The wait after a first failure. It doubles with each further one.
+/// Back-off after a first failure; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(15 * 60);
-/// How often the directory is asked for its renewal window, where it does not say (RFC 9773 §4.3.3).
+/// Default interval of polling the renewal window (RFC 9773 §4.3.3).
 const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
-/// The bounds of what it says (RFC 9773 §4.3.2): it can neither cause a flood nor a long silence.
+/// Bounds of the interval that the directory asks for (RFC 9773 §4.3.2), against floods and long
+/// silences.
 const ASK_BOUNDS: [Duration; 2] = [Duration::from_secs(60), DAY];
-/// The part of its lifetime by which a renewal may come early, so that hosts and names spread: a
-/// thirtieth.
+/// A renewal may come early by this part of the lifetime (one in 30), which spreads hosts and
+/// names.
 const SPREAD: u32 = 30;
 
 /// What is due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Order a certificate: call [`Renewal::began`] before, and [`Renewal::ended`] behind.
+    /// Order a certificate: call [`Renewal::began`] before it, and [`Renewal::ended`] after it.
     Order,
-    /// Ask the peer for the turn: [`OrderLock::claimed`], and [`OrderLock::answered`] when it has said.
+    /// Claim the lock from the peer: call [`OrderLock::claimed`], and [`OrderLock::answered`] on
+    /// the reply.
     Claim,
-    /// Ask the directory for the renewal window: [`Renewal::asked_for_window`] takes the answer.
+    /// Poll the directory's renewal window: pass the answer to [`Renewal::asked_for_window`].
     AskForWindow,
-    /// Nothing before this moment.
+    /// Nothing is due before this time.
     Wait(SystemTime),
 }
 
@@ -39,34 +41,34 @@ pub enum Step {
 pub enum OrderOutcome {
     /// There is a new certificate.
     Issued(Validity),
-    /// The directory was not reached, or did not work. No authorization failed.
+    /// The directory was unreachable or failed; no authorization was refused.
     Unreachable {
-        /// When the directory wants to be asked again.
+        /// The directory accepts no order before this time.
         retry_after: Option<SystemTime>,
     },
-    /// The directory refused, or could not validate a name.
+    /// The directory refused the order or could not validate a name.
     Refused {
-        /// When the directory wants to be asked again.
+        /// The directory accepts no order before this time.
         retry_after: Option<SystemTime>,
     },
 }
 
-/// The life of one certificate.
+/// The renewal state of one certificate.
 #[derive(Clone, Debug)]
 pub struct Renewal {
-    /// 0 to [`u64::MAX`] stands for 0 to 1: the same for a host and a name at every start.
+    /// A fraction of 2^64, which depends on host and name and is the same at every start.
     seed: u64,
     certificate: Option<Validity>,
     record: OrderRecord,
     order_lock: OrderLock,
-    /// When to ask for the window next; `None`: at once.
+    /// When to poll the window next; `None` for immediately.
     ask_at: Option<SystemTime>,
-    /// An operator wants a new certificate now.
+    /// Whether an operator has requested a new certificate.
     wanted: bool,
 }
 
 impl Renewal {
-    /// The life of a certificate that is there, or is not. `seed` differs between hosts and names.
+    /// Creates the state of a certificate, existing or not. `seed` differs between hosts and names.
     #[must_use]
     pub fn new(seed: u64, certificate: Option<Validity>, record: OrderRecord) -> Self {
         Self {
@@ -79,7 +81,7 @@ impl Renewal {
         }
     }
 
-    /// The same on a host of a pair, which starts.
+    /// Sets the role of a host of a pair that starts.
     #[must_use]
     pub fn in_pair(self, role: HostRole, now: SystemTime) -> Self {
         Self {
@@ -88,24 +90,24 @@ impl Renewal {
         }
     }
 
-    /// What is known of whose turn it is.
+    /// Returns the order lock.
     pub fn order_lock(&mut self) -> &mut OrderLock {
         &mut self.order_lock
     }
 
-    /// From when to when the certificate is valid; `None`: there is none.
+    /// Returns the validity of the certificate; `None` if there is none.
     #[must_use]
     pub fn certificate(&self) -> Option<Validity> {
         self.certificate
     }
 
-    /// What is to be kept on disk.
+    /// Returns the record to keep on disk.
     #[must_use]
     pub fn record(&self) -> &OrderRecord {
         &self.record
     }
 
-    /// What is due at `now`.
+    /// Returns what is due at `now`.
     pub fn step(&mut self, now: SystemTime) -> Step {
         self.forget_future_times(now);
         let mut order_at = self.order_at(now);
@@ -115,7 +117,7 @@ impl Renewal {
             match self.order_lock.permit(now) {
                 OrderPermit::Claim => return Step::Claim,
                 OrderPermit::Wait(until) => order_at = until,
-                // A peer that has fallen silent leaves this host fewer orders.
+                // A peer that became silent leaves this host fewer orders.
                 OrderPermit::Begin => order_at = self.order_at(now),
             }
             if order_at <= now {
@@ -123,7 +125,7 @@ impl Renewal {
             }
         }
         if self.order_lock.role() == HostRole::Standby {
-            // What is due there is the active host's to do.
+            // The active host does what is due.
             return Step::Wait(now + DAY);
         }
         if self.certificate.is_none() {
@@ -135,7 +137,7 @@ impl Renewal {
         }
     }
 
-    /// When the next order begins, if nothing changes.
+    /// Returns when the next order begins if nothing changes.
     #[must_use]
     pub fn order_at(&self, now: SystemTime) -> SystemTime {
         let due = if self.wanted {
@@ -155,7 +157,7 @@ impl Renewal {
         self.order_lock.began(now);
     }
 
-    /// The order ended. The certificate that is there stays unless there is a new one.
+    /// The order ended. Without a new certificate, the old one stays.
     pub fn ended(&mut self, outcome: OrderOutcome) {
         self.order_lock.ended();
         let (unreachable, retry_after) = match outcome {
@@ -171,8 +173,8 @@ impl Renewal {
         self.record.retry_after = retry_after.map(to_unix);
     }
 
-    /// The directory was asked for its renewal window. `None`: it offers none, or did not answer,
-    /// and what it said before holds. `again`: how long the answer is good for.
+    /// The renewal window was polled. `window` is `None` if the directory offers none or did not
+    /// answer; the previous one then stays. `again`: how long the answer is valid.
     pub fn asked_for_window(
         &mut self,
         now: SystemTime,
@@ -192,10 +194,10 @@ impl Renewal {
         self.ask_at = Some(now + again.unwrap_or(ASK_AGAIN).clamp(least, most));
     }
 
-    /// An operator wants a new certificate now. The limit of an hour holds all the same.
+    /// An operator requests a new certificate. The hourly limit applies.
     ///
     /// # Errors
-    /// The limit is reached: when it is over.
+    /// The limit is reached: when it ends.
     pub fn want_now(&mut self, now: SystemTime) -> Result<(), SystemTime> {
         self.forget_future_times(now);
         let over = self.next_allowed();
@@ -206,31 +208,31 @@ impl Renewal {
         Ok(())
     }
 
-    /// The operator does not want one any more.
+    /// Withdraws the operator's request.
     pub fn want_none(&mut self) {
         self.wanted = false;
     }
 
-    /// A new certificate is in place, from this host's order or from the peer.
+    /// A new certificate was installed, from this host's order or from the peer.
     pub fn certificate_installed(&mut self, certificate: Validity) {
         self.certificate = Some(certificate);
         self.ask_at = None;
         self.record.begin_certificate();
     }
 
-    /// The peer claims the turn: [`OrderLock::peer_claims`].
+    /// The peer claims the lock: see [`OrderLock::peer_claims`].
     ///
     /// # Errors
-    /// It is this host's: how long that may last.
+    /// This host holds the lock: how long that may last.
     pub fn peer_claims(&mut self, number: u64, now: SystemTime) -> Result<(), Duration> {
         self.order_lock.peer_claims(number, now)?;
-        // It counts before it begins, as an own one does.
+        // Counted before it begins, as this host's orders are.
         self.record.note_peer_order(now);
         Ok(())
     }
 
-    /// The peer tells of its record. `same`: it has the very certificate that this host has, or none
-    /// as this one.
+    /// Merges the peer's record. `same`: the peer has the same certificate as this host, or none
+    /// like this host.
     pub fn merge_peer_record(&mut self, theirs: &OrderRecord, same: bool, now: SystemTime) {
         self.record.merge_orders(theirs, now);
         if !same {
@@ -243,8 +245,8 @@ impl Renewal {
         }
     }
 
-    /// When the certificate is to be renewed, whatever failed since; the beginning of 1970 where there
-    /// is none.
+    /// Returns when the certificate is due for renewal, regardless of failures; the beginning of
+    /// 1970 if there is none.
     #[must_use]
     pub fn renew_at(&self) -> SystemTime {
         let Some(Validity {
@@ -265,14 +267,14 @@ impl Renewal {
             return by_age;
         };
         let length = end.duration_since(start).unwrap_or_default();
-        // A window that ends with the certificate or after it leaves no time for a failure.
+        // A window that ends with the certificate or later leaves no time for a failure.
         let latest = not_after - lifetime / 10;
         (start + self.part_of(length)).min(latest)
     }
 
-    /// The end of the wait after failures: 15 minutes, doubling to a day, or to an hour where the
-    /// directory itself did not work. Near the end of a certificate that is still valid it is an
-    /// eighth of what is left, so that it is renewed in time once the cause is gone.
+    /// Returns the end of the back-off after failures: 15 minutes, doubling up to a day, or up to
+    /// an hour if the directory itself failed. Near the end of a valid certificate it is an eighth
+    /// of the remaining time, so that the certificate is renewed in time once the cause is fixed.
     fn backed_off_until(&self, now: SystemTime) -> SystemTime {
         let (Some(last), 1..) = (self.record.last(), self.record.failures) else {
             return SystemTime::UNIX_EPOCH;
@@ -288,12 +290,12 @@ impl Renewal {
         from_unix(last) + wait + self.part_of(wait / 10)
     }
 
-    /// When another order may begin within the limit of an hour.
+    /// Returns when another order may begin within the hourly limit.
     fn next_allowed(&self) -> SystemTime {
         self.record.next_allowed(self.order_lock.is_cut_off())
     }
 
-    /// A clock that was set back leaves moments that would have to be waited for.
+    /// Clears times that are too far ahead because the clock was set back.
     fn forget_future_times(&mut self, now: SystemTime) {
         self.record.clamp_to(now);
         if self.ask_at.is_some_and(|ask_at| ask_at > now + DAY) {
@@ -301,9 +303,9 @@ impl Renewal {
         }
     }
 
-    /// This host's and name's part of a length of time.
+    /// Returns a part of a duration, which depends on host and name.
     fn part_of(&self, length: Duration) -> Duration {
-        // The upper 32 bits: a fraction of 2^32, in which the multiplication cannot overflow.
+        // The upper 32 bits: a fraction of 2^32, with which the multiplication cannot overflow.
         let fraction = self.seed >> 32;
         let nanoseconds = (length.as_nanos() * u128::from(fraction)) >> 32;
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))

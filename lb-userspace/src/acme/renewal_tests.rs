@@ -52,7 +52,7 @@ fn the_directorys_window_comes_before_the_age() {
     assert_eq!(renewal.order_at(day(1)), day(11));
     assert_eq!(renewal.step(day(1)), Step::Wait(day(1) + HOUR));
     assert_eq!(renewal.step(day(1) + HOUR), Step::AskForWindow);
-    // No answer: what was said before holds, and it is asked again in some hours.
+    // No answer: the previous one stays, and the window is polled again in some hours.
     renewal.asked_for_window(day(2), None, None);
     assert_eq!(renewal.order_at(day(2)), day(11));
     assert_eq!(renewal.step(day(2)), Step::Wait(day(2) + ASK_AGAIN));
@@ -144,7 +144,7 @@ fn a_damaged_record_is_survived() {
     assert_eq!(renewal.record().began.len(), MOST_ORDERS_AN_HOUR);
 }
 
-/// How the directory is during a part of the simulated time.
+/// The behaviour of the directory during a part of the simulated time.
 #[derive(Clone, Copy, Debug)]
 enum Directory {
     Works,
@@ -171,7 +171,7 @@ struct World {
 }
 
 impl World {
-    /// Lets the time pass until `end`, with a restart of the agent every so often.
+    /// Runs until `end`, restarting the agent at an interval.
     fn run(&mut self, renewal: &mut Renewal, directory: Directory, end: SystemTime, orders: bool) {
         while self.now < end {
             if orders {
@@ -190,7 +190,7 @@ impl World {
                 Step::Order => {
                     self.began.push(self.now);
                     renewal.began(self.now);
-                    // It is written before the order begins: a crash comes here.
+                    // The record is written before the order begins; a crash happens here.
                     self.now += Duration::from_secs(10);
                     renewal.ended(self.outcome(directory));
                     continue;
@@ -220,8 +220,8 @@ impl World {
 }
 
 proptest! {
-    /// Weeks of a directory that works, is down, refuses or limits, with restarts in between: no
-    /// hour has more orders than the limit, whatever the operator asks for.
+    /// Simulates weeks of a directory that works, is down, refuses or limits, with restarts: no
+    /// hour has more orders than the limit, whatever operators request.
     #[test]
     fn no_hour_has_more_orders_than_the_limit(
         seed: u64,
@@ -246,14 +246,14 @@ proptest! {
             }
         }
         for window in world.began.windows(MOST_ORDERS_AN_HOUR + 1) {
-            // Orders are kept to the second.
+            // Times are recorded in whole seconds.
             let span = window[MOST_ORDERS_AN_HOUR].duration_since(window[0]).expect("in order");
             prop_assert!(span + Duration::from_secs(1) >= HOUR, "{MOST_ORDERS_AN_HOUR} and one in {span:?}");
         }
     }
 
-    /// A directory that is down or refuses for any part of the lifetime but its last tenth: the
-    /// certificate is renewed before it ends.
+    /// A directory that is down or refuses for any part of the lifetime except its last tenth: the
+    /// certificate is renewed before it expires.
     #[test]
     fn it_is_renewed_in_time_if_the_directory_works_in_time(
         seed: u64,

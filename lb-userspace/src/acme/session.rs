@@ -1,4 +1,4 @@
-//! One account at one directory, and the orders that it places.
+//! One account at one ACME directory, and its orders.
 
 use std::{
     sync::{
@@ -28,28 +28,27 @@ use crate::{
     private_file,
 };
 
-/// A whole order, validation included. DNS-01 takes longer by its wait for the DNS, and by what the
-/// commands may take together.
+/// Time limit of an order with validation. DNS-01 adds its wait for DNS, and the time that all
+/// commands together may take.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(1200);
-/// How long, and how often, the directory is asked whether it has validated, and whether it has
-/// issued.
+/// Polling of validation and issuance.
 const POLLING: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
     .backoff(1.5)
     .timeout(Duration::from_secs(120));
-/// Times that a request whose nonce was refused is signed again. `instant-acme` makes three requests
-/// of each, and the last one of an order is two, both of which need a good nonce: with nine of ten
-/// refused, one try of it in fourteen succeeds. A nonce that is refused costs nothing at the directory
-/// (RFC 8555 §6.5).
+/// How often a request with a rejected nonce is retried. `instant-acme` sends each request up to
+/// three times, and the last one of an order is two requests that both need a valid nonce: if nine
+/// of ten nonces are rejected, one attempt in fourteen succeeds. A rejected nonce costs nothing at
+/// the directory (RFC 8555 §6.5).
 const NONCE_TRIES: u32 = 250;
-/// More than any MAC key takes.
+/// Size limit of a MAC key file.
 const MOST_KEY_BYTES: u64 = 4096;
 
 const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
-/// Why there is no new certificate.
+/// Why an order failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OrderError {
     #[error("the directory: {0}")]
@@ -87,7 +86,7 @@ pub(super) enum OrderError {
 }
 
 impl OrderError {
-    /// Whether the directory did not work, so that it refused nothing.
+    /// Returns whether the directory itself failed, so that it refused nothing.
     pub(super) fn is_unreachable(&self) -> bool {
         match self {
             Self::Directory(Error::Api(problem)) => problem.status.is_some_and(|code| code >= 500),
@@ -102,7 +101,7 @@ impl OrderError {
     }
 }
 
-/// Repeats a request for as long as its nonce is refused.
+/// Repeats a request as long as its nonce is rejected.
 macro_rules! with_good_nonce {
     ($request:expr) => {{
         let mut tries = 1;
@@ -117,7 +116,7 @@ macro_rules! with_good_nonce {
     }};
 }
 
-// Behind the macro, which it uses.
+// After the macro, which this module uses.
 mod validation;
 
 /// One account at one directory.
@@ -126,11 +125,10 @@ pub(super) struct Session {
     store: Store,
     exchange: Exchange,
     account: Option<Account>,
-    /// How many times the account on disk became another one, and how many times when `account` was
-    /// read.
+    /// The counter of changes of the account on disk, and its value when `account` was read.
     accounts: (Arc<AtomicU64>, u64),
     retry_after: RetryAfter,
-    /// Records of the DNS that are there for the order under way, and what the command said of each.
+    /// The DNS records set for the current order, with the command's output for each.
     records: Vec<(TxtRecord, String)>,
 }
 
@@ -155,9 +153,9 @@ impl Session {
         }
     }
 
-    /// Orders a certificate for these names, validated in this way. Returns its chain and key as
-    /// PEM. `replaces`: the certificate that it takes the place of, where the directory wants to
-    /// know (RFC 9773 §5).
+    /// Orders a certificate for these names, validated by this challenge. Returns chain and key as
+    /// PEM. `replaces` is the certificate to be replaced, for directories that support it (RFC 9773
+    /// §5).
     pub(super) async fn order(
         &mut self,
         domains: &[String],
@@ -168,7 +166,7 @@ impl Session {
         if let Err(error) = &outcome
             && error.is_about_account()
         {
-            tracing::warn!("the ACME directory does not know this account any more: {error}");
+            tracing::warn!(%error, "the ACME directory no longer knows this account");
             self.account = None;
             self.exchange.forget_account(&self.store);
             self.store.forget_account()?;
@@ -177,7 +175,7 @@ impl Session {
         if let Err(error) = &outcome
             && (error.is_unreachable() || matches!(error, OrderError::NoProfile { .. }))
         {
-            // Connects again the next time: the directory may have other URLs or profiles by then.
+            // Reads the directory again next time: its URLs or profiles may have changed.
             self.account = None;
         }
         outcome
@@ -195,18 +193,18 @@ impl Session {
         let limit = ORDER_TIMEOUT + longer.unwrap_or_default();
         let ordered = self.order_by_account(domains, challenge, replaces);
         let outcome = tokio::time::timeout(limit, ordered).await;
-        // Whatever came of it, and also where it took too long.
+        // In every case, also after a timeout.
         self.remove_records().await;
         outcome.unwrap_or(Err(OrderError::Timeout(limit)))
     }
 
-    /// When the directory wants to be asked again, after it refused.
+    /// Returns when the directory accepts requests again, after a refusal.
     pub(super) fn retry_after(&self) -> Option<SystemTime> {
         self.retry_after.take()
     }
 
-    /// When the directory suggests to renew this certificate, and how long that is good for; `None`
-    /// where it offers no such thing, or does not answer.
+    /// Returns the suggested renewal window of this certificate, and how long that is valid; `None`
+    /// if the directory offers none or does not answer.
     pub(super) async fn window(
         &mut self,
         certificate: &CertificateDer<'_>,
@@ -221,7 +219,7 @@ impl Session {
             }
             Err(Error::Unsupported(_)) => None,
             Err(error) => {
-                tracing::info!("the ACME directory gave no renewal window: {error}");
+                tracing::info!(%error, "the ACME directory returned no renewal window");
                 None
             }
         }
@@ -251,7 +249,7 @@ impl Session {
             }
         };
         let mut order = with_good_nonce!(account.new_order(&new_order()))?;
-        // The answers are served until the order has ended.
+        // The responses are served until the order has ended.
         let _served = self
             .answer_challenges(&mut order, domains, challenge)
             .await?;
@@ -295,7 +293,7 @@ impl Session {
                     with_good_nonce!(builder().create(&new, directory.clone(), bound.as_ref()))?;
                 self.store.keep_account(&credentials)?;
                 self.exchange.publish();
-                tracing::info!(directory, "made an ACME account");
+                tracing::info!(directory, "created an ACME account");
                 account
             }
         };
@@ -304,7 +302,7 @@ impl Session {
     }
 }
 
-/// Whether the directory offers this profile (draft-ietf-acme-profiles §3).
+/// Checks that the directory offers this profile (draft-ietf-acme-profiles §3).
 fn check_profile(account: &Account, wanted: &str) -> Result<(), OrderError> {
     let offered = account.profiles().map(|profile| profile.name.to_owned());
     let mut offered: Vec<_> = offered.collect();
@@ -330,8 +328,8 @@ fn is_bad_nonce(problem: &Problem) -> bool {
     problem.r#type.as_deref() == Some(BAD_NONCE)
 }
 
-/// Fetches the state of every authorization that is not known. What was fetched stays: after an
-/// error the rest is fetched by the next call.
+/// Fetches the state of all authorizations. Fetched states stay: after an error the next call
+/// fetches the rest.
 async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -340,7 +338,7 @@ async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
     Ok(())
 }
 
-/// Why an order became invalid: what the directory says of each name.
+/// Returns why an order became invalid, by name, as reported by the directory.
 async fn reasons(order: &mut Order) -> String {
     let unknown = "a name, and does not say why".to_owned();
     if with_good_nonce!(fetch_authorizations(order)).is_err() {
@@ -361,7 +359,7 @@ async fn reasons(order: &mut Order) -> String {
     }
 }
 
-/// A new P-256 key as PEM, and the request for a certificate of these names, signed with it.
+/// Generates a P-256 key as PEM, and a certificate request for these names, signed with it.
 fn key_and_request(domains: &[String]) -> Result<(String, Vec<u8>), rcgen::Error> {
     let mut params = CertificateParams::new(domains)?;
     params.distinguished_name = DistinguishedName::new();

@@ -1,4 +1,4 @@
-//! What is kept on disk: the account, the certificates with their keys, and when orders began.
+//! Files: the account, the certificates with their keys, and the order records.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::OrderRecord;
 use crate::private_file;
 
-/// More than any of these files takes.
+/// Size limit of these files.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// A file could not be read or written.
@@ -25,7 +25,7 @@ pub struct StoreError {
     why: String,
 }
 
-/// The folder of one directory.
+/// The files for one ACME directory.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     folder: PathBuf,
@@ -36,7 +36,7 @@ impl Store {
         Self { folder }
     }
 
-    /// The account's credentials; `None`: there is no account yet.
+    /// Returns the account's credentials; `None` if there is no account yet.
     pub(super) fn account<T: DeserializeOwned>(&self) -> Result<Option<T>, StoreError> {
         read_json(&self.folder.join("account.json"))
     }
@@ -45,12 +45,12 @@ impl Store {
         write_json(&self.folder.join("account.json"), credentials)
     }
 
-    /// The account's file as it is; `None`: there is no account yet.
+    /// Returns the account file; `None` if there is no account yet.
     pub(super) fn account_bytes(&self) -> Result<Option<Vec<u8>>, StoreError> {
         read_file(&self.folder.join("account.json"))
     }
 
-    /// Keeps an account that the peer has made.
+    /// Installs an account that the peer has created.
     pub(super) fn take_account(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.folder.join("account.json");
         match serde_json::from_slice::<AccountCredentials>(bytes) {
@@ -63,7 +63,7 @@ impl Store {
         }
     }
 
-    /// Has a new account made the next time.
+    /// Removes the account, so that the next order creates a new one.
     pub(super) fn forget_account(&self) -> Result<(), StoreError> {
         let path = self.folder.join("account.json");
         fs::remove_file(&path).map_err(|error| StoreError {
@@ -73,8 +73,8 @@ impl Store {
         })
     }
 
-    /// What is known of the orders of a certificate. A file that cannot be read costs its
-    /// contents: the caller says so.
+    /// Returns the order record of a certificate. The caller reports a file that cannot be read, as
+    /// its contents are lost.
     pub(super) fn record(&self, certificate: &Path) -> Result<OrderRecord, StoreError> {
         read_json(&self.record_file(certificate)).map(Option::unwrap_or_default)
     }
@@ -126,8 +126,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     write(path, &text)
 }
 
-/// Replaces a file in one step by one of mode 0600, and makes its folders (0700) where there are
-/// none: after a crash there is the old file or the new one.
+/// Replaces a file atomically by one of mode 0600, and creates its folders (0700) if needed: after
+/// a crash either the old or the new file exists.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace(path, bytes).map_err(|error| StoreError {
         what: "write",
@@ -151,7 +151,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
     let draft = PathBuf::from(draft);
-    // One that a crash left behind may have another mode.
+    // A leftover of a crash may have another mode.
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -164,7 +164,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
-    // The rename itself is on disk once the folder is.
+    // The rename is durable once the folder is synced.
     File::open(folder)?.sync_all()
 }
 
@@ -179,7 +179,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a/b/key.pem");
         write(&path, b"old").expect("written");
-        // What a crash left behind.
+        // A leftover of a crash.
         fs::write(folder.path().join("a/b/key.pem.new"), "half").expect("written");
         write(&path, b"new").expect("written");
         assert_eq!(fs::read(&path).expect("read"), b"new");

@@ -1,4 +1,4 @@
-//! The account at the directory, which both hosts use.
+//! The ACME account, which both hosts use.
 
 use std::sync::{
     Arc,
@@ -11,27 +11,27 @@ use crate::acme::{peer_message::MOST_ACCOUNT_BYTES, store::Store};
 /// What is known of the account.
 #[derive(Debug, Default)]
 pub(super) struct KnownAccount {
-    /// Counts how many times that of the peer was taken.
+    /// Number of times that the peer's account was installed.
     taken: Arc<AtomicU64>,
-    /// An account that the directory does not know any more.
+    /// An account that the directory no longer knows.
     unknown: Option<Vec<u8>>,
 }
 
 impl Exchange {
-    /// Counts how many times the account on disk became another one.
+    /// Counts the changes of the account on disk.
     pub(in crate::acme) fn accounts_taken(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.state().account.taken)
     }
 
-    /// The directory does not know the account that is on disk: that of the peer, if it is the same,
-    /// is not taken.
+    /// Marks the account on disk as unknown to the directory, so that the peer's copy of it is not
+    /// installed.
     pub(in crate::acme) fn forget_account(&self, store: &Store) {
         self.state().account.unknown = read(store);
     }
 }
 
 impl KnownAccount {
-    /// Takes the account of the peer where there is none here, and on the standby that of the active
+    /// Installs the peer's account if there is none here, and, on the standby, that of the active
     /// host.
     pub(super) fn apply(&mut self, store: &Store, role: HostRole, told: &HostState) {
         let Some(theirs) = &told.account else {
@@ -49,19 +49,16 @@ impl KnownAccount {
         match store.take_account(theirs) {
             Ok(()) => {
                 self.taken.fetch_add(1, Relaxed);
-                tracing::info!("installed the ACME account from {}", told.node);
+                tracing::info!(peer = told.node, "installed the ACME account from the peer");
             }
             Err(error) => {
-                tracing::warn!(
-                    "did not take the ACME account over from {}: {error}",
-                    told.node
-                );
+                tracing::warn!(peer = told.node, %error, "did not install the ACME account from the peer");
             }
         }
     }
 }
 
-/// The account's file; `None`: there is none that could be given.
+/// Returns the account file; `None` if there is none that can be sent.
 pub(super) fn read(store: &Store) -> Option<Vec<u8>> {
     let bytes = store.account_bytes().ok()??;
     (bytes.len() <= MOST_ACCOUNT_BYTES).then_some(bytes)

@@ -1,4 +1,5 @@
-//! The certificates: whose turn it is to order one, and the newer one for the host that has it not.
+//! The exchange of certificates: which host may order one, and copies of newer ones to the host
+//! that lacks them.
 
 use std::{
     fs,
@@ -16,7 +17,7 @@ use crate::{
     config::Name,
 };
 
-/// The peer tells of a certificate; `None`: it keeps none for that service.
+/// Applies the peer's state of a certificate; `None` if the peer does not manage it.
 pub(super) fn apply(managed: &ManagedCertificate, told: Option<CertificateState>, now: SystemTime) {
     let mut state = managed.state();
     let before = state.renewal.record().clone();
@@ -36,14 +37,14 @@ pub(super) fn apply(managed: &ManagedCertificate, told: Option<CertificateState>
     managed.changed.notify_one();
 }
 
-/// The peer claims the turn: for how long it is refused.
+/// The peer claims the order lock. Returns how long it is refused.
 pub(super) fn claimed(
     state: &ExchangeState,
     service: &str,
     number: u64,
     now: SystemTime,
 ) -> Option<Duration> {
-    // A service that is not known here is not ordered for here.
+    // This host orders nothing for a service that it does not know.
     let managed = find(state, service)?;
     let mut state = managed.state();
     let refused = state.renewal.peer_claims(number, now).err();
@@ -55,7 +56,7 @@ pub(super) fn claimed(
     refused
 }
 
-/// The peer answered a claim. False where nobody waits for that.
+/// The peer replied to a claim. Returns false if no such claim is pending.
 pub(super) fn answered(
     state: &ExchangeState,
     service: &str,
@@ -74,7 +75,7 @@ pub(super) fn answered(
     waited
 }
 
-/// The certificate file that the peer asks for.
+/// Returns the certificate file that the peer requests.
 pub(super) fn read_for_peer(
     state: &ExchangeState,
     service: &str,
@@ -82,19 +83,19 @@ pub(super) fn read_for_peer(
 ) -> Option<Secret> {
     let managed = find(state, service)?;
     let given = {
-        // Held, so that the file is not replaced meanwhile.
+        // Holds the lock so that the file is not replaced meanwhile.
         let state = managed.state();
         let id = state.certificate.filter(|id| id.fingerprint == fingerprint);
-        id.ok_or_else(|| "there is another certificate by now".to_owned())
+        id.ok_or_else(|| "the file holds another certificate by now".to_owned())
             .and_then(|_id| read(managed))
     };
     match given {
         Ok(bytes) => {
-            tracing::info!(service, "gave the certificate to the peer");
+            tracing::info!(service, "sent the certificate to the peer");
             Some(Secret(bytes))
         }
         Err(error) => {
-            tracing::warn!(service, "did not give the certificate to the peer: {error}");
+            tracing::warn!(service, error, "did not send the certificate to the peer");
             None
         }
     }
@@ -109,8 +110,8 @@ fn read(managed: &ManagedCertificate) -> Result<Vec<u8>, String> {
 }
 
 impl Exchange {
-    /// Asks for the next certificate of the peer that is newer. One at a time, so that what waits to
-    /// be sent is bounded.
+    /// Requests the peer's next newer certificate. Only one at a time, to bound the data queued for
+    /// sending.
     pub(super) fn request_newer(&self, state: &mut ExchangeState, now: SystemTime) {
         if state.requested.is_some() {
             return;
@@ -132,7 +133,7 @@ impl Exchange {
         }
     }
 
-    /// Takes a certificate that was asked for. True when it is in place.
+    /// Installs a requested certificate. Returns whether it was installed.
     pub(super) fn install_received(
         &self,
         state: &mut ExchangeState,
@@ -144,7 +145,10 @@ impl Exchange {
             .requested
             .take_if(|(name, _)| name.as_str() == service);
         let Some((name, wanted)) = wanted else {
-            tracing::warn!(service, "the peer sent a certificate that nobody asked for");
+            tracing::warn!(
+                service,
+                "the peer sent a certificate that was not requested"
+            );
             return false;
         };
         let Some(managed) = state.managed.get(&name) else {
@@ -157,14 +161,15 @@ impl Exchange {
                 self.0
                     .statuses
                     .change(&name, |status| status.failure = None);
-                // The agent is stopping: the next one finds the file.
+                // If the agent is stopping, its successor finds the file.
                 let _gone = self.0.renewed.send(name);
                 true
             }
             Err(error) => {
                 tracing::warn!(
                     service,
-                    "did not take the certificate over from the peer: {error}"
+                    error,
+                    "did not install the certificate from the peer"
                 );
                 managed.state().unfit = Some(wanted.fingerprint);
                 false
@@ -180,18 +185,18 @@ fn put_in_place(
     now: SystemTime,
 ) -> Result<CertificateDetails, String> {
     let Some(Secret(bytes)) = bytes else {
-        return Err("it does not have it any more".to_owned());
+        return Err("the peer no longer has it".to_owned());
     };
     if bytes.len() > MOST_FILE_BYTES {
         return Err(format!("it has more than {MOST_FILE_BYTES} bytes"));
     }
     let details = usable(&managed.plan, managed.inspect, &bytes)?;
     if details.id() != wanted {
-        return Err("it is another one than it told of".to_owned());
+        return Err("it is not the certificate that was requested".to_owned());
     }
     let mut state = managed.state();
     if state.certificate >= Some(wanted) {
-        return Err("the one that is here is as new".to_owned());
+        return Err("the installed one is as new".to_owned());
     }
     managed
         .install(&mut state, &bytes, &details)

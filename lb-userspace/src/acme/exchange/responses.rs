@@ -1,17 +1,17 @@
-//! The answers to a directory that validates a name: served on both hosts, as either may be asked.
+//! Challenge responses, served on both hosts because the directory may reach either.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Exchange, HostState, Offer, PeerMessage, Response, SystemTime};
 use crate::acme::SelfSignedError;
 
-/// Answers of the peer that are served at most.
+/// Limit of the peer's responses that are served.
 const MOST_RESPONSES: usize = 1024;
-/// How long the peer may take to serve an answer. Without that the order goes on: the directory asks
-/// the active host as a rule.
+/// How long to wait for the peer to serve a response. The order continues without it, as the
+/// directory normally reaches the active host.
 const SERVING: Duration = Duration::from_secs(3);
 
-/// An answer that is served on both hosts for as long as this lives.
+/// Guard of a response that both hosts serve.
 #[derive(Debug)]
 #[must_use]
 pub(in crate::acme) struct SharedOffer {
@@ -21,8 +21,7 @@ pub(in crate::acme) struct SharedOffer {
 }
 
 impl Exchange {
-    /// Serves an answer here and has the peer serve it; returns when both do, or when the peer has
-    /// not for a while.
+    /// Serves a response on both hosts. Returns when both do, or when the peer has not for a while.
     pub(in crate::acme) async fn serve(
         &self,
         response: Response,
@@ -44,15 +43,15 @@ impl Exchange {
             let serves = served.wait_for(|served| *served >= serial);
             if tokio::time::timeout(SERVING, serves).await.is_err() {
                 tracing::warn!(
-                    "the peer does not serve the answer to the ACME directory yet: a validation that \
-                     reaches it fails"
+                    "the peer does not serve the challenge response yet: a validation that reaches the \
+                     peer fails"
                 );
             }
         }
         Ok(shared)
     }
 
-    /// Serves what the peer's orders are validated by, and nothing else that it told before.
+    /// Serves the challenge responses of the peer's state, and drops earlier ones.
     pub(super) fn answer(&self, state: &mut super::ExchangeState, told: &HostState) {
         let mut before = std::mem::take(&mut state.offers);
         let mut offers = BTreeMap::new();
@@ -63,7 +62,9 @@ impl Exchange {
                 Ok(offer) => {
                     offers.insert(response.clone(), offer);
                 }
-                Err(error) => tracing::warn!("{error}"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot serve a challenge response of the peer");
+                }
             }
         }
         state.offers = offers;

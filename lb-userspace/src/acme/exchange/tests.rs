@@ -1,4 +1,4 @@
-//! Two exchanges, wired to each other as the link does it.
+//! Two exchanges that deliver their messages to each other as the link does.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -9,12 +9,12 @@ use crate::{
 };
 
 const NAME: &str = "www.example.org";
-/// In the year 2033, and a day.
+/// In the year 2033, for a day.
 const BEGINS: u64 = 2_000_000_000;
 const ACCOUNT: &str = r#"{"id": "https://acme.example.org/1", "key_pkcs8": "MTIz", "urls": null,
                           "directory": "https://acme.example.org/dir"}"#;
 
-/// A stand-in for a certificate: its names, when it begins, and a byte of its fingerprint.
+/// A fake certificate: its names, when it begins, and a byte of its fingerprint.
 fn inspect(bytes: &[u8]) -> Result<CertificateDetails, String> {
     let text = String::from_utf8_lossy(bytes);
     let [names, begins, mark] = text.split(' ').collect::<Vec<_>>()[..] else {
@@ -113,7 +113,7 @@ impl Host {
     }
 }
 
-/// Carries what is said until nobody says anything. Returns what each said.
+/// Delivers messages until none is left. Returns those of each host.
 fn talk(hosts: [&mut Host; 2]) -> [Vec<PeerMessage>; 2] {
     let [one, other] = hosts;
     let mut said = [Vec::new(), Vec::new()];
@@ -153,7 +153,7 @@ fn the_newer_certificate_comes_to_the_host_that_has_it_not() {
     for (ours, expected) in [
         (None, &newer),
         (Some(format!("{NAME} {} 1", BEGINS - 1)), &newer),
-        // It is not for the name: as good as none.
+        // It does not cover the name, so it counts as missing.
         (Some(format!("example.net {} 1", BEGINS + 1)), &newer),
     ] {
         let mut one = Host::raise("a", Some(&newer));
@@ -175,7 +175,7 @@ fn a_certificate_that_is_older_or_of_no_use_is_not_taken() {
     let ours = format!("{NAME} {BEGINS} 1");
     for theirs in [
         format!("{NAME} {} 2", BEGINS - 1),
-        // Over for years.
+        // Expired years ago.
         format!("{NAME} 1000 2"),
     ] {
         let mut one = Host::raise("a", Some(&theirs));
@@ -297,7 +297,7 @@ async fn an_answer_is_served_by_both_before_it_counts_and_withdrawn_from_both() 
     };
     assert_eq!(other.http_answer().as_deref(), Some("token.thumbprint"));
     assert!(one.http_answer().is_some());
-    // What else is told meanwhile takes nothing away.
+    // Other state messages in between do not cancel the request.
     one.exchange.publish();
     talk([&mut one, &mut other]);
     assert!(other.http_answer().is_some());
@@ -330,7 +330,7 @@ fn a_claim_is_answered_and_counts_before_the_order_begins() {
     assert!(other.folder.path().exists());
 }
 
-/// What a host tells.
+/// The state that a host sends.
 fn told_by(host: &mut Host) -> HostState {
     host.exchange.publish();
     let mut told = None;

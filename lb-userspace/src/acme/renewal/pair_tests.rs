@@ -1,5 +1,5 @@
-//! Two hosts, a link that breaks, roles that move, agents that restart, and a directory that is down,
-//! over months of simulated time.
+//! Simulates two hosts for months, with link failures, role changes, restarts and a directory that
+//! is down.
 
 use proptest::prelude::*;
 
@@ -14,9 +14,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever happens: [`World::step`] sees no order of a standby and no two at once while the
-    /// link stands; the limit of an hour holds for both hosts; and with the link up and one host
-    /// active both come to have the same certificate.
+    /// Whatever happens, [`World::step`] sees no order of a standby and no overlapping orders while
+    /// the link is up; the hourly limit holds for both hosts together; and with the link up and one
+    /// host active both get the same certificate.
     #[test]
     fn two_hosts_order_as_one(
         mut world in world(),
@@ -35,7 +35,7 @@ proptest! {
         prop_assert!(one.certificate.is_some() && one.certificate == other.certificate);
     }
 
-    /// Without rest: everything happens within minutes, and operators ask all the time.
+    /// Everything happens within minutes, and operators request renewals all the time.
     #[test]
     fn no_hour_has_more_orders_than_the_limit(
         mut world in world(),
@@ -50,8 +50,8 @@ proptest! {
         world.assert_limit();
     }
 
-    /// A directory that works most of the time: roles move, links are down for days, agents restart,
-    /// and no certificate that is served is ever over.
+    /// The directory works most of the time; roles change, links are down for days and agents
+    /// restart. No served certificate ever expires.
     #[test]
     fn no_certificate_runs_out_where_the_directory_works_most_of_the_time(
         seed: u64,
@@ -86,7 +86,7 @@ fn weeks_without_a_directory_cost_nothing_while_the_certificate_lasts() {
     let first = world.hosts[0].certificate;
     assert!(first.is_some() && world.hosts[1].certificate == first);
     let orders = world.began.len();
-    // Five weeks, in which the role moves and an agent restarts.
+    // Five weeks with role changes and restarts.
     world.happens(Happening::Directory(Directory::Down));
     for index in [1, 0, 1, 0, 1] {
         world.run(DAY * 7);
@@ -95,10 +95,10 @@ fn weeks_without_a_directory_cost_nothing_while_the_certificate_lasts() {
         assert_eq!(world.hosts[index].certificate, first, "it serves on");
         assert_eq!(world.hosts[index].expired, Duration::ZERO);
     }
-    // One an hour at most, from when it was due, at two thirds of its life.
+    // At most one an hour, from the due time at two thirds of its lifetime.
     let tries = world.began.len() - orders;
     assert!((24..=24 * 28).contains(&tries), "{tries} orders");
-    // What the alerts of docs/metrics.md look at.
+    // The condition of the alerts in docs/metrics.md.
     let overdue = world.now.duration_since(world.hosts[1].renewal.renew_at());
     assert!(overdue.is_ok_and(|overdue| overdue > DAY));
     let left = world.hosts[1].renewal.certificate.map(|one| one.not_after);

@@ -1,5 +1,5 @@
-//! What an order is validated by: set and served before the directory is told to look, and taken back
-//! when the order has ended.
+//! The validation of an order: responses are set up before the directory is asked to validate, and
+//! removed when the order has ended.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::{
     config::AcmeChallenge,
 };
 
-/// All records removed.
+/// Time limit for removing all records.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Session {
-    /// Has everything answered that the directory asks for, and then tells it to look.
+    /// Sets up the responses to all challenges, and then asks the directory to validate.
     pub(super) async fn answer_challenges(
         &mut self,
         order: &mut Order,
@@ -64,7 +64,7 @@ impl Session {
         Ok(served)
     }
 
-    /// Sets all records, and waits for the DNS once.
+    /// Sets all records, then waits for the DNS once.
     async fn set_records(
         &mut self,
         records: Vec<TxtRecord>,
@@ -74,7 +74,7 @@ impl Session {
         let mut remaining = records.len();
         for record in records {
             remaining -= 1;
-            // Before it is set: a command that fails may have done half of it.
+            // Recorded before it is set: a command that fails may have done half of its work.
             self.records.push((record.clone(), String::new()));
             let said = record.set(&hook, domains, remaining).await?;
             if let Some((_, last)) = self.records.last_mut() {
@@ -85,7 +85,8 @@ impl Session {
         Ok(())
     }
 
-    /// Removes the records that were set. What cannot be removed does no harm: it is said.
+    /// Removes the records that were set. A record that cannot be removed does no harm and is
+    /// logged.
     pub(super) async fn remove_records(&mut self) {
         let records = std::mem::take(&mut self.records);
         let Some(hook) = &self.settings.dns else {
@@ -94,7 +95,7 @@ impl Session {
         let removed = async {
             for (record, said) in &records {
                 if let Err(error) = record.remove(hook, said).await {
-                    tracing::warn!("{error}");
+                    tracing::warn!(%error, "cannot remove a DNS record of the order");
                 }
             }
         };
@@ -102,12 +103,12 @@ impl Session {
             .await
             .is_err()
         {
-            tracing::warn!("not all records of the order were removed within {CLEAN_UP_TIMEOUT:?}");
+            tracing::warn!(limit = ?CLEAN_UP_TIMEOUT, "timeout while removing the DNS records of the order");
         }
     }
 }
 
-/// The name that is validated; of a wildcard, the domain that it is in.
+/// Returns the validated name; for a wildcard, its parent domain.
 fn plain_name(identifier: &AuthorizedIdentifier<'_>) -> String {
     let name = identifier.to_string();
     name.strip_prefix("*.").map_or(name.clone(), str::to_owned)

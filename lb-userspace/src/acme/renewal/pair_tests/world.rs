@@ -11,7 +11,7 @@ pub(super) fn day(days: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + DAY * 20_000 + DAY * u32::try_from(days).unwrap_or(0)
 }
 
-/// What the hosts say, as far as orders go.
+/// The messages of the hosts, as far as orders are concerned.
 #[derive(Clone, Debug)]
 enum Said {
     State {
@@ -28,25 +28,25 @@ pub(super) struct Host {
     seed: u64,
     pub(super) renewal: Renewal,
     pub(super) certificate: Option<CertificateId>,
-    /// When the order that is under way ends.
+    /// The end of the order in flight.
     pub(super) order: Option<SystemTime>,
     role: HostRole,
-    /// When it looks again.
+    /// When the host steps next.
     pub(super) wakes: SystemTime,
     pub(super) expired: Duration,
 }
 
-/// What the world does.
+/// An event in the world.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Happening {
-    /// This host alone is active.
+    /// Only this host is active.
     Active(usize),
-    /// Both are, or neither is.
+    /// Both hosts are active, or neither is.
     Actives(bool),
     Link(bool),
     Restart(usize),
     Directory(Directory),
-    /// An operator wants a certificate.
+    /// An operator requests a certificate.
     Wish(usize),
 }
 
@@ -62,7 +62,7 @@ pub(super) struct World {
     pub(super) now: SystemTime,
     pub(super) hosts: [Host; 2],
     link: bool,
-    /// When what is under way arrives, where, and what it is.
+    /// The messages in flight: arrival time, receiver, message.
     under_way: VecDeque<(SystemTime, usize, Said)>,
     delay: Duration,
     directory: Directory,
@@ -133,7 +133,7 @@ impl World {
                 let record = host.renewal.record().clone();
                 host.renewal =
                     Renewal::new(host.seed, certificate, record).in_pair(HostRole::Standby, now);
-                // It is lost with the agent; the directory goes on with it or not.
+                // The order is lost with the agent; the directory may still complete it.
                 host.order = None;
                 self.set_role(index, role);
                 if link {
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// Lets time pass: an active host whose certificate is over serves it on.
+    /// Lets time pass; counts how long an active host serves an expired certificate.
     fn pass(&mut self, to: SystemTime) {
         for host in &mut self.hosts {
             let ends = host.renewal.certificate.map(|one| one.not_after);
@@ -248,7 +248,7 @@ impl World {
             }
             Step::Claim => {
                 self.claims += 1;
-                // Which of two is higher must not matter.
+                // It must not matter which number is higher.
                 let number = self.claims.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 self.hosts[index].renewal.order_lock().claimed(number, now);
                 self.say(index, Said::Claim(number));
@@ -338,14 +338,14 @@ impl World {
         }
     }
 
-    /// No hour has more orders than the limit, of both hosts together.
+    /// Asserts the hourly limit for both hosts together.
     pub(super) fn assert_limit(&self) {
         for window in self.began.windows(MOST_ORDERS_AN_HOUR + 1) {
             let [first, .., last] = window else {
                 continue;
             };
             let span = last.duration_since(*first).expect("in order");
-            // They are kept to the second, and noted when they are claimed.
+            // Times are recorded in whole seconds, when the claim is made.
             assert!(
                 span + 2 * SECOND >= HOUR,
                 "{MOST_ORDERS_AN_HOUR} and one in {span:?}"
@@ -370,7 +370,7 @@ pub(super) fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// Seconds to months.
+/// From seconds to months.
 pub(super) fn pause() -> impl Strategy<Value = Duration> {
     prop_oneof![
         (0..2_000_u64).prop_map(Duration::from_millis),
