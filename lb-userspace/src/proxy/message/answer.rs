@@ -1,4 +1,4 @@
-//! Responses that no backend gives.
+//! Responses that the front creates itself.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -9,31 +9,31 @@ use super::{
     own::{own_text, reason_phrase},
 };
 
-/// A response that no backend gives.
+/// A response that the front creates itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
     /// 200 to 599.
     pub(crate) status: u16,
-    /// The body with its content type; `None`: there is none.
+    /// The content type and the body; `None` if there is no body.
     pub(crate) body: Option<(&'a str, &'a [u8])>,
-    /// Where the client is sent.
+    /// The target of a redirect.
     pub(crate) location: Option<&'a str>,
-    /// Whether it says that something failed, which holds for this moment alone.
+    /// Whether it reports a failure, which must not be cached.
     pub(crate) failure: bool,
-    /// What a route changes in its header.
+    /// The header edits of a route.
     pub(crate) edits: Option<&'a FieldEdits>,
 }
 
-/// The text of the front's own for a status, with its content type.
+/// Returns the content type and text of the front's default answer for a status.
 pub(crate) fn own_body(status: u16, refusal: Option<Refusal>) -> (&'static str, Vec<u8>) {
     let text = own_text(status, refusal);
     ("text/plain; charset=utf-8", text.into_bytes())
 }
 
 impl Answer<'_> {
-    /// The header fields, at the time `now`.
+    /// Returns the header fields, at the time `now`.
     pub(crate) fn fields(&self, now: SystemTime) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-        // RFC 9110 §8.6: none with 204; with 304 it would be that of another response.
+        // RFC 9110 §8.6: none with 204; with 304 it would describe another response.
         let has_length = !matches!(self.status, 204 | 304);
         let length = self.body.map_or(0, |(_, body)| body.len());
         let own = [
@@ -55,12 +55,12 @@ impl Answer<'_> {
         own.into_iter().flatten().filter(kept).chain(lines)
     }
 
-    /// The bytes of the body.
+    /// Returns the bytes of the body.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.body.map_or(&[], |(_, body)| body)
     }
 
-    /// Appends the whole response in HTTP/1. Returns how many bytes of body it has.
+    /// Appends the complete HTTP/1 response. Returns the length of its body.
     pub(crate) fn write_to(
         &self,
         (keep_alive, to_head): (bool, bool),

@@ -1,20 +1,20 @@
-//! What routes change in the heads of messages.
+//! Changes that routes make to the heads of messages.
 
 use super::{cookies::push_without, field_line::push_field};
 use crate::config::{HeaderEdits, Template, Variable};
 
-/// Changes of a header, those of a service and those of a route in one.
+/// Header edits: those of a service and those of a route combined.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct FieldEdits {
-    /// Names whose lines go.
+    /// Names of removed fields.
     dropped: Vec<String>,
-    /// Lines that come.
+    /// Added lines.
     lines: Vec<(String, Template)>,
 }
 
 impl FieldEdits {
-    /// Those of a service, and then those of a route: what the route sets or removes, the service's
-    /// lines of that name go as well.
+    /// Combines the edits of a service and of a route. The service's lines of a name that the route
+    /// sets or removes are left out.
     pub(crate) fn new(of_service: &HeaderEdits, of_route: Option<&HeaderEdits>) -> Self {
         let mut edits = Self::default();
         for layer in std::iter::once(of_service).chain(of_route) {
@@ -30,24 +30,24 @@ impl FieldEdits {
         edits
     }
 
-    /// Whether nothing changes.
+    /// Returns whether there are no edits.
     pub(crate) fn is_empty(&self) -> bool {
         self.dropped.is_empty() && self.lines.is_empty()
     }
 
-    /// Whether lines of that name go.
+    /// Returns whether fields of this name are removed.
     pub(crate) fn drops(&self, name: &str) -> bool {
         self.dropped.iter().any(|dropped| same_name(dropped, name))
     }
 
-    /// The lines that come, where none has a variable.
+    /// Returns the added lines, if none has a variable.
     pub(crate) fn fixed_lines(&self) -> impl Iterator<Item = (&str, std::borrow::Cow<'_, str>)> {
         let lines = self.lines.iter();
         lines.map(|(name, value)| (name.as_str(), value.render(|_| "")))
     }
 }
 
-/// Whether two names are one to every reader: CGI-like backends take `_` for `-`.
+/// Returns whether a reader may take two names for the same: CGI-like backends read `_` as `-`.
 fn same_name(one: &str, other: &str) -> bool {
     let fold = |byte: u8| match byte {
         b'_' => b'-',
@@ -56,21 +56,21 @@ fn same_name(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
 }
 
-/// What variables stand for.
+/// The values of variables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Values<'a> {
-    /// The address at the other end of the connection.
+    /// The address of the connected client.
     pub(crate) client: &'a str,
     /// Whether the client is connected over TLS.
     pub(crate) https: bool,
     /// The host, without a port.
     pub(crate) host: &'a str,
-    /// The target: a path, with its query.
+    /// The path and query.
     pub(crate) target: &'a str,
 }
 
 impl<'a> Values<'a> {
-    /// What a variable stands for.
+    /// Returns the value of a variable.
     pub(crate) fn of(&self, variable: Variable) -> &'a str {
         match variable {
             Variable::ClientIp => self.client,
@@ -91,7 +91,7 @@ fn without_www(host: &str) -> &str {
     }
 }
 
-/// The path of a target, `/` where that has none (RFC 9110 §4.2.3).
+/// Returns the path of a target; `/` if it has none (RFC 9110 §4.2.3).
 pub(crate) fn path_of(target: &str) -> &str {
     match target.split('?').next() {
         None | Some("" | "*") => "/",
@@ -99,25 +99,25 @@ pub(crate) fn path_of(target: &str) -> &str {
     }
 }
 
-/// What is changed in one request's head.
+/// The changes to one request's head.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Changes<'a> {
-    /// The target in place of the client's.
+    /// A target that replaces the client's.
     pub(crate) target: Option<&'a str>,
-    /// The header, and what variables stand for there.
+    /// The header edits, and the values of their variables.
     pub(crate) fields: Option<(&'a FieldEdits, Values<'a>)>,
-    /// The cookie that is left out: it is the front's own.
+    /// The name of the front's own cookie, which is left out.
     pub(crate) hidden_cookie: Option<&'a str>,
 }
 
 impl Changes<'_> {
-    /// Whether a field is kept.
+    /// Returns whether a field is kept.
     pub(crate) fn keeps(&self, name: &str) -> bool {
         self.fields.is_none_or(|(edits, _)| !edits.drops(name))
     }
 
-    /// Appends the value of a `Cookie` line behind `separator`, without the front's own cookie.
-    /// Nothing where that is all.
+    /// Appends `separator` and the value of a `Cookie` line without the front's own cookie. Appends
+    /// nothing if no other cookie is left.
     pub(crate) fn push_cookies(&self, line: &[u8], separator: &[u8], out: &mut Vec<u8>) {
         match self.hidden_cookie {
             Some(name) => push_without(line, name, separator, out),
@@ -128,7 +128,7 @@ impl Changes<'_> {
         }
     }
 
-    /// Appends the lines that come.
+    /// Appends the added lines.
     pub(crate) fn push_lines(&self, out: &mut Vec<u8>) {
         if let Some((edits, values)) = &self.fields {
             for (name, value) in &edits.lines {

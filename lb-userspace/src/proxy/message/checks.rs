@@ -1,8 +1,8 @@
-//! Checks of a request that are the same whichever protocol it came by.
+//! Checks of a request that are the same for all protocols.
 
 use super::{Framing, Refusal, host::is_host};
 
-/// A method that is not served at all, and a body where none may be (RFC 9110 §9.3.6, §9.3.8).
+/// Rejects methods that are not served, and a body where none is allowed (RFC 9110 §9.3.6, §9.3.8).
 ///
 /// # Errors
 /// [`Refusal::Method`].
@@ -14,7 +14,7 @@ pub(crate) fn check_method(method: &str, framing: Framing) -> Result<(), Refusal
     }
 }
 
-/// The characters of a target: no space, no control character, no fragment.
+/// Rejects a target with a space, a control character or a fragment.
 ///
 /// # Errors
 /// [`Refusal::Target`].
@@ -27,12 +27,12 @@ pub(crate) fn check_target_text(target: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Whether a target is a path, or `*` where that may be (RFC 9112 §3.2.1, §3.2.4).
+/// Returns whether a target is a path, or `*` where allowed (RFC 9112 §3.2.1, §3.2.4).
 pub(crate) fn is_origin_form(method: &str, target: &str) -> bool {
     target.starts_with('/') || (target == "*" && method == "OPTIONS")
 }
 
-/// The one expectation that there is (RFC 9110 §10.1.1).
+/// Rejects every expectation but the defined one (RFC 9110 §10.1.1).
 ///
 /// # Errors
 /// [`Refusal::Expectation`].
@@ -44,10 +44,10 @@ pub(crate) fn check_expectation(value: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Judges a request that is only asked about, as one that arrives is.
+/// Checks a hypothetical request in the same way as a received one.
 ///
 /// # Errors
-/// Why it would be refused, as a sentence.
+/// Why the request would be refused, as a sentence.
 pub(crate) fn check_question(method: &str, target: &str, host: &str) -> Result<(), String> {
     let refused = |refusal: Refusal| {
         let (status, sentence) = (refusal.status(), refusal.sentence());

@@ -1,16 +1,16 @@
-//! The chunked coding (RFC 9112 §7.1), decoded strictly.
+//! A strict decoder of the chunked coding (RFC 9112 §7.1).
 
 use super::{Refusal, fields::is_token};
 
-/// Bytes of all chunk extensions of one body.
+/// Limit of all chunk extensions of one body, in bytes.
 const MAX_EXTENSION_BYTES: u32 = 4096;
-/// Bytes of all trailers of one body.
+/// Limit of all trailers of one body, in bytes.
 const MAX_TRAILER_BYTES: u32 = 16384;
-/// Hexadecimal digits of a chunk's size: what fits 64 bits.
+/// Limit of a chunk size's hexadecimal digits, which 64 bits hold.
 const MAX_SIZE_DIGITS: u8 = 16;
 
-/// Undoes the chunked coding of one body, however its bytes are split. Extensions and trailers are
-/// checked for their form and left out.
+/// Decodes the chunked coding of one body, however its bytes are split. Extensions and trailers are
+/// validated and left out.
 #[derive(Clone, Debug)]
 pub(crate) struct ChunkedDecoder {
     state: State,
@@ -18,19 +18,19 @@ pub(crate) struct ChunkedDecoder {
     trailer_bytes: u32,
 }
 
-/// What the decoder found at the beginning of its input.
+/// What the beginning of the input is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
-    /// All input was framing, and more is needed.
+    /// All input was framing; more is needed.
     More,
-    /// After `skip` bytes of framing come `length` bytes of the body, at least one.
+    /// `skip` bytes of framing, followed by `length` bytes of the body, at least one.
     Data {
         /// Bytes of framing before the data.
         skip: usize,
         /// Bytes of data.
         length: usize,
     },
-    /// The body ended; it took `skip` more bytes of framing.
+    /// The body ended after `skip` more bytes of framing.
     End {
         /// Bytes of framing before the end.
         skip: usize,
@@ -43,7 +43,7 @@ enum State {
         size: u64,
         digits: u8,
     },
-    /// White space before an extension (`BWS`), or, as some servers send it, in place of one.
+    /// White space before an extension (`BWS`), or without one, as some servers send it.
     SizeSpace {
         size: u64,
     },
@@ -78,11 +78,11 @@ impl Default for ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// Goes on with `input`, up to the end of the first run of data. The caller drops from its
-    /// input what the step names (all of it for [`Step::More`]) before it calls again.
+    /// Continues with `input`, up to the end of the first run of data. The caller must consume what
+    /// the step names (everything for [`Step::More`]) before the next call.
     ///
     /// # Errors
-    /// [`Refusal::Chunk`]: the coding is broken; nothing after it can be trusted.
+    /// [`Refusal::Chunk`]: the coding is invalid; nothing after it can be trusted.
     pub(crate) fn step(&mut self, input: &[u8]) -> Result<Step, Refusal> {
         let mut at = 0;
         loop {
@@ -109,7 +109,7 @@ impl ChunkedDecoder {
         }
     }
 
-    /// The state after one byte of framing.
+    /// Returns the state after one byte of framing.
     fn after(&mut self, byte: u8) -> Result<State, Refusal> {
         Ok(match (self.state, byte) {
             (State::Size { size, digits }, byte) if byte.is_ascii_hexdigit() => {
@@ -172,7 +172,8 @@ impl ChunkedDecoder {
     }
 }
 
-/// The state after one byte of a trailer line; `first` is the line's first byte, or any letter.
+/// Returns the state after one byte of a trailer line; `first` is the line's first byte, or any
+/// letter.
 fn trailer_byte(byte: u8, colon: bool, first: u8) -> Result<State, Refusal> {
     let good = if colon {
         is_text(byte)
@@ -208,7 +209,7 @@ mod tests {
 
     type BodyAndRest = (Vec<u8>, Vec<u8>);
 
-    /// Decodes pieces one after another.
+    /// Decodes slices one after another.
     fn decode(pieces: &[&[u8]]) -> Result<Option<BodyAndRest>, Refusal> {
         let mut decoder = ChunkedDecoder::default();
         let mut body = Vec::new();

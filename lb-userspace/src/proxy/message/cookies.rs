@@ -1,6 +1,7 @@
-//! The cookies of a request (RFC 6265 §4.2.1).
+//! Cookies of a request (RFC 6265 §4.2.1).
 
-/// The value of the first cookie of that name in a `Cookie` line that passes a test.
+/// Returns the first result of `test` among the values of the cookies with this name in a `Cookie`
+/// line.
 pub(crate) fn find_cookie<'v, T>(
     line: &'v [u8],
     name: &str,
@@ -10,8 +11,8 @@ pub(crate) fn find_cookie<'v, T>(
     pairs.find_map(|pair| value_of(pair, name).and_then(&mut test))
 }
 
-/// Appends a `Cookie` line's value without the cookies of that name, behind `separator`. Nothing is
-/// appended where none is left; a line without such a cookie stays as it is.
+/// Appends `separator` and a `Cookie` line's value without the cookies of this name. Appends
+/// nothing if none is left; a line without such a cookie stays unchanged.
 pub(crate) fn push_without(line: &[u8], name: &str, mut separator: &[u8], out: &mut Vec<u8>) {
     let pairs = || line.split(|byte| *byte == b';');
     if pairs().all(|pair| value_of(pair, name).is_none()) {
@@ -29,7 +30,7 @@ pub(crate) fn push_without(line: &[u8], name: &str, mut separator: &[u8], out: &
     }
 }
 
-/// The value of a pair of that name, without the quotes that it may stand in.
+/// Returns the value of a pair with this name, without quotes around it.
 fn value_of<'v>(pair: &'v [u8], name: &str) -> Option<&'v [u8]> {
     let at = pair.iter().position(|byte| *byte == b'=')?;
     if pair[..at].trim_ascii() != name.as_bytes() {

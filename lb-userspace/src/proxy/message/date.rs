@@ -1,4 +1,4 @@
-//! Points in time as HTTP writes them (RFC 9110 §5.6.7).
+//! Formats points in time for HTTP (RFC 9110 §5.6.7).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,8 +7,8 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// The time as an IMF-fixdate, as in `Sun, 06 Nov 1994 08:49:37 GMT`; a time before 1970 as the
-/// beginning of 1970.
+/// Formats the time as an IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`; a time before 1970
+/// as the beginning of 1970.
 pub(crate) fn http_date(time: SystemTime) -> String {
     let seconds = time
         .duration_since(UNIX_EPOCH)
@@ -25,7 +25,7 @@ pub(crate) fn http_date(time: SystemTime) -> String {
     )
 }
 
-/// Year, month (0 to 11) and day of the month, that many days after 1970-01-01.
+/// Returns year, month (0 to 11) and day of the month, `days` days after 1970-01-01.
 fn date_of(mut days: u64) -> (u64, usize, u64) {
     let mut year = 1970;
     let is_leap = |year: u64| {

@@ -1,19 +1,19 @@
-//! Header fields: which of them the proxy itself must know.
+//! Classifies header fields that the proxy treats specially.
 
 use std::mem::MaybeUninit;
 
-/// Header lines that a head may have.
+/// Limit of header lines in a head.
 pub(crate) const MAX_FIELDS: usize = 100;
 
-/// Room for the header lines of one head, without the cost of clearing it.
+/// Uninitialized storage for the header lines of one head, which saves clearing it.
 pub(crate) type HeaderSlots<'b> = [MaybeUninit<httparse::Header<'b>>; MAX_FIELDS];
 
-/// Empty room for the header lines of one head.
+/// Returns empty storage for the header lines of one head.
 pub(crate) fn header_slots<'b>() -> HeaderSlots<'b> {
     [const { MaybeUninit::uninit() }; MAX_FIELDS]
 }
 
-/// What a header field is to the proxy.
+/// The class of a header field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FieldKind {
     /// `Connection`.
@@ -34,19 +34,19 @@ pub(crate) enum FieldKind {
     ForwardedProto,
     /// `X-Forwarded-Host`.
     ForwardedHost,
-    /// Another field that says where a request came from: `Forwarded`, `X-Forwarded-*`,
-    /// `X-Real-IP`, also spelled with underscores, which CGI-like backends read as the same name.
+    /// Another field about a request's origin: `Forwarded`, `X-Forwarded-*`, `X-Real-IP`, also
+    /// spelled with underscores, which CGI-like backends read as the same name.
     ForwardedOther,
-    /// A field that tells of the client's certificate: `Client-Cert`, `Client-Cert-Chain` (RFC 9440),
+    /// A field about the client's certificate: `Client-Cert`, `Client-Cert-Chain` (RFC 9440),
     /// `X-Client-Cert-*`, also spelled with underscores.
     ClientCertificate,
-    /// Another field that is for one hop only (RFC 9110 §7.6.1).
+    /// Another hop-by-hop field (RFC 9110 §7.6.1).
     HopByHop,
-    /// Not the proxy's business.
+    /// Any other field, which is forwarded unchanged.
     EndToEnd,
 }
 
-/// Tells what a header field is to the proxy.
+/// Returns the class of a header field.
 pub(crate) fn kind_of(name: &str) -> FieldKind {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
     match name.len() {
@@ -76,7 +76,7 @@ fn names_a_certificate(name: &str) -> bool {
     begins_as(name, b"client-cert") || begins_as(name, b"x-client-cert")
 }
 
-/// Whether a name begins with `prefix`, which is in lower case, where `_` counts as `-`.
+/// Returns whether a name begins with `prefix`, which is in lower case; `_` counts as `-`.
 fn begins_as(name: &str, prefix: &[u8]) -> bool {
     let same = |(byte, wanted): (&u8, &u8)| {
         byte.to_ascii_lowercase() == *wanted || (*byte == b'_' && *wanted == b'-')
@@ -84,7 +84,7 @@ fn begins_as(name: &str, prefix: &[u8]) -> bool {
     name.len() >= prefix.len() && name.as_bytes().iter().zip(prefix).all(same)
 }
 
-/// The members of a comma-separated list, without the space around them, empty ones left out.
+/// Returns the members of a comma-separated list, trimmed, without empty ones.
 pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|&byte| byte == b',')
@@ -92,12 +92,12 @@ pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
-/// Whether a byte may stand in a token (RFC 9110 §5.6.2).
+/// Returns whether a byte is allowed in a token (RFC 9110 §5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Parses a Content-Length: digits alone, no sign, no list.
+/// Parses a Content-Length: only digits, no sign, no list.
 pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -105,7 +105,7 @@ pub(crate) fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Whether a Connection field of these names a field that is to be left out.
+/// Returns whether a Connection field lists this name, so that the field must be removed.
 pub(crate) fn named_in_connection(fields: &[httparse::Header<'_>], name: &str) -> bool {
     fields
         .iter()

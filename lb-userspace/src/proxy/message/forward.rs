@@ -1,4 +1,4 @@
-//! What a backend is sent in place of the client's head.
+//! Writes the request head for a backend.
 
 use super::{
     Changes, FieldKind, Framing, Request,
@@ -6,43 +6,43 @@ use super::{
     fields::{kind_of, named_in_connection},
 };
 
-/// What the proxy knows of the way that a request came.
+/// How the front received a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Via<'a> {
     /// The client's address, as text.
     pub(crate) client: &'a str,
-    /// Whether the client is connected over TLS.
+    /// Whether the client connected over TLS.
     pub(crate) https: bool,
-    /// Whether the client is a proxy whose `X-Forwarded-*` are believed.
+    /// Whether the client is a proxy whose `X-Forwarded-*` fields are trusted.
     pub(crate) trusted: bool,
-    /// The fields that tell of the client's certificate, with their line ends.
+    /// Header lines about the client's certificate, CR LF included.
     pub(crate) certificate: Option<&'a [u8]>,
-    /// The host to name where the client named none: the address it connected to.
+    /// The listening address: the Host of requests that lack one.
     pub(crate) local: &'a str,
 }
 
 impl Via<'_> {
-    /// Whether fields that tell of a certificate are passed on as they came: from a proxy that is believed
-    /// and has shown no certificate itself (RFC 9440 §4).
+    /// Returns whether received fields about certificates are forwarded: only from a trusted proxy
+    /// that presented no certificate itself (RFC 9440 §4).
     pub(crate) fn passes_certificates(&self) -> bool {
         self.trusted && self.certificate.is_none()
     }
 }
 
-/// The `X-Forwarded-*` that a request came with.
+/// The received `X-Forwarded-*` fields.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Forwarded<'b> {
     /// The values of all `X-Forwarded-For` lines, in order.
     pub(crate) chain: Vec<&'b [u8]>,
-    /// `X-Forwarded-Proto`, the last of them.
+    /// The last `X-Forwarded-Proto`.
     pub(crate) proto: Option<&'b [u8]>,
-    /// `X-Forwarded-Host`, the last of them.
+    /// The last `X-Forwarded-Host`.
     pub(crate) host: Option<&'b [u8]>,
 }
 
 impl Request<'_, '_> {
-    /// Appends the head that a backend is sent: hop-by-hop fields left out, the framing and the
-    /// `X-Forwarded-*` fields the proxy's own, `changes` made, everything else as it came.
+    /// Appends the head for the backend: without hop-by-hop fields, with the proxy's own framing
+    /// and `X-Forwarded-*` fields and with `changes` applied; everything else unchanged.
     pub(crate) fn write_to(&self, via: &Via<'_>, changes: &Changes<'_>, out: &mut Vec<u8>) {
         self.write_request_line(changes.target.unwrap_or(self.target), out);
         let host = self.host.unwrap_or(via.local);
@@ -93,7 +93,7 @@ impl Request<'_, '_> {
         out.extend_from_slice(b" HTTP/1.1\r\n");
     }
 
-    /// A Content-Length of 0 is kept: some backends want one with POST.
+    /// A Content-Length of 0 is kept: some backends require one with POST.
     fn write_framing(&self, out: &mut Vec<u8>) {
         match self.framing {
             Framing::Length(length) => push_length(out, length),
@@ -108,7 +108,7 @@ impl Request<'_, '_> {
         }
     }
 
-    /// Whether a line of that name that the backend is sent passes a test.
+    /// Returns whether a forwarded line of this name passes `test`.
     pub(crate) fn has_field(
         &self,
         trusted: bool,
@@ -138,7 +138,7 @@ impl Request<'_, '_> {
 }
 
 impl<'b> Forwarded<'b> {
-    /// Takes the value of a field of that kind.
+    /// Adds the value of a field of this kind.
     pub(crate) fn add(&mut self, kind: FieldKind, value: &'b [u8]) {
         match kind {
             FieldKind::ForwardedFor => self.chain.push(value),
@@ -149,8 +149,8 @@ impl<'b> Forwarded<'b> {
     }
 }
 
-/// Appends the three `X-Forwarded-*` fields: what came from a trusted proxy, extended; the proxy's
-/// own knowledge otherwise.
+/// Appends the three `X-Forwarded-*` fields: a trusted proxy's values, extended; otherwise the
+/// front's own.
 pub(crate) fn write_forwarded(out: &mut Vec<u8>, via: &Via<'_>, came: &Forwarded<'_>, host: &[u8]) {
     let scheme: &[u8] = if via.https { b"https" } else { b"http" };
     out.extend_from_slice(b"X-Forwarded-For: ");

@@ -1,21 +1,21 @@
-//! Finds the end of a head in bytes that arrive in pieces.
+//! Finds the end of a head in bytes that arrive in several reads.
 
 use super::Refusal;
 
-/// Finds the empty line that ends a head, looking at every byte once however the bytes arrive,
-/// and refuses lines that do not end in CR LF.
+/// Finds the empty line that ends a head, visiting every byte once however the bytes arrive, and
+/// rejects lines that do not end in CR LF.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct HeadScanner {
-    /// Where the line begins that has not ended yet.
+    /// Offset of the unfinished line.
     line: usize,
-    /// Up to where there is no LF.
+    /// Offset up to which there is no further LF.
     seen: usize,
 }
 
 impl HeadScanner {
-    /// The length of the head, its empty line included; `None` while it is incomplete. `input`
-    /// begins with the head and only ever grows between calls: whoever drops bytes from its
-    /// beginning starts with a new scanner.
+    /// Returns the length of the head, including its empty line; `None` while it is incomplete.
+    /// `input` begins with the head and may only grow between calls: a caller that consumes bytes
+    /// must use a new scanner.
     ///
     /// # Errors
     /// [`Refusal::BareLineEnd`]: a line ends in LF alone.

@@ -1,7 +1,7 @@
-//! Hosts: the value of Host, the authority of a target.
+//! Parses hosts: the value of Host, and the authority of a target.
 
-/// Whether a value is a host with an optional port (RFC 9110 §7.2): a name, an IPv4 address, or an
-/// IPv6 address in brackets. User information is not.
+/// Returns whether a value is a host with an optional port (RFC 9110 §7.2): a name, an IPv4
+/// address, or an IPv6 address in brackets. User information is rejected.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     let (host, port) = split_port(value);
     let port_is_good =
@@ -18,8 +18,7 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
     host_is_good && port_is_good
 }
 
-/// Whether two hosts are the same to every reader: case apart, and the scheme's own port left out
-/// or not.
+/// Returns whether two hosts are equal, ignoring case and an explicit default port of the scheme.
 pub(crate) fn same_host(one: &[u8], other: &[u8], https: bool) -> bool {
     let default: &[u8] = if https { b"443" } else { b"80" };
     let parts = |value| {
@@ -33,10 +32,10 @@ pub(crate) fn same_host(one: &[u8], other: &[u8], https: bool) -> bool {
     host.eq_ignore_ascii_case(other_host) && port == other_port
 }
 
-/// A host without its port, and without a dot at its end.
+/// Returns a host without its port and without a trailing dot.
 pub(crate) fn host_name(host: &str) -> &str {
     let (name, _) = split_port(host.as_bytes());
-    // It was cut at an ASCII character.
+    // The cut is at an ASCII character, so this cannot panic.
     let name = &host[..name.len()];
     name.strip_suffix('.')
         .filter(|name| !name.is_empty())

@@ -1,12 +1,12 @@
-//! Field blocks of HTTP/2 (HPACK, RFC 7541), read to find fields that are malformed.
+//! Decodes HTTP/2 field blocks (HPACK, RFC 7541) to find malformed fields.
 
 use std::{borrow::Cow, collections::VecDeque};
 
 use super::{fields::is_token, huffman::decode_huffman};
 
-/// What a dynamic table may hold: what is granted where no setting says otherwise (RFC 9113 §6.5.2).
+/// Size limit of the dynamic table: the default of SETTINGS_HEADER_TABLE_SIZE (RFC 9113 §6.5.2).
 const TABLE_BYTES: usize = 4096;
-/// What an entry counts for beyond its strings (RFC 7541 §4.1).
+/// Size of an entry beyond its strings (RFC 7541 §4.1).
 const ENTRY_BYTES: usize = 32;
 
 /// The field names of the static table (RFC 7541 appendix A).
@@ -74,20 +74,20 @@ const STATIC_NAMES: [&str; 61] = [
     "www-authenticate",
 ];
 
-/// What is to be known of a request beyond what its head as it is passed on says.
+/// What the rewritten head of a request does not show.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Notice {
-    /// A field's name or value is malformed (RFC 9113 §8.2.1, §8.3.1).
+    /// Whether a field's name or value is malformed (RFC 9113 §8.2.1, §8.3.1).
     pub(crate) malformed: bool,
-    /// The path as the client sent it, where the one that is passed on differs.
+    /// The path as sent by the client, if the rewritten one differs.
     pub(crate) target: Option<Vec<u8>>,
 }
 
-/// A block that cannot be decoded: a fault of the whole connection.
+/// A block that cannot be decoded: an error of the whole connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct BrokenBlock;
 
-/// Reads the field blocks of one connection, in their order.
+/// Decodes the field blocks of one connection, in their order.
 #[derive(Debug)]
 pub(crate) struct FieldReader {
     table: VecDeque<Entry>,
@@ -95,7 +95,7 @@ pub(crate) struct FieldReader {
     limit: usize,
 }
 
-/// An entry of the dynamic table, as far as it matters here.
+/// An entry of the dynamic table, without strings that do not matter here.
 #[derive(Debug)]
 struct Entry {
     name: Name,
@@ -111,7 +111,7 @@ enum Name {
     Authority,
     Path,
     Field,
-    /// Upper case, no token, or a pseudo-header that a request does not have.
+    /// Upper case, not a token, or a pseudo-header that requests do not have.
     Malformed,
 }
 
@@ -132,12 +132,11 @@ impl Default for FieldReader {
 }
 
 impl FieldReader {
-    /// Reads a whole block: what is to be known of it, and, where something in it is malformed, a
-    /// block that has other strings of the same lengths in those places, so that whoever decodes it
-    /// has the same table.
+    /// Decodes a complete block. Returns the notice and, if something is malformed, a rewritten
+    /// block with other strings of the same lengths, so that the decoder behind has the same table.
     ///
     /// # Errors
-    /// It cannot be decoded.
+    /// The block cannot be decoded.
     pub(crate) fn read(&mut self, block: &[u8]) -> Result<(Notice, Option<Vec<u8>>), BrokenBlock> {
         let mut notice = Notice::default();
         let mut rewritten: Option<Vec<u8>> = None;
@@ -175,7 +174,7 @@ impl FieldReader {
         Ok((notice, rewritten))
     }
 
-    /// Reads a literal, with an index or without; what stands in its place, where it is malformed.
+    /// Decodes a literal, indexed or not. Returns its replacement if it is malformed.
     fn literal(
         &mut self,
         input: &mut Input<'_>,
@@ -192,7 +191,7 @@ impl FieldReader {
             (name, text.len(), good)
         } else {
             let (name, length, text) = self.name_at(index)?;
-            // A name of the dynamic table was replaced when it came.
+            // A malformed name in the dynamic table was replaced when it was inserted.
             let good = text.filter(|_| name == Name::Malformed).map(good_name);
             (name, length, good)
         };
@@ -220,7 +219,7 @@ impl FieldReader {
         let mut out = Vec::new();
         match good_name {
             Some(name) => {
-                // No index: a name follows.
+                // Index 0: a literal name follows.
                 out.push(first & !((1 << prefix) - 1));
                 push_string(&mut out, &name);
             }
@@ -253,7 +252,7 @@ impl FieldReader {
         entry.ok_or(BrokenBlock)
     }
 
-    /// A name, its length, and its text where it is in the static table.
+    /// Returns a name, its length, and its text if it is in the static table.
     fn name_at(&self, index: usize) -> Result<(Name, usize, Option<&'static [u8]>), BrokenBlock> {
         if let Some(name) = index.checked_sub(1).and_then(|at| STATIC_NAMES.get(at)) {
             let name = name.as_bytes();
@@ -279,7 +278,7 @@ impl Notice {
         }
     }
 
-    /// Whether there is nothing to say.
+    /// Returns whether there is nothing to report.
     pub(crate) fn is_empty(&self) -> bool {
         !self.malformed && self.target.is_none()
     }
@@ -297,11 +296,11 @@ impl Name {
         }
     }
 
-    /// What is wrong with a value of that name, and what is passed on in its place.
+    /// Returns the fault of a value of this name, and the replacement value.
     fn judge(self, value: &[u8]) -> (Option<Fault>, Option<Vec<u8>>) {
         let good = match self {
             Self::Path => {
-                // The library resets the stream of a request whose path is empty, and that alone.
+                // The library resets only the stream of a request with an empty path.
                 value.is_empty() || is_plain_path(value) || {
                     let path = http::uri::PathAndQuery::try_from(value);
                     path.is_ok_and(|path| path.as_str().as_bytes() == value)
@@ -328,13 +327,13 @@ impl Name {
     }
 }
 
-/// A name of the same length that may be passed on.
+/// Returns a valid name of the same length.
 fn good_name(name: &[u8]) -> Vec<u8> {
     let good = |byte: &u8| if is_name_byte(byte) { *byte } else { b'x' };
     name.iter().map(good).collect()
 }
 
-/// Whether a path is one of the usual ones, which everybody takes.
+/// Returns whether a path has only common characters, which every server accepts.
 fn is_plain_path(path: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~%?=&,:;+@".contains(byte);
     path.first() == Some(&b'/') && path.iter().all(plain)
@@ -344,12 +343,12 @@ fn is_name_byte(byte: &u8) -> bool {
     is_token(*byte) && !byte.is_ascii_uppercase()
 }
 
-/// What HTTP/1 takes in a value as well.
+/// The bytes that HTTP/1 accepts in a value.
 fn is_value_byte(byte: &u8) -> bool {
     *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)
 }
 
-/// Appends a string that is not Huffman-coded (RFC 7541 §5.2).
+/// Appends a string without Huffman coding (RFC 7541 §5.2).
 fn push_string(out: &mut Vec<u8>, text: &[u8]) {
     let mut left = text.len();
     if left < 127 {
@@ -378,7 +377,7 @@ impl<'b> Input<'b> {
         Ok(byte)
     }
 
-    /// An integer whose first byte has that many bits of it (RFC 7541 §5.1), up to about 2^28.
+    /// Decodes an integer with this many prefix bits (RFC 7541 §5.1), up to about 2^28.
     fn integer(&mut self, prefix: u8) -> Result<usize, BrokenBlock> {
         let most = (1_usize << prefix) - 1;
         let mut number = usize::from(self.byte()?) & most;

@@ -1,7 +1,7 @@
 //! The Huffman code of HPACK (RFC 7541 appendix B).
 
-/// The code's length in bits, for each byte; the last is the end of a string, which is not to occur.
-/// The code is canonical: its words follow from their lengths.
+/// Length of each byte's code in bits; the last is the code of EOS, which must not occur. The code
+/// is canonical: the codes follow from their lengths.
 const LENGTHS: [u8; 257] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, //
     28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28, //
@@ -22,18 +22,18 @@ const LENGTHS: [u8; 257] = [
     30,
 ];
 const LONGEST: usize = 30;
-/// The end of a string, among the symbols.
+/// The EOS symbol.
 const END: u16 = 256;
 
-/// The code's words of each length: they are successive numbers.
+/// The codes of each length, which are consecutive numbers.
 struct Code {
-    /// The first word of each length.
+    /// The first code of each length.
     first: [u32; LONGEST + 1],
-    /// How many there are.
+    /// The number of codes of each length.
     count: [u32; LONGEST + 1],
-    /// Where their symbols begin in `symbols`.
+    /// Offset in `symbols` of each length's symbols.
     start: [usize; LONGEST + 1],
-    /// All symbols, in the order of their words.
+    /// All symbols, in the order of their codes.
     symbols: [u16; 257],
 }
 
@@ -66,7 +66,7 @@ const fn code() -> Code {
     code
 }
 
-/// Appends the string that is coded; false where it is none.
+/// Appends the decoded string; returns false if the coding is invalid.
 pub(crate) fn decode_huffman(coded: &[u8], out: &mut Vec<u8>) -> bool {
     let (mut word, mut length) = (0_u32, 0);
     for byte in coded {

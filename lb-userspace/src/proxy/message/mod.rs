@@ -1,7 +1,7 @@
-//! HTTP/1.1 messages, strictly read and carefully rewritten (RFC 9112).
+//! Parses HTTP/1.1 messages strictly and rewrites them (RFC 9112).
 //!
-//! Pure: bytes in, decisions and bytes out. No I/O, no clock. Whatever two programs could
-//! understand differently is refused here, so that it never reaches a backend.
+//! Pure: no I/O and no clock. Whatever two programs could interpret differently is refused here, so
+//! that it never reaches a backend.
 
 mod answer;
 mod changes;
@@ -44,7 +44,7 @@ pub(super) use response::{Response, parse_response};
 pub(super) use translate::{Http2Request, read_http2};
 pub(super) use version::{settle_request_version, settle_response_version};
 
-/// How the end of a body is found (RFC 9112 §6.3).
+/// How the end of a body is determined (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Framing {
     /// There is no body.
@@ -53,6 +53,6 @@ pub(super) enum Framing {
     Length(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// The body ends with the connection. Responses only.
+    /// The body ends with the connection; only in responses.
     UntilClose,
 }

@@ -1,4 +1,4 @@
-//! Numbers as text, without the machinery of formatting.
+//! Formats numbers without the cost of `core::fmt`.
 
 /// Appends a number in decimal.
 pub(crate) fn push_decimal(out: &mut Vec<u8>, number: u64) {

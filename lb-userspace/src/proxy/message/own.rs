@@ -1,10 +1,10 @@
-//! The responses that the proxy itself gives.
+//! The text of the front's own responses.
 
 use std::time::SystemTime;
 
 use super::{Refusal, date::http_date, field_line::push_field};
 
-/// The text of a response of the proxy's own: one line for people.
+/// Returns the text of a response of the front: one line for people.
 pub(crate) fn own_text(status: u16, refusal: Option<Refusal>) -> String {
     let sentence = match (refusal, status) {
         (Some(refusal), _) => refusal.sentence(),
@@ -26,7 +26,7 @@ pub(crate) fn reason_phrase(status: u16) -> &'static str {
         .unwrap_or("Error")
 }
 
-/// Appends the whole HTTP/1 response to a directory that validates a name (RFC 8555 §8.3).
+/// Appends the complete HTTP/1 response to an ACME challenge (RFC 8555 §8.3).
 pub(crate) fn challenge_response(
     text: &str,
     (keep_alive, to_head): (bool, bool),

@@ -1,52 +1,53 @@
 //! Why a request was refused.
 
-/// Why a request was refused before any backend saw it.
+/// Why a request was refused before it reached a backend.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Refusal {
-    /// A line that ends in LF alone, or CR that no LF follows.
+    /// A line ends in LF alone, or has a CR that no LF follows.
     BareLineEnd,
     /// The request line is not `METHOD SP target SP HTTP/1.0|1.1`.
     RequestLine,
-    /// A version other than HTTP/1.
+    /// The version is not HTTP/1.
     Version,
-    /// A target with a space or a fragment, or that is neither a path, nor `*` for OPTIONS, nor an `http(s)://` URI.
+    /// The target has a space or a fragment, or is neither a path, nor `*` for OPTIONS, nor an
+    /// `http(s)://` URI.
     Target,
-    /// A header line that is not `name: value`: obs-fold, space before the colon, NUL or other
-    /// control characters.
+    /// A header line is not `name: value`: obs-fold, space before the colon, NUL or other control
+    /// characters.
     HeaderLine,
-    /// More header lines than a head may have.
+    /// The head has too many header lines.
     TooManyHeaders,
-    /// A head longer than `max_header_bytes`.
+    /// The head is longer than `max_header_bytes`.
     HeadTooLarge,
-    /// No Host, more than one, or one that is no host.
+    /// There is no Host, more than one, or an invalid one.
     Host,
-    /// An absolute target, or an `:authority`, that disagrees with Host.
+    /// An absolute target or `:authority` differs from Host.
     HostMismatch,
-    /// A Content-Length that is not one number, or more than one Content-Length.
+    /// Content-Length is not one number, or there is more than one.
     ContentLength,
-    /// Both Content-Length and Transfer-Encoding.
+    /// There are both Content-Length and Transfer-Encoding.
     AmbiguousLength,
-    /// A Transfer-Encoding that does not end in `chunked`, or one in HTTP/1.0.
+    /// Transfer-Encoding does not end in `chunked`, or came with HTTP/1.0.
     TransferEncoding,
-    /// A transfer coding before `chunked`, which nothing here can undo.
+    /// There is a transfer coding before `chunked`, which cannot be decoded here.
     TransferCoding,
-    /// An expectation other than `100-continue`.
+    /// There is an expectation other than `100-continue`.
     Expectation,
-    /// The method CONNECT, or TRACE with a body.
+    /// The method is CONNECT, or TRACE with a body.
     Method,
-    /// A chunk header, trailer or chunk end that breaks RFC 9112 §7.1, or is too long.
+    /// A chunk header, trailer or chunk end violates RFC 9112 §7.1 or is too long.
     Chunk,
     /// The head did not arrive in time.
     HeaderTimeout,
     /// The body paused for too long.
     BodyTimeout,
-    /// A path that servers read in different ways, where routes look at paths.
+    /// Servers interpret the path differently, and a route matches on paths.
     AmbiguousPath,
 }
 
 impl Refusal {
-    /// Every refusal, in the order of their numbers.
+    /// All refusals, in the order of their discriminants.
     pub(crate) const ALL: [Self; 19] = [
         Self::BareLineEnd,
         Self::RequestLine,
@@ -69,7 +70,7 @@ impl Refusal {
         Self::AmbiguousPath,
     ];
 
-    /// The status that the client is answered with.
+    /// Returns the status of the response.
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::TooManyHeaders | Self::HeadTooLarge => 431,
@@ -81,7 +82,7 @@ impl Refusal {
         }
     }
 
-    /// One sentence for whoever reads the response.
+    /// Returns one sentence for the reader of the response.
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::BareLineEnd => "A line of the request does not end in CR LF.",

@@ -1,4 +1,4 @@
-//! What a client is sent in place of the backend's head.
+//! Writes the response head for a client.
 
 use super::{
     FieldEdits, Framing, Response,
@@ -7,7 +7,7 @@ use super::{
     number::push_decimal,
 };
 
-/// How the client's connection goes on after a response.
+/// How the client's connection continues after a response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ReplyStyle {
     /// Whether the client speaks HTTP/1.0.
@@ -18,21 +18,21 @@ pub(crate) struct ReplyStyle {
     pub(crate) chunked: bool,
 }
 
-/// What is changed in the header of a response.
+/// Changes to the header of a response.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ReplyChanges<'a> {
-    /// What a service and a route change.
+    /// The edits of a service and a route.
     pub(crate) edits: Option<&'a FieldEdits>,
-    /// The cookie that the client is given; the response is no longer for others then.
+    /// The session cookie for the client; it makes the response private.
     pub(crate) set_cookie: Option<&'a str>,
 }
 
 impl<'a> ReplyChanges<'a> {
-    /// The lines that come.
+    /// Returns the added lines.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&'a str, std::borrow::Cow<'a, str>)> {
         let edits = self.edits.into_iter().flat_map(FieldEdits::fixed_lines);
         let cookie = self.set_cookie.into_iter().flat_map(|cookie| {
-            // RFC 9111 §7.3: a cache shared by clients would hand the cookie to others.
+            // RFC 9111 §7.3: a shared cache would hand the cookie to other clients.
             [("Set-Cookie", cookie), ("Cache-Control", "private")]
         });
         edits.chain(cookie.map(|(name, value)| (name, value.into())))
@@ -40,7 +40,7 @@ impl<'a> ReplyChanges<'a> {
 }
 
 impl Response<'_, '_> {
-    /// Appends the head that an HTTP/1 client is sent, with these changes.
+    /// Appends the head for an HTTP/1 client, with these changes.
     pub(crate) fn write_to(&self, style: ReplyStyle, changes: ReplyChanges<'_>, out: &mut Vec<u8>) {
         self.write_status_line(out);
         match changes.edits {
@@ -76,8 +76,8 @@ impl Response<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// The fields that are the client's to see. Content-Length is left out where there can be none,
-    /// and stands once where the backend said the same twice (RFC 9110 §8.6).
+    /// Returns the fields for the client. Content-Length is left out where it is not allowed, and
+    /// is written once if the backend repeated it (RFC 9110 §8.6).
     pub(crate) fn end_to_end_fields(&self) -> impl Iterator<Item = &httparse::Header<'_>> {
         let length_fits =
             self.framing != Framing::Chunked && self.status >= 200 && self.status != 204;

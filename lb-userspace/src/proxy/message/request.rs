@@ -1,4 +1,4 @@
-//! Request heads: parsed strictly into what may be forwarded.
+//! Parses request heads strictly.
 
 use super::{
     Framing, HeaderSlots, Refusal,
@@ -8,38 +8,38 @@ use super::{
     version::is_version,
 };
 
-/// A request head that may be forwarded: its framing is beyond doubt.
+/// A request head that may be forwarded: its framing is unambiguous.
 #[derive(Debug)]
 pub(crate) struct Request<'b, 'h> {
-    /// What is asked.
+    /// The method.
     pub(crate) method: Method<'b>,
-    /// The target in origin form, but that `/` may be missing before `?` or the end; or `*`.
+    /// The target in origin form, except that `/` may be missing before `?` or the end; or `*`.
     pub(crate) target: &'b str,
-    /// The host that the client named: always there in HTTP/1.1.
+    /// The host; always present in HTTP/1.1.
     pub(crate) host: Option<&'b str>,
     /// Whether the client speaks HTTP/1.0.
     pub(crate) http10: bool,
     /// How the body ends; never [`Framing::UntilClose`].
     pub(crate) framing: Framing,
-    /// Whether the client wants to send more requests on this connection.
+    /// Whether the client wants to reuse the connection.
     pub(crate) keep_alive: bool,
-    /// The protocols that the client would change to.
+    /// The protocols that the client offers to switch to.
     pub(crate) upgrade: Option<&'b [u8]>,
     /// Whether the client waits for `100 Continue`.
     pub(crate) expects_continue: bool,
     /// Whether Connection names header fields.
     pub(crate) names_fields: bool,
-    /// All header lines, as they came.
+    /// All header lines, unchanged.
     pub(crate) fields: &'h [httparse::Header<'b>],
 }
 
-/// A method, as the proxy needs to know it.
+/// A method.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Method<'b>(pub(crate) &'b str);
 
 impl Method<'_> {
-    /// Whether the request may be sent again after it may have reached a backend
-    /// (RFC 9110 §9.2.2).
+    /// Returns whether the request may be sent again after it may have reached a backend (RFC 9110
+    /// §9.2.2).
     pub(crate) fn is_idempotent(self) -> bool {
         matches!(
             self.0,
@@ -47,17 +47,17 @@ impl Method<'_> {
         )
     }
 
-    /// Whether the response has no body whatever its header says.
+    /// Returns whether the response has no body, whatever its header says.
     pub(crate) fn is_head(self) -> bool {
         self.0 == "HEAD"
     }
 }
 
-/// Parses a whole head, the empty line included, as [`super::HeadScanner`] finds it. `https` is
-/// how the client is connected.
+/// Parses a complete head, as delimited by [`super::HeadScanner`]. `https`: the client connected
+/// over TLS.
 ///
 /// # Errors
-/// The first thing in it that makes it unsafe to forward.
+/// The first thing that makes the request unsafe to forward.
 pub(crate) fn parse_request<'b, 'h>(
     head: &'b [u8],
     slots: &'h mut HeaderSlots<'b>,
@@ -100,7 +100,7 @@ pub(crate) fn parse_request<'b, 'h>(
 fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
     match error {
         httparse::Error::Version => version_refusal(head),
-        // Something stands behind the version.
+        // Something follows the version.
         httparse::Error::NewLine if version_refusal(head) == Refusal::RequestLine => {
             Refusal::RequestLine
         }
@@ -111,7 +111,7 @@ fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
     }
 }
 
-/// What is wrong with a request line in which no version was found where it should be.
+/// Returns what is wrong with a request line that has no valid version.
 fn version_refusal(head: &[u8]) -> Refusal {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or(head);
     let mut words = line.split(|byte| *byte == b' ');
@@ -123,7 +123,7 @@ fn version_refusal(head: &[u8]) -> Refusal {
     }
 }
 
-/// What the header lines say about framing and connection.
+/// What the header lines determine about framing and connection.
 #[derive(Default)]
 struct FieldFacts<'b> {
     host: Option<&'b [u8]>,
@@ -200,8 +200,8 @@ impl<'b> FieldFacts<'b> {
         Ok(framing)
     }
 
-    /// An upgrade is passed on where it cannot be used to smuggle: never to HTTP/2 in clear text,
-    /// which would take the following requests out of the proxy's sight.
+    /// An upgrade is forwarded unless it allows smuggling: never to cleartext HTTP/2, which would
+    /// hide the following requests from the proxy.
     fn upgrade(&self, http10: bool) -> Option<&'b [u8]> {
         let has_body = self.transfer.is_some() || self.length.is_some_and(|length| length != b"0");
         self.upgrade.filter(|protocols| {
@@ -241,7 +241,7 @@ fn transfer_framing(coding: &[u8]) -> Result<Framing, Refusal> {
     }
 }
 
-/// The target in origin form, or `*` (RFC 9112 §3.2).
+/// Returns the target in origin form, or `*` (RFC 9112 §3.2).
 fn parse_target<'b>(
     method: &str,
     target: &'b str,

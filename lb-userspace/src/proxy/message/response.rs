@@ -1,35 +1,35 @@
-//! Response heads of backends.
+//! Parses the response heads of backends.
 
 use super::{
     Framing, HeaderSlots,
     fields::{FieldKind, kind_of, list_members, parse_length},
 };
 
-/// A response head whose framing is beyond doubt.
+/// A response head whose framing is unambiguous.
 #[derive(Debug)]
 pub(crate) struct Response<'b, 'h> {
     /// 100 to 599.
     pub(crate) status: u16,
-    /// What stands after the status.
+    /// The reason phrase.
     pub(crate) reason: &'b str,
     /// How the body ends.
     pub(crate) framing: Framing,
-    /// Whether the backend takes another request on this connection after the body.
+    /// Whether the connection can be reused after the body.
     pub(crate) keep_alive: bool,
     /// Whether Connection names header fields.
     pub(crate) names_fields: bool,
-    /// All header lines, as they came.
+    /// All header lines, unchanged.
     pub(crate) fields: &'h [httparse::Header<'b>],
 }
 
-/// A response head that cannot be passed on.
+/// A response head that cannot be forwarded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct MalformedResponse;
 
-/// Parses a whole head, the empty line included. `to_head` says that the request was HEAD.
+/// Parses a complete head. `to_head`: the request was HEAD.
 ///
 /// # Errors
-/// It is not HTTP/1.x, or where its body ends is not certain.
+/// The head is not HTTP/1.x, or the end of its body is ambiguous.
 pub(crate) fn parse_response<'b, 'h>(
     head: &'b [u8],
     slots: &'h mut HeaderSlots<'b>,

@@ -1,4 +1,4 @@
-//! HTTP/2 requests as HTTP/1.1 (RFC 9113 §8.3), judged as strictly.
+//! Translates HTTP/2 requests to HTTP/1.1 (RFC 9113 §8.3), with the same strictness.
 
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
@@ -15,17 +15,17 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Http2Request<'p> {
     parts: &'p Parts,
-    /// The host that the client named.
+    /// The host.
     pub(crate) host: &'p str,
-    /// A path, with its query; or `*`.
+    /// The path with its query; or `*`.
     pub(crate) target: &'p str,
-    /// How the body goes to the backend.
+    /// How the body is framed to the backend.
     pub(crate) framing: Framing,
     length: Option<u64>,
 }
 
-/// Judges a request. `ended`: the client has said that there is no body. `notice`: what was
-/// replaced in `parts`. `https` is how the client is connected.
+/// Validates a request. `ended`: the client has declared that there is no body. `notice`: what was
+/// replaced in `parts`. `https`: the client connected over TLS.
 ///
 /// # Errors
 /// What makes the request unsafe to forward.
@@ -54,7 +54,7 @@ pub(crate) fn read_http2<'p>(
 }
 
 impl Http2Request<'_> {
-    /// Appends the HTTP/1.1 head for the backend, `changes` made.
+    /// Appends the HTTP/1.1 head for the backend, with `changes` applied.
     ///
     /// # Errors
     /// As [`Self::check_fields`].
@@ -82,17 +82,17 @@ impl Http2Request<'_> {
         Ok(())
     }
 
-    /// Judges the fields of a request that is not forwarded.
+    /// Validates the fields of a request that is not forwarded.
     ///
     /// # Errors
-    /// What must not be there, or not in such numbers.
+    /// A forbidden field, or too many fields.
     pub(crate) fn check_fields(&self) -> Result<(), Refusal> {
         check_number(&self.parts.headers)?;
         let mut fields = self.parts.headers.iter();
         fields.try_for_each(|(name, value)| check_field(kind_of(name.as_str()), value))
     }
 
-    /// Whether a line of that name that the backend is sent passes a test.
+    /// Returns whether a forwarded line of this name passes `test`.
     pub(crate) fn has_field(
         &self,
         trusted: bool,
@@ -117,7 +117,7 @@ impl Http2Request<'_> {
     }
 }
 
-/// `:authority`, or Host where there is none.
+/// Returns `:authority`, or else Host.
 fn host(parts: &Parts, https: bool) -> Result<&str, Refusal> {
     let mut fields = parts.headers.get_all(header::HOST).iter();
     let field = fields.next();
@@ -169,7 +169,7 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
 }
 
 fn check_number(headers: &HeaderMap) -> Result<(), Refusal> {
-    // Cookies may come one by one; they are one line again.
+    // Cookies may arrive as separate fields; they are joined to one line.
     let cookies = headers.get_all(header::COOKIE).iter().count();
     if headers.len() - cookies.saturating_sub(1) > MAX_FIELDS {
         return Err(Refusal::TooManyHeaders);
@@ -180,7 +180,7 @@ fn check_number(headers: &HeaderMap) -> Result<(), Refusal> {
 fn check_field(kind: FieldKind, value: &HeaderValue) -> Result<(), Refusal> {
     match kind {
         FieldKind::Expect => check_expectation(value.as_bytes()),
-        // §8.2.2: a request with these is malformed.
+        // §8.2.2: a request with these fields is malformed.
         FieldKind::Connection | FieldKind::TransferEncoding | FieldKind::Upgrade => {
             Err(Refusal::HeaderLine)
         }
@@ -188,7 +188,7 @@ fn check_field(kind: FieldKind, value: &HeaderValue) -> Result<(), Refusal> {
     }
 }
 
-/// Appends the fields that are the backend's to see, cookies in one line again (§8.2.3).
+/// Appends the fields for the backend, with cookies joined to one line (§8.2.3).
 fn write_fields<'p>(
     headers: &'p HeaderMap,
     via: &Via<'_>,

@@ -1,6 +1,6 @@
-//! Minor versions of HTTP/1 beyond 1.1, which are served as 1.1 (RFC 9110 §2.5).
+//! Treats later minor versions of HTTP/1 as 1.1 (RFC 9110 §2.5).
 
-/// `HTTP/1.2` to `HTTP/1.9` at the end of a request's first line becomes `HTTP/1.1`.
+/// Replaces `HTTP/1.2` to `HTTP/1.9` at the end of a request's first line by `HTTP/1.1`.
 pub(crate) fn settle_request_version(head: &mut [u8]) {
     let end = memchr::memchr(b'\r', head).unwrap_or(0);
     if let Some(version) = head[..end].last_chunk_mut() {
@@ -8,7 +8,7 @@ pub(crate) fn settle_request_version(head: &mut [u8]) {
     }
 }
 
-/// `HTTP/1.2` to `HTTP/1.9` at the beginning of a response becomes `HTTP/1.1`.
+/// Replaces `HTTP/1.2` to `HTTP/1.9` at the beginning of a response by `HTTP/1.1`.
 pub(crate) fn settle_response_version(head: &mut [u8]) {
     if let Some(version) = head.first_chunk_mut() {
         settle(version);
@@ -31,7 +31,7 @@ fn settle(version: &mut [u8; 8]) {
     }
 }
 
-/// Whether it has the form of a version (RFC 9112 §2.3).
+/// Returns whether a word has the form of a version (RFC 9112 §2.3).
 pub(crate) fn is_version(word: &[u8]) -> bool {
     let [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] = word else {
         return false;

@@ -1,4 +1,4 @@
-//! Says which route takes a request, and why those before it do not.
+//! Explains which route a request matches, and why it does not match earlier ones.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use crate::{
     proxy::message::{check_question, path_of},
 };
 
-/// A request that is asked about.
+/// A hypothetical request.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Question {
     /// The whole URL.
@@ -25,20 +25,20 @@ pub struct Question {
     pub method: String,
     /// Header lines, `Name: value`.
     pub headers: Vec<String>,
-    /// The service, where several listen on the URL's port.
+    /// The service, if several listen on the URL's port.
     pub service: Option<String>,
 }
 
-/// What a URL says.
+/// The parts of a URL.
 struct Url<'a> {
     https: bool,
-    /// The host, with the port that it came with.
+    /// The host, with its port if it has one.
     authority: &'a str,
     port: u16,
     target: &'a str,
 }
 
-/// The lines of a request that is asked about.
+/// The header lines of a hypothetical request.
 struct Lines<'a>(Vec<(&'a str, &'a str)>);
 
 impl Fields for Lines<'_> {
@@ -48,10 +48,10 @@ impl Fields for Lines<'_> {
     }
 }
 
-/// Which service and which route take a request, step by step.
+/// Explains step by step which service and route a request matches.
 ///
 /// # Errors
-/// The question is no request, or no service of the agent listens there: a sentence.
+/// The request is invalid, or no service of the agent listens there; a sentence.
 pub fn explain(services: &[Service], question: &Question) -> Result<String, String> {
     let url = parse_url(&question.url)?;
     let lines = parse_lines(&question.headers)?;
@@ -189,7 +189,7 @@ fn why_not(route: &Route, mismatch: Mismatch, input: &MatchInput<'_>) -> String 
     }
 }
 
-/// The conditions that hold, in a few words.
+/// Names the kinds of conditions that hold.
 fn why(route: &Route) -> String {
     let conditions = [
         (!route.hosts.is_empty(), "host"),
@@ -261,7 +261,7 @@ fn parse_url(text: &str) -> Result<Url<'_>, String> {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
-    // A client keeps the fragment to itself (RFC 9110 §7.1).
+    // Clients do not send the fragment (RFC 9110 §7.1).
     let target = target.split('#').next().unwrap_or_default();
     let after_bracket = authority.rfind(']').map_or(0, |at| at + 1);
     let port = match authority[after_bracket..].split_once(':') {
@@ -289,8 +289,7 @@ fn parse_lines(lines: &[String]) -> Result<Lines<'_>, String> {
     parsed.collect::<Result<_, _>>().map(Lines)
 }
 
-/// The service that a client of the URL reaches: by scheme and port, and by name where that is not
-/// enough.
+/// Returns the service that a client of the URL reaches: by scheme and port, or by name.
 fn find_service<'s>(
     services: &'s [Service],
     url: &Url<'_>,

@@ -1,4 +1,4 @@
-//! A request as routes see it: what the front would forward.
+//! Matches a request, as the front would forward it, against the conditions of routes.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -7,26 +7,26 @@ use crate::{
     proxy::message::host_name,
 };
 
-/// A request as routes see it.
+/// The parts of a request that routes match on.
 pub(super) struct MatchInput<'a> {
-    /// Its method.
+    /// The method.
     pub(super) method: &'a str,
-    /// Its host, without a port.
+    /// The host without its port.
     pub(super) host: &'a str,
-    /// Its path in the form in which paths are compared; `None`: it has none, or no route looks.
+    /// The path in normalized form; `None` if the request has none, or no route matches on it.
     pub(super) path: Option<&'a [u8]>,
-    /// Its header.
+    /// The header.
     pub(super) fields: &'a dyn Fields,
 }
 
-/// The header of a request, whatever protocol it came by.
+/// The header of a request, independent of the protocol.
 pub(crate) trait Fields {
-    /// Whether a line of that name passes a test. Lines that the front does not forward are not
-    /// there.
+    /// Returns whether a line of this name passes `test`. Lines that the front does not forward are
+    /// excluded.
     fn has(&self, name: &str, test: &dyn Fn(&[u8]) -> bool) -> bool;
 }
 
-/// The first condition of a route that does not hold.
+/// The first condition of a route that fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Mismatch {
     /// The host.
@@ -35,11 +35,11 @@ pub(super) enum Mismatch {
     Path,
     /// The method.
     Method,
-    /// The condition on the header of that number, from 0.
+    /// The header condition with this index.
     Header(usize),
 }
 
-/// The first condition of a route that does not hold of a request; `None`: the route takes it.
+/// Returns the first condition of a route that fails for a request; `None` if the route matches.
 pub(super) fn mismatch(route: &Route, input: &MatchInput<'_>) -> Option<Mismatch> {
     let hosts = &route.hosts;
     if !hosts.is_empty() && !hosts.iter().any(|rule| is_host(rule, input.host)) {
@@ -59,7 +59,7 @@ pub(super) fn mismatch(route: &Route, input: &MatchInput<'_>) -> Option<Mismatch
     header.map(Mismatch::Header)
 }
 
-/// Whether a rule is for the host of that name, which has no port.
+/// Returns whether a rule matches a host name without port.
 pub(super) fn is_host(rule: &HostRule, name: &str) -> bool {
     match rule {
         HostRule::Name(wanted) => name.eq_ignore_ascii_case(wanted),
@@ -103,7 +103,7 @@ fn has_header(rule: &HeaderRule, fields: &dyn Fields) -> bool {
     }
 }
 
-/// The host of a request without port, as routes compare it; `None`: servers may decode it and find
+/// Returns the host of a request without its port, for matching; `None` if servers may decode it to
 /// another one.
 pub(super) fn comparable_host(host: &str) -> Option<&str> {
     (!host.contains('%')).then(|| host_name(host))

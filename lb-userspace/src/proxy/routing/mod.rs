@@ -1,7 +1,7 @@
-//! Decides what becomes of a request: by the routes of its service, in their order.
+//! Routes requests: the first matching route of a service decides.
 //!
-//! A [`Table`] is compiled once for each configuration and never changes; workers share it. A
-//! service without routes, header edits and error pages has none, and costs nothing.
+//! A [`Table`] is compiled once for each configuration, is immutable, and is shared by the workers.
+//! A service without routes, header edits and error pages has none, which costs nothing.
 
 mod explain;
 mod matching;
@@ -33,27 +33,27 @@ use crate::{
     config::{Action, Name, PathRule, RespondBody, Route, Routing, Service},
 };
 
-/// What becomes of the requests of one service.
+/// The routing table of one service.
 #[derive(Debug)]
 pub(super) struct Table {
     routing: Arc<Routing>,
-    /// For each route.
+    /// The compiled form of each route.
     compiled: Vec<Compiled>,
-    /// For what no route takes.
+    /// Header edits for requests that match no route.
     default: Edits,
     error_pages: BTreeMap<u16, Page>,
-    /// Whether a route looks at paths: they must be comparable then.
+    /// Whether a route matches on paths, which then must be unambiguous.
     looks_at_paths: bool,
-    /// Whether a route looks at hosts.
+    /// Whether a route matches on hosts.
     looks_at_hosts: bool,
 }
 
 #[derive(Debug)]
 struct Compiled {
     edits: Edits,
-    /// The place of its pool among the service's.
+    /// Index of the route's pool among the service's pools.
     pool: Option<usize>,
-    /// The body of its fixed answer.
+    /// The body of the route's fixed answer.
     page: Option<Page>,
 }
 
@@ -63,15 +63,15 @@ struct Edits {
     responses: FieldEdits,
 }
 
-/// A request before it is decided upon.
+/// A request to be routed.
 pub(super) struct Request<'a> {
-    /// Its method.
+    /// The method.
     pub(super) method: &'a str,
-    /// Its host, with the port that it came with.
+    /// The host, with its port if it has one.
     pub(super) host: &'a str,
-    /// Its target: a path with its query, or `*`.
+    /// The path with its query, or `*`.
     pub(super) target: &'a str,
-    /// Its header.
+    /// The header.
     pub(super) fields: &'a dyn Fields,
     /// The client's address.
     pub(super) client: &'a str,
@@ -80,7 +80,7 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// What variables stand for. A host that is not comparable is none.
+    /// Returns the values of variables. An ambiguous host is replaced by an empty one.
     pub(super) fn values(&self) -> Values<'a> {
         Values {
             client: self.client,
@@ -91,37 +91,39 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A body after its content type.
+/// The content type and the body.
 type Body<'a> = (&'a str, &'a [u8]);
 
-/// What becomes of a request.
+/// What is done with a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
-    /// It goes to the pool of that place among the service's, and there with that target.
+    /// Forward to the pool with this index among the service's pools, with this target if it was
+    /// rewritten.
     Pool(usize, Option<String>),
-    /// It goes to the service's own pool.
+    /// Forward to the service's own pool.
     Default,
-    /// The client is sent elsewhere.
+    /// Redirect with this status to this location.
     Redirect(u16, String),
-    /// The fixed answer of its route.
+    /// Send the route's fixed answer.
     Respond,
-    /// Nothing takes it: the status.
+    /// No route matched and there is no pool: answer with this status.
     Nothing(u16),
 }
 
-/// A verdict, and the route that it is of.
+/// A verdict, and the route that it comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
-    /// The table.
+    /// The table that made it.
     pub(super) table: Arc<Table>,
-    /// The place of the route; `None`: none took the request.
+    /// The index of the route; `None` if none matched.
     pub(super) route: Option<usize>,
-    /// What becomes of the request.
+    /// What is done with the request.
     pub(super) verdict: Verdict,
 }
 
 impl Table {
-    /// The table of a service, whose files are read; `None`: there is nothing to decide.
+    /// Compiles the table of a service and reads its files; `None` if there is nothing to route or
+    /// edit.
     ///
     /// # Errors
     /// Every file that cannot be read.
@@ -133,7 +135,7 @@ impl Table {
         Ok(Some(Arc::new(Self::with_pages(service, &pages))))
     }
 
-    /// The same without bodies, to decide and not to answer.
+    /// The same without files, for decisions without answers.
     fn without_files(service: &Service) -> Self {
         Self::with_pages(service, &HashMap::new())
     }
@@ -164,10 +166,10 @@ impl Table {
         }
     }
 
-    /// Decides upon a request. `has_pool`: the service has a pool of its own.
+    /// Routes a request. `has_pool`: the service has a pool of its own.
     ///
     /// # Errors
-    /// Routes look at its path or host, and servers differ on what that says.
+    /// A route matches on the path or host, and servers interpret it differently.
     pub(super) fn decide(
         self: &Arc<Self>,
         request: &Request<'_>,
@@ -240,8 +242,8 @@ impl Table {
         }
     }
 
-    /// The status for what nothing takes. A connection that was made for another host may have
-    /// carried the request here (RFC 9110 §15.5.20): over a new one it may reach its server.
+    /// Returns the status if no route matches. A client may have reused a connection that it made
+    /// for another host (RFC 9110 §15.5.20): over a new one it may reach the right server.
     fn nothing(&self, host: &str, https: bool) -> u16 {
         let mut routes = self.routing.routes.iter();
         let names_host = routes.any(|route| {
@@ -250,12 +252,12 @@ impl Table {
         if https && !names_host { 421 } else { 404 }
     }
 
-    /// The names of the routes, in their order.
+    /// Returns the names of the routes, in their order.
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
         self.routing.routes.iter().map(|route| &route.name)
     }
 
-    /// What stands in place of the front's own text for a status: its content type and itself.
+    /// Returns the content type and body of the error page for a status.
     pub(super) fn error_page(&self, status: u16) -> Option<Body<'_>> {
         let page = self.error_pages.get(&status)?;
         Some((&page.content_type, &page.body))
@@ -270,19 +272,19 @@ impl Table {
 }
 
 impl Decision {
-    /// What is changed in the headers of the request.
+    /// Returns the header edits for the request.
     pub(super) fn request_edits(&self) -> Option<&FieldEdits> {
         let edits = &self.table.edits(self.route).requests;
         (!edits.is_empty()).then_some(edits)
     }
 
-    /// What is changed in the header of its response.
+    /// Returns the header edits for the response.
     pub(super) fn response_edits(&self) -> Option<&FieldEdits> {
         let edits = &self.table.edits(self.route).responses;
         (!edits.is_empty()).then_some(edits)
     }
 
-    /// The fixed answer of its route: the status, and the body with its content type.
+    /// Returns the route's fixed answer: the status, and the content type and body.
     pub(super) fn fixed_answer(&self) -> Option<(u16, Option<Body<'_>>)> {
         let place = self.route?;
         let Action::Respond(respond) = &self.table.routing.routes[place].action else {
@@ -317,14 +319,14 @@ fn looks_at_hosts(routing: &Routing) -> bool {
     routing.routes.iter().any(|route| !route.hosts.is_empty())
 }
 
-/// A target whose path begins with `old` with `new` in place of that.
+/// Replaces the prefix `old` of a target's path by `new`.
 fn rewritten(target: &str, old: &[u8], new: &str) -> String {
     let path = path_of(target);
     let query = target.find('?').map_or("", |at| &target[at..]);
     request_path::with_prefix(path, request_path::segments(old), new) + query
 }
 
-/// The body of the fixed answer of a route.
+/// Returns the body of a route's fixed answer.
 fn page_of(route: &Route, pages: &HashMap<&PathBuf, Page>) -> Option<Page> {
     let Action::Respond(respond) = &route.action else {
         return None;
@@ -339,7 +341,7 @@ fn page_of(route: &Route, pages: &HashMap<&PathBuf, Page>) -> Option<Page> {
     })
 }
 
-/// Reads the files that a service's routing names, each once.
+/// Reads the files of a service's routing, each once.
 fn read_pages(service: &Service) -> Result<HashMap<&PathBuf, Page>, Vec<Error>> {
     let files: BTreeSet<&PathBuf> = service.routing.files().collect();
     let mut pages = HashMap::new();
@@ -361,7 +363,7 @@ fn read_pages(service: &Service) -> Result<HashMap<&PathBuf, Page>, Vec<Error>> 
     }
 }
 
-/// What is wrong with the files for answers that a service names.
+/// Returns every problem with the files of a service's routing.
 #[must_use]
 pub fn check_pages(service: &Service) -> Vec<Error> {
     read_pages(service).err().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Bodies of answers that no backend gives, read once.
+//! Bodies of fixed answers and error pages.
 
 use std::{fs::File, io::Read as _, path::Path};
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::config::content_type;
 
-/// What a file for an answer may have, in bytes: it is kept in memory.
+/// Size limit of a file in bytes; its content is kept in memory.
 const LARGEST: u64 = 1 << 20;
 
 /// A body with its content type.
@@ -14,26 +14,26 @@ const LARGEST: u64 = 1 << 20;
 pub(super) struct Page {
     /// The body.
     pub(super) body: Bytes,
-    /// Its content type.
+    /// The content type.
     pub(super) content_type: String,
 }
 
-/// Why a file cannot be a body.
+/// Why a file cannot be used as a body.
 #[derive(Debug, thiserror::Error)]
 pub enum PageProblem {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read it: {0}")]
     Unreadable(#[source] std::io::Error),
-    /// It is no file.
+    /// The path is not a regular file.
     #[error("it is not a regular file")]
     NotAFile,
-    /// It is too large.
+    /// The file is too large.
     #[error("it is larger than 1 MiB; let a backend serve it, and answer with a redirect")]
     TooLarge,
 }
 
 impl Page {
-    /// The page that a file holds; its content type is that of its ending.
+    /// Reads the page in a file; the content type follows from the file name extension.
     pub(super) fn read(file: &Path) -> Result<Self, PageProblem> {
         Ok(Self {
             body: read(file)?,
@@ -43,7 +43,7 @@ impl Page {
 }
 
 fn read(file: &Path) -> Result<Bytes, PageProblem> {
-    // A pipe would be waited for.
+    // Opening a pipe would block.
     let metadata = std::fs::metadata(file).map_err(PageProblem::Unreadable)?;
     if !metadata.is_file() {
         return Err(PageProblem::NotAFile);

@@ -1,11 +1,12 @@
-//! Tables of a configuration, and what they decide.
+//! Decisions of the tables of parsed configurations.
 
 use std::path::Path;
 
 use super::*;
 use crate::config::Config;
 
-/// A file with two services that have these routes; `[[pool]] web`, `api` and `old`.
+/// Parses a configuration of two services with these routes; it has the pools `web`, `api` and
+/// `old`.
 fn services(pool: &str, routes: &str) -> Vec<Service> {
     let text = format!(
         r#"
@@ -62,7 +63,7 @@ impl Fields for Lines {
     }
 }
 
-/// What is decided upon `METHOD host target`, with these header lines.
+/// Returns the decision for `METHOD host target` with these header lines.
 fn decide(
     table: &Arc<Table>,
     line: &str,
