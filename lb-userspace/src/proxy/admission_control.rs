@@ -1,9 +1,10 @@
-//! How many requests the backends of a pool have under way, in all workers of the process, and the
-//! line of those that wait.
+//! Limits the requests that the backends of a pool have in flight, over all workers of the process,
+//! and queues the requests that wait.
 //!
-//! A request takes a permit with one compare-and-swap, and frees it with one subtraction and one load: the
-//! line has a lock, which nobody takes while nobody waits. Who frees a permit wakes the first in the line;
-//! requests that come meanwhile go to its end, so that the permit is still there.
+//! A request acquires a permit with one compare-and-swap and releases it with one subtraction and
+//! one load. The queue has a lock, which is not taken while the queue is empty. Releasing a permit
+//! wakes the first request in the queue; new requests go to the end of the queue, so that the
+//! permit is still free when the woken request looks.
 
 use std::{
     collections::VecDeque,
@@ -18,61 +19,61 @@ use tokio::sync::Notify;
 
 use super::registry::Registry;
 
-/// The requests in flight of a pool's backends, and the line.
+/// The requests in flight at each backend of a pool, and the queue.
 #[derive(Debug, Default)]
 pub(super) struct AdmissionControl {
     in_flight: Registry<SocketAddr, InFlight>,
-    /// How many are in the line.
+    /// Length of the queue.
     waiting: AtomicUsize,
     line: Mutex<VecDeque<Arc<Waiter>>>,
 }
 
-/// The requests that one backend has under way.
+/// Number of requests that one backend has in flight.
 #[derive(Debug, Default)]
 pub(super) struct InFlight(AtomicUsize);
 
 impl InFlight {
-    /// How many there are.
+    /// Returns the number of requests in flight.
     pub(super) fn in_use(&self) -> usize {
         self.0.load(SeqCst)
     }
 
-    /// Whether there are fewer than `limit`.
+    /// Returns whether fewer than `limit` requests are in flight.
     pub(super) fn has_room(&self, limit: usize) -> bool {
         self.0.load(SeqCst) < limit
     }
 }
 
-/// One in the line.
+/// A queued request.
 #[derive(Debug, Default)]
 struct Waiter {
-    /// Whether it was woken and has not looked yet.
+    /// Whether the request was woken and has not looked for a permit since.
     woken: AtomicBool,
     wake: Notify,
 }
 
 impl AdmissionControl {
-    /// The requests in flight of a backend.
+    /// Returns the counter of a backend, a new one if there is none.
     pub(super) fn in_flight(&self, backend: SocketAddr) -> Arc<InFlight> {
         self.in_flight.get_or_create(&backend)
     }
 
-    /// The requests in flight of a backend that a pool has.
+    /// Returns the counter of a backend if one is in use.
     pub(super) fn get(&self, backend: SocketAddr) -> Option<Arc<InFlight>> {
         self.in_flight.get(&backend)
     }
 
-    /// How many wait.
+    /// Returns the number of queued requests.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(SeqCst)
     }
 
-    /// Whether nobody waits, so that a request that comes may take a permit.
+    /// Returns whether the queue is empty, so that a new request may acquire a permit.
     pub(super) fn queue_is_empty(&self) -> bool {
         self.waiting.load(SeqCst) == 0
     }
 
-    /// Takes a permit of a backend, while fewer than `limit` are taken.
+    /// Acquires a permit of a backend if fewer than `limit` are taken.
     pub(super) fn try_acquire(
         self: &Arc<Self>,
         in_flight: &Arc<InFlight>,
@@ -86,9 +87,9 @@ impl AdmissionControl {
         })
     }
 
-    /// A place at the end of the line; `None`: `most` are in it. The second value says whether the place
-    /// is the first: a permit that was freed just before woke nobody, so that the first one looks at
-    /// once.
+    /// Enqueues a request; `None` if the queue has `most` entries. The second value is true for the
+    /// first entry: a permit that was released just before woke no entry, so the first must look
+    /// for one immediately.
     pub(super) fn enqueue(self: &Arc<Self>, most: usize) -> Option<(QueuePlace, bool)> {
         let mut line = self.line();
         if line.len() >= most {
@@ -103,7 +104,7 @@ impl AdmissionControl {
         Some((QueuePlace { admission, waiter }, first))
     }
 
-    /// Wakes all: which backends take requests has changed.
+    /// Wakes all entries, because the set of available backends has changed.
     pub(super) fn wake_all(&self) {
         if !self.queue_is_empty() {
             for waiter in &*self.line() {
@@ -130,7 +131,7 @@ impl Waiter {
     }
 }
 
-/// Wakes the first that was not woken before, behind so many.
+/// Wakes the first entry that was not woken before, skipping `behind` entries.
 fn wake_first(line: &VecDeque<Arc<Waiter>>, behind: usize) {
     let mut behind = line.iter().skip(behind);
     if let Some(waiter) = behind.find(|waiter| !waiter.woken.load(SeqCst)) {
@@ -138,7 +139,7 @@ fn wake_first(line: &VecDeque<Arc<Waiter>>, behind: usize) {
     }
 }
 
-/// A place in the line. Dropping it leaves the line.
+/// An entry of the queue. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct QueuePlace {
     admission: Arc<AdmissionControl>,
@@ -146,12 +147,12 @@ pub(super) struct QueuePlace {
 }
 
 impl QueuePlace {
-    /// Waits until a permit may be there.
+    /// Waits until a permit may be free.
     pub(super) async fn wait(&self) {
         self.waiter.wake.notified().await;
     }
 
-    /// There is no permit that this one can use: the next one in the line looks.
+    /// The request can use no free permit: wakes the next entry instead.
     pub(super) fn pass_on(&self) {
         if self.waiter.woken.swap(false, SeqCst) {
             let line = self.admission.line();
@@ -170,14 +171,15 @@ impl Drop for QueuePlace {
         let mut line = self.admission.line();
         line.retain(|other| !self.is(other));
         self.admission.waiting.store(line.len(), SeqCst);
-        // Who took a permit leaves others to those behind; who gives up passes its turn on.
+        // A request that acquired a permit may leave others for the entries behind it, and one that
+        // gave up must pass its wake-up on.
         if self.waiter.woken.load(SeqCst) {
             wake_first(&line, 0);
         }
     }
 }
 
-/// A permit of a backend. Dropping it frees it.
+/// A permit for one request at a backend. Dropping it releases it.
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Arc<AdmissionControl>,
@@ -221,7 +223,7 @@ mod tests {
         ];
         assert!(taken.iter().all(Option::is_some));
         assert!(!in_flight.has_room(2) && admission.try_acquire(&in_flight, 2).is_none());
-        // A higher limit holds at once.
+        // A higher limit applies immediately.
         let third = admission.try_acquire(&in_flight, 3);
         assert!(third.is_some());
         drop((taken, third));
@@ -262,7 +264,7 @@ mod tests {
         let mut places = places.into_iter();
         let (first, second) = (places.next(), places.next());
         drop(second);
-        // The first could not use it; it looks again with the next one that is freed.
+        // The first entry could not use the permit; it looks again when the next one is released.
         assert!(first.as_ref().is_some_and(is_woken));
         drop(first);
         let rest: Vec<_> = places.collect();

@@ -1,4 +1,4 @@
-//! The way of a request to a backend that has room for it.
+//! Finds a backend with room for a request, and waits in the pool's queue if none has.
 
 use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
@@ -15,13 +15,13 @@ use super::{
     watchdog::{Expired, Watchdog},
 };
 
-/// A backend that takes a request, and its permit where the pool limits them.
+/// A backend, and the permit if the pool limits requests.
 pub(super) type Admitted = (Rc<PoolBackend>, Option<Permit>);
 
-/// Chooses a backend, not one of `tried`, and waits for room on one where the pool limits requests.
+/// Chooses a backend that is not in `tried`; if the pool limits requests, waits for one with room.
 ///
 /// # Errors
-/// There is none, none had room in time, or the client left.
+/// No backend is available, none had room in time, or the client disconnected.
 pub(super) async fn admit<B: RequestBody>(
     request: &UpstreamRequest<'_>,
     tried: &[Rc<PoolBackend>],
@@ -31,7 +31,7 @@ pub(super) async fn admit<B: RequestBody>(
     match request.choose(tried, None) {
         Choice::Backend(backend, permit) => Ok((backend, permit)),
         Choice::None => Err(Reason::LbQueueNoBackend),
-        // In a box, so that requests that need not wait carry no room for it.
+        // Boxed, so that requests that do not wait need no memory for it.
         Choice::Full => Box::pin(wait(request, tried, body, watchdog)).await,
     }
 }
@@ -49,7 +49,7 @@ async fn wait<B: RequestBody>(
     };
     counters.waited.add(1);
     counters.waiting.add(1);
-    // What a client that has gone is noticed by.
+    // Lets the body's `gone` notice that the client has disconnected.
     request.transfer.waiting.set(true);
     let _waiting = Waiting(request);
     let deadline = Instant::now() + limit;
@@ -85,7 +85,7 @@ async fn wait<B: RequestBody>(
     }
 }
 
-/// What there is for the one whose turn it is; `None`: it waits on.
+/// Chooses a backend for a woken request; `None` if it must keep waiting.
 fn looked(
     request: &UpstreamRequest<'_>,
     tried: &[Rc<PoolBackend>],
@@ -101,7 +101,7 @@ fn looked(
     }
 }
 
-/// A request in the line, for the gauge.
+/// Keeps the gauge of queued requests while a request waits.
 struct Waiting<'a, 'o>(&'a UpstreamRequest<'o>);
 
 impl Drop for Waiting<'_, '_> {

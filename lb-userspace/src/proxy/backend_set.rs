@@ -20,49 +20,49 @@ use crate::{
 /// The backends of a pool as one worker sees them.
 #[derive(Debug)]
 pub(super) struct BackendSet {
-    /// The pool as the checks and the operator have it.
+    /// The latest view of the pool: configuration, health checks and operator override.
     pub(super) view: Arc<PoolView>,
-    /// Its backends.
+    /// The pool's backends, in the order of the configuration.
     pub(super) members: Vec<Rc<PoolBackend>>,
     balancer: Balancer,
-    /// `None`: requests are independent of each other.
+    /// Sticky sessions; `None` if the pool has none.
     pub(super) sessions: Option<Rc<StickySessions>>,
-    /// `None`: requests are not limited.
+    /// The limit of requests in flight; `None` if there is none.
     pub(super) limiter: Option<Limiter>,
 }
 
-/// The limit of each backend's requests.
+/// Limits the requests in flight at each backend.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    /// Where they are counted, and wait.
+    /// Counts and queues the requests.
     pub(super) admission: Arc<AdmissionControl>,
     /// The limit.
     pub(super) limit: RequestLimit,
-    /// For each backend.
+    /// The counter of each backend.
     in_flight: Vec<Arc<InFlight>>,
 }
 
-/// What there is for a request, before a permit is taken.
+/// The outcome of choosing a backend, before a permit is acquired.
 pub(super) enum Candidate {
-    /// A backend, by its number.
+    /// The index of a backend.
     Number(usize),
-    /// Backends that have as many requests as they may have.
+    /// Every eligible backend has reached its limit.
     Full,
-    /// No backend.
+    /// No backend is eligible.
     None,
 }
 
-/// Which backends a request is given to where there are no better ones.
+/// A class of backends; a later class is used only if no earlier one has an eligible backend.
 struct Tier {
-    /// Those that are ejected, too.
+    /// Whether ejected backends are included.
     ejected: bool,
-    /// Backups, or else those that are none.
+    /// Whether the class is of backups, or of backends that are none.
     backup: bool,
-    /// Those that were out of reach a moment ago, too.
+    /// Whether backends are included that were unreachable a moment ago.
     avoided: bool,
 }
 
-/// The best first. Pools that eject no backends need the second half only.
+/// The classes, most preferred first. Pools without outlier ejection need only the second half.
 const TIERS: [Tier; 8] = {
     const fn tier(ejected: bool, backup: bool, avoided: bool) -> Tier {
         Tier {
@@ -84,7 +84,7 @@ const TIERS: [Tier; 8] = {
 };
 
 impl BackendSet {
-    /// Those of a view.
+    /// Creates the set from a view.
     pub(super) fn new(
         view: Arc<PoolView>,
         (upstreams, counters): (&Upstreams, &ServiceCounters),
@@ -115,7 +115,7 @@ impl BackendSet {
         backends
     }
 
-    /// Takes over another view.
+    /// Replaces the view.
     pub(super) fn update(
         &mut self,
         view: Arc<PoolView>,
@@ -136,7 +136,7 @@ impl BackendSet {
         }
     }
 
-    /// Gives backends that came up a moment ago their growing share.
+    /// Updates the weights of backends in slow start.
     pub(super) fn warm_up(&mut self) {
         let Some(slow_start) = self.view.pool.per_request.slow_start else {
             return;
@@ -153,7 +153,7 @@ impl BackendSet {
         }
     }
 
-    /// The backend for a request, of those that have room.
+    /// Chooses a backend with room for a request.
     pub(super) fn candidate(
         &mut self,
         selection: &Selection,
@@ -184,7 +184,7 @@ impl BackendSet {
                     .any(|other| Rc::ptr_eq(&other.upstream, upstream))
         };
         let load = |number: usize| members[number].upstream.load();
-        // The better ones first: those of a worse kind do not stand in for those that are full.
+        // A less preferred class does not replace one whose backends are all at their limit.
         let tiers = match view.pool.per_request.outlier {
             Some(_) => &TIERS[..],
             None => &TIERS[TIERS.len() / 2..],
@@ -214,7 +214,7 @@ impl BackendSet {
         Candidate::None
     }
 
-    /// The backend of a request's session, while that serves its sessions.
+    /// Returns the backend of the request's sticky session if it is available.
     fn of_session(&self, selection: &Selection) -> Option<usize> {
         let session = selection.session.as_ref()?;
         let number = self.sessions.as_ref()?.backend_of(session)?;
@@ -223,7 +223,7 @@ impl BackendSet {
         (serves && !member.upstream.is_avoided()).then_some(number)
     }
 
-    /// Takes over what the checks and the operator say, and what others know of failures.
+    /// Applies the states of the view, and the shared failure records.
     fn follow(&self, shared: &SharedPool) {
         let pool = &self.view.pool;
         let rules = pool.per_request.outlier.as_ref();
@@ -236,7 +236,7 @@ impl BackendSet {
         }
         let now = Instant::now();
         for (member, came_up) in self.members.iter().zip(&self.view.came_up) {
-            // A clock that was set back makes it a moment ago.
+            // If the clock was set back, the backend counts as having just come up.
             let ago = came_up.map(|came_up| came_up.elapsed().unwrap_or_default());
             member.came_up.set(ago.and_then(|ago| now.checked_sub(ago)));
         }
@@ -260,7 +260,7 @@ impl Limiter {
         self.in_flight[backend].has_room(self.limit.per_backend)
     }
 
-    /// Takes a permit of a backend, while it has room.
+    /// Acquires a permit of a backend if it has room.
     pub(super) fn try_acquire(&self, backend: usize) -> Option<Permit> {
         self.admission
             .try_acquire(&self.in_flight[backend], self.limit.per_backend)

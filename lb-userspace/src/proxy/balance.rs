@@ -1,35 +1,36 @@
-//! Chooses a backend for a request. Pure: randomness and load come in as arguments.
+//! Chooses a backend for a request. Pure: randomness and load are arguments.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::slow_start::WHOLE;
 use crate::config::Balance;
 
-/// Chooses among the backends of one pool, which it knows by their numbers.
+/// The balancing algorithm of one pool. Backends are identified by their index.
 #[derive(Clone, Debug)]
 pub(super) struct Balancer {
     balance: Balance,
-    /// Each multiplied by the backend's share, in parts of [`WHOLE`].
+    /// Weight of each backend multiplied by its share, in units of 1/[`WHOLE`].
     weights: Vec<u32>,
-    /// What each is hashed by: its own, so that it stays when others come or go.
+    /// Hash seed of each backend, derived from its address, so that it stays the same when other
+    /// backends are added or removed.
     seeds: Vec<u64>,
-    /// Round robin: how much each is owed.
+    /// Round robin: current credit of each backend.
     credits: Vec<i64>,
 }
 
-/// What a choice may depend on.
+/// The inputs of a choice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChoiceInput {
     /// A hash of the client's address, the same in every worker.
     pub(super) client: u64,
-    /// A hash of the part of the request that the pool balances by; `None`: it has none.
+    /// A hash of the part of the request that the pool balances by; `None` if the request lacks it.
     pub(super) request: Option<u64>,
-    /// Random bits, fresh for each choice.
+    /// Random bits, new for each choice.
     pub(super) random: u64,
 }
 
 impl Balancer {
-    /// A balancer over backends with these weights, each at least 1, and addresses.
+    /// Creates a balancer for backends with these weights, each at least 1, and addresses.
     pub(super) fn new(balance: Balance, backends: &[(u32, SocketAddr)]) -> Self {
         Self {
             balance,
@@ -39,15 +40,15 @@ impl Balancer {
         }
     }
 
-    /// Has a backend of that weight take part with a share of it, in parts of [`WHOLE`], from now on.
+    /// Sets the share of a backend of this weight, in units of 1/[`WHOLE`].
     pub(super) fn set_share(&mut self, number: usize, weight: u32, share: u32) {
         if let Some(own) = self.weights.get_mut(number) {
             *own = weight * share;
         }
     }
 
-    /// The number of a backend that is `eligible`; `None` when none is. `load` is how many requests
-    /// a backend has under way.
+    /// Returns the index of an `eligible` backend; `None` if there is none. `load` returns the
+    /// number of requests that a backend has in flight.
     pub(super) fn choose(
         &mut self,
         eligible: impl Fn(usize) -> bool,
@@ -66,8 +67,8 @@ impl Balancer {
         }
     }
 
-    /// Smooth weighted round robin: every backend earns its weight, the richest is chosen and pays
-    /// for all.
+    /// Smooth weighted round robin: every eligible backend gains its weight in credit; the one with
+    /// the most credit is chosen and pays the total weight.
     fn in_turn(&mut self, eligible: impl Fn(usize) -> bool) -> Option<usize> {
         let mut total = 0;
         let mut best: Option<usize> = None;
@@ -85,7 +86,8 @@ impl Balancer {
         best
     }
 
-    /// The fewest requests for the weight; among equals, any.
+    /// Returns the backend with the fewest requests in flight relative to its weight; ties are
+    /// broken at random.
     fn least_loaded(
         &self,
         eligible: impl Fn(usize) -> bool,
@@ -124,7 +126,7 @@ impl Balancer {
         })
     }
 
-    /// Any eligible backend, each as often as its weight says.
+    /// Returns a random eligible backend with probability proportional to its weight.
     fn at_random(&self, eligible: &impl Fn(usize) -> bool, random: u64) -> Option<usize> {
         let candidates = || (0..self.weights.len()).filter(|number| eligible(*number));
         let total: u64 = candidates()
@@ -139,11 +141,11 @@ impl Balancer {
         })
     }
 
-    /// Rendezvous hashing by weight: a backend that goes moves only what it had.
+    /// Weighted rendezvous hashing: removing a backend moves only the requests that it had.
     fn by_hash(&self, eligible: impl Fn(usize) -> bool, hash: u64) -> Option<usize> {
         let score = |number: usize| {
             let mixed = mix(hash ^ self.seeds[number]);
-            // 53 bits: between 0 and 1, both left out.
+            // 53 bits: a number between 0 and 1, both exclusive.
             let share = ((mixed >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
             -f64::from(self.weights[number]) / share.ln()
         };
@@ -160,7 +162,7 @@ impl Balancer {
     }
 }
 
-/// Spreads an address, the same on every host.
+/// Hashes an address, the same on every host.
 fn seed(address: SocketAddr) -> u64 {
     let ip = match address.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -170,7 +172,7 @@ fn seed(address: SocketAddr) -> u64 {
     mix(mix(mix(bits as u64) ^ (bits >> 64) as u64) ^ u64::from(address.port()))
 }
 
-/// Spreads the bits of a number (the finisher of `SplitMix64`).
+/// Mixes the bits of a number (the finalizer of `SplitMix64`).
 pub(super) fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -178,7 +180,7 @@ pub(super) fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// A number below `bound`, or 0.
+/// Maps `random` to a number below `bound`; 0 if `bound` is 0.
 fn pick(random: u64, bound: u64) -> usize {
     usize::try_from((u128::from(random) * u128::from(bound)) >> 64).unwrap_or(0)
 }
@@ -222,7 +224,7 @@ mod tests {
         Balance::Hash,
     ];
 
-    /// How often each backend is chosen in `requests` requests of as many clients.
+    /// Counts how often each backend is chosen in `requests` requests from as many clients.
     fn spread(
         balancer: &mut Balancer,
         requests: u64,
@@ -313,7 +315,7 @@ mod tests {
             for (share, wanted) in [(WHOLE / 10, 323), (WHOLE / 2, 1429), (WHOLE, 2500)] {
                 let mut balancer = balancer(balance, vec![1, 1, 1, 1]);
                 balancer.set_share(3, 1, share);
-                // As many requests under way as each was given: what least loaded keeps even.
+                // The load is the number of requests so far, which least connections keeps even.
                 let mut chosen = [0_u32; 4];
                 for request in 0..10_000 {
                     let input = ChoiceInput {
@@ -324,7 +326,7 @@ mod tests {
                     let number = balancer.choose(|_| true, |number| chosen[number], input);
                     chosen[number.expect("one of four")] += 1;
                 }
-                // Of two at random the less loaded is taken, which is as fair as it gets.
+                // The less loaded of two random backends is chosen, which limits how even it gets.
                 assert!(
                     chosen[3].abs_diff(wanted) < 150,
                     "{balance:?} {share}: {chosen:?}"

@@ -1,6 +1,6 @@
-//! A buffer that bytes are read into at its end and taken from at its beginning.
+//! A buffer that is filled at its end and consumed from its beginning.
 
-/// Bytes that arrived and were not used up yet. Its room is cleared once, when it grows.
+/// Received bytes that are not consumed yet. The memory is zeroed once, when it grows.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     room: Vec<u8>,
@@ -9,7 +9,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// An empty buffer with that much room.
+    /// Creates an empty buffer with a capacity of `bytes`.
     pub(super) fn with_room(bytes: usize) -> Self {
         Self {
             room: vec![0; bytes],
@@ -18,27 +18,27 @@ impl Buffer {
         }
     }
 
-    /// How much memory it takes up.
+    /// Returns the capacity in bytes.
     pub(super) fn room(&self) -> usize {
         self.room.len()
     }
 
-    /// The bytes that were not used up.
+    /// Returns the unconsumed bytes.
     pub(super) fn filled(&self) -> &[u8] {
         &self.room[self.start..self.end]
     }
 
-    /// The bytes that were not used up, to be changed in place.
+    /// Returns the unconsumed bytes for modification in place.
     pub(super) fn filled_mut(&mut self) -> &mut [u8] {
         &mut self.room[self.start..self.end]
     }
 
-    /// Whether every byte was used up.
+    /// Returns whether all bytes are consumed.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Uses up the first `bytes` bytes.
+    /// Consumes the first `bytes` bytes.
     pub(super) fn consume(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.end - self.start);
         self.start += bytes;
@@ -48,14 +48,15 @@ impl Buffer {
         }
     }
 
-    /// Forgets everything.
+    /// Discards all bytes.
     pub(super) fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
     }
 
-    /// Room to read into, not empty unless `limit` bytes wait to be used. What is filled is moved
-    /// to the beginning only where there is no room behind it; the room doubles up to `limit`.
+    /// Returns space to read into; it is empty only if `limit` bytes are unconsumed. Unconsumed
+    /// bytes are moved to the beginning only if there is no space behind them; the capacity doubles
+    /// up to `limit`.
     pub(super) fn space(&mut self, limit: usize) -> &mut [u8] {
         if self.end == self.room.len() {
             if self.start > 0 {
@@ -72,19 +73,19 @@ impl Buffer {
         &mut self.room[self.end..]
     }
 
-    /// `bytes` bytes were read into [`Self::space`].
+    /// Marks `bytes` bytes of [`Self::space`] as filled.
     pub(super) fn fill(&mut self, bytes: usize) {
         self.end = (self.end + bytes).min(self.room.len());
     }
 
-    /// Makes room for at least `bytes` bytes in all.
+    /// Grows the capacity to at least `bytes`.
     pub(super) fn grow(&mut self, bytes: usize) {
         if self.room.len() < bytes {
             self.room.resize(bytes, 0);
         }
     }
 
-    /// Gives back room beyond `bytes` where nothing in it waits.
+    /// Reduces the capacity to `bytes` if the buffer is empty.
     pub(super) fn shrink(&mut self, bytes: usize) {
         if self.is_empty() && self.room.len() > bytes {
             self.clear();

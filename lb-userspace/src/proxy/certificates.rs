@@ -1,4 +1,4 @@
-//! Certificate files: read, checked, described.
+//! Reads, validates and describes certificate files.
 
 use std::{
     fs,
@@ -29,44 +29,43 @@ mod metrics;
 pub use metrics::CertificateMetrics;
 pub(crate) use metrics::FAMILIES as CERTIFICATE_METRICS;
 
-/// More than any certificate chain has.
+/// Size limit of a certificate file, larger than any real chain.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A certificate in use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertificateInfo {
-    /// The service that it is for.
+    /// The service that uses it.
     pub service: Name,
-    /// The file that it came from.
+    /// The file it was read from.
     pub path: PathBuf,
-    /// The names and addresses that it is for.
+    /// Its DNS names and IP addresses.
     pub names: Vec<String>,
-    /// When it begins.
+    /// `notBefore`.
     pub not_before: SystemTime,
-    /// When it ends.
+    /// `notAfter`.
     pub not_after: SystemTime,
-    /// Its SHA-256.
+    /// The SHA-256 of the certificate.
     pub fingerprint: [u8; 32],
 }
 
-/// What a certificate says of itself.
+/// The contents of a certificate that matter for renewal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InspectedCertificate {
-    /// The names and addresses that it is for.
+    /// The DNS names and IP addresses.
     pub names: Vec<String>,
-    /// When it begins.
+    /// `notBefore`.
     pub not_before: SystemTime,
-    /// When it ends.
+    /// `notAfter`.
     pub not_after: SystemTime,
-    /// Its SHA-256.
+    /// The SHA-256 of the certificate.
     pub fingerprint: [u8; 32],
 }
 
-/// Checks what would be in a certificate file, chain and key, and says what the first certificate
-/// says of itself.
+/// Validates the text of a certificate file, chain and key, and describes its first certificate.
 ///
 /// # Errors
-/// It could not be served.
+/// The certificate could not be served.
 pub fn inspect_certificate(text: &[u8]) -> Result<InspectedCertificate, Problem> {
     let certificate = parse(text)?;
     Ok(InspectedCertificate {
@@ -77,7 +76,7 @@ pub fn inspect_certificate(text: &[u8]) -> Result<InspectedCertificate, Problem>
     })
 }
 
-/// Checks certificate files without serving them: every problem of every file.
+/// Validates certificate files without serving them. Returns every problem of every file.
 #[must_use]
 pub fn check_certificates(paths: &[PathBuf]) -> Vec<Error> {
     paths.iter().filter_map(|path| load(path).err()).collect()
@@ -88,17 +87,17 @@ pub fn check_certificates(paths: &[PathBuf]) -> Vec<Error> {
 pub(super) struct Certificate {
     /// Chain and key.
     pub(super) key: Arc<CertifiedKey>,
-    /// DNS names in lower case, wildcards as they stand, and addresses.
+    /// DNS names in lower case, wildcards unchanged, and IP addresses.
     pub(super) names: Vec<String>,
-    /// When the first certificate begins.
+    /// `notBefore` of the first certificate.
     pub(super) not_before: SystemTime,
-    /// When it ends.
+    /// `notAfter` of the first certificate.
     pub(super) not_after: SystemTime,
-    /// Its SHA-256.
+    /// The SHA-256 of the first certificate.
     pub(super) fingerprint: [u8; 32],
 }
 
-/// Reads and checks a certificate file.
+/// Reads and validates a certificate file.
 pub(super) fn load(path: &Path) -> Result<Certificate, Error> {
     read(path)
         .and_then(|text| parse(&text))
@@ -113,7 +112,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
         io::ErrorKind::NotFound => Problem::Missing,
         _ => Problem::Unreadable(error),
     };
-    // The kind first: opening a pipe would wait for its other end.
+    // The file type first: opening a pipe would block until its other end is opened.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(Problem::NotAFile);
     }
@@ -134,14 +133,15 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(text)
 }
 
-/// Whether only the agent can read a file: its owner, and its group where the agent is in it, as
-/// packages ship keys (`root:ssl-cert`, mode 0640). Nobody but the owner may write it.
+/// Returns whether only the agent can read a file: its owner, and its group if the agent is in it,
+/// as packages install keys (`root:ssl-cert`, mode 0640). Only the owner may write it.
 fn is_private(mode: u32, own_group: bool) -> bool {
     let allowed_to_others = if own_group { 0o040 } else { 0 };
     mode & 0o077 & !allowed_to_others == 0
 }
 
-/// Whether the agent is in a group. Root is in all: what it checks is for an agent that is not root.
+/// Returns whether the agent is in a group. Root counts as a member of all: it checks files on
+/// behalf of an agent that is not root.
 fn is_own_group(group: u32) -> bool {
     let group = Gid::from_raw(group);
     Uid::effective().is_root()
@@ -180,12 +180,12 @@ fn parse(text: &[u8]) -> Result<Certificate, Problem> {
         not_before: moment(validity.not_before),
         not_after: moment(validity.not_after),
         fingerprint: sha256(first.der),
-        // Not `from_der`, which refuses certificates of X.509 version 1, as old tools make them.
+        // Not `from_der`: it refuses X.509 version 1 certificates, which old tools create.
         key: Arc::new(CertifiedKey::new(ders.collect(), signer)),
     })
 }
 
-/// A certificate of a file.
+/// A certificate of a chain.
 struct Link<'b> {
     line: usize,
     der: &'b CertificateDer<'static>,
@@ -213,7 +213,7 @@ fn chain(blocks: &[Block]) -> Result<Vec<Link<'_>>, Problem> {
     Ok(chain)
 }
 
-/// The one key.
+/// Returns the only private key.
 fn the_key(blocks: &[Block]) -> Result<PrivateKeyDer<'static>, Problem> {
     let mut keys = blocks.iter().filter_map(|block| match &block.content {
         Content::Key(key) => Some(key.clone_key()),

@@ -1,4 +1,4 @@
-//! Certificates that clients show: who vouches for them, and what backends are told of them.
+//! Client certificates: how they are verified, and how they are described to backends.
 
 use std::{
     fs::File,
@@ -19,10 +19,10 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use super::error::{CertificateProblem as Problem, Error};
 use crate::config::{ClientAuthorities, ClientCertificates, Name};
 
-/// The longest file of authorities or of a list of revoked certificates, in bytes.
+/// Size limit of a file of authorities or revocation lists, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// Checks the files without serving them: every problem of every file.
+/// Validates the files without serving them. Returns every problem of every file.
 #[must_use]
 pub fn check_client_authorities(service: &Name, clients: &ClientCertificates) -> Vec<Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -31,10 +31,11 @@ pub fn check_client_authorities(service: &Name, clients: &ClientCertificates) ->
         .unwrap_or_default()
 }
 
-/// What verifies the certificates of a service's clients; `None`: they are not asked for one.
+/// Returns the verifier of a service's client certificates; `None` if clients are not asked for
+/// one.
 ///
 /// # Errors
-/// All that is wrong with the files.
+/// Everything that is wrong with the files.
 pub(super) fn verifier(
     service: &Name,
     clients: &ClientCertificates,
@@ -85,7 +86,7 @@ fn roots(paths: &[PathBuf]) -> (RootCertStore, Vec<Error>) {
     (roots, errors)
 }
 
-/// The blocks of one kind in all of these files, each of which has at least one.
+/// Reads the PEM blocks of one kind from all files; each file must have at least one.
 fn read_all<T: PemObject>(paths: &[PathBuf], kind: &str) -> (Vec<T>, Vec<Error>) {
     let (mut all, mut errors) = (Vec::new(), Vec::new());
     for path in paths {
@@ -125,8 +126,8 @@ fn bad(path: &Path, what: String) -> Error {
     }
 }
 
-/// The fields that tell a backend of a client's certificate, with their line ends: the certificate
-/// (RFC 9440 §2.2) and its subject. `None`: it cannot be parsed.
+/// Returns the header lines that describe a client's certificate to a backend, CR LF included: the
+/// certificate (RFC 9440 §2.2) and its subject. `None` if it cannot be parsed.
 pub(super) fn fields(certificate: &CertificateDer<'_>) -> Option<Box<[u8]>> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = escaped(&parsed.subject().to_string());
@@ -135,7 +136,7 @@ pub(super) fn fields(certificate: &CertificateDer<'_>) -> Option<Box<[u8]>> {
     Some(lines.into_bytes().into_boxed_slice())
 }
 
-/// Printable ASCII; every other byte, and `%`, as `%XX`.
+/// Percent-encodes everything but printable ASCII, and `%` itself.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

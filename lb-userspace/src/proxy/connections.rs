@@ -1,11 +1,11 @@
-//! The connections of one worker: how many there may be, and which end when there are too many.
+//! The connections of one worker: their limits, and which ones are closed when a limit is reached.
 //!
-//! A client that opens connections and leaves them idle must not keep others out: where a limit is
-//! reached, the connections that have been without a request for longest are closed first. New ones,
-//! whose first request may be on its way, follow only where there are no others. Requests under way
-//! are never broken off for it; while there are only such, new clients wait in the
-//! listener's queue. Descriptors for backends are counted as well, so that clients leave enough of
-//! them, and both leave some for the rest of the process: its admin listener, checks and peer.
+//! Idle connections must not keep other clients out. At a limit, the connections that have been
+//! idle longest are closed first. New connections, whose first request may be on its way, follow
+//! only if there are no others. Connections with requests in flight are never closed for this;
+//! while there are only such, new clients wait in the listener's queue. Descriptors for backends
+//! are counted too, so that clients leave enough of them, and both leave some to the rest of the
+//! process: its admin listener, health checks and peer link.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,39 +22,39 @@ use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use super::{counters::ServiceCounters, reason::Reason};
 use crate::config::Http;
 
-/// Descriptors that the front leaves to the rest of the process.
+/// Descriptors reserved for the rest of the process.
 const RESERVED_DESCRIPTORS: usize = 128;
-/// Clients where the configuration says nothing: with TLS an idle one takes up about 27 KiB.
+/// Default limit of client connections; an idle TLS connection takes about 27 KiB.
 const DEFAULT_CLIENTS: usize = 65_536;
-/// One in so many connections is closed at once where there is no room: the search for the oldest
-/// ones looks at all of them.
+/// At the limit, one in this many connections is closed at a time, because the search for the
+/// oldest visits all of them.
 const CLOSED_AT_ONCE: usize = 64;
 
-/// For how long a connection is new: its client is shaking hands, or its first request is on its way.
+/// How long a connection counts as new: its handshake or first request is on its way.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
-/// For how long it is left alone all the same where all others are as new: the queue of a listener
-/// that a flood of silent connections has filled goes on at their number in this time.
+/// The same if all others are new too: a listener queue that is full of silent connections drains
+/// at the rate of the limit in this time.
 const FIRST_REQUEST_IN_A_CROWD: Duration = Duration::from_millis(100);
-/// How often connections are looked at for one that may be closed by now.
+/// Interval of looking for connections that may be closed by now.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How many connections a worker may have.
+/// Limits of one worker's connections.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Limits {
-    /// Of clients.
+    /// Of client connections.
     clients: usize,
-    /// Of clients and to backends, together.
+    /// Of client and backend connections together.
     descriptors: usize,
 }
 
-/// How many clients may be connected in a process that may have that many descriptors: half of what
-/// the rest of the process leaves, so that each can have a connection to a backend.
+/// Returns how many clients a process with this many descriptors can serve: half of the unreserved
+/// ones, so that each client can have a backend connection.
 pub(super) fn most_clients(descriptors: usize) -> usize {
     descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2
 }
 
 impl Limits {
-    /// The part of each worker, in a process that may have that many descriptors.
+    /// Returns each worker's share of a process with this many descriptors.
     pub(super) fn new(http: &Http, descriptors: usize) -> Self {
         let workers = http.workers.get();
         let all = descriptors.saturating_sub(RESERVED_DESCRIPTORS);
@@ -75,21 +75,21 @@ impl Limits {
 pub(super) struct Connections {
     limits: Cell<Limits>,
     clients: RefCell<HashMap<u64, Rc<Entry>>>,
-    /// The number of the next connection.
+    /// Number of the next connection.
     next: Cell<u64>,
-    /// Goes on each time a connection becomes idle, so that it orders them.
+    /// Incremented each time a connection becomes idle; orders connections by idle time.
     clock: Cell<u64>,
-    /// Connections to backends.
+    /// Number of connections to backends.
     backends: Cell<usize>,
-    /// Listeners that accept.
+    /// Number of listeners that accept.
     accepting: Cell<usize>,
-    /// Notified when a connection ends or becomes idle, or when a listener stops.
+    /// Notified when a connection ends or becomes idle, or a listener stops.
     changed: Notify,
     per_client: Arc<ClientCounts>,
 }
 
 impl Connections {
-    /// None yet. What one client has is counted over all workers.
+    /// Creates the registry. `per_client` counts each client's connections over all workers.
     pub(super) fn new(per_client: &Arc<ClientCounts>) -> Rc<Self> {
         Rc::new(Self {
             per_client: Arc::clone(per_client),
@@ -97,18 +97,18 @@ impl Connections {
         })
     }
 
-    /// Sets the limits. What is open stays.
+    /// Sets the limits. Existing connections stay.
     pub(super) fn limit(&self, limits: Limits) {
         self.limits.set(limits);
         self.changed.notify_waiters();
     }
 
-    /// How many clients are connected.
+    /// Returns the number of client connections.
     pub(super) fn count(&self) -> usize {
         self.clients.borrow().len()
     }
 
-    /// Waits until there is room for another client, and makes some by closing idle connections.
+    /// Waits until there is room for another client, closing idle connections to make room.
     pub(super) async fn room(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -117,7 +117,7 @@ impl Connections {
                 return;
             }
             self.close_oldest();
-            // Nothing notifies when a connection has ceased to be new.
+            // A connection that ceases to be new sends no notification.
             let _expired = tokio::time::timeout(LOOK_EVERY, changed).await;
         }
     }
@@ -134,8 +134,7 @@ impl Connections {
         }
     }
 
-    /// Closes the connections that have been without a request for longest, if there are any and
-    /// none is being closed already.
+    /// Closes the connections that have been idle longest, unless one is being closed already.
     pub(super) fn close_oldest(&self) {
         let clients = self.clients.borrow();
         if clients.values().any(|entry| entry.closing.get()) {
@@ -162,14 +161,14 @@ impl Connections {
         }
     }
 
-    /// Counts a listener that accepts until the result is dropped.
+    /// Counts an accepting listener until the guard is dropped.
     pub(super) fn accepting(self: &Rc<Self>) -> Accepting {
         self.accepting.set(self.accepting.get() + 1);
         Accepting(Rc::clone(self))
     }
 
-    /// Counts a client until the result is dropped; `None`: the client has `most` connections
-    /// already (0: as many as it likes).
+    /// Counts a client connection until the guard is dropped; `None` if the client already has
+    /// `most` connections (0: unlimited).
     pub(super) fn open(
         self: &Rc<Self>,
         client: IpAddr,
@@ -202,8 +201,7 @@ impl Connections {
         })
     }
 
-    /// Counts a connection to a backend until the result is dropped; `None`: there is no descriptor
-    /// left for it.
+    /// Counts a backend connection until the guard is dropped; `None` if no descriptor is left.
     pub(super) fn open_backend(self: &Rc<Self>) -> Option<OpenBackend> {
         let open = self.backends.get();
         if open + self.count() >= self.limits.get().descriptors {
@@ -219,15 +217,15 @@ impl Connections {
     }
 }
 
-/// A client's connection, as the others see it.
+/// A client connection in the registry.
 #[derive(Debug)]
 pub(super) struct Entry {
     opened: Instant,
-    /// Whether there was a request.
+    /// Whether it has had a request.
     was_busy: Cell<bool>,
-    /// Requests under way, and one more while there is something that its client has not taken.
+    /// Number of requests in flight, plus one while the client has data to receive.
     work: Cell<usize>,
-    /// When it became idle, on the clock of [`Connections`]; `None`: it is not.
+    /// When it became idle, on the clock of [`Connections`]; `None` if it is not idle.
     idle_since: Cell<Option<u64>>,
     closing: Cell<bool>,
     task: RefCell<Option<AbortHandle>>,
@@ -236,15 +234,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// A request begins, or something begins to wait for the client.
+    /// A request begins, or data begins to wait for the client.
     pub(super) fn begin(&self) {
         self.work.set(self.work.get() + 1);
         self.was_busy.set(true);
         self.idle_since.set(None);
     }
 
-    /// What began has ended. When nothing else is under way, the connection may be closed to make
-    /// room.
+    /// Ends what [`Self::begin`] began. A connection without work may be closed to make room.
     pub(super) fn end(&self) {
         let work = self.work.get().saturating_sub(1);
         self.work.set(work);
@@ -253,7 +250,7 @@ impl Entry {
         }
     }
 
-    /// A connection of a worker that has no other.
+    /// Returns the only connection of a worker.
     #[cfg(test)]
     pub(super) fn alone() -> Rc<Self> {
         let connections = Connections::new(&Arc::default());
@@ -271,12 +268,12 @@ impl Entry {
         }
     }
 
-    /// What serves it, so that it can be ended.
+    /// Sets the task to abort when the connection is closed.
     pub(super) fn served_by(&self, task: AbortHandle) {
         *self.task.borrow_mut() = Some(task);
     }
 
-    /// Whether its first request may still be on its way, which takes that long at most.
+    /// Returns whether its first request may still be on its way, given `patience`.
     fn is_new(&self, now: Instant, patience: Duration) -> bool {
         !self.was_busy.get() && now.duration_since(self.opened) < patience
     }
@@ -290,11 +287,11 @@ impl Entry {
     }
 }
 
-/// An open connection of a client.
+/// Guard of an open client connection.
 #[derive(Debug)]
 pub(super) struct Open {
     number: u64,
-    /// What the others see of it.
+    /// Its entry in the registry.
     pub(super) entry: Rc<Entry>,
     _counted: Option<Counted>,
 }
@@ -308,7 +305,7 @@ impl Drop for Open {
     }
 }
 
-/// An open connection to a backend.
+/// Guard of an open backend connection.
 #[derive(Debug)]
 pub(super) struct OpenBackend(Rc<Connections>);
 
@@ -318,7 +315,7 @@ impl Drop for OpenBackend {
     }
 }
 
-/// A listener that accepts.
+/// Guard of an accepting listener.
 #[derive(Debug)]
 pub(super) struct Accepting(Rc<Connections>);
 
@@ -329,7 +326,7 @@ impl Drop for Accepting {
     }
 }
 
-/// How many connections each client has, over all workers.
+/// Number of connections of each client, over all workers.
 #[derive(Debug, Default)]
 pub(super) struct ClientCounts(Mutex<HashMap<IpAddr, usize>>);
 
@@ -349,7 +346,7 @@ impl ClientCounts {
     }
 }
 
-/// What counts as one client: an address of IPv4, or a /64 of IPv6, which one host has as a rule.
+/// Returns what counts as one client: an IPv4 address, or an IPv6 /64, which usually is one host.
 fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
@@ -359,7 +356,7 @@ fn network(client: IpAddr) -> IpAddr {
     }
 }
 
-/// One connection of a client.
+/// Guard of one counted connection of a client.
 #[derive(Debug)]
 struct Counted {
     counts: Arc<ClientCounts>,

@@ -1,4 +1,4 @@
-//! What the proxy counts. Each worker counts for itself; the sums are made when someone asks.
+//! Counters of the HTTP front. Each worker has its own; they are summed on read.
 
 use std::{
     collections::BTreeMap,
@@ -18,89 +18,90 @@ mod sums;
 pub(crate) use metrics::FAMILIES as METRICS;
 pub(super) use sums::sum;
 
-/// Upper bounds of the buckets of [`Durations`], in seconds; what is longer is in the last bucket.
+/// Upper bounds of the buckets of [`Durations`], in seconds; longer durations are in the last
+/// bucket.
 pub const DURATION_BOUNDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Codes that are counted: 100 to 599.
+/// Number of status codes that are counted: 100 to 599.
 const CODES: usize = 500;
 
-/// What the proxy counted since it started, summed over its workers.
+/// The counters of the HTTP front since start, summed over its workers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
-    /// Requests that were answered.
+    /// Requests that got a response.
     pub requests: Vec<RequestCount>,
-    /// Requests whose response did not reach the client whole. None of them is in
+    /// Requests whose response did not reach the client completely; they are not in
     /// [`Self::requests`].
     pub broken: Vec<ReasonCount>,
     /// Requests that the front answered itself because of what the client sent.
     pub refusals: Vec<ReasonCount>,
     /// Requests that the front answered in place of a backend for any other reason.
     pub own_answers: Vec<ReasonCount>,
-    /// How long requests took, by service.
+    /// Request durations, by service.
     pub durations: Vec<(Name, Durations)>,
-    /// TLS handshakes that succeeded.
+    /// Successful TLS handshakes.
     pub handshakes: Vec<HandshakeCount>,
-    /// TLS handshakes that failed, time-outs included.
+    /// Failed TLS handshakes, including timeouts.
     pub handshake_failures: Vec<ReasonCount>,
-    /// Client connections open now, by service.
+    /// Open client connections, by service.
     pub open_connections: Vec<(Name, u64)>,
-    /// Client connections and tunnels that ended early, without a request under way.
+    /// Client connections and tunnels that ended early without a request in flight.
     pub closed: Vec<ReasonCount>,
-    /// Requests by the route that took them: service, route, how many. `default`: none took them.
+    /// Requests by service and matched route; `default` for requests that matched none.
     pub routed: Vec<(Name, Name, u64)>,
-    /// Times that a request was sent again, by service.
+    /// Retried requests, by service.
     pub retries: Vec<(Name, u64)>,
-    /// Times that a request was not sent again because of the budget, by service.
+    /// Retries refused by the retry budget, by service.
     pub retries_refused: Vec<(Name, u64)>,
-    /// Requests that wait for a backend now, by service.
+    /// Requests queued for a backend now, by service.
     pub queued: Vec<(Name, u64)>,
-    /// Requests that waited for a backend, by service.
+    /// Requests that had to wait for a backend, by service.
     pub queue_waits: Vec<(Name, u64)>,
-    /// Requests that were turned away because the queue was full or they waited too long, by service.
+    /// Requests rejected because the queue was full or the wait too long, by service.
     pub queue_rejections: Vec<(Name, u64)>,
     /// Connections to backends in use now.
     pub backend_connections: Vec<BackendConnections>,
     /// Panics in tasks of client connections, by service.
     pub panics: Vec<(Name, u64)>,
-    /// Bytes of responses that wait for clients, and of buffers in use.
+    /// Bytes of buffers in use and of responses that wait for clients.
     pub buffered_bytes: u64,
 }
 
-/// Requests that ended the same way.
+/// Requests with the same outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestCount {
     /// The service.
     pub service: Name,
-    /// The backend that answered, or failed to, and before it its pool; `None` when none was chosen.
+    /// Pool and name of the backend that answered or failed; `None` if none was chosen.
     pub backend: Option<(Name, Name)>,
-    /// The status that the client was answered with, 100 to 599.
+    /// The status sent to the client, 100 to 599.
     pub code: u16,
-    /// How many.
+    /// Number of requests.
     pub count: u64,
 }
 
-/// Requests or connections that ended for one reason.
+/// Requests or connections that ended for the same reason.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReasonCount {
     /// The service.
     pub service: Name,
-    /// The backend that had the request last, and before it its pool; `None` where none had it.
+    /// Pool and name of the backend that had the request last; `None` if none had it.
     pub backend: Option<(Name, Name)>,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// How many.
+    /// Number of requests or connections.
     pub count: u64,
 }
 
-/// How long requests took, from the end of the head to the end of the response.
+/// Request durations, from the end of the request's head to the end of the response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Durations {
-    /// Requests by bucket: one for each of [`DURATION_BOUNDS`], and one for longer ones. Not
+    /// Requests in each bucket of [`DURATION_BOUNDS`], and in one for longer durations. Not
     /// cumulative.
     pub buckets: [u64; DURATION_BOUNDS.len() + 1],
-    /// The sum of all, in seconds.
+    /// Sum of all durations, in seconds.
     pub sum: f64,
 }
 
@@ -111,9 +112,9 @@ pub struct HandshakeCount {
     pub service: Name,
     /// `1.2` or `1.3`.
     pub version: &'static str,
-    /// Whether an earlier session was resumed.
+    /// Whether a session was resumed.
     pub resumed: bool,
-    /// How many.
+    /// Number of handshakes.
     pub count: u64,
 }
 
@@ -126,115 +127,116 @@ pub struct BackendConnections {
     pub pool: Name,
     /// The backend.
     pub backend: Name,
-    /// Connections with a request under way.
+    /// Connections with a request in flight.
     pub in_use: u64,
-    /// Times that requests of the service had it ejected.
+    /// Ejections caused by requests of this service.
     pub ejections: u64,
 }
 
-/// A number that one worker writes and anyone reads.
+/// A counter that one thread writes and any thread reads.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 
 impl Count {
-    /// Adds. There is one writer, so that a load and a store do, which cost less than a locked add.
+    /// Adds to the counter. With a single writer, a load and a store suffice, which cost less than
+    /// a locked add.
     pub(super) fn add(&self, more: u64) {
         self.0
             .store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
     }
 
-    /// Takes away what was added before.
+    /// Subtracts from the counter.
     pub(super) fn sub(&self, less: u64) {
         self.0
             .store(self.0.load(Relaxed).wrapping_sub(less), Relaxed);
     }
 
-    /// What it is now.
+    /// Returns the current value.
     pub(super) fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// What one worker counts. Services and backends stay for good: counters never go back.
+/// The counters of one worker. Services and backends are never removed: counters must not decrease.
 #[derive(Debug, Default)]
 pub(super) struct WorkerCounters {
-    /// Bytes that the worker keeps for its clients.
+    /// Bytes of response buffers and of data that waits for clients.
     pub(super) buffered: Count,
     services: Mutex<BTreeMap<Name, Arc<ServiceCounters>>>,
 }
 
-/// A backend's pool, and its name there.
+/// A backend's pool and name.
 type InPool = (Name, Name);
 
-/// What one worker counts for one service.
+/// The counters of one worker for one service.
 #[derive(Debug)]
 pub(super) struct ServiceCounters {
-    /// By pool and name; `None` for [`Self::no_backend`].
+    /// By pool and name; the key of [`Self::no_backend`] is `None`.
     backends: Mutex<BTreeMap<Option<InPool>, Arc<BackendCounters>>>,
     buckets: [Count; DURATION_BOUNDS.len() + 1],
     microseconds: Count,
-    /// By version (1.2, 1.3), then by whether resumed.
+    /// By version (1.2, 1.3), then by resumption.
     handshakes: [[Count; 2]; 2],
     /// By route.
     pub(super) routes: Mutex<BTreeMap<Name, Arc<Count>>>,
-    /// Ends of connections and handshakes.
+    /// Connections and handshakes that ended early.
     closed: [Count; Reason::COUNT],
-    /// Client connections open now.
+    /// Open client connections.
     pub(super) open_connections: Count,
-    /// Times that a request was sent again.
+    /// Retries.
     pub(super) retries: Count,
-    /// Times that it was not because of the budget.
+    /// Retries refused by the budget.
     pub(super) retries_refused: Count,
-    /// Requests that wait for a backend.
+    /// Queued requests.
     pub(super) queue: QueueCounters,
-    /// Panics in tasks of its client connections.
+    /// Panics in tasks of the service's client connections.
     pub(super) panics: Count,
     /// Responses for which no backend was chosen.
     pub(super) no_backend: Arc<BackendCounters>,
 }
 
-/// What one worker counts of requests of one service that wait for a backend.
+/// The counters of one worker for a service's queued requests.
 #[derive(Debug, Default)]
 pub(super) struct QueueCounters {
-    /// Waiting now.
+    /// Requests in the queue now.
     pub(super) waiting: Count,
-    /// That had to wait.
+    /// Requests that had to wait.
     pub(super) waited: Count,
-    /// Turned away: the queue was full, or they waited too long.
+    /// Requests rejected because the queue was full or the wait too long.
     pub(super) rejected: Count,
 }
 
 impl QueueCounters {
-    /// All three, in this order.
+    /// Returns waiting, waited and rejected.
     fn values(&self) -> [u64; 3] {
         [&self.waiting, &self.waited, &self.rejected].map(Count::value)
     }
 }
 
-/// What one worker counts for one backend of one service.
+/// The counters of one worker for one backend of one service.
 #[derive(Debug)]
 pub(super) struct BackendCounters {
     codes: [Count; CODES],
-    /// Answers of the front's own.
+    /// The front's own answers.
     own: [Count; Reason::COUNT],
     broken: [Count; Reason::COUNT],
-    /// Connections with a request under way.
+    /// Connections with a request in flight.
     pub(super) in_use: Count,
-    /// Times that it was ejected.
+    /// Ejections.
     pub(super) ejections: Count,
 }
 
-/// How many requests each route took.
+/// The number of requests that matched each route.
 #[derive(Debug)]
 pub(super) struct RouteCounts {
-    /// By the place of the route.
+    /// By the index of the route.
     pub(super) routes: Vec<Arc<Count>>,
-    /// Of those that none took.
+    /// Requests that matched no route.
     pub(super) default: Arc<Count>,
 }
 
 impl RouteCounts {
-    /// A request was decided upon.
+    /// Counts a routed request.
     pub(super) fn count(&self, route: Option<usize>) {
         let count = route.and_then(|place| self.routes.get(place));
         count.unwrap_or(&self.default).add(1);
@@ -242,7 +244,7 @@ impl RouteCounts {
 }
 
 impl WorkerCounters {
-    /// The counters of a service, new ones if it was never there.
+    /// Returns the counters of a service, creating them if needed.
     pub(super) fn service(&self, name: &Name) -> Arc<ServiceCounters> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(services.entry(name.clone()).or_default())
@@ -282,14 +284,14 @@ impl Default for BackendCounters {
 }
 
 impl ServiceCounters {
-    /// The counters of a backend of a pool, new ones if it was never there.
+    /// Returns the counters of a pool's backend, creating them if needed.
     pub(super) fn backend(&self, pool: &Name, name: &Name) -> Arc<BackendCounters> {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         let key = Some((pool.clone(), name.clone()));
         Arc::clone(backends.entry(key).or_default())
     }
 
-    /// The counters of the routes of these names, new ones for those that were never there.
+    /// Returns the counters of the routes with these names, creating them if needed.
     pub(super) fn route_counts(&self, names: impl Iterator<Item = Name>) -> RouteCounts {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut count = |name: Name| Arc::clone(routes.entry(name).or_default());
@@ -299,7 +301,7 @@ impl ServiceCounters {
         }
     }
 
-    /// A request took that long.
+    /// Records the duration of a request.
     pub(super) fn record_duration(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < seconds);
@@ -308,32 +310,32 @@ impl ServiceCounters {
             .add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// A connection, a handshake or a tunnel ended early.
+    /// Counts a connection, handshake or tunnel that ended early.
     pub(super) fn closed(&self, reason: Reason) {
         self.closed[reason as usize].add(1);
     }
 
-    /// A handshake succeeded.
+    /// Counts a successful handshake.
     pub(super) fn handshake_succeeded(&self, tls13: bool, resumed: bool) {
         self.handshakes[usize::from(tls13)][usize::from(resumed)].add(1);
     }
 }
 
 impl BackendCounters {
-    /// A request was answered with that status.
+    /// Counts a response with this status.
     pub(super) fn answered(&self, status: u16) {
         if let Some(count) = self.codes.get(usize::from(status).wrapping_sub(100)) {
             count.add(1);
         }
     }
 
-    /// A request was answered with that status, in place of a backend.
+    /// Counts a response with this status that the front gave itself.
     pub(super) fn answered_locally(&self, status: u16, reason: Reason) {
         self.answered(status);
         self.own[reason as usize].add(1);
     }
 
-    /// A request ended early.
+    /// Counts a request that ended early.
     pub(super) fn aborted(&self, reason: Reason) {
         self.broken[reason as usize].add(1);
     }

@@ -1,6 +1,7 @@
-//! The last exchanges that ended early, with what broke the rules, for whoever asks why.
+//! The most recent exchanges that ended early, with the bytes that violated the protocol: what `lb
+//! errors` shows.
 //!
-//! They are behind a lock that is taken only when something ends early, and when somebody asks.
+//! A lock protects them. It is taken only when something ends early and when they are read.
 
 use std::{
     collections::VecDeque,
@@ -12,32 +13,32 @@ use std::{
 use super::reason::Reason;
 use crate::config::Name;
 
-/// Something that ended early: a request, a handshake, a connection or a tunnel.
+/// A request, handshake, connection or tunnel that ended early.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EndedEarly {
     /// When it ended.
     pub time: SystemTime,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
     /// The service.
     pub service: Name,
     /// The client.
     pub client: SocketAddr,
-    /// The status that the client was sent; 0: none.
+    /// The status sent to the client; 0 if none.
     pub status: u16,
-    /// The backend that had the request last.
+    /// The last backend of the request.
     pub backend: Option<Name>,
-    /// How often the request was sent to a backend, or tried to be.
+    /// Number of attempts to send the request to a backend.
     pub attempts: u32,
-    /// How long after the head of the request had come; `None` where there was no request.
+    /// Time since the end of the request's head; `None` without a request.
     pub after: Option<Duration>,
-    /// The beginning of the request as the backend was to have it: its first line and Host.
+    /// The beginning of the request as forwarded: request line and Host.
     pub request: Vec<u8>,
-    /// The beginning of what broke the rules.
+    /// The beginning of the bytes that violated the protocol.
     pub offending: Vec<u8>,
 }
 
-/// The last of them.
+/// A ring of the most recent early ends.
 #[derive(Debug, Default)]
 pub(super) struct EarlyEnds(Mutex<Ring>);
 
@@ -48,7 +49,7 @@ struct Ring {
 }
 
 impl EarlyEnds {
-    /// Keeps so many from now on.
+    /// Sets how many are kept.
     pub(super) fn limit(&self, most: usize) {
         let mut ring = self.ring();
         ring.most = most;
@@ -57,7 +58,7 @@ impl EarlyEnds {
         ring.entries.shrink_to_fit();
     }
 
-    /// Keeps one, in place of the oldest where there are enough.
+    /// Adds one, replacing the oldest at the limit.
     pub(super) fn push(&self, entry: EndedEarly) {
         let mut ring = self.ring();
         let oldest = if ring.entries.len() >= ring.most {
@@ -69,16 +70,16 @@ impl EarlyEnds {
             ring.entries.push_back(entry);
         }
         drop(ring);
-        // Its memory is given back without the lock.
+        // Freed after the lock is released.
         drop(oldest);
     }
 
-    /// All that are kept, the oldest first.
+    /// Returns all that are kept, oldest first.
     pub(super) fn all(&self) -> Vec<EndedEarly> {
         self.ring().entries.iter().cloned().collect()
     }
 
-    /// Whoever panicked with the lock had changed all of it or nothing.
+    /// A panic while the lock is held leaves the ring consistent.
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

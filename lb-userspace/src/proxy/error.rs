@@ -1,4 +1,4 @@
-//! What can go wrong before a client is served, each a sentence that says what to do.
+//! Errors of starting and configuring the HTTP front.
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{access_log, acme, config::Name, private_file::PrivateFileError};
 
-/// Why the proxy could not start, or could not take a configuration.
+/// Why the front could not start, or could not apply a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A worker thread could not be made.
+    /// A worker thread could not be started.
     #[error(
         "cannot start a worker of the HTTP front: {0}; is a limit of threads or files reached?"
     )]
@@ -22,23 +22,23 @@ pub enum Error {
     /// A worker thread ended.
     #[error("a worker of the HTTP front has ended; restart lb and report what its log said last")]
     WorkerGone,
-    /// An address could not be listened on.
+    /// An address could not be bound.
     #[error("service \"{service}\": cannot listen on {address}: {}", listen_hint(.source))]
     Listen {
         /// The service.
         service: Name,
-        /// Where it was to listen.
+        /// The address to listen on.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
     /// Two services have the same address.
     #[error("services \"{first}\" and \"{second}\" both listen on {address}; give each its own")]
     SameAddress {
-        /// The service that comes first.
+        /// The first of the two services.
         first: Name,
-        /// The other.
+        /// The second of the two services.
         second: Name,
         /// The address.
         address: SocketAddr,
@@ -48,47 +48,47 @@ pub enum Error {
     Certificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: CertificateProblem,
     },
-    /// Certificates of clients cannot be verified.
+    /// The verifier of client certificates could not be set up.
     #[error("service \"{service}\": cannot verify certificates of clients: {what}")]
     ClientCertificates {
         /// The service.
         service: Name,
-        /// What the library said.
+        /// The library's error.
         what: String,
     },
-    /// The TLS library refused its own settings.
+    /// rustls rejected the settings.
     #[error("service \"{service}\": cannot set up TLS: {source}")]
     Tls {
         /// The service.
         service: Name,
-        /// What rustls said.
+        /// The error of rustls.
         #[source]
         source: rustls::Error,
     },
-    /// A file for an answer cannot be used.
+    /// A file for a fixed answer or an error page cannot be used.
     #[error("service \"{service}\": file {} for an answer: {problem}", path.display())]
     Page {
         /// The service.
         service: Name,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: PageProblem,
     },
-    /// The key of a pool's cookies cannot be used.
+    /// The key for a pool's session cookies cannot be used.
     #[error("pool \"{pool}\": key file {} for sticky sessions: {problem}", path.display())]
     SessionKey {
         /// The pool.
         pool: Name,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: SessionKeyProblem,
     },
-    /// A pool that a service names was not handed to the proxy.
+    /// A pool that a service names was not passed to the front.
     #[error("service \"{service}\": its pool \"{pool}\" is not known")]
     NoPool {
         /// The service.
@@ -96,104 +96,104 @@ pub enum Error {
         /// The pool.
         pool: Name,
     },
-    /// A service that the kernel steers was handed to the proxy.
+    /// A service that the kernel steers was passed to the front.
     #[error("service \"{0}\" is not served by the HTTP front: its mode is not http or https")]
     WrongMode(Name),
 }
 
-/// What is wrong with a certificate file.
+/// A problem with a certificate file.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateProblem {
-    /// It is not there.
+    /// The file does not exist.
     #[error("there is no such file")]
     Missing,
-    /// It is no file of authorities or of revoked certificates.
+    /// The file holds no valid authorities or revocation lists.
     #[error("{0}")]
     BadAuthority(String),
-    /// It is there and cannot be read.
+    /// The file cannot be read.
     #[error("cannot read it: {0}")]
     Unreadable(#[source] io::Error),
-    /// It is no file.
+    /// The path is not a regular file.
     #[error("it is not a regular file")]
     NotAFile,
-    /// Others than its owner may read the key in it.
+    /// Other users could read the private key.
     #[error(
         "its mode is {mode:04o} and its group {group}, so that others than the agent can reach the private key; run: chmod 600 {path}, or chmod 640 and give it a group that the agent is in",
         path = path.display()
     )]
     Open {
-        /// Its permission bits.
+        /// The permission bits.
         mode: u32,
-        /// The number of its group.
+        /// The group ID.
         group: u32,
         /// The file.
         path: PathBuf,
     },
-    /// It is not PEM.
+    /// The file is not PEM.
     #[error("it is not valid PEM: {0}")]
     Pem(#[source] PemProblem),
-    /// It has no certificate.
+    /// The file has no certificate.
     #[error(
         "there is no certificate in it, which must hold the certificate chain and its key, both as PEM; {0}"
     )]
     NoCertificate(Contents),
-    /// It has no private key.
+    /// The file has no private key.
     #[error(
         "there is no private key in it, which must hold the certificate chain and its key (EC, RSA or PKCS #8), both as PEM; {0}"
     )]
     NoKey(Contents),
-    /// It has more than one private key.
+    /// The file has more than one private key.
     #[error(
         "there is more than one private key in it; keep the one that belongs to the first certificate; {0}"
     )]
     SeveralKeys(Contents),
-    /// The key cannot be used.
+    /// The private key cannot be used.
     #[error("its private key cannot be used: {0}")]
     BadKey(rustls::Error),
     /// A certificate cannot be parsed.
     #[error("certificate {number} in it, in line {line}, cannot be parsed: {what}; {contents}")]
     BadCertificate {
-        /// Counted from 1.
+        /// Number of the certificate in the file, from 1.
         number: usize,
-        /// The line that it begins in.
+        /// The line that the certificate begins in.
         line: usize,
-        /// What the parser said.
+        /// The parser's error.
         what: String,
-        /// What is in the file.
+        /// Description of the file's contents.
         contents: Contents,
     },
-    /// There is none yet, and none could be made to stand in for it.
+    /// No certificate has been obtained yet, and no placeholder could be created.
     #[error("{0}")]
     Placeholder(#[source] acme::SelfSignedError),
-    /// Key and certificate are no pair.
+    /// The private key belongs to none of the certificates.
     #[error("its private key does not belong to its first certificate; {0}")]
     Mismatch(Contents),
-    /// The key belongs to a certificate that is not the first.
+    /// The private key belongs to a certificate other than the first.
     #[error(
         "its private key belongs to certificate {number}, in line {line}, which must be the first; {contents}"
     )]
     NotFirst {
-        /// Counted from 1.
+        /// Number of the certificate in the file, from 1.
         number: usize,
-        /// The line that it begins in.
+        /// The line that the certificate begins in.
         line: usize,
-        /// What is in the file.
+        /// Description of the file's contents.
         contents: Contents,
     },
 }
 
-/// Why a key for cookies cannot be used.
+/// A problem with the key for session cookies.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionKeyProblem {
-    /// It is not there.
+    /// The file does not exist.
     #[error(
         "there is no such file; `openssl rand -hex 32` makes a key, which both hosts of a pair need"
     )]
     Missing,
-    /// Others could have read or changed it, or it cannot be read.
+    /// Other users could read or change the file, or it cannot be read.
     #[error("{0}")]
     File(#[source] PrivateFileError),
-    /// A key of that length can be guessed.
+    /// The key is short enough to be guessed.
     #[error("it has {0} bytes, which is too short for a key; `openssl rand -hex 32` makes one")]
     Short(usize),
 }

@@ -1,4 +1,5 @@
-//! One request to a backend and its response back, whatever the client speaks.
+//! Sends one request to a backend and its response to the client, whatever protocol the client
+//! speaks.
 
 use std::{
     future::poll_fn,
@@ -32,24 +33,24 @@ use super::{
     wire::write_all,
 };
 
-/// How an exchange ended. The backend that had it last is in the request's state.
+/// How an exchange ended. The request's state has the last backend.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The client has the whole response.
+    /// The client has the complete response.
     Answered(u16),
-    /// The backend speaks another protocol from here on; the client was told. The buffer holds what
-    /// the backend said already.
+    /// The backend switched protocols and the client has the 101 response. The buffer holds what
+    /// the backend has sent since.
     Upgraded(PooledConnection, ResponseBuffer),
-    /// The client got nothing yet: it is to be told.
+    /// The client has no part of a response yet and must be sent an error.
     Failed(Reason),
-    /// The client's request is at fault.
+    /// The client's request is invalid.
     Refused(Refusal),
-    /// The client is gone, or has a part of a response that will not be completed.
+    /// The client disconnected, or has part of a response that will not be completed.
     Broken(Reason),
 }
 
 impl Outcome {
-    /// What it says of the backend.
+    /// Returns what the outcome shows about the backend.
     fn observation(&self) -> Observation {
         match self {
             Self::Answered(status) => Observation::Answered(*status),
@@ -57,7 +58,8 @@ impl Outcome {
         }
     }
 
-    /// A tunnel is a request under way for as long as it lasts.
+    /// Attaches the permit to a tunnel, which counts as a request in flight for as long as it
+    /// lasts.
     fn keeping(mut self, permit: Option<Permit>) -> Self {
         if let Self::Upgraded(connection, _) = &mut self {
             connection.permit = permit;
@@ -66,9 +68,9 @@ impl Outcome {
     }
 }
 
-/// Sends a request to a backend and its response to the client. Where a backend refuses the
-/// connection, another one is tried; where sending the request twice is sure to do no harm, also
-/// when its connection died or its backend went down before it answered (see [`Retries`]).
+/// Sends a request to a backend and its response to the client. Another backend is tried if one
+/// refuses the connection; and, if sending the request twice is certain to do no harm, also if the
+/// connection died or the backend went down before it answered (see [`Retries`]).
 pub(super) async fn exchange<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     body: &mut B,
@@ -78,7 +80,7 @@ pub(super) async fn exchange<B: RequestBody, K: ResponseSink>(
     let Some(limit) = request.limits.timeouts.request else {
         return attempts(request, body, sink, watchdog).await;
     };
-    // In a box, so that other requests carry no room for it.
+    // Boxed, so that requests without this limit need no memory for it.
     let attempts = Box::pin(attempts(request, body, sink, watchdog));
     if let Ok(ended) = tokio::time::timeout(limit, attempts).await {
         return ended;
@@ -152,7 +154,7 @@ async fn attempts<B: RequestBody, K: ResponseSink>(
     }
 }
 
-/// Whether others are better for a moment than a backend at which that happened.
+/// Returns whether other backends are to be preferred for a moment after this failure.
 fn tells_of_backend(failure: Reason, reused: bool) -> bool {
     match failure {
         Reason::BackendConnectRefused
@@ -183,7 +185,7 @@ async fn attempt<B: RequestBody, K: ResponseSink>(
         Some(connection) => connection,
         None => {
             let connect = connect(request, backend, watchdog);
-            // Nobody waits for a connection to a backend that is known to be down by now.
+            // Stops connecting to a backend that has gone down meanwhile.
             let connected = request.pool.unless_down(backend, connect).await;
             connected.unwrap_or(Err(Reason::BackendConnectDown))?
         }
@@ -233,12 +235,12 @@ async fn connect(
     }
 }
 
-/// Whether it is this host, and not the backend, that a connection failed for.
+/// Returns whether this host, and not the backend, caused a failure to connect.
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Sends the request and receives the response, both at once where there is a body.
+/// Sends the request and receives the response, concurrently if there is a body.
 async fn converse<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     connection: &mut PooledConnection,
@@ -281,7 +283,7 @@ async fn converse<B: RequestBody, K: ResponseSink>(
         .await;
     }
     request.transfer.complete.set(false);
-    // In a box, so that requests without a body carry no room for it.
+    // Boxed, so that requests without a body need no memory for it.
     Box::pin(both_ways(
         request,
         (&mut reader, &mut writer),
@@ -313,7 +315,7 @@ async fn both_ways<B: RequestBody, K: ResponseSink>(
             }
             let answered = request.transfer.answered.get();
             let received = down.as_mut().poll(context);
-            // The upload waits for this one as well.
+            // The upload also waits for `answered`: it must be polled again when that changes.
             if received.is_ready() || answered == request.transfer.answered.get() {
                 return received.map_err(Failure::Ended);
             }

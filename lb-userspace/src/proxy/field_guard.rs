@@ -1,6 +1,7 @@
-//! Looks at the field blocks of an HTTP/2 connection before the library does, which ends the whole
-//! connection for one malformed field and cuts fragments off paths. A block that is in order passes
-//! as it came; in another one what is malformed is replaced, and a notice is left for its stream.
+//! Inspects the field blocks of an HTTP/2 connection before the library decodes them, because the
+//! library ends the whole connection for one malformed field and strips fragments from paths. Valid
+//! blocks pass unchanged; in others the malformed parts are replaced, and a notice is left for
+//! their stream.
 
 use std::{
     cell::RefCell,
@@ -15,17 +16,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::message::{BrokenBlock, FieldReader, Notice};
 
-/// What a client sends first (RFC 9113 §3.4).
+/// Length of the client's connection preface (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
-/// The head of a frame (§4.1).
+/// Length of a frame header (§4.1).
 const FRAME_HEAD: usize = 9;
-/// The longest frame that is accepted: what holds where no setting says otherwise (§4.2).
+/// The longest accepted frame: the default of SETTINGS_MAX_FRAME_SIZE (§4.2).
 const MAX_FRAME: usize = 16_384;
-/// Room for bytes that are held or wait, where nothing is.
+/// Capacity that empty buffers keep.
 const KEPT_BYTES: usize = 1024;
-/// The shortest limit of a field block with its frames.
+/// Lower bound of the limit of a field block with its frame headers.
 const MIN_LIMIT: usize = 64 * 1024;
-/// Notices that wait for their streams. More wait only where the library refused the streams.
+/// Limit of notices that wait for their streams. More accumulate only if the library refused the
+/// streams.
 const MAX_NOTICES: usize = 1024;
 
 const HEADERS: u8 = 1;
@@ -35,12 +37,12 @@ const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// Notices of a connection, by stream.
+/// The notices of a connection, by stream.
 #[derive(Debug, Default)]
 pub(super) struct Notices(RefCell<BTreeMap<u32, Notice>>);
 
 impl Notices {
-    /// The notice for a stream. Streams are asked for in their order.
+    /// Removes and returns the notice for a stream. Must be called for streams in ascending order.
     pub(super) fn take(&self, stream: u32) -> Notice {
         let mut notices = self.0.borrow_mut();
         if notices.is_empty() {
@@ -61,42 +63,42 @@ impl Notices {
     }
 }
 
-/// A client's stream whose field blocks are looked at as they come in.
+/// A client's stream whose field blocks are inspected as they arrive.
 #[derive(Debug)]
 pub(super) struct FieldGuard<S> {
     inner: S,
     reader: FieldReader,
     notices: Rc<Notices>,
-    /// Bytes that pass without a look: the rest of a frame without fields.
+    /// Number of bytes that pass without inspection: the rest of a frame without fields.
     passing: usize,
-    /// What came in and was not let pass: at most a field block, and what came behind it.
+    /// Received bytes that have not passed: at most one field block, and what follows it.
     held: Vec<u8>,
-    /// Where in `held` the next frame begins that belongs to the field block there.
+    /// Offset in `held` of the next frame of the field block that begins there.
     scanned: usize,
-    /// The field block in `held`, without the frames around it.
+    /// The field block in `held`, without frame headers.
     block: Vec<u8>,
-    /// What may pass, from `passed` on.
+    /// Bytes that may pass, from `passed` on.
     out: Vec<u8>,
     passed: usize,
-    /// The longest field block with its frames.
+    /// Limit of a field block with its frame headers.
     limit: usize,
-    /// The last stream that a request came on.
+    /// The highest stream that had a request.
     last_stream: u32,
-    /// Whether the rules were broken: the library sees how, and nothing after it.
+    /// Whether the protocol was violated: the library sees the violation and nothing after it.
     broken: bool,
 }
 
-/// A frame among bytes.
+/// A frame within received bytes.
 struct Frame {
     kind: u8,
     flags: u8,
     stream: u32,
-    /// Where it ends.
+    /// Offset of the end of the frame.
     end: usize,
 }
 
 impl Frame {
-    /// The head of the frame at a place, if it is here.
+    /// Parses the frame header at an offset; `None` if it is incomplete.
     fn at(bytes: &[u8], at: usize) -> Option<Self> {
         let head = bytes.get(at..at + FRAME_HEAD)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
@@ -114,8 +116,8 @@ impl Frame {
 }
 
 impl<S> FieldGuard<S> {
-    /// Guards a connection that begins with its preface; a field block has at most
-    /// `limit` bytes with its frames, or 64 KiB.
+    /// Guards a connection from its preface on. A field block may have `limit` bytes with its frame
+    /// headers, at least 64 KiB.
     pub(super) fn new(inner: S, limit: usize) -> Self {
         Self {
             inner,
@@ -133,12 +135,12 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// What is noticed, as it goes on.
+    /// Returns the notices, which this guard keeps adding to.
     pub(super) fn notices(&self) -> Rc<Notices> {
         Rc::clone(&self.notices)
     }
 
-    /// Lets what is held pass as far as it is in order.
+    /// Lets received bytes pass as far as they are valid.
     fn look(&mut self) {
         loop {
             let passing = self.passing.min(self.held.len());
@@ -155,7 +157,7 @@ impl<S> FieldGuard<S> {
                 self.passing = frame.end;
                 continue;
             }
-            // Empty frames count, too.
+            // Empty frames count too.
             let is_long = frame.end - self.scanned > FRAME_HEAD + MAX_FRAME;
             if is_long || frame.end > self.limit {
                 return self.give_up();
@@ -173,7 +175,7 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// How many of these bytes are of frames without fields, and may pass where they are.
+    /// Returns how many of these bytes belong to frames without fields and may pass in place.
     fn without_fields(&mut self, new: &[u8]) -> usize {
         let mut at = 0;
         loop {
@@ -195,13 +197,13 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// The library ends the connection for what is held.
+    /// Passes what is held, so that the library ends the connection because of it.
     fn give_up(&mut self) {
         self.pass(self.held.len());
         self.broken = true;
     }
 
-    /// Adds a frame's part of the field block (§6.2, §6.10).
+    /// Appends a frame's part of the field block (§6.2, §6.10).
     fn gather(&mut self, frame: &Frame) -> Result<(), BrokenBlock> {
         let mut payload = &self.held[self.scanned + FRAME_HEAD..frame.end];
         if frame.kind == HEADERS {
@@ -220,11 +222,11 @@ impl<S> FieldGuard<S> {
         Ok(())
     }
 
-    /// Reads the field block that is complete, and lets it pass.
+    /// Decodes the complete field block and lets it pass.
     fn judge(&mut self) -> Result<(), BrokenBlock> {
         let first = Frame::at(&self.held, 0).ok_or(BrokenBlock)?;
         let (notice, rewritten) = self.reader.read(&self.block)?;
-        // What comes on the same stream later are trailers, which are dropped.
+        // A later block on the same stream holds trailers, which are discarded.
         if first.stream > self.last_stream {
             self.last_stream = first.stream;
             if !notice.is_empty() {
@@ -243,7 +245,7 @@ impl<S> FieldGuard<S> {
         Ok(())
     }
 
-    /// Frames for a block that was rewritten, without padding and priority.
+    /// Writes the frames of a rewritten block, without padding and priority.
     fn push_frames(&mut self, first: &Frame, block: &[u8]) {
         let mut parts = block.chunks(MAX_FRAME).peekable();
         let (mut kind, mut flags) = (HEADERS, first.flags & END_STREAM);
@@ -260,7 +262,7 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Hands on what may pass.
+    /// Copies bytes that may pass into `room`.
     fn hand_on(&mut self, room: &mut ReadBuf<'_>) {
         let left = &self.out[self.passed..];
         let part = left.len().min(room.remaining());
@@ -293,7 +295,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FieldGuard<S> {
             ready!(Pin::new(&mut this.inner).poll_read(context, room))?;
             let new = &room.filled()[before..];
             if new.is_empty() {
-                // The end; perhaps in the middle of a field block.
+                // The end of the stream, possibly in the middle of a field block.
                 this.give_up();
                 continue;
             }

@@ -40,65 +40,65 @@ use crate::{
 /// A service as one worker serves it. Its settings change in place, so that connections go on.
 #[derive(Debug)]
 pub(super) struct Front {
-    /// The service.
+    /// The name of the service.
     pub(super) name: Name,
-    /// The address that clients connect to, as text.
+    /// The listening address as text.
     pub(super) local: String,
-    /// What is counted.
+    /// The service's counters.
     pub(super) counters: Arc<ServiceCounters>,
-    /// Set when its connections are to end.
+    /// Tells connections when to end.
     pub(super) drain: Drain,
-    /// Room for responses on their way.
+    /// The worker's pool of response buffers.
     pub(super) buffers: Rc<BufferPool>,
     /// The worker's connections.
     connections: Rc<Connections>,
-    /// What is answered to a directory that validates a name.
+    /// Responses to ACME challenges.
     pub(super) challenges: Challenges,
-    /// What ended early last.
+    /// The most recent exchanges that ended early.
     pub(super) early_ends: Arc<EarlyEnds>,
     upstreams: Rc<Upstreams>,
     settings: RefCell<Settings>,
     routes: RefCell<Routes>,
 }
 
-/// What the services of a worker share.
+/// What all services of a worker use.
 #[derive(Debug)]
 pub(super) struct WorkerContext {
     /// The backends.
     pub(super) upstreams: Rc<Upstreams>,
-    /// Room for responses on their way.
+    /// The pool of response buffers.
     pub(super) buffers: Rc<BufferPool>,
-    /// The connections, to clients and to backends.
+    /// The connections to clients and backends.
     pub(super) connections: Rc<Connections>,
-    /// What is answered to a directory that validates a name.
+    /// Responses to ACME challenges.
     pub(super) challenges: Challenges,
-    /// What ended early last.
+    /// The most recent exchanges that ended early.
     pub(super) early_ends: Arc<EarlyEnds>,
 }
 
-/// What a new configuration can change.
+/// The settings that a reload can change.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// The limits, this worker's own copy.
+    /// The limits; each worker has its own copy.
     pub(super) limits: Rc<Http>,
-    /// TLS; `None`: plain HTTP.
+    /// TLS; `None` for plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
     /// The access log.
     pub(super) log: Option<Rc<AccessLog>>,
 }
 
-/// The pools that a service uses, and how a request finds one.
+/// The pools of a service and its routes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RoutePlan {
-    /// The pool for requests that no route takes, by its place in `pools`.
+    /// Index in `pools` of the pool for requests that match no route.
     pub(super) default: Option<usize>,
-    /// All of them.
+    /// All pools of the service.
     pub(super) pools: Vec<PoolPlan>,
-    /// The routes; `None`: every request goes to the default.
+    /// The routes; `None` if every request goes to the default pool.
     pub(super) table: Option<Arc<Table>>,
 }
 
-/// The same as a worker serves them.
+/// A [`RoutePlan`] in the form that a worker serves it in.
 #[derive(Debug, Default)]
 struct Routes {
     default: Option<Rc<ServedPool>>,
@@ -107,7 +107,7 @@ struct Routes {
 }
 
 impl Front {
-    /// A service at an address.
+    /// Creates the service at an address.
     pub(super) fn new(
         (name, listen): (Name, SocketAddr),
         counters: Arc<ServiceCounters>,
@@ -131,38 +131,38 @@ impl Front {
         front
     }
 
-    /// The limits as they are now.
+    /// Returns the current limits.
     pub(super) fn limits(&self) -> Rc<Http> {
         Rc::clone(&self.settings.borrow().limits)
     }
 
-    /// The access log as it is now.
+    /// Returns the current access log.
     pub(super) fn access_log(&self) -> Option<Rc<AccessLog>> {
         self.settings.borrow().log.clone()
     }
 
-    /// Whether clients connect over TLS.
+    /// Returns whether clients connect over TLS.
     pub(super) fn is_https(&self) -> bool {
         self.settings.borrow().tls.is_some()
     }
 
-    /// TLS as it is now; `None`: plain HTTP.
+    /// Returns the current TLS configuration; `None` for plain HTTP.
     pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.settings.borrow().tls.clone()
     }
 
-    /// Takes new settings, from the next request and the next handshake on.
+    /// Replaces the settings, from the next request and the next handshake on.
     pub(super) fn update(&self, settings: Settings, routes: RoutePlan) {
         *self.settings.borrow_mut() = settings;
         self.take_routes(routes);
     }
 
-    /// Takes other certificates, from the next handshake on.
+    /// Replaces the TLS configuration, from the next handshake on.
     pub(super) fn change_tls(&self, tls: Arc<ServerConfig>) {
         self.settings.borrow_mut().tls = Some(tls);
     }
 
-    /// A pool that stays goes on with its connections and its turn.
+    /// A pool that stays keeps its connections and the state of its balancer.
     fn take_routes(&self, plan: RoutePlan) {
         let mut before = std::mem::take(&mut *self.routes.borrow_mut()).pools;
         let seed = &raw const *self.buffers as usize as u64;
@@ -192,10 +192,10 @@ impl Front {
         }
     }
 
-    /// Decides upon a request.
+    /// Routes a request.
     ///
     /// # Errors
-    /// Routes look at what servers read in different ways.
+    /// Routes match on a part of the request that servers interpret differently.
     pub(super) fn route(&self, request: &routing::Request<'_>) -> Result<Routed, Refusal> {
         let routes = self.routes.borrow();
         let Some((table, counts)) = &routes.table else {
@@ -220,13 +220,14 @@ impl Front {
         })
     }
 
-    /// The routes.
+    /// Returns the routing table.
     pub(super) fn table(&self) -> Option<Arc<Table>> {
         let routes = self.routes.borrow();
         routes.table.as_ref().map(|(table, _)| Arc::clone(table))
     }
 
-    /// A descriptor for a connection to a backend, if need be in place of one that no request uses.
+    /// Reserves a descriptor for a connection to a backend; closes idle backend connections if none
+    /// is left.
     pub(super) fn open_backend(&self) -> Option<OpenBackend> {
         self.connections.open_backend().or_else(|| {
             self.upstreams.drop_idle();
@@ -239,7 +240,7 @@ fn selection(pool: Option<&ServedPool>, request: &routing::Request<'_>) -> Selec
     pool.map(|pool| pool.selection(request)).unwrap_or_default()
 }
 
-/// Tells connections that they are to end when they can.
+/// Tells the service's connections when to end.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
     stage: Cell<DrainStage>,
@@ -251,75 +252,76 @@ pub(super) struct Drain {
 enum DrainStage {
     #[default]
     Open,
-    /// The response that comes next says that it is the last one. Idle connections stay a little:
-    /// their client may be sending a request at this very moment.
+    /// Each connection ends after its next response. Idle connections stay a little, as their
+    /// client may be sending a request at this moment.
     Last,
     /// Idle connections are closed.
     Ending,
 }
 
 impl Drain {
-    /// Whether the next response is the last one of its connection.
+    /// Returns whether the next response is the last one of its connection.
     pub(super) fn is_last(&self) -> bool {
         self.stage.get() >= DrainStage::Last
     }
 
-    /// Whether connections without a request are to be closed.
+    /// Returns whether idle connections are to be closed.
     pub(super) fn has_begun(&self) -> bool {
         self.stage.get() == DrainStage::Ending
     }
 
-    /// Lets each connection answer once more.
+    /// Makes the next response of each connection its last.
     pub(super) fn announce(&self) {
         self.stage.set(self.stage.get().max(DrainStage::Last));
         self.last.notify_waiters();
     }
 
-    /// Begins, idle connections first.
+    /// Closes idle connections, and the others after their response.
     pub(super) fn begin(&self) {
         self.stage.set(DrainStage::Ending);
         self.last.notify_waiters();
         self.ending.notify_waiters();
     }
 
-    /// Ends it: connections that come from now on stay.
+    /// Cancels the drain: new connections stay open.
     pub(super) fn call_off(&self) {
         self.stage.set(DrainStage::Open);
     }
 
-    /// Waits for the beginning. Check [`Self::has_begun`] first: a beginning before the first poll
-    /// is not seen.
+    /// Waits for [`Self::begin`]. Check [`Self::has_begun`] first: a call before the first poll is
+    /// missed.
     pub(super) fn beginning(&self) -> impl Future<Output = ()> {
         self.ending.notified()
     }
 
-    /// Waits for the announcement. Check [`Self::is_last`] first.
+    /// Waits for [`Self::announce`]. Check [`Self::is_last`] first: a call before the first poll is
+    /// missed.
     pub(super) fn announcement(&self) -> impl Future<Output = ()> {
         self.last.notified()
     }
 }
 
-/// The client at the other end of a connection.
+/// The client of a connection.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// Its address; that of IPv4 where it is one.
+    /// The address; an IPv4-mapped address is converted to IPv4.
     pub(super) address: IpAddr,
     /// The address as text.
     pub(super) text: String,
-    /// A hash of the address, the same in every worker and at every time.
+    /// A hash of the address, the same in every worker and process.
     pub(super) hash: u64,
     /// The port.
     pub(super) port: u16,
     /// The TLS session.
     pub(super) tls: TlsSession,
-    /// Its connection among the others of the worker.
+    /// The connection's entry among the worker's connections.
     pub(super) entry: Rc<Entry>,
-    /// The fields that tell a backend of its certificate, with their line ends.
+    /// Header lines for backends that describe the client's certificate, CR LF included.
     pub(super) certificate: Option<Box<[u8]>>,
 }
 
 impl Client {
-    /// The client that connects from there.
+    /// Creates the client with this address and port.
     pub(super) fn new((address, port): (IpAddr, u16), entry: &Rc<Entry>) -> Self {
         let hash = match address {
             IpAddr::V4(address) => mix(u64::from(address.to_bits())),
@@ -339,19 +341,19 @@ impl Client {
         }
     }
 
-    /// Whether its `X-Forwarded-*` are believed.
+    /// Returns whether the client's `X-Forwarded-*` fields are trusted.
     pub(super) fn is_trusted(&self, limits: &Http) -> bool {
         is_trusted(self.address, limits)
     }
 }
 
-/// Whether the `X-Forwarded-*` of a client are believed.
+/// Returns whether the `X-Forwarded-*` fields of a client are trusted.
 pub(super) fn is_trusted(client: IpAddr, limits: &Http) -> bool {
     let trusted = &limits.trusted_proxies;
     !trusted.is_empty() && trusted.iter().any(|proxy| proxy.to_canonical() == client)
 }
 
-/// A service without a worker, and where it is counted.
+/// Returns a service without a worker, and the counters it uses.
 #[cfg(test)]
 pub(super) fn test_front() -> (Rc<Front>, Arc<WorkerCounters>) {
     let name = Name::parse("web").expect("a good name");

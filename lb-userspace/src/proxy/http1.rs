@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/1.
+//! Serves a client that speaks HTTP/1.
 
 use std::{
     io::IoSlice,
@@ -34,15 +34,14 @@ use super::{
 };
 use crate::config::Http;
 
-/// How long a client that is being hung up on has to take an answer in place of a backend's, or
-/// the end.
+/// Time limit for sending an error response, or for closing, on a connection that ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// What requests are where they do not say that they are HTTP/1.0.
+/// The protocol of requests that are not HTTP/1.0.
 const HTTP1: &str = "HTTP/1.1";
 
-/// Serves the requests of one connection, one after another. `progress`
-/// counts what the kernel takes of what is written to the stream.
+/// Serves the requests of one connection, one after another. `progress` counts the bytes that the
+/// kernel has accepted for sending.
 pub(super) async fn serve<S: ClientStream>(
     (stream, progress): (S, Rc<Progress>),
     front: &Front,
@@ -64,34 +63,35 @@ pub(super) async fn serve<S: ClientStream>(
 
 struct Connection<'a, S> {
     wire: Wire<S>,
-    /// What the client takes.
+    /// Counts the bytes that the kernel has accepted.
     progress: Rc<Progress>,
-    /// What the client sent and nobody looked at yet.
+    /// Received bytes that are not parsed yet.
     input: Buffer,
     /// The head for the backend.
     head: Vec<u8>,
-    /// What waits to be sent to the client.
+    /// Bytes to send to the client.
     reply: Vec<u8>,
     front: &'a Front,
     client: &'a Client,
     watchdog: Watchdog,
 }
 
-/// What becomes of a connection after a request.
+/// How a connection continues after a request.
 enum Disposition<'a> {
-    /// Another request.
+    /// Wait for another request.
     Next,
-    /// It ends in order.
+    /// Close.
     Close,
-    /// It ends in order, though the client may still be sending.
+    /// Close, although the client may still be sending.
     Linger,
-    /// It ends at once: the client is not to take what it has for complete.
+    /// Close without a proper end, so that the client does not take an incomplete response for
+    /// complete.
     Abort,
-    /// It becomes a tunnel.
+    /// Become a tunnel.
     Tunnel(PooledConnection, ResponseBuffer, Box<RequestRecorder<'a>>),
 }
 
-/// What has to be known of a request once its head was let go of.
+/// The properties of a request that are needed after its head was released.
 struct RequestInfo {
     framing: Framing,
     to_head: bool,
@@ -99,15 +99,15 @@ struct RequestInfo {
     idempotent: bool,
     keep_alive: bool,
     upgrade: bool,
-    /// Who answers.
+    /// What answers the request.
     handler: Handler,
 }
 
-/// Who answers a request.
+/// What answers a request.
 enum Handler {
-    /// The front, to a directory that validates a name.
+    /// The front, with the response to an ACME challenge.
     Challenge(String),
-    /// A backend, or the front: as its service decides.
+    /// A backend or the front, as routed.
     Routed(Routed),
 }
 
@@ -125,7 +125,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             {
                 NextHead::Head(length) => {
                     self.client.entry.begin();
-                    // A reload while the head was waited for counts.
+                    // The limits may have changed while the head was waited for.
                     self.answer(length, &front.limits()).await
                 }
                 NextHead::Refused(refusal) => {
@@ -148,7 +148,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
                 Disposition::Tunnel(connection, late, recorder) => {
                     let early = self.input.filled();
                     let shutdown = Err(Reason::LbTunnelShutdown);
-                    // It ends with the front: what is carried knows no end of its own to wait for.
+                    // A tunnel ends with the service, as its payload has no end to wait for.
                     let ended = if front.drain.has_begun() {
                         shutdown
                     } else {
@@ -199,7 +199,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         }
     }
 
-    /// Parses the head and writes the one for the backend.
+    /// Parses the head and writes the head for the backend.
     fn read_head(
         &mut self,
         length: usize,
@@ -288,7 +288,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             state.keep_request(&self.head);
         }
         match outcome {
-            // A connection is kept only where the request's body was read to its end.
+            // A connection is reusable only if the request's body was read to its end.
             Outcome::Answered(status) => {
                 let complete = state.transfer.complete.get();
                 recorder.answered(status);
@@ -334,7 +334,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
             .await
     }
 
-    /// Answers a directory that validates a name (RFC 8555 §8.3).
+    /// Answers an ACME HTTP-01 challenge (RFC 8555 §8.3).
     async fn answer_challenge(
         &mut self,
         recorder: RequestRecorder<'_>,
@@ -351,7 +351,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         self.send_reply(keep_alive).await
     }
 
-    /// Answers as a route says.
+    /// Sends the answer of a route.
     async fn answer_routed(
         &mut self,
         recorder: RequestRecorder<'_>,
@@ -370,7 +370,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         self.send_reply(keep_alive).await
     }
 
-    /// Answers in place of a backend. `routed`: what was decided before.
+    /// Sends an answer of the front. `routed` is the routing decision, if there is one.
     async fn say(
         &mut self,
         (recorder, reason): (RequestRecorder<'_>, Reason),
@@ -402,7 +402,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
     }
 
     async fn close(&mut self) {
-        // The client is done, or will see the end all the same.
+        // A failure is irrelevant: the connection ends either way.
         let _closed = self.watchdog.limit(LAST_WORD, self.wire.shutdown()).await;
     }
 

@@ -1,4 +1,4 @@
-//! The body of an HTTP/1 request, taken out of the client's bytes.
+//! Reads the body of an HTTP/1 request.
 
 use std::{io, time::Duration};
 
@@ -13,14 +13,15 @@ use super::{
     wire::Wire,
 };
 
-/// Room for a body on its way to a backend.
+/// Capacity for a body on its way to a backend.
 const BODY_BYTES: usize = 64 * 1024;
-/// What a client may send of its next requests before it has the response to this one.
+/// Limit of pipelined requests that are buffered before the response to the current one.
 const PIPELINED_BYTES: usize = 16 * 1024;
-/// How long a client that has closed its side is waited for while there is nothing to send to it.
+/// Grace period for a client that has half-closed its connection, while there is nothing to send to
+/// it.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
 
-/// The body of an HTTP/1 request. What follows it stays in the input.
+/// The body of an HTTP/1 request. Bytes that follow it stay in the input.
 pub(super) struct Http1Body<'a, S> {
     wire: &'a Wire<S>,
     input: &'a mut Buffer,
@@ -29,14 +30,14 @@ pub(super) struct Http1Body<'a, S> {
     moved: bool,
 }
 
-/// What is still to come after the current piece.
+/// What remains after the current slice.
 enum Rest {
     Nothing,
     Length(u64),
     Chunked(Box<ChunkedDecoder>),
 }
 
-/// A piece at the beginning of the input.
+/// A slice at the beginning of the input.
 #[derive(Clone, Copy)]
 struct Found {
     length: usize,
@@ -44,7 +45,7 @@ struct Found {
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
-    /// The body that begins with what is in `input`.
+    /// Creates the body that begins with the bytes in `input`.
     pub(super) fn new(wire: &'a Wire<S>, input: &'a mut Buffer, framing: Framing) -> Self {
         let rest = match framing {
             Framing::Length(length) => Rest::Length(length),
@@ -60,7 +61,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
         }
     }
 
-    /// Uses up the piece that was sent last: what is in the input from here on is the next request.
+    /// Consumes the current slice; the input then begins with the next request.
     pub(super) fn finish(&mut self) {
         if let Some(found) = self.piece.take() {
             self.input.consume(found.length);
@@ -68,7 +69,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
         }
     }
 
-    /// The piece at the beginning of the input, once framing is out of its way.
+    /// Returns the slice at the beginning of the input, consuming the framing before it.
     fn find(&mut self) -> Result<Found, Refusal> {
         let available = self.input.filled().len();
         match &mut self.rest {
@@ -135,8 +136,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
         self.moved
     }
 
-    /// What the client sends meanwhile is its next request. One that has closed its side may still
-    /// read: it is taken to be gone when there was nothing for it for a while.
+    /// Received bytes are pipelined requests. A client that has half-closed may still read: it
+    /// counts as gone only when there has been nothing to send to it for a while.
     async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Disconnect {
         loop {
             let room = self.input.space(PIPELINED_BYTES);
@@ -160,15 +161,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
     }
 }
 
-/// How a client left of whom that was the last read.
+/// Returns how a client disconnected, given the result of its last read.
 pub(super) fn left(read: &io::Result<usize>) -> Disconnect {
     read.as_ref().map_or_else(left_by, |_| Disconnect::Closed)
 }
 
-/// How a client left whose connection failed that way.
+/// Returns how a client disconnected, given the error of its connection.
 pub(super) fn left_by(error: &io::Error) -> Disconnect {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        // Without TLS's own end.
+        // The connection was closed without TLS close_notify.
         Disconnect::Closed
     } else {
         Disconnect::Reset

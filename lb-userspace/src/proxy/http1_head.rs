@@ -16,19 +16,19 @@ use super::{
 };
 use crate::config::Http;
 
-/// Room for requests at the beginning; most heads fit.
+/// Initial capacity for requests; most heads fit.
 pub(super) const INPUT_BYTES: usize = 4096;
-/// Empty lines before a request that are passed over (RFC 9112 §2.2).
+/// Number of empty lines before a request that are skipped (RFC 9112 §2.2).
 const MAX_EMPTY_LINES: u32 = 8;
-/// What came of waiting for a request.
+/// The outcome of waiting for a request.
 pub(super) enum NextHead {
-    /// A head of that many bytes.
+    /// A complete head of this many bytes.
     Head(usize),
-    /// No request.
+    /// The connection ended between requests.
     Closed,
-    /// No good one.
+    /// The request is invalid.
     Refused(Refusal),
-    /// No request, early.
+    /// The connection ended early.
     Ended(Reason),
 }
 
@@ -45,9 +45,9 @@ pub(super) struct HeadReader<'c, S> {
 }
 
 impl<S: ClientStream> HeadReader<'_, S> {
-    /// Waits for a whole head: `keep_alive` for its first byte (`head` on a new
-    /// connection), `head` from there to its end. An empty line before it is no part of
-    /// it: the wait for the first byte begins again.
+    /// Waits for a complete head: `keep_alive` (`head` on a new connection) until its first byte,
+    /// then `head` until its end. An empty line before the head does not count as its beginning:
+    /// the wait for the first byte starts again.
     pub(super) async fn next(
         mut self,
         limits: &Http,
@@ -99,14 +99,14 @@ impl<S: ClientStream> HeadReader<'_, S> {
         loop {
             let input = self.input.filled();
             match input.first() {
-                // Its line feed would have made it an empty line.
+                // With a line feed it would have been an empty line.
                 Some(b'\r') => return NextHead::Refused(Refusal::BareLineEnd),
                 Some(byte) if !byte.is_ascii_graphic() => {
                     return NextHead::Refused(Refusal::RequestLine);
                 }
                 _ => {}
             }
-            // What is beyond the limit is not looked at, however much came at once.
+            // Bytes beyond the limit are ignored, however many arrived.
             let within = &input[..input.len().min(limits.max_header_bytes)];
             match scanner.scan(within) {
                 Ok(Some(length)) => return NextHead::Head(length),

@@ -1,4 +1,4 @@
-//! A response on its way to an HTTP/1 client.
+//! Writes a response to an HTTP/1 client.
 
 use std::io::IoSlice;
 
@@ -13,24 +13,23 @@ use super::{
     wire::Wire,
 };
 
-/// Chunks are gathered up to this size where more is at hand.
+/// Small chunks are coalesced up to this size while more data is available.
 const GATHER_BYTES: usize = 32 * 1024;
 
-/// A response on its way to an HTTP/1 client.
+/// Writes a response to an HTTP/1 client.
 pub(super) struct Http1Sink<'a, S> {
     wire: &'a Wire<S>,
-    /// What waits to be sent.
+    /// Bytes to send.
     reply: &'a mut Vec<u8>,
     style: ReplyStyle,
     transfer: &'a TransferState,
-    /// What was decided upon the request.
+    /// The routing decision.
     routed: &'a Routed,
     begun: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
-    /// `keep_alive`: the client would send another request, and may. The header is changed as
-    /// was decided upon the request, `routed`.
+    /// `keep_alive`: whether the connection may be reused. The header is edited as `routed` says.
     pub(super) fn new(
         wire: &'a Wire<S>,
         reply: &'a mut Vec<u8>,
@@ -52,12 +51,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
         }
     }
 
-    /// Whether the client was told that it may send another request.
+    /// Returns whether the response allows the client to reuse the connection.
     pub(super) fn keeps_connection(&self) -> bool {
         self.style.keep_alive
     }
 
-    /// Whether the head of a response was taken: nothing else can be said then.
+    /// Returns whether a response has begun; no other response can be sent then.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
@@ -81,14 +80,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ResponseSink for Http1Sink<'_, S> {
     fn interim(&mut self, response: &Response<'_, '_>) {
-        // An HTTP/1.0 client does not know them.
+        // HTTP/1.0 has no interim responses.
         if !self.style.http10 {
             response.write_interim_to(self.reply);
         }
     }
 
-    /// A response of unknown length is chunked, or ends with the connection for HTTP/1.0. One that
-    /// comes before the request is complete is the last on its connection.
+    /// A response of unknown length is chunked, or, for HTTP/1.0, ends with the connection. A
+    /// response before the end of the request is the last on its connection.
     fn begin(&mut self, response: &Response<'_, '_>) {
         self.begun = true;
         let unknown = matches!(response.framing, Framing::Chunked | Framing::UntilClose);

@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/2 (RFC 9113).
+//! Serves a client that speaks HTTP/2 (RFC 9113).
 
 use std::{cell::RefCell, future::poll_fn, pin::pin, rc::Rc, task::Poll, time::Duration};
 
@@ -33,22 +33,22 @@ use super::{
 };
 use crate::config::Http;
 
-/// What requests are.
+/// The protocol in the access log.
 const HTTP2: &str = "HTTP/2.0";
-/// Bytes of one response that wait for the client.
+/// Limit of unsent bytes of one response.
 const SEND_BUFFER: usize = 256 * 1024;
-/// Bytes of a field block before it is decoded, for each of its `max_header_bytes`: more end the
+/// Limit of an encoded field block, as a multiple of `max_header_bytes`; a longer block ends the
 /// connection.
 const BLOCK_LIMIT: usize = 4;
-/// How often in `send` a write is tried that the kernel has no room for.
+/// How often within the `send` timeout a write is attempted while the kernel has no room for it.
 const PROBES: u32 = 4;
-/// How long a client that is sent away may take to hear it.
+/// Time limit for sending the final GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Requests that a client may take back before they are looked at: more end the connection
+/// Limit of requests that a client may cancel before they are accepted; more end the connection
 /// (CVE-2023-44487).
 const MAX_EARLY_RESETS: usize = 32;
 
-/// Serves the requests of one connection, all at once.
+/// Serves the requests of one connection concurrently.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     (stream, progress): (S, Rc<Progress>),
     front: &Rc<Front>,
@@ -97,7 +97,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 connection_ended(front, &client, Why::LbHeadCancellations, b"");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 let closed = poll_fn(|context| connection.poll_closed(context));
-                // Whether the client hears it or not: the connection ends.
+                // The connection ends whether or not the client receives the GOAWAY.
                 let _closed = watchdog.limit(GOODBYE, closed).await;
                 return;
             }
@@ -111,11 +111,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     contained(&front.name, &front.counters, served).await;
                 });
                 if activity.cancellations.are_many() {
-                    // Lets the streams note what the client took back by now.
+                    // Lets the streams' tasks record cancellations first.
                     tokio::task::yield_now().await;
                 }
             }
-            // Time to end.
+            // Draining has begun.
             Ok(None) => {}
             Ok(Some(Some(Err(error)))) => {
                 return note_end(front, &client, &error);
@@ -137,13 +137,13 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Counts the end of a connection whose client broke the rules. Clients that have what they wanted
-/// leave as they like, and requests under way are counted for themselves.
+/// Records the end of a connection whose client violated the protocol. A client that just
+/// disconnects is not recorded, and requests in flight are recorded on their own.
 fn note_end(front: &Front, client: &Client, error: &h2::Error) {
     if error.is_remote() || error.is_io() {
         return;
     }
-    // The library's own limit: requests taken back before they were looked at.
+    // The library's own limit of requests cancelled before they were accepted.
     let reason = if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
         Why::LbHeadCancellations
     } else {
@@ -250,7 +250,7 @@ impl Stream {
             Ok((request.framing, routed))
         });
         let method = Method(parts.method.as_str());
-        // The head for the backend has all of them: they are not kept twice.
+        // The head for the backend has all fields: free the first copy.
         parts.headers = HeaderMap::new();
         let is_empty = matches!(judged, Ok((Framing::Empty, _)));
         let mut body = Http2Body::new(body, is_empty);
@@ -300,7 +300,7 @@ impl Stream {
         self.activity.keep(scratch);
     }
 
-    /// How the exchange ended, or how the client left before that.
+    /// Runs the exchange. The error is how the client cancelled it.
     async fn exchange(
         &self,
         upstream_request: &UpstreamRequest<'_>,
@@ -330,7 +330,7 @@ impl Stream {
         outcome
     }
 
-    /// Tells the client how the exchange ended, and counts it.
+    /// Sends the client the result of the exchange if needed, and records it.
     async fn conclude(
         &self,
         (recorder, edits): (RequestRecorder<'_>, Option<&FieldEdits>),
@@ -357,21 +357,21 @@ impl Stream {
             }
             Ok(Outcome::Broken(reason)) => {
                 recorder.aborted(reason);
-                // A client that takes nothing loses what waits for it.
+                // A client that reads nothing loses the data that waits for it.
                 let written = responder.borrow_mut().written();
                 let limit = self.front.limits().timeouts.send;
                 let _expired = watchdog.limit(limit, written).await;
                 responder.borrow_mut().reset(Reason::INTERNAL_ERROR);
             }
-            // Never asked for.
+            // Upgrades are never requested over HTTP/2.
             Ok(Outcome::Upgraded(..)) => {}
             Err(reason) => recorder.aborted(reason),
         }
     }
 
-    /// Waits a little for the response to a request that its client took back, so that the
-    /// connection to the backend can be kept: closing it costs the backend more than a short
-    /// response, and the next request a new one.
+    /// Waits briefly for the response to a cancelled request, so that the connection to the backend
+    /// can be reused: closing it costs the backend more than a short response, and the next request
+    /// a new connection.
     async fn drain(&self, responder: &RefCell<Responder>, exchange: impl Future<Output = Outcome>) {
         if let Some(_drain) = self.activity.cancellations.drain() {
             *responder.borrow_mut() = Responder::Discarding(DRAIN_BYTES);
@@ -379,7 +379,7 @@ impl Stream {
         }
     }
 
-    /// Notes whether the client took its request back.
+    /// Records whether the client cancelled the request.
     fn note(&self, outcome: &Result<Outcome, Why>, responder: &RefCell<Responder>) {
         let cancellations = &self.activity.cancellations;
         match outcome {
@@ -403,7 +403,7 @@ impl Stream {
             .await;
     }
 
-    /// Answers as a route says.
+    /// Sends the answer of a route.
     async fn answer_routed(
         &self,
         recorder: RequestRecorder<'_>,
@@ -419,7 +419,7 @@ impl Stream {
         self.send(response, method, to).await;
     }
 
-    /// Answers in place of a backend.
+    /// Sends an answer of the front.
     async fn say(
         &self,
         (recorder, reason): (RequestRecorder<'_>, Why),
@@ -451,7 +451,7 @@ impl Stream {
             let mut sink = Http2Sink::new(responder, (backlog, &progress), 0, None);
             let send = sink.send(&body, true);
             let limit = self.front.limits().timeouts.send;
-            // The client may be gone, or take nothing: there is nobody to tell.
+            // A client that disconnected or reads nothing cannot be notified.
             let _sent = watchdog.limit_pauses(&progress, limit, send).await;
         }
     }

@@ -1,4 +1,4 @@
-//! What the streams of one HTTP/2 connection share.
+//! The state that the streams of one HTTP/2 connection share.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,25 +16,25 @@ use super::{
 };
 use crate::config::Http;
 
-/// With more streams than these under way each response begins with a small buffer.
+/// With more streams than this in flight, each response begins with a small buffer.
 const FEW_STREAMS: usize = 8;
-/// What ended streams leave for the next ones, at most so often and so large.
+/// Limits of the scratch memory that ended streams leave to later ones.
 const MAX_SPARE_SCRATCH: usize = 16;
 const SPARE_HEAD_BYTES: usize = 4096;
-/// What the streams of a connection do.
+/// The streams of a connection.
 #[derive(Debug)]
 pub(super) struct Activity {
-    /// Streams under way.
+    /// Number of open streams.
     pub(super) streams: Cell<usize>,
-    /// When one of them ended last.
+    /// When the last stream ended.
     pub(super) last: Cell<Option<Instant>>,
-    /// What ended streams leave for the next ones.
+    /// Scratch memory of ended streams, for reuse.
     pub(super) scratch: RefCell<Vec<StreamScratch>>,
-    /// What the client has not taken yet.
+    /// Response data that the client has not received yet.
     pub(super) backlog: Rc<Backlog>,
-    /// What the client took back.
+    /// Requests that the client cancelled.
     pub(super) cancellations: Cancellations,
-    /// Requests with a body under way.
+    /// Open requests with a body.
     pub(super) uploads: Uploads,
 }
 
@@ -54,7 +54,7 @@ impl Activity {
         }
     }
 
-    /// Keeps what a stream leaves, unless it is large or there is enough of it.
+    /// Keeps a stream's scratch memory for reuse, unless it is large or there is enough.
     pub(super) fn keep(&self, scratch: StreamScratch) {
         let mut spare = self.scratch.borrow_mut();
         if spare.len() < MAX_SPARE_SCRATCH && scratch.head.capacity() <= SPARE_HEAD_BYTES {
@@ -62,7 +62,7 @@ impl Activity {
         }
     }
 
-    /// How much of a response is read before its head is known.
+    /// Returns how much of a response is read before its head is parsed.
     pub(super) fn first_read(&self) -> usize {
         if self.streams.get() > FEW_STREAMS {
             SMALL_RESPONSE_BUFFER_BYTES
@@ -72,7 +72,7 @@ impl Activity {
     }
 }
 
-/// What each stream needs for itself.
+/// Reusable memory of a stream.
 #[derive(Debug, Default)]
 pub(super) struct StreamScratch {
     /// The head for the backend.

@@ -1,4 +1,4 @@
-//! The body of an HTTP/2 request.
+//! Reads the body of an HTTP/2 request.
 
 use std::future::poll_fn;
 
@@ -12,7 +12,7 @@ use super::{
     upstream_request::UpstreamRequest,
 };
 
-/// The body of an HTTP/2 request. The client may send on as pieces are let go of.
+/// The body of an HTTP/2 request. Releasing a slice opens the flow-control window.
 pub(super) struct Http2Body {
     stream: RecvStream,
     piece: Bytes,
@@ -21,7 +21,7 @@ pub(super) struct Http2Body {
 }
 
 impl Http2Body {
-    /// The body that a stream carries; `empty`: there is none.
+    /// Creates the body of a stream; `empty` if it has none.
     pub(super) fn new(stream: RecvStream, empty: bool) -> Self {
         Self {
             stream,
@@ -31,7 +31,7 @@ impl Http2Body {
         }
     }
 
-    /// Reads on and drops what comes, up to the end: whether there is more.
+    /// Reads and discards data. Returns whether there may be more.
     pub(super) async fn drop_more(&mut self) -> bool {
         self.let_go();
         match poll_fn(|context| self.stream.poll_data(context)).await {
@@ -48,7 +48,7 @@ impl Http2Body {
         if length > 0 {
             self.piece = Bytes::new();
             self.moved = true;
-            // Fails only where the stream is over, which the next read tells as well.
+            // Fails only if the stream has ended, which the next read reports.
             let _released = self.stream.flow_control().release_capacity(length);
         }
     }
@@ -81,13 +81,13 @@ impl RequestBody for Http2Body {
         self.moved
     }
 
-    /// A stream's reset is noticed where it is answered.
+    /// The responder notices a reset of the stream.
     async fn gone(&mut self, _request: &UpstreamRequest<'_>) -> Disconnect {
         std::future::pending().await
     }
 }
 
-/// How a client left whose stream failed that way.
+/// Returns how a client disconnected, given the error of its stream.
 pub(super) fn left(error: &h2::Error) -> Disconnect {
     if error.is_reset() {
         Disconnect::Cancelled

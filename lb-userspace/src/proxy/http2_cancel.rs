@@ -1,39 +1,39 @@
-//! Requests that HTTP/2 clients take back.
+//! Limits the requests that HTTP/2 clients cancel.
 //!
-//! A request that is taken back has cost its backend something already. A client that takes back
-//! most of what it asks has its backends work for nothing (CVE-2023-44487, "rapid reset"), however
-//! it paces its resets: its connection is ended.
+//! A cancelled request has already cost its backend work. A client that cancels most of its
+//! requests makes backends work for nothing (CVE-2023-44487, "rapid reset"), however it paces its
+//! resets: its connection is ended.
 
 use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-/// How many requests more than it lets be answered a client may take back. A page with many images
-/// that is left while it loads takes back some dozens.
+/// How many more requests than it completes a client may cancel. Leaving a page with many images
+/// while it loads cancels some dozens.
 const ALLOWANCE: u32 = 100;
-/// Each such time one more may be taken back, for clients whose requests are all long and end by
-/// being taken back.
+/// One more cancellation is allowed per interval, for clients whose requests are all long and end
+/// by cancellation.
 const REGAINED_EVERY: Duration = Duration::from_secs(1);
-/// For how long the response to a request that was taken back is waited for, so that its connection
-/// to the backend can be kept.
+/// How long the response to a cancelled request is waited for, so that its connection to the
+/// backend can be reused.
 pub(super) const DRAIN_FOR: Duration = Duration::from_millis(250);
-/// How much of such a response is read.
+/// Limit of bytes read of such a response.
 pub(super) const DRAIN_BYTES: usize = 64 * 1024;
-/// How many requests of one connection are waited for in that way.
+/// Limit of such waits on one connection at a time.
 const DRAINS: usize = 16;
 
-/// What one connection took back.
+/// The cancellations of one connection.
 #[derive(Debug)]
 pub(super) struct Cancellations {
     left: Cell<u32>,
-    /// Once there were too many it stays so.
+    /// Latched once the limit was exceeded.
     too_many: Cell<bool>,
     regained: Cell<Instant>,
     drains: Cell<usize>,
 }
 
 impl Cancellations {
-    /// None yet.
+    /// Creates the counter without cancellations.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             left: Cell::new(ALLOWANCE),
@@ -43,12 +43,12 @@ impl Cancellations {
         }
     }
 
-    /// A request was answered.
+    /// A request was completed.
     pub(super) fn answered(&self) {
         self.gain(1);
     }
 
-    /// A request was taken back.
+    /// A request was cancelled.
     pub(super) fn taken_back(&self, now: Instant) {
         let periods = now.duration_since(self.regained.get()).as_secs() / REGAINED_EVERY.as_secs();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
@@ -60,18 +60,19 @@ impl Cancellations {
         self.too_many.set(self.too_many.get() || left == 0);
     }
 
-    /// Whether the client took back so much that every request is worth a look at the others first.
+    /// Returns whether so many requests were cancelled that pending cancellations are recorded
+    /// before each new request.
     pub(super) fn are_many(&self) -> bool {
         self.left.get() <= ALLOWANCE / 2
     }
 
-    /// Whether the client took back too much.
+    /// Returns whether the limit was exceeded.
     pub(super) fn are_too_many(&self) -> bool {
         self.too_many.get()
     }
 
-    /// Whether the response to one more request may be waited for; counts it until the result is
-    /// dropped.
+    /// Reserves a wait for the response to a cancelled request, until the guard is dropped; `None`
+    /// at the limit.
     pub(super) fn drain(&self) -> Option<Drain<'_>> {
         let drains = self.drains.get();
         if drains >= DRAINS {
@@ -87,7 +88,7 @@ impl Cancellations {
     }
 }
 
-/// A request that was taken back and whose response is waited for.
+/// Guard of a wait for the response to a cancelled request.
 #[derive(Debug)]
 pub(super) struct Drain<'a>(&'a Cell<usize>);
 

@@ -1,4 +1,4 @@
-//! A response on its way to an HTTP/2 client.
+//! Writes a response to an HTTP/2 client.
 
 use std::{
     cell::RefCell,
@@ -21,21 +21,21 @@ use super::{
     routed::Routed,
 };
 
-/// Bytes of a body that are handed over at once.
+/// Largest slice passed to the library in one call.
 const PART_BYTES: usize = 64 * 1024;
 
-/// The client's end of a stream.
+/// The sending side of a stream.
 pub(super) enum Responder {
-    /// No head was sent.
+    /// The head was not sent yet.
     Waiting(SendResponse<CountedBytes>),
-    /// The body is next.
+    /// The head was sent.
     Begun(SendStream<CountedBytes>),
-    /// The client took its request back: so many bytes of the response are passed over.
+    /// The client cancelled the request: up to this many bytes of the response are discarded.
     Discarding(usize),
 }
 
 impl Responder {
-    /// Whether a head was sent.
+    /// Returns whether the head was sent.
     pub(super) fn has_begun(&self) -> bool {
         !matches!(self, Self::Waiting(_))
     }
@@ -53,7 +53,7 @@ impl Responder {
         Ok(())
     }
 
-    /// Waits until the client takes its request back, or its connection ends.
+    /// Waits until the client cancels the request or its connection ends.
     pub(super) fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<Disconnect> {
         let reset = match self {
             Self::Waiting(respond) => ready!(respond.poll_reset(context)),
@@ -63,13 +63,13 @@ impl Responder {
         Poll::Ready(reset.map_or_else(|error| left(&error), |_| Disconnect::Cancelled))
     }
 
-    /// Whether the client took its request back.
+    /// Returns whether the client cancelled the request.
     pub(super) fn is_reset(&mut self) -> bool {
         self.poll_reset(&mut Context::from_waker(Waker::noop()))
             .is_ready()
     }
 
-    /// Breaks the stream off.
+    /// Resets the stream.
     pub(super) fn reset(&mut self, reason: Reason) {
         match self {
             Self::Waiting(respond) => respond.send_reset(reason),
@@ -78,12 +78,12 @@ impl Responder {
         }
     }
 
-    /// Waits until everything before it was written, or will never be: a reset drops what still
-    /// waits.
+    /// Returns a future that completes when everything sent so far was written, or never will be: a
+    /// reset discards what is queued.
     pub(super) fn written(&mut self) -> impl Future<Output = ()> + use<> {
         let (marker, gone) = oneshot::channel();
         if let Self::Begun(stream) = self {
-            // It is dropped at once where the stream is over.
+            // The marker is dropped immediately if the stream has ended.
             let _sent = stream.send_data(CountedBytes::marker(marker), false);
         }
         async move {
@@ -91,8 +91,7 @@ impl Responder {
         }
     }
 
-    /// Waits until the client has room for a part of the body, and until there is room for it on
-    /// the way there.
+    /// Waits until the stream's flow-control window and the backlog both have room.
     fn poll_room(
         &mut self,
         context: &mut Context<'_>,
@@ -104,7 +103,7 @@ impl Responder {
             Self::Waiting(_) => return Poll::Ready(Err(ClientGone(Disconnect::Closed))),
             Self::Discarding(left) => return Poll::Ready(Ok((*left).max(1))),
         };
-        // The library's own capacity last: what a stream reserves there no other stream has.
+        // The library's capacity last: capacity that a stream reserves is not available to others.
         let room = ready!(backlog.poll_room(context));
         let mut capacity = stream.capacity();
         if capacity == 0 {
@@ -118,7 +117,7 @@ impl Responder {
         Poll::Ready(Ok(room.min(capacity).min(PART_BYTES)))
     }
 
-    /// Sends as much of a body as the client has room for.
+    /// Sends as much of a body as there is room for.
     fn poll_send(
         &mut self,
         context: &mut Context<'_>,
@@ -140,7 +139,7 @@ impl Responder {
             *left = rest;
         }
         if !end && let Self::Begun(stream) = self {
-            // What was reserved and not used is for other streams.
+            // Unused reserved capacity is released to other streams.
             stream.reserve_capacity(0);
         }
         Poll::Ready(Ok(()))
@@ -155,23 +154,23 @@ impl Responder {
     }
 }
 
-/// A response on its way to an HTTP/2 client.
+/// Writes a response to an HTTP/2 client.
 pub(super) struct Http2Sink<'a> {
     responder: &'a RefCell<Responder>,
     backlog: &'a Rc<Backlog>,
-    /// What the client had room for.
+    /// Counts the bytes that there was room for.
     progress: &'a Progress,
-    /// How much is read from the backend at first.
+    /// How much is read from the backend before the head was sent.
     first: usize,
-    /// What was decided upon the request; `None`: nothing.
+    /// The routing decision; `None` if there is none.
     routed: Option<&'a Routed>,
     head: Option<http::Response<()>>,
 }
 
 impl<'a> Http2Sink<'a> {
-    /// To the client's end of a stream; `progress` counts what the client has room for. `first`: how
-    /// many bytes of the response are read before its head is known. The header is changed as was
-    /// decided upon the request, `routed`.
+    /// Creates the sink of a stream. `progress` counts the bytes that the client has room for;
+    /// `first` is how many bytes of the response are read before its head is parsed. The header is
+    /// edited as `routed` says.
     pub(super) fn new(
         responder: &'a RefCell<Responder>,
         (backlog, progress): (&'a Rc<Backlog>, &'a Progress),
@@ -188,7 +187,7 @@ impl<'a> Http2Sink<'a> {
         }
     }
 
-    /// Sends a part of the body.
+    /// Sends a slice of the body.
     pub(super) async fn send(&mut self, data: &[u8], last: bool) -> Result<(), ClientGone> {
         if data.is_empty() {
             let mut responder = self.responder.borrow_mut();
@@ -254,7 +253,7 @@ impl From<h2::Error> for ClientGone {
     }
 }
 
-/// The head in HTTP/2's terms. What the HTTP/1 parser let pass is valid here as well.
+/// Converts a head to HTTP/2. Whatever the HTTP/1 parser accepts is valid here too.
 fn translated(response: &Response<'_, '_>, changes: ReplyChanges<'_>) -> http::Response<()> {
     let mut head = http::Response::new(());
     *head.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);

@@ -1,22 +1,22 @@
-//! How much of request bodies an HTTP/2 client may send ahead (RFC 9113 §5.2).
+//! Flow-control windows for request bodies of HTTP/2 clients (RFC 9113 §5.2).
 //!
-//! The windows of the streams together are never larger than the connection's, so that uploads
-//! whose backends do not read leave room for the others on the connection. A few uploads have large
-//! windows, for clients that are far away; many have small ones, as what they hold is memory here.
+//! The sum of the streams' windows never exceeds the connection's window, so that uploads whose
+//! backends do not read leave room for the others on the connection. A few uploads get large
+//! windows, for distant clients; many get small ones, because windows are memory here.
 
 use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-/// Requests at once on one connection.
+/// Limit of concurrent requests on one connection.
 pub(super) const MAX_STREAMS: u32 = 128;
-/// Window of each stream at first: all of them together fill the connection's.
+/// Initial window of each stream: with all streams they fill the connection's window.
 pub(super) const FIRST_WINDOW: u32 = 64 * 1024;
-/// Window of the connection: the most that is kept of its requests' bodies.
+/// Window of the connection: the most that is buffered of its requests' bodies.
 pub(super) const CONNECTION_WINDOW: u32 = MAX_STREAMS * FIRST_WINDOW;
 
-/// The window of each stream, up to that many uploads at once. Where uploads begin one after
-/// another, no more than 8 × 256 + 24 × 64 + 96 × 32 KiB can be under way, which is less than the
+/// The window of each stream for up to this many concurrent uploads. If uploads begin one after
+/// another, no more than 8 × 256 + 24 × 64 + 96 × 32 KiB can be in flight, which is less than the
 /// connection's window.
 const WINDOWS: [(usize, u32); 3] = [
     (8, 256 * 1024),
@@ -24,8 +24,8 @@ const WINDOWS: [(usize, u32); 3] = [
     (MAX_STREAMS as usize, 32 * 1024),
 ];
 
-/// Windows grow when no upload has begun for so long: those that begin at once are all under way by
-/// then, and none of them has a window for few.
+/// Windows grow only after no upload has begun for this time: uploads that begin together have all
+/// been counted by then, and none gets a window meant for few.
 const GROW_AFTER: Duration = Duration::from_millis(50);
 
 /// The uploads of one connection.
@@ -33,12 +33,12 @@ const GROW_AFTER: Duration = Duration::from_millis(50);
 pub(super) struct Uploads {
     count: Cell<usize>,
     window: Cell<u32>,
-    /// When the last one began.
+    /// When the last upload began.
     last: Cell<Instant>,
 }
 
 impl Uploads {
-    /// None yet.
+    /// Creates the counter without uploads.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             count: Cell::new(0),
@@ -47,19 +47,19 @@ impl Uploads {
         }
     }
 
-    /// One begins.
+    /// An upload begins.
     pub(super) fn begin(&self, now: Instant) {
         self.count.set(self.count.get() + 1);
         self.last.set(now);
     }
 
-    /// One has ended.
+    /// An upload has ended.
     pub(super) fn end(&self) {
         self.count.set(self.count.get() - 1);
     }
 
-    /// The window for each stream, where it is to be another one. `announce` tells the client, and
-    /// whether it could.
+    /// Adjusts the window of each stream if needed. `announce` sends the new window to the client
+    /// and returns whether it succeeded.
     pub(super) fn adjust(&self, announce: impl FnOnce(u32) -> bool) {
         let count = self.count.get();
         let mut steps = WINDOWS.iter().filter(|(most, _)| count <= *most);
@@ -83,7 +83,7 @@ mod tests {
         Uploads::new(long_ago.expect("the clock has run for a while"))
     }
 
-    /// The window that is announced with so many uploads.
+    /// Returns the window announced for this many uploads.
     fn announced(uploads: &Uploads, count: usize) -> Option<u32> {
         uploads.count.set(count);
         let mut announced = None;

@@ -1,6 +1,7 @@
-//! A client that is answered before it has sent everything: what it goes on sending is read for a
-//! while, and dropped. Many clients read no answer before that, and a connection that is closed with
-//! bytes unread is reset, which can take the answer from them (RFC 9112 §9.6, RFC 9113 §8.1).
+//! Lingering close: after a response that was sent before the request was complete, what the client
+//! still sends is read and discarded for a while. Many clients read no response before they have
+//! sent everything, and closing a socket with unread bytes resets the connection, which can discard
+//! the response (RFC 9112 §9.6, RFC 9113 §8.1).
 
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use super::{
     watchdog::{Expired, Watchdog},
 };
 
-/// How long a client may go on sending, and the proxy go on reading.
+/// Longest total time that the client's data is discarded.
 const LONGEST: Duration = Duration::from_secs(30);
-/// The longest pause in it.
+/// Longest pause between the client's data.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// Calls `read` until it returns false, for as long as a client may go on sending. A front that
-/// ends its connections does not wait for the end.
+/// Calls `read` until it returns false or a time limit is reached. A service that is draining does
+/// not linger.
 pub(super) async fn linger(
     front: &Front,
     watchdog: &mut Watchdog,

@@ -8,17 +8,18 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// Connections that wait to be accepted, at one worker.
+/// Length of each listener's accept queue.
 const BACKLOG: i32 = 4096;
-/// When a silent peer is asked whether it is still there.
+/// Idle time before the first TCP keepalive probe.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// At least `count` sockets that listen on an address, so that the kernel spreads connections over
-/// them: those that this process was given, and as many more as it takes. An address that `moves` between
-/// hosts is bound whether or not it is here at the time.
+/// Returns at least `count` sockets that listen on an address, so that the kernel spreads
+/// connections over them: the inherited ones and as many new ones as are missing. An address that
+/// `moves` between hosts is bound whether or not this host has it now.
 ///
 /// # Errors
-/// The kernel's refusal, and that another program has the address, even one that would share it.
+/// The kernel refused, or another program has the address, even one that shares it by
+/// `SO_REUSEPORT`.
 pub(super) fn bind(
     address: SocketAddr,
     moves: bool,
@@ -26,7 +27,7 @@ pub(super) fn bind(
     mut given: Vec<TcpListener>,
 ) -> io::Result<Vec<TcpListener>> {
     if given.is_empty() {
-        // Without SO_REUSEPORT this fails where anyone listens.
+        // Without SO_REUSEPORT, binding fails if any socket listens there.
         socket(address, moves)?.bind(&address.into())?;
     }
     while given.len() < count {
@@ -35,7 +36,7 @@ pub(super) fn bind(
     Ok(given)
 }
 
-/// Deals sockets to workers, each at least one where there are enough.
+/// Distributes sockets over the workers; each gets at least one if there are enough.
 pub(super) fn deal(listeners: Vec<TcpListener>, workers: usize) -> Vec<Vec<TcpListener>> {
     let mut hands: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
     for (index, listener) in listeners.into_iter().enumerate() {
@@ -53,12 +54,12 @@ fn shared(address: SocketAddr, moves: bool) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// When a connection on which nothing moves is asked whether its other end is still there.
+/// Returns the TCP keepalive settings, which detect peers that vanished from idle connections.
 pub(super) fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new().with_time(KEEPALIVE)
 }
 
-/// A socket whose options the accepted ones inherit.
+/// Creates a socket; accepted sockets inherit its options.
 fn socket(address: SocketAddr, moves: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -69,14 +70,16 @@ fn socket(address: SocketAddr, moves: bool) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
     if moves {
-        // Only for these: of any other address that is not here, its author should hear.
+        // Only for addresses that move: for any other missing address the operator must see the
+        // error.
         match address {
             SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
             SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
         }
     }
     if address.is_ipv6() {
-        // A service has the one address that it names: `[::]` is not also `0.0.0.0`.
+        // A service listens on exactly the address that it names: `[::]` does not include
+        // `0.0.0.0`.
         socket.set_only_v6(true)?;
     }
     Ok(socket)

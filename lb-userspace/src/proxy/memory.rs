@@ -1,11 +1,11 @@
-//! How much a worker keeps for its clients: buffers for responses on their way, and parts of
-//! responses that HTTP/2 clients have not taken yet.
+//! Bounds the memory that a worker uses for its clients: response buffers, and response data that
+//! HTTP/2 clients have not received yet.
 //!
-//! A client decides how fast it reads, so that without a bound it decides how much is kept for it.
-//! Where a bound is reached the backend is not read from until the client has taken something, and
-//! the backend's own flow control does the rest. The share of a connection shrinks as the worker's
-//! memory fills (the dynamic threshold of Choudhury and Hahne, 1998): a few clients that do not
-//! read leave room for everyone who comes later.
+//! A client decides how fast it reads, so without a bound it decides how much is buffered for it.
+//! At a bound, the backend is not read from until the client has received something, and the
+//! backend's flow control does the rest. A connection's share shrinks as the worker's memory fills
+//! (the dynamic threshold of Choudhury and Hahne, 1998): a few clients that do not read leave room
+//! for later ones.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,18 +20,18 @@ use tokio::sync::oneshot;
 
 use super::{buffer::Buffer, connections::Entry, counters::WorkerCounters};
 
-/// Room for what is on its way from a backend to a client.
+/// Size of a response buffer.
 pub(super) const RESPONSE_BUFFER_BYTES: usize = 64 * 1024;
-/// The same where memory is short, or where one client has many responses under way.
+/// The same when memory is short, or one client has many responses in flight.
 pub(super) const SMALL_RESPONSE_BUFFER_BYTES: usize = 8 * 1024;
-/// Buffers that a worker keeps for the next requests.
+/// Limit of unused buffers that a worker keeps.
 const SPARE_BUFFERS: usize = 64;
-/// What a connection may always keep: the largest HTTP/2 frame by default (RFC 9113 §4.2).
+/// Bytes that every connection may buffer: the default limit of an HTTP/2 frame (RFC 9113 §4.2).
 const LEAST_BACKLOG: usize = 16 * 1024;
-/// The part of a worker's free memory that one connection may have.
+/// One connection may use this fraction (one in 8) of a worker's free memory.
 const SHARE_OF_FREE: usize = 8;
 
-/// What one worker keeps for its clients, in bytes.
+/// The memory that one worker uses for its clients, in bytes.
 #[derive(Debug, Default)]
 pub(super) struct MemoryBudget {
     counters: Arc<WorkerCounters>,
@@ -39,7 +39,7 @@ pub(super) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// Counts in `counters`.
+    /// Creates a budget that counts in `counters`.
     pub(super) fn new(counters: &Arc<WorkerCounters>) -> Rc<Self> {
         Rc::new(Self {
             counters: Arc::clone(counters),
@@ -47,12 +47,12 @@ impl MemoryBudget {
         })
     }
 
-    /// Sets how much may be kept. What is kept already stays.
+    /// Sets the limit. Memory in use stays in use.
     pub(super) fn limit(&self, most: usize) {
         self.most.set(most);
     }
 
-    /// How much is kept.
+    /// Returns the memory in use.
     fn used(&self) -> usize {
         usize::try_from(self.counters.buffered.value()).unwrap_or(usize::MAX)
     }
@@ -74,11 +74,11 @@ impl MemoryBudget {
     }
 }
 
-/// Parts of responses that one HTTP/2 client has not taken yet.
+/// Response data that one HTTP/2 client has not received yet.
 #[derive(Debug)]
 pub(super) struct Backlog {
     memory: Rc<MemoryBudget>,
-    /// The connection, which is not idle while something waits.
+    /// The connection's entry, which is not idle while data waits.
     entry: Rc<Entry>,
     used: Cell<usize>,
     most: usize,
@@ -86,7 +86,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// For one connection, at most `most` bytes.
+    /// Creates the backlog of one connection, of at most `most` bytes.
     pub(super) fn new(memory: &Rc<MemoryBudget>, entry: &Rc<Entry>, most: usize) -> Rc<Self> {
         Rc::new(Self {
             memory: Rc::clone(memory),
@@ -97,7 +97,7 @@ impl Backlog {
         })
     }
 
-    /// Waits until there is room, and says how much.
+    /// Waits until there is room. Returns how much.
     pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<usize> {
         let room = self.limit().saturating_sub(self.used.get());
         if room > 0 {
@@ -110,7 +110,7 @@ impl Backlog {
         Poll::Pending
     }
 
-    /// A part of a body that counts until it is dropped.
+    /// Copies data into the backlog; it counts until it is dropped.
     pub(super) fn counted(self: &Rc<Self>, data: &[u8]) -> CountedBytes {
         if self.used.replace(self.used.get() + data.len()) == 0 {
             self.entry.begin();
@@ -129,8 +129,8 @@ impl Backlog {
         share.min(self.most).max(LEAST_BACKLOG)
     }
 
-    /// Streams that wait are woken at half of the limit, so that each of them finds room for more
-    /// than a few bytes.
+    /// Waiting streams are woken at half of the limit, so that each finds room for more than a few
+    /// bytes.
     fn release(&self, bytes: usize) {
         self.used.set(self.used.get().saturating_sub(bytes));
         self.memory.sub(bytes);
@@ -145,19 +145,19 @@ impl Backlog {
     }
 }
 
-/// A part of a response's body, on its way through the HTTP/2 library.
+/// Response data on its way through the HTTP/2 library, counted in a [`Backlog`].
 #[derive(Debug, Default)]
 pub(super) struct CountedBytes {
     data: Bytes,
     size: usize,
     backlog: Option<Rc<Backlog>>,
-    /// Where this is nothing but a mark among the parts: who is told, by its being dropped, that those
-    /// before it were written.
+    /// Set in a marker, which carries no data: dropping it notifies the receiver that the data
+    /// before it was written.
     mark: Option<oneshot::Sender<()>>,
 }
 
 impl CountedBytes {
-    /// An empty part whose end the other end of this channel sees.
+    /// Creates an empty marker; the receiver is notified when it is dropped.
     pub(super) fn marker(mark: oneshot::Sender<()>) -> Self {
         Self {
             data: Bytes::new(),
@@ -191,17 +191,17 @@ impl Drop for CountedBytes {
     }
 }
 
-/// Buffers between requests: the same few are used over and over and stay in the processor's cache.
+/// A pool of unused buffers: reusing a few keeps them in the CPU's cache.
 #[derive(Debug, Default)]
 pub(super) struct BufferPool {
     buffers: RefCell<Vec<Buffer>>,
-    /// The fewest there were since the last sweep: so many are not needed.
+    /// The fewest unused buffers since the last sweep: that many are not needed.
     fewest: Cell<usize>,
     memory: Rc<MemoryBudget>,
 }
 
 impl BufferPool {
-    /// None yet.
+    /// Creates an empty pool.
     pub(super) fn new(memory: Rc<MemoryBudget>) -> Rc<Self> {
         Rc::new(Self {
             memory,
@@ -209,12 +209,12 @@ impl BufferPool {
         })
     }
 
-    /// What the worker keeps for its clients.
+    /// Returns the worker's memory budget.
     pub(super) fn memory(&self) -> &Rc<MemoryBudget> {
         &self.memory
     }
 
-    /// Gives back buffers that no request needed since the last sweep.
+    /// Frees buffers that were unused since the last sweep.
     pub(super) fn sweep(&self) {
         let mut buffers = self.buffers.borrow_mut();
         let keep = buffers.len().saturating_sub(self.fewest.get());
@@ -239,8 +239,8 @@ impl BufferPool {
     }
 }
 
-/// The buffer of one request for what its backend sends. It takes up no memory while it is empty
-/// and the backend is silent.
+/// The buffer for the response to one request. It uses no memory while it is empty and the backend
+/// is silent.
 #[derive(Debug)]
 pub(super) struct ResponseBuffer {
     buffer: Buffer,
@@ -249,7 +249,7 @@ pub(super) struct ResponseBuffer {
 }
 
 impl ResponseBuffer {
-    /// A buffer without room.
+    /// Creates a buffer without capacity.
     pub(super) fn new(pool: &Rc<BufferPool>) -> Self {
         Self {
             buffer: Buffer::default(),
@@ -258,7 +258,7 @@ impl ResponseBuffer {
         }
     }
 
-    /// Room to read at most `most` bytes into, not empty unless `limit` bytes wait to be used.
+    /// Returns space for at most `most` bytes; it is empty only if `limit` bytes are unconsumed.
     pub(super) fn space(&mut self, most: usize, limit: usize) -> &mut [u8] {
         let small = most <= SMALL_RESPONSE_BUFFER_BYTES || self.pool.memory.is_short();
         let wanted = if small {
@@ -279,7 +279,7 @@ impl ResponseBuffer {
         &mut self.buffer.space(limit)[..length]
     }
 
-    /// Gives the room back if nothing is in it.
+    /// Returns the memory to the pool if the buffer is empty.
     pub(super) fn release(&mut self) {
         if self.buffer.is_empty() && self.buffer.room() > 0 {
             self.pool.give(std::mem::take(&mut self.buffer));

@@ -1,4 +1,4 @@
-//! How much of what is written its receiver takes, and a client's socket that counts it.
+//! Counts the progress of writes, and provides a client socket that does so.
 
 use std::{
     cell::Cell,
@@ -15,35 +15,35 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// How far a receiver is with what is written to it.
+/// The progress of a receiver.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Bytes that it took.
+    /// Number of bytes accepted.
     pub(super) bytes: Cell<u64>,
-    /// Has the next write to a [`Metered`] socket be tried, whether or not the kernel called it
-    /// writable: that is said only once a third of the socket's buffer is free, which a slow reader
-    /// of a large buffer takes minutes for.
+    /// Makes the next write to a [`Metered`] socket attempt a system call even if the socket is not
+    /// reported writable: the kernel reports that only when a third of the send buffer is free,
+    /// which takes minutes with a slow reader and a large buffer.
     pub(super) probe: Cell<bool>,
 }
 
 impl Progress {
-    /// Counts bytes that were taken.
+    /// Counts accepted bytes.
     pub(super) fn add(&self, bytes: usize) {
         self.bytes.set(self.bytes.get().wrapping_add(bytes as u64));
     }
 }
 
-/// A socket that counts the bytes that the kernel took to be sent. Below TLS, so that a record of
-/// which a part is sent counts as progress.
+/// A socket that counts the bytes that the kernel accepts for sending. It sits below TLS, so that a
+/// partly sent record counts as progress.
 #[derive(Debug)]
 pub(super) struct Metered {
     stream: TcpStream,
     progress: Rc<Progress>,
 }
 
-/// The stream of a client that speaks HTTP/1, with TLS or without.
+/// The stream of an HTTP/1 client, with or without TLS.
 pub(super) trait ClientStream: AsyncRead + AsyncWrite + Unpin {
-    /// Its socket, below TLS.
+    /// Returns the socket below TLS.
     fn socket(&mut self) -> &mut Metered;
 }
 
@@ -60,7 +60,7 @@ impl ClientStream for TlsStream<Metered> {
 }
 
 impl Metered {
-    /// A socket of which nothing is counted yet.
+    /// Wraps a socket, with a count of 0.
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -68,12 +68,13 @@ impl Metered {
         }
     }
 
-    /// The count, as it goes on.
+    /// Returns the shared counter.
     pub(super) fn progress(&self) -> Rc<Progress> {
         Rc::clone(&self.progress)
     }
 
-    /// Counts what was written; where nothing was, and a probe is due, writes past the readiness.
+    /// Counts written bytes. If the write is pending and a probe is due, bypasses the readiness and
+    /// writes.
     fn count(
         &self,
         written: Poll<io::Result<usize>>,

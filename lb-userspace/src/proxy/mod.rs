@@ -1,12 +1,14 @@
-//! The HTTP front: terminates TLS, speaks HTTP to clients, chooses a backend for each request.
+//! The HTTP front: terminates TLS, serves HTTP/1 and HTTP/2 to clients, and forwards each request
+//! to a backend.
 //!
-//! Every worker is a thread with a runtime of its own, a listener of its own on every address
-//! (`SO_REUSEPORT`), and its own idle connections to the backends: between workers there is nothing
-//! shared but what is read only. A request takes no task, no channel and no lock.
+//! Every worker is a thread with its own runtime, its own listener on every address
+//! (`SO_REUSEPORT`) and its own idle connections to the backends. Workers share only read-only
+//! data, so forwarding a request needs no task, channel or lock.
 //!
-//! The way of a request: `worker` accepts, `serve` shakes hands, `http1` or `http2` reads a head,
-//! `message` judges and rewrites it, `exchange` chooses a backend (`balance`, `upstream`) and tries
-//! again where that is safe, `upload` sends it, `receive` hands the response on.
+//! The path of a request: `worker` accepts the connection, `serve` completes the handshake, `http1`
+//! or `http2` reads a head, `message` validates and rewrites it, `exchange` chooses a backend
+//! (`balance`, `upstream`) and retries where that is safe, `upload` sends the request, `receive`
+//! forwards the response.
 
 #![forbid(unsafe_code)]
 
@@ -118,10 +120,10 @@ use served_tls::Keys;
 use shared_pools::SharedPools;
 use worker::{Command, Finish, Plan, Worker};
 
-/// How long the last lines of the access log may take to be written.
+/// Time limit for writing the last lines of the access log at shutdown.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// The HTTP front. Dropping it without [`Self::shutdown`] ends all connections.
+/// The HTTP front. Dropping it without [`Self::shutdown`] closes all connections.
 #[derive(Debug)]
 pub struct Proxy {
     workers: Vec<Worker>,
@@ -134,12 +136,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts the workers, as many as `limits` says. They serve nothing yet. Session tickets are
-    /// made with `tickets`, which outlive any change of certificates. Directories that validate a name
-    /// are answered from `challenges`.
+    /// Starts the number of workers that `limits` configures, without any service. Session tickets
+    /// are encrypted with `tickets`, which outlive any change of certificates. ACME challenges are
+    /// answered from `challenges`.
     ///
     /// # Errors
-    /// A thread or its runtime could not be made.
+    /// A thread or its runtime could not be created.
     pub fn start(
         limits: &config::Http,
         tickets: &TicketKeys,
@@ -162,12 +164,14 @@ impl Proxy {
         })
     }
 
-    /// Uses these listening sockets for the services that the next call of [`Self::apply`] brings.
+    /// Stores listening sockets, inherited from another process, for the services of the next
+    /// [`Self::apply`].
     pub fn inherit(&self, listeners: HashMap<SocketAddr, Vec<TcpListener>>) {
         self.state().given = listeners;
     }
 
-    /// The listening sockets of every address, for the process that takes over.
+    /// Returns descriptors of the listening sockets of every address, for the process that takes
+    /// over.
     ///
     /// # Errors
     /// The process has no file descriptor left.
@@ -185,13 +189,13 @@ impl Proxy {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves these services from now on, and no others. Does first what can fail: reads the
-    /// certificates, binds the new listeners. Then switches: listeners whose address stays go on,
-    /// removed ones stop accepting and let their connections finish, new handshakes see new
-    /// certificates. The number of workers stays as it was at the start.
+    /// Replaces the served services. Everything that can fail comes first: reading certificates,
+    /// binding new listeners. Then the workers switch: listeners whose address stays go on, removed
+    /// ones stop accepting and let their connections finish, and new handshakes use the new
+    /// certificates. The number of workers stays what it was at start.
     ///
     /// # Errors
-    /// All that is wrong; then nothing has changed.
+    /// Everything that is wrong; nothing has changed then.
     pub fn apply(
         &self,
         (limits, log): (&config::Http, &config::Log),
@@ -218,7 +222,7 @@ impl Proxy {
             tracing::warn!(
                 running = self.workers.len(),
                 configured = limits.workers,
-                "the number of HTTP workers changes with the next process: `lb upgrade`"
+                "the number of HTTP workers changes only in a new process: run `lb upgrade`"
             );
         }
         self.errors.limit(log.errors);
@@ -229,33 +233,33 @@ impl Proxy {
         applied.map_err(|error| vec![error])
     }
 
-    /// What the workers counted since they started.
+    /// Sums the workers' counters since start.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let workers = self.workers.iter().map(|worker| &*worker.counters);
         counters::sum(&workers.collect::<Vec<_>>())
     }
 
-    /// What the backends of a pool do now.
+    /// Returns the current usage of a pool's backends.
     #[must_use]
     pub fn usage(&self, pool: &config::Pool) -> PoolUsage {
         self.shared.usage(pool, Instant::now())
     }
 
-    /// What ended early last, the oldest first.
+    /// Returns the most recent exchanges that ended early, oldest first.
     #[must_use]
     pub fn ended_early(&self) -> Vec<EndedEarly> {
         self.errors.all()
     }
 
-    /// What happened to lines of the access log.
+    /// Returns how many lines of the access log were written and dropped.
     #[must_use]
     pub fn log_counts(&self) -> access_log::Counted {
         self.log_counts.now()
     }
 
-    /// Has the file of the access log opened again, because the old one was moved away. False: there
-    /// is no access log.
+    /// Reopens the file of the access log, because log rotation moved the old one. Returns false if
+    /// there is no access log.
     pub fn reopen_log(&self) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = &state.access_log {
@@ -264,7 +268,7 @@ impl Proxy {
         state.access_log.is_some()
     }
 
-    /// The certificates in use.
+    /// Returns the certificates in use.
     #[must_use]
     pub fn certificates(&self) -> Vec<CertificateInfo> {
         let state = self.state();
@@ -275,8 +279,8 @@ impl Proxy {
         infos.flatten().collect()
     }
 
-    /// Reads the [`tls_files`] again, and serves what they hold from the next handshake on. Connections
-    /// go on. In place of a file that cannot be used, what it held before stays in use.
+    /// Reads the [`tls_files`] again and uses them from the next handshake on. Connections go on. A
+    /// file that cannot be used leaves its previous content in use.
     ///
     /// # Errors
     /// Every file that cannot be used; the others are in use.
@@ -307,37 +311,39 @@ impl Proxy {
         }
     }
 
-    /// Lets every connection answer once more and then end, new ones as well, while the listeners
-    /// stay; or lets connections stay again. Returns at once: see [`Self::open_connections`].
+    /// Drains or, with `end` false, stops draining: every connection, new ones too, gets one more
+    /// response and then ends, while the listeners stay. Returns immediately: see
+    /// [`Self::open_connections`].
     pub fn let_connections_end(&self, end: bool) {
         for worker in &self.workers {
-            // One that is gone has no connections.
+            // A worker that has ended has no connections.
             let _sent = worker.commands.send(Command::Drain(end));
         }
     }
 
-    /// How many connections clients have open.
+    /// Returns the number of open client connections.
     #[must_use]
     pub fn open_connections(&self) -> u64 {
         let open = self.counters().open_connections;
         open.into_iter().map(|(_, open)| open).sum()
     }
 
-    /// Whether every worker runs. One that ended takes its share of the connections with it.
+    /// Returns whether all workers run. A worker that has ended takes its share of new connections
+    /// with it.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         let mut workers = self.workers.iter();
         workers.all(|worker| !worker.thread.is_finished())
     }
 
-    /// Stops accepting and lets the requests under way finish, up to `grace`. Returns when all
-    /// connections are closed; blocks the calling thread.
+    /// Stops accepting and lets requests in flight finish, for at most `grace`. Blocks the calling
+    /// thread until all connections are closed.
     pub fn shutdown(self, grace: Duration) {
         self.finish(Finish::Soon(grace));
     }
 
-    /// Stops accepting, and lets connections end after one more response, or by themselves, up to
-    /// `limit`. Returns when all are closed; blocks the calling thread.
+    /// Stops accepting and lets each connection end after one more response, or by itself, for at
+    /// most `limit`. Blocks the calling thread until all connections are closed.
     pub fn drain(self, limit: Duration) {
         self.finish(Finish::Gently(limit));
     }
@@ -345,13 +351,13 @@ impl Proxy {
     fn finish(self, how: Finish) {
         self.state().bound.clear();
         for worker in &self.workers {
-            // A worker that is gone has nothing left to finish.
+            // A worker that has ended has nothing to finish.
             let _sent = worker.commands.send(Command::Finish(how));
         }
         for worker in self.workers {
             drop(worker.commands);
             if worker.thread.join().is_err() {
-                tracing::error!("a worker of the HTTP front ended with a panic");
+                tracing::error!("a worker of the HTTP front panicked");
             }
         }
         let state = self.state.into_inner();
@@ -378,7 +384,7 @@ impl Proxy {
         })
     }
 
-    /// Gives every worker a command, and waits until all have done what it says.
+    /// Sends a command to every worker and waits until all have carried it out.
     fn broadcast(&self, mut command: impl FnMut(mpsc::Sender<()>) -> Command) -> Result<(), Error> {
         let (done, all_done) = mpsc::channel();
         for worker in &self.workers {
@@ -386,7 +392,7 @@ impl Proxy {
             sent.map_err(|_| Error::WorkerGone)?;
         }
         drop(done);
-        // A worker that is gone drops its end, which ends the wait.
+        // A worker that has ended drops its sender, which ends the wait.
         if all_done.iter().count() == self.workers.len() {
             Ok(())
         } else {
@@ -395,7 +401,7 @@ impl Proxy {
     }
 }
 
-/// How many descriptors the process may have.
+/// Returns the soft limit of the process's file descriptors.
 fn descriptors() -> usize {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| {
         usize::try_from(soft).unwrap_or(usize::MAX)
@@ -409,7 +415,7 @@ fn warn_of_few_descriptors(limits: &config::Http, descriptors: usize) {
             configured,
             possible,
             descriptors,
-            "max_connections is more than the process has descriptors for; raise LimitNOFILE"
+            "max_connections exceeds what the process has descriptors for; raise LimitNOFILE"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What a request shows of its backend, and what is said when that ejects it.
+//! What the outcome of a request shows about its backend, and the log messages of ejections.
 
 use std::sync::{Arc, Weak};
 
@@ -12,22 +12,22 @@ use super::{
 };
 use crate::config::{Name, Outlier};
 
-/// How a backend did with a request.
+/// The result of a request at a backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Observation {
-    /// It answered with that status, to the end.
+    /// The backend sent a complete response with this status.
     Answered(u16),
-    /// There is no whole answer.
+    /// There is no complete response.
     Ended {
-        /// Why.
+        /// The reason.
         failure: Reason,
-        /// Whether the connection was kept from an earlier request.
+        /// Whether the connection was reused.
         reused: bool,
     },
 }
 
 impl Observation {
-    /// Whether the backend failed; `None`: that cannot be said.
+    /// Returns whether the backend failed; `None` if the result shows nothing.
     pub(super) fn is_failure(self, rules: &Outlier) -> Option<bool> {
         match self {
             Self::Answered(status) => Some(rules.is_failure(status)),
@@ -36,19 +36,19 @@ impl Observation {
     }
 }
 
-/// Whether a request ended for what its backend did, or did not do in time.
+/// Returns whether a request ended because of what its backend did, or did not do in time.
 fn fails(failure: Reason, reused: bool) -> bool {
     match failure {
-        // The end of a kept connection says nothing about the backend.
+        // A reused connection that was closed shows nothing about the backend.
         Reason::BackendResponseHeadClosed | Reason::BackendResponseHeadReset => !reused,
-        // The checks or the operator said so: that is no request's failure.
+        // The health checks or the operator took it down: no request failed because of it.
         Reason::BackendConnectDown | Reason::BackendResponseHeadDown => false,
         Reason::LbResponseHeadTimeout => true,
         failure => failure.by() == By::Backend,
     }
 }
 
-/// A backend was ejected just now: counts it, says so, and says when it is over.
+/// Counts and logs an ejection, and schedules the log message of its end.
 pub(super) fn ejected(
     pool: &Name,
     backend: &PoolBackend,
@@ -63,9 +63,9 @@ pub(super) fn ejected(
     let name = backend.name.clone();
     backend.counters.ejections.add(1);
     tracing::warn!(
-        %pool, backend = %name, failures, ejections, ?time, "a backend is ejected for failing requests"
+        %pool, backend = %name, failures, ejections, ?time, "backend ejected for failing requests"
     );
-    // Those who wait for it go elsewhere.
+    // Queued requests must look for another backend.
     if let Some(admission) = &admission {
         admission.wake_all();
     }
@@ -73,7 +73,7 @@ pub(super) fn ejected(
     let record = backend.record.borrow().as_ref().map(Arc::downgrade);
     spawn_local(async move {
         tokio::time::sleep(time).await;
-        // A pool that ejects no backends any more has no record of them.
+        // If the pool no longer ejects backends, the record is gone.
         if record
             .as_ref()
             .and_then(Weak::<FailureRecord>::upgrade)
@@ -81,7 +81,7 @@ pub(super) fn ejected(
         {
             return;
         }
-        tracing::info!(%pool, backend = %name, "the ejection of a backend is over: it is given requests again");
+        tracing::info!(%pool, backend = %name, "ejection of backend ended");
         if let Some(admission) = admission {
             admission.wake_all();
         }

@@ -1,8 +1,9 @@
-//! Backends that fail requests in a row are ejected for a while, whatever their checks say.
+//! Outlier detection: backends that fail requests in a row are ejected for a while, whatever their
+//! health checks report.
 //!
-//! Failures in a row are counted for all workers and services together, with an atomic for each
-//! backend. The lock is taken where a backend has as many as it may have, to judge whether the pool can
-//! do without it. Time is an argument.
+//! Consecutive failures are counted over all workers and services, in one atomic for each backend.
+//! The lock is taken only when a backend reaches the limit, to decide whether the pool can spare
+//! it. Time is an argument.
 
 use std::{
     net::SocketAddr,
@@ -16,52 +17,52 @@ use std::{
 use super::registry::Registry;
 use crate::config::Outlier;
 
-/// What is known of the backends of one pool.
+/// The failure records of a pool's backends.
 #[derive(Debug, Default)]
 pub(super) struct Outliers {
     records: Registry<SocketAddr, FailureRecord>,
-    /// Held while a backend is ejected.
+    /// Held while a backend is being ejected.
     ejecting: Mutex<()>,
 }
 
-/// What is known of one backend.
+/// The failure record of one backend.
 #[derive(Debug)]
 pub(super) struct FailureRecord {
-    /// What times are counted from.
+    /// The reference point of `until`.
     epoch: Instant,
-    /// Failures since the last success.
+    /// Consecutive failures.
     failures: AtomicU32,
-    /// The end of the last ejection, in nanoseconds since the epoch; 0: there was none.
+    /// The end of the last ejection, in nanoseconds since `epoch`; 0 if there was none.
     until: AtomicU64,
-    /// How many ejections there were in a row.
+    /// Consecutive ejections.
     ejections: AtomicU32,
 }
 
-/// A backend was ejected.
+/// An ejection of a backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Ejection {
-    /// For how long.
+    /// Its duration.
     pub(super) time: Duration,
-    /// How many failures in a row it had.
+    /// Consecutive failures that caused it.
     pub(super) failures: u32,
-    /// How many ejections in a row this one makes.
+    /// Consecutive ejections, including this one.
     pub(super) ejections: u32,
 }
 
 impl Outliers {
-    /// The record of a backend.
+    /// Returns the record of a backend, a new one if there is none.
     pub(super) fn record(&self, backend: SocketAddr) -> Arc<FailureRecord> {
         self.records.get_or_create(&backend)
     }
 
-    /// The record of a backend that a pool has.
+    /// Returns the record of a backend if one is in use.
     pub(super) fn get(&self, backend: SocketAddr) -> Option<Arc<FailureRecord>> {
         self.records.get(&backend)
     }
 
-    /// A backend failed a request: counts it, and ejects the backend where that makes as many in a row
-    /// as `rules` say, and the pool can do without it. `pool` is asked for all its backends, and whether
-    /// each takes new requests, ejections apart.
+    /// Counts a failed request, and ejects the backend if it has reached the limit of `rules` and
+    /// the pool can spare it. `pool` returns the records of all backends, and whether each takes
+    /// new requests, ejections aside.
     pub(super) fn failed(
         &self,
         backend: &Arc<FailureRecord>,
@@ -69,7 +70,7 @@ impl Outliers {
         pool: impl FnOnce() -> Vec<(Arc<FailureRecord>, bool)>,
         now: Instant,
     ) -> Option<Ejection> {
-        // What comes late of the requests that it had.
+        // A late result of a request sent before the ejection.
         if backend.is_ejected(now) {
             return None;
         }
@@ -85,8 +86,8 @@ impl Outliers {
     }
 }
 
-/// Whether a backend may be ejected: another one takes requests, and fewer are ejected than may be,
-/// which is one at least.
+/// Returns whether a backend may be ejected: another one takes requests, and fewer are ejected than
+/// the limit, which is at least one.
 fn can_spare(
     pool: &[(Arc<FailureRecord>, bool)],
     backend: &Arc<FailureRecord>,
@@ -112,19 +113,19 @@ impl Default for FailureRecord {
 }
 
 impl FailureRecord {
-    /// The backend answered a request as it should.
+    /// Records a request that succeeded.
     pub(super) fn succeeded(&self) {
         if self.failures.load(Relaxed) > 0 {
             self.failures.store(0, Relaxed);
         }
     }
 
-    /// Whether it is ejected.
+    /// Returns whether the backend is ejected.
     pub(super) fn is_ejected(&self, now: Instant) -> bool {
         self.ejection_end().is_some_and(|end| now < end)
     }
 
-    /// The end of its last ejection; `None`: there was none.
+    /// Returns the end of the last ejection; `None` if there was none.
     pub(super) fn ejection_end(&self) -> Option<Instant> {
         match self.until.load(Relaxed) {
             0 => None,
@@ -132,8 +133,8 @@ impl FailureRecord {
         }
     }
 
-    /// Ejections in a row last longer each time. Each time that a backend is there for `ejection_time`
-    /// makes up for one.
+    /// Consecutive ejections last longer each time. Each `ejection_time` without an ejection
+    /// reduces the count by one.
     fn eject(&self, rules: &Outlier, failures: u32, now: Instant) -> Ejection {
         let quiet = self.ejection_end().map(|end| now.duration_since(end));
         let forgiven = quiet.map_or(u128::MAX, |quiet| {

@@ -1,4 +1,5 @@
-//! A panic in the task of a client's connection ends that connection alone, and is counted.
+//! Contains a panic in the task of a client connection: only that connection ends, and the panic is
+//! counted.
 
 use std::{
     any::Any,
@@ -13,21 +14,21 @@ use std::{
 use super::counters::ServiceCounters;
 use crate::config::Name;
 
-/// A worker logs at most one panic in this time; the others are only counted.
+/// A worker logs at most one panic in this interval; all are counted.
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 thread_local! {
-    /// Whether this thread runs the task of a connection at this moment.
+    /// Whether this thread is running the task of a connection.
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
-    /// Where the last panic of such a task was.
+    /// Source location of the last panic in such a task.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// When this thread logged a panic last.
+    /// When this thread last logged a panic.
     static LOGGED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Runs a connection's task, which is in a box, as each layer around it would hold a copy of it
-/// otherwise. A panic in it drops the task, so that whatever it holds is given back,
-/// is counted in `counters`, and is logged with the service's name.
+/// Runs a connection's task. A panic drops the task, which releases what it holds, is counted in
+/// `counters` and is logged with the service's name. The task is boxed, as each layer around it
+/// would otherwise hold a copy of it.
 pub(super) async fn contained(
     service: &Name,
     counters: &ServiceCounters,
@@ -39,8 +40,8 @@ pub(super) async fn contained(
     }
 }
 
-/// Has panics of connections' tasks be logged by [`contained`] and not printed one by one, as
-/// [`std::panic`] does it. Panics elsewhere are reported as before.
+/// Installs a panic hook that leaves panics in connections' tasks to [`contained`], so that they
+/// are logged and not printed one by one. Other panics are reported as before.
 pub(super) fn report_by_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -87,8 +88,9 @@ fn log(service: &Name, payload: &(dyn Any + Send)) {
     tracing::error!(
         service = %service,
         place,
-        "a connection ended because of a fault in lb: {text}; the others go on; please report it \
-         (lb_panics_total counts each, the log has one a minute)"
+        panic = text,
+        "a connection ended by a panic, which is a bug in lb: please report it; all are counted in \
+         lb_panics_total, one a minute is logged"
     );
 }
 

@@ -1,5 +1,5 @@
-//! PEM files as they come (RFC 7468): blocks are found wherever they begin, and what cannot be used
-//! is named with its line instead of being passed over.
+//! Parses PEM files leniently (RFC 7468): a block may begin anywhere, and an unusable block is an
+//! error with its line and not ignored.
 
 use std::fmt;
 
@@ -13,53 +13,53 @@ use x509_parser::prelude::FromDer as _;
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
-/// Longer than any label that there is.
+/// Longer than any known label.
 const MAX_LABEL: usize = 64;
 
-/// A block of a file.
+/// A PEM block.
 #[derive(Debug)]
 pub(super) struct Block {
-    /// The line that it begins in, counted from 1.
+    /// The line that the block begins in, from 1.
     pub(super) line: usize,
-    /// What it says it is.
+    /// The label.
     pub(super) label: String,
-    /// What it is.
+    /// The decoded content.
     pub(super) content: Content,
 }
 
-/// What a block is.
+/// The content of a block.
 #[derive(Debug)]
 pub(super) enum Content {
     /// A certificate.
     Certificate(CertificateDer<'static>),
-    /// A private key that is not encrypted.
+    /// An unencrypted private key.
     Key(PrivateKeyDer<'static>),
-    /// Something that a server does not need, such as parameters of a key.
+    /// Something that a server does not need, such as key parameters.
     Other,
 }
 
-/// Why a file cannot be taken apart.
+/// Why a file cannot be parsed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PemProblem {
-    /// It is not text in ASCII or UTF-8.
+    /// The file is not ASCII or UTF-8.
     #[error("it is UTF-16; save it as ASCII or UTF-8")]
     Utf16,
     /// A block has no end.
     #[error("the {label} that begins in line {line} has no end: the file is cut off there")]
     NoEnd {
-        /// Where it begins.
+        /// The line that the block begins in.
         line: usize,
-        /// What it is.
+        /// The label.
         label: String,
     },
-    /// A block ends as something else.
+    /// A block ends with another label.
     #[error("the {label} that begins in line {line} ends as {end}: a part of the file is missing")]
     OtherEnd {
-        /// Where it begins.
+        /// The line that the block begins in.
         line: usize,
-        /// What it begins as.
+        /// The label at its beginning.
         label: String,
-        /// What it ends as.
+        /// The label at its end.
         end: String,
     },
     /// A key is encrypted.
@@ -67,34 +67,34 @@ pub enum PemProblem {
         "the {label} in line {line} is encrypted, and there is nobody to ask for its password; write it out with: openssl pkey -in FILE"
     )]
     Encrypted {
-        /// Where it begins.
+        /// The line that the block begins in.
         line: usize,
-        /// What it is.
+        /// The label.
         label: String,
     },
-    /// A key is in a format of another program.
+    /// A key is in OpenSSH's format.
     #[error(
         "the {label} in line {line} is OpenSSH's; convert it with: ssh-keygen -p -m PKCS8 -f FILE"
     )]
     OpenSsh {
-        /// Where it begins.
+        /// The line that the block begins in.
         line: usize,
-        /// What it is.
+        /// The label.
         label: String,
     },
-    /// The content of a block is not base64.
+    /// A block is not valid base64.
     #[error("the {label} that begins in line {line} cannot be decoded: {what}")]
     Content {
-        /// Where it begins.
+        /// The line that the block begins in.
         line: usize,
-        /// What it is.
+        /// The label.
         label: String,
-        /// What the decoder said.
+        /// The decoder's error.
         what: String,
     },
 }
 
-/// The blocks of a file, in their order.
+/// Returns the blocks of a file, in their order.
 pub(super) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemProblem> {
     if text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]) {
         return Err(PemProblem::Utf16);
@@ -120,7 +120,7 @@ pub(super) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemProblem> {
     Ok(blocks)
 }
 
-/// A label and what follows it: `CERTIFICATE-----…`.
+/// Parses a label. Returns it and what follows: `CERTIFICATE-----…`.
 fn label(text: &[u8]) -> Option<(String, &[u8])> {
     let window = &text[..text.len().min(MAX_LABEL + DASHES.len())];
     let length = memmem::find(window, DASHES)?;
@@ -135,7 +135,7 @@ fn label(text: &[u8]) -> Option<(String, &[u8])> {
         })
 }
 
-/// What a block holds, and what follows it.
+/// Returns the body of a block, and what follows the block.
 fn up_to_end<'t>(
     body: &'t [u8],
     line: usize,
@@ -147,7 +147,7 @@ fn up_to_end<'t>(
     };
     let end = memmem::find(body, END).ok_or_else(no_end)?;
     let body_alone = &body[..end];
-    // Another block begins before this one ends: its end is missing.
+    // Another block begins first: the end of this one is missing.
     if memmem::find(body_alone, BEGIN).is_some() {
         return Err(no_end());
     }
@@ -166,8 +166,8 @@ fn up_to_end<'t>(
 fn content(label: &str, body: &[u8], line: usize) -> Result<Content, PemProblem> {
     let label_owned = label.to_owned();
     match label {
-        // `X509 CERTIFICATE` is OpenSSL's old name. `TRUSTED CERTIFICATE` has what OpenSSL trusts
-        // it for behind it, which no client wants to see.
+        // `X509 CERTIFICATE` is OpenSSL's old label. `TRUSTED CERTIFICATE` has OpenSSL's trust
+        // settings after the certificate, which must not be sent to clients.
         "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
             let decoded = CertificateDer::from_pem_slice(&plain("CERTIFICATE", body));
             let decoded = decoded.map_err(|error| undecodable(label, line, &error))?;
@@ -204,7 +204,7 @@ fn undecodable(label: &str, line: usize, error: &pem::Error) -> PemProblem {
     }
 }
 
-/// The block in lines of its own, as the decoder wants it.
+/// Formats a block with line breaks, as the decoder requires.
 fn plain(label: &str, body: &[u8]) -> Vec<u8> {
     let digits = body.iter().filter(|byte| !byte.is_ascii_whitespace());
     let digits: Vec<u8> = digits.copied().collect();
@@ -217,7 +217,7 @@ fn plain(label: &str, body: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The first DER element without what follows it; all of it where it is not one.
+/// Returns the first DER element without trailing data; all bytes if it cannot be parsed.
 fn first_element(der: CertificateDer<'static>) -> CertificateDer<'static> {
     let rest = match x509_parser::certificate::X509Certificate::from_der(&der) {
         Ok((rest, _)) => rest.len(),
@@ -229,12 +229,12 @@ fn first_element(der: CertificateDer<'static>) -> CertificateDer<'static> {
     CertificateDer::from(der[..der.len() - rest].to_vec())
 }
 
-/// What a file holds, block by block, for the end of a sentence about it.
+/// A list of a file's blocks, for error messages.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Contents(Vec<String>);
 
 impl Contents {
-    /// Describes blocks.
+    /// Describes the blocks.
     pub(super) fn of(blocks: &[Block]) -> Self {
         Self(blocks.iter().map(Block::describe).collect())
     }

@@ -1,4 +1,4 @@
-//! A new configuration, prepared as far as anything can fail, and what outlives a change of
+//! A new configuration with all fallible steps done, and the state that outlives a change of
 //! configuration.
 
 use std::{
@@ -26,25 +26,26 @@ use crate::{
     pool::PoolView,
 };
 
-/// A service to be served, and its pool as it is at any moment.
+/// A service to serve, with live views of its pools.
 #[derive(Clone, Debug)]
 pub struct Frontend {
     /// The service; its mode is `http` or `https`.
     pub service: Service,
-    /// Whether its address moves between hosts: it listens there while another host has it, too.
+    /// Whether the service's address moves between hosts; such an address is bound also while the
+    /// other host has it.
     pub moves: bool,
-    /// Its pools, by name. Backends that are not up get no new request from the moment they are
-    /// seen here.
+    /// The service's pools, by name. A backend that is not up in the latest view gets no new
+    /// request.
     pub pools: HashMap<Name, watch::Receiver<Arc<PoolView>>>,
 }
 
-/// What stays from one configuration to the next.
+/// What is kept from one configuration to the next.
 #[derive(Default)]
 pub(super) struct State {
-    /// The listening sockets of each address, to be passed to the next process. The workers have
-    /// descriptors of their own: a socket is closed when both are.
+    /// The listening sockets of each address, to be passed to a successor process. The workers have
+    /// their own descriptors: a socket is closed when both are.
     pub(super) bound: HashMap<SocketAddr, Vec<TcpListener>>,
-    /// Listening sockets that this process was given and that no service has yet.
+    /// Inherited listening sockets that no service uses yet.
     pub(super) given: HashMap<SocketAddr, Vec<TcpListener>>,
     /// The services with TLS.
     pub(super) tls: Vec<(Service, ServedTls)>,
@@ -61,7 +62,8 @@ impl fmt::Debug for State {
 }
 
 impl State {
-    /// The access log of a new configuration.
+    /// Opens the access log of a new configuration, or keeps the old one if it writes to the same
+    /// place.
     pub(super) fn access_log(
         &self,
         log: &config::Log,
@@ -75,8 +77,8 @@ impl State {
             .map_err(Error::AccessLog)
     }
 
-    /// Before the workers switch: a worker that stops listening on an address accepts what waits there,
-    /// and then has the last descriptor.
+    /// Called before the workers switch: a worker that stops listening on an address still accepts
+    /// the connections that wait there, and its descriptor must then be the last.
     pub(super) fn remember(
         &mut self,
         prepared: &mut [PreparedService],
@@ -98,18 +100,19 @@ impl State {
     }
 }
 
-/// A frontend with all that can fail done.
+/// A service with all fallible steps done.
 pub(super) struct PreparedService {
     frontend: Frontend,
     tls: Option<ServedTls>,
-    /// Some for each worker, where the address is new.
+    /// New listening sockets, one list for each worker; empty if the address was bound already.
     listeners: Vec<Vec<TcpListener>>,
-    /// Other descriptors of the same.
+    /// Duplicates of `listeners`, for [`State::bound`].
     bound: Vec<TcpListener>,
     routes: RoutePlan,
 }
 
-/// Does for every service what can fail: reads its files, opens its listening sockets, compiles its routes.
+/// Does everything that can fail, for every service: reads files, opens listening sockets, compiles
+/// routes.
 ///
 /// # Errors
 /// Everything that is wrong, of all services.
@@ -171,7 +174,7 @@ impl PreparedService {
         }
     }
 
-    /// Opens listening sockets for the workers, where there are none for the address.
+    /// Opens listening sockets for the workers unless the address is bound already.
     fn listen(&mut self, state: &mut State, workers: usize) -> io::Result<()> {
         let address = self.frontend.service.listen;
         if state.bound.contains_key(&address) {
@@ -203,7 +206,7 @@ impl PreparedService {
             })
         });
         self.routes = RoutePlan {
-            // The service's own is the first.
+            // The service's own pool comes first.
             default: service.pool.as_ref().map(|_own| 0),
             pools: feeds.collect::<Result<_, Vec<Error>>>()?,
             table: Table::compile(service)?,
@@ -211,7 +214,7 @@ impl PreparedService {
         Ok(())
     }
 
-    /// The plan for the next worker.
+    /// Returns the plan for the next worker.
     pub(super) fn plan(&mut self) -> FrontPlan {
         FrontPlan {
             name: self.frontend.service.name.clone(),

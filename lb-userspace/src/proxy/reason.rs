@@ -1,13 +1,14 @@
-//! Why an answer is the proxy's own, or why an exchange or a connection ended early.
+//! The reasons why the front answered a request itself, or why an exchange or a connection ended
+//! early.
 //!
-//! The words are the same in the metrics, in the access log, in `lb errors` and in
-//! `docs/reasons.md`, which a test holds to this file.
+//! The same words are used in metrics, in the access log, in `lb errors` and in `docs/reasons.md`;
+//! a test compares that page with this file.
 
 mod by_phase;
 
 pub(super) use by_phase::Disconnect;
 
-/// Who ended an exchange. For a time-out: who was waited for.
+/// Which party ended an exchange. For a timeout: the party that was waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum By {
     /// The client.
@@ -19,7 +20,7 @@ pub enum By {
 }
 
 impl By {
-    /// The word that reasons begin with.
+    /// Returns the first word of reasons.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -30,7 +31,7 @@ impl By {
     }
 }
 
-/// How far a connection or a request was.
+/// How far a connection or a request had come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
     /// Before the end of the TLS handshake.
@@ -54,7 +55,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The word that stands second in reasons.
+    /// Returns the second word of reasons.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -73,7 +74,7 @@ impl Phase {
 
 macro_rules! reasons {
     ($($variant:ident $by:ident $phase:ident $word:literal $meaning:literal;)*) => {
-        /// Why an answer is the proxy's own, or why an exchange or a connection ended early.
+        /// Why the front answered a request itself, or why an exchange or a connection ended early.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         #[repr(u8)]
         pub enum Reason {
@@ -81,10 +82,10 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// Every reason, in the order of their numbers.
+            /// All reasons, in the order of their discriminants.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Who ended it.
+            /// Returns which party ended the exchange.
             #[must_use]
             pub fn by(self) -> By {
                 match self {
@@ -92,7 +93,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// How far it was.
+            /// Returns how far the exchange had come.
             #[must_use]
             pub fn phase(self) -> Phase {
                 match self {
@@ -100,7 +101,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// The word for it: who ended it, how far it was, and why, joined by `_`.
+            /// Returns the name: the party, the phase and the cause, joined by `_`.
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self {
@@ -108,7 +109,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// What it means, as sentences.
+            /// Returns the meaning, as full sentences.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self {
@@ -123,26 +124,26 @@ reasons! {
     ClientHandshakeTimeout Client Handshake "client_handshake_timeout"
         "The TLS handshake did not end within `handshake`.";
     ClientHandshakeClosed Client Handshake "client_handshake_closed"
-        "The client closed its connection within the TLS handshake.";
+        "The client closed its connection during the TLS handshake.";
     ClientHandshakeReset Client Handshake "client_handshake_reset"
-        "The client's connection failed within the TLS handshake.";
+        "The client's connection failed during the TLS handshake.";
     ClientHandshakeMalformed Client Handshake "client_handshake_malformed"
-        "What the client sent is no TLS handshake (plain HTTP to the port of HTTPS, as a rule).";
+        "The client did not send a TLS handshake (usually plain HTTP to the HTTPS port).";
     ClientHandshakeIncompatible Client Handshake "client_handshake_incompatible"
         "Client and service have no TLS version, cipher suite, group or protocol in common.";
     ClientHandshakeAlert Client Handshake "client_handshake_alert"
-        "The client ended the handshake by an alert; as a rule it does not trust the certificate.";
+        "The client ended the handshake by an alert; usually it does not trust the certificate.";
     LbHandshakeClientLimit Lb Handshake "lb_handshake_client_limit"
-        "The client had `max_connections_per_client` connections already.";
+        "The client already had `max_connections_per_client` connections.";
 
     ClientHeadTimeout Client Head "client_head_timeout"
         "The head of the request did not end within `head`.";
     ClientHeadNoRequest Client Head "client_head_no_request"
-        "A new connection was without a byte of a request for longer than `head`.";
+        "A new connection carried no request within `head`.";
     ClientHeadClosed Client Head "client_head_closed"
-        "The client closed its connection within the head of a request.";
+        "The client closed its connection during the head of a request.";
     ClientHeadReset Client Head "client_head_reset"
-        "The client's connection failed within the head of a request.";
+        "The client's connection failed during the head of a request.";
     ClientHeadBareLineEnd Client Head "client_head_bare_line_end"
         "A line of the head does not end in CR LF.";
     ClientHeadRequestLine Client Head "client_head_request_line"
@@ -152,17 +153,17 @@ reasons! {
     ClientHeadTarget Client Head "client_head_target"
         "The target is neither a path nor an `http(s)://` URI, or has a space or a fragment.";
     ClientHeadHeaderLine Client Head "client_head_header_line"
-        "A header line is not `name: value`, or belongs to a connection and came by HTTP/2.";
+        "A header line is not `name: value`, or is connection-specific and came by HTTP/2.";
     ClientHeadTooManyHeaders Client Head "client_head_too_many_headers"
         "The head has too many header lines.";
     ClientHeadTooLarge Client Head "client_head_too_large"
         "The head is longer than `max_header_bytes`.";
     ClientHeadHost Client Head "client_head_host"
-        "There is no Host, more than one, or one that is no host.";
+        "There is no Host, more than one, or an invalid one.";
     ClientHeadHostMismatch Client Head "client_head_host_mismatch"
         "The target, or `:authority`, names another host than Host does.";
     ClientHeadContentLength Client Head "client_head_content_length"
-        "Content-Length is not one number, stands there twice, or contradicts the frames of HTTP/2.";
+        "Content-Length is not one number, occurs twice, or contradicts the frames of HTTP/2.";
     ClientHeadAmbiguousLength Client Head "client_head_ambiguous_length"
         "There are both Content-Length and Transfer-Encoding.";
     ClientHeadTransferEncoding Client Head "client_head_transfer_encoding"
@@ -174,108 +175,108 @@ reasons! {
     ClientHeadMethod Client Head "client_head_method"
         "The method is CONNECT, or TRACE with a body.";
     ClientHeadAmbiguousPath Client Head "client_head_ambiguous_path"
-        "Routes cannot be sure what the path names, or the host.";
+        "A route matches on the path or host, and servers interpret it differently.";
     ClientHeadHttp2 Client Head "client_head_http2"
-        "The client broke a rule of HTTP/2 that ends the whole connection (RFC 9113 §5.4.1).";
+        "The client caused an HTTP/2 connection error (RFC 9113 §5.4.1).";
     LbHeadCancellations Lb Head "lb_head_cancellations"
-        "Over HTTP/2 the client took back 100 requests more than it let be answered.";
+        "The client cancelled 100 more requests than it completed (HTTP/2).";
     LbHeadAcmeChallenge Lb Head "lb_head_acme_challenge"
-        "A directory that validates a name was answered (RFC 8555 §8.3).";
+        "lb answered an ACME challenge (RFC 8555 §8.3).";
     LbHeadRedirect Lb Head "lb_head_redirect"
-        "A route sent the client elsewhere.";
+        "A route redirected the client.";
     LbHeadFixedAnswer Lb Head "lb_head_fixed_answer"
-        "A route answered in place of a backend.";
+        "A route has a fixed answer.";
     LbHeadNoRoute Lb Head "lb_head_no_route"
-        "No route took the request, and the service has no pool of its own.";
+        "No route matched the request, and the service has no pool of its own.";
 
     ClientRequestBodyTimeout Client RequestBody "client_request_body_timeout"
         "The request's body paused for longer than `body`.";
     ClientRequestBodyClosed Client RequestBody "client_request_body_closed"
-        "The client closed its connection within the body of its request.";
+        "The client closed its connection during the body of its request.";
     ClientRequestBodyReset Client RequestBody "client_request_body_reset"
-        "The client's connection failed within the body of its request.";
+        "The client's connection failed during the body of its request.";
     ClientRequestBodyCancelled Client RequestBody "client_request_body_cancelled"
-        "The client took its request back within the body (HTTP/2).";
+        "The client cancelled the request during its body (HTTP/2).";
     ClientRequestBodyChunk Client RequestBody "client_request_body_chunk"
-        "The chunked body breaks RFC 9112 §7.1.";
+        "The chunked body violates RFC 9112 §7.1.";
     BackendRequestBodyTimeout Backend RequestBody "backend_request_body_timeout"
-        "The backend took nothing of the request for longer than `send`.";
+        "The backend accepted nothing of the request for longer than `send`.";
     LbRequestBodyTimeout Lb RequestBody "lb_request_body_timeout"
-        "`request` was over before the backend had the whole request.";
+        "`request` expired before the backend had the whole request.";
     LbRequestBodyShutdown Lb RequestBody "lb_request_body_shutdown"
-        "lb ended before the backend had the whole request.";
+        "lb stopped before the backend had the whole request.";
     LbRequestBodyFault Lb RequestBody "lb_request_body_fault"
-        "A fault of lb itself, see `lb_panics_total`, before the backend had the whole request.";
+        "A panic in lb, see `lb_panics_total`, before the backend had the whole request.";
 
     LbQueueNoBackend Lb Queue "lb_queue_no_backend"
         "No backend of the pool takes requests.";
     LbQueueFull Lb Queue "lb_queue_full"
-        "Every backend has its `max_connections`, and the queue its `size`.";
+        "Every backend is at `max_connections`, and the queue is at its `size`.";
     LbQueueTimeout Lb Queue "lb_queue_timeout"
         "No backend had room within `timeout` of the queue.";
 
     ClientConnectClosed Client Connect "client_connect_closed"
-        "The client closed its connection before there was one to a backend.";
+        "The client closed its connection before a backend was connected.";
     ClientConnectCancelled Client Connect "client_connect_cancelled"
-        "The client took its request back before there was a connection to a backend (HTTP/2).";
+        "The client cancelled the request before a backend was connected (HTTP/2).";
     BackendConnectTimeout Backend Connect "backend_connect_timeout"
-        "No connection to the backend was made within `connect`.";
+        "No connection to the backend was established within `connect`.";
     BackendConnectRefused Backend Connect "backend_connect_refused"
         "The backend refused the connection.";
     BackendConnectUnreachable Backend Connect "backend_connect_unreachable"
-        "The backend cannot be reached: there is no route to it, or nobody at its address.";
+        "The backend is unreachable: there is no route to it, or no host at its address.";
     BackendConnectDown Backend Connect "backend_connect_down"
-        "The backend went down, by its checks or the operator, while it was connected to.";
+        "Health checks or the operator took the backend down while lb was connecting to it.";
     LbConnectNoDescriptor Lb Connect "lb_connect_no_descriptor"
         "lb has no file descriptor left for a connection to a backend.";
     LbConnectRetryBudget Lb Connect "lb_connect_retry_budget"
-        "No connection to the backend was made within `connect`, and `retry_budget` had nothing left for \
-         another one.";
+        "No connection to the backend was established within `connect`, and `retry_budget` was \
+         exhausted.";
     LbConnectTimeout Lb Connect "lb_connect_timeout"
-        "`request` was over before there was a connection to a backend.";
+        "`request` expired before a backend was connected.";
     LbConnectShutdown Lb Connect "lb_connect_shutdown"
-        "lb ended before there was a connection to a backend.";
+        "lb stopped before a backend was connected.";
     LbConnectFault Lb Connect "lb_connect_fault"
-        "A fault of lb itself, see `lb_panics_total`, before there was a connection to a backend.";
+        "A panic in lb, see `lb_panics_total`, before a backend was connected.";
 
     ClientResponseHeadClosed Client ResponseHead "client_response_head_closed"
-        "The client closed its connection while the response was waited for.";
+        "The client closed its connection before the response arrived.";
     ClientResponseHeadReset Client ResponseHead "client_response_head_reset"
-        "The client's connection failed while the response was waited for.";
+        "The client's connection failed before the response arrived.";
     ClientResponseHeadCancelled Client ResponseHead "client_response_head_cancelled"
-        "The client took its request back while the response was waited for (HTTP/2).";
+        "The client cancelled the request before the response arrived (HTTP/2).";
     BackendResponseHeadTimeout Backend ResponseHead "backend_response_head_timeout"
         "The head of the response did not end within `response_head`.";
     BackendResponseHeadClosed Backend ResponseHead "backend_response_head_closed"
-        "The backend closed the connection before a byte of its response.";
+        "The backend closed the connection before the first byte of its response.";
     BackendResponseHeadReset Backend ResponseHead "backend_response_head_reset"
-        "The connection to the backend failed before a byte of its response.";
+        "The connection to the backend failed before the first byte of its response.";
     BackendResponseHeadIncomplete Backend ResponseHead "backend_response_head_incomplete"
-        "The connection to the backend ended within the head of its response.";
+        "The connection to the backend ended during the head of its response.";
     BackendResponseHeadMalformed Backend ResponseHead "backend_response_head_malformed"
-        "What the backend sent is no head of a response, or leaves the response's length in doubt.";
+        "The backend's response head is invalid, or leaves the length of the body ambiguous.";
     BackendResponseHeadTooLarge Backend ResponseHead "backend_response_head_too_large"
         "The head of the response is longer than `max_header_bytes`.";
     BackendResponseHeadDown Backend ResponseHead "backend_response_head_down"
-        "The backend went down, by its checks or the operator, before a byte of its response.";
+        "Health checks or the operator took the backend down before the first byte of its response.";
     LbResponseHeadRetryBudget Lb ResponseHead "lb_response_head_retry_budget"
-        "The backend ended the connection, or went down, before a byte of its response, and \
-         `retry_budget` had nothing left for another one.";
+        "The backend ended the connection, or went down, before the first byte of its response, and \
+         `retry_budget` was exhausted.";
     LbResponseHeadTimeout Lb ResponseHead "lb_response_head_timeout"
-        "`request` was over while the response was waited for.";
+        "`request` expired before the response arrived.";
     LbResponseHeadShutdown Lb ResponseHead "lb_response_head_shutdown"
-        "lb ended while the response was waited for.";
+        "lb stopped before the response arrived.";
     LbResponseHeadFault Lb ResponseHead "lb_response_head_fault"
-        "A fault of lb itself, see `lb_panics_total`, while the response was waited for.";
+        "A panic in lb, see `lb_panics_total`, before the response arrived.";
 
     ClientResponseBodyTimeout Client ResponseBody "client_response_body_timeout"
-        "The client took nothing of the response for longer than `send`.";
+        "The client accepted nothing of the response for longer than `send`.";
     ClientResponseBodyClosed Client ResponseBody "client_response_body_closed"
-        "The client closed its connection within the response.";
+        "The client closed its connection during the response.";
     ClientResponseBodyReset Client ResponseBody "client_response_body_reset"
-        "The client's connection failed within the response.";
+        "The client's connection failed during the response.";
     ClientResponseBodyCancelled Client ResponseBody "client_response_body_cancelled"
-        "The client took its request back within the response (HTTP/2).";
+        "The client cancelled the request during the response (HTTP/2).";
     BackendResponseBodyTimeout Backend ResponseBody "backend_response_body_timeout"
         "The body of the response paused for longer than `response_body`.";
     BackendResponseBodyClosed Backend ResponseBody "backend_response_body_closed"
@@ -283,13 +284,13 @@ reasons! {
     BackendResponseBodyReset Backend ResponseBody "backend_response_body_reset"
         "The connection to the backend failed before the end of its response.";
     BackendResponseBodyChunk Backend ResponseBody "backend_response_body_chunk"
-        "The chunked body of the response breaks RFC 9112 §7.1.";
+        "The chunked body of the response violates RFC 9112 §7.1.";
     LbResponseBodyTimeout Lb ResponseBody "lb_response_body_timeout"
-        "`request` was over before the end of the response.";
+        "`request` expired before the end of the response.";
     LbResponseBodyShutdown Lb ResponseBody "lb_response_body_shutdown"
-        "lb ended before the end of the response.";
+        "lb stopped before the end of the response.";
     LbResponseBodyFault Lb ResponseBody "lb_response_body_fault"
-        "A fault of lb itself, see `lb_panics_total`, before the end of the response.";
+        "A panic in lb, see `lb_panics_total`, before the end of the response.";
 
     ClientTunnelReset Client Tunnel "client_tunnel_reset"
         "The client's connection failed while it was a tunnel.";
@@ -300,21 +301,21 @@ reasons! {
     LbTunnelHalfClosed Lb Tunnel "lb_tunnel_half_closed"
         "One side had closed the tunnel, and nothing moved for longer than `half_closed`.";
     LbTunnelShutdown Lb Tunnel "lb_tunnel_shutdown"
-        "lb ended, handed over to its peer, or ceased to serve the service.";
+        "lb stopped, handed over to its peer, or no longer serves the service.";
     LbTunnelFault Lb Tunnel "lb_tunnel_fault"
-        "A fault of lb itself, see `lb_panics_total`, within a tunnel.";
+        "A panic in lb, see `lb_panics_total`, during a tunnel.";
 
     ClientKeepAliveTimeout Client KeepAlive "client_keep_alive_timeout"
         "The client sent no request for longer than `keep_alive`.";
     LbKeepAliveRoom Lb KeepAlive "lb_keep_alive_room"
-        "There was no room for other clients, and this one was without a request for longest.";
+        "A connection limit was reached, and this connection had been idle longest.";
 }
 
 impl Reason {
-    /// How many there are.
+    /// The number of reasons.
     pub(super) const COUNT: usize = Self::ALL.len();
 
-    /// The status of the answer in place of a backend's, where that is not a [`Refusal`]'s.
+    /// Returns the status of the front's own answer, unless a [`Refusal`] determines it.
     pub(super) fn status(self) -> u16 {
         match self {
             Self::LbHeadAcmeChallenge => 200,
@@ -333,8 +334,8 @@ impl Reason {
         }
     }
 
-    /// Whether it is so ordinary that `lb errors` does not show it: the ends of idle connections, and
-    /// answers that are no errors.
+    /// Returns whether `lb errors` leaves the reason out: ends of idle connections, and answers
+    /// that are no errors.
     pub(super) fn is_ordinary(self) -> bool {
         matches!(
             self,
@@ -376,7 +377,7 @@ mod tests {
         }
     }
 
-    /// The table of `docs/reasons.md`.
+    /// Returns the table of `docs/reasons.md`.
     fn table() -> String {
         let mut table =
             String::from("| reason | ended by | phase | meaning |\n|---|---|---|---|\n");

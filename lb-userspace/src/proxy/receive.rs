@@ -1,4 +1,4 @@
-//! A backend's response, read and handed on as it comes.
+//! Reads a backend's response and forwards it as it arrives.
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
@@ -21,26 +21,26 @@ use super::{
     watchdog::{Expired, Watchdog},
 };
 
-/// Interim responses before the final one.
+/// Limit of interim responses before the final one.
 const MAX_INTERIM: u32 = 32;
 
-/// What was received.
+/// The outcome of receiving.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// A whole response.
+    /// A complete response.
     Complete {
-        /// Its status.
+        /// The status.
         status: u16,
-        /// Whether the backend takes another request.
+        /// Whether the connection can be reused.
         keep_alive: bool,
     },
-    /// `101`: another protocol begins.
+    /// `101`: the backend switches protocols.
     Upgrade,
 }
 
-/// Receives the response to an order and hands it to the sink. Where the request may be sent to
-/// another backend, `backend` is the one that has it: when that goes down before it has sent a byte,
-/// and another one is up, waiting for it ends.
+/// Receives the response to a request and passes it to the sink. `backend` is given if the request
+/// may be sent to another backend: when it goes down before its first byte, and another one is up,
+/// waiting for it ends.
 pub(super) async fn receive<K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     (reader, backend): (&mut ReadHalf<'_>, Option<&PoolBackend>),
@@ -92,7 +92,7 @@ struct Source<'a, 'c> {
 }
 
 impl Source<'_, '_> {
-    /// Reads a head and lets the sink take it.
+    /// Reads a head and passes it to the sink.
     async fn head<K: ResponseSink>(&mut self, sink: &mut K) -> Result<Head, Reason> {
         let length = self.head_length(sink).await?;
         let head = self.take_head(length, sink)?;
@@ -105,7 +105,7 @@ impl Source<'_, '_> {
         let mut began = None;
         loop {
             let (here, limit) = (self.buffer.filled(), self.request.limits.max_header_bytes);
-            // What is beyond the limit is not looked at, however much came at once.
+            // Bytes beyond the limit are ignored, however many arrived.
             let scan = scanner.scan(&here[..here.len().min(limit)]);
             let malformed = |_| self.offence(Reason::BackendResponseHeadMalformed);
             if let Some(length) = scan.map_err(malformed)? {
@@ -137,7 +137,7 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Keeps what the backend sent, for whoever asks why that is so.
+    /// Keeps what the backend sent, for `lb errors`.
     fn offence(&self, reason: Reason) -> Reason {
         self.request.state.keep_offending(self.buffer.filled());
         reason
@@ -210,7 +210,7 @@ impl Source<'_, '_> {
 
     async fn chunked<K: ResponseSink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         let mut decoder = ChunkedDecoder::default();
-        // The head is, until the first bytes of the body are looked at.
+        // The head is held back until the first bytes of the body were decoded.
         let mut held_back = true;
         loop {
             let step = decoder.step(self.buffer.filled());
@@ -231,7 +231,7 @@ impl Source<'_, '_> {
                     self.buffer.clear();
                 }
             }
-            // What is here goes on before anything is waited for, or given up.
+            // Forward what has arrived before waiting or giving up.
             if std::mem::take(&mut held_back) {
                 self.hand_on(0, false, sink).await?;
             }
@@ -244,7 +244,7 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Hands the first `length` bytes to the sink.
+    /// Passes the first `length` bytes to the sink.
     async fn hand_on<K: ResponseSink>(
         &mut self,
         length: usize,
@@ -254,7 +254,7 @@ impl Source<'_, '_> {
         let (data, rest) = self.buffer.filled().split_at(length);
         let more = !last && !rest.is_empty();
         let send = sink.body(BodySlice { data, last }, more);
-        // A client that takes nothing for so long is as good as gone.
+        // A client that accepts nothing for this long counts as disconnected.
         let UpstreamRequest {
             limits, progress, ..
         } = self.request;
@@ -295,7 +295,7 @@ impl Source<'_, '_> {
             })
     }
 
-    /// Reads more, no more than the sink has room for. There is a buffer only while there is
+    /// Reads more, but no more than the sink has room for. A buffer is allocated only when there is
     /// something to read.
     async fn read<K: ResponseSink>(
         &mut self,
@@ -324,8 +324,8 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Waits until the backend has sent something or hung up. The limit counts from the last
-    /// progress of the request's body, or from `began`.
+    /// Waits until the backend has sent something or closed the connection. The limit counts from
+    /// the last progress of the request's body, or from `began`.
     async fn readable(&mut self, began: &mut Option<Instant>) -> Result<(), ReadError> {
         let stream: &TcpStream = (*self.reader).as_ref();
         let buffer = &mut *self.buffer;
@@ -354,14 +354,14 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Reads at most `room` bytes without waiting; `None`: there was nothing after all.
+    /// Reads at most `room` bytes without waiting; `None` if the readiness was spurious.
     async fn read_now(&mut self, room: usize) -> Result<Option<usize>, ReadError> {
         let space = self
             .buffer
             .space(room, self.request.limits.max_header_bytes);
         let mut space = ReadBuf::new(space);
         let read = poll_fn(|context| {
-            // `poll_read`, and not `try_read`: after a short read it knows that no more is there.
+            // `poll_read` rather than `try_read`: it clears the readiness after a short read.
             Poll::Ready(Pin::new(&mut *self.reader).poll_read(context, &mut space))
         });
         let bytes = match read.await {

@@ -1,4 +1,4 @@
-//! What the workers share of each pool, or of each backend of one.
+//! Values that the workers share for each pool or backend.
 
 use std::{
     collections::HashMap,
@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-/// Values by key, each for as long as somebody holds it: what belongs to a pool or a backend that is
-/// gone is released with the last request that it had.
+/// A map of weakly held values: a value lives as long as a holder of its [`Arc`]. What belongs to a
+/// removed pool or backend is freed with its last request.
 #[derive(Debug)]
 pub(super) struct Registry<K, V>(Mutex<HashMap<K, Weak<V>>>);
 
@@ -18,7 +18,7 @@ impl<K, V> Default for Registry<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Default> Registry<K, V> {
-    /// The value of a key: the same for all who ask while one of them holds it.
+    /// Returns the value of a key, creating it if nothing holds one.
     pub(super) fn get_or_create(&self, key: &K) -> Arc<V> {
         let mut values = self.values();
         if let Some(value) = values.get(key).and_then(Weak::upgrade) {
@@ -30,7 +30,7 @@ impl<K: Clone + Eq + Hash, V: Default> Registry<K, V> {
         value
     }
 
-    /// The value of a key that somebody holds.
+    /// Returns the value of a key if something holds it.
     pub(super) fn get(&self, key: &K) -> Option<Arc<V>> {
         self.values().get(key).and_then(Weak::upgrade)
     }

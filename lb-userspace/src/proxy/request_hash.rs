@@ -1,4 +1,4 @@
-//! What a request is hashed to where a pool balances by its parts.
+//! Hashes the part of a request that a pool balances by.
 
 use std::cell::Cell;
 
@@ -9,13 +9,13 @@ use super::{
 };
 use crate::config::HashBy;
 
-/// The hash of a request, the same in every worker and on every host; `None`: it does not have what is
-/// hashed.
+/// Returns the hash of a request, the same in every worker and on every host; `None` if the request
+/// lacks that part.
 pub(super) fn request_hash(by: &HashBy, request: &routing::Request<'_>) -> Option<u64> {
     match by {
         HashBy::Uri => Some(hash(request.target.as_bytes())),
         HashBy::Path => Some(hash(path_of(request.target).as_bytes())),
-        // Its line is not one of the header that is forwarded.
+        // Host is not among the forwarded header lines.
         HashBy::Header(name) if name == "host" => {
             Some(hash(request.host.to_ascii_lowercase().as_bytes()))
         }
@@ -26,7 +26,7 @@ pub(super) fn request_hash(by: &HashBy, request: &routing::Request<'_>) -> Optio
     }
 }
 
-/// What is found in the first line of that name that has it.
+/// Returns the first result of `find` among the lines of a field.
 fn first(
     request: &routing::Request<'_>,
     name: &str,
@@ -40,7 +40,7 @@ fn first(
     found.get()
 }
 
-/// Spreads bytes over 64 bits.
+/// Hashes bytes to 64 bits.
 fn hash(bytes: &[u8]) -> u64 {
     let mut hash = mix(bytes.len() as u64);
     for chunk in bytes.chunks(8) {

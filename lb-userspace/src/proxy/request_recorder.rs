@@ -15,23 +15,22 @@ use super::{
     request_state::{OFFENDING_BYTES, RequestStage, RequestState},
 };
 
-/// One request from the end of its head on. Its end is counted and logged when one of the methods
-/// says what it was; where none does, because its task panicked or the worker ended, when it is
-/// dropped.
+/// Records one request, from the end of its head on. A method that names the outcome counts and
+/// logs the end; if none is called, because the task panicked or the worker ended, dropping does.
 #[derive(Debug)]
 pub(super) struct RequestRecorder<'a> {
     front: &'a Front,
     client: &'a Client,
     began: Instant,
-    /// What is noted of it.
+    /// The state of the request.
     pub(super) state: RequestState,
-    /// What is kept for its line; `None`: there is no access log.
+    /// The access log's record; `None` if there is no access log.
     log: Option<Box<LogEntry>>,
     is_open: bool,
 }
 
 impl<'a> RequestRecorder<'a> {
-    /// A request of that protocol begins.
+    /// Begins the record of a request of this protocol.
     pub(super) fn begin(front: &'a Front, client: &'a Client, protocol: &'static str) -> Self {
         let began = Instant::now();
         let state = RequestState::new(began);
@@ -49,29 +48,29 @@ impl<'a> RequestRecorder<'a> {
         }
     }
 
-    /// Keeps what is wanted of its head for its line, where there is an access log.
+    /// Lets the access log's record, if there is one, copy what it needs of the head.
     pub(super) fn keep(&mut self, keep: impl FnOnce(&mut LogEntry)) {
         if let Some(log) = &mut self.log {
             keep(log);
         }
     }
 
-    /// Notes the trace in the head for the backend, where there is an access log.
+    /// Takes the trace from the head for the backend, or adds one, if there is an access log.
     pub(super) fn follow_trace(&mut self, head: &mut Vec<u8>) {
         self.keep(|log| log.follow_trace(head));
     }
 
-    /// The client has the whole response of a backend.
+    /// The client has the complete response of a backend.
     pub(super) fn answered(mut self, status: u16) {
         self.with_backend(|counters| counters.answered(status));
         self.took();
         self.close(status, None);
     }
 
-    /// The client is answered in place of a backend, with a body of that many bytes.
+    /// The client got an answer of the front, with a body of `body` bytes.
     pub(super) fn answered_locally(mut self, status: u16, reason: Reason, body: usize) {
         if reason.by() == By::Client {
-            // No backend has to do with it.
+            // The backend had no part in it.
             *self.state.backend.borrow_mut() = None;
         }
         self.with_backend(|counters| counters.answered_locally(status, reason));
@@ -80,13 +79,13 @@ impl<'a> RequestRecorder<'a> {
         self.close(status, Some(reason));
     }
 
-    /// The client has no whole response.
+    /// The client has no complete response.
     pub(super) fn aborted(mut self, reason: Reason) {
         self.count_broken(reason);
         self.close(self.state.sent_status(), Some(reason));
     }
 
-    /// The client and the backend have changed to another protocol.
+    /// The client and the backend have switched protocols.
     pub(super) fn upgraded(self) -> Self {
         self.with_backend(|counters| counters.answered(101));
         self.took();
@@ -94,7 +93,7 @@ impl<'a> RequestRecorder<'a> {
         self
     }
 
-    /// The tunnel has ended, early where there is a reason.
+    /// The tunnel has ended; early if there is a reason.
     pub(super) fn tunnel_ended(mut self, reason: Option<Reason>) {
         if let Some(reason) = reason {
             self.front.counters.closed(reason);
@@ -137,8 +136,8 @@ impl<'a> RequestRecorder<'a> {
     }
 }
 
-/// A connection ended early without a request under way, with these bytes: counts it, and logs it
-/// where that is wanted.
+/// Counts a connection that ended early without a request in flight, and logs it if configured.
+/// `bytes` is what the client had sent.
 pub(super) fn connection_ended(front: &Front, client: &Client, reason: Reason, bytes: &[u8]) {
     front.counters.closed(reason);
     log_entry::write_connection(front, client, reason);

@@ -1,5 +1,5 @@
-//! The state of one request in flight: how far it is, which backend has it, and what the counters, the
-//! access log and `lb errors` report of it when it ends.
+//! The state of one request in flight: its progress, its backend, and what counters, access log and
+//! `lb errors` report when it ends.
 
 use std::{
     cell::{Cell, Ref, RefCell},
@@ -9,50 +9,50 @@ use std::{
 
 use super::{reason::Phase, upstream::PoolBackend};
 
-/// The most bytes that are kept of what broke the rules.
+/// Limit of the bytes kept of a protocol violation.
 pub(super) const OFFENDING_BYTES: usize = 512;
 
-/// What is noted of a request while it is under way.
+/// The state of one request in flight.
 #[derive(Debug, Default)]
 pub(super) struct RequestState {
-    /// When its head had come.
+    /// When its head was complete.
     pub(super) began: Option<Instant>,
-    /// How far the request's body is, and its response.
+    /// The progress of its body and its response.
     pub(super) transfer: TransferState,
     stage: Cell<RequestStage>,
     attempts: Cell<u32>,
     /// When it reached its stages.
     pub(super) times: RequestTimes,
-    /// Bytes of the body that the backend took; of a tunnel, bytes to the backend.
+    /// Bytes of the body that the backend accepted; in a tunnel, bytes to the backend.
     pub(super) request_bytes: Cell<u64>,
-    /// Bytes of the body that were handed to the client; of a tunnel, bytes to it.
+    /// Bytes of the body that were passed to the client; in a tunnel, bytes to the client.
     pub(super) response_bytes: Cell<u64>,
     /// The status of the backend's response.
     pub(super) status: Cell<u16>,
-    /// The backend that has it, or had it last.
+    /// The current or last backend.
     pub(super) backend: RefCell<Option<Rc<PoolBackend>>>,
-    /// The beginning of the request; kept only where it ends early.
+    /// The beginning of the request, kept only if it ends early.
     pub(super) request: RefCell<Vec<u8>>,
-    /// What broke the rules.
+    /// The beginning of the bytes that violated the protocol.
     pub(super) offending: RefCell<Vec<u8>>,
 }
 
-/// What comes before and after the exchange with a backend.
+/// The stages of a request around the exchange with a backend.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum RequestStage {
-    /// No backend was chosen yet.
+    /// No backend is chosen.
     #[default]
     Queue,
-    /// A backend was chosen.
+    /// A backend is chosen.
     Connect,
-    /// There is a connection to it.
+    /// A connection is established.
     Connected,
-    /// The backend speaks another protocol.
+    /// The protocols were switched.
     Tunnel,
 }
 
 impl RequestState {
-    /// The state of a request whose head was complete at `began`.
+    /// Creates the state of a request whose head was complete at `began`.
     pub(super) fn new(began: Instant) -> Self {
         Self {
             began: Some(began),
@@ -60,7 +60,7 @@ impl RequestState {
         }
     }
 
-    /// The request goes to that backend.
+    /// An attempt to send the request to `backend` begins.
     pub(super) fn attempt(&self, backend: &Rc<PoolBackend>) {
         self.attempts.set(self.attempts.get() + 1);
         self.enter(RequestStage::Connect);
@@ -68,22 +68,22 @@ impl RequestState {
         *self.backend.borrow_mut() = Some(Rc::clone(backend));
     }
 
-    /// How often it went to a backend.
+    /// Returns the number of attempts.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts.get()
     }
 
-    /// The backend that has it, or had it last.
+    /// Returns the current or last backend.
     pub(super) fn backend(&self) -> Ref<'_, Option<Rc<PoolBackend>>> {
         self.backend.borrow()
     }
 
-    /// The request has come to that stage.
+    /// The request enters a stage.
     pub(super) fn enter(&self, stage: RequestStage) {
         self.stage.set(stage);
     }
 
-    /// How far the request is.
+    /// Returns how far the request has come.
     pub(super) fn phase(&self) -> Phase {
         match self.stage.get() {
             RequestStage::Queue => Phase::Queue,
@@ -95,7 +95,7 @@ impl RequestState {
         }
     }
 
-    /// The status of the response of which the client has a part; 0: none.
+    /// Returns the status of the response that the client has a part of; 0 if none.
     pub(super) fn sent_status(&self) -> u16 {
         if self.transfer.answered.get() {
             self.status.get()
@@ -104,34 +104,35 @@ impl RequestState {
         }
     }
 
-    /// Keeps the first two lines of a head for the backend, because the request ends early.
+    /// Keeps the first two lines of the head for the backend, because the request ends early.
     pub(super) fn keep_request(&self, head: &[u8]) {
         let mut ends = memchr::memchr_iter(b'\r', head);
         let end = ends.nth(1).unwrap_or(head.len()).min(OFFENDING_BYTES);
         *self.request.borrow_mut() = head[..end].to_vec();
     }
 
-    /// Keeps the beginning of what broke the rules.
+    /// Keeps the beginning of bytes that violated the protocol.
     pub(super) fn keep_offending(&self, bytes: &[u8]) {
         let bytes = &bytes[..bytes.len().min(OFFENDING_BYTES)];
         *self.offending.borrow_mut() = bytes.to_vec();
     }
 }
 
-/// How far a request's body is, and its response.
+/// The progress of a request's body and its response.
 #[derive(Debug, Default)]
 pub(super) struct TransferState {
-    /// When it last went on; `None`: not yet.
+    /// When the backend last accepted a part of the body; `None` if it has accepted none.
     pub(super) progress: Cell<Option<tokio::time::Instant>>,
-    /// Whether the backend has all of it.
+    /// Whether the backend has the complete request.
     pub(super) complete: Cell<bool>,
-    /// Whether the head of the response has come.
+    /// Whether the head of the response has arrived.
     pub(super) answered: Cell<bool>,
-    /// Whether the client has all that there is of the response, and the backend is waited for.
+    /// Whether the client has everything that has arrived of the response, so that only the backend
+    /// is waited for.
     pub(super) waiting: Cell<bool>,
 }
 
-/// When a request reached its stages; nothing is noted without an access log.
+/// When a request reached its stages; recorded only if there is an access log.
 #[derive(Debug, Default)]
 pub(super) struct RequestTimes {
     is_on: Cell<bool>,
@@ -141,7 +142,7 @@ pub(super) struct RequestTimes {
 }
 
 impl RequestTimes {
-    /// Notes times from here on.
+    /// Enables recording.
     pub(super) fn turn_on(&self) {
         self.is_on.set(true);
     }
@@ -151,13 +152,13 @@ impl RequestTimes {
         self.note(&self.chosen);
     }
 
-    /// There is a connection. The last one counts.
+    /// A connection was established. The last one counts.
     pub(super) fn connect(&self) {
         self.connected.set(None);
         self.note(&self.connected);
     }
 
-    /// A byte of the response came. The first one counts.
+    /// A byte of the response arrived. The first one counts.
     pub(super) fn first_byte(&self) {
         self.note(&self.first_byte);
     }

@@ -1,4 +1,4 @@
-//! Whether a request is sent again after an attempt that failed.
+//! Decides whether a request is retried after a failed attempt.
 
 use std::time::Duration;
 
@@ -6,37 +6,37 @@ use tokio::time::Instant;
 
 use super::reason::Reason;
 
-/// What to do after an attempt that failed.
+/// The decision after a failed attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Retry {
-    /// Nothing: the client gets the failure.
+    /// No retry: the client gets the failure.
     No,
-    /// The same backend once more, over a new connection: the connection that failed was kept from
-    /// an earlier request, and its end says nothing about the backend.
+    /// Retry at the same backend over a new connection: a reused connection failed, which shows
+    /// nothing about the backend.
     SameBackend,
-    /// A backend that was not tried yet.
+    /// Retry at a backend that was not tried yet.
     OtherBackend,
-    /// Nothing, for the budget has nothing left.
+    /// No retry, because the retry budget is exhausted.
     OverBudget,
 }
 
-/// What may still be tried for one request.
+/// The remaining retries of one request.
 #[derive(Debug)]
 pub(super) struct Retries {
     /// The pool's `retries`.
     allowed: u8,
-    /// How many of them are used up.
+    /// Retries used.
     used: u8,
-    /// For how long backends that refuse the connection are passed over.
+    /// How long backends that refuse the connection are skipped.
     refusals_for: Duration,
     refused_since: Option<Instant>,
-    /// Whether a kept connection was found dead: no other kept one is tried after that.
+    /// Whether a reused connection turned out to be closed: no idle connection is used after that.
     stale: bool,
 }
 
 impl Retries {
-    /// For a request to a pool with that many `retries`. Backends that refuse the connection are
-    /// passed over for `refusals_for` after the first one.
+    /// Creates the state for a request to a pool with `allowed` retries. Backends that refuse the
+    /// connection are skipped until `refusals_for` after the first refusal.
     pub(super) fn new(allowed: u8, refusals_for: Duration) -> Self {
         Self {
             allowed,
@@ -47,14 +47,14 @@ impl Retries {
         }
     }
 
-    /// Whether only new connections are used from here on.
+    /// Returns whether the next attempts must use new connections.
     pub(super) fn only_new_connections(&self) -> bool {
         self.stale
     }
 
-    /// Decides after a failure. `reused`: the connection was kept from an earlier request.
-    /// `harmless`: the request may be sent twice (RFC 9110 §9.2.2) and is still complete. `budget` is
-    /// asked before a backend is given more work than it would have without retries.
+    /// Decides after a failure. `reused`: the connection was an idle one. `harmless`: the request
+    /// is idempotent (RFC 9110 §9.2.2) and still complete. `budget` is called before a retry that
+    /// gives a backend additional work.
     pub(super) fn after(
         &mut self,
         failure: Reason,
@@ -63,8 +63,8 @@ impl Retries {
         now: Instant,
     ) -> Retry {
         match failure {
-            // Each backend is tried once, and a refusal costs it and us next to nothing: only the
-            // time is bounded, for pools of thousands.
+            // Each backend is tried once, and a refusal costs next to nothing: only the total time
+            // is bounded, for pools of thousands of backends.
             Reason::BackendConnectRefused
             | Reason::BackendConnectUnreachable
             | Reason::BackendConnectDown
@@ -113,7 +113,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(2);
 
-    /// A budget that has something left.
+    /// A budget with retries left.
     fn full() -> bool {
         true
     }
@@ -191,7 +191,7 @@ mod tests {
             let next = retries.after(failure, (false, true), full, Instant::now());
             assert_eq!(next, Retry::OtherBackend, "{failure:?}");
         }
-        // Where there would be none anyway, the budget has no part in it.
+        // Without allowed retries, the budget is not asked.
         let mut retries = Retries::new(0, LIMIT);
         let closed = Reason::BackendResponseHeadClosed;
         let next = retries.after(closed, (false, true), empty, Instant::now());

@@ -1,42 +1,42 @@
-//! How many requests a worker may send again: a share of those of the last ten seconds, and some a second
-//! besides (as Finagle and Linkerd have it). Pure: time comes in as an argument.
+//! The retry budget of a worker: a share of the requests of the last ten seconds, plus a number per
+//! second (as in Finagle and Linkerd). Pure: time is an argument.
 //!
-//! Each worker keeps the share by itself, so that all of them together do.
+//! Each worker keeps the share on its own, so all workers together do.
 
 use std::time::Instant;
 
 use crate::config::Percent;
 
-/// Seconds that are looked back upon.
+/// Length of the sliding window in seconds.
 const SECONDS: usize = 10;
 
-/// What was asked and sent again in the last ten seconds.
+/// Requests and retries of the last ten seconds.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
     epoch: Instant,
-    /// One for each second, in the order of the remainder.
+    /// One slot for each second, indexed by the second modulo the length.
     seconds: [Second; SECONDS],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Second {
-    /// Which one it is, since the epoch.
+    /// The second since the epoch that the slot counts.
     number: u64,
     requests: u32,
     retries: u32,
 }
 
-/// What there may be.
+/// The configured allowance.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
-    /// Of requests.
+    /// Share of the requests that may be retried.
     pub(super) share: Percent,
-    /// Besides, a second.
+    /// Additional retries per second.
     pub(super) per_second: u32,
 }
 
 impl RetryBudget {
-    /// Nothing was asked before.
+    /// Creates a budget without requests.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             epoch: now,
@@ -44,13 +44,13 @@ impl RetryBudget {
         }
     }
 
-    /// A request came.
+    /// Counts a request.
     pub(super) fn request(&mut self, now: Instant) {
         let second = self.second(now);
         second.requests = second.requests.saturating_add(1);
     }
 
-    /// Whether one may be sent again, which then counts as done.
+    /// Returns whether a retry is allowed; an allowed one is counted.
     pub(super) fn retry(&mut self, allowance: Allowance, now: Instant) -> bool {
         let number = self.number(now);
         let is_recent = |second: &&Second| number - second.number.min(number) < SECONDS as u64;
@@ -133,7 +133,7 @@ mod tests {
                 .count()
         };
         assert_eq!([granted(0), granted(9)], [20, 0]);
-        // Neither the requests nor their retries.
+        // Neither the old requests nor their retries count.
         assert_eq!([granted(10), granted(19), granted(20)], [10, 0, 10]);
         assert_eq!(granted(1000), 10);
     }
@@ -152,7 +152,7 @@ mod tests {
                 sent += u32::from(budget.retry(allowance(20, 10), now));
             }
         }
-        // Ten a second, and those of ten seconds that the first one has at once.
+        // Ten a second, and at the start those of ten seconds at once.
         let most = f64::from(requests) * 1.2 + 10.0 * 70.0;
         let sent = f64::from(sent);
         assert!(sent <= most && sent > most - 200.0, "{sent} of {requests}");
@@ -184,7 +184,7 @@ mod tests {
                 let recent = seen.iter().filter(|(when, ..)| second - when < 10);
                 let (requests, retries) = recent.fold((0, 0), |sum, one| (sum.0 + one.1, sum.1 + one.2));
                 let most = requests * u64::from(share) / 100 + u64::from(per_second) * 10;
-                // What was granted when there were more requests is not taken back.
+                // Retries granted when there were more requests are not revoked.
                 prop_assert!(granted == 0 || retries <= most, "{retries} of {requests}");
             }
         }

@@ -1,4 +1,4 @@
-//! A request that has been decided upon, as its connection goes on with it.
+//! A routed request: the routing decision and what follows from it.
 
 use std::{rc::Rc, time::SystemTime};
 
@@ -12,19 +12,19 @@ use super::{
     served_pool::ServedPool,
 };
 
-/// A request that has been decided upon.
+/// A request with its routing decision.
 #[derive(Debug)]
 pub(super) struct Routed {
-    /// The pool that serves it; `None`: the front answers.
+    /// The pool that serves it; `None` if the front answers.
     pub(super) pool: Option<Rc<ServedPool>>,
-    /// The decision; `None`: the service has nothing to decide.
+    /// The decision; `None` if the service has no routing table.
     pub(super) decision: Option<Decision>,
-    /// What the choice of a backend depends on.
+    /// The inputs for choosing a backend.
     pub(super) selection: Selection,
 }
 
 impl Routed {
-    /// What is changed in the request's head.
+    /// Returns the changes to the request's head.
     pub(super) fn changes<'a>(&'a self, request: &routing::Request<'a>) -> Changes<'a> {
         let Some(decision) = &self.decision else {
             return Changes {
@@ -44,7 +44,8 @@ impl Routed {
         }
     }
 
-    /// What is changed in the header of a backend's response, which gives the client this cookie.
+    /// Returns the changes to the header of a backend's response. `set_cookie` is the session
+    /// cookie for the client.
     pub(super) fn reply_changes<'a>(&'a self, set_cookie: Option<&'a str>) -> ReplyChanges<'a> {
         ReplyChanges {
             edits: self.response_edits(),
@@ -52,12 +53,12 @@ impl Routed {
         }
     }
 
-    /// What is changed in the response's header.
+    /// Returns the edits of the response's header.
     pub(super) fn response_edits(&self) -> Option<&FieldEdits> {
         self.decision.as_ref()?.response_edits()
     }
 
-    /// Why the front answers, where no pool serves the request.
+    /// Returns the reason of the front's answer, if no pool serves the request.
     pub(super) fn reason(&self) -> Reason {
         match self.decision.as_ref().map(|decision| &decision.verdict) {
             Some(Verdict::Redirect(..)) => Reason::LbHeadRedirect,
@@ -66,12 +67,12 @@ impl Routed {
         }
     }
 
-    /// The table that it was decided by.
+    /// Returns the routing table that made the decision.
     pub(super) fn table(&self) -> Option<&Table> {
         Some(&self.decision.as_ref()?.table)
     }
 
-    /// Hands the answer over where no pool serves the request.
+    /// Builds the front's answer, if no pool serves the request, and passes it to `hand_over`.
     pub(super) fn with_answer<T>(&self, hand_over: impl FnOnce(&Answer<'_>) -> T) -> T {
         let verdict = self.decision.as_ref().map(|decision| &decision.verdict);
         let edits = self.response_edits();
@@ -102,7 +103,8 @@ impl Routed {
     }
 }
 
-/// Hands an answer over that says that something failed: the service's page for it, or a text.
+/// Builds an error answer, from the service's error page or a default text, and passes it to
+/// `hand_over`.
 pub(super) fn with_own_answer<T>(
     table: Option<&Table>,
     (status, refusal): (u16, Option<Refusal>),
@@ -123,7 +125,7 @@ pub(super) fn with_own_answer<T>(
     })
 }
 
-/// The head of a response in HTTP/2's terms, and its body.
+/// Converts an answer to an HTTP/2 head and its body.
 pub(super) fn http2_response(answer: &Answer<'_>) -> Option<(http::Response<()>, Vec<u8>)> {
     let mut response = http::Response::builder().status(answer.status);
     for (name, value) in answer.fields(SystemTime::now()) {

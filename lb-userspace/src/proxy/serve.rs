@@ -1,4 +1,4 @@
-//! One connection of a client, from its handshake on.
+//! Serves one client connection, from its TLS handshake on.
 
 use std::{
     io,
@@ -21,14 +21,14 @@ use super::{
 };
 use crate::acme::ACME_TLS;
 
-/// Room for plaintext that rustls holds before it is written: all that is read at once, so that it
-/// goes out in one piece.
+/// Limit of the plaintext that rustls buffers before it is written: enough for one full read, so
+/// that it is sent in one piece.
 const TLS_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Bytes of a handshake that are kept in case that it fails.
+/// Number of handshake bytes kept for the report of a failed handshake.
 const FIRST_BYTES: usize = 32;
 
-/// How long the end of a connection may take.
+/// Time limit for closing a connection.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
@@ -43,7 +43,8 @@ pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &
     let began = front.access_log().map(|_| Instant::now());
     let mut first_bytes = ([0; FIRST_BYTES], 0);
     let handshake = async {
-        // Whoever leaves without a word looked whether somebody is here: that is no failure.
+        // A client that disconnects without sending anything was probing the port; that is no
+        // failure.
         first_bytes.1 = stream.peek(&mut first_bytes.0).await?;
         if first_bytes.1 == 0 {
             return Ok(None);
@@ -63,7 +64,7 @@ pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &
             client.certificate = certificate_fields(&stream);
             match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => http2::serve((stream, progress), front, client, watchdog).await,
-                // The handshake was all (RFC 8737 §3).
+                // The handshake was the whole exchange (RFC 8737 §3).
                 Some(ACME_TLS) => close(stream, watchdog).await,
                 _ => http1::serve((stream, progress), front, &client, watchdog).await,
             }
@@ -86,11 +87,11 @@ pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &
 }
 
 async fn close(mut stream: TlsStream<Metered>, mut watchdog: Watchdog) {
-    // Whoever validates has seen what it came for.
+    // The validation server has what it needs; a failure to close is irrelevant.
     let _closed = watchdog.limit(LAST_WORD, stream.shutdown()).await;
 }
 
-/// What backends are told of the certificate that the client showed.
+/// Returns the header lines that describe the client's certificate to backends.
 fn certificate_fields(stream: &TlsStream<Metered>) -> Option<Box<[u8]>> {
     let (_, session) = stream.get_ref();
     client_certificates::fields(session.peer_certificates()?.first()?)
@@ -104,7 +105,7 @@ fn note_handshake(stream: &TlsStream<Metered>, front: &Front, client: &Client) {
     client.tls.handshake_succeeded(tls13, resumed);
 }
 
-/// Why a handshake failed.
+/// Returns the reason for a failed handshake.
 fn handshake_failure(error: &io::Error) -> Reason {
     let of_tls = error.get_ref().and_then(|error| error.downcast_ref());
     match of_tls {

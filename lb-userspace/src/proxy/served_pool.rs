@@ -27,33 +27,33 @@ use super::{
 };
 use crate::{config::Name, pool::PoolView};
 
-/// A pool that is to be served.
+/// A pool to be served.
 #[derive(Clone, Debug)]
 pub(super) struct PoolPlan {
-    /// Its name.
+    /// The name of the pool.
     pub(super) name: Name,
-    /// Its views.
+    /// Publishes the views of the pool.
     pub(super) feed: watch::Receiver<Arc<PoolView>>,
-    /// What other workers and services have of it too.
+    /// State shared with other workers and services.
     pub(super) shared: SharedPool,
 }
 
-/// What there is for a request.
+/// The outcome of choosing a backend.
 #[derive(Debug)]
 pub(super) enum Choice {
-    /// A backend, and a permit of it where the pool limits requests.
+    /// A backend, and a permit if the pool limits requests.
     Backend(Rc<PoolBackend>, Option<Permit>),
-    /// Backends that have as many requests as they may have, or requests that came before.
+    /// All eligible backends are at their limit, or earlier requests are queued.
     Full,
-    /// No backend.
+    /// No backend is available.
     None,
 }
 
-/// A pool as one worker serves one service from it. It changes in place, so that requests under way
-/// see what became of their backends.
+/// A pool as one worker serves one service from it. It changes in place, so that requests in flight
+/// see the state of their backends.
 #[derive(Debug)]
 pub(super) struct ServedPool {
-    /// The pool.
+    /// The name of the pool.
     pub(super) name: Name,
     counters: Arc<ServiceCounters>,
     upstreams: Rc<Upstreams>,
@@ -65,8 +65,8 @@ pub(super) struct ServedPool {
 }
 
 impl ServedPool {
-    /// A pool with its plan. It looks at the feed of views whenever that changes, so that idle
-    /// connections to a backend that is out are closed at once.
+    /// Creates the pool. A task follows the published views, so that idle connections to a backend
+    /// that is out of use are closed immediately.
     pub(super) fn new(
         plan: PoolPlan,
         counters: &Arc<ServiceCounters>,
@@ -93,7 +93,7 @@ impl ServedPool {
         pool
     }
 
-    /// Takes another plan, from the next request on.
+    /// Replaces the plan, from the next request on.
     pub(super) fn update(self: &Rc<Self>, plan: PoolPlan) {
         let feed = plan.feed;
         *self.shared.borrow_mut() = plan.shared;
@@ -105,7 +105,8 @@ impl ServedPool {
         }
     }
 
-    /// Ends with the pool, with the feed's sender, and with a newer feed.
+    /// Starts a task that follows the feed until the pool, the feed's sender or the use of this
+    /// feed ends.
     fn follow(self: &Rc<Self>) {
         let mut feed = self.feed.borrow().clone();
         let pool = Rc::downgrade(self);
@@ -119,8 +120,7 @@ impl ServedPool {
         });
     }
 
-    /// Takes over what the checks and the operator said about the pool since the last look, or
-    /// `anyway`.
+    /// Applies the latest view if it has changed or if `anyway` is set.
     fn look(&self, anyway: bool) {
         let mut feed = self.feed.borrow_mut();
         if anyway || feed.has_changed().unwrap_or(false) {
@@ -129,26 +129,27 @@ impl ServedPool {
             let shared = self.shared.borrow();
             let worker = (&*self.upstreams, &*self.counters);
             self.backends.borrow_mut().update(view, worker, &shared);
-            // Those who wait may find another backend, or none.
+            // Queued requests may find another backend now, or none.
             if let Some(admission) = &shared.admission {
                 admission.wake_all();
             }
         }
     }
 
-    /// The service does not use the pool any more. Requests under way may still try its backends.
+    /// Closes idle connections, because the service no longer uses the pool. Requests in flight may
+    /// still retry at its backends.
     pub(super) fn drop_idle(&self) {
         for backend in &self.backends.borrow().members {
             backend.upstream.drop_idle();
         }
     }
 
-    /// A request came that began then.
+    /// Counts a request that began then.
     pub(super) fn count_request(&self, began: Instant) {
         self.budget.borrow_mut().request(began);
     }
 
-    /// Whether a request may be sent again as far as the budget goes, which is then used.
+    /// Returns whether the retry budget allows a retry; an allowed one is counted.
     pub(super) fn may_retry(&self, now: Instant) -> bool {
         let allowance = Allowance {
             share: self
@@ -164,19 +165,19 @@ impl ServedPool {
         self.budget.borrow_mut().retry(allowance, now)
     }
 
-    /// How many other backends a request may be sent to.
+    /// Returns how often a request may be retried.
     pub(super) fn retries(&self) -> u8 {
         self.backends.borrow().view.pool.retries
     }
 
-    /// Waits for what a backend does, unless it goes down while another one takes new requests.
+    /// Runs `work` unless the backend goes down while another one takes requests; `None` then.
     pub(super) async fn unless_down<T>(
         &self,
         backend: &PoolBackend,
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let (mut down, mut work) = (pin!(backend.is_down()), pin!(work));
-        // With nobody else to ask, the backend may still come to it.
+        // Without an alternative, keep waiting for this backend.
         let mut alone = false;
         poll_fn(|context| {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
@@ -199,7 +200,7 @@ impl ServedPool {
         others.any(|other| other.up.get() && !Rc::ptr_eq(&other.upstream, &backend.upstream))
     }
 
-    /// What the choice of a backend for a request depends on.
+    /// Returns the inputs for choosing a backend for a request.
     pub(super) fn selection(&self, request: &routing::Request<'_>) -> Selection {
         let backends = self.backends.borrow();
         let sessions = backends.sessions.as_ref();
@@ -210,10 +211,10 @@ impl ServedPool {
         }
     }
 
-    /// Chooses a backend for a request of a client, not one of `tried`: that of its session, or else
-    /// as the pool balances. One that could not be reached a moment ago is taken only where there is
-    /// no other, a backup only where all others are down, ejected or were tried, and one that is ejected
-    /// only where there is no backup either.
+    /// Chooses a backend for a client's request, not one of `tried`: the one of its sticky session,
+    /// or else by the pool's algorithm. A backend that was unreachable a moment ago is chosen only
+    /// if there is no other; a backup only if all others are down, ejected or tried; an ejected one
+    /// only if there is no backup either.
     pub(super) fn choose(
         &self,
         (client, selection): (u64, &Selection),
@@ -244,7 +245,7 @@ impl ServedPool {
                 None => None,
                 Some(limiter) => match limiter.try_acquire(number) {
                     Some(permit) => Some(permit),
-                    // Another worker was faster.
+                    // Another worker took the last permit.
                     None => continue,
                 },
             };
@@ -255,7 +256,7 @@ impl ServedPool {
         }
     }
 
-    /// Takes in how a backend did with a request.
+    /// Records the result of a request at a backend; may eject the backend.
     pub(super) fn observe(&self, backend: &PoolBackend, observation: Observation) {
         let record = backend.record.borrow();
         let Some(record) = &*record else {
@@ -286,8 +287,8 @@ impl ServedPool {
         }
     }
 
-    /// A place in the queue, whether it is the first, and how long it is held; `None`: the queue is
-    /// full.
+    /// Enqueues a request. Returns its entry, whether it is the first, and the time limit; `None`
+    /// if the queue is full.
     pub(super) fn join_queue(&self) -> Option<((QueuePlace, bool), Duration)> {
         let backends = self.backends.borrow();
         let Limiter {

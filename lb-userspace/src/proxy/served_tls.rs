@@ -1,4 +1,4 @@
-//! What one service is served with over TLS, and the files that it comes from.
+//! The TLS configuration of one service, and the files that it is read from.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
@@ -17,21 +17,21 @@ use crate::{
     tickets::TicketKeys,
 };
 
-/// The TLS of one service.
+/// The TLS configuration of one service.
 #[derive(Clone, Debug)]
 pub(super) struct ServedTls {
-    /// For the handshakes of every worker.
+    /// The configuration for handshakes, shared by all workers.
     pub(super) config: Arc<ServerConfig>,
     certificates: Vec<(PathBuf, Certificate)>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-/// What outlives a change of certificates.
+/// State that outlives a change of certificates.
 #[derive(Clone, Copy)]
 pub(super) struct Keys<'a> {
-    /// For session tickets.
+    /// The keys of session tickets.
     pub(super) tickets: &'a TicketKeys,
-    /// Answers for directories that validate a name.
+    /// Responses to ACME challenges.
     pub(super) challenges: &'a Challenges,
 }
 
@@ -43,16 +43,16 @@ struct Settings<'s> {
     tls: &'s Tls,
 }
 
-/// What the files of a service hold.
+/// The contents of a service's files.
 struct Loaded {
     certificates: Vec<(PathBuf, Certificate)>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    /// Why files are not used.
+    /// Why files could not be used.
     errors: Vec<Error>,
 }
 
 impl ServedTls {
-    /// Reads the files of a service. `None`: it is served without TLS.
+    /// Reads the files of a service. `None` if it is served without TLS.
     ///
     /// # Errors
     /// Every file that cannot be used.
@@ -72,8 +72,8 @@ impl ServedTls {
             .map_err(|error| vec![error])
     }
 
-    /// Reads the files of the service again. In place of one that cannot be used, what it held
-    /// before stays in use; the errors say which and why.
+    /// Reads the service's files again. A file that cannot be used leaves its previous content in
+    /// use, and is among the errors.
     pub(super) fn reload(&self, service: &Service, keys: Keys<'_>) -> (Self, Vec<Error>) {
         let Some(settings) = Settings::of(service) else {
             return (self.clone(), Vec::new());
@@ -91,7 +91,7 @@ impl ServedTls {
         }
     }
 
-    /// The certificates in use.
+    /// Returns the certificates in use.
     pub(super) fn infos(&self, service: &Name) -> impl Iterator<Item = CertificateInfo> {
         let certificates = self.certificates.iter();
         certificates.map(|(path, certificate)| CertificateInfo {
@@ -133,7 +133,7 @@ impl ServedTls {
 }
 
 impl ServedTls {
-    /// Puts what was in use in place of what could not be read.
+    /// Replaces what could not be read by what is in use.
     fn keep_what_is_missing(&self, settings: &Settings<'_>, loaded: &mut Loaded) {
         let mut read = std::mem::take(&mut loaded.certificates);
         for path in settings.paths() {
@@ -151,7 +151,7 @@ impl ServedTls {
 }
 
 impl<'s> Settings<'s> {
-    /// `None`: the service is not of mode `https`.
+    /// Returns `None` if the service is not of mode `https`.
     fn of(service: &'s Service) -> Option<Self> {
         let Mode::Https {
             certificates,
@@ -169,7 +169,7 @@ impl<'s> Settings<'s> {
         })
     }
 
-    /// The certificate files, the one that the agent obtains last.
+    /// Returns the certificate files; the one that the agent obtains comes last.
     fn paths(&self) -> impl Iterator<Item = &'s PathBuf> + use<'s> {
         let obtained = self.obtained.map(|obtained| &obtained.file);
         self.files.iter().chain(obtained)
@@ -197,12 +197,12 @@ impl<'s> Settings<'s> {
         loaded
     }
 
-    /// Whether the certificate of this file has not been obtained yet.
+    /// Returns whether this file's certificate has not been obtained yet.
     fn is_still_to_come(&self, path: &PathBuf) -> bool {
         self.obtained.is_some_and(|one| one.file == *path) && !path.exists()
     }
 
-    /// What clients are shown before the first certificate was obtained.
+    /// Returns the certificate that is served until the first one has been obtained.
     fn placeholder(&self, loaded: &Loaded) -> Result<Option<Arc<CertifiedKey>>, Error> {
         let obtained = self.obtained.filter(|obtained| {
             let mut read = loaded.certificates.iter();
@@ -218,8 +218,8 @@ impl<'s> Settings<'s> {
     }
 }
 
-/// The files that certificates, authorities of clients and lists of revoked certificates of these
-/// services come from.
+/// Returns the files that the certificates, client authorities and revocation lists of these
+/// services are read from.
 #[must_use]
 pub fn tls_files(services: &[Service]) -> BTreeSet<PathBuf> {
     let settings = services.iter().filter_map(Settings::of);

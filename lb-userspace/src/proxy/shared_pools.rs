@@ -1,4 +1,4 @@
-//! What all workers and services share of a pool.
+//! The state of a pool that all workers and services share.
 
 use std::{
     collections::HashMap,
@@ -14,20 +14,20 @@ use super::{
 };
 use crate::config::{Name, Pool};
 
-/// What all workers and services share of one pool.
+/// The state of one pool that all workers and services share.
 #[derive(Clone, Debug)]
 pub(super) struct SharedPool {
-    /// What its cookies are signed with; `None`: it has none.
+    /// The key of session cookies; `None` if there are none.
     pub(super) session_key: Option<Arc<SessionKey>>,
-    /// Where its requests are counted and wait; `None`: they are not limited.
+    /// Limits and queues requests; `None` if they are not limited.
     pub(super) admission: Option<Arc<AdmissionControl>>,
-    /// Where failures are counted; `None`: no backend is ejected.
+    /// Records failures; `None` if no backend is ejected.
     pub(super) outliers: Option<Arc<Outliers>>,
-    /// The part of one worker of its retries a second.
+    /// Each worker's part of the retries per second.
     pub(super) retries_per_second: u32,
 }
 
-/// The same of every pool, from one configuration to the next.
+/// The shared state of all pools, which outlives a change of configuration.
 #[derive(Debug)]
 pub(super) struct SharedPools {
     workers: NonZeroUsize,
@@ -36,7 +36,7 @@ pub(super) struct SharedPools {
 }
 
 impl SharedPools {
-    /// For that many workers.
+    /// Creates the registry for this many workers.
     pub(super) fn new(workers: NonZeroUsize) -> Self {
         Self {
             workers,
@@ -45,10 +45,10 @@ impl SharedPools {
         }
     }
 
-    /// Those of a pool.
+    /// Returns the shared state of a pool.
     ///
     /// # Errors
-    /// Its key for cookies cannot be used.
+    /// The key of session cookies cannot be used.
     pub(super) fn of(&self, pool: &Pool) -> Result<SharedPool, Error> {
         let per_request = &pool.per_request;
         let admission = per_request
@@ -63,13 +63,13 @@ impl SharedPools {
         })
     }
 
-    /// The part of one worker of what all may do: at least one, so that each may do something.
+    /// Returns each worker's part of a total; at least one, so that every worker can do something.
     fn part_of(&self, all: u32) -> u32 {
         let workers = u32::try_from(self.workers.get()).unwrap_or(u32::MAX);
         all.div_ceil(workers)
     }
 
-    /// What backends of a pool do now.
+    /// Returns the current usage of a pool's backends.
     pub(super) fn usage(&self, pool: &Pool, now: Instant) -> PoolUsage {
         let admission = self.admissions.get(&pool.name);
         let outliers = self.outliers.get(&pool.name);
@@ -97,21 +97,21 @@ impl SharedPools {
     }
 }
 
-/// What the backends of one pool do now, for all services of the process.
+/// The current usage of one pool, over all services of the process.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PoolUsage {
-    /// Requests that wait for a backend; 0 where the pool has no limit.
+    /// Queued requests; 0 if the pool has no limit.
     pub queued: usize,
-    /// Each backend.
+    /// The usage of each backend.
     pub backends: HashMap<SocketAddr, BackendUsage>,
 }
 
-/// What one backend does now.
+/// The current usage of one backend.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct BackendUsage {
-    /// Requests under way that count against the pool's limit; 0 where it has none.
+    /// Requests in flight that count against the pool's limit; 0 if it has none.
     pub in_use: usize,
-    /// How long it is still ejected; `None`: it is not.
+    /// The remaining time of its ejection; `None` if it is not ejected.
     pub ejected_for: Option<Duration>,
 }
 
@@ -149,7 +149,7 @@ mod tests {
         drop(admission);
         let in_use = || all.usage(&limited, now).backends[&address].in_use;
         assert_eq!(in_use(), 1);
-        // A reload takes the limit away, and another one brings it back.
+        // One reload removes the limit, and another one restores it.
         let unlimited = all.of(&pool("")).expect("usable keys");
         assert!(unlimited.admission.is_none() && unlimited.outliers.is_none());
         drop(shared);

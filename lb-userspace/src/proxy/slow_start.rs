@@ -1,14 +1,14 @@
-//! The share of a backend that came up a moment ago. Pure: time comes in as an argument.
+//! The share of a backend in slow start. Pure: time is an argument.
 
 use std::time::Duration;
 
-/// A backend's whole share.
+/// The full share.
 pub(super) const WHOLE: u32 = 1000;
-/// What it begins with: a tenth (as in Envoy), so that there are requests that warm it up.
+/// The initial share: a tenth (as in Envoy), so that some requests warm the backend up.
 const FIRST: u32 = WHOLE / 10;
 
-/// The share, in parts of [`WHOLE`], of a backend that came up so long ago: it grows evenly over
-/// `slow_start`, from a tenth on.
+/// Returns the share, in units of 1/[`WHOLE`], of a backend that came up this long ago. It grows
+/// linearly over `slow_start`, with a tenth as the minimum.
 pub(super) fn share(came_up: Duration, slow_start: Duration) -> u32 {
     if came_up >= slow_start {
         return WHOLE;

@@ -1,9 +1,9 @@
-//! Sessions that stay with their backend: the cookie of `[pool.sticky]`.
+//! Sticky sessions: the cookie of `[pool.sticky]`.
 //!
-//! A cookie's value is a message authentication code (HMAC-SHA256, RFC 2104) of the pool's name and
-//! the backend's address: without the key nobody can make one, or find the address in it. Every
-//! worker and both hosts of a pair make the same. A request is compared with the values of the pool's
-//! backends, so that it costs no code of its own.
+//! A cookie's value is a MAC (HMAC-SHA256, RFC 2104) of the pool's name and the backend's address:
+//! without the key it can neither be forged nor show the address. Every worker and both hosts of a
+//! pair compute the same values. A request's cookie is compared with the precomputed values of the
+//! pool's backends, so that a request needs no MAC.
 
 use std::{cell::Cell, path::Path, rc::Rc};
 
@@ -20,21 +20,21 @@ use crate::{
     private_file::{self, PrivateFileError},
 };
 
-/// Bytes of a key file, white space at its ends apart.
+/// Limits of a key file's length in bytes, without white space at its ends.
 const LEAST_KEY_BYTES: usize = 16;
 const MOST_KEY_BYTES: u64 = 4096;
-/// What else this key may be used for some day is another purpose.
+/// Domain separation: another use of the same key must have another purpose.
 const PURPOSE: &[u8] = b"lb sticky session 1";
 
-/// The key that cookies are signed with.
+/// The key of session cookies.
 #[derive(Debug)]
 pub(super) struct SessionKey(hmac::Key);
 
 impl SessionKey {
-    /// Reads a key file. White space at its ends is no part of the key.
+    /// Reads a key file. White space at its ends is not part of the key.
     ///
     /// # Errors
-    /// The file is not there, not private or too short.
+    /// The file does not exist, is not private, or is too short.
     fn read(path: &Path) -> Result<Self, SessionKeyProblem> {
         let text = private_file::read(path, MOST_KEY_BYTES).map_err(|error| match error {
             PrivateFileError::Missing => SessionKeyProblem::Missing,
@@ -47,10 +47,10 @@ impl SessionKey {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key)))
     }
 
-    /// The key of a pool that has one.
+    /// Reads the key of a pool; `None` if the pool has no sticky sessions.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// The key cannot be used.
     pub(super) fn of(pool: &Pool) -> Result<Option<Self>, Error> {
         let Some(sticky) = &pool.per_request.sticky else {
             return Ok(None);
@@ -77,7 +77,7 @@ impl SessionKey {
     }
 }
 
-/// What is wrong with the keys for cookies of a service's pools.
+/// Returns every problem with the session keys of a service's pools.
 #[must_use]
 pub fn check_session_keys(service: &Service) -> Vec<Error> {
     let pools = service.pools().into_iter();
@@ -86,19 +86,19 @@ pub fn check_session_keys(service: &Service) -> Vec<Error> {
         .collect()
 }
 
-/// A backend as cookies name it: the first half of the code.
+/// The identifier of a backend in cookies: the first half of the MAC.
 type Token = [u8; 16];
 
-/// How the sessions of a pool are kept.
+/// The sticky sessions of a pool.
 #[derive(Debug)]
 pub(super) struct StickySessions {
     sticky: Sticky,
-    /// For each backend.
+    /// The token of each backend.
     tokens: Vec<Token>,
 }
 
 impl StickySessions {
-    /// Those of a pool, if it keeps them.
+    /// Creates the sessions of a pool if it has any.
     pub(super) fn new(pool: &Pool, key: Option<&SessionKey>) -> Option<Rc<Self>> {
         let (sticky, key) = (pool.per_request.sticky.clone()?, key?);
         let backends = 0..pool.backends.len();
@@ -106,7 +106,7 @@ impl StickySessions {
         Some(Rc::new(Self { sticky, tokens }))
     }
 
-    /// The session of a request with that header.
+    /// Returns the session of a request with this header.
     pub(super) fn session(self: &Rc<Self>, fields: &dyn Fields, https: bool) -> StickySession {
         let named = Cell::new(None);
         fields.has("cookie", &|line| {
@@ -129,36 +129,37 @@ impl StickySessions {
         self.tokens.iter().find(same).copied()
     }
 
-    /// The number of the backend that a session belongs to, where the pool still has it.
+    /// Returns the index of the session's backend if the pool still has it.
     pub(super) fn backend_of(&self, session: &StickySession) -> Option<usize> {
         let named = session.named?;
         self.tokens.iter().position(|token| *token == named)
     }
 
-    /// Notes that a request is given to that backend.
+    /// Records that the request goes to this backend.
     pub(super) fn gave(&self, session: &StickySession, backend: usize) {
         session.served.set(self.tokens.get(backend).copied());
     }
 }
 
-/// The session that a request belongs to, or begins.
+/// The sticky session of a request, existing or new.
 #[derive(Debug)]
 pub(super) struct StickySession {
     sessions: Rc<StickySessions>,
-    /// The backend that the client's cookie names, if it has a valid one.
+    /// The token of a valid cookie in the request.
     named: Option<Token>,
-    /// The backend that has the request.
+    /// The token of the backend that has the request.
     served: Cell<Option<Token>>,
     https: bool,
 }
 
 impl StickySession {
-    /// The cookie's name.
+    /// Returns the cookie's name.
     pub(super) fn cookie(&self) -> &str {
         &self.sessions.sticky.cookie
     }
 
-    /// The cookie that the client is to keep from now on (RFC 6265 §4.1); `None`: it has it already.
+    /// Returns the Set-Cookie value for the client (RFC 6265 §4.1); `None` if its cookie is right
+    /// already.
     pub(super) fn set_cookie(&self) -> Option<String> {
         let served = self.served.get()?;
         if self.named == Some(served) {

@@ -1,4 +1,4 @@
-//! TLS for one service: its certificates by name, its tickets, its protocols.
+//! Builds the TLS configuration of a service: certificates by name, session tickets, protocols.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,14 +18,13 @@ use crate::{
     config::{CipherSuite, KeyExchange, Tls, TlsVersion},
 };
 
-/// The TLS settings of a service, for HTTP/2 and HTTP/1.1. The first certificate is
-/// for clients that send no name, or one that no certificate has; with it those of another kind for
-/// the same names. The ticketer is the same for all workers, so that a client resumes wherever it
-/// arrives. `fallback` is for a service that has no certificate yet. A directory that validates a name
-/// (RFC 8737) is answered from `challenges`.
+/// Builds the TLS configuration of a service that speaks HTTP/2 and HTTP/1.1. The first
+/// certificate, together with those of other key types for the same names, serves clients that send
+/// no or an unknown name. All workers use the same ticketer, so that a client can resume at any of
+/// them. `fallback` serves a service that has no certificate yet. TLS-ALPN-01 challenges (RFC 8737)
+/// are answered from `challenges`.
 ///
-/// Where clients show certificates, there are no tickets: a session that is resumed would not notice that
-/// the certificate was revoked.
+/// With client certificates there are no tickets: a resumed session would not notice a revocation.
 pub(super) fn server_config(
     (settings, provider): (&Tls, Arc<CryptoProvider>),
     verifier: Option<Arc<dyn ClientCertVerifier>>,
@@ -51,12 +50,12 @@ pub(super) fn server_config(
     } else {
         config.ticketer = ticketer;
     }
-    // Tickets carry the session: a store would be one lock for all workers.
+    // Tickets carry the session: a store would be a lock shared by all workers.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }
 
-/// The cipher suites and key exchanges of a service.
+/// Builds a provider with the cipher suites and key exchanges of a service.
 pub(super) fn provider(settings: &Tls) -> CryptoProvider {
     let suites = aws_lc_rs::ALL_CIPHER_SUITES;
     let suite = |wanted: &CipherSuite| {
@@ -75,28 +74,28 @@ pub(super) fn provider(settings: &Tls) -> CryptoProvider {
     }
 }
 
-/// What a client is shown.
+/// Resolves the certificate for a handshake.
 #[derive(Debug)]
 struct Resolver {
     certificates: ByName,
     challenges: Challenges,
 }
 
-/// Finds the certificate for the name that a client asks for, of a kind that the client can verify.
+/// Finds a certificate for the requested name whose key type the client can verify.
 #[derive(Debug)]
 struct ByName {
     exact: HashMap<String, Keys>,
-    /// `*.example.org` under `example.org`.
+    /// `*.example.org` has the key `example.org`.
     wildcard: HashMap<String, Keys>,
     /// The first certificate, and those that share a name with it.
     default: Keys,
 }
 
-/// Certificates for one name, those that cost the least to sign with first.
+/// Certificates for one name, cheapest signature first.
 type Keys = Vec<Arc<CertifiedKey>>;
 
 impl ByName {
-    /// Of several certificates of one kind for one name, the first is used.
+    /// Of several certificates of one key type for one name, the first is used.
     fn new(certificates: &[Certificate], fallback: Option<Arc<CertifiedKey>>) -> Self {
         let mut exact = HashMap::new();
         let mut wildcard = HashMap::new();
@@ -129,10 +128,10 @@ impl ByName {
         }
     }
 
-    /// A certificate for a name that can sign in one of the `schemes`; where there is none, one
-    /// for the name all the same, so that the handshake fails for the right reason.
+    /// Returns a certificate for a name that can sign with one of the `schemes`; if there is none,
+    /// any certificate for the name, so that the handshake fails for the right reason.
     fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
-        // rustls hands the name over in lower case; a map of one or two needs no lower-casing.
+        // rustls passes the name in lower case.
         let exact = name.and_then(|name| self.exact.get(name));
         let parent = name.and_then(|name| Some(name.split_once('.')?.1));
         let wildcard = parent.and_then(|parent| self.wildcard.get(parent));
@@ -141,7 +140,7 @@ impl ByName {
     }
 }
 
-/// RSA last: a signature costs several times as much as with ECDSA.
+/// RSA last: its signatures cost several times as much as ECDSA's.
 fn by_cost(certificates: &[Certificate]) -> Vec<&Certificate> {
     let mut sorted: Vec<_> = certificates.iter().collect();
     sorted.sort_by_key(|one| one.key.key.algorithm() == SignatureAlgorithm::RSA);
@@ -163,13 +162,13 @@ impl ResolvesServerCert for Resolver {
         if validates(&client_hello) {
             return self.challenges.tls_answer(name?);
         }
-        // rustls has left out the schemes that no cipher suite of the client goes with.
+        // rustls has removed the schemes that fit none of the client's cipher suites.
         let schemes = client_hello.signature_schemes();
         self.certificates.find(name, schemes).map(Arc::clone)
     }
 }
 
-/// Whether it is a directory that validates a name: it offers that protocol alone (RFC 8737 §3).
+/// Returns whether a validation server connects: it offers only that protocol (RFC 8737 §3).
 fn validates(client_hello: &ClientHello<'_>) -> bool {
     let Some(mut protocols) = client_hello.alpn() else {
         return false;

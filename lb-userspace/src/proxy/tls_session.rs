@@ -1,28 +1,28 @@
-//! What is known of the TLS session of a client's connection.
+//! The TLS session of a client connection.
 
 use std::{cell::Cell, time::Duration};
 
-/// A TLS session, or none yet, or none at all.
+/// The TLS session of a connection; empty before the handshake and without TLS.
 #[derive(Debug, Default)]
 pub(super) struct TlsSession {
-    /// Whether it is TLS 1.3, and whether an earlier session was resumed.
+    /// Whether it is TLS 1.3, and whether a session was resumed.
     kind: Cell<Option<(bool, bool)>>,
-    /// How long the handshake took, until somebody asked; noted only with an access log.
+    /// Duration of the handshake, until it is taken; recorded only if there is an access log.
     took: Cell<Option<Duration>>,
 }
 
 impl TlsSession {
-    /// The handshake has ended.
+    /// The handshake has succeeded.
     pub(super) fn handshake_succeeded(&self, tls13: bool, resumed: bool) {
         self.kind.set(Some((tls13, resumed)));
     }
 
-    /// How long that took.
+    /// Records the duration of the handshake.
     pub(super) fn took(&self, duration: Option<Duration>) {
         self.took.set(duration);
     }
 
-    /// `1.2` or `1.3`; empty without TLS.
+    /// Returns `1.2` or `1.3`; empty without TLS.
     pub(super) fn version(&self) -> &'static str {
         match self.kind.get() {
             None => "",
@@ -31,12 +31,12 @@ impl TlsSession {
         }
     }
 
-    /// Whether an earlier session was resumed; `None` without TLS.
+    /// Returns whether a session was resumed; `None` without TLS.
     pub(super) fn resumed(&self) -> Option<bool> {
         self.kind.get().map(|(_, resumed)| resumed)
     }
 
-    /// How long the handshake took, once.
+    /// Takes the duration of the handshake, which is returned once.
     pub(super) fn take_duration(&self) -> Option<Duration> {
         self.took.take()
     }

@@ -6,16 +6,16 @@ use std::ops::Range;
 /// A trace ID: 16 bytes in lower-case hexadecimal digits.
 pub(super) type TraceId = [u8; 32];
 
-/// The trace and the span of a trace that begins here, at random.
+/// Random bytes for a new trace ID and span ID.
 pub(super) type Random = [u8; 24];
 
 /// `00-` trace ID `-` parent ID `-` flags (§3.2.2).
 const LENGTH: usize = 55;
 
-/// Finds the trace that the request belongs to. Where it has no valid `traceparent` and `begin` gives
-/// random numbers, a trace begins here: the head gets a new `traceparent` in place of whatever was there,
-/// and a `tracestate`, which belonged to that, is dropped (§3.2.2.5, §4.2). A valid one stays as it is,
-/// `tracestate` too.
+/// Returns the trace that the request belongs to. Without a valid `traceparent`, and if `begin`
+/// returns random bytes, a trace begins here: a new `traceparent` replaces any others in the head,
+/// and `tracestate`, which belonged to those, is removed (§3.2.2.5, §4.2). A valid `traceparent`
+/// stays unchanged, and so does `tracestate`.
 pub(super) fn follow(
     head: &mut Vec<u8>,
     begin: impl FnOnce() -> Option<Random>,
@@ -34,14 +34,14 @@ pub(super) fn follow(
         head.drain(line);
     }
     let parent = parent_of(random);
-    // Before the empty line.
+    // Insert before the empty line.
     let end = head.len().saturating_sub(2);
     let line = [b"traceparent: ", &parent[..], b"\r\n"].concat();
     head.splice(end..end, line);
     trace_of(&parent)
 }
 
-/// Where the lines of a field are, their ends included; the first line is none.
+/// Returns the ranges of a field's lines, line ends included. The request line is skipped.
 fn lines_of(head: &[u8], name: &str) -> Vec<Range<usize>> {
     let mut lines = Vec::new();
     let mut start = 0;
@@ -64,7 +64,7 @@ fn value(line: &[u8]) -> Option<&[u8]> {
     Some(line[colon + 1..].trim_ascii())
 }
 
-/// The trace of a valid `traceparent`. One of a later version may have more behind the flags.
+/// Returns the trace ID of a valid `traceparent`. Later versions may append more after the flags.
 fn trace_of(parent: &[u8]) -> Option<TraceId> {
     let (known, rest) = parent.split_at_checked(LENGTH)?;
     let [version, trace, span, flags] = [&known[..2], &known[3..35], &known[36..52], &known[53..]];
@@ -83,8 +83,8 @@ fn trace_of(parent: &[u8]) -> Option<TraceId> {
     valid.then(|| trace.try_into().ok()).flatten()
 }
 
-/// A `traceparent` of version 0 whose trace is sampled: a backend whose sampler follows its parent
-/// would record nothing otherwise.
+/// Formats a `traceparent` of version 0 with the sampled flag: otherwise a backend whose sampler
+/// follows its parent would record nothing.
 fn parent_of(mut random: Random) -> [u8; LENGTH] {
     // All zeros are invalid (§3.2.2.3, §3.2.2.4).
     random[15] |= 1;

@@ -1,4 +1,4 @@
-//! What follows `101 Switching Protocols`: bytes both ways, not looked at.
+//! Carries bytes in both directions after `101 Switching Protocols`.
 
 use std::{
     cell::Cell,
@@ -19,15 +19,15 @@ use super::{
 };
 use crate::config::Timeouts;
 
-/// Room for each direction.
+/// Buffer size of each direction.
 const ROOM: usize = 16 * 1024;
 
-/// Carries bytes both ways until both ends have closed, or nothing has moved for longer than
-/// `timeouts` allow. `early` was sent by the client after its request, `late` by the backend after its
+/// Carries bytes until both ends have closed, or nothing has moved for longer than `timeouts`
+/// allow. `early` is what the client sent after its request, `late` what the backend sent after its
 /// response.
 ///
 /// # Errors
-/// Why it ended early: where one connection fails, there is no use in the other one.
+/// Why the tunnel ended early; a failure of one connection ends both.
 pub(super) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
     mut client: S,
     mut backend: PooledConnection,
@@ -96,9 +96,9 @@ impl Side {
     }
 }
 
-/// Bytes on their way from one end to the other.
+/// One direction of the tunnel.
 struct Direction<'a> {
-    /// How many bytes have arrived.
+    /// Number of bytes delivered.
     carried: &'a Cell<u64>,
     room: Vec<u8>,
     start: usize,
@@ -107,17 +107,17 @@ struct Direction<'a> {
 }
 
 enum Stage {
-    /// All that is here was handed to the stream, which may hold it back.
+    /// Everything was written and flushed.
     Reading,
-    /// More may have to be flushed.
+    /// Written bytes may have to be flushed.
     Writing,
-    /// The end has come, and is to be passed on.
+    /// The source has ended; the end must be forwarded.
     Ending,
     Ended,
 }
 
 impl<'a> Direction<'a> {
-    /// A direction in which these bytes are already on their way.
+    /// Creates a direction that has to deliver `first` before anything else.
     fn new(first: &[u8], carried: &'a Cell<u64>) -> Self {
         let mut room = vec![0; ROOM.max(first.len())];
         room[..first.len()].copy_from_slice(first);
@@ -130,7 +130,7 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Carries what there is; ready when the end was passed on.
+    /// Carries what is available; ready when the end was forwarded.
     fn poll(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),

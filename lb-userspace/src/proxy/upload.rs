@@ -1,4 +1,4 @@
-//! A request on its way to a backend.
+//! Sends a request to a backend.
 
 use std::{future::poll_fn, io::IoSlice, task::Poll};
 
@@ -14,8 +14,9 @@ use super::{
     wire::write_all,
 };
 
-/// Sends head and body, and ends when the client is gone. Where the backend takes no more of the body, what it said before it hung up
-/// is still to be read, and the client reads it perhaps only when it has sent everything.
+/// Sends head and body, then waits until the client disconnects. If the backend stops accepting the
+/// body, its response must still be read, and some clients read it only after they have sent
+/// everything: the rest of the body is discarded.
 pub(super) async fn upload<B: RequestBody>(
     request: &UpstreamRequest<'_>,
     body: &mut B,
@@ -37,7 +38,7 @@ pub(super) async fn upload<B: RequestBody>(
         }
         Err(SendError::Stalled | SendError::Backend) => {}
     }
-    // Until then the request may still go to another backend.
+    // Before that, the request may still go to another backend.
     let answered = || request.transfer.answered.get();
     poll_fn(|_| {
         if answered() {
@@ -56,7 +57,7 @@ pub(super) async fn upload<B: RequestBody>(
         {
             Ok(Ok(())) => {}
             Ok(Err(BodyError::Gone(left))) => return Err(request.client_left(left).into()),
-            // The answer is under way.
+            // A response is being sent.
             Ok(Err(BodyError::Refused(_))) | Err(Expired) => break,
         }
     }
@@ -64,15 +65,15 @@ pub(super) async fn upload<B: RequestBody>(
 }
 
 enum SendError {
-    /// The backend takes no more.
+    /// The backend closed the connection or it failed.
     Backend,
-    /// The backend took nothing for too long.
+    /// The backend accepted nothing for too long.
     Stalled,
-    /// The client gives no more.
+    /// The client's body ended early.
     Body(BodyError),
 }
 
-/// Sends head and body, the head together with what there is of the body.
+/// Sends head and body, the head together with the body's available bytes.
 async fn send<B: RequestBody>(
     request: &UpstreamRequest<'_>,
     body: &mut B,

@@ -1,4 +1,4 @@
-//! Connections to backends, kept by each worker for itself.
+//! Each worker's own connection pools, one for each backend address.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,34 +19,34 @@ use super::{
 };
 use crate::config::Name;
 
-/// How long a worker avoids a backend that it could not connect to, while others are there.
+/// How long a worker avoids a backend after a failure to connect, if there are others.
 const AVOIDED_FOR: Duration = Duration::from_secs(1);
-/// How long a connection is kept without use: shorter than what servers grant by default, so that
-/// it is rarely the backend that closes first.
+/// How long an idle connection is kept: shorter than usual servers' limits, so that the backend
+/// rarely closes first.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
-/// The backends that one worker knows, by address.
+/// The connection pools of one worker, by address.
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
     by_address: RefCell<HashMap<SocketAddr, Rc<Upstream>>>,
 }
 
 impl Upstreams {
-    /// The backend at an address.
+    /// Returns the connection pool of an address.
     pub(super) fn at(&self, address: SocketAddr) -> Rc<Upstream> {
         let mut by_address = self.by_address.borrow_mut();
         let entry = by_address.entry(address);
         Rc::clone(entry.or_insert_with(|| Rc::new(Upstream::new(address))))
     }
 
-    /// Closes all connections that no request uses.
+    /// Closes all idle connections.
     pub(super) fn drop_idle(&self) {
         for upstream in self.by_address.borrow().values() {
             upstream.drop_idle();
         }
     }
 
-    /// Closes connections that are dead or were idle for long, forgets backends that nobody uses.
+    /// Closes idle connections that are dead or expired, and forgets unused addresses.
     pub(super) fn sweep(&self) {
         let mut by_address = self.by_address.borrow_mut();
         by_address.retain(|_, upstream| Rc::strong_count(upstream) > 1);
@@ -56,10 +56,10 @@ impl Upstreams {
     }
 }
 
-/// One backend, as one worker sees it.
+/// The connection pool of one backend address, in one worker.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    /// Where it listens.
+    /// The backend's address.
     pub(super) address: SocketAddr,
     idle: RefCell<Vec<IdleConnection>>,
     in_use: Cell<u32>,
@@ -76,12 +76,12 @@ impl Upstream {
         }
     }
 
-    /// Requests under way.
+    /// Returns the number of requests in flight.
     pub(super) fn load(&self) -> u32 {
         self.in_use.get()
     }
 
-    /// Whether it was out of reach a moment ago.
+    /// Returns whether the backend was unreachable a moment ago.
     pub(super) fn is_avoided(&self) -> bool {
         match self.avoided_until.get() {
             None => false,
@@ -93,18 +93,18 @@ impl Upstream {
         }
     }
 
-    /// It is out of reach: others are better for a moment.
+    /// Marks the backend as unreachable, so that others are preferred for a moment.
     pub(super) fn avoid(&self) {
         self.avoided_until.set(Some(Instant::now() + AVOIDED_FOR));
         self.drop_idle();
     }
 
-    /// A health check changed its state.
+    /// Clears the mark, because a health check found the backend up.
     pub(super) fn trust(&self) {
         self.avoided_until.set(None);
     }
 
-    /// Closes the connections that no request uses.
+    /// Closes the idle connections.
     pub(super) fn drop_idle(&self) {
         self.idle.borrow_mut().clear();
     }
@@ -128,8 +128,8 @@ struct IdleConnection {
 }
 
 impl IdleConnection {
-    /// Whether nothing arrived, neither bytes nor the end, and it is not too old. Costs no system
-    /// call while nothing arrived.
+    /// Returns whether the connection is silent, neither data nor an end having arrived, and not
+    /// expired. Costs no system call while nothing has arrived.
     fn is_usable(&self) -> bool {
         let quiet = matches!(
             self.stream.try_read(&mut [0]),
@@ -142,26 +142,26 @@ impl IdleConnection {
 /// A backend of a service's pool.
 #[derive(Debug)]
 pub(super) struct PoolBackend {
-    /// Its name.
+    /// The name of the backend.
     pub(super) name: Name,
-    /// Its connections.
+    /// The connection pool of its address.
     pub(super) upstream: Rc<Upstream>,
-    /// What is counted for it.
+    /// Its counters.
     pub(super) counters: Arc<BackendCounters>,
-    /// Its failures; `None`: the pool ejects no backends.
+    /// Its failure record; `None` if the pool ejects no backends.
     pub(super) record: RefCell<Option<Arc<FailureRecord>>>,
     /// Whether it takes new requests.
     pub(super) up: Cell<bool>,
-    /// When it came up; `None`: it was there from the start.
+    /// When it came up; `None` if it was up from the start.
     pub(super) came_up: Cell<Option<Instant>>,
-    /// Whether it failed its checks, or was taken out by the operator.
+    /// Whether health checks or the operator took it down.
     down: Cell<bool>,
     /// Notified when it goes down.
     going_down: Notify,
 }
 
 impl PoolBackend {
-    /// A backend that is up.
+    /// Creates a backend that is up.
     pub(super) fn new(name: &Name, upstream: Rc<Upstream>, counters: Arc<BackendCounters>) -> Self {
         Self {
             name: name.clone(),
@@ -175,7 +175,7 @@ impl PoolBackend {
         }
     }
 
-    /// Takes over what the checks and the operator say.
+    /// Applies the state that health checks and operator override give it.
     pub(super) fn follow(&self, state: Option<BackendState>) {
         let up = state == Some(BackendState::Up);
         if up && !self.up.get() {
@@ -191,19 +191,19 @@ impl PoolBackend {
         }
     }
 
-    /// Whether it answers those who were its clients before: it is up or draining.
+    /// Returns whether it still serves its sticky sessions: it is up or draining.
     pub(super) fn keeps_sessions(&self) -> bool {
         !self.down.get()
     }
 
-    /// Whether it failed so many requests in a row that others have its share for a while.
+    /// Returns whether it is ejected for failing requests.
     pub(super) fn is_ejected(&self) -> bool {
         let record = self.record.borrow();
         let end = record.as_ref().and_then(|one| one.ejection_end());
         end.is_some_and(|end| Instant::now() < end)
     }
 
-    /// How long it has taken requests without a break; `None`: ever since the start.
+    /// Returns how long it has taken requests without interruption; `None` if since the start.
     pub(super) fn up_for(&self, now: Instant) -> Option<Duration> {
         let record = self.record.borrow();
         let ejected = record.as_ref().and_then(|one| one.ejection_end());
@@ -220,19 +220,19 @@ impl PoolBackend {
     }
 }
 
-/// A connection to a backend with a request under way.
+/// A connection from the pool, with a request in flight.
 #[derive(Debug)]
 pub(super) struct PooledConnection {
-    /// The connection.
+    /// The stream.
     pub(super) stream: TcpStream,
-    /// Its place among the requests that the backend has at once; for tunnels.
+    /// The permit of the request; set for tunnels.
     pub(super) permit: Option<Permit>,
     open: OpenBackend,
     _use: InUse,
 }
 
 impl PooledConnection {
-    /// Takes an idle connection, if there is one that lives.
+    /// Takes a usable idle connection from the pool; `None` if there is none.
     pub(super) fn take_idle(backend: &Rc<PoolBackend>) -> Option<Self> {
         let IdleConnection { stream, open, .. } = backend.upstream.idle_connection()?;
         Some(Self {
@@ -243,17 +243,17 @@ impl PooledConnection {
         })
     }
 
-    /// The backend.
+    /// Returns the backend.
     pub(super) fn backend(&self) -> &Rc<PoolBackend> {
         &self._use.0
     }
 
-    /// Makes a new connection.
+    /// Opens a new connection.
     pub(super) async fn connect(backend: &Rc<PoolBackend>, open: OpenBackend) -> io::Result<Self> {
         let in_use = InUse::new(backend);
         let stream = TcpStream::connect(backend.upstream.address).await?;
         stream.set_nodelay(true)?;
-        // A tunnel may be silent for long: a backend that lost its power is noticed all the same.
+        // A tunnel may be silent for long: keepalive detects a backend that lost power.
         socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         Ok(Self {
             stream,
@@ -263,8 +263,8 @@ impl PooledConnection {
         })
     }
 
-    /// The request is done and the connection in order: keeps it for another one, at most `limit`
-    /// of them, unless the backend takes no new requests.
+    /// Returns the connection to the pool after a complete exchange, unless the pool has `limit`
+    /// idle connections or the backend takes no new requests.
     pub(super) fn return_to_pool(self, limit: usize) {
         let backend = &self._use.0;
         let mut idle = backend.upstream.idle.borrow_mut();
@@ -278,7 +278,7 @@ impl PooledConnection {
     }
 }
 
-/// Counts a connection as in use for as long as it lives.
+/// Counts a connection as in use until it is dropped.
 #[derive(Debug)]
 struct InUse(Rc<PoolBackend>);
 

@@ -1,4 +1,4 @@
-//! A request on its way to a backend, as everything that takes part in the exchange sees it.
+//! A request on its way to a backend, as all parts of the exchange see it.
 
 use std::rc::Rc;
 
@@ -15,45 +15,45 @@ use super::{
 };
 use crate::config::Http;
 
-/// A request, ready to be sent.
+/// A request that is ready to be sent.
 #[derive(Debug)]
 pub(super) struct UpstreamRequest<'a> {
     /// The service.
     pub(super) front: &'a Front,
     /// The pool that serves it.
     pub(super) pool: &'a ServedPool,
-    /// What the choice of a backend depends on.
+    /// The inputs for choosing a backend.
     pub(super) selection: &'a Selection,
     /// The client.
     pub(super) client: &'a Client,
-    /// The limits when the request came.
+    /// The limits, as of the request's head.
     pub(super) limits: &'a Http,
     /// The head for the backend.
     pub(super) head: &'a [u8],
-    /// How the body goes to the backend.
+    /// How the body is framed to the backend.
     pub(super) framing: Framing,
     /// Whether the method is HEAD.
     pub(super) to_head: bool,
-    /// Whether it may be sent twice.
+    /// Whether the request is idempotent.
     pub(super) idempotent: bool,
-    /// Whether the client asked for another protocol.
+    /// Whether the client requests a switch of protocols.
     pub(super) upgrade: bool,
-    /// How far the body is.
+    /// The progress of the transfer.
     pub(super) transfer: &'a TransferState,
-    /// What the client takes of the response.
+    /// The progress of the client in receiving the response.
     pub(super) progress: &'a Progress,
-    /// What is noted of the request.
+    /// The state of the request.
     pub(super) state: &'a RequestState,
 }
 
 impl UpstreamRequest<'_> {
-    /// The client left just now.
+    /// Returns the reason for a client that disconnected now.
     pub(super) fn client_left(&self, left: Disconnect) -> Reason {
         Reason::client_left(self.state.phase(), left)
     }
 
-    /// Chooses a backend, not one of `tried`. `place`: that of the request in the pool's queue, if it
-    /// waits there.
+    /// Chooses a backend that is not in `tried`. `place` is the request's entry in the pool's
+    /// queue, if it has one.
     pub(super) fn choose(&self, tried: &[Rc<PoolBackend>], place: Option<&QueuePlace>) -> Choice {
         let dependent = (self.client.hash, self.selection);
         self.pool.choose(dependent, tried, place)
@@ -63,9 +63,9 @@ impl UpstreamRequest<'_> {
 /// Why an attempt failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Failure {
-    /// The request's body is at fault.
+    /// The request's body is invalid.
     Refused(Refusal),
-    /// Anything else.
+    /// Any other reason.
     Ended(Reason),
 }
 

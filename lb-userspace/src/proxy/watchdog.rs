@@ -1,4 +1,4 @@
-//! Time limits that cost next to nothing while everything is quick.
+//! Timeouts that cost next to nothing while nothing has to wait.
 
 use std::{
     cell::Cell,
@@ -12,19 +12,19 @@ use tokio::time::{Instant, Sleep};
 
 use super::metered::Progress;
 
-/// One timer for all the waits of a connection. It is touched only when something has to wait, and
-/// reset only when it would fire too late: a timer that fires too early is then extended.
+/// One timer for all waits of a connection. It is touched only when something has to wait, and
+/// reset only when it would fire too late; a timer that fires early is extended then.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// A wait took longer than its limit.
+/// A wait exceeded its limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Expired;
 
 impl Watchdog {
-    /// Waits for `future`, at most for `limit`.
+    /// Waits for `future` for at most `limit`.
     pub(super) async fn limit<F: Future>(
         &mut self,
         limit: Duration,
@@ -43,8 +43,8 @@ impl Watchdog {
         .await
     }
 
-    /// Waits for `future`, at most until `limit` after the time in `progress`, which may move on
-    /// meanwhile, or after `began`: the beginning of this wait, or of one that it goes on with.
+    /// Waits for `future` until `limit` after the later of `progress`, which may change during the
+    /// wait, and `began`, the beginning of this wait or of an earlier one that it continues.
     pub(super) async fn limit_since<F: Future>(
         &mut self,
         (progress, began): (&Cell<Option<Instant>>, &mut Option<Instant>),
@@ -64,8 +64,8 @@ impl Watchdog {
         .await
     }
 
-    /// Waits for `future`, a write, for as long as `progress` goes on within `limit` again and again.
-    /// Only `future` moves it on.
+    /// Waits for `future`, a write, as long as no pause in `progress` exceeds `limit`. Only
+    /// `future` may advance `progress`.
     pub(super) async fn limit_pauses<F: Future>(
         &mut self,
         progress: &Progress,

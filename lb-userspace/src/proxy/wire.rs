@@ -1,4 +1,4 @@
-//! Reading from and writing to a client's stream, both at once from one task.
+//! Concurrent reads and writes on a client's stream from one task.
 
 use std::{
     cell::RefCell,
@@ -12,28 +12,28 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::metered::{ClientStream, Progress};
 
-/// A stream that one task reads and writes at the same time, without a lock: it is borrowed only
-/// for the moment of a poll.
+/// A stream that one task reads and writes concurrently, without a lock: it is borrowed only during
+/// a poll.
 #[derive(Debug)]
 pub(super) struct Wire<S>(RefCell<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// Takes the stream.
+    /// Wraps the stream.
     pub(super) fn new(stream: S) -> Self {
         Self(RefCell::new(stream))
     }
 
-    /// Gives the stream back.
+    /// Returns the stream.
     pub(super) fn into_inner(self) -> S {
         self.0.into_inner()
     }
 
-    /// Reads what there is, 0 at the end.
+    /// Reads available bytes; 0 at the end of the stream.
     pub(super) async fn read(&self, room: &mut [u8]) -> io::Result<usize> {
         poll_fn(|context| self.poll_read(context, room)).await
     }
 
-    /// Reads what there is, 0 at the end.
+    /// Reads available bytes; 0 at the end of the stream.
     pub(super) fn poll_read(
         &self,
         context: &mut Context<'_>,
@@ -44,9 +44,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Ok(room.filled().len()))
     }
 
-    /// Reads what there is to be dropped, 0 at the end. It stays encrypted: once TLS is closed in the
-    /// other direction, bytes are not worth decrypting, and rustls asserts in debug builds that no
-    /// alert follows `close_notify`, which a malformed record leads to
+    /// Reads bytes to discard; 0 at the end of the stream. Bypasses TLS: once TLS is closed in the
+    /// other direction, decryption is useless, and rustls asserts in debug builds that no alert
+    /// follows `close_notify`, which a malformed record causes
     /// (<https://github.com/rustls/rustls/issues/959>).
     pub(super) async fn read_to_drop(&self, room: &mut [u8]) -> io::Result<usize>
     where
@@ -61,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         .await
     }
 
-    /// Writes all slices, one after another, down to the network.
+    /// Writes and flushes all slices in order.
     pub(super) async fn write_all(&self, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut left = slices;
         let written = |_| {};
@@ -70,13 +70,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         poll_fn(|context| Pin::new(&mut *self.0.borrow_mut()).poll_flush(context)).await
     }
 
-    /// Says that nothing more will be written.
+    /// Closes the sending direction.
     pub(super) async fn shutdown(&self) -> io::Result<()> {
         poll_fn(|context| Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(context)).await
     }
 }
 
-/// Writes all slices to a stream; `taken` counts on what it takes.
+/// Writes all slices to a stream and counts accepted bytes in `taken`.
 pub(super) async fn write_all(
     stream: &mut (impl AsyncWrite + Unpin),
     slices: &mut [IoSlice<'_>],
@@ -93,11 +93,11 @@ fn poll_write_all<S: AsyncWrite + Unpin>(
     count: &impl Fn(usize),
     context: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
-    // Leaves out slices that are empty.
+    // Skip empty slices.
     IoSlice::advance_slices(left, 0);
     while !left.is_empty() {
         let stream = Pin::new(&mut *stream);
-        // One slice is cheaper for the kernel than a list of one.
+        // A plain write is cheaper for the kernel than a vector of one.
         let written = match &**left {
             [slice] => ready!(stream.poll_write(context, slice))?,
             slices => ready!(stream.poll_write_vectored(context, slices))?,

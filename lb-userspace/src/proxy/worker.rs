@@ -1,4 +1,4 @@
-//! One worker: a thread with a runtime, listeners, connections and backends of its own.
+//! One worker: a thread with its own runtime, listeners, connections and backends.
 
 use std::{
     cell::RefCell,
@@ -39,50 +39,51 @@ use crate::{
     config::{Http, Name, Timeouts},
 };
 
-/// How often idle connections to backends and spare buffers are looked after.
+/// Interval for closing stale connections to backends and freeing unused buffers.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// How long a connection without a request stays when the host hands over: a client that is sending
-/// one at that moment gets its answer.
+/// How long an idle connection stays during a hand-over, so that a client that is sending a request
+/// at that moment gets a response.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
-/// How long nothing is accepted when the process has no descriptor left.
+/// Pause in accepting when the process has no file descriptor left.
 const OUT_OF_FILES_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a worker is to serve from now on.
+/// The configuration of one worker.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The limits.
     pub(super) limits: Arc<Http>,
-    /// How many descriptors the process may have.
+    /// The soft limit of the process's file descriptors.
     pub(super) descriptors: usize,
     /// The access log.
     pub(super) log: Option<AccessLog>,
-    /// Every service.
+    /// All services.
     pub(super) fronts: Vec<FrontPlan>,
 }
 
-/// One service of a plan.
+/// One service of a [`Plan`].
 #[derive(Debug)]
 pub(super) struct FrontPlan {
-    /// The service.
+    /// The name of the service.
     pub(super) name: Name,
-    /// Its address.
+    /// The listening address.
     pub(super) listen: SocketAddr,
-    /// Sockets, where the worker has none for this address.
+    /// Listening sockets, if the worker has none for this address.
     pub(super) listeners: Vec<StdListener>,
-    /// TLS; `None`: plain HTTP.
+    /// TLS; `None` for plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// Its pools, and how a request finds one.
+    /// The pools and routes.
     pub(super) routes: RoutePlan,
-    /// How long clients and backends are waited for.
+    /// The timeouts for clients and backends.
     pub(super) timeouts: Timeouts,
 }
 
-/// How the connections that are open come to an end.
+/// How open connections are brought to an end.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Finish {
-    /// Those without a request and tunnels end now, others with their response, all within this time.
+    /// Idle connections and tunnels end now, others after their response, all within this time.
     Soon(Duration),
-    /// Each ends after one more response, or by itself, tunnels too, all within this time.
+    /// Every connection, tunnels included, ends after one more response or by itself, all within
+    /// this time.
     Gently(Duration),
 }
 
@@ -94,35 +95,35 @@ impl Finish {
     }
 }
 
-/// The TLS of the services that have it, by the address that is listened on.
+/// TLS configurations by listening address.
 pub(super) type TlsByAddress = Arc<HashMap<SocketAddr, Arc<ServerConfig>>>;
 
-/// What a worker is told.
+/// A command to a worker.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Serve this; says when it does.
+    /// Serves this plan; notifies the sender when it does.
     Apply(Plan, Sender<()>),
-    /// Shake hands with this from now on, by the address that is listened on; says when it does.
+    /// Uses these TLS configurations for new handshakes; notifies the sender when it does.
     Tls(TlsByAddress, Sender<()>),
-    /// Let connections answer once more and end, or stay again.
+    /// Starts (true) or cancels (false) draining: each connection ends after one more response.
     Drain(bool),
-    /// Finish.
+    /// Ends the worker.
     Finish(Finish),
 }
 
-/// A running worker, from outside.
+/// The handle of a running worker.
 #[derive(Debug)]
 pub(super) struct Worker {
-    /// Where it takes commands.
+    /// Sends commands to the worker.
     pub(super) commands: mpsc::UnboundedSender<Command>,
-    /// What it counts.
+    /// The worker's counters.
     pub(super) counters: Arc<WorkerCounters>,
-    /// Its thread.
+    /// The worker's thread.
     pub(super) thread: JoinHandle<()>,
 }
 
 impl Worker {
-    /// Starts a worker that serves nothing yet.
+    /// Starts a worker without any service.
     pub(super) fn start(
         number: usize,
         (per_client, early_ends): (&Arc<ClientCounts>, &Arc<EarlyEnds>),
@@ -177,7 +178,7 @@ async fn run(
         match command {
             Command::Apply(plan, done) => {
                 state.apply(plan);
-                // Whoever asked may have gone.
+                // The sender of the command may have given up.
                 let _sent = done.send(());
             }
             Command::Tls(configs, done) => {
@@ -206,10 +207,10 @@ struct WorkerState {
     early_ends: Arc<EarlyEnds>,
 }
 
-/// An address that is listened on, and the service that is served there.
+/// A listening address and the service that is served there.
 struct Endpoint {
     front: RefCell<Rc<Front>>,
-    /// Whether it is closed.
+    /// Whether listening has ended.
     closed: watch::Sender<bool>,
 }
 
@@ -283,7 +284,7 @@ impl WorkerState {
                     Rc::clone(&self.connections),
                 ))),
                 Err(error) => {
-                    tracing::error!(service = %name, "a worker cannot watch its listener: {error}");
+                    tracing::error!(service = %name, %error, "cannot register a listener with the runtime");
                 }
             }
         }
@@ -348,13 +349,13 @@ impl WorkerState {
         if tokio::time::timeout(how.limit(), done).await.is_err() {
             tracing::warn!(
                 connections = self.connections.count(),
-                "connections to clients were still open when the time to finish was over"
+                "client connections were still open when the time limit for finishing expired"
             );
         }
     }
 }
 
-/// The limits of one service.
+/// Returns the limits of one service.
 fn limits_of(limits: &Http, plan: &FrontPlan) -> Rc<Http> {
     Rc::new(Http {
         timeouts: plan.timeouts,
@@ -363,7 +364,7 @@ fn limits_of(limits: &Http, plan: &FrontPlan) -> Rc<Http> {
 }
 
 impl Endpoint {
-    /// Stops accepting, and lets the connections finish.
+    /// Stops accepting and lets the connections finish.
     fn close(&self) {
         self.closed.send_replace(true);
         self.front.borrow().drain.begin();
@@ -376,13 +377,13 @@ impl Endpoint {
     }
 }
 
-/// Accepts until the endpoint is closed; what waits in the socket by then is still accepted.
+/// Accepts until the endpoint is closed, and then the connections that still wait in the socket.
 async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, connections: Rc<Connections>) {
     let _accepting = connections.accepting();
     {
         let mut closed = endpoint.closed.subscribe();
         let mut stop = pin!(async {
-            // The sender is in the endpoint, which is held.
+            // The sender is part of the endpoint, which this task keeps alive.
             let _closed = closed.wait_for(|closed| *closed).await;
         });
         loop {
@@ -423,7 +424,7 @@ fn begin(
     let front = Rc::clone(&endpoint.front.borrow());
     let limits = front.limits();
     let address = from.ip().to_canonical();
-    // Behind a proxy of our own there are many clients.
+    // A trusted proxy carries many clients: no limit for each client applies.
     let most = if is_trusted(address, &limits) {
         0
     } else {
@@ -454,7 +455,7 @@ async fn survive(error: &io::Error, connections: &Connections) {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     ) {
         connections.close_oldest();
-        tracing::warn!("cannot accept a connection: {error}; raise LimitNOFILE if this goes on");
+        tracing::warn!(%error, "cannot accept connections; raise LimitNOFILE if this persists");
         tokio::time::sleep(OUT_OF_FILES_PAUSE).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The sums of what the workers counted.
+//! Sums of the workers' counters.
 
 use std::{collections::BTreeMap, sync::PoisonError};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Sums what the workers counted.
+/// Sums the workers' counters.
 pub(in crate::proxy) fn sum(workers: &[&WorkerCounters]) -> Counters {
     let mut sums: BTreeMap<Name, ServiceSum> = BTreeMap::new();
     for worker in workers {
@@ -175,8 +175,8 @@ impl ServiceSum {
 }
 
 impl ServiceSum {
-    /// Those that happened; and those of clients' requests that never did, so that their first one is
-    /// seen as an increase.
+    /// Reports reasons with a count; and all reasons of invalid requests, even with 0, so that the
+    /// first one shows as an increase.
     fn report_reasons(&self, service: &Name, counters: &mut Counters) {
         let report = |list: &mut Vec<ReasonCount>, backend: Option<&InPool>, reason, count| {
             list.push(ReasonCount {

@@ -1,21 +1,21 @@
-//! The reason for an event, by the phase in which the event happens.
+//! Maps an event to its reason, by the phase in which it happens.
 
 use super::{Phase, Reason};
 use crate::proxy::message::Refusal;
 
-/// How a client left.
+/// How a client disconnected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::proxy) enum Disconnect {
-    /// It closed its connection.
+    /// The client closed its connection.
     Closed,
-    /// It reset its connection, or the connection failed.
+    /// The client reset its connection, or the connection failed.
     Reset,
-    /// It took back this one request (HTTP/2, RFC 9113 §8.7).
+    /// The client cancelled this request alone (HTTP/2, RFC 9113 §8.7).
     Cancelled,
 }
 
 impl Reason {
-    /// The client left in that phase.
+    /// The client disconnected.
     pub(in crate::proxy) fn client_left(phase: Phase, left: Disconnect) -> Self {
         match (phase, left) {
             (Phase::Handshake, Disconnect::Closed) => Self::ClientHandshakeClosed,
@@ -37,7 +37,7 @@ impl Reason {
         }
     }
 
-    /// The time for the whole request was over in that phase.
+    /// The timeout for the whole request expired.
     pub(in crate::proxy) fn request_timeout(phase: Phase) -> Self {
         match phase {
             Phase::RequestBody => Self::LbRequestBodyTimeout,
@@ -47,7 +47,7 @@ impl Reason {
         }
     }
 
-    /// The same failure where the budget for retries had nothing left.
+    /// The same failure, with the retry budget exhausted.
     pub(in crate::proxy) fn over_budget(self) -> Self {
         match self.phase() {
             Phase::Connect => Self::LbConnectRetryBudget,
@@ -55,7 +55,7 @@ impl Reason {
         }
     }
 
-    /// The worker ended in that phase of a request.
+    /// The worker ended.
     pub(in crate::proxy) fn shutdown(phase: Phase) -> Self {
         match phase {
             Phase::RequestBody => Self::LbRequestBodyShutdown,
@@ -66,7 +66,7 @@ impl Reason {
         }
     }
 
-    /// The proxy panicked in that phase of a request.
+    /// The proxy panicked.
     pub(in crate::proxy) fn fault(phase: Phase) -> Self {
         match phase {
             Phase::RequestBody => Self::LbRequestBodyFault,
