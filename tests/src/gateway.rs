@@ -16,8 +16,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     ec2::Ec2,
+    elastic_ip::ELASTIC_IP,
     host::{Host, joined},
-    topology::ELASTIC_IP,
     wait,
 };
 

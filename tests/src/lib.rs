@@ -11,6 +11,7 @@ pub mod certificate;
 pub mod cpu;
 pub mod ec2;
 mod effort;
+mod elastic_ip;
 pub mod flood;
 pub mod forward;
 pub mod gateway;

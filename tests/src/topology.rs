@@ -29,6 +29,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+pub use crate::elastic_ip::ELASTIC_IP;
 use crate::{
     cable::{self, End},
     certificate::Authority,
@@ -37,9 +38,6 @@ use crate::{
     host::Host,
     web::Web,
 };
-
-/// What clients connect to.
-pub const ELASTIC_IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 74);
 
 /// The name that the certificate of the lab is for, and that the client resolves to the Elastic IP.
 pub const SITE: &str = "www.lab.example";

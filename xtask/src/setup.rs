@@ -4,6 +4,7 @@ mod apt;
 mod install;
 mod need;
 mod probe;
+mod python;
 
 use anyhow::bail;
 use clap::ValueEnum;

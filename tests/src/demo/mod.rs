@@ -1,6 +1,7 @@
 //! The demo: raises the lab, sends traffic, breaks things, and shows what happens.
 
 mod pair;
+mod paired;
 mod roles;
 mod screen;
 mod steps;
@@ -12,7 +13,7 @@ use lab::{
     Lab,
     agent::{Agent, Settings},
 };
-use pair::Paired;
+use paired::Paired;
 use screen::Screen;
 
 /// What a step has to work with.

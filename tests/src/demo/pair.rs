@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result, ensure};
 use lab::{
     agent::{Agent, Pair, Settings},
     ec2::{Ec2, Moto},
-    gateway::Follower,
     load::{Load, Plan, Probe, Reuse},
     topology::BALANCERS,
 };
 
 use super::{
     Stage,
+    paired::Paired,
     roles::Roles,
     screen::{Tone, grouped, milliseconds},
 };
@@ -28,13 +28,6 @@ const WORST: Duration = Duration::from_secs(1);
 
 /// How long is looked on before and after each change.
 const AROUND: Duration = Duration::from_secs(1);
-
-/// Two agents, and the gateway that follows the Elastic IP between them.
-pub(crate) struct Paired {
-    pub(crate) pair: Pair,
-    /// Keeps the EC2 alive, too.
-    pub(crate) follower: Follower,
-}
 
 pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
     let screen = stage.screen;

@@ -13,7 +13,7 @@ use lab::{
 };
 
 use super::{
-    pair::Paired,
+    paired::Paired,
     screen::{Screen, Tone},
 };
 

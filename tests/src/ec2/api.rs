@@ -11,7 +11,8 @@ use super::{
     Cloud, Faults,
     faults::Fault,
     http::{Request, Response, Server, Waiting},
-    query::{self, Parameters, Refusal},
+    query::{self, Parameters},
+    refusal::Refusal,
 };
 
 /// How much of the past is kept, for those who see it late.
@@ -168,7 +169,7 @@ impl Api {
         if self.state().faults.babbles() {
             return Some(Response::new(200, "<AssociateAddressResp"));
         }
-        Some(response.unwrap_or_else(|refusal| refusal.response()))
+        Some(response.unwrap_or_else(|refusal| query::refused(&refusal)))
     }
 
     fn begin(&self, request: &Request, parameters: &Parameters) -> u64 {

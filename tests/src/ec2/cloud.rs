@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Interface, query::Refusal};
+use super::{Interface, refusal::Refusal};
 
 /// One Elastic IP and the interfaces that it may be associated with.
 #[derive(Clone, Debug)]

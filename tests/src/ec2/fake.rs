@@ -13,7 +13,7 @@ use super::{
     api::Api,
     http::{self, Server},
 };
-use crate::{Host, topology::ELASTIC_IP};
+use crate::{Host, elastic_ip::ELASTIC_IP};
 
 /// An EC2 API of our own: the six actions that a balancer needs, with AWS's semantics, and with
 /// [`Faults`] as they are wanted. It ends when it is dropped.

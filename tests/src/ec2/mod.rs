@@ -12,6 +12,7 @@ mod http;
 mod imds;
 mod moto;
 mod query;
+mod refusal;
 
 use std::net::Ipv4Addr;
 

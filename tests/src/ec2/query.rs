@@ -2,44 +2,27 @@
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
-use super::{Association, Cloud, http::Response};
+use super::{Association, Cloud, http::Response, refusal::Refusal};
 
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
-/// An error as EC2 answers it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Refusal {
-    pub(super) status: u16,
-    pub(super) code: &'static str,
-    pub(super) message: String,
-}
-
-impl Refusal {
-    pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-        }
-    }
-
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(400, "InvalidParameterValue", message)
-    }
-
-    pub(super) fn response(&self) -> Response {
-        let (code, message) = (self.code, &self.message);
-        xml(
-            self.status,
-            &format!(
-                "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error>\
-                 </Errors><RequestID>{REQUEST_ID}</RequestID></Response>"
-            ),
-        )
-    }
-}
-
 const REQUEST_ID: &str = "7a62c49f-347e-4fc4-9331-6e8e00000000";
+
+/// A refusal as EC2 answers it.
+pub(super) fn refused(refusal: &Refusal) -> Response {
+    let Refusal {
+        status,
+        code,
+        message,
+    } = refusal;
+    xml(
+        *status,
+        &format!(
+            "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error>\
+             </Errors><RequestID>{REQUEST_ID}</RequestID></Response>"
+        ),
+    )
+}
 
 /// The parameters of a call.
 #[derive(Clone, Debug, Default)]

@@ -7,9 +7,9 @@ use anyhow::{Context as _, bail};
 use super::{
     apt,
     need::{
-        CARGO_DENY, CLIPPY_PACKAGE, COMPILER_PACKAGES, LINKER_PACKAGES, Need, PythonPackage,
-        Source, VENV_PACKAGE,
+        CARGO_DENY, CLIPPY_PACKAGE, COMPILER_PACKAGES, LINKER_PACKAGES, Need, Source, VENV_PACKAGE,
     },
+    python::PythonPackage,
 };
 use crate::{
     child::{self, Privilege},

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{
     Purpose::{self, Bench, Build, Demo, Test},
     probe::Probe,
+    python::{MOTO, PythonPackage, TYPOS},
 };
 use crate::ebpf::toolchain::BPF_LINKER;
 
@@ -43,15 +44,6 @@ pub(crate) enum Source {
     Python(PythonPackage),
 }
 
-/// A package from PyPI.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct PythonPackage {
-    /// The requirement that pip is given.
-    pub(crate) requirement: &'static str,
-    /// The directory of its virtual environment, within the target directory.
-    pub(crate) directory: &'static str,
-}
-
 /// Packages of the compiler for eBPF: rustc, cargo and `core` for the kernel's target.
 pub(crate) const COMPILER_PACKAGES: &[&str] =
     &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
@@ -61,18 +53,6 @@ pub(crate) const CLIPPY_PACKAGE: &str = "rust-web-clippy";
 
 /// The package that makes Python's virtual environments.
 pub(crate) const VENV_PACKAGE: &str = "python3-venv";
-
-/// Simulates the EC2 API.
-pub(crate) const MOTO: PythonPackage = PythonPackage {
-    requirement: "moto[server,ec2]==5.2.*",
-    directory: "moto",
-};
-
-/// Checks spelling.
-pub(crate) const TYPOS: PythonPackage = PythonPackage {
-    requirement: "typos==1.52.*",
-    directory: "typos",
-};
 
 /// The version of cargo-deny that is installed where there is none.
 pub(crate) const CARGO_DENY: &str = "0.20.2";

@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-use super::need::{MOTO, TYPOS};
+use super::python::{MOTO, TYPOS};
 use crate::{
     child,
     ebpf::toolchain::{self, BPF_LINKER},

@@ -27,11 +27,7 @@ fn every_path_in_the_document_exists() {
     assert!(paths.len() > 20, "{paths:?}");
     let missing: Vec<_> = paths
         .iter()
-        .filter(|path| {
-            !BASES
-                .iter()
-                .any(|base| root().join(base).join(path).exists())
-        })
+        .filter(|path| !is_there(path))
         .filter(|path| !path.starts_with("target/"))
         .collect();
     assert!(
