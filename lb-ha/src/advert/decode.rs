@@ -38,13 +38,13 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that has heard nothing yet.
+    /// A decoder that has heard nothing yet and starts at `utc`, the time since 1970.
     #[must_use]
-    pub fn new(wire: Wire) -> Self {
+    pub fn new(wire: Wire, utc: Duration) -> Self {
         let settings = wire.settings();
         let window = Window::of(settings.interval);
         let guard = match &settings.authentication {
-            Authentication::Hmac(keys) => Some(Guard::new(keys.clone(), window)),
+            Authentication::Hmac(keys) => Some(Guard::new(keys.clone(), window, utc)),
             Authentication::None | Authentication::Password(_) => None,
         };
         Self { wire, guard }
@@ -65,7 +65,8 @@ impl Decoder {
         let fresh = match (&self.guard, trailer) {
             (Some(guard), Some(_)) => {
                 let bound = bound(&self.wire, packet.source);
-                Some(guard.check(packet.payload, bound, utc)?)
+                let goodbye = header.priority.is_goodbye();
+                Some(guard.check(packet.payload, (bound, goodbye), utc)?)
             }
             (Some(_), None) => return Err(Refusal::Unsigned),
             (None, _) => None,
@@ -73,7 +74,10 @@ impl Decoder {
         let rest = &advert[HEADER..];
         let (addresses, rest) =
             rest.split_at(rest.len().min(header.addresses_length(packet.source)));
-        let interval = header.check_version_fields(settings, rest)?;
+        let mut interval = header.check_version_fields(settings, rest)?;
+        if self.guard.is_none() {
+            interval = interval.min(longest_unsigned(settings.interval));
+        }
         let addresses = parse_addresses(addresses, packet.source);
         check_addresses(&settings.addresses, &addresses)?;
         if let (Some(guard), Some(fresh)) = (&mut self.guard, fresh) {
@@ -131,6 +135,14 @@ impl Decoder {
         let other_rule = either && checksum::of(covered, other) == 0;
         Err(Refusal::Checksum { other_rule })
     }
+}
+
+/// The longest interval that is believed of an advert that anybody could have sent: ten times our
+/// own, and at least a second. A forged interval makes a standby wait for three of them before it
+/// takes over.
+fn longest_unsigned(ours: Interval) -> Interval {
+    let longest = ours.centiseconds().saturating_mul(10).max(100);
+    Interval::from_centiseconds(longest).unwrap_or(ours)
 }
 
 /// What the IP header must say.

@@ -131,25 +131,33 @@ impl Signer {
 pub(super) struct Guard {
     keys: Keys,
     window: Window,
+    /// When this guard started, since 1970: it does not know what was received before.
+    started: Duration,
     /// The last time of each sender, the latest sender last.
     heard: VecDeque<(IpAddr, Stamp)>,
 }
 
 impl Guard {
-    pub(super) fn new(keys: Keys, window: Window) -> Self {
+    pub(super) fn new(keys: Keys, window: Window, started: Duration) -> Self {
         Self {
             keys,
             window,
+            started,
             heard: VecDeque::with_capacity(SENDERS),
         }
     }
 
     /// Checks an advert with its trailer, which is the last 28 bytes. Does not yet count it as
     /// taken: that is [`Guard::take`], once all else about the advert is right.
+    ///
+    /// A `goodbye` that the process before this one may have received is refused as a replay: for
+    /// one window after the start, as the sender's clock may be ahead by as much. The peer's silence
+    /// is noticed without it. Other adverts are accepted, as a replay of one delays a takeover by at
+    /// most one interval of silence, and a sender whose clock is behind must be heard.
     pub(super) fn check(
         &self,
         signed: &[u8],
-        bound: Bound,
+        (bound, goodbye): (Bound, bool),
         utc: Duration,
     ) -> Result<Fresh, Refusal> {
         let (covered, hmac) = signed.split_last_chunk::<HMAC>().ok_or(Refusal::Unsigned)?;
@@ -167,6 +175,9 @@ impl Guard {
         mac(key, covered, bound)
             .verify_truncated_left(hmac)
             .map_err(|_| Refusal::Hmac)?;
+        if goodbye && !stamp.is_after(Stamp::of(self.started + self.window.0)) {
+            return Err(Refusal::Replayed);
+        }
         let source = bound.source;
         let last = self.heard.iter().find(|(sender, _)| *sender == source);
         match last {

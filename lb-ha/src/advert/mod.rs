@@ -49,7 +49,8 @@ pub const TYPE_OF_SERVICE: u8 = 0xc0;
 pub struct Advert {
     /// How much the sender wants to be active; 0 says that it stops.
     pub priority: Priority,
-    /// From one of the sender's adverts to the next.
+    /// From one of the sender's adverts to the next; of an advert without an HMAC at most ten times
+    /// our own interval, or a second where that is more.
     pub interval: Interval,
     /// The addresses that the sender looks after, all of one family. Where we have any ourselves,
     /// they are the same, in any order.

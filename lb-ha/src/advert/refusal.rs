@@ -91,7 +91,8 @@ pub enum Refusal {
         /// Seconds that it is behind our clock; less than 0: before it.
         late: i32,
     },
-    /// It was taken before, or something later was.
+    /// It was received before, or a later one was; or it is a goodbye that this host may have received
+    /// before it restarted.
     Replayed,
     /// Its interval is none, or in version 2 not ours.
     Interval {
@@ -234,7 +235,9 @@ impl fmt::Display for Refusal {
                 late.unsigned_abs(),
                 if late < 0 { "ahead of" } else { "behind" },
             ),
-            Self::Replayed => f.write_str("it was sent before: a replay"),
+            Self::Replayed => f.write_str(
+                "it was received before, or may have been before this host restarted: a replay",
+            ),
             Self::Interval {
                 found: None,
                 expected,

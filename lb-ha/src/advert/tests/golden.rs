@@ -85,7 +85,7 @@ fn are_the_draft_s(settings: &Settings, hex: &str) {
     let bytes = from_hex(hex);
     let mut encoder = Encoder::new(wire(settings.clone()));
     assert_eq!(encoder.encode(Priority::new(200), time), bytes);
-    let mut decoder = Decoder::new(wire(other_end(settings)));
+    let mut decoder = decoder(&other_end(settings));
     let decoded = decoder.decode(&packet(settings, &bytes), time);
     assert_eq!(decoded, Ok(said_by(settings, 200)));
 }

@@ -77,7 +77,12 @@ fn packet<'a>(settings: &Settings, payload: &'a [u8]) -> Packet<'a> {
 
 /// What becomes of `payload` at the other end of what `settings` are for.
 fn decode(settings: &Settings, payload: &[u8]) -> Result<Advert, Refusal> {
-    Decoder::new(wire(other_end(settings))).decode(&packet(settings, payload), NOW)
+    decoder(&other_end(settings)).decode(&packet(settings, payload), NOW)
+}
+
+/// A decoder that has run for an hour.
+fn decoder(settings: &Settings) -> Decoder {
+    Decoder::new(wire(settings.clone()), NOW - Duration::from_secs(3600))
 }
 
 fn centiseconds(centiseconds: u16) -> Interval {

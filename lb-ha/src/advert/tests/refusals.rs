@@ -85,7 +85,7 @@ fn the_checksum_covers_the_addresses_of_the_ip_header() {
         source: IpAddr::from([10, 77, 0, 3]),
         ..packet(&sender(), &payload)
     };
-    let found = Decoder::new(wire(anybody)).decode(&from_another, NOW);
+    let found = decoder(&anybody).decode(&from_another, NOW);
     assert_eq!(found, Err(Refusal::Checksum { other_rule: false }));
 }
 
@@ -160,19 +160,19 @@ fn an_hmac_binds_the_virtual_router_and_the_source() {
 
 #[test]
 fn version_2_wants_our_interval_and_version_3_takes_the_sender_s() {
-    let slow = |settings: Settings| Settings {
-        interval: centiseconds(200),
+    let at = |interval, settings: Settings| Settings {
+        interval: centiseconds(interval),
         ..settings
     };
-    let found = decode(&sender_v2(), &encode(&slow(sender_v2()), 150));
+    let found = decode(&sender_v2(), &encode(&at(200, sender_v2()), 150));
     let (theirs, expected) = (Some(centiseconds(200)), centiseconds(100));
     let refusal = Refusal::Interval {
         found: theirs,
         expected,
     };
     assert_eq!(found, Err(refusal));
-    let found = decode(&sender(), &encode(&slow(sender()), 150));
-    assert_eq!(found.map(|advert| advert.interval), Ok(centiseconds(200)));
+    let found = decode(&sender(), &encode(&at(50, sender()), 150));
+    assert_eq!(found.map(|advert| advert.interval), Ok(centiseconds(50)));
 }
 
 #[test]
@@ -236,13 +236,13 @@ fn only_the_peer_is_heard_unless_anybody_may_speak() {
     let payload = encode(&from_stranger, 150);
     let packet = packet(&from_stranger, &payload);
     let ours = other_end(&sender());
-    let found = Decoder::new(wire(ours.clone())).decode(&packet, NOW);
+    let found = decoder(&ours).decode(&packet, NOW);
     assert_eq!(found, Err(Refusal::Source { found: stranger }));
     let ours = Settings {
         senders: Senders::Anybody,
         ..ours
     };
-    let found = Decoder::new(wire(ours)).decode(&packet, NOW);
+    let found = decoder(&ours).decode(&packet, NOW);
     assert_eq!(found.map(|advert| advert.priority.get()), Ok(150));
 }
 
@@ -253,7 +253,7 @@ fn nobody_speaks_with_our_own_address() {
         ..sender()
     };
     let payload = encode(&ours, 255);
-    let found = Decoder::new(wire(ours.clone())).decode(&packet(&ours, &payload), NOW);
+    let found = decoder(&ours).decode(&packet(&ours, &payload), NOW);
     assert_eq!(found, Err(Refusal::Own));
 }
 
@@ -266,7 +266,7 @@ fn a_time_to_live_below_255_is_refused_in_multicast_only() {
             ttl: 64,
             ..packet(&settings, &payload)
         };
-        let found = Decoder::new(wire(other_end(&settings))).decode(&routed, NOW);
+        let found = decoder(&other_end(&settings)).decode(&routed, NOW);
         let expected = match cast {
             Cast::Unicast => Ok(()),
             Cast::Multicast => Err(Refusal::Ttl { found: 64 }),
@@ -284,7 +284,7 @@ fn unicast_and_multicast_do_not_go_together() {
         let with = |cast| Settings { cast, ..sender() };
         let payload = encode(&with(sent), 150);
         let packet = packet(&with(sent), &payload);
-        let found = Decoder::new(wire(other_end(&with(expected)))).decode(&packet, NOW);
+        let found = decoder(&other_end(&with(expected))).decode(&packet, NOW);
         let refusal = Refusal::Destination {
             found: packet.destination,
             expected,
@@ -435,4 +435,23 @@ fn the_list_of_words_is_complete() {
     assert_eq!(one_of_each.map(|refusal| refusal.word()), Refusal::WORDS);
     let count = Refusal::AddressCount { found, expected };
     assert!(Refusal::WORDS.contains(&count.word()));
+}
+
+#[test]
+fn the_interval_of_an_unsigned_advert_is_believed_up_to_ten_times_our_own() {
+    let heard = |ours: u16, theirs: u16, authentication: Authentication| {
+        let settings = |interval| Settings {
+            interval: centiseconds(interval),
+            authentication: authentication.clone(),
+            ..sender()
+        };
+        let payload = encode(&settings(theirs), 150);
+        let advert = decode(&settings(ours), &payload).expect("an advert");
+        advert.interval.centiseconds()
+    };
+    assert_eq!(heard(100, 500, Authentication::None), 500);
+    assert_eq!(heard(100, 4095, Authentication::None), 1000);
+    assert_eq!(heard(10, 4095, Authentication::None), 100);
+    assert_eq!(heard(1, 100, Authentication::None), 100);
+    assert_eq!(heard(10, 4095, hmac()), 4095, "only the peer can sign");
 }

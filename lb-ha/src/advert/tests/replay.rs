@@ -19,7 +19,7 @@ impl Pair {
     fn new(settings: Settings) -> Self {
         Self {
             encoder: Encoder::new(wire(settings.clone())),
-            decoder: Decoder::new(wire(other_end(&settings))),
+            decoder: decoder(&other_end(&settings)),
             settings,
         }
     }
@@ -119,12 +119,32 @@ fn times_are_compared_across_the_end_of_32_bits_of_seconds() {
 }
 
 #[test]
+fn a_goodbye_from_before_a_restart_is_refused() {
+    let goodbye = |utc| Encoder::new(wire(signing())).encode(Priority::GOODBYE, utc);
+    let seconds = Duration::from_secs;
+    let restarted = |captured: &[u8], utc| {
+        let mut decoder = Decoder::new(wire(other_end(&signing())), NOW);
+        decoder.decode(&packet(&signing(), captured), utc).map(drop)
+    };
+    let later = NOW + seconds(2);
+    // Sent a second before the restart, by clocks that agree; and by one that is ahead by 4 s.
+    for captured in [NOW - seconds(1), NOW + seconds(3)] {
+        let replayed = restarted(&goodbye(captured), later);
+        assert_eq!(replayed, Err(Refusal::Replayed));
+    }
+    let advert = Encoder::new(wire(signing())).encode(Priority::new(100), NOW - seconds(1));
+    assert_eq!(restarted(&advert, later), Ok(()), "a clock may be behind");
+    let sent = NOW + seconds(6);
+    assert_eq!(restarted(&goodbye(sent), sent), Ok(()));
+}
+
+#[test]
 fn senders_have_marks_of_their_own() {
     let anybody = Settings {
         senders: Senders::Anybody,
         ..signing()
     };
-    let mut decoder = Decoder::new(wire(other_end(&anybody)));
+    let mut decoder = decoder(&other_end(&anybody));
     let from = |last: u8, utc: Duration| {
         let settings = Settings {
             source: IpAddr::from([10, 77, 0, last]),

@@ -28,7 +28,7 @@ const CARE: Duration = Duration::from_millis(500);
 /// Listens until nobody wants to hear it.
 pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, quiet: Quiet) {
     let mut ear = Ear {
-        decoder: Decoder::new(shared.wire.clone()),
+        decoder: Decoder::new(shared.wire.clone(), utc()),
         listener: sender.clone(),
         quiet,
         peer_advertises: false,
