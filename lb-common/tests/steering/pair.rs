@@ -5,8 +5,12 @@ use lb_common::{
     limits::HOLD_SECONDS,
     record::Record,
 };
+use proptest::prelude::*;
 
-use super::*;
+use super::{
+    source_ports::{FURTHER, further_source},
+    *,
+};
 
 /// A host that tells of its connections.
 fn telling() -> HostTables {

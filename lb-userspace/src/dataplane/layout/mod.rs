@@ -1,0 +1,215 @@
+//! What the maps say of services and backends.
+//!
+//! Pure: what a configuration asks for in, what the maps are to hold out. Numbers stay with their
+//! service and backend across reloads and restarts, for flows and counters refer to them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use lb_common::{
+    backend::{Backend, BackendId},
+    service::{Service, ServiceKey},
+    wire::PROTOCOL_TCP,
+};
+
+use super::{
+    Error,
+    map_ids::{BackendIdentity, MapIds},
+};
+use crate::{
+    config::{self, Mode, Name},
+    pool::PoolView,
+};
+
+mod placed;
+#[cfg(test)]
+mod tests;
+
+pub(super) use placed::{Placed, PlacedBackend};
+
+/// What the maps hold.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layout {
+    /// The services that the kernel sees, in the order of the configuration.
+    pub(super) services: Vec<Placed>,
+    /// Who has which number.
+    pub(super) numbers: MapIds,
+    /// What backends see besides the service's address, a row of source ports for each.
+    pub(super) source_addresses: Vec<[u8; 4]>,
+    /// The steered services of each pool, by their places in `services`.
+    of_pool: HashMap<Name, Vec<usize>>,
+}
+
+/// A service that is to be written, by its place in [`Layout::services`].
+#[derive(Debug)]
+pub(super) struct Changed {
+    place: usize,
+    /// The service as it is to be.
+    pub(super) service: Placed,
+}
+
+impl Layout {
+    /// What an earlier agent left in the maps: the numbers count, the names are not there.
+    pub(super) fn adopted(
+        services: &[(ServiceKey, Service)],
+        backends: &[(BackendId, Backend)],
+        source_addresses: Vec<[u8; 4]>,
+    ) -> Self {
+        let further = u16::try_from(source_addresses.len()).unwrap_or_default();
+        let mut numbers = MapIds::with_rows(1 + further);
+        for (key, value) in services {
+            numbers.services.restore(*key, value.id);
+        }
+        for (id, value) in backends {
+            let identity = (value.service, value.address, value.port);
+            numbers.backends.restore(identity, *id);
+            if value.rows > 0 {
+                numbers.keep_rows(value);
+            }
+        }
+        Self {
+            numbers,
+            source_addresses,
+            ..Self::default()
+        }
+    }
+
+    /// What the maps are to hold for this configuration.
+    pub(super) fn next(
+        &self,
+        services: &[config::Service],
+        pools: &[Arc<PoolView>],
+    ) -> Result<Self, Error> {
+        let mut numbers = self.numbers.clone();
+        let visible: Vec<(&config::Service, ServiceKey)> = services
+            .iter()
+            .filter_map(|service| key_of(service).transpose().map(|key| (service, key)))
+            .map(|(service, key)| key.map(|key| (service, key)))
+            .collect::<Result<_, Error>>()?;
+        let keys: HashSet<ServiceKey> = visible.iter().map(|(_service, key)| *key).collect();
+        numbers.services.retain(|key| keys.contains(key));
+        numbers.keep_owners(&visible);
+        let pools: HashMap<&Name, &Arc<PoolView>> =
+            pools.iter().map(|view| (&view.pool.name, view)).collect();
+        let placed = Self::place(&visible, &pools, &mut numbers).or_else(|_full| {
+            // Those that leave have kept their numbers, so that no packet under way takes one of
+            // them for another backend. Where there is no other room, theirs is used.
+            numbers = self.numbers.clone();
+            numbers.services.retain(|key| keys.contains(key));
+            numbers.keep_owners(&visible);
+            let stays = staying(&visible, &numbers);
+            numbers.backends.retain(|identity| stays.contains(identity));
+            Self::place(&visible, &pools, &mut numbers)
+        })?;
+        let used: HashSet<BackendIdentity> = placed
+            .iter()
+            .flat_map(|service| &service.backends)
+            .map(PlacedBackend::identity)
+            .collect();
+        numbers.backends.retain(|identity| used.contains(identity));
+        Ok(Self::of(placed, numbers, self.source_addresses.clone()))
+    }
+
+    /// Gives every service and backend its place.
+    fn place(
+        services: &[(&config::Service, ServiceKey)],
+        pools: &HashMap<&Name, &Arc<PoolView>>,
+        numbers: &mut MapIds,
+    ) -> Result<Vec<Placed>, Error> {
+        services
+            .iter()
+            .map(|(service, key)| {
+                let view = service.pool.as_ref().map(|pool| {
+                    let view = pools.get(&pool.name).copied();
+                    view.ok_or_else(|| Error::UnknownPool(pool.name.clone()))
+                });
+                let view = view.transpose()?;
+                Placed::new(service, *key, view.map(|view| &**view), numbers)
+            })
+            .collect()
+    }
+
+    fn of(services: Vec<Placed>, numbers: MapIds, source_addresses: Vec<[u8; 4]>) -> Self {
+        let mut of_pool: HashMap<Name, Vec<usize>> = HashMap::new();
+        for (place, service) in services.iter().enumerate() {
+            if let (Some(_ring), Some(pool)) = (&service.ring, &service.pool) {
+                of_pool.entry(pool.clone()).or_default().push(place);
+            }
+        }
+        Self {
+            services,
+            numbers,
+            source_addresses,
+            of_pool,
+        }
+    }
+
+    /// The services that change when the backends of these pools have the states that they have in
+    /// the views.
+    pub(super) fn changed_by(&self, pools: &[Arc<PoolView>]) -> Vec<Changed> {
+        let places = pools.iter().flat_map(|view| {
+            let places = self
+                .of_pool
+                .get(&view.pool.name)
+                .map_or(&[][..], Vec::as_slice);
+            places.iter().map(move |place| (*place, view))
+        });
+        let changed = places.filter_map(|(place, view)| {
+            let before = &self.services[place];
+            let service = before.with_states(view);
+            (service != *before).then_some(Changed { place, service })
+        });
+        changed.collect()
+    }
+
+    /// The service as it was before the change.
+    pub(super) fn before(&self, changed: &Changed) -> &Placed {
+        &self.services[changed.place]
+    }
+
+    /// Notes that the maps hold these changes.
+    pub(super) fn commit(&mut self, changed: Vec<Changed>) {
+        for Changed { place, service } in changed {
+            self.services[place] = service;
+        }
+    }
+}
+
+/// The backends that have a number and are still in the configuration.
+fn staying(
+    services: &[(&config::Service, ServiceKey)],
+    numbers: &MapIds,
+) -> HashSet<BackendIdentity> {
+    let steered = services.iter().filter_map(|(service, key)| {
+        let id = numbers.services.get(key)?;
+        let backends = service.pool.iter().flat_map(|pool| &pool.backends);
+        Some(backends.map(move |one| (id, one)))
+    });
+    let identities = steered.flatten().filter_map(|(service, backend)| {
+        let IpAddr::V4(address) = backend.address.ip() else {
+            return None;
+        };
+        Some((service, address.octets(), backend.address.port()))
+    });
+    identities.collect()
+}
+
+/// The key of a service, if the kernel can see it; an error if it would have to and cannot.
+fn key_of(service: &config::Service) -> Result<Option<ServiceKey>, Error> {
+    let steered = matches!(service.mode, Mode::Tcp { .. });
+    match service.listen {
+        SocketAddr::V4(listen) if !listen.ip().is_unspecified() => Ok(Some(ServiceKey {
+            address: listen.ip().octets(),
+            port: listen.port(),
+            protocol: u16::from(PROTOCOL_TCP),
+        })),
+        _ if !steered => Ok(None),
+        _ => Err(Error::ServiceAddress {
+            service: service.name.clone(),
+            listen: service.listen,
+        }),
+    }
+}

@@ -1,0 +1,139 @@
+//! The map `settings`: what holds for all connections.
+
+use std::{iter, net::Ipv4Addr, time::Duration};
+
+use lb_common::{limits, settings::Settings, tick::Tick};
+use zerocopy::transmute;
+
+use super::Maps;
+use crate::dataplane::{Error, ports::PortSet};
+
+impl Maps {
+    /// Tells the kernel what holds for all of its connections: how large the table is, which source
+    /// ports and addresses NAT may take, and how fast its clock ticks. The secret is made once, with
+    /// the table.
+    ///
+    /// # Errors
+    /// The kernel's refusal, or other source addresses than those that the maps were made with: a
+    /// backend's rows of source ports follow from their number and order.
+    pub(in crate::dataplane) fn set_up(
+        &mut self,
+        entries: u32,
+        ports: &PortSet,
+        source_addresses: &[Ipv4Addr],
+    ) -> Result<(), Error> {
+        let mut settings = self.settings()?;
+        let before = settings.source_addresses;
+        for (place, address) in settings.source_addresses.iter_mut().zip(
+            source_addresses
+                .iter()
+                .map(Ipv4Addr::octets)
+                .chain(iter::repeat([0; 4])),
+        ) {
+            *place = address;
+        }
+        let is_new = settings.secret == [0; 2];
+        if !is_new && settings.source_addresses != before {
+            return Err(other_addresses(&before));
+        }
+        for (index, word) in (0..).zip(ports.words()) {
+            self.ports
+                .set(index, word, 0)
+                .map_err(Error::write_map("ports"))?;
+        }
+        if is_new {
+            settings.secret = secret()?;
+            (settings.generation, settings.routes) = (1, 1);
+        }
+        settings.last_bucket = entries - limits::WAYS;
+        settings.hertz = hertz()?;
+        settings.layout = limits::LAYOUT;
+        let lines = ports.lines();
+        settings.first_line = lines.first;
+        settings.lines = lines.usable;
+        settings.lines_before_gap = lines.before_gap;
+        settings.gap = lines.gap;
+        self.set_settings(settings)
+    }
+
+    /// Makes every next hop be looked up again: a neighbour changed.
+    pub(in crate::dataplane) fn begin_generation(&mut self) -> Result<(), Error> {
+        let mut settings = self.settings()?;
+        settings.generation = settings.generation.wrapping_add(1);
+        self.set_settings(settings)
+    }
+
+    /// Makes every connection look for its client's next hop again: a route changed.
+    pub(in crate::dataplane) fn begin_routes(&mut self) -> Result<(), Error> {
+        let mut settings = self.settings()?;
+        settings.generation = settings.generation.wrapping_add(1);
+        settings.routes = settings.routes.wrapping_add(1);
+        // A connection holds the low bits, and 0 there says that no route was looked up.
+        if settings.routes.trailing_zeros() >= 16 {
+            settings.routes += 1;
+        }
+        self.set_settings(settings)
+    }
+
+    /// What the kernel knows of everything at once.
+    pub(in crate::dataplane) fn current_settings(&self) -> Result<Settings, Error> {
+        self.settings()
+    }
+
+    /// Has the kernel drop what would begin a connection, until `end`; or no longer.
+    pub(in crate::dataplane) fn hold(&mut self, end: Option<Tick>) -> Result<(), Error> {
+        let mut settings = self.settings()?;
+        settings.hold = u8::from(end.is_some());
+        settings.held_until = end.map_or(0, |end| end.0);
+        self.set_settings(settings)
+    }
+
+    /// Has the kernel tell of connections whose state changes, or no longer.
+    pub(in crate::dataplane) fn set_export(&mut self, wanted: bool) -> Result<(), Error> {
+        let mut settings = self.settings()?;
+        settings.export = u8::from(wanted);
+        self.set_settings(settings)
+    }
+
+    pub(super) fn settings(&self) -> Result<Settings, Error> {
+        self.settings
+            .get(&0, 0)
+            .map(|bytes| transmute!(bytes))
+            .map_err(Error::read_map("settings"))
+    }
+
+    pub(super) fn set_settings(&mut self, settings: Settings) -> Result<(), Error> {
+        let bytes: [u8; size_of::<Settings>()] = transmute!(settings);
+        self.settings
+            .set(0, bytes, 0)
+            .map_err(Error::write_map("settings"))
+    }
+}
+
+/// Ticks of the kernel's clock in a second: its coarse clocks advance by one tick at a time.
+pub(in crate::dataplane) fn hertz() -> Result<u32, Error> {
+    let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE).map_err(
+        Error::kernel("cannot read the resolution of the kernel\'s clock"),
+    )?;
+    let nanoseconds = Duration::from(tick).as_nanos().max(1);
+    // 1,000,000,000 / 3,333,333 is 300 and a little: the tick is what was rounded.
+    Ok(u32::try_from((1_000_000_000 + nanoseconds / 2) / nanoseconds).unwrap_or(1000))
+}
+
+fn other_addresses(before: &[[u8; 4]]) -> Error {
+    let before: Vec<String> = before
+        .iter()
+        .filter(|address| **address != [0; 4])
+        .map(|address| format!("\"{}\"", Ipv4Addr::from(*address)))
+        .collect();
+    Error::SourceAddressesChanged {
+        before: before.join(", "),
+    }
+}
+
+/// Random numbers that nobody outside of this host knows.
+fn secret() -> Result<[u64; 2], Error> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| Error::NoRandomNumbers)?;
+    Ok(transmute!(bytes))
+}

@@ -1,0 +1,114 @@
+//! The kernel's clock, as the host's tables are given it.
+
+use std::time::Duration;
+
+use aya::maps::{Array, MapData};
+use lb_common::{
+    connection::Connection,
+    host::{HostTables, TcpPacket},
+    tick::Tick,
+};
+
+use crate::{
+    concurrent::pinned,
+    stage::{Stage, VIP},
+};
+
+/// The kernel's clock in its ticks; where it began does not matter.
+pub(super) struct Clock {
+    tick: Duration,
+    ticks: u32,
+    /// The coarse clock, which stands still within a tick.
+    coarse: Duration,
+    /// When the tick began, where that was seen.
+    began: Option<Duration>,
+    looked: Duration,
+}
+
+impl Clock {
+    pub(super) fn new(hertz: u32) -> Self {
+        Self {
+            tick: Duration::from_secs(1) / hertz,
+            ticks: 1_000_000,
+            coarse: Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE),
+            began: None,
+            looked: Duration::ZERO,
+        }
+    }
+
+    fn time(clock: nix::time::ClockId) -> Duration {
+        nix::time::clock_gettime(clock).expect("the time").into()
+    }
+
+    /// Whether another tick has begun since the last look.
+    pub(super) fn has_moved(&self) -> bool {
+        Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE) != self.coarse
+    }
+
+    /// The tick that it is, and will be for longer than a packet takes: which connection is the oldest
+    /// depends on it. A tick is a little longer or shorter than its name while the time is being
+    /// corrected, so that only the coarse clock tells when one begins.
+    pub(super) fn early_in_a_tick(&mut self) -> Tick {
+        loop {
+            let coarse = Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
+            let now = Self::time(nix::time::ClockId::CLOCK_MONOTONIC);
+            if coarse != self.coarse {
+                let passed = coarse - self.coarse + self.tick / 2;
+                let passed = passed.as_nanos() / self.tick.as_nanos();
+                self.ticks = self.ticks.wrapping_add(passed as u32);
+                self.coarse = coarse;
+                self.began = (now - self.looked < self.tick / 8).then_some(now);
+            }
+            self.looked = now;
+            if self
+                .began
+                .is_some_and(|began| now - began < self.tick * 3 / 4)
+            {
+                return Tick(self.ticks);
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// The kernel's own times in a table. Where this thread lost the CPU to another between the look at
+/// the clock and the packet, they tell when the packet came.
+pub(super) struct Seen(Array<MapData, [u8; size_of::<Connection>()]>);
+
+impl Seen {
+    pub(super) fn of_table() -> Self {
+        Self(pinned("maps/connections"))
+    }
+
+    /// When the connections of the table were last seen.
+    fn times(&self) -> impl Iterator<Item = u32> {
+        let connections = self
+            .0
+            .iter()
+            .map(|entry| -> Connection { zerocopy::transmute!(entry.expect("an entry")) });
+        connections
+            .filter(|connection| connection.state().is_live())
+            .map(|connection| connection.seen)
+    }
+
+    /// The time of the last packet that was noted, if it is later than this.
+    pub(super) fn last_after(&self, now: Tick) -> Tick {
+        let ahead = self
+            .times()
+            .map(|seen| seen.wrapping_sub(now.0).cast_signed());
+        let ahead = ahead.max().unwrap_or(0).max(0);
+        Tick(now.0.wrapping_add(ahead.cast_unsigned()))
+    }
+
+    /// Begins a first connection in both homes, and sets the host's clock by the time that the kernel
+    /// noted: a port that rests counts whole seconds of the clock.
+    pub(super) fn set_clock(&self, clock: &mut Clock, stage: &Stage, host: &mut HostTables) {
+        let key = TcpPacket::key(([198, 51, 100, 9], 40_000), (VIP, 80));
+        let mut packet = TcpPacket::new(key, 0x02).bytes();
+        clock.early_in_a_tick();
+        stage.feed(&packet, &mut Vec::new());
+        clock.ticks = self.times().next().expect("the first connection");
+        host.now = Tick(clock.ticks);
+        host.steer(&mut packet);
+    }
+}
