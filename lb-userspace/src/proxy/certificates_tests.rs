@@ -1,4 +1,4 @@
-//! Each thing that can be wrong with a certificate file is told in one sentence.
+//! Each problem of a certificate file is reported in one sentence.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -25,7 +25,7 @@ fn file(folder: &tempfile::TempDir, text: &str, mode: u32) -> PathBuf {
     path
 }
 
-/// The one sentence about a file.
+/// Returns the sentence about a file.
 fn sentence(text: &str, mode: u32) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = file(&folder, text, mode);
@@ -132,7 +132,7 @@ fn the_agents_own_group_may_read_a_key_and_no_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let pair = pair(&["a"]);
     let path = file(&folder, &(pair.certificate + &pair.key), 0o640);
-    // A file has its maker's group, as a rule.
+    // A new file usually has its creator's group.
     load(&path).unwrap_or_else(|error| panic!("{error}"));
 }
 

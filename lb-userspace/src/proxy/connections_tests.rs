@@ -1,4 +1,4 @@
-//! Who has to go when there is no room.
+//! Which connections are closed when a limit is reached.
 
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
@@ -15,7 +15,7 @@ fn connections(clients: usize, descriptors: usize) -> Rc<Connections> {
     connections
 }
 
-/// A connection that stays until it is closed.
+/// Opens a connection that stays until it is closed.
 fn open(connections: &Rc<Connections>) -> Rc<Entry> {
     let open = connections.open(CLIENT, 0, &Arc::default());
     let open = open.expect("no limit for each client");
@@ -33,7 +33,7 @@ fn is_open(connections: &Connections, entry: &Rc<Entry>) -> bool {
     clients.values().any(|other| Rc::ptr_eq(other, entry))
 }
 
-/// Whether there is room by and by.
+/// Returns whether room was made within the time limit.
 async fn room(connections: &Connections) -> bool {
     let limit = Duration::from_secs(2);
     tokio::time::timeout(limit, connections.room())
@@ -127,7 +127,7 @@ async fn silent_connections_hold_a_listeners_queue_up_for_a_short_time() {
             assert!(room(&connections).await);
             open(&connections);
         }
-        // Four times as many as fit have made room for others.
+        // Four times as many as the limit were closed to make room for others.
         assert!(began.elapsed() < FIRST_REQUEST * 2, "{:?}", began.elapsed());
     };
     local.run_until(test).await;

@@ -1,4 +1,4 @@
-//! What passes is the same however the bytes are cut, and unchanged where it is in order.
+//! The output is the same however the bytes are cut, and equals the input if that is valid.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 
-/// Bytes that arrive in pieces.
+/// A reader that returns its bytes in slices.
 struct Pieces(VecDeque<Vec<u8>>);
 
 impl Pieces {
@@ -46,7 +46,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// What passes, and the notices.
+/// Returns the output and the notices.
 fn guarded(bytes: &[u8], places: &[usize]) -> (Vec<u8>, BTreeMap<u32, Notice>) {
     let mut guard = FieldGuard::new(Pieces::cut(bytes, places), 0);
     let notices = guard.notices();
@@ -117,7 +117,7 @@ fn a_block_without_end_is_not_held_for_ever() {
     assert!(out.len() < MIN_LIMIT + 2000, "{}", out.len());
 }
 
-/// Frames that are mostly in order.
+/// Frames, most of them valid.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let block = prop_oneof![
         Just(GET.to_vec()),
@@ -150,7 +150,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(one, 0..8).prop_map(|frames| frames.concat())
 }
 
-/// Whether each field block begins a stream that is newer than those before.
+/// Returns whether each field block begins a stream newer than the earlier ones.
 fn only_requests(bytes: &[u8]) -> bool {
     let (mut at, mut last) = (0, 0);
     while let Some(frame) = Frame::at(bytes, at) {
@@ -172,7 +172,7 @@ proptest! {
         let bytewise: Vec<usize> = (0..bytes.len()).collect();
         let (out, notices) = guarded(&bytes, &bytewise);
         let (cut, cut_notices) = guarded(&bytes, &places);
-        // After a fault, what came together with it passes, too.
+        // After a fault, bytes that arrived with it pass too.
         prop_assert!(cut.starts_with(&out));
         prop_assert_eq!(&notices, &cut_notices);
         let faultless = guarded(&[&bytes[..], &frame(6, 0, 0, &[7; 8])].concat(), &bytewise).0;

@@ -43,7 +43,7 @@ impl Pool {
         self.records.iter().cloned().zip(self.up.clone()).collect()
     }
 
-    /// Fails requests until it is ejected.
+    /// Fails requests until the backend is ejected.
     fn eject(&self, backend: usize, rules: &Outlier, now: Instant) -> Option<Duration> {
         let failures = 0..rules.consecutive_failures;
         failures.fold(None, |_, _| {
@@ -70,7 +70,7 @@ fn failures_in_a_row_eject_and_a_success_resets_their_count() {
     let end = now + 10 * SECOND;
     assert!(pool.records[0].is_ejected(end - SECOND / 1000));
     assert!(!pool.records[0].is_ejected(end));
-    // What it failed before it was ejected does not count afterwards.
+    // Failures before the ejection do not count after it.
     assert_eq!(pool.fail(0, &rules, now + SECOND), None);
     assert_eq!(pool.fail(0, &rules, end), None);
     assert_eq!(pool.fail(0, &rules, end), None);
@@ -87,7 +87,7 @@ fn ejections_in_a_row_last_longer_up_to_the_longest() {
         assert_eq!(time, Some(seconds * SECOND));
         now += seconds * SECOND;
     }
-    // Six in a row: each ten seconds without one make up for one.
+    // Six in a row: each ten seconds without one reduce the count by one.
     now += 45 * SECOND;
     assert_eq!(pool.eject(0, &rules, now), Some(30 * SECOND));
     now += 30 * SECOND + 3600 * SECOND;
@@ -109,7 +109,7 @@ fn the_last_backend_and_more_than_the_share_are_not_ejected() {
     assert_eq!(ejected(&Pool::of(4), &rules(1, 50)), 2);
     assert_eq!(ejected(&Pool::of(5), &rules(1, 50)), 2);
     assert_eq!(ejected(&Pool::of(5), &rules(1, 100)), 4);
-    // One that is down is no one to go to.
+    // A backend that is down is no alternative.
     let mut pool = Pool::of(3);
     pool.up = vec![true, false, false];
     assert_eq!(pool.eject(0, &rules(1, 100), now), None);
@@ -133,7 +133,7 @@ fn workers_that_see_failures_at_once_decide_one_after_another() {
                     start.wait();
                     let states = || {
                         most.fetch_max(deciding.fetch_add(1, Relaxed) + 1, Relaxed);
-                        // Whoever is let in by now is seen.
+                        // A backend whose ejection ended is recognized.
                         (0..4).for_each(|_| thread::yield_now());
                         deciding.fetch_sub(1, Relaxed);
                         pool.states()
@@ -151,10 +151,10 @@ fn workers_that_see_failures_at_once_decide_one_after_another() {
     }
 }
 
-/// The same, in the words of the documentation: all that ever happened is looked through.
+/// The same rules as documented, computed from the complete history.
 struct Model {
     rules: Outlier,
-    /// What each backend did since it was last ejected, or ever.
+    /// What each backend did since its last ejection, or ever.
     seen: Vec<Vec<bool>>,
     ejections: HashMap<usize, Vec<(Instant, Instant, u32)>>,
 }

@@ -1,4 +1,4 @@
-//! Files as editors, scripts and other programs leave them.
+//! Files as editors, scripts and other programs write them.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn certificate() -> String {
     made.cert.pem()
 }
 
-/// The lines and labels of what is found.
+/// Returns the lines and labels of the blocks.
 fn found(text: impl AsRef<[u8]>) -> Vec<(usize, String)> {
     let blocks = blocks(text.as_ref()).unwrap_or_else(|error| panic!("{error}"));
     let place = |block: Block| (block.line, block.label);

@@ -49,7 +49,7 @@ fn sessions(pool: &Pool, secret: &[u8]) -> Rc<StickySessions> {
     StickySessions::new(pool, Some(&key(secret))).expect("sessions")
 }
 
-/// The cookie of a client that is given to a backend.
+/// Returns the cookie of a client whose request goes to this backend.
 fn cookie(sessions: &Rc<StickySessions>, backend: usize, https: bool) -> String {
     let session = sessions.session(&Lines(&[]), https);
     sessions.gave(&session, backend);

@@ -1,5 +1,5 @@
-//! A directory that offers profiles, which the pebble of the distribution does not, takes an account,
-//! and refuses every order.
+//! A fake ACME directory that offers profiles, which the distribution's pebble does not, creates an
+//! account, and refuses every order.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 const URL: &str = "https://127.0.0.1:14000";
 
-/// What was ordered.
+/// The orders received.
 #[derive(Clone, Default)]
 pub(crate) struct Orders(Arc<Mutex<Vec<Value>>>);
 
@@ -29,7 +29,7 @@ impl Orders {
     }
 }
 
-/// Serves where pebble would, for as long as the test runs.
+/// Listens in place of pebble, as long as the test runs.
 pub(crate) fn start(certificate: &Path, key: &Path) -> Orders {
     let chain = CertificateDer::from_pem_file(certificate).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(key).expect("a key");
@@ -51,7 +51,7 @@ pub(crate) fn start(certificate: &Path, key: &Path) -> Orders {
     orders
 }
 
-/// Serves one request. What a client does wrong is its own error.
+/// Serves one request. An error is a fault of the client.
 fn serve(stream: TcpStream, config: &Arc<ServerConfig>, orders: &Orders) {
     let Ok(session) = ServerConnection::new(Arc::clone(config)) else {
         return;
@@ -101,7 +101,7 @@ fn directory() -> Value {
     })
 }
 
-/// The path and the body of a request.
+/// Returns the path and the body of a request.
 fn read(stream: &mut StreamOwned<ServerConnection, TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
@@ -123,7 +123,7 @@ fn read(stream: &mut StreamOwned<ServerConnection, TcpStream>) -> Option<(String
     Some((path, body))
 }
 
-/// What a signed request says (RFC 7515).
+/// Returns the payload of a signed request (RFC 7515).
 fn payload(body: &[u8]) -> Value {
     let signed: Value = serde_json::from_slice(body).expect("JSON");
     let payload = signed["payload"].as_str().expect("a payload");

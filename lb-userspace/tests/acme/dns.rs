@@ -1,11 +1,10 @@
-//! DNS-01, by a command that sets records at the DNS server which pebble asks.
+//! DNS-01, by a command that sets records at the DNS server that pebble queries.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::{issuer, names, site::Site};
 
-/// Sets and removes records at the management interface of pebble-challtestsrv, and notes how it was
-/// called.
+/// Sets and removes records at the management interface of pebble-challtestsrv, and logs its calls.
 const SET: &str = r#"
 case $1 in
 present) curl -sf -d "{\"host\":\"$2\",\"value\":\"$3\"}" http://127.0.0.1:8055/set-txt ;;
@@ -52,7 +51,7 @@ fn a_wildcard_is_validated_by_records_that_a_command_sets_and_removes() {
     let present = "present _acme-challenge.example.org. example.org";
     assert_eq!(calls(&site), [cleanup, cleanup, present, present]);
 
-    // What the command says is in the error, and what it may have set is removed.
+    // The error contains the command's output, and records that it may have set are removed.
     install(
         &site,
         "[ $1 = cleanup ] || { echo 'there is no such zone'; exit 3; }\n",
@@ -73,7 +72,7 @@ fn a_wildcard_is_validated_by_records_that_a_command_sets_and_removes() {
     assert!(failed.contains(expected), "{failed}");
     assert_eq!(site.shown(name), first);
 
-    // Records that nobody set are not found.
+    // Without the records, validation fails.
     install(&site, "exit 0\n");
     let failed = renew().expect_err("no record");
     assert!(failed.contains("No TXT records found"), "{failed}");

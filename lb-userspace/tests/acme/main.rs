@@ -1,4 +1,4 @@
-//! Certificates by ACME, from a real pebble that refuses nine nonces out of ten.
+//! Certificates by ACME, from a real pebble that rejects nine nonces out of ten.
 
 mod directory;
 mod dns;
@@ -37,12 +37,13 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     let mut site = Site::raise();
     site.configure("tls-alpn-01", DOMAINS);
 
-    // Without a directory the agent starts, and clients are shown something.
+    // The agent starts without a directory, and clients get a placeholder certificate.
     site.start_agent();
     let placeholder = site.shown(NAME);
     assert!(!issuer(&placeholder).contains("Pebble"));
 
-    // By TLS-ALPN-01, on an operator's order: the next try would be due in a quarter of an hour.
+    // By TLS-ALPN-01, requested by an operator: the next attempt would be due in a quarter of an
+    // hour.
     site.start_pebble();
     let renew = || site.lb(&["certificate", "renew", "web"]);
     let said = renew().unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
@@ -54,7 +55,7 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     assert!(issuer(&first).contains("Pebble"), "{}", issuer(&first));
     assert_eq!(names(&first), ["example.org", "www.example.org"]);
 
-    // Renewed, without a restart.
+    // Renewed without a restart.
     renew().unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
     let second = site.shown_another(NAME, &first);
     site.assert_metric(r#"lb_acme_orders_total{service="web",outcome="issued"} 2"#);
@@ -70,7 +71,7 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     assert_eq!(site.shown(NAME), second);
     site.assert_metric(r#"lb_acme_orders_total{service="web",outcome="issued"} 0"#);
 
-    // By HTTP-01, and for one name more, after a reload: ordered at once, as a name is missing.
+    // By HTTP-01, and for one more name, after a reload: ordered immediately, as a name is missing.
     site.configure(
         "http-01",
         r#""www.example.org", "example.org", "api.example.org""#,
@@ -79,7 +80,7 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     let third = site.shown_another(NAME, &second);
     assert_eq!(names(&third).len(), 3, "{:?}", names(&third));
 
-    // The fifth order of the hour is refused, whoever wants it, and nothing is lost.
+    // The fifth order within an hour is refused, whoever requests it, and nothing is lost.
     let refused = site
         .lb(&["certificate", "renew", "web"])
         .expect_err("the limit of an hour");
@@ -131,7 +132,7 @@ fn the_old_certificate_stays_while_the_directory_is_down() {
         "{status}"
     );
 
-    // Another pebble, which knows nothing of the account: a new one is made.
+    // Another pebble, which does not know the account: a new one is created.
     site.start_pebble();
     site.lb(&["certificate", "renew", "web"])
         .unwrap_or_else(|error| panic!("{error}\n{}", site.log()));

@@ -1,4 +1,4 @@
-//! Profiles of certificates.
+//! Certificate profiles.
 
 use super::{DOMAINS, directory, site::Site};
 

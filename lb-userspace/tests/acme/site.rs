@@ -1,4 +1,4 @@
-//! The agent and a real pebble, in a network namespace of their own.
+//! The agent and a real pebble in a network namespace.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use rustls::{
 
 const DIRECTORY: &str = "https://127.0.0.1:14000/dir";
 
-/// Everything of one test. What is dropped ends.
+/// The processes of one test, which end on drop.
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pebble: Option<Running>,
@@ -31,7 +31,7 @@ pub(crate) struct Site {
     _names: Running,
 }
 
-/// A process that ends with its value.
+/// A process that is killed on drop.
 struct Running(Child);
 
 impl Drop for Running {
@@ -43,7 +43,7 @@ impl Drop for Running {
 }
 
 impl Site {
-    /// Enters a new network namespace with this thread, and starts pebble there, which refuses nine
+    /// Enters a new network namespace with this thread and starts pebble there, which rejects nine
     /// nonces out of ten.
     pub(crate) fn raise() -> Self {
         assert!(
@@ -106,7 +106,7 @@ impl Site {
             .args(["-dnsserver", "127.0.0.1:8053"])
             .env("PEBBLE_WFE_NONCEREJECT", "90")
             .env("PEBBLE_VA_NOSLEEP", "1")
-            // Each order is validated: none leans on an earlier one.
+            // Each order is validated: validations are not reused.
             .env("PEBBLE_AUTHZREUSE", "0");
         self.pebble = Some(start(&mut command, &self.path("pebble.log")));
         let address: SocketAddr = ([127, 0, 0, 1], 14000).into();
@@ -117,12 +117,12 @@ impl Site {
         self.pebble = None;
     }
 
-    /// Writes the agent's configuration: a service `web` whose certificate is obtained.
+    /// Writes the agent's configuration: a service `web` with an obtained certificate.
     pub(crate) fn configure(&self, challenge: &str, domains: &str) {
         self.configure_with(challenge, domains, ("", ""));
     }
 
-    /// The same, with more keys of `[acme]`, and more of the service on port 80.
+    /// The same, with more keys of `[acme]` and of the service on port 80.
     pub(crate) fn configure_with(
         &self,
         challenge: &str,
@@ -177,7 +177,7 @@ impl Site {
         });
     }
 
-    /// Ends the agent as a service manager does.
+    /// Stops the agent as a service manager does.
     pub(crate) fn stop_agent(&mut self) {
         let Some(mut agent) = self.agent.take() else {
             return;
@@ -188,7 +188,7 @@ impl Site {
         assert!(ended.success(), "{ended}: {}", self.log());
     }
 
-    /// Runs a command of `lb`: what it says, or why it failed.
+    /// Runs a command of `lb`. Returns its output, or its error.
     pub(crate) fn lb(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_lb"))
             .args(arguments)
@@ -203,12 +203,12 @@ impl Site {
         }
     }
 
-    /// The certificate that a client is shown for a name.
+    /// Returns the certificate for a server name.
     pub(crate) fn shown(&self, name: &str) -> CertificateDer<'static> {
         shown(name).unwrap_or_else(|error| panic!("no handshake: {error}\n{}", self.log()))
     }
 
-    /// Waits for another certificate than `old`.
+    /// Waits for a certificate other than `old`.
     pub(crate) fn shown_another(
         &self,
         name: &str,
@@ -222,7 +222,7 @@ impl Site {
         found.expect("found")
     }
 
-    /// Asserts that the metrics have this line.
+    /// Asserts that the metrics contain this line.
     #[track_caller]
     pub(crate) fn assert_metric(&self, line: &str) {
         let text = get("127.0.0.1:9145", "/metrics");
@@ -250,14 +250,14 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.agent = None;
-        // The namespace takes the program with it; the pins are left.
+        // The namespace's end removes the program; the pins remain.
         let _unloaded = Command::new(env!("CARGO_BIN_EXE_lb"))
             .args(["unload", "--pin-path", &pin_path()])
             .output();
     }
 }
 
-/// Of this test alone: each runs on a thread of its own.
+/// Unique to this test, as each runs on its own thread.
 fn pin_path() -> String {
     format!("/sys/fs/bpf/lb-acme-{}", nix::unistd::gettid())
 }
@@ -274,7 +274,7 @@ fn start(command: &mut Command, log: &Path) -> Running {
     Running(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
 }
 
-/// The answer to a request, head and body.
+/// Returns the response to a request, head and body.
 pub(crate) fn get(address: &str, target: &str) -> String {
     use std::io::{Read as _, Write as _};
 
@@ -330,7 +330,7 @@ fn shown(name: &str) -> Result<CertificateDer<'static>, String> {
     Ok(first.clone().into_owned())
 }
 
-/// Takes any certificate: what was shown is what is asked.
+/// Accepts any certificate, as the test examines it.
 #[derive(Debug)]
 struct Anyone;
 

@@ -1,4 +1,4 @@
-//! The access log, end to end: a line for each request, however it ends.
+//! The access log, end to end: one line for each request, however it ends.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -19,7 +19,7 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// The lines of a file, when there are `count` of them.
+/// Waits until a file has `count` lines, and returns them.
 fn lines(file: &Path, count: usize) -> Vec<Value> {
     let read = || std::fs::read_to_string(file).expect("a file");
     wait_until("the lines are written", || read().lines().count() >= count);

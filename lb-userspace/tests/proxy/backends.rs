@@ -1,4 +1,4 @@
-//! Backends made for a test: each connection has a thread, each request goes to a closure.
+//! Test backends: each connection has a thread, each request is passed to a closure.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -17,14 +17,14 @@ pub(crate) struct Backend {
     requests: Arc<AtomicUsize>,
 }
 
-/// A request as a backend saw it.
+/// A request as received by a backend.
 pub(crate) struct Seen {
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
 impl Backend {
-    /// Answers each request with what `answer` returns, as it stands.
+    /// Answers each request with what `answer` returns, unchanged.
     pub(crate) fn answering(answer: impl Fn(Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::serving(move |mut stream, requests| {
             let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -43,7 +43,7 @@ impl Backend {
         Self::answering(move |_| ok(name.as_bytes()))
     }
 
-    /// Answers with its own name, each time after a while.
+    /// Answers with its own name after a delay.
     pub(crate) fn slow(name: &'static str, after: Duration) -> Self {
         Self::answering(move |_| {
             std::thread::sleep(after);
@@ -51,7 +51,7 @@ impl Backend {
         })
     }
 
-    /// Hands each connection to a closure.
+    /// Passes each connection to a closure.
     pub(crate) fn raw(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         Self::serving(move |stream, requests| {
             requests.fetch_add(1, SeqCst);
@@ -59,13 +59,13 @@ impl Backend {
         })
     }
 
-    /// An address where nothing listens.
+    /// Returns an address on which nothing listens.
     pub(crate) fn absent() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.local_addr().expect("an address")
     }
 
-    /// Requests seen; connections for [`Self::raw`].
+    /// Number of requests; of connections for [`Self::raw`].
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(SeqCst)
     }
@@ -90,7 +90,7 @@ impl Backend {
     }
 }
 
-/// A response with a length.
+/// Formats a response with a Content-Length.
 pub(crate) fn ok(body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
@@ -107,7 +107,7 @@ pub(crate) fn read_head(reader: &mut impl std::io::BufRead) -> Option<String> {
     Some(head)
 }
 
-/// The value of a header.
+/// Returns the value of a header field.
 pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     head.lines().skip(1).find_map(|line| {
         let (found, value) = line.split_once(':')?;
@@ -115,7 +115,7 @@ pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     })
 }
 
-/// Reads a body as its head says.
+/// Reads a body, framed as its head says.
 pub(crate) fn read_body(head: &str, reader: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     if header(head, "Transfer-Encoding").is_some() {

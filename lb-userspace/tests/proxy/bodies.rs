@@ -1,4 +1,4 @@
-//! Large bodies, both ways.
+//! Large bodies in both directions.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -17,14 +17,15 @@ use crate::{
 
 const BYTES: usize = 64 << 20;
 
-/// Bytes of which no two parts are the same.
+/// Returns bytes without repetition.
 fn pattern() -> Vec<u8> {
     (0..BYTES as u64 / 8)
         .flat_map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
         .collect()
 }
 
-/// Sends the pattern to a GET, with a length or chunked; tells a POST whether it brought it.
+/// Sends the pattern in response to a GET, with a length or chunked; reports whether a POST
+/// contained it.
 fn library() -> Backend {
     let pattern = pattern();
     Backend::answering(move |seen| {
@@ -120,7 +121,7 @@ fn a_backend_that_answers_before_the_body_is_heard() {
     assert_eq!(client.rest(), b"");
 }
 
-/// Chunks that a backend sends one after another, each when the one before has arrived.
+/// Chunks that a backend sends one by one, each after the previous one has arrived.
 #[test]
 fn a_chunk_goes_on_before_the_next_one_is_waited_for() {
     let (arrived, next) = std::sync::mpsc::channel();
@@ -188,7 +189,7 @@ fn what_came_before_a_response_broke_off_is_passed_on_and_counted_as_broken() {
     }
 }
 
-/// Answers 413 to a head, takes nothing of the body, and hangs up a little later.
+/// Answers a head with 413, reads nothing of the body, and closes the connection a little later.
 fn refusing() -> Backend {
     Backend::raw(|mut stream| {
         let mut reader = BufReader::with_capacity(1, stream.try_clone().expect("clone"));

@@ -1,4 +1,4 @@
-//! One table of requests: HTTP/2 is judged by what HTTP/1 is judged by.
+//! One table of requests, which HTTP/1 and HTTP/2 must judge alike.
 
 use crate::{
     backends::{Backend, ok},
@@ -7,7 +7,7 @@ use crate::{
     site::Site,
 };
 
-/// A request, in the terms of both protocols.
+/// A request in terms of both protocols.
 pub(crate) struct Case {
     method: &'static str,
     target: &'static str,
@@ -22,7 +22,7 @@ const GET: Case = Case {
     body: None,
 };
 
-/// Requests, and the status that each is answered with.
+/// Requests and the status of each.
 pub(crate) const CASES: &[(Case, u16)] = &[
     (GET, 200),
     (
@@ -202,7 +202,7 @@ pub(crate) const CASES: &[(Case, u16)] = &[
 ];
 
 impl Case {
-    /// As an HTTP/1.1 request whose connection ends after it.
+    /// Formats an HTTP/1.1 request that closes its connection.
     pub(crate) fn http1(&self) -> Vec<u8> {
         let mut bytes = format!(
             "{} {} HTTP/1.1\r\nHost: localhost\r\n",
@@ -243,12 +243,12 @@ impl Case {
     }
 }
 
-/// What a backend is sent is sent back.
+/// The backend echoes what it receives.
 fn mirror() -> Backend {
     Backend::answering(|seen| ok(&[seen.head.as_bytes(), &seen.body].concat()))
 }
 
-/// Lines that the protocols write differently.
+/// Lines that differ between the protocols.
 fn told(body: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(body).to_ascii_lowercase();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -260,7 +260,7 @@ fn told(body: &[u8]) -> Vec<String> {
 fn a_request_fares_the_same_over_both_protocols() {
     let backend = mirror();
     let site = Site::https(&[backend.address]);
-    // One connection for all: whatever is wrong with a request ends its stream alone.
+    // All requests on one connection: an invalid request ends only its stream.
     let mut frames = FrameClient::connect(site.address);
     for (case, status) in CASES {
         let request = case.http1();
@@ -279,7 +279,7 @@ fn a_request_fares_the_same_over_both_protocols() {
                 connection_ended: true,
                 ..
             } => panic!("{what}: the connection ended"),
-            // Malformed, in HTTP/2's terms (RFC 9113 §8.1.1).
+            // Malformed in terms of HTTP/2 (RFC 9113 §8.1.1).
             Answer {
                 reset: Some(1),
                 status: 0,

@@ -1,4 +1,4 @@
-//! Requests that HTTP/2 clients take back.
+//! Requests that HTTP/2 clients cancel.
 
 use std::{
     io::{BufReader, Write as _},
@@ -19,7 +19,7 @@ const WINDOW: u32 = 65_535;
 /// ENHANCE_YOUR_CALM (RFC 9113 §7).
 const CALM: [u8; 4] = 11_u32.to_be_bytes();
 
-/// Answers each request of a connection after a while; its count is of connections.
+/// Answers each request after a delay; counts connections.
 fn steady(after: Duration) -> Backend {
     Backend::raw(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -32,7 +32,7 @@ fn steady(after: Duration) -> Backend {
     })
 }
 
-/// Asks for as much as `streams` says, and takes it back soon after.
+/// Sends as many requests as `streams` says and cancels them soon after.
 fn ask_in_vain(client: &mut Frames, streams: &[u32]) {
     for stream in streams {
         client.request(*stream, "GET", "/", true);

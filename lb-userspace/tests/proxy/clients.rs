@@ -1,4 +1,4 @@
-//! Clients made for a test.
+//! Test clients.
 
 use std::{
     io::{BufReader, Read, Write},
@@ -17,10 +17,10 @@ use rustls::{
 
 use crate::backends::{read_body, read_head};
 
-/// How long a client waits for bytes that do not come.
+/// How long a client waits for bytes that do not arrive.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A connection that speaks HTTP/1.
+/// An HTTP/1 connection.
 pub(crate) struct Client<S: Read + Write> {
     stream: BufReader<S>,
 }
@@ -45,7 +45,7 @@ impl Response {
 }
 
 impl TlsClient {
-    /// Connects and shakes hands.
+    /// Connects with TLS.
     pub(crate) fn tls(address: SocketAddr) -> Self {
         Self::tls_with(
             address,
@@ -54,7 +54,7 @@ impl TlsClient {
         )
     }
 
-    /// Connects and shakes hands with these settings, asking for that name.
+    /// Connects with TLS, these settings and this server name.
     pub(crate) fn tls_with(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let mut session = ClientConnection::new(Arc::clone(config), name).expect("a session");
@@ -67,7 +67,7 @@ impl TlsClient {
         }
     }
 
-    /// The TLS session.
+    /// Returns the TLS session.
     pub(crate) fn session(&self) -> &ClientConnection {
         &self.stream.get_ref().conn
     }
@@ -83,14 +83,14 @@ impl Client<TcpStream> {
 }
 
 impl<S: Read + Write> Client<S> {
-    /// Sends bytes as they stand.
+    /// Sends bytes unchanged.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let stream = self.stream.get_mut();
         stream.write_all(bytes.as_ref()).expect("sent");
         stream.flush().expect("sent");
     }
 
-    /// What the server sends.
+    /// Reads what the server sends.
     pub(crate) fn reader(&mut self) -> &mut BufReader<S> {
         &mut self.stream
     }
@@ -113,14 +113,14 @@ impl<S: Read + Write> Client<S> {
         read_head(&mut self.stream).expect("a head")
     }
 
-    /// Reads exactly that many bytes.
+    /// Reads exactly this many bytes.
     pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).expect("bytes");
         bytes
     }
 
-    /// Reads to the end of the connection, whether or not it is an orderly one.
+    /// Reads to the end of the connection, orderly or not.
     pub(crate) fn rest_of_any_kind(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _end = self.stream.read_to_end(&mut rest);
@@ -134,7 +134,7 @@ impl<S: Read + Write> Client<S> {
         rest
     }
 
-    /// Whether the connection ended, in order or not, and nothing came before.
+    /// Returns whether the connection ended, orderly or not, without any byte before.
     pub(crate) fn has_ended(&mut self) -> bool {
         let mut byte = [0];
         match self.stream.read(&mut byte) {
@@ -147,7 +147,7 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// Settings of a client that takes any certificate and remembers sessions.
+/// Settings of a client that accepts any certificate and remembers sessions.
 pub(crate) fn client_config(version: &'static rustls::SupportedProtocolVersion) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[version])

@@ -1,4 +1,4 @@
-//! Clients that go before they have their answer, and tunnels of which one end has gone.
+//! Clients that disconnect before they have a response, and tunnels that lose one end.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -19,8 +19,8 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// A backend that reads a head, answers with `first`, and counts the connections that the proxy
-/// ended.
+/// A backend that reads a head, answers with `first`, and counts the connections that the front
+/// closed.
 fn silent(first: &'static [u8]) -> (Backend, Arc<AtomicUsize>) {
     let ended = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&ended);
@@ -133,7 +133,7 @@ fn a_tunnel_with_one_side_closed_ends_when_it_is_silent() {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
         read_head(&mut reader);
         stream.write_all(SWITCHING).expect("sent");
-        // It leaves its own side open, and speaks for a while.
+        // The client leaves its own side open and keeps sending for a while.
         let _end = reader.read_to_end(&mut Vec::new());
         for _ in 0..8 {
             thread::sleep(Duration::from_millis(100));

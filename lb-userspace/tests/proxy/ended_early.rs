@@ -1,4 +1,4 @@
-//! What is kept of requests and connections that ended early, for `lb errors`.
+//! What is kept for `lb errors` of requests and connections that ended early.
 
 use std::{
     io::{BufReader, Write as _},

@@ -124,7 +124,7 @@ fn a_post_that_a_dying_backend_took_is_never_sent_twice() {
     assert_eq!(dying.iter().map(Backend::requests).sum::<usize>(), 1);
 }
 
-/// Longer than any of these tests.
+/// Longer than any of these tests takes.
 const NEVER: Duration = Duration::from_secs(60);
 
 #[test]
@@ -181,7 +181,7 @@ fn when_all_backends_go_down_what_they_have_is_waited_for() {
 
 #[test]
 fn a_connection_to_a_backend_that_goes_down_is_not_waited_for() {
-    // Its queue holds one connection, and nobody accepts: the kernel drops the next SYN.
+    // Its accept queue holds one connection and is never emptied: the kernel drops the next SYN.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     full.bind(&any.into()).expect("a free port");
@@ -207,7 +207,7 @@ fn the_only_backend_gets_a_new_connection_when_it_closed_the_old_one() {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
         read_head(&mut reader);
         let _done = stream.write_all(&ok(b"once"));
-        // The next request on this connection is read and left unanswered.
+        // The next request on this connection is read and not answered.
         read_head(&mut reader);
     });
     let site = Site::https(&[backend.address]);
@@ -251,7 +251,7 @@ fn a_response_that_breaks_off_never_looks_complete() {
     }
 }
 
-/// A real nginx that answers with its own port; killed when dropped.
+/// A real nginx that answers with its port; killed on drop.
 struct Nginx {
     process: Child,
     address: SocketAddr,

@@ -1,4 +1,4 @@
-//! A client that sends HTTP/2 frames as it likes (RFC 9113).
+//! A client that sends arbitrary HTTP/2 frames (RFC 9113).
 
 use std::{
     collections::HashMap,
@@ -21,24 +21,24 @@ use crate::{
 /// `SETTINGS_INITIAL_WINDOW_SIZE`.
 const INITIAL_WINDOW: u16 = 4;
 
-/// A connection that speaks HTTP/2.
+/// An HTTP/2 connection.
 pub(crate) struct Frames {
     stream: StreamOwned<ClientConnection, TcpStream>,
-    /// What may be sent of each request's body at first, and of all of them together.
+    /// Initial flow-control windows of each request's body and of the connection.
     first_window: i64,
     window: i64,
-    /// The same for the uploads under way.
+    /// The current windows of the uploads in flight.
     windows: HashMap<u32, i64>,
 }
 
-/// What every window begins with.
+/// The initial value of every window.
 const DEFAULT_WINDOW: i64 = 65_535;
-/// The largest frame that a server takes unasked.
+/// The largest frame that a server accepts by default.
 const PIECE: [u8; 16_384] = [0; 16_384];
 const PIECE_BYTES: i64 = 16_384;
 
 impl Frames {
-    /// Connects, with that window for each stream, and the largest one for the connection.
+    /// Connects with this window for each stream and the largest one for the connection.
     pub(crate) fn connect(address: SocketAddr, window: u32) -> Self {
         let mut config = client_config(&version::TLS13);
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -65,14 +65,14 @@ impl Frames {
         frames
     }
 
-    /// Sends a request's head.
+    /// Sends the head of a request.
     pub(crate) fn request(&mut self, stream: u32, method: &str, path: &str, end: bool) {
         let literal = |index: u8, value: &str| {
             let length = u8::try_from(value.len()).expect("short");
             [&[index, length], value.as_bytes()].concat()
         };
-        // RFC 7541: literals with the names `:method`, `:path` and `:authority`, and
-        // `:scheme: https` of the static table.
+        // RFC 7541: literals for `:method`, `:path` and `:authority`, and `:scheme: https` from the
+        // static table.
         let block = [
             literal(0x02, method),
             literal(0x04, path),
@@ -88,7 +88,7 @@ impl Frames {
         self.send(DATA, if end { END_STREAM } else { 0 }, stream, data);
     }
 
-    /// Sends bodies of these requests for as long as their windows allow.
+    /// Sends bodies of these requests as long as their windows allow.
     pub(crate) fn upload_all_that_goes(&mut self, streams: &[u32]) {
         for stream in streams {
             self.windows.insert(*stream, self.first_window);
@@ -114,7 +114,8 @@ impl Frames {
             .expect("a limit");
     }
 
-    /// Sends a body of so many pieces of 16 KiB as its windows allow; whether they did.
+    /// Sends a body of `pieces` × 16 KiB as far as its windows allow. Returns whether all of it was
+    /// sent.
     pub(crate) fn upload(&mut self, stream: u32, pieces: usize) -> bool {
         self.windows.insert(stream, self.first_window);
         for piece in 1..=pieces {
@@ -130,19 +131,19 @@ impl Frames {
         true
     }
 
-    /// Takes a request back (CANCEL).
+    /// Cancels a request (CANCEL).
     pub(crate) fn reset(&mut self, stream: u32) {
         self.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     }
 
-    /// The next frame; `None` when the connection has ended.
+    /// Returns the next frame; `None` when the connection has ended.
     pub(crate) fn next(&mut self) -> Option<Frame> {
         let frame = read_frame(&mut self.stream)?;
         self.note(&frame);
         Some(frame)
     }
 
-    /// Follows the windows.
+    /// Updates the windows.
     fn note(&mut self, frame: &Frame) {
         let number = |bytes: &[u8]| {
             bytes
@@ -170,7 +171,7 @@ impl Frames {
         }
     }
 
-    /// Reads on to a frame.
+    /// Reads up to a frame.
     pub(crate) fn find(&mut self, mut wanted: impl FnMut(&Frame) -> bool) -> Option<Frame> {
         loop {
             let frame = self.next()?;
@@ -184,7 +185,7 @@ impl Frames {
         self.raw(&frame(kind, flags, stream, payload));
     }
 
-    /// A connection that the server has closed takes nothing: what it said before is still read.
+    /// The server may have closed the connection: what it sent before can still be read.
     fn raw(&mut self, bytes: &[u8]) {
         let _sent = self
             .stream

@@ -1,4 +1,4 @@
-//! Letting connections end while the listeners stay: what a host does that hands over.
+//! Draining connections while the listeners stay, as a host does during a hand-over.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn a_connection_is_answered_once_more_and_told_that_it_ends() {
     let mut client = TlsClient::tls(site.address);
     assert!(!client.get("/").head.contains("Connection: close"));
     site.proxy().let_connections_end(true);
-    // The order goes to each worker's thread; an idle connection outlives it by a second.
+    // The command goes to each worker's thread; an idle connection stays for a second after it.
     std::thread::sleep(Duration::from_millis(100));
     let response = client.get("/");
     assert_eq!(response.text(), "a");

@@ -1,4 +1,4 @@
-//! The HTTP front on loopback: real sockets, real TLS, backends made for the test or real nginx.
+//! The HTTP front on loopback: real sockets, real TLS, test backends or real nginx.
 
 mod access_log;
 mod backends;

@@ -1,4 +1,4 @@
-//! What is kept for clients that do not read.
+//! Memory used for clients that do not read.
 
 use std::{
     io::{BufReader, Write as _},
@@ -15,10 +15,10 @@ use crate::{
 };
 
 const KIB: usize = 1 << 10;
-/// Larger than what is kept of it here. What is not read stays in the kernel, which has little room
-/// for all sockets of the machine together.
+/// Larger than what is buffered here. Unread data stays in the kernel, which has little memory for
+/// all sockets of the machine together.
 const BODY: usize = 128 * KIB;
-/// The largest window that HTTP/2 has.
+/// The largest HTTP/2 window.
 const WIDE_OPEN: u32 = 0x7fff_ffff;
 
 /// Sends 128 KiB for each request.
@@ -39,7 +39,7 @@ fn generous() -> Backend {
     })
 }
 
-/// Asks for as much as one connection may at once, and reads nothing.
+/// Sends as many requests as one connection may have, and reads nothing.
 fn greedy(site: &Site) -> Frames {
     let mut client = Frames::connect(site.address, WIDE_OPEN);
     for number in 0..100 {
@@ -52,7 +52,7 @@ fn buffered(site: &Site) -> usize {
     usize::try_from(site.proxy().counters().buffered_bytes).expect("a size")
 }
 
-/// Once nothing moves any more.
+/// Waits until nothing changes any more.
 fn settled(site: &Site) -> usize {
     let mut last = usize::MAX;
     wait_until("the buffers are as full as they get", || {
@@ -70,8 +70,8 @@ fn a_client_that_reads_nothing_has_no_more_kept_than_its_bound() {
         limits.connection_buffer_bytes = 256 * KIB;
     });
     let client = greedy(&site);
-    // A response begins with a buffer of 8 KiB, the first eight with one of 64 KiB; the last part
-    // of a response may go beyond the bound.
+    // A response begins with a buffer of 8 KiB, the first eight with 64 KiB; the last part of a
+    // response may exceed the bound.
     let most = (256 + 64 + 100 * 8 + 8 * 64) * KIB;
     let kept = settled(&site);
     assert!(kept <= most, "{kept} bytes of {most}");
@@ -87,7 +87,7 @@ fn many_clients_that_read_nothing_leave_room_for_one_that_does() {
         limits.buffer_bytes = 2 * bound;
     });
     let clients: Vec<_> = (0..8).map(|_| greedy(&site)).collect();
-    // What a connection has in any case, and the first read of each response, are beyond it.
+    // What a connection may always buffer, and the first read of each response, exceed the bound.
     let most = 2 * bound + 8 * (16 + 64 + 100 * 8) * KIB;
     let kept = settled(&site);
     assert!(kept <= most, "{kept} bytes of {most}");

@@ -1,4 +1,4 @@
-//! Backends that fail requests in a row are ejected, whatever their checks say.
+//! Backends that fail consecutive requests are ejected, whatever their health checks report.
 
 use std::{
     io::Write as _,
@@ -46,7 +46,7 @@ fn ejections(site: &Site) -> u64 {
     backends.iter().map(|one| one.ejections).sum()
 }
 
-/// Whether each backend of the site is ejected.
+/// Returns for each backend of the site whether it is ejected.
 fn ejected(site: &Site) -> Vec<bool> {
     let pool = site.pool();
     let usage = site.proxy().usage(&pool);
@@ -62,7 +62,7 @@ fn a_backend_that_answers_500_is_ejected_and_comes_back() {
     let site = Site::https(&[bad.address, good[0].address, good[1].address]);
     site.change_pool(|pool| pool.per_request.outlier = Some(rules()));
     let began = Instant::now();
-    // Each connection may be another worker's: they count together.
+    // Connections may be at different workers, which count together.
     let ask = || TlsClient::tls(site.address).get("/").status();
     let mut failures = 0;
     while failures < 3 {
@@ -82,7 +82,7 @@ fn a_backend_that_answers_500_is_ejected_and_comes_back() {
         ask();
         bad.requests() > 3
     });
-    // The client has the answer a moment before it is counted.
+    // The client has the response a moment before it is counted.
     assert!(began.elapsed() >= Duration::from_secs(2));
     assert_eq!(ejected(&site), [false; 3]);
     assert_eq!(site.answered(500), 3);
@@ -98,7 +98,7 @@ fn without_rules_and_after_a_reload_that_takes_them_away_nobody_is_ejected() {
     site.change_pool(|pool| pool.per_request.outlier = Some(rules()));
     assert_eq!(failures(), 3);
     assert_eq!(ejected(&site), [true, false]);
-    // Another value does not bring it back, and the end of the rules does.
+    // A changed setting does not end the ejection; removing outlier detection does.
     site.change_pool(|pool| {
         pool.per_request.outlier = Some(Outlier {
             consecutive_failures: 4,
@@ -136,7 +136,7 @@ fn the_last_backend_is_not_ejected_and_one_that_is_ejected_serves_where_no_other
     };
     let requests = [&one, &other][first].requests();
     assert_eq!(requests, 3);
-    // The other one fails its checks: an ejected backend is better than none.
+    // The other backend fails its health checks: an ejected backend is better than none.
     site.set(last, BackendState::Down);
     assert_eq!(client.get("/").status(), 500);
     assert_eq!([&one, &other][first].requests(), 4);
@@ -195,7 +195,7 @@ fn a_session_whose_backend_is_ejected_goes_on_with_another() {
 
 #[test]
 fn connections_that_break_and_answers_that_do_not_come_count_and_statuses_only_if_named() {
-    // In turn: no answer, half a head, half a body.
+    // In turn: no response, half a head, half a body.
     let breaking = |number: usize| {
         Backend::raw(move |mut stream| {
             let said: &[u8] = match number {
@@ -203,7 +203,7 @@ fn connections_that_break_and_answers_that_do_not_come_count_and_statuses_only_i
                 1 => b"HTTP/1.1 200",
                 _ => b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
             };
-            // Once the request is there.
+            // Once the request has arrived.
             let mut byte = [0];
             let _read = std::io::Read::read(&mut stream, &mut byte);
             let _written = stream.write_all(said);

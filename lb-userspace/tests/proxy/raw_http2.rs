@@ -1,10 +1,10 @@
-//! An HTTP/2 client that sends whatever a test wants, valid or not (RFC 9113, RFC 7541).
+//! An HTTP/2 client that sends arbitrary bytes, valid or not (RFC 9113, RFC 7541).
 
 use std::{io::Read, net::SocketAddr, sync::Arc};
 
 use crate::clients::{TlsClient, client_config};
 
-/// Kinds of frames (RFC 9113 §6).
+/// Frame types (RFC 9113 §6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
@@ -12,7 +12,7 @@ pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 
-/// Their flags.
+/// Frame flags.
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
@@ -20,13 +20,13 @@ pub(crate) const END_HEADERS: u8 = 4;
 /// SETTINGS_HEADER_TABLE_SIZE of 0: the server indexes nothing.
 const NO_TABLE: [u8; 6] = [0, 1, 0, 0, 0, 0];
 
-/// A connection that speaks HTTP/2.
+/// An HTTP/2 connection.
 pub(crate) struct FrameClient {
     pub(crate) tls: TlsClient,
     next_stream: u32,
 }
 
-/// A frame as it came.
+/// A received frame.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -35,17 +35,17 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// What came of one stream.
+/// The outcome of one stream.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Answer {
-    /// The status; 0: no head came.
+    /// The status; 0 if no head arrived.
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-    /// Whether the stream ended in order.
+    /// Whether the stream ended with END_STREAM.
     pub(crate) complete: bool,
-    /// The code of a RST_STREAM.
+    /// The error code of a RST_STREAM.
     pub(crate) reset: Option<u32>,
-    /// Whether the connection ended, with GOAWAY or without.
+    /// Whether the connection ended, with or without GOAWAY.
     pub(crate) connection_ended: bool,
 }
 
@@ -65,7 +65,7 @@ impl FrameClient {
         client
     }
 
-    /// Has the server send as much as it likes: windows of almost 2 GiB.
+    /// Opens windows of almost 2 GiB, so that the server is never blocked.
     pub(crate) fn widen(&mut self) {
         let window = [0, 4, 0x7f, 0xff, 0xff, 0xff];
         self.tls.send(frame(SETTINGS, 0, 0, &window));
@@ -73,7 +73,7 @@ impl FrameClient {
             .send(frame(WINDOW_UPDATE, 0, 0, &0x7f00_0000_u32.to_be_bytes()));
     }
 
-    /// The bytes of a request, and its stream.
+    /// Returns the bytes of a request, and its stream.
     pub(crate) fn request(
         &mut self,
         fields: &[(&str, &[u8])],
@@ -89,14 +89,14 @@ impl FrameClient {
         (stream, bytes)
     }
 
-    /// Sends a request and reads what comes of it.
+    /// Sends a request and reads its outcome.
     pub(crate) fn ask(&mut self, fields: &[(&str, &[u8])], body: Option<&[u8]>) -> Answer {
         let (stream, bytes) = self.request(fields, body);
         self.tls.send(bytes);
         self.answer(stream)
     }
 
-    /// Reads what comes of a stream, to its end.
+    /// Reads the outcome of a stream, to its end.
     pub(crate) fn answer(&mut self, stream: u32) -> Answer {
         let mut answer = Answer::default();
         loop {
@@ -138,7 +138,7 @@ impl FrameClient {
         }
     }
 
-    /// Reads a frame; nothing at the connection's end.
+    /// Reads a frame; `None` at the end of the connection.
     pub(crate) fn frame(&mut self) -> Option<Frame> {
         read_frame(self.tls.reader())
     }
@@ -150,7 +150,7 @@ impl Frame {
     }
 }
 
-/// Reads a frame; nothing at the connection's end.
+/// Reads a frame; `None` at the end of the connection.
 pub(crate) fn read_frame(reader: &mut impl Read) -> Option<Frame> {
     let mut head = [0; 9];
     reader.read_exact(&mut head).ok()?;
@@ -165,7 +165,7 @@ pub(crate) fn read_frame(reader: &mut impl Read) -> Option<Frame> {
     })
 }
 
-/// The fields of a GET, before others.
+/// The fields of a GET, to be followed by others.
 pub(crate) fn get<'f>(more: &[(&'f str, &'f [u8])]) -> Vec<(&'f str, &'f [u8])> {
     let mut fields: Vec<(&str, &[u8])> = vec![
         (":method", b"GET"),
@@ -177,7 +177,7 @@ pub(crate) fn get<'f>(more: &[(&'f str, &'f [u8])]) -> Vec<(&'f str, &'f [u8])> 
     fields
 }
 
-/// A frame's bytes.
+/// Returns the bytes of a frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
@@ -186,7 +186,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// Fields as literals that are not indexed (RFC 7541 §6.2.2).
+/// Encodes fields as literals without indexing (RFC 7541 §6.2.2).
 pub(crate) fn literals(fields: &[(&str, &[u8])]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -213,9 +213,9 @@ fn push_string(block: &mut Vec<u8>, text: &[u8]) {
     block.extend(text);
 }
 
-/// The status at the beginning of a field block: indexed, or a literal of the name with index 8.
+/// Decodes the status at the beginning of a field block: indexed, or a literal with name index 8.
 fn status(block: &[u8]) -> u16 {
-    // A change of the table's size, of one byte (RFC 7541 §6.3).
+    // A dynamic table size update of one byte (RFC 7541 §6.3).
     let block = block.strip_prefix(&[0x20]).unwrap_or(block);
     match block[0] {
         index @ 0x88..=0x8e => [200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)],
@@ -226,7 +226,8 @@ fn status(block: &[u8]) -> u16 {
     }
 }
 
-/// Three digits in HPACK's Huffman code (RFC 7541 appendix B): `0` to `2` have five bits.
+/// Decodes three digits in HPACK's Huffman code (RFC 7541 appendix B), in which `0` to `2` have
+/// five bits.
 fn huffman_digits(coded: &[u8]) -> u16 {
     let mut bits = coded
         .iter()

@@ -1,5 +1,5 @@
-//! Why requests, handshakes and connections end: each cause is counted under its reason, and every
-//! request in exactly one place.
+//! The reasons why requests, handshakes and connections end: each is counted under its reason, and
+//! every request exactly once.
 
 use std::{
     io::{BufReader, Write as _},
@@ -31,7 +31,7 @@ fn saying(answer: &'static [u8]) -> Backend {
     })
 }
 
-/// Requests that have ended: answered whole, broken off, and all of them by their durations.
+/// Returns the number of completed requests, of aborted ones, and of all by their durations.
 fn ended(site: &Site) -> (u64, u64, u64) {
     let counters = site.proxy().counters();
     let answered = counters.requests.iter().map(|count| count.count).sum();
@@ -141,7 +141,7 @@ fn a_malformed_field_over_http2_is_a_request_that_ended() {
 fn a_client_that_breaks_http2_itself_is_counted() {
     let site = Site::https(&[Backend::named("a").address]);
     let mut client = FrameClient::connect(site.address);
-    // A DATA frame of stream 0 (RFC 9113 §6.1).
+    // A DATA frame on stream 0 (RFC 9113 §6.1).
     client.tls.send(frame(raw_http2::DATA, 0, 0, b"x"));
     wait_until("it is counted", || {
         site.closed(Reason::ClientHeadHttp2) == 1

@@ -1,4 +1,4 @@
-//! Changing what is served, and stopping.
+//! Reloads and shutdown.
 
 use std::{
     net::TcpStream,

@@ -1,5 +1,5 @@
-//! The corpus of requests and responses, each sent whole, byte by byte, and cut at every place: what
-//! comes of it is the same.
+//! A corpus of requests and responses, each sent whole, byte by byte, and cut at every place: the
+//! outcome is the same.
 
 use std::{
     io::{BufReader, Read as _, Write},
@@ -17,9 +17,9 @@ use crate::{
     site::Site,
 };
 
-/// The front's limit in these tests, so that the corpus can go beyond it.
+/// The front's limit in these tests, which the corpus exceeds.
 const MAX_HEADER_BYTES: usize = 1024;
-/// How long a sender waits between two pieces: the front has read the first one by then.
+/// Pause between two slices, after which the front has read the first one.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Places that a long message is cut at.
 const CUTS: usize = 200;
@@ -34,14 +34,14 @@ enum Cutting {
 }
 
 impl Cutting {
-    /// Every way to send so many bytes.
+    /// Returns every way to send a message of this length.
     fn all(length: usize) -> impl Iterator<Item = Self> {
         let step = length.div_ceil(CUTS).max(1);
         let cuts = (1..length).step_by(step).map(Self::At);
         [Self::Whole, Self::Bytes].into_iter().chain(cuts)
     }
 
-    /// As a number, to be named in a request.
+    /// Returns a number that a request can name.
     fn number(self) -> usize {
         match self {
             Self::Whole => 0,
@@ -58,7 +58,7 @@ impl Cutting {
         }
     }
 
-    /// Sends; whoever receives may have hung up before the end.
+    /// Sends the message; the receiver may close the connection before the end.
     fn send(self, bytes: &[u8], mut send: impl FnMut(&[u8])) {
         match self {
             Self::Whole => send(bytes),
@@ -77,16 +77,16 @@ impl Cutting {
     }
 }
 
-/// A response as a client understands it.
+/// A response as a client interprets it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Reply {
-    /// Its lines in order, without its date and its framing.
+    /// Its header lines in order, without date and framing.
     head: Vec<String>,
     body: Vec<u8>,
     complete: bool,
 }
 
-/// Everything that a server said on one connection.
+/// Everything that a server sent on one connection.
 fn replies(mut bytes: &[u8]) -> Vec<Reply> {
     let mut replies = Vec::new();
     while !bytes.is_empty() {
@@ -123,7 +123,7 @@ fn replies(mut bytes: &[u8]) -> Vec<Reply> {
     replies
 }
 
-/// A chunked body, as far as it goes.
+/// Decodes a chunked body as far as it is complete.
 fn unchunk(bytes: &mut &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
@@ -141,7 +141,7 @@ fn unchunk(bytes: &mut &[u8]) -> (Vec<u8>, bool) {
     }
 }
 
-/// Sends a request in one way and reads to the connection's end.
+/// Sends a request in one way and reads to the end of the connection.
 fn ask(address: SocketAddr, request: &[u8], cutting: Cutting) -> Vec<Reply> {
     let mut client = TcpStream::connect(address).expect("connected");
     client.set_nodelay(true).expect("nodelay");
@@ -156,7 +156,7 @@ fn ask(address: SocketAddr, request: &[u8], cutting: Cutting) -> Vec<Reply> {
     replies(&all)
 }
 
-/// Runs `test` for each of so many numbers, on several threads.
+/// Runs `test` for each of these numbers on several threads.
 fn for_each(count: usize, test: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -174,12 +174,12 @@ fn for_each(count: usize, test: impl Fn(usize) + Sync) {
     });
 }
 
-/// A request whose connection ends after it.
+/// Formats a request that closes its connection.
 fn last(line: &str, more: &str) -> Vec<u8> {
     format!("{line}\r\nHost: a\r\nConnection: close\r\n{more}").into_bytes()
 }
 
-/// A GET with a head of so many bytes.
+/// A GET with a head of this many bytes.
 fn padded(length: usize) -> Vec<u8> {
     let mut head = last("GET / HTTP/1.1", "X: ");
     head.resize(length - 4, b'x');
@@ -187,7 +187,7 @@ fn padded(length: usize) -> Vec<u8> {
     head
 }
 
-/// Requests that are good, bad, and at the limits.
+/// Requests that are valid, invalid, and at the limits.
 pub(crate) fn requests() -> Vec<Vec<u8>> {
     let chunked = "Transfer-Encoding: chunked\r\n\r\n";
     let mut requests: Vec<Vec<u8>> = [
@@ -214,7 +214,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
     ] {
         requests.push(padded(length));
     }
-    // What is wrong lies beyond the limit.
+    // The fault lies beyond the limit.
     let mut beyond = padded(1500);
     beyond.truncate(1400);
     beyond.extend(b"\n\r\n");
@@ -245,7 +245,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
     requests
 }
 
-/// What a backend is sent is sent back.
+/// The backend echoes what it receives.
 fn mirror() -> Backend {
     Backend::answering(|seen| ok(&[seen.head.as_bytes(), &seen.body].concat()))
 }
@@ -290,7 +290,7 @@ fn a_request_over_http2_fares_the_same_however_it_is_cut() {
     assert_eq!(site.proxy().counters().panics[0].1, 0);
 }
 
-/// A response with a head of so many bytes.
+/// A response with a head of this many bytes.
 fn long_response(length: usize) -> Vec<u8> {
     let mut head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: ".to_vec();
     head.resize(length - 4, b'x');
@@ -345,7 +345,8 @@ pub(crate) fn responses() -> Vec<Vec<u8>> {
     responses
 }
 
-/// A backend that sends a response of these as the request's path says: number, then cutting.
+/// A backend that sends one of these responses, selected by the request's path: number, then
+/// cutting.
 fn replaying(responses: Vec<Vec<u8>>) -> Backend {
     Backend::raw(move |stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -368,7 +369,7 @@ fn a_response_fares_the_same_however_it_is_cut() {
     let backend = replaying(responses.clone());
     let limit = |limits: &mut lb::config::Http| {
         limits.max_header_bytes = MAX_HEADER_BYTES;
-        // What comes behind a response belongs to no request: it must not meet the next request.
+        // Bytes after a response belong to no request and must not reach the next one.
         limits.idle_connections = 0;
     };
     let plain = Site::plain(&[backend.address], limit);

@@ -1,4 +1,4 @@
-//! Requests that go well.
+//! Requests that succeed.
 
 use std::{
     io::{BufReader, Read as _, Write as _},

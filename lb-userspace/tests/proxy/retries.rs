@@ -1,4 +1,4 @@
-//! Requests that are sent again, so that their clients see no failure.
+//! Retries that hide failures from clients.
 
 use std::{
     io::{BufReader, Write as _},
@@ -16,7 +16,7 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// A backend that keeps its connection after one answer, and closes it when a second request comes.
+/// A backend that keeps its connection after one response and closes it on the second request.
 fn answers_once() -> Backend {
     Backend::raw(|mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -32,7 +32,7 @@ fn backends_that_refuse_are_all_passed_over() {
     let mut addresses = vec![Backend::absent(); 5];
     addresses.extend(good.each_ref().map(|backend| backend.address));
     for _ in 0..8 {
-        // A new proxy knows nothing about any of them.
+        // A new front knows nothing about the backends.
         let site = Site::plain(&addresses, |_| {});
         let mut client = Client::plain(site.address);
         assert_eq!(client.get("/").status(), 200);
@@ -59,7 +59,7 @@ fn kept_connections_that_are_dead_are_no_failure_of_their_backends() {
     for request in 0..30 {
         assert_eq!(client.get("/").status(), 200, "{request}");
     }
-    // None was avoided: each had its turn.
+    // None was avoided: each got requests.
     for backend in &backends {
         assert!(backend.requests() >= 9, "{}", backend.requests());
     }
@@ -98,7 +98,7 @@ fn retries_add_no_more_load_than_their_budget_where_all_backends_fail() {
         assert_eq!(client.get("/").status(), 502);
     }
     let sent: usize = dying.iter().map(Backend::requests).sum();
-    // Each request is sent once whatever the budget is.
+    // Each request is sent once, whatever the budget is.
     assert!((115..=120).contains(&sent), "{sent}");
     let counters = site.proxy().counters();
     assert_eq!(counters.retries[0].1, sent as u64 - 100);

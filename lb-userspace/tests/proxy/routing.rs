@@ -23,8 +23,8 @@ use crate::{
     site::{Site, name, wait_until},
 };
 
-/// The service of a site as a file has it with these lines in its `[[service]]`, which may name the
-/// pools `pool` and `api`. `pool`: it has a pool of its own.
+/// Parses the service of a site with these lines in its `[[service]]`, which may name the pools
+/// `pool` and `api`. `pool`: it has a pool of its own.
 fn service(site: &Site, pool: &str, lines: &str) -> Service {
     let text = format!(
         r#"
@@ -54,7 +54,8 @@ mode = "http"
     }
 }
 
-/// A site whose `pool` and `api` have these backends, with these lines in its `[[service]]`.
+/// Starts a site whose pools `pool` and `api` have these backends, with these lines in its
+/// `[[service]]`.
 fn site(pool: &[SocketAddr], api: &[SocketAddr], lines: &str) -> Site {
     let mut site = Site::https(pool);
     site.add_pool("api", api);
@@ -63,7 +64,7 @@ fn site(pool: &[SocketAddr], api: &[SocketAddr], lines: &str) -> Site {
     site
 }
 
-/// An answer, as curl shows it.
+/// A response as printed by curl.
 #[derive(Debug)]
 struct Reply {
     status: u16,
@@ -71,7 +72,7 @@ struct Reply {
     body: String,
 }
 
-/// Asks for `METHOD host path` over HTTP/1 and over HTTP/2, with more of curl's arguments. The status
+/// Requests `METHOD host path` over HTTP/1 and HTTP/2 with additional arguments of curl. The status
 /// must be the same.
 fn both(site: &Site, request: &str, more: &[&str]) -> [Reply; 2] {
     let replies = ["--http1.1", "--http2"].map(|version| ask(site, version, request, more));
@@ -139,7 +140,7 @@ header = [{ name = "Cookie", regex = '(^|; )beta=1(;|$)' }]
 pool = "api"
 "#;
 
-/// A backend that answers with its name and the head that it saw.
+/// A backend that answers with its name and the head it received.
 fn telling(name: &'static str) -> Backend {
     Backend::answering(move |seen| {
         let body = format!("{name}\n{}", seen.head);
@@ -236,7 +237,7 @@ fn headers_are_changed_on_both_sides_and_strangers_are_not_believed() {
         assert_eq!(header(&reply.head, "Server"), None, "{reply:?}");
         assert_eq!(header(&reply.head, "X-Served-By"), Some("api"), "{reply:?}");
     }
-    // Without any edit as well.
+    // Also without any edit.
     let plain = Site::https(&[pool.address]);
     for reply in both(&plain, "GET a /", &spoofed) {
         assert_eq!(header(&reply.body, "X-Real-IP"), None, "{reply:?}");
@@ -264,7 +265,7 @@ fn redirects_and_fixed_answers_reach_no_backend() {
         assert_eq!(reply.status, 200);
         assert_eq!(header(&reply.head, "Content-Length"), Some("6"));
     }
-    // A body that nobody reads. One beyond HTTP/2's first window is more than curl 7.88 copes with.
+    // A body that is not read. curl 7.88 cannot handle one beyond HTTP/2's first window.
     for reply in both(
         &site,
         "POST a /hello",
@@ -311,7 +312,7 @@ fn a_protected_path_is_not_reached_by_another_spelling() {
         .iter()
         .find(|one| one.reason == Reason::ClientHeadAmbiguousPath);
     assert_eq!(ambiguous.map(|one| one.count), Some(12));
-    // Absolute targets are compared by what is forwarded.
+    // Absolute targets are matched by what is forwarded.
     let mut client = TlsClient::tls(site.address);
     client.send("GET https://a/admin HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().status(), 403);

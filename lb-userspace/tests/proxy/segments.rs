@@ -1,4 +1,4 @@
-//! What comes of a request does not depend on how its bytes are cut, or on the pauses between them.
+//! The outcome of a request does not depend on how its bytes are cut, or on pauses between them.
 
 use std::{thread, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// Long enough for the front to read what was sent before it.
+/// Long enough for the front to read what was sent before.
 const PAUSE: Duration = Duration::from_millis(15);
 
 #[test]
@@ -28,7 +28,7 @@ fn an_empty_line_before_a_request_may_be_cut_in_two() {
         client.send(body);
         assert_eq!(client.response().text(), body);
     }
-    // And after the last one, as some clients do it behind a POST.
+    // Also after the last one, as some clients send it after a POST.
     client.send("\r");
     thread::sleep(PAUSE);
     client.send("\n");

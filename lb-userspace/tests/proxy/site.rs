@@ -1,4 +1,4 @@
-//! A proxy under test, its certificate and its pool.
+//! A front under test, its certificate and its pools.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -22,7 +22,7 @@ use lb::{
 use lb_common::backend::BackendState;
 use tokio::sync::watch;
 
-/// A running proxy with one service.
+/// A running front with one service.
 pub(crate) struct Site {
     pub(crate) proxy: Option<Proxy>,
     pub(crate) address: SocketAddr,
@@ -31,27 +31,27 @@ pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) service: Service,
     view: watch::Sender<Arc<PoolView>>,
-    /// Pools of routes.
+    /// Pools for routes.
     others: Vec<watch::Sender<Arc<PoolView>>>,
 }
 
 impl Site {
-    /// HTTPS before these backends, with the certificate of `localhost`.
+    /// Starts HTTPS with these backends and the certificate of `localhost`.
     pub(crate) fn https(backends: &[SocketAddr]) -> Self {
         Self::start(backends, true, &own_keys(), |_| {})
     }
 
-    /// HTTPS, with limits of its own.
+    /// Starts HTTPS with these limits.
     pub(crate) fn with_limits(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
         Self::start(backends, true, &own_keys(), change)
     }
 
-    /// HTTP without TLS.
+    /// Starts HTTP without TLS.
     pub(crate) fn plain(backends: &[SocketAddr], change: impl Fn(&mut Http)) -> Self {
         Self::start(backends, false, &own_keys(), change)
     }
 
-    /// HTTPS, with these keys for session tickets.
+    /// Starts HTTPS with these session ticket keys.
     pub(crate) fn with_tickets(backends: &[SocketAddr], tickets: &TicketKeys) -> Self {
         Self::start(backends, true, tickets, |_| {})
     }
@@ -107,7 +107,7 @@ impl Site {
         self.proxy.as_ref().expect("running")
     }
 
-    /// Serves this in place of what was served.
+    /// Replaces the served services.
     pub(crate) fn apply(&self, service: Service) -> Result<(), Vec<lb::proxy::Error>> {
         let views = std::iter::once(&self.view).chain(&self.others);
         let pools = views.map(|view| (view.borrow().pool.name.clone(), view.subscribe()));
@@ -120,7 +120,7 @@ impl Site {
             .apply((&self.limits, &self.log), vec![frontend])
     }
 
-    /// Logs requests in JSON, and connections too, from now on; the file.
+    /// Enables the access log in JSON, with connections. Returns its file.
     pub(crate) fn log_requests(&mut self) -> PathBuf {
         let file = self.folder.path().join("access.log");
         self.log.access = Some(AccessLog {
@@ -133,7 +133,7 @@ impl Site {
         file
     }
 
-    /// What ended early last, for this reason; nothing else did.
+    /// Returns the last exchange that ended early, for this reason; there must be no other.
     pub(crate) fn ended_early(&self, reason: Reason) -> EndedEarly {
         let mut entries = self.proxy().ended_early();
         let last = entries.pop().expect("something ended early");
@@ -152,14 +152,14 @@ impl Site {
         self.view.send_replace(Arc::new(view));
     }
 
-    /// Has backends tried when none is up, from now on.
+    /// Enables trying all backends when none is up.
     pub(crate) fn try_all(&self) {
         let mut view = (**self.view.borrow()).clone();
         Arc::make_mut(&mut view.pool).when_all_down = WhenAllDown::TryAll;
         self.view.send_replace(Arc::new(view));
     }
 
-    /// The pool as it is configured now.
+    /// Returns the configured pool.
     pub(crate) fn pool(&self) -> Arc<Pool> {
         Arc::clone(&self.view.borrow().pool)
     }
@@ -176,7 +176,7 @@ impl Site {
         self.apply(service).expect("a good pool");
     }
 
-    /// Another pool, for routes; all its backends are up.
+    /// Adds a pool for routes, with all its backends up.
     pub(crate) fn add_pool(&mut self, text: &str, backends: &[SocketAddr]) -> Arc<Pool> {
         let mut pool = (*pool(backends)).clone();
         pool.name = name(text);
@@ -195,35 +195,35 @@ impl Site {
         other.send_replace(Arc::new(view));
     }
 
-    /// Requests counted with this status.
+    /// Returns the number of requests with this status.
     pub(crate) fn answered(&self, code: u16) -> u64 {
         let requests = self.proxy().counters().requests;
         let with_code = requests.iter().filter(|count| count.code == code);
         with_code.map(|count| count.count).sum()
     }
 
-    /// Requests counted as broken off for this reason.
+    /// Returns the number of requests aborted for this reason.
     pub(crate) fn broken(&self, reason: Reason) -> u64 {
         counted(&self.proxy().counters().broken, reason)
     }
 
-    /// Requests that the front answered itself for this reason.
+    /// Returns the number of requests that the front answered itself for this reason.
     pub(crate) fn answered_by_us(&self, reason: Reason) -> u64 {
         let counters = self.proxy().counters();
         counted(&counters.refusals, reason) + counted(&counters.own_answers, reason)
     }
 
-    /// Connections and tunnels that ended early for this reason.
+    /// Returns the number of connections and tunnels that ended early for this reason.
     pub(crate) fn closed(&self, reason: Reason) -> u64 {
         counted(&self.proxy().counters().closed, reason)
     }
 
-    /// Handshakes that failed for this reason.
+    /// Returns the number of handshakes that failed for this reason.
     pub(crate) fn failed_handshakes(&self, reason: Reason) -> u64 {
         counted(&self.proxy().counters().handshake_failures, reason)
     }
 
-    /// Stops gracefully.
+    /// Shuts down gracefully.
     pub(crate) fn shutdown(mut self, grace: Duration) {
         self.proxy.take().expect("running").shutdown(grace);
     }
@@ -246,7 +246,7 @@ fn own_keys() -> TicketKeys {
     TicketKeys::new().expect("random numbers")
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -255,7 +255,7 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Makes a certificate file for a name.
+/// Creates a certificate file for a name.
 pub(crate) fn certificate(folder: &Path, file: &str, names: &str) -> PathBuf {
     let names: Vec<String> = names.split(' ').map(str::to_owned).collect();
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
@@ -269,7 +269,7 @@ pub(crate) fn name(text: &str) -> Name {
     Name::parse(text).expect("a good name")
 }
 
-/// An address that is free at this moment.
+/// Returns an address that is free at present.
 pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address")

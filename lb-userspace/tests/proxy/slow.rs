@@ -15,9 +15,9 @@ use crate::{
     site::{Site, wait_until},
 };
 
-/// More than the kernel's buffers hold.
+/// Larger than the kernel's buffers.
 const BYTES: usize = 5_250_000;
-/// What a slow client reads at a time: more than a whole buffer takes `LIMIT`.
+/// What a slow client reads at a time; to free a whole buffer takes longer than `LIMIT`.
 const PART: usize = 75_000;
 const LIMIT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_millis(80);

@@ -1,4 +1,4 @@
-//! A backend that came up takes a share that grows.
+//! A backend in slow start gets a growing share.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::{
 
 const SLOW_START: Duration = Duration::from_secs(3);
 
-/// The share of the first backend among the requests from `from` to `to` after `began`.
+/// Returns the first backend's share of the requests from `from` to `to` after `began`.
 fn share_within(
     (site, backends): (&Site, &[Backend; 2]),
     (from, to): (Duration, Duration),
@@ -42,7 +42,7 @@ fn a_backend_that_comes_up_gets_more_and_more() {
         let (from, to) = (SLOW_START.mul_f64(from), SLOW_START.mul_f64(to));
         share_within((&site, &backends), (from, to), began)
     };
-    // From the start both have their whole share.
+    // At the start both have their full share.
     let at_start = measure(0.0, 0.1, Instant::now());
     site.set(0, BackendState::Down);
     site.set(0, BackendState::Up);
@@ -53,7 +53,7 @@ fn a_backend_that_comes_up_gets_more_and_more() {
         measure(0.45, 0.55, began),
         measure(1.0, 1.1, began),
     ];
-    // A tenth, a half and all of its weight, beside one of the same weight.
+    // A tenth, a half and all of its weight, next to a backend of the same weight.
     let wanted = [0.45..0.55, 0.07..0.12, 0.3..0.37, 0.45..0.55];
     for (share, wanted) in shares.iter().zip(wanted) {
         assert!(wanted.contains(share), "{shares:?}");

@@ -1,5 +1,5 @@
-//! Every time-out: when it is reached, by itself, that is counted and logged under its reason, and it
-//! is reached in time. All others are far away.
+//! Every timeout alone: it expires in time, and is counted and logged under its reason. The other
+//! timeouts are long.
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -20,13 +20,13 @@ use crate::{
 };
 
 const LIMIT: Duration = Duration::from_millis(300);
-/// The longest that a time-out of [`LIMIT`] may take on a machine that is busy.
+/// The longest that a timeout of [`LIMIT`] may take on a busy machine.
 const LATEST: Duration = Duration::from_secs(5);
 const NEVER: Duration = Duration::from_secs(600);
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
 
-/// All of them far away, but for what `change` sets.
+/// All of them long, except those that `change` sets.
 fn far_but(change: impl Fn(&mut Timeouts)) -> Timeouts {
     let mut timeouts = Timeouts {
         handshake: NEVER,
@@ -45,7 +45,7 @@ fn far_but(change: impl Fn(&mut Timeouts)) -> Timeouts {
     timeouts
 }
 
-/// A site with one time-out that is near, set by a reload, and its access log.
+/// Starts a site with one short timeout, set by a reload, and with an access log.
 struct Case {
     site: Site,
     file: PathBuf,
@@ -63,7 +63,7 @@ impl Case {
         }
     }
 
-    /// It was reached: counted in exactly one place, and in the only line of the log.
+    /// Asserts that the timeout expired: counted exactly once, and the only line of the log.
     #[track_caller]
     fn reached(&self, reason: Reason, status: Option<u16>) {
         wait_until("it is counted", || {
@@ -88,8 +88,8 @@ impl Case {
     }
 }
 
-/// A backend that reads a head, sends `parts` with a pause before each but the first, and is silent
-/// then.
+/// A backend that reads a head, sends `parts` with a pause before each but the first, and then
+/// stays silent.
 fn speaking(parts: &'static [&'static str], pause: Duration) -> Backend {
     Backend::raw(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
@@ -153,7 +153,7 @@ fn body_over_http2() {
     let mut client = FrameClient::connect(case.site.address);
     let fields = raw_http2::get(&[("content-length", b"9")]);
     let (stream, request) = client.request(&fields, Some(b"half"));
-    // Without the end of the stream.
+    // Without END_STREAM.
     let at = request.len() - 4 - 9 + 4;
     let mut request = request;
     request[at] = 0;
@@ -185,7 +185,7 @@ fn keep_alive() {
     }
 }
 
-/// More than the kernel's buffers hold.
+/// Larger than the kernel's buffers.
 const LARGE: usize = 20_000_000;
 
 #[test]
@@ -208,7 +208,7 @@ fn send_to_a_client() {
 
 #[test]
 fn send_to_a_backend() {
-    // It takes nothing: its buffers fill up.
+    // It reads nothing: its buffers fill up.
     let backend = Backend::raw(|stream| {
         thread::sleep(Duration::from_secs(20));
         drop(stream);
@@ -232,7 +232,7 @@ fn send_to_a_backend() {
 
 #[test]
 fn connect() {
-    // Its queue holds one connection, and nobody accepts: the kernel drops the next SYN.
+    // Its accept queue holds one connection and is never emptied: the kernel drops the next SYN.
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     full.bind(&any.into()).expect("a free port");
@@ -248,7 +248,7 @@ fn connect() {
 
 #[test]
 fn response_head() {
-    // A head that drips does not put it off.
+    // A head that arrives byte by byte does not extend it.
     let parts = &["HTTP/1.1 200 OK\r\n", "X: ", "a", "b", "c", "d", "e", "f"];
     let backend = speaking(parts, Duration::from_millis(60));
     let site = Site::plain(&[backend.address], |_| {});
@@ -259,7 +259,7 @@ fn response_head() {
 
 #[test]
 fn response_body() {
-    // A body that goes on, however slowly, puts it off; the head is in no hurry.
+    // A body that makes progress, however slow, extends it; the head is not due yet.
     let parts = &[
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
         "a",

@@ -20,7 +20,7 @@ use crate::{
     site::{Site, certificate, free_address, wait_until},
 };
 
-/// The names in the certificate that a client is shown when it asks for a name.
+/// Returns the names in the certificate for a server name.
 fn shown(site: &Site, name: &str) -> Vec<u8> {
     let config = Arc::new(client_config(&version::TLS13));
     let client = TlsClient::tls_with(site.address, &config, name);
@@ -87,7 +87,7 @@ fn sessions_are_resumed_whichever_worker_answers() {
         let kinds: Vec<_> = (0..20)
             .map(|_| {
                 let mut client = TlsClient::tls_with(site.address, &config, "localhost");
-                // The tickets of TLS 1.3 come with the first response.
+                // TLS 1.3 tickets arrive with the first response.
                 assert_eq!(client.get("/").status(), 200);
                 client.session().handshake_kind()
             })
@@ -104,7 +104,7 @@ fn sessions_are_resumed_whichever_worker_answers() {
     }
 }
 
-/// Two hosts of a pair, with the keys of each, before one backend.
+/// Two hosts of a pair, each with its own keys, and one backend.
 struct Hosts {
     a: (Site, TicketKeys),
     b: (Site, TicketKeys),
@@ -134,7 +134,7 @@ impl Hosts {
     }
 }
 
-/// How a client that was at one host is received at the other.
+/// Returns how a client of one host is received at the other.
 fn moved(
     version: &'static SupportedProtocolVersion,
     from: &Site,
@@ -142,7 +142,7 @@ fn moved(
 ) -> Option<HandshakeKind> {
     let config = Arc::new(client_config(version));
     let mut client = TlsClient::tls_with(from.address, &config, "localhost");
-    // The tickets of TLS 1.3 come with the first response.
+    // TLS 1.3 tickets arrive with the first response.
     assert_eq!(client.get("/").status(), 200);
     assert_eq!(client.session().handshake_kind(), Some(HandshakeKind::Full));
     let mut client = TlsClient::tls_with(to.address, &config, "localhost");
@@ -192,7 +192,7 @@ fn openssl_resumes_with_a_session_from_a_file() {
     }
 }
 
-/// Makes a certificate file with a key of that kind.
+/// Creates a certificate file with a key of this type.
 fn certificate_of(site: &Site, kind: &[&str]) -> PathBuf {
     let path = site.folder.path().join(format!("{}.pem", kind.join("-")));
     let path_text = path.to_str().expect("text");
@@ -249,7 +249,7 @@ fn a_client_gets_the_kind_of_certificate_that_it_can_verify() {
     }
 }
 
-/// A server that offers 0-RTT; killed when dropped.
+/// A server that offers 0-RTT; killed on drop.
 struct EarlyServer(Child);
 
 impl EarlyServer {

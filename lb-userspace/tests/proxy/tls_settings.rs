@@ -1,4 +1,4 @@
-//! `[service.tls]`: versions, cipher suites, key exchanges, and certificates of clients.
+//! `[service.tls]`: versions, cipher suites, key exchanges, and client certificates.
 
 use std::{fs, net::TcpStream, path::PathBuf, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
     site::Site,
 };
 
-/// A site with these settings, whose backend answers with the head that it saw.
+/// Starts a site with these settings, whose backend answers with the head it received.
 fn site(settings: Tls) -> Site {
     let backend = Backend::answering(|seen| ok(seen.head.as_bytes()));
     let site = Site::https(&[backend.address]);
@@ -37,8 +37,8 @@ fn apply(site: &Site, settings: Tls) {
     site.apply(service).expect("applied");
 }
 
-/// Whether a handshake succeeds, the first response included: a server refuses a certificate after the
-/// client's side of a handshake of TLS 1.3 is over.
+/// Returns whether a handshake succeeds, including the first response: a server may reject a
+/// certificate after the client's part of a TLS 1.3 handshake.
 fn is_served(site: &Site, config: ClientConfig) -> bool {
     let name = ServerName::try_from("localhost").expect("a name");
     let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
@@ -95,14 +95,14 @@ fn the_key_exchange_that_withstands_quantum_computers_is_preferred() {
         },
     );
     assert_eq!(group(&site), NamedGroup::secp256r1);
-    // A client of TLS 1.2 cannot speak it.
+    // A TLS 1.2 client cannot connect.
     let config = Arc::new(client_config(&TLS12));
     let client = TlsClient::tls_with(site.address, &config, "localhost");
     let version = client.session().protocol_version();
     assert_eq!(version, Some(ProtocolVersion::TLSv1_2));
 }
 
-/// An authority for clients.
+/// An authority for client certificates.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: PathBuf,
@@ -147,7 +147,7 @@ impl Authority {
         }
     }
 
-    /// A list of revoked certificates that ends after so many days from now.
+    /// A revocation list that expires this many days from now.
     fn revoking(&self, site: &Site, serials: &[u64], year: i32) -> PathBuf {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -259,7 +259,7 @@ fn a_revoked_certificate_is_refused_by_the_next_handshake() {
     for _ in 0..2 {
         let mut client = TlsClient::tls_with(site.address, &config, "localhost");
         assert_eq!(client.get("/").status(), 200);
-        // A session that is resumed would not be checked again.
+        // A resumed session would not be checked again.
         assert_ne!(
             client.session().handshake_kind(),
             Some(HandshakeKind::Resumed)
@@ -268,7 +268,7 @@ fn a_revoked_certificate_is_refused_by_the_next_handshake() {
     apply(&site, required(vec![ours.revoking(&site, &[8], 2100)]));
     assert!(!is_served(&site, showing(&revoked, &TLS13)));
     assert!(is_served(&site, showing(&kept, &TLS13)));
-    // Nobody knows what a list that is out of date would say.
+    // An expired list may lack revocations.
     apply(&site, required(vec![ours.revoking(&site, &[8], 2025)]));
     assert!(!is_served(&site, showing(&kept, &TLS13)));
 }
@@ -304,7 +304,7 @@ fn a_list_of_revoked_certificates_is_read_again_without_a_reload() {
     ours.revoking(&site, &[8], 2100);
     site.proxy().reload_tls_files().expect("a good list");
     assert!(!is_served(&site, showing(&revoked, &TLS13)));
-    // A list that cannot be read revokes nothing less.
+    // A list that cannot be read does not disable revocation.
     fs::remove_file(&list).expect("removed");
     let errors = site.proxy().reload_tls_files().expect_err("no list");
     assert!(errors[0].to_string().contains("revoked.pem"), "{errors:?}");

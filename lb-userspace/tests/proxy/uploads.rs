@@ -1,4 +1,4 @@
-//! Bodies of requests over HTTP/2.
+//! Request bodies over HTTP/2.
 
 use std::{
     io::{BufReader, Write as _},
@@ -19,7 +19,7 @@ fn stalling() -> Backend {
         let mut reader = BufReader::new(stream.try_clone().expect("clone"));
         while let Some(head) = read_head(&mut reader) {
             if head.starts_with("POST /stall ") {
-                // What is not read fills little of the kernel's memory.
+                // Unread data fills little of the kernel's memory.
                 let socket = socket2::SockRef::from(&stream);
                 socket.set_recv_buffer_size(4096).expect("a small buffer");
                 thread::sleep(Duration::from_secs(60));

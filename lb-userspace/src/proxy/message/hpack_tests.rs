@@ -1,10 +1,10 @@
-//! Fields that are malformed are found, and the tables of both readers stay the same.
+//! Malformed fields are found, and the dynamic tables of both decoders stay equal.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A literal, to be indexed or not.
+/// A literal, with or without indexing.
 fn literal(indexed: bool, name: &str, value: &[u8]) -> Vec<u8> {
     let mut block = vec![if indexed { 0x40 } else { 0 }];
     push_string(&mut block, name.as_bytes());
@@ -47,7 +47,7 @@ fn the_rfc_s_requests_are_in_order_and_fill_the_table() {
         assert_eq!(reader.read(block), Ok((Notice::default(), None)));
         assert_eq!(reader.size, size);
     }
-    // A change of the table's size to 0 forgets all.
+    // A size of 0 evicts all entries.
     assert_eq!(reader.read(&[0x20]), Ok((Notice::default(), None)));
     assert_eq!(reader.size, 0);
     assert_eq!(reader.read(&[0xbe]), Err(BrokenBlock));
@@ -69,7 +69,7 @@ fn a_malformed_field_is_replaced_by_one_of_the_same_length() {
         assert_eq!(notice, MALFORMED, "{name}");
         let rewritten = rewritten.expect("rewritten");
         assert_eq!(rewritten, literal(true, good_name, good_value), "{name}");
-        // It is as malformed where it is named by its index.
+        // A reference by index is malformed too.
         assert_eq!(reader.read(&[0xbe]), Ok((MALFORMED, None)), "{name}");
     }
 }

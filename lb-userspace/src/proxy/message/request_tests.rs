@@ -1,11 +1,12 @@
-//! Each mistake that other proxies made, refused; and the same answer however the bytes arrive.
+//! Mistakes known from other proxies are refused, and the outcome does not depend on how the bytes
+//! arrive.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::proxy::message::{HeadScanner, header_slots, settle_request_version};
 
-/// Parses what a connection received so far, as the connection does.
+/// Parses what a connection has received so far, as the connection does.
 fn outcome(input: &[u8]) -> Result<Option<Framing>, Refusal> {
     let Some(length) = HeadScanner::default().scan(input)? else {
         return Ok(None);
@@ -307,7 +308,7 @@ fn an_upgrade_with_a_body_is_not_passed_on() {
     assert_eq!(request.upgrade, None);
 }
 
-/// Text that is likely to be nearly a request.
+/// Text that resembles a request.
 fn nearly_a_request() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         Just("GET / HTTP/1.1\r\n".to_owned()),

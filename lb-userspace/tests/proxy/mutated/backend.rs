@@ -1,4 +1,4 @@
-//! A backend that answers with mutated responses, and breaks off.
+//! A backend that sends mutated responses and aborts connections.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -16,14 +16,14 @@ use crate::{
     replay::responses,
 };
 
-/// Requests to it are answered as they should be.
+/// Requests to it get valid responses.
 pub(super) const HONEST: &str = "/honest";
-/// Longer than the front's time-outs in this test.
+/// Longer than the front's timeouts in this test.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest head that it reads.
 const MOST: u64 = 65_536;
 
-/// What it does is decided by the seed and by each request's head.
+/// The seed and each request's head determine its behaviour.
 pub(super) fn misbehaving(seed: u64) -> Backend {
     let mut responses = responses();
     responses.push(ok(&[b'x'; 100_000]));
@@ -53,7 +53,7 @@ pub(super) fn misbehaving(seed: u64) -> Backend {
     })
 }
 
-/// Reads up to the empty line, whatever the lines hold.
+/// Reads up to the empty line, whatever the lines contain.
 fn read_any_head(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -76,7 +76,7 @@ fn answer(head: &[u8], reader: &mut impl BufRead, mut stream: &TcpStream) -> boo
     body.is_some_and(|body| stream.write_all(&ok(&body)).is_ok())
 }
 
-/// Whether the connection goes on.
+/// Returns whether the connection goes on.
 fn misbehave(
     random: &mut Random,
     responses: &[Vec<u8>],

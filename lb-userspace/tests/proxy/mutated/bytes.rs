@@ -1,12 +1,12 @@
-//! Random numbers that repeat, and what they do to bytes.
+//! Reproducible random numbers, and mutations of bytes.
 
 use std::{io, thread, time::Duration};
 
-/// A generator that gives the same numbers for the same seed (SplitMix64).
+/// A generator that returns the same numbers for the same seed (SplitMix64).
 pub(super) struct Random(u64);
 
 impl Random {
-    /// The numbers of one connection, or of one answer.
+    /// Returns a generator for one connection or one response.
     pub(super) fn new(seed: u64, number: u64) -> Self {
         Self(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95))
     }
@@ -18,12 +18,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0, less than `most`.
+    /// Returns a number from 0 to `most` - 1.
     pub(super) fn below(&mut self, most: usize) -> usize {
         (self.next() % most as u64) as usize
     }
 
-    /// True one time in so many.
+    /// Returns true with probability 1 in `times`.
     pub(super) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -37,7 +37,7 @@ impl Random {
     }
 }
 
-/// What parsers of HTTP/1 look for.
+/// Strings that HTTP/1 parsers look for.
 const TOKENS: &[&[u8]] = &[
     b"\r\n",
     b"\r",
@@ -62,7 +62,7 @@ const TOKENS: &[&[u8]] = &[
     b"CONNECT",
 ];
 
-/// Changes bytes in one to four places.
+/// Mutates bytes in one to four places.
 pub(super) fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     for _ in 0..=random.below(4) {
         if bytes.is_empty() {
@@ -86,7 +86,7 @@ pub(super) fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Sends in one to four pieces with pauses; whether all of it was taken.
+/// Sends bytes in one to four slices with pauses. Returns whether all were accepted.
 pub(super) fn send_in_pieces(
     random: &mut Random,
     mut bytes: &[u8],
@@ -97,7 +97,7 @@ pub(super) fn send_in_pieces(
         if send(piece).is_err() {
             return false;
         }
-        // A pause in a hundred is longer than the front's time-outs in this test.
+        // One pause in a hundred is longer than the front's timeouts in this test.
         let pause = match random.below(100) {
             0 => 1_200,
             1..=20 => 10,

@@ -1,4 +1,4 @@
-//! Clients that send mutated bytes and leave in every way.
+//! Clients that send mutated bytes and disconnect in every way.
 
 use std::{
     io::{self, Read, Write},
@@ -58,7 +58,7 @@ impl Clients {
         }
     }
 
-    /// Runs one connection; what its client left open.
+    /// Runs one connection. Returns what the client left open.
     pub(super) fn run(&self, number: u64) -> Option<TcpStream> {
         let mut random = Random::new(self.seed, number);
         match random.below(20) {
@@ -87,7 +87,7 @@ impl Clients {
                 _ => &self.good,
             };
             let mut request = random.pick(requests).clone();
-            // The backend answers each connection in its own way.
+            // The backend treats each connection differently.
             if let Some(end) = request.windows(6).position(|six| six == b"Host: ") {
                 let mark = format!("X-Number: {number}\r\n");
                 drop(request.splice(end..end, mark.into_bytes()));
@@ -109,7 +109,7 @@ impl Clients {
         let name = ServerName::try_from("localhost").ok()?;
         let mut session = ClientConnection::new(Arc::clone(config), name).ok()?;
         let tcp = connect(random, self.tls)?;
-        // Some mutate the records themselves, the handshake's as well as later ones.
+        // Some mutate TLS records, of the handshake or later.
         let spoils = random.one_in(8);
         let mut wire = Wire {
             tcp,
@@ -130,7 +130,7 @@ fn connect(random: &mut Random, address: SocketAddr) -> Option<TcpStream> {
     let tcp = TcpStream::connect(address).expect("connected");
     tcp.set_nodelay(true).ok()?;
     let patience = match random.below(100) {
-        // Longer than the front's time-outs in this test.
+        // Longer than the front's timeouts in this test.
         0 => 1_200,
         1..10 => 100,
         _ => 20,
@@ -141,12 +141,12 @@ fn connect(random: &mut Random, address: SocketAddr) -> Option<TcpStream> {
     Some(tcp)
 }
 
-/// Has the connection end in a RST when it is dropped.
+/// Makes the connection end with a RST on drop.
 pub(super) fn reset(tcp: &TcpStream) {
     let _gone = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 
-/// Sends, reads or not, and ends; whether the connection is to stay open.
+/// Sends, reads or not, and ends. Returns whether the connection stays open.
 fn exchange(
     random: &mut Random,
     bytes: &[u8],
@@ -162,7 +162,7 @@ fn exchange(
         let _gone = tcp.shutdown(Shutdown::Write);
     }
     match end {
-        // Leaves at once.
+        // Disconnects immediately.
         0 => return false,
         1 => {
             let _some = stream.read(&mut [0; 100]);
@@ -173,7 +173,7 @@ fn exchange(
             reset(tcp);
             return false;
         }
-        // Reads nothing, and stays.
+        // Reads nothing and stays.
         3 => return true,
         _ => {}
     }
@@ -182,7 +182,7 @@ fn exchange(
     end == 4 || end == 7
 }
 
-/// A connection that mutates some of what TLS sends.
+/// A connection that mutates some of the bytes that TLS sends.
 struct Wire {
     tcp: TcpStream,
     spoils: Option<Random>,

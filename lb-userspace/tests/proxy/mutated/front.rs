@@ -1,4 +1,4 @@
-//! The front in a process of its own, whose memory holds nothing else.
+//! The front in a separate process, whose memory holds nothing else.
 
 use std::{
     env,
@@ -14,15 +14,15 @@ use crate::site::Site;
 
 /// Addresses of the backends, for [`front_process`].
 const BACKENDS: &str = "LB_MUTATED_BACKENDS";
-/// What begins a line of the front among those of the test harness.
+/// Prefix of the front's lines in the output of the test harness.
 const MARK: &str = "front:";
-/// How many connections one client may have at first: more than there are, so that all are counted
-/// and none is refused.
+/// Initial limit of connections per client: higher than their number, so that all are counted and
+/// none is refused.
 const PER_CLIENT: usize = 100_000;
-/// More than it takes a front on which nobody waits to end.
+/// Longer than an idle front takes to end.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Short time-outs, so that clients and backends go beyond each of them.
+/// Short timeouts, so that clients and backends exceed each of them.
 fn limits(limits: &mut Http) {
     let short = Duration::from_secs(1);
     limits.timeouts.head = short;
@@ -36,8 +36,8 @@ fn limits(limits: &mut Http) {
     limits.max_connections_per_client = PER_CLIENT;
 }
 
-/// What [`Front`] runs: plain HTTP and HTTPS, until its input ends. A line with a number sets how
-/// many connections one client may have. After each line it says what was counted.
+/// Run by [`Front`]: serves plain HTTP and HTTPS until its input ends. A line with a number sets
+/// the limit of connections per client. Prints the counters after each line.
 #[test]
 #[ignore = "a process that the test of mutated connections starts"]
 fn front_process() {
@@ -77,15 +77,15 @@ fn front_process() {
 /// What is left, and what went wrong.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
-    /// Connections of clients.
+    /// Client connections.
     pub(super) open: u64,
-    /// Connections to backends that have a request under way.
+    /// Backend connections with a request in flight.
     pub(super) in_use: u64,
-    /// Bytes kept for clients.
+    /// Bytes buffered for clients.
     pub(super) buffered: u64,
     /// Panics so far.
     pub(super) panics: u64,
-    /// Requests so far: answered, refused, broken off.
+    /// Requests so far: answered, refused, aborted.
     pub(super) requests: [u64; 3],
 }
 
@@ -108,7 +108,7 @@ impl Gauges {
 }
 
 impl Gauges {
-    /// Whether nothing is left.
+    /// Returns whether nothing is left.
     pub(super) fn are_zero(&self) -> bool {
         (self.open, self.in_use, self.buffered) == (0, 0, 0)
     }
@@ -174,7 +174,7 @@ impl Front {
         self.tell("")
     }
 
-    /// Sets how many connections one client may have.
+    /// Sets the limit of connections per client.
     pub(super) fn limit(&mut self, per_client: usize) {
         self.tell(&per_client.to_string());
     }
@@ -185,7 +185,7 @@ impl Front {
         Gauges::from_line(&next(&mut self.output))
     }
 
-    /// Bytes of memory that hold no file (proc(5), `RssAnon`).
+    /// Returns the bytes of anonymous memory (proc(5), `RssAnon`).
     pub(super) fn memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).expect("the front runs");
@@ -195,7 +195,7 @@ impl Front {
         kib * 1024
     }
 
-    /// Ends it; how long it took.
+    /// Ends the process. Returns how long that took.
     pub(super) fn end(mut self) -> Duration {
         drop(self.input.take());
         let took = next(&mut self.output).parse().expect("milliseconds");
@@ -211,7 +211,7 @@ impl Drop for Front {
     }
 }
 
-/// The next line of the front.
+/// Returns the front's next line.
 fn next(output: &mut Lines<BufReader<ChildStdout>>) -> String {
     loop {
         let line = output.next().expect("the front runs").expect("a line");

@@ -1,7 +1,8 @@
-//! Mutated connections: bytes and frames flipped, inserted, removed and cut, with pauses, resets and
-//! half-closes, from clients and from backends. The front must be afterwards as it was before.
+//! Mutated connections: bytes and frames are flipped, inserted, removed and cut, with pauses,
+//! resets and half-closes, by clients and backends. Afterwards the front must be in the state of
+//! before.
 //!
-//! `LB_MUTATED_CONNECTIONS` says how many there are, `LB_MUTATED_SEED` which ones.
+//! `LB_MUTATED_CONNECTIONS` sets their number, `LB_MUTATED_SEED` the seed.
 
 mod backend;
 mod bytes;
@@ -31,9 +32,9 @@ use crate::{
 const CLIENTS: usize = 48;
 /// Connections that each client leaves open.
 const LEFT_OPEN: usize = 6;
-/// The limit by which connections that are still counted are found.
+/// A limit that shows connections that are still counted.
 const LIMIT: usize = 100;
-/// Time enough for everything to end by its time-out, and for the allocator to give back.
+/// Long enough for everything to time out and for the allocator to release memory.
 const SOON: Duration = Duration::from_secs(30);
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -55,7 +56,7 @@ fn mutated_connections_leave_nothing_behind() {
     let before = settled_memory(&front);
     attack(&clients, warm_up..warm_up + count);
     let requests = settle(&mut front);
-    // Some get as far as each of these ends.
+    // Some connections must get as far as each of these ends.
     assert!(
         requests.iter().all(|some| *some > count / 40),
         "{requests:?}"
@@ -91,8 +92,8 @@ fn attack(clients: &Clients, numbers: std::ops::Range<u64>) {
     });
 }
 
-/// Waits until nothing is open, in use or kept, and sees that nothing panicked. Returns how many
-/// requests were answered, refused and broken off.
+/// Waits until nothing is open, in use or buffered, and asserts that nothing panicked. Returns how
+/// many requests were answered, refused and aborted.
 fn settle(front: &mut Front) -> [u64; 3] {
     let deadline = Instant::now() + SOON;
     loop {
@@ -128,7 +129,7 @@ fn honest(clients: &Clients) {
     }
 }
 
-/// A client may have as many connections as the limit says: no one that is gone is still counted.
+/// A client may have as many connections as the limit says: none that has ended is still counted.
 fn no_lease_is_left(front: &mut Front, clients: &Clients) {
     settle(front);
     front.limit(LIMIT);
@@ -147,7 +148,7 @@ fn answer_all<S: Read + Write>(mut all: Vec<Client<S>>, next_has_ended: impl Fn(
     assert!(next_has_ended());
 }
 
-/// The memory once it does not shrink any more.
+/// Waits until the memory stops shrinking, and returns it.
 fn settled_memory(front: &Front) -> u64 {
     let deadline = Instant::now() + SOON;
     let mut last = front.memory();
@@ -161,7 +162,7 @@ fn settled_memory(front: &Front) -> u64 {
     }
 }
 
-/// Waits until the memory is no more than this.
+/// Waits until the memory is at most this.
 fn memory_within(front: &Front, most: u64) -> u64 {
     let deadline = Instant::now() + SOON;
     loop {
