@@ -5,6 +5,7 @@
 mod circles;
 mod document;
 mod length;
+mod logs;
 mod packages;
 mod rooms;
 mod source;
