@@ -55,6 +55,14 @@ pub(super) static CHECK_SOURCE: Key<Bool> = Key {
               than `peer` are refused.",
 };
 
+pub(super) static CHECK_TTL: Key<Bool> = Key {
+    name: "check_ttl",
+    kind: Bool,
+    absent: Absent::Is("false"),
+    meaning: "Whether adverts that may have crossed a router (their time to live is not 255) are \
+              refused in unicast, too; in multicast they always are. For hosts of one subnet.",
+};
+
 pub(super) static PASSWORD: Key<Text<String>> = Key {
     name: "password",
     kind: Text {
@@ -107,6 +115,7 @@ pub(super) struct Adverts {
     pub(super) transport: Transport,
     pub(super) authentication: Authentication,
     pub(super) check_source: bool,
+    pub(super) check_ttl: bool,
     pub(super) checksum_without_pseudo_header: bool,
     pub(super) advertised_addresses: Vec<IpAddr>,
 }
@@ -123,6 +132,7 @@ pub(super) fn read(
     let transport = section.value(&TRANSPORT);
     let authentication = read_authentication(section, known);
     let check_source = section.value(&CHECK_SOURCE);
+    let check_ttl = section.value(&CHECK_TTL);
     let checksum = read_checksum(section, source, known);
     let addresses = read_addresses(section, source);
     Ok(Adverts {
@@ -131,6 +141,7 @@ pub(super) fn read(
         transport: transport?.into_inner(),
         authentication: authentication?,
         check_source: check_source?.into_inner(),
+        check_ttl: check_ttl?.into_inner(),
         checksum_without_pseudo_header: checksum?,
         advertised_addresses: match (addresses?, moves.ok_or(Reported)?) {
             (Some(given), _) => given,

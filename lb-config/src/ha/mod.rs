@@ -50,6 +50,7 @@ pub(super) static HA: Schema = Schema {
         &advert::VERSION,
         &advert::TRANSPORT,
         &advert::CHECK_SOURCE,
+        &advert::CHECK_TTL,
         &advert::PASSWORD,
         &advert::HMAC_KEY_FILE,
         &advert::WITHOUT_PSEUDO_HEADER,
@@ -227,6 +228,7 @@ fn read_all(
         transport,
         authentication,
         check_source,
+        check_ttl,
         checksum_without_pseudo_header,
         advertised_addresses,
     } = adverts?;
@@ -245,6 +247,7 @@ fn read_all(
         transport,
         authentication,
         check_source,
+        check_ttl,
         checksum_without_pseudo_header,
         advertised_addresses,
         handover_timeout: handover_timeout?.into_inner(),

@@ -39,6 +39,8 @@ pub struct Ha {
     pub authentication: Authentication,
     /// Whether adverts from other addresses than [`Self::peer`] are refused. Default true.
     pub check_source: bool,
+    /// Whether unicast adverts whose time to live is not 255 are refused. Default false.
+    pub check_ttl: bool,
     /// Whether the checksum of version 3 over IPv4 leaves the pseudo-header out, as RFC 9568 has it
     /// and keepalived does with `v3_checksum_as_v2`. Default false.
     pub checksum_without_pseudo_header: bool,

@@ -160,7 +160,7 @@ fn check_way(settings: &Settings, packet: &Packet<'_>) -> Result<(), Refusal> {
         let found = packet.destination;
         return Err(Refusal::Destination { found, expected });
     }
-    if expected == Cast::Multicast && packet.ttl != TTL {
+    if (expected == Cast::Multicast || settings.check_ttl) && packet.ttl != TTL {
         return Err(Refusal::Ttl { found: packet.ttl });
     }
     Ok(())

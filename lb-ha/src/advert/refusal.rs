@@ -23,7 +23,7 @@ pub enum Refusal {
         /// What we expect.
         expected: Cast,
     },
-    /// A multicast packet has crossed a router.
+    /// It has crossed a router.
     Ttl {
         /// Its time to live, or hop limit.
         found: u8,
@@ -195,7 +195,7 @@ impl fmt::Display for Refusal {
             ),
             Self::Ttl { found } => write!(
                 f,
-                "its time to live is {found}: in multicast it must be {TTL}, so that nobody beyond a router is heard"
+                "its time to live is {found}, not {TTL}: it was sent from beyond a router"
             ),
             Self::TooShort { length } => write!(f, "it has {length} bytes, an advert at least 8"),
             Self::Version { found, expected } => write!(

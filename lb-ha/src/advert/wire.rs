@@ -23,6 +23,8 @@ pub struct Settings {
     pub cast: Cast,
     /// Whose adverts are taken.
     pub senders: Senders,
+    /// Whether unicast adverts must have the TTL of 255 that multicast adverts always must have.
+    pub check_ttl: bool,
     /// From one of our adverts to the next.
     pub interval: Interval,
     /// What our adverts carry. Where there are any, those of others must be the same; where there

@@ -70,6 +70,7 @@ fn theirs(authentication: Authentication) -> Settings {
         peer: US.into(),
         cast: Cast::Unicast,
         senders: Senders::Peer,
+        check_ttl: false,
         interval: Interval::from_centiseconds(centiseconds).expect("not zero"),
         addresses: vec![IpAddr::from([10, 77, 0, 100])],
         authentication,

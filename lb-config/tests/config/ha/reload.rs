@@ -44,6 +44,7 @@ fn a_reload_names_what_takes_a_restart() {
             "ha.transport",
         ),
         ("version = 3", "check_source = false", "ha.check_source"),
+        ("version = 3", "check_ttl = true", "ha.check_ttl"),
         (
             "version = 3",
             "checksum_without_pseudo_header = true",

@@ -33,6 +33,7 @@ fn sender() -> Settings {
         peer: RECEIVER,
         cast: Cast::Unicast,
         senders: Senders::Peer,
+        check_ttl: false,
         interval: centiseconds(10),
         addresses: Vec::new(),
         authentication: Authentication::None,

@@ -36,6 +36,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                     Cast::Unicast
                 },
                 senders: Senders::Peer,
+                check_ttl: false,
                 interval: centiseconds(interval),
                 addresses,
                 authentication: match (kind, version) {

@@ -455,3 +455,20 @@ fn the_interval_of_an_unsigned_advert_is_believed_up_to_ten_times_our_own() {
     assert_eq!(heard(1, 100, Authentication::None), 100);
     assert_eq!(heard(10, 4095, hmac()), 4095, "only the peer can sign");
 }
+
+#[test]
+fn a_unicast_advert_from_beyond_a_router_is_refused_where_that_is_configured() {
+    let ours = Settings {
+        check_ttl: true,
+        ..other_end(&sender())
+    };
+    let payload = encode(&sender(), 150);
+    let routed = Packet {
+        ttl: 254,
+        ..packet(&sender(), &payload)
+    };
+    let found = decoder(&ours).decode(&routed, NOW);
+    assert_eq!(found, Err(Refusal::Ttl { found: 254 }));
+    let direct = packet(&sender(), &payload);
+    assert!(decoder(&ours).decode(&direct, NOW).is_ok());
+}

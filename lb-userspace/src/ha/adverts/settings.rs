@@ -91,6 +91,7 @@ pub(super) fn wire(ha: &Ha) -> Result<Wire, Error> {
         } else {
             Senders::Anybody
         },
+        check_ttl: ha.check_ttl,
         interval: Interval::from_duration(ha.advert_interval).ok_or(Error::Interval)?,
         addresses: ha.advertised_addresses.clone(),
         authentication: authentication(&ha.authentication)?,
