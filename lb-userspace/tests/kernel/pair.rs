@@ -343,6 +343,29 @@ fn a_host_that_tells_takes_nothing_in_until_it_stops() {
 }
 
 #[test]
+fn a_host_that_is_active_takes_nothing_in_even_without_a_peer_to_tell() {
+    on_a_host(|| {
+        let stage = other_host();
+        let flows = stage.dataplane.flows();
+        let chunk = encode(&Chunk::Records(vec![record(1, 6, 20_000)]));
+        flows.set_active(true);
+        assert_eq!(flows.import(&chunk).expect("it is read").flows, 0);
+        let skipped = flows.counters().skipped;
+        assert!(skipped.contains(&("active", 1)), "{skipped:?}");
+        // An export that began and ended with the link does not open the import again.
+        let mut receiver = flows.export().expect("it tells");
+        pass(&mut receiver);
+        drop(receiver);
+        eventually("it stops telling", SOON, || !flows.counters().telling);
+        assert_eq!(flows.import(&chunk).expect("it is read").flows, 0);
+        flows.set_active(false);
+        eventually("it takes connections in", SOON, || {
+            flows.import(&chunk).expect("it is read").flows == 1
+        });
+    });
+}
+
+#[test]
 fn another_connection_in_an_old_one_s_place_leaves_nothing_of_it() {
     on_a_host(|| {
         let stage = other_host();

@@ -141,6 +141,8 @@ impl Actuators {
     ) {
         if let Some(arriving) = self.arriving.take().filter(|_| self.shares_flows) {
             self.flows = Some(flows.clone());
+            // Before the first chunk is imported.
+            self.tell_flows();
             self.sync = Some(FlowReplicator::start(
                 &self.background,
                 flows,
@@ -292,10 +294,13 @@ impl Actuators {
         }
     }
 
-    /// The active host tells of its flows, by whatever connection there is.
+    /// The active host exports its flows over the link that is up, and imports none.
     fn tell_flows(&self) {
+        let active = self.state == State::Master;
+        if let Some(flows) = &self.flows {
+            flows.set_active(active);
+        }
         if let (Some(sync), Some(link)) = (&self.sync, &self.link) {
-            let active = self.state == State::Master;
             sync.tell_by(link.bulk().filter(|_| active));
         }
     }

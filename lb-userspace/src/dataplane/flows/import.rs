@@ -1,6 +1,13 @@
 //! Writes the peer's connections into the table of this host.
 
-use std::{collections::HashSet, ops::Range};
+use std::{
+    collections::HashSet,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use lb_common::{
     connection::Connection,
@@ -23,8 +30,11 @@ pub(super) struct Importer {
     /// What every connection of this pass carries; never 0, which this host's own have.
     pass_mark: u32,
     pass: Option<Pass>,
-    /// This host is the active one: its own table is the truth.
+    /// This host exports its own table.
     pub(super) closed: bool,
+    /// This host is active: its own table is the truth. Set without the importer's lock, so that a
+    /// chunk which is being imported stops at its next record.
+    active: Arc<AtomicBool>,
 }
 
 /// A pass of the peer's that has begun.
@@ -47,12 +57,13 @@ pub(super) struct Outdated {
 
 impl Importer {
     /// `mark` is any number: that of an earlier agent is best not met again.
-    pub(super) fn new(connections: Connections, mark: u32) -> Self {
+    pub(super) fn new(connections: Connections, mark: u32, active: Arc<AtomicBool>) -> Self {
         Self {
             connections,
             pass_mark: mark.max(1),
             pass: None,
             closed: false,
+            active,
         }
     }
 
@@ -103,7 +114,7 @@ impl Importer {
         settings: &Settings,
         now: Tick,
     ) -> Result<(), SkipReason> {
-        if self.closed {
+        if self.is_closed() {
             return Err(SkipReason::Active);
         }
         let (backend, row) = known.backend(record)?;
@@ -126,7 +137,11 @@ impl Importer {
 
     /// Whether the pass that showed this is still the last one that began.
     pub(super) fn stands_by(&self, outdated: &Outdated) -> bool {
-        !self.closed && self.pass_mark == outdated.mark
+        !self.is_closed() && self.pass_mark == outdated.mark
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed || self.active.load(Relaxed)
     }
 
     /// Removes those of the connections in these entries that are outdated; returns how many were.

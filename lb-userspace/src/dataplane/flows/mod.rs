@@ -18,7 +18,10 @@ mod service_index;
 mod sweep;
 mod wire;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -53,6 +56,7 @@ struct Inner {
     known: ArcSwap<ServiceIndex>,
     exporter: Mutex<Exporter>,
     importer: Mutex<Importer>,
+    active: Arc<AtomicBool>,
     tally: Tally,
 }
 
@@ -75,6 +79,7 @@ impl Flows {
         connections: Connections,
     ) -> Result<Self, Error> {
         let mark = clock.now()?.0;
+        let active = Arc::new(AtomicBool::new(false));
         Ok(Self {
             inner: Arc::new(Inner {
                 maps: Arc::clone(maps),
@@ -82,7 +87,12 @@ impl Flows {
                 resolver: Arc::clone(resolver),
                 known: ArcSwap::from_pointee(ServiceIndex::of(&Layout::default())),
                 exporter: Mutex::new(Exporter::open(pins, connections.clone())?),
-                importer: Mutex::new(Importer::new(connections.clone(), mark)),
+                importer: Mutex::new(Importer::new(
+                    connections.clone(),
+                    mark,
+                    Arc::clone(&active),
+                )),
+                active,
                 connections,
                 tally: Tally::default(),
             }),
@@ -111,6 +121,12 @@ impl Flows {
             .spawn(move || export::run(&inner, to))
             .map_err(Error::kernel("cannot start the thread that exports flows"))?;
         Ok(chunks)
+    }
+
+    /// Closes the import while this host is active: chunks that the peer sent before it lost the role
+    /// must not overwrite connections that packets arrive for here. Never blocks.
+    pub fn set_active(&self, active: bool) {
+        self.inner.active.store(active, Relaxed);
     }
 
     /// Takes in a chunk of the peer's. Blocks for up to some tens of milliseconds: call it where
