@@ -93,10 +93,9 @@ impl Bench {
             .apply(&services, &views)
             .expect("the maps are filled");
         let ids = pools.iter().flat_map(|pool| {
-            pool.backends.iter().map(|backend| BackendKey {
-                pool: pool.name.clone(),
-                address: backend.address,
-            })
+            pool.backends
+                .iter()
+                .map(|backend| BackendKey::of(pool, backend))
         });
         Self {
             start: began.elapsed(),

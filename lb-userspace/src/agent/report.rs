@@ -247,10 +247,7 @@ fn pool(
         .iter()
         .zip(&view.states)
         .map(|(backend, now)| {
-            let id = BackendKey {
-                pool: pool.name.clone(),
-                address: backend.address,
-            };
+            let id = BackendKey::of(pool, backend);
             let member = state.registry.status(&id);
             let work = work.backend(&pool.name, &backend.name);
             let usage = usage.and_then(|usage| usage.backends.get(&backend.address));

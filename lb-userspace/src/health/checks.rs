@@ -88,13 +88,9 @@ pub(super) fn checked_backends(pools: &[Arc<Pool>]) -> Vec<(BackendKey, &Check)>
         .iter()
         .filter_map(|pool| Some((pool, pool.check.as_ref()?)));
     let backends = checked.flat_map(|(pool, check)| {
-        pool.backends.iter().map(move |backend| {
-            let id = BackendKey {
-                pool: pool.name.clone(),
-                address: backend.address,
-            };
-            (id, check)
-        })
+        pool.backends
+            .iter()
+            .map(move |backend| (BackendKey::of(pool, backend), check))
     });
     backends.collect()
 }

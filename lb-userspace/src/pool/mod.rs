@@ -98,6 +98,17 @@ pub struct BackendKey {
     pub address: SocketAddr,
 }
 
+impl BackendKey {
+    /// The key of a backend of this pool.
+    #[must_use]
+    pub fn of(pool: &config::Pool, backend: &config::Backend) -> Self {
+        Self {
+            pool: pool.name.clone(),
+            address: backend.address,
+        }
+    }
+}
+
 impl fmt::Display for BackendKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.pool, self.address)

@@ -271,10 +271,7 @@ impl BackendRegistry {
     ) -> Self {
         let entries = pools.iter().map(|pool| {
             let statuses = pool.backends.iter().map(|backend| {
-                let id = BackendKey {
-                    pool: pool.name.clone(),
-                    address: backend.address,
-                };
+                let id = BackendKey::of(pool, backend);
                 settle(status(&id), pool.check.is_some(), now)
             });
             Entry::new(Arc::clone(pool), statuses.collect())
@@ -388,10 +385,7 @@ impl Entry {
     }
 
     fn id(&self, index: usize) -> BackendKey {
-        BackendKey {
-            pool: self.view.pool.name.clone(),
-            address: self.view.pool.backends[index].address,
-        }
+        BackendKey::of(&self.view.pool, &self.view.pool.backends[index])
     }
 }
 

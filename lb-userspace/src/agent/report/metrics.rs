@@ -127,10 +127,7 @@ fn pools(state: &State, usage: &HashMap<Name, PoolUsage>) -> PoolMetrics {
         let outlier = view.pool.per_request.outlier.as_ref();
         let usage = usage.get(&view.pool.name);
         backends.map(move |(backend, now)| {
-            let id = BackendKey {
-                pool: view.pool.name.clone(),
-                address: backend.address,
-            };
+            let id = BackendKey::of(&view.pool, backend);
             BackendReading {
                 pool: view.pool.name.clone(),
                 backend: backend.name.clone(),

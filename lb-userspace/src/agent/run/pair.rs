@@ -15,7 +15,7 @@ use crate::{
     config::Mode,
     ha::track::Watched,
     peer::{CertificateFacts, CertificateWord, Message},
-    pool::OverridesMessage,
+    pool::{BackendKey, OverridesMessage},
     proxy::{self, Proxy},
 };
 
@@ -351,10 +351,7 @@ fn is_checked(state: &State) -> bool {
     state.registry.views().all(|view| {
         view.pool.check.is_none()
             || view.pool.backends.iter().all(|backend| {
-                let id = crate::pool::BackendKey {
-                    pool: view.pool.name.clone(),
-                    address: backend.address,
-                };
+                let id = BackendKey::of(&view.pool, backend);
                 state.records.last(&id).is_some()
             })
     })
