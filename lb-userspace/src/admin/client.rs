@@ -86,7 +86,7 @@ impl Client {
     ///
     /// # Errors
     /// No agent, or one that refuses.
-    pub fn order(&self, request: &Request) -> Result<String, ClientError> {
+    pub fn request(&self, request: &Request) -> Result<String, ClientError> {
         match self.ask(request)? {
             Answer::Done(sentence) => Ok(sentence),
             other => Err(self.unexpected(other)),

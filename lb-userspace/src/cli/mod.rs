@@ -345,14 +345,14 @@ fn show_errors(json: bool, socket: &Path) -> Result<(), Failure> {
 }
 
 fn give(request: &Request, socket: &Path) -> Result<(), Failure> {
-    let said = Client::new(socket).order(request).map_err(failed)?;
+    let said = Client::new(socket).request(request).map_err(failed)?;
     print(&(said + "\n"))
 }
 
 fn explain(question: Question, config: Option<&Path>, socket: &Path) -> Result<(), Failure> {
     let text = match config {
         None => Client::new(socket)
-            .order(&Request::Explain(question))
+            .request(&Request::Explain(question))
             .map_err(failed)?,
         Some(file) => {
             let parsed = Config::load(file).map_err(|errors| Failure {

@@ -35,7 +35,7 @@ async fn a_client_gets_the_status_and_gives_orders() {
             name: "web2".to_owned(),
             order: AdminState::Drain,
         };
-        (client.status(), client.errors(), client.order(&order))
+        (client.status(), client.errors(), client.request(&order))
     })
     .await;
     assert_eq!(status.expect("a status").node, "lb-a");
@@ -55,7 +55,7 @@ async fn an_order_to_hand_over_reaches_the_agent() {
         Request::Failover => Ok("lb-b is active now".to_owned()),
         other => Err(format!("{other:?}")),
     });
-    let said = blocking(move || Client::new(&path).order(&Request::Failover)).await;
+    let said = blocking(move || Client::new(&path).request(&Request::Failover)).await;
     assert_eq!(said.expect("done"), "lb-b is active now");
 }
 
@@ -64,7 +64,7 @@ async fn a_refusal_reaches_the_operator() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("lb.sock");
     serving(&path, |_| Err("lb.toml: line 3: no such key".to_owned()));
-    let said = blocking(move || Client::new(&path).order(&Request::Reload)).await;
+    let said = blocking(move || Client::new(&path).request(&Request::Reload)).await;
     let error = said.expect_err("refused");
     assert_eq!(error.to_string(), "lb.toml: line 3: no such key");
 }

@@ -296,7 +296,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 /// Gives an order as `lb` does.
 async fn give(socket: &Path, request: Request) -> Result<String, String> {
     let client = Client::new(socket);
-    let said = tokio::task::spawn_blocking(move || client.order(&request)).await;
+    let said = tokio::task::spawn_blocking(move || client.request(&request)).await;
     said.expect("no panic").map_err(|error| error.to_string())
 }
 
