@@ -13,21 +13,21 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-/// The pause after an accept that failed, as a rule because no file descriptor was free.
+/// Delay before the next attempt after `accept` fails, usually because the process is out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The signal at which a server stops accepting: the other end of the channel is dropped.
+/// A signal for a server to stop accepting, given by dropping the other end of the channel.
 #[derive(Clone, Debug)]
 pub(super) struct Shutdown(Option<watch::Receiver<()>>);
 
 impl Shutdown {
-    /// A signal, and the sender whose drop gives it.
+    /// Returns a signal, and the sender that gives it when dropped.
     pub(super) fn channel() -> (watch::Sender<()>, Self) {
         let (sender, receiver) = watch::channel(());
         (sender, Self(Some(receiver)))
     }
 
-    /// A signal that is never given.
+    /// Returns a signal that is never given.
     #[cfg(test)]
     pub(super) fn never() -> Self {
         Self(None)
@@ -35,16 +35,16 @@ impl Shutdown {
 
     async fn given(&mut self) {
         match &mut self.0 {
-            // Nothing is sent: an error is the sender's drop.
+            // No value is ever sent; an error means that the sender was dropped.
             Some(receiver) => while receiver.changed().await.is_ok() {},
             None => std::future::pending().await,
         }
     }
 }
 
-/// A listening socket.
+/// A listening socket, TCP or Unix.
 pub(super) trait Accept {
-    /// A connection.
+    /// An accepted connection.
     type Stream;
 
     /// Accepts the next connection.
@@ -67,8 +67,8 @@ impl Accept for UnixListener {
     }
 }
 
-/// Accepts connections and runs an exchange on each, `most` at one time, until the shutdown. Returns when
-/// the exchanges in flight have ended.
+/// Accepts connections until `shutdown` and runs `exchange` on each, at most `most` concurrently. Returns
+/// when all exchanges in flight have ended.
 pub(super) async fn accept<L: Accept, E: Future<Output = ()> + Send + 'static>(
     listener: L,
     most: u32,

@@ -1,4 +1,4 @@
-//! The command line's end of the admin socket.
+//! Client of the admin socket, for the commands of `lb`.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -9,50 +9,50 @@ use std::{
 
 use super::{Answer, EndedEarlyStatus, Request, Status};
 
-/// How long an answer may take: a reload reads certificates and fills maps. A hand-over takes up to
-/// 45 seconds: 30 for requests to end, where `handover_timeout` says so, and 15 for the address.
+/// Time limit for an answer. A reload reads certificates and fills BPF maps; a hand-over takes up to
+/// 45 seconds: 30 for requests to end (the largest `handover_timeout`), and 15 to move the address.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The same for an order of a certificate: five minutes for the directory, and time to wait for one
-/// that is under way.
+/// Time limit for the answer to [`Request::Renew`]: five minutes for the ACME order, and time to wait for an
+/// order that is already in progress.
 const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(660);
 
-/// Asks the agent that listens on one socket.
+/// A client of the agent that listens on an admin socket. Each request uses a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
 }
 
-/// Why there is no good answer.
+/// Why a request to the agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens.
+    /// No process listens on the socket.
     #[error(
-        "the agent is not running: nobody answers on {}. Start it with `systemctl start lb` or \
-         `lb run --config FILE`, or point `--socket` at the `admin.socket` of its configuration",
+        "the agent is not running: no process listens on {}. Start it with `systemctl start lb` or \
+         `lb run --config FILE`, or set `--socket` to the `admin.socket` of its configuration",
         .0.display()
     )]
     NotRunning(PathBuf),
-    /// The socket is another user's.
+    /// The socket belongs to another user.
     #[error(
         "{} belongs to another user: run this as root or as the agent's user", .0.display()
     )]
     Forbidden(PathBuf),
-    /// The conversation failed.
-    #[error("the agent on {} did not answer: {source}", socket.display())]
+    /// The request could not be sent, or no valid answer was received.
+    #[error("the request to the agent on {} failed: {source}", socket.display())]
     Failed {
-        /// Where it listens.
+        /// The path of the socket.
         socket: PathBuf,
-        /// What happened.
+        /// The underlying error.
         source: io::Error,
     },
-    /// The agent said no.
+    /// The agent refused the request, for the reason given.
     #[error("{0}")]
     Refused(String),
 }
 
 impl Client {
-    /// A client of the agent that listens on `socket`.
+    /// Creates a client of the agent that listens on `socket`. Does not connect yet.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         Self {
@@ -60,10 +60,10 @@ impl Client {
         }
     }
 
-    /// What is so.
+    /// Returns the agent's status.
     ///
     /// # Errors
-    /// No agent, or none that answers.
+    /// The agent is not running, cannot be reached, or does not answer in time.
     pub fn status(&self) -> Result<Status, ClientError> {
         match self.ask(&Request::Status)? {
             Answer::Status(status) => Ok(*status),
@@ -71,10 +71,10 @@ impl Client {
         }
     }
 
-    /// What ended early last, the oldest first.
+    /// Returns the most recent exchanges that ended early, the oldest first.
     ///
     /// # Errors
-    /// No agent, or none that answers.
+    /// The agent is not running, cannot be reached, or does not answer in time.
     pub fn errors(&self) -> Result<Vec<EndedEarlyStatus>, ClientError> {
         match self.ask(&Request::Errors)? {
             Answer::Errors(errors) => Ok(errors),
@@ -82,10 +82,10 @@ impl Client {
         }
     }
 
-    /// Has something done; returns the sentence that says what was.
+    /// Sends a request that is answered with a text, and returns that text.
     ///
     /// # Errors
-    /// No agent, or one that refuses.
+    /// The agent refuses the request, is not running, cannot be reached, or does not answer in time.
     pub fn request(&self, request: &Request) -> Result<String, ClientError> {
         match self.ask(request)? {
             Answer::Done(sentence) => Ok(sentence),
@@ -107,7 +107,7 @@ impl Client {
     fn unexpected(&self, answer: Answer) -> ClientError {
         match answer {
             Answer::Error(sentence) => ClientError::Refused(sentence),
-            _ => self.failed(io::Error::other("its answer fits another question")),
+            _ => self.failed(io::Error::other("the answer does not match the request")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What `lb errors` shows: one exchange that ended early.
+//! An exchange that ended early, as `lb errors` shows it.
 
 use std::net::SocketAddr;
 
@@ -6,35 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use super::Moment;
 
-/// Something that ended early, as `lb errors` shows it.
+/// A request, handshake or connection that ended early.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct EndedEarlyStatus {
     /// When it ended.
     pub time: Moment,
-    /// Why, as `docs/reasons.md` has it.
+    /// The reason, one of those in `docs/reasons.md`.
     pub reason: String,
     /// Who ended it: `client`, `backend` or `lb`.
     pub ended_by: String,
-    /// How far it was.
+    /// The phase of the exchange in which it ended.
     pub phase: String,
-    /// The same as a sentence.
+    /// What the reason means, in a sentence.
     pub meaning: String,
-    /// The service.
+    /// The name of the service.
     pub service: String,
-    /// The client.
+    /// The address and port of the client.
     pub client: SocketAddr,
-    /// The status that the client was sent.
+    /// The HTTP status sent to the client; `null`: none was sent.
     pub status: Option<u16>,
-    /// The backend that had the request last.
+    /// The backend that the request was last sent to; `null`: it was sent to none.
     pub backend: Option<String>,
-    /// How often the request was sent to a backend, or tried to be.
+    /// Number of attempts to send the request to a backend.
     pub attempts: u32,
-    /// Microseconds after the head of the request had come.
+    /// Time from the end of the request's head, in microseconds; `null`: no head was received.
     pub after_us: Option<u64>,
-    /// The beginning of the request, escaped: its first line and Host.
+    /// The beginning of the request, escaped: the request line and Host.
     pub request: String,
-    /// The beginning of what broke the rules, escaped: what is no printable ASCII as `\r`, `\n`, `\t`
-    /// or `\xHH`.
+    /// The beginning of the bytes that violated the protocol. Bytes other than printable ASCII are escaped
+    /// as `\r`, `\n`, `\t` or `\xHH`.
     pub offending: String,
 }
 
@@ -44,14 +44,14 @@ pub(crate) mod examples {
 
     use super::*;
 
-    /// A response that was none.
+    /// A backend's response whose head is malformed.
     pub(crate) fn ended_early() -> EndedEarlyStatus {
         EndedEarlyStatus {
             time: Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
             reason: "backend_response_head_malformed".to_owned(),
             ended_by: "backend".to_owned(),
             phase: "response_head".to_owned(),
-            meaning: "What the backend sent is no head of a response.".to_owned(),
+            meaning: "The backend sent a malformed response head.".to_owned(),
             service: "https".to_owned(),
             client: SocketAddr::from(([198, 51, 100, 10], 4711)),
             status: Some(502),

@@ -1,4 +1,4 @@
-//! A source with something of everything, for tests.
+//! A [`Source`] with example values, for tests.
 
 use super::{EndedEarlyStatus, Source, Status, examples_of_ended_early, status::examples};
 use crate::metrics::Format;
@@ -9,7 +9,10 @@ pub(super) struct Example {
 
 impl Source for Example {
     fn explain(&self, question: &crate::proxy::Question) -> Result<String, String> {
-        Err(format!("no service of the example takes {}", question.url))
+        Err(format!(
+            "no service of the example matches {}",
+            question.url
+        ))
     }
 
     fn status(&self) -> Status {

@@ -1,7 +1,7 @@
 //! The read-only HTTP server: `/metrics`, `/healthz`, `/api/v1/status`, `/`.
 //!
-//! HTTP/1.1 with one request a connection: a scrape every few seconds and a person now and then
-//! need no more, and what is not there cannot be attacked.
+//! HTTP/1.1 with one request per connection: enough for a scrape every few seconds and an occasional
+//! browser, with the smallest attack surface.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -18,30 +18,30 @@ use super::{
 };
 use crate::metrics::Format;
 
-/// Connections at one time; further ones wait in the backlog.
+/// The limit of concurrent connections; further ones wait in the backlog.
 const MAX_CONNECTIONS: u32 = 256;
-/// The most bytes of a request's head.
+/// The maximum length of a request's head, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
-/// The most headers of a request.
+/// The maximum number of headers of a request.
 const MAX_HEADERS: usize = 64;
-/// A client has this long to send a request's head.
+/// Time limit for a client to send a request's head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
-/// A client has this long to take the answer.
+/// Time limit for a client to receive the response.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// How long, and for how many bytes, what a client still sends after the answer is read and thrown
-/// away: closing before would reset the connection and may cost it the answer.
+/// How long, and up to how many bytes, input after the response is read and discarded. Closing a socket with
+/// unread input resets the connection, and the client may lose the response.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Serves until it is told to stop.
+/// Serves until `shutdown`, then until the exchanges in flight have ended.
 pub(super) async fn serve(listener: TcpListener, source: Arc<dyn Source>, shutdown: Shutdown) {
     let exchange = |stream| {
         let source = Arc::clone(&source);
         async move {
-            // A client that went away is no concern of the agent's.
+            // Errors are the client's: it disconnected or timed out.
             let _ended = exchange(stream, source).await;
         }
     };
@@ -71,7 +71,7 @@ struct Response {
 async fn exchange(mut stream: TcpStream, source: Arc<dyn Source>) -> io::Result<()> {
     let request = match timeout(HEAD_DEADLINE, read_request(&mut stream)).await {
         Ok(request) => request?,
-        Err(_elapsed) => Err(Response::text(408, "No request came in time.\n")),
+        Err(_elapsed) => Err(Response::text(408, "No request received in time.\n")),
     };
     let (is_head, response) = match request {
         Ok(Request { is_head, route }) => {
@@ -89,7 +89,7 @@ async fn exchange(mut stream: TcpStream, source: Arc<dyn Source>) -> io::Result<
     Ok(())
 }
 
-/// Reads a head; a refusal is what to answer when it is not one that we serve.
+/// Reads and parses a request's head. Returns the error response when the request is malformed or unsupported.
 async fn read_request(stream: &mut TcpStream) -> io::Result<Result<Request, Response>> {
     let mut head = Vec::with_capacity(1024);
     loop {
@@ -110,7 +110,7 @@ async fn read_request(stream: &mut TcpStream) -> io::Result<Result<Request, Resp
     }
 }
 
-/// `None` while more has to come.
+/// Parses a request's head; `None` while it is incomplete.
 fn parse(head: &[u8]) -> Result<Option<Request>, Response> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -123,7 +123,7 @@ fn parse(head: &[u8]) -> Result<Option<Request>, Response> {
         Err(error) => {
             return Err(Response::text(
                 400,
-                &format!("This is no HTTP/1 request: {error}.\n"),
+                &format!("Malformed HTTP/1 request: {error}.\n"),
             ));
         }
     }
@@ -133,7 +133,7 @@ fn parse(head: &[u8]) -> Result<Option<Request>, Response> {
         _ => {
             return Err(Response::text(
                 405,
-                "Only GET and HEAD: changes go by `lb`.\n",
+                "Only GET and HEAD are supported: use the `lb` command for changes.\n",
             ));
         }
     };

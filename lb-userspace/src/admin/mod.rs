@@ -1,7 +1,8 @@
-//! Where the operator and Prometheus reach the agent: HTTP for reading, a Unix socket for orders.
+//! The agent's interface to operators and Prometheus: a read-only HTTP server, and a Unix socket for the
+//! commands of `lb`.
 //!
-//! Both ask a [`Source`] what is so, and both withstand clients that send nonsense, send nothing
-//! or read slowly: heads and lines are bounded, every exchange has a deadline, and the number of
+//! Both read the agent's state from a [`Source`]. Both withstand clients that send malformed input, send
+//! nothing or read slowly: heads and lines are bounded, every exchange has a deadline, and the number of
 //! connections has a limit.
 
 mod accept;
@@ -39,17 +40,19 @@ pub use status::{
     },
 };
 
-/// What is so at this moment. Asked from many connections at once; may take a few milliseconds.
+/// Read access to the agent's current state. Methods are called concurrently for many connections, on threads
+/// that may block, and may take a few milliseconds.
 pub trait Source: Send + Sync + 'static {
-    /// The status.
+    /// Returns the status.
     fn status(&self) -> Status;
 
-    /// Which route takes a request, and why those before it do not; or why there is no telling.
+    /// Explains which route matches a request, and why those before it do not. An error says why the question
+    /// cannot be answered.
     fn explain(&self, question: &Question) -> Result<String, String>;
 
-    /// What ended early last, the oldest first.
+    /// Returns the most recent exchanges that ended early, the oldest first.
     fn ended_early(&self) -> Vec<EndedEarlyStatus>;
 
-    /// The metrics, as text in the format asked for.
+    /// Returns the metrics as text in `format`.
     fn metrics(&self, format: crate::metrics::Format) -> String;
 }

@@ -1,4 +1,4 @@
-//! The status page: one HTML file without a script or an asset, rendered for each request.
+//! The status page: one HTML document without scripts or external assets, rendered for each request.
 
 use std::fmt::{self, Write};
 
@@ -22,7 +22,7 @@ th{font-weight:600;color:var(--soft);font-size:.85rem}.n{text-align:right}\
 .up{color:var(--up)}.draining{color:var(--draining)}.down,.problem{color:var(--down)}\
 .up,.draining,.down{font-weight:600}";
 
-/// The page that shows `status`.
+/// Renders `status` as an HTML page.
 pub(super) fn render(status: &Status) -> String {
     let mut page = String::with_capacity(8 * 1024);
     // Writing to a string does not fail.
@@ -169,7 +169,7 @@ fn write_certificates(page: &mut String, status: &Status) -> fmt::Result {
 }
 
 impl ServiceStatus {
-    /// `tcp, nat` or `https`.
+    /// Returns the mode for display, such as `tcp, nat` or `https`.
     #[must_use]
     pub fn mode_in_words(&self) -> String {
         match &self.forward {
@@ -180,7 +180,7 @@ impl ServiceStatus {
 }
 
 impl AllDown {
-    /// The state of the pool in words.
+    /// Returns the state of the pool as a sentence.
     #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {
@@ -191,13 +191,13 @@ impl AllDown {
 }
 
 impl PoolStatus {
-    /// Packets to and from all of its backends.
+    /// Returns the number of packets to and from all backends.
     #[must_use]
     pub fn packets(&self) -> u64 {
         self.backends.iter().map(|backend| backend.packets).sum()
     }
 
-    /// What it does request by request and operators watch: `sticky by cookie lb`, `3 of 1,024 queued`.
+    /// Returns the per-request features in use, for display: `sticky by cookie lb`, `3 of 1,024 queued`.
     #[must_use]
     pub fn per_request_in_words(&self) -> Vec<String> {
         let sticky = self.sticky.as_ref();
@@ -209,7 +209,7 @@ impl PoolStatus {
         sticky.into_iter().chain(queued).collect()
     }
 
-    /// A backend's requests under way and their limit: `7 of 100`; `None`: there is no limit.
+    /// Returns a backend's requests in flight and their limit, such as `7 of 100`; `None` without a limit.
     #[must_use]
     pub fn in_use_in_words(&self, backend: &BackendStatus) -> Option<String> {
         let limit = self.limit?.per_backend as u64;
@@ -217,7 +217,7 @@ impl PoolStatus {
         Some(format!("{} of {}", count(in_use), count(limit)))
     }
 
-    /// Requests that all of its backends answered.
+    /// Returns the number of requests answered by all backends.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.backends.iter().map(|backend| backend.requests).sum()
@@ -225,7 +225,8 @@ impl PoolStatus {
 }
 
 impl BackendStatus {
-    /// The state, whose word it is where it is the operator's, and what else keeps requests away.
+    /// Returns the state for display, with everything else that keeps requests away from the backend: an
+    /// operator override, being a backup, an ejection.
     #[must_use]
     pub fn state_in_words(&self, now: Moment) -> String {
         let state = self.state.as_str();
@@ -243,7 +244,7 @@ impl BackendStatus {
         words
     }
 
-    /// How long the last check took, or why it failed.
+    /// Returns the duration of the last check, or why it failed; a dash before the first check.
     #[must_use]
     pub fn last_check_in_words(&self) -> String {
         match &self.last_check {
@@ -256,7 +257,7 @@ impl BackendStatus {
     }
 }
 
-/// Text made safe to stand in HTML, in attributes too.
+/// Displays text escaped for HTML, safe in element content and in quoted attributes.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

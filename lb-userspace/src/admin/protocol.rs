@@ -1,53 +1,55 @@
-//! What is said on the admin socket: one line of JSON each way, then the connection ends.
+//! The protocol of the admin socket: one line of JSON in each direction, then the connection is closed.
 
 use serde::{Deserialize, Serialize};
 
 use super::{EndedEarlyStatus, Status};
 use crate::{pool::AdminState, proxy::Question};
 
-/// The longest line that a request may be, in bytes.
+/// The maximum length of a request's line, in bytes.
 pub(super) const MAX_REQUEST: usize = 4 * 1024;
 
-/// What the command line asks of the agent.
+/// A request from the command line to the agent.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
-    /// What is so.
+    /// Get the status.
     Status,
-    /// What ended early last.
+    /// Get the most recent exchanges that ended early.
     Errors,
-    /// An order for a backend.
+    /// Set the operator override of a backend.
     Backend {
-        /// `NAME` or `POOL/NAME`.
+        /// The backend, as `NAME` or `POOL/NAME`.
         name: String,
-        /// What to do.
+        /// The override; `ready` removes one.
         order: AdminState,
     },
-    /// Read the configuration again.
+    /// Reload the configuration.
     Reload,
-    /// Start the binary that is installed now and have it take over. Answered when it serves.
+    /// Start the installed binary and have it take over from this process. Answered when the new process
+    /// serves.
     Upgrade,
-    /// Renew the certificate that is obtained for a service, now. Answered when the order has ended.
+    /// Renew the certificate that is obtained for a service immediately. Answered when the order has ended.
     Renew {
-        /// The service.
+        /// The name of the service.
         service: String,
     },
-    /// Which route takes a request, and why.
+    /// Explain which route matches a request, and why.
     Explain(Question),
-    /// Hand over to the other host of the pair. Answered when it has the address, or why not.
+    /// Hand over to the other host of the pair. Answered when the peer has the address, or when the hand-over
+    /// has failed.
     Failover,
 }
 
-/// What the agent answers.
+/// The agent's answer to a [`Request`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
-    /// To [`Request::Status`].
+    /// The answer to [`Request::Status`].
     Status(Box<Status>),
-    /// To [`Request::Errors`].
+    /// The answer to [`Request::Errors`].
     Errors(Vec<EndedEarlyStatus>),
-    /// Done: a sentence that says what.
+    /// Any other request succeeded: its result as text.
     Done(String),
-    /// Not done: a sentence that says why.
+    /// The request was refused or has failed: the reason as a sentence.
     Error(String),
 }

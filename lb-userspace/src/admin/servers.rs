@@ -1,4 +1,4 @@
-//! Starts and stops both admin servers.
+//! Starts and stops the two admin servers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,19 +11,19 @@ use tokio::{
 
 use super::{AdminSocket, Command, Source, accept::Shutdown, http};
 
-/// How long answers in flight may take after the shutdown.
+/// Time limit for answers in flight after the shutdown.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// The HTTP server for Prometheus and browsers, and the Unix socket for the commands of `lb`.
 #[derive(Debug)]
 pub struct Servers {
     tasks: JoinSet<()>,
-    /// Its drop is the shutdown.
+    /// Dropped to shut both servers down.
     shutdown: watch::Sender<()>,
 }
 
 impl Servers {
-    /// Starts both servers. Commands that change something are sent to `commands`. Must be called within
+    /// Starts both servers. Requests that change something are sent to `commands`. Must be called within
     /// a tokio runtime.
     #[must_use]
     pub fn start(
@@ -42,7 +42,8 @@ impl Servers {
         }
     }
 
-    /// Stops accepting, and waits for the answers in flight, so that no client is left with half of one.
+    /// Stops accepting connections and waits for the answers in flight, at most 5 s, so that no
+    /// client gets a truncated answer.
     pub async fn finish(self) {
         let Self {
             mut tasks,
@@ -51,7 +52,7 @@ impl Servers {
         drop(shutdown);
         let all = async { while tasks.join_next().await.is_some() {} };
         if timeout(LAST_ANSWERS, all).await.is_err() {
-            tracing::warn!(timeout = ?LAST_ANSWERS, "an admin client did not read its answer in time");
+            tracing::warn!(timeout = ?LAST_ANSWERS, "admin client did not read its answer in time");
         }
     }
 }
@@ -79,7 +80,7 @@ mod tests {
         let servers = Servers::start((listener, socket), &source, commands);
         let mut client = TcpStream::connect(address).await.expect("connected");
         client.write_all(b"GET /healthz ").await.expect("sent");
-        // Accepted, at the latest, when another one that came later is answered.
+        // The first client has been accepted once a later one is answered.
         let mut other = TcpStream::connect(address).await.expect("connected");
         other
             .write_all(b"GET / HTTP/1.1\r\n\r\n")

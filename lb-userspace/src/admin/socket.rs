@@ -1,4 +1,4 @@
-//! The agent's end of the admin socket.
+//! The server of the admin socket.
 
 use std::{
     fs, io,
@@ -21,59 +21,62 @@ use super::{
     protocol::MAX_REQUEST,
 };
 
-/// Connections at one time.
+/// The limit of concurrent connections; further ones wait in the backlog.
 const MAX_CONNECTIONS: u32 = 32;
-/// A client has this long to send its request, and again to take the answer.
+/// Time limit for a client to send its request, and again to receive the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How long, and for how many bytes, what a client still sends is read and thrown away: closing
-/// before would reset the connection and may cost it the answer.
+/// How long, and up to how many bytes, input after the answer is read and discarded. Closing a socket with
+/// unread input resets the connection, and the client may lose the answer.
 const LINGER: (Duration, u64) = (Duration::from_secs(1), 64 * 1024);
 
-/// A request that changes something, on its way to the agent.
+/// A request that the agent's main loop carries out.
 #[derive(Debug)]
 pub struct Command {
-    /// What is asked: never [`Request::Status`].
+    /// The request. Never [`Request::Status`], [`Request::Errors`] or [`Request::Explain`], which only read and
+    /// are answered from the [`Source`].
     pub request: Request,
-    /// Where the sentence goes that says what came of it.
+    /// Receives the result as a sentence.
     pub answer: oneshot::Sender<Result<String, String>>,
 }
 
-/// Why there is no admin socket.
+/// Why the admin socket could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Somebody answers on it.
+    /// Another process listens on the socket.
     #[error(
-        "another agent is already running: it answers on {}. Stop it first, or give this one an \
-         `admin.socket` of its own", .0.display()
+        "another agent is already running and listens on {}. Stop it first, or set a different \
+         `admin.socket` for this one", .0.display()
     )]
     InUse(PathBuf),
-    /// Something else stands in its place.
-    #[error("cannot make the admin socket {}: there is a file that is no socket", .0.display())]
+    /// The path exists and is not a socket.
+    #[error("cannot create the admin socket {}: the path exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
-    /// The system refused.
-    #[error("cannot make the admin socket {}: {source}", path.display())]
+    /// A system call failed.
+    #[error("cannot create the admin socket {}: {source}", path.display())]
     Refused {
-        /// Where it should be.
+        /// The path of the socket.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
 }
 
-/// The socket, bound and mode 0600. Removed when dropped.
+/// The admin socket, bound, with mode 0600. Its file is removed on drop.
 #[derive(Debug)]
 pub struct AdminSocket {
     listener: UnixListener,
-    /// The value that guards the file: dropped, the file is removed.
+    /// Removes the file on drop.
     file: SocketFile,
-    /// Where it belongs, while it has another name.
+    /// The path to move the socket to; `None` once it is there.
     belongs: Option<PathBuf>,
 }
 
+/// The file of a socket, removed on drop unless another process has replaced it.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    /// Device and number: a process that takes over puts its own in the same place.
+    /// Device and inode number. They tell this socket from one that a process which takes over has moved to
+    /// the same path.
     inode: (u64, u64),
 }
 
@@ -83,7 +86,7 @@ impl SocketFile {
         Ok(Self { path, inode })
     }
 
-    /// Gives it another name, in place of whatever has that.
+    /// Renames the file, replacing any file at `path`.
     fn rename(&mut self, path: PathBuf) -> io::Result<()> {
         fs::rename(&self.path, &path)?;
         self.path = path;
@@ -94,7 +97,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if inode(&self.path).is_ok_and(|found| found == self.inode) {
-            // Nothing depends on it: the next agent replaces a stale socket.
+            // A failure is harmless: the next agent replaces a stale socket.
             let _removed = fs::remove_file(&self.path);
         }
     }
@@ -105,11 +108,11 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl AdminSocket {
-    /// Binds the socket, and makes its directory (0755) where there is none. A socket that nobody
-    /// answers on is replaced. Must be called within a tokio runtime.
+    /// Binds the socket, creating its directory (mode 0755) if it does not exist. Replaces a stale socket, on
+    /// which no process listens. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// Another agent that answers on it, or the system's refusal.
+    /// Another process listens on the socket, the path is not a socket, or a system call fails.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let refused = |source| refused(path, source);
         make_directory(path).map_err(refused)?;
@@ -119,15 +122,15 @@ impl AdminSocket {
         Ok(socket)
     }
 
-    /// Binds the socket under another name, while another process has the one that is meant. See
-    /// [`Self::put_in_place`].
+    /// Binds the socket under a temporary name while another process listens on `path`.
+    /// [`Self::put_in_place`] moves it there.
     ///
     /// # Errors
-    /// The system's refusal.
+    /// A system call fails.
     pub fn bind_beside(path: &Path) -> Result<Self, SocketError> {
         let refused = |source| refused(path, source);
         make_directory(path).map_err(refused)?;
-        // Nobody ever sees it in its place with a mode other than 0600.
+        // Bound under a temporary name, so that the socket never has another mode than 0600 at its final path.
         let draft = path.with_extension(format!("{}.new", std::process::id()));
         let listener = UnixListener::bind(&draft).map_err(refused)?;
         let file = SocketFile::at(draft.clone()).map_err(refused)?;
@@ -139,11 +142,11 @@ impl AdminSocket {
         })
     }
 
-    /// Puts a socket that was bound beside another in its place; operators are answered by this process
-    /// from then on.
+    /// Moves a socket from [`Self::bind_beside`] to its path, replacing the other process's socket. From then
+    /// on this process answers the commands of `lb`.
     ///
     /// # Errors
-    /// The system's refusal.
+    /// The file could not be renamed.
     pub fn put_in_place(&mut self) -> io::Result<()> {
         match self.belongs.take() {
             Some(path) => self.file.rename(path),
@@ -151,7 +154,8 @@ impl AdminSocket {
         }
     }
 
-    /// Answers for ever. Requests that change something go to `commands`.
+    /// Serves until `shutdown`, then until the exchanges in flight have ended. Requests that change something
+    /// are sent to `commands`.
     pub(super) async fn serve(
         self,
         source: Arc<dyn Source>,
@@ -163,7 +167,7 @@ impl AdminSocket {
         let exchange = |stream| {
             let (source, commands) = (Arc::clone(&source), commands.clone());
             async move {
-                // A client that went away is no concern of the agent's.
+                // Errors are the client's: it disconnected or timed out.
                 let _ended = converse(stream, source, commands).await;
             }
         };
@@ -203,7 +207,7 @@ fn refuse_if_taken(path: &Path) -> Result<(), SocketError> {
             path: path.to_owned(),
             source,
         }),
-        // Connected; or its backlog is full, which takes somebody who listens.
+        // Connected, or the backlog is full: either way a process listens.
         _ => Err(SocketError::InUse(path.to_owned())),
     }
 }
@@ -217,14 +221,14 @@ async fn converse(
     let mut line = String::new();
     let mut reading = BufReader::new(reading.take(MAX_REQUEST as u64));
     let answer = match timeout(DEADLINE, reading.read_line(&mut line)).await {
-        Err(_elapsed) => Answer::Error(format!("no request came within {DEADLINE:?}")),
-        Ok(Err(error)) => Answer::Error(format!("the request is not text: {error}")),
+        Err(_elapsed) => Answer::Error(format!("no request received within {DEADLINE:?}")),
+        Ok(Err(error)) => Answer::Error(format!("cannot read the request: {error}")),
         Ok(Ok(_)) if !line.ends_with('\n') => Answer::Error(format!(
             "a request is one line of at most {MAX_REQUEST} bytes"
         )),
         Ok(Ok(_)) => match serde_json::from_str(&line) {
             Ok(request) => answer(request, source, commands).await,
-            Err(error) => Answer::Error(format!("the request is not one of ours: {error}")),
+            Err(error) => Answer::Error(format!("malformed or unknown request: {error}")),
         },
     };
     let mut text = serde_json::to_vec(&answer)?;

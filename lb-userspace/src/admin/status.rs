@@ -1,4 +1,4 @@
-//! The status: one type for the JSON API, `lb status --json`, the table and the page.
+//! The agent's status: one type for the JSON API, `lb status` as JSON and as a table, and the status page.
 
 use std::{
     net::SocketAddr,
@@ -16,7 +16,7 @@ pub(super) mod ha;
 
 pub use ha::HaStatus;
 
-/// What the agent does at one moment.
+/// A snapshot of the agent's state.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Status {
     /// The agent's version.
@@ -27,7 +27,7 @@ pub struct Status {
     pub started: Moment,
     /// When this status was taken, by the agent's clock.
     pub now: Moment,
-    /// What keeps the host from doing its work; empty: all is well.
+    /// What keeps the host from doing its work, a sentence each; empty: the agent is healthy.
     pub problems: Vec<String>,
     /// The XDP program.
     pub xdp: XdpStatus,
@@ -40,171 +40,172 @@ pub struct Status {
     /// The certificates that the agent obtains, by service.
     #[serde(default)]
     pub obtained: Vec<ObtainedStatus>,
-    /// The pair; `null` when the host is alone.
+    /// The pair; `null` for a host without a peer.
     pub ha: Option<HaStatus>,
 }
 
-/// The XDP program.
+/// The XDP program's attachments and packet counters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct XdpStatus {
     /// The interfaces that it is attached to, in the order of the configuration.
     pub interfaces: Vec<InterfaceStatus>,
-    /// Whether flows of an earlier agent were adopted at the start.
+    /// Whether the agent adopted the flows of an earlier agent when it started.
     pub adopted: bool,
-    /// Packets seen since the maps were made.
+    /// Number of packets seen since the maps were created.
     pub packets: u64,
-    /// Those of them that were dropped.
+    /// Number of packets dropped since the maps were created.
     pub dropped: u64,
 }
 
-/// An interface that has the XDP program.
+/// An interface that the XDP program is attached to.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct InterfaceStatus {
-    /// Its name.
+    /// The name of the interface.
     pub name: String,
-    /// `native` or `generic`.
+    /// The mode of the attachment: `native` or `generic`.
     pub mode: String,
 }
 
-/// A service.
+/// A service, with its counters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ServiceStatus {
-    /// Its name.
+    /// The name of the service.
     pub name: String,
-    /// Where clients connect.
+    /// The address and port that clients connect to.
     pub listen: SocketAddr,
     /// `tcp`, `http` or `https`.
     pub mode: String,
-    /// How the kernel forwards; `null` where the agent serves.
+    /// How the kernel forwards, such as `nat`; `null` for a service that the HTTP front serves.
     pub forward: Option<String>,
-    /// Its pool; those of its routes after it, each once, separated by `, `.
+    /// The pool of the service and then those of its routes, without duplicates, separated by `, `.
     pub pool: String,
-    /// Connections begun, as the kernel counted them.
+    /// Number of connections that clients opened, as counted by the kernel.
     pub connections: u64,
-    /// Requests answered; `null` where the kernel steers.
+    /// Number of requests answered; `null` for a service that the kernel steers.
     pub requests: Option<u64>,
-    /// Bytes from clients, IP header on.
+    /// Bytes from clients, including IP headers.
     pub bytes_in: u64,
-    /// Bytes to clients, IP header on; `null` where the agent serves: XDP sees what comes in.
+    /// Bytes to clients, including IP headers; `null` for a service that the HTTP front serves, as XDP sees
+    /// only received packets.
     pub bytes_out: Option<u64>,
 }
 
-/// A pool.
+/// A pool and its backends.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PoolStatus {
-    /// Its name.
+    /// The name of the pool.
     pub name: String,
-    /// How a backend is chosen.
+    /// The balancing algorithm, such as `round_robin`.
     pub balance: String,
-    /// The check in words; `null`: the backends are not checked.
+    /// The health check, such as `GET / every 2s`; `null`: the backends are not checked.
     pub check: Option<String>,
-    /// What becomes of new connections while no backend is up; `null`: one is.
+    /// How new connections are handled while no backend is up; `null`: at least one is up.
     #[serde(default)]
     pub all_down: Option<AllDown>,
-    /// The cookie that keeps clients with their backends; `null`: none does.
+    /// The name of the cookie for sticky sessions; `null`: sessions are not sticky.
     #[serde(default)]
     pub sticky: Option<String>,
-    /// How many requests a backend has at once, and how many wait; `null`: there is no limit.
+    /// The limit of concurrent requests, and its queue; `null`: there is no limit.
     #[serde(default)]
     pub limit: Option<LimitStatus>,
-    /// Its backends, in the order of the configuration.
+    /// The backends, in the order of the configuration.
     pub backends: Vec<BackendStatus>,
 }
 
-/// The limit of a pool's requests.
+/// The limit of concurrent requests per backend of a pool, and the queue of requests above it.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct LimitStatus {
-    /// Requests that each backend has at once, at most.
+    /// Maximum number of concurrent requests per backend.
     pub per_backend: usize,
-    /// Requests that wait now.
+    /// Number of requests in the queue.
     pub queued: usize,
-    /// Requests that wait at most.
+    /// Maximum number of requests in the queue.
     pub queue_size: usize,
 }
 
-/// A backend in its pool.
+/// A backend of a pool, with its counters.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct BackendStatus {
-    /// Its name.
+    /// The name of the backend.
     pub name: String,
-    /// Where it listens.
+    /// The address and port of the backend.
     pub address: SocketAddr,
-    /// Its configured share.
+    /// The configured weight.
     pub weight: u16,
-    /// The state it is in.
+    /// The current state.
     pub state: State,
-    /// Since when.
+    /// When the backend entered this state.
     pub since: Moment,
-    /// What the operator said.
+    /// The operator override.
     pub order: AdminState,
-    /// Whether it is used only where no other one is up.
+    /// Whether the backend gets requests only while no other backend of its pool is up.
     #[serde(default)]
     pub backup: bool,
-    /// Until when it is ejected for failing requests; `null`: it is not.
+    /// When the ejection for failing requests ends; `null`: the backend is not ejected.
     #[serde(default)]
     pub ejected_until: Option<Moment>,
-    /// Requests under way that count against the pool's limit; `null`: it has none.
+    /// Number of requests in flight that count against the pool's limit; `null`: the pool has no limit.
     #[serde(default)]
     pub in_use: Option<usize>,
-    /// The last check; `null` before the first one, and where there are none.
+    /// The last health check; `null` before the first one, and in a pool without checks.
     pub last_check: Option<CheckStatus>,
-    /// Connections that the kernel steered to it.
+    /// Number of connections that the kernel steered to the backend.
     pub connections: u64,
-    /// Packets that the kernel steered to it and from it.
+    /// Number of packets that the kernel forwarded to and from the backend.
     pub packets: u64,
-    /// Requests that it answered through the HTTP front.
+    /// Number of requests that the backend answered through the HTTP front.
     pub requests: u64,
 }
 
-/// The last check of a backend.
+/// The result of a health check.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CheckStatus {
-    /// When it ended.
+    /// When the check ended.
     pub at: Moment,
-    /// How long it took, in seconds.
+    /// Duration of the check, in seconds.
     pub seconds: f64,
-    /// Why it failed; `null`: it succeeded.
+    /// Why the check failed; `null`: it succeeded.
     pub error: Option<String>,
 }
 
-/// A certificate.
+/// A certificate in use.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CertificateStatus {
-    /// The PEM file it comes from.
+    /// The PEM file that the certificate was read from.
     pub file: PathBuf,
-    /// The names it is for.
+    /// The names that the certificate is valid for.
     pub names: Vec<String>,
-    /// When it ends.
+    /// When the certificate expires.
     pub expires: Moment,
 }
 
-/// A certificate that the agent obtains.
+/// A certificate that the agent obtains by ACME.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ObtainedStatus {
-    /// The service that it is for.
+    /// The service that uses the certificate.
     pub service: String,
-    /// The names that it is for.
+    /// The names to obtain the certificate for.
     pub domains: Vec<String>,
-    /// The file that it is kept in.
+    /// The file that the certificate is stored in.
     pub file: PathBuf,
-    /// When the next order begins; `null`: one is under way.
+    /// When the next order begins; `null`: one is in progress.
     pub next_order: Option<Moment>,
-    /// Whether the other host of the pair orders: this one does when it has become active.
+    /// Whether this host is the standby of a pair, in which only the active host orders.
     #[serde(default)]
     pub is_standby: bool,
-    /// Why the last order failed; `null`: it did not.
+    /// Why the last order failed; `null`: it succeeded, or there was none.
     pub failure: Option<String>,
 }
 
-/// The state of a backend, as users see it.
+/// The state of a backend, as shown to users.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Takes new connections.
+    /// Gets new connections.
     Up,
-    /// Established flows go on; no new ones.
+    /// Gets no new connections; established ones continue.
     Draining,
-    /// Takes no traffic.
+    /// Gets no traffic.
     Down,
 }
 
@@ -219,7 +220,7 @@ impl From<BackendState> for State {
 }
 
 impl State {
-    /// The state in a word.
+    /// Returns the name of the state, as in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -231,7 +232,7 @@ impl State {
 }
 
 impl XdpStatus {
-    /// How the program is attached: `native XDP on eth0 and eth1`.
+    /// Returns the program's attachments for display, such as `native XDP on eth0 and eth1`.
     #[must_use]
     pub fn in_words(&self) -> String {
         let interfaces = self.interfaces.iter();
@@ -240,7 +241,7 @@ impl XdpStatus {
 }
 
 impl Status {
-    /// How long the agent has run.
+    /// Returns how long the agent has been running.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.now.since(self.started)
@@ -248,7 +249,7 @@ impl Status {
 }
 
 impl CertificateStatus {
-    /// Whole days until it ends; negative when it has ended.
+    /// Returns the number of whole days until the certificate expires; negative when it has expired.
     #[must_use]
     pub fn days_left(&self, now: Moment) -> i64 {
         const DAY: u64 = 24 * 60 * 60;
@@ -260,12 +261,12 @@ impl CertificateStatus {
     }
 }
 
-/// A point in time; RFC 3339 with milliseconds, UTC, in JSON.
+/// A point in time. In JSON: RFC 3339 in UTC, with milliseconds.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Moment(pub SystemTime);
 
 impl Moment {
-    /// How long after `earlier` this is; nothing when the clock was set back between them.
+    /// Returns the time elapsed since `earlier`; zero if the clock was set back in between.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.duration_since(earlier.0).unwrap_or_default()
@@ -290,7 +291,7 @@ impl<'de> Deserialize<'de> for Moment {
 pub(crate) mod examples {
     use super::*;
 
-    /// The same with what a pool does request by request.
+    /// Returns [`status`] with all per-request features of a pool in use.
     pub(crate) fn per_request() -> Status {
         let mut status = status();
         let now = status.now.0;
@@ -309,7 +310,7 @@ pub(crate) mod examples {
         status
     }
 
-    /// A status with something of everything in it.
+    /// Returns a status with an example of every part.
     pub(crate) fn status() -> Status {
         let moment = |second| Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
         let now = 1_800_000_000;

@@ -1,4 +1,4 @@
-//! How figures read for people: the same in the table of `lb status` and on the page.
+//! Formats values for people: shared by the tables of `lb status` and the status page.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ mod pair;
 
 pub use pair::{Fact, HostRow, PairInWords, Tone};
 
-/// A time span in its two largest units: `3d 2h`, `4m 10s`, `12s`.
+/// Formats a duration in its two largest units: `3d 2h`, `4m 10s`, `12s`.
 #[must_use]
 pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
@@ -22,8 +22,8 @@ pub fn span(span: Duration) -> String {
     }
 }
 
-/// How the XDP program is attached: `native XDP on eth0 and eth1`, from mode and name of each
-/// interface.
+/// Formats the attachments of the XDP program, given as mode and interface name, grouped by mode:
+/// `native XDP on eth0 and eth1`.
 #[must_use]
 pub fn xdp_in_words<'a>(interfaces: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut by_mode: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -39,7 +39,7 @@ pub fn xdp_in_words<'a>(interfaces: impl Iterator<Item = (&'a str, &'a str)>) ->
     modes.collect::<Vec<_>>().join(", ")
 }
 
-/// How long something took, in milliseconds: `0.42 ms`, `12 ms`.
+/// Formats a duration in milliseconds: `0.42 ms`, `12 ms`.
 #[must_use]
 pub fn milliseconds(seconds: f64) -> String {
     let ms = seconds * 1000.0;
@@ -50,7 +50,8 @@ pub fn milliseconds(seconds: f64) -> String {
     }
 }
 
-/// How long ago something was, to the millisecond within the last second: `40 ms ago`, `12s ago`.
+/// Formats the time since an event, in milliseconds below one second: `40 ms ago`, `12s ago`. Negative and
+/// invalid values are `just now`.
 #[must_use]
 pub fn ago(seconds: f64) -> String {
     match Duration::try_from_secs_f64(seconds) {
@@ -60,7 +61,7 @@ pub fn ago(seconds: f64) -> String {
     }
 }
 
-/// Bytes with a binary unit: `512 B`, `3.0 GiB`.
+/// Formats a number of bytes with a binary unit: `512 B`, `3.0 GiB`.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -76,7 +77,7 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A count with its thousands apart: `1,234,567`.
+/// Formats a count with thousands separators: `1,234,567`.
 #[must_use]
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -90,7 +91,7 @@ pub fn count(count: u64) -> String {
     text
 }
 
-/// A part of a whole in percent; a dash when there is no whole.
+/// Formats `part` as a percentage of `whole`; a dash if `whole` is 0.
 #[must_use]
 pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 {

@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(
             text,
             "2027-01-15T08:00:00.000Z  backend_response_head_malformed  502\n  \
-             What the backend sent is no head of a response.\n  \
+             The backend sent a malformed response head.\n  \
              service https, client 198.51.100.10:4711, backend web2 (2 attempts), after 12.3ms\n  \
              request: GET /a HTTP/1.1\\r\\nHost: example.org\n  \
              sent: SSH-2.0-x\\r\\n\n"

@@ -180,7 +180,7 @@ lb-b         backup       100  ready, heard 40 ms ago
 Elastic IP   eipalloc-0123456789abcdef0 is here, confirmed 2s ago, moved here once
 link         up for 3d 0h, lag 0.42 ms
 flows        synced: 12,345 sent, 17 received; last full pass 12s ago
-tracked      2 of 2 well
+tracked      2 of 2 healthy
 
 SERVICE  LISTEN           MODE      POOL  CONNECTIONS  REQUESTS       IN      OUT
 http     172.31.0.68:80   tcp, nat  web           750         –  1.0 MiB  3.0 GiB

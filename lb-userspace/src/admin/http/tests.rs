@@ -19,7 +19,7 @@ async fn serving(problems: &[&str]) -> SocketAddr {
     address
 }
 
-/// What comes back for these bytes until the server closes.
+/// Sends `bytes` and returns everything that the server sends until it closes the connection.
 async fn ask(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connected");
     stream.write_all(bytes).await.expect("sent");

@@ -1,4 +1,4 @@
-//! Both hosts of the pair, and what there is to say of them.
+//! The section of the status page on the pair: both hosts, and facts about address, link and flows.
 
 use std::fmt::{self, Write};
 
@@ -8,7 +8,7 @@ use crate::admin::{
     wording::{PairInWords, Tone},
 };
 
-/// Nothing is written for a host that is alone.
+/// Writes the section; nothing for a host without a pair.
 pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
     let (Some(ha), Some(pair)) = (&status.ha, PairInWords::of(status)) else {
         return Ok(());
@@ -44,7 +44,7 @@ pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
     page.write_str("</table></div>")
 }
 
-/// The classes of a backend's states: they have the colours already.
+/// Returns the CSS class of a tone. Reuses the classes of backend states for their colours.
 fn class_of(tone: Tone) -> &'static str {
     match tone {
         Tone::Plain => "",

@@ -4,7 +4,7 @@ use crate::{
     pool::AdminState,
 };
 
-/// A socket that is served by an agent that says `say` to every order.
+/// Serves a socket at `path`; `say` answers every command.
 fn serving(path: &Path, say: fn(Request) -> Result<String, String>) {
     let socket = AdminSocket::bind(path).expect("bound");
     let (commands, mut received) = mpsc::channel::<Command>(8);
@@ -19,7 +19,7 @@ fn serving(path: &Path, say: fn(Request) -> Result<String, String>) {
     });
 }
 
-/// Runs what blocks off the runtime's own threads.
+/// Runs blocking work on a thread outside the runtime's workers.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }
@@ -78,9 +78,9 @@ async fn nonsense_gets_a_sentence_and_the_next_client_is_served() {
     for (nonsense, sentence) in [
         (
             b"{\"command\":\"explode\"}\n".as_slice(),
-            "the request is not one of ours",
+            "malformed or unknown request",
         ),
-        (b"\xff\xfe\n", "the request is not text"),
+        (b"\xff\xfe\n", "cannot read the request"),
         (&long, "a request is one line"),
     ] {
         let mut stream = UnixStream::connect(&path).await.expect("connected");

@@ -1,141 +1,142 @@
-//! The pair, as this host sees it.
+//! The status of the pair, as seen by this host.
 
 use lb_ha::vrrp::State;
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
 
-/// This host's part in the pair, and what it knows of the other host.
+/// This host's role in the pair, and what it knows about its peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct HaStatus {
     /// This host's role: `init`, `backup`, `master` or `fault`.
     pub role: State,
-    /// Why it has that role: the word of a [`lb_ha::vrrp::Cause`].
+    /// Why this host has that role: [`lb_ha::vrrp::Cause::as_str`].
     pub reason: String,
-    /// Since when.
+    /// When this host entered that role.
     pub since: Moment,
-    /// This host's priority, 1 to 254, with what is tracked.
+    /// This host's effective priority, 1 to 254: the configured one adjusted by tracking.
     pub priority: u8,
-    /// The virtual router's number, 1 to 255.
+    /// The VRRP virtual router identifier (VRID), 1 to 255.
     pub virtual_router_id: u8,
-    /// Whether this host has stepped back for a host that it cannot hear.
+    /// Whether this host has stepped back: it hears no peer, and the address is elsewhere or cannot be confirmed
+    /// to be here.
     pub stepped_back: bool,
-    /// Whether a hand-over is under way.
+    /// Whether a hand-over is in progress.
     pub handing_over: bool,
-    /// What is tracked: scripts and the agent's own facts.
+    /// The tracked items: scripts, and conditions that the agent checks itself.
     pub tracked: Vec<TrackedStatus>,
     /// The other host.
     pub peer: PeerStatus,
-    /// The link between the agents; `null` where there is no `[ha.link]`.
+    /// The link between the agents; `null` without `[ha.link]`.
     pub link: Option<LinkStatus>,
-    /// What moves to the active host.
+    /// The address that moves to the active host.
     pub address: AddressStatus,
-    /// The flows that the hosts tell each other of; `null` where there is no link, and where an
-    /// Elastic IP is on a private address that does not move.
+    /// The replication of flows between the hosts; `null` without a link, and where an Elastic IP is on a
+    /// private address that does not move.
     pub flows: Option<FlowsStatus>,
-    /// A sentence for every certificate that differs between the hosts.
+    /// The certificates that differ between the hosts, a sentence each.
     pub certificates: Vec<String>,
 }
 
-/// Something that is tracked.
+/// A tracked item: a script, or a condition that the agent checks itself.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct TrackedStatus {
-    /// Its name.
+    /// The name of the item.
     pub name: String,
-    /// Whether it is well.
+    /// Whether the item is healthy.
     pub ok: bool,
-    /// Since when that is so.
+    /// When `ok` last changed.
     pub since: Moment,
-    /// What it says, such as why it fails; may be empty.
+    /// The last message, such as why the item fails; may be empty.
     pub message: String,
-    /// What it does to this host now: `fault`, a weight that is added to the priority such as `-50`
-    /// or `+20`, or nothing.
+    /// The current effect on this host: `fault`, a weight added to the priority such as `-50` or `+20`, or
+    /// empty for none.
     pub effect: String,
 }
 
-/// What this host knows of the other one.
+/// What this host knows about its peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PeerStatus {
-    /// Its address.
+    /// The peer's address.
     pub address: String,
-    /// The name of its node; `null` until the link has told it.
+    /// The peer's `node.name`; `null` until received over the link.
     pub node: Option<String>,
-    /// Its version of `lb`; `null` until the link has told it.
+    /// The peer's version of `lb`; `null` until received over the link.
     pub version: Option<String>,
-    /// The role that it says it has; `null` when it was not heard within the master-down interval.
+    /// The role that the peer last reported; `null` if it was not heard within the master-down interval.
     pub role: Option<State>,
-    /// The priority that it says it has, 1 to 254.
+    /// The priority that the peer last reported, 1 to 254.
     pub priority: Option<u8>,
-    /// Whether it could become active without loss. Only heartbeats over the link say so.
+    /// Whether the peer could become active without loss. Reported only in heartbeats over the link.
     pub ready: Option<bool>,
-    /// How long ago it was last heard, by either path, in seconds; `null`: never.
+    /// Time since the last advert or heartbeat of the peer, in seconds; `null`: there was none.
     pub heard: Option<f64>,
 }
 
 /// The link between the agents.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct LinkStatus {
-    /// Whether it stands.
+    /// Whether the link is up.
     pub up: bool,
-    /// Since when it stands, or does not.
+    /// When `up` last changed.
     pub since: Moment,
-    /// How long the last ping took, there and back, in seconds.
+    /// Round-trip time of the last ping, in seconds.
     pub lag: Option<f64>,
-    /// Why it does not stand, in a sentence.
+    /// Why the link is down, in a sentence.
     pub problem: Option<String>,
 }
 
-/// What moves to the active host.
+/// The address that moves to the active host.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct AddressStatus {
-    /// What it is.
+    /// The kind of address.
     pub kind: AddressKind,
-    /// The allocation of the Elastic IP, or the virtual addresses; empty where commands move it.
+    /// The allocation ID of the Elastic IP, or the virtual IPs; empty if commands move the address.
     pub name: String,
-    /// Whose it is.
+    /// The host that has the address.
     pub owner: AddressOwner,
-    /// What is known of an owner that is not this host: an interface, an instance, an address.
+    /// The owner if it is not this host: the ID of an interface or instance, or an address.
     pub owner_is: Option<String>,
-    /// When it was last confirmed to be this host's.
+    /// When the address was last confirmed to be on this host.
     pub confirmed: Option<Moment>,
-    /// Why the last attempt to move or to see it failed, or why the next one would; `null`: it
-    /// succeeded, and nothing is known to be in the way.
+    /// Why the last attempt to move or to look up the address failed, or why the next one would; `null`: the
+    /// last attempt succeeded, and no obstacle is known.
     pub error: Option<String>,
-    /// When the attempt failed; `null`: none of the EC2 API's did.
+    /// When the attempt failed; `null`: no call of the EC2 API failed.
     pub error_at: Option<Moment>,
-    /// How many times this host has moved it to itself since the agent started.
+    /// Number of times that this host moved the address to itself since the agent started.
     pub moves: u64,
 }
 
-/// What it is that moves.
+/// The kind of address that moves.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AddressKind {
-    /// An Elastic IP, by the EC2 API.
+    /// An Elastic IP, moved by the EC2 API.
     ElasticIp,
-    /// Addresses of the interface.
+    /// Virtual IPs on the interface.
     VirtualIp,
-    /// Whatever the commands of `[ha.notify]` move.
+    /// An address that the commands of `[ha.notify]` move.
     Commands,
 }
 
-/// Whose the address is.
+/// The owner of the address.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressOwner {
-    /// This host's.
+    /// This host.
     #[serde(rename = "self")]
     This,
-    /// Another host's.
+    /// Another host.
     Other,
-    /// It is not associated.
+    /// None: the Elastic IP is not associated.
     Nobody,
-    /// Nothing has said so yet.
+    /// Not known yet.
     Unknown,
 }
 
 impl AddressOwner {
-    /// The owner in a word, as the label `owner` of a metric has it.
+    /// Returns the name of the owner, as in JSON and in the label `owner` of a metric.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -147,18 +148,18 @@ impl AddressOwner {
     }
 }
 
-/// The flows that the hosts tell each other of.
+/// The replication of flows between the hosts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct FlowsStatus {
-    /// Whether this host has all flows of the other one.
+    /// Whether this host has all flows of the peer.
     pub synced: bool,
-    /// Flows told to the other host.
+    /// Number of flows sent to the peer.
     pub sent: u64,
-    /// Flows that the other host told of, and that were taken in.
+    /// Number of flows received from the peer and imported.
     pub received: u64,
-    /// Flows of the peer that were not imported.
+    /// Number of flows of the peer that were not imported.
     pub skipped: u64,
-    /// How long ago the last pass over the whole table ended, in seconds; `null`: there was none.
+    /// Time since the end of the last pass over the whole table, in seconds; `null`: there was none.
     pub last_full_pass: Option<f64>,
 }
 
@@ -168,7 +169,7 @@ pub(crate) mod examples {
 
     use super::*;
 
-    /// The active host of a pair in which all is well, at the moment `now`.
+    /// Returns the status of the active host of a healthy pair at `now`.
     pub(crate) fn ha(now: Moment) -> HaStatus {
         let ago = |seconds| Moment(now.0 - Duration::from_secs(seconds));
         let tracked = |name: &str| TrackedStatus {

@@ -1,5 +1,4 @@
-//! The pair in words: both hosts in a row each, then what there is to say of address, link, flows
-//! and what is tracked.
+//! The pair for display: a row for each host, then facts about address, link, flows and tracked items.
 
 use std::time::Duration;
 
@@ -11,58 +10,58 @@ use crate::admin::{
     PeerStatus, Status, TrackedStatus,
 };
 
-/// While all is well an active host looks at its Elastic IP about every 5 seconds: a confirmation
-/// that is older than this is pointed out.
+/// Age from which a confirmation of the Elastic IP is highlighted. A healthy active host confirms its address
+/// about every 5 seconds.
 const STALE: Duration = Duration::from_secs(15);
 
-/// How much something is to stand out.
+/// How a value is highlighted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tone {
-    /// Not at all.
+    /// Not highlighted.
     Plain,
-    /// It is what one hopes to see.
+    /// A healthy state.
     Good,
-    /// It needs a look.
+    /// A warning.
     Odd,
-    /// It needs a hand.
+    /// A problem that needs an operator.
     Bad,
 }
 
-/// The pair, ready to be shown.
+/// The pair, formatted for display.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairInWords {
-    /// This host, and the other one.
+    /// This host, then its peer.
     pub hosts: [HostRow; 2],
-    /// All else, the worst that concerns both hosts first.
+    /// All other facts. A disagreement of the hosts on their roles comes first.
     pub facts: Vec<Fact>,
 }
 
-/// One host.
+/// A host of the pair.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostRow {
-    /// What it is called.
+    /// The name of the host, or its address while the name is not known.
     pub name: String,
-    /// Its role in a word; a dash where it is not known.
+    /// The role; a dash if it is not known.
     pub role: (Tone, String),
-    /// Its priority; a dash where it is not known.
+    /// The priority; a dash if it is not known.
     pub priority: String,
-    /// What else there is to say.
+    /// Further information, such as why the host has its role.
     pub note: (Tone, String),
 }
 
-/// Something about the pair.
+/// A fact about the pair.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
-    /// What it is about, in one or two words.
+    /// The subject, in one or two words.
     pub about: &'static str,
-    /// What is so.
+    /// The fact.
     pub text: String,
-    /// How much it is to stand out.
+    /// How the text is highlighted.
     pub tone: Tone,
 }
 
 impl PairInWords {
-    /// The pair as `status` has it; `None` when the host is alone.
+    /// Formats the pair of `status`; `None` for a host without a peer.
     #[must_use]
     pub fn of(status: &Status) -> Option<Self> {
         let ha = status.ha.as_ref()?;
@@ -97,7 +96,7 @@ fn this_host(ha: &HaStatus, status: &Status) -> HostRow {
     let note = if ha.handing_over {
         (
             Tone::Odd,
-            format!("hands over to the peer; {} for {held}", ha.role.as_str()),
+            format!("handing over to the peer; {} for {held}", ha.role.as_str()),
         )
     } else if ha.stepped_back {
         let why = why_stepped_back(ha.address.owner);
@@ -113,33 +112,33 @@ fn this_host(ha: &HaStatus, status: &Status) -> HostRow {
     }
 }
 
-/// The address was seen elsewhere; otherwise nothing said that it is still here.
+/// Explains why this host stepped back: the address was seen elsewhere, or it could not be confirmed to be here.
 fn why_stepped_back(owner: AddressOwner) -> &'static str {
     match owner {
         AddressOwner::Other | AddressOwner::Nobody => {
-            "the address is elsewhere, the peer is silent"
+            "the address is elsewhere and the peer is silent"
         }
         AddressOwner::This | AddressOwner::Unknown => {
-            "the EC2 API gives no answer, the peer is silent"
+            "the EC2 API does not answer and the peer is silent"
         }
     }
 }
 
-/// The word of a [`lb_ha::vrrp::Cause`] as half a sentence.
+/// Explains the name of a [`lb_ha::vrrp::Cause`] in a clause.
 fn why(reason: &str) -> &str {
     match reason {
         "started" => "the agent started",
-        "stopped" => "the agent stops",
+        "stopped" => "the agent is stopping",
         "silence" => "the peer fell silent",
-        "goodbye" => "the peer said goodbye",
+        "goodbye" => "the peer sent a goodbye",
         "preemption" => "its priority is higher",
-        "handover" => "by a hand-over",
-        "higher_priority" => "the peer comes first",
-        "fault" => "something that is tracked fails",
-        "recovered" => "what is tracked is well again",
+        "handover" => "a hand-over",
+        "higher_priority" => "the peer takes precedence",
+        "fault" => "a tracked item failed",
+        "recovered" => "all tracked items have recovered",
         "stepped_back" => "it stepped back",
         "address_here" => "the address was found here",
-        "resumed" => "as the process before this one was",
+        "resumed" => "taken over from the previous process",
         other => other,
     }
 }
@@ -192,7 +191,7 @@ fn heard(peer: &PeerStatus, role: State, our_version: &str) -> (Tone, String) {
 }
 
 fn not_heard(ha: &HaStatus) -> (Tone, String) {
-    // A standby advertises nothing: only a link would tell that it is there.
+    // A standby sends no adverts: without a link the active host cannot see it.
     if ha.link.is_none() && ha.role == State::Master {
         return (
             Tone::Plain,
@@ -200,17 +199,17 @@ fn not_heard(ha: &HaStatus) -> (Tone, String) {
         );
     }
     let text = match ha.peer.heard {
-        Some(seconds) => format!("not heard: the last sign of life was {}", ago(seconds)),
-        None => "never heard since this agent started".to_owned(),
+        Some(seconds) => format!("not heard: last message {}", ago(seconds)),
+        None => "not heard since this agent started".to_owned(),
     };
     (Tone::Bad, text)
 }
 
-/// Both hosts are active, or neither is.
+/// Returns a problem if both hosts are active, or neither.
 fn disagreement(ha: &HaStatus) -> Option<Fact> {
     let peer = ha.peer.role?;
     let text = match (ha.role, peer) {
-        (State::Master, State::Master) => "both hosts say that they are active",
+        (State::Master, State::Master) => "both hosts report that they are active",
         (State::Master, _) | (_, State::Master) => return None,
         _ if ha.handing_over => return None,
         _ => "no host is active",
@@ -250,7 +249,7 @@ fn elastic_ip(address: &AddressStatus, active: bool, now: Moment) -> (Tone, Stri
                 None => "not confirmed".to_owned(),
             };
             if !active {
-                let text = format!("{name} is here, {confirmed}, and this host is not active");
+                let text = format!("{name} is here, {confirmed}, but this host is not active");
                 return (Tone::Odd, text);
             }
             let is_fresh = age.is_some_and(|age| age <= STALE);
@@ -264,11 +263,11 @@ fn elastic_ip(address: &AddressStatus, active: bool, now: Moment) -> (Tone, Stri
         }
         AddressOwner::Nobody => {
             let tone = if active { Tone::Bad } else { Tone::Odd };
-            (tone, format!("{name} is associated with nobody"))
+            (tone, format!("{name} is not associated"))
         }
         AddressOwner::Unknown => (
             Tone::Odd,
-            format!("{name}: the EC2 API has not yet said whose it is"),
+            format!("{name}: the EC2 API has not reported its owner yet"),
         ),
     }
 }
@@ -279,11 +278,11 @@ fn virtual_ip(address: &AddressStatus, active: bool) -> (Tone, String) {
         (true, true) => (Tone::Plain, format!("{name} is here")),
         (true, false) => (
             Tone::Odd,
-            format!("{name} is here, and this host is not active"),
+            format!("{name} is here, but this host is not active"),
         ),
         (false, true) => (
             Tone::Bad,
-            format!("{name} is not here, and this host is active"),
+            format!("{name} is not here, but this host is active"),
         ),
         (false, false) => (Tone::Plain, format!("{name} is not here")),
     }
@@ -304,7 +303,7 @@ fn address_error(ha: &HaStatus, now: Moment) -> Option<Fact> {
             };
             Fact::new(about, tone, format!("{} ago: {error}", span(now.since(at))))
         }
-        // Preflight findings need operator action.
+        // Findings of the preflight check need operator action.
         None if is_api || is_out_of_place => Fact::new("PROBLEM", Tone::Bad, error.clone()),
         None => Fact::new("PROBLEM", Tone::Odd, error.clone()),
     })
@@ -340,7 +339,7 @@ fn flows(flows: &FlowsStatus) -> Fact {
     Fact::new("flows", tone, text)
 }
 
-/// What fails, each in a line; one line where nothing does.
+/// Returns a fact for each failing item, or one fact if all are healthy.
 fn tracked(tracked: &[TrackedStatus], now: Moment) -> Vec<Fact> {
     let failing = tracked.iter().filter(|one| !one.ok);
     let failing: Vec<_> = failing.map(|one| failure(one, now)).collect();
@@ -349,7 +348,7 @@ fn tracked(tracked: &[TrackedStatus], now: Moment) -> Vec<Fact> {
         all if failing.is_empty() => vec![Fact::new(
             "tracked",
             Tone::Plain,
-            format!("{all} of {all} well"),
+            format!("{all} of {all} healthy"),
         )],
         _ => failing,
     }
@@ -363,7 +362,7 @@ fn failure(tracked: &TrackedStatus, now: Moment) -> Fact {
     } else {
         Tone::Odd
     };
-    let mut text = format!("{name} fails for {held}");
+    let mut text = format!("{name} failing for {held}");
     if !effect.is_empty() {
         text.push_str(&format!(" ({effect})"));
     }

@@ -75,7 +75,7 @@ lb-b         backup       100  ready, heard 40 ms ago
 Elastic IP   eipalloc-0123456789abcdef0 is here, confirmed 2s ago, moved here once
 link         up for 3d 0h, lag 0.42 ms
 flows        synced: 12,345 sent, 17 received; last full pass 12s ago
-tracked      2 of 2 well
+tracked      2 of 2 healthy
 ";
         assert_eq!(text, wanted, "\n{text}");
     }
@@ -109,13 +109,13 @@ tracked      2 of 2 well
         let wanted = "\
 pair  virtual router 41
 HOST         ROLE    PRIORITY
-lb-a (this)  backup       110  stepped back 12s ago: the address is elsewhere, the peer is silent
-lb-b         –              –  not heard: the last sign of life was 13s ago
+lb-a (this)  backup       110  stepped back 12s ago: the address is elsewhere and the peer is silent
+lb-b         –              –  not heard: last message 13s ago
 Elastic IP   eipalloc-0123456789abcdef0 is on eni-0123456789abcdef0, moved here once
 EC2 API      1s ago: the EC2 API did not answer within 5 s
 link         down for 12s: the peer has not answered in time
 flows        synced: 12,345 sent, 17 received; last full pass 12s ago
-tracked      disk fails for 12s (-50): exit status 1
+tracked      disk failing for 12s (-50): exit status 1
 ";
         assert_eq!(text, wanted, "\n{text}");
         let coloured = render(&status, true).expect("a pair");
@@ -125,7 +125,7 @@ tracked      disk fails for 12s (-50): exit status 1
                 "{coloured:?}"
             );
         }
-        for yellow in ["stepped back", "1s ago: the EC2", "disk fails"] {
+        for yellow in ["stepped back", "1s ago: the EC2", "disk failing"] {
             assert!(
                 coloured.contains(&format!("\x1b[33m{yellow}")),
                 "{coloured:?}"

@@ -3,7 +3,7 @@ use lb_ha::vrrp::Cause;
 use super::*;
 use crate::admin::examples_of_status;
 
-/// The pair in words after a change to a status in which all is well.
+/// Formats the pair of a healthy example status after `change`.
 fn after(change: impl FnOnce(&mut HaStatus, Moment)) -> PairInWords {
     let mut status = examples_of_status();
     let now = status.now;
@@ -40,7 +40,7 @@ fn nothing_stands_out_where_all_is_well() {
 fn every_cause_is_said_in_words() {
     for cause in Cause::ALL {
         let said = why(cause.as_str());
-        assert!(said.contains(' '), "{cause:?} is said as {said}");
+        assert!(said.contains(' '), "{cause:?} is shown as {said}");
     }
 }
 
@@ -50,7 +50,7 @@ fn a_silent_peer_stands_out() {
         ha.peer.role = None;
         ha.peer.heard = Some(75.0);
     });
-    let said = "not heard: the last sign of life was 1m 15s ago".to_owned();
+    let said = "not heard: last message 1m 15s ago".to_owned();
     assert_eq!(pair.hosts[1].note, (Tone::Bad, said));
     assert_eq!(pair.hosts[1].role.1, "–");
 }
@@ -97,7 +97,7 @@ fn another_version_at_the_peer_is_told() {
 fn two_active_hosts_and_none_are_problems() {
     let both = after(|ha, _| ha.peer.role = Some(State::Master));
     assert_eq!(both.facts[0].about, "PROBLEM");
-    assert_eq!(both.facts[0].text, "both hosts say that they are active");
+    assert_eq!(both.facts[0].text, "both hosts report that they are active");
     let none = after(|ha, _| ha.role = State::Fault);
     assert_eq!(none.facts[0].text, "no host is active");
     let moving = after(|ha, _| {
@@ -200,7 +200,7 @@ fn a_virtual_ip_that_does_not_go_stands_out_as_here_with_the_reason() {
         ha.address.error = Some("the kernel does not take it off".to_owned());
     });
     let (tone, text) = fact(&pair, "virtual IP");
-    let said = "172.31.0.200/20 is here, and this host is not active";
+    let said = "172.31.0.200/20 is here, but this host is not active";
     assert_eq!((tone, text), (Tone::Odd, said));
     assert_eq!(
         fact(&pair, "PROBLEM"),
@@ -247,7 +247,10 @@ fn what_fails_takes_the_place_of_what_is_well() {
         .filter(|one| one.about == "tracked")
         .collect();
     assert_eq!(tracked.len(), 1);
-    assert_eq!(tracked[0].text, "disk fails for 1m 1s (-50): exit status 1");
+    assert_eq!(
+        tracked[0].text,
+        "disk failing for 1m 1s (-50): exit status 1"
+    );
     assert_eq!(tracked[0].tone, Tone::Odd);
     let fault = after(|ha, _| {
         ha.tracked[0].ok = false;
@@ -295,6 +298,6 @@ fn a_host_that_stepped_back_for_want_of_an_answer_does_not_claim_to_know_more() 
     );
     for owner in [AddressOwner::This, AddressOwner::Unknown] {
         let unknown = stepped_back(owner);
-        assert!(unknown.contains("gives no answer"), "{unknown}");
+        assert!(unknown.contains("does not answer"), "{unknown}");
     }
 }
