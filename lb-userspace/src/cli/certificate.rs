@@ -1,9 +1,9 @@
-//! `lb certificate`: the certificates that the agent obtains.
+//! Output of `lb certificate`: the certificates that the agent obtains by ACME.
 
 use super::table::{Align, Cell, Style, Table};
 use crate::admin::{ObtainedStatus, Status};
 
-/// A line for each service whose certificate is obtained.
+/// Returns a table with a row for each service whose certificate is obtained.
 pub(super) fn table(status: &Status, colour: bool) -> String {
     let mut table = Table::new(&[
         ("OBTAINED FOR", Align::Left),
@@ -24,7 +24,7 @@ pub(super) fn table(status: &Status, colour: bool) -> String {
     table.render(colour)
 }
 
-/// All that is known of the certificate of one service.
+/// Describes the certificate of a service. An error lists the services whose certificates are obtained.
 pub(super) fn show(status: &Status, service: &str) -> Result<String, String> {
     let one = find(&status.obtained, service)?;
     let in_use = status
@@ -37,9 +37,9 @@ pub(super) fn show(status: &Status, service: &str) -> Result<String, String> {
             humantime::format_rfc3339_seconds(certificate.expires.0),
             certificate.days_left(status.now)
         ),
-        None => "there is none yet".to_owned(),
+        None => "no certificate yet".to_owned(),
     };
-    let failure = one.failure.as_deref().unwrap_or("none since the last one");
+    let failure = one.failure.as_deref().unwrap_or("none");
     Ok(format!(
         "service     {service}\ndomains     {}\nfile        {}\nends        {ends}\n\
          next order  {}\nfailure     {failure}\n",
@@ -54,9 +54,9 @@ fn find<'s>(obtained: &'s [ObtainedStatus], service: &str) -> Result<&'s Obtaine
     found.ok_or_else(|| {
         let names: Vec<_> = obtained.iter().map(|one| one.service.as_str()).collect();
         match names.is_empty() {
-            true => "no service has domains, so that no certificate is obtained".to_owned(),
+            true => "no service has domains, so no certificate is obtained".to_owned(),
             false => format!(
-                "no certificate is obtained for a service {service:?}; there is {}",
+                "no certificate is obtained for service {service:?}, only for {}",
                 names.join(", ")
             ),
         }
@@ -65,10 +65,10 @@ fn find<'s>(obtained: &'s [ObtainedStatus], service: &str) -> Result<&'s Obtaine
 
 fn next_order(one: &ObtainedStatus) -> String {
     if one.is_standby {
-        return "the active host orders".to_owned();
+        return "by the active host".to_owned();
     }
     one.next_order.map_or_else(
-        || "under way".to_owned(),
+        || "in progress".to_owned(),
         |at| humantime::format_rfc3339_seconds(at.0).to_string(),
     )
 }
@@ -112,7 +112,7 @@ mod tests {
         let refused = show(&status(), "http").expect_err("not obtained");
         assert_eq!(
             refused,
-            "no certificate is obtained for a service \"http\"; there is https"
+            "no certificate is obtained for service \"http\", only for https"
         );
         let refused = show(&examples_of_status(), "http").expect_err("none at all");
         assert!(refused.starts_with("no service has domains"), "{refused}");

@@ -1,11 +1,11 @@
-//! `lb errors`: what ended early last, and why.
+//! Output of `lb errors`: the most recent exchanges that ended early, and why.
 
 use std::{fmt::Write as _, time::Duration};
 
 use super::table::Style;
 use crate::admin::EndedEarlyStatus;
 
-/// The entries, the newest last.
+/// Formats the entries in their order, the newest last.
 pub(super) fn render(entries: &[EndedEarlyStatus], colour: bool) -> String {
     if entries.is_empty() {
         return "nothing ended early since the agent started\n".to_owned();
@@ -19,7 +19,7 @@ fn one(entry: &EndedEarlyStatus, colour: bool) -> String {
     let reason = Style::Bold.paint(&entry.reason, colour);
     let status = entry
         .status
-        .map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        .map_or_else(|| "no response".to_owned(), |status| status.to_string());
     let mut text = format!("{time}  {reason}  {status}\n  {}\n", entry.meaning);
     let mut facts = format!("service {}, client {}", entry.service, entry.client);
     if let Some(backend) = &entry.backend {
@@ -27,7 +27,7 @@ fn one(entry: &EndedEarlyStatus, colour: bool) -> String {
             1 => "1 attempt".to_owned(),
             attempts => format!("{attempts} attempts"),
         };
-        // Writing to memory does not fail.
+        // Writing to a string does not fail.
         _ = write!(facts, ", backend {backend} ({attempts})");
     }
     if let Some(micros) = entry.after_us {

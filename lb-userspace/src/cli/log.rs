@@ -1,16 +1,16 @@
-//! The log: one compact line an event, on standard error.
+//! The log: one compact line per event, on standard error.
 
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
-/// Starts the log. `levels` is a level, or several by module.
+/// Starts the log. `levels` is a level such as `info`, or levels by module such as `lb=debug`.
 ///
 /// # Errors
-/// Levels that are none.
+/// `levels` is invalid, or a log has already been started.
 pub(super) fn start(levels: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(levels).map_err(|error: ParseError| {
-        format!("{levels:?} is no log level ({error}): say error, warn, info, debug or trace")
+        format!("invalid log level {levels:?} ({error}): use error, warn, info, debug or trace")
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -18,7 +18,7 @@ pub(super) fn start(levels: &str) -> Result<(), String> {
         .with_ansi(super::has_colour(&io::stderr()))
         .with_target(false)
         .compact();
-    // The journal has its own clock.
+    // The journal adds its own time stamps.
     let is_journal = std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
     let started = if is_journal {
         log.without_time().try_init()

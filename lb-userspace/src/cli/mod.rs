@@ -29,11 +29,12 @@ const DEFAULT_CONFIG: &str = "/etc/lb/lb.toml";
 const DEFAULT_SECRET: &str = "/etc/lb/peer.secret";
 const DEFAULT_SOCKET: &str = "/run/lb/lb.sock";
 
-/// What went wrong, whoever's fault: exit code 1. Of the configuration: 2.
+/// Exit code of a command that failed.
 const FAILED: u8 = 1;
+/// Exit code for an invalid configuration.
 const BAD_CONFIG: u8 = 2;
 
-/// A load balancer: XDP steers, the agent terminates TLS.
+/// Load balancer with an XDP data plane and an HTTPS front.
 #[derive(Debug, Parser)]
 #[command(
     name = "lb",
@@ -48,100 +49,101 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the agent. SIGHUP reloads; SIGTERM ends it, and flows in the kernel go on.
+    /// Run the agent. SIGHUP reloads the configuration; SIGTERM stops the agent, while the kernel keeps
+    /// forwarding.
     Run {
         #[command(flatten)]
         config: ConfigFile,
-        /// What to log: error, warn, info, debug, trace; or by module, as `lb=debug`.
+        /// Log level: error, warn, info, debug or trace; or levels by module, such as `lb=debug`.
         #[arg(long, value_name = "LEVEL", env = "LB_LOG", default_value = "info")]
         log: String,
-        /// Take over from the agent at the other end of standard input: for `lb upgrade`.
+        /// Take over from the agent at the other end of standard input; used by `lb upgrade`.
         #[arg(long, hide = true)]
         take_over: bool,
     },
-    /// Check a configuration: exit code 0 when it is valid, 2 when it is not.
+    /// Validate a configuration file. The exit code is 0 if it is valid, 2 if not.
     Check {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Show both hosts of the pair, services, backends, certificates and the XDP program.
+    /// Show the status of the pair, services, backends, certificates and the XDP program.
     Status {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         socket: Socket,
     },
-    /// Say which route takes a request, and why those before it do not.
+    /// Explain which route matches a request, and why those before it do not.
     Explain {
-        /// The whole URL: https://www.example.org/path?query.
+        /// The full URL of the request, such as https://www.example.org/path?query.
         #[arg(long)]
         url: String,
-        /// The method.
+        /// The method of the request.
         #[arg(long, value_name = "METHOD", default_value = "GET")]
         method: String,
-        /// A header line, `Name: value`; may be given several times.
+        /// A header of the request, as `Name: value`; can be repeated.
         #[arg(long = "header", value_name = "LINE")]
         headers: Vec<String>,
-        /// The service, where several listen on the URL's port.
+        /// The service, needed if several listen on the URL's port.
         #[arg(long, value_name = "NAME")]
         service: Option<String>,
-        /// Ask this configuration, and not the agent that runs.
+        /// Use this configuration file instead of asking the running agent.
         #[arg(long, short, value_name = "FILE", conflicts_with = "path")]
         config: Option<PathBuf>,
         #[command(flatten)]
         socket: Socket,
     },
-    /// Show the last requests, handshakes and connections that ended early: why, and with which
-    /// bytes.
+    /// Show the most recent requests, handshakes and connections that ended early, with the reason and the
+    /// offending bytes.
     Errors {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         socket: Socket,
     },
-    /// Take a backend out of work for maintenance, and back; no reload.
+    /// Take a backend out of service for maintenance or put it back, without a reload.
     Backend {
-        /// What to do with it.
+        /// The operator override to set.
         order: OrderArgument,
-        /// The backend's name, or POOL/NAME.
+        /// The backend, as NAME or POOL/NAME.
         name: String,
         #[command(flatten)]
         socket: Socket,
     },
-    /// Hand over to the other host of the pair: requests end here, then the address moves.
+    /// Hand over to the other host of the pair. Requests on this host end first, then the address moves.
     Failover {
         #[command(flatten)]
         socket: Socket,
     },
-    /// The certificates that the agent obtains by ACME.
+    /// Show and renew the certificates that the agent obtains by ACME.
     Certificate {
         #[command(subcommand)]
         command: CertificateCommand,
     },
-    /// Have the agent read its configuration again.
+    /// Make the agent reload its configuration.
     Reload {
         #[command(flatten)]
         socket: Socket,
     },
-    /// Have the binary that is installed now take over from the agent that runs: nothing is lost, and
-    /// every setting takes effect.
+    /// Make the installed binary take over from the running agent. No connection is lost, and all settings
+    /// take effect.
     Upgrade {
         #[command(flatten)]
         socket: Socket,
     },
-    /// The pair's secret, for the link between the two agents.
+    /// Manage the pair's secret, which authenticates the link between the two agents.
     Peer {
         #[command(subcommand)]
         command: PeerCommand,
     },
-    /// Detach the XDP program and remove its maps: flows end. The agent must have stopped.
+    /// Detach the XDP program and remove its maps, which ends all flows. Stop the agent first.
     Unload {
-        /// The configuration that the agent ran with.
+        /// The configuration file that the agent ran with.
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
-        /// Where the maps are pinned, whatever a configuration says.
+        /// The directory that the maps are pinned in, instead of the one in the configuration.
         #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
         pin_path: Option<PathBuf>,
     },
@@ -149,21 +151,21 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum CertificateCommand {
-    /// Show all certificates, and those that are obtained with their next order.
+    /// List all certificates, and the next order of those that are obtained.
     List {
         #[command(flatten)]
         socket: Socket,
     },
     /// Show the certificate that is obtained for a service.
     Show {
-        /// The service.
+        /// The name of the service.
         service: String,
         #[command(flatten)]
         socket: Socket,
     },
-    /// Renew the certificate that is obtained for a service, now.
+    /// Renew the certificate that is obtained for a service now, before it is due.
     Renew {
-        /// The service.
+        /// The name of the service.
         service: String,
         #[command(flatten)]
         socket: Socket,
@@ -172,12 +174,12 @@ enum CertificateCommand {
 
 #[derive(Debug, Subcommand)]
 enum PeerCommand {
-    /// Make the secret, once for both hosts; says what to do with it.
+    /// Create the secret, once for both hosts, and print the next steps.
     Init {
-        /// Where to put it.
+        /// The file to create.
         #[arg(long, value_name = "FILE", default_value = DEFAULT_SECRET)]
         out: PathBuf,
-        /// Replace the one that is there. The peer needs the new one too.
+        /// Replace an existing file. The new secret must be copied to the peer.
         #[arg(long)]
         force: bool,
     },
@@ -185,25 +187,25 @@ enum PeerCommand {
 
 #[derive(Args, Debug)]
 struct ConfigFile {
-    /// The configuration.
+    /// The configuration file.
     #[arg(long = "config", short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     file: PathBuf,
 }
 
 #[derive(Args, Debug)]
 struct Socket {
-    /// Where the agent listens: `admin.socket` of its configuration.
+    /// The agent's admin socket, `admin.socket` in its configuration.
     #[arg(long = "socket", value_name = "PATH", default_value = DEFAULT_SOCKET)]
     path: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OrderArgument {
-    /// No new connections; established ones go on.
+    /// Send no new connections; established ones continue.
     Drain,
-    /// Enable; takes traffic when its health checks pass.
+    /// Remove the override; the health checks decide.
     Ready,
-    /// No traffic at all.
+    /// Send no traffic.
     Down,
 }
 
@@ -217,20 +219,20 @@ impl From<OrderArgument> for AdminState {
     }
 }
 
-/// What a command that fails says, and the exit code that it ends with.
+/// The message and exit code of a failed command.
 struct Failure {
     text: String,
     code: u8,
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command given by the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { text, code }) => {
-            // There is nobody left to tell when standard error is closed.
-            let _told = writeln!(io::stderr(), "{text}");
+            // If standard error is closed, the exit code alone reports the failure.
+            let _written = writeln!(io::stderr(), "{text}");
             ExitCode::from(code)
         }
     }
@@ -372,7 +374,7 @@ fn unload(config: &Path, pin_path: Option<PathBuf>) -> Result<(), Failure> {
     };
     let removed = Dataplane::unload(&pin_path).map_err(failed)?;
     if removed.is_empty() {
-        return print(&format!("nothing is loaded under {}\n", pin_path.display()));
+        return print(&format!("nothing to remove under {}\n", pin_path.display()));
     }
     let lines = removed
         .iter()
@@ -385,7 +387,7 @@ fn configured_pin_path(config: &Path) -> Result<PathBuf, Failure> {
         Ok(parsed) => Ok(parsed.config.dataplane.pin_path),
         Err(errors) => Err(Failure {
             text: format!(
-                "{}\n\nWithout a good configuration, say where the maps are with --pin-path",
+                "{}\n\nWithout a valid configuration, give the directory of the maps with --pin-path",
                 errors.render(has_colour(&io::stderr()))
             ),
             code: BAD_CONFIG,
@@ -407,7 +409,7 @@ fn refused(error: &DraftError) -> Failure {
     }
 }
 
-/// Prints to standard output. A reader that has gone away (`lb status | head`) is no failure.
+/// Prints to standard output. A closed pipe (`lb status | head`) is not a failure.
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
@@ -419,7 +421,8 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Colour is for terminals, and for people who have not said no (<https://no-color.org>).
+/// Returns whether to colour output to `stream`: if it is a terminal and `NO_COLOR` is not set
+/// (<https://no-color.org>).
 fn has_colour(stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !refused

@@ -1,4 +1,4 @@
-//! `lb peer init`: makes the pair's secret.
+//! `lb peer init`: creates the pair's secret.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::peer::{Secret, SecretError};
 
-/// Makes the secret. Returns what to do next.
+/// Creates the secret file. Returns instructions for the next steps.
 pub(super) fn init(out: &Path, force: bool) -> Result<String, SecretError> {
     let secret = Secret::create(out, force)?;
     Ok(next_steps(out, &secret.fingerprint()))
@@ -17,23 +17,23 @@ fn next_steps(out: &Path, fingerprint: &str) -> String {
     let path = absolute(out).unwrap_or_else(|_: io::Error| out.to_owned());
     let path = path.display();
     format!(
-        "made {path}, mode 0600, fingerprint {fingerprint}\n\
-         Whoever has this file can be either host of the pair: keep it as you keep a private key.\n\
+        "created {path}, mode 0600, fingerprint {fingerprint}\n\
+         Anyone with this file can act as either host of the pair: protect it like a private key.\n\
          \n\
-         1. Copy it to the other host, to the same place:\n\
+         1. Copy it to the same path on the other host:\n\
          \n\
          \x20  scp -p {path} root@PEER:{path}\n\
          \n\
-         2. On both hosts, give it to the user that the agent runs as. With lb.service that is lb:\n\
+         2. On both hosts, make the agent's user its owner. With lb.service that is lb:\n\
          \n\
          \x20  chown lb: {path}\n\
          \n\
-         3. Say so in the configuration of both hosts:\n\
+         3. Set it in the configuration of both hosts:\n\
          \n\
          \x20  [ha.link]\n\
          \x20  secret_file = \"{path}\"\n\
          \n\
-         4. Restart lb on both: systemctl restart lb\n"
+         4. Restart lb on both hosts: systemctl restart lb\n"
     )
 }
 

@@ -1,4 +1,4 @@
-//! `lb status` for people.
+//! Output of `lb status` as tables.
 
 use super::table::{Align, Cell, Style, Table};
 use crate::admin::{
@@ -8,11 +8,12 @@ use crate::admin::{
 
 mod pair;
 
-/// Certificates that end sooner than this many days are pointed out, and then warned of.
+/// Certificates with fewer days left are shown in yellow.
 const SOON: i64 = 21;
+/// Certificates with fewer days left are shown in red.
 const VERY_SOON: i64 = 7;
 
-/// The status as text.
+/// Formats the status as text.
 pub(super) fn render(status: &Status, colour: bool) -> String {
     let mut parts = vec![head(status, colour)];
     parts.extend(pair::render(status, colour));
@@ -133,7 +134,7 @@ fn last_check(backend: &BackendStatus, status: &Status) -> Cell {
     }
 }
 
-/// `lb certificate list`.
+/// Formats the output of `lb certificate list`.
 pub(super) fn certificate_list(status: &Status, colour: bool) -> String {
     let in_use = certificates(status, colour);
     let obtained = super::certificate::table(status, colour);
@@ -216,11 +217,11 @@ web3     10.0.0.9:80  down                 3m 20s       1          250    33.3% 
         let mut status = examples_of_status();
         status
             .problems
-            .push("the interface eth0 has gone".to_owned());
+            .push("the interface eth0 is missing".to_owned());
         let text = render(&status, false);
         assert_eq!(
             text.lines().nth(1),
-            Some("PROBLEM: the interface eth0 has gone")
+            Some("PROBLEM: the interface eth0 is missing")
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Aligned columns for a terminal.
 
-/// How a cell looks.
+/// The style of a text on a terminal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Style {
     Plain,
@@ -12,7 +12,7 @@ pub(super) enum Style {
 }
 
 impl Style {
-    /// The text in this style; as it is without colour.
+    /// Returns `text` with the escape sequences of this style; unchanged if `colour` is false.
     pub(super) fn paint(self, text: &str, colour: bool) -> String {
         let code = match self {
             Self::Plain => return text.to_owned(),
@@ -54,14 +54,14 @@ impl Cell {
     }
 }
 
-/// Which side of its column a cell keeps to.
+/// The alignment of the cells of a column.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Align {
     Left,
     Right,
 }
 
-/// Rows under a heading.
+/// A table: a heading and rows.
 #[derive(Debug)]
 pub(super) struct Table {
     align: Vec<Align>,
@@ -69,7 +69,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table with these columns.
+    /// Creates a table with these column headings and alignments.
     pub(super) fn new(columns: &[(&str, Align)]) -> Self {
         let heading = columns
             .iter()
@@ -80,13 +80,13 @@ impl Table {
         }
     }
 
-    /// Adds a row: a cell for every column.
+    /// Adds a row, which must have a cell for every column.
     pub(super) fn push(&mut self, row: Vec<Cell>) {
         debug_assert_eq!(row.len(), self.align.len());
         self.rows.push(row);
     }
 
-    /// The table as text, a line a row, without blanks at the ends of lines.
+    /// Formats the table as text, one line per row, without trailing blanks.
     pub(super) fn render(&self, colour: bool) -> String {
         let widths: Vec<usize> = (0..self.align.len())
             .map(|column| {

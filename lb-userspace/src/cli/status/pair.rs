@@ -1,4 +1,4 @@
-//! Both hosts of the pair, and what there is to say of them.
+//! The section of `lb status` on the pair: both hosts, and facts about address, link and flows.
 
 use super::{Align, Cell, Style, Table};
 use crate::admin::{
@@ -6,11 +6,11 @@ use crate::admin::{
     wording::{Fact, HostRow, PairInWords, Tone},
 };
 
-/// The pair as text; `None` when the host is alone.
+/// Formats the pair as text; `None` for a host without a peer.
 pub(super) fn render(status: &Status, colour: bool) -> Option<String> {
     let router = status.ha.as_ref()?.virtual_router_id;
     let pair = PairInWords::of(status)?;
-    // The facts stand under the hosts' names.
+    // Hosts and facts share the width of the first column.
     let names = pair.hosts.iter().map(|host| host.name.as_str());
     let abouts = pair.facts.iter().map(|fact| fact.about);
     let widths = names.chain(abouts).map(|text| text.chars().count());
