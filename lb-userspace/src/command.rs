@@ -1,4 +1,4 @@
-//! Commands of the operator's: started, listened to, ended.
+//! Runs commands that the operator configures, and captures the end of their output.
 
 use std::{
     io,
@@ -16,11 +16,11 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// Where commands find others: as a login of root has it.
+/// The `PATH` of commands, as in a login shell of root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A command that runs, in a process group of its own. When this is dropped, the group is killed
-/// unless the command has ended by itself.
+/// A running command, in its own process group. On drop the group is killed, unless
+/// [`Self::leave`] was called.
 pub(crate) struct Running {
     child: Child,
     group: Group,
@@ -28,26 +28,26 @@ pub(crate) struct Running {
     tail: Tail,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Ended {
-    /// Whether it said that all is well.
+    /// Whether the command exited with status 0.
     pub(crate) success: bool,
-    /// Its exit code or signal, in words, and the last line that it wrote.
+    /// The exit status or signal, and the last line of output, for display.
     pub(crate) message: String,
 }
 
 impl Running {
-    /// Starts a program with its arguments: without a shell, without input, its environment empty
-    /// but for `PATH`.
+    /// Starts the program `words[0]` with the other words as its arguments, without a shell. Its standard input
+    /// is /dev/null, its working directory `/`, and its environment contains only `PATH`.
     ///
     /// # Errors
-    /// The program cannot be started, as a sentence.
+    /// The program cannot be started; the error is a sentence.
     pub(crate) fn start(words: &[String]) -> Result<Self, String> {
         Self::start_with(words, &[])
     }
 
-    /// The same with more variables in its environment.
+    /// Like [`Self::start`], with additional environment variables.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -56,7 +56,7 @@ impl Running {
         environment: &[(&str, String)],
     ) -> Result<Self, String> {
         let Some((program, arguments)) = words.split_first() else {
-            return Err("there is no command to start".to_owned());
+            return Err("the command is empty".to_owned());
         };
         Self::spawn(program, arguments, environment)
             .map_err(|error| format!("cannot start {program}: {error}"))
@@ -80,7 +80,7 @@ impl Running {
             .stderr(writer)
             .process_group(0);
         let child = command.spawn()?;
-        // The last copies of the writing end but those of the program.
+        // Closes our copies of the pipe's write end, so that reading ends when the program's are closed.
         drop(command);
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Ok(Self {
@@ -91,8 +91,7 @@ impl Running {
         })
     }
 
-    /// Waits until the program has ended, whatever it started goes on. Can be called again after
-    /// it was cancelled.
+    /// Waits until the program has ended, but not for processes that it started. Cancel safe.
     pub(crate) async fn end(&mut self) -> Ended {
         let status = loop {
             let Some(output) = &mut self.output else {
@@ -112,23 +111,23 @@ impl Running {
         self.ended(status)
     }
 
-    /// Kills the program and all that it started and that stayed in its group.
+    /// Kills the program and every other process of its group.
     pub(crate) fn kill(&mut self) {
         self.group.kill();
     }
 
-    /// Leaves what the program started to itself.
+    /// Lets the processes of the group continue after the drop.
     pub(crate) fn leave(mut self) {
         self.group.0 = None;
     }
 
-    /// The last line that it wrote, as far as that was read.
+    /// Returns the last non-empty line of the output read so far.
     pub(crate) fn last_line(&self) -> Option<String> {
         self.tail.last_line()
     }
 
-    /// What the program had written when it ended. Others may still hold the pipe: nobody waits
-    /// for them.
+    /// Reads what is left in the pipe after the program has ended, at most 256 KiB. Does not wait for
+    /// processes that still hold the pipe open.
     fn read_rest(&mut self) {
         const MOST: usize = 64;
         let Some(output) = self.output.take() else {
@@ -146,7 +145,7 @@ impl Running {
     fn ended(&self, status: io::Result<ExitStatus>) -> Ended {
         let (success, mut message) = match status {
             Ok(status) => (status.success(), status.to_string()),
-            Err(error) => (false, format!("its end is not known: {error}")),
+            Err(error) => (false, format!("its exit status is unknown: {error}")),
         };
         if let Some(line) = self.last_line() {
             message = format!("{message}: {line}");
@@ -155,15 +154,15 @@ impl Running {
     }
 }
 
-/// A process group; `None`: it is left to itself.
+/// A process group, killed on drop; `None`: it was killed already, or is to continue.
 struct Group(Option<Pid>);
 
 impl Group {
-    /// Its number cannot belong to another group meanwhile: a number stays taken while any member
-    /// is left, and where none is, the kernel goes round all numbers before it gives one again.
+    /// Kills all processes of the group. Its ID cannot denote another group by now: an ID is in use as long as
+    /// the group has a member, and the kernel reuses a free ID only after it has gone through all others.
     fn kill(&mut self) {
         if let Some(group) = self.0.take() {
-            // A group without members is what was wanted.
+            // Fails if the group has no members left, as intended.
             let _gone = killpg(group, Signal::SIGKILL);
         }
     }
@@ -175,16 +174,16 @@ impl Drop for Group {
     }
 }
 
-/// The end of what a command writes.
+/// The end of a command's output: its last line.
 #[derive(Debug, Default)]
 struct Tail {
-    /// The last whole line that is not empty.
+    /// The last complete line that is not blank.
     whole: Vec<u8>,
-    /// What came after it.
+    /// The incomplete line after it.
     begun: Vec<u8>,
 }
 
-/// The most bytes of a line that are kept: its beginning.
+/// The number of bytes that are kept of a line, from its beginning.
 const LONGEST: usize = 200;
 
 impl Tail {
@@ -202,7 +201,8 @@ impl Tail {
         }
     }
 
-    /// Fit to be shown: whatever a command writes, a terminal does not obey it.
+    /// Returns the last line for display, with control characters replaced, so that a command cannot send escape
+    /// sequences to an operator's terminal.
     fn last_line(&self) -> Option<String> {
         [&self.begun, &self.whole].into_iter().find_map(|line| {
             let line = String::from_utf8_lossy(line);
