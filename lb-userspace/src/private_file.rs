@@ -1,4 +1,4 @@
-//! Files that hold a secret: read only where nobody else could have read or changed them.
+//! Reads files that hold a secret, and refuses those that other users can read or change.
 
 use std::{
     fmt,
@@ -10,67 +10,70 @@ use std::{
 
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
 
-/// Why a file that holds a secret was not read.
+/// Why a file that holds a secret was refused or could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
-    /// It is not there.
+    /// The file does not exist.
     #[error("there is no such file")]
     Missing,
-    /// A folder above it does not let the agent pass.
-    #[error("user {us} may not pass the folders above it: `namei -l {}` shows which", path.display())]
+    /// A directory on the path denies the agent search permission.
+    #[error(
+        "user {us} has no search permission on a directory of its path; `namei -l {}` shows which",
+        path.display()
+    )]
     Folder {
-        /// Whom the agent runs as.
+        /// The account that the agent runs as.
         us: Account,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The agent may not read it.
-    #[error("user {us} may not read it; run: {}", hand_to(us, path))]
+    /// The agent has no read permission.
+    #[error("user {us} has no permission to read it; run: {}", hand_to(us, path))]
     Unreadable {
-        /// Whom the agent runs as.
+        /// The account that the agent runs as.
         us: Account,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The file system refused.
+    /// A system call failed.
     #[error("{0}")]
     Io(#[source] io::Error),
-    /// It is no file.
+    /// The path is not a regular file.
     #[error("it is not a regular file")]
     NotAFile,
-    /// Others than its owner may reach it.
+    /// The mode gives access to others than the owner.
     #[error(
-        "its mode is {mode:04o}, so that others than its owner may know it; run: chmod 600 {}",
+        "its mode is {mode:04o}, which gives access to other users; run: chmod 600 {}",
         path.display()
     )]
     Open {
-        /// Its permission bits.
+        /// The permission bits.
         mode: u32,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// It belongs to somebody else, who could change it.
+    /// The file belongs to another user, who could change it.
     #[error(
-        "it belongs to user {owner}, and not to root or to lb's own user {us}; run: {}",
+        "it belongs to user {owner}, not to root or to user {us}, which lb runs as; run: {}",
         hand_to(us, path)
     )]
     Owner {
-        /// To whom it belongs.
+        /// The owner of the file.
         owner: Account,
-        /// Whom the agent runs as.
+        /// The account that the agent runs as.
         us: Account,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// There is more in it than anything that it could be.
-    #[error("it has more than {most} bytes: it is something else")]
+    /// The file is longer than any valid secret.
+    #[error("it has more than {most} bytes, so it is not a valid file of this kind")]
     TooLong {
-        /// What it may have.
+        /// The maximum length, in bytes.
         most: u64,
     },
 }
 
-/// A user and a group; shown by name where they have one.
+/// A user and a group. Displays the user's name, or its ID if it has none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Account {
     user: Uid,
@@ -103,13 +106,13 @@ fn hand_to(account: &Account, path: &Path) -> String {
     format!("chown {account}:{group} {}", path.display())
 }
 
-/// Reads a file of at most `most` bytes that belongs to root or to the agent's own user, and that
-/// nobody else may read or change.
+/// Reads a file of at most `most` bytes. It must belong to root or to the agent's user, with a mode that gives
+/// no access to others.
 ///
 /// # Errors
-/// It is not so, or the file system refuses.
+/// The file does not meet these conditions, or cannot be read.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, PrivateFileError> {
-    // The kind first: opening a pipe would wait for its other end.
+    // Check the type before opening: opening a FIFO blocks until its other end is opened.
     if !fs::metadata(path)
         .map_err(|error| unseen(error, path))?
         .is_file()
@@ -218,7 +221,7 @@ mod tests {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let said = unopened(denied(), Path::new("/etc/lb/peer.secret")).to_string();
         let us = Account::ours();
-        let fix = format!("user {us} may not read it; run: chown {us}:");
+        let fix = format!("user {us} has no permission to read it; run: chown {us}:");
         assert!(
             said.starts_with(&fix) && said.ends_with(" /etc/lb/peer.secret"),
             "{said}"
