@@ -1,7 +1,7 @@
-//! Puts the eBPF object where `include_bytes!` finds it: `OUT_DIR/lb-ebpf.o`.
+//! Copies the eBPF object to `OUT_DIR/lb-ebpf.o`, where `include_bytes!` reads it.
 //!
-//! It does not build the object: that takes another compiler, and `cargo xtask build-ebpf` knows
-//! how. It looks in the directory that cargo builds in, or where `LB_EBPF_OBJECT` says.
+//! It does not build the object, which needs another toolchain: `cargo xtask build-ebpf` does. It looks for the
+//! object in cargo's target directory, or at the path in `LB_EBPF_OBJECT`.
 
 use std::{
     env, fs, io,
@@ -21,7 +21,7 @@ fn main() {
 fn place_object() -> Result<(), String> {
     let out = env::var_os("OUT_DIR")
         .map(PathBuf::from)
-        .ok_or("this is cargo's build script: run `cargo build`")?;
+        .ok_or("OUT_DIR is not set: this is a build script, run `cargo build`")?;
     let object = match env::var_os(OVERRIDE) {
         Some(path) => PathBuf::from(path),
         None => built_object(&out).ok_or(
@@ -30,21 +30,21 @@ fn place_object() -> Result<(), String> {
     };
     copy(&object, &out.join(NAME)).map_err(|error| {
         let path = object.display();
-        format!("the eBPF object {path} cannot be read ({error}): run `cargo xtask build-ebpf`")
+        format!("cannot copy the eBPF object {path} ({error}): run `cargo xtask build-ebpf`")
     })?;
     println!("cargo::rerun-if-changed={}", object.display());
     Ok(())
 }
 
-/// `ebpf/lb-ebpf.o` in the target directory, which is one of the directories above `OUT_DIR`: how
-/// far above depends on the profile and on `--target`.
+/// Finds `ebpf/lb-ebpf.o` in the target directory, an ancestor of `OUT_DIR` whose distance depends on the
+/// profile and on `--target`.
 fn built_object(out: &Path) -> Option<PathBuf> {
     out.ancestors()
         .map(|directory| directory.join("ebpf").join(NAME))
         .find(|object| object.is_file())
 }
 
-/// Copies the contents alone, so that the copy can be overwritten whatever the object's mode.
+/// Copies the contents but not the mode, so that the copy stays writable for the next build.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::write(to, fs::read(from)?)
 }

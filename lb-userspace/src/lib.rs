@@ -1,10 +1,10 @@
-//! The agent of `lb`: one room a concern.
+//! The agent of `lb`, with a module (a *room* in the documentation) for each concern.
 //!
-//! Dependencies point one way:
+//! Dependencies point in one direction:
 //! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {access_log, acme, pool,
 //! tickets} → config → {lb-ha, lb-common}`. Any room may use `command`, `netlink`, `private_file` and
-//! `request_path`, which know none.
-// `deny`, so that the one room which needs it can say so: `dataplane::memory`.
+//! `request_path`, which depend on no room.
+// `deny` instead of `forbid`, so that `dataplane::memory`, which needs `unsafe`, can allow it.
 #![deny(unsafe_code)]
 
 pub mod access_log;
@@ -27,7 +27,7 @@ pub mod tickets;
 pub use lb_aws as aws;
 pub use lb_config as config;
 
-/// Gives memory back once a flood is over, which glibc's allocator keeps: there the pages between two
-/// that are in use stay. `.cargo/config.toml` says how soon.
+/// jemalloc, because it returns memory to the system after a flood of connections. glibc's allocator keeps free
+/// pages that lie between pages in use. The delay is set in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
