@@ -1,22 +1,22 @@
-//! Metric families: their names, types, labels and help texts. Each room declares its own.
+//! Metric families: name, type, labels and help text. Each room declares its own.
 
 use prometheus_client::metrics::MetricType;
 
 /// A metric family.
 #[derive(Debug)]
 pub struct Family {
-    /// The name in Prometheus's text format.
+    /// The name in Prometheus's text format, with `_total` for a counter.
     pub name: &'static str,
     /// Counter, gauge or histogram.
     pub kind: MetricType,
     /// The help text: one sentence.
     pub help: &'static str,
-    /// The names of the labels, in the order in which a sample gives their values.
+    /// The names of the labels, in the order of the values of a sample.
     pub labels: &'static [&'static str],
 }
 
 /// Declares the families of a room: a constant for each, and `FAMILIES` with all of them in the order of
-/// the exposition, which the test of the reference page reads.
+/// the exposition. A test compares these with the reference page, `docs/metrics.md`.
 macro_rules! families {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(

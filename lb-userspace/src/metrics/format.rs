@@ -1,11 +1,11 @@
-//! The two text formats: OpenMetrics 1.0, and Prometheus's own 0.0.4.
+//! The two text formats: OpenMetrics 1.0.0, and Prometheus's text format 0.0.4.
 
-/// A text format.
+/// A text format of metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
-    /// `application/openmetrics-text; version=1.0.0`: what Prometheus asks for.
+    /// `application/openmetrics-text; version=1.0.0`, which Prometheus requests.
     OpenMetrics,
-    /// `text/plain; version=0.0.4`: for anybody else, and for `promtool check metrics`.
+    /// `text/plain; version=0.0.4`, for all other clients and for `promtool check metrics`.
     Prometheus,
 }
 
@@ -13,7 +13,7 @@ impl Format {
     /// The media type of OpenMetrics.
     pub const OPEN_METRICS: &'static str = "application/openmetrics-text";
 
-    /// The value of the header Content-Type.
+    /// Returns the value of the header Content-Type.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -23,15 +23,15 @@ impl Format {
     }
 }
 
-/// Turns OpenMetrics into Prometheus's text format. They differ in the name of a counter's family,
-/// which has its `_total` in the latter, and in the line at the end.
+/// Converts OpenMetrics to Prometheus's text format. They differ in the name of a counter's family, which
+/// includes `_total` only in the latter, and in the line `# EOF`, which only the former has.
 pub(super) fn to_prometheus(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut lines = open_metrics.lines().peekable();
     while let Some(line) = lines.next() {
         let next = lines.peek().copied().unwrap_or_default();
         if let Some(help) = line.strip_prefix("# HELP ") {
-            // The type stands on the line after the help.
+            // The TYPE line follows the HELP line.
             push(&mut text, "# HELP ", help, is_counter(next));
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             push(&mut text, "# TYPE ", kind, is_counter(line));

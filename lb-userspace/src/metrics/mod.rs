@@ -1,9 +1,9 @@
-//! The registry's side of the metrics: families, their samples, and the text formats of Prometheus.
+//! The shared part of the metrics: families, encoding of samples, and the text formats.
 //!
 //! A room that counts something declares its families and encodes them itself: `dataplane/metrics.rs`,
 //! `proxy/counters/metrics.rs`, and so on, each a [`Collector`] over the room's own snapshot. The agent
-//! registers the collectors at the moment of a scrape (`agent/report/metrics.rs`). Nothing is kept between
-//! scrapes. This room knows none of the others.
+//! registers the collectors for each scrape (`agent/report/metrics.rs`) and keeps nothing between scrapes. This
+//! room depends on no other room.
 
 mod family;
 mod format;
@@ -20,7 +20,7 @@ pub use prometheus_client::{
 };
 pub use samples::{Samples, flag, unix_seconds};
 
-/// Encodes everything that is registered as text.
+/// Encodes all metrics of a registry as text.
 #[must_use]
 pub fn render(registry: &Registry, format: Format) -> String {
     let mut text = String::with_capacity(16 * 1024);

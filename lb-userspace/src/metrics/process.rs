@@ -1,4 +1,4 @@
-//! The agent's own process, from /proc (man 5 proc).
+//! Metrics of the agent's process, from /proc (proc(5)) and getrusage(2).
 
 use std::{
     fmt, fs,
@@ -14,34 +14,34 @@ use super::{Collector, DescriptorEncoder, Samples, families, unix_seconds};
 
 families! {
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
-        "User and system CPU time that the agent spent.";
+        "User and system CPU time of the agent, in seconds.";
     PROCESS_MEMORY: Gauge "process_resident_memory_bytes" []
-        "Resident memory of the agent.";
+        "Resident memory of the agent, in bytes.";
     PROCESS_OPEN_FDS: Gauge "process_open_fds" []
-        "File descriptors that the agent has open.";
+        "Number of open file descriptors of the agent.";
     PROCESS_MAX_FDS: Gauge "process_max_fds" []
-        "File descriptors that the agent may have open.";
+        "Maximum number of open file descriptors of the agent.";
     PROCESS_START: Gauge "process_start_time_seconds" []
-        "When the agent started, in seconds since 1970-01-01 UTC.";
+        "Start time of the agent, in seconds since 1970-01-01 UTC.";
 }
 
-/// What the system says of the agent's process; `None` where it does not say.
+/// Resource usage of the agent's process; `None` for values that could not be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessReading {
-    /// User and system time.
+    /// User and system CPU time.
     pub cpu: Option<Duration>,
     /// Resident memory, in bytes.
     pub resident_bytes: Option<u64>,
-    /// Open file descriptors.
+    /// Number of open file descriptors.
     pub open_fds: Option<u64>,
-    /// The most that may be open.
+    /// Soft limit of open file descriptors.
     pub max_fds: Option<u64>,
-    /// When it started.
+    /// When the agent started.
     pub started: Option<SystemTime>,
 }
 
 impl ProcessReading {
-    /// Reads what is so now. `started` is what the agent noted when it started.
+    /// Reads the current values. `started` is the time that the agent recorded at its start.
     #[must_use]
     pub fn now(started: SystemTime) -> Self {
         Self {
@@ -85,7 +85,7 @@ fn cpu() -> Option<Duration> {
     Some(Duration::from_micros(u64::try_from(micros).ok()?))
 }
 
-/// `VmRSS:     1234 kB`, of /proc/self/status.
+/// Reads the line `VmRSS:     1234 kB` of /proc/self/status.
 fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -97,7 +97,7 @@ fn resident_bytes() -> Option<u64> {
 
 fn open_fds() -> Option<u64> {
     let listed = fs::read_dir("/proc/self/fd").ok()?.count();
-    // The descriptor that lists them is one of them.
+    // The listing includes the descriptor of the directory itself.
     u64::try_from(listed.saturating_sub(1)).ok()
 }
 

@@ -1,4 +1,4 @@
-//! Encodes the samples of one family.
+//! Encoding of the samples of a family.
 
 use std::{
     fmt,
@@ -12,11 +12,10 @@ use prometheus_client::{
 
 use super::Family;
 
-/// Encodes the samples of one family. The values of labels are given in the order of
-/// [`Family::labels`].
+/// Encodes the samples of one family. Label values are passed in the order of [`Family::labels`].
 ///
-/// A counter with a label that has a fixed set of values is given with all of them, zeros included:
-/// `increase()` does not see a counter that appears with its first event.
+/// For a counter whose label has a fixed set of values, callers encode all of them, including zeros:
+/// `increase()` in PromQL misses the first event of a counter that appears only with that event.
 #[derive(Debug)]
 pub struct Samples<'a> {
     encoder: MetricEncoder<'a>,
@@ -24,7 +23,7 @@ pub struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// Encodes the family's name, type and help text; its samples follow.
+    /// Encodes the family's name, type and help text. The samples must follow.
     ///
     /// # Errors
     /// The text could not be written.
@@ -55,7 +54,7 @@ impl<'a> Samples<'a> {
         self.sample(values, encode)
     }
 
-    /// Encodes a counter for each value of the family's only label.
+    /// Encodes a counter for each value of the family's only label, from pairs of label value and count.
     ///
     /// # Errors
     /// The text could not be written.
@@ -77,8 +76,8 @@ impl<'a> Samples<'a> {
         self.sample(values, |sample| sample.encode_gauge(&value))
     }
 
-    /// Encodes a state as a gauge for each value of the family's last label: 1 for `current`, 0 for the
-    /// others. `values` are those of the labels before it.
+    /// Encodes a state as a gauge for each of `states`, the values of the family's last label: 1 for `current`,
+    /// 0 for the others. `values` are the values of the labels before it.
     ///
     /// # Errors
     /// The text could not be written.
@@ -90,8 +89,8 @@ impl<'a> Samples<'a> {
         Ok(())
     }
 
-    /// Encodes a histogram. `bounds` are the upper bounds of all buckets but the last, ascending;
-    /// `counts`, one longer, is how many observations are in each bucket and in none before it.
+    /// Encodes a histogram. `bounds` are the ascending upper bounds of all buckets but the last, which has none.
+    /// `counts` has one element more: the number of observations in each bucket, not cumulative.
     ///
     /// # Errors
     /// The text could not be written.
@@ -102,7 +101,7 @@ impl<'a> Samples<'a> {
         counts: &[u64],
         sum: f64,
     ) -> fmt::Result {
-        // The encoder writes the largest finite number as infinity.
+        // The encoder writes `f64::MAX` as `+Inf`.
         let bounds = bounds.iter().copied().chain([f64::MAX]);
         let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
         let count = counts.iter().sum();
@@ -130,13 +129,13 @@ impl<'a> Samples<'a> {
     }
 }
 
-/// A boolean as the value of a gauge: 1 or 0.
+/// Converts a boolean to the value of a gauge: 1 or 0.
 #[must_use]
 pub fn flag(is_set: bool) -> f64 {
     f64::from(u8::from(is_set))
 }
 
-/// A time as the value of a gauge: seconds since 1970-01-01 UTC.
+/// Converts a time to the value of a gauge: seconds since 1970-01-01 UTC, negative before that.
 #[must_use]
 pub fn unix_seconds(moment: SystemTime) -> f64 {
     match moment.duration_since(UNIX_EPOCH) {
@@ -145,7 +144,7 @@ pub fn unix_seconds(moment: SystemTime) -> f64 {
     }
 }
 
-/// The encoder writes the values of labels as they are.
+/// Escapes a label value, which the encoder does not do.
 fn escaped(value: &str) -> String {
     let value = value.replace('\\', "\\\\");
     value.replace('"', "\\\"").replace('\n', "\\n")
