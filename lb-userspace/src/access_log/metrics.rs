@@ -7,9 +7,9 @@ use crate::metrics::{Collector, DescriptorEncoder, Samples, families};
 
 families! {
     LOG_LINES: Counter "lb_access_log_lines_total" []
-        "Lines of the access log that were written.";
+        "Lines written to the access log.";
     LOG_DROPPED: Counter "lb_access_log_dropped_total" ["reason"]
-        "Lines of the access log that were dropped.";
+        "Lines of the access log that were dropped, by reason.";
 }
 
 impl Collector for Counted {

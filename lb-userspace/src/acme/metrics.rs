@@ -1,4 +1,4 @@
-//! The metrics of the certificates that are obtained.
+//! The metrics of the certificates that the agent obtains by ACME.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,9 +10,9 @@ use crate::{
 
 families! {
     ACME_ORDERS: Counter "lb_acme_orders_total" ["service", "outcome"]
-        "Orders of certificates that ended, by what came of them.";
+        "Completed orders of certificates, by outcome.";
     ACME_RENEWAL_DUE: Gauge "lb_acme_renewal_due_seconds" ["service"]
-        "When a certificate is due to be renewed, in seconds since 1970-01-01 UTC; 0 where there is none yet.";
+        "When a certificate is due to be renewed, in seconds since 1970-01-01 UTC; 0 if there is none yet.";
 }
 
 /// The orders of certificates at the moment of a scrape, by service.

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// order that is already in progress.
 const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(660);
 
-/// A client of the agent that listens on an admin socket. Each request uses a connection of its own.
+/// A client of the agent that listens on an admin socket. Each request uses a new connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,

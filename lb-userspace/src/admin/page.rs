@@ -184,7 +184,7 @@ impl AllDown {
     #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {
-            Self::Trying => "no backend is up: new connections are tried on all",
+            Self::Trying => "no backend is up: new connections are tried on all backends",
             Self::Refusing => "no backend is up: new connections are refused",
         }
     }

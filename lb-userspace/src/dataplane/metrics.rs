@@ -1,4 +1,4 @@
-//! The metrics of the kernel's side.
+//! The metrics of the XDP program and its maps.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -10,29 +10,29 @@ use crate::{
 
 families! {
     XDP_MODE: Gauge "lb_xdp_mode" ["interface", "mode"]
-        "1 for the mode that the XDP program is attached in, 0 for the other.";
+        "1 for the mode in which the XDP program is attached to an interface, 0 for the other mode.";
     XDP_PACKETS: Counter "lb_xdp_packets_total" ["verdict", "reason"]
-        "Packets that the XDP program saw, each in exactly one verdict and reason.";
+        "Packets seen by the XDP program, each counted under exactly one verdict and reason.";
     SERVICE_PACKETS: Counter "lb_service_packets_total" ["service", "direction"]
-        "Packets of a service, in from clients or out to them.";
+        "Packets of a service: in from clients, out to clients.";
     SERVICE_BYTES: Counter "lb_service_bytes_total" ["service", "direction"]
-        "Bytes of a service from the IP header on, in from clients or out to them.";
+        "Bytes of a service, including IP headers: in from clients, out to clients.";
     SERVICE_CONNECTIONS: Counter "lb_service_connections_total" ["service"]
-        "Connections that clients began with a service.";
+        "Connections that clients opened to a service.";
     BACKEND_PACKETS: Counter "lb_backend_packets_total" ["service", "backend", "direction"]
-        "Packets that the kernel forwarded between clients and a backend, in to it or out of it.";
+        "Packets that the kernel forwarded between clients and a backend: in to the backend, out to clients.";
     BACKEND_SOURCE_PORTS: Gauge "lb_backend_source_ports" ["service", "backend", "state"]
-        "Source ports of NAT at a backend that are held, resting or free.";
+        "Source ports of NAT at a backend, by state: held, resting or free.";
 }
 
-/// The kernel's side at the moment of a scrape.
+/// The XDP attachments, counters and source ports at the moment of a scrape.
 #[derive(Clone, Debug, Default)]
 pub struct KernelMetrics {
     /// The interfaces that the XDP program is attached to.
     pub attachments: Vec<Attachment>,
-    /// The counters of the maps.
+    /// The counters read from the BPF maps.
     pub counters: Counters,
-    /// The source ports of the backends that NAT forwards to.
+    /// The source ports of the backends of services with NAT.
     pub source_ports: Arc<[SourcePorts]>,
 }
 
@@ -102,7 +102,7 @@ impl KernelMetrics {
         Ok(())
     }
 
-    /// The traffic of each service: the kernel counts by service and backend.
+    /// Sums the traffic of each service over its backends, as the kernel counts by service and backend.
     fn services(&self) -> BTreeMap<&Name, Sum> {
         let mut services = BTreeMap::<&Name, Sum>::new();
         for traffic in &self.counters.traffic {
@@ -125,6 +125,7 @@ struct Sum {
     bytes_in: u64,
     bytes_out: u64,
     connections: u64,
-    /// Whether responses pass XDP too. XDP sees only the requests of a service that the agent serves.
+    /// Whether the kernel steers the service, so that XDP sees responses too. For a service that the agent serves
+    /// it sees only packets from clients.
     is_steered: bool,
 }

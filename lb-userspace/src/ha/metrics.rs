@@ -1,4 +1,4 @@
-//! The metrics of the pair's inputs and outputs: adverts, tracking, addresses, commands.
+//! The metrics of adverts, tracking, virtual IPs and notify commands.
 
 use std::fmt;
 
@@ -12,31 +12,31 @@ use crate::metrics::{Collector, DescriptorEncoder, Samples, families, flag};
 
 families! {
     TRACK_OK: Gauge "lb_track_ok" ["name"]
-        "1 while something that is tracked is well, 0 while it fails.";
+        "1 while a tracked item is healthy, 0 otherwise.";
     ADVERTS_SENT: Counter "lb_vrrp_adverts_sent_total" []
-        "VRRP adverts that were sent.";
+        "VRRP adverts sent.";
     ADVERTS_RECEIVED: Counter "lb_vrrp_adverts_received_total" []
-        "VRRP adverts that were received, good and the peer's.";
+        "Valid VRRP adverts received from the peer.";
     ADVERTS_REFUSED: Counter "lb_vrrp_adverts_refused_total" ["reason"]
-        "VRRP adverts that were received and refused.";
+        "VRRP adverts received and refused, by reason.";
     ADVERT_ERRORS: Counter "lb_vrrp_advert_errors_total" []
-        "VRRP adverts that could not be sent, and failures of the sockets for them.";
+        "VRRP adverts that could not be sent, and errors of their sockets.";
     NOTIFY_RUNS: Counter "lb_notify_runs_total" ["state", "outcome"]
-        "Runs of the commands that are told of this host's role.";
+        "Runs of the commands of [ha.notify], by state and outcome.";
     VIRTUAL_IP_HELD: Gauge "lb_virtual_ip_held" []
-        "1 while this host has the virtual addresses, 0 while it has not.";
+        "1 while this host has the virtual IPs on its interface, 0 otherwise.";
 }
 
-/// The pair's inputs and outputs at the moment of a scrape.
+/// Adverts, tracking, notify commands and virtual IPs at the moment of a scrape.
 #[derive(Clone, Debug)]
 pub struct HaMetrics {
-    /// Counters of the sockets for adverts.
+    /// The counters of the advert sockets.
     pub adverts: adverts::Counters,
-    /// What is tracked.
+    /// The tracked items.
     pub tracked: Vec<Tracked>,
-    /// The commands of `[ha.notify]`.
+    /// The runs of the commands of `[ha.notify]`.
     pub notified: NotifyView,
-    /// The addresses that move; `None` where none does.
+    /// The addresses that move; `None` if none do.
     pub addresses: Option<AddressesView>,
 }
 

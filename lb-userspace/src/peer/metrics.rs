@@ -1,4 +1,4 @@
-//! The metrics of the link.
+//! The metrics of the link to the peer.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use crate::metrics::{Collector, DescriptorEncoder, Samples, families, flag};
 
 families! {
     PEER_LINK_UP: Gauge "lb_peer_link_up" []
-        "1 while the link to the peer's agent stands, 0 while it does not.";
+        "1 while the link to the peer's agent is up, 0 otherwise.";
     PEER_LINK_LAG: Gauge "lb_peer_link_lag_seconds" []
-        "How long the last ping over the link took, there and back.";
+        "Round-trip time of the last ping over the link, in seconds.";
     PEER_LINK_REFUSED: Counter "lb_peer_link_refused_total" ["reason"]
-        "Connections to the port of the link that were refused.";
+        "Connections to the link's port that were refused, by reason.";
     PEER_LINK_BYTES: Counter "lb_peer_link_bytes_total" ["direction"]
-        "Bytes over the link, in from the peer or out to it.";
+        "Bytes over the link: in from the peer, out to the peer.";
 }
 
 impl Collector for View {

@@ -12,15 +12,15 @@ use crate::{
 
 families! {
     BACKEND_UP: Gauge "lb_backend_up" ["pool", "backend"]
-        "1 while a backend takes new connections, 0 while it is draining or down.";
+        "1 while a backend gets new connections, 0 while it is draining or down.";
     BACKEND_STATE: Gauge "lb_backend_state" ["pool", "backend", "state"]
-        "1 for the state that a backend is in, 0 for the others.";
+        "1 for the current state of a backend, 0 for the other states.";
     BACKEND_EJECTED: Gauge "lb_backend_ejected" ["pool", "backend"]
-        "1 while a backend is ejected for failing requests, 0 while it is not.";
+        "1 while a backend is ejected for failing requests, 0 otherwise.";
     BACKEND_CHECK: Gauge "lb_backend_check_seconds" ["pool", "backend"]
-        "How long the last health check of a backend took.";
+        "Duration of the last health check of a backend, in seconds.";
     POOL_ALL_DOWN: Gauge "lb_pool_all_down" ["pool"]
-        "1 while no backend of a pool is up, 0 while one is.";
+        "1 while no backend of a pool is up, 0 otherwise.";
 }
 
 /// The pools at the moment of a scrape.
@@ -28,11 +28,11 @@ families! {
 pub struct PoolMetrics {
     /// The backends of all pools.
     pub backends: Vec<BackendReading>,
-    /// The pools, and whether no backend of them is up.
+    /// The pools, each with whether all of its backends are not up.
     pub pools: Vec<(Name, bool)>,
 }
 
-/// One backend of one pool.
+/// The state of a backend of a pool.
 #[derive(Clone, Debug)]
 pub struct BackendReading {
     /// The pool.
@@ -41,9 +41,9 @@ pub struct BackendReading {
     pub backend: Name,
     /// The state that the backend is in.
     pub state: BackendState,
-    /// Whether the backend is ejected for failing requests; `None`: its pool ejects none.
+    /// Whether the backend is ejected for failing requests; `None` for a pool without outlier ejection.
     pub ejected: Option<bool>,
-    /// How long the last check took; `None` before the first, and in a pool without a check.
+    /// Duration of the last health check; `None` before the first one, and in a pool without checks.
     pub check: Option<Duration>,
 }
 

@@ -1,6 +1,6 @@
-//! A stage for the XDP program: a network namespace of this thread's own with the interface, routes
-//! and neighbours of a balancer, the program loaded by the agent's own code, and packets fed to it
-//! by `BPF_PROG_TEST_RUN`.
+//! A test stage for the XDP program: a network namespace private to this thread with the interface, routes
+//! and neighbours of a load balancer. The agent's code loads the program, and `BPF_PROG_TEST_RUN` feeds
+//! packets to it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -24,30 +24,30 @@ use lb::{
 use lb_common::backend::BackendState;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 
-/// The balancer's address.
+/// The load balancer's address, which services listen on.
 pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
-/// Another address of the balancer.
+/// A second address of the load balancer.
 pub(crate) const FURTHER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 70);
-/// The last octets of the backends' addresses, 10.0.0.0/24.
+/// The last octets of the backends' addresses, in 10.0.0.0/24.
 pub(crate) const BACKENDS: [u8; 4] = [6, 7, 9, 19];
-/// The source ports of NAT.
+/// The source ports that NAT may use.
 pub(crate) const SOURCE_PORTS: RangeInclusive<u16> = 10_240..=32_767;
 
-/// What a stage has besides the scene: a steered service for each pool, and the table's size.
+/// The configuration of a stage: steered services with a pool each, and the data plane's settings.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup<'a> {
-    /// How the pools share new connections out.
+    /// The balancing algorithm of all pools.
     pub(crate) balance: Balance,
-    /// Each steered service's port at [`VIP`], with the last octets of its backends' addresses.
+    /// The port on [`VIP`] of each steered service, with the last octets of its backends' addresses.
     pub(crate) services: &'a [(u16, &'a [u8])],
-    /// Connections that the table has room for.
+    /// The capacity of the flow table, in connections.
     pub(crate) max_connections: u32,
-    /// Addresses that backends see besides [`VIP`]: the host has [`FURTHER`].
+    /// Source addresses for NAT besides [`VIP`]. The host has [`FURTHER`].
     pub(crate) source_addresses: &'a [Ipv4Addr],
 }
 
 impl Setup<'_> {
-    /// The balancer's `[dataplane]`.
+    /// Returns the load balancer's `[dataplane]`.
     pub(crate) fn settings(&self) -> config::Dataplane {
         config::Dataplane {
             max_connections: self.max_connections,
@@ -57,30 +57,30 @@ impl Setup<'_> {
     }
 }
 
-/// Connections that the table has room for where a test does not say otherwise.
+/// The default capacity of the flow table, in connections.
 pub(crate) const MAX_CONNECTIONS: u32 = 131_072;
 
-/// Bytes that a program may put in front of a packet: an outer IPv4 header.
+/// The maximum number of bytes that the program prepends to a packet: an outer IPv4 header.
 const ENCAPSULATION: usize = 20;
 
-/// The loaded program.
+/// A stage with the loaded program.
 pub(crate) struct Stage {
-    /// The agent's side.
+    /// The agent's handle of the program and its maps.
     pub(crate) dataplane: Dataplane,
-    /// The number of the balancer's interface.
+    /// The index of the load balancer's interface.
     pub(crate) interface: u32,
     program: Xdp,
     empty: Ebpf,
 }
 
 impl Stage {
-    /// Raises a stage on this thread: it leaves the machine's network for one of its own, which is
-    /// gone with the thread.
+    /// Creates a stage on this thread with one service on port 80 and [`BACKENDS`]. The thread moves to a new
+    /// network namespace, which is removed when the thread ends.
     pub(crate) fn raise(balance: Balance) -> Self {
         Self::raise_before(balance, &BACKENDS)
     }
 
-    /// The same with backends of one's own, by the last octets of their addresses.
+    /// Like [`Self::raise`], with backends given by the last octets of their addresses.
     pub(crate) fn raise_before(balance: Balance, backends: &[u8]) -> Self {
         Self::raise_as(&Setup {
             balance,
@@ -90,13 +90,13 @@ impl Stage {
         })
     }
 
-    /// The same with services of one's own. An agent's service listens at port 443, before the
-    /// backends of the first.
+    /// Like [`Self::raise`], with the services of `setup`. In addition, a service that the agent serves listens
+    /// on port 443 and uses the first pool.
     pub(crate) fn raise_as(setup: &Setup<'_>) -> Self {
         Self::raise_on(&node(), &setup.settings(), "", setup)
     }
 
-    /// The same on a host of one's own, whose scene has more lines.
+    /// Like [`Self::raise_as`], on `node` with `settings`, after running the additional commands of `scene`.
     pub(crate) fn raise_on(
         node: &Node,
         settings: &config::Dataplane,
@@ -132,7 +132,7 @@ impl Stage {
         }
     }
 
-    /// Has the agent apply another configuration.
+    /// Applies another configuration to the data plane.
     pub(crate) fn apply(&mut self, setup: &Setup<'_>) {
         let (services, views) = services(setup);
         self.dataplane
@@ -140,13 +140,13 @@ impl Stage {
             .expect("the maps are filled");
     }
 
-    /// Feeds one packet to the program, as if it came in by the interface: the XDP action, what
-    /// became of the packet, and how long the kernel says that it took.
+    /// Runs the program on a packet as if it was received on the interface. Returns the XDP action and the run
+    /// time that the kernel reports; `out` is set to the resulting packet.
     pub(crate) fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
         test_run(&self.program, self.interface, packet, out)
     }
 
-    /// The same for a program that does nothing.
+    /// Like [`Self::feed`], with a program that does nothing.
     pub(crate) fn feed_empty(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
         let program = self.empty.program("pass").expect("the empty program");
         let program: &Xdp = program.try_into().expect("an XDP program");
@@ -154,8 +154,8 @@ impl Stage {
     }
 }
 
-/// The interface, its neighbours, and a BPF file system that nobody else sees. Without IPv6 no
-/// packet comes in but those that are fed.
+/// The commands that set up the interface, its neighbours and a private BPF file system. IPv6 is disabled so that
+/// the program sees no packets but those of the test.
 const SCENE: &str = "
     mount --make-rprivate /
     mount -t bpf bpf /sys/fs/bpf
@@ -172,7 +172,8 @@ const SCENE: &str = "
     ip neighbour add 172.31.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
 ";
 
-/// The per-CPU turns go round in one order, and no other CPU's clock or cache comes between.
+/// Pins this thread to one CPU, so that the per-CPU round-robin counters advance in a fixed order and
+/// measurements are not affected by another CPU's clock or cache.
 fn stay_on_one_cpu() {
     let mut cpus = CpuSet::new();
     cpus.set(0).expect("the first CPU");
@@ -197,18 +198,18 @@ fn empty() -> Ebpf {
     let mut loaded = EbpfLoader::new()
         .map_max_entries("connections", 1024)
         .load(OBJECT)
-        .expect("loads");
+        .expect("the object loads");
     let program: &mut Xdp = loaded
         .program_mut("pass")
-        .expect("is there")
+        .expect("the object has the program")
         .try_into()
-        .expect("is XDP");
-    program.load().expect("is accepted");
+        .expect("an XDP program");
+    program.load().expect("the verifier accepts the program");
     loaded
 }
 
-/// Has the kernel run `program` once on a packet that came in by `interface`, a number in this
-/// thread's network namespace: the XDP action, the packet as it left, and the time that it took.
+/// Runs `program` once in the kernel on a packet received on `interface`, an index in this thread's network
+/// namespace. Returns the XDP action and the run time; `out` is set to the resulting packet.
 pub(crate) fn test_run(
     program: &Xdp,
     interface: u32,
@@ -238,7 +239,7 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 
-/// The balancer's `[node]`.
+/// Returns the load balancer's `[node]`.
 pub(crate) fn node() -> Node {
     Node {
         name: name("lb-a"),
@@ -246,7 +247,7 @@ pub(crate) fn node() -> Node {
     }
 }
 
-/// The balancer's `[dataplane]`.
+/// Returns the load balancer's `[dataplane]`.
 pub(crate) fn settings() -> config::Dataplane {
     config::Dataplane {
         pin_path: PathBuf::from("/sys/fs/bpf/lb"),
@@ -257,7 +258,7 @@ pub(crate) fn settings() -> config::Dataplane {
     }
 }
 
-/// The services of a setup and the state of their pools, all backends up.
+/// Returns the services of a setup and the views of their pools, with all backends up.
 fn services(setup: &Setup<'_>) -> (Vec<Service>, Vec<Arc<PoolView>>) {
     let tcp = Mode::Tcp {
         forward: Forward::Nat,

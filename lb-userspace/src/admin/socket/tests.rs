@@ -116,7 +116,7 @@ async fn a_second_agent_is_refused() {
     let second = AdminSocket::bind(&path);
     assert!(matches!(second, Err(SocketError::InUse(_))), "{second:?}");
     drop(first);
-    AdminSocket::bind(&path).expect("the first has gone");
+    AdminSocket::bind(&path).expect("the first was dropped");
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn a_stale_socket_is_replaced_and_a_file_is_not() {
 fn without_an_agent_the_client_says_what_to_do() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("lb.sock");
-    let error = Client::new(&path).status().expect_err("nobody");
+    let error = Client::new(&path).status().expect_err("no agent");
     assert!(matches!(error, ClientError::NotRunning(_)), "{error}");
     assert!(error.to_string().contains("systemctl start lb"), "{error}");
 }

@@ -18,8 +18,8 @@ pub struct HaStatus {
     pub priority: u8,
     /// The VRRP virtual router identifier (VRID), 1 to 255.
     pub virtual_router_id: u8,
-    /// Whether this host has stepped back: it hears no peer, and the address is elsewhere or cannot be confirmed
-    /// to be here.
+    /// Whether this host has stepped back: it hears no peer, and the address is elsewhere or cannot be
+    /// confirmed to be here.
     pub stepped_back: bool,
     /// Whether a hand-over is in progress.
     pub handing_over: bool,

@@ -112,7 +112,8 @@ fn this_host(ha: &HaStatus, status: &Status) -> HostRow {
     }
 }
 
-/// Explains why this host stepped back: the address was seen elsewhere, or it could not be confirmed to be here.
+/// Explains why this host stepped back: the address was seen elsewhere, or could not be confirmed to be
+/// here.
 fn why_stepped_back(owner: AddressOwner) -> &'static str {
     match owner {
         AddressOwner::Other | AddressOwner::Nobody => {

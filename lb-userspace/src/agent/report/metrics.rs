@@ -26,10 +26,10 @@ mod role;
 
 families! {
     BUILD_INFO: Gauge "lb_build_info" ["version", "node"]
-        "Always 1; which agent this is.";
+        "Always 1; the labels identify the agent.";
 }
 
-/// The metric families of the agent, in the order of the exposition: what `docs/metrics.md` lists.
+/// Returns all metric families of the agent, in the order of the exposition. `docs/metrics.md` lists them.
 pub fn metric_families() -> impl Iterator<Item = &'static Family> {
     ALL_FAMILIES.into_iter().flatten()
 }
@@ -50,7 +50,7 @@ const ALL_FAMILIES: [&[Family]; 13] = [
     PROCESS_FAMILIES,
 ];
 
-/// Which agent this is.
+/// The version and node of the agent.
 #[derive(Debug)]
 struct Build {
     node: Name,
@@ -64,8 +64,8 @@ impl Collector for Build {
     }
 }
 
-/// Registers what was observed of the data plane, the pools, the front and the process, and of the pair
-/// where the host is in one.
+/// Registers the collectors of the data plane, the pools, the front and the process, and those of the pair if
+/// the host is in one.
 pub(super) fn registry(
     observed: Observed,
     source_ports: Arc<[SourcePorts]>,

@@ -1,4 +1,4 @@
-//! The metrics of the flows that the hosts of a pair send each other.
+//! The metrics of the replication of flows between the hosts of a pair.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use crate::metrics::{Collector, DescriptorEncoder, Samples, families, flag};
 
 families! {
     PEER_FLOWS_SYNCED: Gauge "lb_peer_flows_synced" []
-        "1 while this host has all flows of the peer, 0 while it has not.";
+        "1 while this host has all flows of the peer, 0 otherwise.";
     PEER_FLOWS_SENT: Counter "lb_peer_flows_sent_total" []
         "Flows sent to the peer.";
     PEER_FLOWS_RECEIVED: Counter "lb_peer_flows_received_total" []
-        "Flows that the peer told of and that were taken in.";
+        "Flows received from the peer and imported.";
     PEER_FLOWS_SKIPPED: Counter "lb_peer_flows_skipped_total" ["reason"]
-        "Flows of the peer that were not imported, or flows that cannot be sent to it.";
+        "Flows of the peer that were not imported, and flows that cannot be sent to the peer.";
     PEER_FLOW_EVENTS_LOST: Counter "lb_peer_flow_events_lost_total" []
-        "Events of flows that the kernel had no room to tell the agent of.";
+        "Flow events from the kernel that were lost because the event buffer was full.";
 }
 
 /// The replication of flows at the moment of a scrape.

@@ -7,7 +7,7 @@ use crate::metrics::{Collector, DescriptorEncoder, Samples, families, unix_secon
 
 families! {
     CERTIFICATE_EXPIRY: Gauge "lb_certificate_expiry_seconds" ["service", "name", "file"]
-        "When a certificate ends, in seconds since 1970-01-01 UTC.";
+        "When a certificate expires, in seconds since 1970-01-01 UTC.";
 }
 
 /// The certificates in use at the moment of a scrape.

@@ -1,7 +1,7 @@
 //! The metrics of the HTTP front.
 //!
-//! The families have no label for the pool: backends of one name in two pools of a service are one series,
-//! with the sum of both.
+//! The families have no label for the pool: backends of the same name in two pools of a service share a series,
+//! which has the sum of both.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -13,43 +13,43 @@ use crate::{
 
 families! {
     HTTP_REQUESTS: Counter "lb_http_requests_total" ["service", "backend", "code"]
-        "Requests that the HTTP front answered; backend is empty where none was asked.";
+        "Requests answered by the HTTP front; backend is empty if no backend got the request.";
     HTTP_ROUTED: Counter "lb_http_route_requests_total" ["service", "route"]
-        "Requests that a route took; route is default for those that none took.";
+        "Requests by matching route; route is default if none matched.";
     HTTP_BROKEN: Counter "lb_http_broken_total" ["service", "backend", "reason"]
-        "Requests whose response did not reach the client whole; none is in lb_http_requests_total.";
+        "Requests whose response did not reach the client completely; not counted in lb_http_requests_total.";
     HTTP_SECONDS: Histogram "lb_http_request_seconds" ["service"]
-        "Time from the end of a request's head to the end of its response.";
+        "Time from the end of a request's head to the end of its response, in seconds.";
     HTTP_CONNECTIONS: Gauge "lb_http_connections" ["service"]
-        "Client connections that the HTTP front has open.";
+        "Open client connections of the HTTP front.";
     HTTP_BUFFERED: Gauge "lb_http_buffered_bytes" []
-        "Bytes of responses that wait for clients of the HTTP front, and of buffers in use.";
+        "Bytes of responses waiting to be sent to clients of the HTTP front, and of buffers in use.";
     HTTP_CLOSED: Counter "lb_http_connections_closed_total" ["service", "reason"]
-        "Client connections and tunnels of the HTTP front that ended early, without a request under way.";
+        "Client connections and tunnels of the HTTP front that ended early without a request in flight.";
     HTTP_REFUSALS: Counter "lb_http_refusals_total" ["service", "reason"]
-        "Requests that the HTTP front answered itself because of what the client sent.";
+        "Requests that the HTTP front answered itself because of a fault of the client.";
     HTTP_OWN_ANSWERS: Counter "lb_http_own_answers_total" ["service", "backend", "reason"]
-        "Requests that the HTTP front answered in place of a backend for any other reason.";
+        "Requests that the HTTP front answered in place of a backend for reasons other than the client.";
     HTTP_RETRIES: Counter "lb_http_retries_total" ["service"]
-        "Times that a request was sent again, for want of a connection or of an answer.";
+        "Retries of requests after a connection failed, or ended without a response.";
     HTTP_RETRIES_REFUSED: Counter "lb_http_retries_refused_total" ["service"]
-        "Times that a request was not sent again because retry_budget had nothing left.";
+        "Retries of requests that were not made because retry_budget was exhausted.";
     HTTP_QUEUED: Gauge "lb_http_queued_requests" ["service"]
-        "Requests that wait in the queue of a pool for a backend that has room.";
+        "Requests in the queue of a pool, waiting for a backend below its limit.";
     HTTP_QUEUE_WAITS: Counter "lb_http_queue_waits_total" ["service"]
         "Requests that waited in the queue of a pool.";
     HTTP_QUEUE_REJECTIONS: Counter "lb_http_queue_rejections_total" ["service"]
-        "Requests that got 503 because the queue was full, or they waited too long in it.";
+        "Requests answered with 503 because the queue of a pool was full or their time in it ran out.";
     PANICS: Counter "lb_panics_total" ["service"]
-        "Faults of the agent itself that ended a client's connection, or one of its streams.";
+        "Panics in the agent that ended a client's connection or one of its streams.";
     BACKEND_CONNECTIONS: Gauge "lb_backend_connections" ["service", "backend"]
-        "Connections of the HTTP front to a backend that have a request under way.";
+        "Connections of the HTTP front to a backend that have a request in flight.";
     BACKEND_EJECTIONS: Counter "lb_backend_ejections_total" ["service", "backend"]
-        "Times that a backend was ejected for failing requests, by the service of the last of them.";
+        "Ejections of a backend for failing requests, by the service of the last failed request.";
     TLS_HANDSHAKES: Counter "lb_tls_handshakes_total" ["version", "resumed"]
         "TLS handshakes that succeeded.";
     TLS_FAILURES: Counter "lb_tls_handshake_failures_total" ["service", "reason"]
-        "TLS handshakes that failed or took too long.";
+        "TLS handshakes that failed or timed out.";
 }
 
 impl Collector for Counters {
@@ -143,7 +143,7 @@ impl Counters {
     }
 }
 
-/// A counter with the label `service`.
+/// Encodes a counter with the label `service`.
 fn by_service(
     encoder: &mut DescriptorEncoder<'_>,
     family: &'static Family,
@@ -155,7 +155,7 @@ fn by_service(
     Samples::begin(encoder, family)?.counters(counts)
 }
 
-/// A counter with the labels `service` and `reason`.
+/// Encodes a counter with the labels `service` and `reason`.
 fn by_reason(
     encoder: &mut DescriptorEncoder<'_>,
     family: &'static Family,
@@ -168,7 +168,7 @@ fn by_reason(
     Ok(())
 }
 
-/// A counter with the labels `service`, `backend` and `reason`.
+/// Encodes a counter with the labels `service`, `backend` and `reason`.
 fn by_backend_and_reason(
     encoder: &mut DescriptorEncoder<'_>,
     family: &'static Family,
@@ -189,7 +189,7 @@ fn by_backend_and_reason(
     Ok(())
 }
 
-/// The value of the label `backend`: empty where the request reached none.
+/// Returns the value of the label `backend`: empty if no backend got the request.
 fn in_pool(backend: Option<&(Name, Name)>) -> &str {
     backend.map_or("", |(_pool, name)| name.as_str())
 }

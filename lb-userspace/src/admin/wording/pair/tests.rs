@@ -68,7 +68,7 @@ fn a_standby_without_a_link_is_silent_and_that_is_well() {
         pair.hosts[1].note.0
     };
     assert_eq!(silent(State::Master), Tone::Plain);
-    assert_eq!(silent(State::Backup), Tone::Bad, "nobody is active");
+    assert_eq!(silent(State::Backup), Tone::Bad, "no host is active");
 }
 
 #[test]
@@ -104,7 +104,10 @@ fn two_active_hosts_and_none_are_problems() {
         ha.role = State::Backup;
         ha.handing_over = true;
     });
-    assert_eq!(moving.facts[0].about, "Elastic IP", "it is under way");
+    assert_eq!(
+        moving.facts[0].about, "Elastic IP",
+        "a hand-over is in progress"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The metrics of the Elastic IP and of the calls of the EC2 API.
+//! The metrics of the Elastic IP and of calls of the EC2 API.
 
 use std::{fmt, time::SystemTime};
 
@@ -12,15 +12,15 @@ use crate::{
 
 families! {
     ELASTIC_IP_OWNER: Gauge "lb_elastic_ip_owner" ["owner"]
-        "1 for the owner that the Elastic IP had when it was last seen, 0 for the others.";
+        "1 for the last known owner of the Elastic IP, 0 for the others.";
     ELASTIC_IP_CONFIRMED: Gauge "lb_elastic_ip_confirmed_timestamp_seconds" []
-        "When the Elastic IP was last confirmed to be here, in seconds since 1970-01-01 UTC.";
+        "When the Elastic IP was last confirmed to be on this host, in seconds since 1970-01-01 UTC.";
     ELASTIC_IP_CALLS: Counter "lb_elastic_ip_calls_total" ["operation", "outcome"]
-        "Calls of the EC2 API that ended.";
+        "Completed calls of the EC2 API, by outcome.";
     ELASTIC_IP_CALL_SECONDS: Histogram "lb_elastic_ip_call_seconds" ["operation"]
-        "How long calls of the EC2 API took.";
+        "Duration of calls of the EC2 API, in seconds.";
     ELASTIC_IP_MOVES: Counter "lb_elastic_ip_moves_total" []
-        "How many times this host moved the Elastic IP to itself.";
+        "Number of times that this host moved the Elastic IP to itself.";
 }
 
 const OWNERS: [AddressOwner; 4] = [
@@ -34,15 +34,15 @@ const OWNERS: [AddressOwner; 4] = [
 #[derive(Clone, Debug)]
 pub(super) struct ElasticIpMetrics {
     pub(super) owner: AddressOwner,
-    /// When the address was last confirmed to be this host's; `None`: never since the agent started.
+    /// When the address was last confirmed to be on this host; `None`: never since the agent started.
     pub(super) confirmed: Option<SystemTime>,
     pub(super) counters: aws::Counters,
-    /// How many times this host moved the address to itself.
+    /// Number of times that this host moved the address to itself.
     pub(super) moves: u64,
 }
 
 impl ElasticIpMetrics {
-    /// `None` where no Elastic IP moves.
+    /// Takes a snapshot; `None` if no Elastic IP moves.
     pub(super) fn new(ha: &Ha, known: &Known) -> Option<Self> {
         let ec2 = known.ec2.as_ref()?;
         matches!(ha.moves, Moves::ElasticIp(_)).then(|| Self {

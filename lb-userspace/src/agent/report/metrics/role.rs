@@ -11,15 +11,15 @@ use crate::{
 
 families! {
     VRRP_STATE: Gauge "lb_vrrp_state" ["state"]
-        "1 for the state that this host's virtual router is in, 0 for the others.";
+        "1 for the current state of this host's virtual router, 0 for the other states.";
     VRRP_PRIORITY: Gauge "lb_vrrp_priority" []
-        "The priority of this host, with what is tracked.";
+        "Effective priority of this host, including the weights of tracked items.";
     VRRP_STEPPED_BACK: Gauge "lb_vrrp_stepped_back" []
-        "1 while this host has stepped back for a host that it cannot hear.";
+        "1 while this host has stepped back, hearing no peer and unable to confirm the Elastic IP as its own.";
     FAILOVERS: Counter "lb_failovers_total" ["reason"]
-        "How many times this host became the active one.";
+        "Number of times that this host became active, by reason.";
     VRRP_TRANSITIONS: Counter "lb_vrrp_transitions_total" ["state", "reason"]
-        "How many times this host's virtual router came into a state.";
+        "State changes of this host's virtual router, by new state and reason.";
 }
 
 const STATES: [State; 4] = [State::Init, State::Backup, State::Master, State::Fault];
@@ -28,10 +28,10 @@ const STATES: [State; 4] = [State::Init, State::Backup, State::Master, State::Fa
 #[derive(Clone, Debug)]
 pub(super) struct RoleMetrics {
     pub(super) state: State,
-    /// 1 to 254, with what is tracked.
+    /// The effective priority, 1 to 254, including the weights of tracked items.
     pub(super) priority: u8,
     pub(super) stepped_back: bool,
-    /// How many times this host entered a state, by cause. Those that have happened.
+    /// Number of times that this host entered a state, by cause. Has no entries with 0.
     pub(super) transitions: BTreeMap<(State, Cause), u64>,
 }
 
