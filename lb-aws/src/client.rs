@@ -125,7 +125,7 @@ impl Ec2 {
             .await?;
         let address = described.addresses().first().ok_or_else(|| {
             let why = format!(
-                "DescribeAddresses on {} described nothing; look at allocation_id in \
+                "DescribeAddresses on {} returned no address; check allocation_id in \
                  [ha.elastic_ip]",
                 self.allocation_id
             );

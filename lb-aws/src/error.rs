@@ -84,7 +84,7 @@ impl ApiError {
             ),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => (
                 ErrorKind::Unreachable,
-                "no connection came about in time".to_owned(),
+                "no connection was established in time".to_owned(),
             ),
             SdkError::DispatchFailure(failure) if failure.is_io() => {
                 (ErrorKind::Unreachable, root_cause(error))
@@ -92,7 +92,7 @@ impl ApiError {
             SdkError::ServiceError(service) => of_code(service.err(), service.raw()),
             SdkError::ResponseError(_) => (
                 ErrorKind::Other,
-                format!("the answer is not one of EC2's ({})", root_cause(error)),
+                format!("the response is not from EC2 ({})", root_cause(error)),
             ),
             _ => (of_cause(error), root_cause(error)),
         };
@@ -106,7 +106,7 @@ impl ApiError {
 
     /// The call exceeded the time limit.
     pub(super) fn overdue(what: &str) -> Self {
-        let sentence = format!("{what} did not end in time; it is tried again");
+        let sentence = format!("{what} did not end in time; it is retried");
         Self::new(ErrorKind::TimedOut, sentence)
     }
 }
@@ -130,7 +130,7 @@ fn without_code(status: u16) -> (ErrorKind, String) {
     } else {
         ErrorKind::Other
     };
-    let said = format!("the answer, of status {status}, is not one of EC2's");
+    let said = format!("the response, of status {status}, is not from EC2");
     (kind, said)
 }
 
@@ -187,20 +187,20 @@ fn advice(kind: ErrorKind, action: &str, code: Option<&str>) -> String {
             format!("allow ec2:{action} in the instance's role (docs/aws.md has the policy)")
         }
         (ErrorKind::Denied, Some("RequestExpired" | "SignatureDoesNotMatch" | "AuthFailure")) => {
-            "look at the credentials, and at this host's clock: it must be right to 5 minutes"
-                .to_owned()
+            "check the credentials, and this host's clock: it must be right to 5 minutes".to_owned()
         }
         (ErrorKind::Denied, _) => {
-            "look at the instance's role and its credentials (docs/aws.md)".to_owned()
+            "check the instance's role and its credentials (docs/aws.md)".to_owned()
         }
         (ErrorKind::Throttled, _) => {
-            "it is tried again, less and less often; others in this account call EC2 too".to_owned()
+            "it is retried with increasing delays; other programs in this account call EC2 too"
+                .to_owned()
         }
         (ErrorKind::Unreachable, _) => {
-            "it is tried again; look at this host's way to the API (docs/aws.md)".to_owned()
+            "it is retried; check this host's route to the API (docs/aws.md)".to_owned()
         }
-        (ErrorKind::Invalid, _) => "look at the IDs and addresses in [ha.elastic_ip]".to_owned(),
-        (ErrorKind::TimedOut | ErrorKind::Other, _) => "it is tried again".to_owned(),
+        (ErrorKind::Invalid, _) => "check the IDs and addresses in [ha.elastic_ip]".to_owned(),
+        (ErrorKind::TimedOut | ErrorKind::Other, _) => "it is retried".to_owned(),
     }
 }
 

@@ -372,8 +372,7 @@ impl<T, F: Future<Output = Result<T, ApiError>>> Future for Guarded<F> {
         let work = self.0.as_mut();
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| work.poll(context)));
         polled.unwrap_or_else(|_| {
-            let why =
-                "a call of the EC2 API panicked, which is a mistake of ours; it is tried again";
+            let why = "a call of the EC2 API panicked, which is a bug in lb; it is retried";
             Poll::Ready(Err(ApiError::new(ErrorKind::Other, why.to_owned())))
         })
     }

@@ -1,5 +1,4 @@
-//! What environment variables change: each test in a process of its own, as they are the whole
-//! process's.
+//! Environment variables: each test runs in a separate process, as they apply to the whole process.
 
 use std::{env, io, net::SocketAddr, process::Command, sync::Arc};
 

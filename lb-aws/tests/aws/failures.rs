@@ -1,4 +1,4 @@
-//! What an API that does not do as it should makes of the calls.
+//! How the calls report an API that fails.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::site::{Site, any_port, failed};
 
-/// What a bounded call may take beyond its bound on a machine that does other things too.
+/// Tolerance for a call's time limit on a busy machine.
 const ALLOWANCE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_host_that_takes_no_connection_is_waited_for_a_second() {
     assert!(took < Duration::from_secs(1) + ALLOWANCE, "{took:?}");
 }
 
-/// A listener whose queue is full: the kernel drops whoever else wants to connect.
+/// A listener whose accept queue is full: the kernel drops further connection attempts.
 struct FullListener {
     address: SocketAddr,
     _listener: Socket,
@@ -125,7 +125,7 @@ async fn an_answer_that_is_no_xml_is_a_failure() {
     failed(
         ec2.describe().await,
         ErrorKind::Other,
-        &["not one of EC2's"],
+        &["not from EC2"],
     );
     failed(
         ec2.associate().await,

@@ -1,5 +1,5 @@
-//! The calls of AWS against servers that can be slow, throttle, fail, hang and lie, and against
-//! moto.
+//! Calls to AWS, against fake servers that can be slow, throttle, fail, hang and return false data,
+//! and against moto.
 
 mod calls;
 mod environment;

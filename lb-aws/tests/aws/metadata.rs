@@ -1,4 +1,4 @@
-//! What the metadata service tells, and what when it does not.
+//! Identity and credentials from the metadata service, and its failures.
 
 use std::{
     net::Ipv4Addr,

@@ -1,4 +1,4 @@
-//! moto, which reads AWS's documents with other eyes than ours.
+//! The calls against moto, an independent reading of AWS's documentation.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -34,7 +34,7 @@ impl Site {
         }
     }
 
-    /// Connects as the first instance, in the network that moto is in, and does something.
+    /// Connects as the first instance, in moto's network, and runs `work`.
     fn with_client<T, F>(&self, work: impl FnOnce(Ec2) -> F + Send + 'static) -> T
     where
         T: Send + 'static,
@@ -87,7 +87,7 @@ fn moto_does_as_it_is_told_and_says_so() {
 
 #[test]
 fn moto_denies_what_no_policy_allows() {
-    // The calls that furnish it are let through; ours come after them.
+    // moto lets the calls that set it up pass; the calls under test come after them.
     let site = Site::raise(&[("INITIAL_NO_AUTH_ACTION_COUNT", "6")]);
     site.with_client(async |ec2: Ec2| {
         failed(

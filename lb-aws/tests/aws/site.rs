@@ -1,4 +1,4 @@
-//! An EC2 and a metadata service on the loopback, in which we are the first instance.
+//! A fake EC2 API and metadata service on loopback; the agent is the first instance.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -13,7 +13,7 @@ pub(crate) const BALANCERS: &[(&str, Ipv4Addr)] = &[
     ("lb-b", Ipv4Addr::new(172, 31, 15, 233)),
 ];
 
-/// How long what should happen may take on a machine that does other things too.
+/// Time limit of waits on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Site {
@@ -30,7 +30,7 @@ impl Site {
         Self { ec2, imds }
     }
 
-    /// What the first instance's configuration says when it says no more than it must.
+    /// The minimal configuration of the first instance.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             allocation_id: self.ec2.allocation_id().to_owned(),
@@ -48,13 +48,13 @@ impl Site {
         Ec2::connect(&self.settings()).await.expect("a client")
     }
 
-    /// Has the API be so for longer than the test takes.
+    /// Sets the behaviour of the API for longer than the test takes.
     pub(crate) fn lastingly(&self, fault: impl FnOnce(&mut Faults) -> &mut Option<Instant>) {
         self.ec2
             .faults(|faults| *fault(faults) = Faults::lasting(PATIENCE * 10));
     }
 
-    /// The interface that we are not.
+    /// The interface of the other instance.
     pub(crate) fn other_interface(&self) -> &str {
         &self.ec2.interfaces()[1].id
     }
@@ -64,7 +64,7 @@ pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
-/// That a call failed in that way, and said so with these words.
+/// Asserts that a call failed in this way, with these words in its error.
 pub(crate) fn failed<T>(result: Result<T, ApiError>, kind: ErrorKind, words: &[&str]) {
     let Err(error) = result else {
         panic!("it succeeded");
@@ -75,7 +75,7 @@ pub(crate) fn failed<T>(result: Result<T, ApiError>, kind: ErrorKind, words: &[&
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
     let deadline = Instant::now() + PATIENCE;
     while !so().await {

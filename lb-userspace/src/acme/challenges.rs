@@ -105,7 +105,7 @@ enum Key {
 
 /// A self-signed certificate could not be created.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a certificate to answer handshakes with: {0}")]
+#[error("cannot create a self-signed certificate: {0}")]
 pub struct SelfSignedError(String);
 
 impl Challenges {

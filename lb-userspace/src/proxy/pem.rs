@@ -64,7 +64,7 @@ pub enum PemProblem {
     },
     /// A key is encrypted.
     #[error(
-        "the {label} in line {line} is encrypted, and there is nobody to ask for its password; write it out with: openssl pkey -in FILE"
+        "the {label} in line {line} is encrypted, and the agent cannot ask for its password; decrypt it with: openssl pkey -in FILE"
     )]
     Encrypted {
         /// The line that the block begins in.

@@ -8,11 +8,11 @@ use super::{Refusal, date::http_date, field_line::push_field};
 pub(crate) fn own_text(status: u16, refusal: Option<Refusal>) -> String {
     let sentence = match (refusal, status) {
         (Some(refusal), _) => refusal.sentence(),
-        (None, 404) => "There is nothing here.",
+        (None, 404) => "No such resource.",
         (None, 421) => "This server does not serve that host.",
-        (None, 502) => "The server behind this one gave no valid answer. Please try again.",
+        (None, 502) => "The backend server sent no valid response. Please try again.",
         (None, 503) => "No server is available at the moment. Please try again soon.",
-        (None, 504) => "The server behind this one did not answer in time. Please try again.",
+        (None, 504) => "The backend server did not respond in time. Please try again.",
         (None, _) => "This request cannot be served.",
     };
     format!("{status} {}\n\n{sentence}\n", reason_phrase(status))

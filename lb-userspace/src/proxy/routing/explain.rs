@@ -228,10 +228,10 @@ fn path_in_words(rule: &PathRule) -> String {
 fn header_in_words(rule: &HeaderRule, fields: &dyn Fields) -> String {
     let name = &rule.name;
     if !fields.has(name, &|_| true) {
-        return format!("{name} is not there");
+        return format!("{name} is missing");
     }
     match &rule.test {
-        HeaderTest::Present => format!("{name} is not there"),
+        HeaderTest::Present => format!("{name} is missing"),
         HeaderTest::Is(value) => format!("{name} is not {value:?}"),
         HeaderTest::Regex(pattern) => format!("{name} does not match {}", pattern.as_str()),
     }
@@ -253,7 +253,7 @@ fn parse_url(text: &str) -> Result<Url<'_>, String> {
     let example = "write it as https://www.example.org/path?query";
     let (scheme, rest) = text
         .split_once("://")
-        .ok_or_else(|| format!("{text:?} is no URL: {example}"))?;
+        .ok_or_else(|| format!("{text:?} is not a URL: {example}"))?;
     let (https, default) = match scheme.to_ascii_lowercase().as_str() {
         "https" => (true, 443),
         "http" => (false, 80),
@@ -268,7 +268,7 @@ fn parse_url(text: &str) -> Result<Url<'_>, String> {
         None | Some((_, "")) => default,
         Some((_, port)) => port
             .parse()
-            .map_err(|_| format!("{port:?} in {text:?} is no port: {example}"))?,
+            .map_err(|_| format!("{port:?} in {text:?} is not a port: {example}"))?,
     };
     Ok(Url {
         https,
@@ -282,9 +282,9 @@ fn parse_lines(lines: &[String]) -> Result<Lines<'_>, String> {
     let parsed = lines.iter().map(|line| {
         let parts = line.split_once(':');
         let parts = parts.map(|(name, value)| (name.trim(), value.trim()));
-        parts
-            .filter(|(name, _)| !name.is_empty())
-            .ok_or_else(|| format!("{line:?} is no header line: write it as --header 'X-Debug: 1'"))
+        parts.filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+            format!("{line:?} is not a header line: write it as --header 'X-Debug: 1'")
+        })
     });
     parsed.collect::<Result<_, _>>().map(Lines)
 }

@@ -278,8 +278,8 @@ fn an_explanation_says_what_is_refused_and_what_is_no_question() {
     );
     for (url, method, wanted) in [
         ("ftp://a/", "GET", "neither http nor https"),
-        ("a/b", "GET", "is no URL"),
-        ("https://a:99999/", "GET", "is no port"),
+        ("a/b", "GET", "is not a URL"),
+        ("https://a:99999/", "GET", "is not a port"),
         (
             "https://a:444/",
             "GET",
@@ -293,7 +293,7 @@ fn an_explanation_says_what_is_refused_and_what_is_no_question() {
         assert!(said.contains(wanted), "{url}: {said}");
     }
     let said = explained("https://a/", &["X"], "GET").expect_err("no line");
-    assert!(said.contains("is no header line"), "{said}");
+    assert!(said.contains("is not a header line"), "{said}");
 }
 
 #[test]
