@@ -178,7 +178,7 @@ impl CertificateTask {
                 let failures = state.renewal.record().failures;
                 tracing::error!(%service, failures, %again, %error, "failed to obtain a certificate");
                 Err(format!(
-                    "service {service} has no new certificate: {error}. The one that it has stays; \
+                    "service {service} has no new certificate: {error}. The current one stays; \
                      the next order begins at {again}"
                 ))
             }
@@ -231,7 +231,7 @@ impl CertificateTask {
     /// Records an operator's request. Returns the reply channel, to be used when the order has
     /// ended.
     fn request_renewal(&self, answer: RenewReply) -> Option<RenewReply> {
-        let wanted = self.managed.state().renewal.want_now(SystemTime::now());
+        let wanted = self.managed.state().renewal.request_now(SystemTime::now());
         let Err(until) = wanted else {
             return Some(answer);
         };
@@ -251,7 +251,7 @@ impl CertificateTask {
         let service = &self.managed.plan.service;
         let now = SystemTime::now();
         let mut state = self.managed.state();
-        state.renewal.want_none();
+        state.renewal.withdraw_request();
         let is_with_peer = state.renewal.order_lock().is_with_peer(now);
         let role = state.renewal.order_lock().role();
         drop(state);
@@ -259,11 +259,11 @@ impl CertificateTask {
         match role {
             HostRole::Standby => refuse_on_standby(service.as_str(), &peer),
             _ if is_with_peer => format!(
-                "{peer} has an order for service {service} under way; what it obtains comes here, too"
+                "{peer} has an order for service {service} in flight; this host gets that certificate, too"
             ),
             _ => format!(
-                "no order began for service {service}: the hosts of the pair do not agree on whose \
-                 turn it is yet; try again in a moment"
+                "no order began for service {service}: the hosts of the pair have not agreed yet on \
+                 which one orders; try again in a moment"
             ),
         }
     }

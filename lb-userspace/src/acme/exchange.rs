@@ -164,7 +164,7 @@ impl Exchange {
         state.requested = None;
         for managed in state.managed.values() {
             let mut state = managed.state();
-            state.heard = None;
+            state.peer_state = None;
             if linked {
                 state.renewal.order_lock().link_up(now);
             } else {

@@ -45,9 +45,9 @@ pub(super) struct State {
     /// The certificate in the file; `None` if no certificate covers all domains.
     pub(super) certificate: Option<CertificateId>,
     /// The fingerprint of a certificate of the peer that cannot be used here.
-    pub(super) unfit: Option<[u8; 32]>,
+    pub(super) rejected: Option<[u8; 32]>,
     /// The peer's last state of the certificate.
-    pub(super) heard: Option<CertificateState>,
+    pub(super) peer_state: Option<CertificateState>,
 }
 
 impl ManagedCertificate {
@@ -79,8 +79,8 @@ impl ManagedCertificate {
             state: Mutex::new(State {
                 renewal,
                 certificate: found.as_ref().map(CertificateDetails::id),
-                unfit: None,
-                heard: None,
+                rejected: None,
+                peer_state: None,
             }),
             plan,
         }

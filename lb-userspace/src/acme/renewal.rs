@@ -64,7 +64,7 @@ pub struct Renewal {
     /// When to poll the window next; `None` for immediately.
     ask_at: Option<SystemTime>,
     /// Whether an operator has requested a new certificate.
-    wanted: bool,
+    requested: bool,
 }
 
 impl Renewal {
@@ -77,7 +77,7 @@ impl Renewal {
             record,
             order_lock: OrderLock::new(HostRole::Alone, SystemTime::UNIX_EPOCH),
             ask_at: None,
-            wanted: false,
+            requested: false,
         }
     }
 
@@ -140,7 +140,7 @@ impl Renewal {
     /// Returns when the next order begins if nothing changes.
     #[must_use]
     pub fn order_at(&self, now: SystemTime) -> SystemTime {
-        let due = if self.wanted {
+        let due = if self.requested {
             now
         } else {
             self.renew_at()
@@ -152,7 +152,7 @@ impl Renewal {
 
     /// An order begins.
     pub fn began(&mut self, now: SystemTime) {
-        self.wanted = false;
+        self.requested = false;
         self.record.note_own_order(now);
         self.order_lock.began(now);
     }
@@ -198,19 +198,19 @@ impl Renewal {
     ///
     /// # Errors
     /// The limit is reached: when it ends.
-    pub fn want_now(&mut self, now: SystemTime) -> Result<(), SystemTime> {
+    pub fn request_now(&mut self, now: SystemTime) -> Result<(), SystemTime> {
         self.forget_future_times(now);
         let over = self.next_allowed();
         if over > now {
             return Err(over);
         }
-        self.wanted = true;
+        self.requested = true;
         Ok(())
     }
 
     /// Withdraws the operator's request.
-    pub fn want_none(&mut self) {
-        self.wanted = false;
+    pub fn withdraw_request(&mut self) {
+        self.requested = false;
     }
 
     /// A new certificate was installed, from this host's order or from the peer.

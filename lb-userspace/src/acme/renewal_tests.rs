@@ -100,16 +100,16 @@ fn an_operator_need_not_wait_but_for_the_limit_of_an_hour() {
     let mut renewal = Renewal::new(0, Some(ninety_days()), OrderRecord::default());
     for minute in 0..4 {
         let now = day(1) + MINUTE * minute;
-        assert_eq!(renewal.want_now(now), Ok(()));
+        assert_eq!(renewal.request_now(now), Ok(()));
         attempt(&mut renewal, now, FAILED);
     }
     let now = day(1) + MINUTE * 5;
-    assert_eq!(renewal.want_now(now), Err(day(1) + HOUR));
+    assert_eq!(renewal.request_now(now), Err(day(1) + HOUR));
     assert!(matches!(
         renewal.step(now),
         Step::Wait(_) | Step::AskForWindow
     ));
-    assert_eq!(renewal.want_now(day(1) + HOUR), Ok(()));
+    assert_eq!(renewal.request_now(day(1) + HOUR), Ok(()));
 }
 
 #[test]
@@ -175,7 +175,7 @@ impl World {
     fn run(&mut self, renewal: &mut Renewal, directory: Directory, end: SystemTime, orders: bool) {
         while self.now < end {
             if orders {
-                _ = renewal.want_now(self.now);
+                _ = renewal.request_now(self.now);
             }
             let next = match renewal.step(self.now) {
                 Step::Wait(until) => {

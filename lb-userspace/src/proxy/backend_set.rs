@@ -111,7 +111,7 @@ impl BackendSet {
             members,
             balancer,
         };
-        backends.follow(shared);
+        backends.apply_states(shared);
         backends
     }
 
@@ -126,7 +126,7 @@ impl BackendSet {
             self.sessions = StickySessions::new(&view.pool, shared.session_key.as_deref());
             self.limiter = Limiter::new(&view.pool, shared.admission.as_ref());
             self.view = view;
-            self.follow(shared);
+            self.apply_states(shared);
         } else {
             for member in &self.members {
                 member.up.set(false);
@@ -224,7 +224,7 @@ impl BackendSet {
     }
 
     /// Applies the states of the view, and the shared failure records.
-    fn follow(&self, shared: &SharedPool) {
+    fn apply_states(&self, shared: &SharedPool) {
         let pool = &self.view.pool;
         let rules = pool.per_request.outlier.as_ref();
         let outliers = shared.outliers.as_ref().filter(|_| rules.is_some());
@@ -232,7 +232,7 @@ impl BackendSet {
         for ((member, backend), state) in backends.zip(self.view.taken_states()) {
             let record = outliers.map(|outliers| outliers.record(backend.address));
             member.record.replace(record);
-            member.follow(Some(state));
+            member.apply_state(Some(state));
         }
         let now = Instant::now();
         for (member, came_up) in self.members.iter().zip(&self.view.came_up) {

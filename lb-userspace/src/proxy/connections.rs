@@ -109,7 +109,7 @@ impl Connections {
     }
 
     /// Waits until there is room for another client, closing idle connections to make room.
-    pub(super) async fn room(&self) {
+    pub(super) async fn wait_for_room(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -123,7 +123,7 @@ impl Connections {
     }
 
     /// Waits until no client is connected and no listener accepts.
-    pub(super) async fn none_left(&self) {
+    pub(super) async fn wait_until_closed(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -191,7 +191,7 @@ impl Connections {
             counters: Arc::clone(counters),
             connections: Rc::clone(self),
         });
-        entry.rest();
+        entry.mark_idle();
         self.clients.borrow_mut().insert(number, Rc::clone(&entry));
         counters.open_connections.add(1);
         Some(Open {
@@ -246,7 +246,7 @@ impl Entry {
         let work = self.work.get().saturating_sub(1);
         self.work.set(work);
         if work == 0 {
-            self.rest();
+            self.mark_idle();
         }
     }
 
@@ -260,7 +260,7 @@ impl Entry {
         Rc::clone(&open.entry)
     }
 
-    fn rest(&self) {
+    fn mark_idle(&self) {
         let clock = &self.connections.clock;
         self.idle_since.set(Some(clock.replace(clock.get() + 1)));
         if !self.connections.has_room() {
@@ -269,7 +269,7 @@ impl Entry {
     }
 
     /// Sets the task to abort when the connection is closed.
-    pub(super) fn served_by(&self, task: AbortHandle) {
+    pub(super) fn set_task(&self, task: AbortHandle) {
         *self.task.borrow_mut() = Some(task);
     }
 

@@ -24,7 +24,7 @@ fn open(connections: &Rc<Connections>) -> Rc<Entry> {
         let _open = open;
         std::future::pending::<()>().await;
     });
-    entry.served_by(task.abort_handle());
+    entry.set_task(task.abort_handle());
     entry
 }
 
@@ -36,7 +36,7 @@ fn is_open(connections: &Connections, entry: &Rc<Entry>) -> bool {
 /// Returns whether room was made within the time limit.
 async fn room(connections: &Connections) -> bool {
     let limit = Duration::from_secs(2);
-    tokio::time::timeout(limit, connections.room())
+    tokio::time::timeout(limit, connections.wait_for_room())
         .await
         .is_ok()
 }

@@ -122,7 +122,7 @@ async fn attempts<B: RequestBody, K: ResponseSink>(
             Err(Failure::Refused(refusal)) => return Outcome::Refused(refusal),
             Err(Failure::Ended(reason)) => reason,
         };
-        if tells_of_backend(failure, reused) {
+        if implicates_backend(failure, reused) {
             backend.upstream.avoid();
         }
         pool.observe(&backend, Observation::Ended { failure, reused });
@@ -155,7 +155,7 @@ async fn attempts<B: RequestBody, K: ResponseSink>(
 }
 
 /// Returns whether other backends are to be preferred for a moment after this failure.
-fn tells_of_backend(failure: Reason, reused: bool) -> bool {
+fn implicates_backend(failure: Reason, reused: bool) -> bool {
     match failure {
         Reason::BackendConnectRefused
         | Reason::BackendConnectUnreachable
@@ -193,7 +193,7 @@ async fn attempt<B: RequestBody, K: ResponseSink>(
     request.state.enter(RequestStage::Connected);
     request.state.times.connect();
     let mut buffer = ResponseBuffer::new(&request.front.buffers);
-    let received = converse(
+    let received = send_and_receive(
         request,
         &mut connection,
         &mut buffer,
@@ -241,7 +241,7 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 }
 
 /// Sends the request and receives the response, concurrently if there is a body.
-async fn converse<B: RequestBody, K: ResponseSink>(
+async fn send_and_receive<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     connection: &mut PooledConnection,
     buffer: &mut ResponseBuffer,
@@ -284,7 +284,7 @@ async fn converse<B: RequestBody, K: ResponseSink>(
     }
     request.transfer.complete.set(false);
     // Boxed, so that requests without a body need no memory for it.
-    Box::pin(both_ways(
+    Box::pin(send_while_receiving(
         request,
         (&mut reader, &mut writer),
         buffer,
@@ -294,7 +294,7 @@ async fn converse<B: RequestBody, K: ResponseSink>(
     .await
 }
 
-async fn both_ways<B: RequestBody, K: ResponseSink>(
+async fn send_while_receiving<B: RequestBody, K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     (reader, writer): (&mut ReadHalf<'_>, &mut WriteHalf<'_>),
     buffer: &mut ResponseBuffer,

@@ -141,7 +141,7 @@ impl<S> FieldGuard<S> {
     }
 
     /// Lets received bytes pass as far as they are valid.
-    fn look(&mut self) {
+    fn process(&mut self) {
         loop {
             let passing = self.passing.min(self.held.len());
             self.pass(passing);
@@ -151,7 +151,7 @@ impl<S> FieldGuard<S> {
             };
             let continues = self.scanned > 0;
             if continues != (frame.kind == CONTINUATION) {
-                return self.give_up();
+                return self.fail();
             }
             if !frame.has_fields() {
                 self.passing = frame.end;
@@ -160,17 +160,17 @@ impl<S> FieldGuard<S> {
             // Empty frames count too.
             let is_long = frame.end - self.scanned > FRAME_HEAD + MAX_FRAME;
             if is_long || frame.end > self.limit {
-                return self.give_up();
+                return self.fail();
             }
             if self.held.len() < frame.end {
                 return;
             }
-            if self.gather(&frame).is_err() {
-                return self.give_up();
+            if self.append_fragment(&frame).is_err() {
+                return self.fail();
             }
             self.scanned = frame.end;
-            if frame.flags & END_HEADERS != 0 && self.judge().is_err() {
-                return self.give_up();
+            if frame.flags & END_HEADERS != 0 && self.finish_block().is_err() {
+                return self.fail();
             }
         }
     }
@@ -198,13 +198,13 @@ impl<S> FieldGuard<S> {
     }
 
     /// Passes what is held, so that the library ends the connection because of it.
-    fn give_up(&mut self) {
+    fn fail(&mut self) {
         self.pass(self.held.len());
         self.broken = true;
     }
 
     /// Appends a frame's part of the field block (§6.2, §6.10).
-    fn gather(&mut self, frame: &Frame) -> Result<(), BrokenBlock> {
+    fn append_fragment(&mut self, frame: &Frame) -> Result<(), BrokenBlock> {
         let mut payload = &self.held[self.scanned + FRAME_HEAD..frame.end];
         if frame.kind == HEADERS {
             let mut padding = 0;
@@ -223,7 +223,7 @@ impl<S> FieldGuard<S> {
     }
 
     /// Decodes the complete field block and lets it pass.
-    fn judge(&mut self) -> Result<(), BrokenBlock> {
+    fn finish_block(&mut self) -> Result<(), BrokenBlock> {
         let first = Frame::at(&self.held, 0).ok_or(BrokenBlock)?;
         let (notice, rewritten) = self.reader.read(&self.block)?;
         // A later block on the same stream holds trailers, which are discarded.
@@ -263,7 +263,7 @@ impl<S> FieldGuard<S> {
     }
 
     /// Copies bytes that may pass into `room`.
-    fn hand_on(&mut self, room: &mut ReadBuf<'_>) {
+    fn copy_out(&mut self, room: &mut ReadBuf<'_>) {
         let left = &self.out[self.passed..];
         let part = left.len().min(room.remaining());
         room.put_slice(&left[..part]);
@@ -285,7 +285,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FieldGuard<S> {
         let this = &mut *self;
         loop {
             if !this.out.is_empty() {
-                this.hand_on(room);
+                this.copy_out(room);
                 return Poll::Ready(Ok(()));
             }
             if this.broken {
@@ -296,7 +296,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FieldGuard<S> {
             let new = &room.filled()[before..];
             if new.is_empty() {
                 // The end of the stream, possibly in the middle of a field block.
-                this.give_up();
+                this.fail();
                 continue;
             }
             let in_order = if this.held.is_empty() {
@@ -305,7 +305,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FieldGuard<S> {
                 0
             };
             this.held.extend_from_slice(&new[in_order..]);
-            this.look();
+            this.process();
             room.set_filled(before + in_order);
             if in_order > 0 {
                 return Poll::Ready(Ok(()));

@@ -127,7 +127,7 @@ impl Front {
             settings: RefCell::new(settings),
             routes: RefCell::default(),
         };
-        front.take_routes(routes);
+        front.apply_routes(routes);
         front
     }
 
@@ -154,7 +154,7 @@ impl Front {
     /// Replaces the settings, from the next request and the next handshake on.
     pub(super) fn update(&self, settings: Settings, routes: RoutePlan) {
         *self.settings.borrow_mut() = settings;
-        self.take_routes(routes);
+        self.apply_routes(routes);
     }
 
     /// Replaces the TLS configuration, from the next handshake on.
@@ -163,7 +163,7 @@ impl Front {
     }
 
     /// A pool that stays keeps its connections and the state of its balancer.
-    fn take_routes(&self, plan: RoutePlan) {
+    fn apply_routes(&self, plan: RoutePlan) {
         let mut before = std::mem::take(&mut *self.routes.borrow_mut()).pools;
         let seed = &raw const *self.buffers as usize as u64;
         let pools = plan.pools.into_iter().map(|plan| {
@@ -284,7 +284,7 @@ impl Drain {
     }
 
     /// Cancels the drain: new connections stay open.
-    pub(super) fn call_off(&self) {
+    pub(super) fn cancel(&self) {
         self.stage.set(DrainStage::Open);
     }
 

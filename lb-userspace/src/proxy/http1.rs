@@ -305,7 +305,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
                 let bodyless = info.framing == Framing::Empty;
                 let shape = (keep_alive && bodyless, info.to_head);
                 let answer = (reason.status(), None);
-                self.say((recorder, reason), answer, shape, Some(routed))
+                self.answer_locally((recorder, reason), answer, shape, Some(routed))
                     .await
             }
             Outcome::Refused(refusal) => {
@@ -330,7 +330,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         to_head: bool,
     ) -> Disposition<'a> {
         let answer = (refusal.status(), Some(refusal));
-        self.say((recorder, refusal.into()), answer, (false, to_head), None)
+        self.answer_locally((recorder, refusal.into()), answer, (false, to_head), None)
             .await
     }
 
@@ -371,7 +371,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
     }
 
     /// Sends an answer of the front. `routed` is the routing decision, if there is one.
-    async fn say(
+    async fn answer_locally(
         &mut self,
         (recorder, reason): (RequestRecorder<'_>, Reason),
         status: (u16, Option<Refusal>),

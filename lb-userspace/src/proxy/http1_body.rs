@@ -127,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
             let room = self.input.space(BODY_BYTES);
             match self.wire.read(room).await {
                 Ok(bytes @ 1..) => self.input.fill(bytes),
-                end => return Err(BodyError::Gone(left(&end))),
+                end => return Err(BodyError::Gone(disconnect_of_read(&end))),
             }
         }
     }
@@ -147,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
             match self.wire.read(room).await {
                 Ok(bytes @ 1..) => self.input.fill(bytes),
                 Ok(0) => break,
-                Err(error) if left_by(&error) == Disconnect::Closed => break,
+                Err(error) if disconnect_of_error(&error) == Disconnect::Closed => break,
                 Err(_) => return Disconnect::Reset,
             }
         }
@@ -162,12 +162,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
 }
 
 /// Returns how a client disconnected, given the result of its last read.
-pub(super) fn left(read: &io::Result<usize>) -> Disconnect {
-    read.as_ref().map_or_else(left_by, |_| Disconnect::Closed)
+pub(super) fn disconnect_of_read(read: &io::Result<usize>) -> Disconnect {
+    read.as_ref()
+        .map_or_else(disconnect_of_error, |_| Disconnect::Closed)
 }
 
 /// Returns how a client disconnected, given the error of its connection.
-pub(super) fn left_by(error: &io::Error) -> Disconnect {
+pub(super) fn disconnect_of_error(error: &io::Error) -> Disconnect {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         // The connection was closed without TLS close_notify.
         Disconnect::Closed

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     buffer::Buffer,
     front::Front,
-    http1_body::left,
+    http1_body::disconnect_of_read,
     message::{HeadScanner, Refusal},
     metered::ClientStream,
     reason::{Phase, Reason},
@@ -120,7 +120,10 @@ impl<S: ClientStream> HeadReader<'_, S> {
             match self.watchdog.limit(limit, read).await {
                 Ok(Ok(bytes @ 1..)) => self.input.fill(bytes),
                 Ok(end) => {
-                    return NextHead::Ended(Reason::client_left(Phase::Head, left(&end)));
+                    return NextHead::Ended(Reason::client_left(
+                        Phase::Head,
+                        disconnect_of_read(&end),
+                    ));
                 }
                 Err(Expired) => return NextHead::Refused(Refusal::HeaderTimeout),
             }

@@ -344,7 +344,7 @@ impl Stream {
             Ok(Outcome::Failed(reason)) => {
                 let answer = (reason.status(), None);
                 let to = (responder, watchdog);
-                self.say((recorder, reason), (answer, edits), method, to)
+                self.answer_locally((recorder, reason), (answer, edits), method, to)
                     .await;
             }
             Ok(Outcome::Refused(refusal)) if !responder.borrow().has_begun() => {
@@ -383,11 +383,11 @@ impl Stream {
     fn note(&self, outcome: &Result<Outcome, Why>, responder: &RefCell<Responder>) {
         let cancellations = &self.activity.cancellations;
         match outcome {
-            Err(_) => cancellations.taken_back(Instant::now()),
+            Err(_) => cancellations.cancelled(Instant::now()),
             Ok(Outcome::Broken(_)) if responder.borrow_mut().is_reset() => {
-                cancellations.taken_back(Instant::now());
+                cancellations.cancelled(Instant::now());
             }
-            Ok(_) => cancellations.answered(),
+            Ok(_) => cancellations.completed(),
         }
     }
 
@@ -399,7 +399,7 @@ impl Stream {
         to: (&RefCell<Responder>, &mut Watchdog),
     ) {
         let answer = (refusal.status(), Some(refusal));
-        self.say((recorder, refusal.into()), (answer, None), method, to)
+        self.answer_locally((recorder, refusal.into()), (answer, None), method, to)
             .await;
     }
 
@@ -420,7 +420,7 @@ impl Stream {
     }
 
     /// Sends an answer of the front.
-    async fn say(
+    async fn answer_locally(
         &self,
         (recorder, reason): (RequestRecorder<'_>, Why),
         (status, edits): ((u16, Option<Refusal>), Option<&FieldEdits>),

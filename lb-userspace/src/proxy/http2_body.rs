@@ -71,7 +71,7 @@ impl RequestBody for Http2Body {
                     self.last = self.stream.is_end_stream();
                 }
                 None => self.last = true,
-                Some(Err(error)) => return Err(BodyError::Gone(left(&error))),
+                Some(Err(error)) => return Err(BodyError::Gone(disconnect_of_error(&error))),
             }
         }
         Ok(())
@@ -88,7 +88,7 @@ impl RequestBody for Http2Body {
 }
 
 /// Returns how a client disconnected, given the error of its stream.
-pub(super) fn left(error: &h2::Error) -> Disconnect {
+pub(super) fn disconnect_of_error(error: &h2::Error) -> Disconnect {
     if error.is_reset() {
         Disconnect::Cancelled
     } else {

@@ -44,12 +44,12 @@ impl Cancellations {
     }
 
     /// A request was completed.
-    pub(super) fn answered(&self) {
+    pub(super) fn completed(&self) {
         self.gain(1);
     }
 
     /// A request was cancelled.
-    pub(super) fn taken_back(&self, now: Instant) {
+    pub(super) fn cancelled(&self, now: Instant) {
         let periods = now.duration_since(self.regained.get()).as_secs() / REGAINED_EVERY.as_secs();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
             self.gain(periods);
@@ -109,9 +109,9 @@ mod tests {
         let mut asked = 0;
         while !cancellations.are_too_many() {
             for _ in 0..9 {
-                cancellations.taken_back(now);
+                cancellations.cancelled(now);
             }
-            cancellations.answered();
+            cancellations.completed();
             asked += 10;
         }
         assert!((100..150).contains(&asked), "{asked}");
@@ -122,8 +122,8 @@ mod tests {
         let now = Instant::now();
         let cancellations = Cancellations::new(now);
         for _ in 0..10_000 {
-            cancellations.taken_back(now);
-            cancellations.answered();
+            cancellations.cancelled(now);
+            cancellations.completed();
         }
         assert!(!cancellations.are_too_many());
     }
@@ -133,7 +133,7 @@ mod tests {
         let began = Instant::now();
         let cancellations = Cancellations::new(began);
         for second in 0..10_000 {
-            cancellations.taken_back(began + second * REGAINED_EVERY);
+            cancellations.cancelled(began + second * REGAINED_EVERY);
         }
         assert!(!cancellations.are_too_many());
     }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     client_io::{BodySlice, ClientGone, ResponseSink},
-    http2_body::left,
+    http2_body::disconnect_of_error,
     memory::{Backlog, CountedBytes},
     message::{ReplyChanges, Response},
     metered::Progress,
@@ -60,7 +60,10 @@ impl Responder {
             Self::Begun(stream) => ready!(stream.poll_reset(context)),
             Self::Discarding(_) => return Poll::Pending,
         };
-        Poll::Ready(reset.map_or_else(|error| left(&error), |_| Disconnect::Cancelled))
+        Poll::Ready(reset.map_or_else(
+            |error| disconnect_of_error(&error),
+            |_| Disconnect::Cancelled,
+        ))
     }
 
     /// Returns whether the client cancelled the request.
@@ -249,7 +252,7 @@ impl ResponseSink for Http2Sink<'_> {
 
 impl From<h2::Error> for ClientGone {
     fn from(error: h2::Error) -> Self {
-        Self(left(&error))
+        Self(disconnect_of_error(&error))
     }
 }
 

@@ -107,12 +107,12 @@ impl Source<'_, '_> {
             let (here, limit) = (self.buffer.filled(), self.request.limits.max_header_bytes);
             // Bytes beyond the limit are ignored, however many arrived.
             let scan = scanner.scan(&here[..here.len().min(limit)]);
-            let malformed = |_| self.offence(Reason::BackendResponseHeadMalformed);
+            let malformed = |_| self.record_violation(Reason::BackendResponseHeadMalformed);
             if let Some(length) = scan.map_err(malformed)? {
                 return Ok(length);
             }
             if here.len() >= limit {
-                return Err(self.offence(Reason::BackendResponseHeadTooLarge));
+                return Err(self.record_violation(Reason::BackendResponseHeadTooLarge));
             }
             let read = match self.backend.filter(|_| self.buffer.is_empty()) {
                 Some(backend) => {
@@ -129,7 +129,7 @@ impl Source<'_, '_> {
                     return Err(Reason::BackendResponseHeadReset);
                 }
                 Ok(0) | Err(ReadError::Failed) => {
-                    return Err(self.offence(Reason::BackendResponseHeadIncomplete));
+                    return Err(self.record_violation(Reason::BackendResponseHeadIncomplete));
                 }
                 Err(ReadError::Expired) => return Err(Reason::BackendResponseHeadTimeout),
                 Err(ReadError::Client(reason)) => return Err(reason),
@@ -138,7 +138,7 @@ impl Source<'_, '_> {
     }
 
     /// Keeps what the backend sent, for `lb errors`.
-    fn offence(&self, reason: Reason) -> Reason {
+    fn record_violation(&self, reason: Reason) -> Reason {
         self.request.state.keep_offending(self.buffer.filled());
         reason
     }
@@ -149,9 +149,9 @@ impl Source<'_, '_> {
         let head = &self.buffer.filled()[..length];
         let malformed = Reason::BackendResponseHeadMalformed;
         let response = parse_response(head, &mut slots, self.request.to_head)
-            .map_err(|_| self.offence(malformed))?;
+            .map_err(|_| self.record_violation(malformed))?;
         match response.status {
-            101 if !self.request.upgrade => return Err(self.offence(malformed)),
+            101 if !self.request.upgrade => return Err(self.record_violation(malformed)),
             100..200 => sink.interim(&response),
             _ => {
                 self.request.transfer.answered.set(true);
@@ -172,7 +172,7 @@ impl Source<'_, '_> {
         sink: &mut K,
     ) -> Result<(), Reason> {
         match framing {
-            Framing::Empty => self.hand_on(0, true, sink).await,
+            Framing::Empty => self.forward(0, true, sink).await,
             Framing::Length(length) => self.known_length(length, sink).await,
             Framing::Chunked => self.chunked(sink).await,
             Framing::UntilClose => self.until_close(sink).await,
@@ -188,7 +188,7 @@ impl Source<'_, '_> {
             let available = self.buffer.filled().len();
             let length = usize::try_from(left).map_or(available, |left| left.min(available));
             left -= length as u64;
-            self.hand_on(length, left == 0, sink).await?;
+            self.forward(length, left == 0, sink).await?;
             if left == 0 {
                 return Ok(());
             }
@@ -200,10 +200,10 @@ impl Source<'_, '_> {
 
     async fn until_close<K: ResponseSink>(&mut self, sink: &mut K) -> Result<(), Reason> {
         loop {
-            self.hand_on(self.buffer.filled().len(), false, sink)
+            self.forward(self.buffer.filled().len(), false, sink)
                 .await?;
             if self.read_body(sink).await? == 0 {
-                return self.hand_on(0, true, sink).await;
+                return self.forward(0, true, sink).await;
             }
         }
     }
@@ -217,12 +217,12 @@ impl Source<'_, '_> {
             match step {
                 Ok(Step::End { skip }) => {
                     self.buffer.consume(skip);
-                    return self.hand_on(0, true, sink).await;
+                    return self.forward(0, true, sink).await;
                 }
                 Ok(Step::Data { skip, length }) => {
                     self.buffer.consume(skip);
                     held_back = self.buffer.filled().len() > length;
-                    self.hand_on(length, false, sink).await?;
+                    self.forward(length, false, sink).await?;
                     continue;
                 }
                 Ok(Step::More) => self.buffer.clear(),
@@ -233,7 +233,7 @@ impl Source<'_, '_> {
             }
             // Forward what has arrived before waiting or giving up.
             if std::mem::take(&mut held_back) {
-                self.hand_on(0, false, sink).await?;
+                self.forward(0, false, sink).await?;
             }
             if step.is_err() {
                 return Err(Reason::BackendResponseBodyChunk);
@@ -245,7 +245,7 @@ impl Source<'_, '_> {
     }
 
     /// Passes the first `length` bytes to the sink.
-    async fn hand_on<K: ResponseSink>(
+    async fn forward<K: ResponseSink>(
         &mut self,
         length: usize,
         last: bool,
@@ -264,8 +264,8 @@ impl Source<'_, '_> {
             Err(Expired) => return Err(Reason::ClientResponseBodyTimeout),
         }
         self.buffer.consume(length);
-        let handed_on = &self.request.state.response_bytes;
-        handed_on.set(handed_on.get() + length as u64);
+        let forwarded = &self.request.state.response_bytes;
+        forwarded.set(forwarded.get() + length as u64);
         Ok(())
     }
 

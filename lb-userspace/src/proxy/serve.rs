@@ -114,6 +114,6 @@ fn handshake_failure(error: &io::Error) -> Reason {
             Reason::ClientHandshakeIncompatible
         }
         Some(_) => Reason::ClientHandshakeMalformed,
-        None => Reason::client_left(Phase::Handshake, http1_body::left_by(error)),
+        None => Reason::client_left(Phase::Handshake, http1_body::disconnect_of_error(error)),
     }
 }

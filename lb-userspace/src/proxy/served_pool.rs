@@ -89,7 +89,7 @@ impl ServedPool {
             budget: RefCell::new(RetryBudget::new(Instant::now())),
             random: Cell::new(mix(seed)),
         });
-        pool.follow();
+        pool.spawn_follower();
         pool
     }
 
@@ -99,21 +99,21 @@ impl ServedPool {
         *self.shared.borrow_mut() = plan.shared;
         let is_same = self.feed.borrow().same_channel(&feed);
         *self.feed.borrow_mut() = feed;
-        self.look(true);
+        self.apply_view(true);
         if !is_same {
-            self.follow();
+            self.spawn_follower();
         }
     }
 
     /// Starts a task that follows the feed until the pool, the feed's sender or the use of this
     /// feed ends.
-    fn follow(self: &Rc<Self>) {
+    fn spawn_follower(self: &Rc<Self>) {
         let mut feed = self.feed.borrow().clone();
         let pool = Rc::downgrade(self);
         spawn_local(async move {
             while feed.changed().await.is_ok() {
                 match pool.upgrade() {
-                    Some(pool) if pool.feed.borrow().same_channel(&feed) => pool.look(false),
+                    Some(pool) if pool.feed.borrow().same_channel(&feed) => pool.apply_view(false),
                     _ => return,
                 }
             }
@@ -121,7 +121,7 @@ impl ServedPool {
     }
 
     /// Applies the latest view if it has changed or if `anyway` is set.
-    fn look(&self, anyway: bool) {
+    fn apply_view(&self, anyway: bool) {
         let mut feed = self.feed.borrow_mut();
         if anyway || feed.has_changed().unwrap_or(false) {
             let view = Arc::clone(&feed.borrow_and_update());
@@ -221,7 +221,7 @@ impl ServedPool {
         tried: &[Rc<PoolBackend>],
         place: Option<&QueuePlace>,
     ) -> Choice {
-        self.look(false);
+        self.apply_view(false);
         let mut backends = self.backends.borrow_mut();
         let limiter = backends.limiter.as_ref();
         if place.is_none() && limiter.is_some_and(|limiter| !limiter.admission.queue_is_empty()) {
@@ -250,7 +250,7 @@ impl ServedPool {
                 },
             };
             if let (Some(sessions), Some(session)) = (&backends.sessions, &selection.session) {
-                sessions.gave(session, number);
+                sessions.assign(session, number);
             }
             return Choice::Backend(Rc::clone(&backends.members[number]), permit);
         }

@@ -136,7 +136,7 @@ impl StickySessions {
     }
 
     /// Records that the request goes to this backend.
-    pub(super) fn gave(&self, session: &StickySession, backend: usize) {
+    pub(super) fn assign(&self, session: &StickySession, backend: usize) {
         session.served.set(self.tokens.get(backend).copied());
     }
 }

@@ -52,7 +52,7 @@ fn sessions(pool: &Pool, secret: &[u8]) -> Rc<StickySessions> {
 /// Returns the cookie of a client whose request goes to this backend.
 fn cookie(sessions: &Rc<StickySessions>, backend: usize, https: bool) -> String {
     let session = sessions.session(&Lines(&[]), https);
-    sessions.gave(&session, backend);
+    sessions.assign(&session, backend);
     session.set_cookie().expect("a cookie")
 }
 
@@ -115,7 +115,7 @@ fn a_cookie_has_its_attributes_and_is_set_once() {
     let line: &'static str = Box::leak(tls.into_boxed_str());
     let lines: &'static [&'static str] = Box::leak(Box::new([line]));
     let session = here.session(&Lines(lines), true);
-    here.gave(&session, 0);
+    here.assign(&session, 0);
     assert_eq!(session.set_cookie(), None);
     let sticky = pool.per_request.sticky.as_mut().expect("sticky");
     sticky.secure = Some(true);

@@ -100,7 +100,7 @@ impl Upstream {
     }
 
     /// Clears the mark, because a health check found the backend up.
-    pub(super) fn trust(&self) {
+    pub(super) fn clear_avoidance(&self) {
         self.avoided_until.set(None);
     }
 
@@ -176,10 +176,10 @@ impl PoolBackend {
     }
 
     /// Applies the state that health checks and operator override give it.
-    pub(super) fn follow(&self, state: Option<BackendState>) {
+    pub(super) fn apply_state(&self, state: Option<BackendState>) {
         let up = state == Some(BackendState::Up);
         if up && !self.up.get() {
-            self.upstream.trust();
+            self.upstream.clear_avoidance();
         }
         if !up {
             self.upstream.drop_idle();

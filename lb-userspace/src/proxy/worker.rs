@@ -325,7 +325,7 @@ impl WorkerState {
         for endpoint in self.endpoints.values() {
             let front = Rc::clone(&endpoint.front.borrow());
             if !end {
-                front.drain.call_off();
+                front.drain.cancel();
                 continue;
             }
             front.drain.announce();
@@ -345,7 +345,7 @@ impl WorkerState {
                 Finish::Gently(_) => endpoint.stop_accepting(),
             }
         }
-        let done = self.connections.none_left();
+        let done = self.connections.wait_until_closed();
         if tokio::time::timeout(how.limit(), done).await.is_err() {
             tracing::warn!(
                 connections = self.connections.count(),
@@ -398,25 +398,25 @@ async fn accept(listener: TcpListener, endpoint: Rc<Endpoint>, connections: Rc<C
                 Some(Ok(connection)) => {
                     let stopped = tokio::select! {
                         biased;
-                        () = connections.room() => false,
+                        () = connections.wait_for_room() => false,
                         () = stop.as_mut() => true,
                     };
-                    begin(connection, &endpoint, &connections);
+                    serve_accepted(connection, &endpoint, &connections);
                     if stopped {
                         break;
                     }
                 }
-                Some(Err(error)) => survive(&error, &connections).await,
+                Some(Err(error)) => handle_accept_error(&error, &connections).await,
             }
         }
     }
     let waiting = || poll_fn(|context| Poll::Ready(listener.poll_accept(context)));
     while let Poll::Ready(Ok(connection)) = waiting().await {
-        begin(connection, &endpoint, &connections);
+        serve_accepted(connection, &endpoint, &connections);
     }
 }
 
-fn begin(
+fn serve_accepted(
     (stream, from): (TcpStream, SocketAddr),
     endpoint: &Endpoint,
     connections: &Rc<Connections>,
@@ -445,11 +445,11 @@ fn begin(
     let served = spawn_local(async move {
         contained(&front.name, &front.counters, served).await;
     });
-    entry.served_by(served.abort_handle());
+    entry.set_task(served.abort_handle());
 }
 
 /// Ignores per-connection errors; logs resource exhaustion and backs off.
-async fn survive(error: &io::Error, connections: &Connections) {
+async fn handle_accept_error(error: &io::Error, connections: &Connections) {
     if matches!(
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)

@@ -86,7 +86,7 @@ impl TicketKeys {
 
     /// The peer sent its keys.
     pub fn heard(&self, offer: Offer) {
-        let _nothing = self.step(Event::Heard(offer));
+        let _nothing = self.step(Event::Received(offer));
     }
 
     fn step(&self, event: Event) -> Option<Offer> {

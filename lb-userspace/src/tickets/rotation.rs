@@ -53,7 +53,7 @@ pub enum Event {
     /// The link came up.
     LinkUp,
     /// The peer sent its keys.
-    Heard(Offer),
+    Received(Offer),
 }
 
 /// An action for the caller.
@@ -88,7 +88,7 @@ impl Rotation {
                 self.tick(now)
             }
             Event::LinkUp => vec![Action::Tell(self.offer(now))],
-            Event::Heard(offer) => self.heard(now, offer),
+            Event::Received(offer) => self.received(now, offer),
         }
     }
 
@@ -119,7 +119,7 @@ impl Rotation {
         vec![Action::Publish, Action::Tell(self.offer(now))]
     }
 
-    fn heard(&mut self, now: Time, offer: Offer) -> Vec<Action> {
+    fn received(&mut self, now: Time, offer: Offer) -> Vec<Action> {
         for offered in offer.keys.into_iter().take(MOST_KEYS) {
             let is_known = self.keys.iter().any(|key| key.material.id == offered.id);
             if let (false, Some(key)) = (is_known, Key::offered(&offered, now)) {

@@ -59,7 +59,7 @@ fn a_wildcard_is_validated_by_records_that_a_command_sets_and_removes() {
     let renew = || site.lb(&["certificate", "renew", "web"]);
     let failed = renew().expect_err("the command fails");
     let expected = "dns_command could not set the record _acme-challenge.example.org.: exit status: \
-                    3: there is no such zone. The one that it has stays";
+                    3: there is no such zone. The current one stays";
     assert!(failed.contains(expected), "{failed}");
     assert_eq!(calls(&site), [cleanup, present]);
 

@@ -124,7 +124,7 @@ fn the_old_certificate_stays_while_the_directory_is_down() {
     let failed = site
         .lb(&["certificate", "renew", "web"])
         .expect_err("no directory");
-    assert!(failed.contains("The one that it has stays"), "{failed}");
+    assert!(failed.contains("The current one stays"), "{failed}");
     assert_eq!(site.shown(NAME), first);
     let status = site.lb(&["status"]).expect("status");
     assert!(

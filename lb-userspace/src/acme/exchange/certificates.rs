@@ -29,7 +29,7 @@ pub(super) fn apply(managed: &ManagedCertificate, told: Option<CertificateState>
         let same = told.certificate == state.certificate;
         state.renewal.merge_peer_record(&told.record, same, now);
     }
-    state.heard = told;
+    state.peer_state = told;
     if *state.renewal.record() != before {
         managed.try_to_keep_record(&state);
     }
@@ -118,9 +118,9 @@ impl Exchange {
         }
         let newer = state.managed.iter().find_map(|(name, managed)| {
             let state = managed.state();
-            let theirs = state.heard.as_ref()?.certificate?;
+            let theirs = state.peer_state.as_ref()?.certificate?;
             let is_wanted = state.certificate < Some(theirs)
-                && state.unfit != Some(theirs.fingerprint)
+                && state.rejected != Some(theirs.fingerprint)
                 && !theirs.is_over(now);
             is_wanted.then(|| (name.clone(), theirs))
         });
@@ -171,7 +171,7 @@ impl Exchange {
                     error,
                     "did not install the certificate from the peer"
                 );
-                managed.state().unfit = Some(wanted.fingerprint);
+                managed.state().rejected = Some(wanted.fingerprint);
                 false
             }
         }
@@ -202,10 +202,12 @@ fn put_in_place(
         .install(&mut state, &bytes, &details)
         .map_err(|error| error.to_string())?;
     state.renewal.certificate_installed(details.validity);
-    if let Some(heard) = state.heard.clone()
-        && heard.certificate == Some(wanted)
+    if let Some(peer_state) = state.peer_state.clone()
+        && peer_state.certificate == Some(wanted)
     {
-        state.renewal.merge_peer_record(&heard.record, true, now);
+        state
+            .renewal
+            .merge_peer_record(&peer_state.record, true, now);
     }
     managed.try_to_keep_record(&state);
     drop(state);

@@ -42,8 +42,8 @@ proptest! {
         script in prop::collection::vec((0..400_u64, happening()), 1..200),
     ) {
         for (seconds, happening) in script {
-            world.happens(Happening::Wish(0));
-            world.happens(Happening::Wish(1));
+            world.happens(Happening::Request(0));
+            world.happens(Happening::Request(1));
             world.run(Duration::from_secs(seconds));
             world.happens(happening);
         }

@@ -83,12 +83,12 @@ fn the_active_hosts_key_issues_at_both() {
     let mut active = Rotation::new(at(0), material(1));
     let mut other = standby(2, at(3));
     let (from_active, from_other) = (offer(&mut active, at(4)), offer(&mut other, at(4)));
-    active.step(at(4), Event::Heard(from_other));
-    other.step(at(4), Event::Heard(from_active));
+    active.step(at(4), Event::Received(from_other));
+    other.step(at(4), Event::Received(from_active));
     assert_eq!((ids(&active), ids(&other)), (vec![1, 2], vec![1, 2]));
     assert!(tick(&mut active, at(6), 3));
     let from_active = offer(&mut active, at(6));
-    other.step(at(6), Event::Heard(from_active));
+    other.step(at(6), Event::Received(from_active));
     assert_eq!((ids(&active), ids(&other)), (vec![3, 2, 1], vec![3, 2, 1]));
 }
 
@@ -99,8 +99,8 @@ fn while_nobody_or_everybody_is_active_the_newest_key_issues() {
         a.step(at(3), Event::Active(is_active));
         b.step(at(3), Event::Active(is_active));
         let (from_a, from_b) = (offer(&mut a, at(4)), offer(&mut b, at(4)));
-        a.step(at(4), Event::Heard(from_b));
-        b.step(at(4), Event::Heard(from_a));
+        a.step(at(4), Event::Received(from_b));
+        b.step(at(4), Event::Received(from_a));
         assert_eq!((ids(&a), ids(&b)), (vec![2, 1], vec![2, 1]));
     }
 }
@@ -110,10 +110,10 @@ fn a_key_that_has_ended_is_neither_accepted_nor_taken_over() {
     let mut old = Rotation::new(at(0), material(1));
     let offered = offer(&mut old, at(18));
     let mut rotation = standby(2, at(18));
-    rotation.step(at(18), Event::Heard(offered));
+    rotation.step(at(18), Event::Received(offered));
     assert_eq!(ids(&rotation), [2], "as old as that");
     let offered = offer(&mut old, at(17));
-    rotation.step(at(18), Event::Heard(offered));
+    rotation.step(at(18), Event::Received(offered));
     assert_eq!(ids(&rotation), [1, 2], "an hour is left");
     rotation.step(at(19), Event::Tick);
     assert_eq!(ids(&rotation), [2], "the issuer has ended");
@@ -126,7 +126,7 @@ fn clocks_of_two_hosts_need_not_agree() {
     let mut old = Rotation::new(at(year), material(1));
     let mut fresh = standby(2, at(0));
     let offered = offer(&mut old, at(year + 5));
-    fresh.step(at(1), Event::Heard(offered));
+    fresh.step(at(1), Event::Received(offered));
     assert_eq!(ids(&fresh), [1, 2]);
     fresh.step(at(14), Event::Tick);
     assert_eq!(ids(&fresh), [2], "13 hours were left of it");
@@ -137,9 +137,9 @@ fn hearing_the_same_again_changes_nothing() {
     let mut a = Rotation::new(at(0), material(1));
     let mut b = standby(2, at(0));
     let offered = offer(&mut a, at(1));
-    b.step(at(1), Event::Heard(offered.clone()));
+    b.step(at(1), Event::Received(offered.clone()));
     let before = (ids(&b), offer(&mut b, at(5)));
-    b.step(at(5), Event::Heard(offered));
+    b.step(at(5), Event::Received(offered));
     assert_eq!(
         (ids(&b), offer(&mut b, at(5))),
         before,
@@ -165,7 +165,7 @@ proptest! {
                 age,
             });
             let offer = Offer { keys: keys.collect(), issuer: KeyId([issuer; 16]), active };
-            rotation.step(at(1), Event::Heard(offer));
+            rotation.step(at(1), Event::Received(offer));
             let ids = ids(&rotation);
             prop_assert!((1..=MOST_KEYS).contains(&ids.len()));
             prop_assert_eq!(rotation.issuer.0[0], ids[0]);

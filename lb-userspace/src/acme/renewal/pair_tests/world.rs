@@ -13,7 +13,7 @@ pub(super) fn day(days: u64) -> SystemTime {
 
 /// The messages of the hosts, as far as orders are concerned.
 #[derive(Clone, Debug)]
-enum Said {
+enum Message {
     State {
         certificate: Option<CertificateId>,
         record: OrderRecord,
@@ -47,7 +47,7 @@ pub(super) enum Happening {
     Restart(usize),
     Directory(Directory),
     /// An operator requests a certificate.
-    Wish(usize),
+    Request(usize),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,7 +63,7 @@ pub(super) struct World {
     pub(super) hosts: [Host; 2],
     link: bool,
     /// The messages in flight: arrival time, receiver, message.
-    under_way: VecDeque<(SystemTime, usize, Said)>,
+    under_way: VecDeque<(SystemTime, usize, Message)>,
     delay: Duration,
     directory: Directory,
     order_takes: Duration,
@@ -141,10 +141,10 @@ impl World {
                 }
             }
             Happening::Directory(directory) => self.directory = directory,
-            Happening::Wish(host) => {
+            Happening::Request(host) => {
                 let host = &mut self.hosts[host];
                 if host.role == HostRole::Active && host.order.is_none() {
-                    _ = host.renewal.want_now(self.now);
+                    _ = host.renewal.request_now(self.now);
                     host.wakes = self.now;
                 }
             }
@@ -156,7 +156,7 @@ impl World {
         host.role = role;
         host.renewal.order_lock().set_role(role);
         host.wakes = self.now;
-        self.tell(index);
+        self.send_state(index);
     }
 
     fn set_link(&mut self, up: bool) {
@@ -173,24 +173,24 @@ impl World {
             }
             host.wakes = self.now;
         }
-        self.tell(0);
-        self.tell(1);
+        self.send_state(0);
+        self.send_state(1);
     }
 
-    fn tell(&mut self, index: usize) {
+    fn send_state(&mut self, index: usize) {
         let host = &mut self.hosts[index];
-        let told = Said::State {
+        let state = Message::State {
             certificate: host.certificate,
             record: host.renewal.record().clone(),
             under_way: host.renewal.order_lock().held_for(self.now),
         };
-        self.say(index, told);
+        self.send(index, state);
     }
 
-    fn say(&mut self, from: usize, said: Said) {
+    fn send(&mut self, from: usize, message: Message) {
         if self.link {
             self.under_way
-                .push_back((self.now + self.delay, 1 - from, said));
+                .push_back((self.now + self.delay, 1 - from, message));
         }
     }
 
@@ -208,8 +208,8 @@ impl World {
                 return;
             }
             if arrival == Some(next) {
-                if let Some((_, to, said)) = self.under_way.pop_front() {
-                    self.hear(to, said);
+                if let Some((_, to, message)) = self.under_way.pop_front() {
+                    self.deliver(to, message);
                 }
                 continue;
             }
@@ -251,7 +251,7 @@ impl World {
                 // It must not matter which number is higher.
                 let number = self.claims.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 self.hosts[index].renewal.order_lock().claimed(number, now);
-                self.say(index, Said::Claim(number));
+                self.send(index, Message::Claim(number));
             }
             Step::Order => {
                 let [host, other] = [&self.hosts[index], &self.hosts[1 - index]];
@@ -265,7 +265,7 @@ impl World {
                 let host = &mut self.hosts[index];
                 host.renewal.began(now);
                 host.order = Some(ends);
-                self.tell(index);
+                self.send_state(index);
             }
         }
     }
@@ -293,26 +293,26 @@ impl World {
                 fingerprint,
             });
         }
-        self.tell(index);
+        self.send_state(index);
     }
 
-    fn hear(&mut self, index: usize, said: Said) {
+    fn deliver(&mut self, index: usize, message: Message) {
         let now = self.now;
         let host = &mut self.hosts[index];
         if host.order.is_none() {
             host.wakes = now;
         }
-        match said {
-            Said::Claim(number) => {
+        match message {
+            Message::Claim(number) => {
                 let refused = host.renewal.peer_claims(number, now).err();
-                self.say(index, Said::Claimed(number, refused));
+                self.send(index, Message::Claimed(number, refused));
             }
-            Said::Claimed(number, refused) => {
+            Message::Claimed(number, refused) => {
                 if !host.renewal.order_lock().answered(number, refused, now) {
-                    self.tell(index);
+                    self.send_state(index);
                 }
             }
-            Said::State {
+            Message::State {
                 certificate,
                 record,
                 under_way,
@@ -332,7 +332,7 @@ impl World {
                 let same = certificate == host.certificate;
                 host.renewal.merge_peer_record(&record, same, now);
                 if newer.is_some() {
-                    self.tell(index);
+                    self.send_state(index);
                 }
             }
         }
@@ -366,7 +366,7 @@ pub(super) fn happening() -> impl Strategy<Value = Happening> {
             Just(Directory::Refuses)
         ]
         .prop_map(Happening::Directory),
-        2 => (0..2_usize).prop_map(Happening::Wish),
+        2 => (0..2_usize).prop_map(Happening::Request),
     ]
 }
 
