@@ -20,7 +20,7 @@ use super::{
     feeds::Feeds,
     file_watch::{FileWatch, Stamps},
     kernel::Kernel,
-    pair::{Beginning, Effect, Left, Moving, Notes, Pair, PairCommand},
+    pair::{BoundPair, Effect, Left, Moving, Notes, Pair},
     run::{self, AdminListener, Agent},
     shared::{Shared, State, indices},
     upgrade::Inherited,
@@ -29,7 +29,7 @@ use crate::{
     acme::{Acme, Challenges},
     admin::{self, AdminSocket, Servers},
     config::{self, Config},
-    dataplane::{self, flows::Flows},
+    dataplane,
     health::{Checked, Checks, Records},
     peer::Certificates,
     pool::{BackendRegistry, PoolView, SavedStates, StateFile},
@@ -68,14 +68,14 @@ pub(super) fn start<K: Kernel>(
     }
     // Another process is in the pair until all else is ready here.
     let early = (!inherited.is_successor())
-        .then(|| open_pair(&config, None, Arc::default()))
+        .then(|| bind_pair(&config, None, Arc::default()))
         .transpose()?;
     let challenges = Challenges::default();
     let parts = (&tickets, &challenges, inherited.listeners());
     let tls_files = Stamps::of(proxy::tls_files(&config.services));
     let proxy = start_proxy(&config, &feeds, parts)?;
     let (kernel, proxy) = open_kernel_behind(proxy, &config, &registry, open)?;
-    let (pair, effects) = match early {
+    let (bound, effects) = match early {
         Some(opened) => opened,
         None => match take_over_pair(&config, &inherited) {
             Ok(opened) => opened,
@@ -96,7 +96,7 @@ pub(super) fn start<K: Kernel>(
     acme.apply(&config);
     let (file_watch, changed_files) = FileWatch::start(LOOK_EVERY);
     file_watch.watch(tls_files);
-    let notes = pair.as_ref().map(|pair| Arc::clone(pair.notes()));
+    let notes = bound.as_ref().map(|bound| Arc::clone(bound.notes()));
     let shared = Arc::new(Shared::new(
         (kernel, proxy),
         state(config, registry),
@@ -114,7 +114,7 @@ pub(super) fn start<K: Kernel>(
         state_file,
         servers,
         heartbeat: heartbeat(),
-        pair,
+        pair: None,
         effects,
         waiting: None,
         leaving: false,
@@ -134,7 +134,7 @@ pub(super) fn start<K: Kernel>(
         upgrading: None,
     };
     agent.look_at_certificates();
-    begin_pair(&agent, flows);
+    agent.start_pair(bound, flows);
     Ok(agent)
 }
 
@@ -184,16 +184,16 @@ impl Doors {
     }
 }
 
-/// The pair, and what it wants.
-pub(super) type OpenPair = (Option<Pair>, mpsc::UnboundedReceiver<Effect>);
+/// The pair, where the host is not alone, and its effects.
+pub(super) type Bound = (Option<BoundPair>, mpsc::UnboundedReceiver<Effect>);
 
-/// The pair, where the host is not alone: from the process that is in it until now.
-fn take_over_pair(config: &Config, inherited: &Inherited) -> Result<OpenPair, Error> {
+/// Binds the pair that another process of this host has just left.
+fn take_over_pair(config: &Config, inherited: &Inherited) -> Result<Bound, Error> {
     let left = match config.ha {
         Some(_) => inherited.pair().map_err(Error::TakeOver)?,
         None => None,
     };
-    open_pair(config, left, Arc::default())
+    bind_pair(config, left, Arc::default())
 }
 
 /// Found out before the other process leaves the pair, as addresses that it holds would stay behind.
@@ -205,26 +205,19 @@ fn refuse_other_moves(config: &Config, inherited: &Inherited) -> Result<(), Erro
     }
 }
 
-/// The pair, where the host is not alone. It takes no part yet.
-pub(super) fn open_pair(
+/// Opens the sockets of the pair, where the host is not alone.
+pub(super) fn bind_pair(
     config: &Config,
     left: Option<Left>,
     notes: Arc<Notes>,
-) -> Result<OpenPair, Error> {
+) -> Result<Bound, Error> {
     match &config.ha {
         Some(ha) => {
-            let (pair, effects) = Pair::open(config, ha, left, notes)?;
-            Ok((Some(pair), effects))
+            let (bound, effects) = Pair::bind(config, ha, left, notes)?;
+            Ok((Some(bound), effects))
         }
         // Its sender is gone: it never says anything.
         None => Ok((None, mpsc::unbounded_channel().1)),
-    }
-}
-
-pub(super) fn begin_pair<K: Kernel>(agent: &Agent<K>, flows: Option<Flows>) {
-    if let Some(pair) = &agent.pair {
-        let watched = agent.watched().unwrap_or_default();
-        pair.order(PairCommand::Begin(Box::new(Beginning { flows, watched })));
     }
 }
 

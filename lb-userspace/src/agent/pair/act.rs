@@ -222,10 +222,6 @@ impl Actuators {
         self.notifier.stop(self.priority).await;
     }
 
-    pub(super) fn background(&self) -> &Handle {
-        &self.background
-    }
-
     pub(super) fn transitions(&self) -> &BTreeMap<(State, Cause), u64> {
         &self.transitions
     }

@@ -34,8 +34,6 @@ use crate::{
 /// What the agent tells the pair.
 #[derive(Debug)]
 pub(super) enum PairCommand {
-    /// Everything else is up: take part.
-    Begin(Box<Beginning>),
     /// Share these flows with the other host from now on.
     Carry(Flows),
     /// Hand over to the other host.
@@ -57,15 +55,6 @@ pub(super) enum PairCommand {
     Leave(oneshot::Sender<Left>),
 }
 
-/// What is there once everything else is up.
-#[derive(Debug)]
-pub(super) struct Beginning {
-    /// The flows that are shared with the other host.
-    pub(super) flows: Option<Flows>,
-    /// What is tracked.
-    pub(super) watched: Watched,
-}
-
 /// What the pair wants of the agent.
 #[derive(Debug)]
 pub(super) enum Effect {
@@ -81,7 +70,22 @@ pub(super) enum Effect {
     Told(Message),
 }
 
-/// The pair, as the agent holds it.
+/// A pair whose sockets are open, and which takes no part yet. Dropping it closes them.
+#[derive(Debug)]
+pub(super) struct BoundPair {
+    pair: Pair,
+    start: oneshot::Sender<Start>,
+}
+
+/// What the pair needs to take part.
+#[derive(Debug)]
+struct Start {
+    /// `None`: they come by [`PairCommand::Carry`], or flows are not shared.
+    flows: Option<Flows>,
+    watched: Watched,
+}
+
+/// A pair that takes part, as the agent holds it.
 #[derive(Debug)]
 pub(super) struct Pair {
     orders: mpsc::UnboundedSender<PairCommand>,
@@ -92,22 +96,37 @@ pub(super) struct Pair {
 /// The longest time that the end may take: notify commands have ten seconds.
 const ENDING: Duration = Duration::from_secs(12);
 
+impl BoundPair {
+    /// Takes part from now on: shares `flows` with the peer and tracks what is `watched`.
+    pub(super) fn start(self, flows: Option<Flows>, watched: Watched) -> Pair {
+        // A thread that has ended is noticed by the end of its effects.
+        let _ended = self.start.send(Start { flows, watched });
+        self.pair
+    }
+
+    /// Where the pair publishes its state.
+    pub(super) fn notes(&self) -> &Arc<Notes> {
+        &self.pair.notes
+    }
+}
+
 impl Pair {
-    /// Opens everything that the pair needs. It takes no part before [`PairCommand::Begin`], and goes on then
-    /// where another process of this host has `left` it. What it knows is in `notes`. Effects come out
-    /// of the receiver.
+    /// Opens the sockets and workers of the pair, on a thread of their own. Once started, it goes on
+    /// where another process of this host has `left` it. It publishes its state to `notes`; effects
+    /// come out of the receiver.
     ///
     /// # Errors
-    /// What cannot be opened.
-    pub(super) fn open(
+    /// The socket or worker that cannot be opened.
+    pub(super) fn bind(
         config: &Config,
         ha: &Ha,
         left: Option<Left>,
         notes: Arc<Notes>,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<Effect>), Error> {
+    ) -> Result<(BoundPair, mpsc::UnboundedReceiver<Effect>), Error> {
         let (orders, received) = mpsc::unbounded_channel();
         let (effects, effected) = mpsc::unbounded_channel();
-        let (opened, outcome) = channel();
+        let (bound, outcome) = channel();
+        let (start, started) = oneshot::channel();
         let parts = thread::Parts {
             node: config.node.clone(),
             ha: ha.clone(),
@@ -119,7 +138,7 @@ impl Pair {
         };
         let thread = std::thread::Builder::new()
             .name("pair".to_owned())
-            .spawn(move || thread::run(parts, received, effects, &opened))
+            .spawn(move || thread::run(parts, (received, effects), &bound, started))
             .map_err(Error::Runtime)?;
         outcome.recv().map_err(|_gone| Error::PairEnded)??;
         let pair = Self {
@@ -127,17 +146,12 @@ impl Pair {
             notes,
             _thread: thread,
         };
-        Ok((pair, effected))
+        Ok((BoundPair { pair, start }, effected))
     }
 
     /// Gives an order. One that comes after the end has nobody to follow it.
     pub(super) fn order(&self, order: PairCommand) {
         let _ended = self.orders.send(order);
-    }
-
-    /// What the pair knows and did.
-    pub(super) fn notes(&self) -> &Arc<Notes> {
-        &self.notes
     }
 
     /// What has this host's part in the pair left to another process; `None`: it had ended already.

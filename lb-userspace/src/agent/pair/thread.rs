@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Beginning, Effect, Left, Notes, PairCommand,
+    Effect, Left, Notes, PairCommand, Start,
     act::{Actuators, Opened},
     notes::{Clock, Known},
     settings,
@@ -56,12 +56,16 @@ pub(super) struct Parts {
     pub(super) orders: mpsc::WeakUnboundedSender<PairCommand>,
 }
 
-/// Runs the thread. Says first whether everything could be opened.
+/// Runs the thread. Reports to `bound` whether everything could be opened, and takes part after
+/// `start`.
 pub(super) fn run(
     parts: Parts,
-    orders: mpsc::UnboundedReceiver<PairCommand>,
-    effects: mpsc::UnboundedSender<Effect>,
-    opened: &sync::Sender<Result<(), Error>>,
+    (orders, effects): (
+        mpsc::UnboundedReceiver<PairCommand>,
+        mpsc::UnboundedSender<Effect>,
+    ),
+    bound: &sync::Sender<Result<(), Error>>,
+    start: oneshot::Receiver<Start>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -69,27 +73,40 @@ pub(super) fn run(
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _gone = opened.send(Err(Error::Runtime(error)));
+            let _gone = bound.send(Err(Error::Runtime(error)));
             return;
         }
     };
     let end = runtime.block_on(async {
-        match Thread::open(parts, orders, effects) {
-            Ok(thread) => {
-                let _gone = opened.send(Ok(()));
-                thread.run().await
-            }
+        let mut opened = match Actuators::open(&parts, effects) {
+            Ok(opened) => opened,
             Err(error) => {
-                let _gone = opened.send(Err(error));
-                End::Stopped
+                let _gone = bound.send(Err(error));
+                return End::Stopped;
             }
+        };
+        let _gone = bound.send(Ok(()));
+        match wait_for_start(start, &mut opened).await {
+            Some(start) => Thread::new(parts, orders, opened, start).run().await,
+            None => End::Stopped,
         }
     });
     // Its tasks hold sockets that another process is about to open.
     drop(runtime);
     if let End::Left(done, left) = end {
-        // Whoever asked may have given up.
+        // The caller may have given up.
         let _gone = done.send(left);
+    }
+}
+
+/// Waits for the start. Adverts from before it are discarded: they say nothing about the present.
+/// `None`: the agent does not start.
+async fn wait_for_start(mut start: oneshot::Receiver<Start>, opened: &mut Opened) -> Option<Start> {
+    loop {
+        tokio::select! {
+            start = &mut start => return start.ok(),
+            Some(_early) = opened.adverts.recv() => {}
+        }
     }
 }
 
@@ -109,7 +126,7 @@ struct Inputs {
     link: Option<mpsc::Receiver<peer::Event>>,
     /// `None` where there is no Elastic IP.
     ec2: Option<aws::Worker>,
-    /// `None` until everything else is up.
+    /// `None`: tracking could not be started.
     standing: Option<watch::Receiver<track::TrackingSummary>>,
 }
 
@@ -147,7 +164,7 @@ struct Thread {
     host: Host,
     inputs: Inputs,
     actuators: Actuators,
-    /// `None` until everything else is up.
+    /// `None`: it could not be started.
     tracking: Option<Tracking>,
     standing: LocalHealth,
     own_orders: mpsc::WeakUnboundedSender<PairCommand>,
@@ -161,36 +178,45 @@ struct Thread {
     has_flows: bool,
     /// Which link stands, or stood last.
     session: Option<u64>,
-    /// What another process of this host has left, until this one begins.
-    left: Option<Left>,
 }
 
 impl Thread {
-    fn open(
+    fn new(
         parts: Parts,
         orders: mpsc::UnboundedReceiver<PairCommand>,
-        effects: mpsc::UnboundedSender<Effect>,
-    ) -> Result<Self, Error> {
+        opened: Opened,
+        start: Start,
+    ) -> Self {
         let origin = Instant::now();
-        let host = Host::new(Time::default(), settings::settings(&parts.ha));
         let Opened {
-            actuators,
+            mut actuators,
             adverts,
             link,
             ec2,
-        } = Actuators::open(&parts, effects)?;
+        } = opened;
+        if let Some(flows) = start.flows {
+            actuators.carry_flows(flows, parts.orders.clone());
+        }
+        let tracking = {
+            let _background = parts.background.enter();
+            Tracking::start(start.watched)
+        };
+        // Run without tracking rather than not run.
+        let tracking = tracking
+            .inspect_err(|error| tracing::error!("nothing is tracked: {error}"))
+            .ok();
         let mut thread = Self {
             origin,
-            host,
+            host: Host::new(Time::default(), settings::settings(&parts.ha)),
             inputs: Inputs {
                 orders,
                 adverts,
                 link,
                 ec2,
-                standing: None,
+                standing: tracking.as_ref().map(Tracking::standing),
             },
             actuators,
-            tracking: None,
+            tracking,
             standing: LocalHealth::default(),
             own_orders: parts.orders,
             tracked_at: origin,
@@ -198,10 +224,13 @@ impl Thread {
             looked: false,
             has_flows: false,
             session: None,
-            left: parts.left,
         };
-        thread.note();
-        Ok(thread)
+        let begin = parts.left.map_or(Event::Start, |left| left.event());
+        if let Event::Resume { silent_for, .. } = begin {
+            tracing::info!(?silent_for, "resuming the role");
+        }
+        thread.step(begin);
+        thread
     }
 
     async fn run(mut self) -> End {
@@ -328,33 +357,8 @@ impl Thread {
         }));
     }
 
-    fn begin(&mut self, beginning: Beginning) {
-        let Beginning { flows, watched } = beginning;
-        if let Some(flows) = flows {
-            self.actuators.carry_flows(flows, self.own_orders.clone());
-        }
-        let tracking = {
-            let _background = self.actuators.background().enter();
-            Tracking::start(watched)
-        };
-        match tracking {
-            Ok(tracking) => {
-                self.inputs.standing = Some(tracking.standing());
-                self.tracking = Some(tracking);
-            }
-            // Run without tracking rather than not run.
-            Err(error) => tracing::error!("nothing is tracked: {error}"),
-        }
-        let begin = self.left.take().map_or(Event::Start, |left| left.event());
-        if let Event::Resume { silent_for, .. } = begin {
-            tracing::info!(?silent_for, "going on in the pair");
-        }
-        self.step(begin);
-    }
-
     fn order(&mut self, order: PairCommand) {
         match order {
-            PairCommand::Begin(beginning) => self.begin(*beginning),
             PairCommand::Carry(flows) => self.actuators.carry_flows(flows, self.own_orders.clone()),
             PairCommand::HandOver(reason) => self.step(Event::HandOver(reason)),
             PairCommand::Quiet => self.step(Event::Quiet),

@@ -9,10 +9,11 @@ use super::Agent;
 use crate::{
     agent::{
         kernel::Kernel,
-        pair::{Effect, PairCommand},
+        pair::{BoundPair, Effect, PairCommand},
         shared::State,
     },
     config::Mode,
+    dataplane::flows::Flows,
     ha::track::Watched,
     peer::{CertificateFacts, CertificateWord, Message},
     pool::{BackendKey, OverridesMessage},
@@ -61,6 +62,12 @@ impl<K: Kernel> Agent<K> {
             Effect::Told(message) => self.told(message),
         }
         None
+    }
+
+    /// Takes part in the pair, where there is one.
+    pub(in crate::agent) fn start_pair(&mut self, bound: Option<BoundPair>, flows: Option<Flows>) {
+        let watched = self.watched().unwrap_or_default();
+        self.pair = bound.map(|bound| bound.start(flows, watched));
     }
 
     /// The thread of the pair is gone, which it never is while there is somebody to give it orders.

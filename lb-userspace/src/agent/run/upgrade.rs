@@ -9,7 +9,7 @@ use crate::{
     agent::{
         kernel::Kernel,
         pair::{Left, Moving, Pair, PairCommand},
-        start::{begin_pair, open_pair},
+        start::bind_pair,
         upgrade::{Bequest, Successor, spawn},
     },
     pool::PoolView,
@@ -132,13 +132,12 @@ impl<K: Kernel> Agent<K> {
     /// the loop finds the pair ended, and the agent ends.
     fn return_to_pair(&mut self, left: Left) -> Result<(), String> {
         let notes = self.shared.pair.clone().unwrap_or_default();
-        let opened = open_pair(&self.shared.read().config, Some(left), notes);
-        let (pair, effects) =
-            opened.map_err(|error| format!("cannot go back to the pair: {error}"))?;
-        self.pair = pair;
+        let bound = bind_pair(&self.shared.read().config, Some(left), notes);
+        let (bound, effects) =
+            bound.map_err(|error| format!("cannot go back to the pair: {error}"))?;
         self.effects = effects;
         // The kernel is another process's until that has ended.
-        begin_pair(self, None);
+        self.start_pair(bound, None);
         Ok(())
     }
 
