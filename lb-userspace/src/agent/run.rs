@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::SystemTime};
 
 use lb_common::backend::BackendState;
-use lb_ha::pair::{Reason, Refusal};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -15,7 +14,7 @@ use super::{
     feeds::Feeds,
     file_watch::FileWatch,
     kernel::Kernel,
-    pair::{Effect, Pair, PairCommand},
+    pair::{Effect, Pair},
     shared::Shared,
     summary,
 };
@@ -30,14 +29,17 @@ use crate::{
     tickets::TicketKeys,
 };
 
+mod handover;
 mod obtained;
 mod pair;
+mod peer;
 mod reload;
 mod tls_files;
 mod upgrade;
 
+pub(super) use handover::Handover;
 pub(super) use obtained::inspect_obtained;
-pub(super) use pair::{Holding, Waiting, inspect, look};
+pub(super) use peer::inspect;
 pub(super) use upgrade::{AdminListener, Answer as UpgradeAnswer};
 
 /// An agent that has started.
@@ -53,18 +55,9 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) pair: Option<Pair>,
     /// What the pair wants; of a host that is alone, nothing ever.
     pub(super) effects: mpsc::UnboundedReceiver<Effect>,
-    /// The operator who waits for a hand-over.
-    pub(super) waiting: Option<Waiting>,
-    /// Whether the agent is about to end.
-    pub(super) leaving: bool,
-    /// Whether this host handed over to end.
-    pub(super) handed_over: bool,
-    /// Whether the pair ended by itself.
+    /// Whether the pair thread ended by itself.
     pub(super) lost_pair: bool,
-    /// Whether this host hands over.
-    pub(super) holding: Option<Holding>,
-    /// When to look whether requests have ended.
-    pub(super) look: Interval,
+    pub(super) handover: Handover,
     /// Whether every backend was checked.
     pub(super) all_checked: bool,
     /// Whether a backend's health turned since the memory was written. It is written once a second:
@@ -166,7 +159,7 @@ impl<K: Kernel> Agent<K> {
                 }
                 None => return self.pair_ended(),
             },
-            _ = self.look.tick(), if self.holding.is_some() => self.look_for_quiet(),
+            () = self.handover.tick() => self.look_for_quiet(),
             _ = hangup.recv() => self.reload_by_signal(),
             _ = rotated.recv() => self.reopen_log(),
             _ = self.heartbeat.tick() => self.beat(),
@@ -388,54 +381,6 @@ impl<K: Kernel> Agent<K> {
             tracing::warn!(
                 "SIGUSR1 opens the access log again, and there is none: see [log.access]"
             );
-        }
-    }
-
-    /// Hands over to the other host, where there is one that can take over. False when there is
-    /// none that could serve, and this host is to serve to the end.
-    async fn hand_over(&mut self, signals: &mut Signals) -> bool {
-        let Some(pair) = self.pair.as_ref().filter(|_| !self.lost_pair) else {
-            return true;
-        };
-        self.leaving = true;
-        pair.order(PairCommand::HandOver(Reason::Stop));
-        let mut outcome = Ok(());
-        let mut ended_well = false;
-        loop {
-            tokio::select! {
-                () = signals.stop() => {
-                    tracing::warn!("second SIGTERM: skipping the hand-over");
-                    break;
-                }
-                effect = self.effects.recv() => match effect.map(|effect| self.effect(effect)) {
-                    Some(Some(ended)) => {
-                        ended_well = ended.is_ok();
-                        outcome = ended;
-                        break;
-                    }
-                    Some(None) => {}
-                    None => break,
-                },
-                _ = self.look.tick(), if self.holding.is_some() => self.look_for_quiet(),
-                Some(checked) = self.outcomes.recv() => self.checked(checked),
-                Some(command) = self.commands.recv() => self.command(command),
-                _ = self.heartbeat.tick() => self.beat(),
-            }
-        }
-        // After a hand-over new connections stay held: what still arrives here belongs elsewhere.
-        self.handed_over = ended_well;
-        let is_alone = outcome == Err(Refusal::NoPeer) && self.has_link();
-        !is_alone
-    }
-
-    /// Leaves the pair, with a goodbye where this host is still active.
-    async fn leave_pair(&mut self) {
-        if let Some(pair) = self.pair.take() {
-            pair.stop().await;
-        }
-        // Nobody reads what the pair says any more.
-        if !self.handed_over {
-            self.hold(false);
         }
     }
 

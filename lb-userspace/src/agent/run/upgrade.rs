@@ -55,7 +55,7 @@ impl<K: Kernel> Agent<K> {
 
     /// Returns the new process's number.
     async fn try_upgrade(&mut self) -> Result<u32, String> {
-        if self.holding.is_some() {
+        if self.handover.is_holding() {
             return Err(
                 "a hand-over to the other host is under way: try again after it".to_owned(),
             );

@@ -1,0 +1,278 @@
+//! The hand-over of this host's role to the peer: new connections wait, requests end, and whoever
+//! asked for it is answered.
+
+use std::time::{Duration, Instant};
+
+use lb_ha::pair::{Reason, Refusal};
+use tokio::{
+    sync::oneshot,
+    time::{Interval, MissedTickBehavior},
+};
+
+use super::{Agent, Signals};
+use crate::{
+    agent::{kernel::Kernel, pair::PairCommand},
+    proxy::Proxy,
+};
+
+/// How often open connections are counted during a hand-over.
+const LOOK: Duration = Duration::from_millis(10);
+/// Shortest time that a hand-over leaves to short connections through the kernel, which are not
+/// counted.
+const LEAST: Duration = Duration::from_millis(250);
+/// Counts in a row that must find no connection: one may have been accepted between two counts.
+const QUIET_LOOKS: u32 = 3;
+
+/// Receives the outcome for the operator.
+pub(in crate::agent) type Answer = oneshot::Sender<Result<String, String>>;
+
+/// The state of a hand-over.
+#[derive(Debug)]
+pub(in crate::agent) struct Handover {
+    /// The operator's command that waits for the outcome.
+    waiting: Option<Answer>,
+    /// The agent is about to end, and hands over before that.
+    leaving: bool,
+    /// The role was handed over so that the agent can end.
+    completed: bool,
+    /// While new connections are on hold.
+    holding: Option<Holding>,
+    look: Interval,
+}
+
+/// New connections are on hold, and requests end.
+#[derive(Debug)]
+struct Holding {
+    since: Instant,
+    quiet_looks: u32,
+    reported: bool,
+}
+
+impl Handover {
+    /// No hand-over. Must be called within a tokio runtime.
+    pub(in crate::agent) fn none() -> Self {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            waiting: None,
+            leaving: false,
+            completed: false,
+            holding: None,
+            look,
+        }
+    }
+
+    /// Whether new connections are on hold.
+    pub(super) fn is_holding(&self) -> bool {
+        self.holding.is_some()
+    }
+
+    /// Waits until connections are to be counted; for ever while none are on hold.
+    pub(super) async fn tick(&mut self) {
+        if self.holding.is_none() {
+            return std::future::pending().await;
+        }
+        self.look.tick().await;
+    }
+
+    /// Why the operator cannot have a hand-over now.
+    fn refusal(&self) -> Option<&'static str> {
+        if self.leaving {
+            return Some("the agent ends, and hands over before that");
+        }
+        self.waiting.is_some().then_some("a hand-over is under way")
+    }
+
+    /// Puts new connections on hold, or ends that. Returns whether this changes anything.
+    fn hold(&mut self, hold: bool, now: Instant) -> bool {
+        let changes = hold != self.is_holding();
+        if changes {
+            self.holding = hold.then_some(Holding {
+                since: now,
+                quiet_looks: 0,
+                reported: false,
+            });
+        }
+        changes
+    }
+
+    /// Notes the number of open connections. Returns true once, when no request is in flight.
+    fn has_become_quiet(&mut self, open: u64, now: Instant) -> bool {
+        let Some(holding) = &mut self.holding else {
+            return false;
+        };
+        holding.quiet_looks = if open == 0 {
+            holding.quiet_looks + 1
+        } else {
+            0
+        };
+        let held_for = now.saturating_duration_since(holding.since);
+        let quiet = holding.quiet_looks >= QUIET_LOOKS && held_for >= LEAST;
+        let is_news = quiet && !holding.reported;
+        holding.reported |= quiet;
+        is_news
+    }
+}
+
+impl<K: Kernel> Agent<K> {
+    /// Hands over to the peer on the operator's command, which is answered with the outcome.
+    pub(super) fn failover(&mut self, answer: Answer) {
+        let refusal = match &self.pair {
+            None => Some("this host has no [ha]: it has nobody to hand over to"),
+            Some(_) => self.handover.refusal(),
+        };
+        match (refusal, &self.pair) {
+            (None, Some(pair)) => {
+                tracing::info!("the operator wants this host to hand over");
+                pair.order(PairCommand::HandOver(Reason::Operator));
+                self.handover.waiting = Some(answer);
+            }
+            (refusal, _) => {
+                let refusal = refusal.unwrap_or_default();
+                // The operator may have given up.
+                let _gone = answer.send(Err(refusal.to_owned()));
+            }
+        }
+    }
+
+    /// Counts open connections, and reports to the pair when requests have ended.
+    pub(super) fn look_for_quiet(&mut self) {
+        let open = self
+            .shared
+            .proxy()
+            .as_ref()
+            .map_or(0, Proxy::open_connections);
+        if let Some(pair) = &self.pair
+            && self.handover.has_become_quiet(open, Instant::now())
+        {
+            pair.order(PairCommand::Quiet);
+        }
+    }
+
+    /// Hands over to the peer, because the agent is about to end. Returns false when no peer is heard
+    /// that could serve: then this host stays active until its requests have ended.
+    pub(super) async fn hand_over(&mut self, signals: &mut Signals) -> bool {
+        let Some(pair) = self.pair.as_ref().filter(|_| !self.lost_pair) else {
+            return true;
+        };
+        self.handover.leaving = true;
+        pair.order(PairCommand::HandOver(Reason::Stop));
+        let mut outcome = Ok(());
+        let mut ended_well = false;
+        loop {
+            tokio::select! {
+                () = signals.stop() => {
+                    tracing::warn!("second SIGTERM: skipping the hand-over");
+                    break;
+                }
+                effect = self.effects.recv() => match effect.map(|effect| self.effect(effect)) {
+                    Some(Some(ended)) => {
+                        ended_well = ended.is_ok();
+                        outcome = ended;
+                        break;
+                    }
+                    Some(None) => {}
+                    None => break,
+                },
+                () = self.handover.tick() => self.look_for_quiet(),
+                Some(checked) = self.outcomes.recv() => self.checked(checked),
+                Some(command) = self.commands.recv() => self.command(command),
+                _ = self.heartbeat.tick() => self.beat(),
+            }
+        }
+        // After a hand-over new connections stay on hold: they belong to the peer.
+        self.handover.completed = ended_well;
+        let is_alone = outcome == Err(Refusal::NoPeer) && self.has_link();
+        !is_alone
+    }
+
+    /// Leaves the pair, with a goodbye if this host is still active.
+    pub(super) async fn leave_pair(&mut self) {
+        if let Some(pair) = self.pair.take() {
+            pair.stop().await;
+        }
+        // The effects of the pair are no longer read.
+        if !self.handover.completed {
+            self.hold(false);
+        }
+    }
+
+    /// Puts new connections on hold in the kernel and lets those of the HTTP front end, or ends that.
+    pub(super) fn hold(&mut self, hold: bool) {
+        if !self.handover.hold(hold, Instant::now()) {
+            return;
+        }
+        tracing::info!(
+            "{}",
+            if hold {
+                "handing over: no new connections, requests end"
+            } else {
+                "new connections again"
+            }
+        );
+        self.hold_kernel(hold);
+        if let Some(proxy) = self.shared.proxy().as_ref() {
+            proxy.let_connections_end(hold);
+        }
+    }
+
+    pub(super) fn hold_kernel(&self, hold: bool) {
+        if let Err(error) = self.shared.kernel().hold(hold) {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Reports the outcome of a hand-over to the log and to the operator who waits for it.
+    pub(super) fn handed_over(&mut self, outcome: Result<(), Refusal>) {
+        let said = match outcome {
+            Ok(()) => {
+                tracing::info!("handed over: the peer is active and has the address");
+                Ok("handed over: the peer is active and has the address".to_owned())
+            }
+            Err(refusal) => {
+                tracing::warn!("not handed over: {refusal}");
+                Err(format!("not handed over: {refusal}"))
+            }
+        };
+        if let Some(waiting) = self.handover.waiting.take() {
+            let _gone = waiting.send(said);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_have_ended_after_three_counts_and_a_quarter_of_a_second_and_once() {
+        let mut handover = Handover::none();
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        assert!(!handover.has_become_quiet(0, start), "nothing is on hold");
+        assert!(handover.hold(true, start));
+        assert!(!handover.hold(true, start), "it is already");
+        for millis in [10, 20, 30] {
+            assert!(!handover.has_become_quiet(0, after(millis)), "too soon");
+        }
+        assert!(!handover.has_become_quiet(1, after(260)), "one is open");
+        assert!(!handover.has_become_quiet(0, after(270)));
+        assert!(!handover.has_become_quiet(0, after(280)));
+        assert!(handover.has_become_quiet(0, after(290)));
+        assert!(
+            !handover.has_become_quiet(0, after(300)),
+            "it is reported once"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_operator_is_refused_while_another_waits_or_the_agent_ends() {
+        let mut handover = Handover::none();
+        assert_eq!(handover.refusal(), None);
+        handover.waiting = Some(oneshot::channel().0);
+        assert_eq!(handover.refusal(), Some("a hand-over is under way"));
+        handover.leaving = true;
+        let refusal = handover.refusal().expect("refused");
+        assert!(refusal.starts_with("the agent ends"));
+    }
+}

@@ -1,0 +1,132 @@
+//! What the two agents agree on over the link: session-ticket keys, operator overrides, certificates
+//! and who orders them.
+
+use std::time::SystemTime;
+
+use super::Agent;
+use crate::{
+    agent::{kernel::Kernel, pair::PairCommand},
+    peer::{CertificateFacts, CertificateWord, Message},
+    pool::OverridesMessage,
+    proxy::{self, Proxy},
+};
+
+impl<K: Kernel> Agent<K> {
+    /// Sends a message to the peer, where there is one.
+    pub(super) fn tell_peer(&self, message: Option<Message>) {
+        if let (Some(pair), Some(message)) = (&self.pair, message) {
+            pair.order(PairCommand::Tell(message));
+        }
+    }
+
+    /// Takes in a message of the peer.
+    pub(super) fn told(&mut self, message: Message) {
+        match message {
+            Message::Tickets(offer) => self.tickets.heard(offer),
+            Message::Drains(orders) => self.peer_ordered(&orders),
+            Message::Certificates(word) => self.peer_has(word),
+            Message::Acme(word) => self.acme.receive(word),
+        }
+    }
+
+    /// Sends the full state to the peer of a new session.
+    pub(super) fn linked(&mut self) {
+        let offer = self.tickets.link_up();
+        self.tell_peer(offer.map(Message::Tickets));
+        self.tell_orders();
+        let word = self.certificates.link_up();
+        self.tell_peer(Some(Message::Certificates(word)));
+        self.acme.set_linked(true);
+    }
+
+    /// Sends the operator overrides to the peer.
+    pub(super) fn tell_orders(&self) {
+        if self.pair.is_some() {
+            let orders = self.shared.read().registry.overrides_message();
+            self.tell_peer(Some(Message::Drains(orders)));
+        }
+    }
+
+    /// Applies the operator overrides of the peer that are newer than this host's.
+    fn peer_ordered(&mut self, orders: &OverridesMessage) {
+        let heard = {
+            let mut state = self.shared.write();
+            state.registry.merge_overrides(orders, SystemTime::now())
+        };
+        for ordered in &heard.taken {
+            tracing::info!(
+                backend = ordered.name,
+                "operator override received from the peer"
+            );
+        }
+        let changes: Vec<_> = heard
+            .taken
+            .iter()
+            .filter_map(|ordered| ordered.change.clone())
+            .map(|change| (change, "operator override set at the peer".to_owned()))
+            .collect();
+        self.publish(&changes);
+        if !heard.taken.is_empty() {
+            self.remember();
+        }
+        self.tell_peer(heard.answer.map(Message::Drains));
+    }
+
+    /// Sends the certificates in use to the peer when they have changed.
+    pub(in crate::agent) fn look_at_certificates(&mut self) {
+        let infos = self.shared.proxy().as_ref().map(Proxy::certificates);
+        let ours = infos.unwrap_or_default().into_iter().map(|info| {
+            let facts = CertificateFacts {
+                names: info.names.into_iter().collect(),
+                not_before: unix_seconds(info.not_before),
+                not_after: unix_seconds(info.not_after),
+                fingerprint: info.fingerprint,
+            };
+            (info.path, facts)
+        });
+        {
+            let state = self.shared.read();
+            let obtained = state.config.services.iter();
+            let obtained = obtained.filter_map(|service| service.obtained());
+            let files: Vec<_> = obtained.map(|obtained| obtained.file.as_path()).collect();
+            self.certificates.set_obtained(&files);
+        }
+        let word = self.certificates.have(ours);
+        self.tell_peer(word.map(Message::Certificates));
+        self.show_differences();
+    }
+
+    /// Compares the peer's certificates with this host's, and loads those that it has sent.
+    fn peer_has(&mut self, word: CertificateWord) {
+        let heard = self.certificates.heard(word, SystemTime::now());
+        for word in heard.say {
+            self.tell_peer(Some(Message::Certificates(word)));
+        }
+        if !heard.replaced.is_empty() {
+            tracing::info!(files = ?heard.replaced, "certificates of the peer");
+            self.reload_tls_files();
+        }
+        self.show_differences();
+    }
+
+    pub(super) fn show_differences(&self) {
+        let differences = self.certificates.differences();
+        self.shared.write().differences = differences;
+    }
+}
+
+/// Reads a certificate file as the HTTP front would.
+pub(in crate::agent) fn inspect(text: &[u8]) -> Result<CertificateFacts, String> {
+    let inspected = proxy::inspect_certificate(text).map_err(|problem| problem.to_string())?;
+    Ok(CertificateFacts {
+        names: inspected.names.into_iter().collect(),
+        not_before: unix_seconds(inspected.not_before),
+        not_after: unix_seconds(inspected.not_after),
+        fingerprint: inspected.fingerprint,
+    })
+}
+
+fn unix_seconds(moment: SystemTime) -> u64 {
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
