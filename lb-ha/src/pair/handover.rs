@@ -90,6 +90,31 @@ pub(super) enum HandOver {
     Refused,
 }
 
+/// Which of the two hosts may ask for the role.
+#[derive(Clone, Debug)]
+pub(super) struct Claims {
+    /// This host has handed its role over so that the agent can end.
+    pub(super) has_left: bool,
+    /// From when on a master with a lower priority is asked to hand over.
+    pub(super) ask_from: Option<Time>,
+    /// This host gave way on a command, to a peer of this priority: it does not take over from it by
+    /// priority, unless that falls.
+    pub(super) gave_way: Option<u8>,
+    /// Since when the hosts do not hear each other over the link: before that the role is asked for.
+    pub(super) apart_since: Time,
+}
+
+impl Claims {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            has_left: false,
+            ask_from: None,
+            gave_way: None,
+            apart_since: now,
+        }
+    }
+}
+
 impl HandOver {
     pub(super) fn deadline(&self) -> Time {
         match self {
@@ -165,7 +190,7 @@ impl Host {
             taken: false,
         });
         let beat = self.peer.beat(now, self.detection());
-        self.gave_way = beat
+        self.claims.gave_way = beat
             .filter(|_| reason != Reason::Asked)
             .map(|beat| beat.priority);
         // Before the goodbye: the other host is to know that it is a hand-over.
@@ -195,7 +220,7 @@ impl Host {
         match self.handover {
             Some(HandOver::Giving { reason, .. }) => {
                 self.end_hand_over(Err(Refusal::PeerNotReady));
-                self.gave_way = None;
+                self.claims.gave_way = None;
                 if reason != Reason::Stop {
                     self.route(now, |router, out| router.take(now, out));
                 }
@@ -212,7 +237,7 @@ impl Host {
             return;
         }
         let delay = self.settings.vrrp.preempt_delay;
-        let from = *self.ask_from.get_or_insert(now + delay);
+        let from = *self.claims.ask_from.get_or_insert(now + delay);
         if now < from {
             return;
         }
@@ -235,7 +260,7 @@ impl Host {
             && self.router.state() == State::Backup
             && self.is_ready(now)
             && self.may_take(now)
-            && self.gave_way.is_none()
+            && self.claims.gave_way.is_none()
             && self.peer.both_hear(now, self.detection())
     }
 
@@ -243,16 +268,16 @@ impl Host {
     /// when the link is there. After a start adverts are heard before there is a link.
     pub(super) fn prefers_to_ask(&self, now: Time) -> bool {
         let in_vain = matches!(self.handover, Some(HandOver::Refused));
-        let can_ask = now.since(self.apart_since) < SYNC_LIMIT;
+        let can_ask = now.since(self.claims.apart_since) < SYNC_LIMIT;
         self.settings.link && can_ask && !in_vain
     }
 
     pub(super) fn tick_hand_over(&mut self, now: Time) {
         if self.peer.both_hear(now, self.detection()) {
-            self.apart_since = now;
+            self.claims.apart_since = now;
         }
         if !self.peer.is_master(now, self.detection()) {
-            self.ask_from = None;
+            self.claims.ask_from = None;
         }
         match self.handover {
             // Nobody is there any more who would take over.
@@ -308,7 +333,7 @@ impl Host {
                 }
             )
         });
-        gives || self.has_left
+        gives || self.claims.has_left
     }
 
     /// This host's state changed while something was handed over.
@@ -339,8 +364,8 @@ impl Host {
         self.handover = None;
         // What still arrives at a host that ends would be refused: it is left without an answer, and
         // tried again where the address is now.
-        self.has_left = reason == Reason::Stop && outcome.is_ok();
-        if !self.has_left {
+        self.claims.has_left = reason == Reason::Stop && outcome.is_ok();
+        if !self.claims.has_left {
             self.actions.push(Action::Hold(false));
         }
         if reason != Reason::Asked {

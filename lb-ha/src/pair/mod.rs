@@ -14,22 +14,30 @@
 //! - Where there is a link, a planned change is handed over: first requests end, then the address
 //!   moves.
 
+mod address;
+mod event;
 mod handover;
 mod peer;
 mod word;
 mod yielding;
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
-use self::{handover::HandOver, peer::Peer, yielding::Yield};
+use self::{
+    address::Placement,
+    handover::{Claims, HandOver},
+    peer::Peer,
+    yielding::{Doubt, Yield},
+};
 pub use self::{
+    event::{Action, Arbiter, Event, LocalHealth, Settings, View},
     handover::{Reason, Refusal},
     word::{Heartbeat, Word},
 };
 use crate::{
     Time,
-    elastic::{Answer, Call, Keeper, News, Owner},
-    vrrp::{self, Cause, Heard, Output, Permissions, Router, State},
+    elastic::{Answer, Keeper, News, Owner},
+    vrrp::{Cause, Heard, Output, Permissions, Router, State},
 };
 
 /// How long a host that starts waits for its backends to be checked before it takes over from
@@ -40,158 +48,19 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
 /// How long after the other host fell silent the address is watched most closely, and then closely.
 const ALERT_SPAN: Duration = Duration::from_secs(60);
-/// How often addresses are announced while another host has them as well.
-const ANNOUNCE: Duration = Duration::from_secs(1);
 /// How long a master that hears nobody may be without a confirmation that the address is its own.
 const LEASE: Duration = Duration::from_secs(3);
 /// The same once the silence is old, and while the other host is heard as a master. Longer, so that
 /// an outage of the EC2 API that is soon over changes no role.
 const LONG_LEASE: Duration = Duration::from_secs(30);
 
-/// What does not change while the host runs.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The virtual router.
-    pub vrrp: vrrp::Settings,
-    /// The other host.
-    pub peer: IpAddr,
-    /// Whether there is a link to the other agent.
-    pub link: bool,
-    /// What says whose the address is.
-    pub arbiter: Arbiter,
-    /// How long requests may take to end when this host hands over.
-    pub handover: Duration,
-    /// For jitter.
-    pub seed: u64,
-}
-
-/// What says whose the address is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Arbiter {
-    /// The EC2 API.
-    Ec2,
-    /// Nobody: whoever is master puts it on its own interface.
-    None,
-}
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Event {
-    /// The agent is up.
-    Start,
-    /// The agent is up, and another process of this host was master until now.
-    Resume {
-        /// How long ago that process said its last word. Where the other host may have missed it by
-        /// now, this is a [`Event::Start`].
-        silent_for: Duration,
-        /// Whether the address was confirmed to be here.
-        has_address: bool,
-    },
-    /// The deadline has come, or any other moment.
-    Timer,
-    /// An advert was heard on the wire, checked, and is the other host's.
-    Advert(Heard),
-    /// The link stands.
-    LinkUp,
-    /// The link is gone.
-    LinkDown,
-    /// The other agent said something.
-    Word(Word),
-    /// What is tracked has changed.
-    LocalHealth(LocalHealth),
-    /// A call of the EC2 API ended.
-    Answer(Answer),
-    /// Hand over to the other host.
-    HandOver(Reason),
-    /// No request is under way here any more.
-    Quiet,
-    /// Settings that may change while it runs.
-    Reconfigure {
-        /// The priority, 1 to 254.
-        priority: u8,
-        /// Whether to take over from a master with a lower priority.
-        preempt: bool,
-        /// How long to hear such a master before taking over from it.
-        preempt_delay: Duration,
-        /// How long requests may take to end when this host hands over.
-        handover: Duration,
-    },
-    /// The agent ends now.
-    Stop,
-}
-
-/// What is tracked on this host.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct LocalHealth {
-    /// Added to the priority.
-    pub weight: i16,
-    /// The host must not be active.
-    pub fault: bool,
-    /// Every backend was checked since the agent started, and everything that is tracked.
-    pub checked: bool,
-    /// It has the other host's flows, as far as there is a link to get them by.
-    pub synced: bool,
-    /// The address would not come here: the EC2 API would refuse. It takes over from nobody who is
-    /// well.
-    pub hindered: bool,
-}
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Action {
-    /// Send an advert.
-    Advert {
-        /// 0: goodbye.
-        priority: u8,
-        /// From this advert to the next.
-        interval: Duration,
-    },
-    /// Say this over the link.
-    Say(Word),
-    /// Make a call of the EC2 API, and tell what came of it.
-    Call(Call),
-    /// The state of this host changed.
-    Became(State, Cause),
-    /// Put the addresses on this host's interface and announce them, or take them off.
-    Addresses {
-        /// Whether they belong here.
-        here: bool,
-    },
-    /// Begin no new connection and let requests end, or serve again.
-    Hold(bool),
-    /// What came of [`Event::HandOver`].
-    HandedOver(Result<(), Refusal>),
-}
-
-/// How the host is, for people.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct View {
-    /// The state.
-    pub state: State,
-    /// The priority, with what is tracked.
-    pub priority: u8,
-    /// The last cause of a change.
-    pub cause: Cause,
-    /// Since when.
-    pub since: Time,
-    /// When the other host was last heard.
-    pub heard: Option<Time>,
-    /// The other host's last heartbeat that still counts.
-    pub peer: Option<Heartbeat>,
-    /// Whether the other host says that it is master.
-    pub peer_is_master: bool,
-    /// The last description of the address.
-    pub owner: Option<(Time, Owner)>,
-    /// When the address was last confirmed to be this host's.
-    pub confirmed: Option<Time>,
-    /// Whether the address is confirmed to be here, as far as it is wanted here.
-    pub has_address: bool,
-    /// Whether this host has stepped back for a host that it cannot hear.
-    pub stepped_back: bool,
-    /// Whether a hand-over is under way.
-    pub handing_over: bool,
-    /// Accepted moves of the address to this host.
-    pub moves: u32,
+/// When this host sends heartbeats over the link.
+#[derive(Clone, Debug, Default)]
+struct Heartbeats {
+    /// When the next one is due; `None` without a link.
+    next: Option<Time>,
+    /// The last one that was sent over this session.
+    last: Option<Heartbeat>,
 }
 
 /// One host.
@@ -203,37 +72,18 @@ pub struct Host {
     peer: Peer,
     standing: LocalHealth,
     handover: Option<HandOver>,
+    claims: Claims,
     yielding: Option<Yield>,
-    /// The role was handed over so that the agent can end, which it is about to do.
-    has_left: bool,
-    /// How many times this host has stepped back.
+    /// Number of times in a row that this host has stepped back.
     yields: u32,
-    /// From when on a master with a lower priority is asked to hand over.
-    ask_from: Option<Time>,
-    /// This host gave way on an order, to a peer of this priority: it does not take over from it by
-    /// priority, unless that falls.
-    gave_way: Option<u8>,
     /// The moment of the last step.
     now: Time,
     started: Option<Time>,
-    /// When the other host fell silent, as far as this host was master then.
-    silent_since: Option<Time>,
-    /// Since when this host is master and does not hear the other one as a standby.
-    unpaired_since: Option<Time>,
-    /// From when on both claim to be master and this host has lost the address.
-    disputed: Option<Time>,
-    /// Since when the two do not hear each other by the link: before that the role is asked for.
-    apart_since: Time,
-    next_beat: Option<Time>,
-    last_beat: Option<Heartbeat>,
+    doubt: Doubt,
+    heartbeats: Heartbeats,
     cause: Cause,
     since: Time,
-    /// Whether the addresses are put on this host.
-    addresses_here: bool,
-    /// When they were last put there.
-    announced: Option<Time>,
-    /// Another master was heard while they were here.
-    contested: bool,
+    placement: Placement,
     actions: Vec<Action>,
     outputs: Vec<Output>,
 }
@@ -257,23 +107,15 @@ impl Host {
             standing: LocalHealth::default(),
             handover: None,
             yielding: None,
-            has_left: false,
             yields: 0,
-            ask_from: None,
-            gave_way: None,
+            claims: Claims::new(now),
             now,
             started: None,
-            silent_since: None,
-            unpaired_since: None,
-            disputed: None,
-            apart_since: now,
-            next_beat: None,
-            last_beat: None,
+            doubt: Doubt::default(),
+            heartbeats: Heartbeats::default(),
             cause: Cause::Started,
             since: now,
-            addresses_here: false,
-            announced: None,
-            contested: false,
+            placement: Placement::default(),
             actions: Vec::new(),
             outputs: Vec::new(),
         }
@@ -328,7 +170,12 @@ impl Host {
         self.started?;
         let keeper = self.keeper.as_ref().and_then(Keeper::deadline);
         let handover = self.handover.as_ref().map(HandOver::deadline);
-        let serviced = [self.router.deadline(), keeper, handover, self.next_beat];
+        let serviced = [
+            self.router.deadline(),
+            keeper,
+            handover,
+            self.heartbeats.next,
+        ];
         // These mean something once, and stay in the past afterwards.
         let once = [
             self.silence_deadline(),
@@ -378,7 +225,7 @@ impl Host {
         self.begin(now);
         // What an agent before this one left on the interface is not ours.
         self.actions.push(Action::Addresses { here: false });
-        self.addresses_here = false;
+        self.placement.here = false;
         self.route(now, |router, out| router.start(now, out));
     }
 
@@ -394,9 +241,9 @@ impl Host {
     fn begin(&mut self, now: Time) {
         self.started = Some(now);
         self.since = now;
-        self.apart_since = now;
+        self.claims.apart_since = now;
         if self.settings.link {
-            self.next_beat = Some(now);
+            self.heartbeats.next = Some(now);
         }
     }
 
@@ -404,7 +251,7 @@ impl Host {
         self.route(now, Router::stop);
         self.place_addresses(now);
         self.started = None;
-        self.next_beat = None;
+        self.heartbeats.next = None;
         self.end_hand_over(Err(Refusal::Stopping));
     }
 
@@ -418,7 +265,7 @@ impl Host {
             // Two masters: one of them has just taken the address, or is about to.
             match &mut self.keeper {
                 Some(keeper) => keeper.look(now),
-                None => self.contested = true,
+                None => self.placement.contested = true,
             }
         }
         self.route(now, |router, out| router.hear(now, heard, out));
@@ -426,8 +273,8 @@ impl Host {
 
     fn link_up(&mut self, now: Time) {
         self.peer.linked = true;
-        self.next_beat = Some(now);
-        self.last_beat = None;
+        self.heartbeats.next = Some(now);
+        self.heartbeats.last = None;
     }
 
     fn word(&mut self, now: Time, word: Word) {
@@ -444,8 +291,12 @@ impl Host {
         if moved && let Some(keeper) = &mut self.keeper {
             keeper.look(now);
         }
-        if self.gave_way.is_some_and(|then| beat.priority < then) {
-            self.gave_way = None;
+        if self
+            .claims
+            .gave_way
+            .is_some_and(|then| beat.priority < then)
+        {
+            self.claims.gave_way = None;
         }
         if beat.state == State::Master {
             self.consider_asking(now, beat);
@@ -495,33 +346,12 @@ impl Host {
             keeper.want(now, master);
         }
         if master {
-            self.gave_way = None;
+            self.claims.gave_way = None;
             self.yielding = None;
-            self.disputed = None;
+            self.doubt.disputed = None;
         }
         self.actions.push(Action::Became(state, cause));
         self.role_changed_in_hand_over(state, cause);
-    }
-
-    /// The addresses follow the role. Where the EC2 API says whose they are, a backup keeps what it was
-    /// last seen with: as long as it is sent there, nobody else can serve.
-    fn place_addresses(&mut self, now: Time) {
-        let here = match self.router.state() {
-            State::Master => true,
-            State::Backup => self.address_seen_here(),
-            State::Init | State::Fault => false,
-        };
-        // Another host had them as well: the neighbours may have heard it last.
-        let again = std::mem::take(&mut self.contested)
-            && here
-            && self
-                .announced
-                .is_none_or(|then| now.since(then) >= ANNOUNCE);
-        if here != self.addresses_here || again {
-            self.addresses_here = here;
-            self.announced = here.then_some(now);
-            self.actions.push(Action::Addresses { here });
-        }
     }
 
     /// After every event: what follows from where things stand.
@@ -565,7 +395,7 @@ impl Host {
     fn may_preempt(&self, now: Time) -> bool {
         let yielding = self.yielding.as_ref();
         self.is_ready(now)
-            && self.gave_way.is_none()
+            && self.claims.gave_way.is_none()
             && yielding.is_none_or(|yielding| yielding.may_preempt(now))
             && !self.prefers_to_ask(now)
     }
@@ -588,21 +418,9 @@ impl Host {
         self.router.master_down_interval()
     }
 
-    fn has_address(&self) -> bool {
-        match &self.keeper {
-            Some(keeper) => keeper.acquired(),
-            None => self.router.state() == State::Master,
-        }
-    }
-
-    fn address_seen_here(&self) -> bool {
-        let seen = self.keeper.as_ref().and_then(Keeper::seen);
-        seen.is_some_and(|(_, owner)| owner == Owner::Us)
-    }
-
     /// A heartbeat: once an interval, and when something in it changed.
     fn beat(&mut self, now: Time) {
-        let Some(due) = self.next_beat else {
+        let Some(due) = self.heartbeats.next else {
             return;
         };
         let beat = Heartbeat {
@@ -614,11 +432,11 @@ impl Host {
             has_address: self.has_address(),
             moves: self.keeper.as_ref().map_or(0, Keeper::moves),
         };
-        if now < due && self.last_beat == Some(beat) {
+        if now < due && self.heartbeats.last == Some(beat) {
             return;
         }
-        self.next_beat = Some(now + self.router.interval());
-        self.last_beat = Some(beat);
+        self.heartbeats.next = Some(now + self.router.interval());
+        self.heartbeats.last = Some(beat);
         if self.peer.linked {
             self.actions.push(Action::Say(Word::Heartbeat(beat)));
         }

@@ -2,10 +2,13 @@ mod handing_over;
 mod resuming;
 mod stepping_back;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
-use crate::{elastic::Failure, vrrp::Version};
+use crate::{
+    elastic::{Call, Failure},
+    vrrp::{self, Version},
+};
 
 const INTERVAL: Duration = Duration::from_millis(100);
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));

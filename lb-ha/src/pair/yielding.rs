@@ -15,6 +15,17 @@ const HOLD: Duration = Duration::from_secs(30);
 /// The same after it happened again and again.
 const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
+/// Why a master may no longer have the address.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Doubt {
+    /// When the other host fell silent, while this host was master.
+    pub(super) silent_since: Option<Time>,
+    /// Since when this host is master and does not hear the other one as a standby.
+    pub(super) unpaired_since: Option<Time>,
+    /// When the address was first found elsewhere.
+    pub(super) disputed: Option<Time>,
+}
+
 /// A host that has stepped back.
 #[derive(Clone, Debug)]
 pub(super) struct Yield {
@@ -41,10 +52,10 @@ impl Yield {
 impl Host {
     /// The address is here, for certain.
     pub(super) fn address_is_here(&mut self, now: Time) {
-        self.disputed = None;
+        self.doubt.disputed = None;
         if self.router.state() == State::Master {
             // Said at once: whoever handed over waits for it.
-            self.next_beat = self.next_beat.map(|due| due.min(now));
+            self.heartbeats.next = self.heartbeats.next.map(|due| due.min(now));
         } else {
             self.yielding = None;
         }
@@ -68,8 +79,8 @@ impl Host {
                 } else {
                     Duration::ZERO
                 };
-                match self.disputed {
-                    None => self.disputed = Some(now),
+                match self.doubt.disputed {
+                    None => self.doubt.disputed = Some(now),
                     Some(since) if now.since(since) <= patience => {}
                     Some(_) if hears && !both_masters => self.reclaim(now),
                     Some(_) => self.step_back(now),
@@ -83,7 +94,7 @@ impl Host {
         if self.router.state() != State::Master || self.settings.arbiter == Arbiter::None {
             return None;
         }
-        match self.silent_since {
+        match self.doubt.silent_since {
             None => Some(self.peer.heard()? + self.detection() + Duration::from_nanos(1)),
             Some(since) => Some(since + ALERT_SPAN),
         }
@@ -93,11 +104,11 @@ impl Host {
     /// address is its own. `None`: it hears its standby, or does not have the address.
     pub(super) fn lease_end(&self) -> Option<Time> {
         let confirmed = self.keeper.as_ref().and_then(Keeper::confirmed)?;
-        let fresh = (self.silent_since)
+        let fresh = (self.doubt.silent_since)
             .filter(|since| self.now.since(*since) < ALERT_SPAN)
             .map(|since| confirmed.max(since) + LEASE);
         // Without a link a standby is never heard, which says nothing.
-        let old = (self.unpaired_since)
+        let old = (self.doubt.unpaired_since)
             .filter(|_| self.settings.link)
             .map(|since| confirmed.max(since) + LONG_LEASE);
         let end = fresh.into_iter().chain(old).min();
@@ -109,19 +120,19 @@ impl Host {
         let master = self.router.state() == State::Master;
         let heard = self.peer.heard();
         let silent = master && heard.is_some() && !self.peer.is_heard(now, self.detection());
-        self.silent_since = match (silent, self.silent_since) {
+        self.doubt.silent_since = match (silent, self.doubt.silent_since) {
             (true, None) => Some(now),
             (true, since) => since,
             (false, _) => None,
         };
         let hears_standby = self.peer.is_heard(now, self.detection())
             && !self.peer.is_master(now, self.detection());
-        self.unpaired_since =
-            (master && !hears_standby).then(|| self.unpaired_since.unwrap_or(now));
+        self.doubt.unpaired_since =
+            (master && !hears_standby).then(|| self.doubt.unpaired_since.unwrap_or(now));
         let fresh = self
             .silent_since
             .is_some_and(|since| now.since(since) < ALERT_SPAN);
-        let watch = if fresh || self.disputed.is_some() {
+        let watch = if fresh || self.doubt.disputed.is_some() {
             Watch::Alert
         } else if self.yielding.is_some() {
             Watch::Waiting
@@ -155,7 +166,7 @@ impl Host {
     }
 
     fn step_back(&mut self, now: Time) {
-        self.disputed = None;
+        self.doubt.disputed = None;
         self.yields = self.yields.saturating_add(1);
         let hold = HOLD.saturating_mul(1 << (self.yields - 1).min(8));
         self.yielding = Some(Yield {
@@ -169,7 +180,7 @@ impl Host {
     }
 
     fn reclaim(&mut self, now: Time) {
-        self.disputed = None;
+        self.doubt.disputed = None;
         if let Some(keeper) = &mut self.keeper {
             keeper.reclaim(now);
         }

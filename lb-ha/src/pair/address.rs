@@ -1,0 +1,62 @@
+//! Where the addresses belong: on the interface of which host.
+
+use std::time::Duration;
+
+use super::{Action, Host};
+use crate::{
+    Time,
+    elastic::{Keeper, Owner},
+    vrrp::State,
+};
+
+/// Shortest time between announcements of the addresses while another master announces them too.
+const ANNOUNCE: Duration = Duration::from_secs(1);
+
+/// Where the addresses are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Placement {
+    /// They are on this host's interface.
+    pub(super) here: bool,
+    /// When they were last put there and announced.
+    pub(super) announced: Option<Time>,
+    /// Another master was heard while they were here.
+    pub(super) contested: bool,
+}
+
+impl Host {
+    /// Puts the addresses on this host or takes them off, by its role. Where the EC2 API is the
+    /// arbiter, a backup keeps them while the last description shows the address here: packets still
+    /// arrive, and no other host can serve them.
+    pub(super) fn place_addresses(&mut self, now: Time) {
+        let here = match self.router.state() {
+            State::Master => true,
+            State::Backup => self.address_seen_here(),
+            State::Init | State::Fault => false,
+        };
+        // Another master announced them too, and may have done so last.
+        let again = std::mem::take(&mut self.placement.contested)
+            && here
+            && self
+                .announced
+                .is_none_or(|then| now.since(then) >= ANNOUNCE);
+        if here != self.placement.here || again {
+            self.placement.here = here;
+            self.placement.announced = here.then_some(now);
+            self.actions.push(Action::Addresses { here });
+        }
+    }
+
+    /// Whether the address is confirmed to be here.
+    pub(super) fn has_address(&self) -> bool {
+        match &self.keeper {
+            Some(keeper) => keeper.acquired(),
+            None => self.router.state() == State::Master,
+        }
+    }
+
+    /// Whether the last description shows the address here.
+    pub(super) fn address_seen_here(&self) -> bool {
+        let seen = self.keeper.as_ref().and_then(Keeper::seen);
+        seen.is_some_and(|(_, owner)| owner == Owner::Us)
+    }
+}
