@@ -1,4 +1,4 @@
-//! What a backend is to the balancer.
+//! Backends as the kernel sees them.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -56,39 +56,39 @@ pub struct Backend {
     pub port: u16,
     /// The service that this entry belongs to.
     pub service: ServiceId,
-    /// A [`BackendState`] as its number; 0 is an unused entry.
+    /// A [`BackendState`] as a number; 0 marks an unused entry.
     pub state: u8,
-    /// 1 where its clients keep their address: see [`crate::service::Handling::Dnat`].
+    /// 1 if connections keep the client's address: see [`crate::service::Handling::Dnat`].
     pub dnat: u8,
-    /// The first row of the map `source_ports` that is this backend's; one follows for each further
-    /// source address.
+    /// First row of the map `source_ports` of this backend, for the service's address; one row
+    /// follows for each further source address.
     pub row: u16,
-    /// How many rows there are.
+    /// Number of rows.
     pub rows: u16,
-    /// The port of its service.
+    /// Port of the service.
     pub service_port: u16,
-    /// The address of its service.
+    /// IPv4 address of the service.
     pub service_address: [u8; 4],
-    /// Zero: room for what comes next.
+    /// Zero; reserved for later use.
     pub reserved: [u8; 8],
 }
 
-/// Whether a backend takes connections.
+/// Whether a backend accepts new connections.
 ///
-/// The numbers are part of the contract with the kernel: they stand in the map `backends`.
+/// The numbers are part of the contract with the kernel: the map `backends` holds them.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum BackendState {
     /// Takes new connections.
     Up = 1,
-    /// Established flows go on; no new ones.
+    /// Established connections continue; no new ones.
     Draining = 2,
-    /// Out of the ring at once.
+    /// No traffic; removed from the ring immediately.
     Down = 3,
 }
 
 impl BackendState {
-    /// The state as it stands in the map.
+    /// The number of the state in the map.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
@@ -96,8 +96,8 @@ impl BackendState {
 }
 
 impl Backend {
-    /// Whether a connection that is still being opened has to look for another backend: this one
-    /// is down, or no longer in the configuration.
+    /// Whether a connection that is not yet open must move to another backend: this one is down, or
+    /// no longer in the configuration.
     #[must_use]
     #[inline(always)]
     pub const fn is_down(&self) -> bool {

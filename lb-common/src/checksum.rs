@@ -1,35 +1,36 @@
 //! Incremental update of the Internet checksum (RFC 1624).
 
-/// What is to be added to a checksum when words beneath it change.
+/// The change of a checksum when words of the covered data change.
 ///
-/// Built once when a connection begins, applied to each of its packets: equation 3 of RFC 1624,
-/// `HC' = ~(~HC + ~m + m')`, with the sum over all changed words kept ready.
+/// Computed once for each connection, and applied to each of its packets: equation 3 of RFC 1624,
+/// `HC' = ~(~HC + ~m + m')`, with the sum over all changed words precomputed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Delta(u32);
 
 impl Delta {
-    /// Nothing changes.
+    /// No change.
     pub const ZERO: Self = Self(0);
 
-    /// One hop less in the IPv4 header: the word of TTL and protocol falls by 0x0100, whatever it
-    /// was, so that `~m + m'` is always this.
+    /// A decrement of the TTL in the IPv4 header: the word of TTL and protocol falls by 0x0100, so
+    /// that `~m + m'` is this constant for every TTL.
     pub const ONE_HOP: Self = Self(0xfeff);
 
-    /// A 16-bit word was `from` and becomes `to`.
+    /// Adds the change of a 16-bit word.
     #[must_use]
     #[inline(always)]
     pub const fn word(self, from: u16, to: u16) -> Self {
         Self(self.0 + (!from) as u32 + to as u32)
     }
 
-    /// An address was `from` and becomes `to`.
+    /// Adds the change of an IPv4 address.
     #[must_use]
     #[inline(always)]
     pub const fn address(self, from: [u8; 4], to: [u8; 4]) -> Self {
         self.word(high(from), high(to)).word(low(from), low(to))
     }
 
-    /// The change as it is kept in a connection. The change the other way is its complement.
+    /// The change folded to 16 bits, as stored in a connection. The change in the other direction
+    /// is its complement.
     #[must_use]
     #[inline(always)]
     pub const fn folded(self) -> u16 {
@@ -37,15 +38,14 @@ impl Delta {
     }
 }
 
-/// The checksum that stood at `checksum`, after a change of `delta` (folded).
+/// Applies a folded change to a checksum.
 #[must_use]
 #[inline(always)]
 pub const fn updated(checksum: u16, delta: u16) -> u16 {
     !fold((!checksum) as u32 + delta as u32)
 }
 
-/// The checksum of an IPv4 header that stood at `checksum`, after a change of `delta` (folded) and with
-/// one hop less.
+/// Applies a folded change and a decrement of the TTL to the checksum of an IPv4 header.
 #[must_use]
 #[inline(always)]
 pub const fn hop_less(checksum: u16, delta: u16) -> u16 {
@@ -62,7 +62,7 @@ const fn low(address: [u8; 4]) -> u16 {
     u16::from_be_bytes([address[2], address[3]])
 }
 
-/// Adds the carries back in. Twice, for the first may carry again.
+/// Adds the carries. Twice, because the first addition may carry again.
 #[inline(always)]
 const fn fold(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);

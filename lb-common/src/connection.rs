@@ -1,15 +1,15 @@
 //! Connections: one entry each in the map `connections`, for both directions.
 //!
-//! An entry is a cache line of eight words. Words 0, 1, 3 and 4 are written by whoever has claimed
-//! the entry, before it is published, and stay as they are until it is claimed again. Word 2, the
-//! [`Stamp`], says what the entry is and changes by compare-and-exchange alone. Words 5 and 6
-//! change while the connection lives; each is read and written whole.
+//! An entry is a cache line of eight words. The CPU that has claimed the entry writes words 0, 1, 3
+//! and 4 before it publishes them; they do not change until the next claim. Word 2, the [`Stamp`],
+//! is the state of the entry and changes by compare-and-exchange only. Words 5 and 6 change while
+//! the connection lives; each is read and written atomically.
 //!
-//! A reader reads the stamp, then the other words, then the stamp again: while its serial is the
-//! same, what was read belongs together.
+//! A reader reads the stamp, the other words, and the stamp again: if its serial is the same, the
+//! words are consistent (a seqlock).
 //!
-//! IPv6 clients get a table of their own with the same words 1 to 7: two more words hold the rest
-//! of the client's address, and the service is named by its number.
+//! Room for IPv6: a second table with the same words 1 to 7, two more words for the rest of the
+//! client's address, and the service as its index.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -22,7 +22,7 @@ use crate::{
     wire::PROTOCOL_TCP,
 };
 
-/// What the client's packets carry.
+/// Addresses and ports of the client's packets.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct ClientKey {
@@ -37,7 +37,7 @@ pub struct ClientKey {
 }
 
 impl ClientKey {
-    /// The key of a packet that comes from the client.
+    /// The key of a packet from the client.
     #[must_use]
     #[inline(always)]
     pub const fn of(flow: &FlowKey) -> Self {
@@ -62,14 +62,14 @@ impl ClientKey {
         }
     }
 
-    /// Both addresses, as they stand in word 0 of an entry.
+    /// Both addresses, as in word 0 of an entry.
     #[must_use]
     #[inline(always)]
     pub const fn addresses(&self) -> u64 {
         zerocopy::transmute!([self.client, self.service])
     }
 
-    /// Both ports, as they stand in the first half of word 1.
+    /// Both ports, as in the first half of word 1.
     #[must_use]
     #[inline(always)]
     pub const fn ports(&self) -> u32 {
@@ -91,15 +91,15 @@ pub struct Connection {
     pub service_port: u16,
     /// The port that the backend sees.
     pub source_port: u16,
-    /// Where that port is claimed in the map `source_ports`; [`NO_ROW`] where none is.
+    /// Row of that port in the map `source_ports`; [`NO_ROW`] if none is claimed.
     pub row: u16,
-    /// A [`State`] as its number.
+    /// A [`State`] as a number.
     pub state: u8,
     /// A [`Mode`].
     pub mode: u8,
-    /// Counts on each time that the entry is claimed.
+    /// Incremented each time the entry is claimed.
     pub serial: u16,
-    /// When the last packet came, as a [`Tick`], to the second.
+    /// [`Tick`] of the last packet, to the second.
     pub seen: u32,
     /// The address that the backend sees.
     pub source: [u8; 4],
@@ -107,21 +107,21 @@ pub struct Connection {
     pub backend_address: [u8; 4],
     /// The backend's port.
     pub backend_port: u16,
-    /// The backend, as a number of the map `backends`.
+    /// Index of the backend.
     pub backend: BackendId,
-    /// What changes in the TCP checksum on the way to the backend: addresses and ports.
+    /// Change of the TCP checksum towards the backend: addresses and ports.
     pub segment_delta: u16,
-    /// What changes in the IPv4 checksum on the way to the backend, but for the hop.
+    /// Change of the IPv4 checksum towards the backend, without that of the TTL.
     pub address_delta: u16,
-    /// The next hop towards the client: a [`crate::hop::HopReference`].
+    /// Next hop towards the client: a [`crate::hop::HopReference`].
     pub client_hop: [u16; 4],
-    /// The sequence number after the client's FIN; before it, the client's first.
+    /// Sequence number after the client's FIN; before it, the client's initial one.
     pub client_sequence: u32,
-    /// The client's last timestamp that was noted (RFC 7323); 0 where it sends none.
+    /// Last recorded timestamp of the client (RFC 7323); 0 if it sends none.
     pub client_timestamp: u32,
-    /// Zero; room for the offset between the two sides' sequence numbers (SYN cookies).
+    /// Zero; reserved for the offset between both sides' sequence numbers (SYN cookies).
     pub cookie: u32,
-    /// On a host that imports its peer's connections: the pass that brought this one.
+    /// On a host that imports its peer's connections: the pass that contained this one.
     pub pass: u32,
 }
 
@@ -147,34 +147,34 @@ pub const WORD_PORTS: usize = 1;
 pub const WORD_STAMP: usize = 2;
 /// The address that the backend sees, and the backend's.
 pub const WORD_ADDRESSES: usize = 3;
-/// The backend's port and number, and both checksum differences.
+/// The backend's port and index, and both checksum changes.
 pub const WORD_BACKEND: usize = 4;
 /// The next hop towards the client.
 pub const WORD_HOP: usize = 5;
 /// The client's sequence number and timestamp.
 pub const WORD_NUMBERS: usize = 6;
-/// The cookie, and the pass that brought the connection.
+/// The cookie, and the import pass.
 pub const WORD_PASS: usize = 7;
 
-/// The row of a connection that claims no source port: its backend sees the client's.
+/// Row of a connection without a claimed source port: its backend sees the client's.
 pub const NO_ROW: u16 = u16::MAX;
 
 impl Connection {
-    /// The connection in words.
+    /// The connection as words.
     #[must_use]
     #[inline(always)]
     pub const fn words(&self) -> [u64; WORDS] {
         zerocopy::transmute!(*self)
     }
 
-    /// The connection that stands in words.
+    /// The connection in these words.
     #[must_use]
     #[inline(always)]
     pub const fn of_words(words: [u64; WORDS]) -> Self {
         zerocopy::transmute!(words)
     }
 
-    /// What the client's packets carry.
+    /// Addresses and ports of the client's packets.
     #[must_use]
     #[inline(always)]
     pub const fn key(&self) -> ClientKey {
@@ -199,14 +199,14 @@ impl Connection {
         }
     }
 
-    /// Its state.
+    /// The state.
     #[must_use]
     #[inline(always)]
     pub const fn state(&self) -> State {
         State(self.state)
     }
 
-    /// The client's numbers that were noted last.
+    /// The last recorded numbers of the client.
     #[must_use]
     #[inline(always)]
     pub const fn numbers(&self) -> Numbers {
@@ -216,7 +216,7 @@ impl Connection {
         }
     }
 
-    /// What packets from the client get on their way to the backend.
+    /// The rewrite of packets from the client.
     #[must_use]
     #[inline(always)]
     pub const fn towards_backend(&self) -> Rewrite {
@@ -230,8 +230,8 @@ impl Connection {
         }
     }
 
-    /// What packets from the backend get on their way to the client. What is taken off a checksum one
-    /// way is put on the other: in one's complement, all bits turned.
+    /// The rewrite of packets from the backend. Its checksum changes are the one's complements of
+    /// those in the other direction.
     #[must_use]
     #[inline(always)]
     pub const fn towards_client(&self) -> Rewrite {
@@ -246,7 +246,7 @@ impl Connection {
     }
 }
 
-/// What a packet gets when it is forwarded.
+/// New addresses and ports of a forwarded packet, with the changes of its checksums.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rewrite {
     /// Source address.
@@ -257,14 +257,14 @@ pub struct Rewrite {
     pub source_port: u16,
     /// Destination port.
     pub destination_port: u16,
-    /// What changes in the TCP checksum.
+    /// Change of the TCP checksum.
     pub segment_delta: u16,
-    /// What changes in the IPv4 checksum, but for the hop.
+    /// Change of the IPv4 checksum, without that of the TTL.
     pub address_delta: u16,
 }
 
 impl Rewrite {
-    /// What a client's packets get that leave with these addresses and ports.
+    /// The rewrite of a client's packets that leave with these addresses and ports.
     #[must_use]
     #[inline(always)]
     pub const fn of(
@@ -315,37 +315,37 @@ impl Rewrite {
     }
 }
 
-/// How a connection is forwarded and how its opening goes: bits of [`Connection::mode`].
+/// Progress of opening a connection: bits of [`Connection::mode`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Mode(pub u8);
 
 impl Mode {
-    /// The backend has refused the connection, and another may still be tried.
+    /// The backend refused the connection, and another one may be tried.
     pub const REFUSED: u8 = 0x01;
     const TRY: u8 = 0x10;
 
-    /// Whether the backend refused, so that the next SYN goes elsewhere.
+    /// Whether the backend refused, so that the next SYN goes to another one.
     #[must_use]
     #[inline(always)]
     pub const fn is_refused(self) -> bool {
         self.0 & Self::REFUSED != 0
     }
 
-    /// The same with the refusal noted.
+    /// The mode with the refusal recorded.
     #[must_use]
     #[inline(always)]
     pub const fn refused(self) -> Self {
         Self(self.0 | Self::REFUSED)
     }
 
-    /// Backends that were tried before the present one, up to 15.
+    /// Number of backends tried before the current one, up to 15.
     #[must_use]
     #[inline(always)]
     pub const fn tries(self) -> u8 {
         self.0 / Self::TRY
     }
 
-    /// Another backend's turn.
+    /// The mode after a retry at another backend.
     #[must_use]
     #[inline(always)]
     pub const fn retried(self) -> Self {
@@ -358,21 +358,21 @@ impl Mode {
     }
 }
 
-/// The word of an entry that says what it is: state, mode, serial and time.
+/// State, mode, serial and time of an entry, in one word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Stamp {
     /// The connection's state.
     pub state: State,
-    /// How it is forwarded.
+    /// Progress of its opening.
     pub mode: Mode,
-    /// Which connection of this entry it is.
+    /// Serial of the connection in this entry.
     pub serial: u16,
-    /// When its last packet came.
+    /// Time of the last packet.
     pub seen: Tick,
 }
 
 impl Stamp {
-    /// The stamp that stands in a word.
+    /// The stamp in a word.
     #[must_use]
     #[inline(always)]
     pub const fn of_word(word: u64) -> Self {
@@ -393,7 +393,7 @@ impl Stamp {
         u64::from_ne_bytes([self.state.0, self.mode.0, s0, s1, t0, t1, t2, t3])
     }
 
-    /// The stamp while its owner writes the next connection into the entry.
+    /// The stamp while the owner writes the next connection into the entry.
     #[must_use]
     #[inline(always)]
     pub const fn claimed(self, now: Tick) -> Self {
@@ -405,7 +405,7 @@ impl Stamp {
         }
     }
 
-    /// The stamp of an entry that holds nothing any more.
+    /// The stamp of an entry that was vacated.
     #[must_use]
     #[inline(always)]
     pub const fn vacated(self) -> Self {

@@ -1,11 +1,11 @@
-//! Endpoints: which packets come from a backend, and where its source ports are claimed.
+//! Endpoints: recognising packets of backends, and the rows of their source ports.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Entries that share a bucket: one cache line.
 pub const ENDPOINTS_PER_BUCKET: usize = 4;
 
-/// A backend's address and port with an address that it sees: part of a value of the map
+/// Address and port of a backend with an address that it sees: part of a value of the map
 /// `endpoints`.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
@@ -14,27 +14,27 @@ pub const ENDPOINTS_PER_BUCKET: usize = 4;
 pub struct Endpoint {
     /// The backend's IPv4 address.
     pub backend: [u8; 4],
-    /// The address that the backend answers to; zero with [`EndpointKind::Dnat`], where that is
-    /// any client's.
+    /// Address that the backend replies to; zero for [`EndpointKind::Dnat`], where it is the
+    /// client's.
     pub source: [u8; 4],
     /// The backend's port.
     pub port: u16,
-    /// With [`EndpointKind::Nat`] the row of the map `source_ports`, with [`EndpointKind::Dnat`] the
-    /// backend's number.
+    /// Row of the map `source_ports` for [`EndpointKind::Nat`]; index of the backend for
+    /// [`EndpointKind::Dnat`].
     pub row: u16,
-    /// An [`EndpointKind`] as its number; 0 is an unused entry.
+    /// An [`EndpointKind`] as a number; 0 marks an unused entry.
     pub kind: u16,
     /// Zero.
     pub reserved: u16,
 }
 
-/// What an endpoint's answers are recognised by.
+/// How the connection of a backend's packet is found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u16)]
 pub enum EndpointKind {
-    /// The source port that was claimed.
+    /// By the source port that NAT claimed.
     Nat = 1,
-    /// The client's own address and port.
+    /// By the client's own address and port.
     Dnat = 2,
 }
 
@@ -50,19 +50,19 @@ pub struct EndpointBucket {
 
 const _CHECK: () = assert!(size_of::<EndpointBucket>() == 64, "one cache line");
 
-/// What endpoints are looked up by.
+/// Key of an endpoint.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct EndpointKey {
     /// The backend's IPv4 address.
     pub backend: [u8; 4],
-    /// The address that it answers to, or zero.
+    /// Address that it replies to, or zero.
     pub source: [u8; 4],
     /// The backend's port.
     pub port: u16,
 }
 
 impl EndpointKey {
-    /// The two buckets that it may stand in, of `buckets`, a power of two.
+    /// Returns the two buckets that may hold the endpoint, of `buckets` (a power of two).
     #[must_use]
     #[inline(always)]
     pub const fn buckets(&self, buckets: u32) -> [u32; 2] {
@@ -75,7 +75,7 @@ impl EndpointKey {
         [high & (buckets - 1), low & (buckets - 1)]
     }
 
-    /// Whether this entry is the one that is looked for.
+    /// Whether an entry has this key.
     #[must_use]
     #[inline(always)]
     pub const fn is(&self, entry: &Endpoint) -> bool {
@@ -106,13 +106,13 @@ impl Default for EndpointTable {
 
 #[cfg(feature = "host")]
 impl EndpointTable {
-    /// The table with these buckets, as many as the map has.
+    /// A table with these buckets, as many as the map has.
     #[must_use]
     pub const fn of(buckets: Vec<EndpointBucket>) -> Self {
         Self { buckets }
     }
 
-    /// Removes an entry. Returns the bucket that it stood in.
+    /// Removes an entry. Returns its bucket.
     pub fn remove(&mut self, endpoint: &Endpoint) -> Option<u32> {
         for bucket in places(endpoint) {
             let entries = &mut self.buckets[bucket as usize].entries;
@@ -124,10 +124,10 @@ impl EndpointTable {
         None
     }
 
-    /// Adds an entry, in the emptier of its two buckets. Returns the bucket.
+    /// Adds an entry to the emptier of its two buckets. Returns the bucket.
     ///
     /// # Errors
-    /// Both are full: see [`crate::limits::ENDPOINT_BUCKETS`].
+    /// The endpoint, if both buckets are full: see [`crate::limits::ENDPOINT_BUCKETS`].
     pub fn add(&mut self, endpoint: Endpoint) -> Result<u32, Endpoint> {
         let used = |bucket: u32| {
             let entries = &self.buckets[bucket as usize].entries;

@@ -1,10 +1,10 @@
-//! Flows: what the packets of one direction of a connection have in common.
+//! Keys of flows: the common fields of all packets in one direction of a connection.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::service::ServiceKey;
 
-/// Addresses, ports and protocol of a packet, as they stand in it when it arrives.
+/// Addresses, ports and protocol of a packet on arrival.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct FlowKey {
@@ -16,7 +16,7 @@ pub struct FlowKey {
     pub source_port: u16,
     /// Port of the receiver.
     pub destination_port: u16,
-    /// IP protocol number; a word wide, so that the key has no gap.
+    /// IP protocol number, 32 bits wide so that the key has no padding.
     pub protocol: u32,
 }
 
@@ -26,7 +26,7 @@ const _CHECK: () = assert!(
 );
 
 impl FlowKey {
-    /// The key of packets the other way.
+    /// The key of packets in the other direction.
     #[must_use]
     #[inline(always)]
     pub const fn reversed(&self) -> Self {
@@ -39,7 +39,7 @@ impl FlowKey {
         }
     }
 
-    /// The service that a packet of this flow would be for.
+    /// The service that packets with this key are addressed to.
     #[must_use]
     #[inline(always)]
     #[expect(

@@ -1,8 +1,8 @@
-//! The hashes that connections are spread by.
+//! Hash functions for flows and connections.
 
 use crate::{connection::ClientKey, flow::FlowKey};
 
-/// Spreads a flow over 32 bits: the same on every host, so that a peer picks the same backend.
+/// Hashes a flow to 32 bits: equally on every host, so that a peer picks the same backend.
 #[inline(always)]
 pub(crate) fn of_flow(key: &FlowKey) -> u32 {
     let addresses = u64::from(u32::from_be_bytes(key.source)) << 32
@@ -13,14 +13,14 @@ pub(crate) fn of_flow(key: &FlowKey) -> u32 {
     mixed(addresses ^ u64::from(mixed(ports)).rotate_left(17))
 }
 
-/// Spreads a client's address over 32 bits: the same on every host.
+/// Hashes a client's address to 32 bits, equally on every host.
 #[inline(always)]
 pub(crate) fn of_source(key: &FlowKey) -> u32 {
     mixed(u64::from(u32::from_be_bytes(key.source)))
 }
 
-/// Spreads a connection over 64 bits, by a secret of this host: who does not know it cannot choose
-/// connections that meet in one bucket, or at the same source ports.
+/// Hashes a connection to 64 bits with a secret of this host. Without the secret, an attacker
+/// cannot choose connections that collide in one bucket, or on the same source ports.
 #[inline(always)]
 pub(crate) const fn of_connection(key: &ClientKey, secret: [u64; 2]) -> u64 {
     let mut bits = (key.addresses() ^ secret[0]).wrapping_mul(0x9fb2_1c65_1e98_df25);
@@ -29,7 +29,7 @@ pub(crate) const fn of_connection(key: &ClientKey, secret: [u64; 2]) -> u64 {
     bits ^ (bits >> 29)
 }
 
-/// The finalizer of MurmurHash3 (64 bits), of which the upper half is kept.
+/// The finalizer of MurmurHash3 (64 bits); returns the upper half.
 #[inline(always)]
 fn mixed(mut bits: u64) -> u32 {
     bits ^= bits >> 33;

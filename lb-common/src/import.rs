@@ -1,5 +1,5 @@
-//! Connections of the peer's in this host's table: what the agent of the standby writes, by the same
-//! rules as the program beside it.
+//! Importing the peer's connections: how the agent of the standby writes to the connection table,
+//! by the same protocol as the XDP program that uses it at the same time.
 
 use crate::{
     backend::BackendId,
@@ -21,34 +21,35 @@ use crate::{
     tick::Tick,
 };
 
-/// What a record's connection is on this host.
+/// The backend of a record on this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Target {
-    /// This host's number of the backend.
+    /// Index of the backend.
     pub backend: BackendId,
-    /// This host's row of the backend's source ports; [`NO_ROW`] where clients keep their address.
+    /// Row of the backend's source ports; [`NO_ROW`] if the backend sees the client's address.
     pub row: u16,
-    /// The pass of the peer's that the record is part of.
+    /// Number of the peer's export pass.
     pub pass: u32,
 }
 
-/// What became of a record.
+/// Result of importing a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The connection stands in the table.
+    /// The table contains the connection.
     Written,
-    /// It is over, and was not known here.
+    /// The connection is closed, and was not known.
     Over,
-    /// The host itself uses its source port.
+    /// Its source port is reserved for this host.
     PortReserved,
-    /// All places that it could have hold established connections.
+    /// All entries that it could use hold established connections.
     TableFull,
-    /// The program was changing the same entry or port: the next pass brings the connection again.
+    /// The XDP program was changing the same entry or port: the next pass contains the connection
+    /// again.
     Contended,
 }
 
-/// Writes the connection of a record into the table, in the place of whatever holds its addresses and
-/// ports.
+/// Writes the connection of a record to the table, and replaces any other connection with the same
+/// addresses and ports.
 pub fn import<S: Shared>(
     shared: &S,
     settings: &Settings,
@@ -101,7 +102,7 @@ pub fn import<S: Shared>(
     Outcome::Written
 }
 
-/// Ends a connection, if it is still the one that was found.
+/// Removes a connection if it is still the one that was found. Returns whether it was.
 pub fn remove<S: Shared>(shared: &S, place: &Place<S::Entry>, now: Tick, hertz: u32) -> bool {
     let Some(claim) = claim::<S>(place, now, hertz) else {
         return false;
@@ -111,7 +112,7 @@ pub fn remove<S: Shared>(shared: &S, place: &Place<S::Entry>, now: Tick, hertz: 
     true
 }
 
-/// Whether the table's connection leads to the same backend by the same port as the record's.
+/// Whether a connection of the table has the same backend and source port as the record.
 fn is_of(connection: &Connection, record: &Record, target: &Target) -> bool {
     connection.backend_address == record.backend
         && connection.backend_port == record.backend_port
@@ -119,7 +120,7 @@ fn is_of(connection: &Connection, record: &Record, target: &Target) -> bool {
         && (connection.backend, connection.row) == (target.backend, target.row)
 }
 
-/// Notes state, time and pass of a connection that is known.
+/// Updates state, time and pass of a known connection.
 fn refresh<W: Words>(place: &Place<W>, stamp: Stamp, pass: u32) -> Outcome {
     let old = place.stamp;
     let next = Stamp {
@@ -133,7 +134,7 @@ fn refresh<W: Words>(place: &Place<W>, stamp: Stamp, pass: u32) -> Outcome {
     Outcome::Written
 }
 
-/// Claims the source port for the entry, from whichever connection holds it.
+/// Claims the source port for the entry, from another connection if need be.
 fn take<S: Shared>(
     shared: &S,
     ours: &Claim<S::Entry>,
@@ -169,7 +170,8 @@ fn take<S: Shared>(
     };
     let theirs = claim::<S>(&place, now, hertz).ok_or(Outcome::Contended)?;
     if (theirs.row, theirs.source_port) != (row, port) {
-        // It gave the port back in between, and has another connection: nothing of that is lost.
+        // The entry has released the port in between and holds another connection: publish it
+        // unchanged.
         publish::<S>(&theirs, stamp);
         return Err(Outcome::Contended);
     }

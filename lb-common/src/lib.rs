@@ -2,11 +2,10 @@
 //!
 //! The packet logic is one library with two homes: [`steer`](steer::steer) runs under XDP over
 //! packet memory and BPF maps, and on the host over byte slices and hash tables, where tests and
-//! fuzzers reach it. What differs between the homes is behind two traits, [`memory::Memory`] and
-//! [`tables::Tables`].
+//! fuzzers drive it. Two traits, [`memory::Memory`] and [`tables::Tables`], hide the difference.
 //!
-//! Byte order lives on the wire: the types of [`wire`] carry it. Everywhere else a number is in
-//! the machine's own order and an address is its four octets.
+//! The types of [`wire`] carry network byte order. All other numbers are in host byte order, and an
+//! address is an array of its four octets.
 #![cfg_attr(not(feature = "host"), no_std)]
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! How much of everything there can be.
+//! Sizes of maps and other limits.
 
 /// Services, steered or not.
 pub const SERVICES: u32 = 4096;
@@ -6,21 +6,21 @@ pub const SERVICES: u32 = 4096;
 /// Backends, counted once for each service that uses them.
 pub const BACKENDS: u32 = 16_384;
 
-/// Slots that a ring by Maglev can have: primes, as it wants them (NSDI 2016, section 3.4), each
-/// such that both halves of the ring and its head fill their pages and begin no other.
+/// Sizes of a Maglev ring: primes, as the algorithm requires (NSDI 2016, section 3.4), each chosen
+/// so that both halves of the ring and its head just fill their pages.
 pub const RING_SIZES: [u32; 5] = [1019, 4091, 16_369, 65_521, 262_139];
 
 /// Entries of the map `rings`: one for each service, and one whose ring has no slots.
 pub const RINGS: u32 = SERVICES + 1;
 
-/// Number of the layout of all maps. It changes when a map changes its meaning or the size of its
-/// keys or values, so that an agent refuses what an agent of another version pinned.
+/// Version of the layout of all maps. It changes when a map changes its meaning or the size of its
+/// keys or values, so that an agent refuses the pins of another version.
 pub const LAYOUT: u32 = 3;
 
-/// Connections that there is room for where the configuration says nothing.
+/// Default number of connections that have room.
 pub const CONNECTIONS: u32 = 250_000;
 
-/// Entries of the map `connections` that share a bucket: one page holds sixteen buckets.
+/// Entries in a bucket of the map `connections`: one page holds sixteen buckets.
 pub const WAYS: u32 = 4;
 
 /// Rows of the map `source_ports`: one for each backend and address that it sees.
@@ -35,31 +35,31 @@ pub const LINES: u32 = 65_536 / PORTS_PER_LINE;
 /// Buckets of the map `endpoints`.
 pub const ENDPOINT_BUCKETS: u32 = 16_384;
 
-/// Entries of the map `hops` for the clients' side, after one for each backend.
+/// Entries of the map `hops` towards clients, after one for each backend.
 pub const CLIENT_HOPS: u32 = 8192;
 
 /// Entries of the map `hops`.
 pub const HOPS: u32 = BACKENDS + CLIENT_HOPS;
 
-/// Programs that the main one hands packets on to: room for what comes next.
+/// Entries of the map `programs`, for tail calls; most are reserved for later use.
 pub const PROGRAMS: u32 = 16;
 
-/// Interfaces that packets can leave by.
+/// Maximum number of interfaces for redirected packets.
 pub const INTERFACES: u32 = 64;
 
-/// Addresses that backends can see besides the service's own.
+/// Maximum number of source addresses besides the service's own.
 pub const SOURCE_ADDRESSES: u32 = 8;
 
-/// Bytes of the ring in which the kernel tells of connections: a power of two of pages. Each takes
-/// 40, so there is room for two seconds of 50,000 a second.
+/// Bytes of the ring buffer of connection events: a power of two of pages. An event takes 40, so
+/// that it holds two seconds at 50,000 a second.
 pub const FLOW_EVENT_BYTES: u32 = 1 << 22;
 
-/// Seconds that new connections may be held for at the most: a client's third retransmission of
-/// its SYN comes after seven (RFC 6298), and after thirty most give up.
+/// Maximum time in seconds for which new connections are held: a client's third retransmission of
+/// its SYN comes after seven (RFC 6298), and most give up after thirty.
 pub const HOLD_SECONDS: u32 = 30;
 
-/// Backends that a new connection tries to find a source port at.
+/// Number of backends at which a new connection tries to claim a source port.
 pub const BACKEND_TRIES: u32 = 3;
 
-/// Lines of sixteen source ports that a new connection tries at a backend.
+/// Number of lines of sixteen source ports that a new connection tries at a backend.
 pub const LINE_TRIES: u32 = 2;

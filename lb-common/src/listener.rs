@@ -1,24 +1,25 @@
-//! Which addresses and ports may be a service's: a filter that is asked before any table.
+//! A filter of the addresses and ports of services, consulted before any other table.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Words of the map `listeners`.
+/// Number of words in the map `listeners`.
 pub const LISTENER_WORDS: u32 = 1024;
 
-/// A word of the map `listeners`: 64 places, with a bit for each in both halves. A place may be that of
-/// several addresses and ports, so a bit that is set means perhaps, and one that is not means no.
+/// A word of the map `listeners`, with two bits for each of 64 hash values of an address and port.
+/// As with a Bloom filter, a bit that is set can be a false positive; one that is not set is
+/// certain.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
 )]
 #[repr(C)]
 pub struct Listeners {
-    /// Places of services, whoever serves them.
+    /// Bits of all services.
     pub any: u64,
-    /// Places of services that are steered in the kernel.
+    /// Bits of services that are steered in the kernel.
     pub steered: u64,
 }
 
-/// The place of an address and port: a word, and a bit in it.
+/// Returns the word and the bit of an address and port.
 #[must_use]
 #[inline(always)]
 pub const fn place(address: [u8; 4], port: u16) -> (u32, u32) {
@@ -28,14 +29,14 @@ pub const fn place(address: [u8; 4], port: u16) -> (u32, u32) {
 }
 
 impl Listeners {
-    /// Whether a service may be at this bit.
+    /// Whether a service may have this bit.
     #[must_use]
     #[inline(always)]
     pub const fn has(&self, bit: u32) -> bool {
         self.any >> bit & 1 == 1
     }
 
-    /// Whether a steered service may be at this bit.
+    /// Whether a steered service may have this bit.
     #[must_use]
     #[inline(always)]
     pub const fn steers(&self, bit: u32) -> bool {

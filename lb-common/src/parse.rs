@@ -1,4 +1,4 @@
-//! From bytes to what steering needs to know of a packet.
+//! Parses packets.
 
 use crate::{
     flow::FlowKey,
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// A TCP packet: where its headers are, and what steering needs of them.
+/// A parsed TCP packet: the offsets of its headers, and the fields that steering needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Packet {
     /// Offset of the IP header in bytes.
@@ -19,9 +19,9 @@ pub struct Packet {
     pub transport: usize,
     /// Bytes from the IP header to the end of the data.
     pub length: u16,
-    /// Hops that are left.
+    /// Time to live.
     pub ttl: u8,
-    /// TCP's control bits.
+    /// Control bits of TCP.
     pub flags: Flags,
     /// Addresses, ports, protocol.
     pub key: FlowKey,
@@ -30,13 +30,13 @@ pub struct Packet {
 /// Parses a packet.
 ///
 /// # Errors
-/// The verdict on a packet that is malformed, or none that is steered.
+/// The verdict on a packet that is malformed, or is not IPv4 TCP.
 #[inline(always)]
 pub fn parse<M: Memory>(memory: &M) -> Result<Packet, Verdict> {
     let ethernet = memory.at::<Ethernet>(0).ok_or(TRUNCATED)?;
     match ethernet.ethertype.get() {
         ETHERTYPE_IPV4 => ipv4(memory, size_of::<Ethernet>()),
-        // Connections are not told apart by VLAN, and what goes out carries no tag.
+        // Connections have no VLAN in their key, and packets leave without a tag.
         ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => Err(Verdict::Pass(PassReason::Vlan)),
         _ => Err(Verdict::Pass(PassReason::NotIp)),
     }
@@ -99,20 +99,20 @@ fn tcp<M: Memory>(
     ))
 }
 
-/// What an endpoint in TIME-WAIT would judge the packet by: its sequence number, after its FIN if it
-/// has one, and its timestamp.
+/// Returns what an endpoint in TIME-WAIT compares: the packet's sequence number (the one after its
+/// FIN, if it has one) and its timestamp.
 #[inline(always)]
 pub(crate) fn numbers<M: Memory>(memory: &M, packet: &Packet) -> Numbers {
     Numbers::of_word(numbers_word(memory, packet))
 }
 
-/// The acknowledgement number.
+/// Returns the acknowledgement number; 0 if the header is truncated.
 #[inline(always)]
 pub(crate) fn acknowledgement<M: Memory>(memory: &M, packet: &Packet) -> u32 {
     (memory.at::<Tcp>(packet.transport)).map_or(0, |header| header.acknowledgement.get())
 }
 
-/// The numbers in a word, 0 where the packet has none.
+/// Returns the numbers in a word; 0 if the header is truncated.
 #[inline(always)]
 fn numbers_word<M: Memory>(memory: &M, packet: &Packet) -> u64 {
     let Some(header) = memory.at::<Tcp>(packet.transport) else {
@@ -135,9 +135,10 @@ fn numbers_word<M: Memory>(memory: &M, packet: &Packet) -> u64 {
     .word()
 }
 
-/// The timestamp option (RFC 7323, section 3.2), where senders put it: after two fillers in a segment
-/// (appendix A), and in a SYN after the segment size, alone or with SACK (Linux) or the window scale
-/// (BSD) in between. A walk through the options would cost more, and the kernel's verifier most.
+/// Reads the timestamp option (RFC 7323, section 3.2) at its usual offsets: after two NOPs in a
+/// segment (appendix A); in a SYN after the segment size, directly or with SACK (Linux) or the
+/// window scale (BSD) in between. A walk through the options would cost more time, and most of all
+/// more of the verifier's budget.
 #[inline(always)]
 fn timestamp<M: Memory>(memory: &M, transport: usize, header_length: usize) -> Option<u32> {
     let options = transport + size_of::<Tcp>();
@@ -163,8 +164,8 @@ fn timestamp<M: Memory>(memory: &M, transport: usize, header_length: usize) -> O
     word(at).map(u32::from_be_bytes)
 }
 
-/// Beginnings of TCP options (RFC 9293, section 3.1, RFC 7323 and RFC 2018): kind and length each, a
-/// filler is kind 1 alone.
+/// First bytes of TCP options (RFC 9293, section 3.1, RFC 7323 and RFC 2018): kind and length of
+/// each; a NOP is kind 1 alone.
 const FILLED_TIMESTAMP: [u8; 4] = [1, 1, 8, 10];
 const SACK_TIMESTAMP: [u8; 4] = [4, 2, 8, 10];
 const SEGMENT_SIZE: [u8; 2] = [2, 4];
@@ -172,5 +173,6 @@ const FILLED_WINDOW_SCALE: [u8; 3] = [1, 3, 3];
 
 const TRUNCATED: Verdict = Verdict::Drop(DropReason::Truncated);
 
-/// All of the word but the two flags that a whole packet may have (RFC 791, section 3.1).
+/// All bits of the word but the two flags that an unfragmented packet may have (RFC 791, section
+/// 3.1).
 const MORE_FRAGMENTS_OR_OFFSET: u16 = 0x3fff;

@@ -1,16 +1,17 @@
-//! What a word of the map `source_ports` says of a port.
+//! Words of the map `source_ports`: the state of a source port.
 
 use crate::{
     tcp::{Numbers, State},
     tick::Tick,
 };
 
-/// A word of `source_ports`: nobody has the port, the entry of a connection has it, the host keeps it
-/// for itself, or it rests.
+/// A word of `source_ports`: the port is free, held by the connection of an entry, reserved for the
+/// host, or resting.
 ///
-/// A port rests where its connection gave it up while the backend may still hold it in TIME-WAIT. Until
-/// that is over, the word remembers what the backend judges the next SYN by: the last timestamp or, of a
-/// client that sends none, the last sequence number, without the low nine bits.
+/// A port rests after its connection released it while the backend may still hold that connection
+/// in TIME-WAIT. Until TIME-WAIT is over, the word keeps what the backend compares the next SYN
+/// with: the last timestamp or, for a client that sends none, the last sequence number, without the
+/// low nine bits.
 ///
 /// ```text
 /// bit   31  30                29..24             23..1                   0
@@ -22,22 +23,22 @@ use crate::{
 pub struct PortWord(pub u32);
 
 impl PortWord {
-    /// Nobody has the port.
+    /// The port is free.
     pub const FREE: Self = Self(0);
-    /// The host itself uses the port.
+    /// The port is reserved for the host.
     pub const RESERVED: Self = Self(u32::MAX);
 
     const RESTING: u32 = 1 << 31;
     const HAS_TIMESTAMP: u32 = 1 << 30;
 
-    /// The entry of `connections` with this index has the port.
+    /// The word of a port that the entry of `connections` with this index holds.
     #[must_use]
     #[inline(always)]
     pub const fn held_by(index: u32) -> Self {
         Self(index + 1)
     }
 
-    /// The index of the entry that has the port.
+    /// Returns the index of the entry that holds the port.
     #[must_use]
     #[inline(always)]
     pub const fn holder(self) -> Option<u32> {
@@ -48,15 +49,15 @@ impl PortWord {
         }
     }
 
-    /// Whether the port rests, or has rested and was not claimed again since.
+    /// Whether the port rests, or has rested and was not claimed since.
     #[must_use]
     #[inline(always)]
     pub const fn is_resting(self) -> bool {
         self.0 & Self::RESTING != 0 && self.0 != Self::RESERVED.0
     }
 
-    /// What a connection leaves in place of itself that was in this state, sent these numbers last, and was
-    /// last `seen` then.
+    /// Returns the word of a port after its release by a connection in `state`, with its last
+    /// sequence number and timestamp, and its last packet at `seen`.
     #[must_use]
     #[inline(always)]
     pub const fn after_release(
@@ -77,13 +78,14 @@ impl PortWord {
         Self(Self::RESTING | kind | second(seen, hertz) << 24 | number >> 9 << 1)
     }
 
-    /// 1 where a connection may take the port whose SYN carries the numbers `next`, at this
-    /// [`second`]: TIME-WAIT is over, or the last segments of the old connection have arrived and the
-    /// backend takes the SYN in spite of it (see [`Numbers::follow`]). A port that was not asked for after its TIME-WAIT seems to rest again
-    /// from time to time. Else 0.
+    /// Returns 1 if a connection with the numbers `next` in its SYN may claim the port at this
+    /// [`second`]: TIME-WAIT is over, or the last segments of the old connection have arrived and
+    /// the backend accepts the SYN in spite of it (see [`Numbers::is_newer_than`]). Else returns 0.
+    /// Seconds wrap, so that a port that is not claimed after its TIME-WAIT appears to rest again
+    /// from time to time.
     ///
-    /// Without a branch: sixteen words are asked in a loop, and the kernel's verifier would walk each
-    /// way through each of them.
+    /// Branchless: a loop evaluates sixteen words, and the kernel's verifier would explore every
+    /// path through each of them.
     #[must_use]
     #[inline(always)]
     pub const fn reusable_bit(self, next: Numbers, second: u32) -> u32 {
@@ -95,15 +97,15 @@ impl PortWord {
         let by_timestamp = word >> 30 & 1;
         let mask = by_timestamp.wrapping_neg();
         let number = next.timestamp & mask | next.sequence & !mask;
-        // A client that sends no timestamps any more is judged by a number that is not known.
+        // If a client stops sending timestamps, its number cannot be compared.
         let is_known = !by_timestamp & 1 | (next.timestamp | next.timestamp.wrapping_neg()) >> 31;
-        // 24 bits that go round, compared at the top of 32.
+        // Compares 24-bit serial numbers in the upper bits of 32.
         let ahead = (number >> 9 << 1).wrapping_sub(word) << 8;
         let is_ahead = (!ahead & ahead.wrapping_neg()) >> 31;
         rests & (is_over | is_quiet & is_known & is_ahead)
     }
 
-    /// 1 where nobody has the port and it does not rest, else 0: without a branch, too.
+    /// Returns 1 if the port is free and does not rest, else 0. Branchless, too.
     #[must_use]
     #[inline(always)]
     pub const fn free_bit(self) -> u32 {
@@ -114,14 +116,15 @@ impl PortWord {
 /// Seconds that an endpoint stays in TIME-WAIT (include/net/tcp.h, `TCP_TIMEWAIT_LEN`).
 const TIME_WAIT: u32 = 60;
 
-/// Seconds begun since a port was last used, before it is lent again: one whole second at the least. At once,
-/// a new connection met a last segment of the old one, and its backend reset it.
+/// Seconds, counted as begun, from the last use of a port to its reuse: at least one whole second.
+/// When ports were reused immediately, late segments of the old connection reached the new one, and
+/// its backend reset it.
 const QUIET: u32 = 2;
 
-/// After how many seconds the count of them in a word begins again.
+/// Seconds after which the count in a word wraps.
 const SECONDS: u32 = 64;
 
-/// The second of a moment, as words count them.
+/// Converts a tick to seconds as counted in words.
 #[must_use]
 #[inline(always)]
 pub const fn second(moment: Tick, hertz: u32) -> u32 {

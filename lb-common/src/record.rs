@@ -1,5 +1,5 @@
-//! What hosts tell each other of a connection, so that either can carry it on: nothing in it is one
-//! host's own, such as its clock, its numbers for backends and interfaces, or its next hops.
+//! The portable form of a connection, by which the peer can carry it on. It contains nothing that
+//! is local to one host, such as its clock, its indices of backends and interfaces, or next hops.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -9,16 +9,16 @@ use crate::{
     tcp::State,
 };
 
-/// A connection that is steered: what the kernel writes into the ring `flow_events`, and what goes
-/// to the peer.
+/// A steered connection, as the kernel writes it to the ring buffer `flow_events`, and as it is
+/// sent to the peer.
 ///
-/// The address that the backend sees is the service's own, so that its answers come to whichever
-/// host has that address; only the port has to be told. One through a further address of the host
-/// ([`crate::settings::Settings::source_addresses`]) is marked, and not told of over the link.
+/// The backend sees the service's own address, so that its replies reach whichever host has that
+/// address; only the port is part of the record. A connection through a further address of the host
+/// ([`crate::settings::Settings::source_addresses`]) is marked, and is not sent to the peer.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C, align(8))]
 pub struct Record {
-    /// The key of the client's packets: the client, and the service that it called.
+    /// Key of the client's packets: the client and the service.
     pub client: FlowKey,
     /// The backend's IPv4 address.
     pub backend: [u8; 4],
@@ -26,12 +26,12 @@ pub struct Record {
     pub backend_port: u16,
     /// The port that the backend sees.
     pub source_port: u16,
-    /// A [`State`] as its number.
+    /// A [`State`] as a number.
     pub state: u8,
-    /// 1 where the backend sees another address than the service's: then no other host can carry the
-    /// connection on, as the backend's answers go on coming to this one.
+    /// 1 if the backend sees another address than the service's: no other host can carry the
+    /// connection on, because the backend's replies keep arriving at this one.
     pub further_source: u8,
-    /// Seconds since the client's last packet, as far as the number goes.
+    /// Seconds since the last packet, saturating.
     pub idle: u16,
     /// Zero.
     pub padding: u32,
@@ -43,7 +43,7 @@ const _CHECK: () = assert!(
 );
 
 impl Record {
-    /// The connection, in this state.
+    /// The record of a connection in this state.
     #[must_use]
     #[inline(always)]
     pub const fn of(connection: &Connection, state: State) -> Self {
@@ -59,7 +59,7 @@ impl Record {
         }
     }
 
-    /// The key of the backend's packets.
+    /// Key of the packets from the backend.
     #[must_use]
     pub const fn from_backend(&self) -> FlowKey {
         FlowKey {
@@ -72,7 +72,7 @@ impl Record {
     }
 }
 
-/// Whether NAT gave the connection another source address than the service's.
+/// Whether the connection uses another source address than the service's.
 #[inline(always)]
 const fn is_through_further_source(connection: &Connection) -> bool {
     let (source, service) = (connection.source, connection.service);

@@ -1,4 +1,4 @@
-//! What a service is to the kernel.
+//! Services as the kernel sees them.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -42,7 +42,7 @@ impl From<ServiceId> for u16 {
     }
 }
 
-/// Where a service listens: the key of the map `services`.
+/// Address and port of a service: the key of the map `services`.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct ServiceKey {
@@ -50,45 +50,45 @@ pub struct ServiceKey {
     pub address: [u8; 4],
     /// Port.
     pub port: u16,
-    /// IP protocol number; two bytes wide, so that the key has no gap.
+    /// IP protocol number, 16 bits wide so that the key has no padding.
     pub protocol: u16,
 }
 
-/// What happens to the connections of a service: the value of the map `services`.
+/// How the connections of a service are handled: the value of the map `services`.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
 )]
 #[repr(C)]
 pub struct Service {
-    /// The service's number.
+    /// Index of the service.
     pub id: ServiceId,
-    /// A [`Handling`] as its number.
+    /// A [`Handling`] as a number.
     pub handling: u8,
-    /// A [`Pick`] as its number.
+    /// A [`Pick`] as a number.
     pub pick: u8,
-    /// Other backends that a connection is offered to when one refuses or does not answer.
+    /// Maximum number of other backends to try when one refuses a connection or does not answer.
     pub retries: u8,
-    /// Zero: room for what comes next.
+    /// Zero; reserved for later use.
     pub reserved: [u8; 11],
 }
 
-/// Who handles a service's connections.
+/// Who handles the connections of a service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Handling {
-    /// Steered in the kernel, both addresses rewritten.
+    /// Steered in the kernel with full NAT: source and destination are rewritten.
     Nat = 1,
-    /// Passed up to the agent's listener.
+    /// Passed to the agent's listener.
     Agent = 2,
-    /// Steered in the kernel, the client's address kept.
+    /// Steered in the kernel; the backend sees the client's address.
     Dnat = 3,
 }
 
-/// How a slot of the ring is picked for a new flow.
+/// How a new flow picks a slot of the ring.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Pick {
-    /// The next one, counted by each CPU for itself.
+    /// The next slot in turn; each CPU counts for itself.
     RoundRobin = 1,
     /// By a hash of addresses and ports.
     FlowHash = 2,
@@ -110,7 +110,7 @@ impl Pick {
 }
 
 impl Service {
-    /// Whether the agent's listener serves it.
+    /// Whether the agent's listener serves the service.
     #[must_use]
     #[inline(always)]
     pub const fn is_served_by_agent(&self) -> bool {

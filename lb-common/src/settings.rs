@@ -1,4 +1,4 @@
-//! What the agent tells the kernel about everything at once.
+//! Settings of the packet path, which the agent writes and the XDP program reads.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -10,52 +10,52 @@ use crate::{limits, tick::Tick};
 )]
 #[repr(C)]
 pub struct Settings {
-    /// The secret that connections are spread by: random, and the table's for as long as it exists.
+    /// Secret key of the connections' hash: random, and constant while the table exists.
     pub secret: [u64; 2],
-    /// Entries of the map `connections`, less one bucket: the highest index that a bucket begins at. A power of
-    /// two of entries, so that this is a mask.
+    /// Highest index of a bucket: the number of entries in the map `connections`, less one bucket.
+    /// The number is a power of two, so that this is a mask.
     pub last_bucket: u32,
-    /// Grows whenever routes or neighbours change: a next hop that carries another number is looked
-    /// up again.
+    /// Incremented when routes or neighbours change: a next hop with another number is looked up
+    /// again.
     pub generation: u32,
-    /// Grows whenever routes change: a connection that carries another number looks for its
-    /// client's next hop again. Its low 16 bits stand in the connection.
+    /// Incremented when routes change: a connection with another number looks up its client's next
+    /// hop again. The connection stores the low 16 bits.
     pub routes: u32,
-    /// Ticks of the kernel's clock in a second.
+    /// Ticks of the kernel's clock per second.
     pub hertz: u32,
-    /// The first line of sixteen source ports that NAT may claim in.
+    /// First line of sixteen source ports that NAT may claim.
     pub first_line: u16,
-    /// How many lines there are that NAT may claim in; 0 before the agent has spoken.
+    /// Number of lines that NAT may claim; 0 until the agent has written the settings.
     pub lines: u16,
-    /// Until which [`Tick`] new connections are held, where `hold` is set.
+    /// [`Tick`] until which new connections are held, if `hold` is set.
     pub held_until: u32,
-    /// 1 while no new connection may begin: see [`Settings::hold_new`].
+    /// 1 while new connections are held: see [`Settings::hold_new`].
     pub hold: u8,
-    /// 1 while the agent wants to be told of connections: see [`crate::record`].
+    /// 1 while the kernel reports connections to the agent: see [`crate::record`].
     pub export: u8,
-    /// 1 where a service keeps its clients' addresses: then any packet may be a backend's answer.
+    /// 1 if a service keeps its clients' addresses: then any packet may be a backend's reply.
     pub dnat: u8,
     /// Zero.
     pub reserved: u8,
     /// Layout of all maps: see [`crate::limits::LAYOUT`].
     pub layout: u32,
-    /// Further addresses that backends see, after the service's own; zero where there is none.
+    /// Further source addresses at backends, after the service's own; zero if unused.
     pub source_addresses: [[u8; 4]; limits::SOURCE_ADDRESSES as usize],
-    /// Lines that come before a gap of lines which the host keeps for itself.
+    /// Number of lines before a gap that is reserved for the host.
     pub lines_before_gap: u16,
-    /// How many lines the gap has.
+    /// Number of lines in the gap.
     pub gap: u16,
     /// Zero.
     pub reserved_gap: u32,
-    /// Zero: room for what comes next.
+    /// Zero; reserved for later use.
     pub reserved_end: [u64; 3],
 }
 
 impl Settings {
-    /// Whether a packet that would begin a connection is to be held back at this moment.
+    /// Whether a packet that would open a connection is held back now.
     ///
-    /// The end stands in the map, and is near: an agent that dies in a hand-over leaves its host
-    /// deaf to new connections for [`limits::HOLD_SECONDS`] at the most.
+    /// The map contains the end of the hold: if an agent dies during a hand-over, its host refuses
+    /// new connections for at most [`limits::HOLD_SECONDS`].
     #[must_use]
     #[inline(always)]
     pub const fn hold_new(&self, now: Tick) -> bool {
@@ -63,7 +63,7 @@ impl Settings {
         self.hold != 0 && left != 0 && left <= limits::HOLD_SECONDS * self.hertz
     }
 
-    /// Whether connections are to be told of.
+    /// Whether changes of connections are exported to the agent.
     #[must_use]
     #[inline(always)]
     pub const fn export_enabled(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Tables: what the packet logic knows besides the packet.
+//! The tables that the packet logic uses.
 
 use crate::{
     backend::{Backend, BackendId},
@@ -14,117 +14,118 @@ use crate::{
     walk::Turn,
 };
 
-/// Words of eight bytes that several CPUs read and write at once: an entry of `connections` or
+/// Words of eight bytes that several CPUs read and write concurrently: an entry of `connections` or
 /// `hops`.
 pub trait Words: Copy {
-    /// The word at this place, read in no order with others.
+    /// Reads a word (relaxed: not ordered with other accesses).
     fn load(&self, word: usize) -> u64;
 
-    /// Writes a word, in no order with others.
+    /// Writes a word (relaxed).
     fn store(&self, word: usize, value: u64);
 
-    /// Writes `new` where `old` stands, and says whether it did. Orders all that comes before it
-    /// before all that comes after, on every CPU.
+    /// Compare-and-exchange: writes `new` if the word is `old`, and returns whether it did. A full
+    /// memory barrier on every CPU.
     fn exchange(&self, word: usize, old: u64, new: u64) -> bool;
 }
 
-/// Sixteen neighbouring source ports of a row: one cache line of `source_ports`.
+/// Sixteen adjacent source ports of a row: one cache line of `source_ports`.
 pub trait Ports: Copy {
-    /// What is claimed at this place, modulo 16: 0 where nothing is.
+    /// Reads the word of a port, by its number modulo 16; 0 if it is free.
     fn load(&self, port: u32) -> u32;
 
-    /// Writes `new` where `old` stands, and says whether it did; ordered as [`Words::exchange`].
+    /// Compare-and-exchange, as [`Words::exchange`].
     fn exchange(&self, port: u32, old: u32, new: u32) -> bool;
 }
 
-/// The memory that connections are kept in. The kernel and the agent both claim entries in it, by
-/// the same rules: see [`crate::table`].
+/// The memory that holds connections. The kernel and the agent both claim entries in it, by the
+/// same protocol: see [`crate::table`].
 pub trait Shared {
     /// An entry of `connections`.
     type Entry: Words;
     /// A line of `source_ports`.
     type Line: Ports;
 
-    /// The entry with this index; `None` past the end.
+    /// Returns the entry with this index; `None` past the end.
     fn entry(&self, index: u32) -> Option<Self::Entry>;
 
-    /// The line of a row; `None` where there is no such row.
+    /// Returns a line of a row; `None` if the row does not exist.
     fn line(&self, row: u16, line: u32) -> Option<Self::Line>;
 
-    /// Orders all loads before it before all loads after it.
+    /// A load barrier: orders all earlier loads before all later ones.
     fn order_loads(&self);
 }
 
-/// What the packet logic looks up, changes and counts: BPF maps in the kernel, plain memory on the
-/// host. One value lives for one packet.
+/// Everything that the packet logic looks up, changes and counts: BPF maps in the kernel, plain
+/// memory on the host. A value is used for one packet.
 pub trait Tables: Shared {
     /// An entry of `hops`.
     type Hop: Words;
 
-    /// The settings; `None` only where the map is missing.
+    /// Returns the settings; `None` only if the map is missing.
     fn settings(&self) -> Option<&Settings>;
 
-    /// The time now.
+    /// Returns the current time.
     fn now(&self) -> Tick;
 
-    /// The interface that the packet came in by.
+    /// Returns the index of the interface that the packet arrived on.
     fn ingress(&self) -> u32;
 
-    /// Whether packets can leave by this interface: it has our program, too.
+    /// Whether packets can be redirected to this interface: it must have the program, too.
     fn can_send(&self, interface: u32) -> bool;
 
-    /// The word of the filter `listeners` that the bit of an address and port is in.
+    /// Returns a word of the filter `listeners`.
     fn listeners(&self, word: u32) -> Listeners;
 
-    /// Whether the port may be one that NAT claimed.
+    /// Whether NAT may claim this port.
     fn is_source_port(&self, port: u16) -> bool;
 
-    /// A bucket of `endpoints`.
+    /// Returns a bucket of `endpoints`.
     fn endpoints(&self, bucket: u32) -> Option<&EndpointBucket>;
 
-    /// The entry of `hops` with this index.
+    /// Returns the entry of `hops` with this index.
     fn hop(&self, index: u32) -> Option<Self::Hop>;
 
-    /// The service that listens there.
+    /// Returns the service with this address and port.
     fn service(&self, key: &ServiceKey) -> Option<Service>;
 
-    /// The backend that a number picks from a service's ring: numbers that follow each other pick
-    /// slots that do. `None` while no backend takes new connections.
+    /// Returns the backend in a slot of the service's ring; consecutive numbers (modulo the size)
+    /// are consecutive slots. `None` if no backend accepts new connections.
     fn ring(&self, service: ServiceId, number: u32) -> Option<BackendId>;
 
-    /// Counts the service's turn on by one and returns what it was.
+    /// Increments the service's round-robin counter and returns its previous value.
     fn turn(&self, service: ServiceId) -> u32;
 
-    /// Advances this CPU's walk over the lines of a row by one turn and returns the turn before.
+    /// Advances this CPU's walk over the lines of a row by one turn, and returns the previous turn.
     fn line_turn(&self, row: u16) -> Turn;
 
-    /// Moves this CPU's walk on from a line that had no port: see [`Turn::after_miss`] and
+    /// Moves this CPU's walk past a line without a port: see [`Turn::after_miss`] and
     /// [`Turn::after_second_miss`].
     fn miss(&self, row: u16, second: bool);
 
-    /// The number of this CPU.
+    /// Returns the number of this CPU.
     fn cpu(&self) -> u32;
 
-    /// A backend by its number.
+    /// Returns a backend.
     fn backend(&self, id: BackendId) -> Option<Backend>;
 
-    /// The next hop of a packet with these addresses, by the kernel's routes and neighbours.
+    /// Looks up the next hop of a packet with these addresses in the kernel's routes and
+    /// neighbours.
     ///
     /// # Errors
     /// [`DropReason::NoRoute`] or [`DropReason::NoNeighbour`].
     fn next_hop(&self, source: [u8; 4], destination: [u8; 4]) -> Result<NextHop, DropReason>;
 
-    /// Tells the agent of a connection whose state changed.
+    /// Reports a connection whose state changed to the agent.
     fn export_record(&self, record: &Record);
 
-    /// Counts a packet in its verdict.
+    /// Counts a packet under its verdict.
     fn count_verdict(&self, verdict: Verdict);
 
-    /// Counts a packet of `bytes` bytes in its traffic; `opens` where it begins a connection.
+    /// Counts a packet of `bytes` bytes; `opens` if it opens a connection.
     fn count_traffic(&self, slot: TrafficSlot, direction: Direction, bytes: u16, opens: bool);
 }
 
-/// The entry of `hops` in one value.
+/// Reads an entry of `hops`.
 #[must_use]
 #[inline(always)]
 pub(crate) fn read_hop<W: Words>(entry: &W) -> Hop {

@@ -1,4 +1,4 @@
-//! What a flow knows of its TCP connection: enough to tell when it is over.
+//! State of TCP connections, as far as it can be seen from their packets.
 
 use crate::traffic::Direction;
 
@@ -12,34 +12,34 @@ impl Flags {
     const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
 
-    /// Begins a connection: SYN, and none of ACK, RST and FIN.
+    /// Whether the segment opens a connection: SYN, and none of ACK, RST and FIN.
     #[must_use]
     #[inline(always)]
     pub const fn opens(self) -> bool {
         self.0 & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
     }
 
-    /// Changes no state of an established connection.
+    /// Whether the segment leaves the state of an established connection as it is.
     #[must_use]
     #[inline(always)]
     pub const fn are_quiet(self) -> bool {
         self.0 & (Self::FIN | Self::SYN | Self::RST) == 0
     }
 
-    /// Says that its sender has sent everything.
+    /// Whether the sender closes its direction (FIN).
     #[must_use]
     #[inline(always)]
     pub const fn finishes(self) -> bool {
         self.0 & Self::FIN != 0
     }
 
-    /// Changes the state of a connection that is established.
+    /// Whether the segment changes the state of an established connection.
     #[inline(always)]
     const fn ends(self) -> bool {
         self.0 & (Self::FIN | Self::RST) != 0
     }
 
-    /// Says that its sender knows no such connection, or gives it up.
+    /// Whether the sender resets the connection (RST).
     #[must_use]
     #[inline(always)]
     pub const fn resets(self) -> bool {
@@ -57,38 +57,38 @@ impl Flags {
     }
 }
 
-/// How far a connection has come, or what an entry of the map `connections` is. The numbers stand in
-/// that map, those from [`State::ESTABLISHED`] on also on the link to the peer.
+/// State of a connection, or of an entry of the map `connections`. The numbers are part of that
+/// map; those from [`State::ESTABLISHED`] on also of the protocol with the peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct State(pub u8);
 
 impl State {
     /// The entry was never used.
     pub const UNUSED: Self = Self(0);
-    /// The client's SYN went to the backend.
+    /// The client's SYN was forwarded to the backend.
     pub const OPENING: Self = Self(1);
-    /// The backend answered with SYN and ACK.
+    /// The backend replied with SYN and ACK.
     pub const ANSWERED: Self = Self(2);
-    /// The client acknowledged.
+    /// The client acknowledged: the connection is open.
     pub const ESTABLISHED: Self = Self(3);
-    /// The client sent its FIN, the backend has not.
+    /// The client sent a FIN, the backend has not.
     pub const CLOSING_BY_CLIENT: Self = Self(4);
-    /// The backend sent its FIN, the client has not.
+    /// The backend sent a FIN, the client has not.
     pub const CLOSING_BY_BACKEND: Self = Self(5);
-    /// Over, the client closed first: the backend keeps no TIME-WAIT.
+    /// Closed; the client closed first, so that the backend has no TIME-WAIT.
     pub const CLOSED: Self = Self(6);
-    /// Over, the backend closed first and holds it in TIME-WAIT.
+    /// Closed; the backend closed first and holds the connection in TIME-WAIT.
     pub const LINGERING: Self = Self(7);
-    /// A reset came in the client's name and nothing has contradicted it yet.
+    /// An RST with the client's address was seen, and no later packet contradicts it.
     pub const RESET_BY_CLIENT: Self = Self(8);
-    /// A reset came in the backend's name and nothing has contradicted it yet.
+    /// An RST with the backend's address was seen, and no later packet contradicts it.
     pub const RESET_BY_BACKEND: Self = Self(9);
-    /// The entry holds no connection any more.
+    /// The entry no longer holds a connection.
     pub const VACANT: Self = Self(14);
-    /// The entry belongs to whoever is writing to it.
+    /// A CPU owns the entry and writes to it.
     pub const CLAIMED: Self = Self(15);
 
-    /// The state after a packet with `flags` in `direction`.
+    /// Returns the state after a packet with `flags` in `direction`.
     #[must_use]
     #[inline(always)]
     pub fn after(self, direction: Direction, flags: Flags) -> Self {
@@ -104,8 +104,8 @@ impl State {
         }
     }
 
-    /// The same, but for a backend whose FIN crossed the client's, or may have: each side then holds the
-    /// connection in TIME-WAIT (RFC 9293, section 3.6, case 3).
+    /// Returns the state with respect to crossed FINs: if the backend's FIN crossed the client's,
+    /// or may have, both sides hold the connection in TIME-WAIT (RFC 9293, section 3.6, case 3).
     #[must_use]
     #[inline(always)]
     pub const fn with_crossed_fins(self, crossed: bool) -> Self {
@@ -116,8 +116,9 @@ impl State {
         }
     }
 
-    /// A reset may be forged, and only the endpoints know its sequence number to be right: the
-    /// connection goes on until nothing contradicts the reset any more.
+    /// Handles a reset. It may be forged, and only the endpoints can verify its sequence number:
+    /// the connection is kept until its time-out, and a later packet from the other side revokes
+    /// the reset.
     #[inline(always)]
     const fn after_reset(self, direction: Direction) -> Self {
         match (direction, self) {
@@ -134,7 +135,7 @@ impl State {
         if flags.opens() {
             return self;
         }
-        // A backend that is gone would not be spoken to.
+        // A client does not send to a backend that has reset the connection: the reset was forged.
         let alive = if self == Self::RESET_BY_BACKEND {
             Self::ESTABLISHED
         } else {
@@ -157,12 +158,12 @@ impl State {
     fn after_backend(self, flags: Flags) -> Self {
         if flags.accepts() {
             return match self {
-                // Only a backend that had forgotten the connection begins it again.
+                // Only a backend without state of this connection accepts it again.
                 Self::OPENING | Self::RESET_BY_CLIENT | Self::RESET_BY_BACKEND => Self::ANSWERED,
                 _ => self,
             };
         }
-        // A backend that had heard the client's reset would not speak.
+        // A backend that received the client's reset would not send: the reset was forged.
         let alive = if self == Self::RESET_BY_CLIENT {
             Self::ESTABLISHED
         } else {
@@ -178,29 +179,29 @@ impl State {
         alive
     }
 
-    /// Whether the entry holds a connection, be it over by now.
+    /// Whether the entry holds a connection, closed ones included.
     #[must_use]
     #[inline(always)]
     pub const fn is_live(self) -> bool {
         self.0 >= Self::OPENING.0 && self.0 <= Self::RESET_BY_BACKEND.0
     }
 
-    /// Whether the entry holds nothing, and belongs to nobody.
+    /// Whether the entry is empty and unclaimed.
     #[must_use]
     #[inline(always)]
     pub const fn is_vacant(self) -> bool {
         self.0 == Self::UNUSED.0 || self.0 == Self::VACANT.0
     }
 
-    /// Whether the connection may give its entry to a new one before its time is up: it is over, or
-    /// never was established.
+    /// Whether a new connection may replace this one before its time-out: it is closed, or was
+    /// never established.
     #[must_use]
     #[inline(always)]
     pub const fn may_be_replaced(self) -> bool {
         self.is_half_open() || self.is_over()
     }
 
-    /// Whether packets that set none of SYN, FIN and RST leave the state as it is.
+    /// Whether packets without SYN, FIN and RST leave the state as it is.
     #[must_use]
     #[inline(always)]
     pub const fn is_steady(self) -> bool {
@@ -214,33 +215,33 @@ impl State {
         self.0 == Self::CLOSED.0 || self.0 == Self::LINGERING.0
     }
 
-    /// Whether both ends have heard of each other, be it over by now.
+    /// Whether the handshake was completed, closed connections included.
     #[must_use]
     #[inline(always)]
     pub const fn is_opened(self) -> bool {
         self.0 >= Self::ESTABLISHED.0 && self.0 <= Self::RESET_BY_BACKEND.0
     }
 
-    /// Whether the client has not acknowledged the connection yet.
+    /// Whether the handshake is not complete.
     #[must_use]
     #[inline(always)]
     pub const fn is_half_open(self) -> bool {
         self.0 == Self::OPENING.0 || self.0 == Self::ANSWERED.0
     }
 
-    /// Whether the backend has not answered yet, so that another may still be chosen.
+    /// Whether the backend has not answered yet, so that another one can be tried.
     #[must_use]
     #[inline(always)]
     pub const fn is_opening(self) -> bool {
         self.0 == Self::OPENING.0
     }
 
-    /// Seconds that a connection in this state may be idle before its entry may be another's.
+    /// Returns the time-out of the state: seconds of idleness after which the entry may be reused.
     ///
-    /// A connection that nobody uses is kept for an hour; one half open for a minute, as long as
-    /// Linux retries; one half closed for two (Linux's `tcp_fin_timeout`, twice); one that is over
-    /// for as long as segments may wander, or the backend's TIME-WAIT lasts; one that was reset for
-    /// as long as the other side may take to contradict.
+    /// An idle established connection is kept for an hour; a half-open one for a minute, as long as
+    /// Linux retransmits; a half-closed one for two (twice Linux's `tcp_fin_timeout`); a closed one
+    /// for the maximum segment lifetime or the backend's TIME-WAIT; one that was reset for as long
+    /// as the other side may take to contradict the reset.
     #[must_use]
     #[inline(always)]
     pub const fn timeout(self) -> u32 {
@@ -251,14 +252,14 @@ impl State {
         }
     }
 
-    /// Whether a connection in this state, idle for `age` ticks, may lose its source port to another
-    /// whose SYN carries the numbers `next`; `last` are its own.
+    /// Whether a connection in this state, idle for `age` ticks, may lose its source port to
+    /// another one. `last` are its own numbers, `next` those of the new connection's SYN.
     ///
-    /// The backend has forgotten a connection that the client closed first, or that it reset itself:
-    /// two seconds let the last segments find their way. One that the backend closed first it holds in
-    /// TIME-WAIT, and takes a SYN all the same if its numbers are newer: after a second, so that nothing
-    /// of the old connection meets the new one. One that never opened lends
-    /// its port after the client's second retransmission.
+    /// The backend has no state of a connection that the client closed first, or that it reset
+    /// itself: two seconds cover late segments. If the backend closed first, it holds the
+    /// connection in TIME-WAIT, and accepts a SYN with newer numbers nevertheless: after a second,
+    /// so that no segment of the old connection reaches the new one. A connection that was never
+    /// opened can be replaced after the client's second retransmission.
     #[must_use]
     #[inline(always)]
     pub const fn port_reusable(self, age: u32, hertz: u32, last: Numbers, next: Numbers) -> bool {
@@ -280,17 +281,17 @@ impl State {
     }
 }
 
-/// What a TCP endpoint in TIME-WAIT judges a SYN by: the client's sequence number and timestamp.
+/// What a TCP endpoint in TIME-WAIT compares a SYN by: the client's sequence number and timestamp.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Numbers {
-    /// Of a SYN its own, of a connection the one after the client's FIN.
+    /// Sequence number of a SYN; of a connection, the one after the client's FIN.
     pub sequence: u32,
-    /// The timestamp (RFC 7323), 0 where there is none.
+    /// Timestamp (RFC 7323); 0 without one.
     pub timestamp: u32,
 }
 
 impl Numbers {
-    /// The numbers that stand in a word of an entry.
+    /// The numbers in a word of an entry.
     #[must_use]
     #[inline(always)]
     pub const fn of_word(word: u64) -> Self {
@@ -308,8 +309,8 @@ impl Numbers {
         zerocopy::transmute!([self.sequence, self.timestamp])
     }
 
-    /// Whether an endpoint that holds a connection which ended with the numbers `last` in TIME-WAIT
-    /// takes a SYN with these: a newer timestamp, or none that is older and a sequence number ahead
+    /// Whether an endpoint with a connection in TIME-WAIT, which ended with the numbers `last`,
+    /// accepts a SYN with these: a newer timestamp, or no older one and a higher sequence number
     /// (RFC 6191, section 2; net/ipv4/tcp_minisocks.c, `tcp_timewait_state_process`).
     #[must_use]
     #[inline(always)]

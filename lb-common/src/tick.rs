@@ -1,15 +1,15 @@
 //! The clock of the packet path.
 
-/// A moment on the kernel's clock: the low 32 bits of its jiffies, which cost one load, where any
-/// call for the time would cost as much as all the rest of steering. How many make a second is in
-/// the settings.
+/// A time on the kernel's clock: the low 32 bits of jiffies. Reading them costs one load; a call
+/// for the time would cost as much as the rest of steering. The settings hold the number of ticks
+/// per second.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tick(pub u32);
 
 impl Tick {
-    /// Ticks from `earlier` to this moment; none if `earlier` lies a little ahead, as it does when
-    /// another CPU has just written it. The clock goes round in 49 days at 1,000 Hz: a connection
-    /// that was last seen a whole round ago looks fresh for a minute.
+    /// Returns the ticks from `earlier` to this time; 0 if `earlier` is slightly in the future, as
+    /// when another CPU has just written it. The clock wraps in 49 days at 1,000 Hz: a connection
+    /// that was last seen one whole cycle ago appears fresh for a minute.
     #[must_use]
     #[inline(always)]
     pub const fn since(self, earlier: Self) -> u32 {
@@ -18,7 +18,7 @@ impl Tick {
     }
 }
 
-/// Ticks that one CPU may be ahead of another: far more than they ever are.
+/// Maximum number of ticks by which one CPU can be ahead of another; far more than in practice.
 const MAX_SKEW: u32 = 1 << 16;
 
 #[cfg(test)]

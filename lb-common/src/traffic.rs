@@ -1,4 +1,4 @@
-//! What is counted by service and backend.
+//! Counters of services and backends.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -22,7 +22,7 @@ pub struct Traffic {
     pub connections: u64,
 }
 
-/// Which way a packet goes.
+/// Direction of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Direction {
@@ -32,16 +32,16 @@ pub enum Direction {
     Out = 1,
 }
 
-/// An entry of the map `traffic`: first one for each service, for what no backend is chosen for,
-/// then one for each backend.
+/// An entry of the map `traffic`: first one for each service, for packets without a backend, then
+/// one for each backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TrafficSlot(u32);
 
 impl TrafficSlot {
-    /// How many there are.
+    /// Number of entries.
     pub const COUNT: u32 = limits::SERVICES + limits::BACKENDS;
 
-    /// The entry of a service that the agent serves.
+    /// The entry of a service.
     #[must_use]
     #[inline(always)]
     pub const fn of_service(id: ServiceId) -> Self {
@@ -55,7 +55,7 @@ impl TrafficSlot {
         Self(limits::SERVICES + id.index())
     }
 
-    /// The index in the map.
+    /// Index in the map.
     #[must_use]
     #[inline(always)]
     pub const fn index(self) -> u32 {
@@ -64,7 +64,7 @@ impl TrafficSlot {
 }
 
 impl Traffic {
-    /// Both counts together.
+    /// The sum of two counters.
     #[must_use]
     pub const fn plus(&self, other: &Self) -> Self {
         Self {

@@ -1,97 +1,97 @@
-//! What becomes of a packet, and why. Every packet ends in exactly one of these.
+//! Verdicts: what happens to a packet, and why. Every packet gets exactly one.
 
-/// What becomes of a packet, and why.
+/// What happens to a packet, and why.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Up to the host's own network stack.
+    /// Passed to the host's network stack.
     Pass(PassReason),
-    /// Nowhere.
+    /// Dropped.
     Drop(DropReason),
-    /// Rewritten, out of the interface it came in by.
+    /// Rewritten and sent out of the interface it arrived on.
     Transmit(Steered),
-    /// Rewritten, out of another interface.
+    /// Rewritten and sent out of another interface.
     Redirect(Steered, u32),
 }
 
-/// Why a packet goes up to the host's own network stack.
+/// Why a packet is passed to the host's network stack.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum PassReason {
-    /// Neither IPv4 nor anything else that is steered.
+    /// Not IPv4.
     NotIp,
     /// IPv4, but not TCP.
     NotTcp,
-    /// A fragment: it has no ports to tell where it belongs.
+    /// A fragment, which cannot be matched to a connection without ports.
     Fragment,
-    /// For no service.
+    /// Not addressed to a service.
     NotAService,
     /// For a service that the agent's listener serves.
     Agent,
-    /// For a steered service, of a connection that is not known: the host answers with a reset.
+    /// For a steered service, but of no known connection: the host replies with a reset.
     NoFlow,
-    /// For a service none of whose backends takes connections: the host answers with a reset.
+    /// For a service without a backend that accepts connections: the host replies with a reset.
     NoBackend,
-    /// Carries a VLAN tag: connections are not told apart by VLAN.
+    /// Carries a VLAN tag: connections have no VLAN in their key.
     Vlan,
 }
 
-/// Why a packet goes nowhere.
+/// Why a packet is dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum DropReason {
-    /// Ends within a header.
+    /// Truncated within a header.
     Truncated,
     /// An IPv4 header that contradicts itself or the packet's length (RFC 791, section 3.1).
     BadIpv4,
     /// A TCP header that contradicts itself or the packet's length (RFC 9293, section 3.1).
     BadTcp,
-    /// Has no hop left.
+    /// The TTL would become 0.
     TtlExpired,
-    /// There is no route to where it must go, or the host does not forward.
+    /// No route to the destination, or the host does not forward.
     NoRoute,
     /// The next hop's MAC address is not known yet.
     NoNeighbour,
-    /// Each source port that was tried, of each backend that was tried, is in use.
+    /// Every source port that was tried, at every backend that was tried, is in use.
     NoSourcePort,
-    /// All places that the connection could have in the table hold established ones.
+    /// All entries that the connection could use hold established connections.
     TableFull,
-    /// Would begin a connection while the host hands its role over: the client tries again.
+    /// Would open a connection during a hand-over: the client retransmits.
     Held,
-    /// Another CPU is writing the same connection: the client or backend sends again.
+    /// Another CPU is writing the same connection: the sender retransmits.
     Contended,
-    /// A backend's refusal of a connection that another backend may still serve: the client's next SYN
-    /// goes there.
+    /// A backend refused a connection that another backend may accept: the client's next SYN goes
+    /// there.
     Refused,
-    /// Would have to leave by an interface that has no XDP program of ours.
+    /// The outgoing interface does not have the XDP program of `lb`.
     NoInterface,
     /// The program that handles all but established connections is not loaded.
     NoProgram,
 }
 
-/// How a packet came to be steered.
+/// How a steered packet relates to its flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Steered {
-    /// Its flow was known.
+    /// Of a known flow.
     Flow,
-    /// It began a flow.
+    /// Opened a flow.
     NewFlow,
-    /// It began again, at another backend than the one that did not answer or refused.
+    /// Opened a flow again, at another backend than the one that did not answer or refused.
     Retried,
 }
 
-/// A verdict's entry in the map `verdicts`, with the words that users see.
+/// The entry of a verdict in the map `verdicts`, with its names in metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Counter {
     /// The index in the map.
     pub index: u32,
     /// `pass`, `drop`, `transmit` or `redirect`.
     pub verdict: &'static str,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 
-/// Each verdict's entry in the map `verdicts`.
+/// The entries of all verdicts in the map `verdicts`.
 pub const COUNTERS: [Counter; 27] = [
     counter(Verdict::Pass(PassReason::NotIp), "pass", "not_ip"),
     counter(Verdict::Pass(PassReason::NotTcp), "pass", "not_tcp"),
@@ -147,7 +147,7 @@ pub const COUNTERS: [Counter; 27] = [
 ];
 
 /// Entries of the map `verdicts`: sixteen for each kind of verdict, so that a new reason does not
-/// move the old ones under a pinned map.
+/// renumber the others in a pinned map.
 pub const COUNTER_SLOTS: u32 = 64;
 
 impl Verdict {

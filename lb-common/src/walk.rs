@@ -1,15 +1,15 @@
-//! In which order a CPU goes through the lines of a row of source ports.
+//! The order in which a CPU visits the lines of a row of source ports.
 //!
-//! Each CPU takes ports from one line for a few connections before it goes on to the next: so most
-//! connections find their line in the CPU's cache. It goes round a window of lines rather than round the
-//! whole row, so that ports are used again, once they have rested, while the row still has others: a
-//! backend that closes first then keeps thousands of connections in TIME-WAIT instead of sixty thousand,
-//! and finds each of them faster. Where too many lines of the window have no port for a connection, the walk
-//! goes on to the next window.
+//! Each CPU claims ports of one line for a few connections before it moves to the next, so that
+//! most connections find their line in the CPU's cache. It cycles through a window of lines rather
+//! than the whole row, so that ports are reused, once they have rested, while the row still has
+//! others: a backend that closes first then keeps thousands of connections in TIME-WAIT instead of
+//! sixty thousand, and finds each of them faster. If too many lines of the window have no port for
+//! a connection, the walk moves to the next window.
 
 use crate::{limits::LINES, settings::Settings};
 
-/// A turn of a CPU in the lines of a row, as `line_turns` has it.
+/// Position of a CPU in the lines of a row: a value of the map `line_turns`.
 ///
 /// ```text
 /// bits  31..17   16..11             10..0
@@ -18,33 +18,33 @@ use crate::{limits::LINES, settings::Settings};
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Turn(pub u32);
 
-/// Connections that a CPU looks for ports in one line for before it goes on to the next.
+/// Connections for which a CPU uses one line before it moves to the next.
 const TURNS_A_LINE: u32 = 4;
 
-/// Lines of a window: 8,192 ports. At 136 connections a second for each CPU and backend, none of them is
-/// used again within the minute that Linux keeps TIME-WAIT for.
+/// Lines of a window: 8,192 ports. Below 136 connections a second for each CPU and backend, no port
+/// is reused within the minute for which Linux keeps TIME-WAIT.
 const WINDOW_LINES: u32 = 512;
 
-/// Turns of a window.
+/// Turns in a window.
 const PLACES: u32 = WINDOW_LINES * TURNS_A_LINE;
 
-/// One of the misses of late: each turn takes one off, and each miss adds [`MISS`].
+/// The unit of the count of recent misses: each turn subtracts one, each miss adds [`MISS`].
 const STRAIN: u32 = PLACES;
 
-/// What a line without a port for the connection adds: a window is left where more than a fifth of the
-/// turns are misses.
+/// Added for a line without a port for the connection: a window is left when more than a fifth of
+/// the turns are misses.
 const MISS: u32 = 5;
 
-/// How many misses of late a window is left at: after twelve misses one after the other. With half of them, a
-/// window in which one turn of thirteen is a miss, as is usual where all ports are in TIME-WAIT, was left
-/// every five seconds.
+/// Count of recent misses at which a window is left: reached by twelve misses in a row. With half
+/// of it, a window in which one turn of thirteen is a miss, as is usual when all ports are in
+/// TIME-WAIT, was left every five seconds.
 const STRAIN_LIMIT: u32 = 58;
 
 /// The first window.
 const WINDOW: u32 = STRAIN * 64;
 
 impl Turn {
-    /// The turn after this one, in the same window.
+    /// Returns the next turn in the same window.
     #[must_use]
     #[inline(always)]
     pub const fn next(self) -> Self {
@@ -52,22 +52,24 @@ impl Turn {
         self.at(self.0 + 1).less(relief)
     }
 
-    /// The same place in the next window: where a connection looks for a port next that found none here.
+    /// Returns the same place in the next window, where a connection that found no port here looks
+    /// next.
     #[must_use]
     #[inline(always)]
     pub const fn next_window(self) -> Self {
         Self(self.0.wrapping_add(WINDOW))
     }
 
-    /// The turn after one in which neither this window nor the next had a port for the connection.
+    /// Returns the turn that follows when neither this window nor the next had a port for the
+    /// connection.
     #[must_use]
     #[inline(always)]
     pub const fn after_second_miss(self) -> Self {
         self.at(self.0).less(self.strain() * STRAIN).next_window()
     }
 
-    /// The turn after one whose line had no port for the connection: in the next line, or in the next
-    /// window if that was so too often of late.
+    /// Returns the turn that follows when a line had no port for the connection: in the next line,
+    /// or in the next window after too many recent misses.
     #[must_use]
     #[inline(always)]
     pub const fn after_miss(self) -> Self {
@@ -82,7 +84,7 @@ impl Turn {
         self.0 / STRAIN % 64
     }
 
-    /// This turn at another place of the window.
+    /// Returns this turn at another place of the window.
     #[inline(always)]
     const fn at(self, place: u32) -> Self {
         Self(self.0 & !(PLACES - 1) | (place % PLACES))
@@ -93,8 +95,8 @@ impl Turn {
         Self(self.0.wrapping_sub(strain))
     }
 
-    /// The line that this turn of a CPU leads to; `None` where NAT has no source ports. Where the walk
-    /// begins depends on the table's secret, and differs from CPU to CPU.
+    /// Returns the line of this turn; `None` if NAT has no source ports. The start of the walk
+    /// depends on the table's secret and on the CPU.
     #[must_use]
     #[inline(always)]
     pub const fn line(self, settings: &Settings, cpu: u32) -> Option<u32> {

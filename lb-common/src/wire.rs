@@ -1,6 +1,6 @@
-//! Headers as they stand on the wire. Byte order and alignment are in the types: numbers are
-//! big-endian, and a header begins at an even address, as every header before it has an even
-//! length and drivers put frames at even addresses. Two bytes at a time is what BPF can then load.
+//! Protocol headers on the wire. Their types carry byte order and alignment: numbers are
+//! big-endian, and headers are aligned to two bytes, because every preceding header has an even
+//! length and drivers put frames at even addresses. BPF can then load two bytes at a time.
 
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout,
@@ -20,11 +20,11 @@ pub const PROTOCOL_TCP: u8 = 6;
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C, align(2))]
 pub struct Ethernet {
-    /// To whom.
+    /// Destination MAC address.
     pub destination: [u8; 6],
-    /// From whom.
+    /// Source MAC address.
     pub source: [u8; 6],
-    /// What follows.
+    /// Protocol of the payload.
     pub ethertype: U16,
 }
 
@@ -44,7 +44,7 @@ pub struct Ipv4 {
     pub fragment: U16,
     /// Time to live.
     pub ttl: u8,
-    /// What follows.
+    /// Protocol of the payload.
     pub protocol: u8,
     /// One's complement sum of the header.
     pub checksum: U16,

@@ -1,18 +1,18 @@
-//! Packets to try the packet logic with.
+//! Building packets for tests.
 
 use crate::{
     flow::FlowKey,
     wire::{ETHERTYPE_IPV4, ETHERTYPE_VLAN, PROTOCOL_TCP},
 };
 
-/// A TCP packet to be built, valid down to its checksums.
+/// Builder of a TCP packet with valid checksums.
 #[derive(Clone, Debug)]
 pub struct TcpPacket {
     /// Addresses and ports.
     pub key: FlowKey,
-    /// TCP's control bits.
+    /// Control bits.
     pub flags: u8,
-    /// Hops that are left.
+    /// Time to live.
     pub ttl: u8,
     /// VLAN numbers, the outer one first.
     pub vlans: Vec<u16>,
@@ -24,9 +24,9 @@ pub struct TcpPacket {
     pub sequence: u32,
     /// TCP's acknowledgement number.
     pub acknowledgement: u32,
-    /// TCP's timestamp (RFC 7323), which takes three words more.
+    /// Timestamp (RFC 7323); takes three more words of options.
     pub timestamp: Option<u32>,
-    /// What the segment carries.
+    /// Payload of the segment.
     pub payload: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ impl TcpPacket {
         }
     }
 
-    /// A key of TCP.
+    /// The key of a TCP packet.
     #[must_use]
     pub fn key(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> FlowKey {
         FlowKey {
@@ -122,7 +122,7 @@ impl TcpPacket {
     }
 }
 
-/// The Internet checksum of `bytes` (RFC 1071); 0 over bytes that hold a right one.
+/// The Internet checksum of `bytes` (RFC 1071); 0 if they contain a correct checksum.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u64 = bytes

@@ -1,4 +1,4 @@
-//! The packet logic's home on the host: packets as byte slices, tables in plain memory.
+//! The packet logic on the host: packets as byte slices, tables in plain memory.
 
 mod build;
 mod slice;

@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::memory::Memory;
 
-/// A packet as a slice of bytes, which begins at an even address, as what a `Vec` holds does.
+/// A packet as a slice of bytes. It begins at an even address, as the contents of a `Vec` do.
 #[derive(Debug)]
 pub struct Slice<'a>(pub &'a mut [u8]);
 

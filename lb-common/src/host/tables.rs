@@ -31,11 +31,11 @@ use crate::{
 pub struct HostTables {
     /// The map `settings`.
     pub settings: Settings,
-    /// The clock.
+    /// The current time.
     pub now: Tick,
-    /// The interface that packets come in by.
+    /// Index of the interface that packets arrive on.
     pub ingress: u32,
-    /// Interfaces that packets can leave by, besides that.
+    /// Other interfaces that packets can be sent out of.
     pub interfaces: Vec<u32>,
     /// The map `services`.
     pub services: HashMap<ServiceKey, Service>,
@@ -43,7 +43,7 @@ pub struct HostTables {
     pub rings: HashMap<ServiceId, Vec<BackendId>>,
     /// The map `backends`.
     pub backends: BTreeMap<BackendId, Backend>,
-    /// Next hops by the destination that they lead to.
+    /// Next hops by destination.
     pub routes: HashMap<[u8; 4], NextHop>,
     /// The next hop for every other destination.
     pub default_route: Option<NextHop>,
@@ -61,8 +61,8 @@ pub struct HostTables {
 }
 
 impl HostTables {
-    /// Tables without services, backends, routes and connections; `settings.last_bucket` says how many
-    /// connections there is room for.
+    /// Creates tables without services, backends, routes and connections; `settings.last_bucket`
+    /// determines the size of the connection table.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let entries = settings.last_bucket + WAYS;
@@ -90,8 +90,8 @@ impl HostTables {
         }
     }
 
-    /// Fills the tables that follow from services and backends: the filter of listeners, endpoints,
-    /// rows of source ports. Call it when either has changed; connections stay.
+    /// Rebuilds the tables that are derived from services and backends: the filter of listeners,
+    /// endpoints, rows of source ports. Call this when either has changed; connections remain.
     ///
     /// # Panics
     /// When there are more endpoints than the map holds.
@@ -153,7 +153,7 @@ impl HostTables {
         });
     }
 
-    /// Has the host use these ports itself, in every row.
+    /// Reserves these ports for the host, in every row.
     pub fn reserve(&mut self, ports: std::ops::RangeInclusive<u16>) {
         for row in self.rows.values() {
             for port in ports.clone() {
@@ -185,7 +185,7 @@ impl HostTables {
         self.verdicts.borrow().iter().sum()
     }
 
-    /// What was counted in a slot.
+    /// Counters of a service or backend.
     #[must_use]
     pub fn traffic(&self, slot: TrafficSlot) -> Traffic {
         self.traffic
@@ -195,19 +195,19 @@ impl HostTables {
             .unwrap_or_default()
     }
 
-    /// What the agent was exported of since this was last asked.
+    /// Takes the records that were exported since the last call.
     #[must_use]
     pub fn take_exported(&self) -> Vec<Record> {
         self.exported.take()
     }
 
-    /// Route look-ups so far.
+    /// Number of route lookups so far.
     #[must_use]
     pub fn route_lookups(&self) -> u64 {
         *self.lookups.borrow()
     }
 
-    /// All connections with the indices of their entries, those that are over too.
+    /// All connections with the indices of their entries, closed ones included.
     #[must_use]
     pub fn connections(&self) -> Vec<(u32, Connection)> {
         let read = |entry: &[AtomicU64; WORDS]| {
@@ -222,7 +222,7 @@ impl HostTables {
             .collect()
     }
 
-    /// All source ports that are claimed: row, port, index of the entry.
+    /// All claimed source ports: row, port, index of the entry.
     #[must_use]
     pub fn claimed_ports(&self) -> Vec<(u16, u16, u32)> {
         let mut claimed = Vec::new();
@@ -253,7 +253,7 @@ impl<const N: usize> Words for &[AtomicU64; N] {
     }
 }
 
-/// Sixteen neighbouring source ports.
+/// Sixteen adjacent source ports.
 #[derive(Clone, Copy, Debug)]
 pub struct HostLine<'a>(&'a [AtomicU32]);
 

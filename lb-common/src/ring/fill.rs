@@ -1,32 +1,33 @@
-//! How a ring is filled from the backends that take connections.
+//! Filling a ring from the backends that accept connections.
 
 use crate::{backend::BackendId, limits::RING_SIZES};
 
 /// A backend with its share of the ring.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Member {
-    /// What stands in the slots.
+    /// Value of its slots.
     pub id: BackendId,
-    /// What decides which slots those are: the same on every host that balances over this backend.
+    /// Address and port, which determine its slots: the same on every host that balances over this
+    /// backend.
     pub identity: ([u8; 4], u16),
-    /// Its share, relative to the others; at least 1.
+    /// Relative share; at least 1.
     pub weight: u16,
 }
 
 /// A filled ring.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ring {
-    /// The slots in use, none without a backend.
+    /// The slots in use; empty without a backend.
     pub slots: Vec<BackendId>,
 }
 
-/// Slots for a member of the smallest share, where the largest ring has as many: shares are then
-/// exact to a percent (NSDI 2016, section 5.3).
+/// Slots for a member of the smallest share, if the largest ring has as many: shares are then exact
+/// to one percent (NSDI 2016, section 5.3).
 const SLOTS_A_SHARE: u32 = 100;
 
-/// Slots that the ring of a pool has by Maglev, given the weights of all backends that the
-/// configuration gives it. States are left out on purpose: hosts that see different backends as up
-/// still agree on the size, and a backend that comes or goes moves few slots of the others.
+/// Returns the number of slots in the Maglev ring of a pool, given the weights of all configured
+/// backends. Their states are ignored on purpose: hosts that see different backends as up still
+/// agree on the size, and a backend that comes or goes moves few slots of the others.
 #[must_use]
 pub fn capacity_of(weights: &[u16]) -> u32 {
     let lightest = u32::from(weights.iter().min().copied().unwrap_or(1).max(1));
@@ -41,9 +42,10 @@ pub fn capacity_of(weights: &[u16]) -> u32 {
 }
 
 impl Ring {
-    /// A ring of `size` slots by Maglev (NSDI 2016, section 3.4): each backend claims its next
-    /// preferred slot in turn, as often as its weight says, so that few slots change hands when a
-    /// backend comes or goes. The order of the members does not matter. `size` is a prime.
+    /// Builds a ring of `size` slots with the Maglev algorithm (NSDI 2016, section 3.4): each
+    /// backend claims its next preferred slot in turn, as often as its weight requires, so that few
+    /// slots change hands when a backend comes or goes. The order of the members does not matter.
+    /// `size` is a prime.
     #[must_use]
     pub fn maglev(members: &[Member], size: u32) -> Self {
         let Some(heaviest) = members.iter().map(|member| member.weight).max() else {
@@ -59,7 +61,7 @@ impl Ring {
         let mut free = size;
         while free > 0 {
             for claim in &mut claims {
-                // A weight below the heaviest sits out its part of the rounds.
+                // A weight below the heaviest skips its part of the rounds.
                 claim.credit += u32::from(claim.member.weight);
                 if claim.credit < u32::from(heaviest) || free == 0 {
                     continue;
@@ -73,9 +75,9 @@ impl Ring {
         Self { slots }
     }
 
-    /// A ring to go round slot by slot: one round of weighted round robin in which the turns of
-    /// each backend are spread evenly. Where a round of the configured `weights`, of which the
-    /// members have some, takes more slots than the largest ring has, the slots are Maglev's.
+    /// Builds a ring for weighted round robin: one round, in which the turns of each backend are
+    /// spread evenly. If a round of the configured `weights` (the members have some of them) needs
+    /// more slots than the largest ring has, the ring is a Maglev ring.
     #[must_use]
     pub fn round_robin(members: &[Member], weights: &[u16]) -> Self {
         if Self::round_length(weights).is_none() {
@@ -85,7 +87,7 @@ impl Ring {
         let mut turns: Vec<(u64, u32, BackendId)> = Vec::new();
         for (member, place) in members.iter().zip(0..) {
             let weight = u64::from(member.weight / divisor);
-            // The middle of each of the parts that the member's turns cut the round into.
+            // The middle of each of the `weight` equal parts of the round.
             let turn = |number: u64| ((2 * number + 1) << 32) / weight;
             turns.extend((0..weight).map(|number| (turn(number), place, member.id)));
         }
@@ -95,8 +97,8 @@ impl Ring {
         }
     }
 
-    /// Slots that [`Self::round_robin`] takes at the most for backends of these weights, all of them or
-    /// some; `None` where the largest ring has fewer.
+    /// Returns the maximum number of slots of [`Self::round_robin`] for backends with all or some
+    /// of these weights; `None` if the largest ring has fewer.
     #[must_use]
     pub fn round_length(weights: &[u16]) -> Option<u32> {
         let divisor = u32::from(common_divisor(weights.iter().copied()));
@@ -106,7 +108,7 @@ impl Ring {
     }
 }
 
-/// The greatest number that divides all weights; 1 without any.
+/// Greatest common divisor of the weights; 1 without any.
 fn common_divisor(weights: impl Iterator<Item = u16>) -> u16 {
     let divisor = weights.fold(0, |mut one, mut other| {
         while other != 0 {
@@ -117,10 +119,10 @@ fn common_divisor(weights: impl Iterator<Item = u16>) -> u16 {
     divisor.max(1)
 }
 
-/// A slot that no backend has yet: no backend has a number as high.
+/// Marks a free slot: no backend has this index.
 const FREE: BackendId = BackendId(u16::MAX);
 
-/// A backend on its way through the slots that it prefers.
+/// A backend with its position in its permutation of the slots.
 struct Claim {
     member: Member,
     credit: u32,
@@ -140,7 +142,7 @@ impl Claim {
         }
     }
 
-    /// The next slot in its order of preference that nobody has. There must be one.
+    /// Returns the next free slot of the permutation. At least one slot must be free.
     fn next_free(&mut self, slots: &[BackendId]) -> usize {
         let size = slots.len();
         loop {

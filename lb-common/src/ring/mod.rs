@@ -1,13 +1,13 @@
-//! Rings: which backends take the new connections of a service, and how that lies in memory.
+//! Rings: which backend gets a new connection of a service, and the layout of the rings in memory.
 //!
 //! A ring is one inner map of the map `rings`: an array of words of eight bytes that the agent maps
-//! into its memory. Word 0 is the [`Head`]: which slots are in use. The rest are slots, four to a
-//! word, each with the number of a backend.
+//! into its memory. Word 0 is the [`Head`]: the range of slots in use. The other words hold four
+//! slots each, with the index of a backend in each slot.
 //!
-//! There is room for two rings of the largest size that the service can have, its `capacity`. The
-//! agent fills the half that no packet looks at and then stores the head, at once: a packet that
-//! has read the head finds all of the slots that it names as they were when it was stored. Before
-//! the agent fills that half again, it waits until every packet that may still look at it is done.
+//! The map has room for two rings of the maximum size of the service, its `capacity`. The agent
+//! fills the unused half and then stores the head atomically: a packet that has read the head finds
+//! all of its slots as they were when it was stored. Before the agent fills the other half again,
+//! it waits until no program that may read it is running.
 
 #[cfg(feature = "host")]
 mod fill;
@@ -27,12 +27,12 @@ const SLOTS_IN_A_WORD: u32 = 4;
 /// Bits of a slot.
 const SLOT_BITS: u32 = 16;
 
-/// Which slots of a ring are in use: word 0 of an inner map of `rings`.
+/// The range of slots in use: word 0 of an inner map of `rings`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Head {
     /// The first slot in use.
     pub first: u32,
-    /// How many are in use from there on; 0 while no backend takes new connections.
+    /// Number of slots in use; 0 if no backend accepts new connections.
     pub slots: u32,
 }
 
@@ -51,15 +51,14 @@ impl Head {
         }
     }
 
-    /// The word that holds the head.
+    /// The head as a word.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {
         (self.first as u64) << 32 | self.slots as u64
     }
 
-    /// The slot that a number picks: numbers that follow each other pick slots that do, round and
-    /// round. `None` while no slot is in use.
+    /// Returns the slot with this number, modulo the number of slots; `None` if no slot is in use.
     #[must_use]
     #[inline(always)]
     pub const fn pick(self, number: u32) -> Option<Slot> {
@@ -70,25 +69,25 @@ impl Head {
     }
 }
 
-/// A slot of a ring, by its place in the inner map.
+/// Index of a slot in the inner map.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Slot(u32);
 
 impl Slot {
-    /// The slot with this number.
+    /// The slot with this index.
     #[must_use]
     pub const fn at(number: u32) -> Self {
         Self(number)
     }
 
-    /// The word that the slot lies in.
+    /// Index of the word that contains the slot.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u32 {
         1 + self.0 / SLOTS_IN_A_WORD
     }
 
-    /// The backend in the slot, once its word has been read.
+    /// The backend in the slot, given its word.
     #[must_use]
     #[inline(always)]
     pub const fn backend_in(self, word: u64) -> BackendId {
@@ -97,25 +96,25 @@ impl Slot {
     }
 }
 
-/// Words of an inner map whose halves have `capacity` slots each.
+/// Number of words in an inner map whose halves have `capacity` slots each.
 #[must_use]
 pub const fn words_of(capacity: u32) -> u32 {
     1 + 2 * words_of_half(capacity)
 }
 
-/// Words of one half. No word belongs to both.
+/// Number of words in one half. No word belongs to both.
 #[must_use]
 pub const fn words_of_half(capacity: u32) -> u32 {
     capacity.div_ceil(SLOTS_IN_A_WORD)
 }
 
-/// The first slot of the half with this number, 0 or 1.
+/// First slot of half 0 or 1.
 #[must_use]
 pub const fn first_of_half(capacity: u32, half: u32) -> u32 {
     half * words_of_half(capacity) * SLOTS_IN_A_WORD
 }
 
-/// Up to four backends as the word that holds them, the first in the lowest bits.
+/// Packs up to four backends into a word, the first in the lowest bits.
 #[must_use]
 pub fn packed(backends: &[BackendId]) -> u64 {
     let slots = backends.iter().zip(0..SLOTS_IN_A_WORD);
@@ -124,7 +123,7 @@ pub fn packed(backends: &[BackendId]) -> u64 {
     })
 }
 
-/// Backends that one word holds at most.
+/// Maximum number of backends in a word.
 pub const BACKENDS_IN_A_WORD: usize = SLOTS_IN_A_WORD as usize;
 
 const _CHECK: () = assert!(

@@ -1,4 +1,4 @@
-//! A new connection: its service, its backend, its source port, its entry.
+//! Opening a connection: service, backend, source port and entry.
 
 use crate::{
     backend::{Backend, BackendId},
@@ -31,7 +31,7 @@ use super::{
     hops,
 };
 
-/// Decides on a packet without a connection, or one that begins its connection over.
+/// Handles a packet without a connection, or one that opens its connection again.
 #[inline(always)]
 pub(super) fn begin<M: Memory, T: Tables>(
     memory: &mut M,
@@ -72,7 +72,7 @@ pub(super) fn begin<M: Memory, T: Tables>(
         number & !AGAIN
     };
     let place = place_at(tables, index & !REPLACES).ok_or(Verdict::Drop(DropReason::TableFull))?;
-    // Another CPU may have been there since.
+    // Another CPU may have changed the entry since.
     let is_ours = if is_new {
         is_free(place.stamp, index, tables.now(), settings.hertz)
     } else {
@@ -130,8 +130,8 @@ pub(super) fn begin<M: Memory, T: Tables>(
     Ok(verdict)
 }
 
-/// Reads the second entry of the first bucket, which is asked for last of all: it comes into the cache while
-/// the rest is done. The first is there already.
+/// Prefetches the second entry of the first bucket, which is needed last; the first one is cached
+/// already.
 #[inline(always)]
 fn fetch_ahead<T: Tables>(tables: &T, buckets: &Buckets) {
     let _stamp = tables
@@ -139,14 +139,14 @@ fn fetch_ahead<T: Tables>(tables: &T, buckets: &Buckets) {
         .map(|entry| entry.load(WORD_STAMP));
 }
 
-/// Set where the connection is offered to another backend.
+/// Flag on an index: the connection is retried at another backend.
 const AGAIN: u32 = 1 << 31;
-/// Another CPU has begun the connection meanwhile.
+/// Another CPU has opened the connection in the meantime.
 const LATE: u32 = u32::MAX - 1;
 
-/// The index of the entry that holds a connection of these addresses and ports already, with
-/// [`AGAIN`] where it is the same connection, and above it the [`identity`] of what was found there;
-/// [`NONE`] or [`LATE`] else: a number, see `table::chosen`.
+/// Finds the entry that holds a connection with these addresses and ports. Returns its index, with
+/// [`AGAIN`] if the connection is to be retried, and in the upper half the [`identity`] of the
+/// stamp; [`NONE`] or [`LATE`] otherwise. Returns a number for the reason given at `table::chosen`.
 #[inline(never)]
 fn known<T: Tables>(tables: &T, key: &ClientKey) -> u64 {
     let Some(settings) = tables.settings() else {
@@ -163,13 +163,13 @@ fn known<T: Tables>(tables: &T, key: &ClientKey) -> u64 {
     identity(place.stamp) << 32 | u64::from(number)
 }
 
-/// A stamp without its time, in 32 bits: which connection of the entry it is, and how far it has come.
+/// A stamp without its time, in 32 bits: it identifies the connection of the entry and its state.
 #[inline(always)]
 fn identity(stamp: Stamp) -> u64 {
     u64::from(stamp.state.0) | u64::from(stamp.mode.0) << 8 | u64::from(stamp.serial) << 16
 }
 
-/// What a new connection is made from.
+/// A request for a new connection.
 struct Request {
     key: ClientKey,
     hash: u64,
@@ -179,7 +179,7 @@ struct Request {
     avoid: Option<BackendId>,
 }
 
-/// The number of the backend in word 4 of an entry.
+/// Returns the backend in word 4 of an entry.
 #[inline(always)]
 fn backend_of<W: Words>(place: &Place<W>) -> BackendId {
     let [_port, backend, _segment, _address]: [u16; 4] =
@@ -187,7 +187,7 @@ fn backend_of<W: Words>(place: &Place<W>) -> BackendId {
     BackendId(backend)
 }
 
-/// Writes all words of a claimed entry but its stamp: for readers there is no connection yet.
+/// Writes all words of a claimed entry but its stamp: readers do not see a connection yet.
 #[inline(always)]
 fn fill<M: Memory, T: Tables>(
     memory: &M,
@@ -214,7 +214,7 @@ fn fill<M: Memory, T: Tables>(
     Some(change)
 }
 
-/// The claimed entry goes back: to the connection that was to begin over as it was, else empty.
+/// Undoes a claim: restores the connection that was to be retried, else vacates the entry.
 #[inline(always)]
 fn give_back<T: Tables>(tables: &T, place: &Place<T::Entry>, claim: &Claim<T::Entry>, again: bool) {
     if again {
@@ -225,15 +225,15 @@ fn give_back<T: Tables>(tables: &T, place: &Place<T::Entry>, claim: &Claim<T::En
     }
 }
 
-/// A backend for a new connection, with all that the connection needs there.
+/// A backend for a new connection, with a source port.
 struct Choice {
     id: BackendId,
-    /// The address and port that the backend sees, and the row that the port is claimed in.
+    /// Address and port that the backend sees, and the row of the port.
     source: ([u8; 4], u16, u16),
 }
 
-/// Chooses a backend of the ring that can be reached and has a source port left: the one whose slot
-/// it is, else those that follow.
+/// Chooses a reachable backend with a free source port: the one in the slot of the ring, else those
+/// in the following slots.
 #[inline(always)]
 fn choose_backend<T: Tables>(
     tables: &T,
@@ -268,7 +268,7 @@ fn choose_backend<T: Tables>(
     Err(why)
 }
 
-/// Where in the ring the search begins.
+/// Returns the number of the slot at which the search begins.
 #[inline(always)]
 fn slot_number<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> u32 {
     match Pick::from_number(service.pick) {
@@ -278,7 +278,7 @@ fn slot_number<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> u32 {
     }
 }
 
-/// The address and port that the backend sees, claimed where that is ours to choose.
+/// Claims a source port and returns the address, port and row; with DNAT the client's own.
 #[inline(always)]
 fn source<T: Tables>(
     tables: &T,
@@ -322,7 +322,7 @@ fn source<T: Tables>(
     None
 }
 
-/// Another backend of the ring than `backend`.
+/// Returns another backend of the ring than `backend`.
 #[inline(always)]
 pub(super) fn other_backend<T: Tables>(
     tables: &T,

@@ -1,4 +1,4 @@
-//! Packets of a known connection that may change something about it.
+//! Packets of a known connection that may change it.
 
 use crate::{
     connection::{Connection, Stamp, WORD_NUMBERS, WORD_STAMP},
@@ -20,18 +20,18 @@ use super::{
     hops,
 };
 
-/// What a client's SYN means to the connection that is known under its addresses and ports.
+/// Meaning of a client's SYN for the known connection with its addresses and ports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reopening {
-    /// It goes along with it.
+    /// The SYN belongs to the connection.
     None,
-    /// It begins another in its place.
+    /// The SYN opens another connection in its place.
     Replace,
-    /// It is the SYN of the same connection, sent again: it goes to another backend.
+    /// The SYN is a retransmission, and goes to another backend.
     Retry,
 }
 
-/// Forwards a packet of a known connection, and notes what it says of the connection.
+/// Forwards a packet of a known connection, and updates the connection's state.
 #[inline(always)]
 pub(super) fn follow<M: Memory, T: Tables>(
     memory: &mut M,
@@ -68,8 +68,8 @@ pub(super) fn follow<M: Memory, T: Tables>(
     has_a_hop_left(packet)?;
     if direction == Direction::In && packet.flags.finishes() {
         let (before, numbers) = (connection.numbers(), numbers(memory, packet));
-        // Before the state changes: nobody takes the entry of a connection that is established. Should it
-        // be another's by now, it has other numbers.
+        // Before the state changes, because no CPU claims the entry of an established connection.
+        // If the entry holds another connection by now, its numbers differ.
         let _noted = (place.entry).exchange(WORD_NUMBERS, before.word(), numbers.word());
     }
     let crosses = direction == Direction::Out
@@ -86,20 +86,20 @@ pub(super) fn follow<M: Memory, T: Tables>(
     Ok(verdict)
 }
 
-/// Whether a backend's FIN follows the client's so late that it may be one that the backend sent again. The
-/// first may have crossed the client's FIN and been lost, or Linux only pretended to send it, as it does
-/// when memory is short (net/ipv4/tcp_output.c, `tcp_send_fin`).
+/// Whether a backend's FIN follows the client's so late that it may be a retransmission. The first
+/// one may have crossed the client's FIN and been lost; or Linux only pretended to send it, as it
+/// does when memory is short (net/ipv4/tcp_output.c, `tcp_send_fin`).
 #[inline(always)]
 const fn is_late(stamp: Stamp, now: Tick, hertz: u32) -> bool {
     now.since(stamp.seen) >= hertz / SENT_AGAIN
 }
 
-/// The part of a second after which a FIN may be one that was sent again: Linux waits a fifth at the least
-/// (include/net/tcp.h, `TCP_RTO_MIN`).
+/// Divisor of a second: the time after which a FIN may be a retransmission. Linux waits at least a
+/// fifth of a second (include/net/tcp.h, `TCP_RTO_MIN`).
 const SENT_AGAIN: u32 = 8;
 
-/// Whether a SYN begins a connection in the place of the one that is known under its addresses and
-/// ports, rather than going along with it.
+/// Decides whether a SYN replaces the known connection with its addresses and ports, or belongs to
+/// it.
 #[inline(always)]
 pub(super) fn reopening<T: Tables>(
     tables: &T,
@@ -115,7 +115,7 @@ pub(super) fn reopening<T: Tables>(
         })
     };
     Ok(match stamp.state {
-        // A copy of the SYN that the network made goes the way of the first.
+        // A duplicate of the SYN, made by the network, goes the same way as the first.
         State::OPENING if stamp.mode.is_refused() || age >= settings.hertz / RETRANSMISSION => {
             if may_retry(tables, connection, stamp) || backend_is_down() {
                 Reopening::Retry
@@ -129,11 +129,11 @@ pub(super) fn reopening<T: Tables>(
     })
 }
 
-/// The part of a second after which a SYN is one that its client sent again: none does so earlier than
-/// after a second (RFC 6298, section 2).
+/// Divisor of a second: the time after which a SYN is a retransmission. No client retransmits
+/// earlier than after a second (RFC 6298, section 2).
 const RETRANSMISSION: u32 = 4;
 
-/// Whether another backend is left to offer the connection to.
+/// Whether a retry is allowed and another backend exists.
 #[inline(always)]
 fn may_retry<T: Tables>(tables: &T, connection: &Connection, stamp: Stamp) -> bool {
     let key = connection.key().flow().service();
@@ -143,7 +143,7 @@ fn may_retry<T: Tables>(tables: &T, connection: &Connection, stamp: Stamp) -> bo
     })
 }
 
-/// Notes in the table what a packet says of its connection.
+/// Updates state and time of a connection in the table.
 #[inline(always)]
 fn advance<T: Tables>(
     tables: &T,
@@ -154,7 +154,7 @@ fn advance<T: Tables>(
 ) {
     let now = tables.now();
     let mut stamp = place.stamp;
-    // Another CPU may note something at the same time: then once more, on top of that.
+    // If another CPU updates the stamp at the same time, repeat once on top of its update.
     for _attempt in 0..2 {
         let (before, after) = (stamp.state, state_after(stamp.state));
         let idle = now.since(stamp.seen) >= settings.hertz;

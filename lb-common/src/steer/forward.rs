@@ -1,4 +1,4 @@
-//! Rewriting a packet and sending it on its way.
+//! Rewriting and forwarding packets.
 
 use zerocopy::network_endian::U16;
 
@@ -18,11 +18,11 @@ use crate::{
 
 use super::{Part, Step, TRUNCATED, hops};
 
-/// What is not forwarded at once may change its connection.
+/// Result for a packet that may change its connection.
 const CHANGING: Step = Step::Next(Part::Changing);
 
-/// Forwards a packet that changes nothing about its connection. One that might is handed on, and so is
-/// one whose next hop is to be looked up.
+/// Forwards a packet that does not change its connection. Others, and those whose next hop must be
+/// looked up, are passed on.
 #[inline(always)]
 pub(super) fn unchanged<M: Memory, T: Tables>(
     memory: &mut M,
@@ -49,7 +49,8 @@ pub(super) fn unchanged<M: Memory, T: Tables>(
     send(memory, tables, packet, &connection, &hop, direction).map(Step::Done)
 }
 
-/// Notes the time to the second: most packets find nothing to write, and no time-out is as short.
+/// Updates the time of the last packet once a second: most packets then write nothing, and all
+/// time-outs are longer.
 #[inline(always)]
 fn note_time<T: Tables>(tables: &T, settings: &Settings, place: &Place<T::Entry>) {
     let now = tables.now();
@@ -60,7 +61,7 @@ fn note_time<T: Tables>(tables: &T, settings: &Settings, place: &Place<T::Entry>
     }
 }
 
-/// Rewrites a packet of a connection, counts it and sends it out.
+/// Rewrites a packet of a connection, counts it and returns its verdict.
 #[inline(always)]
 pub(super) fn send<M: Memory, T: Tables>(
     memory: &mut M,
@@ -81,7 +82,7 @@ pub(super) fn send<M: Memory, T: Tables>(
     Ok(verdict)
 }
 
-/// The verdict on a packet that leaves by this hop.
+/// Returns the verdict on a packet that leaves by this hop.
 #[inline(always)]
 pub(super) fn egress_verdict<T: Tables>(
     tables: &T,
@@ -97,8 +98,8 @@ pub(super) fn egress_verdict<T: Tables>(
     }
 }
 
-/// Gives a packet the addresses of its connection's other side. The headers are there, as parsing
-/// has shown; the checks say so to the verifier once more.
+/// Rewrites a packet for the other side of its connection. Parsing has shown that the headers are
+/// complete; the checks prove it to the verifier again.
 #[inline(always)]
 pub(super) fn rewrite<M: Memory>(
     memory: &mut M,
@@ -136,7 +137,7 @@ pub(super) const fn has_a_hop_left(packet: &Packet) -> Result<(), Verdict> {
     }
 }
 
-/// The connection in its entry, or the verdict on a packet that met another's claim.
+/// Reads the connection of an entry; returns a verdict if another CPU has claimed the entry.
 #[inline(always)]
 pub(super) fn read_or_contended<T: Tables>(
     tables: &T,

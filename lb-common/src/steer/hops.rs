@@ -1,5 +1,5 @@
-//! Next hops of connections: found once, kept in a table, looked up again when routes or neighbours
-//! changed.
+//! Next hops of connections: looked up once, cached in a map, and looked up again when routes or
+//! neighbours change.
 
 use crate::{
     backend::BackendId,
@@ -14,7 +14,7 @@ use crate::{
     wire::Ethernet,
 };
 
-/// The next hop to a backend, if it need not be looked up again.
+/// Returns the next hop to a backend if it is current.
 #[inline(always)]
 pub(super) fn to_backend<T: Tables>(
     tables: &T,
@@ -25,14 +25,14 @@ pub(super) fn to_backend<T: Tables>(
     hop.is_current(settings.generation).then_some(hop)
 }
 
-/// The next hop to a backend as it was last looked up.
+/// Returns the next hop to a backend as of its last lookup.
 #[inline(always)]
 pub(super) fn last_to_backend<T: Tables>(tables: &T, backend: BackendId) -> Option<Hop> {
     let hop = read_hop(&tables.hop(backend.index())?);
     (hop.interface != 0).then_some(hop)
 }
 
-/// The next hop to the client of a connection, if it need not be looked up again.
+/// Returns the next hop to the client of a connection if it is current.
 #[inline(always)]
 pub(super) fn to_client<T: Tables>(
     tables: &T,
@@ -48,10 +48,10 @@ pub(super) fn to_client<T: Tables>(
     current.then_some(hop)
 }
 
-/// The next hop to a backend, looked up where need be.
+/// Returns the next hop to a backend, and looks it up if it is not current.
 ///
 /// # Errors
-/// There is none, and never was.
+/// The lookup fails, and no earlier one has succeeded.
 #[inline(always)]
 pub(super) fn find_to_backend<T: Tables>(
     tables: &T,
@@ -66,7 +66,7 @@ pub(super) fn find_to_backend<T: Tables>(
     }
     let found = renewed(tables, backend.index(), source, destination);
     let hop = read_hop(&entry);
-    // Without a better one the old next hop serves on: it worked until now.
+    // If the lookup failed, keep using the previous next hop.
     if hop.interface != 0 {
         return Ok(hop);
     }
@@ -81,7 +81,8 @@ const FOUND: u32 = 0;
 const NO_NEIGHBOUR: u32 = 1;
 const NO_ROUTE: u32 = 2;
 
-/// Looks the next hop of a backend up and puts it into its entry: a number, see `table::chosen`.
+/// Looks up the next hop of a backend and stores it in its entry. Returns a number for the reason
+/// given at `table::chosen`.
 #[inline(never)]
 fn renewed<T: Tables>(tables: &T, index: u32, source: [u8; 4], destination: [u8; 4]) -> u32 {
     let (Some(entry), Some(settings)) = (tables.hop(index), tables.settings()) else {
@@ -97,10 +98,10 @@ fn renewed<T: Tables>(tables: &T, index: u32, source: [u8; 4], destination: [u8;
     }
 }
 
-/// The next hop to the client of a connection, looked up where need be.
+/// Returns the next hop to the client of a connection, and looks it up if it is not current.
 ///
 /// # Errors
-/// There is none, and none was known.
+/// The lookup fails, and no earlier next hop is known.
 #[inline(always)]
 pub(super) fn find_to_client<T: Tables>(
     tables: &T,
@@ -126,8 +127,8 @@ pub(super) fn find_to_client<T: Tables>(
     })
 }
 
-/// Looks the next hop to a client up. Returns the index of its entry, which is at least [`BACKENDS`],
-/// or why there is none: a number, see `table::chosen`.
+/// Looks up the next hop to a client. Returns the index of its entry, which is at least
+/// [`BACKENDS`], or the reason of the failure: a number, see `table::chosen`.
 #[inline(never)]
 fn look_up_route<T: Tables>(tables: &T, source: [u8; 4], destination: [u8; 4]) -> u32 {
     let Some(settings) = tables.settings() else {
@@ -140,7 +141,7 @@ fn look_up_route<T: Tables>(tables: &T, source: [u8; 4], destination: [u8; 4]) -
     }
 }
 
-/// The next hop that a connection last had, be it out of date: without a better one it serves on.
+/// Returns the last next hop of a connection, current or not: it is used if no better one is found.
 #[inline(always)]
 fn last_to_client<T: Tables>(
     tables: &T,
@@ -152,8 +153,9 @@ fn last_to_client<T: Tables>(
     (reference.hop_serial == hop.serial).then_some(hop)
 }
 
-/// Notes the way that a client's packet came: should there be no route to the client when the backend
-/// answers, the answer goes there. Costs no route look-up, for anybody can send SYNs.
+/// Returns a reference to the neighbour that a client's packet came from: the fallback if there is
+/// no route to the client when the backend replies. Does not look up a route, because anyone can
+/// send SYNs.
 #[inline(always)]
 pub(super) fn ingress_hop<M: Memory, T: Tables>(
     memory: &M,
@@ -169,12 +171,12 @@ pub(super) fn ingress_hop<M: Memory, T: Tables>(
         hop: index16(index),
         hop_serial: read_hop(&entry).serial,
         serial,
-        // No generation of routes: a route is looked up before this hop is followed.
+        // No generation of routes, so that a route is looked up before this hop is used.
         routes: 0,
     })
 }
 
-/// The index of the entry for the neighbour that a packet came from, or 0: a number, see
+/// Returns the index of the entry for the neighbour that a packet came from, or 0: a number, see
 /// `table::chosen`.
 #[inline(never)]
 fn ingress_hop_index<T: Tables>(tables: &T, destination_mac: [u8; 6], source_mac: [u8; 6]) -> u32 {
@@ -187,7 +189,7 @@ fn ingress_hop_index<T: Tables>(tables: &T, destination_mac: [u8; 6], source_mac
     find_or_add(tables, &came, 0).unwrap_or(0)
 }
 
-/// Has a connection refer to a hop, unless another connection has its entry by now.
+/// Stores a connection's reference to a hop, unless the entry was reused.
 #[inline(always)]
 fn set_next_hop<W: Words>(
     settings: &Settings,
@@ -206,7 +208,7 @@ fn set_next_hop<W: Words>(
     let _written = place.entry.exchange(WORD_HOP, before, after.word());
 }
 
-/// The reference of a connection, if it is this connection's.
+/// Returns the hop reference of an entry if it was written for this connection.
 #[inline(always)]
 fn reference<W>(place: &Place<W>, connection: &Connection) -> Option<HopReference> {
     let reference = HopReference::of_word(zerocopy::transmute!(connection.client_hop));
@@ -214,10 +216,10 @@ fn reference<W>(place: &Place<W>, connection: &Connection) -> Option<HopReferenc
     own.then_some(reference)
 }
 
-/// Finds or makes the entry of a next hop on the clients' side; several connections share it.
+/// Finds or adds the entry of a next hop towards clients, which connections share.
 ///
-/// Hops that were not looked up, which any stranger on the wire can make, share the first entry of a
-/// set; the others are for routes.
+/// Hops that were taken from packets, which any host on the link can forge, share the first entry
+/// of a set; the others are for routes.
 #[inline(always)]
 fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<u32> {
     let first = BACKENDS + place_of(hop) * HOP_WAYS;
@@ -251,7 +253,8 @@ fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<
     let serial = if serial == 0 { 1 } else { serial };
     let fresh = Hop::of(hop, serial, generation);
     let (before, words) = (known.words(), fresh.words());
-    // Whoever makes the entry its own writes the rest: no connection refers to the serial before.
+    // The CPU that wins the entry writes the other words: no connection refers to the previous
+    // serial.
     if !entry.exchange(WORD_MAC, before[WORD_MAC], words[WORD_MAC]) {
         return None;
     }
@@ -261,7 +264,7 @@ fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<
     Some(index)
 }
 
-/// Entries of `hops` that a next hop may stand in.
+/// Associativity: entries of `hops` that a next hop may occupy.
 const HOP_WAYS: u32 = 8;
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! Whose packet it is.
+//! Finding the connection or service of a packet.
 
 use crate::{
     backend::BackendId,
@@ -13,15 +13,15 @@ use crate::{
     verdict::{PassReason, Verdict},
 };
 
-/// Whose packet it is.
+/// Finding the connection or service of a packet.
 pub(super) enum Located<E> {
     /// From the client of this connection.
     Client(Place<E>),
     /// From the backend of this connection.
     Backend(Place<E>),
-    /// Perhaps for a steered service, and of no connection that is known.
+    /// Possibly for a steered service, but of no known connection.
     Steered,
-    /// Perhaps for a service that the agent serves.
+    /// Possibly for a service of the agent.
     Agent,
 }
 
@@ -43,8 +43,7 @@ pub(super) fn locate<T: Tables>(
             return Ok(Located::Client(place));
         }
     }
-    // The filter may take another address and port for a service's: what comes from a backend is
-    // recognised all the same.
+    // The filter can give a false positive: packets from a backend are recognised regardless.
     if tables.is_source_port(key.destination_port)
         && let Some(endpoint) = endpoint(tables, key, key.destination)
     {
@@ -71,7 +70,8 @@ pub(super) fn locate<T: Tables>(
             client_port: key.destination_port,
             service_port: backend.service_port,
         };
-        // The backend itself calls the client's address, or a connection ended: routed as it is.
+        // The backend itself connects to the client's address, or a connection has ended: routed
+        // unchanged.
         return find(tables, &key, &Buckets::of(&key, settings))
             .map(Located::Backend)
             .ok_or(Verdict::Pass(PassReason::NotAService));
@@ -79,7 +79,7 @@ pub(super) fn locate<T: Tables>(
     Err(Verdict::Pass(PassReason::NotAService))
 }
 
-/// The endpoint that a packet comes from, if it answers to `source`.
+/// Returns the endpoint that a packet comes from, if it replies to `source`.
 #[inline(always)]
 fn endpoint<T: Tables>(tables: &T, key: &FlowKey, source: [u8; 4]) -> Option<Endpoint> {
     let wanted = EndpointKey {

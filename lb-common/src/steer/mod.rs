@@ -1,8 +1,8 @@
-//! Where a packet goes: parse, find its connection or begin one, rewrite, verdict.
+//! Steering a packet: parse it, find or open its connection, rewrite it, return a verdict.
 //!
-//! Three parts, which the kernel runs as three programs, each with a stack of its own:
-//! [`steer_known`] is the way of a packet that changes nothing, and short; [`steer_changing`] that of
-//! one that may change its connection; [`steer_new`] that of one that may begin a connection.
+//! The kernel runs three parts as three programs, each with its own stack: [`steer_known`] is the
+//! short path of a packet that changes nothing, [`steer_changing`] handles a packet that may change
+//! its connection, and [`steer_new`] one that may open a connection.
 
 mod begin;
 mod follow;
@@ -24,7 +24,7 @@ use self::{
     locate::{Located, locate},
 };
 
-/// Decides on one packet, rewrites it where it is steered, and counts it.
+/// Steers one packet: decides, rewrites and counts it.
 #[inline(always)]
 pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
     let part = match steer_known(memory, tables) {
@@ -39,16 +39,16 @@ pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
     steer_new(memory, tables)
 }
 
-/// What a part has done with a packet.
+/// Result of a part.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
     /// Decided, rewritten and counted.
     Done(Verdict),
-    /// Left as it was, for another part to decide.
+    /// Unchanged, to be handled by another part.
     Next(Part),
 }
 
-/// A part that a packet is handed on to.
+/// A part that a packet is passed to by a tail call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
 pub enum Part {
@@ -58,20 +58,20 @@ pub enum Part {
     New = 1,
 }
 
-/// Decides on a packet that changes nothing: one that is not ours, one for the agent, one of an
-/// established connection.
+/// Handles a packet that changes nothing: one that is not for a service, one for the agent, or one
+/// of an established connection.
 #[inline(always)]
 pub fn steer_known<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Step {
     done(known(memory, tables), tables)
 }
 
-/// Decides on a packet of a known connection, unless it is to begin another in its place.
+/// Handles a packet of a known connection, unless it opens another one in its place.
 #[inline(always)]
 pub fn steer_changing<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Step {
     done(changing(memory, tables), tables)
 }
 
-/// Decides on a packet that is of no known connection, or begins one in the place of another.
+/// Handles a packet of no known connection, or one that replaces a connection.
 #[inline(always)]
 pub fn steer_new<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
     let verdict = match new(memory, tables) {
@@ -106,7 +106,8 @@ fn known<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Step, Verdi
     forward::unchanged(memory, tables, settings, &packet, &place, direction)
 }
 
-/// A packet for the agent's listener, unless it is held or the filter was wrong.
+/// Passes a packet to the agent's listener, unless new connections are held or the filter gave a
+/// false positive.
 #[inline(always)]
 fn to_agent<T: Tables>(tables: &T, settings: &Settings, packet: &Packet) -> Result<Step, Verdict> {
     let service = tables.service(&packet.key.service()).ok_or(NOT_OURS)?;
@@ -126,7 +127,7 @@ fn changing<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Step, Ve
     let (place, direction) = match locate(tables, settings, &packet.key)? {
         Located::Client(place) => (place, Direction::In),
         Located::Backend(place) => (place, Direction::Out),
-        // It was there a moment ago.
+        // The connection was removed after `steer_known` had found it.
         Located::Agent | Located::Steered => return Ok(Step::Next(Part::New)),
     };
     if direction == Direction::In

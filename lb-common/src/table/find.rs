@@ -11,7 +11,7 @@ use crate::{
 
 use super::{Buckets, Place, claim_of, is_of, place_at};
 
-/// Looks for the connection of a client's packets.
+/// Finds the connection of a client's packets.
 #[inline(always)]
 pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option<Place<S::Entry>> {
     for first in buckets.first {
@@ -26,8 +26,8 @@ pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option
                     stamp,
                 });
             }
-            // Entries are taken in order, so that what follows was never used either, and no connection
-            // had to go to its second bucket.
+            // Entries are allocated in order: no later one was ever used, nor did a connection need
+            // the second bucket.
             if way < EARLY_WAYS && stamp.state == State::UNUSED {
                 return None;
             }
@@ -36,12 +36,12 @@ pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option
     None
 }
 
-/// Entries of a bucket that are taken before those of the second bucket. Of the others each is taken when
-/// those before it are in use in both buckets: so a million connections in four million entries all find
-/// room five times in six, where with three entries taken early two or three did not.
+/// Entries of a bucket that are allocated before those of the second bucket. Each of the others is
+/// allocated when the earlier ones are in use in both buckets. With two, a million connections in
+/// four million entries all find room five times in six; with three, two or three of them did not.
 pub(super) const EARLY_WAYS: u32 = 2;
 
-/// The connection that holds a source port.
+/// Finds the connection that holds a source port.
 #[inline(always)]
 pub fn holder<S: Shared>(shared: &S, row: u16, port: u16) -> Option<Place<S::Entry>> {
     let line = shared.line(row, u32::from(port) / PORTS_PER_LINE)?;
@@ -57,8 +57,9 @@ pub fn holder<S: Shared>(shared: &S, row: u16, port: u16) -> Option<Place<S::Ent
     })
 }
 
-/// Finds the entry that a new connection takes: one that was never used, else one whose connection is
-/// over, else the oldest that never was established. Never one that holds an established connection.
+/// Finds the entry for a new connection: one that was never used, else one whose connection is
+/// over, else the oldest that was never established. Never returns one that holds an established
+/// connection.
 #[inline(always)]
 pub fn choose<S: Shared>(
     shared: &S,
@@ -71,19 +72,19 @@ pub fn choose<S: Shared>(
     is_free(place.stamp, chosen, now, hertz).then_some(place)
 }
 
-/// No index of an entry.
+/// Index of no entry.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Set where a connection is lost with the entry that was chosen.
+/// Flag on an index: the entry still holds a connection, which the new one replaces.
 pub(crate) const REPLACES: u32 = 1 << 31;
 
-/// The index of the entry to take, or [`NONE`]: one that is free among the first of either bucket, or
-/// further on in either; else what is lost least, with [`REPLACES`].
+/// Returns the index of the entry to claim, or [`NONE`]: a free one among the early entries of
+/// either bucket, else among the later ones; else the least valuable connection, with [`REPLACES`].
 ///
-/// Like all that is `inline(never)` here, a function of its own in the kernel's program, with a stack
-/// frame of its own. It returns a number: what the verifier knows of a structure that holds pointers does
-/// not survive its way through memory. And its loops carry as little as can be from one round to the
-/// next, for the verifier walks each way through them that differs in what is carried.
+/// Like every `inline(never)` function here it is a BPF function with its own stack frame. It
+/// returns a number, because the verifier loses track of pointers in a structure that passes
+/// through memory. Its loops carry little state from one iteration to the next, because the
+/// verifier explores every combination.
 #[inline(never)]
 pub(crate) fn chosen<S: Shared>(shared: &S, buckets: &Buckets, now: Tick, hertz: u32) -> u32 {
     for first in buckets.first {
@@ -121,7 +122,7 @@ pub(crate) fn chosen<S: Shared>(shared: &S, buckets: &Buckets, now: Tick, hertz:
     least
 }
 
-/// Whether nothing is lost with what stands in an entry.
+/// Whether an entry is free, so that no live connection is lost with it.
 #[inline(always)]
 fn is_vacant<S: Shared>(shared: &S, index: u32, now: Tick, hertz: u32) -> bool {
     shared.entry(index).is_some_and(|entry| {
@@ -136,8 +137,8 @@ const fn is_outdated(stamp: Stamp, now: Tick, hertz: u32) -> bool {
     now.since(stamp.seen) > stamp.state.timeout() * hertz
 }
 
-/// Whether a new connection may take an entry with this stamp, which was [`chosen`]. Another CPU may have
-/// begun a connection there since: one that was chosen as vacant is not replaced.
+/// Whether a new connection may claim an entry with this stamp, which [`chosen`] returned. Another
+/// CPU may have begun a connection there since: an entry that was chosen as vacant is not replaced.
 #[inline(always)]
 pub(crate) const fn is_free(stamp: Stamp, chosen: u32, now: Tick, hertz: u32) -> bool {
     stamp.state.is_vacant()

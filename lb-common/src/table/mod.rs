@@ -1,17 +1,18 @@
 //! The connection table: finding, claiming and vacating entries and source ports.
 //!
-//! What keeps it right, on any number of CPUs and beside an agent that writes to it, without a lock:
+//! Invariants that keep the table consistent without a lock, on any number of CPUs and while an
+//! agent writes to it:
 //!
-//! - **An entry has one owner at a time.** Whoever changes its stamp to [`State::CLAIMED`] by
-//!   compare-and-exchange owns the entry until it publishes or vacates it. The serial in the stamp
-//!   grows with each claim, so that a stamp is never met twice.
+//! - **An entry has one owner at a time.** The CPU that changes an entry's stamp to
+//!   [`State::CLAIMED`] by compare-and-exchange owns the entry until it publishes or vacates it.
+//!   The serial in the stamp grows with each claim, so that a stamp never recurs (no ABA problem).
 //! - **A source port has one owner.** Its word in `source_ports` names an entry, or none: see
-//!   [`PortWord`]. From none to an entry it goes by compare-and-exchange; from an entry onwards it is
-//!   changed by the owner of that entry alone. An owner gives the port of the old connection back
-//!   before it publishes the next one. So a port names an entry exactly while that entry holds it.
-//! - **A connection stands in one entry.** A writer makes its key visible, then looks whether
-//!   another entry has it; of two that write the same connection at once at least one sees the
-//!   other and gives way.
+//!   [`PortWord`]. A free port is claimed by compare-and-exchange; afterwards only the owner of the
+//!   entry changes the word. The owner releases the port of the previous connection before it
+//!   publishes the next one. So a port names an entry exactly while that entry holds the port.
+//! - **A connection is in one entry.** A writer makes its key visible, then looks for another entry
+//!   with the same key; of two CPUs that write the same connection at the same time, at least one
+//!   sees the other and withdraws.
 
 use crate::{
     connection::{
@@ -35,7 +36,7 @@ pub(crate) use find::{NONE, REPLACES, chosen, is_free};
 pub use find::{choose, find, holder};
 pub use source_port::{PortRequest, claim_port};
 
-/// A place in the table: an entry with its index, and its stamp as it was when it was looked at.
+/// An entry of the table with its index, and its stamp at the time of the lookup.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<E> {
     /// The index in the map `connections`.
@@ -46,31 +47,31 @@ pub struct Place<E> {
     pub stamp: Stamp,
 }
 
-/// An entry that belongs to whoever claimed it.
+/// A claimed entry: only the claimer may write to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<E> {
-    /// The place, with the stamp that it has while it is claimed.
+    /// The entry, with its stamp while claimed.
     pub place: Place<E>,
-    /// The row that the connection before claimed its source port in; [`NO_ROW`] if there was none.
+    /// Row of the previous connection's source port; [`NO_ROW`] if it had none.
     pub row: u16,
-    /// The source port of the connection before.
+    /// Source port of the previous connection.
     pub source_port: u16,
-    /// What that port's word says once it is given back.
+    /// Word of that port after its release.
     pub left: PortWord,
 }
 
-/// The buckets that a connection may stand in.
+/// The two buckets that may hold a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Buckets {
-    /// Index of the first entry of each.
+    /// Index of the first entry of each bucket.
     pub first: [u32; 2],
-    /// The hash that they follow from.
+    /// Hash of the connection, from which the buckets are derived.
     pub hash: u64,
 }
 
 impl Buckets {
-    /// The buckets of a connection: the second lies in the page of the first, so that looking there
-    /// costs no other address translation.
+    /// Returns the buckets of a connection. The second one is in the same page as the first, so
+    /// that it costs no further address translation.
     #[must_use]
     #[inline(always)]
     pub const fn of(key: &ClientKey, settings: &Settings) -> Self {
@@ -85,7 +86,7 @@ impl Buckets {
     }
 }
 
-/// The connection as it stands in the entry, if nobody has claimed the entry since `stamp` was read.
+/// Reads the connection of an entry; `None` if the entry was claimed after `place.stamp` was read.
 #[inline(always)]
 pub fn read<S: Shared>(shared: &S, place: &Place<S::Entry>) -> Option<Connection> {
     let entry = &place.entry;
@@ -102,7 +103,7 @@ pub fn read<S: Shared>(shared: &S, place: &Place<S::Entry>) -> Option<Connection
     is_unchanged(shared, place).then(|| Connection::of_words(words))
 }
 
-/// Whether the entry holds the same connection as when `place` was found.
+/// Whether the entry still holds the connection that it held when `place` was found.
 #[inline(always)]
 pub(crate) fn is_unchanged<S: Shared>(shared: &S, place: &Place<S::Entry>) -> bool {
     shared.order_loads();
@@ -110,14 +111,14 @@ pub(crate) fn is_unchanged<S: Shared>(shared: &S, place: &Place<S::Entry>) -> bo
     now.serial == place.stamp.serial
 }
 
-/// The source port and the row in word 1.
+/// Source port and row in word 1 of an entry.
 #[inline(always)]
 const fn claim_of(ports: u64) -> (u16, u16) {
     let [_, _, source_port, row]: [u16; 4] = zerocopy::transmute!(ports);
     (source_port, row)
 }
 
-/// Whether an entry whose stamp has just been read holds this connection.
+/// Whether an entry holds this connection. The caller has just read its stamp.
 #[inline(always)]
 fn is_of<S: Shared>(shared: &S, entry: &S::Entry, key: &ClientKey) -> bool {
     shared.order_loads();
@@ -130,7 +131,7 @@ fn holds<W: Words>(entry: &W, key: &ClientKey) -> bool {
     entry.load(WORD_CLIENT) == key.addresses() && ports == key.ports()
 }
 
-/// The entry with this index, as it is now; `None` past the end, as [`NONE`] is.
+/// Reads the stamp of an entry; `None` past the end of the table, as for [`NONE`].
 #[inline(always)]
 pub(crate) fn place_at<S: Shared>(shared: &S, index: u32) -> Option<Place<S::Entry>> {
     let entry = shared.entry(index)?;
@@ -142,7 +143,7 @@ pub(crate) fn place_at<S: Shared>(shared: &S, index: u32) -> Option<Place<S::Ent
     })
 }
 
-/// Claims an entry; `None` where another CPU was faster.
+/// Claims an entry; `None` if another CPU changed its stamp first.
 #[inline(always)]
 pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick, hertz: u32) -> Option<Claim<S::Entry>> {
     let claimed = place.stamp.claimed(now);
@@ -154,7 +155,7 @@ pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick, hertz: u32) -> Optio
     }
     let (source_port, row) = claim_of(place.entry.load(WORD_PORTS));
     let before = place.stamp;
-    // An entry that was never used, or was vacated, holds no port.
+    // An unused or vacant entry holds no port.
     let row = if before.state.is_live() { row } else { NO_ROW };
     let last = Numbers::of_word(place.entry.load(WORD_NUMBERS));
     let left = PortWord::after_release(before.state, last, before.seen, now, hertz);
@@ -169,14 +170,14 @@ pub fn claim<S: Shared>(place: &Place<S::Entry>, now: Tick, hertz: u32) -> Optio
     })
 }
 
-/// Orders what was written to a claimed entry before what is read from others.
+/// Orders all writes to a claimed entry before all later reads of other entries (a full barrier).
 #[inline(always)]
 pub fn fence_claim<S: Shared>(claim: &Claim<S::Entry>) {
     let stamp = claim.place.stamp.word();
     let _still_ours = claim.place.entry.exchange(WORD_STAMP, stamp, stamp);
 }
 
-/// Whether another entry holds the same connection, or is being written to hold it.
+/// Whether another entry holds the same connection, or another CPU is writing it there.
 #[inline(never)]
 pub fn is_duplicate<S: Shared>(
     shared: &S,
@@ -194,7 +195,7 @@ pub fn is_duplicate<S: Shared>(
                 return true;
             };
             let state = Stamp::of_word(entry.load(WORD_STAMP)).state;
-            // As in `find`: nobody has taken an entry that follows, nor one of the second bucket.
+            // As in `find`: no later entry was ever used, nor one of the second bucket.
             if way < EARLY_WAYS && state == State::UNUSED {
                 return false;
             }
@@ -206,7 +207,7 @@ pub fn is_duplicate<S: Shared>(
     false
 }
 
-/// Publishes a claimed entry with this state, mode and time.
+/// Publishes a claimed entry with the state, mode and time of `stamp`.
 #[inline(always)]
 pub fn publish<S: Shared>(claim: &Claim<S::Entry>, stamp: Stamp) -> Place<S::Entry> {
     let claimed = claim.place.stamp;
@@ -224,7 +225,7 @@ pub fn publish<S: Shared>(claim: &Claim<S::Entry>, stamp: Stamp) -> Place<S::Ent
     }
 }
 
-/// Gives a claimed entry back empty. Its source port must have been given back before.
+/// Releases a claimed entry as vacant. The caller has released its source port.
 #[inline(always)]
 pub fn vacate<S: Shared>(claim: &Claim<S::Entry>) {
     let stamp = claim.place.stamp;
@@ -234,14 +235,14 @@ pub fn vacate<S: Shared>(claim: &Claim<S::Entry>) {
         .exchange(WORD_STAMP, stamp.word(), stamp.vacated().word());
 }
 
-/// Gives the source port of what stood in a claimed entry back.
+/// Releases the source port of the previous connection of a claimed entry.
 #[inline(always)]
 pub fn release<S: Shared>(shared: &S, claim: &Claim<S::Entry>) {
     let port = (claim.row, claim.source_port);
     release_port(shared, claim.place.index, port, claim.left);
 }
 
-/// Gives a source port of the entry with this index back, and leaves that word.
+/// Releases a source port that the entry with this index holds, and stores `left` in its word.
 #[inline(always)]
 pub fn release_port<S: Shared>(shared: &S, index: u32, (row, port): (u16, u16), left: PortWord) {
     if row == NO_ROW {

@@ -12,22 +12,23 @@ use crate::{
 
 use super::{Place, claim, claim_of, vacate};
 
-/// Who wants a source port.
+/// A request for a source port.
 pub struct PortRequest {
-    /// Its entry.
+    /// Index of the entry that is to hold the port.
     pub index: u32,
-    /// The row to claim in.
+    /// Row to claim the port in.
     pub row: u16,
-    /// The line of the row: see [`crate::walk`].
+    /// Line of the row: see [`crate::walk`].
     pub line: u32,
-    /// The numbers of its SYN: they decide whether the backend takes it on a port in TIME-WAIT.
+    /// Sequence number and timestamp of the SYN: they decide whether the backend accepts it on a
+    /// port in TIME-WAIT.
     pub numbers: Numbers,
 }
 
-/// Claims a source port in one line of sixteen: one that is free, else one that has rested, else one whose
-/// connection is over or never opened, and then takes the port from that connection, which ends it.
+/// Claims a source port in one line of sixteen: a free one, else one that has rested, else one
+/// whose connection is over or never opened. In the last case the old connection ends.
 ///
-/// Returns the port.
+/// Returns the port, or `None` if the line has none.
 #[inline(always)]
 pub fn claim_port<S: Shared>(
     shared: &S,
@@ -39,7 +40,7 @@ pub fn claim_port<S: Shared>(
     u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
-/// The port that was claimed in a line, or 0.
+/// Claims a port of a line. Returns the port, or 0.
 #[inline(never)]
 fn claim_port_in_line<S: Shared>(
     shared: &S,
@@ -51,7 +52,8 @@ fn claim_port_in_line<S: Shared>(
     let Some(line) = shared.line(wanted.row, number) else {
         return 0;
     };
-    // Another one each time, so that each connection of the line is asked for its port at some time.
+    // Starts at another port each time, so that every connection of the line is considered
+    // eventually.
     let (start, hertz) = (wanted.index, settings.hertz);
     let ours = PortWord::held_by(wanted.index).0;
     let mut choice = 0;
@@ -82,24 +84,26 @@ fn claim_port_in_line<S: Shared>(
     if taken { port } else { 0 }
 }
 
-/// The first bit of sixteen that is set, from `start` on and round.
+/// The first of sixteen bits that is set, searching from `start` and wrapping.
 #[inline(always)]
 const fn next_of(bits: u32, start: u32) -> u32 {
     let turned = (bits | bits << PORTS_PER_LINE) >> (start % PORTS_PER_LINE);
     (turned.trailing_zeros() + start) % PORTS_PER_LINE
 }
 
-/// The part of a second that a connection has to be answered and acknowledged in, where its port is
-/// wanted by another and no other port is free. In a flood of 140,000
-/// SYNs a second a window is full after less: with an eighth of a second one honest connection of 20 lost
-/// its port before it was open.
+/// Divisor of a second: the time in which a connection must be answered and acknowledged while
+/// another one needs its port and no port is free. A flood of 140,000 SYNs a second fills a window
+/// in less; with an eighth of a second, one honest connection of 20 lost its port before it was
+/// open.
 const SHORTEST_OPENING: u32 = 2;
 
-/// Ports of a full line whose connections are looked at: each may be a cache miss. Where all of them are in
-/// TIME-WAIT, each has an even chance to be lent, so that two are looked at and one line of 256 has none.
+/// Ports of a full line whose connections are inspected: each may be a cache miss. If all of them
+/// are in TIME-WAIT, each can be reused with probability one half, so that on average two are
+/// inspected, and one line of 256 yields none.
 const LENDERS: u32 = 8;
 
-/// Which connection of a full line loses its port: one that is over, or has not opened in time.
+/// Finds the connection of a full line that loses its port: one that is over, or did not open in
+/// time.
 #[inline(always)]
 fn lender<S: Shared>(
     shared: &S,
@@ -122,7 +126,7 @@ fn lender<S: Shared>(
         };
         let stamp = Stamp::of_word(entry.load(WORD_STAMP));
         shared.order_loads();
-        // Whoever claims the place with this stamp has the connection that holds this port.
+        // A claim with this stamp is a claim of the connection that holds this port.
         if claim_of(entry.load(WORD_PORTS)) != (port_of(number, at), wanted.row) {
             continue;
         }
