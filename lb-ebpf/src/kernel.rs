@@ -119,8 +119,8 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<Service> {
-        // SAFETY: copied at once; an entry that the agent replaces meanwhile is freed only after
-        // this program has returned (RCU).
+        // SAFETY: the value is copied immediately; an entry that the agent replaces is freed only
+        // after this program has returned (RCU).
         unsafe { SERVICES.get(key) }.copied()
     }
 
@@ -174,7 +174,7 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn export_record(&self, record: &Record) {
-        // The agent looks every few milliseconds: to wake it would cost more than the rest.
+        // The agent polls every few milliseconds; a wake-up would cost more than the rest.
         if FLOW_EVENTS
             .output(record, u64::from(BPF_RB_NO_WAKEUP))
             .is_err()
@@ -202,13 +202,13 @@ impl Tables for Kernel<'_> {
     }
 }
 
-/// Puts the next value into this CPU's entry of a map and returns the one before.
+/// Updates this CPU's entry of a map and returns the previous value.
 #[inline(always)]
 fn replaced(entry: Option<*mut u32>, next: impl Fn(u32) -> u32) -> u32 {
     let Some(entry) = entry else {
         return 0;
     };
-    // SAFETY: this CPU's own entry, and no other program runs on it meanwhile.
+    // SAFETY: this CPU's own entry, and no other program runs on this CPU concurrently.
     unsafe {
         let value = *entry;
         *entry = next(value);
@@ -216,7 +216,7 @@ fn replaced(entry: Option<*mut u32>, next: impl Fn(u32) -> u32) -> u32 {
     }
 }
 
-/// A word of a ring, read at once: the agent may store another head at any time.
+/// Reads a word of a ring atomically: the agent may store another head at any time.
 #[inline(always)]
 fn word(ring: &Ring, index: u32) -> Option<u64> {
     let word = ring.get_ptr(index)?;
@@ -224,7 +224,7 @@ fn word(ring: &Ring, index: u32) -> Option<u64> {
     Some(unsafe { word.read_volatile() })
 }
 
-/// The kernel's clock.
+/// Returns the time on the kernel's clock.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
@@ -236,9 +236,9 @@ pub(crate) fn now() -> Tick {
     Tick(unsafe { bpf_jiffies64() } as u32)
 }
 
-/// Asks the kernel's routing table and neighbour table.
+/// Looks up a route and its neighbour in the kernel.
 ///
-/// The lookup is that of a forwarded packet: the interface must have forwarding switched on
+/// The lookup is that of a forwarded packet: forwarding must be enabled on the interface
 /// (net/core/filter.c, `bpf_ipv4_fib_lookup`).
 #[inline(always)]
 fn fib_lookup(
@@ -262,8 +262,7 @@ fn fib_lookup(
             destination_mac: mac(&lookup.dmac),
             source_mac: mac(&lookup.smac),
             interface: lookup.ifindex,
-            // The kernel puts the gateway here, where there is one (net/core/filter.c).
-            // SAFETY: a number, of which the lookup has set every bit.
+            // The kernel stores the gateway here, if there is one (net/core/filter.c).
             neighbour: unsafe { lookup.__bindgen_anon_4.ipv4_dst }.to_ne_bytes(),
         })
     } else if result == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
@@ -273,8 +272,8 @@ fn fib_lookup(
     }
 }
 
-/// Reads a MAC address by halfwords: left alone, LLVM reads four bytes at once wherever they lie,
-/// and the verifier wants reads of the stack aligned.
+/// Reads a MAC address by halfwords. Otherwise LLVM reads four bytes together at any offset, and
+/// the verifier requires aligned reads of the stack.
 #[inline(always)]
 fn mac(octets: &[u8; 6]) -> [u8; 6] {
     let halfwords: *const u16 = octets.as_ptr().cast();
@@ -290,14 +289,15 @@ fn mac(octets: &[u8; 6]) -> [u8; 6] {
     [first[0], first[1], second[0], second[1], third[0], third[1]]
 }
 
-/// A lookup on the stack, cleared by words: cleared by its own fields, which end in two MAC
-/// addresses, LLVM writes across word boundaries, and the verifier wants the stack aligned.
+/// A lookup on the stack, cleared by words. If it is cleared by its fields, which end in two MAC
+/// addresses, LLVM writes across word boundaries, and the verifier requires aligned writes to the
+/// stack.
 union Question {
     words: [u64; 8],
     lookup: FibLookup,
 }
 
-/// As the kernel takes it.
+/// Size that the kernel expects.
 const FIB_LOOKUP_SIZE: i32 = 64;
 
 const _CHECK: () = assert!(size_of::<FibLookup>() == FIB_LOOKUP_SIZE as usize);

@@ -1,7 +1,7 @@
 //! The XDP program of `lb`.
 //!
-//! Thin on purpose: the packet logic is `lb_common::steer`, and here are its two traits over
-//! packet memory and BPF maps.
+//! Deliberately thin: the packet logic is `lb_common::steer`; this crate implements its two traits
+//! over packet memory and BPF maps.
 #![feature(asm_experimental_arch)]
 #![no_std]
 #![no_main]
@@ -24,7 +24,7 @@ use crate::{
     packet::PacketMemory,
 };
 
-/// Steers a packet that changes nothing, and hands every other on.
+/// Handles packets that change nothing, and passes all others on.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
 fn lb(context: XdpContext) -> u32 {
@@ -34,7 +34,7 @@ fn lb(context: XdpContext) -> u32 {
     }
 }
 
-/// Steers a packet of a known connection that may change it.
+/// Handles packets of known connections that may change them.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
 fn lb_changing(context: XdpContext) -> u32 {
@@ -44,7 +44,7 @@ fn lb_changing(context: XdpContext) -> u32 {
     }
 }
 
-/// Steers a packet that may begin a connection.
+/// Handles packets that may open a connection.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro hands it over")]
 fn lb_new(context: XdpContext) -> u32 {
@@ -54,7 +54,7 @@ fn lb_new(context: XdpContext) -> u32 {
     ))
 }
 
-/// Hands a packet on to the program of another part, which parses it again.
+/// Passes a packet to the program of another part by a tail call; that program parses it again.
 #[inline(always)]
 fn hand_on(context: &XdpContext, part: Part) -> u32 {
     // SAFETY: nothing here has a destructor, and the packet is as it came.
@@ -70,7 +70,7 @@ fn action(verdict: Verdict) -> u32 {
         Verdict::Drop(_) => xdp_action::XDP_DROP,
         Verdict::Transmit(_) => xdp_action::XDP_TX,
         Verdict::Redirect(_, interface) => {
-            // It was there a moment ago, when the packet was counted as sent.
+            // `can_send` found the interface when the packet was counted as sent.
             INTERFACES
                 .redirect(interface, 0)
                 .unwrap_or_else(|action| action)
@@ -78,21 +78,22 @@ fn action(verdict: Verdict) -> u32 {
     }
 }
 
-/// Does nothing: what a benchmark subtracts, and what makes a driver ready to receive frames that
-/// are sent to it by XDP (a veth needs a program on the receiving end).
+/// Does nothing: the baseline of benchmarks, and the program that a driver needs to receive
+/// redirected frames (a veth needs one on the receiving end).
 #[xdp]
 fn pass(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Tells the time: the agent runs this, for it cannot read the clock that flows are dated by.
+/// Returns the time: the agent runs this program, because it cannot read the clock of the flows
+/// otherwise.
 #[xdp]
 fn clock(_context: XdpContext) -> u32 {
     kernel::now().0
 }
 
-/// Whether this machine's CPUs order loads more weakly than x86 does: 1 where they do. The agent sets it
-/// before it loads the program, and the verifier removes what it switches off.
+/// 1 if the CPUs order loads more weakly than x86. The agent sets it before it loads the program,
+/// and the verifier removes the dead code.
 #[unsafe(no_mangle)]
 static WEAKLY_ORDERED: u8 = 0;
 
@@ -102,7 +103,7 @@ fn weakly_ordered() -> bool {
     unsafe { core::ptr::read_volatile(&raw const WEAKLY_ORDERED) != 0 }
 }
 
-/// What the verifier asks for before it lets a program call the helpers that we use.
+/// A licence that the verifier requires for some of the helpers.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

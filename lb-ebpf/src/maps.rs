@@ -20,14 +20,15 @@ use lb_common::{
     verdict::COUNTER_SLOTS,
 };
 
-/// One entry: what the agent tells about everything at once.
+/// One entry: what holds for all connections.
 #[btf_map(name = "settings")]
 pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 
-/// Memory that the agent can map: it begins at a page, so that what is a cache line long lies in one.
+/// Flag of maps that the agent maps into its memory. They are page-aligned, so that a value of 64
+/// bytes is one cache line.
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
-/// A bit for each address and port, by a hash: whether a service may be there.
+/// A filter with a bit for each hash of an address and port: whether a service may be there.
 #[btf_map(name = "listeners")]
 pub(crate) static LISTENERS: Array<Listeners, { LISTENER_WORDS as usize }> = Array::new();
 
@@ -35,29 +36,28 @@ pub(crate) static LISTENERS: Array<Listeners, { LISTENER_WORDS as usize }> = Arr
 #[btf_map(name = "ports")]
 pub(crate) static PORTS: Array<u64, 1024> = Array::new();
 
-/// Who listens where. A new configuration is written before what is left of the old one is removed:
-/// there is room for both.
+/// Services by address and port. A new configuration is written before the rest of the old one is
+/// removed, so that both have room.
 #[btf_map(name = "services")]
 pub(crate) static SERVICES: HashMap<ServiceKey, Service, { 2 * limits::SERVICES as usize }> =
     HashMap::new();
 
-/// A backend for each number in the rings.
+/// Backends by their index, as in the rings.
 #[btf_map(name = "backends")]
 pub(crate) static BACKENDS: Array<Backend, { limits::BACKENDS as usize }> = Array::new();
 
-/// A ring for each service, of which a packet sees the old one or the new one: see
-/// [`lb_common::ring`].
+/// A ring for each service; a packet sees the old ring or the new one: see [`lb_common::ring`].
 #[btf_map(name = "rings")]
 pub(crate) static RINGS: ArrayOfMaps<Ring, { limits::RINGS as usize }> = ArrayOfMaps::new();
 
-/// The head and the slots of a ring. Each has as many words as its service needs, one at least.
+/// Head and slots of a ring. Each ring has as many words as its service needs, at least one.
 pub(crate) type Ring = Array<u64, 1, { ring::MAP_FLAGS as usize }>;
 
-/// Whose turn it is, for each service and CPU.
+/// Round-robin counter of each service and CPU.
 #[btf_map(name = "cursors")]
 pub(crate) static CURSORS: PerCpuArray<u32, { limits::SERVICES as usize }> = PerCpuArray::new();
 
-/// Whose turn it is of the lines of a row, for each CPU.
+/// Position in the lines of a row, for each CPU.
 #[btf_map(name = "line_turns")]
 pub(crate) static LINE_TURNS: PerCpuArray<u32, { limits::ROWS as usize }> = PerCpuArray::new();
 
@@ -65,20 +65,20 @@ pub(crate) static LINE_TURNS: PerCpuArray<u32, { limits::ROWS as usize }> = PerC
 #[btf_map(name = "connections")]
 pub(crate) static CONNECTIONS: Array<Connection, CONNECTION_ENTRIES, MAPPED> = Array::new();
 
-/// Entries of `connections` where nobody sets another number.
+/// Default number of entries of `connections`.
 const CONNECTION_ENTRIES: usize = 1 << 20;
 
-/// The source ports of NAT: a row for each backend and address that it sees.
+/// Source ports of NAT: a row for each backend and source address.
 #[btf_map(name = "source_ports")]
 pub(crate) static SOURCE_PORTS: ArrayOfMaps<Row, { limits::ROWS as usize }> = ArrayOfMaps::new();
 
-/// Each port of a row names the connection that holds it: see `lb_common::table`.
+/// A row: each port names the connection that holds it, see `lb_common::table`.
 pub(crate) type Row = Array<Line, { limits::LINES as usize }, MAPPED>;
 
-/// Sixteen neighbouring ports: a cache line.
+/// Sixteen adjacent ports: a cache line.
 pub(crate) type Line = [u32; limits::PORTS_PER_LINE as usize];
 
-/// Which packets come from backends.
+/// Endpoints, by which packets from backends are recognised.
 #[btf_map(name = "endpoints")]
 pub(crate) static ENDPOINTS: Array<EndpointBucket, { limits::ENDPOINT_BUCKETS as usize }, MAPPED> =
     Array::new();
@@ -87,20 +87,20 @@ pub(crate) static ENDPOINTS: Array<EndpointBucket, { limits::ENDPOINT_BUCKETS as
 #[btf_map(name = "hops")]
 pub(crate) static HOPS: Array<Hop, { limits::HOPS as usize }, MAPPED> = Array::new();
 
-/// Interfaces that packets can leave by.
+/// Interfaces for redirected packets.
 #[btf_map(name = "interfaces")]
 pub(crate) static INTERFACES: DevMapHash<{ limits::INTERFACES as usize }> = DevMapHash::new();
 
-/// The programs that `lb` hands packets on to.
+/// Targets of tail calls.
 #[btf_map(name = "programs")]
 pub(crate) static PROGRAMS: ProgramArray<{ limits::PROGRAMS as usize }> = ProgramArray::new();
 
-/// Connections whose state changed, for the agent to tell the peer.
+/// Connections whose state changed, which the agent sends to the peer.
 #[btf_map(name = "flow_events")]
 pub(crate) static FLOW_EVENTS: RingBuf<Record, { limits::FLOW_EVENT_BYTES as usize }> =
     RingBuf::new();
 
-/// How many found no room in `flow_events`.
+/// Number of events that found no room in `flow_events`.
 #[btf_map(name = "untold")]
 pub(crate) static UNTOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
 

@@ -14,10 +14,10 @@ impl<'a> PacketMemory<'a> {
         Self { context }
     }
 
-    /// The address of a `T` that lies within the packet.
+    /// Returns the address of a `T` within the packet.
     ///
     /// The comparison is `start + length > end`, with the pointer itself on the left: the form from
-    /// which the verifier learns how far the packet reaches (kernel/bpf/verifier.c,
+    /// which the verifier derives the bounds of the packet (kernel/bpf/verifier.c,
     /// `try_match_pkt_pointers`).
     #[inline(always)]
     fn address<T>(&self, offset: usize) -> Option<*mut T> {
@@ -32,8 +32,9 @@ impl<'a> PacketMemory<'a> {
 impl Memory for PacketMemory<'_> {
     #[inline(always)]
     fn at<T: FromBytes + Immutable + KnownLayout>(&self, offset: usize) -> Option<&T> {
-        // SAFETY: the `T` lies within the packet, which is ours until the program returns; any
-        // bytes are a `T`, and it begins at an even address, as drivers see to; and nothing writes while `self` is borrowed.
+        // SAFETY: the `T` lies within the packet, which this program owns until it returns; any
+        // bytes are a valid `T`; it begins at an even address, as drivers ensure; and nothing
+        // writes while `self` is borrowed.
         self.address::<T>(offset)
             .map(|address| unsafe { &*address })
     }

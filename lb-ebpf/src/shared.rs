@@ -1,4 +1,4 @@
-//! Memory that other CPUs and the agent read and write at the same time.
+//! Memory that other CPUs and the agent access concurrently.
 
 use core::arch::asm;
 
@@ -9,12 +9,12 @@ use lb_common::{
 
 use crate::maps::Line;
 
-/// A value of a map, by words of eight bytes.
+/// A value of a map, as words of eight bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct MapWords(*mut u64);
 
 impl MapWords {
-    /// The words of a value of a map, all of which are numbers.
+    /// The words of a value that consists of numbers only.
     pub(crate) const fn new<T>(value: *mut T) -> Self {
         Self(value.cast())
     }
@@ -90,8 +90,8 @@ impl Ports for MapPorts {
 
 /// Orders all loads before it before all loads after it.
 ///
-/// The compiler keeps volatile loads in order, and so does x86. CPUs that order loads more weakly
-/// get an atomic instruction on the stack, which orders everything.
+/// The compiler keeps volatile loads in order, and so does x86. CPUs with weaker ordering execute
+/// an atomic instruction on the stack, which is a full barrier.
 #[inline(always)]
 pub(crate) fn order_loads() {
     if crate::weakly_ordered() {
