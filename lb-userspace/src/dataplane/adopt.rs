@@ -1,4 +1,4 @@
-//! Links that an earlier agent pinned.
+//! Adopting the links that an earlier agent pinned.
 
 use std::{fs, path::Path};
 
@@ -15,15 +15,15 @@ use super::{
 };
 use crate::{config::XdpModeChoice, netlink::XdpMode};
 
-/// A pinned link whose interface is still there.
+/// A pinned link whose interface still exists.
 pub(super) struct Adopted {
     pub(super) link: XdpLink,
     interface: String,
     mode: XdpMode,
 }
 
-/// The pinned links to these interfaces, and the interfaces that have none. A link whose interface
-/// has gone is an empty shell: its pin is removed.
+/// Opens the pinned links to these interfaces. Returns them, and the interfaces without one. The
+/// pin of a link whose interface was removed is deleted.
 pub(super) fn links(
     pins: &Pins,
     interfaces: &[Interface],
@@ -38,7 +38,7 @@ pub(super) fn links(
     Ok((adopted, missing))
 }
 
-/// Detaches the program from every interface but these.
+/// Detaches the program from all other interfaces.
 pub(super) fn release_others(pins: &Pins, interfaces: &[Interface]) -> Result<(), Error> {
     for (index, path) in pins.links() {
         if interfaces.iter().any(|interface| interface.index == index) {
@@ -49,15 +49,15 @@ pub(super) fn release_others(pins: &Pins, interfaces: &[Interface]) -> Result<()
             |name| name.to_string_lossy().into_owned(),
         );
         remove(&path)?;
-        tracing::info!(interface = %name, "detached: not in the configuration any more");
+        tracing::info!(interface = %name, "detached the XDP program: interface removed from the configuration");
     }
     Ok(())
 }
 
-/// The mode that the adopted links have and keep; `None` where there are none.
+/// Returns the mode of the adopted links; `None` without any.
 ///
 /// # Errors
-/// It is not the mode of the configuration.
+/// The mode differs from the configured one.
 pub(super) fn mode(adopted: &[Adopted], choice: XdpModeChoice) -> Result<Option<XdpMode>, Error> {
     for one in adopted {
         keeps_to(choice, one)?;
@@ -74,7 +74,7 @@ pub(super) fn mode(adopted: &[Adopted], choice: XdpModeChoice) -> Result<Option<
 
 const OPEN_LINK: &str = "cannot open the pinned link";
 
-/// The pinned link, if it is still one to this interface.
+/// Opens a pinned link if it still belongs to this interface.
 fn adoptable(path: &Path, interface: &Interface) -> Result<Option<Adopted>, Error> {
     if !path.exists() {
         return Ok(None);
@@ -93,7 +93,7 @@ fn adoptable(path: &Path, interface: &Interface) -> Result<Option<Adopted>, Erro
     }))
 }
 
-/// The link's program on the interface, if it is still there.
+/// Returns the link's program on the interface, if it is still attached.
 fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedProgram>, Error> {
     let info = link
         .info()
@@ -104,7 +104,7 @@ fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedPr
     }))
 }
 
-/// Refuses to go on in another mode than the configuration wants: a link keeps its mode.
+/// Rejects a link in another mode than configured: a link cannot change its mode.
 fn keeps_to(choice: XdpModeChoice, adopted: &Adopted) -> Result<(), Error> {
     let (configured, attached) = match (choice, adopted.mode) {
         (XdpModeChoice::Native, XdpMode::Generic) => ("native", "generic"),

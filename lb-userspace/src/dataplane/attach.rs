@@ -1,5 +1,5 @@
-//! The program on its interfaces: attached where it is not yet, put atomically in an earlier one's
-//! place where it is.
+//! Attaching the program to its interfaces, or replacing the program of an earlier agent
+//! atomically.
 
 use std::{fs, os::fd::AsFd as _, path::Path};
 
@@ -29,15 +29,15 @@ use crate::{
 /// An interface that has the program.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attachment {
-    /// The interface's name.
+    /// Name of the interface.
     pub interface: String,
-    /// How the program is attached to it.
+    /// Mode of the attachment.
     pub mode: XdpMode,
 }
 
-/// Attaches the program to each interface, or puts it in the place of an earlier agent's, and pins
-/// program and links. All interfaces have it in one mode: a driver whose native XDP is not in use
-/// may take no packets that native XDP redirects to it. Links to other interfaces stay as they are.
+/// Attaches the program to each interface, or replaces that of an earlier agent, and pins program
+/// and links. All interfaces have the same mode: a driver without native XDP in use may not accept
+/// packets that native XDP redirects to it. Links to other interfaces are not changed.
 pub(super) fn attach(
     loaded: &mut Ebpf,
     interfaces: &[Interface],
@@ -54,14 +54,14 @@ pub(super) fn attach(
         .and_then(|()| described(interfaces));
     if attached.is_err() {
         for interface in &missing {
-            // Detaches it again; one that was not pinned yet is detached already.
+            // Detach again; a link without a pin is detached already.
             let _removed = fs::remove_file(pins.link(interface.index));
         }
     }
     attached
 }
 
-/// How each interface has the program, as the kernel says.
+/// Queries the mode of each interface.
 fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
     let programs = attached_programs()?;
     let described = interfaces.iter().map(|interface| {
@@ -79,21 +79,21 @@ fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
     described.collect()
 }
 
-/// Puts the program in the place of the one on each link.
+/// Replaces the program of each link.
 fn replace(program: &mut Xdp, adopted: Vec<Adopted>) -> Result<(), Error> {
     let failed = |error: ProgramError| {
         Error::kernel("cannot replace the pinned program by that of this version")(error)
     };
     for Adopted { link, .. } in adopted {
         let id = program.attach_to_link(link).map_err(failed)?;
-        // The pin alone keeps the link: `lb unload` removes it, whoever else has it open.
+        // Only the pin keeps the link: `lb unload` removes it even if another process has it open.
         drop(program.take_link(id).map_err(failed)?);
     }
     Ok(())
 }
 
-/// Attaches the program to interfaces that do not have it: in `mode` where others have it already,
-/// or else in the first mode of the choice that all of them take.
+/// Attaches the program to interfaces that do not have it: in `mode` if others have it already,
+/// else in the first mode of the choice that all of them accept.
 fn attach_missing(
     program: &mut Xdp,
     interfaces: &[Interface],
@@ -149,12 +149,12 @@ fn attach_to_all(
     Err(refusals)
 }
 
-/// Why an interface does not take the program.
+/// Why an interface refuses the program.
 struct Refusal {
     interface: Interface,
     mode: XdpMode,
     reason: String,
-    /// Another program is there.
+    /// Another program is attached.
     busy: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Which XDP programs are on which interfaces.
+//! Listing the attached XDP programs.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! The clock that flows are dated by: the kernel's jiffies, which only the kernel can read.
+//! The clock of flows: the kernel's jiffies, which only the kernel can read.
 
 use aya::{
     Ebpf,
@@ -11,10 +11,10 @@ use super::Error;
 /// The program that returns the time.
 const PROGRAM: &str = "clock";
 
-/// The least that the kernel takes for a packet: an Ethernet header.
+/// Minimum packet that the kernel accepts: an Ethernet header.
 const PACKET: [u8; 14] = [0; 14];
 
-/// A loaded program that tells the time; it is attached nowhere.
+/// A loaded program that returns the time; it is not attached.
 pub(super) struct Clock {
     loaded: Ebpf,
     hertz: u32,
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Clock {
 }
 
 impl Clock {
-    /// Loads the program out of the object.
+    /// Loads the program of the object.
     pub(super) fn load(mut loaded: Ebpf, hertz: u32) -> Result<Self, Error> {
         let program: &mut Xdp = loaded
             .program_mut(PROGRAM)
@@ -40,7 +40,7 @@ impl Clock {
         Ok(Self { loaded, hertz })
     }
 
-    /// The time now.
+    /// Returns the current time.
     pub(super) fn now(&self) -> Result<Tick, Error> {
         let program: &Xdp = self
             .loaded
@@ -56,7 +56,7 @@ impl Clock {
         Ok(Tick(ran.return_value))
     }
 
-    /// Ticks in a second.
+    /// Ticks per second.
     pub(super) fn hertz(&self) -> u32 {
         self.hertz
     }

@@ -1,5 +1,5 @@
-//! The connection table as memory: what the program and the agent both claim entries in, by the rules
-//! of `lb_common::table`.
+//! The connection table, mapped into memory. The XDP program and the agent both claim entries in
+//! it, by the protocol of `lb_common::table`.
 
 use std::{
     fmt,
@@ -21,15 +21,15 @@ use lb_common::{
 
 use super::{Error, memory::Mapped, pins::Pins};
 
-/// A row of source ports, as the kernel holds it: a line of sixteen at a time.
+/// A row of source ports: lines of sixteen ports.
 pub(super) type Row = Array<MapData, [u8; LINE_BYTES]>;
 
 const LINE_BYTES: usize = size_of::<[u32; PORTS_PER_LINE as usize]>();
 
-/// Bytes of a row: 256 KiB.
+/// Size of a row: 256 KiB.
 const ROW_BYTES: usize = LINE_BYTES * LINES as usize;
 
-/// The maps `connections` and `source_ports`, mapped into this process. Every clone is the same.
+/// The maps `connections` and `source_ports`, mapped into this process. Clones share the mapping.
 #[derive(Clone)]
 pub(super) struct Connections {
     inner: Arc<Inner>,
@@ -37,7 +37,7 @@ pub(super) struct Connections {
 
 struct Inner {
     entries: Mapped,
-    /// Rows of source ports, as far as there is a backend for them.
+    /// Rows of source ports, mapped when a backend uses them.
     rows: Box<[OnceLock<Mapped>]>,
 }
 
@@ -60,24 +60,24 @@ impl Connections {
         })
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.inner.entries.words().len() / WORDS).unwrap_or(u32::MAX)
     }
 
-    /// Knows a row of source ports from now on.
+    /// Maps a row of source ports.
     pub(super) fn add_row(&self, number: u16, row: &MapData) -> Result<(), Error> {
         let Some(place) = self.inner.rows.get(usize::from(number)) else {
             return Err(Error::RowNumber);
         };
         if place.get().is_none() {
-            // Whoever else adds it at the same time adds the same.
+            // A concurrent call maps the same row.
             let _added = place.set(Mapped::open(row.fd().as_fd(), ROW_BYTES)?);
         }
         Ok(())
     }
 
-    /// Keeps ports of a row from being claimed, but for those that a connection holds.
+    /// Reserves ports of a row, except those that a connection holds.
     pub(super) fn reserve(&self, number: u16, ports: &[u16]) {
         let reserved = |before| {
             let is_held = PortWord(before).holder().is_some();
@@ -92,7 +92,7 @@ impl Connections {
         }
     }
 
-    /// Lets the ports of a row be claimed that were kept from it, but for `others`.
+    /// Releases the reserved ports of a row, except `others`.
     pub(super) fn free(&self, number: u16, others: &[u16]) {
         let words = self.row(number).map_or(&[][..], Mapped::halves);
         let kept = (0..=u16::MAX)
@@ -103,7 +103,7 @@ impl Connections {
         }
     }
 
-    /// Whether the row with this number is known.
+    /// Whether the row with this number is mapped.
     pub(super) fn has_row(&self, number: u16) -> bool {
         self.row(number).is_some()
     }
@@ -112,7 +112,7 @@ impl Connections {
         self.inner.rows.get(usize::from(number))?.get()
     }
 
-    /// The words of a row's ports, in order; none where there is no such row.
+    /// The words of a row's ports, in order; empty if the row is not mapped.
     pub(super) fn ports(&self, row: u16) -> impl Iterator<Item = PortWord> {
         let words = self.row(row).map_or(&[][..], Mapped::halves);
         words
@@ -126,7 +126,7 @@ impl Connections {
         Some(Stamp::of_word(entry.load(WORD_STAMP)))
     }
 
-    /// The connection in an entry, with its place, if there is one.
+    /// The connection in an entry, with its place; `None` if there is none.
     pub(super) fn at(&self, index: u32) -> Option<(Place<Entry<'_>>, Connection)> {
         let shared = &self;
         let entry = shared.entry(index)?;
@@ -214,7 +214,7 @@ pub(super) fn pinned(pins: &Pins, name: &str) -> Result<MapData, Error> {
     MapData::from_pin(&path).map_err(Error::path("cannot open the pinned map", &path))
 }
 
-/// Opens a pinned map as one of its kind.
+/// Opens a pinned map with its type.
 pub(super) fn pinned_as<M: TryFrom<Map, Error = MapError>>(
     pins: &Pins,
     name: &str,

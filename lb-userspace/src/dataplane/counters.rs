@@ -1,14 +1,14 @@
-//! What the kernel counted.
+//! Reading the kernel's counters.
 
 use lb_common::{traffic::TrafficSlot, verdict};
 
 use super::{Error, layout::Layout, maps::Maps};
 use crate::config::Name;
 
-/// What the kernel counted since the maps were made (they outlive the agent).
+/// The kernel's counters since the maps were created (which outlive the agent).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
-    /// Packets by verdict and reason: every packet is in exactly one.
+    /// Packets by verdict and reason; each packet is counted once.
     pub verdicts: Vec<VerdictCount>,
     /// Traffic by service and, where the kernel steers it, by backend.
     pub traffic: Vec<Traffic>,
@@ -19,13 +19,13 @@ pub struct Counters {
 pub struct VerdictCount {
     /// `pass`, `drop`, `transmit` or `redirect`.
     pub verdict: &'static str,
-    /// Why, in lower-case words joined by `_`.
+    /// The reason, in lower-case words joined by `_`.
     pub reason: &'static str,
-    /// How many packets.
+    /// Number of packets.
     pub packets: u64,
 }
 
-/// What went through one service to one backend.
+/// Traffic of one service and backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traffic {
     /// The service.
@@ -40,11 +40,11 @@ pub struct Traffic {
     pub packets_out: u64,
     /// Bytes to clients, IP header on.
     pub bytes_out: u64,
-    /// Connections begun.
+    /// Connections opened.
     pub connections: u64,
 }
 
-/// Sums the per-CPU counters of all that the layout names.
+/// Sums the per-CPU counters of all services and backends of the layout.
 pub(super) fn read(maps: &Maps, layout: &Layout) -> Result<Counters, Error> {
     let packets = maps.verdicts()?;
     let verdicts = verdict::COUNTERS
@@ -60,8 +60,8 @@ pub(super) fn read(maps: &Maps, layout: &Layout) -> Result<Counters, Error> {
         .collect();
     let mut traffic = Vec::new();
     for service in &layout.services {
-        // The agent's services are counted here; of a steered one, what went through backends
-        // that are no longer in the configuration.
+        // This counts services of the agent, and of a steered service the traffic of backends that
+        // are no longer configured.
         let counted = maps.traffic(TrafficSlot::of_service(service.value.id))?;
         traffic.push(named(&service.name, None, counted));
         for backend in &service.backends {

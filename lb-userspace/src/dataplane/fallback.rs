@@ -1,4 +1,4 @@
-//! What to do about a driver that refuses native XDP.
+//! Remedies for drivers that refuse native XDP.
 
 use std::fs;
 
@@ -10,24 +10,24 @@ use netlink_packet_route::{
 use super::host::Interface;
 use crate::netlink::Rtnetlink;
 
-/// The largest MTU with which AWS's driver takes an XDP program: a page less the headers and what
-/// XDP keeps free (drivers/net/ethernet/amazon/ena/ena_xdp.h, `ENA_XDP_MAX_MTU`).
+/// Maximum MTU with which AWS's driver accepts an XDP program: a page less the headers and the room
+/// that XDP reserves (drivers/net/ethernet/amazon/ena/ena_xdp.h, `ENA_XDP_MAX_MTU`).
 const ENA_MTU: u32 = 3498;
 
-/// The largest MTU that every driver with native XDP takes.
+/// Maximum MTU that every driver with native XDP accepts.
 const COMMON_MTU: u32 = 1500;
 
-/// What a remedy depends on.
+/// Properties of an interface that a remedy depends on.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Device {
     /// The driver's name; `None` for a virtual interface.
     driver: Option<String>,
-    /// The longest packet, in bytes.
+    /// MTU in bytes.
     mtu: Option<u32>,
 }
 
 impl Device {
-    /// What is known of an interface; what cannot be found out is left out.
+    /// Reads the properties of an interface; those that cannot be determined are left out.
     pub(super) fn of(interface: &Interface) -> Self {
         let driver = fs::read_link(format!("/sys/class/net/{}/device/driver", interface.name));
         let driver = driver.ok().and_then(|path| {
@@ -57,7 +57,7 @@ fn mtu(index: u32) -> Option<u32> {
         })
 }
 
-/// What to do, as sentences.
+/// Returns the remedy as sentences.
 pub(super) fn remedy(name: &str, device: &Device) -> String {
     let mtu = device.mtu.unwrap_or_default();
     let mut steps = Vec::new();

@@ -1,4 +1,4 @@
-//! What the host must offer: privileges and the interfaces.
+//! Requirements on the host: privileges, interfaces and addresses.
 
 use std::{fs, net::Ipv4Addr};
 
@@ -15,7 +15,7 @@ pub(super) struct Interface {
 }
 
 impl Interface {
-    /// Finds all of the configuration.
+    /// Finds all configured interfaces.
     pub(super) fn find_all(names: &Interfaces) -> Result<Vec<Self>, Error> {
         names.names().map(Self::find).collect()
     }
@@ -47,8 +47,8 @@ fn names() -> Vec<String> {
     names
 }
 
-/// Refuses source addresses that are on no interface, all of them at once: answers to them would not
-/// come here.
+/// Checks that each source address is on an interface, because replies to others do not arrive
+/// here. Reports all that are missing.
 pub(super) fn require_addresses(wanted: &[Ipv4Addr]) -> Result<(), Error> {
     if wanted.is_empty() {
         return Ok(());
@@ -68,17 +68,17 @@ pub(super) fn require_addresses(wanted: &[Ipv4Addr]) -> Result<(), Error> {
     Err(Error::NoSourceAddress { missing })
 }
 
-/// What the agent needs of the kernel, and why (capabilities(7)).
+/// Required capabilities, with their purpose (capabilities(7)).
 const NEEDED: [(&str, u32, &str); 3] = [
     ("CAP_BPF", 39, "to load the XDP program and its maps"),
     ("CAP_NET_ADMIN", 12, "to attach it to the interfaces"),
     ("CAP_PERFMON", 38, "for the verifier to accept it"),
 ];
 
-/// Since Linux 5.8 its parts have names of their own; it still holds them all.
+/// Includes CAP_BPF and CAP_PERFMON, which were split from it in Linux 5.8.
 const SYS_ADMIN: u32 = 21;
 
-/// Refuses to go on without the capabilities that loading and attaching take.
+/// Checks for the capabilities that loading and attaching need.
 pub(super) fn require_privileges() -> Result<(), Error> {
     let Some(effective) = effective_capabilities() else {
         return Ok(());
@@ -99,7 +99,7 @@ fn missing_of(effective: u64) -> Vec<String> {
         .collect()
 }
 
-/// The effective capabilities of this process (proc_pid_status(5)).
+/// The effective capabilities of this process (proc_pid_status(5)); `None` if they cannot be read.
 fn effective_capabilities() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

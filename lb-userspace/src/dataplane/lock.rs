@@ -1,4 +1,4 @@
-//! One agent at a time.
+//! The lock that excludes a second agent.
 
 use std::{
     fs::{File, TryLockError},
@@ -9,14 +9,14 @@ use std::{
 
 use super::Error;
 
-/// Held for as long as an agent owns the pins. The kernel releases it with the last descriptor of the
-/// open file, in whatever way the agent ends: a process that takes over is given another descriptor.
+/// Held while an agent owns the pins. The kernel releases the lock with the last descriptor of the
+/// open file, however the agent ends; a process that takes over gets a duplicate.
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// Takes the lock on the directory of the pins; `held` is the open file of an agent that holds it
-    /// and hands it on.
+    /// Acquires the lock on the directory of the pins; `held` is the open file of an agent that
+    /// holds it and hands it over.
     pub(super) fn take(directory: &Path, held: Option<File>) -> Result<Self, Error> {
         let file = held.map_or_else(|| File::open(directory), Ok);
         let file = file.map_err(Error::path("cannot open", directory))?;
@@ -27,7 +27,7 @@ impl Lock {
         }
     }
 
-    /// Another descriptor of the open file that is locked.
+    /// Duplicates the descriptor of the locked file.
     pub(super) fn share(&self) -> io::Result<OwnedFd> {
         self.0.try_clone().map(OwnedFd::from)
     }

@@ -1,4 +1,4 @@
-//! Which service, which backend and which source ports have which number in the maps.
+//! Allocation of the numbers that services, backends and rows of source ports have in the maps.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,18 +14,18 @@ use lb_common::{
 use super::{Error, id_allocator::IdAllocator};
 use crate::config::{self, Forward, Mode};
 
-/// Who has which number.
+/// The allocated numbers.
 #[derive(Clone, Debug)]
 pub(super) struct MapIds {
     pub(super) services: IdAllocator<ServiceKey, ServiceId>,
     pub(super) backends: IdAllocator<BackendIdentity, BackendId>,
-    /// Blocks of as many rows of source ports as a backend has. They stay when a backend leaves: its
-    /// connections go on.
+    /// Blocks of rows of source ports, one for each backend. A block stays allocated when its
+    /// backend leaves, because connections continue to use it.
     blocks: IdAllocator<RowIdentity, u16>,
     /// Rows in a block: one for the service's address, and one for each further source address.
     rows_each: u16,
-    /// By the address and port of a backend, the address of the service whose connections use the
-    /// further source addresses there. Answers to such an address lead to one row, so that services
+    /// For each address and port of a backend, the address of the service whose connections may use
+    /// the further source addresses. Replies to such an address belong to one row, so that services
     /// at several addresses cannot share it.
     owners: HashMap<([u8; 4], u16), [u8; 4]>,
 }
@@ -36,14 +36,15 @@ impl Default for MapIds {
     }
 }
 
-/// What makes a backend the same one: its service, address and port.
+/// Identity of a backend: service, address and port.
 pub(super) type BackendIdentity = (ServiceId, [u8; 4], u16);
 
-/// Whose connections share source ports: those to one backend's address and port from one address.
+/// Identity of a row: connections from one address to one backend address and port share source
+/// ports.
 pub(super) type RowIdentity = ([u8; 4], u16, [u8; 4]);
 
 impl MapIds {
-    /// Nothing has a number yet; a backend is to have so many rows of source ports.
+    /// No numbers allocated; each backend gets `each` rows of source ports.
     pub(super) fn with_rows(each: u16) -> Self {
         Self {
             services: IdAllocator::new(limits::SERVICES),
@@ -58,7 +59,7 @@ impl MapIds {
         self.services.allocate(key).ok_or(Error::TooManyServices)
     }
 
-    /// The first row of a backend's source ports, and how many it has.
+    /// Returns the first row of a backend's source ports, and the number of rows.
     pub(super) fn rows(&mut self, identity: RowIdentity) -> Result<(u16, u16), Error> {
         let first = self
             .blocks
@@ -73,7 +74,7 @@ impl MapIds {
         Ok((first, count))
     }
 
-    /// Notes the rows that a backend had under an earlier agent.
+    /// Restores the rows of a backend as an earlier agent allocated them.
     pub(super) fn keep_rows(&mut self, backend: &Backend) {
         let (address, port, service) = (backend.address, backend.port, backend.service_address);
         let block = backend.row / self.rows_each;
@@ -83,7 +84,7 @@ impl MapIds {
         }
     }
 
-    /// Takes the further source addresses from services that are not among these.
+    /// Releases the further source addresses of services that are not among these.
     pub(super) fn keep_owners(&mut self, services: &[(&config::Service, ServiceKey)]) {
         let used: HashSet<_> = services
             .iter()

@@ -1,8 +1,8 @@
-//! The kernel's side of the agent: loads, attaches and pins the XDP program, keeps its maps in
-//! step with the configuration, and reads its counters.
+//! The data plane: loads, attaches and pins the XDP program, keeps its maps consistent with the
+//! configuration, and reads its counters.
 //!
-//! All that the kernel holds is pinned: maps, program and links. The agent may crash, restart or be
-//! upgraded while flows go on; the next agent adopts the pins and replaces the program atomically.
+//! Maps, program and links are pinned. The agent may crash, restart or be upgraded while
+//! connections continue; the next agent adopts the pins and replaces the program atomically.
 
 mod adopt;
 mod attach;
@@ -61,7 +61,8 @@ pub use crate::netlink::XdpMode;
 use crate::{config, pool::PoolView};
 use lb_common::{limits, tick::Tick};
 
-/// The XDP program, attached, and its maps. The pins outlive this value: dropping it forwards on.
+/// The attached XDP program and its maps. The pins outlive this value: forwarding continues after
+/// it is dropped.
 #[derive(Debug)]
 pub struct Dataplane {
     maps: Arc<Mutex<Maps>>,
@@ -76,19 +77,19 @@ pub struct Dataplane {
     clock: Arc<Clock>,
     flows: Flows,
     occupancy: Occupancy,
-    /// `None` while another process takes over.
+    /// `None` while paused.
     watch: Option<Watch>,
-    /// `None` once another process has taken over.
+    /// `None` after another process has taken over.
     lock: Option<Lock>,
 }
 
 impl Dataplane {
-    /// Loads the program and attaches it, or adopts what an earlier agent pinned and swaps the
-    /// program atomically. Holds a lock, so that a second agent is refused; `lock` is that of the agent
-    /// that this one takes over from.
+    /// Loads and attaches the program, or adopts what an earlier agent pinned and replaces the
+    /// program atomically. Holds a lock that excludes a second agent; `lock` is the lock of the
+    /// agent that this one takes over from.
     ///
     /// # Errors
-    /// Whatever keeps the host from forwarding: nothing is left half-attached.
+    /// Any condition that prevents forwarding. No interface is left half-attached.
     pub fn open(
         node: &config::Node,
         settings: &config::Dataplane,
@@ -103,7 +104,7 @@ impl Dataplane {
             Ok(dataplane) => Ok(dataplane),
             Err(error) => {
                 if !adopted {
-                    // What this call made is of no use to anybody.
+                    // Remove the pins that this call created.
                     let _removed = pins.remove_all();
                 }
                 Err(error)
@@ -129,7 +130,7 @@ impl Dataplane {
         maps.set_up(entries, &ports, &settings.source_addresses)?;
         let connections = Connections::open(&pins, entries)?;
         let sources = Sources::open(&pins, connections.clone(), &ports)?;
-        // Whatever an earlier agent was about when it ended.
+        // An earlier agent may have ended during a hold or an export.
         maps.hold(None)?;
         maps.set_export(false)?;
         let attachments = attach::attach(&mut loaded, &interfaces, settings.xdp_mode, &pins)?;
@@ -162,11 +163,11 @@ impl Dataplane {
         })
     }
 
-    /// Makes the kernel say what the configuration and the pools say. Checks all before it changes
-    /// anything. `pools` holds a view of every pool that `services` name.
+    /// Applies a configuration and the states of its pools. Everything is checked before anything
+    /// is changed. `pools` holds a view of every pool that `services` refer to.
     ///
     /// # Errors
-    /// More services or backends than the maps hold, or the kernel's refusal.
+    /// More services or backends than the maps hold, or the kernel refuses a change.
     pub fn apply(
         &mut self,
         services: &[config::Service],
@@ -175,7 +176,7 @@ impl Dataplane {
         let next = self.layout.next(services, pools)?;
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = maps.write(&self.layout, &next, &mut self.sources) {
-            // Back to what was: if that fails too, the first refusal says more.
+            // Roll back. If that fails too, the first error is more useful.
             let _as_it_was = maps.write(&next, &self.layout, &mut self.sources);
             return Err(error);
         }
@@ -187,11 +188,11 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Backends of these pools changed state: the services that use them get other rings, each at
-    /// once. Pools that change together are best given together.
+    /// Applies new states of backends: the services that use these pools get new rings, each
+    /// replaced atomically. Passing pools that change together in one call saves time.
     ///
     /// # Errors
-    /// The kernel's refusal: nothing is noted as written, and the same call can be made again.
+    /// The kernel refuses a write. The call can be repeated.
     pub fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), Error> {
         let changed = self.layout.changed_by(pools);
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,13 +202,12 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Holds new connections back, or no longer: packets that would begin one, to whichever
-    /// service, are dropped without a word, so that clients try again a second later. Known
-    /// connections go on. A hold ends by itself after [`limits::HOLD_SECONDS`], and with the agent
-    /// that adopts the pins.
+    /// Starts or ends a hold: while it lasts, packets that would open a connection to any service
+    /// are dropped, so that clients retransmit a second later. Known connections continue. A hold
+    /// ends after [`limits::HOLD_SECONDS`], or when the next agent adopts the pins.
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// The kernel refuses the operation.
     pub fn hold(&self, on: bool) -> Result<(), Error> {
         let now = self.clock.now()?;
         let end = Tick(
@@ -226,7 +226,7 @@ impl Dataplane {
         &self.flows
     }
 
-    /// The source ports of the backends, to be counted.
+    /// The counter of source ports in use.
     #[must_use]
     pub fn occupancy(&self) -> &Occupancy {
         &self.occupancy
@@ -235,56 +235,57 @@ impl Dataplane {
     /// Sums the per-CPU counters.
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// The kernel refuses the operation.
     pub fn counters(&self) -> Result<Counters, Error> {
         let maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         counters::read(&maps, &self.layout)
     }
 
-    /// The interfaces that have the program, and how it is attached to each.
+    /// The interfaces that have the program, with the mode of each.
     #[must_use]
     pub fn attachments(&self) -> &[Attachment] {
         &self.attachments
     }
 
-    /// The backends of steered services that packets do not reach by these interfaces: see
-    /// [`unreachable`].
+    /// Returns the backends of steered services that are not reachable through these interfaces:
+    /// see [`unreachable`].
     ///
     /// # Errors
-    /// The kernel does not say where packets go.
+    /// The route lookup fails.
     pub fn unreachable(&self, services: &[config::Service]) -> Result<Vec<Unreachable>, Error> {
         unreachable(&self.interfaces, services)
     }
 
-    /// Whether flows of an earlier agent were adopted.
+    /// Whether the pins of an earlier agent were adopted.
     #[must_use]
     pub fn adopted(&self) -> bool {
         self.adopted
     }
 
-    /// Where maps, program and links are pinned.
+    /// The directory of the pins.
     #[must_use]
     pub fn pin_path(&self) -> &Path {
         self.pins.root()
     }
 
-    /// The secret that connections are spread by, for who compares the program with its copy on the host.
+    /// The secret of the connections' hash, for tests that compare the program with the host's
+    /// tables.
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// The kernel refuses the operation.
     pub fn secret(&self) -> Result<[u64; 2], Error> {
         let maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(maps.current_settings()?.secret)
     }
 
-    /// Where the program is pinned.
+    /// The pin of the program.
     #[must_use]
     pub fn program_pin(&self) -> PathBuf {
         self.pins.program()
     }
 
-    /// Changes nothing in the kernel from now on: another process may take over. Returns the directory of
-    /// the pins and another descriptor of the lock on it.
+    /// Stops all changes in the kernel, so that another process may take over. Returns the
+    /// directory of the pins and a duplicate of the lock's descriptor.
     ///
     /// # Errors
     /// The process has no file descriptor left.
@@ -296,12 +297,12 @@ impl Dataplane {
         Ok((self.pins.root().to_owned(), lock))
     }
 
-    /// Goes on after [`Self::pause`], whatever another process has changed meanwhile: adopts the pins as
-    /// [`Self::open`] does. What the configuration says is in the kernel again after the next call of
-    /// [`Self::apply`].
+    /// Resumes after [`Self::pause`]: adopts the pins as [`Self::open`] does, whatever another
+    /// process has changed in the meantime. The next call of [`Self::apply`] restores the
+    /// configuration.
     ///
     /// # Errors
-    /// The kernel's refusal: this value is of no use any more.
+    /// The pins cannot be adopted: this value is unusable afterwards.
     pub fn resume(&mut self) -> Result<(), Error> {
         let lock = self.lock.take();
         let lock = lock.ok_or(Error::TakenOver)?;
@@ -310,7 +311,7 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Gives the lock up: another process has taken over.
+    /// Releases the lock: another process has taken over.
     pub fn give_up(&mut self) {
         self.watch = None;
         self.lock = None;
@@ -319,7 +320,7 @@ impl Dataplane {
     /// Detaches the program and removes the pins: forwarding ends. Returns what was removed.
     ///
     /// # Errors
-    /// The kernel's refusal, or an agent that still runs.
+    /// The kernel refuses the operation, or an agent is running.
     pub fn unload(pin_path: &Path) -> Result<Vec<PathBuf>, Error> {
         let pins = Pins::at(pin_path);
         if !pins.exist() {
@@ -333,9 +334,9 @@ impl Dataplane {
     }
 }
 
-/// Entries of the connection table for so many connections: a power of two, and at least four entries
-/// for each. With two and a half, seven connections of 100,000 find all of their places taken, with
-/// four none.
+/// Returns the number of entries in a table for this many connections: a power of two, and at least
+/// four entries for each. With two and a half, seven connections of 100,000 find all of their
+/// entries in use; with four, none.
 fn entries(connections: u32) -> u32 {
     connections
         .saturating_mul(4)

@@ -1,8 +1,8 @@
-//! Maps of maps: putting inner maps in place.
+//! Updating maps of maps.
 //!
-//! An update returns once every program that may have run with the old value has ended
-//! (kernel/bpf/syscall.c, `maybe_wait_bpf_programs`). That wait takes some ten milliseconds without
-//! any work; those that begin together end together.
+//! An update returns after every program that may have seen the old value has ended
+//! (kernel/bpf/syscall.c, `maybe_wait_bpf_programs`). The wait takes about ten milliseconds;
+//! concurrent waits overlap.
 
 use std::{os::fd::AsFd as _, thread};
 
@@ -10,11 +10,11 @@ use aya::maps::{ArrayOfMaps, Map, MapData, MapError};
 
 use super::Error;
 
-/// Updates that are made at the same time.
+/// Number of concurrent updates.
 const UPDATES_AT_ONCE: usize = 64;
 
-/// Sets entries of the map of maps `name`, and returns when no program runs any more that saw the old
-/// ones.
+/// Sets entries of the map of maps `name`, and returns when no program that saw the old entries is
+/// running.
 pub(super) fn put(
     name: &'static str,
     outer: &MapData,

@@ -1,4 +1,4 @@
-//! The built eBPF object, loaded into the kernel.
+//! Loading the built eBPF object into the kernel.
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
@@ -9,17 +9,17 @@ use lb_common::steer::Part;
 
 use super::{Error, pins::Pins};
 
-/// What `cargo xtask build-ebpf` built; the build script put it here.
+/// The output of `cargo xtask build-ebpf`, copied here by the build script.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
-/// The program that steers.
+/// The main program.
 pub(super) const PROGRAM: &str = "lb";
 
-/// The programs that it hands packets on to.
+/// The targets of its tail calls.
 const PARTS: [(&str, Part); 2] = [("lb_changing", Part::Changing), ("lb_new", Part::New)];
 
-/// Makes the maps, or opens those that are pinned, and loads the programs. `entries` is the size of
-/// the connection table.
+/// Creates the maps, or opens the pinned ones, and loads the programs. `entries` is the size of the
+/// connection table.
 pub(super) fn load(pins: &Pins, entries: u32) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("connections", entries);
@@ -57,7 +57,7 @@ fn accept(loaded: &mut Ebpf, name: &str) -> Result<(), Error> {
         })
 }
 
-/// The program that steers, in the loaded object.
+/// Returns the main program of the loaded object.
 pub(super) fn program(loaded: &mut Ebpf) -> Result<&mut Xdp, Error> {
     loaded_program(loaded, PROGRAM)
 }

@@ -1,4 +1,4 @@
-//! How many source ports of each backend are in use.
+//! Counting the source ports in use at each backend.
 
 use std::{
     collections::HashMap,
@@ -13,8 +13,8 @@ use lb_common::{connection::Stamp, port::PortWord, tcp::Numbers, tick::Tick};
 use super::{Error, clock::Clock, connections::Connections, layout::Layout};
 use crate::config::Name;
 
-/// How long a count is given out again before the rows are read once more: a row has 65,536 ports,
-/// and an entry of the table is looked at for each that is claimed.
+/// Maximum age of a cached count: a row has 65,536 ports, and each claimed one requires a look at
+/// an entry of the table.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// The source ports of one backend for one service.
@@ -24,23 +24,24 @@ pub struct SourcePorts {
     pub service: Name,
     /// The backend.
     pub backend: Name,
-    /// How many there are of each kind.
+    /// Number of ports of each kind.
     pub ports: PortCounts,
 }
 
-/// Source ports by what a new connection may do with them. The sum is all that NAT may claim.
+/// Source ports by their availability to new connections. The sum is the number of ports that NAT
+/// may claim.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PortCounts {
-    /// A connection has the port, and keeps it.
+    /// In use by a connection.
     pub held: u64,
-    /// The connection is over, and the backend may still know it: a new one may take the port where
-    /// the backend will accept its SYN all the same.
+    /// The connection is closed, but the backend may hold it in TIME-WAIT: a new one may claim the
+    /// port if the backend will accept its SYN.
     pub resting: u64,
-    /// A new connection may take the port: nobody has it, or a connection that has ended or timed out.
+    /// Available: unused, or held by a connection that has ended or timed out.
     pub free: u64,
 }
 
-/// Counts source ports. Cheap to clone; every clone is the same.
+/// Counts source ports. A cheap handle; clones share their state.
 #[derive(Clone)]
 pub struct Occupancy {
     inner: Arc<Inner>,
@@ -82,7 +83,7 @@ impl Occupancy {
         }
     }
 
-    /// Follows another configuration.
+    /// Switches to another configuration.
     pub(super) fn follow(&self, layout: &Layout) {
         let backends = layout.services.iter().flat_map(|service| {
             let claiming = service.backends.iter().filter(|one| one.value.rows > 0);
@@ -97,11 +98,11 @@ impl Occupancy {
         snapshot.last = None;
     }
 
-    /// The source ports of each backend that has some, at most one second old. Takes some
-    /// milliseconds: call it without a lock that others wait for.
+    /// Returns the source ports of each backend, at most one second old. Takes some milliseconds:
+    /// do not call it with a contended lock held.
     ///
     /// # Errors
-    /// The kernel does not tell the time.
+    /// The kernel's clock cannot be read.
     pub fn count(&self) -> Result<Arc<[SourcePorts]>, Error> {
         let mut snapshot = self.snapshot();
         if let Some((at, counted)) = &snapshot.last
@@ -143,18 +144,19 @@ impl Occupancy {
     }
 }
 
-/// What a new connection may do with a port.
+/// Availability of a port to a new connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum PortKind {
     Held,
     Resting,
     Free,
-    /// NAT may not claim it.
+    /// Not available to NAT.
     Reserved,
 }
 
-/// What a word says, with the stamps of the entries that hold ports. The connection of an entry keeps
-/// its port after its end, until another takes the entry or the port: so the entry decides.
+/// Classifies a port by its word and, if an entry holds it, by the stamp of that entry: an entry
+/// keeps its port after the end of its connection, until another connection claims the entry or the
+/// port.
 fn kind_of(
     word: PortWord,
     stamp: impl Fn(u32) -> Option<Stamp>,
@@ -214,7 +216,7 @@ mod tests {
     const HERTZ: u32 = 250;
     const NOW: Tick = Tick(1_000_000);
 
-    /// A connection whose last packet came so many seconds ago.
+    /// The stamp of a connection with its last packet this many seconds ago.
     fn stamp(state: State, seconds: u32) -> Stamp {
         Stamp {
             state,

@@ -1,4 +1,4 @@
-//! What outlives the agent: maps, program and link, pinned in a BPF file system.
+//! The pins, by which maps, programs and links outlive the agent.
 
 use std::{
     fs, io,
@@ -22,8 +22,8 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::Error;
 
-/// A map as this version has it: name, bytes of a key and of a value, entries. How many connections
-/// there are room for is a matter of the configuration.
+/// The maps of this version: name, size of key and value in bytes, entries. The size of the
+/// connection table depends on the configuration.
 type Shape = (&'static str, usize, usize, Option<u32>);
 
 const MAPS: [Shape; 18] = [
@@ -71,18 +71,18 @@ impl Pins {
         }
     }
 
-    /// The directory itself.
+    /// The directory.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where the link to an interface is pinned, by the interface's number: a name can change, and
-    /// may have a dot in it, which a BPF file system does not allow.
+    /// Pin of the link to an interface. Its name is the interface's index, because an interface
+    /// name can change, and may contain a dot, which a BPF file system does not allow.
     pub(super) fn link(&self, interface: u32) -> PathBuf {
         self.links_directory().join(interface.to_string())
     }
 
-    /// The links that are pinned: the number of each one's interface, and its path.
+    /// The pinned links: interface index and path of each.
     pub(super) fn links(&self) -> Vec<(u32, PathBuf)> {
         let number = |path: &Path| path.file_name()?.to_str()?.parse().ok();
         files_in(&self.links_directory())
@@ -90,13 +90,13 @@ impl Pins {
             .collect()
     }
 
-    /// Where a row of source ports is pinned. Whoever has no other way than its number would need
-    /// CAP_SYS_ADMIN to open it (kernel/bpf/syscall.c, `bpf_map_get_fd_by_id`).
+    /// Pin of a row of source ports. Opening a map by its id would require CAP_SYS_ADMIN
+    /// (kernel/bpf/syscall.c, `bpf_map_get_fd_by_id`).
     pub(super) fn row(&self, number: u16) -> PathBuf {
         self.rows_directory().join(number.to_string())
     }
 
-    /// Where a row is pinned until the kernel's map refers to it.
+    /// Pin of a row that the kernel's map does not refer to yet.
     pub(super) fn new_row(&self, number: u16) -> PathBuf {
         self.rows_directory().join(format!("new-{number}"))
     }
@@ -109,34 +109,34 @@ impl Pins {
         self.root.join("links")
     }
 
-    /// Where versions pinned the link that knew one interface alone.
+    /// Pin of the link in earlier versions, which supported one interface.
     fn single_link(&self) -> PathBuf {
         self.root.join("link")
     }
 
-    /// Where the program is pinned.
+    /// Pin of the program.
     pub(super) fn program(&self) -> PathBuf {
         self.root.join("program")
     }
 
-    /// Where each map is pinned, by its name.
+    /// Name and pin of each map.
     pub(super) fn maps(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
         let directory = self.root.join("maps");
         MAPS.iter()
             .map(move |&(name, ..)| (name, directory.join(name)))
     }
 
-    /// Where the map of this name is pinned.
+    /// Pin of the map with this name.
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.root.join("maps").join(name)
     }
 
-    /// Whether an earlier agent left a link: then there is something to adopt.
+    /// Whether an earlier agent left a link, so that there are pins to adopt.
     pub(super) fn exist(&self) -> bool {
         self.single_link().exists() || !self.links().is_empty()
     }
 
-    /// Makes the directories. They must lie in a BPF file system.
+    /// Creates the directories, which must be in a BPF file system.
     pub(super) fn create(&self) -> Result<(), Error> {
         let parent = self.root.parent().unwrap_or(&self.root);
         let is_bpf = statfs(parent).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
@@ -155,7 +155,7 @@ impl Pins {
         })
     }
 
-    /// Refuses pinned maps that this version cannot read, before anything is touched.
+    /// Rejects pinned maps that this version cannot read, before anything is changed.
     pub(super) fn check_layout(&self, entries: u32) -> Result<(), Error> {
         if self.single_link().exists() {
             return Err(Error::OldPin(self.single_link()));
@@ -196,7 +196,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Refuses maps that mean something else than those of this version, be they of the same sizes.
+    /// Rejects maps with another layout, even if their sizes agree.
     fn check_number(&self) -> Result<(), Error> {
         let path = self.map("settings");
         if !path.exists() {
@@ -206,7 +206,7 @@ impl Pins {
         let map = MapData::from_pin(&path)
             .and_then(Map::from_map_data)
             .map_err(failed)?;
-        // Settings of another size are another layout's: the sizes are compared next.
+        // Settings of another size belong to another layout: `check_layout` compares sizes next.
         let Ok(map) = Array::<MapData, [u8; size_of::<Settings>()]>::try_from(map) else {
             return Ok(());
         };
@@ -222,7 +222,8 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes the links first, which detaches the program, then all else. Returns what was removed.
+    /// Removes the links first, which detaches the program, then the other pins. Returns what was
+    /// removed.
     pub(super) fn remove_all(&self) -> Result<Vec<PathBuf>, Error> {
         let links = self.links().into_iter().map(|(_interface, path)| path);
         let files = links
@@ -243,7 +244,7 @@ impl Pins {
         Ok(removed)
     }
 
-    /// Removes the directories, if nothing is pinned in them.
+    /// Removes the directories if they are empty.
     pub(super) fn forget_if_empty(&self) {
         for directory in [
             self.root.join("maps"),
@@ -251,13 +252,13 @@ impl Pins {
             self.rows_directory(),
             self.root.clone(),
         ] {
-            // Not empty, or not there: either way it is as it should be.
+            // A directory that is not empty, or does not exist, is left as it is.
             let _left = fs::remove_dir(directory);
         }
     }
 }
 
-/// The files of a directory; none where there is no such directory.
+/// The files of a directory; none if it does not exist.
 fn files_in(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path()))

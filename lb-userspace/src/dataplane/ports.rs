@@ -1,17 +1,17 @@
-//! Which ports NAT may take for itself.
+//! The source ports that NAT may use.
 
 use std::{collections::BTreeSet, fs, ops::RangeInclusive};
 
 use lb_common::limits::PORTS_PER_LINE;
 
-/// Ports that are left to the host's own connections, such as those of checks and of the HTTP front:
-/// the upper end of the kernel's range for them.
+/// Ports that remain available to the host's own connections, such as those of checks and of the
+/// HTTP front: the upper end of the kernel's ephemeral range.
 const LEFT_TO_THE_HOST: u16 = 8192;
 
-/// The kernel's range of ports for connections that the host opens.
+/// The kernel's ephemeral port range.
 const LOCAL_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-/// Where the kernel lists its TCP sockets.
+/// The kernel's list of TCP sockets.
 const SOCKETS: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
 
 /// A set of ports.
@@ -32,8 +32,8 @@ impl PortSet {
         set
     }
 
-    /// The ports of a range but those that the host uses: where it listens now, and a part of those that
-    /// it opens connections from.
+    /// The ports of a range without those of the host: its listening ports, and a part of its
+    /// ephemeral ports.
     pub(super) fn unused_of(range: &RangeInclusive<u16>) -> Self {
         let mut set = Self::of(range);
         let local = fs::read_to_string(LOCAL_RANGE).unwrap_or_default();
@@ -48,7 +48,7 @@ impl PortSet {
         set
     }
 
-    /// Takes ports out.
+    /// Removes ports.
     pub(super) fn remove_all(&mut self, ports: impl IntoIterator<Item = u16>) {
         for port in ports {
             self.words[usize::from(port / 64)] &= !(1 << (port % 64));
@@ -60,12 +60,12 @@ impl PortSet {
         self.words[usize::from(port / 64)] >> (port % 64) & 1 == 1
     }
 
-    /// The words of the map `ports`.
+    /// The contents of the map `ports`.
     pub(super) fn words(&self) -> &[u64; 1024] {
         &self.words
     }
 
-    /// The lines of sixteen that have ports in the set, but for the longest gap between them.
+    /// The lines of sixteen with ports in the set, except the longest gap between them.
     pub(super) fn lines(&self) -> Lines {
         let per_line = PORTS_PER_LINE as u16;
         let mut lines: Vec<u16> = self
@@ -104,16 +104,16 @@ impl PortSet {
     }
 }
 
-/// Which lines of sixteen ports may be claimed in.
+/// The lines of sixteen ports that NAT may claim.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Lines {
-    /// The number of the first.
+    /// Index of the first line.
     pub(super) first: u16,
-    /// How many there are, the gap left out.
+    /// Number of lines, without the gap.
     pub(super) usable: u16,
-    /// How many come before the gap.
+    /// Number of lines before the gap.
     pub(super) before_gap: u16,
-    /// How many lines the gap has.
+    /// Number of lines in the gap.
     pub(super) gap: u16,
 }
 
@@ -124,13 +124,13 @@ fn range_of(text: &str) -> Option<RangeInclusive<u16>> {
     Some(first..=last)
 }
 
-/// What is left to the host of the range that it opens connections from.
+/// The part of the ephemeral range that remains available to the host.
 fn host_share(local: &RangeInclusive<u16>) -> RangeInclusive<u16> {
     let first = local.end().saturating_sub(LEFT_TO_THE_HOST - 1);
     first.max(*local.start())..=*local.end()
 }
 
-/// The ports of sockets that listen: `0: 00000000:0050 00000000:0000 0A …`, one a line.
+/// Parses the ports of listening sockets: lines such as `0: 00000000:0050 00000000:0000 0A …`.
 fn listening_ports(table: &str) -> Vec<u16> {
     let port = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();

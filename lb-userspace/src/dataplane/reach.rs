@@ -1,4 +1,4 @@
-//! Whether the backends that the kernel steers to can be reached through the XDP program.
+//! Checks whether steered backends are reachable through the XDP program.
 
 use std::{
     collections::HashSet,
@@ -18,17 +18,17 @@ pub struct Unreachable {
     pub pool: Name,
     /// The backend's address.
     pub address: SocketAddr,
-    /// What was found, as a sentence that begins with the backend, without a full stop.
+    /// The finding: a sentence that begins with the backend, without a full stop.
     pub message: String,
     /// What to do about it.
     pub hint: String,
 }
 
-/// The backends of `tcp` services whose routes leave by none of these interfaces, in the order of
-/// the configuration. Services of the agent's are not looked at: their packets go through sockets.
+/// Returns the backends of `tcp` services whose routes use none of these interfaces, in the order
+/// of the configuration. Services of the agent are not checked: their packets use sockets.
 ///
 /// # Errors
-/// The kernel does not say where packets go.
+/// The route lookup fails.
 pub fn unreachable(
     interfaces: &Interfaces,
     services: &[Service],
@@ -43,7 +43,7 @@ pub fn unreachable(
         .filter(|service| matches!(service.mode, Mode::Tcp { .. }));
     for pool in steered.filter_map(|service| service.pool.as_ref()) {
         for backend in &pool.backends {
-            // The configuration refuses IPv6 backends of steered services.
+            // The configuration rejects IPv6 backends of steered services.
             let IpAddr::V4(ip) = backend.address.ip() else {
                 continue;
             };
@@ -64,7 +64,7 @@ pub fn unreachable(
     Ok(unreachable)
 }
 
-/// `backend web3 (10.9.0.7:80)`; a backend without a name of its own is called by its address.
+/// Formats a backend as `backend web3 (10.9.0.7:80)`, or by its address if it has no name.
 fn label(name: &Name, address: SocketAddr) -> String {
     match name.as_str() == address.to_string() {
         true => format!("backend {address}"),
@@ -94,7 +94,7 @@ fn named(way: Way) -> NamedWay {
     }
 }
 
-/// What keeps packets from being steered this way, and what to do; `None`: nothing.
+/// Returns what prevents steering along this route, and a hint; `None` if nothing does.
 fn obstacle(
     address: Ipv4Addr,
     way: &NamedWay,

@@ -1,9 +1,9 @@
-//! Keeps the next hops of flows resolved.
+//! Keeps the neighbours of flows resolved.
 //!
-//! The XDP program asks the kernel's neighbour table and cannot ask the network: whoever a packet
-//! must go to next has to be known before it comes. A pool's checks see to that for backends by
-//! the way; this does so for pools without checks too, and for the way to clients whose
-//! connections this host takes over from its peer.
+//! The XDP program can look up the kernel's neighbour table but cannot resolve an address (ARP): a
+//! neighbour must be resolved before a packet needs it. For backends, health checks have this side
+//! effect. This module resolves backends of pools without checks, and the next hops to clients
+//! whose connections this host imports from its peer.
 
 use std::{
     collections::BTreeSet,
@@ -14,19 +14,20 @@ use std::{
 
 use super::{layout::Layout, routes::Routes};
 
-/// How often: a neighbour stays valid for longer (arp(7), `gc_stale_time`: 60 s).
+/// Interval of the requests: a neighbour stays valid for longer (arp(7), `gc_stale_time`: 60 s).
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// How long to wait at least before asking again when packets are dropped.
+/// Minimum time between requests while packets are dropped.
 const HASTE: Duration = Duration::from_millis(500);
 
-/// Clients next door that are remembered at the most: as many as a /20 holds, AWS's usual subnet.
+/// Maximum number of remembered clients on the local network: as many as in a /20, AWS's usual
+/// subnet.
 const CLIENTS: usize = 4096;
 
-/// The discard service (RFC 863): what is sent there wants no answer.
+/// Port of the discard service (RFC 863), which does not reply.
 const DISCARD: u16 = 9;
 
-/// Who is to be resolved, and when that was last done.
+/// The addresses to resolve, and the time of the last request.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     inner: Mutex<Inner>,
@@ -35,19 +36,19 @@ pub(super) struct Resolver {
 #[derive(Debug, Default)]
 struct Inner {
     backends: BTreeSet<Ipv4Addr>,
-    /// Clients of the peer's without a gateway in between.
+    /// Clients of the peer on the local network.
     clients: BTreeSet<Ipv4Addr>,
-    /// The gateways of the routes, as they were when they were last asked for.
+    /// Gateways as of the last reading of the routes.
     gateways: BTreeSet<Ipv4Addr>,
     asked: Option<Instant>,
-    /// Whether routes changed since then.
+    /// Whether routes have changed since.
     routes_changed: bool,
-    /// Packets dropped for want of a neighbour by then.
+    /// Packets dropped with the reason `no_neighbour` at the last request.
     dropped: u64,
 }
 
 impl Resolver {
-    /// Resolves the backends of this layout from now on, and at once.
+    /// Resolves the backends of this layout, immediately and from now on.
     pub(super) fn follow(&self, layout: &Layout) {
         let backends = layout.services.iter().flat_map(|service| &service.backends);
         let mut inner = self.inner();
@@ -57,8 +58,8 @@ impl Resolver {
         inner.ask(Urgency::Routine);
     }
 
-    /// Remembers which of these clients are next door: should packets to them be dropped one day,
-    /// they are asked for.
+    /// Remembers those of these clients that are on the local network, to resolve them if packets
+    /// to them are dropped.
     pub(super) fn add_clients(&self, clients: impl Iterator<Item = [u8; 4]>) {
         let routes = Routes::read();
         let mut inner = self.inner();
@@ -69,8 +70,7 @@ impl Resolver {
         }
     }
 
-    /// Whether this address is one that is kept resolved: a backend, a gateway, or a client next
-    /// door of the peer's.
+    /// Whether this address is kept resolved: a backend, a gateway, or a local client of the peer.
     pub(super) fn follows(&self, address: Ipv4Addr) -> bool {
         let inner = self.inner();
         [&inner.backends, &inner.gateways, &inner.clients]
@@ -78,13 +78,13 @@ impl Resolver {
             .any(|followed| followed.contains(&address))
     }
 
-    /// Has the gateways asked for soon: there may be new ones.
+    /// Schedules a new reading of the gateways.
     pub(super) fn routes_changed(&self) {
         self.inner().routes_changed = true;
     }
 
-    /// Asks again if it is time, if routes changed, or if packets are dropped for want of a neighbour: `dropped` is
-    /// how many were so far.
+    /// Sends requests if the interval has passed, routes have changed, or packets are dropped;
+    /// `dropped` returns the number of packets dropped with the reason `no_neighbour`.
     pub(super) fn tick(&self, dropped: impl FnOnce() -> Option<u64>) {
         let mut inner = self.inner();
         let since = inner.asked.map_or(INTERVAL, |asked| asked.elapsed());
@@ -105,19 +105,19 @@ impl Resolver {
     }
 }
 
-/// Why the network is asked.
+/// Why requests are sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Urgency {
-    /// It is time.
+    /// The interval has passed.
     Routine,
-    /// Packets are dropped.
+    /// Packets are being dropped.
     Dropping,
 }
 
 impl Inner {
-    /// Sends each an empty datagram, for which the kernel looks its next hop up. Nobody waits for
-    /// anything: one that cannot be reached is the checks' business. Clients are left in peace
-    /// until a packet to one of them may have been dropped.
+    /// Sends an empty datagram to each address, for which the kernel resolves its next hop. Errors
+    /// are ignored: health checks report unreachable backends. Clients are not contacted until a
+    /// packet to one of them may have been dropped.
     fn ask(&mut self, urgency: Urgency) {
         self.asked = Some(Instant::now());
         self.routes_changed = false;

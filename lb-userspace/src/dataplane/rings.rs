@@ -1,7 +1,7 @@
-//! Writes the rings: a change of state costs a copy into memory and no system call.
+//! Writes the rings: a change of state costs a copy in memory and no system call.
 //!
-//! [`lb_common::ring`] says how a ring lies in its map. What the kernel adds is when memory may be
-//! used again: see [`nested`]. One wait serves all rings that were written before it.
+//! [`lb_common::ring`] describes the layout of a ring. The kernel determines when memory may be
+//! reused: see [`nested`]. One wait covers all rings that were written before it.
 
 use std::{collections::HashMap, fmt, os::fd::AsFd as _, sync::atomic::Ordering};
 
@@ -19,15 +19,15 @@ use lb_common::{
 
 use super::{Error, memory::Mapped, nested};
 
-/// Entry of the map `rings` that belongs to no service: it is set to be waited for.
+/// Entry of the map `rings` of no service: it is set in order to wait for running programs.
 const NO_SERVICE: u32 = limits::SERVICES;
 
 /// A ring to be written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filled<'a> {
-    /// Whose it is.
+    /// The service.
     pub(super) service: ServiceId,
-    /// Slots that the service may ever use, by its configuration.
+    /// Maximum number of slots, by the service's configuration.
     pub(super) capacity: u32,
     /// The backend in each slot in use; at most `capacity`.
     pub(super) slots: &'a [BackendId],
@@ -36,10 +36,10 @@ pub(super) struct Filled<'a> {
 /// The map `rings`.
 pub(super) struct Rings {
     outer: MapData,
-    /// A ring without slots, for what has no backends.
+    /// A ring without slots, for services without backends.
     empty: MapData,
     placed: HashMap<ServiceId, Placed>,
-    /// How many times all programs were waited for.
+    /// Number of waits for all running programs.
     waits: u64,
 }
 
@@ -52,20 +52,20 @@ impl fmt::Debug for Rings {
     }
 }
 
-/// The ring of one service, in the agent's memory.
+/// The mapped ring of one service.
 #[derive(Debug)]
 struct Placed {
     words: Mapped,
     capacity: u32,
     /// The half in use, 0 or 1.
     half: u32,
-    /// [`Rings::waits`] when the other half was last in use; `None`: it never was.
+    /// Value of [`Rings::waits`] when the other half was last in use; `None` if it never was.
     left: Option<u64>,
 }
 
 impl Rings {
-    /// Takes the map out of the loaded object. What an earlier agent put there stays in force until
-    /// it is written.
+    /// Takes the map out of the loaded object. The rings of an earlier agent stay in force until
+    /// they are written.
     pub(super) fn take(loaded: &mut Ebpf) -> Result<Self, Error> {
         let outer = match loaded.take_map("rings") {
             Some(Map::ArrayOfMaps(map)) => map,
@@ -85,12 +85,12 @@ impl Rings {
         })
     }
 
-    /// Puts these rings in force, each at once. Waits for running programs at most once where all
-    /// services have a ring of that capacity, and once more where some have none.
+    /// Writes these rings, each atomically. Waits for running programs at most once if all services
+    /// have a ring of the same capacity, and once more otherwise.
     pub(super) fn write(&mut self, rings: &[Filled<'_>]) -> Result<(), Error> {
         let mut missing = Vec::new();
         for ring in rings {
-            // After the first wait no other ring of this batch needs one.
+            // After one wait, no other ring of this call needs one.
             if self.may_be_read(ring) {
                 self.wait()?;
             }
@@ -104,7 +104,7 @@ impl Rings {
         self.add(missing)
     }
 
-    /// Frees the rings of services that are gone.
+    /// Removes the rings of services that were removed.
     pub(super) fn remove(&mut self, services: &[ServiceId]) -> Result<(), Error> {
         let empty = services
             .iter()
@@ -117,26 +117,26 @@ impl Rings {
         Ok(())
     }
 
-    /// Returns when no packet is under way that saw what was in force before this call.
+    /// Returns when no packet in flight has seen the state before this call.
     pub(super) fn wait(&mut self) -> Result<(), Error> {
         nested::put("rings", &self.outer, &[(NO_SERVICE, &self.empty)])?;
         self.waits += 1;
         Ok(())
     }
 
-    /// Whether a packet may be under way that reads the half which this ring is to be written to.
+    /// Whether a packet in flight may read the half that this ring is to be written to.
     fn may_be_read(&self, ring: &Filled<'_>) -> bool {
         self.placed.get(&ring.service).is_some_and(|placed| {
             placed.capacity == ring.capacity && placed.left == Some(self.waits)
         })
     }
 
-    /// Puts new maps in place, all of them filled.
+    /// Inserts new, filled maps.
     fn add(&mut self, new: Vec<(ServiceId, MapData, Placed)>) -> Result<(), Error> {
         let maps = new.iter().map(|(service, map, _)| (service.index(), map));
         nested::put("rings", &self.outer, &maps.collect::<Vec<_>>())?;
         self.waits += u64::from(!new.is_empty());
-        // The mappings keep the maps; their descriptors may go.
+        // The mappings keep the maps alive without descriptors.
         let placed = new
             .into_iter()
             .map(|(service, _, placed)| (service, placed));
@@ -146,7 +146,7 @@ impl Rings {
 }
 
 impl Placed {
-    /// A ring in a map of its own.
+    /// Creates a map with this ring.
     fn new(ring: &Filled<'_>) -> Result<(ServiceId, MapData, Self), Error> {
         let map = create(ring.capacity)?;
         let bytes = ring::words_of(ring.capacity) as usize * size_of::<u64>();
@@ -160,7 +160,7 @@ impl Placed {
         Ok((ring.service, map, placed))
     }
 
-    /// Fills the half that is not in use and has every packet from now on look there.
+    /// Fills the unused half and switches all later packets to it.
     fn turn_over(&mut self, slots: &[BackendId], waits: u64) {
         self.fill_idle_half(slots);
         self.left = Some(waits);
@@ -176,14 +176,14 @@ impl Placed {
             word.store(ring::packed(backends), Ordering::Relaxed);
         }
         let slots = u32::try_from(slots.len()).unwrap_or(self.capacity);
-        // Whoever sees the head sees the slots: they were stored before it, and a packet can look
-        // for a slot only after it has read which one (an address dependency).
+        // A reader of the head sees the slots: they were stored before it, and a packet computes
+        // the index of its slot from the head (an address dependency).
         words[0].store(Head { first, slots }.word(), Ordering::Release);
         self.half = half;
     }
 }
 
-/// An inner map for a ring of this capacity, without a slot in use.
+/// Creates an inner map for a ring of this capacity, with no slot in use.
 fn create(capacity: u32) -> Result<MapData, Error> {
     let (key, value) = (size_of::<u32>() as u32, size_of::<u64>() as u32);
     let entries = ring::words_of(capacity);

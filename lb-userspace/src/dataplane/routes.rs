@@ -1,9 +1,9 @@
-//! Who is a neighbour of this host, by its routing table.
+//! The host's routing table: gateways and local networks.
 
 use std::{fs, net::Ipv4Addr};
 
-/// The main table, one route a line (Documentation/filesystems/proc.rst). Of the thread's own
-/// network namespace, as everything else here.
+/// The main table, one route per line (Documentation/filesystems/proc.rst), in the network
+/// namespace of the thread.
 const TABLE: &str = "/proc/thread-self/net/route";
 
 /// Flags of a route (linux/route.h).
@@ -18,12 +18,12 @@ pub(super) struct Routes(Vec<Route>);
 struct Route {
     network: u32,
     mask: u32,
-    /// `None` where the network's hosts are neighbours.
+    /// `None` if the network is directly connected.
     gateway: Option<Ipv4Addr>,
 }
 
 impl Routes {
-    /// Reads the table as it is now; none where it cannot be read.
+    /// Reads the current table; empty if it cannot be read.
     pub(super) fn read() -> Self {
         Self::parse(&fs::read_to_string(TABLE).unwrap_or_default())
     }
@@ -34,12 +34,12 @@ impl Routes {
         Self(routes)
     }
 
-    /// The gateways that there are routes by.
+    /// The gateways of all routes.
     pub(super) fn gateways(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.0.iter().filter_map(|route| route.gateway)
     }
 
-    /// Whether packets to this address go to it without a gateway.
+    /// Whether this address is directly connected.
     pub(super) fn lead_straight_to(&self, address: Ipv4Addr) -> bool {
         self.0
             .iter()
@@ -48,7 +48,7 @@ impl Routes {
     }
 }
 
-/// `eth0 0000A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0`: addresses as the bytes lie in memory.
+/// Parses `eth0 0000A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0`: addresses are in memory byte order.
 fn route(line: &str) -> Option<Route> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let number = |place: usize| u32::from_str_radix(fields.get(place)?, 16).ok();

@@ -1,4 +1,4 @@
-//! Source ports and endpoints: what tells the answers of backends apart.
+//! Source ports and endpoints, by which replies of backends are assigned to connections.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,17 +28,17 @@ use super::{
 
 const BUCKET_BYTES: usize = size_of::<EndpointBucket>();
 
-/// The maps `source_ports` and `endpoints`, and which ports of each row may be claimed.
+/// The maps `source_ports` and `endpoints`, and the ports that may be claimed.
 pub(super) struct Sources {
     pins: Pins,
     rows: Rows,
-    /// The same map, as [`nested`] takes it.
+    /// The map `source_ports` for [`nested`].
     outer: MapData,
     endpoints: Array<MapData, [u8; BUCKET_BYTES]>,
     table: EndpointTable,
     known: HashMap<EndpointKey, Endpoint>,
     connections: Connections,
-    /// The ports that are not to be claimed, in order.
+    /// The ports that are reserved for the host, in order.
     others: Vec<u16>,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Opens the pinned maps, with the rows that an earlier agent made.
+    /// Opens the pinned maps, with the rows of an earlier agent.
     pub(super) fn open(
         pins: &Pins,
         connections: Connections,
@@ -84,8 +84,8 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Sees to it that answers of this backend to this address are told apart by source ports of this
-    /// row, which is there already: see [`Sources::provide_rows`].
+    /// Adds an endpoint: replies of this backend to this address are assigned by the source ports
+    /// of this row, which must exist (see [`Sources::provide_rows`]).
     pub(super) fn add_nat(
         &mut self,
         (backend, port): ([u8; 4], u16),
@@ -102,7 +102,7 @@ impl Sources {
         })
     }
 
-    /// Sees to it that answers of this backend are told apart by its clients' own addresses.
+    /// Adds an endpoint: replies of this backend are assigned by its clients' own addresses.
     pub(super) fn add_dnat(
         &mut self,
         (backend, port): ([u8; 4], u16),
@@ -118,8 +118,7 @@ impl Sources {
         })
     }
 
-    /// Sees to it that there are these rows. One wait for the programs that run serves all that are
-    /// new.
+    /// Creates these rows if they do not exist. One wait for running programs covers all new rows.
     pub(super) fn provide_rows(&self, numbers: impl IntoIterator<Item = u16>) -> Result<(), Error> {
         let wanted: BTreeSet<u16> = numbers
             .into_iter()
@@ -147,15 +146,16 @@ impl Sources {
         Ok(())
     }
 
-    /// Has the table use a row. No packet claims a port in it before its endpoint is known.
+    /// Maps a row and reserves the host's ports in it. No packet claims a port of it before its
+    /// endpoint is added.
     fn know(&self, number: u16, row: &Row) -> Result<(), Error> {
         self.connections.add_row(number, row.map())?;
         self.connections.reserve(number, &self.others);
         Ok(())
     }
 
-    /// The row that is pinned there. One that cannot be opened is an error: an empty one in its place
-    /// would take the way back from all connections of its backend.
+    /// Opens a pinned row. One that cannot be opened is an error: an empty row in its place would
+    /// break the return path of all connections of its backend.
     fn pinned_row(pin: &Path) -> Result<Option<Row>, Error> {
         if !pin.exists() {
             return Ok(None);
@@ -167,8 +167,8 @@ impl Sources {
             .map_err(failed(pin))
     }
 
-    /// A row that the map does not refer to yet, pinned as such. One that an agent was putting into the
-    /// map when it ended is put there once more.
+    /// Creates and pins a row that the map does not refer to yet. A row that an earlier agent was
+    /// inserting when it ended is inserted again.
     fn new_row(&self, number: u16) -> Result<Row, Error> {
         let pin = self.pins.new_row(number);
         if let Some(row) = Self::pinned_row(&pin)? {
@@ -227,7 +227,7 @@ const fn key_of(endpoint: &Endpoint) -> EndpointKey {
     }
 }
 
-/// What the pinned map `endpoints` holds.
+/// Reads the pinned map `endpoints`.
 fn adopted_table(pins: &Pins) -> Result<EndpointTable, Error> {
     let map = pinned(pins, "endpoints")?;
     let bytes = ENDPOINT_BUCKETS as usize * BUCKET_BYTES;

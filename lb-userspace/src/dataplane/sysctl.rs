@@ -1,4 +1,4 @@
-//! The settings of the host's network stack that steering rests on.
+//! Sysctls of the host that steering depends on.
 
 use std::{
     fs::{self, File},
@@ -8,11 +8,11 @@ use std::{
 
 use super::{Error, host::Interface, ports::PortSet};
 
-/// Where the kernel lists the ports that it must not hand out by itself.
+/// The kernel's list of ports that it does not allocate.
 const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// Switches forwarding on for each interface, for the kernel answers the route look-ups of packets
-/// that came in by it only then, and keeps its own sockets away from the source ports of NAT.
+/// Enables forwarding on each interface, without which the kernel does not answer route lookups for
+/// packets that arrived on it, and reserves the source ports of NAT.
 pub(super) fn prepare(interfaces: &[Interface], source_ports: &PortSet) -> Result<(), Error> {
     for Interface { name, .. } in interfaces {
         write(&format!("/proc/sys/net/ipv4/conf/{name}/forwarding"), "1")?;
@@ -27,7 +27,7 @@ pub(super) fn prepare(interfaces: &[Interface], source_ports: &PortSet) -> Resul
     write(RESERVED_PORTS, &list)
 }
 
-/// The list with our range in it, whatever else is there.
+/// Adds the range to the list.
 fn with_range(list: &str, range: &RangeInclusive<u16>) -> String {
     let own = format!("{}-{}", range.start(), range.end());
     if list.is_empty() {
@@ -47,10 +47,10 @@ fn covers(entry: &str, range: &RangeInclusive<u16>) -> bool {
     first <= *range.start() && last >= *range.end()
 }
 
-/// The whole value, by one read: the kernel answers a second one with the end of the file, and
-/// `fs::read_to_string` begins with one of 32 bytes.
+/// Reads the whole value with one system call: the kernel returns end-of-file to a second one, and
+/// `fs::read_to_string` begins with a read of 32 bytes.
 fn read(path: &str) -> io::Result<String> {
-    // A list of every other port fits.
+    // Room for a list of every other port.
     let mut value = vec![0; 256 << 10];
     let length = File::open(path)?.read(&mut value)?;
     value.truncate(length);

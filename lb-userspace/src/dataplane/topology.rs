@@ -1,4 +1,5 @@
-//! What the kernel's news of links, neighbours and routes mean for next hops: pure.
+//! The effect of netlink messages about links, neighbours and routes on next hops, as a pure state
+//! machine.
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
@@ -8,42 +9,43 @@ use netlink_packet_route::{
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage},
 };
 
-/// Neighbours that are remembered at least; each takes about a hundred bytes.
+/// Minimum capacity for neighbours; each takes about a hundred bytes.
 const NEIGHBOURS: usize = 65_536;
 
-/// What flows have to look up again.
+/// What flows must look up again.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Stale {
     /// Nothing.
     Nothing,
-    /// Next hops: a neighbour has another link-layer address, or one that was missing.
+    /// Next hops: a neighbour has another link-layer address, or got one.
     Hops,
-    /// Routes, and next hops with them.
+    /// Routes and next hops.
     Routes,
 }
 
-/// Links and neighbours as they were last heard of. The kernel also tells each time that it merely
-/// confirms a neighbour or counts on a link, and that is no reason to look anything up.
+/// The last known links and neighbours. The kernel also sends messages when it merely confirms a
+/// neighbour or updates a link's counters; these require no lookup.
 #[derive(Debug)]
 pub(super) struct Topology {
     links: HashMap<u32, Link>,
-    /// The link-layer address of each neighbour, by interface and address. What the kernel removes
-    /// stays: flows may go by it still, and must apply when it comes back with another address.
+    /// Link-layer address of each neighbour, by interface and address. Neighbours that the kernel
+    /// removes are kept: flows may still use them, and must be updated if the neighbour returns
+    /// with another address.
     neighbours: HashMap<(u32, Ipv4Addr), Vec<u8>>,
     most_neighbours: usize,
 }
 
-/// What next hops depend on.
+/// The properties of a link that next hops depend on.
 #[derive(Debug, PartialEq)]
 struct Link {
-    /// Whether it carries packets: the kernel drops the routes of a link that goes down without a
-    /// message for each.
+    /// Whether the link is up: when it goes down, the kernel removes its routes without a message
+    /// for each.
     flags: LinkFlags,
     address: Option<Vec<u8>>,
 }
 
 impl Topology {
-    /// What a list of links and neighbours says.
+    /// Builds the state from a dump of links and neighbours.
     pub(super) fn from_dump(messages: &[RouteNetlinkMessage]) -> Self {
         let mut topology = Self {
             links: HashMap::new(),
@@ -57,13 +59,13 @@ impl Topology {
         topology
     }
 
-    /// Whether too many neighbours are remembered: it is time for another list.
+    /// Whether there are too many neighbours, so that a new dump is needed.
     pub(super) fn is_full(&self) -> bool {
         self.neighbours.len() > self.most_neighbours
     }
 
-    /// Takes in one message. A neighbour that was not known before matters if it is `wanted`: flows
-    /// may have kept an older next hop for want of it. Of all others no flow goes by them yet.
+    /// Applies one message. A new neighbour matters if it is `wanted`: without it, flows may have
+    /// kept an older next hop. No flow uses any other new neighbour yet.
     pub(super) fn apply(
         &mut self,
         message: &RouteNetlinkMessage,
@@ -89,7 +91,7 @@ impl Topology {
     }
 
     fn apply_link(&mut self, message: &LinkMessage) -> Stale {
-        // A bridge tells of its ports by the ports' own numbers.
+        // A bridge reports its ports with the ports' own indices.
         if message.header.interface_family == AddressFamily::Bridge {
             return Stale::Nothing;
         }

@@ -1,4 +1,5 @@
-//! Notices that links, neighbours or routes changed, so that flows look up their next hop again.
+//! Watches links, neighbours and routes for changes, after which flows look up their next hops
+//! again.
 
 use std::{
     io,
@@ -28,24 +29,24 @@ use crate::netlink::{
     self, GROUP_IPV4_ROUTE, GROUP_IPV4_RULE, GROUP_LINK, GROUP_NEIGHBOUR, Rtnetlink,
 };
 
-/// How often, in milliseconds, the thread looks whether it is still wanted.
+/// Interval in milliseconds at which the thread checks whether it must stop.
 const PATIENCE_MS: i64 = 500;
 
-/// The pause after a change: whatever changes within it makes flows look up once, not once each.
+/// Pause after a change: all changes within it cause one lookup.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Datagrams that are read between two pauses at the most.
+/// Maximum number of datagrams read between two pauses.
 const BATCH: usize = 10_000;
 
-/// A thread that listens to the kernel, and ends soon after this value is dropped.
+/// A thread that receives the kernel's notifications. It ends soon after this value is dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
     _wanted: Arc<()>,
 }
 
 impl Watch {
-    /// Starts listening; each change that matters begins a new generation in `maps`. In between,
-    /// `resolver` gets its chance to ask.
+    /// Starts the thread. Each relevant change begins a new generation in `maps`; in between, the
+    /// thread drives `resolver`.
     pub(super) fn start(maps: &Arc<Mutex<Maps>>, resolver: &Arc<Resolver>) -> Result<Self, Error> {
         let failed = |error: io::Error| {
             Error::kernel("cannot subscribe to the kernel's changes of routes and neighbours")(
@@ -54,7 +55,7 @@ impl Watch {
         };
         let wanted = Arc::new(());
         let listener = Listener {
-            // Before the list is made: no change falls between the two.
+            // Subscribe before the dump, so that no change is missed.
             socket: subscribe().map_err(failed)?,
             topology: list().map_err(failed)?,
             wanted: Arc::downgrade(&wanted),
@@ -82,7 +83,7 @@ fn subscribe() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Links and neighbours as they are now.
+/// Dumps the current links and neighbours.
 fn list() -> io::Result<Topology> {
     let mut kernel = Rtnetlink::open()?;
     let mut neighbours = NeighbourMessage::default();
@@ -128,18 +129,18 @@ impl Listener {
             Stale::Routes => maps.begin_routes(),
         };
         if let Err(error) = begun {
-            tracing::error!("next hops may be out of date: {error}");
+            tracing::error!(%error, "cannot invalidate next hops: they may be stale");
         }
     }
 
-    /// Waits for a message, and takes in all that have come by then.
+    /// Waits for a message, then applies all that are pending.
     fn receive_batch(&mut self) -> Stale {
         let mut stale = self.receive();
         if stale.is_none() {
             return Stale::Nothing;
         }
         if let Err(error) = self.socket.set_non_blocking(true) {
-            tracing::error!("cannot read the kernel's news without waiting: {error}");
+            tracing::error!(%error, "cannot make the netlink socket non-blocking");
             return Stale::Routes;
         }
         let mut all = Stale::Nothing;
@@ -149,12 +150,12 @@ impl Listener {
             stale = self.receive();
         }
         if let Err(error) = self.socket.set_non_blocking(false) {
-            tracing::error!("cannot wait for the kernel's news: {error}");
+            tracing::error!(%error, "cannot make the netlink socket blocking");
         }
         all
     }
 
-    /// Takes in one datagram; `None` where none comes.
+    /// Applies one datagram; `None` on time-out.
     fn receive(&mut self) -> Option<Stale> {
         match self.socket.recv_from_full() {
             Ok((datagram, _from)) => {
@@ -186,12 +187,12 @@ impl Listener {
     fn list_again(&mut self) {
         match list() {
             Ok(topology) => self.topology = topology,
-            Err(error) => tracing::error!("cannot list the neighbours of this host: {error}"),
+            Err(error) => tracing::error!(%error, "cannot list links and neighbours"),
         }
     }
 }
 
-/// Packets dropped for want of a neighbour so far.
+/// Number of packets dropped with the reason `no_neighbour`.
 fn dropped(maps: &Weak<Mutex<Maps>>) -> Option<u64> {
     let maps = maps.upgrade()?;
     let maps = maps.lock().unwrap_or_else(PoisonError::into_inner);

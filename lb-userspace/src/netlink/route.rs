@@ -1,4 +1,4 @@
-//! Where packets to an address go, as the kernel says.
+//! Route lookups by netlink.
 
 use std::{io, net::Ipv4Addr};
 
@@ -9,24 +9,24 @@ use netlink_packet_route::{
 
 use super::Rtnetlink;
 
-/// Where packets to an address go.
+/// Result of a route lookup.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Way {
-    /// Out of one of these interfaces, by number: a route of several paths has several.
+    /// Out of one of these interfaces, by index: a multipath route has several.
     Out(Vec<u32>),
-    /// To this host itself.
+    /// To this host.
     Local,
-    /// Nowhere: there is no route, or one that refuses.
+    /// Nowhere: no route, or one that rejects packets.
     Nowhere(String),
 }
 
 impl Rtnetlink {
-    /// Where the packets of this host to an address go.
+    /// Looks up the route of packets from this host to an address.
     ///
     /// # Errors
-    /// The kernel does not answer.
+    /// The netlink request fails.
     pub(crate) fn way_to(&mut self, address: Ipv4Addr) -> io::Result<Way> {
-        // The entry of the routing table has every path; the look-up has the one that was taken.
+        // The matching entry of the table has all paths; the plain lookup only the selected one.
         for flags in [RouteFlags::FibMatch, RouteFlags::empty()] {
             let route = match self.one(question(address, flags)) {
                 Ok(RouteNetlinkMessage::NewRoute(route)) => route,
@@ -72,7 +72,7 @@ fn interfaces(route: &RouteMessage) -> Vec<u32> {
     interfaces
 }
 
-/// Whether the error is the routing table's answer: no route, or one of type `unreachable`,
+/// Whether the error is the result of the lookup: no route, or one of type `unreachable`,
 /// `prohibit` or `blackhole` (net/ipv4/fib_semantics.c, `fib_props`).
 fn is_refusal(error: &io::Error) -> bool {
     matches!(

@@ -13,7 +13,7 @@ use netlink_packet_route::{
 
 use super::{Rtnetlink, messages};
 
-/// How the program is attached.
+/// How a program is attached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum XdpMode {
     /// In the driver.
@@ -23,7 +23,7 @@ pub enum XdpMode {
 }
 
 impl XdpMode {
-    /// The mode in a word.
+    /// The name of the mode.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,13 +36,13 @@ impl XdpMode {
 /// An XDP program on an interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct XdpProgram {
-    /// The program's number.
+    /// Id of the program.
     pub(crate) id: u32,
     pub(crate) mode: XdpMode,
 }
 
 impl XdpProgram {
-    /// The program on a link; `None`: there is none.
+    /// Returns the program on a link; `None` without one.
     pub(crate) fn of(link: &LinkMessage) -> Option<Self> {
         let xdp = link
             .attributes
@@ -64,19 +64,18 @@ impl XdpProgram {
     }
 }
 
-/// Attach only where no program is; in the driver (linux/if_link.h, `XDP_FLAGS_*`).
+/// Attach only if no program is attached; attach in the driver (linux/if_link.h, `XDP_FLAGS_*`).
 const FLAGS_IF_NOEXIST: u32 = 1 << 0;
 const FLAGS_DRIVER: u32 = 1 << 2;
 
-/// Why a driver refuses a program, in the words of the driver or of the kernel; `None` where it
-/// gives no words.
+/// Returns the message with which the driver or the kernel refuses a program; `None` without one.
 ///
-/// The system call by which programs are attached tells an error number alone. The same attempt
-/// over netlink has a sentence with it (netlink(7), `NETLINK_EXT_ACK`), which is why it is made
-/// again; should it succeed this time, the program is detached at once.
+/// The system call that attaches programs returns an error number only. The same attempt by netlink
+/// returns a message (netlink(7), `NETLINK_EXT_ACK`); should it succeed, the program is detached
+/// immediately.
 ///
 /// # Errors
-/// The kernel does not answer.
+/// The netlink request fails.
 pub(crate) fn why_native_is_refused(
     interface: u32,
     program: BorrowedFd<'_>,
@@ -114,8 +113,8 @@ fn set_program(interface: u32, program: i32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(link)
 }
 
-/// The sentence of an error message: what follows its code is the request, and then attributes, of
-/// which number 1 is the sentence (linux/netlink.h, `NLMSGERR_ATTR_MSG`).
+/// Extracts the message of a netlink error: after the error code follow the request and then
+/// attributes, of which number 1 is the message (linux/netlink.h, `NLMSGERR_ATTR_MSG`).
 fn words(answer: &[u8]) -> Option<String> {
     const MESSAGE: u16 = 1;
     let request = usize::try_from(u32::from_ne_bytes(*answer.first_chunk()?)).ok()?;

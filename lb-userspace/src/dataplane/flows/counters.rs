@@ -1,4 +1,4 @@
-//! What was told, heard and left out.
+//! Counters of replication.
 
 use std::{
     sync::{
@@ -8,28 +8,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Why a connection was not taken over into the flow table of the other host.
+/// Why a connection was not replicated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SkipReason {
-    /// This host steers no such service.
+    /// This host does not steer the service.
     UnknownService,
-    /// The service has no such backend here.
+    /// The service does not have the backend on this host.
     UnknownBackend,
-    /// The port is not among those that this host sets aside.
+    /// This host does not use the port for NAT.
     SourcePort,
-    /// It is over, and was not known here.
+    /// The connection is closed, and was not known.
     Over,
-    /// This host tells of its own connections: it is the active one.
+    /// This host is exporting: it is the active one.
     Active,
-    /// All places in the table that it could have hold established connections.
+    /// All entries that it could use hold established connections.
     TableFull,
-    /// A packet was changing the same entry at that moment.
+    /// A packet was changing the same entry.
     Contended,
-    /// The backend sees a further source address of this host, which stays here: the peer is not told.
+    /// The backend sees a further source address of this host, which does not move: not exported.
     SourceAddress,
 }
 
-/// Each with the word that users see.
+/// Names of the reasons in metrics.
 const SKIPS: [(SkipReason, &str); 8] = [
     (SkipReason::UnknownService, "unknown_service"),
     (SkipReason::UnknownBackend, "unknown_backend"),
@@ -41,44 +41,42 @@ const SKIPS: [(SkipReason, &str); 8] = [
     (SkipReason::SourceAddress, "source_address"),
 ];
 
-/// The copy of the flow table on the peer, in numbers since the agent started.
+/// State and counters of replication since the agent started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlowCounters {
-    /// Whether this host tells the peer of its connections.
+    /// Whether this host is exporting.
     pub telling: bool,
-    /// How long the oldest change that the link has not taken yet may have waited. Below 100 ms
-    /// where the link keeps up.
+    /// Upper bound of the age of the oldest change that is not yet handed to the link. Below 100 ms
+    /// if the link keeps up.
     pub lag: Duration,
-    /// Connections told of, each time that one was.
+    /// Records sent to the peer.
     pub sent: u64,
-    /// Passes over the whole table that were told of to the end.
+    /// Complete passes sent.
     pub passes_sent: u64,
-    /// Connections that the last of them told of.
+    /// Connections in the last pass sent.
     pub last_pass_flows: u64,
-    /// How long the last of them took.
+    /// Duration of the last pass sent.
     pub last_pass: Duration,
-    /// When the last whole pass ended, be it one that was told of or one that was heard; `None`:
-    /// there was none.
+    /// End of the last complete pass, sent or received; `None` if there was none.
     pub last_pass_ended: Option<Instant>,
-    /// Changes that found no room in the ring `flow_events`: a pass over the whole table makes up for
-    /// them.
+    /// Changes that found no room in the ring buffer `flow_events`; each triggers a full pass.
     pub overflowed: u64,
-    /// Connections that the peer told of, each time that it did.
+    /// Records received from the peer.
     pub received: u64,
-    /// Of these, those that stand in the flow table.
+    /// Records that were written to the table.
     pub imported: u64,
-    /// Connections that were left out, by reason in lower-case words joined by `_`: those that the peer
-    /// told of, and for `source_address` those of this host that the peer is not told of.
+    /// Skipped connections by reason, in lower-case words joined by `_`: records of the peer, and
+    /// for `source_address` connections of this host that are not exported.
     pub skipped: Vec<(&'static str, u64)>,
-    /// Messages of the peer that could not be read.
+    /// Messages from the peer that are not valid chunks.
     pub malformed: u64,
-    /// Passes over the peer's whole table that were heard to the end.
+    /// Complete passes received.
     pub passes_received: u64,
-    /// Flows that the peer no longer told of and that were removed for it.
+    /// Flows removed because a complete pass of the peer did not contain them.
     pub removed: u64,
 }
 
-/// The counters as they are counted.
+/// The counters, updated concurrently.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) sent: AtomicU64,
@@ -92,7 +90,7 @@ pub(super) struct Tally {
     skipped: [AtomicU64; SKIPS.len()],
     last_pass: Mutex<(u64, Duration)>,
     last_pass_ended: Mutex<Option<Instant>>,
-    /// While this host tells: when all that had changed was handed on.
+    /// During an export: when all earlier changes had been handed on.
     settled: Mutex<Option<Instant>>,
 }
 
@@ -126,7 +124,7 @@ impl Tally {
             .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// All that had changed `at` this time is on its way; nothing is where nobody listens.
+    /// Records that all changes until `at` were handed on; `None` ends the export.
     pub(super) fn settle(&self, at: Option<Instant>) {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }

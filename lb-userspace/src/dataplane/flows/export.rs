@@ -1,4 +1,4 @@
-//! Tells the peer of this host's connections: of all of them at first, then of each that changes.
+//! Exports this host's connections to the peer: all of them first, then each one that changes.
 
 use std::{
     mem,
@@ -20,27 +20,27 @@ use super::{
 };
 use crate::dataplane::{Error, connections::Connections, connections::pinned_as, pins::Pins};
 
-/// How often the ring is looked at: a change reaches the link after half of it on average.
+/// Polling interval of the ring buffer: a change waits for half of it on average.
 pub(super) const EXPORT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often all connections are told of without a reason: it keeps those that are idle from being
-/// forgotten at the peer before their time (an hour), and repairs what went unnoticed.
+/// Interval of full passes. They keep idle connections from timing out on the peer (after an hour),
+/// and repair undetected losses.
 const PASS_EVERY: Duration = Duration::from_secs(300);
 
-/// How long a pass is put off after one that has just ended, however many changes were lost.
+/// Minimum time between two passes, however many changes were lost.
 const PASS_REST: Duration = Duration::from_secs(5);
 
-/// Entries that are looked at in one go, a millisecond's work; then changes have their turn, and other
-/// threads.
+/// Entries scanned in one batch (about a millisecond); then changes and other threads have their
+/// turn.
 const SLICE: u32 = 16_384;
 
-/// Changes that the ring has room for: each takes a header of eight bytes (kernel/bpf/ringbuf.c).
+/// Capacity of the ring buffer in changes: each has a header of eight bytes (kernel/bpf/ringbuf.c).
 const RING_EVENTS: usize = limits::FLOW_EVENT_BYTES as usize / (size_of::<Record>() + 8);
 
-/// How long a pass pauses after a slice.
+/// Pause after a batch.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Where connections are read from.
+/// The sources of an export.
 #[derive(Debug)]
 pub(super) struct Exporter {
     events: Events,
@@ -48,7 +48,7 @@ pub(super) struct Exporter {
     passes: u32,
 }
 
-/// The kernel's side of the ring.
+/// The ring buffer with its count of lost changes.
 struct Events {
     ring: RingBuf<MapData>,
     untold: PerCpuArray<MapData, u64>,
@@ -60,11 +60,11 @@ impl std::fmt::Debug for Events {
     }
 }
 
-/// Why the batch ended.
+/// Why an export ended.
 enum Stop {
-    /// Nobody listens any more.
+    /// The receiver was dropped.
     ReceiverClosed,
-    /// The kernel refused.
+    /// A map operation failed.
     Failed(Error),
 }
 
@@ -74,7 +74,7 @@ impl From<Error> for Stop {
     }
 }
 
-/// Tells `to` until it is dropped. Waits for an earlier replicator to notice that nobody listens.
+/// Exports to `to` until its receiver is dropped. Waits for an earlier export to end first.
 pub(super) fn run(inner: &Inner, to: Sender<Vec<u8>>) {
     let mut exporter = inner
         .exporter
@@ -106,7 +106,7 @@ pub(super) fn run(inner: &Inner, to: Sender<Vec<u8>>) {
     .into_iter()
     .flatten()
     {
-        tracing::error!("the peer is told of no more connections: {error}");
+        tracing::error!(%error, "export of flows to the peer stopped");
     }
 }
 
@@ -115,7 +115,7 @@ enum Never {}
 struct Replicator<'a> {
     inner: &'a Inner,
     to: Sender<Vec<u8>>,
-    /// What is to go with the next chunk.
+    /// Records of the next chunk.
     batch: Vec<Record>,
 }
 
@@ -133,9 +133,10 @@ impl Replicator<'_> {
                 Tally::count(&self.inner.tally.overflowed, more);
                 (counted, is_repaired) = (lost, false);
             }
-            // Before a pass, and after the count was read: what comes after its flows were looked
-            // at is then either all there, or brings another pass. A change that is older than
-            // what the pass tells, and whose successor was lost, would undo it.
+            // Changes are drained before a pass and after the count was read: changes that follow
+            // the pass's reading of a flow are then either all in the ring buffer, or trigger
+            // another pass. An older change whose successor was lost would otherwise undo what the
+            // pass sent.
             self.changes(&mut exporter.events)?;
             let rest = if is_repaired { PASS_EVERY } else { PASS_REST };
             if last_pass.is_none_or(|ended| ended.elapsed() >= rest) {
@@ -147,7 +148,7 @@ impl Replicator<'_> {
         }
     }
 
-    /// Tells of every connection, and of changes as they come.
+    /// Sends every connection, and changes as they arrive.
     fn pass(&mut self, exporter: &mut Exporter) -> Result<(), Stop> {
         let Exporter {
             events,
@@ -181,10 +182,10 @@ impl Replicator<'_> {
         Ok(())
     }
 
-    /// Hands on all that changed until now.
+    /// Sends all changes until now.
     fn changes(&mut self, events: &mut Events) -> Result<(), Stop> {
         let at = Instant::now();
-        // No more than the ring held when this began, however fast others follow.
+        // Bounded by the capacity of the ring buffer, however fast changes follow.
         for _ in 0..RING_EVENTS {
             let Some(record) = events.next() else {
                 break;
@@ -201,7 +202,7 @@ impl Replicator<'_> {
         Ok(())
     }
 
-    /// Whether the peer could carry the connection on; counts it where not.
+    /// Whether the peer can carry the connection on; counts it as skipped otherwise.
     fn can_move(&self, record: &Record) -> bool {
         let can = record.further_source == 0;
         if !can {
@@ -236,7 +237,7 @@ impl Replicator<'_> {
     }
 }
 
-/// What there is to tell of a connection.
+/// The record of a connection; `None` if the peer does not need it.
 fn record(connection: &Connection, known: &ServiceIndex, now: Tick, hertz: u32) -> Option<Record> {
     let state = connection.state();
     let idle = now.since(Tick(connection.seen)) / hertz.max(1);
@@ -250,7 +251,7 @@ fn record(connection: &Connection, known: &ServiceIndex, now: Tick, hertz: u32) 
 }
 
 impl Exporter {
-    /// Opens the pinned ring; connections are read from memory.
+    /// Opens the pinned ring buffer.
     pub(super) fn open(pins: &Pins, connections: Connections) -> Result<Self, Error> {
         Ok(Self {
             events: Events {
@@ -267,19 +268,19 @@ impl Events {
     fn next(&mut self) -> Option<Record> {
         loop {
             let item = self.ring.next()?;
-            // The kernel writes nothing but whole records.
+            // The kernel writes complete records only.
             if let Ok(record) = Record::read_from_bytes(&item) {
                 return Some(record);
             }
         }
     }
 
-    /// Passes over what nobody wanted when it happened.
+    /// Discards changes from before the export.
     fn skip_all(&mut self) {
         while self.next().is_some() {}
     }
 
-    /// Changes that found no room, since the maps were made.
+    /// Number of lost changes since the maps were created.
     fn overflowed(&self) -> Result<u64, Error> {
         let values = self.untold.get(&0, 0).map_err(Error::read_map("untold"))?;
         Ok(values.iter().sum())

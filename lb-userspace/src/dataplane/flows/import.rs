@@ -1,4 +1,4 @@
-//! Writes the peer's connections into the table of this host.
+//! Imports the peer's connections into the table of this host.
 
 use std::{
     collections::HashSet,
@@ -23,11 +23,11 @@ use super::{
 };
 use crate::dataplane::connections::Connections;
 
-/// Where connections are written to, and how far the peer's pass has come.
+/// State of the import.
 #[derive(Debug)]
 pub(super) struct Importer {
     connections: Connections,
-    /// What every connection of this pass carries; never 0, which this host's own have.
+    /// Mark of the connections of this pass; never 0, which this host's own connections have.
     pass_mark: u32,
     pass: Option<Pass>,
     /// This host exports its own table.
@@ -37,17 +37,18 @@ pub(super) struct Importer {
     active: Arc<AtomicBool>,
 }
 
-/// A pass of the peer's that has begun.
+/// A pass that is in progress.
 #[derive(Debug)]
 struct Pass {
     number: u32,
     began: Tick,
-    /// The addresses of services that it told of a connection of: they live at the peer.
+    /// Addresses of services that occurred in it: they are with the peer.
     addresses: HashSet<[u8; 4]>,
 }
 
-/// What a pass that ended has shown: connections at these addresses without this mark are gone, unless
-/// a packet of theirs came here since it began. For then this host has the address by now.
+/// Result of a complete pass: connections at these addresses without this mark no longer exist on
+/// the peer. A connection with a packet on this host since the pass began is excepted, because this
+/// host has the address by then.
 #[derive(Debug)]
 pub(super) struct Outdated {
     mark: u32,
@@ -56,7 +57,7 @@ pub(super) struct Outdated {
 }
 
 impl Importer {
-    /// `mark` is any number: that of an earlier agent is best not met again.
+    /// `mark` is arbitrary, but should differ from the marks of an earlier agent.
     pub(super) fn new(connections: Connections, mark: u32, active: Arc<AtomicBool>) -> Self {
         Self {
             connections,
@@ -67,7 +68,7 @@ impl Importer {
         }
     }
 
-    /// A pass begins: what is told of from now on carries another mark.
+    /// Begins a pass: connections from now on get a new mark.
     pub(super) fn begin(&mut self, number: u32, now: Tick) {
         self.pass_mark = self.pass_mark.wrapping_add(1).max(1);
         self.pass = Some(Pass {
@@ -77,7 +78,7 @@ impl Importer {
         });
     }
 
-    /// A pass ends. `None` if it is not the one that began, or was not whole.
+    /// Ends a pass. `None` if another one is in progress, or it was incomplete.
     pub(super) fn end(&mut self, number: u32, whole: bool) -> Option<Outdated> {
         let pass = self.pass.take_if(|pass| pass.number == number)?;
         whole.then_some(Outdated {
@@ -87,7 +88,7 @@ impl Importer {
         })
     }
 
-    /// Takes connections in. Returns how many stand in the table now.
+    /// Imports connections. Returns how many of them are in the table now.
     pub(super) fn take(
         &mut self,
         records: &[Record],
@@ -135,7 +136,7 @@ impl Importer {
         }
     }
 
-    /// Whether the pass that showed this is still the last one that began.
+    /// Whether no other pass has begun since this one.
     pub(super) fn stands_by(&self, outdated: &Outdated) -> bool {
         !self.is_closed() && self.pass_mark == outdated.mark
     }
@@ -144,7 +145,7 @@ impl Importer {
         self.closed || self.active.load(Relaxed)
     }
 
-    /// Removes those of the connections in these entries that are outdated; returns how many were.
+    /// Removes the outdated connections in these entries; returns their number.
     pub(super) fn remove(
         &self,
         entries: Range<u32>,
@@ -161,8 +162,8 @@ impl Importer {
 }
 
 impl Outdated {
-    /// Whether the connection is of an address that lives at the peer, and neither did the peer tell of
-    /// it nor does it live here.
+    /// Whether the connection's service address is with the peer, the pass did not contain the
+    /// connection, and no packet of it arrived here since.
     fn holds(&self, connection: &Connection) -> bool {
         connection.pass != self.mark
             && self.began.since(Tick(connection.seen)) > 0

@@ -1,14 +1,14 @@
-//! The copy of the flow table on the standby: established connections survive the loss of the
-//! active host, if the address that clients call moves with the role.
+//! Replication of the connection table to the standby: established connections survive the loss of
+//! the active host if the service's address moves with the role.
 //!
-//! The active host tells of every connection once, in a pass over its table, and from then on of
-//! each that is established or changes its state, as the kernel writes it into the ring
-//! `flow_events`. The standby writes what it hears into its own table, with its own numbers; the
-//! first packet of a connection looks its next hop up. What has no room in the ring is counted and
-//! brings another pass; another comes every five minutes in any case.
+//! The active host sends every connection once, in a pass over its table, and then each one that is
+//! established or changes its state, as the kernel reports it in the ring buffer `flow_events`. The
+//! standby writes them to its own table, with its own indices; the first packet of a connection
+//! looks up its next hop. A report that finds no room in the ring buffer is counted and triggers
+//! another pass; there is also one every five minutes.
 //!
-//! Bytes go out by a channel and come in by a call: how they travel is not this room's business,
-//! but they have to arrive in order.
+//! Chunks leave through a channel and arrive by a call. The transport is the caller's task; it must
+//! preserve their order.
 
 mod counters;
 mod export;
@@ -38,10 +38,11 @@ use super::{
     resolve::Resolver,
 };
 
-/// Chunks that wait for the link at the most: 768 KiB. The ring waits behind them.
+/// Maximum number of chunks waiting for the link: 768 KiB. The ring buffer absorbs what follows.
 const CHUNKS_WAITING: usize = 16;
 
-/// The connections of this host and its peer. Cheap to clone; every clone is the same.
+/// Exports connections to the peer and imports the peer's. A cheap handle; clones share their
+/// state.
 #[derive(Clone, Debug)]
 pub struct Flows {
     inner: Arc<Inner>,
@@ -60,12 +61,12 @@ struct Inner {
     tally: Tally,
 }
 
-/// What became of a chunk of the peer's.
+/// Result of importing a chunk.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Imported {
-    /// Connections of it that stand in the flow table now.
+    /// Number of its connections that are in the table now.
     pub flows: usize,
-    /// It was the end of a whole pass: this host has the peer's connections.
+    /// Whether it ended a complete pass: this host has all connections of the peer.
     pub complete: bool,
 }
 
@@ -99,20 +100,20 @@ impl Flows {
         })
     }
 
-    /// Follows another configuration.
+    /// Switches to another configuration.
     pub(super) fn follow(&self, layout: &Layout) {
         self.inner.known.store(Arc::new(ServiceIndex::of(layout)));
     }
 
-    /// Tells of this host's connections for as long as the receiver is there: chunks for
-    /// [`Self::import`] on the peer, which must get all of them and in order. Call it on the
-    /// active host when the link is up; drop the receiver when either ends. What has changed at
-    /// one moment is in the channel 20 ms later, as long as there is room.
+    /// Exports this host's connections while the receiver exists: chunks for [`Self::import`] on
+    /// the peer, which must receive all of them in order. Call this on the active host when the
+    /// link is up; drop the receiver when the link or the role ends. A change is in the channel
+    /// within 20 ms, as long as there is room.
     ///
-    /// While it tells, this host takes nothing of the peer's in.
+    /// During an export, this host imports nothing.
     ///
     /// # Errors
-    /// No thread can be started.
+    /// The thread cannot be started.
     pub fn export(&self) -> Result<mpsc::Receiver<Vec<u8>>, Error> {
         let (to, chunks) = mpsc::channel(CHUNKS_WAITING);
         let inner = Arc::clone(&self.inner);
@@ -129,11 +130,10 @@ impl Flows {
         self.inner.active.store(active, Relaxed);
     }
 
-    /// Takes in a chunk of the peer's. Blocks for up to some tens of milliseconds: call it where
-    /// that keeps nobody waiting.
+    /// Imports a chunk from the peer. Blocks for up to some tens of milliseconds.
     ///
     /// # Errors
-    /// The bytes are no chunk, or the kernel refuses.
+    /// The bytes are not a valid chunk, or the kernel refuses an operation.
     pub fn import(&self, bytes: &[u8]) -> Result<Imported, Error> {
         let inner = &self.inner;
         let chunk = decode(bytes).inspect_err(|_error| Tally::count(&inner.tally.malformed, 1))?;
@@ -170,7 +170,7 @@ impl Flows {
         }
     }
 
-    /// What was told, heard and left out.
+    /// Counters of exported, imported and skipped connections.
     #[must_use]
     pub fn counters(&self) -> FlowCounters {
         self.inner.tally.read()

@@ -1,5 +1,5 @@
-//! What this host's configuration knows: which connections it can carry on, and under which of its
-//! own numbers.
+//! An index of steered services and backends: which connections this host can carry on, and with
+//! which of its own indices.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use lb_common::{backend::BackendId, connection::NO_ROW, record::Record, service:
 
 use super::{super::layout::Layout, counters::SkipReason};
 
-/// The number and the row of each backend, by its address and port.
+/// Index and row of each backend, by address and port.
 type Backends = HashMap<([u8; 4], u16), (BackendId, u16)>;
 
-/// Services that are steered, with their backends' numbers and rows of source ports.
+/// Steered services with the indices of their backends and the rows of their source ports.
 #[derive(Debug)]
 pub(super) struct ServiceIndex {
     services: HashMap<ServiceKey, Backends>,
@@ -35,12 +35,13 @@ impl ServiceIndex {
         }
     }
 
-    /// Whether a steered service listens there.
+    /// Whether a steered service has this address and port.
     pub(super) fn steers(&self, key: &ServiceKey) -> bool {
         self.services.contains_key(key)
     }
 
-    /// The number and the row of a connection's backend, or why this host cannot carry it on.
+    /// Returns index and row of a connection's backend, or why this host cannot carry the
+    /// connection on.
     pub(super) fn backend(&self, record: &Record) -> Result<(BackendId, u16), SkipReason> {
         let backends = self
             .services

@@ -1,20 +1,21 @@
-//! Removes what the peer no longer told of, once a pass over its whole table has been heard.
+//! Removes connections that were not part of the peer's last complete pass.
 
 use std::{thread, time::Duration};
 
 use super::{Inner, counters::Tally, import::Outdated};
 use crate::dataplane::Error;
 
-/// Entries that are looked at in one go.
+/// Entries scanned in one batch.
 const SLICE: u32 = 16_384;
 
-/// How long a sweep pauses after a slice.
+/// Pause after a batch.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Removes every outdated connection; ends early when another pass begins or this host turns active.
+/// Removes every outdated connection; ends early if another pass begins or this host becomes
+/// active.
 pub(super) fn run(inner: &Inner, outdated: &Outdated) {
     if let Err(error) = sweep(inner, outdated) {
-        tracing::warn!("connections that ended at the peer stay until they time out: {error}");
+        tracing::warn!(%error, "stale flows stay until they time out");
     }
 }
 

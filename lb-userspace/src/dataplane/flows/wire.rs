@@ -1,4 +1,4 @@
-//! What goes over the link to the peer: chunks of bytes, the same from every kind of host.
+//! Encoding of chunks for the link to the peer; independent of the host's architecture.
 //!
 //! ```text
 //! version (1)  kind (1)  reserved (2)
@@ -7,9 +7,9 @@
 //! kind 3, a pass ends:    pass (4)  whole (1)  reserved (3)
 //! ```
 //!
-//! All numbers are big-endian. A record is the client's address and port, the service's, the
-//! backend's, the port that the backend sees, the protocol, the state (`lb_common::tcp::State`),
-//! and for how many seconds the client has been silent.
+//! All numbers are big-endian. A record consists of the client's address and port, the service's,
+//! the backend's, the source port, the protocol, the state (`lb_common::tcp::State`), and the
+//! seconds since the last packet.
 
 use lb_common::{flow::FlowKey, record::Record, tcp::State};
 use zerocopy::{
@@ -17,54 +17,54 @@ use zerocopy::{
     network_endian::{U16, U32},
 };
 
-/// The layout's number: another one is refused.
+/// Version of the encoding; other versions are rejected.
 const VERSION: u8 = 2;
 
-/// Records in a chunk at the most: 48 KiB.
+/// Maximum number of records in a chunk (48 KiB).
 pub const RECORDS_PER_CHUNK: usize = 2048;
 
-/// A piece of what one host tells the other.
+/// A message from the active host to the standby.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Chunk {
-    /// From here on every connection is told of once, and in between those that change.
+    /// Begins a pass: every connection follows once, with changes in between.
     Begin {
-        /// Which pass this is, as the sender counts them.
+        /// Number of the pass, counted by the sender.
         pass: u32,
     },
-    /// Connections as they are now: at most [`RECORDS_PER_CHUNK`].
+    /// Current connections: at most [`RECORDS_PER_CHUNK`].
     Records(Vec<Record>),
-    /// Every connection has been told of.
+    /// Ends a pass.
     End {
-        /// The pass that ends.
+        /// Number of the pass.
         pass: u32,
-        /// Whether it got to the end of the table; if not, another will follow.
+        /// Whether it covered the whole table; otherwise another pass follows.
         whole: bool,
     },
 }
 
-/// Why bytes are no chunk.
+/// Why bytes are not a valid chunk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum WireError {
-    /// It does not begin with a version, or with one of another layout.
+    /// Missing or unsupported version.
     #[error(
         "the peer tells of its flows in layout {0}, this version of lb reads layout {VERSION}: upgrade both hosts to one version"
     )]
     Version(u8),
-    /// It is of a kind that does not exist.
+    /// Unknown kind.
     #[error("a message about flows is of the unknown kind {0}")]
     Kind(u8),
-    /// It ends within a field, or goes on after the last.
+    /// Wrong length for its kind.
     #[error(
         "a message about flows of kind {kind} has {length} bytes, which is no such message's length"
     )]
     Length {
-        /// Its kind.
+        /// Kind of the message.
         kind: u8,
-        /// Its bytes.
+        /// Its length in bytes.
         length: usize,
     },
-    /// A record's state does not exist, or is one that is not told of.
-    #[error("a message about flows tells of a connection in the unknown state {0}")]
+    /// A record has a state that does not exist or is never sent.
+    #[error("a message about flows contains a connection in the unknown state {0}")]
     State(u8),
 }
 
@@ -105,7 +105,7 @@ const BEGIN: u8 = 1;
 const RECORDS: u8 = 2;
 const END: u8 = 3;
 
-/// The bytes of a chunk.
+/// Encodes a chunk.
 #[must_use]
 pub fn encode(chunk: &Chunk) -> Vec<u8> {
     let (kind, body) = match chunk {
@@ -134,10 +134,10 @@ pub fn encode(chunk: &Chunk) -> Vec<u8> {
     [header.as_bytes(), &body].concat()
 }
 
-/// The chunk that these bytes are.
+/// Decodes a chunk.
 ///
 /// # Errors
-/// They are none.
+/// The bytes are not a valid chunk.
 pub fn decode(bytes: &[u8]) -> Result<Chunk, WireError> {
     let Ok((header, body)) = Header::ref_from_prefix(bytes) else {
         return Err(WireError::Version(bytes.first().copied().unwrap_or(0)));

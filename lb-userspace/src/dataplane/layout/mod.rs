@@ -1,7 +1,7 @@
-//! What the maps say of services and backends.
+//! The contents of the maps for services and backends.
 //!
-//! Pure: what a configuration asks for in, what the maps are to hold out. Numbers stay with their
-//! service and backend across reloads and restarts, for flows and counters refer to them.
+//! Pure functions from a configuration to the contents of the maps. Services and backends keep
+//! their numbers across reloads and restarts, because flows and counters refer to them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,29 +30,29 @@ mod tests;
 
 pub(super) use placed::{Placed, PlacedBackend};
 
-/// What the maps hold.
+/// The contents of the maps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
-    /// The services that the kernel sees, in the order of the configuration.
+    /// The services that are visible to the kernel, in the order of the configuration.
     pub(super) services: Vec<Placed>,
-    /// Who has which number.
+    /// Allocated numbers.
     pub(super) numbers: MapIds,
-    /// What backends see besides the service's address, a row of source ports for each.
+    /// Further source addresses at backends; each has a row of source ports.
     pub(super) source_addresses: Vec<[u8; 4]>,
-    /// The steered services of each pool, by their places in `services`.
+    /// Steered services of each pool, as indices into `services`.
     of_pool: HashMap<Name, Vec<usize>>,
 }
 
-/// A service that is to be written, by its place in [`Layout::services`].
+/// A changed service, with its index in [`Layout::services`].
 #[derive(Debug)]
 pub(super) struct Changed {
     place: usize,
-    /// The service as it is to be.
+    /// The new state of the service.
     pub(super) service: Placed,
 }
 
 impl Layout {
-    /// What an earlier agent left in the maps: the numbers count, the names are not there.
+    /// Builds the layout from the maps of an earlier agent: its numbers, without names.
     pub(super) fn adopted(
         services: &[(ServiceKey, Service)],
         backends: &[(BackendId, Backend)],
@@ -77,7 +77,7 @@ impl Layout {
         }
     }
 
-    /// What the maps are to hold for this configuration.
+    /// Returns the layout for this configuration.
     pub(super) fn next(
         &self,
         services: &[config::Service],
@@ -95,8 +95,8 @@ impl Layout {
         let pools: HashMap<&Name, &Arc<PoolView>> =
             pools.iter().map(|view| (&view.pool.name, view)).collect();
         let placed = Self::place(&visible, &pools, &mut numbers).or_else(|_full| {
-            // Those that leave have kept their numbers, so that no packet under way takes one of
-            // them for another backend. Where there is no other room, theirs is used.
+            // Removed backends have kept their numbers, so that no packet in flight is steered to
+            // another backend. Without other room, their numbers are reused.
             numbers = self.numbers.clone();
             numbers.services.retain(|key| keys.contains(key));
             numbers.keep_owners(&visible);
@@ -113,7 +113,7 @@ impl Layout {
         Ok(Self::of(placed, numbers, self.source_addresses.clone()))
     }
 
-    /// Gives every service and backend its place.
+    /// Allocates numbers for all services and backends.
     fn place(
         services: &[(&config::Service, ServiceKey)],
         pools: &HashMap<&Name, &Arc<PoolView>>,
@@ -147,8 +147,8 @@ impl Layout {
         }
     }
 
-    /// The services that change when the backends of these pools have the states that they have in
-    /// the views.
+    /// Returns the services that change when the backends of these pools have the states of the
+    /// views.
     pub(super) fn changed_by(&self, pools: &[Arc<PoolView>]) -> Vec<Changed> {
         let places = pools.iter().flat_map(|view| {
             let places = self
@@ -165,12 +165,12 @@ impl Layout {
         changed.collect()
     }
 
-    /// The service as it was before the change.
+    /// The service before the change.
     pub(super) fn before(&self, changed: &Changed) -> &Placed {
         &self.services[changed.place]
     }
 
-    /// Notes that the maps hold these changes.
+    /// Records that the maps contain these changes.
     pub(super) fn commit(&mut self, changed: Vec<Changed>) {
         for Changed { place, service } in changed {
             self.services[place] = service;
@@ -178,7 +178,7 @@ impl Layout {
     }
 }
 
-/// The backends that have a number and are still in the configuration.
+/// The backends that have a number and are still configured.
 fn staying(
     services: &[(&config::Service, ServiceKey)],
     numbers: &MapIds,
@@ -197,7 +197,8 @@ fn staying(
     identities.collect()
 }
 
-/// The key of a service, if the kernel can see it; an error if it would have to and cannot.
+/// Returns the key of a service if the kernel can see it; an error if a steered service has no
+/// usable address.
 fn key_of(service: &config::Service) -> Result<Option<ServiceKey>, Error> {
     let steered = matches!(service.mode, Mode::Tcp { .. });
     match service.listen {

@@ -1,4 +1,4 @@
-//! A service and its backends with their places in the maps.
+//! A service and its backends with their entries in the maps.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,19 +18,19 @@ use crate::{
     pool::PoolView,
 };
 
-/// A service with its place in the maps.
+/// A service with its entries in the maps.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::dataplane) struct Placed {
     pub(in crate::dataplane) key: ServiceKey,
     pub(in crate::dataplane) name: Name,
     /// The value of the map `services`.
     pub(in crate::dataplane) value: Service,
-    /// For a service that is steered in the kernel.
+    /// The ring, for a steered service.
     pub(in crate::dataplane) ring: Option<Arc<Ring>>,
-    /// Slots that the ring may ever have.
+    /// Maximum number of slots of the ring.
     pub(in crate::dataplane) capacity: u32,
     pub(in crate::dataplane) backends: Vec<PlacedBackend>,
-    /// `None` for a service of the agent whose routes name all pools.
+    /// `None` for a service of the agent whose pools are named by its routes.
     pub(super) pool: Option<Name>,
     balance: Balance,
 }
@@ -60,7 +60,7 @@ impl Placed {
         } else {
             Vec::new()
         };
-        // What has none is the agent's alone, which looks at neither.
+        // The kernel does not use the balance of a service without a pool.
         let balance = view.map_or(Balance::RoundRobin, |view| view.pool.balance);
         let handling = match forward {
             Some(Forward::Nat) => Handling::Nat,
@@ -90,7 +90,7 @@ impl Placed {
         Ok(placed)
     }
 
-    /// Fills the ring from the backends that take new connections.
+    /// Fills the ring from the backends that accept new connections.
     fn fill_ring(&mut self) {
         if self.value.is_served_by_agent() {
             return;
@@ -118,11 +118,11 @@ impl Placed {
         self.ring = Some(Arc::new(ring));
     }
 
-    /// The same service with its backends in the states of this view of its pool.
+    /// Returns the service with its backends in the states of this view.
     pub(super) fn with_states(&self, view: &PoolView) -> Self {
         let mut next = self.clone();
         let mut same = true;
-        // The view is of the configuration in force: its backends are these, in this order.
+        // The view belongs to the configuration in force: its backends are these, in this order.
         for (backend, state) in next.backends.iter_mut().zip(view.taken_states()) {
             same &= backend.value.state == state.number();
             backend.value.state = state.number();
@@ -133,7 +133,7 @@ impl Placed {
         next
     }
 
-    /// The ring as it is to be written, for a service that has one.
+    /// The ring to be written; `None` without a ring.
     pub(in crate::dataplane) fn filled(&self) -> Option<Filled<'_>> {
         self.ring.as_ref().map(|ring| Filled {
             service: self.value.id,
@@ -143,8 +143,8 @@ impl Placed {
     }
 }
 
-/// How the kernel picks for a balance. Those that look at load or at requests are for the HTTP front; the
-/// configuration refuses them for a steered service.
+/// Maps a balancing method to the kernel's. Methods that depend on load or requests are for the
+/// HTTP front; the configuration rejects them for a steered service.
 const fn pick(balance: Balance) -> Pick {
     match balance {
         Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo | Balance::Hash => {
@@ -155,7 +155,7 @@ const fn pick(balance: Balance) -> Pick {
     }
 }
 
-/// A backend with its place in the maps.
+/// A backend with its entry in the maps.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::dataplane) struct PlacedBackend {
     pub(in crate::dataplane) id: BackendId,
@@ -204,7 +204,7 @@ impl PlacedBackend {
         })
     }
 
-    /// What makes it the same backend as before.
+    /// The identity of the backend across reloads.
     pub(in crate::dataplane) fn identity(&self) -> BackendIdentity {
         (self.value.service, self.value.address, self.value.port)
     }

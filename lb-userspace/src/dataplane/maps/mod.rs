@@ -1,4 +1,4 @@
-//! The maps, with the contract's types in place of bytes.
+//! The BPF maps, with the types of `lb_common`.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ mod write;
 
 pub(super) use settings::hertz;
 
-/// The maps that the agent reads and writes. The flow table is the kernel's own.
+/// The maps that the agent accesses by system calls.
 pub(super) struct Maps {
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
     listeners: Array<MapData, [u8; size_of::<Listeners>()]>,
@@ -64,7 +64,7 @@ impl Maps {
         })
     }
 
-    /// What the map `services` holds.
+    /// Reads the map `services`.
     pub(super) fn services(&self) -> Result<Vec<(ServiceKey, Service)>, Error> {
         self.services
             .iter()
@@ -73,7 +73,7 @@ impl Maps {
             .map_err(Error::read_map("services"))
     }
 
-    /// What the map `backends` holds, unused entries left out.
+    /// Reads the used entries of the map `backends`.
     pub(super) fn backends(&self) -> Result<Vec<(BackendId, Backend)>, Error> {
         let all: Vec<Backend> = self
             .backends
@@ -88,7 +88,7 @@ impl Maps {
             .collect())
     }
 
-    /// Has packets redirected to these interfaces, by their numbers, and to no others.
+    /// Allows redirects to exactly these interfaces, by index.
     pub(super) fn set_interfaces(&mut self, interfaces: &[u32]) -> Result<(), Error> {
         for &index in interfaces {
             self.interfaces
@@ -102,7 +102,7 @@ impl Maps {
             .map_err(Error::read_map("interfaces"))?;
         for index in present.iter().filter(|index| !interfaces.contains(index)) {
             match self.interfaces.remove(*index) {
-                // The kernel itself takes out an interface that goes.
+                // The kernel removes the entry of an interface that is removed.
                 Ok(()) | Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(Error::write_map("interfaces")(error)),
             }
@@ -110,14 +110,14 @@ impl Maps {
         Ok(())
     }
 
-    /// Packets by the index of their verdict, summed over the CPUs.
+    /// Number of packets by index of their verdict, summed over all CPUs.
     pub(super) fn verdicts(&self) -> Result<Vec<u64>, Error> {
         (0..COUNTER_SLOTS)
             .map(|index| self.counted(index))
             .collect()
     }
 
-    /// Packets that ended in one verdict, by its index.
+    /// Number of packets with the verdict at this index.
     pub(super) fn counted(&self, verdict: u32) -> Result<u64, Error> {
         let values = self
             .verdicts
@@ -126,7 +126,7 @@ impl Maps {
         Ok(values.iter().sum())
     }
 
-    /// What went through a slot, summed over the CPUs.
+    /// Traffic of a service or backend, summed over all CPUs.
     pub(super) fn traffic(&self, slot: TrafficSlot) -> Result<Traffic, Error> {
         let values = self
             .traffic

@@ -9,13 +9,12 @@ use super::Maps;
 use crate::dataplane::{Error, ports::PortSet};
 
 impl Maps {
-    /// Tells the kernel what holds for all of its connections: how large the table is, which source
-    /// ports and addresses NAT may take, and how fast its clock ticks. The secret is made once, with
-    /// the table.
+    /// Writes the settings: the size of the table, the source ports and addresses of NAT, and the
+    /// clock's frequency. The secret is generated once, with the table.
     ///
     /// # Errors
-    /// The kernel's refusal, or other source addresses than those that the maps were made with: a
-    /// backend's rows of source ports follow from their number and order.
+    /// The kernel refuses the write, or the maps were created with other source addresses: their
+    /// number and order determine a backend's rows of source ports.
     pub(in crate::dataplane) fn set_up(
         &mut self,
         entries: u32,
@@ -56,31 +55,31 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Makes every next hop be looked up again: a neighbour changed.
+    /// Invalidates all next hops: a neighbour changed.
     pub(in crate::dataplane) fn begin_generation(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.generation = settings.generation.wrapping_add(1);
         self.set_settings(settings)
     }
 
-    /// Makes every connection look for its client's next hop again: a route changed.
+    /// Invalidates the routes of all connections and all next hops: a route changed.
     pub(in crate::dataplane) fn begin_routes(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.generation = settings.generation.wrapping_add(1);
         settings.routes = settings.routes.wrapping_add(1);
-        // A connection holds the low bits, and 0 there says that no route was looked up.
+        // A connection stores the low bits, of which 0 means that no route was looked up.
         if settings.routes.trailing_zeros() >= 16 {
             settings.routes += 1;
         }
         self.set_settings(settings)
     }
 
-    /// What the kernel knows of everything at once.
+    /// Reads the settings.
     pub(in crate::dataplane) fn current_settings(&self) -> Result<Settings, Error> {
         self.settings()
     }
 
-    /// Has the kernel drop what would begin a connection, until `end`; or no longer.
+    /// Holds new connections until `end`; `None` ends the hold.
     pub(in crate::dataplane) fn hold(&mut self, end: Option<Tick>) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.hold = u8::from(end.is_some());
@@ -88,7 +87,7 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Has the kernel tell of connections whose state changes, or no longer.
+    /// Enables or disables reports of changed connections.
     pub(in crate::dataplane) fn set_export(&mut self, wanted: bool) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.export = u8::from(wanted);
@@ -110,13 +109,14 @@ impl Maps {
     }
 }
 
-/// Ticks of the kernel's clock in a second: its coarse clocks advance by one tick at a time.
+/// Ticks of the kernel's clock per second; its coarse clocks advance by one tick.
 pub(in crate::dataplane) fn hertz() -> Result<u32, Error> {
     let tick = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE).map_err(
         Error::kernel("cannot read the resolution of the kernel\'s clock"),
     )?;
     let nanoseconds = Duration::from(tick).as_nanos().max(1);
-    // 1,000,000,000 / 3,333,333 is 300 and a little: the tick is what was rounded.
+    // Rounds to nearest, because the length of a tick is rounded: 1,000,000,000 / 3,333,333 is
+    // slightly above 300.
     Ok(u32::try_from((1_000_000_000 + nanoseconds / 2) / nanoseconds).unwrap_or(1000))
 }
 
@@ -131,7 +131,7 @@ fn other_addresses(before: &[[u8; 4]]) -> Error {
     }
 }
 
-/// Random numbers that nobody outside of this host knows.
+/// Generates the secret of the connections' hash.
 fn secret() -> Result<[u64; 2], Error> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| Error::NoRandomNumbers)?;

@@ -23,9 +23,9 @@ use crate::dataplane::{
 };
 
 impl Maps {
-    /// Turns the maps from `old` to `new`. A packet sees each service as it was or as it is:
-    /// backends stand in their map before a ring names them, rings before a service uses them, and
-    /// what is no longer used is removed last, when no packet is under way that saw it.
+    /// Changes the maps from `old` to `new`. A packet sees each service in its old or its new
+    /// state: backends are written before a ring refers to them, rings before a service uses them,
+    /// and unused entries are removed last, when no packet in flight can refer to them.
     pub(in crate::dataplane) fn write(
         &mut self,
         old: &Layout,
@@ -43,7 +43,7 @@ impl Maps {
             .iter()
             .filter(|service| before.get(&service.key) != Some(service))
             .collect();
-        // A service that goes while another one gets its number goes first.
+        // First remove services whose number another service gets.
         for (key, id) in old.numbers.services.iter() {
             if new.numbers.services.get(key).is_none() && new.numbers.services.is_allocated(id) {
                 self.remove_service(*key)?;
@@ -65,7 +65,7 @@ impl Maps {
         self.remove_unused(old, new)
     }
 
-    /// Writes services whose backends changed state, and nothing else.
+    /// Writes only services whose backends changed state.
     pub(in crate::dataplane) fn change(
         &mut self,
         layout: &Layout,
@@ -89,7 +89,7 @@ impl Maps {
         self.rings.write(&rings)
     }
 
-    /// Writes what has to stand in the maps before the service's ring does.
+    /// Writes the entries that must exist before the service's ring refers to them.
     fn prepare(
         &mut self,
         old: &Layout,
@@ -149,13 +149,13 @@ impl Maps {
         Ok(())
     }
 
-    /// Adds to the count of a slot that the kernel does not count in.
+    /// Adds to a counter that the kernel does not update.
     fn add_traffic(&mut self, slot: TrafficSlot, more: Traffic) -> Result<(), Error> {
         let sum = self.traffic(slot)?.plus(&more);
         self.set_traffic(slot, sum)
     }
 
-    /// Has the kernel look closer at packets to the addresses and ports of these services.
+    /// Writes the filter of addresses and ports of these services.
     fn set_listeners(&mut self, layout: &Layout) -> Result<(), Error> {
         let failed = Error::write_map::<MapError>("listeners");
         let mut words = vec![Listeners::default(); LISTENER_WORDS as usize];
@@ -179,17 +179,17 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Forgets the next hop of the backend that had this number before.
+    /// Clears the next hop of the previous backend with this number.
     fn clear_hop(&mut self, id: BackendId) -> Result<(), Error> {
         self.hops
             .set(id.index(), [0; size_of::<Hop>()], 0)
             .map_err(Error::write_map("hops"))
     }
 
-    /// Puts a service into the map, unless it stands there already. The kernel replaces the element
-    /// of a hash table and may give the old one to another key at once (kernel/bpf/hashtab.c,
-    /// `htab_map_update_elem`), while a packet reads it: so only what differs is written, which a
-    /// change of states never is.
+    /// Writes a service unless the map already contains it. The kernel replaces the element of a
+    /// hash table and may reuse the old one for another key immediately (kernel/bpf/hashtab.c,
+    /// `htab_map_update_elem`), while a packet reads it. So only differences are written; a change
+    /// of states never is one.
     fn set_service(&mut self, key: ServiceKey, value: Service) -> Result<(), Error> {
         let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
         let value: [u8; size_of::<Service>()] = transmute!(value);
@@ -205,7 +205,7 @@ impl Maps {
         let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
         match self.services.remove(&key) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            // It has gone already.
+            // The service was removed already.
             Err(MapError::SyscallError(error))
                 if error.io_error.kind() == io::ErrorKind::NotFound =>
             {
@@ -222,8 +222,8 @@ impl Maps {
             .map_err(Error::write_map("backends"))
     }
 
-    /// Frees a number, unless another backend has it by now. What went through the backend stays
-    /// counted for its service: a counter never goes back.
+    /// Clears the entry of a removed backend, unless another backend has its number. Its traffic is
+    /// added to the service's: a counter never decreases.
     fn forget_backend(
         &mut self,
         id: BackendId,
@@ -254,7 +254,7 @@ impl Maps {
         self.set_backend(id, unused)
     }
 
-    /// Makes `traffic` the count of a slot.
+    /// Sets a counter to `traffic`.
     fn set_traffic(&mut self, slot: TrafficSlot, traffic: Traffic) -> Result<(), Error> {
         let cpus = nr_cpus().map_err(|(_path, error)| Error::write_map("traffic")(error))?;
         let mut values = vec![[0; size_of::<Traffic>()]; cpus];

@@ -1,11 +1,10 @@
-//! Maps of the kernel as memory: the one room of the agent with `unsafe`.
+//! BPF maps mapped into memory: the only module of the agent with `unsafe`.
 //!
 //! An array map that was created with [`MMAPABLE`] can be mapped into the agent's address space:
-//! what the agent stores there, the XDP program loads, and the other way round, without a system
-//! call. Since the program, or a second mapping, reads and writes the same memory at the same
-//! time, it is offered as atomics only.
+//! the agent and the XDP program then share memory without system calls. Because the program, or a
+//! second mapping, accesses the same memory concurrently, it is exposed as atomics only.
 //!
-//! Everything else in the agent stays without `unsafe`: a room that wants such a map opens it here.
+//! All other modules of the agent are free of `unsafe`; they open such maps here.
 #![expect(
     unsafe_code,
     reason = "mapping memory and lending it as slices takes what the compiler cannot check"
@@ -32,30 +31,30 @@ use super::Error;
 #[cfg(test)]
 mod tests;
 
-/// The flag of an array map that can be mapped (linux/bpf.h, `BPF_F_MMAPABLE`; Linux 5.5).
+/// Flag of array maps that can be mapped (linux/bpf.h, `BPF_F_MMAPABLE`; Linux 5.5).
 pub(super) const MMAPABLE: u32 = 1 << 10;
 
-/// An array map of the kernel, mapped readable and writable. The mapping keeps the kernel's map
-/// alive, with or without its file descriptor, and ends with this value.
+/// An array map, mapped readable and writable. The mapping keeps the map alive, with or without a
+/// file descriptor, and is removed when this value is dropped.
 ///
 /// The kernel rounds each value of an array up to a multiple of eight bytes (kernel/bpf/arraymap.c,
 /// `array_map_alloc`): values of four bytes lie eight bytes apart.
 ///
-/// Look at one map through one of the two views: Rust gives no meaning to accesses of different
-/// sizes that race.
+/// Access one map through only one of the two views: Rust does not define racing accesses of
+/// different sizes.
 pub(super) struct Mapped {
     start: NonNull<c_void>,
-    /// Bytes that are lent; at most `length`.
+    /// Accessible bytes; at most `length`.
     bytes: usize,
-    /// Bytes that are mapped: whole pages.
+    /// Mapped bytes: whole pages.
     length: NonZeroUsize,
 }
 
-// SAFETY: the memory belongs to this value alone, whichever thread it is on, until it is unmapped
-// by `drop`.
+// SAFETY: this value owns the mapping, on whichever thread, until `drop` removes it.
 unsafe impl Send for Mapped {}
 
-// SAFETY: a shared reference gives atomics, which any number of threads may use at once.
+// SAFETY: a shared reference gives access to atomics only, which several threads may use
+// concurrently.
 unsafe impl Sync for Mapped {}
 
 impl fmt::Debug for Mapped {
@@ -82,8 +81,8 @@ impl Mapped {
             .checked_next_multiple_of(page)
             .and_then(NonZeroUsize::new)
             .ok_or_else(|| refused(Errno::EINVAL))?;
-        // SAFETY: without MAP_FIXED the kernel chooses a free place, so that no memory that is in
-        // use is replaced.
+        // SAFETY: without MAP_FIXED the kernel chooses a free range, so that no memory in use is
+        // replaced.
         let start = unsafe {
             mmap(
                 None,
@@ -102,16 +101,16 @@ impl Mapped {
         })
     }
 
-    /// The values as words of eight bytes; a rest of less than eight bytes is left out.
+    /// The values as words of eight bytes; a remainder is left out.
     pub(super) fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping begins at a page, which is aligned for any atomic; it is readable and
-        // writable for `bytes` bytes, all of which are initialised, until `self` is dropped; every
-        // bit pattern is a number; and whoever else writes there is the kernel or another mapping,
-        // which atomics allow for.
+        // SAFETY: the mapping begins at a page boundary, which is aligned for any atomic; `bytes`
+        // bytes of it are readable, writable and initialised until `self` is dropped; every bit
+        // pattern is valid; and all other writers are the kernel or other mappings, which atomics
+        // allow.
         unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / 8) }
     }
 
-    /// The values as words of four bytes; a rest of less than four bytes is left out.
+    /// The values as words of four bytes; a remainder is left out.
     pub(super) fn halves(&self) -> &[AtomicU32] {
         // SAFETY: as in `words`.
         unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / 4) }
@@ -120,15 +119,15 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: this range was mapped by `open` and by nobody else, and no slice of it outlives
-        // `self`. It fails for a range that is not mapped only.
+        // SAFETY: `open` mapped this range for this value only, and no slice of it outlives `self`.
+        // The call fails only for a range that is not mapped.
         let _unmapped = unsafe { munmap(self.start, self.length.get()) };
     }
 }
 
 fn page_size() -> Result<usize, Errno> {
     let size = sysconf(SysconfVar::PAGE_SIZE)?;
-    // Linux always says one; 4,096 is the smallest of any architecture.
+    // Linux always returns one; 4,096 is the smallest of any architecture.
     Ok(size
         .and_then(|size| usize::try_from(size).ok())
         .unwrap_or(4096))
