@@ -1,4 +1,4 @@
-//! Requests to the kernel and its news by rtnetlink (rtnetlink(7)).
+//! Requests to the kernel and notifications from it by rtnetlink (rtnetlink(7)).
 
 mod route;
 mod xdp;
@@ -30,10 +30,11 @@ pub(crate) const GROUP_IPV4_ROUTE: u32 = 7;
 pub(crate) const GROUP_IPV4_RULE: u32 = 8;
 pub(crate) const GROUP_IPV6_ADDRESS: u32 = 9;
 
-/// The kernel answers before the request's system call is over; this is for one that does not.
+/// Time-out in seconds. The kernel normally replies before the request's system call returns; this
+/// guards against one that does not.
 const PATIENCE_SECONDS: i64 = 2;
 
-/// A socket for requests. It stays in the network namespace in which it was opened.
+/// A socket for requests. It belongs to the network namespace in which it was opened.
 pub(crate) struct Rtnetlink {
     socket: Socket,
     sequence: u32,
@@ -52,19 +53,19 @@ impl Rtnetlink {
         })
     }
 
-    /// Asks for a change; `flags` are those beyond `NLM_F_REQUEST` and `NLM_F_ACK`.
+    /// Requests a change; `flags` are added to `NLM_F_REQUEST` and `NLM_F_ACK`.
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// The kernel refuses the request.
     pub(crate) fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.send(message, flags | NLM_F_ACK)?;
         self.answers(|_| {})
     }
 
-    /// Asks for a list.
+    /// Requests a dump.
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// The kernel refuses the request.
     pub(crate) fn list(
         &mut self,
         message: RouteNetlinkMessage,
@@ -75,12 +76,12 @@ impl Rtnetlink {
         Ok(listed)
     }
 
-    /// Asks for one thing.
+    /// Requests one object.
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// The kernel refuses the request.
     pub(crate) fn one(&mut self, message: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
-        // The acknowledgement ends the answer.
+        // The acknowledgement ends the reply.
         self.send(message, NLM_F_ACK)?;
         let mut answer = None;
         self.answers(|message| answer = Some(message))?;
@@ -99,8 +100,7 @@ impl Rtnetlink {
         self.socket.send(&bytes, 0).map(|_sent| ())
     }
 
-    /// Reads to the end of the answer to the last request; what is left of earlier ones is passed
-    /// over.
+    /// Reads the whole reply to the last request; what is left of earlier replies is skipped.
     fn answers(&self, mut take: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
         loop {
             let (datagram, _from) = self.socket.recv_from_full()?;
@@ -120,11 +120,11 @@ impl Rtnetlink {
     }
 }
 
-/// The kernel's news of some groups.
+/// Notifications of multicast groups.
 pub(crate) struct News(AsyncFd<Socket>);
 
 impl News {
-    /// Must be called within a tokio runtime.
+    /// Subscribes to these groups. Must be called within a tokio runtime.
     pub(crate) fn subscribe(groups: &[u32]) -> io::Result<Self> {
         let socket = subscribe(groups)?;
         socket.set_non_blocking(true)?;
@@ -136,12 +136,12 @@ impl News {
         AsyncFd::new(socket).map(Self)
     }
 
-    /// Waits for the next messages. `None`: messages were lost, so that anything may have changed.
-    /// Nothing is lost when the future is dropped.
+    /// Waits for the next messages. `None` if messages were lost, so that anything may have
+    /// changed. Cancel-safe: nothing is lost when the future is dropped.
     pub(crate) async fn next(&self) -> Option<Vec<RouteNetlinkMessage>> {
         loop {
             let Ok(mut ready) = self.0.readable().await else {
-                // The runtime is ending, and the task with it.
+                // The runtime is shutting down, and the task with it.
                 return std::future::pending().await;
             };
             match ready.try_io(|socket| socket.get_ref().recv_from_full()) {
@@ -160,7 +160,7 @@ impl News {
     }
 }
 
-/// A socket that gets the kernel's news of some groups.
+/// Opens a socket that receives the notifications of these groups.
 pub(crate) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind(&SocketAddr::new(0, 0))?;
@@ -170,7 +170,7 @@ pub(crate) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The messages in one datagram; what cannot be parsed is passed over.
+/// The messages in one datagram; those that cannot be parsed are skipped.
 pub(crate) fn messages(
     mut datagram: &[u8],
 ) -> impl Iterator<Item = NetlinkMessage<RouteNetlinkMessage>> {
@@ -181,7 +181,7 @@ pub(crate) fn messages(
             let whole = datagram
                 .get(..length)
                 .filter(|whole| whole.len() >= HEADER)?;
-            // Each message begins at a multiple of four bytes.
+            // Messages are aligned to four bytes.
             datagram = datagram
                 .get(length.next_multiple_of(4)..)
                 .unwrap_or_default();
@@ -226,7 +226,7 @@ mod tests {
         let both = [first.clone(), second.clone()].concat();
         assert_eq!(indices(&both), [7, 8]);
         assert_eq!(indices(&both[..both.len() - 1]), [7]);
-        // A length of nothing must not be read again and again.
+        // A length of zero must not cause an endless loop.
         let stuck = [first, vec![0; 16], second].concat();
         assert_eq!(indices(&stuck), [7]);
         assert_eq!(indices(&[]), [0; 0]);

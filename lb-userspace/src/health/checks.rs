@@ -1,4 +1,4 @@
-//! Runs the checks: one task a backend.
+//! Runs the health checks, in one task per backend.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,21 +14,21 @@ use crate::{
     pool::BackendKey,
 };
 
-/// Outcomes that may wait for the agent before checks begin to wait too.
+/// Maximum number of outcomes in the queue to the agent; checks wait when it is full.
 const WAITING_OUTCOMES: usize = 1024;
 
-/// A check that ended.
+/// A completed check.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// Whom it checked.
+    /// The backend.
     pub backend: BackendKey,
-    /// How long it took.
+    /// Duration of the check.
     pub duration: Duration,
-    /// What came of it.
+    /// Result of the check.
     pub outcome: Result<(), Failure>,
 }
 
-/// The checks that run. Dropping it ends them.
+/// The running checks. Dropping this value stops them.
 #[derive(Debug)]
 pub struct Checks {
     running: HashMap<BackendKey, Running>,
@@ -48,7 +48,7 @@ impl Drop for Running {
 }
 
 impl Checks {
-    /// No checks yet, and where their outcomes will come from.
+    /// Creates a set without checks, and the receiver of their outcomes.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Checked>) {
         let (outcomes, receiver) = mpsc::channel(WAITING_OUTCOMES);
@@ -59,8 +59,8 @@ impl Checks {
         (checks, receiver)
     }
 
-    /// Checks the backends of these pools and no others. A backend whose check stays the same
-    /// keeps its rhythm. Must be called within a tokio runtime.
+    /// Checks exactly the backends of these pools. A backend with an unchanged check keeps its
+    /// schedule. Must be called within a tokio runtime.
     pub fn apply(&mut self, pools: &[Arc<Pool>]) {
         let wanted = checked_backends(pools);
         let count = wanted.len();
@@ -115,8 +115,8 @@ async fn check_for_ever(
         if outcomes.send(checked).await.is_err() {
             return;
         }
-        // Counted from when this check was due, not from when it ended; the timer's own lateness
-        // must not pass for a missed round either.
+        // Counted from the time when this check was due, not from its end; nor may lateness of the
+        // timer count as a missed round.
         next = schedule.next_after(start.elapsed().max(next));
     }
 }
@@ -163,12 +163,12 @@ mod tests {
         checked.expect("in time").expect("checks run")
     }
 
-    /// A listener that accepts into its backlog and never answers.
+    /// A listener that accepts into its backlog and never replies.
     async fn silent() -> TcpListener {
         TcpListener::bind("127.0.0.1:0").await.expect("a listener")
     }
 
-    /// An address where nobody listens.
+    /// An address without a listener.
     async fn refusing() -> std::net::SocketAddr {
         silent().await.local_addr().expect("an address")
     }

@@ -1,11 +1,11 @@
-//! Health checks: when to check, how to check, and what to make of the outcomes.
+//! Health checks: schedule, probes and results.
 //!
-//! [`Schedule`] (when) is pure, as is `lb_ha::streak` (rise and fall); [`probe()`] is one check on the
-//! wire; [`Checks`] runs one task a backend, so that a check that hangs delays no other, and hands
-//! every outcome to the agent at once; [`Records`] is what is known of each backend's checks.
+//! [`Schedule`] is pure, as is `lb_ha::streak` (rise and fall); [`probe()`] makes one check;
+//! [`Checks`] runs one task per backend, so that a check that hangs delays no other, and sends
+//! every outcome to the agent immediately; [`Records`] keeps the results of each backend.
 //!
-//! A backend that begins to refuse connections is out of the ring within `interval × fall`, since
-//! a refusal is known at once. One that falls silent takes up to `timeout` longer.
+//! A backend that refuses connections leaves the ring within `interval × fall`, because a refusal
+//! is immediate. One that does not reply takes up to `timeout` longer.
 
 mod checks;
 mod probe;

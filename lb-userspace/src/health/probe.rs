@@ -1,4 +1,4 @@
-//! One check on the wire.
+//! Probes: one check of a backend.
 
 use std::{io, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
@@ -10,9 +10,9 @@ use tokio::{
 
 use crate::config::{Check, CheckKind};
 
-/// The most bytes that are read of a response: its head has to end within them.
+/// Maximum number of bytes read of a response, which must contain its head.
 const MAX_HEAD: usize = 16 * 1024;
-/// The most headers that a response may have.
+/// Maximum number of headers in a response.
 const MAX_HEADERS: usize = 100;
 
 /// Why a check failed.
@@ -21,24 +21,24 @@ pub enum Failure {
     /// The backend refused the connection.
     #[error("connection refused")]
     Refused,
-    /// The time ran out.
+    /// The check timed out.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
     /// The connection failed.
     #[error("connection failed: {0}")]
     Connection(String),
-    /// The connection ended before the response's head did.
+    /// The connection was closed before the end of the response's head.
     #[error("the backend closed the connection before it answered")]
     Closed,
-    /// Whatever came was no HTTP/1 response.
+    /// The reply is not an HTTP/1 response.
     #[error("the answer is not an HTTP/1 response: {0}")]
     NotHttp(String),
-    /// Another status than expected.
+    /// Unexpected status.
     #[error("status {found}, wanted {} to {}", wanted.start(), wanted.end())]
     Status {
-        /// The status that came.
+        /// The received status.
         found: u16,
-        /// Those that mean healthy.
+        /// The range of healthy statuses.
         wanted: RangeInclusive<u16>,
     },
 }
@@ -55,7 +55,7 @@ impl From<io::Error> for Failure {
 /// Checks a backend once. Takes at most `check.timeout`.
 ///
 /// # Errors
-/// Why the backend is not healthy.
+/// The reason for which the backend is unhealthy.
 pub async fn probe(backend: SocketAddr, check: &Check) -> Result<(), Failure> {
     match timeout(check.timeout, attempt(backend, &check.kind)).await {
         Ok(outcome) => outcome,
@@ -84,7 +84,7 @@ async fn attempt(backend: SocketAddr, kind: &CheckKind) -> Result<(), Failure> {
     }
 }
 
-/// The connection is of no more use: a reset spares this host thousands of sockets in TIME_WAIT.
+/// Closes by a reset, which avoids thousands of sockets in TIME_WAIT on this host.
 fn reset_on_close(stream: &TcpStream) -> Result<(), Failure> {
     let socket = socket2::SockRef::from(stream);
     Ok(socket.set_linger(Some(Duration::ZERO))?)
@@ -98,7 +98,7 @@ fn request(path: &str, host: &str) -> String {
     )
 }
 
-/// Reads the head of the response, and no more of the body than came with it.
+/// Reads the head of the response, and only those bytes of the body that arrive with it.
 async fn read_status(stream: &mut TcpStream) -> Result<u16, Failure> {
     let mut head = Vec::with_capacity(1024);
     loop {
@@ -115,8 +115,8 @@ async fn read_status(stream: &mut TcpStream) -> Result<u16, Failure> {
     }
 }
 
-/// The status of the final response in `head`; `None` while more has to come. Responses of 1xx are
-/// only the prelude (RFC 9110, section 15.2).
+/// Parses the status of the final response in `head`; `None` if it is incomplete. Responses with
+/// status 1xx precede the final one (RFC 9110, section 15.2).
 fn parse_status(mut head: &[u8]) -> Result<Option<u16>, Failure> {
     loop {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];

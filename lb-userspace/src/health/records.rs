@@ -1,4 +1,4 @@
-//! What is known of each backend's checks.
+//! Results of the health checks.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use lb_ha::streak::Streak;
 use super::{Checked, Failure, checks::checked_backends};
 use crate::{config::Pool, pool::BackendKey};
 
-/// What is known of the checks of all backends.
+/// Results of the checks of all backends.
 #[derive(Clone, Debug, Default)]
 pub struct Records(HashMap<BackendKey, Record>);
 
@@ -33,8 +33,8 @@ pub struct LastCheck {
 }
 
 impl Records {
-    /// The records of the backends of these pools. A backend that is new is taken to be as healthy
-    /// as `healthy` says; what was known of one whose check stays is kept.
+    /// Returns the records for these pools. A new backend starts as `healthy` determines; one with
+    /// unchanged limits keeps its history.
     #[must_use]
     pub fn renewed(&self, pools: &[Arc<Pool>], healthy: impl Fn(&BackendKey) -> bool) -> Self {
         let records = checked_backends(pools).into_iter().map(|(id, check)| {
@@ -52,8 +52,8 @@ impl Records {
         Self(records.collect())
     }
 
-    /// Takes in the outcome of a check. Returns the backend's new health when it turned. An
-    /// outcome for a backend that has gone is forgotten.
+    /// Records the outcome of a check. Returns the backend's health if it changed. Ignores a
+    /// backend that was removed.
     pub fn record(&mut self, checked: Checked, now: SystemTime) -> Option<bool> {
         let record = self.0.get_mut(&checked.backend)?;
         let turned = record.streak.step(checked.outcome.is_ok());
@@ -65,7 +65,7 @@ impl Records {
         turned
     }
 
-    /// The last check of a backend; `None` before the first, and where there are no checks.
+    /// The last check of a backend; `None` before the first one, and without checks.
     #[must_use]
     pub fn last(&self, id: &BackendKey) -> Option<&LastCheck> {
         self.0.get(id)?.last.as_ref()

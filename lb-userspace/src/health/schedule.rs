@@ -1,14 +1,13 @@
-//! When a backend is checked.
+//! The schedule of checks.
 
 use std::time::Duration;
 
-/// Within this time of a start every backend has had its first check, so that nobody waits long
-/// for the truth.
+/// Time after a start within which every backend is checked for the first time.
 const FIRST_ROUND: Duration = Duration::from_millis(500);
 
-/// When one backend of several is checked. The first round is quick; the rounds after it are
-/// spread over the interval, each backend at its own place in it, so that checks never come in a
-/// herd. All times count from the start.
+/// Times at which one backend of several is checked. The first round is quick; later rounds are
+/// spread over the interval, each backend at its own offset, so that checks do not coincide. All
+/// times count from the start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Schedule {
     first: Duration,
@@ -28,14 +27,14 @@ impl Schedule {
         }
     }
 
-    /// When the first check starts.
+    /// Start of the first check.
     #[must_use]
     pub fn first(&self) -> Duration {
         self.first
     }
 
-    /// When the check after `now` starts. From start to start it is one interval; a check that
-    /// took longer skips those it missed.
+    /// Start of the check after `now`. Starts are one interval apart; a check that took longer
+    /// skips the starts it missed.
     #[must_use]
     pub fn next_after(&self, now: Duration) -> Duration {
         let Some(into) = now.checked_sub(self.place) else {

@@ -1,7 +1,7 @@
-//! Pools as they are now: the configuration, what the checks found, and what the operator said.
+//! The state of pools: configuration, results of health checks, and operator overrides.
 //!
-//! [`BackendRegistry`] is the state machine; a [`PoolView`] is what it says of one pool, handed to all that
-//! choose backends; [`SavedStates`] is what outlives the agent.
+//! [`BackendRegistry`] is the state machine; a [`PoolView`] is its snapshot of one pool, for all
+//! that choose backends; [`SavedStates`] outlive the agent.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -23,32 +23,32 @@ pub use registry::{
 };
 pub use state_file::{SavedState, SavedStates, StateFile};
 
-/// One pool at one moment: read-only, shared by all that choose backends.
+/// A read-only snapshot of a pool, shared by all that choose backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolView {
-    /// What the configuration says.
+    /// The configuration of the pool.
     pub pool: Arc<config::Pool>,
     /// The state of each backend, in the order of `pool.backends`.
     pub states: Vec<BackendState>,
-    /// What the operator said of each, in the same order.
+    /// The operator override of each backend, in the same order.
     pub overrides: Vec<AdminState>,
-    /// When each came up, or came to the pool, while the agent ran, in the same order; `None`: it was
-    /// there from the start.
+    /// When each backend came up, or was added, while the agent was running, in the same order;
+    /// `None` for one that was up at the start.
     pub came_up: Vec<Option<SystemTime>>,
 }
 
-/// What becomes of new connections to a pool of which no backend is up.
+/// What happens to new connections to a pool without a backend that is up.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AllDown {
-    /// They go to the backends that the operator did not drain or take down.
+    /// They go to the backends without an operator override.
     Trying,
-    /// They are refused: by the configuration, or because the operator left no backend.
+    /// They are refused, by the configuration or because all backends have an operator override.
     Refusing,
 }
 
 impl PoolView {
-    /// A pool with its backends in these states, of which the operator said nothing.
+    /// A pool with its backends in these states, without overrides.
     #[must_use]
     pub fn new(pool: Arc<config::Pool>, states: Vec<BackendState>) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl PoolView {
         }
     }
 
-    /// What becomes of new connections where no backend is up; `None`: one is.
+    /// What happens to new connections if no backend is up; `None` if one is.
     #[must_use]
     pub fn all_down(&self) -> Option<AllDown> {
         if self.states.contains(&BackendState::Up) {
@@ -73,8 +73,8 @@ impl PoolView {
         })
     }
 
-    /// The states by which new connections are given out, in the order of `pool.backends`: those
-    /// of the backends, but up for those that are tried because no backend is.
+    /// The effective states for new connections, in the order of `pool.backends`: the states of the
+    /// backends, but up for those that are tried because no backend is up.
     #[must_use]
     pub fn taken_states(&self) -> Vec<BackendState> {
         if self.all_down() != Some(AllDown::Trying) {
@@ -89,12 +89,13 @@ impl PoolView {
     }
 }
 
-/// Which backend is meant: its pool and its address. Both stay when a reload gives it another name.
+/// Identity of a backend: its pool and address. They do not change when a reload renames the
+/// backend.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct BackendKey {
-    /// The pool it belongs to.
+    /// Name of the pool.
     pub pool: Name,
-    /// Where it listens.
+    /// Address and port of the backend.
     pub address: SocketAddr,
 }
 
@@ -115,16 +116,16 @@ impl fmt::Display for BackendKey {
     }
 }
 
-/// What the operator said about a backend; the stricter is the greater.
+/// The operator override of a backend; a stricter one is greater.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum AdminState {
-    /// The checks decide.
+    /// No override: health checks decide.
     #[default]
     Ready,
-    /// No new connections; established ones go on.
+    /// No new connections; established ones continue.
     Drain,
     /// No traffic at all.
     Down,
@@ -140,8 +141,8 @@ impl fmt::Display for AdminState {
     }
 }
 
-/// What checks and operator make of a backend together. A failed check takes a draining backend
-/// down too: nobody is left to answer its established flows.
+/// Combines health and operator override. A failed check takes a draining backend down, too: it can
+/// no longer serve its established connections.
 #[must_use]
 pub fn combined_state(healthy: bool, order: AdminState) -> BackendState {
     match (healthy, order) {
@@ -151,7 +152,7 @@ pub fn combined_state(healthy: bool, order: AdminState) -> BackendState {
     }
 }
 
-/// The word for a state: in status, logs and metrics.
+/// The name of a state in status, logs and metrics.
 #[must_use]
 pub fn state_name(state: BackendState) -> &'static str {
     match state {

@@ -1,9 +1,9 @@
-//! The operator's orders, as two hosts agree on them: for each backend the newest wins.
+//! Operator overrides, and how two hosts agree on them: for each backend the newest wins.
 //!
-//! An order has a stamp: the milliseconds of the clock at which it was given, or one more than the
-//! newest stamp that its host had seen, whichever is later (a hybrid logical clock). So an order
-//! that was given in the knowledge of another is newer, whatever the clocks say. Two orders with
-//! one stamp were given at two hosts in the same millisecond: the stricter one wins.
+//! An override has a stamp: the clock's milliseconds when it was set, or one more than the newest
+//! stamp that its host had seen, whichever is later (a hybrid logical clock). So an override that
+//! was set with knowledge of another is newer, whatever the clocks show. Two overrides with equal
+//! stamps were set at two hosts in the same millisecond: the stricter one wins.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::{AdminState, BackendKey};
 use crate::config::Name;
 
-/// When an order was given; zero when none ever was.
+/// When an override was set; zero if it never was.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// The stamp of an order that is given now, by one who has seen `newest`.
+    /// The stamp of an override that is set now by a host that has seen `newest`.
     #[must_use]
     pub fn next(newest: Self, now: SystemTime) -> Self {
         let since = now.duration_since(SystemTime::UNIX_EPOCH);
@@ -27,24 +27,24 @@ impl Stamp {
         Self(clock.max(newest.0.saturating_add(1)))
     }
 
-    /// The stamp of an order that was given nobody knows when.
+    /// The stamp of an override that was set at an unknown time.
     pub(super) fn oldest(order: AdminState) -> Self {
         Self(u64::from(order != AdminState::Ready))
     }
 
-    /// Whether there was an order at all.
+    /// Whether an override was ever set.
     #[must_use]
     pub fn is_some(self) -> bool {
         self > Self::default()
     }
 }
 
-/// An order and its stamp. The greater one wins.
+/// An override and its stamp. The greater one wins.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct StampedOverride {
-    /// When it was given.
+    /// When it was set.
     pub stamp: Stamp,
-    /// What was ordered.
+    /// The override.
     pub order: AdminState,
 }
 
@@ -53,8 +53,8 @@ pub struct StampedOverride {
 pub struct Overrides(BTreeMap<BackendKey, StampedOverride>);
 
 impl Overrides {
-    /// Takes in another host's orders: of two for one backend the newer stays. In whatever sequence
-    /// and however often hosts merge, they end with the same.
+    /// Merges another host's overrides: of two for one backend, the newer wins. Commutative,
+    /// associative and idempotent, so that hosts converge.
     #[must_use]
     pub fn merged(mut self, other: &Self) -> Self {
         for (id, theirs) in &other.0 {
@@ -64,7 +64,7 @@ impl Overrides {
         self
     }
 
-    /// Those of these orders that are news to one who has `other`.
+    /// The overrides that are newer than those in `other`.
     #[must_use]
     pub fn newer_than(&self, other: &Self) -> Self {
         let is_news = |(id, ours): &(&BackendKey, &StampedOverride)| other.of(id) < **ours;
@@ -72,36 +72,37 @@ impl Overrides {
         news.map(|(id, ours)| (id.clone(), *ours)).collect()
     }
 
-    /// The order for a backend; ready, and never given, when there is none.
+    /// The override of a backend; ready with a zero stamp if there is none.
     #[must_use]
     pub fn of(&self, id: &BackendKey) -> StampedOverride {
         self.0.get(id).copied().unwrap_or_default()
     }
 
-    /// Whether there are none.
+    /// Whether there are no overrides.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each order.
+    /// Iterates over all overrides.
     pub fn iter(&self) -> impl Iterator<Item = (&BackendKey, StampedOverride)> {
         self.0.iter().map(|(id, stamped)| (id, *stamped))
     }
 }
 
 impl FromIterator<(BackendKey, StampedOverride)> for Overrides {
-    /// Those that were given.
+    /// Collects the overrides that were ever set.
     fn from_iter<I: IntoIterator<Item = (BackendKey, StampedOverride)>>(orders: I) -> Self {
         let given = orders.into_iter().filter(|(_, it)| it.stamp.is_some());
         Self(given.collect())
     }
 }
 
-/// Overrides as they are told to the peer.
+/// Overrides as sent to the peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct OverridesMessage {
-    /// Whether these are all that the host has: what is missing or older is then told in return.
+    /// Whether these are all overrides of the sender, so that the receiver replies with those that
+    /// are missing or older.
     all: bool,
     orders: Vec<OverrideMessage>,
 }
@@ -115,25 +116,25 @@ struct OverrideMessage {
 }
 
 impl OverridesMessage {
-    /// All orders of a host.
+    /// A message with all overrides of a host.
     #[must_use]
     pub fn all(orders: &Overrides) -> Self {
         Self::new(true, orders)
     }
 
-    /// Some orders of a host.
+    /// A message with some overrides of a host.
     #[must_use]
     pub fn some(orders: &Overrides) -> Self {
         Self::new(false, orders)
     }
 
-    /// Whether these are all that the host has.
+    /// Whether these are all overrides of the sender.
     #[must_use]
     pub fn are_all(&self) -> bool {
         self.all
     }
 
-    /// The orders. Those for pools of a name that no configuration can have fit no backend.
+    /// The overrides, without those for pools with invalid names, which cannot exist.
     #[must_use]
     pub fn overrides(&self) -> Overrides {
         let orders = self.orders.iter().filter_map(|told| {
@@ -178,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Few backends and few stamps, so that they meet.
+    /// Few backends and few stamps, so that they collide.
     fn orders() -> impl Strategy<Value = Overrides> {
         let order = prop_oneof![
             Just(AdminState::Ready),

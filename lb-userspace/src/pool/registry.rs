@@ -1,11 +1,11 @@
-//! The registry: every backend of every pool, and what state checks and operator put it in.
+//! The backend registry: every backend of every pool, with its health and operator override.
 //!
-//! Where a backend begins:
-//! - one that an earlier agent knew: as that agent left it, operator's order and health both;
+//! Initial state of a backend:
+//! - one that an earlier agent knew: health and override as saved by that agent;
 //! - any other: up, as in HAProxy.
 //!
-//! Either way its first check decides alone ([`crate::health::Streak`]), so a wrong beginning lasts
-//! for one check. A backend without a check is always healthy.
+//! In either case the first check alone decides ([`crate::health::Streak`]), so that a wrong
+//! initial state lasts for one check. A backend without a check is always healthy.
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
@@ -17,14 +17,14 @@ use super::{
 };
 use crate::config::{self, Name};
 
-/// How many names an error lists before it stops.
+/// Maximum number of names listed in an error.
 const NAMES_IN_AN_ERROR: usize = 12;
 
-/// Every backend of every pool: a pure state machine. Time comes in from outside.
+/// The states of all backends of all pools: a pure state machine without a clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendRegistry {
     entries: Vec<Entry>,
-    /// Where each backend stands: the place of its pool, and its own in the pool.
+    /// Position of each backend: index of its pool, and index in the pool.
     places: HashMap<BackendKey, (usize, usize)>,
 }
 
@@ -34,73 +34,72 @@ struct Entry {
     statuses: Vec<BackendStatus>,
 }
 
-/// What is known of one backend.
+/// Status of a backend.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackendStatus {
-    /// What the checks say; true where there are none.
+    /// Result of the health checks; true without any.
     pub healthy: bool,
-    /// What the operator said.
+    /// The operator override.
     pub order: AdminState,
-    /// When, as the two hosts of a pair count.
+    /// Stamp of the override.
     pub stamp: Stamp,
-    /// When it came into the state it is in.
+    /// When the backend entered its state.
     pub since: SystemTime,
-    /// When it last came up, or came to its pool, while the agent ran; `None`: it was there from the
-    /// start, or has not been up since.
+    /// When the backend last came up, or was added, while the agent was running; `None` if it was
+    /// up at the start, or has not been up since.
     pub came_up: Option<SystemTime>,
 }
 
-/// A backend that went from one state to another, or that an order gives to its pool, or takes from
-/// it, while no backend of the pool is up.
+/// A change of a backend's state, or of its use while no backend of its pool is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// Its pool as it is now.
+    /// The new view of its pool.
     pub view: Arc<PoolView>,
-    /// The backend's name.
+    /// Name of the backend.
     pub backend: Name,
-    /// The state it left.
+    /// The previous state.
     pub from: BackendState,
-    /// The state it is in.
+    /// The new state.
     pub to: BackendState,
 }
 
-/// An order that reached its backend.
+/// Result of applying an override.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OverrideApplied {
-    /// Whom it reached, as `pool/backend`.
+    /// The backend, as `pool/backend`.
     pub name: String,
-    /// The state it is in now.
+    /// Its state now.
     pub state: BackendState,
-    /// The change that the order made; `None` when the state stays.
+    /// The change of state, if any.
     pub change: Option<Change>,
 }
 
-/// What came of the orders that the peer told.
+/// Result of merging the peer's overrides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OverridesMerged {
-    /// Those that were newer than this host's own, and reached their backends.
+    /// Overrides that were newer than this host's own, and were applied.
     pub taken: Vec<OverrideApplied>,
-    /// What the peer does not know yet: to be told in return.
+    /// Overrides that the peer does not have, to be sent in reply.
     pub answer: Option<OverridesMessage>,
 }
 
-/// Why an order reached no backend.
+/// Why an override was not applied.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OverrideError {
-    /// No pool has it.
+    /// No pool has such a backend.
     #[error("no backend is called {name:?}; there are {}", listed(known))]
     Unknown {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// All there are, as `pool/backend`.
+        /// All backends, as `pool/backend`.
         known: Vec<String>,
     },
-    /// More than one pool has it.
+    /// More than one backend matches.
     #[error("{name:?} could be any of {}; say which one", listed(candidates))]
     Ambiguous {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// Those that it fits, as `pool/backend`.
+        /// The matching backends, as `pool/backend`.
         candidates: Vec<String>,
     },
 }
@@ -119,7 +118,7 @@ fn listed(names: &[String]) -> String {
 }
 
 impl BackendRegistry {
-    /// A registry of these pools; what an earlier agent left in `memory` is taken over.
+    /// Creates a registry for these pools, with the states that an earlier agent saved in `memory`.
     #[must_use]
     pub fn new(pools: &[Arc<config::Pool>], memory: &SavedStates, now: SystemTime) -> Self {
         let known = |id: &BackendKey| {
@@ -135,8 +134,8 @@ impl BackendRegistry {
         })
     }
 
-    /// The registry after a reload: backends that stay (same pool, same address) keep their health
-    /// and the operator's order. `self` is untouched, so a reload that fails costs nothing.
+    /// Returns the registry after a reload: backends that remain (same pool, same address) keep
+    /// their health and override. `self` does not change, so that a reload can fail safely.
     #[must_use]
     pub fn reloaded(&self, pools: &[Arc<config::Pool>], now: SystemTime) -> Self {
         Self::build(pools, now, |id| {
@@ -145,7 +144,8 @@ impl BackendRegistry {
         })
     }
 
-    /// A check came to a conclusion. `None` when the state stays, or the backend has gone.
+    /// Records the health of a backend. Returns the change, or `None` if the state is unchanged or
+    /// the backend was removed.
     pub fn record_check(
         &mut self,
         id: &BackendKey,
@@ -156,11 +156,11 @@ impl BackendRegistry {
         self.update(entry, index, now, |status| status.healthy = healthy)
     }
 
-    /// The operator gives an order for `name`: a backend's name or address, with `pool/` before it
-    /// where several pools have one.
+    /// Sets the operator override of `name`: the name or address of a backend, with the prefix
+    /// `pool/` if several pools have one.
     ///
     /// # Errors
-    /// No backend of that name, or more than one.
+    /// No backend, or more than one, has that name.
     pub fn set_override(
         &mut self,
         name: &str,
@@ -172,19 +172,19 @@ impl BackendRegistry {
         Ok(self.put(place, StampedOverride { stamp, order }, now))
     }
 
-    /// The operator's orders, as they are told to the peer: when the link comes up, and after each
-    /// order.
+    /// Returns all overrides as a message to the peer, which is sent when the link comes up and
+    /// after each override.
     #[must_use]
     pub fn overrides_message(&self) -> OverridesMessage {
         OverridesMessage::all(&self.overrides())
     }
 
-    /// The peer told its orders. For each backend the newest wins, whoever gave it.
+    /// Merges the overrides of the peer. For each backend the newest wins, whichever host set it.
     pub fn merge_overrides(&mut self, told: &OverridesMessage, now: SystemTime) -> OverridesMerged {
         let (ours, theirs) = (self.overrides(), told.overrides());
         let mut taken = Vec::new();
         for (id, newer) in theirs.newer_than(&ours).iter() {
-            // A backend that this configuration does not have is none of ours.
+            // Ignore backends that are not in this configuration.
             if let Some(place) = self.place(id) {
                 taken.push(self.put(place, newer, now));
             }
@@ -194,25 +194,25 @@ impl BackendRegistry {
         OverridesMerged { taken, answer }
     }
 
-    /// Every pool as it is now, in the order of the configuration.
+    /// The views of all pools, in the order of the configuration.
     pub fn views(&self) -> impl Iterator<Item = &Arc<PoolView>> {
         self.entries.iter().map(|entry| &entry.view)
     }
 
-    /// One pool as it is now.
+    /// The view of one pool.
     #[must_use]
     pub fn view(&self, pool: &Name) -> Option<&Arc<PoolView>> {
         self.views().find(|view| view.pool.name == *pool)
     }
 
-    /// What is known of one backend.
+    /// Status of a backend.
     #[must_use]
     pub fn status(&self, id: &BackendKey) -> Option<&BackendStatus> {
         let (entry, index) = self.place(id)?;
         self.entries[entry].statuses.get(index)
     }
 
-    /// What the next agent should know.
+    /// The states to be saved for the next agent.
     #[must_use]
     pub fn saved_states(&self) -> SavedStates {
         SavedStates::new(self.entries.iter().flat_map(|entry| {
@@ -228,7 +228,7 @@ impl BackendRegistry {
         }))
     }
 
-    /// The orders that were ever given.
+    /// All overrides that were ever set.
     fn overrides(&self) -> Overrides {
         let entries = self.entries.iter();
         let orders = entries.flat_map(|entry| {
@@ -246,7 +246,7 @@ impl BackendRegistry {
             .unwrap_or_default()
     }
 
-    /// Puts an order in force.
+    /// Applies an override.
     fn put(
         &mut self,
         (entry, index): (usize, usize),
@@ -286,7 +286,7 @@ impl BackendRegistry {
         }
     }
 
-    /// Changes a status, and the view with it when its state turns out another.
+    /// Changes a status, and updates the view if the state or override changed.
     fn update(
         &mut self,
         entry: usize,
@@ -390,7 +390,7 @@ impl Entry {
 }
 
 impl BackendStatus {
-    /// One of which nothing is known: it is up, as in HAProxy.
+    /// The initial status of an unknown backend: up, as in HAProxy.
     fn begin(now: SystemTime, came_up: Option<SystemTime>) -> Self {
         Self {
             healthy: true,
@@ -401,7 +401,7 @@ impl BackendStatus {
         }
     }
 
-    /// The state that health and order make.
+    /// The state that follows from health and override.
     #[must_use]
     pub fn state(&self) -> BackendState {
         combined_state(self.healthy, self.order)
@@ -415,7 +415,7 @@ impl BackendStatus {
     }
 }
 
-/// A backend whose pool lost its check is healthy from then on: nobody would ever say so again.
+/// Makes a backend healthy whose pool has no check any more, because no check would ever report it.
 fn settle(status: BackendStatus, is_checked: bool, now: SystemTime) -> BackendStatus {
     if is_checked || status.healthy {
         return status;

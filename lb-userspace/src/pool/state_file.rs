@@ -1,7 +1,7 @@
-//! What outlives the agent: the operator's orders, and which backends were unhealthy.
+//! The state file: operator overrides and unhealthy backends, which outlive the agent.
 //!
-//! It stands in a small JSON file beside the admin socket. A restarted agent so neither puts a
-//! drained backend back to work nor sends clients to one that was dead a second ago.
+//! A small JSON file beside the admin socket. It prevents a restarted agent from enabling a drained
+//! backend, and from sending clients to one that was unhealthy a second ago.
 
 use std::{
     collections::BTreeMap,
@@ -16,47 +16,46 @@ use serde::{Deserialize, Serialize};
 use super::{AdminState, BackendKey, Stamp};
 use crate::config::Name;
 
-/// What is remembered of all backends. Those that are healthy and never had an order need no
-/// memory.
+/// The saved states of backends. Healthy backends that never had an override are omitted.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SavedStates(BTreeMap<BackendKey, SavedState>);
 
-/// What is remembered of one backend.
+/// The saved state of one backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SavedState {
-    /// The operator's order.
+    /// The operator override.
     pub order: AdminState,
-    /// When it was given.
+    /// When it was set.
     pub stamp: Stamp,
-    /// What the checks said.
+    /// Result of the health checks.
     pub healthy: bool,
 }
 
 impl SavedStates {
-    /// Remembers what is worth it of these backends.
+    /// Collects the states that need to be saved.
     #[must_use]
     pub fn new(backends: impl IntoIterator<Item = (BackendKey, SavedState)>) -> Self {
-        // That a backend is ready counts too: the peer may have an older order for it.
+        // A set override of ready matters, too: the peer may have an older override.
         let noteworthy =
             |remembered: &SavedState| remembered.stamp.is_some() || !remembered.healthy;
         let backends = backends.into_iter();
         Self(backends.filter(|(_, it)| noteworthy(it)).collect())
     }
 
-    /// What is remembered of one backend.
+    /// The saved state of one backend.
     #[must_use]
     pub fn of(&self, id: &BackendKey) -> Option<SavedState> {
         self.0.get(id).copied()
     }
 }
 
-/// Where the memory is kept.
+/// The state file.
 #[derive(Clone, Debug)]
 pub struct StateFile {
     path: PathBuf,
 }
 
-/// The file's form: made for people to read, too.
+/// The format of the file, which people can read, too.
 #[derive(Deserialize, Serialize)]
 struct Document {
     backends: Vec<Line>,
@@ -82,16 +81,16 @@ impl StateFile {
         }
     }
 
-    /// Where it is.
+    /// Path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What an earlier agent left; nothing when there is no file.
+    /// Reads the states that an earlier agent saved; none without a file.
     ///
     /// # Errors
-    /// A file that cannot be read, or is not one of ours.
+    /// The file cannot be read, or has another format.
     pub fn read(&self) -> io::Result<SavedStates> {
         let text = match fs::read(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -100,7 +99,7 @@ impl StateFile {
             text => text?,
         };
         let document: Document = serde_json::from_slice(&text)?;
-        // A name that no configuration can have fits no backend: it may as well be forgotten.
+        // Ignore invalid names, which no backend can have.
         let known = document.backends.into_iter().filter_map(|line| {
             let id = BackendKey {
                 pool: Name::parse(&line.pool)?,
@@ -108,7 +107,7 @@ impl StateFile {
             };
             let remembered = SavedState {
                 order: line.order,
-                // Older agents wrote no time: any time is later.
+                // Older agents saved no time: treat it as older than any other.
                 stamp: line.given.max(Stamp::oldest(line.order)),
                 healthy: line.healthy,
             };
@@ -117,10 +116,10 @@ impl StateFile {
         Ok(SavedStates::new(known))
     }
 
-    /// Replaces the file in one step: a crash leaves the old memory or the new one.
+    /// Replaces the file atomically: a crash leaves the old file or the new one.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file cannot be written.
     pub fn write(&self, memory: &SavedStates) -> io::Result<()> {
         let backends = memory.0.iter().map(|(id, remembered)| Line {
             pool: id.pool.to_string(),
