@@ -22,13 +22,12 @@ pub(super) static ACME: Schema = Schema {
     name: "acme",
     header: "[acme]",
     about: "Where the agent obtains the certificates of the services that have `domains`, by ACME \
-            (RFC 8555). With this section you agree to the terms of service of the directory. \
-            Each service gets one certificate for all its `domains`, with a P-256 key. It is \
-            renewed at two thirds of its lifetime, or when the directory suggests it (RFC 9773); \
-            the old one stays in use until there is a new one. In a pair the active host orders, \
-            and `[ha.link]` brings what it obtains to the other one, keys included: both hosts have \
-            the same section.",
-    presence: "Must be given where a service has `domains`.",
+            (RFC 8555). With this section you agree to the terms of service of the directory. Each \
+            service gets one certificate for all its `domains`, with a P-256 key. It is renewed at \
+            two thirds of its lifetime, or when the directory suggests it (RFC 9773); the old one \
+            stays in use until then. In a pair the active host orders, and `[ha.link]` sends the \
+            certificates and their keys to the other host: both hosts have the same section.",
+    presence: "Required if a service has `domains`.",
     keys: &[
         &EMAIL,
         &DIRECTORY,
@@ -52,7 +51,8 @@ static EMAIL: Key<Text<String>> = Key {
         parse: email,
     },
     absent: Absent::Means("none"),
-    meaning: "Where the directory may write to about the account. Used when the account is made.",
+    meaning: "The address to which the directory may send mail about the account. Used when the \
+              account is created.",
 };
 
 static DIRECTORY: Key<Text<String>> = Key {
@@ -63,7 +63,7 @@ static DIRECTORY: Key<Text<String>> = Key {
     },
     absent: Absent::Is("\"https://acme-v02.api.letsencrypt.org/directory\""),
     meaning: "The directory's URL. Accounts and certificates of one directory are not used for \
-              another. Let's Encrypt's for trials: \
+              another. For tests, Let's Encrypt's staging directory: \
               `https://acme-staging-v02.api.letsencrypt.org/directory`.",
 };
 
@@ -83,26 +83,26 @@ static CHALLENGES: Key<List<Choice<AcmeChallenge>>> = Key {
     absent: Absent::Is("[\"tls-alpn-01\", \"http-01\"]"),
     meaning: "How the directory may validate a name. `tls-alpn-01`: it connects to port 443, where \
               a service of mode `https` must listen. `http-01`: to port 80, where one of mode \
-              `http` must listen. It is left out for a service on an address whose port 80 belongs \
-              to a service of mode `tcp`: the kernel passes the request to the backends. \
-              `dns-01`: it looks for a record that `dns_command` sets; the only one for wildcards. After a \
-              failure the next of the list is tried.",
+              `http` must listen. It is not used for a service on an address whose port 80 belongs \
+              to a service of mode `tcp`: the kernel forwards the request to the backends. \
+              `dns-01`: it looks for a record that `dns_command` sets; the only one for wildcards. \
+              After a failure the next one in the list is tried.",
 };
 
 static STORAGE: Key<Text<PathBuf>> = Key {
     name: "storage",
     kind: text::PATH,
     absent: Absent::Is("\"/var/lib/lb/acme\""),
-    meaning: "The folder for the account's key, the certificates and their keys. It is made where \
-              there is none; files are 0600.",
+    meaning: "The folder for the account key, the certificates and their keys. It is created where \
+              it does not exist; files have mode 0600.",
 };
 
 static CA_FILE: Key<Text<PathBuf>> = Key {
     name: "ca_file",
     kind: text::PATH,
-    absent: Absent::Means("the host's authorities"),
-    meaning: "PEM: the authorities that the directory's own certificate is verified by, for a \
-              directory of one's own.",
+    absent: Absent::Means("the host's trusted authorities"),
+    meaning: "A PEM file with the authorities that the directory's own certificate is verified \
+              with, for a private directory.",
 };
 
 static EAB_KEY_ID: Key<Text<String>> = Key {
@@ -112,15 +112,16 @@ static EAB_KEY_ID: Key<Text<String>> = Key {
         parse: key_id,
     },
     absent: Absent::Means("none"),
-    meaning: "The key identifier of external account binding, for a directory that wants it. \
-              `eab_key_file` belongs to it.",
+    meaning: "The key identifier of external account binding, for a directory that requires it. \
+              Needs `eab_key_file`.",
 };
 
 static EAB_KEY_FILE: Key<Text<PathBuf>> = Key {
     name: "eab_key_file",
     kind: text::PATH,
     absent: Absent::Means("none"),
-    meaning: "The file with its MAC key, in base64url as the directory gives it. Mode 0600.",
+    meaning: "The file with the MAC key of `eab_key_id`, in base64url as the directory gives it. \
+              Mode 0600.",
 };
 
 static PROFILE: Key<Text<String>> = Key {
@@ -130,9 +131,9 @@ static PROFILE: Key<Text<String>> = Key {
         parse: key_id,
     },
     absent: Absent::Means("the directory's default"),
-    meaning: "The profile of the certificates, of those that the directory offers: `shortlived` is \
-              Let's Encrypt's for six days. One that it does not offer is an error of the order, \
-              which names those that it does.",
+    meaning: "The profile of the certificates, one that the directory offers: Let's Encrypt's \
+              `shortlived` is valid for six days. With any other, orders fail with an error that \
+              names the profiles on offer.",
 };
 
 /// `[[service]] domains`.
@@ -146,22 +147,22 @@ pub(super) static DOMAINS: Key<List<Text<String>>> = Key {
         noun: "domain",
     },
     absent: Absent::Means("none"),
-    meaning: "The names of one certificate that the agent obtains as `[acme]` says, besides the \
-              `certificates`. Until there is one, clients are shown a certificate that they do not \
-              trust. For `https` only.",
+    meaning: "The names of a certificate that the agent obtains as `[acme]` configures, in \
+              addition to `certificates`. Until it is obtained, clients get a certificate that \
+              they do not trust. For `https` only.",
 };
 
-/// `[acme]` as far as it could be read.
+/// The valid parts of `[acme]`.
 pub(super) struct AcmeDraft {
-    /// The section, if all of it is valid and it is there.
+    /// The section, if the file has it and all of it is valid.
     pub(super) acme: Result<Option<Acme>, Reported>,
     place: Option<Range<usize>>,
-    /// The challenges, where the file names them.
+    /// The place of `challenges`, if the file has the key.
     challenges: Option<Range<usize>>,
 }
 
 impl AcmeDraft {
-    /// The section for those that lean on it.
+    /// The section, for checks of other sections.
     pub(super) fn known(&self) -> Result<Option<&Acme>, Reported> {
         match &self.acme {
             Ok(acme) => Ok(acme.as_ref()),
@@ -169,21 +170,21 @@ impl AcmeDraft {
         }
     }
 
-    /// Warns of a section by which nothing is obtained.
+    /// Warns if the file has the section and no service has `domains`.
     pub(super) fn warn_if_idle(&self, services: &[ServiceDraft], source: &Source<'_>) {
         let Some(place) = self.place.clone() else {
             return;
         };
         if services.iter().all(|service| !service.has_domains) {
-            let message = "[acme] is there, and no service has domains".to_owned();
+            let message = "[acme] is not used: no service has domains".to_owned();
             let hint =
-                "give a service of mode \"https\" its names: domains = [\"www.example.org\"]";
+                "name the domains of a service of mode \"https\": domains = [\"www.example.org\"]";
             source.warning(place, message, hint.to_owned());
         }
     }
 }
 
-/// Reads `[acme]`, if the file has it. `pair`: `[ha]`, if the file has it and it is valid.
+/// Reads `[acme]`, if the file has it. `pair` is `[ha]`, if the file has it and it is valid.
 pub(super) fn read(root: &Section<'_>, pair: Option<&Ha>) -> AcmeDraft {
     let section = match root.table(&ACME) {
         Ok(Some(section)) => section,
@@ -263,13 +264,13 @@ fn lonely(
     there: &dyn Entry,
     missing: &dyn Entry,
 ) -> Reported {
-    let message = format!("[acme] has {} and no {}", there.name(), missing.name());
+    let message = format!("[acme] has {}, but no {}", there.name(), missing.name());
     let hint = "the directory gives both together: write both, or leave both out";
     section.source().error(place, message, hint.to_owned())
 }
 
-/// Reads the domains of a service, `None` where it has none. `acme` is what the file has of
-/// `[acme]`: an error if that could not be read.
+/// Reads `domains` of a service; `None` if it has none. `acme` is an error if `[acme]` is not
+/// valid.
 pub(super) fn obtained(
     section: &Section<'_>,
     service: Option<&Name>,
@@ -288,13 +289,13 @@ pub(super) fn obtained(
         return Err(source.error(place, "domains is empty".to_owned(), hint.to_owned()));
     }
     let Some(acme) = acme? else {
-        let message = format!("{} has domains, and there is no [acme]", section.label());
-        let hint = "add [acme], which says where certificates are obtained; all its keys have \
+        let message = format!("{} has domains, but there is no [acme]", section.label());
+        let hint = "add [acme], which configures how certificates are obtained; all its keys have \
                     defaults";
         return Err(source.error(place, message, hint.to_owned()));
     };
     dns::refuse_wildcards(section, place, &domains, acme)?;
-    // A name that is not valid was reported.
+    // An invalid name has been reported already.
     let file = certificate_file(acme, service.ok_or(Reported)?);
     Ok(Some(Obtained {
         domains,
@@ -309,17 +310,17 @@ fn certificate_file(acme: &Acme, service: &Name) -> PathBuf {
 }
 
 fn refuse_pair_without_link(section: &Section<'_>) -> Reported {
-    let message = "[acme] is in the file of a pair that has no [ha.link]".to_owned();
-    let hint = "the hosts of a pair agree over the link on which of them orders, and it brings the \
-                certificate to the other one: make a secret with `lb peer init` and add [ha.link], \
-                or leave out [acme] and give the services certificate files";
+    let message = "[acme] in a pair needs [ha.link], which is missing".to_owned();
+    let hint = "the hosts agree over the link on which of them orders, and it transfers the \
+                certificate to the other: make a secret with `lb peer init` and add [ha.link], or \
+                leave out [acme] and give the services certificate files";
     section
         .source()
         .error(section.span(), message, hint.to_owned())
 }
 
 fn email(text: &str) -> Result<String, Complaint> {
-    let hint = "it looks like \"admin@example.org\"; without the mailto:";
+    let hint = "write an address such as \"admin@example.org\", without mailto:";
     let plain = |byte: u8| byte.is_ascii_graphic() && !b",;<>\"?&#".contains(&byte);
     let valid = text
         .split_once('@')
@@ -331,7 +332,7 @@ fn email(text: &str) -> Result<String, Complaint> {
 }
 
 fn directory(text: &str) -> Result<String, Complaint> {
-    let hint = "it looks like \"https://acme-v02.api.letsencrypt.org/directory\"";
+    let hint = "write a URL such as \"https://acme-v02.api.letsencrypt.org/directory\"";
     let url: Result<http::Uri, _> = text.parse();
     let valid = url.is_ok_and(|url| {
         url.scheme_str() == Some("https") && url.host().is_some_and(|host| !host.is_empty())
@@ -344,13 +345,13 @@ fn directory(text: &str) -> Result<String, Complaint> {
 
 fn key_id(text: &str) -> Result<String, Complaint> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let hint = "copy it as the directory gives it";
-        return Err(Complaint::new("is empty or has spaces in it", hint));
+        let hint = "copy it exactly as the directory gives it";
+        return Err(Complaint::new("is empty or contains spaces", hint));
     }
     Ok(text.to_owned())
 }
 
-/// A name as a certificate has it (RFC 5280 §4.2.1.6, RFC 1123 §2.1), in lower case.
+/// Parses a DNS name as certificates have it (RFC 5280 §4.2.1.6, RFC 1123 §2.1), in lower case.
 fn domain(text: &str) -> Result<String, Complaint> {
     if text.parse::<IpAddr>().is_ok() {
         let hint = "certificates are obtained for DNS names: write \"www.example.org\"";
@@ -366,8 +367,8 @@ fn domain(text: &str) -> Result<String, Complaint> {
     };
     let plain = text.strip_prefix("*.").unwrap_or(text);
     if text.len() > 253 || !plain.contains('.') || !plain.split('.').all(label) {
-        let hint = "write a full name such as \"www.example.org\", without a dot at its end; \
-                    names in other scripts in their xn-- form";
+        let hint = "write a full name such as \"www.example.org\", without a dot at the end; write \
+                    internationalised names in their xn-- form";
         return Err(Complaint::new("is not a DNS name", hint));
     }
     Ok(text.to_ascii_lowercase())

@@ -1,4 +1,4 @@
-//! Addresses as the configuration writes them.
+//! Addresses in the configuration.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,19 +7,19 @@ use super::{
     model::InterfaceAddress,
 };
 
-/// Where a service listens: an address of this host, or a wildcard.
+/// The listen address of a service: an address of this host, or a wildcard.
 pub(super) const LISTEN: Text<SocketAddr> = Text {
     what: "`\"IP:PORT\"`",
     parse: |text| listen(text, 80),
 };
 
-/// Where the agent itself listens.
+/// The listen address of the agent itself.
 pub(super) const ADMIN_LISTEN: Text<SocketAddr> = Text {
     what: "`\"IP:PORT\"`",
     parse: |text| listen(text, 9145),
 };
 
-/// Where a backend listens: one address, of one host.
+/// The address of a backend, which must be of one host.
 pub(super) const BACKEND: Text<SocketAddr> = Text {
     what: "`\"IP:PORT\"`",
     parse: backend,
@@ -49,7 +49,7 @@ pub(super) const HOST_IPV4: Text<Ipv4Addr> = Text {
     parse: host_ipv4,
 };
 
-/// An address with the length of its network's prefix.
+/// An address with the prefix length of its network.
 pub(super) const WITH_PREFIX: Text<InterfaceAddress> = Text {
     what: "`\"IP/PREFIX\"`",
     parse: with_prefix,
@@ -63,7 +63,7 @@ fn listen(text: &str, usual_port: u16) -> Result<SocketAddr, Complaint> {
     let address = socket_address(text, usual_port)?;
     if is_of_many(address.ip()) {
         return Err(Complaint::new(
-            "is an address of many hosts: nothing can listen on it",
+            "is a multicast or broadcast address, which nothing can listen on",
             "write an address of this host, or 0.0.0.0 for all its IPv4 addresses",
         ));
     }
@@ -81,7 +81,7 @@ fn backend(text: &str) -> Result<SocketAddr, Complaint> {
     Ok(address)
 }
 
-/// Reads `IP:PORT`, or finds out which of the usual mistakes it is.
+/// Parses `IP:PORT`; an error says which of the usual mistakes it is.
 fn socket_address(text: &str, usual_port: u16) -> Result<SocketAddr, Complaint> {
     match text.parse::<SocketAddr>() {
         Ok(address) => one_meaning(address, text),
@@ -89,7 +89,7 @@ fn socket_address(text: &str, usual_port: u16) -> Result<SocketAddr, Complaint> 
     }
 }
 
-/// Refuses what can be written as an address and is of no use as one.
+/// Refuses addresses that parse but cannot be used.
 fn one_meaning(address: SocketAddr, text: &str) -> Result<SocketAddr, Complaint> {
     if address.port() == 0 {
         return Err(Complaint::new("has port 0", "a port is 1 to 65535"));
@@ -105,7 +105,7 @@ fn one_meaning(address: SocketAddr, text: &str) -> Result<SocketAddr, Complaint>
     }
     if let Some(v4) = v6.ip().to_ipv4_mapped() {
         return Err(Complaint::new(
-            "is an IPv4 address in IPv6 dress",
+            "is an IPv4-mapped IPv6 address",
             format!("write \"{v4}:{}\"", address.port()),
         ));
     }
@@ -144,8 +144,11 @@ fn not_an_address(text: &str, usual_port: u16) -> Complaint {
 
 fn bad_port(ip: IpAddr, port: &str, usual_port: u16) -> Complaint {
     let with_port = SocketAddr::new(ip, usual_port);
-    let found = format!("has {port:?} for a port");
-    Complaint::new(found, format!("a port is 1 to 65535: \"{with_port}\", say"))
+    let found = format!("has the invalid port {port:?}");
+    Complaint::new(
+        found,
+        format!("a port is 1 to 65535: write, for example, \"{with_port}\""),
+    )
 }
 
 fn no_ip(host: &str, example: &str) -> Complaint {
@@ -154,8 +157,8 @@ fn no_ip(host: &str, example: &str) -> Complaint {
         let hint = format!("an IPv4 address is four numbers of 0 to 255; {example}");
         return Complaint::new("is not an IP address", hint);
     }
-    let hint = format!("lb looks no names up, so that it does not depend on DNS; {example}");
-    Complaint::new("has a name where an IP address must stand", hint)
+    let hint = format!("lb does not resolve names, so that it does not depend on DNS; {example}");
+    Complaint::new("has a host name in place of an IP address", hint)
 }
 
 fn ip(text: &str) -> Result<IpAddr, Complaint> {
@@ -173,7 +176,7 @@ fn ip(text: &str) -> Result<IpAddr, Complaint> {
         ),
         Err(_) => Complaint::new(
             "is not an IP address",
-            "write it as in \"172.31.0.68\" or \"2001:db8::6\"",
+            "write an address such as \"172.31.0.68\" or \"2001:db8::6\"",
         ),
     })
 }
@@ -200,13 +203,13 @@ fn with_prefix(text: &str) -> Result<InterfaceAddress, Complaint> {
         return Err(Complaint::new(found, example));
     };
     if address.is_unspecified() || address.is_loopback() || is_of_many(address) {
-        let hint = "write an address that this host can take";
+        let hint = "write an address that can be assigned to this host";
         return Err(Complaint::new("is not the address of one host", hint));
     }
     Ok(InterfaceAddress { address, prefix })
 }
 
-/// A whole number in plain digits: `parse` alone would let a `+` pass.
+/// Parses a number of digits only: `parse` alone would accept a `+`.
 pub(super) fn whole<N: std::str::FromStr>(text: &str) -> Option<N> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()

@@ -1,14 +1,14 @@
-//! What AWS calls things by.
+//! Identifiers of AWS.
 
 use super::kind::{Complaint, Text};
 
-/// An Elastic IP's allocation.
+/// The allocation ID of an Elastic IP.
 pub(super) const ALLOCATION_ID: Text<String> = Text {
     what: "`eipalloc-` and hexadecimal digits",
     parse: |text| resource(text, "eipalloc-"),
 };
 
-/// A network interface.
+/// The ID of a network interface.
 pub(super) const NETWORK_INTERFACE_ID: Text<String> = Text {
     what: "`eni-` and hexadecimal digits",
     parse: |text| resource(text, "eni-"),
@@ -16,7 +16,7 @@ pub(super) const NETWORK_INTERFACE_ID: Text<String> = Text {
 
 /// A region.
 pub(super) const REGION: Text<String> = Text {
-    what: "region of AWS",
+    what: "AWS region",
     parse: region,
 };
 
@@ -36,7 +36,7 @@ fn resource(text: &str, prefix: &str) -> Result<String, Complaint> {
         return Ok(text.to_owned());
     }
     let found = format!("is not {prefix} and 17 hexadecimal digits");
-    let hint = format!("it looks like \"{prefix}0123456789abcdef0\"");
+    let hint = format!("write an ID such as \"{prefix}0123456789abcdef0\"");
     Err(Complaint::new(found, hint))
 }
 
@@ -54,14 +54,14 @@ fn region(text: &str) -> Result<String, Complaint> {
     if !valid {
         return Err(Complaint::new(
             "is not a region",
-            "it looks like \"me-central-1\": a region, not one of its zones",
+            "write a region such as \"me-central-1\", not one of its availability zones",
         ));
     }
     Ok(text.to_owned())
 }
 
 fn endpoint(text: &str) -> Result<String, Complaint> {
-    let hint = "it looks like \"https://ec2.me-central-1.amazonaws.com\"";
+    let hint = "write a URL such as \"https://ec2.me-central-1.amazonaws.com\"";
     let url: Result<http::Uri, _> = text.parse();
     let valid = url.is_ok_and(|url| {
         matches!(url.scheme_str(), Some("http" | "https"))

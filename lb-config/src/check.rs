@@ -17,9 +17,9 @@ use super::{
 pub(super) static CHECK: Schema = Schema {
     name: "check",
     header: "[pool.check]",
-    about: "How the backends are checked. It can also stand in one line: `check = { type = \
+    about: "How the backends are checked. It can also be written on one line: `check = { type = \
             \"http\", path = \"/healthz\" }`.",
-    presence: "May be left out: the backends are then always up.",
+    presence: "Optional: without it the backends are always up.",
     keys: &[
         &TYPE, &PATH, &HOST, &EXPECT, &INTERVAL, &TIMEOUT, &RISE, &FALL,
     ],
@@ -39,14 +39,14 @@ static TYPE: Key<Choice<Type>> = Key {
         later: &[],
     },
     absent: Absent::Refused("\"http\""),
-    meaning: "`tcp`: connects. `http`: sends `GET path` and wants a status that is expected.",
+    meaning: "`tcp`: connects. `http`: sends `GET path` and expects a status in `expect`.",
 };
 
 static PATH: Key<Text<String>> = Key {
     name: "path",
     kind: text::TARGET,
     absent: Absent::Is("\"/\""),
-    meaning: "What is asked for. For `http` only.",
+    meaning: "The request target. For `http` only.",
 };
 
 static HOST: Key<Text<String>> = Key {
@@ -74,8 +74,8 @@ static TIMEOUT: Key<Time> = Key {
     name: "timeout",
     kind: Time::milliseconds(1, 3_600_000),
     absent: Absent::Is("\"1s\""),
-    meaning: "After this a check has failed. At most `interval`; where `interval` is shorter than \
-              the default, the default is `interval`.",
+    meaning: "The longest a check may take before it fails. At most `interval`; where `interval` \
+              is shorter than the default, the default is `interval`.",
 };
 
 static RISE: Key<Whole<u32>> = Key {
@@ -126,7 +126,7 @@ fn refuse_http_keys(section: &Section<'_>) -> Result<(), Reported> {
     let mut fitting = Ok(());
     for key in [PATH.name(), HOST.name(), EXPECT.name()] {
         if let Some(place) = section.place(key) {
-            let message = format!("a check of type \"tcp\" has no {key}");
+            let message = format!("a check of type \"tcp\" cannot have {key}");
             let hint = format!("it only connects: leave {key} out, or write type = \"http\"");
             fitting = Err(section.source().error(place, message, hint));
         }
@@ -149,8 +149,8 @@ fn read_times(section: &Section<'_>) -> Result<(Duration, Duration), Reported> {
         spell(*timeout.get_ref()),
         spell(interval)
     );
-    let hint = "a check must have ended before the next one begins: \
-                shorten the timeout or lengthen the interval";
+    let hint = "a check must end before the next one starts: shorten the timeout or lengthen the \
+                interval";
     Err(section
         .source()
         .error(timeout.span(), message, hint.to_owned()))

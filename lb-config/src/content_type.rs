@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, path::Path};
 
-/// The content type that a file's ending stands for.
+/// Returns the content type for a file name extension.
 pub fn content_type(file: &Path) -> &'static str {
     let ending = file.extension().and_then(OsStr::to_str);
     match ending.map(str::to_ascii_lowercase).as_deref() {

@@ -1,5 +1,5 @@
-//! What is said about a configuration: one [`Diagnostic`] a finding, all errors together in
-//! [`Errors`].
+//! Findings about a configuration: a [`Diagnostic`] for each, and [`Errors`] for all errors of a
+//! file.
 
 use std::{
     error, fmt,
@@ -7,23 +7,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Whether a finding stops the configuration from being used.
+/// Whether a finding prevents the configuration from being used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Severity {
     /// The configuration is refused.
     Error,
-    /// The configuration is used; its author should know this.
+    /// The configuration is used, but is probably not what its author intended.
     Warning,
 }
 
 /// One finding about a configuration file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Diagnostic {
-    /// Whether it stops the configuration from being used.
+    /// Whether the finding prevents the configuration from being used.
     pub severity: Severity,
     /// The file, as the caller named it.
     pub file: PathBuf,
-    /// Where in the file; `None` when it is about the file as a whole.
+    /// The place in the file; `None` if the finding is about the file as a whole.
     pub location: Option<Location>,
     /// What was found, as a sentence without a full stop.
     pub message: String,
@@ -31,31 +31,31 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
-/// A place in a file, with the line as it stands there.
+/// A place in a file, with the text of its line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Location {
     /// The line, counted from 1.
     pub line: u32,
     /// The character in the line, counted from 1.
     pub column: u32,
-    /// The line itself, without its end, control characters other than tab replaced; of a line
-    /// that is too long for a terminal the part around the place.
+    /// The line without its line end, control characters other than tab replaced. Only the part
+    /// around the place if the line is too long for a terminal.
     pub snippet: String,
-    /// How many characters of `snippet` stand before the place.
+    /// Number of characters of `snippet` before the place.
     pub marker: u32,
-    /// How many characters are meant, at least 1.
+    /// Number of characters to mark, at least 1.
     pub width: u32,
 }
 
 impl Diagnostic {
-    /// The line, counted from 1; `None` when it is about the file as a whole.
+    /// The line, counted from 1; `None` if the finding is about the file as a whole.
     #[must_use]
     pub fn line(&self) -> Option<u32> {
         self.location.as_ref().map(|location| location.line)
     }
 
-    /// The finding as text of several lines, in the manner of rustc, without a line end at its
-    /// end. `colour` adds ANSI colours: only for a terminal.
+    /// Renders the finding as several lines in the style of rustc, without a final line end.
+    /// `colour` adds ANSI colours, for terminals only.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let paint = Paint { colour };
@@ -92,8 +92,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Every error of a configuration, in the order of the file; at least one. Of more than a thousand
-/// the first thousand, and how many there are.
+/// All errors of a configuration, in the order of the file; at least one. If there are more than a
+/// thousand, the first thousand and the total.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Errors {
     shown: Vec<Diagnostic>,
@@ -101,12 +101,12 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// The first of `count` errors.
+    /// Makes a value of the first ones of `count` errors.
     pub(super) fn new(shown: Vec<Diagnostic>, count: usize) -> Self {
         Self { shown, count }
     }
 
-    /// These errors, in the order of the file; `None` when there is none.
+    /// Sorts errors into the order of the file; `None` if there are none.
     #[must_use]
     pub fn of(mut errors: Vec<Diagnostic>) -> Option<Self> {
         errors.sort_by_key(|error| {
@@ -117,7 +117,7 @@ impl Errors {
         (count > 0).then(|| Self::new(errors, count))
     }
 
-    /// An error about the file as a whole.
+    /// Makes an error about the file as a whole.
     pub(super) fn about_file(file: &Path, message: String, hint: &str) -> Self {
         let error = Diagnostic {
             severity: Severity::Error,
@@ -135,8 +135,8 @@ impl Errors {
         &self.shown
     }
 
-    /// Every error, a blank line between two, and a line that counts them. `colour` adds ANSI
-    /// colours: only for a terminal.
+    /// Renders every error, separated by blank lines, and a line with their number. `colour` adds
+    /// ANSI colours, for terminals only.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let mut text = String::new();
@@ -185,7 +185,7 @@ fn render_location(
     } = location;
     let gutter = " ".repeat(digits(*line));
     let bar = paint.with(BLUE, "|");
-    // A tab before the marker is as wide as the tab above it.
+    // Tabs are kept, so that the marker is as far to the right as the text above it.
     let indent: String = snippet
         .chars()
         .take(*offset as usize)
@@ -205,7 +205,7 @@ fn render_hint(text: &mut String, hint: &str, gutter: usize, paint: Paint) {
     let gutter = " ".repeat(gutter);
     let mark = paint.with(BLUE, "=");
     let label = paint.with(BOLD, "help");
-    // The second and later lines of a hint stand under the first.
+    // The second and later lines of a hint are aligned with the first.
     let hint = hint.replace('\n', &format!("\n{gutter}         "));
     _ = write!(text, "\n{gutter} {mark} {label}: {hint}");
 }

@@ -38,14 +38,14 @@ pub(super) static ROOT: Schema = Schema {
     ],
 };
 
-/// A configuration, and what its author should know about it all the same.
+/// A valid configuration with its warnings.
 #[derive(Clone, Debug)]
 pub struct Parsed {
     /// The configuration.
     pub config: Config,
     /// Warnings, in the order of the file.
     pub warnings: Vec<Diagnostic>,
-    /// Where its backends stand in the file.
+    /// The places of its backends in the file.
     pub places: Places,
 }
 
@@ -53,8 +53,7 @@ impl Config {
     /// Reads a file and parses it.
     ///
     /// # Errors
-    ///
-    /// The file cannot be read, is no UTF-8 or is larger than 4 MiB; and those of [`Self::parse`].
+    /// The file cannot be read, is not UTF-8 or is larger than 4 MiB; and those of [`Self::parse`].
     pub fn load(file: &Path) -> Result<Parsed, Errors> {
         let text = read_file(file)?;
         Self::parse(file, &text)
@@ -63,16 +62,15 @@ impl Config {
     /// Parses and validates a configuration. `file` is for the messages only.
     ///
     /// # Errors
-    ///
-    /// Every error of the text, in its order. Where it is not TOML, those of its syntax alone.
+    /// All errors of the text, in its order. If it is not TOML, only syntax errors.
     pub fn parse(file: &Path, text: &str) -> Result<Parsed, Errors> {
         let source = Source::new(file, text);
         let document = document(&source, file, text);
         let warnings = source.finish()?;
-        // A value that is missing without a reason would be a mistake of the parser itself.
+        // A value that is missing without an error is a fault of the parser itself.
         let (config, places) = document.map_err(|Reported| {
             let message = "the configuration could not be read".to_owned();
-            Errors::about_file(file, message, "this is a mistake in lb: please report it")
+            Errors::about_file(file, message, "this is a fault in lb: please report it")
         })?;
         Ok(Parsed {
             config,
@@ -82,7 +80,7 @@ impl Config {
     }
 }
 
-/// More than 16,384 backends take; a wrong path may name something endless.
+/// Largest file in bytes: more than 16,384 backends need. A wrong path may name an endless device.
 const LARGEST: u64 = 4 << 20;
 
 fn read_file(file: &Path) -> Result<String, Errors> {
@@ -96,7 +94,7 @@ fn read_file(file: &Path) -> Result<String, Errors> {
         })?;
     if bytes.len() as u64 > LARGEST {
         let message = "the configuration is larger than 4 MiB".to_owned();
-        return Err(fail(message, "is it the right file?"));
+        return Err(fail(message, "check that --config names an lb.toml"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
@@ -171,7 +169,8 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     Ok((config, places))
 }
 
-/// Reads a section that a file has once; an optional one that it has not is read as an empty one.
+/// Reads a section that a file may have once. An optional one that is missing is read as an empty
+/// one.
 fn single<T>(
     root: &Section<'_>,
     schema: &'static Schema,
@@ -208,7 +207,7 @@ fn read_pools(root: &Section<'_>) -> Result<Vec<PoolDraft>, Reported> {
     }
     let pools: Vec<_> = sections.iter().map(pool::read).collect();
     let names = pools.iter().filter_map(|pool| pool.name.as_ref());
-    // What stands twice is reported, and checked further all the same.
+    // Duplicates are reported and still checked further.
     _ = unique::refuse_twice("pool", "in this file", names, root.source());
     Ok(pools)
 }
@@ -232,7 +231,7 @@ fn read_services(
     Ok(services)
 }
 
-/// Reports every source address that a service listens on: the backends see that one anyway.
+/// Reports every source address that a service listens on: backends see that one in any case.
 fn refuse_own_sources(
     addresses: &[Spanned<Ipv4Addr>],
     services: &[ServiceDraft],
@@ -247,10 +246,11 @@ fn refuse_own_sources(
             .clone()
             .find(|listener| listener.get_ref().ip() == ip)
         {
-            let message = format!("source address \"{ip}\" is one that a service listens on");
+            let message =
+                format!("source address \"{ip}\" is also the listen address of a service");
             let hint = format!(
-                "backends see the service's own address anyway: write another; the service is in \
-                 line {}",
+                "backends see the service's own address in any case: write another; the service is \
+                 in line {}",
                 source.line(&listener.span())
             );
             source.error(address.span(), message, hint);
@@ -296,7 +296,7 @@ fn warn_of_idle_pools(source: &Source<'_>, pools: &[PoolDraft], services: &[Serv
             .any(|service| service.pool_names.contains(name.get_ref()));
         if !used {
             let message = format!("no service uses pool \"{}\"", name.get_ref());
-            let hint = "leave it out, or name it in a service";
+            let hint = "remove the pool, or name it in a service";
             source.warning(name.span(), message, hint.to_owned());
         }
     }

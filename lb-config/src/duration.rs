@@ -1,12 +1,12 @@
-//! Durations as the configuration writes them: `100ms`, `2s`, `1m30s`.
+//! Durations in the configuration: `100ms`, `2s`, `1m30s`.
 
 use std::time::Duration;
 
-/// The units, from the longest, with their milliseconds.
+/// The units from the longest to the shortest, in milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Reads a duration: whole numbers, each with `h`, `m`, `s` or `ms`, the longest unit first, no
-/// unit twice. `None` for anything else.
+/// Parses a duration: whole numbers, each with `h`, `m`, `s` or `ms`, the longest unit first, no
+/// unit twice. `None` for any other text.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut units = UNITS.iter();
@@ -14,7 +14,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let (number, after) = split(rest, |byte| byte.is_ascii_digit());
         let (unit, after) = split(after, |byte| byte.is_ascii_lowercase());
-        // Going on with the same iterator is what refuses a unit twice or out of order.
+        // Continuing the same iterator refuses a unit that is repeated or out of order.
         let (_, size) = units.find(|(name, _)| *name == unit)?;
         let number: u64 = number.parse().ok()?;
         milliseconds = milliseconds.checked_add(number.checked_mul(*size)?)?;
@@ -23,7 +23,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_millis(milliseconds))
 }
 
-/// Writes a duration of whole milliseconds as [`parse`] reads it.
+/// Formats a duration, in whole milliseconds, as [`parse`] reads it.
 pub(super) fn spell(duration: Duration) -> String {
     let mut milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();

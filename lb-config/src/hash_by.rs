@@ -1,4 +1,4 @@
-//! `hash_by`: what of a request a pool that balances by hash looks at.
+//! `hash_by`: the part of a request that a pool with `balance = "hash"` hashes.
 
 use toml::Spanned;
 
@@ -17,11 +17,11 @@ pub(super) static HASH_BY: Key<Text<HashBy>> = Key {
         what: "`\"uri\"`, `\"path\"`, `\"header:NAME\"` or `\"cookie:NAME\"`",
         parse,
     },
-    absent: Absent::Means("none; `balance = \"hash\"` must have it"),
-    meaning: "With `balance = \"hash\"`: what requests to one backend have in common: the path with \
-              its query, the path alone, the first line of a header, or a cookie. Requests that have \
-              no such header or cookie go to each backend in turn. See \
-              [consistent hashing](balancing.md#consistent-hashing).",
+    absent: Absent::Means("none; required with `balance = \"hash\"`"),
+    meaning: "With `balance = \"hash\"`: the part of a request that is hashed: the path with its \
+              query, the path alone, the first line of a header, or a cookie. Requests without \
+              that header or cookie go to each backend in turn. See [consistent \
+              hashing](balancing.md#consistent-hashing).",
 };
 
 fn parse(text: &str) -> Result<HashBy, Complaint> {
@@ -32,16 +32,16 @@ fn parse(text: &str) -> Result<HashBy, Complaint> {
         None if text == "path" => Ok(HashBy::Path),
         Some(("header", name)) => match http::HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Ok(HashBy::Header(name.as_str().to_owned())),
-            Err(_) => Err(Complaint::new("names no header", hint)),
+            Err(_) => Err(Complaint::new("does not name a header", hint)),
         },
         Some(("cookie", name)) => (COOKIE_NAME.parse)(name)
             .map(HashBy::Cookie)
-            .map_err(|_| Complaint::new("names no cookie", hint)),
-        _ => Err(Complaint::new("is nothing to hash by", hint)),
+            .map_err(|_| Complaint::new("does not name a cookie", hint)),
+        _ => Err(Complaint::new("is not supported", hint)),
     }
 }
 
-/// Reads it: with a balance that hashes, and with no other.
+/// Reads `hash_by`, which `balance = "hash"` requires and no other balance allows.
 pub(super) fn read(
     section: &Section<'_>,
     balance: Option<&Spanned<Balance>>,
@@ -52,7 +52,7 @@ pub(super) fn read(
     };
     match (hash_by, balance.get_ref()) {
         (None, Balance::Hash) => {
-            let message = format!("{} has balance = \"hash\" and no hash_by", section.label());
+            let message = format!("{} has balance = \"hash\", but no hash_by", section.label());
             let hint = "add: hash_by = \"uri\", or \"path\", \"header:NAME\", \"cookie:NAME\"";
             Err(section
                 .source()

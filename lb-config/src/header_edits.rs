@@ -13,23 +13,24 @@ use super::{
     source::{Reported, Source},
 };
 
-/// Changes at most of one kind, in one place.
+/// Most changes of one section.
 const MOST: usize = 64;
 
-const REQUESTS: &str = "Changes of the header of requests before they are forwarded. Of a name that \
-    is set or removed the client's own lines go, also those that write `_` for `-`. Refused: fields \
-    that belong to a connection or say how a message is framed, `Host`, and those that lb writes \
-    itself (`X-Forwarded-*`, `Client-Cert*`, `X-Client-Cert*`). Values may have the variables `{client_ip}`, `{scheme}`, `{host}` (without a port), \
-    `{bare_host}` (the same without `www.`), `{path}` and `{query}` (with its `?`).";
+const REQUESTS: &str = "Changes of the header of requests before they are forwarded. Where a name \
+    is set or removed, the client's own lines of that name are removed, also those that write `_` \
+    for `-`. Refused: fields that belong to a connection or frame a message, `Host`, and those \
+    that lb writes itself (`X-Forwarded-*`, `Client-Cert*`, `X-Client-Cert*`). Values may have the \
+    variables `{client_ip}`, `{scheme}`, `{host}` (without a port), `{bare_host}` (the same \
+    without `www.`), `{path}` and `{query}` (with its `?`).";
 
-const RESPONSES: &str = "Changes of the header of responses, those of backends and lb's own. Fields \
-    that belong to a connection or say how a message is framed are refused.";
+const RESPONSES: &str = "Changes of the header of responses, those of backends and lb's own. \
+    Fields that belong to a connection or frame a message are refused.";
 
 pub(super) static OF_REQUESTS: Schema = Schema {
     name: "request_headers",
     header: "[service.request_headers]",
     about: REQUESTS,
-    presence: "For `http` and `https`. May be left out.",
+    presence: "For `http` and `https`. Optional.",
     keys: &[&SET_IN_REQUESTS, &ADD_TO_REQUESTS, &REMOVE_FROM_REQUESTS],
     tables: &[],
 };
@@ -38,7 +39,7 @@ pub(super) static OF_RESPONSES: Schema = Schema {
     name: "response_headers",
     header: "[service.response_headers]",
     about: RESPONSES,
-    presence: "For `http` and `https`. May be left out.",
+    presence: "For `http` and `https`. Optional.",
     keys: &[&SET_IN_RESPONSES, &ADD_TO_RESPONSES, &REMOVE_FROM_RESPONSES],
     tables: &[],
 };
@@ -46,9 +47,9 @@ pub(super) static OF_RESPONSES: Schema = Schema {
 pub(super) static OF_ROUTE_REQUESTS: Schema = Schema {
     name: "request_headers",
     header: "[service.route.request_headers]",
-    about: "The same as `[service.request_headers]` for the requests of this route, after those: \
-            what it sets or removes is decided here.",
-    presence: "May be left out.",
+    about: "The same as `[service.request_headers]` for the requests of this route. Applied after \
+            those of the service, so that this section overrides them.",
+    presence: "Optional.",
     keys: &[&SET_IN_REQUESTS, &ADD_TO_REQUESTS, &REMOVE_FROM_REQUESTS],
     tables: &[],
 };
@@ -56,9 +57,9 @@ pub(super) static OF_ROUTE_REQUESTS: Schema = Schema {
 pub(super) static OF_ROUTE_RESPONSES: Schema = Schema {
     name: "response_headers",
     header: "[service.route.response_headers]",
-    about: "The same as `[service.response_headers]` for the responses to requests of this route, \
-            after those: what it sets or removes is decided here.",
-    presence: "May be left out.",
+    about: "The same as `[service.response_headers]` for the responses to requests of this route. \
+            Applied after those of the service, so that this section overrides them.",
+    presence: "Optional.",
     keys: &[&SET_IN_RESPONSES, &ADD_TO_RESPONSES, &REMOVE_FROM_RESPONSES],
     tables: &[],
 };
@@ -82,14 +83,15 @@ static SET_IN_REQUESTS: Key<Values> = Key {
     name: "set",
     kind: REQUEST_VALUES,
     absent: Absent::Means("none"),
-    meaning: "One line in place of all of that name: `set = { X-Real-IP = \"{client_ip}\" }`.",
+    meaning: "One line that replaces all lines of that name: `set = { X-Real-IP = \"{client_ip}\" \
+              }`.",
 };
 
 static ADD_TO_REQUESTS: Key<Values> = Key {
     name: "add",
     kind: REQUEST_VALUES,
     absent: Absent::Means("none"),
-    meaning: "A line besides those of that name.",
+    meaning: "A line in addition to those of that name.",
 };
 
 static REMOVE_FROM_REQUESTS: Key<Names> = Key {
@@ -99,22 +101,22 @@ static REMOVE_FROM_REQUESTS: Key<Names> = Key {
         noun: "header",
     },
     absent: Absent::Means("none"),
-    meaning: "Names whose lines are left out.",
+    meaning: "Names whose lines are removed.",
 };
 
 static SET_IN_RESPONSES: Key<Values> = Key {
     name: "set",
     kind: RESPONSE_VALUES,
     absent: Absent::Means("none"),
-    meaning: "One line in place of all of that name: \
-              `set = { Strict-Transport-Security = \"max-age=31536000\" }`.",
+    meaning: "One line that replaces all lines of that name: `set = { Strict-Transport-Security = \
+              \"max-age=31536000\" }`.",
 };
 
 static ADD_TO_RESPONSES: Key<Values> = Key {
     name: "add",
     kind: RESPONSE_VALUES,
     absent: Absent::Means("none"),
-    meaning: "A line besides those of that name.",
+    meaning: "A line in addition to those of that name.",
 };
 
 static REMOVE_FROM_RESPONSES: Key<Names> = Key {
@@ -124,10 +126,10 @@ static REMOVE_FROM_RESPONSES: Key<Names> = Key {
         noun: "header",
     },
     absent: Absent::Means("none"),
-    meaning: "Names whose lines are left out.",
+    meaning: "Names whose lines are removed.",
 };
 
-/// Reads both changes of a service or a route.
+/// Reads the header changes of a service or a route, for requests and for responses.
 pub(super) fn read(
     section: &Section<'_>,
     requests: &'static Schema,

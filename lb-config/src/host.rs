@@ -27,7 +27,7 @@ pub(super) static NODE: Schema = Schema {
     name: "node",
     header: "[node]",
     about: "This host.",
-    presence: "Must be given.",
+    presence: "Required.",
     keys: &[&NODE_NAME, &INTERFACE, &INTERFACES],
     tables: &[],
 };
@@ -36,15 +36,15 @@ static NODE_NAME: Key<Text<Name>> = Key {
     name: "name",
     kind: text::NAME,
     absent: Absent::Refused("\"lb-a\""),
-    meaning: "The name that this host goes by in status and logs.",
+    meaning: "The name of this host in status and logs.",
 };
 
 static INTERFACE: Key<Text<String>> = Key {
     name: "interface",
     kind: text::INTERFACE,
     absent: Absent::Elsewhere("\"eth0\"", "`interfaces` is"),
-    meaning: "The network interface that the XDP program is attached to, where packets of clients \
-              and of backends come in by the same one.",
+    meaning: "The network interface that the XDP program is attached to, if packets of clients and \
+              of backends arrive on the same one.",
 };
 
 static INTERFACES: Key<List<Text<String>>> = Key {
@@ -54,11 +54,11 @@ static INTERFACES: Key<List<Text<String>>> = Key {
         noun: "interface",
     },
     absent: Absent::Means("`interface` alone"),
-    meaning: "In place of `interface`: every network interface that clients and backends are \
-              behind, the clients' first. The XDP program is attached to each. `[ha]` sends \
-              multicast adverts out of the first one and puts the addresses that move on it; a \
-              backend of a `tcp` service whose route leaves by no interface of the list is \
-              refused.",
+    meaning: "In place of `interface`: every network interface on which packets of clients and \
+              backends arrive, the clients' first. The XDP program is attached to each. `[ha]` \
+              sends multicast adverts out of the first one and adds the addresses that move to it. \
+              A backend of a `tcp` service is refused if its route does not leave by an interface \
+              of this list.",
 };
 
 /// Reads `[node]`.
@@ -71,14 +71,14 @@ pub(super) fn node(section: &Section<'_>) -> Result<Node, Reported> {
     })
 }
 
-/// The one interface or the list, whichever the file has.
+/// Reads `interface` or `interfaces`, whichever the file has.
 fn interfaces(section: &Section<'_>) -> Result<Interfaces, Reported> {
     let one = section.optional(&INTERFACE);
     let several = section.optional(&INTERFACES);
     let several_at = section.place(INTERFACES.name);
     if let (Some(_), Some(list)) = (section.place(INTERFACE.name), several_at) {
         let message = "[node] has both interface and interfaces".to_owned();
-        let hint = "keep one of them: every interface stands in the list, the clients' first";
+        let hint = "keep one of them: interfaces lists every interface, the clients' first";
         return Err(section.source().error(list, message, hint.to_owned()));
     }
     match several? {
@@ -102,7 +102,8 @@ fn listed(section: &Section<'_>, list: Spanned<Listed<String>>) -> Result<Interf
     once?;
     if count > most {
         let message = format!("interfaces has {count} entries");
-        let hint = format!("the XDP program can be attached to {most}");
+        let hint =
+            format!("at most {most} are allowed: the XDP program can be attached to no more");
         return Err(source.error(place, message, hint));
     }
     Interfaces::new(names).ok_or_else(|| {
@@ -115,7 +116,7 @@ pub(super) static ADMIN: Schema = Schema {
     name: "admin",
     header: "[admin]",
     about: "Where the operator and Prometheus reach the agent.",
-    presence: "May be left out.",
+    presence: "Optional.",
     keys: &[&ADMIN_LISTEN_KEY, &SOCKET],
     tables: &[],
 };
@@ -124,8 +125,8 @@ static ADMIN_LISTEN_KEY: Key<Text<SocketAddr>> = Key {
     name: "listen",
     kind: ADMIN_LISTEN,
     absent: Absent::Is("\"127.0.0.1:9145\""),
-    meaning: "HTTP: `/metrics`, `/healthz`, `/` and the JSON status. Reading only. It has no \
-              password: an address that others reach shows them the status.",
+    meaning: "HTTP: `/metrics`, `/healthz`, `/` and the JSON status, read-only and without a \
+              password: everyone who reaches the address can read the status.",
 };
 
 static SOCKET: Key<Text<PathBuf>> = Key {
@@ -136,13 +137,13 @@ static SOCKET: Key<Text<PathBuf>> = Key {
               mode is 0600.",
 };
 
-/// `[admin]`, with what the search for listeners that clash needs to know.
+/// `[admin]`, with the place of its listener for the check for overlapping listeners.
 pub(super) struct AdminDraft {
     /// The section.
     pub(super) admin: Admin,
-    /// Where it listens, with the place of that.
+    /// The listen address, with its place in the file.
     pub(super) listen: Spanned<SocketAddr>,
-    /// Whether the file says so, or it is the default.
+    /// Whether the file sets `listen`; otherwise it is the default.
     pub(super) listen_given: bool,
 }
 
@@ -165,7 +166,7 @@ pub(super) static DATAPLANE: Schema = Schema {
     name: "dataplane",
     header: "[dataplane]",
     about: "The packet path in the kernel.",
-    presence: "May be left out.",
+    presence: "Optional.",
     keys: &[
         &PIN_PATH,
         &MAX_CONNECTIONS,
@@ -180,23 +181,24 @@ static PIN_PATH: Key<Text<PathBuf>> = Key {
     name: "pin_path",
     kind: text::PIN_PATH,
     absent: Absent::Is("\"/sys/fs/bpf/lb\""),
-    meaning: "Where maps, program and links are pinned. Two agents on one host need two folders.",
+    meaning: "The folder of the pinned maps, program and links. Two agents on one host need two \
+              folders.",
 };
 
 static MAX_CONNECTIONS: Key<Whole<u32>> = Key {
     name: "max_connections",
     kind: Whole(RangeInclusive::new(1_024, 4_000_000)),
     absent: Absent::Is("250000"),
-    meaning: "Connections that the kernel has room for, at 256 to 512 bytes each.",
+    meaning: "Most connections that the kernel tracks, at 256 to 512 bytes each.",
 };
 
 static SOURCE_PORTS: Key<Text<RangeInclusive<u16>>> = Key {
     name: "source_ports",
     kind: text::PORTS,
     absent: Absent::Is("\"1024-65535\""),
-    meaning: "Source ports of NAT, both ends included, less those that the host itself uses: where it \
-              listens, and the upper 8,192 of `net.ipv4.ip_local_port_range`. The agent reserves \
-              them from the kernel's own.",
+    meaning: "Source ports of NAT, both ends included, except those that the host itself uses: the \
+              ports that it listens on, and the upper 8,192 of `net.ipv4.ip_local_port_range`. The \
+              agent reserves the others, so that the kernel does not use them.",
 };
 
 static SOURCE_ADDRESSES: Key<List<Text<Ipv4Addr>>> = Key {
@@ -206,11 +208,11 @@ static SOURCE_ADDRESSES: Key<List<Text<Ipv4Addr>>> = Key {
         noun: "source address",
     },
     absent: Absent::Is("[]"),
-    meaning: "Further addresses that backends see with `forward = \"nat\"`, besides the service's own: \
-              each adds as many source ports at each backend as `source_ports` has. At most 8, \
-              none of which a service listens on. Each must be on an interface of this host, and \
-              stays there: see [source ports](operations.md#source-ports). A change needs \
-              `lb unload`.",
+    meaning: "Further source addresses of packets to backends with `forward = \"nat\"`, in \
+              addition to the service's own: each adds as many source ports at each backend as \
+              `source_ports` has. At most 8, none of which a service listens on. Each must be on \
+              an interface of this host, and must stay there: see [source \
+              ports](operations.md#source-ports). A change needs `lb unload`.",
 };
 
 static XDP_MODE: Key<Choice<XdpModeChoice>> = Key {
@@ -226,14 +228,14 @@ static XDP_MODE: Key<Choice<XdpModeChoice>> = Key {
     absent: Absent::Is("\"auto\""),
     meaning: "How the XDP program is attached. `auto`: native where the driver of every interface \
               has it, or else generic on all of them, with a warning in the log that says why and \
-              what to do. `native`: native, or the agent refuses to start.",
+              what to do. `native`: native; the agent does not start without it.",
 };
 
-/// `[dataplane]`, with what the search for services on its addresses needs to know.
+/// `[dataplane]`, with the places of its source addresses for the check against listen addresses.
 pub(super) struct DataplaneDraft {
     /// The section, if all of it is valid.
     pub(super) dataplane: Result<Dataplane, Reported>,
-    /// Those of its source addresses that are valid, with the place of each.
+    /// The valid ones of its source addresses, with their places.
     pub(super) source_addresses: Vec<Spanned<Ipv4Addr>>,
 }
 
@@ -261,7 +263,7 @@ pub(super) fn dataplane(section: &Section<'_>) -> DataplaneDraft {
     }
 }
 
-/// The source addresses that are valid, and whether those are all and without fault.
+/// Reads the valid source addresses; the second value is an error if any is not valid.
 fn source_addresses(section: &Section<'_>) -> (Vec<Spanned<Ipv4Addr>>, Result<(), Reported>) {
     let list = match section.value(&SOURCE_ADDRESSES) {
         Ok(list) => list,
@@ -273,7 +275,10 @@ fn source_addresses(section: &Section<'_>) -> (Vec<Spanned<Ipv4Addr>>, Result<()
     let once = unique::refuse_twice("source address", "in this list", items.iter(), source);
     let few = if items.len() > most {
         let message = format!("source_addresses has {} entries", items.len());
-        let hint = format!("there is room for {most}, besides the addresses of the services");
+        let hint = format!(
+            "at most {most} are allowed, in addition to the addresses of the \
+                            services"
+        );
         Err(source.error(place, message, hint))
     } else {
         Ok(())
@@ -285,7 +290,7 @@ pub(super) static HTTP: Schema = Schema {
     name: "http",
     header: "[http]",
     about: "Limits of the HTTP front: all services of mode `http` and `https` share them.",
-    presence: "May be left out.",
+    presence: "Optional.",
     keys: &[
         &WORKERS,
         &DRAIN_TIMEOUT,
@@ -303,7 +308,7 @@ pub(super) static HTTP: Schema = Schema {
 static WORKERS: Key<Whole<u32>> = Key {
     name: "workers",
     kind: Whole(RangeInclusive::new(1, 1_024)),
-    absent: Absent::Means("one a core"),
+    absent: Absent::Means("one per core"),
     meaning: "Worker threads.",
 };
 
@@ -311,8 +316,8 @@ static DRAIN_TIMEOUT: Key<Time> = Key {
     name: "drain_timeout",
     kind: Time::milliseconds(1, 24 * 3_600_000),
     absent: Absent::Is("\"1h\""),
-    meaning: "How long after `lb upgrade` the process before may let its connections last: WebSockets, \
-              downloads and server-sent events. Then they are ended.",
+    meaning: "How long the previous process may keep its connections after `lb upgrade`: \
+              WebSockets, downloads and server-sent events. Then they are closed.",
 };
 
 static MAX_HEADER_BYTES: Key<Whole<u32>> = Key {
@@ -326,46 +331,46 @@ static MAX_CONNECTIONS_OF_CLIENTS: Key<Whole<u32>> = Key {
     name: "max_connections",
     kind: Whole(RangeInclusive::new(16, 16_777_216)),
     absent: Absent::Means("65536"),
-    meaning: "The most client connections at once; each worker has an equal part. No more than half \
-              of the descriptors that the process may have, less 128: the other half is for \
-              backends, and those 128 for the admin listener, checks and the peer. Where the limit \
-              is reached, the connections that have been without a request for longest are closed \
-              first.",
+    meaning: "Most concurrent client connections; each worker has an equal part. At most half of \
+              the descriptors that the process may have, minus 128: the other half is for \
+              backends, and the 128 are for the admin listener, checks and the peer. When the \
+              limit is reached, the connections that have been idle for longest are closed first.",
 };
 
 static MAX_CONNECTIONS_PER_CLIENT: Key<Whole<u32>> = Key {
     name: "max_connections_per_client",
     kind: Whole(RangeInclusive::new(0, 16_777_216)),
     absent: Absent::Is("0"),
-    meaning: "The most connections at once from one IPv4 address or one IPv6 /64, over all services \
-              of mode `http` and `https`; one more is closed at once. 0: no limit, as many people \
-              may share an address. `trusted_proxies` have none.",
+    meaning: "Most concurrent connections from one IPv4 address or one IPv6 /64, over all services \
+              of mode `http` and `https`; further ones are closed immediately. 0: no limit, \
+              because many people may share an address. `trusted_proxies` have no limit.",
 };
 
 static CONNECTION_BUFFER_BYTES: Key<Whole<u32>> = Key {
     name: "connection_buffer_bytes",
     kind: Whole(RangeInclusive::new(16_384, 1_073_741_824)),
     absent: Absent::Is("1048576"),
-    meaning: "The most bytes of responses that wait for one client over HTTP/2. Backends that send \
-              more to it are not read from until it has taken some. More helps a client that is \
-              far away and loads much at once. Connections that are open keep what they began \
-              with.",
+    meaning: "Most bytes of responses that are buffered for one client connection over HTTP/2. At \
+              this limit, backends are not read from until the client has received some. A larger \
+              value helps distant clients that load many resources in parallel. Open connections \
+              keep the value that they started with.",
 };
 
 static BUFFER_BYTES: Key<Whole<u32>> = Key {
     name: "buffer_bytes",
     kind: Whole(RangeInclusive::new(1_048_576, 4_294_967_295)),
     absent: Absent::Is("268435456"),
-    meaning: "The most bytes of responses that wait for all clients together; each worker has an \
-              equal part. One connection gets at most an eighth of what is still free, and 16 KiB \
-              in any case.",
+    meaning: "Most bytes of responses that are buffered for all clients together; each worker has \
+              an equal part. One connection gets at most an eighth of what is still free, and at \
+              least 16 KiB.",
 };
 
 static IDLE_CONNECTIONS: Key<Whole<u32>> = Key {
     name: "idle_connections",
     kind: Whole(RangeInclusive::new(0, 65_536)),
     absent: Absent::Is("64"),
-    meaning: "Idle connections that one worker keeps to one backend. 0: every request connects.",
+    meaning: "Idle connections that one worker keeps open to one backend. 0: every request opens a \
+              connection.",
 };
 
 static TRUSTED_PROXIES: Key<List<Text<IpAddr>>> = Key {
@@ -375,8 +380,8 @@ static TRUSTED_PROXIES: Key<List<Text<IpAddr>>> = Key {
         noun: "proxy address",
     },
     absent: Absent::Is("[]"),
-    meaning: "Proxies in front of this host whose `X-Forwarded-*` headers are believed and \
-              extended. Those of everyone else are replaced.",
+    meaning: "Proxies in front of this host whose `X-Forwarded-*` headers are trusted and \
+              extended. Those of all other clients are replaced.",
 };
 
 /// Reads `[http]`.
@@ -392,7 +397,7 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     let trusted_proxies = section.value(&TRUSTED_PROXIES);
     let timeouts = timeouts::of_all(section);
     Ok(Http {
-        workers: workers?.map_or_else(one_a_core, |workers| {
+        workers: workers?.map_or_else(one_per_core, |workers| {
             NonZeroUsize::new(*workers.get_ref() as usize).unwrap_or(NonZeroUsize::MIN)
         }),
         timeouts: timeouts?,
@@ -407,6 +412,6 @@ pub(super) fn http(section: &Section<'_>) -> Result<Http, Reported> {
     })
 }
 
-fn one_a_core() -> NonZeroUsize {
+fn one_per_core() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

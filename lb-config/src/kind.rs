@@ -1,4 +1,4 @@
-//! What the value of a key may be: how it is read, and how that is said in words.
+//! Kinds of values: how each is read, and how the reference and hints describe it.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -13,18 +13,18 @@ use super::{
     suggest,
 };
 
-/// A value of the file with its place.
+/// A value in the file with its place.
 pub(super) type Node<'i> = Spanned<DeValue<'i>>;
 
-/// What a value may be.
+/// A kind of value.
 pub(super) trait Kind: Sync {
-    /// What is read.
+    /// The type of a value that has been read.
     type Value;
 
-    /// What is allowed, in words: `whole number, 1 to 256`.
+    /// Describes the allowed values: `whole number, 1 to 256`.
     fn describe(&self) -> String;
 
-    /// Reads a value, or reports every reason why not. `noun` is what messages call it.
+    /// Reads a value, or reports everything that is wrong with it. `noun` is its name in messages.
     fn read(
         &self,
         node: &Node<'_>,
@@ -33,9 +33,9 @@ pub(super) trait Kind: Sync {
     ) -> Result<Self::Value, Reported>;
 }
 
-/// What is wrong with a value: `{noun} {value} {found}`, and what to do about it.
+/// An error about a value: the message is `{noun} {value} {found}`.
 pub(super) struct Complaint {
-    /// How the sentence goes on after the value: `has no port`.
+    /// The rest of the message after the value: `has no port`.
     pub(super) found: String,
     /// What to do about it.
     pub(super) hint: String,
@@ -50,11 +50,11 @@ impl Complaint {
     }
 }
 
-/// Text with a meaning, such as an address.
+/// Text that is parsed, such as an address.
 pub(super) struct Text<T: 'static> {
-    /// What is allowed, in words.
+    /// Describes the allowed values.
     pub(super) what: &'static str,
-    /// Reads it.
+    /// Parses the text.
     pub(super) parse: fn(&str) -> Result<T, Complaint>,
 }
 
@@ -74,7 +74,7 @@ impl<T> Kind for Text<T> {
     }
 }
 
-/// Text or a whole number that is read as its digits: a list of statuses, say.
+/// Text, or a whole number that is parsed as its digits, such as a status or a range of them.
 pub(super) struct TextOrDigits<T: 'static>(pub(super) Text<T>);
 
 impl<T> Kind for TextOrDigits<T> {
@@ -93,7 +93,7 @@ impl<T> Kind for TextOrDigits<T> {
     }
 }
 
-/// A length of time within bounds.
+/// A duration within bounds.
 pub(super) struct Time(pub(super) RangeInclusive<Duration>);
 
 impl Time {
@@ -146,7 +146,8 @@ fn duration_hint(text: &str) -> String {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return format!("give it a unit: \"{text}s\" for seconds or \"{text}ms\" for milliseconds");
     }
-    "write whole numbers with h, m, s or ms, the longest first: \"2s\", \"100ms\", \"1m30s\"".into()
+    "write whole numbers with h, m, s or ms, the largest unit first: \"2s\", \"100ms\", \"1m30s\""
+        .into()
 }
 
 /// A whole number within bounds.
@@ -194,7 +195,7 @@ where
     }
 }
 
-/// The number, where it fits: TOML itself allows any number of digits.
+/// Returns the number, if it fits: TOML itself allows any number of digits.
 fn number(integer: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
@@ -224,7 +225,7 @@ impl Kind for Signed {
     }
 }
 
-/// `1048576` as people read it: `1,048,576`.
+/// Formats a number with separators: `1048576` as `1,048,576`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -255,9 +256,9 @@ impl Kind for Bool {
 
 /// One of several words.
 pub(super) struct Choice<T: 'static> {
-    /// The words and what they stand for.
+    /// The words and their values.
     pub(super) words: &'static [(&'static str, T)],
-    /// Words of the design that this version does not have.
+    /// Words that are reserved for later versions.
     pub(super) later: &'static [&'static str],
 }
 
@@ -290,8 +291,11 @@ impl<T: Copy + Sync> Kind for Choice<T> {
             return Ok(*value);
         }
         if self.later.contains(&text) {
-            let message = format!("{noun} {} is not in this version of lb yet", quoted(text));
-            let hint = format!("this version has {}", self.listed());
+            let message = format!(
+                "{noun} {} is not supported by this version of lb",
+                quoted(text)
+            );
+            let hint = format!("this version supports {}", self.listed());
             return Err(source.error(node.span(), message, hint));
         }
         let message = format!("{noun} cannot be {}", quoted(text));
@@ -324,7 +328,7 @@ fn string<'n>(
     })
 }
 
-/// Reports a value of a type that cannot be meant.
+/// Reports a value of a wrong type.
 pub(super) fn wrong_type(
     node: &Node<'_>,
     noun: &str,
@@ -339,17 +343,17 @@ pub(super) fn wrong_type(
     source.error(node.span(), message, None)
 }
 
-/// A description without the Markdown of the reference page.
+/// Removes the Markdown of the reference page from a description.
 fn plain(description: &str) -> String {
     description.replace('`', "")
 }
 
-/// What messages call the type of a value.
+/// Returns the name of a value's type in messages.
 pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
         DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a point",
+        DeValue::Float(_) => "a decimal number",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "a list",
@@ -357,7 +361,7 @@ pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The text in quotes, fit to stand in a message: escaped, and not longer than a line.
+/// Quotes text for a message: escaped, and cut after 60 characters.
 pub(super) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
     match text.char_indices().nth(LONGEST) {

@@ -1,9 +1,10 @@
-//! The configuration: TOML in, a [`Config`] that cannot be wrong out, or every error at once.
+//! The configuration: parses TOML into a [`Config`] in which every value is valid, or returns all
+//! errors together.
 //!
 //! A section is described once, by a `Schema` of typed keys: the parser, its hints and the
-//! reference page ([`reference_page`]) all read that. Values are read one by one from a tree that
-//! knows the place of each, so that no error hides another; what only the whole file can tell
-//! (names and listeners that stand twice, references) is looked at last.
+//! reference page ([`reference_page`]) all use it. Values are read one by one from a tree with
+//! their places, so that no error hides another. Checks across sections (duplicate names,
+//! overlapping listeners, references) come last.
 
 mod acme;
 mod address;

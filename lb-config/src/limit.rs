@@ -1,4 +1,5 @@
-//! `max_connections` and `[pool.queue]`: how many requests a backend has at once, and where others wait.
+//! `max_connections` and `[pool.queue]`: the most concurrent requests of a backend, and the queue
+//! for the others.
 
 use std::ops::RangeInclusive;
 
@@ -16,16 +17,18 @@ pub(super) static MAX_CONNECTIONS: Key<Whole<u32>> = Key {
     name: "max_connections",
     kind: Whole(RangeInclusive::new(1, 1_000_000)),
     absent: Absent::Means("no limit"),
-    meaning: "Requests that each of its backends has at once, tunnels included, from all services and \
-              workers of this process. What is beyond waits in the queue. For pools of services of \
-              mode `http` and `https`. See [limits and the queue](balancing.md#limits-and-the-queue).",
+    meaning: "Most concurrent requests to each backend, tunnels included, from all services and \
+              workers of this process. Further requests wait in the queue. For pools of services \
+              of mode `http` and `https`. See [limits and the \
+              queue](balancing.md#limits-and-the-queue).",
 };
 
 pub(super) static QUEUE: Schema = Schema {
     name: "queue",
     header: "[pool.queue]",
-    about: "Where requests wait while every backend has its `max_connections`, first come, first served.",
-    presence: "Only with `max_connections`. May be left out.",
+    about: "The queue in which requests wait while every backend has its `max_connections`, first \
+            come, first served.",
+    presence: "Optional, and only with `max_connections`.",
     keys: &[&SIZE, &TIMEOUT],
     tables: &[],
 };
@@ -34,17 +37,17 @@ static SIZE: Key<Whole<u32>> = Key {
     name: "size",
     kind: Whole(RangeInclusive::new(0, 1_000_000)),
     absent: Absent::Is("1_024"),
-    meaning: "Requests that wait at most; one that comes then gets 503. 0: none waits.",
+    meaning: "Most requests that wait; further ones get 503. 0: no request waits.",
 };
 
 static TIMEOUT: Key<Time> = Key {
     name: "timeout",
     kind: Time::milliseconds(1, 3_600_000),
     absent: Absent::Is("\"10s\""),
-    meaning: "How long a request waits at most; then it gets 503.",
+    meaning: "The longest that a request waits; then it gets 503.",
 };
 
-/// Reads both.
+/// Reads `max_connections` and `[pool.queue]`.
 pub(super) fn read(section: &Section<'_>) -> Result<Option<RequestLimit>, Reported> {
     let limit = section.optional(&MAX_CONNECTIONS);
     let queue = section.table(&QUEUE)?;
@@ -53,9 +56,12 @@ pub(super) fn read(section: &Section<'_>) -> Result<Option<RequestLimit>, Report
         Some(queue) => {
             if limit.as_ref().is_ok_and(Option::is_none) {
                 queue.value(&SIZE).and(queue.value(&TIMEOUT))?;
-                let message = format!("{} has a queue and no max_connections", section.label());
-                let hint = "nothing waits without a limit: add max_connections = 100, or leave \
-                            [pool.queue] out";
+                let message = format!(
+                    "{} has [pool.queue], but no max_connections",
+                    section.label()
+                );
+                let hint = "requests wait only where there is a limit: add, for example, \
+                            max_connections = 100, or leave [pool.queue] out";
                 return Err(queue.error(message, hint.to_owned()));
             }
             opened = queue;
@@ -79,6 +85,6 @@ pub(super) fn read(section: &Section<'_>) -> Result<Option<RequestLimit>, Report
     }))
 }
 
-/// What `size` and `timeout` are where there is no table.
+/// The defaults of `size` and `timeout` without `[pool.queue]`.
 const DEFAULT_SIZE: usize = 1_024;
 const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

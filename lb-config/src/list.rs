@@ -1,4 +1,4 @@
-//! Lists: every item is read, whatever the others are.
+//! Lists. Every item is read, even if others are not valid.
 
 use toml::{Spanned, de::DeValue};
 
@@ -9,22 +9,22 @@ use super::{
 
 /// A list.
 pub(super) struct List<K> {
-    /// What stands in it.
+    /// The kind of its items.
     pub(super) of: K,
-    /// What messages call one of them.
+    /// The name of an item in messages.
     pub(super) noun: &'static str,
 }
 
-/// What could be read of a list.
+/// The valid items of a list.
 pub(super) struct Listed<T> {
     /// The items that are valid, in their order.
     pub(super) items: Vec<Spanned<T>>,
-    /// Whether those are all.
+    /// An error if any item is not valid.
     pub(super) complete: Result<(), Reported>,
 }
 
 impl<T> Listed<T> {
-    /// A list without items.
+    /// Makes a list without items.
     pub(super) fn empty() -> Self {
         Self {
             items: Vec::new(),
@@ -32,7 +32,7 @@ impl<T> Listed<T> {
         }
     }
 
-    /// All items, if all of them are valid.
+    /// Returns the items, if all of them are valid.
     pub(super) fn all(self) -> Result<Vec<T>, Reported> {
         self.complete?;
         Ok(self.items.into_iter().map(Spanned::into_inner).collect())
@@ -72,7 +72,7 @@ impl<K: Kind> Kind for List<K> {
     }
 }
 
-/// A list, for which a value alone may stand.
+/// A list, or a single value in place of a list of one.
 pub(super) struct OneOrMore<K>(pub(super) List<K>);
 
 impl<K: Kind> Kind for OneOrMore<K> {

@@ -1,4 +1,4 @@
-//! Listeners that would take each other's connections.
+//! The check for listeners that overlap.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,17 +6,17 @@ use toml::Spanned;
 
 use super::source::Source;
 
-/// A listener, and what messages call it.
+/// A listener with its name in messages.
 pub(super) struct Listener {
-    /// `service "http"`, `[admin]`.
+    /// Its name in messages: `service "http"`, `[admin]`.
     pub(super) label: String,
-    /// Where it listens.
+    /// Its address.
     pub(super) address: Spanned<SocketAddr>,
-    /// Whether the file says so, or it is a default.
+    /// Whether the file sets the address; otherwise it is a default.
     pub(super) given: bool,
 }
 
-/// Reports every listener that overlaps with one before it.
+/// Reports every listener that overlaps with an earlier one.
 pub(super) fn refuse_clashes(listeners: &[Listener], source: &Source<'_>) {
     for (index, listener) in listeners.iter().enumerate() {
         let before = listeners[..index].iter();
@@ -48,8 +48,8 @@ fn report(listener: &Listener, other: &Listener, source: &Source<'_>) {
     source.error(listener.address.span(), message, hint);
 }
 
-/// Whether a connection could belong to either. A wildcard takes the addresses of its family, and
-/// no others: the HTTP front binds `[::]` for IPv6 alone.
+/// Whether a connection could belong to both listeners. A wildcard includes only the addresses of
+/// its family: the HTTP front binds `[::]` for IPv6 only.
 fn overlap(one: &Spanned<SocketAddr>, other: &Spanned<SocketAddr>) -> bool {
     let (one, other) = (one.get_ref(), other.get_ref());
     one.port() == other.port()

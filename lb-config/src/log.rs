@@ -14,8 +14,8 @@ use super::{
 pub(super) static LOG: Schema = Schema {
     name: "log",
     header: "[log]",
-    about: "What is kept of the requests that the agent serves.",
-    presence: "May be left out.",
+    about: "What is recorded of the requests that the agent serves.",
+    presence: "Optional.",
     keys: &[&ERRORS],
     tables: &[&ACCESS],
 };
@@ -24,20 +24,20 @@ static ERRORS: Key<Whole<u32>> = Key {
     name: "errors",
     kind: Whole(RangeInclusive::new(0, 65_536)),
     absent: Absent::Is("256"),
-    meaning: "How many of the last requests, handshakes and connections that ended early are kept \
-              in memory for `lb errors`, at most some 1.5 KiB each.",
+    meaning: "How many of the latest requests, handshakes and connections that ended early are \
+              kept in memory for `lb errors`, at most about 1.5 KiB each.",
 };
 
 static ACCESS: Schema = Schema {
     name: "access",
     header: "[log.access]",
-    about: "A line for each request that the agent serves, when it has ended, however it ended; \
-            for a tunnel (a WebSocket), when the tunnel has. Values that strangers choose are \
-            escaped, so that a line is always one line. No request waits for the log: lines for \
-            which there is no room, as a disk that is slow or full is behind, are dropped and \
-            counted (`lb_access_log_dropped_total`). \
-            [The fields, and how to rotate the file](operations.md#the-access-log).",
-    presence: "May be left out: then there is no access log, and it costs nothing.",
+    about: "A line for each request that the agent serves, written when the request ends for \
+            whatever reason; for a tunnel (a WebSocket), when the tunnel ends. Values that clients \
+            choose are escaped, so that they cannot break a line. No request waits for the log: if \
+            the disk is slow or full and the buffer is full, lines are dropped and counted \
+            (`lb_access_log_dropped_total`). [The fields, and how to rotate the \
+            file](operations.md#the-access-log).",
+    presence: "Optional: without it there is no access log, at no cost.",
     keys: &[&FORMAT, &TO, &TRACE, &CONNECTIONS],
     tables: &[],
 };
@@ -49,39 +49,39 @@ static FORMAT: Key<Text<AccessFormat>> = Key {
         parse: format,
     },
     absent: Absent::Is("\"json\""),
-    meaning: "`json`: an object with every field. `combined`: as Apache and nginx write it. \
-              Anything else is a format of your own, in which `{status}` stands for that field, \
-              and `{{` and `}}` for braces: `\"{client} {method} {target} {status} {total_us}\"`.",
+    meaning: "`json`: an object with every field. `combined`: as Apache and nginx write it. Any \
+              other text is a custom format, in which `{status}` is replaced by that field, and \
+              `{{` and `}}` by braces: `\"{client} {method} {target} {status} {total_us}\"`.",
 };
 
 static TO: Key<Text<LogTarget>> = Key {
     name: "to",
     kind: Text {
-        what: "`\"stdout\"`, `\"syslog\"` or a path from the root",
+        what: "`\"stdout\"`, `\"syslog\"` or an absolute path",
         parse: target,
     },
     absent: Absent::Is("\"stdout\""),
-    meaning: "Where the lines go. A path: the end of that file, which is made with mode 0640 where \
-              there is none, and opened again on SIGUSR1. `syslog`: `/dev/log`, with facility \
-              `local0` and severity `info`.",
+    meaning: "Where the lines are written. A path: appended to that file, which is created with \
+              mode 0640 if it does not exist, and reopened on SIGUSR1. `syslog`: `/dev/log`, with \
+              facility `local0` and severity `info`.",
 };
 
 static TRACE: Key<Bool> = Key {
     name: "trace",
     kind: Bool,
     absent: Absent::Is("false"),
-    meaning: "Begin a trace for each request that belongs to none: without a valid `traceparent` \
-              (W3C Trace Context) the backend is sent a new one, sampled, and no `tracestate`. A \
-              valid one is passed on as it is, with its `tracestate`, and stands in the log, \
-              whether or not this is `true`.",
+    meaning: "Whether to start a trace for each request that belongs to none: a request without a \
+              valid `traceparent` (W3C Trace Context) is forwarded with a new one, sampled, and \
+              without `tracestate`. A valid one is always forwarded unchanged, with its \
+              `tracestate`, and is in the log.",
 };
 
 static CONNECTIONS: Key<Bool> = Key {
     name: "connections",
     kind: Bool,
     absent: Absent::Is("false"),
-    meaning: "A line also for connections that ended early without a request under way: handshakes \
-              that failed, heads that did not come, idle ones that were closed.",
+    meaning: "Whether to write a line also for connections that ended early without a request in \
+              flight: failed handshakes, heads that did not arrive, closed idle connections.",
 };
 
 /// Reads `[log]`.
@@ -116,7 +116,7 @@ fn target(text: &str) -> Result<LogTarget, Complaint> {
             Ok(LogTarget::File(PathBuf::from(path)))
         }
         _ => Err(Complaint::new(
-            "is none of these",
+            "is not a target",
             "write \"stdout\", \"syslog\" or a path that begins with /",
         )),
     }
@@ -130,7 +130,10 @@ fn format(text: &str) -> Result<AccessFormat, Complaint> {
     }
     if let Some(strange) = text.chars().find(|character| character.is_control()) {
         let found = format!("has the control character {strange:?}");
-        return Err(Complaint::new(found, "a line of the log is one line"));
+        return Err(Complaint::new(
+            found,
+            "a control character would break the line: leave it out",
+        ));
     }
     let parts = parts(text)?;
     if !parts
@@ -164,8 +167,8 @@ fn parts(text: &str) -> Result<Vec<FormatPart>, Complaint> {
             parts.push(FormatPart::Field(field(name)?));
             rest = after;
         } else {
-            let hint = "a field is \"{status}\"; for a brace itself, write it twice";
-            return Err(Complaint::new("has a brace without its other half", hint));
+            let hint = "a field is \"{status}\"; write a brace twice for a literal one";
+            return Err(Complaint::new("has an unmatched brace", hint));
         }
     }
     plain.push_str(rest);
@@ -216,10 +219,10 @@ mod tests {
         for (text, found, hint) in [
             ("", "has no field", "json"),
             ("jason", "has no field", "json"),
-            ("{client} {", "has a brace", "write it twice"),
-            ("{client}}", "has a brace", "write it twice"),
+            ("{client} {", "has an unmatched brace", "a brace twice"),
+            ("{client}}", "has an unmatched brace", "a brace twice"),
             ("{statut}", "has no field {statut}", "did you mean status?"),
-            ("{client}\n", "has the control character", "one line"),
+            ("{client}\n", "has the control character", "leave it out"),
         ] {
             let complaint = format(text).map(drop).expect_err("refused");
             assert!(complaint.found.starts_with(found), "{}", complaint.found);

@@ -1,4 +1,4 @@
-//! Tables whose keys the user chooses: every entry is read, whatever the others are.
+//! Tables whose keys the user chooses. Every entry is read, even if others are not valid.
 
 use toml::{Spanned, de::DeValue};
 
@@ -10,11 +10,11 @@ use super::{
 
 /// A table whose keys the user chooses.
 pub(super) struct Map<N: 'static, K> {
-    /// What a key is.
+    /// The kind of its keys.
     pub(super) key: Text<N>,
-    /// What messages call a key.
+    /// The name of a key in messages.
     pub(super) noun: &'static str,
-    /// What stands under it.
+    /// The kind of its values.
     pub(super) of: K,
 }
 
@@ -50,7 +50,7 @@ impl<N, K: Kind> Kind for Map<N, K> {
                 (Err(reported), _) | (_, Err(reported)) => read.complete = Err(reported),
             }
         }
-        // A table is sorted by its keys: the order of the file is what its author sees.
+        // The parser sorts a table by its keys; this restores the order of the file.
         read.items.sort_by_key(|item| item.span().start);
         Ok(read)
     }

@@ -1,4 +1,4 @@
-//! What a configuration is once it has been parsed: every value valid, every reference resolved.
+//! The parsed configuration: every value is valid, every reference resolved.
 
 mod acme;
 mod ha;
@@ -43,31 +43,31 @@ pub use self::{
 pub struct Config {
     /// This host.
     pub node: Node,
-    /// Where the operator and Prometheus reach the agent.
+    /// The listeners for the operator and Prometheus.
     pub admin: Admin,
     /// The packet path.
     pub dataplane: Dataplane,
     /// Limits of the HTTP front, for all its services.
     pub http: Http,
-    /// What is kept of requests.
+    /// The records of requests.
     pub log: Log,
-    /// Where certificates are obtained; `None`: all are files.
+    /// How certificates are obtained; `None`: all are files.
     pub acme: Option<Acme>,
     /// The pools, in the order of the file.
     pub pools: Vec<Arc<Pool>>,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
-    /// High availability with a peer; `None`: this host is alone.
+    /// High availability with a peer; `None`: this host has no peer.
     pub ha: Option<Ha>,
 }
 
 /// The name of a node, service, pool or backend: 1 to 63 of `a-z A-Z 0-9 . _ -` and, for backends
-/// that were given as a bare address, `:` and brackets.
+/// named after their address, `:` and brackets.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// Parses a name; `None` when it is empty, longer than 63 bytes or has other characters.
+    /// Parses a name; `None` if it is empty, longer than 63 bytes or has other characters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| {
@@ -76,7 +76,7 @@ impl Name {
         ((1..=63).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
     }
 
-    /// What stands for a route where none took a request.
+    /// The name in metrics and logs for requests that no route took.
     #[must_use]
     pub fn default_route() -> Self {
         Self(Arc::from("default"))
@@ -104,16 +104,16 @@ impl fmt::Debug for Name {
 /// `[node]`: this host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// The name that this host goes by in status and logs.
+    /// The name of this host in status and logs.
     pub name: Name,
     /// The network interfaces that the XDP program is attached to.
     pub interfaces: Interfaces,
 }
 
-/// `[admin]`: where the operator and Prometheus reach the agent.
+/// `[admin]`: the listeners for the operator and Prometheus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// HTTP: `/metrics`, `/healthz`, `/`, the JSON status. Reading only.
+    /// HTTP: `/metrics`, `/healthz`, `/`, the JSON status, all read-only.
     pub listen: SocketAddr,
     /// The Unix socket of `lb status`, `lb backend …`, `lb failover`, `lb reload`: mode 0600.
     /// Default `/run/lb/lb.sock`.
@@ -123,13 +123,14 @@ pub struct Admin {
 /// `[dataplane]`: the packet path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataplane {
-    /// Where maps, program and links are pinned. Default `/sys/fs/bpf/lb`.
+    /// The folder of the pinned maps, program and links. Default `/sys/fs/bpf/lb`.
     pub pin_path: PathBuf,
-    /// Connections that the kernel has room for. Default 250,000.
+    /// Most connections that the kernel tracks. Default 250,000.
     pub max_connections: u32,
-    /// Source ports of NAT, reserved from the kernel's own. Default 1024-65535.
+    /// Source ports of NAT, which the kernel does not use itself. Default 1024-65535.
     pub source_ports: RangeInclusive<u16>,
-    /// Addresses of this host that backends see besides the service's own. Default none.
+    /// Further source addresses of packets to backends, in addition to the service's own. Default
+    /// none.
     pub source_addresses: Vec<Ipv4Addr>,
     /// Native or generic XDP. Default auto.
     pub xdp_mode: XdpModeChoice,
@@ -138,9 +139,9 @@ pub struct Dataplane {
 /// How the XDP program is attached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum XdpModeChoice {
-    /// Native where the driver of every interface has it, or else generic on all of them.
+    /// Native if the driver of every interface supports it, otherwise generic on all of them.
     Auto,
-    /// Native, or refuse to start.
+    /// Native; the agent does not start without it.
     Native,
     /// Generic.
     Generic,
@@ -149,25 +150,25 @@ pub enum XdpModeChoice {
 /// `[http]`: limits of the HTTP front.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// Worker threads. Default: one a core.
+    /// Number of worker threads. Default: one per core.
     pub workers: NonZeroUsize,
-    /// How long is waited, for services that do not say otherwise.
+    /// Timeouts of services that do not set their own.
     pub timeouts: Timeouts,
-    /// How long connections may last in a process that another has taken over from. Default 1 h.
+    /// How long connections may last in a process after `lb upgrade` replaced it. Default 1 h.
     pub drain_timeout: Duration,
-    /// Bytes of a request's or response's head. Default 16384.
+    /// Longest head of a request or response, in bytes. Default 16,384.
     pub max_header_bytes: usize,
-    /// Client connections at once. Default: 65,536.
+    /// Most concurrent client connections. Default: 65,536.
     pub max_connections: Option<usize>,
-    /// Connections at once from one address of IPv4 or one /64 of IPv6; 0: no limit. Default 0.
+    /// Most concurrent connections from one IPv4 address or one IPv6 /64; 0: no limit. Default 0.
     pub max_connections_per_client: usize,
-    /// Bytes of responses that wait for one client over HTTP/2. Default 1,048,576.
+    /// Most bytes of responses buffered for one client over HTTP/2. Default 1,048,576.
     pub connection_buffer_bytes: usize,
-    /// Bytes of responses that wait for all clients together. Default 268,435,456.
+    /// Most bytes of responses buffered for all clients together. Default 268,435,456.
     pub buffer_bytes: usize,
     /// Idle connections kept to one backend by one worker. Default 64.
     pub idle_connections: usize,
-    /// Proxies whose `X-Forwarded-*` headers are believed and extended. Default none.
+    /// Proxies whose `X-Forwarded-*` headers are trusted and extended. Default none.
     pub trusted_proxies: Vec<IpAddr>,
 }
 
@@ -180,12 +181,12 @@ pub struct Pool {
     pub balance: Balance,
     /// How backends are checked; `None`: always up.
     pub check: Option<Check>,
-    /// What becomes of new connections while no backend is up. Default: they are tried.
+    /// What happens to new connections while no backend is up. Default: all backends are tried.
     pub when_all_down: WhenAllDown,
-    /// Other backends that a connection of a steered service is offered to after one that refused or did
-    /// not answer, at most 3. Default 3.
+    /// Most other backends that are tried after one that refused or did not answer, at most 3.
+    /// Default 3.
     pub retries: u8,
-    /// What it does request by request: for the HTTP front only.
+    /// The keys for single requests: for the HTTP front only.
     pub per_request: PerRequest,
     /// The backends, at least one, names and addresses unique in the pool.
     pub backends: Vec<Backend>,
@@ -198,20 +199,20 @@ pub enum Balance {
     RoundRobin,
     /// The one with the fewest connections for its weight. HTTP front only.
     LeastConnections,
-    /// Two at random, the less loaded of them. HTTP front only.
+    /// The less loaded one of two random backends. HTTP front only.
     RandomTwo,
-    /// The same client address, the same backend.
+    /// The same backend for the same client address.
     Source,
     /// Maglev over the whole flow.
     Maglev,
-    /// The same part of a request, the same backend: `hash_by`. HTTP front only.
+    /// The same backend for the same part of a request, which `hash_by` selects. HTTP front only.
     Hash,
 }
 
-/// What becomes of new connections while no backend of a pool is up.
+/// What happens to new connections while no backend of a pool is up.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum WhenAllDown {
-    /// They go to all backends but those that the operator drained or took down.
+    /// They go to all backends except those that the operator drained or took down.
     #[default]
     TryAll,
     /// They are refused.
@@ -221,9 +222,9 @@ pub enum WhenAllDown {
 /// One backend of a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
-    /// The backend's name; its address where the file gives no name.
+    /// The backend's name; its address if the file gives no name.
     pub name: Name,
-    /// Where it listens.
+    /// Its address and port.
     pub address: SocketAddr,
     /// Its share.
     pub weight: Weight,
@@ -236,10 +237,10 @@ pub struct Backend {
 pub struct Weight(NonZeroU16);
 
 impl Weight {
-    /// The share of a backend that has none configured.
+    /// The default weight.
     pub const ONE: Self = Self(NonZeroU16::MIN);
 
-    /// `None` outside 1 to 256.
+    /// Makes a weight; `None` outside 1 to 256.
     #[must_use]
     pub fn new(weight: u16) -> Option<Self> {
         NonZeroU16::new(weight)
@@ -261,7 +262,7 @@ pub struct Check {
     pub kind: CheckKind,
     /// From the start of one check to the start of the next. Default 2 s.
     pub interval: Duration,
-    /// After this a check has failed; at most `interval`. Default 1 s.
+    /// The longest a check may take; at most `interval`. Default 1 s.
     pub timeout: Duration,
     /// Successes in a row that bring a backend up. Default 2.
     pub rise: u32,
@@ -274,7 +275,7 @@ pub struct Check {
 pub enum CheckKind {
     /// Connects.
     Tcp,
-    /// Sends `GET path` and wants a status in the range.
+    /// Sends `GET path` and expects a status in the range.
     Http {
         /// The request target, begins with `/`. Default `/`.
         path: String,
@@ -292,19 +293,19 @@ pub struct Service {
     pub name: Name,
     /// The address and port; unique.
     pub listen: SocketAddr,
-    /// Who serves it, and how.
+    /// How the service is served.
     pub mode: Mode,
-    /// Its backends; those of requests that no route takes. `None`: the routes name all pools. A
-    /// service of mode `tcp` has one.
+    /// The pool of the service; with routes, of requests that no route takes. `None`: only routes
+    /// name pools. A service of mode `tcp` has one.
     pub pool: Option<Arc<Pool>>,
-    /// What is decided request by request. Nothing for a service of mode `tcp`.
+    /// Routes and header edits. Empty for a service of mode `tcp`.
     pub routing: Arc<Routing>,
-    /// How long clients and backends are waited for, where the agent serves it.
+    /// Timeouts, for services of mode `http` and `https`.
     pub timeouts: Timeouts,
 }
 
 impl Service {
-    /// The certificate that is obtained for it.
+    /// Returns the certificate that the agent obtains for the service.
     #[must_use]
     pub fn obtained(&self) -> Option<&Obtained> {
         match &self.mode {
@@ -320,7 +321,8 @@ impl Service {
         }
     }
 
-    /// The pools that it uses, each once: its own first, then those of the routes in their order.
+    /// Returns the pools that the service uses, each once: its own first, then those of the routes
+    /// in their order.
     #[must_use]
     pub fn pools(&self) -> Vec<&Arc<Pool>> {
         let routed = self.routing.routes.iter().filter_map(Route::pool);
@@ -334,7 +336,7 @@ impl Service {
     }
 }
 
-/// Who serves a service, and how.
+/// How a service is served.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mode {
     /// TCP, steered in the kernel.
@@ -347,11 +349,11 @@ pub enum Mode {
     /// HTTPS, by the agent.
     Https {
         /// PEM files, each a certificate chain and its key; at least one, or `obtained`. The first
-        /// is the one for clients that send no name, or one that no certificate has.
+        /// is for clients that send no name, or one that is in no certificate.
         certificates: Vec<PathBuf>,
         /// The certificate that the agent obtains.
         obtained: Option<Box<Obtained>>,
-        /// How TLS is spoken.
+        /// TLS versions, cipher suites and client certificates.
         tls: Tls,
     },
 }
@@ -359,8 +361,9 @@ pub enum Mode {
 /// How the kernel forwards a packet to a backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Forward {
-    /// Rewrites both addresses: backends need nothing.
+    /// Rewrites both addresses: backends need no configuration.
     Nat,
-    /// Rewrites the service's address alone: backends see their clients and answer through this host.
+    /// Rewrites the service's address only: backends see the client's address and must route their
+    /// packets to clients through this host.
     Dnat,
 }

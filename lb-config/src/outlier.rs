@@ -19,10 +19,10 @@ use super::{
 pub(super) static OUTLIER: Schema = Schema {
     name: "outlier",
     header: "[pool.outlier]",
-    about: "Backends that fail requests in a row are ejected for a while, whatever their checks say; \
-            see [outlier ejection](balancing.md#outlier-ejection).",
-    presence: "For pools of services of mode `http` and `https`. May be left out: then checks alone \
-               take backends out.",
+    about: "Ejects backends that fail several requests in a row for a time, whatever the result of \
+            their checks; see [outlier ejection](balancing.md#outlier-ejection).",
+    presence: "For pools of services of mode `http` and `https`. Optional: without it only checks \
+               take backends out of use.",
     keys: &[
         &CONSECUTIVE_FAILURES,
         &STATUSES_THAT_FAIL,
@@ -37,9 +37,9 @@ static CONSECUTIVE_FAILURES: Key<Whole<u32>> = Key {
     name: "consecutive_failures",
     kind: Whole(RangeInclusive::new(1, 1_000_000)),
     absent: Absent::Is("5"),
-    meaning: "Failures in a row, of all requests to the backend, that eject it. A whole response with \
-              another status resets the count. Failures are: no connection, no whole response, none in \
-              time, and `statuses`.",
+    meaning: "Failures in a row, of all requests to the backend, that eject it. A complete \
+              response with any other status resets the count. Failures are: no connection, no \
+              complete response, a timeout, and `statuses`.",
 };
 
 static STATUSES_THAT_FAIL: Key<List<TextOrDigits<RangeInclusive<u16>>>> = Key {
@@ -49,17 +49,17 @@ static STATUSES_THAT_FAIL: Key<List<TextOrDigits<RangeInclusive<u16>>>> = Key {
         noun: "status",
     },
     absent: Absent::Is("[500, \"502-504\"]"),
-    meaning: "Statuses that are failures. `[]`: what a backend answers does not count, only that it \
-              does.",
+    meaning: "Statuses that are failures. `[]`: no complete response is a failure, whatever its \
+              status.",
 };
 
 static EJECTION_TIME: Key<Time> = Key {
     name: "ejection_time",
     kind: Time::milliseconds(10, 86_400_000),
     absent: Absent::Is("\"30s\""),
-    meaning: "How long a backend is ejected: this time for the first ejection, twice as long for the \
-              second in a row, three times for the third. Each time that it is there for \
-              `ejection_time` makes up for one.",
+    meaning: "How long a backend is ejected: this time for the first ejection, twice as long for \
+              the second in a row, three times for the third. Each `ejection_time` without an \
+              ejection lowers that count by one.",
 };
 
 static MAX_EJECTION_TIME: Key<Time> = Key {
@@ -74,11 +74,11 @@ static MAX_EJECTED: Key<Text<Percent>> = Key {
     name: "max_ejected",
     kind: PART,
     absent: Absent::Is("\"50%\""),
-    meaning: "How many of the pool's backends are ejected at once, rounded down, but at least one. The \
-              last backend that takes requests is never ejected.",
+    meaning: "Most of the pool's backends that are ejected at the same time, rounded down, but at \
+              least one. The last usable backend is never ejected.",
 };
 
-/// Reads it.
+/// Reads `[pool.outlier]`.
 pub(super) fn read(section: &Section<'_>) -> Result<Option<Outlier>, Reported> {
     let Some(table) = section.table(&OUTLIER)? else {
         return Ok(None);

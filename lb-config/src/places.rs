@@ -1,4 +1,4 @@
-//! Where backends stand in the file, for what is found out about them only on the host.
+//! Places of backends in the file, for errors that can be found only on the host.
 
 use std::{
     collections::HashMap,
@@ -8,16 +8,16 @@ use std::{
 
 use super::{Diagnostic, Location, Name, Severity, drafts::PoolDraft, source::Source};
 
-/// Where each backend stands in the file.
+/// The place of each backend in the file.
 #[derive(Clone, Debug)]
 pub struct Places {
     file: PathBuf,
-    /// By pool, and address in it.
+    /// Keys are pool and address.
     backends: HashMap<(Name, SocketAddr), Location>,
 }
 
 impl Places {
-    /// The places of all backends of these pools.
+    /// Collects the places of all backends of these pools.
     pub(super) fn of(pools: &[PoolDraft], source: &Source<'_>, file: &Path) -> Self {
         let backends = pools.iter().flat_map(|pool| {
             let name = pool.name.as_ref().map(|name| name.get_ref().clone());
@@ -35,7 +35,7 @@ impl Places {
         }
     }
 
-    /// An error about a backend, at its place in the file.
+    /// Makes an error about a backend, at its place in the file.
     #[must_use]
     pub fn backend_error(
         &self,

@@ -1,4 +1,4 @@
-//! `[[pool]]` and what is in it.
+//! `[[pool]]` and its backends.
 
 use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
 
@@ -63,10 +63,11 @@ static BALANCE: Key<Choice<Balance>> = Key {
     },
     absent: Absent::Is("\"round_robin\""),
     meaning: "How a backend is chosen. `round_robin`: each in turn, by weight. \
-              `least_connections`: the one with the fewest for its weight. `random_two`: two at \
-              random, the less loaded of them. `source`: the same client address, the same \
-              backend. `maglev`: by a hash of the whole flow (of the client's address alone, for services of mode `http` and `https`). `hash`: the same path, \
-              header or cookie, the same backend, as `hash_by` says. `least_connections`, \
+              `least_connections`: the one with the fewest connections for its weight. \
+              `random_two`: the less loaded one of two random backends. `source`: the same backend \
+              for the same client address. `maglev`: by a hash of the whole flow (for services of \
+              mode `http` and `https`, of the client's address only). `hash`: the same backend for \
+              the same path, header or cookie, as `hash_by` selects. `least_connections`, \
               `random_two` and `hash` are for services of mode `http` and `https` only.",
 };
 
@@ -80,8 +81,8 @@ static BACKENDS: Key<List<Text<SocketAddr>>> = Key {
         "[\"10.0.0.6:80\"]",
         "the backends are in `[[pool.backend]]`",
     ),
-    meaning: "The backends, where an address is all there is to say. Each is named after its \
-              address and has weight 1.",
+    meaning: "The backends, given by their addresses only. Each is named after its address and has \
+              weight 1.",
 };
 
 static WHEN_ALL_DOWN: Key<Choice<WhenAllDown>> = Key {
@@ -94,39 +95,39 @@ static WHEN_ALL_DOWN: Key<Choice<WhenAllDown>> = Key {
         later: &[],
     },
     absent: Absent::Is("\"try_all\""),
-    meaning: "What becomes of new connections while no backend is up. `try_all`: they go to all \
-              backends but those that the operator drained or took down. `refuse`: a reset, or 503 \
-              from services of mode `http` and `https`. See \
-              [when all backends are down](operations.md#when-all-backends-of-a-pool-are-down).",
+    meaning: "What happens to new connections while no backend is up. `try_all`: they go to all \
+              backends except those that the operator drained or took down. `refuse`: a reset, or \
+              503 from services of mode `http` and `https`. See [when all backends are \
+              down](operations.md#when-all-backends-of-a-pool-are-down).",
 };
 
 static RETRIES: Key<Whole<u8>> = Key {
     name: "retries",
     kind: Whole(RangeInclusive::new(0, 3)),
     absent: Absent::Is("3"),
-    meaning: "How many other backends are tried, at most. Mode `tcp`: a connection is offered to \
-              another backend after one that refused it or did not answer, each time the client \
-              sends its SYN again, after 1, 3 and 7 seconds as a rule. Mode `http` and `https`: a \
-              request is sent to another backend after one that took no connection within \
-              `connect` (`[http.timeouts]`), and, where it may be sent twice, after one whose connection ended \
-              or that went down before it answered. Backends that refuse the connection are passed \
-              over without being counted, for as long as `connect` (`[http.timeouts]`). 0: the client gets the \
-              first refusal.",
+    meaning: "Most other backends that are tried. Mode `tcp`: after a backend that refused a \
+              connection or did not answer, the connection is offered to another each time the \
+              client retransmits its SYN, usually after 1, 3 and 7 seconds. Modes `http` and \
+              `https`: a request is sent to another backend after one that accepted no connection \
+              within `connect` (`[http.timeouts]`), and, if it may be sent twice, after one whose \
+              connection ended or that went down before it answered. Backends that refuse the \
+              connection are skipped without being counted, for up to `connect`. 0: the client \
+              gets the first failure.",
 };
 
 static SLOW_START: Key<Time> = Key {
     name: "slow_start",
     kind: Time::milliseconds(100, 86_400_000),
-    absent: Absent::Means("the whole share at once"),
-    meaning: "How long the share of a backend that came up grows to what its weight gives it; see \
-              [slow start](balancing.md#slow-start). For pools of services of mode `http` and \
+    absent: Absent::Means("the whole share immediately"),
+    meaning: "How long the share of a backend that came up takes to grow to the one of its weight; \
+              see [slow start](balancing.md#slow-start). For pools of services of mode `http` and \
               `https`.",
 };
 
 static BACKEND: Schema = Schema {
     name: "backend",
     header: "[[pool.backend]]",
-    about: "A backend, in place of an entry in `backends`: a pool has the one or the other.",
+    about: "A backend, in place of an entry in `backends`: a pool has either.",
     presence: "At least one, or `backends`.",
     keys: &[
         &BACKEND_NAME,
@@ -148,24 +149,24 @@ static BACKEND_ADDRESS: Key<Text<SocketAddr>> = Key {
     name: "address",
     kind: address::BACKEND,
     absent: Absent::Refused("\"10.0.0.6:80\""),
-    meaning: "Where it listens, unique in the pool.",
+    meaning: "Its address and port, unique in the pool.",
 };
 
 static BACKEND_WEIGHT: Key<Whole<u16>> = Key {
     name: "weight",
     kind: Whole(RangeInclusive::new(1, 256)),
     absent: Absent::Is("1"),
-    meaning: "Its share of the pool: one of weight 2 gets twice what one of weight 1 gets. To give \
-              it nothing for a while, `lb backend drain`.",
+    meaning: "Its share of the pool: a backend of weight 2 gets twice as much as one of weight 1. \
+              To stop new connections to a backend, use `lb backend drain`.",
 };
 
 static BACKEND_BACKUP: Key<Bool> = Key {
     name: "backup",
     kind: Bool,
     absent: Absent::Is("false"),
-    meaning: "Whether it is used only when no other backend of the pool is up; see \
-              [backup backends](balancing.md#backup-backends). For pools of services of mode `http` \
-              and `https`.",
+    meaning: "Whether it is used only while no other backend of the pool is up; see [backup \
+              backends](balancing.md#backup-backends). For pools of services of mode `http` and \
+              `https`.",
 };
 
 /// Reads a `[[pool]]`.
@@ -218,7 +219,7 @@ fn read_check(section: &Section<'_>) -> Result<Option<Check>, Reported> {
     table.map(|table| check::read(&table)).transpose()
 }
 
-/// A backend whose address is valid, as far as it could be read.
+/// A backend with a valid address, and the other keys if they are valid.
 struct ReadBackend {
     address: Spanned<SocketAddr>,
     name: Result<Option<Spanned<Name>>, Reported>,
@@ -279,7 +280,7 @@ fn per_request_keys(section: &Section<'_>, backends: &[ReadBackend]) -> Vec<&'st
         .collect()
 }
 
-/// The backends with a valid address, and whether those are all and without fault.
+/// Reads the backends with a valid address; the second value is an error if anything is not valid.
 fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reported>) {
     let (listed, tables) = match backends_given(section) {
         Ok(given) => given,
@@ -298,7 +299,7 @@ fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reporte
     (backends, complete.and(unique).and(used))
 }
 
-/// The list or the tables, whichever the pool has.
+/// Reads `backends` or the tables, whichever the pool has.
 fn backends_given<'a>(
     section: &Section<'a>,
 ) -> Result<(Listed<SocketAddr>, Vec<Section<'a>>), Reported> {
@@ -306,7 +307,8 @@ fn backends_given<'a>(
     let tables = section.tables(&BACKEND);
     if let (Some(list), Some(_)) = (section.place("backends"), section.place("backend")) {
         let message = format!("{} has both backends and [[pool.backend]]", section.label());
-        let hint = "keep one of them: put every backend in a [[pool.backend]], or in the list";
+        let hint = "keep one of them: write a [[pool.backend]] for every backend, or list all \
+                    addresses in backends";
         return Err(section.source().error(list, message, hint.to_owned()));
     }
     let (listed, tables) = (listed?.map(Spanned::into_inner), tables?);
@@ -332,8 +334,8 @@ fn refuse_backups_alone(section: &Section<'_>, backends: &[ReadBackend]) -> Resu
     {
         return Ok(());
     }
-    let message = format!("{} has backup backends alone", section.label());
-    let hint = "leave backup out of those that are to be used as long as they are up";
+    let message = format!("{} has only backup backends", section.label());
+    let hint = "remove backup = true from the backends that normally serve";
     Err(section.error(message, hint.to_owned()))
 }
 
@@ -362,8 +364,8 @@ fn refuse_twice(backends: &[ReadBackend], source: &Source<'_>) -> Result<(), Rep
     let addresses = backends.iter().map(|backend| &backend.address);
     let addresses =
         super::unique::refuse_twice("backend address", "in this pool", addresses, source);
-    // Names that were made from addresses clash only where the addresses do, and with no others:
-    // a name that is given has no colon.
+    // Names made from addresses are duplicates only if the addresses are: a given name has no
+    // colon.
     let names = backends
         .iter()
         .filter_map(|backend| backend.name.as_ref().ok()?.as_ref());

@@ -1,4 +1,4 @@
-//! The reference page, written from the same schemas that the parser reads.
+//! The reference page, generated from the schemas that the parser uses.
 
 use std::fmt::Write as _;
 
@@ -7,8 +7,7 @@ use super::{
     schema::{Absent, Entry, Schema},
 };
 
-/// `docs/configuration.md`: every section and key, with what is allowed, the default and the
-/// meaning.
+/// Returns `docs/configuration.md`: every section and key with allowed values, default and meaning.
 #[must_use]
 pub fn reference_page() -> String {
     let mut page = INTRODUCTION.to_owned();
@@ -35,9 +34,9 @@ fn write_section(page: &mut String, schema: &Schema) {
 
 fn write_key(page: &mut String, key: &dyn Entry) {
     let default = match key.absent() {
-        Absent::Refused(_) => "must be given".to_owned(),
+        Absent::Refused(_) => "required".to_owned(),
         Absent::Is(default) => format!("`{default}`"),
-        Absent::Elsewhere(_, meaning) => format!("must be given, unless {meaning}"),
+        Absent::Elsewhere(_, meaning) => format!("required, unless {meaning}"),
         Absent::Means(meaning) => meaning.to_owned(),
     };
     let (name, value, meaning) = (key.name(), key.describe(), key.meaning());
@@ -46,12 +45,12 @@ fn write_key(page: &mut String, key: &dyn Entry) {
 
 const INTRODUCTION: &str = r#"# Configuration
 
-<!-- Written from the code: `UPDATE=1 cargo test -p lb-userspace --test config reference`. -->
+<!-- Written from the code: `UPDATE=1 cargo test -p lb-config --test config reference`. -->
 
-`lb` reads one [TOML](https://toml.io) file. `lb check --config FILE` says whether it is right, and
-if not, everything that is wrong with it: the line, what was found and what to write. Exit code 2
-means that it was refused. A running agent reads it again on `lb reload` or SIGHUP; where the new
-file is refused, the old one stays in force.
+`lb` reads one [TOML](https://toml.io) file. `lb check --config FILE` validates it and reports all
+errors together, each with its line, what was found and what to write; its exit code is then 2. A
+running agent reads the file again on `lb reload` or SIGHUP; if the new file is refused, the old
+configuration stays in force.
 
 The smallest useful file:
 
@@ -73,71 +72,77 @@ pool = "web"
 
 A longer one, with comments, is [`deploy/lb.toml`](../deploy/lb.toml).
 
-- Unknown sections and keys are refused, so a slip of the finger cannot go unseen.
-- Addresses are IP addresses; IPv6 stands in brackets before a port: `"[2001:db8::6]:80"`. Names are
-  not looked up.
+- Unknown sections and keys are refused, so that a typing error cannot go unnoticed.
+- Addresses are IP addresses; an IPv6 address before a port is in brackets: `"[2001:db8::6]:80"`. Names
+  are not resolved.
 - A duration is text with a unit, `h`, `m`, `s` or `ms`, and may have several: `"2s"`, `"100ms"`,
   `"1m30s"`.
 - A name is 1 to 63 of `a-z A-Z 0-9 . _ -`.
-- Sections in double brackets, `[[pool]]`, may stand in a file several times.
+- Sections in double brackets, such as `[[pool]]`, may be in a file several times.
+- A file has at most 4,096 services, and the services of mode `tcp` have at most 16,384 backends
+  together: a backend counts once for each of these services that uses its pool.
 "#;
 
 const ENDING: &str = r#"
-## What does not go together
+## Combinations that are refused
 
-These are refused as well:
+The following are refused too:
 
-- `interface` together with `interfaces`, neither of them, or an interface twice;
+- `interface` together with `interfaces`, neither of them, or a duplicate interface;
 - two services, or a service and `[admin]`, that listen on the same port of the same address; a
-  wildcard overlaps with every address of its family (`[::]` is IPv6 alone: for both, name both);
+  wildcard overlaps with every address of its family (`[::]` is IPv6 only: for both families, write two
+  services);
 - two pools, two services, or two backends of a pool with the same name; two backends of a pool with
   the same address; a service that listens on the address of one of its own backends;
 - `forward` for a service of mode `http` or `https`, `certificates` or `domains` for one of mode
-  `tcp` or `http`, `[service.timeouts]` for one of mode `tcp`;
-- `domains` without `[acme]`, a domain that is an address, or a
-  wildcard where `challenges` is not `dns-01` alone, `dns-01` without `dns_command` and the reverse, `[acme]` in a pair without
-  `[ha.link]`, and `challenges` that are `http-01` alone where a service of mode `tcp` has port 80;
-- for a service of mode `tcp`: a pool that balances by `least_connections`, `random_two` or `hash`, and
-  wildcard, loopback or IPv6 addresses, its own or its backends';
-- for a service of mode `tcp`: `route`, `request_headers`, `response_headers` and `error_pages`;
+  `tcp` or `http`;
+- `domains` without `[acme]`; a domain that is an address; a wildcard domain unless `challenges` is
+  `dns-01` only; `dns-01` without `dns_command`, and the reverse; `[acme]` in a pair without
+  `[ha.link]`; `challenges` that are `http-01` only if a service of mode `tcp` has port 80;
+- for a service of mode `tcp`: `[service.timeouts]`, `route`, `request_headers`, `response_headers` and
+  `error_pages`; wildcard, loopback or IPv6 addresses, its own or its backends'; a pool that balances by
+  `least_connections`, `random_two` or `hash`, or has a key or table that is for services of mode `http`
+  and `https`;
 - `[pool.queue]` without `max_connections`;
 - a pool whose backends all have `backup = true`;
 - `balance = "hash"` without `hash_by`, and `hash_by` with another balance;
-- for a service of mode `tcp`: a pool with `[pool.sticky]`, `max_connections` or `backup = true`; for any service: two pools whose
-  `[pool.sticky]` have the same `cookie`;
+- two pools of a service whose `[pool.sticky]` have the same `cookie`;
 - in a route: none of `pool`, `redirect` and `respond`, or more than one; more than one of `path`,
-  `path_prefix` and `path_regex`; `replace_prefix` without `path_prefix` and `pool`; header edits that
-  touch how a message is framed or what belongs to a connection; a name that is a number or `default`,
-  or that stands twice in the service; a body with 204, 205 or 304;
+  `path_prefix` and `path_regex`; `replace_prefix` without `path_prefix` and `pool`; edits of header
+  fields that frame a message or belong to a connection; a name that is a number or `default`, or a
+  duplicate in the service; a body with 204, 205 or 304;
 - a check or a script whose `timeout` is longer than its `interval`;
-- in `[dataplane]`: more than eight `source_addresses`, or one that stands there twice or that a
-  service listens on;
-- in `[ha]`: `peer` and `source` that are the same or of two families; a moving address that is one
-  of them; `[ha.elastic_ip]` together with `[ha.virtual_ip]`, or neither and no `master` command;
+- in `[dataplane]`: more than eight `source_addresses`, duplicates, or one that a service listens on;
+- in `[ha]`: `peer` and `source` that are equal or of two families; a moving address that equals one
+  of them; `[ha.elastic_ip]` together with `[ha.virtual_ip]`, or neither without a `master` command;
   `moves_private_ip` without `private_ip`; `password` in version 3, or with `hmac_key_file`;
   `preempt_delay` with `preempt = false`; a `min_backends` larger than a pool of a service; a port
   of `[ha.link]` that a service or `[admin]` has; two scripts with the same name.
 
-Five things are accepted with a warning: a pool that no service uses, `[ha]` without `[ha.link]`,
-`[acme]` where no service has `domains`, `http-01` among the `challenges` where a service of mode `tcp` has
-port 80, and a route behind one that takes every request.
+Five configurations are accepted with a warning: a pool that no service uses, `[ha]` without `[ha.link]`,
+`[acme]` without a service with `domains`, `http-01` among the `challenges` if a service of mode `tcp` has
+port 80, and a route after one that takes every request.
 
-Whether the interfaces exist, and whether the certificate files can be read and fit their keys, and
-files for answers can be read, is not seen from the text alone: the agent looks when it starts and when it reloads. For the secrets of
-`[ha]`, which must have mode 0600, it looks when it starts.
+Some conditions can be checked only on the host, when the agent starts and at each reload: whether the
+interfaces exist, and whether the files of certificates and of answers can be read and the keys match.
+The agent checks the secrets of `[ha]`, which must have mode 0600, when it starts.
 
-Nor are routes. When it starts and when it reloads, the agent asks the kernel by which interface the
-route of each backend of a `tcp` service leaves, and refuses those that leave by one without the XDP
-program, that have no route, or that are addresses of this host, all at once. `lb check`, which may
-run elsewhere, does not look. When it starts it also refuses `source_addresses` that no interface of
-this host has, all at once.
+So are routes: when it starts and at each reload, the agent asks the kernel for the route to each backend
+of a `tcp` service. It refuses all backends whose route leaves by an interface without the XDP program,
+that have no route, or that are addresses of this host, and reports them together. `lb check`, which may
+run on another host, does not check routes. When it starts, the agent also refuses `source_addresses` that
+no interface of this host has.
 
 ## What a reload changes
 
-Everything but `[node]`, `[admin]`, `[dataplane]` and the number of `workers`: for those the agent
-must be restarted, and says so. Of `[ha]` a reload changes `priority`, `preempt`, `preempt_delay`,
-`min_backends`, `backends_weight`, `handover_timeout`, `[[ha.track]]` and `[ha.notify]`; the rest
-must be the same on both hosts or is bound at the start.
+A reload changes everything except `[node]`, `[admin]`, `[dataplane]` and the number of `workers`: it is
+refused if these changed, with an error that names the keys. They take a new process, which `lb upgrade`
+starts; flows in the kernel go on. Other addresses that move between the hosts take `systemctl restart
+lb`, and another `max_connections` or `source_addresses` of `[dataplane]` takes `lb unload`.
+
+Of `[ha]` a reload changes `priority`, `preempt`, `preempt_delay`, `min_backends`, `backends_weight`,
+`handover_timeout`, `[[ha.track]]` and `[ha.notify]`; the other keys must be the same on both hosts or
+are bound at the start.
 "#;
 
 #[cfg(test)]

@@ -1,41 +1,41 @@
-//! The path of a request as routes read it.
+//! The form in which routes compare paths of requests.
 //!
-//! Servers read one path in different ways: most decode `%61`, many take `//` for `/` and `%2f` or
-//! `\` for a separator, those of Java leave out `;…`. A route that protects `/admin` has to take
-//! every spelling that some server behind it may read as `/admin`. So a path is compared in one
-//! form, in which those spellings are the same, and what no such form is safe for is refused. What
-//! is forwarded stays as the client sent it.
+//! Servers interpret a path in different ways: most decode `%61`, many treat `//` as `/` and `%2f`
+//! or `\` as a separator, Java servers ignore `;…`. A route that protects `/admin` must match every
+//! spelling that a server behind it may interpret as `/admin`. Paths are therefore compared in a
+//! form that is the same for all these spellings, and paths without a safe form are refused. The
+//! forwarded path stays as the client sent it.
 
 use std::borrow::Cow;
 
 /// Why a path cannot be compared with routes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ambiguity {
-    /// A segment `.` or `..`, in whatever spelling: servers differ on whether they resolve it.
+    /// A segment `.` or `..`, encoded or not: servers differ on whether they resolve it.
     DotSegment,
-    /// `%00`, at which some servers end a path.
+    /// `%00`, at which some servers truncate a path.
     Nul,
-    /// A `%` that no two hexadecimal digits follow (RFC 3986 §2.1).
+    /// A `%` without two hexadecimal digits after it (RFC 3986 §2.1).
     Encoding,
 }
 
 impl Ambiguity {
-    /// What is wrong, as the end of a sentence about the path.
+    /// Describes the ambiguity, as the end of a sentence about the path.
     pub fn in_words(self) -> &'static str {
         match self {
             Self::DotSegment => "has a segment \".\" or \"..\", encoded or not",
-            Self::Nul => "has %00 in it",
-            Self::Encoding => "has a % that no two hexadecimal digits follow",
+            Self::Nul => "contains %00",
+            Self::Encoding => "has a % without two hexadecimal digits after it",
         }
     }
 }
 
-/// The form in which a path is compared: decoded once (RFC 3986 §2.1), `\` and `%2f` are
-/// separators, empty segments and the parameters of segments (`;…`) are left out. A slash at the
-/// end stays. Allocates only where that changes something.
+/// Returns the form in which a path is compared: decoded once (RFC 3986 §2.1), with `\` and `%2f`
+/// as separators, without empty segments and parameters of segments (`;…`). A slash at the end is
+/// kept. Allocates only if the form differs from the path.
 ///
 /// # Errors
-/// There is no form that every server would agree with.
+/// Servers interpret the path in ways that no form covers.
 pub fn comparable(path: &[u8]) -> Result<Cow<'_, [u8]>, Ambiguity> {
     if is_plain(path) {
         return Ok(Cow::Borrowed(path));
@@ -61,7 +61,7 @@ pub fn comparable(path: &[u8]) -> Result<Cow<'_, [u8]>, Ambiguity> {
     Ok(Cow::Owned(out))
 }
 
-/// Whether a path is in the comparable form as it stands.
+/// Whether a path is already in the comparable form.
 fn is_plain(path: &[u8]) -> bool {
     let pairs = path.windows(2).all(|pair| !matches!(pair, b"//" | b"/."));
     pairs
@@ -88,7 +88,7 @@ fn decode(path: &[u8]) -> Result<Vec<u8>, Ambiguity> {
     Ok(out)
 }
 
-/// The first byte, decoded, and what comes after it; `None`: it is no valid encoding.
+/// Returns the first byte, decoded, and the rest; `None` if the encoding is not valid.
 fn next_byte(path: &[u8]) -> Option<(u8, &[u8])> {
     match path {
         [b'%', high, low, rest @ ..] => {
@@ -101,21 +101,21 @@ fn next_byte(path: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// How many segments a path in the comparable form has.
+/// Number of segments of a path in the comparable form.
 pub fn segments(path: &[u8]) -> usize {
     path.split(|byte| *byte == b'/')
         .filter(|segment| !segment.is_empty())
         .count()
 }
 
-/// A path, as it was sent and without its query, with `prefix` in place of its first `replaced`
-/// segments. What comes after them stays as it was sent.
+/// Replaces the first `replaced` segments of a path, given as sent and without its query, by
+/// `prefix`. The rest stays as sent.
 pub fn with_prefix(path: &str, replaced: usize, prefix: &str) -> String {
     let rest = after(path.as_bytes(), replaced);
     let mut out = prefix.trim_end_matches('/').to_owned();
     if let Some(rest) = rest {
         out.push('/');
-        // The places where it is cut are ASCII.
+        // The path is cut at ASCII bytes only, so the rest is valid UTF-8.
         out.push_str(std::str::from_utf8(rest).unwrap_or_default());
     }
     if out.is_empty() {
@@ -124,7 +124,8 @@ pub fn with_prefix(path: &str, replaced: usize, prefix: &str) -> String {
     out
 }
 
-/// What comes behind the separator after the first `count` segments; `None`: there is none.
+/// Returns the part after the separator that follows the first `count` segments; `None` if there is
+/// no such separator.
 fn after(mut path: &[u8], count: usize) -> Option<&[u8]> {
     let mut seen = 0;
     loop {
@@ -136,14 +137,14 @@ fn after(mut path: &[u8], count: usize) -> Option<&[u8]> {
         seen += usize::from(!is_empty);
         match rest {
             Some(rest) => path = rest,
-            // A separator at the end: what is behind it is empty.
+            // A separator at the end: the rest is empty.
             None if is_empty && seen == count => return Some(&[]),
             None => return None,
         }
     }
 }
 
-/// The bytes before the first separator, encoded or not, and those behind it.
+/// Splits a path at its first separator, encoded or not.
 fn split_segment(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut rest = path;
     while let Some((byte, behind)) = next_byte(rest) {
@@ -249,8 +250,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is compared is compared as the same again, and a rewritten path is what its
-        /// comparable form says.
+        /// The comparable form of a comparable form is the same, and rewriting a path agrees with
+        /// rewriting its comparable form.
         #[test]
         fn the_form_is_a_fixed_point_and_rewriting_agrees_with_it(
             path in "(/|%2f|%5c|\\\\|[ab;.]|%61|%2e|%3b){0,12}",

@@ -1,19 +1,21 @@
-//! What the kernel's tables have room for.
+//! The check of services and backends against the size of the kernel's tables.
 
 use lb_common::limits;
 
 use super::{Mode, drafts::ServiceDraft, source::Source};
 
-/// Reports the first service that has no room in the kernel's tables, or whose backends have none.
+/// Reports the first service that exceeds the kernel's limit on services, and the first one whose
+/// backends exceed the limit on backends.
 pub(super) fn check(services: &[ServiceDraft], source: &Source<'_>) {
     let most = limits::SERVICES as usize;
     if let Some(name) = services.get(most).and_then(|draft| draft.name.as_ref()) {
         let message = format!(
-            "service \"{}\" is one too many: there are {} services, and room for {most}",
+            "service \"{}\" exceeds the limit: the file has {} services, and at most {most} are \
+             supported",
             name.get_ref(),
             services.len(),
         );
-        let hint = "leave some out, or share them between two pairs of hosts";
+        let hint = "remove services, or divide them between two pairs of hosts";
         source.error(name.span(), message, hint.to_owned());
     }
     let most = limits::BACKENDS as usize;
@@ -29,8 +31,8 @@ pub(super) fn check(services: &[ServiceDraft], source: &Source<'_>) {
         };
         if backends > most {
             let message = format!(
-                "the backends of service \"{}\" are too many: with it, the services of mode \
-                 \"tcp\" have {backends} backends, and there is room for {most}",
+                "service \"{}\" exceeds the limit on backends: with it, the services of mode \
+                 \"tcp\" have {backends}, and at most {most} are supported",
                 name.get_ref(),
             );
             let hint = "a backend counts once for each service of mode \"tcp\" that uses its pool";

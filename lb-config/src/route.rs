@@ -1,4 +1,4 @@
-//! `[[service.route]]`, and what else a service decides request by request.
+//! `[[service.route]]` and the other keys of a service that apply to single requests.
 
 mod answer;
 mod condition;
@@ -28,7 +28,7 @@ use self::{
     },
 };
 
-/// Routes of one service: each has a series in the metrics.
+/// Most routes of one service: each has a series in the metrics.
 const MOST_ROUTES: usize = 1_000;
 
 /// `[[service]] error_pages`.
@@ -40,19 +40,19 @@ pub(super) static ERROR_PAGES: Key<Map<u16, Text<PathBuf>>> = Key {
         of: text::PATH,
     },
     absent: Absent::Means("lb's own text"),
-    meaning: "Files for answers that are lb's own, by status: \
-              `error_pages = { 502 = \"/etc/lb/502.html\" }`. Read when the configuration is loaded, \
-              at most 1 MiB each; the content type follows from the file's ending. Answers of \
-              backends and of `respond` are not touched. For `http` and `https`.",
+    meaning: "Files for lb's own answers, by status: `error_pages = { 502 = \"/etc/lb/502.html\" \
+              }`. Read when the configuration is loaded, at most 1 MiB each; the content type \
+              follows from the file name extension. Answers of backends and of `respond` are not \
+              changed. For `http` and `https`.",
 };
 
 pub(super) static ROUTE: Schema = Schema {
     name: "route",
     header: "[[service.route]]",
-    about: "What becomes of some of a service's requests; see [routing](routing.md). The first route \
-            in the order of the file whose conditions all hold takes a request, and the service's \
-            `pool` what none takes. A route has exactly one of `pool`, `redirect` and `respond`.",
-    presence: "For `http` and `https`. May be left out.",
+    about: "A rule for some of a service's requests; see [routing](routing.md). A request is taken \
+            by the first route in the file whose conditions it meets, or else by the service's \
+            `pool`. A route has exactly one of `pool`, `redirect` and `respond`.",
+    presence: "For `http` and `https`. Optional.",
     keys: &[
         &NAME,
         &HOSTS,
@@ -76,38 +76,38 @@ static NAME: Key<Text<Name>> = Key {
     name: "name",
     kind: text::NAME,
     absent: Absent::Means("its number, from 1"),
-    meaning: "The route's name in metrics and in `lb explain`, unique in the service. It is no \
-              number and not `default`.",
+    meaning: "The route's name in metrics and in `lb explain`, unique in the service. Numbers and \
+              `default` are reserved.",
 };
 
 static POOL: Key<Text<Name>> = Key {
     name: "pool",
     kind: text::NAME,
     absent: Absent::Means("none"),
-    meaning: "The pool that serves it.",
+    meaning: "The pool that serves the requests.",
 };
 
 static REPLACE_PREFIX: Key<Text<String>> = Key {
     name: "replace_prefix",
     kind: PREFIX,
-    absent: Absent::Means("the path stays"),
-    meaning: "What backends see in place of `path_prefix`, with which and with `pool` it goes: with \
-              `path_prefix = \"/api\"` and `replace_prefix = \"/\"` a request for `/api/x` reaches \
-              them as `/x`.",
+    absent: Absent::Means("the path is not changed"),
+    meaning: "The text that replaces `path_prefix` in forwarded requests: with `path_prefix = \
+              \"/api\"` and `replace_prefix = \"/\"` backends get a request for `/api/x` as `/x`. \
+              Needs `path_prefix` and `pool`.",
 };
 
-/// What a service decides request by request, as far as it could be read.
+/// The valid parts of a service's routing.
 pub(super) struct RoutingDraft {
-    /// All of it, if it is valid.
+    /// The routing, if all of it is valid.
     pub(super) routing: Result<Routing, Reported>,
-    /// The pools that its routes refer to, whether or not there are such.
+    /// The pools that its routes refer to, whether or not they exist.
     pub(super) pool_names: Vec<Spanned<Name>>,
-    /// Whether there are routes, valid or not.
+    /// Whether the service has routes, valid or not.
     pub(super) has_routes: bool,
 }
 
-/// Reads the routes and all that belongs to them. Without `pools`, which could not be read, none is
-/// looked up.
+/// Reads the routing of a service. `pools` is `None` if they could not be read: then pool names are
+/// not looked up.
 pub(super) fn read(section: &Section<'_>, pools: Option<&[PoolDraft]>) -> RoutingDraft {
     let headers = header_edits::read(
         section,
@@ -133,7 +133,7 @@ pub(super) fn read(section: &Section<'_>, pools: Option<&[PoolDraft]>) -> Routin
     }
 }
 
-/// The keys of a service that are for `http` and `https` alone.
+/// The keys of a service that are for `http` and `https` only.
 pub(super) const KEYS: [&str; 4] = [
     "route",
     "request_headers",
@@ -179,14 +179,14 @@ fn routes(
     Ok(routes)
 }
 
-/// Warns of the first route behind one that takes everything.
+/// Warns of the first route after one that takes every request.
 fn warn_of_idle_routes(sections: &[Section<'_>], routes: &[Route]) {
     let Some(last) = routes.iter().position(Route::takes_all) else {
         return;
     };
     if let (Some(idle), Some(section)) = (routes.get(last + 1), sections.get(last + 1)) {
         let message = format!(
-            "route \"{}\" takes no request: route \"{}\" before it takes all",
+            "route \"{}\" never takes a request: route \"{}\" before it takes all",
             idle.name, routes[last].name
         );
         let hint = "put the route without conditions last".to_owned();
@@ -233,10 +233,11 @@ fn read_name(section: &Section<'_>, number: usize) -> Result<Name, Reported> {
     };
     let text = name.get_ref().as_str();
     if *name.get_ref() == Name::default_route() || text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let message = format!("name \"{text}\" cannot be that of a route");
-        let hint = "a number is what a route without a name is called by, and default is what no \
-                    route takes: write another"
-            .to_owned();
+        let message = format!("route name \"{text}\" is reserved");
+        let hint =
+            "numbers name the routes without a name, and default the requests that no route \
+                    takes: choose another name"
+                .to_owned();
         return Err(section.source().error(name.span(), message, hint));
     }
     Ok(name.into_inner())
@@ -253,7 +254,7 @@ fn read_action(
     let replace_prefix = section.optional(&REPLACE_PREFIX);
     let redirect = section.table(&REDIRECT);
     let respond = section.table(&RESPOND);
-    let one = section.only_one(&ACTIONS, "keep one of them: a route does one thing");
+    let one = section.only_one(&ACTIONS, "keep one of them: a route has one action");
     let (redirect, respond) = (
         redirect.and_then(|table| table.map(|table| read_redirect(&table)).transpose()),
         respond.and_then(|table| table.map(|table| read_respond(&table)).transpose()),
@@ -269,14 +270,14 @@ fn read_action(
     check_replace_prefix(section)?;
     match (pool?, redirect?, respond?) {
         (Some(pool), ..) => Ok(Action::Pool {
-            // One that is not there was reported.
+            // A pool that does not exist has been reported already.
             pool: pool.ok_or(Reported)?,
             replace_prefix: replace_prefix?.map(Spanned::into_inner),
         }),
         (_, Some(redirect), _) => Ok(Action::Redirect(redirect)),
         (_, _, Some(respond)) => Ok(Action::Respond(respond)),
         (None, None, None) => {
-            let message = format!("{} does nothing", section.label());
+            let message = format!("{} has no action", section.label());
             let hint = format!("give it one of {}", suggest::listed(&ACTIONS));
             Err(section.error(message, hint))
         }
@@ -293,7 +294,7 @@ fn check_replace_prefix(section: &Section<'_>) -> Result<(), Reported> {
     let Some(missing) = missing else {
         return Ok(());
     };
-    let message = format!("{} has replace_prefix and no {missing}", section.label());
-    let hint = "it replaces what path_prefix says in requests to a pool".to_owned();
+    let message = format!("{} has replace_prefix, but no {missing}", section.label());
+    let hint = "it replaces path_prefix in the paths of requests to a pool".to_owned();
     Err(section.source().error(place, message, hint))
 }

@@ -1,4 +1,4 @@
-//! What routes and header edits write as text: hosts, paths, methods, names and values of header
+//! Text values of routes and header edits: hosts, paths, methods, names and values of header
 //! fields, expressions, URLs with variables.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -22,9 +22,9 @@ pub(super) const EXACT_PATH: Text<Vec<u8>> = Text {
     parse: path,
 };
 
-/// The beginning of a path; also what it is replaced by.
+/// The prefix of a path, or its replacement.
 pub(super) const PREFIX: Text<String> = Text {
-    what: "beginning of a path, whole segments",
+    what: "prefix of a path, whole segments",
     parse: prefix,
 };
 
@@ -76,7 +76,7 @@ pub(super) const RESPONSE_VALUE: Text<Template> = Text {
     parse: response_value,
 };
 
-/// Where a redirect leads.
+/// The target of a redirect.
 pub(super) const URL: Text<Template> = Text {
     what: "URL, may have variables",
     parse: url,
@@ -100,7 +100,7 @@ pub(super) const REDIRECT_STATUS: TextOrDigits<u16> = TextOrDigits(Text {
     parse: redirect_status,
 });
 
-/// The most that a value, a path or an expression may have, in bytes.
+/// Longest value, path or expression, in bytes.
 const LONGEST: usize = 2048;
 
 fn host(text: &str) -> Result<HostRule, Complaint> {
@@ -127,21 +127,21 @@ fn name(text: &str) -> Result<String, Complaint> {
         (1..=63).contains(&label.len()) && label.bytes().all(plain)
     };
     if text.contains(':') {
-        let hint = "the port is not looked at: write the host alone";
+        let hint = "routes ignore the port: write the host only";
         return Err(Complaint::new("has a port", hint));
     }
     if text.ends_with('.') && text.len() > 1 {
-        let hint = "a dot at the end of a request's host is not looked at: leave it out";
+        let hint = "routes ignore a dot at the end of a request's host: remove it";
         return Err(Complaint::new("ends in a dot", hint));
     }
     if text.len() > 253 || !text.split('.').all(label) {
-        return Err(Complaint::new("is not a host", example));
+        return Err(Complaint::new("is not a host name", example));
     }
     Ok(text.to_ascii_lowercase())
 }
 
 fn path(text: &str) -> Result<Vec<u8>, Complaint> {
-    let example = "write a path from its /: \"/api\", say";
+    let example = "write a path that begins with /, such as \"/api\"";
     if !text.starts_with('/') {
         return Err(Complaint::new("does not begin with /", example));
     }
@@ -153,12 +153,13 @@ fn path(text: &str) -> Result<Vec<u8>, Complaint> {
         ));
     }
     if text.contains(['?', '#']) {
-        let hint = "routes look at the path alone: leave out what begins with ? or #; %3f is a ? in \
-                    a path";
+        let hint = "routes compare the path only: remove everything from the ? or # on; write %3f \
+                    for a ? in the path";
         return Err(Complaint::new("has a query or a fragment", hint));
     }
     let ambiguous = |ambiguity: Ambiguity| {
-        let hint = "a request for it is refused: see docs/routing.md on how paths are compared";
+        let hint = "requests with such a path are refused: see docs/routing.md on how paths are \
+                    compared";
         Complaint::new(ambiguity.in_words(), hint)
     };
     let comparable = request_path::comparable(text.as_bytes()).map_err(ambiguous)?;
@@ -169,8 +170,8 @@ fn path(text: &str) -> Result<Vec<u8>, Complaint> {
             .iter()
             .any(|code| lower.contains(code))
     {
-        let hint = "paths are compared without empty segments and without ;…, and \\ and %2f \
-                    separate segments: write it as it is then";
+        let hint = "paths are compared without empty segments and ;…, and with \\ and %2f as \
+                    separators: write the path in that form";
         return Err(Complaint::new("has //, ;, \\ or an encoding of them", hint));
     }
     Ok(comparable.into_owned())
@@ -180,23 +181,26 @@ fn prefix(text: &str) -> Result<String, Complaint> {
     path(text)?;
     let printable = |byte: u8| byte.is_ascii_graphic();
     if !text.bytes().all(printable) {
-        let hint = "a request carries printable ASCII without spaces: write others as %XX";
-        return Err(Complaint::new("cannot stand in a request", hint));
+        let hint = "requests have printable ASCII without spaces: write other characters as %XX";
+        return Err(Complaint::new("is not allowed in a request", hint));
     }
     Ok(text.to_owned())
 }
 
 fn method(text: &str) -> Result<String, Complaint> {
     if text == "CONNECT" {
-        let hint = "the front refuses it with 501, before any route";
-        return Err(Complaint::new("is never served", hint));
+        let hint = "the front answers it with 501 before routes are compared: remove it";
+        return Err(Complaint::new("never reaches a route", hint));
     }
     if text.is_empty() || text.len() > 32 || !text.bytes().all(is_token) {
-        return Err(Complaint::new("is not a method", "write \"GET\", say"));
+        return Err(Complaint::new(
+            "is not a method",
+            "write a method such as \"GET\"",
+        ));
     }
     if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
         let hint = format!(
-            "case counts in a method: write \"{}\"",
+            "methods are case-sensitive: write \"{}\"",
             text.to_ascii_uppercase()
         );
         return Err(Complaint::new("has lower-case letters", hint));
@@ -214,18 +218,18 @@ fn pattern(text: &str) -> Result<Pattern, Complaint> {
     }
     Pattern::new(text).map_err(|error| match error {
         regex::Error::CompiledTooBig(limit) => {
-            let found = format!("takes more than {limit} bytes once it is compiled");
-            let hint = "repetitions such as {1,1000} are what makes it large: shorten them";
+            let found = format!("needs more than {limit} bytes when compiled");
+            let hint = "large repetitions such as {1,1000} are the usual cause: shorten them";
             Complaint::new(found, hint)
         }
         error => {
-            // The expression again, a marker under it, and then what is wrong.
+            // The error repeats the expression with a marker; its last line has the cause.
             let text = error.to_string();
             let last = text.lines().last().unwrap_or_default();
             let last = last.strip_prefix("error: ").unwrap_or(last);
-            let hint = "the syntax is that of https://docs.rs/regex, which has no look-around and \
-                        no backreferences";
-            Complaint::new(format!("is no regular expression: {last}"), hint)
+            let hint = "the syntax is that of https://docs.rs/regex, without look-around and \
+                        backreferences";
+            Complaint::new(format!("is not a regular expression: {last}"), hint)
         }
     })
 }
@@ -243,8 +247,7 @@ fn field_name(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
-/// Fields that belong to one connection (RFC 9110 §7.6.1) or that say where a message ends (RFC 9112
-/// §6).
+/// Fields that belong to one connection (RFC 9110 §7.6.1) or that frame a message (RFC 9112 §6).
 const OF_A_CONNECTION: [&str; 10] = [
     "connection",
     "content-length",
@@ -258,7 +261,7 @@ const OF_A_CONNECTION: [&str; 10] = [
     "upgrade",
 ];
 
-/// Fields by which the front tells backends about the client.
+/// Fields in which the front passes information about the client to backends.
 const FORWARDED: [&str; 4] = [
     "forwarded",
     "x-forwarded-for",
@@ -266,14 +269,14 @@ const FORWARDED: [&str; 4] = [
     "x-forwarded-proto",
 ];
 
-/// What fields begin with by which the front tells backends about the client's certificate.
+/// Prefixes of the fields in which the front passes the client's certificate to backends.
 const OF_CERTIFICATES: [&str; 2] = ["client-cert", "x-client-cert"];
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.contains(&&*hyphenated(name))
 }
 
-/// In lower case, with the hyphens that applications make of underscores.
+/// Converts a name to lower case and underscores to hyphens: applications treat both alike.
 fn hyphenated(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }
@@ -282,12 +285,12 @@ fn looked_at(text: &str) -> Result<String, Complaint> {
     let name = field_name(text)?;
     if is_one_of(text, &OF_A_CONNECTION) && !text.eq_ignore_ascii_case("upgrade") {
         let hint = "it belongs to the connection between the client and lb, which does not forward \
-                    it: leave the condition out";
-        return Err(Complaint::new("is not a field that can be looked at", hint));
+                    it: remove the condition";
+        return Err(Complaint::new("cannot be used in a condition", hint));
     }
     if text.eq_ignore_ascii_case("host") {
-        let hint = "write host = \"…\" in the route, which compares as hosts are compared";
-        return Err(Complaint::new("is looked at by `host`", hint));
+        let hint = "write host = \"…\" in the route, which ignores case and port";
+        return Err(Complaint::new("is compared by `host`", hint));
     }
     Ok(name)
 }
@@ -295,20 +298,20 @@ fn looked_at(text: &str) -> Result<String, Complaint> {
 fn request_field(text: &str) -> Result<String, Complaint> {
     let name = edited_field(text)?;
     if is_one_of(text, &FORWARDED) {
-        let hint = "lb writes it itself, so that backends can believe it; trusted_proxies of [http] \
-                    says whose are kept";
+        let hint = "lb writes it itself, so that backends can trust it; trusted_proxies in [http] \
+                    names the proxies whose fields are kept";
         return Err(Complaint::new("cannot be changed", hint));
     }
     let name_in_lower_case = hyphenated(text);
     let begins = |start: &&str| name_in_lower_case.starts_with(start);
     if OF_CERTIFICATES.iter().any(begins) {
-        let hint = "lb writes it itself, so that backends can believe it: client_certificates in \
-                    [service.tls] has it written";
+        let hint = "lb writes it itself, so that backends can trust it: set client_certificates in \
+                    [service.tls]";
         return Err(Complaint::new("cannot be changed", hint));
     }
     if is_one_of(text, &["host"]) {
-        let hint = "the host is what the client asked for, and by what its route was found: leave \
-                    it out";
+        let hint = "backends get the host that the client sent, by which the route was chosen: \
+                    remove it";
         return Err(Complaint::new("cannot be changed", hint));
     }
     Ok(name)
@@ -321,8 +324,8 @@ fn response_field(text: &str) -> Result<String, Complaint> {
 fn edited_field(text: &str) -> Result<String, Complaint> {
     let name = field_name(text)?;
     if is_one_of(text, &OF_A_CONNECTION) {
-        let hint = "it says how a message is framed or belongs to one connection, and lb writes it \
-                    itself: leave it out";
+        let hint = "it frames a message or belongs to one connection, so lb writes it itself: \
+                    remove it";
         return Err(Complaint::new("cannot be changed", hint));
     }
     Ok(name)
@@ -330,7 +333,7 @@ fn edited_field(text: &str) -> Result<String, Complaint> {
 
 fn plain_value(text: &str) -> Result<String, Complaint> {
     if text.is_empty() {
-        return Err(Complaint::new("is empty", "leave it out, or write a value"));
+        return Err(Complaint::new("is empty", "remove it, or write a value"));
     }
     if text.len() > LONGEST {
         let found = format!("is {} bytes long", text.len());
@@ -340,13 +343,13 @@ fn plain_value(text: &str) -> Result<String, Complaint> {
         ));
     }
     if text.starts_with([' ', '\t']) || text.ends_with([' ', '\t']) {
-        let hint = "space around a value is no part of it (RFC 9110 §5.5): leave it out";
+        let hint = "space around a value is not part of it (RFC 9110 §5.5): remove the space";
         return Err(Complaint::new("begins or ends with a space", hint));
     }
     let plain = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
     if !text.bytes().all(plain) {
         let hint = "a value is one line of printable ASCII (RFC 9110 §5.5)";
-        return Err(Complaint::new("cannot stand in a header", hint));
+        return Err(Complaint::new("is not allowed in a header", hint));
     }
     Ok(text.to_owned())
 }
@@ -359,13 +362,14 @@ fn request_value(text: &str) -> Result<Template, Complaint> {
 fn response_value(text: &str) -> Result<Template, Complaint> {
     let template = request_value(text)?;
     if template.has_variables() {
-        let hint = "variables are for the headers of requests and for redirects";
+        let hint = "variables are allowed only in the headers of requests and in redirects";
         return Err(Complaint::new("has a variable", hint));
     }
     Ok(template)
 }
 
-/// A `{`, small letters and a `}` are a variable; other braces stand for themselves, as in JSON.
+/// Parses text with variables: `{`, lower-case letters and `}`. Other braces are literal, as in
+/// JSON.
 fn template(text: &str) -> Result<Template, Complaint> {
     let mut parts = Vec::new();
     let mut plain = String::new();
@@ -402,17 +406,20 @@ fn variable(word: &str) -> Result<Variable, Complaint> {
     known.map(|(_, variable)| variable).ok_or_else(|| {
         let all = words.map(|word| format!("{{{word}}}"));
         let hint = match suggest::nearest(word, words) {
-            Some(near) => format!("did you mean {{{near}}}? There are {}", all.join(", ")),
-            None => format!("there are {}", all.join(", ")),
+            Some(near) => format!(
+                "did you mean {{{near}}}? The variables are {}",
+                all.join(", ")
+            ),
+            None => format!("the variables are {}", all.join(", ")),
         };
-        Complaint::new(format!("has {{{word}}}, which is no variable"), hint)
+        Complaint::new(format!("has the unknown variable {{{word}}}"), hint)
     })
 }
 
-/// An `http` or `https` URL. What the path of a request says can never become its host: it comes
+/// Parses an `http` or `https` URL. The path of a request can never become part of its host: it is
 /// after the first `/` of the URL, or begins with one itself.
 fn url(text: &str) -> Result<Template, Complaint> {
-    let example = "write \"https://{host}{path}{query}\", say";
+    let example = "write a URL such as \"https://{host}{path}{query}\"";
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`|".contains(&byte);
     if !text.bytes().all(plain) || text.len() > LONGEST {
         return Err(Complaint::new("is not a URL", example));
@@ -423,7 +430,7 @@ fn url(text: &str) -> Result<Template, Complaint> {
         TemplatePart::Variable(_) => true,
     };
     if !template.0.iter().all(literal) {
-        return Err(Complaint::new("has a brace that is no variable", example));
+        return Err(Complaint::new("has a brace outside a variable", example));
     }
     let schemes = ["https://", "http://", "{scheme}://"];
     let rest = schemes
@@ -431,7 +438,7 @@ fn url(text: &str) -> Result<Template, Complaint> {
         .find_map(|scheme| text.strip_prefix(scheme));
     let Some(rest) = rest else {
         let hint = format!("it begins with https://, http:// or {{scheme}}://: {example}");
-        return Err(Complaint::new("is not a whole URL", hint));
+        return Err(Complaint::new("is not an absolute URL", hint));
     };
     let ends = ["/", "?", "#", "{path}", "{query}"];
     let end = ends.iter().filter_map(|end| rest.find(end)).min();
@@ -440,7 +447,7 @@ fn url(text: &str) -> Result<Template, Complaint> {
         return Err(Complaint::new("has no host", example));
     }
     if authority.contains('@') {
-        let hint = "browsers hide or refuse it: leave out what stands before the @";
+        let hint = "browsers hide or refuse it: remove everything up to the @";
         return Err(Complaint::new("has a user name", hint));
     }
     Ok(template)
@@ -454,8 +461,9 @@ fn redirect_status(text: &str) -> Result<u16, Complaint> {
         "307" => Ok(307),
         "308" => Ok(308),
         _ => {
-            let hint = "307 and 308 keep the method, 303 makes it GET; 301 and 308 are for ever";
-            Err(Complaint::new("is no status of a redirect", hint))
+            let hint = "307 and 308 keep the method, 303 changes it to GET; 301 and 308 are \
+                        permanent";
+            Err(Complaint::new("is not a status of a redirect", hint))
         }
     }
 }
@@ -468,6 +476,6 @@ fn error_status(text: &str) -> Result<u16, Complaint> {
     status.ok_or_else(|| {
         let hint =
             "lb itself answers with 400, 404, 408, 417, 421, 431, 501, 502, 503, 504 and 505";
-        Complaint::new("is no status of an error", hint)
+        Complaint::new("is not a status of an error", hint)
     })
 }

@@ -1,17 +1,17 @@
-//! How a section of the file is described: one description for the parser, for its hints and for
-//! the reference page, so that none of them can say something else.
+//! Schemas of sections: one description for the parser, its hints and the reference page, so that
+//! they cannot differ.
 
 use super::kind::Kind;
 
 /// A section: its keys, and the tables within it.
 pub(super) struct Schema {
-    /// The key under which its parent has it.
+    /// Its key in the parent section.
     pub(super) name: &'static str,
-    /// How it is opened in a file: `[node]`, `[[pool.backend]]`.
+    /// Its header in a file: `[node]`, `[[pool.backend]]`.
     pub(super) header: &'static str,
-    /// What it is for, as a sentence; Markdown.
+    /// Its purpose, as a sentence in Markdown.
     pub(super) about: &'static str,
-    /// When it must be there, as a sentence.
+    /// Whether it is required, as a sentence.
     pub(super) presence: &'static str,
     /// Its keys, in the order of the reference page.
     pub(super) keys: &'static [&'static dyn Entry],
@@ -20,24 +20,24 @@ pub(super) struct Schema {
 }
 
 impl Schema {
-    /// Whether a file may have it several times.
+    /// Whether a file may have the section several times.
     pub(super) fn is_list(&self) -> bool {
         self.header.starts_with("[[")
     }
 
-    /// Its header without the brackets.
+    /// Returns the header without brackets.
     pub(super) fn path(&self) -> &'static str {
         self.header.trim_matches(['[', ']'])
     }
 
-    /// The words that may stand in it.
+    /// Returns the names of its keys and tables.
     pub(super) fn allowed(&self) -> Vec<&'static str> {
         let keys = self.keys.iter().map(|key| key.name());
         keys.chain(self.tables.iter().map(|table| table.name))
             .collect()
     }
 
-    /// This section and all within it, from the top.
+    /// Returns this section and all sections within it, in order.
     pub(super) fn walk(&'static self) -> Vec<&'static Self> {
         let below = self.tables.iter().flat_map(|table| table.walk());
         std::iter::once(self).chain(below).collect()
@@ -46,38 +46,39 @@ impl Schema {
 
 /// One key of a section.
 pub(super) struct Key<K> {
-    /// The key as the file writes it.
+    /// Its name in the file.
     pub(super) name: &'static str,
-    /// What its value may be.
+    /// The kind of its value.
     pub(super) kind: K,
-    /// What holds when the file does not have it.
+    /// What applies if the file does not have the key.
     pub(super) absent: Absent,
-    /// What it is for; Markdown.
+    /// Its meaning, in Markdown.
     pub(super) meaning: &'static str,
 }
 
-/// What holds when a key is not given.
+/// What applies if a key is not given.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Absent {
-    /// It must be given; with an example of a value, as TOML.
+    /// The key is required; holds an example of a value, as TOML.
     Refused(&'static str),
-    /// The default, as TOML: it is read as if the file had it.
+    /// The default value, as TOML. It is read as if the file had it.
     Is(&'static str),
-    /// There is no value, and this is what that means.
+    /// There is no value; holds what that means.
     Means(&'static str),
-    /// It must be given, with an example as for `Refused`, unless this holds.
+    /// The key is required unless a condition holds; holds an example as `Refused` does, and the
+    /// condition.
     Elsewhere(&'static str, &'static str),
 }
 
-/// A [`Key`] whatever its kind.
+/// A [`Key`] of any kind.
 pub(super) trait Entry: Sync {
-    /// The key as the file writes it.
+    /// Its name in the file.
     fn name(&self) -> &'static str;
-    /// What its value may be, in words.
+    /// Describes the allowed values.
     fn describe(&self) -> String;
-    /// What holds when the file does not have it.
+    /// What applies if the file does not have the key.
     fn absent(&self) -> Absent;
-    /// What it is for.
+    /// Its meaning, in Markdown.
     fn meaning(&self) -> &'static str;
 }
 

@@ -1,4 +1,4 @@
-//! Reading a section of the file by its [`Schema`].
+//! Reads a section of the file by its [`Schema`].
 
 use std::ops::Range;
 
@@ -14,19 +14,19 @@ use super::{
     suggest,
 };
 
-/// A section of the file, whose keys have been checked against its schema.
+/// A section of the file. Its keys have been checked against its schema.
 pub(super) struct Section<'a> {
     source: &'a Source<'a>,
     /// The schema of the whole file, in which a misplaced key is looked up.
     root: &'static Schema,
     schema: &'static Schema,
     table: &'a DeTable<'a>,
-    /// Its header, or all of it where it is an inline table.
+    /// The place of its header, or of all of it if it is an inline table.
     span: Range<usize>,
 }
 
 impl<'a> Section<'a> {
-    /// Opens the whole file and reports the sections that its schema does not have.
+    /// Opens the whole file and reports unknown sections.
     pub(super) fn whole_file(
         source: &'a Source<'a>,
         schema: &'static Schema,
@@ -43,7 +43,7 @@ impl<'a> Section<'a> {
         root
     }
 
-    /// Opens a section of the same file and reports the keys that its schema does not have.
+    /// Opens a section of the same file and reports unknown keys.
     pub(super) fn open<'b>(
         &self,
         schema: &'static Schema,
@@ -64,7 +64,7 @@ impl<'a> Section<'a> {
         section
     }
 
-    /// The value of a key, or its default. Reports a key that is missing and must not be.
+    /// Reads the value of a key, or its default. Reports a required key that is missing.
     pub(super) fn value<K: Kind>(&self, key: &Key<K>) -> Result<Spanned<K::Value>, Reported> {
         match (self.optional(key)?, key.absent) {
             (Some(value), _) => Ok(value),
@@ -76,7 +76,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The value of a key where the file has it.
+    /// Reads the value of a key, if the file has it.
     pub(super) fn optional<K: Kind>(
         &self,
         key: &Key<K>,
@@ -88,13 +88,13 @@ impl<'a> Section<'a> {
         Ok(Some(Spanned::new(node.span(), value)))
     }
 
-    /// The value and its place as the file has it, if it does.
+    /// Returns the place of a key and its value, if the file has it.
     pub(super) fn place(&self, key: &str) -> Option<Range<usize>> {
         let (key, value) = self.table.get_key_value(key)?;
         Some(key.span().start..value.span().end.max(key.span().end))
     }
 
-    /// The table of this name within the section, if the file has it.
+    /// Opens a table within the section, if the file has it.
     pub(super) fn table(&self, schema: &'static Schema) -> Result<Option<Section<'a>>, Reported> {
         let Some(node) = self.table.get(schema.name) else {
             return Ok(None);
@@ -106,8 +106,8 @@ impl<'a> Section<'a> {
                     .get(1)
                     .or(items.first())
                     .map_or(node.span(), Spanned::span);
-                let message = format!("{} may stand in a file only once", schema.header);
-                let hint = format!("write {} in single brackets, once", schema.header);
+                let message = format!("{} is allowed only once in a file", schema.header);
+                let hint = format!("write {} once, in single brackets", schema.header);
                 Err(self.source.error(again, message, hint))
             }
             _ => {
@@ -117,14 +117,14 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The tables of this name within the section, in the order of the file.
+    /// Opens the tables of a list within the section, in the order of the file.
     pub(super) fn tables(&self, schema: &'static Schema) -> Result<Vec<Section<'a>>, Reported> {
         let Some(node) = self.table.get(schema.name) else {
             return Ok(Vec::new());
         };
         match node.get_ref() {
             DeValue::Array(items) => {
-                // Those that are tables are read, whatever the others are.
+                // The items that are tables are read, even if others are not.
                 let tables: Vec<_> = items.iter().map(|item| self.item(schema, item)).collect();
                 match tables.iter().any(Result::is_ok) {
                     true => Ok(tables.into_iter().flatten().collect()),
@@ -132,7 +132,7 @@ impl<'a> Section<'a> {
                 }
             }
             DeValue::Table(_) => {
-                let message = format!("{} is a list: there may be several", schema.path());
+                let message = format!("{} is a list of sections", schema.path());
                 let hint = format!("write the header in double brackets: {}", schema.header);
                 Err(self.source.error(node.span(), message, hint))
             }
@@ -151,7 +151,7 @@ impl<'a> Section<'a> {
         Ok(self.open(schema, table, item.span()))
     }
 
-    /// Reports the second of several keys of which the section may have one.
+    /// Reports the second one of several keys if the section has more than one of them.
     pub(super) fn only_one(&self, keys: &[&'static str], hint: &str) -> Result<(), Reported> {
         let mut there = keys.iter().filter(|key| self.place(key).is_some());
         let (Some(first), Some(second)) = (there.next(), there.next()) else {
@@ -167,17 +167,17 @@ impl<'a> Section<'a> {
         self.source.error(self.span.clone(), message, hint)
     }
 
-    /// The text that is read and its findings.
+    /// Returns the text of the file with its findings.
     pub(super) fn source(&self) -> &'a Source<'a> {
         self.source
     }
 
-    /// Its header, or all of it where it is an inline table.
+    /// The place of its header, or of all of it if it is an inline table.
     pub(super) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
-    /// What messages call it: `pool "web"`, or its header where it has no name.
+    /// Returns its name in messages: `pool "web"`, or its header if it has no name.
     pub(super) fn label(&self) -> String {
         let name = self
             .table
@@ -197,7 +197,10 @@ impl<'a> Section<'a> {
         default: &'static str,
     ) -> Result<Spanned<K::Value>, Reported> {
         let node = DeValue::parse(default).map_err(|error| {
-            let message = format!("the default of {} is wrong in lb itself: {error}", key.name);
+            let message = format!(
+                "the default of {} is not valid, which is a fault in lb: {error}",
+                key.name
+            );
             self.error(message, None)
         })?;
         let node = Spanned::new(self.span(), node.into_inner());
@@ -225,18 +228,18 @@ impl<'a> Section<'a> {
         let list = allowed.join(", ");
         let key_quoted = quoted(key);
         if self.schema.name.is_empty() {
-            let message = format!("there is no section {key_quoted}");
-            let hint = self.unknown_key_hint(key, allowed, &format!("sections are: {list}"));
+            let message = format!("unknown section {key_quoted}");
+            let hint = self.unknown_key_hint(key, allowed, &format!("known sections: {list}"));
             self.source.error(span, message, hint);
         } else {
-            let message = format!("{} has no key {key_quoted}", self.schema.header);
-            let hint = self.unknown_key_hint(key, allowed, &format!("allowed here: {list}"));
+            let message = format!("unknown key {key_quoted} in {}", self.schema.header);
+            let hint = self.unknown_key_hint(key, allowed, &format!("known keys: {list}"));
             self.source.error(span, message, hint);
         }
     }
 
-    /// The hint for a key that is not allowed: the key that was probably meant, or the sections that
-    /// have it, and the `list` of allowed keys.
+    /// Returns the hint for an unknown key: the key that was probably meant, or the sections that
+    /// have it, and the `list` of known keys.
     fn unknown_key_hint(&self, key: &str, allowed: &[&'static str], list: &str) -> String {
         if let Some(near) = suggest::nearest(key, allowed.iter().copied()) {
             return format!("did you mean {near}?\n{list}");

@@ -55,8 +55,8 @@ static LISTEN: Key<Text<SocketAddr>> = Key {
     kind: address::LISTEN,
     absent: Absent::Refused("\"172.31.0.68:80\""),
     meaning: "The address and port that clients connect to, unique. Services of mode `http` and \
-              `https` may listen on `0.0.0.0` or `[::]`; one of mode `tcp` needs the address that \
-              its packets carry, and IPv4 in this version.",
+              `https` may listen on `0.0.0.0` or `[::]`; one of mode `tcp` needs the destination \
+              address of its packets, and IPv4 in this version.",
 };
 
 static MODE: Key<Choice<Served>> = Key {
@@ -80,17 +80,17 @@ static FORWARD: Key<Choice<Forward>> = Key {
         later: &["dsr", "ipip", "gue"],
     },
     absent: Absent::Is("\"nat\""),
-    meaning: "How the kernel forwards packets to the backends. `nat`: rewrites both addresses, the \
-              backends need nothing. `dnat`: keeps the client's address; the backends must send \
-              their answers through this host. For `tcp` only.",
+    meaning: "How the kernel forwards packets to the backends. `nat`: rewrites both addresses; \
+              backends need no configuration. `dnat`: keeps the client's address; backends must \
+              route their packets to clients through this host. For `tcp` only.",
 };
 
 static POOL: Key<Text<Name>> = Key {
     name: "pool",
     kind: text::NAME,
     absent: Absent::Elsewhere("\"web\"", "the service has routes"),
-    meaning: "The name of the pool that serves it; with routes, what none of them takes. Without it \
-              such a request gets 404, or 421 where its host is not one that a route names.",
+    meaning: "The name of the pool that serves the service; with routes, the requests that no \
+              route takes. Without it such a request gets 404, or 421 if no route names its host.",
 };
 
 static CERTIFICATES: Key<List<Text<PathBuf>>> = Key {
@@ -99,15 +99,15 @@ static CERTIFICATES: Key<List<Text<PathBuf>>> = Key {
         of: text::PATH,
         noun: "certificate",
     },
-    absent: Absent::Means("none: `https` must have at least one, or `domains`"),
-    meaning: "PEM files, each a certificate chain and its key. The first is for clients that send \
-              no name, or one that no certificate has. A name may have one of each kind (ECDSA and \
-              RSA): a client gets the one that it can verify, ECDSA where it can both. \
-              A file that changes is served from the next handshake on, without a reload. For \
+    absent: Absent::Means("none: `https` needs at least one, or `domains`"),
+    meaning: "PEM files, each with a certificate chain and its key. The first is for clients that \
+              send no name, or one that is in no certificate. A name may have one certificate of \
+              each kind (ECDSA and RSA): a client gets the one that it can verify, ECDSA if both. \
+              A changed file takes effect from the next handshake on, without a reload. For \
               `https` only.",
 };
 
-/// Who serves a service: a [`Mode`] without its details.
+/// The mode of a service, without the details of [`Mode`].
 #[derive(Clone, Copy, PartialEq)]
 enum Served {
     Tcp,
@@ -115,7 +115,8 @@ enum Served {
     Https,
 }
 
-/// Reads a `[[service]]`. Without `pools`, which could not be read, its pool is not looked up.
+/// Reads a `[[service]]`. `pools` is `None` if they could not be read: then pool names are not
+/// looked up.
 pub(super) fn read(
     section: &Section<'_>,
     pools: Option<&[PoolDraft]>,
@@ -147,7 +148,7 @@ pub(super) fn read(
         }
     }
     if served == Some(Served::Tcp) {
-        let hint = "the kernel knows no requests: leave the section out, or write mode = \"http\"";
+        let hint = "the kernel reads no requests: remove the section, or write mode = \"http\"";
         let key = timeouts::SERVICE_TIMEOUTS.name;
         fitting = fitting.and(refuse_key(section, key, "tcp", hint));
         fitting = fitting.and(steered::check(section, listen.as_ref(), pool));
@@ -222,13 +223,13 @@ fn read_mode(
     }
 }
 
-const TCP_HAS_NO_TLS: &str = "the kernel passes TLS on as it is, so the backends have the \
-    certificates: leave the key out, or write mode = \"https\"";
-const HTTP_HAS_NO_TLS: &str = "leave the key out, or write mode = \"https\"";
-const KERNEL_READS_NO_REQUESTS: &str = "the kernel forwards packets and reads no requests: leave the \
-    key out, or write mode = \"http\" or \"https\"";
-const AGENT_FORWARDS_NOTHING: &str = "the agent connects to the backends itself: leave the key \
-    out, or write mode = \"tcp\"";
+const TCP_HAS_NO_TLS: &str = "the kernel forwards TLS unchanged, so the backends have the \
+    certificates: remove the key, or write mode = \"https\"";
+const HTTP_HAS_NO_TLS: &str = "remove the key, or write mode = \"https\"";
+const KERNEL_READS_NO_REQUESTS: &str = "the kernel forwards packets and reads no requests: remove \
+    the key, or write mode = \"http\" or \"https\"";
+const AGENT_FORWARDS_NOTHING: &str = "the agent connects to the backends itself: remove the key, \
+    or write mode = \"tcp\"";
 
 fn refuse_key(section: &Section<'_>, key: &str, mode: &str, hint: &str) -> Result<(), Reported> {
     let Some(place) = section.place(key) else {
@@ -248,7 +249,10 @@ fn https_certificates(
     };
     let has_domains = section.place(DOMAINS.name()).is_some();
     if files.complete.is_ok() && files.items.is_empty() && !has_domains {
-        let message = format!("{} has mode \"https\" and no certificates", section.label());
+        let message = format!(
+            "{} has mode \"https\", but no certificates",
+            section.label()
+        );
         let hint = "add: certificates = [\"/etc/lb/tls/example.com.pem\"], \
                     a certificate chain and its key in one file; or domains, for \
                     a certificate that the agent obtains";
@@ -280,7 +284,7 @@ fn refuse_itself(
         section.label(),
         listen.get_ref()
     );
-    let hint = "it would send everything to itself: give one of them another address";
+    let hint = "it would connect to itself: give one of them another address";
     Err(section
         .source()
         .error(listen.span(), message, hint.to_owned()))
@@ -305,14 +309,15 @@ fn refuse_balance(
         section.label(),
         pool_name.get_ref()
     );
-    let hint = "the kernel counts no load of backends and reads no requests: a pool of a tcp service has \
-                balance = \"round_robin\", \"source\" or \"maglev\"";
+    let hint = "the kernel does not know the load of backends and reads no requests: for a tcp \
+                service, write balance = \"round_robin\", \"source\" or \"maglev\"";
     Err(section
         .source()
         .error(pool_name.span(), message, hint.to_owned()))
 }
 
-/// What is decided request by request is nothing for the kernel, which reads none.
+/// Reports a pool of a service of mode `tcp` with keys for single requests, which the kernel does
+/// not read.
 fn refuse_per_request(
     section: &Section<'_>,
     pool_name: Option<&Spanned<Name>>,
@@ -337,7 +342,7 @@ fn refuse_per_request(
     ))
 }
 
-/// Pools of one service whose cookies clients would take for one.
+/// Reports two pools of one service whose sticky cookies have the same name.
 fn refuse_same_cookie(section: &Section<'_>, service: &Service) -> Result<(), Reported> {
     let pools = service.pools();
     let mut seen: Vec<(&Name, &str)> = Vec::new();

@@ -1,25 +1,25 @@
-//! The text that is parsed, and what has been found in it so far.
+//! The text that is parsed, and the findings in it.
 
 use std::{cell::RefCell, collections::HashSet, ops::Range, path::Path};
 
 use super::diagnostic::{Diagnostic, Errors, Location, Severity};
 
-/// The mark of a value that could not be read: the reason has been reported already.
+/// A value is not valid, and the reason has been reported already.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reported;
 
-/// The place of what is about no line of the file, such as a section that is missing. No key, value
-/// or header is empty, so it is that of nothing else.
+/// The place of findings about no line of the file, such as a missing section. No key, value or
+/// header is empty, so no other finding has this place.
 pub(super) const WHOLE_FILE: Range<usize> = 0..0;
 
-/// Nobody reads more errors than this; a file that is not a configuration at all has one a line.
+/// Most errors that are shown: a file that is not a configuration at all has one per line.
 const MOST_SHOWN: usize = 1_000;
 
 /// A file's text and the findings in it.
 pub(super) struct Source<'a> {
     file: &'a Path,
     text: &'a str,
-    /// Where each line begins.
+    /// Offsets of the lines.
     lines: Vec<usize>,
     findings: RefCell<Vec<Finding>>,
 }
@@ -43,7 +43,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Reports an error. The same sentence about the same place is shown once.
+    /// Reports an error. The same message about the same place is shown once.
     pub(super) fn error(
         &self,
         span: Range<usize>,
@@ -79,25 +79,26 @@ impl<'a> Source<'a> {
         });
     }
 
-    /// The text of a span, as the file has it.
+    /// Returns the text of a span.
     pub(super) fn text(&self, span: &Range<usize>) -> &'a str {
         self.text.get(span.clone()).unwrap_or_default()
     }
 
-    /// The line that a span begins on, without its end.
+    /// Returns the line on which a span begins, without its line end.
     pub(super) fn line_text(&self, span: &Range<usize>) -> &'a str {
         let (_, line_start) = self.line_start(span);
         let line = self.text[line_start..].split('\n').next().unwrap_or("");
         line.strip_suffix('\r').unwrap_or(line)
     }
 
-    /// The number of the line that a span begins on, counted from 1.
+    /// Returns the number of the line on which a span begins, counted from 1.
     pub(super) fn line(&self, span: &Range<usize>) -> u32 {
         let (line, _) = self.line_start(span);
         u32::try_from(line).unwrap_or(u32::MAX)
     }
 
-    /// The number of the line that a span begins on, counted from 1, and where that line begins.
+    /// Returns the number of the line on which a span begins, counted from 1, and the offset of
+    /// that line.
     fn line_start(&self, span: &Range<usize>) -> (usize, usize) {
         let number = self.lines.partition_point(|start| *start <= span.start);
         let start = number
@@ -106,7 +107,7 @@ impl<'a> Source<'a> {
         (number.max(1), start.copied().unwrap_or(0))
     }
 
-    /// All errors in the order of the file, or else the warnings.
+    /// Returns the errors in the order of the file, or the warnings if there are no errors.
     pub(super) fn finish(self) -> Result<Vec<Diagnostic>, Errors> {
         let mut findings = self.findings.take();
         findings.sort_by_key(|finding| finding.span.start);
@@ -137,14 +138,14 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The place of a span, with the line that it stands in.
+    /// Returns the place of a span, with its line.
     pub(super) fn locate(&self, span: &Range<usize>) -> Location {
         let start = self.text.floor_char_boundary(span.start);
         let end = self.text.ceil_char_boundary(span.end.max(start));
         let (_, line_start) = self.line_start(span);
         let line = self.line_text(span);
         let line_end = line_start + line.len();
-        // What goes on over several lines is marked to the end of the first.
+        // A span of several lines is marked to the end of the first.
         let marked = self.text.get(start..end.min(line_end)).unwrap_or("");
         let column = count(self.text[line_start..start].chars());
         let width = count(marked.chars()).max(1);
@@ -159,8 +160,8 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What is shown of a line, which may be longer than a terminal is wide: the part around the
-/// marker, how many characters of that stand before the marker, and the marker's width.
+/// Returns the part of a line around the marker, for lines wider than a terminal, the number of
+/// characters before the marker, and the marker's width.
 fn window(line: &str, marker: u32, width: u32) -> (String, u32, u32) {
     const WIDEST: u32 = 140;
     const BEFORE: u32 = 60;
@@ -183,7 +184,7 @@ fn window(line: &str, marker: u32, width: u32) -> (String, u32, u32) {
     (shown, marker, width.min(room))
 }
 
-/// A file may hold escape sequences; the reader's terminal is not for them.
+/// Replaces control characters, so that escape sequences in a file do not reach the terminal.
 fn printable(character: char) -> char {
     if character.is_control() && character != '\t' {
         char::REPLACEMENT_CHARACTER

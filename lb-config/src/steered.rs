@@ -1,4 +1,4 @@
-//! What the kernel can steer in this version: a service of mode `tcp` is held to it.
+//! The checks of a service of mode `tcp` against what the kernel can steer in this version.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{drafts::PoolDraft, section::Section, source::Reported};
 
-/// Reports a listener or a backend that packets of a kernel-steered service cannot go through.
+/// Reports a listener or a backend that a service of mode `tcp` cannot have.
 pub(super) fn check(
     section: &Section<'_>,
     listen: Option<&Spanned<SocketAddr>>,
@@ -23,16 +23,16 @@ fn check_listener(section: &Section<'_>, listen: &Spanned<SocketAddr>) -> Result
     let label = section.label();
     let (found, hint) = match listen.get_ref().ip() {
         IpAddr::V6(_) => (
-            format!("{label} listens on IPv6, which the kernel does not steer in this version yet"),
-            "write an IPv4 address, or serve it by the agent with mode = \"http\" or \"https\"",
+            format!("{label} listens on IPv6, which the kernel does not steer in this version"),
+            "write an IPv4 address, or let the agent serve it with mode = \"http\" or \"https\"",
         ),
         ip if ip.is_unspecified() => (
-            format!("{label} has mode \"tcp\" and a wildcard for an address"),
-            "the kernel looks a service up by the address that packets carry: write that one",
+            format!("{label} has mode \"tcp\" and listens on a wildcard address"),
+            "the kernel finds a service by the destination address of packets: write that address",
         ),
         ip if ip.is_loopback() => (
             format!("{label} has mode \"tcp\" and listens on loopback"),
-            "the kernel steers packets that come from the network: write an address of this host",
+            "the kernel steers packets from the network: write an address of this host",
         ),
         IpAddr::V4(_) => return Ok(()),
     };
@@ -46,11 +46,11 @@ fn check_backend(section: &Section<'_>, backend: &Spanned<SocketAddr>) -> Result
     let used_by = format!("{} with mode \"tcp\" uses it", section.label());
     let (found, hint) = match address.ip() {
         IpAddr::V6(_) => (
-            "is IPv6, which the kernel does not steer to in this version yet",
-            "write an IPv4 address, or serve it by the agent with mode = \"http\" or \"https\"",
+            "is IPv6, which the kernel does not steer to in this version",
+            "write an IPv4 address, or let the agent serve it with mode = \"http\" or \"https\"",
         ),
         ip if ip.is_loopback() => (
-            "is on loopback, which the kernel cannot steer to",
+            "is a loopback address, which the kernel cannot steer to",
             "write an address that packets reach over the network",
         ),
         IpAddr::V4(_) => return Ok(()),

@@ -1,4 +1,4 @@
-//! `[pool.sticky]`: the cookie that keeps a client with its backend.
+//! `[pool.sticky]`: the cookie that keeps a client on its backend.
 
 use std::path::PathBuf;
 
@@ -16,10 +16,10 @@ use super::{
 pub(super) static STICKY: Schema = Schema {
     name: "sticky",
     header: "[pool.sticky]",
-    about: "A cookie keeps a client with the backend that its first request was given to; see \
-            [sticky sessions](balancing.md#sticky-sessions).",
-    presence: "For pools of services of mode `http` and `https`. May be left out: then requests \
-               are independent of each other.",
+    about: "A cookie keeps a client on the backend of its first request; see [sticky \
+            sessions](balancing.md#sticky-sessions).",
+    presence: "For pools of services of mode `http` and `https`. Optional: without it requests are \
+               independent of each other.",
     keys: &[
         &COOKIE, &KEY_FILE, &PATH, &SECURE, &HTTP_ONLY, &SAME_SITE, &MAX_AGE,
     ],
@@ -30,38 +30,38 @@ static COOKIE: Key<Text<String>> = Key {
     name: "cookie",
     kind: COOKIE_NAME,
     absent: Absent::Refused("\"lb\""),
-    meaning: "The cookie's name. Backends do not see the cookie. Pools of one service have \
-              different names.",
+    meaning: "The cookie's name. Backends do not see the cookie. It must differ between the pools \
+              of a service.",
 };
 
 static KEY_FILE: Key<Text<PathBuf>> = Key {
     name: "key_file",
     kind: text::PATH,
     absent: Absent::Refused("\"/etc/lb/sticky.key\""),
-    meaning: "The key that cookies are signed with: a file of 16 to 4,096 bytes, for its owner only \
-              (`openssl rand -hex 32`). Both hosts of a pair need the same. With another key all \
-              sessions begin again.",
+    meaning: "The key that cookies are signed with: a file of 16 to 4,096 bytes that only its \
+              owner can read (`openssl rand -hex 32`). Both hosts of a pair need the same key. A \
+              change of the key ends all sessions.",
 };
 
 static PATH: Key<Text<String>> = Key {
     name: "path",
     kind: COOKIE_PATH,
     absent: Absent::Is("\"/\""),
-    meaning: "The paths that clients send the cookie with: this one and all below.",
+    meaning: "The path that clients send the cookie for, with all paths below it.",
 };
 
 static SECURE: Key<Bool> = Key {
     name: "secure",
     kind: Bool,
     absent: Absent::Means("`true` for clients that are connected over TLS"),
-    meaning: "Whether clients send it over HTTPS only.",
+    meaning: "Whether clients send the cookie over HTTPS only.",
 };
 
 static HTTP_ONLY: Key<Bool> = Key {
     name: "http_only",
     kind: Bool,
     absent: Absent::Is("true"),
-    meaning: "Whether scripts in a page cannot read it.",
+    meaning: "Whether the cookie is hidden from scripts in a page.",
 };
 
 static SAME_SITE: Key<Choice<SameSite>> = Key {
@@ -75,16 +75,16 @@ static SAME_SITE: Key<Choice<SameSite>> = Key {
         later: &[],
     },
     absent: Absent::Is("\"lax\""),
-    meaning: "With which requests that other sites cause it is sent: with navigation, with none, \
-              or with all. Browsers take `none` only from HTTPS.",
+    meaning: "Which requests caused by other sites the cookie is sent with: navigation, none, or \
+              all. Browsers accept `none` only over HTTPS.",
 };
 
 static MAX_AGE: Key<Time> = Key {
     name: "max_age",
     kind: Time::milliseconds(1_000, 400 * 24 * 3_600_000),
-    absent: Absent::Means("until the client ends its session"),
-    meaning: "How long a client keeps it. It is not prolonged: after this time the client is given \
-              a backend again. Whole seconds count.",
+    absent: Absent::Means("until the client's session ends"),
+    meaning: "How long a client keeps the cookie, in whole seconds. It is not prolonged: after \
+              this time a backend is chosen again.",
 };
 
 /// The name of a cookie (RFC 6265 §4.1.1).
@@ -133,8 +133,8 @@ pub(super) fn read(section: &Section<'_>) -> Result<Sticky, Reported> {
     if *same_site.get_ref() == SameSite::None
         && let Some(secure) = secure.as_ref().filter(|secure| !secure.get_ref())
     {
-        let message = "secure is false, and same_site is \"none\"".to_owned();
-        let hint = "browsers drop such a cookie: leave secure out, or write same_site = \"lax\"";
+        let message = "secure is false, but same_site is \"none\"".to_owned();
+        let hint = "browsers reject such a cookie: remove secure, or write same_site = \"lax\"";
         return Err(section
             .source()
             .error(secure.span(), message, hint.to_owned()));

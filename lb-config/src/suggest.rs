@@ -1,11 +1,11 @@
-//! "Did you mean …": the nearest of the words that are allowed.
+//! Suggestions ("did you mean …"): the nearest of the allowed words.
 
-/// The allowed word that was most likely meant, if one is near enough to be more than chance.
+/// Returns the nearest allowed word, if it differs in at most a third of the characters.
 pub(super) fn nearest<'a>(
     written: &str,
     allowed: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // What is as long as a paragraph is not a slip of the finger, and comparing it takes long.
+    // Such a long text is not a typing error, and comparing it takes long.
     if written.len() > 64 {
         return None;
     }
@@ -19,7 +19,7 @@ pub(super) fn nearest<'a>(
         .map(|(_, word)| word)
 }
 
-/// The words as a sentence lists them: `a`, `a or b`, `a, b or c`.
+/// Joins words as in a sentence: `a`, `a or b`, `a, b or c`.
 pub(super) fn listed<W: AsRef<str>>(words: &[W]) -> String {
     match words {
         [] => String::new(),
@@ -31,7 +31,7 @@ pub(super) fn listed<W: AsRef<str>>(words: &[W]) -> String {
     }
 }
 
-/// `Max-Flows` and `max_flows` are the same word, written in another habit.
+/// Folds case and hyphens: `Max-Flows` and `max_flows` are the same word.
 fn fold(word: &str) -> Vec<char> {
     word.chars()
         .map(|character| match character {
@@ -41,7 +41,7 @@ fn fold(word: &str) -> Vec<char> {
         .collect()
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two words.
+/// Edit distance of two words: insertions, deletions, replacements and swaps of neighbours.
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();

@@ -1,22 +1,22 @@
-//! Mistakes of TOML itself, in words for someone who knows what they wanted to write.
+//! Errors of TOML syntax, with hints for the usual mistakes.
 
 use std::ops::Range;
 
 use super::source::{Reported, Source};
 
-/// Reports mistakes of syntax, in the order of the file: those that stay within their line, and the
-/// first that does not. What the parser makes of the text after that one says nothing.
+/// Reports syntax errors in the order of the file: those that affect their line only, and the first
+/// one that does not. After that one, the errors of the parser mean nothing.
 pub(super) fn report(source: &Source<'_>, errors: &[toml::de::Error]) -> Reported {
     let mut places: Vec<_> = errors
         .iter()
         .map(|error| (error.span().unwrap_or_default(), error.message()))
         .collect();
     places.sort_by_key(|(span, _)| span.start);
-    // What follows a mistake in its line is seldom another.
+    // Further errors on the same line usually have the same cause.
     places.dedup_by_key(|(span, _)| source.line(span));
     for (span, message) in places {
         let mistake = Mistake::new(source, &span, message);
-        // An empty place is that of something missing: it is shown as one character wide.
+        // The place of something missing is empty: it is shown one character wide.
         let shown = span.start..span.end.max(span.start + 1);
         source.error(shown, mistake.message, mistake.hint);
         if !mistake.within_line {
@@ -29,7 +29,7 @@ pub(super) fn report(source: &Source<'_>, errors: &[toml::de::Error]) -> Reporte
 struct Mistake {
     message: String,
     hint: Option<String>,
-    /// Whether the next line can be understood in spite of it.
+    /// Whether the lines after it can still be parsed.
     within_line: bool,
 }
 
@@ -56,14 +56,14 @@ impl Mistake {
 
     fn twice(line: &str, key: &str) -> Self {
         let (what, hint) = if line.starts_with('[') {
-            let hint = "put its keys under one header; those of which there may be several, as of \
-                        pool and service, have double brackets";
-            (line, hint)
+            let hint = "put its keys under one header; sections that may be repeated, such as pool \
+                        and service, have double brackets";
+            (format!("header {line}"), hint)
         } else {
-            (key, "keep one of them")
+            (format!("key {key}"), "keep one of them")
         };
         Self {
-            message: format!("{what} stands twice"),
+            message: format!("duplicate {what}"),
             hint: Some(hint.to_owned()),
             within_line: true,
         }
@@ -74,7 +74,7 @@ impl Mistake {
             && source
                 .line_text(span)
                 .starts_with(source.text(&(span.start..span.start + 1)));
-        let hint = runs_on.then(|| "is the bracket missing that ends the list above?".to_owned());
+        let hint = runs_on.then(|| "the list above may lack its closing bracket".to_owned());
         let message = message
             .strip_suffix(", expected nothing")
             .unwrap_or(message);
@@ -86,7 +86,7 @@ impl Mistake {
     }
 }
 
-/// Whether a value was meant as text: it begins no text, list or table and is no number.
+/// Whether a value is probably text without quotes: it is not a text, list, table or number.
 fn lacks_quotes(value: &str, message: &str) -> bool {
     let about_value = message.starts_with("string values must be quoted")
         || message.starts_with("invalid float")

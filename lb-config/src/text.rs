@@ -1,4 +1,4 @@
-//! What the configuration writes as text and is not an address: names, paths, ranges.
+//! Text values other than addresses: names, paths, ranges.
 
 use std::{
     ops::RangeInclusive,
@@ -11,7 +11,7 @@ use super::{
     model::Name,
 };
 
-/// A name that the user gives.
+/// A name that the operator chooses.
 pub(super) const NAME: Text<Name> = Text {
     what: "name: 1 to 63 of `a-z A-Z 0-9 . _ -`",
     parse: name,
@@ -23,15 +23,15 @@ pub(super) const INTERFACE: Text<String> = Text {
     parse: interface,
 };
 
-/// A file or folder, from the root.
+/// The absolute path of a file or folder.
 pub(super) const PATH: Text<PathBuf> = Text {
-    what: "path from the root",
+    what: "absolute path",
     parse: path,
 };
 
-/// A Unix socket, from the root.
+/// The absolute path of a Unix socket.
 pub(super) const SOCKET: Text<PathBuf> = Text {
-    what: "path from the root, at most 107 bytes",
+    what: "absolute path, at most 107 bytes",
     parse: socket,
 };
 
@@ -61,7 +61,7 @@ pub(super) const TARGET: Text<String> = Text {
 
 /// A Host header.
 pub(super) const HOST: Text<String> = Text {
-    what: "host name, with a port where needed",
+    what: "host name, with a port if needed",
     parse: host,
 };
 
@@ -74,7 +74,7 @@ fn name(text: &str) -> Result<Name, Complaint> {
         let found = format!("is {} bytes long", text.len());
         return Err(Complaint::new(found, hint));
     }
-    // Brackets and colons are kept for the backends that are called by their address.
+    // Brackets and colons are reserved for backends that are named after their address.
     let strange = text
         .chars()
         .find(|character| !character.is_ascii_alphanumeric() && !".-_".contains(*character));
@@ -87,7 +87,7 @@ fn name(text: &str) -> Result<Name, Complaint> {
     Name::parse(text).ok_or_else(|| Complaint::new("is not a name", hint))
 }
 
-/// As `dev_valid_name()` of the kernel has it (net/core/dev.c).
+/// Parses the name of an interface by the rules of `dev_valid_name()` (net/core/dev.c).
 fn interface(text: &str) -> Result<String, Complaint> {
     const LONGEST: usize = 15;
     let hint = "`ip link` lists the interfaces of this host";
@@ -102,7 +102,10 @@ fn interface(text: &str) -> Result<String, Complaint> {
         "/:".contains(*character) || character.is_whitespace() || character.is_control()
     });
     if let Some(strange) = strange {
-        let found = format!("has the character {strange:?}, which no interface has");
+        let found = format!(
+            "has the character {strange:?}, which is not allowed in the name of an \
+                             interface"
+        );
         return Err(Complaint::new(found, hint));
     }
     if matches!(text, "." | "..") {
@@ -119,12 +122,15 @@ fn path(text: &str) -> Result<PathBuf, Complaint> {
         ));
     }
     if text.contains('\0') {
-        return Err(Complaint::new("has a NUL byte", "no path has one"));
+        return Err(Complaint::new(
+            "has a NUL byte",
+            "a path cannot contain NUL: remove it",
+        ));
     }
     if !text.starts_with('/') {
         return Err(Complaint::new(
             "does not begin with /",
-            "write the whole path: the agent is not started in a folder of yours",
+            "write an absolute path: the agent's working directory is not yours",
         ));
     }
     Ok(PathBuf::from(text))
@@ -140,7 +146,7 @@ fn socket(text: &str) -> Result<PathBuf, Complaint> {
         return Err(Complaint::new(found, hint));
     }
     if text.ends_with('/') {
-        let hint = "write the name of the socket too: \"/run/lb/lb.sock\"";
+        let hint = "add the name of the socket: \"/run/lb/lb.sock\"";
         return Err(Complaint::new("is a folder", hint));
     }
     Ok(path)
@@ -148,7 +154,7 @@ fn socket(text: &str) -> Result<PathBuf, Complaint> {
 
 fn pin_path(text: &str) -> Result<PathBuf, Complaint> {
     let path = path(text)?;
-    let hint = "only the BPF file system holds pins: \"/sys/fs/bpf/lb\", say";
+    let hint = "pins can only be in the BPF file system: write, for example, \"/sys/fs/bpf/lb\"";
     let Ok(below) = path.strip_prefix("/sys/fs/bpf") else {
         return Err(Complaint::new("is not under /sys/fs/bpf", hint));
     };
@@ -156,16 +162,16 @@ fn pin_path(text: &str) -> Result<PathBuf, Complaint> {
         let found = "is the root of the BPF file system, which other programs use too";
         return Err(Complaint::new(
             found,
-            "write a folder of its own: \"/sys/fs/bpf/lb\"",
+            "write a folder of lb's own: \"/sys/fs/bpf/lb\"",
         ));
     }
     let plain = |component| matches!(component, Component::Normal(_));
     if !below.components().all(plain) {
-        return Err(Complaint::new("has .. in it", hint));
+        return Err(Complaint::new("contains ..", hint));
     }
     // The BPF file system refuses names with a dot: bpf_lookup() in kernel/bpf/inode.c.
     if below.to_string_lossy().contains('.') {
-        let found = "has a dot in it, which the BPF file system does not allow";
+        let found = "contains a dot, which the BPF file system does not allow";
         return Err(Complaint::new(found, hint));
     }
     Ok(path)
@@ -173,7 +179,7 @@ fn pin_path(text: &str) -> Result<PathBuf, Complaint> {
 
 fn ports(text: &str) -> Result<RangeInclusive<u16>, Complaint> {
     const FEWEST: u16 = 1024;
-    let example = "write \"10240-32767\", say";
+    let example = "write a range such as \"10240-32767\"";
     let range = text
         .split_once('-')
         .and_then(|(from, to)| Some((whole::<u16>(from.trim())?, whole::<u16>(to.trim())?)));
@@ -185,13 +191,14 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, Complaint> {
         return Err(Complaint::new("ends before it begins", hint));
     }
     if from < 1024 {
-        let hint = "the ports below 1024 belong to services: begin at 1024 or above";
+        let hint = "ports below 1024 are for services: begin at 1024 or above";
         return Err(Complaint::new("begins below 1024", hint));
     }
     if to - from < FEWEST - 1 {
         let found = format!("has only {} ports", to - from + 1);
         let hint = format!(
-            "every connection to a backend holds one: give it {FEWEST} or more, \"10240-32767\", say"
+            "every connection to a backend holds one: write {FEWEST} ports or more, such as \
+             \"10240-32767\""
         );
         return Err(Complaint::new(found, hint));
     }
@@ -219,13 +226,14 @@ fn statuses(text: &str) -> Result<RangeInclusive<u16>, Complaint> {
 
 fn target(text: &str) -> Result<String, Complaint> {
     if !text.starts_with('/') {
-        let hint = "write the path alone: \"/healthz\", say; `host` sets the Host header";
+        let hint = "write the path only, such as \"/healthz\"; `host` sets the Host header";
         return Err(Complaint::new("does not begin with /", hint));
     }
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
     if !text.bytes().all(plain) {
-        let hint = "a request carries printable ASCII without spaces and #: write others as %XX";
-        return Err(Complaint::new("cannot stand in a request", hint));
+        let hint = "requests have printable ASCII without spaces and #: write other characters as \
+                    %XX";
+        return Err(Complaint::new("is not allowed in a request", hint));
     }
     if text.len() > 2048 {
         let found = format!("is {} bytes long", text.len());
@@ -235,10 +243,10 @@ fn target(text: &str) -> Result<String, Complaint> {
 }
 
 fn host(text: &str) -> Result<String, Complaint> {
-    let hint = "write a name, with a port where needed: \"example.com\", \"example.com:8080\"";
+    let hint = "write a name, with a port if needed: \"example.com\", \"example.com:8080\"";
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     if text.is_empty() || text.len() > 255 || !text.bytes().all(plain) {
-        return Err(Complaint::new("cannot be a Host header", hint));
+        return Err(Complaint::new("is not a Host header", hint));
     }
     Ok(text.to_owned())
 }

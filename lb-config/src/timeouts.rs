@@ -10,10 +10,10 @@ use super::{
     source::Reported,
 };
 
-/// What a wait for a client or a backend may be set to.
+/// The allowed timeouts.
 const PATIENCE: Time = Time::milliseconds(1, 24 * 3_600_000);
 
-/// What a service without a key of its own has.
+/// The default of a service's timeout.
 const AS_HTTP: Absent = Absent::Means("that of `[http.timeouts]`");
 
 macro_rules! timeouts {
@@ -75,31 +75,30 @@ timeouts! {
     handshake "handshake" "\"10s\""
         "The longest TLS handshake.";
     head "head" "\"10s\""
-        "From the first byte of a request to the end of its head. Also how long the first request of \
-         a connection is waited for, after the handshake.";
+        "From the first byte of a request to the end of its head. Also the longest wait for the \
+         first request of a connection, after the handshake.";
     body "body" "\"30s\""
         "The longest pause within a request's body.";
     keep_alive "keep_alive" "\"60s\""
         "The longest pause between two requests of a connection.";
     send "send" "\"60s\""
-        "The longest pause in which a client takes nothing of a response that waits for it, or a \
-         backend nothing of a request. One that goes on taking it, however slowly, is served to the \
-         end.";
+        "The longest time without progress in sending a pending response to a client, or a request \
+         to a backend. A peer that keeps receiving, however slowly, is served to the end.";
     connect "connect" "\"2s\""
         "The longest wait for a connection to a backend.";
     response_head "response_head" "\"60s\""
-        "From a request sent to the end of its response's head.";
+        "From sending a request to the end of its response's head.";
     response_body "response_body" "\"60s\""
         "The longest pause within a response's body.";
     tunnel "tunnel" "\"1h\""
-        "How long an upgraded connection (a WebSocket) may be silent while both sides are open.";
+        "How long an upgraded connection (a WebSocket) may be idle while both sides are open.";
     half_closed "half_closed" "\"30s\""
-        "How long an upgraded connection may be silent after one side has closed it.";
+        "How long an upgraded connection may be idle after one side has closed it.";
 }
 
 const MEANING_OF_REQUEST: &str = "From the end of a request's head to the end of its response, \
-    attempts at several backends, uploads and downloads included. A client that has nothing of the \
-    response by then is answered 504. Tunnels are not bounded by it.";
+    attempts at several backends, uploads and downloads included. A client that has received \
+    nothing of the response by then gets 504. Does not apply to tunnels.";
 
 static REQUEST: Key<Time> = Key {
     name: "request",
@@ -118,9 +117,9 @@ static OWN_REQUEST: Key<Time> = Key {
 pub(super) static HTTP_TIMEOUTS: Schema = Schema {
     name: "timeouts",
     header: "[http.timeouts]",
-    about: "How long clients and backends are waited for. Each has one meaning, and a [reason](reasons.md) \
-            of its own that says when it was reached.",
-    presence: "May be left out.",
+    about: "The longest waits for clients and backends. Each has its own [reason](reasons.md), \
+            which is reported when it is reached.",
+    presence: "Optional.",
     keys: all::KEYS,
     tables: &[],
 };
@@ -128,8 +127,9 @@ pub(super) static HTTP_TIMEOUTS: Schema = Schema {
 pub(super) static SERVICE_TIMEOUTS: Schema = Schema {
     name: "timeouts",
     header: "[service.timeouts]",
-    about: "The same for the service above, where it is to have others. For `http` and `https` only.",
-    presence: "May be left out.",
+    about: "The same timeouts for the service above, in place of those of `[http.timeouts]`. For \
+            `http` and `https` only.",
+    presence: "Optional.",
     keys: own::KEYS,
     tables: &[],
 };

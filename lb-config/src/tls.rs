@@ -17,7 +17,7 @@ use super::{
 pub(super) static TLS: Schema = Schema {
     name: "tls",
     header: "[service.tls]",
-    about: "How the service speaks TLS.",
+    about: "TLS versions, cipher suites and client certificates of the service.",
     presence: "Optional, for `https`; it belongs to the `[[service]]` above it.",
     keys: &[
         &MIN_VERSION,
@@ -37,7 +37,7 @@ static MIN_VERSION: Key<Choice<TlsVersion>> = Key {
         later: &[],
     },
     absent: Absent::Is("\"1.2\""),
-    meaning: "The oldest version of TLS that clients may speak.",
+    meaning: "The oldest version of TLS that is accepted.",
 };
 
 static CIPHERS: Key<List<Choice<CipherSuite>>> = Key {
@@ -50,8 +50,8 @@ static CIPHERS: Key<List<Choice<CipherSuite>>> = Key {
         noun: "cipher suite",
     },
     absent: Absent::Means("all of them"),
-    meaning: "The cipher suites that clients may choose from, by IANA's names. At least one of TLS 1.3, and \
-              of TLS 1.2 where `min_version` allows that.",
+    meaning: "The cipher suites that clients may choose from, by IANA's names. At least one of TLS \
+              1.3, and one of TLS 1.2 if `min_version` allows it.",
 };
 
 static KEY_EXCHANGE: Key<List<Choice<KeyExchange>>> = Key {
@@ -64,9 +64,9 @@ static KEY_EXCHANGE: Key<List<Choice<KeyExchange>>> = Key {
         noun: "key exchange",
     },
     absent: Absent::Means("all of them, in the order of this list"),
-    meaning: "The key exchanges, the preferred ones first; one for which the client has sent its share \
-              goes before others, which would cost a round trip. `X25519MLKEM768` withstands a quantum \
-              computer that breaks the others, and is for TLS 1.3.",
+    meaning: "The key exchanges, the preferred ones first; one for which the client has sent a key \
+              share comes before the others, which would need another round trip. `X25519MLKEM768` \
+              is post-quantum, and for TLS 1.3 only.",
 };
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -87,10 +87,11 @@ static CLIENT_CERTIFICATES: Key<Choice<Clients>> = Key {
         later: &[],
     },
     absent: Absent::Is("\"none\""),
-    meaning: "Whether clients show a certificate. `optional`: one that has none is served, one whose \
-              certificate is not valid is refused. Backends see a certificate in `Client-Cert` (RFC 9440) \
-              and its subject in `X-Client-Cert-Subject`; what a client sends under such names is \
-              removed, of any service. Sessions are not resumed, so that each connection is checked.",
+    meaning: "Whether clients are asked for a certificate. `optional`: a client without one is \
+              served, one with an invalid certificate is refused. Backends get the certificate in \
+              `Client-Cert` (RFC 9440) and its subject in `X-Client-Cert-Subject`; fields of these \
+              names that clients send are removed, for every service. Sessions are not resumed, so \
+              that each connection is verified.",
 };
 
 static CLIENT_AUTHORITIES: Key<List<Text<PathBuf>>> = Key {
@@ -99,8 +100,8 @@ static CLIENT_AUTHORITIES: Key<List<Text<PathBuf>>> = Key {
         of: text::PATH,
         noun: "authority",
     },
-    absent: Absent::Means("none: `client_certificates` must have at least one"),
-    meaning: "PEM files with the certificates of the authorities that sign those of clients.",
+    absent: Absent::Means("none: `client_certificates` needs at least one"),
+    meaning: "PEM files with the certificates of the authorities that sign client certificates.",
 };
 
 static CLIENT_REVOCATIONS: Key<List<Text<PathBuf>>> = Key {
@@ -109,13 +110,13 @@ static CLIENT_REVOCATIONS: Key<List<Text<PathBuf>>> = Key {
         of: text::PATH,
         noun: "list of revoked certificates",
     },
-    absent: Absent::Means("none: no certificate counts as revoked"),
-    meaning: "PEM files with lists of revoked certificates (CRL). With at least one, a client's certificate \
-              whose authority has no list, or one that is out of date, is refused. A file that changes is read again \
-              without a reload.",
+    absent: Absent::Means("none: revocation is not checked"),
+    meaning: "PEM files with certificate revocation lists (CRL). With at least one, a client \
+              certificate is refused if its authority has no list, or a list that has expired. A \
+              changed file is read again without a reload.",
 };
 
-/// Reads the table within a service, if there is one.
+/// Reads `[service.tls]`, if the service has it.
 pub(super) fn read(service: &Section<'_>) -> Result<Tls, Reported> {
     let Some(section) = service.table(&TLS)? else {
         return Ok(Tls::default());
@@ -129,11 +130,11 @@ pub(super) fn read(service: &Section<'_>) -> Result<Tls, Reported> {
     refuse_unusable(&section, min_version, &ciphers)?;
     let key_exchange = key_exchange?;
     if key_exchange.is_empty() {
-        let hint = "leave the key out for all of them".to_owned();
+        let hint = "remove the key to allow all of them".to_owned();
         return Err(wrong(
             &section,
             KEY_EXCHANGE.name(),
-            "there is no key exchange",
+            "key_exchange is empty",
             hint,
         ));
     }
@@ -152,7 +153,7 @@ fn list<T>(
     list?.map_or(Ok(default), |list| list.into_inner().all())
 }
 
-/// A version for which there is no cipher suite would fail every handshake.
+/// Reports a TLS version without a cipher suite, with which every handshake would fail.
 fn refuse_unusable(
     section: &Section<'_>,
     min_version: TlsVersion,
@@ -161,7 +162,7 @@ fn refuse_unusable(
     let has = |version| ciphers.iter().any(|suite| suite.version() == version);
     if !has(TlsVersion::Tls13) {
         let hint =
-            "TLS 1.3 is always spoken: add for example \"TLS_AES_128_GCM_SHA256\"".to_owned();
+            "TLS 1.3 is always enabled: add, for example, \"TLS_AES_128_GCM_SHA256\"".to_owned();
         let message = "none of the cipher suites is of TLS 1.3";
         return Err(wrong(section, CIPHERS.name(), message, hint));
     }
@@ -183,7 +184,7 @@ fn clients(section: &Section<'_>) -> Result<ClientCertificates, Reported> {
         for key in [CLIENT_AUTHORITIES.name(), CLIENT_REVOCATIONS.name()] {
             if section.place(key).is_some() {
                 let message =
-                    format!("there is {key}, and clients are not asked for a certificate");
+                    format!("{key} has no effect: clients are not asked for a certificate");
                 let hint = "add: client_certificates = \"required\" (or \"optional\")".to_owned();
                 return Err(wrong(section, key, &message, hint));
             }
@@ -191,7 +192,7 @@ fn clients(section: &Section<'_>) -> Result<ClientCertificates, Reported> {
         return Ok(ClientCertificates::None);
     }
     if authorities.is_empty() {
-        let message = "clients must show a certificate, and no authority is named";
+        let message = "client_certificates needs client_authorities, which has no file";
         let hint = "add: client_authorities = [\"/etc/lb/tls/clients-ca.pem\"]".to_owned();
         return Err(wrong(section, CLIENT_CERTIFICATES.name(), message, hint));
     }

@@ -1,4 +1,4 @@
-//! What may stand in a file only once.
+//! The check for duplicates.
 
 use std::{collections::HashMap, fmt::Display, hash::Hash};
 
@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::source::{Reported, Source};
 
-/// Reports every value that stands there a second time.
+/// Reports every value that equals an earlier one.
 pub(super) fn refuse_twice<'v, T: Eq + Hash + Display + 'v>(
     noun: &str,
     scope: &str,
@@ -20,7 +20,7 @@ pub(super) fn refuse_twice<'v, T: Eq + Hash + Display + 'v>(
             first.insert(value.get_ref(), value.span());
             continue;
         };
-        let message = format!("{noun} \"{}\" stands twice {scope}", value.get_ref());
+        let message = format!("duplicate {noun} \"{}\" {scope}", value.get_ref());
         let hint = format!("the first is in line {}", source.line(before));
         unique = Err(source.error(value.span(), message, hint));
     }

@@ -18,30 +18,31 @@ pub(super) static COMMAND: Key<Command> = Key {
     name: "dns_command",
     kind: Command,
     absent: Absent::Means("none: `dns-01` must have one"),
-    meaning: "The program that sets and removes the record of `dns-01`, and its first arguments. It \
-              gets `present` or `cleanup`, the record's name and its value as further arguments, \
-              and certbot's variables: see [DNS-01](operations.md#dns-01). It runs as the agent's \
-              user and in its sandbox, without a shell; its last line is in the error where it \
-              fails.",
+    meaning: "The program that sets and removes the record of `dns-01`, and its first arguments. \
+              It gets `present` or `cleanup`, the record's name and its value as further \
+              arguments, and certbot's environment variables: see [DNS-01](operations.md#dns-01). \
+              It runs as the agent's user and in its sandbox, without a shell; if it fails, the \
+              error has the last line of its output.",
 };
 
 pub(super) static TIMEOUT: Key<Time> = Key {
     name: "dns_timeout",
     kind: Time::milliseconds(1_000, 300_000),
     absent: Absent::Is("\"60s\""),
-    meaning: "A run of `dns_command` that takes longer is killed, with all that it started, and has \
-              failed.",
+    meaning: "A run of `dns_command` that takes longer is killed together with its child \
+              processes, and has failed.",
 };
 
 pub(super) static PROPAGATION: Key<Time> = Key {
     name: "dns_propagation",
     kind: Time::milliseconds(0, 1_800_000),
     absent: Absent::Is("\"30s\""),
-    meaning: "How long the DNS may take to show the records on all its servers: from the last one \
-              set until the directory is told to look.",
+    meaning: "How long the records may take to reach all DNS servers: the time from setting the \
+              last one to asking the directory to validate.",
 };
 
-/// The keys of DNS-01, which belong to that challenge. `challenges`: as far as they are known.
+/// Reads the keys of DNS-01, which are allowed only with that challenge. `challenges` is `None` if
+/// they are not valid.
 pub(super) fn hook(
     section: &Section<'_>,
     challenges: Option<&[AcmeChallenge]>,
@@ -60,12 +61,12 @@ pub(super) fn hook(
         })),
         Some(command) => {
             let message =
-                "[acme] has dns_command, and dns-01 is not one of its challenges".to_owned();
+                "[acme] has dns_command, but dns-01 is not one of its challenges".to_owned();
             let hint = "write challenges = [\"dns-01\"], or leave dns_command out".to_owned();
             Err(source.error(command.span(), message, hint))
         }
         None if is_used => {
-            let message = "dns-01 is one of the challenges, and there is no dns_command".to_owned();
+            let message = "dns-01 is one of the challenges, but there is no dns_command".to_owned();
             let hint = "name the program that sets and removes records in your DNS: dns_command = \
                         [\"/usr/local/bin/dns-record\"]";
             let place = section.place(CHALLENGES.name());
@@ -76,7 +77,7 @@ pub(super) fn hook(
     }
 }
 
-/// Refuses wildcards where another challenge than DNS-01 may be tried.
+/// Reports a wildcard domain unless DNS-01 is the only challenge.
 pub(super) fn refuse_wildcards(
     section: &Section<'_>,
     place: Range<usize>,
@@ -87,8 +88,7 @@ pub(super) fn refuse_wildcards(
     let Some(wildcard) = wildcard.filter(|_| acme.challenges != [AcmeChallenge::Dns01]) else {
         return Ok(());
     };
-    let message =
-        format!("domain \"{wildcard}\" is a wildcard, which directories validate by dns-01 alone");
+    let message = format!("domain \"{wildcard}\" is a wildcard, which only dns-01 can validate");
     let hint = "write challenges = [\"dns-01\"] and dns_command in [acme], name each host instead, or \
                 give the service a certificate file";
     Err(section.source().error(place, message, hint.to_owned()))

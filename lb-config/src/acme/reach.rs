@@ -1,4 +1,4 @@
-//! Whether the directory's requests reach the agent.
+//! Checks whether the directory's validation requests reach the agent.
 
 use std::{net::IpAddr, ops::Range};
 
@@ -8,8 +8,8 @@ use super::{
 };
 
 impl AcmeDraft {
-    /// Leaves HTTP-01 out where the directory's request would not reach the agent, and says so where
-    /// the file names it.
+    /// Removes HTTP-01 from the challenges of services whose validation requests would not reach
+    /// the agent, and reports that if the file names HTTP-01.
     pub(crate) fn check_reach(&self, services: &mut [ServiceDraft], source: &Source<'_>) {
         let steered: Vec<_> = services.iter().filter_map(steered_port_80).collect();
         for draft in services {
@@ -30,42 +30,43 @@ impl AcmeDraft {
                 .challenges
                 .retain(|challenge| *challenge != AcmeChallenge::Http01);
             if let Some(place) = self.challenges.clone() {
-                say_unreachable(place, (&name, by), obtained.challenges.is_empty(), source);
+                report_unreachable(place, (&name, by), obtained.challenges.is_empty(), source);
             }
         }
     }
 }
 
-/// A service of mode `tcp` on port 80: its name and address.
+/// Returns the name and address of a service of mode `tcp` on port 80.
 fn steered_port_80(draft: &ServiceDraft) -> Option<(Name, IpAddr)> {
     let service = draft.service.as_ref()?;
     let is_steered = matches!(service.mode, Mode::Tcp { .. }) && service.listen.port() == 80;
     is_steered.then(|| (service.name.clone(), service.listen.ip()))
 }
 
-/// Whether who reaches `address` on port 80 finds the service that listens on `steered`. For a service
-/// that listens on every address it is not known which of them its names lead to.
+/// Whether connections to port 80 of `address` may reach the service that listens on `steered`. For
+/// a service that listens on a wildcard it is not known to which address its domains resolve.
 fn takes(steered: IpAddr, address: IpAddr) -> bool {
     steered == address || (address.is_unspecified() && steered.is_ipv4() == address.is_ipv4())
 }
 
-fn say_unreachable(
+fn report_unreachable(
     place: Range<usize>,
     (service, by): (&Name, &Name),
     is_left_without: bool,
     source: &Source<'_>,
 ) {
     let message = format!(
-        "http-01 cannot validate the domains of service \"{service}\": service \"{by}\" has port 80 \
-         of the same address, and the kernel passes what comes there to its backends, not to the agent"
+        "http-01 cannot validate the domains of service \"{service}\": service \"{by}\" listens on \
+         port 80 of the same address, so the kernel forwards the validation request to its \
+         backends, not to the agent"
     );
     let to_redirect = format!(
-        "give service \"{by}\" mode = \"http\", with a route that redirects to https where it has no \
+        "give service \"{by}\" mode = \"http\", with a route that redirects to https if it has no \
          other use"
     );
     if is_left_without {
         let hint = format!(
-            "write challenges = [\"tls-alpn-01\"], which takes port 443 alone; or {to_redirect}"
+            "write challenges = [\"tls-alpn-01\"], which needs port 443 only; or {to_redirect}"
         );
         source.error(place, message, hint);
     } else {

@@ -1,4 +1,4 @@
-//! How adverts are made and travel: the keys of `[ha]` that both hosts must have alike.
+//! The keys of `[ha]` about adverts, which must be the same on both hosts.
 
 use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -43,16 +43,16 @@ pub(super) static TRANSPORT: Key<Choice<Transport>> = Key {
         later: &[],
     },
     absent: Absent::Is("\"unicast\""),
-    meaning: "How adverts travel: to the peer's address, or to VRRP's group on the network of \
-              `interface`. AWS carries no multicast.",
+    meaning: "Whether adverts are sent to the peer's address, or to VRRP's multicast group on the \
+              network of `interface`. Networks on AWS do not carry multicast.",
 };
 
 pub(super) static CHECK_SOURCE: Key<Bool> = Key {
     name: "check_source",
     kind: Bool,
     absent: Absent::Is("true"),
-    meaning: "Whether adverts, and connections to the port of `[ha.link]`, from other addresses \
-              than `peer` are refused.",
+    meaning: "Whether adverts, and connections to the port of `[ha.link]`, are refused from \
+              addresses other than `peer`.",
 };
 
 pub(super) static CHECK_TTL: Key<Bool> = Key {
@@ -66,31 +66,31 @@ pub(super) static CHECK_TTL: Key<Bool> = Key {
 pub(super) static PASSWORD: Key<Text<String>> = Key {
     name: "password",
     kind: Text {
-        what: "1 to 8 characters of ASCII",
+        what: "1 to 8 ASCII characters",
         parse: password,
     },
     absent: Absent::Means("none"),
-    meaning: "The password of version 2, as keepalived's `auth_pass`. It travels in clear: it \
-              guards against mistakes, not against people. For version 2 only.",
+    meaning: "The password of version 2, as keepalived's `auth_pass`. It is sent in clear text, so \
+              it protects against mistakes, not against attackers. For version 2 only.",
 };
 
 pub(super) static HMAC_KEY_FILE: Key<Text<PathBuf>> = Key {
     name: "hmac_key_file",
     kind: text::PATH,
     absent: Absent::Means("none: adverts are not authenticated"),
-    meaning: "The keys that adverts are signed with, as keepalived 2.4's `auth_hmac` has them, one \
-              a line: 32 to 64 characters, or `hex:` and as many bytes, with the key's number (1 \
-              to 255) and a space before it, or without, for 1. The first signs, all are taken. \
-              Mode 0600, of the agent's user (`chown lb:`). The hosts' clocks must agree to a few \
-              seconds.",
+    meaning: "A file with the keys that adverts are signed with, in the format of keepalived 2.4's \
+              `auth_hmac`, one per line: optionally the key's number (1 to 255, default 1) and a \
+              space, then 32 to 64 characters, or `hex:` and as many bytes. The first key signs, \
+              all keys are accepted. Mode 0600, owned by the agent's user (`chown lb:`). The \
+              hosts' clocks must agree to a few seconds.",
 };
 
 pub(super) static WITHOUT_PSEUDO_HEADER: Key<Bool> = Key {
     name: "checksum_without_pseudo_header",
     kind: Bool,
     absent: Absent::Is("false"),
-    meaning: "Whether the checksum of version 3 over IPv4 leaves the pseudo-header out, as RFC \
-              9568 has it and keepalived does with `v3_checksum_as_v2`.",
+    meaning: "Whether the checksum of version 3 over IPv4 omits the pseudo-header, as RFC 9568 \
+              specifies and keepalived does with `v3_checksum_as_v2`.",
 };
 
 pub(super) static ADDRESSES: Key<List<Text<IpAddr>>> = Key {
@@ -99,16 +99,16 @@ pub(super) static ADDRESSES: Key<List<Text<IpAddr>>> = Key {
         of: address::IP,
         noun: "advertised address",
     },
-    absent: Absent::Means("those of `[ha.virtual_ip]`, otherwise none"),
-    meaning: "The addresses that adverts carry, the same on both hosts. keepalived as the peer \
-              needs at least one in version 3, and drops adverts that carry more or fewer than it \
-              has itself.",
+    absent: Absent::Means("those of `[ha.virtual_ip]`, or none"),
+    meaning: "The addresses in adverts, the same on both hosts. With keepalived as the peer, \
+              version 3 needs at least one, and keepalived drops adverts with more or fewer \
+              addresses than it has itself.",
 };
 
-/// A packet with as many IPv6 addresses fits every network.
+/// Most addresses of an advert: a packet with this many IPv6 addresses fits every network.
 pub(super) const MOST_ADDRESSES: usize = 64;
 
-/// The keys of this file.
+/// The values of the keys in this file.
 pub(super) struct Adverts {
     pub(super) version: VrrpVersion,
     pub(super) advert_interval: Duration,
@@ -120,7 +120,7 @@ pub(super) struct Adverts {
     pub(super) advertised_addresses: Vec<IpAddr>,
 }
 
-/// Reads what `[ha]` says about adverts.
+/// Reads the keys of `[ha]` about adverts.
 pub(super) fn read(
     section: &Section<'_>,
     source: Option<&Spanned<IpAddr>>,
@@ -171,10 +171,10 @@ fn read_interval(
         Some(VrrpVersion::V3)
             if !millis.is_multiple_of(10) || *interval.get_ref() > CENTISECONDS =>
         {
-            "version 3 has it in steps of 10ms, at most 40s950ms"
+            "version 3 allows steps of 10ms, at most 40s950ms"
         }
         Some(VrrpVersion::V2) if !millis.is_multiple_of(1_000) => {
-            "version 2 has it in whole seconds: write \"1s\", or version = 3 if the peer can"
+            "version 2 allows whole seconds: write \"1s\", or version = 3 if the peer supports it"
         }
         _ => return Ok(interval.into_inner()),
     };
@@ -225,7 +225,7 @@ fn read_checksum(
     } else {
         return Ok(true);
     };
-    let hint = "leave checksum_without_pseudo_header out: it is for version 3 over IPv4";
+    let hint = "remove checksum_without_pseudo_header: it is for version 3 over IPv4";
     Err(section
         .source()
         .error(without.span(), message, hint.to_owned()))
@@ -261,7 +261,7 @@ pub(super) fn too_many(
     count: usize,
 ) -> Reported {
     let message = format!("{count} addresses do not fit into an advert");
-    let hint = format!("at most {MOST_ADDRESSES} do, so that it passes every network");
+    let hint = format!("at most {MOST_ADDRESSES} are allowed, so that it fits every network");
     section.source().error(place, message, hint)
 }
 
@@ -272,7 +272,7 @@ fn password(text: &str) -> Result<String, Complaint> {
         return Err(Complaint::new(found, hint));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let found = "has a character that is not a letter, digit or sign of ASCII";
+        let found = "has a character that is not printable ASCII";
         return Err(Complaint::new(found, hint));
     }
     Ok(text.to_owned())

@@ -9,7 +9,7 @@ use super::super::{
     text,
 };
 
-/// A program, by its whole path, and its arguments.
+/// A program, by its absolute path, and its arguments.
 pub(crate) struct Command;
 
 /// One word of a command.
@@ -17,7 +17,10 @@ const WORD: Text<String> = Text {
     what: "text",
     parse: |text| {
         if text.contains('\0') {
-            return Err(Complaint::new("has a NUL byte", "no argument has one"));
+            return Err(Complaint::new(
+                "has a NUL byte",
+                "an argument cannot contain NUL: remove it",
+            ));
         }
         Ok(text.to_owned())
     },
@@ -60,9 +63,12 @@ fn check_program(first: Option<&Spanned<String>>, source: &Source<'_>) -> Result
     let Err(Complaint { found, hint }) = (text::PATH.parse)(program.get_ref()) else {
         return Ok(());
     };
-    // A command line in one piece is the usual mistake.
+    // A whole command line as one text is the usual mistake.
     let hint = match program.get_ref().split_once(' ') {
-        Some(_) => format!("{hint}; no shell takes the command apart: one text for each argument"),
+        Some(_) => format!(
+            "{hint}; no shell splits the command: write each argument as a text of \
+                            its own"
+        ),
         None => hint,
     };
     let message = format!("program \"{}\" {found}", program.get_ref().escape_debug());

@@ -18,9 +18,9 @@ use super::{
 pub(super) static ELASTIC_IP: Schema = Schema {
     name: "elastic_ip",
     header: "[ha.elastic_ip]",
-    about: "An Elastic IP of AWS, which moves to the active host.",
-    presence: "Either this or `[ha.virtual_ip]`, or neither where the commands of `[ha.notify]` \
-               move what is to move.",
+    about: "An AWS Elastic IP that moves to the active host.",
+    presence: "Either this or `[ha.virtual_ip]`, or neither if the commands of `[ha.notify]` move \
+               the address.",
     keys: &[
         &ALLOCATION_ID,
         &REGION,
@@ -36,27 +36,27 @@ static ALLOCATION_ID: Key<Text<String>> = Key {
     name: "allocation_id",
     kind: aws::ALLOCATION_ID,
     absent: Absent::Refused("\"eipalloc-0123456789abcdef0\""),
-    meaning: "The Elastic IP's allocation.",
+    meaning: "The allocation ID of the Elastic IP.",
 };
 
 static REGION: Key<Text<String>> = Key {
     name: "region",
     kind: aws::REGION,
-    absent: Absent::Means("asked of the instance metadata service"),
-    meaning: "The region that it belongs to.",
+    absent: Absent::Means("from the instance metadata service"),
+    meaning: "The region of the Elastic IP.",
 };
 
 static NETWORK_INTERFACE_ID: Key<Text<String>> = Key {
     name: "network_interface_id",
     kind: aws::NETWORK_INTERFACE_ID,
-    absent: Absent::Means("asked of the instance metadata service"),
-    meaning: "This host's network interface.",
+    absent: Absent::Means("from the instance metadata service"),
+    meaning: "The ID of this host's network interface.",
 };
 
 static PRIVATE_IP: Key<Text<Ipv4Addr>> = Key {
     name: "private_ip",
     kind: address::IPV4,
-    absent: Absent::Means("asked of the instance metadata service"),
+    absent: Absent::Means("from the instance metadata service"),
     meaning: "The private address of that interface that the Elastic IP is associated with.",
 };
 
@@ -72,7 +72,7 @@ static MOVES_PRIVATE_IP: Key<Bool> = Key {
 static ENDPOINT: Key<Text<String>> = Key {
     name: "endpoint",
     kind: aws::ENDPOINT,
-    absent: Absent::Means("the region's own"),
+    absent: Absent::Means("the endpoint of the region"),
     meaning: "The URL of the EC2 API, for a VPC endpoint or for tests.",
 };
 
@@ -105,7 +105,7 @@ fn read_moving(
         return Ok(false);
     }
     let Some(private_ip) = private_ip else {
-        let message = "moves_private_ip is true, and there is no private_ip";
+        let message = "moves_private_ip is true, but there is no private_ip";
         let hint = "name the secondary private address that moves, the same on both hosts: \
                     private_ip = \"172.31.0.200\"";
         return Err(section

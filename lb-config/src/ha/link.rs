@@ -21,10 +21,10 @@ pub(super) static LINK: Schema = Schema {
     name: "link",
     header: "[ha.link]",
     about: "The connection between the two agents, over TLS: a second path for heartbeats, so that \
-            one lost path is not a split brain, and the way of flows, session-ticket keys and \
-            drains to the peer.",
-    presence: "May be left out: for keepalived as the peer, which has none. Otherwise there is a \
-               warning.",
+            the loss of one path does not cause a split brain, and the channel for flows, \
+            session-ticket keys and drains.",
+    presence: "Optional, for keepalived as the peer, which has no link. Otherwise a pair without \
+               it gets a warning.",
     keys: &[&SECRET_FILE, &PORT, &SHARE_CERTIFICATES],
     tables: &[],
 };
@@ -33,8 +33,8 @@ static SECRET_FILE: Key<Text<PathBuf>> = Key {
     name: "secret_file",
     kind: text::PATH,
     absent: Absent::Refused("\"/etc/lb/peer.secret\""),
-    meaning: "What both hosts have and nobody else, made by `lb peer init`. Mode \
-              0600, of the agent's user (`chown lb:`).",
+    meaning: "The secret that only the two hosts share, made by `lb peer init`. Mode 0600, owned \
+              by the agent's user (`chown lb:`).",
 };
 
 static PORT: Key<Whole<u16>> = Key {
@@ -48,17 +48,17 @@ static SHARE_CERTIFICATES: Key<Bool> = Key {
     name: "share_certificates",
     kind: Bool,
     absent: Absent::Is("false"),
-    meaning: "Whether the host with the newer certificate in a file gives it, with its key, to the \
-              other one. Both hosts must say so. The agent's user must be able to write the \
-              certificates' folder; `deploy/lb.service` lets it write `/etc/lb/tls` alone. \
-              Certificates that are symbolic links are not replaced.",
+    meaning: "Whether the host with the newer version of a certificate file sends it, with its \
+              key, to the other one. Must be set on both hosts. The agent's user needs write \
+              access to the certificates' folder; with `deploy/lb.service` it has that for \
+              `/etc/lb/tls` only. Certificates that are symbolic links are not replaced.",
 };
 
-/// `[ha.link]` as far as it could be read.
+/// The valid parts of `[ha.link]`.
 pub(super) struct LinkDraft {
-    /// The section, if all of it is valid and it is there.
+    /// The section, if the file has it and all of it is valid.
     pub(super) link: Result<Option<PeerLink>, Reported>,
-    /// Where the agent listens for the peer.
+    /// The address on which the agent listens for the peer.
     pub(super) listen: Option<Spanned<SocketAddr>>,
 }
 
@@ -95,18 +95,19 @@ fn read_link(
     })
 }
 
-/// Warns of a pair whose hosts know of each other by adverts alone.
+/// Warns of a pair whose hosts are connected by adverts only.
 pub(super) fn warn_of_none(section: &Section<'_>, ha: &Ha) {
     let message = "[ha] has no [ha.link]: adverts are the only path between the hosts";
-    let mut hint = "when that path is lost, both act as active; flows, session tickets and drains \
-                    do not reach the peer: make a secret with `lb peer init` and add [ha.link]"
+    let mut hint = "if that path is lost, both hosts become active; flows, session tickets and \
+                    drains do not reach the peer: make a secret with `lb peer init` and add \
+                    [ha.link]"
         .to_owned();
     // keepalived refuses to start without an address in version 3.
     let bare = ha.advertised_addresses.is_empty() && ha.version == VrrpVersion::V3;
     if bare && !matches!(ha.moves, Moves::VirtualIp(_)) {
         hint.push_str(
             "\nfor keepalived as the peer, which has no link, add advertised_addresses with the \
-             address that its virtual_ipaddress has",
+             address of its virtual_ipaddress",
         );
     }
     section.source().warning(section.span(), message, hint);

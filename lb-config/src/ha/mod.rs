@@ -1,5 +1,6 @@
-//! `[ha]`: the pair. Who is active is in this file, how adverts travel in [`advert`], what moves
-//! in [`elastic_ip`] and [`virtual_ip`], and the rest in the room of its own section.
+//! `[ha]`: the pair. This file reads the keys about peer, priority and backends, [`advert`] those
+//! about adverts, [`elastic_ip`] and [`virtual_ip`] the address that moves; every other section has
+//! a file.
 
 mod advert;
 pub(super) mod command;
@@ -32,10 +33,10 @@ use super::{
 pub(super) static HA: Schema = Schema {
     name: "ha",
     header: "[ha]",
-    about: "High availability with a peer, over VRRP. What moves to the active host is in \
-            `[ha.elastic_ip]` or in `[ha.virtual_ip]`, or the commands of `[ha.notify]` move it. \
+    about: "High availability with a peer, over VRRP. The address that moves to the active host is \
+            in `[ha.elastic_ip]` or `[ha.virtual_ip]`, or the commands of `[ha.notify]` move it. \
             The peer is another `lb`, or keepalived.",
-    presence: "May be left out: the host is then alone.",
+    presence: "Optional: without it the host has no peer.",
     keys: &[
         &PEER,
         &SOURCE,
@@ -90,7 +91,7 @@ static PRIORITY: Key<Whole<u8>> = Key {
     name: "priority",
     kind: Whole(RangeInclusive::new(1, 254)),
     absent: Absent::Is("100"),
-    meaning: "The host with the higher one is active.",
+    meaning: "The host with the higher priority is active.",
 };
 
 static PREEMPT: Key<Bool> = Key {
@@ -104,44 +105,44 @@ static PREEMPT_DELAY: Key<Time> = Key {
     name: "preempt_delay",
     kind: Time::milliseconds(0, 1_000_000),
     absent: Absent::Is("\"0s\""),
-    meaning: "How long this host waits before it takes over from a peer with a lower priority. It \
-              is the active host at once where the peer is silent.",
+    meaning: "How long this host waits before it takes over from a peer with a lower priority. If \
+              the peer sends no adverts, it does not wait.",
 };
 
 static MIN_BACKENDS: Key<Whole<u32>> = Key {
     name: "min_backends",
     kind: Whole(RangeInclusive::new(0, 65_535)),
     absent: Absent::Is("1"),
-    meaning: "Where a pool of a service has fewer healthy backends than this, the priority is \
-              lowered by `backends_weight`. 0: backends do not matter to the priority.",
+    meaning: "If a pool of a service has fewer healthy backends than this, the priority is lowered \
+              by `backends_weight`. 0: backends do not affect the priority.",
 };
 
 static BACKENDS_WEIGHT: Key<Whole<u8>> = Key {
     name: "backends_weight",
     kind: Whole(RangeInclusive::new(1, 253)),
     absent: Absent::Is("50"),
-    meaning: "By how much.",
+    meaning: "How much `min_backends` lowers the priority.",
 };
 
 static HANDOVER_TIMEOUT: Key<Time> = Key {
     name: "handover_timeout",
     kind: Time::milliseconds(100, 30_000),
     absent: Absent::Is("\"5s\""),
-    meaning: "How long requests may take to end when this host hands over to the peer. New \
-              connections wait for that, and until the peer has the address, at most 15 s more.",
+    meaning: "The longest that a hand-over waits for requests to end. New connections wait during \
+              that time, and until the peer has the address, at most 15 s more.",
 };
 
-/// `[ha]` as far as it could be read: enough to go on checking what must not clash with it.
+/// The valid parts of `[ha]`: enough to check for conflicts with other sections.
 pub(super) struct HaDraft {
     /// The section, if all of it is valid.
     pub(super) ha: Result<Ha, Reported>,
-    /// Where the connection between the agents listens, if there is one and that is valid.
+    /// The address on which the agent listens for the peer, if there is a valid `[ha.link]`.
     pub(super) link: Option<Spanned<SocketAddr>>,
     min_backends: Option<Spanned<u32>>,
 }
 
 impl HaDraft {
-    /// Reports a `min_backends` that no host could ever have. `pools` are those that services use.
+    /// Reports a `min_backends` that is larger than a pool. `pools` are those that services use.
     pub(super) fn check_against_pools(&self, pools: &[&Pool], source: &Source<'_>) {
         let Some(wanted) = &self.min_backends else {
             return;
@@ -153,10 +154,10 @@ impl HaDraft {
         };
         let (name, count) = (&pool.name, pool.backends.len());
         let message = format!(
-            "min_backends is {}, and pool \"{name}\" has only {count}",
+            "min_backends is {}, but pool \"{name}\" has only {count}",
             wanted.get_ref()
         );
-        let hint = format!("the priority would never be the one configured: write at most {count}");
+        let hint = format!("the priority would always be lowered: write at most {count}");
         source.error(wanted.span(), message, hint);
     }
 }
@@ -179,14 +180,14 @@ pub(super) fn read(section: &Section<'_>) -> HaDraft {
     }
 }
 
-/// The two hosts' addresses, where they could be read.
+/// The addresses of the two hosts, if they are valid.
 struct Pair<'s> {
     source: Option<&'s Spanned<IpAddr>>,
     peer: Option<&'s Spanned<IpAddr>>,
 }
 
 impl Pair<'_> {
-    /// Reports an address that is to move and is one of those that stay on their host.
+    /// Reports an address that is to move but is the fixed address of a host.
     fn refuse_own(
         &self,
         noun: &str,
@@ -197,8 +198,8 @@ impl Pair<'_> {
             if own.is_some_and(|own| own.get_ref() == moving.get_ref()) {
                 let address = moving.get_ref();
                 let message = format!("{noun} \"{address}\" is also {key}");
-                let hint = "the addresses that the two hosts hear each other by stay where they \
-                            are: let another one move";
+                let hint = "the hosts exchange adverts between these addresses, so they must not \
+                            move: write another address";
                 return Err(source.error(moving.span(), message, hint.to_owned()));
             }
         }
@@ -271,9 +272,9 @@ fn read_preempt(section: &Section<'_>) -> Result<(bool, Duration), Reported> {
     let delay = section.value(&PREEMPT_DELAY);
     let (preempt, delay) = (preempt?.into_inner(), delay?);
     if !preempt && !delay.get_ref().is_zero() {
-        let message = "preempt_delay has no meaning with preempt = false";
-        let hint = "this host never takes over from a peer that is active: leave the delay out, or \
-                    write preempt = true";
+        let message = "preempt_delay has no effect with preempt = false";
+        let hint = "this host never takes over from an active peer: remove the delay, or write \
+                    preempt = true";
         return Err(section
             .source()
             .error(delay.span(), message, hint.to_owned()));
@@ -297,9 +298,9 @@ fn check_pair(
         )
     } else if ours.is_ipv4() != theirs.is_ipv4() {
         let message = format!("peer is {theirs} and source is {ours}: one is IPv4, one is IPv6");
-        (peer, message, "write both of one family")
+        (peer, message, "write two addresses of one family")
     } else if version == VrrpVersion::V2 && ours.is_ipv6() {
-        let message = "version 2 of VRRP has no IPv6".to_owned();
+        let message = "version 2 of VRRP does not support IPv6".to_owned();
         (source, message, "write IPv4 addresses, or version = 3")
     } else {
         return Ok(());
@@ -321,22 +322,22 @@ fn read_moves(
         (None, Some(addresses)) => virtual_ip::read(&addresses, pair).map(Moves::VirtualIp),
         (Some(_), Some(second)) => {
             let message = "[ha] has both [ha.elastic_ip] and [ha.virtual_ip]".to_owned();
-            let hint = "on AWS keep elastic_ip, on a network of your own keep virtual_ip";
+            let hint = "keep elastic_ip on AWS, or virtual_ip on your own network";
             Err(second.error(message, hint.to_owned()))
         }
         (None, None) if notify.map_err(|reported| *reported)?.master.is_some() => {
             Ok(Moves::Commands)
         }
         (None, None) => {
-            let message = "[ha] has nothing that moves to the active host".to_owned();
-            let hint = "add [ha.elastic_ip] on AWS, or [ha.virtual_ip] on a network of your own, \
-                        or [ha.notify] with a master command that moves it";
+            let message = "[ha] has no address that moves to the active host".to_owned();
+            let hint = "add [ha.elastic_ip] on AWS, [ha.virtual_ip] on your own network, or \
+                        [ha.notify] with a master command that moves the address";
             Err(section.error(message, hint.to_owned()))
         }
     }
 }
 
-/// Reports the first of `addresses` that is of another family than `source`.
+/// Reports the first one of `addresses` that has another family than `source`.
 fn refuse_other_family(
     noun: &str,
     section: &Section<'_>,
@@ -351,14 +352,14 @@ fn refuse_other_family(
         return Ok(());
     };
     let address = strange.get_ref();
-    let message = format!("{noun} \"{address}\" is not of the family of source, {source}");
-    let hint = "adverts carry addresses of their own family only";
+    let message = format!("{noun} \"{address}\" is not of the same family as source, {source}");
+    let hint = "an advert has addresses of its own family only";
     Err(section
         .source()
         .error(strange.span(), message, hint.to_owned()))
 }
 
-/// The bounds of the keys leave no zero.
+/// Converts a number that the bounds of its key keep from being zero.
 fn non_zero(number: Spanned<u8>) -> Result<NonZeroU8, Reported> {
     NonZeroU8::new(number.into_inner()).ok_or(Reported)
 }

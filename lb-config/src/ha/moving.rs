@@ -1,20 +1,20 @@
-//! The addresses that come and go on this host.
+//! The addresses that move to and from this host.
 
 use std::net::IpAddr;
 
 use super::super::{Ha, InterfaceAddress, Moves};
 
 impl Ha {
-    /// The addresses that the agent itself puts on this host's interface while it is active, and
-    /// takes off otherwise: the virtual ones, or the secondary private address that moves with its
-    /// Elastic IP. None where an Elastic IP moves alone, or commands move what is to move.
+    /// Returns the addresses that the agent adds to this host's interface while the host is active,
+    /// and removes otherwise: the virtual ones, or the secondary private address that moves with
+    /// its Elastic IP. Empty if an Elastic IP moves without one, or commands move the address.
     #[must_use]
     pub fn interface_addresses(&self) -> Vec<InterfaceAddress> {
         match &self.moves {
             Moves::VirtualIp(addresses) => addresses.clone(),
             Moves::ElasticIp(elastic) => {
                 let moving = elastic.private_ip.filter(|_| elastic.moves_private_ip);
-                // Its network is known by the interface's first address already.
+                // The interface's first address already has the route to this network.
                 let moving = moving.map(|address| InterfaceAddress {
                     address: IpAddr::V4(address),
                     prefix: 32,
@@ -25,8 +25,8 @@ impl Ha {
         }
     }
 
-    /// The addresses that a service may listen on while another host has them: those that the agent
-    /// moves, and those that commands move as far as adverts name them.
+    /// Returns the addresses that a service may listen on while the peer has them: those that the
+    /// agent moves, and those that commands move if adverts have them.
     #[must_use]
     pub fn moving_addresses(&self) -> Vec<IpAddr> {
         match &self.moves {

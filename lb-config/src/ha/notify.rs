@@ -15,12 +15,12 @@ use super::{
 pub(super) static NOTIFY: Schema = Schema {
     name: "notify",
     header: "[ha.notify]",
-    about: "Commands to run when this host's role changes: a program and its arguments, to which \
-            `INSTANCE`, the node's name, the role (`MASTER`, `BACKUP`, `FAULT`, `STOP`) and the \
-            priority are added, as keepalived does. One runs at a time; of those that wait, only \
-            the newest is run. One that takes longer than 30 s is killed. They \
-            run as scripts of `[[ha.track]]` do, in the agent's sandbox.",
-    presence: "May be left out.",
+    about: "Commands to run when this host's role changes: a program and its arguments. As \
+            keepalived does, the agent appends `INSTANCE`, the node's name, the role (`MASTER`, \
+            `BACKUP`, `FAULT`, `STOP`) and the priority. One command runs at a time; of the \
+            pending ones only the newest is run. A command that takes longer than 30 s is killed. \
+            They run as scripts of `[[ha.track]]` do, in the agent's sandbox.",
+    presence: "Optional.",
     keys: &[&MASTER, &BACKUP, &FAULT, &STOP],
     tables: &[],
 };
@@ -31,31 +31,31 @@ static MASTER: Key<Command> = Key {
     name: "master",
     kind: Command,
     absent: NOTHING,
-    meaning: "On becoming active.",
+    meaning: "Run when the host becomes active.",
 };
 
 static BACKUP: Key<Command> = Key {
     name: "backup",
     kind: Command,
     absent: NOTHING,
-    meaning: "On becoming the standby.",
+    meaning: "Run when the host becomes the standby.",
 };
 
 static FAULT: Key<Command> = Key {
     name: "fault",
     kind: Command,
     absent: NOTHING,
-    meaning: "On a fault.",
+    meaning: "Run on a fault.",
 };
 
 static STOP: Key<Command> = Key {
     name: "stop",
     kind: Command,
     absent: NOTHING,
-    meaning: "On the end of the agent, which waits up to 10 s for it.",
+    meaning: "Run when the agent stops, which waits up to 10 s for it.",
 };
 
-/// Reads `[ha.notify]`; without it nothing is run.
+/// Reads `[ha.notify]`; without it there are no commands.
 pub(super) fn read(ha: &Section<'_>) -> Result<Notify, Reported> {
     let Some(section) = ha.table(&NOTIFY)? else {
         return Ok(Notify::default());

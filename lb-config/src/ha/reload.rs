@@ -1,15 +1,15 @@
-//! What of `[ha]` a reload can change.
+//! The keys of `[ha]` that a reload can change.
 
 use super::super::Ha;
 
 impl Ha {
-    /// The keys and sections in which `other` differs and which are taken up at the start of the
-    /// agent alone, as the file writes them. What is not among them a reload puts in force:
-    /// `priority`, `preempt`, `preempt_delay`, `min_backends`, `backends_weight`,
-    /// `handover_timeout`, `[[ha.track]]` and `[ha.notify]`.
+    /// Returns the keys and sections in which `other` differs and which take effect only when the
+    /// agent starts, as the file writes them. A reload puts all others in force: `priority`,
+    /// `preempt`, `preempt_delay`, `min_backends`, `backends_weight`, `handover_timeout`,
+    /// `[[ha.track]]` and `[ha.notify]`.
     #[must_use]
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
-        // Written out in full, so that a new field cannot be forgotten.
+        // All fields are listed, so that the compiler reports a new one.
         let Self {
             peer,
             source,
@@ -36,7 +36,7 @@ impl Ha {
         let router_id = *virtual_router_id != other.virtual_router_id;
         let checksum = *checksum_without_pseudo_header != other.checksum_without_pseudo_header;
         let moves_differ = *moves != other.moves;
-        // The virtual addresses are advertised where nothing else is said: one change, said once.
+        // By default the virtual addresses are advertised: a change of them is reported once.
         let addresses = *advertised_addresses != other.advertised_addresses && !moves_differ;
         let changed = [
             ("ha.peer", *peer != other.peer),

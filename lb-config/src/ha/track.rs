@@ -1,4 +1,4 @@
-//! `[[ha.track]]`: scripts that say whether the host is well.
+//! `[[ha.track]]`: scripts that check the health of the host.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -20,10 +20,10 @@ use super::{
 pub(super) static TRACK: Schema = Schema {
     name: "track",
     header: "[[ha.track]]",
-    about: "A script that says by its exit code whether this host is well: 0 is success, anything \
-            else a failure, and so is a run that takes too long. The agent looks after its own \
-            services, interface and backends without one.",
-    presence: "May be left out.",
+    about: "A script whose exit code tells whether this host is healthy: 0 is success; any other \
+            code and a timeout are failures. The agent checks its own services, interface and \
+            backends without a script.",
+    presence: "Optional.",
     keys: &[&NAME, &COMMAND, &INTERVAL, &TIMEOUT, &RISE, &FALL, &WEIGHT],
     tables: &[],
 };
@@ -39,9 +39,9 @@ static COMMAND: Key<Command> = Key {
     name: "command",
     kind: Command,
     absent: Absent::Refused("[\"/usr/local/bin/check-uplink\", \"--quick\"]"),
-    meaning: "The program and its arguments. No shell takes part, the environment is empty but \
-              for `PATH`. The program runs as the agent's user and in its sandbox: see [scripts \
-              and commands](high-availability.md#scripts-and-commands).",
+    meaning: "The program and its arguments. There is no shell, and the environment has only \
+              `PATH`. The program runs as the agent's user and in its sandbox: see [scripts and \
+              commands](high-availability.md#scripts-and-commands).",
 };
 
 static INTERVAL: Key<Time> = Key {
@@ -55,30 +55,31 @@ static TIMEOUT: Key<Time> = Key {
     name: "timeout",
     kind: Time::milliseconds(10, 3_600_000),
     absent: Absent::Is("\"1s\""),
-    meaning: "A run that takes longer is killed, with all that it started, and has failed. At most \
-              `interval`; where `interval` is shorter than the default, the default is `interval`.",
+    meaning: "A run that takes longer is killed together with its child processes, and has failed. \
+              At most `interval`; where `interval` is shorter than the default, the default is \
+              `interval`.",
 };
 
 static RISE: Key<Whole<u32>> = Key {
     name: "rise",
     kind: Whole(RangeInclusive::new(1, 1_000)),
     absent: Absent::Is("2"),
-    meaning: "Successes in a row that mean well.",
+    meaning: "Successes in a row after which the host is healthy.",
 };
 
 static FALL: Key<Whole<u32>> = Key {
     name: "fall",
     kind: Whole(RangeInclusive::new(1, 1_000)),
     absent: Absent::Is("2"),
-    meaning: "Failures in a row that mean unhealthy.",
+    meaning: "Failures in a row after which the host is unhealthy.",
 };
 
 static WEIGHT: Key<Signed> = Key {
     name: "weight",
     kind: Signed(RangeInclusive::new(-253, 253)),
     absent: Absent::Is("0"),
-    meaning: "What it does to the priority. 0: failing is a fault, the host is not active. Below \
-              0: added while it fails. Above 0: added while it succeeds.",
+    meaning: "The effect on the priority. 0: failing is a fault, and the host cannot be active. \
+              Below 0: added while the script fails. Above 0: added while it succeeds.",
 };
 
 /// Reads every `[[ha.track]]`.
@@ -129,8 +130,8 @@ fn read_times(section: &Section<'_>) -> Result<(Duration, Duration), Reported> {
         spell(*timeout.get_ref()),
         spell(interval)
     );
-    let hint = "a run must have ended before the next one begins: \
-                shorten the timeout or lengthen the interval";
+    let hint = "a run must end before the next one starts: shorten the timeout or lengthen the \
+                interval";
     Err(section
         .source()
         .error(timeout.span(), message, hint.to_owned()))

@@ -18,10 +18,10 @@ use super::{
 pub(super) static VIRTUAL_IP: Schema = Schema {
     name: "virtual_ip",
     header: "[ha.virtual_ip]",
-    about: "Addresses on a network of your own, which move to the active host. A service that \
-            listens on one of them is ready on the standby too.",
-    presence: "Either this or `[ha.elastic_ip]`, or neither where the commands of `[ha.notify]` \
-               move what is to move.",
+    about: "Addresses on your own network that move to the active host. A service that listens on \
+            one of them also listens on the standby.",
+    presence: "Either this or `[ha.elastic_ip]`, or neither if the commands of `[ha.notify]` move \
+               the address.",
     keys: &[&ADDRESSES],
     tables: &[],
 };
@@ -33,7 +33,7 @@ static ADDRESSES: Key<List<Text<InterfaceAddress>>> = Key {
         noun: "virtual address",
     },
     absent: Absent::Refused("[\"172.31.0.200/20\"]"),
-    meaning: "The addresses, at least one, all of the family of `source`. The adverts carry them.",
+    meaning: "The addresses, at least one, all of the family of `source`. Adverts carry them.",
 };
 
 /// Reads `[ha.virtual_ip]`.

@@ -1,11 +1,11 @@
-//! `[acme]`, and what a service obtains by it.
+//! `[acme]`, and the certificate that a service obtains.
 
 use std::{path::PathBuf, time::Duration};
 
-/// `[acme]`: where certificates are obtained.
+/// `[acme]`: how certificates are obtained.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Acme {
-    /// Where the directory may write to. Default none.
+    /// The address for mail from the directory. Default none.
     pub email: Option<String>,
     /// The directory's URL. Default: Let's Encrypt's.
     pub directory: String,
@@ -13,19 +13,20 @@ pub struct Acme {
     pub challenges: Vec<AcmeChallenge>,
     /// The folder for accounts and certificates. Default `/var/lib/lb/acme`.
     pub storage: PathBuf,
-    /// The authorities of the directory's own certificate; `None`: the host's.
+    /// A PEM file of the authorities for the directory's own certificate; `None`: those that the
+    /// host trusts.
     pub ca_file: Option<PathBuf>,
     /// External account binding (RFC 8555 §7.3.4).
     pub external_account: Option<ExternalAccount>,
     /// The profile that is ordered; `None`: the directory's default.
     pub profile: Option<String>,
-    /// How DNS-01 is done; there where it is one of the `challenges`.
+    /// The command for DNS-01; `Some` if that is one of the `challenges`.
     pub dns: Option<DnsHook>,
 }
 
 impl Acme {
-    /// The folder of this directory in the storage: accounts and certificates of one directory are
-    /// nothing to another.
+    /// Returns the folder of this directory in the storage: accounts and certificates of one
+    /// directory are not used for another.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         let address = self.directory.trim_start_matches("https://");
@@ -50,7 +51,7 @@ pub enum AcmeChallenge {
 }
 
 impl AcmeChallenge {
-    /// Its name, as directories and the configuration have it.
+    /// Returns its name in RFC 8555 and in the configuration.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -66,9 +67,9 @@ impl AcmeChallenge {
 pub struct DnsHook {
     /// The program and its first arguments.
     pub command: Vec<String>,
-    /// How long a run may take. Default 60 s.
+    /// The longest a run may take. Default 60 s.
     pub timeout: Duration,
-    /// From the last record set until the directory is told to look. Default 30 s.
+    /// The time from setting the last record to asking the directory to validate. Default 30 s.
     pub propagation: Duration,
 }
 
@@ -81,14 +82,14 @@ pub struct ExternalAccount {
     pub key_file: PathBuf,
 }
 
-/// A certificate that is obtained.
+/// A certificate that the agent obtains.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Obtained {
-    /// The names that it is for, in lower case; at least one.
+    /// Its names, in lower case; at least one.
     pub domains: Vec<String>,
-    /// How they may be validated, the preferred first; at least one: those of [`Acme::challenges`] by
-    /// which the directory reaches the agent.
+    /// How the names may be validated, the preferred first; at least one: those of
+    /// [`Acme::challenges`] with which the directory reaches the agent.
     pub challenges: Vec<AcmeChallenge>,
-    /// Where it is kept: chain and key. There is no file before the first order.
+    /// The file with its chain and key, which the first order creates.
     pub file: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! What `[ha]` is once it has been parsed.
+//! The parsed `[ha]`.
 
 use std::{
     fmt,
@@ -10,10 +10,10 @@ use std::{
 
 use super::Name;
 
-/// `[ha]`: high availability with a peer, over VRRP (RFC 9568) in unicast.
+/// `[ha]`: high availability with a peer, over VRRP (RFC 9568).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ha {
-    /// The peer's address; of the same family as `source`, and another.
+    /// The peer's address; of the same family as `source`, and different from it.
     pub peer: IpAddr,
     /// The address of this host that adverts are sent from.
     pub source: IpAddr,
@@ -26,36 +26,36 @@ pub struct Ha {
     pub advert_interval: Duration,
     /// Whether this host takes over from a peer with a lower priority. Default true.
     pub preempt: bool,
-    /// What the peer speaks. Default version 3.
+    /// The version of VRRP. Default 3.
     pub version: VrrpVersion,
     /// What moves to the host that is active.
     pub moves: Moves,
-    /// How long a host that could take over from a peer with a lower priority waits before it
-    /// does. Default zero.
+    /// How long this host waits before it takes over from a peer with a lower priority. Default
+    /// zero.
     pub preempt_delay: Duration,
     /// How adverts travel. Default unicast.
     pub transport: Transport,
-    /// How adverts are authenticated. Default not at all.
+    /// How adverts are authenticated. Default: they are not.
     pub authentication: Authentication,
     /// Whether adverts from other addresses than [`Self::peer`] are refused. Default true.
     pub check_source: bool,
     /// Whether unicast adverts whose time to live is not 255 are refused. Default false.
     pub check_ttl: bool,
-    /// Whether the checksum of version 3 over IPv4 leaves the pseudo-header out, as RFC 9568 has it
+    /// Whether the checksum of version 3 over IPv4 omits the pseudo-header, as RFC 9568 specifies
     /// and keepalived does with `v3_checksum_as_v2`. Default false.
     pub checksum_without_pseudo_header: bool,
-    /// The addresses that adverts carry. Default those of [`Moves::VirtualIp`], otherwise none.
+    /// The addresses in adverts. Default: those of [`Moves::VirtualIp`], or none.
     pub advertised_addresses: Vec<IpAddr>,
-    /// How long requests may take to end when the host hands over. Default 5 s.
+    /// The longest that a hand-over waits for requests to end. Default 5 s.
     pub handover_timeout: Duration,
-    /// Fewer healthy backends than this in any pool that a service uses lower the priority by
-    /// [`Self::backends_weight`]. 0: they do not matter. Default 1.
+    /// Fewer healthy backends than this in a pool that a service uses lower the priority by
+    /// [`Self::backends_weight`]. 0: backends do not affect the priority. Default 1.
     pub min_backends: u32,
-    /// 1 to 253. Default 50.
+    /// How much [`Self::min_backends`] lowers the priority: 1 to 253. Default 50.
     pub backends_weight: u8,
-    /// The connection between the two agents. `None`: there is none, as with keepalived for a peer.
+    /// The connection between the two agents; `None` with keepalived as the peer.
     pub link: Option<PeerLink>,
-    /// `[[ha.track]]`: scripts that say whether the host is well.
+    /// `[[ha.track]]`: scripts that check the health of the host.
     pub track: Vec<TrackScript>,
     /// `[ha.notify]`: commands to run when the host's role changes.
     pub notify: Notify,
@@ -73,9 +73,10 @@ pub enum Transport {
 /// How adverts are authenticated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Authentication {
-    /// Not at all.
+    /// No authentication.
     None,
-    /// Version 2's password: 1 to 8 bytes, sent in clear. It guards against mistakes, not people.
+    /// Version 2's password: 1 to 8 bytes, sent in clear text. It protects against mistakes, not
+    /// against attackers.
     Password(String),
     /// keepalived 2.4's HMAC-SHA256 with the key in this file.
     Hmac(PathBuf),
@@ -84,16 +85,16 @@ pub enum Authentication {
 /// `[ha.link]`: the connection between the two agents.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerLink {
-    /// What both hosts have and nobody else: made by `lb peer init`, mode 0600.
+    /// The secret that only the two hosts share: made by `lb peer init`, mode 0600.
     pub secret_file: PathBuf,
     /// The TCP port, the same on both hosts. Default 9146.
     pub port: u16,
-    /// Whether the host with the newer certificate in a file gives it, with its key, to the other
-    /// one. Both hosts must say so. Default false.
+    /// Whether the host with the newer version of a certificate file sends it, with its key, to the
+    /// other one. Must be set on both hosts. Default false.
     pub share_certificates: bool,
 }
 
-/// `[[ha.track]]`: a script that says by its exit status whether the host is well.
+/// `[[ha.track]]`: a script whose exit status tells whether the host is healthy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TrackScript {
     /// Its name, unique.
@@ -104,12 +105,12 @@ pub struct TrackScript {
     pub interval: Duration,
     /// A run that takes longer has failed; at most `interval`. Default 1 s.
     pub timeout: Duration,
-    /// Successes in a row that mean well. Default 2.
+    /// Successes in a row after which the host is healthy. Default 2.
     pub rise: u32,
-    /// Failures in a row that mean unhealthy. Default 2.
+    /// Failures in a row after which the host is unhealthy. Default 2.
     pub fall: u32,
-    /// What failing does: 0 (the default) is a fault; -253 to -1 is added to the priority. 1 to 253
-    /// is added while it succeeds.
+    /// The effect on the priority: with 0 (the default), failing is a fault; -253 to -1 is added
+    /// while the script fails, 1 to 253 while it succeeds.
     pub weight: i16,
 }
 
@@ -117,13 +118,13 @@ pub struct TrackScript {
 /// arguments appended: `INSTANCE`, the node's name, the state in capitals, the priority.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Notify {
-    /// On becoming active.
+    /// Run when the host becomes active.
     pub master: Option<Vec<String>>,
-    /// On becoming the standby.
+    /// Run when the host becomes the standby.
     pub backup: Option<Vec<String>>,
-    /// On a fault.
+    /// Run on a fault.
     pub fault: Option<Vec<String>>,
-    /// On the end of the agent.
+    /// Run when the agent stops.
     pub stop: Option<Vec<String>>,
 }
 
@@ -139,12 +140,12 @@ pub enum VrrpVersion {
 /// What moves to the host that is active.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Moves {
-    /// `[ha.elastic_ip]`: an Elastic IP, by the EC2 API.
+    /// `[ha.elastic_ip]`: an Elastic IP, moved by the EC2 API.
     ElasticIp(ElasticIp),
-    /// `[ha.virtual_ip]`: addresses of a network of one's own, by gratuitous ARP; at least one, of
-    /// the family of [`Ha::source`]. The adverts carry them.
+    /// `[ha.virtual_ip]`: addresses on the operator's own network, moved by gratuitous ARP; at
+    /// least one, of the family of [`Ha::source`]. Adverts carry them.
     VirtualIp(Vec<InterfaceAddress>),
-    /// Nothing of the agent's: the commands of `[ha.notify]` do it.
+    /// The commands of `[ha.notify]` move the address.
     Commands,
 }
 
@@ -153,26 +154,26 @@ pub enum Moves {
 pub struct ElasticIp {
     /// `eipalloc-` and 8 or 17 hexadecimal digits.
     pub allocation_id: String,
-    /// The region that it belongs to, such as `me-central-1`. `None`: asked of the instance metadata
+    /// The region that it belongs to, such as `me-central-1`. `None`: from the instance metadata
     /// service.
     pub region: Option<String>,
-    /// `eni-` and 8 or 17 hexadecimal digits. `None`: asked of the instance metadata service.
+    /// `eni-` and 8 or 17 hexadecimal digits. `None`: from the instance metadata service.
     pub network_interface_id: Option<String>,
-    /// The private address that it is associated with. `None`: asked of the metadata service.
+    /// The private address that it is associated with. `None`: from the instance metadata service.
     pub private_ip: Option<Ipv4Addr>,
-    /// The URL of the EC2 API. `None`: the region's own.
+    /// The URL of the EC2 API. `None`: the endpoint of the region.
     pub endpoint: Option<String>,
     /// Whether `private_ip` is a secondary private address that moves to this host's interface
     /// together with the Elastic IP, so that established connections survive. Default false.
     pub moves_private_ip: bool,
 }
 
-/// An address of an interface, with the length of its network's prefix.
+/// An address of an interface, with the prefix length of its network.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct InterfaceAddress {
     /// The address.
     pub address: IpAddr,
-    /// 1 to 32 for IPv4, 1 to 128 for IPv6.
+    /// The prefix length: 1 to 32 for IPv4, 1 to 128 for IPv6.
     pub prefix: u8,
 }
 

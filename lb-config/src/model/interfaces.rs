@@ -11,7 +11,7 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    /// One interface.
+    /// Makes a value of one interface.
     #[must_use]
     pub fn one(name: impl Into<String>) -> Self {
         Self {
@@ -20,7 +20,7 @@ impl Interfaces {
         }
     }
 
-    /// These interfaces, in their order; `None` when there is none, or one of them twice.
+    /// Makes a value of these interfaces in their order; `None` if there are none, or duplicates.
     #[must_use]
     pub fn new(names: Vec<String>) -> Option<Self> {
         let twice = (1..names.len()).any(|place| names[..place].contains(&names[place]));
@@ -32,14 +32,14 @@ impl Interfaces {
         })
     }
 
-    /// The interface that clients come in by: multicast adverts leave by it, and addresses that
-    /// move between the hosts of a pair are put on it.
+    /// Returns the clients' interface: multicast adverts leave by it, and addresses that move
+    /// between the hosts of a pair are added to it.
     #[must_use]
     pub fn first(&self) -> &str {
         &self.first
     }
 
-    /// The names, in the order of the file.
+    /// Returns the names, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.first)
             .chain(&self.others)
@@ -47,7 +47,7 @@ impl Interfaces {
     }
 }
 
-/// The names with commas between them.
+/// Writes the names separated by commas.
 impl fmt::Display for Interfaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.first)?;

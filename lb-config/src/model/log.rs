@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-/// `[log]`: what is kept of requests.
+/// `[log]`: the records of requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
-    /// How many exchanges that ended early `lb errors` shows. Default 256.
+    /// Most exchanges that ended early which `lb errors` shows. Default 256.
     pub errors: usize,
     /// A line for each request; `None`: there is no access log.
     pub access: Option<AccessLog>,
@@ -16,22 +16,22 @@ pub struct Log {
 pub struct AccessLog {
     /// How a line is written. Default JSON.
     pub format: AccessFormat,
-    /// Where the lines go. Default standard output.
+    /// The target of the lines. Default standard output.
     pub to: LogTarget,
-    /// Whether a trace begins here where a request belongs to none. Default no.
+    /// Whether to start a trace for a request that belongs to none. Default false.
     pub trace: bool,
-    /// Whether connections that ended early without a request get a line too. Default no.
+    /// Whether connections that ended early without a request get a line. Default false.
     pub connections: bool,
 }
 
-/// Where lines go.
+/// The target of the lines.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LogTarget {
     /// Standard output.
     Stdout,
     /// The end of a file.
     File(PathBuf),
-    /// The host's syslog, by `/dev/log`.
+    /// The host's syslog, through `/dev/log`.
     Syslog,
 }
 
@@ -42,14 +42,14 @@ pub enum AccessFormat {
     Json,
     /// The combined format of Apache and nginx.
     Combined,
-    /// The operator's own.
+    /// A custom format.
     Own(Vec<FormatPart>),
 }
 
-/// A part of a format of one's own.
+/// A part of a custom format.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FormatPart {
-    /// As it stands.
+    /// Literal text.
     Text(String),
     /// A field of the request.
     Field(AccessField),
@@ -88,7 +88,7 @@ macro_rules! access_fields {
 
 access_fields! {
     Time "time"
-        "When the head of the request had come, UTC, as RFC 3339 has it.";
+        "When the head of the request had arrived, in UTC, in the format of RFC 3339.";
     Service "service"
         "The service.";
     Client "client"
@@ -104,7 +104,7 @@ access_fields! {
     Method "method"
         "The method.";
     Host "host"
-        "The host that was asked for.";
+        "The host of the request.";
     Target "target"
         "The path and the query, as the client sent them.";
     Referer "referer"
@@ -112,27 +112,31 @@ access_fields! {
     UserAgent "user_agent"
         "The header User-Agent.";
     Status "status"
-        "The status that the client was sent; absent where it was sent none.";
+        "The status that was sent to the client; absent if none was sent.";
     Reason "reason"
-        "Why the answer is lb's own, or why the exchange ended early; absent where a backend answered and the client has it all.";
+        "Why the answer is lb's own, or why the exchange ended early; absent if a backend's \
+         response was sent completely.";
     EndedBy "ended_by"
-        "Who ended it, as in the reason: `client`, `backend` or `lb`.";
+        "The side that ended it, as in the reason: `client`, `backend` or `lb`.";
     Phase "phase"
-        "How far it was, as in the reason.";
+        "The phase in which it ended, as in the reason.";
     Backend "backend"
-        "The backend that had the request last.";
+        "The last backend that the request was sent to.";
     Attempts "attempts"
-        "How often the request was sent to a backend, or tried to be.";
+        "How often the request was sent to a backend, failed attempts included.";
     RequestBytes "request_bytes"
-        "Bytes of the request's body that a backend took; of a tunnel, bytes to the backend.";
+        "Bytes of the request's body that were sent to a backend; of a tunnel, bytes to the \
+         backend.";
     ResponseBytes "response_bytes"
-        "Bytes of the response's body that were handed to the client; of a tunnel, bytes to it.";
+        "Bytes of the response's body that were sent to the client; of a tunnel, bytes to the \
+         client.";
     TlsUs "tls_us"
         "Microseconds of the TLS handshake, on the first request of its connection.";
     QueueUs "queue_us"
         "Microseconds until a backend was chosen.";
     ConnectUs "connect_us"
-        "Microseconds from there until there was a connection to the backend that had it last; next to nothing where one was kept.";
+        "Microseconds from there to the connection to the last backend; close to zero if an idle \
+         connection was reused.";
     FirstByteUs "first_byte_us"
         "Microseconds from there to the first byte of the response.";
     TotalUs "total_us"

@@ -1,30 +1,31 @@
-//! What a pool does request by request. For services of mode `http` and `https`.
+//! The keys of a pool that apply to single requests, for services of mode `http` and `https`.
 
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-/// What a pool does request by request. Nothing of it is for services of mode `tcp`.
+/// The keys of a pool that apply to single requests. Services of mode `tcp` cannot use them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PerRequest {
-    /// Sessions that stay with their backend; `None`: none do.
+    /// Sticky sessions; `None`: requests are independent of each other.
     pub sticky: Option<Sticky>,
-    /// What is hashed; there where the pool balances by hash, and only there.
+    /// The part of a request that is hashed; `Some` if, and only if, the pool balances by hash.
     pub hash_by: Option<HashBy>,
-    /// How many requests a backend has at once; `None`: any number.
+    /// The limit on concurrent requests of a backend; `None`: no limit.
     pub limit: Option<RequestLimit>,
-    /// When backends that fail requests are ejected; `None`: never.
+    /// When backends are ejected for failing requests; `None`: never.
     pub outlier: Option<Outlier>,
-    /// How long the share of a backend that came up grows; `None`: it has all of it at once.
+    /// How long the share of a backend that came up takes to grow; `None`: it gets its whole share
+    /// immediately.
     pub slow_start: Option<Duration>,
-    /// How many retries there are at most.
+    /// The limit on retries.
     pub retry_budget: RetryBudget,
 }
 
 /// `retry_budget` and `min_retries_per_second`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RetryBudget {
-    /// The share of requests that are sent again, at most. Default 20%.
+    /// Most retries, as a share of the requests. Default 20%.
     pub share: Percent,
-    /// Retries a second besides. Default 10.
+    /// Retries per second that are allowed in addition. Default 10.
     pub per_second: u32,
 }
 
@@ -46,14 +47,14 @@ pub struct Outlier {
     pub statuses: Vec<RangeInclusive<u16>>,
     /// How long the first ejection lasts. Default 30 s.
     pub ejection_time: Duration,
-    /// How long one lasts at most; at least `ejection_time`. Default 5 min.
+    /// The longest ejection; at least `ejection_time`. Default 5 min.
     pub max_ejection_time: Duration,
-    /// How many of the pool's backends are ejected at once. Default 50%.
+    /// Most of the pool's backends that are ejected at the same time. Default 50%.
     pub max_ejected: Percent,
 }
 
 impl Outlier {
-    /// Whether a backend that answers with that status fails.
+    /// Whether an answer with that status is a failure.
     #[must_use]
     pub fn is_failure(&self, status: u16) -> bool {
         self.statuses.iter().any(|range| range.contains(&status))
@@ -65,13 +66,13 @@ impl Outlier {
 pub struct Percent(u8);
 
 impl Percent {
-    /// That many percent; 100 where it is more.
+    /// Makes a percentage, limited to 100.
     #[must_use]
     pub fn new(percent: u8) -> Self {
         Self(percent.min(100))
     }
 
-    /// That share of a number, rounded down.
+    /// Returns that share of a number, rounded down.
     #[must_use]
     pub fn of(self, number: usize) -> usize {
         let share = number as u128 * u128::from(self.0) / 100;
@@ -82,15 +83,15 @@ impl Percent {
 /// `max_connections` and `[pool.queue]`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RequestLimit {
-    /// Requests that each backend has at once, in this process.
+    /// Most concurrent requests of each backend, in this process.
     pub per_backend: usize,
-    /// Requests that wait, at most. Default 1,024.
+    /// Most requests that wait. Default 1,024.
     pub queue_size: usize,
-    /// How long a request waits. Default 10 s.
+    /// The longest that a request waits. Default 10 s.
     pub queue_timeout: Duration,
 }
 
-/// What of a request is hashed to choose a backend.
+/// The part of a request that is hashed to choose a backend.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HashBy {
     /// The path and the query.
@@ -103,38 +104,39 @@ pub enum HashBy {
     Cookie(String),
 }
 
-/// `[pool.sticky]`: a cookie keeps a client with its backend.
+/// `[pool.sticky]`: a cookie keeps a client on its backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sticky {
     /// The cookie's name.
     pub cookie: String,
-    /// The paths that the cookie is for. Default `/`.
+    /// The path that clients send the cookie for. Default `/`.
     pub path: String,
-    /// Whether the cookie is for HTTPS only; `None`: where the client is connected over TLS.
+    /// Whether clients send the cookie over HTTPS only; `None`: if the client is connected over
+    /// TLS.
     pub secure: Option<bool>,
-    /// Whether scripts cannot read it. Default true.
+    /// Whether the cookie is hidden from scripts. Default true.
     pub http_only: bool,
-    /// With which requests from other sites it is sent. Default lax.
+    /// Which requests caused by other sites the cookie is sent with. Default lax.
     pub same_site: SameSite,
-    /// How long the client keeps it; `None`: to the end of its session.
+    /// How long the client keeps the cookie; `None`: until its session ends.
     pub max_age: Option<Duration>,
     /// The key that cookies are signed with.
     pub key_file: PathBuf,
 }
 
-/// With which requests that other sites cause a cookie is sent (`SameSite`).
+/// Which requests caused by other sites a cookie is sent with (`SameSite`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SameSite {
-    /// With none.
+    /// None.
     Strict,
-    /// With navigation.
+    /// Navigation.
     Lax,
-    /// With all.
+    /// All.
     None,
 }
 
 impl SameSite {
-    /// The word of the attribute.
+    /// Returns the value of the cookie's attribute.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

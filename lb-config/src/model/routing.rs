@@ -1,4 +1,4 @@
-//! What the HTTP front decides request by request.
+//! Routes, header edits and error pages of the HTTP front.
 
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -6,27 +6,28 @@ use regex::bytes::Regex;
 
 use super::{Name, Pool};
 
-/// What is decided for each request of a service.
+/// Routes, header edits and error pages of a service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routing {
     /// The routes, in the order of the file: the first that matches takes a request.
     pub routes: Vec<Route>,
     /// Changes of the header of every request that is forwarded.
     pub request_headers: HeaderEdits,
-    /// Changes of the header of every response, whoever gives it. Their values have no variables.
+    /// Changes of the header of every response, backends' and lb's own. Their values have no
+    /// variables.
     pub response_headers: HeaderEdits,
-    /// Files in place of the front's own text, by status.
+    /// Files for the front's own answers, by status.
     pub error_pages: BTreeMap<u16, PathBuf>,
 }
 
 impl Routing {
-    /// Whether nothing is decided.
+    /// Whether there are no routes, edits or pages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The files that it names.
+    /// Returns the files that routes and error pages name.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let bodies = self.routes.iter().filter_map(|route| match &route.action {
             Action::Respond(Respond {
@@ -42,17 +43,17 @@ impl Routing {
 /// A route: takes the requests that meet all its conditions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Its name, or its number from 1; unique in the service.
+    /// Its name, or else its number, counted from 1; unique in the service.
     pub name: Name,
-    /// One of them is the request's host; empty: any host.
+    /// The request's host is one of these; empty: any host.
     pub hosts: Vec<HostRule>,
-    /// The request's path; `None`: any path.
+    /// The condition on the request's path; `None`: any path.
     pub path: Option<PathRule>,
-    /// One of them is the request's method; empty: any method.
+    /// The request's method is one of these; empty: any method.
     pub methods: Vec<String>,
-    /// All of them hold of the request's header.
+    /// Conditions on the request's header, all of which hold.
     pub headers: Vec<HeaderRule>,
-    /// What becomes of the request.
+    /// What happens to the request.
     pub action: Action,
     /// Changes of the request's header, after those of the service.
     pub request_headers: HeaderEdits,
@@ -61,7 +62,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// The pool that it names.
+    /// Returns the pool that the route names.
     #[must_use]
     pub fn pool(&self) -> Option<&Arc<Pool>> {
         match &self.action {
@@ -70,7 +71,7 @@ impl Route {
         }
     }
 
-    /// Whether it takes every request.
+    /// Whether the route takes every request.
     #[must_use]
     pub fn takes_all(&self) -> bool {
         self.hosts.is_empty()
@@ -80,66 +81,66 @@ impl Route {
     }
 }
 
-/// A host, without a port and without a dot at its end.
+/// A condition on a host, without port and without a dot at its end.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum HostRule {
     /// This name, in lower case.
     Name(String),
-    /// Every name that ends in `.` and this one, in lower case: `*.example.com`.
+    /// Every name below this one, in lower case: `*.example.com`.
     Below(String),
     /// This address.
     Address(IpAddr),
 }
 
-/// A path, in the form in which paths are compared (see [`crate::request_path`]).
+/// A condition on a path, in the form in which paths are compared (see [`crate::request_path`]).
 #[derive(Clone, Debug, PartialEq)]
 pub enum PathRule {
     /// This path.
     Exact(Vec<u8>),
-    /// This path and everything below it, by whole segments. Without a slash at its end, and so
+    /// This path and every path below it, by whole segments. Without a slash at its end, and so
     /// empty for `/`.
     Prefix(Vec<u8>),
-    /// The expression matches somewhere in it.
+    /// The expression matches anywhere in it.
     Regex(Pattern),
 }
 
-/// What holds of a field of a request's header.
+/// A condition on a field of a request's header.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeaderRule {
     /// The field's name.
     pub name: String,
-    /// What one of its lines is.
+    /// The condition on one of its lines.
     pub test: HeaderTest,
 }
 
-/// What a line of a header field is.
+/// A condition on a line of a header field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeaderTest {
-    /// There.
+    /// The field is present.
     Present,
-    /// This value.
+    /// The line has this value.
     Is(String),
-    /// The expression matches somewhere in it.
+    /// The expression matches anywhere in it.
     Regex(Pattern),
 }
 
-/// A regular expression over bytes. It takes time linear in what it is matched with, and its size is
-/// bounded.
+/// A regular expression over bytes. Matching takes time linear in the input, and the compiled size
+/// is bounded.
 #[derive(Clone, Debug)]
 pub struct Pattern(Regex);
 
 impl Pattern {
-    /// Bytes that an expression may take up once it is compiled.
+    /// Largest size of a compiled expression, in bytes.
     const LARGEST: usize = 1 << 20;
 
-    /// Compiles an expression. `.` is any byte, `\d`, `\w` and case are those of ASCII.
+    /// Compiles an expression. `.` matches any byte; `\d`, `\w` and case are those of ASCII.
     ///
     /// # Errors
-    /// It is none, or it is too large.
+    /// The text is not a regular expression, or it is too large.
     pub fn new(text: &str) -> Result<Self, regex::Error> {
         regex::bytes::RegexBuilder::new(text)
             .unicode(false)
-            // What `%0a` or `%ff` stands in is no way past an expression with a dot.
+            // Otherwise a path with `%0a` or `%ff` would bypass an expression with a dot.
             .dot_matches_new_line(true)
             .size_limit(Self::LARGEST)
             .dfa_size_limit(Self::LARGEST)
@@ -148,13 +149,13 @@ impl Pattern {
             .map(Self)
     }
 
-    /// Whether it matches somewhere in the bytes.
+    /// Whether it matches anywhere in the bytes.
     #[must_use]
     pub fn is_match(&self, bytes: &[u8]) -> bool {
         self.0.is_match(bytes)
     }
 
-    /// The expression.
+    /// Returns the text of the expression.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -167,23 +168,23 @@ impl PartialEq for Pattern {
     }
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// A backend answers.
+    /// A backend of a pool answers.
     Pool {
-        /// Its pool.
+        /// The pool.
         pool: Arc<Pool>,
-        /// What the backend sees in place of the route's prefix; begins with `/`.
+        /// The replacement of the route's path prefix in forwarded requests; begins with `/`.
         replace_prefix: Option<String>,
     },
-    /// The client is sent elsewhere.
+    /// The client is redirected.
     Redirect(Redirect),
-    /// The front answers.
+    /// The front answers with a fixed response.
     Respond(Respond),
 }
 
-/// Where a client is sent.
+/// A redirect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Redirect {
     /// The URL: its scheme and host cannot come from the path or the query.
@@ -192,35 +193,35 @@ pub struct Redirect {
     pub status: u16,
 }
 
-/// A fixed answer.
+/// A fixed response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Respond {
-    /// 200 to 599.
+    /// The status, 200 to 599.
     pub status: u16,
-    /// `None`: there is none.
+    /// The body; `None`: no body.
     pub body: Option<RespondBody>,
-    /// Of the body.
+    /// The content type of the body.
     pub content_type: String,
 }
 
-/// The body of a fixed answer.
+/// The body of a fixed response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RespondBody {
     /// This text.
     Text(String),
-    /// What the file holds when the configuration is loaded.
+    /// The content that the file has when the configuration is loaded.
     File(PathBuf),
 }
 
-/// Changes of a header. No name among them is one that says how a message is framed or that
-/// belongs to a connection; every value is one line of visible ASCII.
+/// Changes of a header. None of the names frames a message or belongs to a connection; every value
+/// is one line of visible ASCII.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderEdits {
-    /// In place of all lines of that name.
+    /// Lines that replace all lines of their name.
     pub set: Vec<(String, Template)>,
-    /// Besides the lines of that name.
+    /// Lines in addition to those of their name.
     pub add: Vec<(String, Template)>,
-    /// Lines of that name go.
+    /// Names whose lines are removed.
     pub remove: Vec<String>,
 }
 
@@ -231,31 +232,31 @@ pub struct Template(pub Vec<TemplatePart>);
 /// A part of a [`Template`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TemplatePart {
-    /// As it stands.
+    /// Literal text.
     Text(String),
-    /// What the request has.
+    /// A value of the request.
     Variable(Variable),
 }
 
-/// What a request has.
+/// A value of a request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Variable {
-    /// The address at the other end of the connection.
+    /// The remote address of the client's connection.
     ClientIp,
     /// `http` or `https`: how the client is connected.
     Scheme,
-    /// The host, without a port.
+    /// The host, without port.
     Host,
-    /// The host without a port, and without a `www.` at its beginning.
+    /// The host, without port and without a leading `www.`.
     BareHost,
     /// The path, as it was sent.
     Path,
-    /// `?` and the query; empty where there is none.
+    /// `?` and the query; empty without a query.
     Query,
 }
 
 impl Variable {
-    /// Every variable, with the word for it.
+    /// Every variable with its name.
     pub const ALL: [(&'static str, Self); 6] = [
         ("client_ip", Self::ClientIp),
         ("scheme", Self::Scheme),
@@ -267,7 +268,7 @@ impl Variable {
 }
 
 impl Template {
-    /// The text, with what each variable stands for.
+    /// Returns the text with the value of each variable.
     pub fn render<'a>(&'a self, value_of: impl Fn(Variable) -> &'a str) -> Cow<'a, str> {
         let text = |part: &'a TemplatePart| match part {
             TemplatePart::Text(text) => text.as_str(),
@@ -279,7 +280,7 @@ impl Template {
         }
     }
 
-    /// Whether there is a variable in it.
+    /// Whether the text has a variable.
     #[must_use]
     pub fn has_variables(&self) -> bool {
         let mut parts = self.0.iter();

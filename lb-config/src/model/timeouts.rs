@@ -1,8 +1,8 @@
-//! Time-outs of the HTTP front.
+//! Timeouts of the HTTP front.
 
 use std::time::Duration;
 
-/// `[http.timeouts]` and `[service.timeouts]`: how long clients and backends are waited for.
+/// `[http.timeouts]` and `[service.timeouts]`: the longest waits for clients and backends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
     /// The TLS handshake. Default 10 s.
@@ -14,18 +14,18 @@ pub struct Timeouts {
     pub body: Duration,
     /// The longest pause between two requests of a connection. Default 60 s.
     pub keep_alive: Duration,
-    /// The longest pause in which a client takes nothing of a response, or a backend nothing of a
-    /// request. Default 60 s.
+    /// The longest time without progress in sending a response to a client or a request to a
+    /// backend. Default 60 s.
     pub send: Duration,
     /// Connecting to a backend. Default 2 s.
     pub connect: Duration,
-    /// From a request sent to the end of its response's head. Default 60 s.
+    /// From sending a request to the end of its response's head. Default 60 s.
     pub response_head: Duration,
     /// The longest pause within a response's body. Default 60 s.
     pub response_body: Duration,
-    /// How long a tunnel may be silent. Default 1 h.
+    /// How long a tunnel may be idle. Default 1 h.
     pub tunnel: Duration,
-    /// How long a tunnel with one side closed may be silent. Default 30 s.
+    /// How long a tunnel with one side closed may be idle. Default 30 s.
     pub half_closed: Duration,
     /// From the end of a request's head to the end of its response. Default: no limit.
     pub request: Option<Duration>,

@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-/// How a service speaks TLS.
+/// TLS versions, cipher suites and client certificates of a service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tls {
     /// The oldest version. Default 1.2.
     pub min_version: TlsVersion,
-    /// The cipher suites that clients may choose from; at least one of TLS 1.3, and of TLS 1.2 where that
-    /// is allowed. Default: all.
+    /// The cipher suites that clients may choose from; at least one of TLS 1.3, and one of TLS 1.2
+    /// if that is allowed. Default: all.
     pub ciphers: Vec<CipherSuite>,
     /// The key exchanges, the preferred ones first; at least one. Default: all.
     pub key_exchange: Vec<KeyExchange>,
-    /// Whether clients show a certificate. Default: they are not asked.
+    /// Whether clients are asked for a certificate. Default: they are not.
     pub clients: ClientCertificates,
 }
 
@@ -30,7 +30,7 @@ impl Default for Tls {
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum TlsVersion {
-    /// RFC 5246, with ephemeral keys and authenticated encryption alone.
+    /// RFC 5246, with ephemeral keys and authenticated encryption only.
     Tls12,
     /// RFC 8446.
     Tls13,
@@ -41,7 +41,7 @@ pub enum TlsVersion {
 pub struct CipherSuite(pub u16);
 
 impl CipherSuite {
-    /// All that there are, with IANA's names.
+    /// All supported cipher suites, with IANA's names.
     pub const ALL: &[(&str, Self)] = &[
         ("TLS_AES_256_GCM_SHA384", Self(0x1302)),
         ("TLS_AES_128_GCM_SHA256", Self(0x1301)),
@@ -57,7 +57,7 @@ impl CipherSuite {
         ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", Self(0xcca8)),
     ];
 
-    /// The version that it belongs to.
+    /// Returns the TLS version of the suite.
     #[must_use]
     pub fn version(self) -> TlsVersion {
         match self.0 >> 8 {
@@ -72,8 +72,8 @@ impl CipherSuite {
 pub struct KeyExchange(pub u16);
 
 impl KeyExchange {
-    /// All that there are, in the order of preference: the one first that a quantum computer does not
-    /// break (draft-ietf-tls-ecdhe-mlkem).
+    /// All supported key exchanges in the order of preference: the post-quantum one first
+    /// (draft-ietf-tls-ecdhe-mlkem).
     pub const ALL: &[(&str, Self)] = &[
         ("X25519MLKEM768", Self(0x11ec)),
         ("x25519", Self(0x001d)),
@@ -87,17 +87,17 @@ impl KeyExchange {
 pub enum ClientCertificates {
     /// They are not asked for one.
     None,
-    /// They are asked. One that has none is served; one whose certificate is not valid is refused.
+    /// They are asked. A client without one is served; one with an invalid certificate is refused.
     Optional(ClientAuthorities),
-    /// One without a valid certificate is refused.
+    /// A client without a valid certificate is refused.
     Required(ClientAuthorities),
 }
 
-/// Who vouches for clients.
+/// The authorities that sign client certificates.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientAuthorities {
-    /// PEM files of the certificates that clients' certificates must be signed by; at least one.
+    /// PEM files of the certificates of these authorities; at least one.
     pub authorities: Vec<PathBuf>,
-    /// PEM files of lists of certificates that are revoked (RFC 5280 §5).
+    /// PEM files of certificate revocation lists (RFC 5280 §5).
     pub revocations: Vec<PathBuf>,
 }

@@ -21,7 +21,7 @@ use super::super::{
 pub(super) static REDIRECT: Schema = Schema {
     name: "redirect",
     header: "[service.route.redirect]",
-    about: "Sends the client elsewhere: `redirect = { to = \"https://{host}{path}{query}\" }`.",
+    about: "Redirects the client: `redirect = { to = \"https://{host}{path}{query}\" }`.",
     presence: "In place of `pool`.",
     keys: &[&TO, &REDIRECT_CODE],
     tables: &[],
@@ -38,10 +38,10 @@ static TO: Key<Text<Template>> = Key {
 static REDIRECT_CODE: Key<TextOrDigits<u16>> = Key {
     name: "status",
     kind: REDIRECT_STATUS,
-    // A mistake in one that is for ever stays in browsers; 302 turns a POST into a GET.
+    // Browsers cache a permanent redirect, mistakes included; 302 turns a POST into a GET.
     absent: Absent::Is("307"),
-    meaning: "307: for this time, with the same method. 308: for good, which browsers remember. 301 \
-              and 302: the same, but a POST may become a GET. 303: as a GET.",
+    meaning: "307: temporary, with the same method. 308: permanent, which browsers cache. 301 \
+              (permanent) and 302 (temporary): a POST may become a GET. 303: always a GET.",
 };
 
 pub(super) static RESPOND: Schema = Schema {
@@ -68,7 +68,7 @@ static BODY: Key<Text<String>> = Key {
         parse: body_text,
     },
     absent: Absent::Means("none"),
-    meaning: "The body, or `file`. None with 204, 205 and 304.",
+    meaning: "The body, in place of `file`. Not allowed with 204, 205 and 304.",
 };
 
 static FILE: Key<Text<PathBuf>> = Key {
@@ -81,7 +81,7 @@ static FILE: Key<Text<PathBuf>> = Key {
 static BODY_TYPE: Key<Text<String>> = Key {
     name: "content_type",
     kind: CONTENT_TYPE,
-    absent: Absent::Means("by the file's ending; `text/plain; charset=utf-8` for `body`"),
+    absent: Absent::Means("by the file name extension; `text/plain; charset=utf-8` for `body`"),
     meaning: "The body's content type.",
 };
 
@@ -115,8 +115,8 @@ pub(super) fn read_respond(section: &Section<'_>) -> Result<Respond, Reported> {
         .map(Spanned::span)
         .or(file.as_ref().map(Spanned::span));
     if let (204 | 205 | 304, Some(place)) = (status, place) {
-        let message = format!("a response of status {status} has no body");
-        let hint = "leave the body out, or write another status (RFC 9110 §6.4.1)".to_owned();
+        let message = format!("a response of status {status} cannot have a body");
+        let hint = "remove the body, or write another status (RFC 9110 §6.4.1)".to_owned();
         return Err(section.source().error(place, message, hint));
     }
     let body = match (body, file) {

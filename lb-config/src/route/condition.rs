@@ -18,8 +18,9 @@ pub(super) static HOSTS: Key<OneOrMore<Text<HostRule>>> = Key {
         noun: "host",
     }),
     absent: Absent::Means("any"),
-    meaning: "The request's host is one of these. Case, the port and a dot at the end do not count. \
-              `*.example.com` is every name below `example.com`, at any depth, and not that itself.",
+    meaning: "The request's host is one of these. Case, the port and a dot at the end are ignored. \
+              `*.example.com` matches every name below `example.com`, at any depth, but not \
+              `example.com` itself.",
 };
 
 pub(super) static PATH: Key<Text<Vec<u8>>> = Key {
@@ -34,16 +35,16 @@ pub(super) static PATH_PREFIX: Key<Text<String>> = Key {
     name: "path_prefix",
     kind: PREFIX,
     absent: Absent::Means("any"),
-    meaning: "The request's path is this one or below it, by whole segments: `/api` is for `/api`, \
-              `/api/` and `/api/x`, and not for `/apix`.",
+    meaning: "The request's path is this one or below it, by whole segments: `/api` matches \
+              `/api`, `/api/` and `/api/x`, but not `/apix`.",
 };
 
 pub(super) static PATH_REGEX: Key<Text<Pattern>> = Key {
     name: "path_regex",
     kind: REGEX,
     absent: Absent::Means("any"),
-    meaning: "The expression matches somewhere in the request's path: `^` and `$` hold it to the \
-              whole. Syntax of [regex](https://docs.rs/regex), over bytes; `(?i)` for any case.",
+    meaning: "The expression matches anywhere in the request's path; `^` and `$` anchor it. Syntax \
+              of [regex](https://docs.rs/regex), over bytes; `(?i)` ignores case.",
 };
 
 pub(super) static METHODS: Key<OneOrMore<Text<String>>> = Key {
@@ -59,10 +60,10 @@ pub(super) static METHODS: Key<OneOrMore<Text<String>>> = Key {
 pub(super) static HEADER: Schema = Schema {
     name: "header",
     header: "[[service.route.header]]",
-    about: "A condition on a field of the request's header: it is there, or, with `value` or \
-            `regex`, one of its lines is so. Several must all hold. \
-            `header = [{ name = \"X-Debug\" }]` is the same on one line.",
-    presence: "May be left out.",
+    about: "A condition on a field of the request's header: it is present, or, with `value` or \
+            `regex`, one of its lines matches. All conditions must hold. On one line: `header = [{ \
+            name = \"X-Debug\" }]`.",
+    presence: "Optional.",
     keys: &[&HEADER_NAME, &HEADER_VALUE, &HEADER_REGEX],
     tables: &[],
 };
@@ -71,22 +72,22 @@ static HEADER_NAME: Key<Text<String>> = Key {
     name: "name",
     kind: LOOKED_AT,
     absent: Absent::Refused("\"X-Debug\""),
-    meaning: "The field. Fields that are not forwarded are not seen, such as `X-Forwarded-Proto` of \
-              a client that is not one of `trusted_proxies`.",
+    meaning: "The name of the field. Fields that are not forwarded do not match, such as \
+              `X-Forwarded-Proto` of a client that is not one of `trusted_proxies`.",
 };
 
 static HEADER_VALUE: Key<Text<String>> = Key {
     name: "value",
     kind: WANTED_VALUE,
     absent: Absent::Means("any"),
-    meaning: "The whole value; case counts.",
+    meaning: "The whole value, case-sensitive.",
 };
 
 static HEADER_REGEX: Key<Text<Pattern>> = Key {
     name: "regex",
     kind: REGEX,
     absent: Absent::Means("any"),
-    meaning: "An expression that matches somewhere in the value.",
+    meaning: "An expression that matches anywhere in the value.",
 };
 
 pub(super) fn several<T>(
@@ -100,7 +101,7 @@ pub(super) fn several<T>(
     let items = listed.into_inner().all()?;
     if items.is_empty() {
         let message = format!("{} is empty", key.name());
-        let hint = "leave the key out for any, or name at least one".to_owned();
+        let hint = "remove the key to match any, or name at least one".to_owned();
         return Err(section.source().error(place, message, hint));
     }
     Ok(items)
@@ -111,7 +112,10 @@ pub(super) fn read_path(section: &Section<'_>) -> Result<Option<PathRule>, Repor
     let prefix = section.optional(&PATH_PREFIX);
     let regex = section.optional(&PATH_REGEX);
     let keys = [PATH.name(), PATH_PREFIX.name(), PATH_REGEX.name()];
-    section.only_one(&keys, "keep one: a second route has the other")?;
+    section.only_one(
+        &keys,
+        "keep one of them, and write a second route for the other",
+    )?;
     Ok(match (exact?, prefix?, regex?) {
         (Some(exact), _, _) => Some(PathRule::Exact(exact.into_inner())),
         (_, Some(prefix), _) => {
@@ -133,7 +137,7 @@ pub(super) fn read_header(section: &Section<'_>) -> Result<HeaderRule, Reported>
     let regex = section.optional(&HEADER_REGEX);
     section.only_one(
         &["value", "regex"],
-        "keep one: a value is compared as it stands",
+        "keep one of them: value compares the whole value, regex searches it",
     )?;
     let test = match (value?, regex?) {
         (Some(value), _) => HeaderTest::Is(value.into_inner()),

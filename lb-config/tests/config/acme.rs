@@ -80,14 +80,14 @@ error: email "admin" is not an e-mail address
   |
 6 | email = "admin"
   |         ^^^^^^^
-  = help: it looks like "admin@example.org"; without the mailto:
+  = help: write an address such as "admin@example.org", without mailto:
 
 error: directory "http://x/" is not an https URL
  --> lb.toml:7:13
   |
 7 | directory = "http://x/"
   |             ^^^^^^^^^^^
-  = help: it looks like "https://acme-v02.api.letsencrypt.org/directory"
+  = help: write a URL such as "https://acme-v02.api.letsencrypt.org/directory"
 
 error: challenge cannot be "dns-02"
  --> lb.toml:8:15
@@ -96,7 +96,7 @@ error: challenge cannot be "dns-02"
   |               ^^^^^^^^
   = help: did you mean "dns-01"? Allowed: "tls-alpn-01", "http-01" or "dns-01"
 
-error: [acme] has eab_key_id and no eab_key_file
+error: [acme] has eab_key_id, but no eab_key_file
  --> lb.toml:9:14
   |
 9 | eab_key_id = "k1"
@@ -119,7 +119,7 @@ error: domain "*.org" is not a DNS name
    |
 14 | domains = ["*.org", "192.0.2.1", "local", "a.org", "A.org"]
    |            ^^^^^^^
-   = help: write a full name such as "www.example.org", without a dot at its end; names in other scripts in their xn-- form
+   = help: write a full name such as "www.example.org", without a dot at the end; write internationalised names in their xn-- form
 
 error: domain "192.0.2.1" is an address
   --> lb.toml:14:21
@@ -133,9 +133,9 @@ error: domain "local" is not a DNS name
    |
 14 | domains = ["*.org", "192.0.2.1", "local", "a.org", "A.org"]
    |                                  ^^^^^^^
-   = help: write a full name such as "www.example.org", without a dot at its end; names in other scripts in their xn-- form
+   = help: write a full name such as "www.example.org", without a dot at the end; write internationalised names in their xn-- form
 
-error: domain "a.org" stands twice in this list
+error: duplicate domain "a.org" in this list
   --> lb.toml:14:52
    |
 14 | domains = ["*.org", "192.0.2.1", "local", "a.org", "A.org"]
@@ -150,12 +150,12 @@ fn domains_without_the_section_are_refused() {
     refused_text(
         &edited("[acme]\n", ""),
         r#"
-error: service "https" has domains, and there is no [acme]
+error: service "https" has domains, but there is no [acme]
   --> lb.toml:13:11
    |
 13 | domains = ["www.Example.org", "example.org"]
    |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: add [acme], which says where certificates are obtained; all its keys have defaults
+   = help: add [acme], which configures how certificates are obtained; all its keys have defaults
 "#,
     );
 }
@@ -185,7 +185,7 @@ error: service "https" has domains, but its mode is "http"
    |
 14 | domains = ["www.Example.org", "example.org"]
    | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: leave the key out, or write mode = "https"
+   = help: remove the key, or write mode = "https"
 "#,
     );
 }
@@ -200,12 +200,12 @@ fn a_pair_obtains_certificates_where_it_has_a_link() {
     refused_text(
         &pair,
         r#"
-error: [acme] is in the file of a pair that has no [ha.link]
+error: [acme] in a pair needs [ha.link], which is missing
  --> lb.toml:5:1
   |
 5 | [acme]
   | ^^^^^^
-  = help: the hosts of a pair agree over the link on which of them orders, and it brings the certificate to the other one: make a secret with `lb peer init` and add [ha.link], or leave out [acme] and give the services certificate files
+  = help: the hosts agree over the link on which of them orders, and it transfers the certificate to the other: make a secret with `lb peer init` and add [ha.link], or leave out [acme] and give the services certificate files
 "#,
     );
 }
@@ -220,7 +220,7 @@ fn a_section_by_which_nothing_is_obtained_is_warned_of() {
     let warnings: Vec<_> = parsed.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
-        warnings[0].contains("[acme] is there, and no service has domains"),
+        warnings[0].contains("[acme] is not used: no service has domains"),
         "{}",
         warnings[0]
     );
@@ -268,12 +268,12 @@ fn http_01_alone_is_refused_where_the_kernel_has_port_80() {
     refused_text(
         &with_port_80(&text, "172.31.0.68"),
         r#"
-error: http-01 cannot validate the domains of service "https": service "http" has port 80 of the same address, and the kernel passes what comes there to its backends, not to the agent
+error: http-01 cannot validate the domains of service "https": service "http" listens on port 80 of the same address, so the kernel forwards the validation request to its backends, not to the agent
  --> lb.toml:6:1
   |
 6 | challenges = ["http-01"]
   | ^^^^^^^^^^^^^^^^^^^^^^^^
-  = help: write challenges = ["tls-alpn-01"], which takes port 443 alone; or give service "http" mode = "http", with a route that redirects to https where it has no other use
+  = help: write challenges = ["tls-alpn-01"], which needs port 443 only; or give service "http" mode = "http", with a route that redirects to https if it has no other use
 "#,
     );
 }
@@ -300,7 +300,7 @@ fn a_wildcard_is_refused_where_another_challenge_may_be_tried() {
     refused_text(
         &edited("\"example.org\"]", "\"*.example.org\"]"),
         r#"
-error: domain "*.example.org" is a wildcard, which directories validate by dns-01 alone
+error: domain "*.example.org" is a wildcard, which only dns-01 can validate
   --> lb.toml:14:11
    |
 14 | domains = ["www.Example.org", "*.example.org"]
@@ -318,7 +318,7 @@ fn dns_01_and_its_command_belong_together() {
             "[acme]\nchallenges = [\"tls-alpn-01\", \"dns-01\"]\n",
         ),
         r#"
-error: dns-01 is one of the challenges, and there is no dns_command
+error: dns-01 is one of the challenges, but there is no dns_command
  --> lb.toml:6:1
   |
 6 | challenges = ["tls-alpn-01", "dns-01"]
@@ -332,7 +332,7 @@ error: dns-01 is one of the challenges, and there is no dns_command
             "[acme]\ndns_command = [\"/usr/local/bin/dns\"]\n",
         ),
         r#"
-error: [acme] has dns_command, and dns-01 is not one of its challenges
+error: [acme] has dns_command, but dns-01 is not one of its challenges
  --> lb.toml:6:15
   |
 6 | dns_command = ["/usr/local/bin/dns"]

@@ -45,7 +45,7 @@ error: socket "lb.sock" does not begin with /
   |
 7 | socket = "lb.sock"
   |          ^^^^^^^^^
-  = help: write the whole path: the agent is not started in a folder of yours
+  = help: write an absolute path: the agent's working directory is not yours
 "#,
     );
 }

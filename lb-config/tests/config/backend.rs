@@ -40,12 +40,12 @@ fn a_backend_by_its_name_is_refused() {
         r#""10.0.0.6:80""#,
         r#""web1.internal:80""#,
         r#"
-error: backend address "web1.internal:80" has a name where an IP address must stand
+error: backend address "web1.internal:80" has a host name in place of an IP address
   --> lb.toml:24:13
    |
 24 | backends = ["web1.internal:80", "10.0.0.7:80"]
    |             ^^^^^^^^^^^^^^^^^^
-   = help: lb looks no names up, so that it does not depend on DNS; write an IP address and a port: "10.0.0.6:80", or "[2001:db8::6]:80"
+   = help: lb does not resolve names, so that it does not depend on DNS; write an IP address and a port: "10.0.0.6:80", or "[2001:db8::6]:80"
 "#,
     );
 }
@@ -88,12 +88,12 @@ fn a_port_over_65535_is_refused() {
         r#""10.0.0.6:80""#,
         r#""10.0.0.6:65536""#,
         r#"
-error: backend address "10.0.0.6:65536" has "65536" for a port
+error: backend address "10.0.0.6:65536" has the invalid port "65536"
   --> lb.toml:24:13
    |
 24 | backends = ["10.0.0.6:65536", "10.0.0.7:80"]
    |             ^^^^^^^^^^^^^^^^
-   = help: a port is 1 to 65535: "10.0.0.6:80", say
+   = help: a port is 1 to 65535: write, for example, "10.0.0.6:80"
 "#,
     );
 }
@@ -184,7 +184,7 @@ fn an_ipv4_address_in_ipv6_dress_is_refused() {
         r#""10.0.0.6:80""#,
         r#""[::ffff:10.0.0.6]:80""#,
         r#"
-error: backend address "[::ffff:10.0.0.6]:80" is an IPv4 address in IPv6 dress
+error: backend address "[::ffff:10.0.0.6]:80" is an IPv4-mapped IPv6 address
   --> lb.toml:24:13
    |
 24 | backends = ["[::ffff:10.0.0.6]:80", "10.0.0.7:80"]
@@ -216,7 +216,7 @@ fn two_backends_of_one_address_are_refused() {
         r#""10.0.0.7:80""#,
         r#""10.0.0.6:80""#,
         r#"
-error: backend address "10.0.0.6:80" stands twice in this pool
+error: duplicate backend address "10.0.0.6:80" in this pool
   --> lb.toml:24:28
    |
 24 | backends = ["10.0.0.6:80", "10.0.0.6:80"]
@@ -232,7 +232,7 @@ fn two_backends_of_one_name_are_refused() {
         r#""app2""#,
         r#""app1""#,
         r#"
-error: backend "app1" stands twice in this pool
+error: duplicate backend "app1" in this pool
   --> lb.toml:38:8
    |
 38 | name = "app1"

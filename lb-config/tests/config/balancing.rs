@@ -84,7 +84,7 @@ fn a_cookie_needs_a_key_and_a_name_that_browsers_take() {
         format!("sticky = {{ cookie = \"lb\", {KEY}, same_site = \"none\", secure = false }}");
     assert_said(
         &said_of(&insecure, ""),
-        &["secure is false, and same_site is \"none\""],
+        &["secure is false, but same_site is \"none\""],
     );
 }
 
@@ -130,7 +130,7 @@ fn a_hash_is_of_something_and_is_not_for_the_kernel() {
     for (lines, said) in [
         (
             "balance = \"hash\"",
-            "has balance = \"hash\" and no hash_by",
+            "has balance = \"hash\", but no hash_by",
         ),
         (
             "hash_by = \"uri\"",
@@ -138,15 +138,15 @@ fn a_hash_is_of_something_and_is_not_for_the_kernel() {
         ),
         (
             "balance = \"hash\"\nhash_by = \"url\"",
-            "hash_by \"url\" is nothing to hash by",
+            "hash_by \"url\" is not supported",
         ),
         (
             "balance = \"hash\"\nhash_by = \"header:\"",
-            "names no header",
+            "does not name a header",
         ),
         (
             "balance = \"hash\"\nhash_by = \"cookie:a b\"",
-            "names no cookie",
+            "does not name a cookie",
         ),
     ] {
         assert_said(&said_of(lines, ""), &[said]);
@@ -179,7 +179,7 @@ fn a_backup_stands_in_for_others_and_not_in_the_kernel() {
     assert_said(&said, &["its pool \"web\" has backup = true"]);
     let alone = text.replace("10.0.0.1:80\"\n", "10.0.0.1:80\"\nbackup = true\n");
     let said = parse(&alone).expect_err("it is refused").to_string();
-    assert_said(&said, &["pool \"web\" has backup backends alone"]);
+    assert_said(&said, &["pool \"web\" has only backup backends"]);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_queue_is_for_pools_with_a_limit_and_not_for_the_kernel() {
     assert_eq!(limit(queue), Some((7, 0, seconds(3))));
     assert_said(
         &said_of("queue = { size = 5 }", ""),
-        &["has a queue and no max_connections"],
+        &["has [pool.queue], but no max_connections"],
     );
     assert_said(
         &said_of("max_connections = 0\nqueue = { timeout = \"0s\" }", ""),
@@ -256,7 +256,7 @@ fn rules_for_outliers_are_read_with_their_defaults_and_mistakes_are_said() {
             "status \"99\"",
             "ejection_time \"0s\" is too short",
             "max_ejected \"0%\" is out of range",
-            "max_ejected \"half\" has no percent sign at its end",
+            "max_ejected \"half\" does not end in a percent sign",
             "failures",
         ],
     );

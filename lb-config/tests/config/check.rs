@@ -55,13 +55,13 @@ fn a_check_with_a_slip_is_refused() {
         r#"timeout = "1s""#,
         r#"time_out = "1s""#,
         r#"
-error: [pool.check] has no key "time_out"
+error: unknown key "time_out" in [pool.check]
   --> lb.toml:23:55
    |
 23 | check = { type = "http", path = "/", interval = "2s", time_out = "1s", rise = 2, fall = 3 }
    |                                                       ^^^^^^^^
    = help: did you mean timeout?
-           allowed here: type, path, host, expect, interval, timeout, rise, fall
+           known keys: type, path, host, expect, interval, timeout, rise, fall
 "#,
     );
 }
@@ -77,7 +77,7 @@ error: path "http://example.com/" does not begin with /
    |
 23 | check = { type = "http", path = "http://example.com/", interval = "2s", timeout = "1s", rise = 2, fall = 3 }
    |                                 ^^^^^^^^^^^^^^^^^^^^^
-   = help: write the path alone: "/healthz", say; `host` sets the Host header
+   = help: write the path only, such as "/healthz"; `host` sets the Host header
 "#,
     );
 }
@@ -88,12 +88,12 @@ fn a_path_with_a_space_is_refused() {
         r#"path = "/""#,
         r#"path = "/health check""#,
         r#"
-error: path "/health check" cannot stand in a request
+error: path "/health check" is not allowed in a request
   --> lb.toml:23:33
    |
 23 | check = { type = "http", path = "/health check", interval = "2s", timeout = "1s", rise = 2, fall = 3 }
    |                                 ^^^^^^^^^^^^^^^
-   = help: a request carries printable ASCII without spaces and #: write others as %XX
+   = help: requests have printable ASCII without spaces and #: write other characters as %XX
 "#,
     );
 }
@@ -104,7 +104,7 @@ fn a_tcp_check_with_a_path_is_refused() {
         r#"type = "tcp""#,
         "type = \"tcp\"\npath = \"/\"",
         r#"
-error: a check of type "tcp" has no path
+error: a check of type "tcp" cannot have path
   --> lb.toml:31:1
    |
 31 | path = "/"
@@ -125,7 +125,7 @@ error: timeout 2s500ms is longer than the interval, 2s
    |
 23 | check = { type = "http", path = "/", interval = "2s", timeout = "2s500ms", rise = 2, fall = 3 }
    |                                                                 ^^^^^^^^^
-   = help: a check must have ended before the next one begins: shorten the timeout or lengthen the interval
+   = help: a check must end before the next one starts: shorten the timeout or lengthen the interval
 "#,
     );
 }
@@ -168,12 +168,12 @@ fn a_host_with_a_path_is_refused() {
         r#"path = "/""#,
         r#"host = "example.com/health""#,
         r#"
-error: host "example.com/health" cannot be a Host header
+error: host "example.com/health" is not a Host header
   --> lb.toml:23:33
    |
 23 | check = { type = "http", host = "example.com/health", interval = "2s", timeout = "1s", rise = 2, fall = 3 }
    |                                 ^^^^^^^^^^^^^^^^^^^^
-   = help: write a name, with a port where needed: "example.com", "example.com:8080"
+   = help: write a name, with a port if needed: "example.com", "example.com:8080"
 "#,
     );
 }

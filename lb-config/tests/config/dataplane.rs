@@ -15,7 +15,7 @@ error: pin_path "/var/lib/lb" is not under /sys/fs/bpf
    |
 10 | pin_path = "/var/lib/lb"
    |            ^^^^^^^^^^^^^
-   = help: only the BPF file system holds pins: "/sys/fs/bpf/lb", say
+   = help: pins can only be in the BPF file system: write, for example, "/sys/fs/bpf/lb"
 "#,
     );
 }
@@ -26,12 +26,12 @@ fn pins_that_climb_out_of_the_bpf_file_system_are_refused() {
         r#""/sys/fs/bpf/lb""#,
         r#""/sys/fs/bpf/../lb""#,
         r#"
-error: pin_path "/sys/fs/bpf/../lb" has .. in it
+error: pin_path "/sys/fs/bpf/../lb" contains ..
   --> lb.toml:10:12
    |
 10 | pin_path = "/sys/fs/bpf/../lb"
    |            ^^^^^^^^^^^^^^^^^^^
-   = help: only the BPF file system holds pins: "/sys/fs/bpf/lb", say
+   = help: pins can only be in the BPF file system: write, for example, "/sys/fs/bpf/lb"
 "#,
     );
 }
@@ -47,7 +47,7 @@ error: pin_path "/sys/fs/bpf/" is the root of the BPF file system, which other p
    |
 10 | pin_path = "/sys/fs/bpf/"
    |            ^^^^^^^^^^^^^^
-   = help: write a folder of its own: "/sys/fs/bpf/lb"
+   = help: write a folder of lb's own: "/sys/fs/bpf/lb"
 "#,
     );
 }
@@ -58,12 +58,12 @@ fn pins_with_a_dot_are_refused() {
         r#""/sys/fs/bpf/lb""#,
         r#""/sys/fs/bpf/lb.1""#,
         r#"
-error: pin_path "/sys/fs/bpf/lb.1" has a dot in it, which the BPF file system does not allow
+error: pin_path "/sys/fs/bpf/lb.1" contains a dot, which the BPF file system does not allow
   --> lb.toml:10:12
    |
 10 | pin_path = "/sys/fs/bpf/lb.1"
    |            ^^^^^^^^^^^^^^^^^^
-   = help: only the BPF file system holds pins: "/sys/fs/bpf/lb", say
+   = help: pins can only be in the BPF file system: write, for example, "/sys/fs/bpf/lb"
 "#,
     );
 }
@@ -138,7 +138,7 @@ fn a_number_with_a_point_is_refused() {
         "250000",
         "250000.0",
         r#"
-error: max_connections is a number with a point; it must be: a whole number, 1,024 to 4,000,000
+error: max_connections is a decimal number; it must be: a whole number, 1,024 to 4,000,000
   --> lb.toml:11:19
    |
 11 | max_connections = 250000.0
@@ -174,7 +174,7 @@ error: source_ports "80-32767" begins below 1024
    |
 12 | source_ports = "80-32767"
    |                ^^^^^^^^^^
-   = help: the ports below 1024 belong to services: begin at 1024 or above
+   = help: ports below 1024 are for services: begin at 1024 or above
 "#,
     );
 }
@@ -190,7 +190,7 @@ error: source_ports "10240-10300" has only 61 ports
    |
 12 | source_ports = "10240-10300"
    |                ^^^^^^^^^^^^^
-   = help: every connection to a backend holds one: give it 1024 or more, "10240-32767", say
+   = help: every connection to a backend holds one: write 1024 ports or more, such as "10240-32767"
 "#,
     );
 }
@@ -206,7 +206,7 @@ error: source_ports "10240" is not a range of ports
    |
 12 | source_ports = "10240"
    |                ^^^^^^^
-   = help: write "10240-32767", say
+   = help: write a range such as "10240-32767"
 "#,
     );
 }
@@ -276,19 +276,19 @@ error: source address "2001:db8::1" is an IPv6 address
    |                                   ^^^^^^^^^^^^^
    = help: an IPv4 address is needed, such as "172.31.0.68"
 
-error: source address "10.9.0.1" stands twice in this list
+error: duplicate source address "10.9.0.1" in this list
   --> lb.toml:13:62
    |
 13 | source_addresses = ["224.0.0.18", "2001:db8::1", "10.9.0.1", "10.9.0.1", "172.31.0.68"]
    |                                                              ^^^^^^^^^^
    = help: the first is in line 13
 
-error: source address "172.31.0.68" is one that a service listens on
+error: source address "172.31.0.68" is also the listen address of a service
   --> lb.toml:13:74
    |
 13 | source_addresses = ["224.0.0.18", "2001:db8::1", "10.9.0.1", "10.9.0.1", "172.31.0.68"]
    |                                                                          ^^^^^^^^^^^^^
-   = help: backends see the service's own address anyway: write another; the service is in line 43
+   = help: backends see the service's own address in any case: write another; the service is in line 43
 "#,
     );
 }
@@ -305,7 +305,7 @@ error: source_addresses has 9 entries
    |
 13 | source_addresses = ["10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6", "10.9.0.7", "10.9.0.8", "10.9.0.9"]
    |                    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: there is room for 8, besides the addresses of the services
+   = help: at most 8 are allowed, in addition to the addresses of the services
 "#,
     );
 }

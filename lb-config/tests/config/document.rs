@@ -19,13 +19,13 @@ fn a_section_with_a_slip_is_refused() {
         "[dataplane]",
         "[data_plane]",
         r#"
-error: there is no section "data_plane"
+error: unknown section "data_plane"
  --> lb.toml:9:2
   |
 9 | [data_plane]
   |  ^^^^^^^^^^
   = help: did you mean dataplane?
-          sections are: node, admin, pool, service, acme, http, log, dataplane, ha
+          known sections: node, admin, pool, service, acme, http, log, dataplane, ha
 "#,
     );
 }
@@ -36,12 +36,12 @@ fn a_section_that_is_another_word_is_refused() {
         "[dataplane]",
         "[global]",
         r#"
-error: there is no section "global"
+error: unknown section "global"
  --> lb.toml:9:2
   |
 9 | [global]
   |  ^^^^^^
-  = help: sections are: node, admin, pool, service, acme, http, log, dataplane, ha
+  = help: known sections: node, admin, pool, service, acme, http, log, dataplane, ha
 "#,
     );
 }
@@ -51,7 +51,7 @@ fn a_list_section_in_single_brackets_is_refused() {
     refused_text(
         "[pool]\nname = \"web\"\nbackends = [\"10.0.0.6:80\"]\n\n[node]\nname = \"lb-a\"\ninterface = \"eth0\"\n\n[[service]]\nname = \"http\"\nlisten = \"172.31.0.68:80\"\nmode = \"tcp\"\npool = \"web\"\n",
         r#"
-error: pool is a list: there may be several
+error: pool is a list of sections
  --> lb.toml:1:1
   |
 1 | [pool]
@@ -67,12 +67,12 @@ fn a_single_section_in_double_brackets_is_refused() {
         "[node]\n",
         "[[node]]\n",
         r#"
-error: [node] may stand in a file only once
+error: [node] is allowed only once in a file
  --> lb.toml:1:1
   |
 1 | [[node]]
   | ^^^^^^^^
-  = help: write [node] in single brackets, once
+  = help: write [node] once, in single brackets
 "#,
     );
 }
@@ -241,8 +241,8 @@ fn a_bad_item_hides_no_mistake_beside_it() {
     assert_eq!(
         messages,
         [
-            "backend address \"x\" has a name where an IP address must stand",
-            "backend address \"10.0.0.7:80\" stands twice in this pool",
+            "backend address \"x\" has a host name in place of an IP address",
+            "duplicate backend address \"10.0.0.7:80\" in this pool",
         ]
     );
 }

@@ -49,7 +49,7 @@ error: peer is 2001:db8::1 and source is 172.31.0.68: one is IPv4, one is IPv6
    |
 56 | peer = "2001:db8::1"
    |        ^^^^^^^^^^^^^
-   = help: write both of one family
+   = help: write two addresses of one family
 "#,
     );
 }
@@ -107,12 +107,12 @@ fn a_delay_of_what_never_happens_is_refused() {
         "preempt = true",
         "preempt = false\npreempt_delay = \"30s\"",
         r#"
-error: preempt_delay has no meaning with preempt = false
+error: preempt_delay has no effect with preempt = false
   --> lb.toml:62:17
    |
 62 | preempt_delay = "30s"
    |                 ^^^^^
-   = help: this host never takes over from a peer that is active: leave the delay out, or write preempt = true
+   = help: this host never takes over from an active peer: remove the delay, or write preempt = true
 "#,
     );
 }
@@ -139,12 +139,12 @@ fn more_backends_than_a_pool_has_are_refused() {
         "version = 3",
         "version = 3\nmin_backends = 3",
         r#"
-error: min_backends is 3, and pool "web" has only 2
+error: min_backends is 3, but pool "web" has only 2
   --> lb.toml:63:16
    |
 63 | min_backends = 3
    |                ^
-   = help: the priority would never be the one configured: write at most 2
+   = help: the priority would always be lowered: write at most 2
 "#,
     );
 }

@@ -61,7 +61,7 @@ error: head "1.5s" is not a duration
    |
 17 | timeouts.head = "1.5s"
    |                 ^^^^^^
-   = help: write whole numbers with h, m, s or ms, the longest first: "2s", "100ms", "1m30s"
+   = help: write whole numbers with h, m, s or ms, the largest unit first: "2s", "100ms", "1m30s"
 "#,
     );
 }
@@ -172,14 +172,14 @@ error: proxy address "one" is not an IP address
    |
 18 | trusted_proxies = ["one", "192.0.2.1", "two"]
    |                    ^^^^^
-   = help: write it as in "172.31.0.68" or "2001:db8::6"
+   = help: write an address such as "172.31.0.68" or "2001:db8::6"
 
 error: proxy address "two" is not an IP address
   --> lb.toml:18:40
    |
 18 | trusted_proxies = ["one", "192.0.2.1", "two"]
    |                                        ^^^^^
-   = help: write it as in "172.31.0.68" or "2001:db8::6"
+   = help: write an address such as "172.31.0.68" or "2001:db8::6"
 "#,
     );
 }
@@ -190,13 +190,13 @@ fn a_key_of_another_section_is_refused() {
         "workers = 2",
         "workers = 2\npin_path = 4096",
         r#"
-error: [http] has no key "pin_path"
+error: unknown key "pin_path" in [http]
   --> lb.toml:17:1
    |
 17 | pin_path = 4096
    | ^^^^^^^^
    = help: pin_path belongs in [dataplane]
-           allowed here: workers, drain_timeout, max_header_bytes, max_connections, max_connections_per_client, connection_buffer_bytes, buffer_bytes, idle_connections, trusted_proxies, timeouts
+           known keys: workers, drain_timeout, max_header_bytes, max_connections, max_connections_per_client, connection_buffer_bytes, buffer_bytes, idle_connections, trusted_proxies, timeouts
 "#,
     );
 }

@@ -72,12 +72,12 @@ fn a_wildcard_for_a_tcp_service_is_refused() {
         r#""172.31.0.68:80""#,
         r#""0.0.0.0:80""#,
         r#"
-error: service "http" has mode "tcp" and a wildcard for an address
+error: service "http" has mode "tcp" and listens on a wildcard address
   --> lb.toml:43:10
    |
 43 | listen = "0.0.0.0:80"
    |          ^^^^^^^^^^^^
-   = help: the kernel looks a service up by the address that packets carry: write that one
+   = help: the kernel finds a service by the destination address of packets: write that address
 "#,
     );
 }
@@ -93,7 +93,7 @@ error: service "http" has mode "tcp" and listens on loopback
    |
 43 | listen = "127.0.0.1:80"
    |          ^^^^^^^^^^^^^^
-   = help: the kernel steers packets that come from the network: write an address of this host
+   = help: the kernel steers packets from the network: write an address of this host
 "#,
     );
 }
@@ -104,12 +104,12 @@ fn ipv6_for_a_tcp_service_is_refused() {
         r#""172.31.0.68:80""#,
         r#""[2001:db8::68]:80""#,
         r#"
-error: service "http" listens on IPv6, which the kernel does not steer in this version yet
+error: service "http" listens on IPv6, which the kernel does not steer in this version
   --> lb.toml:43:10
    |
 43 | listen = "[2001:db8::68]:80"
    |          ^^^^^^^^^^^^^^^^^^^
-   = help: write an IPv4 address, or serve it by the agent with mode = "http" or "https"
+   = help: write an IPv4 address, or let the agent serve it with mode = "http" or "https"
 "#,
     );
 }
@@ -120,7 +120,7 @@ fn a_multicast_listener_is_refused() {
         r#""172.31.0.68:443""#,
         r#""224.0.0.18:443""#,
         r#"
-error: listen "224.0.0.18:443" is an address of many hosts: nothing can listen on it
+error: listen "224.0.0.18:443" is a multicast or broadcast address, which nothing can listen on
   --> lb.toml:50:10
    |
 50 | listen = "224.0.0.18:443"

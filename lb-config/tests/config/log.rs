@@ -44,8 +44,5 @@ fn everything_wrong_with_an_access_log_is_said_at_once() {
     let errors = parse(&with(section)).expect_err("refused").to_string();
     assert_eq!(errors.matches("error: ").count(), 2, "{errors}");
     assert!(errors.contains("did you mean client?"), "{errors}");
-    assert!(
-        errors.contains("to \"stderr\" is none of these"),
-        "{errors}"
-    );
+    assert!(errors.contains("to \"stderr\" is not a target"), "{errors}");
 }

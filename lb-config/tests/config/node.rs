@@ -88,7 +88,7 @@ fn an_interface_with_a_character_that_none_has_is_refused() {
         r#""eth0""#,
         r#""eth0/1""#,
         r#"
-error: interface "eth0/1" has the character '/', which no interface has
+error: interface "eth0/1" has the character '/', which is not allowed in the name of an interface
  --> lb.toml:3:13
   |
 3 | interface = "eth0/1"
@@ -109,7 +109,7 @@ error: [node] has both interface and interfaces
   |
 4 | interfaces = ["eth0", "eth1"]
   | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-  = help: keep one of them: every interface stands in the list, the clients' first
+  = help: keep one of them: interfaces lists every interface, the clients' first
 "#,
     );
 }
@@ -120,7 +120,7 @@ fn an_interface_that_stands_twice_is_refused() {
         "interface = \"eth0\"\n",
         "interfaces = [\n  \"eth0\",\n  \"eth1\",\n  \"eth0\",\n]\n",
         r#"
-error: interface "eth0" stands twice in this list
+error: duplicate interface "eth0" in this list
  --> lb.toml:6:3
   |
 6 |   "eth0",
@@ -168,7 +168,7 @@ fn every_bad_interface_of_a_list_is_refused() {
         "interface = \"eth0\"\n",
         "interfaces = [\"eth0\", \"eth/1\", 2]\n",
         r#"
-error: interface "eth/1" has the character '/', which no interface has
+error: interface "eth/1" has the character '/', which is not allowed in the name of an interface
  --> lb.toml:3:23
   |
 3 | interfaces = ["eth0", "eth/1", 2]
@@ -198,7 +198,7 @@ error: interfaces has 65 entries
   |
 3 | interfaces = [
   |              ^
-  = help: the XDP program can be attached to 64
+  = help: at most 64 are allowed: the XDP program can be attached to no more
 "#,
     );
 }
@@ -209,13 +209,13 @@ fn a_key_with_a_slip_is_refused() {
         r#"interface = "eth0""#,
         "interfase = \"eth0\"\ninterface = \"eth0\"",
         r#"
-error: [node] has no key "interfase"
+error: unknown key "interfase" in [node]
  --> lb.toml:3:1
   |
 3 | interfase = "eth0"
   | ^^^^^^^^^
   = help: did you mean interface?
-          allowed here: name, interface, interfaces
+          known keys: name, interface, interfaces
 "#,
     );
 }

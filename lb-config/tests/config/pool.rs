@@ -26,7 +26,7 @@ fn two_pools_of_one_name_are_refused() {
         "name = \"app\"\n",
         "name = \"web\"\n",
         r#"
-error: pool "web" stands twice in this file
+error: duplicate pool "web" in this file
   --> lb.toml:27:8
    |
 27 | name = "web"
@@ -151,7 +151,7 @@ error: pool "app" has both backends and [[pool.backend]]
    |
 28 | backends = ["10.0.1.8:8080"]
    | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: keep one of them: put every backend in a [[pool.backend]], or in the list
+   = help: keep one of them: write a [[pool.backend]] for every backend, or list all addresses in backends
 "#,
     );
 }

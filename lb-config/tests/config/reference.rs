@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-/// `UPDATE=1 cargo test -p lb-userspace --test config reference` writes the page.
+/// `UPDATE=1 cargo test -p lb-config --test config reference` writes the page.
 #[test]
 fn the_reference_page_is_what_the_parser_allows() {
     let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
@@ -18,7 +18,7 @@ fn the_reference_page_is_what_the_parser_allows() {
     assert!(
         written == generated,
         "docs/configuration.md differs from the parser's own tables, first in line {}; \
-         regenerate it:\n\n    UPDATE=1 cargo test -p lb-userspace --test config reference\n",
+         regenerate it:\n\n    UPDATE=1 cargo test -p lb-config --test config reference\n",
         differing.unwrap_or_else(|| written.lines().count()) + 1,
     );
 }

@@ -34,12 +34,12 @@ fn more_services_than_there_is_room_for_are_refused() {
     refused_text(
         &crowded(1, 4097),
         r#"
-error: service "s4097" is one too many: there are 4097 services, and room for 4096
+error: service "s4097" exceeds the limit: the file has 4097 services, and at most 4096 are supported
      --> lb.toml:20489:8
       |
 20489 | name = "s4097"
       |        ^^^^^^^
-      = help: leave some out, or share them between two pairs of hosts
+      = help: remove services, or divide them between two pairs of hosts
 "#,
     );
 }
@@ -49,7 +49,7 @@ fn more_backends_than_there_is_room_for_are_refused() {
     refused_text(
         &crowded(4097, 4),
         r#"
-error: the backends of service "s4" are too many: with it, the services of mode "tcp" have 16388 backends, and there is room for 16384
+error: service "s4" exceeds the limit on backends: with it, the services of mode "tcp" have 16388, and at most 16384 are supported
   --> lb.toml:24:8
    |
 24 | name = "s4"

@@ -104,11 +104,15 @@ fn a_service_with_routes_needs_no_pool_and_one_without_does() {
 
 #[test]
 fn a_route_does_exactly_one_thing() {
-    refused("path = \"/a\"", "does nothing", "pool, redirect or respond");
+    refused(
+        "path = \"/a\"",
+        "has no action",
+        "pool, redirect or respond",
+    );
     refused(
         "pool = \"web\"\nrespond = { status = 204 }",
         "has both pool and respond",
-        "a route does one thing",
+        "a route has one action",
     );
     refused(
         "pool = \"wbe\"",
@@ -128,7 +132,7 @@ fn paths_that_no_request_can_have_are_refused() {
         ("/a;b", "has //"),
         ("/a%2Fb", "has //"),
         ("/%zz", "hexadecimal"),
-        ("/%00", "has %00"),
+        ("/%00", "contains %00"),
     ] {
         refused(&format!("path = {path:?}\n{RESPOND}"), message, "");
         refused(&format!("path_prefix = {path:?}\n{RESPOND}"), message, "");
@@ -136,11 +140,11 @@ fn paths_that_no_request_can_have_are_refused() {
     refused(
         &format!("path = \"/a\"\npath_regex = \"b\"\n{RESPOND}"),
         "has both path and path_regex",
-        "a second route",
+        "write a second route",
     );
     refused(
         "path = \"/a\"\nreplace_prefix = \"/\"\npool = \"web\"",
-        "has replace_prefix and no path_prefix",
+        "has replace_prefix, but no path_prefix",
         "",
     );
 }
@@ -148,41 +152,45 @@ fn paths_that_no_request_can_have_are_refused() {
 #[test]
 fn hosts_methods_and_expressions_are_checked() {
     for (lines, message, hint) in [
-        ("host = \"a.example:443\"", "has a port", "the host alone"),
-        ("host = \"a.example.\"", "ends in a dot", "leave it out"),
-        ("host = \"*\"", "is not a host", "*.example.com"),
-        ("host = []", "host is empty", "leave the key out"),
+        ("host = \"a.example:443\"", "has a port", "the host only"),
+        ("host = \"a.example.\"", "ends in a dot", "remove it"),
+        ("host = \"*\"", "is not a host name", "*.example.com"),
+        ("host = []", "host is empty", "remove the key"),
         ("method = \"get\"", "has lower-case letters", "\"GET\""),
-        ("method = \"CONNECT\"", "is never served", "501"),
+        ("method = \"CONNECT\"", "never reaches a route", "501"),
         (
             "path_regex = \"(\"",
-            "is no regular expression: unclosed group",
+            "is not a regular expression: unclosed group",
             "docs.rs/regex",
         ),
         (
             "path_regex = \"(a{1000}){1000}\"",
-            "takes more than 1048576 bytes",
+            "needs more than 1048576 bytes",
             "repetitions",
         ),
         (
             "path_regex = \"(?=a)\"",
-            "is no regular expression: look-around",
-            "no look-around",
+            "is not a regular expression: look-around",
+            "without look-around",
         ),
-        ("name = \"7\"", "cannot be that of a route", "write another"),
+        (
+            "name = \"7\"",
+            "route name \"7\" is reserved",
+            "another name",
+        ),
         (
             "name = \"default\"",
-            "cannot be that of a route",
-            "write another",
+            "route name \"default\" is reserved",
+            "another name",
         ),
         (
             "header = [{ name = \"Connection\" }]",
-            "that can be looked at",
+            "cannot be used in a condition",
             "does not forward",
         ),
         (
             "header = [{ name = \"Host\" }]",
-            "is looked at by `host`",
+            "is compared by `host`",
             "host =",
         ),
         (
@@ -198,15 +206,15 @@ fn hosts_methods_and_expressions_are_checked() {
 #[test]
 fn a_redirect_leads_to_a_whole_url_whose_host_is_not_the_path_s() {
     for (to, message) in [
-        ("/x", "is not a whole URL"),
-        ("{path}", "is not a whole URL"),
-        ("//{host}", "is not a whole URL"),
+        ("/x", "is not an absolute URL"),
+        ("{path}", "is not an absolute URL"),
+        ("//{host}", "is not an absolute URL"),
         ("https://{path}", "has no host"),
         ("https://", "has no host"),
         ("https://{query}", "has no host"),
         ("https://u@{host}/", "has a user name"),
-        ("https://{hots}/", "is no variable"),
-        ("https://a/{", "is no variable"),
+        ("https://{hots}/", "has the unknown variable {hots}"),
+        ("https://a/{", "has a brace outside a variable"),
         ("https://a/ b", "is not a URL"),
         ("https://a/\\r\\nX: y", "is not a URL"),
     ] {
@@ -214,7 +222,7 @@ fn a_redirect_leads_to_a_whole_url_whose_host_is_not_the_path_s() {
     }
     refused(
         "redirect = { to = \"https://{host}{path}\", status = 200 }",
-        "is no status of a redirect",
+        "is not a status of a redirect",
         "307 and 308",
     );
     for to in [
@@ -245,7 +253,7 @@ fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
             format!("response_headers = {{ remove = [\"{name}\"] }}"),
         ] {
             let lines = format!("{edit}\n{RESPOND}");
-            refused(&lines, "cannot be changed", "how a message is framed");
+            refused(&lines, "cannot be changed", "it frames a message");
         }
     }
     for name in ["Host", "X-Forwarded-For", "x_forwarded_proto", "Forwarded"] {
@@ -266,9 +274,9 @@ fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
         );
     }
     for (value, message) in [
-        ("a\\r\\nX: y", "cannot stand in a header"),
-        ("a\\u0000", "cannot stand in a header"),
-        ("\u{e4}", "cannot stand in a header"),
+        ("a\\r\\nX: y", "is not allowed in a header"),
+        ("a\\u0000", "is not allowed in a header"),
+        ("\u{e4}", "is not allowed in a header"),
         (" a", "begins or ends with a space"),
         ("", "is empty"),
         ("{path", ""),
@@ -291,11 +299,11 @@ fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
     refused(
         &format!("response_headers = {{ set = {{ X = \"{{host}}\" }} }}\n{RESPOND}"),
         "has a variable",
-        "for the headers of requests",
+        "in the headers of requests",
     );
     refused(
         &format!("request_headers = {{ set = {{ X-A = \"1\" }}, remove = [\"x-a\"] }}\n{RESPOND}"),
-        "header \"x-a\" stands twice",
+        "duplicate header \"x-a\"",
         "",
     );
     refused(
@@ -309,7 +317,7 @@ fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
 fn fixed_answers_and_error_pages_are_checked() {
     refused(
         "respond = { status = 204, body = \"x\" }",
-        "a response of status 204 has no body",
+        "a response of status 204 cannot have a body",
         "",
     );
     refused(
@@ -320,7 +328,10 @@ fn fixed_answers_and_error_pages_are_checked() {
     refused("respond = { status = 101 }", "out of range", "200 to 599");
     let said = said("error_pages = { 200 = \"/x.html\", 502 = \"x.html\" }");
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[0].0.contains("is no status of an error"), "{said:?}");
+    assert!(
+        said[0].0.contains("is not a status of an error"),
+        "{said:?}"
+    );
     assert!(said[1].0.contains("does not begin with /"), "{said:?}");
 }
 
@@ -360,7 +371,11 @@ fn a_route_behind_one_that_takes_all_is_warned_of() {
     ));
     let warnings = parse(&text).expect("good").warnings;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].message.contains("route \"2\" takes no request"));
+    assert!(
+        warnings[0]
+            .message
+            .contains("route \"2\" never takes a request")
+    );
 }
 
 #[test]

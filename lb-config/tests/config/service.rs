@@ -24,7 +24,7 @@ fn two_services_of_one_name_are_refused() {
         r#"name = "https""#,
         r#"name = "http""#,
         r#"
-error: service "http" stands twice in this file
+error: duplicate service "http" in this file
   --> lb.toml:49:8
    |
 49 | name = "http"
@@ -72,12 +72,12 @@ fn udp_is_refused() {
         r#"mode = "tcp""#,
         r#"mode = "udp""#,
         r#"
-error: mode "udp" is not in this version of lb yet
+error: mode "udp" is not supported by this version of lb
   --> lb.toml:44:8
    |
 44 | mode = "udp"
    |        ^^^^^
-   = help: this version has "tcp", "http" or "https"
+   = help: this version supports "tcp", "http" or "https"
 "#,
     );
 }
@@ -104,12 +104,12 @@ fn dsr_is_refused() {
         r#"forward = "nat""#,
         r#"forward = "dsr""#,
         r#"
-error: forward "dsr" is not in this version of lb yet
+error: forward "dsr" is not supported by this version of lb
   --> lb.toml:45:11
    |
 45 | forward = "dsr"
    |           ^^^^^
-   = help: this version has "nat" or "dnat"
+   = help: this version supports "nat" or "dnat"
 "#,
     );
 }
@@ -120,12 +120,12 @@ fn ipip_is_refused() {
         r#"forward = "nat""#,
         r#"forward = "ipip""#,
         r#"
-error: forward "ipip" is not in this version of lb yet
+error: forward "ipip" is not supported by this version of lb
   --> lb.toml:45:11
    |
 45 | forward = "ipip"
    |           ^^^^^^
-   = help: this version has "nat" or "dnat"
+   = help: this version supports "nat" or "dnat"
 "#,
     );
 }
@@ -136,12 +136,12 @@ fn gue_is_refused() {
         r#"forward = "nat""#,
         r#"forward = "gue""#,
         r#"
-error: forward "gue" is not in this version of lb yet
+error: forward "gue" is not supported by this version of lb
   --> lb.toml:45:11
    |
 45 | forward = "gue"
    |           ^^^^^
-   = help: this version has "nat" or "dnat"
+   = help: this version supports "nat" or "dnat"
 "#,
     );
 }
@@ -157,7 +157,7 @@ error: service "https" has forward, but its mode is "https"
    |
 52 | forward = "nat"
    | ^^^^^^^^^^^^^^^
-   = help: the agent connects to the backends itself: leave the key out, or write mode = "tcp"
+   = help: the agent connects to the backends itself: remove the key, or write mode = "tcp"
 "#,
     );
 }
@@ -168,7 +168,7 @@ fn https_without_certificates_is_refused() {
         "certificates = [\"/etc/lb/tls/example.com.pem\"]\n",
         "\n",
         r#"
-error: service "https" has mode "https" and no certificates
+error: service "https" has mode "https", but no certificates
   --> lb.toml:48:1
    |
 48 | [[service]]
@@ -184,7 +184,7 @@ fn https_with_an_empty_list_of_certificates_is_refused() {
         r#"["/etc/lb/tls/example.com.pem"]"#,
         "[]",
         r#"
-error: service "https" has mode "https" and no certificates
+error: service "https" has mode "https", but no certificates
   --> lb.toml:53:16
    |
 53 | certificates = []
@@ -200,7 +200,7 @@ fn a_certificate_twice_is_refused() {
         r#"["/etc/lb/tls/example.com.pem"]"#,
         r#"["/etc/lb/tls/a.pem", "/etc/lb/tls/a.pem"]"#,
         r#"
-error: certificate "/etc/lb/tls/a.pem" stands twice in this list
+error: duplicate certificate "/etc/lb/tls/a.pem" in this list
   --> lb.toml:53:38
    |
 53 | certificates = ["/etc/lb/tls/a.pem", "/etc/lb/tls/a.pem"]
@@ -221,7 +221,7 @@ error: certificate "tls/example.com.pem" does not begin with /
    |
 53 | certificates = ["tls/example.com.pem"]
    |                 ^^^^^^^^^^^^^^^^^^^^^
-   = help: write the whole path: the agent is not started in a folder of yours
+   = help: write an absolute path: the agent's working directory is not yours
 "#,
     );
 }
@@ -253,7 +253,7 @@ error: service "http" has certificates, but its mode is "tcp"
    |
 45 | certificates = ["/etc/lb/tls/a.pem"]
    | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: the kernel passes TLS on as it is, so the backends have the certificates: leave the key out, or write mode = "https"
+   = help: the kernel forwards TLS unchanged, so the backends have the certificates: remove the key, or write mode = "https"
 "#,
     );
 }
@@ -269,7 +269,7 @@ error: service "https" has certificates, but its mode is "http"
    |
 53 | certificates = ["/etc/lb/tls/example.com.pem"]
    | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: leave the key out, or write mode = "https"
+   = help: remove the key, or write mode = "https"
 "#,
     );
 }
@@ -280,12 +280,12 @@ fn an_ipv6_backend_of_a_tcp_service_is_refused() {
         r#""10.0.0.7:80""#,
         r#""[2001:db8::7]:80""#,
         r#"
-error: backend address "[2001:db8::7]:80" is IPv6, which the kernel does not steer to in this version yet
+error: backend address "[2001:db8::7]:80" is IPv6, which the kernel does not steer to in this version
   --> lb.toml:24:28
    |
 24 | backends = ["10.0.0.6:80", "[2001:db8::7]:80"]
    |                            ^^^^^^^^^^^^^^^^^^
-   = help: service "http" with mode "tcp" uses it: write an IPv4 address, or serve it by the agent with mode = "http" or "https"
+   = help: service "http" with mode "tcp" uses it: write an IPv4 address, or let the agent serve it with mode = "http" or "https"
 "#,
     );
 }
@@ -296,7 +296,7 @@ fn a_loopback_backend_of_a_tcp_service_is_refused() {
         r#""10.0.0.7:80""#,
         r#""127.0.0.1:80""#,
         r#"
-error: backend address "127.0.0.1:80" is on loopback, which the kernel cannot steer to
+error: backend address "127.0.0.1:80" is a loopback address, which the kernel cannot steer to
   --> lb.toml:24:28
    |
 24 | backends = ["10.0.0.6:80", "127.0.0.1:80"]
@@ -317,7 +317,7 @@ error: service "http" has mode "tcp", and its pool "web" balances by least_conne
    |
 46 | pool = "web"
    |        ^^^^^
-   = help: the kernel counts no load of backends and reads no requests: a pool of a tcp service has balance = "round_robin", "source" or "maglev"
+   = help: the kernel does not know the load of backends and reads no requests: for a tcp service, write balance = "round_robin", "source" or "maglev"
 "#,
     );
 }
@@ -333,7 +333,7 @@ error: service "http" has mode "tcp", and its pool "web" balances by random_two
    |
 46 | pool = "web"
    |        ^^^^^
-   = help: the kernel counts no load of backends and reads no requests: a pool of a tcp service has balance = "round_robin", "source" or "maglev"
+   = help: the kernel does not know the load of backends and reads no requests: for a tcp service, write balance = "round_robin", "source" or "maglev"
 "#,
     );
 }
@@ -349,7 +349,7 @@ error: service "https" listens on 10.0.1.6:8080, which is also a backend of its 
    |
 50 | listen = "10.0.1.6:8080"
    |          ^^^^^^^^^^^^^^^
-   = help: it would send everything to itself: give one of them another address
+   = help: it would connect to itself: give one of them another address
 "#,
     );
 }

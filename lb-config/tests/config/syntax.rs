@@ -70,7 +70,7 @@ fn a_key_twice_is_refused() {
         r#"interface = "eth0""#,
         "interface = \"eth0\"\ninterface = \"eth1\"",
         r#"
-error: interface stands twice
+error: duplicate key interface
  --> lb.toml:4:1
   |
 4 | interface = "eth1"
@@ -86,12 +86,12 @@ fn a_section_twice_is_refused() {
         "[dataplane]",
         "[node]\n[dataplane]",
         r#"
-error: [node] stands twice
+error: duplicate header [node]
  --> lb.toml:9:2
   |
 9 | [node]
   |  ^^^^
-  = help: put its keys under one header; those of which there may be several, as of pool and service, have double brackets
+  = help: put its keys under one header; sections that may be repeated, such as pool and service, have double brackets
 "#,
     );
 }
@@ -107,7 +107,7 @@ error: not TOML: missing comma between array elements, expected `,`
    |
 20 | [[pool]]
    | ^
-   = help: is the bracket missing that ends the list above?
+   = help: the list above may lack its closing bracket
 "#,
     );
 }
@@ -160,21 +160,21 @@ error: the value of interface is text and has no quotes
   |             ^^^^
   = help: write interface = "eth0"
 
-error: [node] stands twice
+error: duplicate header [node]
  --> lb.toml:5:2
   |
 5 | [node]
   |  ^^^^
-  = help: put its keys under one header; those of which there may be several, as of pool and service, have double brackets
+  = help: put its keys under one header; sections that may be repeated, such as pool and service, have double brackets
 
-error: name stands twice
+error: duplicate key name
  --> lb.toml:6:1
   |
 6 | name = "a"
   | ^^^^
   = help: keep one of them
 
-error: name stands twice
+error: duplicate key name
  --> lb.toml:7:1
   |
 7 | name = "b"

@@ -70,7 +70,7 @@ error: service \"http\" has timeouts, but its mode is \"tcp\"
    |
 15 | [service.timeouts]
    |          ^^^^^^^^^
-   = help: the kernel knows no requests: leave the section out, or write mode = \"http\"
+   = help: the kernel reads no requests: remove the section, or write mode = \"http\"
 ",
     );
 }
@@ -84,7 +84,7 @@ fn everything_wrong_with_timeouts_is_said_at_once() {
     let errors = parse(&text).expect_err("refused").to_string();
     for said in [
         "head 3 has no unit",
-        "[service.timeouts] has no key \"haed\"",
+        "unknown key \"haed\" in [service.timeouts]",
         "did you mean head?",
         "response_body \"0s\" is too short",
     ] {

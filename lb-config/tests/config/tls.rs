@@ -63,7 +63,7 @@ fn settings_that_would_refuse_everybody_are_errors() {
             "ciphers = [\"TLS_AES_128_GCM_SHA256\"]",
             "none of the cipher suites is of TLS 1.2",
         ),
-        ("key_exchange = []", "there is no key exchange"),
+        ("key_exchange = []", "key_exchange is empty"),
         (
             "ciphers = [\"TLS_AES_128_GCM_SHA265\"]",
             "did you mean \"TLS_AES_128_GCM_SHA256\"",
@@ -71,7 +71,7 @@ fn settings_that_would_refuse_everybody_are_errors() {
         ("min_version = \"1.1\"", "min_version cannot be \"1.1\""),
         (
             "client_certificates = \"required\"",
-            "no authority is named",
+            "client_certificates needs client_authorities",
         ),
         (
             "client_authorities = [\"/etc/lb/tls/ca.pem\"]",

@@ -45,7 +45,7 @@ error: advert_interval 105ms cannot be carried by an advert
    |
 60 | advert_interval = "105ms"
    |                   ^^^^^^^
-   = help: version 3 has it in steps of 10ms, at most 40s950ms
+   = help: version 3 allows steps of 10ms, at most 40s950ms
 "#,
     );
 }
@@ -61,7 +61,7 @@ error: advert_interval 1m cannot be carried by an advert
    |
 60 | advert_interval = "1m"
    |                   ^^^^
-   = help: version 3 has it in steps of 10ms, at most 40s950ms
+   = help: version 3 allows steps of 10ms, at most 40s950ms
 "#,
     );
 }
@@ -77,7 +77,7 @@ error: advert_interval 100ms cannot be carried by an advert
    |
 60 | advert_interval = "100ms"
    |                   ^^^^^^^
-   = help: version 2 has it in whole seconds: write "1s", or version = 3 if the peer can
+   = help: version 2 allows whole seconds: write "1s", or version = 3 if the peer supports it
 "#,
     );
 }
@@ -155,12 +155,12 @@ fn an_advertised_address_of_another_family_is_refused() {
         "version = 3",
         "version = 3\nadvertised_addresses = [\"172.31.0.200\", \"2001:db8::1\"]",
         r#"
-error: advertised address "2001:db8::1" is not of the family of source, 172.31.0.68
+error: advertised address "2001:db8::1" is not of the same family as source, 172.31.0.68
   --> lb.toml:63:41
    |
 63 | advertised_addresses = ["172.31.0.200", "2001:db8::1"]
    |                                         ^^^^^^^^^^^^^
-   = help: adverts carry addresses of their own family only
+   = help: an advert has addresses of its own family only
 "#,
     );
 }
@@ -183,7 +183,7 @@ error: 65 addresses do not fit into an advert
    |
 63 | advertised_addresses = [
    |                        ^
-   = help: at most 64 do, so that it passes every network
+   = help: at most 64 are allowed, so that it fits every network
 "#,
     );
 }
@@ -202,7 +202,7 @@ error: the checksum of version 2 never has a pseudo-header
    |
 63 | checksum_without_pseudo_header = true
    |                                  ^^^^
-   = help: leave checksum_without_pseudo_header out: it is for version 3 over IPv4
+   = help: remove checksum_without_pseudo_header: it is for version 3 over IPv4
 "#,
     );
 }

@@ -13,7 +13,7 @@ error: allocation_id "3.28.247.74" is not eipalloc- and 17 hexadecimal digits
    |
 65 | allocation_id = "3.28.247.74"
    |                 ^^^^^^^^^^^^^
-   = help: it looks like "eipalloc-0123456789abcdef0"
+   = help: write an ID such as "eipalloc-0123456789abcdef0"
 "#,
     );
 }
@@ -29,7 +29,7 @@ error: region "me-central-1a" is not a region
    |
 66 | region = "me-central-1a"
    |          ^^^^^^^^^^^^^^^
-   = help: it looks like "me-central-1": a region, not one of its zones
+   = help: write a region such as "me-central-1", not one of its availability zones
 "#,
     );
 }
@@ -45,7 +45,7 @@ error: endpoint "127.0.0.1:5000" is not an http or https URL
    |
 67 | endpoint = "127.0.0.1:5000"
    |            ^^^^^^^^^^^^^^^^
-   = help: it looks like "https://ec2.me-central-1.amazonaws.com"
+   = help: write a URL such as "https://ec2.me-central-1.amazonaws.com"
 "#,
     );
 }
@@ -61,7 +61,7 @@ error: network_interface_id "i-010d3d18ec00cd116" is not eni- and 17 hexadecimal
    |
 67 | network_interface_id = "i-010d3d18ec00cd116"
    |                        ^^^^^^^^^^^^^^^^^^^^^
-   = help: it looks like "eni-0123456789abcdef0"
+   = help: write an ID such as "eni-0123456789abcdef0"
 "#,
     );
 }
@@ -88,7 +88,7 @@ fn an_elastic_ip_and_a_private_address_that_is_not_named_are_refused() {
         r#"region = "me-central-1""#,
         "region = \"me-central-1\"\nmoves_private_ip = true",
         r#"
-error: moves_private_ip is true, and there is no private_ip
+error: moves_private_ip is true, but there is no private_ip
   --> lb.toml:67:20
    |
 67 | moves_private_ip = true
@@ -109,7 +109,7 @@ error: private_ip "172.31.15.233" is also peer
    |
 68 | private_ip = "172.31.15.233"
    |              ^^^^^^^^^^^^^^^
-   = help: the addresses that the two hosts hear each other by stay where they are: let another one move
+   = help: the hosts exchange adverts between these addresses, so they must not move: write another address
 "#,
     );
 }

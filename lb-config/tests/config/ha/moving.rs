@@ -11,12 +11,12 @@ fn nothing_that_moves_is_refused() {
     refused_text(
         &text,
         r#"
-error: [ha] has nothing that moves to the active host
+error: [ha] has no address that moves to the active host
   --> lb.toml:55:1
    |
 55 | [ha]
    | ^^^^
-   = help: add [ha.elastic_ip] on AWS, or [ha.virtual_ip] on a network of your own, or [ha.notify] with a master command that moves it
+   = help: add [ha.elastic_ip] on AWS, [ha.virtual_ip] on your own network, or [ha.notify] with a master command that moves the address
 "#,
     );
 }
@@ -32,7 +32,7 @@ error: [ha] has both [ha.elastic_ip] and [ha.virtual_ip]
    |
 64 | [ha.virtual_ip]
    | ^^^^^^^^^^^^^^^
-   = help: on AWS keep elastic_ip, on a network of your own keep virtual_ip
+   = help: keep elastic_ip on AWS, or virtual_ip on your own network
 "#,
     );
 }

@@ -13,7 +13,7 @@ error: program "ip route replace" does not begin with /
    |
 77 | master = ["ip route replace"]
    |           ^^^^^^^^^^^^^^^^^^
-   = help: write the whole path: the agent is not started in a folder of yours; no shell takes the command apart: one text for each argument
+   = help: write an absolute path: the agent's working directory is not yours; no shell splits the command: write each argument as a text of its own
 "#,
     );
 }

@@ -8,7 +8,7 @@ fn two_scripts_of_one_name_are_refused() {
         "[ha.notify]",
         "[[ha.track]]\nname = \"uplink\"\ncommand = [\"/bin/true\"]\n\n[ha.notify]",
         r#"
-error: script "uplink" stands twice in this file
+error: duplicate script "uplink" in this file
   --> lb.toml:77:8
    |
 77 | name = "uplink"
@@ -24,7 +24,7 @@ fn a_script_in_single_brackets_is_refused() {
         "[[ha.track]]",
         "[ha.track]",
         r#"
-error: ha.track is a list: there may be several
+error: ha.track is a list of sections
   --> lb.toml:71:1
    |
 71 | [ha.track]
@@ -45,7 +45,7 @@ error: timeout 1s is longer than the interval, 500ms
    |
 75 | timeout = "1s"
    |           ^^^^
-   = help: a run must have ended before the next one begins: shorten the timeout or lengthen the interval
+   = help: a run must end before the next one starts: shorten the timeout or lengthen the interval
 "#,
     );
 }

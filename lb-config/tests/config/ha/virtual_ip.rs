@@ -57,7 +57,7 @@ fn a_virtual_address_twice_is_refused() {
         ELASTIC_IP,
         "[ha.virtual_ip]\naddresses = [\"172.31.0.200/20\", \"172.31.0.200/24\"]\n",
         r#"
-error: virtual address "172.31.0.200" stands twice in this list
+error: duplicate virtual address "172.31.0.200" in this list
   --> lb.toml:65:33
    |
 65 | addresses = ["172.31.0.200/20", "172.31.0.200/24"]
@@ -73,12 +73,12 @@ fn a_virtual_address_of_another_family_is_refused() {
         ELASTIC_IP,
         "[ha.virtual_ip]\naddresses = [\"2001:db8::200/64\"]\n",
         r#"
-error: virtual address "2001:db8::200" is not of the family of source, 172.31.0.68
+error: virtual address "2001:db8::200" is not of the same family as source, 172.31.0.68
   --> lb.toml:65:14
    |
 65 | addresses = ["2001:db8::200/64"]
    |              ^^^^^^^^^^^^^^^^^^
-   = help: adverts carry addresses of their own family only
+   = help: an advert has addresses of its own family only
 "#,
     );
 }
@@ -94,7 +94,7 @@ error: virtual address "172.31.0.68" is also source
    |
 65 | addresses = ["172.31.0.68/20"]
    |              ^^^^^^^^^^^^^^^^
-   = help: the addresses that the two hosts hear each other by stay where they are: let another one move
+   = help: the hosts exchange adverts between these addresses, so they must not move: write another address
 "#,
     );
 }
