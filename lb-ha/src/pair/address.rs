@@ -37,6 +37,7 @@ impl Host {
         let again = std::mem::take(&mut self.placement.contested)
             && here
             && self
+                .placement
                 .announced
                 .is_none_or(|then| now.since(then) >= ANNOUNCE);
         if here != self.placement.here || again {

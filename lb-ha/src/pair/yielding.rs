@@ -130,6 +130,7 @@ impl Host {
         self.doubt.unpaired_since =
             (master && !hears_standby).then(|| self.doubt.unpaired_since.unwrap_or(now));
         let fresh = self
+            .doubt
             .silent_since
             .is_some_and(|since| now.since(since) < ALERT_SPAN);
         let watch = if fresh || self.doubt.disputed.is_some() {
