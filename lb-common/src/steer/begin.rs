@@ -26,9 +26,9 @@ use crate::{
 
 use super::{
     NOT_OURS,
-    follow::{Reopening, reopening},
     forward::{egress_verdict, has_a_hop_left, rewrite},
     hops,
+    reopening::{Reopening, reopening},
 };
 
 /// Handles a packet without a connection, or one that opens its connection again.
@@ -318,22 +318,6 @@ fn source<T: Tables>(
             return Some((address, port, row));
         }
         tables.miss(row, attempt > 0);
-    }
-    None
-}
-
-/// Returns another backend of the ring than `backend`.
-#[inline(always)]
-pub(super) fn other_backend<T: Tables>(
-    tables: &T,
-    service: &Service,
-    backend: BackendId,
-) -> Option<BackendId> {
-    for number in 0..BACKEND_TRIES {
-        let id = tables.ring(service.id, number)?;
-        if id != backend {
-            return Some(id);
-        }
     }
     None
 }

@@ -15,21 +15,10 @@ use crate::{
 };
 
 use super::{
-    begin::other_backend,
     forward::{has_a_hop_left, read_or_contended, send},
     hops,
+    reopening::may_retry,
 };
-
-/// Meaning of a client's SYN for the known connection with its addresses and ports.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Reopening {
-    /// The SYN belongs to the connection.
-    None,
-    /// The SYN opens another connection in its place.
-    Replace,
-    /// The SYN is a retransmission, and goes to another backend.
-    Retry,
-}
 
 /// Forwards a packet of a known connection, and updates the connection's state.
 #[inline(always)]
@@ -97,51 +86,6 @@ const fn is_late(stamp: Stamp, now: Tick, hertz: u32) -> bool {
 /// Divisor of a second: the time after which a FIN may be a retransmission. Linux waits at least a
 /// fifth of a second (include/net/tcp.h, `TCP_RTO_MIN`).
 const SENT_AGAIN: u32 = 8;
-
-/// Decides whether a SYN replaces the known connection with its addresses and ports, or belongs to
-/// it.
-#[inline(always)]
-pub(super) fn reopening<T: Tables>(
-    tables: &T,
-    settings: &Settings,
-    place: &Place<T::Entry>,
-) -> Result<Reopening, Verdict> {
-    let connection = &read_or_contended(tables, place)?;
-    let stamp = place.stamp;
-    let age = tables.now().since(stamp.seen);
-    let backend_is_down = || {
-        tables.backend(connection.backend).is_none_or(|backend| {
-            backend.is_down() || backend.address != connection.backend_address
-        })
-    };
-    Ok(match stamp.state {
-        // A duplicate of the SYN, made by the network, goes the same way as the first.
-        State::OPENING if stamp.mode.is_refused() || age >= settings.hertz / RETRANSMISSION => {
-            if may_retry(tables, connection, stamp) || backend_is_down() {
-                Reopening::Retry
-            } else {
-                Reopening::None
-            }
-        }
-        State::CLOSED | State::LINGERING => Reopening::Replace,
-        State::RESET_BY_CLIENT | State::RESET_BY_BACKEND if backend_is_down() => Reopening::Replace,
-        _ => Reopening::None,
-    })
-}
-
-/// Divisor of a second: the time after which a SYN is a retransmission. No client retransmits
-/// earlier than after a second (RFC 6298, section 2).
-const RETRANSMISSION: u32 = 4;
-
-/// Whether a retry is allowed and another backend exists.
-#[inline(always)]
-fn may_retry<T: Tables>(tables: &T, connection: &Connection, stamp: Stamp) -> bool {
-    let key = connection.key().flow().service();
-    tables.service(&key).is_some_and(|service| {
-        stamp.mode.tries() < service.retries
-            && other_backend(tables, &service, connection.backend).is_some()
-    })
-}
 
 /// Updates state and time of a connection in the table.
 #[inline(always)]

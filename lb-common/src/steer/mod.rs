@@ -9,6 +9,7 @@ mod follow;
 mod forward;
 mod hops;
 mod locate;
+mod reopening;
 
 use crate::{
     memory::Memory,
@@ -20,8 +21,8 @@ use crate::{
 };
 
 use self::{
-    follow::Reopening,
     locate::{Located, locate},
+    reopening::{Reopening, reopening},
 };
 
 /// Steers one packet: decides, rewrites and counts it.
@@ -132,7 +133,7 @@ fn changing<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Result<Step, Ve
     };
     if direction == Direction::In
         && packet.flags.opens()
-        && follow::reopening(tables, settings, &place)? != Reopening::None
+        && reopening(tables, settings, &place)? != Reopening::None
     {
         return Ok(Step::Next(Part::New));
     }
