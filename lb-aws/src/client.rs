@@ -91,7 +91,7 @@ impl Ec2 {
     /// A call failed. After [`ErrorKind::TimedOut`] it may have been carried out.
     pub async fn associate(&self) -> Result<(), ApiError> {
         if self.moves_private_ip {
-            self.take_private_ip().await?;
+            self.assign_private_ip().await?;
         }
         let subject = format!(
             "{} for {} and {}",
@@ -136,7 +136,7 @@ impl Ec2 {
 
     /// Assigns the private address to this host's interface, wherever it is. Whether it is assigned
     /// already is checked only if AWS refuses, because that check costs time in a failover.
-    async fn take_private_ip(&self) -> Result<(), ApiError> {
+    async fn assign_private_ip(&self) -> Result<(), ApiError> {
         let Identity {
             interface,
             private_ip,

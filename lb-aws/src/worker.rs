@@ -195,7 +195,7 @@ async fn connect(settings: Settings, shared: Arc<Shared>, found: watch::Sender<O
     let mut wait = FIRST_DELAY;
     loop {
         let recorder = Arc::clone(&shared.recorder);
-        match guarded(Ec2::connect_with(&settings, recorder)).await {
+        match catch_panic(Ec2::connect_with(&settings, recorder)).await {
             Ok(ec2) => {
                 let Identity {
                     region,
@@ -245,7 +245,7 @@ impl CallTask {
                 biased;
                 order = self.orders.recv() => order,
                 inspected = inspection(self.ready.clone(), self.inspect_at) => {
-                    self.note(inspected);
+                    self.record_inspection(inspected);
                     continue;
                 }
             };
@@ -253,7 +253,7 @@ impl CallTask {
                 return;
             };
             let done = self.execute(order).await;
-            self.tell(&done);
+            self.log_result(&done);
             self.shared.busy.store(false, Ordering::Release);
             if self.done.send(done).await.is_err() {
                 return;
@@ -264,7 +264,7 @@ impl CallTask {
     async fn execute(&mut self, order: Call) -> Done {
         let began = Instant::now();
         let outcome = match self.ec2().await {
-            Ok(ec2) => match timeout(CALL_LIMIT, guarded(perform(&ec2, order))).await {
+            Ok(ec2) => match timeout(CALL_LIMIT, catch_panic(perform(&ec2, order))).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(ApiError::overdue("a call of the EC2 API")),
             },
@@ -288,7 +288,7 @@ impl CallTask {
         Err(obstacle.unwrap_or_else(|| ApiError::overdue("finding out who this host is in AWS")))
     }
 
-    fn tell(&mut self, done: &Done) {
+    fn log_result(&mut self, done: &Done) {
         let took = done.duration;
         match &done.outcome {
             Err(error) => {
@@ -310,7 +310,7 @@ impl CallTask {
         }
     }
 
-    fn note(&mut self, inspected: Result<Inspection, ApiError>) {
+    fn record_inspection(&mut self, inspected: Result<Inspection, ApiError>) {
         let inspection = match inspected {
             Ok(inspection) => inspection,
             Err(error) => {
@@ -355,17 +355,17 @@ async fn inspection(
         return std::future::pending().await;
     };
     sleep_until(at).await;
-    guarded(ec2.dry_run()).await
+    catch_panic(ec2.dry_run()).await
 }
 
 /// Turns a panic into an error: if this task ended, nothing would take over the Elastic IP.
-async fn guarded<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
-    Guarded(Box::pin(work)).await
+async fn catch_panic<T>(work: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    CatchPanic(Box::pin(work)).await
 }
 
-struct Guarded<F>(Pin<Box<F>>);
+struct CatchPanic<F>(Pin<Box<F>>);
 
-impl<T, F: Future<Output = Result<T, ApiError>>> Future for Guarded<F> {
+impl<T, F: Future<Output = Result<T, ApiError>>> Future for CatchPanic<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -384,7 +384,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_becomes_a_failure() {
-        let result: Result<(), _> = guarded(async { panic!("on purpose") }).await;
+        let result: Result<(), _> = catch_panic(async { panic!("on purpose") }).await;
         let error = result.expect_err("a failure");
         assert_eq!(error.kind, ErrorKind::Other);
     }

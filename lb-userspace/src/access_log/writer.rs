@@ -17,7 +17,7 @@ use crate::config::LogTarget;
 /// batches.
 const GATHER: Duration = Duration::from_millis(10);
 /// Interval of logging repeated failures.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The socket of the local syslog daemon.
 const DEV_LOG: &str = "/dev/log";
 /// Facility `local0`, severity `info` (RFC 5424 §6.2.1).
@@ -155,7 +155,7 @@ pub(super) fn start(output: Output, queue: &Arc<Queue>) -> io::Result<()> {
 
 fn run(mut output: Output, queue: &Queue) {
     let mut lines = Vec::new();
-    let mut complained = None;
+    let mut logged_at = None;
     loop {
         let work = queue.take(&mut lines);
         if work.reopen
@@ -167,7 +167,7 @@ fn run(mut output: Output, queue: &Queue) {
         let lost = match output.write(&lines) {
             Ok(()) => 0,
             Err((lost, error)) => {
-                complain(&mut complained, &error);
+                log_failure(&mut logged_at, &error);
                 lost
             }
         };
@@ -184,9 +184,9 @@ fn run(mut output: Output, queue: &Queue) {
     }
 }
 
-fn complain(complained: &mut Option<Instant>, error: &io::Error) {
-    if complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
-        *complained = Some(Instant::now());
+fn log_failure(logged_at: &mut Option<Instant>, error: &io::Error) {
+    if logged_at.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+        *logged_at = Some(Instant::now());
         tracing::error!(
             %error,
             "cannot write to the access log; lines are dropped and counted in \

@@ -44,7 +44,7 @@ impl CertificateTask {
             let step = self.managed.state().renewal.step(now);
             match step {
                 Step::Order | Step::Claim => {
-                    let said = self.take_turn().await;
+                    let said = self.acquire_and_order().await;
                     if let Some(answer) = asking.take() {
                         let said = said.unwrap_or_else(|| Err(self.not_begun()));
                         // An operator who did not wait finds the outcome in the log.
@@ -74,7 +74,7 @@ impl CertificateTask {
 
     /// Orders a certificate once this host holds the order lock. Returns the outcome; `None` if no
     /// order began.
-    async fn take_turn(&self) -> Option<Result<String, String>> {
+    async fn acquire_and_order(&self) -> Option<Result<String, String>> {
         let mut session = self.session.lock().await;
         if !self.begin().await {
             drop(session);

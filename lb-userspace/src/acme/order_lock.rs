@@ -12,12 +12,12 @@ pub(super) const LONGEST_ORDER: Duration = Duration::from_secs(4000);
 /// Time limit for the peer's reply to a claim.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long an agent that starts, or whose link came up, waits for the peer's state.
-const FIRST_WORD: Duration = Duration::from_secs(15);
+const FIRST_MESSAGE: Duration = Duration::from_secs(15);
 /// How long the peer's order holds the lock after the link went down: links recover, dead hosts do
 /// not.
 const GRACE: Duration = Duration::from_secs(30);
 /// Interval of checks on a standby.
-const LOOK: Duration = Duration::from_secs(24 * 3600);
+const STANDBY_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// The role of a host in ordering.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,7 +74,7 @@ impl OrderLock {
             silent: false,
             hold_until: match role {
                 HostRole::Alone => SystemTime::UNIX_EPOCH,
-                HostRole::Standby | HostRole::Active => now + FIRST_WORD,
+                HostRole::Standby | HostRole::Active => now + FIRST_MESSAGE,
             },
             claim: None,
             granted: false,
@@ -94,7 +94,7 @@ impl OrderLock {
 
     /// The link came up. It counts once the peer's state was received.
     pub fn link_up(&mut self, now: SystemTime) {
-        self.hold_until = now + FIRST_WORD;
+        self.hold_until = now + FIRST_MESSAGE;
     }
 
     /// A message of the peer was received.
@@ -188,10 +188,10 @@ impl OrderLock {
 
     /// Returns whether a due order may begin.
     pub(super) fn permit(&mut self, now: SystemTime) -> OrderPermit {
-        self.forget_what_is_over(now);
+        self.clear_expired(now);
         match self.role {
             HostRole::Alone => return OrderPermit::Begin,
-            HostRole::Standby => return OrderPermit::Wait(now + LOOK),
+            HostRole::Standby => return OrderPermit::Wait(now + STANDBY_INTERVAL),
             HostRole::Active => {}
         }
         if self.granted {
@@ -233,12 +233,12 @@ impl OrderLock {
 
     /// Clears times that have passed, and those that are too far ahead because the clock was set
     /// back.
-    fn forget_what_is_over(&mut self, now: SystemTime) {
+    fn clear_expired(&mut self, now: SystemTime) {
         let is_ahead = |until: SystemTime, most: Duration| until > now && until <= now + most;
         self.peer_until = self
             .peer_until
             .filter(|until| is_ahead(*until, LONGEST_ORDER));
-        if !is_ahead(self.hold_until, FIRST_WORD) {
+        if !is_ahead(self.hold_until, FIRST_MESSAGE) {
             self.hold_until = SystemTime::UNIX_EPOCH;
         }
         if let Some(claim) = self.claim

@@ -25,7 +25,7 @@ pub(super) struct AdmissionControl {
     in_flight: Registry<SocketAddr, InFlight>,
     /// Length of the queue.
     waiting: AtomicUsize,
-    line: Mutex<VecDeque<Arc<Waiter>>>,
+    queue: Mutex<VecDeque<Arc<Waiter>>>,
 }
 
 /// Number of requests that one backend has in flight.
@@ -91,15 +91,15 @@ impl AdmissionControl {
     /// first entry: a permit that was released just before woke no entry, so the first must look
     /// for one immediately.
     pub(super) fn enqueue(self: &Arc<Self>, most: usize) -> Option<(QueuePlace, bool)> {
-        let mut line = self.line();
-        if line.len() >= most {
+        let mut queue = self.queue();
+        if queue.len() >= most {
             return None;
         }
         let waiter = Arc::<Waiter>::default();
-        line.push_back(Arc::clone(&waiter));
-        self.waiting.store(line.len(), SeqCst);
-        let first = line.len() == 1;
-        drop(line);
+        queue.push_back(Arc::clone(&waiter));
+        self.waiting.store(queue.len(), SeqCst);
+        let first = queue.len() == 1;
+        drop(queue);
         let admission = Arc::clone(self);
         Some((QueuePlace { admission, waiter }, first))
     }
@@ -107,7 +107,7 @@ impl AdmissionControl {
     /// Wakes all entries, because the set of available backends has changed.
     pub(super) fn wake_all(&self) {
         if !self.queue_is_empty() {
-            for waiter in &*self.line() {
+            for waiter in &*self.queue() {
                 waiter.wake();
             }
         }
@@ -115,12 +115,12 @@ impl AdmissionControl {
 
     fn released(&self) {
         if !self.queue_is_empty() {
-            wake_first(&self.line(), 0);
+            wake_first(&self.queue(), 0);
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, VecDeque<Arc<Waiter>>> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Arc<Waiter>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,8 +132,8 @@ impl Waiter {
 }
 
 /// Wakes the first entry that was not woken before, skipping `behind` entries.
-fn wake_first(line: &VecDeque<Arc<Waiter>>, behind: usize) {
-    let mut behind = line.iter().skip(behind);
+fn wake_first(queue: &VecDeque<Arc<Waiter>>, behind: usize) {
+    let mut behind = queue.iter().skip(behind);
     if let Some(waiter) = behind.find(|waiter| !waiter.woken.load(SeqCst)) {
         waiter.wake();
     }
@@ -155,9 +155,9 @@ impl QueuePlace {
     /// The request can use no free permit: wakes the next entry instead.
     pub(super) fn pass_on(&self) {
         if self.waiter.woken.swap(false, SeqCst) {
-            let line = self.admission.line();
-            let place = line.iter().position(|other| self.is(other));
-            wake_first(&line, place.map_or(0, |place| place + 1));
+            let queue = self.admission.queue();
+            let place = queue.iter().position(|other| self.is(other));
+            wake_first(&queue, place.map_or(0, |place| place + 1));
         }
     }
 
@@ -168,13 +168,13 @@ impl QueuePlace {
 
 impl Drop for QueuePlace {
     fn drop(&mut self) {
-        let mut line = self.admission.line();
-        line.retain(|other| !self.is(other));
-        self.admission.waiting.store(line.len(), SeqCst);
+        let mut queue = self.admission.queue();
+        queue.retain(|other| !self.is(other));
+        self.admission.waiting.store(queue.len(), SeqCst);
         // A request that acquired a permit may leave others for the entries behind it, and one that
         // gave up must pass its wake-up on.
         if self.waiter.woken.load(SeqCst) {
-            wake_first(&line, 0);
+            wake_first(&queue, 0);
         }
     }
 }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_has_as_many_slots_as_the_limit_says() {
+    fn a_backend_has_as_many_permits_as_the_limit_says() {
         let (admission, in_flight) = admission();
         let taken = [
             admission.try_acquire(&in_flight, 2),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_is_not_used_goes_to_the_next() {
+    fn a_permit_that_is_not_used_goes_to_the_next() {
         let (admission, in_flight) = admission();
         let permit = admission.try_acquire(&in_flight, 1);
         let places: Vec<_> = (0..4)

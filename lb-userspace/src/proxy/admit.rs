@@ -53,15 +53,15 @@ async fn wait<B: RequestBody>(
     request.transfer.waiting.set(true);
     let _waiting = Waiting(request);
     let deadline = Instant::now() + limit;
-    if look && let Some(admitted) = looked(request, tried, &place) {
+    if look && let Some(admitted) = choose_woken(request, tried, &place) {
         return admitted;
     }
     let mut gone = pin!(body.gone(request));
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut turn = pin!(place.wait());
-        let turn = poll_fn(|context| {
-            if turn.as_mut().poll(context).is_ready() {
+        let mut woken = pin!(place.wait());
+        let woken = poll_fn(|context| {
+            if woken.as_mut().poll(context).is_ready() {
                 return Poll::Ready(None);
             }
             let watches = request.framing == Framing::Empty;
@@ -70,9 +70,9 @@ async fn wait<B: RequestBody>(
                 false => Poll::Pending,
             }
         });
-        match watchdog.limit(left, turn).await {
+        match watchdog.limit(left, woken).await {
             Ok(None) => {
-                if let Some(admitted) = looked(request, tried, &place) {
+                if let Some(admitted) = choose_woken(request, tried, &place) {
                     return admitted;
                 }
             }
@@ -86,7 +86,7 @@ async fn wait<B: RequestBody>(
 }
 
 /// Chooses a backend for a woken request; `None` if it must keep waiting.
-fn looked(
+fn choose_woken(
     request: &UpstreamRequest<'_>,
     tried: &[Rc<PoolBackend>],
     place: &QueuePlace,

@@ -63,7 +63,7 @@ pub(super) trait ResponseSink {
 
     /// Sends a slice of the body after what was accepted. With `more`, the caller sends another
     /// slice before it waits for anything, so this one may be held back until then.
-    async fn body(&mut self, piece: BodySlice<'_>, more: bool) -> Result<(), ClientGone>;
+    async fn body(&mut self, slice: BodySlice<'_>, more: bool) -> Result<(), ClientGone>;
 }
 
 /// The client can no longer be written to.

@@ -36,7 +36,7 @@ const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// at the rate of the limit in this time.
 const FIRST_REQUEST_IN_A_CROWD: Duration = Duration::from_millis(100);
 /// Interval of looking for connections that may be closed by now.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Limits of one worker's connections.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -118,7 +118,7 @@ impl Connections {
             }
             self.close_oldest();
             // A connection that ceases to be new sends no notification.
-            let _expired = tokio::time::timeout(LOOK_EVERY, changed).await;
+            let _expired = tokio::time::timeout(CHECK_INTERVAL, changed).await;
         }
     }
 

@@ -259,7 +259,7 @@ impl Default for ServiceCounters {
             buckets: Default::default(),
             microseconds: Count::default(),
             handshakes: Default::default(),
-            closed: none(),
+            closed: zeros(),
             routes: Mutex::default(),
             open_connections: Count::default(),
             retries: Count::default(),
@@ -274,9 +274,9 @@ impl Default for ServiceCounters {
 impl Default for BackendCounters {
     fn default() -> Self {
         Self {
-            codes: none(),
-            own: none(),
-            broken: none(),
+            codes: zeros(),
+            own: zeros(),
+            broken: zeros(),
             in_use: Count::default(),
             ejections: Count::default(),
         }
@@ -341,7 +341,7 @@ impl BackendCounters {
     }
 }
 
-fn none<const COUNT: usize>() -> [Count; COUNT] {
+fn zeros<const COUNT: usize>() -> [Count; COUNT] {
     std::array::from_fn(|_| Count::default())
 }
 

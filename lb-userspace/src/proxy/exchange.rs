@@ -60,7 +60,7 @@ impl Outcome {
 
     /// Attaches the permit to a tunnel, which counts as a request in flight for as long as it
     /// lasts.
-    fn keeping(mut self, permit: Option<Permit>) -> Self {
+    fn with_permit(mut self, permit: Option<Permit>) -> Self {
         if let Self::Upgraded(connection, _) = &mut self {
             connection.permit = permit;
         }
@@ -117,7 +117,7 @@ async fn attempts<B: RequestBody, K: ResponseSink>(
         let failure = match attempt(request, (&backend, connection), body, sink, watchdog).await {
             Ok(outcome) => {
                 pool.observe(&backend, outcome.observation());
-                return outcome.keeping(permit);
+                return outcome.with_permit(permit);
             }
             Err(Failure::Refused(refusal)) => return Outcome::Refused(refusal),
             Err(Failure::Ended(reason)) => reason,

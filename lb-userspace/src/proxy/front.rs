@@ -211,7 +211,7 @@ impl Front {
         let pool = match &decision.verdict {
             Verdict::Pool(place, _) => routes.pools.get(*place).cloned(),
             Verdict::Default => routes.default.clone(),
-            Verdict::Redirect(..) | Verdict::Respond | Verdict::Nothing(_) => None,
+            Verdict::Redirect(..) | Verdict::Respond | Verdict::Unmatched(_) => None,
         };
         Ok(Routed {
             selection: selection(pool.as_deref(), request),

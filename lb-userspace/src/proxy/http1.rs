@@ -35,7 +35,7 @@ use super::{
 use crate::config::Http;
 
 /// Time limit for sending an error response, or for closing, on a connection that ends.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The protocol of requests that are not HTTP/1.0.
 const HTTP1: &str = "HTTP/1.1";
@@ -392,7 +392,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
         let slices = &mut [IoSlice::new(&self.reply)];
         match self
             .watchdog
-            .limit(LAST_WORD, self.wire.write_all(slices))
+            .limit(CLOSE_LIMIT, self.wire.write_all(slices))
             .await
         {
             Ok(Ok(())) if keep_alive => Disposition::Next,
@@ -403,7 +403,7 @@ impl<'a, S: ClientStream> Connection<'a, S> {
 
     async fn close(&mut self) {
         // A failure is irrelevant: the connection ends either way.
-        let _closed = self.watchdog.limit(LAST_WORD, self.wire.shutdown()).await;
+        let _closed = self.watchdog.limit(CLOSE_LIMIT, self.wire.shutdown()).await;
     }
 
     /// Closes so that a client that is still sending can read the response.

@@ -26,7 +26,7 @@ pub(super) struct Http1Body<'a, S> {
     wire: &'a Wire<S>,
     input: &'a mut Buffer,
     rest: Rest,
-    piece: Option<Found>,
+    slice: Option<Found>,
     moved: bool,
 }
 
@@ -56,14 +56,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
             wire,
             input,
             rest,
-            piece: None,
+            slice: None,
             moved: false,
         }
     }
 
     /// Consumes the current slice; the input then begins with the next request.
     pub(super) fn finish(&mut self) {
-        if let Some(found) = self.piece.take() {
+        if let Some(found) = self.slice.take() {
             self.input.consume(found.length);
             self.moved |= found.length > 0;
         }
@@ -100,11 +100,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
     fn current(&mut self) -> Result<BodySlice<'_>, Refusal> {
-        let found = match self.piece {
+        let found = match self.slice {
             Some(found) => found,
             None => {
                 let found = self.find()?;
-                *self.piece.insert(found)
+                *self.slice.insert(found)
             }
         };
         Ok(BodySlice {
@@ -119,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
             if !self.input.is_empty() {
                 let found = self.find().map_err(BodyError::Refused)?;
                 if found.length > 0 || found.last {
-                    self.piece = Some(found);
+                    self.slice = Some(found);
                     return Ok(());
                 }
             }

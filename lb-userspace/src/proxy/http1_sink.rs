@@ -102,12 +102,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ResponseSink for Http1Sink<'_, S> {
         self.send(&[]).await
     }
 
-    async fn body(&mut self, piece: BodySlice<'_>, more: bool) -> Result<(), ClientGone> {
+    async fn body(&mut self, slice: BodySlice<'_>, more: bool) -> Result<(), ClientGone> {
         if !self.style.chunked {
-            return self.send(piece.data).await;
+            return self.send(slice.data).await;
         }
-        self.push_chunk(piece.data);
-        if piece.last {
+        self.push_chunk(slice.data);
+        if slice.last {
             self.reply.extend_from_slice(b"0\r\n\r\n");
         }
         if more && self.reply.len() < GATHER_BYTES {

@@ -43,7 +43,7 @@ const BLOCK_LIMIT: usize = 4;
 /// How often within the `send` timeout a write is attempted while the kernel has no room for it.
 const PROBES: u32 = 4;
 /// Time limit for sending the final GOAWAY.
-const GOODBYE: Duration = Duration::from_secs(1);
+const GOAWAY_LIMIT: Duration = Duration::from_secs(1);
 /// Limit of requests that a client may cancel before they are accepted; more end the connection
 /// (CVE-2023-44487).
 const MAX_EARLY_RESETS: usize = 32;
@@ -98,7 +98,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 let closed = poll_fn(|context| connection.poll_closed(context));
                 // The connection ends whether or not the client receives the GOAWAY.
-                let _closed = watchdog.limit(GOODBYE, closed).await;
+                let _closed = watchdog.limit(GOAWAY_LIMIT, closed).await;
                 return;
             }
             Ok(Some(Some(Ok((request, respond))))) => {

@@ -15,7 +15,7 @@ use super::{
 /// The body of an HTTP/2 request. Releasing a slice opens the flow-control window.
 pub(super) struct Http2Body {
     stream: RecvStream,
-    piece: Bytes,
+    slice: Bytes,
     last: bool,
     moved: bool,
 }
@@ -25,7 +25,7 @@ impl Http2Body {
     pub(super) fn new(stream: RecvStream, empty: bool) -> Self {
         Self {
             stream,
-            piece: Bytes::new(),
+            slice: Bytes::new(),
             last: empty,
             moved: false,
         }
@@ -36,7 +36,7 @@ impl Http2Body {
         self.let_go();
         match poll_fn(|context| self.stream.poll_data(context)).await {
             Some(Ok(data)) => {
-                self.piece = data;
+                self.slice = data;
                 true
             }
             None | Some(Err(_)) => false,
@@ -44,9 +44,9 @@ impl Http2Body {
     }
 
     fn let_go(&mut self) {
-        let length = self.piece.len();
+        let length = self.slice.len();
         if length > 0 {
-            self.piece = Bytes::new();
+            self.slice = Bytes::new();
             self.moved = true;
             // Fails only if the stream has ended, which the next read reports.
             let _released = self.stream.flow_control().release_capacity(length);
@@ -57,17 +57,17 @@ impl Http2Body {
 impl RequestBody for Http2Body {
     fn current(&mut self) -> Result<BodySlice<'_>, Refusal> {
         Ok(BodySlice {
-            data: &self.piece,
+            data: &self.slice,
             last: self.last,
         })
     }
 
     async fn next(&mut self) -> Result<(), BodyError> {
         self.let_go();
-        while self.piece.is_empty() && !self.last {
+        while self.slice.is_empty() && !self.last {
             match poll_fn(|context| self.stream.poll_data(context)).await {
                 Some(Ok(data)) => {
-                    self.piece = data;
+                    self.slice = data;
                     self.last = self.stream.is_end_stream();
                 }
                 None => self.last = true,

@@ -238,15 +238,15 @@ impl ResponseSink for Http2Sink<'_> {
         Ok(())
     }
 
-    async fn body(&mut self, piece: BodySlice<'_>, _more: bool) -> Result<(), ClientGone> {
+    async fn body(&mut self, slice: BodySlice<'_>, _more: bool) -> Result<(), ClientGone> {
         if let Some(head) = self.head.take() {
-            let end = piece.last && piece.data.is_empty();
+            let end = slice.last && slice.data.is_empty();
             self.responder.borrow_mut().begin(head, end)?;
             if end {
                 return Ok(());
             }
         }
-        self.send(piece.data, piece.last).await
+        self.send(slice.data, slice.last).await
     }
 }
 

@@ -24,25 +24,25 @@ pub(super) fn bind(
     address: SocketAddr,
     moves: bool,
     count: usize,
-    mut given: Vec<TcpListener>,
+    mut inherited: Vec<TcpListener>,
 ) -> io::Result<Vec<TcpListener>> {
-    if given.is_empty() {
+    if inherited.is_empty() {
         // Without SO_REUSEPORT, binding fails if any socket listens there.
         socket(address, moves)?.bind(&address.into())?;
     }
-    while given.len() < count {
-        given.push(shared(address, moves)?);
+    while inherited.len() < count {
+        inherited.push(shared(address, moves)?);
     }
-    Ok(given)
+    Ok(inherited)
 }
 
 /// Distributes sockets over the workers; each gets at least one if there are enough.
-pub(super) fn deal(listeners: Vec<TcpListener>, workers: usize) -> Vec<Vec<TcpListener>> {
-    let mut hands: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
+pub(super) fn distribute(listeners: Vec<TcpListener>, workers: usize) -> Vec<Vec<TcpListener>> {
+    let mut lists: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
     for (index, listener) in listeners.into_iter().enumerate() {
-        hands[index % workers].push(listener);
+        lists[index % workers].push(listener);
     }
-    hands
+    lists
 }
 
 fn shared(address: SocketAddr, moves: bool) -> io::Result<TcpListener> {
@@ -114,7 +114,7 @@ mod tests {
         let more = bind(address, false, 3, held).expect("usable keys");
         assert_eq!(more.len(), 3);
         let kept = bind(address, false, 2, more).expect("kept");
-        let dealt: Vec<_> = deal(kept, 2).iter().map(Vec::len).collect();
+        let dealt: Vec<_> = distribute(kept, 2).iter().map(Vec::len).collect();
         assert_eq!(dealt, [2, 1]);
     }
 

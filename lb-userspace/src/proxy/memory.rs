@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_takes_up_no_memory_while_it_is_empty() {
+    fn a_response_buffer_uses_no_memory_while_it_is_empty() {
         let memory = memory(1 << 20);
         let pool = BufferPool::new(Rc::clone(&memory));
         let mut response = ResponseBuffer::new(&pool);
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn relays_are_small_when_memory_is_short() {
+    fn response_buffers_are_small_when_memory_is_short() {
         let memory = memory(RESPONSE_BUFFER_BYTES);
         let pool = BufferPool::new(Rc::clone(&memory));
         let (mut one, mut other) = (ResponseBuffer::new(&pool), ResponseBuffer::new(&pool));
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_does_not_fit_makes_its_relay_grow() {
+    fn a_head_that_does_not_fit_makes_its_buffer_grow() {
         let pool = BufferPool::new(memory(1 << 20));
         let mut response = ResponseBuffer::new(&pool);
         response.space(1000, 16_384);

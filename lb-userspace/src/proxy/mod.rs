@@ -121,7 +121,7 @@ use shared_pools::SharedPools;
 use worker::{Command, Finish, Plan, Worker};
 
 /// Time limit for writing the last lines of the access log at shutdown.
-const LAST_LINES: Duration = Duration::from_secs(2);
+const LOG_FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// The HTTP front. Dropping it without [`Self::shutdown`] closes all connections.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ impl Proxy {
     /// Stores listening sockets, inherited from another process, for the services of the next
     /// [`Self::apply`].
     pub fn inherit(&self, listeners: HashMap<SocketAddr, Vec<TcpListener>>) {
-        self.state().given = listeners;
+        self.state().inherited = listeners;
     }
 
     /// Returns descriptors of the listening sockets of every address, for the process that takes
@@ -228,7 +228,7 @@ impl Proxy {
         self.errors.limit(log.errors);
         let descriptors = descriptors();
         warn_of_few_descriptors(limits, descriptors);
-        state.remember(&mut prepared, access_log.clone());
+        state.commit(&mut prepared, access_log.clone());
         let applied = self.switch(limits, descriptors, (access_log.as_ref(), &mut prepared));
         applied.map_err(|error| vec![error])
     }
@@ -362,7 +362,7 @@ impl Proxy {
         }
         let state = self.state.into_inner();
         if let Some(log) = state.unwrap_or_else(PoisonError::into_inner).access_log {
-            log.finish(LAST_LINES);
+            log.finish(LOG_FLUSH_LIMIT);
         }
     }
 

@@ -15,7 +15,7 @@ use super::counters::ServiceCounters;
 use crate::config::Name;
 
 /// A worker logs at most one panic in this interval; all are counted.
-const LOGGED_EVERY: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// Whether this thread is running the task of a connection.
@@ -74,7 +74,7 @@ async fn caught<T>(mut task: Pin<Box<impl Future<Output = T>>>) -> std::thread::
 fn log(service: &Name, payload: &(dyn Any + Send)) {
     if LOGGED
         .get()
-        .is_some_and(|last| last.elapsed() < LOGGED_EVERY)
+        .is_some_and(|last| last.elapsed() < LOG_INTERVAL)
     {
         return;
     }

@@ -46,7 +46,7 @@ pub(super) struct State {
     /// their own descriptors: a socket is closed when both are.
     pub(super) bound: HashMap<SocketAddr, Vec<TcpListener>>,
     /// Inherited listening sockets that no service uses yet.
-    pub(super) given: HashMap<SocketAddr, Vec<TcpListener>>,
+    pub(super) inherited: HashMap<SocketAddr, Vec<TcpListener>>,
     /// The services with TLS.
     pub(super) tls: Vec<(Service, ServedTls)>,
     pub(super) access_log: Option<AccessLog>,
@@ -79,7 +79,7 @@ impl State {
 
     /// Called before the workers switch: a worker that stops listening on an address still accepts
     /// the connections that wait there, and its descriptor must then be the last.
-    pub(super) fn remember(
+    pub(super) fn commit(
         &mut self,
         prepared: &mut [PreparedService],
         access_log: Option<AccessLog>,
@@ -180,11 +180,11 @@ impl PreparedService {
         if state.bound.contains_key(&address) {
             return Ok(());
         }
-        let given = state.given.remove(&address).unwrap_or_default();
-        let listeners = listener::bind(address, self.frontend.moves, workers, given)?;
+        let inherited = state.inherited.remove(&address).unwrap_or_default();
+        let listeners = listener::bind(address, self.frontend.moves, workers, inherited)?;
         let other = listeners.iter().map(TcpListener::try_clone);
         self.bound = other.collect::<io::Result<_>>()?;
-        self.listeners = listener::deal(listeners, workers);
+        self.listeners = listener::distribute(listeners, workers);
         Ok(())
     }
 

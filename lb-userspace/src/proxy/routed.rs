@@ -62,7 +62,7 @@ impl Routed {
     pub(super) fn reason(&self) -> Reason {
         match self.decision.as_ref().map(|decision| &decision.verdict) {
             Some(Verdict::Redirect(..)) => Reason::LbHeadRedirect,
-            Some(Verdict::Nothing(_)) | None => Reason::LbHeadNoRoute,
+            Some(Verdict::Unmatched(_)) | None => Reason::LbHeadNoRoute,
             Some(_) => Reason::LbHeadFixedAnswer,
         }
     }
@@ -96,7 +96,7 @@ impl Routed {
             });
         }
         let status = match verdict {
-            Some(Verdict::Nothing(status)) => *status,
+            Some(Verdict::Unmatched(status)) => *status,
             _ => 404,
         };
         with_own_answer(self.table(), (status, None), edits, hand_over)

@@ -29,7 +29,7 @@ const TLS_BUFFER_BYTES: usize = 128 * 1024;
 const FIRST_BYTES: usize = 32;
 
 /// Time limit for closing a connection.
-const LAST_WORD: Duration = Duration::from_secs(5);
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
 pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &Rc<Front>) {
@@ -88,7 +88,7 @@ pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &
 
 async fn close(mut stream: TlsStream<Metered>, mut watchdog: Watchdog) {
     // The validation server has what it needs; a failure to close is irrelevant.
-    let _closed = watchdog.limit(LAST_WORD, stream.shutdown()).await;
+    let _closed = watchdog.limit(CLOSE_LIMIT, stream.shutdown()).await;
 }
 
 /// Returns the header lines that describe the client's certificate to backends.

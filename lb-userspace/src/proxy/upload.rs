@@ -48,8 +48,8 @@ pub(super) async fn upload<B: RequestBody>(
         }
     })
     .await;
-    while let Ok(piece) = body.current()
-        && !piece.last
+    while let Ok(slice) = body.current()
+        && !slice.last
     {
         match watchdog
             .limit(request.limits.timeouts.body, body.next())
@@ -85,9 +85,9 @@ async fn send<B: RequestBody>(
     let mut head = request.head;
     let taken = Progress::default();
     loop {
-        let piece = body.current().map_err(refused)?;
-        let parts = (std::mem::take(&mut head), piece);
-        let write = send_piece(writer, parts, chunked, &taken);
+        let slice = body.current().map_err(refused)?;
+        let parts = (std::mem::take(&mut head), slice);
+        let write = send_slice(writer, parts, chunked, &taken);
         let limit = request.limits.timeouts.send;
         match watchdog.limit_pauses(&taken, limit, write).await {
             Ok(Ok(())) => {}
@@ -96,8 +96,8 @@ async fn send<B: RequestBody>(
         }
         request.transfer.progress.set(Some(Instant::now()));
         let sent = &request.state.request_bytes;
-        sent.set(sent.get() + piece.data.len() as u64);
-        if piece.last {
+        sent.set(sent.get() + slice.data.len() as u64);
+        if slice.last {
             return Ok(());
         }
         match watchdog
@@ -110,22 +110,22 @@ async fn send<B: RequestBody>(
     }
 }
 
-async fn send_piece(
+async fn send_slice(
     writer: &mut WriteHalf<'_>,
-    (head, piece): (&[u8], BodySlice<'_>),
+    (head, slice): (&[u8], BodySlice<'_>),
     chunked: bool,
     taken: &Progress,
 ) -> std::io::Result<()> {
     if !chunked {
-        let mut slices = [IoSlice::new(head), IoSlice::new(piece.data)];
+        let mut slices = [IoSlice::new(head), IoSlice::new(slice.data)];
         return write_all(writer, &mut slices, taken).await;
     }
     let mut size = Vec::new();
-    if !piece.data.is_empty() {
-        push_hexadecimal(&mut size, piece.data.len() as u64);
+    if !slice.data.is_empty() {
+        push_hexadecimal(&mut size, slice.data.len() as u64);
         size.extend_from_slice(b"\r\n");
     }
-    let end: &[u8] = match (piece.data.is_empty(), piece.last) {
+    let end: &[u8] = match (slice.data.is_empty(), slice.last) {
         (true, true) => b"0\r\n\r\n",
         (true, false) => b"",
         (false, true) => b"\r\n0\r\n\r\n",
@@ -134,7 +134,7 @@ async fn send_piece(
     let mut slices = [
         IoSlice::new(head),
         IoSlice::new(&size),
-        IoSlice::new(piece.data),
+        IoSlice::new(slice.data),
         IoSlice::new(end),
     ];
     write_all(writer, &mut slices, taken).await

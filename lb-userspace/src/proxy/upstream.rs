@@ -20,10 +20,10 @@ use super::{
 use crate::config::Name;
 
 /// How long a worker avoids a backend after a failure to connect, if there are others.
-const AVOIDED_FOR: Duration = Duration::from_secs(1);
+const AVOIDANCE: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept: shorter than usual servers' limits, so that the backend
 /// rarely closes first.
-const IDLE_FOR: Duration = Duration::from_secs(30);
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The connection pools of one worker, by address.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl Upstream {
 
     /// Marks the backend as unreachable, so that others are preferred for a moment.
     pub(super) fn avoid(&self) {
-        self.avoided_until.set(Some(Instant::now() + AVOIDED_FOR));
+        self.avoided_until.set(Some(Instant::now() + AVOIDANCE));
         self.drop_idle();
     }
 
@@ -135,7 +135,7 @@ impl IdleConnection {
             self.stream.try_read(&mut [0]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock
         );
-        quiet && self.since.elapsed() < IDLE_FOR
+        quiet && self.since.elapsed() < IDLE_LIMIT
     }
 }
 

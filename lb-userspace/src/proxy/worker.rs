@@ -40,10 +40,10 @@ use crate::{
 };
 
 /// Interval for closing stale connections to backends and freeing unused buffers.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How long an idle connection stays during a hand-over, so that a client that is sending a request
 /// at that moment gets a response.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// Pause in accepting when the process has no file descriptor left.
 const OUT_OF_FILES_PAUSE: Duration = Duration::from_millis(50);
 
@@ -169,7 +169,7 @@ async fn run(
     let (upstreams, buffers) = (Rc::clone(&state.upstreams), Rc::clone(&state.buffers));
     let sweeper = spawn_local(async move {
         loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
+            tokio::time::sleep(SWEEP_INTERVAL).await;
             upstreams.sweep();
             buffers.sweep();
         }
@@ -330,7 +330,7 @@ impl WorkerState {
             }
             front.drain.announce();
             spawn_local(async move {
-                tokio::time::sleep(LAST_REQUEST).await;
+                tokio::time::sleep(DRAIN_GRACE).await;
                 if front.drain.is_last() {
                     front.drain.begin();
                 }

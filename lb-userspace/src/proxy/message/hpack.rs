@@ -197,7 +197,7 @@ impl FieldReader {
         };
         let name_end = input.at;
         let value = input.string()?;
-        let (fault, good_value) = name.judge(&value);
+        let (fault, good_value) = name.check_value(&value);
         let fault = match name {
             Name::Malformed => Some(Fault::Malformed),
             _ => fault,
@@ -297,7 +297,7 @@ impl Name {
     }
 
     /// Returns the fault of a value of this name, and the replacement value.
-    fn judge(self, value: &[u8]) -> (Option<Fault>, Option<Vec<u8>>) {
+    fn check_value(self, value: &[u8]) -> (Option<Fault>, Option<Vec<u8>>) {
         let good = match self {
             Self::Path => {
                 // The library resets only the stream of a request with an empty path.

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_whose_end_is_not_certain_is_garbage() {
+    fn a_response_whose_end_is_not_certain_is_malformed() {
         for lines in [
             "Content-Length: 5\r\nContent-Length: 6\r\n",
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",

@@ -129,7 +129,7 @@ fn routes(text: &mut String, service: &Service, request: &Request<'_>) {
     }
     let verdict = match &service.pool {
         Some(_) => Verdict::Default,
-        None => Verdict::Nothing(table.nothing(host, request.https)),
+        None => Verdict::Unmatched(table.unmatched_status(host, request.https)),
     };
     outcome(text, &verdict, None, service);
 }
@@ -151,13 +151,13 @@ fn outcome(text: &mut String, verdict: &Verdict, route: Option<&Route>, service:
         (Verdict::Respond, Some(Action::Respond(Respond { status, .. }))) => {
             writeln!(text, "-> fixed answer {status}")
         }
-        (Verdict::Nothing(421), _) => {
+        (Verdict::Unmatched(421), _) => {
             writeln!(
                 text,
                 "-> 421: no route names the host, and the service has no pool"
             )
         }
-        (Verdict::Nothing(status), _) => {
+        (Verdict::Unmatched(status), _) => {
             writeln!(text, "-> {status}: the service has no pool of its own")
         }
         _ => Ok(()),

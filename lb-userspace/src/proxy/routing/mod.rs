@@ -107,7 +107,7 @@ pub(super) enum Verdict {
     /// Send the route's fixed answer.
     Respond,
     /// No route matched and there is no pool: answer with this status.
-    Nothing(u16),
+    Unmatched(u16),
 }
 
 /// A verdict, and the route that it comes from.
@@ -214,7 +214,10 @@ impl Table {
         Ok(match found {
             Some(place) => (Some(place), self.verdict(place, request)),
             None if has_pool => (None, Verdict::Default),
-            None => (None, Verdict::Nothing(self.nothing(host, request.https))),
+            None => (
+                None,
+                Verdict::Unmatched(self.unmatched_status(host, request.https)),
+            ),
         })
     }
 
@@ -230,7 +233,7 @@ impl Table {
                 });
                 match self.compiled[place].pool {
                     Some(pool) => Verdict::Pool(pool, target),
-                    None => Verdict::Nothing(503),
+                    None => Verdict::Unmatched(503),
                 }
             }
             Action::Redirect(redirect) => {
@@ -244,7 +247,7 @@ impl Table {
 
     /// Returns the status if no route matches. A client may have reused a connection that it made
     /// for another host (RFC 9110 §15.5.20): over a new one it may reach the right server.
-    fn nothing(&self, host: &str, https: bool) -> u16 {
+    fn unmatched_status(&self, host: &str, https: bool) -> u16 {
         let mut routes = self.routing.routes.iter();
         let names_host = routes.any(|route| {
             route.hosts.is_empty() || route.hosts.iter().any(|rule| is_host(rule, host))

@@ -196,8 +196,8 @@ fn what_nothing_takes_is_404_or_421_where_its_host_is_nobody_s() {
     );
     for (line, wanted) in [
         ("GET a.example /x", (Some(0), Verdict::Pool(0, None))),
-        ("GET a.example /y", (None, Verdict::Nothing(404))),
-        ("GET b.example /x", (None, Verdict::Nothing(421))),
+        ("GET a.example /y", (None, Verdict::Unmatched(404))),
+        ("GET b.example /x", (None, Verdict::Unmatched(421))),
     ] {
         assert_eq!(decide(&table, line, &[], false), Ok(wanted), "{line}");
     }
