@@ -88,7 +88,7 @@ fn the_pair_that_the_example_shows_is_right() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/lb.toml");
     let text = std::fs::read_to_string(file).expect("deploy/lb.toml");
     let (head, rest) = text.split_once("# [ha]").expect("the commented pair");
-    let (pair, _) = rest.split_once("\n\n# What follows").expect("its end");
+    let (pair, _) = rest.split_once("\n\n# The values below").expect("its end");
     let uncommented: String = pair
         .lines()
         .map(|line| line.strip_prefix("# ").unwrap_or("").to_owned() + "\n")
