@@ -151,7 +151,7 @@ mod tests {
 
     use super::{super::Config, Absent, ROOT, Schema};
 
-    /// The shortest text that opens a section, in which nothing else has to be right.
+    /// Returns the shortest text that opens a section; the rest of the file need not be valid.
     fn opened(schema: &Schema) -> String {
         let all: Vec<_> = ROOT.tables.iter().flat_map(|table| table.walk()).collect();
         let path = schema.path();
@@ -168,7 +168,7 @@ mod tests {
     fn every_key_of_the_reference_is_read() {
         for schema in ROOT.tables.iter().flat_map(|table| table.walk()) {
             for key in schema.keys {
-                // No key is a date: only one that nobody reads would let it pass.
+                // No key is a date: only a key that is not read would accept one.
                 let text = format!("{}{} = 1979-05-27\n", opened(schema), key.name());
                 let place = u32::try_from(text.lines().count()).expect("a short text");
                 let errors = Config::parse(Path::new("lb.toml"), &text).expect_err("a date");
@@ -199,7 +199,7 @@ mod tests {
                 let text = format!("{}{} = {value}\n", opened(schema), key.name());
                 let place = u32::try_from(text.lines().count()).expect("a short text");
                 let errors = Config::parse(Path::new("lb.toml"), &text).expect_err("the rest");
-                // That it refers to what is not there, or needs another key, is not its fault.
+                // Errors about references and other keys do not matter here.
                 let complaint = errors.diagnostics().iter().find(|error| {
                     error.line() == Some(place) && !error.message.contains("a check of type")
                 });

@@ -23,7 +23,7 @@ domains = ["www.Example.org", "example.org"]
 "#;
 
 fn edited(from: &str, to: &str) -> String {
-    assert_eq!(ALONE.matches(from).count(), 1, "{from:?} stands once");
+    assert_eq!(ALONE.matches(from).count(), 1, "{from:?} occurs once");
     ALONE.replace(from, to)
 }
 
@@ -248,13 +248,13 @@ fn http_01_is_left_out_where_the_kernel_has_port_80() {
         challenges(&with_port_80(ALONE, "172.31.0.68")),
         (one.clone(), 0)
     );
-    // Another address, of which the domains know nothing.
+    // A service of mode `tcp` on another address does not matter.
     assert_eq!(challenges(&with_port_80(ALONE, "172.31.0.69")), (both, 0));
-    // A service on all addresses: the names may lead to that one.
+    // A service on a wildcard: its domains may resolve to that address.
     let everywhere = edited("172.31.0.68:443", "0.0.0.0:443");
     let everywhere = with_port_80(&everywhere, "172.31.0.69");
     assert_eq!(challenges(&everywhere), (one.clone(), 0));
-    // The file says what cannot be.
+    // The file names a challenge that cannot work.
     let named = edited(
         "[acme]\n",
         "[acme]\nchallenges = [\"http-01\", \"tls-alpn-01\"]\n",
@@ -284,7 +284,7 @@ const DNS: &str =
 #[test]
 fn dns_01_has_a_command_and_takes_wildcards() {
     let text = edited("[acme]\n", DNS).replace("\"example.org\"]", "\"*.example.org\"]");
-    // Port 80 is nothing to it.
+    // DNS-01 does not use port 80.
     let parsed = parse(&with_port_80(&text, "172.31.0.68"));
     let config = parsed.unwrap_or_else(|errors| panic!("{errors}")).config;
     let dns = config.acme.expect("there").dns.expect("there");

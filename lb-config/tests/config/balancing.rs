@@ -1,4 +1,4 @@
-//! Mistakes in what pools do request by request.
+//! Mistakes in the keys of a pool that apply to single requests.
 
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ pool = "api"
     )
 }
 
-/// What is said of such a file; empty: it is valid.
-fn said_of(first: &str, second: &str) -> String {
+/// Returns the rendered errors of such a file; empty if it is valid.
+fn errors_of(first: &str, second: &str) -> String {
     let Err(errors) = parse(&routed(first, second)) else {
         return String::new();
     };
@@ -48,9 +48,9 @@ fn said_of(first: &str, second: &str) -> String {
     all.join("\n\n")
 }
 
-fn assert_said(said: &str, words: &[&str]) {
+fn assert_reported(errors: &str, words: &[&str]) {
     for word in words {
-        assert!(said.contains(word), "{word:?} is not in\n{said}");
+        assert!(errors.contains(word), "{word:?} is not in\n{errors}");
     }
 }
 
@@ -67,12 +67,12 @@ fn a_sticky_cookie_is_read_with_its_defaults() {
 
 #[test]
 fn a_cookie_needs_a_key_and_a_name_that_browsers_take() {
-    let said = said_of(
+    let errors = errors_of(
         "sticky = { cookie = \"l b\", path = \"x;y\", max_age = \"0s\" }",
         "",
     );
-    assert_said(
-        &said,
+    assert_reported(
+        &errors,
         &[
             "cookie \"l b\" is not the name of a cookie",
             "[pool.sticky] has no key_file",
@@ -82,8 +82,8 @@ fn a_cookie_needs_a_key_and_a_name_that_browsers_take() {
     );
     let insecure =
         format!("sticky = {{ cookie = \"lb\", {KEY}, same_site = \"none\", secure = false }}");
-    assert_said(
-        &said_of(&insecure, ""),
+    assert_reported(
+        &errors_of(&insecure, ""),
         &["secure is false, but same_site is \"none\""],
     );
 }
@@ -91,9 +91,9 @@ fn a_cookie_needs_a_key_and_a_name_that_browsers_take() {
 #[test]
 fn pools_of_one_service_have_different_cookies() {
     let sticky = |name: &str| format!("sticky = {{ cookie = \"{name}\", {KEY} }}");
-    assert_eq!(said_of(&sticky("a"), &sticky("b")), "");
-    assert_said(
-        &said_of(&sticky("lb"), &sticky("lb")),
+    assert_eq!(errors_of(&sticky("a"), &sticky("b")), "");
+    assert_reported(
+        &errors_of(&sticky("lb"), &sticky("lb")),
         &[
             "service \"site\" uses pools \"web\" and \"api\"",
             "give them different names",
@@ -104,7 +104,7 @@ fn pools_of_one_service_have_different_cookies() {
 #[test]
 fn the_kernel_keeps_no_sessions() {
     let errors = steered(&format!("sticky = {{ cookie = \"lb\", {KEY} }}"));
-    assert_said(
+    assert_reported(
         &errors,
         &["service \"site\" has mode \"tcp\", and its pool \"web\" has [pool.sticky]"],
     );
@@ -122,12 +122,12 @@ fn a_hash_is_of_something_and_is_not_for_the_kernel() {
         let config = parse(&routed(&lines, "")).expect("it is valid").config;
         assert_eq!(config.pools[0].per_request.hash_by, Some(wanted));
         let steered = steered(&lines);
-        assert_said(
+        assert_reported(
             &steered,
             &["its pool \"web\" balances by hash", "reads no requests"],
         );
     }
-    for (lines, said) in [
+    for (lines, errors) in [
         (
             "balance = \"hash\"",
             "has balance = \"hash\", but no hash_by",
@@ -149,11 +149,11 @@ fn a_hash_is_of_something_and_is_not_for_the_kernel() {
             "does not name a cookie",
         ),
     ] {
-        assert_said(&said_of(lines, ""), &[said]);
+        assert_reported(&errors_of(lines, ""), &[errors]);
     }
 }
 
-/// What is said of such a file where the service is of mode `tcp`.
+/// Returns the rendered errors of such a file if the service has mode `tcp`.
 fn steered(lines: &str) -> String {
     let text = routed(lines, "").replace("mode = \"http\"", "mode = \"tcp\"");
     let text = &text[..text.find("[[service.route]]").expect("a route")];
@@ -175,11 +175,11 @@ fn a_backup_stands_in_for_others_and_not_in_the_kernel() {
     assert_eq!(backups.collect::<Vec<_>>(), [false, true]);
     let steered = text.replace("mode = \"http\"", "mode = \"tcp\"");
     let steered = &steered[..steered.find("[[service.route]]").expect("a route")];
-    let said = parse(steered).expect_err("it is refused").to_string();
-    assert_said(&said, &["its pool \"web\" has backup = true"]);
+    let errors = parse(steered).expect_err("it is refused").to_string();
+    assert_reported(&errors, &["its pool \"web\" has backup = true"]);
     let alone = text.replace("10.0.0.1:80\"\n", "10.0.0.1:80\"\nbackup = true\n");
-    let said = parse(&alone).expect_err("it is refused").to_string();
-    assert_said(&said, &["pool \"web\" has only backup backends"]);
+    let errors = parse(&alone).expect_err("it is refused").to_string();
+    assert_reported(&errors, &["pool \"web\" has only backup backends"]);
 }
 
 #[test]
@@ -192,30 +192,30 @@ fn a_queue_is_for_pools_with_a_limit_and_not_for_the_kernel() {
     let seconds = Duration::from_secs;
     assert_eq!(limit(""), None);
     assert_eq!(limit("max_connections = 7"), Some((7, 1_024, seconds(10))));
-    // The defaults of the table are those without it.
+    // An empty table has the same defaults as no table.
     assert_eq!(
         limit("max_connections = 7\nqueue = {}"),
         Some((7, 1_024, seconds(10)))
     );
     let queue = "max_connections = 7\nqueue = { size = 0, timeout = \"3s\" }";
     assert_eq!(limit(queue), Some((7, 0, seconds(3))));
-    assert_said(
-        &said_of("queue = { size = 5 }", ""),
+    assert_reported(
+        &errors_of("queue = { size = 5 }", ""),
         &["has [pool.queue], but no max_connections"],
     );
-    assert_said(
-        &said_of("max_connections = 0\nqueue = { timeout = \"0s\" }", ""),
+    assert_reported(
+        &errors_of("max_connections = 0\nqueue = { timeout = \"0s\" }", ""),
         &[
             "max_connections 0 is out of range",
             "timeout \"0s\" is too short",
         ],
     );
-    assert_said(
+    assert_reported(
         &steered("max_connections = 7"),
         &["its pool \"web\" has max_connections"],
     );
     // Each table that is not named as being for every mode is refused too.
-    assert_said(
+    assert_reported(
         &steered("max_connections = 7\nqueue = {}"),
         &["its pool \"web\" has max_connections, [pool.queue]"],
     );
@@ -245,8 +245,8 @@ fn rules_for_outliers_are_read_with_their_defaults_and_mistakes_are_said() {
     assert_eq!(rules.max_ejection_time, Duration::from_secs(600));
     let none = outlier("outlier = { statuses = [] }").expect("rules");
     assert!(!none.is_failure(500));
-    assert_said(
-        &said_of(
+    assert_reported(
+        &errors_of(
             "outlier = { consecutive_failures = 0, statuses = [99], ejection_time = \"0s\", \
              max_ejected = \"0%\" }",
             "outlier = { max_ejected = \"half\", failures = 3 }",
@@ -260,14 +260,14 @@ fn rules_for_outliers_are_read_with_their_defaults_and_mistakes_are_said() {
             "failures",
         ],
     );
-    assert_said(
-        &said_of(
+    assert_reported(
+        &errors_of(
             "outlier = { ejection_time = \"2m\", max_ejection_time = \"1m\" }",
             "",
         ),
         &["max_ejection_time 1m is shorter than ejection_time, 2m"],
     );
-    assert_said(
+    assert_reported(
         &steered("outlier = {}"),
         &["its pool \"web\" has [pool.outlier]"],
     );
@@ -282,14 +282,14 @@ fn a_slow_start_is_read_and_is_nothing_for_the_kernel() {
     assert_eq!(slow_start(""), None);
     let minute = Some(Duration::from_secs(60));
     assert_eq!(slow_start("slow_start = \"1m\""), minute);
-    assert_said(
-        &said_of("slow_start = \"0s\"", "slow_start = 30"),
+    assert_reported(
+        &errors_of("slow_start = \"0s\"", "slow_start = 30"),
         &[
             "slow_start \"0s\" is too short",
             "slow_start 30 has no unit",
         ],
     );
-    assert_said(
+    assert_reported(
         &steered("slow_start = \"30s\""),
         &["its pool \"web\" has slow_start"],
     );
@@ -305,14 +305,14 @@ fn a_retry_budget_is_there_by_default_and_an_own_one_is_nothing_for_the_kernel()
     assert_eq!(budget(""), (Percent::new(20), 10));
     let own = "retry_budget = \"0%\"\nmin_retries_per_second = 0";
     assert_eq!(budget(own), (Percent::new(0), 0));
-    assert_said(
-        &said_of("retry_budget = \"101%\"", "retry_budget = 20"),
+    assert_reported(
+        &errors_of("retry_budget = \"101%\"", "retry_budget = 20"),
         &[
             "retry_budget \"101%\" is out of range",
             "retry_budget is a whole number",
         ],
     );
-    assert_said(
+    assert_reported(
         &steered("retry_budget = \"20%\"\nmin_retries_per_second = 1"),
         &["its pool \"web\" has retry_budget, min_retries_per_second"],
     );

@@ -172,11 +172,11 @@ fn a_file_that_is_not_there_is_an_error() {
     let file = folder.path().join("none.toml");
     let errors = Config::load(&file).expect_err("there is none");
     let file = file.display();
-    let said = format!(
+    let rendered = format!(
         "error: cannot read the configuration: No such file or directory (os error 2)\n --> {file}\n  \
          = help: give the path of an lb.toml with --config\n\n1 error in {file}"
     );
-    assert_eq!(errors.to_string(), said);
+    assert_eq!(errors.to_string(), rendered);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The configuration's contract with its user: what is read, and what is said about mistakes.
+//! Tests of the configuration: which files are read, and the messages about all others.
 
 mod acme;
 mod admin;
@@ -27,31 +27,31 @@ use std::path::Path;
 
 use lb_config::{Config, Errors, Parsed};
 
-/// A file with a value of every kind, each line but one of its kind.
+/// A file with a value of every kind, in which almost every line is unique.
 const BASE: &str = include_str!("base.toml");
 
 fn parse(text: &str) -> Result<Parsed, Errors> {
     Config::parse(Path::new("lb.toml"), text)
 }
 
-/// [`BASE`] with `from`, which stands in it once, replaced.
+/// Returns [`BASE`] with `from`, which occurs in it once, replaced.
 fn edited(from: &str, to: &str) -> String {
     assert_eq!(
         BASE.matches(from).count(),
         1,
-        "{from:?} stands once in base.toml"
+        "{from:?} occurs once in base.toml"
     );
     BASE.replace(from, to)
 }
 
-/// Asserts that [`BASE`] with `from` replaced by `to` is refused, in these words and no others.
+/// Asserts that [`BASE`] with `from` replaced by `to` is refused with exactly the `expected` errors.
 #[track_caller]
-fn refused(from: &str, to: &str, said: &str) {
-    refused_text(&edited(from, to), said);
+fn refused(from: &str, to: &str, expected: &str) {
+    refused_text(&edited(from, to), expected);
 }
 
 #[track_caller]
-fn refused_text(text: &str, said: &str) {
+fn refused_text(text: &str, expected: &str) {
     let errors = parse(text).expect_err("the file is refused");
     let rendered: Vec<_> = errors
         .diagnostics()
@@ -61,7 +61,7 @@ fn refused_text(text: &str, said: &str) {
     let rendered = rendered.join("\n\n");
     assert_eq!(
         rendered,
-        said.trim_matches('\n'),
-        "this is what was said:\n\n{rendered}\n\n"
+        expected.trim_matches('\n'),
+        "the errors are:\n\n{rendered}\n\n"
     );
 }

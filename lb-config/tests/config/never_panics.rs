@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{BASE, parse};
 
-/// Parses, renders what was said, and holds it to its promises.
+/// Parses a text, renders the errors, and checks their invariants.
 fn hold(text: &str) {
     let errors = match parse(text) {
         Ok(parsed) => {

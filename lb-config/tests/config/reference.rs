@@ -1,4 +1,4 @@
-//! The reference page says what the parser does.
+//! The reference page agrees with the schemas of the parser.
 
 use std::{env, fs, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! `[[service.route]]` and header edits: what is read, and what is said about mistakes.
+//! `[[service.route]]` and header edits: valid ones, and the messages about all others.
 
 use lb_config::{Action, HostRule, PathRule, Route};
 
@@ -18,24 +18,24 @@ fn route(lines: &str) -> Route {
     parsed.config.services[1].routing.routes[0].clone()
 }
 
-/// What is said about each mistake: message and hint, and the text of the line that it is in.
-fn said(lines: &str) -> Vec<(String, String, String)> {
+/// Returns each error: message, hint, and the text of its line.
+fn reported(lines: &str) -> Vec<(String, String, String)> {
     let errors = parse(&with(lines)).expect_err("refused");
-    let said = errors.diagnostics().iter().map(|error| {
+    let reported = errors.diagnostics().iter().map(|error| {
         let snippet = error.location.as_ref().map(|place| place.snippet.clone());
         let hint = error.hint.clone().unwrap_or_default();
         (error.message.clone(), hint, snippet.unwrap_or_default())
     });
-    said.collect()
+    reported.collect()
 }
 
 /// Asserts that one mistake is found, in the last line but the action, with these words in message
 /// and hint.
 #[track_caller]
 fn refused(lines: &str, message: &str, hint: &str) {
-    let said = said(&format!("[[service.route]]\n{lines}"));
-    let [(found, advice, _)] = &said[..] else {
-        panic!("{said:#?}");
+    let reported = reported(&format!("[[service.route]]\n{lines}"));
+    let [(found, advice, _)] = &reported[..] else {
+        panic!("{reported:#?}");
     };
     assert!(found.contains(message), "{found}");
     assert!(advice.contains(hint), "{advice}");
@@ -287,10 +287,10 @@ fn header_edits_that_would_break_a_message_are_refused_with_the_reason() {
             route(&lines);
             continue;
         }
-        let said = said(&format!("[[service.route]]\n{lines}"));
-        let text = format!("{said:?}");
+        let reported = reported(&format!("[[service.route]]\n{lines}"));
+        let text = format!("{reported:?}");
         assert!(
-            said.len() == 1 && text.contains(message),
+            reported.len() == 1 && text.contains(message),
             "{value:?}: {text}"
         );
     }
@@ -326,13 +326,16 @@ fn fixed_answers_and_error_pages_are_checked() {
         "",
     );
     refused("respond = { status = 101 }", "out of range", "200 to 599");
-    let said = said("error_pages = { 200 = \"/x.html\", 502 = \"x.html\" }");
-    assert_eq!(said.len(), 2, "{said:?}");
+    let reported = reported("error_pages = { 200 = \"/x.html\", 502 = \"x.html\" }");
+    assert_eq!(reported.len(), 2, "{reported:?}");
     assert!(
-        said[0].0.contains("is not a status of an error"),
-        "{said:?}"
+        reported[0].0.contains("is not a status of an error"),
+        "{reported:?}"
     );
-    assert!(said[1].0.contains("does not begin with /"), "{said:?}");
+    assert!(
+        reported[1].0.contains("does not begin with /"),
+        "{reported:?}"
+    );
 }
 
 #[test]
@@ -343,25 +346,25 @@ fn the_kernel_has_no_routes() {
          error_pages = { 502 = \"/x\" }\nrequest_headers = { remove = [\"X\"] }\n",
     );
     let errors = parse(&text).expect_err("refused");
-    let said: Vec<_> = errors
+    let reported: Vec<_> = errors
         .diagnostics()
         .iter()
         .map(|one| &one.message)
         .collect();
-    assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[0].contains("has error_pages, but its mode is \"tcp\""));
+    assert_eq!(reported.len(), 2, "{reported:?}");
+    assert!(reported[0].contains("has error_pages, but its mode is \"tcp\""));
 }
 
 #[test]
 fn every_mistake_of_all_routes_is_said_at_once() {
-    let said = said(
+    let reported = reported(
         "[[service.route]]\nhost = \"a:1\"\npath = \"x\"\npool = \"none\"\n\
          [[service.route]]\nmethod = \"get\"\nredirect = { to = \"/\", status = 1 }\n\
          [[service.route]]\nname = \"a\"\nrespond = { status = 1 }\n\
          [[service.route]]\nname = \"a\"\n",
     );
-    let messages: Vec<_> = said.iter().map(|(message, ..)| message).collect();
-    assert_eq!(said.len(), 9, "{messages:#?}");
+    let messages: Vec<_> = reported.iter().map(|(message, ..)| message).collect();
+    assert_eq!(reported.len(), 9, "{messages:#?}");
 }
 
 #[test]

@@ -82,13 +82,13 @@ fn everything_wrong_with_timeouts_is_said_at_once() {
         .replace("head = \"4s\"", "haed = \"4s\"")
         .replace("\"5m\"", "\"0s\"");
     let errors = parse(&text).expect_err("refused").to_string();
-    for said in [
+    for expected in [
         "head 3 has no unit",
         "unknown key \"haed\" in [service.timeouts]",
         "did you mean head?",
         "response_body \"0s\" is too short",
     ] {
-        assert!(errors.contains(said), "{said}:\n{errors}");
+        assert!(errors.contains(expected), "{expected}:\n{errors}");
     }
     assert_eq!(errors.matches("error: ").count(), 3, "{errors}");
 }

@@ -1,4 +1,4 @@
-//! What is read from files that are right.
+//! Valid files and the values that are read from them.
 
 use std::{path::Path, time::Duration};
 

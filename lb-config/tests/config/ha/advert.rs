@@ -1,4 +1,4 @@
-//! Mistakes in what `[ha]` says of adverts.
+//! Mistakes in the keys of `[ha]` about adverts.
 
 use crate::{edited, refused, refused_text};
 

@@ -58,7 +58,7 @@ error: [ha.link] listens on 172.31.0.68:9146, which overlaps with 0.0.0.0:9146 o
 #[test]
 fn a_pair_without_a_link_is_warned_of() {
     let link = "[ha.link]\nsecret_file = \"/etc/lb/peer.secret\"\n";
-    let said = r#"
+    let expected = r#"
 warning: [ha] has no [ha.link]: adverts are the only path between the hosts
   --> lb.toml:55:1
    |
@@ -67,6 +67,6 @@ warning: [ha] has no [ha.link]: adverts are the only path between the hosts
    = help: if that path is lost, both hosts become active; flows, session tickets and drains do not reach the peer: make a secret with `lb peer init` and add [ha.link]
            for keepalived as the peer, which has no link, add advertised_addresses with the address of its virtual_ipaddress
 "#;
-    assert_eq!(warnings(&edited(link, "")), [said.trim_matches('\n')]);
+    assert_eq!(warnings(&edited(link, "")), [expected.trim_matches('\n')]);
     assert_eq!(warnings(BASE), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! What moves: one thing, or what commands move.
+//! The address that moves: an Elastic IP, virtual IPs, or one that commands move.
 
 use lb_config::Moves;
 

@@ -1,4 +1,4 @@
-//! What of `[ha]` takes a restart.
+//! The keys of `[ha]` that take a restart.
 
 use super::{ELASTIC_IP, ha};
 use crate::{BASE, edited};
