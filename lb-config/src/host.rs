@@ -189,7 +189,7 @@ static MAX_CONNECTIONS: Key<Whole<u32>> = Key {
     name: "max_connections",
     kind: Whole(RangeInclusive::new(1_024, 4_000_000)),
     absent: Absent::Is("250000"),
-    meaning: "Most connections that the kernel tracks, at 256 to 512 bytes each.",
+    meaning: "Maximum number of connections that the kernel tracks, at 256 to 512 bytes each.",
 };
 
 static SOURCE_PORTS: Key<Text<RangeInclusive<u16>>> = Key {
@@ -331,9 +331,9 @@ static MAX_CONNECTIONS_OF_CLIENTS: Key<Whole<u32>> = Key {
     name: "max_connections",
     kind: Whole(RangeInclusive::new(16, 16_777_216)),
     absent: Absent::Means("65536"),
-    meaning: "Most concurrent client connections; each worker has an equal part. At most half of \
-              the descriptors that the process may have, minus 128: the other half is for \
-              backends, and the 128 are for the admin listener, checks and the peer. When the \
+    meaning: "Maximum number of concurrent client connections; each worker has an equal part. At \
+              most half of the descriptors that the process may have, minus 128: the other half is \
+              for backends, and the 128 are for the admin listener, checks and the peer. When the \
               limit is reached, the connections that have been idle for longest are closed first.",
 };
 
@@ -341,28 +341,28 @@ static MAX_CONNECTIONS_PER_CLIENT: Key<Whole<u32>> = Key {
     name: "max_connections_per_client",
     kind: Whole(RangeInclusive::new(0, 16_777_216)),
     absent: Absent::Is("0"),
-    meaning: "Most concurrent connections from one IPv4 address or one IPv6 /64, over all services \
-              of mode `http` and `https`; further ones are closed immediately. 0: no limit, \
-              because many people may share an address. `trusted_proxies` have no limit.",
+    meaning: "Maximum number of concurrent connections from one IPv4 address or one IPv6 /64, over \
+              all services of mode `http` and `https`; further ones are closed immediately. 0: no \
+              limit, because many people may share an address. `trusted_proxies` have no limit.",
 };
 
 static CONNECTION_BUFFER_BYTES: Key<Whole<u32>> = Key {
     name: "connection_buffer_bytes",
     kind: Whole(RangeInclusive::new(16_384, 1_073_741_824)),
     absent: Absent::Is("1048576"),
-    meaning: "Most bytes of responses that are buffered for one client connection over HTTP/2. At \
-              this limit, backends are not read from until the client has received some. A larger \
-              value helps distant clients that load many resources in parallel. Open connections \
-              keep the value that they started with.",
+    meaning: "Maximum number of bytes of responses that are buffered for one client connection \
+              over HTTP/2. At this limit, backends are not read from until the client has received \
+              some. A larger value helps distant clients that load many resources in parallel. \
+              Open connections keep the value that they started with.",
 };
 
 static BUFFER_BYTES: Key<Whole<u32>> = Key {
     name: "buffer_bytes",
     kind: Whole(RangeInclusive::new(1_048_576, 4_294_967_295)),
     absent: Absent::Is("268435456"),
-    meaning: "Most bytes of responses that are buffered for all clients together; each worker has \
-              an equal part. One connection gets at most an eighth of what is still free, and at \
-              least 16 KiB.",
+    meaning: "Maximum number of bytes of responses that are buffered for all clients together; \
+              each worker has an equal part. One connection gets at most an eighth of what is \
+              still free, and at least 16 KiB.",
 };
 
 static IDLE_CONNECTIONS: Key<Whole<u32>> = Key {

@@ -17,9 +17,9 @@ pub(super) static MAX_CONNECTIONS: Key<Whole<u32>> = Key {
     name: "max_connections",
     kind: Whole(RangeInclusive::new(1, 1_000_000)),
     absent: Absent::Means("no limit"),
-    meaning: "Most concurrent requests to each backend, tunnels included, from all services and \
-              workers of this process. Further requests wait in the queue. For pools of services \
-              of mode `http` and `https`. See [limits and the \
+    meaning: "Maximum number of concurrent requests to each backend, tunnels included, from all \
+              services and workers of this process. Further requests wait in the queue. For pools \
+              of services of mode `http` and `https`. See [limits and the \
               queue](balancing.md#limits-and-the-queue).",
 };
 
@@ -37,7 +37,7 @@ static SIZE: Key<Whole<u32>> = Key {
     name: "size",
     kind: Whole(RangeInclusive::new(0, 1_000_000)),
     absent: Absent::Is("1_024"),
-    meaning: "Most requests that wait; further ones get 503. 0: no request waits.",
+    meaning: "Maximum number of waiting requests; further ones get 503. 0: no request waits.",
 };
 
 static TIMEOUT: Key<Time> = Key {

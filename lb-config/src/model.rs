@@ -125,7 +125,7 @@ pub struct Admin {
 pub struct Dataplane {
     /// The folder of the pinned maps, program and links. Default `/sys/fs/bpf/lb`.
     pub pin_path: PathBuf,
-    /// Most connections that the kernel tracks. Default 250,000.
+    /// Maximum number of connections that the kernel tracks. Default 250,000.
     pub max_connections: u32,
     /// Source ports of NAT, which the kernel does not use itself. Default 1024-65535.
     pub source_ports: RangeInclusive<u16>,
@@ -158,13 +158,14 @@ pub struct Http {
     pub drain_timeout: Duration,
     /// Longest head of a request or response, in bytes. Default 16,384.
     pub max_header_bytes: usize,
-    /// Most concurrent client connections. Default: 65,536.
+    /// Maximum number of concurrent client connections. Default: 65,536.
     pub max_connections: Option<usize>,
-    /// Most concurrent connections from one IPv4 address or one IPv6 /64; 0: no limit. Default 0.
+    /// Maximum number of concurrent connections from one IPv4 address or one IPv6 /64; 0: no limit.
+    /// Default 0.
     pub max_connections_per_client: usize,
-    /// Most bytes of responses buffered for one client over HTTP/2. Default 1,048,576.
+    /// Maximum number of bytes of responses buffered for one client over HTTP/2. Default 1,048,576.
     pub connection_buffer_bytes: usize,
-    /// Most bytes of responses buffered for all clients together. Default 268,435,456.
+    /// Maximum number of bytes of responses buffered for all clients together. Default 268,435,456.
     pub buffer_bytes: usize,
     /// Idle connections kept to one backend by one worker. Default 64.
     pub idle_connections: usize,
@@ -183,8 +184,8 @@ pub struct Pool {
     pub check: Option<Check>,
     /// What happens to new connections while no backend is up. Default: all backends are tried.
     pub when_all_down: WhenAllDown,
-    /// Most other backends that are tried after one that refused or did not answer, at most 3.
-    /// Default 3.
+    /// Maximum number of other backends that are tried after one that refused or did not answer, at
+    /// most 3. Default 3.
     pub retries: u8,
     /// The keys for single requests: for the HTTP front only.
     pub per_request: PerRequest,

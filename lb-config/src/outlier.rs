@@ -19,8 +19,8 @@ use super::{
 pub(super) static OUTLIER: Schema = Schema {
     name: "outlier",
     header: "[pool.outlier]",
-    about: "Ejects backends that fail several requests in a row for a time, whatever the result of \
-            their checks; see [outlier ejection](balancing.md#outlier-ejection).",
+    about: "Temporarily ejects backends that fail several requests in a row, whatever the result \
+            of their checks; see [outlier ejection](balancing.md#outlier-ejection).",
     presence: "For pools of services of mode `http` and `https`. Optional: without it only checks \
                take backends out of use.",
     keys: &[
@@ -74,8 +74,8 @@ static MAX_EJECTED: Key<Text<Percent>> = Key {
     name: "max_ejected",
     kind: PART,
     absent: Absent::Is("\"50%\""),
-    meaning: "Most of the pool's backends that are ejected at the same time, rounded down, but at \
-              least one. The last usable backend is never ejected.",
+    meaning: "The largest share of the pool's backends that is ejected at the same time, rounded \
+              down, but at least one. The last usable backend is never ejected.",
 };
 
 /// Reads `[pool.outlier]`.

@@ -105,14 +105,14 @@ static RETRIES: Key<Whole<u8>> = Key {
     name: "retries",
     kind: Whole(RangeInclusive::new(0, 3)),
     absent: Absent::Is("3"),
-    meaning: "Most other backends that are tried. Mode `tcp`: after a backend that refused a \
-              connection or did not answer, the connection is offered to another each time the \
-              client retransmits its SYN, usually after 1, 3 and 7 seconds. Modes `http` and \
-              `https`: a request is sent to another backend after one that accepted no connection \
-              within `connect` (`[http.timeouts]`), and, if it may be sent twice, after one whose \
-              connection ended or that went down before it answered. Backends that refuse the \
-              connection are skipped without being counted, for up to `connect`. 0: the client \
-              gets the first failure.",
+    meaning: "Maximum number of other backends that are tried. Mode `tcp`: after a backend that \
+              refused a connection or did not answer, the connection is offered to another each \
+              time the client retransmits its SYN, usually after 1, 3 and 7 seconds. Modes `http` \
+              and `https`: a request is sent to another backend after one that accepted no \
+              connection within `connect` (`[http.timeouts]`), and, if it may be sent twice, after \
+              one whose connection ended or that went down before it answered. Backends that \
+              refuse the connection are skipped without being counted, for up to `connect`. 0: the \
+              client gets the first failure.",
 };
 
 static SLOW_START: Key<Time> = Key {

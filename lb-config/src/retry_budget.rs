@@ -17,8 +17,8 @@ pub(super) static RETRY_BUDGET: Key<Text<Percent>> = Key {
     name: "retry_budget",
     kind: SHARE,
     absent: Absent::Is("\"20%\""),
-    meaning: "Most retries, as a share of the requests of the last ten seconds: if all backends \
-              fail, retries add no more than this to their load. See \
+    meaning: "Maximum number of retries, as a share of the requests of the last ten seconds: if \
+              all backends fail, retries add no more than this to their load. See \
               [retries](balancing.md#retries). For pools of services of mode `http` and `https`.",
 };
 

@@ -28,7 +28,7 @@ use self::{
     },
 };
 
-/// Most routes of one service: each has a series in the metrics.
+/// Maximum number of routes of one service: each has a series in the metrics.
 const MOST_ROUTES: usize = 1_000;
 
 /// `[[service]] error_pages`.

@@ -12,7 +12,8 @@ pub(super) struct Reported;
 /// header is empty, so no other finding has this place.
 pub(super) const WHOLE_FILE: Range<usize> = 0..0;
 
-/// Most errors that are shown: a file that is not a configuration at all has one per line.
+/// Maximum number of errors that are shown: a file that is not a configuration at all has one per
+/// line.
 const MOST_SHOWN: usize = 1_000;
 
 /// A file's text and the findings in it.

@@ -105,7 +105,8 @@ pub(super) static ADDRESSES: Key<List<Text<IpAddr>>> = Key {
               addresses than it has itself.",
 };
 
-/// Most addresses of an advert: a packet with this many IPv6 addresses fits every network.
+/// Maximum number of addresses of an advert: a packet with this many IPv6 addresses fits every
+/// network.
 pub(super) const MOST_ADDRESSES: usize = 64;
 
 /// The values of the keys in this file.

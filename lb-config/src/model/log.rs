@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// `[log]`: the records of requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
-    /// Most exchanges that ended early which `lb errors` shows. Default 256.
+    /// Maximum number of exchanges in `lb errors`. Default 256.
     pub errors: usize,
     /// A line for each request; `None`: there is no access log.
     pub access: Option<AccessLog>,

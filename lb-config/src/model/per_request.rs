@@ -23,7 +23,7 @@ pub struct PerRequest {
 /// `retry_budget` and `min_retries_per_second`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RetryBudget {
-    /// Most retries, as a share of the requests. Default 20%.
+    /// Maximum number of retries, as a share of the requests. Default 20%.
     pub share: Percent,
     /// Retries per second that are allowed in addition. Default 10.
     pub per_second: u32,
@@ -49,7 +49,7 @@ pub struct Outlier {
     pub ejection_time: Duration,
     /// The longest ejection; at least `ejection_time`. Default 5 min.
     pub max_ejection_time: Duration,
-    /// Most of the pool's backends that are ejected at the same time. Default 50%.
+    /// The largest share of the pool's backends that is ejected at the same time. Default 50%.
     pub max_ejected: Percent,
 }
 
@@ -83,9 +83,9 @@ impl Percent {
 /// `max_connections` and `[pool.queue]`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RequestLimit {
-    /// Most concurrent requests of each backend, in this process.
+    /// Maximum number of concurrent requests of each backend, in this process.
     pub per_backend: usize,
-    /// Most requests that wait. Default 1,024.
+    /// Maximum number of waiting requests. Default 1,024.
     pub queue_size: usize,
     /// The longest that a request waits. Default 10 s.
     pub queue_timeout: Duration,
