@@ -227,7 +227,7 @@ pub struct Backend {
     pub name: Name,
     /// Its address and port.
     pub address: SocketAddr,
-    /// Its share.
+    /// Its share of the pool.
     pub weight: Weight,
     /// Whether it is used only when no other backend is up. HTTP front only.
     pub backup: bool,
@@ -259,7 +259,7 @@ impl Weight {
 /// How the backends of a pool are checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
-    /// What a check does.
+    /// The kind of check.
     pub kind: CheckKind,
     /// From the start of one check to the start of the next. Default 2 s.
     pub interval: Duration,
@@ -271,7 +271,7 @@ pub struct Check {
     pub fall: u32,
 }
 
-/// What a check does.
+/// The kind of check.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
     /// Connects.

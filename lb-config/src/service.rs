@@ -1,4 +1,4 @@
-//! `[[service]]`.
+//! `[[service]]`: an address that clients connect to.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! `[service.tls]`.
+//! `[service.tls]`: TLS versions, cipher suites and client certificates.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `[ha.elastic_ip]`.
+//! `[ha.elastic_ip]`: an Elastic IP that moves to the active host.
 
 use std::net::{IpAddr, Ipv4Addr};
 

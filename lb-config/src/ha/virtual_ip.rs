@@ -1,4 +1,4 @@
-//! `[ha.virtual_ip]`.
+//! `[ha.virtual_ip]`: addresses that move to the active host.
 
 use toml::Spanned;
 

@@ -28,7 +28,7 @@ pub struct Ha {
     pub preempt: bool,
     /// The version of VRRP. Default 3.
     pub version: VrrpVersion,
-    /// What moves to the host that is active.
+    /// The address that moves to the active host.
     pub moves: Moves,
     /// How long this host waits before it takes over from a peer with a lower priority. Default
     /// zero.
@@ -137,7 +137,7 @@ pub enum VrrpVersion {
     V3,
 }
 
-/// What moves to the host that is active.
+/// The address that moves to the active host.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Moves {
     /// `[ha.elastic_ip]`: an Elastic IP, moved by the EC2 API.

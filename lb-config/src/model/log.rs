@@ -1,4 +1,4 @@
-//! `[log]`.
+//! The parsed `[log]`.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub struct AccessLog {
 pub enum LogTarget {
     /// Standard output.
     Stdout,
-    /// The end of a file.
+    /// A file, to which lines are appended.
     File(PathBuf),
     /// The host's syslog, through `/dev/log`.
     Syslog,
@@ -67,7 +67,7 @@ macro_rules! access_fields {
             /// Every field, in the order of JSON lines.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Its name, in JSON and in formats.
+            /// Returns its name, in JSON and in formats.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -75,7 +75,7 @@ macro_rules! access_fields {
                 }
             }
 
-            /// What it is, as a sentence.
+            /// Returns its meaning, as a sentence.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self {

@@ -38,7 +38,7 @@ impl Default for RetryBudget {
     }
 }
 
-/// `[pool.outlier]`: backends that fail requests in a row are ejected for a while.
+/// `[pool.outlier]`: backends that fail requests in a row are ejected for a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outlier {
     /// Failures in a row that eject a backend; at least 1. Default 5.

@@ -1,4 +1,4 @@
-//! `[service.tls]`.
+//! The parsed `[service.tls]`.
 
 use std::path::PathBuf;
 
