@@ -1,6 +1,6 @@
 //! The access log: a line for each request.
 //!
-//! A worker appends its line to a buffer in memory ([`queue`]); one thread writes the buffer to the
+//! A worker appends its line to a buffer in memory (`queue`); one thread writes the buffer to the
 //! target. If that thread falls behind, the buffer fills up and lines are dropped and counted:
 //! requests never wait for a disk.
 

@@ -1,4 +1,4 @@
-//! The task of one certificate: carries out what [`Renewal`] decides.
+//! The task of one certificate: carries out what [`Renewal`](super::Renewal) decides.
 
 use std::{
     path::Path,

@@ -315,7 +315,7 @@ impl Reason {
     /// The number of reasons.
     pub(super) const COUNT: usize = Self::ALL.len();
 
-    /// Returns the status of the front's own answer, unless a [`Refusal`] determines it.
+    /// Returns the status of the front's own answer, unless a `Refusal` determines it.
     pub(super) fn status(self) -> u16 {
         match self {
             Self::LbHeadAcmeChallenge => 200,
