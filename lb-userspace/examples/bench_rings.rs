@@ -1,8 +1,8 @@
-//! What changes of state cost the agent; `cargo xtask bench rings` runs it.
+//! Cost of state changes for the agent; run by `cargo xtask bench rings`.
 //!
-//! Many pools, each of a service of its own, whose backends all go down and come back over and
-//! over. The outcomes of checks enter the registry, and what it says of the pools goes to the kernel,
-//! as in the agent's loop; the checks themselves are left out. CPU time is that of this process.
+//! Many pools, one per service, whose backends all go down and up repeatedly. The outcomes of
+//! checks enter the registry, and its changes go to the kernel, as in the agent's loop; the checks
+//! themselves are left out. CPU time is that of this process.
 
 use std::{
     net::SocketAddr,
@@ -50,7 +50,7 @@ fn main() {
     ]
     .into_iter()
     .map(|(name, balance, arrive)| {
-        // A thread each: the stage takes its thread out of the machine's network.
+        // One thread each, because a stage moves its thread to a network namespace.
         let measured = thread::spawn(move || {
             let mut bench = Bench::raise(pools, backends, balance);
             bench.flap(seconds, arrive)
@@ -62,12 +62,12 @@ fn main() {
     println!("{{{}}}", figures.join(", "));
 }
 
-/// How the outcomes of checks come in.
+/// Arrival of the outcomes of checks.
 #[derive(Clone, Copy)]
 enum Arrive {
-    /// Each backend's at a moment of its own, spread over the second.
+    /// Spread evenly over the second.
     OneByOne,
-    /// All of a second at its beginning.
+    /// All at the beginning of the second.
     Together,
 }
 
@@ -105,7 +105,7 @@ impl Bench {
         }
     }
 
-    /// Has every backend change its state once a second; returns the figures as JSON.
+    /// Changes the state of every backend once a second; returns the figures as JSON.
     fn flap(&mut self, seconds: u16, arrive: Arrive) -> String {
         let ids = self.ids.clone();
         let step = match arrive {

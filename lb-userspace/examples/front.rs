@@ -1,4 +1,4 @@
-//! The HTTP front alone, without XDP, checks or configuration file: for measuring and trying out.
+//! The HTTP front without XDP, checks and configuration file, for measurements and experiments.
 //!
 //! `front WORKERS LISTEN CERTIFICATE.pem|plain BACKEND…`, addresses as `IP:PORT`.
 
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         return Err("nothing is served".into());
     }
-    // Until the end of the input: what starts this ends it by closing its end.
+    // Runs until the end of the input: the parent process ends it by closing its end.
     let mut line = String::new();
     while std::io::stdin().read_line(&mut line)? > 0 {
         println!("{:#?}", proxy.counters());

@@ -1,5 +1,5 @@
-//! A home of the packet logic over atomics of the model checker: entries and source ports, as few as a
-//! scenario needs. All else is what a host has, and stays as it is.
+//! The packet logic over atomics of the model checker (loom), with as few entries and source ports
+//! as a scenario needs. All other tables are constant.
 
 use std::rc::Rc;
 
@@ -41,7 +41,7 @@ pub(crate) const FIN_ACK: u8 = 0x11;
 /// Two buckets.
 const ENTRIES: u32 = 2 * WAYS;
 
-/// The tables that threads of a scenario share.
+/// The tables that the threads of a scenario share.
 pub(crate) struct Home {
     world: &'static HostTables,
     entries: Vec<[AtomicU64; WORDS]>,
@@ -49,8 +49,8 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Entries that hold these connections, in this order, and none other; of source ports the first
-    /// `ports` are NAT's.
+    /// Creates entries with these connections, in this order; NAT has the first `ports` source
+    /// ports.
     pub(crate) fn with(connections: &[Connection], ports: u16) -> Rc<Self> {
         let empty = [0; WORDS];
         let words = |index: usize| connections.get(index).map_or(empty, Connection::words);
@@ -78,7 +78,7 @@ impl Home {
         &self.world.settings
     }
 
-    /// Steers a packet: the verdict and the addresses and ports that it leaves with.
+    /// Steers a packet. Returns the verdict, and the addresses and ports that it leaves with.
     pub(crate) fn steer(&self, key: FlowKey, flags: u8) -> (Verdict, FlowKey) {
         let packet = TcpPacket {
             sequence: sequence(&key),
@@ -92,8 +92,8 @@ impl Home {
         (verdict, left)
     }
 
-    /// Checks, after all threads have ended, that each connection stands once and whole, and that each
-    /// port is held by the entry that it names. Returns the connections.
+    /// Verifies, after all threads have ended, that each connection is complete and in one entry,
+    /// and that each port is held by the entry that it names. Returns the connections.
     pub(crate) fn at_rest(self: Rc<Self>) -> Vec<Connection> {
         let mut home = Rc::into_inner(self).expect("all threads have ended");
         let mut connections = Vec::new();
@@ -129,8 +129,8 @@ impl Home {
     }
 }
 
-/// Checks that all parts of what was read are one connection's. Its number is that of a packet, the one
-/// after its FIN, or 0 where it was imported.
+/// Verifies that all words that were read belong to one connection. Its number is that of a packet,
+/// the one after its FIN, or 0 if it was imported.
 pub(crate) fn is_whole(connection: &Connection) {
     let key = connection.key();
     let change = Rewrite::of(
@@ -158,12 +158,12 @@ pub(crate) fn from_backend(port: u16) -> FlowKey {
     TcpPacket::key((BACKEND, 80), (VIP, port))
 }
 
-/// The number of all packets of a client.
+/// Sequence number of all packets of a client.
 fn sequence(key: &FlowKey) -> u32 {
     1000 * u32::from(key.source_port)
 }
 
-/// A connection of a client's in this state, idle for some seconds.
+/// A connection of a client in this state, idle for some seconds.
 pub(crate) fn connection(number: u16, port: u16, state: State, idle: u32) -> Connection {
     let flow = client(number);
     let key = ClientKey::of(&flow);
@@ -193,21 +193,21 @@ pub(crate) fn connection(number: u16, port: u16, state: State, idle: u32) -> Con
     }
 }
 
-/// An established connection, which nobody may take the place of.
+/// An established connection, which must not be replaced.
 pub(crate) fn kept(number: u16) -> Connection {
-    // Beyond the line: its port is no part of the scenario.
+    // Its port is outside of the line, and not part of the scenario.
     let mut connection = connection(number, PORT + PORTS_PER_LINE as u16, State::ESTABLISHED, 0);
     connection.row = NO_ROW;
     connection
 }
 
 thread_local! {
-    /// What all homes have in common: one service, one backend, hops that have been looked up.
+    /// The common part of all scenarios: one service, one backend, and resolved hops.
     static WORLD: &'static HostTables = Box::leak(Box::new(world()));
 }
 
 fn world() -> HostTables {
-    // By this secret the clients of all scenarios look into the first bucket first.
+    // With this secret the clients of all scenarios map to the first bucket.
     let is_first = |secret: &u64| {
         let settings = Settings {
             secret: [*secret, 0],
@@ -259,7 +259,7 @@ fn world() -> HostTables {
         neighbour: [172, 31, 0, 1],
     });
     world.rebuild();
-    // Hops are looked up once, so that each run of a scenario takes the same steps.
+    // Look up the hops once, so that each run of a scenario takes the same steps.
     for (key, flags) in [
         (client(1), SYN),
         (from_backend(first_port(&world)), SYN_ACK),
@@ -270,14 +270,14 @@ fn world() -> HostTables {
     world
 }
 
-/// The port of the world's own connection, once it has begun.
+/// Source port of the connection that was opened first.
 fn first_port(world: &HostTables) -> u16 {
     world.steer(&mut TcpPacket::new(client(1), SYN).bytes());
     world.claimed_ports()[0].1
 }
 
-/// A word of an entry, by the contract of [`Words`] and no stronger: loads and stores in no order, an
-/// exchange a full barrier.
+/// A word of an entry with exactly the guarantees of [`Words`]: relaxed loads and stores, and an
+/// exchange that is a full barrier.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'a>(&'a [AtomicU64; WORDS]);
 

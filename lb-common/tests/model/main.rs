@@ -1,5 +1,5 @@
-//! What the connection table promises on any number of CPUs: every schedule of a scenario is tried, up to
-//! a number of preemptions, and every value that a load may see on a weakly ordered machine.
+//! Model checking of the connection table: every schedule of a scenario is tried, up to a number of
+//! preemptions, with every value that a load may return on a weakly ordered machine.
 //!
 //! `LOOM_MAX_PREEMPTIONS` tries more schedules than a normal run.
 #![cfg(feature = "host")]
@@ -30,7 +30,7 @@ const NEW: Verdict = Verdict::Transmit(Steered::NewFlow);
 const ALONG: Verdict = Verdict::Transmit(Steered::Flow);
 const CONTENDED: Verdict = Verdict::Drop(DropReason::Contended);
 
-/// Tries a scenario with so many preemptions at the most.
+/// Checks a scenario with at most this many preemptions.
 fn check(preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.max_branches = 100_000;
@@ -44,12 +44,12 @@ fn steering(home: &Rc<Home>, key: FlowKey, flags: u8) -> JoinHandle<(Verdict, Fl
     thread::spawn(move || home.steer(key, flags))
 }
 
-/// The outcome of a thread.
+/// Joins a thread and returns its result.
 fn ended<T>(thread: JoinHandle<T>) -> T {
     thread.join().expect("the thread ends")
 }
 
-/// A thread that looks a client's connection up, and the one that holds a port.
+/// A thread that looks up a client's connection, and the one that holds a port.
 fn reading(home: &Rc<Home>, number: u16, port: u16) -> JoinHandle<()> {
     let home = Rc::clone(home);
     thread::spawn(move || {
@@ -67,7 +67,7 @@ fn reading(home: &Rc<Home>, number: u16, port: u16) -> JoinHandle<()> {
     })
 }
 
-/// A thread that looks whether a port names an entry only while that entry holds the port.
+/// A thread that verifies that a port names an entry only while that entry holds the port.
 fn watching(home: &Rc<Home>, port: u16) -> JoinHandle<()> {
     let home = Rc::clone(home);
     thread::spawn(move || {
@@ -108,7 +108,7 @@ fn three_that_begin_one_connection_leave_one_entry() {
     });
 }
 
-/// All packets that were steered took one way; the others were dropped as contended.
+/// Asserts that all steered packets took one path, and that the others were dropped as contended.
 fn one_path(outcomes: &[(Verdict, FlowKey)]) {
     let mut ways = Vec::new();
     for (verdict, way) in outcomes {
@@ -165,8 +165,8 @@ fn one_of_two_that_want_the_last_port_has_it() {
     });
 }
 
-/// Both buckets but for one entry hold established connections; that one holds a client's that never
-/// opened.
+/// All entries of both buckets but one hold established connections; that one holds a connection
+/// that was never opened.
 fn full_but_for(one: Connection) -> Vec<Connection> {
     let mut all = vec![one];
     all.extend((100..107).map(kept));
@@ -177,7 +177,7 @@ fn full_but_for(one: Connection) -> Vec<Connection> {
 fn a_reader_never_meets_a_mixture_of_the_old_connection_and_the_new_one() {
     for (number, port) in [(2, PORT), (1, PORT + 1), (2, PORT + 1)] {
         check(3, move || {
-            // So old that the new one takes its entry.
+            // Old enough for the new connection to replace it.
             let home = Home::with(&[connection(1, PORT, State::OPENING, 70)], 2);
             let writer = steering(&home, client(2), SYN);
             let reader = reading(&home, number, port);
@@ -286,7 +286,7 @@ fn one_of_two_that_borrow_a_port_has_it() {
     });
 }
 
-/// A connection as the peer tells of it.
+/// A record of the peer.
 fn record(number: u16, source_port: u16, state: State) -> Record {
     Record {
         client: client(number),
@@ -300,7 +300,7 @@ fn record(number: u16, source_port: u16, state: State) -> Record {
     }
 }
 
-/// A thread that takes a record in, as the agent does.
+/// A thread that imports a record, as the agent does.
 fn importing(home: &Rc<Home>, record: Record) -> JoinHandle<Outcome> {
     let home = Rc::clone(home);
     thread::spawn(move || {

@@ -1,5 +1,6 @@
-//! What holds after any number of packets, in tables so small that they fill and evict and in rows of
-//! source ports that run out and rest. A shadow keeps what the packets that were steered have shown.
+//! Invariants after any number of packets, in tables so small that they fill and evict, and in rows
+//! of source ports that run out and rest. A model of the connections is updated from the verdicts
+//! and compared with the tables.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,10 +14,10 @@ use lb_common::{
 
 use super::*;
 
-/// Packets of one run, for each of the [`SHAPES`]: together a million.
+/// Packets in each run, for each of the [`SHAPES`]: a million in total.
 const PACKETS: u32 = 250_000;
 
-/// Packets between two looks at all of the tables.
+/// Packets between two checks of all tables.
 const BATCH: u32 = 1000;
 
 /// Entries of the table and lines of source ports in a row.
@@ -37,31 +38,31 @@ fn no_packet_port_or_connection_is_lost_or_given_twice() {
     }
 }
 
-/// A number in an environment variable.
+/// Reads a number from an environment variable.
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().expect("a number"))
 }
 
-/// What a backend is sent a connection's packets with: the address and port that it sees, its own
-/// address.
+/// Source address and port of a connection at its backend, and the backend's address.
 type Path = ([u8; 4], u16, [u8; 4]);
 
-/// A connection as its packets have shown it.
+/// Model of a connection.
 #[derive(Clone, Copy, Debug)]
 struct Shadow {
     path: Path,
     state: State,
-    /// When a packet of it was last steered.
+    /// Time of its last steered packet.
     seen: Tick,
-    /// What its backend judges the next SYN at the same port by.
+    /// What its backend compares the next SYN on the same port with.
     numbers: Numbers,
-    /// The service answers with the client's address kept.
+    /// Whether the service keeps the client's address.
     dnat: bool,
 }
 
 impl Shadow {
-    /// Whether nobody may take the connection's entry or port. The table notes the time to the second.
+    /// Whether the connection's entry and port must not be reused. The table records the time to
+    /// the second.
     fn is_protected(&self, now: Tick) -> bool {
         let stands = [
             State::ESTABLISHED,
@@ -72,29 +73,29 @@ impl Shadow {
         stands.contains(&self.state) && idle <= self.state.timeout() * HERTZ
     }
 
-    /// Whether the backend still holds the connection in TIME-WAIT, for certain.
+    /// Whether the backend certainly holds the connection in TIME-WAIT.
     fn is_in_time_wait(&self, now: Tick) -> bool {
         self.state == State::LINGERING && now.since(self.seen) + 2 * HERTZ < 60 * HERTZ
     }
 }
 
-/// Tables under random packets, and the shadow beside them.
+/// Tables under random packets, with the model.
 struct Run {
     tables: HostTables,
     random: Random,
     seed: u64,
     sent: u64,
-    /// The client whose turn it is.
+    /// The current client.
     turn: usize,
     connections: HashMap<FlowKey, Shadow>,
-    /// Which client last began a connection by a path.
+    /// The client that last opened a connection on each path.
     owners: HashMap<Path, FlowKey>,
-    /// What a backend last heard by a path, for the rest that the port needs.
+    /// The last numbers that a backend received on each path, for the rest of its port.
     before: HashMap<Path, Shadow>,
     met: HashMap<String, u64>,
 }
 
-/// A run that fails names what repeats it.
+/// Prints how to repeat a failed run.
 impl Drop for Run {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -127,7 +128,8 @@ impl Run {
         tables.routes = before.routes;
         tables.default_route = before.default_route;
         tables.settings.source_addresses[0] = [172, 31, 0, 69];
-        // Two backends by NAT, the second of which sees two addresses, and two that see the clients.
+        // Two backends with NAT, the second of which sees two source addresses, and two that see
+        // the clients.
         tables.backends = before.backends;
         for (id, backend) in &mut tables.backends {
             if id.0 < 2 {
@@ -194,8 +196,8 @@ impl Run {
         }
     }
 
-    /// Most packets follow at once, a few after seconds, and once in a while all is quiet for longer than
-    /// any connection may be.
+    /// Most packets follow immediately, a few after seconds, and occasionally after longer than any
+    /// time-out.
     fn pass_time(&mut self) {
         let ticks = match self.random.below(10_000) {
             0 => 4000 * HERTZ as usize,
@@ -207,7 +209,8 @@ impl Run {
         self.tables.now = Tick(self.tables.now.0.wrapping_add(ticks as u32));
     }
 
-    /// Mostly the client of the packet before, so that connections come far before they lose their place.
+    /// Mostly the client of the previous packet, so that connections get far before they are
+    /// replaced.
     fn client(&mut self) -> FlowKey {
         if self.random.below(5) == 0 {
             let entries = (self.tables.settings.last_bucket + WAYS) as usize;
@@ -223,8 +226,8 @@ impl Run {
         TcpPacket::key((address, 40_000 + number as u16), (VIP, service))
     }
 
-    /// Mostly what comes next on the client's connection; else any packet of either side, of a path that
-    /// another may have by now too.
+    /// Mostly the next packet of the client's connection; else any packet of either side, on a path
+    /// that another connection may use by now.
     fn packet(&mut self, client: FlowKey) -> (TcpPacket, Direction) {
         let known = self.connections.get(&client).copied();
         let any = [SYN, SYN_ACK, ACK, FIN_ACK, RST, RST | ACK, 0x00, 0xff][self.random.below(8)];
@@ -255,7 +258,7 @@ impl Run {
         (self.filled(key, flags), direction)
     }
 
-    /// A packet of a backend by some path, be it in use or not.
+    /// A packet of a backend on some path, in use or not.
     fn late(&mut self, flags: u8) -> TcpPacket {
         let port = 10_240 + self.random.below(70) as u16;
         let seen = [VIP, [172, 31, 0, 69], [198, 51, 100, 3]][self.random.below(3)];
@@ -263,7 +266,7 @@ impl Run {
         self.filled(from_backend((seen, port, backend)), flags)
     }
 
-    /// Numbers that grow with the clock, as those of good clients do, or any.
+    /// Numbers that grow with the clock, as those of conforming clients do, or arbitrary ones.
     fn filled(&mut self, key: FlowKey, flags: u8) -> TcpPacket {
         let now = self.tables.now.0;
         let skew = self.random.below(4 * HERTZ as usize) as u32;
@@ -383,7 +386,7 @@ impl Run {
         self.connections.insert(client, shadow);
     }
 
-    /// Notes what a packet that was steered says of its connection.
+    /// Updates the model from a steered packet.
     fn note(&mut self, client: FlowKey, packet: &TcpPacket, direction: Direction) {
         let shadow = self.connections.get_mut(&client).expect("it is known");
         let flags = Flags(packet.flags);
@@ -395,13 +398,13 @@ impl Run {
             && (packet.acknowledgement != shadow.numbers.sequence
                 || self.tables.now.since(shadow.seen) >= HERTZ / 8);
         shadow.state = (shadow.state.after(direction, flags)).with_crossed_fins(crossed);
-        // A connection that opens is as old as its last change.
+        // A connection that is being opened is as old as its last change.
         if shadow.state != State::OPENING {
             shadow.seen = self.tables.now;
         }
     }
 
-    /// A place is refused only where each entry that the connection may have is an established one's.
+    /// `TableFull` is correct only if every entry that the connection could use is established.
     fn is_full_for(&self, client: &FlowKey) {
         let buckets = Buckets::of(&ClientKey::of(client), &self.tables.settings);
         let all: HashMap<u32, Connection> = self.tables.connections().into_iter().collect();
@@ -458,7 +461,7 @@ impl Run {
         }
     }
 
-    /// A run in which nothing ran out proves little.
+    /// A run in which nothing ran out is not meaningful.
     fn has_met_what_is_rare(&self) {
         let settings = &self.tables.settings;
         let mut rare = vec!["Transmit(Retried)", "Drop(Refused)", "Pass(NoFlow)"];
@@ -487,7 +490,7 @@ fn from_backend((seen, port, backend): Path) -> FlowKey {
     TcpPacket::key((backend, 80), (seen, port))
 }
 
-/// What a backend notes of a client's SYN or FIN.
+/// The numbers that a backend records from a client's SYN or FIN.
 fn numbers(packet: &TcpPacket) -> Numbers {
     let end = if packet.flags & 0x01 == 0 {
         0

@@ -1,4 +1,4 @@
-//! What holds for every packet and every connection that is steered.
+//! Tests of steering: properties of all packets and connections.
 #![cfg(feature = "host")]
 
 use lb_common::{
@@ -47,12 +47,12 @@ const fn hop(last: u8) -> NextHop {
     }
 }
 
-/// Four backends behind :80, and a service of the agent's at :443.
+/// Four backends at port 80, and a service of the agent at port 443.
 fn tables() -> HostTables {
     tables_of(16_384, 640, 64)
 }
 
-/// The same with so many entries for connections and so many lines of source ports, from the first on.
+/// As [`tables`], with this number of entries for connections, and these lines of source ports.
 fn tables_of(entries: u32, first_line: u16, lines: u16) -> HostTables {
     let settings = Settings {
         secret: [0x1b, 0x2026],
@@ -120,7 +120,7 @@ fn tables_of(entries: u32, first_line: u16, lines: u16) -> HostTables {
     tables
 }
 
-/// Steers a packet and checks what holds for each: its checksums stay right.
+/// Steers a packet and verifies its checksums.
 fn sent(tables: &HostTables, packet: &TcpPacket) -> (Verdict, Vec<u8>) {
     let mut bytes = packet.bytes();
     let verdict = tables.steer(&mut bytes);

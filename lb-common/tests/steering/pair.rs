@@ -1,4 +1,4 @@
-//! What holds while a host hands over, and for the connections that its peer carries on.
+//! Tests of hand-over and of importing the peer's connections.
 
 use lb_common::{
     import::{Outcome, Target, import as import_one},
@@ -12,14 +12,14 @@ use super::{
     *,
 };
 
-/// A host that tells of its connections.
+/// A host that exports its connections.
 fn telling() -> HostTables {
     let mut tables = tables();
     tables.settings.export = 1;
     tables
 }
 
-/// The peer: its backends have other numbers, and its clock shows another time.
+/// The peer: its backends have other indices, and its clock differs.
 fn peer() -> HostTables {
     let mut tables = tables();
     tables.now = Tick(77_777);
@@ -36,7 +36,7 @@ fn peer() -> HostTables {
     tables
 }
 
-/// Puts connections into the flow table as the agent of the standby does.
+/// Imports connections as the agent of the standby does.
 fn import(tables: &HostTables, records: &[Record]) {
     for record in records {
         let found = tables
@@ -195,7 +195,7 @@ fn a_connection_without_a_next_hop_waits_for_one_and_is_not_reset() {
 fn a_record_takes_the_place_of_whatever_held_its_addresses_and_ports() {
     let (active, standby) = (telling(), peer());
     let back = opened(&active, 40_000);
-    // What the standby holds of an earlier time: the port for another client, and the client at
+    // Stale connections on the standby: the port is held by another client, and the client has
     // another backend.
     let records = active.take_exported();
     let other = Record {
@@ -216,7 +216,7 @@ fn a_record_takes_the_place_of_whatever_held_its_addresses_and_ports() {
 }
 
 proptest! {
-    /// Whatever steering writes for a connection, the record says in full.
+    /// A record contains everything that steering writes for a connection.
     #[test]
     fn a_record_makes_the_connection_that_steering_made(source: [u8; 4], port: u16, idle in 0..3000_u16) {
         let active = telling();

@@ -89,7 +89,7 @@ fn a_million_random_packets_each_end_in_one_verdict() {
     );
 }
 
-/// A good packet with a few bytes changed, and sometimes cut.
+/// A valid packet with a few bytes changed, sometimes truncated.
 fn mutated(template: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = template.to_vec();
     for _ in 0..random.below(4) {

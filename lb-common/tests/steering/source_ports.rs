@@ -1,4 +1,4 @@
-//! Source ports: who gets one, when it is released, and what happens when none is left.
+//! Source ports: claims, releases, and exhaustion.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn one_line(tables: &mut HostTables) {
     tables.settings.lines = 1;
 }
 
-/// As many connections as have a source port then, at four backends.
+/// Number of connections that have a source port then, at four backends.
 const ONE_LINE: u16 = 64;
 
 #[test]
@@ -191,7 +191,7 @@ fn a_port_that_its_backend_holds_in_time_wait_rests_however_often_its_client_com
         sent(&tables, &end(back));
         sent(&tables, &end(from_client(number)));
     };
-    // One client's port, again and again: one entry, and each time another port.
+    // The same client port repeatedly: one entry, each time with another source port.
     for _connection in 0..ONE_LINE {
         let back = opened(&tables, 40_000);
         close(back, 40_000);

@@ -1,4 +1,4 @@
-//! What is measured: `lb`, and Katran in a file of its own.
+//! The interface to measured balancers, and `lb` (Katran is in a separate file).
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::{
 
 /// An XDP program that steers TCP connections, fed one packet at a time.
 pub(crate) trait Balancer: Sync {
-    /// Feeds one packet: the XDP action, the packet as it left in `out`, and the time that the
-    /// kernel says it took.
+    /// Feeds one packet. Returns the XDP action and the time reported by the kernel; the resulting
+    /// packet is in `out`.
     fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration);
 
-    /// Feeds the packets that establish a client's connection, so that each of `cpus` knows it, or
-    /// this thread's where there are none. Whether all were sent on.
+    /// Establishes a client's connection on each of `cpus`, or on this thread's CPU if there are
+    /// none. Returns whether all packets were forwarded.
     fn open(&self, client: FlowKey, cpus: &[usize], out: &mut Vec<u8>) -> bool;
 
-    /// The same for a connection that its client closes at once, and then its backend.
+    /// As above, for a connection that its client closes immediately, and then its backend.
     fn open_and_close(&self, client: FlowKey, out: &mut Vec<u8>) -> bool;
 
-    /// Called before a number of connections are opened, at most 100,000.
+    /// Called before up to 100,000 connections are opened.
     fn before_new(&self) {}
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Lb<'a> {
 }
 
 impl Lb<'_> {
-    /// Feeds a SYN; returns the key of the backend's packets, or nothing if it was not sent on.
+    /// Feeds a SYN; returns the key of the backend's packets, or `None` if it was not forwarded.
     pub(crate) fn begin(&self, client: FlowKey, out: &mut Vec<u8>) -> Option<FlowKey> {
         let (action, _) = self.stage.feed(&TcpPacket::new(client, SYN).bytes(), out);
         (action == XDP_TX).then(|| answers(out))
@@ -70,7 +70,7 @@ impl Balancer for Lb<'_> {
     }
 }
 
-/// The key of the packets that answer a packet as it went to the backend.
+/// The key of the replies to a packet as it went to the backend.
 fn answers(packet: &[u8]) -> FlowKey {
     let address = |at: usize| [packet[at], packet[at + 1], packet[at + 2], packet[at + 3]];
     let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);

@@ -1,4 +1,4 @@
-//! Connections that open and close on another CPU while something is measured.
+//! Connections that open and close on another CPU during a measurement.
 
 use std::{
     hint,
@@ -11,28 +11,28 @@ use anyhow::ensure;
 
 use crate::{balancer::Balancer, cpus, packets::Clients};
 
-/// How long connections open and close before the measurement begins.
+/// Duration of the churn before the measurement begins.
 const WARM_UP: Duration = Duration::from_millis(50);
 
-/// Connections that open and close at a stated rate.
+/// Connections that open and close at a given rate.
 #[derive(Clone, Copy)]
 pub(crate) struct Churn {
-    /// The CPU that their packets come in on.
+    /// CPU that their packets arrive on.
     pub(crate) cpu: usize,
     /// Connections a second.
     pub(crate) rate: u32,
 }
 
-/// What the churn came to.
+/// Result of the churn.
 pub(crate) struct Churned {
     /// Connections that opened and closed.
     pub(crate) connections: u32,
-    /// The same a second. Where something else runs on the CPU it is lower than was asked for.
+    /// Rate per second; lower than requested if other work runs on the CPU.
     pub(crate) rate: f64,
 }
 
 impl Churn {
-    /// Runs `act` beside the churn, whose first client is number `first`.
+    /// Runs `act` during the churn; the first client has number `first`.
     ///
     /// # Errors
     /// `act` failed, or a connection was not steered.
@@ -55,7 +55,7 @@ impl Churn {
         })
     }
 
-    /// Opens and closes connections, evenly spaced, until it is stopped.
+    /// Opens and closes connections at even intervals until stopped.
     fn open_and_close(
         self,
         balancer: &impl Balancer,
@@ -86,7 +86,7 @@ impl Churn {
     }
 }
 
-/// Stops the churn, also where the measurement panics.
+/// Stops the churn, also if the measurement panics.
 struct StopsAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopsAtEnd<'_> {

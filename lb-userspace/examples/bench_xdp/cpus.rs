@@ -1,4 +1,4 @@
-//! Which CPU a thread runs on.
+//! Pinning threads to CPUs.
 
 use std::{sync::Barrier, thread};
 
@@ -8,7 +8,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// The CPUs that this thread may run on, the first of which a stage keeps to.
+/// The CPUs that this thread may run on; a stage uses the first.
 pub(crate) fn allowed() -> anyhow::Result<Vec<usize>> {
     let set = sched_getaffinity(THIS_THREAD).context("cannot read this thread's CPUs")?;
     Ok((0..CpuSet::count())
@@ -16,15 +16,15 @@ pub(crate) fn allowed() -> anyhow::Result<Vec<usize>> {
         .collect())
 }
 
-/// Keeps this thread to one CPU.
+/// Pins this thread to a CPU.
 pub(crate) fn pin(cpu: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
     sched_setaffinity(THIS_THREAD, &set).with_context(|| format!("cannot run on CPU {cpu}"))
 }
 
-/// Runs `act` on a thread of each CPU, all at the same moment, with the CPU's place in `cpus`. They share this thread's network
-/// namespace.
+/// Runs `act` concurrently on one thread per CPU, with the index of the CPU in `cpus`. The threads
+/// share this thread's network namespace.
 pub(crate) fn at_once<T: Send>(
     cpus: &[usize],
     act: impl Fn(u32) -> anyhow::Result<T> + Sync,

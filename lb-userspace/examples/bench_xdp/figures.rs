@@ -1,4 +1,4 @@
-//! What is printed: the median over the rounds.
+//! Printed figures: medians over the rounds.
 
 use std::collections::BTreeMap;
 
@@ -17,19 +17,19 @@ pub(crate) struct Rounds {
 /// All figures, each the median over the rounds.
 #[derive(Serialize)]
 pub(crate) struct Figures {
-    /// Nanoseconds of the empty program: what the measurement costs.
+    /// Nanoseconds of the empty program: the overhead of the measurement.
     pub(crate) empty_ns: f64,
     /// Rounds.
     pub(crate) rounds: u32,
-    /// Connections that the tables have room for.
+    /// Capacity of the tables in connections.
     pub(crate) max_connections: u32,
-    /// CPUs that took part.
+    /// Number of CPUs.
     pub(crate) cpus: usize,
-    /// Connections a second that were to open and close.
+    /// Requested rate of connections that open and close.
     pub(crate) churn_rate: u32,
     /// The lowest rate of a round.
     pub(crate) lowest_churn_rate: Option<f64>,
-    /// The share of new connections that were dropped where 70% of the source ports were taken.
+    /// Share of new connections that were dropped with 70% of the source ports in use.
     pub(crate) occupied_refused: Option<f64>,
     /// The paths.
     pub(crate) paths: Vec<Figure>,
@@ -45,19 +45,19 @@ pub(crate) struct Figure {
     katran_ns: Option<f64>,
     /// `lb`'s over Katran's.
     ratio: Option<f64>,
-    /// `lb`'s over its own on the same path in quiet.
+    /// Ratio of `lb`'s figure to its own on the same path without churn.
     lb_to_quiet: Option<f64>,
-    /// Katran's over its own on the same path in quiet.
+    /// Ratio of Katran's figure to its own on the same path without churn.
     katran_to_quiet: Option<f64>,
 }
 
 impl Rounds {
-    /// Notes what the empty program took.
+    /// Records the time of the empty program.
     pub(crate) fn note_empty(&mut self, empty: f64) {
         self.empty.push(empty);
     }
 
-    /// Notes one round of a path.
+    /// Records one round of a path.
     pub(crate) fn note(&mut self, path: Path, lb: Option<f64>, katran: Option<f64>) {
         self.lb.entry(path).or_default().extend(lb);
         self.katran.entry(path).or_default().extend(katran);
@@ -90,7 +90,7 @@ impl Rounds {
     }
 }
 
-/// The median of the ratios of rounds, where both have figures.
+/// The median of the rounds' ratios, if both have figures.
 fn ratio(of: &[f64], to: &[f64]) -> Option<f64> {
     median(of.iter().zip(to).map(|(of, to)| of / to).collect())
 }

@@ -30,7 +30,7 @@ type Lru = HashMap<MapData, [u8; 40], [u8; 16]>;
 const PROGRAM: &str = "balancer_ingress";
 /// `fallback_cache`: the connections of a CPU that has no table in `lru_mapping`.
 const FALLBACK: &str = "fallback_cache";
-/// Where an answer of the backends' network would come from, and Katran sends everything.
+/// The router of the backends' network, to which Katran sends everything.
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const TCP: u8 = 6;
 const IPIP: u8 = 4;
@@ -47,7 +47,7 @@ pub(crate) struct Katran {
     loaded: Ebpf,
     /// `lb_stats`: two counters for each service, and for each of [`counter`].
     stats: Mutex<PerCpuArray<MapData, [u64; 2]>>,
-    /// Services that there can be: the first place in `stats` that is not a service's.
+    /// Maximum number of services: the first index in `stats` that is not a service's.
     max_vips: u32,
     interface: u32,
 }
@@ -135,11 +135,11 @@ impl Katran {
         })
     }
 
-    /// Fails if Katran has not found a connection that it should know, or has used the table that
-    /// all CPUs share: its figures would be those of another path.
+    /// Fails if Katran did not find a known connection, or used the table that all CPUs share: its
+    /// figures would be those of another path.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let [_new, lost] = self.counted(counter::LRU_MISS)?;
-        ensure!(lost == 0, "Katran did not know {lost} connections");
+        ensure!(lost == 0, "Katran did not find {lost} known connections");
         let [shared, _] = self.counted(counter::FALLBACK_LRU)?;
         ensure!(
             shared == 0,
@@ -168,7 +168,7 @@ impl Katran {
         Ok(())
     }
 
-    /// Makes Katran believe that it is in a flood of new connections, for the second that follows.
+    /// Makes Katran assume a flood of new connections for the following second.
     pub(crate) fn flood(&self) -> anyhow::Result<()> {
         let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
         self.set_new_connections(u64::from(u32::MAX), u64::try_from(now.as_nanos())?)
@@ -182,7 +182,7 @@ impl Balancer for Katran {
         stage::test_run(program, self.interface, packet, out)
     }
 
-    /// Each CPU has a table of its own.
+    /// Each CPU has its own table.
     fn open(&self, client: FlowKey, cpus: &[usize], out: &mut Vec<u8>) -> bool {
         let opens = |out: &mut Vec<u8>| self.sends_on(client, &[SYN, ACK], out);
         if cpus.is_empty() {
@@ -258,8 +258,8 @@ fn real_definition(address: [u8; 4]) -> [u8; 20] {
     bytes
 }
 
-/// A table of connections for `lru_mapping`. The library creates maps of an object only, so the
-/// object's maps are made once more, and all but one let go.
+/// A table of connections for `lru_mapping`. The library creates only the maps of an object, so the
+/// maps of the object are created once more, and all but one are dropped.
 fn lru(object: &[u8], entries: u32) -> anyhow::Result<Lru> {
     let mut again = EbpfLoader::new()
         .map_max_entries(FALLBACK, entries)

@@ -58,7 +58,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    /// The paths, in order, with what they are compared with.
+    /// The paths, in order, each after its baseline.
     fn paths(&self, cpus: usize) -> Vec<Path> {
         let wanted = |path: &Path| {
             self.only.is_empty()
@@ -140,7 +140,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything that is timed, and the figures so far.
+/// The measured balancers, and the figures so far.
 struct Bench<'a> {
     lb: &'a Lb<'a>,
     ours: Subject<'a, Lb<'a>>,
@@ -152,7 +152,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Times every path once, `lb` and Katran one after the other.
+    /// Measures every path once, `lb` and Katran in turn.
     fn round(&mut self, paths: &[Path]) -> anyhow::Result<()> {
         let empty = self.ours.empty(EMPTY_RUNS)?;
         self.rounds.note_empty(empty);
@@ -176,7 +176,7 @@ impl Bench<'_> {
     }
 }
 
-/// Fails if `lb` dropped a packet, but for those for which there was no source port.
+/// Fails if `lb` dropped a packet for another reason than a lack of source ports.
 fn all_went_their_way(stage: &Stage, occupied: Option<&Occupied>) -> anyhow::Result<()> {
     let counters = stage.dataplane.counters()?;
     let dropped: Vec<_> = counters

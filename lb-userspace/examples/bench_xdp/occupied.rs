@@ -1,4 +1,4 @@
-//! New connections to backends whose source ports are mostly taken.
+//! New connections to backends most of whose source ports are in use.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,23 +13,23 @@ use crate::{
 
 /// The share of the source ports that established connections hold.
 const TAKEN: f64 = 0.7;
-/// Connections that are begun in one round: few, for they take ports as well.
+/// Connections opened in one round: few, because they use ports, too.
 const BEGUN: u32 = 64;
 
-/// The service whose source ports are mostly taken.
+/// The service most of whose source ports are in use.
 pub(crate) struct Occupied {
     next: u32,
-    /// SYNs that were timed.
+    /// SYNs that were measured.
     begun: u32,
     /// Those of them that were dropped.
     refused: u32,
-    /// SYNs that were dropped while the ports were taken.
+    /// SYNs that were dropped while the ports were being filled.
     refused_before: u32,
 }
 
 impl Occupied {
-    /// Establishes connections until so many ports of each backend are taken that in the middle of
-    /// `rounds` rounds it is the share.
+    /// Establishes connections until the share of ports is in use at each backend in the middle of
+    /// `rounds` rounds.
     pub(crate) fn prepare(lb: &Lb<'_>, rounds: u32) -> anyhow::Result<Self> {
         let mut occupied = Self {
             next: 0,
@@ -60,7 +60,7 @@ impl Occupied {
         Ok(occupied)
     }
 
-    /// Nanoseconds of a SYN, be it sent on or dropped.
+    /// Nanoseconds for a SYN, forwarded or dropped.
     pub(crate) fn time(&mut self, lb: &Lb<'_>) -> f64 {
         let mut out = Vec::new();
         let mut total = Duration::ZERO;
@@ -73,12 +73,12 @@ impl Occupied {
         total.as_secs_f64() * 1e9 / f64::from(BEGUN)
     }
 
-    /// The share of the SYNs that were timed and dropped.
+    /// Share of the measured SYNs that were dropped.
     pub(crate) fn refused_share(&self) -> f64 {
         f64::from(self.refused) / f64::from(self.begun)
     }
 
-    /// SYNs that were dropped, timed or not.
+    /// Number of dropped SYNs, measured or not.
     pub(crate) fn refused(&self) -> u64 {
         u64::from(self.refused) + u64::from(self.refused_before)
     }

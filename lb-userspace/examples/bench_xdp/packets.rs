@@ -1,4 +1,4 @@
-//! The services that are called, and the clients that call them.
+//! Services, and the clients that connect to them.
 
 use lb_common::{flow::FlowKey, host::TcpPacket};
 
@@ -18,7 +18,7 @@ pub(crate) const FEW: u16 = 80;
 pub(crate) const BULK: u16 = 8001;
 /// The port of the service whose connections open and close.
 pub(crate) const CHURN: u16 = 8002;
-/// The port of the service whose source ports are mostly taken.
+/// Port of the service most of whose source ports are in use.
 pub(crate) const OCCUPIED: u16 = 8003;
 
 /// Each service with the last octets of its backends' addresses. None shares a backend with
@@ -43,12 +43,12 @@ const fn octets<const COUNT: usize>(first: u8) -> [u8; COUNT] {
     octets
 }
 
-/// A network of clients that call one service.
+/// A network of clients of one service.
 #[derive(Clone, Copy)]
 pub(crate) struct Clients {
     /// The lowest address.
     network: [u8; 4],
-    /// How many addresses there are, as a power of two.
+    /// Number of addresses, a power of two.
     bits: u32,
     service: u16,
 }
@@ -83,12 +83,12 @@ impl Clients {
 
 const FIRST_PORT: u16 = 20_000;
 
-/// A packet in the midst of a connection.
+/// A packet of an established connection.
 pub(crate) fn segment(key: FlowKey) -> Vec<u8> {
     TcpPacket::new(key, ACK).bytes()
 }
 
-/// A packet that begins a connection.
+/// A packet that opens a connection.
 pub(crate) fn syn(key: FlowKey) -> Vec<u8> {
     TcpPacket::new(key, SYN).bytes()
 }

@@ -1,4 +1,4 @@
-//! The paths through an XDP program that are timed.
+//! The measured paths through an XDP program.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -19,9 +19,9 @@ pub(crate) enum Path {
     Million,
     /// SYNs of connections that were never seen.
     New,
-    /// The same while the program takes them for a flood.
+    /// The same, while the program assumes a flood.
     Flood,
-    /// The same where 70% of the source ports towards the backends are taken.
+    /// The same, with 70% of the source ports towards the backends in use.
     Occupied,
     /// Packets to a port that no service has.
     NotOurs,
@@ -31,14 +31,14 @@ pub(crate) enum Path {
     Churn,
     /// [`Path::Thousand`] while connections open and close on another CPU.
     ChurnThousand,
-    /// An established connection on each CPU at once.
+    /// An established connection on each CPU, concurrently.
     AllCpus,
-    /// One established connection whose packets come in on all CPUs at once.
+    /// One established connection whose packets arrive on all CPUs concurrently.
     Shared,
 }
 
 impl Path {
-    /// The path without what goes on on another CPU.
+    /// The same path without churn.
     pub(crate) fn quiet(self) -> Option<Self> {
         match self {
             Self::Churn => Some(Self::Known),
@@ -47,7 +47,7 @@ impl Path {
         }
     }
 
-    /// Whether it takes a second CPU.
+    /// Whether it needs a second CPU.
     pub(crate) fn is_parallel(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! One balancer with the connections that it holds, and the time that it takes on each path.
+//! One balancer with its connections, and its times on each path.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::{
     stage::Stage,
 };
 
-/// Packets of one figure of a round.
+/// Packets per figure and round.
 const RUNS: u32 = 4000;
-/// Packets of one figure of a round that change the tables.
+/// Packets per figure and round that change the tables.
 const NEW_RUNS: u32 = 500;
-/// Packets of one figure beside connections that open and close: enough of them do meanwhile.
+/// Packets per figure during churn: enough for many connections to open and close.
 const LONG_RUNS: u32 = 20_000;
 const THOUSAND: u32 = 1000;
 const MANY: u32 = 16_384;
 const MILLION: u32 = 1_000_000;
-/// Connections that Katran opens before it may be told to forget how many they were.
+/// Connections that Katran opens before its counter must be reset.
 const BEFORE_A_FLOOD: u32 = 50_000;
 /// Clients of [`Clients::KNOWN`]: the known one, the one whose backend sends, the one whose packets
 /// come in on all CPUs, and one for each CPU after them.
@@ -32,7 +32,7 @@ const ANSWERED: u32 = 1;
 const SHARED: u32 = 2;
 const OF_CPUS: u32 = 3;
 
-/// What all subjects have in common.
+/// Common to all balancers.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
     /// Has the empty program.
@@ -43,7 +43,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) churn: Option<Churn>,
 }
 
-/// A balancer and what it holds.
+/// A balancer with its connections.
 pub(crate) struct Subject<'a, B> {
     balancer: &'a B,
     setting: Setting<'a>,
@@ -52,7 +52,7 @@ pub(crate) struct Subject<'a, B> {
     million: Turns,
     new: u32,
     churned: u32,
-    /// The lowest rate of any churn, in connections a second.
+    /// Lowest rate of any churn, in connections per second.
     churn_rate: f64,
     out: Vec<u8>,
 }
@@ -113,8 +113,8 @@ impl<'a, B: Balancer> Subject<'a, B> {
         Ok(())
     }
 
-    /// Nanoseconds a packet, less those of the empty program; nothing if the path is another
-    /// balancer's. `empty` is the empty program's figure of this round.
+    /// Nanoseconds per packet, less those of the empty program; `None` if the path is not for this
+    /// balancer. `empty` is the empty program's figure of this round.
     pub(crate) fn time(&mut self, path: Path, empty: f64) -> anyhow::Result<Option<f64>> {
         let whole = match path {
             Path::Known => self.known(RUNS),
@@ -127,7 +127,7 @@ impl<'a, B: Balancer> Subject<'a, B> {
             }
             Path::NotOurs => self.passed(&packets::not_ours()),
             Path::Elsewhere => self.passed(&packets::elsewhere()),
-            // The empty program is timed beside these once more.
+            // The empty program is measured again beside these.
             Path::Churn => return self.beside_churn(Self::known).map(Some),
             Path::ChurnThousand => return self.beside_churn(Self::thousand).map(Some),
             Path::AllCpus => return self.on_all_cpus(|position| OF_CPUS + position).map(Some),
@@ -158,8 +158,8 @@ impl<'a, B: Balancer> Subject<'a, B> {
         })
     }
 
-    /// Times the path and the empty program beside connections that open and close: the difference
-    /// is what they cost the program, not what they cost the CPU.
+    /// Measures the path and the empty program during churn: the difference is the cost for the
+    /// program, not for the CPU.
     fn beside_churn(
         &mut self,
         path: impl Fn(&mut Self, u32) -> anyhow::Result<f64>,
@@ -175,7 +175,8 @@ impl<'a, B: Balancer> Subject<'a, B> {
         Ok(own)
     }
 
-    /// Times a known connection on each CPU, by its client's number; the slowest CPU's figure.
+    /// Measures a known connection on each CPU, by its client's number; returns the slowest CPU's
+    /// figure.
     fn on_all_cpus(&self, client: impl Fn(u32) -> u32 + Sync) -> anyhow::Result<f64> {
         let Setting { stage, cpus, .. } = self.setting;
         let own = cpus::at_once(cpus, |position| {
@@ -188,13 +189,12 @@ impl<'a, B: Balancer> Subject<'a, B> {
         Ok(own.into_iter().fold(f64::MIN, f64::max))
     }
 
-    /// The lowest rate at which connections opened and closed, in connections a second; nothing
-    /// where none did.
+    /// Lowest rate of the churn, in connections per second; `None` without churn.
     pub(crate) fn churn_rate(&self) -> Option<f64> {
         self.churn_rate.is_finite().then_some(self.churn_rate)
     }
 
-    /// Nanoseconds a packet of the program that does nothing.
+    /// Nanoseconds per packet of the empty program.
     pub(crate) fn empty(&mut self, runs: u32) -> anyhow::Result<f64> {
         let packet = segment(Clients::KNOWN.key(KNOWN));
         let stage = self.setting.stage;
@@ -219,17 +219,17 @@ pub(crate) fn answered(lb: &Lb<'_>) -> anyhow::Result<Vec<u8>> {
 }
 
 impl Subject<'_, Katran> {
-    /// New connections that Katran writes into no table, because they are too many.
+    /// New connections that Katran does not store, because they are too many.
     pub(crate) fn time_flood(&mut self, empty: f64) -> anyhow::Result<f64> {
         self.balancer.flood()?;
         let whole = self.opening()?;
-        // The connections of the paths that follow are written again.
+        // The connections of later paths are stored again.
         self.balancer.before_new();
         Ok(whole - empty)
     }
 }
 
-/// Connections that take their turns.
+/// Connections that are used in turn.
 #[derive(Clone, Copy)]
 struct Turns {
     clients: Clients,
@@ -246,8 +246,8 @@ impl Turns {
         }
     }
 
-    /// A packet of the next connection. They come in another order than they were opened in, which
-    /// is the order that a table's entries may lie in: the processor would see it and fetch ahead.
+    /// A packet of the next connection. The order differs from that of opening, which may be the
+    /// order of the table's entries: the processor would prefetch.
     fn packet(&mut self) -> Vec<u8> {
         let number = u64::from(self.turn) * STRIDE % u64::from(self.count);
         self.turn = (self.turn + 1) % self.count;

@@ -1,5 +1,5 @@
-//! What holds when both CPUs run the program at once: each packet is counted, a connection has one entry,
-//! and a source port one owner.
+//! Invariants when several CPUs run the program concurrently: each packet is counted, a connection
+//! has one entry, and a source port one owner.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +25,7 @@ use crate::{
     stage::{self, BACKENDS, Setup, Stage},
 };
 
-/// A program on a CPU of its own.
+/// A program that is pinned to a CPU.
 struct Feeder {
     program: Xdp,
     interface: u32,
@@ -34,7 +34,7 @@ struct Feeder {
 }
 
 impl Feeder {
-    /// Keeps this thread on a CPU; where the machine has fewer, threads take turns on those that it has.
+    /// Pins this thread to a CPU; if there are fewer, threads share them.
     fn on(cpu: usize, interface: u32) -> Self {
         let mut cpus = CpuSet::new();
         cpus.set(cpu).expect("a CPU that there can be");
@@ -51,7 +51,7 @@ impl Feeder {
         }
     }
 
-    /// Feeds one packet: the action, and the addresses and ports that it left with.
+    /// Feeds one packet. Returns the action, and the addresses and ports that it left with.
     fn feed(&mut self, key: FlowKey, flags: u8) -> (u32, FlowKey) {
         self.sent += 1;
         let packet = TcpPacket::new(key, flags).bytes();
@@ -64,7 +64,7 @@ impl Feeder {
     }
 }
 
-/// All packets that were counted, by verdict and reason.
+/// All counted packets by verdict and reason.
 fn verdicts(stage: &Stage) -> HashMap<(&'static str, &'static str), u64> {
     let counters = stage.dataplane.counters().expect("the kernel's counters");
     let counts = counters.verdicts.iter();
@@ -73,14 +73,14 @@ fn verdicts(stage: &Stage) -> HashMap<(&'static str, &'static str), u64> {
         .collect()
 }
 
-/// A map of the running program, by its place among the pins.
+/// Opens a pinned map of the running program.
 pub(crate) fn pinned<const N: usize>(name: &str) -> Array<MapData, [u8; N]> {
     let map = MapData::from_pin(stage::settings().pin_path.join(name)).expect(name);
     Map::Array(map).try_into().expect("an array")
 }
 
-/// The live connections of a table that nobody writes to, after checking it: no entry is left claimed, a
-/// client has one entry, and ports name exactly the entries that hold them.
+/// Returns the live connections of an idle table after verifying it: no entry is claimed, a client
+/// has one entry, and ports name exactly the entries that hold them.
 fn at_rest() -> Vec<Connection> {
     let mut held = HashSet::new();
     let mut connections: Vec<Connection> = Vec::new();
@@ -112,7 +112,7 @@ fn at_rest() -> Vec<Connection> {
     connections
 }
 
-/// Has two threads do something at the same moment, again and again.
+/// Repeatedly runs two closures on two threads at the same time.
 #[derive(Default)]
 struct Together(AtomicU32);
 
@@ -168,7 +168,7 @@ fn one_syn_on_both_cpus_at_once_begins_one_connection() {
     });
 }
 
-/// A table as small as can be: sixteen buckets.
+/// The smallest table: sixteen buckets.
 const SMALL: Setup<'_> = Setup {
     balance: Balance::RoundRobin,
     services: &[(80, &BACKENDS)],
@@ -182,7 +182,7 @@ fn connections_that_replace_each_other_are_never_read_as_a_mixture() {
     on_a_host(|| {
         let stage = Stage::raise_as(&SMALL);
         let (interface, over) = (stage.interface, AtomicBool::new(false));
-        // Client, port and backend of the connection that the writer began last.
+        // Client, port and backend of the connection that the writer opened last.
         let last: [AtomicU32; 3] = Default::default();
         let (begun, read, sent) = thread::scope(|scope| {
             let reader = scope.spawn(|| {
@@ -192,7 +192,7 @@ fn connections_that_replace_each_other_are_never_read_as_a_mixture() {
                     let [number, port, octet] = last.each_ref().map(|one| one.load(SeqCst));
                     let back =
                         TcpPacket::key(([10, 0, 0, octet as u8], 80), (stage::VIP, port as u16));
-                    // ACKs change no state that could keep an entry.
+                    // ACKs do not keep an entry from being replaced.
                     let (action, left) = feeder.feed(back, ACK);
                     read.extend((action == XDP_TX).then(|| (left.reversed(), back)));
                     let (action, left) = feeder.feed(client(number), ACK);
@@ -244,7 +244,7 @@ fn the_next_agent_adopts_tables_that_both_cpus_write_to() {
         let (interface, over) = (stage.interface, AtomicBool::new(false));
         let run = |cpu: usize| {
             let mut feeder = Feeder::on(cpu, interface);
-            // Both CPUs have the same clients, in another order.
+            // Both CPUs use the same clients, in different orders.
             for number in (0_u32..).map(|number| number * [3, 7][cpu] % 400) {
                 if over.load(SeqCst) {
                     break;

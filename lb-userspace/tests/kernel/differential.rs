@@ -1,4 +1,4 @@
-//! The packet logic's two homes give the same packets the same bytes and the same verdicts.
+//! Differential test: kernel and host give the same packets the same bytes and the same verdicts.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -24,10 +24,10 @@ use clock::{Clock, Seen};
 use tables::{DNAT_PORT, ENTRIES, host_tables, small};
 use traffic::Traffic;
 
-/// Packets of a scene in a normal run.
+/// Packets of a test in a normal run.
 const PACKETS: usize = 20_000;
 
-/// Packets of a scene, as many as `LB_DIFFERENTIAL_PACKETS` asks for.
+/// Packets of a test, as set by `LB_DIFFERENTIAL_PACKETS`.
 fn packets() -> usize {
     std::env::var("LB_DIFFERENTIAL_PACKETS")
         .map_or(PACKETS, |text| text.parse().expect("a number of packets"))
@@ -85,7 +85,7 @@ fn host_and_kernel_agree_where_tables_fill_and_ports_run_out() {
     }
 }
 
-/// Feeds packets to both homes, and returns what the kernel counted.
+/// Feeds packets to kernel and host, and returns the kernel's counters.
 fn compare(
     stage: &Stage,
     mut host: HostTables,
@@ -124,7 +124,7 @@ fn compare(
             "packet {number} ({verdict:?} on the host): {packet:02x?}"
         );
         traffic.learn(verdict, &packet, &bytes);
-        // The ring of changes is not to overflow.
+        // Drain the ring buffer of changes before it overflows.
         if number % 1000 == 999 {
             told_by_host.extend(host.take_exported());
             told_by_kernel.extend(records(&told(&mut changes)));
@@ -165,7 +165,7 @@ fn compare(
     kernel
 }
 
-/// Holds new connections back during a tenth of the packets, in both homes.
+/// Holds new connections during a tenth of the packets, in kernel and host.
 fn hold_now_and_then(number: usize, stage: &Stage, host: &mut HostTables) {
     let turn = number % 1000;
     if turn == 900 || turn == 0 {

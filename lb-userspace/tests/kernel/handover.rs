@@ -1,4 +1,4 @@
-//! New connections are held while a host hands its role over.
+//! New connections are held during a hand-over.
 
 use lb::{
     config::{self, Balance},
@@ -46,7 +46,7 @@ fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
         let back = opened(&stage, client(1));
         stage.dataplane.hold(true).expect("the kernel agrees");
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_DROP);
-        // The lock on the pins goes with the first agent.
+        // The first agent's end releases the lock on the pins.
         stage.dataplane = replaced(stage.dataplane, &stage::settings());
         assert!(stage.dataplane.adopted());
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_TX);
@@ -54,7 +54,7 @@ fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
     });
 }
 
-/// An agent's end and the next one's start.
+/// Replaces an agent by the next one.
 pub(crate) fn replaced(dataplane: Dataplane, settings: &config::Dataplane) -> Dataplane {
     drop(dataplane);
     Dataplane::open(&stage::node(), settings, None).expect("the pins are adopted")

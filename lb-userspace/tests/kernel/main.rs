@@ -1,6 +1,6 @@
-//! What holds for the XDP program in the kernel, driven by the agent's own code.
+//! Tests of the XDP program in the kernel, driven by the agent's code.
 //!
-//! Needs root: each test takes its thread into a network namespace of its own.
+//! Needs root: each test moves its thread to a network namespace.
 
 mod concurrent;
 mod differential;
@@ -30,14 +30,14 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// Does something on a thread of its own, which a stage takes out of the machine's network.
+/// Runs a closure on a new thread, which a stage moves to a network namespace.
 fn on_a_host<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     thread::spawn(act)
         .join()
         .expect("the host's thread ends well")
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -52,7 +52,7 @@ fn client(number: u32) -> FlowKey {
     TcpPacket::key(([100, 64 + a, b, c], 40_000), (VIP, 80))
 }
 
-/// Feeds one packet; returns the XDP action and the packet as it became.
+/// Feeds one packet. Returns the XDP action and the resulting packet.
 fn sent(stage: &Stage, key: FlowKey, flags: u8) -> (u32, Vec<u8>) {
     let mut out = Vec::new();
     let (action, _) = stage.feed(&TcpPacket::new(key, flags).bytes(), &mut out);
@@ -71,7 +71,7 @@ fn opened(stage: &Stage, client: FlowKey) -> FlowKey {
     back
 }
 
-/// Packets counted in a verdict.
+/// Number of packets with a verdict.
 fn counted(stage: &Stage, verdict: &str, reason: &str) -> u64 {
     let counters = stage.dataplane.counters().expect("the kernel's counters");
     let mut counts = counters.verdicts.iter();

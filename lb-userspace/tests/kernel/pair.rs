@@ -1,4 +1,4 @@
-//! Connections of one host are carried on by another.
+//! Replication: one host carries on the connections of another.
 
 use std::{
     collections::HashSet,
@@ -21,14 +21,14 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A host whose backends have other numbers than the first one's.
+/// A host whose backends have other indices than those of the first.
 fn other_host() -> Stage {
     let mut backends = BACKENDS;
     backends.reverse();
     Stage::raise_before(Balance::RoundRobin, &backends)
 }
 
-/// What the active host has told so far.
+/// The chunks that the active host has sent so far.
 pub(crate) fn told(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| match chunks.try_recv() {
         Ok(chunk) => Some(chunk),
@@ -42,7 +42,7 @@ fn is_end(chunk: &[u8]) -> bool {
     matches!(decode(chunk), Ok(Chunk::End { whole: true, .. }))
 }
 
-/// What is told until a pass has ended.
+/// The chunks until the end of a pass.
 pub(crate) fn pass(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut pass = Vec::new();
     eventually("a pass ends", SOON, || {
@@ -84,7 +84,7 @@ fn segments(connections: &[(FlowKey, FlowKey)]) -> Vec<Vec<u8>> {
     .collect()
 }
 
-/// What becomes of packets, and their XDP actions.
+/// Feeds packets; returns the results with their XDP actions.
 fn steered(stage: &Stage, packets: &[Vec<u8>]) -> Vec<(u32, Vec<u8>)> {
     let steered = packets.iter().map(|packet| {
         let mut out = Vec::new();
@@ -94,7 +94,7 @@ fn steered(stage: &Stage, packets: &[Vec<u8>]) -> Vec<(u32, Vec<u8>)> {
     steered.collect()
 }
 
-/// The same backends, source ports, bytes and checksums; of a difference the first is shown.
+/// Asserts equal backends, source ports, bytes and checksums; shows the first difference.
 fn assert_alike(found: &[(u32, Vec<u8>)], expected: &[(u32, Vec<u8>)]) {
     assert_eq!(found.len(), expected.len());
     for (number, (found, expected)) in found.iter().zip(expected).enumerate() {
@@ -109,7 +109,7 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
         let stage = Stage::raise(Balance::RoundRobin);
         let open = |number| (client(number), opened(&stage, client(number)));
         let mut connections: Vec<_> = first.map(open).collect();
-        // Begun, and never answered: not worth telling.
+        // Not answered by the backend: not exported.
         sent(&stage, client(1000), SYN);
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
@@ -137,7 +137,7 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
                 "{back:?} is a connection's of the first host"
             );
         }
-        // They go on beside new ones.
+        // They continue beside new ones.
         assert_alike(&steered(&stage, &packets), &expected);
     });
 }
@@ -152,7 +152,7 @@ fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
             source_addresses: &[FURTHER],
         });
         let open = |number| opened(&stage, client(number));
-        // Half of them are told of in the pass, half as they are established.
+        // Half of them are sent in the pass, half when they are established.
         let mut connections: Vec<FlowKey> = (0..50).map(open).collect();
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
@@ -207,7 +207,7 @@ fn a_connection_that_ends_at_the_active_host_ends_at_the_other() {
     on_a_host(move || {
         let stage = other_host();
         assert_eq!(import(&stage, &chunks), 3);
-        // A SYN of a connection that goes on would go to its old backend.
+        // A SYN of an existing connection would go to its previous backend.
         let (action, _) = sent(&stage, client(1), SYN);
         assert_eq!(action, XDP_TX);
         let verdicts = stage.dataplane.counters().expect("counters").verdicts;
@@ -222,7 +222,7 @@ fn a_connection_that_ends_at_the_active_host_ends_at_the_other() {
     });
 }
 
-/// A connection as a peer would tell of it.
+/// A record of a peer.
 fn record(number: u32, backend: u8, source_port: u16) -> Record {
     Record {
         client: client(number),
@@ -369,7 +369,8 @@ fn a_host_that_is_active_takes_nothing_in_even_without_a_peer_to_tell() {
 fn another_connection_in_an_old_one_s_place_leaves_nothing_of_it() {
     on_a_host(|| {
         let stage = other_host();
-        // This host had the address once, and the client's port and NAT's were in other hands.
+        // This host had the address before, and the client's port and NAT's belong to other
+        // connections.
         let old = opened(&stage, client(1));
         let other = opened(&stage, client(2));
         let told = record(1, other.source[3], other.destination_port);
@@ -411,7 +412,7 @@ fn the_network_is_asked_for_a_client_next_door_when_its_answers_are_dropped() {
     });
 }
 
-/// What the host knows of that client's MAC address.
+/// The host's neighbour entry of that client.
 fn neighbours() -> String {
     ip("neighbour show 172.31.0.99")
 }
@@ -429,7 +430,7 @@ fn ip(arguments: &str) -> String {
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-/// Addresses and ports of a client's packet as it goes to the backend.
+/// Addresses and ports of a client's packet towards the backend.
 fn told_to_backend(record: &Record) -> Vec<u8> {
     let ports = [
         record.source_port.to_be_bytes(),
@@ -446,7 +447,7 @@ fn changes_that_had_no_room_are_counted_and_the_next_pass_tells_of_them() {
         let stage = Stage::raise(Balance::RoundRobin);
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
-        // Nobody listens: the channel fills, and then the ring.
+        // The receiver does not read: the channel fills, then the ring buffer.
         for number in 0..BUSY {
             let back = opened(&stage, client(number));
             for (key, flags) in [(back, FIN_ACK), (client(number), FIN_ACK), (back, RST)] {
@@ -486,7 +487,7 @@ fn a_hundred_thousand_connections_are_carried_over() {
         let began = Instant::now();
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let chunks = pass(&mut receiver);
-        println!("{MANY} connections told of in {:?}", began.elapsed());
+        println!("{MANY} connections exported in {:?}", began.elapsed());
         let packets = segments(&connections[connections.len() - 1000..]);
         let expected = steered(&stage, &packets);
         (chunks, packets, expected)

@@ -1,4 +1,4 @@
-//! What the next agent makes of the maps that the one before it pinned.
+//! Adopting the pinned maps of an earlier agent.
 
 use std::time::{Duration, Instant};
 
@@ -72,8 +72,8 @@ fn a_thousand_backends_are_applied_without_a_wait_for_each() {
             source_addresses: &[],
         });
         let took = began.elapsed();
-        // The kernel's wait for running programs is some ten milliseconds: for each row of source ports
-        // it took nine seconds.
+        // The kernel waits about ten milliseconds for running programs: one wait per row of source
+        // ports took nine seconds.
         assert!(took < Duration::from_secs(4), "{took:?}");
         println!("1,000 backends applied in {took:?}");
         let client = TcpPacket::key(([198, 51, 100, 10], 40_000), (stage::VIP, 1249));

@@ -1,4 +1,4 @@
-//! A change of state is seen whole: each packet goes by the old ring or by the new one.
+//! Changes of state are atomic: each packet uses the old ring or the new one.
 
 use std::{
     collections::HashSet,
@@ -26,9 +26,8 @@ use crate::{
     stage::{self, Stage, VIP},
 };
 
-/// Last octets of the backends of three sets, which rings have in turn: what a half held two flips
-/// ago is another set than what it holds now. The sets differ in size, so that a slot of one ring is
-/// none of another's.
+/// Last octets of the backends in three sets, used in turn: a half held another set two flips ago.
+/// The sets differ in size, and share no backend.
 const SETS: [std::ops::Range<u8>; 3] = [2..18, 18..21, 21..28];
 /// Packets between two flips.
 const BETWEEN: u32 = 50;
@@ -41,17 +40,17 @@ fn no_packet_sees_a_mixture_of_two_rings() {
     }
 }
 
-/// Which rings were in force: the number of flips that had ended, and of those that had begun.
+/// The rings in force: numbers of flips that had ended, and of those that had begun.
 #[derive(Default)]
 struct Flips {
     ended: AtomicU32,
     begun: AtomicU32,
     over: AtomicBool,
-    /// Packets that came when no flip was under way.
+    /// Packets during no flip.
     between: AtomicU32,
 }
 
-/// What the packets met.
+/// Counts of the packets' results.
 #[derive(Debug, Default)]
 struct Met {
     steered: u32,
@@ -91,15 +90,15 @@ fn flip_under_traffic(balance: Balance) {
         "{met:?}"
     );
     assert!(met.during_a_flip > FLIPS, "{met:?}");
-    // A slot that was not filled names backend 0, which is none: there is no way to its address.
+    // An empty slot names backend 0, which does not exist: its address has no route.
     for reason in ["no_route", "no_neighbour"] {
         assert_eq!(counted(&stage, "drop", reason), 0, "{reason}");
     }
 }
 
-/// Sends SYNs for as long as rings are flipped, and checks where each of them goes.
+/// Sends SYNs while rings are flipped, and verifies their backends.
 fn feed(interface: u32, flips: &Flips) -> Met {
-    // The flips stay on the first CPU.
+    // The flips run on the first CPU.
     let mut cpus = CpuSet::new();
     for cpu in 1..CpuSet::count() {
         cpus.set(cpu).expect("a CPU that there can be");
@@ -132,7 +131,7 @@ fn feed(interface: u32, flips: &Flips) -> Met {
     met
 }
 
-/// The last octet of the backend that a SYN is steered to; `None` where it is not steered.
+/// Returns the last octet of the backend that a SYN is steered to; `None` if it is not steered.
 fn backend_of_syn(program: &Xdp, interface: u32, number: u32) -> Option<u8> {
     let [_, a, b, c] = number.to_be_bytes();
     let key = TcpPacket::key(([100, 64 + a, b, c], 40_000), (VIP, 8080));

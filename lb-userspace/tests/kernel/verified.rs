@@ -1,4 +1,4 @@
-//! How much the kernel's verifier has to walk through before it takes the programs.
+//! Limits on the verifier's work for each program.
 
 use aya::{
     maps::MapInfo,
@@ -11,8 +11,9 @@ use crate::{
     stage::{self, Stage},
 };
 
-/// Each program with the most instructions that the verifier may process, of the million that it is
-/// ready to (linux/bpf.h, `BPF_COMPLEXITY_LIMIT_INSNS`): room for other kernels, which walk other ways.
+/// Programs with the maximum number of instructions that the verifier may process, out of a limit
+/// of one million (linux/bpf.h, `BPF_COMPLEXITY_LIMIT_INSNS`). The margin is for other kernels,
+/// whose verifiers explore other paths.
 const BOUNDS: [(&str, u32); 3] = [
     ("lb", 50_000),
     ("lb_changing", 150_000),
@@ -25,7 +26,7 @@ fn the_verifier_is_done_with_each_program_long_before_its_limit() {
         let _stage = Stage::raise(Balance::RoundRobin);
         let connections = stage::settings().pin_path.join("maps/connections");
         let connections = MapInfo::from_pin(connections).expect("it is pinned").id();
-        // Other tests have loaded programs of these names as well.
+        // Other tests have loaded programs with these names, too.
         let is_ours = |program: &ProgramInfo| {
             let maps = program
                 .map_ids()

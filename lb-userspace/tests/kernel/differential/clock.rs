@@ -1,4 +1,4 @@
-//! The kernel's clock, as the host's tables are given it.
+//! A replica of the kernel's clock for the host's tables.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::{
     stage::{Stage, VIP},
 };
 
-/// The kernel's clock in its ticks; where it began does not matter.
+/// The kernel's clock in ticks, with an arbitrary start.
 pub(super) struct Clock {
     tick: Duration,
     ticks: u32,
-    /// The coarse clock, which stands still within a tick.
+    /// Time on the coarse clock, which is constant within a tick.
     coarse: Duration,
-    /// When the tick began, where that was seen.
+    /// When the tick began, if that was observed.
     began: Option<Duration>,
     looked: Duration,
 }
@@ -40,14 +40,14 @@ impl Clock {
         nix::time::clock_gettime(clock).expect("the time").into()
     }
 
-    /// Whether another tick has begun since the last look.
+    /// Whether another tick has begun since the last call.
     pub(super) fn has_moved(&self) -> bool {
         Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE) != self.coarse
     }
 
-    /// The tick that it is, and will be for longer than a packet takes: which connection is the oldest
-    /// depends on it. A tick is a little longer or shorter than its name while the time is being
-    /// corrected, so that only the coarse clock tells when one begins.
+    /// Returns the current tick, early enough in it for a packet to be handled: which connection is
+    /// the oldest depends on it. A tick is slightly longer or shorter than its nominal length while
+    /// the time is being corrected, so that only the coarse clock shows when one begins.
     pub(super) fn early_in_a_tick(&mut self) -> Tick {
         loop {
             let coarse = Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
@@ -71,8 +71,8 @@ impl Clock {
     }
 }
 
-/// The kernel's own times in a table. Where this thread lost the CPU to another between the look at
-/// the clock and the packet, they tell when the packet came.
+/// The times that the kernel recorded in a table. If this thread was preempted between reading the
+/// clock and feeding the packet, they show when the packet was handled.
 pub(super) struct Seen(Array<MapData, [u8; size_of::<Connection>()]>);
 
 impl Seen {
@@ -80,7 +80,7 @@ impl Seen {
         Self(pinned("maps/connections"))
     }
 
-    /// When the connections of the table were last seen.
+    /// Times of the last packets of all connections.
     fn times(&self) -> impl Iterator<Item = u32> {
         let connections = self
             .0
@@ -91,7 +91,7 @@ impl Seen {
             .map(|connection| connection.seen)
     }
 
-    /// The time of the last packet that was noted, if it is later than this.
+    /// Time of the last recorded packet, if it is later than `now`.
     pub(super) fn last_after(&self, now: Tick) -> Tick {
         let ahead = self
             .times()
@@ -100,8 +100,8 @@ impl Seen {
         Tick(now.0.wrapping_add(ahead.cast_unsigned()))
     }
 
-    /// Begins a first connection in both homes, and sets the host's clock by the time that the kernel
-    /// noted: a port that rests counts whole seconds of the clock.
+    /// Opens a first connection in kernel and host, and sets the host's clock to the time that the
+    /// kernel recorded: a resting port counts whole seconds of the clock.
     pub(super) fn set_clock(&self, clock: &mut Clock, stage: &Stage, host: &mut HostTables) {
         let key = TcpPacket::key(([198, 51, 100, 9], 40_000), (VIP, 80));
         let mut packet = TcpPacket::new(key, 0x02).bytes();

@@ -17,28 +17,28 @@ use lb_common::{
 
 use crate::stage::{self, BACKENDS, SOURCE_PORTS, Setup, Stage, VIP};
 
-/// The way to clients, as the stage has it.
+/// MAC address of the gateway to clients.
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 0x01];
 
-/// The way to backends.
+/// MAC address of the router to backends.
 const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x02];
 
-/// The way to the backends at the second interface.
+/// MAC address of the router at the second interface.
 const SECOND_ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0x03];
 
-/// The balancer's own MAC address.
+/// MAC address of the balancer.
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x68];
 
-/// That of its second interface.
+/// MAC address of the balancer's second interface.
 const SECOND_OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x69];
 
-/// Entries of the stage's connection table: few, for all are read now and then (see [`Seen`]).
+/// Entries of the connection table: few, because all are read regularly (see `Seen`).
 pub(super) const ENTRIES: u32 = 4096;
 
 pub(super) const DNAT_PORT: u16 = 81;
 
-/// A host with sixteen buckets and one line of source ports, a service that keeps its clients' addresses
-/// beside the one by NAT, and of each service one backend at a second interface.
+/// Builds a host with sixteen buckets and one line of source ports, one service with DNAT beside
+/// the one with NAT, and one backend of each service at a second interface.
 pub(super) fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
     let node = Node {
         interfaces: Interfaces::new(vec!["eth0".into(), "eth1".into()]).expect("two names"),
@@ -127,7 +127,7 @@ pub(super) fn small(balance: Balance, pick: Pick) -> (Stage, HostTables) {
     (stage, small)
 }
 
-/// A second interface, with the way to the second backend of each service.
+/// A second interface with routes to the second backend of each service.
 const SECOND_INTERFACE: &str = "
     ip link add eth1 address 02:00:00:00:00:69 type veth peer name peer1
     ip link set peer1 up
@@ -183,7 +183,7 @@ fn hertz() -> u32 {
     (1_000_000_000 / Duration::from(tick).as_nanos()) as u32
 }
 
-/// The tables as the agent fills the kernel's for the stage.
+/// Builds the tables with the same contents as the kernel's.
 pub(super) fn host_tables(stage: &Stage, pick: Pick) -> HostTables {
     let settings = Settings {
         secret: stage.dataplane.secret().expect("the kernel's settings"),

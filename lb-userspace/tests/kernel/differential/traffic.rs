@@ -1,4 +1,4 @@
-//! Packets of all kinds for both homes.
+//! Packets of all kinds for kernel and host.
 
 use std::net::Ipv4Addr;
 
@@ -10,20 +10,20 @@ use lb_common::{
 
 use crate::stage::VIP;
 
-/// Packets of connections that come, talk and go, among packets of every other kind.
+/// Generates packets of connections, mixed with packets of every other kind.
 pub(super) struct Traffic {
     random: u64,
     /// Ports of steered services.
     services: &'static [u16],
     /// The last connection of each client: the keys of the client's packets and of the backend's.
     begun: Vec<(FlowKey, FlowKey)>,
-    /// What comes next on a connection, last first.
+    /// The next packets of a connection, in reverse order.
     next: Vec<(FlowKey, u8)>,
-    /// Changes that both homes have told of.
+    /// Number of changes that kernel and host have exported.
     pub(super) told: usize,
 }
 
-/// Clients whose last connection is remembered.
+/// Maximum number of remembered connections.
 const BEGUN: usize = 4000;
 
 impl Traffic {
@@ -43,7 +43,7 @@ impl Traffic {
             return self.noise();
         }
         if self.next.is_empty() && !self.begun.is_empty() && self.below(64) == 0 {
-            // No connection stays for ever: a small table would hold established ones alone.
+            // Connections must end: otherwise a small table would hold only established ones.
             let which = self.below(self.begun.len());
             let (client, back) = self.begun[which];
             let ends = [(client, 0x11), (back, 0x11)];
@@ -79,7 +79,7 @@ impl Traffic {
         bytes
     }
 
-    /// Notes where a connection went, so that its backend can answer.
+    /// Records where a connection went, so that its backend can reply.
     pub(super) fn learn(&mut self, verdict: Verdict, packet: &[u8], bytes: &[u8]) {
         let (Verdict::Transmit(how) | Verdict::Redirect(how, _)) = verdict else {
             return;
@@ -149,8 +149,8 @@ impl Traffic {
         }
     }
 
-    /// Changes a few bytes, but for the sender's address: where answers go is the routing table's
-    /// business, and the host's stand-in knows the stage's clients only.
+    /// Changes a few bytes, but not the sender's address: the host's routes cover only the clients
+    /// of the test.
     fn damage(&mut self, bytes: &mut [u8], packet: &TcpPacket) {
         let source = 14 + 4 * packet.vlans.len() + 12;
         for _ in 0..=self.below(3) {
