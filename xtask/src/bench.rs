@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what the balancer costs, beside its peers, in one run.
+//! `cargo xtask bench`: benchmarks of the balancer beside its peers, in the same run.
 
 mod connections;
 mod cpu;
@@ -23,27 +23,30 @@ use serde::Serialize;
 
 use crate::workspace::Workspace;
 
-/// What is measured.
+/// The benchmarks.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
-    /// CPU time a request or connection of the HTTPS front, beside nginx and HAProxy
+    /// CPU time per request or connection of the HTTPS front, compared with nginx and HAProxy
     Http(HttpArguments),
-    /// Nanoseconds a packet of the XDP program, beside Katran's where an object of it is given
+    /// Nanoseconds per packet of the XDP program, compared with Katran's if an object of it is
+    /// given
     Xdp(xdp::XdpArguments),
-    /// CPU time of the agent while the backends of many pools go down and come back
+    /// CPU time of the agent while the backends of many pools go down and up
     Rings(RingsArguments),
-    /// Milliseconds without an answer when the active host is lost, beside HAProxy with keepalived
+    /// Milliseconds without service when the active host is lost, compared with HAProxy and
+    /// keepalived
     Failover(FailoverArguments),
-    /// Short connections a second, sustained, and the CPU time of each, beside nftables and HAProxy
+    /// Sustained rate of short connections, and CPU time per connection, compared with nftables and
+    /// HAProxy
     Connections(ConnectionsArguments),
-    /// What a SYN flood takes from established connections and honest clients
+    /// Effect of a SYN flood on established connections and legitimate clients
     Flood(FloodArguments),
 }
 
-/// How the HTTPS front is measured.
+/// Options of the HTTPS benchmark.
 #[derive(Args)]
 pub(crate) struct HttpArguments {
-    /// Rounds; each measures every proxy once
+    /// Number of rounds; each measures every proxy once
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Seconds of load on one proxy in one round
@@ -58,86 +61,87 @@ pub(crate) struct HttpArguments {
     /// An earlier build of lb, for `--proxy before`
     #[arg(long, value_name = "BINARY")]
     before: Option<PathBuf>,
-    /// Measure only works whose name contains this
+    /// Measure only loads whose name contains this
     #[arg(long)]
     only: Option<String>,
-    /// Write the figures to this file as well
+    /// Also write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Already within the namespaces that were made for it
+    /// Set in the child process that runs in its own namespaces
     #[arg(long, hide = true)]
     inside: bool,
 }
 
-/// How changes of state are measured.
+/// Options of the benchmark of state changes.
 #[derive(Args)]
 pub(crate) struct RingsArguments {
-    /// Pools, each of a service of its own
+    /// Number of pools, each with its own service
     #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pools: u16,
-    /// Backends of each pool
+    /// Number of backends in each pool
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=4096))]
     backends: u16,
-    /// Seconds, in each of which every backend changes its state once
+    /// Duration in seconds; every backend changes its state once a second
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=600))]
     seconds: u16,
-    /// Write the figures to this file as well
+    /// Also write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
-/// How failover is measured.
+/// Options of the failover benchmark.
 #[derive(Args)]
 pub(crate) struct FailoverArguments {
-    /// Rounds of each kind of loss with each setup
+    /// Number of rounds for each kind of loss and each setup
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Measure only these
     #[arg(long = "setup", value_parser = ["usual", "tuned", "lb"], default_values = ["usual", "tuned", "lb"])]
     setups: Vec<String>,
-    /// Write the figures to this file as well
+    /// Also write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
-/// How sustained load is measured.
+/// Options of the benchmark of sustained load.
 #[derive(Args)]
 pub(crate) struct ConnectionsArguments {
-    /// Seconds of each load on each setup
+    /// Duration in seconds of each load on each setup
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(10..=3600))]
     seconds: u32,
-    /// Measure only these; may be given more than once
+    /// Measure only this setup; may be repeated
     #[arg(long = "setup", value_parser = connections::SETUPS, default_values = connections::SETUPS)]
     setups: Vec<String>,
-    /// Measure only with these loads; may be given more than once
+    /// Measure only with this load; may be repeated
     #[arg(long = "load", value_parser = connections::LOADS, default_values = connections::LOADS)]
     loads: Vec<String>,
-    /// Write the figures to this file as well
+    /// Also write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
-/// How a flood is measured.
+/// Options of the flood benchmark.
 #[derive(Args)]
 pub(crate) struct FloodArguments {
-    /// How long the flood lasts, in seconds
+    /// Duration of the flood in seconds
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// Connections that are established before; each asks once every 5 seconds
+    /// Number of connections established before the flood; each sends a request every 5 seconds
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
     established: u32,
-    /// Packets of the flood a second; as many as one core can send, if not given
+    /// Packets per second of the flood [default: as many as one core can send]
     #[arg(long)]
     rate: Option<u32>,
-    /// Write the figures to this file as well
+    /// Also write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
-/// Measures, prints a table, and writes the figures where asked to.
+/// Runs a benchmark, prints a table, and writes the figures to a file if requested.
 ///
 /// # Errors
-/// The set-up or a build failed, or something could not be measured: never a slow figure.
+/// The set-up or a build failed, or the measurement is not valid. Invalid figures are never
+/// printed.
 pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Http(arguments) => http::run(workspace, arguments),

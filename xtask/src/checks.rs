@@ -1,4 +1,4 @@
-//! What can be said of the code without running it.
+//! Static checks of the code.
 
 use std::process::Command;
 
@@ -6,27 +6,27 @@ use anyhow::Context as _;
 
 use crate::{child, ebpf, setup, workspace::Workspace};
 
-/// The lock file says what the manifests say.
+/// Checks that the lock file matches the manifests.
 ///
 /// # Errors
-/// A manifest was changed, and the lock file not.
+/// The lock file is out of date.
 pub(crate) fn lock_file(workspace: &Workspace) -> anyhow::Result<()> {
     child::output(cargo(workspace).args(["metadata", "--locked", "--format-version=1"]))?;
     Ok(())
 }
 
-/// Every package is formatted.
+/// Checks the format of every package.
 ///
 /// # Errors
-/// One is not: with the difference.
+/// A package is not formatted; the difference is printed.
 pub(crate) fn format(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(cargo(workspace).args(["fmt", "--all", "--check"]))
 }
 
-/// Clippy has nothing to say of any target of the packages that are built for the host.
+/// Runs clippy on all targets of the packages that are built for the host.
 ///
 /// # Errors
-/// It has.
+/// Clippy has findings.
 pub(crate) fn clippy(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(cargo(workspace).arg("clippy").args(HOST_PACKAGES).args([
         "--all-targets",
@@ -36,15 +36,15 @@ pub(crate) fn clippy(workspace: &Workspace) -> anyhow::Result<()> {
     ]))
 }
 
-/// Clippy has nothing to say of `lb-ebpf`, compiled for the kernel.
+/// Runs clippy on `lb-ebpf`, compiled for the kernel.
 ///
 /// # Errors
-/// It has.
+/// Clippy has findings.
 pub(crate) fn clippy_ebpf(workspace: &Workspace) -> anyhow::Result<()> {
     ebpf::clippy(workspace)
 }
 
-/// Every link of the documentation leads somewhere, private items included.
+/// Builds the documentation, and checks that its links lead somewhere, private items included.
 ///
 /// # Errors
 /// rustdoc has a warning.
@@ -62,19 +62,19 @@ pub(crate) fn documentation(workspace: &Workspace) -> anyhow::Result<()> {
     )
 }
 
-/// Words are spelt as in British English, but for those that `typos.toml` lists.
+/// Checks that words are spelt as in British English, except for those that `typos.toml` lists.
 ///
 /// # Errors
-/// One is not: with its place and how it is spelt.
+/// A word is not: with its place and the right spelling.
 pub(crate) fn spelling(workspace: &Workspace) -> anyhow::Result<()> {
     let typos = setup::typos().context("typos is not installed: run `cargo xtask setup`")?;
     child::run(Command::new(typos).current_dir(&workspace.root))
 }
 
-/// Licences, sources and duplicates are as `deny.toml` allows.
+/// Checks licences, sources and duplicates of dependencies against `deny.toml`.
 ///
 /// # Errors
-/// They are not.
+/// A dependency violates a rule.
 pub(crate) fn dependencies(workspace: &Workspace) -> anyhow::Result<()> {
     let deny = ["deny", "check", "--hide-inclusion-graph"];
     child::run(
@@ -84,16 +84,16 @@ pub(crate) fn dependencies(workspace: &Workspace) -> anyhow::Result<()> {
     )
 }
 
-/// No dependency has a known weakness; the advisory list is fetched again.
+/// Checks dependencies against the current advisory list.
 ///
 /// # Errors
-/// One has, or the list could not be fetched.
+/// A dependency has an advisory, or the list cannot be fetched.
 pub(crate) fn advisories(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(cargo(workspace).args(["deny", "check", "advisories"]))
 }
 
-/// Selects all packages but the kernel's. Every command names the same ones: cargo unifies the
-/// features of what is selected together, and would otherwise recompile dependencies.
+/// Selects all packages except `lb-ebpf`. Every command selects the same ones, because cargo
+/// unifies the features of the selected packages, and would otherwise recompile dependencies.
 pub(crate) const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "lb-ebpf"];
 
 /// The host's cargo, in the repository.

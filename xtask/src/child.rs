@@ -1,4 +1,4 @@
-//! Other programs, run from here.
+//! Running other programs.
 
 use std::{
     env,
@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-/// A command whose environment is the one of the person who typed `cargo xtask`.
+/// A command with the environment of the user who typed `cargo xtask`.
 ///
-/// The cargo that runs xtask leaves its own variables behind (`CARGO`, `RUSTUP_TOOLCHAIN`,
-/// `CARGO_PKG_*`, …): a cargo or rustc of another toolchain would obey them.
+/// The cargo that runs xtask sets variables (`CARGO`, `RUSTUP_TOOLCHAIN`, `CARGO_PKG_*`, …) that
+/// would affect a cargo or rustc of another toolchain.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
@@ -27,12 +27,12 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Whom a command runs as.
+/// User that a command runs as.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Privilege {
-    /// Whoever runs xtask.
+    /// The user who runs xtask.
     User,
-    /// Root: as it is, or through sudo.
+    /// Root: directly, or through sudo.
     Root,
 }
 
@@ -40,7 +40,7 @@ impl Privilege {
     /// A command that runs with this privilege.
     ///
     /// # Errors
-    /// Root is needed, and this is neither root nor is there sudo.
+    /// Root is required, and sudo is not available.
     pub(crate) fn command(self, program: &str) -> anyhow::Result<Command> {
         if self == Self::User || is_root() {
             return Ok(command(program));
@@ -54,13 +54,13 @@ impl Privilege {
     }
 }
 
-/// Whether this process may do everything.
+/// Whether this process runs as root.
 pub(crate) fn is_root() -> bool {
-    // The owner of a process's entry is its effective user.
+    // The owner of `/proc/self` is the effective user.
     std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }
 
-/// Runs a command with its output shown; anything but success is an error.
+/// Runs a command and shows its output.
 ///
 /// # Errors
 /// It could not be started, or failed.
@@ -74,10 +74,10 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a command wrote to its standard output, trimmed.
+/// Runs a command and returns its standard output, trimmed.
 ///
 /// # Errors
-/// It could not be started, or failed: with what it wrote to its standard error.
+/// It could not be started, or failed; the error contains its standard error.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -94,8 +94,8 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Where a program lies, looked for as [`command`] does, and in the system's own directories
-/// that a user's `PATH` often lacks.
+/// Finds a program in the search path of [`command`], and in system directories that a user's
+/// `PATH` often lacks.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&search_path()?)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
@@ -103,7 +103,7 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The search path of [`command`] with one directory before all others.
+/// The search path of [`command`] with one directory in front.
 pub(crate) fn path_with_first(directory: &str) -> OsString {
     let mut path = OsString::from(directory);
     if let Some(rest) = search_path() {
@@ -113,7 +113,7 @@ pub(crate) fn path_with_first(directory: &str) -> OsString {
     path
 }
 
-/// A command as one would type it.
+/// A command as typed in a shell.
 pub(crate) fn line(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
@@ -123,7 +123,7 @@ pub(crate) fn line(command: &Command) -> String {
 }
 
 fn left_behind_by_cargo(name: &OsStr) -> bool {
-    // These say where cargo keeps its things and how it reaches the network: the user's, not ours.
+    // User settings of cargo's directories and network.
     const KEPT: [&str; 8] = [
         "CARGO_HOME",
         "CARGO_BUILD_JOBS",
@@ -151,7 +151,7 @@ fn left_behind_by_cargo(name: &OsStr) -> bool {
         || name.starts_with("CARGO_") && !KEPT.iter().any(|kept| name.starts_with(kept))
 }
 
-/// `PATH`, and where `cargo install` puts programs: Debian's cargo leaves that to the user.
+/// `PATH`, and the directory of `cargo install`, which Debian's cargo does not add.
 fn search_path() -> Option<OsString> {
     let path = env::var_os("PATH")?;
     let installed = env::var_os("CARGO_HOME")

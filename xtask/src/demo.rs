@@ -12,7 +12,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Builds the eBPF object and the agent, as they are to be used.
+/// Builds the eBPF object and the agent for use.
 ///
 /// # Errors
 /// A build failed.
@@ -24,7 +24,7 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds everything and becomes `lb-lab demo`.
+/// Builds everything and executes `lb-lab demo`.
 ///
 /// # Errors
 /// The set-up or a build failed, or the demo could not be started.
@@ -35,7 +35,7 @@ pub(crate) fn demo(workspace: &Workspace, once: bool) -> anyhow::Result<()> {
     release(workspace, &[&HOST_PACKAGES[..], &binaries].concat())?;
     let mut binary = OsString::from("LB_BINARY=");
     binary.push(workspace.release_binary("lb"));
-    // Through `env`, as sudo lets no variable pass.
+    // Through `env`, because sudo does not pass variables.
     let mut demo = Privilege::Root.command("env")?;
     demo.arg(binary)
         .arg(workspace.release_binary("lb-lab"))

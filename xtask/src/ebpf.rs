@@ -1,4 +1,4 @@
-//! The eBPF objects: built, and read back to see that what the agent needs is in them.
+//! Building the eBPF objects, and verifying their contents.
 
 mod build;
 mod elf;
@@ -10,10 +10,10 @@ pub(crate) mod toolchain;
 use self::toolchain::Toolchain;
 use crate::{child, workspace::Workspace};
 
-/// Builds every binary of `lb-ebpf` and prints what is in each.
+/// Builds every binary of `lb-ebpf` and prints its contents.
 ///
 /// # Errors
-/// No toolchain, a failed build, or an object that lacks something or is over its budget.
+/// No toolchain, a failed build, or an object that is incomplete or exceeds its budget.
 pub(crate) fn build_and_report(workspace: &Workspace) -> anyhow::Result<()> {
     let toolchain = Toolchain::find()?;
     println!("eBPF toolchain: {toolchain}");

@@ -1,4 +1,4 @@
-//! `cargo xtask …`: everything a person does to this repository.
+//! `cargo xtask …`: all tasks of this repository.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{bench::Bench, setup::Purpose, sim::SimArguments, workspace::Workspace};
 
-/// Everything a person does to this repository.
+/// Builds, tests, demo and benchmarks of lb
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -30,30 +30,30 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Find out what is missing on this machine, say why it is needed, and install it
+    /// List and install the tools that are missing on this machine
     Setup {
-        /// Only what this command needs; may be given more than once
+        /// Only the tools of this command; may be repeated
         #[arg(long = "for", value_name = "COMMAND", default_values = ["build", "demo", "test", "bench"])]
         purposes: Vec<Purpose>,
-        /// Say what would be installed, and install nothing
+        /// List what would be installed, without installing it
         #[arg(long)]
         dry_run: bool,
     },
-    /// Build the eBPF object, list what is in it, and fail if something is missing or too big
+    /// Build the eBPF object, list its contents, and fail if it is incomplete or exceeds a budget
     BuildEbpf,
-    /// Build the eBPF object and the agent, for use
+    /// Build the eBPF object and the agent for use
     Build,
-    /// Build everything, raise the lab and show the balancer at work
+    /// Build everything, and demonstrate the balancer in the lab
     Demo {
-        /// Run through once and end; not 0 if any step failed
+        /// Run once without interaction; exit status 0 if every step succeeded
         #[arg(long)]
         once: bool,
     },
-    /// Check the code and run every test: unit, property, kernel, end to end
+    /// Check the code and run all tests: unit, property, kernel, end to end
     Test,
-    /// Run the pair in a simulated world: lost packets, partitions, a slow EC2 API, crashes
+    /// Simulate the pair: lost packets, partitions, a slow EC2 API, crashes
     Sim(SimArguments),
-    /// Measure, beside peers, in one run
+    /// Run a benchmark, compared with peers in the same run
     #[command(subcommand)]
     Bench(Bench),
     /// Check the code only: format, spelling, clippy, documentation, dependencies

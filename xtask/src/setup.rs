@@ -1,4 +1,4 @@
-//! What a machine must have before the repository can be built, tried or tested.
+//! Tools that the repository needs to be built, tried and tested.
 
 mod apt;
 mod install;
@@ -13,7 +13,7 @@ use self::need::{NEEDS, Need};
 pub(crate) use self::probe::typos;
 use crate::table::{Column, Table};
 
-/// What a machine is to be made ready for.
+/// Purpose of the set-up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Purpose {
     /// `cargo xtask build-ebpf` and `build`.
@@ -26,7 +26,7 @@ pub(crate) enum Purpose {
     Bench,
 }
 
-/// Prints every need with its state and installs what is missing.
+/// Prints all needs with their state, and installs those that are missing.
 ///
 /// # Errors
 /// Something is missing and cannot be installed here, or an installation failed.
@@ -42,15 +42,15 @@ pub(crate) fn run(purposes: &[Purpose], dry_run: bool) -> anyhow::Result<()> {
     if !dry_run {
         return install(&needs, &missing);
     }
-    println!("To be done:");
+    println!("Required steps:");
     for remedy in install::plan(&missing)? {
         println!("  {remedy}");
     }
-    println!("\nJudged by the lists of packages on this machine, which may be out of date.");
+    println!("\nBased on the package lists of this machine, which may be out of date.");
     Ok(())
 }
 
-/// The set-up that a command does by itself: silent but for one line where nothing is missing.
+/// The set-up that a command runs itself: prints one line if nothing is missing.
 ///
 /// # Errors
 /// As [`run`].
@@ -66,10 +66,10 @@ pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
     install(&needs, &unmet(states))
 }
 
-/// A need, and what was found of it.
+/// A need with its state.
 struct State {
     need: &'static Need,
-    /// Where or what it is; `None` when it is missing.
+    /// Path or version; `None` if missing.
     found: Option<String>,
 }
 
@@ -132,10 +132,10 @@ fn install(needs: &[&'static Need], missing: &[&'static Need]) -> anyhow::Result
     let left: Vec<_> = unmet(examine(needs)).iter().map(|need| need.name).collect();
     if !left.is_empty() {
         bail!(
-            "everything was installed, yet these were not found afterwards: {}",
+            "installation succeeded, but these are still missing: {}",
             left.join(", ")
         );
     }
-    println!("setup: done, nothing is missing any more");
+    println!("setup: complete");
     Ok(())
 }

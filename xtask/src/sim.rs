@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: the pair in a simulated world.
+//! `cargo xtask sim`: simulation of the pair.
 
 use clap::Args;
 
@@ -8,19 +8,19 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Runs in `cargo xtask test`.
+/// Number of runs in `cargo xtask test`.
 const SEEDS: u64 = 100_000;
 
-/// Which runs.
+/// Options of the simulation.
 #[derive(Args)]
 pub(crate) struct SimArguments {
-    /// How many runs
+    /// Number of runs
     #[arg(long, default_value_t = SEEDS)]
     seeds: u64,
-    /// The seed of the first run
+    /// Seed of the first run
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// One run, with a trace of all that happens
+    /// Run only this seed, with a trace of all events
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct SimArguments {
 /// Builds the simulator and runs it.
 ///
 /// # Errors
-/// It could not be built, or a run ended as it must not: the simulator has said which one, and why.
+/// The build failed, or a run violated an invariant, which the simulator has printed.
 pub(crate) fn run(workspace: &Workspace, arguments: &SimArguments) -> anyhow::Result<()> {
     child::run(
         cargo(workspace)
@@ -46,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &SimArguments) -> anyhow::Re
     child::run(&mut sim)
 }
 
-/// As many runs as a test of the whole has.
+/// The number of runs that `cargo xtask test` has.
 ///
 /// # Errors
 /// As [`run`].

@@ -1,4 +1,4 @@
-//! Steps that are taken one after the other, timed, and summed up at the end.
+//! A sequence of timed steps with a summary.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use anyhow::bail;
 
 use crate::table::{Column, Table};
 
-/// The steps taken so far.
+/// The completed steps.
 #[derive(Default)]
 pub(crate) struct Steps {
     taken: Vec<Step>,
@@ -28,7 +28,7 @@ enum Outcome {
 }
 
 impl Steps {
-    /// Takes a step and says how it went; whether it passed.
+    /// Runs a step and prints its outcome. Returns whether it passed.
     pub(crate) fn take(
         &mut self,
         name: &'static str,
@@ -55,7 +55,7 @@ impl Steps {
         passed
     }
 
-    /// Notes that a step is not taken on this machine, and why.
+    /// Records that a step is skipped, and why.
     pub(crate) fn skip(&mut self, name: &'static str, why: &'static str) {
         println!("\n=== {name}: skipped: {why}");
         self.taken.push(Step {
@@ -83,7 +83,7 @@ impl Steps {
             ]);
         }
         let total: Duration = self.taken.iter().map(|step| step.took).sum();
-        println!("\n{table}\n  {:.0} seconds in all", total.as_secs_f64());
+        println!("\n{table}\n  {:.0} seconds in total", total.as_secs_f64());
         let failed: Vec<_> = self
             .taken
             .iter()

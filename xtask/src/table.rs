@@ -1,14 +1,14 @@
-//! Tables of plain text.
+//! Plain-text tables.
 
 use std::fmt;
 
-/// Rows under a heading, each column as wide as its widest cell.
+/// Rows under a heading; each column is as wide as its widest cell.
 pub(crate) struct Table<const COLUMNS: usize> {
     columns: [Column; COLUMNS],
     rows: Vec<[String; COLUMNS]>,
 }
 
-/// A column's heading and which edge its cells keep to.
+/// Heading and alignment of a column.
 pub(crate) enum Column {
     /// Text.
     Left(&'static str),
@@ -53,7 +53,7 @@ impl<const COLUMNS: usize> fmt::Display for Table<COLUMNS> {
     }
 }
 
-/// A number with its thousands set apart: `1,048,576`.
+/// Formats a number with grouped thousands: `1,048,576`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

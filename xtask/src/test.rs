@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that says whether the repository is sound.
+//! `cargo xtask test`: all checks and tests.
 
 use std::{env::consts::ARCH, process::Command};
 
@@ -11,10 +11,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Runs every check and every test, and sums up.
+/// Runs all checks and tests, and prints a summary.
 ///
 /// # Errors
-/// One of them failed; the rest ran all the same, unless nothing could be built.
+/// One of them failed. The others ran nevertheless, unless nothing could be built.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     if steps.take("set-up", || setup::ensure(Purpose::Test))
@@ -64,7 +64,7 @@ fn static_checks(steps: &mut Steps, workspace: &Workspace) {
     steps.take("documentation", || checks::documentation(workspace));
 }
 
-/// One profile serves checks, unit tests and the binaries of the end-to-end tests, so that no
+/// Checks, unit tests and the binaries of the end-to-end tests share one profile, so that no
 /// dependency is compiled twice.
 fn build(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(
@@ -79,7 +79,7 @@ fn unit_tests(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(cargo_test(workspace).args(["--lib", "--bins"]))
 }
 
-/// Tests that ask the kernel or raise the lab: they need root.
+/// Tests of the kernel and the lab: they need root.
 fn integration_tests(workspace: &Workspace) -> anyhow::Result<()> {
     let mut tests = cargo_test(workspace);
     tests
@@ -105,7 +105,7 @@ fn miri_is_usable() -> bool {
     child::output(nightly_cargo().args(["miri", "setup"])).is_ok()
 }
 
-/// Undefined behaviour and overflow in the packet logic show here, on whatever the tests feed it.
+/// Runs the tests of the packet logic under Miri, which detects undefined behaviour and overflow.
 fn miri(workspace: &Workspace) -> anyhow::Result<()> {
     child::run(
         nightly_cargo()

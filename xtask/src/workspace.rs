@@ -1,4 +1,4 @@
-//! Where things lie in this repository.
+//! Paths in this repository.
 
 use std::{
     env,
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 pub(crate) struct Workspace {
     /// The directory of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// Where cargo builds; `CARGO_TARGET_DIR` where that is set.
+    /// Cargo's target directory; `CARGO_TARGET_DIR` if it is set.
     pub(crate) target: PathBuf,
 }
 
@@ -19,7 +19,7 @@ impl Workspace {
     /// The workspace that this program was built from.
     ///
     /// # Errors
-    /// The repository was moved away since.
+    /// The repository was moved since.
     pub(crate) fn find() -> anyhow::Result<Self> {
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = package
@@ -27,26 +27,26 @@ impl Workspace {
             .filter(|root| root.join("Cargo.toml").is_file())
             .with_context(|| {
                 format!(
-                    "this xtask was built in {}, where there is no workspace any more: \
-                     start it with `cargo xtask` in the repository",
+                    "this xtask was built in {}, which is no longer a workspace: \
+                     run `cargo xtask` in the repository",
                     package.display()
                 )
             })?
             .to_owned();
         let target = env::var_os("CARGO_TARGET_DIR")
             .filter(|directory| !directory.is_empty())
-            // A relative one is relative to where cargo was called, as xtask was.
+            // A relative path is relative to the working directory of cargo and xtask.
             .map_or_else(|| Ok(root.join("target")), std::path::absolute)
-            .context("CARGO_TARGET_DIR names no directory")?;
+            .context("CARGO_TARGET_DIR is not a valid path")?;
         Ok(Self { root, target })
     }
 
-    /// A binary that was built as it is to be used.
+    /// Path of a release binary.
     pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)
     }
 
-    /// Where `build-ebpf` puts its objects: one `NAME.o` for each binary of `lb-ebpf`.
+    /// Output directory of `build-ebpf`: one `NAME.o` for each binary of `lb-ebpf`.
     pub(crate) fn ebpf_objects(&self) -> PathBuf {
         self.target.join("ebpf")
     }

@@ -1,4 +1,4 @@
-//! How many short connections a second a balancer sustains, and what CPU time each costs.
+//! Sustained rate of short connections, and CPU time per connection.
 
 mod figures;
 mod report;
@@ -17,17 +17,16 @@ use crate::{
 };
 use figures::{Figures, Measured};
 
-/// The setups by the lab's names, in the order of the table.
+/// Setups by their names in the lab, in the order of the table.
 pub(super) const SETUPS: [&str; 4] = ["lb", "dnat", "nftables", "haproxy"];
 
-/// The loads by the lab's names, in the order of the table.
+/// Loads by their names in the lab, in the order of the table.
 pub(super) const LOADS: [&str; 4] = ["wrk", "client-closes", "many-clients", "many-clients-close"];
 
-/// Builds the agent and the lab, and has the lab load each setup.
+/// Builds the agent and the lab, and runs each load on each setup in the lab.
 ///
 /// # Errors
-/// The set-up or a build failed, or a setup was not measured: never a slow figure, nor a
-/// connection that failed.
+/// The set-up or a build failed, or the measurement of a setup is not valid.
 pub(crate) fn run(workspace: &Workspace, arguments: &ConnectionsArguments) -> anyhow::Result<()> {
     setup::ensure(Purpose::Bench)?;
     ebpf::build_and_report(workspace)?;
@@ -44,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &ConnectionsArguments) -> an
         .args(["connections", "--seconds", &arguments.seconds.to_string()])
         .args(arguments.setups.iter().flat_map(|setup| ["--setup", setup]))
         .args(arguments.loads.iter().flat_map(|load| ["--load", load]))
-        // It says how far it is.
+        // The lab reports its progress.
         .stderr(Stdio::inherit());
     let printed = child::output(&mut lab).context("the lab ended without figures")?;
     let measured: Measured = serde_json::from_str(&printed)

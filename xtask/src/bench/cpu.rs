@@ -1,12 +1,12 @@
-//! The CPU time of a process and all that descend from it.
+//! CPU time of a process and its descendants.
 
 use std::{collections::HashMap, fs, time::Duration};
 
 /// `USER_HZ`: the unit of times in `/proc/PID/stat`, 100 on every architecture Linux shows it to.
 const TICKS_A_SECOND: u32 = 100;
 
-/// User and system time that a process and its living descendants have used; of its dead ones
-/// those that were waited for.
+/// User and system time of a process and its living descendants, and of dead ones that were waited
+/// for.
 pub(crate) fn of_tree(root: u32) -> Duration {
     let processes = processes();
     let ticks: u32 = processes
@@ -29,7 +29,7 @@ fn processes() -> HashMap<u32, Process> {
         .flatten()
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            // A process may end while it is read.
+            // A process may end while it is being read.
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
             Some((pid, parse(&stat)?))
         })

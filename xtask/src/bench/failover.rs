@@ -1,4 +1,4 @@
-//! How long nobody answers when the active host is lost.
+//! Time without service after the loss of the active host.
 
 use std::process::Stdio;
 
@@ -15,7 +15,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Builds the agent and the lab, and has the lab lose the active host again and again.
+/// Builds the agent and the lab, and runs the failovers in the lab.
 ///
 /// # Errors
 /// The set-up or a build failed, or a setup did not fail over.
@@ -34,7 +34,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &FailoverArguments) -> anyho
         .arg(workspace.release_binary("lb-lab"))
         .args(["failover", "--rounds", &arguments.rounds.to_string()])
         .args(arguments.setups.iter().flat_map(|setup| ["--setup", setup]))
-        // It says how far it is.
+        // The lab reports its progress.
         .stderr(Stdio::inherit());
     let measured = child::output(&mut lab).context("failover was not measured")?;
     let figures = Figures {
@@ -58,12 +58,12 @@ struct Figures {
     gaps: Vec<Gaps>,
 }
 
-/// What one setup took for one kind of loss.
+/// Results of one setup for one kind of loss.
 #[derive(Deserialize, Serialize)]
 struct Gaps {
     setup: String,
     lost: String,
-    /// One figure a round.
+    /// One figure per round.
     milliseconds: Samples,
 }
 
@@ -119,13 +119,13 @@ fn cell(figure: Option<String>) -> String {
     figure.unwrap_or_else(|| "-".to_owned())
 }
 
-/// What is lost, as the lab and as people call it.
+/// Kinds of loss: name in the lab, and label.
 const LOSSES: [(&str, &str); 2] = [
     ("process", "the balancer, kill -9"),
     ("host", "the host, cut off"),
 ];
 
-/// The setups, as the lab and as people call them.
+/// Setups: name in the lab, and label.
 const SETUPS: [(&str, &str); 3] = [
     ("usual", "HAProxy, keepalived: as usual"),
     ("tuned", "HAProxy, keepalived: 100 ms adverts"),

@@ -1,4 +1,4 @@
-//! What a SYN flood takes from everybody else.
+//! Effect of a SYN flood on other clients.
 
 use std::{collections::BTreeMap, process::Stdio};
 
@@ -15,14 +15,15 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The part of the honest clients that must be served, of 1.
+/// Minimum share (0 to 1) of legitimate clients that must be served.
 const SERVED: f64 = 0.99;
 
-/// Builds the agent and the lab, and has the lab flood the agent.
+/// Builds the agent and the lab, and floods the agent in the lab.
 ///
 /// # Errors
-/// The set-up or a build failed; or an established connection was lost, more than 1% of the honest
-/// clients were not served, or a packet is in no counter. The figures are printed all the same.
+/// The set-up or a build failed; or an established connection was lost, more than 1% of the
+/// legitimate clients were not served, or a packet was not counted. The figures are printed in any
+/// case.
 pub(crate) fn run(workspace: &Workspace, arguments: &FloodArguments) -> anyhow::Result<()> {
     setup::ensure(Purpose::Bench)?;
     ebpf::build_and_report(workspace)?;
@@ -39,7 +40,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &FloodArguments) -> anyhow::
         .args(["flood", "--seconds", &arguments.seconds.to_string()])
         .args(["--established", &arguments.established.to_string()])
         .args(arguments.rate.map(|rate| format!("--rate={rate}")))
-        // It says how far it is.
+        // The lab reports its progress.
         .stderr(Stdio::inherit());
     let measured = child::output(&mut lab).context("the flood was not measured")?;
     let figures = Figures {
@@ -72,7 +73,7 @@ struct Figures {
     outcome: Outcome,
 }
 
-/// What `lb-lab flood` prints.
+/// Output of `lb-lab flood`.
 #[derive(Deserialize, Serialize)]
 struct Outcome {
     flood: Flood,
@@ -80,7 +81,7 @@ struct Outcome {
     honest: Honest,
     /// Packets that the balancer's interface received.
     received: u64,
-    /// Packets received that no verdict counts, or the other way round.
+    /// Difference between received packets and packets counted by verdict.
     unexplained: u64,
     verdicts: Vec<Verdict>,
 }
@@ -117,7 +118,7 @@ impl Outcome {
         self.established.lost.values().sum()
     }
 
-    /// The part of the honest clients that was served, of 1.
+    /// Share (0 to 1) of legitimate clients that were served.
     fn served(&self) -> f64 {
         let failed: u64 = self.honest.failed.values().sum();
         self.honest.answered as f64 / (self.honest.answered + failed).max(1) as f64

@@ -1,4 +1,4 @@
-//! CPU time of the HTTPS front, beside nginx and HAProxy.
+//! CPU time of the HTTPS front, compared with nginx and HAProxy.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,10 +22,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Builds what is measured, then measures it in namespaces of its own.
+/// Builds the binaries and measures in separate namespaces.
 ///
 /// # Errors
-/// The set-up or a build failed, a proxy did not start, or a load was not all served.
+/// The set-up or a build failed, a proxy did not start, or some requests were not served.
 pub(crate) fn run(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::Result<()> {
     if arguments.inside {
         return measure(workspace, arguments);
@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::R
     namespace::enter("--inside")
 }
 
-/// Everything that was measured, and how.
+/// All figures, and the parameters of the run.
 #[derive(Serialize)]
 struct Figures {
     machine: Machine,
@@ -53,14 +53,14 @@ struct Figures {
 struct WorkFigures {
     work: &'static str,
     unit: &'static str,
-    /// Of each proxy, one figure a round.
+    /// One figure per round for each proxy.
     cpu_microseconds: BTreeMap<Kind, Samples>,
 }
 
 fn measure(workspace: &Workspace, arguments: &HttpArguments) -> anyhow::Result<()> {
     if !WORKS.iter().any(|work| is_wanted(work, arguments)) {
         let names = WORKS.map(|work| work.name).join("; ");
-        bail!("--only is part of no work's name: these are {names}");
+        bail!("--only matches no load; the loads are {names}");
     }
     namespace::furnish()?;
     let directory = tempfile::Builder::new().prefix("lb-bench-").tempdir()?;
@@ -123,8 +123,8 @@ fn versions(programs: &Programs, kinds: &[Kind]) -> anyhow::Result<BTreeMap<Kind
         .collect()
 }
 
-/// Measures one work. Within a round the proxies follow one another at once, as the machine's
-/// clock wanders; who is first changes from round to round.
+/// Measures one load. Within a round, the proxies follow one another immediately, because the
+/// machine's clock speed varies; the order rotates from round to round.
 fn rounds(
     work: &Work,
     proxies: &[Proxy],
@@ -137,9 +137,9 @@ fn rounds(
         cpu_microseconds: BTreeMap::new(),
     };
     for proxy in proxies {
-        // Fills caches and pools of connections; not counted.
+        // Warm-up of caches and connection pools; not counted.
         work.load(proxy.kind.port(), 1, site)
-            .with_context(|| format!("{} did not get warm", proxy.kind.name()))?;
+            .with_context(|| format!("the warm-up of {} failed", proxy.kind.name()))?;
     }
     for round in 0..arguments.rounds {
         eprintln!("{}: round {} of {}", work.name, round + 1, arguments.rounds);
@@ -153,12 +153,12 @@ fn rounds(
     Ok(figures)
 }
 
-/// CPU microseconds that a proxy spends on one request or connection.
+/// CPU microseconds of a proxy per request or connection.
 fn cost(work: &Work, proxy: &Proxy, site: &Site, seconds: u32) -> anyhow::Result<f64> {
     let before = cpu::of_tree(proxy.pid());
     let count = work
         .load(proxy.kind.port(), seconds, site)
-        .with_context(|| format!("{} was not measured", proxy.kind.name()))?;
+        .with_context(|| format!("could not measure {}", proxy.kind.name()))?;
     let spent = cpu::of_tree(proxy.pid()).saturating_sub(before);
     if count == 0 || spent < Duration::from_millis(50) {
         bail!(
@@ -170,7 +170,7 @@ fn cost(work: &Work, proxy: &Proxy, site: &Site, seconds: u32) -> anyhow::Result
     Ok(spent.as_secs_f64() * 1e6 / f64::from(count))
 }
 
-/// `lb` beside other proxies.
+/// `lb` and other proxies.
 fn beside_peers(works: &[WorkFigures]) -> Table<7> {
     let mut table = Table::new([
         Column::Left("HTTPS, TLS 1.3, P-256"),
@@ -195,7 +195,7 @@ fn beside_peers(works: &[WorkFigures]) -> Table<7> {
     table
 }
 
-/// `lb` beside an earlier build, and beside itself with the access log on.
+/// `lb` and an earlier build, and `lb` with the access log.
 fn beside_itself(works: &[WorkFigures]) -> Table<7> {
     let mut table = Table::new([
         Column::Left("HTTPS, TLS 1.3, P-256"),

@@ -1,4 +1,4 @@
-//! What is asked of a proxy, and by which program.
+//! Loads of a proxy, and their tools.
 
 use std::process::Command;
 
@@ -9,27 +9,27 @@ use crate::child;
 
 /// One kind of load.
 pub(crate) struct Work {
-    /// What it is, for people and for the figures' file.
+    /// Name in the table and in the file.
     pub(crate) name: &'static str,
-    /// What the CPU time is divided by.
+    /// Unit that the CPU time is divided by.
     pub(crate) unit: &'static str,
     tool: Tool,
 }
 
 #[derive(Clone, Copy)]
 enum Tool {
-    /// Keep-alive HTTP/1.1 for a path.
+    /// Keep-alive HTTP/1.1 requests for a path.
     Wrk(&'static str),
-    /// HTTP/2 for a path.
+    /// HTTP/2 requests for a path.
     H2load(&'static str),
     /// New connections without a request.
     Handshakes,
     /// Connections that resume a session, with a request: TLS 1.3 sends the ticket after the
-    /// handshake, so that a client which never reads has none to resume with.
+    /// handshake, so that a client that never reads has none.
     Resumptions,
 }
 
-/// All works, in the order of the table.
+/// All loads, in the order of the table.
 pub(crate) const WORKS: [Work; 5] = [
     Work {
         name: "HTTP/1.1 keep-alive, 1 KiB",
@@ -62,8 +62,7 @@ impl Work {
     /// Loads a proxy's port; returns how many requests or connections were served.
     ///
     /// # Errors
-    /// The tool failed, or anything was answered otherwise than wished: a figure of failures would
-    /// mean nothing.
+    /// The tool failed, or any response was not the expected one.
     pub(crate) fn load(&self, port: u16, seconds: u32, site: &Site) -> anyhow::Result<u64> {
         let output = child::output(&mut self.command(port, seconds, site))?;
         let count = match self.tool {
@@ -78,7 +77,10 @@ impl Work {
         });
         served.with_context(|| {
             let output = readable(&output);
-            format!("the load \"{}\" was not all served:\n{output}\n", self.name)
+            format!(
+                "the load \"{}\" was not fully served:\n{output}\n",
+                self.name
+            )
         })
     }
 
@@ -118,20 +120,20 @@ impl Work {
     }
 }
 
-/// Without the lines that hold a letter for each connection.
+/// Removes the lines with one letter per connection.
 fn readable(output: &str) -> String {
     let lines: Vec<_> = output.lines().filter(|line| line.len() < 200).collect();
     lines.join("\n")
 }
 
-/// `91220 requests in 3.00s, 108.53MB read`, and no line of errors.
+/// Parses `91220 requests in 3.00s, 108.53MB read`, without lines of errors.
 fn count_wrk(output: &str) -> anyhow::Result<u64> {
     for trouble in ["Socket errors", "Non-2xx"] {
         if let Some(line) = output.lines().find(|line| line.contains(trouble)) {
-            bail!("wrk says: {}", line.trim());
+            bail!("wrk reports: {}", line.trim());
         }
     }
-    number_before(output, " requests in ").context("wrk does not say how many requests it made")
+    number_before(output, " requests in ").context("wrk does not report the number of requests")
 }
 
 /// `requests: 100 total, 100 started, 100 done, 100 succeeded, 0 failed, 0 errored, 0 timeout`.
@@ -139,13 +141,13 @@ fn count_h2load(output: &str) -> anyhow::Result<u64> {
     let line = output
         .lines()
         .find(|line| line.starts_with("requests: "))
-        .context("h2load does not say how many requests it made")?;
+        .context("h2load does not report the number of requests")?;
     for trouble in [" failed", " errored", " timeout"] {
         if number_before(line, trouble) != Some(0) {
-            bail!("h2load says: {line}");
+            bail!("h2load reports: {line}");
         }
     }
-    number_before(line, " succeeded").context("h2load counts no successes")
+    number_before(line, " succeeded").context("h2load reports no succeeded requests")
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -157,7 +159,7 @@ enum Session {
 /// `812 connections in 0.43s; …`, after one letter for each connection: `r` for a resumed one.
 fn count_s_time(output: &str, session: Session) -> anyhow::Result<u64> {
     let count = number_before(output, " connections in ")
-        .context("s_time does not say how many connections it made")?;
+        .context("s_time does not report the number of connections")?;
     let resumed = output
         .lines()
         .map(str::trim)
@@ -169,16 +171,16 @@ fn count_s_time(output: &str, session: Session) -> anyhow::Result<u64> {
         Session::Resumed => resumed >= count,
     };
     if !fits {
-        bail!("of {count} connections {resumed} resumed a session");
+        bail!("only {resumed} of {count} connections resumed a session");
     }
     let bytes = number_before(output, " bytes read per connection").unwrap_or_default();
     if session == Session::Resumed && bytes < 1_024 {
-        bail!("the answers had {bytes} bytes each, the file alone has 1,024");
+        bail!("responses had {bytes} bytes each, but the file alone has 1,024");
     }
     Ok(count)
 }
 
-/// The number that stands directly before a text's first place.
+/// Parses the number directly before the first occurrence of a text.
 fn number_before(output: &str, text: &str) -> Option<u64> {
     let (before, _) = output.split_once(text)?;
     before

@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! Description of the machine.
 
 use std::{fmt, fs, thread};
 
@@ -13,7 +13,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This one, as far as it tells.
+    /// Describes this machine.
     pub(crate) fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let processor = read("/proc/cpuinfo")

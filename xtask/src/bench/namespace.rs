@@ -1,5 +1,5 @@
-//! Network, mounts and processes of its own for a measurement: nothing outside is touched, and
-//! all of it ends with the first process, however that ends.
+//! Separate network, mount and process namespaces for a measurement: nothing outside is changed,
+//! and everything ends with the first process, however it ends.
 
 use std::{env, ffi::OsString};
 
@@ -10,19 +10,19 @@ use crate::child::{self, Privilege};
 /// The address that proxies listen on.
 pub(crate) const ADDRESS: &str = "192.0.2.1";
 
-/// The interface that has it.
+/// Interface with this address.
 pub(crate) const INTERFACE: &str = "lb0";
 
-/// Interfaces without an address, for agents that are measured beside the first: each attaches its
-/// program to an interface of its own.
+/// Interfaces without an address, for further agents: each attaches its program to its own
+/// interface.
 pub(crate) const OTHER_INTERFACES: [&str; 2] = ["lb1", "lb2"];
 
-/// Runs this very command again within new namespaces, with one more argument.
+/// Runs this command again in new namespaces, with one more argument.
 ///
 /// # Errors
-/// No root, no namespaces, or the command's own failure.
+/// Root or namespaces are not available, or the command failed.
 pub(crate) fn enter(argument: &str) -> anyhow::Result<()> {
-    let xtask = env::current_exe().context("this program does not know where it lies")?;
+    let xtask = env::current_exe().context("cannot determine the path of this program")?;
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     child::run(
         Privilege::Root
@@ -35,10 +35,11 @@ pub(crate) fn enter(argument: &str) -> anyhow::Result<()> {
     )
 }
 
-/// Raises loopback and pairs of virtual interfaces, and mounts what belongs to the namespaces.
+/// Configures loopback and pairs of virtual interfaces, and mounts the file systems of the
+/// namespaces.
 ///
 /// # Errors
-/// The kernel's refusal.
+/// The kernel refuses an operation.
 pub(crate) fn furnish() -> anyhow::Result<()> {
     for interface in OTHER_INTERFACES.into_iter().chain([INTERFACE]) {
         let peer = format!("{interface}-peer");
@@ -52,9 +53,9 @@ pub(crate) fn furnish() -> anyhow::Result<()> {
     let steps: [&[&str]; 4] = [
         &["ip", "link", "set", "lo", "up"],
         &["ip", "address", "add", &address, "dev", INTERFACE],
-        // sysfs shows the interfaces of the namespace it was mounted in.
+        // sysfs shows the interfaces of the namespace in which it was mounted.
         &["mount", "-t", "sysfs", "sysfs", "/sys"],
-        // Pins of the measured agent vanish with this mount.
+        // Pins of the measured agent are removed with this mount.
         &["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"],
     ];
     steps.into_iter().try_for_each(run)

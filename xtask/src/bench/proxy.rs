@@ -1,4 +1,4 @@
-//! The proxies that are measured, each set up as its own documentation advises for this work.
+//! The measured proxies, each configured as its documentation recommends for this load.
 
 use std::{
     fs,
@@ -17,15 +17,15 @@ use super::{
 };
 use crate::child;
 
-/// Which proxy.
+/// A proxy.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// Ours.
+    /// `lb`.
     Lb,
-    /// Ours, with the access log on: a line of JSON for each request, to a file.
+    /// `lb` with the access log: a line of JSON per request, to a file.
     Logged,
-    /// An earlier build of ours.
+    /// An earlier build of `lb`.
     Before,
     /// nginx, from the distribution.
     Nginx,
@@ -34,27 +34,27 @@ pub(crate) enum Kind {
     HaProxy,
 }
 
-/// Where the binaries of `lb` are.
+/// Paths of the binaries of `lb`.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// The one that is measured.
+    /// The measured build.
     pub(crate) lb: PathBuf,
     /// An earlier build.
     pub(crate) before: Option<PathBuf>,
 }
 
-/// A proxy that runs.
+/// A running proxy.
 pub(crate) struct Proxy {
-    /// Which.
+    /// Kind of the proxy.
     pub(crate) kind: Kind,
     running: Running,
 }
 
 impl Kind {
-    /// Ours and its peers.
+    /// `lb` and its peers.
     pub(crate) const PEERS: [Self; 3] = [Self::Lb, Self::Nginx, Self::HaProxy];
 
-    /// As people write it.
+    /// Display name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lb => "lb",
@@ -65,7 +65,7 @@ impl Kind {
         }
     }
 
-    /// The port that it serves HTTPS on.
+    /// HTTPS port.
     pub(crate) fn port(self) -> u16 {
         match self {
             Self::Lb => 8_443,
@@ -76,7 +76,7 @@ impl Kind {
         }
     }
 
-    /// What its program says of its version, the first line of it.
+    /// First line of the program's version.
     ///
     /// # Errors
     /// The program could not be run.
@@ -87,7 +87,7 @@ impl Kind {
             Self::Nginx | Self::HaProxy => "-v",
         });
         let output = command.output()?;
-        // nginx writes it to its standard error.
+        // nginx writes it to standard error.
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         Ok(text.lines().next().unwrap_or_default().trim().to_owned())
@@ -96,7 +96,7 @@ impl Kind {
     /// Starts it.
     ///
     /// # Errors
-    /// It did not start: with what it wrote.
+    /// The proxy did not start; the error contains its output.
     pub(crate) fn start(
         self,
         programs: &Programs,
@@ -138,7 +138,7 @@ impl Kind {
         Ok(child::command(path))
     }
 
-    /// The interface, the pins and the admin port that an agent has for itself.
+    /// Interface, pin directory and admin port of an agent.
     fn place(self) -> (&'static str, &'static str, u16) {
         match self {
             Self::Logged => (OTHER_INTERFACES[0], "/sys/fs/bpf/lb-logged", 9_146),
@@ -149,7 +149,7 @@ impl Kind {
 }
 
 impl Proxy {
-    /// Its first process; its workers descend from that.
+    /// Main process, of which the workers are descendants.
     pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
     }

@@ -1,4 +1,4 @@
-//! What changes of state cost the agent.
+//! Cost of state changes for the agent.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The example of `lb-userspace` that changes states and measures.
+/// The example of `lb-userspace` that runs the benchmark.
 const EXAMPLE: &str = "bench_rings";
 
-/// Builds the program and has the agent's example change states and measure itself.
+/// Builds the program and runs the example.
 ///
 /// # Errors
 /// The set-up or a build failed, or the rings could not be written.
@@ -42,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &RingsArguments) -> anyhow::
             .arg(example)
             .args(numbers.map(|number| number.to_string())),
     )
-    .context("the changes of state were not measured")?;
+    .context("could not measure changes of state")?;
     let works: BTreeMap<String, Work> = serde_json::from_str(&measured).with_context(|| {
         format!("{EXAMPLE} printed something else than its figures: {measured}")
     })?;
@@ -64,21 +64,21 @@ pub(crate) fn run(workspace: &Workspace, arguments: &RingsArguments) -> anyhow::
 struct Figures {
     machine: Machine,
     pools: u16,
-    /// Of each pool.
+    /// Backends in each pool.
     backends: u16,
     seconds: u16,
     works: BTreeMap<String, Work>,
 }
 
-/// What the example prints of one way to change states.
+/// Output of the example for one distribution of changes.
 #[derive(Deserialize, Serialize)]
 struct Work {
-    /// CPU time of the process, in percent of one core.
+    /// CPU time of the process in percent of one core.
     cpu_percent: f64,
-    /// From the moment that a change was due to its ring in force.
+    /// Time from a change to its ring being in force.
     delay_median_ms: f64,
     delay_worst_ms: f64,
-    /// To put all services in force for the first time.
+    /// Time of the first application of all services.
     start_ms: f64,
 }
 

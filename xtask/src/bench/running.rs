@@ -1,4 +1,4 @@
-//! A server that runs for the time of a measurement.
+//! A server that runs during a measurement.
 
 use std::{
     fs::{self, File},
@@ -13,19 +13,19 @@ use anyhow::{Context as _, bail};
 
 use crate::child;
 
-/// How long a server may take until it accepts connections.
+/// Time-out for a server to accept connections.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server; ended with this value.
+/// A server, stopped when this value is dropped.
 pub(crate) struct Running {
     child: Child,
 }
 
 impl Running {
-    /// Starts a server, its output going to a file in its room, and waits until it listens.
+    /// Starts a server, with its output in a file, and waits until it listens.
     ///
     /// # Errors
-    /// It ended, or did not listen in time: with the end of what it wrote.
+    /// The server ended, or did not listen in time; the error contains the end of its output.
     pub(crate) fn start(
         mut command: Command,
         room: &Path,
@@ -58,7 +58,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Its process.
+    /// Process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -66,7 +66,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // What a killed master leaves behind ends with the namespace.
+        // Workers of a killed main process end with the namespace.
         let killed = self.child.kill();
         let waited = self.child.wait();
         if let Err(error) = killed.and(waited) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What one of those that are compared took in each round.
+/// Figures of one subject, one per round.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Samples(Vec<f64>);
@@ -13,7 +13,7 @@ impl Samples {
         self.0.push(figure);
     }
 
-    /// The middle one; the mean of the two middle ones of an even number. `None` without a round.
+    /// The median; `None` without a round.
     pub(crate) fn median(&self) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -24,18 +24,18 @@ impl Samples {
         Some(f64::midpoint(*sorted.get(sorted.len() / 2 - 1)?, upper))
     }
 
-    /// The least. `None` without a round.
+    /// The minimum; `None` without a round.
     pub(crate) fn least(&self) -> Option<f64> {
         self.0.iter().copied().min_by(f64::total_cmp)
     }
 
-    /// The most. `None` without a round.
+    /// The maximum; `None` without a round.
     pub(crate) fn most(&self) -> Option<f64> {
         self.0.iter().copied().max_by(f64::total_cmp)
     }
 
-    /// The median of this round's figure divided by the other's of the same round: the machine's
-    /// clock wanders between rounds, far less within one.
+    /// The median of the ratios within each round: the machine's clock speed varies between rounds,
+    /// far less within one.
     pub(crate) fn ratio_to(&self, other: &Self) -> Option<f64> {
         let ratios = self
             .0

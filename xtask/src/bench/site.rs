@@ -1,4 +1,4 @@
-//! What all proxies serve: a certificate, and the files behind them.
+//! The site that all proxies serve: a certificate, and the files.
 
 use std::{
     fs,
@@ -13,10 +13,10 @@ use crate::child;
 /// Ports of the four nginx behind the proxies, on loopback.
 pub(crate) const BACKEND_PORTS: [u16; 4] = [18_001, 18_002, 18_003, 18_004];
 
-/// A directory with everything that the proxies are started from.
+/// A directory with the files and configurations of the proxies.
 pub(crate) struct Site {
     directory: PathBuf,
-    /// Running as long as this value lives.
+    /// Running until this value is dropped.
     _backends: Vec<Running>,
 }
 
@@ -56,10 +56,10 @@ impl Site {
         self.directory.join(BOTH)
     }
 
-    /// A directory for one proxy's own files.
+    /// Creates a directory for one proxy.
     ///
     /// # Errors
-    /// It could not be made.
+    /// The directory cannot be created.
     pub(crate) fn room(&self, name: &str) -> anyhow::Result<PathBuf> {
         let room = self.directory.join(name);
         fs::create_dir_all(&room)?;
@@ -81,10 +81,10 @@ fn certificate(directory: &Path) -> anyhow::Result<()> {
             .args(["-keyout", KEY, "-out", CERTIFICATE])
             .current_dir(directory),
     );
-    made.context("no certificate for the measurement")?;
+    made.context("cannot create a certificate for the measurement")?;
     let mut both = fs::read(directory.join(CERTIFICATE))?;
     both.extend(fs::read(directory.join(KEY))?);
-    // openssl made the key for its owner alone; a copy of it wants the same.
+    // openssl restricts the key to its owner; so must the copy.
     fs::copy(directory.join(KEY), directory.join(BOTH))?;
     fs::write(directory.join(BOTH), both)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Nanoseconds a packet of the XDP program, beside Katran's where an object of it is given.
+//! Nanoseconds per packet of the XDP program, compared with Katran's if an object of it is given.
 
 mod rows;
 
@@ -18,23 +18,23 @@ use crate::{
     workspace::Workspace,
 };
 
-/// How the XDP program is measured.
+/// Options of the XDP benchmark.
 #[derive(Args)]
 pub(crate) struct XdpArguments {
-    /// Time this object of Katran's balancer in the same rounds; docs/benchmarks.md says how to
-    /// build one
+    /// Measure this object of Katran's balancer in the same rounds; docs/benchmarks.md explains how
+    /// to build one
     #[arg(long, value_name = "OBJECT")]
     katran: Option<PathBuf>,
-    /// Time only these paths, as `known,new`; a name that does not exist is answered with the list
+    /// Measure only these paths, such as `known,new`; an unknown name lists all paths
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     only: Vec<String>,
-    /// Rounds; each times every path once
+    /// Number of rounds; each measures every path once
     #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Connections that the tables have room for
+    /// Capacity of the tables in connections
     #[arg(long, default_value_t = 1 << 21, value_parser = clap::value_parser!(u32).range(1024..=1 << 23))]
     max_connections: u32,
-    /// Connections a second that open and close beside the known ones
+    /// Rate per second of connections that open and close beside the known ones
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=120_000))]
     churn_rate: u32,
     /// Write the figures to this file as well
@@ -43,7 +43,7 @@ pub(crate) struct XdpArguments {
 }
 
 impl XdpArguments {
-    /// What the example is called with.
+    /// Arguments of the example.
     fn of_example(&self) -> anyhow::Result<Vec<String>> {
         let mut arguments = Vec::new();
         let mut give = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
@@ -65,7 +65,7 @@ impl XdpArguments {
     }
 }
 
-/// Builds the program and has the agent's example load and time it.
+/// Builds the program, and measures it with the example.
 ///
 /// # Errors
 /// The set-up or a build failed, or the program could not be loaded or timed.
@@ -89,7 +89,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &XdpArguments) -> anyhow::Re
             .arg(example)
             .args(of_example),
     )
-    .context("the XDP program was not timed")?;
+    .context("could not measure the XDP program")?;
     let times: Times = serde_json::from_str(&timed)
         .with_context(|| format!("{EXAMPLE} printed something else than its figures: {timed}"))?;
     let figures = Figures {
@@ -105,46 +105,46 @@ pub(crate) fn run(workspace: &Workspace, arguments: &XdpArguments) -> anyhow::Re
         .map_or(Ok(()), |path| write_json(path, &figures))
 }
 
-/// The example of `lb-userspace` that loads the program and times it.
+/// The example of `lb-userspace` that measures the program.
 const EXAMPLE: &str = "bench_xdp";
 
 #[derive(Serialize)]
 struct Figures {
     machine: Machine,
-    /// Whether the kernel compiles BPF.
+    /// Whether the kernel's JIT compiler is enabled.
     #[serde(rename = "jit")]
     compiler: bool,
     #[serde(flatten)]
     times: Times,
 }
 
-/// What the example prints, each figure the median over the rounds.
+/// Output of the example; each figure is the median over the rounds.
 #[derive(Deserialize, Serialize)]
 struct Times {
-    /// Nanoseconds of the empty program, which are not in any other figure.
+    /// Nanoseconds of the empty program, already subtracted from the other figures.
     empty_ns: f64,
     rounds: u32,
     max_connections: u32,
     cpus: usize,
-    /// Connections a second that were to open and close.
+    /// Requested rate of connections that open and close.
     churn_rate: u32,
     /// The lowest rate of a round.
     lowest_churn_rate: Option<f64>,
-    /// The share of new connections that were dropped where 70% of the source ports were taken.
+    /// Share of new connections that were dropped with 70% of the source ports in use.
     occupied_refused: Option<f64>,
     paths: Vec<Time>,
 }
 
-/// One path, in nanoseconds a packet; ratios are formed within each round.
+/// One path, in nanoseconds per packet; ratios are computed within each round.
 #[derive(Deserialize, Serialize)]
 struct Time {
-    /// The example's name of the path.
+    /// Name of the path in the example.
     path: String,
     lb_ns: Option<f64>,
     katran_ns: Option<f64>,
-    /// `lb`'s over Katran's.
+    /// Ratio of `lb` to Katran.
     ratio: Option<f64>,
-    /// `lb`'s over its own without connections that open and close meanwhile.
+    /// Ratio of `lb` to itself without churn.
     lb_to_quiet: Option<f64>,
     katran_to_quiet: Option<f64>,
 }

@@ -23,7 +23,7 @@ pub(crate) fn objects(
 ) -> anyhow::Result<Vec<PathBuf>> {
     let built = build(workspace, toolchain)?;
     if built.is_empty() {
-        bail!("the package lb-ebpf was built, but it has no binary: none became an eBPF object");
+        bail!("the package lb-ebpf was built, but has no binary, so that there is no eBPF object");
     }
     built
         .iter()
@@ -36,8 +36,8 @@ fn build(workspace: &Workspace, toolchain: &Toolchain) -> anyhow::Result<Vec<Pat
     cargo
         .args(["--release", "--package", "lb-ebpf"])
         .arg("--message-format=json-render-diagnostics")
-        // A directory of its own: the flags and the compiler differ from the host's, and each
-        // would throw away what the other built.
+        // A separate directory: flags and compiler differ from the host's, and each build would
+        // invalidate the other.
         .arg("--target-dir")
         .arg(workspace.target.join("ebpf-build"))
         .current_dir(&workspace.root)
@@ -52,8 +52,8 @@ fn build(workspace: &Workspace, toolchain: &Toolchain) -> anyhow::Result<Vec<Pat
         .context("cargo's standard output is not a pipe")?;
     let mut executables = Vec::new();
     for line in BufReader::new(messages).lines() {
-        let line = line.context("could not read what cargo says")?;
-        // Other programs' lines may stand between cargo's.
+        let line = line.context("could not read cargo's output")?;
+        // Other programs may print lines between cargo's.
         if let Ok(Message {
             executable: Some(executable),
         }) = serde_json::from_str(&line)
@@ -68,14 +68,14 @@ fn build(workspace: &Workspace, toolchain: &Toolchain) -> anyhow::Result<Vec<Pat
     Ok(executables)
 }
 
-/// What is wanted of cargo's `compiler-artifact` message.
+/// The used part of cargo's `compiler-artifact` message.
 #[derive(Deserialize)]
 struct Message {
     executable: Option<PathBuf>,
 }
 
-/// Copies an object to where the agent's build script finds it; leaves an equal one untouched, so
-/// that the agent is not built again.
+/// Copies an object for the agent's build script; leaves an equal one untouched, so that the agent
+/// is not rebuilt.
 fn publish(executable: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     let name = executable
         .file_name()

@@ -1,4 +1,4 @@
-//! Programs in an ELF object: how many instructions each has, and how much stack it takes.
+//! Programs in an ELF object: their instructions and stack.
 
 use std::collections::HashSet;
 
@@ -17,22 +17,22 @@ const CALL: u8 = 0x85;
 /// `src_reg` of a call to a function of the same object (`BPF_PSEUDO_CALL`).
 const PSEUDO_CALL: u8 = 1;
 
-/// A program: what the kernel can attach.
+/// A program that the kernel can attach.
 pub(crate) struct Program {
     /// Its name.
     pub(crate) name: String,
-    /// The ELF section, which says what it attaches to.
+    /// ELF section, which determines the attach type.
     pub(crate) section: String,
-    /// Instructions, those of the functions it calls included.
+    /// Number of instructions, including called functions.
     pub(crate) instructions: usize,
-    /// Bytes of stack, those of the functions it calls included.
+    /// Bytes of stack, including called functions.
     pub(crate) stack: usize,
 }
 
 /// The programs of an object: the functions outside `.text`, by name.
 ///
 /// # Errors
-/// The object contradicts itself.
+/// The object is not consistent.
 pub(crate) fn programs(file: &File<'_>) -> anyhow::Result<Vec<Program>> {
     let mut programs = Vec::new();
     for function in functions(file)? {
@@ -89,7 +89,7 @@ fn instructions(file: &File<'_>, program: &Function) -> anyhow::Result<usize> {
                 .iter()
                 .find(|callee| callee.section == section && callee.address == address)
             else {
-                bail!("{} calls a function that is not there", function.name);
+                bail!("{} calls a function that does not exist", function.name);
             };
             if reached.insert(callee.clone()) {
                 unread.push(callee.clone());
@@ -100,23 +100,23 @@ fn instructions(file: &File<'_>, program: &Function) -> anyhow::Result<usize> {
     Ok(usize::try_from(bytes / INSTRUCTION)?)
 }
 
-/// The deepest that a function and what it calls reach into the stack.
+/// Maximum stack depth of a function and the functions that it calls.
 fn stack(file: &File<'_>, function: &Function, depth: usize) -> anyhow::Result<usize> {
     if depth > MOST_FRAMES {
-        bail!("{} is called in a circle", function.name);
+        bail!("{} is called recursively", function.name);
     }
     let all = functions(file)?;
     let mut callees = 0;
     for (section, address) in calls(file, function)? {
         let callee = (all.iter())
             .find(|callee| callee.section == section && callee.address == address)
-            .with_context(|| format!("{} calls a function that is not there", function.name))?;
+            .with_context(|| format!("{} calls a function that does not exist", function.name))?;
         callees = callees.max(stack(file, callee, depth + 1)?);
     }
     Ok(stack::frame(code(file, function)?) + callees)
 }
 
-/// Functions that may have called each other at one time (kernel/bpf/verifier.c, `MAX_CALL_FRAMES`).
+/// Maximum depth of calls (kernel/bpf/verifier.c, `MAX_CALL_FRAMES`).
 const MOST_FRAMES: usize = 8;
 
 fn code<'data>(file: &File<'data>, function: &Function) -> anyhow::Result<&'data [u8]> {
@@ -125,7 +125,7 @@ fn code<'data>(file: &File<'data>, function: &Function) -> anyhow::Result<&'data
         .with_context(|| format!("{} reaches beyond its section", function.name))
 }
 
-/// Where the calls within a function lead: sections and addresses.
+/// Targets of the calls in a function: sections and addresses.
 fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionIndex, u64)>> {
     let section = section(file, function.section)?;
     let code = code(file, function)?;
@@ -145,7 +145,7 @@ fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionInd
                 Some(RelocationTarget::Symbol(symbol)) => {
                     callee(&file.symbol_by_index(symbol)?, relative)?
                 }
-                // Within one section the linker has already written the distance.
+                // Within a section, the linker has already resolved the distance.
                 _ => (
                     function.section,
                     place.wrapping_add_signed(relative * INSTRUCTION.cast_signed()),
@@ -156,8 +156,8 @@ fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionInd
     Ok(calls)
 }
 
-/// What a relocated call leads to: the function that the symbol is, or one within the section that
-/// the symbol stands for.
+/// Target of a relocated call: the function of the symbol, or one within the section that the
+/// symbol denotes.
 fn callee(symbol: &Symbol<'_, '_>, relative: i64) -> anyhow::Result<(SectionIndex, u64)> {
     let section = symbol
         .section_index()

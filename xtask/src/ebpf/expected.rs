@@ -1,10 +1,10 @@
-//! What an object must hold. The agent looks these up by name.
+//! Required contents of an object, which the agent looks up by name.
 
-/// Instructions that a program, with the functions it calls, may have. A budget of ours, far below
-/// the kernel's limit of a million that its verifier walks: whatever grows past it is looked at.
+/// Budget of instructions for a program with the functions that it calls. It is far below the
+/// kernel's limit of a million instructions that the verifier processes, so that growth is noticed.
 pub(crate) const INSTRUCTION_BUDGET: usize = 8_192;
 
-/// What must be in one object.
+/// Required contents of one object.
 pub(crate) struct Expected {
     /// The binary of `lb-ebpf`.
     pub(crate) object: &'static str,
@@ -40,7 +40,7 @@ const OBJECTS: [Expected; 1] = [Expected {
     ],
 }];
 
-/// What must be in the object of this name; nothing in one that the agent does not load.
+/// The required contents of the object with this name; none if the agent does not load it.
 pub(crate) fn of(object: &str) -> Option<&'static Expected> {
     OBJECTS.iter().find(|expected| expected.object == object)
 }

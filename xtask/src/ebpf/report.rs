@@ -1,4 +1,4 @@
-//! Reads an eBPF object back and prints what is in it.
+//! Printing the contents of an eBPF object.
 
 use std::{fmt::Display, fs, path::Path};
 
@@ -16,7 +16,7 @@ use crate::table::{Column, Table, grouped};
 /// Prints programs, maps, BTF and licence of an object.
 ///
 /// # Errors
-/// It cannot be read, lacks something that the agent needs, or has a program over the budget.
+/// The object cannot be read, is incomplete, or has a program that exceeds its budget.
 pub(crate) fn print(path: &Path) -> anyhow::Result<()> {
     let read = || format!("the eBPF object {} cannot be read", path.display());
     let bytes = fs::read(path).with_context(read)?;
@@ -39,7 +39,7 @@ pub(crate) fn print(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an object holds.
+/// Contents of an object.
 struct Contents {
     programs: Vec<Program>,
     /// By name.
@@ -48,7 +48,7 @@ struct Contents {
     licence: String,
 }
 
-/// Read with the parser that loads the object, so that what is printed is what the agent will see.
+/// Parsed by the loader's parser, so that the output is what the agent will see.
 fn maps(bytes: &[u8]) -> anyhow::Result<Vec<(String, Map)>> {
     let object = Object::parse(bytes)?;
     let mut maps: Vec<_> = object.maps.into_iter().collect();

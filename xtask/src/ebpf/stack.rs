@@ -1,10 +1,9 @@
-//! How much stack a function takes.
+//! Stack usage of functions.
 
-/// Bytes that a program may take, with the functions that it calls (linux/filter.h,
-/// `MAX_BPF_STACK`).
+/// Stack limit of a program with the functions that it calls (linux/filter.h, `MAX_BPF_STACK`).
 pub(crate) const STACK_BUDGET: usize = 512;
 
-/// What kernels before 6.8, and those that interpret programs, round the frame of each function up to; later
+/// Kernels before 6.8, and those that interpret programs, round each frame up to this size; later
 /// ones to half of it (kernel/bpf/verifier.c, `check_max_stack_depth`).
 const ROUNDED_TO: usize = 32;
 
@@ -15,8 +14,8 @@ const COPY: u8 = 0xbf;
 /// `BPF_ALU64 | BPF_ADD | BPF_K`.
 const ADD: u8 = 0x07;
 
-/// Bytes of a function's own frame: the farthest that an instruction reaches from the frame's end, or a
-/// pointer into the frame is moved.
+/// Size of a function's frame: the farthest offset from the frame pointer that an instruction, or a
+/// pointer into the frame, reaches.
 pub(super) fn frame(code: &[u8]) -> usize {
     let mut deepest = 0;
     let mut copied = None;

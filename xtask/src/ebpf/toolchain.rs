@@ -1,4 +1,4 @@
-//! Which compiler builds for the kernel.
+//! The eBPF toolchain.
 
 use std::{fmt, path::Path, process::Command};
 
@@ -9,22 +9,22 @@ use crate::child;
 /// The target: eBPF, little-endian.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
-/// The linker's version that this repository is built and tested with.
+/// Version of the linker that this repository is built and tested with.
 pub(crate) const BPF_LINKER: &str = "0.13.0";
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
-/// The first of Debian's compilers that has a `core` for eBPF beside it.
+/// First version of Debian's compiler with a `core` for eBPF.
 const DEBIAN_OLDEST: (u32, u32) = (1, 96);
 
 /// A cargo and a rustc that can build for [`TARGET`], and the linker.
 pub(crate) struct Toolchain {
     compiler: Compiler,
-    /// What the linker says of itself.
+    /// Version of the linker.
     linker: String,
 }
 
-/// One of the two compilers, and what it says of itself.
+/// One of the two compilers, with its version.
 pub(crate) enum Compiler {
     /// Debian's stable compiler, with `core` already compiled for eBPF.
     Debian(String),
@@ -33,7 +33,7 @@ pub(crate) enum Compiler {
 }
 
 impl Toolchain {
-    /// The toolchain that this machine has.
+    /// Finds a toolchain on this machine.
     ///
     /// # Errors
     /// Neither compiler, or no linker.
@@ -50,9 +50,10 @@ impl Toolchain {
             Compiler::Debian(_) => {
                 let mut cargo = child::command(DEBIAN_CARGO);
                 cargo.env("RUSTC", DEBIAN_RUSTC);
-                // `cargo clippy` starts the first clippy-driver on the path: it must be this one's.
+                // `cargo clippy` starts the first clippy-driver in the path, which must belong to
+                // this compiler.
                 cargo.env("PATH", child::path_with_first("/usr/bin"));
-                // aya-ebpf switches on `asm_experimental_arch`, which a stable compiler refuses.
+                // aya-ebpf enables `asm_experimental_arch`, which a stable compiler rejects.
                 cargo.env("RUSTC_BOOTSTRAP", "1").arg(subcommand);
                 cargo
             }
@@ -76,12 +77,12 @@ impl Toolchain {
 
 /// Flags for rustc and, behind `link-arg`, for bpf-linker.
 ///
-/// With bpf-linker's own setting of `bpf-expand-memcpy-in-order` LLVM stores no constant range inline,
-/// and the verifier refuses the calls of `memset` that come of it.
+/// With bpf-linker's default of `bpf-expand-memcpy-in-order`, LLVM does not inline stores of
+/// constant ranges, and the verifier rejects the resulting calls of `memset`.
 ///
-/// LLVM 22's feature `allows-misaligned-mem-access` is not among them. It would load a packet's
-/// fields at odd places whole, where LLVM now loads bytes; but it holds for the stack as well,
-/// and the verifier refuses any misaligned access there.
+/// LLVM 22's feature `allows-misaligned-mem-access` is not enabled. It would load misaligned fields
+/// of a packet as a whole, where LLVM now loads bytes; but it also affects the stack, and the
+/// verifier rejects misaligned access there.
 const RUSTFLAGS: &str = "-C linker=bpf-linker -C link-arg=--btf -C debuginfo=2 \
     -C link-arg=--disable-expand-memcpy-in-order";
 
@@ -100,10 +101,10 @@ impl fmt::Display for Toolchain {
 }
 
 impl Compiler {
-    /// Debian's where both are there, as it needs no nightly.
+    /// Finds a compiler; prefers Debian's, which needs no nightly toolchain.
     ///
     /// # Errors
-    /// There is neither.
+    /// Neither is available.
     pub(crate) fn find() -> anyhow::Result<Self> {
         let debian = match debian() {
             Ok(version) => return Ok(Self::Debian(version)),
@@ -125,7 +126,7 @@ impl Compiler {
         words.join(" ")
     }
 
-    /// The version of clippy beside this compiler; `None` when it has none.
+    /// Version of this compiler's clippy; `None` without one.
     pub(crate) fn clippy(&self) -> Option<String> {
         let mut clippy = match self {
             Self::Debian(_) => child::command("/usr/bin/clippy-driver"),
@@ -139,7 +140,7 @@ impl Compiler {
     }
 }
 
-/// Whether Debian's compiler of this major and minor version has a `core` for eBPF beside it.
+/// Checks for Debian's compiler in at least this version, with a `core` for eBPF.
 pub(crate) fn is_new_enough(version: (u32, u32)) -> bool {
     version >= DEBIAN_OLDEST
 }

@@ -8,11 +8,10 @@ use crate::{
     ebpf::toolchain,
 };
 
-/// Asked by Debian's packages before they start their services.
+/// Policy script that Debian's packages run before they start services.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Packages whose service would come up with the next boot and take a port, or the machine's
-/// attention: only their programs are wanted.
+/// Packages whose service would start at boot: only their programs are needed.
 const SERVICES: [(&str, &str); 4] = [
     ("nginx", "nginx.service"),
     ("haproxy", "haproxy.service"),
@@ -20,12 +19,12 @@ const SERVICES: [(&str, &str); 4] = [
     ("prometheus", "prometheus.service"),
 ];
 
-/// Whether this distribution installs with apt.
+/// Whether this distribution has apt.
 pub(crate) fn is_here() -> bool {
     child::find_program("apt-get").is_some()
 }
 
-/// Fetches the package lists: without them a fresh machine knows of none.
+/// Fetches the package lists, which a fresh machine lacks.
 ///
 /// # Errors
 /// Neither root nor sudo, or apt's own.
@@ -34,8 +33,7 @@ pub(crate) fn refresh() -> anyhow::Result<()> {
     child::run(Privilege::Root.command("apt-get")?.args(["update", "-qq"]))
 }
 
-/// Whether the distribution has the compiler for eBPF, new enough, as far as its lists are known
-/// here.
+/// Whether the package lists contain a compiler for eBPF that is new enough.
 pub(crate) fn offers_ebpf_compiler() -> bool {
     is_here()
         && COMPILER_PACKAGES.iter().all(|package| {
@@ -59,7 +57,7 @@ pub(crate) fn is_installed(package: &str) -> bool {
         .is_ok_and(|status| status == "installed")
 }
 
-/// Installs packages; their services neither start now nor with the next boot.
+/// Installs packages; their services start neither now nor at boot.
 ///
 /// # Errors
 /// Neither root nor sudo, or apt's own.
@@ -79,10 +77,9 @@ pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
     disable_services(packages)
 }
 
-/// Has Debian start no service while packages are installed; whether that was done here.
+/// Prevents services from starting during an installation. Returns whether the policy was written.
 ///
-/// The policy holds only while this process lives: should xtask be killed, what it leaves behind
-/// forbids nothing.
+/// The policy applies only while this process lives: if xtask is killed, the file has no effect.
 fn hold_services() -> anyhow::Result<bool> {
     if Path::new(POLICY).exists() {
         return Ok(false);
@@ -107,7 +104,7 @@ fn disable_services(installed: &[&str]) -> anyhow::Result<()> {
         return Ok(());
     }
     println!(
-        "{} will not start with the next boot either; `systemctl enable` brings that back",
+        "{} will not start at boot; `systemctl enable` enables them",
         services.join(", ")
     );
     child::run(

@@ -1,4 +1,4 @@
-//! From what is missing to commands, and their running.
+//! Commands that install what is missing.
 
 use std::{fmt, process::Command};
 
@@ -19,11 +19,11 @@ use crate::{
 
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// One step that fixes something.
+/// A step of the installation.
 pub(crate) enum Remedy {
-    /// Packages from the distribution, all at once.
+    /// Packages of the distribution, in one command.
     Apt(Vec<&'static str>),
-    /// A command, with what it needs in the environment.
+    /// A command with its environment.
     Command {
         program: String,
         arguments: Vec<String>,
@@ -32,11 +32,11 @@ pub(crate) enum Remedy {
     },
 }
 
-/// The steps that bring everything that is missing, in the order to take them.
+/// Returns the steps that install everything that is missing, in order.
 ///
 /// # Errors
-/// This distribution has no apt, or packages are missing and this is neither root nor sudo's user:
-/// with the list of packages.
+/// This distribution has no apt, or packages are missing and neither root nor sudo is available;
+/// the error contains the list of packages.
 pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
     let mut packages: Vec<&'static str> = Vec::new();
     let mut commands = Vec::new();
@@ -79,8 +79,8 @@ pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
     packages.dedup();
     if !packages.is_empty() && !apt::is_here() {
         bail!(
-            "this distribution has no apt-get, so nothing was installed: install what brings the \
-             missing tools (Debian's packages are: {}), then run the command again",
+            "this distribution has no apt-get: install the missing tools (Debian's packages: {}) \
+             manually, then run the command again",
             packages.join(" ")
         );
     }
@@ -93,7 +93,7 @@ pub(crate) fn plan(missing: &[&'static Need]) -> anyhow::Result<Vec<Remedy>> {
 }
 
 impl Remedy {
-    /// Takes the step, with its output shown.
+    /// Runs the step and shows its output.
     ///
     /// # Errors
     /// It failed.
@@ -101,7 +101,7 @@ impl Remedy {
         match self {
             Self::Apt(packages) => apt::install(packages),
             Self::Command { .. } => child::run(&mut self.command()?).with_context(|| {
-                format!("one step of the set-up failed: take it by hand, then try again: {self}")
+                format!("a step of the set-up failed; run it manually, then try again: {self}")
             }),
         }
     }
@@ -204,7 +204,7 @@ fn cargo_deny() -> Remedy {
     }
 }
 
-/// Debian's Python leaves out what makes a virtual environment usable.
+/// Whether Python can create virtual environments: Debian packages that separately.
 fn python_makes_environments() -> bool {
     child::output(child::command("python3").args(["-c", "import ensurepip, venv"])).is_ok()
 }
@@ -223,7 +223,7 @@ fn python(package: &PythonPackage) -> anyhow::Result<[Remedy; 2]> {
     Ok([
         remedy(
             "python3".to_owned(),
-            // Over what an interrupted attempt left behind.
+            // Replace what an interrupted attempt left.
             &["-m", "venv", "--clear", environment],
         ),
         remedy(

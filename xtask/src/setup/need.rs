@@ -1,4 +1,4 @@
-//! The list of needs: one entry a tool.
+//! The list of required tools.
 
 use std::fmt;
 
@@ -9,28 +9,28 @@ use super::{
 };
 use crate::ebpf::toolchain::BPF_LINKER;
 
-/// Something that a command of xtask cannot do without.
+/// A tool that a command of xtask needs.
 pub(crate) struct Need {
-    /// What it is called.
+    /// Name of the tool.
     pub(crate) name: &'static str,
-    /// What for.
+    /// Purpose.
     pub(crate) why: &'static str,
-    /// How to see whether it is there.
+    /// How to detect it.
     pub(crate) probe: Probe,
-    /// What brings it.
+    /// How to install it.
     pub(crate) source: Source,
-    /// Which commands need it.
+    /// Commands that need it.
     pub(crate) purposes: &'static [Purpose],
 }
 
-/// What brings a need that is missing.
+/// How a missing tool is installed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Source {
     /// Debian packages.
     Packages(&'static [&'static str]),
-    /// Debian's packages of rustc, or rustup's nightly where the distribution has none.
+    /// Debian's packages of rustc, or rustup's nightly if the distribution has none.
     EbpfCompiler,
-    /// `cargo install`, against a LLVM of Debian's.
+    /// `cargo install`, with Debian's LLVM.
     BpfLinker,
     /// A component of rustup's default toolchain.
     RustupComponent(&'static str),
@@ -51,7 +51,7 @@ pub(crate) const COMPILER_PACKAGES: &[&str] =
 /// The package of clippy for that compiler.
 pub(crate) const CLIPPY_PACKAGE: &str = "rust-web-clippy";
 
-/// The package that makes Python's virtual environments.
+/// The package for Python's virtual environments.
 pub(crate) const VENV_PACKAGE: &str = "python3-venv";
 
 /// The version of cargo-deny that is installed where there is none.
@@ -61,7 +61,7 @@ pub(crate) const CARGO_DENY: &str = "0.20.2";
 pub(crate) const LINKER_PACKAGES: &[&str] = &["llvm-22-dev", "libzstd-dev", "zlib1g-dev"];
 
 impl Source {
-    /// Whether packages of the distribution may be part of it.
+    /// Whether packages of the distribution may be needed.
     pub(crate) fn uses_apt(self) -> bool {
         match self {
             Self::Packages(_)
@@ -106,7 +106,7 @@ impl fmt::Display for Source {
 const ALL: &[Purpose] = &[Build, Demo, Test, Bench];
 const RUNS: &[Purpose] = &[Demo, Test, Bench];
 
-/// Everything that any command needs.
+/// All tools that any command needs.
 pub(crate) const NEEDS: &[Need] = &[
     Need {
         name: "C compiler",

@@ -1,4 +1,4 @@
-//! Looks whether a need is met.
+//! Detecting installed tools.
 
 use std::{env, fs, path::PathBuf};
 
@@ -9,9 +9,9 @@ use crate::{
     workspace::Workspace,
 };
 
-/// How to see whether something is there.
+/// How a tool is detected.
 pub(crate) enum Probe {
-    /// A program by this name.
+    /// A program with this name.
     Program(&'static str),
     /// All of these programs.
     Programs(&'static [&'static str]),
@@ -21,18 +21,18 @@ pub(crate) enum Probe {
     EbpfCompiler,
     /// Clippy beside the compiler for eBPF.
     EbpfClippy,
-    /// bpf-linker in the version that is built with here, or a later one.
+    /// bpf-linker in the tested version, or a later one.
     BpfLinker,
     /// A BPF file system at `/sys/fs/bpf`.
     BpfFileSystem,
-    /// moto's server, where the lab looks for it.
+    /// moto's server, in the places that the lab searches.
     Moto,
     /// typos, in its virtual environment or on `PATH`.
     Typos,
 }
 
 impl Probe {
-    /// What was found, in a few words; `None` when it is missing.
+    /// Short description of what was found; `None` if missing.
     pub(crate) fn look(&self) -> Option<String> {
         match self {
             Self::Program(name) => program(name),
@@ -78,7 +78,7 @@ fn bpf_file_system() -> Option<String> {
         .then(|| "/sys/fs/bpf".to_owned())
 }
 
-/// As the lab looks: named in the environment, in the target directory, or on `PATH`.
+/// As in the lab: from the environment, the target directory, or `PATH`.
 fn moto() -> Option<String> {
     if let Some(named) = env::var_os("LB_MOTO_SERVER").map(PathBuf::from) {
         return named.is_file().then(|| named.display().to_string());

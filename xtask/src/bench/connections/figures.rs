@@ -1,4 +1,4 @@
-//! What the lab measured.
+//! Figures measured by the lab.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::machine::Machine;
 
-/// The time over which a rate is formed, in seconds.
+/// Window in seconds over which a rate is computed.
 pub(super) const WINDOW: usize = 10;
 
-/// Everything that was measured, and how.
+/// All figures, and the parameters of the run.
 #[derive(Serialize)]
 pub(super) struct Figures {
     pub(super) machine: Machine,
-    /// Of each load on each setup.
+    /// One entry for each load on each setup.
     pub(super) seconds: u32,
     #[serde(flatten)]
     pub(super) measured: Measured,
 }
 
-/// What the lab prints.
+/// Output of the lab.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Measured {
     pub(super) runs: Vec<Run>,
@@ -34,12 +34,12 @@ pub(super) struct Broken {
     pub(super) why: String,
 }
 
-/// One load on one setup.
+/// Results of one load on one setup.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Run {
     pub(super) setup: String,
     pub(super) load: String,
-    /// The part of its time (0 to 1) that the machine was busy just before the load.
+    /// Load of the machine (0 to 1) just before the run.
     pub(super) busy_before: f64,
     pub(super) answered: u64,
     /// Failed connections by reason.
@@ -49,33 +49,33 @@ pub(super) struct Run {
     pub(super) milliseconds: Times,
     pub(super) cpu_seconds: CpuSeconds,
     pub(super) time_waits: TimeWaits,
-    /// Of nftables alone.
+    /// For nftables only.
     pub(super) conntrack: Option<Conntrack>,
-    /// Of `lb` alone: packets during the load.
+    /// For `lb` only: packets during the load.
     pub(super) verdicts: Option<Vec<Verdict>>,
 }
 
-/// How long connections took.
+/// Durations of connections.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Times {
     pub(super) p50: f64,
     pub(super) p99: f64,
-    /// Whether the time to connect is in it.
+    /// Whether the time to connect is included.
     pub(super) with_connect: bool,
 }
 
 /// CPU time during the load.
 #[derive(Deserialize, Serialize)]
 pub(super) struct CpuSeconds {
-    /// Of the whole machine: client, network, balancer and web servers.
+    /// CPU time of the whole machine: client, network, balancer and web servers.
     pub(super) machine: f64,
-    /// The part of it in soft interrupts.
+    /// Its part in soft interrupts.
     pub(super) softirq: f64,
-    /// User and system time of the balancer's process, where it has one.
+    /// User and system time of the balancer's process, if it has one.
     pub(super) process: Option<f64>,
 }
 
-/// Connections in TIME-WAIT at the end of the load: each is at the side that closed first.
+/// Connections in TIME-WAIT at the end of the load: each is on the side that closed first.
 #[derive(Deserialize, Serialize)]
 pub(super) struct TimeWaits {
     pub(super) client: u64,
@@ -83,7 +83,7 @@ pub(super) struct TimeWaits {
     pub(super) webs: u64,
 }
 
-/// Connections that the balancer's kernel tracks, and the most that it would.
+/// Connections tracked by the balancer's kernel, and the limit.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Conntrack {
     pub(super) count: u64,
@@ -98,24 +98,24 @@ pub(super) struct Verdict {
     pub(super) packets: u64,
 }
 
-/// Connections a second over ten seconds.
+/// Connections per second, averaged over ten seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Windows {
     pub(super) first: f64,
     pub(super) last: f64,
-    /// The lowest of all that begin at a full second.
+    /// Lowest average of all windows that begin at a full second.
     pub(super) least: f64,
 }
 
 impl Windows {
-    /// The last window's part of the first.
+    /// Ratio of the last window to the first.
     pub(super) fn ratio(self) -> f64 {
         self.last / self.first.max(f64::EPSILON)
     }
 }
 
 impl Run {
-    /// Rates within the time of the load; a second in which no connection ended counts as such.
+    /// Rates during the load; a second without a completed connection counts as zero.
     pub(super) fn windows(&self, seconds: u32) -> Windows {
         let mut counts = self.per_second.clone();
         counts.resize((seconds as usize).max(WINDOW), 0);
@@ -132,7 +132,7 @@ impl Run {
         self.failures.values().sum()
     }
 
-    /// Microseconds a connection.
+    /// Microseconds per connection.
     pub(super) fn microseconds(&self, cpu_seconds: f64) -> f64 {
         cpu_seconds * 1e6 / (self.answered.max(1) as f64)
     }
@@ -207,7 +207,7 @@ pub(super) mod tests {
         let mut per_second = vec![1_000; 10];
         per_second.extend([500; 5]);
         per_second.extend([800; 10]);
-        // Ended after the load: in no window.
+        // Completed after the load: in no window.
         per_second.push(3);
         let windows = run("lb", &per_second).windows(25);
         assert_eq!((windows.first, windows.last), (1_000.0, 800.0));

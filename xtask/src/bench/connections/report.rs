@@ -6,10 +6,10 @@ use super::{
 };
 use crate::table::{Column, Table, grouped};
 
-/// The machine is not quiet when it is busy for more than this part of its time before a load.
+/// Load of the machine before a run above which it is not considered idle.
 const QUIET: f64 = 0.1;
 
-/// Prints the tables, and what is to be known about them.
+/// Prints the tables, with notes.
 pub(super) fn print(figures: &Figures) {
     let runs = ordered(&figures.measured.runs);
     println!("\n{}", rates(&runs, figures.seconds));
@@ -21,8 +21,8 @@ pub(super) fn print(figures: &Figures) {
     println!("{}", method(figures.seconds));
     for run in runs.iter().filter(|run| run.busy_before > QUIET) {
         println!(
-            "Not a quiet machine: it was busy for {:.0}% of its time before {} with {}. Measure \
-             again while nothing else runs.",
+            "Warning: the machine was not idle ({:.0}% busy before {} with {}). Repeat the \
+             measurement while nothing else runs.",
             run.busy_before * 100.0,
             title(run),
             run.load
@@ -105,7 +105,7 @@ fn costs(runs: &[&Run]) -> Table<10> {
     table
 }
 
-/// What is particular to one run: why connections failed, and what its kernel counted.
+/// Details of one run: reasons of failed connections, and the kernel's counters.
 fn print_details(run: &Run) {
     let name = format!("{}, {}", load(run), title(run));
     for (reason, count) in &run.failures {
@@ -113,7 +113,7 @@ fn print_details(run: &Run) {
     }
     if let Some(conntrack) = &run.conntrack {
         println!(
-            "{name}: {} connections tracked at the end, of {} at most",
+            "{name}: {} connections tracked at the end (limit {})",
             grouped(conntrack.count),
             grouped(conntrack.max)
         );
@@ -123,7 +123,7 @@ fn print_details(run: &Run) {
     };
     println!("{name}: packets by verdict and reason");
     for verdict in verdicts {
-        // The one that says whether ports ran out is shown in any case.
+        // Always show whether source ports ran out.
         if verdict.packets > 0 || verdict.reason == "no_source_port" {
             let packets = grouped(verdict.packets);
             println!("  {packets:>14}  {}, {}", verdict.verdict, verdict.reason);

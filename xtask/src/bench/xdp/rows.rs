@@ -3,13 +3,13 @@
 use super::{Figures, Time, Times};
 use crate::table::{Column, Table, grouped};
 
-/// What a path is called in the table, and the ratios that it is to stay below.
+/// Label of a path, and the limits of its ratios.
 struct Row {
     path: &'static str,
     label: &'static str,
-    /// Of `lb` to Katran.
+    /// Ratio of `lb` to Katran.
     to_katran: Option<f64>,
-    /// Of `lb` to itself in quiet.
+    /// Ratio of `lb` to itself without churn.
     to_quiet: Option<f64>,
 }
 
@@ -122,7 +122,7 @@ fn beside(times: &Times) -> Table<7> {
     table
 }
 
-/// The paths that were timed, in the table's order.
+/// The measured paths, in the order of the table.
 fn rows(times: &Times) -> impl Iterator<Item = (&'static Row, &Time)> {
     ROWS.iter().filter_map(|row| {
         let time = times.paths.iter().find(|time| time.path == row.path)?;
