@@ -1,4 +1,4 @@
-//! Adverts as anybody on the network might send them: right, wrong, or somebody else's.
+//! Adverts that any host on the network could send: valid, invalid, or of another router.
 
 use std::{
     io::Read as _,
@@ -11,37 +11,37 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::host::{Host, joined};
 
-/// The number of VRRP among IP's protocols.
+/// IP protocol number of VRRP.
 const VRRP: u8 = 112;
 
-/// The number that has the kernel take packets with their header as they are.
+/// Protocol number with which the kernel accepts packets including their header.
 const RAW: i32 = 255;
 
 /// An advert of version 3 over IPv4 that carries no address (RFC 9568, section 5.1), and the IP
 /// packet that it is in.
 #[derive(Clone, Debug)]
 pub struct Forged {
-    /// Who it says that it is from.
+    /// Source address.
     pub source: Ipv4Addr,
-    /// Whom it goes to.
+    /// Destination address.
     pub destination: Ipv4Addr,
-    /// The packet's time to live: 255 from the same network.
+    /// Time to live: 255 on the same network.
     pub ttl: u8,
-    /// The virtual router's number.
+    /// Virtual router id.
     pub virtual_router_id: u8,
     /// The priority.
     pub priority: u8,
-    /// Whether its checksum is right.
+    /// Whether its checksum is valid.
     pub checksum: bool,
-    /// What follows it.
+    /// Data after the advert.
     pub trailer: Vec<u8>,
-    /// How many bytes of it are sent; `None`: all.
+    /// Number of bytes that are sent; `None` for all.
     pub cut: Option<usize>,
 }
 
 impl Forged {
-    /// A right one from one host to another, as the lab's agents send them, with a priority above
-    /// theirs.
+    /// A valid advert from one host to another, as the lab's agents send them, with a higher
+    /// priority.
     #[must_use]
     pub fn from(source: Ipv4Addr, destination: Ipv4Addr) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Forged {
         }
     }
 
-    /// The IP packet, its own checksum left to the kernel.
+    /// The IP packet; the kernel fills in the header's checksum.
     #[must_use]
     pub fn packet(&self) -> Vec<u8> {
         let mut advert = vec![0x31, self.virtual_router_id, self.priority, 0, 0, 10, 0, 0];
@@ -76,10 +76,10 @@ impl Forged {
     }
 }
 
-/// Sends IP packets from a host, headers and all.
+/// Sends IP packets, including their headers, from a host.
 ///
 /// # Errors
-/// When the kernel refuses one.
+/// When the kernel refuses a packet.
 pub fn send(from: &Host, packets: Vec<Vec<u8>>) -> Result<()> {
     joined(from.inside(move || {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW)))?;
@@ -93,10 +93,10 @@ pub fn send(from: &Host, packets: Vec<Vec<u8>>) -> Result<()> {
     }))
 }
 
-/// Listens on a host until so many adverts have come, and returns them, IP headers and all.
+/// Receives `count` adverts on a host, and returns them with their IP headers.
 ///
 /// # Errors
-/// When they have not within `limit`.
+/// When fewer arrive within `limit`.
 pub fn overhear(on: &Host, count: usize, limit: Duration) -> Result<Vec<Vec<u8>>> {
     joined(on.inside(move || {
         let protocol = Protocol::from(i32::from(VRRP));
@@ -107,7 +107,7 @@ pub fn overhear(on: &Host, count: usize, limit: Duration) -> Result<Vec<Vec<u8>>
         while packets.len() < count {
             ensure!(
                 Instant::now() < deadline,
-                "{} adverts in {limit:?}, where {count} were to come",
+                "received {} adverts within {limit:?}, expected {count}",
                 packets.len()
             );
             let length = (&socket).read(&mut buffer).context("no advert came")?;
@@ -142,7 +142,7 @@ fn checksum(source: Ipv4Addr, destination: Ipv4Addr, advert: &[u8]) -> u16 {
 mod tests {
     use super::*;
 
-    /// As keepalived 2.2.7 was seen to send it, the checksum left out.
+    /// As sent by keepalived 2.2.7, without the checksum.
     #[test]
     fn the_checksum_is_keepalived_s() {
         let seen = [0x31, 51, 150, 1, 0, 10, 0, 0, 10, 77, 0, 100];

@@ -1,4 +1,4 @@
-//! What goes over an interface, taken down by tcpdump and read by tshark.
+//! Capturing packets with tcpdump, and reading them with tshark.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const STARTING: Duration = Duration::from_secs(10);
 
 const ENDING: Duration = Duration::from_secs(5);
 
-/// A capture that goes on, on a host.
+/// A running capture on a host.
 #[derive(Debug)]
 pub struct Capture {
     host: Host,
@@ -20,11 +20,10 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Begins to take down what `filter` (as tcpdump has it) lets through, to a file of this name
-    /// on the host.
+    /// Starts a capture with a filter of tcpdump, to a file of this name on the host.
     ///
     /// # Errors
-    /// When tcpdump does not come to listen.
+    /// When tcpdump does not start.
     pub fn start(host: &Host, name: &str, interface: &str, filter: &str) -> Result<Self> {
         let file = format!("/run/{name}.pcap");
         host.script(&format!("rm -f {file} /run/log/{name}.log"))?;
@@ -50,17 +49,17 @@ impl Capture {
         })
     }
 
-    /// How many packets have been taken down.
+    /// Number of captured packets.
     ///
     /// # Errors
     /// When tshark cannot be started.
     pub fn count(&self) -> Result<usize> {
-        // The last packet may be half there; tshark complains and shows those before it.
+        // The last packet may be incomplete; tshark reports that, and prints those before it.
         let (output, _) = self.tshark("", &["frame.number"])?;
         Ok(output.lines().count())
     }
 
-    /// Ends the capture and has tshark read it.
+    /// Stops the capture and reads it with tshark.
     ///
     /// # Errors
     /// When tcpdump does not end.
@@ -84,7 +83,7 @@ impl Capture {
     }
 }
 
-/// A capture that is complete.
+/// A complete capture.
 #[derive(Debug)]
 pub struct Captured(Capture);
 

@@ -1,4 +1,4 @@
-//! Certificates of the lab: an authority that the client trusts, and what it signs.
+//! Certificates of the lab, from an authority that the client trusts.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,10 +7,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
 
-/// How long a certificate is good for: as long as Let's Encrypt's were for most of their history.
+/// Validity of a certificate: the same as Let's Encrypt's for most of their history.
 const LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// A certificate authority that lives as long as the lab.
+/// The lab's certificate authority.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -34,10 +34,10 @@ impl Certificate {
 }
 
 impl Authority {
-    /// A new authority with a key of its own.
+    /// Creates an authority with a new key.
     ///
     /// # Errors
-    /// When no key can be made.
+    /// When no key can be generated.
     pub fn new() -> Result<Self> {
         let mut params = CertificateParams::default();
         params
@@ -54,7 +54,7 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A certificate for a name, good for 90 days, with a new P-256 key.
+    /// Issues a certificate for a name, valid for 90 days, with a new P-256 key.
     ///
     /// # Errors
     /// When `name` is not a DNS name.
@@ -62,7 +62,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         let now = date_time_ymd(1970, 1, 1) + SystemTime::now().duration_since(UNIX_EPOCH)?;
-        // The client's clock is ours, but a little slack hurts nobody.
+        // Tolerate a small difference of clocks.
         params.not_before = now - Duration::from_secs(3600);
         params.not_after = now + LIFETIME;
         Ok(Certificate {

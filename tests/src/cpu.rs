@@ -11,23 +11,23 @@ use nix::unistd::Pid;
 /// The unit of the kernel's CPU times: `USER_HZ` is 100 on every architecture Linux shows it to.
 const MILLISECONDS_A_TICK: u64 = 10;
 
-/// How long the machine is watched to say whether it is idle.
+/// Interval over which the machine's load is measured.
 const WATCH: Duration = Duration::from_millis(500);
 
 /// CPU time of the whole machine, all processors together, since it started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MachineTime {
-    /// Neither idle nor taken by the hypervisor: user, system, interrupts and soft interrupts.
+    /// Neither idle nor stolen by the hypervisor: user, system, interrupts and soft interrupts.
     pub busy: Duration,
-    /// The part of it in soft interrupts, where the kernel receives packets. XDP programs and
-    /// netfilter run there.
+    /// Its part in soft interrupts, in which the kernel receives packets, and runs XDP programs and
+    /// netfilter.
     pub softirq: Duration,
     /// Busy and idle together.
     pub all: Duration,
 }
 
 impl MachineTime {
-    /// What the machine has used so far.
+    /// Reads the machine's CPU time.
     ///
     /// # Errors
     /// When `/proc/stat` is not as proc(5) has it.

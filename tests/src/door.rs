@@ -1,14 +1,14 @@
-//! Into a host of a lab that another process raised.
+//! Entering a host of a lab that another process started.
 
 use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context as _, Result};
 use lab::host::HOLDER;
 
-/// Becomes a command on a host of the lab that was raised last.
+/// Executes a command on a host of the lab that was started last.
 ///
 /// # Errors
-/// When no lab stands, or the host cannot be entered.
+/// When no lab is running, or the host cannot be entered.
 pub(crate) fn run(host: &str, command: &[String]) -> Result<()> {
     let pid = newest(host)?.with_context(|| {
         format!("no lab stands that has a host {host}: raise one with `lb-lab up` or `lb-lab demo`")

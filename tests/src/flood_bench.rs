@@ -1,4 +1,4 @@
-//! What a SYN flood takes from everybody else.
+//! Effect of a SYN flood on other clients.
 
 use std::{fs, time::Duration};
 
@@ -6,10 +6,10 @@ use anyhow::Result;
 use lab::flood::{Outcome, Scenario};
 use serde_json::{Value, json};
 
-/// Plays the scenario once and prints what came of it as JSON.
+/// Runs the scenario once and prints the results as JSON.
 ///
 /// # Errors
-/// When it cannot be played. What was lost in the flood is in the figures.
+/// When it cannot be run. Losses during the flood are part of the results.
 pub(crate) fn run(scenario: &Scenario) -> Result<()> {
     eprintln!(
         "{} connections established, {} new ones a second, then a flood of {:?}",

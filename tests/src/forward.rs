@@ -1,4 +1,4 @@
-//! A door from the machine's own loopback into a host of the lab.
+//! A forwarder from the machine's loopback to a host of the lab.
 
 use std::{
     io,
@@ -10,16 +10,16 @@ use anyhow::Result;
 
 use crate::Host;
 
-/// Listens on the machine's loopback and passes every connection on to `target`, as seen from
-/// `host`, until this process ends. Returns where it listens.
+/// Listens on the machine's loopback and forwards every connection to `target`, as seen from
+/// `host`, until this process ends. Returns its address.
 ///
 /// # Errors
-/// When there is no port to be had.
+/// When no port is available.
 pub fn open(host: &Host, target: SocketAddr) -> Result<SocketAddr> {
     // Bound out here; what is connected below is connected in the host.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    // Whoever connects while the lab ends is refused, and needs to be told no more.
+    // Connections while the lab ends are refused.
     drop(host.inside(move || {
         for outer in listener.incoming().flatten() {
             thread::spawn(move || pass_on(&outer, target));
@@ -38,7 +38,7 @@ fn pass_on(outer: &TcpStream, target: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies until one side ends, and tells the other. How it ended is the two sides' own business.
+/// Copies until one side ends, then closes the other. Errors are ignored.
 fn copy(mut from: &TcpStream, mut to: &TcpStream) {
     drop(io::copy(&mut from, &mut to));
     drop(to.shutdown(Shutdown::Write));

@@ -1,4 +1,4 @@
-//! The Internet gateway: knows which host the Elastic IP belongs to, and translates.
+//! The Internet gateway, which translates the Elastic IP to its owner.
 
 use std::{
     io::Write as _,
@@ -21,13 +21,13 @@ use crate::{
     wait,
 };
 
-/// From one look of the gateway at the EC2 API to the next.
+/// Interval at which the gateway polls the EC2 API.
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// The Internet gateway of the lab's cloud.
 ///
-/// It translates as AWS's does: one address to one address, both ways, without remembering
-/// connections. When the Elastic IP moves, the very next packet goes to its new owner.
+/// It translates like AWS's: one address to one address in both directions, without connection
+/// tracking. When the Elastic IP moves, the next packet goes to its new owner.
 #[derive(Clone, Debug)]
 pub struct InternetGateway {
     host: Host,
@@ -38,13 +38,13 @@ impl InternetGateway {
         Self { host }
     }
 
-    /// The host that the gateway is.
+    /// The gateway's host.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// Gives the Elastic IP to the interface that has this private address.
+    /// Points the Elastic IP to the interface with this private address.
     ///
     /// # Errors
     /// When `nft` is missing or the kernel refuses the rules; the old owner then keeps it.
@@ -52,7 +52,7 @@ impl InternetGateway {
         self.point_elastic_ip(Some(owner))
     }
 
-    /// Gives the Elastic IP to an interface by its private address, or to nobody.
+    /// Points the Elastic IP to an interface by its private address, or to none.
     ///
     /// # Errors
     /// As [`Self::point_elastic_ip_at`].
@@ -71,21 +71,21 @@ impl InternetGateway {
                  }}\n"
             )
         });
-        // One transaction: no packet sees half of it.
+        // One transaction, atomic for packets.
         let rules = format!("table ip elastic_ip\ndelete table ip elastic_ip\n{translation}");
         nft(&self.host, &rules).context("could not point the Elastic IP")
     }
 
-    /// Has the Elastic IP follow its owner in an EC2, until the follower is dropped.
+    /// Makes the Elastic IP follow its owner in an EC2 API until the follower is dropped.
     #[must_use]
     pub fn follow_ec2(&self, ec2: &Arc<impl Ec2 + ?Sized + 'static>) -> Follower {
         let ec2 = Arc::clone(ec2);
         self.follow(move || Ok(ec2.owner()?.map(|owner| owner.private_ip)))
     }
 
-    /// Has the Elastic IP follow what `ask` says, 50 times a second, until the follower is dropped.
-    /// `ask` runs on a thread of its own whose sockets are in the gateway's network; where it has
-    /// no answer, the last one stays.
+    /// Makes the Elastic IP follow the result of `ask`, 50 times a second, until the follower is
+    /// dropped. `ask` runs on a thread in the gateway's network; without a result, the last one
+    /// stays.
     #[must_use]
     pub fn follow(
         &self,
@@ -95,19 +95,19 @@ impl InternetGateway {
     }
 }
 
-/// The gateway's eye on the EC2 API: what moves the packets when the API's answer changes.
+/// The task that applies changes of the EC2 API to the gateway.
 #[derive(Debug)]
 pub struct Follower {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-/// The Elastic IP's coming to an owner.
+/// A change of the Elastic IP's owner.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Move {
-    /// When the gateway translated for the new owner.
+    /// When the gateway applied it.
     pub at: Instant,
-    /// The new owner's private address; `None`: nobody.
+    /// Private address of the new owner; `None` for none.
     pub owner: Option<Ipv4Addr>,
 }
 
@@ -118,7 +118,7 @@ struct Shared {
 }
 
 impl Follower {
-    /// Every owner so far, in order; the first is the one that was found to begin with.
+    /// All owners so far, in order; the first is the initial one.
     #[must_use]
     pub fn moves(&self) -> Vec<Move> {
         self.shared.with_moves(|moves| moves.clone())

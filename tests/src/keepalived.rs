@@ -1,5 +1,4 @@
-//! The real keepalived on a host: the peer that the agent must get on with, and the one that it is
-//! measured beside.
+//! The real keepalived on a host: for interoperability tests and comparison.
 
 use std::{fmt::Write as _, fs, net::IpAddr, time::Duration};
 
@@ -11,26 +10,26 @@ use nix::{
 
 use crate::{Host, Process, wait};
 
-/// Where its configuration lies on the host.
+/// Path of its configuration on the host.
 const CONFIG_FILE: &str = "/run/keepalived/keepalived.conf";
 
-/// What its instance is called in its log.
+/// Name of its instance in its log.
 const INSTANCE: &str = "VI_1";
 
-/// How long it may take to read its configuration and open its sockets.
+/// Time-out for it to start.
 const STARTING: Duration = Duration::from_secs(10);
 
-/// How long it may take to say goodbye, take its addresses off and end.
+/// Time-out for it to send a goodbye, remove its addresses and end.
 const ENDING: Duration = Duration::from_secs(10);
 
-/// What a keepalived is configured with: one instance on one interface.
+/// Configuration of keepalived: one instance on one interface.
 #[derive(Clone, Debug)]
 pub struct KeepalivedSettings {
     /// The interface that adverts go out of and addresses go on.
     pub interface: String,
-    /// `MASTER` or `BACKUP`: what it begins as.
+    /// Initial state: `MASTER` or `BACKUP`.
     pub state: Role,
-    /// The virtual router's number.
+    /// Virtual router id.
     pub virtual_router_id: u8,
     /// 1 to 254.
     pub priority: u8,
@@ -40,23 +39,23 @@ pub struct KeepalivedSettings {
     pub advert_interval: Duration,
     /// The address that adverts come from.
     pub source: IpAddr,
-    /// The other router; `None`: adverts go to everybody on the link.
+    /// The peer for unicast; `None` for multicast.
     pub peer: Option<IpAddr>,
     /// `ADDRESS/PREFIX` each. Version 3 refuses to start without one.
     pub virtual_addresses: Vec<String>,
-    /// Whether it takes over from a lower priority.
+    /// Whether it preempts a lower priority.
     pub preempt: bool,
-    /// How long it waits before it does. Zero: not at all.
+    /// Delay of the preemption; zero for none.
     pub preempt_delay: Duration,
     /// Version 2's password.
     pub auth_pass: Option<String>,
     /// The key of `auth_hmac`, as its `key 1` has it. For keepalived 2.4 and later.
     pub hmac_key: Option<String>,
-    /// A script that says by its exit status whether the host is well.
+    /// A script whose exit status reports the host's health.
     pub track_script: Option<TrackedScript>,
     /// A command of its `notify_master`.
     pub notify_master: Option<String>,
-    /// What is run. `keepalived` is what the package installs.
+    /// The program; `keepalived` is the package's.
     pub program: String,
     /// A command of its `notify`, which is given the type, the name, the state and the priority.
     pub notify: Option<String>,
@@ -67,20 +66,20 @@ pub struct KeepalivedSettings {
 pub struct TrackedScript {
     /// The command.
     pub command: String,
-    /// From one run to the next; whole seconds.
+    /// Interval in whole seconds.
     pub interval: Duration,
-    /// Successes that mean well.
+    /// Successes until it is healthy.
     pub rise: u32,
-    /// Failures that mean unhealthy.
+    /// Failures until it is unhealthy.
     pub fall: u32,
 }
 
-/// What a router is.
+/// State of a router.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// It has the address.
+    /// It owns the address.
     Master,
-    /// It listens.
+    /// It is standby.
     Backup,
     /// It cannot be master.
     Fault,
@@ -267,13 +266,13 @@ impl Keepalived {
         }
     }
 
-    /// What it is, by its log. `None`: it has not said yet.
+    /// Its state by its log; `None` before it logged one.
     #[must_use]
     pub fn state(&self) -> Option<Role> {
         self.log().lines().rev().find_map(role_entered)
     }
 
-    /// What it has become, one after the other.
+    /// The sequence of its states.
     #[must_use]
     pub fn states(&self) -> Vec<Role> {
         self.log().lines().filter_map(role_entered).collect()
@@ -289,7 +288,7 @@ impl Keepalived {
             .with_context(|| format!("it logged:\n{}", self.log()))
     }
 
-    /// Kills all of it at once: it says no goodbye and takes no address off.
+    /// Kills it with SIGKILL: no goodbye is sent, and no address removed.
     ///
     /// # Errors
     /// When it does not run.
@@ -302,7 +301,7 @@ impl Keepalived {
         self.process.kill()
     }
 
-    /// Asks it to end, and waits: it says goodbye.
+    /// Stops it gracefully: it sends a goodbye.
     ///
     /// # Errors
     /// When it does not run, or does not end.
@@ -313,7 +312,7 @@ impl Keepalived {
         Ok(())
     }
 
-    /// What it has logged.
+    /// Its log.
     #[must_use]
     pub fn log(&self) -> String {
         let log = self.process.log();

@@ -21,50 +21,50 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Raises the lab with an agent, sends traffic, breaks things and shows what happens.
+    /// Starts the lab with an agent, sends traffic, causes failures and shows the effects.
     Demo {
-        /// Ends after the last step, with an exit code, where the lab would stay to be tried.
+        /// End after the last step with an exit status, instead of keeping the lab running.
         #[arg(long)]
         once: bool,
     },
-    /// Raises the lab without a balancer, prints each host and how to enter it, and stays.
+    /// Starts the lab without a balancer, prints each host and how to enter it, and keeps running.
     Up,
-    /// Loses the active host again and again, and prints as JSON how long nobody answered.
+    /// Repeatedly fails the active host, and prints the times without service as JSON.
     Failover {
-        /// How often each kind of loss is measured with each setup.
+        /// Number of measurements for each kind of loss and each setup.
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         rounds: u32,
         /// Measure only these.
         #[arg(long = "setup", value_enum, default_values_t = failover::Setup::ALL)]
         setups: Vec<failover::Setup>,
     },
-    /// Opens short connections as fast as they are answered, through each of several balancers, and
-    /// prints as JSON how many a second, and what CPU time they cost.
+    /// Opens short connections as fast as they are answered through each balancer, and prints their
+    /// rate and CPU time as JSON.
     Connections {
-        /// How long each setup is loaded with each load, in seconds.
+        /// Duration of each load on each setup, in seconds.
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(10..=3600))]
         seconds: u32,
         /// Measure only these.
         #[arg(long = "setup", value_enum, default_values_t = connections::Setup::ALL)]
         setups: Vec<connections::Setup>,
-        /// Only with these loads.
+        /// Measure only with these loads.
         #[arg(long = "load", value_enum, default_values_t = connections::Load::ALL)]
         loads: Vec<connections::Load>,
     },
-    /// Floods the steered service with SYN segments beside established connections and honest
-    /// clients, and prints as JSON what came of each.
+    /// Floods the steered service with SYN segments, beside established connections and legitimate
+    /// clients, and prints the effects as JSON.
     Flood {
-        /// How long the flood lasts, in seconds.
+        /// Duration of the flood in seconds.
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
         seconds: u32,
-        /// Connections that are established before.
+        /// Number of connections established before the flood.
         #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=15_000))]
         established: u32,
-        /// Packets of the flood a second; as many as one core can send, if not given.
+        /// Packets per second of the flood [default: as many as one core can send].
         #[arg(long)]
         rate: Option<u32>,
     },
-    /// Runs a command on a host of the lab that was raised last.
+    /// Runs a command on a host of the lab that was started last.
     Exec {
         /// The host: client, igw, lb-a, lb-b, router, web1 to web4.
         host: String,
@@ -115,7 +115,7 @@ fn flood(seconds: u32, established: u32, rate: Option<u32>) -> Result<()> {
     })
 }
 
-/// The lab ends with us; we end by a signal.
+/// The lab ends with this process, which a signal ends.
 fn up() -> Result<()> {
     let lab = Lab::raise()?;
     for host in lab.hosts() {

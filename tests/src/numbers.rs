@@ -1,6 +1,6 @@
-//! Numbers without order, the same in every run (xorshift).
+//! Pseudo-random numbers, the same in every run (xorshift).
 
-/// A sequence of numbers that depends on its seed alone.
+/// A pseudo-random sequence, determined by its seed.
 #[derive(Clone, Debug)]
 pub struct Numbers(u64);
 

@@ -1,30 +1,30 @@
-//! Partitions: the two balancers do not hear each other, and all else goes on.
+//! Partitions between the two balancers; all other traffic continues.
 
 use anyhow::Result;
 
 use crate::{Host, Lab, gateway::nft, topology::BALANCERS};
 
-/// What does not get through between the balancers.
+/// Blocked traffic between the balancers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lost {
-    /// Nothing at all gets through.
+    /// All traffic.
     Everything,
-    /// Adverts do not: IP protocol 112.
+    /// Adverts: IP protocol 112.
     Adverts,
-    /// TCP does not, and the link between the two agents with it.
+    /// TCP, and so the link between the two agents.
     Link,
 }
 
-/// Which way it does not.
+/// Blocked direction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
-    /// Neither way.
+    /// Both directions.
     Both,
     /// Only from this balancer, by its place in [`BALANCERS`], to the other.
     From(usize),
 }
 
-/// A partition of the balancers' network. Dropping it heals it.
+/// A partition of the balancers' network, which ends on drop.
 #[derive(Debug)]
 pub struct Partition {
     gateway: Host,
@@ -72,7 +72,7 @@ impl Lab {
 }
 
 impl Partition {
-    /// Heals it.
+    /// Ends the partition.
     ///
     /// # Errors
     /// When the kernel refuses.

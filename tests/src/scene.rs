@@ -1,4 +1,4 @@
-//! A lab with a pair of agents in a cloud of our own: what most tests of the pair begin with.
+//! A lab with a pair of agents and a fake EC2 API: the start of most tests of the pair.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     topology::BALANCERS,
 };
 
-/// How long an address may take to be where it belongs while the API answers.
+/// Time-out for an address to move while the API works.
 const MOVING: Duration = Duration::from_secs(5);
 
 /// A lab with an EC2, a gateway that follows it, and a pair of agents, the first of which is active.
@@ -20,7 +20,7 @@ const MOVING: Duration = Duration::from_secs(5);
 pub struct Scene {
     /// The agents. They end before the rest does.
     pub pair: Pair,
-    /// The gateway's eye on the EC2.
+    /// The gateway's follower of the EC2 API.
     pub follower: Follower,
     /// The EC2.
     pub ec2: Arc<FakeEc2>,
@@ -29,7 +29,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Raises it with the settings of [`Settings::elastic_pair`].
+    /// Starts it with the settings of [`Settings::elastic_pair`].
     ///
     /// # Errors
     /// When it does not come up, with the first balancer active.
@@ -64,7 +64,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Waits until this balancer is active and has the Elastic IP, and the other stands by.
+    /// Waits until this balancer is active and has the Elastic IP, and the other is standby.
     ///
     /// # Errors
     /// When it does not come to that: with what both say of themselves.
@@ -81,7 +81,7 @@ impl Scene {
         self.follower.wait_for(BALANCERS[balancer].1, limit)
     }
 
-    /// The calls so far that asked for the Elastic IP in earnest, in order.
+    /// The calls so far that requested the Elastic IP, without dry runs, in order.
     #[must_use]
     pub fn associations(&self) -> Vec<Call> {
         let mut calls = self.ec2.calls();
@@ -89,7 +89,7 @@ impl Scene {
         calls
     }
 
-    /// That no agent had two calls under way at one time.
+    /// Checks that no agent had two concurrent calls.
     ///
     /// # Errors
     /// When one had: which.

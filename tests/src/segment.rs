@@ -1,4 +1,4 @@
-//! TCP segments as anybody on the network might send them, and what a host can see of a connection.
+//! TCP segments that any host on the network could send, and observing a connection.
 
 use std::{
     collections::HashMap,
@@ -44,9 +44,9 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// A TCP segment without data or options.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Segment {
-    /// Who it says that it is from.
+    /// Source address and port.
     pub source: SocketAddrV4,
-    /// Whom it goes to.
+    /// Destination address and port.
     pub destination: SocketAddrV4,
     /// The control bits.
     pub flags: u8,
@@ -57,7 +57,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// The IPv4 packet, with both checksums right.
+    /// The IPv4 packet, with valid checksums.
     #[must_use]
     pub fn packet(&self) -> [u8; EMPTY_SEGMENT] {
         let mut packet = [0; EMPTY_SEGMENT];
@@ -99,7 +99,7 @@ pub(crate) fn folded(sum: u32) -> u16 {
     !(sum as u16)
 }
 
-/// Where a connection stands, by the last segment that its server sent.
+/// Position of a connection, by the last segment that its server sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Position {
     /// The sequence number of the server's next byte: what the client expects.
@@ -108,7 +108,7 @@ pub struct Position {
     pub client: u32,
 }
 
-/// Listens to the TCP segments that come to a host, as somebody on its cable would.
+/// Captures the TCP segments that arrive at a host, as an observer on its link could.
 #[derive(Debug)]
 pub struct Tap {
     stop: Arc<AtomicBool>,

@@ -18,7 +18,7 @@ type Order = (Command, Sender<io::Result<Child>>);
 /// Starts a command on the thread that outlives all others.
 pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     static ORDERS: OnceLock<Sender<Order>> = OnceLock::new();
-    let gone = || io::Error::other("the thread that starts hosts is gone");
+    let gone = || io::Error::other("the thread that starts hosts has ended");
     let (sender, receiver) = mpsc::channel();
     ORDERS
         .get_or_init(start)

@@ -1,4 +1,4 @@
-//! How late the machine is: what a test of time must not blame on who it tests.
+//! Measures scheduling delays of the machine, which tests of timing must discount.
 
 use std::{
     sync::{
@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the meter asks for each time.
+/// Length of each sleep.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Naps all the time, and remembers the longest that a nap went on beyond its end.
+/// Sleeps repeatedly, and records the longest delay beyond the requested time.
 #[derive(Debug)]
 pub struct Meter {
     stop: Arc<AtomicBool>,
@@ -20,7 +20,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Starts napping.
+    /// Starts measuring.
     #[must_use]
     pub fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -37,7 +37,7 @@ impl Meter {
         Self { stop, longest }
     }
 
-    /// Stops, and says how late the machine was at its worst.
+    /// Stops, and returns the longest delay.
     #[must_use]
     pub fn stop(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Exchanges over HTTP that last: server-sent events, and a connection upgraded to an echo as a WebSocket
-//! is. Every byte is checked: what must not break while the proxy before them is changed.
+//! Long-lived HTTP exchanges: server-sent events, and a connection upgraded to an echo like a
+//! WebSocket. Every byte is verified, in order to show that changes of the proxy do not break them.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -18,10 +18,10 @@ use nix::sys::socket;
 
 use crate::host::{Host, joined};
 
-/// From one event, or message, to the next.
+/// Interval between events or messages.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A stream that is silent for longer is broken.
+/// Time-out of a stream.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A backend: `/events` sends numbered events for ever, `/echo` upgrades and sends every line back.
@@ -85,7 +85,7 @@ fn serve(mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// What a client keeps open.
+/// Kind of a stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// Server-sent events.
@@ -94,7 +94,7 @@ pub enum Kind {
     Echo,
 }
 
-/// Streams that are open.
+/// Open streams.
 #[derive(Debug)]
 pub struct Streams {
     stop: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! What the kernel of a host counts of its TCP connections.
+//! TCP counters of a host's kernel.
 
 use std::fs;
 
@@ -6,18 +6,18 @@ use anyhow::{Context as _, Result};
 
 use crate::Host;
 
-/// Connections that a host has begun, whatever became of them: `ActiveOpens` of RFC 4022.
+/// Number of connections that a host has opened, successful or not: `ActiveOpens` of RFC 4022.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// When the counter cannot be read.
 pub fn active_opens(host: &Host) -> Result<u64> {
     counter(host, "snmp", "ActiveOpens", active_opens_of)
 }
 
-/// Connections of which a host keeps the TIME-WAIT state now: those that it closed first.
+/// Number of connections in TIME-WAIT on a host: those that it closed first.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// When the counter cannot be read.
 pub fn time_waits(host: &Host) -> Result<u64> {
     counter(host, "sockstat", "TCP tw", time_waits_of)
 }

@@ -1,5 +1,5 @@
-//! Connections that stay established and ask for a little every few seconds, in large numbers: what
-//! must not be lost whatever others do.
+//! Large numbers of established connections with a small request every few seconds, which other
+//! traffic must not break.
 
 use std::{
     collections::BTreeMap,
@@ -21,10 +21,10 @@ use crate::host::{Host, joined};
 /// Threads that the connections are spread over.
 const THREADS: usize = 2;
 
-/// How long connecting and the first answer may take.
+/// Time-out of connecting and of the first response.
 const CONNECTING: Duration = Duration::from_secs(20);
 
-/// A connection whose answer takes longer is lost.
+/// Time-out of a response, after which the connection is lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Files that the process needs for everything else.
@@ -42,7 +42,7 @@ pub struct Throng {
     connections: usize,
 }
 
-/// What came of a throng.
+/// Results.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Connections that were established.

@@ -355,7 +355,7 @@ fn raised(hosts: &[(&str, Ipv4Addr)]) -> Result<Vec<Host>> {
 }
 
 fn bridge(host: &Host, name: &str) -> Result<()> {
-    // No delay before a new port forwards: nobody makes loops here.
+    // No delay before a new port forwards: the lab has no loops.
     host.script(&format!(
         "ip link add {name} type bridge forward_delay 0\nip link set {name} up"
     ))?;

@@ -57,12 +57,12 @@ impl Basin {
 
 impl Drop for Basin {
     fn drop(&mut self) {
-        // Wakes the thread that accepts. An error says that nobody listens any more.
+        // Wakes the accepting thread. An error means that it has ended.
         let _ = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both);
     }
 }
 
-/// Until the client ends, or is gone: then the client says what is wrong.
+/// Until the client ends or fails; the client reports failures.
 fn turn_back(mut stream: TcpStream) {
     drop(stream.set_nodelay(true));
     let mut bytes = [0; 1024];
@@ -119,7 +119,7 @@ impl Trickle {
         self.drops.load(Ordering::Relaxed)
     }
 
-    /// Ends every connection in order, and returns what came of each.
+    /// Closes every connection gracefully, and returns the results.
     ///
     /// # Errors
     /// When one broke, was silent for too long, or carried a wrong byte.
@@ -165,7 +165,7 @@ fn flow(to: SocketAddr, number: u64, stop: &AtomicBool, drops: &AtomicU64) -> Re
     }
     stream.shutdown(Shutdown::Write)?;
     let left = stream.read(&mut [0; DROP]).context("it did not end")?;
-    ensure!(left == 0, "{left} bytes came that nobody had sent");
+    ensure!(left == 0, "received {left} unexpected bytes");
     Ok(flow)
 }
 

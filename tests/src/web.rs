@@ -131,7 +131,7 @@ impl Web {
         self.host.run("pkill", &["-KILL", "-x", "nginx"])?;
         nginx.wait(STARTING)?;
         // A killed worker holds the port until the kernel has taken it down.
-        wait::until_true("nobody listening any more", STARTING, || {
+        wait::until_true("the port being closed", STARTING, || {
             Ok(self.host.run("ss", &["-Htln"])?.trim().is_empty())
         })
     }
@@ -149,7 +149,7 @@ impl Web {
         nginx.wait(STARTING).map(drop)
     }
 
-    /// Pulls the cable out: packets to this server vanish, and nobody is told.
+    /// Cuts its link: packets to this server are lost silently.
     ///
     /// # Errors
     /// The kernel's.

@@ -1,4 +1,4 @@
-//! What is wrong is refused: a sentence that says so, an exit code, and nothing half-applied.
+//! Invalid input is rejected with a message and an exit status, and nothing is half-applied.
 
 use std::{
     fs::{self, Permissions},
@@ -172,11 +172,11 @@ fn refused(lab: &Lab, config: &str, words: &[&str]) -> Result<()> {
     nothing_applied(lab.lb_a())
 }
 
-/// It ended with an error of its own, and its sentence has these words.
+/// Checks that it exited with an error message that contains these words.
 fn said(output: &Output, words: &[&str]) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     let code = output.status.code().context("a signal ended it")?;
-    ensure!(!RAN.contains(&code), "it ran all the same: {said}");
+    ensure!(!RAN.contains(&code), "it ran nevertheless: {said}");
     ensure!(code != 0, "it ended with 0: {said}");
     ensure!(!said.contains("panicked"), "it panicked: {said}");
     let lines = said.lines().filter(|line| !line.trim().is_empty()).count();
@@ -196,7 +196,7 @@ fn said(output: &Output, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// No pin, no program on the interface, nobody listening.
+/// Checks that there is no pin, no program on the interface, and no listener.
 fn nothing_applied(host: &Host) -> Result<()> {
     let pins = host.script(&format!("find {PINS} -type f 2>/dev/null || true"))?;
     ensure!(pins.is_empty(), "pins were left behind:\n{pins}");
@@ -208,6 +208,6 @@ fn nothing_applied(host: &Host) -> Result<()> {
         links[0]["xdp"]
     );
     let listeners = host.run("ss", &["-Hltnu"])?;
-    ensure!(listeners.is_empty(), "somebody listens:\n{listeners}");
+    ensure!(listeners.is_empty(), "there are listeners:\n{listeners}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is counted is what happened, and the usual tools can read it.
+//! Counters are exact, and readable by the usual tools.
 
 use std::{
     io::Write as _,
@@ -33,7 +33,7 @@ fn every_received_packet_is_in_exactly_one_verdict_counter() -> Result<()> {
         };
         plan.run(&lab.client)?.all_answered()?;
     }
-    // Packets that are not for any service, and some that nobody wants.
+    // Packets that are for no service, and invalid ones.
     lab.client
         .run("ping", &["-c", "20", "-i", "0.01", "203.0.113.74"])?;
     lab.client.script(

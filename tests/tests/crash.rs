@@ -1,4 +1,4 @@
-//! The agent is killed at any moment, and the kernel forwards on.
+//! The agent is killed at any time, and the kernel continues to forward.
 
 use std::{thread, time::Duration};
 
@@ -122,7 +122,7 @@ fn went_on(before: &Metrics, after: &Metrics) -> Result<()> {
         }
         ensure!(
             after.sum(name, &[]) > before.sum(name, &[]),
-            "{name} stood still while nobody watched"
+            "{name} did not advance without an agent"
         );
     }
     Ok(())

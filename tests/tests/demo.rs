@@ -1,4 +1,4 @@
-//! The demo, as a script would run it.
+//! The demo, run by a script.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -70,12 +70,15 @@ fn run_once() -> Result<()> {
     for told in [
         "lb-a   master",
         "lb-b   backup",
-        "nobody answered for",
+        "time without service",
         "0 of ",
     ] {
         ensure!(said.contains(told), "it does not say {told:?}");
     }
-    ensure!(!said.contains('\x1b'), "it colours what is no terminal");
+    ensure!(
+        !said.contains('\x1b'),
+        "it printed colours although the output is not a terminal"
+    );
     Ok(())
 }
 

@@ -178,7 +178,7 @@ fn an_api_that_is_gone_takes_nothing_from_an_active_host() -> Result<()> {
     scene
         .pair
         .agent(0)?
-        .wait_for_metrics("a call that reached nobody", SOON, |metrics| {
+        .wait_for_metrics("a call that was not answered", SOON, |metrics| {
             metrics.sum("lb_elastic_ip_calls_total", &unreachable) >= 1.0
         })?;
     scene.ec2.open()?;

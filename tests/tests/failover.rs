@@ -1,4 +1,4 @@
-//! The active host is lost, and the other answers.
+//! The active host is lost, and the standby takes over.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -21,7 +21,7 @@ const MEDIAN: Duration = Duration::from_millis(600);
 /// What the worst round takes at most.
 const WORST: Duration = Duration::from_secs(1);
 
-/// How long nobody answers before it is given up.
+/// Time-out without service.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Time is measured here: two such tests at once would measure each other.
@@ -125,7 +125,7 @@ fn tls_sessions_resume_on_the_other_host() -> Result<()> {
     Ok(())
 }
 
-/// What was measured: how long nobody answered, less how late the machine itself was.
+/// The measured time without service, less the delays of the machine itself.
 #[derive(Default)]
 struct Rounds(Vec<Duration>);
 
@@ -140,7 +140,7 @@ impl Rounds {
         let outage = outage(&scene.lab, LIMIT, lose).with_context(|| scene.pair.statuses())?;
         let (lasted, late) = (outage.lasted, meter.stop());
         println!(
-            "round {round}: nobody answered for {lasted:?}; the machine was up to {late:?} late; {:?}",
+            "round {round}: no service for {lasted:?}; the machine was delayed by up to {late:?}; {:?}",
             outage.report.why_failed()
         );
         self.0.push(lasted.saturating_sub(late));

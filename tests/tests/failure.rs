@@ -1,4 +1,4 @@
-//! Backends die, come back and are drained, under load.
+//! Backends fail, recover and are drained under load.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -19,7 +19,8 @@ use lab::{
 /// What stopping to choose a dead backend may take beyond the checks that must fail.
 const ALLOWANCE: Duration = Duration::from_millis(100);
 
-/// How long the load goes on after a dead backend should be out: whoever is sent to it then, fails.
+/// Time for which the load continues after a failed backend should be down: requests that are sent
+/// to it then fail.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// HTTPS connections of each load.
@@ -43,7 +44,7 @@ fn a_killed_backend_is_left_out_in_time_and_https_clients_never_notice() -> Resu
     lab.web("web2")?.kill()?;
     let killed = Instant::now();
     let meter = Meter::start();
-    // Nobody asks the agent in the meantime: a tight loop of questions is load of its own.
+    // Do not poll the agent meanwhile: a tight loop of requests is additional load.
     thread::sleep(settings.detection() + AFTERWARDS);
     let late = meter.stop();
     ensure!(!agent.is_up("web2")?, "web2 is dead, and still called up");
@@ -74,7 +75,7 @@ fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
     lab.web("web2")?.pull_cable()?;
     let silent = Instant::now();
     let meter = Meter::start();
-    // Nobody asks the agent in the meantime: a tight loop of questions is load of its own.
+    // Do not poll the agent meanwhile: a tight loop of requests is additional load.
     thread::sleep(settings.detection() + AFTERWARDS);
     let late = meter.stop();
     ensure!(!agent.is_up("web2")?, "web2 is dead, and still called up");
@@ -207,7 +208,7 @@ impl Reports {
     ) -> Result<()> {
         let last = (self.xdp.failures.iter())
             .max_by_key(|failure| failure.began)
-            .context("no connection failed: nobody was sent to the dead backend")?;
+            .context("no connection failed: none was steered to the failed backend")?;
         let took = last.began.saturating_duration_since(died);
         println!(
             "the kernel chose {backend} for {took:?} after it died; its checks take {detection:?}, \

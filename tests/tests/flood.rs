@@ -1,4 +1,4 @@
-//! A flood of SYN segments takes nothing from anybody else.
+//! A flood of SYN segments does not affect other clients.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is planned costs nobody a request.
+//! Planned changes lose no request.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

@@ -20,7 +20,7 @@ use lab::{
 /// Longer than any election.
 const SOON: Duration = Duration::from_secs(15);
 
-/// The priority of whoever is to be master.
+/// Priority of the intended master.
 const STRONG: u8 = 150;
 
 /// That of the other.

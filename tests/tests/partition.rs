@@ -1,4 +1,4 @@
-//! The two hosts do not hear each other, and all else goes on.
+//! Partitions between the two hosts.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

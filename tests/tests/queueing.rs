@@ -12,7 +12,7 @@ use lab::{
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Many at once for what takes a second, each over a connection of its own.
+/// Many concurrent requests that take a second, each on its own connection.
 fn plan(lab: &Lab, requests: u64) -> Result<Plan> {
     Ok(Plan {
         path: "/limited".to_owned(),

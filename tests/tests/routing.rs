@@ -15,7 +15,7 @@ use lab::{
 const MAINTENANCE: &str = "/run/lb/maintenance.html";
 const SORRY: &str = "/run/lb/sorry.html";
 
-/// The pools of the routes: one web server of the lab, and an address where nobody is.
+/// The pools of the routes: one web server of the lab, and an address without a host.
 const POOLS: &str = r#"
 [[pool]]
 name = "api"

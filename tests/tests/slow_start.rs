@@ -1,4 +1,4 @@
-//! A web server that comes back gets a share that grows.
+//! A web server that recovers gets a growing share.
 
 use std::time::{Duration, Instant};
 

@@ -80,7 +80,7 @@ fn open_connections_are_seen_in_the_source_ports_that_are_held() -> Result<()> {
         let held = [("service", "http"), ("state", "held")];
         let held = metrics.samples("lb_backend_source_ports", &held);
         let sum: f64 = held.iter().map(|sample| sample.value).sum();
-        // Each CPU has turns of its own.
+        // Each CPU has its own turns.
         sum == 40.0 && held.iter().all(|sample| sample.value > 0.0)
     })?;
     drop(open);

@@ -1,4 +1,4 @@
-//! The agent says what is so.
+//! The status that the agent reports.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Sessions that stay with their backend, before real nginx: over reloads, and until it is gone.
+//! Sticky sessions with real nginx: over reloads, and until the backend is removed.
 
 use std::time::Duration;
 

@@ -179,7 +179,7 @@ fn talk_junk() -> Result<()> {
     Ok(())
 }
 
-/// As somebody who speaks TLS and knows no secret.
+/// As a host that speaks TLS without knowing the secret.
 fn shake_hands(tls: &Arc<ClientConfig>) -> Result<()> {
     for _ in 0..TIMES {
         let mut socket = TcpStream::connect_timeout(&LINK, SOON)?;
@@ -213,7 +213,7 @@ fn refused(scene: &Scene, target: usize, reason: &str, packets: Vec<Vec<u8>>) ->
     .with_context(|| format!("adverts that are wrong: {reason}"))
 }
 
-/// Has somebody on a host speak to the link, and wants every attempt counted.
+/// Connects to the link from a host, and checks that every attempt is counted.
 fn unimpressed(
     scene: &Scene,
     from: &Host,
@@ -232,7 +232,7 @@ fn unimpressed(
     })
 }
 
-/// That neither role changes meanwhile, the address does not move, and the link stands.
+/// Checks that neither role changes, the address does not move, and the link stays up.
 fn undisturbed(scene: &Scene, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     let moves = scene.ec2.moves();
     let watch = Watch::start(&scene.lab.balancers);

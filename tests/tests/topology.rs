@@ -88,7 +88,7 @@ fn the_elastic_ip_follows_its_owner() -> Result<()> {
         .point_elastic_ip_at([172, 31, 0, 99].into())?;
     ensure!(
         request().run(&lab.client)?.all_answered().is_err(),
-        "the Elastic IP points at nobody, yet somebody answered"
+        "the Elastic IP has no owner, but a host answered"
     );
     lab.internet_gateway.point_elastic_ip_at(BALANCERS[0].1)?;
     request().run(&lab.client)?.all_answered()
@@ -125,7 +125,7 @@ fn the_gateway_follows_what_it_is_told_of_the_elastic_ip() -> Result<()> {
     follower.wait_for(None, limit)?;
     ensure!(
         !answers()?,
-        "nobody owns the Elastic IP, yet somebody answers"
+        "the Elastic IP has no owner, but a host answers"
     );
     lab.lb_b().restore()?;
     tell(Some(BALANCERS[1].1));

@@ -1,4 +1,4 @@
-//! The agent is changed under traffic: reloads, and another process that takes over.
+//! The agent is reloaded and upgraded under traffic.
 
 use std::{net::SocketAddr, time::Duration};
 

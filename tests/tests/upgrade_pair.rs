@@ -1,4 +1,4 @@
-//! The agents of a pair are upgraded under traffic, and the roles stay.
+//! The agents of a pair are upgraded under traffic, without a change of roles.
 
 use std::{
     net::SocketAddr,

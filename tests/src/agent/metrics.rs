@@ -1,16 +1,16 @@
-//! The text format of Prometheus, read.
+//! Parser of the text format of Prometheus.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 
-/// What one scrape said.
+/// Samples of one scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     samples: Vec<Sample>,
 }
 
-/// One value of one metric.
+/// A sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The metric's name.
@@ -22,7 +22,7 @@ pub struct Sample {
 }
 
 impl Metrics {
-    /// Reads a scrape.
+    /// Parses a scrape.
     ///
     /// # Errors
     /// At the first line that is neither empty, a comment nor a sample.
@@ -44,7 +44,7 @@ impl Metrics {
             .collect()
     }
 
-    /// Their sum.
+    /// The sum of these samples.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.samples(name, labels)
@@ -76,7 +76,7 @@ fn sample(line: &str) -> Option<Sample> {
     })
 }
 
-/// `key="value",…`; a value may hold escaped quotes, and commas.
+/// Parses `key="value",…`; a value may contain escaped quotes and commas.
 fn labels(mut text: &str) -> Option<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     while !text.is_empty() {
@@ -88,7 +88,7 @@ fn labels(mut text: &str) -> Option<BTreeMap<String, String>> {
     Some(labels)
 }
 
-/// What stands before the closing quote, and what after it.
+/// Splits at the closing quote.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut letters = text.char_indices();

@@ -1,4 +1,4 @@
-//! The agent of `lb` on a balancer host: the real binary, from outside.
+//! Running the real `lb` binary on a balancer host.
 
 mod metrics;
 mod pair;
@@ -24,36 +24,36 @@ pub use pair::Pair;
 pub use settings::{ADMIN, APP_PORT, HaSettings, Moves, Settings};
 pub use watch::{Role, Sighting, Timeline, Watch};
 
-/// The configuration's place on a balancer host.
+/// Path of the configuration on a balancer host.
 pub const CONFIG_FILE: &str = "/run/lb/lb.toml";
 
-/// The place of the site's certificate and key on a balancer host.
+/// Path of the site's certificate and key on a balancer host.
 pub const CERTIFICATE_FILE: &str = "/run/lb/tls/site.pem";
 
-/// The place of the secret of the link between the agents, on both balancer hosts.
+/// Path of the link's secret on both balancer hosts.
 pub const LINK_SECRET_FILE: &str = "/run/lb/peer.secret";
 
 /// Variables of the agent's environment, a line each, as systemd's `EnvironmentFile` has them.
 pub const ENVIRONMENT_FILE: &str = "/run/lb/environment";
 
-/// The folder of the pins, on a balancer host.
+/// Directory of the pins on a balancer host.
 pub const PINS: &str = "/sys/fs/bpf/lb";
 
-/// How long the agent may take to serve, and to have found its backends up.
+/// Time-out for the agent to start, and for its backends to be up.
 const STARTING: Duration = Duration::from_secs(20);
 
-/// How long the agent may take to answer a question.
+/// Time-out of a request to the agent.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the agent may take to end when it is asked to.
+/// Time-out for the agent to stop.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// A running agent. Dropping it kills it; what it pinned forwards on until its host ends.
+/// A running agent. It is killed on drop; its pins continue to forward until the host ends.
 #[derive(Debug)]
 pub struct Agent {
     host: Host,
     process: Process,
-    /// Where its log begins, after those of its namesakes.
+    /// Offset of its log, after those of earlier agents.
     log_begins: usize,
     quiet: bool,
 }
@@ -63,7 +63,7 @@ impl Agent {
     /// waits until it serves and every backend is up.
     ///
     /// # Errors
-    /// When it does not come up in time: with what it logged.
+    /// When it does not start in time; the error contains its log.
     pub fn start(lab: &Lab, settings: &Settings) -> Result<Self> {
         install_certificate(lab)?;
         Self::start_on(&lab.balancers[settings.balancer], settings)
@@ -111,8 +111,7 @@ impl Agent {
         }
     }
 
-    /// Keeps its log to itself when it ends. Otherwise the log is printed, for the reader of a
-    /// failed test.
+    /// Suppresses its log at the end, which is otherwise printed for failed tests.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
@@ -135,56 +134,56 @@ impl Agent {
     /// The CPU time that the agent's process has used: [`Process::cpu_time`].
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn cpu_time(&self) -> Result<Duration> {
         self.process.cpu_time()
     }
 
-    /// Kills it at once: it can tidy nothing up.
+    /// Kills it with SIGKILL, without any cleanup.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn sigkill(mut self) -> Result<()> {
         self.process.kill()
     }
 
-    /// Stops it where it is, as a machine does that is paused.
+    /// Suspends it (SIGSTOP), as if the machine were paused.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn pause(&self) -> Result<()> {
         self.process.signal(Signal::SIGSTOP)
     }
 
-    /// Has it go on where it was.
+    /// Resumes it (SIGCONT).
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn go_on(&self) -> Result<()> {
         self.process.signal(Signal::SIGCONT)
     }
 
-    /// Has it open its access log again.
+    /// Makes it reopen its access log.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn rotate_log(&self) -> Result<()> {
         self.process.signal(Signal::SIGUSR1)
     }
 
-    /// Asks it to end, and waits.
+    /// Stops it (SIGTERM), and waits.
     ///
     /// # Errors
-    /// When it does not run, or does not end.
+    /// When it is not running, or does not end.
     pub fn sigterm(mut self) -> Result<ExitStatus> {
         self.process.signal(Signal::SIGTERM)?;
         self.process.wait(ENDING)
     }
 
-    /// Runs `lb …` beside it, as its operator would, and returns what that printed.
+    /// Runs `lb …` on its host, as an operator would, and returns the output.
     ///
     /// # Errors
-    /// When it does not end with 0.
+    /// When the exit status is not 0.
     pub fn operate(&self, arguments: &[&str]) -> Result<String> {
         self.host.run(path_of(&binary()?)?, arguments)
     }
@@ -198,7 +197,7 @@ impl Agent {
             .context("`lb status --json` printed no JSON")
     }
 
-    /// Writes other settings and has them taken over.
+    /// Writes other settings and reloads.
     ///
     /// # Errors
     /// When the agent refuses them.
@@ -207,7 +206,7 @@ impl Agent {
         self.operate(&["reload"]).map(drop)
     }
 
-    /// What `/metrics` says, as text.
+    /// Returns `/metrics` as text.
     ///
     /// # Errors
     /// When it does not answer with 200.
@@ -217,7 +216,7 @@ impl Agent {
         joined(self.host.inside(scrape))
     }
 
-    /// What `/metrics` says.
+    /// Returns the parsed `/metrics`.
     ///
     /// # Errors
     /// When it does not answer, or with something that cannot be read.
@@ -225,7 +224,7 @@ impl Agent {
         Metrics::parse(&self.metrics_text()?)
     }
 
-    /// What it is in the pair, by its metrics; `None` when it does not say.
+    /// Returns its role, from its metrics; `None` if they do not contain one.
     ///
     /// # Errors
     /// When it does not answer.
@@ -242,7 +241,7 @@ impl Agent {
         wait::until_true(&what, limit, || Ok(self.role()? == Some(role)))
     }
 
-    /// Waits until its metrics fulfil a condition, and returns them.
+    /// Waits until its metrics satisfy a condition, and returns them.
     ///
     /// # Errors
     /// When they do not within `limit`.
@@ -285,7 +284,7 @@ impl Agent {
             if !self.process.is_running()? {
                 bail!("the agent ended");
             }
-            // No answer yet is no answer; what is wrong for good shows at the deadline.
+            // A request may fail while it starts; a permanent fault shows at the deadline.
             let Ok(metrics) = self.metrics() else {
                 return Ok(false);
             };
@@ -317,13 +316,13 @@ pub fn install_certificate(lab: &Lab) -> Result<()> {
     hosts.try_for_each(|host| host.write(CERTIFICATE_FILE, &certificate))
 }
 
-/// Runs `lb run` on a host where it should refuse to, and returns what came of it.
+/// Runs `lb run` on a host where it should refuse to start, and returns the result.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn try_to_run(host: &Host) -> Result<Output> {
     let lb = binary()?;
-    // An agent that does start is ended: its status, 124, is no refusal.
+    // An agent that does start is stopped with status 124.
     Ok(under(host, &["timeout", "--signal=KILL", "15"])
         .arg(lb)
         .args(["run", "--config", CONFIG_FILE])
@@ -349,10 +348,10 @@ fn under(host: &Host, wrapper: &[&str]) -> Command {
     command
 }
 
-/// The binary `lb`: what `LB_BINARY` names, or what cargo built beside us.
+/// Path of the binary `lb`: from `LB_BINARY`, or built by cargo beside this one.
 ///
 /// # Errors
-/// When there is none: how to get it.
+/// When there is none; the error explains how to build it.
 pub fn binary() -> Result<PathBuf> {
     if let Some(named) = env::var_os("LB_BINARY") {
         let named = PathBuf::from(named);
@@ -367,7 +366,7 @@ pub fn binary() -> Result<PathBuf> {
     // `target/debug/lb-lab`, or a test in `target/debug/deps`.
     let profile = (ours.ancestors().skip(1).take(2))
         .find(|folder| !folder.ends_with("deps"))
-        .context("we run from no folder")?;
+        .context("the path of this program has no directory")?;
     let target = profile.parent().unwrap_or(profile);
     [
         profile.to_owned(),

@@ -13,7 +13,7 @@ use crate::{Host, Lab, wait};
 /// What is 1 on both hosts of a pair whose link is as it should be.
 const LINK_GAUGES: [&str; 2] = ["lb_peer_link_up", "lb_peer_flows_synced"];
 
-/// How long a pair may take to agree who is active, with everything synchronised.
+/// Time-out for a pair to agree on its roles and synchronise.
 const AGREEING: Duration = Duration::from_secs(20);
 
 /// The agents of both balancers, in the order of [`crate::topology::BALANCERS`]; `None` where none
@@ -26,11 +26,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Installs what both need, starts both, and waits until the first is active and the second
-    /// stands by, with the link up where there is one.
+    /// Installs the files of both, starts them, and waits until the first is active and the second
+    /// is standby, with the link up if there is one.
     ///
     /// # Errors
-    /// When they do not come to that: with what they logged.
+    /// When they do not get there; the error contains their logs.
     pub fn start(lab: &Lab, settings: &[Settings; 2]) -> Result<Self> {
         Self::install(lab, settings)?.started()
     }
@@ -86,7 +86,7 @@ impl Pair {
         })
     }
 
-    /// Has the agents keep their logs to themselves when they end.
+    /// Suppresses the agents' logs at the end.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
@@ -94,7 +94,7 @@ impl Pair {
         self
     }
 
-    /// Starts the agent of a host, with the files that lie there.
+    /// Starts the agent of a host with the installed files.
     ///
     /// # Errors
     /// When it does not come up: with what it logged.
@@ -116,7 +116,7 @@ impl Pair {
     /// The agent of that host.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn agent(&self, index: usize) -> Result<&Agent> {
         let name = self.hosts[index].name();
         let agent = self.agents[index].as_ref();
@@ -126,7 +126,7 @@ impl Pair {
     /// Takes the agent of that host, to end it.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn take(&mut self, index: usize) -> Result<Agent> {
         let name = self.hosts[index].name();
         self.agents[index]
@@ -134,8 +134,8 @@ impl Pair {
             .with_context(|| format!("no agent runs on {name}"))
     }
 
-    /// Waits until this host is active and the other stands by, and where they have a link, it is
-    /// up, the flows are on both, and either could take over.
+    /// Waits until this host is active and the other standby, and, if they have a link, it is up,
+    /// both have the flows, and either could take over.
     ///
     /// # Errors
     /// When they do not come to that: with what both say of themselves.
@@ -163,7 +163,7 @@ impl Pair {
         agreed.with_context(|| format!("they say of themselves:\n{}", self.statuses()))
     }
 
-    /// Whether this host knows that the other could take over from it. Without a link it cannot.
+    /// Whether this host knows that the other one can take over, which needs a link.
     fn knows_its_peer(&self, active: usize) -> Result<bool> {
         let ha = &self.agent(active)?.status()?["ha"];
         Ok(ha["link"].is_null() || ha["peer"]["ready"] == true)
@@ -187,7 +187,7 @@ impl Pair {
         Watch::start(&self.hosts)
     }
 
-    /// What both say of the pair, for the reader of a failed test.
+    /// The status of both, for failed tests.
     #[must_use]
     pub fn statuses(&self) -> String {
         let say = |agent: &Option<Agent>| match agent {

@@ -1,4 +1,4 @@
-//! Asking the agent's HTTP port, from its own host.
+//! Requests to the agent's HTTP port, from its own host.
 
 use std::{
     io::{Read as _, Write as _},
@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The body of the answer to `GET path`, asked from the network that the calling thread is in.
+/// Returns the body of `GET path`, sent from the network of the calling thread.
 ///
 /// # Errors
-/// When nobody listens, or each silence is longer than `patience`, or the answer is not 200.
+/// When nothing listens, the response is late by more than `patience`, or its status is not 200.
 pub(super) fn read(address: SocketAddr, path: &str, patience: Duration) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, patience)
-        .with_context(|| format!("nobody listens at {address}"))?;
+        .with_context(|| format!("nothing listens at {address}"))?;
     stream.set_read_timeout(Some(patience))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;

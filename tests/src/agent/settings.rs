@@ -1,4 +1,4 @@
-//! The configuration that the lab gives an agent.
+//! Configuration of the lab's agents.
 
 use std::{
     fmt::Write as _,
@@ -14,40 +14,40 @@ use crate::{
     web::Web,
 };
 
-/// Where the agent's metrics are, on its host.
+/// Address of the agent's admin port, on its host.
 pub const ADMIN: &str = "127.0.0.1:9145";
 
-/// Where the service of [`Settings::with_app`] listens.
+/// Port of the service of [`Settings::with_app`].
 pub const APP_PORT: u16 = 8443;
 
-/// What a test may want different in the design's configuration.
+/// Settings that a test may change.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Which balancer it is for: the index in [`BALANCERS`].
+    /// Index of the balancer in [`BALANCERS`].
     pub balancer: usize,
-    /// The interfaces that get the XDP program.
+    /// Interfaces with the XDP program.
     pub interfaces: Vec<String>,
-    /// The address that the services are at.
+    /// Address of the services.
     pub listen: Ipv4Addr,
-    /// From one check to the next.
+    /// Interval of the checks.
     pub interval: Duration,
-    /// After this a check has failed.
+    /// Time-out of a check.
     pub timeout: Duration,
-    /// Successes that bring a backend up.
+    /// Successes until a backend is healthy.
     pub rise: u32,
-    /// Failures that take it down.
+    /// Failures until it is unhealthy.
     pub fall: u32,
     /// How the `tcp` service forwards: `nat` or `dnat`.
     pub forward: &'static str,
-    /// The statuses of the web servers that mean healthy, `FROM-TO`.
+    /// Range of healthy statuses, `FROM-TO`.
     pub expect: &'static str,
-    /// What becomes of new connections while no backend is up: `try_all` or `refuse`.
+    /// Handling of new connections while no backend is up: `try_all` or `refuse`.
     pub when_all_down: &'static str,
     /// The backends: name and address.
     pub backends: Vec<(String, SocketAddr)>,
-    /// `[ha]`; `None`: the host is alone.
+    /// `[ha]`; `None` for a single host.
     pub ha: Option<HaSettings>,
-    /// More tables, as they are in the file.
+    /// Further tables, verbatim.
     pub more: String,
 }
 
@@ -56,19 +56,19 @@ pub struct Settings {
 pub struct HaSettings {
     /// 1 to 254.
     pub priority: u8,
-    /// From one advert to the next.
+    /// Advert interval.
     pub advert_interval: Duration,
-    /// Whether the host takes over from a lower priority.
+    /// Whether the host preempts one with a lower priority.
     pub preempt: bool,
-    /// What moves to the active host.
+    /// The address that moves to the active host.
     pub moves: Moves,
     /// Whether the agents have a link: `[ha.link]`.
     pub link: bool,
-    /// More keys of `[ha]` and tables below it, as they are in the file.
+    /// Further keys of `[ha]` and tables below it, verbatim.
     pub more: String,
 }
 
-/// What moves to the active host.
+/// The address that moves to the active host.
 #[derive(Clone, Debug)]
 pub enum Moves {
     /// The Elastic IP, by an EC2 API.
@@ -79,7 +79,7 @@ pub enum Moves {
         region: String,
         /// The URL of the API.
         endpoint: String,
-        /// The host's network interface, `eni-…`. `None`: asked of the metadata service.
+        /// Network interface of the host, `eni-…`; `None` to query the metadata service.
         network_interface_id: Option<String>,
         /// Whether [`VIRTUAL_IP`] moves with it, as a secondary private address.
         takes_private_ip: bool,
@@ -211,8 +211,8 @@ certificates = ["{CERTIFICATE_FILE}"]
         self
     }
 
-    /// The longest time from a backend's death to its being out: every check that must fail, begun
-    /// one interval after the other, the first of them a whole interval after the death.
+    /// Maximum time from the failure of a backend to its being down: all checks that must fail, one
+    /// interval apart, the first one a whole interval after the failure.
     #[must_use]
     pub fn detection(&self) -> Duration {
         self.interval * self.fall
@@ -284,8 +284,8 @@ check = {{ type = "http", path = "/", expect = "{expect}", interval = "{interval
 }
 
 impl HaSettings {
-    /// The time without an advert after which this host, as a standby, takes over (RFC 9568,
-    /// section 6.1).
+    /// Master_Down_Interval: time without an advert after which this host, as a standby, takes over
+    /// (RFC 9568, section 6.1).
     #[must_use]
     pub fn takeover(&self) -> Duration {
         let skew = self.advert_interval * (256 - u32::from(self.priority)) / 256;

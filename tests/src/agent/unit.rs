@@ -1,4 +1,4 @@
-//! The agent as its systemd unit runs it: not as root, and with the unit's capabilities alone.
+//! Running the agent like its systemd unit: not as root, with only the unit's capabilities.
 
 use std::process::Command;
 
@@ -10,10 +10,10 @@ use crate::Host;
 /// The unit that operators install.
 const UNIT: &str = include_str!("../../../deploy/lb.service");
 
-/// Who the agent runs as in the lab, which has no user `lb`.
+/// User id of the agent in the lab, which has no user `lb`.
 const USER: &str = "65534";
 
-/// Where that user can run the agent from, wherever the build is.
+/// Path of a copy that this user can execute.
 const PROGRAM: &str = "/run/lb/lb";
 
 impl Agent {
@@ -24,7 +24,7 @@ impl Agent {
     /// As [`Agent::start`].
     pub fn start_as_unit(host: &Host) -> Result<Self> {
         install(host)?;
-        // What the unit does before the agent starts, and what its directories give the user.
+        // As the unit does before the agent starts, and as its directories permit.
         host.script(&format!(
             "chmod o+x /sys/fs/bpf\n\
              mkdir -p /sys/fs/bpf/lb\n\

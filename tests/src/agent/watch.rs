@@ -1,4 +1,4 @@
-//! What each of a pair of agents says of its role, over time.
+//! Recording the roles of a pair of agents over time.
 
 use std::{
     net::SocketAddr,
@@ -15,27 +15,27 @@ use anyhow::Result;
 use super::{ADMIN, Metrics, scrape};
 use crate::{Host, host::joined};
 
-/// From one look at an agent to the next.
+/// Polling interval.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// An agent that takes longer to answer is not there.
+/// Time-out of a request.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What an agent is in the pair.
+/// Role of an agent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// It has just begun.
+    /// Just started.
     Init,
-    /// It is the standby.
+    /// Standby.
     Backup,
-    /// It is active.
+    /// Active.
     Master,
-    /// It cannot be active.
+    /// Cannot become active.
     Fault,
 }
 
 impl Role {
-    /// All of them, with what metrics and status call them.
+    /// All roles with their names in metrics and status.
     pub const ALL: [(Self, &str); 4] = [
         (Self::Init, "init"),
         (Self::Backup, "backup"),
@@ -43,14 +43,14 @@ impl Role {
         (Self::Fault, "fault"),
     ];
 
-    /// What metrics and status call it.
+    /// Name in metrics and status.
     #[must_use]
     pub fn name(self) -> &'static str {
         let named = Self::ALL.iter().find(|(role, _)| *role == self);
         named.map_or("", |(_, name)| name)
     }
 
-    /// The role that a scrape says; `None` when it says none, or several.
+    /// The role in a scrape; `None` if it contains none or several.
     #[must_use]
     pub fn of(metrics: &Metrics) -> Option<Self> {
         let is = |name| metrics.sum("lb_vrrp_state", &[("state", name)]) == 1.0;
@@ -62,20 +62,20 @@ impl Role {
     }
 }
 
-/// One look at one agent.
+/// One observation of an agent.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// When it was asked.
+    /// Time of the request.
     pub asked: Instant,
-    /// When it had answered.
+    /// Time of the response.
     pub answered: Instant,
-    /// Its role; `None` when it did not say.
+    /// Its role; `None` without a response.
     pub role: Option<Role>,
-    /// Its metrics about the pair; empty when it did not answer.
+    /// Its metrics of the pair; empty without a response.
     pub metrics: Metrics,
 }
 
-/// Looks at the agents of hosts, 50 times a second each.
+/// Polls the agents of hosts 50 times a second.
 #[derive(Debug)]
 pub struct Watch {
     stop: Arc<AtomicBool>,
@@ -83,7 +83,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to look.
+    /// Starts polling.
     #[must_use]
     pub fn start(hosts: &[Host]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -97,7 +97,7 @@ impl Watch {
         Self { stop, threads }
     }
 
-    /// Ends looking.
+    /// Stops polling.
     ///
     /// # Errors
     /// When a host could not be entered.
@@ -143,16 +143,16 @@ fn about_the_pair(text: &str) -> String {
         .collect()
 }
 
-/// What was seen of each host, in the order of the hosts.
+/// Observations of each host, in the order of the hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// The looks at each host, in order.
+    /// The observations of each host, in order.
     pub hosts: Vec<Vec<Sighting>>,
 }
 
 impl Timeline {
-    /// The longest time for which two hosts, by all that was seen, were active at once: from the
-    /// first answer of the later one to the last of the earlier one.
+    /// Longest time for which two hosts were observed to be active: from the first response of the
+    /// later one to the last of the earlier one.
     #[must_use]
     pub fn longest_with_two_actives(&self) -> Duration {
         let spans: Vec<_> = self.hosts.iter().map(|host| active_spans(host)).collect();
@@ -169,7 +169,7 @@ impl Timeline {
             .unwrap_or_default()
     }
 
-    /// What a host was, one after the other, and since when.
+    /// The sequence of a host's roles, with their start times.
     #[must_use]
     pub fn roles(&self, host: usize) -> Vec<(Instant, Role)> {
         let mut roles: Vec<(Instant, Role)> = Vec::new();
@@ -184,7 +184,7 @@ impl Timeline {
     }
 }
 
-/// From the first to the last look of each unbroken row of looks that saw the host active.
+/// Intervals from the first to the last observation of each uninterrupted active role.
 fn active_spans(sightings: &[Sighting]) -> Vec<(Instant, Instant)> {
     sightings
         .chunk_by(|one, next| one.role == next.role)

@@ -1,4 +1,4 @@
-//! What is on the balancer's host: `lb`, rules of nftables, or HAProxy.
+//! The balancer on the host: `lb`, rules of nftables, or HAProxy.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Setup;
 
-/// How long HAProxy may take to listen.
+/// Time-out for HAProxy to listen.
 const STARTING: Duration = Duration::from_secs(10);
 
 const HAPROXY_FILE: &str = "/run/haproxy/haproxy.cfg";
@@ -43,7 +43,7 @@ impl Balancer {
         }
     }
 
-    /// User and system time of its process; `None` where it has none.
+    /// User and system time of its process; `None` without one.
     pub(super) fn cpu_time(&self) -> Result<Option<Duration>> {
         match self {
             Self::Lb(agent) => agent.cpu_time().map(Some),
@@ -52,7 +52,7 @@ impl Balancer {
         }
     }
 
-    /// What the XDP program has counted; `None` where there is none.
+    /// Counters of the XDP program; `None` without one.
     pub(super) fn verdicts(&self) -> Result<Option<Verdicts>> {
         match self {
             Self::Lb(agent) => Verdicts::of(agent).map(Some),
@@ -60,7 +60,7 @@ impl Balancer {
         }
     }
 
-    /// How many connections the kernel tracks, and how many it would; `None` where it tracks none.
+    /// Number of connections that the kernel tracks, and its limit; `None` if it tracks none.
     pub(super) fn conntrack(&self) -> Result<Option<Value>> {
         let Self::Nftables(host) = self else {
             return Ok(None);
@@ -95,7 +95,7 @@ impl Verdicts {
         Ok(Self(verdicts))
     }
 
-    /// What was counted since an earlier look.
+    /// Differences to earlier counters.
     pub(super) fn since(mut self, earlier: &Self) -> Self {
         for (key, packets) in &mut self.0 {
             *packets -= earlier.0.get(key).unwrap_or(&0.0);
@@ -109,7 +109,7 @@ impl Verdicts {
     }
 }
 
-/// Checks as its documentation has them; everything else at its default.
+/// Checks as in its documentation; defaults otherwise.
 fn start_lb(lab: &Lab, forward: &'static str) -> Result<Balancer> {
     let settings = Settings {
         interval: Duration::from_secs(2),

@@ -24,36 +24,36 @@ use super::Load;
 /// begins 540 connections a second.
 const CLOSING_CLIENTS: u8 = 64;
 
-/// A count that is read this late is not of the second that it is for.
+/// Maximum delay of reading a count, after which it does not represent its second.
 const LATE: Duration = Duration::from_millis(500);
 
 /// Addresses of many clients.
 const MANY_CLIENTS: u8 = 200;
 
-/// What came of a load.
+/// Result of a load.
 pub(super) struct Outcome {
     /// Connections by the second, from the start of the load.
     pub(super) per_second: Vec<u64>,
-    /// How many were answered.
+    /// Number of answered connections.
     pub(super) answered: u64,
     /// Failed connections by reason.
     pub(super) failures: BTreeMap<String, u64>,
     pub(super) times: Times,
 }
 
-/// How long connections took, in milliseconds.
+/// Durations of connections in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Times {
-    /// The time below which half of them stayed.
+    /// Median.
     pub(super) p50: f64,
-    /// The time below which 99% of them stayed.
+    /// 99th percentile.
     pub(super) p99: f64,
-    /// Whether the time to connect is in it.
+    /// Whether the time to connect is included.
     pub(super) with_connect: bool,
 }
 
 impl Load {
-    /// Gives the client the addresses and ports that the load needs, and returns the addresses.
+    /// Configures the addresses and ports of the load on the client, and returns the addresses.
     pub(super) fn prepare(self, lab: &Lab) -> Result<Vec<Ipv4Addr>> {
         let count = match self {
             // wrk closes when it has the answer, which through HAProxy is before the server's close
@@ -75,7 +75,7 @@ impl Load {
         lab.add_client_addresses(count)
     }
 
-    /// Sends the load and waits for its end.
+    /// Runs the load.
     pub(super) fn send(self, lab: &Lab, sources: Vec<Ipv4Addr>, seconds: u32) -> Result<Outcome> {
         let closing = match self {
             Self::Wrk => return wrk(&lab.client, seconds),
@@ -163,7 +163,7 @@ fn wrk(client: &Host, seconds: u32) -> Result<Outcome> {
     })
 }
 
-/// What wrk prints.
+/// Output of wrk.
 struct Summary {
     requests: u64,
     failures: BTreeMap<String, u64>,

@@ -1,5 +1,5 @@
-//! How many short connections a second a balancer sustains, and what CPU time each costs: `lb`,
-//! nftables and HAProxy before the same four nginx, under the same clients.
+//! Sustained rate of short connections, and CPU time per connection: `lb`, nftables and HAProxy in
+//! front of the same four nginx, with the same clients.
 
 mod balancer;
 mod loads;
@@ -19,14 +19,14 @@ use serde_json::{Value, json};
 use balancer::Balancer;
 use loads::Outcome;
 
-/// The machine counts as idle when it is busy for less than this part of its time.
+/// Load (0 to 1) below which the machine is considered idle.
 const IDLE: f64 = 0.05;
 
-/// How long the machine may take to become idle after the lab before: the kernel then frees its
-/// connections. Measured is in any case; the figures say how busy the machine was.
+/// Maximum wait for the machine to become idle after the previous lab, whose connections the kernel
+/// frees. The measurement then starts in any case; the figures contain the load.
 const CALMING: Duration = Duration::from_secs(10);
 
-/// What is between the client and the web servers.
+/// The balancer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Setup {
     /// `lb` with `forward = "nat"`.
@@ -39,7 +39,7 @@ pub(crate) enum Setup {
     Haproxy,
 }
 
-/// Who connects, and who closes first.
+/// The clients, and which side closes first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Load {
     /// wrk with `Connection: close` from one address; the web servers close first.
@@ -52,8 +52,8 @@ pub(crate) enum Load {
     ManyClientsClose,
 }
 
-/// Measures each setup under each load and prints the figures as JSON. What could not be measured
-/// is in them too, and does not keep the rest from being measured.
+/// Measures each setup under each load and prints the figures as JSON, including failures, which do
+/// not stop the others.
 pub(crate) fn run(seconds: u32, setups: &[Setup], loads: &[Load]) {
     let (mut runs, mut broken) = (Vec::new(), Vec::new());
     for load in loads {
@@ -112,8 +112,7 @@ impl Load {
     }
 }
 
-/// Loads one setup in a lab of its own: nothing of an earlier load is left in a table, and no
-/// earlier connection in TIME-WAIT.
+/// Runs one load in a new lab: no earlier load is left in a table, and no connection in TIME-WAIT.
 fn measure(setup: Setup, load: Load, seconds: u32) -> Result<Value> {
     let mut lab = Lab::raise()?;
     (lab.webs.iter_mut()).try_for_each(lab::web::Web::restart_without_access_log)?;
@@ -168,7 +167,7 @@ fn measure(setup: Setup, load: Load, seconds: u32) -> Result<Value> {
     }))
 }
 
-/// A few requests, all of which must be answered before a load makes sense.
+/// Sends a few requests, all of which must be answered before the load starts.
 fn probe(lab: &Lab) -> Result<()> {
     let plan = Plan {
         requests: Some(8),

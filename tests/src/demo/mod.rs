@@ -1,4 +1,4 @@
-//! The demo: raises the lab, sends traffic, breaks things, and shows what happens.
+//! The demo: starts the lab, sends traffic, causes failures, and shows the effects.
 
 mod pair;
 mod paired;
@@ -16,22 +16,21 @@ use lab::{
 use paired::Paired;
 use screen::Screen;
 
-/// What a step has to work with.
+/// State of the demo, which its steps use.
 pub(crate) struct Stage {
     screen: Screen,
     lab: Lab,
     settings: Settings,
-    /// `None` while it is dead.
+    /// `None` while it is not running.
     agent: Option<Agent>,
-    /// `None` until the second balancer joins; then there are two agents in it.
+    /// `None` until the second balancer joins; then it has both agents.
     paired: Option<Paired>,
 }
 
-/// Runs the demo. With `once` it ends after the last step; without, the lab stays until a signal
-/// ends us.
+/// Runs the demo. With `once` it ends after the last step; otherwise the lab runs until a signal.
 ///
 /// # Errors
-/// When a step failed: the later ones are not tried.
+/// When a step fails; later steps are not run.
 pub(crate) fn run(once: bool) -> Result<()> {
     let screen = Screen::new();
     let shown = show(screen, once);
@@ -57,7 +56,7 @@ fn show(screen: Screen, once: bool) -> Result<()> {
         return Ok(());
     }
     tour::offer(&stage)?;
-    // A signal ends us, and the lab with us.
+    // A signal ends this process, and with it the lab.
     loop {
         std::thread::park();
     }
@@ -68,11 +67,13 @@ impl Stage {
     fn agent(&self) -> Result<&Agent> {
         match &self.paired {
             Some(paired) => paired.pair.agent(0),
-            None => self.agent.as_ref().context("the agent does not run"),
+            None => self.agent.as_ref().context("the agent is not running"),
         }
     }
 
     fn paired(&self) -> Result<&Paired> {
-        self.paired.as_ref().context("there is no pair yet")
+        self.paired
+            .as_ref()
+            .context("the pair has not been started")
     }
 }

@@ -20,18 +20,20 @@ use super::{
     screen::{Tone, grouped, milliseconds},
 };
 
-/// How long anything here may take before the demo has failed.
+/// Time-out of each step.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The longest that nobody may answer when a host is lost.
+/// Maximum time without service after the loss of a host.
 const WORST: Duration = Duration::from_secs(1);
 
-/// How long is looked on before and after each change.
+/// Time shown before and after each change.
 const AROUND: Duration = Duration::from_secs(1);
 
 pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
     let screen = stage.screen;
-    screen.headline("6. The pair: lb-b joins, and the EC2 API says whose the Elastic IP is");
+    screen.headline(
+        "6. The pair: lb-b joins, and the EC2 API determines the owner of the Elastic IP",
+    );
     screen.doing("starting the EC2 API");
     let began = Instant::now();
     let (ec2, whose) = cloud(stage)?;
@@ -39,8 +41,8 @@ pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
     follower.wait_for(BALANCERS[0].1, LIMIT)?;
     screen.done(whose, &milliseconds(began.elapsed()));
 
-    // A pair is joined by agents that know of each other from their start: the lone one ends.
-    let alone = stage.agent.take().context("the agent does not run")?;
+    // The agents of a pair know of each other from their start: stop the single one.
+    let alone = stage.agent.take().context("the agent is not running")?;
     let status = alone.sigterm()?;
     ensure!(status.success(), "the agent ended with {status}");
     screen.doing("starting both agents");
@@ -48,7 +50,7 @@ pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
     let settings = Settings::elastic_pair(&stage.lab, &*ec2);
     let pair = Pair::start(&stage.lab, &settings)?.quiet();
     let took = milliseconds(began.elapsed());
-    screen.done("two agents, agreed who is active", &took);
+    screen.done("two agents with their roles agreed", &took);
     let paired = Paired { pair, follower };
     for index in [0, 1] {
         screen.line(&who_is(paired.pair.agent(index)?)?);
@@ -59,7 +61,7 @@ pub(crate) fn lb_b_joins(stage: &mut Stage) -> Result<()> {
 
 pub(crate) fn active_host_dies(stage: &Stage) -> Result<()> {
     let screen = stage.screen;
-    screen.headline("7. lb-a is cut off under load: the host is lost, and comes back");
+    screen.headline("7. lb-a is cut off under load: the host is lost, and returns");
     let paired = stage.paired()?;
     let host = stage.lab.lb_a();
     let probe = Probe::start(Plan::https(&stage.lab)?, &stage.lab.client);
@@ -68,18 +70,18 @@ pub(crate) fn active_host_dies(stage: &Stage) -> Result<()> {
 
     let lost = Instant::now();
     host.cut()?;
-    roles.remark("the cable of lb-a is cut");
+    roles.remark("link of lb-a cut");
     let answered = roles.look_on_until(LIMIT, || Ok(probe.recovery(lost)))?;
-    let answer = answered.context("nobody answers any more")?;
+    let answer = answered.context("service did not resume")?;
     let gap = answer.ended.duration_since(lost);
     roles.remark("lb-b answers");
     roles.look_on(AROUND)?;
     drop(roles);
     drop(probe.stop()?);
-    screen.done("nobody answered for", &milliseconds(gap));
+    screen.done("time without service", &milliseconds(gap));
     let compared = "(HAProxy with keepalived: `cargo xtask bench failover`)";
     screen.line(&screen.tinted(Tone::Dim, compared));
-    ensure!(gap < WORST, "nobody answered for {gap:?}");
+    ensure!(gap < WORST, "there was no service for {gap:?}");
 
     let loads = Loads::start(stage)?;
     let mut roles = Roles::watch(screen, paired, loads.0.iter().collect());
@@ -89,8 +91,8 @@ pub(crate) fn active_host_dies(stage: &Stage) -> Result<()> {
     let back = || Ok(paired.follower.is_at(BALANCERS[0].1).then_some(()));
     roles
         .look_on_until(LIMIT, back)?
-        .context("lb-a does not come back")?;
-    roles.remark("lb-a was handed the address");
+        .context("lb-a did not become active again")?;
+    roles.remark("address handed over to lb-a");
     roles.look_on(AROUND * 2)?;
     drop(roles);
     loads.stop(stage)?;
@@ -99,7 +101,7 @@ pub(crate) fn active_host_dies(stage: &Stage) -> Result<()> {
 
 pub(crate) fn operator_hands_over(stage: &Stage) -> Result<()> {
     let screen = stage.screen;
-    screen.headline("8. lb failover, there and back: requests end first, then the address moves");
+    screen.headline("8. lb failover to lb-b and back: requests end first, then the address moves");
     let paired = stage.paired()?;
     let loads = Loads::start(stage)?;
     let mut roles = Roles::watch(screen, paired, loads.0.iter().collect());
@@ -119,7 +121,7 @@ pub(crate) fn operator_hands_over(stage: &Stage) -> Result<()> {
     paired.pair.wait_until_agreed(0)
 }
 
-/// moto where it is installed, and an EC2 of the lab's own where it is not.
+/// moto if it is installed, otherwise the lab's own EC2 API.
 fn cloud(stage: &Stage) -> Result<(Arc<dyn Ec2>, &'static str)> {
     if Moto::is_installed() {
         return Ok((stage.lab.moto()?, "moto plays EC2"));
@@ -130,7 +132,7 @@ fn cloud(stage: &Stage) -> Result<(Arc<dyn Ec2>, &'static str)> {
     ))
 }
 
-/// A line on what an agent says of itself.
+/// A line with the status of an agent.
 fn who_is(agent: &Agent) -> Result<String> {
     let ha = agent.status()?["ha"].clone();
     let word = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
@@ -144,7 +146,7 @@ fn who_is(agent: &Agent) -> Result<String> {
     ))
 }
 
-/// Requests on new connections, and on connections that last.
+/// Requests on new connections, and on persistent ones.
 struct Loads([Load; 2]);
 
 impl Loads {
@@ -162,7 +164,7 @@ impl Loads {
         Ok(Self([load(Reuse::Never)?, load(Reuse::Always)?]))
     }
 
-    /// Wants every request answered, and says how many there were.
+    /// Checks that every request was answered, and prints their number.
     fn stop(self, stage: &Stage) -> Result<()> {
         let (mut answered, mut longest) = (0, Duration::ZERO);
         for load in self.0 {
@@ -177,7 +179,7 @@ impl Loads {
             &format!("0 of {}", grouped(answered)),
         );
         screen.done("the longest wait for an answer", &milliseconds(longest));
-        let why = "(new connections wait meanwhile, and their clients try again after a second)";
+        let why = "(new connections are held, and their clients retransmit after a second)";
         screen.line(&screen.tinted(Tone::Dim, why));
         Ok(())
     }

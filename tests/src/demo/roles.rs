@@ -1,4 +1,4 @@
-//! Who is active, who has the Elastic IP, and who is answered: a table that grows while it runs.
+//! A live table of roles, the owner of the Elastic IP, and answered requests.
 
 use std::{
     thread,
@@ -17,13 +17,13 @@ use super::{
     screen::{Screen, Tone},
 };
 
-/// From one row of the table to the next.
+/// Interval between rows of the table.
 const ROW: Duration = Duration::from_millis(500);
 
-/// From one look at what is waited for to the next.
+/// Polling interval of a condition.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// What came of requests.
+/// Counts of requests.
 #[derive(Clone, Copy, Default)]
 struct Tally {
     answered: usize,
@@ -40,7 +40,7 @@ pub(crate) struct Roles<'a> {
 }
 
 impl<'a> Roles<'a> {
-    /// Begins with the head.
+    /// Prints the head of the table.
     pub(crate) fn watch(screen: Screen, paired: &'a Paired, loads: Vec<&'a Load>) -> Self {
         let [(a, _), (b, _)] = BALANCERS else {
             unreachable!("a pair is two")
@@ -64,7 +64,7 @@ impl<'a> Roles<'a> {
         self.look_on_until(span, || Ok(None::<()>)).map(drop)
     }
 
-    /// Watches until something is there, or the time is over.
+    /// Watches until a value is available, or the time is over.
     pub(crate) fn look_on_until<T>(
         &mut self,
         at_most: Duration,
@@ -85,7 +85,7 @@ impl<'a> Roles<'a> {
         Ok(None)
     }
 
-    /// Says in the table what has just happened.
+    /// Prints a remark in the table.
     pub(crate) fn remark(&mut self, what: &str) {
         let what = self.screen.tinted(Tone::Notice, &format!("<- {what}"));
         self.print(&what);
@@ -105,7 +105,7 @@ impl<'a> Roles<'a> {
         ));
     }
 
-    /// What came since the last row.
+    /// Counts since the last row.
     fn news(&mut self) -> Tally {
         let failed = self.loads.iter().map(|load| load.failed()).sum();
         let done: usize = self.loads.iter().map(|load| load.done()).sum();
@@ -140,6 +140,6 @@ impl<'a> Roles<'a> {
         let named = BALANCERS
             .iter()
             .find(|(_, address)| Some(*address) == owner);
-        named.map_or("nobody", |(name, _)| name)
+        named.map_or("none", |(name, _)| name)
     }
 }

@@ -1,4 +1,4 @@
-//! What the demo prints: aligned, coloured only on a terminal, progress redrawn only there.
+//! Output of the demo: aligned; colours and redrawn progress only on a terminal.
 
 use std::{
     env,
@@ -6,20 +6,20 @@ use std::{
     time::Duration,
 };
 
-/// The width of the column that says what a line is about.
+/// Width of the column of labels.
 const LABEL: usize = 34;
 
-/// The width of a full bar.
+/// Width of a full bar.
 const BAR: usize = 30;
 
-/// Where the demo prints.
+/// Properties of the output.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Screen {
     terminal: bool,
     colour: bool,
 }
 
-/// How a text is to stand out.
+/// Emphasis of a text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tone {
     Bold,
@@ -38,7 +38,7 @@ impl Screen {
         }
     }
 
-    /// The text, coloured where that is possible.
+    /// Colours a text if possible.
     pub(crate) fn tinted(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Bold => 1,
@@ -54,12 +54,12 @@ impl Screen {
         }
     }
 
-    /// The headline of a step.
+    /// Prints the headline of a step.
     pub(crate) fn headline(self, text: &str) {
         println!("\n{}", self.tinted(Tone::Bold, text));
     }
 
-    /// What was done, and what came of it.
+    /// Prints a result.
     pub(crate) fn done(self, what: &str, result: &str) {
         self.clear();
         let mark = self.tinted(Tone::Good, "ok");
@@ -69,29 +69,29 @@ impl Screen {
         );
     }
 
-    /// What went wrong.
+    /// Prints a failure.
     pub(crate) fn failed(self, why: &str) {
         self.clear();
         println!("  {}  {why}", self.tinted(Tone::Bad, "FAILED"));
     }
 
-    /// A line of plain report.
+    /// Prints a plain line.
     pub(crate) fn line(self, text: &str) {
         self.clear();
         println!("{}", format!("      {text}").trim_end());
     }
 
-    /// What is being done right now. Only a terminal shows it, until the next line.
+    /// Prints the current activity until the next line; only on a terminal.
     pub(crate) fn doing(self, what: &str) {
         if self.terminal {
             self.clear();
             print!("  ..  {what}");
-            // A terminal that cannot be written to has nobody before it.
+            // Ignore errors of writing to the terminal.
             drop(io::stdout().flush());
         }
     }
 
-    /// How far it is, as [`Screen::doing`].
+    /// Prints a progress bar, as [`Screen::doing`].
     pub(crate) fn progress(self, what: &str, done: usize, all: usize) {
         let full = BAR * done.min(all) / all.max(1);
         let bar = format!("{}{}", "#".repeat(full), ".".repeat(BAR - full));
@@ -102,7 +102,7 @@ impl Screen {
         ));
     }
 
-    /// A backend's share of something.
+    /// Prints a backend's share.
     pub(crate) fn share(self, backend: &str, count: usize, all: usize) {
         let part = count as f64 / all.max(1) as f64;
         let bar = "#".repeat((part * BAR as f64).round() as usize);
@@ -121,7 +121,7 @@ impl Screen {
     }
 }
 
-/// 12345 as `12,345`.
+/// Formats 12345 as `12,345`.
 pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -134,7 +134,7 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
-/// A duration to the millisecond.
+/// Formats a duration in milliseconds.
 pub(crate) fn milliseconds(duration: Duration) -> String {
     format!("{} ms", duration.as_millis())
 }

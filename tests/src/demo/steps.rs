@@ -1,4 +1,4 @@
-//! The steps of the demo. Each wants what it shows, and fails where it is not so.
+//! The steps of the demo. Each verifies what it shows, and fails otherwise.
 
 use std::{
     ops::RangeInclusive,
@@ -21,13 +21,13 @@ use super::{
     watch::{Outcome, Watch},
 };
 
-/// The requests of a step that counts shares.
+/// Number of requests in a step that counts shares.
 const REQUESTS: usize = 2000;
 
-/// How far from its due a share may be, in points of a hundred.
+/// Tolerance of a share in percentage points.
 const TOLERANCE: f64 = 2.0;
 
-/// How long a backend may take to be seen down or up: generous, the demo says what it took.
+/// Time-out for a change of a backend's state: generous, because the demo prints the time taken.
 const NOTICING: Duration = Duration::from_secs(10);
 
 pub(crate) fn raise(screen: Screen) -> Result<Stage> {
@@ -36,10 +36,10 @@ pub(crate) fn raise(screen: Screen) -> Result<Stage> {
         screen
             .line("debug build: its figures are several times worse than those of a release build");
     }
-    screen.doing("raising hosts");
+    screen.doing("creating hosts");
     let began = Instant::now();
     let lab = Lab::raise()?;
-    screen.done("hosts and cables raised", &milliseconds(began.elapsed()));
+    screen.done("hosts and links created", &milliseconds(began.elapsed()));
     for host in lab.hosts() {
         let addresses = host.run("ip", &["-4", "-br", "address", "show", "scope", "global"])?;
         let addresses: Vec<&str> = addresses
@@ -72,7 +72,7 @@ pub(crate) fn http(stage: &Stage) -> Result<()> {
 
 pub(crate) fn https(stage: &Stage) -> Result<()> {
     stage.screen.headline(&format!(
-        "2. https://{SITE}: TLS ends at the agent, which asks the backends"
+        "2. https://{SITE}: the agent terminates TLS and forwards the requests"
     ));
     dealt_evenly(stage, Plan::https(&stage.lab)?)?;
     let url = format!("https://{SITE}/headers");
@@ -81,15 +81,18 @@ pub(crate) fn https(stage: &Stage) -> Result<()> {
         &["-sS", "--fail", "--cacert", lab::topology::CA_FILE, &url],
     )?;
     let screen = stage.screen;
-    screen.done("what a web server is told", "curl https://…/headers");
+    screen.done(
+        "headers that a web server receives",
+        "curl https://…/headers",
+    );
     page.lines().for_each(|line| screen.line(line));
     Ok(())
 }
 
 pub(crate) fn backend_fails(stage: &mut Stage) -> Result<()> {
     let screen = stage.screen;
-    screen.headline("3. web2 fails under load: killed, its port closed, its cable cut");
-    let agent = stage.agent.as_ref().context("the agent does not run")?;
+    screen.headline("3. web2 fails under load: killed, its port closed, its link cut");
+    let agent = stage.agent.as_ref().context("the agent is not running")?;
     let mut watch = Watch::start(screen, &stage.lab, agent)?;
     let (mut failed, mut noticed, mut back) = (Vec::new(), Vec::new(), Instant::now());
     for (what, fail, fixed, fix) in WAYS_TO_FAIL {
@@ -105,24 +108,24 @@ pub(crate) fn backend_fails(stage: &mut Stage) -> Result<()> {
                 .last()
                 .map_or(Duration::ZERO, |moment| moment.end().elapsed()),
         );
-        watch.remark("web2 is out");
-        // Whoever was steered to it tries again after a second.
+        watch.remark("web2 is down");
+        // Clients that were steered to it retransmit after a second.
         watch.look_on(Duration::from_millis(1500));
         fix(web2)?;
         watch.remark(fixed);
         watch.look_on_until(NOTICING, || agent.is_up("web2"))?;
-        watch.remark("web2 is in again");
+        watch.remark("web2 is up again");
         back = Instant::now();
     }
     watch.look_on(Duration::from_millis(1500));
 
     let outcome = watch.stop()?;
     let took: Vec<_> = noticed.iter().map(|took| milliseconds(*took)).collect();
-    screen.done("web2 was out after", &took.join(", "));
+    screen.done("web2 was down after", &took.join(", "));
     let limit = stage.settings.detection() + Duration::from_millis(600);
     ensure!(
         noticed.iter().all(|took| *took <= limit),
-        "a failed backend was in for {noticed:?}, where {limit:?} are allowed"
+        "a failed backend was up for {noticed:?}, but the limit is {limit:?}"
     );
     costs_nothing(screen, &outcome, &failed)?;
     has_its_share(&outcome.http.since(back), "web2")?;
@@ -130,7 +133,7 @@ pub(crate) fn backend_fails(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// What happens to a web server, and what makes it good again, each with its remark.
+/// A failure of a web server and its repair, each with its remark.
 type WayToFail = (
     &'static str,
     fn(&mut Web) -> Result<()>,
@@ -154,9 +157,9 @@ const WAYS_TO_FAIL: [WayToFail; 3] = [
     ),
 ];
 
-/// Wants no request to have failed when a web server did, but those that it had begun: an
-/// established connection cannot be moved by who only steers its packets. `failed`: when the web server
-/// failed, from the order to the end.
+/// Checks that no request failed when a web server did, except those in progress: an established
+/// connection cannot be moved without terminating it. `failed`: from the command to the completed
+/// failure.
 fn costs_nothing(
     screen: Screen,
     outcome: &Outcome,
@@ -180,7 +183,7 @@ fn costs_nothing(
     screen.done("http: requests that failed", &none_of(&outcome.http));
     if !cut.is_empty() {
         screen.line(&format!(
-            "besides {} on a connection that web2 had accepted when it failed",
+            "not counting {} on connections that web2 had accepted before it failed",
             cut.len()
         ));
     }
@@ -202,7 +205,7 @@ fn costs_nothing(
 
 pub(crate) fn backend_is_drained(stage: &Stage) -> Result<()> {
     let screen = stage.screen;
-    screen.headline("4. lb backend drain web2: what runs goes on, nothing new comes");
+    screen.headline("4. lb backend drain web2: existing connections continue, no new ones arrive");
     let mut watch = Watch::start(screen, &stage.lab, stage.agent()?)?;
     watch.look_on(Duration::from_secs(1));
     stage.agent()?.operate(&["backend", "drain", "web2"])?;
@@ -230,7 +233,7 @@ pub(crate) fn backend_is_drained(stage: &Stage) -> Result<()> {
 
 pub(crate) fn agent_is_killed(stage: &mut Stage) -> Result<()> {
     let screen = stage.screen;
-    screen.headline("5. The agent is killed with SIGKILL: the kernel forwards on without it");
+    screen.headline("5. The agent is killed with SIGKILL: the kernel continues to forward");
     let plan = Plan {
         reuse: Reuse::Always,
         pause: Duration::from_millis(2),
@@ -247,7 +250,7 @@ pub(crate) fn agent_is_killed(stage: &mut Stage) -> Result<()> {
     };
     watched("with the agent", Duration::from_secs(2));
     let before = kernels_count(stage.agent()?)?;
-    let agent = stage.agent.take().context("the agent does not run")?;
+    let agent = stage.agent.take().context("the agent is not running")?;
     agent.sigkill()?;
     let at_death = load.done();
     watched("without any agent", Duration::from_secs(2));
@@ -263,15 +266,15 @@ pub(crate) fn agent_is_killed(stage: &mut Stage) -> Result<()> {
     report.all_answered()?;
     ensure!(
         report.connections == 8,
-        "{} connections were needed where 8 should have lasted",
+        "{} connections were opened, but 8 should have sufficed",
         report.connections
     );
     ensure!(without > 0, "nothing was answered without the agent");
     ensure!(after > before, "the kernel's counters were reset");
     screen.done("answered without any agent", &grouped(without));
     screen.done("requests that failed", &none_of(&report));
-    screen.done("connections that broke", "0 of 8");
-    screen.done("the next agent adopted all after", &milliseconds(took));
+    screen.done("broken connections", "0 of 8");
+    screen.done("adopted by the next agent after", &milliseconds(took));
     screen.done(
         "packets counted before and after",
         &format!(
@@ -300,7 +303,7 @@ fn dealt_evenly(stage: &Stage, plan: Plan) -> Result<()> {
     let what = format!("{} requests", grouped(REQUESTS));
     let began = Instant::now();
     let load = plan.start(&stage.lab.client);
-    // One failure says enough: the rest might wait for as long each.
+    // Stop at the first failure: each of the others may take as long.
     while load.done() < REQUESTS && load.failed() == 0 {
         screen.progress(&what, load.done(), REQUESTS);
         thread::sleep(Duration::from_millis(50));
@@ -323,7 +326,7 @@ fn has_its_share(report: &Report, backend: &str) -> Result<()> {
     let due = 100.0 / WEBS.len() as f64;
     ensure!(
         (share - due).abs() <= TOLERANCE,
-        "{backend} has {share:.1}% of the requests, where {due:.0}% were due: {:?}",
+        "{backend} got {share:.1}% of the requests instead of {due:.0}%: {:?}",
         report.shares()
     );
     Ok(())

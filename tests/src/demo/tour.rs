@@ -1,4 +1,4 @@
-//! What there is to try while the lab stands.
+//! Commands to try while the lab is running.
 
 use std::net::SocketAddr;
 
@@ -12,10 +12,10 @@ use lab::{
 
 use super::{Stage, screen::Tone};
 
-/// Opens doors from this machine into the lab, and says what to do with them.
+/// Opens forwarders from this machine into the lab, and prints the commands.
 ///
 /// # Errors
-/// When there is no port to be had on loopback.
+/// When no port is available on loopback.
 pub(crate) fn offer(stage: &Stage) -> Result<()> {
     let lab = &stage.lab;
     let door = |host: &Host, target: SocketAddr| forward::open(host, target);
@@ -32,7 +32,7 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
 
     stage
         .screen
-        .headline("The lab stands. Try, in another terminal:");
+        .headline("The lab is running. Try in another terminal:");
     say(
         stage,
         "from this machine, through the Elastic IP",
@@ -81,7 +81,7 @@ pub(crate) fn offer(stage: &Stage) -> Result<()> {
             ),
         ],
     );
-    println!("\nCtrl-C ends it all; nothing is left behind.");
+    println!("\nPress Ctrl-C to stop; nothing is left behind.");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Load on both paths, and a table that grows while it runs.
+//! Load on both paths, with a live table.
 
 use std::{
     thread,
@@ -15,38 +15,38 @@ use lab::{
 
 use super::screen::{Screen, Tone};
 
-/// From one row of the table to the next.
+/// Interval between rows of the table.
 const ROW: Duration = Duration::from_millis(500);
 
-/// From one look at what is waited for to the next: the agent is to have time for its work too.
+/// Polling interval of a condition, which must leave the agent time for its work.
 const GLANCE: Duration = Duration::from_millis(25);
 
-/// From one new connection to the next on the path through the kernel: 200 a second, whatever
-/// became of those before.
+/// Interval between new connections through the kernel: 200 a second, whatever the state of earlier
+/// ones.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long a client keeps trying: three retransmissions of its SYN, after 1, 3 and 7 s.
+/// Time-out of a client: three retransmissions of its SYN, after 1, 3 and 7 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Load on both paths, watched.
+/// Load on both paths, with its table.
 pub(crate) struct Watch<'a> {
     screen: Screen,
     began: Instant,
     agent: &'a Agent,
     http: Probe,
     http_seen: Seen,
-    /// SYN segments that had gone to another backend at the beginning, and at the last row.
+    /// Counts of retried SYN segments at the beginning, and at the last row.
     retried_before: f64,
     retried: f64,
     https: Load,
     https_seen: Seen,
 }
 
-/// What came of it.
+/// Result of the load.
 pub(crate) struct Outcome {
     pub(crate) http: Report,
     pub(crate) https: Report,
-    /// SYN segments that went to another backend, of a connection that the first did not answer or
+    /// SYN segments that were retried at another backend, because the first one did not answer or
     /// refused.
     pub(crate) retried: u64,
 }
@@ -87,7 +87,7 @@ impl<'a> Watch<'a> {
         self.look_on_until(for_, || Ok(false)).unwrap_or_default();
     }
 
-    /// Watches until something holds, or the time is over.
+    /// Watches until a condition holds, or the time is over.
     pub(crate) fn look_on_until(
         &mut self,
         at_most: Duration,
@@ -105,13 +105,13 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Says in the table what has just happened.
+    /// Prints a remark in the table.
     pub(crate) fn remark(&mut self, what: &str) {
         let what = self.screen.tinted(Tone::Notice, &format!("<- {what}"));
         self.print_row(&what);
     }
 
-    /// Ends the load.
+    /// Stops the load.
     pub(crate) fn stop(self) -> Result<Outcome> {
         Ok(Outcome {
             http: self.http.stop()?,
@@ -138,7 +138,7 @@ impl<'a> Watch<'a> {
         let time = self.began.elapsed().as_secs_f64();
         let http = self.http.load().news(&mut self.http_seen);
         let https = self.https.news(&mut self.https_seen);
-        // An agent that does not answer has counted nothing new for us.
+        // If the agent does not answer, the count is unchanged.
         let now = retried(self.agent).unwrap_or(self.retried);
         let retried = now - std::mem::replace(&mut self.retried, now);
         let screen = self.screen;
@@ -152,20 +152,20 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// SYN segments that went to another backend so far.
+/// Number of SYN segments that were retried at another backend.
 fn retried(agent: &Agent) -> Result<f64> {
     let metrics = agent.metrics()?;
     Ok(metrics.sum("lb_xdp_packets_total", &[("reason", "retried")]))
 }
 
-/// How many requests each web server answered, in columns.
+/// Formats the number of requests answered by each web server.
 fn shares(report: &Report) -> String {
     let shares = report.shares();
     let counts = WEBS.iter().map(|(name, _)| shares.get(name).unwrap_or(&0));
     counts.map(|count| format!("{count:>6}")).collect()
 }
 
-/// How many requests failed, in a column.
+/// Formats the number of failed requests.
 fn failed(screen: Screen, report: &Report) -> String {
     let failed = format!("{:>8}", report.failures.len());
     if report.failures.is_empty() {

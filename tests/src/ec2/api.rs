@@ -1,4 +1,4 @@
-//! The fake's API: takes calls, meets them with what is wrong, carries them out, and remembers them.
+//! API of the fake EC2: receives calls, injects faults, executes and records the calls.
 
 use std::{
     collections::VecDeque,
@@ -15,43 +15,44 @@ use super::{
     refusal::Refusal,
 };
 
-/// How much of the past is kept, for those who see it late.
+/// Retention of past states, for delayed views.
 const MEMORY: Duration = Duration::from_secs(300);
 
 /// The outcome of a call whose caller closed the connection.
 const GAVE_UP: &str = "gave up";
 
-/// How long it may take until we see that.
+/// Maximum delay of detecting it.
 const HANGING_UP: Duration = Duration::from_millis(100);
 
-/// A call that somebody made.
+/// A recorded call.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub(super) number: u64,
-    /// Who called.
+    /// Address of the caller.
     pub from: IpAddr,
-    /// From which port: another one for each connection.
+    /// Port of the caller; differs for each connection.
     pub from_port: u16,
     /// The action, such as `AssociateAddress`.
     pub action: String,
-    /// Whether it was only asked whether it would be allowed.
+    /// Whether it was a dry run.
     pub dry_run: bool,
-    /// The interface that was named, if it was.
+    /// The named interface, if any.
     pub network_interface_id: Option<String>,
     /// The access key that the call was signed with.
     pub access_key: Option<String>,
-    /// When it came.
+    /// Time of arrival.
     pub began: Instant,
-    /// When it was answered, or its caller gave up. `None`: not yet.
+    /// Time of the response, or when the caller gave up; `None` while pending.
     pub ended: Option<Instant>,
-    /// What came of it: `ok`, a code of EC2's, or `gave up`. `None`: not yet.
+    /// Result: `ok`, an error code of EC2, or `gave up`; `None` while pending.
     pub outcome: Option<String>,
-    /// Whether it made the Elastic IP belong to another interface or private address.
+    /// Whether it changed the owner of the Elastic IP.
     pub moved: bool,
 }
 
 impl Call {
-    /// Whether its caller waited for it then. One that gave up has ended before we see it.
+    /// Whether its caller was waiting at that time. A caller that gave up ended before this was
+    /// detected.
     pub(super) fn is_under_way_at(&self, then: Instant) -> bool {
         let unseen = match self.outcome.as_deref() {
             Some(GAVE_UP) => HANGING_UP,
@@ -66,11 +67,11 @@ pub(super) struct Api(Mutex<State>);
 
 pub(super) struct State {
     pub(super) cloud: Cloud,
-    /// What the cloud was until then, oldest first.
+    /// Past states with the times of their ends, oldest first.
     past: VecDeque<(Instant, Cloud)>,
     pub(super) faults: Faults,
     pub(super) calls: Vec<Call>,
-    /// How many calls there ever were.
+    /// Total number of calls.
     count: u64,
 }
 
@@ -79,7 +80,7 @@ impl State {
         self.calls.iter_mut().find(|call| call.number == number)
     }
 
-    /// The cloud as it was that long ago.
+    /// The state that long ago.
     pub(super) fn as_of(&self, ago: Duration) -> &Cloud {
         let now = Instant::now();
         self.past
@@ -111,7 +112,7 @@ impl Api {
         })
     }
 
-    /// Changes the cloud, and says whether the Elastic IP belongs to somebody else since.
+    /// Changes the state, and returns whether the owner of the Elastic IP changed.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Cloud) -> T) -> (T, bool) {
         let mut state = self.state();
         let before = state.cloud.clone();
@@ -234,7 +235,7 @@ impl Api {
         Ok(query::done(action, &content))
     }
 
-    /// Changes what is there; also says whether the Elastic IP belongs to somebody else since.
+    /// Changes the state; also returns whether the owner of the Elastic IP changed.
     fn act(&self, action: &str, parameters: &Parameters) -> (Result<String, Refusal>, bool) {
         let refuses_to_reassign = self.state().faults.refuses_to_reassign;
         self.change(|cloud| changed(cloud, action, parameters, refuses_to_reassign))
@@ -265,7 +266,7 @@ impl Api {
     }
 }
 
-/// Carries out an action that changes something; returns the answer's content.
+/// Executes a changing action; returns the content of the response.
 fn changed(
     cloud: &mut Cloud,
     action: &str,
@@ -326,7 +327,8 @@ fn changed(
     }
 }
 
-/// That the Elastic IP is named: by its allocation, or by itself, as scripts from before VPCs do.
+/// Checks that the Elastic IP is named: by its allocation, or by its address, as in scripts from
+/// before VPCs.
 fn known_address(cloud: &Cloud, parameters: &Parameters) -> Result<(), Refusal> {
     match parameters.address("PublicIp")? {
         Some(address) => cloud.known_public_ip(address),
@@ -357,7 +359,7 @@ fn refuse_dry_run(parameters: &Parameters) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The key that signed the request. The signature itself is taken on trust.
+/// The key that signed the request. The signature is not verified.
 fn access_key(request: &Request) -> Option<&str> {
     let authorization = request.header("authorization")?;
     let signed = authorization.strip_prefix("AWS4-HMAC-SHA256 ")?;

@@ -1,5 +1,4 @@
-//! What there is in the fake's account, and what each action does to it: as AWS's documents have
-//! it, and no network.
+//! State of the fake account, and the effect of each action, as documented by AWS.
 
 use std::net::Ipv4Addr;
 
@@ -16,15 +15,15 @@ pub struct Cloud {
     pub interfaces: Vec<Interface>,
     /// The secondary private addresses of each interface.
     pub secondary: Vec<Vec<Ipv4Addr>>,
-    /// What the Elastic IP is associated with.
+    /// Association of the Elastic IP.
     pub association: Option<Association>,
     associations: u32,
 }
 
-/// What an Elastic IP is associated with.
+/// An association of an Elastic IP.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Association {
-    /// `eipassoc-…`, another one for each association.
+    /// `eipassoc-…`, new for each association.
     pub id: String,
     /// The index in [`Cloud::interfaces`].
     pub interface: usize,
@@ -33,7 +32,7 @@ pub struct Association {
 }
 
 impl Cloud {
-    /// A cloud with an Elastic IP that belongs to nobody.
+    /// A state with an unassociated Elastic IP.
     pub(super) fn new(public_ip: Ipv4Addr, interfaces: Vec<Interface>) -> Self {
         Self {
             allocation_id: "eipalloc-0123456789abcdef0".to_owned(),
@@ -131,7 +130,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// `UnassignPrivateIpAddresses`: the Elastic IP that is associated with it is so no more.
+    /// `UnassignPrivateIpAddresses`: also ends the association of an Elastic IP with it.
     pub(super) fn unassign(&mut self, interface: usize, address: Ipv4Addr) -> Result<(), Refusal> {
         if !self.secondary[interface].contains(&address) {
             return Err(Refusal::invalid(format!(
@@ -187,7 +186,7 @@ impl Cloud {
             })
     }
 
-    /// That this is the Elastic IP.
+    /// Checks that this is the Elastic IP.
     pub(super) fn known_public_ip(&self, address: Ipv4Addr) -> Result<(), Refusal> {
         if address == self.public_ip {
             return Ok(());
@@ -199,7 +198,7 @@ impl Cloud {
         ))
     }
 
-    /// That the Elastic IP has this allocation.
+    /// Checks the allocation of the Elastic IP.
     pub(super) fn known_allocation(&self, id: &str) -> Result<(), Refusal> {
         if id == self.allocation_id {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A small EC2 that does as it is told.
+//! A fake EC2 API with controllable faults.
 
 use std::{
     fmt,
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{Host, elastic_ip::ELASTIC_IP};
 
-/// An EC2 API of our own: the six actions that a balancer needs, with AWS's semantics, and with
-/// [`Faults`] as they are wanted. It ends when it is dropped.
+/// A fake EC2 API: the six actions that a balancer needs, with AWS's semantics and optional
+/// [`Faults`]. It ends when it is dropped.
 pub struct FakeEc2 {
     endpoint: String,
     place: (Option<Host>, SocketAddr),
@@ -27,11 +27,11 @@ pub struct FakeEc2 {
 }
 
 impl FakeEc2 {
-    /// Starts one at `address`: on a host of the lab, or in the network that we are in ourselves.
-    /// It has an interface for each of `balancers`; the Elastic IP belongs to nobody.
+    /// Starts it at `address`, on a host of the lab or in the network of this process, with an
+    /// interface for each of `balancers` and an unassociated Elastic IP.
     ///
     /// # Errors
-    /// When the address cannot be listened at.
+    /// When it cannot listen at the address.
     pub fn start(
         host: Option<&Host>,
         address: SocketAddr,
@@ -57,7 +57,7 @@ impl FakeEc2 {
         })
     }
 
-    /// Changes what is wrong with the API.
+    /// Changes the faults.
     pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.api.state().faults);
     }
@@ -69,13 +69,13 @@ impl FakeEc2 {
         });
     }
 
-    /// Ends everything that is wrong with the API.
+    /// Removes all faults.
     pub fn restore(&self) {
         self.faults(|faults| *faults = Faults::default());
     }
 
-    /// Moves the Elastic IP to the primary address of an interface, or takes it from everybody, as
-    /// a person at AWS's console would. It is no call.
+    /// Moves the Elastic IP to the primary address of an interface, or disassociates it, as at
+    /// AWS's console. Not recorded as a call.
     pub fn move_to(&self, interface: Option<usize>) {
         self.api.change(|cloud| match interface {
             Some(interface) => drop(cloud.associate(interface, None, true)),
@@ -83,13 +83,14 @@ impl FakeEc2 {
         });
     }
 
-    /// Gives an interface a secondary private address, as a person would. It is no call.
+    /// Assigns a secondary private address to an interface, as at AWS's console. Not recorded as a
+    /// call.
     pub fn give_secondary(&self, interface: usize, address: Ipv4Addr) {
         self.api
             .change(|cloud| drop(cloud.assign(interface, address, true)));
     }
 
-    /// What there is in the account.
+    /// The state of the account.
     #[must_use]
     pub fn cloud(&self) -> Cloud {
         self.api.state().cloud.clone()
@@ -101,12 +102,12 @@ impl FakeEc2 {
         self.api.state().calls.clone()
     }
 
-    /// Forgets the calls that have ended.
+    /// Removes the completed calls from the record.
     pub fn forget_calls(&self) {
         self.api.state().calls.retain(|call| call.ended.is_none());
     }
 
-    /// Two calls of one caller that were under way at the same time, if there were any.
+    /// Finds two concurrent calls of one caller.
     #[must_use]
     pub fn overlap(&self) -> Option<(Call, Call)> {
         let calls = self.calls();
@@ -123,13 +124,13 @@ impl FakeEc2 {
             .next()
     }
 
-    /// How often calls made the Elastic IP belong to somebody else.
+    /// Number of calls that changed the owner of the Elastic IP.
     #[must_use]
     pub fn moves(&self) -> usize {
         self.calls().iter().filter(|call| call.moved).count()
     }
 
-    /// Stops listening and ends every connection: callers are refused. What there is stays.
+    /// Stops listening and closes every connection: callers are refused. The state is kept.
     pub fn close(&self) {
         drop(self.server().take());
     }
@@ -137,7 +138,7 @@ impl FakeEc2 {
     /// Listens again.
     ///
     /// # Errors
-    /// When somebody else listens there by now.
+    /// When the address is in use.
     pub fn open(&self) -> Result<()> {
         let mut server = self.server();
         if server.is_none() {

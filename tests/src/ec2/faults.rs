@@ -1,46 +1,46 @@
-//! What can be wrong with the API.
+//! Faults of the fake API.
 
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-/// What is wrong with the API now. Set it through [`super::FakeEc2::faults`]; by default nothing is.
+/// The current faults, set through [`super::FakeEc2::faults`]; none by default.
 ///
-/// The spans end by themselves: `faults.throttled = Faults::lasting(Duration::from_secs(30))`.
+/// Time spans end automatically: `faults.throttled = Faults::lasting(Duration::from_secs(30))`.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// Until then every call is answered with 503, `RequestLimitExceeded`.
     pub throttled: Option<Instant>,
     /// Until then every call is answered with 500, `InternalError`.
     pub failing: Option<Instant>,
-    /// Until then every call is taken and never answered, nor carried out.
+    /// Until then every call is received, but neither executed nor answered.
     pub hanging: Option<Instant>,
-    /// Until then every call is carried out and answered with what is no XML.
+    /// Until then every call is executed, and answered with invalid XML.
     pub babbling: Option<Instant>,
     /// These actions are answered with 403, `UnauthorizedOperation`; with `DryRun` too.
     pub denied: BTreeSet<String>,
     /// An address that is assigned to its own interface once more is refused. What AWS does then
     /// is not documented.
     pub refuses_to_reassign: bool,
-    /// How long a call takes to be carried out. It is carried out even if its caller gives up.
+    /// Duration of executing a call, which happens even if its caller gives up.
     pub delay: Duration,
-    /// How long the answer takes after that.
+    /// Delay of the response after that.
     pub answer_delay: Duration,
-    /// How far what is described is behind the truth.
+    /// Delay of descriptions behind the true state.
     pub stale: Duration,
-    /// How far AWS's network is behind the API: on AWS a move takes 5 to 6 s.
+    /// Delay of AWS's network behind the API: on AWS a move takes 5 to 6 s.
     pub settling: Duration,
 }
 
 impl Faults {
-    /// The end of a span that begins now.
+    /// End of a time span that begins now.
     #[must_use]
     pub fn lasting(span: Duration) -> Option<Instant> {
         Instant::now().checked_add(span)
     }
 
-    /// What a call that comes now meets before anything else.
+    /// The fault of a call that arrives now.
     pub(super) fn of_the_whole_api(&self) -> Option<Fault> {
         let now = Instant::now();
         let lasts = |until: Option<Instant>| until.is_some_and(|until| now < until);
@@ -58,7 +58,7 @@ impl Faults {
     }
 }
 
-/// What befalls a call instead of being carried out.
+/// Fault that replaces the execution of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
     Hang,

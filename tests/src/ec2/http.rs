@@ -1,5 +1,5 @@
-//! As much of HTTP/1.1 as the SDK of AWS and moto speak: a server with a thread a connection, and
-//! a client for one request.
+//! The subset of HTTP/1.1 that AWS's SDK and moto use: a server with a thread per connection, and a
+//! client for one request.
 
 use std::{
     collections::HashMap,
@@ -19,10 +19,10 @@ use nix::sys::socket;
 
 use crate::{Host, host::joined};
 
-/// What callers of ours may send at most, in bytes.
+/// Maximum size of a request in bytes.
 const LARGEST_BODY: usize = 1 << 20;
 
-/// How long an answer to our own requests may take.
+/// Time-out of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request.
@@ -67,11 +67,11 @@ impl Response {
     }
 }
 
-/// Whether the one who asks still waits for an answer.
+/// Detects whether the caller still waits for a response.
 pub(super) struct Waiting<'a>(&'a TcpStream);
 
 impl Waiting<'_> {
-    /// Lets time pass. Returns when the one who asked gave up, if that was before.
+    /// Waits. Returns when the caller gave up, if it did.
     pub(super) fn pause(&self, time: Duration) -> Option<Instant> {
         let deadline = Instant::now() + time;
         let mut gave_up = None;
@@ -88,7 +88,7 @@ impl Waiting<'_> {
         }
     }
 
-    /// Returns when the one who asked has given up, or the server is closed.
+    /// Returns when the caller has given up, or the server is closed.
     pub(super) fn until_given_up(&self) -> Instant {
         loop {
             if let Some(when) = self.gives_up_within(Duration::from_secs(60)) {
@@ -117,7 +117,7 @@ impl Waiting<'_> {
     }
 }
 
-/// A listener, bound in a host's network, or in ours.
+/// A listener in the network of a host or of this process.
 pub(super) fn listen(host: Option<&Host>, address: SocketAddr) -> Result<TcpListener> {
     let bind = move || {
         TcpListener::bind(address).with_context(|| format!("could not listen at {address}"))
@@ -142,7 +142,7 @@ struct State {
 }
 
 impl Server {
-    /// Answers with what `handler` makes of a request; closes the connection at `None`.
+    /// Answers each request with the result of `handler`; closes the connection at `None`.
     pub(super) fn start<H>(listener: TcpListener, handler: H) -> Self
     where
         H: Fn(&Request, &Waiting<'_>) -> Option<Response> + Send + Sync + 'static,
@@ -279,7 +279,7 @@ fn read_head(
     }
 }
 
-/// Sends one request from a host, or from here, and returns the status and body of the response.
+/// Sends one request from a host or this process, and returns the status and body of the response.
 pub(super) fn request(host: Option<&Host>, to: SocketAddr, request: &str) -> Result<(u16, String)> {
     let connect = move || Ok(TcpStream::connect_timeout(&to, PATIENCE)?);
     let stream = match host {

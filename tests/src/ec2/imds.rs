@@ -16,16 +16,16 @@ use super::{
 };
 use crate::Host;
 
-/// The role that the instances have.
+/// Role of the instances.
 const ROLE: &str = "lb";
 
-/// The longest life of a token, in seconds.
+/// Maximum lifetime of a token in seconds.
 const LONGEST_LIFE: u64 = 21600;
 
 const METADATA: &str = "/latest/meta-data/";
 
-/// An instance metadata service: it tells each instance about itself, whom it knows by the address
-/// that asks. It ends when it is dropped.
+/// An instance metadata service, which recognises each instance by its source address. It ends when
+/// it is dropped.
 pub struct Imds {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -37,7 +37,7 @@ pub struct Imds {
 pub struct Instance {
     /// Its only network interface, and its own ID.
     pub interface: Interface,
-    /// The addresses that it asks from.
+    /// Its source addresses.
     pub asks_from: Vec<Ipv4Addr>,
     /// The access key of its role's credentials.
     pub access_key: String,
@@ -64,13 +64,13 @@ struct State {
     silent: bool,
     without_role: bool,
     credentials_last: Duration,
-    /// Whose it is, and when it ends, by token.
+    /// Instance and expiry of each token.
     tokens: HashMap<String, (IpAddr, Instant)>,
     requests: Vec<String>,
 }
 
 impl Imds {
-    /// Starts one at `address`: on a host of the lab, or in the network that we are in ourselves.
+    /// Starts it at `address`, on a host of the lab or in the network of this process.
     ///
     /// # Errors
     /// When the address cannot be listened at.
@@ -106,22 +106,22 @@ impl Imds {
         format!("http://{}", self.address)
     }
 
-    /// Has it take requests without an answer, or answer again.
+    /// Suspends or resumes its responses.
     pub fn be_silent(&self, silent: bool) {
         locked(&self.state).silent = silent;
     }
 
-    /// Takes the role from the instances, or gives it back.
+    /// Removes the role from the instances, or restores it.
     pub fn take_role(&self, taken: bool) {
         locked(&self.state).without_role = taken;
     }
 
-    /// Gives out credentials that run out after this time. By default after six hours.
+    /// Sets the lifetime of credentials; six hours by default.
     pub fn credentials_last(&self, time: Duration) {
         locked(&self.state).credentials_last = time;
     }
 
-    /// Ends all tokens before their time.
+    /// Expires all tokens.
     pub fn expire_tokens(&self) {
         locked(&self.state).tokens.clear();
     }

@@ -1,8 +1,8 @@
 //! The EC2 API and the instance metadata service, as the balancers of the lab see them.
 //!
-//! [`FakeEc2`] is a small EC2 of our own that can be slow, throttle, fail, hang and be behind the
-//! truth; [`Moto`] is the real thing as near as it is to be had without AWS. Both are an [`Ec2`],
-//! which is what the lab's Internet gateway follows. [`Imds`] is the metadata service.
+//! [`FakeEc2`] is a small EC2 API that can be slow, throttle, fail, hang and lag; [`Moto`] is the
+//! closest independent implementation without AWS. Both are an [`Ec2`], which the lab's Internet
+//! gateway follows. [`Imds`] is the metadata service.
 
 mod api;
 mod cloud;
@@ -41,7 +41,7 @@ pub struct Interface {
     pub mac: String,
 }
 
-/// Where the Elastic IP is.
+/// Owner of the Elastic IP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Owner {
     /// The index in [`Ec2::interfaces`].
@@ -61,10 +61,10 @@ pub trait Ec2: Send + Sync {
     /// The balancers' interfaces, in the order in which they were named.
     fn interfaces(&self) -> &[Interface];
 
-    /// To whom AWS's network translates the Elastic IP now. What the API says to its callers may
-    /// be behind this.
+    /// Returns the current owner of the Elastic IP in AWS's network, ahead of what the API may
+    /// report.
     ///
     /// # Errors
-    /// When it cannot be found out.
+    /// When it cannot be determined.
     fn owner(&self) -> Result<Option<Owner>>;
 }

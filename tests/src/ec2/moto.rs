@@ -1,9 +1,9 @@
-//! moto: the EC2 API as its authors read AWS's documents, not as we do.
+//! moto: an independent implementation of the EC2 API.
 //!
-//! Where it is not like AWS: it refuses to reassociate unless it is told that it may; it ignores
-//! `PrivateIpAddress`; after a move both instances still show the address, so that
-//! `DescribeAddresses` alone tells the truth; an address that is assigned to another interface
-//! stays on the first as well; the Elastic IP that it allocates is one of 127.0.0.0/8.
+//! Differences from AWS: it refuses to reassociate without permission; it ignores
+//! `PrivateIpAddress`; after a move both instances show the address, so that only
+//! `DescribeAddresses` is correct; an address that is assigned to another interface also stays on
+//! the first; the allocated Elastic IP is in 127.0.0.0/8.
 
 use std::{
     env, fmt,
@@ -20,7 +20,7 @@ use crate::{Host, Process};
 /// Names the program, where it is neither beside what cargo built nor on `PATH`.
 pub(super) const PROGRAM: &str = "LB_MOTO_SERVER";
 
-/// How long moto may take to serve: it is a lot of Python to read.
+/// Time-out for moto to start: it loads much Python code.
 const STARTING: Duration = Duration::from_secs(60);
 
 /// An image that every moto has.
@@ -37,7 +37,7 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Whether there is a moto to start.
+    /// Whether moto is installed.
     #[must_use]
     pub fn is_installed() -> bool {
         let program = program();
@@ -57,7 +57,7 @@ impl Moto {
         Self::start_with(host, address, balancers, &[])
     }
 
-    /// As [`Moto::start`], with variables of moto's own in its environment.
+    /// As [`Moto::start`], with additional environment variables.
     ///
     /// # Errors
     /// As [`Moto::start`].
@@ -123,7 +123,7 @@ impl Moto {
         Ok(answer)
     }
 
-    /// Moves the Elastic IP to an interface, or takes it from everybody, as a person would.
+    /// Moves the Elastic IP to an interface, or disassociates it, as a person would.
     ///
     /// # Errors
     /// When moto refuses.
@@ -148,7 +148,7 @@ impl Moto {
         .map(drop)
     }
 
-    /// What moto has printed: a line for each call.
+    /// Output of moto: a line for each call.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
@@ -250,7 +250,7 @@ fn program() -> PathBuf {
         .unwrap_or_else(|| "moto_server".into())
 }
 
-/// What the first element of that name holds.
+/// Content of the first element with that name.
 fn text<'a>(xml: &'a str, element: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{element}>"))?;
     rest.split_once("</").map(|(text, _)| text)

@@ -1,5 +1,5 @@
-//! How long nobody answers when the active host is lost: HAProxy and keepalived at its usual
-//! settings, the same as quick as they can be made, and `lb`, in the same lab.
+//! Time without service after the loss of the active host: HAProxy and keepalived with usual
+//! settings, the same with the fastest settings, and `lb`, in the same lab.
 
 mod ours;
 mod peers;
@@ -11,24 +11,24 @@ use clap::ValueEnum;
 use lab::{Lab, ec2::FakeEc2, gateway::Follower, load::outage, topology::BALANCERS};
 use serde_json::{Value, json};
 
-/// Longer than this nothing is waited for: it did not fail over at all.
+/// Time-out: no failover happened.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the second host is to be active before the first comes back.
+/// Time for which the second host is active before the first returns.
 const SETTLING: Duration = Duration::from_millis(500);
 
-/// What is measured.
+/// The measured pairs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Setup {
     /// As usual: HAProxy, keepalived with adverts every second and a check every 5 s.
     Usual,
     /// HAProxy and keepalived with adverts every 100 ms and a check every second.
     Tuned,
-    /// Ours, with adverts every 100 ms.
+    /// `lb` with adverts every 100 ms.
     Lb,
 }
 
-/// What is lost.
+/// The kind of loss.
 #[derive(Clone, Copy, Debug)]
 enum Loss {
     /// The balancer's process, by SIGKILL.
@@ -39,16 +39,16 @@ enum Loss {
 
 /// A pair of balancers, the first of which is active.
 trait Balancers {
-    /// From one look at the balancer's health to the next: a loss may come at any time between.
+    /// Interval of the health checks of the balancer: a loss may happen at any time within it.
     fn rhythm(&self) -> Duration;
 
     /// Kills the active balancer's process.
     fn kill(&mut self) -> Result<()>;
 
-    /// Starts it again.
+    /// Restarts it.
     fn restart(&mut self) -> Result<()>;
 
-    /// Waits until the first host is active, and the second stands by.
+    /// Waits until the first host is active, and the second one is standby.
     fn wait_until_calm(&self) -> Result<()>;
 }
 
@@ -57,7 +57,7 @@ struct Stage {
     balancers: Box<dyn Balancers>,
     lab: Lab,
     follower: Follower,
-    // Serves as long as it lives.
+    // Serves until it is dropped.
     _ec2: Arc<FakeEc2>,
 }
 
@@ -121,7 +121,8 @@ impl Stage {
     fn measure(&mut self, setup: Setup, loss: Loss, rounds: u32) -> Result<Value> {
         let mut gaps = Vec::new();
         for round in 0..rounds {
-            // Evenly over the rhythm: the recovery before it was in step with it.
+            // Spread evenly over the interval, because the preceding recovery is synchronous with
+            // it.
             let moment = self.balancers.rhythm() * round / rounds;
             let what = format!("{}, {} lost", setup.name(), loss.name());
             let gap = (self.round(loss, moment))
@@ -132,7 +133,7 @@ impl Stage {
         Ok(json!({ "setup": setup.name(), "lost": loss.name(), "milliseconds": gaps }))
     }
 
-    /// Loses the active host; returns the time to the first answer of the other.
+    /// Fails the active host; returns the time to the first response of the other.
     fn round(&mut self, loss: Loss, moment: Duration) -> Result<Duration> {
         self.wait_until_calm()?;
         thread::sleep(moment);

@@ -17,7 +17,7 @@ use lab::{
 
 use super::{Balancers, LIMIT, Setup};
 
-/// How long a program may take to start.
+/// Time-out for a program to start.
 const STARTING: Duration = Duration::from_secs(10);
 
 const HAPROXY_FILE: &str = "/run/haproxy/haproxy.cfg";
@@ -81,7 +81,7 @@ impl Balancers for Peers {
     }
 }
 
-/// From one check of HAProxy to the next: a second is the least that keepalived takes.
+/// Interval of the checks of HAProxy: a second is keepalived's minimum.
 fn check(setup: Setup) -> Duration {
     match setup {
         Setup::Tuned => Duration::from_secs(1),
@@ -89,7 +89,7 @@ fn check(setup: Setup) -> Duration {
     }
 }
 
-/// The usual configuration, and the same as quick as can be.
+/// The usual configuration, and the fastest one.
 fn keepalived(setup: Setup, balancer: usize) -> KeepalivedSettings {
     let (source, peer) = (BALANCERS[balancer].1, BALANCERS[1 - balancer].1);
     let usual = KeepalivedSettings {

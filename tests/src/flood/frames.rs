@@ -1,4 +1,4 @@
-//! The frames of a flood: made once, and given other senders before each use.
+//! Frames of a flood: built once, with other senders before each use.
 
 use std::net::SocketAddrV4;
 
@@ -14,7 +14,7 @@ const ETHERNET_HEADER: usize = 14;
 /// Bytes of a frame.
 const FRAME: usize = ETHERNET_HEADER + EMPTY_SEGMENT;
 
-/// Where a field is in a frame.
+/// Offsets of fields in a frame.
 const IPV4_CHECKSUM: usize = ETHERNET_HEADER + 10;
 const SOURCE: usize = ETHERNET_HEADER + 12;
 const TCP: usize = ETHERNET_HEADER + IPV4_HEADER;
@@ -25,10 +25,10 @@ const TCP_CHECKSUM: usize = TCP + 16;
 pub(super) struct Frames {
     frames: Vec<[u8; FRAME]>,
     numbers: Numbers,
-    /// The bits of a sender's address that are the same for all, and those that are not.
+    /// The common bits of the senders' addresses, and the mask of the others.
     network: u32,
     hosts: u32,
-    /// The sums of the words of each header that do not change.
+    /// Sums of the constant words of each header.
     ipv4_sum: u32,
     tcp_sum: u32,
 }
@@ -66,13 +66,13 @@ impl Frames {
         }
     }
 
-    /// Gives each frame another sender and sequence number.
+    /// Changes the sender and sequence number of each frame.
     pub(super) fn shuffle(&mut self) {
         for frame in &mut self.frames {
             let (address, sequence) = self.numbers.pair();
             let (port, _) = self.numbers.pair();
             let address = (self.network | (address & self.hosts)).to_be_bytes();
-            // Ports below 1024 are nobody's to connect from.
+            // Clients do not use ports below 1024.
             let port = (1024 + (port % (65_536 - 1024)) as u16).to_be_bytes();
             let sequence = sequence.to_be_bytes();
             frame[SOURCE..SOURCE + 4].copy_from_slice(&address);

@@ -1,4 +1,4 @@
-//! A flood of SYN segments, each of another sender, and what it does to others.
+//! A flood of SYN segments, each from another sender, and its effect on other traffic.
 
 mod frames;
 mod scenario;
@@ -33,25 +33,25 @@ pub use scenario::{Outcome, Scenario};
 /// Frames of one system call.
 const BATCH: usize = 128;
 
-/// How long the receiver has the core when its ring is full.
+/// Pause for the receiver when its ring is full.
 const RING_FULL: Duration = Duration::from_micros(20);
 
-/// What is sent.
+/// Parameters of a flood.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The interface that the frames leave by, on the sending host.
     pub interface: String,
-    /// The MAC address that they go to.
+    /// Destination MAC address.
     pub destination_mac: [u8; 6],
-    /// The address and port that they go to.
+    /// Destination address and port.
     pub to: SocketAddrV4,
-    /// The network that their senders are of.
+    /// Network of the senders.
     pub sources: Network,
-    /// Frames a second; `None`: as many as one core can send.
+    /// Frames per second; `None` for as many as one core can send.
     pub rate: Option<u32>,
-    /// How long.
+    /// Duration.
     pub lasts: Duration,
-    /// Frames in all, at most.
+    /// Maximum number of frames.
     pub most: u64,
 }
 
@@ -64,7 +64,7 @@ pub struct Network {
     pub prefix: u8,
 }
 
-/// A flood that goes on. Dropping it ends it.
+/// A running flood, stopped on drop.
 #[derive(Debug)]
 pub struct Flood {
     stop: Arc<AtomicBool>,
@@ -72,12 +72,12 @@ pub struct Flood {
     thread: Option<JoinHandle<Result<Duration>>>,
 }
 
-/// What was sent.
+/// Result of a flood.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// Frames that the interface took.
+    /// Frames accepted by the interface.
     pub frames: u64,
-    /// How long that took.
+    /// Duration.
     pub lasted: Duration,
 }
 
@@ -95,7 +95,7 @@ impl Flood {
         }
     }
 
-    /// Frames so far.
+    /// Number of frames so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)

@@ -1,5 +1,4 @@
-//! A flood against the steered service, beside connections that are established and clients that
-//! are honest.
+//! A flood against the steered service, beside established connections and legitimate clients.
 
 use std::{collections::BTreeMap, net::SocketAddr, net::SocketAddrV4, thread, time::Duration};
 
@@ -15,22 +14,22 @@ use crate::{
     topology::{BALANCERS, ELASTIC_IP},
 };
 
-/// The senders of the flood: shared address space (RFC 6598), which nobody in the lab has.
+/// Senders of the flood: shared address space (RFC 6598), which the lab does not use.
 const SENDERS: Network = Network {
     base: std::net::Ipv4Addr::new(100, 64, 0, 0),
     prefix: 10,
 };
 
-/// How long an honest client keeps trying: three retransmissions of its SYN, the last after 7 s.
+/// Time-out of a legitimate client: three retransmissions of its SYN, the last after 7 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long everybody is served before the flood begins, and after it has ended.
+/// Time before the flood begins, and after it has ended.
 const AROUND: Duration = Duration::from_secs(2);
 
-/// Packets of a flood in all, at most: what ten cores could send in ten minutes.
+/// Maximum number of packets in a flood: what ten cores could send in ten minutes.
 const MOST: u64 = 6_000_000_000;
 
-/// How many of whom.
+/// Parameters of the scenario.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Connections that are established before the flood begins.
@@ -45,14 +44,14 @@ pub struct Scenario {
     pub rate: Option<u32>,
 }
 
-/// What came of it.
+/// Results of the scenario.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// What was sent in the flood.
     pub flood: Sent,
-    /// What came of the established connections.
+    /// Results of the established connections.
     pub established: throng::Outcome,
-    /// What came of the honest clients' requests.
+    /// Results of the legitimate clients' requests.
     pub honest: Report,
     /// Packets that the balancer's interface received from beginning to end.
     pub received: u64,
@@ -61,7 +60,7 @@ pub struct Outcome {
 }
 
 impl Scenario {
-    /// Raises a lab with an agent of its own and plays the scenario in it.
+    /// Starts a lab with an agent and runs the scenario.
     ///
     /// # Errors
     /// When the lab does not come up, or the connections cannot be established before the flood.
@@ -69,7 +68,7 @@ impl Scenario {
     pub fn play(&self) -> Result<Outcome> {
         let lab = Lab::raise()?;
         let igw = lab.internet_gateway.host();
-        // Where the senders are, nobody answers; without a route the gateway would answer for them.
+        // No host answers at the senders' addresses; without a route the gateway would reply.
         igw.script("ip route add blackhole 100.64.0.0/10")?;
         let settings = Settings {
             // Long, so that the interface falls silent between two checks.
@@ -117,7 +116,7 @@ impl Scenario {
 }
 
 impl Outcome {
-    /// The part of the honest clients' requests that was answered, 0 to 1.
+    /// Share of the legitimate clients' requests that was answered, 0 to 1.
     #[must_use]
     pub fn served(&self) -> f64 {
         let answered = self.honest.answers.len();
@@ -136,11 +135,11 @@ impl Outcome {
         self.flood.frames as f64 / self.flood.lasted.as_secs_f64()
     }
 
-    /// Wants no established connection lost, 99% of the honest clients served, and every packet
-    /// counted.
+    /// Checks that no established connection was lost, 99% of the legitimate clients were served,
+    /// and every packet was counted.
     ///
     /// # Errors
-    /// When one of them is not so: which, and why.
+    /// When one of these conditions is violated; the error explains it.
     pub fn is_as_promised(&self) -> Result<()> {
         let lost = &self.established.lost;
         ensure!(

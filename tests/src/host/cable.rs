@@ -1,4 +1,4 @@
-//! Cables between hosts: pairs of virtual Ethernet interfaces.
+//! Links between hosts: pairs of virtual Ethernet interfaces.
 
 use anyhow::Result;
 use object::{
@@ -25,14 +25,14 @@ impl<'a> End<'a> {
     }
 }
 
-/// Lays a cable between two hosts. Both ends are up afterwards, without addresses.
+/// Creates a link between two hosts. Both ends are up, without addresses.
 ///
 /// The ends finish their checksums and segments themselves: a virtual interface would otherwise
 /// leave both to "hardware" that is not there, and an XDP program, which stands before the stack,
 /// would forward packets with half a checksum. What a real network card delivers is finished.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// When the kernel refuses an operation.
 pub fn connect(a: End<'_>, b: End<'_>) -> Result<()> {
     let (a_pid, b_pid) = (a.host.pid().to_string(), b.host.pid().to_string());
     // In the network of `a`, but not among its processes: `netns PID` means the outside's numbers.

@@ -1,9 +1,9 @@
-//! A host of the lab: a network, mount, PID and UTS namespace that lives as long as its holder.
+//! A host of the lab: a network, mount, PID and UTS namespace that exists as long as its holder
+//! process.
 //!
-//! Nothing of a host has a name outside of it: no named namespace, no file, no interface. When the
-//! process that raised it ends, in whatever way, the kernel ends the holder, with it every process
-//! of the host, and with those the namespaces. So there is nothing to clean up after a crash, and
-//! any number of labs stand side by side.
+//! A host has no name outside: no named namespace, file or interface. When the process that created
+//! it ends, the kernel ends the holder, every process of the host, and the namespaces. So there is
+//! nothing to clean up after a crash, and several labs can run at the same time.
 
 use std::{
     fs::{self, File},
@@ -49,7 +49,7 @@ wait $!
 /// What the holder of a host calls itself; its host's name is its last argument.
 pub const HOLDER: &str = "lb-lab-host";
 
-/// How long a host may take to come up: generous, for a machine that builds at the same time.
+/// Time-out for creating a host: generous, for a machine that builds at the same time.
 const RAISING: Duration = Duration::from_secs(10);
 
 /// A host of the lab. Clones are the same host; it ends with the last of them.
@@ -62,7 +62,7 @@ struct Holder {
     /// Process 1 of the host, as the outside sees it.
     pid: i32,
     child: Child,
-    /// The host ends when this closes.
+    /// The host ends when this is closed.
     _stdin: ChildStdin,
     /// Where its cables lead to.
     far_ends: Mutex<Vec<FarEnd>>,
@@ -76,7 +76,7 @@ struct FarEnd {
 }
 
 impl Host {
-    /// Raises a host with nothing but a loopback interface, a `/run` and a bpffs of its own.
+    /// Creates a host with a loopback interface, `/run` and a bpffs.
     ///
     /// # Errors
     /// When we are not root, or the kernel refuses a namespace or a mount.
@@ -94,7 +94,7 @@ impl Host {
             drop(child.wait());
             return Err(error.context(format!("could not raise the host {name}")));
         }
-        let pid = only_child_of(child.id())?.context("the holder of the host is gone")?;
+        let pid = only_child_of(child.id())?.context("the holder of the host has ended")?;
         Ok(Self(Arc::new(Holder {
             name: name.to_owned(),
             pid,
@@ -192,8 +192,8 @@ impl Host {
         })
     }
 
-    /// Cuts all cables of this host, at their far ends: packets vanish both ways, the host sees
-    /// that it has lost its carrier, and keeps its addresses and routes.
+    /// Cuts all links of this host at their far ends: packets are lost in both directions; the host
+    /// loses its carrier and keeps its addresses and routes.
     ///
     /// # Errors
     /// The kernel's.
@@ -209,8 +209,8 @@ impl Host {
         self.set_far_ends("up")
     }
 
-    /// Ends the host as a power cut would: its cables first, so that nobody hears of the rest, then
-    /// all its processes at once. It does not come back.
+    /// Ends the host like a power failure: first its links, so that no packet leaves, then all its
+    /// processes. It cannot be restarted.
     ///
     /// # Errors
     /// The kernel's.
@@ -220,7 +220,7 @@ impl Host {
             .with_context(|| format!("could not kill the host {}", self.name()))
     }
 
-    /// Remembers where a cable leads to.
+    /// Records the other end of a link.
     pub(crate) fn plugged_into(&self, far: End<'_>) {
         self.with_far_ends(|far_ends| {
             far_ends.push(FarEnd {

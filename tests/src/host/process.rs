@@ -1,4 +1,4 @@
-//! A process that runs in a host until it is told to end.
+//! A process on a host.
 
 use std::{
     fs::{self, File},
@@ -25,7 +25,7 @@ pub struct Process {
     /// The process itself, as the outside sees it. `None`: it had ended before we could look.
     pid: Option<Pid>,
     log: PathBuf,
-    /// Keeps the host alive for as long as the process is.
+    /// Keeps the host alive while the process exists.
     host: Host,
 }
 
@@ -55,7 +55,7 @@ impl Process {
     /// Sends it a signal.
     ///
     /// # Errors
-    /// When it is not there any more.
+    /// When it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.signal_process(signal)?;
         if signal != Signal::SIGSTOP {
@@ -86,7 +86,7 @@ impl Process {
         })
     }
 
-    /// The process as the outside sees it; `None` when it ended before anybody could look.
+    /// Process id outside of the host; `None` if it has ended.
     pub(crate) fn pid(&self) -> Option<Pid> {
         self.pid
     }
@@ -95,7 +95,7 @@ impl Process {
     /// does for it in interrupts is not in it.
     ///
     /// # Errors
-    /// When it is not there any more.
+    /// When it has ended.
     pub fn cpu_time(&self) -> Result<Duration> {
         let pid =
             (self.pid).with_context(|| format!("{} ended as soon as it started", self.name))?;
@@ -105,10 +105,10 @@ impl Process {
         })
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills it and waits until it has ended.
     ///
     /// # Errors
-    /// When it is not there any more.
+    /// When it has ended.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
         self.entry.wait()?;

@@ -14,10 +14,10 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use super::{Body, Plan, Reuse, USER_AGENT};
 use crate::certificate::Authority;
 
-/// More headers than any server of the lab sends.
+/// Maximum number of headers.
 const MOST_HEADERS: usize = 64;
 
-/// TLS that trusts the lab's authority and nobody else, and speaks HTTP/1.1.
+/// A TLS configuration that trusts only the lab's authority, with HTTP/1.1.
 ///
 /// # Errors
 /// When the authority's certificate does not parse.
@@ -37,7 +37,7 @@ pub fn trust(authority: &Authority) -> Result<Arc<ClientConfig>> {
 pub(super) struct Connection {
     stream: BufReader<Stream>,
     established: Instant,
-    /// The server has said that it answers nothing more on it.
+    /// The server has announced the end of the connection.
     ending: bool,
 }
 

@@ -1,7 +1,7 @@
-//! The load generator: many connections at once, each answer and each failure accounted for.
+//! The load generator: concurrent connections; each response and each failure is counted.
 //!
-//! It runs on threads of this process whose sockets are in a host's network, so that a test can
-//! watch the figures while they grow and compare their times with its own.
+//! It runs on threads of this process in a host's network, so that a test can read the figures
+//! during the load.
 
 mod churn;
 mod connection;
@@ -33,13 +33,13 @@ pub use connection::trust;
 pub use probe::{Outage, Probe, outage};
 pub use report::{Answer, Failure, Report};
 
-/// What the load generator calls itself.
+/// User agent of the load generator.
 pub const USER_AGENT: &str = "lb-lab";
 
-/// What to ask, of whom, and how often.
+/// Parameters of a load.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Whom.
+    /// Address of the server.
     pub address: SocketAddr,
     /// TLS, for the name in `host`; `None`: plain HTTP.
     pub tls: Option<Arc<ClientConfig>>,
@@ -47,21 +47,21 @@ pub struct Plan {
     pub host: String,
     /// The request target.
     pub path: String,
-    /// What the body must be.
+    /// Expected body.
     pub body: Body,
-    /// Connections at the same time.
+    /// Number of concurrent connections.
     pub connections: usize,
     /// Whether a connection serves one request or many.
     pub reuse: Reuse,
-    /// Each connection's pause between an answer and the next request.
+    /// Pause of each connection between a response and the next request.
     pub pause: Duration,
-    /// How long connecting may take, and each silence after it.
+    /// Time-out of connecting, and of each read.
     pub patience: Duration,
-    /// Requests in all; `None`: until stopped.
+    /// Total number of requests; `None` until stopped.
     pub requests: Option<u64>,
 }
 
-/// What an answer's body must be: anything else is a failure.
+/// Expected body of a response: anything else is a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Body {
     /// The name that stands in the `X-Backend` header, and a line end.
@@ -173,7 +173,7 @@ impl Drop for End {
     }
 }
 
-/// How far somebody who watches has read.
+/// Read position of an observer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     answers: usize,
@@ -283,7 +283,7 @@ fn worker(plan: &Plan, shared: &Shared) {
     }
 }
 
-/// One request, and what came of it.
+/// One request and its result.
 fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
     let (began, mut connected) = (Instant::now(), None);
     match request(plan, connection, shared, &mut connected) {

@@ -1,4 +1,4 @@
-//! A probe: a new connection at a steady rhythm, whatever became of the ones before.
+//! A probe: new connections at a constant rate, whatever the state of earlier ones.
 
 use std::{
     sync::Arc,
@@ -12,20 +12,19 @@ use rustls::client::Resumption;
 use super::{Answer, Load, Plan, Report, Reuse, attempt};
 use crate::{Host, Lab, wait};
 
-/// Asks on a new connection again and again. A connection that gets no answer does not hold up the
-/// next one, so that the first answer after an outage is found within one interval.
+/// Repeatedly sends a request on a new connection. A connection without a response does not delay
+/// the next one, so that the first response after an outage is detected within one interval.
 #[derive(Debug)]
 pub struct Probe(Load);
 
 impl Probe {
-    /// From one connection to the next.
+    /// Interval between connections.
     pub const INTERVAL: Duration = Duration::from_millis(10);
 
-    /// After this long a silence a connection is given up: the first retransmission, after a
-    /// second, is never waited for.
+    /// Time-out of a connection, shorter than the first retransmission after a second.
     pub const PATIENCE: Duration = Duration::from_millis(200);
 
-    /// Starts asking from a host for what a plan says, at [`Self::INTERVAL`] and with
+    /// Starts probing from a host with the requests of a plan, at [`Self::INTERVAL`] and with
     /// [`Self::PATIENCE`].
     #[must_use]
     pub fn start(plan: Plan, from: &Host) -> Self {
@@ -42,7 +41,7 @@ impl Probe {
         Self::steady(plan, Self::INTERVAL, from)
     }
 
-    /// Starts asking from a host, at another interval and as patiently as the plan says.
+    /// Starts probing from a host at another interval, with the time-out of the plan.
     #[must_use]
     pub fn steady(plan: Plan, interval: Duration, from: &Host) -> Self {
         let plan = Arc::new(Plan {
@@ -72,7 +71,7 @@ impl Probe {
         }))
     }
 
-    /// Waits for the first answer to a connection that was begun at `since` or later.
+    /// Waits for the first response to a connection that was opened at `since` or later.
     ///
     /// # Errors
     /// When there is none within `limit`.
@@ -82,8 +81,8 @@ impl Probe {
         })
     }
 
-    /// The first answer after something was lost: whoever was answered before anybody was not, was
-    /// so by what was about to be lost.
+    /// The first response after a loss: connections that were answered before the first failure
+    /// were served by the lost host.
     #[must_use]
     pub fn recovery(&self, lost: Instant) -> Option<Answer> {
         self.answer_since(self.first_failure(lost)?)
@@ -117,7 +116,7 @@ impl Probe {
         &self.0
     }
 
-    /// Stops, and returns what came of every connection.
+    /// Stops, and returns the results of all connections.
     ///
     /// # Errors
     /// When the host could not be entered.
@@ -126,7 +125,7 @@ impl Probe {
     }
 }
 
-/// A span in which nobody answered, and what those saw who asked.
+/// An outage, with the results of connections during it.
 #[derive(Clone, Debug)]
 pub struct Outage {
     /// From just before something was lost to the first answer on a connection that was begun after
@@ -136,10 +135,10 @@ pub struct Outage {
     pub report: Report,
 }
 
-/// Asks for HTTPS through the Elastic IP, loses something, and waits until somebody answers again.
+/// Probes HTTPS through the Elastic IP, causes a loss, and waits until service resumes.
 ///
 /// # Errors
-/// When nobody answers beforehand, or within `limit` afterwards; and when `lose` fails.
+/// When there is no service before, or within `limit` afterwards; and when `lose` fails.
 pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> Result<Outage> {
     let probe = Probe::start(Plan::https(lab)?, &lab.client);
     probe
@@ -156,5 +155,5 @@ pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> 
     })
 }
 
-/// How long all is well before something is lost.
+/// Time of normal operation before the loss.
 const CALM: Duration = Duration::from_millis(300);

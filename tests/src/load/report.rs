@@ -1,4 +1,4 @@
-//! What came of the load.
+//! Results of a load.
 
 use std::{
     collections::BTreeMap,
@@ -7,23 +7,23 @@ use std::{
 
 use anyhow::{Result, bail};
 
-/// What came of the load: every request is in exactly one of the two lists.
+/// Results of a load: every request is in exactly one of the two lists.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Connections that were opened.
     pub connections: u64,
     /// Requests that were answered on a connection which resumed an earlier TLS session.
     pub resumed: u64,
-    /// Requests that were answered as they should be, in the order of their ends.
+    /// Successful requests, in the order of completion.
     pub answers: Vec<Answer>,
-    /// Requests that were not.
+    /// Failed requests.
     pub failures: Vec<Failure>,
 }
 
-/// A request that was answered as it should be.
+/// A successful request.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// When it was begun, the connection included where it needed one.
+    /// Start, including opening the connection if it needed one.
     pub began: Instant,
     /// When the last byte had arrived.
     pub ended: Instant,
@@ -31,7 +31,7 @@ pub struct Answer {
     pub backend: String,
 }
 
-/// A request that was not answered as it should be.
+/// A failed request.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// When it was begun.
@@ -40,7 +40,7 @@ pub struct Failure {
     pub connected: Option<Instant>,
     /// When it was given up.
     pub ended: Instant,
-    /// A sentence.
+    /// The reason.
     pub why: String,
 }
 
@@ -62,7 +62,7 @@ impl Report {
         *self.shares().get(backend).unwrap_or(&0) as f64 / all
     }
 
-    /// The longest that an answer took.
+    /// Longest time of a response.
     #[must_use]
     pub fn longest(&self) -> Duration {
         let took = |answer: &Answer| answer.ended.duration_since(answer.began);
@@ -86,10 +86,10 @@ impl Report {
         }
     }
 
-    /// Wants every request answered.
+    /// Checks that every request was answered.
     ///
     /// # Errors
-    /// When one was not: how many, and why.
+    /// When one was not; the error contains the number and the reasons.
     pub fn all_answered(&self) -> Result<()> {
         if self.failures.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A load generator of short connections: connect, one request, its answer, close.
+//! A load generator of short connections: connect, one request, its response, close.
 //!
 //! It is one thread with epoll, as wrk is, so that it costs the machine about as much. Unlike wrk
 //! it includes the time to connect in its times, chooses the source address of each connection,
@@ -22,7 +22,7 @@ use crate::{
 use exchange::Exchange;
 pub use report::ChurnReport;
 
-/// How often connections are checked for their deadline.
+/// Interval at which deadlines are checked.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Short connections of one client host, for a bounded time.
@@ -40,13 +40,13 @@ pub struct Churn {
     pub connections: usize,
     /// Which side closes first.
     pub closing: Closing,
-    /// The most connections that are begun in a second; `None`: as many as the servers answer.
+    /// Maximum number of connections per second; `None` for no limit.
     pub rate: Option<u32>,
-    /// The most connections that are begun in all; `None`: as many as the time allows.
+    /// Maximum total number of connections; `None` for no limit.
     pub total: Option<u64>,
-    /// A connection that takes longer has failed.
+    /// Time-out of a connection.
     pub patience: Duration,
-    /// No connection begins after this time.
+    /// Duration in which connections are opened.
     pub lasts: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What came of a load of short connections.
+//! Result of a load of short connections.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -40,10 +40,10 @@ impl ChurnReport {
         Some(Duration::from_micros(u64::from(*found)))
     }
 
-    /// Wants every connection answered.
+    /// Checks that every connection was answered.
     ///
     /// # Errors
-    /// When one was not: how many, and why.
+    /// When one was not; the error contains the number and the reasons.
     pub fn all_answered(&self) -> Result<()> {
         let failed = self.failed_connections();
         if failed == 0 {
