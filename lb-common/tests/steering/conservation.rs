@@ -322,7 +322,7 @@ impl Run {
         let shadow = shadow.filter(|shadow| shadow.path == by);
         match verdict {
             Verdict::Transmit(Steered::Flow) => {
-                let owner = owner.expect("somebody began a connection by this path");
+                let owner = owner.expect("a client opened a connection on this path");
                 assert!(shadow.is_some(), "{owner:?} has left {by:?}");
                 assert_eq!(
                     key(bytes).reversed(),
@@ -450,7 +450,7 @@ impl Run {
                 "{client:?} twice"
             );
             let shadow = self.connections.get(&client);
-            let shadow = shadow.unwrap_or_else(|| panic!("nobody began {connection:?}"));
+            let shadow = shadow.unwrap_or_else(|| panic!("no client opened {connection:?}"));
             assert_eq!(path(connection.to_backend()), shadow.path, "{connection:?}");
             assert_eq!(connection.state(), shadow.state, "{connection:?}");
         }

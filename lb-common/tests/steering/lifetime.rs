@@ -57,7 +57,11 @@ fn two_forged_packets_do_not_end_a_connection() {
         let (_, syn) = sent(&tables, &TcpPacket::new(from_client(40_000), SYN));
         assert_eq!(answer(&syn), back, "the SYN goes along the old mapping");
         for port in others {
-            assert_ne!(opened(&tables, port), back, "nobody gets the port");
+            assert_ne!(
+                opened(&tables, port),
+                back,
+                "no other connection gets the port"
+            );
         }
         assert_eq!(
             sent(&tables, &TcpPacket::new(other, ACK)).0,

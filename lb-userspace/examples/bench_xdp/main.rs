@@ -40,19 +40,19 @@ const EMPTY_RUNS: u32 = 4000;
 /// Times the XDP program and prints the figures as JSON.
 #[derive(Parser)]
 struct Arguments {
-    /// Time this object of Katran's balancer as well
+    /// Also measure this object of Katran's balancer
     #[arg(long)]
     katran: Option<PathBuf>,
-    /// Time only these paths
+    /// Measure only these paths
     #[arg(long, value_delimiter = ',')]
     only: Vec<Path>,
-    /// Rounds; each times every path once
+    /// Number of rounds; each measures every path once
     #[arg(long, default_value_t = 31)]
     rounds: u32,
-    /// Connections that the tables have room for
+    /// Capacity of the tables in connections
     #[arg(long, default_value_t = 1 << 21)]
     max_connections: u32,
-    /// Connections a second that open and close beside the known ones
+    /// Rate per second of connections that open and close beside the known ones
     #[arg(long, default_value_t = 20_000)]
     churn_rate: u32,
 }

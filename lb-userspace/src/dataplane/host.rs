@@ -129,7 +129,7 @@ mod tests {
         let lost = [Ipv4Addr::new(240, 0, 0, 1), Ipv4Addr::new(240, 0, 0, 2)];
         assert!(require_addresses(&[Ipv4Addr::LOCALHOST]).is_ok());
         let error = require_addresses(&[lost[0], Ipv4Addr::LOCALHOST, lost[1]])
-            .expect_err("nobody has these")
+            .expect_err("no interface has these")
             .to_string();
         assert!(error.contains("has 240.0.0.1 and 240.0.0.2, of"), "{error}");
         assert!(error.contains("ip address add 240.0.0.1/32"), "{error}");

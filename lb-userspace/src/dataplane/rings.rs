@@ -85,8 +85,8 @@ impl Rings {
         })
     }
 
-    /// Writes these rings, each atomically. Waits for running programs at most once if all services
-    /// have a ring of the same capacity, and once more otherwise.
+    /// Writes these rings, each atomically. Waits for running programs at most once if each service
+    /// already has a ring of its capacity, and once more otherwise.
     pub(super) fn write(&mut self, rings: &[Filled<'_>]) -> Result<(), Error> {
         let mut missing = Vec::new();
         for ring in rings {

@@ -114,7 +114,7 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
         connections.extend(second.map(open));
-        eventually("changes are told of", SOON, || {
+        eventually("changes are exported", SOON, || {
             chunks.extend(told(&mut receiver));
             records(&chunks).len() >= 100
         });
@@ -166,7 +166,7 @@ fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
                 .iter()
                 .all(|back| back.destination == FURTHER.octets())
         );
-        eventually("all others are told of", SOON, || {
+        eventually("all others are exported", SOON, || {
             chunks.extend(told(&mut receiver));
             let skipped = stage.dataplane.flows().counters().skipped;
             records(&chunks).len() >= own.len()
@@ -195,7 +195,7 @@ fn a_connection_that_ends_at_the_active_host_ends_at_the_other() {
         let back = opened(&stage, client(1));
         sent(&stage, client(1), FIN_ACK);
         sent(&stage, back, FIN_ACK);
-        eventually("it is told of", SOON, || {
+        eventually("it is exported", SOON, || {
             chunks.extend(told(&mut receiver));
             records(&chunks).len() == 3
         });
@@ -380,7 +380,7 @@ fn another_connection_in_an_old_one_s_place_leaves_nothing_of_it() {
         assert_eq!(
             now[0].1[26..38],
             told_to_backend(&told),
-            "the port and backend told of"
+            "the exported port and backend"
         );
         assert_eq!(
             sent(&stage, client(2), ACK).0,

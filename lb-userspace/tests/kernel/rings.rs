@@ -199,7 +199,7 @@ fn many_pools_that_change_together_are_written_together() {
             .dataplane
             .pools_changed(&views([Down; 4]))
             .expect("the rings are written");
-        assert_eq!(went(&stage, 8000), None, "nobody is up");
+        assert_eq!(went(&stage, 8000), None, "no backend is up");
     });
 }
 

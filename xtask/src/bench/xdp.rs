@@ -37,7 +37,7 @@ pub(crate) struct XdpArguments {
     /// Rate per second of connections that open and close beside the known ones
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=120_000))]
     churn_rate: u32,
-    /// Write the figures to this file as well
+    /// Also write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
 }

@@ -47,7 +47,7 @@ pub enum Chunk {
 pub enum WireError {
     /// Missing or unsupported version.
     #[error(
-        "the peer tells of its flows in layout {0}, this version of lb reads layout {VERSION}: upgrade both hosts to one version"
+        "the peer sends its flows in layout {0}, this version of lb reads layout {VERSION}: upgrade both hosts to one version"
     )]
     Version(u8),
     /// Unknown kind.

@@ -141,7 +141,7 @@ fn services_at_two_addresses_do_not_share_the_further_source_addresses() {
     let exchanged = both
         .next(&[there.clone(), here], &[view(&one, &up)])
         .expect("fits");
-    assert_eq!(rows(&exchanged, 0), [(2, 1)], "whoever has them keeps them");
+    assert_eq!(rows(&exchanged, 0), [(2, 1)], "the owner keeps them");
     let alone = exchanged.next(&[there], &[view(&one, &up)]).expect("fits");
     assert_eq!(rows(&alone, 0), [(2, 2)]);
 }
