@@ -88,13 +88,13 @@ pub enum News {
     /// A description, of an address that was not wanted or that was ours all along.
     Seen(Owner),
     /// The address was ours and is not any more. What now, the pair decides: see
-    /// [`Keeper::reclaim`].
+    /// [`Reconciler::reclaim`].
     Lost(Owner),
 }
 
-/// The keeper of one host.
+/// The reconciler of one host.
 #[derive(Clone, Debug)]
-pub struct Keeper {
+pub struct Reconciler {
     chance: Chance,
     wanted: bool,
     watch: Watch,
@@ -120,8 +120,8 @@ pub struct Keeper {
     moves: u32,
 }
 
-impl Keeper {
-    /// A keeper that looks at once and wants nothing. The seed is for its jitter.
+impl Reconciler {
+    /// A reconciler that looks at once and wants nothing. The seed is for its jitter.
     #[must_use]
     pub fn new(now: Time, seed: u64) -> Self {
         Self {

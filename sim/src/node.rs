@@ -35,7 +35,7 @@ pub(crate) struct Node {
     /// Counts the holds.
     pub(crate) holds: u32,
     /// What is tracked.
-    pub(crate) standing: LocalHealth,
+    pub(crate) health: LocalHealth,
     /// Something that is tracked is at fault.
     pub(crate) fault: bool,
     /// The agent was told to end.
@@ -64,7 +64,7 @@ impl Node {
             call: None,
             holding: false,
             holds: 0,
-            standing: LocalHealth::default(),
+            health: LocalHealth::default(),
             fault: false,
             stopping: false,
             inbox: Default::default(),
@@ -97,7 +97,7 @@ impl Node {
     /// Whether it runs and could be active.
     #[must_use]
     pub(crate) fn is_able(&self) -> bool {
-        self.runs() && self.standing.checked && !self.fault
+        self.runs() && self.health.checked && !self.fault
     }
 
     /// The state, while the agent runs.

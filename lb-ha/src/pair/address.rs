@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Action, Host};
 use crate::{
     Time,
-    elastic::{Keeper, Owner},
+    elastic::{Owner, Reconciler},
     vrrp::State,
 };
 
@@ -49,15 +49,15 @@ impl Host {
 
     /// Whether the address is confirmed to be here.
     pub(super) fn has_address(&self) -> bool {
-        match &self.keeper {
-            Some(keeper) => keeper.acquired(),
+        match &self.reconciler {
+            Some(reconciler) => reconciler.acquired(),
             None => self.router.state() == State::Master,
         }
     }
 
     /// Whether the last description shows the address here.
     pub(super) fn address_seen_here(&self) -> bool {
-        let seen = self.keeper.as_ref().and_then(Keeper::seen);
+        let seen = self.reconciler.as_ref().and_then(Reconciler::seen);
         seen.is_some_and(|(_, owner)| owner == Owner::Us)
     }
 }

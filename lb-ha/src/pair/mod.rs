@@ -36,7 +36,7 @@ pub use self::{
 };
 use crate::{
     Time,
-    elastic::{Answer, Keeper, News, Owner},
+    elastic::{Answer, News, Owner, Reconciler},
     vrrp::{Cause, Heard, Output, Permissions, Router, State},
 };
 
@@ -68,9 +68,9 @@ struct Heartbeats {
 pub struct Host {
     settings: Settings,
     router: Router,
-    keeper: Option<Keeper>,
+    reconciler: Option<Reconciler>,
     peer: Peer,
-    standing: LocalHealth,
+    health: LocalHealth,
     handover: Option<HandOver>,
     claims: Claims,
     yielding: Option<Yield>,
@@ -98,13 +98,14 @@ impl Host {
             may_take: false,
             may_preempt: false,
         };
-        let keeper = (settings.arbiter == Arbiter::Ec2).then(|| Keeper::new(now, settings.seed));
+        let reconciler =
+            (settings.arbiter == Arbiter::Ec2).then(|| Reconciler::new(now, settings.seed));
         Self {
             router: Router::new(settings.vrrp.clone(), permissions),
-            keeper,
+            reconciler,
             peer: Peer::at(settings.peer),
             settings,
-            standing: LocalHealth::default(),
+            health: LocalHealth::default(),
             handover: None,
             yielding: None,
             yields: 0,
@@ -139,7 +140,7 @@ impl Host {
                 self.forget_question();
             }
             Event::Word(word) => self.word(now, word),
-            Event::LocalHealth(standing) => self.standing = standing,
+            Event::LocalHealth(health) => self.health = health,
             Event::Answer(answer) => self.answer(now, answer),
             Event::HandOver(reason) => self.hand_over(now, reason),
             Event::Quiet => self.quiet(now),
@@ -168,11 +169,11 @@ impl Host {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         self.started?;
-        let keeper = self.keeper.as_ref().and_then(Keeper::deadline);
+        let reconciler = self.reconciler.as_ref().and_then(Reconciler::deadline);
         let handover = self.handover.as_ref().map(HandOver::deadline);
         let serviced = [
             self.router.deadline(),
-            keeper,
+            reconciler,
             handover,
             self.heartbeats.next,
         ];
@@ -191,7 +192,7 @@ impl Host {
     /// How the host is.
     #[must_use]
     pub fn view(&self, now: Time) -> View {
-        let keeper = self.keeper.as_ref();
+        let reconciler = self.reconciler.as_ref();
         View {
             state: self.router.state(),
             priority: self.router.priority(),
@@ -200,12 +201,12 @@ impl Host {
             heard: self.peer.heard(),
             peer: self.peer.beat(now, self.detection()),
             peer_is_master: self.peer.is_master(now, self.detection()),
-            owner: keeper.and_then(Keeper::seen),
-            confirmed: keeper.and_then(Keeper::confirmed),
+            owner: reconciler.and_then(Reconciler::seen),
+            confirmed: reconciler.and_then(Reconciler::confirmed),
             has_address: self.has_address(),
             stepped_back: self.yielding.is_some(),
             handing_over: self.handover.is_some(),
-            moves: keeper.map_or(0, Keeper::moves),
+            moves: reconciler.map_or(0, Reconciler::moves),
         }
     }
 
@@ -232,8 +233,8 @@ impl Host {
     /// Goes on where another process of this host ended: the other host notices nothing but a new link.
     fn resume(&mut self, now: Time, has_address: bool) {
         self.begin(now);
-        if let Some(keeper) = self.keeper.as_mut().filter(|_| has_address) {
-            keeper.resume(now);
+        if let Some(reconciler) = self.reconciler.as_mut().filter(|_| has_address) {
+            reconciler.resume(now);
         }
         self.route(now, |router, out| router.resume(now, out));
     }
@@ -263,8 +264,8 @@ impl Host {
     fn hear(&mut self, now: Time, heard: Heard) {
         if self.router.state() == State::Master && heard.priority != 0 {
             // Two masters: one of them has just taken the address, or is about to.
-            match &mut self.keeper {
-                Some(keeper) => keeper.look(now),
+            match &mut self.reconciler {
+                Some(reconciler) => reconciler.look(now),
                 None => self.placement.contested = true,
             }
         }
@@ -288,8 +289,8 @@ impl Host {
 
     fn heartbeat(&mut self, now: Time, beat: Heartbeat) {
         let moved = self.peer.beats(now, beat);
-        if moved && let Some(keeper) = &mut self.keeper {
-            keeper.look(now);
+        if moved && let Some(reconciler) = &mut self.reconciler {
+            reconciler.look(now);
         }
         if self
             .claims
@@ -310,10 +311,10 @@ impl Host {
     }
 
     fn answer(&mut self, now: Time, answer: Answer) {
-        let Some(keeper) = &mut self.keeper else {
+        let Some(reconciler) = &mut self.reconciler else {
             return;
         };
-        match keeper.answer(now, answer) {
+        match reconciler.answer(now, answer) {
             None => {}
             Some(News::Acquired | News::Seen(Owner::Us)) => self.address_is_here(now),
             Some(News::Seen(Owner::Nobody)) => self.yielding = None,
@@ -342,8 +343,8 @@ impl Host {
         self.cause = cause;
         self.since = now;
         let master = state == State::Master;
-        if let Some(keeper) = &mut self.keeper {
-            keeper.want(now, master);
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.want(now, master);
         }
         if master {
             self.claims.gave_way = None;
@@ -364,7 +365,11 @@ impl Host {
         self.route(now, |router, out| router.tick(now, out));
         self.place_addresses(now);
         self.beat(now);
-        if let Some(call) = self.keeper.as_mut().and_then(|keeper| keeper.call(now)) {
+        if let Some(call) = self
+            .reconciler
+            .as_mut()
+            .and_then(|reconciler| reconciler.call(now))
+        {
             self.actions.push(Action::Call(call));
         }
     }
@@ -376,8 +381,8 @@ impl Host {
             cause = Cause::AddressHere;
         }
         let permissions = Permissions {
-            weight: self.standing.weight,
-            fault: self.standing.fault,
+            weight: self.health.weight,
+            fault: self.health.fault,
             may_take: self.may_take(now),
             may_preempt: self.may_preempt(now),
         };
@@ -387,7 +392,7 @@ impl Host {
     }
 
     fn may_take(&self, now: Time) -> bool {
-        let checked = self.standing.checked || self.runs_for(now, START_LIMIT);
+        let checked = self.health.checked || self.runs_for(now, START_LIMIT);
         let yielding = self.yielding.as_ref();
         checked && yielding.is_none_or(Yield::may_take) && !self.leaves()
     }
@@ -403,9 +408,12 @@ impl Host {
     /// Whether it may become active without loss: backends checked, flows here, and the address can
     /// be had, as far as the last call says.
     fn is_ready(&self, now: Time) -> bool {
-        let both = self.standing.checked && self.standing.synced;
-        let reaches = self.keeper.as_ref().is_none_or(|keeper| !keeper.failing());
-        !self.standing.fault && reaches && (both || self.runs_for(now, SYNC_LIMIT))
+        let both = self.health.checked && self.health.synced;
+        let reaches = self
+            .reconciler
+            .as_ref()
+            .is_none_or(|reconciler| !reconciler.failing());
+        !self.health.fault && reaches && (both || self.runs_for(now, SYNC_LIMIT))
     }
 
     fn runs_for(&self, now: Time, span: Duration) -> bool {
@@ -430,7 +438,7 @@ impl Host {
             ready: self.is_ready(now) && self.may_take(now),
             hears_you: self.peer.beat(now, self.detection()).is_some(),
             has_address: self.has_address(),
-            moves: self.keeper.as_ref().map_or(0, Keeper::moves),
+            moves: self.reconciler.as_ref().map_or(0, Reconciler::moves),
         };
         if now < due && self.heartbeats.last == Some(beat) {
             return;

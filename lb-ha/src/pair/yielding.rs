@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ALERT_SPAN, Arbiter, Host, LEASE, LONG_LEASE};
 use crate::{
     Time,
-    elastic::{Keeper, Owner, Watch},
+    elastic::{Owner, Reconciler, Watch},
     vrrp::{Cause, State},
 };
 
@@ -103,7 +103,7 @@ impl Host {
     /// When a master that does not hear the other host as a standby can no longer assume that the
     /// address is its own. `None`: it hears its standby, or does not have the address.
     pub(super) fn lease_end(&self) -> Option<Time> {
-        let confirmed = self.keeper.as_ref().and_then(Keeper::confirmed)?;
+        let confirmed = self.reconciler.as_ref().and_then(Reconciler::confirmed)?;
         let fresh = (self.doubt.silent_since)
             .filter(|since| self.now.since(*since) < ALERT_SPAN)
             .map(|since| confirmed.max(since) + LEASE);
@@ -140,8 +140,8 @@ impl Host {
         } else {
             Watch::Calm
         };
-        if let Some(keeper) = &mut self.keeper {
-            keeper.watch(now, watch);
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.watch(now, watch);
         }
     }
 
@@ -182,8 +182,8 @@ impl Host {
 
     fn reclaim(&mut self, now: Time) {
         self.doubt.disputed = None;
-        if let Some(keeper) = &mut self.keeper {
-            keeper.reclaim(now);
+        if let Some(reconciler) = &mut self.reconciler {
+            reconciler.reclaim(now);
         }
     }
 }

@@ -84,7 +84,7 @@ impl<K: Kernel> Source for Shared<K> {
         let source_ports = self.source_ports();
         let registry = {
             let state = self.read();
-            let pair = self.pair.as_ref().and_then(|pair| pair.known());
+            let pair = self.pair.as_ref().and_then(|pair| pair.latest());
             let pair = state.config.ha.as_ref().zip(pair);
             let orders = acme::OrderMetrics(self.board.snapshot());
             metrics::registry(observed, source_ports, orders, &state, pair, self.started)
@@ -109,7 +109,7 @@ struct Observed {
 
 impl<K: Kernel> Shared<K> {
     fn ha_status(&self, state: &State) -> Option<HaStatus> {
-        let known = self.pair.as_ref()?.known()?;
+        let known = self.pair.as_ref()?.latest()?;
         Some(ha::status(
             state.config.ha.as_ref()?,
             &known,

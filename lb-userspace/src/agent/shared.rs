@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{kernel::Kernel, pair::Notes};
+use super::{kernel::Kernel, pair::PairSnapshots};
 use crate::{
     acme::StatusRegistry,
     config::{Config, Interfaces, Name},
@@ -24,7 +24,7 @@ pub(super) struct Shared<K> {
     proxy: Mutex<Option<Proxy>>,
     state: RwLock<State>,
     /// What the pair knows; `None`: the host is alone.
-    pub(super) pair: Option<Arc<Notes>>,
+    pub(super) pair: Option<Arc<PairSnapshots>>,
     /// What is known of the certificates that are obtained.
     pub(super) board: StatusRegistry,
 }
@@ -57,7 +57,7 @@ impl<K: Kernel> Shared<K> {
     pub(super) fn new(
         (kernel, proxy): (K, Proxy),
         state: State,
-        pair: Option<Arc<Notes>>,
+        pair: Option<Arc<PairSnapshots>>,
         board: StatusRegistry,
     ) -> Self {
         Self {

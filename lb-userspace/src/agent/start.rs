@@ -20,7 +20,7 @@ use super::{
     feeds::Feeds,
     file_watch::{FileWatch, Stamps},
     kernel::Kernel,
-    pair::{BoundPair, Effect, Left, Moving, Notes, Pair},
+    pair::{BoundPair, Effect, Left, Moving, Pair, PairSnapshots},
     run::{self, AdminListener, Agent, Handover},
     shared::{Shared, State, indices},
     upgrade::Inherited,
@@ -96,11 +96,11 @@ pub(super) fn start<K: Kernel>(
     acme.apply(&config);
     let (file_watch, changed_files) = FileWatch::start(LOOK_EVERY);
     file_watch.watch(tls_files);
-    let notes = bound.as_ref().map(|bound| Arc::clone(bound.notes()));
+    let snapshots = bound.as_ref().map(|bound| Arc::clone(bound.snapshots()));
     let shared = Arc::new(Shared::new(
         (kernel, proxy),
         state(config, registry),
-        notes,
+        snapshots,
         acme.statuses().clone(),
     ));
     let (servers, commands, admin_listener) = doors.serve(&shared);
@@ -205,11 +205,11 @@ fn refuse_other_moves(config: &Config, inherited: &Inherited) -> Result<(), Erro
 pub(super) fn bind_pair(
     config: &Config,
     left: Option<Left>,
-    notes: Arc<Notes>,
+    snapshots: Arc<PairSnapshots>,
 ) -> Result<Bound, Error> {
     match &config.ha {
         Some(ha) => {
-            let (bound, effects) = Pair::bind(config, ha, left, notes)?;
+            let (bound, effects) = Pair::bind(config, ha, left, snapshots)?;
             Ok((Some(bound), effects))
         }
         // Its sender is gone: it never says anything.

@@ -7,7 +7,7 @@ use super::{CertificateWord, record::Lane};
 use crate::{acme, pool::OverridesMessage, tickets};
 
 /// The version of what is said here. It changes with every change of a frame, which parts the link while
-/// the hosts run two versions. A message that is new does not change it: see [`Known`].
+/// the hosts run two versions. A message that is new does not change it: see [`Capabilities`].
 pub(super) const PROTOCOL: u16 = 1;
 
 /// What a connection begins with, in either direction, whatever the version: so that two versions
@@ -24,7 +24,7 @@ pub(super) struct Hello {
     /// The name of the node.
     pub(super) node: String,
     /// The version of `lb`, and behind a `+` what it knows besides version 1 of the link: an older
-    /// agent shows it, and is not sent what it does not know. See [`Known`].
+    /// agent shows it, and is not sent what it does not know. See [`Capabilities`].
     pub(super) version: String,
     /// A number drawn when the agent started: tells it from itself.
     pub(super) instance: u64,
@@ -32,11 +32,11 @@ pub(super) struct Hello {
 
 /// What an agent knows of what is said.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Known {
+pub(super) struct Capabilities {
     acme: bool,
 }
 
-impl Known {
+impl Capabilities {
     const ACME: &'static str = "acme";
 
     /// The version of this agent, with all that it knows.
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn an_older_agent_is_not_sent_what_it_does_not_know() {
         let acme = Message::Acme(acme::PeerMessage::Serving(1));
-        let (older, version) = Known::read("0.1.0");
+        let (older, version) = Capabilities::read("0.1.0");
         assert!(
             !older.has(&acme)
                 && older.has(&Message::Drains(OverridesMessage::all(
@@ -249,11 +249,11 @@ mod tests {
                 )))
         );
         assert_eq!(version, "0.1.0");
-        let ours = Known::ours();
-        let (known, version) = Known::read(&ours);
+        let ours = Capabilities::ours();
+        let (known, version) = Capabilities::read(&ours);
         assert!(known.has(&acme));
         assert_eq!(version, env!("CARGO_PKG_VERSION"));
-        assert!(Known::read("0.2.0+acme.later").0.has(&acme));
+        assert!(Capabilities::read("0.2.0+acme.later").0.has(&acme));
     }
 
     proptest! {

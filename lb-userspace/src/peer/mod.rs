@@ -5,7 +5,7 @@
 //!
 //! The way of a connection: `dial` or `accept` makes it, `tls` has both sides prove that they have
 //! the pair's `secret`, `greet` finds out who is there and in which version, `session` runs it.
-//! `frame` says what is said, `record` how it shares the stream, `outbox` in which order it goes,
+//! `frame` says what is said, `record` how it shares the stream, `send_queue` in which order it goes,
 //! `credit` how much of the flows may be on its way.
 //!
 //! The host with the lower address dials, the other accepts, so that there is one connection. It is
@@ -21,9 +21,9 @@ mod dial;
 mod frame;
 mod greet;
 mod metrics;
-mod outbox;
 mod record;
 mod secret;
+mod send_queue;
 mod session;
 mod tls;
 mod view;
@@ -54,7 +54,7 @@ pub use view::{Connected, DownReason, PeerInfo, Refusal, Traffic, View};
 use crate::config;
 use frame::{Hello, Urgent};
 use greet::Greeted;
-use outbox::Inlets;
+use send_queue::SendHandle;
 use session::{Outlets, Rhythm, Session};
 use view::Counters;
 
@@ -119,8 +119,8 @@ pub struct Started {
 /// Sends flows by one connection.
 #[derive(Clone, Debug)]
 pub struct Bulk {
-    inlets: Inlets,
-    known: frame::Known,
+    handle: SendHandle,
+    known: frame::Capabilities,
     session: u64,
 }
 
@@ -178,7 +178,7 @@ impl Link {
             check_source: ha.check_source,
             hello: Hello {
                 node: node.to_string(),
-                version: frame::Known::ours(),
+                version: frame::Capabilities::ours(),
                 instance: u64::from_ne_bytes(instance),
             },
             rhythm: Rhythm::of(ha.advert_interval),
@@ -222,7 +222,7 @@ impl Link {
     /// waits already that it would come too late.
     pub fn send_word(&self, word: Word) -> bool {
         let current = self.shared.current();
-        let sent = current.is_some_and(|bulk| bulk.inlets.urgent(Urgent::Word(word)));
+        let sent = current.is_some_and(|bulk| bulk.handle.urgent(Urgent::Word(word)));
         if !sent {
             self.shared.counters.dropped_words.fetch_add(1, Relaxed);
         }
@@ -234,7 +234,7 @@ impl Link {
     /// because too much waits already ends the connection; the next `Up` is the time to say it.
     pub fn send(&self, message: &Message) -> bool {
         let current = self.shared.current();
-        current.is_some_and(|bulk| bulk.known.has(message) && bulk.inlets.control(message))
+        current.is_some_and(|bulk| bulk.known.has(message) && bulk.handle.control(message))
     }
 
     /// The sender of flows for the connection that stands now; `None` when there is none.
@@ -259,7 +259,7 @@ impl Bulk {
         if bytes.len() > BULK_BYTES {
             return Err(BulkError::TooLong(bytes.len()));
         }
-        self.inlets.bulk(bytes).await.map_err(|_| BulkError::Down)
+        self.handle.bulk(bytes).await.map_err(|_| BulkError::Down)
     }
 
     /// The connection: [`PeerInfo::session`].
@@ -285,18 +285,19 @@ impl Shared {
     ) -> Option<DownReason> {
         let Greeted { stream, hello } = greeted;
         let number = self.sessions.fetch_add(1, Relaxed) + 1;
-        let (known, version) = frame::Known::read(&hello.version);
+        let (known, version) = frame::Capabilities::read(&hello.version);
         let peer = PeerInfo {
             version: version.to_owned(),
             node: hello.node,
             address: self.settings.peer.ip(),
             session: number,
         };
-        let (session, outbox) = Session::new(number, self.settings.rhythm, &self.counters, outlets);
-        self.up(&peer, session.inlets(), known);
+        let (session, send_queue) =
+            Session::new(number, self.settings.rhythm, &self.counters, outlets);
+        self.up(&peer, session.handle(), known);
         outlets.events.send(Event::Up(peer)).await.ok()?;
         let down = tokio::select! {
-            down = session.run(stream, outbox) => down,
+            down = session.run(stream, send_queue) => down,
             () = replaced => DownReason::Replaced,
         };
         self.down(&down);
@@ -304,7 +305,7 @@ impl Shared {
         Some(down)
     }
 
-    fn up(&self, peer: &PeerInfo, inlets: Inlets, known: frame::Known) {
+    fn up(&self, peer: &PeerInfo, handle: SendHandle, known: frame::Capabilities) {
         let PeerInfo {
             node,
             version,
@@ -318,7 +319,7 @@ impl Shared {
         self.counters.up(peer.clone());
         let session = *session;
         *self.lock() = Some(Bulk {
-            inlets,
+            handle,
             known,
             session,
         });

@@ -18,8 +18,8 @@ use super::{
     DownReason, Event, FlowChunk,
     credit::{Credit, Ledger},
     frame::{Frame, Urgent},
-    outbox::{Inlets, Outbox},
     record::{HEADER_BYTES, Incoming, ReadError},
+    send_queue::{SendHandle, SendQueue},
     view::Counters,
 };
 
@@ -58,7 +58,7 @@ pub(super) struct Session<'a> {
     rhythm: Rhythm,
     counters: &'a Counters,
     outlets: &'a Outlets,
-    inlets: Inlets,
+    handle: SendHandle,
     credit: Arc<Credit>,
     ledger: Arc<Ledger>,
     /// When the youngest ping that was answered was sent: microseconds since the beginning.
@@ -71,41 +71,41 @@ impl<'a> Session<'a> {
         rhythm: Rhythm,
         counters: &'a Counters,
         outlets: &'a Outlets,
-    ) -> (Self, Outbox) {
+    ) -> (Self, SendQueue) {
         let credit = Arc::new(Credit::default());
         let ledger = Arc::new(Ledger::default());
-        let (inlets, outbox) = Outbox::new(Arc::clone(&credit), Arc::clone(&ledger));
+        let (handle, send_queue) = SendQueue::new(Arc::clone(&credit), Arc::clone(&ledger));
         let session = Self {
             number,
             began: Instant::now(),
             rhythm,
             counters,
             outlets,
-            inlets,
+            handle,
             credit,
             ledger,
             answered: AtomicU64::new(0),
         };
-        (session, outbox)
+        (session, send_queue)
     }
 
     /// Where the agent puts what it says.
-    pub(super) fn inlets(&self) -> Inlets {
-        self.inlets.clone()
+    pub(super) fn handle(&self) -> SendHandle {
+        self.handle.clone()
     }
 
     /// Runs the connection to its end. Everything ends with it, whatever it was waiting for.
     pub(super) async fn run(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
-        outbox: Outbox,
+        send_queue: SendQueue,
     ) -> DownReason {
         let (reader, writer) = tokio::io::split(stream);
         // Not biased: whichever is always ready would leave the others no turn.
         tokio::select! {
             down = self.watch() => down,
             down = self.read(reader) => down,
-            down = self.write(writer, outbox) => down,
+            down = self.write(writer, send_queue) => down,
             down = self.ping() => down,
         }
     }
@@ -128,14 +128,18 @@ impl<'a> Session<'a> {
         loop {
             ticks.tick().await;
             // One that finds no room is missed, and enough of those end the connection.
-            let _queued = self.inlets.urgent(Urgent::Ping { sent: self.age() });
+            let _queued = self.handle.urgent(Urgent::Ping { sent: self.age() });
         }
     }
 
-    async fn write(&self, mut writer: impl AsyncWrite + Unpin, mut outbox: Outbox) -> DownReason {
+    async fn write(
+        &self,
+        mut writer: impl AsyncWrite + Unpin,
+        mut send_queue: SendQueue,
+    ) -> DownReason {
         let mut record = Vec::new();
         loop {
-            let Some(is_last) = outbox.next(&mut record).await else {
+            let Some(is_last) = send_queue.next(&mut record).await else {
                 return DownReason::Overrun;
             };
             // Flushed at once: what TLS holds back would be in the way of the next heartbeat.
@@ -174,7 +178,7 @@ impl<'a> Session<'a> {
     fn take(&self, frame: Frame) -> Result<(), DownReason> {
         match frame {
             Frame::Urgent(Urgent::Ping { sent }) => {
-                let _queued = self.inlets.urgent(Urgent::Pong { sent });
+                let _queued = self.handle.urgent(Urgent::Pong { sent });
                 Ok(())
             }
             Frame::Urgent(Urgent::Pong { sent }) => self.answered(sent),

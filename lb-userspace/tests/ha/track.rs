@@ -57,7 +57,7 @@ fn tracked(tracking: &Tracking, what: &What) -> Tracked {
 
 fn fault(tracking: &Tracking) -> String {
     tracking
-        .standing()
+        .summary()
         .borrow()
         .fault
         .clone()
@@ -81,17 +81,17 @@ fn a_script_that_fails_twice_takes_its_weight_off_and_gives_it_back() {
         let tracking = Tracking::start(watched).expect("tracks");
         let what = What::Script(name("uplink"));
         assert_eq!(
-            tracking.standing().borrow().weight,
+            tracking.summary().borrow().weight,
             -20,
             "nobody has looked yet"
         );
-        becomes("it is well", || tracking.standing().borrow().weight == 0).await;
+        becomes("it is well", || tracking.summary().borrow().weight == 0).await;
         let found = tracked(&tracking, &what);
         assert_eq!(found.fact.message, "exit status: 0: all is well");
         std::fs::write(folder.path("log.bad"), "").expect("written");
-        let mut standing = tracking.standing();
-        standing.borrow_and_update();
-        becomes("it weighs", || tracking.standing().borrow().weight == -20).await;
+        let mut summary = tracking.summary();
+        summary.borrow_and_update();
+        becomes("it weighs", || tracking.summary().borrow().weight == -20).await;
         let found = tracked(&tracking, &what);
         assert_eq!(found.fact.well, Some(false));
         assert!(
@@ -99,10 +99,10 @@ fn a_script_that_fails_twice_takes_its_weight_off_and_gives_it_back() {
             "not after one failure: {:?}",
             found.looks
         );
-        assert!(standing.has_changed().expect("lives"));
+        assert!(summary.has_changed().expect("lives"));
         std::fs::remove_file(folder.path("log.bad")).expect("removed");
         becomes("it is well again", || {
-            tracking.standing().borrow().weight == 0
+            tracking.summary().borrow().weight == 0
         })
         .await;
     });
@@ -182,18 +182,18 @@ fn a_reload_keeps_what_is_known_and_takes_what_is_new_to_be_well() {
         watched.scripts.push(script("new", slow, -40));
         tracking.apply(watched.clone());
         assert_eq!(
-            tracking.standing().borrow().weight,
+            tracking.summary().borrow().weight,
             -30,
             "the new one counts as well"
         );
         assert_eq!(tracked(&tracking, &old).since, since);
         becomes("the new one is known", || {
-            tracking.standing().borrow().weight == -70
+            tracking.summary().borrow().weight == -70
         })
         .await;
         watched.scripts.clear();
         tracking.apply(watched);
-        assert_eq!(tracking.standing().borrow().weight, 0);
+        assert_eq!(tracking.summary().borrow().weight, 0);
     });
 }
 
@@ -306,11 +306,11 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
         watched.pools = vec![feed.subscribe()];
         watched.min_backends = 2;
         let mut tracking = Tracking::start(watched.clone()).expect("tracks");
-        let weight = |tracking: &Tracking| tracking.standing().borrow().weight;
+        let weight = |tracking: &Tracking| tracking.summary().borrow().weight;
         becomes("both are up", || weight(&tracking) == 0).await;
         feed.send_replace(view([up, down]));
         becomes("one is not enough", || weight(&tracking) == -50).await;
-        let reasons = tracking.standing().borrow().reasons.clone();
+        let reasons = tracking.summary().borrow().reasons.clone();
         assert_eq!(
             reasons,
             ["-50 for pool web: 1 of 2 backends are up, at least 2 wanted"]

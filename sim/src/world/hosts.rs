@@ -73,15 +73,15 @@ impl World {
     pub(super) fn track(&mut self, side: Side, boot: u32, change: impl FnOnce(&mut LocalHealth)) {
         let node = &mut self.nodes[side.index()];
         if node.boot == boot && node.host.is_some() {
-            change(&mut node.standing);
+            change(&mut node.health);
             self.stand(side);
         }
     }
 
     pub(super) fn stand(&mut self, side: Side) {
-        let standing = self.standing(side);
-        self.nodes[side.index()].fault = standing.fault;
-        self.step(side, Event::LocalHealth(standing));
+        let health = self.health(side);
+        self.nodes[side.index()].fault = health.fault;
+        self.step(side, Event::LocalHealth(health));
     }
 
     pub(super) fn quiet(&mut self, side: Side, boot: u32, hold: u32) {

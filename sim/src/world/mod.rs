@@ -282,10 +282,10 @@ impl World {
             Happening::Answer(side, boot, answer) => self.answered(side, boot, answer),
             Happening::Quiet(side, boot, hold) => self.quiet(side, boot, hold),
             Happening::Checked(side, boot) => {
-                self.track(side, boot, |standing| standing.checked = true);
+                self.track(side, boot, |health| health.checked = true);
             }
             Happening::Synced(side, boot) => {
-                self.track(side, boot, |standing| standing.synced = true);
+                self.track(side, boot, |health| health.synced = true);
             }
             Happening::Begin(index) => self.begin(index),
             Happening::End(index) => self.end(index),

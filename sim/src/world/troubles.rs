@@ -62,19 +62,19 @@ impl World {
     }
 
     /// What is tracked on a host, at the moment.
-    pub(super) fn standing(&self, side: Side) -> LocalHealth {
-        let mut standing = self.nodes[side.index()].standing;
+    pub(super) fn health(&self, side: Side) -> LocalHealth {
+        let mut health = self.nodes[side.index()].health;
         for trouble in self.present() {
             match trouble.what {
-                What::Fault(whose) if whose == side => standing.fault = true,
+                What::Fault(whose) if whose == side => health.fault = true,
                 What::Weight {
                     side: whose,
                     weight,
-                } if whose == side => standing.weight += weight,
+                } if whose == side => health.weight += weight,
                 _ => {}
             }
         }
-        standing
+        health
     }
 
     /// Whether the host is on, whatever became of its agent.

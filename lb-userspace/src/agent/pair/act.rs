@@ -11,7 +11,8 @@ use lb_ha::{
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
-    Ec2Known, Effect, LinkKnown, Notes, PairCommand, replicator::FlowReplicator, thread::Parts,
+    Ec2Snapshot, Effect, LinkSnapshot, PairCommand, PairSnapshots, replicator::FlowReplicator,
+    thread::Parts,
 };
 use crate::{
     agent::Error,
@@ -32,11 +33,11 @@ pub(super) struct Actuators {
     link: Option<Link>,
     /// The flows that arrive by the link, until there is somebody to take them in.
     arriving: Option<peer::Flows>,
-    sync: Option<FlowReplicator>,
+    replicator: Option<FlowReplicator>,
     addresses: Option<Addresses>,
     notifier: Notifier,
     effects: mpsc::UnboundedSender<Effect>,
-    notes: Arc<Notes>,
+    snapshots: Arc<PairSnapshots>,
     background: Handle,
     /// Whether flows are of use to the other host: only where the address that clients call moves.
     shares_flows: bool,
@@ -101,11 +102,11 @@ impl Actuators {
             adverts,
             link,
             arriving,
-            sync: None,
+            replicator: None,
             addresses,
             notifier,
             effects,
-            notes: Arc::clone(&parts.notes),
+            snapshots: Arc::clone(&parts.snapshots),
             transitions: BTreeMap::new(),
             link_since: SystemTime::now(),
             peer: None,
@@ -125,8 +126,8 @@ impl Actuators {
         })
     }
 
-    pub(super) fn notes(&self) -> &Arc<Notes> {
-        &self.notes
+    pub(super) fn snapshots(&self) -> &Arc<PairSnapshots> {
+        &self.snapshots
     }
 
     pub(super) fn shares_flows(&self) -> bool {
@@ -137,19 +138,19 @@ impl Actuators {
     pub(super) fn carry_flows(
         &mut self,
         flows: Flows,
-        orders: mpsc::WeakUnboundedSender<PairCommand>,
+        commands: mpsc::WeakUnboundedSender<PairCommand>,
     ) {
         if let Some(arriving) = self.arriving.take().filter(|_| self.shares_flows) {
             self.flows = Some(flows.clone());
             // Before the first chunk is imported.
-            self.tell_flows();
-            self.sync = Some(FlowReplicator::start(
+            self.update_replication();
+            self.replicator = Some(FlowReplicator::start(
                 &self.background,
                 flows,
                 arriving,
-                orders,
+                commands,
             ));
-            self.tell_flows();
+            self.update_replication();
         }
     }
 
@@ -182,7 +183,7 @@ impl Actuators {
     }
 
     /// An EC2 call ended.
-    pub(super) fn called(&mut self, done: &aws::Done) {
+    pub(super) fn call_ended(&mut self, done: &aws::Done) {
         // The worker has logged what went wrong.
         self.failing = done.outcome.is_err();
         if let Ok(aws::Outcome::Described(owner)) = &done.outcome {
@@ -190,18 +191,18 @@ impl Actuators {
         }
     }
 
-    pub(super) fn linked(&mut self, peer: Option<PeerInfo>) {
-        self.tell_flows();
+    pub(super) fn link_changed(&mut self, peer: Option<PeerInfo>) {
+        self.update_replication();
         self.effect(Effect::Linked(peer.is_some()));
         self.link_since = SystemTime::now();
         self.peer = peer.or(self.peer.take());
     }
 
-    pub(super) fn told(&self, message: Message) {
-        self.effect(Effect::Told(message));
+    pub(super) fn received(&self, message: Message) {
+        self.effect(Effect::Received(message));
     }
 
-    pub(super) fn tell(&self, message: &Message) {
+    pub(super) fn send(&self, message: &Message) {
         if let Some(link) = &self.link {
             // Nobody there: the next link begins with all of it.
             let _sent = link.send(message);
@@ -230,16 +231,16 @@ impl Actuators {
         self.adverts.counters()
     }
 
-    pub(super) fn link(&self) -> Option<LinkKnown> {
-        self.link.as_ref().map(|link| LinkKnown {
+    pub(super) fn link(&self) -> Option<LinkSnapshot> {
+        self.link.as_ref().map(|link| LinkSnapshot {
             view: link.view(),
             since: self.link_since,
             peer: self.peer.clone(),
         })
     }
 
-    pub(super) fn ec2(&self, worker: Option<&aws::Worker>) -> Option<Ec2Known> {
-        worker.map(|worker| Ec2Known {
+    pub(super) fn ec2(&self, worker: Option<&aws::Worker>) -> Option<Ec2Snapshot> {
+        worker.map(|worker| Ec2Snapshot {
             view: worker.view(),
             owner: self.owner.clone(),
             failing: self.failing,
@@ -263,7 +264,7 @@ impl Actuators {
         let was_master = from == State::Master;
         let priority = host.priority();
         self.priority = priority;
-        self.tell_flows();
+        self.update_replication();
         let (from, to, reason) = (from.as_str(), state.as_str(), cause.as_str());
         let is_master = state == State::Master;
         if is_master != was_master {
@@ -291,13 +292,13 @@ impl Actuators {
     }
 
     /// The active host exports its flows over the link that is up, and imports none.
-    fn tell_flows(&self) {
+    fn update_replication(&self) {
         let active = self.state == State::Master;
         if let Some(flows) = &self.flows {
             flows.set_active(active);
         }
-        if let (Some(sync), Some(link)) = (&self.sync, &self.link) {
-            sync.tell_by(link.bulk().filter(|_| active));
+        if let (Some(replicator), Some(link)) = (&self.replicator, &self.link) {
+            replicator.export_over(link.bulk().filter(|_| active));
         }
     }
 

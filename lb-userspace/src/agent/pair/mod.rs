@@ -5,9 +5,9 @@
 
 mod act;
 mod left;
-mod notes;
 mod replicator;
 mod settings;
+mod snapshot;
 mod thread;
 
 use std::{
@@ -21,8 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(super) use self::left::{Left, Moving};
 #[cfg(test)]
-pub(super) use self::notes::Clock;
-pub(super) use self::notes::{Ec2Known, Known, LinkKnown, Notes};
+pub(super) use self::snapshot::Clock;
+pub(super) use self::snapshot::{Ec2Snapshot, LinkSnapshot, PairSnapshot, PairSnapshots};
 use crate::{
     agent::Error,
     config::{Config, Ha},
@@ -45,7 +45,7 @@ pub(super) enum PairCommand {
     /// A new configuration is in force.
     Reconfigure(Box<(Ha, Watched)>),
     /// Tell the other agent.
-    Tell(Message),
+    Send(Message),
     /// The flows of the other host are all here; they came by the link of this number.
     Synced(u64),
     /// Say goodbye, and tell when that is done.
@@ -67,7 +67,7 @@ pub(super) enum Effect {
     /// The link stands, or is gone.
     Linked(bool),
     /// The other agent says this.
-    Told(Message),
+    Received(Message),
 }
 
 /// A pair whose sockets are open, and which takes no part yet. Dropping it closes them.
@@ -88,8 +88,8 @@ struct Start {
 /// A pair that takes part, as the agent holds it.
 #[derive(Debug)]
 pub(super) struct Pair {
-    orders: mpsc::UnboundedSender<PairCommand>,
-    notes: Arc<Notes>,
+    commands: mpsc::UnboundedSender<PairCommand>,
+    snapshots: Arc<PairSnapshots>,
     _thread: JoinHandle<()>,
 }
 
@@ -105,14 +105,14 @@ impl BoundPair {
     }
 
     /// Where the pair publishes its state.
-    pub(super) fn notes(&self) -> &Arc<Notes> {
-        &self.pair.notes
+    pub(super) fn snapshots(&self) -> &Arc<PairSnapshots> {
+        &self.pair.snapshots
     }
 }
 
 impl Pair {
     /// Opens the sockets and workers of the pair, on a thread of their own. Once started, it goes on
-    /// where another process of this host has `left` it. It publishes its state to `notes`; effects
+    /// where another process of this host has `left` it. It publishes its state to `snapshots`; effects
     /// come out of the receiver.
     ///
     /// # Errors
@@ -121,9 +121,9 @@ impl Pair {
         config: &Config,
         ha: &Ha,
         left: Option<Left>,
-        notes: Arc<Notes>,
+        snapshots: Arc<PairSnapshots>,
     ) -> Result<(BoundPair, mpsc::UnboundedReceiver<Effect>), Error> {
-        let (orders, received) = mpsc::unbounded_channel();
+        let (commands, received) = mpsc::unbounded_channel();
         let (effects, effected) = mpsc::unbounded_channel();
         let (bound, outcome) = channel();
         let (start, started) = oneshot::channel();
@@ -131,8 +131,8 @@ impl Pair {
             node: config.node.clone(),
             ha: ha.clone(),
             left,
-            notes: Arc::clone(&notes),
-            orders: orders.downgrade(),
+            snapshots: Arc::clone(&snapshots),
+            commands: commands.downgrade(),
             // Calls of the EC2 API take long and do much: not on the thread of the adverts.
             background: tokio::runtime::Handle::current(),
         };
@@ -142,25 +142,25 @@ impl Pair {
             .map_err(Error::Runtime)?;
         outcome.recv().map_err(|_gone| Error::PairEnded)??;
         let pair = Self {
-            orders,
-            notes,
+            commands,
+            snapshots,
             _thread: thread,
         };
         Ok((BoundPair { pair, start }, effected))
     }
 
     /// Gives an order. One that comes after the end has nobody to follow it.
-    pub(super) fn order(&self, order: PairCommand) {
-        let _ended = self.orders.send(order);
+    pub(super) fn send(&self, command: PairCommand) {
+        let _ended = self.commands.send(command);
     }
 
     /// What has this host's part in the pair left to another process; `None`: it had ended already.
     /// Blocks the calling thread.
     pub(super) fn leaver(&self) -> impl FnOnce() -> Option<Left> + Send + use<> {
-        let orders = self.orders.clone();
+        let commands = self.commands.clone();
         move || {
             let (done, left) = oneshot::channel();
-            orders.send(PairCommand::Leave(done)).ok()?;
+            commands.send(PairCommand::Leave(done)).ok()?;
             left.blocking_recv().ok()
         }
     }
@@ -168,7 +168,7 @@ impl Pair {
     /// Says goodbye, and waits until it is said.
     pub(super) async fn stop(&self) {
         let (done, wait) = oneshot::channel();
-        self.order(PairCommand::Stop(done));
+        self.send(PairCommand::Stop(done));
         if tokio::time::timeout(ENDING, wait).await.is_err() {
             tracing::error!("the pair did not end within {ENDING:?}");
         }

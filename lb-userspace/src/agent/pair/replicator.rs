@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct FlowReplicator {
     /// The connection to tell by, while this host is active and linked.
-    tell_by: watch::Sender<Option<Bulk>>,
+    export_over: watch::Sender<Option<Bulk>>,
     _tasks: JoinSet<()>,
 }
 
@@ -32,21 +32,21 @@ impl FlowReplicator {
         background: &Handle,
         flows: Flows,
         arriving: peer::Flows,
-        orders: mpsc::WeakUnboundedSender<PairCommand>,
+        commands: mpsc::WeakUnboundedSender<PairCommand>,
     ) -> Self {
-        let (tell_by, follow) = watch::channel(None);
+        let (export_over, follow) = watch::channel(None);
         let mut tasks = JoinSet::new();
-        let _handle = tasks.spawn_on(tell(flows.clone(), follow), background);
-        let _handle = tasks.spawn_on(take_in(flows, arriving, orders), background);
+        let _handle = tasks.spawn_on(export(flows.clone(), follow), background);
+        let _handle = tasks.spawn_on(import_from_peer(flows, arriving, commands), background);
         Self {
-            tell_by,
+            export_over,
             _tasks: tasks,
         }
     }
 
     /// Tells of this host's flows by this connection from now on, or of none.
-    pub(super) fn tell_by(&self, bulk: Option<Bulk>) {
-        self.tell_by.send_if_modified(|current| {
+    pub(super) fn export_over(&self, bulk: Option<Bulk>) {
+        self.export_over.send_if_modified(|current| {
             let session = |bulk: &Option<Bulk>| bulk.as_ref().map(Bulk::session);
             let other = session(current) != session(&bulk);
             if other {
@@ -57,12 +57,12 @@ impl FlowReplicator {
     }
 }
 
-async fn tell(flows: Flows, mut follow: watch::Receiver<Option<Bulk>>) {
+async fn export(flows: Flows, mut follow: watch::Receiver<Option<Bulk>>) {
     loop {
         let bulk = follow.borrow_and_update().clone();
         let told = async {
             match bulk {
-                Some(bulk) => tell_by(&flows, &bulk).await,
+                Some(bulk) => export_over(&flows, &bulk).await,
                 None => std::future::pending().await,
             }
         };
@@ -76,7 +76,7 @@ async fn tell(flows: Flows, mut follow: watch::Receiver<Option<Bulk>>) {
 }
 
 /// Tells all, and then what changes, until the connection ends.
-async fn tell_by(flows: &Flows, bulk: &Bulk) {
+async fn export_over(flows: &Flows, bulk: &Bulk) {
     let mut chunks = match flows.export() {
         Ok(chunks) => chunks,
         Err(error) => {
@@ -92,10 +92,10 @@ async fn tell_by(flows: &Flows, bulk: &Bulk) {
     }
 }
 
-async fn take_in(
+async fn import_from_peer(
     flows: Flows,
     mut arriving: peer::Flows,
-    orders: mpsc::WeakUnboundedSender<PairCommand>,
+    commands: mpsc::WeakUnboundedSender<PairCommand>,
 ) {
     while let Some(chunk) = arriving.recv().await {
         let (flows, session) = (flows.clone(), chunk.session);
@@ -103,11 +103,11 @@ async fn take_in(
         let imported = tokio::task::spawn_blocking(move || flows.import(&chunk.bytes)).await;
         match imported {
             Ok(Ok(imported)) if imported.complete => {
-                let Some(orders) = orders.upgrade() else {
+                let Some(commands) = commands.upgrade() else {
                     return;
                 };
                 // The pair may have ended.
-                let _gone = orders.send(PairCommand::Synced(session));
+                let _gone = commands.send(PairCommand::Synced(session));
             }
             Ok(Ok(_part)) => {}
             Ok(Err(error)) => tracing::error!("failed to import flows of the peer: {error}"),

@@ -18,10 +18,10 @@ use tokio::{
 };
 
 use super::{
-    Effect, Left, Notes, PairCommand, Start,
+    Effect, Left, PairCommand, PairSnapshots, Start,
     act::{Actuators, Opened},
-    notes::{Clock, Known},
     settings,
+    snapshot::{Clock, PairSnapshot},
 };
 use crate::{
     agent::Error,
@@ -49,18 +49,18 @@ pub(super) struct Parts {
     /// What another process of this host has left.
     pub(super) left: Option<Left>,
     /// Where it is shown what is known.
-    pub(super) notes: Arc<Notes>,
+    pub(super) snapshots: Arc<PairSnapshots>,
     /// Where long work is done.
     pub(super) background: Handle,
-    /// The thread's own orders.
-    pub(super) orders: mpsc::WeakUnboundedSender<PairCommand>,
+    /// The thread's own commands.
+    pub(super) commands: mpsc::WeakUnboundedSender<PairCommand>,
 }
 
 /// Runs the thread. Reports to `bound` whether everything could be opened, and takes part after
 /// `start`.
 pub(super) fn run(
     parts: Parts,
-    (orders, effects): (
+    (commands, effects): (
         mpsc::UnboundedReceiver<PairCommand>,
         mpsc::UnboundedSender<Effect>,
     ),
@@ -87,7 +87,7 @@ pub(super) fn run(
         };
         let _gone = bound.send(Ok(()));
         match wait_for_start(start, &mut opened).await {
-            Some(start) => Thread::new(parts, orders, opened, start).run().await,
+            Some(start) => PairThread::new(parts, commands, opened, start).run().await,
             None => End::Stopped,
         }
     });
@@ -112,7 +112,7 @@ async fn wait_for_start(mut start: oneshot::Receiver<Start>, opened: &mut Opened
 
 /// How the thread ended.
 enum End {
-    /// It has said goodbye, or nobody is left who gives orders.
+    /// It has said goodbye, or nobody is left who gives commands.
     Stopped,
     /// Another process goes on: tell it this.
     Left(oneshot::Sender<Left>, Left),
@@ -120,18 +120,18 @@ enum End {
 
 /// Where things come in.
 struct Inputs {
-    orders: mpsc::UnboundedReceiver<PairCommand>,
+    commands: mpsc::UnboundedReceiver<PairCommand>,
     adverts: mpsc::Receiver<Received>,
     /// `None` where there is no link.
     link: Option<mpsc::Receiver<peer::Event>>,
     /// `None` where there is no Elastic IP.
     ec2: Option<aws::Worker>,
     /// `None`: tracking could not be started.
-    standing: Option<watch::Receiver<track::TrackingSummary>>,
+    health: Option<watch::Receiver<track::TrackingSummary>>,
 }
 
 /// What has come in.
-enum Arrival {
+enum ThreadEvent {
     PairCommand(PairCommand),
     Advert(Received),
     Link(peer::Event),
@@ -140,11 +140,11 @@ enum Arrival {
     Timer,
     /// Nothing, for a while.
     Idle,
-    /// Nobody is left who gives orders.
+    /// Nobody is left who gives commands.
     Ended,
 }
 
-impl Arrival {
+impl ThreadEvent {
     fn source(&self) -> Source {
         match self {
             Self::Advert(_) => Source::Adverts,
@@ -159,15 +159,15 @@ impl Arrival {
     }
 }
 
-struct Thread {
+struct PairThread {
     origin: Instant,
     host: Host,
     inputs: Inputs,
     actuators: Actuators,
     /// `None`: it could not be started.
     tracking: Option<Tracking>,
-    standing: LocalHealth,
-    own_orders: mpsc::WeakUnboundedSender<PairCommand>,
+    health: LocalHealth,
+    own_commands: mpsc::WeakUnboundedSender<PairCommand>,
     /// When what is tracked was looked at last.
     tracked_at: Instant,
     /// Whether every backend was checked once.
@@ -180,10 +180,10 @@ struct Thread {
     session: Option<u64>,
 }
 
-impl Thread {
+impl PairThread {
     fn new(
         parts: Parts,
-        orders: mpsc::UnboundedReceiver<PairCommand>,
+        commands: mpsc::UnboundedReceiver<PairCommand>,
         opened: Opened,
         start: Start,
     ) -> Self {
@@ -195,7 +195,7 @@ impl Thread {
             ec2,
         } = opened;
         if let Some(flows) = start.flows {
-            actuators.carry_flows(flows, parts.orders.clone());
+            actuators.carry_flows(flows, parts.commands.clone());
         }
         let tracking = {
             let _background = parts.background.enter();
@@ -209,16 +209,16 @@ impl Thread {
             origin,
             host: Host::new(Time::default(), settings::settings(&parts.ha)),
             inputs: Inputs {
-                orders,
+                commands,
                 adverts,
                 link,
                 ec2,
-                standing: tracking.as_ref().map(Tracking::standing),
+                health: tracking.as_ref().map(Tracking::summary),
             },
             actuators,
             tracking,
-            standing: LocalHealth::default(),
-            own_orders: parts.orders,
+            health: LocalHealth::default(),
+            own_commands: parts.commands,
             tracked_at: origin,
             backends_checked: false,
             looked: false,
@@ -236,20 +236,22 @@ impl Thread {
     async fn run(mut self) -> End {
         let mut backlog = Backlog::default();
         loop {
-            let arrival = self.arrival().await;
-            backlog.push(arrival.source(), arrival);
+            let event = self.event().await;
+            backlog.push(event.source(), event);
             if backlog::is_late(self.now(), self.host.deadline()) {
                 self.catch_up(&mut backlog).await;
             }
-            while let Some(arrival) = backlog.pop() {
-                match arrival {
-                    Arrival::PairCommand(PairCommand::Stop(done)) => return self.stop(done).await,
-                    Arrival::PairCommand(PairCommand::Leave(done)) => {
+            while let Some(event) = backlog.pop() {
+                match event {
+                    ThreadEvent::PairCommand(PairCommand::Stop(done)) => {
+                        return self.stop(done).await;
+                    }
+                    ThreadEvent::PairCommand(PairCommand::Leave(done)) => {
                         let left = Left::now(&self.host.view(self.now()));
                         return End::Left(done, left);
                     }
-                    Arrival::Ended => return End::Stopped,
-                    arrival => self.handle(arrival),
+                    ThreadEvent::Ended => return End::Stopped,
+                    event => self.handle(event),
                 }
             }
             if self.tracked_at.elapsed() >= LOOK {
@@ -259,20 +261,20 @@ impl Thread {
     }
 
     /// Handles an event that does not end the thread.
-    fn handle(&mut self, arrival: Arrival) {
-        match arrival {
-            Arrival::PairCommand(order) => self.order(order),
-            Arrival::Advert(received) => self.advert(&received),
-            Arrival::Link(event) => self.link(event),
-            Arrival::Call(done) => {
-                self.actuators.called(&done);
+    fn handle(&mut self, event: ThreadEvent) {
+        match event {
+            ThreadEvent::PairCommand(command) => self.command(command),
+            ThreadEvent::Advert(received) => self.advert(&received),
+            ThreadEvent::Link(event) => self.link(event),
+            ThreadEvent::Call(done) => {
+                self.actuators.call_ended(&done);
                 self.step(Event::Answer(done.answer()));
             }
-            Arrival::Tracked => self.look_at_tracked(),
-            Arrival::Timer => self.step(Event::Timer),
-            Arrival::Idle => self.note(),
+            ThreadEvent::Tracked => self.look_at_tracked(),
+            ThreadEvent::Timer => self.step(Event::Timer),
+            ThreadEvent::Idle => self.publish(),
             // The loop ends with it.
-            Arrival::Ended => {}
+            ThreadEvent::Ended => {}
         }
     }
 
@@ -284,14 +286,14 @@ impl Thread {
         End::Stopped
     }
 
-    async fn arrival(&mut self) -> Arrival {
+    async fn event(&mut self) -> ThreadEvent {
         let deadline = self.host.deadline();
         let Inputs {
-            orders,
+            commands,
             adverts,
             link,
             ec2,
-            standing,
+            health,
         } = &mut self.inputs;
         let origin = self.origin;
         let timer = async {
@@ -316,10 +318,10 @@ impl Thread {
             }
         };
         let tracked = async {
-            if let Some(standing) = standing
-                && standing.changed().await.is_ok()
+            if let Some(health) = health
+                && health.changed().await.is_ok()
             {
-                standing.mark_unchanged();
+                health.mark_unchanged();
                 return;
             }
             std::future::pending::<()>().await;
@@ -327,25 +329,25 @@ impl Thread {
         tokio::select! {
             // What was heard comes before the timer that says that nothing was.
             biased;
-            order = orders.recv() => order.map_or(Arrival::Ended, Arrival::PairCommand),
-            Some(received) = adverts.recv() => Arrival::Advert(received),
-            Some(event) = heard => Arrival::Link(event),
-            done = called => Arrival::Call(done),
-            () = tracked => Arrival::Tracked,
-            () = timer => Arrival::Timer,
-            () = tokio::time::sleep(IDLE) => Arrival::Idle,
+            command = commands.recv() => command.map_or(ThreadEvent::Ended, ThreadEvent::PairCommand),
+            Some(received) = adverts.recv() => ThreadEvent::Advert(received),
+            Some(event) = heard => ThreadEvent::Link(event),
+            done = called => ThreadEvent::Call(done),
+            () = tracked => ThreadEvent::Tracked,
+            () = timer => ThreadEvent::Timer,
+            () = tokio::time::sleep(IDLE) => ThreadEvent::Idle,
         }
     }
 
     /// Adds all that arrived while the thread did not run: a host that was stopped for a while has
     /// not observed that the peer was silent.
-    async fn catch_up(&mut self, backlog: &mut Backlog<Arrival>) {
+    async fn catch_up(&mut self, backlog: &mut Backlog<ThreadEvent>) {
         tokio::time::sleep(CATCHING_UP).await;
         while let Ok(received) = self.inputs.adverts.try_recv() {
-            backlog.push(Source::Adverts, Arrival::Advert(received));
+            backlog.push(Source::Adverts, ThreadEvent::Advert(received));
         }
         while let Some(Ok(event)) = self.inputs.link.as_mut().map(mpsc::Receiver::try_recv) {
-            backlog.push(Source::Link, Arrival::Link(event));
+            backlog.push(Source::Link, ThreadEvent::Link(event));
         }
     }
 
@@ -357,9 +359,11 @@ impl Thread {
         }));
     }
 
-    fn order(&mut self, order: PairCommand) {
-        match order {
-            PairCommand::Carry(flows) => self.actuators.carry_flows(flows, self.own_orders.clone()),
+    fn command(&mut self, command: PairCommand) {
+        match command {
+            PairCommand::Carry(flows) => {
+                self.actuators.carry_flows(flows, self.own_commands.clone())
+            }
             PairCommand::HandOver(reason) => self.step(Event::HandOver(reason)),
             PairCommand::Quiet => self.step(Event::Quiet),
             PairCommand::Checked => {
@@ -380,7 +384,7 @@ impl Thread {
                 self.actuators.reconfigure(&ha);
                 self.step(settings::reconfigure(&ha));
             }
-            PairCommand::Tell(message) => self.actuators.tell(&message),
+            PairCommand::Send(message) => self.actuators.send(&message),
             // The loop takes it before it comes here.
             PairCommand::Stop(_) | PairCommand::Leave(_) => {}
         }
@@ -391,15 +395,15 @@ impl Thread {
             peer::Event::Up(peer) => {
                 self.has_flows = false;
                 self.session = Some(peer.session);
-                self.actuators.linked(Some(peer));
+                self.actuators.link_changed(Some(peer));
                 self.step(Event::LinkUp);
             }
             peer::Event::Down(_reason) => {
-                self.actuators.linked(None);
+                self.actuators.link_changed(None);
                 self.step(Event::LinkDown);
             }
             peer::Event::Word(word) => self.step(Event::Word(word)),
-            peer::Event::Message(message) => self.actuators.told(message),
+            peer::Event::Message(message) => self.actuators.received(message),
         }
     }
 
@@ -423,10 +427,10 @@ impl Thread {
             fault: tracked.fault.is_some(),
             checked: self.backends_checked && self.looked,
             hindered: inspection.is_some_and(|inspection| !inspection.is_clean()),
-            synced: self.standing.synced,
+            synced: self.health.synced,
         };
-        if next != self.standing {
-            self.standing = next;
+        if next != self.health {
+            self.health = next;
             self.step(Event::LocalHealth(next));
         }
     }
@@ -436,7 +440,7 @@ impl Thread {
         self.act(actions);
         // After the event: a step for it would let an overdue timer fire before the event counts.
         self.look_at_flows();
-        self.note();
+        self.publish();
     }
 
     /// Flows that nobody keeps, or that are of no use here, are not waited for.
@@ -444,11 +448,9 @@ impl Thread {
         let view = self.host.view(self.now());
         let nothing_to_get = view.peer.is_some_and(|peer| peer.state != State::Master);
         let synced = !self.actuators.shares_flows() || self.has_flows || nothing_to_get;
-        if synced != self.standing.synced {
-            self.standing.synced = synced;
-            let actions = self
-                .host
-                .step(self.now(), Event::LocalHealth(self.standing));
+        if synced != self.health.synced {
+            self.health.synced = synced;
+            let actions = self.host.step(self.now(), Event::LocalHealth(self.health));
             self.act(actions);
         }
     }
@@ -468,9 +470,9 @@ impl Thread {
         }
     }
 
-    fn note(&mut self) {
+    fn publish(&mut self) {
         let now = self.now();
-        let known = Known {
+        let snapshot = PairSnapshot {
             view: self.host.view(now),
             clock: Clock::at(now),
             transitions: self.actuators.transitions().clone(),
@@ -487,9 +489,9 @@ impl Thread {
             flows: self
                 .actuators
                 .flows()
-                .map(|flows| (flows, self.standing.synced)),
+                .map(|flows| (flows, self.health.synced)),
         };
-        self.actuators.notes().note(known);
+        self.actuators.snapshots().publish(snapshot);
     }
 
     fn now(&self) -> Time {

@@ -7,7 +7,7 @@ use crate::{
         AddressKind, AddressOwner, AddressStatus, FlowsStatus, HaStatus, LinkStatus, Moment,
         PeerStatus, TrackedStatus,
     },
-    agent::pair::{Ec2Known, Known, LinkKnown},
+    agent::pair::{Ec2Snapshot, LinkSnapshot, PairSnapshot},
     aws,
     config::{Ha, Moves},
     dataplane::flows::FlowCounters,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The pair, for people.
-pub(super) fn status(ha: &Ha, known: &Known, differences: &[Difference]) -> HaStatus {
+pub(super) fn status(ha: &Ha, known: &PairSnapshot, differences: &[Difference]) -> HaStatus {
     let view = &known.view;
     HaStatus {
         role: view.state,
@@ -70,7 +70,7 @@ fn tracked(one: &Tracked) -> TrackedStatus {
     }
 }
 
-fn peer_status(ha: &Ha, known: &Known) -> PeerStatus {
+fn peer_status(ha: &Ha, known: &PairSnapshot) -> PeerStatus {
     let view = &known.view;
     let info = known.link.as_ref().and_then(|link| link.peer.as_ref());
     let by_advert = view.peer_is_master.then_some(State::Master);
@@ -85,7 +85,7 @@ fn peer_status(ha: &Ha, known: &Known) -> PeerStatus {
     }
 }
 
-fn link_status(link: &LinkKnown) -> LinkStatus {
+fn link_status(link: &LinkSnapshot) -> LinkStatus {
     let connected = link.view.connected.as_ref();
     LinkStatus {
         up: connected.is_some(),
@@ -97,7 +97,7 @@ fn link_status(link: &LinkKnown) -> LinkStatus {
     }
 }
 
-fn address_status(ha: &Ha, known: &Known) -> AddressStatus {
+fn address_status(ha: &Ha, known: &PairSnapshot) -> AddressStatus {
     let base = AddressStatus {
         kind: AddressKind::Commands,
         name: String::new(),
@@ -123,7 +123,7 @@ fn address_status(ha: &Ha, known: &Known) -> AddressStatus {
 }
 
 /// Whose the address should be, as nothing else says whose it is.
-fn owner_by_role(known: &Known) -> AddressOwner {
+fn owner_by_role(known: &PairSnapshot) -> AddressOwner {
     if known.view.state == State::Master {
         AddressOwner::This
     } else if known.view.peer_is_master {
@@ -154,7 +154,11 @@ fn virtual_ip_status(view: Option<&AddressesView>, base: AddressStatus) -> Addre
     }
 }
 
-fn elastic_ip_status(known: &Known, ec2: Option<&Ec2Known>, base: AddressStatus) -> AddressStatus {
+fn elastic_ip_status(
+    known: &PairSnapshot,
+    ec2: Option<&Ec2Snapshot>,
+    base: AddressStatus,
+) -> AddressStatus {
     let failing = ec2.filter(|ec2| ec2.failing);
     let failed = failing.and_then(|ec2| ec2.view.counters.last_error.as_ref());
     AddressStatus {
@@ -176,13 +180,13 @@ fn elastic_ip_status(known: &Known, ec2: Option<&Ec2Known>, base: AddressStatus)
 
 /// What will keep the Elastic IP from coming here when it has to: known before that on a standby,
 /// whose calls all succeed until then.
-fn foreseen(ec2: &Ec2Known) -> Option<String> {
+fn foreseen(ec2: &Ec2Snapshot) -> Option<String> {
     let inspection = ec2.view.inspection.as_ref()?;
     let first = inspection.sentences().next()?;
     Some(format!("the Elastic IP would not come here: {first}"))
 }
 
-pub(super) fn owner(ec2: Option<&Ec2Known>) -> AddressOwner {
+pub(super) fn owner(ec2: Option<&Ec2Snapshot>) -> AddressOwner {
     match ec2.and_then(|ec2| ec2.owner.as_ref()) {
         None => AddressOwner::Unknown,
         Some(aws::Owner::Us) => AddressOwner::This,

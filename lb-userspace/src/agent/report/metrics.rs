@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 use super::Observed;
 use crate::{
     access_log, acme,
-    agent::{pair::Known, shared::State},
+    agent::{pair::PairSnapshot, shared::State},
     config::{Ha, Name},
     dataplane::{
         self, SourcePorts,
@@ -71,7 +71,7 @@ pub(super) fn registry(
     source_ports: Arc<[SourcePorts]>,
     orders: acme::OrderMetrics,
     state: &State,
-    pair: Option<(&Ha, Known)>,
+    pair: Option<(&Ha, PairSnapshot)>,
     started: SystemTime,
 ) -> Registry {
     let mut registry = Registry::default();
@@ -99,7 +99,7 @@ pub(super) fn registry(
     registry
 }
 
-fn register_pair(registry: &mut Registry, ha: &Ha, known: Known) {
+fn register_pair(registry: &mut Registry, ha: &Ha, known: PairSnapshot) {
     registry.register_collector(Box::new(role::RoleMetrics::new(&known)));
     let elastic_ip = elastic_ip::ElasticIpMetrics::new(ha, &known);
     registry.register_collector(Box::new(HaMetrics {

@@ -124,7 +124,7 @@ impl<K: Kernel> Agent<K> {
         match (refusal, &self.pair) {
             (None, Some(pair)) => {
                 tracing::info!("the operator wants this host to hand over");
-                pair.order(PairCommand::HandOver(Reason::Operator));
+                pair.send(PairCommand::HandOver(Reason::Operator));
                 self.handover.waiting = Some(answer);
             }
             (refusal, _) => {
@@ -145,7 +145,7 @@ impl<K: Kernel> Agent<K> {
         if let Some(pair) = &self.pair
             && self.handover.has_become_quiet(open, Instant::now())
         {
-            pair.order(PairCommand::Quiet);
+            pair.send(PairCommand::Quiet);
         }
     }
 
@@ -156,7 +156,7 @@ impl<K: Kernel> Agent<K> {
             return true;
         };
         self.handover.leaving = true;
-        pair.order(PairCommand::HandOver(Reason::Stop));
+        pair.send(PairCommand::HandOver(Reason::Stop));
         let mut outcome = Ok(());
         let mut ended_well = false;
         loop {

@@ -37,7 +37,7 @@ impl<K: Kernel> Agent<K> {
                 self.acme.set_linked(false);
                 self.show_differences();
             }
-            Effect::Told(message) => self.told(message),
+            Effect::Received(message) => self.told(message),
         }
         None
     }
@@ -69,7 +69,7 @@ impl<K: Kernel> Agent<K> {
         };
         if !self.all_checked && is_checked(&self.shared.read()) {
             self.all_checked = true;
-            pair.order(PairCommand::Checked);
+            pair.send(PairCommand::Checked);
         }
     }
 
@@ -120,7 +120,7 @@ impl<K: Kernel> Agent<K> {
     pub(super) fn reconfigure_pair(&self) {
         let ha = self.shared.read().config.ha.clone();
         if let (Some(pair), Some(ha), Some(watched)) = (&self.pair, ha, self.watched()) {
-            pair.order(PairCommand::Reconfigure(Box::new((ha, watched))));
+            pair.send(PairCommand::Reconfigure(Box::new((ha, watched))));
         }
     }
 }

@@ -15,7 +15,7 @@ impl<K: Kernel> Agent<K> {
     /// Sends a message to the peer, where there is one.
     pub(super) fn tell_peer(&self, message: Option<Message>) {
         if let (Some(pair), Some(message)) = (&self.pair, message) {
-            pair.order(PairCommand::Tell(message));
+            pair.send(PairCommand::Send(message));
         }
     }
 

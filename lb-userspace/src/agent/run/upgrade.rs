@@ -123,7 +123,7 @@ impl<K: Kernel> Agent<K> {
         if let (true, Some(pair), Some(flows)) =
             (has_left, &self.pair, self.shared.kernel().flows())
         {
-            pair.order(PairCommand::Carry(flows));
+            pair.send(PairCommand::Carry(flows));
         }
         Ok(())
     }
@@ -131,8 +131,8 @@ impl<K: Kernel> Agent<K> {
     /// Goes back to the pair, which a process that failed to take over has asked for. Where that fails,
     /// the loop finds the pair ended, and the agent ends.
     fn return_to_pair(&mut self, left: Left) -> Result<(), String> {
-        let notes = self.shared.pair.clone().unwrap_or_default();
-        let bound = bind_pair(&self.shared.read().config, Some(left), notes);
+        let snapshots = self.shared.pair.clone().unwrap_or_default();
+        let bound = bind_pair(&self.shared.read().config, Some(left), snapshots);
         let (bound, effects) =
             bound.map_err(|error| format!("cannot go back to the pair: {error}"))?;
         self.effects = effects;

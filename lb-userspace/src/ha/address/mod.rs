@@ -3,13 +3,13 @@
 //! [`Addresses`] is told what is wanted and keeps the interface that way: an address that somebody
 //! takes off comes back while it is wanted here, and one that somebody puts on is taken off while
 //! it is not. `reconcile` says what is to be changed, `interface` changes it, `announce` tells the
-//! neighbours, `keeper` is the task that does all of it.
+//! neighbours, `task` is the task that does all of it.
 
 mod announce;
 mod interface;
-mod keeper;
 mod reconcile;
 mod schedule;
+mod task;
 
 use std::time::SystemTime;
 
@@ -98,9 +98,9 @@ impl Addresses {
         want: Want,
     ) -> Result<Self, Error> {
         let order = Wanted { want, turn: 0 };
-        let keeper = keeper::Keeper::open(interface, addresses, order)?;
+        let task = task::AddressTask::open(interface, addresses, order)?;
         let (orders, ordered) = watch::channel(order);
-        let (task, view) = keeper.start(ordered);
+        let (task, view) = task.start(ordered);
         Ok(Self { orders, view, task })
     }
 

@@ -55,7 +55,7 @@ pub(super) enum Refused {
 
 /// What came with a packet.
 #[derive(Clone, Copy, Debug)]
-struct Arrival {
+struct PacketInfo {
     length: usize,
     source: Option<IpAddr>,
     destination: Option<IpAddr>,
@@ -167,19 +167,19 @@ impl Socket {
         &self,
         buffer: &'a mut [u8],
     ) -> io::Result<Result<Packet<'a>, Refusal>> {
-        let arrival = self.inner.async_io(Interest::READABLE, || {
+        let info = self.inner.async_io(Interest::READABLE, || {
             receive_now(&self.inner, &mut *buffer)
         });
-        let arrival = arrival.await?;
-        let received = buffer.get(..arrival.length).unwrap_or_default();
+        let info = info.await?;
+        let received = buffer.get(..info.length).unwrap_or_default();
         if self.source.is_ipv4() {
             return Ok(parse_ipv4(received));
         }
-        Ok(arrival.packet(received).ok_or(Refusal::IpHeader))
+        Ok(info.packet(received).ok_or(Refusal::IpHeader))
     }
 }
 
-impl Arrival {
+impl PacketInfo {
     /// `None`: the kernel told too little. It does not do that.
     fn packet(self, payload: &[u8]) -> Option<Packet<'_>> {
         Some(Packet {
@@ -278,7 +278,7 @@ fn prepare_v6(
     bind().map_err(step("binding to ha.source"))
 }
 
-fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Arrival> {
+fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<PacketInfo> {
     let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::c_int);
     let mut parts = [IoSliceMut::new(buffer)];
     let received = recvmsg::<SockaddrStorage>(
@@ -291,7 +291,7 @@ fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Arrival> {
         .address
         .as_ref()
         .and_then(SockaddrStorage::as_sockaddr_in6);
-    let mut arrival = Arrival {
+    let mut info = PacketInfo {
         length: received.bytes,
         source: sender.map(|sender| IpAddr::V6(sender.ip())),
         destination: None,
@@ -301,15 +301,15 @@ fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Arrival> {
         match message {
             ControlMessageOwned::Ipv6PacketInfo(information) => {
                 let address = Ipv6Addr::from(information.ipi6_addr.s6_addr);
-                arrival.destination = Some(address.into());
+                info.destination = Some(address.into());
             }
             ControlMessageOwned::Ipv6HopLimit(limit) => {
-                arrival.hop_limit = u8::try_from(limit).ok();
+                info.hop_limit = u8::try_from(limit).ok();
             }
             _ => {}
         }
     }
-    Ok(arrival)
+    Ok(info)
 }
 
 fn with_scope(address: IpAddr, interface: u32) -> SocketAddr {

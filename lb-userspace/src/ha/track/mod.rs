@@ -2,15 +2,15 @@
 //! the operator's scripts.
 //!
 //! Each has a task of its own, so that one that hangs delays no other: `interface`, `listener`,
-//! `pool`, `script`. They report to `board`, which keeps what is known; [`weigh()`] makes a
+//! `pool`, `script`. They report to `trackers`, which keeps what is known; [`weigh()`] makes a
 //! [`TrackingSummary`] of it.
 
-mod board;
+mod findings;
 mod interface;
-mod known;
 mod listener;
 mod pool;
 mod script;
+mod trackers;
 mod weigh;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
@@ -18,7 +18,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 use tokio::sync::{mpsc, watch};
 
 pub use self::weigh::{Effect, Fact, TrackingSummary, What, weigh};
-use self::{board::Board, known::Seen};
+use self::{findings::Seen, trackers::Trackers};
 use super::Error;
 use crate::{
     config::{Name, TrackScript},
@@ -47,7 +47,7 @@ pub struct Watched {
 /// Everything that is tracked. Dropping it ends the tasks and kills the scripts that run.
 #[derive(Debug)]
 pub struct Tracking {
-    board: Board,
+    trackers: Trackers,
     seen: Seen,
 }
 
@@ -101,20 +101,20 @@ impl Tracking {
     /// # Errors
     /// The kernel lets this process have no news of interfaces.
     pub fn start(watched: Watched) -> Result<Self, Error> {
-        let (board, seen) = Board::start(watched)?;
-        Ok(Self { board, seen })
+        let (trackers, seen) = Trackers::start(watched)?;
+        Ok(Self { trackers, seen })
     }
 
     /// Tracks these things from now on; the interfaces and their programs stay. What is tracked already
     /// stays as it is; what is new is taken to be well until it was looked at.
     pub fn apply(&mut self, watched: Watched) {
-        self.board.apply(watched);
+        self.trackers.apply(watched);
     }
 
     /// What all of it means for this host, and each change of that.
     #[must_use]
-    pub fn standing(&self) -> watch::Receiver<TrackingSummary> {
-        self.seen.standing.clone()
+    pub fn summary(&self) -> watch::Receiver<TrackingSummary> {
+        self.seen.summary.clone()
     }
 
     /// Each thing that is tracked: interfaces, their XDP programs, listeners, pools, scripts.

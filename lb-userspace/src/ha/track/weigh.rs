@@ -137,13 +137,13 @@ mod tests {
         ];
         facts[0].what = What::Xdp("eth1".to_owned());
         facts[0].message = "gone".to_owned();
-        let standing = weigh(&facts);
-        let fault = standing.fault.as_deref();
+        let summary = weigh(&facts);
+        let fault = summary.fault.as_deref();
         assert_eq!(
             fault,
             Some("XDP program on eth1: gone; script uplink: exit status: 1")
         );
-        assert_eq!(standing.weight, 0);
+        assert_eq!(summary.weight, 0);
     }
 
     #[test]
@@ -160,20 +160,20 @@ mod tests {
             fact(Effect::Weight(30), Some(true)),
             fact(Effect::Weight(30), Some(false)),
         ];
-        let standing = weigh(&facts);
-        assert_eq!(standing.weight, 10);
+        let summary = weigh(&facts);
+        assert_eq!(summary.weight, 10);
         let reasons = [
             "-20 for script uplink: exit status: 1",
             "+30 for script uplink: exit status: 1",
         ];
-        assert_eq!(standing.reasons, reasons);
+        assert_eq!(summary.reasons, reasons);
     }
 
     #[test]
     fn many_pools_without_backends_count_once() {
         let facts = vec![fact(Effect::Backends(50), Some(false)); 3];
-        let standing = weigh(&facts);
-        assert_eq!((standing.weight, standing.reasons.len()), (-50, 1));
+        let summary = weigh(&facts);
+        assert_eq!((summary.weight, summary.reasons.len()), (-50, 1));
     }
 
     proptest! {
@@ -185,9 +185,9 @@ mod tests {
                 .iter()
                 .map(|(weight, well)| fact(Effect::Weight(*weight), Some(*well)))
                 .collect();
-            let standing = weigh(&facts);
-            prop_assert!((-253..=253).contains(&standing.weight));
-            prop_assert!(standing.fault.is_none());
+            let summary = weigh(&facts);
+            prop_assert!((-253..=253).contains(&summary.weight));
+            prop_assert!(summary.fault.is_none());
         }
     }
 }

@@ -13,7 +13,7 @@ fn acme() -> Message {
 async fn what_only_one_of_them_knows_is_not_said_to_the_other() {
     let net = Net::new();
     let mut ours = settings(net, A, B);
-    ours.hello.version = frame::Known::ours();
+    ours.hello.version = frame::Capabilities::ours();
     let older = settings(net, B, A);
     let Pair { a, mut b } = Pair::with(ours, older, &secret()).await;
     assert!(!a.link.send(&acme()), "it would end the link there");
@@ -24,7 +24,7 @@ async fn what_only_one_of_them_knows_is_not_said_to_the_other() {
     let secret = secret();
     let [mut one, mut other] = [settings(net, A, B), settings(net, B, A)];
     for settings in [&mut one, &mut other] {
-        settings.hello.version = frame::Known::ours();
+        settings.hello.version = frame::Capabilities::ours();
     }
     let mut b = Link::start_with(other, &secret).expect("listening");
     let mut a = Link::start_with(one, &secret).expect("dialling");

@@ -46,8 +46,8 @@ fn ha(moves: &str) -> Ha {
 }
 
 /// What a host in this state knows whose peer is the active one where it is not itself.
-fn known(state: State) -> Known {
-    Known {
+fn known(state: State) -> PairSnapshot {
+    PairSnapshot {
         view: View {
             state,
             priority: 100,
@@ -75,7 +75,7 @@ fn known(state: State) -> Known {
     }
 }
 
-fn address(moves: &str, known: &Known) -> AddressStatus {
+fn address(moves: &str, known: &PairSnapshot) -> AddressStatus {
     status(&ha(moves), known, &[]).address
 }
 
@@ -122,7 +122,7 @@ fn a_release_that_fails_shows_where_the_address_is_and_why() {
 }
 
 /// A standby whose calls all succeeded so far, and whose inspection found this.
-fn standby(denied: &[&str]) -> Known {
+fn standby(denied: &[&str]) -> PairSnapshot {
     let denied = denied.iter().map(|sentence| Denied {
         operation: Operation::AssociateAddress,
         sentence: (*sentence).to_owned(),
@@ -132,7 +132,7 @@ fn standby(denied: &[&str]) -> Known {
         wrong: Vec::new(),
     };
     let mut known = known(State::Backup);
-    known.ec2 = Some(Ec2Known {
+    known.ec2 = Some(Ec2Snapshot {
         view: aws::View {
             inspection: Some(inspection),
             ..aws::View::default()

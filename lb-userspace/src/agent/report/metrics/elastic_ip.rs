@@ -4,7 +4,7 @@ use std::{fmt, time::SystemTime};
 
 use crate::{
     admin::AddressOwner,
-    agent::{pair::Known, report::ha::owner},
+    agent::{pair::PairSnapshot, report::ha::owner},
     aws::{self, DURATION_BOUNDS},
     config::{Ha, Moves},
     metrics::{Collector, DescriptorEncoder, Samples, families, unix_seconds},
@@ -43,7 +43,7 @@ pub(super) struct ElasticIpMetrics {
 
 impl ElasticIpMetrics {
     /// Takes a snapshot; `None` if no Elastic IP moves.
-    pub(super) fn new(ha: &Ha, known: &Known) -> Option<Self> {
+    pub(super) fn new(ha: &Ha, known: &PairSnapshot) -> Option<Self> {
         let ec2 = known.ec2.as_ref()?;
         matches!(ha.moves, Moves::ElasticIp(_)).then(|| Self {
             owner: owner(Some(ec2)),

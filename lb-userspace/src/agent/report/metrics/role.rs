@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use lb_ha::vrrp::{Cause, State};
 
 use crate::{
-    agent::pair::Known,
+    agent::pair::PairSnapshot,
     metrics::{Collector, DescriptorEncoder, Samples, families, flag},
 };
 
@@ -36,7 +36,7 @@ pub(super) struct RoleMetrics {
 }
 
 impl RoleMetrics {
-    pub(super) fn new(known: &Known) -> Self {
+    pub(super) fn new(known: &PairSnapshot) -> Self {
         Self {
             state: known.view.state,
             priority: known.view.priority,

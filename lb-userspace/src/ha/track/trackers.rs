@@ -6,19 +6,19 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 
 use super::{
     super::Error,
-    Effect, Report, Reports, Watched, What, interface,
-    known::{Known, Seen},
-    listener, pool, script,
+    Effect, Report, Reports, Watched, What,
+    findings::{Findings, Seen},
+    interface, listener, pool, script,
 };
 use crate::config::TrackScript;
 
 /// The tasks, and what they found out.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct Trackers {
     /// Where the tasks run, whoever asks for more of them.
     runtime: Handle,
     reports: Reports,
-    known: Arc<Known>,
+    findings: Arc<Findings>,
     tasks: HashMap<What, Job>,
     collector: JoinHandle<()>,
 }
@@ -43,17 +43,17 @@ impl Drop for Job {
     }
 }
 
-impl Drop for Board {
+impl Drop for Trackers {
     fn drop(&mut self) {
         self.collector.abort();
     }
 }
 
-impl Board {
+impl Trackers {
     pub(super) fn start(watched: Watched) -> Result<(Self, Seen), Error> {
         let (reports, received) = mpsc::unbounded_channel();
-        let (known, seen) = Known::new(&effects(&watched));
-        let known = Arc::new(known);
+        let (findings, seen) = Findings::new(&effects(&watched));
+        let findings = Arc::new(findings);
         let runtime = Handle::current();
         let mut tasks = HashMap::new();
         for name in &watched.interfaces {
@@ -64,15 +64,15 @@ impl Board {
             };
             tasks.insert(What::Interface(name.clone()), job);
         }
-        let mut board = Self {
-            collector: runtime.spawn(collect(received, Arc::clone(&known))),
+        let mut trackers = Self {
+            collector: runtime.spawn(collect(received, Arc::clone(&findings))),
             runtime,
             reports,
-            known,
+            findings,
             tasks,
         };
-        board.take_up(watched, None);
-        Ok((board, seen))
+        trackers.take_up(watched, None);
+        Ok((trackers, seen))
     }
 
     pub(super) fn apply(&mut self, watched: Watched) {
@@ -83,7 +83,7 @@ impl Board {
     /// known.
     fn take_up(&mut self, watched: Watched, new: Option<bool>) {
         let effects = effects(&watched);
-        self.known.keep(&effects, new);
+        self.findings.keep(&effects, new);
         let at_interface = |what: &What| matches!(what, What::Interface(_));
         let (at_interfaces, mut before) = std::mem::take(&mut self.tasks)
             .into_iter()
@@ -126,7 +126,7 @@ impl Board {
     }
 
     fn begin(&self, what: &What, made_for: MadeFor) -> Job {
-        let well = self.known.well(what);
+        let well = self.findings.well(what);
         let (what, reports) = (what.clone(), self.reports.clone());
         let task = match &made_for {
             MadeFor::Script(script) => {
@@ -172,8 +172,8 @@ fn effects(watched: &Watched) -> Vec<(What, Effect)> {
     effects
 }
 
-async fn collect(mut reports: mpsc::UnboundedReceiver<Report>, known: Arc<Known>) {
+async fn collect(mut reports: mpsc::UnboundedReceiver<Report>, findings: Arc<Findings>) {
     while let Some(report) = reports.recv().await {
-        known.take(report);
+        findings.take(report);
     }
 }

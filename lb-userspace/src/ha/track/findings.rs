@@ -11,32 +11,32 @@ use super::{Effect, Fact, Look, Looks, Report, Tracked, TrackingSummary, What, w
 
 /// What is known, and who is shown it.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct Findings {
     tracked: Mutex<Vec<Tracked>>,
-    standing: watch::Sender<TrackingSummary>,
+    summary: watch::Sender<TrackingSummary>,
     view: watch::Sender<Vec<Tracked>>,
 }
 
 /// Where it is shown.
 #[derive(Debug)]
 pub(super) struct Seen {
-    pub(super) standing: watch::Receiver<TrackingSummary>,
+    pub(super) summary: watch::Receiver<TrackingSummary>,
     pub(super) view: watch::Receiver<Vec<Tracked>>,
 }
 
-impl Known {
+impl Findings {
     /// These are tracked, before anything can be reported of them: a report of what is not tracked is
     /// dropped, and an interface is reported again only when it changes.
     pub(super) fn new(effects: &[(What, Effect)]) -> (Self, Seen) {
-        let (standing, standing_seen) = watch::channel(TrackingSummary::default());
+        let (summary, summary_seen) = watch::channel(TrackingSummary::default());
         let (view, view_seen) = watch::channel(Vec::new());
         let known = Self {
             tracked: Mutex::default(),
-            standing,
+            summary,
             view,
         };
         let seen = Seen {
-            standing: standing_seen,
+            summary: summary_seen,
             view: view_seen,
         };
         known.keep(effects, None);
@@ -106,12 +106,12 @@ impl Known {
     fn show(&self, tracked: &[Tracked]) {
         self.view.send_replace(tracked.to_vec());
         let facts: Vec<_> = tracked.iter().map(|one| one.fact.clone()).collect();
-        let standing = weigh(&facts);
-        self.standing.send_if_modified(|shown| {
+        let summary = weigh(&facts);
+        self.summary.send_if_modified(|shown| {
             // A sentence that merely reads otherwise is no change of what this host may do.
-            let changed = shown.weight != standing.weight
-                || shown.fault.is_some() != standing.fault.is_some();
-            *shown = standing;
+            let changed =
+                shown.weight != summary.weight || shown.fault.is_some() != summary.fault.is_some();
+            *shown = summary;
             changed
         });
     }

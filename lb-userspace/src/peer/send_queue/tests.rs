@@ -6,18 +6,18 @@ use super::*;
 use crate::peer::{credit::WINDOW, record::PART_BYTES};
 
 struct Bench {
-    inlets: Inlets,
-    outbox: Outbox,
+    handle: SendHandle,
+    send_queue: SendQueue,
     credit: Arc<Credit>,
 }
 
 impl Bench {
     fn new() -> Self {
         let credit = Arc::new(Credit::default());
-        let (inlets, outbox) = Outbox::new(Arc::clone(&credit), Arc::default());
+        let (handle, send_queue) = SendQueue::new(Arc::clone(&credit), Arc::default());
         Self {
-            inlets,
-            outbox,
+            handle,
+            send_queue,
             credit,
         }
     }
@@ -28,7 +28,7 @@ impl Bench {
         let mut record = Vec::new();
         tokio::select! {
             biased;
-            is_last = self.outbox.next(&mut record) => {
+            is_last = self.send_queue.next(&mut record) => {
                 assert_eq!(is_last, Some(record[0] & 0x80 != 0));
                 Some(record[0])
             }
@@ -41,13 +41,13 @@ impl Bench {
 async fn what_is_urgent_goes_between_the_parts_of_what_is_long() {
     let mut bench = Bench::new();
     bench
-        .inlets
+        .handle
         .bulk(vec![0; 2 * PART_BYTES])
         .await
         .expect("room");
     assert_eq!(bench.next().await, Some(0x02));
-    assert!(bench.inlets.urgent(Urgent::Word(Word::Ask)));
-    assert!(bench.inlets.urgent(Urgent::Ping { sent: 1 }));
+    assert!(bench.handle.urgent(Urgent::Word(Word::Ask)));
+    assert!(bench.handle.urgent(Urgent::Ping { sent: 1 }));
     assert_eq!(bench.next().await, Some(0x80));
     assert_eq!(bench.next().await, Some(0x80));
     assert_eq!(bench.next().await, Some(0x82));
@@ -58,12 +58,12 @@ async fn what_is_urgent_goes_between_the_parts_of_what_is_long() {
 async fn flows_stop_when_there_is_no_credit_and_nothing_else_does() {
     let mut bench = Bench::new();
     for _ in 0..WINDOW {
-        bench.inlets.bulk(vec![1]).await.expect("room");
+        bench.handle.bulk(vec![1]).await.expect("room");
         assert_eq!(bench.next().await, Some(0x82));
     }
-    bench.inlets.bulk(vec![1]).await.expect("room");
+    bench.handle.bulk(vec![1]).await.expect("room");
     assert_eq!(bench.next().await, None);
-    assert!(bench.inlets.urgent(Urgent::Word(Word::Ask)));
+    assert!(bench.handle.urgent(Urgent::Word(Word::Ask)));
     assert_eq!(bench.next().await, Some(0x80));
     assert_eq!(bench.next().await, None);
     assert_eq!(bench.credit.grant(1), Some(()));
@@ -78,6 +78,6 @@ async fn flows_stop_when_there_is_no_credit_and_nothing_else_does() {
 #[tokio::test]
 async fn urgent_frames_that_find_no_room_are_dropped_and_do_not_wait() {
     let bench = Bench::new();
-    let sent = (0..1000).filter(|_| bench.inlets.urgent(Urgent::Word(Word::Ask)));
+    let sent = (0..1000).filter(|_| bench.handle.urgent(Urgent::Word(Word::Ask)));
     assert_eq!(sent.count(), WAITING_URGENT);
 }

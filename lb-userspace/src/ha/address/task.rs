@@ -30,7 +30,7 @@ const BETWEEN_REPAIRS: Duration = Duration::from_millis(200);
 /// Whatever was missed is found out after this.
 const LOOK: Duration = Duration::from_secs(5);
 
-pub(super) struct Keeper {
+pub(super) struct AddressTask {
     name: String,
     interface: Interface,
     announcer: Announcer,
@@ -47,7 +47,7 @@ pub(super) struct Keeper {
     view: AddressesView,
 }
 
-impl Keeper {
+impl AddressTask {
     pub(super) fn open(
         name: &str,
         moving: Vec<InterfaceAddress>,

@@ -22,18 +22,18 @@ use crate::{
 /// What the pair knew at its last step: some tenths of a second ago at the most where adverts are
 /// that frequent.
 #[derive(Debug, Default)]
-pub(in crate::agent) struct Notes(Mutex<Option<Known>>);
+pub(in crate::agent) struct PairSnapshots(Mutex<Option<PairSnapshot>>);
 
 /// What is known at one moment.
 #[derive(Clone, Debug)]
-pub(in crate::agent) struct Known {
+pub(in crate::agent) struct PairSnapshot {
     pub(in crate::agent) view: View,
     pub(in crate::agent) clock: Clock,
     /// How many times this host came into a state, and why.
     pub(in crate::agent) transitions: BTreeMap<(State, Cause), u64>,
     pub(in crate::agent) adverts: adverts::Counters,
-    pub(in crate::agent) link: Option<LinkKnown>,
-    pub(in crate::agent) ec2: Option<Ec2Known>,
+    pub(in crate::agent) link: Option<LinkSnapshot>,
+    pub(in crate::agent) ec2: Option<Ec2Snapshot>,
     pub(in crate::agent) addresses: Option<AddressesView>,
     pub(in crate::agent) notified: NotifyView,
     pub(in crate::agent) tracked: Vec<Tracked>,
@@ -43,7 +43,7 @@ pub(in crate::agent) struct Known {
 
 /// The link.
 #[derive(Clone, Debug)]
-pub(in crate::agent) struct LinkKnown {
+pub(in crate::agent) struct LinkSnapshot {
     pub(in crate::agent) view: peer::View,
     /// Since when it stands, or does not.
     pub(in crate::agent) since: SystemTime,
@@ -53,7 +53,7 @@ pub(in crate::agent) struct LinkKnown {
 
 /// The Elastic IP.
 #[derive(Clone, Debug)]
-pub(in crate::agent) struct Ec2Known {
+pub(in crate::agent) struct Ec2Snapshot {
     pub(in crate::agent) view: aws::View,
     /// Whose it was when that was last told.
     pub(in crate::agent) owner: Option<aws::Owner>,
@@ -89,13 +89,13 @@ impl Clock {
     }
 }
 
-impl Notes {
-    pub(super) fn note(&self, known: Known) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+impl PairSnapshots {
+    pub(super) fn publish(&self, snapshot: PairSnapshot) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
     }
 
     /// What is known. `None` before the pair has begun.
-    pub(in crate::agent) fn known(&self) -> Option<Known> {
+    pub(in crate::agent) fn latest(&self) -> Option<PairSnapshot> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.clone()
     }

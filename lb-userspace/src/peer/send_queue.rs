@@ -20,15 +20,15 @@ const WAITING_BULK: usize = 4;
 
 /// Where the agent puts what is to be sent by one connection.
 #[derive(Clone, Debug)]
-pub(super) struct Inlets {
+pub(super) struct SendHandle {
     urgent: mpsc::Sender<Urgent>,
     control: mpsc::Sender<Vec<u8>>,
     bulk: mpsc::Sender<Vec<u8>>,
-    /// The outbox gives up the connection when this is closed.
+    /// The send_queue gives up the connection when this is closed.
     overrun: Arc<Semaphore>,
 }
 
-impl Inlets {
+impl SendHandle {
     /// False when it was dropped.
     pub(super) fn urgent(&self, frame: Urgent) -> bool {
         self.urgent.try_send(frame).is_ok()
@@ -57,7 +57,7 @@ impl Inlets {
 
 /// What is to be sent by one connection.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct SendQueue {
     urgent: mpsc::Receiver<Urgent>,
     control: mpsc::Receiver<Vec<u8>>,
     bulk: mpsc::Receiver<Vec<u8>>,
@@ -70,20 +70,20 @@ pub(super) struct Outbox {
     overrun: Arc<Semaphore>,
 }
 
-impl Outbox {
-    /// An outbox that may send flows while `credit` lasts, and tells the peer what `ledger` owes.
-    pub(super) fn new(credit: Arc<Credit>, ledger: Arc<Ledger>) -> (Inlets, Self) {
+impl SendQueue {
+    /// An send_queue that may send flows while `credit` lasts, and tells the peer what `ledger` owes.
+    pub(super) fn new(credit: Arc<Credit>, ledger: Arc<Ledger>) -> (SendHandle, Self) {
         let (to_urgent, urgent) = mpsc::channel(WAITING_URGENT);
         let (to_control, control) = mpsc::channel(WAITING_CONTROL);
         let (to_bulk, bulk) = mpsc::channel(WAITING_BULK);
         let overrun = Arc::new(Semaphore::new(0));
-        let inlets = Inlets {
+        let handle = SendHandle {
             urgent: to_urgent,
             control: to_control,
             bulk: to_bulk,
             overrun: Arc::clone(&overrun),
         };
-        let outbox = Self {
+        let send_queue = Self {
             urgent,
             control,
             bulk,
@@ -93,7 +93,7 @@ impl Outbox {
             ledger,
             overrun,
         };
-        (inlets, outbox)
+        (handle, send_queue)
     }
 
     /// Puts the next record in place of what `record` held. True when it ends a frame; `None` when
