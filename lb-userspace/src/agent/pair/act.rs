@@ -27,11 +27,11 @@ use crate::{
     peer::{self, Link, Message, PeerInfo},
 };
 
-/// The rooms that act.
+/// The rooms that carry out actions, and what they report.
 pub(super) struct Actuators {
     adverts: Adverts,
     link: Option<Link>,
-    /// The flows that arrive by the link, until there is somebody to take them in.
+    /// The flows that arrive over the link, until the packet path is open.
     arriving: Option<peer::Flows>,
     replicator: Option<FlowReplicator>,
     addresses: Option<Addresses>,
@@ -39,11 +39,11 @@ pub(super) struct Actuators {
     effects: mpsc::UnboundedSender<Effect>,
     snapshots: Arc<PairSnapshots>,
     background: Handle,
-    /// Whether flows are of use to the other host: only where the address that clients call moves.
+    /// Whether flows are of use to the peer: only where the address that clients connect to moves.
     shares_flows: bool,
     state: State,
     priority: u8,
-    /// What is told to whoever asks.
+    /// Published in the snapshot.
     transitions: BTreeMap<(State, Cause), u64>,
     link_since: SystemTime,
     peer: Option<PeerInfo>,
@@ -52,7 +52,7 @@ pub(super) struct Actuators {
     flows: Option<Flows>,
 }
 
-/// What is opened, and what comes out of it.
+/// The open rooms, and their events.
 pub(super) struct Opened {
     pub(super) actuators: Actuators,
     pub(super) adverts: mpsc::Receiver<Received>,
@@ -80,7 +80,7 @@ impl Actuators {
             ),
             None => (None, None, None),
         };
-        // These make short calls that block: not on the thread of the adverts.
+        // These make short blocking calls, which would delay adverts on the pair thread.
         let background = parts.background.enter();
         let addresses = ha.interface_addresses();
         let want = match &parts.left {
@@ -134,7 +134,7 @@ impl Actuators {
         self.shares_flows && self.link.is_some()
     }
 
-    /// The packet path is there: flows go both ways from now on.
+    /// Starts to replicate flows, as the packet path is open.
     pub(super) fn carry_flows(
         &mut self,
         flows: Flows,
@@ -165,7 +165,7 @@ impl Actuators {
             Action::Advert { priority, .. } => self.adverts.send(Priority::new(priority)),
             Action::Say(word) => {
                 if let Some(link) = &self.link {
-                    // A word that is lost is said again with the next heartbeat, or runs out.
+                    // A lost message is repeated with the next heartbeat, or times out.
                     let _sent = link.send_word(word);
                 }
             }
@@ -184,7 +184,7 @@ impl Actuators {
 
     /// An EC2 call ended.
     pub(super) fn call_ended(&mut self, done: &aws::Done) {
-        // The worker has logged what went wrong.
+        // The worker has logged the error.
         self.failing = done.outcome.is_err();
         if let Ok(aws::Outcome::Described(owner)) = &done.outcome {
             self.owner = Some(owner.clone());
@@ -204,7 +204,7 @@ impl Actuators {
 
     pub(super) fn send(&self, message: &Message) {
         if let Some(link) = &self.link {
-            // Nobody there: the next link begins with all of it.
+            // Without a session the message is dropped: the next one begins with the full state.
             let _sent = link.send(message);
         }
     }
@@ -213,7 +213,7 @@ impl Actuators {
         self.notifier.apply(ha.notify.clone());
     }
 
-    /// The end: what is to be run at the end has its time.
+    /// Takes the addresses off and runs the notify command for the end.
     pub(super) async fn stop(self) {
         if let Some(addresses) = &self.addresses
             && let Err(error) = addresses.release().await
@@ -283,7 +283,7 @@ impl Actuators {
             State::Master => Some(Role::Master),
             State::Backup => Some(Role::Backup),
             State::Fault => Some(Role::Fault),
-            // The end has a command of its own: see `stop`.
+            // `stop` runs the command for the end.
             State::Init => None,
         };
         if let Some(role) = role {
@@ -303,7 +303,7 @@ impl Actuators {
     }
 
     fn effect(&self, effect: Effect) {
-        // An agent that is gone wants nothing any more.
+        // The agent may have ended.
         let _gone = self.effects.send(effect);
     }
 }

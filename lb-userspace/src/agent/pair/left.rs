@@ -1,5 +1,4 @@
-//! What a process of this host leaves to the next one, so that the pair goes on without a change of
-//! roles.
+//! The state that a process of this host hands to the next one, so that the role stays where it is.
 
 use std::time::Duration;
 
@@ -12,21 +11,21 @@ use crate::config::{Ha, Moves, Node};
 /// How a process left the pair.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(in crate::agent) struct Left {
-    /// When, in nanoseconds of CLOCK_BOOTTIME, which all processes of a host share.
+    /// When the process left, in nanoseconds of CLOCK_BOOTTIME, which all processes of a host share.
     at: u64,
     /// Whether the host was active.
     active: bool,
-    /// Whether the address was confirmed to be here.
+    /// Whether the address was confirmed for this host.
     has_address: bool,
 }
 
-/// What moves between the hosts, and on which interface, for comparison: a process takes nothing else off
-/// the interface.
+/// The addresses that move between the hosts, and their interface, for comparison: the next process
+/// must not leave other addresses of this one behind.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(in crate::agent) struct Moving(String);
 
 impl Moving {
-    /// By this configuration.
+    /// Reads them from the configuration.
     pub(in crate::agent) fn of(ha: &Ha, node: &Node) -> Self {
         let kind = match ha.moves {
             Moves::ElasticIp(_) => "elastic_ip",
@@ -39,7 +38,7 @@ impl Moving {
 }
 
 impl Left {
-    /// The host is left as it is now.
+    /// Records the present state.
     pub(super) fn now(view: &View) -> Self {
         Self {
             at: boot_time(),
@@ -48,12 +47,12 @@ impl Left {
         }
     }
 
-    /// Whether the addresses that move are on the host's interface.
+    /// Whether the moving addresses are on the interface.
     pub(super) fn holds_addresses(&self) -> bool {
         self.active
     }
 
-    /// How the next process begins.
+    /// Returns the event with which the next process starts its state machine.
     pub(super) fn event(&self) -> Event {
         if !self.active {
             return Event::Start;
@@ -67,7 +66,7 @@ impl Left {
 
 fn boot_time() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    // The clock is always there; a host without it would resume as if after a long time.
+    // The clock always exists; without it a process would resume as if after a long time.
     now.map_or(u64::MAX, |now| {
         u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
     })

@@ -1,7 +1,8 @@
-//! The pair: runs this host's decisions (`lb_ha::pair`), and the rooms that see and act for them.
+//! Runs the pair state machine of this host (`lb_ha::pair`), and the rooms that sense and act for it.
 //!
-//! All of it has a thread and a runtime of its own: adverts go out in time whatever the rest of the
-//! agent does. The rest gives it [`PairCommand`]s and takes its [`Effect`]s.
+//! They have a thread of their own, the pair thread, with its own runtime, so that adverts are sent in
+//! time whatever the rest of the agent does. The agent's loop sends it [`PairCommand`]s and carries
+//! out its [`Effect`]s.
 
 mod act;
 mod left;
@@ -31,42 +32,42 @@ use crate::{
     peer::Message,
 };
 
-/// What the agent tells the pair.
+/// A command of the agent's loop to the pair thread.
 #[derive(Debug)]
 pub(super) enum PairCommand {
-    /// Share these flows with the other host from now on.
+    /// Share these flows with the peer from now on.
     Carry(Flows),
-    /// Hand over to the other host.
+    /// Hand over to the peer.
     HandOver(Reason),
-    /// No request is under way here.
+    /// No request is in flight on this host.
     Quiet,
     /// Every backend was checked once.
     Checked,
     /// A new configuration is in force.
     Reconfigure(Box<(Ha, Watched)>),
-    /// Tell the other agent.
+    /// Send a message to the peer.
     Send(Message),
-    /// The flows of the other host are all here; they came by the link of this number.
+    /// All flows of the peer were imported, over the session of this number.
     Synced(u64),
-    /// Say goodbye, and tell when that is done.
+    /// Leave the pair with a goodbye, and report when it is sent.
     Stop(oneshot::Sender<()>),
-    /// End without a word, so that another process goes on; tell what it is left when the sockets are
-    /// closed.
+    /// Leave the pair without a goodbye, so that another process goes on; report the state for it when
+    /// the sockets are closed.
     Leave(oneshot::Sender<Left>),
 }
 
-/// What the pair wants of the agent.
+/// An effect that the agent's loop carries out for the pair thread.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Begin no new connection and let requests end, or serve again.
+    /// Put new connections on hold and let requests end, or end the hold.
     Hold(bool),
-    /// What came of [`PairCommand::HandOver`].
+    /// Outcome of [`PairCommand::HandOver`].
     HandedOver(Result<(), Refusal>),
-    /// The host became active, or is not any more.
+    /// This host became active, or stopped being active.
     Active(bool),
-    /// The link stands, or is gone.
+    /// The link came up, or went down.
     Linked(bool),
-    /// The other agent says this.
+    /// A message of the peer arrived.
     Received(Message),
 }
 
@@ -93,7 +94,7 @@ pub(super) struct Pair {
     _thread: JoinHandle<()>,
 }
 
-/// The longest time that the end may take: notify commands have ten seconds.
+/// Time limit of [`Pair::stop`]: notify commands have ten seconds.
 const ENDING: Duration = Duration::from_secs(12);
 
 impl BoundPair {
@@ -133,7 +134,7 @@ impl Pair {
             left,
             snapshots: Arc::clone(&snapshots),
             commands: commands.downgrade(),
-            // Calls of the EC2 API take long and do much: not on the thread of the adverts.
+            // Calls of the EC2 API would delay adverts on the pair thread.
             background: tokio::runtime::Handle::current(),
         };
         let thread = std::thread::Builder::new()
@@ -149,13 +150,13 @@ impl Pair {
         Ok((BoundPair { pair, start }, effected))
     }
 
-    /// Gives an order. One that comes after the end has nobody to follow it.
+    /// Sends a command. After the pair thread has ended it is discarded.
     pub(super) fn send(&self, command: PairCommand) {
         let _ended = self.commands.send(command);
     }
 
-    /// What has this host's part in the pair left to another process; `None`: it had ended already.
-    /// Blocks the calling thread.
+    /// Returns a function that leaves the pair to another process and returns the state for it, or `None`
+    /// if the pair thread has ended. It blocks the calling thread.
     pub(super) fn leaver(&self) -> impl FnOnce() -> Option<Left> + Send + use<> {
         let commands = self.commands.clone();
         move || {
@@ -165,7 +166,7 @@ impl Pair {
         }
     }
 
-    /// Says goodbye, and waits until it is said.
+    /// Leaves the pair with a goodbye, and waits until it is sent.
     pub(super) async fn stop(&self) {
         let (done, wait) = oneshot::channel();
         self.send(PairCommand::Stop(done));

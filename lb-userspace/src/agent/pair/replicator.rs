@@ -1,5 +1,5 @@
-//! Carries flows between the packet path and the link: out while this host is active, in while the
-//! other one is.
+//! Replicates flows between the packet path and the link: exports them while this host is active, and
+//! imports those of the peer otherwise.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::{
     peer::{self, Bulk},
 };
 
-/// How soon it is tried again to tell of flows.
+/// Pause before an export is restarted.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The two ways. Dropping it ends them.
+/// The tasks that export and import. Dropping it ends them.
 #[derive(Debug)]
 pub(super) struct FlowReplicator {
-    /// The connection to tell by, while this host is active and linked.
+    /// The session to export over, while this host is active and the link is up.
     export_over: watch::Sender<Option<Bulk>>,
     _tasks: JoinSet<()>,
 }
 
 impl FlowReplicator {
-    /// Begins. Says by an order when the other host's flows are all here.
+    /// Starts both tasks. Sends [`PairCommand::Synced`] when all flows of the peer are imported.
     pub(super) fn start(
         background: &Handle,
         flows: Flows,
@@ -44,7 +44,7 @@ impl FlowReplicator {
         }
     }
 
-    /// Tells of this host's flows by this connection from now on, or of none.
+    /// Exports this host's flows over this session from now on; `None` ends the export.
     pub(super) fn export_over(&self, bulk: Option<Bulk>) {
         self.export_over.send_if_modified(|current| {
             let session = |bulk: &Option<Bulk>| bulk.as_ref().map(Bulk::session);
@@ -75,7 +75,7 @@ async fn export(flows: Flows, mut follow: watch::Receiver<Option<Bulk>>) {
     }
 }
 
-/// Tells all, and then what changes, until the connection ends.
+/// Exports all flows, then the changes, until the session ends.
 async fn export_over(flows: &Flows, bulk: &Bulk) {
     let mut chunks = match flows.export() {
         Ok(chunks) => chunks,
@@ -99,14 +99,14 @@ async fn import_from_peer(
 ) {
     while let Some(chunk) = arriving.recv().await {
         let (flows, session) = (flows.clone(), chunk.session);
-        // The chunk counts as taken in when it is dropped: after the import.
+        // The chunk is acknowledged when it is dropped, after the import.
         let imported = tokio::task::spawn_blocking(move || flows.import(&chunk.bytes)).await;
         match imported {
             Ok(Ok(imported)) if imported.complete => {
                 let Some(commands) = commands.upgrade() else {
                     return;
                 };
-                // The pair may have ended.
+                // The pair thread may have ended.
                 let _gone = commands.send(PairCommand::Synced(session));
             }
             Ok(Ok(_part)) => {}

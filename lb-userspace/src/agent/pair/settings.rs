@@ -1,4 +1,4 @@
-//! From the configuration to what the decisions are made by.
+//! Converts the configuration to the settings of the state machine.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -9,7 +9,7 @@ use lb_ha::{
 
 use crate::config::{Ha, Moves, VrrpVersion};
 
-/// The settings of this host.
+/// Returns the settings of this host.
 pub(super) fn settings(ha: &Ha) -> Settings {
     Settings {
         vrrp: vrrp::Settings {

@@ -1,4 +1,4 @@
-//! What the pair knows and did, for whoever asks: the status and the metrics.
+//! The published state of the pair thread, for status and metrics.
 
 use std::{
     collections::BTreeMap,
@@ -19,17 +19,16 @@ use crate::{
     peer::{self, PeerInfo},
 };
 
-/// What the pair knew at its last step: some tenths of a second ago at the most where adverts are
-/// that frequent.
+/// The snapshot of the pair thread's last step. Its age is at most one advert interval or a second.
 #[derive(Debug, Default)]
 pub(in crate::agent) struct PairSnapshots(Mutex<Option<PairSnapshot>>);
 
-/// What is known at one moment.
+/// The state of the pair at one moment.
 #[derive(Clone, Debug)]
 pub(in crate::agent) struct PairSnapshot {
     pub(in crate::agent) view: View,
     pub(in crate::agent) clock: Clock,
-    /// How many times this host came into a state, and why.
+    /// Number of changes to each state, by cause.
     pub(in crate::agent) transitions: BTreeMap<(State, Cause), u64>,
     pub(in crate::agent) adverts: adverts::Counters,
     pub(in crate::agent) link: Option<LinkSnapshot>,
@@ -37,7 +36,7 @@ pub(in crate::agent) struct PairSnapshot {
     pub(in crate::agent) addresses: Option<AddressesView>,
     pub(in crate::agent) notified: NotifyView,
     pub(in crate::agent) tracked: Vec<Tracked>,
-    /// Where flows are shared: the flows, and whether those of the other host are all here.
+    /// The flows, where they are shared, and whether all of the peer's are imported.
     pub(in crate::agent) flows: Option<(Flows, bool)>,
 }
 
@@ -45,9 +44,9 @@ pub(in crate::agent) struct PairSnapshot {
 #[derive(Clone, Debug)]
 pub(in crate::agent) struct LinkSnapshot {
     pub(in crate::agent) view: peer::View,
-    /// Since when it stands, or does not.
+    /// When it came up or went down last.
     pub(in crate::agent) since: SystemTime,
-    /// The other agent, the last time that the link stood.
+    /// The peer of the last session.
     pub(in crate::agent) peer: Option<PeerInfo>,
 }
 
@@ -55,13 +54,13 @@ pub(in crate::agent) struct LinkSnapshot {
 #[derive(Clone, Debug)]
 pub(in crate::agent) struct Ec2Snapshot {
     pub(in crate::agent) view: aws::View,
-    /// Whose it was when that was last told.
+    /// Its owner by the last answer of the EC2 API.
     pub(in crate::agent) owner: Option<aws::Owner>,
     /// Whether the last call failed.
     pub(in crate::agent) failing: bool,
 }
 
-/// How the pair's own clock goes with that on the wall.
+/// Converts moments of the state machine's clock to wall-clock time.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::agent) struct Clock {
     now: Time,
@@ -76,14 +75,14 @@ impl Clock {
         }
     }
 
-    /// When a moment was, by the clock on the wall.
+    /// Returns the wall-clock time of a moment.
     pub(in crate::agent) fn when(&self, moment: Time) -> SystemTime {
         let ago = self.at.elapsed() + self.now.since(moment);
         let now = SystemTime::now();
         now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// How many seconds ago a moment was.
+    /// Returns the seconds since a moment.
     pub(in crate::agent) fn seconds_ago(&self, moment: Time) -> f64 {
         (self.at.elapsed() + self.now.since(moment)).as_secs_f64()
     }
@@ -94,7 +93,7 @@ impl PairSnapshots {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
     }
 
-    /// What is known. `None` before the pair has begun.
+    /// Returns the last snapshot; `None` before the pair has started.
     pub(in crate::agent) fn latest(&self) -> Option<PairSnapshot> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.clone()

@@ -1,4 +1,4 @@
-//! The thread of the pair: one loop takes in whatever happens and has it decided.
+//! The pair thread: one loop passes events to the state machine and carries out its actions.
 
 use std::{
     sync::{Arc, mpsc as sync},
@@ -34,7 +34,7 @@ use crate::{
     peer,
 };
 
-/// Maximum age of what is known of the tracked objects.
+/// Maximum age of the state of tracked objects.
 const LOOK: Duration = Duration::from_millis(200);
 /// Maximum age of the published snapshot.
 const IDLE: Duration = Duration::from_secs(1);
@@ -42,17 +42,17 @@ const IDLE: Duration = Duration::from_secs(1);
 /// arrived.
 const CATCHING_UP: Duration = Duration::from_millis(5);
 
-/// What the thread is made from.
+/// What the pair thread is made from.
 pub(super) struct Parts {
     pub(super) node: Node,
     pub(super) ha: Ha,
-    /// What another process of this host has left.
+    /// The state that another process of this host left.
     pub(super) left: Option<Left>,
-    /// Where it is shown what is known.
+    /// Where the state is published.
     pub(super) snapshots: Arc<PairSnapshots>,
-    /// Where long work is done.
+    /// The agent's runtime, for work that may take long.
     pub(super) background: Handle,
-    /// The thread's own commands.
+    /// Sends commands to the thread itself.
     pub(super) commands: mpsc::WeakUnboundedSender<PairCommand>,
 }
 
@@ -91,7 +91,7 @@ pub(super) fn run(
             None => End::Stopped,
         }
     });
-    // Its tasks hold sockets that another process is about to open.
+    // The tasks of the runtime hold sockets that another process is about to open.
     drop(runtime);
     if let End::Left(done, left) = end {
         // The caller may have given up.
@@ -112,13 +112,13 @@ async fn wait_for_start(mut start: oneshot::Receiver<Start>, opened: &mut Opened
 
 /// How the thread ended.
 enum End {
-    /// It has said goodbye, or nobody is left who gives commands.
+    /// It sent its goodbye, or the agent dropped it.
     Stopped,
-    /// Another process goes on: tell it this.
+    /// Another process goes on with this state.
     Left(oneshot::Sender<Left>, Left),
 }
 
-/// Where things come in.
+/// The sources of events.
 struct Inputs {
     commands: mpsc::UnboundedReceiver<PairCommand>,
     adverts: mpsc::Receiver<Received>,
@@ -130,7 +130,7 @@ struct Inputs {
     health: Option<watch::Receiver<track::TrackingSummary>>,
 }
 
-/// What has come in.
+/// An event that the thread handles.
 enum ThreadEvent {
     PairCommand(PairCommand),
     Advert(Received),
@@ -138,9 +138,9 @@ enum ThreadEvent {
     Call(aws::Done),
     Tracked,
     Timer,
-    /// Nothing, for a while.
+    /// No event arrived for [`IDLE`].
     Idle,
-    /// Nobody is left who gives commands.
+    /// The agent dropped the sender of commands.
     Ended,
 }
 
@@ -168,15 +168,15 @@ struct PairThread {
     tracking: Option<Tracking>,
     health: LocalHealth,
     own_commands: mpsc::WeakUnboundedSender<PairCommand>,
-    /// When what is tracked was looked at last.
+    /// When the tracked objects were read last.
     tracked_at: Instant,
-    /// Whether every backend was checked once.
+    /// Whether every backend has been checked.
     backends_checked: bool,
-    /// Whether everything that is tracked was looked at once.
+    /// Whether every tracked object has been checked.
     looked: bool,
-    /// Whether the flows of the other host came by the link that stands.
+    /// Whether all flows of the peer were imported over the present session.
     has_flows: bool,
-    /// Which link stands, or stood last.
+    /// Number of the present or the last session.
     session: Option<u64>,
 }
 
@@ -327,7 +327,7 @@ impl PairThread {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            // What was heard comes before the timer that says that nothing was.
+            // Received messages come before the timer that stands for silence.
             biased;
             command = commands.recv() => command.map_or(ThreadEvent::Ended, ThreadEvent::PairCommand),
             Some(received) = adverts.recv() => ThreadEvent::Advert(received),
@@ -362,7 +362,7 @@ impl PairThread {
     fn command(&mut self, command: PairCommand) {
         match command {
             PairCommand::Carry(flows) => {
-                self.actuators.carry_flows(flows, self.own_commands.clone())
+                self.actuators.carry_flows(flows, self.own_commands.clone());
             }
             PairCommand::HandOver(reason) => self.step(Event::HandOver(reason)),
             PairCommand::Quiet => self.step(Event::Quiet),
@@ -370,7 +370,7 @@ impl PairThread {
                 self.backends_checked = true;
                 self.look_at_tracked();
             }
-            // An older link's flows say nothing about this one's.
+            // Flows of an older session say nothing about this one.
             PairCommand::Synced(session) if Some(session) == self.session => {
                 self.has_flows = true;
                 self.step(Event::Timer);
@@ -385,7 +385,7 @@ impl PairThread {
                 self.step(settings::reconfigure(&ha));
             }
             PairCommand::Send(message) => self.actuators.send(&message),
-            // The loop takes it before it comes here.
+            // Handled by the loop.
             PairCommand::Stop(_) | PairCommand::Leave(_) => {}
         }
     }
@@ -407,17 +407,17 @@ impl PairThread {
         }
     }
 
-    /// What is tracked, as it is now, and whether the API would let the address come.
+    /// Reads the tracked objects, and whether the EC2 API would let the address move here.
     fn look_at_tracked(&mut self) {
         self.tracked_at = Instant::now();
-        // Before the copy below is made: what it finds is part of it.
+        // Before the copy below is made, as it changes `synced`.
         self.look_at_flows();
         let Some(tracking) = &self.tracking else {
             return;
         };
         let facts: Vec<_> = tracking.view().into_iter().map(|one| one.fact).collect();
         self.looked |= facts.iter().all(|fact| fact.well.is_some());
-        // What nobody has looked at yet counts as failing: at the start that says nothing.
+        // An object that was not checked yet counts as failing, which says nothing at the start.
         let known = facts.into_iter().filter(|fact| fact.well.is_some());
         let tracked = track::weigh(&known.collect::<Vec<_>>());
         let inspection = self.inputs.ec2.as_ref().map(aws::Worker::view);
@@ -443,7 +443,8 @@ impl PairThread {
         self.publish();
     }
 
-    /// Flows that nobody keeps, or that are of no use here, are not waited for.
+    /// Updates whether this host is synced: it is where flows are not shared, were imported, or where the
+    /// peer is not active and has none to send.
     fn look_at_flows(&mut self) {
         let view = self.host.view(self.now());
         let nothing_to_get = view.peer.is_some_and(|peer| peer.state != State::Master);
@@ -461,7 +462,7 @@ impl PairThread {
                 .actuators
                 .act(action, &self.host, self.inputs.ec2.as_ref());
             if let Some(call) = refused {
-                // It cannot be: the keeper has one call under way at most. It is told all the same.
+                // The reconciler has at most one call in flight, so this cannot happen; it gets its answer anyway.
                 tracing::error!("an EC2 call was ordered while another is under way");
                 let answer = Answer::Failed(call, Failure::Other);
                 let more = self.host.step(self.now(), Event::Answer(answer));
