@@ -1,4 +1,4 @@
-//! Jitter, from a seed: the same seed makes the same run.
+//! Jitter from a seed: the same seed makes the same run.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ pub(crate) struct Chance(u64);
 
 impl Chance {
     pub(crate) fn seeded(seed: u64) -> Self {
-        // Every bit of the seed counts: the two hosts' may differ in one. Zero would stay zero.
+        // The seeds of two hosts may differ in one bit, and a state of zero would stay zero.
         let mixed = seed.wrapping_mul(0xD120_0A3B_5C1F_7A4D) ^ 0x9E37_79B9_7F4A_7C15;
         Self(mixed.max(1))
     }
 
-    /// A duration from four fifths of `duration` to six fifths: hosts do not stay in step.
+    /// Returns 80 to 120 % of `duration`, so that hosts do not stay in step.
     pub(crate) fn around(&mut self, duration: Duration) -> Duration {
         duration * 4 / 5 + self.below(duration * 2 / 5)
     }
 
-    /// A duration from half of `duration` to the whole of it: retries of many do not coincide.
+    /// Returns 50 to 100 % of `duration`, so that retries of several hosts do not coincide.
     pub(crate) fn upper_half(&mut self, duration: Duration) -> Duration {
         duration / 2 + self.below(duration / 2)
     }

@@ -1,32 +1,32 @@
-//! The keeper of the Elastic IP: which call of the EC2 API to make, and when.
+//! The reconciler of the Elastic IP: decides which call of the EC2 API to make, and when.
 //!
-//! Level-triggered: as long as the address is wanted it is looked after, whatever took it away. At
-//! most one call is under way. A call that succeeded is a request (DescribeAddresses is eventually
-//! consistent): the address is ours when a description says so.
+//! It is level-triggered: while the address is wanted, its owner is compared and corrected, whatever
+//! changed it. At most one call is in flight. DescribeAddresses is eventually consistent, so an
+//! association that succeeded is only a request: this host has the address once a description says so.
 
 use std::time::Duration;
 
 use crate::{Time, chance::Chance};
 
-/// From one look to the next while all is well.
+/// Interval between descriptions of a wanted address in normal operation.
 const CALM: Duration = Duration::from_secs(5);
-/// The same while the address is not wanted: it is for the operator's eyes.
+/// The same while the address is not wanted, for status only.
 const IDLE: Duration = Duration::from_secs(15);
-/// The same shortly after the other host fell silent: it may be taking the address.
+/// The same shortly after the peer fell silent: it may be taking the address.
 const ALERT: Duration = Duration::from_millis(250);
-/// The same for a host that has stepped back and waits for the address to come free.
+/// The same for a host that has stepped back and waits for a free address.
 const WAITING: Duration = Duration::from_secs(1);
-/// How long after a successful association descriptions may still show the past.
+/// Time after a successful association in which descriptions may be stale.
 const SETTLE: Duration = Duration::from_secs(10);
-/// The first look after an association, and the first step of the waits after it.
+/// Pause before the first description after an association; later pauses double.
 const CONFIRM: Duration = Duration::from_millis(50);
-/// The longest wait between looks for a confirmation.
+/// Upper limit of the pause between descriptions while a confirmation is pending.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
-/// The first wait after a failure.
+/// First pause after a failure; later pauses double.
 const RETRY: Duration = Duration::from_millis(250);
-/// The longest wait after failures.
+/// Upper limit of the pause after failures.
 const RETRY_LIMIT: Duration = Duration::from_secs(4);
-/// The longest wait after descriptions that failed while the address may be moving.
+/// Upper limit of the pause after failed descriptions of a wanted address.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// A call of the EC2 API.
@@ -34,11 +34,11 @@ const LOOK_LIMIT: Duration = Duration::from_secs(1);
 pub enum Call {
     /// AssociateAddress: the address to this host.
     Associate,
-    /// DescribeAddresses: whose it is.
+    /// DescribeAddresses: the owner of the address.
     Describe,
 }
 
-/// Whose the address is.
+/// The owner of the address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Owner {
     /// This host.
@@ -49,46 +49,46 @@ pub enum Owner {
     Nobody,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
     /// AssociateAddress was accepted.
     Associated,
     /// DescribeAddresses was answered.
     Described(Owner),
-    /// The call failed, or nobody knows what came of it.
+    /// The call failed, or its result is unknown.
     Failed(Call, Failure),
 }
 
-/// How a call failed, as far as it matters for what is done next.
+/// How a call failed, as far as the next call depends on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
-    /// Too many calls (`RequestLimitExceeded`): waits longer.
+    /// Throttled (`RequestLimitExceeded`): the next call waits longer.
     Throttled,
-    /// All else.
+    /// Any other failure.
     Other,
 }
 
-/// How closely the address is watched.
+/// How often the owner of the address is polled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Watch {
-    /// Now and then.
+    /// Normal operation.
     Calm,
-    /// The other host fell silent: closely.
+    /// The peer fell silent.
     Alert,
-    /// This host stepped back and waits for the address to come free.
+    /// This host stepped back and waits for a free address.
     Waiting,
 }
 
-/// What an answer means for the pair.
+/// What a result means for the pair state machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum News {
-    /// The address is confirmed to be ours, for the first time since it is wanted.
+    /// The address is confirmed for this host, for the first time since it is wanted.
     Acquired,
-    /// A description, of an address that was not wanted or that was ours all along.
+    /// A description that changes nothing.
     Seen(Owner),
-    /// The address was ours and is not any more. What now, the pair decides: see
-    /// [`Reconciler::reclaim`].
+    /// This host had the address and has lost it. The pair decides whether to
+    /// [`reclaim`](Reconciler::reclaim) it.
     Lost(Owner),
 }
 
@@ -99,24 +99,24 @@ pub struct Reconciler {
     wanted: bool,
     watch: Watch,
     in_flight: Option<Call>,
-    /// The description that is under way was asked for before the address was wanted: it may show
-    /// what was, and settles nothing.
+    /// The description in flight was requested before the address was wanted: it may be stale, and
+    /// decides nothing.
     overtaken: bool,
-    /// The next call and when it is due; `None` while one is under way.
+    /// The next call and when it is due; `None` while one is in flight.
     due: Option<(Time, Call)>,
     /// Failures in a row.
     failures: u32,
-    /// Looks in a row that did not confirm.
+    /// Descriptions in a row that did not confirm.
     looks: u32,
-    /// Confirmed to be ours since it is wanted.
+    /// Confirmed for this host since it is wanted.
     acquired: bool,
-    /// The last association that was accepted.
+    /// When the last association was accepted.
     associated: Option<Time>,
     /// The last description.
     seen: Option<(Time, Owner)>,
-    /// When it was last confirmed to be ours.
+    /// When it was last confirmed for this host.
     confirmed: Option<Time>,
-    /// Associations that were accepted.
+    /// Number of accepted associations.
     moves: u32,
 }
 
@@ -141,16 +141,16 @@ impl Reconciler {
         }
     }
 
-    /// When [`Self::call`] has one.
+    /// Returns when the next call is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        // While a call is under way only its answer matters.
+        // While a call is in flight, its result plans the next one.
         self.due
             .filter(|_| self.in_flight.is_none())
             .map(|(at, _)| at)
     }
 
-    /// The call that is due: it is under way from now on.
+    /// Returns the call that is due, and counts it as in flight.
     pub fn call(&mut self, now: Time) -> Option<Call> {
         let (at, call) = self.due?;
         if self.in_flight.is_some() || now < at {
@@ -161,7 +161,7 @@ impl Reconciler {
         Some(call)
     }
 
-    /// Wants the address from now on, or leaves it.
+    /// Sets whether this host wants the address.
     pub fn want(&mut self, now: Time, wanted: bool) {
         if self.wanted == wanted {
             return;
@@ -180,8 +180,8 @@ impl Reconciler {
         }
     }
 
-    /// Looks after an address that another process of this host had until now: it is confirmed before
-    /// anything else is done.
+    /// Continues with an address that another process of this host had until now: a description comes
+    /// first.
     pub fn resume(&mut self, now: Time) {
         self.wanted = true;
         self.acquired = true;
@@ -190,7 +190,7 @@ impl Reconciler {
         self.plan(now, Call::Describe);
     }
 
-    /// How closely to watch.
+    /// Sets how often the owner is polled.
     pub fn watch(&mut self, now: Time, watch: Watch) {
         if self.watch == watch {
             return;
@@ -202,14 +202,14 @@ impl Reconciler {
         }
     }
 
-    /// Looks at once: something happened to the address.
+    /// Polls the owner immediately.
     pub fn look(&mut self, now: Time) {
         if self.acquired || !self.wanted {
             self.plan_by(now);
         }
     }
 
-    /// Gets the address back.
+    /// Associates the address again.
     pub fn reclaim(&mut self, now: Time) {
         if self.wanted {
             self.acquired = false;
@@ -218,14 +218,14 @@ impl Reconciler {
         }
     }
 
-    /// The call that was under way ended.
+    /// Handles the result of the call in flight.
     pub fn answer(&mut self, now: Time, answer: Answer) -> Option<News> {
         self.in_flight = None;
         if std::mem::take(&mut self.overtaken) {
             if let Answer::Described(owner) = answer {
                 self.seen = Some((now, owner));
             }
-            // The association is due, and nobody has made it yet.
+            // The association is still due.
             return None;
         }
         match answer {
@@ -245,25 +245,25 @@ impl Reconciler {
         }
     }
 
-    /// Whether the address is wanted and was confirmed to be ours.
+    /// Whether the address is wanted and confirmed for this host.
     #[must_use]
     pub fn acquired(&self) -> bool {
         self.acquired
     }
 
-    /// The last description, and when.
+    /// Returns the last description and its time.
     #[must_use]
     pub fn seen(&self) -> Option<(Time, Owner)> {
         self.seen
     }
 
-    /// When the address was last confirmed to be ours.
+    /// Returns when the address was last confirmed for this host.
     #[must_use]
     pub fn confirmed(&self) -> Option<Time> {
         self.confirmed
     }
 
-    /// How many associations of this host's were accepted.
+    /// Returns the number of accepted associations of this host.
     #[must_use]
     pub fn moves(&self) -> u32 {
         self.moves
@@ -303,7 +303,7 @@ impl Reconciler {
                 Some(News::Seen(owner))
             }
             (true, Owner::Other | Owner::Nobody) => {
-                // Whoever decides may ask for more: until then, look again soon.
+                // The pair may reclaim it; until then poll again soon.
                 let pause = self.chance.around(ALERT);
                 self.plan(now + pause, Call::Describe);
                 Some(News::Lost(owner))
@@ -315,7 +315,7 @@ impl Reconciler {
         }
     }
 
-    /// The association was accepted, and the description does not show it.
+    /// Handles a description that does not show the accepted association.
     fn look_again_or_associate(&mut self, now: Time) {
         let settling = self
             .associated
@@ -340,7 +340,7 @@ impl Reconciler {
         let pause = stepped(first, self.failures, limit);
         self.failures = self.failures.saturating_add(1);
         let pause = self.chance.upper_half(pause);
-        // What an association that failed did is not known; a second one does no harm.
+        // A failed association may have been carried out; a second one does no harm.
         let next = match call {
             Call::Associate if self.wanted => Call::Associate,
             _ if self.wanted && !self.acquired && self.associated.is_none() => Call::Associate,
@@ -364,12 +364,12 @@ impl Reconciler {
         self.chance.around(pause)
     }
 
-    /// The next call. A call under way is waited for: its answer plans the next one.
+    /// Sets the next call. While one is in flight, its result plans the next one.
     fn plan(&mut self, at: Time, call: Call) {
         self.due = Some((at, call));
     }
 
-    /// A look by then at the latest.
+    /// Polls the owner at `at` at the latest.
     fn plan_by(&mut self, at: Time) {
         match &mut self.due {
             Some((due, Call::Describe)) => *due = (*due).min(at),
@@ -380,7 +380,7 @@ impl Reconciler {
     }
 }
 
-/// `first`, doubled `times` times, and no more than `limit`.
+/// Returns `first`, doubled `times` times, at most `limit`.
 fn stepped(first: Duration, times: u32, limit: Duration) -> Duration {
     first.saturating_mul(1 << times.min(16)).min(limit)
 }

@@ -1,8 +1,8 @@
-//! The pair's state machines: who is active, and where the address belongs.
+//! The state machines of the pair: which host is active, and which has the address.
 //!
-//! Nothing here does I/O or knows a clock: time and what happens come in as arguments, what is to
-//! be done comes out as values. The agent puts sockets, timers and the EC2 API around it; the
-//! simulator puts a simulated network and a simulated EC2 around the very same code.
+//! Nothing in this crate does I/O or reads a clock: time and events are arguments, actions are return
+//! values. The agent connects it to sockets, timers and the EC2 API, the simulator to a simulated
+//! network and a simulated API.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -1,23 +1,23 @@
-//! Rise and fall: when outcomes in a row turn the health of what is checked.
+//! Rise and fall: how many outcomes in a row change the health of a checked object.
 
 /// The health of a backend, a script or a listener, by the outcomes of its checks.
 ///
-/// The first outcome after a start decides alone, as in HAProxy: a backend that is taken to be
-/// healthy and is not falls at once, and one that an earlier agent left as unhealthy is back with
-/// its first success. From then on `fall` failures in a row take it down, and `rise` successes in
-/// a row bring it up.
+/// The first outcome after a start decides alone, as in HAProxy: a backend that is assumed healthy
+/// falls with its first failure, and one that an earlier agent left as unhealthy rises with its first
+/// success. From then on it takes `fall` failures or `rise` successes in a row.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Streak {
     rise: u32,
     fall: u32,
     healthy: bool,
-    /// Outcomes in a row that speak against `healthy`.
+    /// Number of outcomes in a row that contradict `healthy`.
     against: u32,
     is_first: bool,
 }
 
 impl Streak {
-    /// What is taken to be healthy, or not, until its first check. `rise` and `fall` are at least 1.
+    /// Returns an object that is assumed `healthy` or not until its first check. `rise` and `fall` are at
+    /// least 1.
     #[must_use]
     pub fn new(rise: u32, fall: u32, healthy: bool) -> Self {
         Self {
@@ -29,7 +29,7 @@ impl Streak {
         }
     }
 
-    /// Takes in the outcome of one check. Returns the new health when it turned.
+    /// Records the outcome of one check. Returns the new health if it changed.
     pub fn step(&mut self, success: bool) -> Option<bool> {
         let is_first = std::mem::replace(&mut self.is_first, false);
         if success == self.healthy {
@@ -46,13 +46,13 @@ impl Streak {
         Some(success)
     }
 
-    /// Whether it counts to these limits.
+    /// Whether the limits are these.
     #[must_use]
     pub fn has_limits(&self, rise: u32, fall: u32) -> bool {
         (self.rise, self.fall) == (rise, fall)
     }
 
-    /// Whether there was no outcome yet.
+    /// Whether no outcome was recorded yet.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.is_first

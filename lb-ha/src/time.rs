@@ -1,4 +1,4 @@
-//! Moments.
+//! Moments of a monotonic clock.
 
 use std::{
     ops::{Add, Sub},
@@ -10,13 +10,13 @@ use std::{
 pub struct Time(Duration);
 
 impl Time {
-    /// The moment this long after the start.
+    /// Returns the moment this long after the start.
     #[must_use]
     pub const fn after_start(duration: Duration) -> Self {
         Self(duration)
     }
 
-    /// How long after `earlier` this is; nothing when it is before it.
+    /// Returns the time since `earlier`; zero if this moment is before it.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -1,8 +1,7 @@
-//! The virtual router's state machine (RFC 9568 section 6, RFC 3768 section 6), as keepalived has
-//! it where the two differ.
+//! The state machine of the virtual router (RFC 9568 section 6, RFC 3768 section 6). Where keepalived
+//! differs from the RFCs it follows keepalived.
 //!
-//! It does not care by which path an advert came: those of the wire and the heartbeats of the link
-//! between the agents are heard alike.
+//! Adverts and heartbeats of a master over the link are the same input.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -10,20 +9,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::Time;
 
-/// What does not change while the router runs.
+/// The settings of the router.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// 1 to 254; the host with the higher one is master.
+    /// Priority, 1 to 254; the host with the higher one is master.
     pub priority: u8,
-    /// From one advert to the next.
+    /// Interval between adverts.
     pub interval: Duration,
-    /// How the skew is counted.
+    /// The version of VRRP, which determines the skew.
     pub version: Version,
     /// Whether to take over from a master with a lower priority.
     pub preempt: bool,
-    /// How long to hear a master with a lower priority before taking over from it.
+    /// Time for which a master with a lower priority is heard before this host takes over from it.
     pub preempt_delay: Duration,
-    /// Our own address: of two masters with one priority, the higher address stays.
+    /// Address of this host: of two masters with equal priorities, the one with the higher address stays.
     pub address: IpAddr,
 }
 
@@ -46,12 +45,12 @@ pub enum State {
     Backup,
     /// Active.
     Master,
-    /// Something that must be well is not: takes no part.
+    /// A tracked object has failed: takes no part.
     Fault,
 }
 
 impl State {
-    /// The state in a word.
+    /// Returns the state as one word, for status and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,30 +69,30 @@ pub enum Cause {
     Started,
     /// The agent stops.
     Stopped,
-    /// Nobody was heard for the master-down interval.
+    /// No master was heard for the master-down interval.
     Silence,
-    /// The master said that it goes (priority 0).
+    /// The master sent a goodbye (priority 0).
     Goodbye,
     /// The master has a lower priority than this host.
     Preemption,
-    /// The other host handed over, or this one did.
+    /// The peer handed over, or this host did.
     HandOver,
     /// A master with a higher priority, or the higher address, was heard.
     HigherPriority,
-    /// What is tracked failed.
+    /// A tracked object failed.
     Fault,
-    /// What is tracked is well again.
+    /// The tracked objects are healthy again.
     Recovered,
-    /// The address belongs to the other host, which cannot be heard.
+    /// The peer, which is not heard, has the address, or may have it.
     SteppedBack,
-    /// The address turned out to be here.
+    /// The EC2 API showed the address at this host.
     AddressHere,
     /// Another process of this host was master until now, and this one goes on in its place.
     Resumed,
 }
 
 impl Cause {
-    /// The cause in a word, as the label `reason` of a metric has it.
+    /// Returns the cause as one word: the label `reason` of the metric.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -129,10 +128,10 @@ impl Cause {
     ];
 }
 
-/// An advert that was heard.
+/// An advert or a heartbeat of a master.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Heard {
-    /// The sender's priority; 0: it goes.
+    /// The sender's priority; 0 is a goodbye.
     pub priority: u8,
     /// The sender's interval.
     pub interval: Duration,
@@ -140,20 +139,20 @@ pub struct Heard {
     pub from: IpAddr,
 }
 
-/// What the router may do at the moment.
+/// What the router may do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Permissions {
     /// Added to the priority; the sum is kept within 1 to 254.
     pub weight: i16,
-    /// Takes no part at all.
+    /// Must enter the state `fault`.
     pub fault: bool,
-    /// May become master when nobody is heard.
+    /// May become master when no master is heard.
     pub may_take: bool,
     /// May become master when a master with a lower priority is heard.
     pub may_preempt: bool,
 }
 
-/// What the router wants done.
+/// An output of the router.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Output {
     /// Send an advert with this priority.
@@ -169,18 +168,18 @@ pub struct Router {
     permissions: Permissions,
     state: State,
     deadline: Option<Time>,
-    /// Of a backup: the master's interval, learnt from it in version 3.
+    /// The master's interval, which a backup learns from its adverts in version 3.
     master_interval: Duration,
-    /// Why the timer of a backup runs as it does: what it means when it runs out.
+    /// The cause of the role change when the timer of a backup expires.
     waiting_for: Cause,
-    /// The timer of a backup ran out while it was not allowed to take over.
+    /// The timer of a backup expired while it was not permitted to take over.
     overdue: bool,
     /// From when a master with a lower priority is not listened to any more.
     preempt_from: Option<Time>,
 }
 
 impl Router {
-    /// A router that has not started.
+    /// Returns a router that has not started.
     #[must_use]
     pub fn new(settings: Settings, permissions: Permissions) -> Self {
         let master_interval = settings.interval;
@@ -196,38 +195,38 @@ impl Router {
         }
     }
 
-    /// The state.
+    /// Returns the state.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// The priority with what is tracked added to it: 1 to 254.
+    /// Returns the priority with the weights of tracked objects: 1 to 254.
     #[must_use]
     pub fn priority(&self) -> u8 {
         let sum = i16::from(self.settings.priority).saturating_add(self.permissions.weight);
         u8::try_from(sum.clamp(1, 254)).unwrap_or(1)
     }
 
-    /// The own interval.
+    /// Returns the interval of this host.
     #[must_use]
     pub fn interval(&self) -> Duration {
         self.settings.interval
     }
 
-    /// When [`Self::tick`] wants to be called.
+    /// Returns when [`Self::tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         self.deadline
     }
 
-    /// How long nothing may be heard of a master before it is taken for dead.
+    /// Returns the time without an advert after which a master is considered lost.
     #[must_use]
     pub fn master_down_interval(&self) -> Duration {
         self.master_interval * 3 + self.skew()
     }
 
-    /// Begins: as a backup that waits for a master, or in fault.
+    /// Starts as a backup that waits for a master, or in fault.
     pub fn start(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.permissions.fault {
             self.enter_fault(out);
@@ -236,19 +235,19 @@ impl Router {
         }
     }
 
-    /// Begins as the master that another process of this host was until now.
+    /// Starts as the master that another process of this host was until now.
     pub fn resume(&mut self, now: Time, out: &mut Vec<Output>) {
         self.enter_master(now, Cause::Resumed, out);
     }
 
-    /// Ends, with a goodbye where it was master.
+    /// Stops, with a goodbye if it was master.
     pub fn stop(&mut self, out: &mut Vec<Output>) {
         self.say_goodbye(out);
         self.deadline = None;
         self.become_state(State::Init, Cause::Stopped, out);
     }
 
-    /// An advert of the other host came, by whatever path.
+    /// Handles an advert or a heartbeat of the peer as a master.
     pub fn hear(&mut self, now: Time, heard: Heard, out: &mut Vec<Output>) {
         match self.state {
             State::Init | State::Fault => {}
@@ -257,7 +256,7 @@ impl Router {
         }
     }
 
-    /// Time has passed.
+    /// Handles the expiry of the timer.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
@@ -275,7 +274,7 @@ impl Router {
         }
     }
 
-    /// What the router may do has changed.
+    /// Sets the permissions.
     pub fn allow(
         &mut self,
         now: Time,
@@ -300,20 +299,20 @@ impl Router {
                 };
                 self.enter_master(now, cause, out);
             }
-            // The others are to know at once.
+            // Announced immediately.
             State::Master if priority != self.priority() => self.advertise(now, out),
             State::Backup | State::Master => {}
         }
     }
 
-    /// Becomes master at once: the other host said so.
+    /// Becomes master immediately, as the peer hands over.
     pub fn take(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.state == State::Backup {
             self.enter_master(now, Cause::HandOver, out);
         }
     }
 
-    /// Goes back from master to backup, with a goodbye.
+    /// Changes from master to backup, with a goodbye.
     pub fn resign(&mut self, now: Time, cause: Cause, out: &mut Vec<Output>) {
         if self.state == State::Master {
             self.say_goodbye(out);
@@ -321,8 +320,8 @@ impl Router {
         }
     }
 
-    /// New settings. Interval, version and address had better be what they were: the other host
-    /// does not learn of a change.
+    /// Replaces the settings. Interval, version and address must stay as they were: the peer does not
+    /// learn of a change.
     pub fn reconfigure(&mut self, now: Time, settings: Settings, out: &mut Vec<Output>) {
         let changed = settings.priority != self.settings.priority;
         self.settings = settings;
@@ -337,7 +336,7 @@ impl Router {
             self.waiting_for = Cause::Goodbye;
             self.preempt_from = None;
             let skew = now + self.skew();
-            // A second goodbye, by the other path, does not put it off.
+            // A second goodbye, over the other path, must not postpone the takeover.
             self.deadline = Some(self.deadline.map_or(skew, |deadline| deadline.min(skew)));
             return;
         }
@@ -355,7 +354,7 @@ impl Router {
         self.wait_for_master(now);
     }
 
-    /// Whether a master with a lower priority is to be ignored.
+    /// Whether a master with a lower priority is ignored.
     fn preempts(&mut self, now: Time) -> bool {
         if !self.settings.preempt || !self.permissions.may_preempt || !self.permissions.may_take {
             return false;
@@ -374,7 +373,7 @@ impl Router {
             }
             self.enter_backup(now, Cause::HigherPriority, out);
         } else {
-            // So that the other one hears who is master, and a goodbye is not followed by silence.
+            // So that the peer hears a master, also after its own goodbye.
             self.advertise(now, out);
         }
     }
@@ -389,7 +388,7 @@ impl Router {
         self.master_interval = self.settings.interval;
         self.overdue = false;
         self.preempt_from = None;
-        // The advert goes first: the sooner it is heard, the fewer hosts take over.
+        // The advert first: the sooner it is heard, the fewer hosts take over.
         self.advertise(now, out);
         self.become_state(State::Master, cause, out);
     }
@@ -424,7 +423,7 @@ impl Router {
         }
     }
 
-    /// The lower the priority, the later: the best backup is the first.
+    /// Returns the skew: the lower the priority, the longer.
     fn skew(&self) -> Duration {
         let unit = match self.settings.version {
             Version::V2 => Duration::from_secs(1),

@@ -7,16 +7,15 @@ use super::Keys;
 /// How adverts are authenticated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Authentication {
-    /// Not at all.
+    /// No authentication.
     None,
-    /// By version 2's password, which anybody on the way can read: a guard against mistakes.
+    /// The password of version 2, sent in clear: it guards against mistakes, not against attackers.
     Password(Password),
-    /// By a trailer with an HMAC over the advert and a time, which only who has the key can make,
-    /// and which is taken once.
+    /// A trailer with a time and an HMAC, which takes the key to make and is accepted once.
     Hmac(Keys),
 }
 
-/// Version 2's password (RFC 2338, section 5.3.6.2): 1 to 8 bytes, sent with zeros behind.
+/// The password of version 2 (RFC 2338, section 5.3.6.2): 1 to 8 bytes, padded with zeros.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Password([u8; Self::LENGTH]);
 
@@ -24,7 +23,7 @@ impl Password {
     /// Bytes on the wire.
     pub const LENGTH: usize = 8;
 
-    /// `None` when it is empty, longer than 8 bytes or has a zero byte.
+    /// Returns `None` if the text is empty, longer than 8 bytes or has a zero byte.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let fits = (1..=Self::LENGTH).contains(&text.len()) && !text.contains('\0');
@@ -39,7 +38,7 @@ impl Password {
         &self.0
     }
 
-    /// Compares in a time that does not depend on where the difference is.
+    /// Compares in constant time.
     pub(super) fn is(&self, found: &[u8]) -> bool {
         let differing =
             (self.0.iter().zip(found)).fold(0, |all, (ours, theirs)| all | ours ^ theirs);

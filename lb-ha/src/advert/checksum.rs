@@ -7,7 +7,7 @@ use super::PROTOCOL;
 /// Where the checksum stands in an advert.
 pub(super) const OFFSET: usize = 6;
 
-/// What a checksum covers beside the advert itself.
+/// What a checksum covers besides the advert.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Pseudo {
     /// Nothing.

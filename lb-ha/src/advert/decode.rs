@@ -1,4 +1,4 @@
-//! Taking adverts apart, and refusing whatever is not one for us.
+//! Decodes adverts, and refuses packets that are not valid adverts of this virtual router.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -17,20 +17,20 @@ use super::{
 /// Bytes before the addresses.
 const HEADER: usize = 8;
 
-/// A packet of VRRP as it came in.
+/// A received VRRP packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Packet<'a> {
-    /// Who sent it, by the IP header.
+    /// Source address in the IP header.
     pub source: IpAddr,
-    /// Where to.
+    /// Destination address in the IP header.
     pub destination: IpAddr,
-    /// Its time to live, or hop limit.
+    /// TTL, or hop limit.
     pub ttl: u8,
-    /// What follows the IP header, all of it.
+    /// Everything after the IP header.
     pub payload: &'a [u8],
 }
 
-/// Takes the adverts of one virtual router apart.
+/// Decodes the adverts of one virtual router.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     wire: Wire,
@@ -50,11 +50,11 @@ impl Decoder {
         Self { wire, guard }
     }
 
-    /// Takes a packet apart, in the order of RFC 9568, section 7.1. `utc` is the time since 1970,
-    /// which an HMAC's replay protection wants.
+    /// Decodes a packet, with the checks of RFC 9568, section 7.1, in order. `utc` is the time since 1970,
+    /// for the replay protection of HMAC.
     ///
     /// # Errors
-    /// The first thing that is wrong with it. A refused packet changes nothing here.
+    /// The first check that failed. A refused packet changes no state.
     pub fn decode(&mut self, packet: &Packet<'_>, utc: Duration) -> Result<Advert, Refusal> {
         let settings = self.wire.settings();
         check_way(settings, packet)?;
@@ -90,7 +90,7 @@ impl Decoder {
         })
     }
 
-    /// The advert, and the trailer behind it.
+    /// Splits the payload into the advert and the trailer after it.
     fn split<'a>(
         &self,
         header: &Header,
@@ -145,7 +145,7 @@ fn longest_unsigned(ours: Interval) -> Interval {
     Interval::from_centiseconds(longest).unwrap_or(ours)
 }
 
-/// What the IP header must say.
+/// Checks the IP header.
 fn check_way(settings: &Settings, packet: &Packet<'_>) -> Result<(), Refusal> {
     let found = packet.source;
     if found == settings.source {
@@ -267,7 +267,7 @@ fn parse_addresses(bytes: &[u8], source: IpAddr) -> Vec<IpAddr> {
     octets.iter().map(|o| Ipv6Addr::from(*o).into()).collect()
 }
 
-/// keepalived 2.2 drops what is for other addresses, and so do we, unless we have none.
+/// Refuses adverts for other addresses, as keepalived 2.2 does, unless none are configured here.
 fn check_addresses(ours: &[IpAddr], theirs: &[IpAddr]) -> Result<(), Refusal> {
     if ours.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Making adverts.
+//! Encodes adverts.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
 /// The first byte's lower half: there is no other type.
 pub(super) const ADVERTISEMENT: u8 = 1;
 
-/// Makes the adverts of one virtual router.
+/// Encodes the adverts of one virtual router.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     wire: Wire,

@@ -5,10 +5,10 @@
 //! type (1) | key | reserved (2) | seconds (4) | fraction (2) | counter (2) | HMAC (16)
 //! ```
 //!
-//! The HMAC covers a header of its own (family, version, virtual router, zero, source), the advert
-//! with zero for its checksum, and the trailer with zeros for the HMAC. The time is UTC, from a
-//! sender always later than before; a receiver wants it within a window around its own clock and
-//! later than the last one from that sender.
+//! The HMAC covers a pseudo-header (family, version, virtual router, zero, source), the advert with a
+//! checksum of zero, and the trailer with an HMAC of zeros. The time is UTC and increases with each
+//! advert of a sender; a receiver requires it to be within a window around its own clock and later
+//! than the last one of that sender.
 
 use std::{collections::VecDeque, net::IpAddr, num::NonZeroU8, time::Duration};
 
@@ -20,17 +20,17 @@ use super::{Interval, Key, Keys, Refusal, checksum};
 /// Bytes of the trailer.
 pub(super) const LENGTH: usize = 28;
 
-/// Bytes of the HMAC, at the trailer's end.
+/// Bytes of the HMAC, at the end of the trailer.
 const HMAC: usize = 16;
 
 /// HMAC-SHA256 cut to 128 bits.
 const SHA256: u8 = 1;
 
-/// The senders whose last time is remembered. More than two send only when something is wrong.
+/// Number of senders whose last time is kept. More than two send only in a misconfigured network.
 const SENDERS: usize = 4;
 
-/// How far a time may be from the receiver's clock, either way: three intervals, but at least 5 s
-/// (keepalived's default).
+/// Largest difference between the time of an advert and the receiver's clock, in either direction:
+/// three intervals, but at least 5 s (keepalived's default).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window(Duration);
 
@@ -39,7 +39,7 @@ impl Window {
         Self((interval.duration() * 3).max(Duration::from_secs(5)))
     }
 
-    /// Whole seconds: that is what the draft compares.
+    /// Compares whole seconds, as the draft does.
     fn holds(self, time: Stamp, utc: Duration) -> Result<(), Refusal> {
         let late = time.seconds_behind(utc);
         if u64::from(late.unsigned_abs()) > self.0.as_secs() {
@@ -49,7 +49,7 @@ impl Window {
     }
 }
 
-/// What an HMAC covers that does not stand in the advert.
+/// What an HMAC covers besides the advert.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bound {
     pub(super) source: IpAddr,
@@ -65,7 +65,7 @@ struct Stamp(u64);
 impl Stamp {
     fn of(utc: Duration) -> Self {
         let fraction = (u64::from(utc.subsec_nanos()) << 16) / 1_000_000_000;
-        // The seconds wrap in 2106, and comparing bears it.
+        // The seconds wrap in 2106, which serial number arithmetic allows.
         Self(utc.as_secs() << 32 | fraction << 16)
     }
 
@@ -103,7 +103,7 @@ impl Signer {
         }
     }
 
-    /// Puts the trailer behind an advert, whose checksum does not matter.
+    /// Appends the trailer to an advert, whose checksum is not covered.
     pub(super) fn sign(&mut self, advert: &mut Vec<u8>, bound: Bound, utc: Duration) {
         let stamp = self.stamp(utc);
         self.last = Some(stamp);
@@ -113,8 +113,8 @@ impl Signer {
         advert.extend(&hmac[..HMAC]);
     }
 
-    /// The clock, or one more than the last when the clock has not gone on. A clock that was put
-    /// back by more than receivers accept restarts the count: they have then forgotten the later times.
+    /// Returns the time, or one more than the last if the clock has not advanced. After a clock was set
+    /// back by more than the window, times start again: receivers no longer compare them with later ones.
     fn stamp(&self, utc: Duration) -> Stamp {
         let clock = Stamp::of(utc);
         match self.last {
@@ -126,14 +126,14 @@ impl Signer {
     }
 }
 
-/// Checks the trailers of others' adverts, and takes each once.
+/// Verifies the trailers of received adverts, and accepts each once.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     keys: Keys,
     window: Window,
     /// When this guard started, since 1970: it does not know what was received before.
     started: Duration,
-    /// The last time of each sender, the latest sender last.
+    /// The last time of each sender, the most recent sender last.
     heard: VecDeque<(IpAddr, Stamp)>,
 }
 
@@ -147,8 +147,8 @@ impl Guard {
         }
     }
 
-    /// Checks an advert with its trailer, which is the last 28 bytes. Does not yet count it as
-    /// taken: that is [`Guard::take`], once all else about the advert is right.
+    /// Verifies an advert with its trailer, which is the last 28 bytes. Does not yet record it: that is
+    /// [`Guard::take`], once the rest of the advert is valid.
     ///
     /// A `goodbye` that the process before this one may have received is refused as a replay: for
     /// one window after the start, as the sender's clock may be ahead by as much. The peer's silence
@@ -169,7 +169,7 @@ impl Guard {
             return Err(Refusal::Trailer);
         }
         let stamp = Stamp(u64::from_be_bytes(time));
-        // Before the HMAC, so that a flood of old adverts is cheap to refuse.
+        // Before the HMAC is computed, so that a flood of old adverts is cheap to refuse.
         self.window.holds(stamp, utc)?;
         let key = self.keys.find(key).ok_or(Refusal::Key { id: key })?;
         mac(key, covered, bound)
@@ -181,7 +181,7 @@ impl Guard {
         let source = bound.source;
         let last = self.heard.iter().find(|(sender, _)| *sender == source);
         match last {
-            // A time outside the window orders nothing that the window would let in.
+            // A last time outside the window cannot be compared with times inside it.
             Some((_, last)) if self.window.holds(*last, utc).is_ok() && !stamp.is_after(*last) => {
                 Err(Refusal::Replayed)
             }
@@ -189,7 +189,7 @@ impl Guard {
         }
     }
 
-    /// From now on, this one and those before it are replays.
+    /// Records an accepted advert: it and those before it are replays from now on.
     pub(super) fn take(&mut self, fresh: Fresh) {
         self.heard.retain(|(sender, _)| *sender != fresh.source);
         if self.heard.len() == SENDERS {
@@ -199,14 +199,14 @@ impl Guard {
     }
 }
 
-/// A trailer that is right and new.
+/// A valid trailer that was not seen before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fresh {
     source: IpAddr,
     stamp: Stamp,
 }
 
-/// The HMAC of an advert and its trailer up to where the HMAC stands.
+/// Computes the HMAC of an advert and its trailer up to the HMAC itself.
 fn mac(key: &Key, covered: &[u8], bound: Bound) -> Hmac<Sha256> {
     let mut header = [0; 20];
     header[1] = bound.version;

@@ -2,19 +2,19 @@
 
 use std::{collections::VecDeque, fmt, num::NonZeroU8, ops::RangeInclusive};
 
-/// A key with its number: both ends have the same.
+/// A key with its number, the same on both hosts.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Key {
     id: NonZeroU8,
-    /// With zeros behind, which is what HMAC makes of a key up to the block of its hash.
+    /// Padded with zeros to the block size of the hash, as HMAC does.
     secret: [u8; 64],
 }
 
 impl Key {
-    /// The lengths that a key may have, in bytes.
+    /// Valid lengths of a key, in bytes.
     pub const LENGTH: RangeInclusive<usize> = 32..=64;
 
-    /// `None` when the secret is shorter than 32 bytes or longer than 64.
+    /// Returns `None` if the secret is shorter than 32 bytes or longer than 64.
     #[must_use]
     pub fn new(id: NonZeroU8, secret: &[u8]) -> Option<Self> {
         Self::LENGTH.contains(&secret.len()).then(|| {
@@ -28,7 +28,7 @@ impl Key {
         &self.secret
     }
 
-    /// The number that a trailer names it by.
+    /// Returns the number of the key, which trailers carry.
     #[must_use]
     pub fn id(&self) -> NonZeroU8 {
         self.id
@@ -41,7 +41,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The keys of a virtual router: the first signs, all are taken.
+/// The keys of a virtual router: the first one signs, all of them verify.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Keys {
     first: Key,
@@ -87,12 +87,12 @@ impl Keys {
         }
     }
 
-    /// The one that signs.
+    /// Returns the key that signs.
     pub(super) fn first(&self) -> &Key {
         &self.first
     }
 
-    /// The one of this number.
+    /// Returns the key with this number.
     pub(super) fn find(&self, id: u8) -> Option<&Key> {
         self.iter().find(|key| key.id.get() == id)
     }
@@ -102,12 +102,12 @@ impl Keys {
     }
 }
 
-/// Why a text holds no keys.
+/// Why a key file is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BadKeys {
-    /// There is no line in it.
+    /// It has no line.
     None,
-    /// This line is no key.
+    /// A line is not a key.
     Line {
         /// Counted from 1.
         line: usize,

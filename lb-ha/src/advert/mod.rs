@@ -1,10 +1,9 @@
 //! VRRP adverts on the wire: version 2 (RFC 3768) and version 3 (RFC 9568, and RFC 5798 before
 //! it), as keepalived speaks them.
 //!
-//! [`Settings`] say what the virtual router is, [`Wire`] is settings that fit together, an
-//! [`Encoder`] makes the bytes of its adverts, and a [`Decoder`] makes an [`Advert`] or a
-//! [`Refusal`] of whatever came in. Both keep the little state that HMAC's replay protection needs
-//! and are told the time.
+//! [`Settings`] describe the virtual router, [`Wire`] holds settings that are consistent, an
+//! [`Encoder`] encodes its adverts, and a [`Decoder`] turns a received packet into an [`Advert`] or a
+//! [`Refusal`]. Both keep the state that the replay protection of HMAC needs; the time is an argument.
 
 mod authentication;
 mod checksum;
@@ -32,39 +31,38 @@ pub use self::{
     wire::{Cast, Misfit, Senders, Settings, Version, Wire},
 };
 
-/// IP's number of the protocol.
+/// The IP protocol number of VRRP.
 pub const PROTOCOL: u8 = 112;
 
-/// The time to live, or hop limit, that adverts are sent with, and must still have in multicast:
-/// what has it has crossed no router (RFC 9568, section 5.1.1.3).
+/// The TTL, or hop limit, that adverts are sent with and must still have in multicast: such a packet
+/// has crossed no router (RFC 9568, section 5.1.1.3).
 pub const TTL: u8 = 255;
 
-/// The type of service, or traffic class, that adverts are sent with: network control, as
-/// keepalived has it.
+/// The type of service, or traffic class, that adverts are sent with: network control, as in
+/// keepalived.
 pub const TYPE_OF_SERVICE: u8 = 0xc0;
 
-/// What an advert says, once everything about it has been found right. It is of our own virtual
-/// router.
+/// The content of a valid advert of this virtual router.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Advert {
-    /// How much the sender wants to be active; 0 says that it stops.
+    /// Priority of the sender; 0 is a goodbye.
     pub priority: Priority,
     /// From one of the sender's adverts to the next; of an advert without an HMAC at most ten times
     /// our own interval, or a second where that is more.
     pub interval: Interval,
-    /// The addresses that the sender looks after, all of one family. Where we have any ourselves,
-    /// they are the same, in any order.
+    /// The addresses of the virtual router, all of one family. Where this host has any configured, they
+    /// are the same, in any order.
     pub addresses: Vec<IpAddr>,
 }
 
-/// How much a router wants to be active: the highest is.
+/// The priority of a router: the one with the highest is active.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Priority(u8);
 
 impl Priority {
-    /// What an active router says when it stops: the next one need not wait until it is missed.
+    /// The goodbye of an active router: the next one need not wait for the detection time.
     pub const GOODBYE: Self = Self(0);
-    /// What a router says whose own address the virtual one is.
+    /// The priority of a router that owns the virtual address.
     pub const OWNER: Self = Self(255);
 
     /// Any byte is a priority.
@@ -73,13 +71,13 @@ impl Priority {
         Self(priority)
     }
 
-    /// The byte.
+    /// Returns the byte of the wire.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
     }
 
-    /// Whether the sender stops.
+    /// Whether it is a goodbye.
     #[must_use]
     pub const fn is_goodbye(self) -> bool {
         self.0 == 0
@@ -92,7 +90,7 @@ impl fmt::Display for Priority {
     }
 }
 
-/// From one advert to the next: 1 to 65,535 centiseconds. What a version can carry is less.
+/// The interval between adverts: 1 to 65,535 centiseconds. Each version of VRRP carries less.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Interval(NonZeroU16);
 
@@ -111,13 +109,13 @@ impl Interval {
         whole.then(|| Self::from_centiseconds(centiseconds))?
     }
 
-    /// In hundredths of a second.
+    /// Returns the interval in hundredths of a second.
     #[must_use]
     pub const fn centiseconds(self) -> u16 {
         self.0.get()
     }
 
-    /// As a duration.
+    /// Returns the interval as a duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         Duration::from_millis(u64::from(self.0.get()) * 10)

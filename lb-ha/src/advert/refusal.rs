@@ -1,4 +1,4 @@
-//! Why a packet is no advert for us.
+//! Why a packet is refused.
 
 use std::{fmt, net::IpAddr, num::NonZeroU8};
 
@@ -7,16 +7,16 @@ use super::{Cast, Interval, TTL, Version};
 /// Why a packet was refused: a sentence for the log, and a word for the metric's label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
-    /// The IPv4 header is not one, or not of a whole VRRP packet.
+    /// The IPv4 header is invalid, or not that of a complete VRRP packet.
     IpHeader,
-    /// It comes from our own address: our multicast come back, or somebody who pretends to be us.
+    /// Its source is this host: looped multicast, or a forged source.
     Own,
-    /// It comes from somebody else than our peer.
+    /// Its source is not the peer.
     Source {
         /// Who sent it.
         found: IpAddr,
     },
-    /// It was sent to one where we expect multicast, or the other way round.
+    /// It is unicast where multicast is expected, or the reverse.
     Destination {
         /// Where it was sent to.
         found: IpAddr,
@@ -40,7 +40,7 @@ pub enum Refusal {
         /// Ours.
         expected: Version,
     },
-    /// It is no advert, and there is nothing else in VRRP.
+    /// Its type is not that of an advert, the only one in VRRP.
     Type {
         /// Its type.
         found: u8,
@@ -54,10 +54,10 @@ pub enum Refusal {
     },
     /// Its checksum is wrong.
     Checksum {
-        /// It would be right by the other rule for the pseudo-header.
+        /// It is valid by the other rule for the pseudo-header.
         other_rule: bool,
     },
-    /// It is of another virtual router, which is none of our business.
+    /// It is of another virtual router.
     RouterId {
         /// Its virtual router.
         found: u8,
@@ -73,20 +73,20 @@ pub enum Refusal {
     },
     /// Its password is another.
     Password,
-    /// It has no HMAC, and we want one.
+    /// It has no HMAC, and a key is configured here.
     Unsigned,
-    /// It has an HMAC, and we have no key.
+    /// It has an HMAC, and no key is configured here.
     Signed,
-    /// Its trailer is not what we know.
+    /// Its trailer has an unknown format.
     Trailer,
-    /// Its trailer names a key that we do not have.
+    /// Its trailer names an unknown key.
     Key {
         /// The key's number.
         id: u8,
     },
     /// Its HMAC is wrong: another key, or a forgery.
     Hmac,
-    /// Its time is too far from ours.
+    /// Its time is too far from this host's clock.
     Stale {
         /// Seconds that it is behind our clock; less than 0: before it.
         late: i32,
@@ -94,7 +94,7 @@ pub enum Refusal {
     /// It was received before, or a later one was; or it is a goodbye that this host may have received
     /// before it restarted.
     Replayed,
-    /// Its interval is none, or in version 2 not ours.
+    /// Its interval is zero, or in version 2 another than this host's.
     Interval {
         /// Its interval, `None`: it says 0.
         found: Option<Interval>,
@@ -142,7 +142,7 @@ impl Refusal {
         "addresses",
     ];
 
-    /// One word, for the label `reason` of a metric.
+    /// Returns one word: the label `reason` of the metric.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -171,7 +171,7 @@ impl Refusal {
         }
     }
 
-    /// Whether this is everyday on a link with several virtual routers, and nothing to log.
+    /// Whether this is normal on a network with several virtual routers, and not worth a log line.
     #[must_use]
     pub fn is_everyday(&self) -> bool {
         matches!(self, Self::Own | Self::RouterId { .. })

@@ -1,4 +1,4 @@
-//! What a virtual router is: the settings that its adverts are made of and measured by.
+//! The settings of a virtual router, by which its adverts are encoded and checked.
 
 use std::{
     fmt,
@@ -8,32 +8,32 @@ use std::{
 
 use super::{Authentication, Interval, checksum::Pseudo};
 
-/// What a virtual router is; [`Wire::new`] finds out whether it fits together.
+/// The settings of a virtual router; [`Wire::new`] checks that they are consistent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// The version, the same on both hosts.
     pub version: Version,
     /// The virtual router's number, the same on both hosts.
     pub router_id: NonZeroU8,
-    /// The address that our adverts come from.
+    /// Source address of this host's adverts.
     pub source: IpAddr,
     /// The other host.
     pub peer: IpAddr,
     /// How adverts travel.
     pub cast: Cast,
-    /// Whose adverts are taken.
+    /// Whose adverts are accepted.
     pub senders: Senders,
     /// Whether unicast adverts must have the TTL of 255 that multicast adverts always must have.
     pub check_ttl: bool,
     /// From one of our adverts to the next.
     pub interval: Interval,
-    /// What our adverts carry. Where there are any, those of others must be the same; where there
-    /// are none, addresses are not what moves, and theirs do not matter.
+    /// The addresses that this host's adverts carry. If there are any, received adverts must carry the
+    /// same; if there are none, received addresses are ignored.
     pub addresses: Vec<IpAddr>,
     /// How adverts are authenticated.
     pub authentication: Authentication,
-    /// Whether the checksum of version 3 over IPv4 leaves the pseudo-header out: RFC 9568's rule,
-    /// where keepalived by default has that of RFC 5798.
+    /// Whether the checksum of version 3 over IPv4 excludes the pseudo-header, as in RFC 9568; keepalived
+    /// includes it by default, as in RFC 5798.
     pub checksum_without_pseudo_header: bool,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for Version {
 pub enum Cast {
     /// To the peer.
     Unicast,
-    /// To everybody on the link.
+    /// To all VRRP routers of the network.
     Multicast,
 }
 
@@ -81,24 +81,24 @@ impl fmt::Display for Cast {
     }
 }
 
-/// Whose adverts are taken.
+/// Whose adverts are accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Senders {
-    /// The peer's only.
+    /// Those of the peer only.
     Peer,
-    /// Anybody's, as keepalived has it by default.
+    /// Those of any sender, keepalived's default.
     Anybody,
 }
 
-/// Settings that fit together: every advert of theirs can be made.
+/// Consistent settings: every advert can be encoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Wire(Settings);
 
 impl Wire {
-    /// Takes settings that fit together.
+    /// Checks that settings are consistent.
     ///
     /// # Errors
-    /// The first thing about them that the wire cannot carry.
+    /// The first setting that an advert cannot carry.
     pub fn new(settings: Settings) -> Result<Self, Misfit> {
         let family = settings.source.is_ipv4();
         let addresses = &settings.addresses;
@@ -131,7 +131,7 @@ impl Wire {
         &self.0
     }
 
-    /// Where our adverts go.
+    /// Returns the destination of this host's adverts.
     #[must_use]
     pub fn destination(&self) -> IpAddr {
         match (self.0.cast, self.0.source) {
@@ -181,7 +181,7 @@ pub(super) fn version_2_seconds(interval: Interval) -> Option<u8> {
     whole.then(|| u8::try_from(centiseconds / 100).ok())?
 }
 
-/// What about settings the wire cannot carry.
+/// A setting that an advert cannot carry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Misfit {
     /// An address is not of the source's family.

@@ -1,4 +1,4 @@
-//! Handing over: requests end here, then the other host takes the address.
+//! The hand-over: requests end on this host, then the peer takes the address.
 //!
 //! ```text
 //! active                                   standby
@@ -18,39 +18,39 @@ use crate::{
     vrrp::{Cause, State},
 };
 
-/// How long the other host may take to have the address: an Elastic IP takes 5 to 6 seconds on AWS.
+/// Time that the peer has to take the address: an Elastic IP takes 5 to 6 seconds on AWS.
 const TAKING: Duration = Duration::from_secs(15);
-/// How long packets may still come here after the EC2 API has said that the address is the other
-/// host's: they lag behind what it says.
+/// Time for which packets may still arrive at this host after the EC2 API has confirmed the address
+/// for the peer.
 const ARRIVING: Duration = Duration::from_secs(1);
-/// How often the active host is asked, as long as it does not answer.
+/// Interval at which the active host is asked until it answers.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long the other host may take over the time that requests have, when it was asked.
+/// Time that the asked host has to hand over, in addition to the time for requests.
 const ASKING: Duration = Duration::from_secs(5);
 
 /// Why a host hands over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
-    /// The operator said so.
+    /// The operator ordered it.
     Operator,
     /// The agent is about to end.
     Stop,
-    /// The other host asked: it has the higher priority.
+    /// The peer asked: it has the higher priority.
     Asked,
 }
 
-/// Why a hand-over did not come about.
+/// Why a hand-over failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
     /// This host is not active.
     NotActive,
-    /// One is under way.
+    /// Another one is in progress.
     UnderWay,
-    /// The other host cannot be heard over the link.
+    /// The peer is not heard over the link.
     NoPeer,
-    /// The other host says that it cannot take over.
+    /// The peer is not ready to take over.
     PeerNotReady,
-    /// The other host has not got the address in time; it goes on trying.
+    /// The peer took over and did not get the address in time; it goes on trying.
     NotTaken,
     /// The agent stops.
     Stopping,
@@ -73,12 +73,12 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// A hand-over that is under way.
+/// A hand-over in progress.
 #[derive(Clone, Debug)]
 pub(super) enum HandOver {
     /// Active: requests end.
     Ending { until: Time, reason: Reason },
-    /// No longer active: the other host takes the address, or has just `taken` it.
+    /// No longer active: the peer takes the address, or has just `taken` it.
     Giving {
         until: Time,
         reason: Reason,
@@ -86,7 +86,7 @@ pub(super) enum HandOver {
     },
     /// Standby: asked the active host.
     Asking { until: Time, again: Time },
-    /// Standby: asked in vain. It takes over by its priority now.
+    /// Standby: the active host refused. This host takes over by its priority.
     Refused,
 }
 
@@ -100,7 +100,8 @@ pub(super) struct Claims {
     /// This host gave way on a command, to a peer of this priority: it does not take over from it by
     /// priority, unless that falls.
     pub(super) gave_way: Option<u8>,
-    /// Since when the hosts do not hear each other over the link: before that the role is asked for.
+    /// Since when the hosts do not hear each other over the link. The role is asked for until that has
+    /// lasted too long.
     pub(super) apart_since: Time,
 }
 
@@ -125,7 +126,7 @@ impl HandOver {
     }
 }
 
-/// Later than anything.
+/// Later than any deadline.
 const FAR: Time = Time::after_start(Duration::MAX);
 
 impl Host {
@@ -139,7 +140,7 @@ impl Host {
 
     fn begin_hand_over(&mut self, now: Time, reason: Reason) -> Result<(), Refusal> {
         match &mut self.handover {
-            // Asked by the other host, and then told by the operator: the answer is the operator's.
+            // Asked by the peer first and ordered by the operator then: the operator gets the outcome.
             Some(
                 HandOver::Ending { reason: before, .. } | HandOver::Giving { reason: before, .. },
             ) => {
@@ -170,7 +171,7 @@ impl Host {
         self.hand_over(now, Reason::Asked);
     }
 
-    /// No request is under way any more.
+    /// No request is in flight any more.
     pub(super) fn quiet(&mut self, now: Time) {
         if let Some(HandOver::Ending { reason, .. }) = self.handover {
             self.give(now, reason);
@@ -179,7 +180,7 @@ impl Host {
 
     fn give(&mut self, now: Time, reason: Reason) {
         if self.peer.beat(now, self.detection()).is_none() {
-            // It fell silent meanwhile: nobody would take over.
+            // The peer fell silent: no host would take over.
             self.end_hand_over(Err(Refusal::NoPeer));
             return;
         }
@@ -193,7 +194,7 @@ impl Host {
         self.claims.gave_way = beat
             .filter(|_| reason != Reason::Asked)
             .map(|beat| beat.priority);
-        // Before the goodbye: the other host is to know that it is a hand-over.
+        // Before the goodbye, so that the peer recognises a hand-over.
         self.actions.push(Action::Say(Word::TakeOver));
         self.route(now, |router, out| {
             router.resign(now, Cause::HandOver, out);
@@ -206,7 +207,7 @@ impl Host {
             return;
         }
         if self.router.state() == State::Backup && self.may_take(now) {
-            // It may be giving the role back before it had the address.
+            // The peer may give the role back before it had the address.
             self.end_hand_over(Err(Refusal::NotTaken));
             self.handover = None;
             self.route(now, |router, out| router.take(now, out));
@@ -215,7 +216,7 @@ impl Host {
         }
     }
 
-    /// The other host cannot take over: this one goes on.
+    /// The peer cannot take over: this host stays active.
     pub(super) fn declined(&mut self, now: Time) {
         match self.handover {
             Some(HandOver::Giving { reason, .. }) => {
@@ -230,7 +231,7 @@ impl Host {
         }
     }
 
-    /// A master with a lower priority is asked to hand over, rather than overridden.
+    /// Asks a master with a lower priority to hand over, in place of overriding it.
     pub(super) fn consider_asking(&mut self, now: Time, beat: Heartbeat) {
         let lower = beat.priority < self.router.priority();
         if !lower || !self.would_ask(now) || self.handover.is_some() {
@@ -247,14 +248,14 @@ impl Host {
         self.actions.push(Action::Say(Word::Ask));
     }
 
-    /// The link is gone, and the question with it: it is asked again when the link is back.
+    /// Withdraws the request for the role when the link goes down: it is repeated when the link is back.
     pub(super) fn forget_question(&mut self) {
         if let Some(HandOver::Asking { .. }) = self.handover {
             self.handover = None;
         }
     }
 
-    /// Whether a master that is heard over the link would be asked for its role.
+    /// Whether this host would ask a master that it hears over the link for the role.
     fn would_ask(&self, now: Time) -> bool {
         self.settings.vrrp.preempt
             && self.router.state() == State::Backup
@@ -264,8 +265,8 @@ impl Host {
             && self.peer.both_hear(now, self.detection())
     }
 
-    /// Whether the router is to leave a master with a lower priority alone: it is asked, or will be
-    /// when the link is there. After a start adverts are heard before there is a link.
+    /// Whether the router must not override a master with a lower priority, because this host asks it
+    /// over the link or will when the link is up. After a start, adverts are heard before there is a link.
     pub(super) fn prefers_to_ask(&self, now: Time) -> bool {
         let in_vain = matches!(self.handover, Some(HandOver::Refused));
         let can_ask = now.since(self.claims.apart_since) < SYNC_LIMIT;
@@ -280,7 +281,7 @@ impl Host {
             self.claims.ask_from = None;
         }
         match self.handover {
-            // Nobody is there any more who would take over.
+            // The peer is lost, and no other host would take over.
             Some(HandOver::Ending { .. }) if self.peer.beat(now, self.detection()).is_none() => {
                 self.end_hand_over(Err(Refusal::NoPeer));
             }
@@ -321,7 +322,7 @@ impl Host {
         }
     }
 
-    /// Whether this host has given its role away to end: it must not take the address with it.
+    /// Whether this host has handed its role over to end: it must not take the role again.
     pub(super) fn leaves(&self) -> bool {
         let handover = self.handover.as_ref();
         let gives = handover.is_some_and(|handover| {
@@ -336,7 +337,7 @@ impl Host {
         gives || self.claims.has_left
     }
 
-    /// This host's state changed while something was handed over.
+    /// Ends a hand-over that a change of this host's state has overtaken.
     pub(super) fn role_changed_in_hand_over(&mut self, state: State, cause: Cause) {
         match (&self.handover, state) {
             (Some(HandOver::Ending { .. }), State::Backup | State::Fault)
@@ -362,8 +363,8 @@ impl Host {
             return;
         };
         self.handover = None;
-        // What still arrives at a host that ends would be refused: it is left without an answer, and
-        // tried again where the address is now.
+        // New connections to a host that ends would be refused: their first packets are dropped, and
+        // clients retransmit them to the host that has the address.
         self.claims.has_left = reason == Reason::Stop && outcome.is_ok();
         if !self.claims.has_left {
             self.actions.push(Action::Hold(false));

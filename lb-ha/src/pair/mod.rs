@@ -1,17 +1,17 @@
-//! One host of the pair: everything that decides whether it is active, and where the address
-//! belongs.
+//! The pair state machine of one host: decides whether the host is active, and which host has the
+//! address.
 //!
-//! It joins the virtual router (`vrrp`), the keeper of the Elastic IP (`elastic`), what is known of
-//! the other host (`peer`), handing over (`handover`) and stepping back (`yielding`).
+//! It combines the virtual router (`vrrp`), the reconciler of the Elastic IP (`elastic`), the state of
+//! the peer (`peer`), the hand-over (`handover`) and stepping back (`yielding`).
 //!
 //! The rules, in short:
 //!
-//! - The other host is heard by adverts and by heartbeats over the link; either is enough.
-//! - Whoever becomes master takes the address, and looks after it while it is master.
-//! - A master that finds the address elsewhere takes it back while it hears the other host as a
-//!   backup. When it hears nobody, the other host took over because it heard nobody either: the
-//!   owner of the address decides, and this host steps back.
-//! - Where there is a link, a planned change is handed over: first requests end, then the address
+//! - The peer is heard by adverts and by heartbeats over the link; either is enough.
+//! - A host that becomes master takes the address, and reconciles its owner while it is master.
+//! - A master that finds the address elsewhere takes it back while it hears the peer as a backup.
+//!   When it does not hear the peer, the peer took over because it heard nothing either: the owner
+//!   of the address decides, and this host steps back.
+//! - Where there is a link, a planned change is a hand-over: first requests end, then the address
 //!   moves.
 
 mod address;
@@ -40,18 +40,18 @@ use crate::{
     vrrp::{Cause, Heard, Output, Permissions, Router, State},
 };
 
-/// How long a host that starts waits for its backends to be checked before it takes over from
-/// nobody all the same.
+/// Longest time that a host waits after its start for its backends to be checked, before it becomes
+/// active where no master is heard.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// How long it waits for the flows of the other host, and for a link by which to ask for the role,
-/// before it takes over from it all the same.
+/// Longest time that a host waits for the flows of the peer, and for a link to ask for the role,
+/// before it takes over by its priority.
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
-/// How long after the other host fell silent the address is watched most closely, and then closely.
+/// Time after the peer fell silent in which the owner of the address is polled most often.
 const ALERT_SPAN: Duration = Duration::from_secs(60);
-/// How long a master that hears nobody may be without a confirmation that the address is its own.
+/// Longest time without a confirmation of the address for a master that does not hear the peer.
 const LEASE: Duration = Duration::from_secs(3);
-/// The same once the silence is old, and while the other host is heard as a master. Longer, so that
-/// an outage of the EC2 API that is soon over changes no role.
+/// The same once the silence is old, and while the peer is heard as a master. Longer, so that a short
+/// outage of the EC2 API changes no role.
 const LONG_LEASE: Duration = Duration::from_secs(30);
 
 /// When this host sends heartbeats over the link.
@@ -63,7 +63,7 @@ struct Heartbeats {
     last: Option<Heartbeat>,
 }
 
-/// One host.
+/// The state machine of one host.
 #[derive(Clone, Debug)]
 pub struct Host {
     settings: Settings,
@@ -74,9 +74,9 @@ pub struct Host {
     handover: Option<HandOver>,
     claims: Claims,
     yielding: Option<Yield>,
-    /// Number of times in a row that this host has stepped back.
+    /// Number of times that this host has stepped back since the hosts last heard each other.
     yields: u32,
-    /// The moment of the last step.
+    /// Time of the last step.
     now: Time,
     started: Option<Time>,
     doubt: Doubt,
@@ -89,7 +89,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host that has not started. `now` is the present.
+    /// Returns a host that has not started.
     #[must_use]
     pub fn new(now: Time, settings: Settings) -> Self {
         let permissions = Permissions {
@@ -122,7 +122,7 @@ impl Host {
         }
     }
 
-    /// Takes in what happened, and says what is to be done, in this order.
+    /// Handles an event. Returns the actions to carry out, in order.
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.now = now;
         match event {
@@ -165,7 +165,7 @@ impl Host {
         std::mem::take(&mut self.actions)
     }
 
-    /// When [`Event::Timer`] is due.
+    /// Returns when [`Event::Timer`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         self.started?;
@@ -177,7 +177,7 @@ impl Host {
             handover,
             self.heartbeats.next,
         ];
-        // These mean something once, and stay in the past afterwards.
+        // These fire once, and lie in the past afterwards.
         let once = [
             self.silence_deadline(),
             self.lease_end(),
@@ -189,7 +189,7 @@ impl Host {
         serviced.into_iter().flatten().chain(ahead).min()
     }
 
-    /// How the host is.
+    /// Returns the state for status and metrics.
     #[must_use]
     pub fn view(&self, now: Time) -> View {
         let reconciler = self.reconciler.as_ref();
@@ -224,13 +224,13 @@ impl Host {
 
     fn start(&mut self, now: Time) {
         self.begin(now);
-        // What an agent before this one left on the interface is not ours.
+        // An earlier agent may have left addresses on the interface.
         self.actions.push(Action::Addresses { here: false });
         self.placement.here = false;
         self.route(now, |router, out| router.start(now, out));
     }
 
-    /// Goes on where another process of this host ended: the other host notices nothing but a new link.
+    /// Continues the role of another process of this host: the peer notices only a new session.
     fn resume(&mut self, now: Time, has_address: bool) {
         self.begin(now);
         if let Some(reconciler) = self.reconciler.as_mut().filter(|_| has_address) {
@@ -263,7 +263,7 @@ impl Host {
 
     fn hear(&mut self, now: Time, heard: Heard) {
         if self.router.state() == State::Master && heard.priority != 0 {
-            // Two masters: one of them has just taken the address, or is about to.
+            // Two masters: one has just taken the address, or is about to.
             match &mut self.reconciler {
                 Some(reconciler) => reconciler.look(now),
                 None => self.placement.contested = true,
@@ -323,7 +323,7 @@ impl Host {
         }
     }
 
-    /// Runs the router, and does what it says.
+    /// Runs the router, and carries out its outputs.
     fn route(&mut self, now: Time, run: impl FnOnce(&mut Router, &mut Vec<Output>)) {
         let mut outputs = std::mem::take(&mut self.outputs);
         run(&mut self.router, &mut outputs);
@@ -355,7 +355,7 @@ impl Host {
         self.role_changed_in_hand_over(state, cause);
     }
 
-    /// After every event: what follows from where things stand.
+    /// Runs after every event: derives all actions from the present state.
     fn settle(&mut self, now: Time) {
         self.watch_silence(now);
         self.watch_lease(now);
@@ -374,7 +374,7 @@ impl Host {
         }
     }
 
-    /// Tells the router what it may do.
+    /// Sets the permissions of the router.
     fn allow(&mut self, now: Time) {
         let mut cause = Cause::Silence;
         if self.yielding.is_none() && self.address_seen_here() {
@@ -405,8 +405,8 @@ impl Host {
             && !self.prefers_to_ask(now)
     }
 
-    /// Whether it may become active without loss: backends checked, flows here, and the address can
-    /// be had, as far as the last call says.
+    /// Whether this host may become active without loss: its backends are checked, it has the flows, and
+    /// the last call of the EC2 API succeeded.
     fn is_ready(&self, now: Time) -> bool {
         let both = self.health.checked && self.health.synced;
         let reaches = self
@@ -421,12 +421,12 @@ impl Host {
             .is_some_and(|started| now.since(started) >= span)
     }
 
-    /// How long nothing may be heard before the other host counts as silent.
+    /// Returns the time without a message after which the peer counts as silent.
     fn detection(&self) -> Duration {
         self.router.master_down_interval()
     }
 
-    /// A heartbeat: once an interval, and when something in it changed.
+    /// Sends a heartbeat once an interval, and whenever its content has changed.
     fn beat(&mut self, now: Time) {
         let Some(due) = self.heartbeats.next else {
             return;

@@ -1,21 +1,21 @@
-//! What this host knows of the other one.
+//! What this host has heard from the peer.
 
 use std::{net::IpAddr, time::Duration};
 
 use super::word::Heartbeat;
 use crate::{Time, vrrp::State};
 
-/// The other host, as far as it was heard.
+/// The peer, as far as it was heard.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: IpAddr,
-    /// Whether the link stands.
+    /// Whether the link is up.
     pub(super) linked: bool,
-    /// The last heartbeat, and when it came.
+    /// The last heartbeat, and when it arrived.
     beat: Option<(Time, Heartbeat)>,
-    /// When a VRRP advert last came: the other host was master then.
+    /// When the last advert arrived that was not a goodbye: the peer was master then.
     advert: Option<Time>,
-    /// The last sign of life by any path.
+    /// When the last message arrived, by any path.
     heard: Option<Time>,
 }
 
@@ -35,7 +35,7 @@ impl Peer {
         self.advert = (!goodbye).then_some(now);
     }
 
-    /// Takes in a heartbeat. True when the other host has moved the address since the last one.
+    /// Records a heartbeat. Returns whether the peer has moved the address since the last one.
     pub(super) fn beats(&mut self, now: Time, beat: Heartbeat) -> bool {
         self.heard = Some(now);
         let before = self.beat.replace((now, beat));
@@ -47,31 +47,31 @@ impl Peer {
         self.beat = None;
     }
 
-    /// When it was last heard.
+    /// Returns when the peer was last heard.
     pub(super) fn heard(&self) -> Option<Time> {
         self.heard
     }
 
-    /// Whether it was heard within `span`.
+    /// Whether the peer was heard within `span`.
     pub(super) fn is_heard(&self, now: Time, span: Duration) -> bool {
         self.heard.is_some_and(|heard| now.since(heard) <= span)
     }
 
-    /// The last heartbeat, when the link stands and it is no older than `span`.
+    /// Returns the last heartbeat, if the link is up and it is no older than `span`.
     pub(super) fn beat(&self, now: Time, span: Duration) -> Option<Heartbeat> {
         let (at, beat) = self.beat?;
         (self.linked && now.since(at) <= span).then_some(beat)
     }
 
-    /// Whether it said within `span` that it is master.
+    /// Whether the peer claimed within `span` to be master.
     pub(super) fn is_master(&self, now: Time, span: Duration) -> bool {
         let by_link = self.beat(now, span).map(|beat| beat.state == State::Master);
         let by_advert = self.advert.is_some_and(|advert| now.since(advert) <= span);
-        // The link knows more: it also says when that is over.
+        // The link is preferred: a heartbeat also says when the role has ended.
         by_link.unwrap_or(by_advert)
     }
 
-    /// Whether each of the two hears the other, by the link.
+    /// Whether both hosts hear each other over the link.
     pub(super) fn both_hear(&self, now: Time, span: Duration) -> bool {
         self.beat(now, span).is_some_and(|beat| beat.hears_you)
     }

@@ -1,4 +1,4 @@
-//! What the two agents say to each other over their link about who is active.
+//! The messages that the agents exchange over the link about who is active.
 
 use std::time::Duration;
 
@@ -6,40 +6,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::vrrp::State;
 
-/// What one agent says to the other.
+/// A message of one agent to the other.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Word {
-    /// Said once an advert interval, and at once when something in it changes.
+    /// Sent once an advert interval, and immediately when its content changes.
     Heartbeat(Heartbeat),
     /// The standby asks the active host to hand over.
     Ask,
-    /// The active host hands over: nothing is under way there any more.
+    /// The active host hands over: no request is in flight there.
     TakeOver,
     /// The standby cannot take over.
     Decline,
 }
 
-/// How one host is.
+/// The state of one host.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Heartbeat {
-    /// The state of its router.
+    /// State of its virtual router.
     pub state: State,
-    /// Its priority, 1 to 254, with what is tracked.
+    /// Its priority with the weights of tracked objects, 1 to 254.
     pub priority: u8,
     /// Its advert interval, in milliseconds.
     pub interval_millis: u32,
-    /// Whether it may become active: its backends are checked, it has the flows, nothing is faulty.
+    /// Whether it may become active: its backends are checked, it has the flows, nothing has failed.
     pub ready: bool,
-    /// Whether it heard this host's last heartbeats.
+    /// Whether it receives the heartbeats of the host that this is sent to.
     pub hears_you: bool,
-    /// Whether it has the address and is sure of it.
+    /// Whether it has the address, as the EC2 API has confirmed.
     pub has_address: bool,
-    /// How many times it has moved the address to itself: when that changes, the other one looks.
+    /// Number of times that it moved the address to itself. When it changes, the receiver asks for the
+    /// owner.
     pub moves: u32,
 }
 
 impl Heartbeat {
-    /// Its advert interval.
+    /// Returns its advert interval.
     #[must_use]
     pub fn interval(&self) -> Duration {
         Duration::from_millis(u64::from(self.interval_millis))

@@ -1,4 +1,4 @@
-//! Stepping back: when the two hosts cannot hear each other, the owner of the address decides.
+//! Stepping back: when the hosts cannot hear each other, the owner of the address decides.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use crate::{
     vrrp::{Cause, State},
 };
 
-/// How long a host that stepped back hears a master with a lower priority, by adverts alone, before
-/// it takes over: it does not know whether that master hears it.
+/// Time for which a host that stepped back hears a master with a lower priority, by adverts alone,
+/// before it takes over: it does not know whether that master hears it.
 const HOLD: Duration = Duration::from_secs(30);
-/// The same after it happened again and again.
+/// Upper limit of [`HOLD`], which doubles each time the host steps back again.
 const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
 /// Why a master may no longer have the address.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Doubt {
-    /// When the other host fell silent, while this host was master.
+    /// When the peer fell silent, while this host was master.
     pub(super) silent_since: Option<Time>,
-    /// Since when this host is master and does not hear the other one as a standby.
+    /// When this host, as a master, stopped hearing the peer as a standby.
     pub(super) unpaired_since: Option<Time>,
     /// When the address was first found elsewhere.
     pub(super) disputed: Option<Time>,
 }
 
-/// A host that has stepped back.
+/// The state of a host that has stepped back.
 #[derive(Clone, Debug)]
 pub(super) struct Yield {
     since: Time,
-    /// The other host was heard after that: when it falls silent now, it is gone.
+    /// The peer was heard after that: when it falls silent now, it is lost.
     heard: bool,
     preempt_from: Time,
 }
@@ -50,18 +50,18 @@ impl Yield {
 }
 
 impl Host {
-    /// The address is here, for certain.
+    /// The EC2 API has confirmed the address for this host.
     pub(super) fn address_is_here(&mut self, now: Time) {
         self.doubt.disputed = None;
         if self.router.state() == State::Master {
-            // Said at once: whoever handed over waits for it.
+            // Sent immediately, as a peer that handed over waits for it.
             self.heartbeats.next = self.heartbeats.next.map(|due| due.min(now));
         } else {
             self.yielding = None;
         }
     }
 
-    /// The address was here, and is not any more.
+    /// The EC2 API shows the address elsewhere, although this host had it.
     pub(super) fn address_is_lost(&mut self, now: Time, owner: Owner) {
         if self.router.state() != State::Master {
             return;
@@ -72,8 +72,8 @@ impl Host {
             Owner::Us => {}
             Owner::Nobody => self.reclaim(now),
             Owner::Other => {
-                // Once is a stale answer, or a host that fell silent a moment ago, or two masters
-                // that are about to hear each other.
+                // A single description may be stale, the peer may have fallen silent a moment ago,
+                // or two masters may be about to hear each other.
                 let patience = if both_masters {
                     self.detection() * 2
                 } else {
@@ -89,7 +89,7 @@ impl Host {
         }
     }
 
-    /// When [`Self::watch_silence`] has something to change.
+    /// Returns when [`Self::watch_silence`] has something to change.
     pub(super) fn silence_deadline(&self) -> Option<Time> {
         if self.router.state() != State::Master || self.settings.arbiter == Arbiter::None {
             return None;
@@ -100,14 +100,14 @@ impl Host {
         }
     }
 
-    /// When a master that does not hear the other host as a standby can no longer assume that the
-    /// address is its own. `None`: it hears its standby, or does not have the address.
+    /// Returns when a master that does not hear the peer as a standby can no longer assume that it has
+    /// the address. `None`: it hears its standby, or does not have the address.
     pub(super) fn lease_end(&self) -> Option<Time> {
         let confirmed = self.reconciler.as_ref().and_then(Reconciler::confirmed)?;
         let fresh = (self.doubt.silent_since)
             .filter(|since| self.now.since(*since) < ALERT_SPAN)
             .map(|since| confirmed.max(since) + LEASE);
-        // Without a link a standby is never heard, which says nothing.
+        // Without a link a standby is never heard, so its silence says nothing.
         let old = (self.doubt.unpaired_since)
             .filter(|_| self.settings.link)
             .map(|since| confirmed.max(since) + LONG_LEASE);
@@ -115,7 +115,7 @@ impl Host {
         end.filter(|_| self.has_address())
     }
 
-    /// A master that stops hearing the other host looks at the address more closely.
+    /// Polls the owner of the address more often while a master does not hear the peer.
     pub(super) fn watch_silence(&mut self, now: Time) {
         let master = self.router.state() == State::Master;
         let heard = self.peer.heard();
@@ -152,7 +152,7 @@ impl Host {
         }
     }
 
-    /// Ends the stepping back where it may end.
+    /// Ends the stepping back when the hosts hear each other again.
     pub(super) fn tick_yield(&mut self, now: Time) {
         let both_hear = self.peer.both_hear(now, self.detection());
         let heard = self.peer.heard();
