@@ -1,4 +1,4 @@
-//! Telling the network where an address is now: gratuitous ARP (RFC 5944, 4.6) and unsolicited
+//! Announces an address to the network: gratuitous ARP (RFC 5944, 4.6) and unsolicited
 //! neighbour advertisements (RFC 4861, 7.2.6), as raw Ethernet frames.
 
 use std::{
@@ -14,7 +14,7 @@ use nix::{
 
 use super::super::Error;
 
-/// ARPHRD_ETHER of linux/if_arp.h: only Ethernet has neighbours to tell.
+/// ARPHRD_ETHER of linux/if_arp.h: only Ethernet has neighbours that resolve addresses.
 const ETHERNET: u16 = 1;
 
 type Mac = [u8; 6];
@@ -22,7 +22,7 @@ type Mac = [u8; 6];
 /// Announces addresses on an interface.
 pub(super) struct Announcer {
     interface: String,
-    /// It is kept: closing one waits for every processor of the host, ten milliseconds or more.
+    /// Kept open: closing a packet socket waits for every processor of the host, 10 ms or more.
     mouth: Option<Mouth>,
 }
 
@@ -101,7 +101,7 @@ fn link(interface: &str) -> nix::Result<Option<LinkAddr>> {
     Ok(addresses.find_map(|one| one.address?.as_link_addr().copied()))
 }
 
-/// What the kernel itself would say in an advertisement.
+/// The flags that the kernel itself sets in an advertisement.
 fn is_router(interface: &str) -> bool {
     let path = format!("/proc/sys/net/ipv6/conf/{interface}/forwarding");
     fs::read_to_string(path).is_ok_and(|forwarding| forwarding.trim() == "1")
@@ -109,8 +109,8 @@ fn is_router(interface: &str) -> bool {
 
 const BROADCAST: Mac = [0xff; 6];
 
-/// An ARP request for an address, from that address: everyone who knows it learns the new MAC, and
-/// nobody but its holder would answer.
+/// An ARP request for an address, from that address: hosts with an entry for it learn the new MAC, and
+/// only its holder would answer.
 fn gratuitous_arp(mac: Mac, address: Ipv4Addr) -> [u8; 42] {
     let mut frame = [0; 42];
     let mut rest = &mut frame[..];
@@ -185,7 +185,7 @@ fn checksum(source: Ipv6Addr, message: &[u8; ADVERTISEMENT]) -> u16 {
     !(sum as u16)
 }
 
-/// Writes at the beginning of `rest`, which goes on behind it. The callers' frames have room.
+/// Writes at the beginning of `rest` and advances it. The callers' frames have room.
 fn put(rest: &mut &mut [u8], bytes: &[u8]) {
     let (begin, end) = std::mem::take(rest).split_at_mut(bytes.len());
     begin.copy_from_slice(bytes);

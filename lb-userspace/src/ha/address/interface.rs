@@ -19,7 +19,7 @@ pub(super) const MARK: u8 = b'l';
 /// A lifetime without end (linux/if_addr.h).
 const FOR_EVER: u32 = u32::MAX;
 
-/// The interface whose addresses come and go.
+/// The interface whose addresses are managed.
 pub(super) struct Interface {
     name: String,
     kernel: Rtnetlink,
@@ -49,7 +49,7 @@ impl Interface {
         })
     }
 
-    /// The addresses that it has now.
+    /// Returns its present addresses.
     pub(super) fn addresses(&mut self) -> Result<Vec<Seen>, Error> {
         let index = self.index()?;
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
@@ -68,7 +68,7 @@ impl Interface {
         Ok(seen.collect())
     }
 
-    /// Puts an address on it.
+    /// Adds an address.
     pub(super) fn add(&mut self, address: InterfaceAddress) -> Result<(), Error> {
         let message = RouteNetlinkMessage::NewAddress(self.described(address)?);
         match self.kernel.change(message, NLM_F_CREATE | NLM_F_EXCL) {
@@ -78,7 +78,7 @@ impl Interface {
         }
     }
 
-    /// Takes an address off it. The other addresses of its network stay, whichever came first.
+    /// Removes an address. The other addresses of its network stay, whichever was added first.
     pub(super) fn remove(&mut self, address: InterfaceAddress) -> Result<(), Error> {
         self.keep_secondaries(address);
         let message = RouteNetlinkMessage::DelAddress(self.bare(address)?);
@@ -124,9 +124,9 @@ impl Interface {
         Ok(message)
     }
 
-    /// The kernel takes the later IPv4 addresses of a network off together with its first one,
-    /// unless it is told to promote them. The first may well be ours: the host's own address is
-    /// the later one after it was renewed.
+    /// The kernel removes the later IPv4 addresses of a network together with its first one, unless
+    /// `promote_secondaries` is set. The first may be a moving one: the host's own address is a later one
+    /// after it was renewed.
     fn keep_secondaries(&self, address: InterfaceAddress) {
         if address.address.is_ipv6() {
             return;

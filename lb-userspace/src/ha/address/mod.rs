@@ -1,9 +1,9 @@
 //! Addresses that move between the hosts, on this host's interface.
 //!
-//! [`Addresses`] is told what is wanted and keeps the interface that way: an address that somebody
-//! takes off comes back while it is wanted here, and one that somebody puts on is taken off while
-//! it is not. `reconcile` says what is to be changed, `interface` changes it, `announce` tells the
-//! neighbours, `task` is the task that does all of it.
+//! [`Addresses`] keeps the interface in the wanted state: an address that another program removes is
+//! added again while it is wanted here, and one that it adds is removed while it is not. `reconcile`
+//! computes the changes, `interface` makes them, `announce` informs the neighbours, and `task` runs
+//! all of it.
 
 mod announce;
 mod interface;
@@ -19,8 +19,8 @@ pub use self::reconcile::Want;
 use super::Error;
 use crate::config::InterfaceAddress;
 
-/// The addresses that move, and the task that keeps them where they are wanted. Dropping it ends
-/// the task and leaves the interface as it is.
+/// The moving addresses, and the task that reconciles them. Dropping it ends the task and leaves the
+/// interface as it is.
 #[derive(Debug)]
 pub struct Addresses {
     orders: watch::Sender<Wanted>,
@@ -28,41 +28,41 @@ pub struct Addresses {
     task: JoinHandle<()>,
 }
 
-/// What is wanted, and how many times that was said before.
+/// The wanted state, and the number of times that it was set before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Wanted {
     want: Want,
     turn: u64,
 }
 
-/// How the addresses are, and what was done for them since the start.
+/// The state of the addresses, and the changes since the start.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AddressesView {
     /// The interface.
     pub interface: String,
     /// The addresses that move, each with whether it is on the interface.
     pub addresses: Vec<(InterfaceAddress, bool)>,
-    /// What is wanted of them.
+    /// The wanted state.
     pub want: Want,
-    /// Since when the interface is as it is wanted; `None` while it is not.
+    /// Since when the interface is in the wanted state; `None` while it is not.
     pub since: Option<SystemTime>,
-    /// Why the interface is not as it is wanted, or the neighbours were not told, as a sentence. It
-    /// is tried again.
+    /// Why the interface is not in the wanted state, or the announcement failed, as a sentence. Both are
+    /// retried.
     pub problem: Option<String>,
-    /// Addresses put on the interface.
+    /// Number of addresses added to the interface.
     pub added: u64,
-    /// Addresses taken off it.
+    /// Number of addresses removed from it.
     pub removed: u64,
-    /// Of those, the ones that somebody else had changed meanwhile.
+    /// Of those, changes that undid one of another program.
     pub repaired: u64,
     /// Gratuitous ARPs and unsolicited neighbour advertisements sent.
     pub announced: u64,
-    /// The order that it reflects.
+    /// The number of the wanted state that it reflects.
     turn: u64,
 }
 
 impl AddressesView {
-    /// Before the interface was looked at.
+    /// Returns the state before the interface was read.
     pub(crate) fn unseen(interface: &str, moving: &[InterfaceAddress]) -> Self {
         Self {
             interface: interface.to_owned(),
@@ -86,12 +86,12 @@ impl AddressesView {
 }
 
 impl Addresses {
-    /// Looks after these addresses of an interface. Where they are not wanted here, what an earlier
-    /// agent left is taken off before this returns, as far as that can be done. Must be called within
-    /// a tokio runtime, in the network namespace of the interface.
+    /// Starts to reconcile these addresses of an interface. Where they are not wanted here, those that an
+    /// earlier agent left are removed before this returns, if possible. Must be called within a tokio
+    /// runtime, in the network namespace of the interface.
     ///
     /// # Errors
-    /// There is no such interface, or the kernel lets this process have no news of it.
+    /// There is no such interface, or this process may not subscribe to its changes.
     pub fn start(
         interface: &str,
         addresses: Vec<InterfaceAddress>,
@@ -104,23 +104,23 @@ impl Addresses {
         Ok(Self { orders, view, task })
     }
 
-    /// Says what is wanted; returns at once.
+    /// Sets the wanted state, and does not wait.
     pub fn want(&self, want: Want) {
         self.order(want);
     }
 
-    /// Wants the addresses here, and waits until they are, and the neighbours were told.
+    /// Wants the addresses here, and waits until they are added and announced.
     ///
     /// # Errors
-    /// Why they are not yet; it is tried again and again until something else is wanted.
+    /// Why that failed; it is retried until another state is wanted.
     pub async fn hold(&self) -> Result<(), Error> {
         self.reach(Want::Held).await
     }
 
-    /// Wants the addresses gone from here, and waits until they are.
+    /// Wants the addresses removed, and waits until they are.
     ///
     /// # Errors
-    /// Why they are not yet; it is tried again and again until something else is wanted.
+    /// Why that failed; it is retried until another state is wanted.
     pub async fn release(&self) -> Result<(), Error> {
         self.reach(Want::Released).await
     }
@@ -131,13 +131,13 @@ impl Addresses {
         self.view.borrow().held()
     }
 
-    /// How the addresses are.
+    /// Returns the state of the addresses.
     #[must_use]
     pub fn view(&self) -> AddressesView {
         self.view.borrow().clone()
     }
 
-    /// The same, to wait for changes.
+    /// Returns a receiver of the state, to wait for changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<AddressesView> {
         self.view.clone()

@@ -1,8 +1,8 @@
-//! What is to be added to an interface and taken off it: pure.
+//! Computes the addresses to add to an interface and to remove from it: pure.
 
 use crate::config::InterfaceAddress;
 
-/// What is wanted of the addresses.
+/// The wanted state of the addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Want {
     /// They are on this host's interface.
@@ -16,7 +16,7 @@ pub enum Want {
 pub(super) struct Seen {
     /// The address and its network.
     pub(super) address: InterfaceAddress,
-    /// Whether it bears the mark of an address that the agent added.
+    /// Whether it has the mark of an address that an agent added.
     pub(super) marked: bool,
 }
 
@@ -29,11 +29,12 @@ pub(super) enum Change {
     Remove(InterfaceAddress),
 }
 
-/// The changes that make an interface with the addresses `seen` what is wanted, in their order.
+/// Returns the changes that bring an interface with the addresses `seen` into the wanted state, in
+/// order.
 ///
-/// The moving addresses are the agent's alone, whoever put them there: a standby that has one
-/// answers for the active host. Addresses with the mark that are not among `moving` were left by an
-/// agent with another configuration. All others are left alone.
+/// The agent owns the moving addresses, whichever program added them: a standby that has one answers
+/// for the active host. Addresses with the mark that are not among `moving` were left by an agent with
+/// another configuration. All others stay.
 pub(super) fn changes(want: Want, moving: &[InterfaceAddress], seen: &[Seen]) -> Vec<Change> {
     let belongs = |one: &Seen| want == Want::Held && moving.contains(&one.address);
     let ours = |one: &Seen| {

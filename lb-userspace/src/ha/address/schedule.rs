@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// As keepalived has it: frames may be lost, and a switch may be slow to learn.
+/// As in keepalived: frames may be lost, and a switch may be slow to learn.
 const AT_ONCE: u32 = 5;
 const LATER: Duration = Duration::from_secs(5);
 
@@ -15,17 +15,17 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// The addresses have come: a burst at once and one more later.
+    /// The addresses were added: schedules a burst now and another one later.
     pub(super) fn begin(&mut self, now: Instant) {
         self.again_at(now);
     }
 
-    /// The addresses are gone.
+    /// The addresses were removed.
     pub(super) fn end(&mut self) {
         *self = Self::default();
     }
 
-    /// An announcement failed: all of it again from then on.
+    /// An announcement failed: schedules all of them again.
     pub(super) fn again_at(&mut self, then: Instant) {
         *self = Self {
             next: Some(then),
@@ -33,7 +33,7 @@ impl Schedule {
         };
     }
 
-    /// How many announcements of each address are due.
+    /// Returns the number of announcements of each address that are due.
     pub(super) fn due(&mut self, now: Instant) -> u32 {
         if self.next.is_none_or(|next| now < next) {
             return 0;
@@ -43,7 +43,7 @@ impl Schedule {
         AT_ONCE
     }
 
-    /// When [`Self::due`] is to be asked again.
+    /// Returns when [`Self::due`] is to be called again.
     pub(super) fn next(&self) -> Option<Instant> {
         self.next
     }

@@ -1,4 +1,4 @@
-//! The task that keeps the addresses where they are wanted.
+//! The task that reconciles the addresses with the wanted state.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,12 +22,11 @@ use crate::{
     netlink::{GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS, GROUP_LINK, News},
 };
 
-/// How soon what failed is tried again.
+/// Pause before a failed change is retried.
 const RETRY: Duration = Duration::from_millis(500);
-/// Somebody else who changes the addresses back each time is not worth all of a processor: so long
-/// after a repair the next one waits.
+/// Shortest time between repairs: a program that reverts each of them must not cost a whole processor.
 const BETWEEN_REPAIRS: Duration = Duration::from_millis(200);
-/// Whatever was missed is found out after this.
+/// Interval at which the interface is read without a notification, in case one was lost.
 const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) struct AddressTask {
@@ -38,11 +37,11 @@ pub(super) struct AddressTask {
     news: News,
     order: Wanted,
     schedule: Schedule,
-    /// When to look at the interface again.
+    /// When the interface is read next.
     look: Instant,
-    /// Not before this is anything repaired.
+    /// No repair before this moment.
     repair_from: Instant,
-    /// Whether the interface could carry a packet when it was last heard of.
+    /// Whether the interface had a carrier at the last notification.
     carries: bool,
     view: AddressesView,
 }
@@ -77,7 +76,7 @@ impl AddressTask {
         })
     }
 
-    /// Takes off what was left here and is not wanted, and goes on as a task.
+    /// Removes leftover addresses that are not wanted, and starts the task.
     pub(super) fn start(
         mut self,
         orders: watch::Receiver<Wanted>,
@@ -105,7 +104,7 @@ impl AddressTask {
         }
     }
 
-    /// Waits until there is something to do. `None`: nobody wants anything any more.
+    /// Waits until there is something to do. `None`: the handle was dropped.
     async fn next(&mut self, orders: &mut watch::Receiver<Wanted>) -> Option<Why> {
         loop {
             let deadline = self
@@ -133,7 +132,7 @@ impl AddressTask {
         }
     }
 
-    /// Whether the news are about our interface. News that were lost may have been.
+    /// Whether notifications concern this interface. Lost ones may have.
     fn concern(&mut self, news: Option<&[RouteNetlinkMessage]>) -> bool {
         let (Some(news), Ok(index)) = (news, self.interface.index()) else {
             return true;
@@ -160,8 +159,7 @@ impl AddressTask {
         concerned
     }
 
-    /// Makes the interface what is wanted, as far as that can be done, and says in the view how it
-    /// is then.
+    /// Brings the interface into the wanted state, as far as possible, and publishes the result.
     fn reconcile(&mut self, why: Why) {
         let outcome = self.make_changes(why);
         if outcome.is_err() && self.interface.index().is_err() {
@@ -182,7 +180,7 @@ impl AddressTask {
         self.view.turn = self.order.turn;
     }
 
-    /// Says once what is wrong, if anything.
+    /// Logs a problem once.
     fn complain(&mut self, problem: Option<String>) {
         if problem != self.view.problem
             && let Some(problem) = &problem
@@ -251,7 +249,7 @@ impl AddressTask {
         }
     }
 
-    /// Tells the neighbours what is due.
+    /// Sends the announcements that are due.
     fn announce(&mut self) {
         let count = self.schedule.due(Instant::now());
         if count == 0 {
@@ -259,7 +257,7 @@ impl AddressTask {
         }
         if let Err(error) = self.announce_each(count) {
             self.schedule.again_at(Instant::now() + RETRY);
-            // The next time by another socket: this one may be of an interface that is gone.
+            // A new socket next time: this one may be bound to an interface that was removed.
             self.announcer = Announcer::new(&self.name);
             self.complain(Some(error.to_string()));
         }
@@ -283,16 +281,16 @@ impl AddressTask {
     }
 }
 
-/// Why the interface is looked at.
+/// Why the interface is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Why {
     /// The agent has just started.
     Start,
-    /// Something was ordered.
+    /// The wanted state was set.
     Wanted,
-    /// The kernel told of a change.
+    /// The kernel notified of a change.
     News,
-    /// It was time to.
+    /// The interval has passed.
     Time,
 }
 

@@ -1,5 +1,5 @@
-//! The task that hears adverts: everything is checked here, so that a flood of forgeries costs the
-//! agent a count each and reaches nobody.
+//! The task that receives adverts. It checks them completely, so that a flood of forgeries costs a
+//! count each and does not reach the state machine.
 
 use std::{
     future::pending,
@@ -22,10 +22,10 @@ use super::{
     utc,
 };
 
-/// How often the socket is looked after: a re-created interface is heard this much later.
+/// Interval at which the socket is checked: the delay until a re-created interface is used.
 const CARE: Duration = Duration::from_millis(500);
 
-/// Listens until nobody wants to hear it.
+/// Listens until the receiver is dropped.
 pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, quiet: Quiet) {
     let mut ear = Ear {
         decoder: Decoder::new(shared.wire.clone(), utc()),
@@ -39,7 +39,7 @@ pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, 
     care.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let socket = ear.shared.socket();
-        // Others on the runtime have their turn in a flood, too: `select!` keeps to tokio's budget.
+        // Other tasks of the runtime run during a flood, too: `select!` keeps to tokio's budget.
         tokio::select! {
             () = sender.closed() => return,
             () = ear.shared.trouble.notified() => ear.care_for_socket(),
@@ -52,7 +52,7 @@ pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, 
     }
 }
 
-/// Where there is no socket, nothing ever comes.
+/// Waits for a packet; for ever without a socket.
 async fn receive<'a>(
     socket: Option<&Socket>,
     buffer: &'a mut [u8],
@@ -68,12 +68,12 @@ struct Ear {
     decoder: Decoder,
     listener: mpsc::Sender<Received>,
     quiet: Quiet,
-    /// The peer advertises addresses and we none; that has been said.
+    /// Whether the peer advertises addresses and this host none, which is logged once.
     peer_advertises: bool,
 }
 
 impl Ear {
-    /// Hands an advert on, and counts what is none.
+    /// Forwards an advert, and counts a refused packet.
     fn take(&mut self, packet: Result<Packet<'_>, Refusal>) {
         let packet = match packet {
             Ok(packet) => packet,
@@ -99,16 +99,16 @@ impl Ear {
     fn hand_on(&mut self, advert: Advert, from: IpAddr) {
         self.compare_addresses(&advert, from);
         let at = Instant::now();
-        // Whoever takes it finds it counted.
+        // Counted before it is received.
         let mut counters = locked(&self.shared.counters);
         match self.listener.try_send(Received { advert, from, at }) {
-            // With nobody there any more it does not matter.
+            // The receiver may have been dropped.
             Ok(()) | Err(TrySendError::Closed(_)) => counters.received += 1,
             Err(TrySendError::Full(_)) => counters.overrun += 1,
         }
     }
 
-    /// Addresses do not matter to us when we have none; to keepalived as the peer they do.
+    /// Warns if the peer advertises addresses and this host none, which keepalived as the peer refuses.
     fn compare_addresses(&mut self, advert: &Advert, from: IpAddr) {
         let differ =
             self.shared.wire.settings().addresses.is_empty() && !advert.addresses.is_empty();
@@ -136,7 +136,8 @@ impl Ear {
         }
     }
 
-    /// The kernel's errors are of interfaces that went away; the next look reopens the socket.
+    /// Closes the socket after an error of the kernel, such as a removed interface; the next check reopens
+    /// it.
     fn give_socket_up(&mut self, error: &io::Error) {
         if let Some(again) = self.quiet.may_say("receive") {
             tracing::warn!("cannot hear adverts: {error}; reopening the socket{again}");

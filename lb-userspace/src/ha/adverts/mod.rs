@@ -1,8 +1,7 @@
-//! Adverts on the wire: one raw socket that both sends and hears them.
+//! Adverts on the wire: one raw socket that both sends and receives them.
 //!
-//! Nothing on the network or about its interfaces ends this: what cannot be sent is counted and
-//! logged, what is no advert for us is counted by its reason, and a socket whose interface went
-//! away is reopened when that is back.
+//! No state of the network ends this room: failed sends are counted and logged, refused packets are
+//! counted by reason, and a socket whose interface was removed is reopened when that is back.
 
 mod counters;
 mod listen;
@@ -33,11 +32,11 @@ use self::{
 };
 use crate::config::{Ha, Node};
 
-/// Adverts that wait for the agent. It takes them at once; more than these wait only when it is
-/// flooded with forgeries that cannot be told from the peer's, or stands still for seconds.
+/// Adverts that wait for the agent. It takes them immediately; more than these wait only in a flood of
+/// forgeries that cannot be distinguished from the peer's adverts, or when it does not run for seconds.
 const WAITING: usize = 64;
 
-/// Sends this host's adverts. Dropping it ends the listening too.
+/// Sends this host's adverts. Dropping it also ends the listening.
 #[derive(Debug)]
 pub struct Adverts {
     shared: Arc<Shared>,
@@ -45,7 +44,7 @@ pub struct Adverts {
     listening: JoinHandle<()>,
 }
 
-/// An advert of our virtual router, from somebody whom we hear.
+/// A valid advert of this virtual router.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Received {
     /// What it says.
@@ -70,20 +69,20 @@ struct Shared {
     route: Route,
     /// `None` while it cannot be opened.
     socket: Mutex<Option<Arc<Socket>>>,
-    /// A sender had trouble: somebody look after the socket.
+    /// Notified when a send failed: the listening task checks the socket.
     trouble: Notify,
     counters: Mutex<Counters>,
 }
 
 impl Adverts {
-    /// Opens the socket and begins to listen. What is heard comes out of the channel, which ends
-    /// only with the `Adverts`. An interface or address that is not there yet is waited for.
+    /// Opens the socket and starts to listen. Received adverts come out of the channel, which ends only
+    /// with the `Adverts`. An interface or address that does not exist yet is waited for.
     ///
     /// To be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the settings do not fit together, the key file is not as it must be, or the kernel gives
-    /// us no raw socket at all, for which it wants `CAP_NET_RAW`.
+    /// The settings are inconsistent, the key file is invalid, or the kernel refuses a raw socket, which
+    /// takes `CAP_NET_RAW`.
     pub fn open(ha: &Ha, node: &Node) -> Result<(Self, mpsc::Receiver<Received>), Error> {
         let wire = settings::wire(ha)?;
         let shared = Arc::new(Shared {
@@ -110,8 +109,8 @@ impl Adverts {
         Ok((adverts, receiver))
     }
 
-    /// Sends an advert with this priority now; [`Priority::GOODBYE`] says that this host stops. Does
-    /// not wait: what the kernel does not take is counted and logged.
+    /// Sends an advert with this priority now; [`Priority::GOODBYE`] announces that this host stops. Does
+    /// not wait: a failed send is counted and logged.
     pub fn send(&self, priority: Priority) {
         let mut speaker = locked(&self.speaker);
         let advert = speaker.encoder.encode(priority, utc());
@@ -132,7 +131,7 @@ impl Adverts {
         }
     }
 
-    /// What has been sent, heard and refused so far.
+    /// Returns the numbers of adverts sent, received and refused.
     #[must_use]
     pub fn counters(&self) -> Counters {
         locked(&self.shared.counters).clone()
@@ -180,10 +179,10 @@ impl Speaker {
 }
 
 impl Shared {
-    /// Reopens the socket, or leaves none when that cannot be done now.
+    /// Reopens the socket, or leaves none if that is not possible now.
     ///
     /// # Errors
-    /// When it will not be possible later either.
+    /// A failure that a retry cannot cure.
     fn open_socket(&self, quiet: &mut Quiet) -> Result<(), Error> {
         let opened = Socket::open(&self.route);
         let (socket, refused) = match opened {
@@ -212,14 +211,14 @@ impl Shared {
     }
 }
 
-/// The time since 1970. A clock before that is as wrong as any other.
+/// Returns the time since 1970, or zero for a clock before that.
 fn utc() -> std::time::Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
 }
 
-/// Nobody panics while holding one of these; what one who did has left is whole.
+/// Locks a mutex. Its state is consistent even after a panic.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A log that is not flooded by what comes from the network.
+//! Limits the rate of log lines that the network can cause.
 
 use std::{
     collections::HashMap,
@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One line of a kind in so much time.
+/// Shortest time between two lines of one kind.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Says how often each kind of line may be logged.
+/// Decides whether a line of a kind may be logged.
 #[derive(Debug, Default)]
 pub(super) struct Quiet(HashMap<&'static str, Said>);
 
@@ -19,12 +19,12 @@ struct Said {
     since: u64,
 }
 
-/// How many lines were left out; nothing to read when there were none.
+/// Number of lines left out, to be appended to the next one; displays nothing for zero.
 #[derive(Debug)]
 pub(super) struct LeftOut(u64);
 
 impl Quiet {
-    /// `None`: say nothing now. Otherwise what to put behind the line.
+    /// Returns the number to append to a line of this kind, or `None` if it must not be logged now.
     pub(super) fn may_say(&mut self, kind: &'static str) -> Option<LeftOut> {
         let now = Instant::now();
         match self.0.get_mut(kind) {

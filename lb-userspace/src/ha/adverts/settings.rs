@@ -1,4 +1,4 @@
-//! From `[ha]` to what the wire needs.
+//! Converts `[ha]` to the settings of adverts.
 
 use std::{
     io,
@@ -15,22 +15,22 @@ use crate::{
     private_file::{self, PrivateFileError},
 };
 
-/// More than any number of keys that somebody rotates.
+/// Size limit of the key file, more than any rotation of keys takes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// Why there are no adverts.
+/// Why adverts could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The settings do not fit together. The configuration's own checks leave nothing of this.
+    /// The settings are inconsistent. The checks of the configuration find this first.
     #[error("the adverts that [ha] describes cannot be made: {0}")]
     Settings(#[source] Misfit),
-    /// The password is none. The same.
+    /// The password is invalid. The checks of the configuration find this first.
     #[error("the password of [ha] must have 1 to 8 characters")]
     Password,
-    /// The interval is none. The same.
+    /// The interval is invalid. The checks of the configuration find this first.
     #[error("the advert_interval of [ha] cannot be carried by an advert")]
     Interval,
-    /// The key file is not as it must be.
+    /// The key file is invalid.
     #[error("the key that adverts are signed with (ha.hmac_key_file), {}: {problem}", path.display())]
     KeyFile {
         /// The file.
@@ -39,13 +39,13 @@ pub enum Error {
         #[source]
         problem: KeyFileProblem,
     },
-    /// We may not have a raw socket.
+    /// This process may not open a raw socket.
     #[error(
         "cannot open a raw socket for VRRP: {0}; lb needs the capability CAP_NET_RAW: run it by its \
          systemd unit, which gives it, or as root"
     )]
     Permission(#[source] io::Error),
-    /// The kernel has no raw socket for us.
+    /// The kernel could not open a raw socket.
     #[error("cannot open a raw socket for VRRP over {family}: {error}")]
     Socket {
         /// `IPv4` or `IPv6`.
@@ -72,7 +72,7 @@ pub enum KeyFileProblem {
     Content(#[source] BadKeys),
 }
 
-/// What the wire needs of `[ha]`.
+/// Returns the settings of adverts.
 pub(super) fn wire(ha: &Ha) -> Result<Wire, Error> {
     Wire::new(Settings {
         version: match ha.version {

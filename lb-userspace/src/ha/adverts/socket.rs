@@ -16,44 +16,44 @@ use tokio::{io::Interest, net::UdpSocket};
 
 use super::settings::Error;
 
-/// Longer than any advert: what does not fit is none.
+/// Longer than any advert.
 pub(super) const LONGEST: usize = 8 * 1024;
 
-/// Where adverts go from and to.
+/// The path of adverts.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
     /// An address of this host.
     pub(super) source: IpAddr,
     /// The peer, or the group.
     pub(super) destination: IpAddr,
-    /// The interface, which matters for a group and for addresses that only a link knows.
+    /// The interface, used for multicast groups and link-local addresses.
     pub(super) interface: String,
 }
 
 /// A socket for the adverts of one route.
 #[derive(Debug)]
 pub(super) struct Socket {
-    /// A raw socket, which waits as a UDP socket does: tokio has none of its own.
+    /// A raw socket in tokio's type for UDP sockets, as tokio has none for raw ones.
     inner: UdpSocket,
     source: IpAddr,
     destination: SocketAddr,
-    /// The interface's number when the socket was opened; 0 where it does not matter.
+    /// The interface index when the socket was opened; 0 where it is not used.
     interface: u32,
 }
 
 /// Why there is no socket.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// And will not be.
+    /// A retry cannot cure it.
     ForGood(Error),
-    /// What is missing may come.
+    /// A retry may succeed.
     ForNow {
         step: &'static str,
         error: io::Error,
     },
 }
 
-/// What came with a packet.
+/// A packet's length and addresses.
 #[derive(Clone, Copy, Debug)]
 struct PacketInfo {
     length: usize,
@@ -79,7 +79,7 @@ impl Route {
         of_a_link(self.source) || of_a_link(self.destination)
     }
 
-    /// The interface's number now; 0 where it does not matter, or there is none.
+    /// Returns the present interface index; 0 where it is not used or does not exist.
     fn interface_number(&self) -> u32 {
         if !self.is_of_a_link() {
             return 0;
@@ -89,8 +89,8 @@ impl Route {
 }
 
 impl Socket {
-    /// Opens a socket that hears what is for the source, or for the group. An address that this host
-    /// does not have yet is no hindrance; an interface is, where it matters.
+    /// Opens a socket that receives packets for the source, or for the group. The address may be missing
+    /// on this host; the interface may not, where it is used.
     pub(super) fn open(route: &Route) -> Result<Self, Refused> {
         let socket = create(route).map_err(Refused::ForGood)?;
         let interface = route.interface_number();
@@ -121,13 +121,13 @@ impl Socket {
         })
     }
 
-    /// Whether the interface is still the one that the socket was opened on: one that was removed
-    /// and made again has another number, and the socket hears nothing of it.
+    /// Whether the interface is still the one that the socket was opened on: a re-created one has another
+    /// index, and the socket receives nothing from it.
     pub(super) fn is_current(&self, route: &Route) -> bool {
         self.interface == route.interface_number()
     }
 
-    /// Sends now, or fails.
+    /// Sends without waiting.
     pub(super) fn send(&self, advert: &[u8]) -> io::Result<()> {
         let descriptor = self.inner.as_raw_fd();
         let content = [IoSlice::new(advert)];
@@ -159,10 +159,10 @@ impl Socket {
         sent.map(drop).map_err(io::Error::from)
     }
 
-    /// Waits for a packet. Nothing is lost when the waiting is given up.
+    /// Waits for a packet. Cancel safe.
     ///
     /// # Errors
-    /// The kernel's. What is wrong with a packet is not one.
+    /// Those of the kernel. An invalid packet is not an error.
     pub(super) async fn receive<'a>(
         &self,
         buffer: &'a mut [u8],
@@ -180,7 +180,7 @@ impl Socket {
 }
 
 impl PacketInfo {
-    /// `None`: the kernel told too little. It does not do that.
+    /// Returns `None` if the kernel did not report an address, which does not happen.
     fn packet(self, payload: &[u8]) -> Option<Packet<'_>> {
         Some(Packet {
             source: self.source?,

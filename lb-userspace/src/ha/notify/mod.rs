@@ -1,8 +1,8 @@
 //! `[ha.notify]`: commands that are run when this host's role changes.
 //!
 //! One runs at a time, and of those that wait only the newest is run: commands never overtake each
-//! other, and the last one to run is the one for the role that the host has. Their arguments are
-//! keepalived's, so that its scripts can be used as they are.
+//! other, and the last one run is that of the present role. Their arguments are those of keepalived,
+//! so that its scripts can be used unchanged.
 
 mod queue;
 mod task;
@@ -21,7 +21,7 @@ pub use self::queue::Role;
 use self::{queue::Change, task::Message};
 use crate::config::{Name, Notify};
 
-/// How long the end of the agent waits for the commands.
+/// Time that the end of the agent waits for the commands.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the commands. Dropping it kills the one that runs.
@@ -32,23 +32,23 @@ pub struct Notifier {
     task: JoinHandle<()>,
 }
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Outcome {
     /// It ended with exit code 0.
     Succeeded,
     /// It could not be started, ended with another code, or by a signal.
     Failed,
-    /// It took longer than it may, and was killed.
+    /// It exceeded its time limit and was killed.
     TimedOut,
-    /// It never began: the role had changed again.
+    /// It was not started, because the role had changed again.
     PassedOver,
 }
 
 /// The commands that were run, and the one that runs.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NotifyView {
-    /// How many, by role and by what came of them; those that never happened are not there.
+    /// Number of commands by role and result. Counts of zero are omitted.
     pub runs: BTreeMap<(Role, Outcome), u64>,
     /// The one that runs, and since when.
     pub running: Option<(Role, SystemTime)>,
@@ -63,14 +63,14 @@ pub struct LastRun {
     pub role: Role,
     /// When it ended.
     pub at: SystemTime,
-    /// What came of it.
+    /// Its result.
     pub outcome: Outcome,
-    /// The same in words, with the last line that it wrote.
+    /// The result as a sentence, with the last line of the output.
     pub message: String,
 }
 
 impl Notifier {
-    /// Nothing is run until the role changes. Must be called within a tokio runtime.
+    /// Starts the task. Nothing is run until the role changes. Must be called within a tokio runtime.
     #[must_use]
     pub fn start(node: &Name, commands: Notify) -> Self {
         let (messages, received) = mpsc::unbounded_channel();
@@ -83,18 +83,18 @@ impl Notifier {
         }
     }
 
-    /// Runs these commands from the next change on.
+    /// Replaces the commands, from the next change on.
     pub fn apply(&self, commands: Notify) {
         self.send(Message::Commands(commands));
     }
 
-    /// The role changed. Returns at once.
+    /// Reports a change of the role, and does not wait.
     pub fn tell(&self, role: Role, priority: u8) {
         self.send(Message::Change(Change { role, priority }));
     }
 
-    /// The agent ends: waits for the command that runs, then for that of [`Role::Stop`], together
-    /// up to 10 s.
+    /// Reports the end of the agent: waits for the command that runs, then for that of [`Role::Stop`],
+    /// together up to 10 s.
     pub async fn stop(mut self, priority: u8) {
         self.tell(Role::Stop, priority);
         // Ten seconds are more than the task takes by its own deadlines.

@@ -1,13 +1,13 @@
-//! Which command is run next: pure.
+//! Decides which command is run next: pure.
 
-/// What this host has become.
+/// The new role of this host.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Role {
     /// Active.
     Master,
     /// The standby.
     Backup,
-    /// Not fit to be active.
+    /// In fault: must not be active.
     Fault,
     /// The agent ends.
     Stop,
@@ -17,7 +17,7 @@ impl Role {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Master, Self::Backup, Self::Fault, Self::Stop];
 
-    /// The word that commands get, as keepalived has it.
+    /// Returns the argument that commands get, as in keepalived.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ pub(super) struct Change {
     pub(super) priority: u8,
 }
 
-/// One command runs at a time; of the changes that come meanwhile only the newest counts.
+/// One command runs at a time; of the changes during its run only the newest is kept.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     runs: bool,
@@ -44,8 +44,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// The role changed. Returns what is to be run now, and what will not be run any more because
-    /// this came after it.
+    /// Records a change of the role. Returns the change to run a command for now, and the one that this
+    /// change has replaced.
     pub(super) fn push(&mut self, change: Change) -> (Option<Change>, Option<Role>) {
         if !self.runs {
             self.runs = true;
@@ -55,7 +55,7 @@ impl Queue {
         (None, passed_over.map(|change| change.role))
     }
 
-    /// What ran has ended. Returns what is to be run now.
+    /// Records the end of a command. Returns the change to run a command for now.
     pub(super) fn ended(&mut self) -> Option<Change> {
         let next = self.waiting.take();
         self.runs = next.is_some();

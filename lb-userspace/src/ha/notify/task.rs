@@ -16,14 +16,14 @@ use crate::{
     config::{Name, Notify},
 };
 
-/// How long a command may take.
+/// Time limit of a command.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How much longer the one that runs may take when the agent ends.
+/// Time that a running command has when the agent ends.
 const LIMIT_BEFORE_STOP: Duration = Duration::from_secs(4);
-/// How long the command for that may take.
+/// Time limit of the command for the end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the task is told.
+/// A message to the task.
 #[derive(Debug)]
 pub(super) enum Message {
     Change(Change),
@@ -44,7 +44,7 @@ struct Current {
     deadline: Instant,
 }
 
-/// Runs commands until that of [`Role::Stop`] has ended, or nobody is left to tell of changes.
+/// Runs commands until that of [`Role::Stop`] has ended, or the notifier is dropped.
 pub(super) async fn work(
     node: Name,
     commands: Notify,
@@ -125,7 +125,7 @@ impl Work {
             // Two at a time are never run, even if this one cannot be killed at once.
             current.running.end().await;
         } else {
-            // What it put into the background is meant to stay.
+            // Processes that it put into the background stay on purpose.
             current.running.leave();
         }
         let next = self.queue.ended();

@@ -1,4 +1,4 @@
-//! What is known of everything that is tracked.
+//! The findings about all tracked objects.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{Effect, Fact, Look, Looks, Report, Tracked, TrackingSummary, What, weigh};
 
-/// What is known, and who is shown it.
+/// The findings, and the channels that publish them.
 #[derive(Debug)]
 pub(super) struct Findings {
     tracked: Mutex<Vec<Tracked>>,
@@ -17,7 +17,7 @@ pub(super) struct Findings {
     view: watch::Sender<Vec<Tracked>>,
 }
 
-/// Where it is shown.
+/// The receivers of the findings.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) summary: watch::Receiver<TrackingSummary>,
@@ -25,8 +25,8 @@ pub(super) struct Seen {
 }
 
 impl Findings {
-    /// These are tracked, before anything can be reported of them: a report of what is not tracked is
-    /// dropped, and an interface is reported again only when it changes.
+    /// Registers the tracked objects before their tasks report: a report about another object is dropped,
+    /// and an interface is reported again only when it changes.
     pub(super) fn new(effects: &[(What, Effect)]) -> (Self, Seen) {
         let (summary, summary_seen) = watch::channel(TrackingSummary::default());
         let (view, view_seen) = watch::channel(Vec::new());
@@ -48,7 +48,7 @@ impl Findings {
         tracked.iter().find(|one| one.fact.what == *what)?.fact.well
     }
 
-    /// These are tracked from now on, and no others.
+    /// Replaces the set of tracked objects.
     pub(super) fn keep(&self, effects: &[(What, Effect)], new: Option<bool>) {
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *tracked);
@@ -75,7 +75,7 @@ impl Findings {
         self.show(&tracked);
     }
 
-    /// Takes in what a task found out. A report of what is not tracked any more is forgotten.
+    /// Records a report. One about an object that is no longer tracked is dropped.
     pub(super) fn take(&self, report: Report) {
         let mut tracked = self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = tracked.iter_mut().find(|one| one.fact.what == report.what) else {
@@ -108,7 +108,7 @@ impl Findings {
         let facts: Vec<_> = tracked.iter().map(|one| one.fact.clone()).collect();
         let summary = weigh(&facts);
         self.summary.send_if_modified(|shown| {
-            // A sentence that merely reads otherwise is no change of what this host may do.
+            // A different sentence alone changes nothing for this host.
             let changed =
                 shown.weight != summary.weight || shown.fault.is_some() != summary.fault.is_some();
             *shown = summary;

@@ -1,4 +1,4 @@
-//! An interface of the node's and the XDP program on it.
+//! Tracks an interface of the node and the XDP program on it.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,23 +12,22 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::{super::Error, Look, Report, Reports, What};
 use crate::netlink::{GROUP_LINK, News, Rtnetlink, XdpProgram};
 
-/// How often the interface is asked. The kernel tells of a lost carrier by itself, but no more than
-/// once a second of any interface (net/core/link_watch.c): one that is lost soon after another was
-/// told of would go unnoticed that long.
+/// Interval at which the interface is read. The kernel notifies of a lost carrier, but at most once a
+/// second over all interfaces (net/core/link_watch.c), which would delay the second of two.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How often its program is looked at: every so many times.
+/// The program is checked every so many reads of the interface.
 const PROGRAM_EVERY: u32 = 10;
 
-/// Looks at an interface.
+/// Checks an interface.
 pub(super) struct Eye {
     name: String,
     /// Where the program that should be on it is pinned.
     program: PathBuf,
     kernel: Rtnetlink,
     news: News,
-    /// How often the interface is still asked before the program is looked at.
+    /// Number of reads of the interface before the program is checked.
     until_program: u32,
-    /// What was reported of the interface last: it is asked often, and told when it changed.
+    /// The last report about the interface, which is repeated only when it changes.
     told: Option<Result<(), String>>,
 }
 
@@ -48,7 +47,7 @@ impl Eye {
         })
     }
 
-    /// Reports interface and program for as long as there is somebody to report to.
+    /// Reports on the interface and the program until the receiver of reports is dropped.
     pub(super) async fn watch(mut self, reports: Reports) {
         let mut ticks = interval_at(Instant::now(), INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -64,7 +63,7 @@ impl Eye {
         }
     }
 
-    /// Returns whether anybody wants more.
+    /// Returns whether the receiver of reports still exists.
     fn hear(&mut self, news: Option<Vec<RouteNetlinkMessage>>, reports: &Reports) -> bool {
         let Some(news) = news else {
             return self.look(reports);
@@ -146,7 +145,7 @@ impl Eye {
             Ok(pinned) if pinned.id() != program.id => {
                 Err("another one than lb's is there: `bpftool net` shows which".to_owned())
             }
-            // Where the pin cannot be read, that there is a program must do.
+            // Where the pin cannot be read, any program counts.
             Ok(_) | Err(_) => Ok(format!("attached, {}", program.mode.as_str())),
         }
     }

@@ -1,8 +1,8 @@
-//! Whether a listener of the agent's own answers.
+//! Checks whether a listener of the agent answers.
 //!
-//! The kernel shakes hands for a listener whose program sleeps. What is asked is therefore whether
-//! the agent takes the connection: it is opened, ended from here without a word, and must be ended
-//! from there in turn.
+//! The kernel completes handshakes for a listener whose program hangs. The check is therefore whether
+//! the agent accepts: the connection is opened, closed for writing without data, and must be closed by
+//! the agent in turn.
 
 use std::{
     fs::File,
@@ -22,10 +22,10 @@ use super::{Look, Report, Reports, What};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(1);
-/// A busy host may be slow once: a hand-over is for one that is slow again and again.
+/// Failures in a row that count: a busy host may be slow once.
 const FALL: u32 = 3;
 
-/// Looks at the listener for as long as there is somebody to report to.
+/// Checks the listener until the receiver of reports is dropped.
 pub(super) async fn watch(what: What, listen: SocketAddr, well: Option<bool>, reports: Reports) {
     let mut ticks = interval_at(Instant::now(), INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -34,7 +34,7 @@ pub(super) async fn watch(what: What, listen: SocketAddr, well: Option<bool>, re
         ticks.tick().await;
         let (look, message) = look(listen).await;
         streak.step(look == Look::Succeeded);
-        // Who refuses is not busy: nobody is there.
+        // A refusal means that nothing listens, not that the agent is busy.
         if look == Look::Failed {
             streak = Streak::new(1, FALL, false);
         }
@@ -64,7 +64,7 @@ async fn look(listen: SocketAddr) -> (Look, String) {
     }
 }
 
-/// Asks the listener; returns how it answered.
+/// Checks the listener once and returns the outcome.
 async fn ask(listen: SocketAddr) -> io::Result<&'static str> {
     let target = reachable(listen);
     let socket = match target {
@@ -98,7 +98,7 @@ async fn await_end(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Where a wildcard can be reached.
+/// Returns an address at which a wildcard listener can be reached.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let address = match listen.ip() {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,9 +1,9 @@
-//! What is tracked on this host: its interfaces, the XDP program on them, its listeners, its backends, and
+//! Tracking: the interfaces of this host, the XDP program on them, its listeners, its backends, and
 //! the operator's scripts.
 //!
 //! Each has a task of its own, so that one that hangs delays no other: `interface`, `listener`,
-//! `pool`, `script`. They report to `trackers`, which keeps what is known; [`weigh()`] makes a
-//! [`TrackingSummary`] of it.
+//! `pool`, `script`. They report to `findings`, of which [`weigh()`] makes a [`TrackingSummary`];
+//! `trackers` starts and ends the tasks.
 
 mod findings;
 mod interface;
@@ -44,36 +44,36 @@ pub struct Watched {
     pub scripts: Vec<TrackScript>,
 }
 
-/// Everything that is tracked. Dropping it ends the tasks and kills the scripts that run.
+/// The tracked objects. Dropping it ends the tasks and kills the scripts that run.
 #[derive(Debug)]
 pub struct Tracking {
     trackers: Trackers,
     seen: Seen,
 }
 
-/// Something that is tracked, for people.
+/// A tracked object, for status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tracked {
-    /// How it is.
+    /// Its state.
     pub fact: Fact,
-    /// Since when it is well, or not.
+    /// When its health changed last.
     pub since: SystemTime,
-    /// How often it was looked at, and what came of it.
+    /// Number of its checks by outcome.
     pub looks: Looks,
 }
 
-/// How often something was looked at, and what came of it.
+/// Number of checks by outcome.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Looks {
-    /// Times that it was well.
+    /// Successful checks.
     pub succeeded: u64,
-    /// Times that it was not.
+    /// Failed checks.
     pub failed: u64,
-    /// Of those, the times that there was no answer in time.
+    /// Of those, checks that timed out.
     pub timed_out: u64,
 }
 
-/// What one look found.
+/// The outcome of one check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Look {
     Succeeded,
@@ -81,13 +81,13 @@ enum Look {
     TimedOut,
 }
 
-/// What a task found out.
+/// The report of a task.
 #[derive(Debug)]
 struct Report {
     what: What,
-    /// Whether it is well now: after some failures in a row, say.
+    /// Whether the object is healthy, after rise and fall.
     well: bool,
-    /// What this look found.
+    /// The outcome of this check.
     look: Look,
     message: String,
 }
@@ -95,29 +95,29 @@ struct Report {
 type Reports = mpsc::UnboundedSender<Report>;
 
 impl Tracking {
-    /// Tracks these things. Must be called within a tokio runtime, in the network namespace of the
-    /// interfaces.
+    /// Starts to track these objects. Must be called within a tokio runtime, in the network namespace of
+    /// the interfaces.
     ///
     /// # Errors
-    /// The kernel lets this process have no news of interfaces.
+    /// This process may not subscribe to changes of interfaces.
     pub fn start(watched: Watched) -> Result<Self, Error> {
         let (trackers, seen) = Trackers::start(watched)?;
         Ok(Self { trackers, seen })
     }
 
-    /// Tracks these things from now on; the interfaces and their programs stay. What is tracked already
-    /// stays as it is; what is new is taken to be well until it was looked at.
+    /// Replaces the set of tracked objects; the interfaces and their programs stay. Objects that were
+    /// tracked before keep their state; new ones count as healthy until they were checked.
     pub fn apply(&mut self, watched: Watched) {
         self.trackers.apply(watched);
     }
 
-    /// What all of it means for this host, and each change of that.
+    /// Returns a receiver of the summary.
     #[must_use]
     pub fn summary(&self) -> watch::Receiver<TrackingSummary> {
         self.seen.summary.clone()
     }
 
-    /// Each thing that is tracked: interfaces, their XDP programs, listeners, pools, scripts.
+    /// Returns all tracked objects: interfaces, their XDP programs, listeners, pools, scripts.
     #[must_use]
     pub fn view(&self) -> Vec<Tracked> {
         self.seen.view.borrow().clone()

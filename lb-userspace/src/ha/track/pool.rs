@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Look, Report, Reports, What};
 use crate::pool::PoolView;
 
-/// Reports the pool as it is, and each change, for as long as there is one.
+/// Reports the state of the pool and each change, while the pool exists.
 pub(super) async fn follow(
     what: What,
     mut view: watch::Receiver<Arc<PoolView>>,

@@ -9,8 +9,8 @@ use super::{Look, Report, Reports, What};
 use crate::command::Running;
 use crate::config::TrackScript;
 
-/// Runs the script for as long as there is somebody to report to. A run ends before the next one
-/// begins, whatever it takes; those that are missed meanwhile are left out.
+/// Runs the script until the receiver of reports is dropped. Runs do not overlap; those that become
+/// due during a run are skipped.
 pub(super) async fn run(what: What, script: TrackScript, well: Option<bool>, reports: Reports) {
     let mut ticks = interval_at(Instant::now(), script.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -37,7 +37,7 @@ pub(super) async fn run(what: What, script: TrackScript, well: Option<bool>, rep
     }
 }
 
-/// One run, to its end or its killing. Returns whether anybody wants more.
+/// Runs it once, until it ends or is killed. Returns whether the receiver of reports still exists.
 async fn one_run(
     mut running: Running,
     limit: Duration,

@@ -1,4 +1,4 @@
-//! The tasks that find out about everything that is tracked.
+//! The tasks that check the tracked objects.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::config::TrackScript;
 
-/// The tasks, and what they found out.
+/// The tasks by tracked object, and their findings.
 #[derive(Debug)]
 pub(super) struct Trackers {
-    /// Where the tasks run, whoever asks for more of them.
+    /// The runtime of the tasks.
     runtime: Handle,
     reports: Reports,
     findings: Arc<Findings>,
@@ -23,7 +23,7 @@ pub(super) struct Trackers {
     collector: JoinHandle<()>,
 }
 
-/// A task, and what it was made for: it stays as long as that does.
+/// A task, and the configuration that it was started with: it is kept while that stays the same.
 #[derive(Debug)]
 struct Job {
     made_for: Option<MadeFor>,
@@ -79,8 +79,8 @@ impl Trackers {
         self.take_up(watched, Some(true));
     }
 
-    /// Tracks these things and no others. What was not tracked before is `new`: well, not, or not
-    /// known.
+    /// Replaces the set of tracked objects. The health of those not tracked before is `new`: healthy,
+    /// unhealthy or unknown.
     fn take_up(&mut self, watched: Watched, new: Option<bool>) {
         let effects = effects(&watched);
         self.findings.keep(&effects, new);
@@ -145,7 +145,7 @@ impl Trackers {
     }
 }
 
-/// What is to be tracked, in the order in which people see it, and what each does to this host.
+/// Returns the objects to track, in the order of status, and the effect of each on this host.
 fn effects(watched: &Watched) -> Vec<(What, Effect)> {
     let interfaces = watched.interfaces.iter();
     let mut effects: Vec<_> = interfaces

@@ -1,17 +1,17 @@
-//! What is made of everything that is tracked: pure.
+//! Combines the findings about all tracked objects: pure.
 
 use std::fmt;
 
 use crate::config::Name;
 
-/// Something that is tracked.
+/// A tracked object.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum What {
-    /// An interface of the node's: up, and with a carrier.
+    /// An interface of the node: up, and with a carrier.
     Interface(String),
     /// The XDP program on an interface.
     Xdp(String),
-    /// The listener of a service of the agent's.
+    /// The listener of a service that the agent serves.
     Listener(Name),
     /// The healthy backends of a pool.
     Pool(Name),
@@ -31,7 +31,7 @@ impl fmt::Display for What {
     }
 }
 
-/// What it does to this host.
+/// Its effect on this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
     /// Failing is a fault.
@@ -39,24 +39,24 @@ pub enum Effect {
     /// Added to the priority: while failing where it is negative, while succeeding where it is
     /// positive. Never zero.
     Weight(i16),
-    /// Taken off the priority while any of this kind fails, once.
+    /// Subtracted from the priority once, while any object of this kind fails.
     Backends(u8),
 }
 
-/// Something that is tracked, as it is now.
+/// The state of a tracked object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fact {
     /// What it is.
     pub what: What,
-    /// What it does to this host.
+    /// Its effect on this host.
     pub effect: Effect,
-    /// Whether it is well; `None`: nobody has looked yet, and until then it is taken to be not.
+    /// Whether it is healthy; `None`, which counts as unhealthy, before the first check.
     pub well: Option<bool>,
-    /// What was found, in words.
+    /// The finding as a sentence.
     pub message: String,
 }
 
-/// What all of it means for this host.
+/// The effect of all tracked objects on this host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TrackingSummary {
     /// Why this host must not be active; `None`: it may be.
@@ -67,10 +67,10 @@ pub struct TrackingSummary {
     pub reasons: Vec<String>,
 }
 
-/// More than any priority can bear.
+/// Largest change of a priority.
 const MOST: i32 = 253;
 
-/// Weighs everything that is tracked.
+/// Combines the states of all tracked objects.
 #[must_use]
 pub fn weigh(facts: &[Fact]) -> TrackingSummary {
     let mut faults = Vec::new();
