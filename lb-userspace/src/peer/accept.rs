@@ -26,9 +26,9 @@ use super::{
 
 /// Connections that may shake hands at the same time.
 const SHAKING_HANDS: usize = 8;
-/// Connections that the kernel may hold for us.
+/// Backlog of the listening socket.
 const BACKLOG: i32 = 16;
-/// How long to wait when the kernel has no connection to give, out of files, say.
+/// Pause after a failed accept, for instance without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens for the peer.
@@ -37,7 +37,7 @@ pub(super) fn bind(address: SocketAddr) -> Result<StdListener, Error> {
         let domain = socket2::Domain::for_address(address);
         let kind = socket2::Type::STREAM.nonblocking().cloexec();
         let socket = socket2::Socket::new(domain, kind, None)?;
-        // An agent that starts again finds the connections of the one before it in TIME_WAIT.
+        // Connections of an earlier agent may be in TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -70,7 +70,7 @@ pub(super) async fn run(
     }
 }
 
-/// Holds the newest connection, for as long as the agent listens.
+/// Runs the newest connection, while the agent listens.
 async fn hold_newest(shared: &Shared, mut next: mpsc::Receiver<Greeted>, outlets: &Outlets) {
     let mut waiting = None;
     loop {
@@ -88,7 +88,7 @@ async fn hold_newest(shared: &Shared, mut next: mpsc::Receiver<Greeted>, outlets
     }
 }
 
-/// Accepts connections and has them shake hands, [`SHAKING_HANDS`] at a time.
+/// Accepts connections and runs their handshakes, [`SHAKING_HANDS`] at a time.
 async fn take_in(
     shared: &Arc<Shared>,
     listener: &TcpListener,
@@ -124,7 +124,7 @@ async fn take_in(
     }
 }
 
-/// The oldest gives way: a peer that comes back is quick, and must not wait for those who never end.
+/// Drops the oldest handshake: a peer that reconnects is quick, and must not wait for stalled ones.
 fn make_room(shared: &Shared, shaking: &mut VecDeque<AbortHandle>) {
     if shaking.len() < SHAKING_HANDS {
         return;

@@ -1,10 +1,10 @@
-//! Certificates of both hosts: who has which, and the newer one for the host that has it not.
+//! Compares the certificates of both hosts, and replaces older ones by the peer's newer ones.
 //!
-//! Each host tells the other what is in its certificate files. Where both have a file of the same
-//! path, and the peer's certificate begins later, is still valid and is for all the names that ours
-//! is for, it is asked for, and put in place of ours. Private keys travel with it: both hosts must
-//! have said `share_certificates`, and a file is only ever given that was told of, and taken that
-//! was asked for.
+//! Each host announces the certificates in its files. Where both have a file of the same path, and the
+//! peer's certificate begins later, is still valid and covers all names of the local one, it is
+//! requested and replaces the local file. Private keys travel with it: both hosts must have
+//! `share_certificates` set, a file is sent only if it was announced, and accepted only if it was
+//! requested.
 
 mod file;
 
@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 
 pub use file::FileError;
 
-/// Certificates that a host tells of at most.
+/// Largest number of certificates that a host announces.
 const MOST_SHOWN: usize = 1024;
 
-/// What a certificate says of itself.
+/// The content of a certificate.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CertificateFacts {
     /// The names that it is for.
@@ -37,10 +37,10 @@ pub struct CertificateFacts {
 /// Reads the first certificate of a PEM file, whose key must be in it too.
 pub type Inspect = fn(&[u8]) -> Result<CertificateFacts, String>;
 
-/// What the hosts say about certificates.
+/// A message about certificates.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum CertificateWord {
-    /// All that the host has, by the file's path.
+    /// All certificates of the host, by path of the file.
     Have(BTreeMap<String, CertificateFacts>),
     /// The file of that path, if it still holds the certificate with that fingerprint.
     Want(String, [u8; 32]),
@@ -66,16 +66,16 @@ pub struct Certificates {
     ours: BTreeMap<String, CertificateFacts>,
     /// `None` while the link is down.
     theirs: Option<BTreeMap<String, CertificateFacts>>,
-    /// Files that are brought to both hosts in another way: they are compared, and not asked for.
+    /// Files that both hosts get in another way: they are compared, and not requested.
     obtained: BTreeSet<String>,
-    /// What was asked for and has not come.
+    /// Requests that are pending.
     wanted: BTreeMap<String, CertificateFacts>,
 }
 
-/// What came of a word of the peer.
+/// The result of a message of the peer.
 #[derive(Debug, Default, PartialEq)]
 pub struct Heard {
-    /// What is to be said in return.
+    /// The messages to send in reply.
     pub say: Vec<CertificateWord>,
     /// Files that were replaced: certificates are to be loaded again.
     pub replaced: Vec<PathBuf>,
@@ -102,12 +102,12 @@ pub enum DifferenceKind {
     NewerHere,
     /// The peer's is newer.
     NewerThere,
-    /// Both are as new, and they are two.
+    /// They differ and begin at the same time.
     Other,
 }
 
 impl Certificates {
-    /// Nothing is known yet. `shares`: whether this host gives and takes certificates.
+    /// Returns an empty state. `shares`: whether this host sends and accepts certificates.
     #[must_use]
     pub fn new(shares: bool, inspect: Inspect) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl Certificates {
         self.obtained = files.map(str::to_owned).collect();
     }
 
-    /// This host has these certificates now. To be told to the peer, when it is news.
+    /// Sets the certificates of this host. Returns the message for the peer, if they have changed.
     pub fn have(
         &mut self,
         ours: impl IntoIterator<Item = (PathBuf, CertificateFacts)>,
@@ -142,20 +142,20 @@ impl Certificates {
         self.theirs.is_some().then(|| self.told())
     }
 
-    /// The link came up: what is to be told.
+    /// Records that the link came up. Returns the message for the peer.
     pub fn link_up(&mut self) -> CertificateWord {
         self.theirs = Some(BTreeMap::new());
         self.wanted.clear();
         self.told()
     }
 
-    /// The link went down: what the peer has is not known any more.
+    /// Records that the link went down, and forgets the peer's certificates.
     pub fn link_down(&mut self) {
         self.theirs = None;
         self.wanted.clear();
     }
 
-    /// The peer said something. Reads and writes certificate files, where they are shared.
+    /// Handles a message of the peer. Reads and writes certificate files, where they are shared.
     pub fn heard(&mut self, word: CertificateWord, now: SystemTime) -> Heard {
         let mut heard = Heard::default();
         match word {
@@ -168,7 +168,7 @@ impl Certificates {
         heard
     }
 
-    /// In which files the hosts differ; nothing while the link is down.
+    /// Returns the differences between the hosts; none while the link is down.
     #[must_use]
     pub fn differences(&self) -> Vec<Difference> {
         let Some(theirs) = &self.theirs else {
@@ -187,7 +187,7 @@ impl Certificates {
         CertificateWord::Have(self.ours.clone())
     }
 
-    /// What is to be asked for.
+    /// Returns the requests to send.
     fn compare(
         &mut self,
         theirs: BTreeMap<String, CertificateFacts>,
@@ -206,7 +206,7 @@ impl Certificates {
         wants
     }
 
-    /// A file that this host told of, while it holds what was told.
+    /// Returns a file that this host announced, if it still holds the announced certificate.
     fn give(&self, path: String, fingerprint: [u8; 32]) -> Option<CertificateWord> {
         let told = self.ours.get(&path)?;
         if !self.shares || told.fingerprint != fingerprint {
@@ -225,7 +225,7 @@ impl Certificates {
         }
     }
 
-    /// Replaces a file that was asked for.
+    /// Replaces a file that was requested.
     fn take(&mut self, path: &str, bytes: &FileBytes) -> Option<PathBuf> {
         let Some(wanted) = self.wanted.remove(path) else {
             tracing::warn!("the peer sent {path}, which nobody asked for");
@@ -246,7 +246,7 @@ impl Certificates {
 }
 
 impl CertificateFacts {
-    /// Whether `newer` can stand in for it and is newer.
+    /// Whether `newer` can replace it and begins later.
     fn gives_way_to(&self, newer: &Self, now: SystemTime) -> bool {
         newer.not_before > self.not_before
             && newer.names.is_superset(&self.names)

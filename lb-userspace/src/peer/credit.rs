@@ -1,7 +1,7 @@
-//! Credit: how much of the flows may be on its way to a peer that has not taken it in yet.
+//! Credit: flow control for flows, which limits the messages in flight to the peer.
 //!
-//! A consumer that is slow holds up the flows and nothing else: the reader goes on reading, since it
-//! never has more than [`WINDOW`] messages to put down.
+//! A slow consumer delays flows and nothing else: the reader continues, as it never has to store more
+//! than [`WINDOW`] messages.
 
 use std::sync::{
     Arc,
@@ -10,37 +10,37 @@ use std::sync::{
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-/// Messages of flows that may be on their way.
+/// Number of messages of flows that may be in flight.
 pub(super) const WINDOW: u32 = 16;
 
-/// Flows that came from the peer. What it carries stays counted against the peer's credit until it
-/// is dropped: keep it until it has been taken in.
+/// Flows received from the peer. The chunk counts against the peer's credit until it is dropped: keep
+/// it until it is imported.
 #[derive(Debug)]
 pub struct FlowChunk {
-    /// The connection that it came by: [`super::PeerInfo::session`]. What came by another one than
-    /// the last [`super::Event::Up`] named was sent before it.
+    /// The session that it arrived over: [`super::PeerInfo::session`]. A chunk of another session than
+    /// that of the last [`super::Event::Up`] was sent before it.
     pub session: u64,
-    /// What [`super::Bulk::send`] was given at the other end.
+    /// The bytes that the peer passed to [`super::Bulk::send`].
     pub bytes: Vec<u8>,
     _held: Held,
 }
 
-/// The flows that come from the peer, across connections.
+/// The flows received from the peer, across sessions.
 #[derive(Debug)]
 pub struct Flows(pub(super) mpsc::Receiver<FlowChunk>);
 
 impl Flows {
-    /// The next chunk; `None` when the link has been dropped.
+    /// Returns the next chunk; `None` when the link has been dropped.
     pub async fn recv(&mut self) -> Option<FlowChunk> {
         self.0.recv().await
     }
 }
 
-/// What the peer has room for.
+/// The credit that the peer has granted.
 #[derive(Debug)]
 pub(super) struct Credit {
     left: Semaphore,
-    /// Messages sent that the peer has not taken in yet.
+    /// Messages sent and not acknowledged.
     used: AtomicU32,
 }
 
@@ -54,7 +54,7 @@ impl Default for Credit {
 }
 
 impl Credit {
-    /// The next message, once there is credit for it. Nothing is used up unless there is one.
+    /// Returns the next message once there is credit for it. Credit is used only with a message.
     pub(super) async fn spend(&self, bulk: &mut mpsc::Receiver<Vec<u8>>) -> Option<Vec<u8>> {
         let permit = self.left.acquire().await.ok()?;
         let bytes = bulk.recv().await?;
@@ -63,7 +63,7 @@ impl Credit {
         Some(bytes)
     }
 
-    /// The peer has taken in so many messages. `None` when there were not so many.
+    /// Records that the peer has acknowledged messages. Returns `None` if that many were not in flight.
     pub(super) fn grant(&self, messages: u32) -> Option<()> {
         let less = |used: u32| used.checked_sub(messages);
         self.used.fetch_update(SeqCst, SeqCst, less).ok()?;
@@ -72,18 +72,18 @@ impl Credit {
     }
 }
 
-/// What this side owes the peer: messages taken in that it has not been told of.
+/// The acknowledgements that this side owes the peer.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Messages received and not given back yet.
+    /// Messages received and not acknowledged.
     held: AtomicU32,
-    /// Messages taken in since the peer was last told.
+    /// Messages processed since the last acknowledgement.
     owed: AtomicU32,
     changed: Notify,
 }
 
 impl Ledger {
-    /// Books a message that came. `None` when the peer had no credit for it.
+    /// Records a received message. Returns `None` if the peer had no credit for it.
     pub(super) fn book(self: &Arc<Self>, session: u64, bytes: Vec<u8>) -> Option<FlowChunk> {
         if self.held.fetch_add(1, SeqCst) >= WINDOW {
             return None;
@@ -95,7 +95,7 @@ impl Ledger {
         })
     }
 
-    /// Waits until the peer is to be told, and says how much.
+    /// Waits until an acknowledgement is due, and returns its number of messages.
     pub(super) async fn owed(&self) -> u32 {
         loop {
             let owed = self.owed.load(SeqCst);
@@ -106,7 +106,7 @@ impl Ledger {
         }
     }
 
-    /// The peer is about to be told of so many.
+    /// Records an acknowledgement that is being sent.
     pub(super) fn settle(&self, told: u32) {
         self.owed.fetch_sub(told, SeqCst);
         self.held.fetch_sub(told, SeqCst);

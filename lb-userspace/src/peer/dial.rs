@@ -21,12 +21,12 @@ use super::{
     set_up, tls,
 };
 
-/// How long connecting may take.
+/// Time limit of connecting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A connection that held for so long was a good one: the next attempt comes soon.
+/// After a connection that lasted so long, the pause between attempts starts at its minimum.
 const GOOD: Duration = Duration::from_secs(1);
 
 /// Dials for as long as the agent runs.
@@ -43,7 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>, config: Arc<ClientConfig>, outlets:
                 pause = FIRST_PAUSE;
             }
         }
-        // Counted from the beginning: an attempt that took its time was pause enough.
+        // Measured from the start of the attempt: a slow attempt needs no further pause.
         let rest = jittered(pause).saturating_sub(began.elapsed());
         sleep(rest.max(FIRST_PAUSE / 2)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -112,10 +112,10 @@ fn unreachable(peer: SocketAddr, error: &io::Error) -> String {
     format!("cannot connect to the peer {peer}: {error}{hint}")
 }
 
-/// Three quarters to five quarters of it.
+/// Returns 75 to 125 % of a pause.
 fn jittered(pause: Duration) -> Duration {
     let mut byte = [128];
-    // Without randomness there is no jitter, and nothing else is wrong with that.
+    // Without randomness there is no jitter, which is harmless.
     let _filled = aws_lc_rs::rand::fill(&mut byte);
     let [byte] = byte;
     pause * 3 / 4 + pause / 2 * u32::from(byte) / 255

@@ -1,4 +1,4 @@
-//! What the two agents say: the greeting, and the frames that follow it.
+//! The messages of the link: the greeting, and the frames that follow it.
 
 use lb_ha::pair::Word;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{CertificateWord, record::Lane};
 use crate::{acme, pool::OverridesMessage, tickets};
 
-/// The version of what is said here. It changes with every change of a frame, which parts the link while
-/// the hosts run two versions. A message that is new does not change it: see [`Capabilities`].
+/// The version of the protocol. It changes with every change of a frame, which keeps the link down
+/// while the hosts run two versions. A new message does not change it: see [`Capabilities`].
 pub(super) const PROTOCOL: u16 = 1;
 
-/// What a connection begins with, in either direction, whatever the version: so that two versions
-/// can tell each other that they are two.
+/// The first bytes of a connection in either direction, in every version, so that a difference of
+/// versions is recognised.
 const MAGIC: [u8; 8] = *b"lb-link\0";
 /// Magic, version and the length of the hello.
 pub(super) const PREAMBLE_BYTES: usize = 12;
-/// More than a hello of any version has.
+/// Size limit of the hello of any version.
 const HELLO_LIMIT: u16 = 4096;
 
-/// Who says hello.
+/// The identity of an agent.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Hello {
     /// The name of the node.
     pub(super) node: String,
-    /// The version of `lb`, and behind a `+` what it knows besides version 1 of the link: an older
-    /// agent shows it, and is not sent what it does not know. See [`Capabilities`].
+    /// The version of `lb`, and after a `+` the messages that it supports besides version 1 of the link.
+    /// See [`Capabilities`].
     pub(super) version: String,
-    /// A number drawn when the agent started: tells it from itself.
+    /// A random number of this process, by which an agent recognises a connection to itself.
     pub(super) instance: u64,
 }
 
-/// What an agent knows of what is said.
+/// The messages that an agent supports.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Capabilities {
     acme: bool,
@@ -39,19 +39,19 @@ pub(super) struct Capabilities {
 impl Capabilities {
     const ACME: &'static str = "acme";
 
-    /// The version of this agent, with all that it knows.
+    /// Returns the version of this agent, with its capabilities.
     pub(super) fn ours() -> String {
         format!("{}+{}", env!("CARGO_PKG_VERSION"), Self::ACME)
     }
 
-    /// What the other agent knows, and its version without that.
+    /// Parses the version of the peer into its capabilities and the version without them.
     pub(super) fn read(version: &str) -> (Self, &str) {
         let (version, known) = version.split_once('+').unwrap_or((version, ""));
         let acme = known.split('.').any(|one| one == Self::ACME);
         (Self { acme }, version)
     }
 
-    /// Whether a message can be sent to it.
+    /// Whether the peer supports a message.
     pub(super) fn has(self, message: &Message) -> bool {
         match message {
             Message::Tickets(_) | Message::Drains(_) | Message::Certificates(_) => true,
@@ -60,55 +60,54 @@ impl Capabilities {
     }
 }
 
-/// What one agent has the other agree to. All of it is said when the link comes up, and then what
-/// changes.
+/// A message with shared state. All state is sent when the link comes up, then the changes.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Message {
     /// The keys of session tickets.
     Tickets(tickets::Offer),
-    /// The operator's orders.
+    /// Operator overrides.
     Drains(OverridesMessage),
     /// Certificates.
     Certificates(CertificateWord),
-    /// Certificates that the agents obtain. Sent to a peer that has said that it knows of them.
+    /// Certificates obtained by ACME. Sent only to a peer that supports it.
     Acme(acme::PeerMessage),
 }
 
-/// Messages that this version knows.
+/// Number of messages that this version supports.
 const MESSAGES: u32 = 4;
 
 /// A frame of the urgent lane.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) enum Urgent {
-    /// Asks for a [`Self::Pong`].
+    /// Requests a [`Self::Pong`].
     Ping {
         /// Microseconds since the sender's session began.
         sent: u64,
     },
     /// Answers a [`Self::Ping`].
     Pong {
-        /// What the ping said.
+        /// The content of the ping.
         sent: u64,
     },
-    /// So many more messages of flows may be sent.
+    /// Grants credit for this many more messages of flows.
     Credit(u32),
-    /// About who is active.
+    /// A message about who is active.
     Word(Word),
 }
 
-/// A frame, as its lane has it.
+/// A frame of any lane.
 #[derive(Debug, PartialEq)]
 pub(super) enum Frame {
     Urgent(Urgent),
     Control(Message),
-    /// A message that a later version of `lb` knows: it is passed over.
+    /// A message of a later version of `lb`, which is ignored.
     Unknown,
-    /// Flows: bytes of the room that keeps them.
+    /// Flows, in the encoding of the data plane.
     Flows(Vec<u8>),
 }
 
 impl Frame {
-    /// Reads a message of a lane. `None` when it is not exactly one frame.
+    /// Decodes a message of a lane. Returns `None` if it is not exactly one frame.
     pub(super) fn decode(lane: Lane, message: Vec<u8>) -> Option<Self> {
         match lane {
             Lane::Urgent => exactly(&message).map(Self::Urgent),
@@ -121,13 +120,13 @@ impl Frame {
     }
 }
 
-/// The bytes of a frame. `None` when it does not fit its lane.
+/// Encodes a frame. Returns `None` if it is too long for its lane.
 pub(super) fn encode(lane: Lane, frame: &impl Serialize) -> Option<Vec<u8>> {
     let bytes = postcard::to_allocvec(frame).ok()?;
     (bytes.len() <= lane.limit()).then_some(bytes)
 }
 
-/// Which message it is: what postcard writes first of an enum.
+/// Returns the number of the message: postcard writes the variant of an enum first.
 fn kind(message: &[u8]) -> Option<u32> {
     let (kind, _rest) = postcard::take_from_bytes(message).ok()?;
     Some(kind)
@@ -140,16 +139,16 @@ fn exactly<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     }
 }
 
-/// What a preamble says.
+/// The content of a preamble.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Preamble {
     pub(super) protocol: u16,
-    /// How many bytes of hello follow.
+    /// Length of the hello, in bytes.
     pub(super) hello: u16,
 }
 
 impl Preamble {
-    /// `None` when another program speaks.
+    /// Returns `None` if another protocol is spoken.
     pub(super) fn decode(bytes: [u8; PREAMBLE_BYTES]) -> Option<Self> {
         let (magic, numbers) = bytes.split_first_chunk()?;
         let [version_high, version_low, length_high, length_low] = *numbers.first_chunk()?;
@@ -161,7 +160,7 @@ impl Preamble {
     }
 }
 
-/// Preamble and hello, as a connection begins.
+/// Encodes the preamble and the hello.
 pub(super) fn greeting(protocol: u16, hello: &Hello) -> Option<Vec<u8>> {
     let hello = postcard::to_allocvec(hello).ok()?;
     let length = u16::try_from(hello.len()).ok()?;
@@ -172,7 +171,7 @@ pub(super) fn greeting(protocol: u16, hello: &Hello) -> Option<Vec<u8>> {
     (length <= HELLO_LIMIT).then_some(bytes)
 }
 
-/// Reads the hello of this version.
+/// Decodes the hello of this version.
 pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
     exactly(bytes)
 }

@@ -1,4 +1,4 @@
-//! The greeting: who is there, and whether the two understand each other.
+//! The greeting: the agents exchange identity and protocol version.
 
 use std::{io, time::Duration};
 
@@ -15,7 +15,7 @@ use super::{
     frame::{Hello, PREAMBLE_BYTES, Preamble, greeting, hello},
 };
 
-/// A connection whose other end has proved that it is the peer, and has said who it is.
+/// An authenticated connection whose peer has sent its hello.
 #[derive(Debug)]
 pub(super) struct Greeted {
     pub(super) stream: TlsStream<TcpStream>,
@@ -46,7 +46,7 @@ async fn exchange(
     let ours = greeting(settings.protocol, &settings.hello)
         .ok_or_else(|| refuse(Refusal::Greeting, "this host's own name is too long"))?;
     let (preamble, rest) = {
-        // Both speak first: each reads the other's version, whoever finds it wanting.
+        // Both send first, so that each reads the other's version before one of them refuses it.
         let talk = async {
             stream.write_all(&ours).await?;
             stream.flush().await?;
@@ -55,7 +55,8 @@ async fn exchange(
             let Some(preamble) = Preamble::decode(preamble) else {
                 return Ok(None);
             };
-            // To the end: closing with bytes unread would take our greeting back.
+            // Read to the end: closing with unread bytes would reset the connection before the peer has read the
+            // greeting.
             let mut rest = vec![0; usize::from(preamble.hello)];
             let _whole = stream.read_exact(&mut rest).await?;
             Ok(Some((preamble, rest)))
@@ -97,7 +98,7 @@ fn too_slow(limit: Duration) -> Refused {
 const NOT_THE_SECRET: &str = "it does not have this pair's secret; copy the file of \
                               `ha.link.secret_file` from one host to the other and restart lb";
 
-/// What an error before the end of the greeting says of the other end.
+/// Maps an error before the end of the greeting to a refusal.
 fn reason(error: &io::Error) -> Refused {
     let tls = error
         .get_ref()
@@ -106,7 +107,7 @@ fn reason(error: &io::Error) -> Refused {
         Some(
             TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
             | TlsError::NoCertificatesPresented
-            // What the other end says when this host's certificate is not its own.
+            // The alert of a peer that has another certificate.
             | TlsError::AlertReceived(
                 AlertDescription::AccessDenied | AlertDescription::CertificateRequired,
             ),

@@ -1,16 +1,16 @@
 //! The link: the connection between the two agents of a pair.
 //!
-//! It is a second path for heartbeats beside VRRP, and carries what the hosts agree on: the keys of
-//! session tickets, the operator's orders, certificates, and flows.
+//! It is a second path for heartbeats beside VRRP, and carries the state that the hosts share: session
+//! ticket keys, operator overrides, certificates, and flows.
 //!
-//! The way of a connection: `dial` or `accept` makes it, `tls` has both sides prove that they have
-//! the pair's `secret`, `greet` finds out who is there and in which version, `session` runs it.
-//! `frame` says what is said, `record` how it shares the stream, `send_queue` in which order it goes,
-//! `credit` how much of the flows may be on its way.
+//! The life of a connection: `dial` or `accept` makes it, in `tls` both sides prove that they have the
+//! pair's `secret`, `greet` exchanges identity and version, `session` runs it. `frame` defines the
+//! messages, `record` how they share the stream, `send_queue` their order, `credit` the flow control
+//! of flows.
 //!
 //! The host with the lower address dials, the other accepts, so that there is one connection. It is
-//! alive while pings are answered; what TCP thinks of it does not count. The newest connection that
-//! has proved itself is the one that holds: one that is dead never stands in its way.
+//! alive while pings are answered, whatever the state of TCP. The newest authenticated connection
+//! replaces an older one, so that a dead one never blocks it.
 
 #![forbid(unsafe_code)]
 
@@ -65,16 +65,16 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 /// The longest [`Bulk::send`] takes, in bytes.
 pub const BULK_BYTES: usize = record::Lane::Bulk.limit();
 
-/// What the link tells the agent. Between an `Up` and the next `Down` there is one connection.
+/// An event of the link. Between an `Up` and the next `Down` there is one session.
 #[derive(Debug, PartialEq)]
 pub enum Event {
-    /// A connection stands: say all that the peer should know.
+    /// A session is up: the peer must receive the full state.
     Up(PeerInfo),
-    /// It is gone.
+    /// The session is down.
     Down(DownReason),
-    /// The peer said something about who is active.
+    /// The peer sent a message about who is active.
     Word(Word),
-    /// The peer said something to agree on.
+    /// The peer sent shared state.
     Message(Message),
 }
 
@@ -105,18 +105,18 @@ pub struct Link {
     _tasks: JoinSet<()>,
 }
 
-/// A link that has started, and what comes out of it.
+/// A link that has started, and its outputs.
 #[derive(Debug)]
 pub struct Started {
     /// The link.
     pub link: Link,
-    /// What happens. Take it in at once: words that find no room are dropped.
+    /// The events. Receive them without delay: messages about who is active are dropped when it is full.
     pub events: mpsc::Receiver<Event>,
-    /// The flows that the peer sends. Being slow here holds up nothing else.
+    /// The flows that the peer sends. A slow receiver delays nothing else.
     pub flows: Flows,
 }
 
-/// Sends flows by one connection.
+/// Sends flows over one session.
 #[derive(Clone, Debug)]
 pub struct Bulk {
     handle: SendHandle,
@@ -127,7 +127,7 @@ pub struct Bulk {
 /// Why flows were not sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BulkError {
-    /// The connection is gone. What had been sent may have arrived or not.
+    /// The session is down. Flows sent before may or may not have arrived.
     #[error("the connection to the peer is gone")]
     Down,
     /// It is longer than [`BULK_BYTES`].
@@ -135,7 +135,7 @@ pub enum BulkError {
     TooLong(usize),
 }
 
-/// What all tasks of the link have in common.
+/// The state that the tasks of the link share.
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
@@ -144,14 +144,14 @@ struct Shared {
     current: Mutex<Option<Bulk>>,
 }
 
-/// What the link needs to know.
+/// The settings of the link.
 #[derive(Clone, Debug)]
 struct Settings {
     /// This host's address, and the port to listen on.
     source: SocketAddr,
     /// The peer's.
     peer: SocketAddr,
-    /// Whether connections from elsewhere are refused before they say anything.
+    /// Whether connections from other addresses are refused before they send anything.
     check_source: bool,
     hello: Hello,
     rhythm: Rhythm,
@@ -218,8 +218,8 @@ impl Link {
         })
     }
 
-    /// Says something about who is active. Never waits: false when nobody is there, or when so much
-    /// waits already that it would come too late.
+    /// Sends a message about who is active. Never waits: returns false without a session, or when so much
+    /// waits that it would arrive too late.
     pub fn send_word(&self, word: Word) -> bool {
         let current = self.shared.current();
         let sent = current.is_some_and(|bulk| bulk.handle.urgent(Urgent::Word(word)));
@@ -229,21 +229,21 @@ impl Link {
         sent
     }
 
-    /// Says something to agree on. Never waits: false when nobody is there, or when the peer is of an
-    /// older version and does not know it. What cannot be said
-    /// because too much waits already ends the connection; the next `Up` is the time to say it.
+    /// Sends shared state. Never waits: returns false without a session, or when the peer is of an older
+    /// version that does not support the message. When too much waits already the session ends, and the
+    /// state is sent after the next `Up`.
     pub fn send(&self, message: &Message) -> bool {
         let current = self.shared.current();
         current.is_some_and(|bulk| bulk.known.has(message) && bulk.handle.control(message))
     }
 
-    /// The sender of flows for the connection that stands now; `None` when there is none.
+    /// Returns the sender of flows of the present session; `None` when the link is down.
     #[must_use]
     pub fn bulk(&self) -> Option<Bulk> {
         self.shared.current()
     }
 
-    /// How the link is now.
+    /// Returns the state of the link.
     #[must_use]
     pub fn view(&self) -> View {
         self.shared.counters.view()
@@ -270,8 +270,8 @@ impl Bulk {
 }
 
 impl Shared {
-    /// Runs a connection to its end, and tells the agent of both ends. `None` when the agent has
-    /// gone.
+    /// Runs a connection to its end, and reports its begin and end. Returns `None` when the agent has
+    /// dropped the link.
     async fn hold(&self, greeted: Greeted, outlets: &Outlets) -> Option<DownReason> {
         self.run(greeted, outlets, std::future::pending()).await
     }
@@ -335,12 +335,12 @@ impl Shared {
         self.lock().clone()
     }
 
-    /// Whoever panicked while it held the lock had made its one assignment, or not begun it.
+    /// The state is consistent even after a panic: it changes by one assignment.
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Bulk>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection was refused: counted, and said now and then.
+    /// Counts a refused connection, and logs it at a limited rate.
     fn refused(&self, refusal: Refusal, sentence: &str) {
         if self.counters.refused(refusal, sentence) {
             tracing::warn!("{sentence}");
@@ -348,8 +348,8 @@ impl Shared {
     }
 }
 
-/// What a connection of the link is set to: nothing waits for more to come, little waits unsent
-/// before a heartbeat, and TCP does not hold on for much longer than the link does.
+/// Sets the socket options of a connection: no delay, little unsent data before a heartbeat, and a
+/// TCP time-out not much longer than that of the link.
 fn set_up(stream: &TcpStream, rhythm: Rhythm) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;

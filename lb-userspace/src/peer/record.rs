@@ -6,7 +6,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// The most that goes into one record: what fits one record of TLS.
+/// Largest part of a message in one record: what fits one record of TLS.
 pub(super) const PART_BYTES: usize = 16 << 10;
 /// Bytes of a record's header.
 pub(super) const HEADER_BYTES: usize = 4;
@@ -18,14 +18,14 @@ const LAST: u8 = 0x80;
 pub(super) enum Lane {
     /// Heartbeats and what keeps the link itself going. Short.
     Urgent,
-    /// What the hosts agree on: ticket keys, orders, certificates.
+    /// Shared state: ticket keys, overrides, certificates.
     Control,
     /// Flows.
     Bulk,
 }
 
 impl Lane {
-    /// The longest message of the lane, in bytes.
+    /// Returns the size limit of a message of the lane, in bytes.
     pub(super) const fn limit(self) -> usize {
         match self {
             Self::Urgent => 4 << 10,
@@ -52,7 +52,7 @@ impl Lane {
     }
 }
 
-/// A message of which a part is still to be sent.
+/// A message with parts that are still to be sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     lane: Lane,
@@ -69,7 +69,7 @@ impl Outgoing {
         }
     }
 
-    /// Puts the next record in place of what `record` held. True when it was the last one.
+    /// Replaces `record` by the next record. Returns whether it is the last one.
     pub(super) fn next_record(&mut self, record: &mut Vec<u8>) -> bool {
         let left = &self.message[self.sent..];
         let part = &left[..left.len().min(PART_BYTES)];
@@ -84,22 +84,22 @@ impl Outgoing {
     }
 }
 
-/// Why no message could be read.
+/// Why a message could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     /// The stream ended or failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// No record begins like that.
+    /// The header of a record is invalid.
     #[error("{0}")]
     Malformed(&'static str),
 }
 
-/// Puts messages together again.
+/// Reassembles messages.
 #[derive(Debug)]
 pub(super) struct Incoming<R> {
     reader: R,
-    /// What has come of a message, by lane.
+    /// The received parts of a message, by lane.
     parts: [Vec<u8>; 3],
 }
 
@@ -111,7 +111,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         }
     }
 
-    /// The next whole message. Not to be dropped halfway: what was read would be lost.
+    /// Returns the next complete message. Not cancel safe: received bytes would be lost.
     pub(super) async fn next(&mut self) -> Result<(Lane, Vec<u8>), ReadError> {
         loop {
             let mut header = [0; HEADER_BYTES];
@@ -141,7 +141,7 @@ fn parse([first, high, middle, low]: [u8; HEADER_BYTES]) -> Result<(Lane, bool, 
     if length > PART_BYTES {
         return Err(ReadError::Malformed("a record longer than 16 KiB"));
     }
-    // Empty parts that never end would keep the reader busy for nothing.
+    // An endless sequence of empty parts would keep the reader busy.
     if length == 0 && !is_last {
         return Err(ReadError::Malformed("an empty part that is not the last"));
     }

@@ -1,4 +1,4 @@
-//! What both hosts of a pair have and nobody else: one key and its certificate, in one file.
+//! The shared secret of a pair: one key and its certificate, in one file.
 
 use std::{
     fmt,
@@ -14,14 +14,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use crate::private_file::{self, PrivateFileError};
 
-/// More than a key and its certificate take.
+/// Size limit of the file, more than a key and its certificate take.
 const MAX_FILE_BYTES: u64 = 1 << 16;
-/// Ten years. The certificate is compared and not judged: a host whose clock is wrong must find its
-/// peer all the same, so its end is for those who read the file.
+/// Validity in the certificate, ten years. It is informative: certificates are compared, not validated,
+/// so that a host with a wrong clock can still connect to its peer.
 const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// What both hosts of a pair have and nobody else. Both show this very certificate and prove that
-/// they have its key.
+/// The shared secret of a pair. Both hosts present this certificate and prove that they have its key.
 pub struct Secret {
     pub(super) certificate: CertificateDer<'static>,
     pub(super) key: PrivateKeyDer<'static>,

@@ -1,4 +1,4 @@
-//! What is to be sent, most urgent first.
+//! The queue of messages to send, most urgent first.
 
 use std::{future::pending, sync::Arc};
 
@@ -13,28 +13,29 @@ use super::{
     record::{Lane, Outgoing},
 };
 
-/// Frames that may wait to be sent, by lane. Heartbeats that wait long are worth nothing.
+/// Capacity of the queues, in frames. Late heartbeats are worthless.
 const WAITING_URGENT: usize = 64;
 const WAITING_CONTROL: usize = 256;
 const WAITING_BULK: usize = 4;
 
-/// Where the agent puts what is to be sent by one connection.
+/// Puts messages into the queue of one session.
 #[derive(Clone, Debug)]
 pub(super) struct SendHandle {
     urgent: mpsc::Sender<Urgent>,
     control: mpsc::Sender<Vec<u8>>,
     bulk: mpsc::Sender<Vec<u8>>,
-    /// The send_queue gives up the connection when this is closed.
+    /// Closed to end the session because a queue is full.
     overrun: Arc<Semaphore>,
 }
 
 impl SendHandle {
-    /// False when it was dropped.
+    /// Queues a frame of the urgent lane. Returns false if it was dropped.
     pub(super) fn urgent(&self, frame: Urgent) -> bool {
         self.urgent.try_send(frame).is_ok()
     }
 
-    /// A message that does not fit ends the connection: the next one begins with all that counts.
+    /// Queues a message of the control lane. If there is no room the session ends: the next one begins with
+    /// the full state.
     pub(super) fn control(&self, message: &Message) -> bool {
         let Some(bytes) = encode(Lane::Control, message) else {
             tracing::error!("what was to be said to the peer is too long for the link");
@@ -55,23 +56,23 @@ impl SendHandle {
     }
 }
 
-/// What is to be sent by one connection.
+/// The queue of one session.
 #[derive(Debug)]
 pub(super) struct SendQueue {
     urgent: mpsc::Receiver<Urgent>,
     control: mpsc::Receiver<Vec<u8>>,
     bulk: mpsc::Receiver<Vec<u8>>,
-    /// Of the long messages under way, what is still to be sent.
+    /// The remaining parts of messages that are being sent.
     control_rest: Option<Outgoing>,
     bulk_rest: Option<Outgoing>,
-    /// Messages of flows that the peer takes.
+    /// Flow control of flows.
     credit: Arc<Credit>,
     ledger: Arc<Ledger>,
     overrun: Arc<Semaphore>,
 }
 
 impl SendQueue {
-    /// An send_queue that may send flows while `credit` lasts, and tells the peer what `ledger` owes.
+    /// Returns a queue that sends flows while `credit` lasts, and the acknowledgements that `ledger` owes.
     pub(super) fn new(credit: Arc<Credit>, ledger: Arc<Ledger>) -> (SendHandle, Self) {
         let (to_urgent, urgent) = mpsc::channel(WAITING_URGENT);
         let (to_control, control) = mpsc::channel(WAITING_CONTROL);
@@ -96,8 +97,8 @@ impl SendQueue {
         (handle, send_queue)
     }
 
-    /// Puts the next record in place of what `record` held. True when it ends a frame; `None` when
-    /// there is more to say than goes through. Nothing is lost when it is dropped while it waits.
+    /// Replaces `record` by the next record. Returns whether it ends a frame; `None` if a queue overflowed.
+    /// Cancel safe.
     pub(super) async fn next(&mut self, record: &mut Vec<u8>) -> Option<bool> {
         let has_control = self.control_rest.is_some();
         let has_bulk = self.bulk_rest.is_some();

@@ -1,4 +1,4 @@
-//! One connection from its greeting to its end.
+//! A session: one connection from its greeting to its end.
 
 use std::{
     sync::{
@@ -23,12 +23,12 @@ use super::{
     view::Counters,
 };
 
-/// How often the peer is asked for a sign of life, and when it counts as dead.
+/// Interval of pings, and time-out of the session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Rhythm {
-    /// From one ping to the next.
+    /// Interval between pings.
     pub(super) ping: Duration,
-    /// A ping that has gone unanswered for so long, and none after it answered, ends the connection.
+    /// The session ends when no ping was answered for this long.
     pub(super) silence: Duration,
 }
 
@@ -44,14 +44,14 @@ impl Rhythm {
     }
 }
 
-/// Where what comes from the peer goes.
+/// The receivers of messages of the peer.
 #[derive(Clone, Debug)]
 pub(super) struct Outlets {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) flows: mpsc::Sender<FlowChunk>,
 }
 
-/// The halves of a connection that work on their own.
+/// The parts of a session that run concurrently.
 pub(super) struct Session<'a> {
     number: u64,
     began: Instant,
@@ -89,19 +89,19 @@ impl<'a> Session<'a> {
         (session, send_queue)
     }
 
-    /// Where the agent puts what it says.
+    /// Returns the handle to send messages.
     pub(super) fn handle(&self) -> SendHandle {
         self.handle.clone()
     }
 
-    /// Runs the connection to its end. Everything ends with it, whatever it was waiting for.
+    /// Runs the connection to its end. All its parts end with it.
     pub(super) async fn run(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         send_queue: SendQueue,
     ) -> DownReason {
         let (reader, writer) = tokio::io::split(stream);
-        // Not biased: whichever is always ready would leave the others no turn.
+        // Not biased: a part that is always ready would starve the others.
         tokio::select! {
             down = self.watch() => down,
             down = self.read(reader) => down,
@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            // One that finds no room is missed, and enough of those end the connection.
+            // A ping without room is not answered, and enough of those end the session.
             let _queued = self.handle.urgent(Urgent::Ping { sent: self.age() });
         }
     }
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
             let Some(is_last) = send_queue.next(&mut record).await else {
                 return DownReason::Overrun;
             };
-            // Flushed at once: what TLS holds back would be in the way of the next heartbeat.
+            // Flushed immediately: bytes buffered by TLS would delay the next heartbeat.
             let written = match writer.write_all(&record).await {
                 Ok(()) => writer.flush().await,
                 failed => failed,
@@ -174,7 +174,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes in a frame. Never waits: a heartbeat may come next.
+    /// Handles a frame. Never waits: a heartbeat may come next.
     fn take(&self, frame: Frame) -> Result<(), DownReason> {
         match frame {
             Frame::Urgent(Urgent::Ping { sent }) => {

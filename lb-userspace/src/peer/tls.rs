@@ -1,7 +1,7 @@
-//! TLS 1.3 in which both sides show the pair's own certificate, and nobody else's will do.
+//! TLS 1.3 in which both sides present the pair's certificate, and accept no other.
 //!
-//! Nothing is resumed and nothing is sent early: every connection proves it again, over fresh random
-//! numbers of both sides, that its other end has the key. What was recorded cannot be played again.
+//! No resumption and no early data: in every connection both sides prove possession of the key over
+//! fresh random numbers, so that recorded traffic cannot be replayed.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use rustls::{
 
 use super::Secret;
 
-/// The name that the dialling side asks for. It is not sent, and says nothing.
+/// The server name of the dialling side. It is neither sent nor checked.
 pub(super) fn server_name() -> Result<ServerName<'static>, Error> {
     ServerName::try_from("lb-peer").map_err(|error| Error::General(error.to_string()))
 }
@@ -66,7 +66,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Takes one certificate and no other, whatever it says of names and dates, from who has its key.
+/// Accepts exactly one certificate, whatever its names and dates, from a side that has its key.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,

@@ -1,4 +1,4 @@
-//! What the link counts, and how it is at one moment.
+//! The counters and the state of the link.
 
 use std::{
     fmt,
@@ -12,10 +12,10 @@ use std::{
 
 use serde::Serialize;
 
-/// A refusal is in the log once in so long.
+/// Shortest time between log lines about one kind of refusal.
 const SAID_FOR: Duration = Duration::from_secs(60);
 
-/// The agent at the other end.
+/// The agent of the peer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerInfo {
     /// The name of its node.
@@ -28,23 +28,23 @@ pub struct PeerInfo {
     pub session: u64,
 }
 
-/// Why a connection was refused before it could say anything that counts.
+/// Why a connection was refused before its greeting was complete.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// It came from another address than the peer's.
+    /// Its source is not the peer.
     Address,
     /// Too many others were shaking hands.
     Crowded,
-    /// It had not greeted in time.
+    /// Its handshake timed out.
     Timeout,
-    /// It ended before it had greeted.
+    /// It ended before its greeting was complete.
     Closed,
     /// It does not speak TLS 1.3, or not correctly.
     Handshake,
     /// It does not have the pair's secret.
     Secret,
-    /// It has the secret and does not greet like an agent.
+    /// It has the secret and sent no valid greeting.
     Greeting,
     /// It speaks another version of the link.
     Version,
@@ -53,7 +53,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// All there are.
+    /// All reasons.
     pub const ALL: [Self; 9] = [
         Self::Address,
         Self::Crowded,
@@ -66,7 +66,7 @@ impl Refusal {
         Self::Itself,
     ];
 
-    /// The word for it in status and metrics.
+    /// Returns the word for status and metrics.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -88,16 +88,16 @@ impl Refusal {
 pub enum DownReason {
     /// The peer has not answered in time.
     Silent,
-    /// The peer closed the connection: its agent ended, or took it for dead.
+    /// The peer closed the connection: its agent ended, or timed out.
     Closed,
     /// The network did.
     Broken(String),
-    /// The peer has made a new connection.
+    /// A new connection of the peer has replaced it.
     Replaced,
-    /// The peer said what no agent says.
+    /// The peer violated the protocol.
     Malformed(String),
-    /// More came, or was to be sent, than this agent keeps up with. The next connection says it all
-    /// again.
+    /// More messages were received or sent than the queues hold. The next session begins with the full
+    /// state.
     Overrun,
 }
 
@@ -105,7 +105,7 @@ impl DownReason {
     /// The word for [`Self::Malformed`].
     pub const MALFORMED: &'static str = "malformed";
 
-    /// The word for it in metrics.
+    /// Returns the word for metrics.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -150,7 +150,7 @@ pub struct Traffic {
     pub frames: u64,
 }
 
-/// How the link is at one moment.
+/// The state of the link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     /// Whether this host dials. Otherwise it accepts.
@@ -169,20 +169,20 @@ pub struct View {
     pub refused: Vec<(Refusal, u64)>,
     /// Attempts to dial that did not reach the peer.
     pub unreached: u64,
-    /// Words that were dropped since nobody was there to take them, here or there.
+    /// Messages about who is active that were dropped, for want of a session or of room.
     pub dropped_words: u64,
-    /// Why there is no connection, as far as that is known: a sentence.
+    /// Why there is no connection, as a sentence, if known.
     pub problem: Option<String>,
 }
 
-/// A connection that stands.
+/// A session that is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connected {
     /// Who is at the other end.
     pub peer: PeerInfo,
     /// Since when.
     pub since: SystemTime,
-    /// How long the last ping took, there and back, with all that it had to wait for.
+    /// Round-trip time of the last ping, including queues.
     pub round_trip: Option<Duration>,
 }
 
@@ -270,8 +270,8 @@ impl Counters {
         }
     }
 
-    /// A connection was refused. The sentence is kept while there is no connection. True when it
-    /// is to be said in the log: one a minute for each reason, however many come.
+    /// Counts a refused connection. The sentence is kept while there is no session. Returns whether to log
+    /// it: once a minute for each reason.
     pub(super) fn refused(&self, refusal: Refusal, problem: &str) -> bool {
         let index = Refusal::ALL.iter().position(|one| *one == refusal);
         let index = index.unwrap_or(0);
@@ -285,7 +285,7 @@ impl Counters {
         is_due
     }
 
-    /// Why there is no connection. True when that is another reason than before.
+    /// Records why there is no connection. Returns whether the reason has changed.
     pub(super) fn problem(&self, problem: &str) -> bool {
         let mut current = self.current();
         let is_new = current.problem.as_deref() != Some(problem);

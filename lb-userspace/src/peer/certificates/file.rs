@@ -1,4 +1,4 @@
-//! Certificate files: given as they are, replaced in one step.
+//! Certificate files: read as they are, replaced atomically.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,16 +12,16 @@ use super::{CertificateFacts, Inspect};
 /// More than any chain and its key take. Fits one message of the link.
 const MAX_BYTES: u64 = 256 << 10;
 
-/// Why a certificate file was not given or taken.
+/// Why a certificate file was not sent or accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file system refused.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// Another program manages it.
+    /// It is a symbolic link, so another program manages it.
     #[error("it is a symbolic link, so another program looks after it; let that one renew it here")]
     Link,
-    /// It is no file.
+    /// It is not a regular file.
     #[error("it is not a regular file")]
     NotAFile,
     /// More than any certificate has.
@@ -30,12 +30,12 @@ pub enum FileError {
     /// It cannot be served.
     #[error("it cannot be used: {0}")]
     Unfit(String),
-    /// It is another certificate than was told of.
+    /// It holds another certificate than the announced one.
     #[error("it does not hold the certificate that was told of any more")]
     Another,
 }
 
-/// Reads a file that holds the certificate `told` of.
+/// Reads a file that must hold the announced certificate `told`.
 pub(super) fn read(
     path: &Path,
     told: &CertificateFacts,
@@ -56,8 +56,8 @@ pub(super) fn read(
     Ok(bytes)
 }
 
-/// Replaces a file in one step by one that holds the certificate `wanted`. Its owner and its mode
-/// stay: nobody sees it who did not see the old one.
+/// Replaces a file atomically by one that holds the certificate `wanted`. Owner and mode stay, so that
+/// no other user can read it.
 pub(super) fn replace(
     path: &Path,
     bytes: &[u8],
