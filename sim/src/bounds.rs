@@ -1,4 +1,4 @@
-//! How long things may take: stated here, held by every run, quoted by the documentation.
+//! Time bounds: stated here, checked in every run, quoted by the documentation.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use crate::{
 /// A timer that is late, and the way through a healthy network, a few times over.
 pub const MARGIN: Duration = Duration::from_millis(20);
 
-/// From one look at the address to the next while the other host fell silent a moment ago: 250 ms
-/// and a fifth.
+/// Longest interval between descriptions of the address shortly after the peer fell silent: 250 ms and
+/// a fifth.
 pub const ALERT_LOOK: Duration = Duration::from_millis(300);
 
-/// The same while all is well, or the silence is old: 5 s and a fifth.
+/// The same in normal operation, or when the silence is old: 5 s and a fifth.
 pub const CALM_LOOK: Duration = Duration::from_secs(6);
 
-/// So long after an association descriptions may show the past.
+/// Time after an association in which descriptions may be stale.
 pub const SETTLE: Duration = Duration::from_secs(10);
 
-/// So long a master that does not hear its standby assumes that the address is still its own.
+/// Time for which a master that does not hear its standby assumes that it still has the address.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// A call takes no longer.
+/// Longest time of a call.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
 
-/// A host that handed over waits so long for the other one to have the address.
+/// Time that a host which handed over waits for the peer to have the address.
 pub const TAKING: Duration = Duration::from_secs(15);
 
-/// And so long more for packets that lag behind what the EC2 API says.
+/// Further time that it waits for packets that still arrive after the EC2 API has moved the address.
 pub const ARRIVING: Duration = Duration::from_secs(1);
 
 /// After the last trouble: the pair is calm within this, and within the preemption delay.
@@ -45,11 +45,11 @@ pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 /// no later than this.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
-/// So long after that nothing changes, and the address does not move.
+/// Time after that in which nothing changes and the address does not move.
 pub const STAYS_CALM: Duration = Duration::from_secs(60);
 
-/// The longest that nobody may be heard before a host of this run takes over: three intervals and
-/// the skew, which is less than an interval, or than a second in version 2.
+/// The longest detection time of a host of this run: three intervals and the skew, which is less than
+/// an interval, or than a second in version 2.
 #[must_use]
 pub fn detection(plan: &Plan) -> Duration {
     let of = |host: &HostPlan| {

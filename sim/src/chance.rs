@@ -1,4 +1,4 @@
-//! What a seed decides.
+//! Random numbers from a seed.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use std::time::Duration;
 pub struct Chance(u64);
 
 impl Chance {
-    /// A generator that begins with this seed.
+    /// Returns a generator with this seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        // Seeds that follow each other are to begin far apart.
+        // Consecutive seeds must give unrelated sequences.
         let mut chance = Self(seed.wrapping_mul(0xD120_0A3B_5C1F_7A4D));
         chance.number();
         chance
     }
 
-    /// Any number.
+    /// Returns any number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -30,7 +30,7 @@ impl Chance {
         self.number().checked_rem(limit).unwrap_or(0)
     }
 
-    /// True this many times in a hundred.
+    /// Returns true with this probability in percent.
     pub fn percent(&mut self, percent: u8) -> bool {
         percent > 0 && self.below(100) < u64::from(percent)
     }

@@ -1,4 +1,4 @@
-//! The EC2 API's side: whose the address is, and whose it was.
+//! The owner of the address at the EC2 API, and its history.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use lb_ha::Time;
 
 use crate::plan::Holder;
 
-/// The account that has the address.
+/// The account with the address.
 #[derive(Debug)]
 pub struct Cloud {
     /// Every change, the oldest first; there is at least one.
@@ -14,7 +14,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// An account whose address belongs to somebody.
+    /// Returns an account whose address has this holder.
     #[must_use]
     pub fn new(holder: Holder) -> Self {
         Self {
@@ -22,13 +22,13 @@ impl Cloud {
         }
     }
 
-    /// Who has the address.
+    /// Returns the holder of the address.
     #[must_use]
     pub fn holder(&self) -> Holder {
         self.history[self.history.len() - 1].1
     }
 
-    /// Who had the address this long ago.
+    /// Returns the holder of the address at an earlier time.
     #[must_use]
     pub fn held(&self, now: Time, ago: Duration) -> Holder {
         let then = now - ago;
@@ -36,7 +36,7 @@ impl Cloud {
         known.map_or(self.history[0].1, |(_, holder)| *holder)
     }
 
-    /// Moves the address; whether that changed anything.
+    /// Moves the address. Returns whether the holder has changed.
     pub fn give(&mut self, now: Time, holder: Holder) -> bool {
         let moved = self.holder() != holder;
         if moved {

@@ -1,4 +1,4 @@
-//! How the network and the EC2 API are at the moment.
+//! The present conditions of the network and the EC2 API.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const NEAR: (Duration, Duration) = (Duration::from_micros(80), Duration::from_mi
 /// A call of a healthy EC2 API.
 pub const PROMPT: Duration = Duration::from_millis(120);
 
-/// The sum of all troubles of the moment.
+/// The effect of all present troubles.
 #[derive(Clone, Debug)]
 pub struct Conditions {
     /// Adverts of A, of B do not arrive.
@@ -20,7 +20,7 @@ pub struct Conditions {
     pub loss: u8,
     /// Adverts that come twice, of a hundred.
     pub duplicates: u8,
-    /// The least and the most that one way takes.
+    /// Shortest and longest one-way delay.
     pub way: (Duration, Duration),
     /// The EC2 API as A, as B finds it.
     pub api: [Api; 2],
@@ -31,9 +31,9 @@ pub struct Conditions {
 pub struct Api {
     /// Whether it can be reached at all.
     pub reachable: bool,
-    /// The least and the most that a call takes.
+    /// Shortest and longest duration of a call.
     pub takes: (Duration, Duration),
-    /// How old a description may be.
+    /// Largest age of a description.
     pub stale: Duration,
     /// Calls throttled, of a hundred.
     pub throttled: u8,
@@ -42,7 +42,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API when all is well.
+    /// A healthy API.
     pub const HEALTHY: Self = Self {
         reachable: true,
         takes: (Duration::from_millis(15), PROMPT),
@@ -53,7 +53,7 @@ impl Api {
 }
 
 impl Conditions {
-    /// What these troubles make of a healthy world.
+    /// Returns the conditions under these troubles.
     pub fn under(troubles: &[Trouble]) -> Self {
         let mut conditions = Self {
             adverts_cut: [false; 2],
@@ -75,7 +75,7 @@ impl Conditions {
         !self.adverts_cut[from.index()] && self.loss == 0 && self.way == NEAR
     }
 
-    /// Whether the EC2 API is well for both hosts.
+    /// Whether the EC2 API is healthy for both hosts.
     #[must_use]
     pub fn api_is_well(&self) -> bool {
         self.api == [Api::HEALTHY; 2]
@@ -108,7 +108,7 @@ impl Conditions {
                 self.each_api(|api| api.throttled = api.throttled.max(percent));
             }
             What::ApiFails(percent) => self.each_api(|api| api.failing = api.failing.max(percent)),
-            // These happen to a host, or once.
+            // These concern one host, or happen once.
             What::LinkReset
             | What::Crash { .. }
             | What::Pause(_)

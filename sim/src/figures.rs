@@ -1,4 +1,4 @@
-//! What was seen in a run, and in many.
+//! Figures of one run and of many.
 
 use std::{fmt, time::Duration};
 
@@ -41,7 +41,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Adds what was seen elsewhere.
+    /// Adds the figures of another run.
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
         self.simulated += other.simulated;

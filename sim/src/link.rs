@@ -1,5 +1,5 @@
-//! The connection between the two agents: ordered and reliable while it stands, silent when the
-//! network is, and gone at one end before it is at the other.
+//! The link between the two agents: ordered and reliable while it is up, silent when the network is,
+//! and closed at one end before the other.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use lb_ha::{Time, pair::Word};
 
 use crate::plan::Side;
 
-/// What the connection has for one end.
+/// An event of the link at one end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum News {
     /// It stands.
@@ -18,14 +18,14 @@ pub(crate) enum News {
     Down,
 }
 
-/// What becomes of a word that was said.
+/// The fate of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Said {
     /// It arrives then, over this connection.
     Arrives(Time, u32),
     /// The other end answers that it knows of no such connection.
     Refused(u32),
-    /// It waits until the network is well, or is lost with the connection.
+    /// It waits until the network is healthy, or is lost with the connection.
     Waits,
 }
 

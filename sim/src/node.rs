@@ -1,4 +1,4 @@
-//! One host of the simulated pair: the real [`Host`], and the little that its agent adds.
+//! One host of the simulated pair: the real [`Host`], and a model of its agent.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -72,7 +72,7 @@ impl Node {
         }
     }
 
-    /// The agent is gone, and all that it knew.
+    /// Ends the agent, with all its state.
     pub(crate) fn lose(&mut self) {
         let clock = self.ahead;
         *self = Self {
@@ -106,7 +106,7 @@ impl Node {
         self.host.as_ref().map(Host::state)
     }
 
-    /// What this host's clock shows.
+    /// Returns the time by this host's clock.
     #[must_use]
     pub(crate) fn clock(&self, now: Time) -> Time {
         now + self.ahead
@@ -131,7 +131,7 @@ impl Node {
         self.timer = Some((deadline, deadline.max(now) + late));
     }
 
-    /// Keeps what comes while the agent is stopped.
+    /// Keeps an event that arrives while the agent is stopped.
     pub(crate) fn keep(&mut self, event: Event) {
         let source = match (source(&event), event) {
             (Source::Adverts, _) => 0,

@@ -1,4 +1,4 @@
-//! How long both hosts are active.
+//! Measures how long both hosts are active.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ impl Overlap {
         }
     }
 
-    /// The extremes that were seen.
+    /// Adds the observed extremes to the figures.
     pub(crate) fn add_to(&self, figures: &mut Figures) {
         figures.overlap_hearing = self.figures.overlap_hearing;
         figures.overlap_fresh = self.figures.overlap_fresh;
@@ -128,7 +128,7 @@ impl Overlap {
         }
     }
 
-    /// Compares what is with what may be; `both` where both are active.
+    /// Checks the present state; `both` where both hosts are active.
     ///
     /// # Errors
     /// They are for too long.

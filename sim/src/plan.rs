@@ -1,4 +1,4 @@
-//! What a run is made of: the pair's settings, and what goes wrong when.
+//! The plan of a run: the settings of the pair, and the troubles.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -51,7 +51,7 @@ impl Side {
     }
 }
 
-/// Who has the address.
+/// Returns the holder of the address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Holder {
     /// One of the pair.
@@ -77,7 +77,7 @@ pub struct Plan {
     pub holder: Holder,
     /// What goes wrong.
     pub troubles: Vec<Trouble>,
-    /// From when on nothing is wrong any more.
+    /// The end of all troubles.
     pub healed: Duration,
 }
 
@@ -152,7 +152,7 @@ impl Plan {
     }
 }
 
-/// Something that goes wrong for a while.
+/// A trouble of limited duration.
 #[derive(Clone, Copy, Debug)]
 pub struct Trouble {
     /// From when on.

@@ -1,10 +1,10 @@
-//! What is going to happen, in the order of time.
+//! The queue of future events, ordered by time.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
 use lb_ha::Time;
 
-/// Things to come. Those of one moment happen in the order in which they were put in.
+/// Future events. Those of one moment happen in the order in which they were added.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     heap: BinaryHeap<Entry<T>>,
@@ -19,7 +19,7 @@ struct Entry<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue with nothing in it.
+    /// Returns an empty queue.
     #[must_use]
     pub(crate) fn empty() -> Self {
         Self {
@@ -28,7 +28,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Lets something happen at a moment.
+    /// Adds an event.
     pub(crate) fn put(&mut self, at: Time, thing: T) {
         self.heap.push(Entry {
             at,
@@ -38,13 +38,13 @@ impl<T> Queue<T> {
         self.next += 1;
     }
 
-    /// When the first thing happens.
+    /// Returns the time of the next event.
     #[must_use]
     pub(crate) fn first(&self) -> Option<Time> {
         self.heap.peek().map(|entry| entry.at)
     }
 
-    /// Takes the first thing out.
+    /// Takes the next event.
     pub(crate) fn take(&mut self) -> Option<T> {
         self.heap.pop().map(|entry| entry.thing)
     }

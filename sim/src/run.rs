@@ -1,4 +1,4 @@
-//! A run from its plan to its end.
+//! Runs a plan to its end.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::{
     world::{Fact, Violation, World},
 };
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// What was seen.
     pub figures: Figures,
-    /// What must not have happened.
+    /// The first violated invariant.
     pub violation: Option<Violation>,
-    /// A line for each thing that happened, where they were wanted.
+    /// A line for each event, if a trace was requested.
     pub trace: Vec<String>,
 }
 
-/// Runs a plan: until its troubles are over, until all must be calm, and until it stayed so.
+/// Runs a plan until its troubles are over, until it must be stable, and for a while after that.
 #[must_use]
 pub fn run(plan: &Plan, trace: bool) -> Outcome {
     let mut world = World::new(plan.clone(), trace);

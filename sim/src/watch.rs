@@ -1,4 +1,4 @@
-//! What must hold at every step.
+//! Invariants that must hold at every step.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     plan::{Holder, Plan, Side},
 };
 
-/// Looks on, and remembers the first thing that must not be.
+/// Checks the invariants, and keeps the first violation.
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// From an order to hand over to what came of it.
@@ -44,7 +44,7 @@ struct Seen {
 }
 
 impl Watch {
-    /// Looks on at a run.
+    /// Returns the checks for a run.
     #[must_use]
     pub(crate) fn over(plan: &Plan) -> Self {
         let longest = plan.hosts.iter().map(|host| host.handover).max();
@@ -59,17 +59,17 @@ impl Watch {
         }
     }
 
-    /// Something is as it must not be.
+    /// Records a violation.
     pub(crate) fn fail(&mut self, what: String) {
         self.failure.get_or_insert(what);
     }
 
-    /// What is as it must not be.
+    /// Takes the recorded violation.
     pub(crate) fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
     }
 
-    /// The extremes that were seen.
+    /// Adds the observed extremes to the figures.
     pub(crate) fn add_to(&self, figures: &mut Figures) {
         self.overlap.add_to(figures);
         figures.gap = self.gap;
@@ -83,7 +83,7 @@ impl Watch {
         };
     }
 
-    /// An agent is gone.
+    /// An agent has ended.
     pub(crate) fn ends(&mut self, side: Side) {
         self.sides[side.index()] = Seen::default();
     }
@@ -93,7 +93,7 @@ impl Watch {
         &mut self.overlap
     }
 
-    /// An agent took something in.
+    /// An agent handled an event.
     pub(crate) fn took_in(&mut self, now: Time, side: Side, event: &Event) {
         match event {
             Event::Answer(Answer::Associated) => self.overlap.told(now, side),
@@ -166,7 +166,7 @@ impl Watch {
         }
     }
 
-    /// Compares what is with what may be; `both` where both are active.
+    /// Checks the present state; `both` where both hosts are active.
     pub(crate) fn look(
         &mut self,
         now: Time,

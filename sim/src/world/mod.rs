@@ -1,4 +1,4 @@
-//! The simulated world: two hosts, the network between them, the EC2 API, and what goes wrong.
+//! The simulated world: two hosts, the network between them, the EC2 API, and the troubles.
 
 mod api;
 mod hosts;
@@ -27,10 +27,10 @@ use crate::{
     watch::Watch,
 };
 
-/// Steps of one host at one moment, above which it is going round in circles.
+/// Limit of steps of one host at one moment, which only an endless loop exceeds.
 const STEPS_AT_ONCE: u32 = 1000;
 
-/// Something that must not happen, and did.
+/// A violated invariant.
 #[derive(Clone, Debug)]
 pub struct Violation {
     /// When.
@@ -39,7 +39,7 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Something worth remembering.
+/// A recorded event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fact {
     /// A host's state changed.
@@ -58,7 +58,7 @@ pub enum Fact {
     Runs(Side, bool),
 }
 
-/// What is going to happen.
+/// A future event.
 #[derive(Clone, Debug)]
 enum Happening {
     /// The agent of a host starts.
@@ -89,7 +89,7 @@ enum Happening {
     End(usize),
 }
 
-/// What a process that was master left to the next one.
+/// The state that a process which was master left to the next one.
 #[derive(Clone, Copy, Debug)]
 struct Left {
     /// When it ended.
@@ -155,10 +155,10 @@ impl World {
         }
     }
 
-    /// Lets time pass until `end`.
+    /// Runs until `end`.
     ///
     /// # Errors
-    /// Something happened that must not.
+    /// The first violated invariant.
     pub fn run_until(&mut self, end: Duration) -> Result<(), Violation> {
         let end = Time::after_start(end);
         loop {
@@ -188,7 +188,7 @@ impl World {
         &self.facts
     }
 
-    /// Who has the address.
+    /// Returns the holder of the address.
     #[must_use]
     pub fn holder(&self) -> Holder {
         self.cloud.holder()
