@@ -18,6 +18,7 @@ mod address;
 mod event;
 mod handover;
 mod peer;
+mod request;
 mod word;
 mod yielding;
 
@@ -31,7 +32,7 @@ use self::{
 };
 pub use self::{
     event::{Action, Arbiter, Event, LocalHealth, Settings, View},
-    handover::{Reason, Refusal},
+    request::{Reason, Refusal},
     word::{Heartbeat, Word},
 };
 use crate::{

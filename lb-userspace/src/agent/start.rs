@@ -20,7 +20,7 @@ use super::{
     feeds::Feeds,
     file_watch::{FileWatch, Stamps},
     kernel::Kernel,
-    pair::{BoundPair, Effect, Left, Moving, Pair, PairSnapshots},
+    pair::{Bound, Moving, Pair},
     run::{self, AdminListener, Agent, Handover},
     shared::{Shared, State, indices},
     upgrade::Inherited,
@@ -68,7 +68,7 @@ pub(super) fn start<K: Kernel>(
     }
     // Another process is in the pair until all else is ready here.
     let early = (!inherited.is_successor())
-        .then(|| bind_pair(&config, None, Arc::default()))
+        .then(|| Pair::bind_where_configured(&config, None, Arc::default()))
         .transpose()?;
     let challenges = Challenges::default();
     let parts = (&tickets, &challenges, inherited.listeners());
@@ -180,16 +180,13 @@ impl Doors {
     }
 }
 
-/// The pair, where the host is not alone, and its effects.
-pub(super) type Bound = (Option<BoundPair>, mpsc::UnboundedReceiver<Effect>);
-
 /// Binds the pair that another process of this host has just left.
 fn take_over_pair(config: &Config, inherited: &Inherited) -> Result<Bound, Error> {
     let left = match config.ha {
         Some(_) => inherited.pair().map_err(Error::TakeOver)?,
         None => None,
     };
-    bind_pair(config, left, Arc::default())
+    Pair::bind_where_configured(config, left, Arc::default())
 }
 
 /// Found out before the other process leaves the pair, as addresses that it holds would stay behind.
@@ -198,22 +195,6 @@ fn refuse_other_moves(config: &Config, inherited: &Inherited) -> Result<(), Erro
     match (inherited.moves(), ours) {
         (Some(theirs), Some(ours)) if *theirs != ours => Err(Error::PairMoves),
         _ => Ok(()),
-    }
-}
-
-/// Opens the sockets of the pair, where the host is not alone.
-pub(super) fn bind_pair(
-    config: &Config,
-    left: Option<Left>,
-    snapshots: Arc<PairSnapshots>,
-) -> Result<Bound, Error> {
-    match &config.ha {
-        Some(ha) => {
-            let (bound, effects) = Pair::bind(config, ha, left, snapshots)?;
-            Ok((Some(bound), effects))
-        }
-        // Its sender is gone: it never says anything.
-        None => Ok((None, mpsc::unbounded_channel().1)),
     }
 }
 

@@ -10,7 +10,11 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::{
+    crypto::aws_lc_rs::default_provider as provider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    sign::CertifiedKey,
+};
 
 use crate::private_file::{self, PrivateFileError};
 
@@ -64,6 +68,15 @@ pub enum SecretProblem {
 }
 
 impl Secret {
+    /// Returns the certificate and key in rustls's form.
+    pub(super) fn certified_key(&self) -> Result<CertifiedKey, rustls::Error> {
+        CertifiedKey::from_der(
+            vec![self.certificate.clone()],
+            self.key.clone_key(),
+            &provider(),
+        )
+    }
+
     /// Makes a fresh secret in a file of mode 0600. A file that is there stays, unless `replace`
     /// says otherwise; then it is replaced in one step.
     ///
@@ -194,7 +207,8 @@ fn parse(text: &[u8]) -> Result<Secret, SecretProblem> {
     let key = PrivateKeyDer::from_pem_slice(text)
         .map_err(|error| refuse(format!("it has no private key ({error})")))?;
     let secret = Secret { certificate, key };
-    super::tls::certified_key(&secret)
+    secret
+        .certified_key()
         .and_then(|pair| pair.keys_match())
         .map_err(|error| refuse(format!("its key and certificate do not fit ({error})")))?;
     Ok(secret)

@@ -18,7 +18,7 @@ use rustls::{
         NoServerSessionStorage,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
-    sign::{CertifiedKey, SingleCertAndKey},
+    sign::SingleCertAndKey,
 };
 
 use super::Secret;
@@ -34,7 +34,7 @@ pub(super) fn server_config(secret: &Secret) -> Result<Arc<ServerConfig>, Error>
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(pinned)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(secret)?)));
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(secret.certified_key()?)));
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
@@ -46,20 +46,10 @@ pub(super) fn client_config(secret: &Secret) -> Result<Arc<ClientConfig>, Error>
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Pinned::new(secret)))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(secret)?)));
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(secret.certified_key()?)));
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
     Ok(Arc::new(config))
-}
-
-/// Certificate and key as rustls has them.
-pub(super) fn certified_key(secret: &Secret) -> Result<CertifiedKey, Error> {
-    let chain = vec![secret.certificate.clone()];
-    CertifiedKey::from_der(
-        chain,
-        secret.key.clone_key(),
-        &aws_lc_rs::default_provider(),
-    )
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -11,8 +11,8 @@ use lb_ha::{
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
-    Ec2Snapshot, Effect, LinkSnapshot, PairCommand, PairSnapshots, replicator::FlowReplicator,
-    thread::Parts,
+    Ec2Snapshot, Effect, LinkSnapshot, PairCommand, PairSnapshots, parts::Parts,
+    replicator::FlowReplicator,
 };
 use crate::{
     agent::Error,

@@ -6,6 +6,7 @@
 
 mod act;
 mod left;
+mod parts;
 mod replicator;
 mod settings;
 mod snapshot;
@@ -71,6 +72,9 @@ pub(super) enum Effect {
     Received(Message),
 }
 
+/// The pair of a host that is not alone, and its effects.
+pub(super) type Bound = (Option<BoundPair>, mpsc::UnboundedReceiver<Effect>);
+
 /// A pair whose sockets are open, and which takes no part yet. Dropping it closes them.
 #[derive(Debug)]
 pub(super) struct BoundPair {
@@ -112,6 +116,22 @@ impl BoundPair {
 }
 
 impl Pair {
+    /// Binds where the configuration has `[ha]`: [`Self::bind`]. The receiver of a host that is alone never
+    /// has an effect.
+    pub(super) fn bind_where_configured(
+        config: &Config,
+        left: Option<Left>,
+        snapshots: Arc<PairSnapshots>,
+    ) -> Result<Bound, Error> {
+        match &config.ha {
+            Some(ha) => {
+                let (bound, effects) = Self::bind(config, ha, left, snapshots)?;
+                Ok((Some(bound), effects))
+            }
+            None => Ok((None, mpsc::unbounded_channel().1)),
+        }
+    }
+
     /// Opens the sockets and workers of the pair, on a thread of their own. Once started, it goes on
     /// where another process of this host has `left` it. It publishes its state to `snapshots`; effects
     /// come out of the receiver.
@@ -128,7 +148,7 @@ impl Pair {
         let (effects, effected) = mpsc::unbounded_channel();
         let (bound, outcome) = channel();
         let (start, started) = oneshot::channel();
-        let parts = thread::Parts {
+        let parts = parts::Parts {
             node: config.node.clone(),
             ha: ha.clone(),
             left,

@@ -1,7 +1,7 @@
 //! The pair thread: one loop passes events to the state machine and carries out its actions.
 
 use std::{
-    sync::{Arc, mpsc as sync},
+    sync::mpsc as sync,
     time::{Duration, Instant},
 };
 
@@ -12,21 +12,18 @@ use lb_ha::{
     pair::{Action, Event, Host, LocalHealth},
     vrrp::{Heard, State},
 };
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot, watch},
-};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Effect, Left, PairCommand, PairSnapshots, Start,
+    Effect, Left, PairCommand, Start,
     act::{Actuators, Opened},
+    parts::Parts,
     settings,
     snapshot::{Clock, PairSnapshot},
 };
 use crate::{
     agent::Error,
     aws,
-    config::{Ha, Node},
     ha::{
         adverts::Received,
         track::{self, Tracking},
@@ -41,20 +38,6 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long the tasks that read the sockets have, after the thread did not run, to read all that
 /// arrived.
 const CATCHING_UP: Duration = Duration::from_millis(5);
-
-/// What the pair thread is made from.
-pub(super) struct Parts {
-    pub(super) node: Node,
-    pub(super) ha: Ha,
-    /// The state that another process of this host left.
-    pub(super) left: Option<Left>,
-    /// Where the state is published.
-    pub(super) snapshots: Arc<PairSnapshots>,
-    /// The agent's runtime, for work that may take long.
-    pub(super) background: Handle,
-    /// Sends commands to the thread itself.
-    pub(super) commands: mpsc::WeakUnboundedSender<PairCommand>,
-}
 
 /// Runs the thread. Reports to `bound` whether everything could be opened, and takes part after
 /// `start`.

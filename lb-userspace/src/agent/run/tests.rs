@@ -24,139 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_millis(100);
 const FALL: u32 = 2;
 
-/// A kernel that notes what it is told.
-#[derive(Clone, Default)]
-struct Noted(Arc<Notes>);
+mod recording_kernel;
 
-#[derive(Default)]
-struct Notes {
-    /// The states of the last view of pool `web`, and the names of the services.
-    told: Mutex<(Vec<BackendState>, Vec<String>)>,
-    refuses: AtomicBool,
-    /// The backend that packets do not reach.
-    unreachable: Mutex<Option<SocketAddr>>,
-    was_opened: AtomicBool,
-    was_taken_back: AtomicBool,
-}
-
-impl Noted {
-    fn open(&self) -> Self {
-        self.0.was_opened.store(true, SeqCst);
-        self.clone()
-    }
-
-    fn states(&self) -> Vec<BackendState> {
-        self.0.told.lock().expect("no panic").0.clone()
-    }
-
-    fn services(&self) -> Vec<String> {
-        self.0.told.lock().expect("no panic").1.clone()
-    }
-
-    fn refuse(&self, refuses: bool) {
-        self.0.refuses.store(refuses, SeqCst);
-    }
-
-    /// Packets do not reach this backend any more.
-    fn lose(&self, backend: SocketAddr) {
-        *self.0.unreachable.lock().expect("no panic") = Some(backend);
-    }
-
-    fn verdict(&self) -> Result<(), dataplane::Error> {
-        if self.0.refuses.load(SeqCst) {
-            return Err(dataplane::Error::EndpointsFull {
-                address: [10, 0, 0, 6].into(),
-                port: 80,
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Kernel for Noted {
-    fn apply(
-        &mut self,
-        services: &[crate::config::Service],
-        pools: &[Arc<PoolView>],
-    ) -> Result<(), dataplane::Error> {
-        self.verdict()?;
-        let names = services.iter().map(|service| service.name.to_string());
-        *self.0.told.lock().expect("no panic") = (pools[0].states.clone(), names.collect());
-        Ok(())
-    }
-
-    fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), dataplane::Error> {
-        self.verdict()?;
-        let told = &mut self.0.told.lock().expect("no panic").0;
-        told.clone_from(&pools[0].states);
-        Ok(())
-    }
-
-    fn counters(&self) -> Result<Counters, dataplane::Error> {
-        Ok(Counters::default())
-    }
-
-    fn attachments(&self) -> Vec<Attachment> {
-        vec![Attachment {
-            interface: "lo".to_owned(),
-            mode: XdpMode::Native,
-        }]
-    }
-
-    fn unreachable(
-        &self,
-        services: &[crate::config::Service],
-    ) -> Result<Vec<Unreachable>, dataplane::Error> {
-        let unreachable = *self.0.unreachable.lock().expect("no panic");
-        let pools = services.iter().filter_map(|service| service.pool.as_ref());
-        let found = pools.flat_map(|pool| {
-            let backends = pool.backends.iter();
-            let lost = backends.filter(|backend| Some(backend.address) == unreachable);
-            lost.map(|backend| Unreachable {
-                pool: pool.name.clone(),
-                address: backend.address,
-                message: format!("backend {}: there is no route to it", backend.name),
-                hint: "add a route".to_owned(),
-            })
-        });
-        Ok(found.collect())
-    }
-
-    fn adopted(&self) -> bool {
-        false
-    }
-
-    fn hold(&self, _on: bool) -> Result<(), dataplane::Error> {
-        Ok(())
-    }
-
-    fn flows(&self) -> Option<dataplane::flows::Flows> {
-        None
-    }
-
-    fn occupancy(&self) -> Option<dataplane::Occupancy> {
-        None
-    }
-
-    fn program_pin(&self) -> PathBuf {
-        "/nonexistent".into()
-    }
-
-    fn pause(&mut self) -> Result<Option<(PathBuf, std::os::fd::OwnedFd)>, dataplane::Error> {
-        Ok(None)
-    }
-
-    fn resume(&mut self) -> Result<(), dataplane::Error> {
-        Ok(())
-    }
-
-    fn give_up(&mut self) {}
-
-    fn take_back(self) -> Result<(), dataplane::Error> {
-        self.0.was_taken_back.store(true, SeqCst);
-        Ok(())
-    }
-}
+use recording_kernel::RecordingKernel;
 
 /// A host with two backends in a pool, and a configuration for an agent on it.
 struct Host {
@@ -165,7 +35,7 @@ struct Host {
     /// Where the service listens.
     front: SocketAddr,
     backends: Vec<TcpListener>,
-    kernel: Noted,
+    kernel: RecordingKernel,
 }
 
 /// Pools with checks, or without.
@@ -185,7 +55,7 @@ impl Host {
             admin,
             front,
             backends,
-            kernel: Noted::default(),
+            kernel: RecordingKernel::default(),
         };
         host.write(&host.text(checked));
         host
@@ -237,7 +107,7 @@ impl Host {
         parsed.unwrap_or_else(|errors| panic!("{errors}")).config
     }
 
-    fn agent(&self) -> Result<Agent<Noted>, Error> {
+    fn agent(&self) -> Result<Agent<RecordingKernel>, Error> {
         start(self.file(), self.config(), Inherited::default(), |_, _| {
             Ok(self.kernel.open())
         })
@@ -245,7 +115,7 @@ impl Host {
 
     /// An agent, once the workers of one that was dropped have let go of its listeners: within a
     /// process nothing else waits for them.
-    fn started(&self) -> Agent<Noted> {
+    fn started(&self) -> Agent<RecordingKernel> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             match self.agent() {
@@ -269,7 +139,7 @@ impl Host {
 }
 
 struct Running {
-    shared: Arc<Shared<Noted>>,
+    shared: Arc<Shared<RecordingKernel>>,
     task: tokio::task::JoinHandle<Result<(), Error>>,
 }
 
@@ -462,7 +332,7 @@ async fn a_second_agent_never_opens_the_kernel() {
     let host = Host::new(&Checked::No);
     let _running = host.run();
     let second = Host {
-        kernel: Noted::default(),
+        kernel: RecordingKernel::default(),
         ..Host::new(&Checked::No)
     };
     second.write(&host.text(&Checked::No));

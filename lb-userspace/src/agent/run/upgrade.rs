@@ -9,7 +9,6 @@ use crate::{
     agent::{
         kernel::Kernel,
         pair::{Left, Moving, Pair, PairCommand},
-        start::bind_pair,
         upgrade::{Bequest, Successor, spawn},
     },
     pool::PoolView,
@@ -132,7 +131,7 @@ impl<K: Kernel> Agent<K> {
     /// the loop finds the pair ended, and the agent ends.
     fn return_to_pair(&mut self, left: Left) -> Result<(), String> {
         let snapshots = self.shared.pair.clone().unwrap_or_default();
-        let bound = bind_pair(&self.shared.read().config, Some(left), snapshots);
+        let bound = Pair::bind_where_configured(&self.shared.read().config, Some(left), snapshots);
         let (bound, effects) =
             bound.map_err(|error| format!("cannot go back to the pair: {error}"))?;
         self.effects = effects;

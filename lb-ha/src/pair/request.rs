@@ -1,0 +1,48 @@
+//! Why a hand-over is requested, and why a request is refused.
+
+use std::fmt;
+
+/// Why a host hands over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// The operator ordered it.
+    Operator,
+    /// The agent is about to end.
+    Stop,
+    /// The peer asked: it has the higher priority.
+    Asked,
+}
+
+/// Why a hand-over failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// This host is not active.
+    NotActive,
+    /// Another one is in progress.
+    UnderWay,
+    /// The peer is not heard over the link.
+    NoPeer,
+    /// The peer is not ready to take over.
+    PeerNotReady,
+    /// The peer took over and did not get the address in time; it goes on trying.
+    NotTaken,
+    /// The agent stops.
+    Stopping,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotActive => "this host is not the active one: there is nothing to hand over",
+            Self::UnderWay => "a hand-over is under way",
+            Self::NoPeer => "the peer is not heard over the link between the agents",
+            Self::PeerNotReady => "the peer is not ready to take over",
+            Self::NotTaken => {
+                "the peer took over and has not got the address yet; it goes on trying"
+            }
+            Self::Stopping => "the agent stops",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
