@@ -1,6 +1,6 @@
 //! Invariants after any number of packets, in tables so small that they fill and evict, and in rows
 //! of source ports that run out and rest. A model of the connections is updated from the verdicts
-//! and compared with the tables. More than 500 lines, because the packet generator, the model and
+//! and compared with the tables. Longer than 500 lines: the packet generator, the model and
 //! its checks share one state.
 
 use std::collections::{BTreeSet, HashMap};

@@ -76,7 +76,7 @@ enum Command {
     },
     /// Explain which route matches a request, and why those before it do not.
     Explain {
-        /// The full URL of the request, such as https://www.example.org/path?query.
+        /// The full URL of the request, such as `https://www.example.org/path?query`.
         #[arg(long)]
         url: String,
         /// The method of the request.

@@ -248,7 +248,7 @@ impl Dataplane {
     }
 
     /// Returns the backends of steered services that are not reachable through these interfaces:
-    /// see [`unreachable`].
+    /// see [`unreachable()`].
     ///
     /// # Errors
     /// The route lookup fails.

@@ -4,7 +4,7 @@
 //! - one that an earlier agent knew: health and override as saved by that agent;
 //! - any other: up, as in HAProxy.
 //!
-//! In either case the first check alone decides ([`crate::health::Streak`]), so that a wrong
+//! In either case the first check alone decides ([`lb_ha::streak::Streak`]), so that a wrong
 //! initial state lasts for one check. A backend without a check is always healthy.
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
