@@ -133,7 +133,7 @@ fn workers_that_see_failures_at_once_decide_one_after_another() {
                     start.wait();
                     let states = || {
                         most.fetch_max(deciding.fetch_add(1, Relaxed) + 1, Relaxed);
-                        // A backend whose ejection ended is recognized.
+                        // A backend whose ejection ended is recognised.
                         (0..4).for_each(|_| thread::yield_now());
                         deciding.fetch_sub(1, Relaxed);
                         pool.states()

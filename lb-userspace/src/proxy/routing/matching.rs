@@ -13,7 +13,7 @@ pub(super) struct MatchInput<'a> {
     pub(super) method: &'a str,
     /// The host without its port.
     pub(super) host: &'a str,
-    /// The path in normalized form; `None` if the request has none, or no route matches on it.
+    /// The path in normalised form; `None` if the request has none, or no route matches on it.
     pub(super) path: Option<&'a [u8]>,
     /// The header.
     pub(super) fields: &'a dyn Fields,
