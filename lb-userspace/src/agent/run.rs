@@ -79,8 +79,8 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) admin_listener: AdminListener,
     /// The operator who waits for an upgrade.
     pub(super) upgrading: Option<UpgradeAnswer>,
-    /// When to try again what the kernel refused, and to tell systemd that the loop is alive.
-    pub(super) heartbeat: Interval,
+    /// When to notify the watchdog of systemd and do the periodic work.
+    pub(super) watchdog: Interval,
 }
 
 /// Outcomes of checks that are taken in at once at the most: the loop has others to listen to.
@@ -162,7 +162,7 @@ impl<K: Kernel> Agent<K> {
             () = self.handover.tick() => self.look_for_quiet(),
             _ = hangup.recv() => self.reload_by_signal(),
             _ = rotated.recv() => self.reopen_log(),
-            _ = self.heartbeat.tick() => self.beat(),
+            _ = self.watchdog.tick() => self.watchdog_tick(),
         }
         true
     }
@@ -337,8 +337,10 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    fn beat(&mut self) {
-        notify(&[sd_notify::NotifyState::Watchdog]);
+    /// Notifies the watchdog of systemd that the loop is alive, and does the periodic work: retries refused
+    /// changes, saves pending state, renews what expires in the pair.
+    fn watchdog_tick(&mut self) {
+        notify_watchdog();
         self.retry();
         if self.unremembered {
             self.remember();
@@ -406,7 +408,7 @@ impl<K: Kernel> Agent<K> {
                 }
                 Some(checked) = self.outcomes.recv() => self.checked(checked),
                 Some(command) = self.commands.recv() => self.command(command),
-                _ = self.heartbeat.tick() => self.beat(),
+                _ = self.watchdog.tick() => self.watchdog_tick(),
             }
         }
         // A host that is alone keeps its addresses until its requests have ended.
@@ -466,6 +468,11 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
         tracing::warn!("cannot notify systemd: {error}");
     }
+}
+
+/// Notifies the watchdog of systemd that the loop is alive.
+fn notify_watchdog() {
+    notify(&[sd_notify::NotifyState::Watchdog]);
 }
 
 #[cfg(test)]

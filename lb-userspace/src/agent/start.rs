@@ -42,8 +42,8 @@ type Listeners = HashMap<SocketAddr, Vec<TcpListener>>;
 
 /// Orders of operators that may wait.
 const WAITING_COMMANDS: usize = 16;
-/// How often the loop looks after what nobody tells it.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often the loop notifies the watchdog of systemd and does its periodic work: see `Agent::watchdog_tick`.
+const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a process that cannot take over lets connections end.
 const CLEARING: Duration = Duration::from_secs(4);
 /// How often it is looked whether files for TLS have changed.
@@ -113,7 +113,7 @@ pub(super) fn start<K: Kernel>(
         feeds,
         state_file,
         servers,
-        heartbeat: heartbeat(),
+        watchdog: watchdog(),
         pair: None,
         effects,
         lost_pair: false,
@@ -224,10 +224,10 @@ fn state(config: Config, registry: BackendRegistry) -> State {
     }
 }
 
-fn heartbeat() -> Interval {
-    let mut heartbeat = tokio::time::interval(HEARTBEAT);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    heartbeat
+fn watchdog() -> Interval {
+    let mut watchdog = tokio::time::interval(WATCHDOG_INTERVAL);
+    watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    watchdog
 }
 
 fn bind_admin(

@@ -177,7 +177,7 @@ impl<K: Kernel> Agent<K> {
                 () = self.handover.tick() => self.look_for_quiet(),
                 Some(checked) = self.outcomes.recv() => self.checked(checked),
                 Some(command) = self.commands.recv() => self.command(command),
-                _ = self.heartbeat.tick() => self.beat(),
+                _ = self.watchdog.tick() => self.watchdog_tick(),
             }
         }
         // After a hand-over new connections stay on hold: they belong to the peer.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{Agent, GRACE, Signals, notify};
+use super::{Agent, GRACE, Signals, notify, notify_watchdog};
 use crate::{
     agent::{
         kernel::Kernel,
@@ -184,7 +184,7 @@ impl<K: Kernel> Agent<K> {
         loop {
             tokio::select! {
                 done = &mut work => return done.map_err(|error| error.to_string()),
-                _ = self.heartbeat.tick() => notify(&[sd_notify::NotifyState::Watchdog]),
+                _ = self.watchdog.tick() => notify_watchdog(),
             }
         }
     }
