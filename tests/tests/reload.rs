@@ -128,12 +128,12 @@ fn certificates_are_replaced_under_load_and_no_request_fails() -> Result<()> {
         thread::sleep(PAUSE);
         host.write(CERTIFICATE_FILE, &pem)?;
         wait::until_true("the new certificate is read", PATIENCE, || {
-            Ok(seen(&agent, "files for TLS changed") >= round)
+            Ok(seen(&agent, "TLS files changed") >= round)
         })?;
     }
     host.write(CERTIFICATE_FILE, "-----BEGIN CERTIFICATE-----\n")?;
     wait::until_true("the bad file is reported", PATIENCE, || {
-        Ok(seen(&agent, "what it held before stays in use") >= 1)
+        Ok(seen(&agent, "its previous content stays in use") >= 1)
     })?;
     answers_come_from(&lab, &["web1", "web2", "web3", "web4"])?;
     for load in loads {

@@ -69,7 +69,7 @@ fn a_process_that_cannot_take_over_leaves_the_other_serving() -> Result<()> {
     let refused = |what: &str| -> Result<()> {
         let error = agent.upgrade().err().context("it took over")?.to_string();
         ensure!(
-            error.contains(what) && error.contains("serves on"),
+            error.contains(what) && error.contains("continues to serve"),
             "{error}"
         );
         agent.status().map(drop)

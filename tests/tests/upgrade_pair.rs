@@ -95,7 +95,7 @@ fn a_process_that_cannot_go_on_in_the_pair_leaves_the_role_where_it_is() -> Resu
         let error = site.pair.agent(host)?.operate(&["upgrade"]);
         let error = error.err().context("it took over")?.to_string();
         ensure!(
-            error.contains(what) && error.contains("serves on"),
+            error.contains(what) && error.contains("continues to serve"),
             "{error}"
         );
         site.pair.wait_until_agreed(host)?;

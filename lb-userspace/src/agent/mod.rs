@@ -77,7 +77,7 @@ pub fn take_over(file: &Path) -> Result<(), Error> {
 fn read(file: &Path) -> Result<Draft, Error> {
     let draft = Draft::read(file)?;
     for warning in &draft.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(warning = %warning, "configuration warning");
     }
     refuse_unreachable(&draft)?;
     Ok(draft)

@@ -123,7 +123,7 @@ impl<K: Kernel> Shared<K> {
         let counted = occupancy.map(|occupancy| occupancy.count());
         counted.transpose().map_or_else(
             |error| {
-                tracing::error!("the source ports are missing from this scrape: {error}");
+                tracing::error!(error = %error, "source ports are missing from this scrape");
                 Arc::default()
             },
             Option::unwrap_or_default,
@@ -191,7 +191,7 @@ impl Observed {
             ));
         }
         for error in &state.unusable {
-            problems.push(format!("{error}; what it held before stays in use"));
+            problems.push(format!("{error}; its previous content stays in use"));
         }
         problems
     }

@@ -176,13 +176,14 @@ impl<K: Kernel> Agent<K> {
         let version = env!("CARGO_PKG_VERSION");
         let attachments = attachments.iter();
         let xdp = xdp_in_words(attachments.map(|one| (one.mode.as_str(), &*one.interface)));
-        let flows = if adopted {
-            "the flows of an earlier agent go on"
-        } else {
-            "no flows yet"
-        };
         let services = summary(&state.config);
-        tracing::info!("lb {version} is ready: {xdp}, {flows}; {services}");
+        tracing::info!(
+            version,
+            xdp = %xdp,
+            flows_adopted = adopted,
+            configuration = %services,
+            "agent is ready"
+        );
         for service in &state.config.services {
             let (name, listen) = (&service.name, service.listen);
             let pools: Vec<_> = service
@@ -198,7 +199,10 @@ impl<K: Kernel> Agent<K> {
             .views()
             .filter(|view| view.all_down().is_some())
         {
-            tracing::error!(pool = %view.pool.name, "no backend of the pool was up");
+            tracing::error!(
+                pool = %view.pool.name,
+                "no backend of the pool was up when the previous agent ended"
+            );
         }
         notify(&[
             sd_notify::NotifyState::Ready,
@@ -259,7 +263,7 @@ impl<K: Kernel> Agent<K> {
             // The same as a failover.
             Request::Renew { service } => return self.acme.renew(&service, command.answer),
             Request::Status | Request::Errors | Request::Explain(_) => {
-                Err("the loop does not answer for the status".to_owned())
+                Err("the agent's loop does not serve this request".to_owned())
             }
         };
         // An operator who did not wait for the answer finds it in the log.
@@ -290,7 +294,9 @@ impl<K: Kernel> Agent<K> {
             answer.push_str(": its checks fail");
         }
         if !self.remember() {
-            answer.push_str(". A restart of the agent will forget it: see the log");
+            answer.push_str(
+                ". It could not be saved, so that a restart of the agent loses it: see the log",
+            );
         }
         Ok(answer)
     }
@@ -329,8 +335,9 @@ impl<K: Kernel> Agent<K> {
                     views.iter().map(|one| one.pool.name.to_string()).collect();
                 let names = names.join(", ");
                 tracing::error!(
-                    pools = names,
-                    "the kernel has not taken the change, trying again: {error}"
+                    pools = %names,
+                    error = %error,
+                    "the kernel refused the new backend states, retrying"
                 );
                 unsettled.extend(pools);
             }
@@ -367,7 +374,7 @@ impl<K: Kernel> Agent<K> {
         let written = self.state_file.write(&memory);
         if let Err(error) = &written {
             let path = self.state_file.path().display();
-            tracing::warn!("cannot write {path}: {error}");
+            tracing::warn!(error = %error, path = %path, "cannot write the state file");
         }
         written.is_ok()
     }
@@ -381,7 +388,7 @@ impl<K: Kernel> Agent<K> {
         let reopened = self.shared.proxy().as_ref().map(Proxy::reopen_log);
         if reopened == Some(false) {
             tracing::warn!(
-                "SIGUSR1 opens the access log again, and there is none: see [log.access]"
+                "SIGUSR1 reopens the access log, and none is configured: see [log.access]"
             );
         }
     }
@@ -394,7 +401,10 @@ impl<K: Kernel> Agent<K> {
         if goes_first {
             self.leave_pair().await;
         }
-        tracing::info!("stopping: no new HTTP connections; requests have {GRACE:?} to end");
+        tracing::info!(
+            grace = ?GRACE,
+            "stopping: no new HTTP connections, waiting for requests in flight"
+        );
         let Some(proxy) = self.shared.proxy().take() else {
             return self.leave_pair().await;
         };
@@ -403,7 +413,7 @@ impl<K: Kernel> Agent<K> {
             tokio::select! {
                 _ended = &mut draining => break,
                 () = signals.stop() => {
-                    tracing::warn!("second SIGTERM: stopping at once");
+                    tracing::warn!("second SIGTERM: stopping immediately");
                     break;
                 }
                 Some(checked) = self.outcomes.recv() => self.checked(checked),
@@ -417,7 +427,7 @@ impl<K: Kernel> Agent<K> {
             self.remember();
         }
         self.servers.finish().await;
-        tracing::info!("stopped; the kernel goes on steering");
+        tracing::info!("stopped; the XDP program keeps steering packets");
     }
 }
 
@@ -447,9 +457,9 @@ fn log_state(change: &Change, reason: &str) {
     let (from, to) = (state_name(change.from), state_name(change.to));
     match change.to {
         BackendState::Down => {
-            tracing::warn!(%pool, %backend, from, to, reason, "a backend is down");
+            tracing::warn!(%pool, %backend, from, to, reason, "backend state changed");
         }
-        _ => tracing::info!(%pool, %backend, from, to, reason, "a backend is {to}"),
+        _ => tracing::info!(%pool, %backend, from, to, reason, "backend state changed"),
     }
 }
 
@@ -466,7 +476,7 @@ fn drain(proxy: Proxy) {
 /// Tells systemd, where it listens.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
-        tracing::warn!("cannot notify systemd: {error}");
+        tracing::warn!(error = %error, "cannot notify systemd");
     }
 }
 

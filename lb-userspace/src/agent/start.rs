@@ -171,7 +171,7 @@ impl Doors {
         shared: &Arc<Shared<K>>,
     ) -> (Servers, mpsc::Receiver<admin::Command>, AdminListener) {
         if let Err(error) = self.socket.put_in_place() {
-            tracing::error!("cannot put the admin socket in its place: {error}");
+            tracing::error!(error = %error, "cannot put the admin socket in its place");
         }
         let source: Arc<dyn admin::Source> = Arc::<Shared<K>>::clone(shared);
         let (commands, received) = mpsc::channel(WAITING_COMMANDS);
@@ -246,7 +246,11 @@ fn bind_admin(
 fn recall(file: &StateFile) -> SavedStates {
     file.read().unwrap_or_else(|error| {
         let path = file.path().display();
-        tracing::warn!("cannot read {path}, so operator overrides are forgotten: {error}");
+        tracing::warn!(
+            error = %error,
+            path = %path,
+            "cannot read the state file, operator overrides are lost"
+        );
         SavedStates::default()
     })
 }
@@ -293,14 +297,14 @@ fn open_kernel<K: Kernel>(
     let mut kernel = open(&config.node, &config.dataplane)?;
     let views: Vec<Arc<PoolView>> = registry.views().cloned().collect();
     if let Err(error) = kernel.apply(&config.services, &views) {
-        if let Err(left) = kernel.take_back() {
-            tracing::error!("{left}");
+        if let Err(error) = kernel.take_back() {
+            tracing::error!(error = %error, "cannot detach the XDP program after a failed start");
         }
         return Err(error);
     }
     // What an agent before this one held is held no more. It ends by itself as well.
     if let Err(error) = kernel.hold(false) {
-        tracing::warn!("{error}");
+        tracing::warn!(error = %error, "cannot release the hold on new connections");
     }
     Ok(kernel)
 }

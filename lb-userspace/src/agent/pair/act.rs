@@ -218,7 +218,7 @@ impl Actuators {
         if let Some(addresses) = &self.addresses
             && let Err(error) = addresses.release().await
         {
-            tracing::error!("{error}");
+            tracing::error!(error = %error, "cannot release the virtual IPs");
         }
         self.notifier.stop(self.priority).await;
     }
@@ -271,7 +271,7 @@ impl Actuators {
             self.effect(Effect::Active(is_master));
         }
         if cause == Cause::Resumed {
-            tracing::info!(role = to, priority, "role kept over an upgrade");
+            tracing::info!(role = to, priority, "role kept across an upgrade");
             return;
         }
         match state {

@@ -191,7 +191,7 @@ impl Pair {
         let (done, wait) = oneshot::channel();
         self.send(PairCommand::Stop(done));
         if tokio::time::timeout(ENDING, wait).await.is_err() {
-            tracing::error!("the pair did not end within {ENDING:?}");
+            tracing::error!(timeout = ?ENDING, "the pair thread did not end in time");
         }
     }
 }

@@ -80,7 +80,7 @@ async fn export_over(flows: &Flows, bulk: &Bulk) {
     let mut chunks = match flows.export() {
         Ok(chunks) => chunks,
         Err(error) => {
-            tracing::error!("the peer does not learn of this host's flows: {error}");
+            tracing::error!(error = %error, "cannot export flows to the peer");
             return;
         }
     };
@@ -110,8 +110,8 @@ async fn import_from_peer(
                 let _gone = commands.send(PairCommand::Synced(session));
             }
             Ok(Ok(_part)) => {}
-            Ok(Err(error)) => tracing::error!("failed to import flows of the peer: {error}"),
-            Err(error) => tracing::error!("failed to import flows of the peer: {error}"),
+            Ok(Err(error)) => tracing::error!(error = %error, "cannot import flows of the peer"),
+            Err(error) => tracing::error!(error = %error, "cannot import flows of the peer"),
         }
     }
 }

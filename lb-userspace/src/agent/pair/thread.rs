@@ -186,7 +186,9 @@ impl PairThread {
         };
         // Run without tracking rather than not run.
         let tracking = tracking
-            .inspect_err(|error| tracing::error!("nothing is tracked: {error}"))
+            .inspect_err(|error| {
+                tracing::error!(error = %error, "cannot start tracking: nothing is tracked");
+            })
             .ok();
         let mut thread = Self {
             origin,
@@ -446,7 +448,7 @@ impl PairThread {
                 .act(action, &self.host, self.inputs.ec2.as_ref());
             if let Some(call) = refused {
                 // The reconciler has at most one call in flight, so this cannot happen; it gets its answer anyway.
-                tracing::error!("an EC2 call was ordered while another is under way");
+                tracing::error!("an EC2 call was ordered while another is in flight");
                 let answer = Answer::Failed(call, Failure::Other);
                 let more = self.host.step(self.now(), Event::Answer(answer));
                 debug_assert!(more.is_empty(), "{more:?}");

@@ -183,7 +183,9 @@ fn elastic_ip_status(
 fn foreseen(ec2: &Ec2Snapshot) -> Option<String> {
     let inspection = ec2.view.inspection.as_ref()?;
     let first = inspection.sentences().next()?;
-    Some(format!("the Elastic IP would not come here: {first}"))
+    Some(format!(
+        "EC2 would refuse to move the Elastic IP to this host: {first}"
+    ))
 }
 
 pub(super) fn owner(ec2: Option<&Ec2Snapshot>) -> AddressOwner {

@@ -118,12 +118,12 @@ impl<K: Kernel> Agent<K> {
     /// Hands over to the peer on the operator's command, which is answered with the outcome.
     pub(super) fn failover(&mut self, answer: Answer) {
         let refusal = match &self.pair {
-            None => Some("this host has no [ha]: it has nobody to hand over to"),
+            None => Some("this host has no [ha]: there is no peer to hand over to"),
             Some(_) => self.handover.refusal(),
         };
         match (refusal, &self.pair) {
             (None, Some(pair)) => {
-                tracing::info!("the operator wants this host to hand over");
+                tracing::info!("hand-over requested by the operator");
                 pair.send(PairCommand::HandOver(Reason::Operator));
                 self.handover.waiting = Some(answer);
             }
@@ -202,14 +202,11 @@ impl<K: Kernel> Agent<K> {
         if !self.handover.hold(hold, Instant::now()) {
             return;
         }
-        tracing::info!(
-            "{}",
-            if hold {
-                "handing over: no new connections, requests end"
-            } else {
-                "new connections again"
-            }
-        );
+        if hold {
+            tracing::info!("handing over: new connections on hold, waiting for requests in flight");
+        } else {
+            tracing::info!("new connections accepted again");
+        }
         self.hold_kernel(hold);
         if let Some(proxy) = self.shared.proxy().as_ref() {
             proxy.let_connections_end(hold);
@@ -218,7 +215,7 @@ impl<K: Kernel> Agent<K> {
 
     pub(super) fn hold_kernel(&self, hold: bool) {
         if let Err(error) = self.shared.kernel().hold(hold) {
-            tracing::error!("{error}");
+            tracing::error!(error = %error, hold, "cannot change the hold on new connections");
         }
     }
 
@@ -230,7 +227,7 @@ impl<K: Kernel> Agent<K> {
                 Ok("handed over: the peer is active and has the address".to_owned())
             }
             Err(refusal) => {
-                tracing::warn!("not handed over: {refusal}");
+                tracing::warn!(reason = %refusal, "hand-over failed");
                 Err(format!("not handed over: {refusal}"))
             }
         };

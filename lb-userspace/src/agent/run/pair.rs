@@ -51,7 +51,7 @@ impl<K: Kernel> Agent<K> {
     /// The pair thread ended by itself, which it never does while the agent holds its commands.
     /// Fatal: systemd restarts the agent.
     pub(super) fn pair_ended(&mut self) -> bool {
-        tracing::error!("the thread that keeps up the pair ended: the agent ends, too");
+        tracing::error!("the pair thread ended: the agent ends too");
         self.lost_pair = true;
         false
     }

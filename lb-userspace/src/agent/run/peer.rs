@@ -103,7 +103,7 @@ impl<K: Kernel> Agent<K> {
             self.tell_peer(Some(Message::Certificates(word)));
         }
         if !heard.replaced.is_empty() {
-            tracing::info!(files = ?heard.replaced, "certificates of the peer");
+            tracing::info!(files = ?heard.replaced, "certificates received from the peer");
             self.reload_tls_files();
         }
         self.show_differences();

@@ -25,18 +25,13 @@ impl<K: Kernel> Agent<K> {
     /// # Errors
     /// Everything that is wrong with it; the old one stays in force.
     pub(super) fn reload(&mut self) -> Result<String, String> {
-        match self.try_reload() {
-            Ok(done) => {
-                tracing::info!("{done}");
-                Ok(done)
-            }
-            Err(error) => {
-                tracing::error!(
-                    "the configuration in force stays, the new one is refused:\n{error}"
-                );
-                Err(format!("{error}\nThe configuration in force stays."))
-            }
-        }
+        self.try_reload().map_err(|error| {
+            tracing::error!(
+                error = %error,
+                "the configuration in force stays, the new one is refused"
+            );
+            format!("{error}\nThe configuration in force stays.")
+        })
     }
 
     fn try_reload(&mut self) -> Result<String, String> {
@@ -44,12 +39,11 @@ impl<K: Kernel> Agent<K> {
         self.refuse_unreachable(&draft)?;
         let next = self.next(draft.config)?;
         self.put_in_force(&next)?;
-        let mut done = format!(
-            "{} is in force: {}",
-            self.file.display(),
-            summary(&next.config)
-        );
+        let (file, contents) = (self.file.display(), summary(&next.config));
+        tracing::info!(file = %file, configuration = %contents, "configuration is in force");
+        let mut done = format!("{file} is in force: {contents}");
         for warning in draft.warnings {
+            tracing::warn!(warning = %warning, "configuration warning");
             done.push_str(&format!("\n{warning}"));
         }
         self.commit(next);
@@ -86,7 +80,7 @@ impl<K: Kernel> Agent<K> {
             let old = self.shared.read().config.clone();
             match self.apply_to_proxy(&old, &self.feeds) {
                 Ok(()) => error.to_string(),
-                Err(back) => format!("{error}\nand the HTTP front did not go back: {back}"),
+                Err(back) => format!("{error}\nand the HTTP front could not be restored: {back}"),
             }
         })
     }

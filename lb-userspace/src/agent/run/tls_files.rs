@@ -12,7 +12,7 @@ impl<K: Kernel> Agent<K> {
             .iter()
             .map(|file| file.display().to_string())
             .collect();
-        tracing::info!(files = %files.join(", "), "files for TLS changed");
+        tracing::info!(files = %files.join(", "), "TLS files changed");
         self.reload_tls_files();
     }
 
@@ -25,7 +25,7 @@ impl<K: Kernel> Agent<K> {
         };
         let unusable = reloaded.err().unwrap_or_default();
         for error in &unusable {
-            tracing::error!("{error}; what it held before stays in use");
+            tracing::error!(error = %error, "invalid TLS file: its previous content stays in use");
         }
         self.shared.write().unusable = unusable.iter().map(ToString::to_string).collect();
         self.look_at_certificates();

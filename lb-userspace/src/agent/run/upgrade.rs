@@ -36,15 +36,15 @@ impl<K: Kernel> Agent<K> {
                 tracing::info!(
                     process,
                     connections = open,
-                    "another process has taken over"
+                    "the new process has taken over"
                 );
                 Ok(format!(
                     "process {process} has taken over; {open} connections end in the one before it"
                 ))
             }
             Err(error) => {
-                tracing::error!("the upgrade failed, this process serves on: {error}");
-                Err(format!("{error}\nThe agent that was running serves on."))
+                tracing::error!(error = %error, "upgrade failed, this process continues to serve");
+                Err(format!("{error}\nThe running agent continues to serve."))
             }
         };
         // An operator who did not wait finds it in the log.
@@ -55,9 +55,7 @@ impl<K: Kernel> Agent<K> {
     /// Returns the new process's number.
     async fn try_upgrade(&mut self) -> Result<u32, String> {
         if self.handover.is_holding() {
-            return Err(
-                "a hand-over to the other host is under way: try again after it".to_owned(),
-            );
+            return Err("a hand-over to the peer is under way: try again after it".to_owned());
         }
         // The next process begins with the backends' health as it is.
         self.remember();
@@ -132,8 +130,7 @@ impl<K: Kernel> Agent<K> {
     fn return_to_pair(&mut self, left: Left) -> Result<(), String> {
         let snapshots = self.shared.pair.clone().unwrap_or_default();
         let bound = Pair::bind_where_configured(&self.shared.read().config, Some(left), snapshots);
-        let (bound, effects) =
-            bound.map_err(|error| format!("cannot go back to the pair: {error}"))?;
+        let (bound, effects) = bound.map_err(|error| format!("cannot rejoin the pair: {error}"))?;
         self.effects = effects;
         // The kernel is another process's until that has ended.
         self.start_pair(bound, None);
@@ -142,7 +139,7 @@ impl<K: Kernel> Agent<K> {
 
     /// Everything that the next process takes over. This one changes nothing in the kernel from now on.
     fn bequest(&self) -> Result<Bequest, String> {
-        let failed = |error| format!("cannot pass the listening sockets on: {error}");
+        let failed = |error| format!("cannot pass on the listening sockets: {error}");
         let listeners = match self.shared.proxy().as_ref() {
             Some(proxy) => proxy.listeners().map_err(failed)?,
             None => return Err("the agent is stopping".to_owned()),
@@ -176,7 +173,9 @@ impl<K: Kernel> Agent<K> {
         kernel
             .resume()
             .and_then(|()| kernel.apply(&state.config.services, &views))
-            .map_err(|error| format!("the kernel is not as it was: {error}; restart the agent"))
+            .map_err(|error| {
+                format!("cannot restore the state of the kernel: {error}; restart the agent")
+            })
     }
 
     /// Waits, and tells systemd meanwhile that the loop is alive.
@@ -211,6 +210,6 @@ impl<K: Kernel> Agent<K> {
                 }
             }
         }
-        tracing::info!("stopped; another process serves");
+        tracing::info!("stopped; the new process serves");
     }
 }

@@ -181,7 +181,7 @@ fn what_the_api_refuses_is_told_with_its_time() {
 
 #[test]
 fn what_would_be_refused_is_a_problem_on_the_standby_already() {
-    let said = "the Elastic IP would not come here: AssociateAddress is denied";
+    let said = "EC2 would refuse to move the Elastic IP to this host: AssociateAddress is denied";
     let pair = after(|ha, _| {
         ha.role = State::Backup;
         ha.address.owner = AddressOwner::Other;

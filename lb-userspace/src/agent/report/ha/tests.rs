@@ -151,7 +151,7 @@ fn standby(denied: &[&str]) -> PairSnapshot {
 fn a_permission_that_a_standby_will_miss_is_said_before_it_does() {
     let sentence = "AssociateAddress failed: allow ec2:AssociateAddress";
     let status = address(ELASTIC_IP, &standby(&[sentence]));
-    let said = format!("the Elastic IP would not come here: {sentence}");
+    let said = format!("EC2 would refuse to move the Elastic IP to this host: {sentence}");
     assert_eq!(status.error, Some(said));
     assert_eq!(status.error_at, None, "nothing has failed yet");
     assert_eq!(status.owner, AddressOwner::Other);
