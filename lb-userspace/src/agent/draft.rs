@@ -13,7 +13,7 @@ use crate::{
 pub struct Draft {
     /// The configuration.
     pub config: Config,
-    /// What its author should know all the same.
+    /// Warnings for the author of the file; they do not prevent its use.
     pub warnings: Vec<Diagnostic>,
     places: Places,
 }
@@ -21,18 +21,18 @@ pub struct Draft {
 /// Why a configuration cannot be put in force.
 #[derive(Debug)]
 pub enum DraftError {
-    /// The file.
+    /// The file is invalid.
     File(Errors),
-    /// What the file names on this host: all of it, a sentence each; at least one.
+    /// What the file names is missing or invalid on this host: one sentence for each problem, at least one.
     Host(Vec<String>),
 }
 
 impl Draft {
-    /// Reads a configuration, and checks all that can be without changing anything: the file, the
-    /// certificates, the interfaces.
+    /// Reads a configuration, and checks everything that can be checked without changing anything: the
+    /// file, the certificates, the interfaces.
     ///
     /// # Errors
-    /// Everything that is wrong.
+    /// All problems that were found.
     pub fn read(file: &Path) -> Result<Self, DraftError> {
         let parsed = Config::load(file).map_err(DraftError::File)?;
         let problems = problems_on_this_host(&parsed.config);
@@ -46,11 +46,11 @@ impl Draft {
         })
     }
 
-    /// Refuses backends that packets do not reach, all of them at once, each with its place in the
-    /// file. Apart from [`Self::read`], for the routes of this host may change without the file.
+    /// Refuses backends that packets cannot reach, all of them in one error, each with its place in the
+    /// file. Separate from [`Self::read`], because the routes of this host may change without the file.
     ///
     /// # Errors
-    /// There is one.
+    /// `unreachable` is not empty.
     pub(super) fn refuse(&self, unreachable: Vec<Unreachable>) -> Result<(), Errors> {
         let errors = unreachable.into_iter().map(|one| {
             let Unreachable {
@@ -78,7 +78,7 @@ fn problems_on_this_host(config: &Config) -> Vec<String> {
             } => Some((certificates, obtained.as_deref())),
             _ => None,
         });
-    // There is none before the first order.
+    // An obtained certificate does not exist before the first order.
     let certificates = certificates.flat_map(|(files, obtained)| {
         let obtained = obtained.map(|obtained| &obtained.file);
         files.iter().chain(obtained.filter(|file| file.exists()))
@@ -123,7 +123,7 @@ fn missing_interfaces(wanted: &Interfaces) -> Vec<String> {
         .collect()
 }
 
-/// What a configuration has, in a line: `2 services, 1 pool, 4 backends`.
+/// Returns the contents of a configuration in one line: `2 services, 1 pool, 4 backends`.
 #[must_use]
 pub fn summary(config: &Config) -> String {
     let counted = |count: usize, noun: &str| match count {
@@ -140,7 +140,7 @@ pub fn summary(config: &Config) -> String {
 }
 
 impl DraftError {
-    /// The errors for a person, each with `error:` before it; in colour only for a terminal.
+    /// Renders the errors for the operator, each prefixed with `error:`; `colour` is for terminals.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         match self {

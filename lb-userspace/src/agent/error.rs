@@ -1,4 +1,4 @@
-//! Why an agent did not start.
+//! Errors of the start of an agent, and of the loss of its pair thread.
 
 use std::{io, net::SocketAddr};
 
@@ -7,25 +7,25 @@ use crate::{
     admin::SocketError, config::Errors, dataplane, ha, peer, proxy, tickets::NoRandomness,
 };
 
-/// Why an agent did not start. It left nothing behind.
+/// Why an agent did not start, in which case it left nothing behind, or ended by itself ([`Self::PairLost`]).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The agent that this one was to take over from.
+    /// The agent to take over from cannot be reached, or the channel to it failed.
     #[error("cannot take over: {0}. `--take-over` is for a process that `lb upgrade` starts")]
     TakeOver(io::Error),
-    /// The configuration, or what it names on this host.
+    /// The configuration is invalid, or names something that is missing on this host.
     #[error(transparent)]
     Draft(#[from] DraftError),
-    /// Backends that packets do not reach.
+    /// Packets cannot reach some backends.
     #[error("{0}")]
     Unreachable(Errors),
-    /// The system gave no threads, timers or signals.
+    /// The system refused threads, timers or signal handlers.
     #[error("cannot start the agent: {0}")]
     Runtime(io::Error),
-    /// The admin socket; another agent, as a rule.
+    /// The admin socket cannot be bound, usually because another agent is running.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The admin server's address.
+    /// The address of the admin server cannot be bound.
     #[error(
         "cannot listen on `admin.listen` = {address}: {source}{}",
         hint(source)
@@ -33,37 +33,37 @@ pub enum Error {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The HTTP front; at least one.
+    /// The HTTP front did not start: at least one error.
     #[error("{}", lines(.0))]
     Proxy(Vec<proxy::Error>),
-    /// The link to the other agent.
+    /// The link to the peer cannot be opened.
     #[error(transparent)]
     Link(#[from] peer::Error),
-    /// Adverts.
+    /// The socket for adverts cannot be opened.
     #[error(transparent)]
     Adverts(#[from] ha::adverts::Error),
-    /// The addresses that move.
+    /// The addresses that move between the hosts cannot be managed.
     #[error(transparent)]
     Addresses(#[from] ha::Error),
-    /// What moves between the hosts is not what it was.
+    /// The addresses that move between the hosts differ from those of the agent to take over from.
     #[error(
-        "the addresses that move between the hosts have changed, or their interface, which `lb upgrade` \
-         cannot put in force: `systemctl restart lb`, which hands over to the other host first"
+        "the addresses that move between the hosts, or their interface, have changed, which `lb upgrade` \
+         cannot put in force: use `systemctl restart lb`, which hands over to the peer first"
     )]
     PairMoves,
-    /// The thread of the pair ended before it said why.
-    #[error("the thread that keeps up the pair ended at its start: report what the log says")]
+    /// The pair thread ended at its start without reporting an error.
+    #[error("the pair thread ended at its start: report what the log says")]
     PairEnded,
-    /// The thread of the pair ended while the agent ran.
-    #[error("the thread that kept up the pair ended: report what the log says")]
+    /// The pair thread ended while the agent was running.
+    #[error("the pair thread ended: report what the log says")]
     PairLost,
-    /// The keys of session tickets.
+    /// No keys for session tickets can be generated.
     #[error(transparent)]
     Tickets(#[from] NoRandomness),
-    /// The packet path.
+    /// The packet path cannot be opened or written.
     #[error(transparent)]
     Dataplane(#[from] dataplane::Error),
 }

@@ -1,4 +1,5 @@
-//! The pools as the HTTP front sees them: one channel a pool, of which only the newest view counts.
+//! The channels that publish the state of pools to the HTTP front: one `watch` channel for each pool, which
+//! keeps only the newest view.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,13 +11,13 @@ use crate::{
     proxy::Frontend,
 };
 
-/// The sending ends.
+/// The senders of these channels, by pool.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Feeds(HashMap<Name, Arc<watch::Sender<Arc<PoolView>>>>);
 
 impl Feeds {
-    /// The feeds of another registry. A pool that stays keeps its channel, and what it shows until
-    /// [`Self::send_all`]: so a reload that fails half-way changed nothing.
+    /// Returns the feeds for a new registry. A pool that still exists keeps its channel, with the old view
+    /// until [`Self::send_all`]: a reload that fails half-way has changed nothing.
     pub(super) fn renewed(&self, registry: &BackendRegistry) -> Self {
         let feeds = registry.views().map(|view| {
             let name = view.pool.name.clone();
@@ -27,12 +28,12 @@ impl Feeds {
         Self(feeds.collect())
     }
 
-    /// The feed of a pool.
+    /// Subscribes to the views of a pool. Returns `None` for an unknown pool.
     pub(super) fn subscribe(&self, pool: &Name) -> Option<watch::Receiver<Arc<PoolView>>> {
         self.0.get(pool).map(|feed| feed.subscribe())
     }
 
-    /// The services that the HTTP front serves, each with its feed.
+    /// Returns the services that the HTTP front serves, each with the feeds of its pools.
     pub(super) fn frontends(&self, config: &Config) -> Vec<Frontend> {
         let by_agent = config.services.iter().filter(|service| match service.mode {
             Mode::Http | Mode::Https { .. } => true,
@@ -54,14 +55,14 @@ impl Feeds {
         frontends.collect()
     }
 
-    /// Shows one pool as it is now.
+    /// Publishes the current view of one pool.
     pub(super) fn send(&self, view: &Arc<PoolView>) {
         if let Some(feed) = self.0.get(&view.pool.name) {
             feed.send_replace(Arc::clone(view));
         }
     }
 
-    /// Shows every pool as it is now.
+    /// Publishes the current view of every pool.
     pub(super) fn send_all(&self, registry: &BackendRegistry) {
         for view in registry.views() {
             self.send(view);

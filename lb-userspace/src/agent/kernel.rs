@@ -1,5 +1,5 @@
-//! What the agent wants of the packet path: the one room that a test cannot have without a kernel
-//! that it may change.
+//! The interface between the agent and the packet path. It is a trait, because tests of the agent
+//! replace the packet path: the real one needs privileges and changes the kernel's state.
 
 use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
@@ -9,36 +9,36 @@ use crate::{
     pool::PoolView,
 };
 
-/// The packet path, open.
+/// An open packet path.
 pub(super) trait Kernel: Send + 'static {
-    /// Makes the kernel say what the configuration and the pools say.
+    /// Writes the services and the pools to the kernel.
     fn apply(&mut self, services: &[Service], pools: &[Arc<PoolView>]) -> Result<(), Error>;
-    /// Backends of these pools changed state.
+    /// Writes these pools to the kernel after their backends changed state.
     fn pools_changed(&mut self, pools: &[Arc<PoolView>]) -> Result<(), Error>;
-    /// Sums the counters.
+    /// Returns the counters, summed over the CPUs.
     fn counters(&self) -> Result<Counters, Error>;
-    /// The interfaces that have the program, and how it is attached to each.
+    /// Returns the interfaces with the XDP program, and the mode in which it is attached to each.
     fn attachments(&self) -> Vec<Attachment>;
-    /// The backends that these services could not reach.
+    /// Returns the backends of these services that packets cannot reach.
     fn unreachable(&self, services: &[Service]) -> Result<Vec<Unreachable>, Error>;
-    /// Whether flows of an earlier agent were adopted.
+    /// Whether the flows of an earlier agent were adopted.
     fn adopted(&self) -> bool;
-    /// Drops what would begin a new connection, for a while, or lets it pass again.
+    /// Starts or ends dropping the packets that would open a new connection. The hold expires by itself.
     fn hold(&self, on: bool) -> Result<(), Error>;
-    /// The flow table, to be shared with the peer.
+    /// Returns the flow table, to be replicated to the peer; `None` in tests.
     fn flows(&self) -> Option<Flows>;
-    /// The source ports of the backends, to be counted.
+    /// Returns the source ports of the backends, to be counted; `None` in tests.
     fn occupancy(&self) -> Option<Occupancy>;
-    /// Where the program that should be on the interfaces is pinned.
+    /// Returns the path of the pin of the program that should be on the interfaces.
     fn program_pin(&self) -> PathBuf;
-    /// Changes nothing from now on: another process may take over. Returns the directory of the pins and
-    /// the lock on it, where there is one.
+    /// Stops all changes, so that another process can take over. Returns the directory of the pins with
+    /// the lock on it; `None` in tests.
     fn pause(&mut self) -> Result<Option<(PathBuf, OwnedFd)>, Error>;
-    /// Goes on after `pause`; `apply` must follow.
+    /// Allows changes again after `pause`; the caller must call `apply` next.
     fn resume(&mut self) -> Result<(), Error>;
-    /// Another process has taken over.
+    /// Releases the packet path after another process has taken over.
     fn give_up(&mut self);
-    /// Takes back an `open` that attached: only for a start that failed.
+    /// Undoes an `open` that attached the program; used only when the start failed.
     fn take_back(self) -> Result<(), Error>;
 }
 
@@ -97,11 +97,11 @@ impl Kernel for Dataplane {
 
     fn take_back(self) -> Result<(), Error> {
         if Self::adopted(&self) {
-            // Flows of an earlier agent go on, as it left them.
+            // The flows of the earlier agent continue with its pins.
             return Ok(());
         }
         let pins = self.pin_path().to_owned();
-        // It holds the lock that `unload` wants.
+        // `unload` needs the lock, which this value holds.
         drop(self);
         Self::unload(&pins).map(|_removed| ())
     }

@@ -1,4 +1,4 @@
-//! The loop: takes in what happens, and makes every change.
+//! The loop of the agent: handles all events, and makes every change.
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -51,47 +51,47 @@ pub(super) struct Agent<K: Kernel> {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) feeds: Feeds,
     pub(super) state_file: StateFile,
-    /// `None`: this host is alone.
+    /// The pair thread; `None` without a pair.
     pub(super) pair: Option<Pair>,
-    /// What the pair wants; of a host that is alone, nothing ever.
+    /// Effects that the pair thread orders; without a pair there are none.
     pub(super) effects: mpsc::UnboundedReceiver<Effect>,
-    /// Whether the pair thread ended by itself.
+    /// Whether the pair thread ended unexpectedly.
     pub(super) lost_pair: bool,
     pub(super) handover: Handover,
-    /// Whether every backend was checked.
+    /// Whether every backend was checked since the start.
     pub(super) all_checked: bool,
-    /// Whether a backend's health turned since the memory was written. It is written once a second:
-    /// of a hundred backends that turn together, not a hundred times.
+    /// Whether a backend's health changed since the state file was written. The file is written at most
+    /// once a second, and not for each of many backends that change together.
     pub(super) unremembered: bool,
     pub(super) tickets: TicketKeys,
-    /// The certificates of both hosts.
+    /// The certificates of both hosts of the pair.
     pub(super) certificates: Certificates,
-    /// The certificates that are obtained.
+    /// The client that obtains certificates by ACME.
     pub(super) acme: Acme,
-    /// Services with a certificate that was just obtained, and what the peer is told of them.
+    /// Services whose certificate was just obtained, and messages about them for the peer.
     pub(super) acme_news: acme::AcmeEvents,
-    /// Looks whether files for TLS change.
+    /// Watches the TLS files.
     pub(super) file_watch: FileWatch,
-    /// Those that have.
+    /// TLS files that have changed.
     pub(super) changed_files: mpsc::Receiver<Vec<PathBuf>>,
-    /// The admin servers: they end with the agent.
+    /// The admin servers, which end with the agent.
     pub(super) servers: Servers,
     pub(super) admin_listener: AdminListener,
-    /// The operator who waits for an upgrade.
+    /// The operator's upgrade command that is to be carried out next.
     pub(super) upgrading: Option<UpgradeAnswer>,
     /// When to notify the watchdog of systemd and do the periodic work.
     pub(super) watchdog: Interval,
 }
 
-/// Outcomes of checks that are taken in at once at the most: the loop has others to listen to.
+/// Highest number of check outcomes that are handled in one batch, so that other events are not delayed.
 const OUTCOMES_AT_ONCE: usize = 1024;
 
-/// The signals that the agent listens to.
+/// The signals that the agent handles.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// The file of the access log was moved away.
+    /// SIGUSR1: the file of the access log was renamed, and has to be reopened.
     rotated: Signal,
 }
 
@@ -114,10 +114,10 @@ impl Signals {
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Runs until a signal says stop, then lets the requests that are under way end.
+    /// Runs until SIGTERM or SIGINT or an upgrade, then waits for the requests in flight.
     ///
     /// # Errors
-    /// The pair ended by itself.
+    /// The pair thread ended unexpectedly.
     pub(super) async fn run(mut self, mut signals: Signals) -> Result<(), Error> {
         self.announce();
         while self.next_event(&mut signals).await {
@@ -137,7 +137,7 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Takes in one event. False when it is time to stop.
+    /// Handles the next event. Returns false when the agent has to stop.
     async fn next_event(&mut self, signals: &mut Signals) -> bool {
         let Signals {
             terminate,
@@ -193,7 +193,7 @@ impl<K: Kernel> Agent<K> {
                 .collect();
             tracing::info!(service = %name, %listen, pool = %pools.join(","), "serving");
         }
-        // As an earlier agent left them; the checks come next.
+        // The states are those that the previous agent saved; the first checks follow.
         for view in state
             .registry
             .views()
@@ -210,8 +210,8 @@ impl<K: Kernel> Agent<K> {
         ]);
     }
 
-    /// Takes in the outcome of a check, and with it all others that wait, so that changes which
-    /// come together are written together.
+    /// Handles the outcome of a check together with all others that are queued, so that simultaneous
+    /// changes are written in one batch.
     fn checked(&mut self, first: Checked) {
         let mut outcomes = vec![first];
         while outcomes.len() < OUTCOMES_AT_ONCE
@@ -227,8 +227,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Notes what checks found. Returns whether any backend's health turned, and the changes of
-    /// state that follow, each with its reason.
+    /// Records outcomes of checks. Returns whether the health of any backend changed, and the resulting
+    /// changes of state, each with its reason.
     fn record(&self, outcomes: Vec<Checked>) -> (bool, Vec<(Change, String)>) {
         let now = SystemTime::now();
         let mut turned = false;
@@ -253,20 +253,20 @@ impl<K: Kernel> Agent<K> {
         let answer = match command.request {
             Request::Backend { name, order } => self.order(&name, order),
             Request::Reload => self.reload(),
-            // It is answered when it is done.
+            // Answered when the hand-over has ended.
             Request::Failover => return self.failover(command.answer),
-            // It takes the loop's time.
+            // The caller, the loop, carries it out: it needs the signals.
             Request::Upgrade => {
                 self.upgrading = Some(command.answer);
                 return;
             }
-            // The same as a failover.
+            // Answered when the order has ended.
             Request::Renew { service } => return self.acme.renew(&service, command.answer),
             Request::Status | Request::Errors | Request::Explain(_) => {
                 Err("the agent's loop does not serve this request".to_owned())
             }
         };
-        // An operator who did not wait for the answer finds it in the log.
+        // The operator may have disconnected; the log has the outcome.
         let _gone = command.answer.send(answer);
     }
 
@@ -301,9 +301,9 @@ impl<K: Kernel> Agent<K> {
         Ok(answer)
     }
 
-    /// Tells everybody who chooses backends, and the log, of changes with their reasons.
+    /// Publishes changes of state to the HTTP front and the kernel, and logs them with their reasons.
     pub(super) fn publish(&self, changes: &[(Change, String)]) {
-        // Of several changes of a pool, the last one shows the pool as it is.
+        // Of several changes of one pool, the last one has the current view.
         let views: BTreeMap<&Name, &Arc<PoolView>> = changes
             .iter()
             .map(|(change, _)| (&change.view.pool.name, &change.view))
@@ -367,7 +367,7 @@ impl<K: Kernel> Agent<K> {
         self.tell(&views);
     }
 
-    /// Keeps orders and health for the next agent. False when that failed.
+    /// Saves operator overrides and health for the next agent. Returns false if that failed.
     fn remember(&mut self) -> bool {
         self.unremembered = false;
         let memory = self.shared.read().registry.saved_states();
@@ -380,7 +380,7 @@ impl<K: Kernel> Agent<K> {
     }
 
     fn reload_by_signal(&mut self) {
-        // It logs both what it did and why it did not.
+        // `reload` logs the outcome.
         let _said = self.reload();
     }
 
@@ -393,8 +393,9 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Lets requests end. Checks and orders go on meanwhile; another signal ends it at once. The
-    /// XDP program stays: what it steers goes on without an agent.
+    /// Stops the agent after the requests in flight. Checks and commands are still handled until then; a
+    /// second signal ends the wait immediately. The XDP program stays attached: its flows continue without an
+    /// agent.
     async fn stop(mut self, signals: &mut Signals) {
         notify(&[sd_notify::NotifyState::Stopping]);
         let goes_first = self.hand_over(signals).await;
@@ -421,7 +422,7 @@ impl<K: Kernel> Agent<K> {
                 _ = self.watchdog.tick() => self.watchdog_tick(),
             }
         }
-        // A host that is alone keeps its addresses until its requests have ended.
+        // Without a ready peer this host keeps its addresses until its requests have ended.
         self.leave_pair().await;
         if self.unremembered {
             self.remember();
@@ -431,7 +432,7 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// Says that a backend is in another state, and what that means for its pool.
+/// Logs a change of a backend's state, and its effect on the pool.
 fn log(change: &Change, reason: &str) {
     let (pool, backend) = (&change.view.pool.name, &change.backend);
     if change.from != change.to {
@@ -463,7 +464,7 @@ fn log_state(change: &Change, reason: &str) {
     }
 }
 
-/// Whether the pool had no backend that was up until this change.
+/// Whether this change brought up the only backend of the pool that is up.
 fn is_first_up(change: &Change) -> bool {
     let up = change.view.states.iter();
     change.to == BackendState::Up && up.filter(|state| **state == BackendState::Up).count() == 1
@@ -473,7 +474,7 @@ fn drain(proxy: Proxy) {
     proxy.shutdown(GRACE);
 }
 
-/// Tells systemd, where it listens.
+/// Notifies systemd, if it is the service manager.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
         tracing::warn!(error = %error, "cannot notify systemd");

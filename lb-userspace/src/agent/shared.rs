@@ -1,4 +1,4 @@
-//! What the loop writes and the admin server reads.
+//! The state that the loop writes and the admin server reads.
 
 use std::{
     collections::BTreeSet,
@@ -16,35 +16,35 @@ use crate::{
     proxy::Proxy,
 };
 
-/// What the loop writes and the admin server reads. No lock is held across an await, nor while
-/// another is taken.
+/// The state that the loop writes and the admin server reads. No lock is held across an await. A
+/// caller that needs both acquires `state` before `kernel`.
 pub(super) struct Shared<K> {
     pub(super) started: SystemTime,
     kernel: Mutex<K>,
     proxy: Mutex<Option<Proxy>>,
     state: RwLock<State>,
-    /// What the pair knows; `None`: the host is alone.
+    /// The snapshots of the pair thread; `None` without a pair.
     pub(super) pair: Option<Arc<PairSnapshots>>,
-    /// What is known of the certificates that are obtained.
+    /// The status of the certificates that are obtained by ACME.
     pub(super) board: StatusRegistry,
 }
 
-/// What is in force.
+/// The configuration in force, and the state that belongs to it.
 pub(super) struct State {
     pub(super) config: Config,
     pub(super) registry: BackendRegistry,
     pub(super) records: Records,
-    /// The number of each interface when XDP was attached to it.
+    /// The index of each interface when the XDP program was attached to it.
     pub(super) interfaces: Vec<(String, Option<u32>)>,
-    /// Pools whose last change the kernel refused. They are tried again.
+    /// Pools whose last change the kernel refused. The write is retried.
     pub(super) unsettled: BTreeSet<Name>,
-    /// Files for TLS that have changed and cannot be used: what they held before is in use.
+    /// Errors of TLS files that have changed and are invalid: their previous content is in use.
     pub(super) unusable: Vec<String>,
     /// Certificates that differ between the hosts of the pair.
     pub(super) differences: Vec<Difference>,
 }
 
-/// The number of each interface, as it is now; `None` where there is no such interface.
+/// Returns the current index of each interface; `None` for one that does not exist.
 pub(super) fn indices(interfaces: &Interfaces) -> Vec<(String, Option<u32>)> {
     let index = |name: &str| nix::net::if_::if_nametoindex(name).ok();
     interfaces
@@ -70,14 +70,14 @@ impl<K: Kernel> Shared<K> {
         }
     }
 
-    // A thread that panicked while it held a lock was reading, or had made its change in one
-    // assignment: what is behind the lock is whole.
+    // A poisoned lock is still usable: a thread that panicked while holding it was reading, or had made its
+    // change in one assignment, so the state is consistent.
 
     pub(super) fn kernel(&self) -> MutexGuard<'_, K> {
         self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` once the agent is stopping.
+    /// Returns the HTTP front; `None` once the agent is stopping.
     pub(super) fn proxy(&self) -> MutexGuard<'_, Option<Proxy>> {
         self.proxy.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! The start: every step that can fail comes before the first one that others notice, and a step
-//! that fails takes back those before it.
+//! The start of an agent: every step that can fail comes before the first one that is visible outside of
+//! the process, and a step that fails undoes those before it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -40,17 +40,18 @@ use crate::{
 /// Listening sockets by address.
 type Listeners = HashMap<SocketAddr, Vec<TcpListener>>;
 
-/// Orders of operators that may wait.
+/// Number of commands of the operator that can be queued.
 const WAITING_COMMANDS: usize = 16;
-/// How often the loop notifies the watchdog of systemd and does its periodic work: see `Agent::watchdog_tick`.
+/// Interval at which the loop notifies the watchdog of systemd and does its periodic work:
+/// see `Agent::watchdog_tick`.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a process that cannot take over lets connections end.
+/// Time that connections have to end in a process that accepted them and then failed to take over.
 const CLEARING: Duration = Duration::from_secs(4);
-/// How often it is looked whether files for TLS have changed.
+/// Interval at which TLS files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Starts an agent with what an earlier process has left it. `open` opens the packet path. Must be called
-/// within a tokio runtime.
+/// Starts an agent with the sockets and state inherited from an earlier process. `open` opens the packet
+/// path. Must be called within a tokio runtime.
 pub(super) fn start<K: Kernel>(
     file: PathBuf,
     config: Config,
@@ -66,7 +67,7 @@ pub(super) fn start<K: Kernel>(
     if let Some(offer) = inherited.tickets() {
         tickets.heard(offer);
     }
-    // Another process is in the pair until all else is ready here.
+    // A predecessor stays in the pair until everything else is ready in this process.
     let early = (!inherited.is_successor())
         .then(|| Pair::bind_where_configured(&config, None, Arc::default()))
         .transpose()?;
@@ -81,7 +82,7 @@ pub(super) fn start<K: Kernel>(
             Ok(opened) => opened,
             Err(error) => {
                 inherited.failed(&error);
-                // It has accepted connections already.
+                // The HTTP front has accepted connections already.
                 proxy.drain(CLEARING);
                 return Err(error);
             }
@@ -134,21 +135,21 @@ pub(super) fn start<K: Kernel>(
     Ok(agent)
 }
 
-/// Where the operator and Prometheus come in.
+/// The endpoints for the operator and for Prometheus.
 struct Doors {
     socket: AdminSocket,
     listener: tokio::net::TcpListener,
-    /// Another descriptor of the same socket.
+    /// A second descriptor of `listener`, for the next process.
     admin_listener: AdminListener,
 }
 
 impl Doors {
     fn open(admin: &config::Admin, inherited: &mut Inherited) -> Result<Self, Error> {
         let socket = if inherited.is_successor() {
-            // Whoever asks is answered by the other process until this one serves.
+            // The predecessor answers at the path until this process serves.
             AdminSocket::bind_beside(&admin.socket)?
         } else {
-            // Two agents would take each other's connections: this is what finds that out first.
+            // Refuses a second agent before it could take connections of the first.
             AdminSocket::bind(&admin.socket)?
         };
         let address = admin.listen;
@@ -165,7 +166,7 @@ impl Doors {
         })
     }
 
-    /// Serves at both; the operator's commands come out of the receiver.
+    /// Serves at both endpoints. The receiver yields the commands of the operator.
     fn serve<K: Kernel>(
         mut self,
         shared: &Arc<Shared<K>>,
@@ -180,7 +181,7 @@ impl Doors {
     }
 }
 
-/// Binds the pair that another process of this host has just left.
+/// Binds the pair after the predecessor has left it.
 fn take_over_pair(config: &Config, inherited: &Inherited) -> Result<Bound, Error> {
     let left = match config.ha {
         Some(_) => inherited.pair().map_err(Error::TakeOver)?,
@@ -189,7 +190,8 @@ fn take_over_pair(config: &Config, inherited: &Inherited) -> Result<Bound, Error
     Pair::bind_where_configured(config, left, Arc::default())
 }
 
-/// Found out before the other process leaves the pair, as addresses that it holds would stay behind.
+/// Refuses a configuration with other addresses to move than the predecessor has. This is checked before the
+/// predecessor leaves the pair, as the addresses that it holds would stay on the interface.
 fn refuse_other_moves(config: &Config, inherited: &Inherited) -> Result<(), Error> {
     let ours = config.ha.as_ref().map(|ha| Moving::of(ha, &config.node));
     match (inherited.moves(), ours) {
@@ -209,7 +211,7 @@ fn shares_certificates(config: &Config) -> bool {
     link.is_some_and(|link| link.share_certificates)
 }
 
-/// What is in force once the packet path is open.
+/// Returns the initial shared state, once the packet path is open.
 fn state(config: Config, registry: BackendRegistry) -> State {
     State {
         records: Records::default().renewed(&config.pools, |id| {
@@ -242,7 +244,7 @@ fn bind_admin(
     bind().map_err(|source| Error::Listen { address, source })
 }
 
-/// What an earlier agent left. A file that cannot be read costs its contents, not the start.
+/// Returns the state that an earlier agent saved. An unreadable file is reported and does not prevent the start.
 fn recall(file: &StateFile) -> SavedStates {
     file.read().unwrap_or_else(|error| {
         let path = file.path().display();
@@ -272,7 +274,7 @@ fn start_proxy(
     }
 }
 
-/// Opens the packet path, or ends the HTTP front.
+/// Opens the packet path, and shuts the HTTP front down if that fails.
 fn open_kernel_behind<K: Kernel>(
     proxy: Proxy,
     config: &Config,
@@ -282,7 +284,7 @@ fn open_kernel_behind<K: Kernel>(
     match open_kernel(config, registry, open) {
         Ok(kernel) => Ok((kernel, proxy)),
         Err(error) => {
-            // It served nobody yet that would be worth waiting for.
+            // No client was served yet, so there are no requests to wait for.
             proxy.shutdown(Duration::ZERO);
             Err(error.into())
         }
@@ -302,7 +304,7 @@ fn open_kernel<K: Kernel>(
         }
         return Err(error);
     }
-    // What an agent before this one held is held no more. It ends by itself as well.
+    // An earlier agent may have put new connections on hold. The hold expires by itself if this fails.
     if let Err(error) = kernel.hold(false) {
         tracing::warn!(error = %error, "cannot release the hold on new connections");
     }

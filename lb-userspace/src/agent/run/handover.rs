@@ -1,5 +1,5 @@
-//! The hand-over of this host's role to the peer: new connections wait, requests end, and whoever
-//! asked for it is answered.
+//! The hand-over of this host's role to the peer: new connections are put on hold, requests in flight
+//! end, and the operator who ordered it gets the outcome.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use crate::{
     proxy::Proxy,
 };
 
-/// How often open connections are counted during a hand-over.
+/// Interval at which open connections are counted during a hand-over.
 const LOOK: Duration = Duration::from_millis(10);
-/// Shortest time that a hand-over leaves to short connections through the kernel, which are not
-/// counted.
+/// Shortest time that connections have to end in a hand-over. Those that the kernel steers are not
+/// counted: this gives short ones the time to end.
 const LEAST: Duration = Duration::from_millis(250);
-/// Counts in a row that must find no connection: one may have been accepted between two counts.
+/// Number of consecutive counts that must find no open connection: one may be accepted between two counts.
 const QUIET_LOOKS: u32 = 3;
 
 /// Receives the outcome for the operator.
@@ -29,18 +29,18 @@ pub(in crate::agent) type Answer = oneshot::Sender<Result<String, String>>;
 /// The state of a hand-over.
 #[derive(Debug)]
 pub(in crate::agent) struct Handover {
-    /// The operator's command that waits for the outcome.
+    /// The operator's command to be answered with the outcome.
     waiting: Option<Answer>,
-    /// The agent is about to end, and hands over before that.
+    /// Whether the agent is stopping, and hands over before it ends.
     leaving: bool,
-    /// The role was handed over so that the agent can end.
+    /// Whether the role was handed over because the agent is stopping.
     completed: bool,
-    /// While new connections are on hold.
+    /// `Some` while new connections are on hold.
     holding: Option<Holding>,
     look: Interval,
 }
 
-/// New connections are on hold, and requests end.
+/// A hold on new connections, during which requests in flight end.
 #[derive(Debug)]
 struct Holding {
     since: Instant,
@@ -49,7 +49,7 @@ struct Holding {
 }
 
 impl Handover {
-    /// No hand-over. Must be called within a tokio runtime.
+    /// Returns the state without a hand-over. Must be called within a tokio runtime.
     pub(in crate::agent) fn none() -> Self {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,7 +67,7 @@ impl Handover {
         self.holding.is_some()
     }
 
-    /// Waits until connections are to be counted; for ever while none are on hold.
+    /// Waits until the next count of connections is due; forever while new connections are not on hold.
     pub(super) async fn tick(&mut self) {
         if self.holding.is_none() {
             return std::future::pending().await;
@@ -75,15 +75,15 @@ impl Handover {
         self.look.tick().await;
     }
 
-    /// Why the operator cannot have a hand-over now.
+    /// Returns the reason to refuse a hand-over that the operator orders now, if there is one.
     fn refusal(&self) -> Option<&'static str> {
         if self.leaving {
-            return Some("the agent ends, and hands over before that");
+            return Some("the agent is stopping, and hands over before it ends");
         }
         self.waiting.is_some().then_some("a hand-over is under way")
     }
 
-    /// Puts new connections on hold, or ends that. Returns whether this changes anything.
+    /// Begins or ends the hold on new connections. Returns whether this changes the state.
     fn hold(&mut self, hold: bool, now: Instant) -> bool {
         let changes = hold != self.is_holding();
         if changes {
@@ -96,7 +96,7 @@ impl Handover {
         changes
     }
 
-    /// Notes the number of open connections. Returns true once, when no request is in flight.
+    /// Records the number of open connections. Returns true once, when no request is in flight any more.
     fn has_become_quiet(&mut self, open: u64, now: Instant) -> bool {
         let Some(holding) = &mut self.holding else {
             return false;
@@ -115,7 +115,7 @@ impl Handover {
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Hands over to the peer on the operator's command, which is answered with the outcome.
+    /// Starts a hand-over on the operator's command. `answer` receives the outcome, or the refusal.
     pub(super) fn failover(&mut self, answer: Answer) {
         let refusal = match &self.pair {
             None => Some("this host has no [ha]: there is no peer to hand over to"),
@@ -129,13 +129,13 @@ impl<K: Kernel> Agent<K> {
             }
             (refusal, _) => {
                 let refusal = refusal.unwrap_or_default();
-                // The operator may have given up.
+                // The operator may have disconnected.
                 let _gone = answer.send(Err(refusal.to_owned()));
             }
         }
     }
 
-    /// Counts open connections, and reports to the pair when requests have ended.
+    /// Counts open connections, and notifies the pair thread when all requests have ended.
     pub(super) fn look_for_quiet(&mut self) {
         let open = self
             .shared
@@ -149,8 +149,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Hands over to the peer, because the agent is about to end. Returns false when no peer is heard
-    /// that could serve: then this host stays active until its requests have ended.
+    /// Hands over to the peer, because the agent is stopping. Returns false if the link is configured and
+    /// no peer is heard over it: then this host stays active until its requests have ended.
     pub(super) async fn hand_over(&mut self, signals: &mut Signals) -> bool {
         let Some(pair) = self.pair.as_ref().filter(|_| !self.lost_pair) else {
             return true;
@@ -186,18 +186,19 @@ impl<K: Kernel> Agent<K> {
         !is_alone
     }
 
-    /// Leaves the pair, with a goodbye if this host is still active.
+    /// Leaves the pair, with a goodbye if this host is still active, and ends the hold on new connections
+    /// unless the role was handed over.
     pub(super) async fn leave_pair(&mut self) {
         if let Some(pair) = self.pair.take() {
             pair.stop().await;
         }
-        // The effects of the pair are no longer read.
+        // The effects of the pair are no longer read, so that none can end the hold.
         if !self.handover.completed {
             self.hold(false);
         }
     }
 
-    /// Puts new connections on hold in the kernel and lets those of the HTTP front end, or ends that.
+    /// Begins or ends a hold: the kernel drops new connections, and the HTTP front lets its connections end.
     pub(super) fn hold(&mut self, hold: bool) {
         if !self.handover.hold(hold, Instant::now()) {
             return;
@@ -219,7 +220,7 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Reports the outcome of a hand-over to the log and to the operator who waits for it.
+    /// Logs the outcome of a hand-over, and sends it to the operator who ordered it.
     pub(super) fn handed_over(&mut self, outcome: Result<(), Refusal>) {
         let said = match outcome {
             Ok(()) => {
@@ -270,6 +271,6 @@ mod tests {
         assert_eq!(handover.refusal(), Some("a hand-over is under way"));
         handover.leaving = true;
         let refusal = handover.refusal().expect("refused");
-        assert!(refusal.starts_with("the agent ends"));
+        assert!(refusal.starts_with("the agent is stopping"));
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates that were obtained: loaded into the HTTP front as soon as there is a new one.
+//! Loads certificates that the agent has obtained by ACME into the HTTP front.
 
 use super::Agent;
 use crate::{
@@ -9,14 +9,14 @@ use crate::{
 };
 
 impl<K: Kernel> Agent<K> {
-    /// Serves the new certificate of a service from the next handshake on. Connections go on.
+    /// Serves the new certificate of a service from the next handshake on. Existing connections continue.
     pub(super) fn load_obtained(&mut self, service: &Name) {
         tracing::info!(%service, "a new certificate was obtained");
         self.reload_tls_files();
     }
 }
 
-/// Reads a certificate as the HTTP front would.
+/// Parses a certificate in the same way as the HTTP front.
 pub(in crate::agent) fn inspect_obtained(bytes: &[u8]) -> Result<CertificateDetails, String> {
     let found = proxy::inspect_certificate(bytes).map_err(|problem| problem.to_string())?;
     Ok(CertificateDetails {

@@ -1,5 +1,5 @@
-//! The agent's loop and the pair thread: the commands that the loop sends, and the effects that it
-//! carries out.
+//! The part of the loop that works with the pair thread: it sends commands to the thread, and carries
+//! out the effects that the thread orders.
 
 use lb_ha::pair::Refusal;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl<K: Kernel> Agent<K> {
-    /// Carries out an effect of the pair thread. Returns the outcome of a hand-over that has ended.
+    /// Carries out an effect of the pair thread. Returns the outcome if a hand-over has ended.
     pub(super) fn effect(&mut self, effect: Effect) -> Option<Result<(), Refusal>> {
         match effect {
             Effect::Hold(hold) => self.hold(hold),
@@ -42,27 +42,27 @@ impl<K: Kernel> Agent<K> {
         None
     }
 
-    /// Takes part in the pair, where there is one.
+    /// Starts the pair thread, if a pair is configured.
     pub(in crate::agent) fn start_pair(&mut self, bound: Option<BoundPair>, flows: Option<Flows>) {
         let watched = self.watched().unwrap_or_default();
         self.pair = bound.map(|bound| bound.start(flows, watched));
     }
 
-    /// The pair thread ended by itself, which it never does while the agent holds its commands.
-    /// Fatal: systemd restarts the agent.
+    /// Handles the end of the pair thread, which must not end while the agent holds the sender of its
+    /// commands. Returns false, which ends the loop; systemd restarts the agent.
     pub(super) fn pair_ended(&mut self) -> bool {
         tracing::error!("the pair thread ended: the agent ends too");
         self.lost_pair = true;
         false
     }
 
-    /// Whether the agents of the pair have a link.
+    /// Whether a link to the peer is configured.
     pub(super) fn has_link(&self) -> bool {
         let state = self.shared.read();
         state.config.ha.as_ref().is_some_and(|ha| ha.link.is_some())
     }
 
-    /// Reports once to the pair thread that every backend was checked.
+    /// Notifies the pair thread once, when every backend was checked.
     pub(super) fn tell_pair(&mut self) {
         let Some(pair) = &self.pair else {
             return;
@@ -73,7 +73,7 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Renews what expires: ticket keys, and the kernel's hold on new connections. Called once a second.
+    /// Renews the ticket keys and the kernel's hold on new connections before they expire. Called once a second.
     pub(super) fn keep_up_pair(&mut self) {
         let offer = self.tickets.tick();
         self.tell_peer(offer.map(Message::Tickets));
@@ -83,7 +83,7 @@ impl<K: Kernel> Agent<K> {
         self.tell_pair();
     }
 
-    /// The objects to track, by the configuration in force.
+    /// Returns the objects to track according to the configuration in force; `None` without a pair.
     pub(in crate::agent) fn watched(&self) -> Option<Watched> {
         let state = self.shared.read();
         let ha = state.config.ha.as_ref()?;
@@ -125,7 +125,7 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// Whether every backend that is checked was checked since the agent started.
+/// Whether every backend of a pool with a health check was checked since the agent started.
 fn is_checked(state: &State) -> bool {
     state.registry.views().all(|view| {
         view.pool.check.is_none()

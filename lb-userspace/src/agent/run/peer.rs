@@ -1,5 +1,5 @@
-//! What the two agents agree on over the link: session-ticket keys, operator overrides, certificates
-//! and who orders them.
+//! The state that the two agents synchronise over the link: session-ticket keys, operator overrides,
+//! certificates, and ACME orders.
 
 use std::time::SystemTime;
 
@@ -12,14 +12,14 @@ use crate::{
 };
 
 impl<K: Kernel> Agent<K> {
-    /// Sends a message to the peer, where there is one.
+    /// Sends a message to the peer, if this host has one.
     pub(super) fn tell_peer(&self, message: Option<Message>) {
         if let (Some(pair), Some(message)) = (&self.pair, message) {
             pair.send(PairCommand::Send(message));
         }
     }
 
-    /// Takes in a message of the peer.
+    /// Handles a message from the peer.
     pub(super) fn told(&mut self, message: Message) {
         match message {
             Message::Tickets(offer) => self.tickets.heard(offer),
@@ -29,7 +29,7 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Sends the full state to the peer of a new session.
+    /// Sends the full state to the peer at the begin of a session.
     pub(super) fn linked(&mut self) {
         let offer = self.tickets.link_up();
         self.tell_peer(offer.map(Message::Tickets));
@@ -47,7 +47,7 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Applies the operator overrides of the peer that are newer than this host's.
+    /// Applies those operator overrides of the peer that are newer than the ones on this host.
     fn peer_ordered(&mut self, orders: &OverridesMessage) {
         let heard = {
             let mut state = self.shared.write();
@@ -96,7 +96,7 @@ impl<K: Kernel> Agent<K> {
         self.show_differences();
     }
 
-    /// Compares the peer's certificates with this host's, and loads those that it has sent.
+    /// Compares the peer's certificates with those of this host, and loads the files that the peer has sent.
     fn peer_has(&mut self, word: CertificateWord) {
         let heard = self.certificates.heard(word, SystemTime::now());
         for word in heard.say {
@@ -115,7 +115,7 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// Reads a certificate file as the HTTP front would.
+/// Parses the text of a certificate file in the same way as the HTTP front.
 pub(in crate::agent) fn inspect(text: &[u8]) -> Result<CertificateFacts, String> {
     let inspected = proxy::inspect_certificate(text).map_err(|problem| problem.to_string())?;
     Ok(CertificateFacts {
