@@ -1,4 +1,4 @@
-//! Reloading: the new configuration is in force as a whole, or the old one is.
+//! The reload: puts a new configuration in force as a whole, or keeps the old one.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -10,20 +10,20 @@ use crate::{
     proxy,
 };
 
-/// A configuration with all that goes into force with it.
+/// A new configuration with the state that is put in force with it.
 struct Next {
     config: Config,
     registry: BackendRegistry,
     feeds: Feeds,
-    /// As they were before they are read.
+    /// The state of the TLS files before they are read.
     tls_files: Stamps,
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Reads the configuration again and puts it in force. Returns the sentence that says so.
+    /// Reads the configuration again and puts it in force. Returns the message for the operator.
     ///
     /// # Errors
-    /// Everything that is wrong with it; the old one stays in force.
+    /// All problems of the new configuration; the old one stays in force.
     pub(super) fn reload(&mut self) -> Result<String, String> {
         self.try_reload().map_err(|error| {
             tracing::error!(
@@ -70,8 +70,8 @@ impl<K: Kernel> Agent<K> {
         })
     }
 
-    /// Hands the new configuration to HTTP front and kernel, which check all before they change
-    /// anything. Where the second refuses, the first gets the old one back.
+    /// Applies the new configuration to the HTTP front and to the kernel. Each checks everything before it
+    /// changes anything. If the kernel refuses, the old configuration is restored in the HTTP front.
     fn put_in_force(&self, next: &Next) -> Result<(), String> {
         self.apply_to_proxy(&next.config, &next.feeds)?;
         let views: Vec<Arc<PoolView>> = next.registry.views().cloned().collect();
@@ -95,7 +95,7 @@ impl<K: Kernel> Agent<K> {
         })
     }
 
-    /// Nothing here can fail.
+    /// Replaces the old configuration and its state by the new one. No step of this can fail.
     fn commit(&mut self, next: Next) {
         self.checks.apply(&next.config.pools);
         next.feeds.send_all(&next.registry);
@@ -119,7 +119,7 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// What is bound or attached once, at the start.
+/// Refuses changes of what is bound or attached only once, at the start.
 fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String> {
     let changed = [
         ("node.name", old.node.name != new.node.name),

@@ -1,4 +1,4 @@
-//! Files for TLS that have changed: read again, without a reload of the configuration.
+//! Reloads TLS files that have changed, without a reload of the configuration.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::Agent;
 use crate::{agent::kernel::Kernel, proxy::Proxy};
 
 impl<K: Kernel> Agent<K> {
-    /// Certificates, authorities of clients or lists of revoked certificates have changed on disk.
+    /// Handles a change of certificates, client authorities or revocation lists on disk.
     pub(super) fn tls_files_changed(&mut self, files: &[PathBuf]) {
         let files: Vec<_> = files
             .iter()
@@ -16,8 +16,8 @@ impl<K: Kernel> Agent<K> {
         self.reload_tls_files();
     }
 
-    /// Serves what the files for TLS hold now, from the next handshake on. Connections go on. In
-    /// place of a file that cannot be used, what it held before stays in use.
+    /// Reads the TLS files again and uses their content from the next handshake on. Existing connections
+    /// continue. The previous content of an invalid file stays in use.
     pub(super) fn reload_tls_files(&mut self) {
         let reloaded = self.shared.proxy().as_ref().map(Proxy::reload_tls_files);
         let Some(reloaded) = reloaded else {

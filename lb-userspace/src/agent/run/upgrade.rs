@@ -1,4 +1,4 @@
-//! Upgrading: another process takes over, and this one lets its connections end.
+//! The upgrade: a new process takes over, and this one ends after its connections.
 
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     proxy::Proxy,
 };
 
-/// What the operator hears.
+/// Receives the outcome for the operator.
 pub(in crate::agent) type Answer = oneshot::Sender<Result<String, String>>;
 
 /// The listening socket of the admin server, to be passed to the next process.
@@ -26,7 +26,8 @@ pub(in crate::agent) struct AdminListener {
 }
 
 impl<K: Kernel> Agent<K> {
-    /// Has the binary that is installed now take over. True when it has: this process is to end.
+    /// Starts the binary that is installed now, which takes over. Returns whether it has: then this process has
+    /// to end.
     pub(super) async fn upgrade(&mut self, answer: Answer) -> bool {
         let outcome = self.try_upgrade().await;
         let taken_over = outcome.is_ok();
@@ -47,17 +48,17 @@ impl<K: Kernel> Agent<K> {
                 Err(format!("{error}\nThe running agent continues to serve."))
             }
         };
-        // An operator who did not wait finds it in the log.
+        // The operator may have disconnected; the log has the outcome.
         let _gone = answer.send(text);
         taken_over
     }
 
-    /// Returns the new process's number.
+    /// Returns the PID of the new process.
     async fn try_upgrade(&mut self) -> Result<u32, String> {
         if self.handover.is_holding() {
             return Err("a hand-over to the peer is under way: try again after it".to_owned());
         }
-        // The next process begins with the backends' health as it is.
+        // The new process starts with the current health of the backends.
         self.remember();
         let started = tokio::task::spawn_blocking(|| {
             let successor = spawn()?;
@@ -73,7 +74,7 @@ impl<K: Kernel> Agent<K> {
             Ok(()) => {
                 self.shared.kernel().give_up();
                 if let Some(pair) = self.pair.take().filter(|_| left.is_none()) {
-                    // The next process is in no pair.
+                    // The new process has no pair.
                     pair.stop().await;
                 }
                 notify(&[sd_notify::NotifyState::MainPid(process)]);
@@ -86,7 +87,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Whether the process serves, and how this one has left the pair, where it has.
+    /// Passes everything to the new process. Returns whether that process serves, and the state with which
+    /// this one has left the pair, if it has.
     async fn hand_over_to(
         &mut self,
         successor: Successor,
@@ -102,8 +104,8 @@ impl<K: Kernel> Agent<K> {
         self.meanwhile(handed_over).await
     }
 
-    /// Goes on after a process that failed to take over: in the pair at once, as the other host hears
-    /// nobody; in the kernel when that process has ended.
+    /// Resumes after a new process has failed to take over: in the pair immediately, as the peer receives no
+    /// adverts; in the kernel after that process has ended.
     async fn go_on(
         &mut self,
         successor: Successor,
@@ -125,19 +127,19 @@ impl<K: Kernel> Agent<K> {
         Ok(())
     }
 
-    /// Goes back to the pair, which a process that failed to take over has asked for. Where that fails,
-    /// the loop finds the pair ended, and the agent ends.
+    /// Rejoins the pair, which this process had left for the new one. If that fails, the loop finds that the
+    /// pair thread has ended, and ends the agent.
     fn return_to_pair(&mut self, left: Left) -> Result<(), String> {
         let snapshots = self.shared.pair.clone().unwrap_or_default();
         let bound = Pair::bind_where_configured(&self.shared.read().config, Some(left), snapshots);
         let (bound, effects) = bound.map_err(|error| format!("cannot rejoin the pair: {error}"))?;
         self.effects = effects;
-        // The kernel is another process's until that has ended.
+        // No flows yet: the kernel belongs to the new process until that has ended.
         self.start_pair(bound, None);
         Ok(())
     }
 
-    /// Everything that the next process takes over. This one changes nothing in the kernel from now on.
+    /// Returns everything that the new process takes over. From then on this one changes nothing in the kernel.
     fn bequest(&self) -> Result<Bequest, String> {
         let failed = |error| format!("cannot pass on the listening sockets: {error}");
         let listeners = match self.shared.proxy().as_ref() {
@@ -165,7 +167,7 @@ impl<K: Kernel> Agent<K> {
         ha.map(|ha| Moving::of(ha, &config.node))
     }
 
-    /// Takes the kernel back from a process that failed to take over.
+    /// Reclaims the kernel after a new process has failed to take over.
     fn resume(&mut self) -> Result<(), String> {
         let state = self.shared.read();
         let views: Vec<Arc<PoolView>> = state.registry.views().cloned().collect();
@@ -178,7 +180,7 @@ impl<K: Kernel> Agent<K> {
             })
     }
 
-    /// Waits, and tells systemd meanwhile that the loop is alive.
+    /// Waits for `work`, and notifies the watchdog of systemd until it is done.
     async fn meanwhile<T>(&mut self, mut work: JoinHandle<T>) -> Result<T, String> {
         loop {
             tokio::select! {
@@ -188,8 +190,8 @@ impl<K: Kernel> Agent<K> {
         }
     }
 
-    /// Lets the connections end that began before another process took over. Whoever stops the service
-    /// stops this process too: then requests have [`GRACE`] to end.
+    /// Waits for the connections that were opened before the new process took over. A stop of the service
+    /// sends SIGTERM to this process too: then requests have [`GRACE`] to end.
     pub(super) async fn end_after_upgrade(self, signals: &mut Signals) {
         self.servers.finish().await;
         drop(self.checks);

@@ -18,15 +18,15 @@ use serde::{Serialize, de::DeserializeOwned};
 /// The longest message, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// File descriptors in one message: SCM_MAX_FD of include/net/scm.h.
+/// Highest number of file descriptors in one message: `SCM_MAX_FD` of include/net/scm.h.
 pub(super) const MAX_DESCRIPTORS: usize = 253;
 
-/// One end of a Unix socket of type SOCK_SEQPACKET: a message is received whole, with its descriptors.
+/// One end of a Unix socket of type `SOCK_SEQPACKET`, which keeps a message and its descriptors together.
 #[derive(Debug)]
 pub(super) struct Channel(OwnedFd);
 
 impl Channel {
-    /// A channel, and the end of it that another process is given.
+    /// Returns a channel, and its other end for another process.
     ///
     /// # Errors
     /// The process has no file descriptor left.
@@ -40,7 +40,7 @@ impl Channel {
         Ok((Self(ours), theirs))
     }
 
-    /// The end that this process was given.
+    /// Wraps the end that this process received from another one.
     pub(super) fn from_end(end: OwnedFd) -> Self {
         Self(end)
     }
@@ -48,7 +48,7 @@ impl Channel {
     /// Sends a message with at most [`MAX_DESCRIPTORS`] descriptors.
     ///
     /// # Errors
-    /// The other process has ended, or the kernel's refusal.
+    /// The other process has ended, or the kernel refused the message.
     pub(super) fn send<M: Serialize>(
         &self,
         message: &M,
@@ -74,10 +74,11 @@ impl Channel {
         Ok(())
     }
 
-    /// Receives the next message, which must come within `limit`.
+    /// Receives the next message, which must arrive within `limit`.
     ///
     /// # Errors
-    /// None came in time, the other process has ended, or it sent something else.
+    /// `TimedOut` after `limit`, `UnexpectedEof` if the other process has ended, other kinds for a message that is
+    /// cut off or of another type.
     pub(super) fn receive<M: DeserializeOwned>(
         &self,
         limit: Duration,
@@ -116,7 +117,7 @@ impl Channel {
     }
 }
 
-/// Another descriptor of the same open file, to be sent.
+/// Returns another descriptor of the same open file.
 ///
 /// # Errors
 /// The process has no file descriptor left.
@@ -182,6 +183,6 @@ mod tests {
             ended.expect_err("ended").kind(),
             io::ErrorKind::UnexpectedEof
         );
-        theirs.send(&1, &[]).expect_err("nobody receives");
+        theirs.send(&1, &[]).expect_err("no receiver");
     }
 }

@@ -1,15 +1,16 @@
-//! The upgrade in place: a new process takes over from the one that runs, on this host.
+//! The upgrade in place: a new process takes over from the running one on the same host.
 //!
-//! `lb upgrade` has the running agent start the binary that is installed now, with its own arguments.
-//! The new process reads the configuration and says so; the old one gives it the listening sockets and
-//! the lock of the packet path, and changes nothing from then on. Once the new process serves, the old
-//! one lets its connections end. A new process that fails leaves the old one serving.
+//! On `lb upgrade` the running agent starts the binary that is installed now, with its own arguments.
+//! The new process reads the configuration and reports that it is valid; the old one passes it the
+//! listening sockets and the lock on the packet path, and changes nothing from then on. Once the new
+//! process serves, the old one waits for its connections to end. If the new process fails, the old one
+//! continues to serve.
 //!
-//! A connection that waits in a listening socket is accepted by either process: none is refused.
+//! A connection in the backlog of a listening socket is accepted by either process: none is refused.
 //!
-//! Of a host of a pair, the new process asks for the pair when all else is ready. The old one leaves it
-//! without a goodbye, and the new one goes on in its role before the other host misses an advert too
-//! many.
+//! On a host of a pair, the new process requests the pair when everything else is ready. The old one
+//! leaves it without a goodbye, and the new one resumes its role before the peer's timeout for adverts
+//! expires.
 
 mod channel;
 mod predecessor;
@@ -27,18 +28,18 @@ pub(super) use self::{
     successor::{Inherited, Predecessor, detach, is_detached},
 };
 
-/// The argument that tells a new process to take over; its standard input is the channel.
+/// The argument with which a new process takes over; its standard input is the channel to the old one.
 pub const TAKE_OVER: &str = "--take-over";
 
-/// The environment variable that says that the process is no child of the agent that it takes over from,
-/// so that its parent is the service manager, which learns of its end.
+/// The environment variable of a process that is not a child of the agent that it takes over from, so that
+/// its parent is the service manager, which is notified of its end.
 const DETACHED: &str = "LB_DETACHED";
 
-/// What the old process sends.
+/// A message of the old process.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Gift {
-    /// Listening sockets of a service, or some of them.
+    /// Listening sockets of a service, possibly not all of them.
     Listeners(SocketAddr),
     /// The listening socket of `admin.listen`.
     Admin(SocketAddr),
@@ -46,24 +47,24 @@ enum Gift {
     Lock(PathBuf),
     /// The keys of session tickets.
     Tickets(Offer),
-    /// What moves between the hosts of the pair.
+    /// The addresses that move between the hosts of the pair.
     Moves(Moving),
-    /// There is no more but the pair.
+    /// Everything except the pair was sent.
     All,
-    /// How the old process has left the pair; `None`: it was in none.
+    /// The state with which the old process has left the pair; `None` if it had no pair.
     Pair(Option<Left>),
 }
 
-/// What the new process sends.
+/// A message of the new process.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Report {
-    /// The configuration is valid: the sockets are wanted. With the process's number.
+    /// The configuration is valid: requests the sockets. Contains the PID.
     Ready(u32),
-    /// All else is ready: the pair is wanted.
+    /// Everything else is ready: requests the pair.
     WantsPair,
-    /// It serves.
+    /// The new process serves.
     Serving,
-    /// It ends: why.
+    /// The new process ends, for this reason.
     Failed(String),
 }

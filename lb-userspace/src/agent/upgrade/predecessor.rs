@@ -23,36 +23,36 @@ use crate::{
     tickets::Offer,
 };
 
-/// How long the new process may take to read its configuration, and again to serve.
+/// Time that the new process has to read its configuration, and again to serve.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// How long a new process that fails may take to end: it lets connections end that it has accepted.
+/// Time that a new process has to end after it failed: it waits for the connections that it has accepted.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// What the new process takes over.
+/// The sockets and state that the new process takes over.
 #[derive(Debug)]
 pub(in crate::agent) struct Bequest {
     /// The listening sockets of each address of a service.
     pub(in crate::agent) listeners: Vec<(SocketAddr, Vec<OwnedFd>)>,
     /// The listening socket of `admin.listen`.
     pub(in crate::agent) admin: (SocketAddr, OwnedFd),
-    /// The lock on the directory of the pins; `None`: there is none.
+    /// The lock on the directory of the pins; `None` in tests.
     pub(in crate::agent) lock: Option<(PathBuf, OwnedFd)>,
     /// The keys of session tickets.
     pub(in crate::agent) tickets: Option<Offer>,
-    /// What moves between the hosts of the pair; `None`: the host is alone.
+    /// The addresses that move between the hosts of the pair; `None` without a pair.
     pub(in crate::agent) moves: Option<Moving>,
 }
 
-/// A new process that was started.
+/// The channel to the new process.
 #[derive(Debug)]
 pub(in crate::agent) struct Successor(Channel);
 
-/// Starts the binary that this process was started from, as it is installed now, with the arguments of
-/// this process.
+/// Starts the binary that is now installed at the path of this process's binary, with the arguments of this
+/// process.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// A sentence for the operator with the cause.
 pub(in crate::agent) fn spawn() -> Result<Successor, String> {
     let binary = installed_binary().map_err(|error| format!("cannot find the binary: {error}"))?;
     let failed = |error: io::Error| format!("cannot start {}: {error}", binary.display());
@@ -63,14 +63,14 @@ pub(in crate::agent) fn spawn() -> Result<Successor, String> {
         .arg(TAKE_OVER)
         .env_remove(DETACHED)
         .stdin(Stdio::from(theirs))
-        // It starts the process that takes over, and ends.
+        // This child starts the process that takes over, and ends.
         .status()
         .map_err(failed)?;
     Ok(Successor(channel))
 }
 
-/// Where this process's binary was installed. A package manager puts the next version in its place, so
-/// that the kernel calls the file that runs deleted.
+/// Returns the path at which this process's binary was installed. After a package manager has replaced the
+/// file, the kernel appends ` (deleted)` to the path of the running one.
 fn installed_binary() -> io::Result<PathBuf> {
     let path = env::current_exe()?;
     let text = path.to_string_lossy();
@@ -81,10 +81,10 @@ fn installed_binary() -> io::Result<PathBuf> {
 }
 
 impl Successor {
-    /// Waits until the new process has read its configuration. Returns its number.
+    /// Waits until the new process has read its configuration. Returns its PID.
     ///
     /// # Errors
-    /// A sentence that says why it will not take over.
+    /// A sentence for the operator: why the new process does not take over.
     pub(in crate::agent) fn wait_until_ready(&self) -> Result<u32, String> {
         match self.report()? {
             Report::Ready(process) => Ok(process),
@@ -92,11 +92,12 @@ impl Successor {
         }
     }
 
-    /// Gives it everything, and waits until it serves. Where it asks for the pair, this process leaves
-    /// that by `leave`: the second value says whether it has, and how.
+    /// Passes `bequest` to the new process, and waits until that serves. If it requests the pair, this process
+    /// leaves the pair by `leave`, whose result is the second value; `None` if the pair was not left.
     ///
     /// # Errors
-    /// A sentence that says why it does not. It may not have ended: see [`Self::wait_until_ended`].
+    /// A sentence for the operator: why the new process does not serve. It may still be running: see
+    /// [`Self::wait_until_ended`].
     pub(in crate::agent) fn hand_over(
         &self,
         (bequest, process): (&Bequest, u32),
@@ -113,7 +114,7 @@ impl Successor {
         let told = told.map_err(|error| cannot_pass("the pair", &error));
         let report = told.and_then(|()| self.report());
         if report.is_err() {
-            // What it holds of the pair is not known.
+            // It is unknown which sockets and addresses of the pair the new process holds.
             self.kill(process);
         }
         (report.and_then(serving), left)
@@ -147,14 +148,14 @@ impl Successor {
                 Err(format!("the new process did not start within {STARTING:?}"))
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err("the new process ended: the log says why".to_owned())
+                Err("the new process ended: the log has the reason".to_owned())
             }
-            Err(error) => Err(format!("the new process cannot be understood: {error}")),
+            Err(error) => Err(format!("invalid message from the new process: {error}")),
         }
     }
 
-    /// Waits until the process has ended, with its end of the channel and everything that it was given;
-    /// kills it where it takes too long.
+    /// Waits until the new process has ended, which closes its end of the channel and everything that was
+    /// passed to it. Kills the process if it does not end in time.
     pub(in crate::agent) fn wait_until_ended(&self, process: u32) {
         if !self.has_ended() {
             self.kill(process);
@@ -163,7 +164,7 @@ impl Successor {
 
     fn kill(&self, process: u32) {
         if let Ok(number) = i32::try_from(process) {
-            // It may have ended just now.
+            // The process may have ended just before.
             let _gone = signal::kill(Pid::from_raw(number), Signal::SIGKILL);
         }
         self.has_ended();
@@ -175,7 +176,7 @@ impl Successor {
             let left = end.saturating_duration_since(Instant::now());
             match self.0.receive::<Report>(left.max(Duration::from_millis(1))) {
                 Err(error) => return error.kind() == io::ErrorKind::UnexpectedEof,
-                // It says once more why it failed.
+                // A repeated report of the failure.
                 Ok(_) if Instant::now() < end => {}
                 Ok(_) => return false,
             }
@@ -198,7 +199,7 @@ fn refusal(report: Report) -> String {
     match report {
         Report::Failed(reason) => reason,
         Report::Ready(_) | Report::WantsPair | Report::Serving => {
-            "the new process reports out of order".to_owned()
+            "the new process sent its reports out of order".to_owned()
         }
     }
 }

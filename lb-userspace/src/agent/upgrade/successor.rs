@@ -23,17 +23,17 @@ use crate::{
     tickets::Offer,
 };
 
-/// How long the old process may take to answer.
+/// Time that the old process has to answer.
 const ANSWERING: Duration = Duration::from_secs(10);
 
-/// Characters of a reason: it has to fit in a message.
+/// Highest number of characters of a failure's reason, so that it fits in a message.
 const MAX_REASON: usize = 4_000;
 
-/// The process that runs, as the new one sees it.
+/// The channel to the old process.
 #[derive(Debug)]
 pub(in crate::agent) struct Predecessor(Channel);
 
-/// What a process took over from the one before it; nothing, where it was started by itself.
+/// The sockets and state that this process took over from its predecessor; empty without a predecessor.
 #[derive(Debug, Default)]
 pub(in crate::agent) struct Inherited {
     listeners: HashMap<SocketAddr, Vec<TcpListener>>,
@@ -41,20 +41,20 @@ pub(in crate::agent) struct Inherited {
     lock: Option<(PathBuf, File)>,
     tickets: Option<Offer>,
     moves: Option<Moving>,
-    /// The process that serves until this one does.
+    /// The old process, which serves until this one does.
     predecessor: Option<Arc<Predecessor>>,
 }
 
-/// Whether this process's parent is not the agent that it takes over from.
+/// Whether this process is not a child of the agent that it takes over from.
 pub(in crate::agent) fn is_detached() -> bool {
     env::var_os(DETACHED).is_some()
 }
 
 /// Starts this program again with the same arguments and the same standard input. When this process ends,
-/// the other has no parent but the service manager.
+/// the service manager becomes the parent of the new one.
 ///
 /// # Errors
-/// The system gave no process.
+/// The system cannot start a process.
 pub(in crate::agent) fn detach() -> io::Result<()> {
     Command::new(env::current_exe()?)
         .args(env::args_os().skip(1))
@@ -64,21 +64,21 @@ pub(in crate::agent) fn detach() -> io::Result<()> {
 }
 
 impl Predecessor {
-    /// The process at the other end of standard input.
+    /// Takes the channel to the old process from standard input.
     ///
     /// # Errors
     /// Standard input is closed.
     pub(in crate::agent) fn at_standard_input() -> io::Result<Self> {
         let end = duplicate(&io::stdin())?;
-        // Programs that this process starts have nothing to do with it.
+        // Programs that this process starts must not inherit the channel.
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
         Ok(Self(Channel::from_end(end)))
     }
 
-    /// Says that the configuration is valid, and receives what this process takes over.
+    /// Reports that the configuration is valid, and receives what this process takes over.
     ///
     /// # Errors
-    /// The old process has ended, is silent, or standard input is something else.
+    /// The old process has ended or does not answer, or standard input is not a channel to it.
     pub(in crate::agent) fn inherit(self: &Arc<Self>) -> io::Result<Inherited> {
         self.0.send(&Report::Ready(process::id()), &[])?;
         let mut inherited = Inherited {
@@ -94,7 +94,7 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process serves, and why not otherwise.
+    /// Reports that this process serves, or why it does not.
     ///
     /// # Errors
     /// The old process has ended.
@@ -125,29 +125,29 @@ impl Inherited {
         }
     }
 
-    /// Whether another process serves until this one does.
+    /// Whether this process takes over from another one.
     pub(in crate::agent) fn is_successor(&self) -> bool {
         self.predecessor.is_some()
     }
 
-    /// Says at once that this process fails: the other one goes on while this one clears up.
+    /// Reports immediately that this process failed, so that the old one resumes while this one cleans up.
     pub(in crate::agent) fn failed<E: Display>(&self, error: &E) {
         if let Some(predecessor) = &self.predecessor {
-            // One that has ended goes on no more.
+            // The old process may have ended.
             let _gone = predecessor.tell(Err(error));
         }
     }
 
-    /// What moves between the hosts, as the other process has it; `None`: it is in no pair.
+    /// Returns the addresses that the old process moves between the hosts; `None` if it has no pair.
     pub(in crate::agent) fn moves(&self) -> Option<&Moving> {
         self.moves.as_ref()
     }
 
-    /// Has the other process leave the pair: this one is to go on at once. `None`: it was in none, or
-    /// there is no other process.
+    /// Makes the old process leave the pair; this one has to join immediately after. Returns the state to
+    /// resume from; `None` if the old process had no pair, or there is no old process.
     ///
     /// # Errors
-    /// It has ended, or is silent.
+    /// The old process has ended, or does not answer.
     pub(in crate::agent) fn pair(&self) -> io::Result<Option<Left>> {
         let Some(Predecessor(channel)) = self.predecessor.as_deref() else {
             return Ok(None);
@@ -159,23 +159,23 @@ impl Inherited {
         }
     }
 
-    /// The listening sockets of the services, by address.
+    /// Takes the listening sockets of the services, by address.
     pub(in crate::agent) fn listeners(&mut self) -> HashMap<SocketAddr, Vec<TcpListener>> {
         std::mem::take(&mut self.listeners)
     }
 
-    /// The listening socket of the admin server, where it stays at this address.
+    /// Takes the listening socket of the admin server, if it is bound to this address.
     pub(in crate::agent) fn admin(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let admin = self.admin.take_if(|(held, _)| *held == address);
         admin.map(|(_, listener)| listener)
     }
 
-    /// The keys of session tickets: clients go on with the sessions that they have.
+    /// Takes the keys of session tickets, with which clients resume their sessions.
     pub(in crate::agent) fn tickets(&mut self) -> Option<Offer> {
         self.tickets.take()
     }
 
-    /// The lock on this directory.
+    /// Takes the lock, if it is for this directory.
     pub(in crate::agent) fn lock(&mut self, directory: &Path) -> Option<File> {
         let lock = self.lock.take_if(|(held, _)| held == directory);
         lock.map(|(_, file)| file)
