@@ -1,9 +1,9 @@
-//! Files that are read again when they change.
+//! Watches files, and reports those that have changed.
 //!
-//! Files are looked at in intervals rather than with inotify, which misses what happens on a network
-//! file system and behind symbolic links that are replaced, as certbot and Kubernetes do. A change
-//! counts when the file has stayed the same from one look to the next, so that one that is still
-//! being written is left alone.
+//! Files are polled rather than watched with inotify, which misses changes on a network file system
+//! and behind replaced symbolic links, as certbot and Kubernetes use them. A change is reported once
+//! the file is the same in two consecutive polls, so that a file that is still being written is not
+//! read.
 
 use std::{
     collections::BTreeMap,
@@ -19,20 +19,20 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-/// What tells one state of a file from another; of a symbolic link, that of its target.
+/// Metadata that changes with the content of a file. For a symbolic link, that of its target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
-    /// Seconds and nanoseconds.
+    /// Time of the last change of the content, as seconds and nanoseconds.
     modified: (i64, i64),
-    /// The same of a change of content, mode or owner.
+    /// Time of the last change of content, mode or owner, as seconds and nanoseconds.
     changed: (i64, i64),
 }
 
 impl Stamp {
-    /// `None`: there is no such file.
+    /// Returns the current stamp; `None` if the file cannot be found.
     fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok();
         metadata.as_ref().map(Self::from)
@@ -51,12 +51,12 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// Files as they were before they were read: [`FileWatch::watch`] gives those that have changed since.
+/// Stamps of files from before they were read: [`FileWatch::watch`] reports changes since then.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
 
 impl Stamps {
-    /// The files as they are now.
+    /// Returns the current stamps of the files.
     pub(super) fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let stamps = paths.into_iter().map(|path| {
             let stamp = Stamp::of(&path);
@@ -66,16 +66,16 @@ impl Stamps {
     }
 }
 
-/// What was found at the looks so far.
+/// Results of the polls so far, by file.
 #[derive(Clone, Debug, Default)]
 struct Looks(BTreeMap<PathBuf, Seen>);
 
-/// What was found of one file.
+/// Stamps of one file; `None` if it did not exist.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// Before it was read.
+    /// From before the file was read.
     read: Option<Stamp>,
-    /// At the last look.
+    /// From the last poll.
     last: Option<Stamp>,
 }
 
@@ -88,8 +88,8 @@ impl Looks {
         Self(seen.collect())
     }
 
-    /// Takes in what was found at a look. Returns the files that have changed since they were read,
-    /// and not since the last look.
+    /// Records the result of a poll. Returns the files that have changed since they were read, and not
+    /// since the last poll.
     fn look(&mut self, found: &Stamps) -> Vec<PathBuf> {
         let mut changed = Vec::new();
         for (path, seen) in &mut self.0 {
@@ -107,7 +107,7 @@ impl Looks {
     }
 }
 
-/// The task that looks at files. Dropped, it ends.
+/// The task that polls files. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct FileWatch {
     watched: watch::Sender<Stamps>,
@@ -115,8 +115,8 @@ pub(super) struct FileWatch {
 }
 
 impl FileWatch {
-    /// Watches no file yet; looks at files `every` so often. The receiver gives the files that have
-    /// changed. Must be called within a tokio runtime.
+    /// Starts the task with no file to watch and the polling interval `every`. The receiver yields the files
+    /// that have changed. Must be called within a tokio runtime.
     pub(super) fn start(every: Duration) -> (Self, mpsc::Receiver<Vec<PathBuf>>) {
         let (watched, files) = watch::channel(Stamps::default());
         let (changed, changes) = mpsc::channel(1);
@@ -124,7 +124,7 @@ impl FileWatch {
         (Self { watched, task }, changes)
     }
 
-    /// Watches these files from now on, and no others.
+    /// Replaces the set of watched files.
     pub(super) fn watch(&self, files: Stamps) {
         self.watched.send_replace(files);
     }
@@ -150,7 +150,7 @@ async fn run(
             looks = Looks::begin(&files.borrow_and_update());
         }
         let paths: Vec<_> = looks.0.keys().cloned().collect();
-        // A look may wait for a network file system.
+        // A poll may block on a network file system.
         let found = spawn_blocking(|| Stamps::of(paths)).await;
         let changes = found.map(|found| looks.look(&found)).unwrap_or_default();
         if !changes.is_empty() && changed.send(changes).await.is_err() {
@@ -169,7 +169,7 @@ mod tests {
         Stamps::of(paths.iter().map(|path| path.to_path_buf()))
     }
 
-    /// A look at one file.
+    /// Polls one file. Returns whether it has changed.
     fn look(looks: &mut Looks, path: &Path) -> bool {
         !looks.look(&stamps(&[path])).is_empty()
     }

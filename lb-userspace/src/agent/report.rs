@@ -1,5 +1,5 @@
-//! What the agent tells about itself: the status here, the metrics in `metrics`, both from what
-//! the rooms say now.
+//! Reports of the agent's state: the status in this file, the metrics in `metrics`, both built from the
+//! current state of the other modules.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -93,17 +93,17 @@ impl<K: Kernel> Source for Shared<K> {
     }
 }
 
-/// What kernel and HTTP front said, asked once.
+/// The state of the kernel and the HTTP front, read once for a whole report.
 struct Observed {
     attachments: Vec<Attachment>,
     adopted: bool,
     kernel: Result<dataplane::Counters, String>,
     http: proxy::Counters,
-    /// What backends do now, by pool.
+    /// Current use of the backends, by pool.
     usage: HashMap<Name, PoolUsage>,
     log: access_log::Counted,
     certificates: Vec<proxy::CertificateInfo>,
-    /// Whether the HTTP front serves; `None` once the agent is stopping.
+    /// Whether all workers of the HTTP front run; `None` once the agent is stopping.
     is_serving: Option<bool>,
 }
 
@@ -118,7 +118,7 @@ impl<K: Kernel> Shared<K> {
     }
 
     fn source_ports(&self) -> Arc<[SourcePorts]> {
-        // The lock of the kernel is given back before the ports are counted.
+        // The lock on the kernel is released before the ports are counted.
         let occupancy = self.kernel().occupancy();
         let counted = occupancy.map(|occupancy| occupancy.count());
         counted.transpose().map_or_else(
@@ -173,21 +173,22 @@ impl Observed {
                     .to_owned(),
             ),
             None => {
-                problems.push("the agent is stopping: it takes no new HTTP connections".to_owned());
+                problems
+                    .push("the agent is stopping: it accepts no new HTTP connections".to_owned());
             }
         }
         let now = indices(&state.config.node.interfaces);
         for ((name, index), (_, before)) in now.iter().zip(&state.interfaces) {
             if index.is_none() || index != before {
                 problems.push(format!(
-                    "the interface {name} has gone or was made again, and XDP is not on it: \
+                    "the interface {name} was removed or recreated, and has no XDP program: \
                      restart lb"
                 ));
             }
         }
         for pool in &state.unsettled {
             problems.push(format!(
-                "the kernel has not taken the last change of pool {pool}"
+                "the kernel refused the last change of pool {pool}; it is retried"
             ));
         }
         for error in &state.unusable {

@@ -1,11 +1,11 @@
-//! What ended early, for `lb errors`.
+//! Requests and connections that ended early, for `lb errors`.
 
 use crate::{
     admin::{EndedEarlyStatus, Moment},
     proxy::EndedEarly,
 };
 
-/// As the operator sees it.
+/// Converts an entry to its form in the admin protocol.
 pub(super) fn status(entry: EndedEarly) -> EndedEarlyStatus {
     let micros = |after: std::time::Duration| u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
     EndedEarlyStatus {

@@ -18,7 +18,7 @@ use crate::{
     peer::{Difference, DifferenceKind},
 };
 
-/// The pair, for people.
+/// Returns the status of the pair.
 pub(super) fn status(ha: &Ha, known: &PairSnapshot, differences: &[Difference]) -> HaStatus {
     let view = &known.view;
     HaStatus {
@@ -122,7 +122,7 @@ fn address_status(ha: &Ha, known: &PairSnapshot) -> AddressStatus {
     }
 }
 
-/// Whose the address should be, as nothing else says whose it is.
+/// Derives the owner of the address from the roles, for addresses whose owner cannot be observed.
 fn owner_by_role(known: &PairSnapshot) -> AddressOwner {
     if known.view.state == State::Master {
         AddressOwner::This
@@ -139,9 +139,9 @@ fn virtual_ip_status(view: Option<&AddressesView>, base: AddressStatus) -> Addre
     AddressStatus {
         kind: AddressKind::VirtualIp,
         owner: match base.owner {
-            // The active host needs all of them.
+            // The active host must have all addresses.
             AddressOwner::This if !held => AddressOwner::Unknown,
-            // The interface knows better than the role: clients reach the host that has one.
+            // The interface takes precedence over the role: clients reach the host that has an address.
             _ if here => AddressOwner::This,
             other => other,
         },
@@ -178,8 +178,8 @@ fn elastic_ip_status(
     }
 }
 
-/// What will keep the Elastic IP from coming here when it has to: known before that on a standby,
-/// whose calls all succeed until then.
+/// Returns the first finding of the EC2 permission check: why EC2 would refuse to move the Elastic IP to
+/// this host. On a standby this is known before the first call that fails.
 fn foreseen(ec2: &Ec2Snapshot) -> Option<String> {
     let inspection = ec2.view.inspection.as_ref()?;
     let first = inspection.sentences().next()?;

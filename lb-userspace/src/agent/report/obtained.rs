@@ -1,4 +1,4 @@
-//! What is told of the certificates that the agent obtains.
+//! The status of the certificates that the agent obtains by ACME.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{
     config::{Config, Name},
 };
 
-/// Each service whose certificate is obtained.
+/// Returns the status of each service whose certificate is obtained.
 pub(super) fn status(
     config: &Config,
     progress: &BTreeMap<Name, CertificateStatus>,
@@ -28,13 +28,13 @@ pub(super) fn status(
     obtained.collect()
 }
 
-/// Orders that failed, and have not succeeded since.
+/// Returns a sentence for each service whose last order failed.
 pub(super) fn problems(progress: &BTreeMap<Name, CertificateStatus>) -> Vec<String> {
     let failed = progress.iter().filter_map(|(service, progress)| {
         let failure = progress.failure.as_ref()?;
         Some(format!(
-            "service {service} got no new certificate: {failure}; the old one stays, and `lb \
-             certificate show {service}` says when it is ordered again"
+            "service {service} got no new certificate: {failure}; the old one stays in use, and `lb \
+             certificate show {service}` has the time of the next order"
         ))
     });
     failed.collect()

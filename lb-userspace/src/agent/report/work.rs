@@ -1,4 +1,4 @@
-//! What services and backends did, added up once for a whole status.
+//! Traffic of services and backends, summed once for a whole status.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::{
     config::{Forward, Mode, Name, Service},
 };
 
-/// What each service did, and each backend for all services of its pool.
+/// Traffic of each service, and of each backend for all services of its pool.
 pub(super) struct Works<'a> {
     services: HashMap<&'a Name, OfService>,
     backends: HashMap<(&'a Name, &'a Name), Work>,
@@ -23,7 +23,7 @@ struct OfService {
     bytes_out: u64,
 }
 
-/// What a backend did.
+/// Traffic of a backend.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Work {
     pub(super) connections: u64,
@@ -32,14 +32,14 @@ pub(super) struct Work {
 }
 
 impl<'a> Works<'a> {
-    /// Adds up what was observed.
+    /// Sums the observed counters.
     pub(super) fn of(observed: &'a Observed, state: &'a State) -> Self {
         let mut works = Self {
             services: HashMap::new(),
             backends: HashMap::new(),
         };
         let services = state.config.services.iter();
-        // What the kernel steers has one pool.
+        // A service that the kernel steers has one pool.
         let pools: HashMap<&Name, &Name> = services
             .filter_map(|service| Some((&service.name, &service.pool.as_ref()?.name)))
             .collect();
@@ -66,13 +66,13 @@ impl<'a> Works<'a> {
         works
     }
 
-    /// What a backend did for all services of its pool.
+    /// Returns the traffic of a backend for all services of its pool.
     pub(super) fn backend(&self, pool: &Name, backend: &Name) -> Work {
         let work = self.backends.get(&(pool, backend));
         work.copied().unwrap_or_default()
     }
 
-    /// The status of a service.
+    /// Returns the status of a service.
     pub(super) fn service(&self, service: &Service) -> ServiceStatus {
         let none = OfService::default();
         let work = self.services.get(&service.name).unwrap_or(&none);
@@ -100,7 +100,7 @@ impl<'a> Works<'a> {
     }
 }
 
-/// The pools of a service as one word, its own first: `web`, `web, api`.
+/// Returns the names of a service's pools, its default pool first: `web`, `web, api`.
 fn pools_of(service: &Service) -> String {
     let pools = service.pools();
     let names: Vec<_> = pools.iter().map(|pool| pool.name.as_str()).collect();

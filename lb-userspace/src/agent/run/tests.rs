@@ -38,7 +38,7 @@ struct Host {
     kernel: RecordingKernel,
 }
 
-/// Pools with checks, or without.
+/// Whether the pool has a health check.
 enum Checked {
     Yes,
     No,
@@ -47,7 +47,7 @@ enum Checked {
 impl Host {
     fn new(checked: &Checked) -> Self {
         let backends = (0..2).map(|_| listener()).collect();
-        // Held at the same time, so that no port is given out twice.
+        // Both are bound at the same time, so that they get different ports.
         let [admin, front] =
             [listener(), listener()].map(|listener| listener.local_addr().expect("an address"));
         let host = Self {
@@ -126,7 +126,7 @@ impl Host {
         }
     }
 
-    /// An agent that runs until the value is dropped.
+    /// Starts an agent, and runs it until the value is dropped.
     fn run(&self) -> Running {
         let agent = self.started();
         let shared = Arc::clone(&agent.shared);
@@ -144,7 +144,7 @@ struct Running {
 }
 
 impl Running {
-    /// As a crash ends it.
+    /// Ends the agent as a crash would.
     async fn kill(self) {
         self.task.abort();
         let _aborted = self.task.await;
@@ -163,7 +163,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Gives an order as `lb` does.
+/// Sends a request over the admin socket as `lb` does.
 async fn give(socket: &Path, request: Request) -> Result<String, String> {
     let client = Client::new(socket);
     let said = tokio::task::spawn_blocking(move || client.request(&request)).await;
@@ -181,7 +181,7 @@ async fn the_kernel_learns_of_a_dead_backend_in_time_and_of_its_return() {
     let _running = host.run();
     let kernel = host.kernel.clone();
     assert_eq!(kernel.states(), [Up, Up]);
-    // Its first check decides alone: let that one pass.
+    // The first check decides alone: wait until it is over.
     tokio::time::sleep(INTERVAL * 2).await;
     let dead = host.backends.remove(1);
     let address = dead.local_addr().expect("an address");
@@ -189,7 +189,7 @@ async fn the_kernel_learns_of_a_dead_backend_in_time_and_of_its_return() {
     let died = Instant::now();
     eventually("web2 is down", || kernel.states() == [Up, Down]).await;
     let took = died.elapsed();
-    // One more interval than is promised: the test shares its machine.
+    // One interval of tolerance, as the test shares its machine with others.
     let promised = INTERVAL * FALL + Duration::from_millis(100);
     assert!(took < promised + INTERVAL, "{took:?}");
     let _back = TcpListener::bind(address).expect("the port is still free");
@@ -238,7 +238,7 @@ async fn sighup_reloads() {
     let host = Host::new(&Checked::No);
     let _running = host.run();
     host.write(&host.text(&Checked::No).replace("\"first\"", "\"second\""));
-    // The agents of other tests get it as well: they read what they have read before.
+    // The agents of other tests in this process receive the signal too, and reload an unchanged file.
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raised");
     eventually("the new configuration is in force", || {
         host.kernel.services() == ["second"]

@@ -45,7 +45,7 @@ fn ha(moves: &str) -> Ha {
     parsed.config.ha.expect("[ha]")
 }
 
-/// What a host in this state knows whose peer is the active one where it is not itself.
+/// The snapshot of a host in this state. Unless the host is active, its peer is.
 fn known(state: State) -> PairSnapshot {
     PairSnapshot {
         view: View {

@@ -1,8 +1,8 @@
-//! A kernel that records the calls of the agent.
+//! A packet path that records its calls.
 
 use super::*;
 
-/// A kernel that records the calls of the agent.
+/// A packet path that records its calls.
 #[derive(Clone, Default)]
 pub(super) struct RecordingKernel(pub(super) Arc<Recorded>);
 
@@ -11,7 +11,7 @@ pub(super) struct Recorded {
     /// The states of the last view of pool `web`, and the names of the services.
     pub(super) told: Mutex<(Vec<BackendState>, Vec<String>)>,
     pub(super) refuses: AtomicBool,
-    /// The backend that packets do not reach.
+    /// The backend that packets cannot reach.
     pub(super) unreachable: Mutex<Option<SocketAddr>>,
     pub(super) was_opened: AtomicBool,
     pub(super) was_taken_back: AtomicBool,
