@@ -264,7 +264,7 @@ fn an_interface_that_goes_and_comes_back_has_the_address_again() {
         let problem = addresses.view().problem.expect("a problem");
         assert_eq!(
             problem,
-            "there is no interface eth0: `ip link` lists those that are there"
+            "there is no interface eth0: `ip link` lists the interfaces"
         );
         ip("link add eth0 type veth peer name peer0");
         ip("link set eth0 up");
@@ -286,7 +286,7 @@ fn what_cannot_be_done_is_said_and_tried_again() {
         let error = addresses.hold().await.expect_err("IPv6 is off");
         let error = error.to_string();
         assert!(
-            error.contains(&format!("cannot put {VIP6} on eth0")),
+            error.contains(&format!("cannot add {VIP6} to eth0")),
             "{error}"
         );
         assert!(error.contains("IPv6 must not be disabled"), "{error}");

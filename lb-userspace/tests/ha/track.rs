@@ -80,11 +80,7 @@ fn a_script_that_fails_twice_takes_its_weight_off_and_gives_it_back() {
         watched.scripts = vec![script("uplink", command, -20)];
         let tracking = Tracking::start(watched).expect("tracks");
         let what = What::Script(name("uplink"));
-        assert_eq!(
-            tracking.summary().borrow().weight,
-            -20,
-            "nobody has looked yet"
-        );
+        assert_eq!(tracking.summary().borrow().weight, -20, "not checked yet");
         becomes("it is well", || tracking.summary().borrow().weight == 0).await;
         let found = tracked(&tracking, &what);
         assert_eq!(found.fact.message, "exit status: 0: all is well");
@@ -126,8 +122,8 @@ fn a_script_that_hangs_has_failed_and_goes_with_its_children() {
         .await;
         let found = tracked(&tracking, &what);
         assert_eq!(found.fact.well, Some(false));
-        assert_eq!(found.fact.message, "no end within 200ms: waiting");
-        assert!(fault(&tracking).contains("script uplink: no end within 200ms"));
+        assert_eq!(found.fact.message, "did not end within 200ms: waiting");
+        assert!(fault(&tracking).contains("script uplink: did not end within 200ms"));
         std::fs::remove_dir(folder.path("log.busy")).expect("removed");
         becomes("it is run again and again", || {
             // The script re-creates it with each run.
@@ -208,7 +204,7 @@ fn a_cable_that_is_cut_is_a_fault_at_once() {
         let well = || tracked(&tracking, &what).fact.well;
         becomes("the interface is seen", || well() == Some(true)).await;
         assert!(
-            fault(&tracking).contains("XDP program on eth0: none is there"),
+            fault(&tracking).contains("XDP program on eth0: not attached"),
             "{}",
             fault(&tracking)
         );
@@ -313,7 +309,7 @@ fn a_pool_without_healthy_backends_lowers_the_priority() {
         let reasons = tracking.summary().borrow().reasons.clone();
         assert_eq!(
             reasons,
-            ["-50 for pool web: 1 of 2 backends are up, at least 2 wanted"]
+            ["-50 for pool web: 1 of 2 backends are up, at least 2 needed"]
         );
         watched.min_backends = 1;
         tracking.apply(watched.clone());

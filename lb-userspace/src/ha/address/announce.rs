@@ -34,8 +34,8 @@ impl Announcer {
         }
     }
 
-    /// What sends frames out of the interface as it is at the moment; `None` where it has no
-    /// neighbours to tell, such as a tunnel.
+    /// Returns a socket that sends frames out of the present interface; `None` if that has no
+    /// neighbours to notify, such as a tunnel.
     ///
     /// # Errors
     /// There is no such interface, or raw packets are not allowed to this process.

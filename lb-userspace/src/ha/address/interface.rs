@@ -29,8 +29,11 @@ impl Interface {
     /// # Errors
     /// The kernel has no such interface, or no rtnetlink for this process.
     pub(super) fn open(name: &str) -> Result<Self, Error> {
-        let kernel = Rtnetlink::open()
-            .map_err(|error| Error::new(format!("cannot ask the kernel for addresses: {error}")))?;
+        let kernel = Rtnetlink::open().map_err(|error| {
+            Error::new(format!(
+                "cannot open rtnetlink to manage addresses: {error}"
+            ))
+        })?;
         let interface = Self {
             name: name.to_owned(),
             kernel,
@@ -44,7 +47,7 @@ impl Interface {
         let name = &self.name;
         nix::net::if_::if_nametoindex(name.as_str()).map_err(|_errno| {
             Error::new(format!(
-                "there is no interface {name}: `ip link` lists those that are there"
+                "there is no interface {name}: `ip link` lists the interfaces"
             ))
         })
     }
@@ -74,7 +77,7 @@ impl Interface {
         match self.kernel.change(message, NLM_F_CREATE | NLM_F_EXCL) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(self.failed("put", address, "on", &error)),
+            Err(error) => Err(self.failed("add", address, "to", &error)),
         }
     }
 
@@ -85,7 +88,7 @@ impl Interface {
         match self.kernel.change(message, 0) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(()),
-            Err(error) => Err(self.failed("take", address, "off", &error)),
+            Err(error) => Err(self.failed("remove", address, "from", &error)),
         }
     }
 
@@ -94,8 +97,8 @@ impl Interface {
         let marked = AddressAttribute::Protocol(AddressProtocol::Other(MARK));
         message.attributes.push(marked);
         if address.address.is_ipv6() {
-            // Duplicate address detection would take a second in which nobody answers; and the
-            // host's own connections should not come from an address that may leave.
+            // Duplicate address detection would take a second without any answer; and the host's
+            // own connections should not use an address that may move away.
             let mut lifetime = CacheInfo::default();
             lifetime.ifa_valid = FOR_EVER;
             message.attributes.extend([
@@ -137,8 +140,10 @@ impl Interface {
         }
         if let Err(error) = fs::write(&path, "1") {
             tracing::warn!(
-                "cannot write 1 to {path}: {error}; other addresses of the network of {address} \
-                 may go with it"
+                %address,
+                %path,
+                %error,
+                "cannot write 1 to a sysctl: removing the address may remove others of its network"
             );
         }
     }

@@ -148,11 +148,13 @@ impl Addresses {
         let mut view = self.view.clone();
         let reached = view.wait_for(|view| view.turn >= turn).await;
         let Ok(reached) = reached else {
-            return Err(Error::new("the task that looks after the addresses ended"));
+            return Err(Error::new(
+                "cannot move the addresses: their task has ended; restart lb",
+            ));
         };
         match &reached.problem {
             _ if reached.want != want => Err(Error::new(
-                "the addresses were ordered elsewhere before they came to where they were wanted",
+                "another order for the addresses replaced this one before it was carried out",
             )),
             Some(problem) => Err(Error::new(problem.clone())),
             None => Ok(()),

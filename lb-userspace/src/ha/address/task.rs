@@ -56,7 +56,7 @@ impl AddressTask {
         let groups = [GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS];
         let news = News::subscribe(&groups).map_err(|error| {
             Error::new(format!(
-                "cannot listen to the kernel's changes of addresses: {error}"
+                "cannot subscribe to the kernel's notifications of addresses: {error}"
             ))
         })?;
         let now = Instant::now();
@@ -185,7 +185,7 @@ impl AddressTask {
         if problem != self.view.problem
             && let Some(problem) = &problem
         {
-            tracing::error!("{problem}; it is tried again");
+            tracing::error!(reason = %problem, "cannot move or announce the addresses; retrying");
         }
         self.view.problem = problem;
     }
@@ -224,21 +224,21 @@ impl AddressTask {
         match change {
             Change::Add(address) => {
                 self.view.added += 1;
-                tracing::info!("{address} is on {name} now");
+                tracing::info!(%address, interface = %name, "added an address");
             }
             Change::Remove(address) => {
                 self.view.removed += 1;
-                tracing::info!("{address} is off {name} now");
+                tracing::info!(%address, interface = %name, "removed an address");
             }
         }
         match why {
             Why::Wanted => {}
-            Why::Start => tracing::info!("removed a stale address that was left on the interface"),
+            Why::Start => tracing::info!("the removed address was left by an earlier agent"),
             // The rest of what failed before.
             Why::News | Why::Time if self.view.problem.is_some() => {}
             Why::News | Why::Time => {
                 self.view.repaired += 1;
-                tracing::warn!("somebody else had changed that: the agent moves the addresses");
+                tracing::warn!("another program had changed the addresses: the change was undone");
             }
         }
     }

@@ -90,9 +90,9 @@ impl Ear {
         if refusal.is_everyday() {
             return;
         }
-        if let Some(again) = self.quiet.may_say(refusal.word()) {
-            let from = from.map_or_else(String::new, |from| format!(" from {from}"));
-            tracing::warn!("refused an advert{from}: {refusal}{again}");
+        if let Some(suppressed) = self.quiet.may_say(refusal.word()) {
+            let from = from.map(tracing::field::display);
+            tracing::warn!(peer = from, reason = %refusal, suppressed, "refused an advert");
         }
     }
 
@@ -114,9 +114,10 @@ impl Ear {
             self.shared.wire.settings().addresses.is_empty() && !advert.addresses.is_empty();
         if differ && !self.peer_advertises {
             tracing::warn!(
-                "{from} advertises {:?} and this host nothing: a keepalived there drops our \
-                 adverts; set ha.advertised_addresses to what its virtual_ipaddress has",
-                advert.addresses
+                peer = %from,
+                addresses = ?advert.addresses,
+                "the peer advertises addresses and this host none: keepalived as the peer drops \
+                 this host's adverts; set ha.advertised_addresses to its virtual_ipaddress"
             );
         }
         self.peer_advertises = differ;
@@ -130,17 +131,17 @@ impl Ear {
         }
         let opened = self.shared.open_socket(&mut self.quiet);
         if let Err(error) = opened
-            && let Some(again) = self.quiet.may_say("create")
+            && let Some(suppressed) = self.quiet.may_say("create")
         {
-            tracing::error!("{error}; trying again until it works{again}");
+            tracing::error!(%error, suppressed, "cannot open the socket for adverts; retrying");
         }
     }
 
     /// Closes the socket after an error of the kernel, such as a removed interface; the next check reopens
     /// it.
     fn give_socket_up(&mut self, error: &io::Error) {
-        if let Some(again) = self.quiet.may_say("receive") {
-            tracing::warn!("cannot hear adverts: {error}; reopening the socket{again}");
+        if let Some(suppressed) = self.quiet.may_say("receive") {
+            tracing::warn!(%error, suppressed, "cannot receive adverts; reopening the socket");
         }
         *locked(&self.shared.socket) = None;
     }

@@ -148,13 +148,13 @@ impl Speaker {
     fn say_that_it_works(&mut self, route: &Route) {
         if self.failing {
             self.failing = false;
-            tracing::info!("adverts are sent to {} again", route.destination);
+            tracing::info!(peer = %route.destination, "adverts are sent again");
         }
     }
 
     fn say_that_it_fails(&mut self, route: &Route, error: &io::Error) {
         self.failing = true;
-        let Some(again) = self.quiet.may_say("send") else {
+        let Some(suppressed) = self.quiet.may_say("send") else {
             return;
         };
         let Route {
@@ -164,16 +164,18 @@ impl Speaker {
         } = route;
         let hint = match error.kind() {
             io::ErrorKind::InvalidInput | io::ErrorKind::AddrNotAvailable => {
-                format!("; is {source} (ha.source) an address of this host?")
+                "; ha.source must be an address of this host"
             }
-            io::ErrorKind::NotConnected => {
-                format!("; the socket waits for the interface {interface}")
-            }
-            _ => String::new(),
+            io::ErrorKind::NotConnected => "; the socket waits for the interface",
+            _ => "",
         };
         tracing::warn!(
-            "cannot send adverts from {source} to {destination}: {error}{hint}; the peer will \
-             take over{again}"
+            %source,
+            peer = %destination,
+            %interface,
+            error = %format_args!("{error}{hint}"),
+            suppressed,
+            "cannot send adverts: the peer will take over"
         );
     }
 }
@@ -194,11 +196,13 @@ impl Shared {
             None => Ok(()),
             Some(Refused::ForGood(error)) => Err(error),
             Some(Refused::ForNow { step, error }) => {
-                if let Some(again) = quiet.may_say("open") {
-                    let interface = &self.route.interface;
+                if let Some(suppressed) = quiet.may_say("open") {
                     tracing::warn!(
-                        "cannot listen for adverts: {step} on {interface}: {error}; trying again \
-                         until it works{again}"
+                        interface = %self.route.interface,
+                        step,
+                        %error,
+                        suppressed,
+                        "cannot listen for adverts; retrying"
                     );
                 }
                 Ok(())

@@ -22,16 +22,16 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The settings are inconsistent. The checks of the configuration find this first.
-    #[error("the adverts that [ha] describes cannot be made: {0}")]
+    #[error("cannot build the adverts that [ha] describes: {0}")]
     Settings(#[source] Misfit),
     /// The password is invalid. The checks of the configuration find this first.
     #[error("the password of [ha] must have 1 to 8 characters")]
     Password,
     /// The interval is invalid. The checks of the configuration find this first.
-    #[error("the advert_interval of [ha] cannot be carried by an advert")]
+    #[error("the advert_interval of [ha] does not fit into an advert")]
     Interval,
     /// The key file is invalid.
-    #[error("the key that adverts are signed with (ha.hmac_key_file), {}: {problem}", path.display())]
+    #[error("cannot use the key file of adverts (ha.hmac_key_file), {}: {problem}", path.display())]
     KeyFile {
         /// The file.
         path: PathBuf,

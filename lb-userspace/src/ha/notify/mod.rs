@@ -102,7 +102,7 @@ impl Notifier {
             .await
             .is_err()
         {
-            tracing::warn!("the commands of [ha.notify] had not ended 10 s after the agent did");
+            tracing::warn!("the commands of [ha.notify] did not end within 10 s");
         }
     }
 

@@ -88,7 +88,7 @@ async fn ended(current: &mut Option<Current>) -> (Outcome, String) {
         Ok(ended) if ended.success => (Outcome::Succeeded, ended.message),
         Ok(ended) => (Outcome::Failed, ended.message),
         Err(_elapsed) => {
-            let message = "it took too long and was killed";
+            let message = "it exceeded its time limit and was killed";
             let message = match current.running.last_line() {
                 Some(line) => format!("{message}: {line}"),
                 None => message.to_owned(),
@@ -197,9 +197,9 @@ impl Work {
     fn record(&self, role: Role, outcome: Outcome, message: String) {
         let word = role.word();
         if outcome == Outcome::Succeeded {
-            tracing::info!("the command for {word} of [ha.notify] succeeded");
+            tracing::info!(state = word, "the command of [ha.notify] succeeded");
         } else {
-            tracing::error!("the command for {word} of [ha.notify] failed: {message}");
+            tracing::error!(state = word, reason = %message, "the command of [ha.notify] failed");
         }
         self.count(role, outcome);
         self.shown.send_modify(|view| {

@@ -64,7 +64,7 @@ impl Findings {
                         what: what.clone(),
                         effect: *effect,
                         well: new,
-                        message: "nobody has looked yet".to_owned(),
+                        message: "not checked yet".to_owned(),
                     },
                     since: SystemTime::now(),
                     looks: Looks::default(),
@@ -92,8 +92,12 @@ impl Findings {
         if known.fact.well != Some(report.well) {
             let Report { what, message, .. } = &report;
             match (known.fact.well, report.well) {
-                (_, false) => tracing::warn!("{what} is unhealthy: {message}"),
-                (Some(_), true) => tracing::info!("{what} is well again: {message}"),
+                (_, false) => {
+                    tracing::warn!(object = %what, reason = %message, "a tracked object is unhealthy");
+                }
+                (Some(_), true) => {
+                    tracing::info!(object = %what, reason = %message, "a tracked object recovered");
+                }
                 (None, true) => {}
             }
             known.fact.well = Some(report.well);

@@ -34,7 +34,8 @@ pub(super) struct Eye {
 impl Eye {
     pub(super) fn open(name: &str, program: PathBuf) -> Result<Self, Error> {
         let failed = |error: std::io::Error| {
-            let sentence = format!("cannot listen to the kernel's changes of {name}: {error}");
+            let sentence =
+                format!("cannot subscribe to the kernel's notifications of {name}: {error}");
             Error::new(sentence)
         };
         Ok(Self {
@@ -72,7 +73,7 @@ impl Eye {
             let heard = match one {
                 RouteNetlinkMessage::NewLink(link) if self.is_ours(&link) => carries(&link),
                 RouteNetlinkMessage::DelLink(link) if self.is_ours(&link) => {
-                    Err("it is gone".to_owned())
+                    Err("the interface was removed".to_owned())
                 }
                 _ => continue,
             };
@@ -108,8 +109,8 @@ impl Eye {
         wanted.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
         match self.kernel.one(RouteNetlinkMessage::GetLink(wanted)) {
             Ok(RouteNetlinkMessage::NewLink(link)) => Ok(link),
-            Ok(_) => Err("the kernel answers with something else".to_owned()),
-            Err(error) => Err(format!("the kernel does not describe it: {error}")),
+            Ok(_) => Err("the kernel's answer does not describe an interface".to_owned()),
+            Err(error) => Err(format!("cannot read its state from the kernel: {error}")),
         }
     }
 
@@ -138,12 +139,12 @@ impl Eye {
 
     fn judge_program(&self, link: &LinkMessage) -> Result<String, String> {
         let Some(program) = XdpProgram::of(link) else {
-            let found = "none is there: restart lb to attach it (`systemctl restart lb`)";
+            let found = "not attached: restart lb to attach it (`systemctl restart lb`)";
             return Err(found.to_owned());
         };
         match ProgramInfo::from_pin(&self.program) {
             Ok(pinned) if pinned.id() != program.id => {
-                Err("another one than lb's is there: `bpftool net` shows which".to_owned())
+                Err("another program than lb's is attached: `bpftool net` shows it".to_owned())
             }
             // Where the pin cannot be read, any program counts.
             Ok(_) | Err(_) => Ok(format!("attached, {}", program.mode.as_str())),

@@ -58,7 +58,7 @@ async fn look(listen: SocketAddr) -> (Look, String) {
             let limit = humantime::format_duration(LIMIT);
             (
                 Look::TimedOut,
-                format!("{listen} gave no answer within {limit}"),
+                format!("{listen} did not answer within {limit}"),
             )
         }
     }
@@ -75,7 +75,7 @@ async fn ask(listen: SocketAddr) -> io::Result<&'static str> {
     match socket.bind(SocketAddr::new(target.ip(), 0)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-            return listens(listen).map(|()| "listens, for the day that its address comes here");
+            return listens(listen).map(|()| "listens; its address is not on this host");
         }
         Err(error) => return Err(error),
     }
@@ -129,7 +129,7 @@ fn listens(listen: SocketAddr) -> io::Result<()> {
     }
     Err(io::Error::new(
         io::ErrorKind::ConnectionRefused,
-        "nobody listens there",
+        "no socket listens on it",
     ))
 }
 

@@ -48,7 +48,7 @@ async fn one_run(
         Ok(ended) if ended.success => report(Look::Succeeded, ended.message),
         Ok(ended) => report(Look::Failed, ended.message),
         Err(_elapsed) => {
-            let mut message = format!("no end within {}", humantime::format_duration(limit));
+            let mut message = format!("did not end within {}", humantime::format_duration(limit));
             if let Some(line) = running.last_line() {
                 message = format!("{message}: {line}");
             }
