@@ -56,8 +56,8 @@ pub(super) async fn run(
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
-            let sentence = format!("cannot wait for the peer: {error}");
-            tracing::error!("{sentence}");
+            let sentence = format!("cannot listen for the peer: {error}; restart lb");
+            tracing::error!(%error, "cannot listen for the peer: restart lb");
             shared.counters.problem(&sentence);
             return;
         }
@@ -102,7 +102,7 @@ async fn take_in(
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!("cannot accept a connection for the link: {error}");
+                tracing::warn!(%error, "cannot accept a connection for the link");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -132,14 +132,14 @@ fn make_room(shared: &Shared, shaking: &mut VecDeque<AbortHandle>) {
     if let Some(oldest) = shaking.pop_front() {
         oldest.abort();
         let sentence =
-            format!("more than {SHAKING_HANDS} connections to the link shake hands at once");
+            format!("more than {SHAKING_HANDS} TLS handshakes for the link are in progress");
         shared.refused(Refusal::Crowded, &sentence);
     }
 }
 
 fn refuse_address(shared: &Shared, address: SocketAddr) {
     let (found, peer) = (address.ip(), shared.settings.peer.ip());
-    let sentence = format!("a connection to the link came from {found}, and the peer is {peer}");
+    let sentence = format!("a connection to the link came from {found} instead of the peer {peer}");
     shared.refused(Refusal::Address, &sentence);
 }
 

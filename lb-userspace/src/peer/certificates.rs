@@ -210,16 +210,16 @@ impl Certificates {
     fn give(&self, path: String, fingerprint: [u8; 32]) -> Option<CertificateWord> {
         let told = self.ours.get(&path)?;
         if !self.shares || told.fingerprint != fingerprint {
-            tracing::info!("the peer asked for {path}, which this host does not share");
+            tracing::info!(file = %path, "the peer requested a file that this host does not share");
             return None;
         }
         match file::read(Path::new(&path), told, self.inspect) {
             Ok(bytes) => {
-                tracing::info!("gave {path} to the peer");
+                tracing::info!(file = %path, "sent a certificate to the peer");
                 Some(CertificateWord::File(path, FileBytes(bytes)))
             }
             Err(error) => {
-                tracing::warn!("did not give {path} to the peer: {error}");
+                tracing::warn!(file = %path, %error, "cannot send a certificate to the peer");
                 None
             }
         }
@@ -228,17 +228,17 @@ impl Certificates {
     /// Replaces a file that was requested.
     fn take(&mut self, path: &str, bytes: &FileBytes) -> Option<PathBuf> {
         let Some(wanted) = self.wanted.remove(path) else {
-            tracing::warn!("the peer sent {path}, which nobody asked for");
+            tracing::warn!(file = %path, "the peer sent a file that was not requested");
             return None;
         };
         let target = Path::new(path);
         match file::replace(target, &bytes.0, &wanted, self.inspect) {
             Ok(()) => {
-                tracing::info!("installed {path} from the peer");
+                tracing::info!(file = %path, "installed a certificate from the peer");
                 Some(target.to_owned())
             }
             Err(error) => {
-                tracing::warn!("did not take {path} over from the peer: {error}");
+                tracing::warn!(file = %path, %error, "cannot install a certificate from the peer");
                 None
             }
         }

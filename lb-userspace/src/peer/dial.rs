@@ -58,8 +58,8 @@ async fn dial(shared: &Shared, config: &Arc<ClientConfig>) -> Option<Greeted> {
         Err(_) => {
             let (peer, port) = (settings.peer, settings.peer.port());
             let sentence = format!(
-                "the peer {peer} does not answer; does it run, and does every firewall and \
-                 security group between let TCP port {port} through?"
+                "the peer {peer} does not answer; check that lb runs there, and that firewalls \
+                 and security groups allow TCP port {port}"
             );
             return unreached(shared, &sentence);
         }
@@ -98,15 +98,15 @@ async fn handshake(
 fn unreached(shared: &Shared, sentence: &str) -> Option<Greeted> {
     shared.counters.unreached.fetch_add(1, Relaxed);
     if shared.counters.problem(sentence) {
-        tracing::warn!("{sentence}");
+        tracing::warn!(peer = %shared.settings.peer, error = %sentence, "cannot reach the peer");
     }
     None
 }
 
 fn unreachable(peer: SocketAddr, error: &io::Error) -> String {
     let hint = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "; is lb running there, with [ha.link]?",
-        io::ErrorKind::AddrNotAvailable => "; this host does not have the address `ha.source`",
+        io::ErrorKind::ConnectionRefused => "; check that lb runs there, with [ha.link]",
+        io::ErrorKind::AddrNotAvailable => "; `ha.source` must be an address of this host",
         _ => "",
     };
     format!("cannot connect to the peer {peer}: {error}{hint}")

@@ -65,22 +65,22 @@ async fn exchange(
         heard.ok_or_else(|| {
             refuse(
                 Refusal::Greeting,
-                "it does not greet as an agent of lb does",
+                "it did not send the greeting of an lb agent",
             )
         })?
     };
     if preamble.protocol != settings.protocol {
         let (ours, theirs) = (settings.protocol, preamble.protocol);
         let sentence = format!(
-            "it speaks version {theirs} of the link and this host version {ours}; \
+            "it has version {theirs} of the link and this host version {ours}; \
              run the same version of lb on both"
         );
         return Err(refuse(Refusal::Version, &sentence));
     }
     let hello =
-        hello(&rest).ok_or_else(|| refuse(Refusal::Greeting, "its greeting cannot be read"))?;
+        hello(&rest).ok_or_else(|| refuse(Refusal::Greeting, "its greeting is malformed"))?;
     if hello.instance == settings.hello.instance {
-        let sentence = "it is this host itself; `ha.peer` must be the other host";
+        let sentence = "it is this host itself; `ha.peer` must be an address of the other host";
         return Err(refuse(Refusal::Itself, sentence));
     }
     Ok(Greeted { stream, hello })
@@ -91,7 +91,7 @@ fn refuse(refusal: Refusal, why: &str) -> Refused {
 }
 
 fn too_slow(limit: Duration) -> Refused {
-    let sentence = format!("it did not shake hands within {limit:?}");
+    let sentence = format!("it did not complete the handshake within {limit:?}");
     refuse(Refusal::Timeout, &sentence)
 }
 
@@ -117,7 +117,7 @@ fn reason(error: &io::Error) -> Refused {
             refuse(Refusal::Handshake, &sentence)
         }
         None => {
-            let sentence = format!("it closed the connection before it had greeted: {error}");
+            let sentence = format!("it closed the connection before its greeting: {error}");
             refuse(Refusal::Closed, &sentence)
         }
     }

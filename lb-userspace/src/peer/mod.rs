@@ -85,7 +85,7 @@ pub enum Error {
     #[error("{0}")]
     Secret(#[from] SecretError),
     /// The address could not be listened on.
-    #[error("cannot listen on {address} for the peer: {}", listen_hint(.source))]
+    #[error("cannot listen for the peer on {address}: {}", listen_hint(.source))]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -128,7 +128,7 @@ pub struct Bulk {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BulkError {
     /// The session is down. Flows sent before may or may not have arrived.
-    #[error("the connection to the peer is gone")]
+    #[error("the connection to the peer is closed")]
     Down,
     /// It is longer than [`BULK_BYTES`].
     #[error("{0} bytes of flows are too long for one message of the link")]
@@ -312,9 +312,9 @@ impl Shared {
             address,
             session,
         } = peer;
-        tracing::info!("the link to {node} ({address}, lb {version}) is up");
+        tracing::info!(%node, peer = %address, %version, "the link is up");
         if *node == self.settings.hello.node {
-            tracing::warn!("both hosts are called {node}: give each its own `node.name`");
+            tracing::warn!(%node, "both hosts have the same name: set different values of `node.name`");
         }
         self.counters.up(peer.clone());
         let session = *session;
@@ -328,7 +328,7 @@ impl Shared {
     fn down(&self, reason: &DownReason) {
         *self.lock() = None;
         self.counters.down(reason);
-        tracing::warn!("the link is down: {reason}");
+        tracing::warn!(%reason, "the link is down");
     }
 
     fn current(&self) -> Option<Bulk> {
@@ -343,7 +343,7 @@ impl Shared {
     /// Counts a refused connection, and logs it at a limited rate.
     fn refused(&self, refusal: Refusal, sentence: &str) {
         if self.counters.refused(refusal, sentence) {
-            tracing::warn!("{sentence}");
+            tracing::warn!(reason = refusal.word(), error = %sentence, "refused a connection");
         }
     }
 }
@@ -359,9 +359,9 @@ fn set_up(stream: &TcpStream, rhythm: Rhythm) -> io::Result<()> {
 
 fn listen_hint(source: &io::Error) -> String {
     let hint = match source.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there; `ss -ltnp` names it",
+        io::ErrorKind::AddrInUse => "another program listens there; `ss -ltnp` shows it",
         io::ErrorKind::AddrNotAvailable => {
-            "this host does not have that address; `ha.source` must be one of `ip address`"
+            "this host does not have that address; `ip address` lists those that `ha.source` may be"
         }
         _ => return source.to_string(),
     };

@@ -45,12 +45,12 @@ pub struct SecretError {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretProblem {
     /// It is not there.
-    #[error("there is no such file; run `lb peer init` on one host and copy what it makes to both")]
+    #[error("there is no such file; run `lb peer init` on one host and copy the file to the other")]
     Missing,
-    /// It was to be made and is there.
+    /// It exists, and must not be replaced.
     #[error(
-        "there is a file already; the peer has the same one, so only --force replaces it, and the \
-         peer then needs the new one too"
+        "the file exists, and the peer has the same one: only --force replaces it, and the peer \
+         then needs the new one too"
     )]
     Exists,
     /// The file system refused.
@@ -60,10 +60,10 @@ pub enum SecretProblem {
     #[error("{0}")]
     File(#[source] PrivateFileError),
     /// It does not hold one certificate and one key as PEM.
-    #[error("{0}; it is not what `lb peer init` made: copy the file from the other host again")]
+    #[error("{0}; it is not a file of `lb peer init`: copy it from the other host again")]
     Content(String),
     /// A key or its certificate could not be made.
-    #[error("cannot make a key: {0}")]
+    #[error("cannot generate the key and its certificate: {0}")]
     Make(#[source] rcgen::Error),
 }
 
@@ -202,7 +202,9 @@ fn parse(text: &[u8]) -> Result<Secret, SecretProblem> {
     let certificates = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| refuse(format!("it is not PEM ({error})")))?;
     let Ok([certificate]) = <[_; 1]>::try_from(certificates) else {
-        return Err(refuse("it has not exactly one certificate".to_owned()));
+        return Err(refuse(
+            "it does not have exactly one certificate".to_owned(),
+        ));
     };
     let key = PrivateKeyDer::from_pem_slice(text)
         .map_err(|error| refuse(format!("it has no private key ({error})")))?;
@@ -210,7 +212,7 @@ fn parse(text: &[u8]) -> Result<Secret, SecretProblem> {
     secret
         .certified_key()
         .and_then(|pair| pair.keys_match())
-        .map_err(|error| refuse(format!("its key and certificate do not fit ({error})")))?;
+        .map_err(|error| refuse(format!("its key and certificate do not match ({error})")))?;
     Ok(secret)
 }
 
@@ -321,7 +323,7 @@ mod tests {
             (&one[..key_at], "no private key"),
             (&one[key_at..], "exactly one certificate"),
             (&(one.clone() + &other), "exactly one certificate"),
-            (&(one[..key_at].to_owned() + other_key), "do not fit"),
+            (&(one[..key_at].to_owned() + other_key), "do not match"),
         ] {
             let path = file(&folder);
             let _old = fs::remove_file(&path);

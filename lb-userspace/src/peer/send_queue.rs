@@ -38,7 +38,7 @@ impl SendHandle {
     /// the full state.
     pub(super) fn control(&self, message: &Message) -> bool {
         let Some(bytes) = encode(Lane::Control, message) else {
-            tracing::error!("what was to be said to the peer is too long for the link");
+            tracing::error!("cannot send a message to the peer: it is too long for the link");
             return false;
         };
         match self.control.try_send(bytes) {

@@ -197,7 +197,7 @@ impl<'a> Session<'a> {
                 told.map_err(|_| DownReason::Overrun)
             }
             Frame::Unknown => {
-                tracing::debug!("the peer said something that a later version of lb knows");
+                tracing::debug!("ignored a message of a later version of lb");
                 Ok(())
             }
             Frame::Flows(bytes) => self.flows(bytes),

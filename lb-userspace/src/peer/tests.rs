@@ -220,7 +220,7 @@ async fn a_host_that_starts_again_is_found_again() {
     assert!(a.link.bulk().is_none());
     a.until("nobody listens", |view| view.unreached > 0).await;
     let problem = a.link.view().problem.expect("a problem");
-    assert!(problem.contains("is lb running there"), "{problem}");
+    assert!(problem.contains("check that lb runs there"), "{problem}");
     let mut b = Link::start_with(theirs, &secret).expect("listening again");
     assert_eq!(a.up().await.session, 2);
     assert_eq!(b.up().await.session, 1);

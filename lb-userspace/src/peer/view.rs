@@ -134,9 +134,11 @@ impl fmt::Display for DownReason {
             Self::Silent => f.write_str("the peer has not answered in time"),
             Self::Closed => f.write_str("the peer closed the connection"),
             Self::Broken(error) => write!(f, "the connection broke: {error}"),
-            Self::Replaced => f.write_str("the peer has made a new connection"),
-            Self::Malformed(what) => write!(f, "the peer said what no agent says: {what}"),
-            Self::Overrun => f.write_str("more was said than could be taken in or sent"),
+            Self::Replaced => f.write_str("the peer has opened a new connection"),
+            Self::Malformed(what) => write!(f, "the peer violated the protocol: {what}"),
+            Self::Overrun => {
+                f.write_str("more messages were received or sent than the queues hold")
+            }
         }
     }
 }

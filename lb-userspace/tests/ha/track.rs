@@ -226,7 +226,8 @@ fn a_cable_that_is_cut_is_a_fault_at_once() {
         ip("link del eth0");
         becomes("it is gone", || {
             let fault = fault(&tracking);
-            fault.contains("it is gone") || fault.contains("there is no such interface")
+            fault.contains("the interface was removed")
+                || fault.contains("there is no such interface")
         })
         .await;
         took

@@ -19,7 +19,7 @@ pub enum FileError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// It is a symbolic link, so another program manages it.
-    #[error("it is a symbolic link, so another program looks after it; let that one renew it here")]
+    #[error("it is a symbolic link, so another program manages it; let that program renew it here")]
     Link,
     /// It is not a regular file.
     #[error("it is not a regular file")]
@@ -31,7 +31,7 @@ pub enum FileError {
     #[error("it cannot be used: {0}")]
     Unfit(String),
     /// It holds another certificate than the announced one.
-    #[error("it does not hold the certificate that was told of any more")]
+    #[error("it no longer holds the announced certificate")]
     Another,
 }
 
