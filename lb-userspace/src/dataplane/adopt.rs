@@ -64,8 +64,8 @@ pub(super) fn mode(adopted: &[Adopted], choice: XdpModeChoice) -> Result<Option<
         if choice == XdpModeChoice::Auto && one.mode == XdpMode::Generic {
             tracing::warn!(
                 interface = %one.interface,
-                "the program stays attached in generic mode, as an earlier agent attached it: run \
-                 `lb unload`, which ends all flows, before the next start to have native mode tried"
+                "the program stays attached in generic mode, as an earlier agent attached it: to \
+                 try native mode, run `lb unload`, which ends all flows, before the next start"
             );
         }
     }

@@ -188,15 +188,16 @@ impl Refusal {
         tracing::warn!(
             interface = %name,
             reason = %self.reason,
+            %remedy,
             "native XDP is refused: the program is attached in generic mode to every interface, \
-             which costs several times the CPU time a packet. {remedy}"
+             which needs several times the CPU time per packet"
         );
     }
 
     fn sentence(&self) -> String {
         let Self { mode, reason, .. } = self;
         format!(
-            "the XDP program cannot be attached to {} in {} mode ({reason})",
+            "cannot attach the XDP program to {} in {} mode: {reason}",
             self.interface.name,
             mode.as_str()
         )

@@ -71,7 +71,7 @@ pub enum Error {
     },
     /// The verifier of the kernel rejected a program.
     #[error(
-        "the kernel's verifier refused the XDP program {program}; please report this: {}",
+        "the kernel's verifier rejected the XDP program {program}; please report this: {}",
         chain(source)
     )]
     Verifier {
@@ -89,22 +89,22 @@ pub enum Error {
         source: Source,
     },
     /// A thread that writes maps panicked.
-    #[error("a thread that writes to the map {map} ended early")]
+    #[error("cannot write the map {map}: its thread panicked; restart lb")]
     LostThread {
         /// Name of the map.
         map: String,
     },
     /// The system has no random numbers.
-    #[error("the system has no random numbers")]
+    #[error("cannot get random numbers from the kernel")]
     NoRandomNumbers,
 
     /// A service refers to a pool that has no view.
-    #[error("pool {0} is not known")]
+    #[error("there is no pool {0}")]
     UnknownPool(Name),
     /// The kernel cannot steer a service at this address.
     #[error(
-        "service {service} listens on {listen}: the kernel steers by one IPv4 address, such as \
-         10.0.0.1:80"
+        "service {service} listens on {listen}, but the XDP program steers only connections to one \
+         IPv4 address and port, such as 10.0.0.1:80"
     )]
     ServiceAddress {
         /// Name of the service.
@@ -113,7 +113,7 @@ pub enum Error {
         listen: SocketAddr,
     },
     /// The kernel cannot steer to an IPv6 backend.
-    #[error("backend {0} has an IPv6 address: the kernel steers to IPv4 backends only")]
+    #[error("backend {0} has an IPv6 address, but the XDP program steers to IPv4 backends only")]
     BackendAddress(Name),
     /// The maps have no room for another service.
     #[error("there are more than {} services", limits::SERVICES)]
@@ -126,15 +126,18 @@ pub enum Error {
     TooManyBackends,
     /// All rows of source ports are allocated, also to backends that have left the configuration.
     #[error(
-        "there have been more than {limit} backends since the maps were made: `lb unload` makes \
-         room, and ends all connections"
+        "there have been more than {limit} backends since the maps were created: run `lb unload`, \
+         which frees the entries of former ones and ends all connections"
     )]
     TooManyRows {
         /// Backends that have room.
         limit: u32,
     },
     /// A row of source ports has a number past the end of the map.
-    #[error("there are only {} rows of source ports", limits::ROWS)]
+    #[error(
+        "the pinned maps refer to a row of source ports beyond the {} that exist",
+        limits::ROWS
+    )]
     RowNumber,
     /// Both buckets of an endpoint are full.
     #[error("there are too many backends: no room in the map endpoints for {address}:{port}")]
@@ -146,9 +149,9 @@ pub enum Error {
     },
     /// The pinned maps were made with other source addresses.
     #[error(
-        "source_addresses has changed, and connections of an earlier agent use the source ports as \
-         they were shared out: write source_addresses = [{before}], or run `lb unload` first, \
-         which ends all flows"
+        "source_addresses has changed, but connections of an earlier agent use source ports of the \
+         earlier addresses: write source_addresses = [{before}], or run `lb unload` first, which \
+         ends all flows"
     )]
     SourceAddressesChanged {
         /// The earlier addresses, as they are written in the configuration.
@@ -156,9 +159,8 @@ pub enum Error {
     },
     /// The adopted program is attached in another mode than is configured.
     #[error(
-        "xdp_mode is {configured}, but the program that is pinned is attached to {interface} in \
-         {attached} mode, which cannot change while it forwards: run `lb unload` first, which ends \
-         all flows"
+        "xdp_mode is {configured}, but the pinned program is attached to {interface} in {attached} \
+         mode, which cannot change while it forwards: run `lb unload` first, which ends all flows"
     )]
     ModeChanged {
         /// `native` or `generic`.
@@ -170,7 +172,7 @@ pub enum Error {
     },
 
     /// The host has no such interface.
-    #[error("there is no network interface \"{name}\" here; there are: {}", present.join(", "))]
+    #[error("this host has no network interface \"{name}\", only {}", present.join(", "))]
     NoInterface {
         /// The configured name.
         name: String,
@@ -180,7 +182,7 @@ pub enum Error {
     /// Configured source addresses are on no interface.
     #[error(
         "no interface of this host has {}, of source_addresses: add it, for example `ip address \
-         add {}/32 dev eth0`, or take it out of the list",
+         add {}/32 dev eth0`, or remove it from the list",
         missing.join(" and "), missing.first().map_or("", String::as_str)
     )]
     NoSourceAddress {
@@ -204,12 +206,12 @@ pub enum Error {
     NotBpfFs(PathBuf),
     /// Another agent holds the lock on the pins.
     #[error(
-        "another agent already runs with the pins under {}; see `lb status`, and stop it first",
+        "another agent uses the pins under {}; see `lb status`, and stop that agent first",
         .0.display()
     )]
     Locked(PathBuf),
     /// Another process adopted the pins while this agent was paused.
-    #[error("another process has taken over")]
+    #[error("another process has taken over the data plane")]
     TakenOver,
     /// Another XDP program is attached to the interface.
     #[error(
@@ -218,7 +220,7 @@ pub enum Error {
     )]
     InterfaceTaken(String),
     /// The program is not on the interface after it was attached.
-    #[error("the XDP program was attached to {0}, but the kernel says that none is there")]
+    #[error("the XDP program was attached to {0}, but the kernel reports none there")]
     NotAttached(String),
     /// Interfaces refused the program in every mode that is allowed.
     #[error("{}", .0.join("; "))]
@@ -226,15 +228,15 @@ pub enum Error {
 
     /// The pins are those of a version with one interface.
     #[error(
-        "{} was pinned by an earlier version of lb, which knew one interface alone: `lb unload` \
-         removes it, and ends all connections",
+        "{} was pinned by an earlier version of lb, which supported one interface: run `lb unload`, \
+         which removes it and ends all connections",
         .0.display()
     )]
     OldPin(PathBuf),
     /// A pinned map has keys or values of another size.
     #[error(
-        "the pinned map {} has keys of {} and values of {} bytes, this version of lb has {} and \
-         {}: `lb unload` removes it, and ends all connections",
+        "the pinned map {} has keys of {} and values of {} bytes, but this version of lb needs {} \
+         and {}: run `lb unload`, which removes it and ends all connections",
         path.display(), found.0, found.1, expected.0, expected.1
     )]
     PinnedSizes {
@@ -247,8 +249,8 @@ pub enum Error {
     },
     /// A pinned map has another number of entries.
     #[error(
-        "the pinned map {} has {found} entries, that of this version of lb {expected}: `lb unload` \
-         removes it, and ends all connections",
+        "the pinned map {} has {found} entries, but this version of lb needs {expected}: run \
+         `lb unload`, which removes it and ends all connections",
         path.display()
     )]
     PinnedEntries {
@@ -261,9 +263,9 @@ pub enum Error {
     },
     /// The pinned connection table has another size than is configured.
     #[error(
-        "max_connections asks for a table of {configured} entries, but the one that is pinned has \
-         {pinned}: a table cannot change its size while connections go on; take max_connections \
-         back or run `lb unload` first, which ends all connections"
+        "max_connections needs a table of {configured} entries, but the pinned one has {pinned}, \
+         which cannot change while connections use it: restore max_connections, or run `lb unload` \
+         first, which ends all connections"
     )]
     TableSize {
         /// Entries by the configuration.
@@ -273,8 +275,8 @@ pub enum Error {
     },
     /// The pinned maps have another layout.
     #[error(
-        "the maps under {} have layout {found}, those of this version of lb layout {}: `lb unload` \
-         removes them, and ends all connections",
+        "the maps under {} have layout {found}, but this version of lb needs layout {}: run \
+         `lb unload`, which removes them and ends all connections",
         root.display(), limits::LAYOUT
     )]
     LayoutNumber {

@@ -74,22 +74,23 @@ pub(super) fn remedy(name: &str, device: &Device) -> String {
             ));
         }
         Some("virtio_net") => steps.push(format!(
-            "switch off what the hypervisor merges: `ethtool -K {name} gro-hw off lro off`"
+            "switch off the merging of packets by the hypervisor: `ethtool -K {name} gro-hw off \
+             lro off`"
         )),
         _ if mtu > COMMON_MTU => steps.push(format!(
             "lower the MTU from {mtu}, on both ends of a virtual cable: `ip link set dev {name} \
-             mtu {COMMON_MTU}`; many drivers take up to about {ENA_MTU}"
+             mtu {COMMON_MTU}`; many drivers support up to about {ENA_MTU}"
         )),
         Some(driver) => steps.push(format!(
-            "look whether the driver {driver} of a later kernel has native XDP"
+            "find out whether the driver {driver} of a later kernel has native XDP"
         )),
         None => {}
     }
     let accept = "to accept it, set xdp_mode = \"generic\" in [dataplane]";
     match steps.is_empty() {
-        true => format!("The interface may have no native XDP: {accept}"),
+        true => format!("the interface may have no native XDP: {accept}"),
         false => format!(
-            "To have native mode: {}; then run `lb unload`, which ends all flows, and start lb \
+            "to get native mode: {}; then run `lb unload`, which ends all flows, and start lb \
              again; {accept}",
             steps.join("; ")
         ),

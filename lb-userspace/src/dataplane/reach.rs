@@ -102,7 +102,7 @@ fn obstacle(
 ) -> Option<(String, String)> {
     match way {
         NamedWay::Local => Some((
-            "it is an address of this host, and what the XDP program steers leaves the host"
+            "it is an address of this host, but the XDP program steers to other hosts only"
                 .to_owned(),
             "serve it with mode = \"http\" or \"https\", or name a backend on another host"
                 .to_owned(),
@@ -122,8 +122,10 @@ fn obstacle(
             Some((
                 format!("its route leaves by {joined}, where lb has no XDP program"),
                 match *first {
-                    "lo" => "correct the route: the XDP program steers out of network interfaces"
-                        .to_owned(),
+                    "lo" => {
+                        "correct the route: the XDP program sends through network interfaces only"
+                            .to_owned()
+                    }
                     _ => format!("add {joined} to [node] interfaces, or correct the route"),
                 },
             ))

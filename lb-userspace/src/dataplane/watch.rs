@@ -49,9 +49,7 @@ impl Watch {
     /// thread drives `resolver`.
     pub(super) fn start(maps: &Arc<Mutex<Maps>>, resolver: &Arc<Resolver>) -> Result<Self, Error> {
         let failed = |error: io::Error| {
-            Error::kernel("cannot subscribe to the kernel's changes of routes and neighbours")(
-                error,
-            )
+            Error::kernel("cannot subscribe to changes of routes and neighbours")(error)
         };
         let wanted = Arc::new(());
         let listener = Listener {

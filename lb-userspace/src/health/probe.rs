@@ -22,19 +22,19 @@ pub enum Failure {
     #[error("connection refused")]
     Refused,
     /// The check timed out.
-    #[error("no answer within {}", humantime::format_duration(*.0))]
+    #[error("no response within {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
     /// The connection failed.
     #[error("connection failed: {0}")]
     Connection(String),
     /// The connection was closed before the end of the response's head.
-    #[error("the backend closed the connection before it answered")]
+    #[error("the backend closed the connection before its response")]
     Closed,
     /// The reply is not an HTTP/1 response.
-    #[error("the answer is not an HTTP/1 response: {0}")]
+    #[error("not an HTTP/1 response: {0}")]
     NotHttp(String),
     /// Unexpected status.
-    #[error("status {found}, wanted {} to {}", wanted.start(), wanted.end())]
+    #[error("status {found}, expected {} to {}", wanted.start(), wanted.end())]
     Status {
         /// The received status.
         found: u16,
@@ -110,7 +110,9 @@ async fn read_status(stream: &mut TcpStream) -> Result<u16, Failure> {
             return Err(Failure::Closed);
         }
         if head.len() >= MAX_HEAD {
-            return Err(Failure::NotHttp(format!("a head of over {MAX_HEAD} bytes")));
+            return Err(Failure::NotHttp(format!(
+                "its head has more than {MAX_HEAD} bytes"
+            )));
         }
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn run(inner: &Inner, to: Sender<Vec<u8>>) {
     .into_iter()
     .flatten()
     {
-        tracing::error!(%error, "export of flows to the peer stopped");
+        tracing::error!(%error, "the export of flows to the peer stopped: restart lb");
     }
 }
 

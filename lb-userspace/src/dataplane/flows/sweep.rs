@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// active.
 pub(super) fn run(inner: &Inner, outdated: &Outdated) {
     if let Err(error) = sweep(inner, outdated) {
-        tracing::warn!(%error, "stale flows stay until they time out");
+        tracing::warn!(%error, "cannot remove stale flows: they stay until they time out");
     }
 }
 

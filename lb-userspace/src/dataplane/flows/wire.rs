@@ -47,15 +47,15 @@ pub enum Chunk {
 pub enum WireError {
     /// Missing or unsupported version.
     #[error(
-        "the peer sends its flows in layout {0}, this version of lb reads layout {VERSION}: upgrade both hosts to one version"
+        "the peer sends flows in layout {0}, but this version of lb reads layout {VERSION}: run the same version of lb on both hosts"
     )]
     Version(u8),
     /// Unknown kind.
-    #[error("a message about flows is of the unknown kind {0}")]
+    #[error("the peer sent a message about flows of the unknown kind {0}")]
     Kind(u8),
     /// Wrong length for its kind.
     #[error(
-        "a message about flows of kind {kind} has {length} bytes, which is no such message's length"
+        "the peer sent a message about flows of kind {kind} with the invalid length of {length} bytes"
     )]
     Length {
         /// Kind of the message.
@@ -64,7 +64,7 @@ pub enum WireError {
         length: usize,
     },
     /// A record has a state that does not exist or is never sent.
-    #[error("a message about flows contains a connection in the unknown state {0}")]
+    #[error("the peer sent a flow in the unknown state {0}")]
     State(u8),
 }
 

@@ -95,7 +95,7 @@ async fn another_status_fails_and_is_named() {
     let answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
     let (outcome, _) = probe_answered(http("/", 200..=399), answer).await;
     let failure = outcome.expect_err("503");
-    assert_eq!(failure.to_string(), "status 503, wanted 200 to 399");
+    assert_eq!(failure.to_string(), "status 503, expected 200 to 399");
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_silent_backend_fails_when_its_time_is_up() {
     let start = Instant::now();
     let outcome = probe(address, &http("/", 200..=399)).await;
     let failure = outcome.expect_err("silence");
-    assert_eq!(failure.to_string(), "no answer within 300ms");
+    assert_eq!(failure.to_string(), "no response within 300ms");
     assert!(start.elapsed() >= Duration::from_millis(300));
 }
 
