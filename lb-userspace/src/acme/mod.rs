@@ -183,10 +183,10 @@ impl Acme {
     fn unknown(&self, service: &str) -> String {
         let names: Vec<_> = self.kept.keys().map(Name::as_str).collect();
         if names.is_empty() {
-            return "no service has domains, so that no certificate is obtained".to_owned();
+            return "no service has domains, so no certificate is obtained".to_owned();
         }
         format!(
-            "no certificate is obtained for a service {service:?}; there is {}",
+            "no certificate is obtained for service {service:?}, only for {}",
             names.join(", ")
         )
     }
