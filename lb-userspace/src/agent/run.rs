@@ -422,7 +422,7 @@ impl<K: Kernel> Agent<K> {
                 _ = self.watchdog.tick() => self.watchdog_tick(),
             }
         }
-        // Without a ready peer this host keeps its addresses until its requests have ended.
+        // If no peer is heard, this host keeps its addresses until its requests have ended.
         self.leave_pair().await;
         if self.unremembered {
             self.remember();

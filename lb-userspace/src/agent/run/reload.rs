@@ -145,7 +145,7 @@ fn refuse_what_takes_a_restart(old: &Config, new: &Config) -> Result<(), String>
         return Ok(());
     }
     Err(format!(
-        "{} changed, which takes a new process: `lb upgrade`; flows in the kernel go on",
+        "{} changed, which requires a new process: run `lb upgrade`; flows in the kernel continue",
         names.join(", ")
     ))
 }

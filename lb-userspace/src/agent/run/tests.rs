@@ -320,7 +320,10 @@ async fn what_the_kernel_refused_is_told_again_and_is_a_problem_until_then() {
         "{problems:?}"
     );
     host.kernel.refuse(false);
-    eventually("told again", || host.kernel.states() == [Up, Down]).await;
+    eventually("the write is retried", || {
+        host.kernel.states() == [Up, Down]
+    })
+    .await;
     eventually("no problem left", || {
         running.shared.status().problems.is_empty()
     })
