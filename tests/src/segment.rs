@@ -35,10 +35,10 @@ pub(crate) const IPV4_HEADER: usize = 20;
 /// Bytes of an IPv4 packet with a TCP header, neither with options, and no data.
 pub(crate) const EMPTY_SEGMENT: usize = 40;
 
-/// How long an overheard connection may be silent before waiting for a segment of it fails.
+/// Time limit of waiting for a segment of an observed connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often the thread that listens looks whether it should stop.
+/// Interval at which the capturing thread checks whether it should stop.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// A TCP segment without data or options.
@@ -52,12 +52,12 @@ pub struct Segment {
     pub flags: u8,
     /// The sequence number.
     pub sequence: u32,
-    /// The acknowledgement number; without meaning unless [`ACK`] is set.
+    /// The acknowledgement number; valid only with [`ACK`].
     pub acknowledgement: u32,
 }
 
 impl Segment {
-    /// The IPv4 packet, with valid checksums.
+    /// Returns the IPv4 packet, with valid checksums.
     #[must_use]
     pub fn packet(&self) -> [u8; EMPTY_SEGMENT] {
         let mut packet = [0; EMPTY_SEGMENT];
@@ -84,7 +84,7 @@ impl Segment {
     }
 }
 
-/// The sum of the 16-bit words of `bytes`, an even number of them (RFC 1071).
+/// Returns the sum of the 16-bit words of `bytes`, whose length is even (RFC 1071).
 pub(crate) fn sum(bytes: &[u8]) -> u32 {
     let words = bytes.chunks_exact(2);
     words
@@ -92,7 +92,7 @@ pub(crate) fn sum(bytes: &[u8]) -> u32 {
         .sum()
 }
 
-/// The checksum over words that add up to `sum`.
+/// Returns the checksum over words that add up to `sum`.
 pub(crate) fn folded(sum: u32) -> u16 {
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
@@ -117,7 +117,7 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Listens on a host to what `server` sends to it.
+    /// Captures on a host what `server` sends to it.
     #[must_use]
     pub fn start(host: &Host, server: SocketAddrV4) -> Self {
         let (stop, positions) = (Arc::<AtomicBool>::default(), Arc::default());
@@ -145,10 +145,10 @@ impl Tap {
         }
     }
 
-    /// Where the connection from a port of the host stands, as soon as a segment of it has come.
+    /// Returns the position of the connection from a port of the host at its next segment.
     ///
     /// # Errors
-    /// When none comes within 5 s.
+    /// No segment arrives within 5 s.
     pub fn position(&self, port: u16) -> Result<Position> {
         wait::until("a segment of the connection", PATIENCE, || {
             Ok(with(&self.positions, |known| known.get(&port).copied()))
@@ -172,8 +172,8 @@ fn with<T>(
     look(&mut positions.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// The client's port and the position that a packet from `server` tells; `None` for another packet
-/// and for one that acknowledges nothing.
+/// Returns the client's port and the position according to a packet from `server`; `None` for another
+/// packet and for one without an acknowledgement.
 fn position(packet: &[u8], server: SocketAddrV4) -> Option<(u16, Position)> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let tcp = packet.get(header..)?;

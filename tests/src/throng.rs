@@ -27,10 +27,10 @@ const CONNECTING: Duration = Duration::from_secs(20);
 /// Time-out of a response, after which the connection is lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Files that the process needs for everything else.
+/// Number of open files that the process needs for other purposes.
 const OTHER_FILES: u64 = 2_000;
 
-/// Longer than any answer to a request of the throng.
+/// Size limit of an answer in bytes.
 const MOST_BYTES: usize = 1_000;
 
 /// Connections that have been opened, each answered once.
@@ -49,16 +49,16 @@ pub struct Outcome {
     pub connections: usize,
     /// Answers on all of them.
     pub answers: u64,
-    /// The connections that were lost: how many for which reason.
+    /// Number of lost connections by reason.
     pub lost: BTreeMap<String, usize>,
 }
 
 impl Throng {
-    /// Opens connections from a host to HTTP servers that answer `/` with their name, has each
-    /// answered once, and goes on asking on each once a `period`.
+    /// Opens connections from a host to HTTP servers that answer `/` with their name, waits for one
+    /// answer on each, and then sends a request on each once per `period`.
     ///
     /// # Errors
-    /// When one is not answered within 20 s, or so many files cannot be open.
+    /// One is not answered within 20 s, or the limit of open files cannot be raised that far.
     pub fn open(from: &Host, to: SocketAddr, connections: usize, period: Duration) -> Result<Self> {
         allow_files(connections as u64 + OTHER_FILES)?;
         let (stop, answers) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
@@ -82,16 +82,16 @@ impl Throng {
         })
     }
 
-    /// Answers on all connections so far, the first on each left out.
+    /// Returns the number of answers on all connections so far, without the first on each.
     #[must_use]
     pub fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Asks a last time on every connection, waits for the answers, and closes all.
+    /// Sends a last request on every connection, waits for the answers, and closes all.
     ///
     /// # Errors
-    /// When a thread panicked. Lost connections are in the outcome.
+    /// A thread panicked. Lost connections are in the outcome.
     pub fn stop(mut self) -> Result<Outcome> {
         self.stop.store(true, Ordering::Relaxed);
         let mut lost = BTreeMap::new();
@@ -115,7 +115,7 @@ impl Drop for Throng {
 }
 
 impl Outcome {
-    /// Connections that were lost.
+    /// Returns the number of lost connections.
     #[must_use]
     pub fn lost(&self) -> usize {
         self.lost.values().sum()
@@ -149,7 +149,7 @@ fn go_round(
                 return true;
             }
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            // A machine that is late does not make up for it with a burst.
+            // No burst after a delay of the machine.
             due = due.max(Instant::now()) + step;
             visit(member, true)
         });
@@ -166,11 +166,11 @@ fn go_round(
 #[derive(Debug)]
 struct Member {
     stream: TcpStream,
-    /// Who answers on it.
+    /// Name of the server that answers on it.
     server: String,
-    /// When the request was sent that is not answered yet.
+    /// When the pending request was sent.
     asked: Option<Instant>,
-    /// What has come of the answer.
+    /// The received part of the answer.
     answer: Vec<u8>,
 }
 
@@ -197,13 +197,13 @@ impl Member {
         Ok(member)
     }
 
-    /// Whether a request is not answered yet.
+    /// Whether a request is pending.
     fn waits(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// Reads what has come, and asks again where nothing is left to come. Returns whether an answer
-    /// has become complete.
+    /// Reads the available data, and sends another request if none is pending. Returns whether an
+    /// answer has become complete.
     fn visit(&mut self, ask: bool) -> Result<bool> {
         let answered = self.waits() && self.read()?;
         if ask && !self.waits() {
@@ -218,7 +218,7 @@ impl Member {
         Ok(answered)
     }
 
-    /// Reads what has come. Returns whether the answer is complete.
+    /// Reads the available data. Returns whether the answer is complete.
     fn read(&mut self) -> Result<bool> {
         let mut bytes = [0; MOST_BYTES];
         match self.stream.read(&mut bytes) {
@@ -255,7 +255,7 @@ impl Member {
     }
 }
 
-/// Raises the number of files that the process may have open, as far as it must.
+/// Raises the limit of open files of the process if necessary.
 fn allow_files(wanted: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= wanted {

@@ -45,23 +45,22 @@ pub const SITE: &str = "www.lab.example";
 /// The client's address.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 
-/// The first of the client's further addresses: [`Lab::add_client_addresses`].
+/// The first of the client's additional addresses: [`Lab::add_client_addresses`].
 const FIRST_FURTHER_CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 
-/// The most further addresses that the client's network has room for.
+/// Maximum number of additional addresses in the client's network.
 const MOST_FURTHER_CLIENTS: u8 = 200;
 
-/// The balancers: name and address. The Elastic IP belongs to the first, to begin with.
+/// The balancers: name and address. At first the Elastic IP is associated with the first one.
 pub const BALANCERS: &[(&str, Ipv4Addr)] = &[
     ("lb-a", Ipv4Addr::new(172, 31, 0, 68)),
     ("lb-b", Ipv4Addr::new(172, 31, 15, 233)),
 ];
 
-/// An address that belongs to neither balancer: the one that moves between them where no Elastic
-/// IP does.
+/// The virtual IP address, which moves between the balancers in tests without an Elastic IP.
 pub const VIRTUAL_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 200);
 
-/// The length of the prefix of the balancers' network.
+/// Prefix length of the balancers' network.
 pub const BALANCERS_PREFIX: u8 = 20;
 
 /// The balancers' addresses on their second interfaces, in the order of [`BALANCERS`].
@@ -70,7 +69,7 @@ pub const BACK_ADDRESSES: &[Ipv4Addr] = &[
     Ipv4Addr::new(172, 30, 0, 233),
 ];
 
-/// By which interfaces the balancers are connected.
+/// The interfaces of the balancers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Wiring {
     /// `eth0` leads to clients and web servers.
@@ -80,10 +79,11 @@ pub enum Wiring {
     TwoInterfaces,
 }
 
-/// Where the EC2 API is, as the balancers see it: on the gateway's host, behind no balancer's cable.
+/// Address of the EC2 API for the balancers, on the gateway's host: no pulled cable of a balancer
+/// disconnects the other from it.
 pub const EC2_API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(172, 31, 0, 3)), 5000);
 
-/// Where the instance metadata service is, as AWS has it.
+/// Address of the instance metadata service, as on AWS.
 pub const METADATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
 /// The web servers: name and address.
@@ -94,39 +94,39 @@ pub const WEBS: &[(&str, Ipv4Addr)] = &[
     ("web4", Ipv4Addr::new(10, 0, 0, 19)),
 ];
 
-/// Where the client finds the certificate of the lab's authority.
+/// File on the client with the certificate of the lab's authority.
 pub const CA_FILE: &str = "/run/tls/ca.pem";
 
-/// A raised lab: hosts, cables, addresses, and four web servers that answer.
+/// A running lab: hosts, cables, addresses, and four web servers.
 ///
-/// It ends when it is dropped, and with the process that raised it.
+/// It ends when it is dropped, or with the process that started it.
 #[derive(Debug)]
 pub struct Lab {
-    /// Where requests come from.
+    /// The client host.
     pub client: Host,
-    /// Owns the Elastic IP's translation.
+    /// Translates the Elastic IP.
     pub internet_gateway: InternetGateway,
     /// The balancer hosts, in the order of [`BALANCERS`]; nothing runs on them yet.
     pub balancers: Vec<Host>,
-    /// Between the balancers' network and the web servers'.
+    /// Connects the networks of the balancers and of the web servers.
     pub router: Host,
     /// The web servers, in the order of [`WEBS`].
     pub webs: Vec<Web>,
-    /// Signs the certificates that the client trusts.
+    /// The authority that the client trusts.
     pub authority: Authority,
     wiring: Wiring,
 }
 
 impl Lab {
-    /// Raises the lab.
+    /// Starts the lab.
     ///
     /// # Errors
-    /// When we are not root, a program is missing, or the kernel refuses.
+    /// The process is not root, a program is missing, or the kernel refuses an operation.
     pub fn raise() -> Result<Self> {
         Self::raise_with(Wiring::default())
     }
 
-    /// Raises the lab with balancers that are connected in this way.
+    /// Starts the lab with these interfaces of the balancers.
     ///
     /// # Errors
     /// As [`Lab::raise`].
@@ -150,43 +150,43 @@ impl Lab {
         lab.start_webs()
     }
 
-    /// The host `lb-a`.
+    /// Returns the host `lb-a`.
     #[must_use]
     pub fn lb_a(&self) -> &Host {
         &self.balancers[0]
     }
 
-    /// The host `lb-b`.
+    /// Returns the host `lb-b`.
     #[must_use]
     pub fn lb_b(&self) -> &Host {
         &self.balancers[1]
     }
 
-    /// Starts an EC2 of our own where the balancers look for one; the first balancer owns the
+    /// Starts the lab's own EC2 API at the address that the balancers use; the first balancer has the
     /// Elastic IP.
     ///
     /// # Errors
-    /// When there is one already.
+    /// An API is running already.
     pub fn fake_ec2(&self) -> Result<Arc<FakeEc2>> {
         let ec2 = FakeEc2::start(Some(self.internet_gateway.host()), EC2_API, BALANCERS)?;
         ec2.move_to(Some(0));
         Ok(Arc::new(ec2))
     }
 
-    /// Starts moto where the balancers look for an EC2; the first balancer owns the Elastic IP.
+    /// Starts moto at the address of the EC2 API; the first balancer has the Elastic IP.
     ///
     /// # Errors
-    /// When moto is not installed or does not come up.
+    /// moto is not installed or does not start.
     pub fn moto(&self) -> Result<Arc<Moto>> {
         let moto = Moto::start(self.internet_gateway.host(), EC2_API, BALANCERS)?;
         moto.move_to(Some(0))?;
         Ok(Arc::new(moto))
     }
 
-    /// Gives the client further addresses, 198.51.100.20 and those after it, and returns them.
+    /// Adds addresses to the client, from 198.51.100.20 on, and returns them.
     ///
     /// # Errors
-    /// When they are more than its network has room for, or it has them already.
+    /// They do not fit into its network, or it has them already.
     pub fn add_client_addresses(&self, count: u8) -> Result<Vec<Ipv4Addr>> {
         ensure!(
             count <= MOST_FURTHER_CLIENTS,
@@ -203,21 +203,21 @@ impl Lab {
         Ok(addresses)
     }
 
-    /// Has the web servers reach clients through this balancer, as `forward = "dnat"` needs it:
-    /// their default route leads to the router, and the router's to the balancer.
+    /// Routes the web servers' answers through this balancer, as `forward = "dnat"` requires: their
+    /// default route leads to the router, and the router's to the balancer.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel refuses the route.
     pub fn route_answers_through(&self, balancer: usize) -> Result<()> {
         let (_, address) = BALANCERS[balancer];
         let route = ["route", "replace", "default", "via", &address.to_string()];
         self.router.run("ip", &route).map(drop)
     }
 
-    /// The web server of this name.
+    /// Returns the web server of this name.
     ///
     /// # Errors
-    /// When there is none.
+    /// There is none.
     pub fn web(&mut self, name: &str) -> Result<&mut Web> {
         self.webs
             .iter_mut()
@@ -225,7 +225,7 @@ impl Lab {
             .with_context(|| format!("the lab has no web server {name}"))
     }
 
-    /// All hosts.
+    /// Returns all hosts.
     #[must_use]
     pub fn hosts(&self) -> Vec<&Host> {
         let mut hosts = vec![&self.client, self.internet_gateway.host()];
@@ -325,14 +325,14 @@ impl Lab {
                 "ip address add {back}/24 dev eth1\n\
                  ip route add 10.0.0.0/24 via 172.30.0.1"
             ))?;
-            // NAT's source address is that of the service.
+            // The source address of NAT is that of the service.
             self.router
                 .script(&format!("ip route add {address} via {back}"))?;
         }
         Ok(())
     }
 
-    /// Tells the client the site's name and whose certificates to trust.
+    /// Configures the site's name and the trusted authority on the client.
     fn acquaint_client(&self) -> Result<()> {
         self.client
             .write(CA_FILE, self.authority.certificate_pem())?;

@@ -1,5 +1,5 @@
-//! One long transfer over one connection that goes on as far as it may, at a steady rate, and is
-//! idle in between: what must survive that others try to end its connection.
+//! One long transfer over one connection, at a steady rate up to the allowed byte count and idle in
+//! between. It must survive attempts of third parties to end its connection.
 
 use std::{
     fmt::Write as _,
@@ -24,13 +24,13 @@ use crate::{
 /// Bytes of one request of a download.
 const RANGE: u64 = 256 << 10;
 
-/// Bytes that an upload writes at once.
+/// Bytes of one write of an upload.
 const PIECE: u64 = 16 << 10;
 
-/// A connection that is silent for longer while it should carry something is broken.
+/// Time-out of a connection that is not idle, after which it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The pause between two looks at how far a transfer may go on.
+/// Interval at which the allowed byte count is polled.
 const GLANCE: Duration = Duration::from_millis(2);
 
 /// What is transferred.
@@ -38,17 +38,17 @@ const GLANCE: Duration = Duration::from_millis(2);
 pub struct Plan {
     /// The server's address, as the client sees it.
     pub to: SocketAddrV4,
-    /// Which way.
+    /// The direction.
     pub way: Way,
-    /// The path on the server: a file, or where the upload is put.
+    /// The path on the server: of the file, or for the upload.
     pub path: String,
     /// What is uploaded, or what must be downloaded.
     pub content: Arc<[u8]>,
-    /// Bytes a second at most.
+    /// Maximum number of bytes per second.
     pub rate: u64,
 }
 
-/// Which way a transfer goes.
+/// The direction of a transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
     /// To the client: one request after the other for the next part of the file. Unlike a client
@@ -58,7 +58,7 @@ pub enum Way {
     Up,
 }
 
-/// A transfer that is under way.
+/// A transfer in progress.
 #[derive(Debug)]
 pub struct Transfer {
     progress: Arc<Progress>,
@@ -69,9 +69,9 @@ pub struct Transfer {
 struct Progress {
     /// The client's port; 0 before it is connected.
     port: AtomicU16,
-    /// Bytes that may be transferred so far.
+    /// Number of bytes that may be transferred so far.
     allowed: AtomicU64,
-    /// Bytes that have been.
+    /// Number of bytes that have been transferred.
     done: AtomicU64,
 }
 
@@ -97,10 +97,10 @@ impl Transfer {
         Self { progress, thread }
     }
 
-    /// The client's port.
+    /// Returns the client's port.
     ///
     /// # Errors
-    /// When it is not connected within 20 s.
+    /// It is not connected within 20 s.
     pub fn port(&self) -> Result<u16> {
         wait::until("a connection for the transfer", PATIENCE, || {
             let port = self.progress.port.load(Ordering::Relaxed);
@@ -108,22 +108,21 @@ impl Transfer {
         })
     }
 
-    /// Lets it go on until so many bytes in all have been transferred: all of them, or a multiple
-    /// of 256 KiB.
+    /// Sets the total number of bytes that may be transferred: all, or a multiple of 256 KiB.
     pub fn allow(&self, bytes: u64) {
         self.progress.allowed.store(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that have been transferred so far.
+    /// Returns the number of bytes that have been transferred so far.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.progress.done.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has gone as far as it may, or has broken: [`Self::finish`] says which.
+    /// Waits until the allowed bytes are transferred or it has failed: [`Self::finish`] returns which.
     ///
     /// # Errors
-    /// When it does neither within `limit`.
+    /// It does neither within `limit`.
     pub fn wait_until_idle(&self, limit: Duration) -> Result<()> {
         wait::until_true("the transfer going as far as it may", limit, || {
             let allowed = self.progress.allowed.load(Ordering::Relaxed);
@@ -134,14 +133,14 @@ impl Transfer {
     /// Waits for the end and returns the SHA-256 of what was transferred, as the client saw it.
     ///
     /// # Errors
-    /// When the connection broke, was silent for 20 s, or the server answered with an error.
+    /// The connection broke, was silent for 20 s, or the server answered with an error.
     pub fn finish(self) -> Result<String> {
         joined(self.thread)
     }
 }
 
 impl Progress {
-    /// Waits until another `bytes` may be transferred, and it is time for them.
+    /// Waits until another `bytes` are allowed and due.
     fn wait_for_leave(&self, bytes: u64, pace: &mut Pace) {
         let wanted = self.done.load(Ordering::Relaxed) + bytes;
         while self.allowed.load(Ordering::Relaxed) < wanted {
@@ -151,7 +150,7 @@ impl Progress {
     }
 }
 
-/// A steady rate, which makes up for no pause.
+/// A steady rate, without bursts after a pause.
 struct Pace {
     rate: u64,
     due: Instant,
@@ -236,7 +235,7 @@ fn read_head(reader: &mut BufReader<TcpStream>, status: u16) -> Result<()> {
     Ok(())
 }
 
-/// The SHA-256 of some bytes, as `sha256sum` prints it.
+/// Returns the SHA-256 of bytes, as `sha256sum` prints it.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))

@@ -1,5 +1,5 @@
-//! Connections that live long and carry a little all the time, every byte of it checked: what must
-//! not break when a host is lost.
+//! Long-lived connections that carry a little data continuously. Every byte is verified, in order to
+//! show that the loss of a host does not break them.
 
 use std::{
     io::{Read as _, Write as _},
@@ -18,19 +18,19 @@ use nix::sys::socket;
 
 use crate::host::{Host, joined};
 
-/// Bytes of one drop.
+/// Bytes of one message, a "drop".
 const DROP: usize = 16;
 
-/// From one drop to the next.
+/// Interval between drops.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection that is silent for longer is broken.
+/// Time-out of an answer, after which the connection is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the server makes of each byte that it sends back.
+/// The server combines each byte that it returns with this one by XOR.
 const TURN: u8 = 0x5a;
 
-/// A server that sends every byte back, turned. Dropping it ends it.
+/// A server that returns every byte, XORed with [`TURN`]. Dropping it ends it.
 #[derive(Debug)]
 pub struct Basin {
     listener: TcpListener,
@@ -40,7 +40,7 @@ impl Basin {
     /// Listens on a host.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// The port is in use.
     pub fn start(host: &Host, address: SocketAddr) -> Result<Self> {
         let listener = joined(host.inside(move || {
             TcpListener::bind(address).with_context(|| format!("could not listen at {address}"))
@@ -62,7 +62,7 @@ impl Drop for Basin {
     }
 }
 
-/// Until the client ends or fails; the client reports failures.
+/// Serves a connection until the client ends or fails. The client reports failures.
 fn turn_back(mut stream: TcpStream) {
     drop(stream.set_nodelay(true));
     let mut bytes = [0; 1024];
@@ -83,17 +83,17 @@ pub struct Trickle {
     connections: Vec<JoinHandle<Result<Flow>>>,
 }
 
-/// What came of one connection, every byte of which was right.
+/// Result of one connection, every byte of which was correct.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// Bytes that went there and came back.
+    /// Bytes that were sent and returned.
     pub bytes: u64,
-    /// The longest that an answer took.
+    /// Longest time of an answer.
     pub longest: Duration,
 }
 
 impl Trickle {
-    /// Opens connections from a host, and trickles.
+    /// Opens connections from a host and starts sending.
     #[must_use]
     pub fn start(from: &Host, to: SocketAddr, connections: u64) -> Self {
         let (stop, drops) = (Arc::default(), Arc::default());
@@ -113,7 +113,7 @@ impl Trickle {
         }
     }
 
-    /// How many drops have come back so far, on all connections.
+    /// Returns the number of drops that were returned so far, on all connections.
     #[must_use]
     pub fn drops(&self) -> u64 {
         self.drops.load(Ordering::Relaxed)
@@ -122,7 +122,7 @@ impl Trickle {
     /// Closes every connection gracefully, and returns the results.
     ///
     /// # Errors
-    /// When one broke, was silent for too long, or carried a wrong byte.
+    /// A connection broke, timed out, or carried a wrong byte.
     pub fn stop(mut self) -> Result<Vec<Flow>> {
         self.stop.store(true, Ordering::Relaxed);
         let connections = std::mem::take(&mut self.connections);
@@ -169,7 +169,7 @@ fn flow(to: SocketAddr, number: u64, stop: &AtomicBool, drops: &AtomicU64) -> Re
     Ok(flow)
 }
 
-/// Bytes that no other connection sends in that order (xorshift).
+/// A sequence of bytes that differs from those of the other connections (xorshift).
 struct Source(u64);
 
 impl Source {

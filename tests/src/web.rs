@@ -1,4 +1,4 @@
-//! The web servers: real nginx, each saying who it is.
+//! The web servers: real nginx, each of which sends its name in every response.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -10,19 +10,19 @@ use nix::sys::signal::Signal;
 
 use crate::{host::Host, process::Process, wait};
 
-/// Where nginx finds its files and clients put theirs, inside the host.
+/// Directory on the host that nginx serves files from and stores uploads in.
 pub const WWW: &str = "/run/nginx/www";
 
 /// The size of `/slow` and `/100k`, in bytes: all of them are `y`.
 pub const SLOW_BYTES: usize = 100 << 10;
 
-/// While this file is there, `/app` answers 500.
+/// While this file exists, `/app` answers 500.
 pub const BROKEN: &str = "/run/nginx/broken";
 
-/// Requests for `/limited` that a web server takes at once.
+/// Number of concurrent requests for `/limited` that a web server accepts.
 pub const LIMITED: usize = 2;
 
-/// How long nginx may take to listen.
+/// Time limit for nginx to listen.
 const STARTING: Duration = Duration::from_secs(10);
 
 /// A web server of the lab.
@@ -36,9 +36,9 @@ const STARTING: Duration = Duration::from_secs(10);
 /// | `/slow` | the 100 KiB at 20 KiB a second |
 /// | `/echo` | the `X-App`, `X-Gone` and `X-Real-IP` that arrived, a line each; has `X-Inner` |
 /// | `/check` | 200, always |
-/// | `/app` | as `/`; 500 while there is a file [`BROKEN`] |
+/// | `/app` | as `/`; 500 while the file [`BROKEN`] exists |
 /// | `/limited` | the 100 KiB in a second or so; 429 while [`LIMITED`] others are sent |
-/// | `PUT /upload/NAME` | keeps the body as a file of that name |
+/// | `PUT /upload/NAME` | stores the body as a file of that name |
 /// | any other | a file of [`WWW`] |
 ///
 /// Every answer has the server's name in `X-Backend`.
@@ -60,19 +60,19 @@ impl Web {
         }
     }
 
-    /// The host it runs on.
+    /// Returns the host that it runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// Its name: `web1` to `web4`.
+    /// Returns its name: `web1` to `web4`.
     #[must_use]
     pub fn name(&self) -> &str {
         self.host.name()
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((self.address, 80))
@@ -81,7 +81,7 @@ impl Web {
     /// Starts nginx and waits until it listens.
     ///
     /// # Errors
-    /// When nginx is missing or does not listen in time: with what it logged.
+    /// nginx is missing, or does not listen in time; the error contains its log.
     pub fn start(&mut self) -> Result<()> {
         self.begin()?;
         self.wait_until_up()
@@ -100,11 +100,10 @@ impl Web {
         Ok(())
     }
 
-    /// Starts nginx again without its access log: for loads of which each line would cost time and
-    /// memory.
+    /// Restarts nginx without its access log, which would cost time and memory under heavy load.
     ///
     /// # Errors
-    /// When it does not run, or as [`Web::start`].
+    /// It is not running; or as [`Web::start`].
     pub fn restart_without_access_log(&mut self) -> Result<()> {
         self.kill()?;
         self.access_log = false;
@@ -117,10 +116,11 @@ impl Web {
             .with_context(|| format!("nginx on {} said: {}", self.name(), self.log()))
     }
 
-    /// Kills every process of nginx at once, as a power cut would: nothing is said to anybody.
+    /// Kills all processes of nginx together, as a power cut would, without closing connections
+    /// gracefully.
     ///
     /// # Errors
-    /// When it does not run.
+    /// It is not running.
     pub fn kill(&mut self) -> Result<()> {
         let mut nginx = self
             .nginx
@@ -130,16 +130,16 @@ impl Web {
         nginx.signal(Signal::SIGKILL)?;
         self.host.run("pkill", &["-KILL", "-x", "nginx"])?;
         nginx.wait(STARTING)?;
-        // A killed worker holds the port until the kernel has taken it down.
+        // A killed worker holds the port until the kernel has removed it.
         wait::until_true("the port being closed", STARTING, || {
             Ok(self.host.run("ss", &["-Htln"])?.trim().is_empty())
         })
     }
 
-    /// Stops nginx in order: its port is closed, and the host answers for it with RST.
+    /// Stops nginx gracefully: its port is closed, and the host answers connections to it with RST.
     ///
     /// # Errors
-    /// When it does not run, or does not end.
+    /// It is not running, or does not end.
     pub fn stop(&mut self) -> Result<()> {
         let mut nginx = self
             .nginx
@@ -149,7 +149,7 @@ impl Web {
         nginx.wait(STARTING).map(drop)
     }
 
-    /// Cuts its link: packets to this server are lost silently.
+    /// Disconnects it from the network: packets to it are lost silently.
     ///
     /// # Errors
     /// The kernel's.
@@ -157,7 +157,7 @@ impl Web {
         self.host.script("ip link set eth0 down").map(drop)
     }
 
-    /// Puts the cable back.
+    /// Reconnects it to the network.
     ///
     /// # Errors
     /// The kernel's.
@@ -167,13 +167,13 @@ impl Web {
             .map(drop)
     }
 
-    /// What nginx complained of.
+    /// Returns nginx's error log.
     #[must_use]
     pub fn log(&self) -> String {
         self.host.read("/run/nginx/error.log").unwrap_or_default()
     }
 
-    /// The requests that nginx answered, a line each: `client "request line" status
+    /// Returns the requests that nginx answered, a line each: `client "request line" status
     /// agent="User-Agent" xff="X-Forwarded-For" xfp="X-Forwarded-Proto" xfh="X-Forwarded-Host"`.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl Web {
         Ok(log.lines().map(str::to_owned).collect())
     }
 
-    /// The lines of the access log that are of one user agent: health checks have their own.
+    /// Returns the lines of the access log with one user agent; health checks have another.
     ///
     /// # Errors
     /// When there is no log.

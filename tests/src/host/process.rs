@@ -22,7 +22,7 @@ pub struct Process {
     name: String,
     /// `nsenter`, which waits for the process and ends as it ends.
     entry: Child,
-    /// The process itself, as the outside sees it. `None`: it had ended before we could look.
+    /// PID of the process in the outer namespace. `None`: it had ended before it was looked up.
     pid: Option<Pid>,
     log: PathBuf,
     /// Keeps the host alive while the process exists.
@@ -55,7 +55,7 @@ impl Process {
     /// Sends it a signal.
     ///
     /// # Errors
-    /// When it has ended.
+    /// It has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.signal_process(signal)?;
         if signal != Signal::SIGSTOP {
@@ -64,8 +64,8 @@ impl Process {
         Ok(())
     }
 
-    /// `nsenter` stops itself when its child is stopped, and would not see it end. When it goes on,
-    /// it has its child go on too.
+    /// Continues `nsenter`, which stops itself when its child is stopped and then would not notice its
+    /// end. When continued, it continues its child too.
     fn wake_entry(&self) {
         if let Ok(entry) = i32::try_from(self.entry.id()) {
             // Gone already is what we want.
@@ -91,11 +91,10 @@ impl Process {
         self.pid
     }
 
-    /// The CPU time that it has used, user and system, all its threads together. What the kernel
-    /// does for it in interrupts is not in it.
+    /// Returns the CPU time of all its threads, user and system, without interrupts.
     ///
     /// # Errors
-    /// When it has ended.
+    /// It has ended.
     pub fn cpu_time(&self) -> Result<Duration> {
         let pid =
             (self.pid).with_context(|| format!("{} ended as soon as it started", self.name))?;
@@ -108,7 +107,7 @@ impl Process {
     /// Kills it and waits until it has ended.
     ///
     /// # Errors
-    /// When it has ended.
+    /// It has ended already.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
         self.entry.wait()?;
@@ -118,7 +117,7 @@ impl Process {
     /// Waits until it has ended.
     ///
     /// # Errors
-    /// When it has not within `limit`.
+    /// It has not ended within `limit`.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {}", self.name);
         wait::until(&what, limit, || Ok(self.entry.try_wait()?))
@@ -132,14 +131,14 @@ impl Process {
         Ok(self.entry.try_wait()?.is_none())
     }
 
-    /// What it and its earlier namesakes on the host have printed.
+    /// Returns the output of this and earlier processes of its name on the host.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
-/// The process behind `nsenter`; `None` when it has already ended.
+/// Returns the process that `nsenter` started; `None` if it has already ended.
 fn entered(entry: &mut Child) -> Result<Option<Pid>> {
     wait::until("nsenter's child", Duration::from_secs(5), || {
         if entry.try_wait()?.is_some() {
