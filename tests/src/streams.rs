@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Time-out of a stream.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A backend: `/events` sends numbered events for ever, `/echo` upgrades and sends every line back.
+/// A backend: `/events` sends numbered events without end, `/echo` upgrades and returns every line.
 /// Dropping it ends it.
 #[derive(Debug)]
 pub struct Backend {
@@ -35,7 +35,7 @@ impl Backend {
     /// Listens on a host.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// The port is in use.
     pub fn start(host: &Host, address: SocketAddr) -> Result<Self> {
         let listener = joined(host.inside(move || {
             TcpListener::bind(address).with_context(|| format!("could not listen at {address}"))
@@ -43,7 +43,7 @@ impl Backend {
         let accepting = listener.try_clone()?;
         thread::spawn(move || {
             while let Ok((stream, _)) = accepting.accept() {
-                // A client that goes away ends its thread.
+                // The thread ends when its client closes the connection.
                 thread::spawn(move || drop(serve(stream)));
             }
         });
@@ -103,10 +103,10 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Opens one of each kind from a host, and waits until both carry something.
+    /// Opens one of each kind from a host, and waits for a message on both.
     ///
     /// # Errors
-    /// When they do not within 10 s.
+    /// One has no message within 10 s.
     pub fn open(from: &Host, to: SocketAddr) -> Result<Self> {
         let (stop, messages) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let threads = [Kind::Events, Kind::Echo].map(|kind| {
@@ -122,16 +122,16 @@ impl Streams {
         })
     }
 
-    /// Messages that have come so far.
+    /// Returns the number of messages received so far.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }
 
-    /// Ends them, and returns how many messages came on each.
+    /// Ends them, and returns the number of messages on each.
     ///
     /// # Errors
-    /// When one broke, was silent for 10 s, or carried something else.
+    /// One broke, was silent for 10 s, or carried wrong data.
     pub fn stop(self) -> Result<Vec<u64>> {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().map(joined).collect()
@@ -175,7 +175,7 @@ fn follow(kind: Kind, to: SocketAddr, stop: &AtomicBool, messages: &AtomicU64) -
     Ok(count)
 }
 
-/// Reads one chunk, which is the event of this number.
+/// Reads one chunk, which must be the event of this number.
 fn event(reader: &mut BufReader<TcpStream>, number: u64) -> Result<()> {
     let mut size = String::new();
     ensure!(reader.read_line(&mut size)? > 0, "it ended");

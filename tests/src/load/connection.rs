@@ -20,7 +20,7 @@ const MOST_HEADERS: usize = 64;
 /// A TLS configuration that trusts only the lab's authority, with HTTP/1.1.
 ///
 /// # Errors
-/// When the authority's certificate does not parse.
+/// The authority's certificate does not parse.
 pub fn trust(authority: &Authority) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(
@@ -69,13 +69,13 @@ impl Connection {
         })
     }
 
-    /// When it was established.
+    /// Returns when it was established.
     pub(super) fn established(&self) -> Instant {
         self.established
     }
 
     /// Whether another request may be sent on it: the server has neither announced its end nor
-    /// closed it. Every client looks before it uses a connection again.
+    /// closed it. All clients check this before they reuse a connection.
     pub(super) fn is_open(&self) -> bool {
         !self.ending && self.stream.get_ref().is_silent()
     }
@@ -88,7 +88,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request, reads all of its answer, and returns who answered.
+    /// Sends a request, reads the complete answer, and returns the server's name.
     pub(super) fn ask(&mut self, plan: &Plan) -> Result<String> {
         let connection = match plan.reuse {
             Reuse::Never => "close",
@@ -159,8 +159,8 @@ struct Head {
 }
 
 impl Stream {
-    /// Whether nothing has come that was not asked for: data between two answers is the
-    /// connection's end.
+    /// Whether no unexpected data has arrived: data between two answers, or the end of the stream,
+    /// ends the connection.
     fn is_silent(&self) -> bool {
         let socket = match self {
             Self::Plain(socket) => socket,

@@ -64,7 +64,7 @@ pub struct Plan {
 /// Expected body of a response: anything else is a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Body {
-    /// The name that stands in the `X-Backend` header, and a line end.
+    /// The name from the `X-Backend` header, and a line end.
     BackendName,
     /// This many bytes of one kind.
     Filled(u8, usize),
@@ -81,7 +81,8 @@ pub enum Reuse {
 }
 
 impl Plan {
-    /// `http://` the Elastic IP, a new connection for each request, eight at a time, until stopped.
+    /// Returns a plan for `http://` the Elastic IP: a new connection for each request, eight concurrent
+    /// ones, until stopped.
     #[must_use]
     pub fn http() -> Self {
         Self {
@@ -98,10 +99,10 @@ impl Plan {
         }
     }
 
-    /// `https://` the site, otherwise as [`Plan::http`].
+    /// Returns a plan for `https://` the site, otherwise as [`Plan::http`].
     ///
     /// # Errors
-    /// When the lab's authority cannot be trusted.
+    /// The lab's authority cannot be trusted.
     pub fn https(lab: &Lab) -> Result<Self> {
         Ok(Self {
             address: SocketAddr::from((ELASTIC_IP, 443)),
@@ -110,8 +111,8 @@ impl Plan {
         })
     }
 
-    /// `https://` the service of [`Settings::with_app`](crate::agent::Settings::with_app), `/app`, over
-    /// four connections that stay.
+    /// Returns a plan for `https://`, `/app` of [`Settings::with_app`](crate::agent::Settings::with_app),
+    /// over four persistent connections.
     ///
     /// # Errors
     /// As [`Plan::https`].
@@ -129,7 +130,7 @@ impl Plan {
     /// Sends all `requests` from a host and waits for the end.
     ///
     /// # Errors
-    /// When the host cannot be entered. Failed requests are in the report.
+    /// The host cannot be entered. Failed requests are in the report.
     pub fn run(self, from: &Host) -> Result<Report> {
         debug_assert!(self.requests.is_some(), "it would not end");
         self.start(from).finish()
@@ -163,7 +164,7 @@ pub struct Load {
     _end: End,
 }
 
-/// Stops the load when its watcher goes, on whatever way.
+/// Stops the load when it is dropped.
 #[derive(Debug)]
 struct End(Arc<Shared>);
 
@@ -207,20 +208,20 @@ impl Load {
         }
     }
 
-    /// How many requests have come to an end, whichever.
+    /// Returns the number of requests that have ended, answered or failed.
     #[must_use]
     pub fn done(&self) -> usize {
         self.shared
             .with_report(|report| report.answers.len() + report.failures.len())
     }
 
-    /// How many requests have failed.
+    /// Returns the number of requests that have failed.
     #[must_use]
     pub fn failed(&self) -> usize {
         self.shared.with_report(|report| report.failures.len())
     }
 
-    /// What came since `seen`, which is moved on.
+    /// Returns the results since `seen`, which is advanced.
     #[must_use]
     pub fn news(&self, seen: &mut Seen) -> Report {
         self.shared.with_report(|report| {
@@ -236,16 +237,16 @@ impl Load {
         })
     }
 
-    /// Stops and returns the figures. A request on its way is waited for.
+    /// Stops and returns the results. Waits for requests in flight.
     ///
     /// # Errors
-    /// When the host could not be entered.
+    /// The host could not be entered.
     pub fn stop(self) -> Result<Report> {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.finish()
     }
 
-    /// Waits until all requests have been sent, and returns the figures.
+    /// Waits until all requests have been sent, and returns the results.
     ///
     /// # Errors
     /// As [`Load::stop`].
@@ -260,7 +261,7 @@ impl Shared {
         look(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes one of the requests that are left to send.
+    /// Reserves one of the remaining requests. Returns whether there was one.
     fn another(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
             && self
@@ -272,7 +273,7 @@ impl Shared {
     }
 }
 
-/// One connection after the other, one request after the other.
+/// Sends requests sequentially, on one connection at a time.
 fn worker(plan: &Plan, shared: &Shared) {
     let mut connection = None;
     while shared.another() {
@@ -283,7 +284,7 @@ fn worker(plan: &Plan, shared: &Shared) {
     }
 }
 
-/// One request and its result.
+/// Sends one request and records its result.
 fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
     let (began, mut connected) = (Instant::now(), None);
     match request(plan, connection, shared, &mut connected) {
@@ -308,7 +309,7 @@ fn attempt(plan: &Plan, connection: &mut Option<Connection>, shared: &Shared) {
     }
 }
 
-/// Sends a request on the connection, or on another one where it has ended. Notes when that was
+/// Sends a request on the connection, or on a new one if it has ended. Records when that was
 /// established.
 fn request(
     plan: &Plan,

@@ -30,7 +30,7 @@ impl Probe {
     pub fn start(plan: Plan, from: &Host) -> Self {
         let plan = Plan {
             patience: Self::PATIENCE,
-            // The next host need not know of the last one's sessions.
+            // Another host may not know the TLS sessions of the lost one.
             tls: plan.tls.map(|config| {
                 let mut config = (*config).clone();
                 config.resumption = Resumption::disabled();
@@ -74,21 +74,21 @@ impl Probe {
     /// Waits for the first response to a connection that was opened at `since` or later.
     ///
     /// # Errors
-    /// When there is none within `limit`.
+    /// There is none within `limit`.
     pub fn first_answer(&self, since: Instant, limit: Duration) -> Result<Answer> {
         wait::until("an answer to the probe", limit, || {
             Ok(self.answer_since(since))
         })
     }
 
-    /// The first response after a loss: connections that were answered before the first failure
+    /// Returns the first response after a loss: connections that were answered before the first failure
     /// were served by the lost host.
     #[must_use]
     pub fn recovery(&self, lost: Instant) -> Option<Answer> {
         self.answer_since(self.first_failure(lost)?)
     }
 
-    /// The first answer so far to a connection that was begun at `since` or later.
+    /// Returns the first answer so far to a connection that was begun at `since` or later.
     fn answer_since(&self, since: Instant) -> Option<Answer> {
         self.0.shared.with_report(|report| {
             let later = report.answers.iter().rev();
@@ -99,7 +99,7 @@ impl Probe {
         })
     }
 
-    /// When the earliest connection was begun, at `since` or later, that has failed by now.
+    /// Returns when the earliest failed connection was begun, of those begun at `since` or later.
     fn first_failure(&self, since: Instant) -> Option<Instant> {
         self.0.shared.with_report(|report| {
             let later = report.failures.iter().rev();
@@ -110,7 +110,7 @@ impl Probe {
         })
     }
 
-    /// What is being sent.
+    /// Returns the load.
     #[must_use]
     pub fn load(&self) -> &Load {
         &self.0
@@ -119,7 +119,7 @@ impl Probe {
     /// Stops, and returns the results of all connections.
     ///
     /// # Errors
-    /// When the host could not be entered.
+    /// The host could not be entered.
     pub fn stop(self) -> Result<Report> {
         self.0.stop()
     }
@@ -128,17 +128,17 @@ impl Probe {
 /// An outage, with the results of connections during it.
 #[derive(Clone, Debug)]
 pub struct Outage {
-    /// From just before something was lost to the first answer on a connection that was begun after
-    /// the first one that failed.
+    /// Time from just before the loss to the first answer on a connection that was begun after the
+    /// first one that failed.
     pub lasted: Duration,
-    /// What was asked from then on.
+    /// Results of the requests since the loss.
     pub report: Report,
 }
 
 /// Probes HTTPS through the Elastic IP, causes a loss, and waits until service resumes.
 ///
 /// # Errors
-/// When there is no service before, or within `limit` afterwards; and when `lose` fails.
+/// There is no service before the loss, or none within `limit` afterwards; or `lose` fails.
 pub fn outage(lab: &Lab, limit: Duration, lose: impl FnOnce() -> Result<()>) -> Result<Outage> {
     let probe = Probe::start(Plan::https(lab)?, &lab.client);
     probe

@@ -27,7 +27,7 @@ pub struct Answer {
     pub began: Instant,
     /// When the last byte had arrived.
     pub ended: Instant,
-    /// Who answered.
+    /// Name of the server that answered.
     pub backend: String,
 }
 
@@ -36,16 +36,16 @@ pub struct Answer {
 pub struct Failure {
     /// When it was begun.
     pub began: Instant,
-    /// When its connection was established, by what the client's kernel says; `None`: never.
+    /// When its connection was established, according to the client's kernel; `None`: never.
     pub connected: Option<Instant>,
-    /// When it was given up.
+    /// When it failed or timed out.
     pub ended: Instant,
     /// The reason.
     pub why: String,
 }
 
 impl Report {
-    /// How many requests each backend answered.
+    /// Returns the number of requests that each backend answered.
     #[must_use]
     pub fn shares(&self) -> BTreeMap<&str, usize> {
         let mut shares = BTreeMap::new();
@@ -55,21 +55,21 @@ impl Report {
         shares
     }
 
-    /// The part that came from one backend, 0 to 1.
+    /// Returns the share of answers from one backend, 0 to 1.
     #[must_use]
     pub fn share(&self, backend: &str) -> f64 {
         let all = self.answers.len().max(1) as f64;
         *self.shares().get(backend).unwrap_or(&0) as f64 / all
     }
 
-    /// Longest time of a response.
+    /// Returns the longest time of a response.
     #[must_use]
     pub fn longest(&self) -> Duration {
         let took = |answer: &Answer| answer.ended.duration_since(answer.began);
         self.answers.iter().map(took).max().unwrap_or_default()
     }
 
-    /// The report of what was begun at `from` or later.
+    /// Returns the report of the requests that were begun at `from` or later.
     #[must_use]
     pub fn since(&self, from: Instant) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl Report {
     /// Checks that every request was answered.
     ///
     /// # Errors
-    /// When one was not; the error contains the number and the reasons.
+    /// One was not; the error contains the number and the reasons.
     pub fn all_answered(&self) -> Result<()> {
         if self.failures.is_empty() {
             return Ok(());
@@ -102,7 +102,7 @@ impl Report {
         )
     }
 
-    /// How many requests failed for each reason.
+    /// Returns the number of failed requests by reason.
     #[must_use]
     pub fn why_failed(&self) -> BTreeMap<&str, usize> {
         let mut kinds = BTreeMap::new();

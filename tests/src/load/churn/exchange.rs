@@ -15,10 +15,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Closing;
 
-/// An answer that is longer is refused: the pages of this load are a few bytes.
+/// Size limit of an answer; the pages of this load have a few bytes.
 const LONGEST_ANSWER: usize = 64 << 10;
 
-/// A connection that has been begun and has not ended.
+/// A connection that has begun and not ended.
 pub(super) struct Exchange {
     socket: Socket,
     began: Instant,
@@ -30,13 +30,13 @@ pub(super) struct Exchange {
 enum State {
     Connecting,
     Waiting,
-    /// The whole answer has arrived, this long after the SYN; the server has yet to close.
+    /// The answer was complete after this time from the SYN; the server has not closed yet.
     Answered(Duration),
 }
 
 impl Exchange {
-    /// Begins a connection. Its events carry `data`; they are edge-triggered, so each of them is to
-    /// be followed by [`Exchange::advance`].
+    /// Begins a connection. Its events carry `data`; they are edge-triggered, so
+    /// [`Exchange::advance`] must be called after each.
     pub(super) fn open(
         epoll: &Epoll,
         data: u64,
@@ -46,8 +46,8 @@ impl Exchange {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
             .context("could not make a socket")?;
         socket.set_nonblocking(true)?;
-        // The port is then chosen when the server's address is known: otherwise no two connections
-        // of one source address could have the same port.
+        // Chooses the port when the server's address is known: otherwise no two connections of one
+        // source address could have the same port.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
         (socket.bind(&SocketAddrV4::new(source, 0).into()))
             .with_context(|| format!("could not bind to the source address {source}"))?;
@@ -69,8 +69,8 @@ impl Exchange {
         })
     }
 
-    /// Goes as far as the socket allows. Returns, when the connection may be closed, how long it
-    /// took from the SYN to the last byte of the answer.
+    /// Proceeds as far as the socket allows. Returns the time from the SYN to the last byte of the
+    /// answer when the connection may be closed.
     pub(super) fn advance(&mut self, request: &[u8], closing: Closing) -> Result<Option<Duration>> {
         if let State::Connecting = self.state {
             if let Some(error) = self.socket.take_error()? {
@@ -88,7 +88,7 @@ impl Exchange {
         now.duration_since(self.began) > patience
     }
 
-    /// Why it failed when it took too long.
+    /// Returns the error of a connection that timed out.
     pub(super) fn gave_up(&self, patience: Duration) -> Error {
         let missing = match self.state {
             State::Connecting => "not connected",
@@ -98,7 +98,7 @@ impl Exchange {
         anyhow!("{missing} after {patience:?}")
     }
 
-    /// Sends the request; `false` where the connection is not established yet.
+    /// Sends the request. Returns false if the connection is not established yet.
     fn send(&self, request: &[u8]) -> Result<bool> {
         match (&self.socket).write(request) {
             Ok(sent) => {
@@ -146,7 +146,7 @@ impl Exchange {
     }
 }
 
-/// Whether these bytes are a whole answer with status 200.
+/// Whether these bytes are a complete answer with status 200.
 fn is_whole(received: &[u8]) -> Result<bool> {
     ensure!(
         received.len() <= LONGEST_ANSWER,

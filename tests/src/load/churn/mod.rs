@@ -53,15 +53,15 @@ pub struct Churn {
 /// Which side of a connection closes first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Closing {
-    /// The server, which is asked for it with `Connection: close`. The client closes when it has
-    /// read the end of the stream.
+    /// The server, because of `Connection: close` in the request. The client closes when it has read
+    /// the end of the stream.
     Server,
     /// The client, as soon as it has the answer to a request with `Connection: keep-alive`.
     Client,
 }
 
 impl Churn {
-    /// Sixteen connections at a time from the client's own address to `http://` the Elastic IP,
+    /// Returns a load of 16 concurrent connections from the client's own address to `http://` the Elastic IP,
     /// as fast as they are answered.
     #[must_use]
     pub fn new(closing: Closing, lasts: Duration) -> Self {
@@ -79,11 +79,11 @@ impl Churn {
         }
     }
 
-    /// Makes the connections from a host, and returns when the last one has ended: at most
-    /// `lasts` and `patience` later.
+    /// Opens the connections from a host, and returns when the last one has ended: after at most
+    /// `lasts` plus `patience`.
     ///
     /// # Errors
-    /// When the host cannot be entered or epoll fails. Failed connections are in the report.
+    /// The host cannot be entered, or epoll fails. Failed connections are in the report.
     pub fn run(self, from: &Host) -> Result<ChurnReport> {
         ensure!(
             !self.sources.is_empty() && self.connections > 0 && self.rate != Some(0),
@@ -104,16 +104,16 @@ impl Churn {
     }
 }
 
-/// The connections that are open, and what became of the others.
+/// The open connections, and the results of the others.
 struct Generator<'a> {
     plan: &'a Churn,
     request: Vec<u8>,
     epoll: Epoll,
-    /// One for each connection at the same time; an event carries the index.
+    /// One for each concurrent connection; an event carries the index.
     slots: Vec<Option<Exchange>>,
     report: ChurnReport,
     began: Instant,
-    /// Connections begun so far.
+    /// Number of connections begun so far.
     begun: u64,
 }
 
@@ -187,8 +187,8 @@ impl<'a> Generator<'a> {
             .is_none_or(|rate| (self.begun as f64) < due(rate))
     }
 
-    /// Waits for events: at most until connections are to be checked for their deadline, or, under
-    /// a rate, until about one more is due.
+    /// Waits for events: at most until the next check of deadlines or, with a rate, until about one
+    /// more connection is due.
     fn wait(&self, events: &mut [EpollEvent]) -> Result<usize> {
         let limit = match self.plan.rate {
             None => LOOK,
@@ -209,7 +209,7 @@ impl<'a> Generator<'a> {
             Ok(Some(took)) => self.report.answered(self.began.elapsed(), took),
             Err(error) => self.report.failed(&error),
         }
-        // This closes the socket, which takes it out of the epoll.
+        // This closes the socket, which removes it from the epoll.
         self.slots[index] = None;
     }
 

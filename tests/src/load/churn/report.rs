@@ -4,33 +4,33 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Error, Result, bail};
 
-/// What came of a load of short connections: each is counted as answered or as failed.
+/// Result of a load of short connections: each is counted as answered or as failed.
 #[derive(Clone, Debug, Default)]
 pub struct ChurnReport {
     /// Answered connections by the second in which they ended, from the start of the load.
     pub per_second: Vec<u64>,
-    /// How long each answered connection took from the SYN to the last byte of the answer, in
-    /// microseconds, in the order of their ends.
+    /// Time of each answered connection from the SYN to the last byte of the answer, in microseconds,
+    /// in the order of their ends.
     pub microseconds: Vec<u32>,
     /// Failed connections by reason.
     pub failures: BTreeMap<String, u64>,
 }
 
 impl ChurnReport {
-    /// How many connections were answered.
+    /// Returns the number of answered connections.
     #[must_use]
     pub fn answers(&self) -> u64 {
         self.per_second.iter().sum()
     }
 
-    /// How many connections failed.
+    /// Returns the number of failed connections.
     #[must_use]
     pub fn failed_connections(&self) -> u64 {
         self.failures.values().sum()
     }
 
-    /// The time below which this part (0 to 1) of the answered connections stayed; `None` where
-    /// none was answered.
+    /// Returns the quantile `part` (0 to 1) of the times of answered connections; `None` if none was
+    /// answered.
     #[must_use]
     pub fn percentile(&self, part: f64) -> Option<Duration> {
         let mut sorted = self.microseconds.clone();
@@ -43,7 +43,7 @@ impl ChurnReport {
     /// Checks that every connection was answered.
     ///
     /// # Errors
-    /// When one was not; the error contains the number and the reasons.
+    /// One was not; the error contains the number and the reasons.
     pub fn all_answered(&self) -> Result<()> {
         let failed = self.failed_connections();
         if failed == 0 {
