@@ -39,7 +39,7 @@ fn the_log_is_rotated_and_errors_are_shown() -> Result<()> {
     );
     wait_for_line(&lab, MOVED, "/between")?;
 
-    // TRACE may have no body.
+    // A TRACE request must not have a body.
     ask(&lab, "/", &["--http1.1", "-X", "TRACE", "-d", "x"])?;
     let errors: Value = serde_json::from_str(&agent.operate(&["errors", "--json"])?)?;
     let last = errors.as_array().and_then(|errors| errors.last());

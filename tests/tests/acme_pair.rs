@@ -1,5 +1,5 @@
-//! A pair obtains one certificate, by whichever host is active, from a real pebble that refuses nine
-//! nonces out of ten.
+//! A pair obtains one certificate, through the active host, from a real pebble that rejects 90 % of
+//! the nonces.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,16 +15,16 @@ use lab::{
     wait,
 };
 
-/// Where pebble is, on the host that stands for the Internet.
+/// Address of pebble, on the host that represents the Internet.
 const DIRECTORY: &str = "172.31.0.1";
 const PORT: u16 = 14_000;
-/// Where the certificate is kept on either host.
+/// File of the certificate on both hosts.
 const FILE: &str = "/run/lb/acme/172.31.0.1_14000_dir/certificates/site.pem";
 const ACCOUNT: &str = "/run/lb/acme/172.31.0.1_14000_dir/account.json";
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Two pairs at once would be late for each other.
+/// Serialises the tests: two concurrent pairs would delay each other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -39,7 +39,7 @@ fn a_certificate_is_ordered_once_and_served_by_both_hosts() -> Result<()> {
         ensure!(site.orders() == 1, "{} orders", site.orders());
         ensure!(site.served()? == fingerprint(&site, &first)?);
 
-        // The other host serves the same, and orders nothing when it becomes active.
+        // The other host serves the same certificate, and orders none when it becomes active.
         site.move_role(1)?;
         ensure!(site.served()? == fingerprint(&site, &first)?);
         let refused = site.renew(0).expect_err("it stands by");
@@ -49,7 +49,7 @@ fn a_certificate_is_ordered_once_and_served_by_both_hosts() -> Result<()> {
             "{refused}"
         );
 
-        // It renews by itself, with the account that the first one made.
+        // It renews by itself, with the account that the first host created.
         let said = site.renew(1).with_context(|| site.logs())?;
         ensure!(said.contains("has a new certificate"), "{said}");
         let second = site.shared_certificate(Some(&first))?;
@@ -67,7 +67,7 @@ fn a_certificate_is_ordered_once_and_served_by_both_hosts() -> Result<()> {
 #[test]
 fn the_role_moves_in_the_middle_of_an_order() -> Result<()> {
     let _alone = alone();
-    // Each validation takes up to eleven seconds, and they are many: some last.
+    // Each validation takes up to 11 s, and there are several: some are in progress at the loss.
     let names: Vec<_> = (0..8).map(|one| format!("www{one}.example.org")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     for challenge in ["tls-alpn-01", "http-01"] {
@@ -75,14 +75,14 @@ fn the_role_moves_in_the_middle_of_an_order() -> Result<()> {
         wait::until_true("validations under way", LIMIT, || {
             Ok(site.directory.log().contains("Sleeping for"))
         })?;
-        // From here on directory and clients reach the other host.
+        // From now on directory and clients reach the other host.
         site.move_role(1)?;
         ensure!(
             site.pair.host(0).read(FILE).is_err() && site.pair.host(1).read(FILE).is_err(),
             "the order had ended before the role moved"
         );
         let certificate = site.shared_certificate(None)?;
-        // The new active host waited for the one that had begun.
+        // The new active host waited for the order that the other had begun.
         thread::sleep(Duration::from_secs(2));
         ensure!(
             site.orders() == 1,
@@ -113,7 +113,7 @@ fn the_host_that_is_left_orders_where_the_one_that_had_begun_is_lost() -> Result
     })
     .with_context(|| site.logs())?;
     ensure!(site.orders() == 2, "{} orders", site.orders());
-    // The other one comes back and is given it.
+    // The other host returns and receives the certificate.
     let certificate = site.pair.host(1).read(FILE)?;
     site.pair.start_again(0)?;
     site.pair.wait_until_agreed(0)?;
@@ -132,7 +132,7 @@ struct Site {
 }
 
 impl Site {
-    /// `sleep`: each validation takes less than so many seconds.
+    /// `sleep`: maximum duration of a validation in seconds.
     fn raise(challenge: &str, names: &[&str], sleep: u32) -> Result<Self> {
         let lab = Lab::raise()?;
         let internet = lab.internet_gateway.host();
@@ -147,10 +147,10 @@ impl Site {
             balancer.write("/run/lb/acme-ca.pem", lab.authority.certificate_pem())?;
         }
         let settings = Settings::virtual_pair(&lab).map(|settings| Settings {
-            // The kernel would have port 80 of the address otherwise, which HTTP-01 takes.
+            // Otherwise the kernel would steer port 80 of the address, which HTTP-01 needs.
             listen: BALANCERS[settings.balancer].1,
             more: services(challenge, names),
-            // A busy machine is not to be taken for a host that is lost.
+            // A busy machine must not look like a lost host.
             ha: settings.ha.map(|ha| HaSettings {
                 advert_interval: Duration::from_secs(1),
                 ..ha
@@ -165,7 +165,7 @@ impl Site {
         })
     }
 
-    /// Waits until both hosts have the same certificate, another one than `old`.
+    /// Waits until both hosts have the same certificate, which is not `old`.
     fn shared_certificate(&self, old: Option<&str>) -> Result<String> {
         let limit = 2 * LIMIT;
         let shared = wait::until("one certificate on both hosts", limit, || {
@@ -175,7 +175,7 @@ impl Site {
         shared.with_context(|| self.logs())
     }
 
-    /// Has the other host become the active one.
+    /// Makes the other host active.
     fn move_role(&self, to: usize) -> Result<()> {
         if !self.pair.actives()[to] {
             self.pair.agent(1 - to)?.operate(&["failover"])?;
@@ -189,7 +189,7 @@ impl Site {
             .operate(&["certificate", "renew", "site"])
     }
 
-    /// The fingerprint of the certificate that the active host serves.
+    /// Returns the fingerprint of the certificate that the active host serves.
     fn served(&self) -> Result<String> {
         let script = format!(
             "openssl s_client -connect {VIRTUAL_IP}:8443 -servername www.example.org </dev/null \
@@ -198,12 +198,12 @@ impl Site {
         self.lab.internet_gateway.host().script(&script)
     }
 
-    /// The orders that pebble has taken.
+    /// Returns the number of orders at pebble.
     fn orders(&self) -> usize {
         self.directory.log().matches("Added order").count()
     }
 
-    /// The accounts that pebble has made.
+    /// Returns the number of accounts at pebble.
     fn accounts(&self) -> usize {
         self.directory.log().matches("accounts in memory").count()
     }

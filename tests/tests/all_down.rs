@@ -1,4 +1,4 @@
-//! Every check of a pool fails, and its servers work or do not.
+//! All health checks of a pool fail, while its servers work or do not.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use lab::{
     wait,
 };
 
-/// How long the checks, and the agent's answer to them, may take.
+/// Time limit for the checks and the agent's reaction to them.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A status that the web servers never answer a check with.
+/// A status that the web servers never send to a check.
 const NEVER: &str = "299-299";
 
 #[test]
@@ -81,7 +81,7 @@ fn the_kernel_goes_on_trying_all_without_the_agent() -> Result<()> {
     let agent = Agent::start(&lab, &healthy)?;
     agent.reconfigure(&failing)?;
     all_down(&agent, true)?;
-    // The metric is of the agent, which tells the kernel a moment later.
+    // The agent updates the kernel shortly after the metric.
     wait::until_true("new connections on all backends", SOON, || {
         Ok(hundred(&lab, Plan::http())?.shares().len() == 4)
     })?;
@@ -92,7 +92,7 @@ fn the_kernel_goes_on_trying_all_without_the_agent() -> Result<()> {
     Ok(())
 }
 
-/// Waits until the metric says whether no backend of the pool is up.
+/// Waits until the metric has this value: whether no backend of the pool is up.
 fn all_down(agent: &Agent, wanted: bool) -> Result<()> {
     let value = f64::from(u8::from(wanted));
     let what = format!("lb_pool_all_down of {value}");
@@ -103,7 +103,7 @@ fn all_down(agent: &Agent, wanted: bool) -> Result<()> {
     Ok(())
 }
 
-/// What the status says becomes of new connections.
+/// Returns how new connections are handled, according to the status.
 fn said(agent: &Agent) -> Result<String> {
     let status = agent.status()?;
     let said = status["pools"][0]["all_down"].as_str();

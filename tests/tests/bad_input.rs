@@ -15,10 +15,10 @@ use lab::{
 };
 use serde_json::Value;
 
-/// What `timeout` ends with when it had to kill: the agent ran.
+/// Exit statuses of `timeout` after it killed the agent, which therefore ran.
 const RAN: [i32; 2] = [124, 137];
 
-/// A sentence, the line of the file that it is about, a hint, and a count: more is not clear.
+/// Maximum number of lines: a sentence, the line of the file, a hint, and a count.
 const MOST_LINES: usize = 8;
 
 #[test]
@@ -64,7 +64,7 @@ fn an_interface_that_does_not_exist_is_refused() -> Result<()> {
 #[test]
 fn a_missing_certificate_file_is_refused() -> Result<()> {
     let lab = Lab::raise()?;
-    // Nobody has installed it.
+    // It is not installed.
     refused(&lab, &Settings::of(&lab).toml(), &[CERTIFICATE_FILE])
 }
 
@@ -157,7 +157,7 @@ fn unload_leaves_nothing_behind() -> Result<()> {
     nothing_applied(lab.lb_a())
 }
 
-/// Runs the agent with one thing in its configuration replaced.
+/// Runs the agent with one part of its configuration replaced.
 fn refused_as(right: &str, wrong: &str, words: &[&str]) -> Result<()> {
     let lab = Lab::raise()?;
     agent::install_certificate(&lab)?;

@@ -19,7 +19,7 @@ use serde_json::Value;
 fn every_received_packet_is_in_exactly_one_verdict_counter() -> Result<()> {
     let lab = Lab::raise()?;
     let settings = Settings {
-        // Long, so that the interface falls silent between two checks.
+        // Long, so that no packets are sent between two checks.
         interval: Duration::from_secs(2),
         ..Settings::of(&lab)
     };
@@ -33,7 +33,7 @@ fn every_received_packet_is_in_exactly_one_verdict_counter() -> Result<()> {
         };
         plan.run(&lab.client)?.all_answered()?;
     }
-    // Packets that are for no service, and invalid ones.
+    // Packets for no service, and invalid ones.
     lab.client
         .run("ping", &["-c", "20", "-i", "0.01", "203.0.113.74"])?;
     lab.client.script(
@@ -147,7 +147,8 @@ fn promtool_has_nothing_to_say_about_the_metrics() -> Result<()> {
     Ok(())
 }
 
-/// Packets that the interface received, and the sum of all verdicts, at a moment when none came.
+/// Returns the number of packets that the interface received and the sum of all verdicts, at a moment
+/// without traffic.
 fn in_silence(agent: &Agent) -> Result<(u64, u64)> {
     wait::until(
         "two looks without a packet between",

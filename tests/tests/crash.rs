@@ -45,7 +45,7 @@ fn no_connection_breaks_when_the_agent_is_killed_and_the_counters_go_on() -> Res
 #[test]
 fn a_service_that_is_killed_and_restarted_keeps_its_connections() -> Result<()> {
     let lab = Lab::raise()?;
-    // Root's first: the unit takes over what an agent run by hand has pinned.
+    // First as root: the unit adopts the pins of an agent that was started by hand.
     drop(Agent::start(&lab, &Settings::of(&lab))?.quiet());
     let agent = Agent::start_as_unit(lab.lb_a())?;
     let kept = gentle(Reuse::Always).start(&lab.client);
@@ -88,7 +88,7 @@ fn an_agent_that_ends_in_order_hands_over_to_the_next() -> Result<()> {
     report.all_answered()
 }
 
-/// Requests all the time, with a pause after each.
+/// Continuous requests, with a pause after each.
 fn gentle(reuse: Reuse) -> Plan {
     Plan {
         reuse,
@@ -97,7 +97,7 @@ fn gentle(reuse: Reuse) -> Plan {
     }
 }
 
-/// What the kernel counts is not reset by a new agent.
+/// Checks that a new agent does not reset the counters of the kernel.
 fn went_on(before: &Metrics, after: &Metrics) -> Result<()> {
     let kernels = [
         "lb_xdp_packets_total",

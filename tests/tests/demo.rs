@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lab::agent;
 
-/// The demo measures time and shares: two at once would measure each other.
+/// Serialises the tests: the demo measures times and shares, which a concurrent one would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

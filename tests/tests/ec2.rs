@@ -1,4 +1,4 @@
-//! The lab's own EC2 and metadata service: they must be right before anything is tested with them.
+//! Tests of the lab's own EC2 API and metadata service, which other tests rely on.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

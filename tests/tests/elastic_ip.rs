@@ -1,4 +1,5 @@
-//! Whatever the EC2 API does, the Elastic IP ends where it belongs, and it is said what happened.
+//! Whatever the EC2 API does, the Elastic IP moves to the active host, and the status reports the cause
+//! of delays.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -16,16 +17,16 @@ use lab::{
     topology::METADATA,
 };
 
-/// How long the address may take to be where it belongs once the API answers again: the longest
-/// wait between two attempts, and their jitter.
+/// Time limit for the address to reach the active host once the API answers again: the longest pause
+/// between two attempts, and their jitter.
 const PUT_RIGHT: Duration = Duration::from_secs(8);
 
-/// How long an active host may take to see that the address was moved away, and to move it back.
+/// Time limit for an active host to detect that the address was moved away, and to move it back.
 const NOTICED: Duration = Duration::from_secs(10);
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// Two pairs at once would be late for each other.
+/// Serialises the tests: two concurrent pairs would delay each other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -56,7 +57,7 @@ fn an_api_that_hangs_is_given_up_and_asked_again() -> Result<()> {
     })
 }
 
-/// The active host is lost while the API does not do its part; the address moves when it does.
+/// The active host is lost while the API fails; the address moves when the API works again.
 fn lost_while(outcome: &str, fault: impl FnOnce(&mut Faults)) -> Result<()> {
     let _alone = alone();
     let mut scene = Scene::raise()?;
@@ -78,7 +79,7 @@ fn lost_while(outcome: &str, fault: impl FnOnce(&mut Faults)) -> Result<()> {
     scene
         .wait_until_owner(1, left + PUT_RIGHT)
         .with_context(|| scene.pair.statuses())?;
-    // Asked gently: no more than four times a second at any time.
+    // The rate is limited: at most four calls in any second.
     let attempts = scene.associations().len();
     let most = 4 * (began.elapsed().as_secs() as usize + 1);
     ensure!(
@@ -103,7 +104,7 @@ fn descriptions_that_are_behind_the_truth_make_nobody_flap() -> Result<()> {
     let watch = Watch::start(&scene.lab.balancers);
     scene.pair.take(0)?.sigkill()?;
     scene.wait_until_owner(1, SOON)?;
-    // For five seconds every description says that lb-a has it.
+    // For five seconds every description reports the address on lb-a.
     thread::sleep(Duration::from_secs(7));
     has_the_address(scene.pair.agent(1)?)?;
     let calls = scene.associations();
@@ -114,7 +115,7 @@ fn descriptions_that_are_behind_the_truth_make_nobody_flap() -> Result<()> {
     has_the_address(scene.pair.agent(0)?)?;
     ensure!(scene.ec2.moves() == 2, "{} moves", scene.ec2.moves());
     let timeline = watch.stop()?;
-    // Active, after the standby's beginning, and standby again.
+    // Standby at the start, then active, and standby again.
     let roles = timeline.roles(1);
     ensure!(roles.len() == 3, "lb-b was {roles:?}");
     answered(&scene)
@@ -153,7 +154,7 @@ fn an_address_that_is_moved_by_hand_comes_back() -> Result<()> {
     let scene = Scene::raise()?;
     for away in [Some(1), None] {
         scene.ec2.move_to(away);
-        // The gateway has followed when it says so.
+        // The gateway translates to the new owner before the API reports it.
         thread::sleep(Duration::from_millis(200));
         scene
             .wait_until_owner(0, NOTICED)

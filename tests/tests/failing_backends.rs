@@ -1,10 +1,10 @@
-//! A backend that fails costs no client a connection: neither those of `:80`, which the kernel
-//! steers, nor the requests of `:443`, which the agent forwards.
+//! The failure of a backend breaks no new connection of clients: neither those of `:80`, which the
+//! kernel steers, nor the requests of `:443`, which the agent forwards.
 //!
-//! What is lost with a backend is what it had begun: a connection that was established with it when
-//! it failed. Such connections cannot be moved; the tests count them, by when the client's kernel
-//! had them established, and bound their number. The agent can send a request again that may be
-//! sent twice, so that on `:443` nothing at all is lost.
+//! Only connections that were established with the backend when it failed are lost, because they
+//! cannot be moved. The tests count them, by the time at which the client's kernel had them
+//! established, and limit their number. The agent retries requests that may be sent twice, so that
+//! no request on `:443` is lost.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -20,20 +20,20 @@ use lab::{
     web::Web,
 };
 
-/// From one new connection to the next, on each path: 200 a second.
+/// Interval between new connections on each path: 200 per second.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long a client keeps trying: three retransmissions of its SYN, after 1, 3 and 7 s.
+/// Time-out of a client: three retransmissions of its SYN, after 1, 3 and 7 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long clients come before and after.
+/// Duration of the load before and after the failure.
 const AROUND: Duration = Duration::from_secs(2);
 
-/// Connections that may be established with a backend at one moment: a quarter of 200 a second are
-/// its own, and each lasts a millisecond, on a busy machine some tens.
+/// Maximum number of connections that are established with a backend at one moment: it gets a quarter
+/// of 200 per second, and each lasts a millisecond, or some tens on a busy machine.
 const AT_ONCE: usize = 5;
 
-/// Load is measured here: two such tests at once would measure each other.
+/// Serialises the tests: concurrent loads would distort the results.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -102,7 +102,7 @@ fn costs_nothing(fail: impl FnOnce(&mut Web) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// How many connections failed that were established at this moment.
+/// Returns the number of failed connections that were established at this moment.
 fn established_before(report: &Report, moment: Instant) -> usize {
     let established = report
         .failures

@@ -15,16 +15,16 @@ use lab::{
     stall::Meter,
 };
 
-/// What the middle one of all rounds takes at most.
+/// Maximum time of the median round.
 const MEDIAN: Duration = Duration::from_millis(600);
 
-/// What the worst round takes at most.
+/// Maximum time of the worst round.
 const WORST: Duration = Duration::from_secs(1);
 
 /// Time-out without service.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Time is measured here: two such tests at once would measure each other.
+/// Serialises the tests: they measure times, which a concurrent one would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,8 +99,8 @@ fn the_loss_of_the_standby_moves_nothing_and_nobody_notices() -> Result<()> {
 fn tls_sessions_resume_on_the_other_host() -> Result<()> {
     let _alone = alone();
     let mut scene = Scene::raise()?;
-    // One after the other, so that each has the ticket of the one before. The sessions are in what
-    // the plan's TLS remembers, which its clones share.
+    // Sequentially, so that each has the ticket of the one before. The sessions are stored in the
+    // plan's TLS configuration, which its clones share.
     let plan = Plan {
         requests: Some(10),
         connections: 1,
@@ -125,7 +125,7 @@ fn tls_sessions_resume_on_the_other_host() -> Result<()> {
     Ok(())
 }
 
-/// The measured time without service, less the delays of the machine itself.
+/// Returns the measured time without service, minus the delays of the machine itself.
 #[derive(Default)]
 struct Rounds(Vec<Duration>);
 
@@ -157,10 +157,10 @@ impl Rounds {
     }
 }
 
-/// That one loss moved the Elastic IP once, to this balancer.
+/// Checks that one loss moved the Elastic IP once, to this balancer.
 fn moved_once(scene: &Scene, before: usize, to: usize) -> Result<()> {
     scene.wait_until_owner(to, LIMIT)?;
-    // Another call would come now.
+    // A second call would follow within this time.
     thread::sleep(Duration::from_millis(500));
     let moved = scene.ec2.moves() - before;
     ensure!(moved == 1, "one loss moved the Elastic IP {moved} times");

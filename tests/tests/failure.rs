@@ -16,7 +16,7 @@ use lab::{
     web::SLOW_BYTES,
 };
 
-/// What stopping to choose a dead backend may take beyond the checks that must fail.
+/// Time limit for the kernel to stop choosing a dead backend, in addition to the failing checks.
 const ALLOWANCE: Duration = Duration::from_millis(100);
 
 /// Time for which the load continues after a failed backend should be down: requests that are sent
@@ -26,7 +26,7 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 /// HTTPS connections of each load.
 const CONNECTIONS: usize = 4;
 
-/// Time is measured here: two such tests at once would measure each other.
+/// Serialises the tests: they measure times, which a concurrent one would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,7 +64,7 @@ fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
     let _alone = alone();
     let mut lab = Lab::raise()?;
     let settings = Settings {
-        // A silent backend is known to be down only when the last check has run out of time.
+        // A silent backend is down only after the time-out of the last check.
         timeout: Duration::from_millis(50),
         ..Settings::of(&lab)
     };
@@ -83,8 +83,8 @@ fn a_backend_that_falls_silent_is_left_out_in_time() -> Result<()> {
     let reports = loads.stop()?;
     reports.left_out("web2", silent, settings.detection(), late)?;
     for report in reports.https {
-        // What had been sent to web2 and not answered has nobody to answer it; no connection has
-        // more than one such request, and none was sent there later.
+        // Pending requests to web2 are lost: at most one per connection. No request was sent there
+        // later.
         ensure!(
             report.failures.len() <= CONNECTIONS,
             "{:?}",
@@ -154,7 +154,7 @@ struct Loads {
     https: Vec<Load>,
 }
 
-/// What came of it.
+/// Results of the load.
 struct Reports {
     xdp: Report,
     https: Vec<Report>,
@@ -168,7 +168,7 @@ impl Loads {
             ..plan
         };
         let xdp = Plan {
-            // A dead backend must not hold the generator up: it is to keep trying.
+            // A dead backend must not block the generator.
             patience: Duration::from_millis(200),
             connections: 16,
             ..gentle(Plan::http())
@@ -197,8 +197,8 @@ impl Loads {
 }
 
 impl Reports {
-    /// Wants the kernel to have stopped choosing a backend in time after it died.
-    /// A machine that is `late` is so twice: for the check's beginning, and for its end.
+    /// Checks that the kernel stopped choosing a backend in time after it died. The delay `late` of the
+    /// machine counts twice: at the start of the check, and at its end.
     fn left_out(
         &self,
         backend: &str,
@@ -228,8 +228,8 @@ impl Reports {
     }
 }
 
-/// The agent tells that a backend is up before the last ring is written, and its workers shun a
-/// backend for a second after they could not connect: so this may take a moment, but not more.
+/// The agent reports a backend as up before the last ring is written, and its workers avoid a backend
+/// for a second after a failed connection: so this may take that long, but not longer.
 fn takes_its_share(lab: &Lab, backend: &str) -> Result<()> {
     for plan in [Plan::http(), Plan::https(lab)?] {
         let plan = Plan {

@@ -1,7 +1,7 @@
-//! Packets that are forged in the name of either end do not end a connection, nor hand its source
-//! port to another one.
+//! Forged packets with the address of either end do not end a connection, nor give its source port to
+//! another one.
 //!
-//! The forgers here know everything but the exact sequence numbers. A RST whose sequence number is
+//! The attackers here know everything except the exact sequence numbers. A RST whose sequence number is
 //! exactly the next one ends any TCP connection at its endpoint (RFC 5961, section 3.2), and so does
 //! a FIN or data anywhere within the window; no balancer can tell those from the real ones. All
 //! others the endpoints ignore or answer with a challenge ACK, so they must leave the connection
@@ -29,39 +29,39 @@ use lab::{
     web::{WWW, Web},
 };
 
-/// What each transfer carries.
+/// Number of bytes of each transfer.
 const BYTES: u64 = 64 << 20;
 
-/// Bytes a second: several seconds in all.
+/// Bytes per second: a transfer takes several seconds.
 const RATE: u64 = 12 << 20;
 
-/// How far a transfer goes before anything is forged, and before it pauses.
+/// Number of bytes that are transferred before the first forgery, and before the pause.
 const BEFORE: u64 = BYTES / 4;
 const UNTIL_PAUSE: u64 = BYTES / 4 * 3;
 
-/// The longest that a part of a transfer may take: generous, for a machine that does other work.
+/// Time limit of a part of a transfer, generous for a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How long one of the crowd waits for a connection or an answer.
+/// Time-out of the other clients for a connection or an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long the connections are idle after the forgery: longer than a source port rests that the
-/// balancer believes to be free.
+/// Time for which the connections are idle after the forgery: longer than the quarantine of a source
+/// port that the balancer believes to be free.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// Few source ports, so that the crowd comes by each of them.
+/// Few source ports, so that the other clients use each of them.
 const SOURCE_PORTS: RangeInclusive<u16> = 20_000..=21_023;
 
-/// Connections of the crowd at the same time: two thirds of all source ports before two backends.
+/// Concurrent connections of the other clients: two thirds of all source ports of two backends.
 const CROWD: usize = 1_400;
 
 /// Forged segments of each kind.
 const TIMES: usize = 50;
 
-/// The service, as its clients know it.
+/// Address of the service for clients.
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(ELASTIC_IP, 80);
 
-/// Each test loads the machine well.
+/// Serialises the tests: each loads the machine.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,7 +82,7 @@ fn a_forger_who_sees_the_packets_and_is_a_little_late_ends_no_connection() -> Re
     site.transfer_while(|ports, _| miss(&site, &tap, ports))
 }
 
-/// What fails with the balancer between them is then the balancer's.
+/// Failures with the balancer in between are then caused by the balancer.
 #[test]
 fn the_endpoints_themselves_survive_the_same_segments() -> Result<()> {
     let _alone = alone();
@@ -94,8 +94,8 @@ fn the_endpoints_themselves_survive_the_same_segments() -> Result<()> {
     })
 }
 
-/// While data flows. A RST in the backend's name on an idle connection, which nothing contradicts, is
-/// believed: that nobody else sends from the backends' addresses is up to their network.
+/// While data is sent. On an idle connection the balancer believes a RST with the backend's address,
+/// which nothing contradicts: the network must prevent forged addresses of backends.
 #[test]
 fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Result<()> {
     let _alone = alone();
@@ -105,7 +105,7 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
         if idle {
             return Ok(());
         }
-        // Blind: every source port that the balancer might use, and any number.
+        // Blind: every source port that the balancer might use, and random numbers.
         let mut numbers = Numbers::new(2);
         for flags in [RST, FIN | ACK] {
             for backend in backends() {
@@ -114,7 +114,7 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
                 forge(&site.lab.router, all)?;
             }
         }
-        // Seeing: the very ports, and numbers that are a little off. Full segments lie between two
+        // Observing: the correct ports, and numbers that are slightly wrong. Full segments lie between two
         // numbers that the client may expect next.
         let source_ports = site.source_ports()?;
         for _ in 0..TIMES {
@@ -122,7 +122,7 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
                 let at = tap.position(port)?;
                 let ahead = [1, 113].map(|ahead| at.server.wrapping_add(ahead));
                 let around = [ahead[0], ahead[1], at.server.wrapping_sub(1_000)];
-                // Which source port belongs to which client does not matter: both get all of it.
+                // The client of a source port does not matter: both get all segments.
                 for &(backend, to) in &source_ports {
                     let reset =
                         |sequence| in_backend_s_name(backend, to, RST, (sequence, at.client));
@@ -134,7 +134,7 @@ fn a_forger_in_the_backends_names_ends_no_connection_that_carries_data() -> Resu
     })
 }
 
-/// Segments in the client's name with random numbers.
+/// Returns segments with the client's address and random numbers.
 fn guess(site: &Site, ports: [u16; 2]) -> Result<()> {
     let mut numbers = Numbers::new(1);
     for _ in 0..TIMES {
@@ -147,7 +147,7 @@ fn guess(site: &Site, ports: [u16; 2]) -> Result<()> {
     Ok(())
 }
 
-/// Segments in the client's name with numbers that are nearly right.
+/// Returns segments with the client's address and nearly correct numbers.
 fn miss(site: &Site, tap: &Tap, ports: [u16; 2]) -> Result<()> {
     for _ in 0..TIMES {
         for port in ports {
@@ -160,7 +160,7 @@ fn miss(site: &Site, tap: &Tap, ports: [u16; 2]) -> Result<()> {
                 |flags| move |sequence| in_client_s_name(port, flags, (sequence, at.server));
             forge(&site.lab.client, ahead.map(forged(RST)))?;
             forge(&site.lab.client, behind.map(forged(RST)))?;
-            // A FIN ahead would be a part of the stream as soon as the stream gets there.
+            // A FIN ahead would become part of the stream when the stream reaches it.
             forge(&site.lab.client, behind.map(forged(FIN | ACK)))?;
             // A SYN is answered with a challenge ACK wherever it is (RFC 5961, section 4.2).
             forge(&site.lab.client, ahead.map(forged(SYN)))?;
@@ -213,14 +213,14 @@ impl Site {
         })
     }
 
-    /// Transfers both ways at once, over a connection each. When a quarter is over, `attack` is
-    /// given the clients' ports while the transfers go on, and again when both connections are
-    /// idle (`true`); then a crowd of others comes and goes, and the rest is transferred.
+    /// Transfers in both directions concurrently, over a connection each. After a quarter, calls
+    /// `attack` with the clients' ports while data is sent, and again when both connections are idle
+    /// (`true`); then other clients connect and leave, and the rest is transferred.
     fn transfer_while(&self, mut attack: impl FnMut([u16; 2], bool) -> Result<()>) -> Result<()> {
         let transfers = [(Way::Down, "/content"), (Way::Up, "/upload/content")]
             .map(|(way, path)| self.transfer(way, path));
         let ports = [transfers[0].port()?, transfers[1].port()?];
-        // One that breaks early is reported with the rest of what happened.
+        // A transfer that breaks early is reported with the other results.
         go_on(&transfers, BEFORE)?;
         for transfer in &transfers {
             transfer.allow(UNTIL_PAUSE);
@@ -264,8 +264,8 @@ impl Site {
         Transfer::start(&self.lab.client, plan)
     }
 
-    /// The backend and the source port of each connection that is steered, as somebody knows them
-    /// who sees the packets.
+    /// Returns the backend and the source port of each steered connection, as an observer of the
+    /// packets knows them.
     fn source_ports(&self) -> Result<Vec<(SocketAddrV4, u16)>> {
         let balancer = BALANCERS[0].1.to_string();
         let mut found = Vec::new();
@@ -283,8 +283,8 @@ impl Site {
         Ok(found)
     }
 
-    /// Other connections, nearly as many as there are source ports, twice: each asks when it has
-    /// been opened and again when all have been, and must be answered rightly and with nothing else.
+    /// Opens other connections, nearly as many as there are source ports, twice: each sends a request
+    /// when it is open and another when all are, and must get exactly the correct answers.
     fn crowd(&self) -> Result<()> {
         thread::sleep(IDLE);
         for _ in 0..2 {
@@ -302,7 +302,7 @@ impl Site {
         Ok(())
     }
 
-    /// The SHA-256 of the upload, from the web server that has it.
+    /// Returns the SHA-256 of the upload, from the web server that has it.
     fn uploaded(&self) -> Result<String> {
         let file = format!("{WWW}/upload/content");
         let webs = self.lab.webs.iter().map(Web::host);
@@ -318,7 +318,7 @@ impl Site {
     }
 }
 
-/// All verdicts so far, for the reader of a failed test.
+/// Returns all verdicts so far, for the message of a failed test.
 fn verdicts(agent: &Agent) -> Result<String> {
     let metrics = agent.metrics()?;
     let counted = metrics.samples("lb_xdp_packets_total", &[]);
@@ -330,7 +330,7 @@ fn verdicts(agent: &Agent) -> Result<String> {
     Ok(counted.collect::<Vec<_>>().join(", "))
 }
 
-/// Has a host send segments, whoever they say they are from.
+/// Sends segments from a host, with any source address.
 fn forge(from: &Host, segments: impl IntoIterator<Item = Segment>) -> Result<()> {
     let packets = segments
         .into_iter()
@@ -342,14 +342,14 @@ fn backends() -> [SocketAddrV4; 2] {
     [0, 1].map(|index| SocketAddrV4::new(WEBS[index].1, 80))
 }
 
-/// Lets transfers go on so far, and waits until they have, or have broken.
+/// Allows this many bytes to the transfers, and waits until they are idle or broken.
 fn go_on(transfers: &[Transfer; 2], until: u64) -> Result<()> {
     transfers.iter().for_each(|transfer| transfer.allow(until));
     let mut transfers = transfers.iter();
     transfers.try_for_each(|transfer| transfer.wait_until_idle(LIMIT))
 }
 
-/// Asks on a connection, and wants the answer and nothing else.
+/// Sends a request on a connection, and checks that exactly the answer arrives.
 fn ask(stream: &mut TcpStream) -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: crowd\r\n\r\n")?;
@@ -377,7 +377,7 @@ fn ask(stream: &mut TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// A segment from the client to the service, with a sequence and an acknowledgement number.
+/// Returns a segment from the client to the service, with a sequence and an acknowledgement number.
 fn in_client_s_name(port: u16, flags: u8, (sequence, acknowledgement): (u32, u32)) -> Segment {
     Segment {
         source: SocketAddrV4::new(CLIENT, port),
@@ -388,7 +388,7 @@ fn in_client_s_name(port: u16, flags: u8, (sequence, acknowledgement): (u32, u32
     }
 }
 
-/// A segment from a backend to a source port of the balancer's.
+/// Returns a segment from a backend to a source port of the balancer.
 fn in_backend_s_name(
     backend: SocketAddrV4,
     to: u16,

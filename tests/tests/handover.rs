@@ -1,4 +1,4 @@
-//! Planned changes lose no request.
+//! No request is lost in planned hand-overs.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,10 +12,10 @@ use lab::{
     load::{Failure, Load, Plan, Probe, Report, Reuse, Seen},
 };
 
-/// How long the load runs before and after each change.
+/// Duration of the load before and after each change.
 const AROUND: Duration = Duration::from_secs(1);
 
-/// Two pairs at once would be late for each other.
+/// Serialises the tests: two concurrent pairs would delay each other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -26,14 +26,14 @@ fn no_request_fails_when_the_operator_hands_over_and_back() -> Result<()> {
     let _alone = alone();
     let scene = Scene::raise()?;
     let loads = Loads::start(&scene)?;
-    // There and back is two of them.
+    // Two hand-overs: to the peer and back.
     for round in 0..effort(1, 5) {
         for from in [0, 1] {
             let moves = scene.ec2.moves();
             thread::sleep(AROUND);
             let said = scene.pair.agent(from)?.operate(&["failover"])?;
             println!("round {round}: {}", said.trim());
-            // It is over when the command ends.
+            // The hand-over is complete when the command ends.
             scene.wait_until_owner(1 - from, Duration::from_millis(200))?;
             scene.wait_until_agreed(1 - from)?;
             loads.none_failed(&scene)?;
@@ -65,7 +65,7 @@ fn no_request_fails_when_the_active_agent_is_told_to_end_and_when_it_returns() -
             .none_failed(&scene)
             .with_context(|| format!("when the agent ended, round {round}"))?;
         thread::sleep(AROUND);
-        // Its priority is the higher one: it takes over again, without being told.
+        // Its priority is higher: it takes over again without a command.
         scene.pair.start_again(0)?;
         scene.wait_until_agreed(0)?;
         loads
@@ -83,7 +83,7 @@ fn a_host_that_was_told_to_hand_over_leaves_it_at_that() -> Result<()> {
     scene.pair.agent(0)?.operate(&["failover"])?;
     scene.wait_until_agreed(1)?;
     let moves = scene.ec2.moves();
-    // Its priority is the higher one, and it preempts.
+    // Its priority is higher, and it preempts.
     thread::sleep(Duration::from_secs(3));
     scene.wait_until_agreed(1)?;
     ensure!(scene.ec2.moves() == moves, "it took the address back");
@@ -95,8 +95,8 @@ fn a_host_that_was_told_to_hand_over_leaves_it_at_that() -> Result<()> {
     Ok(())
 }
 
-/// Two hundred requests a second: a new connection every 10 ms, whatever became of the last one, and
-/// as many requests on connections that last.
+/// 200 requests per second: a new connection every 10 ms, regardless of earlier ones, and as many
+/// requests on persistent connections.
 struct Loads {
     fresh: Probe,
     kept: Load,
@@ -112,7 +112,7 @@ impl Loads {
         let kept = Plan {
             connections: 4,
             reuse: Reuse::Always,
-            // An answer takes a few milliseconds more.
+            // Each answer takes a few additional milliseconds.
             pause: Duration::from_millis(36),
             ..patient.clone()
         };
@@ -147,7 +147,7 @@ impl Loads {
     }
 }
 
-/// How requests that failed lie to the moves of the address, for the reader.
+/// Returns the times of failed requests relative to the moves of the address, for the message.
 fn when(scene: &Scene, report: &Report) -> String {
     let moves = scene.follower.moves();
     let from = |moved: Instant, at: Instant| match at.checked_duration_since(moved) {
