@@ -1,0 +1,99 @@
+//! The backend of Let's Encrypt as `[acme]`.
+
+use super::Converter;
+use crate::{
+    document::Table,
+    haproxy::model::{Line, Section},
+};
+
+/// What names of such backends have in them.
+const NAMES: [&str; 3] = ["letsencrypt", "acme", "certbot"];
+
+impl Converter<'_> {
+    /// Finds the sections that serve the challenges of Let's Encrypt.
+    pub(crate) fn find_challenges(&mut self) {
+        let is_one = |section: &&Section| {
+            let name = section.name().to_ascii_lowercase();
+            section.kind() == "backend" && NAMES.iter().any(|known| name.contains(known))
+        };
+        let found = self.sections.0.iter().filter(is_one);
+        self.challenges = found.map(|section| section.name().to_owned()).collect();
+    }
+
+    /// Whether a directive sends requests to such a section. lb answers challenges before any route.
+    pub(crate) fn serves_challenges(&mut self, line: &Line, backend: &str) -> bool {
+        let is_one = self.challenges.iter().any(|name| name == backend);
+        if is_one {
+            self.acme_origins.push(line.id);
+        }
+        is_one
+    }
+
+    /// The names of a certificate that lb is to obtain for a service: those of its files and routes.
+    pub(crate) fn domains(&self, certificates: &[String], hosts: &[String]) -> Vec<String> {
+        if self.challenges.is_empty() || !self.may_have_acme {
+            return Vec::new();
+        }
+        let mut domains: Vec<String> = Vec::new();
+        let of_files = certificates.iter().filter_map(|file| domain_of(file));
+        for domain in of_files.chain(hosts.iter().map(String::as_str)) {
+            let domain = domain.to_ascii_lowercase();
+            if is_domain(&domain) && !domains.contains(&domain) {
+                domains.push(domain);
+            }
+        }
+        domains
+    }
+
+    /// `[acme]`, where a backend of Let's Encrypt was found and a service has domains.
+    pub(crate) fn acme(&mut self) -> Option<Table> {
+        let sections = self.sections.0.iter();
+        let sections = sections.filter(|section| {
+            self.challenges.iter().any(|name| name == section.name()) && section.kind() == "backend"
+        });
+        let mut ids: Vec<_> = sections
+            .flat_map(|section| {
+                std::iter::once(section.header.id).chain(section.lines.iter().map(|line| line.id))
+            })
+            .collect();
+        if ids.is_empty() {
+            return None;
+        }
+        ids.append(&mut self.acme_origins);
+        if !self.may_have_acme {
+            for id in ids {
+                self.ledger.lose(id, "[acme] of a pair needs [ha.link], which Keepalived does not speak: renew the certificate files by other means until both hosts run lb, then import again");
+            }
+            return None;
+        }
+        let mut acme = Table::new("[acme]");
+        acme.origins = ids;
+        acme.remarks.push("lb obtains and renews the certificate itself and answers the challenges, in place of certbot behind a backend".to_owned());
+        self.ledger.decide("[acme]: with it you agree to the terms of service of Let's Encrypt; look whether `domains` of each service has every name that its certificate is to have (www., say), and end the renewal by certbot");
+        Some(acme)
+    }
+}
+
+/// The name that a file of a certificate is called after.
+fn domain_of(file: &str) -> Option<&str> {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let endings = [".pem", ".crt", ".cert", ".combined.pem"];
+    endings.iter().find_map(|ending| name.strip_suffix(ending))
+}
+
+fn is_domain(name: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() < 64
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let last = name.rsplit('.').next().unwrap_or(name);
+    name.contains('.')
+        && name.len() < 254
+        && name.split('.').all(label)
+        && last.bytes().all(|byte| byte.is_ascii_alphabetic())
+}

@@ -1,0 +1,82 @@
+//! Changes of headers, collected from rules.
+
+use crate::{document::Table, ledger::Id};
+
+/// Changes of the header of requests or of responses.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Edits {
+    set: Vec<(String, String, Id)>,
+    add: Vec<(String, String, Id)>,
+    remove: Vec<(String, Id)>,
+}
+
+impl Edits {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+
+    /// Sets a field; an earlier change of the same field has no effect any more.
+    pub(crate) fn set(&mut self, name: &str, value: String, id: Id) -> Option<Id> {
+        let earlier = self
+            .set
+            .iter()
+            .position(|(other, ..)| other.eq_ignore_ascii_case(name));
+        let earlier = earlier.map(|index| self.set.remove(index).2);
+        self.set.push((name.to_owned(), value, id));
+        earlier
+    }
+
+    /// Adds a line; false where there is one of that name, of which lb adds one.
+    pub(crate) fn add(&mut self, name: &str, value: String, id: Id) -> bool {
+        let mut names = self.add.iter().chain(&self.set);
+        let free = names.all(|(other, ..)| !other.eq_ignore_ascii_case(name));
+        if free {
+            self.add.push((name.to_owned(), value, id));
+        }
+        free
+    }
+
+    pub(crate) fn remove(&mut self, name: &str, id: Id) {
+        if self
+            .remove
+            .iter()
+            .all(|(other, _)| !other.eq_ignore_ascii_case(name))
+        {
+            self.remove.push((name.to_owned(), id));
+        }
+    }
+
+    /// Those of a backend after these.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for (name, value, id) in &other.set {
+            self.set(name, value.clone(), *id);
+        }
+        for (name, value, id) in &other.add {
+            self.add(name, value.clone(), *id);
+        }
+        for (name, id) in &other.remove {
+            self.remove(name, *id);
+        }
+    }
+
+    /// The table of a name, such as `service.request_headers`.
+    pub(crate) fn table(&self, name: &str) -> Option<Table> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut table = Table::new(&format!("[{name}]"));
+        if !self.remove.is_empty() {
+            let names: Vec<_> = self.remove.iter().map(|(name, _)| name).collect();
+            let ids: Vec<_> = self.remove.iter().map(|(_, id)| *id).collect();
+            table.list("remove", &names, &ids);
+        }
+        for (key, lines) in [("set", &self.set), ("add", &self.add)] {
+            let mut inner = Table::new(&format!("[{name}.{key}]"));
+            for (field, value, id) in lines {
+                inner.text(&crate::document::quoted(field), value, &[*id]);
+            }
+            table.tables.extend((!inner.is_empty()).then_some(inner));
+        }
+        Some(table)
+    }
+}

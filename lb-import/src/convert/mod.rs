@@ -1,0 +1,136 @@
+//! Makes the tables of lb's configuration from the peers' files.
+
+mod acme;
+pub(crate) mod certificates;
+mod edits;
+mod global;
+mod ha;
+mod moves;
+mod pool;
+mod reasons;
+mod routes;
+mod rules;
+mod server;
+mod service;
+mod timeouts;
+mod track;
+mod virtual_server;
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::{
+    Input,
+    document::Table,
+    haproxy::model::{self, Sections},
+    keepalived,
+    ledger::{Id, Ledger},
+    script,
+};
+
+/// What the conversion knows and keeps.
+pub(crate) struct Converter<'a> {
+    pub(crate) ledger: &'a mut Ledger,
+    pub(crate) sections: Sections,
+    pub(crate) folders: &'a BTreeMap<String, Vec<String>>,
+    /// The address that a service listens on which needs one, and where it is from.
+    pub(crate) own_address: Option<(IpAddr, Id)>,
+    /// Names of services that are taken.
+    pub(crate) services: Vec<String>,
+    /// Names of pools that have a backend.
+    pub(crate) pools: Vec<String>,
+    /// The sections that serve the challenges of Let's Encrypt.
+    pub(crate) challenges: Vec<String>,
+    /// Directives that `[acme]` comes from.
+    pub(crate) acme_origins: Vec<Id>,
+    /// Whether `[acme]` may be written.
+    pub(crate) may_have_acme: bool,
+}
+
+/// The whole document.
+pub(crate) fn document(input: &Input<'_>, ledger: &mut Ledger) -> Table {
+    let sections = input
+        .haproxy
+        .map(|file| model::read(file.name, file.text, ledger))
+        .unwrap_or_default();
+    let nodes = input
+        .keepalived
+        .map(|file| keepalived::model::read(file.name, file.text, ledger))
+        .unwrap_or_default();
+    let script = input
+        .script
+        .map(|file| (file.name, script::read(file.name, file.text, ledger)));
+    let pair = ha::convert(&nodes, script, input.keepalived_peer, ledger);
+    let mut converter = Converter {
+        ledger,
+        sections,
+        folders: &input.folders,
+        own_address: pair.own_address,
+        services: Vec::new(),
+        pools: Vec::new(),
+        challenges: Vec::new(),
+        acme_origins: Vec::new(),
+        may_have_acme: pair.table.is_none() || !input.keepalived_peer,
+    };
+    converter.find_challenges();
+    let pools = converter.pools();
+    let services = converter.services();
+    let (virtual_pools, virtual_services) = virtual_server::convert(&nodes, &mut converter);
+    let mut document = Table::default();
+    document.remarks.push(
+        "Written by `lb import`: above each setting stands where it comes from. Check it with \
+         `lb check --config FILE`."
+            .to_owned(),
+    );
+    document.tables.push(pair.node);
+    document
+        .tables
+        .extend(pools.into_iter().chain(virtual_pools));
+    document
+        .tables
+        .extend(services.into_iter().chain(virtual_services));
+    document.tables.extend(converter.acme());
+    document.tables.extend(converter.global());
+    document.tables.extend(pair.table);
+    converter.explain();
+    reasons::of_keepalived(&nodes, ledger);
+    document
+}
+
+/// Adds what no configuration of lb can be without: a pool and a service.
+pub(crate) fn complete(document: &mut Table, ledger: &mut Ledger) {
+    let has =
+        |document: &Table, header: &str| document.tables.iter().any(|table| table.header == header);
+    let mut taken = vec![String::new()];
+    for table in &document.tables {
+        let named = table
+            .settings
+            .iter()
+            .filter(|setting| setting.key == "name");
+        taken.extend(named.map(|setting| setting.value.trim_matches('"').to_owned()));
+    }
+    if has(document, "[[service]]") {
+        return;
+    }
+    let name = crate::haproxy::words::unique("web", &mut taken);
+    let mut pool = Table::new("[[pool]]");
+    pool.remarks
+        .push("fill in: the input names no backend that lb can use".to_owned());
+    pool.text("name", &name, &[]);
+    pool.list("backends", &["192.0.2.10:80"], &[]);
+    let mut service = Table::new("[[service]]");
+    service
+        .remarks
+        .push("fill in: the input names no service that lb can serve".to_owned());
+    service.text("name", &name, &[]);
+    service.text("listen", "0.0.0.0:80", &[]);
+    service.text("mode", "http", &[]);
+    service.text("pool", &name, &[]);
+    document.tables.insert(1.min(document.tables.len()), pool);
+    document
+        .tables
+        .insert(2.min(document.tables.len()), service);
+    ledger.decide(format!(
+        "[[pool]] and [[service]] \"{name}\": the input has no service that lb can serve; fill in \
+         its address and its backends"
+    ));
+}

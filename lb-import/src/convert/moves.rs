@@ -1,0 +1,282 @@
+//! What moves with the role: an Elastic IP, virtual addresses, or what commands move.
+
+use std::net::IpAddr;
+
+use crate::{
+    document::Table,
+    keepalived::model::{Node, is_read},
+    ledger::{Id, Ledger},
+    script::Script,
+};
+
+/// Converts the addresses and the notify commands. Returns the address that services listen on which
+/// need one, where it moves.
+pub(crate) fn convert(
+    nodes: &[Node],
+    instance: &Node,
+    script: Option<(&str, Script)>,
+    table: &mut Table,
+    ledger: &mut Ledger,
+) -> Option<(IpAddr, Id)> {
+    let addresses = addresses(instance, "virtual_ipaddress", ledger);
+    let excluded = addresses_excluded(instance, ledger);
+    let group = nodes
+        .iter()
+        .find(|node| node.keyword() == "vrrp_sync_group");
+    let mut notify = Table::new("[ha.notify]");
+    let elastic = script.and_then(|(file, script)| elastic_ip(instance, file, &script, ledger));
+    let replaced: Vec<Id> = elastic
+        .iter()
+        .flat_map(|table| table.origins.clone())
+        .collect();
+    commands(instance, group, &replaced, &mut notify, ledger);
+    let has_elastic = elastic.is_some();
+    if let Some(elastic) = elastic {
+        table.tables.push(elastic);
+        if !addresses.is_empty() {
+            let ids: Vec<_> = addresses
+                .iter()
+                .map(|(.., id)| *id)
+                .chain(block(instance))
+                .collect();
+            let list: Vec<_> = addresses
+                .iter()
+                .map(|(address, ..)| address.to_string())
+                .collect();
+            table.list("advertised_addresses", &list, &ids);
+        }
+        for (.., id) in &excluded {
+            ledger.lose(*id, "an Elastic IP moves, and lb moves that or addresses");
+        }
+    } else if !addresses.is_empty() || !excluded.is_empty() {
+        let mut virtual_ip = Table::new("[ha.virtual_ip]");
+        virtual_ip.origins.extend(block(instance));
+        let all: Vec<_> = addresses.iter().chain(&excluded).collect();
+        let list: Vec<_> = all
+            .iter()
+            .map(|(address, prefix, _)| format!("{address}/{prefix}"))
+            .collect();
+        let ids: Vec<_> = all.iter().map(|(.., id)| *id).collect();
+        virtual_ip.list("addresses", &list, &ids);
+        if !excluded.is_empty() {
+            let list: Vec<_> = addresses
+                .iter()
+                .map(|(address, ..)| address.to_string())
+                .collect();
+            table.list("advertised_addresses", &list, &[]);
+        }
+        table.tables.push(virtual_ip);
+    } else if notify
+        .settings
+        .iter()
+        .all(|setting| setting.key != "master")
+    {
+        notify
+            .list("master", &["/bin/true"], &[])
+            .remark("fill in: nothing in the input moves an address");
+        ledger.decide("[ha]: nothing in the input moves an address; write [ha.elastic_ip], [ha.virtual_ip], or the command that does it in place of /bin/true");
+    }
+    table.tables.extend((!notify.is_empty()).then_some(notify));
+    addresses
+        .first()
+        .filter(|_| !has_elastic)
+        .map(|(address, _, id)| (*address, *id))
+}
+
+fn block(instance: &Node) -> Option<Id> {
+    instance.find("virtual_ipaddress").map(|node| node.id)
+}
+
+/// A script that is given although there is no instance.
+pub(crate) fn unused(script: &Script, ledger: &mut Ledger) {
+    let found = [
+        &script.allocation_id,
+        &script.public_ip,
+        &script.region,
+        &script.network_interface_id,
+        &script.private_ip,
+    ];
+    for id in found
+        .into_iter()
+        .flatten()
+        .map(|(_, id)| *id)
+        .chain(script.associates)
+    {
+        ledger.lose(id, "there is no vrrp_instance whose role moves the address");
+    }
+}
+
+fn addresses_excluded(instance: &Node, ledger: &mut Ledger) -> Vec<(IpAddr, u8, Id)> {
+    let found = addresses(instance, "virtual_ipaddress_excluded", ledger);
+    if let Some(node) = instance.find("virtual_ipaddress_excluded") {
+        ledger.needless(
+            node.id,
+            "its addresses are in [ha.virtual_ip], and not in advertised_addresses",
+        );
+    }
+    found
+}
+
+/// Addresses with their prefixes.
+fn addresses(instance: &Node, keyword: &str, ledger: &mut Ledger) -> Vec<(IpAddr, u8, Id)> {
+    let mut all: Vec<(IpAddr, u8, Id)> = Vec::new();
+    for node in instance
+        .inner
+        .iter()
+        .filter(|node| node.keyword() == keyword)
+        .flat_map(|node| &node.inner)
+    {
+        if !is_read(node) {
+            continue;
+        }
+        let word = node.word(0);
+        let (address, prefix) = word.split_once('/').unwrap_or((word, ""));
+        let Ok(address) = address.parse::<IpAddr>() else {
+            ledger.lose(node.id, "it is no address");
+            continue;
+        };
+        let widest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = if prefix.is_empty() {
+            Some(widest)
+        } else {
+            prefix.parse().ok()
+        };
+        let Some(prefix) = prefix.filter(|prefix| (1..=widest).contains(prefix)) else {
+            ledger.lose(node.id, "its prefix is none that lb has");
+            continue;
+        };
+        if all.iter().any(|(other, ..)| *other == address) {
+            ledger.needless(node.id, "the address is there already");
+            continue;
+        }
+        for pair in node.words.windows(2).skip(1) {
+            match &*pair[0] {
+                "dev"
+                    if instance
+                        .find("interface")
+                        .is_some_and(|own| own.word(1) == pair[1]) => {}
+                "dev" => ledger.lose(
+                    node.id,
+                    format!(
+                        "lb puts addresses on the interface of [node], not on {}",
+                        pair[1]
+                    ),
+                ),
+                "label" | "scope" | "brd" => {
+                    ledger.needless(node.id, format!("lb gives addresses no {}", pair[0]));
+                }
+                _ => {}
+            }
+        }
+        all.push((address, prefix, node.id));
+    }
+    all
+}
+
+/// `[ha.elastic_ip]`, where the script moves one and the instance runs it.
+fn elastic_ip(instance: &Node, file: &str, script: &Script, ledger: &mut Ledger) -> Option<Table> {
+    let call = script.associates?;
+    let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let notifies: Vec<&Node> = instance
+        .inner
+        .iter()
+        .filter(|node| matches!(node.keyword(), "notify_master" | "notify"))
+        .collect();
+    let runs = |node: &&&Node| {
+        node.words
+            .iter()
+            .any(|word| word.split_whitespace().any(|word| base(word) == base(file)))
+    };
+    let runs_it = notifies.iter().find(runs).or(notifies.first()).copied();
+    let mut table = Table::new("[ha.elastic_ip]");
+    table.origins.extend(runs_it.map(|node| node.id));
+    table.origins.push(call);
+    match &script.allocation_id {
+        Some((value, id)) => {
+            table.text("allocation_id", value, &[*id]);
+        }
+        None => {
+            let address = script.public_ip.as_ref();
+            let origins: Vec<_> = address.map(|(_, id)| *id).into_iter().collect();
+            let named = address.map_or("ADDRESS", |(address, _)| address);
+            let how = format!(
+                "aws ec2 describe-addresses --public-ips {named} --query Addresses[0].AllocationId"
+            );
+            table
+                .text("allocation_id", "eipalloc-00000000000000000", &origins)
+                .remark(format!("fill in: {how}"));
+            ledger.decide(format!("[ha.elastic_ip] allocation_id: write the allocation of {named} in place of the zeros: {how}"));
+        }
+    }
+    for (key, found) in [
+        ("region", &script.region),
+        ("network_interface_id", &script.network_interface_id),
+        ("private_ip", &script.private_ip),
+    ] {
+        if let Some((value, id)) = found {
+            table.text(key, value, &[*id]);
+        }
+    }
+    if let (Some((_, id)), true) = (&script.public_ip, script.allocation_id.is_some()) {
+        ledger.needless(*id, "the allocation names the address");
+    }
+    Some(table)
+}
+
+/// `[ha.notify]`: of the instance first, then of its group.
+fn commands(
+    instance: &Node,
+    group: Option<&Node>,
+    replaced: &[Id],
+    notify: &mut Table,
+    ledger: &mut Ledger,
+) {
+    let of_group = group.into_iter().flat_map(|group| &group.inner);
+    for node in instance.inner.iter().chain(of_group) {
+        let keys: &[&str] = match node.keyword() {
+            "notify_master" => &["master"],
+            "notify_backup" => &["backup"],
+            "notify_fault" => &["fault"],
+            "notify_stop" => &["stop"],
+            "notify" => &["master", "backup", "fault", "stop"],
+            _ => continue,
+        };
+        if replaced.contains(&node.id) || !is_read(node) {
+            continue;
+        }
+        let Some(command) = command(&node.words[1..]) else {
+            ledger.lose(node.id, "it names no program");
+            continue;
+        };
+        let mut used = false;
+        for key in keys {
+            if notify.settings.iter().all(|setting| setting.key != *key) {
+                notify.list(key, &command, &[node.id]);
+                used = true;
+            }
+        }
+        if !used {
+            ledger.lose(node.id, "lb runs one command for each change of role");
+        }
+    }
+}
+
+/// A command line as a program and its arguments; a shell where it needs one. Keepalived lets the user
+/// follow a quoted command.
+pub(crate) fn command(words: &[String]) -> Option<Vec<String>> {
+    let line = match words {
+        [] => return None,
+        [line, ..] if line.contains(' ') => line.clone(),
+        words => words.join(" "),
+    };
+    let shell = line
+        .chars()
+        .any(|character| "|&;<>()$`\\\"'*?[]~".contains(character));
+    let split: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let program = split.first()?;
+    Some(if shell || !program.starts_with('/') {
+        vec!["/bin/sh".to_owned(), "-c".to_owned(), line]
+    } else {
+        split
+    })
+}

@@ -1,0 +1,89 @@
+//! Why directives that nothing is made of are left out, by their keywords.
+
+mod haproxy;
+mod keepalived;
+
+use super::Converter;
+use crate::{Loss, haproxy::model::Line, keepalived::model::Node, ledger::Ledger};
+
+use self::{
+    haproxy::{HAPROXY, OPTIONS},
+    keepalived::KEEPALIVED,
+};
+use Loss::{NotCarriedOver as Lost, NotNeeded as Needless};
+
+/// Keywords, which kind of loss they are, and why.
+type Row = (&'static [&'static str], Loss, &'static str);
+
+impl Converter<'_> {
+    /// Gives the reasons for directives of haproxy.cfg that nothing is made of.
+    pub(crate) fn explain(&mut self) {
+        for section in &self.sections.0 {
+            let proxy = section.is_proxy() || matches!(section.kind(), "global" | "defaults");
+            let why = format!("lb has no section like {}", section.kind());
+            if proxy {
+                let (loss, why) = match section.kind() {
+                    "global" | "defaults" => (Needless, "a section of lb has its own settings"),
+                    _ => (Lost, "nothing of the section is carried over"),
+                };
+                self.ledger.otherwise(section.header.id, loss, why);
+            } else {
+                self.ledger.otherwise(section.header.id, Lost, &*why);
+            }
+            for line in &section.lines {
+                if !proxy {
+                    self.ledger.otherwise(line.id, Lost, &*why);
+                } else if let Some((loss, why)) = of_haproxy(line) {
+                    self.ledger.otherwise(line.id, loss, why);
+                }
+            }
+        }
+    }
+}
+
+fn of_haproxy(line: &Line) -> Option<(Loss, &'static str)> {
+    let at = usize::from(matches!(line.keyword(), "no" | "default"));
+    let keyword = line.word(at);
+    if keyword == "option" {
+        return find(OPTIONS, line.word(at + 1));
+    }
+    if keyword.starts_with("tune.") || keyword.starts_with("profiling.") {
+        return Some((Needless, "lb needs no such tuning"));
+    }
+    find(HAPROXY, keyword)
+}
+
+fn find(rows: &[Row], keyword: &str) -> Option<(Loss, &'static str)> {
+    let row = rows
+        .iter()
+        .find(|(keywords, ..)| keywords.contains(&keyword));
+    row.map(|(_, loss, why)| (*loss, *why))
+}
+
+/// Gives the reasons for directives of keepalived.conf that nothing is made of.
+pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
+    for node in nodes {
+        let block = match node.keyword() {
+            "global_defs" | "vrrp_instance" | "vrrp_script" | "vrrp_sync_group"
+            | "track_script" | "unicast_peer" | "authentication" | "virtual_ipaddress" => Some((
+                Needless,
+                "a block of its own is not needed: what it holds is accounted for line by line",
+            )),
+            "virtual_server" | "real_server" | "HTTP_GET" | "SSL_GET" | "TCP_CHECK"
+            | "MISC_CHECK" | "SMTP_CHECK" | "DNS_CHECK" | "PING_CHECK" | "UDP_CHECK" | "url" => {
+                Some((Lost, "lb has no such service or check"))
+            }
+            keyword => find(KEEPALIVED, keyword),
+        };
+        if let Some((loss, why)) = block {
+            ledger.otherwise(node.id, loss, why);
+        }
+        if let Some((loss, why)) = find(KEEPALIVED, node.keyword()) {
+            // What such a block holds belongs to it.
+            for id in node.inner.iter().flat_map(Node::ids) {
+                ledger.otherwise(id, loss, why);
+            }
+        }
+        of_keepalived(&node.inner, ledger);
+    }
+}

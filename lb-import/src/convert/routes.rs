@@ -1,0 +1,166 @@
+//! `use_backend` and the answers of rules as `[[service.route]]`.
+
+use super::{Converter, rules::Rules};
+use crate::{
+    document::Table,
+    haproxy::{
+        acl::{self, Conditions},
+        format::Of,
+        model::{Line, Section},
+        words,
+    },
+};
+
+/// The routes of a service, and the hosts that they name.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    pub(crate) tables: Vec<Table>,
+    pub(crate) hosts: Vec<String>,
+    names: Vec<String>,
+}
+
+impl Converter<'_> {
+    /// The routes of a frontend: its own answers, then `use_backend`, then what the default backend's
+    /// rules say. The edits of the default backend become those of the service where it is the only one.
+    pub(crate) fn routes(
+        &mut self,
+        section: &Section,
+        default: Option<&Section>,
+        of: Of,
+        own: &mut Rules,
+    ) -> Routes {
+        let mut routes = Routes::default();
+        routes.answers(own, &Conditions::default(), self);
+        let mut others = false;
+        for line in self.sections.effective(section) {
+            if line.keyword() == "use_backend" {
+                others |= self.use_backend(&line, section, of, &mut routes);
+            }
+        }
+        let Some(default) = default
+            .filter(|default| default.name() != section.name() || default.kind() == "backend")
+        else {
+            return routes;
+        };
+        let rules = self.rules(default, of);
+        routes.answers(&rules, &Conditions::default(), self);
+        if !others {
+            own.request.extend(&rules.request);
+            own.response.extend(&rules.response);
+        } else if !rules.request.is_empty() || !rules.response.is_empty() {
+            let table =
+                routes.pool_route("default_backend", default, &Conditions::default(), &rules);
+            routes.tables.push(table);
+        }
+        routes
+    }
+
+    fn use_backend(&mut self, line: &Line, section: &Section, of: Of, routes: &mut Routes) -> bool {
+        let name = line.word(1);
+        if self.serves_challenges(line, name) {
+            if let Ok(conditions) = acl::conditions(line.after(2), &self.sections, section, of) {
+                self.acme_origins.extend(
+                    conditions
+                        .into_iter()
+                        .flat_map(|conditions| conditions.origins),
+                );
+            }
+            return false;
+        }
+        if name.contains('%') {
+            self.ledger.lose(
+                line.id,
+                "the name of the backend is made of the request: write a route for each",
+            );
+            return false;
+        }
+        let backend = self.sections.backend(name).cloned();
+        let Some(backend) = backend.filter(|_| self.pools.iter().any(|pool| pool == name)) else {
+            self.ledger.lose(
+                line.id,
+                format!("backend {name} has no server that lb can use"),
+            );
+            return false;
+        };
+        let harm = ": its requests go to the default backend";
+        let conditions = self.routes_if(line, line.after(2), section, of, harm);
+        let rules = self.rules(&backend, of);
+        for conditions in &conditions {
+            routes.answers(&rules, conditions, self);
+            let mut table = routes.pool_route(name, &backend, conditions, &rules);
+            table.origins.insert(0, line.id);
+            routes.tables.push(table);
+        }
+        !conditions.is_empty()
+    }
+}
+
+impl Routes {
+    /// Adds the routes that answer, for requests that also meet `also`.
+    fn answers(&mut self, rules: &Rules, also: &Conditions, converter: &mut Converter<'_>) {
+        for answered in &rules.answers {
+            match acl::both(also, &answered.conditions) {
+                Ok(conditions) => {
+                    let mut table = self.route(answered.name, &conditions);
+                    table.origins.insert(0, answered.line.id);
+                    table.tables.push(answered.answer.table());
+                    self.tables.push(table);
+                }
+                Err(why) => converter.ledger.lose(answered.line.id, why),
+            }
+        }
+    }
+
+    fn pool_route(
+        &mut self,
+        name: &str,
+        backend: &Section,
+        conditions: &Conditions,
+        rules: &Rules,
+    ) -> Table {
+        let mut table = self.route(name, conditions);
+        table.text("pool", &words::name(backend.name()), &[]);
+        table
+            .tables
+            .extend(rules.request.table("service.route.request_headers"));
+        table
+            .tables
+            .extend(rules.response.table("service.route.response_headers"));
+        table
+    }
+
+    fn route(&mut self, name: &str, conditions: &Conditions) -> Table {
+        let mut table = Table::new("[[service.route]]");
+        table.origins.clone_from(&conditions.origins);
+        let digits = name.bytes().all(|byte| byte.is_ascii_digit());
+        let wanted = if digits || name == "default" {
+            format!("to-{name}")
+        } else {
+            name.to_owned()
+        };
+        let name = words::unique(&wanted, &mut self.names);
+        table.text("name", &name, &[]);
+        if !conditions.hosts.is_empty() {
+            table.list("host", &conditions.hosts, &[]);
+            self.hosts.extend(conditions.hosts.iter().cloned());
+        }
+        if let Some(path) = &conditions.path {
+            table.text("path", path, &[]);
+        }
+        if let Some(regex) = &conditions.path_regex {
+            table.text("path_regex", regex, &[]);
+        }
+        if !conditions.methods.is_empty() {
+            table.list("method", &conditions.methods, &[]);
+        }
+        for (name, regex) in &conditions.headers {
+            let mut header = Table::new("[[service.route.header]]");
+            header.text("name", name, &[]);
+            if let Some(regex) = regex {
+                header.text("regex", regex, &[]);
+            }
+            table.tables.push(header);
+        }
+        table
+    }
+}

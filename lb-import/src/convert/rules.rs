@@ -1,0 +1,379 @@
+//! `http-request`, `http-response`, `redirect` and their older spellings, as edits and fixed answers.
+
+use super::{Converter, edits::Edits};
+use crate::{
+    document::{Table, quoted},
+    haproxy::{
+        acl::{self, Conditions},
+        format::{Of, template},
+        model::{Line, Section},
+    },
+};
+
+/// What is decided in place of a backend.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// A redirect: where to, and the status.
+    Redirect { to: String, status: Option<String> },
+    /// A fixed answer.
+    Respond {
+        status: u16,
+        file: Option<String>,
+        body: Option<String>,
+    },
+}
+
+/// A route that answers, before it is a table.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub(crate) name: &'static str,
+    pub(crate) conditions: Conditions,
+    pub(crate) answer: Answer,
+    pub(crate) line: Line,
+}
+
+/// What the rules of a section say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules {
+    pub(crate) answers: Vec<Answered>,
+    pub(crate) request: Edits,
+    pub(crate) response: Edits,
+}
+
+const WRITTEN_BY_LB: [&str; 4] = [
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "forwarded",
+];
+
+impl Converter<'_> {
+    /// Reads the rules of a section for a service.
+    pub(crate) fn rules(&mut self, section: &Section, of: Of) -> Rules {
+        let mut rules = Rules::default();
+        let lines = self.sections.effective(section);
+        // HAProxy answers by http-request before it looks at `redirect` lines.
+        let is_redirect = |line: &&Line| line.keyword() == "redirect";
+        let (late, early): (Vec<&Line>, Vec<&Line>) = lines.iter().partition(is_redirect);
+        for line in early.into_iter().chain(late) {
+            self.rule(line, section, of, &mut rules);
+        }
+        rules
+    }
+
+    fn rule(&mut self, line: &Line, section: &Section, of: Of, rules: &mut Rules) {
+        match (line.keyword(), line.word(1)) {
+            ("monitor-uri", path) => rules.answers.insert(
+                0,
+                Answered {
+                    name: "monitor",
+                    conditions: Conditions {
+                        path: Some(path.to_owned()),
+                        ..Conditions::default()
+                    },
+                    answer: Answer::Respond {
+                        status: 200,
+                        file: None,
+                        body: None,
+                    },
+                    line: line.clone(),
+                },
+            ),
+            ("redirect", _) => self.redirect(line, line.after(1), section, of, rules),
+            ("http-request", "redirect") => self.redirect(line, line.after(2), section, of, rules),
+            ("http-request", "deny" | "reject" | "tarpit" | "silent-drop" | "block") => {
+                self.deny(line, section, of, rules);
+            }
+            ("block", "if" | "unless") => self.deny(line, section, of, rules),
+            ("http-request", "return") => self.fixed(line, section, of, rules),
+            (
+                "http-request" | "http-response" | "http-after-response",
+                "set-header" | "add-header" | "del-header",
+            ) => {
+                self.edit(line, section, of, rules);
+            }
+            ("reqadd" | "rspadd", text) => {
+                let (name, value) = text.split_once(':').unwrap_or((text, ""));
+                let value = value.trim().replace('%', "%%");
+                if self.applies(line, line.after(2), section, of) {
+                    self.change(
+                        line,
+                        ("add", name.trim(), &value),
+                        of,
+                        line.keyword() == "reqadd",
+                        rules,
+                    );
+                }
+            }
+            ("reqdel" | "reqidel" | "rspdel" | "rspidel", text) => {
+                let name = text
+                    .trim_start_matches('^')
+                    .split(':')
+                    .next()
+                    .unwrap_or_default();
+                let plain = name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+                if !plain || name.is_empty() {
+                    self.ledger.lose(
+                        line.id,
+                        "lb removes header fields by their names, not by expressions",
+                    );
+                } else if self.applies(line, line.after(2), section, of) {
+                    self.change(
+                        line,
+                        ("del", name, ""),
+                        of,
+                        line.keyword().starts_with("req"),
+                        rules,
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The routes that a rule's condition needs; none where it never holds or cannot be written.
+    pub(crate) fn routes_if(
+        &mut self,
+        line: &Line,
+        words: &[String],
+        section: &Section,
+        of: Of,
+        harm: &str,
+    ) -> Vec<Conditions> {
+        match acl::conditions(words, &self.sections, section, of) {
+            Ok(routes) => {
+                if routes.is_empty() {
+                    self.ledger.otherwise(
+                        line.id,
+                        crate::Loss::NotNeeded,
+                        "its condition never holds on this service",
+                    );
+                }
+                routes
+            }
+            Err(why) => {
+                self.ledger.lose(line.id, format!("{why}{harm}"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether a rule that holds for all requests of a service is in force.
+    fn applies(&mut self, line: &Line, words: &[String], section: &Section, of: Of) -> bool {
+        let routes = self.routes_if(line, words, section, of, "");
+        let always = routes.iter().any(|route| {
+            Conditions {
+                origins: Vec::new(),
+                ..route.clone()
+            } == Conditions::default()
+        });
+        if !always && !routes.is_empty() {
+            self.ledger.lose(line.id, "lb changes the header of all requests of a service or of a route, not by a condition of its own: put it into the routes that it is for");
+        }
+        always
+    }
+
+    fn edit(&mut self, line: &Line, section: &Section, of: Of, rules: &mut Rules) {
+        let what = line.word(1).trim_end_matches("-header").to_owned();
+        let arguments = if what == "del" { 3 } else { 4 };
+        if line.words.len() < arguments {
+            return self.ledger.lose(line.id, "it is not complete");
+        }
+        if !self.applies(line, line.after(arguments), section, of) {
+            return;
+        }
+        let value = if what == "del" { "" } else { line.word(3) };
+        self.change(
+            line,
+            (&what, line.word(2), value),
+            of,
+            line.keyword() == "http-request",
+            rules,
+        );
+    }
+
+    fn change(
+        &mut self,
+        line: &Line,
+        (what, name, format): (&str, &str, &str),
+        of: Of,
+        request: bool,
+        rules: &mut Rules,
+    ) {
+        if request && WRITTEN_BY_LB.contains(&&*name.to_ascii_lowercase()) {
+            return self.ledger.needless(
+                line.id,
+                format!("lb writes {name} itself, for every request"),
+            );
+        }
+        let value = match template(format, of) {
+            Ok(value) => value,
+            Err(why) => return self.ledger.lose(line.id, why),
+        };
+        let edits = if request {
+            &mut rules.request
+        } else {
+            &mut rules.response
+        };
+        match what {
+            "set" => {
+                if let Some(earlier) = edits.set(name, value, line.id) {
+                    self.ledger.otherwise(
+                        earlier,
+                        crate::Loss::NotNeeded,
+                        "a later line sets the same field",
+                    );
+                }
+            }
+            "add" if !edits.add(name, value, line.id) => {
+                self.ledger.lose(line.id, "lb adds one line of a name");
+            }
+            "add" => {}
+            _ => edits.remove(name, line.id),
+        }
+    }
+
+    fn deny(&mut self, line: &Line, section: &Section, of: Of, rules: &mut Rules) {
+        let (arguments, condition) = acl::split(line.after(1));
+        let status = arguments
+            .windows(2)
+            .find(|pair| matches!(&*pair[0], "deny_status" | "status"));
+        let status = status.and_then(|pair| pair[1].parse().ok());
+        let status = status.unwrap_or(if line.word(1) == "tarpit" { 500 } else { 403 });
+        let harm = ": requests that HAProxy refuses are let through";
+        for conditions in self.routes_if(line, condition, section, of, harm) {
+            rules.answers.push(Answered {
+                name: "deny",
+                conditions,
+                answer: Answer::Respond {
+                    status,
+                    file: None,
+                    body: None,
+                },
+                line: line.clone(),
+            });
+        }
+    }
+
+    fn fixed(&mut self, line: &Line, section: &Section, of: Of, rules: &mut Rules) {
+        let (arguments, condition) = acl::split(line.after(2));
+        let value = |name: &str| {
+            arguments
+                .windows(2)
+                .find(|pair| pair[0] == name)
+                .map(|pair| pair[1].clone())
+        };
+        if value("hdr").is_some()
+            || value("errorfile").is_some()
+            || value("lf-string").is_some()
+            || value("lf-file").is_some()
+        {
+            return self.ledger.lose(
+                line.id,
+                "lb's fixed answers have a status and a body, from text or a file",
+            );
+        }
+        let status = value("status")
+            .and_then(|status| status.parse().ok())
+            .unwrap_or(200);
+        for conditions in self.routes_if(line, condition, section, of, "") {
+            rules.answers.push(Answered {
+                name: "respond",
+                conditions,
+                answer: Answer::Respond {
+                    status,
+                    file: value("file"),
+                    body: value("string"),
+                },
+                line: line.clone(),
+            });
+        }
+    }
+
+    fn redirect(
+        &mut self,
+        line: &Line,
+        words: &[String],
+        section: &Section,
+        of: Of,
+        rules: &mut Rules,
+    ) {
+        let (arguments, condition) = acl::split(words);
+        let (kind, target) = match arguments {
+            [kind, target, ..] => (&**kind, &**target),
+            _ => return self.ledger.lose(line.id, "it is not complete"),
+        };
+        let target = match template(target, of) {
+            Ok(target) => target,
+            Err(why) => return self.ledger.lose(line.id, why),
+        };
+        let to = match kind {
+            "scheme" => format!("{target}://{{host}}{{path}}{{query}}"),
+            "prefix" if target.starts_with('/') => {
+                format!("{{scheme}}://{{host}}{target}{{path}}{{query}}")
+            }
+            "prefix" => format!("{}{{path}}{{query}}", target.trim_end_matches('/')),
+            "location" if target.starts_with('/') => format!("{{scheme}}://{{host}}{target}"),
+            "location" => target,
+            _ => {
+                return self
+                    .ledger
+                    .lose(line.id, format!("lb has no redirect by {kind}"));
+            }
+        };
+        let code = arguments
+            .windows(2)
+            .find(|pair| pair[0] == "code")
+            .map(|pair| pair[1].clone());
+        for (option, why) in [
+            ("drop-query", "the query stays"),
+            ("append-slash", "no slash is added"),
+            ("set-cookie", "no cookie is set"),
+            ("clear-cookie", "no cookie is cleared"),
+        ] {
+            if arguments.iter().any(|word| word == option) {
+                self.ledger.lose(line.id, format!("{option}: {why}"));
+            }
+        }
+        let status = code.or_else(|| Some("302".to_owned()));
+        for conditions in self.routes_if(line, condition, section, of, "") {
+            rules.answers.push(Answered {
+                name: "redirect",
+                conditions,
+                answer: Answer::Redirect {
+                    to: to.clone(),
+                    status: status.clone(),
+                },
+                line: line.clone(),
+            });
+        }
+    }
+}
+
+impl Answer {
+    /// The table of a route that answers so.
+    pub(crate) fn table(&self) -> Table {
+        match self {
+            Self::Redirect { to, status } => {
+                let mut table = Table::new("[service.route.redirect]");
+                table.text("to", to, &[]);
+                if let Some(status) = status {
+                    table.set("status", quoted(status), &[]);
+                }
+                table
+            }
+            Self::Respond { status, file, body } => {
+                let mut table = Table::new("[service.route.respond]");
+                table.set("status", status.to_string(), &[]);
+                if let Some(file) = file {
+                    table.text("file", file, &[]);
+                } else if let Some(body) = body {
+                    table.text("body", body, &[]);
+                }
+                table
+            }
+        }
+    }
+}

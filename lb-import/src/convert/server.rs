@@ -1,0 +1,333 @@
+//! `server` and `default-server`.
+
+use super::Converter;
+use crate::{
+    document::Table,
+    haproxy::{
+        model::{Line, Section},
+        words,
+    },
+    ledger::Id,
+};
+
+/// The servers of a section, and what they say about all of the pool.
+#[derive(Debug, Default)]
+pub(crate) struct Servers {
+    pub(crate) tables: Vec<Table>,
+    pub(crate) count: usize,
+    /// The directives by which servers are checked.
+    pub(crate) checked: Vec<Id>,
+    /// Keys of the check.
+    pub(crate) times: Vec<(&'static str, (String, Id))>,
+    /// `maxconn`, and where it is from.
+    pub(crate) limit: Option<(String, Vec<Id>)>,
+    pub(crate) queue: Option<(String, Id)>,
+    pub(crate) slow_start: Option<(String, Id)>,
+    /// Names and addresses that are taken.
+    names: Vec<String>,
+    addresses: Vec<String>,
+}
+
+/// Parameters without a value.
+const ALONE: [&str; 27] = [
+    "check",
+    "no-check",
+    "backup",
+    "disabled",
+    "enabled",
+    "ssl",
+    "no-ssl",
+    "send-proxy",
+    "send-proxy-v2",
+    "send-proxy-v2-ssl",
+    "send-proxy-v2-ssl-cn",
+    "check-send-proxy",
+    "check-ssl",
+    "non-stick",
+    "stick",
+    "no-backup",
+    "tfo",
+    "no-sslv3",
+    "no-tlsv10",
+    "no-tlsv11",
+    "no-tlsv12",
+    "no-tlsv13",
+    "no-tls-tickets",
+    "force-tlsv12",
+    "force-tlsv13",
+    "allow-0rtt",
+    "no-send-proxy",
+];
+
+/// Parameters with a value that lb does without.
+const NEEDLESS: [(&str, &str); 12] = [
+    ("cookie", "lb's cookie does not name the backend"),
+    ("id", "lb has names only"),
+    ("fastinter", "lb checks at one interval"),
+    ("downinter", "lb checks at one interval"),
+    ("init-addr", "lb does not look names up"),
+    ("resolvers", "lb does not look names up"),
+    ("resolve-prefer", "lb does not look names up"),
+    ("alpn", "lb speaks HTTP/1.1 to backends"),
+    ("proto", "lb speaks HTTP/1.1 to backends"),
+    (
+        "pool-max-conn",
+        "[http] idle_connections holds for all backends",
+    ),
+    (
+        "pool-purge-delay",
+        "[http] idle_connections holds for all backends",
+    ),
+    ("minconn", "lb's limit does not follow the load"),
+];
+
+impl Converter<'_> {
+    /// Reads the servers of a section.
+    pub(crate) fn servers(&mut self, section: &Section, steered: bool) -> Servers {
+        let mut servers = Servers::default();
+        let port = Self::only_port(section);
+        let mut defaults: Vec<Line> = Vec::new();
+        for line in self.sections.effective(section) {
+            match line.keyword() {
+                "default-server" => defaults.push(line),
+                "server" => self.server(&line, &defaults, port, steered, &mut servers),
+                _ => {}
+            }
+        }
+        servers
+    }
+
+    /// The port that a server without one has: that of the only bind of its section.
+    fn only_port(section: &Section) -> Option<u16> {
+        let binds: Vec<_> = section
+            .lines
+            .iter()
+            .filter(|line| line.keyword() == "bind")
+            .collect();
+        let [bind] = &*binds else {
+            return None;
+        };
+        match &*words::listeners(bind.word(1)) {
+            [Ok(address)] => Some(address.port()),
+            _ => None,
+        }
+    }
+
+    fn server(
+        &mut self,
+        line: &Line,
+        defaults: &[Line],
+        port: Option<u16>,
+        steered: bool,
+        servers: &mut Servers,
+    ) {
+        let address = match words::server_address(line.word(2), port) {
+            Ok(address) => address,
+            Err(why) => return self.ledger.lose(line.id, why),
+        };
+        if steered
+            && (address.is_ipv6() || address.ip().is_loopback() || address.ip().is_unspecified())
+        {
+            return self.ledger.lose(
+                line.id,
+                "the kernel forwards to IPv4 addresses of other hosts only",
+            );
+        }
+        let given = address.to_string();
+        if servers.addresses.contains(&given) {
+            return self.ledger.lose(
+                line.id,
+                "another server of the section has the same address",
+            );
+        }
+        let parameters = Self::parameters(line, defaults);
+        let find = |name: &str| parameters.iter().rfind(|(key, ..)| key == name);
+        for (stop, why) in [
+            (
+                "disabled",
+                "it is disabled: add it, and take it out of work with `lb backend down`",
+            ),
+            (
+                "ssl",
+                "lb speaks to backends without TLS: give the backend a port without it, in a network that you trust",
+            ),
+        ] {
+            if let Some((_, _, id)) = find(stop) {
+                self.ledger.lose(line.id, why);
+                if *id != line.id {
+                    self.ledger.lose(*id, why);
+                }
+                return;
+            }
+        }
+        if let Some((_, _, id)) = find("weight").filter(|(_, weight, _)| weight == "0") {
+            return self.ledger.lose(
+                *id,
+                "its weight is 0: add it, and take it out of work with `lb backend drain`",
+            );
+        }
+        servers.addresses.push(given.clone());
+        servers.count += 1;
+        let mut table = Table::from("[[pool.backend]]", line.id);
+        let name = words::unique(line.word(1), &mut servers.names);
+        if name != line.word(1) {
+            self.ledger.lose(
+                line.id,
+                format!(
+                    "its name is no name of lb, or there are two of it: \"{name}\" stands for it"
+                ),
+            );
+        }
+        table.text("name", &name, &[]);
+        table.text("address", &given, &[]);
+        for (key, value, id) in parameters {
+            self.parameter(&key, &value, id, (line, steered), &mut table, servers);
+        }
+        servers.tables.push(table);
+    }
+
+    /// The parameters of a server, those of `default-server` first, with where they stand.
+    fn parameters(line: &Line, defaults: &[Line]) -> Vec<(String, String, Id)> {
+        let mut all: Vec<(String, String, Id)> = Vec::new();
+        let sources = defaults.iter().map(|line| (line.id, line.after(1)));
+        for (id, words) in sources.chain([(line.id, line.after(3))]) {
+            let mut words = words.iter();
+            while let Some(word) = words.next() {
+                let value = if ALONE.contains(&&**word) {
+                    None
+                } else {
+                    words.next()
+                };
+                if let Some(on) = word.strip_prefix("no-").filter(|on| ALONE.contains(on)) {
+                    all.retain(|(key, ..)| key != on);
+                    continue;
+                }
+                all.retain(|(key, ..)| key != word);
+                all.push((word.clone(), value.cloned().unwrap_or_default(), id));
+            }
+        }
+        all
+    }
+
+    fn parameter(
+        &mut self,
+        key: &str,
+        value: &str,
+        id: Id,
+        (line, steered): (&Line, bool),
+        table: &mut Table,
+        servers: &mut Servers,
+    ) {
+        let number = value.len() < 10 && value.parse::<u32>().is_ok();
+        match key {
+            "check" => servers.checked.push(id),
+            "inter" => match words::duration(value) {
+                Some(time) => {
+                    self.of_check("interval", crate::document::quoted(&time), id, servers);
+                }
+                None => self.ledger.lose(id, format!("\"{value}\" is no duration")),
+            },
+            "rise" if number => self.of_check("rise", value.to_owned(), id, servers),
+            "fall" if number => self.of_check("fall", value.to_owned(), id, servers),
+            "weight" if number => {
+                table.set("weight", value, &[id]);
+            }
+            "backup" if steered => self.ledger.lose(
+                id,
+                "a pool of a tcp service has no backups: it gets connections like the others",
+            ),
+            "backup" => {
+                table.set("backup", "true", &[id]);
+            }
+            "maxconn" if number && steered => self
+                .ledger
+                .lose(id, "the kernel does not bound connections"),
+            "maxconn" if number => self.limit(value, id, servers),
+            "maxqueue" if number => servers.queue = Some((value.to_owned(), id)),
+            "slowstart" => servers.slow_start = words::duration(value).map(|time| (time, id)),
+            "enabled" | "stick" | "no-ssl" | "no-send-proxy" => {}
+            "send-proxy" | "send-proxy-v2" | "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {
+                self.ledger.lose(id, format!("lb does not send the PROXY protocol ({key}): the backend must not expect it; HTTP backends see the client in X-Forwarded-For, those of a tcp service with forward = \"dnat\""));
+                self.ledger.decide(format!(
+                    "{}: turn the PROXY protocol off on {}",
+                    self.ledger.place(line.id),
+                    line.word(2)
+                ));
+            }
+            key => match NEEDLESS.iter().find(|(name, _)| *name == key) {
+                Some((_, why)) => self.ledger.needless(id, format!("{key}: {why}")),
+                None if matches!(
+                    key,
+                    "port"
+                        | "addr"
+                        | "track"
+                        | "agent-check"
+                        | "agent-port"
+                        | "agent-inter"
+                        | "observe"
+                        | "error-limit"
+                        | "on-error"
+                        | "on-marked-down"
+                        | "on-marked-up"
+                        | "check-ssl"
+                        | "check-send-proxy"
+                        | "check-sni"
+                        | "source"
+                        | "redir"
+                        | "verify"
+                        | "ca-file"
+                        | "crt"
+                        | "sni"
+                        | "non-stick"
+                        | "usesrc"
+                        | "namespace"
+                        | "tcp-ut"
+                        | "tfo"
+                        | "socks4"
+                        | "pool-low-conn"
+                        | "ws"
+                        | "init-state"
+                        | "shard"
+                        | "verifyhost"
+                        | "ciphers"
+                        | "ssl-min-ver"
+                        | "ssl-max-ver"
+                        | "max-reuse"
+                ) =>
+                {
+                    self.ledger
+                        .lose(id, format!("lb has no setting for {key} {value}"));
+                }
+                None => self
+                    .ledger
+                    .unknown(id, format!("the import does not know {key}")),
+            },
+        }
+    }
+
+    /// A key of the check, which is the same for all backends of a pool.
+    fn of_check(&mut self, key: &'static str, value: String, id: Id, servers: &mut Servers) {
+        let earlier = servers.times.iter().find(|(other, _)| *other == key);
+        match earlier {
+            Some((_, (other, _))) if *other != value => {
+                self.ledger.lose(
+                    id,
+                    format!("lb checks all backends of a pool alike: {key} is {other}"),
+                );
+            }
+            Some(_) => {}
+            None => servers.times.push((key, (value, id))),
+        }
+    }
+
+    fn limit(&mut self, value: &str, id: Id, servers: &mut Servers) {
+        match &mut servers.limit {
+            Some((other, ids)) if other == value => ids.push(id),
+            Some((other, _)) => self.ledger.lose(
+                id,
+                format!("lb has one limit for all backends of a pool: {other}"),
+            ),
+            None => servers.limit = Some((value.to_owned(), vec![id])),
+        }
+    }
+}

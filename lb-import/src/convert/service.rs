@@ -1,0 +1,316 @@
+//! Frontends and listen sections as services, one for each address that they bind.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Converter;
+use crate::{
+    document::Table,
+    haproxy::{
+        format::Of,
+        model::{Line, Section},
+        words,
+    },
+};
+
+impl Converter<'_> {
+    /// The services of all frontends and listen sections.
+    pub(crate) fn services(&mut self) -> Vec<Table> {
+        let sections: Vec<Section> = self.sections.0.clone();
+        let proxies = sections
+            .iter()
+            .filter(|section| matches!(section.kind(), "frontend" | "listen"));
+        let mut tables = Vec::new();
+        for section in proxies {
+            if is_stats(section) {
+                let why = "lb has a status page at [admin] listen, http://127.0.0.1:9145/, without a password: make it reachable with care";
+                for line in std::iter::once(&section.header).chain(&section.lines) {
+                    self.ledger.otherwise(line.id, crate::Loss::NotNeeded, why);
+                }
+                continue;
+            }
+            for (bind, address) in self.binds(section) {
+                tables.extend(self.service(section, &bind, address));
+            }
+        }
+        tables
+    }
+
+    /// The addresses that a section binds.
+    fn binds(&mut self, section: &Section) -> Vec<(Line, SocketAddr)> {
+        let mut lines: Vec<Line> = section
+            .lines
+            .iter()
+            .filter(|line| line.keyword() == "bind")
+            .cloned()
+            .collect();
+        if section.header.word(2).contains(':') {
+            let mut words = section.header.words.clone();
+            words.remove(0);
+            lines.insert(
+                0,
+                Line {
+                    id: section.header.id,
+                    words,
+                },
+            );
+        }
+        let mut binds = Vec::new();
+        for line in lines {
+            for listener in words::listeners(line.word(1)) {
+                match listener {
+                    Ok(address) => binds.push((line.clone(), address)),
+                    Err(why) => self.ledger.lose(line.id, why),
+                }
+            }
+        }
+        binds
+    }
+
+    fn service(&mut self, section: &Section, bind: &Line, address: SocketAddr) -> Option<Table> {
+        let (http, mode_line) = self.is_http(section);
+        let tls = bind.words.iter().any(|word| word == "ssl");
+        if tls && !http {
+            self.ledger.lose(bind.id, "lb ends TLS for HTTP only, and the section is of mode tcp: pass TLS on to the backends, or write mode http");
+            return None;
+        }
+        let address = if http {
+            address
+        } else {
+            self.steered_address(bind, address)?
+        };
+        let default = self.default_backend(section);
+        let mut names = self.services.clone();
+        let wanted = if names
+            .iter()
+            .any(|name| *name == words::name(section.name()))
+        {
+            format!("{}-{}", section.name(), address.port())
+        } else {
+            section.name().to_owned()
+        };
+        let name = words::unique(&wanted, &mut names);
+        self.services = names;
+        let mut table = Table::from("[[service]]", section.header.id);
+        table.text("name", &name, &[]);
+        table.text("listen", &address.to_string(), &[bind.id]);
+        let mode = match (http, tls) {
+            (true, true) => "https",
+            (true, false) => "http",
+            (false, _) => "tcp",
+        };
+        let origins: Vec<_> = mode_line.iter().map(|line| line.id).collect();
+        let setting = table.text("mode", mode, &origins);
+        if http && mode_line.is_none() {
+            setting.remark(
+                "the section does not say its mode: its TLS or its header rules are those of HTTP",
+            );
+        }
+        if let Some((pool, line)) = &default {
+            let origins: Vec<_> = line.iter().map(|line| line.id).collect();
+            table.text("pool", &words::name(pool.name()), &origins);
+        }
+        if http {
+            let of = Of {
+                tls,
+                port: address.port(),
+            };
+            self.of_http(
+                section,
+                bind,
+                default.as_ref().map(|(pool, _)| pool),
+                of,
+                &mut table,
+            );
+        }
+        Some(table)
+    }
+
+    /// The kernel looks for the address that packets carry.
+    fn steered_address(&mut self, bind: &Line, address: SocketAddr) -> Option<SocketAddr> {
+        if address.is_ipv6() {
+            self.ledger.lose(
+                bind.id,
+                "a service of mode tcp has an IPv4 address in this version",
+            );
+            return None;
+        }
+        if !address.ip().is_unspecified() {
+            return Some(address);
+        }
+        let own = self.own_address.map(|(own, _)| own).filter(IpAddr::is_ipv4);
+        let own = own.unwrap_or_else(|| {
+            self.ledger.decide(format!("{}: a service of mode tcp needs the address that its packets carry: write this host's in place of 192.0.2.1", self.ledger.place(bind.id)));
+            IpAddr::from([192, 0, 2, 1])
+        });
+        Some(SocketAddr::new(own, address.port()))
+    }
+
+    /// The section that serves what no rule takes, and the line that names it.
+    fn default_backend(&mut self, section: &Section) -> Option<(Section, Option<Line>)> {
+        let line = self.sections.last(section, &["default_backend"]);
+        if let Some(line) = &line {
+            if self.serves_challenges(line, line.word(1)) {
+                return None;
+            }
+            let backend = self.sections.backend(line.word(1)).cloned();
+            let usable = backend.filter(|_| self.pools.iter().any(|pool| pool == line.word(1)));
+            if usable.is_none() {
+                self.ledger.lose(
+                    line.id,
+                    format!("backend {} has no server that lb can use", line.word(1)),
+                );
+            }
+            return usable.map(|backend| (backend, Some(line.clone())));
+        }
+        let own =
+            section.kind() == "listen" && self.pools.iter().any(|pool| pool == section.name());
+        own.then(|| (section.clone(), None))
+    }
+
+    fn of_http(
+        &mut self,
+        section: &Section,
+        bind: &Line,
+        default: Option<&Section>,
+        of: Of,
+        table: &mut Table,
+    ) {
+        let mut rules = self.rules(section, of);
+        let routes = self.routes(section, default, of, &mut rules);
+        if of.tls {
+            let (files, origins) = self.certificates(bind);
+            if !files.is_empty() {
+                table.list("certificates", &files, &origins);
+            }
+            let domains = self.domains(&files, &routes.hosts);
+            if !domains.is_empty() {
+                let mut origins = self.acme_origins.clone();
+                let sections =
+                    self.sections.0.iter().filter(|section| {
+                        self.challenges.iter().any(|name| name == section.name())
+                    });
+                origins.extend(sections.map(|section| section.header.id));
+                table.list("domains", &domains, &origins);
+            }
+            table.tables.extend(self.tls(bind));
+        }
+        for line in self.error_files(section, default) {
+            let (status, file) = (line.word(1).to_owned(), line.word(2).to_owned());
+            table.text(&format!("error_pages.{status}"), &file, &[line.id]);
+        }
+        table
+            .tables
+            .extend(rules.request.table("service.request_headers"));
+        table
+            .tables
+            .extend(rules.response.table("service.response_headers"));
+        table.tables.extend(self.timeouts(section, default));
+        table.tables.extend(routes.tables);
+    }
+
+    /// The `errorfile` lines in force, one for each status.
+    fn error_files(&mut self, section: &Section, default: Option<&Section>) -> Vec<Line> {
+        let mut all = default
+            .map(|default| self.sections.effective(default))
+            .unwrap_or_default();
+        all.extend(self.sections.effective(section));
+        let mut files: Vec<Line> = Vec::new();
+        for line in all.into_iter().filter(|line| line.keyword() == "errorfile") {
+            if !matches!(line.word(1).parse(), Ok(400..=599)) || line.word(1).len() != 3 {
+                self.ledger
+                    .lose(line.id, "lb's error pages are for statuses from 400 to 599");
+                continue;
+            }
+            self.ledger.decide(format!("{}: {} is a whole response for HAProxy; lb wants the body alone: take its status line and header off, and name it .html", self.ledger.place(line.id), line.word(2)));
+            files.retain(|other| other.word(1) != line.word(1));
+            files.push(line);
+        }
+        files
+    }
+
+    fn tls(&mut self, bind: &Line) -> Option<Table> {
+        let mut table = Table::new("[service.tls]");
+        let has = |word: &str| bind.words.iter().any(|other| other == word);
+        let value = |name: &str| {
+            bind.words
+                .windows(2)
+                .find(|pair| pair[0] == name)
+                .map(|pair| pair[1].clone())
+        };
+        let global = self
+            .sections
+            .0
+            .iter()
+            .filter(|section| section.kind() == "global");
+        let options = global
+            .flat_map(|section| &section.lines)
+            .rfind(|line| line.keyword() == "ssl-default-bind-options")
+            .cloned();
+        let newest = |words: &[String]| {
+            let tls13 = words
+                .windows(2)
+                .any(|pair| pair[0] == "ssl-min-ver" && pair[1] == "TLSv1.3");
+            tls13
+                || words
+                    .iter()
+                    .any(|word| matches!(&**word, "force-tlsv13" | "no-tlsv12"))
+        };
+        if newest(&bind.words) {
+            table.text("min_version", "1.3", &[bind.id]);
+        } else if let Some(line) = options {
+            let version = if newest(&line.words) { "1.3" } else { "1.2" };
+            table.text("min_version", version, &[line.id]);
+        }
+        let verify = value("verify");
+        let wanted = match verify.as_deref() {
+            Some("required") => Some("required"),
+            Some("optional") => Some("optional"),
+            _ => None,
+        };
+        if let (Some(wanted), Some(file)) = (wanted, value("ca-file")) {
+            let base = super::certificates::base(&self.sections, "ca-base");
+            let path = match &base {
+                Some((base, _)) if !file.starts_with('/') => format!("{base}/{file}"),
+                _ => file,
+            };
+            table.text("client_certificates", wanted, &[bind.id]);
+            table.list("client_authorities", &[path], &[bind.id]);
+            if let Some(file) = value("crl-file") {
+                table.list("client_revocations", &[file], &[bind.id]);
+            }
+        }
+        for (word, why) in [
+            (
+                "ciphers",
+                "lb has the suites with forward secrecy alone; `ciphers` of [service.tls] narrows them, by IANA's names",
+            ),
+            (
+                "ciphersuites",
+                "`ciphers` of [service.tls] narrows the suites, by IANA's names",
+            ),
+            (
+                "crt-list",
+                "the list of certificates is in another file: name its files in `certificates`",
+            ),
+            ("curves", "`key_exchange` of [service.tls] has them"),
+        ] {
+            if has(word) {
+                self.ledger.lose(bind.id, format!("{word}: {why}"));
+            }
+        }
+        if has("accept-proxy") {
+            self.ledger.lose(bind.id, "accept-proxy: lb does not read the PROXY protocol: what is in front must not send it");
+        }
+        (!table.is_empty()).then_some(table)
+    }
+}
+
+/// Whether a section serves nothing but HAProxy's own page.
+fn is_stats(section: &Section) -> bool {
+    let has = |keyword: &str| section.lines.iter().any(|line| line.keyword() == keyword);
+    let exporter = section
+        .lines
+        .iter()
+        .any(|line| line.words.iter().any(|word| word == "prometheus-exporter"));
+    (has("stats") || exporter) && !has("server") && !has("default_backend") && !has("use_backend")
+}

@@ -1,0 +1,78 @@
+//! `timeout …` as `[service.timeouts]`.
+
+use super::Converter;
+use crate::{
+    document::Table,
+    haproxy::{
+        model::{Line, Section},
+        words,
+    },
+};
+
+/// A key of lb, and the time-outs of HAProxy that it is taken from: the first of them that is set.
+const OF_FRONTEND: [(&str, &[&str]); 4] = [
+    ("head", &["http-request", "client"]),
+    ("body", &["client"]),
+    ("keep_alive", &["http-keep-alive", "http-request", "client"]),
+    ("send", &["client"]),
+];
+const OF_BACKEND: [(&str, &[&str]); 5] = [
+    ("connect", &["connect"]),
+    ("response_head", &["server"]),
+    ("response_body", &["server"]),
+    ("tunnel", &["tunnel"]),
+    ("half_closed", &["client-fin", "server-fin"]),
+];
+
+impl Converter<'_> {
+    /// The time-outs of a service, from its frontend and the backend that it uses by default.
+    pub(crate) fn timeouts(
+        &mut self,
+        frontend: &Section,
+        backend: Option<&Section>,
+    ) -> Option<Table> {
+        let mut table = Table::new("[service.timeouts]");
+        let frontends = OF_FRONTEND.iter().map(|row| (row, frontend));
+        let backends = OF_BACKEND
+            .iter()
+            .map(|row| (row, backend.unwrap_or(frontend)));
+        for ((key, names), section) in frontends.chain(backends) {
+            let line = names.iter().find_map(|name| self.timeout(section, name));
+            if let Some((line, value)) = line {
+                table.text(key, &value, &[line.id]);
+            }
+        }
+        (!table.is_empty()).then_some(table)
+    }
+
+    /// The time-out in force of a name, as lb writes it.
+    pub(crate) fn timeout(&mut self, section: &Section, name: &str) -> Option<(Line, String)> {
+        let old = match name {
+            "client" => "clitimeout",
+            "server" => "srvtimeout",
+            "connect" => "contimeout",
+            _ => "",
+        };
+        let modern = self
+            .sections
+            .last(section, &["timeout", name])
+            .map(|line| (2, line));
+        let (at, line) = match modern {
+            Some(found) => found,
+            None => (
+                1,
+                self.sections
+                    .last(section, &[old])
+                    .filter(|_| !old.is_empty())?,
+            ),
+        };
+        match words::duration(line.word(at)) {
+            Some(value) => Some((line, value)),
+            None => {
+                self.ledger
+                    .lose(line.id, format!("\"{}\" is no duration", line.word(at)));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What an ACL looks at: its criterion, flags and values.
+
+use super::format::Of;
+
+/// What one ACL looks at, as lb can look at it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Test {
+    /// Known without a request: by the service.
+    Always(bool),
+    /// The host is one of these.
+    Hosts(Vec<String>),
+    /// The path matches one of these expressions; `exact` where it is one whole path.
+    Path {
+        expressions: Vec<String>,
+        exact: Option<String>,
+    },
+    /// The method is one of these.
+    Methods(Vec<String>),
+    /// A header field is there, or matches.
+    Header { name: String, regex: Option<String> },
+}
+
+/// Makes one test of two alternatives, where a route can have it.
+pub(super) fn merge(one: &mut Test, other: &Test) -> bool {
+    match (one, other) {
+        (Test::Hosts(one), Test::Hosts(other)) | (Test::Methods(one), Test::Methods(other)) => {
+            one.extend(other.iter().cloned());
+            true
+        }
+        (
+            Test::Path { expressions, exact },
+            Test::Path {
+                expressions: others,
+                ..
+            },
+        ) => {
+            expressions.extend(others.iter().cloned());
+            *exact = None;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The ACLs that HAProxy defines itself.
+pub(super) fn predefined(name: &str) -> Option<Test> {
+    let methods =
+        |list: &[&str]| Test::Methods(list.iter().map(|&method| method.to_owned()).collect());
+    Some(match name {
+        "TRUE" | "HTTP" => Test::Always(true),
+        "FALSE" => Test::Always(false),
+        "METH_CONNECT" => methods(&["CONNECT"]),
+        "METH_DELETE" => methods(&["DELETE"]),
+        "METH_GET" => methods(&["GET", "HEAD"]),
+        "METH_HEAD" => methods(&["HEAD"]),
+        "METH_OPTIONS" => methods(&["OPTIONS"]),
+        "METH_POST" => methods(&["POST"]),
+        "METH_PUT" => methods(&["PUT"]),
+        "METH_TRACE" => methods(&["TRACE"]),
+        _ => return None,
+    })
+}
+
+/// What is compared, and how.
+struct Match<'w> {
+    fetch: &'w str,
+    how: &'w str,
+    any_case: bool,
+    values: &'w [String],
+}
+
+/// Reads a criterion with its flags and values.
+pub(super) fn test(words: &[String], of: Of) -> Result<Test, String> {
+    let Some((criterion, mut rest)) = words.split_first() else {
+        return Err("it compares nothing".to_owned());
+    };
+    let (fetch, mut how) = derived(criterion);
+    let mut any_case = false;
+    while let Some((flag, after)) = rest.split_first() {
+        match &**flag {
+            "-i" => any_case = true,
+            "-n" | "-u" => {}
+            "-m" => {
+                how = after.first().map_or("", |how| how);
+                rest = after.get(1..).unwrap_or_default();
+                continue;
+            }
+            "-f" | "-M" => return Err("its values are in another file".to_owned()),
+            "--" => {
+                rest = after;
+                break;
+            }
+            _ => break,
+        }
+        rest = after;
+    }
+    let compared = Match {
+        fetch,
+        how,
+        any_case,
+        values: rest,
+    };
+    if let Some(name) = argument(
+        fetch,
+        &["hdr", "req.hdr", "req.fhdr", "hdr_cnt", "req.hdr_cnt"],
+    ) {
+        return header(name, &compared);
+    }
+    match fetch {
+        "ssl_fc" => Ok(Test::Always(of.tls)),
+        "always_true" => Ok(Test::Always(true)),
+        "always_false" => Ok(Test::Always(false)),
+        "dst_port" | "fc_dst_port" => port(&compared, of),
+        "path" | "url" => path(&compared),
+        "method" => Ok(Test::Methods(compared.values.to_vec())),
+        "ssl_fc_sni" => hosts(&compared),
+        _ => Err(format!("lb's routes do not look at {criterion}")),
+    }
+}
+
+/// `path_beg` is `path -m beg`, `hdr_end(host)` is `hdr(host) -m end`.
+fn derived(criterion: &str) -> (&str, &str) {
+    const HOW: [&str; 7] = ["_beg", "_end", "_reg", "_sub", "_dir", "_dom", "_len"];
+    let (fetch, argument) = criterion.split_at(criterion.find('(').unwrap_or(criterion.len()));
+    for how in HOW {
+        if let Some(plain) = fetch.strip_suffix(how) {
+            let name = match plain {
+                "hdr" | "req.hdr" => argument,
+                plain => plain,
+            };
+            return (name, &how[1..]);
+        }
+    }
+    (criterion, "str")
+}
+
+/// The argument of one of these fetches. `derived` leaves the argument alone of `hdr_…(name)`.
+fn argument<'w>(fetch: &'w str, names: &[&str]) -> Option<&'w str> {
+    let (name, rest) = fetch.split_at(fetch.find('(')?);
+    let inner = rest.strip_prefix('(')?.strip_suffix(')')?;
+    let first = inner.split(',').next().unwrap_or(inner);
+    (name.is_empty() || names.contains(&name)).then_some(first)
+}
+
+fn port(compared: &Match<'_>, of: Of) -> Result<Test, String> {
+    let ports: Result<Vec<u16>, _> = compared.values.iter().map(|value| value.parse()).collect();
+    match ports {
+        Ok(ports) if !ports.is_empty() => Ok(Test::Always(ports.contains(&of.port))),
+        _ => Err("its ports are not plain numbers".to_owned()),
+    }
+}
+
+fn header(name: &str, compared: &Match<'_>) -> Result<Test, String> {
+    if name.eq_ignore_ascii_case("host") {
+        return hosts(compared);
+    }
+    let name = name.to_owned();
+    let counts = compared.fetch.contains("_cnt")
+        && compared
+            .values
+            .iter()
+            .all(|value| value == "gt" || value == "0" || value == "ge" || value == "1");
+    if compared.how == "found" || counts || compared.values.is_empty() {
+        return Ok(Test::Header { name, regex: None });
+    }
+    if compared.fetch.contains("_cnt") {
+        return Err("lb's routes do not count header lines".to_owned());
+    }
+    let regex = joined(&expressions(compared)?);
+    Ok(Test::Header {
+        name,
+        regex: Some(regex),
+    })
+}
+
+fn hosts(compared: &Match<'_>) -> Result<Test, String> {
+    let mut hosts = Vec::new();
+    for value in compared.values {
+        // The port of a host is not compared by lb.
+        let host = value.rsplit_once(':').map_or(&**value, |(host, _)| host);
+        match compared.how {
+            "str" => hosts.push(host.to_owned()),
+            "end" if host.starts_with('.') => hosts.push(format!("*{host}")),
+            "end" | "dom" => hosts.extend([host.to_owned(), format!("*.{host}")]),
+            how => {
+                return Err(format!(
+                    "lb compares hosts as whole names or as \"*.NAME\", not by {how} of \"{value}\""
+                ));
+            }
+        }
+    }
+    if hosts.is_empty() {
+        return Err("it names no host".to_owned());
+    }
+    Ok(Test::Hosts(hosts))
+}
+
+fn path(compared: &Match<'_>) -> Result<Test, String> {
+    if compared.fetch == "url" && !matches!(compared.how, "beg" | "str") {
+        return Err("lb's routes look at the path alone, not at the query".to_owned());
+    }
+    if compared.how == "beg" && compared.values.iter().any(|value| value == "/") {
+        return Ok(Test::Always(true));
+    }
+    let exact = match compared.values {
+        [one] if compared.how == "str" && !compared.any_case => Some(one.clone()),
+        _ => None,
+    };
+    Ok(Test::Path {
+        expressions: expressions(compared)?,
+        exact,
+    })
+}
+
+/// The values as expressions that find what they do.
+fn expressions(compared: &Match<'_>) -> Result<Vec<String>, String> {
+    if compared.values.is_empty() {
+        return Err("it compares nothing".to_owned());
+    }
+    let expression = |value: &String| {
+        let literal = escaped(value);
+        let found = match compared.how {
+            "str" => format!("^{literal}$"),
+            "beg" => format!("^{literal}"),
+            "end" => format!("{literal}$"),
+            "sub" => literal,
+            "reg" => value.clone(),
+            "dir" => format!("(?:^|/){}(?:/|$)", escaped(value.trim_matches('/'))),
+            "dom" => format!("(?:^|[/.:]){literal}(?:[/.:]|$)"),
+            how => return Err(format!("lb has no comparison like -m {how}")),
+        };
+        Ok(if compared.any_case {
+            format!("(?i:{found})")
+        } else {
+            found
+        })
+    };
+    compared.values.iter().map(expression).collect()
+}
+
+/// One expression that finds what any of several does.
+pub(super) fn joined(expressions: &[String]) -> String {
+    match expressions {
+        [one] => one.clone(),
+        several => {
+            let several: Vec<_> = several.iter().map(|one| format!("(?:{one})")).collect();
+            several.join("|")
+        }
+    }
+}
+
+/// The text with what means something in an expression escaped.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in text.chars() {
+        if "\\.+*?()|[]{}^$#&~-".contains(character) {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}

@@ -1,0 +1,180 @@
+//! Takes a line of haproxy.cfg apart into words (section 2.2 of HAProxy's configuration manual).
+
+/// The words of a line, and what could not be taken apart.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Line {
+    /// The words, quotes and escapes resolved.
+    pub(crate) words: Vec<String>,
+    /// Why the words are not what HAProxy would see.
+    pub(crate) fault: Option<String>,
+}
+
+/// Takes a line apart: spaces separate words, `#` begins a comment, `\` escapes, `'` quotes all, `"`
+/// quotes all but escapes and environment variables. A line has no continuation.
+pub(crate) fn words(line: &str) -> Line {
+    let mut lexer = Lexer {
+        rest: line.chars().peekable(),
+        line: Line::default(),
+        word: None,
+    };
+    lexer.run();
+    lexer.line
+}
+
+struct Lexer<'t> {
+    rest: std::iter::Peekable<std::str::Chars<'t>>,
+    line: Line,
+    word: Option<String>,
+}
+
+impl Lexer<'_> {
+    fn run(&mut self) {
+        while let Some(character) = self.rest.next() {
+            match character {
+                '#' => break,
+                ' ' | '\t' | '\r' => self.end_word(),
+                '\'' => self.strong(),
+                '"' => self.weak(),
+                '\\' => self.escape(),
+                plain => self.push(plain),
+            }
+        }
+        self.end_word();
+    }
+
+    fn push(&mut self, character: char) {
+        self.word.get_or_insert_default().push(character);
+    }
+
+    fn end_word(&mut self) {
+        if let Some(word) = self.word.take() {
+            self.line.words.push(word);
+        }
+    }
+
+    fn fault(&mut self, fault: String) {
+        self.line.fault.get_or_insert(fault);
+    }
+
+    fn strong(&mut self) {
+        self.word.get_or_insert_default();
+        loop {
+            match self.rest.next() {
+                Some('\'') => return,
+                Some(character) => self.push(character),
+                None => return self.fault("a quote is not closed".to_owned()),
+            }
+        }
+    }
+
+    fn weak(&mut self) {
+        self.word.get_or_insert_default();
+        loop {
+            match self.rest.next() {
+                Some('"') => return,
+                Some('\\') => self.escape(),
+                Some('$') => self.variable(),
+                Some(character) => self.push(character),
+                None => return self.fault("a quote is not closed".to_owned()),
+            }
+        }
+    }
+
+    fn escape(&mut self) {
+        match self.rest.next() {
+            Some('n') => self.push('\n'),
+            Some('r') => self.push('\r'),
+            Some('t') => self.push('\t'),
+            Some('x') => self.hexadecimal(),
+            Some(character @ (' ' | '#' | '\\' | '"' | '\'' | '$')) => self.push(character),
+            // HAProxy keeps the backslash before any other character, as regular expressions need it.
+            Some(character) => {
+                self.push('\\');
+                self.push(character);
+            }
+            None => self.push('\\'),
+        }
+    }
+
+    fn hexadecimal(&mut self) {
+        let digits: String = self.rest.clone().take(2).collect();
+        match u8::from_str_radix(&digits, 16) {
+            Ok(byte) if digits.len() == 2 && byte.is_ascii() => {
+                self.rest.next();
+                self.rest.next();
+                self.push(char::from(byte));
+            }
+            _ => self.fault(format!("\\x{digits} is no character of ASCII")),
+        }
+    }
+
+    fn variable(&mut self) {
+        let mut name = String::new();
+        let braced = self.rest.peek() == Some(&'{');
+        if braced {
+            self.rest.next();
+        }
+        while let Some(character) = self.rest.peek().copied() {
+            if braced && character == '}' {
+                self.rest.next();
+                break;
+            }
+            let of_name = character.is_ascii_alphanumeric() || character == '_';
+            if character == '"' || (!braced && !of_name) {
+                break;
+            }
+            name.push(character);
+            self.rest.next();
+        }
+        self.fault(format!(
+            "it uses the environment variable ${name}, whose value is not in the file: write the \
+             value itself"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(line: &str) -> Vec<String> {
+        let line = words(line);
+        assert_eq!(line.fault, None);
+        line.words
+    }
+
+    #[test]
+    fn escapes_quotes_and_comments_are_those_of_haproxy() {
+        assert_eq!(plain("  a\tb # c"), ["a", "b"]);
+        assert_eq!(
+            plain(r"reqadd X-Proto:\ https"),
+            ["reqadd", "X-Proto: https"]
+        );
+        assert_eq!(
+            plain(r#"log-format "a \"b\" #c""#),
+            ["log-format", "a \"b\" #c"]
+        );
+        assert_eq!(plain("x 'a $B \\n'"), ["x", "a $B \\n"]);
+        assert_eq!(
+            plain(r"acl a path_reg \.jpg$ \#"),
+            ["acl", "a", "path_reg", r"\.jpg$", "#"]
+        );
+        assert_eq!(plain(r#"errorfile "" x"#), ["errorfile", "", "x"]);
+        assert_eq!(plain(r"a \x41\r\n"), ["a", "A\r\n"]);
+    }
+
+    #[test]
+    fn a_variable_or_an_open_quote_is_a_fault() {
+        for line in [
+            "server a \"$HOST:80\"",
+            "bind \"${IP}:80\"",
+            "a 'b",
+            "a \"b",
+            r"a \xzz",
+        ] {
+            assert!(words(line).fault.is_some(), "{line}");
+        }
+        let fault = words("bind \"${IP}:80\"").fault.expect("a fault");
+        assert!(fault.contains("$IP,"), "{fault}");
+    }
+}

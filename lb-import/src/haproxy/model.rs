@@ -1,0 +1,186 @@
+//! The sections of haproxy.cfg and their directives.
+
+use super::lexer;
+use crate::ledger::{Id, Ledger};
+
+/// What begins a section.
+const SECTIONS: [&str; 19] = [
+    "global",
+    "defaults",
+    "frontend",
+    "backend",
+    "listen",
+    "userlist",
+    "peers",
+    "mailers",
+    "resolvers",
+    "cache",
+    "program",
+    "http-errors",
+    "ring",
+    "log-forward",
+    "fcgi-app",
+    "crt-store",
+    "traces",
+    "acme",
+    "log-profile",
+];
+
+/// A directive: its words, the keyword first.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) id: Id,
+    pub(crate) words: Vec<String>,
+}
+
+impl Line {
+    pub(crate) fn keyword(&self) -> &str {
+        self.words.first().map_or("", |word| word)
+    }
+
+    /// The word at an index, the keyword being 0; empty where there is none.
+    pub(crate) fn word(&self, index: usize) -> &str {
+        self.words.get(index).map_or("", |word| word)
+    }
+
+    /// The words after the first `count`.
+    pub(crate) fn after(&self, count: usize) -> &[String] {
+        self.words.get(count..).unwrap_or_default()
+    }
+}
+
+/// A section: its header, its directives, and those that it inherits.
+#[derive(Clone, Debug)]
+pub(crate) struct Section {
+    pub(crate) header: Line,
+    pub(crate) lines: Vec<Line>,
+    /// The index of the `defaults` that it inherits from.
+    pub(crate) defaults: Option<usize>,
+}
+
+impl Section {
+    pub(crate) fn kind(&self) -> &str {
+        self.header.keyword()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.header.word(1)
+    }
+
+    pub(crate) fn is_proxy(&self) -> bool {
+        matches!(self.kind(), "frontend" | "backend" | "listen")
+    }
+}
+
+/// The sections, in the order of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Sections(pub(crate) Vec<Section>);
+
+impl Sections {
+    /// The directives that hold for a section: those of its `defaults` first.
+    pub(crate) fn effective(&self, section: &Section) -> Vec<Line> {
+        let inherited = section.defaults.and_then(|index| self.0.get(index));
+        let inherited = inherited
+            .map(|defaults| &*defaults.lines)
+            .unwrap_or_default();
+        inherited.iter().chain(&section.lines).cloned().collect()
+    }
+
+    /// The last of those that hold whose first words are these: the one in force.
+    pub(crate) fn last(&self, section: &Section, words: &[&str]) -> Option<Line> {
+        let begins = |line: &Line| {
+            line.words.len() >= words.len()
+                && line
+                    .words
+                    .iter()
+                    .zip(words)
+                    .all(|(one, other)| one == other)
+        };
+        let off = |line: &Line| {
+            line.keyword() == "no"
+                && line.after(1).first().map(String::as_str) == words.first().copied()
+                && line.words.len() > words.len()
+                && line
+                    .after(1)
+                    .iter()
+                    .zip(words)
+                    .all(|(one, other)| one == other)
+        };
+        let effective = self.effective(section);
+        let last = effective
+            .iter()
+            .rev()
+            .find(|line| begins(line) || off(line))?;
+        begins(last).then(|| last.clone())
+    }
+
+    /// The backend or listen section of a name.
+    pub(crate) fn backend(&self, name: &str) -> Option<&Section> {
+        let takes = |section: &&Section| {
+            matches!(section.kind(), "backend" | "listen") && section.name() == name
+        };
+        self.0.iter().find(takes)
+    }
+}
+
+/// Reads haproxy.cfg. A directive that cannot be taken apart is entered with the reason, and is in no
+/// section.
+pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
+    let mut sections = Sections::default();
+    for (number, text) in (1_u32..).zip(text.lines()) {
+        let lexer::Line { words, fault } = lexer::words(text);
+        let Some(keyword) = words.first() else {
+            continue;
+        };
+        let id = ledger.enter(file, number, text.trim());
+        if let Some(fault) = fault {
+            ledger.lose(id, fault);
+            continue;
+        }
+        if keyword.starts_with('.') {
+            ledger.lose(
+                id,
+                "conditions are not evaluated: all lines between are read",
+            );
+            continue;
+        }
+        let line = Line { id, words };
+        if SECTIONS.contains(&line.keyword()) {
+            let defaults = defaults_of(&line, &sections, ledger);
+            sections.0.push(Section {
+                header: line,
+                lines: Vec::new(),
+                defaults,
+            });
+        } else if let Some(section) = sections.0.last_mut() {
+            section.lines.push(line);
+        } else {
+            ledger.lose(id, "it is in no section");
+        }
+    }
+    sections
+}
+
+/// The `defaults` that a section inherits from: the one it names, or the last before it.
+fn defaults_of(header: &Line, sections: &Sections, ledger: &mut Ledger) -> Option<usize> {
+    let is_defaults = |section: &&(usize, &Section)| section.1.kind() == "defaults";
+    if !matches!(header.keyword(), "frontend" | "backend" | "listen") {
+        return None;
+    }
+    let all: Vec<_> = sections.0.iter().enumerate().collect();
+    let from = header.words.iter().position(|word| word == "from");
+    let Some(from) = from.filter(|from| *from >= 2) else {
+        return all.iter().rev().find(is_defaults).map(|(index, _)| *index);
+    };
+    let named = all
+        .iter()
+        .filter(is_defaults)
+        .find(|(_, section)| section.name() == header.word(from + 1));
+    if named.is_none() {
+        ledger.lose(
+            header.id,
+            "it inherits from a defaults section that the file does not have",
+        );
+    }
+    named.map(|(index, _)| *index)
+}

@@ -1,0 +1,196 @@
+//! What single words of haproxy.cfg mean: durations, addresses, names.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A duration as lb writes it. HAProxy counts milliseconds where there is no unit.
+pub(crate) fn duration(word: &str) -> Option<String> {
+    millis(word).map(spelled)
+}
+
+/// A duration in milliseconds.
+pub(crate) fn millis(word: &str) -> Option<u64> {
+    let end = word
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(word.len());
+    let (number, unit) = word.split_at(end);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "us" => Some(number / 1_000),
+        "" | "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        "d" => number.checked_mul(86_400_000),
+        _ => None,
+    }
+}
+
+/// Milliseconds as lb writes them: in the largest unit that they are whole in.
+pub(crate) fn spelled(millis: u64) -> String {
+    match millis {
+        0 => "0s".to_owned(),
+        hours if hours.is_multiple_of(3_600_000) => format!("{}h", hours / 3_600_000),
+        minutes if minutes.is_multiple_of(60_000) => format!("{}m", minutes / 60_000),
+        seconds if seconds.is_multiple_of(1_000) => format!("{}s", seconds / 1_000),
+        millis => format!("{millis}ms"),
+    }
+}
+
+/// The addresses that a `bind` names, or why lb cannot listen there.
+pub(crate) fn listeners(word: &str) -> Vec<Result<SocketAddr, String>> {
+    word.split(',').map(listener).collect()
+}
+
+fn listener(word: &str) -> Result<SocketAddr, String> {
+    let word = word
+        .strip_prefix("ipv4@")
+        .or(word.strip_prefix("ipv6@"))
+        .unwrap_or(word);
+    if word.starts_with('/') || word.contains('@') {
+        return Err("lb listens on IP addresses only".to_owned());
+    }
+    let (host, port) = word.rsplit_once(':').unwrap_or((word, ""));
+    let address = match host {
+        "" | "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        "[::]" | "::" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        host => ip(host)
+            .ok_or_else(|| format!("\"{host}\" is no address; lb does not look names up"))?,
+    };
+    match port.parse() {
+        Ok(port) if port > 0 => Ok(SocketAddr::new(address, port)),
+        _ if port.contains('-') => {
+            Err("lb has a service for each port: write one for each of the range".to_owned())
+        }
+        _ => Err(format!("\"{port}\" is no port")),
+    }
+}
+
+/// An address, in brackets or without.
+pub(crate) fn ip(word: &str) -> Option<IpAddr> {
+    let inner = word
+        .strip_prefix('[')
+        .and_then(|word| word.strip_suffix(']'));
+    inner.unwrap_or(word).parse().ok()
+}
+
+/// The address of a `server`, or why lb cannot connect to it.
+pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<SocketAddr, String> {
+    let word = word
+        .strip_prefix("ipv4@")
+        .or(word.strip_prefix("ipv6@"))
+        .unwrap_or(word);
+    if word.starts_with('/') || word.contains('@') {
+        return Err("lb connects to IP addresses only".to_owned());
+    }
+    let (host, port) = match ip(word) {
+        Some(_) => (word, None),
+        None => match word.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (word, None),
+        },
+    };
+    let Some(address) = ip(host) else {
+        return Err(format!(
+            "\"{host}\" is a name, and lb does not look names up: write its address"
+        ));
+    };
+    let port = match port {
+        Some(port) => port.parse().ok(),
+        None => port_of_bind,
+    };
+    match port {
+        Some(port) if port > 0 => Ok(SocketAddr::new(address, port)),
+        _ => Err("it has no port of its own, and lb's backends have one".to_owned()),
+    }
+}
+
+/// A name of lb made of any text: 1 to 63 of `a-z A-Z 0-9 . _ -`.
+pub(crate) fn name(text: &str) -> String {
+    let allowed = |character: char| {
+        if character.is_ascii_alphanumeric() || ".-_".contains(character) {
+            character
+        } else {
+            '_'
+        }
+    };
+    let name: String = text.chars().map(allowed).take(63).collect();
+    if name.is_empty() {
+        "unnamed".to_owned()
+    } else {
+        name
+    }
+}
+
+/// A name that none of `taken` has, which it is added to.
+pub(crate) fn unique(wanted: &str, taken: &mut Vec<String>) -> String {
+    let base: String = name(wanted).chars().take(56).collect();
+    let whole = name(wanted);
+    let candidates = (2..).map(|number| format!("{base}-{number}"));
+    let free = std::iter::once(whole)
+        .chain(candidates)
+        .find(|name| !taken.contains(name))
+        .unwrap_or_default();
+    taken.push(free.clone());
+    free
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_without_a_unit_is_in_milliseconds() {
+        for (word, spelled) in [
+            ("5000", "5s"),
+            ("50s", "50s"),
+            ("1d", "24h"),
+            ("1500ms", "1500ms"),
+            ("90s", "90s"),
+            ("0", "0s"),
+        ] {
+            assert_eq!(duration(word).as_deref(), Some(spelled), "{word}");
+        }
+        assert_eq!(duration("5x"), None);
+        assert_eq!(duration("99999999999999999999h"), None);
+    }
+
+    #[test]
+    fn a_bind_may_name_several_addresses() {
+        let all = listeners("*:80,[::]:80,10.0.0.1:8080");
+        let all: Vec<_> = all
+            .into_iter()
+            .map(|one| one.expect("an address").to_string())
+            .collect();
+        assert_eq!(all, ["0.0.0.0:80", "[::]:80", "10.0.0.1:8080"]);
+        for word in [
+            "/run/x.sock",
+            "unix@/x",
+            "*:80-90",
+            "example.com:80",
+            "*:0",
+            "",
+        ] {
+            assert!(listeners(word)[0].is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_server_without_a_port_has_that_of_its_bind() {
+        let address = |word, port| server_address(word, port).map(|address| address.to_string());
+        assert_eq!(address("10.0.0.1", Some(80)).as_deref(), Ok("10.0.0.1:80"));
+        assert_eq!(
+            address("[2001:db8::1]:81", None).as_deref(),
+            Ok("[2001:db8::1]:81")
+        );
+        assert!(address("10.0.0.1", None).is_err());
+        assert!(address("web1:80", None).is_err());
+    }
+
+    #[test]
+    fn names_are_made_valid_and_unique() {
+        let mut taken = Vec::new();
+        assert_eq!(unique("a b", &mut taken), "a_b");
+        assert_eq!(unique("a/b", &mut taken), "a_b-2");
+        assert_eq!(unique("", &mut taken), "unnamed");
+    }
+}

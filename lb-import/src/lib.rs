@@ -1,0 +1,111 @@
+//! Converts haproxy.cfg, keepalived.conf and the script that moves an Elastic IP into an `lb.toml`.
+//!
+//! Text in, text out: [`import`] reads no file. Each file is taken apart by its own lexer
+//! (`haproxy`, `keepalived`, `script`), `convert` makes the tables of the output from them, `settle`
+//! takes out what lb's parser refuses, and `writer` writes each setting under the directive that it
+//! comes from. The `ledger` has every directive of the input: one that no setting comes from is in the
+//! notes, with a reason.
+
+mod convert;
+mod document;
+mod haproxy;
+mod keepalived;
+mod ledger;
+mod report;
+mod script;
+mod settle;
+mod writer;
+
+use std::{collections::BTreeMap, io, path::Path};
+
+use lb_config::Errors;
+
+pub use ledger::{Counts, Directive, Loss, Note};
+
+/// A file of the input.
+#[derive(Clone, Copy, Debug)]
+pub struct File<'t> {
+    /// Its name in comments and notes.
+    pub name: &'t str,
+    /// Its text.
+    pub text: &'t str,
+}
+
+/// What is converted. Any file may be missing.
+#[derive(Clone, Debug, Default)]
+pub struct Input<'t> {
+    /// haproxy.cfg.
+    pub haproxy: Option<File<'t>>,
+    /// keepalived.conf.
+    pub keepalived: Option<File<'t>>,
+    /// The script that keepalived.conf runs on becoming master.
+    pub script: Option<File<'t>>,
+    /// The files in the folders that `bind … crt FOLDER` names, by the folder as it is written.
+    pub folders: BTreeMap<String, Vec<String>>,
+    /// Whether the other host of the pair still runs Keepalived: the output then has no `[ha.link]`,
+    /// which Keepalived does not speak, and no `[acme]`, which needs it in a pair.
+    pub keepalived_peer: bool,
+}
+
+/// The result of an import.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// The configuration of lb, which [`lb_config::Config::parse`] accepts.
+    pub configuration: String,
+    /// What is not in it, in the order of the input.
+    pub notes: Vec<Note>,
+    /// What the operator must decide or fill in before the configuration is used.
+    pub decisions: Vec<String>,
+    /// How many directives there were, and what became of them.
+    pub counts: Counts,
+}
+
+/// Converts the input.
+///
+/// # Errors
+///
+/// Where lb's parser refuses the output whatever is left out of it, which is a fault of this crate.
+pub fn import(input: &Input<'_>) -> Result<Import, Errors> {
+    let mut ledger = ledger::Ledger::default();
+    let mut document = convert::document(input, &mut ledger);
+    let mut configuration = settle::settle(&mut document, &mut ledger);
+    if configuration.is_err() {
+        convert::complete(&mut document, &mut ledger);
+        configuration = settle::settle(&mut document, &mut ledger);
+    }
+    let configuration = configuration?;
+    let (counts, notes, decisions) = ledger.close(&document.all_origins());
+    Ok(Import {
+        configuration,
+        notes,
+        decisions,
+        counts,
+    })
+}
+
+/// The folders of certificates that haproxy.cfg names: what [`Input::folders`] is asked for.
+#[must_use]
+pub fn certificate_folders(haproxy: File<'_>) -> Vec<String> {
+    let sections = haproxy::model::read(haproxy.name, haproxy.text, &mut ledger::Ledger::default());
+    convert::certificates::folders(&sections)
+}
+
+/// Lists the files of a folder of certificates, as HAProxy reads it: in the order of their names, those
+/// that end in `.key`, `.issuer`, `.ocsp` or `.sctl` left out. The only I/O of this crate.
+///
+/// # Errors
+///
+/// Where the folder cannot be read.
+pub fn list_folder(folder: &Path) -> io::Result<Vec<String>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        let beside = matches!(ending, Some("key" | "issuer" | "ocsp" | "sctl"));
+        if let (true, false, Some(path)) = (path.is_file(), beside, path.to_str()) {
+            files.push(path.to_owned());
+        }
+    }
+    files.sort();
+    Ok(files)
+}

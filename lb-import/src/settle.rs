@@ -1,0 +1,127 @@
+//! Takes out of a document what lb's own parser refuses, until it accepts the rest.
+//!
+//! The conversion itself leaves out what lb is known not to have, with a reason that fits. This is
+//! the net below it: a value that lb refuses for a reason of its own (a regular expression with
+//! look-around, a duration out of range) is taken out with the parser's message, so that the output
+//! is always accepted and nothing is lost without a note.
+
+use std::path::Path;
+
+use lb_config::{Config, Errors};
+
+use crate::{
+    document::Table,
+    ledger::Ledger,
+    writer::{Owner, write},
+};
+
+/// Keys without which their table is refused: the table goes with them.
+const REQUIRED: [&str; 11] = [
+    "name",
+    "address",
+    "listen",
+    "mode",
+    "type",
+    "to",
+    "status",
+    "cookie",
+    "peer",
+    "source",
+    "virtual_router_id",
+];
+
+/// Returns the text that lb accepts; the errors where nothing more can be taken out.
+pub(crate) fn settle(document: &mut Table, ledger: &mut Ledger) -> Result<String, Errors> {
+    loop {
+        let written = write(document, ledger);
+        let Err(errors) = Config::parse(Path::new("lb.toml"), &written.text) else {
+            return Ok(written.text);
+        };
+        let mut refused: Vec<(Owner, String)> = Vec::new();
+        for error in errors.diagnostics() {
+            let line = error.line().and_then(|line| (line as usize).checked_sub(1));
+            let owner = line.and_then(|line| written.owners.get(line).cloned().flatten());
+            if let Some(owner) = owner {
+                let owner = widened(document, owner);
+                if refused.iter().all(|(other, _)| *other != owner) {
+                    refused.push((owner, error.message.clone()));
+                }
+            }
+        }
+        // The last first: what stands before it keeps its place.
+        refused.sort_by(|one, other| other.0.cmp(&one.0));
+        let mut changed = false;
+        for (owner, message) in refused {
+            changed |= take_out(document, &owner, &message, ledger);
+        }
+        if !changed {
+            return Err(errors);
+        }
+    }
+}
+
+/// What goes with a refused line: the setting alone, where it says where it is from and its table can
+/// be without it; otherwise the nearest table that says where it is from. A route never loses a
+/// condition: it would take more requests than it is to.
+fn widened(document: &Table, owner: Owner) -> Owner {
+    let Owner { mut table, setting } = owner;
+    let found = find(document, &table);
+    if let Some(index) = setting {
+        let setting = found.and_then(|table| table.settings.get(index));
+        let alone = |setting: &crate::document::Setting| {
+            !setting.origins.is_empty() && !REQUIRED.contains(&&*setting.key)
+        };
+        if setting.is_some_and(alone) {
+            return Owner {
+                table,
+                setting: Some(index),
+            };
+        }
+    }
+    while table.len() > 1 && find(document, &table).is_some_and(|table| table.origins.is_empty()) {
+        table.pop();
+    }
+    Owner {
+        table,
+        setting: None,
+    }
+}
+
+fn take_out(document: &mut Table, owner: &Owner, message: &str, ledger: &mut Ledger) -> bool {
+    let why = format!("lb refuses it: {message}");
+    if let Some(index) = owner.setting {
+        let Some(table) = find_mut(document, &owner.table) else {
+            return false;
+        };
+        if index >= table.settings.len() {
+            return false;
+        }
+        for origin in table.settings.remove(index).origins {
+            ledger.lose(origin, why.clone());
+        }
+        return true;
+    }
+    let Some((last, way)) = owner.table.split_last() else {
+        return false;
+    };
+    let Some(parent) = find_mut(document, way) else {
+        return false;
+    };
+    if *last >= parent.tables.len() || parent.tables[*last].header == "[node]" {
+        return false;
+    }
+    for origin in parent.tables.remove(*last).all_origins() {
+        ledger.lose(origin, why.clone());
+    }
+    true
+}
+
+fn find<'t>(document: &'t Table, way: &[usize]) -> Option<&'t Table> {
+    way.iter()
+        .try_fold(document, |table, index| table.tables.get(*index))
+}
+
+fn find_mut<'t>(document: &'t mut Table, way: &[usize]) -> Option<&'t mut Table> {
+    way.iter()
+        .try_fold(document, |table, index| table.tables.get_mut(*index))
+}

@@ -1,0 +1,111 @@
+//! Files of the peers, what they become, and what is said of the rest.
+//!
+//! Each folder of `tests/golden` has an input, the `lb.toml` that is expected and the expected notes.
+//! `UPDATE=1 cargo test -p lb-import` writes them anew: read the difference.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use lb_config::{Config, Moves};
+use lb_import::{File, Import, Input, Loss, import};
+
+/// The input of a folder, converted and held to what is promised of every import.
+fn converted(folder: &Path, keepalived_peer: bool) -> Import {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let texts = ["haproxy.cfg", "keepalived.conf", "failover.sh"].map(|name| (name, read(name)));
+    let [haproxy, keepalived, script] = texts
+        .each_ref()
+        .map(|(name, text)| text.as_deref().map(|text| File { name, text }));
+    let listed =
+        ["a.example.com.pem", "b.example.com.pem"].map(|file| format!("/etc/haproxy/certs/{file}"));
+    let folders = BTreeMap::from([("/etc/haproxy/certs/".to_owned(), listed.to_vec())]);
+    let input = Input {
+        haproxy,
+        keepalived,
+        script,
+        folders,
+        keepalived_peer,
+    };
+    let import = import(&input).unwrap_or_else(|errors| panic!("{}: {errors}", folder.display()));
+    if let Err(errors) = Config::parse(Path::new("lb.toml"), &import.configuration) {
+        panic!("{errors}\n{}", import.configuration);
+    }
+    let counts = import.counts;
+    let sum = counts.carried_over + counts.not_carried_over + counts.not_needed + counts.unknown;
+    assert_eq!(sum, counts.directives, "{}", folder.display());
+    import
+}
+
+fn golden(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+fn compare(file: &Path, text: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(file, text).expect("written");
+    }
+    let expected = fs::read_to_string(file).unwrap_or_default();
+    assert!(
+        expected == text,
+        "{} differs; the import wrote:\n{text}",
+        file.display()
+    );
+}
+
+#[test]
+fn each_input_becomes_what_is_expected() {
+    let folders = fs::read_dir(golden("")).expect("the folders");
+    let mut folders: Vec<_> = folders
+        .map(|entry| entry.expect("a folder").path())
+        .collect();
+    folders.sort();
+    assert!(!folders.is_empty());
+    for folder in folders {
+        let import = converted(&folder, false);
+        compare(&folder.join("lb.toml"), &import.configuration);
+        compare(&folder.join("notes.txt"), &import.report());
+    }
+}
+
+#[test]
+fn the_first_users_files_are_carried_over() {
+    let import = converted(&golden("seed"), false);
+    let parsed = Config::parse(Path::new("lb.toml"), &import.configuration).expect("accepted");
+    assert_eq!(parsed.warnings, []);
+    let config = parsed.config;
+    assert_eq!(config.services.len(), 1);
+    let service = &config.services[0];
+    assert_eq!(service.listen.to_string(), "0.0.0.0:443");
+    assert_eq!(
+        service.pool.as_ref().map(|pool| pool.backends.len()),
+        Some(4)
+    );
+    assert_eq!(
+        service.obtained().map(|obtained| &*obtained.domains),
+        Some(&["alexmis4iti78.me".to_owned()][..])
+    );
+    let ha = config.ha.expect("[ha]");
+    assert_eq!(ha.peer.to_string(), "172.31.15.233");
+    assert!(matches!(ha.moves, Moves::ElasticIp(_)) && ha.track.is_empty());
+    let losses: Vec<_> = import
+        .notes
+        .iter()
+        .filter(|note| note.loss != Loss::NotNeeded)
+        .collect();
+    assert!(losses.is_empty(), "{losses:?}");
+}
+
+#[test]
+fn beside_keepalived_there_is_no_link_and_no_acme() {
+    let import = converted(&golden("seed"), true);
+    let parsed = Config::parse(Path::new("lb.toml"), &import.configuration).expect("accepted");
+    assert!(parsed.config.acme.is_none());
+    assert!(parsed.config.ha.expect("[ha]").link.is_none());
+    assert!(
+        import
+            .notes
+            .iter()
+            .any(|note| note.directive.text.contains("letsencrypt-backend"))
+    );
+}
