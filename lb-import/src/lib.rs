@@ -69,8 +69,7 @@ pub fn import(input: &Input<'_>) -> Result<Import, Errors> {
     let mut ledger = ledger::Ledger::default();
     let mut document = convert::document(input, &mut ledger);
     let mut configuration = settle::settle(&mut document, &mut ledger);
-    if configuration.is_err() {
-        convert::complete(&mut document, &mut ledger);
+    while configuration.is_err() && convert::complete(&mut document, &mut ledger) {
         configuration = settle::settle(&mut document, &mut ledger);
     }
     let configuration = configuration?;

@@ -108,6 +108,12 @@ impl Reader<'_> {
         if let Some((name, value)) = assigned.filter(|(name, _)| is_variable(name)) {
             return self.assign(id, name, value);
         }
+        let computed = first.split_once('=').filter(|(name, _)| is_variable(name));
+        if let Some((name, value)) =
+            computed.filter(|(_, value)| value.starts_with("$(") || value.starts_with('`'))
+        {
+            return self.assign(id, name, value);
+        }
         let called: Vec<&str> = words.iter().map(String::as_str).collect();
         let ec2 = called.iter().position(|word| *word == "ec2");
         let is_aws = first == "aws" || first.ends_with("/aws");

@@ -26,13 +26,44 @@ fn converted(folder: &Path, keepalived_peer: bool) -> Import {
         keepalived_peer,
     };
     let import = import(&input).unwrap_or_else(|errors| panic!("{}: {errors}", folder.display()));
-    if let Err(errors) = Config::parse(Path::new("lb.toml"), &import.configuration) {
-        panic!("{errors}\n{}", import.configuration);
+    match Config::parse(Path::new("lb.toml"), &import.configuration) {
+        Ok(parsed) => {
+            let idle =
+                |warning: &lb_config::Diagnostic| warning.message.contains("takes no request");
+            assert!(!parsed.warnings.iter().any(idle), "{:?}", parsed.warnings);
+        }
+        Err(errors) => panic!("{errors}\n{}", import.configuration),
+    }
+    for (name, text) in &texts {
+        each_line_is_named(name, text.as_deref().unwrap_or_default(), &import);
     }
     let counts = import.counts;
     let sum = counts.carried_over + counts.not_carried_over + counts.not_needed + counts.unknown;
     assert_eq!(sum, counts.directives, "{}", folder.display());
     import
+}
+
+/// Each line that says something is above a setting or in the notes.
+fn each_line_is_named(name: &str, text: &str, import: &Import) {
+    let mut joins = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        let says = line.trim().trim_matches(['{', '}', ' ']);
+        let silent = says.is_empty() || says.starts_with(['#', '!']) && !says.starts_with("#!");
+        // A line that goes on with another is named by its first.
+        let first = !std::mem::replace(&mut joins, line.ends_with('\\'));
+        if silent || !first {
+            continue;
+        }
+        let above = import
+            .configuration
+            .contains(&format!("# {name}:{number}: "));
+        let of_line =
+            |note: &lb_import::Note| note.directive.file == name && note.directive.line == number;
+        assert!(
+            above || import.notes.iter().any(of_line),
+            "{name}:{number}: {line}"
+        );
+    }
 }
 
 fn golden(name: &str) -> std::path::PathBuf {

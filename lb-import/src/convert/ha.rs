@@ -214,8 +214,7 @@ impl Reader<'_, '_> {
         if let Some(node) = self.find("advert_int") {
             match node.word(1).parse::<f64>() {
                 Ok(seconds) if (0.01..=255.0).contains(&seconds) => {
-                    let millis = (seconds * 1_000.0).round();
-                    let text = format!("{millis}ms");
+                    let text = words::of_seconds(seconds);
                     table.text("advert_interval", &text, &[node.id]);
                 }
                 _ => {

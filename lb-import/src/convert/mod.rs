@@ -96,8 +96,9 @@ pub(crate) fn document(input: &Input<'_>, ledger: &mut Ledger) -> Table {
     document
 }
 
-/// Adds what no configuration of lb can be without: a pool and a service.
-pub(crate) fn complete(document: &mut Table, ledger: &mut Ledger) {
+/// Adds what no configuration of lb can be without: a pool and a service. Returns whether one was
+/// missing.
+pub(crate) fn complete(document: &mut Table, ledger: &mut Ledger) -> bool {
     let has =
         |document: &Table, header: &str| document.tables.iter().any(|table| table.header == header);
     let mut taken = vec![String::new()];
@@ -108,8 +109,9 @@ pub(crate) fn complete(document: &mut Table, ledger: &mut Ledger) {
             .filter(|setting| setting.key == "name");
         taken.extend(named.map(|setting| setting.value.trim_matches('"').to_owned()));
     }
-    if has(document, "[[service]]") {
-        return;
+    let (has_pool, has_service) = (has(document, "[[pool]]"), has(document, "[[service]]"));
+    if has_pool && has_service {
+        return false;
     }
     let name = crate::haproxy::words::unique("web", &mut taken);
     let mut pool = Table::new("[[pool]]");
@@ -117,6 +119,15 @@ pub(crate) fn complete(document: &mut Table, ledger: &mut Ledger) {
         .push("fill in: the input names no backend that lb can use".to_owned());
     pool.text("name", &name, &[]);
     pool.list("backends", &["192.0.2.10:80"], &[]);
+    let at = 1.min(document.tables.len());
+    if has_service {
+        document.tables.insert(at, pool);
+        ledger.decide(format!(
+            "[[pool]] \"{name}\": lb has at least one, and the input names no backend that lb can \
+             use; fill in one"
+        ));
+        return true;
+    }
     let mut service = Table::new("[[service]]");
     service
         .remarks
@@ -125,12 +136,11 @@ pub(crate) fn complete(document: &mut Table, ledger: &mut Ledger) {
     service.text("listen", "0.0.0.0:80", &[]);
     service.text("mode", "http", &[]);
     service.text("pool", &name, &[]);
-    document.tables.insert(1.min(document.tables.len()), pool);
-    document
-        .tables
-        .insert(2.min(document.tables.len()), service);
+    document.tables.insert(at, pool);
+    document.tables.insert(at + 1, service);
     ledger.decide(format!(
         "[[pool]] and [[service]] \"{name}\": the input has no service that lb can serve; fill in \
          its address and its backends"
     ));
+    true
 }

@@ -248,15 +248,15 @@ fn commands(
             ledger.lose(node.id, "it names no program");
             continue;
         };
-        let mut used = false;
         for key in keys {
             if notify.settings.iter().all(|setting| setting.key != *key) {
                 notify.list(key, &command, &[node.id]);
-                used = true;
+            } else {
+                ledger.lose(
+                    node.id,
+                    format!("lb runs one command for a change of role, and {key} has one"),
+                );
             }
-        }
-        if !used {
-            ledger.lose(node.id, "lb runs one command for each change of role");
         }
     }
 }

@@ -51,7 +51,8 @@ impl Converter<'_> {
         for section in &sections {
             let is_challenge = section.kind() == "backend"
                 && self.challenges.iter().any(|name| name == section.name());
-            if matches!(section.kind(), "backend" | "listen") && !is_challenge {
+            let is_stats = super::service::is_stats(section);
+            if matches!(section.kind(), "backend" | "listen") && !is_challenge && !is_stats {
                 let is_steered = steered.iter().any(|name| name == section.name());
                 tables.extend(self.pool(section, is_steered));
             }
@@ -80,7 +81,8 @@ impl Converter<'_> {
     }
 
     fn pool(&mut self, section: &Section, steered: bool) -> Option<Table> {
-        let servers = self.servers(section, steered);
+        let mut servers = self.servers(section, steered);
+        self.keep_one_that_is_no_backup(&mut servers.tables);
         if servers.tables.is_empty() {
             for line in std::iter::once(&section.header).chain(&section.lines) {
                 self.ledger.otherwise(
@@ -119,6 +121,22 @@ impl Converter<'_> {
         }
         table.tables.extend(servers.tables);
         Some(table)
+    }
+
+    /// A pool of backups alone is one of backends like any other.
+    fn keep_one_that_is_no_backup(&mut self, backends: &mut [Table]) {
+        let is_backup =
+            |table: &Table| table.settings.iter().any(|setting| setting.key == "backup");
+        if !backends.iter().all(is_backup) {
+            return;
+        }
+        for table in backends {
+            table.settings.retain(|setting| setting.key != "backup");
+            for origin in &table.origins {
+                let why = "all servers of the section are backups: lb has those beside others only";
+                self.ledger.needless(*origin, why);
+            }
+        }
     }
 
     fn balance(&mut self, section: &Section, steered: bool, table: &mut Table) {

@@ -4,7 +4,12 @@ mod haproxy;
 mod keepalived;
 
 use super::Converter;
-use crate::{Loss, haproxy::model::Line, keepalived::model::Node, ledger::Ledger};
+use crate::{
+    Loss,
+    haproxy::model::Line,
+    keepalived::model::{Node, is_read},
+    ledger::Ledger,
+};
 
 use self::{
     haproxy::{HAPROXY, OPTIONS},
@@ -75,6 +80,21 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
             }
             keyword => find(KEEPALIVED, keyword),
         };
+        // What belongs to a block that is not read, or is listed in one, has no keyword of its own.
+        let of_block = match node.keyword() {
+            "unicast_peer" => Some("lb has one peer, by its address"),
+            "track_script" => Some("it tracks no script that is carried over"),
+            "virtual_ipaddress" | "virtual_ipaddress_excluded" => {
+                Some("it is no address that lb can put on an interface")
+            }
+            _ if !is_read(node) => Some("the block that it is in is not read"),
+            _ => None,
+        };
+        if let Some(why) = of_block {
+            for id in node.inner.iter().flat_map(Node::ids) {
+                ledger.otherwise(id, Lost, why);
+            }
+        }
         if let Some((loss, why)) = block {
             ledger.otherwise(node.id, loss, why);
         }

@@ -17,6 +17,8 @@ pub(crate) struct Routes {
     pub(crate) tables: Vec<Table>,
     pub(crate) hosts: Vec<String>,
     names: Vec<String>,
+    /// Whether a route takes every request: those after it would take none.
+    is_complete: bool,
 }
 
 impl Converter<'_> {
@@ -48,9 +50,9 @@ impl Converter<'_> {
             own.request.extend(&rules.request);
             own.response.extend(&rules.response);
         } else if !rules.request.is_empty() || !rules.response.is_empty() {
-            let table =
-                routes.pool_route("default_backend", default, &Conditions::default(), &rules);
-            routes.tables.push(table);
+            let all = Conditions::default();
+            let table = routes.pool_route("default_backend", default, &all, &rules);
+            routes.push(table, &all, self);
         }
         routes
     }
@@ -89,7 +91,7 @@ impl Converter<'_> {
             routes.answers(&rules, conditions, self);
             let mut table = routes.pool_route(name, &backend, conditions, &rules);
             table.origins.insert(0, line.id);
-            routes.tables.push(table);
+            routes.push(table, conditions, self);
         }
         !conditions.is_empty()
     }
@@ -104,11 +106,29 @@ impl Routes {
                     let mut table = self.route(answered.name, &conditions);
                     table.origins.insert(0, answered.line.id);
                     table.tables.push(answered.answer.table());
-                    self.tables.push(table);
+                    self.push(table, &conditions, converter);
                 }
                 Err(why) => converter.ledger.lose(answered.line.id, why),
             }
         }
+    }
+
+    /// Adds a route, unless one before it takes every request.
+    fn push(&mut self, table: Table, conditions: &Conditions, converter: &mut Converter<'_>) {
+        if self.is_complete {
+            for origin in table.all_origins() {
+                let why = "an earlier rule takes every request of the service";
+                converter
+                    .ledger
+                    .otherwise(origin, crate::Loss::NotNeeded, why);
+            }
+            return;
+        }
+        self.is_complete = Conditions {
+            origins: Vec::new(),
+            ..conditions.clone()
+        } == Conditions::default();
+        self.tables.push(table);
     }
 
     fn pool_route(

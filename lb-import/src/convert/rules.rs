@@ -243,6 +243,12 @@ impl Converter<'_> {
         let status = status.and_then(|pair| pair[1].parse().ok());
         let status = status.unwrap_or(if line.word(1) == "tarpit" { 500 } else { 403 });
         let harm = ": requests that HAProxy refuses are let through";
+        if acl::conditions(condition, &self.sections, section, of).is_err() {
+            self.ledger.decide(format!(
+                "{}: HAProxy refuses requests that lb lets through; refuse them in another way",
+                self.ledger.place(line.id)
+            ));
+        }
         for conditions in self.routes_if(line, condition, section, of, harm) {
             rules.answers.push(Answered {
                 name: "deny",

@@ -76,6 +76,7 @@ impl Converter<'_> {
         let address = if http {
             address
         } else {
+            self.refuse_choice(section);
             self.steered_address(bind, address)?
         };
         let default = self.default_backend(section);
@@ -123,6 +124,17 @@ impl Converter<'_> {
             );
         }
         Some(table)
+    }
+
+    /// A service of mode tcp has one pool.
+    fn refuse_choice(&mut self, section: &Section) {
+        for line in section
+            .lines
+            .iter()
+            .filter(|line| line.keyword() == "use_backend")
+        {
+            self.ledger.lose(line.id, "the kernel does not read what connections carry, such as TLS's server name: all go to the default backend");
+        }
     }
 
     /// The kernel looks for the address that packets carry.
@@ -306,7 +318,7 @@ impl Converter<'_> {
 }
 
 /// Whether a section serves nothing but HAProxy's own page.
-fn is_stats(section: &Section) -> bool {
+pub(super) fn is_stats(section: &Section) -> bool {
     let has = |keyword: &str| section.lines.iter().any(|line| line.keyword() == keyword);
     let exporter = section
         .lines

@@ -83,11 +83,7 @@ fn track(
         if let Some(node) = script.find(keyword)
             && let Ok(seconds) = node.word(1).parse::<f64>()
         {
-            table.set(
-                key,
-                quoted(&format!("{}ms", (seconds * 1_000.0).round())),
-                &[node.id],
-            );
+            table.set(key, quoted(&words::of_seconds(seconds)), &[node.id]);
         }
     }
     for keyword in ["rise", "fall"] {

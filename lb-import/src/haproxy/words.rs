@@ -1,6 +1,9 @@
 //! What single words of haproxy.cfg mean: durations, addresses, names.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 /// A duration as lb writes it. HAProxy counts milliseconds where there is no unit.
 pub(crate) fn duration(word: &str) -> Option<String> {
@@ -34,6 +37,18 @@ pub(crate) fn spelled(millis: u64) -> String {
         seconds if seconds.is_multiple_of(1_000) => format!("{}s", seconds / 1_000),
         millis => format!("{millis}ms"),
     }
+}
+
+/// Seconds as lb writes them.
+pub(crate) fn of_seconds(seconds: f64) -> String {
+    spelled(
+        u64::try_from(
+            Duration::try_from_secs_f64(seconds)
+                .unwrap_or_default()
+                .as_millis(),
+        )
+        .unwrap_or(u64::MAX),
+    )
 }
 
 /// The addresses that a `bind` names, or why lb cannot listen there.
