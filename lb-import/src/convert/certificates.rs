@@ -57,13 +57,15 @@ impl Converter<'_> {
                 origins.extend(base.as_ref().map(|(_, id)| *id));
             }
             let path = below(base.as_ref().map(|(base, _)| base.as_str()), &name);
-            if !path.starts_with('/') {
-                self.ledger.lose(
-                    bind.id,
-                    format!("certificate {path} is no path from the root"),
-                );
-                continue;
-            }
+            let path = if path.starts_with('/') {
+                path
+            } else {
+                self.ledger.decide(format!(
+                    "certificates: {path} is below the folder that HAProxy was started in; \
+                     /etc/haproxy stands for it"
+                ));
+                format!("/etc/haproxy/{path}")
+            };
             let found = match self.folders.get(&path) {
                 Some(listed) => listed.clone(),
                 None if is_folder(&path) => {

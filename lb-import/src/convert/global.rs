@@ -33,7 +33,7 @@ impl Converter<'_> {
             http.origins = self.headers("global");
             tables.push(http);
         }
-        tables.extend(self.access_log(&lines));
+        tables.extend(self.access_log());
         tables
     }
 
@@ -48,7 +48,7 @@ impl Converter<'_> {
     }
 
     /// The access log, where a proxy logs requests and a target is known.
-    fn access_log(&self, global: &[Line]) -> Option<Table> {
+    fn access_log(&self) -> Option<Table> {
         let all: Vec<&Line> = self
             .sections
             .0
@@ -67,9 +67,10 @@ impl Converter<'_> {
             all.iter().filter(begins).map(|line| line.id).collect()
         };
         let asked = of(&["option", "httplog"]);
-        let targets: Vec<&Line> = global
+        let targets: Vec<&Line> = all
             .iter()
-            .filter(|line| line.keyword() == "log")
+            .filter(|line| line.keyword() == "log" && !matches!(line.word(1), "" | "global"))
+            .copied()
             .collect();
         let first = targets.first()?;
         if asked.is_empty() {

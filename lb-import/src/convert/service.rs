@@ -311,6 +311,11 @@ impl Converter<'_> {
             }
         }
         if has("accept-proxy") {
+            self.ledger.decide(format!(
+                "{}: turn the PROXY protocol off in what is in front of lb, and name it in \
+                 trusted_proxies of [http] where it sends X-Forwarded-For",
+                self.ledger.place(bind.id)
+            ));
             self.ledger.lose(bind.id, "accept-proxy: lb does not read the PROXY protocol: what is in front must not send it");
         }
         (!table.is_empty()).then_some(table)
