@@ -20,6 +20,7 @@ use crate::{
 
 mod certificate;
 mod errors;
+mod import;
 mod log;
 mod peer;
 mod status;
@@ -132,6 +133,12 @@ enum Command {
     Upgrade {
         #[command(flatten)]
         socket: Socket,
+    },
+    /// Convert the files of HAProxy and Keepalived into a configuration of lb; what is not carried
+    /// over is listed on standard error.
+    Import {
+        #[command(flatten)]
+        arguments: import::Arguments,
     },
     /// Manage the pair's secret, which authenticates the link between the two agents.
     Peer {
@@ -289,6 +296,11 @@ fn run(command: Command) -> Result<(), Failure> {
                 give(&Request::Renew { service }, &socket.path)
             }
         },
+        Command::Import { arguments } => {
+            let imported = import::run(&arguments).map_err(failed)?;
+            print(&imported.configuration)?;
+            write!(io::stderr(), "{}", imported.report).map_err(failed)
+        }
         Command::Reload { socket } => give(&Request::Reload, &socket.path),
         Command::Upgrade { socket } => give(&Request::Upgrade, &socket.path),
         Command::Peer {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{Module, Package};
 
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 9] = [
     "lb-aws",
     "lb-common",
     "lb-config",
     "lb-ha",
+    "lb-import",
     "lb-userspace",
     "sim",
     "tests",
