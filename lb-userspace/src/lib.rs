@@ -1,9 +1,7 @@
 //! The agent of `lb`, with a module (a *room* in the documentation) for each concern.
 //!
-//! Dependencies point in one direction:
-//! `cli → agent → {dataplane, health, proxy, ha, aws, peer, metrics, admin} → {access_log, acme, pool,
-//! tickets} → config → {lb-ha, lb-common}`. Any room may use `command`, `netlink`, `private_file` and
-//! `request_path`, which depend on no room.
+//! Dependencies between rooms point in one direction, from `cli` and `agent` down; the table in
+//! `docs/architecture.md` has all of them, and a test compares it with the sources.
 // `deny` instead of `forbid`, so that `dataplane::memory`, which needs `unsafe`, can allow it.
 #![deny(unsafe_code)]
 
