@@ -154,7 +154,7 @@ fn an_address_that_is_moved_by_hand_comes_back() -> Result<()> {
     let scene = Scene::raise()?;
     for away in [Some(1), None] {
         scene.ec2.move_to(away);
-        // The gateway translates to the new owner before the API reports it.
+        // Lets the gateway follow: the wait must not see the owner from before the move.
         thread::sleep(Duration::from_millis(200));
         scene
             .wait_until_owner(0, NOTICED)

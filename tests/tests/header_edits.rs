@@ -8,7 +8,7 @@ use lab::{
     web::WWW,
 };
 
-/// What the service decides, and its routes.
+/// Keys of the service, and its routes.
 const EDITS: &str = r#"
 [service.request_headers]
 set = { X-App = "service {scheme} {host}{path}{query}", X-Real-IP = "{client_ip}" }
@@ -59,7 +59,7 @@ fn edits_reach_nginx_and_clients_and_a_redirected_upload_arrives() -> Result<()>
                 &[&sent[..], &["-H", "X-Real-IP: 192.0.2.1"]].concat(),
                 path,
             )?;
-            // HTTP/2 has its names in lower case.
+            // HTTP/2 has field names in lower case.
             let (head, body) = page.split_once("\r\n\r\n").unwrap_or((&page, ""));
             Ok::<_, anyhow::Error>((head.to_ascii_lowercase() + "\r\n", body.to_owned()))
         };

@@ -1,5 +1,5 @@
-//! More than one interface: packets are redirected between them, and none is lost on the way to
-//! one that lb is not on.
+//! Several interfaces: packets are redirected between them, and none is lost on the way to one without
+//! the XDP program.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use serde_json::Value;
 
 const REQUESTS: u64 = 500;
 
-/// Enough to fill every window and queue on the way many times over.
+/// Number of bytes, many times the size of all windows and queues on the path.
 const BYTES: u64 = 64 << 20;
 
 #[test]
 fn traffic_between_two_interfaces_is_redirected_and_counted_as_that() -> Result<()> {
     let lab = Lab::raise_with(Wiring::TwoInterfaces)?;
     let settings = Settings {
-        // Long, so that the interfaces fall silent between two checks.
+        // Long, so that no packets are sent between two checks.
         interval: Duration::from_secs(2),
         ..on_both(&lab)
     };
@@ -60,7 +60,7 @@ fn a_transfer_between_two_interfaces_arrives_whole() -> Result<()> {
     let settings = on_both(&lab).only(&["web1"]);
     let agent = Agent::start(&lab, &settings)?;
     there_and_back(&mut lab)?;
-    // What the program redirected, and the far end did not take, would have been sent again.
+    // Redirected packets that the far end dropped would have been retransmitted.
     let metrics = agent.metrics()?;
     ensure!(metrics.sum(VERDICTS, &[("reason", "no_interface")]) == 0.0);
     ensure!(metrics.sum(VERDICTS, &[("verdict", "redirect")]) > 0.0);
@@ -96,8 +96,7 @@ fn generic_mode_carries_traffic_between_two_interfaces() -> Result<()> {
 #[test]
 fn where_one_interface_refuses_native_mode_all_are_generic_and_the_log_says_why() -> Result<()> {
     let lab = Lab::raise()?;
-    // A virtual interface takes native XDP only while its other end sends no longer packets than
-    // fit into a page.
+    // A virtual interface accepts native XDP only if packets of its other end fit into a page.
     third_interface(lab.lb_a(), 9001)?;
     let agent = Agent::start(&lab, &Settings::of(&lab).on(&["eth0", "eth2"]))?;
     attached(&agent, "generic", &["eth0", "eth2"])?;
@@ -122,7 +121,7 @@ fn backends_behind_an_interface_without_the_program_are_refused_at_the_start() -
         .write(CONFIG_FILE, Settings::of(&lab).on(&["eth0"]).toml())?;
     let output = try_to_run(lab.lb_a())?;
     let said = String::from_utf8_lossy(&output.stderr);
-    // 2 would have systemd give up, and a route may come up later.
+    // With status 2 systemd would not restart it, but a route may appear later.
     ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
     for (web, line) in lab.webs.iter().zip([30, 34, 38, 42]) {
         let name = format!("backend {} ({})", web.name(), web.address());
@@ -138,7 +137,7 @@ fn backends_behind_an_interface_without_the_program_are_refused_at_the_start() -
         ensure!(said.contains(words), "the refusal lacks {words:?}: {said}");
     }
     ensure!(programs(lab.lb_a())?.is_empty(), "something was attached");
-    // What is on the host is not the file's fault.
+    // `lb check` does not check the state of the host.
     lab.lb_a()
         .run(&path_of_lb()?, &["check", "--config", CONFIG_FILE])?;
     Ok(())
@@ -234,7 +233,7 @@ fn generic(settings: Settings) -> Settings {
     }
 }
 
-/// Both paths, to every backend.
+/// Checks both paths to every backend.
 fn answered_by_all(lab: &Lab) -> Result<()> {
     for (plan, requests) in [(Plan::http(), REQUESTS), (Plan::https(lab)?, 100)] {
         let plan = Plan {
@@ -276,7 +275,7 @@ fn sha256(host: &Host, file: &str) -> Result<String> {
     Ok(sum.to_owned())
 }
 
-/// A cable from a host to itself: `eth2` to `far2`.
+/// Adds a cable from a host to itself: `eth2` to `far2`.
 fn third_interface(host: &Host, mtu: u32) -> Result<()> {
     host.script(&format!(
         "ip link add eth2 mtu {mtu} type veth peer name far2 mtu {mtu}\n\
@@ -286,7 +285,7 @@ fn third_interface(host: &Host, mtu: u32) -> Result<()> {
     Ok(())
 }
 
-/// What the agent says of the program on its interfaces.
+/// Checks how the program is attached, according to the status of the agent.
 fn attached(agent: &Agent, mode: &str, interfaces: &[&str]) -> Result<()> {
     let status = agent.status()?;
     let listed = status["xdp"]["interfaces"].as_array().context("no list")?;
@@ -313,7 +312,7 @@ fn attached(agent: &Agent, mode: &str, interfaces: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The interfaces of a host that have an XDP program, by name.
+/// Returns the names of the host's interfaces with an XDP program.
 fn programs(host: &Host) -> Result<Vec<String>> {
     let json = host.run("ip", &["-j", "link", "show"])?;
     let links: Value = serde_json::from_str(&json)?;
@@ -327,7 +326,7 @@ fn programs(host: &Host) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// How many interfaces the program redirects to.
+/// Returns the number of interfaces that the program redirects to.
 fn redirects_to(host: &Host) -> Result<usize> {
     let pin = format!("{PINS}/maps/interfaces");
     let json = host.run("bpftool", &["-j", "map", "dump", "pinned", &pin])?;
@@ -335,7 +334,7 @@ fn redirects_to(host: &Host) -> Result<usize> {
     Ok(entries.as_array().context("a dump is a list")?.len())
 }
 
-/// What was received and counted up to a moment at which no packet came.
+/// Returns the numbers of received and counted packets at a moment without traffic.
 struct Reading {
     received: u64,
     metrics: Metrics,

@@ -1,5 +1,4 @@
-//! The pair with real keepalived: an agent on the one host, keepalived on the other, both ways
-//! round, in versions 2 and 3.
+//! A pair of an agent and real keepalived, each as master and as backup, in VRRP versions 2 and 3.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -17,16 +16,16 @@ use lab::{
     topology::{BALANCERS, BALANCERS_PREFIX, VIRTUAL_IP},
 };
 
-/// Longer than any election.
+/// Time limit of an election.
 const SOON: Duration = Duration::from_secs(15);
 
 /// Priority of the intended master.
 const STRONG: u8 = 150;
 
-/// That of the other.
+/// Priority of the intended backup.
 const WEAK: u8 = 100;
 
-/// Time is measured here: two such tests at once would measure each other.
+/// Serialises the tests: they measure times, which a concurrent one would distort.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,7 +43,7 @@ impl Scene {
     fn raise(version: u8, agent_priority: u8, keepalived_priority: u8) -> Result<Self> {
         let lab = Lab::raise()?;
         agent::install_certificate(&lab)?;
-        // Long enough to tell a goodbye from silence on a machine that has other things to do.
+        // Long enough to distinguish a goodbye from silence on a busy machine.
         let interval = match version {
             2 => Duration::from_secs(1),
             _ => Duration::from_millis(500),
@@ -84,22 +83,22 @@ impl Scene {
         Ok(())
     }
 
-    /// The agent is master, has the address, and keepalived is backup.
+    /// Waits until the agent is master and has the address, and keepalived is backup.
     fn agent_wins(&self, agent: &Agent, keepalived: &Keepalived) -> Result<()> {
         agent.wait_for_role(agent::Role::Master, SOON)?;
         keepalived.wait_for(Role::Backup, SOON)?;
         has_address(self.lab.lb_a())
     }
 
-    /// The other way round.
+    /// Waits until keepalived is master and has the address, and the agent is backup.
     fn keepalived_wins(&self, agent: &Agent, keepalived: &Keepalived) -> Result<()> {
         keepalived.wait_for(Role::Master, SOON)?;
         agent.wait_for_role(agent::Role::Backup, SOON)?;
         has_address(self.lab.lb_b())
     }
 
-    /// That `took`, the time from its master's death to a backup's becoming master with the `WEAK`
-    /// priority, is that of a silence.
+    /// Checks that `took`, the time from the end of the master until the backup with the priority
+    /// [`WEAK`] is master, is that after silence.
     fn was_missed(&self, took: Duration) -> Result<()> {
         let least = self.longest_goodbye();
         ensure!(
@@ -110,7 +109,7 @@ impl Scene {
         Ok(())
     }
 
-    /// That it is that of a goodbye.
+    /// Checks that `took` is the time after a goodbye.
     fn said_goodbye(&self, took: Duration) -> Result<()> {
         let most = self.longest_goodbye();
         ensure!(
@@ -121,7 +120,8 @@ impl Scene {
         Ok(())
     }
 
-    /// The last advert before a silence is up to an interval old; a goodbye takes the skew.
+    /// Returns the limit between both. The last advert before a silence is up to an interval old; after
+    /// a goodbye the backup waits for the skew.
     fn longest_goodbye(&self) -> Duration {
         let backup = KeepalivedSettings {
             priority: WEAK,
@@ -139,7 +139,7 @@ fn has_address(host: &Host) -> Result<()> {
     })
 }
 
-/// How long `happens` takes to be seen while `done` is done.
+/// Returns the time from the start of `done` to the end of `happens`, which runs concurrently.
 fn timed(
     done: impl FnOnce() -> Result<()>,
     happens: impl FnOnce() -> Result<()> + Send,
@@ -280,7 +280,7 @@ fn keepalived_that_does_not_preempt_leaves_an_agent_of_lower_priority_be() -> Re
     Ok(())
 }
 
-/// That the agent's adverts are in the capture and tshark complains of none.
+/// Checks that the capture has adverts of the agent and that tshark reports no error in them.
 fn tshark_is_content(capture: Capture, version: u8) -> Result<()> {
     let agent = BALANCERS[0].1;
     let rows = capture.stop()?.fields(
@@ -293,7 +293,7 @@ fn tshark_is_content(capture: Capture, version: u8) -> Result<()> {
         ],
     )?;
     ensure!(!rows.is_empty(), "the agent sent no advert");
-    // The checksum's status 1 is "good"; behind it would be complaints.
+    // Status 1 of the checksum is "good"; the next column would be errors.
     let good = format!("{version}|1||");
     let strange = rows.iter().find(|row| **row != good);
     ensure!(strange.is_none(), "tshark says {strange:?}");
@@ -301,8 +301,7 @@ fn tshark_is_content(capture: Capture, version: u8) -> Result<()> {
     Ok(())
 }
 
-/// The lab's keepalived is the real one and does what is asked of it: what is measured beside it is
-/// worth as much.
+/// Shows that the lab's keepalived works as configured, on which the other tests rely.
 #[test]
 fn two_keepalived_agree_and_hand_over() -> Result<()> {
     let _alone = alone();

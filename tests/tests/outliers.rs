@@ -1,4 +1,4 @@
-//! A web server whose check passes and that answers 500: it is ejected, tried again, and comes back.
+//! A web server that passes its check but answers 500 is ejected, probed again, and returns.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ fn ejections(metrics: &Metrics) -> f64 {
     metrics.sum("lb_backend_ejections_total", &[("service", "app")])
 }
 
-/// What `lb status` says of the backend.
+/// Returns the state of the backend and whether it is ejected, according to the status.
 fn state(agent: &Agent) -> Result<(String, bool)> {
     let status = agent.status()?;
     let pools = status["pools"].as_array().context("pools")?;
@@ -63,7 +63,7 @@ fn a_web_server_that_answers_500_is_ejected_until_it_is_well() -> Result<()> {
         state(&agent)?
     );
     ensure!(agent.is_up("web2")?, "its check is another thing");
-    // Another ejection: it was given a try, and failed again.
+    // Another ejection: a request was tried on it, and failed again.
     agent.wait_for_metrics("a second ejection", LIMIT, |metrics| {
         ejections(metrics) == 2.0
     })?;
@@ -83,11 +83,11 @@ fn a_web_server_that_answers_500_is_ejected_until_it_is_well() -> Result<()> {
         "{:?}",
         state(&agent)?
     );
-    // The second in a row lasts twice as long.
+    // The second consecutive ejection lasts twice as long.
     ensure!(back.duration_since(second) > EJECTION + Duration::from_millis(500));
 
     let report = load.stop()?;
-    // What was begun before the ejection was seen is over a moment later.
+    // Requests that began before the ejection was observed end shortly after it.
     let moment = Duration::from_millis(200);
     let within = |from: Instant, to: Instant| {
         let failures = report.failures.iter();
@@ -96,7 +96,7 @@ fn a_web_server_that_answers_500_is_ejected_until_it_is_well() -> Result<()> {
             .count()
     };
     let (tries, again) = (within(began, first), within(first + moment, second));
-    // Three in a row, and those that were on their way.
+    // Three consecutive ones, and those in flight.
     ensure!(
         (3..=8).contains(&tries),
         "{tries} failed before the first ejection"

@@ -16,15 +16,15 @@ use lab::{
     stall::Meter,
 };
 
-/// How long both may be active. The standby becomes so when it has heard nothing for three adverts
-/// and a skew; the other has noticed the silence by then and looks at the address four times a
-/// second. It steps back when it has found it elsewhere twice.
+/// Maximum time for which both may be active. The standby becomes active after a silence of three
+/// adverts and a skew; the other has detected the silence by then and polls the address four times a
+/// second. It steps back when it has found the address elsewhere twice.
 const BOTH: Duration = Duration::from_millis(1000);
 
-/// How long the owner may take to be where it belongs after a change.
+/// Time limit for the address to reach the right host after a change.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// Two pairs at once would be late for each other.
+/// Serialises the tests: two concurrent pairs would delay each other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -51,7 +51,7 @@ fn when_both_paths_are_lost_the_owner_decides_and_the_address_moves_once() -> Re
         observed.moves_were(1)?;
 
         partition.heal()?;
-        // The host with the higher priority is asked back, in order.
+        // The host with the higher priority takes over again by a hand-over.
         scene.wait_until_agreed(0)?;
         observed.moves_were(2)?;
         observed
@@ -111,12 +111,12 @@ fn a_pause_of_the_active_agent_ends_with_one_active_host() -> Result<()> {
     let _alone = alone();
     let scene = Scene::raise()?;
     let observed = Observed::begin(&scene)?;
-    // What a machine does that swaps, or whose hypervisor moves it: it goes on where it was.
+    // As on a machine that swaps or is migrated by its hypervisor: it continues where it stopped.
     scene.pair.agent(0)?.pause()?;
     scene.wait_until_owner(1, SETTLING)?;
     thread::sleep(Duration::from_secs(1));
     scene.pair.agent(0)?.go_on()?;
-    // They hear each other again at once: priorities count.
+    // They hear each other again immediately, so priorities apply.
     scene.wait_until_agreed(0)?;
     let moves = observed.moves();
     ensure!(moves <= 2, "there and back are {moves} moves");
@@ -124,7 +124,7 @@ fn a_pause_of_the_active_agent_ends_with_one_active_host() -> Result<()> {
     scene.calls_were_one_by_one()
 }
 
-/// The roles of both, and the moves of the address, over one event and its end.
+/// Records the roles of both hosts and the moves of the address during an event and its end.
 struct Observed<'a> {
     scene: &'a Scene,
     watch: lab::agent::Watch,
@@ -157,7 +157,7 @@ impl<'a> Observed<'a> {
         Ok(())
     }
 
-    /// That they were not both active for longer than `limit`, but for how late the machine was.
+    /// Checks that both were not active for longer than `limit` plus the delay of the machine.
     fn end(self, limit: Duration) -> Result<Timeline> {
         let timeline = self.watch.stop()?;
         let (both, late) = (timeline.longest_with_two_actives(), self.meter.stop());

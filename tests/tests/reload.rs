@@ -73,7 +73,7 @@ fn a_refused_reload_leaves_the_old_configuration_in_force() -> Result<()> {
     answers_come_from(&lab, &["web1", "web2", "web3", "web4"])
 }
 
-/// New and lasting connections on both paths, until stopped.
+/// Starts loads of new and of persistent connections on both paths, until stopped.
 fn loads(lab: &Lab) -> Result<Vec<Load>> {
     let mut loads = Vec::new();
     for reuse in [Reuse::Never, Reuse::Always] {
@@ -84,7 +84,7 @@ fn loads(lab: &Lab) -> Result<Vec<Load>> {
                 pause: Duration::from_millis(4),
                 ..plan
             };
-            // A lasting connection through the kernel stays with its first backend.
+            // A persistent connection through the kernel stays with its first backend.
             if plan.tls.is_some() || reuse == Reuse::Never {
                 loads.push(plan.start(&lab.client));
             }
@@ -110,8 +110,8 @@ fn answers_come_from(lab: &Lab, backends: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Certificates that are written over, in one step or slowly, and a renewal that went wrong: clients
-/// always find one that they trust.
+/// Certificates are overwritten, atomically or slowly, and a renewal fails: clients always get a
+/// certificate that they trust.
 #[test]
 fn certificates_are_replaced_under_load_and_no_request_fails() -> Result<()> {
     const PAUSE: Duration = Duration::from_millis(300);

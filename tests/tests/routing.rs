@@ -11,7 +11,7 @@ use lab::{
     topology::{CA_FILE, CLIENT, SITE},
 };
 
-/// Files of the agent's host.
+/// Files on the agent's host.
 const MAINTENANCE: &str = "/run/lb/maintenance.html";
 const SORRY: &str = "/run/lb/sorry.html";
 
@@ -36,7 +36,7 @@ mode = "http"
 redirect = { to = "https://{host}{path}{query}", status = 308 }
 "#;
 
-/// What the service `https` decides.
+/// Keys of the service `https`.
 const ROUTES: &str = r#"
 error_pages = { 503 = "/run/lb/sorry.html" }
 [service.request_headers]
@@ -69,12 +69,12 @@ pool = "api"
 replace_prefix = "/"
 "#;
 
-/// The lab's configuration with these lines in the service `https`.
+/// Returns the lab's configuration with these lines in the service `https`.
 fn configuration(settings: &Settings, lines: &str) -> String {
     let toml = settings.toml();
     let mode = "mode = \"https\"\n";
     assert_eq!(toml.matches(mode).count(), 1, "{toml}");
-    // Keys first, tables at the section's end.
+    // Keys must precede the tables of the section.
     let (keys, tables) = match lines.trim_start().split_once("\n[") {
         Some((keys, tables)) => (keys, format!("[{tables}")),
         None => ("", String::new()),
@@ -119,7 +119,7 @@ impl Front {
         self.agent.operate(&["reload"]).map(drop)
     }
 
-    /// The head and the body that the client gets for a path of a host, over HTTP/1.1 or HTTP/2.
+    /// Returns the head and the body of the response for a path of a host, over HTTP/1.1 or HTTP/2.
     fn get(&self, version: &str, host: &str, path: &str) -> Result<String> {
         let (header, url) = (format!("Host: {host}"), format!("https://{SITE}{path}"));
         let arguments = [
@@ -167,7 +167,7 @@ fn requests_are_routed_redirected_and_answered() -> Result<()> {
             ),
         ] {
             let page = front.get(version, &host, path)?;
-            // HTTP/2 has its names in lower case.
+            // HTTP/2 has field names in lower case.
             let page = page.replace("Retry-After", "retry-after");
             ensure!(
                 wanted.iter().all(|part| page.contains(part)),
@@ -249,7 +249,7 @@ fn routes_change_by_reloads_under_traffic_and_no_request_fails() -> Result<()> {
         thread::sleep(Duration::from_millis(100));
         front.reload(if turn % 2 == 0 { &all_to_api } else { ROUTES })?;
     }
-    // What is in force counts from the next request on.
+    // A new configuration applies from the next request on.
     front.reload(&all_to_api)?;
     let plan = Plan {
         requests: Some(50),

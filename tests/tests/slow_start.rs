@@ -1,4 +1,4 @@
-//! A web server that recovers gets a growing share.
+//! A web server that recovers gets a growing share of requests.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn wait_for_web2(agent: &Agent, up: f64) -> Result<()> {
     agent.wait_for_metrics("web2", LIMIT, is).map(drop)
 }
 
-/// The part of web2 in what was begun between these times after `from`.
+/// Returns the share of web2 in the requests that began between these times after `from`.
 fn share(report: &Report, from: Instant, [first, last]: [f64; 2]) -> f64 {
     let mut part = report.since(from + SLOW_START.mul_f64(first));
     let end = from + SLOW_START.mul_f64(last);
@@ -50,7 +50,7 @@ fn a_web_server_that_comes_back_gets_more_and_more() -> Result<()> {
     let at_start = report.since(began);
     let at_start = at_start.answers.iter().filter(|answer| answer.began < down);
     ensure!(at_start.filter(|one| one.backend == "web2").count() > 30);
-    // A tenth, a half and all of its weight, beside three of the same weight.
+    // A tenth, a half and all of its weight, among three others of the same weight.
     for (window, from, to) in [
         ([0.0, 0.1], 0.02, 0.07),
         ([0.45, 0.55], 0.12, 0.17),

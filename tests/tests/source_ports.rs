@@ -1,4 +1,4 @@
-//! Source ports of NAT are used again: a load of short connections does not end with them.
+//! Source ports of NAT are reused: they do not limit the total number of short connections.
 //!
 //! Each load makes three times as many connections as there are ports, all of them within the
 //! minute for which a TCP keeps a connection in TIME-WAIT.
@@ -18,22 +18,22 @@ use lab::{
     topology::{BALANCERS, BALANCERS_PREFIX, ELASTIC_IP},
 };
 
-/// The smallest range that the configuration takes: 1,024 ports, for each of four backends.
+/// The smallest range that the configuration accepts: 1,024 ports, for each of four backends.
 const SOURCE_PORTS: &str = "[dataplane]\nsource_ports = \"10240-11263\"";
 
 /// A second address of `lb-a`.
 const FURTHER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 70);
 
-/// Three connections for each port of each backend.
+/// Number of connections: three for each port of each backend.
 const CONNECTIONS: u64 = 3 * 4 * 1024;
 
-/// Connections a second: so many take 21 s.
+/// Connections per second: all take 21 s.
 const RATE: u32 = 600;
 
-/// How long a machine that is busy with other tests may take for them: well within a minute.
+/// Time limit of the load on a busy machine, well within a minute.
 const LIMIT: Duration = Duration::from_secs(45);
 
-/// How soon the metrics show connections: they are counted once a second.
+/// Time limit for the metrics to show connections, which are counted once a second.
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
@@ -80,7 +80,7 @@ fn open_connections_are_seen_in_the_source_ports_that_are_held() -> Result<()> {
         let held = [("service", "http"), ("state", "held")];
         let held = metrics.samples("lb_backend_source_ports", &held);
         let sum: f64 = held.iter().map(|sample| sample.value).sum();
-        // Each CPU has its own turns.
+        // Each CPU takes backends in turn by itself.
         sum == 40.0 && held.iter().all(|sample| sample.value > 0.0)
     })?;
     drop(open);
@@ -154,7 +154,7 @@ fn backends_see_a_further_source_address_that_the_host_has() -> Result<()> {
     plan.run(&lab.client)?.all_answered()
 }
 
-/// One client that opens three connections for each source port, through an agent with few.
+/// Opens three connections for each source port from one client, through an agent with few ports.
 fn none_fails(lab: &Lab, closing: Closing) -> Result<()> {
     let settings = Settings {
         more: SOURCE_PORTS.to_owned(),

@@ -98,7 +98,7 @@ fn when_no_backend_is_left_https_clients_are_told_and_service_resumes() -> Resul
             requests: Some(100),
             ..plan
         };
-        // The state is told before the last ring is written.
+        // The state is published before the last ring is written.
         let limit = Duration::from_secs(3);
         wait::until_true("answers from all four", limit, || {
             let report = plan.clone().run(&lab.client)?;

@@ -1,4 +1,4 @@
-//! Sticky sessions with real nginx: over reloads, and until the backend is removed.
+//! Sticky sessions with real nginx survive reloads, until the backend is removed.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const KEY_FILE: &str = "/run/lb/sticky.key";
 const STICKY: &str = r#"sticky = { cookie = "lb", key_file = "/run/lb/sticky.key" }"#;
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Asks as a browser does that has this file of cookies; who answered.
+/// Sends a request as a browser with this cookie file, and returns the server that answered.
 fn ask(lab: &Lab, version: &str, jar: &str) -> Result<String> {
     let url = format!("https://{SITE}:{APP_PORT}/app");
     let arguments = [
@@ -23,7 +23,8 @@ fn ask(lab: &Lab, version: &str, jar: &str) -> Result<String> {
     Ok(name.trim_end().to_owned())
 }
 
-/// Who answers each of these browsers, asked often over both protocols: one for each.
+/// Returns the server of each of these browsers, after several requests over both protocols: always the
+/// same one.
 fn backends(lab: &Lab, jars: &[String]) -> Result<Vec<String>> {
     let backends = jars.iter().map(|jar| {
         let first = ask(lab, "--http1.1", jar)?;
@@ -56,14 +57,14 @@ fn a_session_stays_over_reloads_and_moves_when_its_nginx_is_stopped() -> Result<
     used.dedup();
     ensure!(used.len() >= 3, "eight sessions began on {used:?} alone");
 
-    // The pool is another one after each of these reloads.
+    // The pool differs after each of these reloads.
     for retries in [1, 2] {
         let lines = format!("{STICKY}\nretries = {retries}");
         agent.reconfigure(&Settings::of(&lab).with_app(&lines))?;
         ensure!(backends(&lab, &jars)? == before, "sessions moved");
     }
 
-    // New sessions go elsewhere, those that are there stay.
+    // New sessions use other backends; existing ones stay.
     let drained = before[0].clone();
     agent.operate(&["backend", "drain", &format!("app/{drained}")])?;
     ensure!(
@@ -84,7 +85,7 @@ fn a_session_stays_over_reloads_and_moves_when_its_nginx_is_stopped() -> Result<
     }
     wait_for_app(&agent, &drained, 0.0)?;
     ensure!(backends(&lab, &jars)? == moved, "a session moved twice");
-    // It comes back, and the sessions that moved stay where they are.
+    // It returns, and the sessions that moved stay on their new backends.
     lab.web(&drained)?.start()?;
     wait_for_app(&agent, &drained, 1.0)?;
     ensure!(backends(&lab, &jars)? == moved, "a session went back");

@@ -1,4 +1,4 @@
-//! Somebody else on the network speaks to the pair: it is counted, and changes nothing.
+//! Other hosts on the network send packets to the pair: they are counted, and have no effect.
 
 use std::{
     io::{Read as _, Write as _},
@@ -19,20 +19,20 @@ use lab::{
 };
 use rustls::{ClientConfig, ClientConnection, Stream};
 
-/// How often each thing is tried.
+/// Number of attempts of each kind.
 const TIMES: usize = 20;
 
-/// Where the link is taken: at the host with the higher address.
+/// Address of the link, on the host that accepts it: the one with the higher address.
 const LINK: SocketAddr = SocketAddr::new(IpAddr::V4(BALANCERS[1].1), 9146);
 
 const SOON: Duration = Duration::from_secs(5);
 
 const KEY_FILE: &str = "/run/lb/adverts.key";
 
-/// An address of the balancers' network that belongs to neither.
+/// An address in the balancers' network that no host has.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 
-/// Two pairs at once would be late for each other.
+/// Serialises the tests: two concurrent pairs would delay each other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,7 +112,7 @@ fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
         trailer: vec![0x42; 28],
         ..right
     };
-    // Which part of a made-up signature is wrong first does not matter.
+    // Any part of a forged signature may be found wrong first.
     refused(&scene, 1, "", vec![signed.packet(); TIMES])?;
 
     let heard = overhear(&scene.pair.host(1).clone(), TIMES, SOON)?;
@@ -120,7 +120,7 @@ fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
     ensure!(heard.iter().filter(from_a).count() == TIMES);
     refused(&scene, 1, "", heard.clone())?;
 
-    // What was said once does not keep a dead host alive.
+    // Replayed adverts do not make a dead host look alive.
     let moves = scene.ec2.moves();
     scene.pair.take(0)?.sigkill()?;
     let gateway = scene.lab.internet_gateway.host().clone();
@@ -137,7 +137,7 @@ fn signed_adverts_are_not_to_be_forged_or_replayed() -> Result<()> {
 fn strangers_at_the_link_are_counted_and_change_nothing() -> Result<()> {
     let _alone = alone();
     let scene = Scene::raise()?;
-    // From elsewhere, and from where the peer is.
+    // From another address, and from that of the peer.
     for from in [scene.lab.internet_gateway.host(), scene.lab.lb_a()] {
         unimpressed(&scene, from, talk_junk)?;
         let tls = trust(&scene.lab.authority)?;
@@ -153,7 +153,7 @@ fn connections_that_say_nothing_do_not_keep_the_peer_out() -> Result<()> {
     scene.pair.take(0)?.sigkill()?;
     scene.wait_until_owner(1, SOON)?;
     let connect = || {
-        // Those that are refused are those that the host has no room for.
+        // The host refuses those above its limit.
         let connect = |_| TcpStream::connect_timeout(&LINK, Duration::from_millis(200)).ok();
         Ok((0..200).filter_map(connect).collect::<Vec<_>>())
     };
@@ -171,7 +171,7 @@ fn talk_junk() -> Result<()> {
         stream.set_read_timeout(Some(SOON))?;
         let length = 1 << (round % 14);
         let bytes: Vec<u8> = (0..length).map(|at| (at * 31 + round) as u8).collect();
-        // It may be told to go before it has said all of it.
+        // The connection may be closed before everything is sent.
         drop(stream.write_all(&bytes));
         drop(stream.shutdown(Shutdown::Write));
         drop(stream.read(&mut [0; 64]));
@@ -179,7 +179,7 @@ fn talk_junk() -> Result<()> {
     Ok(())
 }
 
-/// As a host that speaks TLS without knowing the secret.
+/// Connects as a host that uses TLS without the secret.
 fn shake_hands(tls: &Arc<ClientConfig>) -> Result<()> {
     for _ in 0..TIMES {
         let mut socket = TcpStream::connect_timeout(&LINK, SOON)?;
@@ -191,8 +191,8 @@ fn shake_hands(tls: &Arc<ClientConfig>) -> Result<()> {
     Ok(())
 }
 
-/// Sends adverts from the gateway to a balancer, and wants all of them refused, for this reason
-/// where one is given.
+/// Sends adverts from the gateway to a balancer, and checks that all are refused, for this reason if
+/// one is given.
 fn refused(scene: &Scene, target: usize, reason: &str, packets: Vec<Vec<u8>>) -> Result<()> {
     let labels: &[_] = if reason.is_empty() {
         &[]
@@ -238,7 +238,7 @@ fn undisturbed(scene: &Scene, meanwhile: impl FnOnce() -> Result<()>) -> Result<
     let watch = Watch::start(&scene.lab.balancers);
     thread::sleep(Duration::from_millis(100));
     meanwhile()?;
-    // What it might have led to comes with the next adverts.
+    // An effect would show with the next adverts.
     thread::sleep(Duration::from_millis(500));
     let timeline = watch.stop()?;
     for host in [0, 1] {

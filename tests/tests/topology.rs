@@ -1,5 +1,5 @@
-//! The lab itself is what it claims to be: proven with HAProxy in the balancer's place, so that a
-//! failing test of the balancer speaks of the balancer.
+//! Tests of the lab itself with HAProxy as the balancer, so that a failing test of the balancer is not
+//! caused by the lab.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use lab::{
     wait,
 };
 
-/// How long a host that was cut off may take to serve again.
+/// Time limit for a disconnected host to serve again.
 const SETTLING: Duration = Duration::from_secs(15);
 
 #[test]
@@ -130,7 +130,7 @@ fn the_gateway_follows_what_it_is_told_of_the_elastic_ip() -> Result<()> {
     lab.lb_b().restore()?;
     tell(Some(BALANCERS[1].1));
     follower.wait_for(Some(BALANCERS[1].1), limit)?;
-    // It may have given its servers up for dead.
+    // It may have marked its servers as down.
     wait::until_true("answers with the link restored", SETTLING, answers)?;
     lab.lb_b().destroy()?;
     ensure!(!answers()?, "lb-b answers after its end");
@@ -167,7 +167,7 @@ fn a_partition_is_between_the_balancers_only_and_heals() -> Result<()> {
     partition.heal()?;
     ensure!(from_a() && from_b(), "they stay parted");
 
-    // Nothing answers when either way is lost.
+    // There is no answer if either direction is lost.
     drop(lab.part(Lost::Everything, Way::From(1))?);
     ensure!(from_a() && from_b(), "they stay parted");
     let _partition = lab.part(Lost::Adverts, Way::Both)?;
@@ -183,7 +183,8 @@ fn the_virtual_ip_is_reached_wherever_it_is() -> Result<()> {
     for host in &lab.balancers {
         let address = format!("{VIRTUAL_IP}/{BALANCERS_PREFIX}");
         host.run("ip", &["address", "add", &address, "dev", "eth0"])?;
-        // Whoever moves the address tells its neighbours; here they are made to ask.
+        // The host that moves the address would announce it to its neighbours; here their caches are
+        // cleared.
         for neighbour in [lab.internet_gateway.host(), &lab.router] {
             neighbour.run("ip", &["neighbour", "flush", "to", &VIRTUAL_IP.to_string()])?;
         }
@@ -252,7 +253,7 @@ fn a_lab_ends_with_its_process_even_by_sigkill() -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = holder.stdout.take().context("no stdout")?;
-    // A line a host: its name and the PID of its process 1.
+    // One line per host: its name and the PID of its process 1.
     let pids: Vec<String> = BufReader::new(stdout)
         .lines()
         .map_while(Result::ok)

@@ -1,4 +1,4 @@
-//! Traffic goes through, is dealt evenly, and arrives with what the servers need to know.
+//! Traffic is forwarded, balanced evenly, and has the header fields that the servers need.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use lab::{
     wait,
 };
 
-/// A quarter, and how far from it a share may be.
+/// Expected share of each server: a quarter, with a tolerance.
 const EVEN: std::ops::RangeInclusive<f64> = 0.23..=0.27;
 
 #[test]
@@ -20,7 +20,7 @@ fn a_thousand_requests_through_xdp_are_all_answered_and_dealt_evenly() -> Result
     let _agent = Agent::start(&lab, &Settings::of(&lab))?;
     let report = a_thousand(Plan::http()).run(&lab.client)?;
     dealt_evenly(&lab, &report)?;
-    // Through the kernel, the balancer's address is all that a server sees.
+    // Through the kernel, a server sees only the balancer's address.
     let seen: Vec<String> = page_requests(&lab)?;
     let balancer = format!("{} ", BALANCERS[0].1);
     ensure!(
@@ -148,8 +148,8 @@ fn dealt_evenly(lab: &Lab, report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// The load generator's thousand requests, from the logs of all servers. nginx writes a line after the
-/// client has its answer.
+/// Returns the load generator's thousand requests from the logs of all servers. nginx writes a line
+/// after the client has its answer.
 fn page_requests(lab: &Lab) -> Result<Vec<String>> {
     wait::until(
         "a thousand lines in the logs",

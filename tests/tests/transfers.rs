@@ -1,4 +1,4 @@
-//! A gibibyte each way, through each path.
+//! Transfers of a gibibyte in each direction, on both paths.
 
 use std::time::Instant;
 
@@ -27,10 +27,10 @@ fn a_gibibyte_each_way_through_tls_and_http_2_arrives_whole() -> Result<()> {
     there_and_back(&format!("https://{SITE}"), "--http2")
 }
 
-/// Uploads random bytes, and downloads them again from where they were put.
+/// Uploads random bytes, and downloads them again.
 fn there_and_back(site: &str, version: &str) -> Result<()> {
     let mut lab = Lab::raise()?;
-    // One server: what was uploaded is to be found again.
+    // One server, so that the upload can be downloaded again.
     let _agent = Agent::start(&lab, &Settings::of(&lab).only(&["web1"]))?;
     lab.client
         .script(&format!("head -c {BYTES} /dev/urandom >/run/random"))?;

@@ -17,12 +17,12 @@ use lab::{
     wait,
 };
 
-/// Where the streams are served.
+/// Port of the service for streams.
 const PORT: u16 = 8081;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Two pairs at once would be late for each other.
+/// Serialises the tests: two concurrent pairs would delay each other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,10 +52,10 @@ fn both_hosts_of_a_pair_are_upgraded_and_nothing_is_lost() -> Result<()> {
         report.all_answered()?;
         ensure!(report.shares().len() == 4, "{:?}", report.shares());
     }
-    // They began in the first process of the active host, which has them still.
+    // They began in the first process of the active host, which still serves them.
     let messages = streams.stop()?;
     ensure!(messages.iter().all(|count| *count > 20), "{messages:?}");
-    // The next process can still be relieved by the other host.
+    // The other host can still take over from the next process.
     site.pair.agent(0)?.operate(&["failover"])?;
     site.pair.wait_until_agreed(1)
 }
@@ -102,11 +102,11 @@ fn a_process_that_cannot_go_on_in_the_pair_leaves_the_role_where_it_is() -> Resu
         lab.balancers[host].write(CONFIG_FILE, site.settings[host].toml())?;
         site.stood_by(1 - host, watch)
     };
-    // Found before the process that runs leaves the pair …
+    // An error that is found before the running process leaves the pair …
     let toml = site.settings[0].toml();
     let other = toml.replace(&VIRTUAL_IP.to_string(), "172.31.0.201");
     refused(0, &other, "addresses that move")?;
-    // … and after: another program has the port of the link, which this host listens on.
+    // … and one that is found later: another program uses the port of the link.
     site.pair.agent(0)?.operate(&["failover"])?;
     site.pair.wait_until_agreed(1)?;
     let taken = SocketAddr::from((BALANCERS[1].1, 9246));
@@ -167,7 +167,7 @@ impl<'lab> Site<'lab> {
         Ok(())
     }
 
-    /// This host never was active.
+    /// Checks that this host never was active.
     fn stood_by(&self, host: usize, watch: Watch) -> Result<()> {
         let roles = watch.stop()?.roles(host);
         ensure!(
@@ -178,7 +178,7 @@ impl<'lab> Site<'lab> {
         Ok(())
     }
 
-    /// New and lasting connections on both paths, until stopped.
+    /// Starts loads of new and of persistent connections on both paths, until stopped.
     fn loads(&self) -> Result<Vec<Load>> {
         let https = Plan::https(self.lab)?;
         let plans = [

@@ -1,4 +1,4 @@
-//! With an address that moves, established connections outlive the host that carried them.
+//! With a virtual IP address, established connections survive the loss of the host that steered them.
 
 use std::{
     net::SocketAddr,
@@ -20,12 +20,12 @@ use lab::{
 
 const CONNECTIONS: u64 = 100;
 
-/// Where the web servers turn bytes back, and where the balancers offer that.
+/// Port of the servers that return bytes, and of the balancers' service for them.
 const PORT: u16 = 7000;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Two pairs at once would be late for each other.
+/// Serialises the tests: two concurrent pairs would delay each other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,7 +69,7 @@ fn the_virtual_ip_is_with_one_host_and_answers_soon_after_a_loss() -> Result<()>
         gap < Duration::from_secs(1),
         "there was no service for {gap:?}"
     );
-    // The agent that was killed could take nothing off; the next one does.
+    // The killed agent could not remove the address; the next one does.
     site.pair.start_again(0)?;
     site.pair.wait_until_agreed(0)?;
     let limit = Duration::from_secs(2);
@@ -115,7 +115,7 @@ fn a_hundred_connections_outlive_the_active_host_where_the_private_address_moves
     Ok(())
 }
 
-/// A pair between which an address moves, with a service for connections that last.
+/// A pair with a virtual IP address and a service for long-lived connections.
 struct Site {
     pair: Pair,
     _basins: Vec<Basin>,
@@ -156,8 +156,8 @@ impl Site {
         })
     }
 
-    /// Trickles through connections that are there before something happens, and goes on after it;
-    /// returns the longest that any waited for an answer.
+    /// Sends data on connections before, during and after an event. Returns the longest time without an
+    /// answer.
     fn trickle_while(&self, happens: impl FnOnce() -> Result<()>) -> Result<Duration> {
         let to = SocketAddr::from((ELASTIC_IP, PORT));
         let trickle = Trickle::start(&self.lab.client, to, CONNECTIONS);
@@ -166,7 +166,7 @@ impl Site {
             wait::until_true(what, LIMIT, || Ok(trickle.drops() >= due))
         };
         went_on("ten drops on each connection")?;
-        // The last to begin are known to the standby a moment later.
+        // The standby receives the newest flows shortly after they begin.
         thread::sleep(Duration::from_secs(1));
         happens()?;
         let resumed = went_on("drops after what happened");
@@ -177,7 +177,7 @@ impl Site {
         Ok(longest.unwrap_or_default())
     }
 
-    /// Which hosts have the address on their interface.
+    /// Returns which hosts have the address on their interface.
     fn holders(&self) -> Result<Vec<bool>> {
         let has = |host: &lab::Host| {
             let addresses = host.run("ip", &["-4", "-br", "address", "show", "dev", "eth0"])?;
