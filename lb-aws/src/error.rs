@@ -106,7 +106,7 @@ impl ApiError {
 
     /// The call exceeded the time limit.
     pub(super) fn overdue(what: &str) -> Self {
-        let sentence = format!("{what} did not end in time; it is retried");
+        let sentence = format!("{what} timed out; it will be retried");
         Self::new(ErrorKind::TimedOut, sentence)
     }
 }
@@ -130,7 +130,7 @@ fn without_code(status: u16) -> (ErrorKind, String) {
     } else {
         ErrorKind::Other
     };
-    let said = format!("the response, of status {status}, is not from EC2");
+    let said = format!("the response (status {status}) did not come from EC2");
     (kind, said)
 }
 

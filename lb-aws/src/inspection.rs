@@ -10,7 +10,7 @@ use super::{ApiError, Ec2, ErrorKind, Operation};
 pub struct Inspection {
     /// Actions that the role does not permit.
     pub denied: Vec<Denied>,
-    /// Other obstacles to moving the Elastic IP here, a sentence each.
+    /// Other obstacles to moving the Elastic IP here, one sentence each.
     pub wrong: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ impl Inspection {
         self.denied.is_empty() && self.wrong.is_empty()
     }
 
-    /// Returns the findings, a sentence each.
+    /// Returns the findings, one sentence each.
     pub fn sentences(&self) -> impl Iterator<Item = &str> {
         let denied = self.denied.iter().map(|denied| denied.sentence.as_str());
         denied.chain(self.wrong.iter().map(String::as_str))
@@ -60,14 +60,14 @@ impl Inspection {
 }
 
 impl Ec2 {
-    /// Checks with `DryRun` whether the role permits the needed actions, and whether the private
-    /// address is where it must be. Changes nothing.
+    /// Checks with `DryRun` whether the role permits the required actions, and whether the private
+    /// address is assigned to the interface, unless it moves. Changes nothing.
     ///
-    /// AssignPrivateIpAddresses has no `DryRun`: whether it is permitted shows only when it is
-    /// needed.
+    /// AssignPrivateIpAddresses has no `DryRun`: whether it is permitted is only known once it is
+    /// called.
     ///
     /// # Errors
-    /// A call was not answered: nothing is known then.
+    /// A call failed without showing whether it is permitted; the result is then unknown.
     pub async fn dry_run(&self) -> Result<Inspection, ApiError> {
         let mut found = Inspection::default();
         let associate = Operation::AssociateAddress;

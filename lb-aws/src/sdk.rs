@@ -36,7 +36,7 @@ const CREDENTIALS_LIMIT: Duration = Duration::from_secs(1);
 const _: () = assert!(2 * METADATA_LIMIT.as_millis() < CREDENTIALS_LIMIT.as_millis());
 const _: () = assert!(CREDENTIALS_LIMIT.as_millis() < ATTEMPT_LIMIT.as_millis());
 
-/// Attempts at the metadata service: the second is for an expired token.
+/// Attempts per request to the metadata service: the second covers an expired token.
 const METADATA_ATTEMPTS: u32 = 2;
 
 /// Lifetime of a token of the metadata service. Six hours are possible, but the SDK keeps using a
@@ -67,7 +67,7 @@ impl Sdk {
             .token_ttl(TOKEN_LIFE);
         if let Some(endpoint) = &settings.metadata_endpoint {
             metadata = metadata.endpoint(endpoint).map_err(|error| {
-                let why = format!("{endpoint} is no URL of a metadata service: {error}");
+                let why = format!("{endpoint} is not a valid URL for a metadata service: {error}");
                 ApiError::new(ErrorKind::Invalid, why)
             })?;
         }

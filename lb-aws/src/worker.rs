@@ -266,7 +266,7 @@ impl CallTask {
         let outcome = match self.ec2().await {
             Ok(ec2) => match timeout(CALL_LIMIT, catch_panic(perform(&ec2, order))).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(ApiError::overdue("a call of the EC2 API")),
+                Err(_) => Err(ApiError::overdue("an EC2 API call")),
             },
             Err(error) => Err(error),
         };
@@ -285,7 +285,7 @@ impl CallTask {
             return Ok(Arc::clone(ec2));
         }
         let obstacle = self.shared.known().obstacle.clone();
-        Err(obstacle.unwrap_or_else(|| ApiError::overdue("finding out who this host is in AWS")))
+        Err(obstacle.unwrap_or_else(|| ApiError::overdue("looking up this host's AWS identity")))
     }
 
     fn log_result(&mut self, done: &Done) {
@@ -298,7 +298,7 @@ impl CallTask {
             }
             Ok(outcome) => {
                 if self.failing.take().is_some() {
-                    tracing::info!("EC2 calls succeed again");
+                    tracing::info!("EC2 calls are succeeding again");
                 }
                 if *outcome == Outcome::Associated {
                     // A success means that earlier findings are fixed: check again.

@@ -1,4 +1,4 @@
-//! A filter of the addresses and ports of services, consulted before any other table.
+//! A filter on the addresses and ports of services, consulted before any other table.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

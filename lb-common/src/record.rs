@@ -1,4 +1,4 @@
-//! The portable form of a connection, by which the peer can carry it on. It contains nothing that
+//! The portable form of a connection, from which the peer can continue it. It contains nothing that
 //! is local to one host, such as its clock, its indices of backends and interfaces, or next hops.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

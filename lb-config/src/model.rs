@@ -115,8 +115,8 @@ pub struct Node {
 pub struct Admin {
     /// HTTP: `/metrics`, `/healthz`, `/`, the JSON status, all read-only.
     pub listen: SocketAddr,
-    /// The Unix socket of `lb status`, `lb backend …`, `lb failover`, `lb reload`: mode 0600.
-    /// Default `/run/lb/lb.sock`.
+    /// The Unix socket that `lb status`, `lb backend …`, `lb failover` and `lb reload` connect to, with
+    /// mode 0600. Default `/run/lb/lb.sock`.
     pub socket: PathBuf,
 }
 

@@ -211,7 +211,7 @@ impl<'a> Section<'a> {
     fn missing(&self, key: &str, example: &str) -> Reported {
         self.error(
             format!("{} has no {key}", self.label()),
-            format!("add to it, for example: {key} = {example}"),
+            format!("add it, for example: {key} = {example}"),
         )
     }
 

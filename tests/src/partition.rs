@@ -39,7 +39,7 @@ impl Lab {
     /// When the kernel refuses.
     pub fn part(&self, lost: Lost, way: Way) -> Result<Partition> {
         let [(first, _), (second, _)] = BALANCERS else {
-            anyhow::bail!("a partition is between two balancers");
+            anyhow::bail!("a partition needs exactly two balancers");
         };
         let matching = match lost {
             Lost::Everything => "",

@@ -178,7 +178,7 @@ fn follow(kind: Kind, to: SocketAddr, stop: &AtomicBool, messages: &AtomicU64) -
 /// Reads one chunk, which must be the event of this number.
 fn event(reader: &mut BufReader<TcpStream>, number: u64) -> Result<()> {
     let mut size = String::new();
-    ensure!(reader.read_line(&mut size)? > 0, "it ended");
+    ensure!(reader.read_line(&mut size)? > 0, "the response ended");
     let size = usize::from_str_radix(size.trim_end(), 16)
         .with_context(|| format!("no size of a chunk: {size:?}"))?;
     let mut chunk = vec![0; size + 2];
@@ -197,7 +197,7 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> Result<String> {
     loop {
         let from = head.len();
         if reader.read_line(&mut head)? == 0 {
-            bail!("it ended within the head: {head:?}");
+            bail!("the connection ended inside the response head: {head:?}");
         }
         if head[from..].trim_end().is_empty() {
             return Ok(head);

@@ -230,7 +230,7 @@ fn read_head(reader: &mut BufReader<TcpStream>, status: u16) -> Result<()> {
     }
     let first = first.unwrap_or_default();
     if !first.starts_with(&format!("HTTP/1.1 {status} ")) {
-        bail!("{status} was to be the answer, which is {first:?}");
+        bail!("expected status {status}, but the response began with {first:?}");
     }
     Ok(())
 }

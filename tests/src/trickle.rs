@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The server combines each byte that it returns with this one by XOR.
 const TURN: u8 = 0x5a;
 
-/// A server that returns every byte, XORed with [`TURN`]. Dropping it ends it.
+/// A server that returns every byte, changed in a fixed way. Dropping it ends it.
 #[derive(Debug)]
 pub struct Basin {
     listener: TcpListener,

@@ -26,7 +26,7 @@ pub(crate) enum Purpose {
     Bench,
 }
 
-/// Prints all needs with their state, and installs those that are missing.
+/// Prints every required tool and its state, and installs those that are missing.
 ///
 /// # Errors
 /// Something is missing and cannot be installed here, or an installation failed.
@@ -58,7 +58,10 @@ pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
     let needs = needs_of(&[purpose]);
     let states = examine(&needs);
     if states.iter().all(|state| state.found.is_some()) {
-        println!("setup: all {} needs of this command are met", needs.len());
+        println!(
+            "setup: all {} tools that this command needs are present",
+            needs.len()
+        );
         return Ok(());
     }
     println!("setup: something is missing");
@@ -66,7 +69,7 @@ pub(crate) fn ensure(purpose: Purpose) -> anyhow::Result<()> {
     install(&needs, &unmet(states))
 }
 
-/// A need with its state.
+/// A required tool, and whether it was found.
 struct State {
     need: &'static Need,
     /// Path or version; `None` if missing.

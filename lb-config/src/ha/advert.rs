@@ -262,7 +262,9 @@ pub(super) fn too_many(
     count: usize,
 ) -> Reported {
     let message = format!("{count} addresses do not fit into an advert");
-    let hint = format!("at most {MOST_ADDRESSES} are allowed, so that it fits every network");
+    let hint = format!(
+        "at most {MOST_ADDRESSES} are allowed, so that an advert fits the MTU of every network"
+    );
     section.source().error(place, message, hint)
 }
 

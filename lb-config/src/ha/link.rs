@@ -23,8 +23,8 @@ pub(super) static LINK: Schema = Schema {
     about: "The connection between the two agents, over TLS: a second path for heartbeats, so that \
             the loss of one path does not cause a split brain, and the channel for flows, \
             session-ticket keys and drains.",
-    presence: "Optional, for keepalived as the peer, which has no link. Otherwise a pair without \
-               it gets a warning.",
+    presence: "Optional, because keepalived as the peer has no link; with any other peer, omitting \
+               it gives a warning.",
     keys: &[&SECRET_FILE, &PORT, &SHARE_CERTIFICATES],
     tables: &[],
 };

@@ -197,9 +197,9 @@ impl Pair<'_> {
         for (key, own) in [("source", self.source), ("peer", self.peer)] {
             if own.is_some_and(|own| own.get_ref() == moving.get_ref()) {
                 let address = moving.get_ref();
-                let message = format!("{noun} \"{address}\" is also {key}");
-                let hint = "the hosts exchange adverts between these addresses, so they must not \
-                            move: write another address";
+                let message = format!("{noun} \"{address}\" is the same address as {key}");
+                let hint = "the hosts exchange adverts between `source` and `peer`, so neither may \
+                            move: use a different address";
                 return Err(source.error(moving.span(), message, hint.to_owned()));
             }
         }
@@ -298,7 +298,7 @@ fn check_pair(
         )
     } else if ours.is_ipv4() != theirs.is_ipv4() {
         let message = format!("peer is {theirs} and source is {ours}: one is IPv4, one is IPv6");
-        (peer, message, "write two addresses of one family")
+        (peer, message, "write two addresses of the same family")
     } else if version == VrrpVersion::V2 && ours.is_ipv6() {
         let message = "version 2 of VRRP does not support IPv6".to_owned();
         (source, message, "write IPv4 addresses, or version = 3")

@@ -253,7 +253,7 @@ error: backend "app2" has no address
    |
 37 | [[pool.backend]]
    | ^^^^^^^^^^^^^^^^
-   = help: add to it, for example: address = "10.0.0.6:80"
+   = help: add it, for example: address = "10.0.0.6:80"
 "#,
     );
 }

@@ -13,7 +13,7 @@ error: [pool.check] has no type
    |
 23 | check = { path = "/", interval = "2s", timeout = "1s", rise = 2, fall = 3 }
    |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-   = help: add to it, for example: type = "http"
+   = help: add it, for example: type = "http"
 "#,
     );
 }

@@ -49,7 +49,7 @@ error: peer is 2001:db8::1 and source is 172.31.0.68: one is IPv4, one is IPv6
    |
 56 | peer = "2001:db8::1"
    |        ^^^^^^^^^^^^^
-   = help: write two addresses of one family
+   = help: write two addresses of the same family
 "#,
     );
 }

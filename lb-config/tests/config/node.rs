@@ -61,7 +61,7 @@ error: [node] has no interface
   |
 1 | [node]
   | ^^^^^^
-  = help: add to it, for example: interface = "eth0"
+  = help: add it, for example: interface = "eth0"
 "#,
     );
 }

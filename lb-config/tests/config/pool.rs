@@ -15,7 +15,7 @@ error: [[pool]] has no name
    |
 20 | [[pool]]
    | ^^^^^^^^
-   = help: add to it, for example: name = "web"
+   = help: add it, for example: name = "web"
 "#,
     );
 }

@@ -13,7 +13,7 @@ error: service "http" has no mode
    |
 41 | [[service]]
    | ^^^^^^^^^^^
-   = help: add to it, for example: mode = "tcp"
+   = help: add it, for example: mode = "tcp"
 "#,
     );
 }

@@ -95,7 +95,8 @@ impl Host {
 
     fn begin_hand_over(&mut self, now: Time, reason: Reason) -> Result<(), Refusal> {
         match &mut self.handover {
-            // Asked by the peer first and ordered by the operator then: the operator gets the outcome.
+            // An order of the operator, or the end of the agent, replaces a request of the peer, so that
+            // its sender gets the outcome.
             Some(
                 HandOver::Ending { reason: before, .. } | HandOver::Giving { reason: before, .. },
             ) => {

@@ -101,7 +101,7 @@ impl ManagedCertificate {
     /// The same, when a record that is not written costs no more than its contents.
     pub(super) fn try_to_keep_record(&self, state: &State) {
         if let Err(error) = self.keep_record(state) {
-            tracing::warn!(service = %self.plan.service, %error, "cannot write the order record");
+            tracing::warn!(service = %self.plan.service, %error, "cannot write the ACME order record");
         }
     }
 

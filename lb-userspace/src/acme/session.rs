@@ -86,7 +86,8 @@ pub(super) enum OrderError {
 }
 
 impl OrderError {
-    /// Returns whether the directory itself failed, so that it refused nothing.
+    /// Returns whether the directory could not be reached or failed itself (a status of 5xx), as opposed
+    /// to rejecting a request.
     pub(super) fn is_unreachable(&self) -> bool {
         match self {
             Self::Directory(Error::Api(problem)) => problem.status.is_some_and(|code| code >= 500),

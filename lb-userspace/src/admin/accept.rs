@@ -16,18 +16,18 @@ use tokio::{
 /// Delay before the next attempt after `accept` fails, usually because the process is out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A signal for a server to stop accepting, given by dropping the other end of the channel.
+/// A signal for a server to stop accepting, sent by dropping the other end of the channel.
 #[derive(Clone, Debug)]
 pub(super) struct Shutdown(Option<watch::Receiver<()>>);
 
 impl Shutdown {
-    /// Returns a signal, and the sender that gives it when dropped.
+    /// Returns a signal, and the sender whose drop sends it.
     pub(super) fn channel() -> (watch::Sender<()>, Self) {
         let (sender, receiver) = watch::channel(());
         (sender, Self(Some(receiver)))
     }
 
-    /// Returns a signal that is never given.
+    /// Returns a signal that is never sent.
     #[cfg(test)]
     pub(super) fn never() -> Self {
         Self(None)

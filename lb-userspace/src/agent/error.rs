@@ -55,10 +55,10 @@ pub enum Error {
     )]
     PairMoves,
     /// The pair thread ended at its start without reporting an error.
-    #[error("the pair thread ended at its start: report what the log says")]
+    #[error("the HA pair thread ended while starting: report this with what the log says")]
     PairEnded,
     /// The pair thread ended while the agent was running.
-    #[error("the pair thread ended: report what the log says")]
+    #[error("the HA pair thread ended unexpectedly: report this with what the log says")]
     PairLost,
     /// No keys for session tickets can be generated.
     #[error(transparent)]

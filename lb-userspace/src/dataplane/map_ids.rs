@@ -24,9 +24,9 @@ pub(super) struct MapIds {
     blocks: IdAllocator<RowIdentity, u16>,
     /// Rows in a block: one for the service's address, and one for each further source address.
     rows_each: u16,
-    /// For each address and port of a backend, the address of the service whose connections may use
-    /// the further source addresses. Replies to such an address belong to one row, so that services
-    /// at several addresses cannot share it.
+    /// For each backend address and port: the address of the service whose connections may use the
+    /// additional source addresses. A backend endpoint together with one of these addresses maps to
+    /// one row, so services at different addresses cannot share them.
     owners: HashMap<([u8; 4], u16), [u8; 4]>,
 }
 

@@ -166,7 +166,7 @@ pub enum CertificateProblem {
     #[error("{0}")]
     Placeholder(#[source] acme::SelfSignedError),
     /// The private key belongs to none of the certificates.
-    #[error("its private key does not belong to its first certificate; {0}")]
+    #[error("its private key does not match its first certificate; {0}")]
     Mismatch(Contents),
     /// The private key belongs to a certificate other than the first.
     #[error(

@@ -282,7 +282,7 @@ impl Agent {
     fn wait_until_it_serves(&mut self) -> Result<()> {
         wait::until_true("the agent with all backends up", STARTING, || {
             if !self.process.is_running()? {
-                bail!("the agent ended");
+                bail!("the agent exited");
             }
             // A request may fail while it starts; a permanent fault shows at the deadline.
             let Ok(metrics) = self.metrics() else {

@@ -18,7 +18,7 @@ const STARTING: Duration = Duration::from_secs(10);
 
 const HAPROXY_FILE: &str = "/run/haproxy/haproxy.cfg";
 
-/// A balancer that forwards connections to port 80 of `lb-a`.
+/// A balancer on `lb-a` that forwards connections arriving at its port 80 to the web servers.
 pub(super) enum Balancer {
     Lb(Agent),
     Nftables(Host),

@@ -127,10 +127,10 @@ impl Plan {
         })
     }
 
-    /// Sends all `requests` from a host and waits for the end.
+    /// Sends all `requests` from a host and waits until they have ended.
     ///
     /// # Errors
-    /// The host cannot be entered. Failed requests are in the report.
+    /// The host's network namespace cannot be entered. Failed requests are in the report.
     pub fn run(self, from: &Host) -> Result<Report> {
         debug_assert!(self.requests.is_some(), "it would not end");
         self.start(from).finish()

@@ -35,8 +35,7 @@ pub(crate) fn enter(argument: &str) -> anyhow::Result<()> {
     )
 }
 
-/// Configures loopback and pairs of virtual interfaces, and mounts the file systems of the
-/// namespaces.
+/// Sets up loopback and the veth pairs, and mounts the namespaces' own sysfs and BPF file systems.
 ///
 /// # Errors
 /// The kernel refuses an operation.
@@ -55,7 +54,7 @@ pub(crate) fn furnish() -> anyhow::Result<()> {
         &["ip", "address", "add", &address, "dev", INTERFACE],
         // sysfs shows the interfaces of the namespace in which it was mounted.
         &["mount", "-t", "sysfs", "sysfs", "/sys"],
-        // Pins of the measured agent are removed with this mount.
+        // The agent under test pins its BPF objects here; the pins disappear with this mount.
         &["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"],
     ];
     steps.into_iter().try_for_each(run)

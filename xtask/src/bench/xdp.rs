@@ -31,7 +31,7 @@ pub(crate) struct XdpArguments {
     /// Number of rounds; each measures every path once
     #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Capacity of the tables in connections
+    /// Table capacity, as a number of connections
     #[arg(long, default_value_t = 1 << 21, value_parser = clap::value_parser!(u32).range(1024..=1 << 23))]
     max_connections: u32,
     /// Rate per second of connections that open and close beside the known ones
@@ -65,7 +65,7 @@ impl XdpArguments {
     }
 }
 
-/// Builds the program, and measures it with the example.
+/// Builds the XDP program and times it with the example `bench_xdp`.
 ///
 /// # Errors
 /// The set-up or a build failed, or the program could not be loaded or timed.

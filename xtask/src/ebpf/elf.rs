@@ -29,10 +29,10 @@ pub(crate) struct Program {
     pub(crate) stack: usize,
 }
 
-/// The programs of an object: the functions outside `.text`, by name.
+/// The programs of an object, sorted by name: the functions outside `.text`.
 ///
 /// # Errors
-/// The object is not consistent.
+/// The object is malformed.
 pub(crate) fn programs(file: &File<'_>) -> anyhow::Result<Vec<Program>> {
     let mut programs = Vec::new();
     for function in functions(file)? {
@@ -156,8 +156,8 @@ fn calls(file: &File<'_>, function: &Function) -> anyhow::Result<Vec<(SectionInd
     Ok(calls)
 }
 
-/// Target of a relocated call: the function of the symbol, or one within the section that the
-/// symbol denotes.
+/// Target of a relocated call: the symbol's function or, for a section symbol, the function at the
+/// call's offset in that section.
 fn callee(symbol: &Symbol<'_, '_>, relative: i64) -> anyhow::Result<(SectionIndex, u64)> {
     let section = symbol
         .section_index()
@@ -178,7 +178,10 @@ fn section<'data, 'file>(
 ) -> anyhow::Result<object::Section<'data, 'file>> {
     let section = file.section_by_index(index)?;
     if section.kind() != SectionKind::Text {
-        bail!("section {} holds a function but no code", index.0);
+        bail!(
+            "section {} contains a function but is not a code section",
+            index.0
+        );
     }
     Ok(section)
 }

@@ -48,7 +48,7 @@ impl<'ast> Visit<'ast> for Messages {
     }
 }
 
-/// The string literals of a macro's arguments, but for those inside of brackets.
+/// The string literals among a macro's arguments, except those inside brackets.
 fn literals(tokens: TokenStream) -> Vec<String> {
     let literals = tokens.into_iter().filter_map(|token| match token {
         TokenTree::Literal(literal) => Some(literal.to_string()),

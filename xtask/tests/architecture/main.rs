@@ -23,7 +23,8 @@ fn document() -> String {
     fs::read_to_string(root().join("docs/architecture.md")).expect("the document")
 }
 
-/// The rows of the table of the document whose header begins with `header`, as their cells.
+/// The rows of the table in `docs/architecture.md` whose header line begins with `header`, each split into
+/// cells.
 fn table(header: &str) -> Vec<Vec<String>> {
     let document = document();
     let mut lines = document.lines();

@@ -183,7 +183,7 @@ error: 65 addresses do not fit into an advert
    |
 63 | advertised_addresses = [
    |                        ^
-   = help: at most 64 are allowed, so that it fits every network
+   = help: at most 64 are allowed, so that an advert fits the MTU of every network
 "#,
     );
 }

@@ -104,12 +104,12 @@ fn a_private_address_that_moves_is_not_the_peer_s() {
         r#"region = "me-central-1""#,
         "region = \"me-central-1\"\nmoves_private_ip = true\nprivate_ip = \"172.31.15.233\"",
         r#"
-error: private_ip "172.31.15.233" is also peer
+error: private_ip "172.31.15.233" is the same address as peer
   --> lb.toml:68:14
    |
 68 | private_ip = "172.31.15.233"
    |              ^^^^^^^^^^^^^^^
-   = help: the hosts exchange adverts between these addresses, so they must not move: write another address
+   = help: the hosts exchange adverts between `source` and `peer`, so neither may move: use a different address
 "#,
     );
 }

@@ -18,7 +18,7 @@ error: [ha.link] has no secret_file
    |
 68 | [ha.link]
    | ^^^^^^^^^
-   = help: add to it, for example: secret_file = "/etc/lb/peer.secret"
+   = help: add it, for example: secret_file = "/etc/lb/peer.secret"
 "#,
     );
 }

@@ -89,12 +89,12 @@ fn the_host_s_own_address_does_not_move() {
         ELASTIC_IP,
         "[ha.virtual_ip]\naddresses = [\"172.31.0.68/20\"]\n",
         r#"
-error: virtual address "172.31.0.68" is also source
+error: virtual address "172.31.0.68" is the same address as source
   --> lb.toml:65:14
    |
 65 | addresses = ["172.31.0.68/20"]
    |              ^^^^^^^^^^^^^^^^
-   = help: the hosts exchange adverts between these addresses, so they must not move: write another address
+   = help: the hosts exchange adverts between `source` and `peer`, so neither may move: use a different address
 "#,
     );
 }

@@ -188,7 +188,7 @@ fn put_in_place(
         return Err("the peer no longer has it".to_owned());
     };
     if bytes.len() > MOST_FILE_BYTES {
-        return Err(format!("it has more than {MOST_FILE_BYTES} bytes"));
+        return Err(format!("it is larger than {MOST_FILE_BYTES} bytes"));
     }
     let details = usable(&managed.plan, managed.inspect, &bytes)?;
     if details.id() != wanted {

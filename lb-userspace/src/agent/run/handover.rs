@@ -49,7 +49,7 @@ struct Holding {
 }
 
 impl Handover {
-    /// Returns the state without a hand-over. Must be called within a tokio runtime.
+    /// Returns the state in which no hand-over is in progress. Must be called within a tokio runtime.
     pub(in crate::agent) fn none() -> Self {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -25,7 +25,7 @@ pub enum FileError {
     #[error("it is not a regular file")]
     NotAFile,
     /// More than any certificate has.
-    #[error("it has more than {MAX_BYTES} bytes")]
+    #[error("it is larger than {MAX_BYTES} bytes")]
     TooLong,
     /// It cannot be served.
     #[error("it cannot be used: {0}")]

@@ -325,7 +325,7 @@ fn find_service<'s>(
                 .map(|one| format!("{} ({}, {})", one.name, mode(one), one.listen))
                 .collect();
             Err(format!(
-                "no service takes {scheme} on port {}; there are {}",
+                "no service accepts {scheme} on port {}; the services are: {}",
                 url.port,
                 all.join(", ")
             ))

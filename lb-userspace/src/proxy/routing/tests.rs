@@ -283,7 +283,7 @@ fn an_explanation_says_what_is_refused_and_what_is_no_question() {
         (
             "https://a:444/",
             "GET",
-            "no service takes https on port 444",
+            "no service accepts https on port 444",
         ),
         ("https://a b/", "GET", "valid Host"),
         ("https://a/ö", "GET", "neither a path"),
