@@ -61,7 +61,7 @@ impl Inspection {
 
 impl Ec2 {
     /// Checks with `DryRun` whether the role permits the required actions, and whether the private
-    /// address is assigned to the interface, unless it moves. Changes nothing.
+    /// address is assigned to the interface (skipped if it moves). Changes nothing.
     ///
     /// AssignPrivateIpAddresses has no `DryRun`: whether it is permitted is only known once it is
     /// called.

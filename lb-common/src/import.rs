@@ -205,7 +205,7 @@ fn fill<S: Shared>(claim: &Claim<S::Entry>, key: &ClientKey, record: &Record, ta
     fence_claim::<S>(claim);
 }
 
-/// Word 7: no cookie, and the pass.
+/// Returns word 7 of an entry: its first half is reserved, the second is the mark of the pass.
 const fn word_pass(pass: u32) -> u64 {
     zerocopy::transmute!([0_u32, pass])
 }

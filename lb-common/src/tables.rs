@@ -118,7 +118,7 @@ pub trait Tables: Shared {
     /// Reports a connection whose state changed to the agent.
     fn export_record(&self, record: &Record);
 
-    /// Counts a packet under its verdict.
+    /// Adds a packet to the count for its verdict.
     fn count_verdict(&self, verdict: Verdict);
 
     /// Counts a packet of `bytes` bytes; `opens` if it opens a connection.

@@ -84,7 +84,7 @@ impl Turn {
         self.0 / STRAIN % 64
     }
 
-    /// Returns this turn at another place of the window.
+    /// Returns the position at another place of the same window, with the same misses.
     #[inline(always)]
     const fn at(self, place: u32) -> Self {
         Self(self.0 & !(PLACES - 1) | (place % PLACES))

@@ -157,7 +157,7 @@ pub(super) struct AcmeDraft {
     /// The section, if the file has it and all of it is valid.
     pub(super) acme: Result<Option<Acme>, Reported>,
     place: Option<Range<usize>>,
-    /// The place of `challenges`, if the file has the key.
+    /// Where `challenges` is in the file, if the key is present.
     challenges: Option<Range<usize>>,
 }
 
@@ -265,7 +265,7 @@ fn lonely(
     missing: &dyn Entry,
 ) -> Reported {
     let message = format!("[acme] has {}, but no {}", there.name(), missing.name());
-    let hint = "the directory gives both together: write both, or leave both out";
+    let hint = "the ACME provider issues both together: set both, or leave both out";
     section.source().error(place, message, hint.to_owned())
 }
 

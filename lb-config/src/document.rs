@@ -5,12 +5,12 @@ use std::{fs::File, io::Read as _, net::Ipv4Addr, path::Path};
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Acme, Config, Diagnostic, Errors, Places, Timeouts, acme,
+    Acme, Config, Diagnostic, Errors, Places, Timeouts, acme, capacity,
     drafts::{PoolDraft, ServiceDraft},
     ha::{self, HaDraft},
     host::{self, AdminDraft},
     listeners::{self, Listener},
-    log, pool, room,
+    log, pool,
     schema::{Absent, Schema},
     section::Section,
     service,
@@ -139,7 +139,7 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     if let Ok(draft) = &dataplane {
         refuse_own_sources(&draft.source_addresses, service_drafts, root.source());
     }
-    room::check(service_drafts, root.source());
+    capacity::check(service_drafts, root.source());
     if let Some(ha) = ha_draft {
         let services = service_drafts.iter();
         let used = services.filter_map(|draft| draft.service.as_ref());
@@ -249,8 +249,8 @@ fn refuse_own_sources(
             let message =
                 format!("source address \"{ip}\" is also the listen address of a service");
             let hint = format!(
-                "backends see the service's own address in any case: write another; the service is \
-                 in line {}",
+                "that service already connects to its backends from this address: use a different \
+                 one; the service is on line {}",
                 source.line(&listener.span())
             );
             source.error(address.span(), message, hint);

@@ -198,7 +198,7 @@ fn refuse_many(section: &Section<'_>, count: usize, source: &Source<'_>) -> Resu
     if count <= MOST {
         return Ok(());
     }
-    let message = format!("{} has {count} changes", section.label());
-    let hint = format!("at most {MOST} are allowed: every message would carry them");
+    let message = format!("{} makes {count} header changes", section.label());
+    let hint = format!("at most {MOST} are allowed, because they apply to every message");
     Err(source.error(section.span(), message, hint))
 }

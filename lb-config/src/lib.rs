@@ -9,6 +9,7 @@
 mod acme;
 mod address;
 mod aws;
+mod capacity;
 mod check;
 mod content_type;
 mod diagnostic;
@@ -33,7 +34,7 @@ mod pool;
 mod reference;
 pub mod request_path;
 mod retry_budget;
-mod room;
+
 mod route;
 mod route_text;
 mod schema;

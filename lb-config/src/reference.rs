@@ -127,7 +127,7 @@ Some conditions can be checked only on the host, when the agent starts and at ea
 interfaces exist, and whether the files of certificates and of answers can be read and the keys match.
 The agent checks the secrets of `[ha]`, which must have mode 0600, when it starts.
 
-So are routes: when it starts and at each reload, the agent asks the kernel for the route to each backend
+Routes are checked there too: when it starts and at each reload, the agent asks the kernel for the route to each backend
 of a `tcp` service. It refuses all backends whose route leaves by an interface without the XDP program,
 that have no route, or that are addresses of this host, and reports them together. `lb check`, which may
 run on another host, does not check routes. When it starts, the agent also refuses `source_addresses` that

@@ -251,7 +251,7 @@ impl Reconciler {
         self.acquired
     }
 
-    /// Returns the last description and its time.
+    /// Returns the owner of the address in the API's last description, and the time of that description.
     #[must_use]
     pub fn seen(&self) -> Option<(Time, Owner)> {
         self.seen

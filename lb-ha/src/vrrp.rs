@@ -45,7 +45,7 @@ pub enum State {
     Backup,
     /// Active.
     Master,
-    /// A tracked object has failed: takes no part.
+    /// A tracked object has failed: neither sends adverts nor takes over.
     Fault,
 }
 
@@ -139,7 +139,7 @@ pub struct Heard {
     pub from: IpAddr,
 }
 
-/// What the router may do.
+/// What the virtual router may do, as set by the pair state machine.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Permissions {
     /// Added to the priority; the sum is kept within 1 to 254.
@@ -247,7 +247,7 @@ impl Router {
         self.become_state(State::Init, Cause::Stopped, out);
     }
 
-    /// Handles an advert or a heartbeat of the peer as a master.
+    /// Handles an advert, or a heartbeat in which the peer says that it is master.
     pub fn hear(&mut self, now: Time, heard: Heard, out: &mut Vec<Output>) {
         match self.state {
             State::Init | State::Fault => {}

@@ -101,10 +101,10 @@ pub fn overlap_calm(plan: &Plan) -> Duration {
     overlap_fresh(plan) + CALM_LOOK
 }
 
-/// The same when both took the address at about the same time, so that one lost it before it was
-/// sure to have it. It cannot tell that from a description that shows the past, and waits for
-/// [`SETTLE`] before it takes the address again, whereupon the other one finds it elsewhere. So does
-/// an agent that was stopped while its call was accepted, and learns of that long after.
+/// The same when both hosts took the address at about the same time, so that one lost it before the
+/// API had confirmed it. A description that shows the address elsewhere may then be stale, so that host
+/// waits for [`SETTLE`] before it takes the address again, and the other one finds it elsewhere. The
+/// same holds for an agent that was suspended while its call was accepted.
 #[must_use]
 pub fn overlap_contested(plan: &Plan) -> Duration {
     SETTLE + overlap_calm(plan)

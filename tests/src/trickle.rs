@@ -102,7 +102,7 @@ impl Trickle {
                 let (stop, drops) = (Arc::clone(&stop), Arc::clone(&drops));
                 from.inside(move || {
                     flow(to, number, &stop, &drops)
-                        .with_context(|| format!("connection {number} of those that trickle"))
+                        .with_context(|| format!("trickle connection {number}"))
                 })
             })
             .collect();

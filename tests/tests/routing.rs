@@ -218,7 +218,7 @@ fn requests_are_routed_redirected_and_answered() -> Result<()> {
     for line in [
         "route www: no, host",
         "route maintenance: no, path /api/x is not at or below /shop",
-        "route api-path: yes, its path, method match",
+        "route api-path: yes (path, method match)",
         "-> pool api, as /x?y",
     ] {
         ensure!(

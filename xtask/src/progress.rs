@@ -89,7 +89,11 @@ impl Compiling {
     fn report(&self, elapsed: Duration) {
         let packages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let names: Vec<_> = packages.iter().map(String::as_str).collect();
-        eprintln!("     Running {}: {}", minutes(elapsed), names.join(", "));
+        let now = match &*names {
+            [] => "linking".to_owned(),
+            names => format!("compiling {}", names.join(", ")),
+        };
+        eprintln!("    Building for {}, now {now}", minutes(elapsed));
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// The head in a word.
+    /// Unpacks a head from a word.
     #[must_use]
     #[inline(always)]
     #[expect(
@@ -51,7 +51,7 @@ impl Head {
         }
     }
 
-    /// The head as a word.
+    /// Packs the head into a word: `first` in the upper 32 bits, `slots` in the lower.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {

@@ -57,8 +57,8 @@ pub(super) fn follow<M: Memory, T: Tables>(
     has_a_hop_left(packet)?;
     if direction == Direction::In && packet.flags.finishes() {
         let (before, numbers) = (connection.numbers(), numbers(memory, packet));
-        // Before the state changes, because no CPU claims the entry of an established connection.
-        // If the entry holds another connection by now, its numbers differ.
+        // Done before the state changes: while the connection is established, no CPU claims its
+        // entry for another. If one already has, the numbers differ and the exchange fails.
         let _noted = (place.entry).exchange(WORD_NUMBERS, before.word(), numbers.word());
     }
     let crosses = direction == Direction::Out

@@ -128,7 +128,8 @@ pub(super) fn find_to_client<T: Tables>(
 }
 
 /// Looks up the next hop to a client. Returns the index of its entry, which is at least
-/// [`BACKENDS`], or the reason of the failure: a number, see `table::chosen`.
+/// [`BACKENDS`], or [`NO_ROUTE`] or [`NO_NEIGHBOUR`]. A number instead of a `Result`, because an
+/// `inline(never)` function of the kernel's program can return only that.
 #[inline(never)]
 fn look_up_route<T: Tables>(tables: &T, source: [u8; 4], destination: [u8; 4]) -> u32 {
     let Some(settings) = tables.settings() else {
@@ -253,8 +254,8 @@ fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<
     let serial = if serial == 0 { 1 } else { serial };
     let fresh = Hop::of(hop, serial, generation);
     let (before, words) = (known.words(), fresh.words());
-    // The CPU that wins the entry writes the other words: no connection refers to the previous
-    // serial.
+    // Only the CPU whose exchange succeeds writes the remaining words. References with the previous
+    // serial no longer match this entry.
     if !entry.exchange(WORD_MAC, before[WORD_MAC], words[WORD_MAC]) {
         return None;
     }

@@ -13,7 +13,7 @@ use crate::{
     verdict::{PassReason, Verdict},
 };
 
-/// Finding the connection or service of a packet.
+/// The connection or service that a packet belongs to.
 pub(super) enum Located<E> {
     /// From the client of this connection.
     Client(Place<E>),

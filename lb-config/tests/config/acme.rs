@@ -101,7 +101,7 @@ error: [acme] has eab_key_id, but no eab_key_file
   |
 9 | eab_key_id = "k1"
   |              ^^^^
-  = help: the directory gives both together: write both, or leave both out
+  = help: the ACME provider issues both together: set both, or leave both out
 "#,
     );
 }

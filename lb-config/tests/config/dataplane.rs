@@ -288,7 +288,7 @@ error: source address "172.31.0.68" is also the listen address of a service
    |
 13 | source_addresses = ["224.0.0.18", "2001:db8::1", "10.9.0.1", "10.9.0.1", "172.31.0.68"]
    |                                                                          ^^^^^^^^^^^^^
-   = help: backends see the service's own address in any case: write another; the service is in line 43
+   = help: that service already connects to its backends from this address: use a different one; the service is on line 43
 "#,
     );
 }

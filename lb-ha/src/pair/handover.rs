@@ -150,7 +150,7 @@ impl Host {
         self.claims.gave_way = beat
             .filter(|_| reason != Reason::Asked)
             .map(|beat| beat.priority);
-        // Before the goodbye, so that the peer recognises a hand-over.
+        // Sent before the goodbye, so that the peer knows that this is a hand-over.
         self.actions.push(Action::Say(Word::TakeOver));
         self.route(now, |router, out| {
             router.resign(now, Cause::HandOver, out);

@@ -73,6 +73,7 @@ pub struct Host {
     peer: Peer,
     health: LocalHealth,
     handover: Option<HandOver>,
+    /// Whether this host may ask its peer for the role.
     claims: Claims,
     yielding: Option<Yield>,
     /// Number of times that this host has stepped back since the hosts last heard each other.
@@ -80,6 +81,7 @@ pub struct Host {
     /// Time of the last step.
     now: Time,
     started: Option<Time>,
+    /// Reasons to doubt that this host, as master, still has the address.
     doubt: Doubt,
     heartbeats: Heartbeats,
     cause: Cause,

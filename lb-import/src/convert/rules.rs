@@ -326,7 +326,7 @@ impl Converter<'_> {
             _ => {
                 return self
                     .ledger
-                    .lose(line.id, format!("lb has no redirect by {kind}"));
+                    .lose(line.id, format!("lb has no redirect of type {kind}"));
             }
         };
         let code = arguments

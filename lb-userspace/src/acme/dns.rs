@@ -82,7 +82,7 @@ impl TxtRecord {
             let said = running.last_line().map(|line| format!(": {line}"));
             let limit = hook.timeout;
             return Err(fail(format!(
-                "it had not ended after {limit:?}, and was killed{}",
+                "it was still running after {limit:?} and was killed{}",
                 said.unwrap_or_default()
             )));
         };
@@ -146,7 +146,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .ends_with("it had not ended after 300ms, and was killed: one moment"),
+                .ends_with("it was still running after 300ms and was killed: one moment"),
             "{error}"
         );
         assert!(started.elapsed() < LONG);

@@ -28,8 +28,8 @@ use crate::{
     private_file,
 };
 
-/// Time limit of an order with validation. DNS-01 adds its wait for DNS, and the time that all
-/// commands together may take.
+/// Time limit for an order, including validation. DNS-01 adds the configured wait for DNS, and
+/// `COMMANDS_TIMEOUT` for all commands together.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(1200);
 /// Polling of validation and issuance.

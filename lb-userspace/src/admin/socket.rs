@@ -207,7 +207,7 @@ fn refuse_if_taken(path: &Path) -> Result<(), SocketError> {
             path: path.to_owned(),
             source,
         }),
-        // Connected, or the backlog is full: either way a process listens.
+        // Connected, or the backlog is full: either way, a process is listening.
         _ => Err(SocketError::InUse(path.to_owned())),
     }
 }

@@ -123,7 +123,7 @@ impl<K: Kernel> Shared<K> {
         let counted = occupancy.map(|occupancy| occupancy.count());
         counted.transpose().map_or_else(
             |error| {
-                tracing::error!(error = %error, "source ports are missing from this scrape");
+                tracing::error!(error = %error, "cannot count source ports in use; this scrape omits them");
                 Arc::default()
             },
             Option::unwrap_or_default,

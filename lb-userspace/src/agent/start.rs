@@ -172,7 +172,7 @@ impl Doors {
         shared: &Arc<Shared<K>>,
     ) -> (Servers, mpsc::Receiver<admin::Command>, AdminListener) {
         if let Err(error) = self.socket.put_in_place() {
-            tracing::error!(error = %error, "cannot put the admin socket in its place");
+            tracing::error!(error = %error, "cannot move the admin socket to its final path");
         }
         let source: Arc<dyn admin::Source> = Arc::<Shared<K>>::clone(shared);
         let (commands, received) = mpsc::channel(WAITING_COMMANDS);

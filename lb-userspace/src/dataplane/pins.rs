@@ -22,10 +22,11 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::Error;
 
-/// The maps of this version: name, size of key and value in bytes, entries. The size of the
-/// connection table depends on the configuration.
+/// A map: its name, the sizes of key and value in bytes, and the number of entries; `None` where that
+/// depends on the configuration.
 type Shape = (&'static str, usize, usize, Option<u32>);
 
+/// The maps of this version.
 const MAPS: [Shape; 18] = [
     ("settings", 4, size_of::<Settings>(), Some(1)),
     ("ports", 4, 8, Some(65_536 / 64)),
@@ -136,7 +137,7 @@ impl Pins {
         self.single_link().exists() || !self.links().is_empty()
     }
 
-    /// Creates the directories, which must be in a BPF file system.
+    /// Creates the directories for pins; their parent must be in a BPF file system.
     pub(super) fn create(&self) -> Result<(), Error> {
         let parent = self.root.parent().unwrap_or(&self.root);
         let is_bpf = statfs(parent).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);

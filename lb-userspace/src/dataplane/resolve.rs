@@ -27,7 +27,8 @@ const CLIENTS: usize = 4096;
 /// Port of the discard service (RFC 863), which does not reply.
 const DISCARD: u16 = 9;
 
-/// The addresses to resolve, and the time of the last request.
+/// The addresses whose neighbour entries (MAC addresses) are kept resolved, and the time of the last
+/// request to the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     inner: Mutex<Inner>,
@@ -36,7 +37,7 @@ pub(super) struct Resolver {
 #[derive(Debug, Default)]
 struct Inner {
     backends: BTreeSet<Ipv4Addr>,
-    /// Clients of the peer on the local network.
+    /// Clients on the local network whose flows came from the peer.
     clients: BTreeSet<Ipv4Addr>,
     /// Gateways as of the last reading of the routes.
     gateways: BTreeSet<Ipv4Addr>,
@@ -48,7 +49,7 @@ struct Inner {
 }
 
 impl Resolver {
-    /// Resolves the backends of this layout, immediately and from now on.
+    /// Has the kernel resolve the neighbour entries of this layout's backends, now and periodically.
     pub(super) fn follow(&self, layout: &Layout) {
         let backends = layout.services.iter().flat_map(|service| &service.backends);
         let mut inner = self.inner();
@@ -70,7 +71,8 @@ impl Resolver {
         }
     }
 
-    /// Whether this address is kept resolved: a backend, a gateway, or a local client of the peer.
+    /// Whether the neighbour entry of this address is kept resolved: a backend's, a gateway's, or that of
+    /// a local client whose flows came from the peer.
     pub(super) fn follows(&self, address: Ipv4Addr) -> bool {
         let inner = self.inner();
         [&inner.backends, &inner.gateways, &inner.clients]

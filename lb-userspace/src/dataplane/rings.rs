@@ -1,7 +1,8 @@
 //! Writes the rings: a change of state costs a copy in memory and no system call.
 //!
-//! [`lb_common::ring`] describes the layout of a ring. The kernel determines when memory may be
-//! reused: see [`nested`]. One wait covers all rings that were written before it.
+//! [`lb_common::ring`] describes the layout of a ring. Memory may be reused once no running program
+//! can still read it, and a map update waits for that: see [`nested`]. One such wait covers all
+//! rings that were written before it.
 
 use std::{collections::HashMap, fmt, os::fd::AsFd as _, sync::atomic::Ordering};
 

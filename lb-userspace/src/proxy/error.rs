@@ -134,12 +134,12 @@ pub enum CertificateProblem {
     Pem(#[source] PemProblem),
     /// The file has no certificate.
     #[error(
-        "there is no certificate in it, which must hold the certificate chain and its key, both as PEM; {0}"
+        "there is no certificate in it; it must hold the certificate chain and its key, both as PEM; {0}"
     )]
     NoCertificate(Contents),
     /// The file has no private key.
     #[error(
-        "there is no private key in it, which must hold the certificate chain and its key (EC, RSA or PKCS #8), both as PEM; {0}"
+        "there is no private key in it; it must hold the certificate chain and its key (EC, RSA or PKCS #8), both as PEM; {0}"
     )]
     NoKey(Contents),
     /// The file has more than one private key.
@@ -194,7 +194,7 @@ pub enum SessionKeyProblem {
     #[error("{0}")]
     File(#[source] PrivateFileError),
     /// The key is short enough to be guessed.
-    #[error("it has {0} bytes, which is too short for a key; `openssl rand -hex 32` makes one")]
+    #[error("it has only {0} bytes, too short for a key; generate one with `openssl rand -hex 32`")]
     Short(usize),
 }
 

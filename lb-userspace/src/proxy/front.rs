@@ -25,7 +25,7 @@ use super::{
     memory::BufferPool,
     message::Refusal,
     routed::Routed,
-    routing::{self, Table, Verdict},
+    routing::{self, Outcome, Table},
     selection::Selection,
     served_pool::{PoolPlan, ServedPool},
     tls_session::TlsSession,
@@ -208,10 +208,10 @@ impl Front {
         };
         let decision = table.decide(request, routes.default.is_some())?;
         counts.count(decision.route);
-        let pool = match &decision.verdict {
-            Verdict::Pool(place, _) => routes.pools.get(*place).cloned(),
-            Verdict::Default => routes.default.clone(),
-            Verdict::Redirect(..) | Verdict::Respond | Verdict::Unmatched(_) => None,
+        let pool = match &decision.outcome {
+            Outcome::Pool(place, _) => routes.pools.get(*place).cloned(),
+            Outcome::Default => routes.default.clone(),
+            Outcome::Redirect(..) | Outcome::Respond | Outcome::Unmatched(_) => None,
         };
         Ok(Routed {
             selection: selection(pool.as_deref(), request),

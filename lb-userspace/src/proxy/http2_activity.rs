@@ -62,7 +62,7 @@ impl Activity {
         }
     }
 
-    /// Returns how much of a response is read before its head is parsed.
+    /// Returns how many bytes of a response are read before its head is parsed.
     pub(super) fn first_read(&self) -> usize {
         if self.streams.get() > FEW_STREAMS {
             SMALL_RESPONSE_BUFFER_BYTES

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 /// Limit of concurrent requests on one connection.
 pub(super) const MAX_STREAMS: u32 = 128;
-/// Initial window of each stream: with all streams they fill the connection's window.
+/// Initial window of each stream, in bytes: with all streams they fill the connection's window.
 pub(super) const FIRST_WINDOW: u32 = 64 * 1024;
-/// Window of the connection: the most that is buffered of its requests' bodies.
+/// Window of the connection, in bytes: the most that is buffered of its requests' bodies.
 pub(super) const CONNECTION_WINDOW: u32 = MAX_STREAMS * FIRST_WINDOW;
 
 /// The window of each stream for up to this many concurrent uploads. If uploads begin one after

@@ -45,7 +45,7 @@ pub enum PemProblem {
     #[error("it is UTF-16; save it as ASCII or UTF-8")]
     Utf16,
     /// A block has no end.
-    #[error("the {label} that begins in line {line} has no end: the file is cut off there")]
+    #[error("the {label} that begins on line {line} has no end: the file is truncated")]
     NoEnd {
         /// The line that the block begins in.
         line: usize,
@@ -53,7 +53,7 @@ pub enum PemProblem {
         label: String,
     },
     /// A block ends with another label.
-    #[error("the {label} that begins in line {line} ends as {end}: a part of the file is missing")]
+    #[error("the {label} that begins on line {line} ends as {end}: a part of the file is missing")]
     OtherEnd {
         /// The line that the block begins in.
         line: usize,
@@ -83,7 +83,7 @@ pub enum PemProblem {
         label: String,
     },
     /// A block is not valid base64.
-    #[error("the {label} that begins in line {line} cannot be decoded: {what}")]
+    #[error("the {label} that begins on line {line} cannot be decoded: {what}")]
     Content {
         /// The line that the block begins in.
         line: usize,

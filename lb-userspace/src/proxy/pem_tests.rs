@@ -77,15 +77,15 @@ fn what_cannot_be_used_is_named_and_not_passed_over() {
     for (text, wanted) in [
         (
             no_end.clone(),
-            "the CERTIFICATE that begins in line 1 has no end",
+            "the CERTIFICATE that begins on line 1 has no end",
         ),
         (
             no_end + &plain,
-            "the CERTIFICATE that begins in line 1 has no end",
+            "the CERTIFICATE that begins on line 1 has no end",
         ),
         (
             plain.replace("END CERTIFICATE", "END PRIVATE KEY"),
-            "begins in line 1 ends as PRIVATE KEY",
+            "begins on line 1 ends as PRIVATE KEY",
         ),
         (
             format!("{plain}{}", block("CERTIFICATE", "not base64!")),

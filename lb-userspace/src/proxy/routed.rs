@@ -7,7 +7,7 @@ use super::{
         Answer, Changes, FieldEdits, Http2Request, Refusal, ReplyChanges, Request, own_body,
     },
     reason::Reason,
-    routing::{self, Decision, Fields, Table, Verdict},
+    routing::{self, Decision, Fields, Outcome, Table},
     selection::Selection,
     served_pool::ServedPool,
 };
@@ -32,8 +32,8 @@ impl Routed {
                 ..Changes::default()
             };
         };
-        let target = match &decision.verdict {
-            Verdict::Pool(_, target) => target.as_deref(),
+        let target = match &decision.outcome {
+            Outcome::Pool(_, target) => target.as_deref(),
             _ => None,
         };
         let edits = decision.request_edits();
@@ -60,9 +60,9 @@ impl Routed {
 
     /// Returns the reason of the front's answer, if no pool serves the request.
     pub(super) fn reason(&self) -> Reason {
-        match self.decision.as_ref().map(|decision| &decision.verdict) {
-            Some(Verdict::Redirect(..)) => Reason::LbHeadRedirect,
-            Some(Verdict::Unmatched(_)) | None => Reason::LbHeadNoRoute,
+        match self.decision.as_ref().map(|decision| &decision.outcome) {
+            Some(Outcome::Redirect(..)) => Reason::LbHeadRedirect,
+            Some(Outcome::Unmatched(_)) | None => Reason::LbHeadNoRoute,
             Some(_) => Reason::LbHeadFixedAnswer,
         }
     }
@@ -74,9 +74,9 @@ impl Routed {
 
     /// Builds the front's answer, if no pool serves the request, and passes it to `hand_over`.
     pub(super) fn with_answer<T>(&self, hand_over: impl FnOnce(&Answer<'_>) -> T) -> T {
-        let verdict = self.decision.as_ref().map(|decision| &decision.verdict);
+        let outcome = self.decision.as_ref().map(|decision| &decision.outcome);
         let edits = self.response_edits();
-        if let Some(Verdict::Redirect(status, location)) = verdict {
+        if let Some(Outcome::Redirect(status, location)) = outcome {
             return hand_over(&Answer {
                 status: *status,
                 body: None,
@@ -95,8 +95,8 @@ impl Routed {
                 edits,
             });
         }
-        let status = match verdict {
-            Some(Verdict::Unmatched(status)) => *status,
+        let status = match outcome {
+            Some(Outcome::Unmatched(status)) => *status,
             _ => 404,
         };
         with_own_answer(self.table(), (status, None), edits, hand_over)

@@ -49,8 +49,8 @@ pub(super) enum Choice {
     None,
 }
 
-/// A pool as one worker serves one service from it. It changes in place, so that requests in flight
-/// see the state of their backends.
+/// The state of a pool in one worker for one service. It is updated in place, so that requests in
+/// flight see the current state of their backends.
 #[derive(Debug)]
 pub(super) struct ServedPool {
     /// The name of the pool.

@@ -36,7 +36,7 @@ pub(super) struct SharedPools {
 }
 
 impl SharedPools {
-    /// Creates the registry for this many workers.
+    /// Creates an empty registry of pools that this many workers share.
     pub(super) fn new(workers: NonZeroUsize) -> Self {
         Self {
             workers,

@@ -68,7 +68,7 @@ fn a_wildcard_is_validated_by_records_that_a_command_sets_and_removes() {
         "[ $1 = cleanup ] || { echo 'a moment'; sleep 60; }\n",
     );
     let failed = renew().expect_err("the command hangs");
-    let expected = "it had not ended after 2s, and was killed: a moment";
+    let expected = "it was still running after 2s and was killed: a moment";
     assert!(failed.contains(expected), "{failed}");
     assert_eq!(site.shown(name), first);
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// Larger than the kernel's buffers.
 const BYTES: usize = 5_250_000;
-/// What a slow client reads at a time; to free a whole buffer takes longer than `LIMIT`.
+/// Bytes a slow client reads at a time; at this pace, emptying a full buffer exceeds `LIMIT`.
 const PART: usize = 75_000;
 const LIMIT: Duration = Duration::from_millis(600);
 const STEP: Duration = Duration::from_millis(80);

@@ -81,7 +81,7 @@ pub enum Reuse {
 }
 
 impl Plan {
-    /// Returns a plan for `http://` the Elastic IP: a new connection for each request, eight concurrent
+    /// Returns a plan for the Elastic IP over `http://`: a new connection for each request, eight concurrent
     /// ones, until stopped.
     #[must_use]
     pub fn http() -> Self {
@@ -99,7 +99,7 @@ impl Plan {
         }
     }
 
-    /// Returns a plan for `https://` the site, otherwise as [`Plan::http`].
+    /// Returns a plan for the site over `https://`; otherwise the same as [`Plan::http`].
     ///
     /// # Errors
     /// The lab's authority cannot be trusted.

@@ -137,7 +137,7 @@ fn faults(contents: &Contents, expected: Option<&Expected>) -> Vec<String> {
     for program in &contents.programs {
         if program.instructions > INSTRUCTION_BUDGET {
             faults.push(format!(
-                "the program `{}` has {} instructions, its budget is {}",
+                "the program `{}` has {} instructions, but its budget is {}",
                 program.name,
                 grouped(program.instructions as u64),
                 grouped(INSTRUCTION_BUDGET as u64)
@@ -205,7 +205,7 @@ mod tests {
         contents.programs[0].instructions += 1;
         assert_eq!(
             faults(&contents, Some(&EXPECTED)),
-            ["the program `lb` has 8,193 instructions, its budget is 8,192"]
+            ["the program `lb` has 8,193 instructions, but its budget is 8,192"]
         );
     }
 

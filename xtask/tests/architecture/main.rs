@@ -1,5 +1,5 @@
 //! The structure that `docs/architecture.md` describes, compared with the source: which package and which room
-//! may use which other, that files do not depend on each other in circles, that names and paths in the
+//! may use which other, that files have no circular dependencies, that names and paths in the
 //! document exist, and how long a file may be.
 
 mod circles;

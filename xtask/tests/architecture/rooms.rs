@@ -10,7 +10,7 @@ use crate::{
 
 type Rooms = BTreeMap<String, BTreeSet<String>>;
 
-/// What the table of the document allows: `| room | concern | may use |`.
+/// What the table in the document allows: `| room | concern | may use |`.
 fn allowed() -> Rooms {
     let rows = table("| room | concern | may use |");
     let rooms = rows.iter().map(|cells| {

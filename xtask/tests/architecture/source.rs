@@ -70,7 +70,7 @@ impl Package {
         uses.collect()
     }
 
-    /// The module that defines what a path names, re-exports followed.
+    /// The module that defines what a path names, after following re-exports.
     fn defines(&self, path: &[String], depth: usize) -> Module {
         const MOST_RE_EXPORTS: usize = 8;
         let length = (0..=path.len())
@@ -91,7 +91,7 @@ impl Package {
 
 /// Reads one file.
 struct Reader {
-    /// The module that is being read, inline ones included.
+    /// Path of the module being read; inside an inline `mod`, the path of that module.
     module: Module,
     used: BTreeSet<Module>,
     exported: BTreeMap<String, Module>,

@@ -324,8 +324,8 @@ impl PairThread {
         }
     }
 
-    /// Adds all that arrived while the thread did not run: a host that was stopped for a while has
-    /// not observed that the peer was silent.
+    /// Adds the adverts and link messages that arrived while the thread did not run to the backlog. A
+    /// host that was suspended must not take the peer for silent while its messages wait in a socket.
     async fn catch_up(&mut self, backlog: &mut Backlog<ThreadEvent>) {
         tokio::time::sleep(CATCHING_UP).await;
         while let Ok(received) = self.inputs.adverts.try_recv() {

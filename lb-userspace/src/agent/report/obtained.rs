@@ -28,7 +28,7 @@ pub(super) fn status(
     obtained.collect()
 }
 
-/// Returns a sentence for each service whose last order failed.
+/// Returns a sentence for each service whose last ACME order failed.
 pub(super) fn problems(progress: &BTreeMap<Name, CertificateStatus>) -> Vec<String> {
     let failed = progress.iter().filter_map(|(service, progress)| {
         let failure = progress.failure.as_ref()?;

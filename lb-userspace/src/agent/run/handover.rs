@@ -29,7 +29,7 @@ pub(in crate::agent) type Answer = oneshot::Sender<Result<String, String>>;
 /// The state of a hand-over.
 #[derive(Debug)]
 pub(in crate::agent) struct Handover {
-    /// The operator's command to be answered with the outcome.
+    /// The operator's command that is waiting for the outcome.
     waiting: Option<Answer>,
     /// Whether the agent is stopping, and hands over before it ends.
     leaving: bool,

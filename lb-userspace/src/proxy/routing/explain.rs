@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Request, Table, Verdict,
+    Outcome, Request, Table,
     matching::{Fields, MatchInput, Mismatch, comparable_host, mismatch},
 };
 use crate::{
@@ -119,45 +119,45 @@ fn routes(text: &mut String, service: &Service, request: &Request<'_>) {
             }
             None => {
                 _ = writeln!(text, "  route {}: yes{}", route.name, why(route));
-                let verdict = table.verdict(place, request);
-                return outcome(text, &verdict, Some(route), service);
+                let outcome = table.outcome(place, request);
+                return write_outcome(text, &outcome, Some(route), service);
             }
         }
     }
     if !service.routing.routes.is_empty() {
         text.push_str("  no route takes it\n");
     }
-    let verdict = match &service.pool {
-        Some(_) => Verdict::Default,
-        None => Verdict::Unmatched(table.unmatched_status(host, request.https)),
+    let outcome = match &service.pool {
+        Some(_) => Outcome::Default,
+        None => Outcome::Unmatched(table.unmatched_status(host, request.https)),
     };
-    outcome(text, &verdict, None, service);
+    write_outcome(text, &outcome, None, service);
 }
 
-fn outcome(text: &mut String, verdict: &Verdict, route: Option<&Route>, service: &Service) {
+fn write_outcome(text: &mut String, outcome: &Outcome, route: Option<&Route>, service: &Service) {
     let action = route.map(|route| &route.action);
-    _ = match (verdict, action) {
-        (Verdict::Default, _) => {
+    _ = match (outcome, action) {
+        (Outcome::Default, _) => {
             let pool = service.pool.as_ref().map_or("", |pool| pool.name.as_str());
             writeln!(text, "-> pool {pool}")
         }
-        (Verdict::Pool(_, target), Some(Action::Pool { pool, .. })) => match target {
+        (Outcome::Pool(_, target), Some(Action::Pool { pool, .. })) => match target {
             Some(target) => writeln!(text, "-> pool {}, as {target}", pool.name),
             None => writeln!(text, "-> pool {}", pool.name),
         },
-        (Verdict::Redirect(status, location), Some(Action::Redirect(Redirect { .. }))) => {
+        (Outcome::Redirect(status, location), Some(Action::Redirect(Redirect { .. }))) => {
             writeln!(text, "-> redirect {status} to {location}")
         }
-        (Verdict::Respond, Some(Action::Respond(Respond { status, .. }))) => {
+        (Outcome::Respond, Some(Action::Respond(Respond { status, .. }))) => {
             writeln!(text, "-> fixed answer {status}")
         }
-        (Verdict::Unmatched(421), _) => {
+        (Outcome::Unmatched(421), _) => {
             writeln!(
                 text,
                 "-> 421: no route names the host, and the service has no pool"
             )
         }
-        (Verdict::Unmatched(status), _) => {
+        (Outcome::Unmatched(status), _) => {
             writeln!(text, "-> {status}: the service has no pool of its own")
         }
         _ => Ok(()),
@@ -202,9 +202,9 @@ fn why(route: &Route) -> String {
         .filter_map(|(there, word)| there.then_some(word))
         .collect();
     match &*words {
-        [] => ", it has no conditions".to_owned(),
-        [word] => format!(", its {word} matches"),
-        words => format!(", its {} match", words.join(", ")),
+        [] => " (it has no conditions)".to_owned(),
+        [word] => format!(" ({word} matches)"),
+        words => format!(" ({} match)", words.join(", ")),
     }
 }
 

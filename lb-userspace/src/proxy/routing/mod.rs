@@ -96,7 +96,7 @@ type Body<'a> = (&'a str, &'a [u8]);
 
 /// What is done with a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum Outcome {
     /// Forward to the pool with this index among the service's pools, with this target if it was
     /// rewritten.
     Pool(usize, Option<String>),
@@ -110,7 +110,7 @@ pub(super) enum Verdict {
     Unmatched(u16),
 }
 
-/// A verdict, and the route that it comes from.
+/// An outcome, and the route that it comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
     /// The table that made it.
@@ -118,7 +118,7 @@ pub(super) struct Decision {
     /// The index of the route; `None` if none matched.
     pub(super) route: Option<usize>,
     /// What is done with the request.
-    pub(super) verdict: Verdict,
+    pub(super) outcome: Outcome,
 }
 
 impl Table {
@@ -175,11 +175,11 @@ impl Table {
         request: &Request<'_>,
         has_pool: bool,
     ) -> Result<Decision, Refusal> {
-        let (route, verdict) = self.find(request, has_pool)?;
+        let (route, outcome) = self.find(request, has_pool)?;
         Ok(Decision {
             table: Arc::clone(self),
             route,
-            verdict,
+            outcome,
         })
     }
 
@@ -187,7 +187,7 @@ impl Table {
         &self,
         request: &Request<'_>,
         has_pool: bool,
-    ) -> Result<(Option<usize>, Verdict), Refusal> {
+    ) -> Result<(Option<usize>, Outcome), Refusal> {
         let host = match comparable_host(request.host) {
             Some(host) => host,
             None if self.looks_at_hosts => return Err(Refusal::Host),
@@ -212,16 +212,16 @@ impl Table {
             .iter()
             .position(|route| mismatch(route, &input).is_none());
         Ok(match found {
-            Some(place) => (Some(place), self.verdict(place, request)),
-            None if has_pool => (None, Verdict::Default),
+            Some(place) => (Some(place), self.outcome(place, request)),
+            None if has_pool => (None, Outcome::Default),
             None => (
                 None,
-                Verdict::Unmatched(self.unmatched_status(host, request.https)),
+                Outcome::Unmatched(self.unmatched_status(host, request.https)),
             ),
         })
     }
 
-    fn verdict(&self, place: usize, request: &Request<'_>) -> Verdict {
+    fn outcome(&self, place: usize, request: &Request<'_>) -> Outcome {
         let route = &self.routing.routes[place];
         match &route.action {
             Action::Pool { replace_prefix, .. } => {
@@ -232,16 +232,16 @@ impl Table {
                     Some(rewritten(request.target, old, new))
                 });
                 match self.compiled[place].pool {
-                    Some(pool) => Verdict::Pool(pool, target),
-                    None => Verdict::Unmatched(503),
+                    Some(pool) => Outcome::Pool(pool, target),
+                    None => Outcome::Unmatched(503),
                 }
             }
             Action::Redirect(redirect) => {
                 let values = request.values();
                 let location = redirect.to.render(|variable| values.of(variable));
-                Verdict::Redirect(redirect.status, location.into_owned())
+                Outcome::Redirect(redirect.status, location.into_owned())
             }
-            Action::Respond(_) => Verdict::Respond,
+            Action::Respond(_) => Outcome::Respond,
         }
     }
 

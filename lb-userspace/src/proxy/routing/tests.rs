@@ -69,7 +69,7 @@ fn decide(
     line: &str,
     lines: &'static [(&'static str, &'static str)],
     has_pool: bool,
-) -> Result<(Option<usize>, Verdict), Refusal> {
+) -> Result<(Option<usize>, Outcome), Refusal> {
     let mut words = line.split(' ');
     let mut next = || words.next().expect("METHOD host target");
     let request = Request {
@@ -81,7 +81,7 @@ fn decide(
         https: true,
     };
     let decision = table.decide(&request, has_pool)?;
-    Ok((decision.route, decision.verdict))
+    Ok((decision.route, decision.outcome))
 }
 
 const ROUTES: &str = r#"
@@ -115,27 +115,27 @@ fn the_first_route_whose_conditions_hold_takes_a_request() {
             &[][..],
             (
                 Some(0),
-                Verdict::Redirect(308, "https://example.com/a%20b?c".into()),
+                Outcome::Redirect(308, "https://example.com/a%20b?c".into()),
             ),
         ),
-        ("GET example.com /admin", &[], (Some(1), Verdict::Respond)),
+        ("GET example.com /admin", &[], (Some(1), Outcome::Respond)),
         (
             "GET example.com /api/x?y",
             &[],
-            (Some(2), Verdict::Pool(1, Some("/x?y".into()))),
+            (Some(2), Outcome::Pool(1, Some("/x?y".into()))),
         ),
         (
             "POST a.b.example.net /api",
             &[],
-            (Some(2), Verdict::Pool(1, Some("/".into()))),
+            (Some(2), Outcome::Pool(1, Some("/".into()))),
         ),
-        ("PUT example.com /api", &[], (None, Verdict::Default)),
-        ("GET example.net /api", &[], (None, Verdict::Default)),
-        ("GET example.com /apix", &[], (None, Verdict::Default)),
-        ("GET a /v1/", debug, (Some(3), Verdict::Pool(2, None))),
-        ("GET a /v1/", wrong, (None, Verdict::Default)),
-        ("GET a /v1", debug, (None, Verdict::Default)),
-        ("OPTIONS a *", debug, (None, Verdict::Default)),
+        ("PUT example.com /api", &[], (None, Outcome::Default)),
+        ("GET example.net /api", &[], (None, Outcome::Default)),
+        ("GET example.com /apix", &[], (None, Outcome::Default)),
+        ("GET a /v1/", debug, (Some(3), Outcome::Pool(2, None))),
+        ("GET a /v1/", wrong, (None, Outcome::Default)),
+        ("GET a /v1", debug, (None, Outcome::Default)),
+        ("OPTIONS a *", debug, (None, Outcome::Default)),
     ] {
         assert_eq!(decide(&table, line, lines, true), Ok(wanted), "{line}");
     }
@@ -159,7 +159,7 @@ fn a_route_that_protects_a_path_is_not_passed_by_a_spelling_of_it() {
     ] {
         let line = format!("GET a {path}");
         let taken = decide(&table, &line, &[], true);
-        assert_eq!(taken, Ok((Some(1), Verdict::Respond)), "{path}");
+        assert_eq!(taken, Ok((Some(1), Outcome::Respond)), "{path}");
     }
     for path in [
         "/x/../admin",
@@ -185,7 +185,7 @@ fn paths_and_hosts_that_no_route_looks_at_are_not_judged() {
         "[[service.route]]\nmethod = \"PUT\"\npool = \"api\"",
     );
     let taken = decide(&table, "GET %61 /x/../%00%", &[], true);
-    assert_eq!(taken, Ok((None, Verdict::Default)));
+    assert_eq!(taken, Ok((None, Outcome::Default)));
 }
 
 #[test]
@@ -195,9 +195,9 @@ fn what_nothing_takes_is_404_or_421_where_its_host_is_nobody_s() {
         "[[service.route]]\nhost = \"a.example\"\npath = \"/x\"\npool = \"api\"",
     );
     for (line, wanted) in [
-        ("GET a.example /x", (Some(0), Verdict::Pool(0, None))),
-        ("GET a.example /y", (None, Verdict::Unmatched(404))),
-        ("GET b.example /x", (None, Verdict::Unmatched(421))),
+        ("GET a.example /x", (Some(0), Outcome::Pool(0, None))),
+        ("GET a.example /y", (None, Outcome::Unmatched(404))),
+        ("GET b.example /x", (None, Outcome::Unmatched(421))),
     ] {
         assert_eq!(decide(&table, line, &[], false), Ok(wanted), "{line}");
     }
@@ -259,7 +259,7 @@ fn an_explanation_says_which_route_takes_a_request_and_why_the_others_do_not() {
   the path is compared as /api/x
   route 1: no, host example.com is not www.example.com
   route 2: no, path /api/x is not at or below /admin
-  route api: yes, its host, path, method match
+  route api: yes (host, path, method match)
 -> pool api, as /x?y
 "#)
     );
@@ -304,5 +304,5 @@ fn a_redirect_cannot_be_led_to_another_host_by_the_path() {
     );
     let taken = decide(&table, "GET a.example //evil.example/x", &[], true);
     let location = "https://a.example//evil.example/x".to_owned();
-    assert_eq!(taken, Ok((Some(0), Verdict::Redirect(307, location))));
+    assert_eq!(taken, Ok((Some(0), Outcome::Redirect(307, location))));
 }

@@ -57,7 +57,7 @@ fn kernel() -> KernelMetrics {
         counters: dataplane::Counters {
             verdicts: vec![VerdictCount {
                 verdict: "transmit",
-                reason: "known_flow",
+                reason: "flow",
                 packets: 60,
             }],
             traffic: vec![
@@ -232,7 +232,7 @@ fn every_sample_stands_where_it_should() {
         r#"lb_xdp_mode{interface="eth0",mode="native"} 0"#,
         r#"lb_xdp_mode{interface="eth0",mode="generic"} 1"#,
         r#"lb_xdp_mode{interface="eth1",mode="native"} 1"#,
-        r#"lb_xdp_packets_total{verdict="transmit",reason="known_flow"} 60"#,
+        r#"lb_xdp_packets_total{verdict="transmit",reason="flow"} 60"#,
         r#"lb_service_packets_total{service="http",direction="in"} 20"#,
         r#"lb_service_packets_total{service="http",direction="out"} 40"#,
         r#"lb_service_packets_total{service="https",direction="in"} 10"#,
@@ -347,10 +347,10 @@ fn open_metrics_ends_as_it_has_to() {
     assert!(text.contains("# TYPE lb_xdp_packets counter\n"));
 }
 
-/// The reference.
+/// The reference page of the metrics.
 const PAGE: &str = include_str!("../../../../../docs/metrics.md");
 
-/// Its table rows: `| name | type | labels | meaning |`.
+/// The table rows of the page: `| name | type | labels | meaning |`.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let rows = PAGE.lines().filter_map(|line| {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
