@@ -263,6 +263,7 @@ fn fib_lookup(
             source_mac: mac(&lookup.smac),
             interface: lookup.ifindex,
             // The kernel stores the gateway here, if there is one (net/core/filter.c).
+            // SAFETY: the union's fields are numbers, and the lookup has set every bit of this one.
             neighbour: unsafe { lookup.__bindgen_anon_4.ipv4_dst }.to_ne_bytes(),
         })
     } else if result == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
