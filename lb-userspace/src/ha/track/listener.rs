@@ -189,6 +189,6 @@ mod tests {
         socket.listen(1).expect("listens");
         let (found, message) = look(address).await;
         assert_eq!(found, Look::Succeeded, "{message}");
-        assert!(message.contains("its address comes here"), "{message}");
+        assert!(message.contains("its address is not on this host"), "{message}");
     }
 }
