@@ -136,7 +136,7 @@ static PROFILE: Key<Text<String>> = Key {
               names the profiles on offer.",
 };
 
-/// `[[service]] domains`.
+/// The key `domains` of `[[service]]`: the names of a certificate that the agent obtains.
 pub(super) static DOMAINS: Key<List<Text<String>>> = Key {
     name: "domains",
     kind: List {
@@ -154,15 +154,16 @@ pub(super) static DOMAINS: Key<List<Text<String>>> = Key {
 
 /// The valid parts of `[acme]`.
 pub(super) struct AcmeDraft {
-    /// The section, if the file has it and all of it is valid.
+    /// The section: `None` if the file does not have it, an error if it is not valid.
     pub(super) acme: Result<Option<Acme>, Reported>,
     place: Option<Range<usize>>,
-    /// Where `challenges` is in the file, if the key is present.
+    /// The place of the key `challenges` in the file, if it is present.
     challenges: Option<Range<usize>>,
 }
 
 impl AcmeDraft {
-    /// The section, for checks of other sections.
+    /// Returns the section, for checks of other sections: `None` if the file does not have it, an
+    /// error if it is not valid.
     pub(super) fn known(&self) -> Result<Option<&Acme>, Reported> {
         match &self.acme {
             Ok(acme) => Ok(acme.as_ref()),
@@ -269,8 +270,8 @@ fn lonely(
     section.source().error(place, message, hint.to_owned())
 }
 
-/// Reads `domains` of a service; `None` if it has none. `acme` is an error if `[acme]` is not
-/// valid.
+/// Reads the `domains` of a service and returns the certificate to obtain; `None` if the service
+/// has no such key. `acme` is an error if `[acme]` is not valid.
 pub(super) fn obtained(
     section: &Section<'_>,
     service: Option<&Name>,
@@ -295,7 +296,7 @@ pub(super) fn obtained(
         return Err(source.error(place, message, hint.to_owned()));
     };
     dns::refuse_wildcards(section, place, &domains, acme)?;
-    // An invalid name has been reported already.
+    // An invalid name of the service has been reported already.
     let file = certificate_file(acme, service.ok_or(Reported)?);
     Ok(Some(Obtained {
         domains,

@@ -19,7 +19,7 @@ pub(super) const ADMIN_LISTEN: Text<SocketAddr> = Text {
     parse: |text| listen(text, 9145),
 };
 
-/// The address of a backend, which must be of one host.
+/// The address and port of a backend. The address must be that of one host.
 pub(super) const BACKEND: Text<SocketAddr> = Text {
     what: "`\"IP:PORT\"`",
     parse: backend,
@@ -81,7 +81,7 @@ fn backend(text: &str) -> Result<SocketAddr, Complaint> {
     Ok(address)
 }
 
-/// Parses `IP:PORT`; an error says which of the usual mistakes it is.
+/// Parses `IP:PORT`. The error says which of the usual mistakes was made.
 fn socket_address(text: &str, usual_port: u16) -> Result<SocketAddr, Complaint> {
     match text.parse::<SocketAddr>() {
         Ok(address) => one_meaning(address, text),
@@ -209,7 +209,7 @@ fn with_prefix(text: &str) -> Result<InterfaceAddress, Complaint> {
     Ok(InterfaceAddress { address, prefix })
 }
 
-/// Parses a number of digits only: `parse` alone would accept a `+`.
+/// Parses a number that consists of digits only: `str::parse` alone would accept a leading `+`.
 pub(super) fn whole<N: std::str::FromStr>(text: &str) -> Option<N> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()

@@ -26,7 +26,7 @@ pub(super) const ENDPOINT: Text<String> = Text {
     parse: endpoint,
 };
 
-/// Resource IDs have 17 hexadecimal digits; those from before 2018 have 8.
+/// Parses a resource ID: the prefix, then 17 hexadecimal digits, or 8 in IDs from before 2018.
 fn resource(text: &str, prefix: &str) -> Result<String, Complaint> {
     let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let digits = text.strip_prefix(prefix);

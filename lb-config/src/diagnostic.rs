@@ -27,7 +27,7 @@ pub struct Diagnostic {
     pub location: Option<Location>,
     /// What was found, as a sentence without a full stop.
     pub message: String,
-    /// What to do about it.
+    /// What to do about the finding.
     pub hint: Option<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct Location {
 }
 
 impl Diagnostic {
-    /// The line, counted from 1; `None` if the finding is about the file as a whole.
+    /// Returns the line of the finding, counted from 1; `None` if it is about the file as a whole.
     #[must_use]
     pub fn line(&self) -> Option<u32> {
         self.location.as_ref().map(|location| location.line)
@@ -92,8 +92,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// All errors of a configuration, in the order of the file; at least one. If there are more than a
-/// thousand, the first thousand and the total.
+/// All errors of a configuration, in the order of the file; at least one. Holds at most the first
+/// thousand errors, and the number of all.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Errors {
     shown: Vec<Diagnostic>,
@@ -101,7 +101,7 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// Makes a value of the first ones of `count` errors.
+    /// Makes a value from the first errors, `shown`, and the number of all errors, `count`.
     pub(super) fn new(shown: Vec<Diagnostic>, count: usize) -> Self {
         Self { shown, count }
     }

@@ -1,4 +1,5 @@
-//! The file as a whole.
+//! The configuration file as a whole: its schema, loading and parsing it, and checks across
+//! sections.
 
 use std::{fs::File, io::Read as _, net::Ipv4Addr, path::Path};
 
@@ -45,7 +46,7 @@ pub struct Parsed {
     pub config: Config,
     /// Warnings, in the order of the file.
     pub warnings: Vec<Diagnostic>,
-    /// The places of its backends in the file.
+    /// The places of the configuration's backends in the file.
     pub places: Places,
 }
 
@@ -53,7 +54,8 @@ impl Config {
     /// Reads a file and parses it.
     ///
     /// # Errors
-    /// The file cannot be read, is not UTF-8 or is larger than 4 MiB; and those of [`Self::parse`].
+    /// The file cannot be read, is not UTF-8 or is larger than 4 MiB; and the errors of
+    /// [`Self::parse`].
     pub fn load(file: &Path) -> Result<Parsed, Errors> {
         let text = read_file(file)?;
         Self::parse(file, &text)
@@ -80,7 +82,8 @@ impl Config {
     }
 }
 
-/// Largest file in bytes: more than 16,384 backends need. A wrong path may name an endless device.
+/// Maximum size of a file, in bytes: more than a file with 16,384 backends needs. The limit is for
+/// a path that names an endless device by mistake.
 const LARGEST: u64 = 4 << 20;
 
 fn read_file(file: &Path) -> Result<String, Errors> {
@@ -169,8 +172,8 @@ fn sections(root: &Section<'_>, file: &Path) -> Result<(Config, Places), Reporte
     Ok((config, places))
 }
 
-/// Reads a section that a file may have once. An optional one that is missing is read as an empty
-/// one.
+/// Reads a section that a file may have once. An optional section that is missing is read as an
+/// empty section.
 fn single<T>(
     root: &Section<'_>,
     schema: &'static Schema,
@@ -207,7 +210,7 @@ fn read_pools(root: &Section<'_>) -> Result<Vec<PoolDraft>, Reported> {
     }
     let pools: Vec<_> = sections.iter().map(pool::read).collect();
     let names = pools.iter().filter_map(|pool| pool.name.as_ref());
-    // Duplicates are reported and still checked further.
+    // Duplicates are reported, and the checks continue.
     _ = unique::refuse_twice("pool", "in this file", names, root.source());
     Ok(pools)
 }
@@ -231,7 +234,8 @@ fn read_services(
     Ok(services)
 }
 
-/// Reports every source address that a service listens on: backends see that one in any case.
+/// Reports every additional source address that is also the listen address of a service: that
+/// service connects to its backends from that address anyway.
 fn refuse_own_sources(
     addresses: &[Spanned<Ipv4Addr>],
     services: &[ServiceDraft],

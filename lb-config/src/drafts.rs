@@ -9,27 +9,27 @@ use super::{Balance, Name, Pool, Service, section::Section, suggest};
 
 /// The valid parts of a pool: enough to check what refers to it.
 pub(super) struct PoolDraft {
-    /// Its name, if that is valid.
+    /// The name of the pool, if it is valid.
     pub(super) name: Option<Spanned<Name>>,
-    /// How it balances, if that is valid.
+    /// How the pool balances, if that key is valid.
     pub(super) balance: Option<Balance>,
-    /// Its keys and tables that are for the HTTP front only, as the file writes them.
+    /// The keys and tables of the pool that are for the HTTP front only, as the file writes them.
     pub(super) per_request: Vec<&'static str>,
-    /// The valid ones of its backend addresses.
+    /// The valid addresses of the pool's backends.
     pub(super) addresses: Vec<Spanned<SocketAddr>>,
     /// The pool, if all of it is valid.
     pub(super) pool: Option<Arc<Pool>>,
 }
 
-/// The valid parts of a service: enough to check for conflicts with others.
+/// The valid parts of a service: enough to check for conflicts with other services.
 pub(super) struct ServiceDraft {
-    /// Its name, if that is valid.
+    /// The name of the service, if it is valid.
     pub(super) name: Option<Spanned<Name>>,
-    /// Its listen address, if that is valid.
+    /// The listen address of the service, if it is valid.
     pub(super) listen: Option<Spanned<SocketAddr>>,
-    /// The pools that it refers to, its own and those of its routes, whether or not they exist.
+    /// The names of the pools that the service and its routes refer to, whether or not they exist.
     pub(super) pool_names: Vec<Name>,
-    /// Whether it has `domains`, valid or not.
+    /// Whether the service has the key `domains`, valid or not.
     pub(super) has_domains: bool,
     /// The service, if all of it is valid.
     pub(super) service: Option<Service>,
@@ -43,7 +43,7 @@ pub(super) fn find_pool<'p>(
 ) -> Option<&'p PoolDraft> {
     let name_of = |pool: &'p PoolDraft| Some(pool.name.as_ref()?.get_ref());
     let found = known_pool(wanted.get_ref(), pools);
-    // A pool whose name is not valid may be the one that is meant.
+    // Nothing is reported while any pool's name is invalid: that pool may be the one referred to.
     if found.is_none() && pools.iter().all(|pool| pool.name.is_some()) {
         let mut names: Vec<_> = pools.iter().filter_map(name_of).map(Name::as_str).collect();
         names.dedup();
@@ -57,7 +57,7 @@ pub(super) fn find_pool<'p>(
     found
 }
 
-/// Finds a pool by its name.
+/// Returns the pool of that name; `None` if there is none.
 pub(super) fn known_pool<'p>(wanted: &Name, pools: &'p [PoolDraft]) -> Option<&'p PoolDraft> {
     let is_it = |pool: &&PoolDraft| {
         let name = pool.name.as_ref();

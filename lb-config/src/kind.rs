@@ -21,7 +21,7 @@ pub(super) trait Kind: Sync {
     /// The type of a value that has been read.
     type Value;
 
-    /// Describes the allowed values: `whole number, 1 to 256`.
+    /// Describes the allowed values, such as `whole number, 1 to 256`.
     fn describe(&self) -> String;
 
     /// Reads a value, or reports everything that is wrong with it. `noun` is its name in messages.
@@ -37,7 +37,7 @@ pub(super) trait Kind: Sync {
 pub(super) struct Complaint {
     /// The rest of the message after the value: `has no port`.
     pub(super) found: String,
-    /// What to do about it.
+    /// What to do about the error.
     pub(super) hint: String,
 }
 
@@ -195,7 +195,8 @@ where
     }
 }
 
-/// Returns the number, if it fits: TOML itself allows any number of digits.
+/// Returns the value of a TOML integer; `None` if it does not fit: TOML itself allows any number of
+/// digits.
 fn number(integer: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
@@ -254,7 +255,7 @@ impl Kind for Bool {
     }
 }
 
-/// One of several words.
+/// One of several words, each of which stands for a value.
 pub(super) struct Choice<T: 'static> {
     /// The words and their values.
     pub(super) words: &'static [(&'static str, T)],

@@ -2,9 +2,9 @@
 //! errors together.
 //!
 //! A section is described once, by a `Schema` of typed keys: the parser, its hints and the
-//! reference page ([`reference_page`]) all use it. Values are read one by one from a tree with
-//! their places, so that no error hides another. Checks across sections (duplicate names,
-//! overlapping listeners, references) come last.
+//! reference page ([`reference_page`]) all use it. Values are read one by one from a tree that has
+//! the place of each in the file, so no error hides another. Checks across sections (duplicate
+//! names, overlapping listeners, references) come last.
 
 mod acme;
 mod address;

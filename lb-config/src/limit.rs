@@ -1,5 +1,5 @@
-//! `max_connections` and `[pool.queue]`: the most concurrent requests of a backend, and the queue
-//! for the others.
+//! `max_connections` and `[pool.queue]`: the maximum number of concurrent requests of a backend,
+//! and the queue for requests above it.
 
 use std::ops::RangeInclusive;
 

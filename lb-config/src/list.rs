@@ -9,7 +9,7 @@ use super::{
 
 /// A list.
 pub(super) struct List<K> {
-    /// The kind of its items.
+    /// The kind of the list's items.
     pub(super) of: K,
     /// The name of an item in messages.
     pub(super) noun: &'static str,
@@ -72,7 +72,7 @@ impl<K: Kind> Kind for List<K> {
     }
 }
 
-/// A list, or a single value in place of a list of one.
+/// A list, or a single value, which stands for a list of one item.
 pub(super) struct OneOrMore<K>(pub(super) List<K>);
 
 impl<K: Kind> Kind for OneOrMore<K> {

@@ -8,9 +8,9 @@ use super::source::Source;
 
 /// A listener with its name in messages.
 pub(super) struct Listener {
-    /// Its name in messages: `service "http"`, `[admin]`.
+    /// The listener's name in messages: `service "http"`, `[admin]`.
     pub(super) label: String,
-    /// Its address.
+    /// The address and port of the listener, with their place in the file.
     pub(super) address: Spanned<SocketAddr>,
     /// Whether the file sets the address; otherwise it is a default.
     pub(super) given: bool,

@@ -10,11 +10,11 @@ use super::{
 
 /// A table whose keys the user chooses.
 pub(super) struct Map<N: 'static, K> {
-    /// The kind of its keys.
+    /// The kind of the table's keys.
     pub(super) key: Text<N>,
     /// The name of a key in messages.
     pub(super) noun: &'static str,
-    /// The kind of its values.
+    /// The kind of the table's values.
     pub(super) of: K,
 }
 

@@ -51,7 +51,8 @@ pub struct Config {
     pub http: Http,
     /// The records of requests.
     pub log: Log,
-    /// How certificates are obtained; `None`: all are files.
+    /// How certificates are obtained; `None`: the agent obtains none, all are files of the
+    /// operator.
     pub acme: Option<Acme>,
     /// The pools, in the order of the file.
     pub pools: Vec<Arc<Pool>>,
@@ -76,13 +77,13 @@ impl Name {
         ((1..=63).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.into()))
     }
 
-    /// The name in metrics and logs for requests that no route took.
+    /// Returns the name that metrics and logs use for requests that no route matches.
     #[must_use]
     pub fn default_route() -> Self {
         Self(Arc::from("default"))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -127,10 +128,10 @@ pub struct Dataplane {
     pub pin_path: PathBuf,
     /// Maximum number of connections that the kernel tracks. Default 250,000.
     pub max_connections: u32,
-    /// Source ports of NAT, which the kernel does not use itself. Default 1024-65535.
+    /// The range of source ports for NAT, except the ports that the host itself uses. The agent
+    /// reserves them, so the kernel does not use them. Default 1024-65535.
     pub source_ports: RangeInclusive<u16>,
-    /// Further source addresses of packets to backends, in addition to the service's own. Default
-    /// none.
+    /// Additional source addresses of packets to backends, besides the service's own. Default none.
     pub source_addresses: Vec<Ipv4Addr>,
     /// Native or generic XDP. Default auto.
     pub xdp_mode: XdpModeChoice,
@@ -141,9 +142,9 @@ pub struct Dataplane {
 pub enum XdpModeChoice {
     /// Native if the driver of every interface supports it, otherwise generic on all of them.
     Auto,
-    /// Native; the agent does not start without it.
+    /// Native; the agent does not start if an interface's driver does not support it.
     Native,
-    /// Generic.
+    /// Generic on all interfaces.
     Generic,
 }
 
@@ -156,7 +157,7 @@ pub struct Http {
     pub timeouts: Timeouts,
     /// How long connections may last in a process after `lb upgrade` replaced it. Default 1 h.
     pub drain_timeout: Duration,
-    /// Longest head of a request or response, in bytes. Default 16,384.
+    /// Maximum length of the head of a request or response, in bytes. Default 16,384.
     pub max_header_bytes: usize,
     /// Maximum number of concurrent client connections. Default: 65,536.
     pub max_connections: Option<usize>,
@@ -167,7 +168,7 @@ pub struct Http {
     pub connection_buffer_bytes: usize,
     /// Maximum number of bytes of responses buffered for all clients together. Default 268,435,456.
     pub buffer_bytes: usize,
-    /// Idle connections kept to one backend by one worker. Default 64.
+    /// Maximum number of idle connections that one worker keeps to one backend. Default 64.
     pub idle_connections: usize,
     /// Proxies whose `X-Forwarded-*` headers are trusted and extended. Default none.
     pub trusted_proxies: Vec<IpAddr>,
@@ -180,14 +181,14 @@ pub struct Pool {
     pub name: Name,
     /// How a backend is chosen.
     pub balance: Balance,
-    /// How backends are checked; `None`: always up.
+    /// How backends are checked; `None`: they are not checked and count as up.
     pub check: Option<Check>,
     /// What happens to new connections while no backend is up. Default: all backends are tried.
     pub when_all_down: WhenAllDown,
     /// Maximum number of other backends that are tried after one that refused or did not answer, at
     /// most 3. Default 3.
     pub retries: u8,
-    /// The keys for single requests: for the HTTP front only.
+    /// The keys that apply to single requests. Only the HTTP front uses them.
     pub per_request: PerRequest,
     /// The backends, at least one, names and addresses unique in the pool.
     pub backends: Vec<Backend>,
@@ -196,15 +197,15 @@ pub struct Pool {
 /// How a backend is chosen for a new connection or request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Balance {
-    /// Each in turn, by weight.
+    /// The backends in turn, in proportion to their weights.
     RoundRobin,
-    /// The one with the fewest connections for its weight. HTTP front only.
+    /// The backend with the fewest connections in proportion to its weight. HTTP front only.
     LeastConnections,
     /// The less loaded one of two random backends. HTTP front only.
     RandomTwo,
-    /// The same backend for the same client address.
+    /// By a hash of the client's address, so a client keeps its backend.
     Source,
-    /// Maglev over the whole flow.
+    /// By Maglev hashing of the whole flow: both addresses and both ports.
     Maglev,
     /// The same backend for the same part of a request, which `hash_by` selects. HTTP front only.
     Hash,
@@ -213,10 +214,11 @@ pub enum Balance {
 /// What happens to new connections while no backend of a pool is up.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum WhenAllDown {
-    /// They go to all backends except those that the operator drained or took down.
+    /// New connections go to all backends of the pool, except backends that the operator drained or
+    /// took down.
     #[default]
     TryAll,
-    /// They are refused.
+    /// New connections are refused.
     Refuse,
 }
 
@@ -225,11 +227,11 @@ pub enum WhenAllDown {
 pub struct Backend {
     /// The backend's name; its address if the file gives no name.
     pub name: Name,
-    /// Its address and port.
+    /// The backend's address and port.
     pub address: SocketAddr,
-    /// Its share of the pool.
+    /// The backend's share of the pool.
     pub weight: Weight,
-    /// Whether it is used only when no other backend is up. HTTP front only.
+    /// Whether the backend is used only while no other backend of its pool is up. HTTP front only.
     pub backup: bool,
 }
 
@@ -261,20 +263,20 @@ impl Weight {
 pub struct Check {
     /// The kind of check.
     pub kind: CheckKind,
-    /// From the start of one check to the start of the next. Default 2 s.
+    /// Time from the start of one check to the start of the next. Default 2 s.
     pub interval: Duration,
-    /// The longest a check may take; at most `interval`. Default 1 s.
+    /// Maximum duration of a check; at most `interval`. Default 1 s.
     pub timeout: Duration,
     /// Successes in a row that bring a backend up. Default 2.
     pub rise: u32,
-    /// Failures in a row that take it down. Default 3.
+    /// Failures in a row that take a backend down. Default 3.
     pub fall: u32,
 }
 
 /// The kind of check.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
-    /// Connects.
+    /// Opens a TCP connection.
     Tcp,
     /// Sends `GET path` and expects a status in the range.
     Http {
@@ -296,8 +298,8 @@ pub struct Service {
     pub listen: SocketAddr,
     /// How the service is served.
     pub mode: Mode,
-    /// The pool of the service; with routes, of requests that no route takes. `None`: only routes
-    /// name pools. A service of mode `tcp` has one.
+    /// The pool of the service; if it has routes, the pool of requests that no route matches.
+    /// `None`: only routes name pools. Never `None` for a service of mode `tcp`.
     pub pool: Option<Arc<Pool>>,
     /// Routes and header edits. Empty for a service of mode `tcp`.
     pub routing: Arc<Routing>,
@@ -322,8 +324,8 @@ impl Service {
         }
     }
 
-    /// Returns the pools that the service uses, each once: its own first, then those of the routes
-    /// in their order.
+    /// Returns the pools that the service uses, each once: its own first, then the pools of its
+    /// routes, in their order.
     #[must_use]
     pub fn pools(&self) -> Vec<&Arc<Pool>> {
         let routed = self.routing.routes.iter().filter_map(Route::pool);
@@ -350,7 +352,7 @@ pub enum Mode {
     /// HTTPS, by the agent.
     Https {
         /// PEM files, each a certificate chain and its key; at least one, or `obtained`. The first
-        /// is for clients that send no name, or one that is in no certificate.
+        /// serves clients that send no server name, or a name that no certificate has.
         certificates: Vec<PathBuf>,
         /// The certificate that the agent obtains.
         obtained: Option<Box<Obtained>>,

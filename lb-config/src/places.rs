@@ -12,7 +12,7 @@ use super::{Diagnostic, Location, Name, Severity, drafts::PoolDraft, source::Sou
 #[derive(Clone, Debug)]
 pub struct Places {
     file: PathBuf,
-    /// Keys are pool and address.
+    /// The place of each backend, by its pool and address.
     backends: HashMap<(Name, SocketAddr), Location>,
 }
 

@@ -219,7 +219,7 @@ fn read_check(section: &Section<'_>) -> Result<Option<Check>, Reported> {
     table.map(|table| check::read(&table)).transpose()
 }
 
-/// A backend with a valid address, and the other keys if they are valid.
+/// A backend with a valid address, and its other keys if they are valid.
 struct ReadBackend {
     address: Spanned<SocketAddr>,
     name: Result<Option<Spanned<Name>>, Reported>,
@@ -247,8 +247,8 @@ fn read_sticky(section: &Section<'_>) -> Result<Option<Sticky>, Reported> {
     table.map(|table| sticky::read(&table)).transpose()
 }
 
-/// Keys of a pool that services of every mode may have. `hash_by` goes with `balance = "hash"`, which
-/// a service of mode `tcp` refuses by itself.
+/// Keys of a pool that services of every mode may use. `hash_by` is among them because it requires
+/// `balance = "hash"`, which is itself refused for a service of mode `tcp`.
 const FOR_EVERY_MODE: [&str; 6] = [
     NAME.name,
     BALANCE.name,
@@ -258,11 +258,12 @@ const FOR_EVERY_MODE: [&str; 6] = [
     RETRIES.name,
 ];
 
-/// Tables of a pool that services of every mode may have.
+/// Tables of a pool that services of every mode may use.
 const TABLES_FOR_EVERY_MODE: [&str; 2] = [CHECK.name, BACKEND.name];
 
-/// The keys and tables of a pool that are for the HTTP front only: all of its schema but those that
-/// are named as being for every mode, so that a new one is refused for mode `tcp` until it is named.
+/// Returns the keys and tables of a pool that are for the HTTP front only: all in the file except
+/// those of [`FOR_EVERY_MODE`] and [`TABLES_FOR_EVERY_MODE`]. So a new key is refused for mode
+/// `tcp` until it is listed there.
 fn per_request_keys(section: &Section<'_>, backends: &[ReadBackend]) -> Vec<&'static str> {
     let has = |name: &str| section.place(name).is_some();
     let keys = POOL.keys.iter().map(|key| key.name());
@@ -299,7 +300,7 @@ fn read_backends(section: &Section<'_>) -> (Vec<ReadBackend>, Result<(), Reporte
     (backends, complete.and(unique).and(used))
 }
 
-/// Reads `backends` or the tables, whichever the pool has.
+/// Reads `backends` or the tables `[[pool.backend]]`, whichever the pool has.
 fn backends_given<'a>(
     section: &Section<'a>,
 ) -> Result<(Listed<SocketAddr>, Vec<Section<'a>>), Reported> {
@@ -364,8 +365,8 @@ fn refuse_twice(backends: &[ReadBackend], source: &Source<'_>) -> Result<(), Rep
     let addresses = backends.iter().map(|backend| &backend.address);
     let addresses =
         super::unique::refuse_twice("backend address", "in this pool", addresses, source);
-    // Names made from addresses are duplicates only if the addresses are: a given name has no
-    // colon.
+    // A name made from an address equals another name only if the addresses are equal: a name that
+    // the file gives has no colon.
     let names = backends
         .iter()
         .filter_map(|backend| backend.name.as_ref().ok()?.as_ref());

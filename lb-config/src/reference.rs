@@ -7,7 +7,8 @@ use super::{
     schema::{Absent, Entry, Schema},
 };
 
-/// Returns `docs/configuration.md`: every section and key with allowed values, default and meaning.
+/// Returns the text of `docs/configuration.md`: every section and key with allowed values, default
+/// and meaning.
 #[must_use]
 pub fn reference_page() -> String {
     let mut page = INTRODUCTION.to_owned();
@@ -168,7 +169,8 @@ mod tests {
     fn every_key_of_the_reference_is_read() {
         for schema in ROOT.tables.iter().flat_map(|table| table.walk()) {
             for key in schema.keys {
-                // No key is a date: only a key that is not read would accept one.
+                // No key accepts a date. So if a date is not refused, the parser does not read the
+                // key.
                 let text = format!("{}{} = 1979-05-27\n", opened(schema), key.name());
                 let place = u32::try_from(text.lines().count()).expect("a short text");
                 let errors = Config::parse(Path::new("lb.toml"), &text).expect_err("a date");

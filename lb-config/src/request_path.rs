@@ -31,8 +31,8 @@ impl Ambiguity {
 }
 
 /// Returns the form in which a path is compared: decoded once (RFC 3986 §2.1), with `\` and `%2f`
-/// as separators, without empty segments and parameters of segments (`;…`). A slash at the end is
-/// kept. Allocates only if the form differs from the path.
+/// as separators, without empty segments and without parameters of segments (`;…`). A slash at the
+/// end is kept. Allocates only if the form differs from the path.
 ///
 /// # Errors
 /// Servers interpret the path in ways that no form covers.
@@ -88,7 +88,7 @@ fn decode(path: &[u8]) -> Result<Vec<u8>, Ambiguity> {
     Ok(out)
 }
 
-/// Returns the first byte, decoded, and the rest; `None` if the encoding is not valid.
+/// Returns the first byte of a path, decoded, and the rest; `None` if the encoding is not valid.
 fn next_byte(path: &[u8]) -> Option<(u8, &[u8])> {
     match path {
         [b'%', high, low, rest @ ..] => {
@@ -101,7 +101,7 @@ fn next_byte(path: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Number of segments of a path in the comparable form.
+/// Returns the number of segments of a path in the comparable form.
 pub fn segments(path: &[u8]) -> usize {
     path.split(|byte| *byte == b'/')
         .filter(|segment| !segment.is_empty())
@@ -144,7 +144,8 @@ fn after(mut path: &[u8], count: usize) -> Option<&[u8]> {
     }
 }
 
-/// Splits a path at its first separator, encoded or not.
+/// Splits a path at its first separator, encoded or not. The second part is `None` without a
+/// separator.
 fn split_segment(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     let mut rest = path;
     while let Some((byte, behind)) = next_byte(rest) {
@@ -250,8 +251,8 @@ mod tests {
     }
 
     proptest! {
-        /// The comparable form of a comparable form is the same, and rewriting a path agrees with
-        /// rewriting its comparable form.
+        /// The comparable form of a comparable form is the form itself, and rewriting a path agrees
+        /// with rewriting its comparable form.
         #[test]
         fn the_form_is_a_fixed_point_and_rewriting_agrees_with_it(
             path in "(/|%2f|%5c|\\\\|[ab;.]|%61|%2e|%3b){0,12}",

@@ -28,10 +28,10 @@ use self::{
     },
 };
 
-/// Maximum number of routes of one service: each has a series in the metrics.
+/// Maximum number of routes of one service, as each route adds time series to the metrics.
 const MOST_ROUTES: usize = 1_000;
 
-/// `[[service]] error_pages`.
+/// The key `error_pages` of `[[service]]`: files for the front's own answers, by status.
 pub(super) static ERROR_PAGES: Key<Map<u16, Text<PathBuf>>> = Key {
     name: "error_pages",
     kind: Map {
@@ -100,7 +100,7 @@ static REPLACE_PREFIX: Key<Text<String>> = Key {
 pub(super) struct RoutingDraft {
     /// The routing, if all of it is valid.
     pub(super) routing: Result<Routing, Reported>,
-    /// The pools that its routes refer to, whether or not they exist.
+    /// The names of the pools that the service's routes refer to, whether or not they exist.
     pub(super) pool_names: Vec<Spanned<Name>>,
     /// Whether the service has routes, valid or not.
     pub(super) has_routes: bool,
@@ -179,7 +179,7 @@ fn routes(
     Ok(routes)
 }
 
-/// Warns of the first route after one that takes every request.
+/// Warns of the first route that no request reaches because an earlier route matches every request.
 fn warn_of_idle_routes(sections: &[Section<'_>], routes: &[Route]) {
     let Some(last) = routes.iter().position(Route::takes_all) else {
         return;

@@ -10,43 +10,43 @@ use super::{
 };
 use crate::request_path::{self, Ambiguity};
 
-/// A host of a request.
+/// The host in a condition of a route.
 pub(super) const HOST: Text<HostRule> = Text {
     what: "host name, `\"*.example.com\"`, or address",
     parse: host,
 };
 
-/// A whole path.
+/// The whole path in a condition of a route.
 pub(super) const EXACT_PATH: Text<Vec<u8>> = Text {
     what: "path of a URL",
     parse: path,
 };
 
-/// The prefix of a path, or its replacement.
+/// The prefix of a path in a condition of a route, or its replacement.
 pub(super) const PREFIX: Text<String> = Text {
     what: "prefix of a path, whole segments",
     parse: prefix,
 };
 
-/// A method.
+/// The method in a condition of a route.
 pub(super) const METHOD: Text<String> = Text {
     what: "method",
     parse: method,
 };
 
-/// An expression.
+/// A regular expression.
 pub(super) const REGEX: Text<Pattern> = Text {
     what: "regular expression",
     parse: pattern,
 };
 
-/// The name of a header field that is looked at.
+/// The name of a header field in a condition of a route.
 pub(super) const LOOKED_AT: Text<String> = Text {
     what: "name of a header field",
     parse: looked_at,
 };
 
-/// The value that a header field is to have.
+/// The value of a header field in a condition of a route.
 pub(super) const WANTED_VALUE: Text<String> = Text {
     what: "value of a header field",
     parse: plain_value,
@@ -64,13 +64,13 @@ pub(super) const RESPONSE_FIELD: Text<String> = Text {
     parse: response_field,
 };
 
-/// A value for requests.
+/// The value of a field that is changed in requests.
 pub(super) const REQUEST_VALUE: Text<Template> = Text {
     what: "value, may have variables",
     parse: request_value,
 };
 
-/// A value for responses.
+/// The value of a field that is changed in responses.
 pub(super) const RESPONSE_VALUE: Text<Template> = Text {
     what: "value",
     parse: response_value,
@@ -100,7 +100,7 @@ pub(super) const REDIRECT_STATUS: TextOrDigits<u16> = TextOrDigits(Text {
     parse: redirect_status,
 });
 
-/// Longest value, path or expression, in bytes.
+/// Maximum length of a value, path or expression, in bytes.
 const LONGEST: usize = 2048;
 
 fn host(text: &str) -> Result<HostRule, Complaint> {
@@ -223,7 +223,8 @@ fn pattern(text: &str) -> Result<Pattern, Complaint> {
             Complaint::new(found, hint)
         }
         error => {
-            // The error repeats the expression with a marker; its last line has the cause.
+            // The error repeats the expression with a marker; only its last line says what is
+            // wrong.
             let text = error.to_string();
             let last = text.lines().last().unwrap_or_default();
             let last = last.strip_prefix("error: ").unwrap_or(last);
@@ -234,7 +235,7 @@ fn pattern(text: &str) -> Result<Pattern, Complaint> {
     })
 }
 
-/// A byte of a token (RFC 9110 §5.6.2).
+/// Whether a byte may be part of a token (RFC 9110 §5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -247,7 +248,8 @@ fn field_name(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
-/// Fields that belong to one connection (RFC 9110 §7.6.1) or that frame a message (RFC 9112 §6).
+/// Names of fields that belong to one connection (RFC 9110 §7.6.1) or that frame a message (RFC
+/// 9112 §6).
 const OF_A_CONNECTION: [&str; 10] = [
     "connection",
     "content-length",
@@ -416,8 +418,8 @@ fn variable(word: &str) -> Result<Variable, Complaint> {
     })
 }
 
-/// Parses an `http` or `https` URL. The path of a request can never become part of its host: it is
-/// after the first `/` of the URL, or begins with one itself.
+/// Parses an `http` or `https` URL. The path of a request can never become part of the URL's host:
+/// its variable is after the first `/` of the URL, or its value begins with a `/`.
 fn url(text: &str) -> Result<Template, Complaint> {
     let example = "write a URL such as \"https://{host}{path}{query}\"";
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`|".contains(&byte);

@@ -5,17 +5,17 @@ use super::kind::Kind;
 
 /// A section: its keys, and the tables within it.
 pub(super) struct Schema {
-    /// Its key in the parent section.
+    /// The section's key in its parent section.
     pub(super) name: &'static str,
-    /// Its header in a file: `[node]`, `[[pool.backend]]`.
+    /// The section's header in a file: `[node]`, `[[pool.backend]]`.
     pub(super) header: &'static str,
-    /// Its purpose, as a sentence in Markdown.
+    /// The section's purpose, as a sentence in Markdown.
     pub(super) about: &'static str,
-    /// Whether it is required, as a sentence.
+    /// Whether the section is required, as a sentence.
     pub(super) presence: &'static str,
-    /// Its keys, in the order of the reference page.
+    /// The section's keys, in the order of the reference page.
     pub(super) keys: &'static [&'static dyn Entry],
-    /// The tables within it.
+    /// The tables within the section.
     pub(super) tables: &'static [&'static Self],
 }
 
@@ -30,7 +30,7 @@ impl Schema {
         self.header.trim_matches(['[', ']'])
     }
 
-    /// Returns the names of its keys and tables.
+    /// Returns the names of the section's keys and tables.
     pub(super) fn allowed(&self) -> Vec<&'static str> {
         let keys = self.keys.iter().map(|key| key.name());
         keys.chain(self.tables.iter().map(|table| table.name))
@@ -46,13 +46,13 @@ impl Schema {
 
 /// One key of a section.
 pub(super) struct Key<K> {
-    /// Its name in the file.
+    /// The key's name in the file.
     pub(super) name: &'static str,
-    /// The kind of its value.
+    /// The kind of the key's value.
     pub(super) kind: K,
     /// What applies if the file does not have the key.
     pub(super) absent: Absent,
-    /// Its meaning, in Markdown.
+    /// The key's meaning, in Markdown.
     pub(super) meaning: &'static str,
 }
 
@@ -63,7 +63,7 @@ pub(super) enum Absent {
     Refused(&'static str),
     /// The default value, as TOML. It is read as if the file had it.
     Is(&'static str),
-    /// There is no value; holds what that means.
+    /// The key has no value then; holds a description of what that means.
     Means(&'static str),
     /// The key is required unless a condition holds; holds an example as `Refused` does, and the
     /// condition.
@@ -72,13 +72,13 @@ pub(super) enum Absent {
 
 /// A [`Key`] of any kind.
 pub(super) trait Entry: Sync {
-    /// Its name in the file.
+    /// Returns the key's name in the file.
     fn name(&self) -> &'static str;
     /// Describes the allowed values.
     fn describe(&self) -> String;
-    /// What applies if the file does not have the key.
+    /// Returns what applies if the file does not have the key.
     fn absent(&self) -> Absent;
-    /// Its meaning, in Markdown.
+    /// Returns the key's meaning, in Markdown.
     fn meaning(&self) -> &'static str;
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Section<'a> {
     root: &'static Schema,
     schema: &'static Schema,
     table: &'a DeTable<'a>,
-    /// The place of its header, or of all of it if it is an inline table.
+    /// The place of the section's header, or of the whole section if it is an inline table.
     span: Range<usize>,
 }
 
@@ -124,7 +124,7 @@ impl<'a> Section<'a> {
         };
         match node.get_ref() {
             DeValue::Array(items) => {
-                // The items that are tables are read, even if others are not.
+                // The items that are tables are read, even if other items are not tables.
                 let tables: Vec<_> = items.iter().map(|item| self.item(schema, item)).collect();
                 match tables.iter().any(Result::is_ok) {
                     true => Ok(tables.into_iter().flatten().collect()),
@@ -172,12 +172,12 @@ impl<'a> Section<'a> {
         self.source
     }
 
-    /// The place of its header, or of all of it if it is an inline table.
+    /// Returns the place of the section's header, or of the whole section if it is an inline table.
     pub(super) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
-    /// Returns its name in messages: `pool "web"`, or its header if it has no name.
+    /// Returns the section's name in messages: `pool "web"`, or its header if it has no name.
     pub(super) fn label(&self) -> String {
         let name = self
             .table

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashSet, ops::Range, path::Path};
 
 use super::diagnostic::{Diagnostic, Errors, Location, Severity};
 
-/// A value is not valid, and the reason has been reported already.
+/// Says that a value is not valid, and that the reason has been reported already.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reported;
 
@@ -12,15 +12,15 @@ pub(super) struct Reported;
 /// header is empty, so no other finding has this place.
 pub(super) const WHOLE_FILE: Range<usize> = 0..0;
 
-/// Maximum number of errors that are shown: a file that is not a configuration at all has one per
-/// line.
+/// Maximum number of errors that are shown: a file that is not a configuration at all can have an
+/// error on each line.
 const MOST_SHOWN: usize = 1_000;
 
 /// A file's text and the findings in it.
 pub(super) struct Source<'a> {
     file: &'a Path,
     text: &'a str,
-    /// Offsets of the lines.
+    /// The byte offsets at which the lines begin.
     lines: Vec<usize>,
     findings: RefCell<Vec<Finding>>,
 }

@@ -1,6 +1,7 @@
 //! Suggestions ("did you mean …"): the nearest of the allowed words.
 
-/// Returns the nearest allowed word, if it differs in at most a third of the characters.
+/// Returns the allowed word that is most similar, if it differs in at most a third of the
+/// characters.
 pub(super) fn nearest<'a>(
     written: &str,
     allowed: impl IntoIterator<Item = &'a str>,
@@ -31,7 +32,8 @@ pub(super) fn listed<W: AsRef<str>>(words: &[W]) -> String {
     }
 }
 
-/// Folds case and hyphens: `Max-Flows` and `max_flows` are the same word.
+/// Returns the characters in lower case, with `_` for `-`, so `Max-Flows` and `max_flows` are the
+/// same word.
 fn fold(word: &str) -> Vec<char> {
     word.chars()
         .map(|character| match character {
@@ -41,7 +43,8 @@ fn fold(word: &str) -> Vec<char> {
         .collect()
 }
 
-/// Edit distance of two words: insertions, deletions, replacements and swaps of neighbours.
+/// Returns the edit distance of two words: insertions, deletions, replacements and swaps of
+/// neighbours.
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();

@@ -4,15 +4,15 @@ use std::ops::Range;
 
 use super::source::{Reported, Source};
 
-/// Reports syntax errors in the order of the file: those that affect their line only, and the first
-/// one that does not. After that one, the errors of the parser mean nothing.
+/// Reports syntax errors in the order of the file: errors that affect their own line only, and the
+/// first that affects later lines. What the parser says after that error is meaningless.
 pub(super) fn report(source: &Source<'_>, errors: &[toml::de::Error]) -> Reported {
     let mut places: Vec<_> = errors
         .iter()
         .map(|error| (error.span().unwrap_or_default(), error.message()))
         .collect();
     places.sort_by_key(|(span, _)| span.start);
-    // Further errors on the same line usually have the same cause.
+    // Additional errors on the same line usually have the same cause.
     places.dedup_by_key(|(span, _)| source.line(span));
     for (span, message) in places {
         let mistake = Mistake::new(source, &span, message);
@@ -29,7 +29,7 @@ pub(super) fn report(source: &Source<'_>, errors: &[toml::de::Error]) -> Reporte
 struct Mistake {
     message: String,
     hint: Option<String>,
-    /// Whether the lines after it can still be parsed.
+    /// Whether the lines after the mistake can still be parsed.
     within_line: bool,
 }
 

@@ -10,15 +10,15 @@ use super::{
     source::Reported,
 };
 
-/// The allowed timeouts.
+/// The range of allowed timeouts: 1 ms to 24 h.
 const PATIENCE: Time = Time::milliseconds(1, 24 * 3_600_000);
 
-/// The default of a service's timeout.
+/// The default of each key of `[service.timeouts]`: the value of the same key in `[http.timeouts]`.
 const AS_HTTP: Absent = Absent::Means("that of `[http.timeouts]`");
 
 macro_rules! timeouts {
     ($($field:ident $name:literal $default:literal $meaning:literal;)*) => {
-        /// For all services.
+        /// The keys of `[http.timeouts]`, for all services.
         mod all {
             use super::*;
 
@@ -33,7 +33,7 @@ macro_rules! timeouts {
             pub(super) static KEYS: &[&dyn Entry] = &[$(&$field,)* &super::REQUEST];
         }
 
-        /// For one service.
+        /// The keys of `[service.timeouts]`, for one service.
         mod own {
             use super::*;
 

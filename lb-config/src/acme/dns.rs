@@ -1,4 +1,4 @@
-//! The keys of DNS-01.
+//! The keys of `[acme]` for the challenge DNS-01.
 
 use std::ops::Range;
 
@@ -42,7 +42,7 @@ pub(super) static PROPAGATION: Key<Time> = Key {
 };
 
 /// Reads the keys of DNS-01, which are allowed only with that challenge. `challenges` is `None` if
-/// they are not valid.
+/// the key `challenges` is not valid.
 pub(super) fn hook(
     section: &Section<'_>,
     challenges: Option<&[AcmeChallenge]>,

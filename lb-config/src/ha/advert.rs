@@ -105,11 +105,11 @@ pub(super) static ADDRESSES: Key<List<Text<IpAddr>>> = Key {
               addresses than it has itself.",
 };
 
-/// Maximum number of addresses of an advert: a packet with this many IPv6 addresses fits every
-/// network.
+/// Maximum number of addresses in an advert: a packet with this many IPv6 addresses fits the MTU of
+/// every network.
 pub(super) const MOST_ADDRESSES: usize = 64;
 
-/// The values of the keys in this file.
+/// The values of the keys of `[ha]` about adverts.
 pub(super) struct Adverts {
     pub(super) version: VrrpVersion,
     pub(super) advert_interval: Duration,

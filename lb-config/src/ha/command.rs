@@ -12,7 +12,7 @@ use super::super::{
 /// A program, by its absolute path, and its arguments.
 pub(crate) struct Command;
 
-/// One word of a command.
+/// The program of a command, or one of its arguments.
 const WORD: Text<String> = Text {
     what: "text",
     parse: |text| {

@@ -102,7 +102,7 @@ pub(super) fn warn_of_none(section: &Section<'_>, ha: &Ha) {
                     drains do not reach the peer: make a secret with `lb peer init` and add \
                     [ha.link]"
         .to_owned();
-    // keepalived refuses to start without an address in version 3.
+    // In version 3 of VRRP, keepalived refuses to start without a virtual address.
     let bare = ha.advertised_addresses.is_empty() && ha.version == VrrpVersion::V3;
     if bare && !matches!(ha.moves, Moves::VirtualIp(_)) {
         hint.push_str(

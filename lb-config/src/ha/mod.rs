@@ -1,6 +1,6 @@
 //! `[ha]`: the pair. This file reads the keys about peer, priority and backends, [`advert`] those
-//! about adverts, [`elastic_ip`] and [`virtual_ip`] the address that moves; every other section has
-//! a file.
+//! about adverts, [`elastic_ip`] and [`virtual_ip`] the address that moves. Each other table of
+//! `[ha]` is read by the file named after it.
 
 mod advert;
 pub(super) mod command;
@@ -142,7 +142,8 @@ pub(super) struct HaDraft {
 }
 
 impl HaDraft {
-    /// Reports a `min_backends` that is larger than a pool. `pools` are those that services use.
+    /// Reports a `min_backends` that exceeds the number of backends of a pool. `pools` are the
+    /// pools that services use.
     pub(super) fn check_against_pools(&self, pools: &[&Pool], source: &Source<'_>) {
         let Some(wanted) = &self.min_backends else {
             return;
@@ -187,7 +188,7 @@ struct Pair<'s> {
 }
 
 impl Pair<'_> {
-    /// Reports an address that is to move but is the fixed address of a host.
+    /// Reports an address that moves between the hosts if it is the fixed address of one of them.
     fn refuse_own(
         &self,
         noun: &str,
@@ -337,7 +338,7 @@ fn read_moves(
     }
 }
 
-/// Reports the first one of `addresses` that has another family than `source`.
+/// Reports the first of `addresses` whose family (IPv4 or IPv6) differs from that of `source`.
 fn refuse_other_family(
     noun: &str,
     section: &Section<'_>,
@@ -359,7 +360,7 @@ fn refuse_other_family(
         .error(strange.span(), message, hint.to_owned()))
 }
 
-/// Converts a number that the bounds of its key keep from being zero.
+/// Converts a number that is never zero, as its key has a minimum of at least 1.
 fn non_zero(number: Spanned<u8>) -> Result<NonZeroU8, Reported> {
     NonZeroU8::new(number.into_inner()).ok_or(Reported)
 }

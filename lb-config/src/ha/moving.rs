@@ -6,15 +6,17 @@ use super::super::{Ha, InterfaceAddress, Moves};
 
 impl Ha {
     /// Returns the addresses that the agent adds to this host's interface while the host is active,
-    /// and removes otherwise: the virtual ones, or the secondary private address that moves with
-    /// its Elastic IP. Empty if an Elastic IP moves without one, or commands move the address.
+    /// and removes otherwise: the virtual addresses, or the secondary private address that moves
+    /// with its Elastic IP. Empty if an Elastic IP moves without a private address, or if commands
+    /// move the address.
     #[must_use]
     pub fn interface_addresses(&self) -> Vec<InterfaceAddress> {
         match &self.moves {
             Moves::VirtualIp(addresses) => addresses.clone(),
             Moves::ElasticIp(elastic) => {
                 let moving = elastic.private_ip.filter(|_| elastic.moves_private_ip);
-                // The interface's first address already has the route to this network.
+                // A /32 is enough: the interface's first address already has the route to this
+                // network.
                 let moving = moving.map(|address| InterfaceAddress {
                     address: IpAddr::V4(address),
                     prefix: 32,
@@ -25,8 +27,8 @@ impl Ha {
         }
     }
 
-    /// Returns the addresses that a service may listen on while the peer has them: those that the
-    /// agent moves, and those that commands move if adverts have them.
+    /// Returns the addresses that a service may listen on while the peer has them: the addresses
+    /// that the agent moves, or, if commands move the address, those that adverts carry.
     #[must_use]
     pub fn moving_addresses(&self) -> Vec<IpAddr> {
         match &self.moves {

@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 /// `[acme]`: how certificates are obtained.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Acme {
-    /// The address for mail from the directory. Default none.
+    /// The address that the ACME directory sends mail to. Default none.
     pub email: Option<String>,
-    /// The directory's URL. Default: Let's Encrypt's.
+    /// The URL of the ACME directory. Default: Let's Encrypt's.
     pub directory: String,
     /// How names may be validated, the preferred first; at least one. Default TLS-ALPN-01, HTTP-01.
     pub challenges: Vec<AcmeChallenge>,
@@ -18,15 +18,15 @@ pub struct Acme {
     pub ca_file: Option<PathBuf>,
     /// External account binding (RFC 8555 §7.3.4).
     pub external_account: Option<ExternalAccount>,
-    /// The profile that is ordered; `None`: the directory's default.
+    /// The certificate profile to order; `None`: the directory's default.
     pub profile: Option<String>,
     /// The command for DNS-01; `Some` if that is one of the `challenges`.
     pub dns: Option<DnsHook>,
 }
 
 impl Acme {
-    /// Returns the folder of this directory in the storage: accounts and certificates of one
-    /// directory are not used for another.
+    /// Returns the folder of this directory below `storage`: accounts and certificates of one
+    /// directory are never used with another.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         let address = self.directory.trim_start_matches("https://");
@@ -42,16 +42,16 @@ impl Acme {
 /// How a name is validated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AcmeChallenge {
-    /// A certificate on port 443 (RFC 8737).
+    /// A certificate for this purpose, served on port 443 (RFC 8737).
     TlsAlpn01,
-    /// A file on port 80 (RFC 8555 §8.3).
+    /// A file, served on port 80 (RFC 8555 §8.3).
     Http01,
     /// A record in the DNS (RFC 8555 §8.4).
     Dns01,
 }
 
 impl AcmeChallenge {
-    /// Returns its name in RFC 8555 and in the configuration.
+    /// Returns the challenge's name, as in its RFC and in the configuration.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -62,21 +62,22 @@ impl AcmeChallenge {
     }
 }
 
-/// The command that sets and removes records of the DNS.
+/// The command that sets and removes records of the DNS, for DNS-01.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DnsHook {
     /// The program and its first arguments.
     pub command: Vec<String>,
-    /// The longest a run may take. Default 60 s.
+    /// Maximum duration of a run of the command. Default 60 s.
     pub timeout: Duration,
     /// The time from setting the last record to asking the directory to validate. Default 30 s.
     pub propagation: Duration,
 }
 
-/// External account binding.
+/// External account binding (RFC 8555 §7.3.4): ties the agent's account to one that the certificate
+/// authority has issued a key for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ExternalAccount {
-    /// The key's identifier.
+    /// The identifier of the key.
     pub key_id: String,
     /// The file with the MAC key.
     pub key_file: PathBuf,
@@ -85,11 +86,11 @@ pub struct ExternalAccount {
 /// A certificate that the agent obtains.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Obtained {
-    /// Its names, in lower case; at least one.
+    /// The names of the certificate, in lower case; at least one.
     pub domains: Vec<String>,
     /// How the names may be validated, the preferred first; at least one: those of
     /// [`Acme::challenges`] with which the directory reaches the agent.
     pub challenges: Vec<AcmeChallenge>,
-    /// The file with its chain and key, which the first order creates.
+    /// The file with the certificate's chain and key, which the first order creates.
     pub file: PathBuf,
 }

@@ -19,10 +19,10 @@ pub struct Ha {
     pub source: IpAddr,
     /// The virtual router's number, the same on both hosts.
     pub virtual_router_id: NonZeroU8,
-    /// 1 to 254; the host with the higher one is active. Default 100.
+    /// The configured priority, 1 to 254: the host with the higher priority is active. Default 100.
     pub priority: NonZeroU8,
-    /// From one advert to the next: whole centiseconds to 40.95 s in version 3, whole seconds to
-    /// 255 s in version 2. Default 1 s.
+    /// Time from one advert to the next: whole centiseconds up to 40.95 s in version 3 of VRRP,
+    /// whole seconds up to 255 s in version 2. Default 1 s.
     pub advert_interval: Duration,
     /// Whether this host takes over from a peer with a lower priority. Default true.
     pub preempt: bool,
@@ -33,7 +33,7 @@ pub struct Ha {
     /// How long this host waits before it takes over from a peer with a lower priority. Default
     /// zero.
     pub preempt_delay: Duration,
-    /// How adverts travel. Default unicast.
+    /// Whether adverts are sent by unicast or multicast. Default unicast.
     pub transport: Transport,
     /// How adverts are authenticated. Default: they are not.
     pub authentication: Authentication,
@@ -44,9 +44,9 @@ pub struct Ha {
     /// Whether the checksum of version 3 over IPv4 omits the pseudo-header, as RFC 9568 specifies
     /// and keepalived does with `v3_checksum_as_v2`. Default false.
     pub checksum_without_pseudo_header: bool,
-    /// The addresses in adverts. Default: those of [`Moves::VirtualIp`], or none.
+    /// The addresses that adverts carry. Default: the addresses of [`Moves::VirtualIp`], or none.
     pub advertised_addresses: Vec<IpAddr>,
-    /// The longest that a hand-over waits for requests to end. Default 5 s.
+    /// Maximum time that a hand-over waits for requests to end. Default 5 s.
     pub handover_timeout: Duration,
     /// Fewer healthy backends than this in a pool that a service uses lower the priority by
     /// [`Self::backends_weight`]. 0: backends do not affect the priority. Default 1.
@@ -61,7 +61,7 @@ pub struct Ha {
     pub notify: Notify,
 }
 
-/// How adverts travel.
+/// How adverts are sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {
     /// To the peer's address.
@@ -90,27 +90,27 @@ pub struct PeerLink {
     /// The TCP port, the same on both hosts. Default 9146.
     pub port: u16,
     /// Whether the host with the newer version of a certificate file sends it, with its key, to the
-    /// other one. Must be set on both hosts. Default false.
+    /// other host. Must be set on both hosts. Default false.
     pub share_certificates: bool,
 }
 
 /// `[[ha.track]]`: a script whose exit status tells whether the host is healthy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TrackScript {
-    /// Its name, unique.
+    /// The script's name, unique.
     pub name: Name,
     /// The program and its arguments; no shell.
     pub command: Vec<String>,
-    /// From the start of one run to the start of the next. Default 1 s.
+    /// Time from the start of one run to the start of the next. Default 1 s.
     pub interval: Duration,
-    /// A run that takes longer has failed; at most `interval`. Default 1 s.
+    /// Maximum duration of a run, at most `interval`; a longer run has failed. Default 1 s.
     pub timeout: Duration,
     /// Successes in a row after which the host is healthy. Default 2.
     pub rise: u32,
     /// Failures in a row after which the host is unhealthy. Default 2.
     pub fall: u32,
-    /// The effect on the priority: with 0 (the default), failing is a fault; -253 to -1 is added
-    /// while the script fails, 1 to 253 while it succeeds.
+    /// The effect on the priority: with 0 (the default), a failing script puts the host in fault;
+    /// -253 to -1 is added while the script fails, 1 to 253 while it succeeds.
     pub weight: i16,
 }
 
@@ -122,7 +122,7 @@ pub struct Notify {
     pub master: Option<Vec<String>>,
     /// Run when the host becomes the standby.
     pub backup: Option<Vec<String>>,
-    /// Run on a fault.
+    /// Run when the host enters the state `fault`.
     pub fault: Option<Vec<String>>,
     /// Run when the agent stops.
     pub stop: Option<Vec<String>>,
@@ -149,17 +149,19 @@ pub enum Moves {
     Commands,
 }
 
-/// An Elastic IP.
+/// An Elastic IP that moves to the active host.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ElasticIp {
-    /// `eipalloc-` and 8 or 17 hexadecimal digits.
+    /// The allocation ID: `eipalloc-` and 8 or 17 hexadecimal digits.
     pub allocation_id: String,
-    /// The region that it belongs to, such as `me-central-1`. `None`: from the instance metadata
+    /// The AWS region of the Elastic IP, such as `me-central-1`. `None`: from the instance metadata
     /// service.
     pub region: Option<String>,
-    /// `eni-` and 8 or 17 hexadecimal digits. `None`: from the instance metadata service.
+    /// The ID of this host's network interface: `eni-` and 8 or 17 hexadecimal digits. `None`: from
+    /// the instance metadata service.
     pub network_interface_id: Option<String>,
-    /// The private address that it is associated with. `None`: from the instance metadata service.
+    /// The private address that the Elastic IP is associated with. `None`: from the instance
+    /// metadata service.
     pub private_ip: Option<Ipv4Addr>,
     /// The URL of the EC2 API. `None`: the endpoint of the region.
     pub endpoint: Option<String>,

@@ -11,7 +11,7 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    /// Makes a value of one interface.
+    /// Makes a list of one interface.
     #[must_use]
     pub fn one(name: impl Into<String>) -> Self {
         Self {
@@ -20,7 +20,7 @@ impl Interfaces {
         }
     }
 
-    /// Makes a value of these interfaces in their order; `None` if there are none, or duplicates.
+    /// Makes a list of these interfaces, in this order; `None` if there are none, or duplicates.
     #[must_use]
     pub fn new(names: Vec<String>) -> Option<Self> {
         let twice = (1..names.len()).any(|place| names[..place].contains(&names[place]));

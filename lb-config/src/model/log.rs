@@ -18,13 +18,13 @@ pub struct AccessLog {
     pub format: AccessFormat,
     /// The target of the lines. Default standard output.
     pub to: LogTarget,
-    /// Whether to start a trace for a request that belongs to none. Default false.
+    /// Whether to start a trace for a request that arrives without one. Default false.
     pub trace: bool,
-    /// Whether connections that ended early without a request get a line. Default false.
+    /// Whether connections that ended early, before a request, get a line too. Default false.
     pub connections: bool,
 }
 
-/// The target of the lines.
+/// Where the lines of the access log are written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LogTarget {
     /// Standard output.
@@ -64,10 +64,10 @@ macro_rules! access_fields {
         }
 
         impl AccessField {
-            /// Every field, in the order of JSON lines.
+            /// Every field, in the order in which a JSON line has them.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Returns its name, in JSON and in formats.
+            /// Returns the field's name, in JSON and in custom formats.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -75,7 +75,7 @@ macro_rules! access_fields {
                 }
             }
 
-            /// Returns its meaning, as a sentence.
+            /// Returns the field's meaning, as a sentence.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self {

@@ -25,7 +25,7 @@ pub struct PerRequest {
 pub struct RetryBudget {
     /// Maximum number of retries, as a share of the requests. Default 20%.
     pub share: Percent,
-    /// Retries per second that are allowed in addition. Default 10.
+    /// Retries per second that are allowed in addition to `share`. Default 10.
     pub per_second: u32,
 }
 
@@ -54,7 +54,7 @@ pub struct Outlier {
 }
 
 impl Outlier {
-    /// Whether an answer with that status is a failure.
+    /// Whether a response with this status counts as a failure.
     #[must_use]
     pub fn is_failure(&self, status: u16) -> bool {
         self.statuses.iter().any(|range| range.contains(&status))
@@ -72,7 +72,7 @@ impl Percent {
         Self(percent.min(100))
     }
 
-    /// Returns that share of a number, rounded down.
+    /// Returns this percentage of a number, rounded down.
     #[must_use]
     pub fn of(self, number: usize) -> usize {
         let share = number as u128 * u128::from(self.0) / 100;
@@ -80,14 +80,14 @@ impl Percent {
     }
 }
 
-/// `max_connections` and `[pool.queue]`.
+/// The limit on concurrent requests and its queue: `max_connections` and `[pool.queue]`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RequestLimit {
     /// Maximum number of concurrent requests of each backend, in this process.
     pub per_backend: usize,
-    /// Maximum number of waiting requests. Default 1,024.
+    /// Maximum number of requests in the queue. Default 1,024.
     pub queue_size: usize,
-    /// The longest that a request waits. Default 10 s.
+    /// Maximum time that a request waits in the queue. Default 10 s.
     pub queue_timeout: Duration,
 }
 
@@ -98,9 +98,9 @@ pub enum HashBy {
     Uri,
     /// The path.
     Path,
-    /// The first line of a header of that name, in lower case.
+    /// The first line of the header with this name. The name is in lower case.
     Header(String),
-    /// The cookie of that name.
+    /// The cookie with this name.
     Cookie(String),
 }
 
@@ -127,11 +127,11 @@ pub struct Sticky {
 /// Which requests caused by other sites a cookie is sent with (`SameSite`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SameSite {
-    /// None.
+    /// With no request that another site causes.
     Strict,
-    /// Navigation.
+    /// Only with navigation from another site, such as by a link.
     Lax,
-    /// All.
+    /// With all requests.
     None,
 }
 

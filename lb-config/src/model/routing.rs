@@ -9,7 +9,7 @@ use super::{Name, Pool};
 /// Routes, header edits and error pages of a service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routing {
-    /// The routes, in the order of the file: the first that matches takes a request.
+    /// The routes, in the order of the file: the first that matches a request handles it.
     pub routes: Vec<Route>,
     /// Changes of the header of every request that is forwarded.
     pub request_headers: HeaderEdits,
@@ -21,7 +21,7 @@ pub struct Routing {
 }
 
 impl Routing {
-    /// Whether there are no routes, edits or pages.
+    /// Whether there are neither routes nor header edits nor error pages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -40,10 +40,11 @@ impl Routing {
     }
 }
 
-/// A route: takes the requests that meet all its conditions.
+/// A route: handles the requests that meet all its conditions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Its name, or else its number, counted from 1; unique in the service.
+    /// The route's name, or its number, counted from 1, if the file gives no name; unique in the
+    /// service.
     pub name: Name,
     /// The request's host is one of these; empty: any host.
     pub hosts: Vec<HostRule>,
@@ -51,13 +52,13 @@ pub struct Route {
     pub path: Option<PathRule>,
     /// The request's method is one of these; empty: any method.
     pub methods: Vec<String>,
-    /// Conditions on the request's header, all of which hold.
+    /// Conditions on the request's header, all of which must hold.
     pub headers: Vec<HeaderRule>,
     /// What happens to the request.
     pub action: Action,
-    /// Changes of the request's header, after those of the service.
+    /// Changes of the request's header, made after the changes of the service.
     pub request_headers: HeaderEdits,
-    /// Changes of the response's header, after those of the service.
+    /// Changes of the response's header, made after the changes of the service.
     pub response_headers: HeaderEdits,
 }
 
@@ -71,7 +72,7 @@ impl Route {
         }
     }
 
-    /// Whether the route takes every request.
+    /// Whether the route matches every request.
     #[must_use]
     pub fn takes_all(&self) -> bool {
         self.hosts.is_empty()
@@ -84,23 +85,23 @@ impl Route {
 /// A condition on a host, without port and without a dot at its end.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum HostRule {
-    /// This name, in lower case.
+    /// The host is this name, in lower case.
     Name(String),
-    /// Every name below this one, in lower case: `*.example.com`.
+    /// The host is any name below this one, in lower case: `example.com` for `*.example.com`.
     Below(String),
-    /// This address.
+    /// The host is this IP address.
     Address(IpAddr),
 }
 
 /// A condition on a path, in the form in which paths are compared (see [`crate::request_path`]).
 #[derive(Clone, Debug, PartialEq)]
 pub enum PathRule {
-    /// This path.
+    /// The path is this one.
     Exact(Vec<u8>),
-    /// This path and every path below it, by whole segments. Without a slash at its end, and so
+    /// The path is this one, or below it by whole segments. It has no slash at its end, so it is
     /// empty for `/`.
     Prefix(Vec<u8>),
-    /// The expression matches anywhere in it.
+    /// The expression matches anywhere in the path.
     Regex(Pattern),
 }
 
@@ -109,7 +110,7 @@ pub enum PathRule {
 pub struct HeaderRule {
     /// The field's name.
     pub name: String,
-    /// The condition on one of its lines.
+    /// The condition, which at least one of the field's lines must meet.
     pub test: HeaderTest,
 }
 
@@ -120,7 +121,7 @@ pub enum HeaderTest {
     Present,
     /// The line has this value.
     Is(String),
-    /// The expression matches anywhere in it.
+    /// The expression matches anywhere in the line.
     Regex(Pattern),
 }
 
@@ -136,7 +137,7 @@ impl Pattern {
     /// Compiles an expression. `.` matches any byte; `\d`, `\w` and case are those of ASCII.
     ///
     /// # Errors
-    /// The text is not a regular expression, or it is too large.
+    /// The text is not a regular expression, or its compiled form is larger than 1 MiB.
     pub fn new(text: &str) -> Result<Self, regex::Error> {
         regex::bytes::RegexBuilder::new(text)
             .unicode(false)
@@ -149,7 +150,7 @@ impl Pattern {
             .map(Self)
     }
 
-    /// Whether it matches anywhere in the bytes.
+    /// Whether the expression matches anywhere in the bytes.
     #[must_use]
     pub fn is_match(&self, bytes: &[u8]) -> bool {
         self.0.is_match(bytes)
@@ -187,7 +188,7 @@ pub enum Action {
 /// A redirect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Redirect {
-    /// The URL: its scheme and host cannot come from the path or the query.
+    /// The target URL. Its scheme and host cannot come from the request's path or query.
     pub to: Template,
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
@@ -207,19 +208,19 @@ pub struct Respond {
 /// The body of a fixed response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RespondBody {
-    /// This text.
+    /// The body is this text.
     Text(String),
-    /// The content that the file has when the configuration is loaded.
+    /// The body is what this file contains when the configuration is loaded.
     File(PathBuf),
 }
 
-/// Changes of a header. None of the names frames a message or belongs to a connection; every value
-/// is one line of visible ASCII.
+/// Changes of a header. None of the named fields frames a message or belongs to a connection; every
+/// value is one line of visible ASCII.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeaderEdits {
-    /// Lines that replace all lines of their name.
+    /// Header lines that replace all lines with the same name.
     pub set: Vec<(String, Template)>,
-    /// Lines in addition to those of their name.
+    /// Header lines that are added to those with the same name.
     pub add: Vec<(String, Template)>,
     /// Names whose lines are removed.
     pub remove: Vec<String>,
@@ -268,7 +269,7 @@ impl Variable {
 }
 
 impl Template {
-    /// Returns the text with the value of each variable.
+    /// Returns the text with each variable replaced by its value.
     pub fn render<'a>(&'a self, value_of: impl Fn(Variable) -> &'a str) -> Cow<'a, str> {
         let text = |part: &'a TemplatePart| match part {
             TemplatePart::Text(text) => text.as_str(),

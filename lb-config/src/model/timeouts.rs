@@ -5,10 +5,10 @@ use std::time::Duration;
 /// `[http.timeouts]` and `[service.timeouts]`: the longest waits for clients and backends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
-    /// The TLS handshake. Default 10 s.
+    /// The longest TLS handshake. Default 10 s.
     pub handshake: Duration,
-    /// From the first byte of a request to the end of its head, and the wait for the first request of
-    /// a connection. Default 10 s.
+    /// The longest time from the first byte of a request to the end of its head, and the longest
+    /// wait for the first request of a connection. Default 10 s.
     pub head: Duration,
     /// The longest pause within a request's body. Default 30 s.
     pub body: Duration,
@@ -17,9 +17,9 @@ pub struct Timeouts {
     /// The longest time without progress in sending a response to a client or a request to a
     /// backend. Default 60 s.
     pub send: Duration,
-    /// Connecting to a backend. Default 2 s.
+    /// The longest time to connect to a backend. Default 2 s.
     pub connect: Duration,
-    /// From sending a request to the end of its response's head. Default 60 s.
+    /// The longest time from sending a request to the end of its response's head. Default 60 s.
     pub response_head: Duration,
     /// The longest pause within a response's body. Default 60 s.
     pub response_body: Duration,
@@ -27,7 +27,8 @@ pub struct Timeouts {
     pub tunnel: Duration,
     /// How long a tunnel with one side closed may be idle. Default 30 s.
     pub half_closed: Duration,
-    /// From the end of a request's head to the end of its response. Default: no limit.
+    /// The longest time from the end of a request's head to the end of its response. Default: no
+    /// limit.
     pub request: Option<Duration>,
 }
 

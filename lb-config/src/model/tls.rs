@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// TLS versions, cipher suites and client certificates of a service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tls {
-    /// The oldest version. Default 1.2.
+    /// The oldest TLS version that clients may use. Default 1.2.
     pub min_version: TlsVersion,
     /// The cipher suites that clients may choose from; at least one of TLS 1.3, and one of TLS 1.2
     /// if that is allowed. Default: all.
@@ -57,7 +57,7 @@ impl CipherSuite {
         ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", Self(0xcca8)),
     ];
 
-    /// Returns the TLS version of the suite.
+    /// Returns the TLS version that the suite belongs to.
     #[must_use]
     pub fn version(self) -> TlsVersion {
         match self.0 >> 8 {
@@ -82,12 +82,13 @@ impl KeyExchange {
     ];
 }
 
-/// Whether clients show a certificate.
+/// Whether clients are asked for a certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientCertificates {
-    /// They are not asked for one.
+    /// Clients are not asked.
     None,
-    /// They are asked. A client without one is served; one with an invalid certificate is refused.
+    /// Clients are asked. A client without a certificate is served; a client with an invalid one is
+    /// refused.
     Optional(ClientAuthorities),
     /// A client without a valid certificate is refused.
     Required(ClientAuthorities),

@@ -38,7 +38,8 @@ static TO: Key<Text<Template>> = Key {
 static REDIRECT_CODE: Key<TextOrDigits<u16>> = Key {
     name: "status",
     kind: REDIRECT_STATUS,
-    // Browsers cache a permanent redirect, mistakes included; 302 turns a POST into a GET.
+    // 307, because browsers cache a permanent redirect, even a mistaken one, and 302 makes them
+    // turn a POST into a GET.
     absent: Absent::Is("307"),
     meaning: "307: temporary, with the same method. 308: permanent, which browsers cache. 301 \
               (permanent) and 302 (temporary): a POST may become a GET. 303: always a GET.",

@@ -226,7 +226,7 @@ fn a_section_by_which_nothing_is_obtained_is_warned_of() {
     );
 }
 
-/// A service of mode `tcp` on port 80 of an address.
+/// Returns `text` with a service of mode `tcp` on port 80 of `address`.
 fn with_port_80(text: &str, address: &str) -> String {
     format!(
         "{text}\n[[service]]\nname = \"http\"\nlisten = \"{address}:80\"\nmode = \"tcp\"\n\
@@ -254,7 +254,7 @@ fn http_01_is_left_out_where_the_kernel_has_port_80() {
     let everywhere = edited("172.31.0.68:443", "0.0.0.0:443");
     let everywhere = with_port_80(&everywhere, "172.31.0.69");
     assert_eq!(challenges(&everywhere), (one.clone(), 0));
-    // The file names a challenge that cannot work.
+    // The file names a challenge that cannot succeed.
     let named = edited(
         "[acme]\n",
         "[acme]\nchallenges = [\"http-01\", \"tls-alpn-01\"]\n",

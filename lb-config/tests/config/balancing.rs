@@ -8,7 +8,8 @@ use super::parse;
 
 const KEY: &str = "key_file = \"/etc/lb/sticky.key\"";
 
-/// A file with two pools of a service of mode `http`.
+/// Returns a file with two pools that a service of mode `http` uses; `first` and `second` are
+/// additional lines of these pools.
 fn routed(first: &str, second: &str) -> String {
     format!(
         r#"
@@ -35,7 +36,7 @@ pool = "api"
     )
 }
 
-/// Returns the rendered errors of such a file; empty if it is valid.
+/// Returns the rendered errors of the file that [`routed`] makes; empty if it is valid.
 fn errors_of(first: &str, second: &str) -> String {
     let Err(errors) = parse(&routed(first, second)) else {
         return String::new();
@@ -153,7 +154,8 @@ fn a_hash_is_of_something_and_is_not_for_the_kernel() {
     }
 }
 
-/// Returns the rendered errors of such a file if the service has mode `tcp`.
+/// Returns the rendered errors of the file of [`routed`] with `lines` in its first pool, mode `tcp`
+/// and no route.
 fn steered(lines: &str) -> String {
     let text = routed(lines, "").replace("mode = \"http\"", "mode = \"tcp\"");
     let text = &text[..text.find("[[service.route]]").expect("a route")];
@@ -214,7 +216,7 @@ fn a_queue_is_for_pools_with_a_limit_and_not_for_the_kernel() {
         &steered("max_connections = 7"),
         &["its pool \"web\" has max_connections"],
     );
-    // Each table that is not named as being for every mode is refused too.
+    // Every table that is not listed as being for every mode is refused too.
     assert_reported(
         &steered("max_connections = 7\nqueue = {}"),
         &["its pool \"web\" has max_connections, [pool.queue]"],

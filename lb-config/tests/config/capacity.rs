@@ -2,7 +2,7 @@
 
 use super::{parse, refused_text};
 
-/// A file with one pool, and services of mode `tcp` that use it.
+/// Returns a file with one pool, and services of mode `tcp` that use it.
 fn crowded(backends: usize, services: usize) -> String {
     let address = |number: usize| {
         let [.., a, b] = number.to_be_bytes();

@@ -13,7 +13,7 @@ use lb_config::Ha;
 
 use super::{parse, refused};
 
-/// What of the base file says what moves.
+/// The lines of the base file that say which address moves.
 const ELASTIC_IP: &str = "[ha.elastic_ip]\nallocation_id = \"eipalloc-0123456789abcdef0\"\n\
                           region = \"me-central-1\"\n";
 

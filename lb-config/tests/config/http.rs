@@ -1,4 +1,4 @@
-//! `[http]`, and durations and lists on its keys.
+//! `[http]`, and durations and lists as values of its keys.
 
 use super::refused;
 

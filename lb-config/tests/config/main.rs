@@ -1,4 +1,5 @@
-//! Tests of the configuration: which files are read, and the messages about all others.
+//! Tests of the configuration: which files are accepted, and the messages about files that are
+//! refused.
 
 mod acme;
 mod admin;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{BASE, parse};
 
-/// Parses a text, renders the errors, and checks their invariants.
+/// Parses a text, renders the errors, and asserts their invariants.
 fn hold(text: &str) {
     let errors = match parse(text) {
         Ok(parsed) => {
@@ -24,7 +24,7 @@ fn hold(text: &str) {
     }
 }
 
-/// Pieces that a file is made of, so that chance gets beyond the syntax.
+/// Generates pieces of configuration files, so that random texts get past the syntax check.
 fn piece() -> impl Strategy<Value = String> {
     let lines: Vec<_> = BASE.lines().map(|line| format!("{line}\n")).collect();
     let values = BASE

@@ -1,24 +1,24 @@
-//! `[[service.route]]` and header edits: valid ones, and the messages about all others.
+//! `[[service.route]]` and header edits: valid ones, and the messages about invalid ones.
 
 use lb_config::{Action, HostRule, PathRule, Route};
 
 use super::{BASE, parse};
 
-/// [`BASE`] with these lines at the end of its service of mode `https`.
+/// Returns [`BASE`] with these lines at the end of its service of mode `https`.
 fn with(lines: &str) -> String {
     let certificates = "certificates = [\"/etc/lb/tls/example.com.pem\"]\n";
     assert_eq!(BASE.matches(certificates).count(), 1);
     BASE.replace(certificates, &format!("{certificates}{lines}\n"))
 }
 
-/// The route that these lines are.
+/// Returns the route that `lines` describe.
 fn route(lines: &str) -> Route {
     let text = with(&format!("[[service.route]]\n{lines}"));
     let parsed = parse(&text).unwrap_or_else(|error| panic!("{error}"));
     parsed.config.services[1].routing.routes[0].clone()
 }
 
-/// Returns each error: message, hint, and the text of its line.
+/// Returns each error as its message, its hint, and the text of its line.
 fn reported(lines: &str) -> Vec<(String, String, String)> {
     let errors = parse(&with(lines)).expect_err("refused");
     let reported = errors.diagnostics().iter().map(|error| {
@@ -29,8 +29,8 @@ fn reported(lines: &str) -> Vec<(String, String, String)> {
     reported.collect()
 }
 
-/// Asserts that one mistake is found, in the last line but the action, with these words in message
-/// and hint.
+/// Asserts that a route of these lines has exactly one error, whose message and hint contain these
+/// texts.
 #[track_caller]
 fn refused(lines: &str, message: &str, hint: &str) {
     let reported = reported(&format!("[[service.route]]\n{lines}"));

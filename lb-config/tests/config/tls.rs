@@ -8,7 +8,7 @@ fn errors(text: &str) -> String {
     parse(text).expect_err("refused").to_string()
 }
 
-/// The base configuration with more at the end, which belongs to its last service.
+/// Returns the base configuration with lines at its end, which belong to its last service.
 fn with(service: &str) -> String {
     format!(
         "{BASE}\n[[service]]\nname = \"secure\"\nlisten = \"172.31.0.68:8443\"\npool = \"web\"\n{service}"

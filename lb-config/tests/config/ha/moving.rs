@@ -1,4 +1,4 @@
-//! The address that moves: an Elastic IP, virtual IPs, or one that commands move.
+//! The address that moves: an Elastic IP, virtual IPs, or an address that commands move.
 
 use lb_config::Moves;
 

@@ -1,4 +1,4 @@
-//! The keys of `[ha]` that take a restart.
+//! The keys of `[ha]` that a reload cannot change: they take effect only after a restart.
 
 use super::{ELASTIC_IP, ha};
 use crate::{BASE, edited};
