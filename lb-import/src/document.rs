@@ -1,4 +1,5 @@
-//! The output before it is text: tables of settings, each with the directives that it comes from.
+//! The output before it is written as text: tables of settings, each with the directives that it comes
+//! from.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +8,15 @@ use crate::ledger::Id;
 /// A table of TOML with its settings, and the tables within it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    /// The header with its brackets; empty for the document.
+    /// The header with its brackets; empty for the document itself.
     pub(crate) header: String,
-    /// The directives that it comes from.
+    /// The directives that the table comes from.
     pub(crate) origins: Vec<Id>,
     /// Comments above the header.
     pub(crate) remarks: Vec<String>,
-    /// The settings, in their order.
+    /// The settings, in the order in which they are written.
     pub(crate) settings: Vec<Setting>,
-    /// The tables within, in their order.
+    /// The tables within this table, in the order in which they are written.
     pub(crate) tables: Vec<Table>,
 }
 
@@ -25,9 +26,9 @@ pub(crate) struct Setting {
     pub(crate) key: String,
     /// The value as TOML.
     pub(crate) value: String,
-    /// The directives that it comes from.
+    /// The directives that the setting comes from.
     pub(crate) origins: Vec<Id>,
-    /// Comments above it.
+    /// Comments above the setting.
     pub(crate) remarks: Vec<String>,
 }
 
@@ -78,12 +79,12 @@ impl Table {
         self.set(key, listed(values), origins)
     }
 
-    /// Whether it has neither settings nor tables.
+    /// Whether the table has neither settings nor tables.
     pub(crate) fn is_empty(&self) -> bool {
         self.settings.is_empty() && self.tables.is_empty()
     }
 
-    /// The directives that it, its settings and its tables come from.
+    /// Returns the directives that the table, its settings and its inner tables come from.
     pub(crate) fn all_origins(&self) -> BTreeSet<Id> {
         let mut all: BTreeSet<Id> = self.origins.iter().copied().collect();
         for setting in &self.settings {
@@ -104,7 +105,7 @@ impl Setting {
     }
 }
 
-/// A basic string of TOML.
+/// Returns a text as a basic string of TOML, quoted and escaped.
 pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
@@ -124,7 +125,7 @@ pub(crate) fn quoted(text: &str) -> String {
     quoted
 }
 
-/// A list of strings of TOML, on one line.
+/// Returns a list of texts as TOML, on one line.
 pub(crate) fn listed<T: AsRef<str>>(values: &[T]) -> String {
     let values: Vec<_> = values.iter().map(|value| quoted(value.as_ref())).collect();
     format!("[{}]", values.join(", "))

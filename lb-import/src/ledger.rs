@@ -1,4 +1,4 @@
-//! The accounts of an import: every directive of the input, and what became of each.
+//! The ledger of an import: every directive of the input, and what became of it.
 
 use std::collections::BTreeSet;
 
@@ -12,29 +12,29 @@ pub(crate) struct Id(usize);
 pub struct Directive {
     /// The file, as the caller named it.
     pub file: String,
-    /// The line where it begins, counted from 1.
+    /// The line where the directive begins, counted from 1.
     pub line: u32,
-    /// Its text on one line, control characters escaped.
+    /// The directive's text on one line, control characters escaped.
     pub text: String,
 }
 
 /// Why a directive, or a part of it, is not in the output.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Loss {
-    /// lb cannot do it, or the value is not in the file.
+    /// lb has no equivalent, or the value is not in the file.
     NotCarriedOver,
     /// The import does not know the directive.
     Unknown,
-    /// lb needs no such setting, or does it always.
+    /// lb needs no such setting, or always does what it asks for.
     NotNeeded,
 }
 
-/// What is not in the output, and why.
+/// A directive, or a part of one, that is not in the output, and why.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Note {
     /// The directive.
     pub directive: Directive,
-    /// Which kind of loss it is.
+    /// The kind of loss.
     pub loss: Loss,
     /// The reason, a sentence without a full stop.
     pub why: String,
@@ -50,9 +50,9 @@ pub struct Counts {
     pub directives: usize,
     /// Directives that a setting of the output comes from.
     pub carried_over: usize,
-    /// Directives that lb cannot do.
+    /// Directives that lb has no equivalent for.
     pub not_carried_over: usize,
-    /// Directives that lb has no need of.
+    /// Directives that lb does not need.
     pub not_needed: usize,
     /// Directives that the import does not know.
     pub unknown: usize,
@@ -63,13 +63,13 @@ pub struct Counts {
 pub(crate) struct Ledger {
     directives: Vec<Directive>,
     reasons: Vec<(Id, Loss, String)>,
-    /// Reasons that hold where nothing else was said of a directive.
+    /// Reasons for directives that are not in the output and have no reason in `reasons`.
     fallbacks: Vec<(Id, Loss, String)>,
     decisions: Vec<String>,
 }
 
 impl Ledger {
-    /// Enters a directive.
+    /// Adds a directive to the ledger.
     pub(crate) fn enter(&mut self, file: &str, line: u32, text: &str) -> Id {
         self.directives.push(Directive {
             file: file.to_owned(),
@@ -83,23 +83,23 @@ impl Ledger {
         &self.directives[id.0]
     }
 
-    /// `file:line` of a directive.
+    /// Returns `file:line` of a directive.
     pub(crate) fn place(&self, id: Id) -> String {
         let Directive { file, line, .. } = self.directive(id);
         format!("{}:{line}", one_line(file))
     }
 
-    /// Says that lb cannot do a directive, or a part of it.
+    /// Records that lb has no equivalent for a directive, or for a part of it.
     pub(crate) fn lose(&mut self, id: Id, why: impl Into<String>) {
         self.reason(id, Loss::NotCarriedOver, why.into());
     }
 
-    /// Says that lb has no need of a directive, or of a part of it.
+    /// Records that lb does not need a directive, or a part of it.
     pub(crate) fn needless(&mut self, id: Id, why: impl Into<String>) {
         self.reason(id, Loss::NotNeeded, why.into());
     }
 
-    /// Says that a directive has a part that the import does not know.
+    /// Records that the import does not know a part of a directive.
     pub(crate) fn unknown(&mut self, id: Id, why: impl Into<String>) {
         self.reason(id, Loss::Unknown, why.into());
     }
@@ -111,13 +111,12 @@ impl Ledger {
         }
     }
 
-    /// Gives the reason that holds where a directive is not in the output and nothing else was said of
-    /// it.
+    /// Records the reason to give if a directive is not in the output and no other reason is recorded.
     pub(crate) fn otherwise(&mut self, id: Id, loss: Loss, why: impl Into<String>) {
         self.fallbacks.push((id, loss, why.into()));
     }
 
-    /// Says what the operator must decide or fill in.
+    /// Records something that the operator must decide or fill in.
     pub(crate) fn decide(&mut self, what: impl Into<String>) {
         let what = what.into();
         if !self.decisions.contains(&what) {
@@ -125,7 +124,8 @@ impl Ledger {
         }
     }
 
-    /// Closes the accounts. `carried` are the directives that settings of the output come from.
+    /// Returns the counts, the notes, and what the operator must decide. `carried` are the directives that
+    /// settings of the output come from.
     pub(crate) fn close(self, carried: &BTreeSet<Id>) -> (Counts, Vec<Note>, Vec<String>) {
         let mut counts = Counts {
             directives: self.directives.len(),
@@ -166,7 +166,7 @@ impl Ledger {
     }
 }
 
-/// The text without control characters, its runs of spaces made one.
+/// Returns a text with control characters escaped and each run of spaces made a single space.
 pub(crate) fn one_line(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     let escape = |character: char| -> String {

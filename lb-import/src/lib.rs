@@ -1,10 +1,10 @@
 //! Converts haproxy.cfg, keepalived.conf and the script that moves an Elastic IP into an `lb.toml`.
 //!
-//! Text in, text out: [`import`] reads no file. Each file is taken apart by its own lexer
-//! (`haproxy`, `keepalived`, `script`), `convert` makes the tables of the output from them, `settle`
-//! takes out what lb's parser refuses, and `writer` writes each setting under the directive that it
-//! comes from. The `ledger` has every directive of the input: one that no setting comes from is in the
-//! notes, with a reason.
+//! Text in, text out: [`import`] reads no file. Each file is read by its own parser (`haproxy`,
+//! `keepalived`, `script`), `convert` makes the tables of the output from them, `settle` removes what lb's
+//! parser refuses, and `writer` writes each setting below a comment with the directives that it comes from.
+//! The `ledger` has every directive of the input: a directive that no setting comes from is in the notes,
+//! with a reason.
 
 mod convert;
 mod document;
@@ -25,25 +25,26 @@ pub use ledger::{Counts, Directive, Loss, Note};
 /// A file of the input.
 #[derive(Clone, Copy, Debug)]
 pub struct File<'t> {
-    /// Its name in comments and notes.
+    /// The file's name in comments and notes.
     pub name: &'t str,
-    /// Its text.
+    /// The content of the file.
     pub text: &'t str,
 }
 
-/// What is converted. Any file may be missing.
+/// The files to convert. Any of them may be missing.
 #[derive(Clone, Debug, Default)]
 pub struct Input<'t> {
     /// haproxy.cfg.
     pub haproxy: Option<File<'t>>,
     /// keepalived.conf.
     pub keepalived: Option<File<'t>>,
-    /// The script that keepalived.conf runs on becoming master.
+    /// The script that keepalived.conf runs when the host becomes master.
     pub script: Option<File<'t>>,
-    /// The files in the folders that `bind … crt FOLDER` names, by the folder as it is written.
+    /// The certificate files in each folder that `bind … crt FOLDER` names, by the folder as haproxy.cfg
+    /// writes it.
     pub folders: BTreeMap<String, Vec<String>>,
-    /// Whether the other host of the pair still runs Keepalived: the output then has no `[ha.link]`,
-    /// which Keepalived does not speak, and no `[acme]`, which needs it in a pair.
+    /// Whether the other host of the pair still runs Keepalived. The output then has no `[ha.link]`, which
+    /// Keepalived does not speak, and no `[acme]`, which needs the link in a pair.
     pub keepalived_peer: bool,
 }
 
@@ -52,7 +53,7 @@ pub struct Input<'t> {
 pub struct Import {
     /// The configuration of lb, which [`lb_config::Config::parse`] accepts.
     pub configuration: String,
-    /// What is not in it, in the order of the input.
+    /// What is not in the configuration, in the order of the input.
     pub notes: Vec<Note>,
     /// What the operator must decide or fill in before the configuration is used.
     pub decisions: Vec<String>,
@@ -64,7 +65,7 @@ pub struct Import {
 ///
 /// # Errors
 ///
-/// Where lb's parser refuses the output whatever is left out of it, which is a fault of this crate.
+/// lb's parser refuses the output whatever is left out of it, which is a bug of this crate.
 pub fn import(input: &Input<'_>) -> Result<Import, Errors> {
     let mut ledger = ledger::Ledger::default();
     let mut document = convert::document(input, &mut ledger);
@@ -82,19 +83,20 @@ pub fn import(input: &Input<'_>) -> Result<Import, Errors> {
     })
 }
 
-/// The folders of certificates that haproxy.cfg names: what [`Input::folders`] is asked for.
+/// Returns the folders of certificates that haproxy.cfg names, for which [`Input::folders`] needs the
+/// files.
 #[must_use]
 pub fn certificate_folders(haproxy: File<'_>) -> Vec<String> {
     let sections = haproxy::model::read(haproxy.name, haproxy.text, &mut ledger::Ledger::default());
     convert::certificates::folders(&sections)
 }
 
-/// Lists the files of a folder of certificates, as HAProxy reads it: in the order of their names, those
-/// that end in `.key`, `.issuer`, `.ocsp` or `.sctl` left out. The only I/O of this crate.
+/// Lists the files of a folder of certificates as HAProxy reads it: sorted by name, without those that end
+/// in `.key`, `.issuer`, `.ocsp` or `.sctl`. This is the only I/O of this crate.
 ///
 /// # Errors
 ///
-/// Where the folder cannot be read.
+/// The folder cannot be read.
 pub fn list_folder(folder: &Path) -> io::Result<Vec<String>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {

@@ -1,11 +1,11 @@
-//! The list of what was not carried over, as text.
+//! The report about an import, as text.
 
 use std::fmt::Write as _;
 
 use crate::{Import, Loss, Note};
 
 impl Import {
-    /// What was carried over and what was not, with file, line and reason.
+    /// Returns a text that lists what was carried over and what was not, with file, line and reason.
     #[must_use]
     pub fn report(&self) -> String {
         let counts = &self.counts;

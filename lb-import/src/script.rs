@@ -1,13 +1,14 @@
-//! The script that Keepalived runs on becoming master, where it moves an Elastic IP by `aws ec2`.
+//! Reads the script that Keepalived runs when the host becomes master, if it moves an Elastic IP by `aws
+//! ec2`.
 
 use std::collections::BTreeMap;
 
 use crate::ledger::{Id, Ledger};
 
-/// What a script does for an Elastic IP.
+/// What the script says about an Elastic IP.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
-    /// The call that associates the address; none: the script does something else.
+    /// The call of `aws ec2` that associates the address; `None`: the script does something else.
     pub(crate) associates: Option<Id>,
     pub(crate) allocation_id: Option<(String, Id)>,
     pub(crate) public_ip: Option<(String, Id)>,
@@ -16,8 +17,8 @@ pub(crate) struct Script {
     pub(crate) private_ip: Option<(String, Id)>,
 }
 
-/// Reads a script of the shell: assignments, and calls of `aws ec2`. Anything else is entered with the
-/// reason that only those are understood.
+/// Reads a shell script: assignments, and calls of `aws ec2`. Any other command is entered in the ledger
+/// with the reason that only these are understood.
 pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Script {
     let mut reader = Reader {
         script: Script::default(),
@@ -35,7 +36,8 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Script {
     reader.finish()
 }
 
-/// The lines with their numbers, those that end in `\` joined.
+/// Returns the commands, each with its line number, counted from 1. A line that ends in `\` is joined with
+/// the next.
 fn commands(text: &str) -> Vec<(u32, String)> {
     let mut commands: Vec<(u32, String)> = Vec::new();
     let mut joins = false;
@@ -53,7 +55,7 @@ fn commands(text: &str) -> Vec<(u32, String)> {
     commands
 }
 
-/// The words of a command, quotes resolved, without its comment.
+/// Splits a command into words, without quotes and without its comment.
 fn words(line: &str) -> Vec<String> {
     if line.starts_with("#!") {
         return vec![line.to_owned()];
@@ -80,7 +82,7 @@ fn words(line: &str) -> Vec<String> {
 
 struct Reader<'l> {
     script: Script,
-    /// The value of each variable, and where it was assigned.
+    /// The value of each variable, and the directive that assigned it.
     variables: BTreeMap<String, (String, Id)>,
     /// The variables that a call used.
     used: Vec<String>,
@@ -179,7 +181,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The value of a word, and where it was assigned.
+    /// Returns the value of a word, with a variable replaced, and the directive that the value comes from.
     fn value(&mut self, word: &str, id: Id) -> (String, Id) {
         let name = word.strip_prefix('$').map(|name| {
             let inner = name

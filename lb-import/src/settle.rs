@@ -1,9 +1,9 @@
-//! Takes out of a document what lb's own parser refuses, until it accepts the rest.
+//! Removes from a document what lb's own parser refuses, until it accepts the rest.
 //!
-//! The conversion itself leaves out what lb is known not to have, with a reason that fits. This is
-//! the net below it: a value that lb refuses for a reason of its own (a regular expression with
-//! look-around, a duration out of range) is taken out with the parser's message, so that the output
-//! is always accepted and nothing is lost without a note.
+//! The conversion itself leaves out what lb is known not to have, and gives a suitable reason. What it
+//! misses is caught here: a value that lb refuses for another reason (a regular expression with
+//! look-around, a duration out of range) is removed and noted with the parser's message. So lb accepts
+//! every output, and nothing is lost without a note.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{
     writer::{Owner, write},
 };
 
-/// Keys without which their table is refused: the table goes with them.
+/// Keys that a table cannot be without: if lb refuses one, the whole table is removed.
 const REQUIRED: [&str; 11] = [
     "name",
     "address",
@@ -30,7 +30,7 @@ const REQUIRED: [&str; 11] = [
     "virtual_router_id",
 ];
 
-/// Returns the text that lb accepts; the errors where nothing more can be taken out.
+/// Returns the text that lb accepts; the errors if nothing more can be removed.
 pub(crate) fn settle(document: &mut Table, ledger: &mut Ledger) -> Result<String, Errors> {
     loop {
         let written = write(document, ledger);
@@ -48,7 +48,7 @@ pub(crate) fn settle(document: &mut Table, ledger: &mut Ledger) -> Result<String
                 }
             }
         }
-        // The last first: what stands before it keeps its place.
+        // Removed from the end to the beginning, so the indices of what is still to be removed stay valid.
         refused.sort_by(|one, other| other.0.cmp(&one.0));
         let mut changed = false;
         for (owner, message) in refused {
@@ -60,9 +60,9 @@ pub(crate) fn settle(document: &mut Table, ledger: &mut Ledger) -> Result<String
     }
 }
 
-/// What goes with a refused line: the setting alone, where it says where it is from and its table can
-/// be without it; otherwise the nearest table that says where it is from. A route never loses a
-/// condition: it would take more requests than it is to.
+/// Returns what is removed with a refused line: only the setting, if it has directives that it comes from
+/// and its table does not require it; otherwise the innermost table that has such directives. A single
+/// condition of a route is never removed, as the route would then take more requests than intended.
 fn widened(document: &Table, owner: Owner) -> Owner {
     let Owner { mut table, setting } = owner;
     let found = find(document, &table);

@@ -1,24 +1,25 @@
-//! Writes a document as TOML, and keeps which line is whose.
+//! Writes a document as TOML, and records which table or setting each line belongs to.
 
 use crate::{
     document::{Setting, Table},
     ledger::{Id, Ledger, one_line},
 };
 
-/// The text, and for each of its lines the table or setting that stands there.
+/// The text, and for each of its lines the table or setting that it belongs to.
 pub(crate) struct Written {
     pub(crate) text: String,
     pub(crate) owners: Vec<Option<Owner>>,
 }
 
-/// What a line belongs to: the way from the document to a table, and the setting in it.
+/// The owner of a line: the indices that lead from the document to a table, and the index of a setting in
+/// it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Owner {
     pub(crate) table: Vec<usize>,
     pub(crate) setting: Option<usize>,
 }
 
-/// Writes the document, each setting under the directives that it comes from.
+/// Writes the document, each setting below comments with the directives that it comes from.
 pub(crate) fn write(document: &Table, ledger: &Ledger) -> Written {
     let mut writer = Writer {
         ledger,

@@ -1,14 +1,15 @@
-//! Files of the peers, what they become, and what is said of the rest.
+//! Converts example files of HAProxy and Keepalived, and compares the output and the notes with expected
+//! ones.
 //!
-//! Each folder of `tests/golden` has an input, the `lb.toml` that is expected and the expected notes.
-//! `UPDATE=1 cargo test -p lb-import` writes them anew: read the difference.
+//! Each folder of `tests/golden` has an input, the expected `lb.toml` and the expected notes.
+//! `UPDATE=1 cargo test -p lb-import` writes the expected files again: review the difference.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use lb_config::{Config, Moves};
 use lb_import::{File, Import, Input, Loss, import};
 
-/// The input of a folder, converted and held to what is promised of every import.
+/// Converts the input of a folder, and asserts what holds for every import.
 fn converted(folder: &Path, keepalived_peer: bool) -> Import {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let texts = ["haproxy.cfg", "keepalived.conf", "failover.sh"].map(|name| (name, read(name)));
@@ -43,13 +44,13 @@ fn converted(folder: &Path, keepalived_peer: bool) -> Import {
     import
 }
 
-/// Each line that says something is above a setting or in the notes.
+/// Asserts that each line with a directive is named in a comment above a setting, or in the notes.
 fn each_line_is_named(name: &str, text: &str, import: &Import) {
     let mut joins = false;
     for (number, line) in (1..).zip(text.lines()) {
         let says = line.trim().trim_matches(['{', '}', ' ']);
         let silent = says.is_empty() || says.starts_with(['#', '!']) && !says.starts_with("#!");
-        // A line that goes on with another is named by its first.
+        // Of lines that a `\` joins, only the first is named.
         let first = !std::mem::replace(&mut joins, line.ends_with('\\'));
         if silent || !first {
             continue;

@@ -1,4 +1,5 @@
-//! What holds for every input: no panic, an output that lb accepts, and each directive accounted for.
+//! Properties of every import: no panic, an output that lb accepts, and a count or a note for each
+//! directive.
 
 use std::path::Path;
 
@@ -31,7 +32,7 @@ fn hold(haproxy: &str, keepalived: &str, script: &str, keepalived_peer: bool) {
         .filter(|note| !note.in_part)
         .map(|note| &note.directive)
         .collect();
-    // Two directives of one text on one line are one here, as in the notes.
+    // Two directives with the same text on one line are equal, both here and in the notes.
     named.dedup();
     let lost = counts.directives - counts.carried_over;
     assert!(
@@ -45,7 +46,7 @@ fn hold(haproxy: &str, keepalived: &str, script: &str, keepalived_peer: bool) {
     );
 }
 
-/// Pieces that files are made of, so that chance gets beyond the lexers.
+/// Generates pieces of configuration files, so that random texts get past the lexers.
 fn pieces(text: &'static str) -> impl Strategy<Value = String> {
     let lines: Vec<_> = text.lines().map(|line| format!("{line}\n")).collect();
     let words: Vec<_> = text

@@ -1,4 +1,4 @@
-//! The backend of Let's Encrypt as `[acme]`.
+//! Converts a backend that serves the challenges of Let's Encrypt into `[acme]`.
 
 use super::Converter;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     haproxy::model::{Line, Section},
 };
 
-/// What names of such backends have in them.
+/// Parts of names by which a backend for the challenges of Let's Encrypt is recognised.
 const NAMES: [&str; 3] = ["letsencrypt", "acme", "certbot"];
 
 impl Converter<'_> {
@@ -20,7 +20,8 @@ impl Converter<'_> {
         self.challenges = found.map(|section| section.name().to_owned()).collect();
     }
 
-    /// Whether a directive sends requests to such a section. lb answers challenges before any route.
+    /// Whether a directive sends requests to a section found by [`Self::find_challenges`]. Such a directive
+    /// needs no route: lb answers challenges before any route.
     pub(crate) fn serves_challenges(&mut self, line: &Line, backend: &str) -> bool {
         let is_one = self.challenges.iter().any(|name| name == backend);
         if is_one {
@@ -29,7 +30,8 @@ impl Converter<'_> {
         is_one
     }
 
-    /// The names of a certificate that lb is to obtain for a service: those of its files and routes.
+    /// Returns the names of the certificate that lb is to obtain for a service: the names of its
+    /// certificate files and the hosts of its routes. Empty if `[acme]` is not written.
     pub(crate) fn domains(&self, certificates: &[String], hosts: &[String]) -> Vec<String> {
         if self.challenges.is_empty() || !self.may_have_acme {
             return Vec::new();
@@ -45,7 +47,7 @@ impl Converter<'_> {
         domains
     }
 
-    /// `[acme]`, where a backend of Let's Encrypt was found and a service has domains.
+    /// Returns `[acme]`; `None` if no backend for challenges was found, or if `[acme]` may not be written.
     pub(crate) fn acme(&mut self) -> Option<Table> {
         let sections = self.sections.0.iter();
         let sections = sections.filter(|section| {
@@ -74,7 +76,7 @@ impl Converter<'_> {
     }
 }
 
-/// The name that a file of a certificate is called after.
+/// Returns the domain that a certificate file is named after: the file name without its ending.
 fn domain_of(file: &str) -> Option<&str> {
     let name = file.rsplit('/').next().unwrap_or(file);
     let endings = [".pem", ".crt", ".cert", ".combined.pem"];

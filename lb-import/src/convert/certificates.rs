@@ -1,4 +1,4 @@
-//! The certificate files of a `bind`.
+//! The certificate files that `bind` lines name.
 
 use super::Converter;
 use crate::{
@@ -6,7 +6,8 @@ use crate::{
     ledger::Id,
 };
 
-/// The folders that haproxy.cfg names as certificates: what has no ending looks like one.
+/// Returns the folders that `crt` names in haproxy.cfg: a path is taken for a folder if its last part has
+/// no dot.
 pub(crate) fn folders(sections: &Sections) -> Vec<String> {
     let lines = sections.0.iter().flat_map(|section| &section.lines);
     let binds = lines.filter(|line| line.keyword() == "bind");
@@ -21,7 +22,7 @@ fn is_folder(file: &str) -> bool {
     file.ends_with('/') || !name.contains('.')
 }
 
-/// The values of `crt`.
+/// Returns the values of `crt` on a `bind` line.
 fn named(line: &Line) -> Vec<String> {
     let pairs = line.words.windows(2);
     let pairs = pairs.filter(|pair| pair[0] == "crt");
@@ -35,7 +36,8 @@ fn below(base: Option<&str>, file: &str) -> String {
     }
 }
 
-/// A folder that `global` says relative names are below.
+/// Returns the value of a directive of `global`, such as `crt-base`: the folder that relative file names
+/// are below.
 pub(crate) fn base(sections: &Sections, keyword: &str) -> Option<(String, Id)> {
     let global = sections
         .0
@@ -47,7 +49,8 @@ pub(crate) fn base(sections: &Sections, keyword: &str) -> Option<(String, Id)> {
 }
 
 impl Converter<'_> {
-    /// The files of a `bind`, those of folders listed, and the directives that they come from.
+    /// Returns the certificate files of a `bind` line, with the files of folders listed, and the directives
+    /// that they come from.
     pub(crate) fn certificates(&mut self, bind: &Line) -> (Vec<String>, Vec<Id>) {
         let base = base(&self.sections, "crt-base");
         let mut origins = vec![bind.id];

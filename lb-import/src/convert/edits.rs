@@ -15,7 +15,7 @@ impl Edits {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }
 
-    /// Sets a field; an earlier change of the same field has no effect any more.
+    /// Sets a field. An earlier `set` of the same field has no effect any more: its directive is returned.
     pub(crate) fn set(&mut self, name: &str, value: String, id: Id) -> Option<Id> {
         let earlier = self
             .set
@@ -26,7 +26,8 @@ impl Edits {
         earlier
     }
 
-    /// Adds a line; false where there is one of that name, of which lb adds one.
+    /// Adds a line of a field. Returns false, and adds nothing, if a line of that name is already set or
+    /// added: lb adds only one.
     pub(crate) fn add(&mut self, name: &str, value: String, id: Id) -> bool {
         let mut names = self.add.iter().chain(&self.set);
         let free = names.all(|(other, ..)| !other.eq_ignore_ascii_case(name));
@@ -46,7 +47,7 @@ impl Edits {
         }
     }
 
-    /// Those of a backend after these.
+    /// Adds the changes of `other`, those of a backend, after these.
     pub(crate) fn extend(&mut self, other: &Self) {
         for (name, value, id) in &other.set {
             self.set(name, value.clone(), *id);
@@ -59,7 +60,8 @@ impl Edits {
         }
     }
 
-    /// The table of a name, such as `service.request_headers`.
+    /// Returns the changes as a table with this name, such as `service.request_headers`; `None` if there
+    /// are none.
     pub(crate) fn table(&self, name: &str) -> Option<Table> {
         if self.is_empty() {
             return None;

@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Converter<'_> {
-    /// The tables of what holds for the whole process.
+    /// Returns the tables of settings for the whole process.
     pub(crate) fn global(&mut self) -> Vec<Table> {
         let mut http = Table::new("[http]");
         let lines: Vec<Line> = self
@@ -37,7 +37,7 @@ impl Converter<'_> {
         tables
     }
 
-    /// The headers of the sections of a kind.
+    /// Returns the header lines of all sections of a kind, such as `global`.
     fn headers(&self, kind: &str) -> Vec<crate::ledger::Id> {
         let of_kind = self
             .sections
@@ -47,7 +47,7 @@ impl Converter<'_> {
         of_kind.map(|section| section.header.id).collect()
     }
 
-    /// The access log, where a proxy logs requests and a target is known.
+    /// Returns `[log.access]`, if any section logs requests and the target of the log is known.
     fn access_log(&self) -> Option<Table> {
         let all: Vec<&Line> = self
             .sections

@@ -1,4 +1,4 @@
-//! `vrrp_instance` and `global_defs` as `[node]` and `[ha]`.
+//! Converts `vrrp_instance` and `global_defs` into `[node]` and `[ha]`.
 
 use std::net::IpAddr;
 
@@ -11,14 +11,14 @@ use crate::{
     script::Script,
 };
 
-/// What keepalived.conf says about the host and the pair.
+/// The tables `[node]` and `[ha]`, and this host's own address, from keepalived.conf.
 pub(crate) struct Pair {
     pub(crate) node: Table,
     pub(crate) table: Option<Table>,
     pub(crate) own_address: Option<(IpAddr, Id)>,
 }
 
-/// Converts keepalived.conf. `script` is what the script given by the caller does, with its file.
+/// Converts keepalived.conf. `script` is the name of the script that the caller gave, and what it does.
 pub(crate) fn convert(
     nodes: &[Node],
     script: Option<(&str, Script)>,
@@ -78,7 +78,7 @@ pub(crate) fn convert(
     }
 }
 
-/// `[node]`.
+/// Returns `[node]`.
 fn host(instance: Option<&Node>, router_id: Option<&Node>, ledger: &mut Ledger) -> Table {
     let mut table = Table::new("[node]");
     match router_id.filter(|node| !node.word(1).is_empty()) {
@@ -123,7 +123,7 @@ impl Reader<'_, '_> {
         self.instance.find(keyword).filter(|node| is_read(node))
     }
 
-    /// `peer`, `source` and `transport`. Returns this host's own address.
+    /// Adds `peer`, `source` and `transport` to `[ha]`. Returns this host's own address.
     fn addresses(&mut self, table: &mut Table) -> Option<(IpAddr, Id)> {
         let instance = self.instance;
         let peers: Vec<(IpAddr, Id)> = instance
@@ -280,7 +280,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// A number without zeros before it.
+/// Returns a number without leading zeros.
 fn plain(word: &str) -> String {
     word.parse::<u32>()
         .map_or_else(|_| word.to_owned(), |number| number.to_string())

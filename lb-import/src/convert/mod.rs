@@ -1,4 +1,4 @@
-//! Makes the tables of lb's configuration from the peers' files.
+//! Makes the tables of lb's configuration from the files of HAProxy and Keepalived.
 
 mod acme;
 pub(crate) mod certificates;
@@ -27,26 +27,26 @@ use crate::{
     script,
 };
 
-/// What the conversion knows and keeps.
+/// The input and state of a conversion.
 pub(crate) struct Converter<'a> {
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) sections: Sections,
     pub(crate) folders: &'a BTreeMap<String, Vec<String>>,
-    /// The address that a service listens on which needs one, and where it is from.
+    /// The address for services that must listen on a specific one, and the directive that it comes from.
     pub(crate) own_address: Option<(IpAddr, Id)>,
-    /// Names of services that are taken.
+    /// Names of services that are in use.
     pub(crate) services: Vec<String>,
-    /// Names of pools that have a backend.
+    /// Names of the sections that became a pool.
     pub(crate) pools: Vec<String>,
-    /// The sections that serve the challenges of Let's Encrypt.
+    /// Names of the sections that serve the challenges of Let's Encrypt.
     pub(crate) challenges: Vec<String>,
     /// Directives that `[acme]` comes from.
     pub(crate) acme_origins: Vec<Id>,
-    /// Whether `[acme]` may be written.
+    /// Whether `[acme]` may be written: not for a pair whose other host runs Keepalived.
     pub(crate) may_have_acme: bool,
 }
 
-/// The whole document.
+/// Converts the whole input into the output document.
 pub(crate) fn document(input: &Input<'_>, ledger: &mut Ledger) -> Table {
     let sections = input
         .haproxy
@@ -96,8 +96,8 @@ pub(crate) fn document(input: &Input<'_>, ledger: &mut Ledger) -> Table {
     document
 }
 
-/// Adds what no configuration of lb can be without: a pool and a service. Returns whether one was
-/// missing.
+/// Adds a pool and a service to fill in, if there is none: a configuration of lb needs at least one of
+/// each. Returns whether one was missing.
 pub(crate) fn complete(document: &mut Table, ledger: &mut Ledger) -> bool {
     let has =
         |document: &Table, header: &str| document.tables.iter().any(|table| table.header == header);

@@ -1,4 +1,5 @@
-//! What moves with the role: an Elastic IP, virtual addresses, or what commands move.
+//! Converts what moves to the active host: an Elastic IP, virtual addresses, or an address that commands
+//! move.
 
 use std::net::IpAddr;
 
@@ -9,8 +10,8 @@ use crate::{
     script::Script,
 };
 
-/// Converts the addresses and the notify commands. Returns the address that services listen on which
-/// need one, where it moves.
+/// Converts the addresses and the notify commands. Returns the first virtual address with its directive,
+/// for services that must listen on a specific address; `None` if an Elastic IP moves.
 pub(crate) fn convert(
     nodes: &[Node],
     instance: &Node,
@@ -87,7 +88,7 @@ fn block(instance: &Node) -> Option<Id> {
     instance.find("virtual_ipaddress").map(|node| node.id)
 }
 
-/// A script that is given although there is no instance.
+/// Accounts for a script that was given although keepalived.conf has no `vrrp_instance`.
 pub(crate) fn unused(script: &Script, ledger: &mut Ledger) {
     let found = [
         &script.allocation_id,
@@ -117,7 +118,7 @@ fn addresses_excluded(instance: &Node, ledger: &mut Ledger) -> Vec<(IpAddr, u8, 
     found
 }
 
-/// Addresses with their prefixes.
+/// Returns the addresses in the blocks of a keyword, with their prefix lengths and directives.
 fn addresses(instance: &Node, keyword: &str, ledger: &mut Ledger) -> Vec<(IpAddr, u8, Id)> {
     let mut all: Vec<(IpAddr, u8, Id)> = Vec::new();
     for node in instance
@@ -173,7 +174,7 @@ fn addresses(instance: &Node, keyword: &str, ledger: &mut Ledger) -> Vec<(IpAddr
     all
 }
 
-/// `[ha.elastic_ip]`, where the script moves one and the instance runs it.
+/// Returns `[ha.elastic_ip]`, if the script moves an Elastic IP.
 fn elastic_ip(instance: &Node, file: &str, script: &Script, ledger: &mut Ledger) -> Option<Table> {
     let call = script.associates?;
     let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
@@ -223,7 +224,7 @@ fn elastic_ip(instance: &Node, file: &str, script: &Script, ledger: &mut Ledger)
     Some(table)
 }
 
-/// `[ha.notify]`: of the instance first, then of its group.
+/// Adds the notify commands to `[ha.notify]`: first those of the instance, then those of its sync group.
 fn commands(
     instance: &Node,
     group: Option<&Node>,
@@ -261,8 +262,8 @@ fn commands(
     }
 }
 
-/// A command line as a program and its arguments; a shell where it needs one. Keepalived lets the user
-/// follow a quoted command.
+/// Splits a command line into a program and its arguments, or wraps it in `/bin/sh -c` if it needs a shell.
+/// Keepalived allows a user name after a quoted command, which is left out.
 pub(crate) fn command(words: &[String]) -> Option<Vec<String>> {
     let line = match words {
         [] => return None,

@@ -1,4 +1,4 @@
-//! Backends and listen sections as pools.
+//! Converts backend and listen sections into pools.
 
 use super::{Converter, server::Servers};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// What only HTTP has: a section with one of these is of mode http where it does not say its mode.
+/// Keywords that only HTTP has: a section with one of them is of mode http if it does not state its mode.
 const OF_HTTP: [&str; 14] = [
     "reqadd",
     "reqrep",
@@ -28,7 +28,7 @@ const OF_HTTP: [&str; 14] = [
 ];
 
 impl Converter<'_> {
-    /// Whether a section is of mode http, and the line that says so.
+    /// Returns whether a section is of mode http, and the line that says so, if there is one.
     pub(crate) fn is_http(&self, section: &Section) -> (bool, Option<Line>) {
         if let Some(mode) = self.sections.last(section, &["mode"]) {
             return (mode.word(1) == "http", Some(mode));
@@ -43,7 +43,7 @@ impl Converter<'_> {
         (effective.iter().any(|line| tells(&line)), None)
     }
 
-    /// The pools of all sections that have servers.
+    /// Returns the pools of all sections that have servers.
     pub(crate) fn pools(&mut self) -> Vec<Table> {
         let steered = self.steered_pools();
         let sections: Vec<Section> = self.sections.0.clone();
@@ -60,7 +60,8 @@ impl Converter<'_> {
         tables
     }
 
-    /// The pools that services of mode tcp use: the kernel reads no requests for them.
+    /// Returns the names of sections whose pools are used by services of mode tcp, for which the kernel
+    /// reads no requests.
     fn steered_pools(&self) -> Vec<String> {
         let proxies = self
             .sections
@@ -123,7 +124,8 @@ impl Converter<'_> {
         Some(table)
     }
 
-    /// A pool of backups alone is one of backends like any other.
+    /// Makes all backends of a pool ordinary ones if all of them are backups: lb has backups only beside
+    /// other backends.
     fn keep_one_that_is_no_backup(&mut self, backends: &mut [Table]) {
         let is_backup =
             |table: &Table| table.settings.iter().any(|setting| setting.key == "backup");
@@ -190,7 +192,7 @@ impl Converter<'_> {
         }
     }
 
-    /// `[pool.check]`, where a server is checked.
+    /// Returns `[pool.check]`; `None` if no server of the section is checked.
     fn check(&mut self, section: &Section, servers: &Servers) -> Option<Table> {
         let first = servers.checked.first()?;
         let mut table = Table::new("[pool.check]");
@@ -220,7 +222,8 @@ impl Converter<'_> {
         Some(table)
     }
 
-    /// `option httpchk [METHOD] URI [VERSION …]`, `http-check send` and `http-check expect`.
+    /// Adds the keys of an HTTP check from `option httpchk [METHOD] URI [VERSION …]`, `http-check send` and
+    /// `http-check expect`.
     fn http_check(&mut self, section: &Section, line: &Line, table: &mut Table) {
         let arguments = line.after(2);
         let mut path = arguments
@@ -369,7 +372,7 @@ impl Converter<'_> {
     }
 }
 
-/// `maxlife` counts seconds where there is no unit.
+/// Returns a duration as lb writes it. A number without a unit counts seconds, as in `maxlife`.
 fn seconds(word: &str) -> Option<String> {
     let plain = word.bytes().all(|byte| byte.is_ascii_digit());
     words::duration(&if plain {

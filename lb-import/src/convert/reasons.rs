@@ -1,4 +1,4 @@
-//! Why directives that nothing is made of are left out, by their keywords.
+//! Why directives that become no setting are left out, by their keywords.
 
 mod haproxy;
 mod keepalived;
@@ -17,11 +17,11 @@ use self::{
 };
 use Loss::{NotCarriedOver as Lost, NotNeeded as Needless};
 
-/// Keywords, which kind of loss they are, and why.
+/// Keywords, the kind of loss that they are, and the reason.
 type Row = (&'static [&'static str], Loss, &'static str);
 
 impl Converter<'_> {
-    /// Gives the reasons for directives of haproxy.cfg that nothing is made of.
+    /// Gives the reason for each directive of haproxy.cfg that becomes no setting.
     pub(crate) fn explain(&mut self) {
         for section in &self.sections.0 {
             let proxy = section.is_proxy() || matches!(section.kind(), "global" | "defaults");
@@ -65,7 +65,7 @@ fn find(rows: &[Row], keyword: &str) -> Option<(Loss, &'static str)> {
     row.map(|(_, loss, why)| (*loss, *why))
 }
 
-/// Gives the reasons for directives of keepalived.conf that nothing is made of.
+/// Gives the reason for each directive of keepalived.conf that becomes no setting.
 pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
     for node in nodes {
         let block = match node.keyword() {
@@ -80,7 +80,8 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
             }
             keyword => find(KEEPALIVED, keyword),
         };
-        // What belongs to a block that is not read, or is listed in one, has no keyword of its own.
+        // Directives within a block that is not read, and entries of a list, are not found by a keyword:
+        // the block gives their reason.
         let of_block = match node.keyword() {
             "unicast_peer" => Some("lb has one peer, by its address"),
             "track_script" => Some("it tracks no script that is carried over"),
@@ -99,7 +100,7 @@ pub(crate) fn of_keepalived(nodes: &[Node], ledger: &mut Ledger) {
             ledger.otherwise(node.id, loss, why);
         }
         if let Some((loss, why)) = find(KEEPALIVED, node.keyword()) {
-            // What such a block holds belongs to it.
+            // The directives within such a block share its reason.
             for id in node.inner.iter().flat_map(Node::ids) {
                 ledger.otherwise(id, loss, why);
             }

@@ -1,4 +1,4 @@
-//! `use_backend` and the answers of rules as `[[service.route]]`.
+//! Converts `use_backend`, and rules that answer a request, into `[[service.route]]`.
 
 use super::{Converter, rules::Rules};
 use crate::{
@@ -17,13 +17,14 @@ pub(crate) struct Routes {
     pub(crate) tables: Vec<Table>,
     pub(crate) hosts: Vec<String>,
     names: Vec<String>,
-    /// Whether a route takes every request: those after it would take none.
+    /// Whether a route already takes every request, so a later route would take none.
     is_complete: bool,
 }
 
 impl Converter<'_> {
-    /// The routes of a frontend: its own answers, then `use_backend`, then what the default backend's
-    /// rules say. The edits of the default backend become those of the service where it is the only one.
+    /// Returns the routes of a frontend: first its own answers, then its `use_backend` lines, then the
+    /// answers of the default backend's rules. If requests can go only to the default backend, the edits of
+    /// that backend are added to `own`, the edits of the service.
     pub(crate) fn routes(
         &mut self,
         section: &Section,
@@ -98,7 +99,7 @@ impl Converter<'_> {
 }
 
 impl Routes {
-    /// Adds the routes that answer, for requests that also meet `also`.
+    /// Adds a route for each answer, for requests that also meet `also`.
     fn answers(&mut self, rules: &Rules, also: &Conditions, converter: &mut Converter<'_>) {
         for answered in &rules.answers {
             match acl::both(also, &answered.conditions) {
@@ -113,7 +114,7 @@ impl Routes {
         }
     }
 
-    /// Adds a route, unless one before it takes every request.
+    /// Adds a route, unless an earlier route takes every request.
     fn push(&mut self, table: Table, conditions: &Conditions, converter: &mut Converter<'_>) {
         if self.is_complete {
             for origin in table.all_origins() {

@@ -1,4 +1,5 @@
-//! `http-request`, `http-response`, `redirect` and their older spellings, as edits and fixed answers.
+//! Converts `http-request`, `http-response`, `redirect` and their older spellings into edits and answers of
+//! lb itself.
 
 use super::{Converter, edits::Edits};
 use crate::{
@@ -10,12 +11,12 @@ use crate::{
     },
 };
 
-/// What is decided in place of a backend.
+/// An answer that lb gives instead of a backend.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// A redirect: where to, and the status.
+    /// A redirect: its target and its status.
     Redirect { to: String, status: Option<String> },
-    /// A fixed answer.
+    /// A fixed response.
     Respond {
         status: u16,
         file: Option<String>,
@@ -23,7 +24,7 @@ pub(crate) enum Answer {
     },
 }
 
-/// A route that answers, before it is a table.
+/// A rule that answers requests, before it is converted into a route.
 #[derive(Clone, Debug)]
 pub(crate) struct Answered {
     pub(crate) name: &'static str,
@@ -32,7 +33,7 @@ pub(crate) struct Answered {
     pub(crate) line: Line,
 }
 
-/// What the rules of a section say.
+/// The answers and header edits of a section's rules.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     pub(crate) answers: Vec<Answered>,
@@ -52,7 +53,7 @@ impl Converter<'_> {
     pub(crate) fn rules(&mut self, section: &Section, of: Of) -> Rules {
         let mut rules = Rules::default();
         let lines = self.sections.effective(section);
-        // HAProxy answers by http-request before it looks at `redirect` lines.
+        // HAProxy evaluates `http-request` lines before `redirect` lines, whatever their order.
         let is_redirect = |line: &&Line| line.keyword() == "redirect";
         let (late, early): (Vec<&Line>, Vec<&Line>) = lines.iter().partition(is_redirect);
         for line in early.into_iter().chain(late) {
@@ -133,7 +134,8 @@ impl Converter<'_> {
         }
     }
 
-    /// The routes that a rule's condition needs; none where it never holds or cannot be written.
+    /// Returns the conditions of the routes that a rule needs, one for each; none if its condition never
+    /// holds or cannot be written.
     pub(crate) fn routes_if(
         &mut self,
         line: &Line,
@@ -160,7 +162,7 @@ impl Converter<'_> {
         }
     }
 
-    /// Whether a rule that holds for all requests of a service is in force.
+    /// Whether a rule holds for all requests of a service. Any other condition is reported as lost.
     fn applies(&mut self, line: &Line, words: &[String], section: &Section, of: Of) -> bool {
         let routes = self.routes_if(line, words, section, of, "");
         let always = routes.iter().any(|route| {
@@ -359,7 +361,7 @@ impl Converter<'_> {
 }
 
 impl Answer {
-    /// The table of a route that answers so.
+    /// Returns the table, within a route, that gives this answer.
     pub(crate) fn table(&self) -> Table {
         match self {
             Self::Redirect { to, status } => {

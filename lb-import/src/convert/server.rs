@@ -1,4 +1,4 @@
-//! `server` and `default-server`.
+//! Converts `server` and `default-server` into backends.
 
 use super::Converter;
 use crate::{
@@ -10,20 +10,20 @@ use crate::{
     ledger::Id,
 };
 
-/// The servers of a section, and what they say about all of the pool.
+/// The servers of a section, and their parameters that lb sets for the whole pool.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
     pub(crate) tables: Vec<Table>,
     pub(crate) count: usize,
     /// The directives by which servers are checked.
     pub(crate) checked: Vec<Id>,
-    /// Keys of the check.
+    /// Keys of the health check, with their values and directives.
     pub(crate) times: Vec<(&'static str, (String, Id))>,
-    /// `maxconn`, and where it is from.
+    /// The value of `maxconn`, and the directives that it comes from.
     pub(crate) limit: Option<(String, Vec<Id>)>,
     pub(crate) queue: Option<(String, Id)>,
     pub(crate) slow_start: Option<(String, Id)>,
-    /// Names and addresses that are taken.
+    /// Names of backends that are in use.
     names: Vec<String>,
     addresses: Vec<String>,
 }
@@ -59,7 +59,7 @@ const ALONE: [&str; 27] = [
     "no-send-proxy",
 ];
 
-/// Parameters with a value that lb does without.
+/// Parameters with a value that lb does not need, and why.
 const NEEDLESS: [(&str, &str); 12] = [
     ("cookie", "lb's cookie does not name the backend"),
     ("id", "lb has names only"),
@@ -97,7 +97,7 @@ impl Converter<'_> {
         servers
     }
 
-    /// The port that a server without one has: that of the only bind of its section.
+    /// Returns the port for servers that name none: that of the section's `bind`, if there is exactly one.
     fn only_port(section: &Section) -> Option<u16> {
         let binds: Vec<_> = section
             .lines
@@ -186,7 +186,8 @@ impl Converter<'_> {
         servers.tables.push(table);
     }
 
-    /// The parameters of a server, those of `default-server` first, with where they stand.
+    /// Returns the parameters of a server with their values and directives. Those of `default-server` come
+    /// first, and the server's own replace them.
     fn parameters(line: &Line, defaults: &[Line]) -> Vec<(String, String, Id)> {
         let mut all: Vec<(String, String, Id)> = Vec::new();
         let sources = defaults.iter().map(|line| (line.id, line.after(1)));
@@ -305,7 +306,8 @@ impl Converter<'_> {
         }
     }
 
-    /// A key of the check, which is the same for all backends of a pool.
+    /// Adds a key of the health check, which must be the same for all backends of a pool; a different value
+    /// is reported as lost.
     fn of_check(&mut self, key: &'static str, value: String, id: Id, servers: &mut Servers) {
         let earlier = servers.times.iter().find(|(other, _)| *other == key);
         match earlier {

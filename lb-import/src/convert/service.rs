@@ -1,4 +1,4 @@
-//! Frontends and listen sections as services, one for each address that they bind.
+//! Converts frontend and listen sections into services, one for each address that they bind.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Converter<'_> {
-    /// The services of all frontends and listen sections.
+    /// Returns the services of all frontend and listen sections.
     pub(crate) fn services(&mut self) -> Vec<Table> {
         let sections: Vec<Section> = self.sections.0.clone();
         let proxies = sections
@@ -35,7 +35,7 @@ impl Converter<'_> {
         tables
     }
 
-    /// The addresses that a section binds.
+    /// Returns the addresses that a section binds, each with its line.
     fn binds(&mut self, section: &Section) -> Vec<(Line, SocketAddr)> {
         let mut lines: Vec<Line> = section
             .lines
@@ -126,7 +126,7 @@ impl Converter<'_> {
         Some(table)
     }
 
-    /// A service of mode tcp has one pool.
+    /// Reports every `use_backend` line of a service of mode tcp, which has only one pool.
     fn refuse_choice(&mut self, section: &Section) {
         for line in section
             .lines
@@ -137,7 +137,8 @@ impl Converter<'_> {
         }
     }
 
-    /// The kernel looks for the address that packets carry.
+    /// Returns the listen address of a service of mode tcp; `None` for IPv6. A wildcard is replaced: the
+    /// kernel compares the address that packets carry.
     fn steered_address(&mut self, bind: &Line, address: SocketAddr) -> Option<SocketAddr> {
         if address.is_ipv6() {
             self.ledger.lose(
@@ -157,7 +158,7 @@ impl Converter<'_> {
         Some(SocketAddr::new(own, address.port()))
     }
 
-    /// The section that serves what no rule takes, and the line that names it.
+    /// Returns the section that serves requests which no rule takes, and the line that names it.
     fn default_backend(&mut self, section: &Section) -> Option<(Section, Option<Line>)> {
         let line = self.sections.last(section, &["default_backend"]);
         if let Some(line) = &line {
@@ -220,7 +221,7 @@ impl Converter<'_> {
         table.tables.extend(routes.tables);
     }
 
-    /// The `errorfile` lines in force, one for each status.
+    /// Returns the `errorfile` lines in force, the last one for each status.
     fn error_files(&mut self, section: &Section, default: Option<&Section>) -> Vec<Line> {
         let mut all = default
             .map(|default| self.sections.effective(default))
@@ -322,7 +323,7 @@ impl Converter<'_> {
     }
 }
 
-/// Whether a section serves nothing but HAProxy's own page.
+/// Whether a section serves only HAProxy's statistics page.
 pub(super) fn is_stats(section: &Section) -> bool {
     let has = |keyword: &str| section.lines.iter().any(|line| line.keyword() == keyword);
     let exporter = section

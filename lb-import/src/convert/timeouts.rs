@@ -1,4 +1,4 @@
-//! `timeout …` as `[service.timeouts]`.
+//! Converts `timeout …` into `[service.timeouts]`.
 
 use super::Converter;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// A key of lb, and the time-outs of HAProxy that it is taken from: the first of them that is set.
+/// Keys of lb, each with the timeouts of HAProxy that can give its value: the first that is set is used.
 const OF_FRONTEND: [(&str, &[&str]); 4] = [
     ("head", &["http-request", "client"]),
     ("body", &["client"]),
@@ -25,7 +25,7 @@ const OF_BACKEND: [(&str, &[&str]); 5] = [
 ];
 
 impl Converter<'_> {
-    /// The time-outs of a service, from its frontend and the backend that it uses by default.
+    /// Returns the timeouts of a service, from its frontend and its default backend.
     pub(crate) fn timeouts(
         &mut self,
         frontend: &Section,
@@ -45,7 +45,7 @@ impl Converter<'_> {
         (!table.is_empty()).then_some(table)
     }
 
-    /// The time-out in force of a name, as lb writes it.
+    /// Returns the line that sets a timeout in a section, and the value as lb writes it.
     pub(crate) fn timeout(&mut self, section: &Section, name: &str) -> Option<(Line, String)> {
         let old = match name {
             "client" => "clitimeout",

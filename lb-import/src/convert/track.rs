@@ -1,4 +1,4 @@
-//! `vrrp_script` and `track_script` as `[[ha.track]]`.
+//! Converts `vrrp_script` and `track_script` into `[[ha.track]]`.
 
 use super::moves::command;
 use crate::{
@@ -102,7 +102,7 @@ fn track(
     Some(table)
 }
 
-/// The weight where the script is tracked, or else its own.
+/// Sets the weight given in `track_script`, or else the script's own.
 fn weight(script: &Node, reference: &Node, table: &mut Table, ledger: &mut Ledger) {
     let own = script
         .find("weight")

@@ -1,4 +1,4 @@
-//! `virtual_server` as a service of mode tcp with its pool.
+//! Converts each `virtual_server` into a service of mode tcp and its pool.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +9,7 @@ use crate::{
     keepalived::model::{Node, is_read},
 };
 
-/// The pools and services of all virtual servers.
+/// Returns the pools and the services of all virtual servers.
 pub(crate) fn convert(nodes: &[Node], converter: &mut Converter<'_>) -> (Vec<Table>, Vec<Table>) {
     let (mut pools, mut services) = (Vec::new(), Vec::new());
     for node in nodes
@@ -124,7 +124,7 @@ fn server(node: &Node, converter: &mut Converter<'_>) -> Result<(Table, Table), 
     Ok((pool, service))
 }
 
-/// The check of the first real server that has one: lb checks all backends of a pool alike.
+/// Returns the check of the first real server that has one: lb checks all backends of a pool alike.
 fn check(node: &Node) -> Option<Table> {
     let checks = node.inner.iter().flat_map(|real| &real.inner);
     let checks: Vec<&Node> = checks

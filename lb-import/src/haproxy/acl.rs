@@ -1,4 +1,4 @@
-//! ACLs and the conditions made of them, as the conditions of lb's routes.
+//! Converts ACLs, and conditions that name them, into the conditions of lb's routes.
 
 use super::{
     criterion::{Test, joined, merge, predefined, test},
@@ -7,20 +7,20 @@ use super::{
 };
 use crate::ledger::Id;
 
-/// The conditions of one route: all of them hold.
+/// The conditions of one route, all of which must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Conditions {
     pub(crate) hosts: Vec<String>,
     pub(crate) path: Option<String>,
     pub(crate) path_regex: Option<String>,
     pub(crate) methods: Vec<String>,
-    /// Names with expressions.
+    /// Names of header fields, each with a regular expression for its value; `None`: the field is present.
     pub(crate) headers: Vec<(String, Option<String>)>,
-    /// The `acl` lines that they come from.
+    /// The `acl` lines that the conditions come from.
     pub(crate) origins: Vec<Id>,
 }
 
-/// Words of a directive, taken apart at its `if` or `unless`.
+/// Splits the words of a directive before its `if` or `unless`.
 pub(crate) fn split(words: &[String]) -> (&[String], &[String]) {
     let at = words
         .iter()
@@ -28,8 +28,8 @@ pub(crate) fn split(words: &[String]) -> (&[String], &[String]) {
     words.split_at(at.unwrap_or(words.len()))
 }
 
-/// The routes that a condition (`if …`, `unless …`, or nothing) needs: one of them takes the request.
-/// None where it never holds.
+/// Returns the conditions of the routes that a directive's condition (`if …`, `unless …`, or nothing)
+/// needs, one for each: together the routes match the same requests. Empty if the condition never holds.
 pub(crate) fn conditions(
     words: &[String],
     sections: &Sections,
@@ -44,7 +44,7 @@ pub(crate) fn conditions(
     if inverted && terms.iter().any(|term| term.len() != 1) {
         return Err("a route cannot have the opposite of several conditions".to_owned());
     }
-    // The opposite of "a or b" is "not a and not b".
+    // The negation of "a or b" is "not a and not b".
     let terms = if inverted {
         let opposite = terms.into_iter().flatten();
         vec![opposite.map(|(negated, words)| (!negated, words)).collect()]
@@ -60,7 +60,7 @@ pub(crate) fn conditions(
 
 type Literal = (bool, Vec<String>);
 
-/// Alternatives of literals: `a b or !{ path /x }`.
+/// Splits a condition such as `a b or !{ path /x }` into alternatives, each of which is a list of literals.
 fn parse(words: &[String]) -> Result<Vec<Vec<Literal>>, String> {
     let mut terms = vec![Vec::new()];
     let mut words = words.iter();
@@ -100,7 +100,8 @@ fn parse(words: &[String]) -> Result<Vec<Vec<Literal>>, String> {
     Ok(terms)
 }
 
-/// All literals hold. ACLs of one name are alternatives, so one conjunction may need several routes.
+/// Returns the conditions of the routes for requests that meet all literals of `term`. ACLs with the same
+/// name are alternatives, so there may be several routes.
 fn conjunction(
     term: &[Literal],
     sections: &Sections,
@@ -135,7 +136,8 @@ fn opposite(tests: &[Test]) -> Result<Vec<Test>, String> {
     Ok(vec![Test::Always(!known.into_iter().any(|always| always))])
 }
 
-/// The alternatives that a name or an anonymous ACL has.
+/// Returns the tests of an ACL, given by name or anonymous, of which one must hold, and the `acl` lines
+/// that they come from.
 fn tests(
     words: &[String],
     sections: &Sections,
@@ -167,7 +169,7 @@ fn tests(
     Ok((all, named.iter().map(|line| line.id).collect()))
 }
 
-/// The conditions with one more, none where it never holds.
+/// Returns the route's conditions with one more test; none if that never holds.
 fn with(route: &Conditions, test: &Test, origins: &[Id]) -> Result<Vec<Conditions>, String> {
     let mut route = route.clone();
     route.origins.extend(origins);
@@ -202,7 +204,8 @@ fn narrow(all: &mut Vec<String>, those: &[String], what: &str) -> Result<(), Str
     Ok(())
 }
 
-/// Conditions that are both: what a frontend sends to a backend, and what the backend then looks at.
+/// Combines two conditions, both of which must hold: that of a frontend's `use_backend`, and that of a rule
+/// of the backend.
 pub(crate) fn both(one: &Conditions, other: &Conditions) -> Result<Conditions, String> {
     let mut both = one.clone();
     if both.path.is_some() || both.path_regex.is_some() {

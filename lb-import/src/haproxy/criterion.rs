@@ -1,26 +1,28 @@
-//! What an ACL looks at: its criterion, flags and values.
+//! Reads the criterion, flags and values of an ACL.
 
 use super::format::Of;
 
-/// What one ACL looks at, as lb can look at it.
+/// What an ACL tests about a request, in the terms of lb's routes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Test {
-    /// Known without a request: by the service.
+    /// True or false for all requests of the service, so known without a request.
     Always(bool),
     /// The host is one of these.
     Hosts(Vec<String>),
-    /// The path matches one of these expressions; `exact` where it is one whole path.
+    /// The path matches one of these regular expressions. `exact` is the path if the test is for a single
+    /// whole path.
     Path {
         expressions: Vec<String>,
         exact: Option<String>,
     },
     /// The method is one of these.
     Methods(Vec<String>),
-    /// A header field is there, or matches.
+    /// A header field is present; with `regex`, it also matches that expression.
     Header { name: String, regex: Option<String> },
 }
 
-/// Makes one test of two alternatives, where a route can have it.
+/// Adds the test `other` to `one`, as an alternative. Returns false, and changes nothing, if one route
+/// cannot have both.
 pub(super) fn merge(one: &mut Test, other: &Test) -> bool {
     match (one, other) {
         (Test::Hosts(one), Test::Hosts(other)) | (Test::Methods(one), Test::Methods(other)) => {
@@ -42,7 +44,7 @@ pub(super) fn merge(one: &mut Test, other: &Test) -> bool {
     }
 }
 
-/// The ACLs that HAProxy defines itself.
+/// Returns the test of an ACL that HAProxy itself defines.
 pub(super) fn predefined(name: &str) -> Option<Test> {
     let methods =
         |list: &[&str]| Test::Methods(list.iter().map(|&method| method.to_owned()).collect());
@@ -61,7 +63,7 @@ pub(super) fn predefined(name: &str) -> Option<Test> {
     })
 }
 
-/// What is compared, and how.
+/// A comparison: the value that is compared, how, and with which values.
 struct Match<'w> {
     fetch: &'w str,
     how: &'w str,
@@ -118,7 +120,8 @@ pub(super) fn test(words: &[String], of: Of) -> Result<Test, String> {
     }
 }
 
-/// `path_beg` is `path -m beg`, `hdr_end(host)` is `hdr(host) -m end`.
+/// Splits a criterion into the fetch and the matching method: `path_beg` is `path -m beg`, `hdr_end(host)`
+/// is `hdr(host) -m end`.
 fn derived(criterion: &str) -> (&str, &str) {
     const HOW: [&str; 7] = ["_beg", "_end", "_reg", "_sub", "_dir", "_dom", "_len"];
     let (fetch, argument) = criterion.split_at(criterion.find('(').unwrap_or(criterion.len()));
@@ -134,7 +137,8 @@ fn derived(criterion: &str) -> (&str, &str) {
     (criterion, "str")
 }
 
-/// The argument of one of these fetches. `derived` leaves the argument alone of `hdr_…(name)`.
+/// Returns the argument of a fetch with one of these names. Of `hdr_…(name)`, [`derived`] leaves only the
+/// argument in parentheses.
 fn argument<'w>(fetch: &'w str, names: &[&str]) -> Option<&'w str> {
     let (name, rest) = fetch.split_at(fetch.find('(')?);
     let inner = rest.strip_prefix('(')?.strip_suffix(')')?;
@@ -176,7 +180,7 @@ fn header(name: &str, compared: &Match<'_>) -> Result<Test, String> {
 fn hosts(compared: &Match<'_>) -> Result<Test, String> {
     let mut hosts = Vec::new();
     for value in compared.values {
-        // The port of a host is not compared by lb.
+        // lb does not compare the port of a host, so it is removed.
         let host = value.rsplit_once(':').map_or(&**value, |(host, _)| host);
         match compared.how {
             "str" => hosts.push(host.to_owned()),
@@ -212,7 +216,8 @@ fn path(compared: &Match<'_>) -> Result<Test, String> {
     })
 }
 
-/// The values as expressions that find what they do.
+/// Returns a regular expression for each value, which matches what HAProxy's comparison with that value
+/// matches.
 fn expressions(compared: &Match<'_>) -> Result<Vec<String>, String> {
     if compared.values.is_empty() {
         return Err("it compares nothing".to_owned());
@@ -238,7 +243,7 @@ fn expressions(compared: &Match<'_>) -> Result<Vec<String>, String> {
     compared.values.iter().map(expression).collect()
 }
 
-/// One expression that finds what any of several does.
+/// Returns one regular expression that matches what any of these matches.
 pub(super) fn joined(expressions: &[String]) -> String {
     match expressions {
         [one] => one.clone(),
@@ -249,7 +254,7 @@ pub(super) fn joined(expressions: &[String]) -> String {
     }
 }
 
-/// The text with what means something in an expression escaped.
+/// Escapes the characters that have a meaning in a regular expression.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {

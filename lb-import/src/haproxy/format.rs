@@ -1,15 +1,15 @@
-//! HAProxy's format strings, as the variables of lb's header values and redirects.
+//! Converts HAProxy's format strings into texts with lb's variables, for header values and redirects.
 
-/// What is known of the service that a value is for.
+/// The properties of the service that a value is converted for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Of {
-    /// Whether its clients speak TLS.
+    /// Whether clients connect to the service over TLS.
     pub(crate) tls: bool,
-    /// The port that they connect to.
+    /// The port that clients connect to.
     pub(crate) port: u16,
 }
 
-/// The value as lb writes it, or what in it lb has not.
+/// Converts a format string. The error says which part of it lb has no equivalent for.
 pub(crate) fn template(format: &str, of: Of) -> Result<String, String> {
     let mut text = String::new();
     let mut rest = format;
@@ -24,7 +24,7 @@ pub(crate) fn template(format: &str, of: Of) -> Result<String, String> {
     Ok(text)
 }
 
-/// Text that lb would take for a variable.
+/// Returns a literal text; an error if lb would take a part of it for a variable.
 fn literal(text: &str) -> Result<&str, String> {
     const VARIABLES: [&str; 6] = [
         "{client_ip}",

@@ -1,16 +1,17 @@
-//! Takes a line of haproxy.cfg apart into words (section 2.2 of HAProxy's configuration manual).
+//! Splits a line of haproxy.cfg into words (section 2.2 of HAProxy's configuration manual).
 
-/// The words of a line, and what could not be taken apart.
+/// The words of a line, and why it could not be read as HAProxy reads it.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Line {
     /// The words, quotes and escapes resolved.
     pub(crate) words: Vec<String>,
-    /// Why the words are not what HAProxy would see.
+    /// Why the words differ from what HAProxy would read; `None`: they do not differ.
     pub(crate) fault: Option<String>,
 }
 
-/// Takes a line apart: spaces separate words, `#` begins a comment, `\` escapes, `'` quotes all, `"`
-/// quotes all but escapes and environment variables. A line has no continuation.
+/// Splits a line into words: spaces separate words, `#` begins a comment, `\` escapes, `'` quotes
+/// everything, `"` quotes everything except escapes and environment variables. A line cannot continue on
+/// the next.
 pub(crate) fn words(line: &str) -> Line {
     let mut lexer = Lexer {
         rest: line.chars().peekable(),

@@ -3,7 +3,7 @@
 use super::lexer;
 use crate::ledger::{Id, Ledger};
 
-/// What begins a section.
+/// The keywords that begin a section.
 const SECTIONS: [&str; 19] = [
     "global",
     "defaults",
@@ -38,23 +38,23 @@ impl Line {
         self.words.first().map_or("", |word| word)
     }
 
-    /// The word at an index, the keyword being 0; empty where there is none.
+    /// Returns the word at an index; the keyword has index 0. Empty if there are fewer words.
     pub(crate) fn word(&self, index: usize) -> &str {
         self.words.get(index).map_or("", |word| word)
     }
 
-    /// The words after the first `count`.
+    /// Returns the words after the first `count`.
     pub(crate) fn after(&self, count: usize) -> &[String] {
         self.words.get(count..).unwrap_or_default()
     }
 }
 
-/// A section: its header, its directives, and those that it inherits.
+/// A section: its header, its directives, and the `defaults` section that it inherits from.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
     pub(crate) header: Line,
     pub(crate) lines: Vec<Line>,
-    /// The index of the `defaults` that it inherits from.
+    /// The index of the `defaults` section that this section inherits from.
     pub(crate) defaults: Option<usize>,
 }
 
@@ -77,7 +77,7 @@ impl Section {
 pub(crate) struct Sections(pub(crate) Vec<Section>);
 
 impl Sections {
-    /// The directives that hold for a section: those of its `defaults` first.
+    /// Returns the directives that apply to a section: those of its `defaults`, then its own.
     pub(crate) fn effective(&self, section: &Section) -> Vec<Line> {
         let inherited = section.defaults.and_then(|index| self.0.get(index));
         let inherited = inherited
@@ -86,7 +86,8 @@ impl Sections {
         inherited.iter().chain(&section.lines).cloned().collect()
     }
 
-    /// The last of those that hold whose first words are these: the one in force.
+    /// Returns the directive in force among those that begin with these words: the last, unless `no …`
+    /// cancels it.
     pub(crate) fn last(&self, section: &Section, words: &[&str]) -> Option<Line> {
         let begins = |line: &Line| {
             line.words.len() >= words.len()
@@ -114,7 +115,7 @@ impl Sections {
         begins(last).then(|| last.clone())
     }
 
-    /// The backend or listen section of a name.
+    /// Returns the backend or listen section with this name.
     pub(crate) fn backend(&self, name: &str) -> Option<&Section> {
         let takes = |section: &&Section| {
             matches!(section.kind(), "backend" | "listen") && section.name() == name
@@ -123,8 +124,8 @@ impl Sections {
     }
 }
 
-/// Reads haproxy.cfg. A directive that cannot be taken apart is entered with the reason, and is in no
-/// section.
+/// Reads haproxy.cfg. A directive that cannot be split into words is entered in the ledger with the reason,
+/// and is in no section.
 pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
     let mut sections = Sections::default();
     for (number, text) in (1_u32..).zip(text.lines()) {
@@ -161,7 +162,8 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Sections {
     sections
 }
 
-/// The `defaults` that a section inherits from: the one it names, or the last before it.
+/// Returns the index of the `defaults` that a section inherits from: the one that it names, or else the
+/// last one before it.
 fn defaults_of(header: &Line, sections: &Sections, ledger: &mut Ledger) -> Option<usize> {
     let is_defaults = |section: &&(usize, &Section)| section.1.kind() == "defaults";
     if !matches!(header.keyword(), "frontend" | "backend" | "listen") {

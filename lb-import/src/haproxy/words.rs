@@ -1,16 +1,17 @@
-//! What single words of haproxy.cfg mean: durations, addresses, names.
+//! Converts single words of haproxy.cfg: durations, addresses, names.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
-/// A duration as lb writes it. HAProxy counts milliseconds where there is no unit.
+/// Returns a duration as lb writes it; without a unit, HAProxy counts milliseconds. `None` if it is not a
+/// duration.
 pub(crate) fn duration(word: &str) -> Option<String> {
     millis(word).map(spelled)
 }
 
-/// A duration in milliseconds.
+/// Parses a duration and returns its milliseconds.
 pub(crate) fn millis(word: &str) -> Option<u64> {
     let end = word
         .find(|character: char| !character.is_ascii_digit())
@@ -28,7 +29,7 @@ pub(crate) fn millis(word: &str) -> Option<u64> {
     }
 }
 
-/// Milliseconds as lb writes them: in the largest unit that they are whole in.
+/// Formats milliseconds as lb writes a duration: in the largest unit that gives a whole number.
 pub(crate) fn spelled(millis: u64) -> String {
     match millis {
         0 => "0s".to_owned(),
@@ -39,7 +40,7 @@ pub(crate) fn spelled(millis: u64) -> String {
     }
 }
 
-/// Seconds as lb writes them.
+/// Formats seconds as lb writes a duration.
 pub(crate) fn of_seconds(seconds: f64) -> String {
     spelled(
         u64::try_from(
@@ -51,7 +52,7 @@ pub(crate) fn of_seconds(seconds: f64) -> String {
     )
 }
 
-/// The addresses that a `bind` names, or why lb cannot listen there.
+/// Returns each address that a `bind` names, or why lb cannot listen on it.
 pub(crate) fn listeners(word: &str) -> Vec<Result<SocketAddr, String>> {
     word.split(',').map(listener).collect()
 }
@@ -80,7 +81,7 @@ fn listener(word: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// An address, in brackets or without.
+/// Parses an IP address, with or without brackets.
 pub(crate) fn ip(word: &str) -> Option<IpAddr> {
     let inner = word
         .strip_prefix('[')
@@ -88,7 +89,7 @@ pub(crate) fn ip(word: &str) -> Option<IpAddr> {
     inner.unwrap_or(word).parse().ok()
 }
 
-/// The address of a `server`, or why lb cannot connect to it.
+/// Returns the address of a `server`, or why lb cannot connect to it.
 pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<SocketAddr, String> {
     let word = word
         .strip_prefix("ipv4@")
@@ -119,7 +120,7 @@ pub(crate) fn server_address(word: &str, port_of_bind: Option<u16>) -> Result<So
     }
 }
 
-/// A name of lb made of any text: 1 to 63 of `a-z A-Z 0-9 . _ -`.
+/// Makes a valid name of lb from any text: 1 to 63 of `a-z A-Z 0-9 . _ -`.
 pub(crate) fn name(text: &str) -> String {
     let allowed = |character: char| {
         if character.is_ascii_alphanumeric() || ".-_".contains(character) {
@@ -136,7 +137,7 @@ pub(crate) fn name(text: &str) -> String {
     }
 }
 
-/// A name that none of `taken` has, which it is added to.
+/// Makes a name that is not in `taken`, and adds it there.
 pub(crate) fn unique(wanted: &str, taken: &mut Vec<String>) -> String {
     let base: String = name(wanted).chars().take(56).collect();
     let whole = name(wanted);

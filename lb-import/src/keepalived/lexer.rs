@@ -1,9 +1,9 @@
-//! Takes keepalived.conf apart into words and braces (keepalived's lib/parser.c).
+//! Splits keepalived.conf into words and braces, as keepalived's lib/parser.c does.
 
 /// A word or a brace.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Token {
-    /// A word, quotes resolved.
+    /// A word, without its quotes.
     Word(String),
     /// `{` that begins a block.
     Open,
@@ -11,7 +11,7 @@ pub(crate) enum Token {
     Close,
 }
 
-/// Takes a line apart: spaces separate words, `!` and `#` outside of quotes begin a comment, `"` quotes.
+/// Splits a line: spaces separate words, `!` and `#` outside quotes begin a comment, `"` quotes.
 pub(crate) fn tokens(line: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut word: Option<String> = None;

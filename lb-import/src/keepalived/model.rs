@@ -1,15 +1,15 @@
-//! The tree of keepalived.conf.
+//! Reads keepalived.conf as a tree of directives.
 
 use super::lexer::{Token, tokens};
 use crate::ledger::{Id, Ledger};
 
-/// A directive, and the block that belongs to it.
+/// A directive, and the block in braces that belongs to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) id: Id,
-    /// Its words, the keyword first.
+    /// The directive's words, the keyword first.
     pub(crate) words: Vec<String>,
-    /// What its block holds.
+    /// The directives in its block.
     pub(crate) inner: Vec<Node>,
 }
 
@@ -18,17 +18,17 @@ impl Node {
         self.words.first().map_or("", |word| word)
     }
 
-    /// The word at an index, the keyword being 0; empty where there is none.
+    /// Returns the word at an index; the keyword has index 0. Empty if there are fewer words.
     pub(crate) fn word(&self, index: usize) -> &str {
         self.words.get(index).map_or("", |word| word)
     }
 
-    /// The last directive of a keyword in the block.
+    /// Returns the last directive in the block with this keyword.
     pub(crate) fn find(&self, keyword: &str) -> Option<&Node> {
         self.inner.iter().rfind(|node| node.keyword() == keyword)
     }
 
-    /// Its own number and those of all in its block.
+    /// Returns the ledger numbers of this directive and of all directives in its block, at any depth.
     pub(crate) fn ids(&self) -> Vec<Id> {
         let mut ids = vec![self.id];
         ids.extend(self.inner.iter().flat_map(Node::ids));
@@ -36,11 +36,11 @@ impl Node {
     }
 }
 
-/// Blocks within blocks, at most.
+/// Maximum depth of blocks within blocks.
 const DEEPEST: usize = 32;
 
-/// Reads keepalived.conf. A directive whose value is not in the file is entered with the reason, and
-/// is not in the tree.
+/// Reads keepalived.conf. A directive whose value is not in the file is entered in the ledger with the
+/// reason, and [`is_read`] is false for it.
 pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Vec<Node> {
     let mut reader = Reader {
         open: vec![Vec::new()],
@@ -57,7 +57,7 @@ pub(crate) fn read(file: &str, text: &str, ledger: &mut Ledger) -> Vec<Node> {
 }
 
 struct Reader<'l> {
-    /// The blocks that are open, the outermost first.
+    /// The directives read so far of each open block, the outermost first.
     open: Vec<Vec<Node>>,
     ledger: &'l mut Ledger,
     file: &'l str,
@@ -99,7 +99,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Opens the block of the last directive; a block that belongs to none is one of the same level.
+    /// Opens the block of the last directive. A block without a directive is read as a part of the
+    /// enclosing one.
     fn open(&mut self) {
         let has_directive = self.open.last().is_some_and(|block| !block.is_empty());
         if has_directive && self.open.len() < DEEPEST {
@@ -118,7 +119,7 @@ impl Reader<'_> {
     }
 }
 
-/// Why the words are not what keepalived would see.
+/// Returns why keepalived would read other words than these; `None` if it reads the same.
 fn unread(words: &[String]) -> Option<String> {
     let first = words.first().map_or("", |word| word);
     if matches!(
@@ -142,7 +143,7 @@ fn unread(words: &[String]) -> Option<String> {
         .then(|| "it uses a definition, which is not expanded: write the value itself".to_owned())
 }
 
-/// Whether the words were read: those of a directive that the tree has although a reason was entered.
+/// Whether keepalived would read the same words. The tree also has the directives for which it would not.
 pub(crate) fn is_read(node: &Node) -> bool {
     unread(&node.words).is_none()
 }

@@ -1,9 +1,9 @@
-//! Keywords of haproxy.cfg that nothing is made of.
+//! Keywords of haproxy.cfg that become no setting, with the reason.
 
 use super::Row;
 use crate::Loss::{NotCarriedOver as Lost, NotNeeded as Needless};
 
-/// Keywords of haproxy.cfg.
+/// Keywords of haproxy.cfg and the reason why each is left out.
 pub(super) const HAPROXY: &[Row] = &[
     (
         &["user", "group", "chroot", "uid", "gid"],
@@ -283,7 +283,7 @@ pub(super) const HAPROXY: &[Row] = &[
     ),
 ];
 
-/// What `option` has in haproxy.cfg.
+/// Names of options, the word after `option` in haproxy.cfg, and the reason why each is left out.
 pub(super) const OPTIONS: &[Row] = &[
     (
         &["forwardfor"],

@@ -1,9 +1,9 @@
-//! Keywords of keepalived.conf that nothing is made of.
+//! Keywords of keepalived.conf that become no setting, with the reason.
 
 use super::Row;
 use crate::Loss::{NotCarriedOver as Lost, NotNeeded as Needless};
 
-/// Keywords of keepalived.conf.
+/// Keywords of keepalived.conf and the reason why each is left out.
 pub(super) const KEEPALIVED: &[Row] = &[
     (
         &["state"],
