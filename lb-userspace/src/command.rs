@@ -38,8 +38,8 @@ pub(crate) struct Ended {
 }
 
 impl Running {
-    /// Starts the program `words[0]` with the other words as its arguments, without a shell. Its standard input
-    /// is /dev/null, its working directory `/`, and its environment contains only `PATH`.
+    /// Starts the program `words[0]` with the other words as its arguments, without a shell. Its standard
+    /// input is /dev/null, its working directory `/`, and its environment contains only `PATH`.
     ///
     /// # Errors
     /// The program cannot be started; the error is a sentence.
@@ -80,7 +80,8 @@ impl Running {
             .stderr(writer)
             .process_group(0);
         let child = command.spawn()?;
-        // Closes our copies of the pipe's write end, so that reading ends when the program's are closed.
+        // Closes this process's copies of the pipe's write end, so that reading ends when the program
+        // closes its own.
         drop(command);
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Ok(Self {
@@ -91,7 +92,7 @@ impl Running {
         })
     }
 
-    /// Waits until the program has ended, but not for processes that it started. Cancel safe.
+    /// Waits until the program has exited, but not for processes that it started. Cancel safe.
     pub(crate) async fn end(&mut self) -> Ended {
         let status = loop {
             let Some(output) = &mut self.output else {
@@ -126,7 +127,7 @@ impl Running {
         self.tail.last_line()
     }
 
-    /// Reads what is left in the pipe after the program has ended, at most 256 KiB. Does not wait for
+    /// Reads what is left in the pipe after the program has exited, at most 256 KiB. Does not wait for
     /// processes that still hold the pipe open.
     fn read_rest(&mut self) {
         const MOST: usize = 64;
@@ -158,11 +159,11 @@ impl Running {
 struct Group(Option<Pid>);
 
 impl Group {
-    /// Kills all processes of the group. Its ID cannot denote another group by now: an ID is in use as long as
-    /// the group has a member, and the kernel reuses a free ID only after it has gone through all others.
+    /// Kills all processes of the group. Its ID cannot denote another group by now: an ID is in use as long
+    /// as the group has a member, and the kernel reuses a free ID only after it has gone through all others.
     fn kill(&mut self) {
         if let Some(group) = self.0.take() {
-            // Fails if the group has no members left, as intended.
+            // An error means that the group has no members left, which is the aim.
             let _gone = killpg(group, Signal::SIGKILL);
         }
     }
@@ -174,16 +175,16 @@ impl Drop for Group {
     }
 }
 
-/// The end of a command's output: its last line.
+/// Keeps the last line of a command's output.
 #[derive(Debug, Default)]
 struct Tail {
     /// The last complete line that is not blank.
     whole: Vec<u8>,
-    /// The incomplete line after it.
+    /// The incomplete line after `whole`.
     begun: Vec<u8>,
 }
 
-/// The number of bytes that are kept of a line, from its beginning.
+/// Maximum number of bytes that are kept of a line; the rest of the line is dropped.
 const LONGEST: usize = 200;
 
 impl Tail {
@@ -201,8 +202,8 @@ impl Tail {
         }
     }
 
-    /// Returns the last line for display, with control characters replaced, so that a command cannot send escape
-    /// sequences to an operator's terminal.
+    /// Returns the last line for display, with control characters replaced, so that a command cannot send
+    /// escape sequences to an operator's terminal.
     fn last_line(&self) -> Option<String> {
         [&self.begun, &self.whole].into_iter().find_map(|line| {
             let line = String::from_utf8_lossy(line);

@@ -25,7 +25,7 @@ pub mod tickets;
 pub use lb_aws as aws;
 pub use lb_config as config;
 
-/// jemalloc, because it returns memory to the system after a flood of connections. glibc's allocator keeps free
-/// pages that lie between pages in use. The delay is set in `.cargo/config.toml`.
+/// jemalloc, because it returns memory to the system after a flood of connections. glibc's allocator keeps
+/// free pages that lie between pages in use. The delay is set in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,4 +1,4 @@
-//! Reads files that hold a secret, and refuses those that other users can read or change.
+//! Reads files that hold a secret, and refuses files that other users can read or change.
 
 use std::{
     fmt,
@@ -106,8 +106,8 @@ fn hand_to(account: &Account, path: &Path) -> String {
     format!("chown {account}:{group} {}", path.display())
 }
 
-/// Reads a file of at most `most` bytes. It must belong to root or to the agent's user, with a mode that gives
-/// no access to others.
+/// Reads a file of at most `most` bytes. It must belong to root or to the agent's user, with a mode that
+/// gives no access to others.
 ///
 /// # Errors
 /// The file does not meet these conditions, or cannot be read.

@@ -13,7 +13,8 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-/// Delay before the next attempt after `accept` fails, usually because the process is out of file descriptors.
+/// Delay before the next attempt after `accept` fails, usually because the process is out of file
+/// descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A signal for a server to stop accepting, sent by dropping the other end of the channel.

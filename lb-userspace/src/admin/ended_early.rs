@@ -9,11 +9,11 @@ use super::Moment;
 /// A request, handshake or connection that ended early.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct EndedEarlyStatus {
-    /// When it ended.
+    /// When the exchange ended.
     pub time: Moment,
-    /// The reason, one of those in `docs/reasons.md`.
+    /// The reason, one of the words listed in `docs/reasons.md`.
     pub reason: String,
-    /// Who ended it: `client`, `backend` or `lb`.
+    /// Who ended the exchange: `client`, `backend` or `lb`.
     pub ended_by: String,
     /// The phase of the exchange in which it ended.
     pub phase: String,
@@ -29,7 +29,8 @@ pub struct EndedEarlyStatus {
     pub backend: Option<String>,
     /// Number of attempts to send the request to a backend.
     pub attempts: u32,
-    /// Time from the end of the request's head, in microseconds; `null`: no head was received.
+    /// Time from the end of the request's head to the end of the exchange, in microseconds; `null`: no head
+    /// was received.
     pub after_us: Option<u64>,
     /// The beginning of the request, escaped: the request line and Host.
     pub request: String,

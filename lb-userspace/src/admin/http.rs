@@ -18,7 +18,7 @@ use super::{
 };
 use crate::metrics::Format;
 
-/// The limit of concurrent connections; further ones wait in the backlog.
+/// The limit of concurrent connections; additional connections wait in the backlog.
 const MAX_CONNECTIONS: u32 = 256;
 /// The maximum length of a request's head, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
@@ -41,7 +41,7 @@ pub(super) async fn serve(listener: TcpListener, source: Arc<dyn Source>, shutdo
     let exchange = |stream| {
         let source = Arc::clone(&source);
         async move {
-            // Errors are the client's: it disconnected or timed out.
+            // An error means that the client disconnected or timed out.
             let _ended = exchange(stream, source).await;
         }
     };
@@ -89,7 +89,8 @@ async fn exchange(mut stream: TcpStream, source: Arc<dyn Source>) -> io::Result<
     Ok(())
 }
 
-/// Reads and parses a request's head. Returns the error response when the request is malformed or unsupported.
+/// Reads and parses a request's head. Returns the error response when the request is malformed or
+/// unsupported.
 async fn read_request(stream: &mut TcpStream) -> io::Result<Result<Request, Response>> {
     let mut head = Vec::with_capacity(1024);
     loop {

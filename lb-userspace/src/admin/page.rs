@@ -225,7 +225,7 @@ impl PoolStatus {
 }
 
 impl BackendStatus {
-    /// Returns the state for display, with everything else that keeps requests away from the backend: an
+    /// Returns the state for display, with anything else that keeps requests away from the backend: an
     /// operator override, being a backup, an ejection.
     #[must_use]
     pub fn state_in_words(&self, now: Moment) -> String {

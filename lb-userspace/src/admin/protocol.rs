@@ -25,10 +25,11 @@ pub enum Request {
     },
     /// Reload the configuration.
     Reload,
-    /// Start the installed binary and have it take over from this process. Answered when the new process
+    /// Start the installed binary and have it take over from this process. Answered once the new process
     /// serves.
     Upgrade,
-    /// Renew the certificate that is obtained for a service immediately. Answered when the order has ended.
+    /// Renew immediately the certificate that the agent obtains for a service. Answered when the order has
+    /// succeeded or failed.
     Renew {
         /// The name of the service.
         service: String,

@@ -80,7 +80,7 @@ mod tests {
         let servers = Servers::start((listener, socket), &source, commands);
         let mut client = TcpStream::connect(address).await.expect("connected");
         client.write_all(b"GET /healthz ").await.expect("sent");
-        // The first client has been accepted once a later one is answered.
+        // Once this later client is answered, the first client has been accepted.
         let mut other = TcpStream::connect(address).await.expect("connected");
         other
             .write_all(b"GET / HTTP/1.1\r\n\r\n")

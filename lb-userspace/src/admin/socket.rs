@@ -21,7 +21,7 @@ use super::{
     protocol::MAX_REQUEST,
 };
 
-/// The limit of concurrent connections; further ones wait in the backlog.
+/// The limit of concurrent connections; additional connections wait in the backlog.
 const MAX_CONNECTIONS: u32 = 32;
 /// Time limit for a client to send its request, and again to receive the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ const LINGER: (Duration, u64) = (Duration::from_secs(1), 64 * 1024);
 /// A request that the agent's main loop carries out.
 #[derive(Debug)]
 pub struct Command {
-    /// The request. Never [`Request::Status`], [`Request::Errors`] or [`Request::Explain`], which only read and
-    /// are answered from the [`Source`].
+    /// The request. Never [`Request::Status`], [`Request::Errors`] or [`Request::Explain`], which only read
+    /// and are answered from the [`Source`].
     pub request: Request,
     /// Receives the result as a sentence.
     pub answer: oneshot::Sender<Result<String, String>>,
@@ -75,8 +75,8 @@ pub struct AdminSocket {
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    /// Device and inode number. They tell this socket from one that a process which takes over has moved to
-    /// the same path.
+    /// Device and inode number. They tell this socket from the socket of another process that has since
+    /// been moved to the same path.
     inode: (u64, u64),
 }
 
@@ -130,7 +130,8 @@ impl AdminSocket {
     pub fn bind_beside(path: &Path) -> Result<Self, SocketError> {
         let refused = |source| refused(path, source);
         make_directory(path).map_err(refused)?;
-        // Bound under a temporary name, so that the socket never has another mode than 0600 at its final path.
+        // Bound under a temporary name, so that the socket never has another mode than 0600 at its final
+        // path.
         let draft = path.with_extension(format!("{}.new", std::process::id()));
         let listener = UnixListener::bind(&draft).map_err(refused)?;
         let file = SocketFile::at(draft.clone()).map_err(refused)?;
@@ -142,8 +143,8 @@ impl AdminSocket {
         })
     }
 
-    /// Moves a socket from [`Self::bind_beside`] to its path, replacing the other process's socket. From then
-    /// on this process answers the commands of `lb`.
+    /// Moves a socket from [`Self::bind_beside`] to its path, replacing the other process's socket. From
+    /// then on this process answers the commands of `lb`.
     ///
     /// # Errors
     /// The file could not be renamed.
@@ -167,7 +168,7 @@ impl AdminSocket {
         let exchange = |stream| {
             let (source, commands) = (Arc::clone(&source), commands.clone());
             async move {
-                // Errors are the client's: it disconnected or timed out.
+                // An error means that the client disconnected or timed out.
                 let _ended = converse(stream, source, commands).await;
             }
         };

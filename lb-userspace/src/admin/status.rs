@@ -25,7 +25,7 @@ pub struct Status {
     pub node: String,
     /// When the agent started.
     pub started: Moment,
-    /// When this status was taken, by the agent's clock.
+    /// When this snapshot was taken, by the agent's clock.
     pub now: Moment,
     /// What keeps the host from doing its work, a sentence each; empty: the agent is healthy.
     pub problems: Vec<String>,

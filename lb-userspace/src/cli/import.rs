@@ -1,4 +1,4 @@
-//! `lb import`: the files of HAProxy and Keepalived as a configuration of lb.
+//! `lb import`: converts the files of HAProxy and Keepalived into a configuration of lb.
 
 use std::{
     collections::BTreeMap,
@@ -34,18 +34,19 @@ pub(super) struct Arguments {
     output: Option<PathBuf>,
 }
 
-/// The configuration for standard output, and the list of what is not in it for standard error.
+/// The text for standard output (the configuration, empty if it went to a file), and the report about what
+/// is not in the configuration, for standard error.
 #[derive(Debug)]
 pub(super) struct Imported {
     pub(super) configuration: String,
     pub(super) report: String,
 }
 
-/// Converts the files, and writes the output where it is to be a file.
+/// Converts the files. Writes the configuration to `--output`, if that is given.
 ///
 /// # Errors
 ///
-/// Where a file cannot be read or written, with its name.
+/// A file cannot be read or written; the error names it.
 pub(super) fn run(arguments: &Arguments) -> Result<Imported, String> {
     let haproxy = read(arguments.haproxy.as_deref())?;
     let keepalived = read(arguments.keepalived.as_deref())?;
@@ -75,7 +76,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Imported, String> {
     })
 }
 
-/// A file's name and text. Bytes that are no UTF-8 are replaced: comments may have them.
+/// Returns the name and text of a file; `None` without a path. Bytes that are not UTF-8 are replaced, as
+/// comments may contain them.
 fn read(path: Option<&Path>) -> Result<Option<(String, String)>, String> {
     let Some(path) = path else {
         return Ok(None);
@@ -91,8 +93,8 @@ fn file((name, text): &(String, String)) -> File<'_> {
     File { name, text }
 }
 
-/// The files in the folders of certificates. One that cannot be listed, as on another host, is among
-/// what the operator must fill in.
+/// Returns the files in each folder of certificates that haproxy.cfg names. A folder that cannot be listed,
+/// for example because it is on another host, is left out, and the operator is asked to fill in its files.
 fn listed(haproxy: File<'_>) -> BTreeMap<String, Vec<String>> {
     let folders = certificate_folders(haproxy).into_iter();
     let listed = folders.filter_map(|folder| {
@@ -102,7 +104,8 @@ fn listed(haproxy: File<'_>) -> BTreeMap<String, Vec<String>> {
     listed.collect()
 }
 
-/// Writes a new file, not readable by everyone: it may have the password of the adverts.
+/// Writes a new file that other users cannot read (mode 0640), as it may contain the password of the
+/// adverts.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options

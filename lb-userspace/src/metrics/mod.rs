@@ -2,8 +2,8 @@
 //!
 //! A room that counts something declares its families and encodes them itself: `dataplane/metrics.rs`,
 //! `proxy/counters/metrics.rs`, and so on, each a [`Collector`] over the room's own snapshot. The agent
-//! registers the collectors for each scrape (`agent/report/metrics.rs`) and keeps nothing between scrapes. This
-//! room depends on no other room.
+//! registers the collectors for each scrape (`agent/report/metrics.rs`) and keeps nothing between scrapes.
+//! This room depends on no other room.
 
 mod family;
 mod format;

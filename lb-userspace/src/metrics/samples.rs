@@ -76,8 +76,8 @@ impl<'a> Samples<'a> {
         self.sample(values, |sample| sample.encode_gauge(&value))
     }
 
-    /// Encodes a state as a gauge for each of `states`, the values of the family's last label: 1 for `current`,
-    /// 0 for the others. `values` are the values of the labels before it.
+    /// Encodes a state as a gauge for each of `states`, the values of the family's last label: 1 for
+    /// `current`, 0 for the others. `values` are the values of the labels before it.
     ///
     /// # Errors
     /// The text could not be written.
@@ -89,8 +89,8 @@ impl<'a> Samples<'a> {
         Ok(())
     }
 
-    /// Encodes a histogram. `bounds` are the ascending upper bounds of all buckets but the last, which has none.
-    /// `counts` has one element more: the number of observations in each bucket, not cumulative.
+    /// Encodes a histogram. `bounds` are the ascending upper bounds of all buckets but the last, which has
+    /// none. `counts` has one element more: the number of observations in each bucket, not cumulative.
     ///
     /// # Errors
     /// The text could not be written.

@@ -14,7 +14,7 @@ pub struct HaStatus {
     pub reason: String,
     /// When this host entered that role.
     pub since: Moment,
-    /// This host's effective priority, 1 to 254: the configured one adjusted by tracking.
+    /// This host's effective priority, 1 to 254: the configured priority adjusted by tracking.
     pub priority: u8,
     /// The VRRP virtual router identifier (VRID), 1 to 255.
     pub virtual_router_id: u8,
@@ -67,7 +67,8 @@ pub struct PeerStatus {
     pub role: Option<State>,
     /// The priority that the peer last reported, 1 to 254.
     pub priority: Option<u8>,
-    /// Whether the peer could become active without loss. Reported only in heartbeats over the link.
+    /// Whether the peer is ready to become active: it has checked its backends, has the flows, and nothing
+    /// has failed. Reported only in heartbeats over the link.
     pub ready: Option<bool>,
     /// Time since the last advert or heartbeat of the peer, in seconds; `null`: there was none.
     pub heard: Option<f64>,
@@ -80,7 +81,7 @@ pub struct LinkStatus {
     pub up: bool,
     /// When `up` last changed.
     pub since: Moment,
-    /// Round-trip time of the last ping, in seconds.
+    /// Round-trip time of the last ping over the link, in seconds; `null`: there was none.
     pub lag: Option<f64>,
     /// Why the link is down, in a sentence.
     pub problem: Option<String>,
@@ -129,7 +130,7 @@ pub enum AddressOwner {
     This,
     /// Another host.
     Other,
-    /// None: the Elastic IP is not associated.
+    /// No host: the Elastic IP is not associated.
     Nobody,
     /// Not known yet.
     Unknown,

@@ -45,7 +45,7 @@ pub struct HostRow {
     pub role: (Tone, String),
     /// The priority; a dash if it is not known.
     pub priority: String,
-    /// Further information, such as why the host has its role.
+    /// Additional information, such as why the host has its role.
     pub note: (Tone, String),
 }
 
@@ -304,7 +304,7 @@ fn address_error(ha: &HaStatus, now: Moment) -> Option<Fact> {
             };
             Fact::new(about, tone, format!("{} ago: {error}", span(now.since(at))))
         }
-        // Findings of the preflight check need operator action.
+        // A finding of the preflight check needs action by the operator.
         None if is_api || is_out_of_place => Fact::new("PROBLEM", Tone::Bad, error.clone()),
         None => Fact::new("PROBLEM", Tone::Odd, error.clone()),
     })
@@ -340,7 +340,7 @@ fn flows(flows: &FlowsStatus) -> Fact {
     Fact::new("flows", tone, text)
 }
 
-/// Returns a fact for each failing item, or one fact if all are healthy.
+/// Returns a fact for each tracked item that fails, or one fact if all are healthy.
 fn tracked(tracked: &[TrackedStatus], now: Moment) -> Vec<Fact> {
     let failing = tracked.iter().filter(|one| !one.ok);
     let failing: Vec<_> = failing.map(|one| failure(one, now)).collect();
