@@ -29,7 +29,8 @@ impl Orders {
     }
 }
 
-/// Listens in place of pebble, as long as the test runs.
+/// Starts the directory at pebble's address, where it runs until the test process exits. Returns the orders
+/// that it will have received.
 pub(crate) fn start(certificate: &Path, key: &Path) -> Orders {
     let chain = CertificateDer::from_pem_file(certificate).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(key).expect("a key");
@@ -51,7 +52,7 @@ pub(crate) fn start(certificate: &Path, key: &Path) -> Orders {
     orders
 }
 
-/// Serves one request. An error is a fault of the client.
+/// Serves one request. Returns early if the client breaks the protocol.
 fn serve(stream: TcpStream, config: &Arc<ServerConfig>, orders: &Orders) {
     let Ok(session) = ServerConnection::new(Arc::clone(config)) else {
         return;

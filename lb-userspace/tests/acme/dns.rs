@@ -1,10 +1,11 @@
-//! DNS-01, by a command that sets records at the DNS server that pebble queries.
+//! The challenge DNS-01, with a command that sets records at the DNS server that pebble queries.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::{issuer, names, site::Site};
 
-/// Sets and removes records at the management interface of pebble-challtestsrv, and logs its calls.
+/// The body of a shell script that sets and removes records through the management interface of
+/// pebble-challtestsrv.
 const SET: &str = r#"
 case $1 in
 present) curl -sf -d "{\"host\":\"$2\",\"value\":\"$3\"}" http://127.0.0.1:8055/set-txt ;;

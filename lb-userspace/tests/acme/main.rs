@@ -1,4 +1,5 @@
-//! Certificates by ACME, from a real pebble that rejects nine nonces out of ten.
+//! Certificates obtained by ACME from a real pebble (Let's Encrypt's test server), which rejects nine
+//! nonces out of ten.
 
 mod directory;
 mod dns;
@@ -42,8 +43,8 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     let placeholder = site.shown(NAME);
     assert!(!issuer(&placeholder).contains("Pebble"));
 
-    // By TLS-ALPN-01, requested by an operator: the next attempt would be due in a quarter of an
-    // hour.
+    // The first certificate is validated by TLS-ALPN-01. An operator requests it, as the agent's next
+    // attempt would be due only in a quarter of an hour.
     site.start_pebble();
     let renew = || site.lb(&["certificate", "renew", "web"]);
     let said = renew().unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
@@ -55,7 +56,7 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     assert!(issuer(&first).contains("Pebble"), "{}", issuer(&first));
     assert_eq!(names(&first), ["example.org", "www.example.org"]);
 
-    // Renewed without a restart.
+    // The certificate is renewed without a restart.
     renew().unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
     let second = site.shown_another(NAME, &first);
     site.assert_metric(r#"lb_acme_orders_total{service="web",outcome="issued"} 2"#);
@@ -65,13 +66,14 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     let shown = site.lb(&["certificate", "show", "web"]).expect("shown");
     assert!(shown.contains("failure     none"), "{shown}");
 
-    // Kept over a restart, which orders nothing.
+    // A restart keeps the certificate and orders none.
     site.stop_agent();
     site.start_agent();
     assert_eq!(site.shown(NAME), second);
     site.assert_metric(r#"lb_acme_orders_total{service="web",outcome="issued"} 0"#);
 
-    // By HTTP-01, and for one more name, after a reload: ordered immediately, as a name is missing.
+    // After a reload with HTTP-01 and one more name, a certificate is ordered immediately, as the present
+    // one lacks that name.
     site.configure(
         "http-01",
         r#""www.example.org", "example.org", "api.example.org""#,
@@ -80,7 +82,7 @@ fn a_certificate_is_obtained_renewed_and_kept() {
     let third = site.shown_another(NAME, &second);
     assert_eq!(names(&third).len(), 3, "{:?}", names(&third));
 
-    // The fifth order within an hour is refused, whoever requests it, and nothing is lost.
+    // The fifth order within an hour is refused, whoever requests it, and the certificate stays in use.
     let refused = site
         .lb(&["certificate", "renew", "web"])
         .expect_err("the limit of an hour");
@@ -132,7 +134,7 @@ fn the_old_certificate_stays_while_the_directory_is_down() {
         "{status}"
     );
 
-    // Another pebble, which does not know the account: a new one is created.
+    // Another pebble, which does not know the agent's account, so the agent creates a new account.
     site.start_pebble();
     site.lb(&["certificate", "renew", "web"])
         .unwrap_or_else(|error| panic!("{error}\n{}", site.log()));

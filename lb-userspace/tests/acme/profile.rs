@@ -1,4 +1,4 @@
-//! Certificate profiles.
+//! Orders with a certificate profile, an ACME extension by which clients choose a kind of certificate.
 
 use super::{DOMAINS, directory, site::Site};
 

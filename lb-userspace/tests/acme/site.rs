@@ -23,7 +23,7 @@ use rustls::{
 
 const DIRECTORY: &str = "https://127.0.0.1:14000/dir";
 
-/// The processes of one test, which end on drop.
+/// The processes of one test, which are killed on drop.
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     pebble: Option<Running>,
@@ -36,7 +36,7 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited by itself, so errors are ignored.
         let _gone = self.0.kill();
         let _gone = self.0.wait();
     }
@@ -106,7 +106,7 @@ impl Site {
             .args(["-dnsserver", "127.0.0.1:8053"])
             .env("PEBBLE_WFE_NONCEREJECT", "90")
             .env("PEBBLE_VA_NOSLEEP", "1")
-            // Each order is validated: validations are not reused.
+            // Pebble validates the names of each order again: it reuses no earlier validation.
             .env("PEBBLE_AUTHZREUSE", "0");
         self.pebble = Some(start(&mut command, &self.path("pebble.log")));
         let address: SocketAddr = ([127, 0, 0, 1], 14000).into();
@@ -122,7 +122,7 @@ impl Site {
         self.configure_with(challenge, domains, ("", ""));
     }
 
-    /// The same, with more keys of `[acme]` and of the service on port 80.
+    /// Like [`Self::configure`], with additional lines in `[acme]` and in the service on port 80.
     pub(crate) fn configure_with(
         &self,
         challenge: &str,
@@ -203,12 +203,12 @@ impl Site {
         }
     }
 
-    /// Returns the certificate for a server name.
+    /// Returns the certificate that the agent serves for a server name.
     pub(crate) fn shown(&self, name: &str) -> CertificateDer<'static> {
         shown(name).unwrap_or_else(|error| panic!("no handshake: {error}\n{}", self.log()))
     }
 
-    /// Waits for a certificate other than `old`.
+    /// Waits until the agent serves another certificate than `old`, and returns it.
     pub(crate) fn shown_another(
         &self,
         name: &str,
@@ -250,14 +250,14 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.agent = None;
-        // The namespace's end removes the program; the pins remain.
+        // The XDP program is removed with the namespace, but its pins remain.
         let _unloaded = Command::new(env!("CARGO_BIN_EXE_lb"))
             .args(["unload", "--pin-path", &pin_path()])
             .output();
     }
 }
 
-/// Unique to this test, as each runs on its own thread.
+/// Returns a pin path that is unique to this test, as each test runs on its own thread.
 fn pin_path() -> String {
     format!("/sys/fs/bpf/lb-acme-{}", nix::unistd::gettid())
 }
@@ -330,7 +330,7 @@ fn shown(name: &str) -> Result<CertificateDer<'static>, String> {
     Ok(first.clone().into_owned())
 }
 
-/// Accepts any certificate, as the test examines it.
+/// A certificate verifier that accepts any certificate, as the test itself examines it.
 #[derive(Debug)]
 struct Anyone;
 

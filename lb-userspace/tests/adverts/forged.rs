@@ -1,4 +1,4 @@
-//! Whatever is not the peer's advert, whole and new, is counted and goes no further.
+//! Forged adverts: any packet that is not an intact, recent advert of the peer is counted and discarded.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
@@ -23,13 +23,13 @@ const THEM: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
 
-/// Somebody on their host who can send whatever they like.
+/// A sender on the peer's host that can send any IPv4 packet.
 struct Forger<'a> {
     stage: &'a Stage,
 }
 
 impl Forger<'_> {
-    /// Sends each payload in an IPv4 packet of this source.
+    /// Sends each payload to our host, in an IPv4 packet with this source address.
     fn send(&self, source: Ipv4Addr, payloads: Vec<Vec<u8>>) -> Result<()> {
         joined(self.stage.theirs.inside(move || {
             let protocol = Protocol::from(i32::from(PROTOCOL));
@@ -44,7 +44,7 @@ impl Forger<'_> {
     }
 }
 
-/// The kernel fills in the identification and the checksum.
+/// Returns an IPv4 packet with this payload. The kernel fills in the identification and the checksum.
 fn ipv4(source: Ipv4Addr, payload: &[u8]) -> Result<Vec<u8>> {
     let length = u16::try_from(20 + payload.len())?.to_be_bytes();
     let mut datagram = vec![0x45, 0xc0, length[0], length[1], 0, 0, 0, 0];
@@ -55,7 +55,7 @@ fn ipv4(source: Ipv4Addr, payload: &[u8]) -> Result<Vec<u8>> {
     Ok(datagram)
 }
 
-/// What the peer is.
+/// Returns the settings of a genuine peer's adverts.
 fn theirs(authentication: Authentication) -> Settings {
     let password = matches!(authentication, Authentication::Password(_));
     let (version, centiseconds) = if password {
@@ -99,7 +99,8 @@ fn hmac(secret: [u8; 32]) -> Authentication {
     Authentication::Hmac(Keys::one(key))
 }
 
-/// That these are refused, all for this reason, and that the peer is heard after them.
+/// Asserts that all `forgeries` are refused for the reason `word`, and that a genuine advert after them is
+/// received.
 fn is_refused(
     setup: &Setup,
     genuine: Settings,
@@ -253,7 +254,7 @@ fn a_flood_of_forgeries_does_not_hold_the_agent_up() -> Result<()> {
     forger.send(THEM, vec![forged; FLOOD])?;
     let took = begun.elapsed();
     let worst = lateness.worst();
-    // The kernel may drop some while its queue is still full of forgeries.
+    // The kernel may drop genuine adverts while its queue is still full of forgeries.
     let heard = wait::until("a genuine advert", SOON, || {
         forger.send(THEM, vec![advert(theirs(Authentication::None), 50)])?;
         Ok(ours.hear(Duration::from_millis(50)).ok())

@@ -1,4 +1,4 @@
-//! Interfaces, addresses and privileges that are not there, or not any more.
+//! Interfaces, addresses and privileges that are missing, at the start or later.
 
 use std::{env, process::Command};
 
@@ -75,7 +75,7 @@ fn both_casts() -> [Setup; 2] {
     [Setup::v3(), multicast]
 }
 
-/// That our adverts reach their host, and adverts from there us.
+/// Asserts that adverts are received in both directions.
 fn both_ways(stage: &Stage, ours: &mut Ours, setup: &Setup) -> Result<()> {
     let mut theirs = Ours::open_theirs(stage, setup)?;
     let ours_go_out = ours.advertise(17, INTERVAL);
@@ -90,7 +90,7 @@ fn both_ways(stage: &Stage, ours: &mut Ours, setup: &Setup) -> Result<()> {
 
 #[test]
 fn without_cap_net_raw_it_is_said_what_is_missing() -> Result<()> {
-    // This very test once more, as a process that lacks the capability.
+    // The test starts itself again, as a process without the capability, in which this part runs.
     if env::var_os("LB_TEST_WITHOUT_CAP_NET_RAW").is_some() {
         let stage = Stage::raise()?;
         let error = Ours::open(&stage, &Setup::v3()).err();

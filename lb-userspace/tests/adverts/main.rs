@@ -1,5 +1,5 @@
-//! Adverts between this host's socket and what else is on the network: real keepalived, tshark,
-//! forgers, and cables that are pulled.
+//! The agent's socket for adverts against a real network: keepalived, tshark, senders of forged packets,
+//! and cables that are pulled.
 
 mod captured;
 mod forged;

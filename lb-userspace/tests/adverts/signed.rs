@@ -1,6 +1,6 @@
-//! Adverts with keepalived 2.4's HMAC.
+//! Adverts that are authenticated by keepalived 2.4's HMAC.
 //!
-//! Where keepalived 2.4 or later is at hand (Debian 12 has 2.2.7), the test with it runs by
+//! The test with a real keepalived needs version 2.4 or later (Debian 12 has 2.2.7). To run it:
 //! `LB_KEEPALIVED_2_4=PATH cargo test -p lb-userspace --test adverts signed -- --ignored`.
 
 use std::{
@@ -17,10 +17,10 @@ use lab::keepalived::{Keepalived, KeepalivedSettings, Role};
 
 use crate::stage::{Ours, SOON, Setup, Stage};
 
-/// What both ends know.
+/// The key that both hosts share.
 pub(crate) const SECRET: [u8; 32] = [7; 32];
 
-/// A setup with the key in a file of its own.
+/// A setup whose HMAC key is in a temporary file.
 pub(crate) struct Signed {
     pub(crate) setup: Setup,
     file: PathBuf,

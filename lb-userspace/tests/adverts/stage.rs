@@ -1,4 +1,5 @@
-//! Two hosts on a cable: ours, and that of whoever else speaks VRRP.
+//! Two hosts connected by a cable: ours, with the agent's socket, and theirs, with any other speaker of
+//! VRRP.
 
 use std::{
     net::IpAddr,
@@ -27,13 +28,13 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything here takes on a machine that has other things to do.
+/// Time limit for anything that a test waits for, long enough for a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// From one advert to the next in version 3.
+/// Time from one advert to the next in version 3 of VRRP.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The two hosts.
+/// The two hosts, each a network namespace.
 pub(crate) struct Stage {
     pub(crate) ours: Host,
     pub(crate) theirs: Host,
@@ -47,7 +48,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Lays the cable and gives both ends their addresses.
+    /// Connects the hosts by a cable and gives both ends their addresses.
     pub(crate) fn lay_cable(&self) -> Result<()> {
         cable::connect(End::new(&self.ours, "eth0"), End::new(&self.theirs, "eth0"))?;
         for (host, last) in [(&self.ours, 1), (&self.theirs, 2)] {
@@ -61,14 +62,14 @@ impl Stage {
     }
 }
 
-/// What both ends are configured with.
+/// The configuration of VRRP on both hosts.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) ipv6: bool,
     pub(crate) multicast: bool,
     pub(crate) version: u8,
     pub(crate) password: Option<&'static str>,
-    /// More lines of `[ha]`, for our end.
+    /// Additional lines of `[ha]` for our host.
     pub(crate) more: String,
 }
 
@@ -117,7 +118,7 @@ impl Setup {
         }
     }
 
-    /// keepalived on their host, with priority 100.
+    /// Returns the settings of keepalived on their host, with priority 100.
     pub(crate) fn keepalived(&self) -> KeepalivedSettings {
         let ours = self.our_address();
         let mut settings = KeepalivedSettings::between(self.their_address(), ours);
@@ -129,7 +130,7 @@ impl Setup {
         settings
     }
 
-    /// Over a link, IPv6 has addresses of its own.
+    /// Returns the address with this last part. For IPv6 multicast it is a link-local address.
     fn address(&self, last: u8) -> IpAddr {
         let prefix = match (self.ipv6, self.multicast) {
             (false, _) => "10.77.0.",
@@ -140,7 +141,7 @@ impl Setup {
         address.parse().expect("an address")
     }
 
-    /// The same for the agent at the other end.
+    /// Returns `[ha]` as the other host has it, with `source` and `peer` exchanged.
     fn turned(&self) -> Ha {
         let mut ha = self.ha();
         std::mem::swap(&mut ha.source, &mut ha.peer);
@@ -193,7 +194,7 @@ impl Setup {
     }
 }
 
-/// Our end.
+/// The agent's socket for adverts, on our host.
 pub(crate) struct Ours {
     adverts: Arc<Adverts>,
     heard: mpsc::Receiver<Received>,
@@ -201,12 +202,13 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    /// Opens our socket on our host. Its runtime's threads are in that host's network, too.
+    /// Opens the agent's socket on our host. The threads of its runtime are in that host's network
+    /// namespace.
     pub(crate) fn open(stage: &Stage, setup: &Setup) -> Result<Self> {
         Self::open_on(&stage.ours, setup.ha())
     }
 
-    /// Opens one like ours on their host.
+    /// Opens the agent's socket on their host, with `source` and `peer` exchanged.
     pub(crate) fn open_theirs(stage: &Stage, setup: &Setup) -> Result<Self> {
         Self::open_on(&stage.theirs, setup.turned())
     }
@@ -234,7 +236,7 @@ impl Ours {
         self.adverts.send(Priority::new(priority));
     }
 
-    /// Sends an advert every `interval` until it is told to stop.
+    /// Sends an advert every `interval` until the returned task is aborted.
     pub(crate) fn advertise(&self, priority: u8, interval: Duration) -> JoinHandle<()> {
         let adverts = Arc::clone(&self.adverts);
         self.runtime.spawn(async move {
@@ -246,7 +248,7 @@ impl Ours {
         })
     }
 
-    /// The next advert heard.
+    /// Returns the next advert received; an error if there is none within `limit`.
     pub(crate) fn hear(&mut self, limit: Duration) -> Result<Received> {
         let next = self
             .runtime
@@ -255,7 +257,7 @@ impl Ours {
             .context("the listening ended")
     }
 
-    /// The next advert of which `wanted` holds.
+    /// Returns the next advert received that meets `wanted`.
     pub(crate) fn hear_until(
         &mut self,
         what: &str,
@@ -271,7 +273,7 @@ impl Ours {
         }
     }
 
-    /// Watches how late timers on the runtime become.
+    /// Starts to measure how late the runtime's timers fire.
     pub(crate) fn measure_lateness(&self) -> Lateness {
         let worst = Arc::new(Mutex::new(Duration::ZERO));
         let seen = Arc::clone(&worst);
@@ -296,7 +298,7 @@ impl Ours {
         *self.counters().refused.get(word).expect("a word")
     }
 
-    /// Waits until so many packets have been refused for this reason.
+    /// Waits until `count` packets, and no more, have been refused for the reason `word`.
     pub(crate) fn wait_until_refused(&self, word: &str, count: u64) -> Result<()> {
         let what = format!("{count} refused for {word}");
         wait::until_true(&what, SOON, || Ok(self.refused(word) >= count))
@@ -305,7 +307,7 @@ impl Ours {
         Ok(())
     }
 
-    /// That nothing is waiting to be heard.
+    /// Asserts that no received advert is waiting.
     pub(crate) fn has_heard_nothing(&mut self) -> Result<()> {
         match self.heard.try_recv() {
             Err(mpsc::error::TryRecvError::Empty) => Ok(()),
@@ -314,7 +316,7 @@ impl Ours {
     }
 }
 
-/// How late timers became.
+/// A running measurement of how late timers fire.
 pub(crate) struct Lateness {
     worst: Arc<Mutex<Duration>>,
     task: JoinHandle<()>,

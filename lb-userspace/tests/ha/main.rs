@@ -1,4 +1,4 @@
-//! The shell of the pair on a network of its own: addresses, what is tracked, commands.
+//! Tests of the room `ha` in private network namespaces: addresses that move, tracking, notify commands.
 
 mod address;
 mod namespace;

@@ -1,4 +1,4 @@
-//! Hosts as network namespaces, each with a thread that lives in it.
+//! Hosts as network namespaces, each with a thread that runs jobs in it.
 
 use std::{
     process::Command,
@@ -11,14 +11,14 @@ use nix::sched::{CloneFlags, unshare};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A network namespace of its own, gone with this value.
+/// A private network namespace, removed when this value is dropped.
 pub(crate) struct Namespace {
     jobs: mpsc::Sender<Job>,
     thread: i32,
 }
 
 impl Namespace {
-    /// A host without a network.
+    /// Makes a host without network interfaces other than loopback.
     pub(crate) fn raise() -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
@@ -35,8 +35,8 @@ impl Namespace {
         Self { jobs, thread }
     }
 
-    /// Two hosts on one Ethernet: each calls its end `eth0`, with MAC addresses that end in 68 and
-    /// in 01.
+    /// Makes two hosts on one Ethernet segment: the interface of each is `eth0`, with MAC addresses that
+    /// end in 68 and in 01.
     pub(crate) fn pair() -> (Self, Self) {
         let (host, neighbour) = (Self::raise(), Self::raise());
         let other = neighbour.thread;
@@ -55,7 +55,7 @@ impl Namespace {
         }
         for host in [&host, &neighbour] {
             eventually("the cable carries", || {
-                // The kernel routes multicast of IPv6 only then.
+                // The kernel has this route for IPv6 multicast only once the interface is ready.
                 let routes = host.ip("-6 route show table all");
                 host.ip("link show eth0").contains("state UP")
                     && routes.contains("ff00::/8 dev eth0")
@@ -64,7 +64,7 @@ impl Namespace {
         (host, neighbour)
     }
 
-    /// Does something in it and waits for the end of that. A panic there is one here.
+    /// Runs `job` in the namespace, waits for it, and returns its result. A panic in it is passed on.
     pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, outcome) = mpsc::channel();
         let job = move || {
@@ -78,7 +78,7 @@ impl Namespace {
         }
     }
 
-    /// The same for a future, on a runtime of its own in the namespace.
+    /// Like [`Self::run`], for a future, on a new runtime in the namespace.
     pub(crate) fn block_on<F: Future + 'static>(
         &self,
         future: impl FnOnce() -> F + Send + 'static,
@@ -95,14 +95,14 @@ impl Namespace {
         })
     }
 
-    /// `ip` with these words, and what it printed.
+    /// Runs `ip` with these arguments in the namespace, and returns what it prints.
     pub(crate) fn ip(&self, words: &str) -> String {
         let words = words.to_owned();
         self.run(move || ip(&words))
     }
 }
 
-/// `ip` with these words in the namespace of this thread, and what it printed.
+/// Runs `ip` with these arguments in this thread's namespace, and returns what it prints.
 pub(crate) fn ip(words: &str) -> String {
     let done = Command::new("ip")
         .args(words.split_whitespace())
@@ -116,7 +116,7 @@ pub(crate) fn ip(words: &str) -> String {
     String::from_utf8(done.stdout).expect("text")
 }
 
-/// Waits until something holds, up to five seconds.
+/// Waits until `holds` returns true, at most 5 seconds.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -126,7 +126,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The same without blocking the runtime.
+/// Like [`eventually`], without blocking the runtime.
 pub(crate) async fn becomes(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !holds() {

@@ -90,8 +90,8 @@ impl Stage {
         })
     }
 
-    /// Like [`Self::raise`], with the services of `setup`. In addition, a service that the agent serves listens
-    /// on port 443 and uses the first pool.
+    /// Like [`Self::raise`], with the services of `setup`. In addition, a service that the agent serves
+    /// listens on port 443 and uses the first pool.
     pub(crate) fn raise_as(setup: &Setup<'_>) -> Self {
         Self::raise_on(&node(), &setup.settings(), "", setup)
     }
@@ -140,13 +140,13 @@ impl Stage {
             .expect("the maps are filled");
     }
 
-    /// Runs the program on a packet as if it was received on the interface. Returns the XDP action and the run
-    /// time that the kernel reports; `out` is set to the resulting packet.
+    /// Runs the program on a packet as if it was received on the interface. Returns the XDP action and the
+    /// run time that the kernel reports; `out` is set to the resulting packet.
     pub(crate) fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
         test_run(&self.program, self.interface, packet, out)
     }
 
-    /// Like [`Self::feed`], with a program that does nothing.
+    /// Like [`Self::feed`], with a program that passes every packet unchanged.
     pub(crate) fn feed_empty(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration) {
         let program = self.empty.program("pass").expect("the empty program");
         let program: &Xdp = program.try_into().expect("an XDP program");
@@ -154,8 +154,8 @@ impl Stage {
     }
 }
 
-/// The commands that set up the interface, its neighbours and a private BPF file system. IPv6 is disabled so that
-/// the program sees no packets but those of the test.
+/// The commands that set up the interface, its neighbours and a private BPF file system. IPv6 is disabled so
+/// that the program sees no packets but those of the test.
 const SCENE: &str = "
     mount --make-rprivate /
     mount -t bpf bpf /sys/fs/bpf
