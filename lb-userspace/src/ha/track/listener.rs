@@ -189,6 +189,9 @@ mod tests {
         socket.listen(1).expect("listens");
         let (found, message) = look(address).await;
         assert_eq!(found, Look::Succeeded, "{message}");
-        assert!(message.contains("its address is not on this host"), "{message}");
+        assert!(
+            message.contains("its address is not on this host"),
+            "{message}"
+        );
     }
 }
