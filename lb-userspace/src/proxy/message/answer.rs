@@ -12,13 +12,13 @@ use super::{
 /// A response that the front creates itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
-    /// 200 to 599.
+    /// The status, 200 to 599.
     pub(crate) status: u16,
     /// The content type and the body; `None` if there is no body.
     pub(crate) body: Option<(&'a str, &'a [u8])>,
     /// The target of a redirect.
     pub(crate) location: Option<&'a str>,
-    /// Whether it reports a failure, which must not be cached.
+    /// Whether the response reports a failure, which must not be cached.
     pub(crate) failure: bool,
     /// The header edits of a route.
     pub(crate) edits: Option<&'a FieldEdits>,
@@ -33,7 +33,8 @@ pub(crate) fn own_body(status: u16, refusal: Option<Refusal>) -> (&'static str, 
 impl Answer<'_> {
     /// Returns the header fields, at the time `now`.
     pub(crate) fn fields(&self, now: SystemTime) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-        // RFC 9110 §8.6: none with 204; with 304 it would describe another response.
+        // RFC 9110 §8.6: Content-Length is not allowed with 204; with 304 it would describe another
+        // response.
         let has_length = !matches!(self.status, 204 | 304);
         let length = self.body.map_or(0, |(_, body)| body.len());
         let own = [

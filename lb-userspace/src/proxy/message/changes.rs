@@ -6,15 +6,15 @@ use crate::config::{HeaderEdits, Template, Variable};
 /// Header edits: those of a service and those of a route combined.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct FieldEdits {
-    /// Names of removed fields.
+    /// Names of the fields to remove.
     dropped: Vec<String>,
-    /// Added lines.
+    /// Header lines to add: name and value.
     lines: Vec<(String, Template)>,
 }
 
 impl FieldEdits {
-    /// Combines the edits of a service and of a route. The service's lines of a name that the route
-    /// sets or removes are left out.
+    /// Combines the edits of a service and of a route. A line of the service is left out if the
+    /// route sets or removes fields of that name.
     pub(crate) fn new(of_service: &HeaderEdits, of_route: Option<&HeaderEdits>) -> Self {
         let mut edits = Self::default();
         for layer in std::iter::once(of_service).chain(of_route) {
@@ -40,7 +40,8 @@ impl FieldEdits {
         self.dropped.iter().any(|dropped| same_name(dropped, name))
     }
 
-    /// Returns the added lines, if none has a variable.
+    /// Returns the added lines. Their values must have no variables, which are rendered as empty
+    /// text here.
     pub(crate) fn fixed_lines(&self) -> impl Iterator<Item = (&str, std::borrow::Cow<'_, str>)> {
         let lines = self.lines.iter();
         lines.map(|(name, value)| (name.as_str(), value.render(|_| "")))
@@ -56,7 +57,7 @@ fn same_name(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
 }
 
-/// The values of variables.
+/// The values that the variables in header edits have for one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Values<'a> {
     /// The address of the connected client.
@@ -102,7 +103,7 @@ pub(crate) fn path_of(target: &str) -> &str {
 /// The changes to one request's head.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Changes<'a> {
-    /// A target that replaces the client's.
+    /// A target that replaces the client's target.
     pub(crate) target: Option<&'a str>,
     /// The header edits, and the values of their variables.
     pub(crate) fields: Option<(&'a FieldEdits, Values<'a>)>,
@@ -111,7 +112,7 @@ pub(crate) struct Changes<'a> {
 }
 
 impl Changes<'_> {
-    /// Returns whether a field is kept.
+    /// Returns whether fields of this name are kept.
     pub(crate) fn keeps(&self, name: &str) -> bool {
         self.fields.is_none_or(|(edits, _)| !edits.drops(name))
     }
@@ -128,7 +129,7 @@ impl Changes<'_> {
         }
     }
 
-    /// Appends the added lines.
+    /// Appends the header lines that are added.
     pub(crate) fn push_lines(&self, out: &mut Vec<u8>) {
         if let Some((edits, values)) = &self.fields {
             for (name, value) in &edits.lines {

@@ -27,12 +27,13 @@ pub(crate) fn check_target_text(target: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Returns whether a target is a path, or `*` where allowed (RFC 9112 §3.2.1, §3.2.4).
+/// Returns whether a target is a path, or `*` with the method that allows it (RFC 9112 §3.2.1,
+/// §3.2.4).
 pub(crate) fn is_origin_form(method: &str, target: &str) -> bool {
     target.starts_with('/') || (target == "*" && method == "OPTIONS")
 }
 
-/// Rejects every expectation but the defined one (RFC 9110 §10.1.1).
+/// Rejects every expectation but `100-continue`, the only one that is defined (RFC 9110 §10.1.1).
 ///
 /// # Errors
 /// [`Refusal::Expectation`].
@@ -44,7 +45,8 @@ pub(crate) fn check_expectation(value: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Checks a hypothetical request in the same way as a received one.
+/// Checks a request that the operator only asks about (which route would it match?) as strictly as
+/// a received one.
 ///
 /// # Errors
 /// Why the request would be refused, as a sentence.

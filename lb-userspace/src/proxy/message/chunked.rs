@@ -18,7 +18,7 @@ pub(crate) struct ChunkedDecoder {
     trailer_bytes: u32,
 }
 
-/// What the beginning of the input is.
+/// What the input of [`ChunkedDecoder::step`] begins with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
     /// All input was framing; more is needed.
@@ -43,7 +43,8 @@ enum State {
         size: u64,
         digits: u8,
     },
-    /// White space before an extension (`BWS`), or without one, as some servers send it.
+    /// White space after the chunk size: before an extension (`BWS`), or, as some servers send it,
+    /// without an extension.
     SizeSpace {
         size: u64,
     },

@@ -25,7 +25,8 @@ pub(crate) fn http_date(time: SystemTime) -> String {
     )
 }
 
-/// Returns year, month (0 to 11) and day of the month, `days` days after 1970-01-01.
+/// Returns the year, month (0 to 11) and day of the month (from 1) that is `days` days after
+/// 1970-01-01.
 fn date_of(mut days: u64) -> (u64, usize, u64) {
     let mut year = 1970;
     let is_leap = |year: u64| {

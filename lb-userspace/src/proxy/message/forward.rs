@@ -93,7 +93,8 @@ impl Request<'_, '_> {
         out.extend_from_slice(b" HTTP/1.1\r\n");
     }
 
-    /// A Content-Length of 0 is kept: some backends require one with POST.
+    /// Appends the field that says where the body ends. A Content-Length of 0 is kept: some
+    /// backends require one with POST.
     fn write_framing(&self, out: &mut Vec<u8>) {
         match self.framing {
             Framing::Length(length) => push_length(out, length),
@@ -108,7 +109,8 @@ impl Request<'_, '_> {
         }
     }
 
-    /// Returns whether a forwarded line of this name passes `test`.
+    /// Returns whether the request has a header line of this name that is forwarded and whose value
+    /// passes `test`.
     pub(crate) fn has_field(
         &self,
         trusted: bool,

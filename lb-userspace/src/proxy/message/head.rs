@@ -6,9 +6,9 @@ use super::Refusal;
 /// rejects lines that do not end in CR LF.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct HeadScanner {
-    /// Offset of the unfinished line.
+    /// Offset of the beginning of the line that is not complete yet.
     line: usize,
-    /// Offset up to which there is no further LF.
+    /// Offset up to which the input was searched for LF.
     seen: usize,
 }
 

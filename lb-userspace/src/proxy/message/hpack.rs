@@ -4,9 +4,10 @@ use std::{borrow::Cow, collections::VecDeque};
 
 use super::{fields::is_token, huffman::decode_huffman};
 
-/// Size limit of the dynamic table: the default of SETTINGS_HEADER_TABLE_SIZE (RFC 9113 §6.5.2).
+/// Size limit of the dynamic table, in bytes: the default of SETTINGS_HEADER_TABLE_SIZE (RFC 9113
+/// §6.5.2).
 const TABLE_BYTES: usize = 4096;
-/// Size of an entry beyond its strings (RFC 7541 §4.1).
+/// Bytes that an entry counts in addition to its strings (RFC 7541 §4.1).
 const ENTRY_BYTES: usize = 32;
 
 /// The field names of the static table (RFC 7541 appendix A).
@@ -74,7 +75,7 @@ const STATIC_NAMES: [&str; 61] = [
     "www-authenticate",
 ];
 
-/// What the rewritten head of a request does not show.
+/// What was found in the head of a request that its rewritten form does not show.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Notice {
     /// Whether a field's name or value is malformed (RFC 9113 §8.2.1, §8.3.1).
@@ -111,7 +112,7 @@ enum Name {
     Authority,
     Path,
     Field,
-    /// Upper case, not a token, or a pseudo-header that requests do not have.
+    /// A name that has upper case, is not a token, or is a pseudo-header that requests do not have.
     Malformed,
 }
 
@@ -133,7 +134,8 @@ impl Default for FieldReader {
 
 impl FieldReader {
     /// Decodes a complete block. Returns the notice and, if something is malformed, a rewritten
-    /// block with other strings of the same lengths, so that the decoder behind has the same table.
+    /// block with other strings of the same lengths, so that the library's decoder, which reads it
+    /// next, has the same dynamic table.
     ///
     /// # Errors
     /// The block cannot be decoded.
@@ -343,7 +345,7 @@ fn is_name_byte(byte: &u8) -> bool {
     is_token(*byte) && !byte.is_ascii_uppercase()
 }
 
-/// The bytes that HTTP/1 accepts in a value.
+/// Returns whether HTTP/1 accepts a byte in a field value.
 fn is_value_byte(byte: &u8) -> bool {
     *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)
 }

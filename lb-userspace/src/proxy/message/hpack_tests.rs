@@ -1,10 +1,10 @@
-//! Malformed fields are found, and the dynamic tables of both decoders stay equal.
+//! Tests that malformed fields are found, and that the dynamic tables of both decoders stay equal.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A literal, with or without indexing.
+/// Encodes a field as a literal, with or without indexing.
 fn literal(indexed: bool, name: &str, value: &[u8]) -> Vec<u8> {
     let mut block = vec![if indexed { 0x40 } else { 0 }];
     push_string(&mut block, name.as_bytes());
@@ -69,7 +69,7 @@ fn a_malformed_field_is_replaced_by_one_of_the_same_length() {
         assert_eq!(notice, MALFORMED, "{name}");
         let rewritten = rewritten.expect("rewritten");
         assert_eq!(rewritten, literal(true, good_name, good_value), "{name}");
-        // A reference by index is malformed too.
+        // A reference by index to the malformed entry is malformed too.
         assert_eq!(reader.read(&[0xbe]), Ok((MALFORMED, None)), "{name}");
     }
 }

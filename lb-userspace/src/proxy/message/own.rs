@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::{Refusal, date::http_date, field_line::push_field};
 
-/// Returns the text of a response of the front: one line for people.
+/// Returns the text of a response of the front: one line for people to read.
 pub(crate) fn own_text(status: u16, refusal: Option<Refusal>) -> String {
     let sentence = match (refusal, status) {
         (Some(refusal), _) => refusal.sentence(),

@@ -28,7 +28,7 @@ pub(crate) struct ReplyChanges<'a> {
 }
 
 impl<'a> ReplyChanges<'a> {
-    /// Returns the added lines.
+    /// Returns the header lines that are added: name and value.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (&'a str, std::borrow::Cow<'a, str>)> {
         let edits = self.edits.into_iter().flat_map(FieldEdits::fixed_lines);
         let cookie = self.set_cookie.into_iter().flat_map(|cookie| {
@@ -61,7 +61,7 @@ impl Response<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Appends an interim head (RFC 9110 §15.2), `101` with its Upgrade.
+    /// Appends the head of an interim response (RFC 9110 §15.2); `101` keeps its Upgrade field.
     pub(crate) fn write_interim_to(&self, out: &mut Vec<u8>) {
         self.write_status_line(out);
         self.write_end_to_end_fields(out);

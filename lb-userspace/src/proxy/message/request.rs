@@ -100,7 +100,7 @@ pub(crate) fn parse_request<'b, 'h>(
 fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
     match error {
         httparse::Error::Version => version_refusal(head),
-        // Something follows the version.
+        // Something follows the version in the request line.
         httparse::Error::NewLine if version_refusal(head) == Refusal::RequestLine => {
             Refusal::RequestLine
         }
@@ -200,8 +200,9 @@ impl<'b> FieldFacts<'b> {
         Ok(framing)
     }
 
-    /// An upgrade is forwarded unless it allows smuggling: never to cleartext HTTP/2, which would
-    /// hide the following requests from the proxy.
+    /// Returns the protocols of an upgrade that is forwarded; `None` if it would allow smuggling.
+    /// It is never forwarded to cleartext HTTP/2, which would hide the following requests from the
+    /// proxy.
     fn upgrade(&self, http10: bool) -> Option<&'b [u8]> {
         let has_body = self.transfer.is_some() || self.length.is_some_and(|length| length != b"0");
         self.upgrade.filter(|protocols| {

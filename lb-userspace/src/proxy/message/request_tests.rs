@@ -1,12 +1,13 @@
-//! Mistakes known from other proxies are refused, and the outcome does not depend on how the bytes
-//! arrive.
+//! Tests that mistakes known from other proxies are refused, and that the outcome does not depend
+//! on how the bytes arrive.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::proxy::message::{HeadScanner, header_slots, settle_request_version};
 
-/// Parses what a connection has received so far, as the connection does.
+/// Parses the bytes that a connection has received so far, in the same steps as the connection
+/// does.
 fn outcome(input: &[u8]) -> Result<Option<Framing>, Refusal> {
     let Some(length) = HeadScanner::default().scan(input)? else {
         return Ok(None);
@@ -27,7 +28,7 @@ fn accepted(head: &str) -> Framing {
         .unwrap_or_else(|| panic!("incomplete: {head}"))
 }
 
-/// A GET with these header lines after Host.
+/// Returns a GET request with these header lines after Host.
 fn get(lines: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
 }
@@ -308,7 +309,7 @@ fn an_upgrade_with_a_body_is_not_passed_on() {
     assert_eq!(request.upgrade, None);
 }
 
-/// Text that resembles a request.
+/// Generates text that resembles a request.
 fn nearly_a_request() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         Just("GET / HTTP/1.1\r\n".to_owned()),

@@ -8,7 +8,7 @@ use super::{
 /// A response head whose framing is unambiguous.
 #[derive(Debug)]
 pub(crate) struct Response<'b, 'h> {
-    /// 100 to 599.
+    /// The status, 100 to 599.
     pub(crate) status: u16,
     /// The reason phrase.
     pub(crate) reason: &'b str,
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::proxy::message::header_slots;
 
-    /// Status, framing and whether the connection is kept.
+    /// Parses a head. Returns its status, its framing, and whether the connection is kept.
     fn read(head: &str, to_head: bool) -> Result<(u16, Framing, bool), MalformedResponse> {
         let mut slots = header_slots();
         parse_response(head.as_bytes(), &mut slots, to_head)

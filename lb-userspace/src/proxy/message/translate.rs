@@ -25,10 +25,11 @@ pub(crate) struct Http2Request<'p> {
 }
 
 /// Validates a request. `ended`: the client has declared that there is no body. `notice`: what was
-/// replaced in `parts`. `https`: the client connected over TLS.
+/// found and replaced in the field block that `parts` comes from. `https`: the client connected
+/// over TLS.
 ///
 /// # Errors
-/// What makes the request unsafe to forward.
+/// The first thing that makes the request unsafe to forward.
 pub(crate) fn read_http2<'p>(
     (parts, notice): (&'p Parts, &'p Notice),
     ended: bool,
@@ -92,7 +93,8 @@ impl Http2Request<'_> {
         fields.try_for_each(|(name, value)| check_field(kind_of(name.as_str()), value))
     }
 
-    /// Returns whether a forwarded line of this name passes `test`.
+    /// Returns whether the request has a header line of this name that is forwarded and whose value
+    /// passes `test`.
     pub(crate) fn has_field(
         &self,
         trusted: bool,
