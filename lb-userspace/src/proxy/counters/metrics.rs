@@ -1,7 +1,7 @@
 //! The metrics of the HTTP front.
 //!
-//! The families have no label for the pool: backends of the same name in two pools of a service share a series,
-//! which has the sum of both.
+//! The metric families have no label for the pool: backends of the same name in two pools of a
+//! service share a series, which has the sum of both.
 
 use std::{collections::BTreeMap, fmt};
 

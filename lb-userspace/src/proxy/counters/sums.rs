@@ -40,7 +40,7 @@ struct ServiceSum {
     codes: BTreeMap<(Option<InPool>, u16), u64>,
     own: BTreeMap<Option<InPool>, [u64; Reason::COUNT]>,
     broken: BTreeMap<Option<InPool>, [u64; Reason::COUNT]>,
-    /// In use, ejections.
+    /// Connections in use and ejections of each backend, in this order.
     backends: BTreeMap<InPool, [u64; 2]>,
     routes: BTreeMap<Name, u64>,
     buckets: [u64; DURATION_BOUNDS.len() + 1],
@@ -50,7 +50,7 @@ struct ServiceSum {
     open_connections: u64,
     retries: u64,
     retries_refused: u64,
-    /// Waiting, waited, rejected.
+    /// Requests that wait, that had to wait, and that were rejected, in this order.
     queue: [u64; 3],
     panics: u64,
 }
@@ -175,8 +175,9 @@ impl ServiceSum {
 }
 
 impl ServiceSum {
-    /// Reports reasons with a count; and all reasons of invalid requests, even with 0, so that the
-    /// first one shows as an increase.
+    /// Adds the counts by reason to `counters`: of every reason that has occurred, and of all
+    /// reasons of invalid requests, even those with a count of 0, so that the first such request
+    /// shows as an increase.
     fn report_reasons(&self, service: &Name, counters: &mut Counters) {
         let report = |list: &mut Vec<ReasonCount>, backend: Option<&InPool>, reason, count| {
             list.push(ReasonCount {
