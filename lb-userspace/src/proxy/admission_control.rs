@@ -1,10 +1,11 @@
 //! Limits the requests that the backends of a pool have in flight, over all workers of the process,
 //! and queues the requests that wait.
 //!
-//! A request acquires a permit with one compare-and-swap and releases it with one subtraction and
-//! one load. The queue has a lock, which is not taken while the queue is empty. Releasing a permit
-//! wakes the first request in the queue; new requests go to the end of the queue, so that the
-//! permit is still free when the woken request looks.
+//! A request acquires a permit (the right to be in flight at a backend) with one compare-and-swap
+//! and releases it with one subtraction and one load. The queue has a lock, which is not taken
+//! while the queue is empty. Releasing a permit wakes the first request in the queue. New requests
+//! go to the end of the queue, so the permit is still free when the woken request tries to acquire
+//! it.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +20,8 @@ use tokio::sync::Notify;
 
 use super::registry::Registry;
 
-/// The requests in flight at each backend of a pool, and the queue.
+/// The requests in flight at each backend of a pool, and the queue of requests that wait for a
+/// permit.
 #[derive(Debug, Default)]
 pub(super) struct AdmissionControl {
     in_flight: Registry<SocketAddr, InFlight>,
@@ -33,12 +35,12 @@ pub(super) struct AdmissionControl {
 pub(super) struct InFlight(AtomicUsize);
 
 impl InFlight {
-    /// Returns the number of requests in flight.
+    /// Returns the number of requests in flight at the backend.
     pub(super) fn in_use(&self) -> usize {
         self.0.load(SeqCst)
     }
 
-    /// Returns whether fewer than `limit` requests are in flight.
+    /// Returns whether fewer than `limit` requests are in flight at the backend.
     pub(super) fn has_room(&self, limit: usize) -> bool {
         self.0.load(SeqCst) < limit
     }
@@ -47,18 +49,18 @@ impl InFlight {
 /// A queued request.
 #[derive(Debug, Default)]
 struct Waiter {
-    /// Whether the request was woken and has not looked for a permit since.
+    /// Whether the request was woken and has not yet tried to acquire a permit since.
     woken: AtomicBool,
     wake: Notify,
 }
 
 impl AdmissionControl {
-    /// Returns the counter of a backend, a new one if there is none.
+    /// Returns the counter of a backend's requests in flight, creating it if there is none.
     pub(super) fn in_flight(&self, backend: SocketAddr) -> Arc<InFlight> {
         self.in_flight.get_or_create(&backend)
     }
 
-    /// Returns the counter of a backend if one is in use.
+    /// Returns the counter of a backend's requests in flight; `None` if nothing holds that counter.
     pub(super) fn get(&self, backend: SocketAddr) -> Option<Arc<InFlight>> {
         self.in_flight.get(&backend)
     }
@@ -87,9 +89,9 @@ impl AdmissionControl {
         })
     }
 
-    /// Enqueues a request; `None` if the queue has `most` entries. The second value is true for the
-    /// first entry: a permit that was released just before woke no entry, so the first must look
-    /// for one immediately.
+    /// Enqueues a request; returns `None` if the queue already has `most` entries. The second value
+    /// is true if the request is the first in the queue: a permit that was released just before
+    /// found no entry to wake, so the first request must try to acquire a permit immediately.
     pub(super) fn enqueue(self: &Arc<Self>, most: usize) -> Option<(QueuePlace, bool)> {
         let mut queue = self.queue();
         if queue.len() >= most {
@@ -131,7 +133,7 @@ impl Waiter {
     }
 }
 
-/// Wakes the first entry that was not woken before, skipping `behind` entries.
+/// Wakes the first entry that is not woken yet, leaving out the first `behind` entries.
 fn wake_first(queue: &VecDeque<Arc<Waiter>>, behind: usize) {
     let mut behind = queue.iter().skip(behind);
     if let Some(waiter) = behind.find(|waiter| !waiter.woken.load(SeqCst)) {
@@ -139,7 +141,7 @@ fn wake_first(queue: &VecDeque<Arc<Waiter>>, behind: usize) {
     }
 }
 
-/// An entry of the queue. Dropping it removes it.
+/// An entry of the queue. Dropping this value removes the entry from the queue.
 #[derive(Debug)]
 pub(super) struct QueuePlace {
     admission: Arc<AdmissionControl>,
@@ -152,7 +154,7 @@ impl QueuePlace {
         self.waiter.wake.notified().await;
     }
 
-    /// The request can use no free permit: wakes the next entry instead.
+    /// Wakes the next entry in place of this one, whose request can use none of the free permits.
     pub(super) fn pass_on(&self) {
         if self.waiter.woken.swap(false, SeqCst) {
             let queue = self.admission.queue();
@@ -171,8 +173,8 @@ impl Drop for QueuePlace {
         let mut queue = self.admission.queue();
         queue.retain(|other| !self.is(other));
         self.admission.waiting.store(queue.len(), SeqCst);
-        // A request that acquired a permit may leave others for the entries behind it, and one that
-        // gave up must pass its wake-up on.
+        // If this request acquired a permit, more permits may be free for the entries behind it; if
+        // it gave up, the permit that it was woken for is still free.
         if self.waiter.woken.load(SeqCst) {
             wake_first(&queue, 0);
         }
@@ -264,7 +266,8 @@ mod tests {
         let mut places = places.into_iter();
         let (first, second) = (places.next(), places.next());
         drop(second);
-        // The first entry could not use the permit; it looks again when the next one is released.
+        // The first entry could not use the permit; it is woken again when the next permit is
+        // released.
         assert!(first.as_ref().is_some_and(is_woken));
         drop(first);
         let rest: Vec<_> = places.collect();

@@ -1,4 +1,4 @@
-//! Finds a backend with room for a request, and waits in the pool's queue if none has.
+//! Finds a backend with room for a request, and waits in the pool's queue if no backend has room.
 
 use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
@@ -15,10 +15,10 @@ use super::{
     watchdog::{Expired, Watchdog},
 };
 
-/// A backend, and the permit if the pool limits requests.
+/// The chosen backend, and the request's permit if the pool limits requests in flight.
 pub(super) type Admitted = (Rc<PoolBackend>, Option<Permit>);
 
-/// Chooses a backend that is not in `tried`; if the pool limits requests, waits for one with room.
+/// Chooses a backend that is not in `tried`; if the pool limits requests, waits until one has room.
 ///
 /// # Errors
 /// No backend is available, none had room in time, or the client disconnected.
@@ -49,7 +49,8 @@ async fn wait<B: RequestBody>(
     };
     counters.waited.add(1);
     counters.waiting.add(1);
-    // Lets the body's `gone` notice that the client has disconnected.
+    // Nothing is sent to the client while the request waits, so a client that half-closes its
+    // connection counts as gone (`RequestBody::gone`).
     request.transfer.waiting.set(true);
     let _waiting = Waiting(request);
     let deadline = Instant::now() + limit;
@@ -101,7 +102,8 @@ fn choose_woken(
     }
 }
 
-/// Keeps the gauge of queued requests while a request waits.
+/// Guard of a request that waits in the queue: dropping it takes the request out of the gauge of
+/// queued requests.
 struct Waiting<'a, 'o>(&'a UpstreamRequest<'o>);
 
 impl Drop for Waiting<'_, '_> {

@@ -56,13 +56,14 @@ pub(super) enum Candidate {
 struct Tier {
     /// Whether ejected backends are included.
     ejected: bool,
-    /// Whether the class is of backups, or of backends that are none.
+    /// True: the class consists of backups. False: it consists of backends that are not backups.
     backup: bool,
     /// Whether backends are included that were unreachable a moment ago.
     avoided: bool,
 }
 
-/// The classes, most preferred first. Pools without outlier ejection need only the second half.
+/// The classes in order of preference. Pools without outlier ejection use only the second half,
+/// which does not exclude ejected backends.
 const TIERS: [Tier; 8] = {
     const fn tier(ejected: bool, backup: bool, avoided: bool) -> Tier {
         Tier {
@@ -184,7 +185,8 @@ impl BackendSet {
                     .any(|other| Rc::ptr_eq(&other.upstream, upstream))
         };
         let load = |number: usize| members[number].upstream.load();
-        // A less preferred class does not replace one whose backends are all at their limit.
+        // If all backends of a class are at their limit, the request waits for them; a less
+        // preferred class is not tried.
         let tiers = match view.pool.per_request.outlier {
             Some(_) => &TIERS[..],
             None => &TIERS[TIERS.len() / 2..],
@@ -223,7 +225,7 @@ impl BackendSet {
         (serves && !member.upstream.is_avoided()).then_some(number)
     }
 
-    /// Applies the states of the view, and the shared failure records.
+    /// Applies the states of the view, and the shared records of failures, to the members.
     fn apply_states(&self, shared: &SharedPool) {
         let pool = &self.view.pool;
         let rules = pool.per_request.outlier.as_ref();

@@ -9,7 +9,7 @@ use crate::config::Balance;
 #[derive(Clone, Debug)]
 pub(super) struct Balancer {
     balance: Balance,
-    /// Weight of each backend multiplied by its share, in units of 1/[`WHOLE`].
+    /// Weight of each backend multiplied by its slow-start share, in units of 1/[`WHOLE`].
     weights: Vec<u32>,
     /// Hash seed of each backend, derived from its address, so that it stays the same when other
     /// backends are added or removed.
@@ -40,7 +40,8 @@ impl Balancer {
         }
     }
 
-    /// Sets the share of a backend of this weight, in units of 1/[`WHOLE`].
+    /// Sets the slow-start share of a backend that has this weight; `share` is in units of
+    /// 1/[`WHOLE`].
     pub(super) fn set_share(&mut self, number: usize, weight: u32, share: u32) {
         if let Some(own) = self.weights.get_mut(number) {
             *own = weight * share;
@@ -315,7 +316,8 @@ mod tests {
             for (share, wanted) in [(WHOLE / 10, 323), (WHOLE / 2, 1429), (WHOLE, 2500)] {
                 let mut balancer = balancer(balance, vec![1, 1, 1, 1]);
                 balancer.set_share(3, 1, share);
-                // The load is the number of requests so far, which least connections keeps even.
+                // The load of a backend is the number of requests that it got so far, which least
+                // connections keeps equal in proportion to the weights.
                 let mut chosen = [0_u32; 4];
                 for request in 0..10_000 {
                     let input = ChoiceInput {
@@ -326,7 +328,8 @@ mod tests {
                     let number = balancer.choose(|_| true, |number| chosen[number], input);
                     chosen[number.expect("one of four")] += 1;
                 }
-                // The less loaded of two random backends is chosen, which limits how even it gets.
+                // The tolerance is for the method that compares two random backends: it balances
+                // less exactly.
                 assert!(
                     chosen[3].abs_diff(wanted) < 150,
                     "{balance:?} {share}: {chosen:?}"

@@ -112,7 +112,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
         io::ErrorKind::NotFound => Problem::Missing,
         _ => Problem::Unreadable(error),
     };
-    // The file type first: opening a pipe would block until its other end is opened.
+    // The file type is checked before the file is opened: opening a pipe would block until its
+    // other end is opened.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(Problem::NotAFile);
     }
@@ -133,15 +134,16 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(text)
 }
 
-/// Returns whether only the agent can read a file: its owner, and its group if the agent is in it,
-/// as packages install keys (`root:ssl-cert`, mode 0640). Only the owner may write it.
+/// Returns whether a file of this mode can be read by the agent alone: by its owner, and by its
+/// group if the agent is in that group (packages install keys as `root:ssl-cert`, mode 0640).
+/// Only the owner may have permission to write it.
 fn is_private(mode: u32, own_group: bool) -> bool {
     let allowed_to_others = if own_group { 0o040 } else { 0 };
     mode & 0o077 & !allowed_to_others == 0
 }
 
-/// Returns whether the agent is in a group. Root counts as a member of all: it checks files on
-/// behalf of an agent that is not root.
+/// Returns whether the agent is in a group. Root counts as a member of all groups, because it
+/// checks files on behalf of an agent that does not run as root.
 fn is_own_group(group: u32) -> bool {
     let group = Gid::from_raw(group);
     Uid::effective().is_root()
@@ -180,7 +182,8 @@ fn parse(text: &[u8]) -> Result<Certificate, Problem> {
         not_before: moment(validity.not_before),
         not_after: moment(validity.not_after),
         fingerprint: sha256(first.der),
-        // Not `from_der`: it refuses X.509 version 1 certificates, which old tools create.
+        // `CertifiedKey::from_der` is not used: it refuses X.509 version 1 certificates, which old
+        // tools create.
         key: Arc::new(CertifiedKey::new(ders.collect(), signer)),
     })
 }

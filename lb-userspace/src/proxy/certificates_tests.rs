@@ -1,4 +1,4 @@
-//! Each problem of a certificate file is reported in one sentence.
+//! Tests that each problem of a certificate file is reported in one sentence.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -25,7 +25,7 @@ fn file(folder: &tempfile::TempDir, text: &str, mode: u32) -> PathBuf {
     path
 }
 
-/// Returns the sentence about a file.
+/// Returns the error message for a certificate file with this text and mode.
 fn sentence(text: &str, mode: u32) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = file(&folder, text, mode);
@@ -132,7 +132,8 @@ fn the_agents_own_group_may_read_a_key_and_no_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let pair = pair(&["a"]);
     let path = file(&folder, &(pair.certificate + &pair.key), 0o640);
-    // A new file usually has its creator's group.
+    // The file can be loaded, because a new file usually has its creator's group, which the agent
+    // is in.
     load(&path).unwrap_or_else(|error| panic!("{error}"));
 }
 

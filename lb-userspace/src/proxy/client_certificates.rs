@@ -22,7 +22,8 @@ use crate::config::{ClientAuthorities, ClientCertificates, Name};
 /// Size limit of a file of authorities or revocation lists, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// Validates the files without serving them. Returns every problem of every file.
+/// Validates a service's files of authorities and revocation lists without using them. Returns
+/// every problem of every file.
 #[must_use]
 pub fn check_client_authorities(service: &Name, clients: &ClientCertificates) -> Vec<Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -31,8 +32,8 @@ pub fn check_client_authorities(service: &Name, clients: &ClientCertificates) ->
         .unwrap_or_default()
 }
 
-/// Returns the verifier of a service's client certificates; `None` if clients are not asked for
-/// one.
+/// Returns the verifier of a service's client certificates; `None` if the service does not ask
+/// clients for a certificate.
 ///
 /// # Errors
 /// Everything that is wrong with the files.
@@ -127,7 +128,7 @@ fn bad(path: &Path, what: String) -> Error {
 }
 
 /// Returns the header lines that describe a client's certificate to a backend, CR LF included: the
-/// certificate (RFC 9440 §2.2) and its subject. `None` if it cannot be parsed.
+/// certificate (RFC 9440 §2.2) and its subject. Returns `None` if the certificate cannot be parsed.
 pub(super) fn fields(certificate: &CertificateDer<'_>) -> Option<Box<[u8]>> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = escaped(&parsed.subject().to_string());

@@ -27,11 +27,11 @@ pub(super) trait RequestBody {
     /// Releases the current slice and waits for the next one, or for the end.
     async fn next(&mut self) -> Result<(), BodyError>;
 
-    /// Returns whether a slice was released, so that the request cannot be sent again.
+    /// Returns whether a slice was released; the request can then no longer be sent again.
     fn has_moved(&self) -> bool;
 
-    /// Waits until the client disconnects, after the body was read to its end, so that a response
-    /// without a recipient is not waited for.
+    /// Waits until the client disconnects. It is polled after the body was read to its end, so that
+    /// the front does not wait for a response that nobody would receive.
     async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Disconnect;
 }
 
@@ -58,11 +58,11 @@ pub(super) trait ResponseSink {
     /// Accepts the final head; [`Self::body`] sends it.
     fn begin(&mut self, response: &Response<'_, '_>);
 
-    /// Sends what was accepted.
+    /// Sends the heads that were accepted.
     async fn flush(&mut self) -> Result<(), ClientGone>;
 
-    /// Sends a slice of the body after what was accepted. With `more`, the caller sends another
-    /// slice before it waits for anything, so this one may be held back until then.
+    /// Sends the accepted heads, then a slice of the body. With `more`, the caller sends another
+    /// slice before it waits for anything, so this slice may be held back until then.
     async fn body(&mut self, slice: BodySlice<'_>, more: bool) -> Result<(), ClientGone>;
 }
 

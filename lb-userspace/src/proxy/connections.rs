@@ -1,11 +1,12 @@
 //! The connections of one worker: their limits, and which ones are closed when a limit is reached.
 //!
 //! Idle connections must not keep other clients out. At a limit, the connections that have been
-//! idle longest are closed first. New connections, whose first request may be on its way, follow
-//! only if there are no others. Connections with requests in flight are never closed for this;
-//! while there are only such, new clients wait in the listener's queue. Descriptors for backends
-//! are counted too, so that clients leave enough of them, and both leave some to the rest of the
-//! process: its admin listener, health checks and peer link.
+//! idle longest are closed first. New connections, whose first request may be on its way, are
+//! closed only if there are no other idle ones. Connections with requests in flight are never
+//! closed to make room; while all connections are busy, new clients wait in the listener's queue.
+//! The file descriptors of connections to backends are counted too, so that clients leave enough
+//! descriptors for backends, and both leave some for the rest of the process: its admin listener,
+//! health checks and peer link.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,18 +23,19 @@ use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use super::{counters::ServiceCounters, reason::Reason};
 use crate::config::Http;
 
-/// Descriptors reserved for the rest of the process.
+/// File descriptors reserved for the rest of the process.
 const RESERVED_DESCRIPTORS: usize = 128;
-/// Default limit of client connections; an idle TLS connection takes about 27 KiB.
+/// Default limit of client connections; an idle TLS connection takes about 27 KiB of memory.
 const DEFAULT_CLIENTS: usize = 65_536;
-/// At the limit, one in this many connections is closed at a time, because the search for the
-/// oldest visits all of them.
+/// At the limit, this fraction (one in 64) of the connections is closed at a time, because each
+/// search for the oldest connections visits all of them.
 const CLOSED_AT_ONCE: usize = 64;
 
 /// How long a connection counts as new: its handshake or first request is on its way.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
-/// The same if all others are new too: a listener queue that is full of silent connections drains
-/// at the rate of the limit in this time.
+/// How long a connection counts as new if all other idle connections are new too. If the listener's
+/// queue is full of silent connections, as many of them as the limit are accepted and closed in
+/// each such period.
 const FIRST_REQUEST_IN_A_CROWD: Duration = Duration::from_millis(100);
 /// Interval of looking for connections that may be closed by now.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -41,9 +43,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// Limits of one worker's connections.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Limits {
-    /// Of client connections.
+    /// Limit of client connections.
     clients: usize,
-    /// Of client and backend connections together.
+    /// Limit of client and backend connections together.
     descriptors: usize,
 }
 
@@ -54,7 +56,8 @@ pub(super) fn most_clients(descriptors: usize) -> usize {
 }
 
 impl Limits {
-    /// Returns each worker's share of a process with this many descriptors.
+    /// Returns the limits of one worker: its share of the limits of a process with this many file
+    /// descriptors.
     pub(super) fn new(http: &Http, descriptors: usize) -> Self {
         let workers = http.workers.get();
         let all = descriptors.saturating_sub(RESERVED_DESCRIPTORS);
@@ -117,7 +120,8 @@ impl Connections {
                 return;
             }
             self.close_oldest();
-            // A connection that ceases to be new sends no notification.
+            // A connection that ceases to be new sends no notification, so the search is repeated
+            // at an interval.
             let _expired = tokio::time::timeout(CHECK_INTERVAL, changed).await;
         }
     }
@@ -234,14 +238,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// A request begins, or data begins to wait for the client.
+    /// Called when a request begins, or when response data begins to wait for the client.
     pub(super) fn begin(&self) {
         self.work.set(self.work.get() + 1);
         self.was_busy.set(true);
         self.idle_since.set(None);
     }
 
-    /// Ends what [`Self::begin`] began. A connection without work may be closed to make room.
+    /// Called when what [`Self::begin`] was called for has ended. A connection without work may be
+    /// closed to make room.
     pub(super) fn end(&self) {
         let work = self.work.get().saturating_sub(1);
         self.work.set(work);
@@ -273,7 +278,8 @@ impl Entry {
         *self.task.borrow_mut() = Some(task);
     }
 
-    /// Returns whether its first request may still be on its way, given `patience`.
+    /// Returns whether the first request may still be on its way: there was none yet, and the
+    /// connection was opened less than `patience` ago.
     fn is_new(&self, now: Instant, patience: Duration) -> bool {
         !self.was_busy.get() && now.duration_since(self.opened) < patience
     }
@@ -346,7 +352,8 @@ impl ClientCounts {
     }
 }
 
-/// Returns what counts as one client: an IPv4 address, or an IPv6 /64, which usually is one host.
+/// Returns the address that a client's connections are counted by: an IPv4 address, or an IPv6 /64
+/// network, which usually is one host.
 fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,

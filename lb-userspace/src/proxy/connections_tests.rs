@@ -1,4 +1,4 @@
-//! Which connections are closed when a limit is reached.
+//! Tests which connections are closed when a limit is reached.
 
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
@@ -33,7 +33,7 @@ fn is_open(connections: &Connections, entry: &Rc<Entry>) -> bool {
     clients.values().any(|other| Rc::ptr_eq(other, entry))
 }
 
-/// Returns whether room was made within the time limit.
+/// Returns whether there was room for a connection within two seconds.
 async fn room(connections: &Connections) -> bool {
     let limit = Duration::from_secs(2);
     tokio::time::timeout(limit, connections.wait_for_room())
@@ -127,7 +127,7 @@ async fn silent_connections_hold_a_listeners_queue_up_for_a_short_time() {
             assert!(room(&connections).await);
             open(&connections);
         }
-        // Four times as many as the limit were closed to make room for others.
+        // Four times as many connections as the limit were closed to make room for others.
         assert!(began.elapsed() < FIRST_REQUEST * 2, "{:?}", began.elapsed());
     };
     local.run_until(test).await;

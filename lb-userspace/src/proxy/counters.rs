@@ -112,7 +112,7 @@ pub struct HandshakeCount {
     pub service: Name,
     /// `1.2` or `1.3`.
     pub version: &'static str,
-    /// Whether a session was resumed.
+    /// Whether the handshakes resumed a session.
     pub resumed: bool,
     /// Number of handshakes.
     pub count: u64,
@@ -138,8 +138,8 @@ pub struct BackendConnections {
 pub(super) struct Count(AtomicU64);
 
 impl Count {
-    /// Adds to the counter. With a single writer, a load and a store suffice, which cost less than
-    /// a locked add.
+    /// Adds to the counter. As only one thread writes, a load and a store suffice, which cost less
+    /// than an atomic addition.
     pub(super) fn add(&self, more: u64) {
         self.0
             .store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
@@ -171,23 +171,25 @@ type InPool = (Name, Name);
 /// The counters of one worker for one service.
 #[derive(Debug)]
 pub(super) struct ServiceCounters {
-    /// By pool and name; the key of [`Self::no_backend`] is `None`.
+    /// The counters of each backend, by its pool and name; the key of [`Self::no_backend`] is
+    /// `None`.
     backends: Mutex<BTreeMap<Option<InPool>, Arc<BackendCounters>>>,
     buckets: [Count; DURATION_BOUNDS.len() + 1],
     microseconds: Count,
-    /// By version (1.2, 1.3), then by resumption.
+    /// Successful TLS handshakes, by version (1.2, 1.3), then by whether a session was resumed (no,
+    /// yes).
     handshakes: [[Count; 2]; 2],
-    /// By route.
+    /// Requests, by the route that they matched.
     pub(super) routes: Mutex<BTreeMap<Name, Arc<Count>>>,
     /// Connections and handshakes that ended early.
     closed: [Count; Reason::COUNT],
     /// Open client connections.
     pub(super) open_connections: Count,
-    /// Retries.
+    /// Retried requests.
     pub(super) retries: Count,
     /// Retries refused by the budget.
     pub(super) retries_refused: Count,
-    /// Queued requests.
+    /// Counters of the service's queued requests.
     pub(super) queue: QueueCounters,
     /// Panics in tasks of the service's client connections.
     pub(super) panics: Count,
@@ -207,7 +209,7 @@ pub(super) struct QueueCounters {
 }
 
 impl QueueCounters {
-    /// Returns waiting, waited and rejected.
+    /// Returns the values of `waiting`, `waited` and `rejected`, in this order.
     fn values(&self) -> [u64; 3] {
         [&self.waiting, &self.waited, &self.rejected].map(Count::value)
     }
@@ -217,7 +219,7 @@ impl QueueCounters {
 #[derive(Debug)]
 pub(super) struct BackendCounters {
     codes: [Count; CODES],
-    /// The front's own answers.
+    /// Responses that the front gave itself, by reason.
     own: [Count; Reason::COUNT],
     broken: [Count; Reason::COUNT],
     /// Connections with a request in flight.
@@ -229,7 +231,7 @@ pub(super) struct BackendCounters {
 /// The number of requests that matched each route.
 #[derive(Debug)]
 pub(super) struct RouteCounts {
-    /// By the index of the route.
+    /// Requests that matched each route, by the route's index.
     pub(super) routes: Vec<Arc<Count>>,
     /// Requests that matched no route.
     pub(super) default: Arc<Count>,

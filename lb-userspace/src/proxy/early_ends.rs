@@ -24,13 +24,13 @@ pub struct EndedEarly {
     pub service: Name,
     /// The client.
     pub client: SocketAddr,
-    /// The status sent to the client; 0 if none.
+    /// The status sent to the client; 0 if none was sent.
     pub status: u16,
-    /// The last backend of the request.
+    /// The backend that had the request last.
     pub backend: Option<Name>,
     /// Number of attempts to send the request to a backend.
     pub attempts: u32,
-    /// Time since the end of the request's head; `None` without a request.
+    /// Time from the end of the request's head to the early end; `None` if there was no request.
     pub after: Option<Duration>,
     /// The beginning of the request as forwarded: request line and Host.
     pub request: Vec<u8>,
@@ -49,7 +49,7 @@ struct Ring {
 }
 
 impl EarlyEnds {
-    /// Sets how many are kept.
+    /// Sets how many early ends are kept.
     pub(super) fn limit(&self, most: usize) {
         let mut ring = self.ring();
         ring.most = most;
@@ -58,7 +58,7 @@ impl EarlyEnds {
         ring.entries.shrink_to_fit();
     }
 
-    /// Adds one, replacing the oldest at the limit.
+    /// Adds an early end; at the limit, it replaces the oldest one.
     pub(super) fn push(&self, entry: EndedEarly) {
         let mut ring = self.ring();
         let oldest = if ring.entries.len() >= ring.most {
@@ -70,16 +70,17 @@ impl EarlyEnds {
             ring.entries.push_back(entry);
         }
         drop(ring);
-        // Freed after the lock is released.
+        // The replaced entry is freed only after the lock is released.
         drop(oldest);
     }
 
-    /// Returns all that are kept, oldest first.
+    /// Returns all early ends that are kept, oldest first.
     pub(super) fn all(&self) -> Vec<EndedEarly> {
         self.ring().entries.iter().cloned().collect()
     }
 
-    /// A panic while the lock is held leaves the ring consistent.
+    /// Locks the ring, even after a panic of a thread that held the lock: the ring is consistent
+    /// then too.
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,7 +19,7 @@ pub enum Error {
     /// The access log could not be opened.
     #[error(transparent)]
     AccessLog(access_log::Error),
-    /// A worker thread ended.
+    /// A worker thread has exited.
     #[error("a worker of the HTTP front has ended; restart lb and report what its log said last")]
     WorkerGone,
     /// An address could not be bound.

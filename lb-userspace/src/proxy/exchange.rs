@@ -33,7 +33,7 @@ use super::{
     wire::write_all,
 };
 
-/// How an exchange ended. The request's state has the last backend.
+/// How an exchange ended. The backend that had the request last is in the request's state.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// The client has the complete response.
@@ -50,7 +50,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns what the outcome shows about the backend.
+    /// Returns what the outcome says about the backend's health.
     fn observation(&self) -> Observation {
         match self {
             Self::Answered(status) => Observation::Answered(*status),
@@ -80,7 +80,7 @@ pub(super) async fn exchange<B: RequestBody, K: ResponseSink>(
     let Some(limit) = request.limits.timeouts.request else {
         return attempts(request, body, sink, watchdog).await;
     };
-    // Boxed, so that requests without this limit need no memory for it.
+    // Boxed, so that requests without the timeout `request` need no memory for it.
     let attempts = Box::pin(attempts(request, body, sink, watchdog));
     if let Ok(ended) = tokio::time::timeout(limit, attempts).await {
         return ended;
@@ -154,7 +154,8 @@ async fn attempts<B: RequestBody, K: ResponseSink>(
     }
 }
 
-/// Returns whether other backends are to be preferred for a moment after this failure.
+/// Returns whether, after this failure, the backend is to be avoided for a moment in favour of
+/// others.
 fn implicates_backend(failure: Reason, reused: bool) -> bool {
     match failure {
         Reason::BackendConnectRefused

@@ -22,12 +22,12 @@ const PREFACE_BYTES: usize = 24;
 const FRAME_HEAD: usize = 9;
 /// The longest accepted frame: the default of SETTINGS_MAX_FRAME_SIZE (§4.2).
 const MAX_FRAME: usize = 16_384;
-/// Capacity that empty buffers keep.
+/// Capacity that empty buffers keep, in bytes.
 const KEPT_BYTES: usize = 1024;
-/// Lower bound of the limit of a field block with its frame headers.
+/// The lowest limit of a field block with its frame headers, in bytes.
 const MIN_LIMIT: usize = 64 * 1024;
-/// Limit of notices that wait for their streams. More accumulate only if the library refused the
-/// streams.
+/// Limit of the notices of a connection that wait for their streams. More can accumulate only if
+/// the library refused the streams.
 const MAX_NOTICES: usize = 1024;
 
 const HEADERS: u8 = 1;
@@ -80,7 +80,7 @@ pub(super) struct FieldGuard<S> {
     /// Bytes that may pass, from `passed` on.
     out: Vec<u8>,
     passed: usize,
-    /// Limit of a field block with its frame headers.
+    /// Limit of a field block with its frame headers, in bytes.
     limit: usize,
     /// The highest stream that had a request.
     last_stream: u32,
@@ -135,7 +135,7 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Returns the notices, which this guard keeps adding to.
+    /// Returns the connection's notices, to which this guard keeps adding.
     pub(super) fn notices(&self) -> Rc<Notices> {
         Rc::clone(&self.notices)
     }
@@ -157,7 +157,8 @@ impl<S> FieldGuard<S> {
                 self.passing = frame.end;
                 continue;
             }
-            // Empty frames count too.
+            // Frame headers count towards the limit, so a block cannot go on for ever in empty
+            // frames.
             let is_long = frame.end - self.scanned > FRAME_HEAD + MAX_FRAME;
             if is_long || frame.end > self.limit {
                 return self.fail();
@@ -175,7 +176,7 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Returns how many of these bytes belong to frames without fields and may pass in place.
+    /// Returns how many of the bytes `new` belong to frames without fields and may pass in place.
     fn without_fields(&mut self, new: &[u8]) -> usize {
         let mut at = 0;
         loop {
@@ -197,7 +198,7 @@ impl<S> FieldGuard<S> {
         }
     }
 
-    /// Passes what is held, so that the library ends the connection because of it.
+    /// Passes the held bytes, which make the library end the connection.
     fn fail(&mut self) {
         self.pass(self.held.len());
         self.broken = true;

@@ -1,4 +1,5 @@
-//! The output is the same however the bytes are cut, and equals the input if that is valid.
+//! Tests that the guard's output is the same however its input is cut into reads, and equals the
+//! input if that is valid.
 
 use std::collections::VecDeque;
 
@@ -7,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 
-/// A reader that returns its bytes in slices.
+/// A reader that returns its bytes in several reads, one slice in each.
 struct Pieces(VecDeque<Vec<u8>>);
 
 impl Pieces {
@@ -46,7 +47,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Returns the output and the notices.
+/// Returns the output and the notices of a guard that reads `bytes` cut at `places`.
 fn guarded(bytes: &[u8], places: &[usize]) -> (Vec<u8>, BTreeMap<u32, Notice>) {
     let mut guard = FieldGuard::new(Pieces::cut(bytes, places), 0);
     let notices = guard.notices();
@@ -117,7 +118,7 @@ fn a_block_without_end_is_not_held_for_ever() {
     assert!(out.len() < MIN_LIMIT + 2000, "{}", out.len());
 }
 
-/// Frames, most of them valid.
+/// Generates HTTP/2 frames, most of them valid.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let block = prop_oneof![
         Just(GET.to_vec()),
@@ -172,7 +173,7 @@ proptest! {
         let bytewise: Vec<usize> = (0..bytes.len()).collect();
         let (out, notices) = guarded(&bytes, &bytewise);
         let (cut, cut_notices) = guarded(&bytes, &places);
-        // After a fault, bytes that arrived with it pass too.
+        // After a fault, the bytes that arrived in the same read pass too.
         prop_assert!(cut.starts_with(&out));
         prop_assert_eq!(&notices, &cut_notices);
         let faultless = guarded(&[&bytes[..], &frame(6, 0, 0, &[7; 8])].concat(), &bytewise).0;

@@ -61,7 +61,7 @@ pub(super) struct Front {
     routes: RefCell<Routes>,
 }
 
-/// What all services of a worker use.
+/// The parts of a worker that all its services share.
 #[derive(Debug)]
 pub(super) struct WorkerContext {
     /// The backends.
@@ -76,14 +76,14 @@ pub(super) struct WorkerContext {
     pub(super) early_ends: Arc<EarlyEnds>,
 }
 
-/// The settings that a reload can change.
+/// The settings of a service that a reload can change.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// The limits; each worker has its own copy.
     pub(super) limits: Rc<Http>,
     /// TLS; `None` for plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// The access log.
+    /// The access log; `None` if none is configured.
     pub(super) log: Option<Rc<AccessLog>>,
 }
 
@@ -162,7 +162,8 @@ impl Front {
         self.settings.borrow_mut().tls = Some(tls);
     }
 
-    /// A pool that stays keeps its connections and the state of its balancer.
+    /// Applies a plan. A pool that the old plan had too keeps its connections and the state of its
+    /// balancer.
     fn apply_routes(&self, plan: RoutePlan) {
         let mut before = std::mem::take(&mut *self.routes.borrow_mut()).pools;
         let seed = &raw const *self.buffers as usize as u64;
@@ -220,7 +221,7 @@ impl Front {
         })
     }
 
-    /// Returns the routing table.
+    /// Returns the routing table; `None` if the service has no routes.
     pub(super) fn table(&self) -> Option<Arc<Table>> {
         let routes = self.routes.borrow();
         routes.table.as_ref().map(|(table, _)| Arc::clone(table))
@@ -288,14 +289,14 @@ impl Drain {
         self.stage.set(DrainStage::Open);
     }
 
-    /// Waits for [`Self::begin`]. Check [`Self::has_begun`] first: a call before the first poll is
-    /// missed.
+    /// Waits for [`Self::begin`]. Check [`Self::has_begun`] first: a call of `begin` before this
+    /// future is first polled goes unnoticed.
     pub(super) fn beginning(&self) -> impl Future<Output = ()> {
         self.ending.notified()
     }
 
-    /// Waits for [`Self::announce`]. Check [`Self::is_last`] first: a call before the first poll is
-    /// missed.
+    /// Waits for [`Self::announce`]. Check [`Self::is_last`] first: a call of `announce` before
+    /// this future is first polled goes unnoticed.
     pub(super) fn announcement(&self) -> impl Future<Output = ()> {
         self.last.notified()
     }

@@ -37,7 +37,7 @@ use crate::config::Http;
 /// Time limit for sending an error response, or for closing, on a connection that ends.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The protocol of requests that are not HTTP/1.0.
+/// The protocol in the access log, except for requests of HTTP/1.0.
 const HTTP1: &str = "HTTP/1.1";
 
 /// Serves the requests of one connection, one after another. `progress` counts the bytes that the
@@ -148,7 +148,8 @@ impl<'a, S: ClientStream> Connection<'a, S> {
                 Disposition::Tunnel(connection, late, recorder) => {
                     let early = self.input.filled();
                     let shutdown = Err(Reason::LbTunnelShutdown);
-                    // A tunnel ends with the service, as its payload has no end to wait for.
+                    // A tunnel ends when the service drains, because its payload has no end that
+                    // could be waited for.
                     let ended = if front.drain.has_begun() {
                         shutdown
                     } else {

@@ -13,9 +13,9 @@ use super::{
     wire::Wire,
 };
 
-/// Capacity for a body on its way to a backend.
+/// Capacity for a body on its way to a backend, in bytes.
 const BODY_BYTES: usize = 64 * 1024;
-/// Limit of pipelined requests that are buffered before the response to the current one.
+/// Limit of pipelined requests that are buffered before the response to the current one, in bytes.
 const PIPELINED_BYTES: usize = 16 * 1024;
 /// Grace period for a client that has half-closed its connection, while there is nothing to send to
 /// it.
@@ -30,7 +30,7 @@ pub(super) struct Http1Body<'a, S> {
     moved: bool,
 }
 
-/// What remains after the current slice.
+/// What remains of the body after the current slice.
 enum Rest {
     Nothing,
     Length(u64),
@@ -69,7 +69,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Body<'a, S> {
         }
     }
 
-    /// Returns the slice at the beginning of the input, consuming the framing before it.
+    /// Returns the slice of the body at the beginning of the input, consuming the framing before
+    /// it.
     fn find(&mut self) -> Result<Found, Refusal> {
         let available = self.input.filled().len();
         match &mut self.rest {
@@ -136,8 +137,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody for Http1Body<'_, S> {
         self.moved
     }
 
-    /// Received bytes are pipelined requests. A client that has half-closed may still read: it
-    /// counts as gone only when there has been nothing to send to it for a while.
+    /// Bytes received meanwhile are pipelined requests. A client that has half-closed its
+    /// connection may still read: it counts as gone only when there has been nothing to send to it
+    /// for a while.
     async fn gone(&mut self, request: &UpstreamRequest<'_>) -> Disconnect {
         loop {
             let room = self.input.space(PIPELINED_BYTES);

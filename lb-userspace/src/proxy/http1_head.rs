@@ -16,7 +16,7 @@ use super::{
 };
 use crate::config::Http;
 
-/// Initial capacity for requests; most heads fit.
+/// Initial capacity of a connection's input, in bytes; most request heads fit.
 pub(super) const INPUT_BYTES: usize = 4096;
 /// Number of empty lines before a request that are skipped (RFC 9112 §2.2).
 const MAX_EMPTY_LINES: u32 = 8;
@@ -45,9 +45,10 @@ pub(super) struct HeadReader<'c, S> {
 }
 
 impl<S: ClientStream> HeadReader<'_, S> {
-    /// Waits for a complete head: `keep_alive` (`head` on a new connection) until its first byte,
-    /// then `head` until its end. An empty line before the head does not count as its beginning:
-    /// the wait for the first byte starts again.
+    /// Waits for a complete head: for at most the timeout `keep_alive` (`head` on a new connection)
+    /// until its first byte arrives, then for at most the timeout `head` until its end. An empty
+    /// line before the head does not count as its beginning: the wait for the first byte starts
+    /// again.
     pub(super) async fn next(
         mut self,
         limits: &Http,
@@ -99,14 +100,14 @@ impl<S: ClientStream> HeadReader<'_, S> {
         loop {
             let input = self.input.filled();
             match input.first() {
-                // With a line feed it would have been an empty line.
+                // This CR has no LF behind it: CR LF would have been skipped as an empty line.
                 Some(b'\r') => return NextHead::Refused(Refusal::BareLineEnd),
                 Some(byte) if !byte.is_ascii_graphic() => {
                     return NextHead::Refused(Refusal::RequestLine);
                 }
                 _ => {}
             }
-            // Bytes beyond the limit are ignored, however many arrived.
+            // Bytes beyond the limit are ignored, even if they arrived in the same read.
             let within = &input[..input.len().min(limits.max_header_bytes)];
             match scanner.scan(within) {
                 Ok(Some(length)) => return NextHead::Head(length),

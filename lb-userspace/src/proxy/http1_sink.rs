@@ -13,7 +13,7 @@ use super::{
     wire::Wire,
 };
 
-/// Small chunks are coalesced up to this size while more data is available.
+/// Small chunks are coalesced up to this size, in bytes, while more data is available.
 const GATHER_BYTES: usize = 32 * 1024;
 
 /// Writes a response to an HTTP/1 client.
@@ -29,7 +29,8 @@ pub(super) struct Http1Sink<'a, S> {
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Http1Sink<'a, S> {
-    /// `keep_alive`: whether the connection may be reused. The header is edited as `routed` says.
+    /// Creates the sink of one response. `keep_alive` says whether the connection may be reused,
+    /// `routed` how the header is edited.
     pub(super) fn new(
         wire: &'a Wire<S>,
         reply: &'a mut Vec<u8>,
@@ -86,8 +87,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ResponseSink for Http1Sink<'_, S> {
         }
     }
 
-    /// A response of unknown length is chunked, or, for HTTP/1.0, ends with the connection. A
-    /// response before the end of the request is the last on its connection.
+    /// Accepts the final head. A response of unknown length is chunked, or, for HTTP/1.0, ends with
+    /// the connection. A response that begins before the end of the request is the last on its
+    /// connection.
     fn begin(&mut self, response: &Response<'_, '_>) {
         self.begun = true;
         let unknown = matches!(response.framing, Framing::Chunked | Framing::UntilClose);

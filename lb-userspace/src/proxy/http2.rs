@@ -35,7 +35,7 @@ use crate::config::Http;
 
 /// The protocol in the access log.
 const HTTP2: &str = "HTTP/2.0";
-/// Limit of unsent bytes of one response.
+/// Limit of unsent data of one response, in bytes.
 const SEND_BUFFER: usize = 256 * 1024;
 /// Limit of an encoded field block, as a multiple of `max_header_bytes`; a longer block ends the
 /// connection.
@@ -111,11 +111,11 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     contained(&front.name, &front.counters, served).await;
                 });
                 if activity.cancellations.are_many() {
-                    // Lets the streams' tasks record cancellations first.
+                    // The tasks of the streams run first, to record cancellations before the next request.
                     tokio::task::yield_now().await;
                 }
             }
-            // Draining has begun.
+            // Nothing arrived, but draining has begun.
             Ok(None) => {}
             Ok(Some(Some(Err(error)))) => {
                 return note_end(front, &client, &error);
@@ -143,7 +143,7 @@ fn note_end(front: &Front, client: &Client, error: &h2::Error) {
     if error.is_remote() || error.is_io() {
         return;
     }
-    // The library's own limit of requests cancelled before they were accepted.
+    // The client exceeded the library's own limit of requests cancelled before they were accepted.
     let reason = if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
         Why::LbHeadCancellations
     } else {
@@ -300,7 +300,7 @@ impl Stream {
         self.activity.keep(scratch);
     }
 
-    /// Runs the exchange. The error is how the client cancelled it.
+    /// Runs the exchange. An error says how the client cancelled the request.
     async fn exchange(
         &self,
         upstream_request: &UpstreamRequest<'_>,

@@ -18,23 +18,24 @@ use crate::config::Http;
 
 /// With more streams than this in flight, each response begins with a small buffer.
 const FEW_STREAMS: usize = 8;
-/// Limits of the scratch memory that ended streams leave to later ones.
+/// Limits of the memory that is kept from ended streams for later ones: the number of
+/// [`StreamScratch`] values, and the capacity of the head in each, in bytes.
 const MAX_SPARE_SCRATCH: usize = 16;
 const SPARE_HEAD_BYTES: usize = 4096;
-/// The streams of a connection.
+/// The state that the streams of one connection share.
 #[derive(Debug)]
 pub(super) struct Activity {
     /// Number of open streams.
     pub(super) streams: Cell<usize>,
-    /// When the last stream ended.
+    /// When a stream last ended or was last found open: the idle time begins then.
     pub(super) last: Cell<Option<Instant>>,
     /// Scratch memory of ended streams, for reuse.
     pub(super) scratch: RefCell<Vec<StreamScratch>>,
     /// Response data that the client has not received yet.
     pub(super) backlog: Rc<Backlog>,
-    /// Requests that the client cancelled.
+    /// Counts the requests that the client cancelled.
     pub(super) cancellations: Cancellations,
-    /// Open requests with a body.
+    /// Counts the open requests with a body.
     pub(super) uploads: Uploads,
 }
 
@@ -54,7 +55,7 @@ impl Activity {
         }
     }
 
-    /// Keeps a stream's scratch memory for reuse, unless it is large or there is enough.
+    /// Keeps a stream's scratch memory for reuse, unless it is large or enough is kept already.
     pub(super) fn keep(&self, scratch: StreamScratch) {
         let mut spare = self.scratch.borrow_mut();
         if spare.len() < MAX_SPARE_SCRATCH && scratch.head.capacity() <= SPARE_HEAD_BYTES {

@@ -31,7 +31,7 @@ impl Http2Body {
         }
     }
 
-    /// Reads and discards data. Returns whether there may be more.
+    /// Reads and discards data of the body. Returns whether there may be more.
     pub(super) async fn drop_more(&mut self) -> bool {
         self.let_go();
         match poll_fn(|context| self.stream.poll_data(context)).await {
@@ -81,7 +81,7 @@ impl RequestBody for Http2Body {
         self.moved
     }
 
-    /// The responder notices a reset of the stream.
+    /// Never completes: the responder, not the body, notices a reset of the stream.
     async fn gone(&mut self, _request: &UpstreamRequest<'_>) -> Disconnect {
         std::future::pending().await
     }

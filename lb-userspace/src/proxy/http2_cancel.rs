@@ -17,23 +17,23 @@ const REGAINED_EVERY: Duration = Duration::from_secs(1);
 /// How long the response to a cancelled request is waited for, so that its connection to the
 /// backend can be reused.
 pub(super) const DRAIN_FOR: Duration = Duration::from_millis(250);
-/// Limit of bytes read of such a response.
+/// Limit of the bytes that are read of the response to a cancelled request.
 pub(super) const DRAIN_BYTES: usize = 64 * 1024;
-/// Limit of such waits on one connection at a time.
+/// Limit of the responses to cancelled requests that one connection waits for at a time.
 const DRAINS: usize = 16;
 
 /// The cancellations of one connection.
 #[derive(Debug)]
 pub(super) struct Cancellations {
     left: Cell<u32>,
-    /// Latched once the limit was exceeded.
+    /// Whether the limit was ever exceeded; never reset.
     too_many: Cell<bool>,
     regained: Cell<Instant>,
     drains: Cell<usize>,
 }
 
 impl Cancellations {
-    /// Creates the counter without cancellations.
+    /// Creates the state of a connection without cancellations.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             left: Cell::new(ALLOWANCE),
@@ -43,12 +43,12 @@ impl Cancellations {
         }
     }
 
-    /// A request was completed.
+    /// Records that a request was completed.
     pub(super) fn completed(&self) {
         self.gain(1);
     }
 
-    /// A request was cancelled.
+    /// Records that a request was cancelled.
     pub(super) fn cancelled(&self, now: Instant) {
         let periods = now.duration_since(self.regained.get()).as_secs() / REGAINED_EVERY.as_secs();
         if let Ok(periods @ 1..) = u32::try_from(periods) {
@@ -72,7 +72,7 @@ impl Cancellations {
     }
 
     /// Reserves a wait for the response to a cancelled request, until the guard is dropped; `None`
-    /// at the limit.
+    /// at the limit of such waits.
     pub(super) fn drain(&self) -> Option<Drain<'_>> {
         let drains = self.drains.get();
         if drains >= DRAINS {

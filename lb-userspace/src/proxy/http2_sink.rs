@@ -21,7 +21,7 @@ use super::{
     routed::Routed,
 };
 
-/// Largest slice passed to the library in one call.
+/// Largest slice passed to the library in one call, in bytes.
 const PART_BYTES: usize = 64 * 1024;
 
 /// The sending side of a stream.
@@ -81,8 +81,8 @@ impl Responder {
         }
     }
 
-    /// Returns a future that completes when everything sent so far was written, or never will be: a
-    /// reset discards what is queued.
+    /// Returns a future that completes when everything sent so far was written, or when a reset of
+    /// the stream has discarded it.
     pub(super) fn written(&mut self) -> impl Future<Output = ()> + use<> {
         let (marker, gone) = oneshot::channel();
         if let Self::Begun(stream) = self {
@@ -106,7 +106,8 @@ impl Responder {
             Self::Waiting(_) => return Poll::Ready(Err(ClientGone(Disconnect::Closed))),
             Self::Discarding(left) => return Poll::Ready(Ok((*left).max(1))),
         };
-        // The library's capacity last: capacity that a stream reserves is not available to others.
+        // The library is asked for capacity last: capacity that one stream reserves is not
+        // available to other streams.
         let room = ready!(backlog.poll_room(context));
         let mut capacity = stream.capacity();
         if capacity == 0 {
@@ -161,9 +162,9 @@ impl Responder {
 pub(super) struct Http2Sink<'a> {
     responder: &'a RefCell<Responder>,
     backlog: &'a Rc<Backlog>,
-    /// Counts the bytes that there was room for.
+    /// Counts the bytes of the response that the client had room for.
     progress: &'a Progress,
-    /// How much is read from the backend before the head was sent.
+    /// How many bytes are read from the backend while the head has not been sent yet.
     first: usize,
     /// The routing decision; `None` if there is none.
     routed: Option<&'a Routed>,

@@ -1,8 +1,8 @@
 //! Flow-control windows for request bodies of HTTP/2 clients (RFC 9113 §5.2).
 //!
-//! The sum of the streams' windows never exceeds the connection's window, so that uploads whose
-//! backends do not read leave room for the others on the connection. A few uploads get large
-//! windows, for distant clients; many get small ones, because windows are memory here.
+//! The sum of the streams' windows never exceeds the connection's window, so uploads whose backends
+//! do not read leave room for the other uploads of the connection. A few uploads get large windows,
+//! for distant clients; many get small ones, because the worker needs memory for each window.
 
 use std::{cell::Cell, time::Duration};
 
@@ -38,7 +38,7 @@ pub(super) struct Uploads {
 }
 
 impl Uploads {
-    /// Creates the counter without uploads.
+    /// Creates the state of a connection without uploads.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             count: Cell::new(0),
@@ -47,13 +47,13 @@ impl Uploads {
         }
     }
 
-    /// An upload begins.
+    /// Records that an upload begins.
     pub(super) fn begin(&self, now: Instant) {
         self.count.set(self.count.get() + 1);
         self.last.set(now);
     }
 
-    /// An upload has ended.
+    /// Records that an upload has ended.
     pub(super) fn end(&self) {
         self.count.set(self.count.get() - 1);
     }

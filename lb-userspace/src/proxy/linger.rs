@@ -12,7 +12,7 @@ use super::{
     watchdog::{Expired, Watchdog},
 };
 
-/// Longest total time that the client's data is discarded.
+/// Longest total time for which the client's data is discarded.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Longest pause between the client's data.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);

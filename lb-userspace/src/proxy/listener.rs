@@ -14,12 +14,12 @@ const BACKLOG: i32 = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Returns at least `count` sockets that listen on an address, so that the kernel spreads
-/// connections over them: the inherited ones and as many new ones as are missing. An address that
+/// connections over them: the inherited sockets, and new ones if those are too few. An address that
 /// `moves` between hosts is bound whether or not this host has it now.
 ///
 /// # Errors
-/// The kernel refused, or another program has the address, even one that shares it by
-/// `SO_REUSEPORT`.
+/// The kernel refused to create or bind a socket, or another program listens on the address, even
+/// if that program allows sharing by `SO_REUSEPORT`.
 pub(super) fn bind(
     address: SocketAddr,
     moves: bool,
@@ -70,8 +70,8 @@ fn socket(address: SocketAddr, moves: bool) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
     if moves {
-        // Only for addresses that move: for any other missing address the operator must see the
-        // error.
+        // Set only for addresses that move between hosts: if any other address is missing, the
+        // operator must see the error.
         match address {
             SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
             SocketAddr::V6(_) => socket.set_freebind_v6(true)?,

@@ -29,7 +29,7 @@ pub(super) struct LogEntry {
     protocol: &'static str,
     /// The client-supplied values, concatenated.
     values: Vec<u8>,
-    /// The end of each value.
+    /// Offset in `values` of the end of each value.
     ends: [usize; VALUES],
     trace: Option<TraceId>,
 }
@@ -110,7 +110,7 @@ impl LogEntry {
         &self.values[start..self.ends[number]]
     }
 
-    /// Passes the line to the log.
+    /// Passes the request's line to the access log.
     pub(super) fn write(
         &self,
         (front, client): (&Front, &Client),
@@ -153,7 +153,8 @@ impl LogEntry {
     }
 }
 
-/// Returns `None` if the system has no random numbers; no trace begins then.
+/// Returns random bytes for a new trace; `None` if the system has none, in which case no trace
+/// begins.
 fn random() -> Option<trace::Random> {
     let mut random = trace::Random::default();
     aws_lc_rs::rand::fill(&mut random).ok()?;

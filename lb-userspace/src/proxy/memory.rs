@@ -20,9 +20,10 @@ use tokio::sync::oneshot;
 
 use super::{buffer::Buffer, connections::Entry, counters::WorkerCounters};
 
-/// Size of a response buffer.
+/// Size of a response buffer, in bytes.
 pub(super) const RESPONSE_BUFFER_BYTES: usize = 64 * 1024;
-/// The same when memory is short, or one client has many responses in flight.
+/// Size of a response buffer when memory is short or one client has many responses in flight, in
+/// bytes.
 pub(super) const SMALL_RESPONSE_BUFFER_BYTES: usize = 8 * 1024;
 /// Limit of unused buffers that a worker keeps.
 const SPARE_BUFFERS: usize = 64;
@@ -78,7 +79,7 @@ impl MemoryBudget {
 #[derive(Debug)]
 pub(super) struct Backlog {
     memory: Rc<MemoryBudget>,
-    /// The connection's entry, which is not idle while data waits.
+    /// The connection's entry in the registry, which does not count as idle while data waits.
     entry: Rc<Entry>,
     used: Cell<usize>,
     most: usize,
@@ -97,7 +98,7 @@ impl Backlog {
         })
     }
 
-    /// Waits until there is room. Returns how much.
+    /// Waits until there is room for data of the client. Returns the room in bytes.
     pub(super) fn poll_room(&self, context: &Context<'_>) -> Poll<usize> {
         let room = self.limit().saturating_sub(self.used.get());
         if room > 0 {
@@ -110,7 +111,7 @@ impl Backlog {
         Poll::Pending
     }
 
-    /// Copies data into the backlog; it counts until it is dropped.
+    /// Copies data into the backlog. The copy counts in the backlog until it is dropped.
     pub(super) fn counted(self: &Rc<Self>, data: &[u8]) -> CountedBytes {
         if self.used.replace(self.used.get() + data.len()) == 0 {
             self.entry.begin();
@@ -129,8 +130,8 @@ impl Backlog {
         share.min(self.most).max(LEAST_BACKLOG)
     }
 
-    /// Waiting streams are woken at half of the limit, so that each finds room for more than a few
-    /// bytes.
+    /// Takes bytes out of the count. Waiting streams are woken when the backlog has fallen to half
+    /// of its limit, so that each stream finds room for more than a few bytes.
     fn release(&self, bytes: usize) {
         self.used.set(self.used.get().saturating_sub(bytes));
         self.memory.sub(bytes);
@@ -195,7 +196,7 @@ impl Drop for CountedBytes {
 #[derive(Debug, Default)]
 pub(super) struct BufferPool {
     buffers: RefCell<Vec<Buffer>>,
-    /// The fewest unused buffers since the last sweep: that many are not needed.
+    /// The fewest unused buffers that there were since the last sweep: that many are not needed.
     fewest: Cell<usize>,
     memory: Rc<MemoryBudget>,
 }

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// The progress of a receiver.
+/// How much a receiver, the kernel or an HTTP/2 client, has accepted.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Number of bytes accepted.
@@ -73,8 +73,8 @@ impl Metered {
         Rc::clone(&self.progress)
     }
 
-    /// Counts written bytes. If the write is pending and a probe is due, bypasses the readiness and
-    /// writes.
+    /// Counts written bytes. If the write is pending and a probe is due, writes although the socket
+    /// is not reported writable.
     fn count(
         &self,
         written: Poll<io::Result<usize>>,

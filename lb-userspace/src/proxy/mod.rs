@@ -283,7 +283,7 @@ impl Proxy {
     /// file that cannot be used leaves its previous content in use.
     ///
     /// # Errors
-    /// Every file that cannot be used; the others are in use.
+    /// Every file that cannot be used; the other files are in use then.
     pub fn reload_tls_files(&self) -> Result<(), Vec<Error>> {
         let mut state = self.state();
         let mut errors = Vec::new();
@@ -312,11 +312,11 @@ impl Proxy {
     }
 
     /// Drains or, with `end` false, stops draining: every connection, new ones too, gets one more
-    /// response and then ends, while the listeners stay. Returns immediately: see
-    /// [`Self::open_connections`].
+    /// response and then ends, while the listeners stay. Returns immediately;
+    /// [`Self::open_connections`] says how many connections are left.
     pub fn let_connections_end(&self, end: bool) {
         for worker in &self.workers {
-            // A worker that has ended has no connections.
+            // A worker that has exited has no connections.
             let _sent = worker.commands.send(Command::Drain(end));
         }
     }
@@ -328,8 +328,8 @@ impl Proxy {
         open.into_iter().map(|(_, open)| open).sum()
     }
 
-    /// Returns whether all workers run. A worker that has ended takes its share of new connections
-    /// with it.
+    /// Returns whether all workers run. The new connections that the kernel assigns to a worker that
+    /// has exited are not served.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         let mut workers = self.workers.iter();
@@ -351,7 +351,7 @@ impl Proxy {
     fn finish(self, how: Finish) {
         self.state().bound.clear();
         for worker in &self.workers {
-            // A worker that has ended has nothing to finish.
+            // A worker that has exited has nothing to finish.
             let _sent = worker.commands.send(Command::Finish(how));
         }
         for worker in self.workers {
@@ -392,7 +392,7 @@ impl Proxy {
             sent.map_err(|_| Error::WorkerGone)?;
         }
         drop(done);
-        // A worker that has ended drops its sender, which ends the wait.
+        // A worker that has exited has dropped its sender, so the wait ends without it.
         if all_done.iter().count() == self.workers.len() {
             Ok(())
         } else {
