@@ -4,7 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::service::ServiceId;
 
-/// Index of a backend in the map `backends`: one for each pair of service and backend.
+/// Index of an entry of the map `backends`, which has one entry for each pair of service and
+/// backend.
 #[derive(
     Clone,
     Copy,
@@ -24,7 +25,7 @@ use crate::service::ServiceId;
 pub struct BackendId(pub u16);
 
 impl BackendId {
-    /// The index of its entries in BPF maps.
+    /// Returns the index of this backend's entries in BPF maps.
     #[must_use]
     #[inline(always)]
     pub const fn index(self) -> u32 {
@@ -60,10 +61,10 @@ pub struct Backend {
     pub state: u8,
     /// 1 if connections keep the client's address: see [`crate::service::Handling::Dnat`].
     pub dnat: u8,
-    /// First row of the map `source_ports` of this backend, for the service's address; one row
-    /// follows for each further source address.
+    /// The backend's first row in the map `source_ports`, for connections from the service's
+    /// address; one row follows for each additional source address.
     pub row: u16,
-    /// Number of rows.
+    /// Number of the backend's rows in the map `source_ports`.
     pub rows: u16,
     /// Port of the service.
     pub service_port: u16,
@@ -81,14 +82,14 @@ pub struct Backend {
 pub enum BackendState {
     /// Takes new connections.
     Up = 1,
-    /// Established connections continue; no new ones.
+    /// Established connections continue; the backend gets no new ones.
     Draining = 2,
-    /// No traffic; removed from the ring immediately.
+    /// The backend gets no traffic, and is removed from the ring immediately.
     Down = 3,
 }
 
 impl BackendState {
-    /// The number of the state in the map.
+    /// Returns the number that stands for the state in the map `backends`.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8

@@ -12,7 +12,7 @@ impl Delta {
     pub const ZERO: Self = Self(0);
 
     /// A decrement of the TTL in the IPv4 header: the word of TTL and protocol falls by 0x0100, so
-    /// that `~m + m'` is this constant for every TTL.
+    /// `~m + m'` is this constant for every TTL.
     pub const ONE_HOP: Self = Self(0xfeff);
 
     /// Adds the change of a 16-bit word.
@@ -29,8 +29,8 @@ impl Delta {
         self.word(high(from), high(to)).word(low(from), low(to))
     }
 
-    /// The change folded to 16 bits, as stored in a connection. The change in the other direction
-    /// is its complement.
+    /// Returns the change folded to 16 bits, as stored in a connection. The change in the other
+    /// direction is its one's complement.
     #[must_use]
     #[inline(always)]
     pub const fn folded(self) -> u16 {
@@ -62,7 +62,7 @@ const fn low(address: [u8; 4]) -> u16 {
     u16::from_be_bytes([address[2], address[3]])
 }
 
-/// Adds the carries. Twice, because the first addition may carry again.
+/// Folds a sum to 16 bits by adding the carries, twice because the first addition may carry again.
 #[inline(always)]
 const fn fold(sum: u32) -> u16 {
     let once = (sum & 0xffff) + (sum >> 16);
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    /// The checksum from scratch (RFC 1071).
+    /// Computes the checksum from all words (RFC 1071).
     fn computed(words: &[u16]) -> u16 {
         let mut sum: u64 = words.iter().map(|&word| u64::from(word)).sum();
         while sum > 0xffff {

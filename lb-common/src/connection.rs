@@ -8,8 +8,8 @@
 //! A reader reads the stamp, the other words, and the stamp again: if its serial is the same, the
 //! words are consistent (a seqlock).
 //!
-//! Room for IPv6: a second table with the same words 1 to 7, two more words for the rest of the
-//! client's address, and the service as its index.
+//! IPv6 can be added as a second table with the same words 1 to 7, two more words for the rest of
+//! the client's address, and the index of the service in place of its address.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -37,7 +37,7 @@ pub struct ClientKey {
 }
 
 impl ClientKey {
-    /// The key of a packet from the client.
+    /// Returns the key of the connection that a packet from the client belongs to.
     #[must_use]
     #[inline(always)]
     pub const fn of(flow: &FlowKey) -> Self {
@@ -49,7 +49,7 @@ impl ClientKey {
         }
     }
 
-    /// The flow of the client's packets.
+    /// Returns the flow of the client's packets.
     #[must_use]
     #[inline(always)]
     pub const fn flow(&self) -> FlowKey {
@@ -95,7 +95,7 @@ pub struct Connection {
     pub row: u16,
     /// A [`State`] as a number.
     pub state: u8,
-    /// A [`Mode`].
+    /// The bits of a [`Mode`].
     pub mode: u8,
     /// Incremented each time the entry is claimed.
     pub serial: u16,
@@ -115,13 +115,15 @@ pub struct Connection {
     pub address_delta: u16,
     /// Next hop towards the client: a [`crate::hop::HopReference`].
     pub client_hop: [u16; 4],
-    /// Sequence number after the client's FIN; before it, the client's initial one.
+    /// Sequence number that follows the client's FIN; until the client sends a FIN, its initial
+    /// sequence number.
     pub client_sequence: u32,
     /// Last recorded timestamp of the client (RFC 7323); 0 if it sends none.
     pub client_timestamp: u32,
     /// Zero; reserved for the offset between both sides' sequence numbers (SYN cookies).
     pub cookie: u32,
-    /// On a host that imports its peer's connections: the pass that contained this one.
+    /// On a host that imports its peer's connections: mark of the last import pass that contained
+    /// this connection; 0 for a connection that was opened on this host.
     pub pass: u32,
 }
 
@@ -137,37 +139,37 @@ const _CHECK: () = {
     assert!(offset_of!(Connection, cookie) == 8 * WORD_PASS);
 };
 
-/// Words of an entry.
+/// Number of words in an entry, each of eight bytes.
 pub const WORDS: usize = 8;
-/// The client's and the service's address.
+/// Index of the word with the client's and the service's address.
 pub const WORD_CLIENT: usize = 0;
-/// All ports but the backend's, and the row.
+/// Index of the word with all ports but the backend's, and the row.
 pub const WORD_PORTS: usize = 1;
-/// The [`Stamp`].
+/// Index of the word with the [`Stamp`].
 pub const WORD_STAMP: usize = 2;
-/// The address that the backend sees, and the backend's.
+/// Index of the word with the address that the backend sees, and the backend's address.
 pub const WORD_ADDRESSES: usize = 3;
-/// The backend's port and index, and both checksum changes.
+/// Index of the word with the backend's port and index, and both checksum changes.
 pub const WORD_BACKEND: usize = 4;
-/// The next hop towards the client.
+/// Index of the word with the next hop towards the client.
 pub const WORD_HOP: usize = 5;
-/// The client's sequence number and timestamp.
+/// Index of the word with the client's sequence number and timestamp.
 pub const WORD_NUMBERS: usize = 6;
-/// The cookie, and the import pass.
+/// Index of the word with the cookie, and the mark of the import pass.
 pub const WORD_PASS: usize = 7;
 
-/// Row of a connection without a claimed source port: its backend sees the client's.
+/// Value of [`Connection::row`] without a claimed source port: the backend sees the client's port.
 pub const NO_ROW: u16 = u16::MAX;
 
 impl Connection {
-    /// The connection as words.
+    /// Returns the words of the connection's entry.
     #[must_use]
     #[inline(always)]
     pub const fn words(&self) -> [u64; WORDS] {
         zerocopy::transmute!(*self)
     }
 
-    /// The connection in these words.
+    /// Builds the connection from the words of its entry.
     #[must_use]
     #[inline(always)]
     pub const fn of_words(words: [u64; WORDS]) -> Self {
@@ -186,7 +188,7 @@ impl Connection {
         }
     }
 
-    /// The key of the packets that reach the backend.
+    /// Returns the key of the packets that reach the backend.
     #[must_use]
     #[inline(always)]
     pub const fn to_backend(&self) -> FlowKey {
@@ -199,14 +201,14 @@ impl Connection {
         }
     }
 
-    /// The state.
+    /// Returns the connection's TCP state.
     #[must_use]
     #[inline(always)]
     pub const fn state(&self) -> State {
         State(self.state)
     }
 
-    /// The last recorded numbers of the client.
+    /// Returns the last recorded sequence number and timestamp of the client.
     #[must_use]
     #[inline(always)]
     pub const fn numbers(&self) -> Numbers {
@@ -216,7 +218,7 @@ impl Connection {
         }
     }
 
-    /// The rewrite of packets from the client.
+    /// Returns the rewrite of packets from the client.
     #[must_use]
     #[inline(always)]
     pub const fn towards_backend(&self) -> Rewrite {
@@ -230,8 +232,8 @@ impl Connection {
         }
     }
 
-    /// The rewrite of packets from the backend. Its checksum changes are the one's complements of
-    /// those in the other direction.
+    /// Returns the rewrite of packets from the backend. Its checksum changes are the one's
+    /// complements of the changes in the other direction.
     #[must_use]
     #[inline(always)]
     pub const fn towards_client(&self) -> Rewrite {
@@ -264,7 +266,8 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
-    /// The rewrite of a client's packets that leave with these addresses and ports.
+    /// Returns the rewrite of a client's packets from `key` to these source and destination
+    /// addresses and ports.
     #[must_use]
     #[inline(always)]
     pub const fn of(
@@ -320,32 +323,33 @@ impl Rewrite {
 pub struct Mode(pub u8);
 
 impl Mode {
-    /// The backend refused the connection, and another one may be tried.
+    /// The backend refused the connection, and another backend may be tried.
     pub const REFUSED: u8 = 0x01;
     const TRY: u8 = 0x10;
 
-    /// Whether the backend refused, so that the next SYN goes to another one.
+    /// Whether the backend refused the connection, in which case the client's next SYN goes to
+    /// another backend.
     #[must_use]
     #[inline(always)]
     pub const fn is_refused(self) -> bool {
         self.0 & Self::REFUSED != 0
     }
 
-    /// The mode with the refusal recorded.
+    /// Returns the mode with the refusal recorded.
     #[must_use]
     #[inline(always)]
     pub const fn refused(self) -> Self {
         Self(self.0 | Self::REFUSED)
     }
 
-    /// Number of backends tried before the current one, up to 15.
+    /// Returns the number of backends tried before the current one, up to 15.
     #[must_use]
     #[inline(always)]
     pub const fn tries(self) -> u8 {
         self.0 / Self::TRY
     }
 
-    /// The mode after a retry at another backend.
+    /// Returns the mode after a retry at another backend.
     #[must_use]
     #[inline(always)]
     pub const fn retried(self) -> Self {
@@ -372,7 +376,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp in a word.
+    /// Unpacks a stamp from a word.
     #[must_use]
     #[inline(always)]
     pub const fn of_word(word: u64) -> Self {
@@ -385,7 +389,7 @@ impl Stamp {
         }
     }
 
-    /// The stamp as a word.
+    /// Packs the stamp into a word.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {
@@ -393,7 +397,8 @@ impl Stamp {
         u64::from_ne_bytes([self.state.0, self.mode.0, s0, s1, t0, t1, t2, t3])
     }
 
-    /// The stamp while the owner writes the next connection into the entry.
+    /// Returns the stamp of an entry that was claimed, with the next serial: it is in force while
+    /// the owner writes the next connection into the entry.
     #[must_use]
     #[inline(always)]
     pub const fn claimed(self, now: Tick) -> Self {
@@ -405,7 +410,7 @@ impl Stamp {
         }
     }
 
-    /// The stamp of an entry that was vacated.
+    /// Returns the stamp of an entry that was vacated, which has the same serial.
     #[must_use]
     #[inline(always)]
     pub const fn vacated(self) -> Self {

@@ -2,11 +2,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Entries that share a bucket: one cache line.
+/// Number of endpoints in a bucket, which is one cache line.
 pub const ENDPOINTS_PER_BUCKET: usize = 4;
 
-/// Address and port of a backend with an address that it sees: part of a value of the map
-/// `endpoints`.
+/// A backend's address and port, with a source address that this backend sees: part of a value of
+/// the map `endpoints`.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
 )]
@@ -14,8 +14,8 @@ pub const ENDPOINTS_PER_BUCKET: usize = 4;
 pub struct Endpoint {
     /// The backend's IPv4 address.
     pub backend: [u8; 4],
-    /// Address that the backend replies to; zero for [`EndpointKind::Dnat`], where it is the
-    /// client's.
+    /// Address that the backend replies to; zero for [`EndpointKind::Dnat`], where the backend
+    /// replies to the client's address.
     pub source: [u8; 4],
     /// The backend's port.
     pub port: u16,
@@ -38,7 +38,7 @@ pub enum EndpointKind {
     Dnat = 2,
 }
 
-/// The value of the map `endpoints`.
+/// A bucket of endpoints: the value of the map `endpoints`.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
 )]
@@ -50,12 +50,12 @@ pub struct EndpointBucket {
 
 const _CHECK: () = assert!(size_of::<EndpointBucket>() == 64, "one cache line");
 
-/// Key of an endpoint.
+/// Addresses and port by which an [`Endpoint`] is looked up.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct EndpointKey {
     /// The backend's IPv4 address.
     pub backend: [u8; 4],
-    /// Address that it replies to, or zero.
+    /// Address that the backend replies to; zero for [`EndpointKind::Dnat`].
     pub source: [u8; 4],
     /// The backend's port.
     pub port: u16,
@@ -106,13 +106,14 @@ impl Default for EndpointTable {
 
 #[cfg(feature = "host")]
 impl EndpointTable {
-    /// A table with these buckets, as many as the map has.
+    /// Creates a table of these buckets, of which there are as many as the map has.
     #[must_use]
     pub const fn of(buckets: Vec<EndpointBucket>) -> Self {
         Self { buckets }
     }
 
-    /// Removes an entry. Returns its bucket.
+    /// Removes an endpoint. Returns the index of its bucket; `None` if the table did not contain
+    /// it.
     pub fn remove(&mut self, endpoint: &Endpoint) -> Option<u32> {
         for bucket in places(endpoint) {
             let entries = &mut self.buckets[bucket as usize].entries;
@@ -124,10 +125,10 @@ impl EndpointTable {
         None
     }
 
-    /// Adds an entry to the emptier of its two buckets. Returns the bucket.
+    /// Adds an endpoint to the emptier of its two buckets. Returns the index of that bucket.
     ///
     /// # Errors
-    /// The endpoint, if both buckets are full: see [`crate::limits::ENDPOINT_BUCKETS`].
+    /// Returns the endpoint if both buckets are full: see [`crate::limits::ENDPOINT_BUCKETS`].
     pub fn add(&mut self, endpoint: Endpoint) -> Result<u32, Endpoint> {
         let used = |bucket: u32| {
             let entries = &self.buckets[bucket as usize].entries;
@@ -149,7 +150,7 @@ impl EndpointTable {
         }
     }
 
-    /// All buckets, in the order of the map.
+    /// Returns all buckets, in the order of the map.
     #[must_use]
     pub fn buckets(&self) -> &[EndpointBucket] {
         &self.buckets

@@ -26,7 +26,7 @@ const _CHECK: () = assert!(
 );
 
 impl FlowKey {
-    /// The key of packets in the other direction.
+    /// Returns the key of packets in the other direction.
     #[must_use]
     #[inline(always)]
     pub const fn reversed(&self) -> Self {

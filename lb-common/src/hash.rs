@@ -2,7 +2,8 @@
 
 use crate::{connection::ClientKey, flow::FlowKey};
 
-/// Hashes a flow to 32 bits: equally on every host, so that a peer picks the same backend.
+/// Hashes a flow to 32 bits. The result is the same on every host, so both hosts of a pair pick the
+/// same backend.
 #[inline(always)]
 pub(crate) fn of_flow(key: &FlowKey) -> u32 {
     let addresses = u64::from(u32::from_be_bytes(key.source)) << 32
@@ -13,7 +14,7 @@ pub(crate) fn of_flow(key: &FlowKey) -> u32 {
     mixed(addresses ^ u64::from(mixed(ports)).rotate_left(17))
 }
 
-/// Hashes a client's address to 32 bits, equally on every host.
+/// Hashes a client's address to 32 bits. The result is the same on every host.
 #[inline(always)]
 pub(crate) fn of_source(key: &FlowKey) -> u32 {
     mixed(u64::from(u32::from_be_bytes(key.source)))
@@ -29,7 +30,7 @@ pub(crate) const fn of_connection(key: &ClientKey, secret: [u64; 2]) -> u64 {
     bits ^ (bits >> 29)
 }
 
-/// The finalizer of MurmurHash3 (64 bits); returns the upper half.
+/// Mixes the bits with the finalizer of MurmurHash3 (64 bits), and returns the upper half.
 #[inline(always)]
 fn mixed(mut bits: u64) -> u32 {
     bits ^= bits >> 33;

@@ -1,4 +1,4 @@
-//! Next hops. They have a map of their own, so that a neighbour's new MAC address changes one entry
+//! Next hops. They are in a separate map, so that a neighbour's new MAC address changes one entry
 //! instead of every connection.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -41,7 +41,7 @@ pub struct Hop {
 
 const _CHECK: () = assert!(size_of::<Hop>() == 32, "two hops to a cache line");
 
-/// Word of a [`Hop`] with the MAC address and the serial.
+/// Index of the word of a [`Hop`] that has the destination MAC address and the serial.
 pub(crate) const WORD_MAC: usize = 0;
 
 impl Hop {
@@ -68,7 +68,7 @@ impl Hop {
         self.interface != 0 && self.generation == generation
     }
 
-    /// The entry as words.
+    /// Returns the words of the entry.
     #[must_use]
     #[inline(always)]
     pub const fn words(&self) -> [u64; 4] {
@@ -78,8 +78,8 @@ impl Hop {
 
 /// A connection's reference to the next hop of its client: one word of the connection.
 ///
-/// It contains the serials of both, so that a reference that is written late, after the reuse of
-/// either entry, is detected and not followed.
+/// The reference contains the serials of the next hop and of the connection, so that a reference
+/// that is written late, after the reuse of either entry, is detected and not followed.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C, align(8))]
 pub struct HopReference {
@@ -94,7 +94,7 @@ pub struct HopReference {
 }
 
 impl HopReference {
-    /// A reference to no hop, for the connection with this serial.
+    /// Returns a reference to no hop, for the connection with this serial.
     #[must_use]
     #[inline(always)]
     pub const fn none(serial: u16) -> Self {
@@ -106,14 +106,14 @@ impl HopReference {
         }
     }
 
-    /// The reference as a word.
+    /// Packs the reference into a word.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {
         zerocopy::transmute!(self)
     }
 
-    /// The reference in a word.
+    /// Unpacks a reference from a word.
     #[must_use]
     #[inline(always)]
     pub const fn of_word(word: u64) -> Self {

@@ -21,14 +21,14 @@ use crate::{
     tick::Tick,
 };
 
-/// The backend of a record on this host.
+/// The backend of a record as this host knows it, and the import pass that contains the record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Target {
     /// Index of the backend.
     pub backend: BackendId,
     /// Row of the backend's source ports; [`NO_ROW`] if the backend sees the client's address.
     pub row: u16,
-    /// Number of the peer's export pass.
+    /// Mark of the import pass.
     pub pass: u32,
 }
 
@@ -37,11 +37,11 @@ pub struct Target {
 pub enum Outcome {
     /// The table contains the connection.
     Written,
-    /// The connection is closed, and was not known.
+    /// The record is of a closed connection that the table does not contain.
     Over,
-    /// Its source port is reserved for this host.
+    /// The connection's source port is reserved for this host's own connections.
     PortReserved,
-    /// All entries that it could use hold established connections.
+    /// All entries that the connection could use hold established connections.
     TableFull,
     /// The XDP program was changing the same entry or port: the next pass contains the connection
     /// again.
@@ -102,7 +102,8 @@ pub fn import<S: Shared>(
     Outcome::Written
 }
 
-/// Removes a connection if it is still the one that was found. Returns whether it was.
+/// Removes the connection in the entry `place`, unless the entry has changed since it was found.
+/// Returns whether the connection was removed.
 pub fn remove<S: Shared>(shared: &S, place: &Place<S::Entry>, now: Tick, hertz: u32) -> bool {
     let Some(claim) = claim::<S>(place, now, hertz) else {
         return false;
@@ -120,7 +121,7 @@ fn is_of(connection: &Connection, record: &Record, target: &Target) -> bool {
         && (connection.backend, connection.row) == (target.backend, target.row)
 }
 
-/// Updates state, time and pass of a known connection.
+/// Updates state, time and pass of a connection that the table contains already.
 fn refresh<W: Words>(place: &Place<W>, stamp: Stamp, pass: u32) -> Outcome {
     let old = place.stamp;
     let next = Stamp {
@@ -134,7 +135,8 @@ fn refresh<W: Words>(place: &Place<W>, stamp: Stamp, pass: u32) -> Outcome {
     Outcome::Written
 }
 
-/// Claims the source port for the entry, from another connection if need be.
+/// Claims the source port for the entry `ours`. If another connection holds the port, that
+/// connection is removed from the table.
 fn take<S: Shared>(
     shared: &S,
     ours: &Claim<S::Entry>,

@@ -1,8 +1,9 @@
 //! The contract between the kernel and the agent, and the packet logic that both run.
 //!
-//! The packet logic is one library with two homes: [`steer`](steer::steer) runs under XDP over
-//! packet memory and BPF maps, and on the host over byte slices and hash tables, where tests and
-//! fuzzers drive it. Two traits, [`memory::Memory`] and [`tables::Tables`], hide the difference.
+//! The packet logic is one library that runs in two places: [`steer`](steer::steer) runs under XDP
+//! over packet memory and BPF maps, and on the host over byte slices and hash tables, where tests
+//! and fuzzers drive it. Two traits, [`memory::Memory`] and [`tables::Tables`], hide the
+//! difference.
 //!
 //! The types of [`wire`] carry network byte order. All other numbers are in host byte order, and an
 //! address is an array of its four octets.

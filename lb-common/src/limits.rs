@@ -1,61 +1,63 @@
 //! Sizes of maps and other limits.
 
-/// Services, steered or not.
+/// Maximum number of services, whether they are steered in the kernel or served by the agent.
 pub const SERVICES: u32 = 4096;
 
-/// Backends, counted once for each service that uses them.
+/// Maximum number of backends, each counted once for every service that uses it.
 pub const BACKENDS: u32 = 16_384;
 
-/// Sizes of a Maglev ring: primes, as the algorithm requires (NSDI 2016, section 3.4), each chosen
-/// so that both halves of the ring and its head just fill their pages.
+/// Possible sizes of a Maglev ring in slots: primes, as the algorithm requires (NSDI 2016, section
+/// 3.4), each chosen so that both halves of the ring and its head just fill their pages.
 pub const RING_SIZES: [u32; 5] = [1019, 4091, 16_369, 65_521, 262_139];
 
-/// Entries of the map `rings`: one for each service, and one whose ring has no slots.
+/// Number of entries of the map `rings`: one for each service, and one whose ring has no slots.
 pub const RINGS: u32 = SERVICES + 1;
 
 /// Version of the layout of all maps. It changes when a map changes its meaning or the size of its
 /// keys or values, so that an agent refuses the pins of another version.
 pub const LAYOUT: u32 = 3;
 
-/// Default number of connections that have room.
+/// Default capacity of the connection table in connections.
 pub const CONNECTIONS: u32 = 250_000;
 
-/// Entries in a bucket of the map `connections`: one page holds sixteen buckets.
+/// Number of entries in a bucket of the map `connections`: one page holds sixteen buckets.
 pub const WAYS: u32 = 4;
 
-/// Rows of the map `source_ports`: one for each backend and address that it sees.
+/// Number of rows of the map `source_ports`: one for each backend and address that the backend
+/// sees.
 pub const ROWS: u32 = 32_768;
 
-/// Source ports that share a line of the map `source_ports`.
+/// Number of source ports that share a line of the map `source_ports`.
 pub const PORTS_PER_LINE: u32 = 16;
 
-/// Lines of a row of the map `source_ports`.
+/// Number of lines in a row of the map `source_ports`.
 pub const LINES: u32 = 65_536 / PORTS_PER_LINE;
 
-/// Buckets of the map `endpoints`.
+/// Number of buckets of the map `endpoints`.
 pub const ENDPOINT_BUCKETS: u32 = 16_384;
 
-/// Entries of the map `hops` towards clients, after one for each backend.
+/// Number of entries of the map `hops` for next hops towards clients; they follow one entry for
+/// each backend.
 pub const CLIENT_HOPS: u32 = 8192;
 
-/// Entries of the map `hops`.
+/// Number of entries of the map `hops`.
 pub const HOPS: u32 = BACKENDS + CLIENT_HOPS;
 
-/// Entries of the map `programs`, for tail calls; most are reserved for later use.
+/// Number of entries of the map `programs`, for tail calls; most are reserved for later use.
 pub const PROGRAMS: u32 = 16;
 
-/// Maximum number of interfaces for redirected packets.
+/// Maximum number of interfaces that packets can be redirected to.
 pub const INTERFACES: u32 = 64;
 
 /// Maximum number of source addresses besides the service's own.
 pub const SOURCE_ADDRESSES: u32 = 8;
 
-/// Bytes of the ring buffer of connection events: a power of two of pages. An event takes 40, so
-/// that it holds two seconds at 50,000 a second.
+/// Size in bytes of the ring buffer of connection events: a power of two of pages. An event takes
+/// 40 bytes, so the buffer holds two seconds of events at 50,000 a second.
 pub const FLOW_EVENT_BYTES: u32 = 1 << 22;
 
 /// Maximum time in seconds for which new connections are held: a client's third retransmission of
-/// its SYN comes after seven (RFC 6298), and most give up after thirty.
+/// its SYN comes after seven seconds (RFC 6298), and most clients give up after thirty.
 pub const HOLD_SECONDS: u32 = 30;
 
 /// Number of backends at which a new connection tries to claim a source port.

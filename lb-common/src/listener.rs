@@ -6,8 +6,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const LISTENER_WORDS: u32 = 1024;
 
 /// A word of the map `listeners`, with two bits for each of 64 hash values of an address and port.
-/// As with a Bloom filter, a bit that is set can be a false positive; one that is not set is
-/// certain.
+/// As with a Bloom filter, a bit that is set may be a false positive, but a bit that is not set
+/// proves that there is no service.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
 )]
@@ -19,7 +19,7 @@ pub struct Listeners {
     pub steered: u64,
 }
 
-/// Returns the word and the bit of an address and port.
+/// Returns the index of the word for an address and port, and the number of the bit in that word.
 #[must_use]
 #[inline(always)]
 pub const fn place(address: [u8; 4], port: u16) -> (u32, u32) {
@@ -43,7 +43,7 @@ impl Listeners {
         self.steered >> bit & 1 == 1
     }
 
-    /// Sets the bit of a service.
+    /// Sets the bit of a service; `steered` tells whether the kernel steers that service.
     pub const fn add(&mut self, bit: u32, steered: bool) {
         self.any |= 1 << bit;
         if steered {

@@ -11,7 +11,7 @@ pub trait Memory {
     /// Returns the `T` at `offset` bytes; `None` if it extends past the end of the packet.
     fn at<T: FromBytes + Immutable + KnownLayout>(&self, offset: usize) -> Option<&T>;
 
-    /// As [`Self::at`], mutable.
+    /// Like [`Self::at`], but returns a mutable reference.
     fn at_mut<T: FromBytes + IntoBytes + KnownLayout>(&mut self, offset: usize) -> Option<&mut T>;
 
     /// Whether the packet has at least `length` bytes.

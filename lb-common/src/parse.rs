@@ -99,8 +99,8 @@ fn tcp<M: Memory>(
     ))
 }
 
-/// Returns what an endpoint in TIME-WAIT compares: the packet's sequence number (the one after its
-/// FIN, if it has one) and its timestamp.
+/// Returns the numbers that an endpoint in TIME-WAIT compares: the packet's timestamp and its
+/// sequence number or, if the packet has a FIN, the sequence number that follows the FIN.
 #[inline(always)]
 pub(crate) fn numbers<M: Memory>(memory: &M, packet: &Packet) -> Numbers {
     Numbers::of_word(numbers_word(memory, packet))
@@ -112,7 +112,7 @@ pub(crate) fn acknowledgement<M: Memory>(memory: &M, packet: &Packet) -> u32 {
     (memory.at::<Tcp>(packet.transport)).map_or(0, |header| header.acknowledgement.get())
 }
 
-/// Returns the numbers in a word; 0 if the header is truncated.
+/// Returns the packet's [`Numbers`] in one word; 0 if the header is truncated.
 #[inline(always)]
 fn numbers_word<M: Memory>(memory: &M, packet: &Packet) -> u64 {
     let Some(header) = memory.at::<Tcp>(packet.transport) else {
@@ -173,6 +173,6 @@ const FILLED_WINDOW_SCALE: [u8; 3] = [1, 3, 3];
 
 const TRUNCATED: Verdict = Verdict::Drop(DropReason::Truncated);
 
-/// All bits of the word but the two flags that an unfragmented packet may have (RFC 791, section
-/// 3.1).
+/// Mask of the fragment word's bits except the two flags that an unfragmented packet may have (RFC
+/// 791, section 3.1).
 const MORE_FRAGMENTS_OR_OFFSET: u16 = 0x3fff;

@@ -31,14 +31,14 @@ impl PortWord {
     const RESTING: u32 = 1 << 31;
     const HAS_TIMESTAMP: u32 = 1 << 30;
 
-    /// The word of a port that the entry of `connections` with this index holds.
+    /// Returns the word of a port that the entry with this index of the map `connections` holds.
     #[must_use]
     #[inline(always)]
     pub const fn held_by(index: u32) -> Self {
         Self(index + 1)
     }
 
-    /// Returns the index of the entry that holds the port.
+    /// Returns the index of the entry that holds the port; `None` if no entry holds it.
     #[must_use]
     #[inline(always)]
     pub const fn holder(self) -> Option<u32> {
@@ -80,9 +80,9 @@ impl PortWord {
 
     /// Returns 1 if a connection with the numbers `next` in its SYN may claim the port at this
     /// [`second`]: TIME-WAIT is over, or the last segments of the old connection have arrived and
-    /// the backend accepts the SYN in spite of it (see [`Numbers::is_newer_than`]). Else returns 0.
-    /// Seconds wrap, so that a port that is not claimed after its TIME-WAIT appears to rest again
-    /// from time to time.
+    /// the backend accepts the SYN in spite of TIME-WAIT (see [`Numbers::is_newer_than`]).
+    /// Otherwise returns 0. Seconds wrap at 64, so a port that is not claimed after its TIME-WAIT
+    /// appears to rest again from time to time.
     ///
     /// Branchless: a loop evaluates sixteen words, and the kernel's verifier would explore every
     /// path through each of them.
@@ -105,7 +105,8 @@ impl PortWord {
         rests & (is_over | is_quiet & is_known & is_ahead)
     }
 
-    /// Returns 1 if the port is free and does not rest, else 0. Branchless, too.
+    /// Returns 1 if the port is free and does not rest, otherwise 0. Branchless, like
+    /// [`Self::reusable_bit`].
     #[must_use]
     #[inline(always)]
     pub const fn free_bit(self) -> u32 {
@@ -116,15 +117,15 @@ impl PortWord {
 /// Seconds that an endpoint stays in TIME-WAIT (include/net/tcp.h, `TCP_TIMEWAIT_LEN`).
 const TIME_WAIT: u32 = 60;
 
-/// Seconds, counted as begun, from the last use of a port to its reuse: at least one whole second.
-/// When ports were reused immediately, late segments of the old connection reached the new one, and
-/// its backend reset it.
+/// Minimum time in seconds from the last use of a port to its reuse. A second counts as soon as it
+/// has begun, so at least one whole second passes. When ports were reused immediately, late
+/// segments of the old connection reached the new one, and its backend reset it.
 const QUIET: u32 = 2;
 
-/// Seconds after which the count in a word wraps.
+/// Number of seconds after which the count of seconds in a word wraps.
 const SECONDS: u32 = 64;
 
-/// Converts a tick to seconds as counted in words.
+/// Converts a tick to the second that is stored in a [`PortWord`]: 0 to 63.
 #[must_use]
 #[inline(always)]
 pub const fn second(moment: Tick, hertz: u32) -> u32 {

@@ -12,9 +12,9 @@ use crate::{
 /// A steered connection, as the kernel writes it to the ring buffer `flow_events`, and as it is
 /// sent to the peer.
 ///
-/// The backend sees the service's own address, so that its replies reach whichever host has that
-/// address; only the port is part of the record. A connection through a further address of the host
-/// ([`crate::settings::Settings::source_addresses`]) is marked, and is not sent to the peer.
+/// The backend sees the service's own address, so its replies reach whichever host has that
+/// address; only the port is part of the record. A connection through an additional address of the
+/// host ([`crate::settings::Settings::source_addresses`]) is marked, and is not sent to the peer.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C, align(8))]
 pub struct Record {
@@ -28,8 +28,8 @@ pub struct Record {
     pub source_port: u16,
     /// A [`State`] as a number.
     pub state: u8,
-    /// 1 if the backend sees another address than the service's: no other host can carry the
-    /// connection on, because the backend's replies keep arriving at this one.
+    /// 1 if the backend sees an address other than the service's: no other host can continue the
+    /// connection, because the backend's replies keep arriving at this host.
     pub further_source: u8,
     /// Seconds since the last packet, saturating.
     pub idle: u16,
@@ -43,7 +43,7 @@ const _CHECK: () = assert!(
 );
 
 impl Record {
-    /// The record of a connection in this state.
+    /// Returns the record of a connection, with `state` as its state.
     #[must_use]
     #[inline(always)]
     pub const fn of(connection: &Connection, state: State) -> Self {

@@ -22,7 +22,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct ServiceId(pub u16);
 
 impl ServiceId {
-    /// The index of its entries in BPF maps.
+    /// Returns the index of this service's entries in BPF maps.
     #[must_use]
     #[inline(always)]
     pub const fn index(self) -> u32 {
@@ -88,7 +88,7 @@ pub enum Handling {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Pick {
-    /// The next slot in turn; each CPU counts for itself.
+    /// The slot after that of the previous flow; each CPU counts separately.
     RoundRobin = 1,
     /// By a hash of addresses and ports.
     FlowHash = 2,
@@ -97,7 +97,7 @@ pub enum Pick {
 }
 
 impl Pick {
-    /// The method with this number; [`Self::FlowHash`] for a number that no method has.
+    /// Returns the method with this number; [`Self::FlowHash`] for a number that no method has.
     #[must_use]
     #[inline(always)]
     pub const fn from_number(number: u8) -> Self {

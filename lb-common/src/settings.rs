@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{limits, tick::Tick};
 
-/// The only entry of the map `settings`.
+/// Settings that hold for all connections: the only entry of the map `settings`.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
 )]
@@ -13,7 +13,7 @@ pub struct Settings {
     /// Secret key of the connections' hash: random, and constant while the table exists.
     pub secret: [u64; 2],
     /// Highest index of a bucket: the number of entries in the map `connections`, less one bucket.
-    /// The number is a power of two, so that this is a mask.
+    /// The number of entries is a power of two, so this index is also a mask.
     pub last_bucket: u32,
     /// Incremented when routes or neighbours change: a next hop with another number is looked up
     /// again.
@@ -33,13 +33,14 @@ pub struct Settings {
     pub hold: u8,
     /// 1 while the kernel reports connections to the agent: see [`crate::record`].
     pub export: u8,
-    /// 1 if a service keeps its clients' addresses: then any packet may be a backend's reply.
+    /// 1 if a service keeps its clients' addresses, in which case any packet may be a backend's
+    /// reply.
     pub dnat: u8,
     /// Zero.
     pub reserved: u8,
     /// Layout of all maps: see [`crate::limits::LAYOUT`].
     pub layout: u32,
-    /// Further source addresses at backends, after the service's own; zero if unused.
+    /// Additional source addresses that backends see besides the service's own; zero if unused.
     pub source_addresses: [[u8; 4]; limits::SOURCE_ADDRESSES as usize],
     /// Number of lines before a gap that is reserved for the host.
     pub lines_before_gap: u16,

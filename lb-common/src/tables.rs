@@ -56,7 +56,7 @@ pub trait Shared {
 }
 
 /// Everything that the packet logic looks up, changes and counts: BPF maps in the kernel, plain
-/// memory on the host. A value is used for one packet.
+/// memory on the host. In the kernel, a value of this type is used for one packet only.
 pub trait Tables: Shared {
     /// An entry of `hops`.
     type Hop: Words;
@@ -70,13 +70,13 @@ pub trait Tables: Shared {
     /// Returns the index of the interface that the packet arrived on.
     fn ingress(&self) -> u32;
 
-    /// Whether packets can be redirected to this interface: it must have the program, too.
+    /// Whether packets can be redirected to this interface: it must have the XDP program.
     fn can_send(&self, interface: u32) -> bool;
 
     /// Returns a word of the filter `listeners`.
     fn listeners(&self, word: u32) -> Listeners;
 
-    /// Whether NAT may claim this port.
+    /// Whether NAT may claim this port as a source port.
     fn is_source_port(&self, port: u16) -> bool;
 
     /// Returns a bucket of `endpoints`.
@@ -98,8 +98,8 @@ pub trait Tables: Shared {
     /// Advances this CPU's walk over the lines of a row by one turn, and returns the previous turn.
     fn line_turn(&self, row: u16) -> Turn;
 
-    /// Moves this CPU's walk past a line without a port: see [`Turn::after_miss`] and
-    /// [`Turn::after_second_miss`].
+    /// Moves this CPU's walk past a line without a port: see [`Turn::after_miss`] and, if `second`
+    /// is set, [`Turn::after_second_miss`].
     fn miss(&self, row: u16, second: bool);
 
     /// Returns the number of this CPU.
@@ -121,7 +121,7 @@ pub trait Tables: Shared {
     /// Adds a packet to the count for its verdict.
     fn count_verdict(&self, verdict: Verdict);
 
-    /// Counts a packet of `bytes` bytes; `opens` if it opens a connection.
+    /// Counts a packet of `bytes` bytes; `opens` tells whether it opens a connection.
     fn count_traffic(&self, slot: TrafficSlot, direction: Direction, bytes: u16, opens: bool);
 }
 

@@ -75,7 +75,7 @@ impl State {
     pub const CLOSING_BY_CLIENT: Self = Self(4);
     /// The backend sent a FIN, the client has not.
     pub const CLOSING_BY_BACKEND: Self = Self(5);
-    /// Closed; the client closed first, so that the backend has no TIME-WAIT.
+    /// Closed; the client closed first, so the backend has no TIME-WAIT.
     pub const CLOSED: Self = Self(6);
     /// Closed; the backend closed first and holds the connection in TIME-WAIT.
     pub const LINGERING: Self = Self(7);
@@ -104,8 +104,9 @@ impl State {
         }
     }
 
-    /// Returns the state with respect to crossed FINs: if the backend's FIN crossed the client's,
-    /// or may have, both sides hold the connection in TIME-WAIT (RFC 9293, section 3.6, case 3).
+    /// Returns [`Self::LINGERING`] in place of [`Self::CLOSED`] if `crossed` is set: where the FINs
+    /// of both sides crossed, or may have, both sides hold the connection in TIME-WAIT (RFC 9293,
+    /// section 3.6, case 3).
     #[must_use]
     #[inline(always)]
     pub const fn with_crossed_fins(self, crossed: bool) -> Self {
@@ -116,9 +117,9 @@ impl State {
         }
     }
 
-    /// Handles a reset. It may be forged, and only the endpoints can verify its sequence number:
-    /// the connection is kept until its time-out, and a later packet from the other side revokes
-    /// the reset.
+    /// Returns the state after a reset. The reset may be forged, and only the endpoints can verify
+    /// its sequence number: the connection is kept until its time-out, and a later packet from the
+    /// other side revokes the reset.
     #[inline(always)]
     const fn after_reset(self, direction: Direction) -> Self {
         match (direction, self) {
@@ -229,7 +230,7 @@ impl State {
         self.0 == Self::OPENING.0 || self.0 == Self::ANSWERED.0
     }
 
-    /// Whether the backend has not answered yet, so that another one can be tried.
+    /// Whether the backend has not answered yet: another backend can still be tried.
     #[must_use]
     #[inline(always)]
     pub const fn is_opening(self) -> bool {
@@ -239,9 +240,9 @@ impl State {
     /// Returns the time-out of the state: seconds of idleness after which the entry may be reused.
     ///
     /// An idle established connection is kept for an hour; a half-open one for a minute, as long as
-    /// Linux retransmits; a half-closed one for two (twice Linux's `tcp_fin_timeout`); a closed one
-    /// for the maximum segment lifetime or the backend's TIME-WAIT; one that was reset for as long
-    /// as the other side may take to contradict the reset.
+    /// Linux retransmits; a half-closed one for two minutes (twice Linux's `tcp_fin_timeout`); a
+    /// closed one for the maximum segment lifetime or the backend's TIME-WAIT; one that was reset
+    /// for as long as the other side may take to contradict the reset.
     #[must_use]
     #[inline(always)]
     pub const fn timeout(self) -> u32 {
@@ -252,11 +253,11 @@ impl State {
         }
     }
 
-    /// Whether a connection in this state, idle for `age` ticks, may lose its source port to
-    /// another one. `last` are its own numbers, `next` those of the new connection's SYN.
+    /// Whether a connection in this state, idle for `age` ticks, may lose its source port to a new
+    /// connection. `last` are its own numbers, `next` those of the new connection's SYN.
     ///
-    /// The backend has no state of a connection that the client closed first, or that it reset
-    /// itself: two seconds cover late segments. If the backend closed first, it holds the
+    /// The backend has no state of a connection that the client closed first, or that the backend
+    /// reset: two seconds cover late segments. If the backend closed first, it holds the
     /// connection in TIME-WAIT, and accepts a SYN with newer numbers nevertheless: after a second,
     /// so that no segment of the old connection reaches the new one. A connection that was never
     /// opened can be replaced after the client's second retransmission.
@@ -284,14 +285,15 @@ impl State {
 /// What a TCP endpoint in TIME-WAIT compares a SYN by: the client's sequence number and timestamp.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Numbers {
-    /// Sequence number of a SYN; of a connection, the one after the client's FIN.
+    /// Sequence number of a SYN; of a connection, the sequence number that follows the client's
+    /// FIN.
     pub sequence: u32,
     /// Timestamp (RFC 7323); 0 without one.
     pub timestamp: u32,
 }
 
 impl Numbers {
-    /// The numbers in a word of an entry.
+    /// Unpacks the numbers from a word of an entry.
     #[must_use]
     #[inline(always)]
     pub const fn of_word(word: u64) -> Self {
@@ -302,7 +304,7 @@ impl Numbers {
         }
     }
 
-    /// The numbers as a word.
+    /// Packs the numbers into a word of an entry.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u64 {
@@ -310,8 +312,9 @@ impl Numbers {
     }
 
     /// Whether an endpoint with a connection in TIME-WAIT, which ended with the numbers `last`,
-    /// accepts a SYN with these: a newer timestamp, or no older one and a higher sequence number
-    /// (RFC 6191, section 2; net/ipv4/tcp_minisocks.c, `tcp_timewait_state_process`).
+    /// accepts a SYN with the numbers `self`: with a newer timestamp, or with a timestamp that is
+    /// not older and a higher sequence number (RFC 6191, section 2; net/ipv4/tcp_minisocks.c,
+    /// `tcp_timewait_state_process`).
     #[must_use]
     #[inline(always)]
     pub const fn is_newer_than(self, last: Self) -> bool {

@@ -4,7 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{backend::BackendId, limits, service::ServiceId};
 
-/// The value of the per-CPU map `traffic`. Bytes are counted from the IP header on.
+/// Traffic of a service or backend: the value of the per-CPU map `traffic`. Bytes are counted from
+/// the IP header on.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
 )]
@@ -38,24 +39,24 @@ pub enum Direction {
 pub struct TrafficSlot(u32);
 
 impl TrafficSlot {
-    /// Number of entries.
+    /// Number of entries of the map.
     pub const COUNT: u32 = limits::SERVICES + limits::BACKENDS;
 
-    /// The entry of a service.
+    /// Returns the entry of a service.
     #[must_use]
     #[inline(always)]
     pub const fn of_service(id: ServiceId) -> Self {
         Self(id.index())
     }
 
-    /// The entry of a backend.
+    /// Returns the entry of a backend.
     #[must_use]
     #[inline(always)]
     pub const fn of_backend(id: BackendId) -> Self {
         Self(limits::SERVICES + id.index())
     }
 
-    /// Index in the map.
+    /// Returns the index of the entry in the map `traffic`.
     #[must_use]
     #[inline(always)]
     pub const fn index(self) -> u32 {
@@ -64,7 +65,7 @@ impl TrafficSlot {
 }
 
 impl Traffic {
-    /// The sum of two counters.
+    /// Returns the sum of two counters.
     #[must_use]
     pub const fn plus(&self, other: &Self) -> Self {
         Self {
@@ -76,7 +77,7 @@ impl Traffic {
         }
     }
 
-    /// Counts one packet.
+    /// Counts one packet of `bytes` bytes; `opens` tells whether it opens a connection.
     #[inline(always)]
     pub const fn count(&mut self, direction: Direction, bytes: u16, opens: bool) {
         match direction {

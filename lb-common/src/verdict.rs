@@ -55,7 +55,7 @@ pub enum DropReason {
     NoSourcePort,
     /// All entries that the connection could use hold established connections.
     TableFull,
-    /// Would open a connection during a hand-over: the client retransmits.
+    /// The packet would open a connection during a hand-over: the client retransmits.
     Held,
     /// Another CPU is writing the same connection: the sender retransmits.
     Contended,
@@ -64,7 +64,7 @@ pub enum DropReason {
     Refused,
     /// The outgoing interface does not have the XDP program of `lb`.
     NoInterface,
-    /// The program that handles all but established connections is not loaded.
+    /// The program that handles all packets but those of established connections is not loaded.
     NoProgram,
 }
 
@@ -76,7 +76,7 @@ pub enum Steered {
     Flow,
     /// Opened a flow.
     NewFlow,
-    /// Opened a flow again, at another backend than the one that did not answer or refused.
+    /// Opened a flow again at another backend, after one that did not answer or refused.
     Retried,
 }
 
@@ -147,11 +147,11 @@ pub const COUNTERS: [Counter; 27] = [
 ];
 
 /// Entries of the map `verdicts`: sixteen for each kind of verdict, so that a new reason does not
-/// renumber the others in a pinned map.
+/// renumber the other reasons in a pinned map.
 pub const COUNTER_SLOTS: u32 = 64;
 
 impl Verdict {
-    /// The verdict's entry in the map `verdicts`.
+    /// Returns the index of the verdict's entry in the map `verdicts`.
     #[must_use]
     #[inline(always)]
     pub const fn counter(self) -> u32 {

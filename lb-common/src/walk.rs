@@ -2,8 +2,8 @@
 //!
 //! Each CPU claims ports of one line for a few connections before it moves to the next, so that
 //! most connections find their line in the CPU's cache. It cycles through a window of lines rather
-//! than the whole row, so that ports are reused, once they have rested, while the row still has
-//! others: a backend that closes first then keeps thousands of connections in TIME-WAIT instead of
+//! than the whole row, so that ports are reused, once they have rested, although the row still has
+//! unused ports: a backend that closes first then keeps thousands of connections in TIME-WAIT, not
 //! sixty thousand, and finds each of them faster. If too many lines of the window have no port for
 //! a connection, the walk moves to the next window.
 
@@ -13,34 +13,34 @@ use crate::{limits::LINES, settings::Settings};
 ///
 /// ```text
 /// bits  31..17   16..11             10..0
-///       window   misses of late     place in the window: four turns for each line
+///       window   recent misses      place in the window: four turns for each line
 /// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Turn(pub u32);
 
-/// Connections for which a CPU uses one line before it moves to the next.
+/// Number of connections for which a CPU uses one line before it moves to the next.
 const TURNS_A_LINE: u32 = 4;
 
-/// Lines of a window: 8,192 ports. Below 136 connections a second for each CPU and backend, no port
-/// is reused within the minute for which Linux keeps TIME-WAIT.
+/// Number of lines in a window, which have 8,192 ports. Below 136 connections a second for each CPU
+/// and backend, no port is reused within the minute for which Linux keeps TIME-WAIT.
 const WINDOW_LINES: u32 = 512;
 
-/// Turns in a window.
+/// Number of turns in a window.
 const PLACES: u32 = WINDOW_LINES * TURNS_A_LINE;
 
 /// The unit of the count of recent misses: each turn subtracts one, each miss adds [`MISS`].
 const STRAIN: u32 = PLACES;
 
-/// Added for a line without a port for the connection: a window is left when more than a fifth of
-/// the turns are misses.
+/// Number that each line without a port for the connection adds to the count of recent misses: a
+/// window is left when more than a fifth of the turns are misses.
 const MISS: u32 = 5;
 
 /// Count of recent misses at which a window is left: reached by twelve misses in a row. With half
-/// of it, a window in which one turn of thirteen is a miss, as is usual when all ports are in
-/// TIME-WAIT, was left every five seconds.
+/// of this limit, a window in which one turn of thirteen is a miss, as is usual when all ports are
+/// in TIME-WAIT, was left every five seconds.
 const STRAIN_LIMIT: u32 = 58;
 
-/// The first window.
+/// The unit in which a [`Turn`] counts windows: the lowest bit of the window's number.
 const WINDOW: u32 = STRAIN * 64;
 
 impl Turn {
@@ -52,8 +52,8 @@ impl Turn {
         self.at(self.0 + 1).less(relief)
     }
 
-    /// Returns the same place in the next window, where a connection that found no port here looks
-    /// next.
+    /// Returns the same place in the next window, where a connection looks next if it found no port
+    /// in this window.
     #[must_use]
     #[inline(always)]
     pub const fn next_window(self) -> Self {
@@ -84,7 +84,8 @@ impl Turn {
         self.0 / STRAIN % 64
     }
 
-    /// Returns the position at another place of the same window, with the same misses.
+    /// Returns the position at another place of the same window, with the same number of recent
+    /// misses.
     #[inline(always)]
     const fn at(self, place: u32) -> Self {
         Self(self.0 & !(PLACES - 1) | (place % PLACES))

@@ -1,4 +1,4 @@
-//! docs/operations.md explains every verdict with its reason, and no others.
+//! docs/operations.md explains every verdict with its reason, and no verdict that does not exist.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -19,8 +19,9 @@ fn the_page_has_every_verdict_and_no_other() {
     assert!(unknown.is_empty(), "no packet is counted as {unknown:?}");
 }
 
-/// The first column of the table: `` `drop, truncated`, `bad_ipv4` `` are two reasons of one verdict,
-/// and `` `transmit, …` `` is every reason of `transmit`.
+/// Returns the verdicts and reasons in the first column of the table: `` `drop, truncated`,
+/// `bad_ipv4` `` are two reasons of one verdict, and `` `transmit, …` `` is every reason of
+/// `transmit`.
 fn explained(page: &str) -> BTreeSet<(String, String)> {
     let (_, table) = page
         .split_once("| verdict and reason |")

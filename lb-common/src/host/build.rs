@@ -31,7 +31,7 @@ pub struct TcpPacket {
 }
 
 impl TcpPacket {
-    /// A packet without VLAN tags, options and payload.
+    /// Creates a packet without VLAN tags, options and payload.
     #[must_use]
     pub fn new(key: FlowKey, flags: u8) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl TcpPacket {
         }
     }
 
-    /// The key of a TCP packet.
+    /// Returns the key of a TCP packet from `source` to `destination`, each an address and a port.
     #[must_use]
     pub fn key(source: ([u8; 4], u16), destination: ([u8; 4], u16)) -> FlowKey {
         FlowKey {
@@ -60,7 +60,7 @@ impl TcpPacket {
         }
     }
 
-    /// The bytes from the Ethernet header on.
+    /// Returns the bytes of the packet, from the Ethernet header on.
     ///
     /// # Panics
     /// When the packet is longer than IP allows.
@@ -122,7 +122,7 @@ impl TcpPacket {
     }
 }
 
-/// The Internet checksum of `bytes` (RFC 1071); 0 if they contain a correct checksum.
+/// Returns the Internet checksum of `bytes` (RFC 1071); 0 if they contain a correct checksum.
 #[must_use]
 pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u64 = bytes
@@ -140,7 +140,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-/// The checksum of a TCP segment with its pseudo-header (RFC 9293, section 3.1).
+/// Returns the checksum of a TCP segment with its pseudo-header (RFC 9293, section 3.1).
 #[must_use]
 pub fn tcp_checksum(source: [u8; 4], destination: [u8; 4], segment: &[u8]) -> u16 {
     let length = u16::try_from(segment.len()).unwrap_or(u16::MAX);

@@ -1,4 +1,4 @@
-//! The tables in plain memory.
+//! The tables of the packet logic in plain memory, in place of BPF maps.
 
 use std::{
     cell::RefCell,
@@ -26,12 +26,12 @@ use crate::{
     walk::Turn,
 };
 
-/// The tables in plain memory, for one host.
+/// The tables of one host, in plain memory.
 #[derive(Debug)]
 pub struct HostTables {
     /// The map `settings`.
     pub settings: Settings,
-    /// The current time.
+    /// The current time in ticks.
     pub now: Tick,
     /// Index of the interface that packets arrive on.
     pub ingress: u32,
@@ -45,7 +45,7 @@ pub struct HostTables {
     pub backends: BTreeMap<BackendId, Backend>,
     /// Next hops by destination.
     pub routes: HashMap<[u8; 4], NextHop>,
-    /// The next hop for every other destination.
+    /// The next hop for every destination that `routes` does not contain.
     pub default_route: Option<NextHop>,
     listeners: Vec<Listeners>,
     endpoints: EndpointTable,
@@ -153,7 +153,7 @@ impl HostTables {
         });
     }
 
-    /// Reserves these ports for the host, in every row.
+    /// Marks these source ports as reserved for the host's own connections, in every row.
     pub fn reserve(&mut self, ports: std::ops::RangeInclusive<u16>) {
         for row in self.rows.values() {
             for port in ports.clone() {
@@ -167,25 +167,25 @@ impl HostTables {
         steer(&mut Slice(packet), &self)
     }
 
-    /// Packets that ended in this verdict.
+    /// Returns the number of packets with this verdict.
     #[must_use]
     pub fn counted(&self, verdict: Verdict) -> u64 {
         self.counted_at(verdict.counter())
     }
 
-    /// The entry of the map `verdicts` at `index`.
+    /// Returns the number of packets counted at this index of the map `verdicts`.
     #[must_use]
     pub fn counted_at(&self, index: u32) -> u64 {
         self.verdicts.borrow()[index as usize]
     }
 
-    /// Packets that ended in any verdict.
+    /// Returns the number of packets with any verdict.
     #[must_use]
     pub fn counted_total(&self) -> u64 {
         self.verdicts.borrow().iter().sum()
     }
 
-    /// Counters of a service or backend.
+    /// Returns the counters of a service or backend.
     #[must_use]
     pub fn traffic(&self, slot: TrafficSlot) -> Traffic {
         self.traffic
@@ -201,13 +201,13 @@ impl HostTables {
         self.exported.take()
     }
 
-    /// Number of route lookups so far.
+    /// Returns the number of route lookups so far.
     #[must_use]
     pub fn route_lookups(&self) -> u64 {
         *self.lookups.borrow()
     }
 
-    /// All connections with the indices of their entries, closed ones included.
+    /// Returns all connections with the indices of their entries, closed connections included.
     #[must_use]
     pub fn connections(&self) -> Vec<(u32, Connection)> {
         let read = |entry: &[AtomicU64; WORDS]| {
@@ -222,7 +222,7 @@ impl HostTables {
             .collect()
     }
 
-    /// All claimed source ports: row, port, index of the entry.
+    /// Returns all claimed source ports: row, port, and index of the entry that holds the port.
     #[must_use]
     pub fn claimed_ports(&self) -> Vec<(u16, u16, u32)> {
         let mut claimed = Vec::new();

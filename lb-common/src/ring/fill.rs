@@ -5,10 +5,10 @@ use crate::{backend::BackendId, limits::RING_SIZES};
 /// A backend with its share of the ring.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Member {
-    /// Value of its slots.
+    /// Index that is written into the backend's slots.
     pub id: BackendId,
-    /// Address and port, which determine its slots: the same on every host that balances over this
-    /// backend.
+    /// Address and port, which determine the backend's slots: they are the same on every host that
+    /// balances over this backend.
     pub identity: ([u8; 4], u16),
     /// Relative share; at least 1.
     pub weight: u16,
@@ -17,17 +17,17 @@ pub struct Member {
 /// A filled ring.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ring {
-    /// The slots in use; empty without a backend.
+    /// The index of a backend in each slot; empty if there is no backend.
     pub slots: Vec<BackendId>,
 }
 
-/// Slots for a member of the smallest share, if the largest ring has as many: shares are then exact
-/// to one percent (NSDI 2016, section 5.3).
+/// Minimum number of slots for the member with the smallest share, as far as the largest ring has
+/// room: shares are then exact to one percent (NSDI 2016, section 5.3).
 const SLOTS_A_SHARE: u32 = 100;
 
 /// Returns the number of slots in the Maglev ring of a pool, given the weights of all configured
 /// backends. Their states are ignored on purpose: hosts that see different backends as up still
-/// agree on the size, and a backend that comes or goes moves few slots of the others.
+/// agree on the size, and a backend that comes or goes moves few slots of the other backends.
 #[must_use]
 pub fn capacity_of(weights: &[u16]) -> u32 {
     let lightest = u32::from(weights.iter().min().copied().unwrap_or(1).max(1));
@@ -61,7 +61,8 @@ impl Ring {
         let mut free = size;
         while free > 0 {
             for claim in &mut claims {
-                // A weight below the heaviest skips its part of the rounds.
+                // A backend that is lighter than the heaviest skips a proportional part of the
+                // rounds.
                 claim.credit += u32::from(claim.member.weight);
                 if claim.credit < u32::from(heaviest) || free == 0 {
                     continue;
@@ -87,7 +88,7 @@ impl Ring {
         let mut turns: Vec<(u64, u32, BackendId)> = Vec::new();
         for (member, place) in members.iter().zip(0..) {
             let weight = u64::from(member.weight / divisor);
-            // The middle of each of the `weight` equal parts of the round.
+            // Position of a turn: the middle of one of the `weight` equal parts of the round.
             let turn = |number: u64| ((2 * number + 1) << 32) / weight;
             turns.extend((0..weight).map(|number| (turn(number), place, member.id)));
         }
@@ -122,7 +123,7 @@ fn common_divisor(weights: impl Iterator<Item = u16>) -> u16 {
 /// Marks a free slot: no backend has this index.
 const FREE: BackendId = BackendId(u16::MAX);
 
-/// A backend with its position in its permutation of the slots.
+/// A backend with its position in the order in which it prefers the slots (a permutation).
 struct Claim {
     member: Member,
     credit: u32,
@@ -156,7 +157,7 @@ impl Claim {
     }
 }
 
-/// The finalizer of SplitMix64 over the address.
+/// Hashes a backend's address and port to 64 bits, with the finalizer of SplitMix64.
 fn spread((address, port): ([u8; 4], u16)) -> u64 {
     let mut bits = u64::from(u32::from_be_bytes(address)) << 16 | u64::from(port);
     bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -6,8 +6,8 @@
 //!
 //! The map has room for two rings of the maximum size of the service, its `capacity`. The agent
 //! fills the unused half and then stores the head atomically: a packet that has read the head finds
-//! all of its slots as they were when it was stored. Before the agent fills the other half again,
-//! it waits until no program that may read it is running.
+//! all slots of that half as they were when the head was stored. Before the agent fills the other
+//! half again, it waits until no program that may read that half is running.
 
 #[cfg(feature = "host")]
 mod fill;
@@ -74,20 +74,20 @@ impl Head {
 pub struct Slot(u32);
 
 impl Slot {
-    /// The slot with this index.
+    /// Returns the slot with this index.
     #[must_use]
     pub const fn at(number: u32) -> Self {
         Self(number)
     }
 
-    /// Index of the word that contains the slot.
+    /// Returns the index of the word that contains the slot.
     #[must_use]
     #[inline(always)]
     pub const fn word(self) -> u32 {
         1 + self.0 / SLOTS_IN_A_WORD
     }
 
-    /// The backend in the slot, given its word.
+    /// Returns the backend in the slot, given the word that contains the slot.
     #[must_use]
     #[inline(always)]
     pub const fn backend_in(self, word: u64) -> BackendId {
@@ -102,13 +102,13 @@ pub const fn words_of(capacity: u32) -> u32 {
     1 + 2 * words_of_half(capacity)
 }
 
-/// Number of words in one half. No word belongs to both.
+/// Number of words in one half of the ring. No word belongs to both halves.
 #[must_use]
 pub const fn words_of_half(capacity: u32) -> u32 {
     capacity.div_ceil(SLOTS_IN_A_WORD)
 }
 
-/// First slot of half 0 or 1.
+/// Returns the index of the first slot of half 0 or half 1.
 #[must_use]
 pub const fn first_of_half(capacity: u32, half: u32) -> u32 {
     half * words_of_half(capacity) * SLOTS_IN_A_WORD

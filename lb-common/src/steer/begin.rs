@@ -72,7 +72,7 @@ pub(super) fn begin<M: Memory, T: Tables>(
         number & !AGAIN
     };
     let place = place_at(tables, index & !REPLACES).ok_or(Verdict::Drop(DropReason::TableFull))?;
-    // Another CPU may have changed the entry since.
+    // Another CPU may have changed the entry since it was chosen.
     let is_ours = if is_new {
         is_free(place.stamp, index, tables.now(), settings.hertz)
     } else {
@@ -130,8 +130,8 @@ pub(super) fn begin<M: Memory, T: Tables>(
     Ok(verdict)
 }
 
-/// Prefetches the second entry of the first bucket, which is needed last; the first one is cached
-/// already.
+/// Prefetches the second entry of the first bucket, which is needed last; the first entry of that
+/// bucket is cached already.
 #[inline(always)]
 fn fetch_ahead<T: Tables>(tables: &T, buckets: &Buckets) {
     let _stamp = tables
@@ -139,14 +139,15 @@ fn fetch_ahead<T: Tables>(tables: &T, buckets: &Buckets) {
         .map(|entry| entry.load(WORD_STAMP));
 }
 
-/// Flag on an index: the connection is retried at another backend.
+/// Flag on the index that [`known`] returns: the connection is retried at another backend.
 const AGAIN: u32 = 1 << 31;
-/// Another CPU has opened the connection in the meantime.
+/// Returned by [`known`]: another CPU has opened the connection in the meantime.
 const LATE: u32 = u32::MAX - 1;
 
 /// Finds the entry that holds a connection with these addresses and ports. Returns its index, with
 /// [`AGAIN`] if the connection is to be retried, and in the upper half the [`identity`] of the
-/// stamp; [`NONE`] or [`LATE`] otherwise. Returns a number for the reason given at `table::chosen`.
+/// stamp; [`NONE`] or [`LATE`] otherwise. The result is a number, not a structure, for the reason
+/// given at `table::chosen`.
 #[inline(never)]
 fn known<T: Tables>(tables: &T, key: &ClientKey) -> u64 {
     let Some(settings) = tables.settings() else {
@@ -169,7 +170,7 @@ fn identity(stamp: Stamp) -> u64 {
     u64::from(stamp.state.0) | u64::from(stamp.mode.0) << 8 | u64::from(stamp.serial) << 16
 }
 
-/// A request for a new connection.
+/// What is known of a new connection before a backend is chosen for it.
 struct Request {
     key: ClientKey,
     hash: u64,
@@ -187,7 +188,7 @@ fn backend_of<W: Words>(place: &Place<W>) -> BackendId {
     BackendId(backend)
 }
 
-/// Writes all words of a claimed entry but its stamp: readers do not see a connection yet.
+/// Writes all words of a claimed entry except its stamp: readers do not see the connection yet.
 #[inline(always)]
 fn fill<M: Memory, T: Tables>(
     memory: &M,
@@ -214,7 +215,8 @@ fn fill<M: Memory, T: Tables>(
     Some(change)
 }
 
-/// Undoes a claim: restores the connection that was to be retried, else vacates the entry.
+/// Undoes a claim: restores the connection that was to be retried (`again`), otherwise vacates the
+/// entry.
 #[inline(always)]
 fn give_back<T: Tables>(tables: &T, place: &Place<T::Entry>, claim: &Claim<T::Entry>, again: bool) {
     if again {
@@ -232,8 +234,8 @@ struct Choice {
     source: ([u8; 4], u16, u16),
 }
 
-/// Chooses a reachable backend with a free source port: the one in the slot of the ring, else those
-/// in the following slots.
+/// Chooses a reachable backend with a free source port: the backend in the slot that the service's
+/// method picks or, if that one is unsuitable, a backend in one of the following slots.
 #[inline(always)]
 fn choose_backend<T: Tables>(
     tables: &T,
@@ -268,7 +270,7 @@ fn choose_backend<T: Tables>(
     Err(why)
 }
 
-/// Returns the number of the slot at which the search begins.
+/// Returns the number of the slot at which the search for a backend begins.
 #[inline(always)]
 fn slot_number<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> u32 {
     match Pick::from_number(service.pick) {
@@ -278,7 +280,8 @@ fn slot_number<T: Tables>(tables: &T, service: &Service, key: &FlowKey) -> u32 {
     }
 }
 
-/// Claims a source port and returns the address, port and row; with DNAT the client's own.
+/// Claims a source port. Returns the address and port that the backend sees, and the port's row;
+/// with DNAT, the client's own address and port. Returns `None` if no port could be claimed.
 #[inline(always)]
 fn source<T: Tables>(
     tables: &T,

@@ -58,7 +58,8 @@ pub(super) fn follow<M: Memory, T: Tables>(
     if direction == Direction::In && packet.flags.finishes() {
         let (before, numbers) = (connection.numbers(), numbers(memory, packet));
         // Done before the state changes: while the connection is established, no CPU claims its
-        // entry for another. If one already has, the numbers differ and the exchange fails.
+        // entry for another connection. If a CPU has claimed the entry already, the numbers differ
+        // and the exchange fails.
         let _noted = (place.entry).exchange(WORD_NUMBERS, before.word(), numbers.word());
     }
     let crosses = direction == Direction::Out
@@ -75,16 +76,16 @@ pub(super) fn follow<M: Memory, T: Tables>(
     Ok(verdict)
 }
 
-/// Whether a backend's FIN follows the client's so late that it may be a retransmission. The first
-/// one may have crossed the client's FIN and been lost; or Linux only pretended to send it, as it
-/// does when memory is short (net/ipv4/tcp_output.c, `tcp_send_fin`).
+/// Whether a backend's FIN follows the client's so late that it may be a retransmission. The
+/// backend's first FIN may have crossed the client's FIN and been lost; or Linux only pretended to
+/// send it, as it does when memory is short (net/ipv4/tcp_output.c, `tcp_send_fin`).
 #[inline(always)]
 const fn is_late(stamp: Stamp, now: Tick, hertz: u32) -> bool {
     now.since(stamp.seen) >= hertz / SENT_AGAIN
 }
 
-/// Divisor of a second: the time after which a FIN may be a retransmission. Linux waits at least a
-/// fifth of a second (include/net/tcp.h, `TCP_RTO_MIN`).
+/// Divisor of a second: a FIN may be a retransmission if an eighth of a second or more has passed.
+/// Linux retransmits after a fifth of a second at the earliest (include/net/tcp.h, `TCP_RTO_MIN`).
 const SENT_AGAIN: u32 = 8;
 
 /// Updates state and time of a connection in the table.
@@ -98,7 +99,7 @@ fn advance<T: Tables>(
 ) {
     let now = tables.now();
     let mut stamp = place.stamp;
-    // If another CPU updates the stamp at the same time, repeat once on top of its update.
+    // If another CPU updates the stamp at the same time, repeat once, starting from its stamp.
     for _attempt in 0..2 {
         let (before, after) = (stamp.state, state_after(stamp.state));
         let idle = now.since(stamp.seen) >= settings.hertz;

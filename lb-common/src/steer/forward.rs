@@ -18,11 +18,11 @@ use crate::{
 
 use super::{Part, Step, TRUNCATED, hops};
 
-/// Result for a packet that may change its connection.
+/// The step for a packet that may change its connection: another part handles it.
 const CHANGING: Step = Step::Next(Part::Changing);
 
-/// Forwards a packet that does not change its connection. Others, and those whose next hop must be
-/// looked up, are passed on.
+/// Forwards a packet that does not change its connection. A packet that may change it, or whose
+/// next hop must be looked up, is left to [`Part::Changing`].
 #[inline(always)]
 pub(super) fn unchanged<M: Memory, T: Tables>(
     memory: &mut M,
@@ -49,8 +49,8 @@ pub(super) fn unchanged<M: Memory, T: Tables>(
     send(memory, tables, packet, &connection, &hop, direction).map(Step::Done)
 }
 
-/// Updates the time of the last packet once a second: most packets then write nothing, and all
-/// time-outs are longer.
+/// Updates the time of the last packet once a second, so most packets write nothing. All time-outs
+/// are longer than a second.
 #[inline(always)]
 fn note_time<T: Tables>(tables: &T, settings: &Settings, place: &Place<T::Entry>) {
     let now = tables.now();
@@ -82,7 +82,7 @@ pub(super) fn send<M: Memory, T: Tables>(
     Ok(verdict)
 }
 
-/// Returns the verdict on a packet that leaves by this hop.
+/// Returns the verdict on a packet that leaves via this next hop.
 #[inline(always)]
 pub(super) fn egress_verdict<T: Tables>(
     tables: &T,

@@ -51,7 +51,7 @@ pub(super) fn to_client<T: Tables>(
 /// Returns the next hop to a backend, and looks it up if it is not current.
 ///
 /// # Errors
-/// The lookup fails, and no earlier one has succeeded.
+/// The lookup fails, and no earlier lookup has succeeded.
 #[inline(always)]
 pub(super) fn find_to_backend<T: Tables>(
     tables: &T,
@@ -81,8 +81,8 @@ const FOUND: u32 = 0;
 const NO_NEIGHBOUR: u32 = 1;
 const NO_ROUTE: u32 = 2;
 
-/// Looks up the next hop of a backend and stores it in its entry. Returns a number for the reason
-/// given at `table::chosen`.
+/// Looks up the next hop of a backend and stores it in its entry. Returns [`FOUND`], [`NO_ROUTE`]
+/// or [`NO_NEIGHBOUR`]: a number, for the reason given at `table::chosen`.
 #[inline(never)]
 fn renewed<T: Tables>(tables: &T, index: u32, source: [u8; 4], destination: [u8; 4]) -> u32 {
     let (Some(entry), Some(settings)) = (tables.hop(index), tables.settings()) else {
@@ -142,7 +142,8 @@ fn look_up_route<T: Tables>(tables: &T, source: [u8; 4], destination: [u8; 4]) -
     }
 }
 
-/// Returns the last next hop of a connection, current or not: it is used if no better one is found.
+/// Returns the last known next hop to a connection's client, current or not: it is used if no
+/// current one is found.
 #[inline(always)]
 fn last_to_client<T: Tables>(
     tables: &T,
@@ -172,13 +173,13 @@ pub(super) fn ingress_hop<M: Memory, T: Tables>(
         hop: index16(index),
         hop_serial: read_hop(&entry).serial,
         serial,
-        // No generation of routes, so that a route is looked up before this hop is used.
+        // 0 means that no route was looked up, so a lookup precedes the use of this hop.
         routes: 0,
     })
 }
 
-/// Returns the index of the entry for the neighbour that a packet came from, or 0: a number, see
-/// `table::chosen`.
+/// Returns the index of the entry of `hops` for the neighbour that a packet came from, or 0 if
+/// there is no entry for it. The result is a number for the reason given at `table::chosen`.
 #[inline(never)]
 fn ingress_hop_index<T: Tables>(tables: &T, destination_mac: [u8; 6], source_mac: [u8; 6]) -> u32 {
     let came = NextHop {
@@ -190,7 +191,7 @@ fn ingress_hop_index<T: Tables>(tables: &T, destination_mac: [u8; 6], source_mac
     find_or_add(tables, &came, 0).unwrap_or(0)
 }
 
-/// Stores a connection's reference to a hop, unless the entry was reused.
+/// Stores the reference to a next hop in a connection's entry, unless the entry was reused.
 #[inline(always)]
 fn set_next_hop<W: Words>(
     settings: &Settings,
@@ -209,7 +210,7 @@ fn set_next_hop<W: Words>(
     let _written = place.entry.exchange(WORD_HOP, before, after.word());
 }
 
-/// Returns the hop reference of an entry if it was written for this connection.
+/// Returns the reference to a next hop in an entry, if it was written for this connection.
 #[inline(always)]
 fn reference<W>(place: &Place<W>, connection: &Connection) -> Option<HopReference> {
     let reference = HopReference::of_word(zerocopy::transmute!(connection.client_hop));
@@ -217,10 +218,11 @@ fn reference<W>(place: &Place<W>, connection: &Connection) -> Option<HopReferenc
     own.then_some(reference)
 }
 
-/// Finds or adds the entry of a next hop towards clients, which connections share.
+/// Finds or adds the entry of a next hop towards clients, which connections share. Returns its
+/// index; `None` if another CPU changes the entry at the same time.
 ///
-/// Hops that were taken from packets, which any host on the link can forge, share the first entry
-/// of a set; the others are for routes.
+/// Next hops that were taken from packets, which any host on the link can forge, share the first
+/// entry of a set; the set's other entries are for next hops from route lookups.
 #[inline(always)]
 fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<u32> {
     let first = BACKENDS + place_of(hop) * HOP_WAYS;
@@ -265,7 +267,7 @@ fn find_or_add<T: Tables>(tables: &T, hop: &NextHop, generation: u32) -> Option<
     Some(index)
 }
 
-/// Associativity: entries of `hops` that a next hop may occupy.
+/// Associativity: number of entries of `hops` that a next hop may occupy.
 const HOP_WAYS: u32 = 8;
 
 #[inline(always)]

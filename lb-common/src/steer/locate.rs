@@ -15,13 +15,13 @@ use crate::{
 
 /// The connection or service that a packet belongs to.
 pub(super) enum Located<E> {
-    /// From the client of this connection.
+    /// The packet is from the client of this connection.
     Client(Place<E>),
-    /// From the backend of this connection.
+    /// The packet is from the backend of this connection.
     Backend(Place<E>),
-    /// Possibly for a steered service, but of no known connection.
+    /// The packet may be for a steered service, but belongs to no known connection.
     Steered,
-    /// Possibly for a service of the agent.
+    /// The packet may be for a service of the agent.
     Agent,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn locate<T: Tables>(
             return Ok(Located::Client(place));
         }
     }
-    // The filter can give a false positive: packets from a backend are recognised regardless.
+    // The filter can give a false positive: packets from a backend are recognised regardless of it.
     if tables.is_source_port(key.destination_port)
         && let Some(endpoint) = endpoint(tables, key, key.destination)
     {
@@ -70,8 +70,8 @@ pub(super) fn locate<T: Tables>(
             client_port: key.destination_port,
             service_port: backend.service_port,
         };
-        // The backend itself connects to the client's address, or a connection has ended: routed
-        // unchanged.
+        // If no connection is found, the backend itself connects to the client's address, or the
+        // connection has ended: the packet is passed up unchanged, for the host to route.
         return find(tables, &key, &Buckets::of(&key, settings))
             .map(Located::Backend)
             .ok_or(Verdict::Pass(PassReason::NotAService));

@@ -40,12 +40,12 @@ pub fn steer<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Verdict {
     steer_new(memory, tables)
 }
 
-/// Result of a part.
+/// Result of one of the three parts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Decided, rewritten and counted.
+    /// The packet is decided on, rewritten and counted.
     Done(Verdict),
-    /// Unchanged, to be handled by another part.
+    /// The packet is unchanged, and another part must handle it.
     Next(Part),
 }
 
@@ -66,7 +66,7 @@ pub fn steer_known<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Step {
     done(known(memory, tables), tables)
 }
 
-/// Handles a packet of a known connection, unless it opens another one in its place.
+/// Handles a packet of a known connection, unless the packet opens another connection in its place.
 #[inline(always)]
 pub fn steer_changing<M: Memory, T: Tables>(memory: &mut M, tables: &T) -> Step {
     done(changing(memory, tables), tables)

@@ -42,7 +42,7 @@ pub(super) fn reopening<T: Tables>(
         })
     };
     Ok(match stamp.state {
-        // A duplicate of the SYN, made by the network, goes the same way as the first.
+        // A duplicate of the SYN that the network made goes to the same backend as the first SYN.
         State::OPENING if stamp.mode.is_refused() || age >= settings.hertz / RETRANSMISSION => {
             if may_retry(tables, connection, stamp) || backend_is_down() {
                 Reopening::Retry
@@ -70,7 +70,7 @@ pub(super) fn may_retry<T: Tables>(tables: &T, connection: &Connection, stamp: S
     })
 }
 
-/// Returns another backend of the ring than `backend`.
+/// Returns a backend of the service's ring other than `backend`; `None` if none is found.
 #[inline(always)]
 fn other_backend<T: Tables>(
     tables: &T,

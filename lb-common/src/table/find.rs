@@ -26,8 +26,8 @@ pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option
                     stamp,
                 });
             }
-            // Entries are allocated in order: no later one was ever used, nor did a connection need
-            // the second bucket.
+            // Entries are allocated in order: no later entry of this bucket was ever used, and no
+            // connection needed the second bucket.
             if way < EARLY_WAYS && stamp.state == State::UNUSED {
                 return None;
             }
@@ -36,9 +36,10 @@ pub fn find<S: Shared>(shared: &S, key: &ClientKey, buckets: &Buckets) -> Option
     None
 }
 
-/// Entries of a bucket that are allocated before those of the second bucket. Each of the others is
-/// allocated when the earlier ones are in use in both buckets. With two, a million connections in
-/// four million entries all find room five times in six; with three, two or three of them did not.
+/// Number of early entries in a bucket. Each of the later entries is allocated only when the
+/// earlier ones are in use in both buckets. With two early entries, a million connections in four
+/// million entries all find room five times in six; with three, two or three of the connections did
+/// not.
 pub(super) const EARLY_WAYS: u32 = 2;
 
 /// Finds the connection that holds a source port.
@@ -72,7 +73,7 @@ pub fn choose<S: Shared>(
     is_free(place.stamp, chosen, now, hertz).then_some(place)
 }
 
-/// Index of no entry.
+/// Index that no entry has: the result of a search that found none.
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// Flag on an index: the entry still holds a connection, which the new one replaces.
@@ -122,7 +123,7 @@ pub(crate) fn chosen<S: Shared>(shared: &S, buckets: &Buckets, now: Tick, hertz:
     least
 }
 
-/// Whether an entry is free, so that no live connection is lost with it.
+/// Whether an entry is free: no live connection is lost if the entry is claimed.
 #[inline(always)]
 fn is_vacant<S: Shared>(shared: &S, index: u32, now: Tick, hertz: u32) -> bool {
     shared.entry(index).is_some_and(|entry| {
@@ -138,7 +139,8 @@ const fn is_outdated(stamp: Stamp, now: Tick, hertz: u32) -> bool {
 }
 
 /// Whether a new connection may claim an entry with this stamp, which [`chosen`] returned. Another
-/// CPU may have begun a connection there since: an entry that was chosen as vacant is not replaced.
+/// CPU may have begun a connection there since: if the entry was chosen as vacant, that connection
+/// is not replaced.
 #[inline(always)]
 pub(crate) const fn is_free(stamp: Stamp, chosen: u32, now: Tick, hertz: u32) -> bool {
     stamp.state.is_vacant()

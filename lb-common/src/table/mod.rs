@@ -43,7 +43,7 @@ pub struct Place<E> {
     pub index: u32,
     /// The entry.
     pub entry: E,
-    /// Its stamp.
+    /// The entry's stamp at the time of the lookup.
     pub stamp: Stamp,
 }
 
@@ -70,8 +70,8 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// Returns the buckets of a connection. The second one is in the same page as the first, so
-    /// that it costs no further address translation.
+    /// Returns the two buckets of a connection. The second bucket is in the same page as the first,
+    /// so it costs no additional address translation.
     #[must_use]
     #[inline(always)]
     pub const fn of(key: &ClientKey, settings: &Settings) -> Self {
@@ -111,14 +111,14 @@ pub(crate) fn is_unchanged<S: Shared>(shared: &S, place: &Place<S::Entry>) -> bo
     now.serial == place.stamp.serial
 }
 
-/// Source port and row in word 1 of an entry.
+/// Returns the source port and the row in word 1 of an entry.
 #[inline(always)]
 const fn claim_of(ports: u64) -> (u16, u16) {
     let [_, _, source_port, row]: [u16; 4] = zerocopy::transmute!(ports);
     (source_port, row)
 }
 
-/// Whether an entry holds this connection. The caller has just read its stamp.
+/// Whether an entry holds this connection. The caller must have read the entry's stamp just before.
 #[inline(always)]
 fn is_of<S: Shared>(shared: &S, entry: &S::Entry, key: &ClientKey) -> bool {
     shared.order_loads();
@@ -195,7 +195,8 @@ pub fn is_duplicate<S: Shared>(
                 return true;
             };
             let state = Stamp::of_word(entry.load(WORD_STAMP)).state;
-            // As in `find`: no later entry was ever used, nor one of the second bucket.
+            // As in `find`: no later entry of this bucket was ever used, and no entry of the second
+            // bucket.
             if way < EARLY_WAYS && state == State::UNUSED {
                 return false;
             }
@@ -225,7 +226,7 @@ pub fn publish<S: Shared>(claim: &Claim<S::Entry>, stamp: Stamp) -> Place<S::Ent
     }
 }
 
-/// Releases a claimed entry as vacant. The caller has released its source port.
+/// Releases a claimed entry as vacant. The caller must have released its source port before.
 #[inline(always)]
 pub fn vacate<S: Shared>(claim: &Claim<S::Entry>) {
     let stamp = claim.place.stamp;

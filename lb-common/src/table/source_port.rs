@@ -26,7 +26,8 @@ pub struct PortRequest {
 }
 
 /// Claims a source port in one line of sixteen: a free one, else one that has rested, else one
-/// whose connection is over or never opened. In the last case the old connection ends.
+/// whose connection is over or never opened. In the last case that connection is removed from the
+/// table.
 ///
 /// Returns the port, or `None` if the line has none.
 #[inline(always)]
@@ -40,7 +41,7 @@ pub fn claim_port<S: Shared>(
     u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
-/// Claims a port of a line. Returns the port, or 0.
+/// Claims a port of a line. Returns the port, or 0 if no port of the line can be claimed.
 #[inline(never)]
 fn claim_port_in_line<S: Shared>(
     shared: &S,
@@ -84,26 +85,27 @@ fn claim_port_in_line<S: Shared>(
     if taken { port } else { 0 }
 }
 
-/// The first of sixteen bits that is set, searching from `start` and wrapping.
+/// Returns the position of the first of sixteen bits that is set, searching from `start` and
+/// wrapping.
 #[inline(always)]
 const fn next_of(bits: u32, start: u32) -> u32 {
     let turned = (bits | bits << PORTS_PER_LINE) >> (start % PORTS_PER_LINE);
     (turned.trailing_zeros() + start) % PORTS_PER_LINE
 }
 
-/// Divisor of a second: the time in which a connection must be answered and acknowledged while
-/// another one needs its port and no port is free. A flood of 140,000 SYNs a second fills a window
-/// in less; with an eighth of a second, one honest connection of 20 lost its port before it was
-/// open.
+/// Divisor of a second: within half a second, a connection must be answered and acknowledged if
+/// another connection needs its port and no port is free. A flood of 140,000 SYNs a second fills a
+/// window of lines in less; with an eighth of a second, one honest connection of 20 lost its port
+/// before it was open.
 const SHORTEST_OPENING: u32 = 2;
 
-/// Ports of a full line whose connections are inspected: each may be a cache miss. If all of them
-/// are in TIME-WAIT, each can be reused with probability one half, so that on average two are
-/// inspected, and one line of 256 yields none.
+/// Number of ports of a full line whose connections are inspected: each inspection may be a cache
+/// miss. If all of the connections are in TIME-WAIT, each port can be reused with probability one
+/// half, so on average two are inspected, and one line in 256 yields no port.
 const LENDERS: u32 = 8;
 
-/// Finds the connection of a full line that loses its port: one that is over, or did not open in
-/// time.
+/// Finds the connection of a full line that must give up its port: one that is over, or that did
+/// not open in time. Returns `None` if there is no such connection.
 #[inline(always)]
 fn lender<S: Shared>(
     shared: &S,
@@ -126,7 +128,8 @@ fn lender<S: Shared>(
         };
         let stamp = Stamp::of_word(entry.load(WORD_STAMP));
         shared.order_loads();
-        // A claim with this stamp is a claim of the connection that holds this port.
+        // Ensures that whoever claims the entry at this stamp claims the connection that holds this
+        // port.
         if claim_of(entry.load(WORD_PORTS)) != (port_of(number, at), wanted.row) {
             continue;
         }

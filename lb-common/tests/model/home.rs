@@ -31,14 +31,14 @@ pub(crate) const VIP: [u8; 4] = [172, 31, 0, 68];
 pub(crate) const BACKEND: [u8; 4] = [10, 0, 0, 6];
 pub(crate) const HERTZ: u32 = 250;
 pub(crate) const NOW: Tick = Tick(1_000_000);
-/// The first source port, and the only line.
+/// The first source port of the only line.
 pub(crate) const PORT: u16 = 10_240;
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const SYN_ACK: u8 = 0x12;
 pub(crate) const ACK: u8 = 0x10;
 pub(crate) const FIN_ACK: u8 = 0x11;
 
-/// Two buckets.
+/// Number of entries in the connection table: two buckets.
 const ENTRIES: u32 = 2 * WAYS;
 
 /// The tables that the threads of a scenario share.
@@ -49,8 +49,8 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Creates entries with these connections, in this order; NAT has the first `ports` source
-    /// ports.
+    /// Creates tables whose entries hold these connections, in this order; NAT may claim the first
+    /// `ports` source ports.
     pub(crate) fn with(connections: &[Connection], ports: u16) -> Rc<Self> {
         let empty = [0; WORDS];
         let words = |index: usize| connections.get(index).map_or(empty, Connection::words);
@@ -78,7 +78,7 @@ impl Home {
         &self.world.settings
     }
 
-    /// Steers a packet. Returns the verdict, and the addresses and ports that it leaves with.
+    /// Steers a packet. Returns the verdict, and the addresses and ports that the packet leaves with.
     pub(crate) fn steer(&self, key: FlowKey, flags: u8) -> (Verdict, FlowKey) {
         let packet = TcpPacket {
             sequence: sequence(&key),
@@ -92,8 +92,8 @@ impl Home {
         (verdict, left)
     }
 
-    /// Verifies, after all threads have ended, that each connection is complete and in one entry,
-    /// and that each port is held by the entry that it names. Returns the connections.
+    /// Verifies, after all threads have exited, that each connection is complete and in one entry,
+    /// and that each port is held by the entry that its word names. Returns the connections.
     pub(crate) fn at_rest(self: Rc<Self>) -> Vec<Connection> {
         let mut home = Rc::into_inner(self).expect("all threads have ended");
         let mut connections = Vec::new();
@@ -129,8 +129,8 @@ impl Home {
     }
 }
 
-/// Verifies that all words that were read belong to one connection. Its number is that of a packet,
-/// the one after its FIN, or 0 if it was imported.
+/// Verifies that all words that were read belong to one connection. Its sequence number must be
+/// that of its client's packets, the number that follows the client's FIN, or 0 in an imported one.
 pub(crate) fn is_whole(connection: &Connection) {
     let key = connection.key();
     let change = Rewrite::of(
@@ -148,12 +148,13 @@ pub(crate) fn is_whole(connection: &Connection) {
     );
 }
 
-/// A client, by its port: no two have the same address.
+/// Returns the key of the packets of the client with this port. Each client also has its own
+/// address.
 pub(crate) fn client(port: u16) -> FlowKey {
     TcpPacket::key(([198, 51, 100, port as u8], port), (VIP, 80))
 }
 
-/// The key of the backend's packets at a source port.
+/// Returns the key of the packets that the backend sends to a source port.
 pub(crate) fn from_backend(port: u16) -> FlowKey {
     TcpPacket::key((BACKEND, 80), (VIP, port))
 }
@@ -163,7 +164,7 @@ fn sequence(key: &FlowKey) -> u32 {
     1000 * u32::from(key.source_port)
 }
 
-/// A connection of a client in this state, idle for some seconds.
+/// Returns client `number`'s connection with this source port and state, idle for `idle` seconds.
 pub(crate) fn connection(number: u16, port: u16, state: State, idle: u32) -> Connection {
     let flow = client(number);
     let key = ClientKey::of(&flow);
@@ -270,7 +271,7 @@ fn world() -> HostTables {
     world
 }
 
-/// Source port of the connection that was opened first.
+/// Opens a first connection and returns its source port.
 fn first_port(world: &HostTables) -> u16 {
     world.steer(&mut TcpPacket::new(client(1), SYN).bytes());
     world.claimed_ports()[0].1

@@ -38,7 +38,7 @@ fn check(preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
     model.check(scenario);
 }
 
-/// A thread that steers one packet.
+/// Starts a thread that steers one packet.
 fn steering(home: &Rc<Home>, key: FlowKey, flags: u8) -> JoinHandle<(Verdict, FlowKey)> {
     let home = Rc::clone(home);
     thread::spawn(move || home.steer(key, flags))
@@ -49,7 +49,7 @@ fn ended<T>(thread: JoinHandle<T>) -> T {
     thread.join().expect("the thread ends")
 }
 
-/// A thread that looks up a client's connection, and the one that holds a port.
+/// Starts a thread that looks up a client's connection, and the connection that holds a port.
 fn reading(home: &Rc<Home>, number: u16, port: u16) -> JoinHandle<()> {
     let home = Rc::clone(home);
     thread::spawn(move || {
@@ -67,7 +67,7 @@ fn reading(home: &Rc<Home>, number: u16, port: u16) -> JoinHandle<()> {
     })
 }
 
-/// A thread that verifies that a port names an entry only while that entry holds the port.
+/// Starts a thread that verifies that a port names an entry only while that entry holds the port.
 fn watching(home: &Rc<Home>, port: u16) -> JoinHandle<()> {
     let home = Rc::clone(home);
     thread::spawn(move || {
@@ -108,7 +108,8 @@ fn three_that_begin_one_connection_leave_one_entry() {
     });
 }
 
-/// Asserts that all steered packets took one path, and that the others were dropped as contended.
+/// Asserts that all steered packets left with the same addresses and ports, and that all other
+/// packets were dropped as contended.
 fn one_path(outcomes: &[(Verdict, FlowKey)]) {
     let mut ways = Vec::new();
     for (verdict, way) in outcomes {
@@ -165,8 +166,8 @@ fn one_of_two_that_want_the_last_port_has_it() {
     });
 }
 
-/// All entries of both buckets but one hold established connections; that one holds a connection
-/// that was never opened.
+/// Returns connections that fill both buckets: established ones in all entries but one, and in that
+/// entry `one`, which was never opened.
 fn full_but_for(one: Connection) -> Vec<Connection> {
     let mut all = vec![one];
     all.extend((100..107).map(kept));
@@ -177,7 +178,7 @@ fn full_but_for(one: Connection) -> Vec<Connection> {
 fn a_reader_never_meets_a_mixture_of_the_old_connection_and_the_new_one() {
     for (number, port) in [(2, PORT), (1, PORT + 1), (2, PORT + 1)] {
         check(3, move || {
-            // Old enough for the new connection to replace it.
+            // Idle for long enough that the new connection may replace it.
             let home = Home::with(&[connection(1, PORT, State::OPENING, 70)], 2);
             let writer = steering(&home, client(2), SYN);
             let reader = reading(&home, number, port);
@@ -205,7 +206,7 @@ fn one_of_two_that_want_the_last_entry_has_it() {
 fn a_backends_answer_never_reaches_another_client() {
     check(3, || {
         let old = connection(1, PORT, State::OPENING, 5);
-        // The only port goes from one client to the other.
+        // The only source port passes from one client's connection to the other's.
         let home = Home::with(&[old], 1);
         let writer = steering(&home, client(2), SYN);
         let answer = steering(&home, from_backend(PORT), SYN_ACK);
@@ -286,7 +287,7 @@ fn one_of_two_that_borrow_a_port_has_it() {
     });
 }
 
-/// A record of the peer.
+/// Returns a record as the peer sends it.
 fn record(number: u16, source_port: u16, state: State) -> Record {
     Record {
         client: client(number),
@@ -300,7 +301,7 @@ fn record(number: u16, source_port: u16, state: State) -> Record {
     }
 }
 
-/// A thread that imports a record, as the agent does.
+/// Starts a thread that imports a record, as the agent does.
 fn importing(home: &Rc<Home>, record: Record) -> JoinHandle<Outcome> {
     let home = Rc::clone(home);
     thread::spawn(move || {

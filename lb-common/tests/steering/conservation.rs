@@ -21,7 +21,8 @@ const PACKETS: u32 = 250_000;
 /// Packets between two checks of all tables.
 const BATCH: u32 = 1000;
 
-/// Entries of the table and lines of source ports in a row.
+/// Shapes of the tables: number of entries of the connection table, and of lines of source ports in
+/// a row.
 const SHAPES: [(u32, u16); 4] = [(16, 1), (64, 1), (64, 4), (1024, 1)];
 
 #[test]
@@ -80,18 +81,18 @@ impl Shadow {
     }
 }
 
-/// Tables under random packets, with the model.
+/// One run: tables that random packets go through, with the model.
 struct Run {
     tables: HostTables,
     random: Random,
     seed: u64,
     sent: u64,
-    /// The current client.
+    /// Number of the current client.
     turn: usize,
     connections: HashMap<FlowKey, Shadow>,
     /// The client that last opened a connection on each path.
     owners: HashMap<Path, FlowKey>,
-    /// The last numbers that a backend received on each path, for the rest of its port.
+    /// The last connection on each path, whose numbers its backend compares while the port rests.
     before: HashMap<Path, Shadow>,
     met: HashMap<String, u64>,
 }
@@ -112,7 +113,7 @@ impl Drop for Run {
 
 const DNAT_PORT: u16 = 81;
 
-/// Clients of the largest table.
+/// Number of clients of the largest table.
 const CLIENTS: usize = 240;
 
 impl Run {
@@ -197,8 +198,8 @@ impl Run {
         }
     }
 
-    /// Most packets follow immediately, a few after seconds, and occasionally after longer than any
-    /// time-out.
+    /// Advances the clock: most packets follow immediately, a few after seconds, and occasionally
+    /// one after longer than any time-out.
     fn pass_time(&mut self) {
         let ticks = match self.random.below(10_000) {
             0 => 4000 * HERTZ as usize,
@@ -210,8 +211,8 @@ impl Run {
         self.tables.now = Tick(self.tables.now.0.wrapping_add(ticks as u32));
     }
 
-    /// Mostly the client of the previous packet, so that connections get far before they are
-    /// replaced.
+    /// Returns, mostly, the client of the previous packet, so that connections get far before they
+    /// are replaced.
     fn client(&mut self) -> FlowKey {
         if self.random.below(5) == 0 {
             let entries = (self.tables.settings.last_bucket + WAYS) as usize;
@@ -227,8 +228,8 @@ impl Run {
         TcpPacket::key((address, 40_000 + number as u16), (VIP, service))
     }
 
-    /// Mostly the next packet of the client's connection; else any packet of either side, on a path
-    /// that another connection may use by now.
+    /// Returns, mostly, the next packet of the client's connection; otherwise any packet of either
+    /// side, on a path that another connection may use by now.
     fn packet(&mut self, client: FlowKey) -> (TcpPacket, Direction) {
         let known = self.connections.get(&client).copied();
         let any = [SYN, SYN_ACK, ACK, FIN_ACK, RST, RST | ACK, 0x00, 0xff][self.random.below(8)];
@@ -259,7 +260,7 @@ impl Run {
         (self.filled(key, flags), direction)
     }
 
-    /// A packet of a backend on some path, in use or not.
+    /// Returns a packet of a backend on a random path, whether or not a connection uses that path.
     fn late(&mut self, flags: u8) -> TcpPacket {
         let port = 10_240 + self.random.below(70) as u16;
         let seen = [VIP, [172, 31, 0, 69], [198, 51, 100, 3]][self.random.below(3)];
@@ -267,7 +268,8 @@ impl Run {
         self.filled(from_backend((seen, port, backend)), flags)
     }
 
-    /// Numbers that grow with the clock, as those of conforming clients do, or arbitrary ones.
+    /// Builds a packet whose numbers grow with the clock, as those of conforming clients do, or are
+    /// arbitrary.
     fn filled(&mut self, key: FlowKey, flags: u8) -> TcpPacket {
         let now = self.tables.now.0;
         let skew = self.random.below(4 * HERTZ as usize) as u32;
@@ -399,13 +401,14 @@ impl Run {
             && (packet.acknowledgement != shadow.numbers.sequence
                 || self.tables.now.since(shadow.seen) >= HERTZ / 8);
         shadow.state = (shadow.state.after(direction, flags)).with_crossed_fins(crossed);
-        // A connection that is being opened is as old as its last change.
+        // While a connection is being opened, only a change of its state updates its time.
         if shadow.state != State::OPENING {
             shadow.seen = self.tables.now;
         }
     }
 
-    /// `TableFull` is correct only if every entry that the connection could use is established.
+    /// Verifies that every entry that the connection could use is established: only then is
+    /// `TableFull` correct.
     fn is_full_for(&self, client: &FlowKey) {
         let buckets = Buckets::of(&ClientKey::of(client), &self.tables.settings);
         let all: HashMap<u32, Connection> = self.tables.connections().into_iter().collect();
@@ -462,7 +465,7 @@ impl Run {
         }
     }
 
-    /// A run in which nothing ran out is not meaningful.
+    /// Verifies that the rare outcomes occurred: a run in which nothing ran out is not meaningful.
     fn has_met_what_is_rare(&self) {
         let settings = &self.tables.settings;
         let mut rare = vec!["Transmit(Retried)", "Drop(Refused)", "Pass(NoFlow)"];
@@ -477,7 +480,7 @@ impl Run {
     }
 }
 
-/// The path of a packet to a backend.
+/// Returns the path of a packet to a backend.
 fn path(to_backend: FlowKey) -> Path {
     (
         to_backend.source,
@@ -486,12 +489,12 @@ fn path(to_backend: FlowKey) -> Path {
     )
 }
 
-/// The key of a backend's packets by a path.
+/// Returns the key of a backend's packets on a path.
 fn from_backend((seen, port, backend): Path) -> FlowKey {
     TcpPacket::key((backend, 80), (seen, port))
 }
 
-/// The numbers that a backend records from a client's SYN or FIN.
+/// Returns the numbers that a backend records from a client's SYN or FIN.
 fn numbers(packet: &TcpPacket) -> Numbers {
     let end = if packet.flags & 0x01 == 0 {
         0

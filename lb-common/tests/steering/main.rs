@@ -47,12 +47,13 @@ const fn hop(last: u8) -> NextHop {
     }
 }
 
-/// Four backends at port 80, and a service of the agent at port 443.
+/// Creates tables with four backends at port 80, and a service of the agent at port 443.
 fn tables() -> HostTables {
     tables_of(16_384, 640, 64)
 }
 
-/// As [`tables`], with this number of entries for connections, and these lines of source ports.
+/// As [`tables`], but with `entries` entries for connections, and `lines` lines of source ports
+/// from `first_line` on.
 fn tables_of(entries: u32, first_line: u16, lines: u16) -> HostTables {
     let settings = Settings {
         secret: [0x1b, 0x2026],
@@ -120,7 +121,8 @@ fn tables_of(entries: u32, first_line: u16, lines: u16) -> HostTables {
     tables
 }
 
-/// Steers a packet and verifies its checksums.
+/// Steers a packet and verifies its checksums. Returns the verdict and the packet's bytes
+/// afterwards.
 fn sent(tables: &HostTables, packet: &TcpPacket) -> (Verdict, Vec<u8>) {
     let mut bytes = packet.bytes();
     let verdict = tables.steer(&mut bytes);
@@ -140,7 +142,7 @@ fn four(bytes: &[u8], at: usize) -> [u8; 4] {
     bytes[at..at + 4].try_into().expect("four bytes")
 }
 
-/// The key that a packet without VLAN tags and IP options carries.
+/// Returns the key in the bytes of a packet without VLAN tags and IP options.
 fn key(bytes: &[u8]) -> FlowKey {
     let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     TcpPacket::key((four(bytes, 26), port(34)), (four(bytes, 30), port(36)))
@@ -170,7 +172,7 @@ fn opened(tables: &HostTables, port: u16) -> FlowKey {
     back
 }
 
-/// The connection of the client with this port.
+/// Returns the connection of the client with this port.
 fn with_port(tables: &HostTables, port: u16) -> Connection {
     let mut all = tables.connections().into_iter();
     all.find(|(_index, connection)| connection.client_port == port)
@@ -178,7 +180,7 @@ fn with_port(tables: &HostTables, port: u16) -> Connection {
         .1
 }
 
-/// The only connection.
+/// Returns the connection in tables that hold only one.
 fn only(tables: &HostTables) -> Connection {
     let all = tables.connections();
     assert_eq!(all.len(), 1);

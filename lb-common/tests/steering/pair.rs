@@ -12,14 +12,14 @@ use super::{
     *,
 };
 
-/// A host that exports its connections.
+/// Creates a host that exports its connections.
 fn telling() -> HostTables {
     let mut tables = tables();
     tables.settings.export = 1;
     tables
 }
 
-/// The peer: its backends have other indices, and its clock differs.
+/// Creates the peer of that host: its backends have other indices, and its clock differs.
 fn peer() -> HostTables {
     let mut tables = tables();
     tables.now = Tick(77_777);
@@ -195,8 +195,8 @@ fn a_connection_without_a_next_hop_waits_for_one_and_is_not_reset() {
 fn a_record_takes_the_place_of_whatever_held_its_addresses_and_ports() {
     let (active, standby) = (telling(), peer());
     let back = opened(&active, 40_000);
-    // Stale connections on the standby: the port is held by another client, and the client has
-    // another backend.
+    // Stale connections on the standby: another client's connection holds the source port, and the
+    // client's own connection is at another backend.
     let records = active.take_exported();
     let other = Record {
         client: from_client(50_000),

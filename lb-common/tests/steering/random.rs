@@ -89,7 +89,7 @@ fn a_million_random_packets_each_end_in_one_verdict() {
     );
 }
 
-/// A valid packet with a few bytes changed, sometimes truncated.
+/// Returns a valid packet with a few bytes changed, sometimes truncated.
 fn mutated(template: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = template.to_vec();
     for _ in 0..random.below(4) {
@@ -107,7 +107,7 @@ fn noise(random: &mut Random) -> Vec<u8> {
     (0..length).map(|_| random.byte()).collect()
 }
 
-/// SplitMix64: the same packets in every run.
+/// The pseudorandom generator SplitMix64, with which every run has the same packets.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {

@@ -14,7 +14,7 @@ fn a_repeated_syn_goes_where_the_first_one_went() {
     );
 }
 
-/// A SYN that its client retransmits a second later.
+/// Steers the SYN that a client retransmits a second later. Returns the verdict and the packet.
 fn sent_again(tables: &mut HostTables, port: u16) -> (Verdict, Vec<u8>) {
     tables.now = Tick(tables.now.0 + HERTZ);
     sent(tables, &TcpPacket::new(from_client(port), SYN))

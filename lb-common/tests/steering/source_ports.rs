@@ -31,7 +31,7 @@ fn one_line(tables: &mut HostTables) {
     tables.settings.lines = 1;
 }
 
-/// Number of connections that have a source port then, at four backends.
+/// Number of connections that find a source port after [`one_line`], at four backends.
 const ONE_LINE: u16 = 64;
 
 #[test]
@@ -64,7 +64,7 @@ fn a_port_is_used_again_only_once_its_connection_is_gone() {
 #[test]
 fn connections_that_stay_fill_window_after_window_and_none_is_refused() {
     let tables = tables_of(1 << 19, 64, 4000);
-    // Two windows of each backend, and a part of the third.
+    // Fills two windows of source ports of each backend, and a part of the third.
     for number in 0..80_000_u32 {
         let [_, high, low, port] = number.to_be_bytes();
         let client = TcpPacket::key(([100, 64, high, low], 1024 + u16::from(port)), (VIP, 80));
@@ -75,7 +75,7 @@ fn connections_that_stay_fill_window_after_window_and_none_is_refused() {
     }
 }
 
-/// A second address that backends see.
+/// An additional source address that backends see.
 pub(super) const FURTHER: [u8; 4] = [172, 31, 0, 70];
 
 /// Gives each backend a second row of source ports, for [`FURTHER`].
