@@ -174,7 +174,8 @@ impl Tables for Kernel<'_> {
 
     #[inline(always)]
     fn export_record(&self, record: &Record) {
-        // The agent polls every few milliseconds; a wake-up would cost more than the rest.
+        // The agent polls every few milliseconds; a wake-up would cost more than the rest of the
+        // work on a packet.
         if FLOW_EVENTS
             .output(record, u64::from(BPF_RB_NO_WAKEUP))
             .is_err()
@@ -224,14 +225,14 @@ fn word(ring: &Ring, index: u32) -> Option<u64> {
     Some(unsafe { word.read_volatile() })
 }
 
-/// Returns the time on the kernel's clock.
+/// Returns the time in ticks of the kernel's clock.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the low half is what is kept"
 )]
 pub(crate) fn now() -> Tick {
-    // SAFETY: takes nothing and returns a number. The verifier makes one load of it
+    // SAFETY: takes nothing and returns a number. The verifier replaces the call by one load
     // (kernel/bpf/verifier.c, `do_misc_fixups`).
     Tick(unsafe { bpf_jiffies64() } as u32)
 }
@@ -248,7 +249,8 @@ fn fib_lookup(
     destination: [u8; 4],
 ) -> Result<NextHop, DropReason> {
     let mut question = Question { words: [0; 8] };
-    // SAFETY: all of it was just set to zero, which is valid for each field; it is made of numbers.
+    // SAFETY: all words of the union were just set to zero, which is valid for each field of the
+    // lookup: all of them are numbers.
     let lookup = unsafe { &mut question.lookup };
     lookup.family = AF_INET;
     lookup.l4_protocol = lb_common::wire::PROTOCOL_TCP;
@@ -290,15 +292,15 @@ fn mac(octets: &[u8; 6]) -> [u8; 6] {
     [first[0], first[1], second[0], second[1], third[0], third[1]]
 }
 
-/// A lookup on the stack, cleared by words. If it is cleared by its fields, which end in two MAC
-/// addresses, LLVM writes across word boundaries, and the verifier requires aligned writes to the
-/// stack.
+/// The parameters of a route lookup on the stack, set to zero by words of eight bytes. If they are
+/// set to zero by their fields, which end in two MAC addresses, LLVM writes across word boundaries,
+/// and the verifier requires aligned writes to the stack.
 union Question {
     words: [u64; 8],
     lookup: FibLookup,
 }
 
-/// Size that the kernel expects.
+/// Size in bytes that the kernel expects of the parameters of a route lookup.
 const FIB_LOOKUP_SIZE: i32 = 64;
 
 const _CHECK: () = assert!(size_of::<FibLookup>() == FIB_LOOKUP_SIZE as usize);

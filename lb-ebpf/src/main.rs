@@ -57,7 +57,7 @@ fn lb_new(context: XdpContext) -> u32 {
 /// Passes a packet to the program of another part by a tail call; that program parses it again.
 #[inline(always)]
 fn hand_on(context: &XdpContext, part: Part) -> u32 {
-    // SAFETY: nothing here has a destructor, and the packet is as it came.
+    // SAFETY: nothing here has a destructor, and the packet is unmodified.
     unsafe { PROGRAMS.tail_call(context, part as u32) };
     Kernel::new(context).count_verdict(Verdict::Drop(DropReason::NoProgram));
     xdp_action::XDP_DROP
@@ -85,8 +85,8 @@ fn pass(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Returns the time: the agent runs this program, because it cannot read the clock of the flows
-/// otherwise.
+/// Returns the time in ticks of the kernel's clock: the agent runs this program, because it cannot
+/// read the clock of the flows otherwise.
 #[xdp]
 fn clock(_context: XdpContext) -> u32 {
     kernel::now().0
@@ -99,7 +99,7 @@ static WEAKLY_ORDERED: u8 = 0;
 
 #[inline(always)]
 fn weakly_ordered() -> bool {
-    // SAFETY: a byte of the object's own read-only data; volatile, for the loader sets it.
+    // SAFETY: a byte of the object's own read-only data; volatile, because the loader sets it.
     unsafe { core::ptr::read_volatile(&raw const WEAKLY_ORDERED) != 0 }
 }
 

@@ -20,12 +20,12 @@ use lb_common::{
     verdict::COUNTER_SLOTS,
 };
 
-/// One entry: what holds for all connections.
+/// Settings that hold for all connections, in one entry.
 #[btf_map(name = "settings")]
 pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
 
-/// Flag of maps that the agent maps into its memory. They are page-aligned, so that a value of 64
-/// bytes is one cache line.
+/// Flag of maps that the agent maps into its memory. They are page-aligned, so a value of 64 bytes
+/// is one cache line.
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
 /// A filter with a bit for each hash of an address and port: whether a service may be there.
@@ -57,7 +57,7 @@ pub(crate) type Ring = Array<u64, 1, { ring::MAP_FLAGS as usize }>;
 #[btf_map(name = "cursors")]
 pub(crate) static CURSORS: PerCpuArray<u32, { limits::SERVICES as usize }> = PerCpuArray::new();
 
-/// Position in the lines of a row, for each CPU.
+/// Position of each CPU in its walk over the lines of a row of source ports: see `lb_common::walk`.
 #[btf_map(name = "line_turns")]
 pub(crate) static LINE_TURNS: PerCpuArray<u32, { limits::ROWS as usize }> = PerCpuArray::new();
 
@@ -87,11 +87,11 @@ pub(crate) static ENDPOINTS: Array<EndpointBucket, { limits::ENDPOINT_BUCKETS as
 #[btf_map(name = "hops")]
 pub(crate) static HOPS: Array<Hop, { limits::HOPS as usize }, MAPPED> = Array::new();
 
-/// Interfaces for redirected packets.
+/// Interfaces that packets can be redirected to.
 #[btf_map(name = "interfaces")]
 pub(crate) static INTERFACES: DevMapHash<{ limits::INTERFACES as usize }> = DevMapHash::new();
 
-/// Targets of tail calls.
+/// Targets of tail calls: the programs that handle what `lb` passes on.
 #[btf_map(name = "programs")]
 pub(crate) static PROGRAMS: ProgramArray<{ limits::PROGRAMS as usize }> = ProgramArray::new();
 
@@ -100,15 +100,15 @@ pub(crate) static PROGRAMS: ProgramArray<{ limits::PROGRAMS as usize }> = Progra
 pub(crate) static FLOW_EVENTS: RingBuf<Record, { limits::FLOW_EVENT_BYTES as usize }> =
     RingBuf::new();
 
-/// Number of events that found no room in `flow_events`.
+/// Number of events that were lost because `flow_events` had no room.
 #[btf_map(name = "untold")]
 pub(crate) static UNTOLD: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// Packets by verdict and reason.
+/// Number of packets by verdict and reason.
 #[btf_map(name = "verdicts")]
 pub(crate) static VERDICTS: PerCpuArray<u64, { COUNTER_SLOTS as usize }> = PerCpuArray::new();
 
-/// Packets and bytes by service and backend.
+/// Number of packets and bytes by service and backend.
 #[btf_map(name = "traffic")]
 pub(crate) static TRAFFIC: PerCpuArray<Traffic, { TrafficSlot::COUNT as usize }> =
     PerCpuArray::new();

@@ -41,7 +41,7 @@ impl Memory for PacketMemory<'_> {
 
     #[inline(always)]
     fn at_mut<T: FromBytes + IntoBytes + KnownLayout>(&mut self, offset: usize) -> Option<&mut T> {
-        // SAFETY: as above, and `self` is borrowed for this one reference alone.
+        // SAFETY: as in `at`, and `self` is borrowed for this one reference alone.
         self.address::<T>(offset)
             .map(|address| unsafe { &mut *address })
     }

@@ -14,7 +14,7 @@ use crate::maps::Line;
 pub(crate) struct MapWords(*mut u64);
 
 impl MapWords {
-    /// The words of a value that consists of numbers only.
+    /// Gives access to the words of a value that consists of numbers only.
     pub(crate) const fn new<T>(value: *mut T) -> Self {
         Self(value.cast())
     }
@@ -30,14 +30,14 @@ impl Words for MapWords {
 
     #[inline(always)]
     fn store(&self, word: usize, value: u64) {
-        // SAFETY: as above.
+        // SAFETY: as in `load`.
         unsafe { self.0.add(word).write_volatile(value) };
     }
 
     #[inline(always)]
     fn exchange(&self, word: usize, old: u64, new: u64) -> bool {
         let found: u64;
-        // SAFETY: as above. `BPF_CMPXCHG` (Linux 5.12), for which rustc has no atomic type on this
+        // SAFETY: as in `load`. `BPF_CMPXCHG` (Linux 5.12), for which rustc has no atomic type on this
         // target; it is fully ordered (Documentation/bpf/standardization/instruction-set.rst), and
         // the asm block orders the compiler's own loads and stores.
         unsafe {
