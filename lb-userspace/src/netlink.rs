@@ -30,8 +30,8 @@ pub(crate) const GROUP_IPV4_ROUTE: u32 = 7;
 pub(crate) const GROUP_IPV4_RULE: u32 = 8;
 pub(crate) const GROUP_IPV6_ADDRESS: u32 = 9;
 
-/// Time-out in seconds. The kernel normally replies before the request's system call returns; this
-/// guards against one that does not.
+/// Time-out in seconds. The kernel normally replies before the request's system call returns; the
+/// time-out guards against a reply that does not come.
 const PATIENCE_SECONDS: i64 = 2;
 
 /// A socket for requests. It belongs to the network namespace in which it was opened.
@@ -62,7 +62,7 @@ impl Rtnetlink {
         self.answers(|_| {})
     }
 
-    /// Requests a dump.
+    /// Requests a dump, and returns all the messages of the reply.
     ///
     /// # Errors
     /// The kernel refuses the request.
@@ -136,8 +136,8 @@ impl News {
         AsyncFd::new(socket).map(Self)
     }
 
-    /// Waits for the next messages. `None` if messages were lost, so that anything may have
-    /// changed. Cancel-safe: nothing is lost when the future is dropped.
+    /// Waits for the next messages. `None` if messages were lost: anything may have changed then.
+    /// Cancel-safe: nothing is lost when the future is dropped.
     pub(crate) async fn next(&self) -> Option<Vec<RouteNetlinkMessage>> {
         loop {
             let Ok(mut ready) = self.0.readable().await else {
@@ -170,7 +170,7 @@ pub(crate) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The messages in one datagram; those that cannot be parsed are skipped.
+/// Returns the messages in one datagram; those that cannot be parsed are skipped.
 pub(crate) fn messages(
     mut datagram: &[u8],
 ) -> impl Iterator<Item = NetlinkMessage<RouteNetlinkMessage>> {

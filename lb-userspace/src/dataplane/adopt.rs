@@ -38,7 +38,7 @@ pub(super) fn links(
     Ok((adopted, missing))
 }
 
-/// Detaches the program from all other interfaces.
+/// Detaches the program of an earlier agent from all interfaces other than these.
 pub(super) fn release_others(pins: &Pins, interfaces: &[Interface]) -> Result<(), Error> {
     for (index, path) in pins.links() {
         if interfaces.iter().any(|interface| interface.index == index) {
@@ -54,7 +54,7 @@ pub(super) fn release_others(pins: &Pins, interfaces: &[Interface]) -> Result<()
     Ok(())
 }
 
-/// Returns the mode of the adopted links; `None` without any.
+/// Returns the XDP mode of the adopted links; `None` if there are none.
 ///
 /// # Errors
 /// The mode differs from the configured one.
@@ -104,7 +104,7 @@ fn attached_to(link: &FdLink, interface: &Interface) -> Result<Option<AttachedPr
     }))
 }
 
-/// Rejects a link in another mode than configured: a link cannot change its mode.
+/// Rejects a link in a mode other than the configured one: a link cannot change its mode.
 fn keeps_to(choice: XdpModeChoice, adopted: &Adopted) -> Result<(), Error> {
     let (configured, attached) = match (choice, adopted.mode) {
         (XdpModeChoice::Native, XdpMode::Generic) => ("native", "generic"),

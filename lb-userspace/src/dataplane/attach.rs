@@ -54,14 +54,14 @@ pub(super) fn attach(
         .and_then(|()| described(interfaces));
     if attached.is_err() {
         for interface in &missing {
-            // Detach again; a link without a pin is detached already.
+            // Removing the pin detaches the program; a link without a pin is detached already.
             let _removed = fs::remove_file(pins.link(interface.index));
         }
     }
     attached
 }
 
-/// Queries the mode of each interface.
+/// Asks the kernel for the XDP mode in which each interface has the program.
 fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
     let programs = attached_programs()?;
     let described = interfaces.iter().map(|interface| {
@@ -79,7 +79,7 @@ fn described(interfaces: &[Interface]) -> Result<Vec<Attachment>, Error> {
     described.collect()
 }
 
-/// Replaces the program of each link.
+/// Puts `program` in place of the program of each adopted link.
 fn replace(program: &mut Xdp, adopted: Vec<Adopted>) -> Result<(), Error> {
     let failed = |error: ProgramError| {
         Error::kernel("cannot replace the pinned program by that of this version")(error)
@@ -92,8 +92,8 @@ fn replace(program: &mut Xdp, adopted: Vec<Adopted>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Attaches the program to interfaces that do not have it: in `mode` if others have it already,
-/// else in the first mode of the choice that all of them accept.
+/// Attaches the program to interfaces that do not have it: in `mode` if other interfaces have it
+/// already, else in the first mode of `choice` that all the interfaces accept.
 fn attach_missing(
     program: &mut Xdp,
     interfaces: &[Interface],

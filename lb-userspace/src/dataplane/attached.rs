@@ -14,7 +14,7 @@ pub(super) struct AttachedProgram {
     pub(super) program: XdpProgram,
 }
 
-/// All XDP programs that are attached in this network namespace.
+/// Lists all XDP programs that are attached in this network namespace.
 pub(super) fn attached_programs() -> Result<Vec<AttachedProgram>, Error> {
     let failed = |error: io::Error| Error::kernel("cannot list the interfaces")(error);
     let mut kernel = Rtnetlink::open().map_err(failed)?;

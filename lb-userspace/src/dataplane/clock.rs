@@ -11,7 +11,7 @@ use super::Error;
 /// The program that returns the time.
 const PROGRAM: &str = "clock";
 
-/// Minimum packet that the kernel accepts: an Ethernet header.
+/// The shortest packet with which the kernel runs a program: an Ethernet header.
 const PACKET: [u8; 14] = [0; 14];
 
 /// A loaded program that returns the time; it is not attached.
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Clock {
 }
 
 impl Clock {
-    /// Loads the program of the object.
+    /// Loads the program [`PROGRAM`] of the object; `hertz` is the number of ticks per second.
     pub(super) fn load(mut loaded: Ebpf, hertz: u32) -> Result<Self, Error> {
         let program: &mut Xdp = loaded
             .program_mut(PROGRAM)
@@ -40,7 +40,7 @@ impl Clock {
         Ok(Self { loaded, hertz })
     }
 
-    /// Returns the current time.
+    /// Returns the current time in ticks.
     pub(super) fn now(&self) -> Result<Tick, Error> {
         let program: &Xdp = self
             .loaded

@@ -26,7 +26,7 @@ pub(super) type Row = Array<MapData, [u8; LINE_BYTES]>;
 
 const LINE_BYTES: usize = size_of::<[u32; PORTS_PER_LINE as usize]>();
 
-/// Size of a row: 256 KiB.
+/// Size of a row in bytes: 256 KiB.
 const ROW_BYTES: usize = LINE_BYTES * LINES as usize;
 
 /// The maps `connections` and `source_ports`, mapped into this process. Clones share the mapping.
@@ -60,7 +60,7 @@ impl Connections {
         })
     }
 
-    /// Number of entries.
+    /// Number of entries of the connection table.
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.inner.entries.words().len() / WORDS).unwrap_or(u32::MAX)
     }
@@ -71,7 +71,7 @@ impl Connections {
             return Err(Error::RowNumber);
         };
         if place.get().is_none() {
-            // A concurrent call maps the same row.
+            // If a concurrent call has added the row already, it has mapped the same memory.
             let _added = place.set(Mapped::open(row.fd().as_fd(), ROW_BYTES)?);
         }
         Ok(())
@@ -92,7 +92,7 @@ impl Connections {
         }
     }
 
-    /// Releases the reserved ports of a row, except `others`.
+    /// Releases the reserved ports of a row, except the ports `others`, which stay reserved.
     pub(super) fn free(&self, number: u16, others: &[u16]) {
         let words = self.row(number).map_or(&[][..], Mapped::halves);
         let kept = (0..=u16::MAX)
@@ -112,7 +112,7 @@ impl Connections {
         self.inner.rows.get(usize::from(number))?.get()
     }
 
-    /// The words of a row's ports, in order; empty if the row is not mapped.
+    /// Returns the words of a row's ports, in order; empty if the row is not mapped.
     pub(super) fn ports(&self, row: u16) -> impl Iterator<Item = PortWord> {
         let words = self.row(row).map_or(&[][..], Mapped::halves);
         words
@@ -120,13 +120,13 @@ impl Connections {
             .map(|word| PortWord(word.load(Ordering::Relaxed)))
     }
 
-    /// The stamp of an entry; `None` past the end.
+    /// Returns the stamp of an entry; `None` past the end of the table.
     pub(super) fn stamp(&self, index: u32) -> Option<Stamp> {
         let entry = self.entry(index)?;
         Some(Stamp::of_word(entry.load(WORD_STAMP)))
     }
 
-    /// The connection in an entry, with its place; `None` if there is none.
+    /// Returns the connection in an entry, with its place; `None` if the entry holds none.
     pub(super) fn at(&self, index: u32) -> Option<(Place<Entry<'_>>, Connection)> {
         let shared = &self;
         let entry = shared.entry(index)?;
@@ -200,7 +200,7 @@ impl<'a> Shared for &'a Connections {
     }
 }
 
-/// The inner map of a row.
+/// Creates the inner map of a row of source ports.
 pub(super) fn create_row() -> Result<Row, MapError> {
     Row::create(LINES, super::memory::MMAPABLE)
 }

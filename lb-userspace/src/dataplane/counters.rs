@@ -34,11 +34,11 @@ pub struct Traffic {
     pub backend: Option<Name>,
     /// Packets from clients.
     pub packets_in: u64,
-    /// Bytes from clients, IP header on.
+    /// Bytes from clients, counted from the IP header on.
     pub bytes_in: u64,
     /// Packets to clients.
     pub packets_out: u64,
-    /// Bytes to clients, IP header on.
+    /// Bytes to clients, counted from the IP header on.
     pub bytes_out: u64,
     /// Connections opened.
     pub connections: u64,
@@ -60,8 +60,8 @@ pub(super) fn read(maps: &Maps, layout: &Layout) -> Result<Counters, Error> {
         .collect();
     let mut traffic = Vec::new();
     for service in &layout.services {
-        // This counts services of the agent, and of a steered service the traffic of backends that
-        // are no longer configured.
+        // The service's own counter: it counts all traffic of a service of the agent and, for a
+        // steered service, the traffic of backends that are no longer configured.
         let counted = maps.traffic(TrafficSlot::of_service(service.value.id))?;
         traffic.push(named(&service.name, None, counted));
         for backend in &service.backends {

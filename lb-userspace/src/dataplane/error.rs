@@ -14,8 +14,8 @@ use crate::config::Name;
 pub(super) type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// An operation on the kernel, on pinned maps or on the host that failed. Messages name what was
-/// attempted, on what, and what to do; those with a source spell it out with all causes beneath it,
-/// as aya's own message often says only that a system call failed.
+/// attempted, on what, and what to do; a message with a source includes all causes beneath it,
+/// because aya's own message often says only that a system call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -48,7 +48,7 @@ pub enum Error {
     Path {
         /// What was attempted.
         attempt: &'static str,
-        /// On which file.
+        /// The file, directory or pin.
         path: PathBuf,
         /// The cause.
         source: Source,
@@ -98,7 +98,7 @@ pub enum Error {
     #[error("cannot get random numbers from the kernel")]
     NoRandomNumbers,
 
-    /// A service refers to a pool that has no view.
+    /// A service refers to a pool for which the caller passed no view.
     #[error("there is no pool {0}")]
     UnknownPool(Name),
     /// The kernel cannot steer a service at this address.
@@ -124,13 +124,14 @@ pub enum Error {
         limits::BACKENDS
     )]
     TooManyBackends,
-    /// All rows of source ports are allocated, also to backends that have left the configuration.
+    /// All rows of source ports are allocated, some of them to backends that have left the
+    /// configuration.
     #[error(
         "there have been more than {limit} backends since the maps were created: run `lb unload`, \
          which frees the entries of former ones and ends all connections"
     )]
     TooManyRows {
-        /// Backends that have room.
+        /// Maximum number of backends.
         limit: u32,
     },
     /// A row of source ports has a number past the end of the map.
@@ -171,7 +172,7 @@ pub enum Error {
         attached: &'static str,
     },
 
-    /// The host has no such interface.
+    /// The host has no interface with the configured name.
     #[error("this host has no network interface \"{name}\", only {}", present.join(", "))]
     NoInterface {
         /// The configured name.
@@ -226,7 +227,7 @@ pub enum Error {
     #[error("{}", .0.join("; "))]
     AttachRefused(Vec<String>),
 
-    /// The pins are those of a version with one interface.
+    /// The pins were made by an earlier version of `lb`, which supported one interface.
     #[error(
         "{} was pinned by an earlier version of lb, which supported one interface: run `lb unload`, \
          which removes it and ends all connections",
@@ -242,9 +243,9 @@ pub enum Error {
     PinnedSizes {
         /// Pin of the map.
         path: PathBuf,
-        /// Bytes of its keys and values.
+        /// Size of its keys and of its values in bytes.
         found: (usize, usize),
-        /// Bytes of keys and values in this version.
+        /// Size of keys and of values in bytes in this version.
         expected: (usize, usize),
     },
     /// A pinned map has another number of entries.
@@ -256,9 +257,9 @@ pub enum Error {
     PinnedEntries {
         /// Pin of the map.
         path: PathBuf,
-        /// Its entries.
+        /// Number of entries of the pinned map.
         found: u32,
-        /// Entries in this version.
+        /// Number of entries in this version.
         expected: u32,
     },
     /// The pinned connection table has another size than is configured.
@@ -268,9 +269,9 @@ pub enum Error {
          first, which ends all connections"
     )]
     TableSize {
-        /// Entries by the configuration.
+        /// Number of entries by the configuration.
         configured: u32,
-        /// Entries of the pinned table.
+        /// Number of entries of the pinned table.
         pinned: u32,
     },
     /// The pinned maps have another layout.
@@ -328,7 +329,7 @@ impl Error {
         }
     }
 
-    /// Returns a function that wraps what aya says of a map's type.
+    /// Returns a function that wraps what aya reports about a map's type.
     pub(super) fn map_type<E: Into<Source>>(map: &str) -> impl Fn(E) -> Self + Copy {
         move |cause| Self::MapType {
             map: map.to_owned(),
@@ -351,7 +352,8 @@ impl Error {
     }
 }
 
-/// A cause and all causes beneath it that it does not repeat itself.
+/// Returns the message of a cause, followed by that of every cause beneath it that it does not
+/// contain itself.
 fn chain(source: &Source) -> String {
     let mut message = source.to_string();
     let mut next = source.source();

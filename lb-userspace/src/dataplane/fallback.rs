@@ -10,11 +10,11 @@ use netlink_packet_route::{
 use super::host::Interface;
 use crate::netlink::Rtnetlink;
 
-/// Maximum MTU with which AWS's driver accepts an XDP program: a page less the headers and the room
-/// that XDP reserves (drivers/net/ethernet/amazon/ena/ena_xdp.h, `ENA_XDP_MAX_MTU`).
+/// Maximum MTU in bytes with which AWS's driver accepts an XDP program: a page less the headers and
+/// the room that XDP reserves (drivers/net/ethernet/amazon/ena/ena_xdp.h, `ENA_XDP_MAX_MTU`).
 const ENA_MTU: u32 = 3498;
 
-/// Maximum MTU that every driver with native XDP accepts.
+/// Maximum MTU in bytes that every driver with native XDP accepts.
 const COMMON_MTU: u32 = 1500;
 
 /// Properties of an interface that a remedy depends on.
@@ -57,7 +57,7 @@ fn mtu(index: u32) -> Option<u32> {
         })
 }
 
-/// Returns the remedy as sentences.
+/// Returns what the operator can do about a driver that refuses native XDP, as sentences.
 pub(super) fn remedy(name: &str, device: &Device) -> String {
     let mtu = device.mtu.unwrap_or_default();
     let mut steps = Vec::new();

@@ -47,8 +47,8 @@ fn names() -> Vec<String> {
     names
 }
 
-/// Checks that each source address is on an interface, because replies to others do not arrive
-/// here. Reports all that are missing.
+/// Checks that each source address is on an interface, because replies to any other address do not
+/// arrive here. The error names all addresses that are missing.
 pub(super) fn require_addresses(wanted: &[Ipv4Addr]) -> Result<(), Error> {
     if wanted.is_empty() {
         return Ok(());
@@ -75,7 +75,8 @@ const NEEDED: [(&str, u32, &str); 3] = [
     ("CAP_PERFMON", 38, "for the verifier to accept it"),
 ];
 
-/// Includes CAP_BPF and CAP_PERFMON, which were split from it in Linux 5.8.
+/// Number of the capability CAP_SYS_ADMIN, which includes CAP_BPF and CAP_PERFMON: they were split
+/// from it in Linux 5.8.
 const SYS_ADMIN: u32 = 21;
 
 /// Checks for the capabilities that loading and attaching need.
@@ -99,7 +100,8 @@ fn missing_of(effective: u64) -> Vec<String> {
         .collect()
 }
 
-/// The effective capabilities of this process (proc_pid_status(5)); `None` if they cannot be read.
+/// Returns the effective capabilities of this process (proc_pid_status(5)); `None` if they cannot
+/// be read.
 fn effective_capabilities() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

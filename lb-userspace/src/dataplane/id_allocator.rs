@@ -17,7 +17,7 @@ pub(super) struct IdAllocator<K, I> {
 }
 
 impl<K: Eq + Hash, I: Copy + From<u16> + Into<u16>> IdAllocator<K, I> {
-    /// An allocator with all numbers below `limit` free.
+    /// Creates an allocator with all numbers below `limit` free.
     pub(super) fn new(limit: u32) -> Self {
         Self {
             ids: HashMap::new(),
@@ -27,7 +27,7 @@ impl<K: Eq + Hash, I: Copy + From<u16> + Into<u16>> IdAllocator<K, I> {
         }
     }
 
-    /// Marks a number as the one of `key`, as an earlier agent allocated it.
+    /// Allocates to `key` the number that an earlier agent had allocated to it.
     pub(super) fn restore(&mut self, key: K, id: I) {
         let number = id.into();
         self.next = self.next.max(u32::from(number) + 1);

@@ -15,8 +15,8 @@ use super::Error;
 pub(super) struct Lock(File);
 
 impl Lock {
-    /// Acquires the lock on the directory of the pins; `held` is the open file of an agent that
-    /// holds it and hands it over.
+    /// Acquires the lock on the directory of the pins; `held` is the open file of an agent that has
+    /// the lock and hands it over.
     pub(super) fn take(directory: &Path, held: Option<File>) -> Result<Self, Error> {
         let file = held.map_or_else(|| File::open(directory), Ok);
         let file = file.map_err(Error::path("cannot open", directory))?;

@@ -22,7 +22,7 @@ pub(super) struct MapIds {
     /// Blocks of rows of source ports, one for each backend. A block stays allocated when its
     /// backend leaves, because connections continue to use it.
     blocks: IdAllocator<RowIdentity, u16>,
-    /// Rows in a block: one for the service's address, and one for each further source address.
+    /// Rows in a block: one for the service's address, and one for each additional source address.
     rows_each: u16,
     /// For each backend address and port: the address of the service whose connections may use the
     /// additional source addresses. A backend endpoint together with one of these addresses maps to
@@ -44,7 +44,8 @@ pub(super) type BackendIdentity = (ServiceId, [u8; 4], u16);
 pub(super) type RowIdentity = ([u8; 4], u16, [u8; 4]);
 
 impl MapIds {
-    /// No numbers allocated; each backend gets `each` rows of source ports.
+    /// Creates allocators that have allocated no numbers; each backend gets `each` rows of source
+    /// ports.
     pub(super) fn with_rows(each: u16) -> Self {
         Self {
             services: IdAllocator::new(limits::SERVICES),
@@ -84,7 +85,7 @@ impl MapIds {
         }
     }
 
-    /// Releases the further source addresses of services that are not among these.
+    /// Releases the additional source addresses of services that are not among these.
     pub(super) fn keep_owners(&mut self, services: &[(&config::Service, ServiceKey)]) {
         let used: HashSet<_> = services
             .iter()

@@ -102,7 +102,7 @@ impl KernelMetrics {
         Ok(())
     }
 
-    /// Sums the traffic of each service over its backends, as the kernel counts by service and backend.
+    /// Sums the traffic of each service over its backends: the kernel counts by service and backend.
     fn services(&self) -> BTreeMap<&Name, Sum> {
         let mut services = BTreeMap::<&Name, Sum>::new();
         for traffic in &self.counters.traffic {
@@ -125,7 +125,7 @@ struct Sum {
     bytes_in: u64,
     bytes_out: u64,
     connections: u64,
-    /// Whether the kernel steers the service, so that XDP sees responses too. For a service that the agent serves
-    /// it sees only packets from clients.
+    /// Whether the kernel steers the service, in which case XDP sees responses too. For a service
+    /// that the agent serves, XDP sees only packets from clients.
     is_steered: bool,
 }

@@ -130,7 +130,7 @@ impl Dataplane {
         maps.set_up(entries, &ports, &settings.source_addresses)?;
         let connections = Connections::open(&pins, entries)?;
         let sources = Sources::open(&pins, connections.clone(), &ports)?;
-        // An earlier agent may have ended during a hold or an export.
+        // An earlier agent may have exited during a hold or an export.
         maps.hold(None)?;
         maps.set_export(false)?;
         let attachments = attach::attach(&mut loaded, &interfaces, settings.xdp_mode, &pins)?;
@@ -220,13 +220,13 @@ impl Dataplane {
             .hold(on.then_some(end))
     }
 
-    /// The connections of this host and its peer.
+    /// Returns the handle that exports connections to the peer and imports the peer's.
     #[must_use]
     pub fn flows(&self) -> &Flows {
         &self.flows
     }
 
-    /// The counter of source ports in use.
+    /// Returns the handle that counts the source ports in use.
     #[must_use]
     pub fn occupancy(&self) -> &Occupancy {
         &self.occupancy
@@ -241,7 +241,7 @@ impl Dataplane {
         counters::read(&maps, &self.layout)
     }
 
-    /// The interfaces that have the program, with the mode of each.
+    /// Returns the interfaces that have the program, with the mode of each.
     #[must_use]
     pub fn attachments(&self) -> &[Attachment] {
         &self.attachments
@@ -262,7 +262,7 @@ impl Dataplane {
         self.adopted
     }
 
-    /// The directory of the pins.
+    /// Returns the directory of the pins.
     #[must_use]
     pub fn pin_path(&self) -> &Path {
         self.pins.root()
@@ -278,7 +278,7 @@ impl Dataplane {
         Ok(maps.current_settings()?.secret)
     }
 
-    /// The pin of the program.
+    /// Returns the path of the program's pin.
     #[must_use]
     pub fn program_pin(&self) -> PathBuf {
         self.pins.program()

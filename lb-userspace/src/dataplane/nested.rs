@@ -1,6 +1,6 @@
 //! Updating maps of maps.
 //!
-//! An update returns after every program that may have seen the old value has ended
+//! An update returns after every program that may have seen the old value has exited
 //! (kernel/bpf/syscall.c, `maybe_wait_bpf_programs`). The wait takes about ten milliseconds;
 //! concurrent waits overlap.
 

@@ -15,7 +15,7 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf
 /// The main program.
 pub(super) const PROGRAM: &str = "lb";
 
-/// The targets of its tail calls.
+/// The programs that the main program passes packets to by tail calls, each with its part.
 const PARTS: [(&str, Part); 2] = [("lb_changing", Part::Changing), ("lb_new", Part::New)];
 
 /// Creates the maps, or opens the pinned ones, and loads the programs. `entries` is the size of the

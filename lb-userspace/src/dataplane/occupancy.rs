@@ -83,7 +83,7 @@ impl Occupancy {
         }
     }
 
-    /// Switches to another configuration.
+    /// Counts the source ports of this layout's backends from now on.
     pub(super) fn follow(&self, layout: &Layout) {
         let backends = layout.services.iter().flat_map(|service| {
             let claiming = service.backends.iter().filter(|one| one.value.rows > 0);
@@ -216,7 +216,7 @@ mod tests {
     const HERTZ: u32 = 250;
     const NOW: Tick = Tick(1_000_000);
 
-    /// The stamp of a connection with its last packet this many seconds ago.
+    /// Returns the stamp of a connection with its last packet this many seconds ago.
     fn stamp(state: State, seconds: u32) -> Stamp {
         Stamp {
             state,

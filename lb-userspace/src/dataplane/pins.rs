@@ -26,7 +26,7 @@ use super::Error;
 /// depends on the configuration.
 type Shape = (&'static str, usize, usize, Option<u32>);
 
-/// The maps of this version.
+/// All maps of this version of `lb`.
 const MAPS: [Shape; 18] = [
     ("settings", 4, size_of::<Settings>(), Some(1)),
     ("ports", 4, 8, Some(65_536 / 64)),
@@ -65,25 +65,26 @@ pub(super) struct Pins {
 }
 
 impl Pins {
-    /// The pins under `root`.
+    /// Names the pins under `root`, which need not exist.
     pub(super) fn at(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
         }
     }
 
-    /// The directory.
+    /// Returns the directory of the pins.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Pin of the link to an interface. Its name is the interface's index, because an interface
-    /// name can change, and may contain a dot, which a BPF file system does not allow.
+    /// Returns the path of the pin of the link to an interface. Its name is the interface's index,
+    /// because an interface name can change, and may contain a dot, which a BPF file system does
+    /// not allow.
     pub(super) fn link(&self, interface: u32) -> PathBuf {
         self.links_directory().join(interface.to_string())
     }
 
-    /// The pinned links: interface index and path of each.
+    /// Returns the pinned links: interface index and path of each.
     pub(super) fn links(&self) -> Vec<(u32, PathBuf)> {
         let number = |path: &Path| path.file_name()?.to_str()?.parse().ok();
         files_in(&self.links_directory())
@@ -91,13 +92,13 @@ impl Pins {
             .collect()
     }
 
-    /// Pin of a row of source ports. Opening a map by its id would require CAP_SYS_ADMIN
-    /// (kernel/bpf/syscall.c, `bpf_map_get_fd_by_id`).
+    /// Returns the path of the pin of a row of source ports. Rows are pinned because opening a map
+    /// by its id would require CAP_SYS_ADMIN (kernel/bpf/syscall.c, `bpf_map_get_fd_by_id`).
     pub(super) fn row(&self, number: u16) -> PathBuf {
         self.rows_directory().join(number.to_string())
     }
 
-    /// Pin of a row that the kernel's map does not refer to yet.
+    /// Returns the path of the pin of a row that the map `source_ports` does not refer to yet.
     pub(super) fn new_row(&self, number: u16) -> PathBuf {
         self.rows_directory().join(format!("new-{number}"))
     }
@@ -110,24 +111,24 @@ impl Pins {
         self.root.join("links")
     }
 
-    /// Pin of the link in earlier versions, which supported one interface.
+    /// Returns the path of the link's pin in earlier versions, which supported one interface.
     fn single_link(&self) -> PathBuf {
         self.root.join("link")
     }
 
-    /// Pin of the program.
+    /// Returns the path of the program's pin.
     pub(super) fn program(&self) -> PathBuf {
         self.root.join("program")
     }
 
-    /// Name and pin of each map.
+    /// Returns the name and the path of the pin of each map.
     pub(super) fn maps(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
         let directory = self.root.join("maps");
         MAPS.iter()
             .map(move |&(name, ..)| (name, directory.join(name)))
     }
 
-    /// Pin of the map with this name.
+    /// Returns the path of the pin of the map with this name.
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.root.join("maps").join(name)
     }
@@ -213,7 +214,7 @@ impl Pins {
         };
         let bytes = map.get(&0, 0).map_err(failed)?;
         let settings: Settings = zerocopy::transmute!(bytes);
-        // An agent that ended before it wrote its settings left no number, and no connections.
+        // An agent that exited before it wrote its settings left no number, and no connections.
         if settings.layout != 0 && settings.layout != limits::LAYOUT {
             return Err(Error::LayoutNumber {
                 root: self.root.clone(),
@@ -259,7 +260,7 @@ impl Pins {
     }
 }
 
-/// The files of a directory; none if it does not exist.
+/// Returns the files of a directory; none if it does not exist.
 fn files_in(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path()))

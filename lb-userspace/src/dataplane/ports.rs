@@ -21,7 +21,7 @@ pub(super) struct PortSet {
 }
 
 impl PortSet {
-    /// The ports of a range.
+    /// Creates the set of the ports of a range.
     pub(super) fn of(range: &RangeInclusive<u16>) -> Self {
         let mut set = Self {
             words: Box::new([0; 1024]),
@@ -32,8 +32,8 @@ impl PortSet {
         set
     }
 
-    /// The ports of a range without those of the host: its listening ports, and a part of its
-    /// ephemeral ports.
+    /// Creates the set of the ports of a range without those of the host: its listening ports, and
+    /// a part of its ephemeral ports.
     pub(super) fn unused_of(range: &RangeInclusive<u16>) -> Self {
         let mut set = Self::of(range);
         let local = fs::read_to_string(LOCAL_RANGE).unwrap_or_default();
@@ -60,12 +60,13 @@ impl PortSet {
         self.words[usize::from(port / 64)] >> (port % 64) & 1 == 1
     }
 
-    /// The contents of the map `ports`.
+    /// Returns the set as it is written to the map `ports`.
     pub(super) fn words(&self) -> &[u64; 1024] {
         &self.words
     }
 
-    /// The lines of sixteen with ports in the set, except the longest gap between them.
+    /// Returns the lines of sixteen ports that have ports of the set, except the longest gap
+    /// between them.
     pub(super) fn lines(&self) -> Lines {
         let per_line = PORTS_PER_LINE as u16;
         let mut lines: Vec<u16> = self
@@ -89,7 +90,7 @@ impl PortSet {
         }
     }
 
-    /// The ports as ranges, in order.
+    /// Returns the ports as ranges, in order.
     pub(super) fn ranges(&self) -> Vec<RangeInclusive<u16>> {
         let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
         for port in (0..=u16::MAX).filter(|port| self.contains(*port)) {
@@ -117,14 +118,14 @@ pub(super) struct Lines {
     pub(super) gap: u16,
 }
 
-/// `32768 60999`.
+/// Parses a range of ports as the kernel writes it: `32768 60999`.
 fn range_of(text: &str) -> Option<RangeInclusive<u16>> {
     let mut words = text.split_whitespace();
     let (first, last) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     Some(first..=last)
 }
 
-/// The part of the ephemeral range that remains available to the host.
+/// Returns the part of the ephemeral range that remains available to the host.
 fn host_share(local: &RangeInclusive<u16>) -> RangeInclusive<u16> {
     let first = local.end().saturating_sub(LEFT_TO_THE_HOST - 1);
     first.max(*local.start())..=*local.end()

@@ -42,9 +42,9 @@ struct Inner {
     /// Gateways as of the last reading of the routes.
     gateways: BTreeSet<Ipv4Addr>,
     asked: Option<Instant>,
-    /// Whether routes have changed since.
+    /// Whether routes have changed since the gateways were read.
     routes_changed: bool,
-    /// Packets dropped with the reason `no_neighbour` at the last request.
+    /// Number of packets that had been dropped with the reason `no_neighbour` at the last request.
     dropped: u64,
 }
 
@@ -59,8 +59,8 @@ impl Resolver {
         inner.ask(Urgency::Routine);
     }
 
-    /// Remembers those of these clients that are on the local network, to resolve them if packets
-    /// to them are dropped.
+    /// Remembers which of these clients are on the local network, to resolve their neighbour entries
+    /// if packets to them are dropped.
     pub(super) fn add_clients(&self, clients: impl Iterator<Item = [u8; 4]>) {
         let routes = Routes::read();
         let mut inner = self.inner();

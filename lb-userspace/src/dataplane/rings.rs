@@ -20,7 +20,7 @@ use lb_common::{
 
 use super::{Error, memory::Mapped, nested};
 
-/// Entry of the map `rings` of no service: it is set in order to wait for running programs.
+/// Index of an entry of the map `rings` that no service has: setting it waits for running programs.
 const NO_SERVICE: u32 = limits::SERVICES;
 
 /// A ring to be written.
@@ -40,7 +40,7 @@ pub(super) struct Rings {
     /// A ring without slots, for services without backends.
     empty: MapData,
     placed: HashMap<ServiceId, Placed>,
-    /// Number of waits for all running programs.
+    /// Number of waits for all running programs so far.
     waits: u64,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Debug for Rings {
 struct Placed {
     words: Mapped,
     capacity: u32,
-    /// The half in use, 0 or 1.
+    /// Number of the half in use, 0 or 1.
     half: u32,
     /// Value of [`Rings::waits`] when the other half was last in use; `None` if it never was.
     left: Option<u64>,
@@ -118,7 +118,7 @@ impl Rings {
         Ok(())
     }
 
-    /// Returns when no packet in flight has seen the state before this call.
+    /// Waits until no packet in flight can have seen the state before this call.
     pub(super) fn wait(&mut self) -> Result<(), Error> {
         nested::put("rings", &self.outer, &[(NO_SERVICE, &self.empty)])?;
         self.waits += 1;
@@ -132,7 +132,7 @@ impl Rings {
         })
     }
 
-    /// Inserts new, filled maps.
+    /// Inserts new, filled maps into the map `rings`.
     fn add(&mut self, new: Vec<(ServiceId, MapData, Placed)>) -> Result<(), Error> {
         let maps = new.iter().map(|(service, map, _)| (service.index(), map));
         nested::put("rings", &self.outer, &maps.collect::<Vec<_>>())?;

@@ -34,7 +34,7 @@ impl Routes {
         Self(routes)
     }
 
-    /// The gateways of all routes.
+    /// Returns the gateways of all routes.
     pub(super) fn gateways(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.0.iter().filter_map(|route| route.gateway)
     }

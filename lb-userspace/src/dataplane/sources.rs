@@ -32,7 +32,7 @@ const BUCKET_BYTES: usize = size_of::<EndpointBucket>();
 pub(super) struct Sources {
     pins: Pins,
     rows: Rows,
-    /// The map `source_ports` for [`nested`].
+    /// The map `source_ports`, for updates by [`nested`].
     outer: MapData,
     endpoints: Array<MapData, [u8; BUCKET_BYTES]>,
     table: EndpointTable,
@@ -84,8 +84,8 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Adds an endpoint: replies of this backend to this address are assigned by the source ports
-    /// of this row, which must exist (see [`Sources::provide_rows`]).
+    /// Adds an endpoint: replies of this backend to this address are assigned to connections by the
+    /// source ports of this row, which must exist (see [`Sources::provide_rows`]).
     pub(super) fn add_nat(
         &mut self,
         (backend, port): ([u8; 4], u16),
@@ -102,7 +102,8 @@ impl Sources {
         })
     }
 
-    /// Adds an endpoint: replies of this backend are assigned by its clients' own addresses.
+    /// Adds an endpoint: replies of this backend are assigned to connections by the clients' own
+    /// addresses.
     pub(super) fn add_dnat(
         &mut self,
         (backend, port): ([u8; 4], u16),
@@ -146,16 +147,17 @@ impl Sources {
         Ok(())
     }
 
-    /// Maps a row and reserves the host's ports in it. No packet claims a port of it before its
-    /// endpoint is added.
+    /// Maps a row and reserves the host's ports in it. No packet claims a port of the row before
+    /// the endpoint of the row is added.
     fn know(&self, number: u16, row: &Row) -> Result<(), Error> {
         self.connections.add_row(number, row.map())?;
         self.connections.reserve(number, &self.others);
         Ok(())
     }
 
-    /// Opens a pinned row. One that cannot be opened is an error: an empty row in its place would
-    /// break the return path of all connections of its backend.
+    /// Opens a pinned row; `None` if the pin does not exist. A row that cannot be opened is an
+    /// error: an empty row in its place would break the return path of all connections of its
+    /// backend.
     fn pinned_row(pin: &Path) -> Result<Option<Row>, Error> {
         if !pin.exists() {
             return Ok(None);
@@ -168,7 +170,7 @@ impl Sources {
     }
 
     /// Creates and pins a row that the map does not refer to yet. A row that an earlier agent was
-    /// inserting when it ended is inserted again.
+    /// inserting when it exited is inserted again.
     fn new_row(&self, number: u16) -> Result<Row, Error> {
         let pin = self.pins.new_row(number);
         if let Some(row) = Self::pinned_row(&pin)? {

@@ -27,7 +27,7 @@ pub(super) fn prepare(interfaces: &[Interface], source_ports: &PortSet) -> Resul
     write(RESERVED_PORTS, &list)
 }
 
-/// Adds the range to the list.
+/// Returns the list of reserved ports with the range added.
 fn with_range(list: &str, range: &RangeInclusive<u16>) -> String {
     let own = format!("{}-{}", range.start(), range.end());
     if list.is_empty() {
@@ -50,7 +50,7 @@ fn covers(entry: &str, range: &RangeInclusive<u16>) -> bool {
 /// Reads the whole value with one system call: the kernel returns end-of-file to a second one, and
 /// `fs::read_to_string` begins with a read of 32 bytes.
 fn read(path: &str) -> io::Result<String> {
-    // Room for a list of every other port.
+    // Room for the longest list, which has every second port.
     let mut value = vec![0; 256 << 10];
     let length = File::open(path)?.read(&mut value)?;
     value.truncate(length);

@@ -59,7 +59,7 @@ impl Topology {
         topology
     }
 
-    /// Whether there are too many neighbours, so that a new dump is needed.
+    /// Whether there are too many neighbours, in which case a new dump is needed.
     pub(super) fn is_full(&self) -> bool {
         self.neighbours.len() > self.most_neighbours
     }
@@ -207,7 +207,8 @@ mod tests {
         back: RouteNetlinkMessage,
     }
 
-    /// The client's entry is removed, and comes back with another address.
+    /// Returns the message that removes the client's entry, and the one that adds it again with
+    /// another address.
     fn gone_and_back() -> NeighbourGone {
         let RouteNetlinkMessage::NewNeighbour(before) = neighbour(CLIENT, 8) else {
             unreachable!("it is one");

@@ -91,7 +91,7 @@ fn list() -> io::Result<Topology> {
     Ok(Topology::from_dump(&listed))
 }
 
-/// The thread.
+/// State of the thread.
 struct Listener {
     socket: Socket,
     topology: Topology,
@@ -190,7 +190,7 @@ impl Listener {
     }
 }
 
-/// Number of packets dropped with the reason `no_neighbour`.
+/// Returns the number of packets dropped with the reason `no_neighbour`.
 fn dropped(maps: &Weak<Mutex<Maps>>) -> Option<u64> {
     let maps = maps.upgrade()?;
     let maps = maps.lock().unwrap_or_else(PoisonError::into_inner);

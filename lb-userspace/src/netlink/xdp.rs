@@ -23,7 +23,7 @@ pub enum XdpMode {
 }
 
 impl XdpMode {
-    /// The name of the mode.
+    /// Returns the name of the mode.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,7 +64,8 @@ impl XdpProgram {
     }
 }
 
-/// Attach only if no program is attached; attach in the driver (linux/if_link.h, `XDP_FLAGS_*`).
+/// Flags of an attempt to attach a program: only if no program is attached, and in the driver
+/// (linux/if_link.h, `XDP_FLAGS_*`).
 const FLAGS_IF_NOEXIST: u32 = 1 << 0;
 const FLAGS_DRIVER: u32 = 1 << 2;
 

@@ -17,15 +17,16 @@ pub(super) enum SkipReason {
     UnknownBackend,
     /// This host does not use the port for NAT.
     SourcePort,
-    /// The connection is closed, and was not known.
+    /// The record is of a closed connection that this host does not have.
     Over,
     /// This host is exporting: it is the active one.
     Active,
-    /// All entries that it could use hold established connections.
+    /// All entries that the connection could use hold established connections.
     TableFull,
     /// A packet was changing the same entry.
     Contended,
-    /// The backend sees a further source address of this host, which does not move: not exported.
+    /// The connection is not exported: its backend sees an additional source address of this host,
+    /// which does not move to the peer.
     SourceAddress,
 }
 
@@ -46,12 +47,12 @@ const SKIPS: [(SkipReason, &str); 8] = [
 pub struct FlowCounters {
     /// Whether this host is exporting.
     pub telling: bool,
-    /// Upper bound of the age of the oldest change that is not yet handed to the link. Below 100 ms
-    /// if the link keeps up.
+    /// Upper bound of the age of the oldest change that has not been handed to the link yet. Below
+    /// 100 ms if the link keeps up.
     pub lag: Duration,
     /// Records sent to the peer.
     pub sent: u64,
-    /// Complete passes sent.
+    /// Number of complete passes sent.
     pub passes_sent: u64,
     /// Connections in the last pass sent.
     pub last_pass_flows: u64,
@@ -70,7 +71,7 @@ pub struct FlowCounters {
     pub skipped: Vec<(&'static str, u64)>,
     /// Messages from the peer that are not valid chunks.
     pub malformed: u64,
-    /// Complete passes received.
+    /// Number of complete passes received.
     pub passes_received: u64,
     /// Flows removed because a complete pass of the peer did not contain them.
     pub removed: u64,
@@ -90,7 +91,7 @@ pub(super) struct Tally {
     skipped: [AtomicU64; SKIPS.len()],
     last_pass: Mutex<(u64, Duration)>,
     last_pass_ended: Mutex<Option<Instant>>,
-    /// During an export: when all earlier changes had been handed on.
+    /// During an export: the time up to which all changes have been handed on; `None` otherwise.
     settled: Mutex<Option<Instant>>,
 }
 

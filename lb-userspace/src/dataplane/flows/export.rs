@@ -30,8 +30,8 @@ const PASS_EVERY: Duration = Duration::from_secs(300);
 /// Minimum time between two passes, however many changes were lost.
 const PASS_REST: Duration = Duration::from_secs(5);
 
-/// Entries scanned in one batch (about a millisecond); then changes and other threads have their
-/// turn.
+/// Number of entries scanned in one batch (about a millisecond); between two batches, changes are
+/// sent and other threads can run.
 const SLICE: u32 = 16_384;
 
 /// Capacity of the ring buffer in changes: each has a header of eight bytes (kernel/bpf/ringbuf.c).
@@ -40,7 +40,7 @@ const RING_EVENTS: usize = limits::FLOW_EVENT_BYTES as usize / (size_of::<Record
 /// Pause after a batch.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The sources of an export.
+/// What an export reads: the ring buffer of changes and the connection table.
 #[derive(Debug)]
 pub(super) struct Exporter {
     events: Events,
@@ -74,7 +74,8 @@ impl From<Error> for Stop {
     }
 }
 
-/// Exports to `to` until its receiver is dropped. Waits for an earlier export to end first.
+/// Exports this host's connections to the channel `to` until its receiver is dropped. Waits for an
+/// earlier export to end first.
 pub(super) fn run(inner: &Inner, to: Sender<Vec<u8>>) {
     let mut exporter = inner
         .exporter
@@ -133,10 +134,10 @@ impl Replicator<'_> {
                 Tally::count(&self.inner.tally.overflowed, more);
                 (counted, is_repaired) = (lost, false);
             }
-            // Changes are drained before a pass and after the count was read: changes that follow
-            // the pass's reading of a flow are then either all in the ring buffer, or trigger
-            // another pass. An older change whose successor was lost would otherwise undo what the
-            // pass sent.
+            // Done before a pass, and after the count of lost changes was read: changes of a flow
+            // that follow its reading by the pass are then either all in the ring buffer, or
+            // trigger another pass. Otherwise an older change whose successor was lost would undo
+            // what the pass sent.
             self.changes(&mut exporter.events)?;
             let rest = if is_repaired { PASS_EVERY } else { PASS_REST };
             if last_pass.is_none_or(|ended| ended.elapsed() >= rest) {
@@ -202,7 +203,7 @@ impl Replicator<'_> {
         Ok(())
     }
 
-    /// Whether the peer can carry the connection on; counts it as skipped otherwise.
+    /// Whether the peer can continue the connection; counts the connection as skipped if not.
     fn can_move(&self, record: &Record) -> bool {
         let can = record.further_source == 0;
         if !can {
@@ -237,7 +238,7 @@ impl Replicator<'_> {
     }
 }
 
-/// The record of a connection; `None` if the peer does not need it.
+/// Returns the record of a connection; `None` if the peer does not need it.
 fn record(connection: &Connection, known: &ServiceIndex, now: Tick, hertz: u32) -> Option<Record> {
     let state = connection.state();
     let idle = now.since(Tick(connection.seen)) / hertz.max(1);
@@ -280,7 +281,7 @@ impl Events {
         while self.next().is_some() {}
     }
 
-    /// Number of lost changes since the maps were created.
+    /// Returns the number of changes lost since the maps were created.
     fn overflowed(&self) -> Result<u64, Error> {
         let values = self.untold.get(&0, 0).map_err(Error::read_map("untold"))?;
         Ok(values.iter().sum())

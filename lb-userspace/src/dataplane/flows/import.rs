@@ -23,17 +23,17 @@ use super::{
 };
 use crate::dataplane::connections::Connections;
 
-/// State of the import.
+/// State of the import of the peer's connections.
 #[derive(Debug)]
 pub(super) struct Importer {
     connections: Connections,
     /// Mark of the connections of this pass; never 0, which this host's own connections have.
     pass_mark: u32,
     pass: Option<Pass>,
-    /// This host exports its own table.
+    /// Whether this host exports its own table, and therefore imports nothing.
     pub(super) closed: bool,
-    /// This host is active: its own table is the truth. Set without the importer's lock, so that a
-    /// chunk which is being imported stops at its next record.
+    /// Whether this host is active: its own table is the truth then. The flag is set without the
+    /// importer's lock, so that a chunk which is being imported stops at its next record.
     active: Arc<AtomicBool>,
 }
 
@@ -42,13 +42,13 @@ pub(super) struct Importer {
 struct Pass {
     number: u32,
     began: Tick,
-    /// Addresses of services that occurred in it: they are with the peer.
+    /// Addresses of the services that occurred in the pass: the peer has these addresses.
     addresses: HashSet<[u8; 4]>,
 }
 
-/// Result of a complete pass: connections at these addresses without this mark no longer exist on
-/// the peer. A connection with a packet on this host since the pass began is excepted, because this
-/// host has the address by then.
+/// Result of a complete pass: connections to these service addresses without this mark no longer
+/// exist on the peer. A connection that had a packet on this host since the pass began is excepted,
+/// because this host has the address by then.
 #[derive(Debug)]
 pub(super) struct Outdated {
     mark: u32,
@@ -57,7 +57,8 @@ pub(super) struct Outdated {
 }
 
 impl Importer {
-    /// `mark` is arbitrary, but should differ from the marks of an earlier agent.
+    /// Creates an importer. `mark` is arbitrary, but should differ from the marks of an earlier
+    /// agent.
     pub(super) fn new(connections: Connections, mark: u32, active: Arc<AtomicBool>) -> Self {
         Self {
             connections,
@@ -78,7 +79,8 @@ impl Importer {
         });
     }
 
-    /// Ends a pass. `None` if another one is in progress, or it was incomplete.
+    /// Ends a pass. Returns the connections that it makes outdated; `None` if another pass is in
+    /// progress, or this one was incomplete.
     pub(super) fn end(&mut self, number: u32, whole: bool) -> Option<Outdated> {
         let pass = self.pass.take_if(|pass| pass.number == number)?;
         whole.then_some(Outdated {
@@ -162,8 +164,8 @@ impl Importer {
 }
 
 impl Outdated {
-    /// Whether the connection's service address is with the peer, the pass did not contain the
-    /// connection, and no packet of it arrived here since.
+    /// Whether the peer has the connection's service address, the pass did not contain the
+    /// connection, and no packet of the connection has arrived on this host since the pass began.
     fn holds(&self, connection: &Connection) -> bool {
         connection.pass != self.mark
             && self.began.since(Tick(connection.seen)) > 0

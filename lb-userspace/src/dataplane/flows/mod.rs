@@ -5,10 +5,10 @@
 //! established or changes its state, as the kernel reports it in the ring buffer `flow_events`. The
 //! standby writes them to its own table, with its own indices; the first packet of a connection
 //! looks up its next hop. A report that finds no room in the ring buffer is counted and triggers
-//! another pass; there is also one every five minutes.
+//! another pass; there is also a pass every five minutes.
 //!
-//! Chunks leave through a channel and arrive by a call. The transport is the caller's task; it must
-//! preserve their order.
+//! Chunks are handed out through a channel ([`Flows::export`]) and taken in by a call
+//! ([`Flows::import`]). The caller transports them to the peer, and must preserve their order.
 
 mod counters;
 mod export;
@@ -38,7 +38,7 @@ use super::{
     resolve::Resolver,
 };
 
-/// Maximum number of chunks waiting for the link: 768 KiB. The ring buffer absorbs what follows.
+/// Maximum number of chunks waiting for the link: 768 KiB. Later changes wait in the ring buffer.
 const CHUNKS_WAITING: usize = 16;
 
 /// Exports connections to the peer and imports the peer's. A cheap handle; clones share their
@@ -64,9 +64,9 @@ struct Inner {
 /// Result of importing a chunk.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Imported {
-    /// Number of its connections that are in the table now.
+    /// Number of the chunk's connections that are in the table now.
     pub flows: usize,
-    /// Whether it ended a complete pass: this host has all connections of the peer.
+    /// Whether the chunk ended a complete pass: this host has all connections of the peer.
     pub complete: bool,
 }
 
@@ -100,7 +100,7 @@ impl Flows {
         })
     }
 
-    /// Switches to another configuration.
+    /// Uses the services and backends of this layout for replication from now on.
     pub(super) fn follow(&self, layout: &Layout) {
         self.inner.known.store(Arc::new(ServiceIndex::of(layout)));
     }

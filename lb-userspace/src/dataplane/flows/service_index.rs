@@ -1,5 +1,5 @@
-//! An index of steered services and backends: which connections this host can carry on, and with
-//! which of its own indices.
+//! An index of steered services and backends: which connections of the peer this host can continue,
+//! and which indices it has for their backends.
 
 use std::collections::HashMap;
 
@@ -40,8 +40,8 @@ impl ServiceIndex {
         self.services.contains_key(key)
     }
 
-    /// Returns index and row of a connection's backend, or why this host cannot carry the
-    /// connection on.
+    /// Returns index and row of a connection's backend, or why this host cannot continue the
+    /// connection.
     pub(super) fn backend(&self, record: &Record) -> Result<(BackendId, u16), SkipReason> {
         let backends = self
             .services

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use super::{Inner, counters::Tally, import::Outdated};
 use crate::dataplane::Error;
 
-/// Entries scanned in one batch.
+/// Number of entries scanned in one batch.
 const SLICE: u32 = 16_384;
 
 /// Pause after a batch.

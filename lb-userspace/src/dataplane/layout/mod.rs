@@ -37,7 +37,7 @@ pub(super) struct Layout {
     pub(super) services: Vec<Placed>,
     /// Allocated numbers.
     pub(super) numbers: MapIds,
-    /// Further source addresses at backends; each has a row of source ports.
+    /// Additional source addresses that backends see; each has a row of source ports.
     pub(super) source_addresses: Vec<[u8; 4]>,
     /// Steered services of each pool, as indices into `services`.
     of_pool: HashMap<Name, Vec<usize>>,
@@ -96,7 +96,7 @@ impl Layout {
             pools.iter().map(|view| (&view.pool.name, view)).collect();
         let placed = Self::place(&visible, &pools, &mut numbers).or_else(|_full| {
             // Removed backends have kept their numbers, so that no packet in flight is steered to
-            // another backend. Without other room, their numbers are reused.
+            // another backend. If there is no other room, their numbers are reused.
             numbers = self.numbers.clone();
             numbers.services.retain(|key| keys.contains(key));
             numbers.keep_owners(&visible);
@@ -147,8 +147,8 @@ impl Layout {
         }
     }
 
-    /// Returns the services that change when the backends of these pools have the states of the
-    /// views.
+    /// Returns the services that change when the backends of these pools get the states that the
+    /// views have.
     pub(super) fn changed_by(&self, pools: &[Arc<PoolView>]) -> Vec<Changed> {
         let places = pools.iter().flat_map(|view| {
             let places = self
@@ -165,7 +165,7 @@ impl Layout {
         changed.collect()
     }
 
-    /// The service before the change.
+    /// Returns the service as it was before the change.
     pub(super) fn before(&self, changed: &Changed) -> &Placed {
         &self.services[changed.place]
     }
@@ -178,7 +178,7 @@ impl Layout {
     }
 }
 
-/// The backends that have a number and are still configured.
+/// Returns the backends that have a number and are still configured.
 fn staying(
     services: &[(&config::Service, ServiceKey)],
     numbers: &MapIds,

@@ -133,7 +133,7 @@ impl Placed {
         next
     }
 
-    /// The ring to be written; `None` without a ring.
+    /// Returns the ring as it is to be written; `None` for a service without a ring.
     pub(in crate::dataplane) fn filled(&self) -> Option<Filled<'_>> {
         self.ring.as_ref().map(|ring| Filled {
             service: self.value.id,
@@ -204,7 +204,7 @@ impl PlacedBackend {
         })
     }
 
-    /// The identity of the backend across reloads.
+    /// Returns the identity that the backend keeps across reloads.
     pub(in crate::dataplane) fn identity(&self) -> BackendIdentity {
         (self.value.service, self.value.address, self.value.port)
     }

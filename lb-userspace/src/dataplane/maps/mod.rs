@@ -110,14 +110,14 @@ impl Maps {
         Ok(())
     }
 
-    /// Number of packets by index of their verdict, summed over all CPUs.
+    /// Returns the number of packets by index of their verdict, summed over all CPUs.
     pub(super) fn verdicts(&self) -> Result<Vec<u64>, Error> {
         (0..COUNTER_SLOTS)
             .map(|index| self.counted(index))
             .collect()
     }
 
-    /// Number of packets with the verdict at this index.
+    /// Returns the number of packets with the verdict at this index.
     pub(super) fn counted(&self, verdict: u32) -> Result<u64, Error> {
         let values = self
             .verdicts
@@ -126,7 +126,7 @@ impl Maps {
         Ok(values.iter().sum())
     }
 
-    /// Traffic of a service or backend, summed over all CPUs.
+    /// Returns the traffic of a service or backend, summed over all CPUs.
     pub(super) fn traffic(&self, slot: TrafficSlot) -> Result<Traffic, Error> {
         let values = self
             .traffic

@@ -1,4 +1,4 @@
-//! The map `settings`: what holds for all connections.
+//! The map `settings`, whose only entry holds for all connections.
 
 use std::{iter, net::Ipv4Addr, time::Duration};
 
@@ -55,14 +55,14 @@ impl Maps {
         self.set_settings(settings)
     }
 
-    /// Invalidates all next hops: a neighbour changed.
+    /// Invalidates all next hops, because a neighbour changed.
     pub(in crate::dataplane) fn begin_generation(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.generation = settings.generation.wrapping_add(1);
         self.set_settings(settings)
     }
 
-    /// Invalidates the routes of all connections and all next hops: a route changed.
+    /// Invalidates the routes of all connections and all next hops, because a route changed.
     pub(in crate::dataplane) fn begin_routes(&mut self) -> Result<(), Error> {
         let mut settings = self.settings()?;
         settings.generation = settings.generation.wrapping_add(1);

@@ -149,7 +149,7 @@ impl Maps {
         Ok(())
     }
 
-    /// Adds to a counter that the kernel does not update.
+    /// Adds `more` to a traffic counter that the kernel does not update.
     fn add_traffic(&mut self, slot: TrafficSlot, more: Traffic) -> Result<(), Error> {
         let sum = self.traffic(slot)?.plus(&more);
         self.set_traffic(slot, sum)
@@ -188,8 +188,8 @@ impl Maps {
 
     /// Writes a service unless the map already contains it. The kernel replaces the element of a
     /// hash table and may reuse the old one for another key immediately (kernel/bpf/hashtab.c,
-    /// `htab_map_update_elem`), while a packet reads it. So only differences are written; a change
-    /// of states never is one.
+    /// `htab_map_update_elem`), while a packet reads it. So a service is written only if it
+    /// differs, and a change of its backends' states does not make it differ.
     fn set_service(&mut self, key: ServiceKey, value: Service) -> Result<(), Error> {
         let key: [u8; size_of::<ServiceKey>()] = transmute!(key);
         let value: [u8; size_of::<Service>()] = transmute!(value);

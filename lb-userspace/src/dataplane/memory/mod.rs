@@ -40,8 +40,8 @@ pub(super) const MMAPABLE: u32 = 1 << 10;
 /// The kernel rounds each value of an array up to a multiple of eight bytes (kernel/bpf/arraymap.c,
 /// `array_map_alloc`): values of four bytes lie eight bytes apart.
 ///
-/// Access one map through only one of the two views: Rust does not define racing accesses of
-/// different sizes.
+/// Access one map through only one of the two views, [`Self::words`] and [`Self::halves`]: Rust
+/// does not define racing accesses of different sizes.
 pub(super) struct Mapped {
     start: NonNull<c_void>,
     /// Accessible bytes; at most `length`.
@@ -101,7 +101,7 @@ impl Mapped {
         })
     }
 
-    /// The values as words of eight bytes; a remainder is left out.
+    /// Returns the values as words of eight bytes; a remainder is left out.
     pub(super) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping begins at a page boundary, which is aligned for any atomic; `bytes`
         // bytes of it are readable, writable and initialised until `self` is dropped; every bit
@@ -110,7 +110,7 @@ impl Mapped {
         unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / 8) }
     }
 
-    /// The values as words of four bytes; a remainder is left out.
+    /// Returns the values as words of four bytes; a remainder is left out.
     pub(super) fn halves(&self) -> &[AtomicU32] {
         // SAFETY: as in `words`.
         unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / 4) }
@@ -127,7 +127,7 @@ impl Drop for Mapped {
 
 fn page_size() -> Result<usize, Errno> {
     let size = sysconf(SysconfVar::PAGE_SIZE)?;
-    // Linux always returns one; 4,096 is the smallest of any architecture.
+    // Linux always returns the page size; 4,096 bytes is the smallest of any architecture.
     Ok(size
         .and_then(|size| usize::try_from(size).ok())
         .unwrap_or(4096))
