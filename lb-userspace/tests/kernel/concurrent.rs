@@ -25,7 +25,7 @@ use crate::{
     stage::{self, BACKENDS, Setup, Stage},
 };
 
-/// A program that is pinned to a CPU.
+/// Feeds packets to the XDP program from a thread that is pinned to a CPU.
 struct Feeder {
     program: Xdp,
     interface: u32,
@@ -34,7 +34,7 @@ struct Feeder {
 }
 
 impl Feeder {
-    /// Pins this thread to a CPU; if there are fewer, threads share them.
+    /// Pins this thread to a CPU; if the machine has fewer CPUs, threads share them.
     fn on(cpu: usize, interface: u32) -> Self {
         let mut cpus = CpuSet::new();
         cpus.set(cpu).expect("a CPU that there can be");
@@ -51,7 +51,7 @@ impl Feeder {
         }
     }
 
-    /// Feeds one packet. Returns the action, and the addresses and ports that it left with.
+    /// Feeds one packet. Returns the XDP action, and the addresses and ports of the resulting packet.
     fn feed(&mut self, key: FlowKey, flags: u8) -> (u32, FlowKey) {
         self.sent += 1;
         let packet = TcpPacket::new(key, flags).bytes();
@@ -64,7 +64,7 @@ impl Feeder {
     }
 }
 
-/// All counted packets by verdict and reason.
+/// Returns the number of packets by verdict and reason.
 fn verdicts(stage: &Stage) -> HashMap<(&'static str, &'static str), u64> {
     let counters = stage.dataplane.counters().expect("the kernel's counters");
     let counts = counters.verdicts.iter();

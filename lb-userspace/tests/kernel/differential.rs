@@ -176,7 +176,7 @@ fn hold_now_and_then(number: usize, stage: &Stage, host: &mut HostTables) {
     }
 }
 
-/// The XDP action of a verdict (linux/bpf.h, `enum xdp_action`).
+/// Returns the XDP action of a verdict (linux/bpf.h, `enum xdp_action`).
 fn action_of(verdict: Verdict) -> u32 {
     match verdict {
         Verdict::Drop(_) => 1,

@@ -46,7 +46,7 @@ fn the_next_agent_ends_a_hold_and_its_flows_go_on() {
         let back = opened(&stage, client(1));
         stage.dataplane.hold(true).expect("the kernel agrees");
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_DROP);
-        // The first agent's end releases the lock on the pins.
+        // Dropping the first agent's data plane releases the lock on the pins.
         stage.dataplane = replaced(stage.dataplane, &stage::settings());
         assert!(stage.dataplane.adopted());
         assert_eq!(sent(&stage, client(2), SYN).0, XDP_TX);

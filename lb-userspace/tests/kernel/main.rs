@@ -46,7 +46,7 @@ fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A client's connection to the steered service.
+/// Returns the key of a client's packets to the steered service.
 fn client(number: u32) -> FlowKey {
     let [_, a, b, c] = number.to_be_bytes();
     TcpPacket::key(([100, 64 + a, b, c], 40_000), (VIP, 80))
@@ -71,7 +71,7 @@ fn opened(stage: &Stage, client: FlowKey) -> FlowKey {
     back
 }
 
-/// Number of packets with a verdict.
+/// Returns the number of packets counted with a verdict and a reason.
 fn counted(stage: &Stage, verdict: &str, reason: &str) -> u64 {
     let counters = stage.dataplane.counters().expect("the kernel's counters");
     let mut counts = counters.verdicts.iter();

@@ -1,4 +1,4 @@
-//! Replication: one host carries on the connections of another.
+//! Replication: one host continues the connections of another.
 
 mod neighbours;
 
@@ -23,14 +23,14 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A host whose backends have other indices than those of the first.
+/// Creates a host whose backends have other indices than those of the first host.
 fn other_host() -> Stage {
     let mut backends = BACKENDS;
     backends.reverse();
     Stage::raise_before(Balance::RoundRobin, &backends)
 }
 
-/// The chunks that the active host has sent so far.
+/// Returns the chunks that the active host has sent since the last call.
 pub(crate) fn told(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| match chunks.try_recv() {
         Ok(chunk) => Some(chunk),
@@ -44,7 +44,7 @@ fn is_end(chunk: &[u8]) -> bool {
     matches!(decode(chunk), Ok(Chunk::End { whole: true, .. }))
 }
 
-/// The chunks until the end of a pass.
+/// Returns the chunks until the end of a pass.
 pub(crate) fn pass(chunks: &mut Receiver<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut pass = Vec::new();
     eventually("a pass ends", SOON, || {
@@ -139,7 +139,7 @@ fn the_other_host_carries_connections_on_as_the_first_would_have() {
                 "{back:?} is a connection's of the first host"
             );
         }
-        // They continue beside new ones.
+        // The established connections continue beside new ones.
         assert_alike(&steered(&stage, &packets), &expected);
     });
 }
@@ -154,7 +154,7 @@ fn connections_through_a_further_source_address_are_counted_and_not_told_of() {
             source_addresses: &[FURTHER],
         });
         let open = |number| opened(&stage, client(number));
-        // Half of them are sent in the pass, half when they are established.
+        // Half of the connections are sent in the pass, the other half when they are established.
         let mut connections: Vec<FlowKey> = (0..50).map(open).collect();
         let mut receiver = stage.dataplane.flows().export().expect("it tells");
         let mut chunks = pass(&mut receiver);
@@ -224,7 +224,7 @@ fn a_connection_that_ends_at_the_active_host_ends_at_the_other() {
     });
 }
 
-/// A record of a peer.
+/// Returns a record as a peer sends it.
 fn record(number: u32, backend: u8, source_port: u16) -> Record {
     Record {
         client: client(number),
@@ -371,8 +371,8 @@ fn a_host_that_is_active_takes_nothing_in_even_without_a_peer_to_tell() {
 fn another_connection_in_an_old_one_s_place_leaves_nothing_of_it() {
     on_a_host(|| {
         let stage = other_host();
-        // This host had the address before, and the client's port and NAT's belong to other
-        // connections.
+        // This host had the address before, and other connections use the client's port and the
+        // source port that NAT gave the client's connection.
         let old = opened(&stage, client(1));
         let other = opened(&stage, client(2));
         let told = record(1, other.source[3], other.destination_port);

@@ -19,7 +19,7 @@ fn write(pinned: &mut Pinned, settings: Settings) {
     pinned.set(0, bytes, 0).expect("is written");
 }
 
-/// The settings that an agent pinned.
+/// Returns the settings that an agent pinned.
 fn pinned_settings() -> Pinned {
     let path = stage::settings().pin_path.join("maps/settings");
     let map = MapData::from_pin(path).and_then(Map::from_map_data);

@@ -26,8 +26,8 @@ use crate::{
     stage::{self, Stage, VIP},
 };
 
-/// Last octets of the backends in three sets, used in turn: a half held another set two flips ago.
-/// The sets differ in size, and share no backend.
+/// Last octets of the backends in three sets, used in turn. Each half of the ring is filled at
+/// every second flip, so it held another set before. The sets differ in size, and share no backend.
 const SETS: [std::ops::Range<u8>; 3] = [2..18, 18..21, 21..28];
 /// Packets between two flips.
 const BETWEEN: u32 = 50;
@@ -40,13 +40,14 @@ fn no_packet_sees_a_mixture_of_two_rings() {
     }
 }
 
-/// The rings in force: numbers of flips that had ended, and of those that had begun.
+/// Progress of the flips from one ring to the next: the number that have ended, and the number that
+/// have begun.
 #[derive(Default)]
 struct Flips {
     ended: AtomicU32,
     begun: AtomicU32,
     over: AtomicBool,
-    /// Packets during no flip.
+    /// Number of packets that were fed while no flip was in progress.
     between: AtomicU32,
 }
 

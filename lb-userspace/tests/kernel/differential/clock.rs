@@ -20,7 +20,7 @@ pub(super) struct Clock {
     ticks: u32,
     /// Time on the coarse clock, which is constant within a tick.
     coarse: Duration,
-    /// When the tick began, if that was observed.
+    /// Time at which the tick began, if its beginning was observed.
     began: Option<Duration>,
     looked: Duration,
 }
@@ -40,14 +40,15 @@ impl Clock {
         nix::time::clock_gettime(clock).expect("the time").into()
     }
 
-    /// Whether another tick has begun since the last call.
+    /// Whether another tick has begun since the last call of [`Self::early_in_a_tick`].
     pub(super) fn has_moved(&self) -> bool {
         Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE) != self.coarse
     }
 
-    /// Returns the current tick, early enough in it for a packet to be handled: which connection is
-    /// the oldest depends on it. A tick is slightly longer or shorter than its nominal length while
-    /// the time is being corrected, so that only the coarse clock shows when one begins.
+    /// Returns the current tick, early enough in it for a packet to be handled within the tick:
+    /// which connection is the oldest depends on it. A tick is slightly longer or shorter than its
+    /// nominal length while the time is being corrected, so only the coarse clock shows when a tick
+    /// begins.
     pub(super) fn early_in_a_tick(&mut self) -> Tick {
         loop {
             let coarse = Self::time(nix::time::ClockId::CLOCK_MONOTONIC_COARSE);
@@ -71,8 +72,8 @@ impl Clock {
     }
 }
 
-/// The times that the kernel recorded in a table. If this thread was preempted between reading the
-/// clock and feeding the packet, they show when the packet was handled.
+/// The times that the kernel recorded in the connection table. If this thread was preempted between
+/// reading the clock and feeding the packet, these times show when the packet was handled.
 pub(super) struct Seen(Array<MapData, [u8; size_of::<Connection>()]>);
 
 impl Seen {
@@ -91,7 +92,7 @@ impl Seen {
             .map(|connection| connection.seen)
     }
 
-    /// Time of the last recorded packet, if it is later than `now`.
+    /// Returns the time of the last recorded packet, or `now` if that is later.
     pub(super) fn last_after(&self, now: Tick) -> Tick {
         let ahead = self
             .times()

@@ -1,4 +1,4 @@
-//! Tables of the host with the same contents as the kernel's maps.
+//! Tables in the memory of the test with the same contents as the kernel's maps.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -167,7 +167,7 @@ fn service(name: &str, port: u16, mode: Mode, pool: &Arc<Pool>) -> config::Servi
     }
 }
 
-/// The ring of backends of one weight.
+/// Returns the slots of a ring of backends that all have weight 1.
 fn slots(members: &[Member], pick: Pick) -> Vec<BackendId> {
     let weights = vec![1; members.len()];
     if pick == Pick::RoundRobin {

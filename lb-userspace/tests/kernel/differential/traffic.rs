@@ -72,7 +72,7 @@ impl Traffic {
         match kind {
             1 => self.damage(&mut bytes, &packet),
             2 => bytes.truncate(14 + self.below(bytes.len() - 14)),
-            // As Ethernet pads short frames.
+            // Adds padding, as Ethernet does to short frames.
             3 => bytes.extend([0; 6]),
             _ => {}
         }
@@ -105,10 +105,10 @@ impl Traffic {
             self.begun[place] = (client, back);
         }
         self.next = match self.below(6) {
-            // Refused, or not answered.
+            // The backend refuses the connection, or does not answer.
             0 => vec![(client, 0x02), (back, 0x14)],
             1 => Vec::new(),
-            // Opened, and closed by one side or the other, or kept open.
+            // The connection opens, and one side or the other closes it, or it is kept open.
             ending => {
                 let mut next = match ending {
                     2 | 3 => vec![(client, 0x11), (back, 0x11)],
@@ -166,7 +166,7 @@ impl Traffic {
         (0..length).map(|_| self.below(256) as u8).collect()
     }
 
-    /// SplitMix64: the same packets in every run.
+    /// Returns a pseudorandom number below `limit`, by SplitMix64: every run has the same packets.
     fn below(&mut self, limit: usize) -> usize {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.random;

@@ -19,7 +19,7 @@ fn the_network_is_asked_for_a_client_next_door_when_its_answers_are_dropped() {
     });
 }
 
-/// The host's neighbour entry of that client.
+/// Returns the host's neighbour entry of the client 172.31.0.99.
 fn neighbours() -> String {
     ip("neighbour show 172.31.0.99")
 }
