@@ -50,7 +50,8 @@ fn main() {
     ]
     .into_iter()
     .map(|(name, balance, arrive)| {
-        // One thread each, because a stage moves its thread to a network namespace.
+        // Each measurement has its own thread, because a stage moves its thread to a network
+        // namespace.
         let measured = thread::spawn(move || {
             let mut bench = Bench::raise(pools, backends, balance);
             bench.flap(seconds, arrive)

@@ -15,11 +15,12 @@ pub(crate) trait Balancer: Sync {
     /// packet is in `out`.
     fn feed(&self, packet: &[u8], out: &mut Vec<u8>) -> (u32, Duration);
 
-    /// Establishes a client's connection on each of `cpus`, or on this thread's CPU if there are
-    /// none. Returns whether all packets were forwarded.
+    /// Establishes a client's connection on each of `cpus`, or on this thread's CPU if `cpus` is
+    /// empty. Returns whether all packets were forwarded.
     fn open(&self, client: FlowKey, cpus: &[usize], out: &mut Vec<u8>) -> bool;
 
-    /// As above, for a connection that its client closes immediately, and then its backend.
+    /// Like [`Self::open`], for a connection that first its client and then its backend closes
+    /// immediately.
     fn open_and_close(&self, client: FlowKey, out: &mut Vec<u8>) -> bool;
 
     /// Called before up to 100,000 connections are opened.
@@ -70,7 +71,7 @@ impl Balancer for Lb<'_> {
     }
 }
 
-/// The key of the replies to a packet as it went to the backend.
+/// Returns the key of the replies to a packet, which is given as it reached the backend.
 fn answers(packet: &[u8]) -> FlowKey {
     let address = |at: usize| [packet[at], packet[at + 1], packet[at + 2], packet[at + 3]];
     let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);

@@ -19,7 +19,7 @@ pub(crate) struct Rounds {
 pub(crate) struct Figures {
     /// Nanoseconds of the empty program: the overhead of the measurement.
     pub(crate) empty_ns: f64,
-    /// Rounds.
+    /// Number of rounds.
     pub(crate) rounds: u32,
     /// Capacity of the tables in connections.
     pub(crate) max_connections: u32,
@@ -27,11 +27,12 @@ pub(crate) struct Figures {
     pub(crate) cpus: usize,
     /// Requested rate of connections that open and close.
     pub(crate) churn_rate: u32,
-    /// The lowest rate of a round.
+    /// The lowest rate in any round at which connections opened and closed, in connections per
+    /// second.
     pub(crate) lowest_churn_rate: Option<f64>,
     /// Share of new connections that were dropped with 70% of the source ports in use.
     pub(crate) occupied_refused: Option<f64>,
-    /// The paths.
+    /// The figures of each path.
     pub(crate) paths: Vec<Figure>,
 }
 
@@ -41,9 +42,9 @@ pub(crate) struct Figure {
     path: Path,
     /// Nanoseconds of a packet through `lb`, less the empty program's.
     lb_ns: Option<f64>,
-    /// The same of Katran.
+    /// Nanoseconds of a packet through Katran, less the empty program's.
     katran_ns: Option<f64>,
-    /// `lb`'s over Katran's.
+    /// Ratio of `lb`'s figure to Katran's.
     ratio: Option<f64>,
     /// Ratio of `lb`'s figure to its own on the same path without churn.
     lb_to_quiet: Option<f64>,
@@ -63,12 +64,12 @@ impl Rounds {
         self.katran.entry(path).or_default().extend(katran);
     }
 
-    /// The empty program's median.
+    /// Returns the median time of the empty program in nanoseconds.
     pub(crate) fn empty(&self) -> f64 {
         median(self.empty.clone()).unwrap_or_default()
     }
 
-    /// The paths, in order.
+    /// Returns the figures of all measured paths, in order.
     pub(crate) fn paths(&self) -> Vec<Figure> {
         let of =
             |side: &BTreeMap<Path, Vec<f64>>, path| side.get(&path).cloned().unwrap_or_default();
@@ -90,7 +91,7 @@ impl Rounds {
     }
 }
 
-/// The median of the rounds' ratios, if both have figures.
+/// Returns the median of the rounds' ratios, if both have figures.
 fn ratio(of: &[f64], to: &[f64]) -> Option<f64> {
     median(of.iter().zip(to).map(|(of, to)| of / to).collect())
 }

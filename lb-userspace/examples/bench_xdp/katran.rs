@@ -2,7 +2,8 @@
 //! and its maps filled by their names so that it steers the same services to the same backends.
 //!
 //! The layouts of keys and values are those of `katran/lib/bpf/balancer_structs.h`. Katran sends
-//! packets on in IPIP and leaves the answers to the backends, so it has one direction.
+//! packets on in IPIP, and backends reply to clients directly, so Katran handles one direction
+//! only.
 
 use std::{fs, path::Path, sync::Mutex, time::Duration};
 
@@ -35,14 +36,14 @@ const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const TCP: u8 = 6;
 const IPIP: u8 = 4;
 
-/// `balancer_consts.h`: places in the map `stats` past the services'.
+/// `balancer_consts.h`: indices in the map `stats`, counted from the first that is not a service's.
 mod counter {
     pub(super) const LRU_MISS: u32 = 1;
     pub(super) const NEW_CONNECTIONS: u32 = 2;
     pub(super) const FALLBACK_LRU: u32 = 3;
 }
 
-/// The loaded program.
+/// Katran's loaded XDP program.
 pub(crate) struct Katran {
     loaded: Ebpf,
     /// `lb_stats`: two counters for each service, and for each of [`counter`].
@@ -148,7 +149,7 @@ impl Katran {
         Ok(())
     }
 
-    /// A counter, summed over the CPUs.
+    /// Returns a counter, summed over the CPUs.
     fn counted(&self, counter: u32) -> anyhow::Result<[u64; 2]> {
         let stats = self.stats.lock().expect("no thread has panicked");
         let values = stats.get(&(self.max_vips + counter), 0)?;
@@ -182,7 +183,7 @@ impl Balancer for Katran {
         stage::test_run(program, self.interface, packet, out)
     }
 
-    /// Each CPU has its own table.
+    /// Opens the connection on each CPU, because each CPU has its own table.
     fn open(&self, client: FlowKey, cpus: &[usize], out: &mut Vec<u8>) -> bool {
         let opens = |out: &mut Vec<u8>| self.sends_on(client, &[SYN, ACK], out);
         if cpus.is_empty() {
@@ -202,10 +203,11 @@ impl Balancer for Katran {
     }
 }
 
-/// Connections in the tables of CPUs that know one or two.
+/// Size of the tables of CPUs that see only one or two connections.
 const OTHER_CPUS: u32 = 1 << 12;
 
-/// Services, their rings, the real servers, and the router that everything goes to.
+/// Fills the maps of services, their rings, the real servers, and the router that everything goes
+/// to.
 fn steer(loaded: &mut Ebpf, services: &[(u16, &[u8])], max_vips: u32) -> anyhow::Result<()> {
     let mut vips: HashMap<_, [u8; 20], [u8; 8]> = take(loaded, "vip_map")?.try_into()?;
     let mut reals: Array<_, [u8; 20]> = take(loaded, "reals")?.try_into()?;
@@ -258,8 +260,8 @@ fn real_definition(address: [u8; 4]) -> [u8; 20] {
     bytes
 }
 
-/// A table of connections for `lru_mapping`. The library creates only the maps of an object, so the
-/// maps of the object are created once more, and all but one are dropped.
+/// Creates a table of connections for `lru_mapping`. The library creates only the maps of an
+/// object, so the maps of the object are created once more, and all but this one are dropped.
 fn lru(object: &[u8], entries: u32) -> anyhow::Result<Lru> {
     let mut again = EbpfLoader::new()
         .map_max_entries(FALLBACK, entries)

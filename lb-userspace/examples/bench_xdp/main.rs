@@ -1,9 +1,10 @@
-//! Nanoseconds a packet of the XDP program, by `BPF_PROG_TEST_RUN`; `cargo xtask bench xdp` runs it.
+//! Measures the time of the XDP program in nanoseconds per packet, by `BPF_PROG_TEST_RUN`.
+//! `cargo xtask bench xdp` runs this example.
 //!
 //! Each figure is the mean of what the kernel reports for single runs (`repeat = 1`: with more the
 //! kernel would feed the rewritten packet back in), less that of an empty program, taken in
-//! interleaved rounds; what is printed is the median over the rounds. Katran, where an object of it
-//! is given, is fed the same packets in the same rounds.
+//! interleaved rounds; the printed figure is the median over the rounds. If an object of Katran is
+//! given, Katran is fed the same packets in the same rounds.
 
 mod balancer;
 mod churn;
@@ -58,7 +59,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    /// The paths, in order, each after its baseline.
+    /// Returns the paths to measure, in order, each after its baseline.
     fn paths(&self, cpus: usize) -> Vec<Path> {
         let wanted = |path: &Path| {
             self.only.is_empty()

@@ -21,15 +21,15 @@ pub(crate) struct Occupied {
     next: u32,
     /// SYNs that were measured.
     begun: u32,
-    /// Those of them that were dropped.
+    /// Measured SYNs that were dropped.
     refused: u32,
     /// SYNs that were dropped while the ports were being filled.
     refused_before: u32,
 }
 
 impl Occupied {
-    /// Establishes connections until the share of ports is in use at each backend in the middle of
-    /// `rounds` rounds.
+    /// Establishes as many connections as are needed for [`TAKEN`] of the source ports at each
+    /// backend to be in use in the middle of `rounds` rounds.
     pub(crate) fn prepare(lb: &Lb<'_>, rounds: u32) -> anyhow::Result<Self> {
         let mut occupied = Self {
             next: 0,
@@ -60,7 +60,7 @@ impl Occupied {
         Ok(occupied)
     }
 
-    /// Nanoseconds for a SYN, forwarded or dropped.
+    /// Measures new connections; returns the nanoseconds per SYN, whether forwarded or dropped.
     pub(crate) fn time(&mut self, lb: &Lb<'_>) -> f64 {
         let mut out = Vec::new();
         let mut total = Duration::ZERO;
@@ -73,12 +73,12 @@ impl Occupied {
         total.as_secs_f64() * 1e9 / f64::from(BEGUN)
     }
 
-    /// Share of the measured SYNs that were dropped.
+    /// Returns the share of the measured SYNs that were dropped.
     pub(crate) fn refused_share(&self) -> f64 {
         f64::from(self.refused) / f64::from(self.begun)
     }
 
-    /// Number of dropped SYNs, measured or not.
+    /// Returns the number of dropped SYNs, measured or not.
     pub(crate) fn refused(&self) -> u64 {
         u64::from(self.refused) + u64::from(self.refused_before)
     }

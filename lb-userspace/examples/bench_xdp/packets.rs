@@ -21,8 +21,8 @@ pub(crate) const CHURN: u16 = 8002;
 /// Port of the service most of whose source ports are in use.
 pub(crate) const OCCUPIED: u16 = 8003;
 
-/// Each service with the last octets of its backends' addresses. None shares a backend with
-/// another, so that no path uses up the source ports of another.
+/// Each service with the last octets of its backends' addresses. No two services share a backend,
+/// so no path uses up the source ports of another path.
 pub(crate) const SERVICES: [(u16, &[u8]); 4] = [
     (FEW, &BACKENDS),
     (BULK, &octets::<190>(20)),
@@ -70,8 +70,8 @@ impl Clients {
         }
     }
 
-    /// The key of a client's packets. Every number is another address, or another port once the
-    /// addresses are used up.
+    /// Returns the key of a client's packets. Every number has another address or, once the
+    /// addresses are used up, another port.
     pub(crate) fn key(self, number: u32) -> FlowKey {
         let host = number & ((1 << self.bits) - 1);
         let address = u32::from_be_bytes(self.network) | host;
@@ -83,23 +83,23 @@ impl Clients {
 
 const FIRST_PORT: u16 = 20_000;
 
-/// A packet of an established connection.
+/// Returns a packet of an established connection.
 pub(crate) fn segment(key: FlowKey) -> Vec<u8> {
     TcpPacket::new(key, ACK).bytes()
 }
 
-/// A packet that opens a connection.
+/// Returns a packet that opens a connection.
 pub(crate) fn syn(key: FlowKey) -> Vec<u8> {
     TcpPacket::new(key, SYN).bytes()
 }
 
-/// A packet from a client to a service's address at a port that no service has, as an operator's
-/// SSH session.
+/// Returns a packet from a client to a service's address at a port that no service has, as in an
+/// operator's SSH session.
 pub(crate) fn not_ours() -> Vec<u8> {
     segment(TcpPacket::key(([198, 51, 100, 10], 40_000), (VIP, 22)))
 }
 
-/// A packet to a service's port at an address that is not a service's.
+/// Returns a packet to a service's port at an address that is not a service's.
 pub(crate) fn elsewhere() -> Vec<u8> {
     let destination = ([172, 31, 0, 99], FEW);
     segment(TcpPacket::key(([198, 51, 100, 10], 40_000), destination))

@@ -38,7 +38,7 @@ pub(crate) enum Path {
 }
 
 impl Path {
-    /// The same path without churn.
+    /// Returns the same path without churn; `None` if the path has no churn.
     pub(crate) fn quiet(self) -> Option<Self> {
         match self {
             Self::Churn => Some(Self::Known),
@@ -47,7 +47,7 @@ impl Path {
         }
     }
 
-    /// Whether it needs a second CPU.
+    /// Whether the path needs a second CPU.
     pub(crate) fn is_parallel(self) -> bool {
         matches!(
             self,

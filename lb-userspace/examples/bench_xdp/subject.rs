@@ -14,28 +14,29 @@ use crate::{
     stage::Stage,
 };
 
-/// Packets per figure and round.
+/// Number of packets per figure and round.
 const RUNS: u32 = 4000;
-/// Packets per figure and round that change the tables.
+/// Number of packets per figure and round on paths that change the tables.
 const NEW_RUNS: u32 = 500;
-/// Packets per figure during churn: enough for many connections to open and close.
+/// Number of packets per figure during churn: enough for many connections to open and close.
 const LONG_RUNS: u32 = 20_000;
 const THOUSAND: u32 = 1000;
 const MANY: u32 = 16_384;
 const MILLION: u32 = 1_000_000;
 /// Connections that Katran opens before its counter must be reset.
 const BEFORE_A_FLOOD: u32 = 50_000;
-/// Clients of [`Clients::KNOWN`]: the known one, the one whose backend sends, the one whose packets
-/// come in on all CPUs, and one for each CPU after them.
+/// Numbers of the clients of [`Clients::KNOWN`]: the client of the known connection, the client to
+/// which the backend sends, the client whose packets come in on all CPUs, and the first of the
+/// clients that each belong to one CPU.
 const KNOWN: u32 = 0;
 const ANSWERED: u32 = 1;
 const SHARED: u32 = 2;
 const OF_CPUS: u32 = 3;
 
-/// Common to all balancers.
+/// What the measurements of all balancers have in common.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
-    /// Has the empty program.
+    /// The stage that has the empty program.
     pub(crate) stage: &'a Stage,
     /// All CPUs; the first is this thread's.
     pub(crate) cpus: &'a [usize],
@@ -113,8 +114,8 @@ impl<'a, B: Balancer> Subject<'a, B> {
         Ok(())
     }
 
-    /// Nanoseconds per packet, less those of the empty program; `None` if the path is not for this
-    /// balancer. `empty` is the empty program's figure of this round.
+    /// Measures a path. Returns nanoseconds per packet, less those of the empty program; `None` if
+    /// the path is not for this balancer. `empty` is the empty program's figure of this round.
     pub(crate) fn time(&mut self, path: Path, empty: f64) -> anyhow::Result<Option<f64>> {
         let whole = match path {
             Path::Known => self.known(RUNS),
@@ -127,7 +128,7 @@ impl<'a, B: Balancer> Subject<'a, B> {
             }
             Path::NotOurs => self.passed(&packets::not_ours()),
             Path::Elsewhere => self.passed(&packets::elsewhere()),
-            // The empty program is measured again beside these.
+            // For these two paths, the empty program is measured again, also during churn.
             Path::Churn => return self.beside_churn(Self::known).map(Some),
             Path::ChurnThousand => return self.beside_churn(Self::thousand).map(Some),
             Path::AllCpus => return self.on_all_cpus(|position| OF_CPUS + position).map(Some),
@@ -189,12 +190,12 @@ impl<'a, B: Balancer> Subject<'a, B> {
         Ok(own.into_iter().fold(f64::MIN, f64::max))
     }
 
-    /// Lowest rate of the churn, in connections per second; `None` without churn.
+    /// Returns the lowest rate of the churn, in connections per second; `None` without churn.
     pub(crate) fn churn_rate(&self) -> Option<f64> {
         self.churn_rate.is_finite().then_some(self.churn_rate)
     }
 
-    /// Nanoseconds per packet of the empty program.
+    /// Measures the empty program. Returns nanoseconds per packet.
     pub(crate) fn empty(&mut self, runs: u32) -> anyhow::Result<f64> {
         let packet = segment(Clients::KNOWN.key(KNOWN));
         let stage = self.setting.stage;
@@ -219,7 +220,7 @@ pub(crate) fn answered(lb: &Lb<'_>) -> anyhow::Result<Vec<u8>> {
 }
 
 impl Subject<'_, Katran> {
-    /// New connections that Katran does not store, because they are too many.
+    /// Measures new connections that Katran does not store, because they are too many.
     pub(crate) fn time_flood(&mut self, empty: f64) -> anyhow::Result<f64> {
         self.balancer.flood()?;
         let whole = self.opening()?;
@@ -246,8 +247,8 @@ impl Turns {
         }
     }
 
-    /// A packet of the next connection. The order differs from that of opening, which may be the
-    /// order of the table's entries: the processor would prefetch.
+    /// Returns a packet of the next connection. The order differs from that of opening, which may
+    /// be the order of the table's entries: in that order the processor would prefetch.
     fn packet(&mut self) -> Vec<u8> {
         let number = u64::from(self.turn) * STRIDE % u64::from(self.count);
         self.turn = (self.turn + 1) % self.count;
@@ -270,7 +271,7 @@ fn turns(
     mean(runs, XDP_TX, || balancer.feed(&turns.packet(), out))
 }
 
-/// The mean of the times that the kernel reports, in nanoseconds.
+/// Returns the mean of the times that the kernel reports, in nanoseconds.
 fn mean(
     runs: u32,
     expected: u32,
