@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Counters of lines since the agent started.
+/// Counters of access log lines, written and dropped, since the agent started.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub(super) written: AtomicU64,
@@ -13,7 +13,7 @@ pub struct Counts {
     pub(super) not_written: AtomicU64,
 }
 
-/// A snapshot of [`Counts`].
+/// The values of [`Counts`] at one moment.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counted {
     /// Lines written.
@@ -25,7 +25,7 @@ pub struct Counted {
 }
 
 impl Counts {
-    /// Returns a snapshot.
+    /// Returns the values at this moment.
     #[must_use]
     pub fn now(&self) -> Counted {
         Counted {

@@ -1,4 +1,4 @@
-//! Errors of opening an access log.
+//! The errors that opening an access log can return.
 
 use std::{io, path::PathBuf};
 
@@ -11,9 +11,9 @@ pub enum Error {
          must be allowed to write to it"
     )]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The kernel's error.
+        /// The error that the kernel returned.
         source: io::Error,
     },
     /// The syslog socket could not be connected.

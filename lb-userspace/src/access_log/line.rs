@@ -12,71 +12,72 @@ use super::{
 };
 use crate::config::{AccessField, AccessFormat, FormatPart};
 
-/// The values of a line. Empty, `None` and the status 0 mean absent.
+/// The values of one line: those of a request, or of a connection that ended early. An empty
+/// string, `None` and the status 0 mean that a value is absent.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// When the head was complete.
+    /// When the head of the request was complete.
     pub time: SystemTime,
-    /// The service.
+    /// The name of the service.
     pub service: &'a str,
     /// The client's address.
     pub client: IpAddr,
     /// The client's port.
     pub client_port: u16,
-    /// The protocol.
+    /// The protocol of the request, such as `HTTP/1.1`.
     pub protocol: &'a str,
-    /// The TLS version.
+    /// The TLS version; empty without TLS.
     pub tls_version: &'a str,
-    /// Whether a TLS session was resumed.
+    /// Whether the client resumed a TLS session; `None` without TLS.
     pub tls_resumed: Option<bool>,
-    /// The method.
+    /// The method of the request.
     pub method: &'a [u8],
     /// The requested host.
     pub host: &'a [u8],
-    /// Path and query.
+    /// The path of the request, with its query.
     pub target: &'a [u8],
     /// The Referer field.
     pub referer: &'a [u8],
     /// The User-Agent field.
     pub user_agent: &'a [u8],
-    /// The status.
+    /// The status of the response.
     pub status: u16,
-    /// EndReason the request ended early.
+    /// Why the request ended early, if it did.
     pub why: Option<EndReason>,
-    /// The backend.
+    /// The name of the backend.
     pub backend: &'a str,
-    /// Number of attempts to send it to a backend.
+    /// Number of attempts to send the request to a backend.
     pub attempts: u32,
     /// Body bytes sent to the backend.
     pub request_bytes: u64,
     /// Body bytes sent to the client.
     pub response_bytes: u64,
-    /// Duration of the TLS handshake.
+    /// Duration of the connection's TLS handshake.
     pub tls: Option<Duration>,
-    /// Time until a backend was chosen.
+    /// Time from the end of the head until a backend was chosen.
     pub queue: Option<Duration>,
-    /// Time from there until the connection was established.
+    /// Time from the choice of a backend until the connection was established.
     pub connect: Option<Duration>,
-    /// Time from there until the first byte of the response.
+    /// Time from the established connection until the first byte of the response.
     pub first_byte: Option<Duration>,
-    /// Total duration.
+    /// Time from the end of the head until the end of the request.
     pub total: Duration,
-    /// The trace ID.
+    /// The trace ID of the request, from `traceparent`.
     pub trace_id: &'a [u8],
 }
 
-/// EndReason a request ended early.
+/// Why a request ended early.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EndReason {
-    /// The reason.
+    /// The reason, as listed in `docs/reasons.md`.
     pub reason: &'static str,
-    /// Which party ended it.
+    /// The party that ended the request.
     pub ended_by: &'static str,
-    /// The phase it ended in.
+    /// The phase that the request was in when it ended.
     pub phase: &'static str,
 }
 
-/// The value of a field.
+/// The value of one field of a line.
 enum Value<'a> {
     Absent,
     Text(&'a [u8]),
@@ -87,7 +88,7 @@ enum Value<'a> {
 }
 
 impl Line<'_> {
-    /// Appends the line, without a line feed.
+    /// Appends the line in this format, without a line feed.
     pub fn write_to(&self, format: &AccessFormat, out: &mut Vec<u8>) {
         match format {
             AccessFormat::Json => self.write_json(out),
@@ -116,7 +117,8 @@ impl Line<'_> {
         out.push(b'}');
     }
 
-    /// `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`.
+    /// Appends the line in Apache's combined format: `%h %l %u %t "%r" %>s %b "%{Referer}i"
+    /// "%{User-agent}i"`.
     fn write_combined(&self, out: &mut Vec<u8>) {
         let text = |field| self.value(field);
         text(AccessField::Client).write_text(out);
@@ -207,7 +209,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Appends the value in formats other than JSON; `-` if absent.
+    /// Appends the value for all formats but JSON: as text, or `-` if it is absent.
     fn write_text(&self, out: &mut Vec<u8>) {
         // Writing to memory does not fail.
         let _written = match self {

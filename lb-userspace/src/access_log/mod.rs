@@ -31,7 +31,8 @@ pub struct AccessLog {
     opened: Arc<OpenTarget>,
 }
 
-/// The open target of a log, which outlives a change of settings.
+/// The open target of an access log (file, standard output or syslog). It is kept when only other
+/// settings of the log change.
 #[derive(Debug)]
 struct OpenTarget {
     target: LogTarget,
@@ -45,10 +46,11 @@ impl Drop for OpenTarget {
 }
 
 impl AccessLog {
-    /// Opens a log. `before` is the current log, which stays open if it has the same target.
+    /// Opens a log. `before` is the log in use until now: if its target is the same, it stays open
+    /// and is used by the new log, too.
     ///
     /// # Errors
-    /// The log cannot be opened.
+    /// The target of the log cannot be opened, or its thread cannot be started.
     pub fn open(
         settings: &config::AccessLog,
         before: Option<&Self>,
@@ -73,7 +75,7 @@ impl AccessLog {
         })
     }
 
-    /// Returns the settings.
+    /// Returns the settings that the log was opened with.
     #[must_use]
     pub fn settings(&self) -> &config::AccessLog {
         &self.settings
@@ -92,7 +94,7 @@ impl AccessLog {
         });
     }
 
-    /// Reopens the file, because log rotation moved the old one.
+    /// Reopens the log file. Called after log rotation has renamed the old file.
     pub fn reopen(&self) {
         self.opened.queue.reopen();
     }

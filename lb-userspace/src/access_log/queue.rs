@@ -10,7 +10,7 @@ use std::{
 
 use super::counts::Counts;
 
-/// Capacity in bytes.
+/// Capacity of the buffer in bytes.
 pub(super) const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -31,12 +31,12 @@ struct State {
     ended: bool,
 }
 
-/// What the writing thread must do.
+/// The work that the writing thread got from the queue, besides the lines.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    /// Reopen the file first.
+    /// Whether to reopen the file before writing the lines.
     pub(super) reopen: bool,
-    /// End after writing `lines`.
+    /// Whether the queue is closed: the thread ends after writing the lines.
     pub(super) last: bool,
 }
 
@@ -50,7 +50,7 @@ impl Queue {
         }
     }
 
-    /// Appends a line with its line feed, or drops and counts it.
+    /// Appends a line with its line feed; if the buffer has no room, drops the line and counts it.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.state();
         if state.closed || state.lines.len() + line.len() > MOST_BYTES {
@@ -61,7 +61,7 @@ impl Queue {
         let was_empty = state.lines.is_empty();
         state.lines.extend_from_slice(line);
         drop(state);
-        // The thread waits only while the buffer is empty.
+        // Only the first line needs to wake the thread: it waits only while the buffer is empty.
         if was_empty {
             self.work.notify_one();
         }
@@ -77,7 +77,8 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits for something to do. Swaps `lines`, which must be empty, for the pending lines.
+    /// Waits until there are lines to write, or the file must be reopened or the queue is closed.
+    /// Swaps `lines`, which must be empty, for the pending lines.
     pub(super) fn take(&self, lines: &mut Vec<u8>) -> Work {
         let mut state = self.state();
         while state.lines.is_empty() && !state.reopen && !state.closed {
@@ -93,7 +94,7 @@ impl Queue {
         }
     }
 
-    /// The writing thread has ended.
+    /// Records that the writing thread has ended.
     pub(super) fn end(&self) {
         self.state().ended = true;
         self.ended.notify_all();
@@ -112,7 +113,8 @@ impl Queue {
         }
     }
 
-    /// A panic while the lock is held leaves complete changes.
+    /// Locks the state. A poisoned lock is used as it is: a panic while it is held leaves a
+    /// consistent state.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

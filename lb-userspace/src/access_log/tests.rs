@@ -202,7 +202,8 @@ fn nobody_waits_for_a_reader_that_does_not_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("pipe");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-    // Without a reader, opening it would wait; with one that reads nothing, writing does.
+    // A pipe needs a reader: without one, opening it would block. This reader reads nothing, so
+    // writing blocks.
     let reader = fs::OpenOptions::new().read(true).write(true).open(&path);
     let _reader = reader.expect("open");
     let counts = Arc::<Counts>::default();

@@ -1,4 +1,4 @@
-//! Formats times for lines.
+//! Formats times for the lines of the access log.
 
 use std::{
     io::Write as _,
@@ -61,7 +61,7 @@ pub(super) fn push_syslog_head(out: &mut Vec<u8>, priority: u8, time: SystemTime
 
 struct Civil {
     year: u64,
-    /// 1 to 12.
+    /// The month, from 1 (January) to 12.
     month: u64,
     day: u64,
     /// Seconds since midnight.

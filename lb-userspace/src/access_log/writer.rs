@@ -13,19 +13,19 @@ use std::{
 use super::{error::Error, queue::Queue, time};
 use crate::config::LogTarget;
 
-/// How long lines are collected before a write, so that a busy front's lines are written in
+/// How long the thread waits for more lines before it writes, to write the lines of a busy front in
 /// batches.
 const GATHER: Duration = Duration::from_millis(10);
-/// Interval of logging repeated failures.
+/// Minimum interval between two log messages about failures to write.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The socket of the local syslog daemon.
 const DEV_LOG: &str = "/dev/log";
 /// Facility `local0`, severity `info` (RFC 5424 §6.2.1).
 const PRIORITY: u8 = 16 * 8 + 6;
-/// The mode of a new file.
+/// The permissions of a new log file.
 const MODE: u32 = 0o640;
 
-/// The target of lines.
+/// Where the thread writes lines to.
 #[derive(Debug)]
 pub(super) enum Output {
     Stdout,
@@ -60,7 +60,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes lines. The error has the number of lines that were not written.
+    /// Writes lines. An error comes with the number of lines that were not written.
     fn write(&mut self, lines: &[u8]) -> Result<(), (u64, io::Error)> {
         match self {
             Self::Stdout => {
@@ -92,7 +92,8 @@ fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
-/// A partly written line is ended, so that the next one is complete.
+/// Writes lines to a file. After an error, a line feed ends a partly written line, so that the next
+/// line begins on a line of its own.
 fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
     let mut left = lines;
     while !left.is_empty() {
@@ -103,7 +104,7 @@ fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
             Err(error) => {
                 let written = lines.len() - left.len();
                 if written > 0 && lines[written - 1] != b'\n' {
-                    // If that fails too, the next line is appended to the partial one.
+                    // If this write fails, too, the next line is appended to the partial one.
                     let _ended = file.write_all(b"\n");
                 }
                 return Err((count(left), error));
@@ -113,8 +114,8 @@ fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
     Ok(())
 }
 
-/// One datagram for each line, in the format of local syslog daemons (RFC 3164 §4.1, without a host
-/// name).
+/// Sends each line as one datagram, in the format that local syslog daemons expect (RFC 3164 §4.1,
+/// without a host name).
 fn write_syslog(
     (path, socket): (&Path, &mut UnixDatagram),
     lines: &[u8],
@@ -137,7 +138,8 @@ fn write_syslog(
     failed.map_or(Ok(()), |error| Err((lost, error)))
 }
 
-/// Sends a message; reconnects if the daemon was restarted.
+/// Sends a message to the syslog daemon. If that fails, reconnects, as the daemon may have been
+/// restarted, and sends it again.
 fn send((path, socket): (&Path, &mut UnixDatagram), message: &[u8]) -> io::Result<()> {
     if socket.send(message).is_ok() {
         return Ok(());
@@ -146,7 +148,7 @@ fn send((path, socket): (&Path, &mut UnixDatagram), message: &[u8]) -> io::Resul
     socket.send(message).map(drop)
 }
 
-/// Starts the thread. It ends when the queue is closed and empty.
+/// Starts the writing thread, which ends when the queue is closed and empty.
 pub(super) fn start(output: Output, queue: &Arc<Queue>) -> io::Result<()> {
     let queue = Arc::clone(queue);
     let thread = thread::Builder::new().name("access-log".to_owned());
