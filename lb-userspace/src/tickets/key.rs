@@ -1,16 +1,16 @@
-//! A session ticket key, and its form for the peer.
+//! A session ticket key, and the form in which it is sent to the peer.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// Length of a key's name.
+/// Length of a key's name in bytes.
 pub(super) const ID_BYTES: usize = 16;
-/// Length of a key's secret.
+/// Length of a key's secret in bytes.
 pub(super) const SECRET_BYTES: usize = 32;
 
-/// The name of a key: random, and readable in every ticket made with it.
+/// The name of a key: random bytes, which every ticket made with the key contains unencrypted.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct KeyId(pub [u8; ID_BYTES]);
 
@@ -23,16 +23,16 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// A key. Its secret is wiped from memory when it is dropped.
+/// A session ticket key. Its secret is wiped from memory when it is dropped.
 #[derive(Clone, Eq, PartialEq)]
 pub struct TicketKey {
-    /// The name.
+    /// The name of the key.
     pub id: KeyId,
     pub(super) secret: Zeroizing<[u8; SECRET_BYTES]>,
 }
 
 impl TicketKey {
-    /// Creates a key of these random bytes.
+    /// Creates a key from this name and secret, which must be random.
     #[must_use]
     pub fn new(id: KeyId, secret: [u8; SECRET_BYTES]) -> Self {
         Self {
@@ -48,22 +48,23 @@ impl fmt::Debug for TicketKey {
     }
 }
 
-/// All keys of a host, as sent to the peer; only ever over the link.
+/// All session ticket keys of a host, as sent to the peer. They are never sent anywhere but over
+/// the link.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Offer {
-    /// The keys.
+    /// The keys that the host accepts.
     pub keys: Vec<OfferedKey>,
-    /// The key that issues.
+    /// The name of the key that the host issues tickets with.
     pub issuer: KeyId,
-    /// Whether the host is active, or has no peer.
+    /// Whether the sending host is active, or has no peer.
     pub active: bool,
 }
 
-/// A key as sent to the peer. It has an age instead of a date, because the clocks of two hosts
-/// differ.
+/// A key as sent to the peer. It contains its age instead of a date, because the clocks of the two
+/// hosts differ.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
 pub struct OfferedKey {
-    /// The name.
+    /// The name of the key.
     pub id: KeyId,
     pub(super) secret: [u8; SECRET_BYTES],
     /// Milliseconds since the key was created.

@@ -1,9 +1,10 @@
 //! The keys of TLS session tickets. The two hosts of a pair share them, so that a session of one
 //! host resumes at the other.
 //!
-//! [`Rotation`] is the state machine that decides which keys are accepted and which one issues.
-//! `ticketer` encrypts and decrypts tickets for rustls. [`TicketKeys`] connects them to the clock
-//! and to random numbers. Keys live in memory only: a restarted host gets them from its peer.
+//! [`Rotation`] is the state machine that decides which keys are accepted and which one new tickets
+//! are issued with. `ticketer` encrypts and decrypts tickets for rustls. [`TicketKeys`] connects
+//! both to the clock and to the random number generator. Keys are kept in memory only: a restarted
+//! host gets them from its peer.
 
 #![forbid(unsafe_code)]
 
@@ -27,12 +28,12 @@ pub use rotation::{Action, Event, Rotation};
 use crate::config::Name;
 use ticketer::{Keyring, Ticketer};
 
-/// The keys of all services of a host. Clones share them.
+/// The session ticket keys of a host, for all services. Clones share the keys.
 #[derive(Clone)]
 pub struct TicketKeys(Arc<Inner>);
 
 struct Inner {
-    /// The keys for handshakes, read without a lock.
+    /// The accepted keys, which handshakes read without a lock.
     ring: Arc<ArcSwap<Keyring>>,
     rotation: Mutex<Rotation>,
     began: Instant,
@@ -44,8 +45,8 @@ struct Inner {
 pub struct NoRandomness;
 
 impl TicketKeys {
-    /// Creates the first key. The host counts as being alone, and rotates keys, until
-    /// [`Self::set_active`] says otherwise.
+    /// Creates the first key. The host is regarded as having no peer, and therefore creates new
+    /// keys, until [`Self::set_active`] is called.
     ///
     /// # Errors
     /// The system returned no random numbers.
@@ -64,7 +65,7 @@ impl TicketKeys {
         Arc::new(Ticketer::new(service, Arc::clone(&self.0.ring)))
     }
 
-    /// Removes expired keys and creates a new one when it is due. Must be called at least every
+    /// Removes expired keys and creates a new key when it is due. Must be called at least once a
     /// minute. The returned offer must be sent to the peer.
     #[must_use]
     pub fn tick(&self) -> Option<Offer> {
@@ -78,13 +79,13 @@ impl TicketKeys {
         self.step(Event::Active(active))
     }
 
-    /// The link came up: the returned offer must be sent to the peer.
+    /// Records that the link came up. The returned offer must be sent to the peer.
     #[must_use]
     pub fn link_up(&self) -> Option<Offer> {
         self.step(Event::LinkUp)
     }
 
-    /// The peer sent its keys.
+    /// Accepts the keys that the peer sent.
     pub fn heard(&self, offer: Offer) {
         let _nothing = self.step(Event::Received(offer));
     }
@@ -98,7 +99,7 @@ impl TicketKeys {
             match action {
                 Action::Make => match draw() {
                     Ok(material) => actions.extend(rotation.step(now, Event::Made(material))),
-                    // The next tick retries.
+                    // The next call of `tick` tries again.
                     Err(error) => {
                         tracing::error!(%error, "cannot create a session ticket key; the current one stays");
                     }
@@ -110,7 +111,8 @@ impl TicketKeys {
         offer
     }
 
-    /// A step that panicked leaves usable keys.
+    /// Locks the state machine. A poisoned lock is used as it is: a step that panicked leaves
+    /// usable keys.
     fn rotation(&self) -> MutexGuard<'_, Rotation> {
         let rotation = &self.0.rotation;
         rotation.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,10 +1,13 @@
-//! A pure state machine that decides which keys are accepted and which one issues.
+//! A pure state machine that decides which session ticket keys are accepted and which one tickets
+//! are issued with.
 //!
-//! A key issues for [`ISSUES`] and is accepted for [`ACCEPTED`], so that its last ticket is valid
-//! for the whole lifetime. With a new key every [`ISSUES`], the two previous keys are accepted.
+//! A key issues tickets for [`ISSUES`] and is accepted for [`ACCEPTED`]: the last ticket that it
+//! issued is accepted for the whole [`LIFETIME`]. As a new key is created every [`ISSUES`], the two
+//! previous keys are accepted as well.
 //!
-//! Both hosts accept the keys of both. The active host creates the new ones, and both issue with
-//! the active host's key. While neither or both hosts are active, the newest key issues.
+//! Each host accepts its own keys and the peer's. The active host creates new keys, and both hosts
+//! issue tickets with the active host's key. While neither or both hosts are active, they issue
+//! with the newest key.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -12,43 +15,44 @@ use lb_ha::Time;
 
 use super::key::{KeyId, Offer, OfferedKey, TicketKey};
 
-/// How long a key issues tickets.
+/// How long a key issues tickets after its creation.
 pub(super) const ISSUES: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long a ticket is valid.
 pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
-/// How long a key is accepted.
+/// How long tickets of a key are accepted, from the key's creation.
 const ACCEPTED: Duration = Duration::from_secs(18 * 60 * 60);
 const _CHECK: () = assert!(ISSUES.as_secs() + LIFETIME.as_secs() == ACCEPTED.as_secs());
-/// Limit of keys: more than two hosts create within [`ACCEPTED`], restarts included. The oldest are
-/// dropped.
+/// Limit of the number of keys: more than two hosts create within [`ACCEPTED`], even with restarts.
+/// Beyond it, the oldest keys are dropped.
 const MOST_KEYS: usize = 16;
 
-/// The keys of a host.
+/// The session ticket keys of a host.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    /// The keys, newest first. Empty only until a requested key arrives.
+    /// The keys, newest first. The list is empty only if all keys have expired and the requested
+    /// new key has not been created yet.
     keys: Vec<Key>,
     issuer: KeyId,
-    /// Whether this host creates new keys.
+    /// Whether this host is active or has no peer, and therefore creates new keys.
     active: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Key {
     material: TicketKey,
-    /// The end of acceptance. The age is derived from it, as a key may be older than this host's
-    /// clock.
+    /// When the key is no longer accepted. Its age is derived from this time, because the key may
+    /// have been created before the start of this host's clock.
     ends: Time,
 }
 
-/// An event.
+/// An event that the state machine handles.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Time has passed.
     Tick,
     /// The requested key was created.
     Made(TicketKey),
-    /// Whether this host is active or has no peer.
+    /// The host became active or has no peer (true), or is no longer active (false).
     Active(bool),
     /// The link came up.
     LinkUp,
@@ -56,19 +60,19 @@ pub enum Event {
     Received(Offer),
 }
 
-/// An action for the caller.
+/// An action that the caller must carry out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Create a random key and pass it to [`Event::Made`].
     Make,
-    /// Accept [`Rotation::keys`] and issue with the first of them.
+    /// Accept all [`Rotation::keys`], and issue tickets with the first of them.
     Publish,
     /// Send the keys to the peer.
     Tell(Offer),
 }
 
 impl Rotation {
-    /// Creates the state of a host without a peer.
+    /// Creates the state of a host without a peer, with its first key.
     #[must_use]
     pub fn new(now: Time, first: TicketKey) -> Self {
         Self {
@@ -78,7 +82,7 @@ impl Rotation {
         }
     }
 
-    /// Handles an event.
+    /// Handles an event and returns the actions to carry out.
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
         match event {
             Event::Tick => self.tick(now),
@@ -92,7 +96,7 @@ impl Rotation {
         }
     }
 
-    /// Returns the accepted keys; the first one issues.
+    /// Returns the accepted keys, first the one that issues tickets.
     pub fn keys(&self) -> impl Iterator<Item = &TicketKey> {
         let issues = |key: &&Key| key.material.id == self.issuer;
         let issuer = self.keys.iter().filter(issues);
@@ -137,7 +141,7 @@ impl Rotation {
         vec![Action::Publish]
     }
 
-    /// Removes expired keys. Returns whether there were any.
+    /// Removes expired keys. Returns whether any were removed.
     fn forget(&mut self, now: Time) -> bool {
         let before = self.keys.len();
         self.keys.retain(|key| key.ends > now);
@@ -149,8 +153,8 @@ impl Rotation {
         self.keys.len() != before
     }
 
-    /// Returns whether a new key is due here: on the active host by age, on a standby only if all
-    /// its keys have expired.
+    /// Returns whether this host must create a new key: the active host when the issuing key is too
+    /// old, a standby only if all its keys have expired.
     fn is_due(&self, now: Time) -> bool {
         let issuer = self.keys.iter().find(|key| key.material.id == self.issuer);
         issuer.is_none_or(|key| self.active && key.age(now) >= ISSUES)
@@ -188,7 +192,7 @@ impl Key {
         }
     }
 
-    /// Returns `None` if the key has expired.
+    /// Creates a key from one that the peer sent. Returns `None` if it has expired.
     fn offered(offered: &OfferedKey, now: Time) -> Option<Self> {
         let left = ACCEPTED.checked_sub(Duration::from_millis(offered.age))?;
         (!left.is_zero()).then(|| Self {

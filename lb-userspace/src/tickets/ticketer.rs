@@ -1,10 +1,11 @@
-//! Session tickets: sealed sessions that clients keep and only the pair can read.
+//! Encrypts and decrypts session tickets: TLS sessions that clients store, and only the pair can
+//! read.
 //!
-//! A ticket is the key's name (16 bytes), a salt (16), the sealed session and the tag (16). Each is
-//! sealed by AES-256-GCM with its own key and nonce, which HKDF-SHA256 (RFC 5869) derives from the
-//! key's secret, the service's name and the salt. So the number of tickets per key is not limited,
-//! both hosts may issue with a key at the same time, and a ticket of one service cannot be opened
-//! by another.
+//! A ticket consists of the key's name (16 bytes), a salt (16 bytes), the encrypted session and the
+//! authentication tag (16 bytes). Each ticket is encrypted by AES-256-GCM with a key and nonce of
+//! its own, which HKDF-SHA256 (RFC 5869) derives from the key's secret, the service's name and the
+//! salt. So the number of tickets per key is not limited, both hosts may issue tickets with the
+//! same key at the same time, and a ticket of one service cannot be opened by another service.
 
 use std::{fmt, sync::Arc};
 
@@ -25,12 +26,12 @@ use crate::config::Name;
 const SALT_BYTES: usize = 16;
 const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
-/// Size limit of tickets; sessions without a client certificate are shorter.
+/// Size limit of tickets in bytes. Sessions without a client certificate are shorter.
 const MOST_BYTES: usize = 2048;
-/// Domain separation of the derived keys.
+/// Begins the input of the key derivation: other uses of the same secret would derive other keys.
 const PURPOSE: &[u8] = b"lb session ticket 1";
 
-/// The accepted keys; the first one issues.
+/// The accepted keys; tickets are issued with the first one.
 pub(super) struct Keyring(Vec<(KeyId, Prk)>);
 
 impl Keyring {
@@ -41,7 +42,7 @@ impl Keyring {
     }
 
     fn find(&self, id: &[u8; ID_BYTES]) -> Option<&Prk> {
-        // The name is public: timing the comparison reveals nothing.
+        // The key's name is public: the duration of the comparison reveals nothing.
         self.0
             .iter()
             .find(|(key, _)| key.0 == *id)
@@ -49,7 +50,7 @@ impl Keyring {
     }
 }
 
-/// Seals and opens the tickets of one service.
+/// Encrypts and decrypts the session tickets of one service.
 pub(super) struct Ticketer {
     service: Name,
     ring: Arc<ArcSwap<Keyring>>,
@@ -61,10 +62,10 @@ impl Ticketer {
         Self { service, ring }
     }
 
-    /// Derives the key and nonce of the ticket with this salt.
+    /// Derives the encryption key and the nonce of the ticket that has this salt.
     fn derive(&self, key: &Prk, salt: &[u8; SALT_BYTES]) -> Option<(LessSafeKey, Nonce)> {
-        // The salt has a fixed length and comes last, so no two pairs of name and salt are encoded
-        // the same.
+        // The salt has a fixed length and comes last, so no two different pairs of service name and
+        // salt give the same input.
         let info = [PURPOSE, self.service.as_str().as_bytes(), salt];
         let mut derived = [0; KEY_BYTES + NONCE_LEN];
         key.expand(&info, Derived).ok()?.fill(&mut derived).ok()?;
@@ -109,7 +110,7 @@ impl ProducesTickets for Ticketer {
         let ring = self.ring.load();
         let (key, nonce) = self.derive(ring.find(id)?, salt)?;
         let mut plain = sealed.to_vec();
-        // Compares the tag in constant time.
+        // Checks the authentication tag in constant time.
         let length = key
             .open_in_place(nonce, Aad::from(id), &mut plain)
             .ok()?
@@ -125,7 +126,7 @@ impl fmt::Debug for Ticketer {
     }
 }
 
-/// The length of the derived bytes.
+/// The number of bytes that HKDF must derive: an AES key and a nonce.
 #[derive(Clone, Copy)]
 struct Derived;
 

@@ -16,7 +16,8 @@ fn ids(rotation: &Rotation) -> Vec<u8> {
     rotation.keys().map(|key| key.id.0[0]).collect()
 }
 
-/// A tick, after which a requested key is created.
+/// Steps the state machine with a tick, and creates the key that it requests, if any. Returns
+/// whether it requested one.
 fn tick(rotation: &mut Rotation, now: Time, next: u8) -> bool {
     let makes = rotation.step(now, Event::Tick).contains(&Action::Make);
     if makes {
@@ -121,7 +122,7 @@ fn a_key_that_has_ended_is_neither_accepted_nor_taken_over() {
 
 #[test]
 fn clocks_of_two_hosts_need_not_agree() {
-    // One host has just started, the other a year ago.
+    // The clock of one host has just started, that of the other a year ago.
     let year = 365 * 24;
     let mut old = Rotation::new(at(year), material(1));
     let mut fresh = standby(2, at(0));

@@ -1,4 +1,4 @@
-//! Complete handshakes in memory, with tickets that are tampered with.
+//! Complete TLS handshakes in memory, some with tickets that were tampered with.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use rustls::{
 
 use super::*;
 
-/// The change made to a ticket in transit.
+/// A ticketer that tampers with each ticket after it was issued.
 #[derive(Debug)]
 struct Spoiled {
     ticketer: Arc<dyn ProducesTickets>,
@@ -42,7 +42,7 @@ impl ProducesTickets for Spoiled {
     }
 }
 
-/// A server, and a client that trusts it.
+/// The configurations of a server, and of a client that trusts its certificate.
 struct Ends {
     server: ServerConfig,
     client: Arc<ClientConfig>,
@@ -75,7 +75,8 @@ impl Ends {
         }
     }
 
-    /// Makes one connection; the client keeps its session for the next one.
+    /// Makes one connection and returns whether it resumed a session. The client keeps the session
+    /// for the next connection.
     fn connect(&self) -> HandshakeKind {
         let name = ServerName::try_from("a.example").expect("a name");
         let client = ClientConnection::new(Arc::clone(&self.client), name);
