@@ -17,7 +17,7 @@ use crate::config::{Name, Outlier};
 pub(super) enum Observation {
     /// The backend sent a complete response with this status.
     Answered(u16),
-    /// There is no complete response.
+    /// The request ended without a complete response.
     Ended {
         /// The reason.
         failure: Reason,
@@ -27,7 +27,8 @@ pub(super) enum Observation {
 }
 
 impl Observation {
-    /// Returns whether the backend failed; `None` if the result shows nothing.
+    /// Returns whether the backend failed the request; `None` if the result says nothing about the
+    /// backend.
     pub(super) fn is_failure(self, rules: &Outlier) -> Option<bool> {
         match self {
             Self::Answered(status) => Some(rules.is_failure(status)),
@@ -41,7 +42,7 @@ fn fails(failure: Reason, reused: bool) -> bool {
     match failure {
         // A reused connection that was closed shows nothing about the backend.
         Reason::BackendResponseHeadClosed | Reason::BackendResponseHeadReset => !reused,
-        // The health checks or the operator took it down: no request failed because of it.
+        // Health checks or the operator took the backend down: that is not a failed request.
         Reason::BackendConnectDown | Reason::BackendResponseHeadDown => false,
         Reason::LbResponseHeadTimeout => true,
         failure => failure.by() == By::Backend,

@@ -50,7 +50,7 @@ pub(super) struct Ejection {
 }
 
 impl Outliers {
-    /// Returns the record of a backend, a new one if there is none.
+    /// Returns the failure record of a backend, and creates it if there is none.
     pub(super) fn record(&self, backend: SocketAddr) -> Arc<FailureRecord> {
         self.records.get_or_create(&backend)
     }
@@ -86,8 +86,8 @@ impl Outliers {
     }
 }
 
-/// Returns whether a backend may be ejected: another one takes requests, and fewer are ejected than
-/// the limit, which is at least one.
+/// Returns whether a backend may be ejected: another backend takes requests, and fewer backends are
+/// ejected than `rules` allow, which is at least one.
 fn can_spare(
     pool: &[(Arc<FailureRecord>, bool)],
     backend: &Arc<FailureRecord>,
@@ -133,8 +133,8 @@ impl FailureRecord {
         }
     }
 
-    /// Consecutive ejections last longer each time. Each `ejection_time` without an ejection
-    /// reduces the count by one.
+    /// Ejects the backend, for longer with each consecutive ejection. Each `ejection_time` that
+    /// passes without an ejection reduces the count of consecutive ejections by one.
     fn eject(&self, rules: &Outlier, failures: u32, now: Instant) -> Ejection {
         let quiet = self.ejection_end().map(|end| now.duration_since(end));
         let forgiven = quiet.map_or(u128::MAX, |quiet| {

@@ -13,7 +13,7 @@ use x509_parser::prelude::FromDer as _;
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
-/// Longer than any known label.
+/// Longest label that is parsed, in bytes: longer than any known label.
 const MAX_LABEL: usize = 64;
 
 /// A PEM block.
@@ -89,7 +89,7 @@ pub enum PemProblem {
         line: usize,
         /// The label.
         label: String,
-        /// The decoder's error.
+        /// The description of the decoder's error.
         what: String,
     },
 }
@@ -120,7 +120,8 @@ pub(super) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemProblem> {
     Ok(blocks)
 }
 
-/// Parses a label. Returns it and what follows: `CERTIFICATE-----…`.
+/// Parses a label. Returns the label and the text after it, from an input such as
+/// `CERTIFICATE-----…`.
 fn label(text: &[u8]) -> Option<(String, &[u8])> {
     let window = &text[..text.len().min(MAX_LABEL + DASHES.len())];
     let length = memmem::find(window, DASHES)?;
@@ -135,7 +136,7 @@ fn label(text: &[u8]) -> Option<(String, &[u8])> {
         })
 }
 
-/// Returns the body of a block, and what follows the block.
+/// Returns the body of a block, and the text that follows the block.
 fn up_to_end<'t>(
     body: &'t [u8],
     line: usize,

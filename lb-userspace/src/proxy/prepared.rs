@@ -39,7 +39,7 @@ pub struct Frontend {
     pub pools: HashMap<Name, watch::Receiver<Arc<PoolView>>>,
 }
 
-/// What is kept from one configuration to the next.
+/// The state that is kept from one configuration to the next.
 #[derive(Default)]
 pub(super) struct State {
     /// The listening sockets of each address, to be passed to a successor process. The workers have
@@ -62,8 +62,8 @@ impl fmt::Debug for State {
 }
 
 impl State {
-    /// Opens the access log of a new configuration, or keeps the old one if it writes to the same
-    /// place.
+    /// Opens the access log of a new configuration, or keeps the current one open if the target is
+    /// the same.
     pub(super) fn access_log(
         &self,
         log: &config::Log,
@@ -77,8 +77,9 @@ impl State {
             .map_err(Error::AccessLog)
     }
 
-    /// Called before the workers switch: a worker that stops listening on an address still accepts
-    /// the connections that wait there, and its descriptor must then be the last.
+    /// Replaces the state by that of the new configuration. Must be called before the workers
+    /// switch to it: a worker that stops listening on an address still accepts the connections that
+    /// wait in the socket, and its descriptor of the socket must be the last one.
     pub(super) fn commit(
         &mut self,
         prepared: &mut [PreparedService],
@@ -114,8 +115,7 @@ pub(super) struct PreparedService {
 /// Does everything that can fail, for every service: reads files, opens listening sockets, compiles
 /// routes.
 ///
-/// # Errors
-/// Everything that is wrong, of all services.
+/// All errors of all services.
 pub(super) fn prepare_all(
     state: &mut State,
     frontends: Vec<Frontend>,

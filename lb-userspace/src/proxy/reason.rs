@@ -20,7 +20,7 @@ pub enum By {
 }
 
 impl By {
-    /// Returns the first word of reasons.
+    /// Returns the party as the first word of a reason's name.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -38,15 +38,15 @@ pub enum Phase {
     Handshake,
     /// From the first byte of a request to the end of its head.
     Head,
-    /// Until the backend has the whole request.
+    /// From the connection to the backend until the backend has the whole request.
     RequestBody,
-    /// Until a backend is chosen.
+    /// From the end of the request's head until a backend is chosen.
     Queue,
-    /// Until there is a connection to the backend.
+    /// From the choice of a backend until there is a connection to it.
     Connect,
     /// From the request's end to the end of the response's head.
     ResponseHead,
-    /// From there to the end of the response.
+    /// From the end of the response's head to the end of the response.
     ResponseBody,
     /// After `101 Switching Protocols`.
     Tunnel,
@@ -55,7 +55,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Returns the second word of reasons.
+    /// Returns the phase as the second part of a reason's name.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ use super::{
     watchdog::{Expired, Watchdog},
 };
 
-/// Limit of interim responses before the final one.
+/// Limit of interim responses (1xx) before the final response.
 const MAX_INTERIM: u32 = 32;
 
 /// The outcome of receiving.
@@ -39,8 +39,8 @@ pub(super) enum Received {
 }
 
 /// Receives the response to a request and passes it to the sink. `backend` is given if the request
-/// may be sent to another backend: when it goes down before its first byte, and another one is up,
-/// waiting for it ends.
+/// may be sent to another backend: waiting for the response then ends if this backend goes down
+/// before the response's first byte while another backend is up.
 pub(super) async fn receive<K: ResponseSink>(
     request: &UpstreamRequest<'_>,
     (reader, backend): (&mut ReadHalf<'_>, Option<&PoolBackend>),
@@ -244,7 +244,7 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Passes the first `length` bytes to the sink.
+    /// Passes the first `length` buffered bytes to the sink.
     async fn forward<K: ResponseSink>(
         &mut self,
         length: usize,
@@ -295,8 +295,8 @@ impl Source<'_, '_> {
             })
     }
 
-    /// Reads more, but no more than the sink has room for. A buffer is allocated only when there is
-    /// something to read.
+    /// Reads more of the response, but no more than the sink has room for. A buffer is allocated
+    /// only when there is something to read. Returns the number of bytes.
     async fn read<K: ResponseSink>(
         &mut self,
         sink: &mut K,
@@ -324,8 +324,8 @@ impl Source<'_, '_> {
         }
     }
 
-    /// Waits until the backend has sent something or closed the connection. The limit counts from
-    /// the last progress of the request's body, or from `began`.
+    /// Waits until the backend has sent something or closed the connection. The time limit counts
+    /// from the last progress of the request's body, or from `began` if that is later.
     async fn readable(&mut self, began: &mut Option<Instant>) -> Result<(), ReadError> {
         let stream: &TcpStream = (*self.reader).as_ref();
         let buffer = &mut *self.buffer;

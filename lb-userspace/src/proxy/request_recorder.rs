@@ -16,7 +16,8 @@ use super::{
 };
 
 /// Records one request, from the end of its head on. A method that names the outcome counts and
-/// logs the end; if none is called, because the task panicked or the worker ended, dropping does.
+/// logs the end of the request; if no such method is called, because the task panicked or the
+/// worker ended, dropping the recorder counts and logs it.
 #[derive(Debug)]
 pub(super) struct RequestRecorder<'a> {
     front: &'a Front,
@@ -55,22 +56,23 @@ impl<'a> RequestRecorder<'a> {
         }
     }
 
-    /// Takes the trace from the head for the backend, or adds one, if there is an access log.
+    /// Takes the trace ID from the head for the backend, or begins a trace there; only if there is
+    /// an access log.
     pub(super) fn follow_trace(&mut self, head: &mut Vec<u8>) {
         self.keep(|log| log.follow_trace(head));
     }
 
-    /// The client has the complete response of a backend.
+    /// Records that the client got the complete response of a backend.
     pub(super) fn answered(mut self, status: u16) {
         self.with_backend(|counters| counters.answered(status));
         self.took();
         self.close(status, None);
     }
 
-    /// The client got an answer of the front, with a body of `body` bytes.
+    /// Records that the client got an answer of the front, with a body of `body` bytes.
     pub(super) fn answered_locally(mut self, status: u16, reason: Reason, body: usize) {
         if reason.by() == By::Client {
-            // The backend had no part in it.
+            // The client caused this answer: the backend had no part in it.
             *self.state.backend.borrow_mut() = None;
         }
         self.with_backend(|counters| counters.answered_locally(status, reason));
@@ -79,13 +81,14 @@ impl<'a> RequestRecorder<'a> {
         self.close(status, Some(reason));
     }
 
-    /// The client has no complete response.
+    /// Records that the request ended without a complete response for the client.
     pub(super) fn aborted(mut self, reason: Reason) {
         self.count_broken(reason);
         self.close(self.state.sent_status(), Some(reason));
     }
 
-    /// The client and the backend have switched protocols.
+    /// Records that the client and the backend have switched protocols; the tunnel's end is still
+    /// to be recorded.
     pub(super) fn upgraded(self) -> Self {
         self.with_backend(|counters| counters.answered(101));
         self.took();
@@ -93,7 +96,7 @@ impl<'a> RequestRecorder<'a> {
         self
     }
 
-    /// The tunnel has ended; early if there is a reason.
+    /// Records that the tunnel has ended; `reason` is given if it ended early.
     pub(super) fn tunnel_ended(mut self, reason: Option<Reason>) {
         if let Some(reason) = reason {
             self.front.counters.closed(reason);

@@ -9,19 +9,19 @@ use std::{
 
 use super::{reason::Phase, upstream::PoolBackend};
 
-/// Limit of the bytes kept of a protocol violation.
+/// Limit, in bytes, of what is kept of a request or of a protocol violation for `lb errors`.
 pub(super) const OFFENDING_BYTES: usize = 512;
 
 /// The state of one request in flight.
 #[derive(Debug, Default)]
 pub(super) struct RequestState {
-    /// When its head was complete.
+    /// When the head of the request was complete.
     pub(super) began: Option<Instant>,
-    /// The progress of its body and its response.
+    /// The progress of the request's body and of the response.
     pub(super) transfer: TransferState,
     stage: Cell<RequestStage>,
     attempts: Cell<u32>,
-    /// When it reached its stages.
+    /// When the request reached each stage.
     pub(super) times: RequestTimes,
     /// Bytes of the body that the backend accepted; in a tunnel, bytes to the backend.
     pub(super) request_bytes: Cell<u64>,
@@ -43,9 +43,9 @@ pub(super) enum RequestStage {
     /// No backend is chosen.
     #[default]
     Queue,
-    /// A backend is chosen.
+    /// A backend is chosen, and there is no connection to it yet.
     Connect,
-    /// A connection is established.
+    /// A connection to the backend is established.
     Connected,
     /// The protocols were switched.
     Tunnel,
@@ -78,7 +78,7 @@ impl RequestState {
         self.backend.borrow()
     }
 
-    /// The request enters a stage.
+    /// Records that the request enters a stage.
     pub(super) fn enter(&self, stage: RequestStage) {
         self.stage.set(stage);
     }
@@ -147,18 +147,18 @@ impl RequestTimes {
         self.is_on.set(true);
     }
 
-    /// A backend was chosen. The first choice counts.
+    /// Records when a backend was chosen; of several choices, the first one.
     pub(super) fn choose(&self) {
         self.note(&self.chosen);
     }
 
-    /// A connection was established. The last one counts.
+    /// Records when a connection was established; of several connections, the last one.
     pub(super) fn connect(&self) {
         self.connected.set(None);
         self.note(&self.connected);
     }
 
-    /// A byte of the response arrived. The first one counts.
+    /// Records when the first byte of the response arrived; later calls change nothing.
     pub(super) fn first_byte(&self) {
         self.note(&self.first_byte);
     }

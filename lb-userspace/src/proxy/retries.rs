@@ -52,9 +52,10 @@ impl Retries {
         self.stale
     }
 
-    /// Decides after a failure. `reused`: the connection was an idle one. `harmless`: the request
-    /// is idempotent (RFC 9110 §9.2.2) and still complete. `budget` is called before a retry that
-    /// gives a backend additional work.
+    /// Decides whether to retry after a failure. `reused`: the failed attempt used an idle
+    /// connection of the pool. `harmless`: the request is idempotent (RFC 9110 §9.2.2) and its body
+    /// can still be sent completely. `budget` is called before a retry that gives a backend
+    /// additional work, and returns whether the retry budget allows it.
     pub(super) fn after(
         &mut self,
         failure: Reason,
@@ -63,8 +64,8 @@ impl Retries {
         now: Instant,
     ) -> Retry {
         match failure {
-            // Each backend is tried once, and a refusal costs next to nothing: only the total time
-            // is bounded, for pools of thousands of backends.
+            // Each backend is tried at most once, and a refusal costs next to nothing: only the
+            // total time of refusals is limited, for pools of thousands of backends.
             Reason::BackendConnectRefused
             | Reason::BackendConnectUnreachable
             | Reason::BackendConnectDown
@@ -191,7 +192,7 @@ mod tests {
             let next = retries.after(failure, (false, true), full, Instant::now());
             assert_eq!(next, Retry::OtherBackend, "{failure:?}");
         }
-        // Without allowed retries, the budget is not asked.
+        // If no retries are allowed, the budget is not consulted.
         let mut retries = Retries::new(0, LIMIT);
         let closed = Reason::BackendResponseHeadClosed;
         let next = retries.after(closed, (false, true), empty, Instant::now());

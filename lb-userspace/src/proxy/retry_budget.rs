@@ -1,7 +1,7 @@
 //! The retry budget of a worker: a share of the requests of the last ten seconds, plus a number per
 //! second (as in Finagle and Linkerd). Pure: time is an argument.
 //!
-//! Each worker keeps the share on its own, so all workers together do.
+//! Each worker limits its retries to the share of its requests, so all workers together do, too.
 
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ struct Second {
     retries: u32,
 }
 
-/// The configured allowance.
+/// The configured limit of retries.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
     /// Share of the requests that may be retried.

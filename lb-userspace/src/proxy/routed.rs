@@ -134,7 +134,7 @@ pub(super) fn http2_response(answer: &Answer<'_>) -> Option<(http::Response<()>,
     Some((response.body(()).ok()?, answer.bytes().to_vec()))
 }
 
-/// The header of an HTTP/1 request, and whether its client is a trusted proxy.
+/// The header of an HTTP/1 request, and whether the request's client is a trusted proxy.
 pub(super) struct Http1Fields<'a>(pub(super) &'a Request<'a, 'a>, pub(super) bool);
 
 impl Fields for Http1Fields<'_> {
@@ -143,7 +143,7 @@ impl Fields for Http1Fields<'_> {
     }
 }
 
-/// The header of an HTTP/2 request, and whether its client is a trusted proxy.
+/// The header of an HTTP/2 request, and whether the request's client is a trusted proxy.
 pub(super) struct Http2Fields<'a>(pub(super) &'a Http2Request<'a>, pub(super) bool);
 
 impl Fields for Http2Fields<'_> {

@@ -93,7 +93,7 @@ impl ServedPool {
         pool
     }
 
-    /// Replaces the plan, from the next request on.
+    /// Replaces the plan. The new plan applies from the next request on.
     pub(super) fn update(self: &Rc<Self>, plan: PoolPlan) {
         let feed = plan.feed;
         *self.shared.borrow_mut() = plan.shared;
@@ -105,8 +105,8 @@ impl ServedPool {
         }
     }
 
-    /// Starts a task that follows the feed until the pool, the feed's sender or the use of this
-    /// feed ends.
+    /// Starts a task that applies each view from the feed. The task ends with the pool or the
+    /// feed's sender, or when the pool uses another feed.
     fn spawn_follower(self: &Rc<Self>) {
         let mut feed = self.feed.borrow().clone();
         let pool = Rc::downgrade(self);
@@ -120,7 +120,7 @@ impl ServedPool {
         });
     }
 
-    /// Applies the latest view if it has changed or if `anyway` is set.
+    /// Applies the latest view if it has changed, or in all cases if `anyway` is set.
     fn apply_view(&self, anyway: bool) {
         let mut feed = self.feed.borrow_mut();
         if anyway || feed.has_changed().unwrap_or(false) {
@@ -144,7 +144,7 @@ impl ServedPool {
         }
     }
 
-    /// Counts a request that began then.
+    /// Counts, for the retry budget, a request that began at `began`.
     pub(super) fn count_request(&self, began: Instant) {
         self.budget.borrow_mut().request(began);
     }
@@ -170,7 +170,8 @@ impl ServedPool {
         self.backends.borrow().view.pool.retries
     }
 
-    /// Runs `work` unless the backend goes down while another one takes requests; `None` then.
+    /// Runs `work` and returns its result; returns `None` if the backend goes down first while
+    /// another backend takes requests.
     pub(super) async fn unless_down<T>(
         &self,
         backend: &PoolBackend,

@@ -133,7 +133,7 @@ impl ServedTls {
 }
 
 impl ServedTls {
-    /// Replaces what could not be read by what is in use.
+    /// Replaces each file's content that could not be read by the content that is in use.
     fn keep_what_is_missing(&self, settings: &Settings<'_>, loaded: &mut Loaded) {
         let mut read = std::mem::take(&mut loaded.certificates);
         for path in settings.paths() {

@@ -128,8 +128,8 @@ impl ByName {
         }
     }
 
-    /// Returns a certificate for a name that can sign with one of the `schemes`; if there is none,
-    /// any certificate for the name, so that the handshake fails for the right reason.
+    /// Returns a certificate for a name that can sign with one of the `schemes`. If there is none,
+    /// returns any certificate for the name: the handshake then fails because of the schemes.
     fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
         // rustls passes the name in lower case.
         let exact = name.and_then(|name| self.exact.get(name));
@@ -140,7 +140,8 @@ impl ByName {
     }
 }
 
-/// RSA last: its signatures cost several times as much as ECDSA's.
+/// Returns the certificates sorted by the cost of a signature. RSA comes last: its signatures cost
+/// several times as much as ECDSA's.
 fn by_cost(certificates: &[Certificate]) -> Vec<&Certificate> {
     let mut sorted: Vec<_> = certificates.iter().collect();
     sorted.sort_by_key(|one| one.key.key.algorithm() == SignatureAlgorithm::RSA);
@@ -168,7 +169,8 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// Returns whether a validation server connects: it offers only that protocol (RFC 8737 §3).
+/// Returns whether the client is an ACME validation server, which offers only the protocol
+/// `acme-tls/1` (RFC 8737 §3).
 fn validates(client_hello: &ClientHello<'_>) -> bool {
     let Some(mut protocols) = client_hello.alpn() else {
         return false;

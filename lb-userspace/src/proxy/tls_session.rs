@@ -5,14 +5,14 @@ use std::{cell::Cell, time::Duration};
 /// The TLS session of a connection; empty before the handshake and without TLS.
 #[derive(Debug, Default)]
 pub(super) struct TlsSession {
-    /// Whether it is TLS 1.3, and whether a session was resumed.
+    /// Whether the connection uses TLS 1.3, and whether a session was resumed.
     kind: Cell<Option<(bool, bool)>>,
     /// Duration of the handshake, until it is taken; recorded only if there is an access log.
     took: Cell<Option<Duration>>,
 }
 
 impl TlsSession {
-    /// The handshake has succeeded.
+    /// Records that the handshake has succeeded.
     pub(super) fn handshake_succeeded(&self, tls13: bool, resumed: bool) {
         self.kind.set(Some((tls13, resumed)));
     }
@@ -36,7 +36,7 @@ impl TlsSession {
         self.kind.get().map(|(_, resumed)| resumed)
     }
 
-    /// Takes the duration of the handshake, which is returned once.
+    /// Returns the duration of the handshake at the first call, and `None` at later calls.
     pub(super) fn take_duration(&self) -> Option<Duration> {
         self.took.take()
     }

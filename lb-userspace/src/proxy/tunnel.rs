@@ -19,7 +19,7 @@ use super::{
 };
 use crate::config::Timeouts;
 
-/// Buffer size of each direction.
+/// Buffer size of each direction, in bytes.
 const ROOM: usize = 16 * 1024;
 
 /// Carries bytes until both ends have closed, or nothing has moved for longer than `timeouts`
@@ -73,7 +73,7 @@ pub(super) async fn tunnel<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The side of a direction whose connection failed.
+/// The side of a direction whose connection failed: the one read from, or the one written to.
 enum Side {
     From,
     To,
@@ -130,7 +130,8 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Carries what is available; ready when the end was forwarded.
+    /// Carries the bytes that are available. Ready when the source has ended and its end was
+    /// forwarded.
     fn poll(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),

@@ -38,7 +38,7 @@ pub(super) async fn upload<B: RequestBody>(
         }
         Err(SendError::Stalled | SendError::Backend) => {}
     }
-    // Before that, the request may still go to another backend.
+    // Until the response's head has arrived, the request may still be sent to another backend.
     let answered = || request.transfer.answered.get();
     poll_fn(|_| {
         if answered() {
@@ -57,7 +57,7 @@ pub(super) async fn upload<B: RequestBody>(
         {
             Ok(Ok(())) => {}
             Ok(Err(BodyError::Gone(left))) => return Err(request.client_left(left).into()),
-            // A response is being sent.
+            // The client is already being sent a response: the rest of its body no longer matters.
             Ok(Err(BodyError::Refused(_))) | Err(Expired) => break,
         }
     }

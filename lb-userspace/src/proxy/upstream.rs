@@ -19,7 +19,7 @@ use super::{
 };
 use crate::config::Name;
 
-/// How long a worker avoids a backend after a failure to connect, if there are others.
+/// How long a worker avoids a backend after a failure to connect, if there are other backends.
 const AVOIDANCE: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept: shorter than usual servers' limits, so that the backend
 /// rarely closes first.
@@ -139,7 +139,7 @@ impl IdleConnection {
     }
 }
 
-/// A backend of a service's pool.
+/// A backend of a service's pool, as one worker sees it.
 #[derive(Debug)]
 pub(super) struct PoolBackend {
     /// The name of the backend.
@@ -203,7 +203,8 @@ impl PoolBackend {
         end.is_some_and(|end| Instant::now() < end)
     }
 
-    /// Returns how long it has taken requests without interruption; `None` if since the start.
+    /// Returns how long the backend has taken requests without interruption; `None` if it has since
+    /// the start.
     pub(super) fn up_for(&self, now: Instant) -> Option<Duration> {
         let record = self.record.borrow();
         let ejected = record.as_ref().and_then(|one| one.ejection_end());

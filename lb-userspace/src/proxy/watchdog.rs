@@ -1,4 +1,4 @@
-//! Timeouts that cost next to nothing while nothing has to wait.
+//! Timeouts that cost next to nothing as long as no operation has to wait.
 
 use std::{
     cell::Cell,
@@ -12,8 +12,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::metered::Progress;
 
-/// One timer for all waits of a connection. It is touched only when something has to wait, and
-/// reset only when it would fire too late; a timer that fires early is extended then.
+/// One timer for all waits of a connection. It is touched only when an operation has to wait, and
+/// reset only when it would fire too late. If it fires early, it is extended.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog {
     sleep: Option<Pin<Box<Sleep>>>,

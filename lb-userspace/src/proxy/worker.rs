@@ -123,7 +123,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker without any service.
+    /// Starts the thread of a worker, which serves no service yet.
     pub(super) fn start(
         number: usize,
         (per_client, early_ends): (&Arc<ClientCounts>, &Arc<EarlyEnds>),
@@ -355,7 +355,7 @@ impl WorkerState {
     }
 }
 
-/// Returns the limits of one service.
+/// Returns the worker's limits with the timeouts of one service.
 fn limits_of(limits: &Http, plan: &FrontPlan) -> Rc<Http> {
     Rc::new(Http {
         timeouts: plan.timeouts,
@@ -448,7 +448,8 @@ fn serve_accepted(
     entry.set_task(served.abort_handle());
 }
 
-/// Ignores per-connection errors; logs resource exhaustion and backs off.
+/// Handles an error of accepting. Errors of single connections are ignored; if file descriptors or
+/// memory are exhausted, closes the oldest connection, logs the error and pauses.
 async fn handle_accept_error(error: &io::Error, connections: &Connections) {
     if matches!(
         error.raw_os_error(),

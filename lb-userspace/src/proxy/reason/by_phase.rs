@@ -15,7 +15,7 @@ pub(in crate::proxy) enum Disconnect {
 }
 
 impl Reason {
-    /// The client disconnected.
+    /// Returns the reason for a client that disconnected in this phase.
     pub(in crate::proxy) fn client_left(phase: Phase, left: Disconnect) -> Self {
         match (phase, left) {
             (Phase::Handshake, Disconnect::Closed) => Self::ClientHandshakeClosed,
@@ -37,7 +37,7 @@ impl Reason {
         }
     }
 
-    /// The timeout for the whole request expired.
+    /// Returns the reason for a request whose total time limit expired in this phase.
     pub(in crate::proxy) fn request_timeout(phase: Phase) -> Self {
         match phase {
             Phase::RequestBody => Self::LbRequestBodyTimeout,
@@ -47,7 +47,8 @@ impl Reason {
         }
     }
 
-    /// The same failure, with the retry budget exhausted.
+    /// Returns the reason for a request that failed like this and was not retried because the retry
+    /// budget is exhausted.
     pub(in crate::proxy) fn over_budget(self) -> Self {
         match self.phase() {
             Phase::Connect => Self::LbConnectRetryBudget,
@@ -55,7 +56,7 @@ impl Reason {
         }
     }
 
-    /// The worker ended.
+    /// Returns the reason for a request that the end of its worker broke off in this phase.
     pub(in crate::proxy) fn shutdown(phase: Phase) -> Self {
         match phase {
             Phase::RequestBody => Self::LbRequestBodyShutdown,
@@ -66,7 +67,7 @@ impl Reason {
         }
     }
 
-    /// The proxy panicked.
+    /// Returns the reason for a request whose task panicked in this phase.
     pub(in crate::proxy) fn fault(phase: Phase) -> Self {
         match phase {
             Phase::RequestBody => Self::LbRequestBodyFault,

@@ -189,7 +189,7 @@ fn why_not(route: &Route, mismatch: Mismatch, input: &MatchInput<'_>) -> String 
     }
 }
 
-/// Names the kinds of conditions that hold.
+/// Names the kinds of conditions that the matching route has, for the explanation.
 fn why(route: &Route) -> String {
     let conditions = [
         (!route.hosts.is_empty(), "host"),

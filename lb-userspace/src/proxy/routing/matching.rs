@@ -103,8 +103,8 @@ fn has_header(rule: &HeaderRule, fields: &dyn Fields) -> bool {
     }
 }
 
-/// Returns the host of a request without its port, for matching; `None` if servers may decode it to
-/// another one.
+/// Returns the host of a request without its port, for matching; `None` if it contains `%`, as
+/// servers may decode it to another host.
 pub(super) fn comparable_host(host: &str) -> Option<&str> {
     (!host.contains('%')).then(|| host_name(host))
 }

@@ -135,7 +135,7 @@ impl Table {
         Ok(Some(Arc::new(Self::with_pages(service, &pages))))
     }
 
-    /// The same without files, for decisions without answers.
+    /// Compiles the table without reading files, for decisions whose answers are not sent.
     fn without_files(service: &Service) -> Self {
         Self::with_pages(service, &HashMap::new())
     }
@@ -166,10 +166,12 @@ impl Table {
         }
     }
 
-    /// Routes a request. `has_pool`: the service has a pool of its own.
+    /// Routes a request. `has_pool`: the service has a `pool`, which gets the requests that match
+    /// no route.
     ///
     /// # Errors
-    /// A route matches on the path or host, and servers interpret it differently.
+    /// A route matches on the path or host, and servers may interpret that of the request
+    /// differently.
     pub(super) fn decide(
         self: &Arc<Self>,
         request: &Request<'_>,
@@ -245,8 +247,9 @@ impl Table {
         }
     }
 
-    /// Returns the status if no route matches. A client may have reused a connection that it made
-    /// for another host (RFC 9110 §15.5.20): over a new one it may reach the right server.
+    /// Returns the status if no route matches: 421 if no route names the host and the client uses
+    /// TLS, as it may have reused a connection made for another host and can reach the right server
+    /// over a new one (RFC 9110 §15.5.20); 404 otherwise.
     fn unmatched_status(&self, host: &str, https: bool) -> u16 {
         let mut routes = self.routing.routes.iter();
         let names_host = routes.any(|route| {
