@@ -18,7 +18,8 @@ use super::{
 };
 use crate::config::{AcmeChallenge, Name};
 
-/// The longest sleep, so that a change of the clock is noticed.
+/// The longest sleep. It is bounded because a change of the system's clock is noticed only when
+/// the sleep ends.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Receives the outcome of a renewal that an operator requested, as a sentence.
@@ -31,7 +32,7 @@ pub(super) struct CertificateTask {
     pub(super) exchange: Exchange,
     /// Publishes the certificate's status.
     pub(super) statuses: StatusRegistry,
-    /// Notified when there is a new file.
+    /// Receives the service's name when its certificate file was replaced.
     pub(super) renewed: mpsc::UnboundedSender<Name>,
 }
 
@@ -47,7 +48,7 @@ impl CertificateTask {
                     let said = self.acquire_and_order().await;
                     if let Some(answer) = asking.take() {
                         let said = said.unwrap_or_else(|| Err(self.not_begun()));
-                        // An operator who did not wait finds the outcome in the log.
+                        // If the operator did not wait for the outcome, it is in the log.
                         let _gone = answer.send(said);
                     }
                 }
@@ -72,8 +73,8 @@ impl CertificateTask {
         }
     }
 
-    /// Orders a certificate once this host holds the order lock. Returns the outcome; `None` if no
-    /// order began.
+    /// Orders a certificate once this host holds the order lock. Returns the outcome as a sentence;
+    /// `None` if no order began.
     async fn acquire_and_order(&self) -> Option<Result<String, String>> {
         let mut session = self.session.lock().await;
         if !self.begin().await {
@@ -84,8 +85,8 @@ impl CertificateTask {
         Some(self.order(&mut session).await)
     }
 
-    /// Acquires the order lock, if need be by a claim to the peer. Returns whether an order may
-    /// begin.
+    /// Acquires the order lock; where a peer must agree, claims the lock from it first. Returns
+    /// whether an order may begin.
     async fn begin(&self) -> bool {
         loop {
             let now = SystemTime::now();
@@ -93,7 +94,8 @@ impl CertificateTask {
                 let mut state = self.managed.state();
                 match state.renewal.step(now) {
                     Step::Order => {
-                        // Under the same lock, as the peer may claim at any moment.
+                        // Recorded before the state is unlocked, as the peer may claim the order
+                        // lock at any moment.
                         state.renewal.began(now);
                         return true;
                     }
@@ -152,7 +154,7 @@ impl CertificateTask {
                 let until = humantime::format_rfc3339_seconds(validity.not_after);
                 let domains = self.managed.plan.obtained.domains.join(" ");
                 tracing::info!(%service, domains, %until, "obtained a certificate");
-                // If the agent is stopping, its successor finds the file.
+                // If the agent is stopping and nothing receives this, its successor finds the file.
                 let _gone = self.renewed.send(service.clone());
                 Ok(format!(
                     "service {service} has a new certificate, valid until {until}"
@@ -187,11 +189,11 @@ impl CertificateTask {
         said
     }
 
-    /// Orders a certificate and replaces the file.
+    /// Orders a certificate and replaces the certificate file with it.
     async fn obtain(&self, session: &mut Session, failures: u32) -> Result<Validity, OrderError> {
         let obtained = &self.managed.plan.obtained;
         let challenge = challenge_after(&obtained.challenges, failures);
-        // A directory may refuse an order because of `replaces`, so it is left out after a failure.
+        // A directory may refuse an order because of `replaces`: it is left out after a failure.
         let has_one = self.managed.state().certificate.is_some();
         let old = leaf(&obtained.file).filter(|_| failures == 0 && has_one);
         let replaces = match &old {
@@ -228,8 +230,8 @@ impl CertificateTask {
         }
     }
 
-    /// Records an operator's request. Returns the reply channel, to be used when the order has
-    /// ended.
+    /// Passes an operator's request to the state machine. Returns the reply channel, to be used
+    /// when the order has ended; `None` if the request was refused and the operator was told so.
     fn request_renewal(&self, answer: RenewReply) -> Option<RenewReply> {
         let wanted = self.managed.state().renewal.request_now(SystemTime::now());
         let Err(until) = wanted else {
@@ -241,7 +243,7 @@ impl CertificateTask {
              to the peer, which is the limit that keeps the directory from locking this account out; \
              the next may begin at {until}"
         );
-        // An operator who did not wait can repeat the request.
+        // If the operator did not wait for this reply, the request can be repeated.
         let _gone = answer.send(Err(refused));
         None
     }
@@ -300,12 +302,14 @@ pub(super) fn refuse_on_standby(service: &str, peer: &str) -> String {
 
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    // Without randomness two claims may have equal numbers: both are refused then, and repeated.
+    // Without randomness two claims may have equal numbers: both are then refused, and made again
+    // later.
     let _filled = aws_lc_rs::rand::fill(&mut bytes);
     u64::from_ne_bytes(bytes)
 }
 
-/// Returns the challenge to use after this many consecutive failures: they rotate.
+/// Returns the challenge to use after this many consecutive failures: the configured challenges
+/// rotate.
 fn challenge_after(challenges: &[AcmeChallenge], failures: u32) -> AcmeChallenge {
     let place = failures as usize % challenges.len().max(1);
     challenges

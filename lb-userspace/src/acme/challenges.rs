@@ -22,24 +22,26 @@ pub const ACME_TLS: &[u8] = b"acme-tls/1";
 /// Path prefix of HTTP-01 (RFC 8555 §8.3).
 const WELL_KNOWN: &str = "/.well-known/acme-challenge/";
 
-/// The responses served at present. Clones share them.
+/// The challenge responses that are served at present. Clones share them.
 #[derive(Clone, Default)]
 pub struct Challenges(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Whether there are any responses: if not, a request costs this load and no lock.
+    /// Whether there are any responses. If there are none, a request costs one atomic load and
+    /// takes no lock.
     any: AtomicBool,
     answers: Mutex<Answers>,
 }
 
 #[derive(Default)]
 struct Answers {
-    /// Numbers the offers, because two hosts may offer a response for the same name.
+    /// The number of offers so far. Each offer is numbered, because two hosts may offer a response
+    /// for the same name.
     offers: u64,
-    /// Token → key authorization.
+    /// The key authorizations served for each token, with the numbers of their offers.
     http: HashMap<String, Vec<(u64, String)>>,
-    /// Name → certificate.
+    /// The certificates served for each name, with the numbers of their offers.
     tls: HashMap<String, Vec<(u64, Arc<CertifiedKey>)>>,
 }
 
@@ -109,7 +111,8 @@ enum Key {
 pub struct SelfSignedError(String);
 
 impl Challenges {
-    /// Returns the HTTP-01 response to `GET target`.
+    /// Returns the content for an HTTP-01 request `GET target`; `None` if no response is served
+    /// there.
     #[must_use]
     pub fn http_answer(&self, target: &str) -> Option<String> {
         if !self.0.any.load(Ordering::Relaxed) {
@@ -200,7 +203,7 @@ impl Drop for Offer {
     }
 }
 
-/// Returns the response offered last.
+/// Returns the response for this key that was offered last.
 fn latest<V: Clone>(offers: &HashMap<String, Vec<(u64, V)>>, key: &str) -> Option<V> {
     let (_, answer) = offers.get(key)?.last()?;
     Some(answer.clone())
@@ -238,7 +241,8 @@ fn self_signed(params: &CertificateParams) -> Result<CertifiedKey, SelfSignedErr
     let certificate = params.self_signed(&pair).map_err(made)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
     let chain = vec![certificate.der().clone()];
-    // Not `CertifiedKey::from_der`: it rejects critical extensions that it does not know.
+    // `CertifiedKey::from_der` cannot be used: it rejects critical extensions that it does not
+    // know.
     let key = aws_lc_rs::default_provider()
         .key_provider
         .load_private_key(key)

@@ -36,7 +36,7 @@ pub(super) struct Client {
 pub(super) struct RetryAfter(Arc<Mutex<Option<SystemTime>>>);
 
 impl RetryAfter {
-    /// Takes the value received since the last call.
+    /// Returns the time received since the last call, if any, and forgets it.
     pub(super) fn take(&self) -> Option<SystemTime> {
         self.lock().take()
     }
@@ -126,8 +126,8 @@ impl HttpClient for Client {
     }
 }
 
-/// Parses `Retry-After` in seconds, at most a week. A date is ignored: the back-off after failures
-/// applies.
+/// Returns the value of `Retry-After` in seconds, limited to a week. A date is ignored: the
+/// back-off after failures then applies.
 fn seconds(headers: &http::HeaderMap) -> Option<Duration> {
     const WEEK: u64 = 7 * 24 * 3600;
     let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
@@ -135,7 +135,7 @@ fn seconds(headers: &http::HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WEEK)))
 }
 
-/// Formats an error with all its sources: the outermost only says that connecting failed.
+/// Formats an error with all its sources: the outermost error says only that connecting failed.
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

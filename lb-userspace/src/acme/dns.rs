@@ -30,7 +30,7 @@ impl TxtRecord {
         Self { domain, value }
     }
 
-    /// Sets the record. Returns the command's last line of output.
+    /// Sets the record. Returns the last line that the command printed.
     ///
     /// # Errors
     /// The command failed or timed out.
@@ -47,7 +47,7 @@ impl TxtRecord {
         self.run(hook, ("set", "present"), &environment).await
     }
 
-    /// Removes the record. `said` is the command's output when it set the record.
+    /// Removes the record. `said` is the output of the command that set the record.
     ///
     /// # Errors
     /// As [`Self::set`].

@@ -1,5 +1,5 @@
-//! Keeps the obtained certificates, the account and the challenge responses of both hosts of a pair
-//! the same.
+//! Exchanges certificates, the account and challenge responses with the peer, so that both hosts of
+//! a pair have the same.
 
 mod account;
 mod certificates;
@@ -95,7 +95,7 @@ impl Exchange {
         }))
     }
 
-    /// Replaces the settings and the managed certificates.
+    /// Replaces the settings and the managed certificates by those of a new configuration.
     pub(super) fn keep(
         &self,
         host: &Name,
@@ -136,7 +136,7 @@ impl Exchange {
         peer.unwrap_or_else(|| "the other host".to_owned())
     }
 
-    /// This host has become active, or is no longer active.
+    /// Records whether this host is active.
     pub(super) fn set_active(&self, active: bool) {
         let mut state = self.state();
         if state.role == HostRole::Alone {
@@ -155,7 +155,7 @@ impl Exchange {
         self.publish_now(&mut state, SystemTime::now());
     }
 
-    /// The link came up or went down.
+    /// Records that the link came up or went down.
     pub(super) fn set_linked(&self, linked: bool) {
         let now = SystemTime::now();
         let mut state = self.state();
@@ -173,7 +173,7 @@ impl Exchange {
             drop(state);
             managed.changed.notify_one();
         }
-        // The responses for the peer's orders stay: a directory may still request them.
+        // The responses for the peer's orders are still served: a directory may still request them.
         self.publish_now(&mut state, now);
     }
 
@@ -211,7 +211,8 @@ impl Exchange {
                 let refused = refused.map(|wait| Duration::from_secs(wait.into()));
                 let waited = certificates::answered(&state, &service, (number, refused), now);
                 if !waited {
-                    // Tells the peer that no order began on that claim.
+                    // The claim is no longer pending: the new state tells the peer that no order
+                    // began on it.
                     self.publish_now(&mut state, now);
                 }
             }
@@ -301,12 +302,13 @@ impl Exchange {
     }
 
     fn enqueue(&self, message: PeerMessage) {
-        // If the agent is stopping, the peer notices by the link.
+        // If the agent is stopping, nothing sends this; the peer notices by the loss of the link.
         let _gone = self.0.messages.send(message);
     }
 
     fn state(&self) -> MutexGuard<'_, ExchangeState> {
-        // Every change leaves a state that another thread can continue with.
+        // A poisoned lock is used as it is: every change leaves a state that another thread can
+        // continue with.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct CertificatePlan {
 pub(super) struct ManagedCertificate {
     pub(super) plan: CertificatePlan,
     pub(super) inspect: Inspect,
-    /// Notified when a message of the peer may have changed what is due.
+    /// Notified when a message of the peer may have changed which step is due.
     pub(super) changed: Notify,
     store: Store,
     state: Mutex<State>,
@@ -46,12 +46,13 @@ pub(super) struct State {
     pub(super) certificate: Option<CertificateId>,
     /// The fingerprint of a certificate of the peer that cannot be used here.
     pub(super) rejected: Option<[u8; 32]>,
-    /// The peer's last state of the certificate.
+    /// The state of the certificate that the peer sent last.
     pub(super) peer_state: Option<CertificateState>,
 }
 
 impl ManagedCertificate {
-    /// Loads what an earlier agent left. `role` is this host's role.
+    /// Loads the certificate and the order record that an earlier agent left. `role` is this host's
+    /// role.
     pub(super) fn open(
         plan: CertificatePlan,
         inspect: Inspect,
@@ -88,7 +89,8 @@ impl ManagedCertificate {
 
     /// Locks the state. Do not call the exchange while holding it.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // A panic leaves the state of before or after a change.
+        // A poisoned lock is used as it is: after a panic the state is that before or after a whole
+        // change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -98,7 +100,7 @@ impl ManagedCertificate {
         self.store.keep_record(&self.plan.obtained.file, record)
     }
 
-    /// The same, when a record that is not written costs no more than its contents.
+    /// Writes the order record to disk, and only logs a failure.
     pub(super) fn try_to_keep_record(&self, state: &State) {
         if let Err(error) = self.keep_record(state) {
             tracing::warn!(service = %self.plan.service, %error, "cannot write the ACME order record");
@@ -137,7 +139,7 @@ pub(super) fn usable(
     }
 }
 
-/// Returns a hash of host and service, the same at every start.
+/// Returns a hash of the names of host and service, which is the same at every start.
 fn seed(plan: &CertificatePlan) -> u64 {
     let mut hasher = DefaultHasher::new();
     (plan.host.as_str(), plan.service.as_str()).hash(&mut hasher);

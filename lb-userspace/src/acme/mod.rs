@@ -89,8 +89,8 @@ impl Drop for RunningTask {
 }
 
 impl Acme {
-    /// Creates the manager without certificates. `in_pair`: the host has a peer, and is not active
-    /// yet.
+    /// Creates the manager without certificates. `in_pair`: the host has a peer; it then counts as
+    /// not active until [`Self::set_active`] is called.
     #[must_use]
     pub fn new(challenges: Challenges, inspect: Inspect, in_pair: bool) -> (Self, AcmeEvents) {
         let (renewed, files) = mpsc::unbounded_channel();
@@ -112,8 +112,8 @@ impl Acme {
         (acme, news)
     }
 
-    /// Replaces the managed certificates. Unchanged ones are not disturbed. Must be called within a
-    /// tokio runtime.
+    /// Replaces the managed certificates by those of a configuration. The tasks of unchanged
+    /// certificates continue. Must be called within a tokio runtime.
     pub fn apply(&mut self, config: &Config) {
         let plans = plans(config);
         self.kept
@@ -140,12 +140,12 @@ impl Acme {
         self.statuses.keep(&self.kept.keys().collect());
     }
 
-    /// This host of a pair has become active, or is no longer active.
+    /// Records that this host of a pair has become active, or is no longer active.
     pub fn set_active(&self, active: bool) {
         self.exchange.set_active(active);
     }
 
-    /// The link to the peer came up or went down.
+    /// Records that the link to the peer came up or went down.
     pub fn set_linked(&self, linked: bool) {
         self.exchange.set_linked(linked);
     }
@@ -155,7 +155,8 @@ impl Acme {
         self.exchange.receive(message);
     }
 
-    /// Renews the certificate of a service now. `answer` is sent the outcome.
+    /// Renews the certificate of a service now, at an operator's request. The outcome is sent to
+    /// `answer`.
     pub fn renew(&self, service: &str, answer: RenewReply) {
         let kept = self.kept.iter().find(|(name, _)| name.as_str() == service);
         let refused = match kept {
@@ -170,7 +171,7 @@ impl Acme {
             None => (answer, self.unknown(service)),
         };
         let (answer, sentence) = refused;
-        // An operator who did not wait can repeat the request.
+        // If the operator did not wait for this reply, the request can be repeated.
         let _gone = answer.send(Err(sentence));
     }
 
@@ -193,7 +194,7 @@ impl Acme {
 
     fn start(&mut self, managed: Arc<ManagedCertificate>) -> RunningTask {
         let (renew_requests, received) = mpsc::unbounded_channel();
-        // The counters exist from the start, whether or not the directory answers.
+        // Creates the counters at once, whether or not the directory answers.
         self.statuses.change(&managed.plan.service, |_| {});
         let keeper = CertificateTask {
             session: self.session(&managed.plan.settings),

@@ -7,14 +7,15 @@
 
 use std::time::{Duration, SystemTime};
 
-/// The longest that an order holds the lock: its timeout with the longest wait for DNS.
+/// The longest time that an order holds the lock: the timeout of an order with the longest wait for
+/// DNS.
 pub(super) const LONGEST_ORDER: Duration = Duration::from_secs(4000);
 /// Time limit for the peer's reply to a claim.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long an agent that starts, or whose link came up, waits for the peer's state.
 const FIRST_MESSAGE: Duration = Duration::from_secs(15);
-/// How long the peer's order holds the lock after the link went down: links recover, dead hosts do
-/// not.
+/// How long the peer's order still holds the lock after the link went down. A link recovers; a
+/// dead host does not, and cannot say that its order has ended.
 const GRACE: Duration = Duration::from_secs(30);
 /// Interval of checks on a standby.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -42,7 +43,7 @@ pub(super) enum OrderPermit {
 /// A pending claim.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Claim {
-    /// Of two claims that cross, the higher number wins.
+    /// If both hosts claim at the same time, the claim with the higher number is granted.
     number: u64,
     answer_by: SystemTime,
 }
@@ -53,9 +54,10 @@ pub struct OrderLock {
     role: HostRole,
     /// Whether the peer's state was received since the link came up.
     linked: bool,
-    /// Whether the peer left a claim without reply: it is ignored until its next message.
+    /// Whether the peer left a claim without reply. If so, this host orders without asking, until
+    /// the peer's next message.
     silent: bool,
-    /// Until then nothing begins without a message of the peer.
+    /// Until this time no order begins unless a message of the peer has arrived.
     hold_until: SystemTime,
     claim: Option<Claim>,
     granted: bool,
@@ -92,18 +94,18 @@ impl OrderLock {
         }
     }
 
-    /// The link came up. It counts once the peer's state was received.
+    /// Records that the link came up. It counts as usable once the peer's state was received.
     pub fn link_up(&mut self, now: SystemTime) {
         self.hold_until = now + FIRST_MESSAGE;
     }
 
-    /// A message of the peer was received.
+    /// Records that a message of the peer was received.
     pub fn peer_message_received(&mut self) {
         self.linked = true;
         self.silent = false;
     }
 
-    /// The link went down.
+    /// Records that the link went down.
     pub fn link_down(&mut self, now: SystemTime) {
         self.linked = false;
         self.silent = false;
@@ -112,7 +114,7 @@ impl OrderLock {
         self.peer_until = self.peer_until.map(|until| until.min(now + GRACE));
     }
 
-    /// This host claims the lock.
+    /// Records that this host has sent a claim of the lock with this number.
     pub fn claimed(&mut self, number: u64, now: SystemTime) {
         self.claim = Some(Claim {
             number,
@@ -120,8 +122,9 @@ impl OrderLock {
         });
     }
 
-    /// The peer replied to a claim. `refused`: how long the peer's own order may hold the lock.
-    /// Returns false if no claim with this number is pending.
+    /// Handles the peer's reply to a claim. `refused`: how long the peer's own order may still hold
+    /// the lock; `None` if the claim is granted. Returns false if no claim with this number is
+    /// pending.
     pub fn answered(&mut self, number: u64, refused: Option<Duration>, now: SystemTime) -> bool {
         if self.claim.is_none_or(|claim| claim.number != number) {
             return false;
@@ -134,10 +137,12 @@ impl OrderLock {
         true
     }
 
-    /// The peer claims the lock.
+    /// Handles the peer's claim of the lock: grants it, or returns the time for which it is
+    /// refused.
     ///
     /// # Errors
-    /// An order of this host is in flight or about to begin: how long it may take.
+    /// An order of this host is in flight or about to begin: the longest time that it may still
+    /// take.
     pub fn peer_claims(&mut self, number: u64, now: SystemTime) -> Result<(), Duration> {
         if let Some(wait) = self.own_order(now) {
             return Err(wait);
@@ -150,7 +155,8 @@ impl OrderLock {
         Ok(())
     }
 
-    /// The peer reports whether its own order is in flight, and how long that may take.
+    /// Handles the peer's report of its own order: `lasts` is how long it may still take; `None` if
+    /// none is in flight.
     pub fn peer_order_reported(&mut self, lasts: Option<Duration>, now: SystemTime) {
         self.peer_until = lasts.map(|lasts| now + lasts.min(LONGEST_ORDER));
     }
@@ -181,7 +187,7 @@ impl OrderLock {
         self.role
     }
 
-    /// Returns whether this host of a pair cannot ask the peer.
+    /// Returns whether this host has a peer and cannot ask it.
     pub(super) fn is_cut_off(&self) -> bool {
         self.role != HostRole::Alone && (!self.linked || self.silent)
     }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 /// limits an account to five failed authorizations per name and hour; one is left for other clients
 /// of the account.
 pub const MOST_ORDERS_AN_HOUR: usize = 4;
-/// The part of that limit that a host may use while it cannot ask the peer, which may do the same.
+/// The part of [`MOST_ORDERS_AN_HOUR`] that a host may use while it cannot ask the peer, which may
+/// use as many.
 const MOST_ALONE_AN_HOUR: usize = MOST_ORDERS_AN_HOUR / 2;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -42,8 +43,9 @@ pub struct Suggestion {
     pub end: u64,
 }
 
-/// What must outlive a restart, so that an agent that restarts often does not order more often; and
-/// what the peer must know, so that two hosts do not order more often than one.
+/// The history of orders. It outlives a restart, so that an agent that restarts often does not
+/// order more often; and it is sent to the peer, so that two hosts do not order more often than
+/// one.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct OrderRecord {
     /// Failures since the last certificate was issued.
@@ -53,7 +55,7 @@ pub struct OrderRecord {
     /// When this host's last orders began, in seconds since 1970, oldest first; at most
     /// [`MOST_ORDERS_AN_HOUR`].
     pub began: Vec<u64>,
-    /// The same for the peer, as far as known.
+    /// When the peer's last orders began, as far as known: in seconds since 1970, oldest first.
     #[serde(default)]
     pub peer_began: Vec<u64>,
     /// The directory accepts no order before this second since 1970.
@@ -101,8 +103,8 @@ impl OrderRecord {
         }
     }
 
-    /// Merges the peer's order times. Its own are authoritative; those it knows of this host count
-    /// only if this host has lost them all.
+    /// Merges the order times of the peer's record. The peer is the authority for its own orders;
+    /// what it knows of this host's orders is used only if this host has lost all of them.
     pub(super) fn merge_orders(&mut self, theirs: &Self, now: SystemTime) {
         if !theirs.began.is_empty() {
             self.peer_began = newest(&theirs.began);
@@ -125,7 +127,7 @@ impl OrderRecord {
         self.retry_after = self.retry_after.max(theirs.retry_after);
     }
 
-    /// Resets what applied to the renewal of the old certificate.
+    /// Resets what applied to the renewal of the old certificate, because a new one was installed.
     pub(super) fn begin_certificate(&mut self) {
         self.failures = 0;
         self.unreachable = false;
@@ -134,7 +136,7 @@ impl OrderRecord {
     }
 }
 
-/// Returns when another order may begin if `most` may begin within an hour.
+/// Returns when another order may begin if at most `most` orders may begin within an hour.
 fn over(began: &[u64], most: usize) -> SystemTime {
     let counts = began.len().checked_sub(most).and_then(|at| began.get(at));
     counts.map_or(SystemTime::UNIX_EPOCH, |oldest| from_unix(*oldest) + HOUR)
@@ -145,7 +147,7 @@ fn note(began: &mut Vec<u64>, now: SystemTime) {
     *began = newest(began);
 }
 
-/// Returns the latest entries, as many as the limits need.
+/// Returns the latest order times, as many as the hourly limit needs.
 fn newest(began: &[u64]) -> Vec<u64> {
     let surplus = began.len().saturating_sub(MOST_ORDERS_AN_HOUR);
     began.get(surplus..).unwrap_or_default().to_vec()
@@ -157,7 +159,8 @@ pub(super) fn to_unix(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// Bounded to the year 2169, so that a damaged record cannot overflow the time.
+/// Converts seconds since 1970, limited to the year 2169 so that a damaged record cannot overflow
+/// the time.
 pub(super) fn from_unix(seconds: u64) -> SystemTime {
     const LATEST: u64 = 200 * 365 * 24 * 3600;
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LATEST))

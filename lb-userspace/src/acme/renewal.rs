@@ -11,18 +11,18 @@ use super::{
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Back-off after a first failure; it doubles with each further one.
+/// Back-off after the first failure; it doubles with each additional failure.
 const FIRST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// Default interval of polling the renewal window (RFC 9773 §4.3.3).
 const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
-/// Bounds of the interval that the directory asks for (RFC 9773 §4.3.2), against floods and long
-/// silences.
+/// Bounds of the polling interval that the directory asks for (RFC 9773 §4.3.2): the directory is
+/// neither flooded with requests nor left unasked for long.
 const ASK_BOUNDS: [Duration; 2] = [Duration::from_secs(60), DAY];
-/// A renewal may come early by this part of the lifetime (one in 30), which spreads hosts and
-/// names.
+/// A renewal may come early by up to this part of the lifetime (one in 30), so that hosts and
+/// certificates do not renew at the same time.
 const SPREAD: u32 = 30;
 
-/// What is due.
+/// The step that is due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
     /// Order a certificate: call [`Renewal::began`] before it, and [`Renewal::ended`] after it.
@@ -81,7 +81,7 @@ impl Renewal {
         }
     }
 
-    /// Sets the role of a host of a pair that starts.
+    /// Sets the role of this host, which is one of a pair and has just started.
     #[must_use]
     pub fn in_pair(self, role: HostRole, now: SystemTime) -> Self {
         Self {
@@ -117,7 +117,8 @@ impl Renewal {
             match self.order_lock.permit(now) {
                 OrderPermit::Claim => return Step::Claim,
                 OrderPermit::Wait(until) => order_at = until,
-                // A peer that became silent leaves this host fewer orders.
+                // Asked again: if the peer became silent, the lower limit for a host that cannot
+                // ask it applies.
                 OrderPermit::Begin => order_at = self.order_at(now),
             }
             if order_at <= now {
@@ -125,7 +126,7 @@ impl Renewal {
             }
         }
         if self.order_lock.role() == HostRole::Standby {
-            // The active host does what is due.
+            // The active host does what is due; the standby only waits.
             return Step::Wait(now + DAY);
         }
         if self.certificate.is_none() {
@@ -150,14 +151,15 @@ impl Renewal {
         due.max(self.next_allowed())
     }
 
-    /// An order begins.
+    /// Records that an order of this host begins.
     pub fn began(&mut self, now: SystemTime) {
         self.requested = false;
         self.record.note_own_order(now);
         self.order_lock.began(now);
     }
 
-    /// The order ended. Without a new certificate, the old one stays.
+    /// Records how an order of this host ended. Without a new certificate, the old one stays in
+    /// use.
     pub fn ended(&mut self, outcome: OrderOutcome) {
         self.order_lock.ended();
         let (unreachable, retry_after) = match outcome {
@@ -173,8 +175,9 @@ impl Renewal {
         self.record.retry_after = retry_after.map(to_unix);
     }
 
-    /// The renewal window was polled. `window` is `None` if the directory offers none or did not
-    /// answer; the previous one then stays. `again`: how long the answer is valid.
+    /// Records the answer to a poll of the renewal window. `window` is `None` if the directory
+    /// offers none or did not answer; the previous window then stays. `again`: how long the answer
+    /// is valid.
     pub fn asked_for_window(
         &mut self,
         now: SystemTime,
@@ -194,10 +197,10 @@ impl Renewal {
         self.ask_at = Some(now + again.unwrap_or(ASK_AGAIN).clamp(least, most));
     }
 
-    /// An operator requests a new certificate. The hourly limit applies.
+    /// Records that an operator requests a new certificate. The hourly limit applies to it.
     ///
     /// # Errors
-    /// The limit is reached: when it ends.
+    /// The hourly limit is reached: the time at which the next order may begin.
     pub fn request_now(&mut self, now: SystemTime) -> Result<(), SystemTime> {
         self.forget_future_times(now);
         let over = self.next_allowed();
@@ -213,26 +216,26 @@ impl Renewal {
         self.requested = false;
     }
 
-    /// A new certificate was installed, from this host's order or from the peer.
+    /// Records that a new certificate was installed, from this host's order or from the peer.
     pub fn certificate_installed(&mut self, certificate: Validity) {
         self.certificate = Some(certificate);
         self.ask_at = None;
         self.record.begin_certificate();
     }
 
-    /// The peer claims the lock: see [`OrderLock::peer_claims`].
+    /// Handles the peer's claim of the lock: see [`OrderLock::peer_claims`].
     ///
     /// # Errors
-    /// This host holds the lock: how long that may last.
+    /// This host holds the lock: the longest time that it may still hold it.
     pub fn peer_claims(&mut self, number: u64, now: SystemTime) -> Result<(), Duration> {
         self.order_lock.peer_claims(number, now)?;
-        // Counted before it begins, as this host's orders are.
+        // The peer's order is counted before it begins, as this host's orders are.
         self.record.note_peer_order(now);
         Ok(())
     }
 
-    /// Merges the peer's record. `same`: the peer has the same certificate as this host, or none
-    /// like this host.
+    /// Merges the peer's record into this host's. `same`: both hosts have the same certificate, or
+    /// neither has one.
     pub fn merge_peer_record(&mut self, theirs: &OrderRecord, same: bool, now: SystemTime) {
         self.record.merge_orders(theirs, now);
         if !same {
@@ -303,7 +306,7 @@ impl Renewal {
         }
     }
 
-    /// Returns a part of a duration, which depends on host and name.
+    /// Returns the part of a duration that the seed, which depends on host and name, determines.
     fn part_of(&self, length: Duration) -> Duration {
         // The upper 32 bits: a fraction of 2^32, with which the multiplication cannot overflow.
         let fraction = self.seed >> 32;

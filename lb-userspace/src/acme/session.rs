@@ -32,7 +32,7 @@ use crate::{
 /// `COMMANDS_TIMEOUT` for all commands together.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
 const COMMANDS_TIMEOUT: Duration = Duration::from_secs(1200);
-/// Polling of validation and issuance.
+/// How validation and issuance are polled.
 const POLLING: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
     .backoff(1.5)
@@ -102,7 +102,7 @@ impl OrderError {
     }
 }
 
-/// Repeats a request as long as its nonce is rejected.
+/// Repeats a request as long as the directory rejects its nonce.
 macro_rules! with_good_nonce {
     ($request:expr) => {{
         let mut tries = 1;
@@ -117,7 +117,7 @@ macro_rules! with_good_nonce {
     }};
 }
 
-// After the macro, which this module uses.
+// Declared after the macro, which this module uses.
 mod validation;
 
 /// One account at one directory.
@@ -194,7 +194,7 @@ impl Session {
         let limit = ORDER_TIMEOUT + longer.unwrap_or_default();
         let ordered = self.order_by_account(domains, challenge, replaces);
         let outcome = tokio::time::timeout(limit, ordered).await;
-        // In every case, also after a timeout.
+        // Done after every outcome, also after a timeout.
         self.remove_records().await;
         outcome.unwrap_or(Err(OrderError::Timeout(limit)))
     }
@@ -339,7 +339,7 @@ async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns why an order became invalid, by name, as reported by the directory.
+/// Returns why the order became invalid, for each name, as the directory reports it.
 async fn reasons(order: &mut Order) -> String {
     let unknown = "a name, and does not say why".to_owned();
     if with_good_nonce!(fetch_authorizations(order)).is_err() {

@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::OrderRecord;
 use crate::private_file;
 
-/// Size limit of these files.
+/// Size limit of these files in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// A file could not be read or written.

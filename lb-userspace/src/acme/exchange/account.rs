@@ -8,7 +8,7 @@ use std::sync::{
 use super::{Exchange, HostRole, HostState};
 use crate::acme::{peer_message::MOST_ACCOUNT_BYTES, store::Store};
 
-/// What is known of the account.
+/// What this host knows of the account, apart from the files on disk.
 #[derive(Debug, Default)]
 pub(super) struct KnownAccount {
     /// Number of times that the peer's account was installed.
@@ -18,21 +18,21 @@ pub(super) struct KnownAccount {
 }
 
 impl Exchange {
-    /// Counts the changes of the account on disk.
+    /// Returns the counter of accounts that were installed from the peer.
     pub(in crate::acme) fn accounts_taken(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.state().account.taken)
     }
 
-    /// Marks the account on disk as unknown to the directory, so that the peer's copy of it is not
-    /// installed.
+    /// Records that the directory no longer knows the account on disk, so that the peer's copy of
+    /// the account is not installed again.
     pub(in crate::acme) fn forget_account(&self, store: &Store) {
         self.state().account.unknown = read(store);
     }
 }
 
 impl KnownAccount {
-    /// Installs the peer's account if there is none here, and, on the standby, that of the active
-    /// host.
+    /// Installs the peer's account if this host has none, or if this host is the standby and the
+    /// active host has another account.
     pub(super) fn apply(&mut self, store: &Store, role: HostRole, told: &HostState) {
         let Some(theirs) = &told.account else {
             return;

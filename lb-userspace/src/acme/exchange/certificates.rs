@@ -1,5 +1,5 @@
-//! The exchange of certificates: which host may order one, and copies of newer ones to the host
-//! that lacks them.
+//! The exchange of certificates: decides which host may order a certificate, and copies newer
+//! certificates to the host that lacks them.
 
 use std::{
     fs,
@@ -17,7 +17,8 @@ use crate::{
     config::Name,
 };
 
-/// Applies the peer's state of a certificate; `None` if the peer does not manage it.
+/// Applies the state of a certificate that the peer sent; `told` is `None` if the peer does not
+/// manage it.
 pub(super) fn apply(managed: &ManagedCertificate, told: Option<CertificateState>, now: SystemTime) {
     let mut state = managed.state();
     let before = state.renewal.record().clone();
@@ -37,14 +38,16 @@ pub(super) fn apply(managed: &ManagedCertificate, told: Option<CertificateState>
     managed.changed.notify_one();
 }
 
-/// The peer claims the order lock. Returns how long it is refused.
+/// Handles the peer's claim of the order lock. Returns `None` if the claim is granted; otherwise
+/// how long this host may still hold the lock.
 pub(super) fn claimed(
     state: &ExchangeState,
     service: &str,
     number: u64,
     now: SystemTime,
 ) -> Option<Duration> {
-    // This host orders nothing for a service that it does not know.
+    // This host cannot order a certificate for a service that it does not know: the claim is
+    // granted.
     let managed = find(state, service)?;
     let mut state = managed.state();
     let refused = state.renewal.peer_claims(number, now).err();
@@ -56,7 +59,7 @@ pub(super) fn claimed(
     refused
 }
 
-/// The peer replied to a claim. Returns false if no such claim is pending.
+/// Handles the peer's reply to a claim. Returns false if no such claim is pending.
 pub(super) fn answered(
     state: &ExchangeState,
     service: &str,
@@ -75,7 +78,7 @@ pub(super) fn answered(
     waited
 }
 
-/// Returns the certificate file that the peer requests.
+/// Returns the certificate file that the peer requests; `None` if it cannot be sent.
 pub(super) fn read_for_peer(
     state: &ExchangeState,
     service: &str,
@@ -83,7 +86,7 @@ pub(super) fn read_for_peer(
 ) -> Option<Secret> {
     let managed = find(state, service)?;
     let given = {
-        // Holds the lock so that the file is not replaced meanwhile.
+        // The lock is held while the file is read, so that the file is not replaced meanwhile.
         let state = managed.state();
         let id = state.certificate.filter(|id| id.fingerprint == fingerprint);
         id.ok_or_else(|| "the file holds another certificate by now".to_owned())
@@ -110,8 +113,8 @@ fn read(managed: &ManagedCertificate) -> Result<Vec<u8>, String> {
 }
 
 impl Exchange {
-    /// Requests the peer's next newer certificate. Only one at a time, to bound the data queued for
-    /// sending.
+    /// Requests one certificate of which the peer has a newer version. Only one request is pending
+    /// at a time, to bound the data queued for sending.
     pub(super) fn request_newer(&self, state: &mut ExchangeState, now: SystemTime) {
         if state.requested.is_some() {
             return;

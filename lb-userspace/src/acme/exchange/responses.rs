@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Exchange, HostState, Offer, PeerMessage, Response, SystemTime};
 use crate::acme::SelfSignedError;
 
-/// Limit of the peer's responses that are served.
+/// Limit of the peer's challenge responses that this host serves.
 const MOST_RESPONSES: usize = 1024;
-/// How long to wait for the peer to serve a response. The order continues without it, as the
+/// How long an order waits for the peer to serve a response. After that it continues, as the
 /// directory normally reaches the active host.
 const SERVING: Duration = Duration::from_secs(3);
 
@@ -21,7 +21,8 @@ pub(in crate::acme) struct SharedOffer {
 }
 
 impl Exchange {
-    /// Serves a response on both hosts. Returns when both do, or when the peer has not for a while.
+    /// Serves a response on both hosts until the guard is dropped. Returns when both hosts serve
+    /// it, or after [`SERVING`] if the peer does not.
     pub(in crate::acme) async fn serve(
         &self,
         response: Response,
@@ -51,7 +52,8 @@ impl Exchange {
         Ok(shared)
     }
 
-    /// Serves the challenge responses of the peer's state, and drops earlier ones.
+    /// Serves the challenge responses of the peer's state, and no longer those of its earlier
+    /// states.
     pub(super) fn answer(&self, state: &mut super::ExchangeState, told: &HostState) {
         let mut before = std::mem::take(&mut state.offers);
         let mut offers = BTreeMap::new();

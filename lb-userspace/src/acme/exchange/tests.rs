@@ -9,12 +9,12 @@ use crate::{
 };
 
 const NAME: &str = "www.example.org";
-/// In the year 2033, for a day.
+/// When the certificates begin, in seconds since 1970: in the year 2033.
 const BEGINS: u64 = 2_000_000_000;
 const ACCOUNT: &str = r#"{"id": "https://acme.example.org/1", "key_pkcs8": "MTIz", "urls": null,
                           "directory": "https://acme.example.org/dir"}"#;
 
-/// A fake certificate: its names, when it begins, and a byte of its fingerprint.
+/// Parses a fake certificate: its names, when it begins, and a byte of its fingerprint.
 fn inspect(bytes: &[u8]) -> Result<CertificateDetails, String> {
     let text = String::from_utf8_lossy(bytes);
     let [names, begins, mark] = text.split(' ').collect::<Vec<_>>()[..] else {
@@ -113,7 +113,7 @@ impl Host {
     }
 }
 
-/// Delivers messages until none is left. Returns those of each host.
+/// Delivers messages until none is left. Returns the messages that each host sent.
 fn talk(hosts: [&mut Host; 2]) -> [Vec<PeerMessage>; 2] {
     let [one, other] = hosts;
     let mut said = [Vec::new(), Vec::new()];
@@ -153,7 +153,7 @@ fn the_newer_certificate_comes_to_the_host_that_has_it_not() {
     for (ours, expected) in [
         (None, &newer),
         (Some(format!("{NAME} {} 1", BEGINS - 1)), &newer),
-        // It does not cover the name, so it counts as missing.
+        // The certificate does not cover the name, so it counts as missing.
         (Some(format!("example.net {} 1", BEGINS + 1)), &newer),
     ] {
         let mut one = Host::raise("a", Some(&newer));

@@ -35,7 +35,7 @@ proptest! {
         prop_assert!(one.certificate.is_some() && one.certificate == other.certificate);
     }
 
-    /// Everything happens within minutes, and operators request renewals all the time.
+    /// Everything happens within minutes, and operators request renewals again and again.
     #[test]
     fn no_hour_has_more_orders_than_the_limit(
         mut world in world(),
@@ -95,7 +95,8 @@ fn weeks_without_a_directory_cost_nothing_while_the_certificate_lasts() {
         assert_eq!(world.hosts[index].certificate, first, "it serves on");
         assert_eq!(world.hosts[index].expired, Duration::ZERO);
     }
-    // At most one an hour, from the due time at two thirds of its lifetime.
+    // At most one order an hour begins from the time at which the certificate is due, two thirds of
+    // its lifetime.
     let tries = world.began.len() - orders;
     assert!((24..=24 * 28).contains(&tries), "{tries} orders");
     // The condition of the alerts in docs/metrics.md.

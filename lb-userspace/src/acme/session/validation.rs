@@ -74,7 +74,8 @@ impl Session {
         let mut remaining = records.len();
         for record in records {
             remaining -= 1;
-            // Recorded before it is set: a command that fails may have done half of its work.
+            // Recorded before the record is set: a command that fails may have done half of its
+            // work.
             self.records.push((record.clone(), String::new()));
             let said = record.set(&hook, domains, remaining).await?;
             if let Some((_, last)) = self.records.last_mut() {

@@ -11,7 +11,7 @@ pub(super) fn day(days: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + DAY * 20_000 + DAY * u32::try_from(days).unwrap_or(0)
 }
 
-/// The messages of the hosts, as far as orders are concerned.
+/// The messages between the hosts, as far as they concern orders.
 #[derive(Clone, Debug)]
 enum Message {
     State {
@@ -28,7 +28,7 @@ pub(super) struct Host {
     seed: u64,
     pub(super) renewal: Renewal,
     pub(super) certificate: Option<CertificateId>,
-    /// The end of the order in flight.
+    /// When the order in flight ends; `None` if there is none.
     pub(super) order: Option<SystemTime>,
     role: HostRole,
     /// When the host steps next.
@@ -248,7 +248,8 @@ impl World {
             }
             Step::Claim => {
                 self.claims += 1;
-                // It must not matter which number is higher.
+                // A hash as the number: the outcome must not depend on which host has the higher
+                // number.
                 let number = self.claims.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 self.hosts[index].renewal.order_lock().claimed(number, now);
                 self.send(index, Message::Claim(number));
@@ -370,7 +371,7 @@ pub(super) fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// From seconds to months.
+/// A pause between two events, from seconds to months.
 pub(super) fn pause() -> impl Strategy<Value = Duration> {
     prop_oneof![
         (0..2_000_u64).prop_map(Duration::from_millis),
