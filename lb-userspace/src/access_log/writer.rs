@@ -93,7 +93,7 @@ fn count(lines: &[u8]) -> u64 {
 }
 
 /// Writes lines to a file. After an error, a line feed ends a partly written line, so that the next
-/// line begins on a line of its own.
+/// line is separate from it.
 fn write_file(file: &mut File, lines: &[u8]) -> Result<(), (u64, io::Error)> {
     let mut left = lines;
     while !left.is_empty() {
