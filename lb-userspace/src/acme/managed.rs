@@ -89,7 +89,7 @@ impl ManagedCertificate {
 
     /// Locks the state. Do not call the exchange while holding it.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock is used as it is: after a panic the state is that before or after a whole
+        // A poisoned lock is used as it is: after a panic the state is as before or after a complete
         // change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
