@@ -87,7 +87,7 @@ impl Outliers {
 }
 
 /// Returns whether a backend may be ejected: another backend takes requests, and fewer backends are
-/// ejected than `rules` allow, which is at least one.
+/// ejected than `rules` allow (at least one is always allowed).
 fn can_spare(
     pool: &[(Arc<FailureRecord>, bool)],
     backend: &Arc<FailureRecord>,

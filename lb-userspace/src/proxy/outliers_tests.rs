@@ -87,7 +87,7 @@ fn ejections_in_a_row_last_longer_up_to_the_longest() {
         assert_eq!(time, Some(seconds * SECOND));
         now += seconds * SECOND;
     }
-    // Six ejections in a row were counted. Each ten seconds without one reduce the count by one.
+    // Six ejections in a row were counted. Each ten seconds without an ejection reduce it by one.
     now += 45 * SECOND;
     assert_eq!(pool.eject(0, &rules, now), Some(30 * SECOND));
     now += 30 * SECOND + 3600 * SECOND;
@@ -133,7 +133,7 @@ fn workers_that_see_failures_at_once_decide_one_after_another() {
                     start.wait();
                     let states = || {
                         most.fetch_max(deciding.fetch_add(1, Relaxed) + 1, Relaxed);
-                        // Gives other workers time to decide, too, which `most` would show.
+                        // Gives other workers time to decide at the same time, which `most` would show.
                         (0..4).for_each(|_| thread::yield_now());
                         deciding.fetch_sub(1, Relaxed);
                         pool.states()

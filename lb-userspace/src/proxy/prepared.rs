@@ -115,6 +115,7 @@ pub(super) struct PreparedService {
 /// Does everything that can fail, for every service: reads files, opens listening sockets, compiles
 /// routes.
 ///
+/// # Errors
 /// All errors of all services.
 pub(super) fn prepare_all(
     state: &mut State,

@@ -135,7 +135,7 @@ impl Table {
         Ok(Some(Arc::new(Self::with_pages(service, &pages))))
     }
 
-    /// Compiles the table without reading files, for decisions whose answers are not sent.
+    /// Compiles the table without reading files, for decisions that are explained and not carried out.
     fn without_files(service: &Service) -> Self {
         Self::with_pages(service, &HashMap::new())
     }
