@@ -52,7 +52,7 @@ fn the_directorys_window_comes_before_the_age() {
     assert_eq!(renewal.order_at(day(1)), day(11));
     assert_eq!(renewal.step(day(1)), Step::Wait(day(1) + HOUR));
     assert_eq!(renewal.step(day(1) + HOUR), Step::AskForWindow);
-    // No answer: the previous one stays, and the window is polled again in some hours.
+    // No answer: the previous window stays, and is polled again in some hours.
     renewal.asked_for_window(day(2), None, None);
     assert_eq!(renewal.order_at(day(2)), day(11));
     assert_eq!(renewal.step(day(2)), Step::Wait(day(2) + ASK_AGAIN));

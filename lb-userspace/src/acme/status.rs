@@ -44,7 +44,7 @@ impl StatusRegistry {
         change(self.lock().entry(service.clone()).or_default());
     }
 
-    /// Removes the status of all other services.
+    /// Removes the status of all services that are not in `services`.
     pub(super) fn keep(&self, services: &BTreeSet<&Name>) {
         self.lock().retain(|service, _| services.contains(service));
     }
