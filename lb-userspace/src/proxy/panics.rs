@@ -20,7 +20,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 thread_local! {
     /// Whether this thread is running the task of a connection.
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
-    /// Source location of the last panic in such a task.
+    /// The source location of the last panic in the task of a connection.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
     /// When this thread last logged a panic.
     static LOGGED: Cell<Option<Instant>> = const { Cell::new(None) };

@@ -1,4 +1,4 @@
-//! Files as editors, scripts and other programs write them.
+//! PEM files as editors, scripts and other programs write them.
 
 use super::*;
 

@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-/// A map of weakly held values: a value lives as long as a holder of its [`Arc`]. What belongs to a
-/// removed pool or backend is freed with its last request.
+/// A map of weakly held values: a value lives as long as something holds its [`Arc`]. A value of a
+/// removed pool or backend is freed with the last request that uses it.
 #[derive(Debug)]
 pub(super) struct Registry<K, V>(Mutex<HashMap<K, Weak<V>>>);
 

@@ -15,7 +15,7 @@ pub(super) fn request_hash(by: &HashBy, request: &routing::Request<'_>) -> Optio
     match by {
         HashBy::Uri => Some(hash(request.target.as_bytes())),
         HashBy::Path => Some(hash(path_of(request.target).as_bytes())),
-        // Host is not among the forwarded header lines.
+        // The Host field is not among the forwarded header lines.
         HashBy::Header(name) if name == "host" => {
             Some(hash(request.host.to_ascii_lowercase().as_bytes()))
         }

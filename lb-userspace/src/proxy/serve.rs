@@ -64,7 +64,8 @@ pub(super) async fn serve_client(stream: TcpStream, mut client: Client, front: &
             client.certificate = certificate_fields(&stream);
             match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => http2::serve((stream, progress), front, client, watchdog).await,
-                // The handshake was the whole exchange (RFC 8737 §3).
+                // The handshake proves what the validation server checks; no request follows (RFC
+                // 8737 §3).
                 Some(ACME_TLS) => close(stream, watchdog).await,
                 _ => http1::serve((stream, progress), front, &client, watchdog).await,
             }

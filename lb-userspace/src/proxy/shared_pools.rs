@@ -23,7 +23,7 @@ pub(super) struct SharedPool {
     pub(super) admission: Option<Arc<AdmissionControl>>,
     /// Records failures; `None` if no backend is ejected.
     pub(super) outliers: Option<Arc<Outliers>>,
-    /// Each worker's part of the retries per second.
+    /// Each worker's share of the retries per second that the pool allows.
     pub(super) retries_per_second: u32,
 }
 

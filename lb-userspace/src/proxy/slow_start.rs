@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-/// The full share.
+/// The full share of a backend, in the unit that [`share`] returns.
 pub(super) const WHOLE: u32 = 1000;
-/// The initial share: a tenth (as in Envoy), so that some requests warm the backend up.
+/// The share of a backend that has just come up: a tenth (as in Envoy), so that some requests warm
+/// it up.
 const FIRST: u32 = WHOLE / 10;
 
 /// Returns the share, in units of 1/[`WHOLE`], of a backend that came up this long ago. It grows

@@ -20,10 +20,10 @@ use crate::{
     private_file::{self, PrivateFileError},
 };
 
-/// Limits of a key file's length in bytes, without white space at its ends.
+/// Minimum length of a key file in bytes, not counting white space at its ends.
 const LEAST_KEY_BYTES: usize = 16;
 const MOST_KEY_BYTES: u64 = 4096;
-/// Domain separation: another use of the same key must have another purpose.
+/// Begins the input of the MAC: another use of the same key must begin with another text.
 const PURPOSE: &[u8] = b"lb sticky session 1";
 
 /// The key of session cookies.
@@ -147,7 +147,7 @@ pub(super) struct StickySession {
     sessions: Rc<StickySessions>,
     /// The token of a valid cookie in the request.
     named: Option<Token>,
-    /// The token of the backend that has the request.
+    /// The token of the backend that the request was sent to.
     served: Cell<Option<Token>>,
     https: bool,
 }
@@ -158,8 +158,8 @@ impl StickySession {
         &self.sessions.sticky.cookie
     }
 
-    /// Returns the Set-Cookie value for the client (RFC 6265 §4.1); `None` if its cookie is right
-    /// already.
+    /// Returns the Set-Cookie value for the client (RFC 6265 §4.1); `None` if the client's cookie
+    /// already names the right backend.
     pub(super) fn set_cookie(&self) -> Option<String> {
         let served = self.served.get()?;
         if self.named == Some(served) {

@@ -9,7 +9,8 @@ pub(super) type TraceId = [u8; 32];
 /// Random bytes for a new trace ID and span ID.
 pub(super) type Random = [u8; 24];
 
-/// `00-` trace ID `-` parent ID `-` flags (§3.2.2).
+/// Length in bytes of a `traceparent` of version 0: `00-` trace ID `-` parent ID `-` flags
+/// (§3.2.2).
 const LENGTH: usize = 55;
 
 /// Returns the trace that the request belongs to. Without a valid `traceparent`, and if `begin`
@@ -86,7 +87,7 @@ fn trace_of(parent: &[u8]) -> Option<TraceId> {
 /// Formats a `traceparent` of version 0 with the sampled flag: otherwise a backend whose sampler
 /// follows its parent would record nothing.
 fn parent_of(mut random: Random) -> [u8; LENGTH] {
-    // All zeros are invalid (§3.2.2.3, §3.2.2.4).
+    // IDs that are all zeros are invalid (§3.2.2.3, §3.2.2.4).
     random[15] |= 1;
     random[23] |= 1;
     let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-01";

@@ -26,7 +26,7 @@ pub(super) struct UpstreamRequest<'a> {
     pub(super) selection: &'a Selection,
     /// The client.
     pub(super) client: &'a Client,
-    /// The limits, as of the request's head.
+    /// The limits and timeouts that were in force when the request's head arrived.
     pub(super) limits: &'a Http,
     /// The head for the backend.
     pub(super) head: &'a [u8],
