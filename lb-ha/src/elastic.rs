@@ -10,11 +10,11 @@ use crate::{Time, chance::Chance};
 
 /// Interval between descriptions of a wanted address in normal operation.
 const CALM: Duration = Duration::from_secs(5);
-/// The same while the address is not wanted, for status only.
+/// Interval between descriptions while the address is not wanted: they are for status only.
 const IDLE: Duration = Duration::from_secs(15);
-/// The same shortly after the peer fell silent: it may be taking the address.
+/// Interval between descriptions shortly after the peer fell silent: it may be taking the address.
 const ALERT: Duration = Duration::from_millis(250);
-/// The same for a host that has stepped back and waits for a free address.
+/// Interval between descriptions for a host that has stepped back and waits for a free address.
 const WAITING: Duration = Duration::from_secs(1);
 /// Time after a successful association in which descriptions may be stale.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -106,22 +106,23 @@ pub struct Reconciler {
     due: Option<(Time, Call)>,
     /// Failures in a row.
     failures: u32,
-    /// Descriptions in a row that did not confirm.
+    /// Descriptions in a row that did not show the address at this host.
     looks: u32,
-    /// Confirmed for this host since it is wanted.
+    /// Whether the address was confirmed for this host since this host has wanted it.
     acquired: bool,
     /// When the last association was accepted.
     associated: Option<Time>,
-    /// The last description.
+    /// The last description: when it arrived, and the owner that it showed.
     seen: Option<(Time, Owner)>,
-    /// When it was last confirmed for this host.
+    /// When a description last showed the address at this host.
     confirmed: Option<Time>,
     /// Number of accepted associations.
     moves: u32,
 }
 
 impl Reconciler {
-    /// A reconciler that looks at once and wants nothing. The seed is for its jitter.
+    /// Returns a reconciler that describes the address at once and does not want it. The seed is for
+    /// its jitter.
     #[must_use]
     pub fn new(now: Time, seed: u64) -> Self {
         Self {
@@ -144,7 +145,7 @@ impl Reconciler {
     /// Returns when the next call is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        // While a call is in flight, its result plans the next one.
+        // While a call is in flight, `due` is `None`: its result plans the next call.
         self.due
             .filter(|_| self.in_flight.is_none())
             .map(|(at, _)| at)
@@ -180,8 +181,8 @@ impl Reconciler {
         }
     }
 
-    /// Continues with an address that another process of this host had until now: a description comes
-    /// first.
+    /// Continues with an address that another process of this host had until now. Describes the address
+    /// before any association.
     pub fn resume(&mut self, now: Time) {
         self.wanted = true;
         self.acquired = true;
@@ -225,7 +226,7 @@ impl Reconciler {
             if let Answer::Described(owner) = answer {
                 self.seen = Some((now, owner));
             }
-            // The association is still due.
+            // Nothing is reported to the pair, as the association is still due.
             return None;
         }
         match answer {
@@ -303,7 +304,7 @@ impl Reconciler {
                 Some(News::Seen(owner))
             }
             (true, Owner::Other | Owner::Nobody) => {
-                // The pair may reclaim it; until then poll again soon.
+                // The pair may reclaim the address; until then, poll again soon.
                 let pause = self.chance.around(ALERT);
                 self.plan(now + pause, Call::Describe);
                 Some(News::Lost(owner))
@@ -315,7 +316,8 @@ impl Reconciler {
         }
     }
 
-    /// Handles a description that does not show the accepted association.
+    /// Handles a description that shows the wanted address elsewhere: describes again if that may be
+    /// stale, else associates.
     fn look_again_or_associate(&mut self, now: Time) {
         let settling = self
             .associated
@@ -364,12 +366,12 @@ impl Reconciler {
         self.chance.around(pause)
     }
 
-    /// Sets the next call. While one is in flight, its result plans the next one.
+    /// Sets the next call, unless one is in flight, whose result plans the next one.
     fn plan(&mut self, at: Time, call: Call) {
         self.due = Some((at, call));
     }
 
-    /// Polls the owner at `at` at the latest.
+    /// Moves the next description to `at` if it is planned for later.
     fn plan_by(&mut self, at: Time) {
         match &mut self.due {
             Some((due, Call::Describe)) => *due = (*due).min(at),

@@ -1,4 +1,4 @@
-//! Rise and fall: how many outcomes in a row change the health of a checked object.
+//! Rise and fall: how many equal outcomes in a row change the health of a checked object.
 
 /// The health of a backend, a script or a listener, by the outcomes of its checks.
 ///
@@ -16,8 +16,8 @@ pub struct Streak {
 }
 
 impl Streak {
-    /// Returns an object that is assumed `healthy` or not until its first check. `rise` and `fall` are at
-    /// least 1.
+    /// Returns the streak of an object that is assumed to be `healthy` or not until its first check.
+    /// `rise` and `fall` are at least 1.
     #[must_use]
     pub fn new(rise: u32, fall: u32, healthy: bool) -> Self {
         Self {
@@ -46,19 +46,19 @@ impl Streak {
         Some(success)
     }
 
-    /// Whether the limits are these.
+    /// Whether `rise` and `fall` are the limits in use.
     #[must_use]
     pub fn has_limits(&self, rise: u32, fall: u32) -> bool {
         (self.rise, self.fall) == (rise, fall)
     }
 
-    /// Whether no outcome was recorded yet.
+    /// Whether no outcome has been recorded yet.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.is_first
     }
 
-    /// Whether it is healthy.
+    /// Whether the object is healthy.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.healthy
@@ -104,8 +104,8 @@ mod tests {
     }
 
     proptest! {
-        /// The definition, written another way: after the first outcome, health turns exactly when
-        /// the last `rise` or `fall` outcomes since the last turn all speak against it.
+        /// The definition in other terms: after the first outcome, health changes exactly when the last
+        /// `rise` or `fall` outcomes since the last change all contradict it.
         #[test]
         fn health_turns_exactly_when_the_last_outcomes_agree(
             rise in 1_u32..6,

@@ -26,16 +26,16 @@ pub struct Settings {
     pub address: IpAddr,
 }
 
-/// The version of VRRP.
+/// The version of VRRP, as far as the timing depends on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
-    /// The skew is a part of a second; intervals must be the same on both sides.
+    /// The skew is a fraction of a second; intervals must be equal on both hosts.
     V2,
-    /// The skew is a part of the interval; a backup learns the interval from the master.
+    /// The skew is a fraction of the interval; a backup learns the interval from the master.
     V3,
 }
 
-/// The state of the router, as RFC 9568 calls it; a fault is keepalived's.
+/// The state of the router, as RFC 9568 calls it; `Fault` is from keepalived.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -67,7 +67,7 @@ impl State {
 pub enum Cause {
     /// The agent started.
     Started,
-    /// The agent stops.
+    /// The agent stopped.
     Stopped,
     /// No master was heard for the master-down interval.
     Silence,
@@ -75,9 +75,9 @@ pub enum Cause {
     Goodbye,
     /// The master has a lower priority than this host.
     Preemption,
-    /// The peer handed over, or this host did.
+    /// The peer handed over to this host, or this host to the peer.
     HandOver,
-    /// A master with a higher priority, or the higher address, was heard.
+    /// Another master was heard that has a higher priority, or an equal one and the higher address.
     HigherPriority,
     /// A tracked object failed.
     Fault,
@@ -128,14 +128,14 @@ impl Cause {
     ];
 }
 
-/// An advert or a heartbeat of a master.
+/// A received advert, or a heartbeat of a peer that is master.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Heard {
     /// The sender's priority; 0 is a goodbye.
     pub priority: u8,
-    /// The sender's interval.
+    /// The sender's advert interval.
     pub interval: Duration,
-    /// The sender.
+    /// The sender's address.
     pub from: IpAddr,
 }
 
@@ -144,11 +144,11 @@ pub struct Heard {
 pub struct Permissions {
     /// Added to the priority; the sum is kept within 1 to 254.
     pub weight: i16,
-    /// Must enter the state `fault`.
+    /// Whether the router must be in the state `fault`.
     pub fault: bool,
-    /// May become master when no master is heard.
+    /// Whether the router may become master when no master is heard.
     pub may_take: bool,
-    /// May become master when a master with a lower priority is heard.
+    /// Whether the router may become master when a master with a lower priority is heard.
     pub may_preempt: bool,
 }
 
@@ -168,13 +168,13 @@ pub struct Router {
     permissions: Permissions,
     state: State,
     deadline: Option<Time>,
-    /// The master's interval, which a backup learns from its adverts in version 3.
+    /// The master's advert interval, which a backup learns from its adverts in version 3.
     master_interval: Duration,
-    /// The cause of the role change when the timer of a backup expires.
+    /// The cause that is reported if the timer of a backup expires and this host becomes master.
     waiting_for: Cause,
-    /// The timer of a backup expired while it was not permitted to take over.
+    /// Whether the timer of a backup expired while the backup was not permitted to take over.
     overdue: bool,
-    /// From when a master with a lower priority is not listened to any more.
+    /// When this host begins to ignore a master with a lower priority.
     preempt_from: Option<Time>,
 }
 
@@ -299,7 +299,7 @@ impl Router {
                 };
                 self.enter_master(now, cause, out);
             }
-            // Announced immediately.
+            // The new priority is advertised immediately.
             State::Master if priority != self.priority() => self.advertise(now, out),
             State::Backup | State::Master => {}
         }
@@ -336,7 +336,7 @@ impl Router {
             self.waiting_for = Cause::Goodbye;
             self.preempt_from = None;
             let skew = now + self.skew();
-            // A second goodbye, over the other path, must not postpone the takeover.
+            // A second goodbye, received by the other path, must not postpone the takeover.
             self.deadline = Some(self.deadline.map_or(skew, |deadline| deadline.min(skew)));
             return;
         }
@@ -354,7 +354,7 @@ impl Router {
         self.wait_for_master(now);
     }
 
-    /// Whether a master with a lower priority is ignored.
+    /// Whether a master with a lower priority is to be ignored, so that this host takes over.
     fn preempts(&mut self, now: Time) -> bool {
         if !self.settings.preempt || !self.permissions.may_preempt || !self.permissions.may_take {
             return false;
@@ -373,7 +373,7 @@ impl Router {
             }
             self.enter_backup(now, Cause::HigherPriority, out);
         } else {
-            // So that the peer hears a master, also after its own goodbye.
+            // Sent so that the peer hears a master, even after its own goodbye.
             self.advertise(now, out);
         }
     }
@@ -388,7 +388,7 @@ impl Router {
         self.master_interval = self.settings.interval;
         self.overdue = false;
         self.preempt_from = None;
-        // The advert first: the sooner it is heard, the fewer hosts take over.
+        // The advert is sent before anything else: the sooner it is heard, the fewer hosts take over.
         self.advertise(now, out);
         self.become_state(State::Master, cause, out);
     }
@@ -423,7 +423,7 @@ impl Router {
         }
     }
 
-    /// Returns the skew: the lower the priority, the longer.
+    /// Returns the skew: the time, longer for a lower priority, that a backup waits in addition.
     fn skew(&self) -> Duration {
         let unit = match self.settings.version {
             Version::V2 => Duration::from_secs(1),

@@ -11,7 +11,8 @@ pub enum Authentication {
     None,
     /// The password of version 2, sent in clear: it guards against mistakes, not against attackers.
     Password(Password),
-    /// A trailer with a time and an HMAC, which takes the key to make and is accepted once.
+    /// An HMAC and a time in a trailer: only a holder of the key can make it, and each is accepted
+    /// once.
     Hmac(Keys),
 }
 

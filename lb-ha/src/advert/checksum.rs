@@ -4,20 +4,20 @@ use std::net::IpAddr;
 
 use super::PROTOCOL;
 
-/// Where the checksum stands in an advert.
+/// Offset of the checksum in an advert, in bytes.
 pub(super) const OFFSET: usize = 6;
 
 /// What a checksum covers besides the advert.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Pseudo {
-    /// Nothing.
+    /// Nothing: there is no pseudo-header.
     None,
     /// The addresses of the packet, the protocol and the length.
     Header { source: IpAddr, destination: IpAddr },
 }
 
-/// The checksum of `bytes`, which hold zero where it will stand; or, where they hold a checksum, 0
-/// if that is right.
+/// Returns the checksum of `bytes`, whose checksum field must hold zero. If the field already holds a
+/// checksum, returns 0 when that checksum is right.
 pub(super) fn of(bytes: &[u8], pseudo: Pseudo) -> u16 {
     let sum = add(pseudo_header(bytes.len(), pseudo), bytes);
     !fold(sum)
@@ -37,7 +37,7 @@ fn pseudo_header(length: usize, pseudo: Pseudo) -> u64 {
             IpAddr::V4(v4) => add(sum, &v4.octets()),
             IpAddr::V6(v6) => add(sum, &v6.octets()),
         });
-    // At most a few thousand bytes: what a packet holds.
+    // `length` is at most a few thousand bytes: the size of a packet.
     addresses + u64::from(PROTOCOL) + length as u64
 }
 

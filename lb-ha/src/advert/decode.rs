@@ -14,7 +14,7 @@ use super::{
     wire::version_2_seconds,
 };
 
-/// Bytes before the addresses.
+/// Bytes of an advert before its addresses.
 const HEADER: usize = 8;
 
 /// A received VRRP packet.
@@ -38,7 +38,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that has heard nothing yet and starts at `utc`, the time since 1970.
+    /// Returns a decoder that has heard nothing yet and starts at `utc`, the time since 1970.
     #[must_use]
     pub fn new(wire: Wire, utc: Duration) -> Self {
         let settings = wire.settings();
@@ -137,15 +137,15 @@ impl Decoder {
     }
 }
 
-/// The longest interval that is believed of an advert that anybody could have sent: ten times our
-/// own, and at least a second. A forged interval makes a standby wait for three of them before it
-/// takes over.
+/// Returns the longest interval that is believed of an advert without an HMAC, which anybody could have
+/// sent: ten times our own, and at least a second. It is limited because a standby waits for three
+/// intervals before it takes over, so a forged long interval would delay it.
 fn longest_unsigned(ours: Interval) -> Interval {
     let longest = ours.centiseconds().saturating_mul(10).max(100);
     Interval::from_centiseconds(longest).unwrap_or(ours)
 }
 
-/// Checks the IP header.
+/// Checks the addresses and the TTL of the packet's IP header.
 fn check_way(settings: &Settings, packet: &Packet<'_>) -> Result<(), Refusal> {
     let found = packet.source;
     if found == settings.source {
@@ -166,7 +166,7 @@ fn check_way(settings: &Settings, packet: &Packet<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The eight bytes before the addresses.
+/// The eight bytes of an advert before its addresses.
 #[derive(Clone, Copy, Debug)]
 struct Header {
     version: Version,
@@ -221,8 +221,8 @@ impl Header {
         Err(Refusal::RouterId { found, expected })
     }
 
-    /// Checks what the versions have in different places: the authentication, `rest` being what
-    /// follows the addresses, and the interval.
+    /// Checks the fields that versions 2 and 3 encode differently: the authentication and the interval.
+    /// `rest` is what follows the addresses.
     fn check_version_fields(&self, settings: &Settings, rest: &[u8]) -> Result<Interval, Refusal> {
         let expected = settings.interval;
         match self.version {
@@ -236,7 +236,7 @@ impl Header {
                 Err(Refusal::Interval { found, expected })
             }
             Version::V3 => {
-                // The four bits before are reserved, and ignored.
+                // The four high bits are reserved, and ignored.
                 let centiseconds = u16::from_be_bytes(self.fields) & 0xfff;
                 Interval::from_centiseconds(centiseconds).ok_or(Refusal::Interval {
                     found: None,

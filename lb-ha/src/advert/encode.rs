@@ -8,7 +8,7 @@ use super::{
     wire::version_2_seconds,
 };
 
-/// The first byte's lower half: there is no other type.
+/// The packet type, in the lower half of the first byte: VRRP has no other.
 pub(super) const ADVERTISEMENT: u8 = 1;
 
 /// Encodes the adverts of one virtual router.
@@ -19,7 +19,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder that has sent nothing yet.
+    /// Returns an encoder that has sent nothing yet.
     #[must_use]
     pub fn new(wire: Wire) -> Self {
         let settings = wire.settings();
@@ -31,8 +31,8 @@ impl Encoder {
         Self { wire, signer }
     }
 
-    /// The next advert, to be sent from the source to [`Wire::destination`]: what follows the IP
-    /// header. `utc` is the time since 1970, which an HMAC covers.
+    /// Returns the next advert, without an IP header, to be sent from the source to
+    /// [`Wire::destination`]. `utc` is the time since 1970, which an HMAC covers.
     pub fn encode(&mut self, priority: Priority, utc: Duration) -> Vec<u8> {
         let (source, destination) = (self.wire.settings().source, self.wire.destination());
         let mut advert = unsigned(&self.wire, priority);
@@ -40,7 +40,7 @@ impl Encoder {
         if let Some(signer) = &mut self.signer {
             signer.sign(&mut advert, bound(&self.wire, source), utc);
         }
-        // Over IPv6 the checksum covers what follows the advert, as the kernel has it of keepalived.
+        // Over IPv6 the checksum covers the trailer too, because the kernel computes it for keepalived.
         let covered = if source.is_ipv4() {
             length
         } else {
@@ -53,7 +53,7 @@ impl Encoder {
     }
 }
 
-/// An advert with zero for its checksum.
+/// Returns an advert without a trailer, and with zero for its checksum.
 fn unsigned(wire: &Wire, priority: Priority) -> Vec<u8> {
     let settings = wire.settings();
     let count = settings.addresses.len();
@@ -83,7 +83,7 @@ fn unsigned(wire: &Wire, priority: Priority) -> Vec<u8> {
     advert
 }
 
-/// What an HMAC of ours, or of `source`, covers beside the advert.
+/// Returns what the HMAC of an advert sent by `source` covers besides the advert.
 pub(super) fn bound(wire: &Wire, source: IpAddr) -> Bound {
     Bound {
         source,
@@ -92,7 +92,8 @@ pub(super) fn bound(wire: &Wire, source: IpAddr) -> Bound {
     }
 }
 
-/// RFC 2338, section 5.3.6: a trailer is none of these.
+/// Returns the number of the authentication type (RFC 2338, section 5.3.6), which is 0 for an HMAC: the
+/// RFC has no number for a trailer.
 pub(super) fn authentication_type(authentication: &Authentication) -> u8 {
     match authentication {
         Authentication::Password(_) => 1,

@@ -23,7 +23,7 @@ pub(super) const LENGTH: usize = 28;
 /// Bytes of the HMAC, at the end of the trailer.
 const HMAC: usize = 16;
 
-/// HMAC-SHA256 cut to 128 bits.
+/// The trailer's type: HMAC-SHA256 cut to 128 bits.
 const SHA256: u8 = 1;
 
 /// Number of senders whose last time is kept. More than two send only in a misconfigured network.
@@ -39,7 +39,7 @@ impl Window {
         Self((interval.duration() * 3).max(Duration::from_secs(5)))
     }
 
-    /// Compares whole seconds, as the draft does.
+    /// Checks that `time` is within the window around `utc`. Compares whole seconds, as the draft does.
     fn holds(self, time: Stamp, utc: Duration) -> Result<(), Refusal> {
         let late = time.seconds_behind(utc);
         if u64::from(late.unsigned_abs()) > self.0.as_secs() {
@@ -69,7 +69,7 @@ impl Stamp {
         Self(utc.as_secs() << 32 | fraction << 16)
     }
 
-    /// Serial number arithmetic (RFC 1982).
+    /// Whether this time is later than `other`, by serial number arithmetic (RFC 1982).
     fn is_after(self, other: Self) -> bool {
         self.0.wrapping_sub(other.0).cast_signed() > 0
     }
@@ -103,7 +103,7 @@ impl Signer {
         }
     }
 
-    /// Appends the trailer to an advert, whose checksum is not covered.
+    /// Appends the trailer to an advert. The HMAC does not cover the advert's checksum.
     pub(super) fn sign(&mut self, advert: &mut Vec<u8>, bound: Bound, utc: Duration) {
         let stamp = self.stamp(utc);
         self.last = Some(stamp);
@@ -131,7 +131,7 @@ impl Signer {
 pub(super) struct Guard {
     keys: Keys,
     window: Window,
-    /// When this guard started, since 1970: it does not know what was received before.
+    /// When this guard started, as the time since 1970: it does not know what was received before.
     started: Duration,
     /// The last time of each sender, the most recent sender last.
     heard: VecDeque<(IpAddr, Stamp)>,
@@ -169,7 +169,7 @@ impl Guard {
             return Err(Refusal::Trailer);
         }
         let stamp = Stamp(u64::from_be_bytes(time));
-        // Before the HMAC is computed, so that a flood of old adverts is cheap to refuse.
+        // Checked before the HMAC is computed, so that a flood of old adverts is cheap to refuse.
         self.window.holds(stamp, utc)?;
         let key = self.keys.find(key).ok_or(Refusal::Key { id: key })?;
         mac(key, covered, bound)
@@ -181,7 +181,8 @@ impl Guard {
         let source = bound.source;
         let last = self.heard.iter().find(|(sender, _)| *sender == source);
         match last {
-            // A last time outside the window cannot be compared with times inside it.
+            // If the sender's last time is outside the window, it cannot be compared with times inside
+            // it.
             Some((_, last)) if self.window.holds(*last, utc).is_ok() && !stamp.is_after(*last) => {
                 Err(Refusal::Replayed)
             }
@@ -189,7 +190,7 @@ impl Guard {
         }
     }
 
-    /// Records an accepted advert: it and those before it are replays from now on.
+    /// Records an accepted advert: from now on, that advert and earlier ones of its sender are replays.
     pub(super) fn take(&mut self, fresh: Fresh) {
         self.heard.retain(|(sender, _)| *sender != fresh.source);
         if self.heard.len() == SENDERS {
@@ -206,7 +207,7 @@ pub(super) struct Fresh {
     stamp: Stamp,
 }
 
-/// Computes the HMAC of an advert and its trailer up to the HMAC itself.
+/// Computes the HMAC over an advert and the part of its trailer before the HMAC.
 fn mac(key: &Key, covered: &[u8], bound: Bound) -> Hmac<Sha256> {
     let mut header = [0; 20];
     header[1] = bound.version;

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, fmt, num::NonZeroU8, ops::RangeInclusive};
 #[derive(Clone, Eq, PartialEq)]
 pub struct Key {
     id: NonZeroU8,
-    /// Padded with zeros to the block size of the hash, as HMAC does.
+    /// The secret, padded with zeros to the block size of the hash, as HMAC does.
     secret: [u8; 64],
 }
 
@@ -49,7 +49,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// One key.
+    /// Returns a set of one key.
     #[must_use]
     pub fn one(key: Key) -> Self {
         Self {
@@ -58,15 +58,15 @@ impl Keys {
         }
     }
 
-    /// Reads the file that the configuration names: a key a line, `hex:` and 64 to 128 hexadecimal
-    /// digits, or 32 to 64 other characters. A line may begin with the key's number (1 to 255) and
-    /// a space; without one it is 1. The first line's key signs, all are taken, so that a key is
-    /// replaced by adding the new one on both hosts, then putting it first, then removing the old.
-    /// A key file of keepalived's is such a file.
+    /// Reads the file that the configuration names. Each line is a key: `hex:` and 64 to 128
+    /// hexadecimal digits, or 32 to 64 other characters. A line may begin with the key's number (1 to
+    /// 255) and a space; without a number it is 1. The first line's key signs and all keys verify, so a
+    /// key is replaced by adding the new one on both hosts, then putting it first, then removing the
+    /// old one. A key file of keepalived has this format.
     ///
     /// # Errors
-    /// The first line that is no key, a number that is there twice, or no key at all. The key itself
-    /// is never in the error.
+    /// The first line that is not a key, a number that occurs twice, or a file without keys. The key
+    /// itself is never in the error.
     pub fn parse(text: &str) -> Result<Self, BadKeys> {
         let lines = text.lines().enumerate();
         let mut keys = lines
@@ -105,7 +105,7 @@ impl Keys {
 /// Why a key file is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BadKeys {
-    /// It has no line.
+    /// The file has no key.
     None,
     /// A line is not a key.
     Line {
@@ -114,7 +114,7 @@ pub enum BadKeys {
     },
     /// Two keys have this number.
     Twice {
-        /// The number.
+        /// The number of both keys.
         id: NonZeroU8,
     },
 }

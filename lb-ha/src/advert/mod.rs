@@ -47,11 +47,11 @@ pub const TYPE_OF_SERVICE: u8 = 0xc0;
 pub struct Advert {
     /// Priority of the sender; 0 is a goodbye.
     pub priority: Priority,
-    /// From one of the sender's adverts to the next; of an advert without an HMAC at most ten times
-    /// our own interval, or a second where that is more.
+    /// The time from one of the sender's adverts to the next. In an advert without an HMAC it is at
+    /// most ten times our own interval, or a second if that is more.
     pub interval: Interval,
-    /// The addresses of the virtual router, all of one family. Where this host has any configured, they
-    /// are the same, in any order.
+    /// The addresses of the virtual router, all of one family. If addresses are configured on this
+    /// host, the advert has the same ones, in any order.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -60,18 +60,19 @@ pub struct Advert {
 pub struct Priority(u8);
 
 impl Priority {
-    /// The goodbye of an active router: the next one need not wait for the detection time.
+    /// The goodbye of an active router: another router takes over without waiting for the detection
+    /// time.
     pub const GOODBYE: Self = Self(0);
     /// The priority of a router that owns the virtual address.
     pub const OWNER: Self = Self(255);
 
-    /// Any byte is a priority.
+    /// Returns the priority that this byte stands for; every byte is valid.
     #[must_use]
     pub const fn new(priority: u8) -> Self {
         Self(priority)
     }
 
-    /// Returns the byte of the wire.
+    /// Returns the priority as the byte that adverts carry.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
@@ -90,18 +91,19 @@ impl fmt::Display for Priority {
     }
 }
 
-/// The interval between adverts: 1 to 65,535 centiseconds. Each version of VRRP carries less.
+/// The interval between adverts: 1 to 65,535 centiseconds. Adverts of each VRRP version carry only part
+/// of that range.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Interval(NonZeroU16);
 
 impl Interval {
-    /// `None` for zero.
+    /// Returns `None` for zero.
     #[must_use]
     pub fn from_centiseconds(centiseconds: u16) -> Option<Self> {
         NonZeroU16::new(centiseconds).map(Self)
     }
 
-    /// `None` for zero, parts of a centisecond, and more than 655.35 s.
+    /// Returns `None` for zero, fractions of a centisecond, and more than 655.35 s.
     #[must_use]
     pub fn from_duration(duration: Duration) -> Option<Self> {
         let centiseconds = u16::try_from(duration.as_millis() / 10).ok()?;

@@ -30,7 +30,7 @@ pub enum Refusal {
     },
     /// It is shorter than any advert.
     TooShort {
-        /// Bytes.
+        /// The packet's length in bytes.
         length: usize,
     },
     /// It is of another version.
@@ -47,14 +47,15 @@ pub enum Refusal {
     },
     /// Its length is not what its count of addresses makes it.
     Length {
-        /// Bytes.
+        /// The packet's length in bytes.
         found: usize,
-        /// Bytes that it should have.
+        /// The length that it should have, in bytes.
         expected: usize,
     },
     /// Its checksum is wrong.
     Checksum {
-        /// It is valid by the other rule for the pseudo-header.
+        /// Whether it would be right under the other rule: with the pseudo-header if ours excludes it,
+        /// and the reverse.
         other_rule: bool,
     },
     /// It is of another virtual router.
@@ -66,12 +67,13 @@ pub enum Refusal {
     },
     /// It is authenticated in another way than ours are.
     AuthenticationType {
-        /// RFC 2338's number: 0 not, 1 by a password, 2 by IPsec's header.
+        /// The number in RFC 2338: 0 is no authentication, 1 a password, 2 IPsec's authentication
+        /// header.
         found: u8,
-        /// The same.
+        /// The number for our authentication.
         expected: u8,
     },
-    /// Its password is another.
+    /// Its password differs from ours.
     Password,
     /// It has no HMAC, and a key is configured here.
     Unsigned,
@@ -84,33 +86,33 @@ pub enum Refusal {
         /// The key's number.
         id: u8,
     },
-    /// Its HMAC is wrong: another key, or a forgery.
+    /// Its HMAC is wrong: it was made with another key, or is a forgery.
     Hmac,
     /// Its time is too far from this host's clock.
     Stale {
-        /// Seconds that it is behind our clock; less than 0: before it.
+        /// Seconds by which its time is behind our clock; negative if it is ahead.
         late: i32,
     },
-    /// It was received before, or a later one was; or it is a goodbye that this host may have received
-    /// before it restarted.
+    /// It, or a later advert of its sender, was received before; or it is a goodbye that this host may
+    /// have received before it restarted.
     Replayed,
-    /// Its interval is zero, or in version 2 another than this host's.
+    /// Its interval is zero, or (in version 2) differs from this host's.
     Interval {
-        /// Its interval, `None`: it says 0.
+        /// Its interval; `None` if the packet says 0.
         found: Option<Interval>,
         /// Ours.
         expected: Interval,
     },
-    /// It is for another number of addresses.
+    /// It has another number of addresses than are configured here.
     AddressCount {
-        /// How many it has.
+        /// How many addresses it has.
         found: usize,
-        /// How many we have.
+        /// How many are configured here.
         expected: usize,
     },
-    /// It is for other addresses.
+    /// It has other addresses than are configured here.
     Addresses {
-        /// One that we have and it has not.
+        /// An address that is configured here and missing in the packet.
         missing: IpAddr,
     },
 }

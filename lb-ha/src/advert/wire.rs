@@ -17,15 +17,15 @@ pub struct Settings {
     pub router_id: NonZeroU8,
     /// Source address of this host's adverts.
     pub source: IpAddr,
-    /// The other host.
+    /// Address of the other host.
     pub peer: IpAddr,
-    /// How adverts travel.
+    /// Whether adverts are sent by unicast or multicast.
     pub cast: Cast,
     /// Whose adverts are accepted.
     pub senders: Senders,
     /// Whether unicast adverts must have the TTL of 255 that multicast adverts always must have.
     pub check_ttl: bool,
-    /// From one of our adverts to the next.
+    /// The time from one of our adverts to the next.
     pub interval: Interval,
     /// The addresses that this host's adverts carry. If there are any, received adverts must carry the
     /// same; if there are none, received addresses are ignored.
@@ -47,7 +47,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The number on the wire.
+    /// Returns the version number that adverts carry.
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
@@ -63,12 +63,12 @@ impl fmt::Display for Version {
     }
 }
 
-/// How adverts travel.
+/// Whether adverts are sent by unicast or multicast.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cast {
-    /// To the peer.
+    /// Adverts are sent to the peer only.
     Unicast,
-    /// To all VRRP routers of the network.
+    /// Adverts are sent to all VRRP routers of the network.
     Multicast,
 }
 
@@ -125,7 +125,7 @@ impl Wire {
         Ok(Self(settings))
     }
 
-    /// The settings.
+    /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0
@@ -141,8 +141,8 @@ impl Wire {
         }
     }
 
-    /// What a checksum covers beside the advert. In version 2 never anything, over IPv6 always the
-    /// pseudo-header.
+    /// Returns what a checksum covers besides the advert: nothing in version 2, always the
+    /// pseudo-header over IPv6, and over IPv4 in version 3 what the settings say.
     pub(super) fn pseudo(&self, source: IpAddr, destination: IpAddr) -> Pseudo {
         let without = match self.0.version {
             Version::V2 => true,
@@ -158,13 +158,13 @@ impl Wire {
     }
 }
 
-/// Where multicast adverts go over IPv4 (RFC 9568, section 5.1.1.2).
+/// The multicast address of adverts over IPv4 (RFC 9568, section 5.1.1.2).
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 
-/// The same over IPv6 (section 5.1.2.2).
+/// The multicast address of adverts over IPv6 (RFC 9568, section 5.1.2.2).
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
-/// The highest of version 3's 12 bits.
+/// The longest interval in version 3, in centiseconds: the field has 12 bits.
 const MOST_CENTISECONDS: u16 = 0xfff;
 
 fn carries(version: Version, interval: Interval) -> bool {
@@ -174,7 +174,7 @@ fn carries(version: Version, interval: Interval) -> bool {
     }
 }
 
-/// An interval as version 2 has it; `None` where it does not.
+/// Returns the interval in whole seconds, as version 2 carries it; `None` if it has no such value.
 pub(super) fn version_2_seconds(interval: Interval) -> Option<u8> {
     let centiseconds = interval.centiseconds();
     let whole = centiseconds.is_multiple_of(100);
@@ -184,18 +184,19 @@ pub(super) fn version_2_seconds(interval: Interval) -> Option<u8> {
 /// A setting that an advert cannot carry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Misfit {
-    /// An address is not of the source's family.
+    /// The family of an address is not that of the source.
     Family {
         /// The address.
         address: IpAddr,
     },
-    /// More than 255 addresses.
+    /// There are more than 255 addresses.
     TooManyAddresses,
-    /// Version 2 is for IPv4.
+    /// The version is 2 and the addresses are IPv6, but version 2 is for IPv4 only.
     Version2OverIpv6,
-    /// Version 3 has no password.
+    /// The version is 3, which has no password, and one is configured.
     PasswordInVersion3,
-    /// Version 2 has whole seconds to 255, version 3 centiseconds to 40.95 s.
+    /// The version cannot carry the interval: version 2 has whole seconds up to 255, version 3
+    /// centiseconds up to 40.95 s.
     Interval {
         /// The version.
         version: Version,

@@ -1,4 +1,4 @@
-//! Where the addresses belong: on the interface of which host.
+//! Decides on which host's interface the addresses are.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::{
 /// Shortest time between announcements of the addresses while another master announces them too.
 const ANNOUNCE: Duration = Duration::from_secs(1);
 
-/// Where the addresses are.
+/// Whether the addresses are on this host's interface, and when they were announced.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Placement {
     /// They are on this host's interface.
     pub(super) here: bool,
     /// When they were last put there and announced.
     pub(super) announced: Option<Time>,
-    /// Another master was heard while they were here.
+    /// Whether another master was heard while they were here.
     pub(super) contested: bool,
 }
 
 impl Host {
-    /// Puts the addresses on this host or takes them off, by its role. Where the EC2 API is the
+    /// Puts the addresses on this host or removes them, depending on its role. Where the EC2 API is the
     /// arbiter, a backup keeps them while the last description shows the address here: packets still
     /// arrive, and no other host can serve them.
     pub(super) fn place_addresses(&mut self, now: Time) {
@@ -33,7 +33,8 @@ impl Host {
             State::Backup => self.address_seen_here(),
             State::Init | State::Fault => false,
         };
-        // Another master announced them too, and may have done so last.
+        // Announce again: another master announced the addresses too, and may have been the last to do
+        // so.
         let again = std::mem::take(&mut self.placement.contested)
             && here
             && self

@@ -20,7 +20,7 @@ pub struct Settings {
     pub link: bool,
     /// What decides which host has the address.
     pub arbiter: Arbiter,
-    /// Time that requests have to end when this host hands over.
+    /// Time allowed for requests to end when this host hands over.
     pub handover: Duration,
     /// Seed of the jitter, different on the two hosts.
     pub seed: u64,
@@ -31,7 +31,7 @@ pub struct Settings {
 pub enum Arbiter {
     /// The EC2 API.
     Ec2,
-    /// Nothing: each master puts it on its own interface.
+    /// No arbiter: each master puts the addresses on its own interface.
     None,
 }
 
@@ -48,7 +48,7 @@ pub enum Event {
         /// Whether the address was confirmed to be here.
         has_address: bool,
     },
-    /// The deadline has passed. Harmless at any other moment.
+    /// The deadline has passed. This event is harmless at any other moment.
     Timer,
     /// A valid advert of the peer was received.
     Advert(Heard),
@@ -58,11 +58,11 @@ pub enum Event {
     LinkDown,
     /// A message of the peer arrived over the link.
     Word(Word),
-    /// The health of this host has changed.
+    /// The health of this host's backends and tracked objects has changed.
     LocalHealth(LocalHealth),
     /// A call of the EC2 API ended.
     Answer(Answer),
-    /// Hand over to the peer.
+    /// This host is to hand over to the peer.
     HandOver(Reason),
     /// No request is in flight on this host.
     Quiet,
@@ -74,10 +74,10 @@ pub enum Event {
         preempt: bool,
         /// Time for which such a master is heard before this host takes over from it.
         preempt_delay: Duration,
-        /// Time that requests have to end when this host hands over.
+        /// Time allowed for requests to end when this host hands over.
         handover: Duration,
     },
-    /// The agent ends.
+    /// The agent is about to exit.
     Stop,
 }
 
@@ -90,9 +90,10 @@ pub struct LocalHealth {
     pub fault: bool,
     /// Every backend and every tracked object was checked since the agent started.
     pub checked: bool,
-    /// This host has the flows of the active host, or cannot get them without a link.
+    /// This host has the flows of the active host, or has no link to get them over.
     pub synced: bool,
-    /// The EC2 API would refuse to move the address here: this host takes over from no healthy peer.
+    /// The EC2 API would refuse to move the address here: this host does not take over from a healthy
+    /// peer.
     pub hindered: bool,
 }
 
@@ -101,9 +102,9 @@ pub struct LocalHealth {
 pub enum Action {
     /// Send an advert.
     Advert {
-        /// 0 is a goodbye.
+        /// The priority; 0 is a goodbye.
         priority: u8,
-        /// From this advert to the next.
+        /// The time from this advert to the next.
         interval: Duration,
     },
     /// Send a message over the link.
@@ -119,7 +120,7 @@ pub enum Action {
     },
     /// Put new connections on hold and let requests end, or end the hold.
     Hold(bool),
-    /// Outcome of [`Event::HandOver`].
+    /// The outcome of an [`Event::HandOver`].
     HandedOver(Result<(), Refusal>),
 }
 
@@ -128,7 +129,7 @@ pub enum Action {
 pub struct View {
     /// The state.
     pub state: State,
-    /// The priority with the weights of tracked objects.
+    /// The priority, including the weights of tracked objects.
     pub priority: u8,
     /// Cause of the last change of state.
     pub cause: Cause,
@@ -140,13 +141,13 @@ pub struct View {
     pub peer: Option<Heartbeat>,
     /// Whether the peer says that it is master.
     pub peer_is_master: bool,
-    /// The last description of the address.
+    /// The last description of the address: its time, and the owner.
     pub owner: Option<(Time, Owner)>,
     /// When the EC2 API last confirmed the address for this host.
     pub confirmed: Option<Time>,
-    /// Whether this host is to have the address and has it confirmed.
+    /// Whether this host should have the address, and the EC2 API has confirmed it here.
     pub has_address: bool,
-    /// Whether this host has stepped back for a peer that it cannot hear.
+    /// Whether this host has stepped back because a peer that it cannot hear may have the address.
     pub stepped_back: bool,
     /// Whether a hand-over is in progress.
     pub handing_over: bool,

@@ -23,9 +23,9 @@ const TAKING: Duration = Duration::from_secs(15);
 /// Time for which packets may still arrive at this host after the EC2 API has confirmed the address
 /// for the peer.
 const ARRIVING: Duration = Duration::from_secs(1);
-/// Interval at which the active host is asked until it answers.
+/// Interval at which the standby repeats its request to the active host until it is answered.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Time that the asked host has to hand over, in addition to the time for requests.
+/// Time, in addition to that for requests, within which an active host must hand over when asked.
 const ASKING: Duration = Duration::from_secs(5);
 
 /// A hand-over in progress.
@@ -33,30 +33,30 @@ const ASKING: Duration = Duration::from_secs(5);
 pub(super) enum HandOver {
     /// Active: requests end.
     Ending { until: Time, reason: Reason },
-    /// No longer active: the peer takes the address, or has just `taken` it.
+    /// No longer active: the peer is taking the address, or has `taken` it within the last second.
     Giving {
         until: Time,
         reason: Reason,
         taken: bool,
     },
-    /// Standby: asked the active host.
+    /// Standby: this host has asked the active host to hand over.
     Asking { until: Time, again: Time },
-    /// Standby: the active host refused. This host takes over by its priority.
+    /// Standby: the active host did not hand over when asked. This host takes over by its priority.
     Refused,
 }
 
 /// Which of the two hosts may ask for the role.
 #[derive(Clone, Debug)]
 pub(super) struct Claims {
-    /// This host has handed its role over so that the agent can end.
+    /// Whether this host has handed its role over so that the agent can exit.
     pub(super) has_left: bool,
-    /// From when on a master with a lower priority is asked to hand over.
+    /// When this host begins to ask a master with a lower priority to hand over.
     pub(super) ask_from: Option<Time>,
-    /// This host gave way on a command, to a peer of this priority: it does not take over from it by
-    /// priority, unless that falls.
+    /// The priority of the peer that this host handed over to on command. This host does not take over
+    /// from that peer by priority, unless the peer's priority falls.
     pub(super) gave_way: Option<u8>,
-    /// Since when the hosts do not hear each other over the link. The role is asked for until that has
-    /// lasted too long.
+    /// Since when the hosts have not heard each other over the link. If that lasts too long, this host
+    /// stops waiting to ask for the role.
     pub(super) apart_since: Time,
 }
 
@@ -81,7 +81,7 @@ impl HandOver {
     }
 }
 
-/// Later than any deadline.
+/// A time later than any deadline.
 const FAR: Time = Time::after_start(Duration::MAX);
 
 impl Host {
@@ -95,8 +95,8 @@ impl Host {
 
     fn begin_hand_over(&mut self, now: Time, reason: Reason) -> Result<(), Refusal> {
         match &mut self.handover {
-            // An order of the operator, or the end of the agent, replaces a request of the peer, so that
-            // its sender gets the outcome.
+            // A command of the operator, or the end of the agent, replaces a request of the peer, so
+            // that whoever gave it gets the outcome.
             Some(
                 HandOver::Ending { reason: before, .. } | HandOver::Giving { reason: before, .. },
             ) => {
@@ -127,7 +127,7 @@ impl Host {
         self.hand_over(now, Reason::Asked);
     }
 
-    /// No request is in flight any more.
+    /// Handles the event that no request is in flight any more.
     pub(super) fn quiet(&mut self, now: Time) {
         if let Some(HandOver::Ending { reason, .. }) = self.handover {
             self.give(now, reason);
@@ -136,7 +136,7 @@ impl Host {
 
     fn give(&mut self, now: Time, reason: Reason) {
         if self.peer.beat(now, self.detection()).is_none() {
-            // The peer fell silent: no host would take over.
+            // Fails: the peer fell silent, so no host would take over.
             self.end_hand_over(Err(Refusal::NoPeer));
             return;
         }
@@ -157,13 +157,13 @@ impl Host {
         });
     }
 
-    /// The active host hands over to this one.
+    /// Handles the message that the active host hands over to this one.
     pub(super) fn offered(&mut self, now: Time) {
         if self.router.state() == State::Master {
             return;
         }
         if self.router.state() == State::Backup && self.may_take(now) {
-            // The peer may give the role back before it had the address.
+            // The peer may hand the role back without having got the address.
             self.end_hand_over(Err(Refusal::NotTaken));
             self.handover = None;
             self.route(now, |router, out| router.take(now, out));
@@ -172,7 +172,7 @@ impl Host {
         }
     }
 
-    /// The peer cannot take over: this host stays active.
+    /// Handles the message that the peer cannot take over: this host stays active.
     pub(super) fn declined(&mut self, now: Time) {
         match self.handover {
             Some(HandOver::Giving { reason, .. }) => {
@@ -187,7 +187,7 @@ impl Host {
         }
     }
 
-    /// Asks a master with a lower priority to hand over, in place of overriding it.
+    /// Asks a master with a lower priority to hand over, instead of overriding it.
     pub(super) fn consider_asking(&mut self, now: Time, beat: Heartbeat) {
         let lower = beat.priority < self.router.priority();
         if !lower || !self.would_ask(now) || self.handover.is_some() {
@@ -237,7 +237,7 @@ impl Host {
             self.claims.ask_from = None;
         }
         match self.handover {
-            // The peer is lost, and no other host would take over.
+            // The peer is lost, so no host would take over.
             Some(HandOver::Ending { .. }) if self.peer.beat(now, self.detection()).is_none() => {
                 self.end_hand_over(Err(Refusal::NoPeer));
             }
@@ -278,7 +278,8 @@ impl Host {
         }
     }
 
-    /// Whether this host has handed its role over to end: it must not take the role again.
+    /// Whether this host hands over, or has handed over, so that its agent can exit: it must not take
+    /// the role again.
     pub(super) fn leaves(&self) -> bool {
         let handover = self.handover.as_ref();
         let gives = handover.is_some_and(|handover| {
@@ -293,7 +294,7 @@ impl Host {
         gives || self.claims.has_left
     }
 
-    /// Ends a hand-over that a change of this host's state has overtaken.
+    /// Ends the hand-over in progress if a change of this host's state makes it pointless.
     pub(super) fn role_changed_in_hand_over(&mut self, state: State, cause: Cause) {
         match (&self.handover, state) {
             (Some(HandOver::Ending { .. }), State::Backup | State::Fault)
@@ -311,7 +312,7 @@ impl Host {
         }
     }
 
-    /// Ends a hand-over from this host.
+    /// Ends a hand-over from this host to the peer, and reports its outcome.
     pub(super) fn end_hand_over(&mut self, outcome: Result<(), Refusal>) {
         let (Some(HandOver::Ending { reason, .. }) | Some(HandOver::Giving { reason, .. })) =
             self.handover
@@ -319,8 +320,9 @@ impl Host {
             return;
         };
         self.handover = None;
-        // New connections to a host that ends would be refused: their first packets are dropped, and
-        // clients retransmit them to the host that has the address.
+        // A host whose agent exits keeps its hold: it would refuse new connections, whereas during the
+        // hold their first packets are dropped, and clients retransmit them to the host that has the
+        // address.
         self.claims.has_left = reason == Reason::Stop && outcome.is_ok();
         if !self.claims.has_left {
             self.actions.push(Action::Hold(false));

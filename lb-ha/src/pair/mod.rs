@@ -51,16 +51,16 @@ const SYNC_LIMIT: Duration = Duration::from_secs(30);
 const ALERT_SPAN: Duration = Duration::from_secs(60);
 /// Longest time without a confirmation of the address for a master that does not hear the peer.
 const LEASE: Duration = Duration::from_secs(3);
-/// The same once the silence is old, and while the peer is heard as a master. Longer, so that a short
-/// outage of the EC2 API changes no role.
+/// Like [`LEASE`], but for when the peer has been silent for long, or is heard as a master. It is
+/// longer so that a short outage of the EC2 API changes no role.
 const LONG_LEASE: Duration = Duration::from_secs(30);
 
 /// When this host sends heartbeats over the link.
 #[derive(Clone, Debug, Default)]
 struct Heartbeats {
-    /// When the next one is due; `None` without a link.
+    /// When the next heartbeat is due; `None` without a link.
     next: Option<Time>,
-    /// The last one that was sent over this session.
+    /// The last heartbeat that was sent over this connection of the link.
     last: Option<Heartbeat>,
 }
 
@@ -73,7 +73,7 @@ pub struct Host {
     peer: Peer,
     health: LocalHealth,
     handover: Option<HandOver>,
-    /// Whether this host may ask its peer for the role.
+    /// The conditions under which this host asks its peer for the role.
     claims: Claims,
     yielding: Option<Yield>,
     /// Number of times that this host has stepped back since the hosts last heard each other.
@@ -180,7 +180,7 @@ impl Host {
             handover,
             self.heartbeats.next,
         ];
-        // These fire once, and lie in the past afterwards.
+        // These deadlines fire once, and lie in the past afterwards.
         let once = [
             self.silence_deadline(),
             self.lease_end(),
@@ -213,13 +213,13 @@ impl Host {
         }
     }
 
-    /// The state.
+    /// Returns the state of the virtual router.
     #[must_use]
     pub fn state(&self) -> State {
         self.router.state()
     }
 
-    /// The priority, with what is tracked.
+    /// Returns the priority, including the weights of tracked objects.
     #[must_use]
     pub fn priority(&self) -> u8 {
         self.router.priority()
@@ -233,7 +233,8 @@ impl Host {
         self.route(now, |router, out| router.start(now, out));
     }
 
-    /// Continues the role of another process of this host: the peer notices only a new session.
+    /// Continues the role of another process of this host: the peer notices only a new connection of
+    /// the link.
     fn resume(&mut self, now: Time, has_address: bool) {
         self.begin(now);
         if let Some(reconciler) = self.reconciler.as_mut().filter(|_| has_address) {
@@ -266,7 +267,7 @@ impl Host {
 
     fn hear(&mut self, now: Time, heard: Heard) {
         if self.router.state() == State::Master && heard.priority != 0 {
-            // Two masters: one has just taken the address, or is about to.
+            // Both hosts are master: one has just taken the address, or is about to.
             match &mut self.reconciler {
                 Some(reconciler) => reconciler.look(now),
                 None => self.placement.contested = true,
@@ -326,7 +327,7 @@ impl Host {
         }
     }
 
-    /// Runs the router, and carries out its outputs.
+    /// Runs `run` on the virtual router, and carries out the outputs.
     fn route(&mut self, now: Time, run: impl FnOnce(&mut Router, &mut Vec<Output>)) {
         let mut outputs = std::mem::take(&mut self.outputs);
         run(&mut self.router, &mut outputs);
@@ -358,7 +359,7 @@ impl Host {
         self.role_changed_in_hand_over(state, cause);
     }
 
-    /// Runs after every event: derives all actions from the present state.
+    /// Runs after every event: derives all actions from the current state.
     fn settle(&mut self, now: Time) {
         self.watch_silence(now);
         self.watch_lease(now);
@@ -377,7 +378,7 @@ impl Host {
         }
     }
 
-    /// Sets the permissions of the router.
+    /// Sets what the virtual router may do at present.
     fn allow(&mut self, now: Time) {
         let mut cause = Cause::Silence;
         if self.yielding.is_none() && self.address_seen_here() {
@@ -408,8 +409,8 @@ impl Host {
             && !self.prefers_to_ask(now)
     }
 
-    /// Whether this host may become active without loss: its backends are checked, it has the flows, and
-    /// the last call of the EC2 API succeeded.
+    /// Whether this host may become active without loss: its backends are checked, it has the flows,
+    /// and the last call of the EC2 API succeeded.
     fn is_ready(&self, now: Time) -> bool {
         let both = self.health.checked && self.health.synced;
         let reaches = self
@@ -429,7 +430,7 @@ impl Host {
         self.router.master_down_interval()
     }
 
-    /// Sends a heartbeat once an interval, and whenever its content has changed.
+    /// Sends a heartbeat if an interval has passed since the last one, or if its content has changed.
     fn beat(&mut self, now: Time) {
         let Some(due) = self.heartbeats.next else {
             return;

@@ -5,13 +5,13 @@ use std::{net::IpAddr, time::Duration};
 use super::word::Heartbeat;
 use crate::{Time, vrrp::State};
 
-/// The peer, as far as it was heard.
+/// What is known of the peer from its messages.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: IpAddr,
     /// Whether the link is up.
     pub(super) linked: bool,
-    /// The last heartbeat, and when it arrived.
+    /// When the last heartbeat arrived, and its content.
     beat: Option<(Time, Heartbeat)>,
     /// When the last advert arrived that was not a goodbye: the peer was master then.
     advert: Option<Time>,
@@ -35,7 +35,8 @@ impl Peer {
         self.advert = (!goodbye).then_some(now);
     }
 
-    /// Records a heartbeat. Returns whether the peer has moved the address since the last one.
+    /// Records a heartbeat. Returns whether the peer has moved the address to itself since its previous
+    /// heartbeat.
     pub(super) fn beats(&mut self, now: Time, beat: Heartbeat) -> bool {
         self.heard = Some(now);
         let before = self.beat.replace((now, beat));
@@ -63,11 +64,11 @@ impl Peer {
         (self.linked && now.since(at) <= span).then_some(beat)
     }
 
-    /// Whether the peer claimed within `span` to be master.
+    /// Whether a message of the peer within `span` says that it is master.
     pub(super) fn is_master(&self, now: Time, span: Duration) -> bool {
         let by_link = self.beat(now, span).map(|beat| beat.state == State::Master);
         let by_advert = self.advert.is_some_and(|advert| now.since(advert) <= span);
-        // The link is preferred: a heartbeat also says when the role has ended.
+        // The link is preferred: only a heartbeat also says that the peer is no longer master.
         by_link.unwrap_or(by_advert)
     }
 

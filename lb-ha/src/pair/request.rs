@@ -7,9 +7,9 @@ use std::fmt;
 pub enum Reason {
     /// The operator ordered it.
     Operator,
-    /// The agent is about to end.
+    /// The agent is about to exit.
     Stop,
-    /// The peer asked: it has the higher priority.
+    /// The peer, which has the higher priority, asked for the role.
     Asked,
 }
 
@@ -18,15 +18,15 @@ pub enum Reason {
 pub enum Refusal {
     /// This host is not active.
     NotActive,
-    /// Another one is in progress.
+    /// Another hand-over is in progress.
     UnderWay,
     /// The peer is not heard over the link.
     NoPeer,
     /// The peer is not ready to take over.
     PeerNotReady,
-    /// The peer took over and did not get the address in time; it goes on trying.
+    /// The peer took over and did not get the address in time; it is still trying.
     NotTaken,
-    /// The agent stops.
+    /// The agent is about to exit.
     Stopping,
 }
 

@@ -39,13 +39,13 @@ fn settings() -> Settings {
     }
 }
 
-/// A host, what happens to it, and an EC2 API that answers at once.
+/// A host under test, a peer that sends heartbeats, and an EC2 API that answers at once.
 struct Bench {
     host: Host,
     now: Time,
-    /// What the API says; `None`: nothing, calls stay under way.
+    /// The owner that the API reports; `None`: it does not answer, and calls stay in flight.
     api: Option<Owner>,
-    /// What the other host says with every interval, from its next heartbeat on.
+    /// The heartbeat that the peer sends at every interval, from the next one on.
     peer: Option<Heartbeat>,
     next_beat: Time,
     actions: Vec<Action>,
@@ -78,7 +78,7 @@ impl Bench {
         bench
     }
 
-    /// The same with a standby that is heard over the link.
+    /// An active host with the address, and a standby that it hears over the link.
     fn active_with_standby(settings: Settings) -> Self {
         let mut bench = Self::active(settings);
         bench.link(standby(90));
@@ -129,7 +129,7 @@ impl Bench {
         self.happen(Event::Word(word));
     }
 
-    /// Lets milliseconds pass: timers fire, the other host says its word.
+    /// Lets this many milliseconds pass: timers fire, and the peer sends its heartbeats.
     fn pass(&mut self, millis: u64) {
         let end = self.now + Duration::from_millis(millis);
         loop {

@@ -19,28 +19,28 @@ pub enum Word {
     Decline,
 }
 
-/// The state of one host.
+/// The state of one host, as it tells its peer.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Heartbeat {
     /// State of its virtual router.
     pub state: State,
-    /// Its priority with the weights of tracked objects, 1 to 254.
+    /// Its priority, including the weights of tracked objects: 1 to 254.
     pub priority: u8,
     /// Its advert interval, in milliseconds.
     pub interval_millis: u32,
     /// Whether it may become active: its backends are checked, it has the flows, nothing has failed.
     pub ready: bool,
-    /// Whether it receives the heartbeats of the host that this is sent to.
+    /// Whether the sender receives the heartbeats of the host that this one is sent to.
     pub hears_you: bool,
     /// Whether it has the address, as the EC2 API has confirmed.
     pub has_address: bool,
-    /// Number of times that it moved the address to itself. When it changes, the receiver asks for the
-    /// owner.
+    /// Number of times that the sender has moved the address to itself. When it changes, the receiver
+    /// asks the EC2 API for the owner.
     pub moves: u32,
 }
 
 impl Heartbeat {
-    /// Returns its advert interval.
+    /// Returns the sender's advert interval.
     #[must_use]
     pub fn interval(&self) -> Duration {
         Duration::from_millis(u64::from(self.interval_millis))

@@ -22,7 +22,7 @@ pub(super) struct Doubt {
     pub(super) silent_since: Option<Time>,
     /// When this host, as a master, stopped hearing the peer as a standby.
     pub(super) unpaired_since: Option<Time>,
-    /// When the address was first found elsewhere.
+    /// When the address was first found at another owner.
     pub(super) disputed: Option<Time>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Doubt {
 #[derive(Clone, Debug)]
 pub(super) struct Yield {
     since: Time,
-    /// The peer was heard after that: when it falls silent now, it is lost.
+    /// Whether the peer was heard after this host stepped back: if it falls silent now, it is lost.
     heard: bool,
     preempt_from: Time,
 }
@@ -50,18 +50,18 @@ impl Yield {
 }
 
 impl Host {
-    /// The EC2 API has confirmed the address for this host.
+    /// Handles a confirmation by the EC2 API that the address is here.
     pub(super) fn address_is_here(&mut self, now: Time) {
         self.doubt.disputed = None;
         if self.router.state() == State::Master {
-            // Sent immediately, as a peer that handed over waits for it.
+            // The next heartbeat is sent immediately, as a peer that handed over waits for it.
             self.heartbeats.next = self.heartbeats.next.map(|due| due.min(now));
         } else {
             self.yielding = None;
         }
     }
 
-    /// The EC2 API shows the address elsewhere, although this host had it.
+    /// Handles a description that shows the address elsewhere, although this host had it.
     pub(super) fn address_is_lost(&mut self, now: Time, owner: Owner) {
         if self.router.state() != State::Master {
             return;
@@ -145,14 +145,15 @@ impl Host {
         }
     }
 
-    /// A master that hears neither its standby nor the API may have lost the address: it steps back.
+    /// Steps back if this host, as master, has heard neither its standby nor the API for too long: it
+    /// may have lost the address.
     pub(super) fn watch_lease(&mut self, now: Time) {
         if self.lease_end().is_some_and(|end| now >= end) {
             self.step_back(now);
         }
     }
 
-    /// Ends the stepping back when the hosts hear each other again.
+    /// Ends the state of having stepped back once the hosts hear each other again.
     pub(super) fn tick_yield(&mut self, now: Time) {
         let both_hear = self.peer.both_hear(now, self.detection());
         let heard = self.peer.heard();

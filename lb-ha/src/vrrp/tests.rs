@@ -34,7 +34,7 @@ fn heard(priority: u8) -> Heard {
     }
 }
 
-/// Runs the router until `end`, as its deadlines say.
+/// Runs the router until `end`, waking it at its deadlines.
 fn run(router: &mut Router, end: Time) -> Vec<Output> {
     let mut out = Vec::new();
     while let Some(deadline) = router.deadline().filter(|deadline| *deadline <= end) {
@@ -65,7 +65,7 @@ fn hear(router: &mut Router, now: Time, heard: Heard) -> Vec<Output> {
 #[test]
 fn a_backup_takes_over_after_three_intervals_and_the_skew() {
     let mut router = started(settings(100));
-    // 300 ms and 156/256 of 100 ms.
+    // Three intervals of 100 ms, and a skew of 156/256 of 100 ms.
     let down = Duration::from_nanos(360_937_500);
     assert_eq!(router.deadline(), Some(Time::after_start(down)));
     assert_eq!(run(&mut router, at(360)), []);
@@ -227,7 +227,7 @@ fn a_backup_that_may_not_take_over_does_so_as_soon_as_it_may() {
     let mut out = Vec::new();
     router.allow(at(10_000), FREE, Cause::Silence, &mut out);
     assert_eq!(router.state(), State::Master);
-    // An advert in between would have said that there is a master.
+    // If an advert had arrived in between, there would be a master to wait for.
     let mut router = Router::new(
         settings(100),
         Permissions {

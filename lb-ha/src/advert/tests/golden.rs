@@ -61,7 +61,7 @@ fn the_draft_s_hmac_over_ipv4() {
     );
 }
 
-/// The same over IPv6, where the checksum covers the trailer.
+/// The draft's image over IPv6, where the checksum covers the trailer.
 #[test]
 fn the_draft_s_hmac_over_ipv6() {
     let settings = Settings {

@@ -1,4 +1,4 @@
-//! The key file.
+//! Tests of parsing the key file.
 
 use super::super::BadKeys;
 use super::*;

@@ -15,7 +15,7 @@ use super::{
     Priority, Refusal, Senders, Settings, Version, Wire,
 };
 
-/// The hosts of `facts.md`'s vectors: one sends, the other receives.
+/// The hosts of the recorded adverts in these tests: one sends, the other receives.
 const SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
 const RECEIVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
 const SENDER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
@@ -24,7 +24,7 @@ const RECEIVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2
 /// Some time in 2025.
 const NOW: Duration = Duration::from_millis(1_750_000_000_500);
 
-/// What the sender of the vectors is: version 3 at 100 ms, without addresses.
+/// The sender's settings in the recorded adverts: version 3, 100 ms, no addresses.
 fn sender() -> Settings {
     Settings {
         version: Version::V3,
@@ -41,7 +41,7 @@ fn sender() -> Settings {
     }
 }
 
-/// The same in version 2, every second.
+/// The sender's settings in version 2, with an interval of 1 s.
 fn sender_v2() -> Settings {
     Settings {
         version: Version::V2,
@@ -50,7 +50,7 @@ fn sender_v2() -> Settings {
     }
 }
 
-/// The other end of what `settings` are for.
+/// Returns the settings of the host that receives adverts of `settings`.
 fn other_end(settings: &Settings) -> Settings {
     Settings {
         source: settings.peer,
@@ -76,7 +76,7 @@ fn packet<'a>(settings: &Settings, payload: &'a [u8]) -> Packet<'a> {
     }
 }
 
-/// What becomes of `payload` at the other end of what `settings` are for.
+/// Decodes `payload`, sent by a host with `settings`, as its peer does.
 fn decode(settings: &Settings, payload: &[u8]) -> Result<Advert, Refusal> {
     decoder(&other_end(settings)).decode(&packet(settings, payload), NOW)
 }
@@ -94,7 +94,7 @@ fn password(text: &str) -> Authentication {
     Authentication::Password(Password::new(text).expect("a password"))
 }
 
-/// The key of the draft's vectors.
+/// The key of the examples in the draft.
 fn draft_key() -> Key {
     let secret: Vec<u8> = (0..32).collect();
     Key::new(NonZeroU8::MIN, &secret).expect("a key")

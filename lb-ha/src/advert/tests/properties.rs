@@ -1,4 +1,4 @@
-//! What holds for every advert and for every packet.
+//! Properties that hold for every advert and for every packet.
 
 use proptest::prelude::*;
 
@@ -100,7 +100,8 @@ proptest! {
         let _ = super::super::parse_ipv4(&bytes);
     }
 
-    /// Random bytes rarely get past the checksum: these are adverts with anything in them.
+    /// Random bytes rarely pass the first checks, so these packets begin like an advert and continue
+    /// with random bytes.
     #[test]
     fn no_advert_is_too_strange(settings in any_settings(), mut bytes: Vec<u8>) {
         let advert = encode(&settings, 100);

@@ -1,9 +1,10 @@
-//! Everything that is not an advert for us is refused, each for its own reason.
+//! Every packet that is not an advert for this virtual router is refused, each kind with its own
+//! reason.
 
 use super::super::{Misfit, parse_ipv4};
 use super::*;
 
-/// What becomes of `payload` with a checksum that is right again.
+/// Decodes `payload` after correcting its checksum.
 fn decode_mended(settings: &Settings, mut payload: Vec<u8>) -> Result<Advert, Refusal> {
     use super::super::checksum;
 
@@ -124,7 +125,7 @@ fn every_byte_of_the_hmac_s_trailer_counts() {
     let expected = |index| match index {
         0 | 2 | 3 => Refusal::Trailer,
         1 => Refusal::Key { id: 0 },
-        // Seconds: by the window.
+        // The seconds of the time: changing one puts the time outside the window.
         4..7 => Refusal::Stale { late: 0 },
         _ => Refusal::Hmac,
     };
@@ -147,7 +148,7 @@ fn an_hmac_binds_the_virtual_router_and_the_source() {
         checksum_without_pseudo_header: true,
         ..sender()
     };
-    // Spliced into our virtual router, with the checksum put right.
+    // Copied into our virtual router by changing the router's number, with the checksum corrected.
     let mut spliced = encode(&at(52, SENDER), 150);
     spliced[1] = 51;
     let ours = at(51, SENDER);
@@ -306,7 +307,8 @@ fn a_broken_ipv4_header_is_refused() {
     for length in 0..datagram.len() {
         assert_eq!(parse_ipv4(&datagram[..length]), Err(Refusal::IpHeader));
     }
-    // Version, header length, total length, more fragments, offset, protocol.
+    // In order: version, header length (too short, too long), total length, "more fragments", offset,
+    // protocol.
     for (index, byte) in [
         (0, 0x65),
         (0, 0x44),

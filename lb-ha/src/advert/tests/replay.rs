@@ -1,4 +1,4 @@
-//! An HMAC's advert is taken once, and only while it is fresh.
+//! An advert with an HMAC is accepted once, and only while its time is recent.
 
 use super::*;
 
@@ -127,7 +127,8 @@ fn a_goodbye_from_before_a_restart_is_refused() {
         decoder.decode(&packet(&signing(), captured), utc).map(drop)
     };
     let later = NOW + seconds(2);
-    // Sent a second before the restart, by clocks that agree; and by one that is ahead by 4 s.
+    // A goodbye sent a second before the restart, by a host with the same clock; and by one whose clock
+    // is 4 s ahead.
     for captured in [NOW - seconds(1), NOW + seconds(3)] {
         let replayed = restarted(&goodbye(captured), later);
         assert_eq!(replayed, Err(Refusal::Replayed));

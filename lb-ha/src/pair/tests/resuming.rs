@@ -1,8 +1,8 @@
-//! A new process goes on in place of the one before it.
+//! A new process of the agent continues in place of an earlier one.
 
 use super::*;
 
-/// A host that goes on in place of one that ended so many milliseconds ago.
+/// A host that continues in place of a process that exited `millis` milliseconds ago.
 fn resumed(millis: u64, has_address: bool, api: Option<Owner>) -> Bench {
     let now = Time::after_start(Duration::from_secs(100));
     let mut bench = Bench {
