@@ -9,14 +9,15 @@ use crate::{
     plan::{HostPlan, Plan},
 };
 
-/// A timer that is late, and the way through a healthy network, a few times over.
+/// Tolerance for a late timer and for a few deliveries over a healthy network.
 pub const MARGIN: Duration = Duration::from_millis(20);
 
 /// Longest interval between descriptions of the address shortly after the peer fell silent: 250 ms and
 /// a fifth.
 pub const ALERT_LOOK: Duration = Duration::from_millis(300);
 
-/// The same in normal operation, or when the silence is old: 5 s and a fifth.
+/// Longest interval between descriptions in normal operation, or when the peer has been silent for
+/// long: 5 s and a fifth.
 pub const CALM_LOOK: Duration = Duration::from_secs(6);
 
 /// Time after an association in which descriptions may be stale.
@@ -25,16 +26,17 @@ pub const SETTLE: Duration = Duration::from_secs(10);
 /// Time for which a master that does not hear its standby assumes that it still has the address.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// Longest time of a call.
+/// Longest duration of a call of the EC2 API.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Time that a host which handed over waits for the peer to have the address.
 pub const TAKING: Duration = Duration::from_secs(15);
 
-/// Further time that it waits for packets that still arrive after the EC2 API has moved the address.
+/// Additional time for which that host accepts packets that still arrive after the EC2 API has moved
+/// the address.
 pub const ARRIVING: Duration = Duration::from_secs(1);
 
-/// After the last trouble: the pair is calm within this, and within the preemption delay.
+/// Time after the last trouble within which the pair is calm; the preemption delay is added to it.
 ///
 /// A host that starts may wait 10 s for its backends. Asking for the role takes as long as requests
 /// may take to end and 5 s more, handing it over 15 s more where the address does not come. A
@@ -45,7 +47,7 @@ pub const CALM_WITHIN: Duration = Duration::from_secs(30);
 /// no later than this.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(600);
 
-/// Time after that in which nothing changes and the address does not move.
+/// Time after the pair has become calm in which nothing changes and the address does not move.
 pub const STAYS_CALM: Duration = Duration::from_secs(60);
 
 /// The longest detection time of a host of this run: three intervals and the skew, which is less than

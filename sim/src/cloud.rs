@@ -9,7 +9,7 @@ use crate::plan::Holder;
 /// The account with the address.
 #[derive(Debug)]
 pub struct Cloud {
-    /// Every change, the oldest first; there is at least one.
+    /// Every change of the holder, the oldest first; there is at least one.
     history: Vec<(Time, Holder)>,
 }
 

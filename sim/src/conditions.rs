@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use crate::plan::{Side, Trouble, What};
 
-/// One way through a healthy network.
+/// Shortest and longest one-way delay of a healthy network.
 const NEAR: (Duration, Duration) = (Duration::from_micros(80), Duration::from_micros(900));
-/// A call of a healthy EC2 API.
+/// Longest duration of a call of a healthy EC2 API.
 pub const PROMPT: Duration = Duration::from_millis(120);
 
 /// The effect of all present troubles.
 #[derive(Clone, Debug)]
 pub struct Conditions {
-    /// Adverts of A, of B do not arrive.
+    /// Whether the adverts of A, and those of B, are lost.
     pub adverts_cut: [bool; 2],
-    /// What A, what B says over the link does not arrive.
+    /// Whether the messages of A, and those of B, over the link are lost.
     pub link_cut: [bool; 2],
-    /// Adverts lost, of a hundred.
+    /// Percentage of adverts that are lost.
     pub loss: u8,
-    /// Adverts that come twice, of a hundred.
+    /// Percentage of adverts that arrive twice.
     pub duplicates: u8,
     /// Shortest and longest one-way delay.
     pub way: (Duration, Duration),
-    /// The EC2 API as A, as B finds it.
+    /// The EC2 API as A finds it, and as B finds it.
     pub api: [Api; 2],
 }
 
@@ -35,9 +35,9 @@ pub struct Api {
     pub takes: (Duration, Duration),
     /// Largest age of a description.
     pub stale: Duration,
-    /// Calls throttled, of a hundred.
+    /// Percentage of calls that are throttled.
     pub throttled: u8,
-    /// Calls that fail, of a hundred.
+    /// Percentage of calls that fail.
     pub failing: u8,
 }
 

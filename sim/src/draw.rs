@@ -12,7 +12,7 @@ use crate::{
     plan::{Holder, HostPlan, Plan, Side, Trouble, What},
 };
 
-/// The plan of a seed.
+/// Returns the plan that is drawn from this seed.
 #[must_use]
 pub fn plan(seed: u64) -> Plan {
     let mut chance = Chance::seeded(seed);
@@ -90,7 +90,7 @@ fn priorities(chance: &mut Chance) -> [u8; 2] {
 
 /// Three to ten things that go wrong, some of them at once.
 fn troubles(plan: &mut Plan, chance: &mut Chance) {
-    // A third of the runs has an EC2 API that is always well: what is stated of those is exact.
+    // In a third of the runs the EC2 API is always healthy: the bounds for such runs are exact.
     let api = chance.percent(65);
     let count = 3 + chance.below(8);
     let mut at = chance.millis(0, 20_000);
@@ -111,7 +111,7 @@ fn troubles(plan: &mut Plan, chance: &mut Chance) {
     if chance.percent(40) {
         upgrades(plan, chance);
     }
-    // What lasts no time still has consequences.
+    // A trouble without a duration still has consequences.
     plan.healed += Duration::from_secs(1);
 }
 

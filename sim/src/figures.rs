@@ -5,38 +5,38 @@ use std::{fmt, time::Duration};
 /// Counts and extremes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
-    /// Runs.
+    /// Number of runs.
     pub runs: u64,
-    /// Simulated time.
+    /// Simulated time of all runs.
     pub simulated: Duration,
-    /// Steps of the state machines.
+    /// Number of steps of the state machines.
     pub steps: u64,
     /// Times that a host became active.
     pub failovers: u64,
     /// Times that the address changed its owner by a host's call.
     pub moves: u64,
-    /// The most of these in one run.
+    /// Highest number of such moves in one run.
     pub most_moves: u64,
-    /// Hand-overs that came about.
+    /// Number of hand-overs that succeeded.
     pub handed_over: u64,
     /// Times that a host stepped back.
     pub stepped_back: u64,
-    /// The longest that both were active while each heard the other.
+    /// Longest time that both hosts were active while each heard the other.
     pub overlap_hearing: Duration,
-    /// The same while they did not, the address having an arbiter that was well, and the silence
-    /// being fresh.
+    /// Longest time that both hosts were active without hearing each other, with a healthy EC2 API,
+    /// shortly after they had heard each other.
     pub overlap_fresh: Duration,
-    /// The same when the silence was not fresh, or nobody was ever heard.
+    /// Like `overlap_fresh`, but when the hosts had not heard each other for long, or never.
     pub overlap_calm: Duration,
-    /// The same when both had just taken the address.
+    /// Like `overlap_fresh`, but when both hosts had just taken the address.
     pub overlap_contested: Duration,
-    /// The same while both were sure to have the address.
+    /// Longest time that both hosts were sure to have the address.
     pub overlap_sure: Duration,
-    /// The same whether or not the EC2 API answered, in pairs with a link.
+    /// Longest time that both were sure, whether or not the EC2 API answered, in pairs with a link.
     pub overlap_blind: Duration,
-    /// The longest that none was active while one could have been.
+    /// Longest time that no host was active while one could have been.
     pub gap: Duration,
-    /// The longest from the end of all troubles to the last change.
+    /// Longest time from the end of all troubles to the last change.
     pub convergence: Duration,
 }
 

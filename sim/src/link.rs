@@ -10,20 +10,20 @@ use crate::plan::Side;
 /// An event of the link at one end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum News {
-    /// It stands.
+    /// The connection is up.
     Up,
-    /// The other end said this.
+    /// This message of the other end arrived.
     Word(Word),
-    /// It is gone.
+    /// The connection is gone.
     Down,
 }
 
 /// The fate of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Said {
-    /// It arrives then, over this connection.
+    /// The message arrives at this time, over the connection of this number.
     Arrives(Time, u32),
-    /// The other end answers that it knows of no such connection.
+    /// The other end answers that it does not know the connection of this number.
     Refused(u32),
     /// It waits until the network is healthy, or is lost with the connection.
     Waits,
@@ -32,22 +32,22 @@ pub(crate) enum Said {
 /// The connection.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
-    /// Counts the connections.
+    /// Number of connections so far, which is the number of the last one.
     connection: u32,
-    /// The connection that an end knows of, as its agent was told.
+    /// The connection that each end's agent knows of.
     known: [Option<u32>; 2],
-    /// Whether an end of the last connection stands.
+    /// Whether each end of the last connection is open.
     stands: [bool; 2],
-    /// What an end said into a network that delivers nothing.
+    /// Messages that each end sent while the network delivered nothing.
     waiting: [VecDeque<Word>; 2],
-    /// Since when nothing of what an end says arrives.
+    /// Since when no message of each end arrives.
     cut: [Option<Time>; 2],
-    /// Before this nothing of what an end says arrives: words do not overtake each other.
+    /// Earliest arrival of each end's next message: messages do not overtake each other.
     clear: [Time; 2],
 }
 
 impl Link {
-    /// Whether both ends stand, and both agents know it.
+    /// Whether both ends are open, and both agents know it.
     #[must_use]
     pub(crate) fn is_whole(&self) -> bool {
         self.stands == [true; 2] && self.known == [Some(self.connection); 2]
@@ -59,13 +59,13 @@ impl Link {
         self.clear[from.index()]
     }
 
-    /// Whether an end is missing.
+    /// Whether an end is closed.
     #[must_use]
     pub(crate) fn is_broken(&self) -> bool {
         self.stands != [true; 2]
     }
 
-    /// Whether this end stands.
+    /// Whether this end is open.
     #[must_use]
     pub(crate) fn stands(&self, side: Side) -> bool {
         self.stands[side.index()]
@@ -88,7 +88,7 @@ impl Link {
         self.connection
     }
 
-    /// This end's agent is told that a connection stands; whether it knew of another one.
+    /// Records that this end's agent is told of a connection. Returns whether it knew of another one.
     pub(crate) fn learn(&mut self, side: Side, connection: u32) -> bool {
         self.known[side.index()].replace(connection).is_some()
     }
@@ -99,7 +99,8 @@ impl Link {
         self.known[side.index()] == Some(connection)
     }
 
-    /// This end is told that its connection is gone; whether that is news to it.
+    /// Records that this end's agent is told that its connection is gone. Returns whether it had not
+    /// known that.
     pub(crate) fn forget(&mut self, side: Side, connection: u32) -> bool {
         if !self.knows(side, connection) {
             return false;
@@ -109,19 +110,19 @@ impl Link {
         true
     }
 
-    /// This end is gone.
+    /// Closes this end.
     pub(crate) fn close(&mut self, side: Side) {
         self.stands[side.index()] = false;
         self.waiting[side.index()].clear();
     }
 
-    /// The agent of this end is gone, and what it knew with it.
+    /// Closes this end because its agent has exited, which also forgets the connection.
     pub(crate) fn end(&mut self, side: Side) {
         self.close(side);
         self.known[side.index()] = None;
     }
 
-    /// Says a word that would arrive then.
+    /// Sends a message that would arrive at `arrives`. Returns its fate.
     pub(crate) fn say(&mut self, from: Side, word: Word, arrives: Time) -> Said {
         let index = from.index();
         if self.known[index] != Some(self.connection) || !self.stands[index] {
@@ -138,8 +139,7 @@ impl Link {
         Said::Arrives(self.clear[index], self.connection)
     }
 
-    /// From now on nothing of what this end says arrives, or it does again. Says since when it did
-    /// not, where that is over.
+    /// Sets whether the messages of this end are held up. When that ends, returns since when they were.
     pub(crate) fn cut(&mut self, now: Time, from: Side, cut: bool) -> Option<Time> {
         let slot = &mut self.cut[from.index()];
         match (*slot, cut) {
@@ -152,7 +152,7 @@ impl Link {
         }
     }
 
-    /// What this end said meanwhile arrives then.
+    /// Delivers at `at` what this end sent while its messages were held up.
     pub(crate) fn resume(&mut self, from: Side, at: Time) -> (Time, VecDeque<Word>) {
         let index = from.index();
         self.clear[index] = self.clear[index].max(at);

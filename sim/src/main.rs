@@ -34,7 +34,7 @@ struct Arguments {
     seed: Option<u64>,
 }
 
-/// With so many failures there is enough to look at.
+/// Number of failures after which no more runs are started.
 const ENOUGH: usize = 20;
 
 fn main() -> ExitCode {
@@ -65,7 +65,7 @@ fn one(seed: u64) -> bool {
     outcome.violation.is_none()
 }
 
-/// What all threads work on.
+/// The work that all threads share.
 struct Work {
     next: AtomicU64,
     end: u64,
@@ -120,7 +120,7 @@ fn many(from: u64, count: u64) -> bool {
 fn show_progress(work: &Work, count: u64) {
     let done = work.done.load(Ordering::Relaxed);
     print!("\r{done} of {count} runs");
-    // A progress that cannot be shown is no reason to stop.
+    // If the progress cannot be shown, the runs continue.
     let _shown = std::io::stdout().flush();
 }
 

@@ -20,27 +20,27 @@ pub(crate) const LATE: Duration = Duration::from_micros(1200);
 pub(crate) struct Node {
     /// The agent, while it runs.
     pub(crate) host: Option<Host>,
-    /// Counts the agents that ran here.
+    /// Number of agents that have run on this host.
     pub(crate) boot: u32,
     /// Whether the agent is stopped (SIGSTOP).
     pub(crate) paused: bool,
     /// How far this host's clock is ahead of the world's.
     pub(crate) ahead: Duration,
-    /// When the agent's timer is set for, and when it fires.
+    /// The agent's timer: the moment that it is set for, and the later one at which it fires.
     pub(crate) timer: Option<(Time, Time)>,
     /// The call of the EC2 API that is under way.
     pub(crate) call: Option<Call>,
-    /// Whether it begins no new connection.
+    /// Whether the host keeps new connections on hold.
     pub(crate) holding: bool,
-    /// Counts the holds.
+    /// Number of holds so far.
     pub(crate) holds: u32,
-    /// What is tracked.
+    /// The health of backends and tracked objects.
     pub(crate) health: LocalHealth,
-    /// Something that is tracked is at fault.
+    /// Whether a tracked object has failed.
     pub(crate) fault: bool,
     /// The agent was told to end.
     pub(crate) stopping: bool,
-    /// What came while the agent was stopped, by where it came from: each in its order.
+    /// Events that arrived while the agent was stopped, by source, each in order of arrival.
     inbox: [VecDeque<Event>; SOURCES],
     /// The moment of the last step, and how many there were at that moment.
     steps: (Time, u32),
@@ -48,7 +48,7 @@ pub(crate) struct Node {
 
 /// Sockets and channels that keep their own order: adverts, the link, calls, the rest.
 const SOURCES: usize = 4;
-/// As many adverts fit into a socket's buffer.
+/// Number of adverts that fit into a socket's buffer.
 const SOCKET: usize = 200;
 
 impl Node {

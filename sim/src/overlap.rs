@@ -10,7 +10,8 @@ use crate::{
     plan::{Plan, Side},
 };
 
-/// A silence younger than this is watched closely for long enough: 60 s, less what an overlap takes.
+/// A silence shorter than this is fresh: the address is still polled closely for the whole of an
+/// overlap, which is 60 s less the length of an overlap.
 const FRESH: Duration = Duration::from_secs(45);
 /// After troubles of the API its consequences go on: a call takes 5 s, the wait after it 4 s.
 const AFTERMATH: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ pub(crate) struct Overlap {
     fresh_bound: Duration,
     calm_bound: Duration,
     contested_bound: Duration,
-    /// Whatever the API does; `None` where nothing is stated: without a link.
+    /// Bound that holds whatever the API does; `None` without a link, as nothing is promised then.
     sure_bound: Option<Duration>,
     both: Option<Both>,
     /// Since when both are sure to have the address.
@@ -44,7 +45,7 @@ pub(crate) struct Overlap {
 #[derive(Clone, Copy, Debug)]
 struct Both {
     since: Time,
-    /// Each had heard the other a moment before.
+    /// Whether each had heard the other a moment before.
     fresh: bool,
 }
 
@@ -58,7 +59,7 @@ pub(crate) struct Closer {
 }
 
 impl Overlap {
-    /// As this run's settings allow.
+    /// Returns the measurement with the bounds that this run's settings allow.
     #[must_use]
     pub(crate) fn within(plan: &Plan) -> Self {
         Self {
@@ -131,7 +132,7 @@ impl Overlap {
     /// Checks the present state; `both` where both hosts are active.
     ///
     /// # Errors
-    /// They are for too long.
+    /// Both hosts have been active for too long.
     pub(crate) fn look(&mut self, now: Time, both: Option<[Closer; 2]>) -> Result<(), String> {
         let is_fresh = |host: Closer| host.silent.is_some_and(|silent| silent < FRESH);
         if let Some(hosts) = both {

@@ -13,17 +13,17 @@ use lb_ha::{
 /// One of the two hosts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Side {
-    /// The one with the lower address.
+    /// The host with the lower address.
     A,
-    /// The one with the higher address.
+    /// The host with the higher address.
     B,
 }
 
 impl Side {
-    /// Both.
+    /// Both hosts.
     pub const BOTH: [Self; 2] = [Self::A, Self::B];
 
-    /// The other one.
+    /// Returns the other host.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -32,7 +32,7 @@ impl Side {
         }
     }
 
-    /// Where it stands in an array of two.
+    /// Returns the index of this host in an array of two.
     #[must_use]
     pub fn index(self) -> usize {
         match self {
@@ -41,7 +41,7 @@ impl Side {
         }
     }
 
-    /// Its address.
+    /// Returns the host's address.
     #[must_use]
     pub fn address(self) -> IpAddr {
         IpAddr::V4(match self {
@@ -51,33 +51,33 @@ impl Side {
     }
 }
 
-/// Returns the holder of the address.
+/// The holder of the address that moves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Holder {
-    /// One of the pair.
+    /// A host of the pair.
     Host(Side),
     /// Another machine.
     Stranger,
-    /// It is not associated.
+    /// The address is not associated.
     Nobody,
 }
 
-/// A run.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// For everything that chance decides on the way.
+    /// The seed of all further random choices in the run.
     pub seed: u64,
-    /// A and B.
+    /// The plans of A and B.
     pub hosts: [HostPlan; 2],
     /// Whether there is a link between the agents.
     pub link: bool,
-    /// What says whose the address is.
+    /// What decides which host has the address.
     pub arbiter: Arbiter,
-    /// Whose the address is at first.
+    /// The holder of the address at the start.
     pub holder: Holder,
-    /// What goes wrong.
+    /// The troubles of the run.
     pub troubles: Vec<Trouble>,
-    /// The end of all troubles.
+    /// When the last trouble ends.
     pub healed: Duration,
 }
 
@@ -129,7 +129,7 @@ impl Plan {
         }
     }
 
-    /// The same with something that goes wrong.
+    /// Adds a trouble to the plan.
     #[must_use]
     pub fn with(mut self, at: Duration, lasts: Duration, what: What) -> Self {
         self.troubles.push(Trouble { at, lasts, what });
@@ -155,59 +155,59 @@ impl Plan {
 /// A trouble of limited duration.
 #[derive(Clone, Copy, Debug)]
 pub struct Trouble {
-    /// From when on.
+    /// When it begins.
     pub at: Duration,
-    /// For how long, where it lasts.
+    /// How long it lasts, if it has a duration.
     pub lasts: Duration,
-    /// What.
+    /// The kind of trouble.
     pub what: What,
 }
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub enum What {
-    /// Nothing of what these hosts send arrives.
+    /// Nothing that these hosts send arrives.
     Cut {
-        /// Of A, of B.
+        /// Whether this concerns what A sends, and what B sends.
         from: [bool; 2],
-        /// Adverts.
+        /// Whether adverts are lost.
         adverts: bool,
-        /// The link.
+        /// Whether messages over the link are lost.
         link: bool,
     },
     /// The host's cable is pulled: neither the other host nor the EC2 API is there.
     Isolated(Side),
     /// Adverts of both hosts are lost, this many in a hundred.
     Loss(u8),
-    /// Everything takes longer by up to this.
+    /// Delivery takes up to this much longer.
     Delay(Duration),
     /// Adverts come twice, this many in a hundred.
     Duplicates(u8),
     /// The link breaks and both ends see it.
     LinkReset,
-    /// The agent ends without a word. It starts again after this trouble.
+    /// The agent crashes without a goodbye. It starts again after this trouble.
     Crash {
-        /// Whose.
+        /// The host.
         side: Side,
-        /// The whole host: nobody closes its connections.
+        /// Whether the whole host loses power, so that nothing closes its connections.
         power: bool,
     },
     /// The agent is stopped (SIGSTOP), and goes on after this trouble.
     Pause(Side),
     /// The host's clock jumps forward.
     ClockJump {
-        /// Whose.
+        /// The host.
         side: Side,
-        /// By how much.
+        /// How far the clock jumps.
         by: Duration,
     },
-    /// What is tracked fails.
+    /// A tracked object of the host fails.
     Fault(Side),
-    /// What is tracked changes the priority.
+    /// Tracked objects change the host's priority.
     Weight {
-        /// Whose.
+        /// The host.
         side: Side,
-        /// By how much.
+        /// The weight added to its priority.
         weight: i16,
     },
     /// Calls of the EC2 API take up to this.
@@ -222,16 +222,16 @@ pub enum What {
     ApiUnreachable(Side),
     /// Somebody moves the address by hand.
     MovedByHand(Holder),
-    /// The operator says `lb failover`.
+    /// The operator runs `lb failover` on this host.
     HandOver(Side),
-    /// The agent is told to end (SIGTERM). It starts again after this trouble.
+    /// The agent is told to exit (SIGTERM). It starts again after this trouble.
     Stop(Side),
     /// Another process of the agent goes on in place of the one that runs (`lb upgrade`), after this
     /// trouble.
     Upgrade(Side),
     /// The settings are changed (SIGHUP), for good.
     Reconfigure {
-        /// Whose.
+        /// The host.
         side: Side,
         /// The new priority.
         priority: u8,

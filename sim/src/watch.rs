@@ -19,18 +19,18 @@ use crate::{
 /// Checks the invariants, and keeps the first violation.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// From an order to hand over to what came of it.
+    /// Longest time from an order to hand over to its outcome.
     outcome: Duration,
     sides: [Seen; 2],
     overlap: Overlap,
-    /// Since when none is active and one could be.
+    /// Since when no host is active although one could be.
     none: Option<Time>,
-    /// The longest that none was.
+    /// Longest time that no host was active although one could be.
     gap: Duration,
     failure: Option<String>,
 }
 
-/// One host.
+/// What was observed of one host.
 #[derive(Debug, Default)]
 struct Seen {
     state: Option<State>,
@@ -88,7 +88,7 @@ impl Watch {
         self.sides[side.index()] = Seen::default();
     }
 
-    /// What both hosts being active is measured by.
+    /// Returns the measurement of how long both hosts are active.
     pub(crate) fn overlap(&mut self) -> &mut Overlap {
         &mut self.overlap
     }
@@ -197,7 +197,7 @@ impl Watch {
                 continue;
             };
             if !running[side.index()] {
-                // A stopped agent owes nothing.
+                // A stopped agent cannot report an outcome: its time starts again.
                 *ordered = now;
             } else if now.since(*ordered) > self.outcome {
                 self.fail(format!("{side:?}: no outcome of an order to hand over"));

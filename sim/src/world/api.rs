@@ -12,9 +12,9 @@ use lb_ha::{
 use super::{Fact, Happening, World};
 use crate::plan::{Holder, Side};
 
-/// After this the agent waits for an answer no longer.
+/// Time after which the agent stops waiting for an answer.
 const LIMIT: Duration = Duration::from_secs(5);
-/// After this a call is sent again, while the first may still be under way.
+/// Time after which a call is sent again, while the first may still be in flight.
 const ATTEMPT: Duration = Duration::from_millis(1500);
 
 impl World {
@@ -52,7 +52,7 @@ impl World {
         }
         let served = self.now + self.chance.between(Duration::ZERO, takes);
         if self.chance.percent(api.failing) {
-            // What a call that failed did, nobody knows.
+            // A call that failed may or may not have been carried out.
             if self.chance.percent(30) {
                 self.queue
                     .put(served, Happening::Served(side, boot, call, None));

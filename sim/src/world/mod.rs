@@ -33,9 +33,9 @@ const STEPS_AT_ONCE: u32 = 1000;
 /// A violated invariant.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// When.
+    /// When it was violated.
     pub at: Time,
-    /// What.
+    /// What was violated, as a sentence.
     pub what: String,
 }
 
@@ -46,15 +46,15 @@ pub enum Fact {
     Became(Side, State, Cause),
     /// A call of a host's for the address was accepted.
     Accepted(Side),
-    /// The address has a new owner.
+    /// The address has a new holder.
     Moved(Holder),
-    /// A host begins no new connection, or serves again.
+    /// A host put new connections on hold (true), or ended the hold.
     Hold(Side, bool),
     /// A host is sure to have the address.
     Acquired(Side),
-    /// What came of a hand-over.
+    /// The outcome of a hand-over.
     HandedOver(Side, Result<(), Refusal>),
-    /// An agent started, or is gone.
+    /// An agent started (true), or is gone.
     Runs(Side, bool),
 }
 
@@ -109,7 +109,7 @@ pub struct World {
     link: Link,
     cloud: Cloud,
     conditions: Conditions,
-    /// Which troubles are there at the moment.
+    /// Whether each trouble of the plan is present.
     troubled: Vec<bool>,
     watch: Watch,
     facts: Vec<(Time, Fact)>,
@@ -176,13 +176,13 @@ impl World {
         }
     }
 
-    /// The present.
+    /// Returns the current time of the world.
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
     }
 
-    /// What has happened.
+    /// Returns the events so far, with their times.
     #[must_use]
     pub fn facts(&self) -> &[(Time, Fact)] {
         &self.facts
@@ -218,7 +218,7 @@ impl World {
         }
     }
 
-    /// Whether a host begins no new connection.
+    /// Whether a host has put new connections on hold.
     #[must_use]
     pub fn holds(&self, side: Side) -> bool {
         self.nodes[side.index()].holding
@@ -244,7 +244,7 @@ impl World {
         self.nodes[side.index()].is_active()
     }
 
-    /// When the next thing happens, and whose timer it is, where it is one.
+    /// Returns the time of the next event, and the host whose timer it is, if it is a timer.
     fn next(&self) -> (Time, Option<Side>) {
         let timers = Side::BOTH.into_iter().filter_map(|side| {
             let node = &self.nodes[side.index()];
@@ -292,7 +292,7 @@ impl World {
         }
     }
 
-    /// Compares what is with what may be.
+    /// Checks that the present state violates no invariant.
     fn look(&mut self) -> Result<(), Violation> {
         let running = [0, 1].map(|side| self.nodes[side].runs());
         let active = [0, 1].map(|side| self.nodes[side].is_active());
