@@ -1,4 +1,4 @@
-//! Why something on this host could not be done for the pair.
+//! The error type for operations that the pair needs on this host.
 
 /// What was attempted, on what, and what to do, as a sentence.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -6,7 +6,7 @@
 pub struct Error(String);
 
 impl Error {
-    /// An error with a sentence of its own.
+    /// Returns an error with this sentence.
     pub(super) fn new(sentence: impl Into<String>) -> Self {
         Self(sentence.into())
     }

@@ -24,7 +24,7 @@ use super::{
     set_up,
 };
 
-/// Connections that may shake hands at the same time.
+/// Highest number of connections whose handshake is in progress at the same time.
 const SHAKING_HANDS: usize = 8;
 /// Backlog of the listening socket.
 const BACKLOG: i32 = 16;
@@ -70,7 +70,7 @@ pub(super) async fn run(
     }
 }
 
-/// Runs the newest connection, while the agent listens.
+/// Runs the newest connection, which replaces an older one, while the agent listens.
 async fn hold_newest(shared: &Shared, mut next: mpsc::Receiver<Greeted>, outlets: &Outlets) {
     let mut waiting = None;
     loop {
@@ -95,7 +95,7 @@ async fn take_in(
     acceptor: &TlsAcceptor,
     greeted: &mpsc::Sender<Greeted>,
 ) {
-    // Dropped with this future: no handshake outlives the listener.
+    // The tasks are dropped with this future: no handshake outlives the listener.
     let mut tasks = JoinSet::new();
     let mut shaking: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -157,7 +157,7 @@ async fn shake_hands(
     };
     match greet(handshake, &shared.settings).await {
         Ok(newest) => {
-            // The link ends: so does this.
+            // A failed send means that the link has been dropped: this task ends too.
             let _held = greeted.send(newest).await;
         }
         Err((refusal, sentence)) => shared.refused(refusal, &sentence),

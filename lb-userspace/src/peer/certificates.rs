@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use file::FileError;
 
-/// Largest number of certificates that a host announces.
+/// Highest number of certificates that a host announces.
 const MOST_SHOWN: usize = 1024;
 
 /// The content of a certificate.
@@ -30,7 +30,7 @@ pub struct CertificateFacts {
     pub not_before: u64,
     /// When it ends, in seconds since 1970.
     pub not_after: u64,
-    /// The SHA-256 of it.
+    /// The SHA-256 of the certificate.
     pub fingerprint: [u8; 32],
 }
 
@@ -42,13 +42,13 @@ pub type Inspect = fn(&[u8]) -> Result<CertificateFacts, String>;
 pub enum CertificateWord {
     /// All certificates of the host, by path of the file.
     Have(BTreeMap<String, CertificateFacts>),
-    /// The file of that path, if it still holds the certificate with that fingerprint.
+    /// Requests the file at that path, if it still holds the certificate with that fingerprint.
     Want(String, [u8; 32]),
-    /// The file of that path, certificate chain and key.
+    /// The file at that path: certificate chain and key.
     File(String, FileBytes),
 }
 
-/// The bytes of a certificate file. There is a private key among them: they are never shown.
+/// The bytes of a certificate file. They include a private key, so they are never shown.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
 pub struct FileBytes(Vec<u8>);
 
@@ -64,11 +64,11 @@ pub struct Certificates {
     shares: bool,
     inspect: Inspect,
     ours: BTreeMap<String, CertificateFacts>,
-    /// `None` while the link is down.
+    /// The peer's certificates by path; `None` while the link is down.
     theirs: Option<BTreeMap<String, CertificateFacts>>,
-    /// Files that both hosts get in another way: they are compared, and not requested.
+    /// Files that both hosts obtain in another way: they are compared, but not requested.
     obtained: BTreeSet<String>,
-    /// Requests that are pending.
+    /// Requested files that have not arrived, and the certificate that each should hold.
     wanted: BTreeMap<String, CertificateFacts>,
 }
 
@@ -77,7 +77,7 @@ pub struct Certificates {
 pub struct Heard {
     /// The messages to send in reply.
     pub say: Vec<CertificateWord>,
-    /// Files that were replaced: certificates are to be loaded again.
+    /// Files that were replaced: their certificates must be loaded again.
     pub replaced: Vec<PathBuf>,
 }
 
@@ -86,23 +86,23 @@ pub struct Heard {
 pub struct Difference {
     /// The file.
     pub path: String,
-    /// In what.
+    /// The kind of difference.
     pub kind: DifferenceKind,
 }
 
-/// In what two hosts differ.
+/// How the certificates of two hosts differ.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
     /// Only this host has the file.
     OnlyHere,
-    /// Only the peer has it.
+    /// Only the peer has the file.
     OnlyThere,
     /// This host's certificate is newer.
     NewerHere,
-    /// The peer's is newer.
+    /// The peer's certificate is newer.
     NewerThere,
-    /// They differ and begin at the same time.
+    /// The certificates differ and begin at the same time.
     Other,
 }
 
@@ -120,7 +120,7 @@ impl Certificates {
         }
     }
 
-    /// These files are of certificates that the agents obtain.
+    /// Sets the files of certificates that the agents obtain by ACME.
     pub fn set_obtained(&mut self, files: &[&Path]) {
         let files = files.iter().filter_map(|file| file.to_str());
         self.obtained = files.map(str::to_owned).collect();
@@ -187,7 +187,7 @@ impl Certificates {
         CertificateWord::Have(self.ours.clone())
     }
 
-    /// Returns the requests to send.
+    /// Compares the certificates of both hosts. Returns the requests to send.
     fn compare(
         &mut self,
         theirs: BTreeMap<String, CertificateFacts>,
@@ -246,7 +246,8 @@ impl Certificates {
 }
 
 impl CertificateFacts {
-    /// Whether `newer` can replace it and begins later.
+    /// Whether `newer` can replace this certificate: it begins later, is still valid, and has all its
+    /// names.
     fn gives_way_to(&self, newer: &Self, now: SystemTime) -> bool {
         newer.not_before > self.not_before
             && newer.names.is_superset(&self.names)

@@ -75,9 +75,9 @@ impl Credit {
 /// The acknowledgements that this side owes the peer.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Messages received and not acknowledged.
+    /// Number of messages received and not yet acknowledged.
     held: AtomicU32,
-    /// Messages processed since the last acknowledgement.
+    /// Number of messages processed since the last acknowledgement.
     owed: AtomicU32,
     changed: Notify,
 }

@@ -21,12 +21,12 @@ use super::{
     set_up, tls,
 };
 
-/// Time limit of connecting.
+/// Time limit of the TCP connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// After a connection that lasted so long, the pause between attempts starts at its minimum.
+/// A connection that lasted at least this long resets the pause between attempts to its minimum.
 const GOOD: Duration = Duration::from_secs(1);
 
 /// Dials for as long as the agent runs.
@@ -43,7 +43,8 @@ pub(super) async fn run(shared: Arc<Shared>, config: Arc<ClientConfig>, outlets:
                 pause = FIRST_PAUSE;
             }
         }
-        // Measured from the start of the attempt: a slow attempt needs no further pause.
+        // The pause counts from the start of the attempt: a slow attempt is followed by no additional
+        // pause.
         let rest = jittered(pause).saturating_sub(began.elapsed());
         sleep(rest.max(FIRST_PAUSE / 2)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -13,9 +13,9 @@ pub(super) const PROTOCOL: u16 = 1;
 /// The first bytes of a connection in either direction, in every version, so that a difference of
 /// versions is recognised.
 const MAGIC: [u8; 8] = *b"lb-link\0";
-/// Magic, version and the length of the hello.
+/// Bytes of the preamble: magic, version and the length of the hello.
 pub(super) const PREAMBLE_BYTES: usize = 12;
-/// Size limit of the hello of any version.
+/// Size limit of the hello of any version, in bytes.
 const HELLO_LIMIT: u16 = 4096;
 
 /// The identity of an agent.
@@ -231,7 +231,7 @@ mod tests {
         for broken in [&[][..], &[0x80], &[3, 9]] {
             assert_eq!(Frame::decode(Lane::Control, broken.to_vec()), None);
         }
-        // The last message that is known is not taken for a later one.
+        // The last message that is known must not be mistaken for one of a later version.
         let acme = Message::Acme(acme::PeerMessage::Serving(1));
         let bytes = encode(Lane::Control, &acme).expect("short");
         assert_eq!(kind(&bytes), Some(MESSAGES - 1));

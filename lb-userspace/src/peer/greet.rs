@@ -25,7 +25,7 @@ pub(super) struct Greeted {
 /// A refusal and the sentence about it.
 pub(super) type Refused = (Refusal, String);
 
-/// Shakes hands and greets within [`HANDSHAKE_LIMIT`].
+/// Performs the TLS handshake and the greeting within [`HANDSHAKE_LIMIT`].
 pub(super) async fn greet(
     handshake: impl Future<Output = io::Result<TlsStream<TcpStream>>>,
     settings: &Settings,

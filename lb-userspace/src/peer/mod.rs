@@ -58,11 +58,11 @@ use send_queue::SendHandle;
 use session::{Outlets, Rhythm, Session};
 use view::Counters;
 
-/// Events that may wait for the agent.
+/// Highest number of events that can be queued for the agent.
 const WAITING_EVENTS: usize = 256;
-/// From the first byte to the end of the greeting.
+/// Time limit from the first byte to the end of the greeting.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
-/// The longest [`Bulk::send`] takes, in bytes.
+/// The most bytes that [`Bulk::send`] accepts.
 pub const BULK_BYTES: usize = record::Lane::Bulk.limit();
 
 /// An event of the link. Between an `Up` and the next `Down` there is one session.
@@ -87,9 +87,9 @@ pub enum Error {
     /// The address could not be listened on.
     #[error("cannot listen for the peer on {address}: {}", listen_hint(.source))]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The error of the kernel.
         #[source]
         source: io::Error,
     },
@@ -110,7 +110,8 @@ pub struct Link {
 pub struct Started {
     /// The link.
     pub link: Link,
-    /// The events. Receive them without delay: messages about who is active are dropped when it is full.
+    /// The events. Receive them without delay: messages about who is active are dropped when the
+    /// channel is full.
     pub events: mpsc::Receiver<Event>,
     /// The flows that the peer sends. A slow receiver delays nothing else.
     pub flows: Flows,
@@ -130,7 +131,7 @@ pub enum BulkError {
     /// The session is down. Flows sent before may or may not have arrived.
     #[error("the connection to the peer is closed")]
     Down,
-    /// It is longer than [`BULK_BYTES`].
+    /// The chunk is longer than [`BULK_BYTES`]; its length in bytes.
     #[error("{0} bytes of flows are too long for one message of the link")]
     TooLong(usize),
 }
@@ -149,7 +150,7 @@ struct Shared {
 struct Settings {
     /// This host's address, and the port to listen on.
     source: SocketAddr,
-    /// The peer's.
+    /// The peer's address and port.
     peer: SocketAddr,
     /// Whether connections from other addresses are refused before they send anything.
     check_source: bool,
@@ -196,7 +197,8 @@ impl Link {
             current: Mutex::default(),
         });
         let (events, to_agent) = mpsc::channel(WAITING_EVENTS);
-        // What one connection may have under way, and what is left of the one before it.
+        // Capacity for what one connection may have in flight and what is left of the connection before
+        // it.
         let (flows, to_sync) = mpsc::channel(2 * credit::WINDOW as usize);
         let outlets = Outlets { events, flows };
         let mut tasks = JoinSet::new();
@@ -262,7 +264,7 @@ impl Bulk {
         self.handle.bulk(bytes).await.map_err(|_| BulkError::Down)
     }
 
-    /// The connection: [`PeerInfo::session`].
+    /// Returns the number of the connection: [`PeerInfo::session`].
     #[must_use]
     pub fn session(&self) -> u64 {
         self.session
@@ -276,7 +278,7 @@ impl Shared {
         self.run(greeted, outlets, std::future::pending()).await
     }
 
-    /// As [`Self::hold`], and ends it when `replaced` does.
+    /// Like [`Self::hold`], but also ends the connection when `replaced` completes.
     async fn run(
         &self,
         greeted: Greeted,

@@ -6,7 +6,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Largest part of a message in one record: what fits one record of TLS.
+/// Largest part of a message in one record, in bytes: the payload of one TLS record.
 pub(super) const PART_BYTES: usize = 16 << 10;
 /// Bytes of a record's header.
 pub(super) const HEADER_BYTES: usize = 4;
@@ -16,7 +16,7 @@ const LAST: u8 = 0x80;
 /// The lanes, most urgent first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Lane {
-    /// Heartbeats and what keeps the link itself going. Short.
+    /// Heartbeats and the frames that the link itself needs. Short.
     Urgent,
     /// Shared state: ticket keys, overrides, certificates.
     Control,

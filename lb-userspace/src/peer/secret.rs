@@ -44,7 +44,7 @@ pub struct SecretError {
 /// What is wrong with a secret's file.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretProblem {
-    /// It is not there.
+    /// The file does not exist.
     #[error("there is no such file; run `lb peer init` on one host and copy the file to the other")]
     Missing,
     /// It exists, and must not be replaced.
@@ -56,10 +56,10 @@ pub enum SecretProblem {
     /// The file system refused.
     #[error("{0}")]
     Io(#[source] io::Error),
-    /// Others could have read or changed it, or it cannot be read.
+    /// Other users could have read or changed the file, or it cannot be read.
     #[error("{0}")]
     File(#[source] PrivateFileError),
-    /// It does not hold one certificate and one key as PEM.
+    /// The file does not hold exactly one certificate and one key as PEM.
     #[error("{0}; it is not a file of `lb peer init`: copy it from the other host again")]
     Content(String),
     /// A key or its certificate could not be made.
@@ -81,7 +81,7 @@ impl Secret {
     /// says otherwise; then it is replaced in one step.
     ///
     /// # Errors
-    /// The file is there, or cannot be written.
+    /// The file exists and may not be replaced, or it cannot be written.
     pub fn create(path: &Path, replace: bool) -> Result<Self, SecretError> {
         make()
             .and_then(|text| {
@@ -94,14 +94,15 @@ impl Secret {
     /// Reads a secret, and refuses a file that others could have read or changed.
     ///
     /// # Errors
-    /// The file is missing, open to others, somebody else's, or something else.
+    /// The file is missing, accessible to others, owned by another user, or not a valid secret.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         read(path)
             .and_then(|text| parse(&text))
             .map_err(|problem| about(path, problem))
     }
 
-    /// The SHA-256 of the certificate, in short: the same on both hosts, and no secret.
+    /// Returns the shortened SHA-256 of the certificate: it is the same on both hosts, and need not be
+    /// kept secret.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let hash = digest::digest(&digest::SHA256, &self.certificate);
@@ -125,7 +126,7 @@ fn about(path: &Path, problem: SecretProblem) -> SecretError {
     }
 }
 
-/// A key and its certificate as PEM.
+/// Generates a key and its certificate as PEM.
 fn make() -> Result<String, SecretProblem> {
     let make = || {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
@@ -153,7 +154,7 @@ fn write(path: &Path, text: &str, replace: bool) -> Result<(), SecretProblem> {
 }
 
 fn replace_by(draft: &Path, path: &Path, text: &str) -> io::Result<()> {
-    // One that a crash left behind.
+    // Removes a temporary file that a crash left behind.
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -161,13 +162,15 @@ fn replace_by(draft: &Path, path: &Path, text: &str) -> io::Result<()> {
     write_new(draft, text)?;
     let renamed = fs::rename(draft, path);
     if renamed.is_err() {
-        // There is a key in it. Where it cannot be removed either, the first error says why.
+        // The temporary file contains a key, so it is removed. If that fails too, the first error says
+        // why.
         let _removed = fs::remove_file(draft);
     }
     renamed
 }
 
-/// In the same folder, as a rename stays within one file system.
+/// Returns the path of the temporary file: in the same folder, as a rename works only within one file
+/// system.
 fn draft_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -184,7 +187,8 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all());
     if written.is_err() {
-        // Half a secret is worse than none; that it cannot be removed changes nothing.
+        // A partly written secret is removed; if that fails, the first error is still the one to
+        // report.
         let _removed = fs::remove_file(path);
     }
     written

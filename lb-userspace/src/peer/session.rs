@@ -61,7 +61,7 @@ pub(super) struct Session<'a> {
     handle: SendHandle,
     credit: Arc<Credit>,
     ledger: Arc<Ledger>,
-    /// When the youngest ping that was answered was sent: microseconds since the beginning.
+    /// When the newest answered ping was sent, in microseconds since the session began.
     answered: AtomicU64,
 }
 
@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Ends when the peer has been silent for too long.
+    /// Waits until the peer has been silent for too long.
     async fn watch(&self) -> DownReason {
         loop {
             let answered = Duration::from_micros(self.answered.load(Relaxed));

@@ -22,7 +22,8 @@ type Mac = [u8; 6];
 /// Announces addresses on an interface.
 pub(super) struct Announcer {
     interface: String,
-    /// Kept open: closing a packet socket waits for every processor of the host, 10 ms or more.
+    /// The socket, kept open because closing a packet socket waits for every processor of the host,
+    /// which takes 10 ms or more.
     mouth: Option<Mouth>,
 }
 
@@ -73,7 +74,7 @@ pub(super) struct Mouth {
 
 impl Mouth {
     fn open(link: LinkAddr, mac: Mac) -> nix::Result<Self> {
-        // Without a protocol it receives nothing.
+        // A packet socket without a protocol receives nothing.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
         bind(socket.as_raw_fd(), &link)?;
@@ -101,7 +102,7 @@ fn link(interface: &str) -> nix::Result<Option<LinkAddr>> {
     Ok(addresses.find_map(|one| one.address?.as_link_addr().copied()))
 }
 
-/// The flags that the kernel itself sets in an advertisement.
+/// Whether the interface forwards IPv6, which sets the router flag in the kernel's own advertisements.
 fn is_router(interface: &str) -> bool {
     let path = format!("/proc/sys/net/ipv6/conf/{interface}/forwarding");
     fs::read_to_string(path).is_ok_and(|forwarding| forwarding.trim() == "1")
@@ -109,8 +110,8 @@ fn is_router(interface: &str) -> bool {
 
 const BROADCAST: Mac = [0xff; 6];
 
-/// An ARP request for an address, from that address: hosts with an entry for it learn the new MAC, and
-/// only its holder would answer.
+/// Returns an ARP request for an address, sent from that address: hosts with an entry for the address
+/// learn the new MAC, and only the holder of the address would answer.
 fn gratuitous_arp(mac: Mac, address: Ipv4Addr) -> [u8; 42] {
     let mut frame = [0; 42];
     let mut rest = &mut frame[..];
@@ -126,11 +127,11 @@ fn gratuitous_arp(mac: Mac, address: Ipv4Addr) -> [u8; 42] {
     frame
 }
 
-/// All nodes of the link, and their MAC address (RFC 2464, 7).
+/// The multicast address of all nodes on the link (RFC 2464, 7), and the MAC address for it.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
 
-/// Bytes of the advertisement with its one option.
+/// Bytes of a neighbour advertisement with one option.
 const ADVERTISEMENT: usize = 32;
 const ICMPV6: u8 = 58;
 
@@ -158,7 +159,7 @@ fn advertisement(mac: Mac, address: Ipv6Addr, router: bool) -> [u8; ADVERTISEMEN
     let flags = if router { OVERRIDE | ROUTER } else { OVERRIDE };
     let mut message = [0; ADVERTISEMENT];
     let mut rest = &mut message[..];
-    // Type 136, code 0, room for the checksum.
+    // Type 136, code 0, and two zero bytes for the checksum.
     put(&mut rest, &[136, 0, 0, 0]);
     put(&mut rest, &[flags, 0, 0, 0]);
     put(&mut rest, &address.octets());
@@ -170,7 +171,7 @@ fn advertisement(mac: Mac, address: Ipv6Addr, router: bool) -> [u8; ADVERTISEMEN
     message
 }
 
-/// The checksum with the pseudo-header of IPv6 (RFC 8200, 8.1).
+/// Returns the checksum of an ICMPv6 message, with the pseudo-header of IPv6 (RFC 8200, 8.1).
 fn checksum(source: Ipv6Addr, message: &[u8; ADVERTISEMENT]) -> u16 {
     let pseudo = [0, ADVERTISEMENT as u8, 0, ICMPV6];
     let (source, target) = (source.octets(), ALL_NODES.octets());
@@ -185,7 +186,8 @@ fn checksum(source: Ipv6Addr, message: &[u8; ADVERTISEMENT]) -> u16 {
     !(sum as u16)
 }
 
-/// Writes at the beginning of `rest` and advances it. The callers' frames have room.
+/// Writes `bytes` at the beginning of `rest` and advances it. `rest` must be long enough, as the
+/// callers' frames are.
 fn put(rest: &mut &mut [u8], bytes: &[u8]) {
     let (begin, end) = std::mem::take(rest).split_at_mut(bytes.len());
     begin.copy_from_slice(bytes);

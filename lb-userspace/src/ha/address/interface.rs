@@ -16,7 +16,7 @@ use crate::{config::InterfaceAddress, netlink::Rtnetlink};
 /// configuration stay unrecognized then.
 pub(super) const MARK: u8 = b'l';
 
-/// A lifetime without end (linux/if_addr.h).
+/// The lifetime of an address that never expires, in seconds (linux/if_addr.h).
 const FOR_EVER: u32 = u32::MAX;
 
 /// The interface whose addresses are managed.
@@ -42,7 +42,7 @@ impl Interface {
         Ok(interface)
     }
 
-    /// Its index, which changes when the interface is re-created.
+    /// Returns the interface's index, which changes when the interface is re-created.
     pub(super) fn index(&self) -> Result<u32, Error> {
         let name = &self.name;
         nix::net::if_::if_nametoindex(name.as_str()).map_err(|_errno| {
@@ -181,7 +181,7 @@ fn seen(message: &AddressMessage) -> Option<Seen> {
             _ => {}
         }
     }
-    // Of a link with two ends, `Address` is the other end.
+    // On a point-to-point link, `Address` is the address of the other end.
     let address = InterfaceAddress {
         address: local.or(address)?,
         prefix: message.header.prefix_len,

@@ -51,13 +51,13 @@ pub struct AddressesView {
     pub problem: Option<String>,
     /// Number of addresses added to the interface.
     pub added: u64,
-    /// Number of addresses removed from it.
+    /// Number of addresses removed from the interface.
     pub removed: u64,
-    /// Of those, changes that undid one of another program.
+    /// Number of those additions and removals that undid a change of another program.
     pub repaired: u64,
     /// Gratuitous ARPs and unsolicited neighbour advertisements sent.
     pub announced: u64,
-    /// The number of the wanted state that it reflects.
+    /// The number of the wanted state that this view reflects.
     turn: u64,
 }
 
@@ -104,7 +104,7 @@ impl Addresses {
         Ok(Self { orders, view, task })
     }
 
-    /// Sets the wanted state, and does not wait.
+    /// Sets the wanted state, without waiting for it.
     pub fn want(&self, want: Want) {
         self.order(want);
     }

@@ -7,7 +7,7 @@ use crate::config::InterfaceAddress;
 pub enum Want {
     /// They are on this host's interface.
     Held,
-    /// They are not.
+    /// The addresses are not on this host's interface.
     Released,
 }
 
@@ -23,9 +23,9 @@ pub(super) struct Seen {
 /// A change of the interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Change {
-    /// Put it on.
+    /// Add this address to the interface.
     Add(InterfaceAddress),
-    /// Take it off.
+    /// Remove this address from the interface.
     Remove(InterfaceAddress),
 }
 

@@ -1,12 +1,12 @@
-//! When announcements are made: pure.
+//! Decides when addresses are announced, without I/O or a clock.
 
 use std::time::{Duration, Instant};
 
-/// As in keepalived: frames may be lost, and a switch may be slow to learn.
+/// Announcements in a burst, as in keepalived: frames may be lost, and a switch may be slow to learn.
 const AT_ONCE: u32 = 5;
 const LATER: Duration = Duration::from_secs(5);
 
-/// What is still to be announced.
+/// The announcements that are still to be made.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Schedule {
     next: Option<Instant>,
@@ -20,7 +20,7 @@ impl Schedule {
         self.again_at(now);
     }
 
-    /// The addresses were removed.
+    /// Cancels the announcements, because the addresses were removed.
     pub(super) fn end(&mut self) {
         *self = Self::default();
     }

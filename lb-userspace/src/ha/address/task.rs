@@ -39,7 +39,7 @@ pub(super) struct AddressTask {
     schedule: Schedule,
     /// When the interface is read next.
     look: Instant,
-    /// No repair before this moment.
+    /// The earliest time of the next repair.
     repair_from: Instant,
     /// Whether the interface had a carrier at the last notification.
     carries: bool,
@@ -132,7 +132,8 @@ impl AddressTask {
         }
     }
 
-    /// Whether notifications concern this interface. Lost ones may have.
+    /// Whether notifications concern this interface. If notifications were lost (`None`), they may
+    /// have.
     fn concern(&mut self, news: Option<&[RouteNetlinkMessage]>) -> bool {
         let (Some(news), Ok(index)) = (news, self.interface.index()) else {
             return true;
@@ -148,7 +149,7 @@ impl AddressTask {
                     concerned = true;
                     let carries = link.header.flags.contains(LinkFlags::LowerUp);
                     if carries && !self.carries && self.order.want == Want::Held {
-                        // The new neighbour must learn the addresses.
+                        // The interface may have a new neighbour, which must learn the addresses.
                         self.schedule.begin(Instant::now());
                     }
                     self.carries = carries;
@@ -234,7 +235,7 @@ impl AddressTask {
         match why {
             Why::Wanted => {}
             Why::Start => tracing::info!("the removed address was left by an earlier agent"),
-            // The rest of what failed before.
+            // This change is the rest of one that failed before.
             Why::News | Why::Time if self.view.problem.is_some() => {}
             Why::News | Why::Time => {
                 self.view.repaired += 1;
@@ -257,7 +258,8 @@ impl AddressTask {
         }
         if let Err(error) = self.announce_each(count) {
             self.schedule.again_at(Instant::now() + RETRY);
-            // A new socket next time: this one may be bound to an interface that was removed.
+            // The next announcement opens a new socket: this one may be bound to an interface that was
+            // removed.
             self.announcer = Announcer::new(&self.name);
             self.complain(Some(error.to_string()));
         }
@@ -286,11 +288,11 @@ impl AddressTask {
 enum Why {
     /// The agent has just started.
     Start,
-    /// The wanted state was set.
+    /// The wanted state has changed.
     Wanted,
-    /// The kernel notified of a change.
+    /// The kernel reported a change.
     News,
-    /// The interval has passed.
+    /// The interval for reading the interface has passed.
     Time,
 }
 

@@ -1,21 +1,21 @@
-//! What happened to adverts.
+//! Counters of adverts.
 
 use std::collections::BTreeMap;
 
 use lb_ha::advert::Refusal;
 
-/// What has been sent, heard and refused since the socket was opened first.
+/// Numbers of adverts sent, received and refused since the socket was first opened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Counters {
-    /// Adverts that the kernel took.
+    /// Adverts that the kernel accepted for sending.
     pub sent: u64,
-    /// Adverts that it did not take.
+    /// Adverts that the kernel refused to send.
     pub send_errors: u64,
-    /// Adverts of our virtual router that were heard and handed on.
+    /// Adverts of our virtual router that were received and passed on.
     pub received: u64,
-    /// Packets that were not, by the words of [`Refusal::word`]; every word is there.
+    /// Refused packets, by the words of [`Refusal::word`]; every word has an entry.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Adverts that nothing was wrong with, dropped because the agent was too far behind.
+    /// Valid adverts that were dropped because the agent was too far behind.
     pub overrun: u64,
 }
 
@@ -32,7 +32,7 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// All refused packets.
+    /// Returns the number of all refused packets.
     #[must_use]
     pub fn all_refused(&self) -> u64 {
         self.refused.values().sum()

@@ -52,7 +52,7 @@ pub(super) async fn listen(shared: Arc<Shared>, sender: mpsc::Sender<Received>, 
     }
 }
 
-/// Waits for a packet; for ever without a socket.
+/// Waits for a packet; forever if there is no socket.
 async fn receive<'a>(
     socket: Option<&Socket>,
     buffer: &'a mut [u8],
@@ -99,7 +99,7 @@ impl Ear {
     fn hand_on(&mut self, advert: Advert, from: IpAddr) {
         self.compare_addresses(&advert, from);
         let at = Instant::now();
-        // Counted before it is received.
+        // Counted before the agent receives the advert.
         let mut counters = locked(&self.shared.counters);
         match self.listener.try_send(Received { advert, from, at }) {
             // The receiver may have been dropped.

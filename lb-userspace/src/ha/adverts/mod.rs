@@ -1,7 +1,8 @@
 //! Adverts on the wire: one raw socket that both sends and receives them.
 //!
-//! No state of the network ends this room: failed sends are counted and logged, refused packets are
-//! counted by reason, and a socket whose interface was removed is reopened when that is back.
+//! Nothing that the network does makes this module fail: failed sends are counted and logged, refused
+//! packets are counted by reason, and a socket whose interface was removed is reopened when the
+//! interface is back.
 
 mod counters;
 mod listen;
@@ -47,9 +48,9 @@ pub struct Adverts {
 /// A valid advert of this virtual router.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Received {
-    /// What it says.
+    /// The content of the advert.
     pub advert: Advert,
-    /// Who sent it.
+    /// The address of the sender.
     pub from: IpAddr,
     /// When it was taken from the socket.
     pub at: Instant,
@@ -62,12 +63,12 @@ struct Speaker {
     failing: bool,
 }
 
-/// What the sender and the listening task both need.
+/// The state that the sender and the listening task share.
 #[derive(Debug)]
 struct Shared {
     wire: Wire,
     route: Route,
-    /// `None` while it cannot be opened.
+    /// The socket; `None` while it cannot be opened.
     socket: Mutex<Option<Arc<Socket>>>,
     /// Notified when a send failed: the listening task checks the socket.
     trouble: Notify,

@@ -35,7 +35,7 @@ pub enum Error {
     KeyFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with the file.
         #[source]
         problem: KeyFileProblem,
     },
@@ -59,7 +59,7 @@ pub enum Error {
 /// What is wrong with a key file.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileProblem {
-    /// It is not there.
+    /// The file does not exist.
     #[error(
         "there is no such file; both hosts need the same: (printf hex:; openssl rand -hex 32) makes a key"
     )]
@@ -67,7 +67,7 @@ pub enum KeyFileProblem {
     /// Others could have read or changed it, or it cannot be read.
     #[error("{0}")]
     File(#[source] PrivateFileError),
-    /// There is no key in it.
+    /// The file has an invalid key, or none.
     #[error("{0}")]
     Content(#[source] BadKeys),
 }

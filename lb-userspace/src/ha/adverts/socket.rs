@@ -16,7 +16,7 @@ use tokio::{io::Interest, net::UdpSocket};
 
 use super::settings::Error;
 
-/// Longer than any advert.
+/// Size of the receive buffer in bytes, larger than any advert.
 pub(super) const LONGEST: usize = 8 * 1024;
 
 /// The path of adverts.
@@ -24,7 +24,7 @@ pub(super) const LONGEST: usize = 8 * 1024;
 pub(super) struct Route {
     /// An address of this host.
     pub(super) source: IpAddr,
-    /// The peer, or the group.
+    /// The peer's address, or the multicast group.
     pub(super) destination: IpAddr,
     /// The interface, used for multicast groups and link-local addresses.
     pub(super) interface: String,
@@ -44,7 +44,7 @@ pub(super) struct Socket {
 /// Why there is no socket.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// A retry cannot cure it.
+    /// The error is permanent: a retry cannot succeed.
     ForGood(Error),
     /// A retry may succeed.
     ForNow {
@@ -89,7 +89,8 @@ impl Route {
 }
 
 impl Socket {
-    /// Opens a socket that receives packets for the source, or for the group. The address may be missing
+    /// Opens a socket that receives packets for the source address, or for the group. The source may be
+    /// missing
     /// on this host; the interface may not, where it is used.
     pub(super) fn open(route: &Route) -> Result<Self, Refused> {
         let socket = create(route).map_err(Refused::ForGood)?;
@@ -253,7 +254,7 @@ fn prepare_v6(
         socket.set_multicast_hops_v6(TTL.into())?;
         socket.set_multicast_loop_v6(false)?;
         socket.set_multicast_all_v6(false)?;
-        // With each packet, where it went to and how far it came.
+        // Have the kernel report the destination and hop limit of each packet.
         setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         setsockopt(socket, sockopt::Ipv6RecvHopLimit, &true).map_err(io::Error::from)
     };

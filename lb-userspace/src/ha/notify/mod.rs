@@ -21,10 +21,10 @@ pub use self::queue::Role;
 use self::{queue::Change, task::Message};
 use crate::config::{Name, Notify};
 
-/// Time that the end of the agent waits for the commands.
+/// Longest time that a stopping agent waits for the commands.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs the commands. Dropping it kills the one that runs.
+/// Runs the commands. Dropping it kills a running command.
 #[derive(Debug)]
 pub struct Notifier {
     messages: mpsc::UnboundedSender<Message>,
@@ -45,21 +45,21 @@ pub enum Outcome {
     PassedOver,
 }
 
-/// The commands that were run, and the one that runs.
+/// The commands that were run, and the one that is running.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NotifyView {
     /// Number of commands by role and result. Counts of zero are omitted.
     pub runs: BTreeMap<(Role, Outcome), u64>,
-    /// The one that runs, and since when.
+    /// The role whose command is running, and since when.
     pub running: Option<(Role, SystemTime)>,
-    /// The last one that ended.
+    /// The last command that ended.
     pub last: Option<LastRun>,
 }
 
 /// A command that ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LastRun {
-    /// What it was for.
+    /// The role that the command was run for.
     pub role: Role,
     /// When it ended.
     pub at: SystemTime,
@@ -106,7 +106,7 @@ impl Notifier {
         }
     }
 
-    /// The commands that were run, and the one that runs.
+    /// Returns the commands that were run, and the one that is running.
     #[must_use]
     pub fn view(&self) -> NotifyView {
         self.view.borrow().clone()

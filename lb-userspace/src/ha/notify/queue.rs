@@ -1,4 +1,4 @@
-//! Decides which command is run next: pure.
+//! Decides which command is run next, without I/O.
 
 /// The new role of this host.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -9,12 +9,12 @@ pub enum Role {
     Backup,
     /// In fault: must not be active.
     Fault,
-    /// The agent ends.
+    /// The agent is stopping.
     Stop,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 4] = [Self::Master, Self::Backup, Self::Fault, Self::Stop];
 
     /// Returns the argument that commands get, as in keepalived.
@@ -29,7 +29,7 @@ impl Role {
     }
 }
 
-/// A change of the role, and the priority with it.
+/// A change of the role, and this host's priority at that moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Change {
     pub(super) role: Role,
@@ -84,13 +84,14 @@ mod tests {
         assert_eq!(queue.push(change(Role::Backup)), (None, None));
         assert_eq!(queue.push(change(Role::Fault)), (None, Some(Role::Backup)));
         assert_eq!(queue.push(master), (None, Some(Role::Fault)));
-        // It is run again: the other host's commands may have run in between.
+        // The command for master is run again: the other host's commands may have run in between.
         assert_eq!(queue.ended(), Some(master));
         assert_eq!(queue.ended(), None);
     }
 
     proptest! {
-        /// However changes and ends follow each other: what ran last is what came last.
+        /// In whatever order changes arrive and commands end, the last command run is for the last
+        /// change.
         #[test]
         fn the_newest_change_is_the_last_to_run(steps in prop::collection::vec(0..5_usize, 1..100)) {
             let mut queue = Queue::default();

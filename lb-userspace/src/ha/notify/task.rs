@@ -16,11 +16,11 @@ use crate::{
     config::{Name, Notify},
 };
 
-/// Time limit of a command.
+/// Time limit of a notify command.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Time that a running command has when the agent ends.
+/// Time that a running command is given to end when the agent stops.
 const LIMIT_BEFORE_STOP: Duration = Duration::from_secs(4);
-/// Time limit of the command for the end.
+/// Time limit of the command for [`Role::Stop`].
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A message to the task.
@@ -78,7 +78,7 @@ pub(super) async fn work(
     }
 }
 
-/// Waits for the end of the command that runs; for ever where none does. Nothing is lost when the
+/// Waits for the end of the running command; forever if there is none. Nothing is lost when the
 /// future is dropped.
 async fn ended(current: &mut Option<Current>) -> (Outcome, String) {
     let Some(current) = current else {
@@ -122,10 +122,11 @@ impl Work {
         self.record(current.role, outcome, message);
         if outcome == Outcome::TimedOut {
             current.running.kill();
-            // Two at a time are never run, even if this one cannot be killed at once.
+            // Waits, because two commands must never run at a time, even if this one cannot be killed
+            // immediately.
             current.running.end().await;
         } else {
-            // Processes that it put into the background stay on purpose.
+            // Background processes that the command started are left running.
             current.running.leave();
         }
         let next = self.queue.ended();

@@ -18,10 +18,10 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The program is checked every so many reads of the interface.
 const PROGRAM_EVERY: u32 = 10;
 
-/// Checks an interface.
+/// Checks an interface of the node and the XDP program on it.
 pub(super) struct Eye {
     name: String,
-    /// Where the program that should be on it is pinned.
+    /// Path of the pin of the program that should be on the interface.
     program: PathBuf,
     kernel: Rtnetlink,
     news: News,
@@ -146,7 +146,7 @@ impl Eye {
             Ok(pinned) if pinned.id() != program.id => {
                 Err("another program than lb's is attached: `bpftool net` shows it".to_owned())
             }
-            // Where the pin cannot be read, any program counts.
+            // If the pin cannot be read, any program is accepted.
             Ok(_) | Err(_) => Ok(format!("attached, {}", program.mode.as_str())),
         }
     }
@@ -167,7 +167,7 @@ fn send(reports: &Reports, what: What, found: Result<String, String>) -> bool {
     reports.send(report).is_ok()
 }
 
-/// Whether packets come and go.
+/// Returns an error if the interface cannot carry packets: it is not up, or has no carrier.
 fn carries(link: &LinkMessage) -> Result<(), String> {
     let flags = link.header.flags;
     let sentence = if !flags.contains(LinkFlags::Up) {

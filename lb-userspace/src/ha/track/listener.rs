@@ -22,7 +22,7 @@ use super::{Look, Report, Reports, What};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(1);
-/// Failures in a row that count: a busy host may be slow once.
+/// Failures in a row after which the listener is unhealthy: a busy host may be slow once.
 const FALL: u32 = 3;
 
 /// Checks the listener until the receiver of reports is dropped.
@@ -71,7 +71,7 @@ async fn ask(listen: SocketAddr) -> io::Result<&'static str> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // From the listener's own address, which so must be here: the other host is not asked.
+    // Connect from the listener's own address, so the check fails if that address is at the other host.
     match socket.bind(SocketAddr::new(target.ip(), 0)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -108,7 +108,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(address, listen.port())
 }
 
-/// Whether the kernel has a socket that listens there.
+/// Returns an error if the kernel has no socket that listens at this address.
 fn listens(listen: SocketAddr) -> io::Result<()> {
     let table = match listen {
         SocketAddr::V4(_) => "/proc/thread-self/net/tcp",
@@ -119,7 +119,7 @@ fn listens(listen: SocketAddr) -> io::Result<()> {
         let line = line?;
         let mut words = line.split_ascii_whitespace().skip(1);
         let (local, state) = (words.next(), words.nth(1));
-        // Those that listen stand first, however many connections follow.
+        // The table lists listening sockets first, so the search ends at the first other one.
         if state != Some("0A") {
             break;
         }
@@ -133,7 +133,8 @@ fn listens(listen: SocketAddr) -> io::Result<()> {
     ))
 }
 
-/// The address as the table of the kernel writes it (proc(5)): words of the host's byte order.
+/// Returns the address as /proc/net/tcp and tcp6 write it (proc(5)): hexadecimal words in the host's
+/// byte order.
 fn in_table(address: SocketAddr) -> String {
     let octets = match address.ip() {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -167,7 +168,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        // The kernel shakes hands, and nobody accepts.
+        // The kernel completes the handshake, but no program accepts the connection.
         assert_eq!(look(address).await.0, Look::TimedOut);
         let served = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
         assert_eq!(look(address).await.0, Look::Succeeded);

@@ -1,7 +1,7 @@
 //! Tracking: the interfaces of this host, the XDP program on them, its listeners, its backends, and
 //! the operator's scripts.
 //!
-//! Each has a task of its own, so that one that hangs delays no other: `interface`, `listener`,
+//! Each object has a separate task, so one that hangs delays no other: `interface`, `listener`,
 //! `pool`, `script`. They report to `findings`, of which [`weigh()`] makes a [`TrackingSummary`];
 //! `trackers` starts and ends the tasks.
 
@@ -30,17 +30,17 @@ use crate::{
 pub struct Watched {
     /// The node's interfaces.
     pub interfaces: Vec<String>,
-    /// Where the XDP program is pinned that should be on them.
+    /// Path of the pin of the XDP program that should be on the interfaces.
     pub program: PathBuf,
-    /// The services that the agent itself serves, with where they listen.
+    /// The services that the agent itself serves, with their listening addresses.
     pub listeners: Vec<(Name, SocketAddr)>,
     /// The pools that services use.
     pub pools: Vec<watch::Receiver<Arc<PoolView>>>,
     /// Fewer healthy backends than this in a pool lower the priority; 0: pools are not tracked.
     pub min_backends: u32,
-    /// By how much.
+    /// The amount by which too few healthy backends lower the priority.
     pub backends_weight: u8,
-    /// `[[ha.track]]`.
+    /// The scripts of `[[ha.track]]`.
     pub scripts: Vec<TrackScript>,
 }
 
@@ -69,7 +69,7 @@ pub struct Looks {
     pub succeeded: u64,
     /// Failed checks.
     pub failed: u64,
-    /// Of those, checks that timed out.
+    /// Number of the failed checks that timed out.
     pub timed_out: u64,
 }
 

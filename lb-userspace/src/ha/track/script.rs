@@ -1,4 +1,4 @@
-//! A script of `[[ha.track]]`, run again and again.
+//! Runs a script of `[[ha.track]]` at its interval.
 
 use std::time::Duration;
 
@@ -37,14 +37,15 @@ pub(super) async fn run(what: What, script: TrackScript, well: Option<bool>, rep
     }
 }
 
-/// Runs it once, until it ends or is killed. Returns whether the receiver of reports still exists.
+/// Runs the script once, until it ends or is killed. Returns whether the receiver of reports still
+/// exists.
 async fn one_run(
     mut running: Running,
     limit: Duration,
     report: &mut impl FnMut(Look, String) -> bool,
 ) -> bool {
     match timeout(limit, running.end()).await {
-        // What it left in the background is killed when it is dropped: every run would leave more.
+        // Background processes that the script left are killed: otherwise every run would leave more.
         Ok(ended) if ended.success => report(Look::Succeeded, ended.message),
         Ok(ended) => report(Look::Failed, ended.message),
         Err(_elapsed) => {

@@ -30,7 +30,7 @@ struct Job {
     task: JoinHandle<()>,
 }
 
-/// What a task cannot change while it runs.
+/// The part of a task's configuration that cannot change while the task runs.
 #[derive(Debug, PartialEq)]
 enum MadeFor {
     Script(TrackScript),

@@ -1,4 +1,4 @@
-//! Combines the findings about all tracked objects: pure.
+//! Combines the findings about all tracked objects, without I/O.
 
 use std::fmt;
 
@@ -31,13 +31,13 @@ impl fmt::Display for What {
     }
 }
 
-/// Its effect on this host.
+/// The effect of a tracked object on this host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Effect {
-    /// Failing is a fault.
+    /// While the object fails, this host is in fault.
     Fault,
-    /// Added to the priority: while failing where it is negative, while succeeding where it is
-    /// positive. Never zero.
+    /// A weight that is added to the priority: a negative one while the object fails, a positive one
+    /// while it succeeds. Never zero.
     Weight(i16),
     /// Subtracted from the priority once, while any object of this kind fails.
     Backends(u8),
@@ -46,7 +46,7 @@ pub enum Effect {
 /// The state of a tracked object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fact {
-    /// What it is.
+    /// The object.
     pub what: What,
     /// Its effect on this host.
     pub effect: Effect,
@@ -59,11 +59,11 @@ pub struct Fact {
 /// The effect of all tracked objects on this host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TrackingSummary {
-    /// Why this host must not be active; `None`: it may be.
+    /// Why this host must not be active; `None` if it may be.
     pub fault: Option<String>,
     /// What is added to the priority, -253 to 253.
     pub weight: i16,
-    /// Why the priority is not the one configured, one sentence each.
+    /// Why the priority differs from the configured one, one sentence for each reason.
     pub reasons: Vec<String>,
 }
 

@@ -9,7 +9,8 @@ use std::{
 
 use super::{CertificateFacts, Inspect};
 
-/// More than any chain and its key take. Fits one message of the link.
+/// Size limit of a certificate file in bytes: more than any chain and key need, and fits one message of
+/// the link.
 const MAX_BYTES: u64 = 256 << 10;
 
 /// Why a certificate file was not sent or accepted.
@@ -24,13 +25,13 @@ pub enum FileError {
     /// It is not a regular file.
     #[error("it is not a regular file")]
     NotAFile,
-    /// More than any certificate has.
+    /// The file is larger than any certificate file needs to be.
     #[error("it is larger than {MAX_BYTES} bytes")]
     TooLong,
-    /// It cannot be served.
+    /// The HTTP front could not serve it.
     #[error("it cannot be used: {0}")]
     Unfit(String),
-    /// It holds another certificate than the announced one.
+    /// It does not hold the announced certificate.
     #[error("it no longer holds the announced certificate")]
     Another,
 }
@@ -41,7 +42,7 @@ pub(super) fn read(
     told: &CertificateFacts,
     inspect: Inspect,
 ) -> Result<Vec<u8>, FileError> {
-    // The kind first: opening a pipe would wait for its other end.
+    // Checked before the file is opened: opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
         return Err(FileError::NotAFile);
     }
@@ -73,14 +74,15 @@ pub(super) fn replace(
         return Err(FileError::NotAFile);
     }
     let draft = draft_of(path);
-    // One that a crash left behind.
+    // Removes a temporary file that a crash left behind.
     match fs::remove_file(&draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
     let replaced = write(&draft, bytes, &old).and_then(|()| fs::rename(&draft, path));
     if replaced.is_err() {
-        // There is a key in it. Where it cannot be removed either, the first error says why.
+        // The temporary file contains a key, so it is removed. If that fails too, the first error says
+        // why.
         let _removed = fs::remove_file(&draft);
     }
     Ok(replaced?)
@@ -105,13 +107,14 @@ fn write(draft: &Path, bytes: &[u8], old: &fs::Metadata) -> io::Result<()> {
     if (ours.uid(), ours.gid()) != (old.uid(), old.gid()) {
         fchown(&file, Some(old.uid()), Some(old.gid()))?;
     }
-    // No more than its owner ever sees it, whatever the old one allowed.
+    // The owner's permissions only, whatever the mode of the old file was.
     file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o700 | 0o400))?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-/// In the same folder, as a rename stays within one file system.
+/// Returns the path of the temporary file: in the same folder, as a rename works only within one file
+/// system.
 fn draft_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
