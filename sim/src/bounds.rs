@@ -81,7 +81,8 @@ pub fn overlap_cut(plan: &Plan) -> Duration {
     interval(plan) + ALERT_LOOK * 2 + PROMPT * 4 + MARGIN
 }
 
-/// Two hosts that do not, in whatever way, with an EC2 API that answers, when they heard each other a moment ago.
+/// Two hosts that cannot hear each other in some way, with an EC2 API that answers, when they heard each
+/// other a moment ago.
 ///
 /// The taker's association is served within one call. Where the other host hears nothing, it notices
 /// that no later than one detection time after the taker did, and looks every [`ALERT_LOOK`]: a look

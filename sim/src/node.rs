@@ -12,7 +12,7 @@ use lb_ha::{
 
 use crate::chance::Chance;
 
-/// How late a timer fires.
+/// Longest delay of a timer.
 pub(crate) const LATE: Duration = Duration::from_micros(1200);
 
 /// A host, running or not.

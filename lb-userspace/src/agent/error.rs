@@ -33,7 +33,7 @@ pub enum Error {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// The error of the system call.
+        /// The error that the kernel returned.
         source: io::Error,
     },
     /// The HTTP front did not start: at least one error.

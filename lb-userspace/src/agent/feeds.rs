@@ -11,7 +11,7 @@ use crate::{
     proxy::Frontend,
 };
 
-/// The senders of these channels, by pool.
+/// The senders of the channels, by pool.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Feeds(HashMap<Name, Arc<watch::Sender<Arc<PoolView>>>>);
 

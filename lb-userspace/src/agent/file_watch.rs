@@ -70,12 +70,12 @@ impl Stamps {
 #[derive(Clone, Debug, Default)]
 struct Looks(BTreeMap<PathBuf, Seen>);
 
-/// Stamps of one file; `None` if it did not exist.
+/// Two stamps of one file, `None` if it did not exist.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// From before the file was read.
+    /// The stamp from before the file was last read.
     read: Option<Stamp>,
-    /// From the last poll.
+    /// The stamp from the last poll.
     last: Option<Stamp>,
 }
 
@@ -150,7 +150,7 @@ async fn run(
             looks = Looks::begin(&files.borrow_and_update());
         }
         let paths: Vec<_> = looks.0.keys().cloned().collect();
-        // A poll may block on a network file system.
+        // Polled on another thread, as a poll may block on a network file system.
         let found = spawn_blocking(|| Stamps::of(paths)).await;
         let changes = found.map(|found| looks.look(&found)).unwrap_or_default();
         if !changes.is_empty() && changed.send(changes).await.is_err() {
@@ -226,7 +226,7 @@ mod tests {
         write(&file, "1");
         let (watch, mut changes) = FileWatch::start(Duration::from_millis(10));
         let before = stamps(&[&file, &other]);
-        // Whether it changes before the first look or after does not matter.
+        // The test holds whether the file changes before or after the first poll.
         write(&file, "12");
         watch.watch(before);
         assert_eq!(changes.recv().await, Some(vec![file.clone()]));

@@ -34,7 +34,7 @@ pub use report::metric_families;
 pub use upgrade::TAKE_OVER;
 use upgrade::{Inherited, Predecessor, detach, is_detached};
 
-/// Time that requests in flight have to end after SIGTERM.
+/// Time allowed for requests in flight to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs the agent with the configuration in `file` until SIGTERM or SIGINT. The XDP program stays
@@ -85,7 +85,7 @@ fn read(file: &Path) -> Result<Draft, Error> {
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     tokio::runtime::Builder::new_multi_thread()
-        // For checks and the admin server; the HTTP front has its own threads.
+        // These threads serve the checks and the admin server; the HTTP front has its own.
         .worker_threads(2)
         .thread_name("agent")
         .enable_all()

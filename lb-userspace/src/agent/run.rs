@@ -253,14 +253,14 @@ impl<K: Kernel> Agent<K> {
         let answer = match command.request {
             Request::Backend { name, order } => self.order(&name, order),
             Request::Reload => self.reload(),
-            // Answered when the hand-over has ended.
+            // The operator is answered when the hand-over has ended.
             Request::Failover => return self.failover(command.answer),
-            // The caller, the loop, carries it out: it needs the signals.
+            // The caller (the loop) carries it out, because it needs the signals.
             Request::Upgrade => {
                 self.upgrading = Some(command.answer);
                 return;
             }
-            // Answered when the order has ended.
+            // The operator is answered when the order has ended.
             Request::Renew { service } => return self.acme.renew(&service, command.answer),
             Request::Status | Request::Errors | Request::Explain(_) => {
                 Err("the agent's loop does not serve this request".to_owned())

@@ -45,7 +45,7 @@ const WAITING_COMMANDS: usize = 16;
 /// Interval at which the loop notifies the watchdog of systemd and does its periodic work:
 /// see `Agent::watchdog_tick`.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
-/// Time that connections have to end in a process that accepted them and then failed to take over.
+/// Time allowed for connections to end in a process that accepted them and then failed to take over.
 const CLEARING: Duration = Duration::from_secs(4);
 /// Interval at which TLS files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ pub(super) fn start<K: Kernel>(
         },
     };
 
-    // Nothing fails from here on.
+    // No step fails from here on.
     let flows = kernel.flows();
     let (checks, outcomes) = start_checks(&config);
     let certificates = Certificates::new(shares_certificates(&config), run::inspect);
@@ -135,7 +135,7 @@ pub(super) fn start<K: Kernel>(
     Ok(agent)
 }
 
-/// The endpoints for the operator and for Prometheus.
+/// The endpoints of the agent: the admin socket for the operator, and the admin server for Prometheus.
 struct Doors {
     socket: AdminSocket,
     listener: tokio::net::TcpListener,
@@ -149,7 +149,7 @@ impl Doors {
             // The predecessor answers at the path until this process serves.
             AdminSocket::bind_beside(&admin.socket)?
         } else {
-            // Refuses a second agent before it could take connections of the first.
+            // This fails if another agent is running, before this one could take its connections.
             AdminSocket::bind(&admin.socket)?
         };
         let address = admin.listen;

@@ -40,7 +40,7 @@ impl Flows {
 #[derive(Debug)]
 pub(super) struct Credit {
     left: Semaphore,
-    /// Messages sent and not acknowledged.
+    /// Number of messages sent and not yet acknowledged.
     used: AtomicU32,
 }
 

@@ -27,11 +27,11 @@ use crate::{
     peer::{self, Link, Message, PeerInfo},
 };
 
-/// The rooms that carry out actions, and what they report.
+/// The modules that carry out actions for the pair thread, and what they report.
 pub(super) struct Actuators {
     adverts: Adverts,
     link: Option<Link>,
-    /// The flows that arrive over the link, until the packet path is open.
+    /// The flows that arrive over the link, kept here until the packet path is open.
     arriving: Option<peer::Flows>,
     replicator: Option<FlowReplicator>,
     addresses: Option<Addresses>,
@@ -39,11 +39,11 @@ pub(super) struct Actuators {
     effects: mpsc::UnboundedSender<Effect>,
     snapshots: Arc<PairSnapshots>,
     background: Handle,
-    /// Whether flows are of use to the peer: only where the address that clients connect to moves.
+    /// Whether flows are shared with the peer: only where the address that clients connect to moves.
     shares_flows: bool,
     state: State,
     priority: u8,
-    /// Published in the snapshot.
+    /// Number of changes to each state, by cause; published in the snapshot.
     transitions: BTreeMap<(State, Cause), u64>,
     link_since: SystemTime,
     peer: Option<PeerInfo>,
@@ -52,7 +52,7 @@ pub(super) struct Actuators {
     flows: Option<Flows>,
 }
 
-/// The open rooms, and their events.
+/// The modules that carry out actions, opened, and the channels of their events.
 pub(super) struct Opened {
     pub(super) actuators: Actuators,
     pub(super) adverts: mpsc::Receiver<Received>,
@@ -80,7 +80,7 @@ impl Actuators {
             ),
             None => (None, None, None),
         };
-        // These make short blocking calls, which would delay adverts on the pair thread.
+        // These workers make short blocking calls, which would delay adverts on the pair thread.
         let background = parts.background.enter();
         let addresses = ha.interface_addresses();
         let want = match &parts.left {
@@ -142,7 +142,7 @@ impl Actuators {
     ) {
         if let Some(arriving) = self.arriving.take().filter(|_| self.shares_flows) {
             self.flows = Some(flows.clone());
-            // Before the first chunk is imported.
+            // Done before the first chunk is imported.
             self.update_replication();
             self.replicator = Some(FlowReplicator::start(
                 &self.background,
@@ -165,7 +165,8 @@ impl Actuators {
             Action::Advert { priority, .. } => self.adverts.send(Priority::new(priority)),
             Action::Say(word) => {
                 if let Some(link) = &self.link {
-                    // A lost message is repeated with the next heartbeat, or times out.
+                    // Sending may fail: a heartbeat is followed by the next one, and other messages are
+                    // repeated or time out.
                     let _sent = link.send_word(word);
                 }
             }
@@ -182,7 +183,7 @@ impl Actuators {
         None
     }
 
-    /// An EC2 call ended.
+    /// Records the end of an EC2 call.
     pub(super) fn call_ended(&mut self, done: &aws::Done) {
         // The worker has logged the error.
         self.failing = done.outcome.is_err();
@@ -213,7 +214,7 @@ impl Actuators {
         self.notifier.apply(ha.notify.clone());
     }
 
-    /// Takes the addresses off and runs the notify command for the end.
+    /// Removes the addresses from the interface and runs the notify command for the role `Stop`.
     pub(super) async fn stop(self) {
         if let Some(addresses) = &self.addresses
             && let Err(error) = addresses.release().await
@@ -283,7 +284,7 @@ impl Actuators {
             State::Master => Some(Role::Master),
             State::Backup => Some(Role::Backup),
             State::Fault => Some(Role::Fault),
-            // `stop` runs the command for the end.
+            // The command for the end of the agent is run by `stop`.
             State::Init => None,
         };
         if let Some(role) = role {

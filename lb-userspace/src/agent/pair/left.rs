@@ -25,7 +25,7 @@ pub(in crate::agent) struct Left {
 pub(in crate::agent) struct Moving(String);
 
 impl Moving {
-    /// Reads them from the configuration.
+    /// Reads the moving addresses and their interface from the configuration.
     pub(in crate::agent) fn of(ha: &Ha, node: &Node) -> Self {
         let kind = match ha.moves {
             Moves::ElasticIp(_) => "elastic_ip",
@@ -38,7 +38,7 @@ impl Moving {
 }
 
 impl Left {
-    /// Records the present state.
+    /// Records the present state and time.
     pub(super) fn now(view: &View) -> Self {
         Self {
             at: boot_time(),

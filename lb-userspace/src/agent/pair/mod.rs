@@ -42,13 +42,13 @@ pub(super) enum PairCommand {
     HandOver(Reason),
     /// No request is in flight on this host.
     Quiet,
-    /// Every backend was checked once.
+    /// Every backend has been checked at least once.
     Checked,
     /// A new configuration is in force.
     Reconfigure(Box<(Ha, Watched)>),
     /// Send a message to the peer.
     Send(Message),
-    /// All flows of the peer were imported, over the session of this number.
+    /// All flows of the peer were imported over the connection of this number.
     Synced(u64),
     /// Leave the pair with a goodbye, and report when it is sent.
     Stop(oneshot::Sender<()>),
@@ -62,7 +62,7 @@ pub(super) enum PairCommand {
 pub(super) enum Effect {
     /// Put new connections on hold and let requests end, or end the hold.
     Hold(bool),
-    /// Outcome of [`PairCommand::HandOver`].
+    /// The outcome of [`PairCommand::HandOver`].
     HandedOver(Result<(), Refusal>),
     /// This host became active, or stopped being active.
     Active(bool),
@@ -72,10 +72,10 @@ pub(super) enum Effect {
     Received(Message),
 }
 
-/// The pair of a host that is not alone, and its effects.
+/// The bound pair (`None` without `[ha]`), and the receiver of its effects.
 pub(super) type Bound = (Option<BoundPair>, mpsc::UnboundedReceiver<Effect>);
 
-/// A pair whose sockets are open, and which takes no part yet. Dropping it closes them.
+/// A pair whose sockets are open but which does not take part yet. Dropping it closes the sockets.
 #[derive(Debug)]
 pub(super) struct BoundPair {
     pair: Pair,
@@ -85,7 +85,7 @@ pub(super) struct BoundPair {
 /// What the pair needs to take part.
 #[derive(Debug)]
 struct Start {
-    /// `None`: they come by [`PairCommand::Carry`], or flows are not shared.
+    /// The flows to share; `None` if they come later by [`PairCommand::Carry`], or are not shared.
     flows: Option<Flows>,
     watched: Watched,
 }
@@ -109,7 +109,7 @@ impl BoundPair {
         self.pair
     }
 
-    /// Where the pair publishes its state.
+    /// Returns the snapshots in which the pair publishes its state.
     pub(super) fn snapshots(&self) -> &Arc<PairSnapshots> {
         &self.pair.snapshots
     }
@@ -170,7 +170,7 @@ impl Pair {
         Ok((BoundPair { pair, start }, effected))
     }
 
-    /// Sends a command. After the pair thread has ended it is discarded.
+    /// Sends a command, which is discarded if the pair thread has ended.
     pub(super) fn send(&self, command: PairCommand) {
         let _ended = self.commands.send(command);
     }

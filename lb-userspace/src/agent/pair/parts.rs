@@ -1,4 +1,4 @@
-//! What the pair thread is started with.
+//! The values that the pair thread is started with.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::config::{Ha, Node};
 pub(super) struct Parts {
     pub(super) node: Node,
     pub(super) ha: Ha,
-    /// The state that another process of this host left.
+    /// The state that an earlier process of this host left; `None` without one.
     pub(super) left: Option<Left>,
-    /// Where the state is published.
+    /// The snapshots in which the state is published.
     pub(super) snapshots: Arc<PairSnapshots>,
     /// The agent's runtime, for work that may take long.
     pub(super) background: Handle,

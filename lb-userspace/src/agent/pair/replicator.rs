@@ -15,10 +15,10 @@ use crate::{
     peer::{self, Bulk},
 };
 
-/// Pause before an export is restarted.
+/// Pause before an interrupted export is restarted.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The tasks that export and import. Dropping it ends them.
+/// The tasks that export and import flows. Dropping this value ends them.
 #[derive(Debug)]
 pub(super) struct FlowReplicator {
     /// The session to export over, while this host is active and the link is up.

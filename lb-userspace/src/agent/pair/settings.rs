@@ -30,12 +30,12 @@ pub(super) fn settings(ha: &Ha) -> Settings {
             Moves::VirtualIp(_) | Moves::Commands => Arbiter::None,
         },
         handover: ha.handover_timeout,
-        // Jitter need not be hard to guess, only different on the two hosts.
+        // The seed need not be hard to guess, only different on the two hosts.
         seed: RandomState::new().hash_one(ha.source),
     }
 }
 
-/// The settings that a reload can change.
+/// Returns the event with the settings that a reload can change.
 pub(super) fn reconfigure(ha: &Ha) -> Event {
     Event::Reconfigure {
         priority: ha.priority.get(),

@@ -36,25 +36,25 @@ pub(in crate::agent) struct PairSnapshot {
     pub(in crate::agent) addresses: Option<AddressesView>,
     pub(in crate::agent) notified: NotifyView,
     pub(in crate::agent) tracked: Vec<Tracked>,
-    /// The flows, where they are shared, and whether all of the peer's are imported.
+    /// The flows, and whether all of the peer's were imported; `None` if flows are not shared.
     pub(in crate::agent) flows: Option<(Flows, bool)>,
 }
 
-/// The link.
+/// The state of the link.
 #[derive(Clone, Debug)]
 pub(in crate::agent) struct LinkSnapshot {
     pub(in crate::agent) view: peer::View,
-    /// When it came up or went down last.
+    /// When the link last came up or went down.
     pub(in crate::agent) since: SystemTime,
-    /// The peer of the last session.
+    /// The peer of the last connection.
     pub(in crate::agent) peer: Option<PeerInfo>,
 }
 
-/// The Elastic IP.
+/// The state of the Elastic IP.
 #[derive(Clone, Debug)]
 pub(in crate::agent) struct Ec2Snapshot {
     pub(in crate::agent) view: aws::View,
-    /// Its owner by the last answer of the EC2 API.
+    /// The owner in the last answer of the EC2 API.
     pub(in crate::agent) owner: Option<aws::Owner>,
     /// Whether the last call failed.
     pub(in crate::agent) failing: bool,
@@ -75,7 +75,7 @@ impl Clock {
         }
     }
 
-    /// Returns the wall-clock time of a moment.
+    /// Returns the wall-clock time of a moment of the state machine's clock.
     pub(in crate::agent) fn when(&self, moment: Time) -> SystemTime {
         let ago = self.at.elapsed() + self.now.since(moment);
         let now = SystemTime::now();

@@ -31,12 +31,12 @@ use crate::{
     peer,
 };
 
-/// Maximum age of the state of tracked objects.
+/// Age after which the state of the tracked objects is read again.
 const LOOK: Duration = Duration::from_millis(200);
-/// Maximum age of the published snapshot.
+/// Longest time without an event before the snapshot is published again.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long the tasks that read the sockets have, after the thread did not run, to read all that
-/// arrived.
+/// Time that the tasks which read the sockets are given to read all that arrived while the thread did
+/// not run.
 const CATCHING_UP: Duration = Duration::from_millis(5);
 
 /// Runs the thread. Reports to `bound` whether everything could be opened, and takes part after
@@ -74,7 +74,7 @@ pub(super) fn run(
             None => End::Stopped,
         }
     });
-    // The tasks of the runtime hold sockets that another process is about to open.
+    // Dropped first: the tasks of the runtime hold sockets that another process is about to open.
     drop(runtime);
     if let End::Left(done, left) = end {
         // The caller may have given up.
@@ -95,9 +95,9 @@ async fn wait_for_start(mut start: oneshot::Receiver<Start>, opened: &mut Opened
 
 /// How the thread ended.
 enum End {
-    /// It sent its goodbye, or the agent dropped it.
+    /// The thread sent its goodbye, or the agent dropped it.
     Stopped,
-    /// Another process goes on with this state.
+    /// Another process continues with this state.
     Left(oneshot::Sender<Left>, Left),
 }
 
@@ -105,11 +105,11 @@ enum End {
 struct Inputs {
     commands: mpsc::UnboundedReceiver<PairCommand>,
     adverts: mpsc::Receiver<Received>,
-    /// `None` where there is no link.
+    /// The events of the link; `None` without a link.
     link: Option<mpsc::Receiver<peer::Event>>,
-    /// `None` where there is no Elastic IP.
+    /// The worker for EC2 calls; `None` without an Elastic IP.
     ec2: Option<aws::Worker>,
-    /// `None`: tracking could not be started.
+    /// The summary of the tracked objects; `None` if tracking could not be started.
     health: Option<watch::Receiver<track::TrackingSummary>>,
 }
 
@@ -147,7 +147,7 @@ struct PairThread {
     host: Host,
     inputs: Inputs,
     actuators: Actuators,
-    /// `None`: it could not be started.
+    /// Tracking; `None` if it could not be started.
     tracking: Option<Tracking>,
     health: LocalHealth,
     own_commands: mpsc::WeakUnboundedSender<PairCommand>,
@@ -155,11 +155,11 @@ struct PairThread {
     tracked_at: Instant,
     /// Whether every backend has been checked.
     backends_checked: bool,
-    /// Whether every tracked object has been checked.
+    /// Whether every tracked object has been checked since the start.
     looked: bool,
-    /// Whether all flows of the peer were imported over the present session.
+    /// Whether all flows of the peer were imported over the present connection of the link.
     has_flows: bool,
-    /// Number of the present or the last session.
+    /// Number of the present or the last connection of the link.
     session: Option<u64>,
 }
 
@@ -184,7 +184,7 @@ impl PairThread {
             let _background = parts.background.enter();
             Tracking::start(start.watched)
         };
-        // Run without tracking rather than not run.
+        // Running without tracking is better than not running.
         let tracking = tracking
             .inspect_err(|error| {
                 tracing::error!(error = %error, "cannot start tracking: nothing is tracked");
@@ -258,7 +258,7 @@ impl PairThread {
             ThreadEvent::Tracked => self.look_at_tracked(),
             ThreadEvent::Timer => self.step(Event::Timer),
             ThreadEvent::Idle => self.publish(),
-            // The loop ends with it.
+            // The loop ends with this event.
             ThreadEvent::Ended => {}
         }
     }
@@ -355,7 +355,7 @@ impl PairThread {
                 self.backends_checked = true;
                 self.look_at_tracked();
             }
-            // Flows of an older session say nothing about this one.
+            // Flows imported over an older connection say nothing about this one.
             PairCommand::Synced(session) if Some(session) == self.session => {
                 self.has_flows = true;
                 self.step(Event::Timer);
@@ -370,7 +370,7 @@ impl PairThread {
                 self.step(settings::reconfigure(&ha));
             }
             PairCommand::Send(message) => self.actuators.send(&message),
-            // Handled by the loop.
+            // The loop handles these commands.
             PairCommand::Stop(_) | PairCommand::Leave(_) => {}
         }
     }
@@ -395,14 +395,14 @@ impl PairThread {
     /// Reads the tracked objects, and whether the EC2 API would let the address move here.
     fn look_at_tracked(&mut self) {
         self.tracked_at = Instant::now();
-        // Before the copy below is made, as it changes `synced`.
+        // Done before the copy below is made, as it changes `synced`.
         self.look_at_flows();
         let Some(tracking) = &self.tracking else {
             return;
         };
         let facts: Vec<_> = tracking.view().into_iter().map(|one| one.fact).collect();
         self.looked |= facts.iter().all(|fact| fact.well.is_some());
-        // An object that was not checked yet counts as failing, which says nothing at the start.
+        // An object that was not checked yet would count as failing, which means nothing at the start.
         let known = facts.into_iter().filter(|fact| fact.well.is_some());
         let tracked = track::weigh(&known.collect::<Vec<_>>());
         let inspection = self.inputs.ec2.as_ref().map(aws::Worker::view);
@@ -423,13 +423,13 @@ impl PairThread {
     fn step(&mut self, event: Event) {
         let actions = self.host.step(self.now(), event);
         self.act(actions);
-        // After the event: a step for it would let an overdue timer fire before the event counts.
+        // Done after the event: a step for it would let an overdue timer fire before the event counts.
         self.look_at_flows();
         self.publish();
     }
 
-    /// Updates whether this host is synced: it is where flows are not shared, were imported, or where the
-    /// peer is not active and has none to send.
+    /// Updates whether this host is synced: flows are not shared, or were all imported, or the peer is
+    /// not active and has none to send.
     fn look_at_flows(&mut self) {
         let view = self.host.view(self.now());
         let nothing_to_get = view.peer.is_some_and(|peer| peer.state != State::Master);

@@ -15,7 +15,7 @@ use crate::{
     proxy::Proxy,
 };
 
-/// Interval at which open connections are counted during a hand-over.
+/// Interval between counts of open connections during a hand-over.
 const LOOK: Duration = Duration::from_millis(10);
 /// Shortest time that connections have to end in a hand-over. Those that the kernel steers are not
 /// counted: this gives short ones the time to end.
@@ -31,7 +31,7 @@ pub(in crate::agent) type Answer = oneshot::Sender<Result<String, String>>;
 pub(in crate::agent) struct Handover {
     /// The operator's command that is waiting for the outcome.
     waiting: Option<Answer>,
-    /// Whether the agent is stopping, and hands over before it ends.
+    /// Whether the agent is stopping, and hands over before it exits.
     leaving: bool,
     /// Whether the role was handed over because the agent is stopping.
     completed: bool,

@@ -32,7 +32,7 @@ use recording_kernel::RecordingKernel;
 struct Host {
     directory: TempDir,
     admin: SocketAddr,
-    /// Where the service listens.
+    /// The address on which the service listens.
     front: SocketAddr,
     backends: Vec<TcpListener>,
     kernel: RecordingKernel,
@@ -113,8 +113,8 @@ impl Host {
         })
     }
 
-    /// An agent, once the workers of one that was dropped have let go of its listeners: within a
-    /// process nothing else waits for them.
+    /// Starts an agent once the workers of an earlier, dropped one have released its listeners: within
+    /// one process nothing else waits for them.
     fn started(&self) -> Agent<RecordingKernel> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
@@ -144,7 +144,7 @@ struct Running {
 }
 
 impl Running {
-    /// Ends the agent as a crash would.
+    /// Ends the agent abruptly, as a crash would.
     async fn kill(self) {
         self.task.abort();
         let _aborted = self.task.await;
@@ -181,7 +181,7 @@ async fn the_kernel_learns_of_a_dead_backend_in_time_and_of_its_return() {
     let _running = host.run();
     let kernel = host.kernel.clone();
     assert_eq!(kernel.states(), [Up, Up]);
-    // The first check decides alone: wait until it is over.
+    // The first check alone decides the health: wait until it is over.
     tokio::time::sleep(INTERVAL * 2).await;
     let dead = host.backends.remove(1);
     let address = dead.local_addr().expect("an address");
@@ -379,7 +379,7 @@ async fn a_start_that_fails_leaves_nothing_behind() {
 async fn a_certificate_file_that_changes_is_served_without_a_reload() {
     let host = Host::new(&Checked::No);
     let file = host.directory.path().join("a.pem");
-    // In one step, as certbot's hooks and configuration management do.
+    // The files are replaced in one step, as certbot's hooks and configuration management do.
     let install = |name: &str| {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
         let next = host.directory.path().join("next");

@@ -1,4 +1,4 @@
-//! The upgrade: a new process takes over, and this one ends after its connections.
+//! The upgrade: a new process takes over, and this one exits after its connections have ended.
 
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
@@ -53,7 +53,7 @@ impl<K: Kernel> Agent<K> {
         taken_over
     }
 
-    /// Returns the PID of the new process.
+    /// Upgrades to a new process. Returns its PID.
     async fn try_upgrade(&mut self) -> Result<u32, String> {
         if self.handover.is_holding() {
             return Err("a hand-over to the peer is under way: try again after it".to_owned());
@@ -74,7 +74,7 @@ impl<K: Kernel> Agent<K> {
             Ok(()) => {
                 self.shared.kernel().give_up();
                 if let Some(pair) = self.pair.take().filter(|_| left.is_none()) {
-                    // The new process has no pair.
+                    // The new process has no pair, so this one leaves it with a goodbye.
                     pair.stop().await;
                 }
                 notify(&[sd_notify::NotifyState::MainPid(process)]);
@@ -134,7 +134,8 @@ impl<K: Kernel> Agent<K> {
         let bound = Pair::bind_where_configured(&self.shared.read().config, Some(left), snapshots);
         let (bound, effects) = bound.map_err(|error| format!("cannot rejoin the pair: {error}"))?;
         self.effects = effects;
-        // No flows yet: the kernel belongs to the new process until that has ended.
+        // The flows come later: the kernel's state belongs to the new process until that process has
+        // exited.
         self.start_pair(bound, None);
         Ok(())
     }

@@ -23,10 +23,11 @@ use crate::{
     tickets::Offer,
 };
 
-/// Time that the new process has to read its configuration, and again to serve.
+/// Time allowed for the new process to read its configuration, and the same again until it serves.
 const STARTING: Duration = Duration::from_secs(45);
 
-/// Time that a new process has to end after it failed: it waits for the connections that it has accepted.
+/// Time allowed for a new process to exit after it failed: it waits for the connections that it has
+/// accepted.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// The sockets and state that the new process takes over.
@@ -63,7 +64,7 @@ pub(in crate::agent) fn spawn() -> Result<Successor, String> {
         .arg(TAKE_OVER)
         .env_remove(DETACHED)
         .stdin(Stdio::from(theirs))
-        // This child starts the process that takes over, and ends.
+        // This child starts the process that takes over, and exits.
         .status()
         .map_err(failed)?;
     Ok(Successor(channel))

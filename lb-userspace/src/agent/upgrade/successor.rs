@@ -23,7 +23,7 @@ use crate::{
     tickets::Offer,
 };
 
-/// Time that the old process has to answer.
+/// Time allowed for the old process to answer.
 const ANSWERING: Duration = Duration::from_secs(10);
 
 /// Highest number of characters of a failure's reason, so that it fits in a message.

@@ -90,8 +90,7 @@ impl Route {
 
 impl Socket {
     /// Opens a socket that receives packets for the source address, or for the group. The source may be
-    /// missing
-    /// on this host; the interface may not, where it is used.
+    /// missing on this host; the interface must exist if it is used.
     pub(super) fn open(route: &Route) -> Result<Self, Refused> {
         let socket = create(route).map_err(Refused::ForGood)?;
         let interface = route.interface_number();

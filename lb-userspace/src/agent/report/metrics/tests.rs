@@ -199,7 +199,8 @@ fn alone() -> Registry {
     registry
 }
 
-/// The same of a host in a pair, which has something of everything, even what excludes each other.
+/// A registry with a collector of every room of a host in a pair, with every metric, even ones that
+/// exclude each other.
 fn everything() -> Registry {
     let mut registry = alone();
     pair::register(&mut registry);
@@ -214,7 +215,7 @@ fn text_of(collector: impl Collector) -> String {
     render(&registry, Format::Prometheus)
 }
 
-/// Whether the line is there, whichever way the encoder writes a whole number.
+/// Whether the text has this line, in either form in which the encoder writes a whole number.
 fn has(text: &str, line: &str) -> bool {
     text.lines()
         .any(|found| found == line || found.strip_suffix(".0").is_some_and(|found| found == line))
@@ -297,8 +298,8 @@ fn promtool_has_nothing_to_say() {
     assert_eq!(said, Ok(String::new()));
 }
 
-/// What promtool says of the input, as an error where it refuses it. `None` where there is no
-/// promtool: `cargo xtask setup` installs it; a checkout without it still has the other tests.
+/// Runs promtool on `input`. Returns its output, or an error if it rejects the input. Returns `None` if
+/// promtool is not installed (`cargo xtask setup` installs it), so that the other tests still run.
 fn promtool(arguments: &[&str], input: &str) -> Option<Result<String, String>> {
     let mut promtool = match Command::new("promtool")
         .args(arguments)
@@ -378,7 +379,7 @@ fn the_reference_lists_exactly_what_is_exported() {
     assert_eq!(documented(), exported.collect());
 }
 
-/// Its queries and alerts: rows `| words | `expression` …`.
+/// The queries and alerts of the page, from rows `| words | `expression` …`.
 fn expressions() -> Vec<&'static str> {
     let rows = PAGE.lines().filter_map(|line| {
         let mut cells = line.split('|').map(str::trim).skip(1);

@@ -35,7 +35,7 @@ impl RecordingKernel {
         self.0.refuses.store(refuses, SeqCst);
     }
 
-    /// Packets do not reach this backend any more.
+    /// Makes packets to this backend undeliverable from now on.
     pub(super) fn lose(&self, backend: SocketAddr) {
         *self.0.unreachable.lock().expect("no panic") = Some(backend);
     }
