@@ -14,7 +14,7 @@ use crate::{
 /// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What was seen.
+    /// What was measured and counted in the run.
     pub figures: Figures,
     /// The first violated invariant.
     pub violation: Option<Violation>,
@@ -65,8 +65,8 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), Violation> {
     one_owner(world, plan)
 }
 
-/// A host that stepped back and hears the other one by adverts alone waits before it takes over by
-/// its priority. Lets time pass until that is over, and says when that was.
+/// Lets time pass until no host waits any more before it takes over by its priority, as a host does
+/// that stepped back and hears the peer by adverts alone. Returns the time at which that is over.
 fn await_holds(world: &mut World, calm: Duration) -> Result<Duration, Violation> {
     let limit = calm + bounds::HOLD_LIMIT;
     let mut now = calm;
@@ -85,7 +85,7 @@ fn stepped_back(world: &World, side: Side) -> bool {
     world.view(side).is_some_and(|view| view.stepped_back)
 }
 
-/// Exactly one host is active, and the address is there.
+/// Checks that exactly one host is active, and that the address is there.
 fn one_owner(world: &World, plan: &Plan) -> Result<(), Violation> {
     let states = Side::BOTH.map(|side| world.state(side));
     let Some(active) = world.active() else {

@@ -1,12 +1,12 @@
-//! Runs that showed that something was wrong. Each was seen to fail without its fix.
+//! Seeds of runs that once showed a fault. Each was seen to fail without its fix.
 //!
-//! A seed means what the drawing of plans makes of it: where that changes, find others, by undoing
-//! what the note says, and put them here.
+//! The run of a seed depends on how plans are drawn. If that changes, find new seeds by undoing the fix
+//! that each note names, and put them here.
 #![forbid(unsafe_code)]
 
 use sim::{draw, run};
 
-/// The seed, and what was wrong.
+/// The seed, and the fault that its run showed.
 const FOUND: [(u64, &str); 20] = [
     (1966, BACK),
     (8781, BACK),

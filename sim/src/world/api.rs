@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// A call has reached the API, which knows nothing of whether its sender still runs.
+    /// Carries out a call that has reached the API, whether or not its sender still runs.
     pub(super) fn serve(&mut self, side: Side, boot: u32, call: Call, answers: Option<Time>) {
         let answer = match call {
             Call::Associate => {
@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// The address has a new owner.
+    /// Records that the address has a new holder.
     pub(super) fn address_moved(&mut self) {
         self.fact(Fact::Moved(self.cloud.holder()));
     }
@@ -125,7 +125,7 @@ impl World {
             return;
         }
         let had = self.has_address(side);
-        // An agent that is stopped takes the answer in later, and makes no call before.
+        // A stopped agent handles the answer later, and makes no call before that.
         let node = &mut self.nodes[side.index()];
         if !node.paused {
             node.call = None;

@@ -1,4 +1,4 @@
-//! The agents: they start, take things in, act, and end.
+//! The agents: they start, handle events, carry out actions, and exit.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ impl World {
         self.run(side, Event::Start);
     }
 
-    /// The next process of an agent goes on where the one before it ended.
+    /// Starts the next process of an agent, which continues with the state that the process before it
+    /// left.
     pub(super) fn resume(&mut self, side: Side, left: Option<Left>) {
         let event = left.map_or(Event::Start, |left| Event::Resume {
             silent_for: self.now.since(left.at),
@@ -45,7 +46,7 @@ impl World {
         self.changed();
     }
 
-    /// The agent is gone.
+    /// Ends the agent with all its state.
     pub(super) fn lose(&mut self, side: Side) {
         self.nodes[side.index()].lose();
         self.link.end(side);
@@ -69,7 +70,7 @@ impl World {
         }
     }
 
-    /// What is tracked changes.
+    /// Changes the health of backends and tracked objects.
     pub(super) fn track(&mut self, side: Side, boot: u32, change: impl FnOnce(&mut LocalHealth)) {
         let node = &mut self.nodes[side.index()];
         if node.boot == boot && node.host.is_some() {
@@ -91,7 +92,7 @@ impl World {
         }
     }
 
-    /// Something happens at a host: now, or when its agent goes on.
+    /// Passes an event to a host: now, or when its stopped agent continues.
     pub(super) fn step(&mut self, side: Side, event: Event) {
         let node = &mut self.nodes[side.index()];
         if node.paused {
@@ -101,7 +102,7 @@ impl World {
         }
     }
 
-    /// Returns how many actions there were.
+    /// Passes an event to a host now. Returns the number of actions that followed.
     pub(super) fn step_now(&mut self, side: Side, event: Event) -> usize {
         let node = &mut self.nodes[side.index()];
         let now = node.clock(self.now);
@@ -200,12 +201,13 @@ impl World {
         }
     }
 
-    /// The agent waited for the outcome of its hand-over: now it ends.
+    /// Stops the agent, which has waited for the outcome of its hand-over.
     pub(super) fn stop(&mut self, side: Side) {
         self.nodes[side.index()].stopping = false;
         self.step_now(side, Event::Stop);
         self.lose(side);
-        // Where the trouble that stopped it is not over, its end starts it.
+        // If the trouble that stopped the agent is still present then, the end of that trouble starts
+        // the agent.
         let restarts = self.now + self.chance.millis(100, 1000);
         self.queue.put(restarts, Happening::Start(side));
     }

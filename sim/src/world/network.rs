@@ -41,7 +41,7 @@ impl World {
                 self.queue.put(at, happening);
             }
             Said::Refused(connection) => {
-                // A host without power refuses nothing.
+                // A host without power refuses no connection.
                 if self.is_powered(from.other()) {
                     let back = arrives + self.one_way();
                     let happening = Happening::Link(from, connection, News::Down);
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// The link has something for an end.
+    /// Delivers an event of the link to one end.
     pub(super) fn link_news(&mut self, side: Side, connection: u32, news: News) {
         if self.nodes[side.index()].host.is_none() {
             return;
@@ -62,7 +62,8 @@ impl World {
                 if connection != self.link.connection() || !self.link.stands(side) {
                     return;
                 }
-                // An agent may or may not say that the old connection made way for the new one.
+                // An agent may or may not report the end of the old connection when a new one replaces
+                // it.
                 if self.link.learn(side, connection) && self.chance.percent(50) {
                     self.step(side, Event::LinkDown);
                 }
@@ -83,7 +84,7 @@ impl World {
         }
     }
 
-    /// The agents connect, where they are not connected and can be.
+    /// Connects the agents, if they are not connected and can be.
     pub(super) fn try_link(&mut self) {
         let again = self.now + self.chance.millis(200, 1500);
         self.queue.put(again, Happening::LinkTry);
@@ -100,7 +101,8 @@ impl World {
         }
     }
 
-    /// An end has waited long enough: it drops the connection, unless all is well again.
+    /// Handles the time-out of one end: it drops the connection, unless the network and both agents are
+    /// healthy again.
     pub(super) fn give_link_up(&mut self, side: Side, connection: u32) {
         let well = self.conditions.link_cut == [false; 2]
             && !self.link.is_broken()
@@ -115,7 +117,7 @@ impl World {
         }
     }
 
-    /// Both ends will wait, each for a time of its own.
+    /// Starts the time-outs of both ends, each of a different length.
     pub(super) fn doubt_link(&mut self) {
         let connection = self.link.connection();
         for side in Side::BOTH {
@@ -125,7 +127,7 @@ impl World {
         }
     }
 
-    /// Whether what an end says arrives is not what it was.
+    /// Updates, after a change of the network, which end's messages are held up.
     pub(super) fn recut_link(&mut self) {
         let mut newly_cut = false;
         for from in Side::BOTH {
@@ -134,7 +136,7 @@ impl World {
             let Some(since) = self.link.cut(self.now, from, cut) else {
                 continue;
             };
-            // TCP sends again after a time that doubles.
+            // TCP retransmits after a time that doubles.
             let outage = self.now.since(since).min(Duration::from_secs(3));
             let resumes = self.now + self.chance.between(Duration::ZERO, outage);
             let (at, words) = self.link.resume(from, resumes);
@@ -154,7 +156,7 @@ impl World {
         }
     }
 
-    /// The link breaks, and both ends are told.
+    /// Breaks the link and tells both ends.
     pub(super) fn reset_link(&mut self) {
         let connection = self.link.connection();
         for side in Side::BOTH {

@@ -1,4 +1,4 @@
-//! What goes wrong begins, and ends.
+//! Begins and ends the troubles of a plan.
 
 use lb_ha::{
     Time,
@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    /// What is tracked on a host, at the moment.
+    /// Returns the present health of a host's backends and tracked objects.
     pub(super) fn health(&self, side: Side) -> LocalHealth {
         let mut health = self.nodes[side.index()].health;
         for trouble in self.present() {
@@ -77,7 +77,7 @@ impl World {
         health
     }
 
-    /// Whether the host is on, whatever became of its agent.
+    /// Whether the host has power, whether or not its agent runs.
     pub(super) fn is_powered(&self, side: Side) -> bool {
         !self.present().any(|trouble| {
             matches!(trouble.what, What::Crash { side: whose, power: true } if whose == side)
@@ -105,7 +105,7 @@ impl World {
         if power {
             self.doubt_link();
         } else if self.conditions.link_cut == [false; 2] {
-            // The kernel closes the connections of an agent that is gone.
+            // The kernel closes the connections of an agent that has exited.
             let at = self.now + self.one_way();
             let connection = self.link.connection();
             self.queue
@@ -113,8 +113,8 @@ impl World {
         }
     }
 
-    /// The process ends without a goodbye; the next one begins later with what it left. A hand-over is
-    /// not broken off for it.
+    /// Ends the process without a goodbye; the next one starts later with the state that it left. This
+    /// does not interrupt a hand-over.
     fn upgrade(&mut self, side: Side, resumes: Time) {
         let node = &self.nodes[side.index()];
         let Some(view) = self.view(side).filter(|_| node.runs() && !node.holding) else {

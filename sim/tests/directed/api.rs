@@ -9,7 +9,7 @@ fn an_address_that_somebody_moved_comes_back_with_one_move() {
             let plan = calm(seed).with(EVENT, seconds(1), What::MovedByHand(holder));
             let world = live(&plan, EVENT + seconds(60));
             is_calm(&world, Side::A);
-            // One by hand, one back.
+            // One move by hand, and one back.
             assert_eq!(moves(&world, EVENT), 2, "seed {seed}: {holder:?}");
             let back = |fact: &Fact| *fact == Fact::Moved(Holder::Host(Side::A));
             let back = when(&world, EVENT, back).expect("comes back");
@@ -85,7 +85,7 @@ fn descriptions_that_show_the_past_are_not_answered_with_more_calls_for_the_addr
         );
         let world = live(&plan, EVENT + seconds(30));
         let accepted = |(_, fact): &(Duration, Fact)| *fact == Fact::Accepted(Side::B);
-        // One more where a description showed the address here and the next one did not.
+        // There may be one more where a description showed the address here and the next one did not.
         let calls = since(&world, EVENT).filter(accepted).count();
         assert!((1..=4).contains(&calls), "seed {seed}: {calls}");
     }
