@@ -102,7 +102,7 @@ impl Recorder {
         }
     }
 
-    /// Records a failure, also of something other than a call.
+    /// Records a failure, of a call or of something else.
     pub(super) fn failed(&self, error: &ApiError) {
         self.records().last_error = Some(LastError {
             at: SystemTime::now(),
@@ -132,7 +132,7 @@ impl Recorder {
         }
     }
 
-    /// A panic while the lock is held leaves complete changes.
+    /// Locks the records. They are consistent even if a thread panicked while it held the lock.
     fn records(&self) -> MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

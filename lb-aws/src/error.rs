@@ -104,7 +104,7 @@ impl ApiError {
         }
     }
 
-    /// The call exceeded the time limit.
+    /// Returns the error of a call that exceeded the time limit.
     pub(super) fn overdue(what: &str) -> Self {
         let sentence = format!("{what} timed out; it will be retried");
         Self::new(ErrorKind::TimedOut, sentence)
@@ -204,7 +204,7 @@ fn advice(kind: ErrorKind, action: &str, code: Option<&str>) -> String {
     }
 }
 
-/// AWS's own header is in milliseconds, HTTP's in seconds.
+/// Returns how long the response asks to wait: AWS's own header is in milliseconds, HTTP's in seconds.
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
     let number = |name: &str| response.headers().get(name)?.trim().parse().ok();
     number("x-amz-retry-after")

@@ -120,7 +120,7 @@ impl Ec2 {
     }
 }
 
-/// A dry run that would succeed is reported as a specific error.
+/// Returns the finding of a dry run: a call that would succeed is reported as a specific error.
 fn permitted<T, E>(
     operation: Operation,
     subject: &str,

@@ -1,4 +1,4 @@
-//! What all calls share of the SDK: HTTP, timeouts, credentials.
+//! The parts of the SDK that all calls share: HTTP, time limits, credentials.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ const METADATA_ATTEMPTS: u32 = 2;
 /// token that the service rejects early, and credentials could not be renewed for that long.
 const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// What all calls share.
+/// The HTTP client and settings that all calls share.
 pub(super) struct Sdk {
     http: SharedHttpClient,
     pub(super) metadata: imds::Client,

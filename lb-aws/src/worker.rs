@@ -184,7 +184,8 @@ struct KnownState {
 }
 
 impl Shared {
-    /// Every change is one assignment.
+    /// Locks the known state, which is consistent even after a panic, as every change is one
+    /// assignment.
     fn known(&self) -> MutexGuard<'_, KnownState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

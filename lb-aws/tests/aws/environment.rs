@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::site::{Site, any_port, failed};
 
-/// Names the allocation, in the process that has the environment.
+/// The variable that names the allocation to a child process, which runs the test with other variables.
 const CHILD: &str = "LB_TEST_ALLOCATION";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn client(allocation_id: String) -> Ec2 {
     Ec2::connect(&settings).await.expect("a client")
 }
 
-/// Terminates TLS before the EC2 API; returns the port.
+/// Starts a server that terminates TLS in front of the EC2 API. Returns its port.
 async fn tls_before(site: &Site, authority: &Authority) -> u16 {
     let api = site.ec2.endpoint().trim_start_matches("http://");
     let api: SocketAddr = api.parse().expect("an address");

@@ -110,7 +110,7 @@ async fn an_instance_without_a_role_is_told_to_get_one() {
 #[tokio::test]
 async fn credentials_that_run_out_are_renewed() {
     let site = Site::raise();
-    // So short that each call renews them.
+    // The credentials expire so soon that each call renews them.
     site.imds.credentials_last(Duration::from_secs(5));
     let ec2 = site.connect().await;
     ec2.describe().await.expect("a description");

@@ -1,4 +1,4 @@
-//! The calls against moto, an independent reading of AWS's documentation.
+//! The calls against moto, an independent implementation of AWS's documentation.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -87,7 +87,7 @@ fn moto_does_as_it_is_told_and_says_so() {
 
 #[test]
 fn moto_denies_what_no_policy_allows() {
-    // moto lets the calls that set it up pass; the calls under test come after them.
+    // moto does not check the calls that set it up; the calls under test come after them.
     let site = Site::raise(&[("INITIAL_NO_AUTH_ACTION_COUNT", "6")]);
     site.with_client(async |ec2: Ec2| {
         failed(
