@@ -1,4 +1,4 @@
-//! Two links in one process, on loopback addresses of their own.
+//! Two links in one process, on loopback addresses that no other test uses.
 
 mod attacks;
 mod dead;
@@ -15,16 +15,16 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::tickets;
 
-/// How long a test waits for what must come.
+/// How long a test waits for an event that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PORT: u16 = 9146;
-/// Patient, so that a busy machine is not taken for a dead peer.
+/// A long time-out, so that a busy machine is not taken for a dead peer.
 const CALM: Rhythm = Rhythm {
     ping: Duration::from_millis(100),
     silence: Duration::from_secs(5),
 };
 
-/// Addresses that no other test has, of this process or another.
+/// Loopback addresses that no other test uses, in this process or another.
 #[derive(Clone, Copy)]
 struct Net {
     process: [u8; 2],
@@ -43,7 +43,7 @@ impl Net {
         }
     }
 
-    /// One of 15 addresses, in order.
+    /// Returns one of the 15 addresses, in ascending order.
     fn host(self, host: u8) -> IpAddr {
         let [high, low] = self.process;
         Ipv4Addr::new(127, high, low, (self.number % 16) * 16 + host).into()
@@ -74,7 +74,7 @@ fn secret() -> Secret {
     Secret::create(&folder.path().join("peer.pem"), false).expect("made")
 }
 
-/// Both links with one secret, and both up.
+/// Two links with the same secret, both up.
 struct Pair {
     a: Started,
     b: Started,
@@ -126,7 +126,7 @@ impl Started {
         refused.next().expect("all reasons are there").1
     }
 
-    /// All refusals, whatever the reason.
+    /// Returns the number of refused connections, for all reasons.
     fn all_refused(&self) -> u64 {
         self.link
             .view()

@@ -28,7 +28,7 @@ pub(super) fn server_name() -> Result<ServerName<'static>, Error> {
     ServerName::try_from("lb-peer").map_err(|error| Error::General(error.to_string()))
 }
 
-/// The settings of the side that accepts.
+/// Returns the TLS settings of the side that accepts.
 pub(super) fn server_config(secret: &Secret) -> Result<Arc<ServerConfig>, Error> {
     let pinned = Arc::new(Pinned::new(secret));
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -40,7 +40,7 @@ pub(super) fn server_config(secret: &Secret) -> Result<Arc<ServerConfig>, Error>
     Ok(Arc::new(config))
 }
 
-/// The settings of the side that dials.
+/// Returns the TLS settings of the side that dials.
 pub(super) fn client_config(secret: &Secret) -> Result<Arc<ClientConfig>, Error> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -88,7 +88,7 @@ impl Pinned {
     }
 }
 
-/// TLS 1.2 is not on offer, so nobody asks for this.
+/// Returns an error: TLS 1.2 is not offered, so this is never called.
 fn refuse_tls12() -> Result<HandshakeSignatureValid, Error> {
     Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
 }

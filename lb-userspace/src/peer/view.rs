@@ -34,7 +34,7 @@ pub struct PeerInfo {
 pub enum Refusal {
     /// Its source is not the peer.
     Address,
-    /// Too many others were shaking hands.
+    /// Too many other connections had a handshake in progress.
     Crowded,
     /// Its handshake timed out.
     Timeout,
@@ -46,9 +46,9 @@ pub enum Refusal {
     Secret,
     /// It has the secret and sent no valid greeting.
     Greeting,
-    /// It speaks another version of the link.
+    /// It speaks another version of the link's protocol.
     Version,
-    /// It is this very agent.
+    /// It comes from this same agent.
     Itself,
 }
 
@@ -86,11 +86,11 @@ impl Refusal {
 /// Why the link went down.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DownReason {
-    /// The peer has not answered in time.
+    /// The peer did not answer pings in time.
     Silent,
     /// The peer closed the connection: its agent ended, or timed out.
     Closed,
-    /// The network did.
+    /// The network broke the connection; the error of the kernel.
     Broken(String),
     /// A new connection of the peer has replaced it.
     Replaced,
@@ -143,10 +143,10 @@ impl fmt::Display for DownReason {
     }
 }
 
-/// Bytes and frames that went one way.
+/// Bytes and frames that were sent, or those that were received.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Traffic {
-    /// Bytes, those of TLS apart.
+    /// Bytes, not counting those that TLS adds.
     pub bytes: u64,
     /// Whole frames.
     pub frames: u64,
@@ -157,21 +157,22 @@ pub struct Traffic {
 pub struct View {
     /// Whether this host dials. Otherwise it accepts.
     pub dials: bool,
-    /// The connection, where there is one.
+    /// The session; `None` while the link is down.
     pub connected: Option<Connected>,
     /// Connections that came up since the agent started.
     pub ups: u64,
-    /// Connections that went down, by the word of [`DownReason::word`]. All words are there.
+    /// Connections that went down, by [`DownReason::word`]; every word has an entry.
     pub downs: Vec<(&'static str, u64)>,
     /// What was sent since the agent started.
     pub sent: Traffic,
     /// What was received since the agent started.
     pub received: Traffic,
-    /// Connections that were refused, by reason. All reasons are there.
+    /// Connections that were refused, by reason; every reason has an entry.
     pub refused: Vec<(Refusal, u64)>,
     /// Attempts to dial that did not reach the peer.
     pub unreached: u64,
-    /// Messages about who is active that were dropped, for want of a session or of room.
+    /// Messages about who is active that were dropped, because there was no session or the queue was
+    /// full.
     pub dropped_words: u64,
     /// Why there is no connection, as a sentence, if known.
     pub problem: Option<String>,
@@ -180,15 +181,15 @@ pub struct View {
 /// A session that is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Connected {
-    /// Who is at the other end.
+    /// The agent at the other end.
     pub peer: PeerInfo,
-    /// Since when.
+    /// When the session came up.
     pub since: SystemTime,
     /// Round-trip time of the last ping, including queues.
     pub round_trip: Option<Duration>,
 }
 
-/// What the link counts. Shared by all its tasks.
+/// The counters of the link, shared by all its tasks.
 #[derive(Debug)]
 pub(super) struct Counters {
     dials: bool,
@@ -210,7 +211,7 @@ struct Current {
     said: [Option<Instant>; Refusal::ALL.len()],
 }
 
-/// Bytes and frames, counted.
+/// Counters of bytes and frames in one direction.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     bytes: AtomicU64,
@@ -322,7 +323,7 @@ impl Counters {
         }
     }
 
-    /// A thread that panicked while it held the lock had made its change in one assignment.
+    /// Locks the current state. It is consistent even after a panic, as every change is one assignment.
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }

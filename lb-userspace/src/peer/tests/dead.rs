@@ -1,4 +1,4 @@
-//! Connections that are dead and do not say so.
+//! Connections that are dead without being closed.
 
 use std::sync::atomic::AtomicBool;
 
@@ -14,24 +14,24 @@ const FAST: Rhythm = Rhythm {
     silence: Duration::from_millis(300),
 };
 
-/// What the network between the hosts does to the connections that it has.
+/// The fault of the network on the connections that exist.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Failure {
-    /// Takes all bytes and delivers none.
+    /// Accepts all bytes and delivers none.
     Swallows,
-    /// Takes no more bytes.
+    /// Accepts no more bytes.
     Stalls,
-    /// As the first, one way only.
+    /// Accepts all bytes and delivers none to B; the other direction works.
     SwallowsToB,
     SwallowsToA,
 }
 
 impl Failure {
-    /// Whether it can be why a connection went down.
+    /// Whether this fault can cause a connection to go down for this reason.
     fn explains(self, down: &DownReason) -> bool {
         match (self, down) {
             (_, DownReason::Silent | DownReason::Replaced) => true,
-            // Where one way works, the end that one side makes of it comes through.
+            // If one direction works, the close by one side arrives at the other.
             (Self::SwallowsToA | Self::SwallowsToB, down) => {
                 matches!(down, DownReason::Closed | DownReason::Broken(_))
             }
@@ -40,7 +40,7 @@ impl Failure {
     }
 }
 
-/// Stands between the hosts at address 3; new connections go through whatever became of the others.
+/// A relay between the hosts at address 3; new connections work even while older ones fail.
 struct Network {
     broken: Arc<Mutex<Vec<Arc<AtomicBool>>>>,
 }
@@ -91,7 +91,8 @@ async fn pass(near: TcpStream, net: Net, failure: Failure, breaks: Arc<AtomicBoo
     );
 }
 
-/// Passes bytes on until it breaks; from then on nothing arrives any more, not even an end.
+/// Passes bytes on until the fault begins; from then on nothing arrives, not even the end of the
+/// stream.
 async fn pass_one_way(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -181,7 +182,7 @@ async fn a_new_connection_takes_over_while_the_old_one_still_seems_well() {
     let net = Net::new();
     let secret = secret();
     let (ours, mut theirs) = (settings(net, A, B), settings(net, B, A));
-    // So patient that it would not notice by itself.
+    // A time-out so long that this host would not notice the fault by itself.
     theirs.rhythm.silence = 10 * PATIENCE;
     let Pair { a, mut b } = Pair::with(ours.clone(), theirs, &secret).await;
     let _other = Link::start_with(ours, &secret).expect("dialling");

@@ -1,4 +1,4 @@
-//! Heartbeats go their way whatever else is on the line.
+//! Heartbeats arrive in time whatever else is sent over the link.
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -7,7 +7,7 @@ use tokio::{
 
 use super::*;
 
-/// Sends a word every [`BEAT`] for a while; returns the longest pause between two that arrived.
+/// Sends a heartbeat every [`BEAT`] for a while. Returns the longest pause between two that arrived.
 async fn longest_pause(from: &Link, to: &mut mpsc::Receiver<Event>) -> Duration {
     const BEAT: Duration = Duration::from_millis(50);
     const BEATS: u32 = 40;
@@ -25,10 +25,10 @@ async fn longest_pause(from: &Link, to: &mut mpsc::Receiver<Event>) -> Duration 
     longest
 }
 
-/// What a pause may be: far less than what a queue of flows before a heartbeat would make it.
+/// Longest permitted pause: far less than with a queue of flows before a heartbeat.
 const SHORT: Duration = Duration::from_millis(350);
 
-/// A line of 2 MB/s at address 3, which holds little on its way.
+/// A relay at address 3 that carries 2 MB/s and buffers little.
 async fn narrow_line(net: Net) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(64 << 10).expect("set");
@@ -121,12 +121,12 @@ async fn a_slow_consumer_holds_up_the_flows_and_nothing_else() {
             counted.fetch_add(1, Relaxed);
         }
     });
-    // Nothing is taken in: what goes out is the window, and what waits.
+    // No flows are received: only the credit window and the queues can fill.
     let pause = longest_pause(&a.link, &mut b.events).await;
     assert!(pause < SHORT, "{pause:?}");
     let stuck = sent.load(Relaxed);
     assert!((16..=24).contains(&stuck), "{stuck}");
-    // Holding on to a chunk is not taking it in.
+    // A chunk that is received and held does not return its credit.
     let held = b.flows.recv().await.expect("flows");
     assert_eq!(held.bytes, vec![0; 1000]);
     for number in 1..200_u8 {
