@@ -59,7 +59,7 @@ impl PoolView {
         }
     }
 
-    /// What happens to new connections if no backend is up; `None` if one is.
+    /// Returns what happens to new connections while no backend is up; `None` if one is up.
     #[must_use]
     pub fn all_down(&self) -> Option<AllDown> {
         if self.states.contains(&BackendState::Up) {
@@ -125,9 +125,9 @@ pub enum AdminState {
     /// No override: health checks decide.
     #[default]
     Ready,
-    /// No new connections; established ones continue.
+    /// The backend gets no new connections; established ones continue.
     Drain,
-    /// No traffic at all.
+    /// The backend gets no traffic at all.
     Down,
 }
 
@@ -152,7 +152,7 @@ pub fn combined_state(healthy: bool, order: AdminState) -> BackendState {
     }
 }
 
-/// The name of a state in status, logs and metrics.
+/// Returns the name of a state in status, logs and metrics.
 #[must_use]
 pub fn state_name(state: BackendState) -> &'static str {
     match state {

@@ -1,4 +1,4 @@
-//! Operator overrides, and how two hosts agree on them: for each backend the newest wins.
+//! Operator overrides, and how two hosts agree on them: for each backend the newest one applies.
 //!
 //! An override has a stamp: the clock's milliseconds when it was set, or one more than the newest
 //! stamp that its host had seen, whichever is later (a hybrid logical clock). So an override that
@@ -39,7 +39,7 @@ impl Stamp {
     }
 }
 
-/// An override and its stamp. The greater one wins.
+/// An override and its stamp. Of two for one backend, the greater one applies.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct StampedOverride {
     /// When it was set.
@@ -116,13 +116,13 @@ struct OverrideMessage {
 }
 
 impl OverridesMessage {
-    /// A message with all overrides of a host.
+    /// Returns a message with all overrides of a host.
     #[must_use]
     pub fn all(orders: &Overrides) -> Self {
         Self::new(true, orders)
     }
 
-    /// A message with some overrides of a host.
+    /// Returns a message with some overrides of a host.
     #[must_use]
     pub fn some(orders: &Overrides) -> Self {
         Self::new(false, orders)
@@ -134,7 +134,7 @@ impl OverridesMessage {
         self.all
     }
 
-    /// The overrides, without those for pools with invalid names, which cannot exist.
+    /// Returns the overrides, without those for pools with invalid names, which cannot exist.
     #[must_use]
     pub fn overrides(&self) -> Overrides {
         let orders = self.orders.iter().filter_map(|told| {
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Few backends and few stamps, so that they collide.
+    /// Overrides of few backends with few stamps, so that they collide.
     fn orders() -> impl Strategy<Value = Overrides> {
         let order = prop_oneof![
             Just(AdminState::Ready),

@@ -194,12 +194,12 @@ impl BackendRegistry {
         OverridesMerged { taken, answer }
     }
 
-    /// The views of all pools, in the order of the configuration.
+    /// Returns the views of all pools, in the order of the configuration.
     pub fn views(&self) -> impl Iterator<Item = &Arc<PoolView>> {
         self.entries.iter().map(|entry| &entry.view)
     }
 
-    /// The view of one pool.
+    /// Returns the view of one pool; `None` if there is no such pool.
     #[must_use]
     pub fn view(&self, pool: &Name) -> Option<&Arc<PoolView>> {
         self.views().find(|view| view.pool.name == *pool)
@@ -228,7 +228,7 @@ impl BackendRegistry {
         }))
     }
 
-    /// All overrides that were ever set.
+    /// Returns all overrides that were ever set.
     fn overrides(&self) -> Overrides {
         let entries = self.entries.iter();
         let orders = entries.flat_map(|entry| {
@@ -390,7 +390,7 @@ impl Entry {
 }
 
 impl BackendStatus {
-    /// The initial status of an unknown backend: up, as in HAProxy.
+    /// Returns the initial status of a backend that no earlier agent knew: up, as in HAProxy.
     fn begin(now: SystemTime, came_up: Option<SystemTime>) -> Self {
         Self {
             healthy: true,
@@ -401,7 +401,7 @@ impl BackendStatus {
         }
     }
 
-    /// The state that follows from health and override.
+    /// Returns the state that follows from health and override.
     #[must_use]
     pub fn state(&self) -> BackendState {
         combined_state(self.healthy, self.order)
@@ -415,7 +415,8 @@ impl BackendStatus {
     }
 }
 
-/// Makes a backend healthy whose pool has no check any more, because no check would ever report it.
+/// Returns the status, set to healthy if the pool has no check any more, as no check would ever report
+/// it.
 fn settle(status: BackendStatus, is_checked: bool, now: SystemTime) -> BackendStatus {
     if is_checked || status.healthy {
         return status;

@@ -25,7 +25,7 @@ pub struct SavedStates(BTreeMap<BackendKey, SavedState>);
 pub struct SavedState {
     /// The operator override.
     pub order: AdminState,
-    /// When it was set.
+    /// When the override was set.
     pub stamp: Stamp,
     /// Result of the health checks.
     pub healthy: bool,
@@ -73,7 +73,8 @@ struct Line {
 }
 
 impl StateFile {
-    /// The file beside the admin socket, by its name: `lb.state.json` for `lb.sock`.
+    /// Returns the state file beside the admin socket, with a name derived from it: `lb.state.json` for
+    /// `lb.sock`.
     #[must_use]
     pub fn beside(socket: &Path) -> Self {
         Self {
@@ -81,7 +82,7 @@ impl StateFile {
         }
     }
 
-    /// Path of the file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

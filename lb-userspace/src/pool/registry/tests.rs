@@ -330,9 +330,9 @@ fn event(backends: usize) -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: a state depends on the last health and the last order
-    /// alone, a change is reported exactly when a state changed or new connections go elsewhere,
-    /// `since` is the time at which the state changed, and the other backends are left alone.
+    /// For any sequence of events: a state depends only on the last health and the last override; a
+    /// change is reported exactly when a state changed or new connections go elsewhere; `since` is the
+    /// time at which the state changed; and the other backends do not change.
     #[test]
     fn a_state_is_the_last_health_and_the_last_order(
         events in prop::collection::vec(event(2), 0..60),

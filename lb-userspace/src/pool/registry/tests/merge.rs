@@ -83,7 +83,7 @@ fn an_agent_that_starts_again_does_not_bring_old_orders_back() {
     exchange(&mut a, &mut b, at(6));
     b.set_override("web1", AdminState::Ready, at(7))
         .expect("known");
-    // While a is away b starts again: that web1 is ready stands in its memory.
+    // While `a` is away, `b` restarts: its saved states say that web1 is ready.
     let mut b = BackendRegistry::new(&[web()], &b.saved_states(), at(8));
     exchange(&mut a, &mut b, at(9));
     for registry in [&a, &b] {
@@ -99,7 +99,7 @@ fn orders_for_backends_of_the_peer_alone_are_none_of_ours() {
         .expect("known");
     exchange(&mut a, &mut b, at(6));
     assert_eq!(states(&a), [Up, Up]);
-    // A reload brings the backend: the next exchange brings its order.
+    // A reload adds the backend to `a`: the next exchange brings its override.
     let mut a = a.reloaded(&[pool("web", &[("web9", "10.0.0.9:80")])], at(7));
     exchange(&mut a, &mut b, at(8));
     assert_eq!(states(&a), [Draining]);
@@ -123,7 +123,7 @@ fn operations() -> impl Strategy<Value = Vec<(Operation, u64)>> {
             .prop_map(|(host, backend, order)| Operation::Order(host, backend, order)),
         1 => Just(Operation::Exchange),
     ];
-    // Clocks that jump.
+    // The clocks of the hosts jump.
     proptest::collection::vec((operation, 0..50_u64), 0..30)
 }
 
