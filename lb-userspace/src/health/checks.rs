@@ -82,7 +82,7 @@ impl Checks {
     }
 }
 
-/// The backends of these pools that have a check, in order.
+/// Returns the backends of these pools that have a check, in order.
 pub(super) fn checked_backends(pools: &[Arc<Pool>]) -> Vec<(BackendKey, &Check)> {
     let checked = pools
         .iter()

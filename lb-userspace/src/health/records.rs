@@ -24,11 +24,11 @@ struct Record {
 /// The last check of a backend.
 #[derive(Clone, Debug)]
 pub struct LastCheck {
-    /// When it ended.
+    /// When the check ended.
     pub at: SystemTime,
-    /// How long it took.
+    /// Duration of the check.
     pub duration: Duration,
-    /// Why it failed; `None`: it succeeded.
+    /// Why the check failed; `None` if it succeeded.
     pub failure: Option<Failure>,
 }
 
@@ -65,7 +65,7 @@ impl Records {
         turned
     }
 
-    /// The last check of a backend; `None` before the first one, and without checks.
+    /// Returns the last check of a backend; `None` before the first one, and without checks.
     #[must_use]
     pub fn last(&self, id: &BackendKey) -> Option<&LastCheck> {
         self.0.get(id)?.last.as_ref()

@@ -16,7 +16,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of backend `index` of `count`.
+    /// Returns the schedule of backend `index` of `count`.
     #[must_use]
     pub fn new(interval: Duration, index: usize, count: usize) -> Self {
         let share = index as f64 / count.max(1) as f64;
@@ -27,7 +27,7 @@ impl Schedule {
         }
     }
 
-    /// Start of the first check.
+    /// Returns the start of the first check, as the time since the start of the schedule.
     #[must_use]
     pub fn first(&self) -> Duration {
         self.first
